@@ -1,0 +1,132 @@
+//! From a configuration to the parts that a cycle works with.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::SignedDuration;
+
+use crate::auth::{Authenticator, Credential, Network, NetworkError, http_client};
+use crate::config::{Config, ConfigError, Database};
+use crate::cycle::Rules;
+use crate::directory::Directory;
+use crate::mapping::{Mapping, Problem};
+use crate::model::{Clock, Selection};
+use crate::plan::Limits;
+use crate::store::State;
+
+/// Everything that outlives a cycle.
+#[derive(Debug)]
+pub struct Assembly {
+    /// The configuration it was made of.
+    pub config: Config,
+    /// Entra and Graph.
+    pub directory: Directory,
+    /// What every cycle goes by.
+    pub rules: Rules,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// The configuration is well-formed but cannot be used: exit code 78.
+#[derive(Debug, thiserror::Error)]
+pub enum AssemblyError {
+    /// A secret or certificate cannot be read.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The HTTP client cannot be made.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// A URL that cannot be used.
+    #[error("entra.authority_url or entra.graph_url cannot be used")]
+    Url(#[from] oauth2::url::ParseError),
+    /// The mapping does not compile. Loading has compiled it before, so this takes a changed rule in between.
+    #[error("the mapping cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Mapping(Vec<Problem>),
+}
+
+impl Assembly {
+    /// Reads the secrets that `config` names, and puts the parts together. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// What the administrator has to mend in the configuration.
+    pub fn new(config: Config, environment: &BTreeMap<String, String>, clock: Clock) -> Result<Self, AssemblyError> {
+        let http = http_client(&Network {
+            ca_pem: config.read_ca_file()?,
+            proxy: config.entra.proxy.clone(),
+            proxy_password: config.read_proxy_password()?,
+        })?;
+        let credential = Credential {
+            tenant: config.entra.tenant_id.clone(),
+            client_id: config.entra.client_id.clone(),
+            secret: config.read_secret(environment)?,
+            authority: config.entra.authority.clone(),
+            graph: config.entra.graph.clone(),
+        };
+        let authenticator = Authenticator::new(&credential, http.clone(), clock)?;
+        let root = oauth2::url::Url::parse(&config.entra.graph)?;
+        let directory = Directory::new(http, authenticator, root, config.scope.group_members, clock);
+        let rules = rules(&config).map_err(AssemblyError::Mapping)?;
+        Ok(Self { config, directory, rules, clock })
+    }
+}
+
+fn rules(config: &Config) -> Result<Rules, Vec<Problem>> {
+    let mut selection = Selection::default();
+    let mapping = Mapping::compile(&config.mapping, &mut selection)?;
+    let hash = mapping.hash();
+    Ok(Rules {
+        tenant: config.entra.tenant_id.clone(),
+        application: config.app.enterprise_app,
+        hash,
+        mapping,
+        selection,
+        limits: Limits {
+            max_deactivations: config.safety.max_deactivations,
+            max_deactivation_percent: config.safety.max_deactivation_percent,
+            max_update_percent: config.safety.max_update_percent,
+            match_attribute: config.learners.match_attribute,
+            min_interval: signed(config.schedule.min_interval),
+        },
+        full_every: signed(config.schedule.full_every),
+        deadline: config.entra.cycle_deadline,
+    })
+}
+
+fn signed(duration: std::time::Duration) -> SignedDuration {
+    SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
+}
+
+/// The SQLite file of the learners.
+pub fn database_path(config: &Config) -> &Path {
+    let Database::Sqlite { path } = &config.learners.database;
+    path
+}
+
+/// The lock that keeps two cycles on one database apart: beside the database, so that another state directory
+/// makes no difference.
+pub fn cycle_lock_path(config: &Config) -> PathBuf {
+    beside(database_path(config), ".lock")
+}
+
+/// The lock and pid file of the daemon.
+pub fn daemon_lock_path(config: &Config) -> PathBuf {
+    config.state.directory.join("learner-sync.pid")
+}
+
+/// Where the cache lies.
+pub fn cache_path(config: &Config) -> PathBuf {
+    config.state.directory.join("cache")
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The source of this configuration, as far as it is known without asking Graph.
+pub fn source(config: &Config, state: &State) -> String {
+    let configured = config.app.enterprise_app.to_string();
+    let object_id = state.applications.get(&configured).unwrap_or(&configured);
+    format!("{}/{object_id}", config.entra.tenant_id)
+}

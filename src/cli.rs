@@ -1,0 +1,142 @@
+//! The command line: one file a command. Results go to standard output, logs to standard error.
+
+mod approve;
+mod check;
+mod log;
+mod output;
+mod owner;
+mod pause;
+mod plan;
+mod resync;
+mod run;
+mod status;
+mod sync;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::output::Failure;
+use crate::config::{self, Config, LogFormat};
+use crate::model::system_clock;
+
+/// Where the configuration is when nobody says otherwise.
+const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
+
+/// Keeps the learner database of a training platform in step with the users assigned to an Entra ID enterprise
+/// application.
+#[derive(Debug, Parser)]
+#[command(name = "learner-sync", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 failed, nothing lost; 2 usage; 3 done, but some users failed or are held; \
+                        75 another cycle is running; 78 configuration.\n\
+                        Start with `learner-sync check`, then `learner-sync plan`."
+)]
+struct Arguments {
+    /// The configuration file.
+    #[arg(long, global = true, value_name = "PATH", env = "LEARNER_SYNC_CONFIG", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run as a daemon: a cycle at once, then by schedule and by signal.
+    Run,
+    /// Run one cycle now.
+    Sync(sync::Arguments),
+    /// Show what a cycle would do; writes nothing and takes no lock.
+    Plan(plan::Arguments),
+    /// Test the configuration, the sign-in, the application, the permissions and the database.
+    Check(check::Arguments),
+    /// Show how provisioning stands: the last cycle, the next, who is held and who fails.
+    Status(status::Arguments),
+    /// Show the provisioning log.
+    Log(log::Arguments),
+    /// Show who is held back, and release exactly those people.
+    Approve(approve::Arguments),
+    /// Switch provisioning off: cycles are skipped until `resume`.
+    Pause,
+    /// Switch provisioning on again.
+    Resume,
+    /// Ask the running daemon for a cycle now.
+    Resync(resync::Arguments),
+}
+
+/// What a command gets to work with.
+struct Context {
+    config: Config,
+    environment: BTreeMap<String, String>,
+}
+
+/// Parses the arguments, loads the configuration, runs the command.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version go to standard output and are no error.
+            let code = if error.use_stderr() { output::USAGE } else { output::DONE };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let Arguments { config, command } = arguments;
+    let json = command.wants_json();
+    let environment = config::environment();
+    let result = config::load(&config, &environment).map_err(Failure::from).and_then(|config| {
+        output::start_logging(&config.log)?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error, None))?;
+        runtime.block_on(command.run(Context { config, environment }))
+    });
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => ExitCode::from(failure.report(json)),
+    }
+}
+
+impl Command {
+    async fn run(self, context: Context) -> Result<u8, Failure> {
+        if !matches!(self, Self::Check(_)) {
+            owner::check(&context.config)?;
+        }
+        match self {
+            Self::Run => run::run(context, system_clock).await,
+            Self::Sync(arguments) => sync::run(context, arguments, system_clock).await,
+            Self::Plan(arguments) => plan::run(context, arguments, system_clock).await,
+            Self::Check(arguments) => check::run(context, arguments, system_clock).await,
+            Self::Status(arguments) => status::run(context, arguments).await,
+            Self::Log(arguments) => log::run(context, arguments, system_clock()).await,
+            Self::Approve(arguments) => approve::run(context, arguments, system_clock()).await,
+            Self::Pause => pause::run(context, true, system_clock()).await,
+            Self::Resume => pause::run(context, false, system_clock()).await,
+            Self::Resync(arguments) => resync::run(context, arguments).await,
+        }
+    }
+
+    /// Which document stands on standard output when the command fails, if any.
+    fn wants_json(&self) -> output::Json {
+        match self {
+            Self::Sync(arguments) if arguments.json => output::Json::Cycle { lines: arguments.dry_run },
+            Self::Plan(arguments) if arguments.json => output::Json::Cycle { lines: true },
+            Self::Check(arguments) if arguments.json => output::Json::Check,
+            Self::Status(arguments) if arguments.json => output::Json::Error,
+            Self::Log(arguments) if arguments.format == log::Format::Json => output::Json::Error,
+            _ => output::Json::None,
+        }
+    }
+}
+
+/// The system user who runs this, for the audit log.
+fn actor(environment: &BTreeMap<String, String>) -> String {
+    let name = owner::user_name(rustix::process::geteuid().as_raw());
+    match environment.get("SUDO_USER") {
+        Some(person) => format!("{person} (as {name})"),
+        None => name,
+    }
+}

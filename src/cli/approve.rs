@@ -1,0 +1,111 @@
+//! `learner-sync approve`: shows who is held and releases exactly those people, for 24 hours and once.
+
+use std::io::{BufRead, IsTerminal};
+
+use jiff::Timestamp;
+
+use super::Context;
+use super::output::{DONE, FAILED, Failure, USAGE, print};
+use super::status::held_table;
+use crate::assembly::{database_path, source};
+use crate::model::EntraId;
+use crate::plan::DAY;
+use crate::store::{Access, HeldPerson, Store, StoreError};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Do not ask; needs --expect, except with --source.
+    #[arg(long)]
+    yes: bool,
+    /// Release only when exactly so many people are held.
+    #[arg(long, value_name = "N")]
+    expect: Option<usize>,
+    /// Admit this application to a database that another one keeps.
+    #[arg(long, conflicts_with = "expect")]
+    source: bool,
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {
+    let Arguments { yes, expect, source: admit } = arguments;
+    if yes && !admit && expect.is_none() {
+        return Err(Failure::new(USAGE, "--yes needs --expect N, the number of people you saw held"));
+    }
+    let path = database_path(&context.config);
+    if !path.exists() {
+        return Err(StoreError::Missing { path: path.to_owned() }.into());
+    }
+    let store = Store::open(path, Access::ReadWrite).await?;
+    let source = source(&context.config, &store.state().await?);
+    let actor = super::actor(&context.environment);
+    if admit {
+        return self::admit(&store, &source, &actor, yes, now).await;
+    }
+
+    let held: Vec<HeldPerson> = store.held_people(&source).await?;
+    let good = |person: &HeldPerson| person.approved.as_ref().is_some_and(|(at, _)| now.duration_since(*at) <= DAY);
+    let (approved, open): (Vec<HeldPerson>, Vec<HeldPerson>) = held.into_iter().partition(good);
+    if !approved.is_empty() {
+        print(&format!("{} people are approved already and wait for the next cycle.", approved.len()))?;
+    }
+    if open.is_empty() {
+        print("Nobody is held.")?;
+    } else {
+        print(&held_table(&open))?;
+    }
+    if let Some(expected) = expect.filter(|expected| *expected != open.len()) {
+        return Err(Failure::new(
+            FAILED,
+            format!("{} people are held, not {expected}: nobody is released", open.len()),
+        ));
+    }
+    if open.is_empty() {
+        return Ok(DONE);
+    }
+    if !yes
+        && !asked(
+            &format!("Type {} to release these people, anything else to leave them:", open.len()),
+            &open.len().to_string(),
+        )?
+    {
+        print("Nobody is released.")?;
+        return Ok(DONE);
+    }
+    let people: Vec<EntraId> = open.iter().map(|person| person.entra_id).collect();
+    let released = store.approve(&source, &people, &actor, now).await?;
+    print(&format!(
+        "Released {released} people for 24 hours. The next cycle looks at each of them once more; `learner-sync resync` \
+         or `learner-sync sync` runs one now."
+    ))?;
+    Ok(DONE)
+}
+
+async fn admit(store: &Store, source: &str, actor: &str, yes: bool, now: Timestamp) -> Result<u8, Failure> {
+    let others = store.other_sources(source).await?;
+    if others.is_empty() {
+        print("No other application keeps this database; there is nothing to admit.")?;
+        return Ok(DONE);
+    }
+    print(&format!("This database is kept by {}.", others.join(" and ")))?;
+    print(&format!("Admitted would be {source}: it then creates and adopts learners beside the other's."))?;
+    if !yes && !asked("Type yes to admit it:", "yes")? {
+        print("Nothing is changed.")?;
+        return Ok(DONE);
+    }
+    store.admit_source(source, actor, now).await?;
+    print("Admitted.")?;
+    Ok(DONE)
+}
+
+/// Asks on the terminal; without one there is nobody to ask.
+fn asked(question: &str, answer: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(
+            USAGE,
+            "there is no terminal to ask on: pass --yes (with --expect N for held people)",
+        ));
+    }
+    print(question)?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim() == answer)
+}

@@ -1,0 +1,148 @@
+//! `learner-sync check`: tests the connection step by step, with the likely cause and the fix for what fails.
+
+use serde_json::json;
+
+use super::Context;
+use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
+use crate::assembly::{Assembly, database_path};
+use crate::cycle::chain;
+use crate::directory::{Application, DirectoryError};
+use crate::model::Clock;
+use crate::session::make_directories;
+use crate::store::{Access, Store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// One line of the answer.
+#[derive(Debug)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    detail: String,
+    hint: Option<String>,
+}
+
+impl Check {
+    fn passed(name: &'static str, detail: impl Into<String>) -> Self {
+        Self { name, ok: true, detail: detail.into(), hint: None }
+    }
+
+    fn failed(name: &'static str, error: &dyn std::error::Error, hint: Option<String>) -> Self {
+        Self { name, ok: false, detail: chain(error), hint }
+    }
+
+    fn directory(name: &'static str, error: &DirectoryError) -> Self {
+        Self::failed(name, error, error.hint())
+    }
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
+    let Arguments { json } = arguments;
+    let mut checks = Vec::new();
+    checks.push(database(&context).await);
+    match Assembly::new(context.config, &context.environment, clock) {
+        Ok(assembly) => {
+            checks.insert(0, Check::passed("configuration", assembly.config.path.display().to_string()));
+            directory(&assembly, &mut checks).await;
+        }
+        Err(error) => checks.insert(0, Check::failed("configuration", &error, None)),
+    }
+    let ok = checks.iter().all(|check| check.ok);
+    if json {
+        let checks: Vec<_> = checks
+            .iter()
+            .map(|Check { name, ok, detail, hint }| json!({ "name": name, "ok": ok, "detail": detail, "hint": hint }))
+            .collect();
+        print_json(&json!({ "ok": ok, "checks": checks }))?;
+    } else {
+        for Check { name, ok, detail, hint } in &checks {
+            print(&format!("{} {name:<20} {detail}", if *ok { "ok  " } else { "FAIL" }))?;
+            if let Some(hint) = hint {
+                print(&format!("     {:<20} {hint}", ""))?;
+            }
+        }
+    }
+    let configured = checks.first().is_some_and(|check| check.ok);
+    Ok(match (ok, configured) {
+        (true, _) => DONE,
+        (false, true) => FAILED,
+        (false, false) => CONFIGURATION,
+    })
+}
+
+async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
+    let Assembly { config, directory, rules, clock: _ } = assembly;
+    if let Err(error) = directory.sign_in().await {
+        checks.push(Check::directory("sign-in", &error.into()));
+        return;
+    }
+    checks.push(Check::passed("sign-in", format!("application {} in tenant {}", config.entra.client_id, rules.tenant)));
+    let application = match directory.application(rules.application).await {
+        Ok(application) => application,
+        Err(error) => return checks.push(Check::directory("application", &error)),
+    };
+    let Application { object_id, app_id: _, name } = &application;
+    checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
+
+    let assigned = match directory.assigned(&application).await {
+        Ok(assigned) => assigned,
+        Err(error) => return checks.push(Check::directory("assignments", &error)),
+    };
+    let (users, groups) = (assigned.users, assigned.groups.len());
+    checks.push(if users + groups == 0 {
+        Check {
+            ok: false,
+            hint: Some("assign users or groups under Enterprise applications > Users and groups".to_owned()),
+            ..Check::passed("assignments", "nobody is assigned to the application")
+        }
+    } else {
+        Check::passed("assignments", format!("{users} users and {groups} groups are assigned (Application.Read.All)"))
+    });
+    checks.push(match directory.readable_user(&rules.selection).await {
+        Ok(None) => Check::passed("users", "every mapped attribute can be read (User.Read.All)"),
+        Ok(Some(hidden)) => Check {
+            ok: false,
+            hint: Some("grant the application permission User.Read.All and give admin consent".to_owned()),
+            ..Check::passed("users", hidden)
+        },
+        Err(error) => Check::directory("users", &error),
+    });
+    let mut readable = Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tried");
+    for (group, name) in &assigned.groups {
+        match directory.readable_group(*group, name).await {
+            Ok(()) => readable.detail = format!("the members of {groups} groups can be read (GroupMember.Read.All)"),
+            Err(error) => {
+                readable = Check::directory("groups", &error);
+                break;
+            }
+        }
+    }
+    checks.push(readable);
+}
+
+/// Opens what is there; says whether what is not there yet can be made.
+async fn database(context: &Context) -> Check {
+    let path = database_path(&context.config);
+    let shown = path.display();
+    let hint = |_: &dyn std::error::Error| {
+        Some(format!("the service user must own {shown} and be able to write to its directory"))
+    };
+    if let Err(error) = super::owner::check(&context.config) {
+        return Check { ok: false, ..Check::passed("database", error.message()) };
+    }
+    if !path.exists() {
+        return match make_directories(&context.config).map_err(Failure::from) {
+            Ok(()) => Check::passed("database", format!("{shown} does not exist yet; the first cycle makes it")),
+            Err(error) => Check { ok: false, ..Check::passed("database", error.message()) },
+        };
+    }
+    match Store::open(path, Access::ReadOnly).await {
+        Ok(_) => Check::passed("database", format!("{shown}")),
+        Err(error) => Check::failed("database", &error, hint(&error)),
+    }
+}

@@ -1,0 +1,184 @@
+//! `learner-sync log`: the provisioning log.
+
+use jiff::{Span, Timestamp, tz::TimeZone};
+use serde_json::{Value, json};
+
+use super::Context;
+use super::output::{DONE, Failure, USAGE, print, print_json, table};
+use crate::assembly::database_path;
+use crate::model::{Action, Status};
+use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Only this user: user name, Entra object id, or learner id.
+    #[arg(long)]
+    user: Option<String>,
+    /// Only this action: create, update, deactivate, reactivate.
+    #[arg(long)]
+    action: Option<Action>,
+    /// Only this status: success, failure, skipped, held.
+    #[arg(long)]
+    status: Option<Status>,
+    /// Only from this time on: 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only the last so many rows.
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u32>,
+    /// How to print it.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub(super) format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Table,
+    /// One array.
+    Json,
+    /// With a head line; changes as JSON.
+    Csv,
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {
+    let Arguments { user, action, status, since, limit, format } = arguments;
+    let since = since.map(|text| moment(&text, now)).transpose()?;
+    let filter = LogFilter { user, action, status, since, limit };
+    let rows = match Store::open(database_path(&context.config), Access::ReadOnly).await {
+        Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Vec::new(),
+        opened => opened?.log(&filter).await?,
+    };
+    match format {
+        Format::Json => print_json(&rows.iter().map(as_json).collect())?,
+        Format::Csv => print_csv(&rows)?,
+        Format::Table => print_table(&rows)?,
+    }
+    Ok(DONE)
+}
+
+/// A time, a day (its beginning, UTC), or an age.
+fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    if let Ok(day) = text.parse::<jiff::civil::Date>()
+        && let Ok(at) = TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0))
+    {
+        return Ok(at);
+    }
+    // An age in days means days of 24 hours.
+    if let Ok(age) = text.parse::<Span>()
+        && let Ok(at) = now.to_zoned_datetime(TimeZone::UTC).checked_sub(age)
+    {
+        return Ok(at.timestamp());
+    }
+    Err(Failure::new(
+        USAGE,
+        format!("--since: {text:?} is no time; write 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d"),
+    ))
+}
+
+fn as_json(row: &LogRow) -> Value {
+    let LogRow { id, cycle, at, action, status, entra_id, learner, user_name, reason, detail, changes } = row;
+    json!({
+        "id": id, "cycle_id": cycle.0, "at": format!("{at:.0}"), "action": action.as_str(), "status": status.as_str(),
+        "entra_id": entra_id.to_string(), "learner_id": learner.map(|learner| learner.0), "user_name": user_name,
+        "reason": reason.as_str(), "detail": detail, "changes": changes,
+    })
+}
+
+fn print_csv(rows: &[LogRow]) -> Result<(), Failure> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let failed = |error: csv::Error| Failure::failed(&error, None);
+    writer
+        .write_record([
+            "id",
+            "cycle_id",
+            "at",
+            "action",
+            "status",
+            "entra_id",
+            "learner_id",
+            "user_name",
+            "reason",
+            "detail",
+            "changes",
+        ])
+        .map_err(failed)?;
+    for LogRow { id, cycle, at, action, status, entra_id, learner, user_name, reason, detail, changes } in rows {
+        writer
+            .write_record([
+                id.to_string(),
+                cycle.to_string(),
+                format!("{at:.0}"),
+                action.to_string(),
+                status.to_string(),
+                entra_id.to_string(),
+                learner.map(|learner| learner.to_string()).unwrap_or_default(),
+                user_name.clone().unwrap_or_default(),
+                reason.to_string(),
+                detail.clone().unwrap_or_default(),
+                changes.to_string(),
+            ])
+            .map_err(failed)?;
+    }
+    let bytes = writer.into_inner().map_err(|error| Failure::failed(&error, None))?;
+    print(String::from_utf8_lossy(&bytes).trim_end())?;
+    Ok(())
+}
+
+fn print_table(rows: &[LogRow]) -> Result<(), Failure> {
+    if rows.is_empty() {
+        print("Nothing in the log.")?;
+        return Ok(());
+    }
+    let mut lines = table(&["at", "action", "status", "reason", "user", "learner", "changes"]);
+    for LogRow { id: _, cycle: _, at, action, status, entra_id, learner, user_name, reason, detail, changes } in rows {
+        let user = user_name.clone().unwrap_or_else(|| entra_id.to_string());
+        let what: Vec<String> =
+            detail.iter().cloned().chain(changes.as_array().into_iter().flatten().map(short)).collect();
+        lines.add_row([
+            format!("{at:.0}"),
+            action.to_string(),
+            status.to_string(),
+            reason.to_string(),
+            user,
+            learner.map(|learner| learner.to_string()).unwrap_or_default(),
+            what.join(", "),
+        ]);
+    }
+    print(&lines.trim_fmt())?;
+    Ok(())
+}
+
+/// `department: Sales -> Research`, with the end of the SCIM path, which is all that differs.
+fn short(change: &Value) -> String {
+    let path = change["attribute"].as_str().unwrap_or_default();
+    let name = if path.starts_with("urn:") { path.rsplit(':').next().unwrap_or(path) } else { path };
+    let text = |value: &Value| match value {
+        Value::Null => "(nothing)".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match &change["old"] {
+        Value::Null => format!("{name}: {}", text(&change["new"])),
+        old => format!("{name}: {} -> {}", text(old), text(&change["new"])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_takes_times_days_and_ages() {
+        let now: Timestamp = "2026-01-10T12:00:00Z".parse().unwrap();
+        let at = |text| moment(text, now).map(|at| at.to_string()).map_err(|_| ());
+        assert_eq!(at("2026-01-02T03:04:05Z"), Ok("2026-01-02T03:04:05Z".to_owned()));
+        assert_eq!(at("2026-01-02"), Ok("2026-01-02T00:00:00Z".to_owned()));
+        assert_eq!(at("7d"), Ok("2026-01-03T12:00:00Z".to_owned()));
+        assert_eq!(at("90m"), Ok("2026-01-10T10:30:00Z".to_owned()));
+        assert_eq!(at("yesterday"), Err(()));
+    }
+}

@@ -1,0 +1,216 @@
+//! What is printed: tables and JSON on standard output, one clear line on standard error for what went wrong.
+
+use std::io::{IsTerminal, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::json;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::LogFormat;
+use crate::assembly::AssemblyError;
+use crate::config::{ConfigError, Log};
+use crate::cycle::{CycleError, chain};
+use crate::daemon::DaemonError;
+use crate::lock::LockError;
+use crate::session::SessionError;
+use crate::store::StoreError;
+
+/// Exit codes.
+pub(super) const DONE: u8 = 0;
+pub(super) const FAILED: u8 = 1;
+pub(super) const USAGE: u8 = 2;
+pub(super) const PARTLY: u8 = 3;
+pub(super) const LOCKED: u8 = 75;
+pub(super) const CONFIGURATION: u8 = 78;
+
+/// The document that `--json` prints when the command fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Json {
+    None,
+    /// That of `sync`, or of `plan`, which has `changes` as well.
+    Cycle {
+        lines: bool,
+    },
+    Check,
+    /// `{"error"}`
+    Error,
+}
+
+/// Why a command did not do what it was to do.
+#[derive(Debug)]
+pub(super) struct Failure {
+    code: u8,
+    /// One line a problem.
+    message: String,
+    hint: Option<String>,
+    trigger: &'static str,
+}
+
+impl Failure {
+    pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, trigger: "command" }
+    }
+
+    pub(super) fn failed(error: &dyn std::error::Error, hint: Option<String>) -> Self {
+        Self { hint, ..Self::new(FAILED, chain(error)) }
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Prints it, and the document that was asked for.
+    pub(super) fn report(self, json: Json) -> u8 {
+        let Self { code, message, hint, trigger } = self;
+        let mut error = std::io::stderr().lock();
+        for line in message.lines() {
+            let _ = writeln!(error, "learner-sync: {line}");
+        }
+        if let Some(hint) = &hint {
+            let _ = writeln!(error, "  hint: {hint}");
+        }
+        let document = match json {
+            Json::None => return code,
+            Json::Error => json!({ "error": message, "hint": hint }),
+            Json::Check => json!({
+                "ok": false,
+                "checks": [{ "name": "configuration", "ok": false, "detail": message, "hint": hint }],
+            }),
+            Json::Cycle { lines } => {
+                let mut document = json!({
+                    "cycle": null, "trigger": trigger, "outcome": "failed", "in_scope": 0, "created": 0, "updated": 0,
+                    "deactivated": 0, "reactivated": 0, "unchanged": 0, "skipped": 0, "failed": 0, "held": 0,
+                    "requests": 0, "duration_ms": 0, "error": message,
+                });
+                if lines {
+                    document["changes"] = json!([]);
+                }
+                document
+            }
+        };
+        // A reader that is gone is no reason for another exit code.
+        let _ = print_json(&document);
+        code
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(CONFIGURATION, error.to_string())
+    }
+}
+
+impl From<AssemblyError> for Failure {
+    fn from(error: AssemblyError) -> Self {
+        Self::new(CONFIGURATION, chain(&error))
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = match &error {
+            StoreError::CannotOpen { .. }
+            | StoreError::NotADatabase { .. }
+            | StoreError::NotOurs { .. }
+            | StoreError::Newer { .. } => CONFIGURATION,
+            StoreError::Missing { .. }
+            | StoreError::Older { .. }
+            | StoreError::Busy(_)
+            | StoreError::Unreadable { .. }
+            | StoreError::Database(_) => FAILED,
+        };
+        Self::new(code, chain(&error))
+    }
+}
+
+impl From<CycleError> for Failure {
+    fn from(error: CycleError) -> Self {
+        let hint = error.hint();
+        match error {
+            CycleError::Store(error) => Self { hint, ..Self::from(error) },
+            error => Self { hint, ..Self::new(FAILED, chain(&error)) },
+        }
+    }
+}
+
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::Store(error) => error.into(),
+            SessionError::Locked(_) => Self::new(LOCKED, chain(&error)),
+            SessionError::Unusable { .. } => Self::new(CONFIGURATION, chain(&error)),
+            SessionError::Paused => {
+                Self { hint: Some("--force runs a cycle all the same".to_owned()), ..Self::new(FAILED, chain(&error)) }
+            }
+            SessionError::Off | SessionError::Stopped => Self::new(FAILED, chain(&error)),
+        }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        SessionError::from(error).into()
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        match error {
+            DaemonError::Assembly(error) => error.into(),
+            DaemonError::Lock(LockError::Held(holder)) => {
+                Self::new(LOCKED, format!("a daemon runs already on this state.directory: {holder}"))
+            }
+            DaemonError::Lock(error) => error.into(),
+            DaemonError::Session(error) => error.into(),
+            DaemonError::System(_) | DaemonError::Scheduler(_) => Self::failed(&error, None),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(&error, None)
+    }
+}
+
+/// Logs go to standard error, or to the journal.
+pub(super) fn start_logging(log: &Log) -> Result<(), Failure> {
+    let Log { format, level, retention: _ } = log;
+    let invalid = |message: String| Failure::new(CONFIGURATION, message);
+    let filter = EnvFilter::try_new(level).map_err(|error| invalid(format!("log.level: {error}")))?;
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => {
+            registry.with(layer.with_target(false).with_ansi(std::io::stderr().is_terminal())).try_init()
+        }
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Journald => {
+            let journal = tracing_journald::layer()
+                .map_err(|error| invalid(format!("log.format: there is no systemd journal here: {error}")))?;
+            registry.with(journal).try_init()
+        }
+    };
+    started.map_err(|error| Failure::failed(&error, None))
+}
+
+pub(super) fn print_json(document: &serde_json::Value) -> std::io::Result<()> {
+    print(&format!("{document:#}"))
+}
+
+/// A line, or several, on standard output. A reader that has seen enough, such as `head`, is no failure.
+pub(super) fn print(text: &str) -> std::io::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
+}
+
+/// A table with the given heads; as wide as the terminal, when there is one.
+pub(super) fn table(heads: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heads);
+    table
+}

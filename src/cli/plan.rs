@@ -1,0 +1,179 @@
+//! `learner-sync plan`: what a cycle would do. Writes nothing, takes no lock, leaves the cache alone.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::output::{DONE, Failure, print, print_json, table};
+use super::sync::report_as_json;
+use crate::assembly::{Assembly, database_path};
+use crate::cycle::{self, CycleError, Parts, Planned, Prepared, Request};
+use crate::model::{Action, Attribute, EntraId, Kind, Reason, Status, Trigger};
+use crate::plan::{AttributeChange, Change, Finding};
+use crate::store::{Access, Store, StoreError};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments, clock: crate::model::Clock) -> Result<u8, Failure> {
+    let Arguments { json } = arguments;
+    let Context { config, environment } = context;
+    let started = Instant::now();
+    let assembly = Assembly::new(config, &environment, clock)?;
+    let planner = Planner::open(&assembly).await?;
+    let prepared = planner.prepare().await?;
+    let mut report = cycle::forecast(planner.request(), &prepared);
+    report.requests = assembly.directory.requests();
+    report.duration = started.elapsed();
+    let lines = prepared.plan.lines();
+    if json {
+        let mut document = report_as_json(&report);
+        document["changes"] = lines_as_json(&lines);
+        print_json(&document)?;
+    } else {
+        print_lines(&lines)?;
+        print(&format!("A cycle now would end so: {}.", report.summary()))?;
+    }
+    Ok(DONE)
+}
+
+/// What `plan` and `sync --dry-run` have in common: a database that is not written to.
+pub(super) struct Planner<'a> {
+    assembly: &'a Assembly,
+    store: Store,
+    request: Request,
+}
+
+impl<'a> Planner<'a> {
+    /// A missing database is played by an empty one in memory.
+    pub(super) async fn open(assembly: &'a Assembly) -> Result<Self, Failure> {
+        let store = match Store::open(database_path(&assembly.config), Access::ReadOnly).await {
+            Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Store::in_memory().await?,
+            opened => opened?,
+        };
+        let request = Request { trigger: Trigger::Command, full: true, now: (assembly.clock)() };
+        Ok(Self { assembly, store, request })
+    }
+
+    /// The same, opened so that a rehearsal can write what it then takes back.
+    pub(super) async fn open_to_rehearse(assembly: &'a Assembly) -> Result<Self, Failure> {
+        let planner = Self::open(assembly).await?;
+        let path = database_path(&assembly.config);
+        if !path.exists() {
+            return Ok(planner);
+        }
+        Ok(Self { store: Store::open(path, Access::ReadWrite).await?, ..planner })
+    }
+
+    pub(super) fn parts(&self) -> Parts<'_> {
+        Parts { directory: &self.assembly.directory, store: &self.store, cache: None, rules: &self.assembly.rules }
+    }
+
+    pub(super) fn request(&self) -> Request {
+        self.request
+    }
+
+    pub(super) async fn prepare(&self) -> Result<Prepared, CycleError> {
+        cycle::prepare(self.parts(), self.request, None).await
+    }
+}
+
+struct Line<'a> {
+    person: EntraId,
+    action: Action,
+    status: Status,
+    reason: Reason,
+    user_name: Option<&'a str>,
+    detail: Option<&'a str>,
+    changes: &'a [AttributeChange],
+}
+
+impl<'a> Line<'a> {
+    fn of(planned: &Planned<'a>) -> Self {
+        match *planned {
+            Planned::Change(Change { person, action, reason, user_name, detail, changes, .. }) => Self {
+                person: *person,
+                action: *action,
+                status: Status::Success,
+                reason: *reason,
+                user_name: user_name.as_deref(),
+                detail: detail.as_deref(),
+                changes,
+            },
+            Planned::Finding(Finding { person, action, status, reason, user_name, detail, changes, .. }) => Self {
+                person: *person,
+                action: *action,
+                status: *status,
+                reason: *reason,
+                user_name: user_name.as_deref(),
+                detail: detail.as_deref(),
+                changes,
+            },
+        }
+    }
+}
+
+/// `[{"action", "entra_id", "user_name", "status", "reason", "detail", "changes"}]`
+pub(super) fn lines_as_json(lines: &[Planned<'_>]) -> Value {
+    let value = |attribute: Attribute, text: &Option<String>| match (attribute.kind(), text.as_deref()) {
+        (_, None) => Value::Null,
+        (Kind::Boolean, Some(text)) => json!(text == "true"),
+        (Kind::Text, Some(text)) => json!(text),
+    };
+    lines
+        .iter()
+        .map(|planned| {
+            let Line { person, action, status, reason, user_name, detail, changes } = Line::of(planned);
+            let changes: Vec<Value> = changes
+                .iter()
+                .map(|AttributeChange { attribute, old, new }| {
+                    json!({ "attribute": attribute.path(), "old": value(*attribute, old), "new": value(*attribute, new) })
+                })
+                .collect();
+            json!({
+                "action": action.as_str(),
+                "entra_id": person.to_string(),
+                "user_name": user_name,
+                "status": status.as_str(),
+                "reason": reason.as_str(),
+                "detail": detail,
+                "changes": changes,
+            })
+        })
+        .collect()
+}
+
+/// A table of what would happen; those who would be left alone for good come without a line each.
+pub(super) fn print_lines(lines: &[Planned<'_>]) -> Result<(), Failure> {
+    let mut table = table(&["action", "status", "reason", "user", "changes"]);
+    for planned in lines {
+        let Line { person, action, status, reason, user_name, detail, changes } = Line::of(planned);
+        let changes = changes.iter().map(short).collect::<Vec<_>>().join(", ");
+        let what = match (detail, changes.as_str()) {
+            (Some(detail), "") => detail.to_owned(),
+            (Some(detail), changes) => format!("{detail}; {changes}"),
+            (None, changes) => changes.to_owned(),
+        };
+        let user = user_name.map_or_else(|| person.to_string(), str::to_owned);
+        table.add_row([action.as_str(), status.as_str(), reason.as_str(), &user, &what]);
+    }
+    if table.row_count() > 0 {
+        print(&table.trim_fmt())?;
+    }
+    Ok(())
+}
+
+/// `department: Sales -> Research`
+pub(super) fn short(change: &AttributeChange) -> String {
+    let AttributeChange { attribute, old, new } = change;
+    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "(nothing)".to_owned());
+    match old {
+        None => format!("{}: {}", attribute.column(), text(new)),
+        Some(_) => format!("{}: {} -> {}", attribute.column(), text(old), text(new)),
+    }
+}

@@ -1,0 +1,75 @@
+//! `learner-sync resync`: signals the running daemon.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Context;
+use super::output::{DONE, FAILED, Failure, PARTLY, print};
+use crate::assembly::{daemon_lock_path, database_path, source};
+use crate::lock::Lock;
+use crate::model::{Outcome, Trigger};
+use crate::store::{Access, CycleRow, Store};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Have it ignore the cache and compare with the whole learner database.
+    #[arg(long)]
+    full: bool,
+    /// Wait until that cycle has ended, and exit as `sync` would.
+    #[arg(long)]
+    wait: bool,
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Failure> {
+    let Arguments { full, wait } = arguments;
+    let path = daemon_lock_path(&context.config);
+    // The pid in the file is believed only while its lock is held.
+    let pid = Lock::holder(&path)
+        .and_then(|holder| holder.pid)
+        .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
+        .ok_or_else(|| {
+            Failure::new(
+                FAILED,
+                "no daemon is running on this state.directory; `learner-sync sync` runs a cycle without one",
+            )
+        })?;
+    let before = if wait { last_cycle(&context).await?.map_or(0, |row| row.id.0) } else { 0 };
+    let signal = if full { Signal::USR2 } else { Signal::USR1 };
+    kill_process(pid, signal).map_err(|error| {
+        let error = std::io::Error::from(error);
+        Failure::new(FAILED, format!("the daemon (pid {}) cannot be signalled: {error}", pid.as_raw_nonzero()))
+    })?;
+    print(&format!("Asked the daemon (pid {}) for a {}cycle.", pid.as_raw_nonzero(), if full { "full " } else { "" }))?;
+    if !wait {
+        return Ok(DONE);
+    }
+    loop {
+        if let Some(row) = last_cycle(&context).await?
+            && row.id.0 > before
+            && row.trigger == Trigger::Signal
+            && let Some(outcome) = row.outcome
+        {
+            print(&format!("Cycle {} ended: {outcome}.", row.id))?;
+            if let Some(error) = &row.error {
+                print(&format!("  {error}"))?;
+            }
+            return Ok(match outcome {
+                Outcome::Success => DONE,
+                Outcome::Partial | Outcome::Held => PARTLY,
+                Outcome::Failed | Outcome::Interrupted => FAILED,
+            });
+        }
+        if Lock::holder(&path).is_none() {
+            return Err(Failure::new(FAILED, "the daemon has stopped"));
+        }
+        // The end of a cycle shows in the database only.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn last_cycle(context: &Context) -> Result<Option<CycleRow>, Failure> {
+    let store = Store::open(database_path(&context.config), Access::ReadOnly).await?;
+    let source = source(&context.config, &store.state().await?);
+    Ok(store.last_cycle(Some(&source)).await?)
+}

@@ -1,0 +1,257 @@
+//! `learner-sync status`: how provisioning stands.
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, table};
+use crate::assembly::{cycle_lock_path, daemon_lock_path, database_path, source};
+use crate::lock::{Holder, Lock};
+use crate::model::Outcome;
+use crate::plan::Counts;
+use crate::store::{Access, CycleRow, FailingPerson, HeldPerson, LearnerCounts, Store, StoreError};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Exit with 1 when the last cycle failed or none has run, with 3 when users failed or are held.
+    #[arg(long)]
+    exit_code: bool,
+}
+
+/// How provisioning stands, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    NeverRun,
+    Running,
+    Paused,
+    Failing,
+    Interrupted,
+    Held,
+    Partial,
+    Ok,
+}
+
+impl Standing {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverRun => "never-run",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Failing => "failing",
+            Self::Interrupted => "interrupted",
+            Self::Held => "held",
+            Self::Partial => "partial",
+            Self::Ok => "ok",
+        }
+    }
+
+    fn exit_code(self) -> u8 {
+        match self {
+            Self::Ok | Self::Running | Self::Paused => DONE,
+            Self::Held | Self::Partial => PARTLY,
+            Self::NeverRun | Self::Failing | Self::Interrupted => FAILED,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Overview {
+    source: String,
+    paused: bool,
+    last_cycle: Option<CycleRow>,
+    last_success: Option<CycleRow>,
+    next_cycle_at: Option<jiff::Timestamp>,
+    learners: LearnerCounts,
+    held: Vec<HeldPerson>,
+    failing: Vec<FailingPerson>,
+    daemon: Option<Holder>,
+    cycle: Option<Holder>,
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Failure> {
+    let Arguments { json, exit_code } = arguments;
+    let overview = Overview::read(&context).await?;
+    let standing = overview.standing();
+    if json {
+        print_json(&overview.as_json(standing))?;
+    } else {
+        overview.print(standing)?;
+    }
+    Ok(if exit_code { standing.exit_code() } else { DONE })
+}
+
+impl Overview {
+    async fn read(context: &Context) -> Result<Self, Failure> {
+        let config = &context.config;
+        let store = match Store::open(database_path(config), Access::ReadOnly).await {
+            Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Store::in_memory().await?,
+            opened => opened?,
+        };
+        let state = store.state().await?;
+        let source = source(config, &state);
+        let daemon = Lock::holder(&daemon_lock_path(config));
+        Ok(Self {
+            paused: state.paused,
+            last_cycle: store.last_cycle(Some(&source)).await?,
+            last_success: store.last_success(Some(&source)).await?,
+            // Without a daemon nobody is going to keep that time.
+            next_cycle_at: state.next_cycle_at.filter(|_| daemon.is_some()),
+            learners: store.learner_counts(&source).await?,
+            held: store.held_people(&source).await?,
+            failing: store.failing_people(&source).await?,
+            daemon,
+            cycle: Lock::holder(&cycle_lock_path(config)),
+            source,
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        let Some(last) = &self.last_cycle else {
+            return if self.paused { Standing::Paused } else { Standing::NeverRun };
+        };
+        match last.outcome {
+            None if self.cycle.is_some() => Standing::Running,
+            None | Some(Outcome::Interrupted) => Standing::Interrupted,
+            Some(Outcome::Failed) => Standing::Failing,
+            Some(_) if self.paused => Standing::Paused,
+            Some(Outcome::Held) => Standing::Held,
+            Some(Outcome::Partial) => Standing::Partial,
+            Some(Outcome::Success) => Standing::Ok,
+        }
+    }
+
+    fn as_json(&self, standing: Standing) -> Value {
+        let Self { source, paused, last_cycle, last_success, next_cycle_at, learners, held, failing, daemon, cycle } =
+            self;
+        let LearnerCounts { active, inactive, linked } = learners;
+        json!({
+            "state": standing.as_str(),
+            "source": source,
+            "paused": paused,
+            "last_cycle": last_cycle.as_ref().map(cycle_as_json),
+            "last_success": last_success.as_ref().map(cycle_as_json),
+            "next_cycle_at": next_cycle_at.map(seconds),
+            "learners": { "active": active, "inactive": inactive, "linked": linked },
+            "held": held.iter().map(held_as_json).collect::<Vec<_>>(),
+            "failing": failing.iter().map(failing_as_json).collect::<Vec<_>>(),
+            "daemon": daemon.as_ref().map(holder_as_json),
+            "running_cycle": cycle.as_ref().map(holder_as_json),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+
+    fn print(&self, standing: Standing) -> Result<(), Failure> {
+        let LearnerCounts { active, inactive, linked } = self.learners;
+        print(&format!("State         {}", standing.as_str()))?;
+        print(&format!("Source        {}", self.source))?;
+        match &self.last_cycle {
+            None => print("Last cycle    none yet")?,
+            Some(last) => print(&format!("Last cycle    {}", in_words(last)))?,
+        }
+        if let (Some(error), None | Some(Outcome::Failed)) =
+            self.last_cycle.as_ref().map_or((None, None), |last| (last.error.as_deref(), last.outcome))
+        {
+            print(&format!("  because     {error}"))?;
+            if let Some(success) = &self.last_success {
+                print(&format!("Last success  {}", in_words(success)))?;
+            }
+        }
+        let next = match (self.next_cycle_at, &self.daemon) {
+            (_, None) => "no daemon is running".to_owned(),
+            (None, Some(_)) => "not drawn yet".to_owned(),
+            (Some(at), Some(_)) => seconds(at),
+        };
+        print(&format!("Next cycle    {next}"))?;
+        print(&format!("Learners      {active} active, {inactive} inactive, {linked} linked to this application"))?;
+        if self.paused {
+            print("Provisioning is paused; `learner-sync resume` switches it on again.")?;
+        }
+        if !self.held.is_empty() {
+            print(&format!("\nHeld back ({}); `learner-sync approve` releases them:", self.held.len()))?;
+            print(&held_table(&self.held))?;
+        }
+        if !self.failing.is_empty() {
+            print(&format!("\nNot provisioned ({}):", self.failing.len()))?;
+            let mut rows = table(&["reason", "user", "since", "last tried", "attempts", "detail"]);
+            for FailingPerson { entra_id, reason, detail, first_at, last_at, attempts, user_name } in &self.failing {
+                let user = user_name.clone().unwrap_or_else(|| entra_id.to_string());
+                rows.add_row([
+                    reason.as_str(),
+                    &user,
+                    &seconds(*first_at),
+                    &seconds(*last_at),
+                    &attempts.to_string(),
+                    detail.as_deref().unwrap_or_default(),
+                ]);
+            }
+            print(&rows.trim_fmt())?;
+        }
+        Ok(())
+    }
+}
+
+fn seconds(at: jiff::Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+fn in_words(row: &CycleRow) -> String {
+    let CycleRow { id, started_at, finished_at, outcome, counts, trigger, .. } = row;
+    let Counts { created, updated, deactivated, reactivated, .. } = counts;
+    match (outcome, finished_at) {
+        (Some(outcome), Some(finished)) => format!(
+            "{outcome} at {} (cycle {id}, {trigger}): {created} created, {updated} updated, {deactivated} deactivated, \
+             {reactivated} reactivated",
+            seconds(*finished)
+        ),
+        _ => format!("begun at {} (cycle {id}, {trigger}), not ended", seconds(*started_at)),
+    }
+}
+
+fn holder_as_json(holder: &Holder) -> Value {
+    let Holder { pid, command } = holder;
+    json!({ "pid": pid, "command": command })
+}
+
+fn cycle_as_json(row: &CycleRow) -> Value {
+    let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error } = row;
+    let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
+    json!({
+        "cycle": id.0, "source": source, "trigger": trigger.as_str(), "started_at": seconds(*started_at),
+        "finished_at": finished_at.map(seconds), "outcome": outcome.map(Outcome::as_str), "in_scope": in_scope,
+        "created": created, "updated": updated, "deactivated": deactivated, "reactivated": reactivated,
+        "unchanged": unchanged, "skipped": skipped, "failed": failed, "held": held, "requests": requests,
+        "error": error,
+    })
+}
+
+fn held_as_json(person: &HeldPerson) -> Value {
+    let HeldPerson { entra_id, action, reason, since, approved, learner, user_name } = person;
+    let (approved_at, approved_by) = approved.clone().unzip();
+    json!({
+        "entra_id": entra_id.to_string(), "learner_id": learner.map(|learner| learner.0), "user_name": user_name,
+        "action": action.as_str(), "reason": reason.as_str(), "since": seconds(*since),
+        "approved_at": approved_at.map(seconds), "approved_by": approved_by,
+    })
+}
+
+fn failing_as_json(person: &FailingPerson) -> Value {
+    let FailingPerson { entra_id, reason, detail, first_at, last_at, attempts, user_name } = person;
+    json!({
+        "entra_id": entra_id.to_string(), "user_name": user_name, "reason": reason.as_str(), "detail": detail,
+        "first_at": seconds(*first_at), "last_at": seconds(*last_at), "attempts": attempts,
+    })
+}
+
+/// Who is held, a line each.
+pub(super) fn held_table(held: &[HeldPerson]) -> String {
+    let mut rows = table(&["action", "reason", "user", "learner", "since", "approved"]);
+    for HeldPerson { entra_id, action, reason, since, approved, learner, user_name } in held {
+        let user = user_name.clone().unwrap_or_else(|| entra_id.to_string());
+        let learner = learner.map(|learner| learner.to_string()).unwrap_or_default();
+        let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));
+        rows.add_row([action.as_str(), reason.as_str(), &user, &learner, &seconds(*since), &approved]);
+    }
+    rows.trim_fmt()
+}

@@ -1,0 +1,149 @@
+//! `learner-sync sync`: one cycle now, or its rehearsal.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::Context;
+use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json};
+use super::plan::{Planner, lines_as_json, print_lines};
+use crate::assembly::Assembly;
+use crate::cycle::{self, Report};
+use crate::model::{Clock, Outcome, Trigger};
+use crate::plan::Counts;
+use crate::session::{self, Ask};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Ignore the cache and compare with the whole learner database.
+    #[arg(long)]
+    full: bool,
+    /// Rehearse: carry the plan out in transactions that are rolled back, and show what the database would refuse.
+    #[arg(long, conflicts_with_all = ["wait", "force"])]
+    pub(super) dry_run: bool,
+    /// Wait for a running cycle to end, instead of exiting with 75.
+    #[arg(long)]
+    wait: bool,
+    /// Run although provisioning is paused.
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
+    let Arguments { full, dry_run, wait, force, json } = arguments;
+    let Context { config, environment } = context;
+    let assembly = Assembly::new(config, &environment, clock)?;
+    if dry_run {
+        return rehearse(&assembly, json).await;
+    }
+    let stop = stop_on_signal()?;
+    let ask = Ask { trigger: Trigger::Command, full, wait, force, command: "learner-sync sync" };
+    let report = session::run(&assembly, ask, stop).await?;
+    if json {
+        print_json(&report_as_json(&report))?;
+    } else {
+        print_report(&report)?;
+    }
+    Ok(exit_code(&report))
+}
+
+async fn rehearse(assembly: &Assembly, json: bool) -> Result<u8, Failure> {
+    let started = Instant::now();
+    let planner = Planner::open_to_rehearse(assembly).await?;
+    let prepared = planner.prepare().await?;
+    let (mut report, refused) = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
+    report.requests = assembly.directory.requests();
+    report.duration = started.elapsed();
+    let lines: Vec<_> = prepared
+        .plan
+        .lines()
+        .into_iter()
+        .map(|line| match line {
+            cycle::Planned::Change(change) => refused
+                .iter()
+                .find(|finding| finding.person == change.person)
+                .map_or(cycle::Planned::Change(change), cycle::Planned::Finding),
+            finding @ cycle::Planned::Finding(_) => finding,
+        })
+        .collect();
+    if json {
+        let mut document = report_as_json(&report);
+        document["changes"] = lines_as_json(&lines);
+        print_json(&document)?;
+    } else {
+        print_lines(&lines)?;
+        print("Rehearsed and rolled back; nothing was written.")?;
+        print_report(&report)?;
+    }
+    Ok(exit_code(&report))
+}
+
+/// Ctrl-C and SIGTERM finish the batch in hand.
+fn stop_on_signal() -> Result<cycle::Stop, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        sender.send_replace(true);
+    });
+    Ok(receiver)
+}
+
+fn exit_code(report: &Report) -> u8 {
+    match report.outcome {
+        Outcome::Success => DONE,
+        Outcome::Partial | Outcome::Held => PARTLY,
+        Outcome::Failed | Outcome::Interrupted => FAILED,
+    }
+}
+
+/// The document of `sync --json`.
+pub(super) fn report_as_json(report: &Report) -> Value {
+    let Report { cycle, trigger, outcome, counts, requests, duration, error } = report;
+    let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
+    json!({
+        "cycle": cycle.map(|cycle| cycle.0),
+        "trigger": trigger.as_str(),
+        "outcome": outcome.as_str(),
+        "in_scope": in_scope,
+        "created": created,
+        "updated": updated,
+        "deactivated": deactivated,
+        "reactivated": reactivated,
+        "unchanged": unchanged,
+        "skipped": skipped,
+        "failed": failed,
+        "held": held,
+        "requests": requests,
+        "duration_ms": duration.as_millis() as u64,
+        "error": error,
+    })
+}
+
+fn print_report(report: &Report) -> Result<(), Failure> {
+    let Report { cycle: _, trigger: _, outcome, counts, requests, duration, error } = report;
+    let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
+    print(&format!("{outcome} in {:.1} s with {requests} requests to Graph", duration.as_secs_f64()))?;
+    print(&format!(
+        "  {in_scope} in scope: {created} created, {updated} updated, {reactivated} reactivated, {unchanged} unchanged"
+    ))?;
+    print(&format!("  {deactivated} deactivated, {held} held, {skipped} skipped, {failed} failed"))?;
+    if let Some(error) = error {
+        print(&format!("  {error}"))?;
+    }
+    if *held > 0 {
+        print("  `learner-sync approve` shows who is held and releases them.")?;
+    }
+    if *failed > 0 || *skipped > 0 {
+        print("  `learner-sync status` shows who was skipped or failed, and why.")?;
+    }
+    Ok(())
+}

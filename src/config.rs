@@ -1,0 +1,277 @@
+//! The configuration: typed, validated, and complete before anything is done with it.
+//!
+//! [`load`] reads the TOML file and the environment into a [`Config`] or lists everything that is wrong, each
+//! problem with its line. `config/learner-sync.toml` documents the keys for administrators; the fields here
+//! document them for us.
+//!
+//! `reader` finds typed values and their places, `sections` knows the keys, `formats` what a value looks like,
+//! `mapping` the one table that is not a list of settings, and `secrets` the client secret.
+
+mod formats;
+mod mapping;
+mod problem;
+mod reader;
+mod secrets;
+mod sections;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::mapping::Entry;
+use crate::model::{Attribute, EntraId, GroupMembers};
+pub use problem::{ConfigError, Place, Problem};
+use reader::Reader;
+
+/// Everything that an administrator has decided. It holds no secret, only the names of files that do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    /// How Entra ID and Graph are reached.
+    pub entra: Entra,
+    /// Whose users are kept.
+    pub app: App,
+    /// Which of them.
+    pub scope: Scope,
+    /// What is kept of them.
+    pub provisioning: Provisioning,
+    /// The attribute mapping, compiled once as a test.
+    pub mapping: Vec<Entry>,
+    /// Where the learners are.
+    pub learners: Learners,
+    /// When a cycle is made.
+    pub schedule: Schedule,
+    /// What is too much at once.
+    pub safety: Safety,
+    /// Where the daemon's own files are.
+    pub state: State,
+    /// What is logged, and kept of the log.
+    pub log: Log,
+    /// What works but should be put right; to be logged once.
+    pub warnings: Vec<String>,
+}
+
+/// `[entra]`: how the directory is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entra {
+    /// The tenant, a GUID or a domain, in lower case. Required.
+    pub tenant_id: String,
+    /// The application that signs in, a GUID in lower case. Required.
+    pub client_id: String,
+    /// The origin of the token endpoint, without a slash at its end: of `cloud`, or `authority_url`.
+    pub authority: String,
+    /// The origin of Microsoft Graph, without a slash at its end: of `cloud`, or `graph_url`.
+    pub graph: String,
+    /// A PEM file of certificates that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy, perhaps with a user name.
+    pub proxy: Option<String>,
+    /// The file with `user:password`, or the password alone, for the proxy.
+    pub proxy_password_file: Option<PathBuf>,
+    /// How long reading the directory may take in one cycle. Default 30 minutes.
+    pub cycle_deadline: Duration,
+    /// How the application proves who it is.
+    pub credential: Credential,
+}
+
+/// `[entra.credential]`: where the client secret is; read by [`Config::read_secret`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credential {
+    /// The file that holds it. Without one: the systemd credential, then the environment.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// `[app]`: the enterprise application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct App {
+    /// The object id of the service principal, or the application (client) id of it. Required.
+    pub enterprise_app: EntraId,
+}
+
+/// `[scope]`: which of the assigned people count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// How far an assigned group reaches. Default: to its direct members.
+    pub group_members: GroupMembers,
+}
+
+/// `[provisioning]`: what is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provisioning {
+    /// Whether users are provisioned at all; without, a cycle has nothing to do. Default true.
+    pub users: bool,
+}
+
+/// `[learners]`: the learner database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learners {
+    /// Where it is. Default `/var/lib/learner-sync/learners.db`.
+    pub database: Database,
+    /// The password of a database server.
+    pub password_file: Option<PathBuf>,
+    /// By which attribute an unlinked learner is found; it is text, and mapped. Default `userName`.
+    pub match_attribute: Attribute,
+}
+
+/// A learner database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// An SQLite file, made when missing.
+    Sqlite {
+        /// The file, relative to the working directory unless absolute.
+        path: PathBuf,
+    },
+}
+
+/// `[schedule]`: when a cycle is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The shortest wait from the end of one cycle to the next. Default 20 minutes.
+    pub min_interval: Duration,
+    /// The longest, never shorter than `min_interval`. Default 40 minutes.
+    pub max_interval: Duration,
+    /// How often a cycle compares with the database and not with the cache. Default 24 hours.
+    pub full_every: Duration,
+}
+
+/// `[safety]`: what is held for an administrator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Safety {
+    /// More deactivations than this are held. Default 500.
+    pub max_deactivations: u64,
+    /// More per cent of the learners than this, and more than 10, are held. Default 20.
+    pub max_deactivation_percent: u64,
+    /// Updates of more per cent of the learners than this are held. Default 100: never.
+    pub max_update_percent: u64,
+}
+
+/// `[state]`: the daemon's own files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// An absolute path, made when missing. Default `/var/lib/learner-sync`.
+    pub directory: PathBuf,
+}
+
+/// `[log]`: the operational log, and how long the provisioning log is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How a line is written. Default text.
+    pub format: LogFormat,
+    /// A level or `target=level` directives. Default `info`.
+    pub level: String,
+    /// How long provisioning log rows are kept. Default 90 days.
+    pub retention: Duration,
+}
+
+/// How operational logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people, on standard error.
+    Text,
+    /// A JSON object a line, on standard error.
+    Json,
+    /// Straight to the systemd journal, with fields.
+    Journald,
+}
+
+/// The configuration in the file at `path`, with the settings that `environment` overrides.
+pub fn load(path: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+    let text = fs::read_to_string(path);
+    let text = text.map_err(|error| ConfigError::whole(path, None, format!("cannot be read: {error}")))?;
+    parse(path, &text, environment)
+}
+
+/// The environment of this process. Nothing else reads it, so that tests and `SIGHUP` see what they are given.
+#[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+pub fn environment() -> BTreeMap<String, String> {
+    // A setting that is not UTF-8 is not one that any key accepts: the replacement characters get it refused.
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect()
+}
+
+/// The keys that differ and that a running daemon cannot take over.
+pub fn changed_keys_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    restart_keys(old)
+        .into_iter()
+        .zip(restart_keys(new))
+        .filter(|(old, new)| old != new)
+        .map(|((key, _), _)| key)
+        .collect()
+}
+
+/// What is opened once, at the start, in words that can be compared.
+fn restart_keys(config: &Config) -> [(&'static str, String); 6] {
+    // Taken apart in full, so that a new field has to be put on one side or the other.
+    let Config {
+        path: _,
+        entra: _,
+        app: _,
+        scope: _,
+        provisioning: _,
+        mapping: _,
+        learners: Learners { database, password_file, match_attribute: _ },
+        schedule: _,
+        safety: _,
+        state: State { directory },
+        log: Log { format, level, retention },
+        warnings: _,
+    } = config;
+    [
+        ("learners.database_url", format!("{database:?}")),
+        ("learners.password_file", format!("{password_file:?}")),
+        ("state.directory", format!("{directory:?}")),
+        ("log.format", format!("{format:?}")),
+        ("log.level", level.clone()),
+        ("log.retention", format!("{retention:?}")),
+    ]
+}
+
+fn parse(path: &Path, text: &str, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
+    let mut reader = Reader::new(text, environment).map_err(|problems| ConfigError::new(path, problems))?;
+    let sections = read(&mut reader, path);
+    let near_misses = reader.near_misses(environment.keys());
+    let problems = reader.finish();
+    match sections {
+        Some(mut config) if problems.is_empty() => {
+            config.warnings = near_misses;
+            config.warnings.append(&mut config.open_secrets());
+            Ok(config)
+        }
+        // A section is missing only if its problem has been recorded.
+        _ => Err(ConfigError::new(path, problems)),
+    }
+}
+
+/// All sections; `None` when a required key is missing. What `reader` recorded decides whether this counts.
+fn read(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
+    sections::not_available(reader);
+    let entra = sections::entra(reader);
+    let app = sections::app(reader);
+    let scope = sections::scope(reader);
+    let provisioning = sections::provisioning(reader);
+    let (mapping, mapped) = mapping::read(reader);
+    let learners = sections::learners(reader, mapped.as_deref());
+    let schedule = sections::schedule(reader);
+    let safety = sections::safety(reader);
+    let state = sections::state(reader);
+    let log = sections::log(reader);
+    Some(Config {
+        path: path.to_owned(),
+        entra: entra?,
+        app: app?,
+        scope,
+        provisioning,
+        mapping,
+        learners,
+        schedule,
+        safety,
+        state,
+        log,
+        warnings: Vec::new(),
+    })
+}

@@ -1,0 +1,317 @@
+//! The forms that a text in the configuration can have: durations, ids, origins, database URLs.
+//!
+//! Each function answers the value or what is wrong in words. None repeats the text it was given, because an
+//! administrator may have pasted a secret into the wrong key.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::Database;
+use crate::model::EntraId;
+
+/// The longest duration that is taken seriously; far from where times overflow.
+const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
+
+/// A duration such as `20m`, `1h30m` or `90d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    const EXAMPLES: &str = "write it as 30s, 20m, 1h30m or 90d";
+    if text.starts_with('-') {
+        return Err("must not be negative".to_owned());
+    }
+    let wrong = || format!("is not a duration: {EXAMPLES}");
+    let mut seconds: u64 = 0;
+    let mut rest = text.trim();
+    let mut units = ["d", "h", "m", "s"].into_iter().zip([86_400, 3600, 60, 1]);
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|letter: char| !letter.is_ascii_digit());
+        let digits = digits.ok_or_else(|| format!("is a duration without a unit: {EXAMPLES}"))?;
+        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
+        // Units left behind are used up, so that each stands once and the larger first.
+        let (unit, length) = units.find(|(unit, _)| rest[digits..].starts_with(unit)).ok_or_else(wrong)?;
+        rest = &rest[digits + unit.len()..];
+        seconds = number.checked_mul(length).and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
+    }
+    let duration = Duration::from_secs(seconds);
+    if duration > LONGEST { Err("must not be longer than 3650d".to_owned()) } else { Ok(duration) }
+}
+
+/// A duration of at least `least`, which is spelled `words`.
+pub(super) fn duration_of_at_least(
+    least: Duration,
+    words: &'static str,
+) -> impl FnOnce(&str) -> Result<Duration, String> {
+    move |text| match duration(text)? {
+        short if short < least => Err(format!("must be at least {words}")),
+        long => Ok(long),
+    }
+}
+
+/// A GUID.
+pub(super) fn id(text: &str) -> Result<EntraId, String> {
+    text.parse().map_err(|error: crate::model::NotAnEntraId| format!("is {error}"))
+}
+
+/// A tenant: a GUID or a domain name, in lower case.
+pub(super) fn tenant(text: &str) -> Result<String, String> {
+    let tenant = text.to_ascii_lowercase();
+    if ["common", "organizations", "consumers"].contains(&tenant.as_str()) {
+        return Err(format!(
+            "{tenant:?} stands for any tenant, and an application signs in to one: \
+             give the Directory (tenant) ID or a domain of the tenant"
+        ));
+    }
+    let label =
+        |label: &str| !label.is_empty() && label.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+    let is_domain = tenant.contains('.') && tenant.split('.').all(label);
+    if tenant.parse::<EntraId>().is_ok() || is_domain {
+        Ok(tenant)
+    } else {
+        Err("is neither a GUID nor a domain name such as contoso.onmicrosoft.com".to_owned())
+    }
+}
+
+/// The path of a file or directory, from the root.
+pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
+    let path = Path::new(text);
+    if path.is_absolute() { Ok(path.to_owned()) } else { Err("must be an absolute path, from /".to_owned()) }
+}
+
+/// An origin: scheme, host and port, without a slash at the end.
+pub(super) fn origin(text: &str) -> Result<String, String> {
+    let Address { scheme, user, host, port } = address(text)?;
+    if user.is_some() {
+        return Err("must not hold a user name or password".to_owned());
+    }
+    if scheme == "http" && !is_loopback(&host) {
+        return Err(format!(
+            "must be https: over plain http the access token could be read on the way \
+             (http is accepted on 127.0.0.0/8, ::1 and localhost only, and this is {host})"
+        ));
+    }
+    Ok(format!("{scheme}://{host}{port}"))
+}
+
+/// The address of a proxy, with a user name perhaps, and never with a password.
+pub(super) fn proxy(text: &str) -> Result<String, String> {
+    let Address { scheme, user, host, port } = address(text)?;
+    let user = match user {
+        Some(user) if user.contains(':') => {
+            return Err("holds a password: put it in a file and name that with entra.proxy_password_file".to_owned());
+        }
+        Some(user) => format!("{user}@"),
+        None => String::new(),
+    };
+    Ok(format!("{scheme}://{user}{host}{port}"))
+}
+
+/// Whether a database URL names a PostgreSQL server.
+pub(super) fn is_postgres(text: &str) -> bool {
+    text.starts_with("postgres://") || text.starts_with("postgresql://")
+}
+
+/// Where the learners are: `sqlite:///absolute/path` or `sqlite://relative/path`. Nothing for a PostgreSQL, which
+/// `not_available` has refused.
+pub(super) fn database(text: &str) -> Result<Option<Database>, String> {
+    const FORM: &str = "sqlite:///absolute/path/of/learners.db";
+    if is_postgres(text) {
+        return Ok(None);
+    }
+    let Some(path) = text.strip_prefix("sqlite://") else {
+        return Err(format!("must be a database URL, {FORM}"));
+    };
+    if path.is_empty() || path.ends_with('/') {
+        return Err(format!("names no file: {FORM}"));
+    }
+    if path.contains('?') {
+        return Err("takes no options after a question mark".to_owned());
+    }
+    Ok(Some(Database::Sqlite { path: path.into() }))
+}
+
+/// What is wrong with a database URL that holds a password.
+pub(super) fn database_password(text: &str) -> Result<(), String> {
+    let (_, rest) = text.split_once("://").unwrap_or(("", text));
+    let in_authority = rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    let in_options = rest.split_once('?').is_some_and(|(_, options)| options.contains("password="));
+    if in_authority || in_options {
+        return Err("holds a password: put it in a file and name that with learners.password_file".to_owned());
+    }
+    Ok(())
+}
+
+/// Which operational logs are written: a level, or tracing's `target=level` directives.
+pub(super) fn log_level(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let wrong = || format!("is none of {}, nor a list of target=level", LEVELS.join(", "));
+    for directive in text.split(',').map(str::trim) {
+        // The filter would take any bare word for the name of a target, and log everything of nothing.
+        let bare = !directive.contains(['=', '[']);
+        if bare && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive)) {
+            return Err(wrong());
+        }
+    }
+    tracing_subscriber::EnvFilter::try_new(text).map_err(|_| wrong())?;
+    Ok(text.to_owned())
+}
+
+/// The parts of an `http` or `https` address that is nothing but an origin and a user.
+struct Address {
+    scheme: &'static str,
+    user: Option<String>,
+    host: String,
+    /// With its colon, empty when it is the scheme's own.
+    port: String,
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let (scheme, own_port) = match scheme.to_ascii_lowercase().as_str() {
+        "https" => ("https", 443),
+        "http" => ("http", 80),
+        _ => return Err("must begin with https://".to_owned()),
+    };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((user, rest)) => (Some(user.to_owned()), rest),
+        None => (None, rest),
+    };
+    if rest.contains(['/', '?', '#', '\\']) {
+        return Err("must be scheme, host and port alone, without a path, tenant or version after it".to_owned());
+    }
+    let (host, port) = match rest.rsplit_once(':') {
+        // The colons inside the brackets of an IPv6 address are not the one before the port.
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    if !is_host(host) {
+        return Err("names no host".to_owned());
+    }
+    let port = match port.map(str::parse::<u16>) {
+        None => String::new(),
+        Some(Ok(port)) if port == own_port => String::new(),
+        Some(Ok(port)) if port > 0 => format!(":{port}"),
+        Some(_) => return Err("has a port that is no number from 1 to 65535".to_owned()),
+    };
+    Ok(Address { scheme, user, host: host.to_ascii_lowercase(), port })
+}
+
+fn is_host(host: &str) -> bool {
+    match bracketed(host) {
+        Some(inside) => inside.parse::<Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(|letter| letter.is_ascii_alphanumeric() || "-._".contains(letter)),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    match bracketed(host) {
+        Some(inside) => inside.parse::<Ipv6Addr>().is_ok_and(|address| address.is_loopback()),
+        None => host == "localhost" || host.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
+    }
+}
+
+fn bracketed(host: &str) -> Option<&str> {
+    host.strip_prefix('[')?.strip_suffix(']')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_units_the_larger_first() {
+        let seconds = |text| duration(text).map(|duration| duration.as_secs());
+        assert_eq!(seconds("0s"), Ok(0));
+        assert_eq!(seconds("20m"), Ok(1200));
+        assert_eq!(seconds("1h30m"), Ok(5400));
+        assert_eq!(seconds("90d"), Ok(90 * 86_400));
+        for wrong in ["", "-5m", "20", "m", "30m1h", "1m1m", "1.5h", "20 minutes", "5µ", "4000d", "99999999999999999d"]
+        {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn origins_are_https_unless_the_host_is_this_machine() {
+        for (text, expect) in [
+            ("https://Graph.Microsoft.com/", "https://graph.microsoft.com"),
+            ("https://graph.example.org:443", "https://graph.example.org"),
+            ("https://graph.example.org:8443", "https://graph.example.org:8443"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("http://127.9.9.9:80/", "http://127.9.9.9"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(expect));
+        }
+        for wrong in [
+            "",
+            "graph.microsoft.com",
+            "ftp://localhost",
+            "http://graph.microsoft.com",
+            "http://127.0.0.1.example.org",
+            "http://localhost.example.org",
+            "http://localhost@example.org",
+            "http://example.org#@localhost",
+            "http://example.org\\@localhost",
+            "http://[::2]",
+            "https://graph.microsoft.com/v1.0",
+            "https://graph.microsoft.com?x",
+            "https://user@graph.microsoft.com",
+            "https://graph.microsoft.com:0",
+            "https://graph.microsoft.com:x",
+            "https://:443",
+            "https:// graph",
+        ] {
+            assert!(origin(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn proxies_have_no_password_and_perhaps_a_user() {
+        assert_eq!(proxy("http://proxy.example.org:3128/").as_deref(), Ok("http://proxy.example.org:3128"));
+        assert_eq!(proxy("http://me@Proxy.example.org").as_deref(), Ok("http://me@proxy.example.org"));
+        for wrong in ["socks5://proxy.example.org", "http://me:p@ss/w@proxy.example.org", "proxy.example.org:3128"] {
+            let told = proxy(wrong).unwrap_err();
+            assert!(!told.contains("p@ss"), "{told}");
+        }
+    }
+
+    #[test]
+    fn tenants_are_one_tenant() {
+        assert_eq!(tenant("Contoso.OnMicrosoft.com").as_deref(), Ok("contoso.onmicrosoft.com"));
+        assert_eq!(
+            tenant("0A1B2C3D-0000-4000-8000-00000000ABCD").as_deref(),
+            Ok("0a1b2c3d-0000-4000-8000-00000000abcd")
+        );
+        for wrong in ["common", "Organizations", "contoso", "contoso..com", "https://contoso.com", ""] {
+            assert!(tenant(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn databases_are_files() {
+        let sqlite = |path: &str| Ok(Some(Database::Sqlite { path: path.into() }));
+        assert_eq!(database("sqlite:///var/lib/learners.db"), sqlite("/var/lib/learners.db"));
+        assert_eq!(database("sqlite://learners.db"), sqlite("learners.db"));
+        for wrong in ["", "learners.db", "sqlite:learners.db", "sqlite://", "sqlite:///var/", "sqlite:///a.db?mode=ro"]
+        {
+            assert!(database(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(database_password("postgres://sync:pw@db.example.org/learners").is_err());
+        assert!(database_password("postgres://db.example.org/learners?password=pw").is_err());
+        assert_eq!(database_password("postgres://sync@db.example.org:5432/learners"), Ok(()));
+    }
+
+    #[test]
+    fn log_levels_are_levels_and_directives() {
+        for right in ["info", "WARN", "warn,learner_sync=debug", "learner_sync::directory=trace"] {
+            assert!(log_level(right).is_ok(), "{right:?}");
+        }
+        for wrong in ["", "verbose", "info,", "learner_sync=loud"] {
+            assert!(log_level(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Reads the `[mapping]` table and has it compiled, so that a slip in an expression is found at load.
+
+use toml::de::{DeTable, DeValue};
+
+use super::problem::Place;
+use super::reader::{FreeEntry, Reader, kind_of};
+use crate::mapping::{self, Apply, Entry, Mapping};
+use crate::model::{Attribute, Kind, Selection};
+
+/// The mapping of the file, or the default one when it has none; and the attributes that it fills, when all of
+/// it is right.
+pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<Entry>, Option<Vec<Attribute>>) {
+    let (mut entries, mut places, mut whole) = (Vec::new(), Vec::new(), true);
+    match reader.free_table("mapping") {
+        None => entries = mapping::default_entries(),
+        Some(rows) => {
+            for FreeEntry { name, value, place } in rows {
+                match read_entry(reader, &name, &value, &place) {
+                    Ok((entry, expression_place)) => {
+                        entries.push(entry);
+                        places.push(expression_place);
+                    }
+                    Err(message) => {
+                        whole = false;
+                        reader.refuse_at(place, key(&name), message);
+                    }
+                }
+            }
+        }
+    }
+    let attributes = match Mapping::compile(&entries, &mut Selection::default()) {
+        Ok(mapping) => whole.then(|| mapping.attributes().collect()),
+        Err(problems) => {
+            for mapping::Problem { entry, path, position, message } in problems {
+                let message = match position {
+                    Some(position) => format!("at character {position} of the expression: {message}"),
+                    None => message,
+                };
+                match (places.get(entry), path) {
+                    (Some(place), _) => reader.refuse_at(place.clone(), key(&entries[entry].path), message),
+                    // What the mapping lacks as a whole may stand in a row that could not be read.
+                    (None, _) if !whole => {}
+                    (None, Some(path)) => reader.refuse("mapping", format!("{path} {message}")),
+                    (None, None) => reader.refuse("mapping", message),
+                }
+            }
+            None
+        }
+    };
+    (entries, attributes)
+}
+
+/// The attribute that the SCIM path `text` names, letter case ignored.
+pub(super) fn attribute(text: &str) -> Result<Attribute, String> {
+    match Attribute::ALL.iter().find(|attribute| text.eq_ignore_ascii_case(attribute.path())) {
+        Some(attribute) if attribute.kind() == Kind::Text => Ok(*attribute),
+        Some(_) => Err("must be an attribute that is a text".to_owned()),
+        None => Err("is not the SCIM path of an attribute, such as userName".to_owned()),
+    }
+}
+
+/// One row, and where its expression stands.
+fn read_entry(
+    reader: &mut Reader<'_>,
+    path: &str,
+    value: &DeValue<'_>,
+    place: &Place,
+) -> Result<(Entry, Place), String> {
+    match value {
+        DeValue::String(expression) => Ok((Entry::new(path, expression.as_ref()), place.clone())),
+        DeValue::Table(table) => read_table(reader, table, Entry::new(path, "")),
+        other => Err(format!("must be an expression in quotes, not {}", kind_of(other))),
+    }
+}
+
+/// A row written as a table.
+fn read_table(reader: &mut Reader<'_>, table: &DeTable<'_>, mut entry: Entry) -> Result<(Entry, Place), String> {
+    const KEYS: &str = "expression, default, apply and required";
+    let Some(expression) = table.get("expression") else {
+        return Err(format!(
+            "is a table without an expression (it has {KEYS}); an attribute path with dots in it stands in quotes"
+        ));
+    };
+    let expression_place = reader.offset(expression);
+    for (name, value) in table {
+        match (name.get_ref().as_ref(), value.get_ref()) {
+            ("expression", DeValue::String(text)) => entry.expression = text.to_string(),
+            ("default", DeValue::String(text)) => entry.default = Some(text.to_string()),
+            ("apply", DeValue::String(word)) if word == "always" => entry.apply = Apply::Always,
+            ("apply", DeValue::String(word)) if word == "on-create" => entry.apply = Apply::OnCreate,
+            ("required", DeValue::Boolean(required)) => entry.required = Some(*required),
+            ("apply", _) => return Err("apply is one of \"always\", \"on-create\"".to_owned()),
+            ("required", _) => return Err("required is true or false, without quotes".to_owned()),
+            (text @ ("expression" | "default"), other) => {
+                return Err(format!("{text} must be a text in quotes, not {}", kind_of(other)));
+            }
+            (unknown, _) => return Err(format!("{unknown} is not a key of a mapping, which has {KEYS}")),
+        }
+    }
+    Ok((entry, expression_place))
+}
+
+fn key(path: &str) -> String {
+    format!("mapping.{path:?}")
+}

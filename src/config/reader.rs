@@ -1,0 +1,255 @@
+//! Reads typed settings out of a TOML table that remembers its places, and out of the environment.
+//!
+//! A setting is asked for by its full key, `safety.max_deactivations`: the environment is looked at first, the
+//! file second. Every key that was asked for is remembered; what then is left in either is a mistake.
+
+mod strangers;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::formats;
+use super::problem::{Place, Problem};
+
+/// What the name of an environment variable that is a setting begins with.
+const PREFIX: &str = "LEARNER_SYNC_";
+
+/// The settings, and what was found wrong with them so far.
+pub(super) struct Reader<'a> {
+    text: &'a str,
+    table: Spanned<DeTable<'a>>,
+    /// The variables that are settings, by key.
+    variables: BTreeMap<String, (&'a str, &'a str)>,
+    /// The keys that were asked for.
+    pub(super) known: BTreeSet<&'static str>,
+    problems: Vec<Problem>,
+}
+
+/// A value as it was found.
+enum Raw<'a> {
+    File(&'a DeValue<'a>),
+    Variable(&'a str),
+}
+
+/// An entry of a table whose keys are not settings.
+pub(super) struct FreeEntry<'a> {
+    pub(super) name: String,
+    pub(super) value: DeValue<'a>,
+    /// Where the value begins.
+    pub(super) place: Place,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of the TOML `text` and of those variables of `environment` that are settings.
+    pub(super) fn new(text: &'a str, environment: &'a BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() {
+            // Half a table would only add problems that are none.
+            return Err(errors.iter().map(|error| syntax_problem(text, error)).collect());
+        }
+        let variables = environment.iter().filter_map(|(name, value)| {
+            let setting = name.strip_prefix(PREFIX)?;
+            let key = setting.contains("__").then(|| setting.to_ascii_lowercase().replace("__", "."))?;
+            Some((key, (name.as_str(), value.as_str())))
+        });
+        let variables = variables.collect();
+        Ok(Self { text, table, variables, known: BTreeSet::new(), problems: Vec::new() })
+    }
+
+    /// Records that `key`, wherever it stands, has this problem.
+    pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>) {
+        self.refuse_at(self.place(key), key, message);
+    }
+
+    /// Records a problem at a place that the caller knows better.
+    pub(super) fn refuse_at(&mut self, place: Place, key: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(Problem { place, key: Some(key.into()), message: message.into() });
+    }
+
+    /// Whether `key`, a setting or a table, stands anywhere.
+    pub(super) fn present(&mut self, key: &'static str) -> bool {
+        self.known.insert(key);
+        self.variable_in(key).is_some() || self.in_file(key).is_some()
+    }
+
+    /// A text that has a form of its own; `parse` says what is wrong with it.
+    pub(super) fn text<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        self.read(key, |raw| match raw {
+            Raw::File(DeValue::String(text)) => parse(text),
+            Raw::File(other) => Err(format!("must be a text in quotes, not {}", kind_of(other))),
+            Raw::Variable(text) => parse(text),
+        })
+    }
+
+    /// A text that has to be there; `meaning` tells where an administrator finds it.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        meaning: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        if !self.present(key) {
+            self.refuse(key, format!("is required: {meaning}"));
+            return None;
+        }
+        self.text(key, |text| {
+            let placeholder = text.starts_with('<') && text.ends_with('>');
+            if placeholder { Err(format!("still holds the example's placeholder: {meaning}")) } else { parse(text) }
+        })
+    }
+
+    /// One of a few words; the first is the default.
+    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> T {
+        let chosen = self.text(key, |text| {
+            let chosen = choices.iter().find(|(word, _)| *word == text);
+            chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+                let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+                format!("{text:?} is not one of {}", words.join(", "))
+            })
+        });
+        chosen.unwrap_or(choices[0].1)
+    }
+
+    /// A whole number from 0 to `most`.
+    pub(super) fn number(&mut self, key: &'static str, most: u64, default: u64) -> u64 {
+        let number = self.read(key, |raw| {
+            let number = match raw {
+                Raw::File(DeValue::Integer(digits)) => i128::from_str_radix(digits.as_str(), digits.radix()),
+                Raw::File(other) => return Err(format!("must be a whole number, not {}", kind_of(other))),
+                Raw::Variable(text) => text.trim().parse(),
+            };
+            let number = number.map_err(|_| "must be a whole number".to_owned())?;
+            if number < 0 {
+                return Err(format!("must not be negative, and is {number}"));
+            }
+            u64::try_from(number).ok().filter(|number| *number <= most).ok_or(format!("must be at most {most}"))
+        });
+        number.unwrap_or(default)
+    }
+
+    /// True or false.
+    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
+        let flag = self.read(key, |raw| match raw {
+            Raw::File(DeValue::Boolean(flag)) => Ok(*flag),
+            Raw::File(other) => Err(format!("must be true or false without quotes, not {}", kind_of(other))),
+            Raw::Variable(text) => text.parse().map_err(|_| "must be true or false".to_owned()),
+        });
+        flag.unwrap_or(default)
+    }
+
+    /// A list of texts; in the environment they are separated by commas.
+    pub(super) fn list(&mut self, key: &'static str) -> Vec<String> {
+        let list = self.read(key, |raw| match raw {
+            Raw::File(DeValue::Array(items)) => items
+                .iter()
+                .map(|item| item.get_ref().as_str().map(str::to_owned))
+                .collect::<Option<_>>()
+                .ok_or_else(|| "must be a list of texts in quotes".to_owned()),
+            Raw::File(other) => Err(format!("must be a list such as [\"…\", \"…\"], not {}", kind_of(other))),
+            Raw::Variable(text) => {
+                Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
+            }
+        });
+        list.unwrap_or_default()
+    }
+
+    /// The absolute path of a file or directory. The value is not repeated: a secret pasted here stays unsaid.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.text(key, formats::absolute_path)
+    }
+
+    /// A table whose keys are not settings, as its entries in the order of the file.
+    pub(super) fn free_table(&mut self, key: &'static str) -> Option<Vec<FreeEntry<'a>>> {
+        self.known.insert(key);
+        let found = self.in_file(key)?.get_ref().clone();
+        let DeValue::Table(table) = found else {
+            self.refuse(key, format!("must be a table, [{key}], not {}", kind_of(&found)));
+            return None;
+        };
+        let mut entries: Vec<_> = table.into_iter().collect();
+        entries.sort_by_key(|(name, _)| name.span().start);
+        let entry = |(name, value): (Spanned<_>, Spanned<_>)| FreeEntry {
+            place: self.offset(&value),
+            name: Cow::into_owned(name.into_inner()),
+            value: value.into_inner(),
+        };
+        Some(entries.into_iter().map(entry).collect())
+    }
+
+    /// Every problem, those of keys and variables that nobody asked for included.
+    pub(super) fn finish(mut self) -> Vec<Problem> {
+        let mut strangers = self.strangers();
+        self.problems.append(&mut strangers);
+        self.problems
+    }
+
+    fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(Raw<'_>) -> Result<T, String>) -> Option<T> {
+        self.known.insert(key);
+        let raw = match self.variables.get(key) {
+            Some((_, text)) => Raw::Variable(text),
+            None => Raw::File(self.in_file(key)?.get_ref()),
+        };
+        parse(raw).map_err(|message| self.refuse(key, message)).ok()
+    }
+
+    fn in_file(&self, key: &str) -> Option<&Spanned<DeValue<'a>>> {
+        let (section, name) = key.rsplit_once('.').unwrap_or(("", key));
+        self.section(section)?.get(name)
+    }
+
+    fn section(&self, section: &str) -> Option<&DeTable<'a>> {
+        let mut names = section.split('.').filter(|name| !name.is_empty());
+        names.try_fold(self.table.get_ref(), |table, name| table.get(name)?.get_ref().as_table())
+    }
+
+    /// The name of the variable that sets `key` or something inside the table `key`.
+    fn variable_in(&self, key: &str) -> Option<&'a str> {
+        let (found, (name, _)) = self.variables.range(key.to_owned()..).next()?;
+        let rest = found.strip_prefix(key)?;
+        (rest.is_empty() || rest.starts_with('.')).then_some(name)
+    }
+
+    /// Where `key` stands, or else the innermost section that it is missing from.
+    fn place(&self, key: &str) -> Place {
+        if let Some(name) = self.variable_in(key) {
+            return Place::Variable(name.to_owned());
+        }
+        let mut key = key;
+        loop {
+            if let Some(value) = self.in_file(key) {
+                return self.offset(value);
+            }
+            match key.rsplit_once('.') {
+                Some((section, _)) => key = section,
+                None => return Place::Whole,
+            }
+        }
+    }
+
+    /// Where a value of the table begins.
+    pub(super) fn offset<T>(&self, value: &Spanned<T>) -> Place {
+        Place::of_offset(self.text, value.span().start)
+    }
+}
+
+fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
+    let place = error.span().map_or(Place::Whole, |span| Place::of_offset(text, span.start));
+    // The Display of the error would print the line.
+    Problem { place, key: None, message: format!("TOML syntax: {}", error.message().replace('\n', " ")) }
+}
+
+/// What a value is, in words.
+pub(super) fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

@@ -1,0 +1,116 @@
+//! Keys and variables that nobody asked for, and what was probably meant by them.
+
+use std::collections::BTreeSet;
+
+use toml::de::DeTable;
+
+use super::{PREFIX, Reader, kind_of};
+use crate::config::problem::{Place, Problem};
+use crate::nearest::nearest;
+
+impl<'a> Reader<'a> {
+    /// A problem for each key of the file, and each variable, that is no setting.
+    pub(super) fn strangers(&self) -> Vec<Problem> {
+        let mut strangers = Vec::new();
+        self.strangers_in(self.table.get_ref(), "", &mut strangers);
+        for (key, (name, _)) in &self.variables {
+            let place = Place::Variable((*name).to_owned());
+            if !self.known.contains(key.as_str()) && self.problems.iter().all(|problem| problem.place != place) {
+                strangers.push(Problem { place, key: Some(key.clone()), message: self.stranger_variable(key) });
+            }
+        }
+        strangers
+    }
+
+    /// Variables that are no settings but look as if somebody had meant one.
+    pub(in crate::config) fn near_misses<'n>(&self, names: impl Iterator<Item = &'n String>) -> Vec<String> {
+        let near = |name: &String| {
+            let setting = name.strip_prefix(PREFIX).filter(|setting| !setting.contains("__"))?;
+            let key = self.known.iter().find(|key| key.replace('.', "_").eq_ignore_ascii_case(setting))?;
+            Some(format!("{name} is ignored: the variable of {key} is {}", variable_name(key)))
+        };
+        names.filter_map(near).collect()
+    }
+
+    fn strangers_in(&self, table: &DeTable<'a>, section: &str, strangers: &mut Vec<Problem>) {
+        for (name, value) in table {
+            // A quoted name with a dot in it only looks like the key of another section.
+            let dotted = name.get_ref().contains('.');
+            let name_text = if dotted { format!("{:?}", name.get_ref()) } else { name.get_ref().to_string() };
+            let key = if section.is_empty() { name_text.clone() } else { format!("{section}.{name_text}") };
+            let message = if self.known.contains(key.as_str()) {
+                continue;
+            } else if self.is_section(&key) {
+                match value.get_ref().as_table() {
+                    Some(table) => {
+                        self.strangers_in(table, &key, strangers);
+                        continue;
+                    }
+                    None => format!("must be a table, [{key}], not {}", kind_of(value.get_ref())),
+                }
+            } else {
+                self.stranger_key(&key, section, &name_text)
+            };
+            strangers.push(Problem { place: self.offset(name), key: Some(key), message });
+        }
+    }
+
+    fn is_section(&self, key: &str) -> bool {
+        self.known.iter().any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+    }
+
+    fn stranger_key(&self, key: &str, section: &str, name: &str) -> String {
+        if let Some(hint) = secret_hint(key) {
+            return format!("is not a key: no secret stands in this file; {hint}");
+        }
+        let names = self.names_in(section);
+        let elsewhere = || self.known.iter().find(|known| known.rsplit('.').next() == Some(name)).copied();
+        let nearest = nearest(name, names.iter().copied()).map(str::to_owned);
+        let advice = match nearest.or_else(|| elsewhere().map(str::to_owned)) {
+            Some(meant) => format!("; did you mean {meant}?"),
+            None => String::new(),
+        };
+        let place = if section.is_empty() { "the sections are".to_owned() } else { format!("[{section}] has") };
+        format!("unknown key{advice} ({place} {})", names.into_iter().collect::<Vec<_>>().join(", "))
+    }
+
+    fn stranger_variable(&self, key: &str) -> String {
+        if let Some(table) = self.known.iter().find(|known| key.starts_with(&format!("{known}."))) {
+            return format!("[{table}] cannot be set by the environment");
+        }
+        if let Some(hint) = secret_hint(key) {
+            return format!("is not a setting; {hint}");
+        }
+        match nearest(key, self.known.iter().copied()) {
+            Some(meant) => format!("unknown setting; did you mean {}?", variable_name(meant)),
+            None => "unknown setting; LEARNER_SYNC_SECTION__KEY sets section.key".to_owned(),
+        }
+    }
+
+    /// The names of the keys, or at the top of the sections, that stand directly in `section`.
+    fn names_in(&self, section: &str) -> BTreeSet<&'static str> {
+        let inside = |known: &&'static str| {
+            let rest = if section.is_empty() { Some(*known) } else { known.strip_prefix(section)?.strip_prefix('.') };
+            rest?.split('.').next()
+        };
+        self.known.iter().filter_map(inside).collect()
+    }
+}
+
+fn variable_name(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
+}
+
+/// What to do with the secret that somebody seems to have written into the configuration as `key`.
+fn secret_hint(key: &str) -> Option<&'static str> {
+    let has = |word: &str| key.to_ascii_lowercase().contains(word);
+    if has("proxy_pass") {
+        Some("name a file that holds it with entra.proxy_password_file")
+    } else if has("learners.") && has("password") {
+        Some("name a file that holds it with learners.password_file")
+    } else if ["secret", "password", "private_key", "token"].into_iter().any(has) {
+        Some("name a file that holds it with entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET")
+    } else {
+        None
+    }
+}

@@ -1,0 +1,195 @@
+//! The keys of each section, with their defaults and what is accepted.
+
+use std::time::Duration;
+
+use super::formats::{self, duration, duration_of_at_least};
+use super::mapping;
+use super::reader::Reader;
+use super::{App, Credential, Database, Entra, Learners, Log, LogFormat, Provisioning, Safety, Schedule, Scope, State};
+use crate::model::{Attribute, GroupMembers};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Refuses what the documentation names and this version does not have yet.
+///
+/// Ignoring such a key would be worse: somebody who sets `safety.protected` relies on it. Building one of these
+/// means deleting its line here and reading it in its section below.
+pub(super) fn not_available(reader: &mut Reader<'_>) {
+    const NOT_YET: &str = "is not available in this version";
+    for absent in [
+        "entra.credential.certificate_file",
+        "entra.credential.private_key_file",
+        "entra.credential.token_file",
+        "scope.filter",
+        "learners.table",
+        "learners.columns",
+        "learners.constants",
+        "http",
+        "notify",
+    ] {
+        if reader.present(absent) {
+            reader.refuse(absent, NOT_YET);
+        }
+    }
+    for empty in ["scope.app_roles", "scope.only", "scope.ignore", "safety.protected"] {
+        if !reader.list(empty).is_empty() {
+            reader.refuse(empty, format!("{NOT_YET}: leave it empty"));
+        }
+    }
+    for (key, words) in [
+        ("entra.credential.kind", ["client-secret", "certificate", "managed-identity", "workload-identity"].as_slice()),
+        ("learners.reissued", &["conflict", "free"]),
+        ("safety.repair", &["attributes", "all", "log"]),
+    ] {
+        let choices: Vec<_> = words.iter().map(|word| (*word, *word)).collect();
+        let chosen = reader.choice(key, &choices);
+        if chosen != words[0] {
+            reader.refuse(key, format!("{chosen:?} {NOT_YET}: only {:?} is", words[0]));
+        }
+    }
+    if reader.text("safety.deactivate_after", duration).is_some_and(|wait| !wait.is_zero()) {
+        reader.refuse("safety.deactivate_after", format!("{NOT_YET}: only \"0s\" is"));
+    }
+    if reader.text("learners.database_url", |text| Ok(formats::is_postgres(text))) == Some(true) {
+        reader.refuse("learners.database_url", format!("PostgreSQL {NOT_YET}, use sqlite:///path"));
+    }
+}
+
+/// `[entra]` and `[entra.credential]`.
+pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
+    let tenant_id = reader.required(
+        "entra.tenant_id",
+        "the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant",
+        formats::tenant,
+    );
+    let client_id = reader.required(
+        "entra.client_id",
+        "the Application (client) ID on the Overview page of the app registration",
+        formats::id,
+    );
+    let (authority, graph) = reader.choice(
+        "entra.cloud",
+        &[
+            ("global", ("https://login.microsoftonline.com", "https://graph.microsoft.com")),
+            ("us-gov", ("https://login.microsoftonline.us", "https://graph.microsoft.us")),
+            ("us-dod", ("https://login.microsoftonline.us", "https://dod-graph.microsoft.us")),
+            ("china", ("https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn")),
+        ],
+    );
+    let authority_url = reader.text("entra.authority_url", formats::origin);
+    let graph_url = reader.text("entra.graph_url", formats::origin);
+    let ca_file = reader.path("entra.ca_file");
+    let proxy = reader.text("entra.proxy", formats::proxy);
+    let proxy_password_file = reader.path("entra.proxy_password_file");
+    if proxy_password_file.is_some() && !reader.present("entra.proxy") {
+        reader.refuse("entra.proxy_password_file", "is of no use without entra.proxy");
+    }
+    let cycle_deadline = reader.text("entra.cycle_deadline", duration_of_at_least(Duration::from_secs(1), "1s"));
+    let secret_file = reader.path("entra.credential.secret_file");
+    Some(Entra {
+        tenant_id: tenant_id?,
+        client_id: client_id?.to_string(),
+        authority: authority_url.unwrap_or_else(|| authority.to_owned()),
+        graph: graph_url.unwrap_or_else(|| graph.to_owned()),
+        ca_file,
+        proxy,
+        proxy_password_file,
+        cycle_deadline: cycle_deadline.unwrap_or(30 * MINUTE),
+        credential: Credential { secret_file },
+    })
+}
+
+/// `[app]`.
+pub(super) fn app(reader: &mut Reader<'_>) -> Option<App> {
+    let enterprise_app = reader.required(
+        "app.enterprise_app",
+        "the Object ID on the Overview page of the enterprise application whose users are kept",
+        formats::id,
+    );
+    Some(App { enterprise_app: enterprise_app? })
+}
+
+/// `[scope]`.
+pub(super) fn scope(reader: &mut Reader<'_>) -> Scope {
+    let group_members = reader.choice(
+        "scope.group_members",
+        &[("direct", GroupMembers::Direct), ("transitive", GroupMembers::Transitive), ("none", GroupMembers::None)],
+    );
+    Scope { group_members }
+}
+
+/// `[provisioning]`.
+pub(super) fn provisioning(reader: &mut Reader<'_>) -> Provisioning {
+    let users = reader.flag("provisioning.users", true);
+    if reader.flag("provisioning.groups", false) {
+        reader.refuse(
+            "provisioning.groups",
+            "group objects are not provisioned, only the users in assigned groups; set provisioning.groups = false",
+        );
+    }
+    Provisioning { users }
+}
+
+/// `[learners]`; the match attribute has to be one of those `mapped`, which is not known of a faulty mapping.
+pub(super) fn learners(reader: &mut Reader<'_>, mapped: Option<&[Attribute]>) -> Learners {
+    const DEFAULT: &str = "/var/lib/learner-sync/learners.db";
+    let database = reader.text("learners.database_url", |text| {
+        formats::database_password(text)?;
+        formats::database(text)
+    });
+    let database = database.flatten().unwrap_or_else(|| Database::Sqlite { path: DEFAULT.into() });
+    let password_file = reader.path("learners.password_file");
+    let match_attribute = reader.text("learners.match_attribute", mapping::attribute).unwrap_or(Attribute::UserName);
+    if mapped.is_some_and(|mapped| !mapped.contains(&match_attribute)) {
+        let path = match_attribute.path();
+        reader.refuse("learners.match_attribute", format!("{path} is not mapped, so that nobody could be found by it"));
+    }
+    Learners { database, password_file, match_attribute }
+}
+
+/// `[schedule]`.
+pub(super) fn schedule(reader: &mut Reader<'_>) -> Schedule {
+    let mut interval = |key, default| {
+        let least = duration_of_at_least(Duration::from_secs(1), "1s");
+        reader.text(key, least).unwrap_or(default)
+    };
+    let min_interval = interval("schedule.min_interval", 20 * MINUTE);
+    let max_interval = interval("schedule.max_interval", 40 * MINUTE);
+    if min_interval > max_interval {
+        let (key, message) = if reader.present("schedule.max_interval") {
+            ("schedule.max_interval", "must not be shorter than schedule.min_interval")
+        } else {
+            ("schedule.min_interval", "must not be longer than schedule.max_interval, which is 40m unless set")
+        };
+        reader.refuse(key, message);
+    }
+    let full_every = reader.text("schedule.full_every", duration).unwrap_or(DAY);
+    Schedule { min_interval, max_interval, full_every }
+}
+
+/// `[safety]`.
+pub(super) fn safety(reader: &mut Reader<'_>) -> Safety {
+    Safety {
+        max_deactivations: reader.number("safety.max_deactivations", u64::MAX, 500),
+        max_deactivation_percent: reader.number("safety.max_deactivation_percent", 100, 20),
+        max_update_percent: reader.number("safety.max_update_percent", 100, 100),
+    }
+}
+
+/// `[state]`.
+pub(super) fn state(reader: &mut Reader<'_>) -> State {
+    State { directory: reader.path("state.directory").unwrap_or_else(|| "/var/lib/learner-sync".into()) }
+}
+
+/// `[log]`.
+pub(super) fn log(reader: &mut Reader<'_>) -> Log {
+    Log {
+        format: reader.choice(
+            "log.format",
+            &[("text", LogFormat::Text), ("json", LogFormat::Json), ("journald", LogFormat::Journald)],
+        ),
+        level: reader.text("log.level", formats::log_level).unwrap_or_else(|| "info".to_owned()),
+        retention: reader.text("log.retention", duration_of_at_least(DAY, "1d")).unwrap_or(90 * DAY),
+    }
+}

@@ -1,0 +1,502 @@
+//! The configuration as an administrator meets it: files, environments, and the lines that come back.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use insta::assert_snapshot;
+use secrecy::ExposeSecret;
+
+use super::*;
+use crate::mapping::{Apply, default_entries};
+
+const SHIPPED: &str = include_str!("../../config/learner-sync.toml");
+const REQUIRED: &str = r#"
+[entra]
+tenant_id = "Contoso.onmicrosoft.com"
+client_id = "0A1B2C3D-0000-4000-8000-00000000ABCD"
+[app]
+enterprise_app = "11111111-2222-4333-8444-555555555555"
+"#;
+
+fn load_text(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    parse(Path::new("/etc/learner-sync/learner-sync.toml"), text, &variables(environment))
+}
+
+fn variables(environment: &[(&str, &str)]) -> BTreeMap<String, String> {
+    environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The problems of the required keys with `more` behind them.
+fn problems(more: &str) -> String {
+    problems_with(more, &[])
+}
+
+fn problems_with(more: &str, environment: &[(&str, &str)]) -> String {
+    load_text(&format!("{REQUIRED}{more}"), environment).unwrap_err().to_string()
+}
+
+#[test]
+fn three_keys_are_enough() {
+    assert_snapshot!(format!("{:#?}", load_text(REQUIRED, &[]).unwrap().without_mapping()), @r#"
+    Config {
+        path: "/etc/learner-sync/learner-sync.toml",
+        entra: Entra {
+            tenant_id: "contoso.onmicrosoft.com",
+            client_id: "0a1b2c3d-0000-4000-8000-00000000abcd",
+            authority: "https://login.microsoftonline.com",
+            graph: "https://graph.microsoft.com",
+            ca_file: None,
+            proxy: None,
+            proxy_password_file: None,
+            cycle_deadline: 1800s,
+            credential: Credential {
+                secret_file: None,
+            },
+        },
+        app: App {
+            enterprise_app: 11111111-2222-4333-8444-555555555555,
+        },
+        scope: Scope {
+            group_members: Direct,
+        },
+        provisioning: Provisioning {
+            users: true,
+        },
+        mapping: [],
+        learners: Learners {
+            database: Sqlite {
+                path: "/var/lib/learner-sync/learners.db",
+            },
+            password_file: None,
+            match_attribute: UserName,
+        },
+        schedule: Schedule {
+            min_interval: 1200s,
+            max_interval: 2400s,
+            full_every: 86400s,
+        },
+        safety: Safety {
+            max_deactivations: 500,
+            max_deactivation_percent: 20,
+            max_update_percent: 100,
+        },
+        state: State {
+            directory: "/var/lib/learner-sync",
+        },
+        log: Log {
+            format: Text,
+            level: "info",
+            retention: 7776000s,
+        },
+        warnings: [],
+    }
+    "#);
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_its_line() {
+    let text = r#"
+[entra]
+tenant_id = "common"
+client_id = "<Application (client) ID>"
+graph_url = "http://graph.example.org"
+authority_url = "https://login.example.org/contoso"
+cycle_deadline = "0s"
+proxy = "http://me:letmein@proxy.example.org:3128"
+
+[scope]
+  group_members = "nested"
+[provisioning]
+groups = true
+users = "yes"
+[mapping]
+userName = "[userPrincipalName]"
+active = { expression = "[accountEnabled]", apply = "sometimes" }
+name.givenName = "[givenName]"
+title = 'Join("-", [givenName]'
+"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager" = "[manager]"
+[learners]
+database_url = "postgres://sync:letmein@db.example.org/learners"
+match_attribute = "nickName"
+[schedule]
+min_interval = "50m"
+full_every = "soon"
+[safety]
+max_deactivations = -1
+max_deactivation_percent = 101
+max_update_percent = "all"
+max_update_percentage = 5
+[state]
+directory = "state"
+[log]
+format = "xml"
+level = "verbose"
+retention = "1h"
+[shedule]
+min_interval = "1m"
+"#;
+    let environment = [
+        ("LEARNER_SYNC_SAFETY__MAX_DEACTIVATION", "7"),
+        ("LEARNER_SYNC_SCHEDULE__MAX_INTERVAL", "45m"),
+        ("LEARNER_SYNC_MAPPING__USERNAME", "[mail]"),
+        ("LEARNER_SYNC_CLIENT_SECRET", "letmein"),
+        ("LEARNER_SYNC_CONFIG", "elsewhere"),
+    ];
+    let told = load_text(text, &environment).unwrap_err().to_string();
+    assert!(!told.contains("letmein"));
+    assert_snapshot!(told, @r#"
+    /etc/learner-sync/learner-sync.toml: app.enterprise_app: is required: the Object ID on the Overview page of the enterprise application whose users are kept
+    /etc/learner-sync/learner-sync.toml:3:13: entra.tenant_id: "common" stands for any tenant, and an application signs in to one: give the Directory (tenant) ID or a domain of the tenant
+    /etc/learner-sync/learner-sync.toml:4:13: entra.client_id: still holds the example's placeholder: the Application (client) ID on the Overview page of the app registration
+    /etc/learner-sync/learner-sync.toml:5:13: entra.graph_url: must be https: over plain http the access token could be read on the way (http is accepted on 127.0.0.0/8, ::1 and localhost only, and this is graph.example.org)
+    /etc/learner-sync/learner-sync.toml:6:17: entra.authority_url: must be scheme, host and port alone, without a path, tenant or version after it
+    /etc/learner-sync/learner-sync.toml:7:18: entra.cycle_deadline: must be at least 1s
+    /etc/learner-sync/learner-sync.toml:8:9: entra.proxy: holds a password: put it in a file and name that with entra.proxy_password_file
+    /etc/learner-sync/learner-sync.toml:11:19: scope.group_members: "nested" is not one of direct, transitive, none
+    /etc/learner-sync/learner-sync.toml:13:10: provisioning.groups: group objects are not provisioned, only the users in assigned groups; set provisioning.groups = false
+    /etc/learner-sync/learner-sync.toml:14:9: provisioning.users: must be true or false without quotes, not a text
+    /etc/learner-sync/learner-sync.toml:17:10: mapping."active": apply is one of "always", "on-create"
+    /etc/learner-sync/learner-sync.toml:18:1: mapping."name": is a table without an expression (it has expression, default, apply and required); an attribute path with dots in it stands in quotes
+    /etc/learner-sync/learner-sync.toml:19:9: mapping."title": at character 1 of the expression: the `)` of this function is missing
+    /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": `manager` is not supported: learners have no such column
+    /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": at character 1 of the expression: `manager` is a reference to another person and is not supported
+    /etc/learner-sync/learner-sync.toml:22:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
+    /etc/learner-sync/learner-sync.toml:22:16: learners.database_url: holds a password: put it in a file and name that with learners.password_file
+    /etc/learner-sync/learner-sync.toml:23:19: learners.match_attribute: is not the SCIM path of an attribute, such as userName
+    /etc/learner-sync/learner-sync.toml:26:14: schedule.full_every: is not a duration: write it as 30s, 20m, 1h30m or 90d
+    /etc/learner-sync/learner-sync.toml:28:21: safety.max_deactivations: must not be negative, and is -1
+    /etc/learner-sync/learner-sync.toml:29:28: safety.max_deactivation_percent: must be at most 100
+    /etc/learner-sync/learner-sync.toml:30:22: safety.max_update_percent: must be a whole number, not a text
+    /etc/learner-sync/learner-sync.toml:31:1: safety.max_update_percentage: unknown key; did you mean max_update_percent? ([safety] has deactivate_after, max_deactivation_percent, max_deactivations, max_update_percent, protected, repair)
+    /etc/learner-sync/learner-sync.toml:33:13: state.directory: must be an absolute path, from /
+    /etc/learner-sync/learner-sync.toml:35:10: log.format: "xml" is not one of text, json, journald
+    /etc/learner-sync/learner-sync.toml:36:9: log.level: is none of off, error, warn, info, debug, trace, nor a list of target=level
+    /etc/learner-sync/learner-sync.toml:37:13: log.retention: must be at least 1d
+    /etc/learner-sync/learner-sync.toml:38:2: shedule: unknown key; did you mean schedule? (the sections are app, entra, http, learners, log, mapping, notify, provisioning, safety, schedule, scope, state)
+    LEARNER_SYNC_MAPPING__USERNAME: [mapping] cannot be set by the environment
+    LEARNER_SYNC_SAFETY__MAX_DEACTIVATION: unknown setting; did you mean LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS?
+    LEARNER_SYNC_SCHEDULE__MAX_INTERVAL: must not be shorter than schedule.min_interval
+    "#);
+}
+
+#[test]
+fn half_a_file_is_a_problem_and_not_a_panic() {
+    let text = shipped().replace("\n#", "\n# ä\n#");
+    for (end, _) in text.char_indices().step_by(7) {
+        let _ = load_text(&text[..end], &[]);
+        let _ = load_text(&text[end..], &[]);
+    }
+}
+
+#[test]
+fn syntax_errors_have_a_place_and_show_no_line() {
+    let told = load_text("[entra]\nsecret_file = \"letmein\ntenant_id = 1\n[entra]\n", &[]).unwrap_err().to_string();
+    assert!(!told.contains("letmein"));
+    assert_snapshot!(told, @r#"
+    /etc/learner-sync/learner-sync.toml:2:23: TOML syntax: invalid basic string, expected `"`
+    /etc/learner-sync/learner-sync.toml:4:2: TOML syntax: duplicate key
+    "#);
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = load_text(
+        &format!("{REQUIRED}[safety]\nmax_deactivations = 3\n[schedule]\nmin_interval = 5\n"),
+        &[
+            ("LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS", "7"),
+            ("LEARNER_SYNC_SCHEDULE__MIN_INTERVAL", "1s"),
+            ("LEARNER_SYNC_ENTRA__CREDENTIAL__KIND", "client-secret"),
+            ("LEARNER_SYNC_ENTRA__CLOUD", "us-dod"),
+            ("LEARNER_SYNC_PROVISIONING__USERS", "false"),
+            ("LEARNER_SYNC_SCOPE__ONLY", " , "),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.safety.max_deactivations, 7);
+    assert_eq!(config.schedule.min_interval, Duration::from_secs(1));
+    assert_eq!(config.entra.graph, "https://dod-graph.microsoft.us");
+    assert!(!config.provisioning.users);
+}
+
+#[test]
+fn the_environment_alone_can_set_what_is_required() {
+    let config = load_text(
+        "",
+        &[
+            ("LEARNER_SYNC_ENTRA__TENANT_ID", "contoso.com"),
+            ("LEARNER_SYNC_ENTRA__CLIENT_ID", "0a1b2c3d-0000-4000-8000-00000000abcd"),
+            ("LEARNER_SYNC_APP__ENTERPRISE_APP", "11111111-2222-4333-8444-555555555555"),
+            ("LEARNER_SYNC_LOG_LEVEL", "debug"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.entra.tenant_id, "contoso.com");
+    assert_snapshot!(config.warnings.join("\n"), @"LEARNER_SYNC_LOG_LEVEL is ignored: the variable of log.level is LEARNER_SYNC_LOG__LEVEL");
+}
+
+#[test]
+fn the_environment_is_checked_like_the_file() {
+    let told = problems_with(
+        "",
+        &[
+            ("LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS", "-1"),
+            ("LEARNER_SYNC_SAFETY__MAX_UPDATE_PERCENT", "many"),
+            ("LEARNER_SYNC_SAFETY__PROTECTED", "ada@example.org, grace@example.org"),
+            ("LEARNER_SYNC_ENTRA__CLIENT_SECRET", "letmein"),
+            ("LEARNER_SYNC_NOTIFY__EMAIL", "ada@example.org"),
+            ("LEARNER_SYNC_SCHEDULE__MIN_INTERVAL", "1h"),
+            ("LEARNER_SYNC__ENTRA__CLOUD", "china"),
+        ],
+    );
+    assert_snapshot!(told, @r"
+    LEARNER_SYNC_ENTRA__CLIENT_SECRET: is not a setting; name a file that holds it with entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET
+    LEARNER_SYNC_NOTIFY__EMAIL: is not available in this version
+    LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS: must not be negative, and is -1
+    LEARNER_SYNC_SAFETY__MAX_UPDATE_PERCENT: must be a whole number
+    LEARNER_SYNC_SAFETY__PROTECTED: is not available in this version: leave it empty
+    LEARNER_SYNC_SCHEDULE__MIN_INTERVAL: must not be longer than schedule.max_interval, which is 40m unless set
+    LEARNER_SYNC__ENTRA__CLOUD: unknown setting; did you mean LEARNER_SYNC_ENTRA__CLOUD?
+    ");
+}
+
+#[test]
+fn what_is_missing_is_asked_for_where_it_belongs() {
+    assert_snapshot!(load_text("[entra]\n", &[]).unwrap_err(), @r"
+    /etc/learner-sync/learner-sync.toml: app.enterprise_app: is required: the Object ID on the Overview page of the enterprise application whose users are kept
+    /etc/learner-sync/learner-sync.toml:1:1: entra.tenant_id: is required: the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant
+    /etc/learner-sync/learner-sync.toml:1:1: entra.client_id: is required: the Application (client) ID on the Overview page of the app registration
+    ");
+}
+
+#[test]
+fn what_a_later_version_has_is_not_ignored() {
+    assert_snapshot!(problems(r#"
+[entra.credential]
+kind = "certificate"
+certificate_file = "/etc/learner-sync/certificate.pem"
+[scope]
+only = ["ada@example.org"]
+ignore = []
+[[scope.filter]]
+name = "employees"
+[learners]
+database_url = "postgres://db.example.org/learners"
+reissued = "free"
+table = "people"
+[learners.columns]
+user_name = "login"
+[safety]
+deactivate_after = "7d"
+protected = ["ada@example.org"]
+repair = "everything"
+[http]
+listen = "[::1]:8080"
+"#), @r#"
+    /etc/learner-sync/learner-sync.toml:9:8: entra.credential.kind: "certificate" is not available in this version: only "client-secret" is
+    /etc/learner-sync/learner-sync.toml:10:20: entra.credential.certificate_file: is not available in this version
+    /etc/learner-sync/learner-sync.toml:12:8: scope.only: is not available in this version: leave it empty
+    /etc/learner-sync/learner-sync.toml:14:1: scope.filter: is not available in this version
+    /etc/learner-sync/learner-sync.toml:17:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
+    /etc/learner-sync/learner-sync.toml:18:12: learners.reissued: "free" is not available in this version: only "conflict" is
+    /etc/learner-sync/learner-sync.toml:19:9: learners.table: is not available in this version
+    /etc/learner-sync/learner-sync.toml:20:1: learners.columns: is not available in this version
+    /etc/learner-sync/learner-sync.toml:23:20: safety.deactivate_after: is not available in this version: only "0s" is
+    /etc/learner-sync/learner-sync.toml:24:13: safety.protected: is not available in this version: leave it empty
+    /etc/learner-sync/learner-sync.toml:25:10: safety.repair: "everything" is not one of attributes, all, log
+    /etc/learner-sync/learner-sync.toml:26:1: http: is not available in this version
+    "#);
+}
+
+#[test]
+fn secrets_do_not_stand_in_the_file() {
+    let told = problems(
+        r#"
+[entra.credential]
+client_secret = "letmein"
+secret_file = "letmein"
+[learners]
+password = "letmein"
+[log]
+"entra.tenant_id" = "letmein"
+"#,
+    );
+    assert!(!told.contains("letmein"));
+    assert_snapshot!(told, @r#"
+    /etc/learner-sync/learner-sync.toml:9:1: entra.credential.client_secret: is not a key: no secret stands in this file; name a file that holds it with entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET
+    /etc/learner-sync/learner-sync.toml:10:15: entra.credential.secret_file: must be an absolute path, from /
+    /etc/learner-sync/learner-sync.toml:12:1: learners.password: is not a key: no secret stands in this file; name a file that holds it with learners.password_file
+    /etc/learner-sync/learner-sync.toml:14:1: log."entra.tenant_id": unknown key ([log] has format, level, retention)
+    "#);
+}
+
+#[test]
+fn the_secret_comes_from_the_file_then_systemd_then_the_environment() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    let config = |secret_file: Option<&str>| {
+        let key = secret_file.map(|name| format!("[entra.credential]\nsecret_file = {:?}\n", at(name)));
+        load_text(&format!("{REQUIRED}{}", key.unwrap_or_default()), &[]).unwrap()
+    };
+    let told = |error: ConfigError| error.to_string().replace(&at(""), "/DIRECTORY/");
+    let secret = |config: &Config, environment: &[(&str, &str)]| {
+        config.read_secret(&variables(environment)).map(|secret| secret.expose_secret().to_owned()).map_err(told)
+    };
+    let systemd = ("CREDENTIALS_DIRECTORY", &*at(""));
+    let variable = ("LEARNER_SYNC_CLIENT_SECRET", "from the environment\n");
+    std::fs::write(at("empty"), "\n").unwrap();
+    std::fs::write(at("secret"), "from the file\r\n").unwrap();
+
+    assert_eq!(secret(&config(Some("secret")), &[systemd, variable]), Ok("from the file".to_owned()));
+    // The credential is not there yet, so systemd has another one.
+    assert_eq!(secret(&config(None), &[systemd, variable]), Ok("from the environment".to_owned()));
+    std::fs::write(at("client-secret"), "from systemd").unwrap();
+    assert_eq!(secret(&config(None), &[systemd, variable]), Ok("from systemd".to_owned()));
+
+    let mut failures = String::new();
+    for (file, environment) in [(Some("empty"), vec![variable]), (Some("none"), vec![variable]), (None, vec![])] {
+        writeln!(failures, "{}", secret(&config(file), &environment).unwrap_err()).unwrap();
+    }
+    assert_snapshot!(failures, @r"
+    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: /DIRECTORY/empty is empty
+    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: cannot read /DIRECTORY/none: No such file or directory (os error 2)
+    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: there is no client secret: name a file that holds it here, or give the unit the systemd credential client-secret (LoadCredential=client-secret:/etc/learner-sync/client-secret), or set LEARNER_SYNC_CLIENT_SECRET
+    ");
+
+    let debugged = format!("{:?}", config(Some("secret")).read_secret(&BTreeMap::new()).unwrap());
+    assert!(!debugged.contains("from the file"));
+}
+
+#[test]
+fn a_secret_that_anybody_can_read_is_a_warning() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let warnings = |mode| {
+        std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();
+        let path = file.path().display().to_string();
+        let config = load_text(&format!("{REQUIRED}[entra.credential]\nsecret_file = {path:?}\n"), &[]).unwrap();
+        config.warnings.join("\n").replace(&path, "/FILE")
+    };
+    assert_eq!(warnings(0o640), "");
+    assert_snapshot!(warnings(0o644), @"entra.credential.secret_file: every user of this machine has access to /FILE (mode 0644): chown root:learner-sync /FILE && chmod 0640 /FILE");
+}
+
+#[test]
+fn a_mapping_in_the_file_is_the_whole_mapping_in_its_order() {
+    let config = load_text(
+        &format!(
+            r#"{REQUIRED}
+[mapping]
+userName = "[mail]"
+'emails[type eq "work"].value' = "[mail]"
+title = {{ expression = "[jobTitle]", default = "Learner", apply = "on-create", required = false }}
+active = '"true"'
+"#
+        ),
+        &[],
+    )
+    .unwrap();
+    let [user_name, _, title, active] = &config.mapping[..] else { panic!("{:?}", config.mapping) };
+    assert_eq!((&*user_name.path, &*user_name.expression), ("userName", "[mail]"));
+    assert_eq!(
+        (title.default.as_deref(), title.apply, title.required),
+        (Some("Learner"), Apply::OnCreate, Some(false))
+    );
+    assert_eq!((&*active.expression, active.required), ("\"true\"", None));
+}
+
+#[test]
+fn a_mapping_without_what_must_be_mapped_is_refused_as_a_whole() {
+    assert_snapshot!(problems("[mapping]\ntitle = \"[jobTitle]\"\n"), @r#"
+    /etc/learner-sync/learner-sync.toml:7:1: mapping: userName must be mapped
+    /etc/learner-sync/learner-sync.toml:7:1: mapping: emails[type eq "work"].value must be mapped
+    /etc/learner-sync/learner-sync.toml:7:1: mapping: active must be mapped
+    "#);
+    // The row that cannot be read may be the one that is missed.
+    assert_snapshot!(problems("[mapping]\ntitle = \"[jobTitle]\"\nuserName = 3\n"), @r#"/etc/learner-sync/learner-sync.toml:9:12: mapping."userName": must be an expression in quotes, not a number"#);
+}
+
+#[test]
+fn the_match_attribute_is_mapped() {
+    let company = "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:company";
+    assert_snapshot!(problems(&format!("[learners]\nmatch_attribute = {company:?}\n")), @"/etc/learner-sync/learner-sync.toml:8:19: learners.match_attribute: urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:company is not mapped, so that nobody could be found by it");
+    let employee_number = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeenumber";
+    let config = load_text(&format!("{REQUIRED}[learners]\nmatch_attribute = {employee_number:?}\n"), &[]);
+    assert_eq!(config.unwrap().learners.match_attribute, Attribute::EmployeeNumber);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said_so() {
+    assert_snapshot!(load(Path::new("/nowhere/learner-sync.toml"), &BTreeMap::new()).unwrap_err(), @"/nowhere/learner-sync.toml: cannot be read: No such file or directory (os error 2)");
+}
+
+#[test]
+fn only_what_is_opened_once_needs_a_restart() {
+    let old = load_text(REQUIRED, &[]).unwrap();
+    let mut new = old.clone();
+    new.safety.max_deactivations = 1;
+    new.schedule.full_every = Duration::ZERO;
+    assert_eq!(changed_keys_needing_restart(&old, &new), Vec::<&str>::new());
+    new.log.level = "debug".to_owned();
+    new.learners.database = Database::Sqlite { path: "other.db".into() };
+    assert_eq!(changed_keys_needing_restart(&old, &new), ["learners.database_url", "log.level"]);
+}
+
+/// The shipped file with its placeholders filled in.
+fn shipped() -> String {
+    SHIPPED
+        .replace("<Directory (tenant) ID>", "contoso.onmicrosoft.com")
+        .replace("<Application (client) ID>", "0a1b2c3d-0000-4000-8000-00000000abcd")
+        .replace("<Object ID of the enterprise application>", "11111111-2222-4333-8444-555555555555")
+}
+
+/// The text with every key that is commented out taken in; explanations have a space behind their `#`.
+fn uncommented(text: &str) -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(key) if !key.is_empty() && !key.starts_with(' ') => format!("{key}\n"),
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn the_shipped_file_asks_for_three_values_and_otherwise_holds_the_defaults() {
+    assert_snapshot!(load_text(SHIPPED, &[]).unwrap_err(), @r"
+    /etc/learner-sync/learner-sync.toml:21:13: entra.tenant_id: still holds the example's placeholder: the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant
+    /etc/learner-sync/learner-sync.toml:24:13: entra.client_id: still holds the example's placeholder: the Application (client) ID on the Overview page of the app registration
+    /etc/learner-sync/learner-sync.toml:62:18: app.enterprise_app: still holds the example's placeholder: the Object ID on the Overview page of the enterprise application whose users are kept
+    ");
+    let config = load_text(&shipped(), &[]).unwrap();
+    assert_eq!(config.mapping, default_entries());
+    assert_eq!(config, load_text(REQUIRED, &[]).unwrap());
+}
+
+#[test]
+fn the_shipped_file_shows_every_key_with_its_default() {
+    let text = uncommented(&shipped());
+    let environment = BTreeMap::new();
+    let mut reader = Reader::new(&text, &environment).unwrap();
+    let mut config = read(&mut reader, Path::new("/etc/learner-sync/learner-sync.toml")).unwrap();
+    let missing: Vec<_> = reader.known.clone().into_iter().filter(|key| !reader.present(key)).collect();
+    assert_eq!(reader.finish(), []);
+    // These cannot be set to anything yet.
+    assert_snapshot!(missing.join(" "), @"entra.credential.certificate_file entra.credential.private_key_file entra.credential.token_file http learners.columns learners.constants learners.table notify scope.filter");
+
+    assert_eq!(config.mapping.len(), default_entries().len() + 5);
+    config.mapping = default_entries();
+    // These have no default.
+    config.entra.ca_file = None;
+    config.entra.proxy = None;
+    config.entra.proxy_password_file = None;
+    config.entra.credential.secret_file = None;
+    config.learners.password_file = None;
+    assert_eq!(config, load_text(REQUIRED, &[]).unwrap());
+}
+
+impl Config {
+    /// The mapping is long and has tests of its own.
+    fn without_mapping(self) -> Self {
+        assert_eq!(self.mapping, default_entries());
+        Self { mapping: Vec::new(), ..self }
+    }
+}

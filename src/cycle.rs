@@ -1,0 +1,390 @@
+//! One cycle, from top to bottom: the file to read first.
+//!
+//! [`run`] is the whole product. What it does with each person is decided in [`plan`](crate::plan::plan) and
+//! nowhere else; [`prepare`] gathers what that decision needs and [`apply`] carries it out. `learner-sync plan`
+//! stops after `prepare`, and `sync --dry-run` goes on with [`rehearse`].
+
+mod desired;
+mod remember;
+mod report;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use jiff::{SignedDuration, Timestamp};
+
+use self::desired::Collector;
+pub use self::report::{Planned, Report, chain};
+use crate::cache::{self, Forgotten, Origin};
+use crate::directory::{Application, Directory, DirectoryError, Snapshot};
+use crate::mapping::Mapping;
+use crate::model::{Attribute, EntraId, KnownLearners, Outcome, Selection, Source, Trigger};
+use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, GroupMembers, Limits, Plan};
+use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
+
+/// The cycle of a rehearsal, which has no row.
+const NO_CYCLE: CycleId = CycleId(0);
+/// How many learners change in one transaction.
+const BATCH: usize = 500;
+
+/// What the configuration says about every cycle.
+#[derive(Debug)]
+pub struct Rules {
+    /// The tenant as configured.
+    pub tenant: String,
+    /// The enterprise application as configured: its object id or its application id.
+    pub application: EntraId,
+    /// The compiled mapping.
+    pub mapping: Mapping,
+    /// What mapping and scope read of a user.
+    pub selection: Selection,
+    /// The hash of mapping and scope, to which the cache is bound.
+    pub hash: [u8; 32],
+    /// The safety limits.
+    pub limits: Limits,
+    /// How often the learner database is compared in full.
+    pub full_every: SignedDuration,
+    /// How long reading the directory may take.
+    pub deadline: Duration,
+}
+
+/// What a cycle works with.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The directory.
+    pub directory: &'a Directory,
+    /// The learner database.
+    pub store: &'a Store,
+    /// Where the cache lies; `None` compares with the learner database and remembers nothing.
+    pub cache: Option<&'a Path>,
+    /// The rules.
+    pub rules: &'a Rules,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// By whom.
+    pub trigger: Trigger,
+    /// Whether the cache is ignored.
+    pub full: bool,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Turns true when the process is asked to stop.
+pub type Stop = tokio::sync::watch::Receiver<bool>;
+
+/// A cycle ended early. Nothing of its plan was applied, unless the learner database itself went away while it was
+/// being applied; then the next cycle carries on.
+#[derive(Debug, thiserror::Error)]
+pub enum CycleError {
+    /// The directory could not be read as a whole.
+    #[error("the directory could not be read completely")]
+    Directory(#[from] DirectoryError),
+    /// The learner database failed.
+    #[error("the learner database failed")]
+    Store(#[from] StoreError),
+    /// The learners belong to another application.
+    #[error("this database is kept by {}", kept_by(.0))]
+    ForeignSource(Vec<String>),
+    /// Reading took too long.
+    #[error("reading the directory took longer than entra.cycle_deadline ({} s)", .0.as_secs())]
+    Deadline(Duration),
+    /// The process was asked to stop.
+    #[error("stopped by a signal")]
+    Interrupted,
+}
+
+fn kept_by(sources: &[String]) -> String {
+    let named = sources.iter().map(|source| match source.split_once('/') {
+        Some((tenant, application)) => format!("application {application} in tenant {tenant}"),
+        None => source.clone(),
+    });
+    named.collect::<Vec<_>>().join(" and ")
+}
+
+impl CycleError {
+    /// What the administrator can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Directory(error) => error.hint(),
+            Self::ForeignSource(_) => Some(
+                "check entra.tenant_id and app.enterprise_app; `learner-sync approve --source` admits this application \
+                 to the database"
+                    .to_owned(),
+            ),
+            Self::Deadline(_) => Some("raise entra.cycle_deadline if the tenant is that large".to_owned()),
+            Self::Store(_) | Self::Interrupted => None,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Interrupted => Outcome::Interrupted,
+            _ => Outcome::Failed,
+        }
+    }
+}
+
+/// Runs one cycle and writes down how it went. The caller holds the lock.
+///
+/// # Errors
+/// Only when not even that can be written down; a cycle that fails is a [`Report`] too.
+pub async fn run(parts: Parts<'_>, request: Request, mut stop: Stop) -> Result<Report, StoreError> {
+    let Parts { directory, store, cache: _, rules } = parts;
+    let started = Instant::now();
+    let requests_before = directory.requests();
+    let provisional = format!("{}/{}", rules.tenant, rules.application);
+    let cycle = store.begin_cycle(&provisional, request.trigger, request.now).await?;
+    tracing::info!(cycle.id = %cycle, cycle.trigger = %request.trigger, cycle.full = request.full, "cycle started");
+
+    let mut report = Report::new(Some(cycle), request);
+    if let Err(error) = steps(parts, request, cycle, &mut report, &mut stop).await {
+        report.outcome = error.outcome();
+        report.fail(&error, error.hint());
+    }
+    report.duration = started.elapsed();
+    report.requests = directory.requests() - requests_before;
+    let end = CycleEnd {
+        at: request.now + SignedDuration::try_from(report.duration).unwrap_or_default(),
+        outcome: report.outcome,
+        counts: report.counts,
+        requests: report.requests,
+        error: report.error.clone(),
+    };
+    store.finish_cycle(cycle, &end).await?;
+    report.log();
+    Ok(report)
+}
+
+/// The walk through one cycle.
+async fn steps(
+    parts: Parts<'_>,
+    request: Request,
+    cycle: CycleId,
+    report: &mut Report,
+    stop: &mut Stop,
+) -> Result<(), CycleError> {
+    let mut prepared = tokio::select! {
+        prepared = prepare(parts, request, Some(cycle)) => prepared?,
+        () = stopped(stop) => return Err(CycleError::Interrupted),
+    };
+    let applied = apply(parts, request, cycle, &mut prepared, report, stop).await;
+    if applied.is_ok() || matches!(applied, Err(CycleError::Interrupted)) {
+        prepared.remember(parts, request).await;
+    }
+    applied
+}
+
+/// Resolves when the process is asked to stop; never, when nobody can ask.
+pub(crate) async fn stopped(stop: &mut Stop) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A plan, and what has to be remembered after it is carried out.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What will be done.
+    pub plan: Plan,
+    source: String,
+    known: KnownLearners,
+    evidence: Evidence,
+    recalled: bool,
+    compared_at: Timestamp,
+    generation: crate::model::Generation,
+}
+
+/// Reads everything and decides everything; writes nothing but, for a real `cycle`, whose it is.
+///
+/// # Errors
+/// When anything could not be read as a whole. A plan is never made from a part.
+pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>) -> Result<Prepared, CycleError> {
+    let Parts { directory, store, cache: _, rules } = parts;
+    let application = directory.application(rules.application).await?;
+    let source = claim(parts, &application, cycle).await?;
+    let (known, recalled, compared_at, generation) = known(parts, request, &source).await?;
+
+    let look = async {
+        let (desired, snapshot) = look(parts, &known, application, request.now).await?;
+        let candidates = plan::candidates(&known, &desired);
+        let second = directory.confirm(&snapshot, &candidates.absent, &candidates.unread).await?;
+        Ok::<_, CycleError>((desired, snapshot, second))
+    };
+    let (desired, snapshot, second) =
+        tokio::time::timeout(rules.deadline, look).await.map_err(|_| CycleError::Deadline(rules.deadline))??;
+
+    let evidence = evidence(store, rules, &source, &known, &desired, request.now).await?;
+    let groups: &GroupMembers = second.groups.as_ref().unwrap_or_else(|| snapshot.groups());
+    let confirmed: &Confirmed = &second.verdicts;
+    let plan = plan::plan(plan::Input {
+        known: &known,
+        desired: &desired,
+        groups,
+        nobody_assigned: second.nobody_assigned.unwrap_or_else(|| snapshot.nobody_assigned()),
+        confirmed,
+        evidence: &evidence,
+        limits: &rules.limits,
+        now: request.now,
+    });
+    Ok(Prepared { plan, source, known, evidence, recalled, compared_at, generation })
+}
+
+/// Whose learners this cycle keeps; refuses a database that another application keeps.
+async fn claim(parts: Parts<'_>, application: &Application, cycle: Option<CycleId>) -> Result<String, CycleError> {
+    let Parts { directory: _, store, cache: _, rules } = parts;
+    let source = Source { tenant: rules.tenant.clone(), application: application.object_id }.to_string();
+    if let Some(cycle) = cycle {
+        store.set_cycle_source(cycle, &source).await?;
+        store.remember_application(&rules.application.to_string(), &application.object_id.to_string()).await?;
+    }
+    let others = store.other_sources(&source).await?;
+    if others.is_empty() { Ok(source) } else { Err(CycleError::ForeignSource(others)) }
+}
+
+/// What is known: from the cache when it was made from exactly this state, else from the learner database.
+async fn known(
+    parts: Parts<'_>,
+    request: Request,
+    source: &str,
+) -> Result<(KnownLearners, bool, Timestamp, crate::model::Generation), CycleError> {
+    let Parts { directory: _, store, cache, rules } = parts;
+    let generation = store.state().await?.generation;
+    if let (Some(path), false) = (cache, request.full) {
+        let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
+        match cache::recall(path, &origin, request.now).await {
+            Ok(remembered) if request.now.duration_since(remembered.compared_at) < rules.full_every => {
+                return Ok((remembered.known, true, remembered.compared_at, generation));
+            }
+            Ok(_) => tracing::info!("a full comparison is due (schedule.full_every)"),
+            Err(Forgotten::Missing) => tracing::info!("no cache yet; comparing with the learner database"),
+            Err(why) => tracing::warn!("{why}; comparing with the learner database"),
+        }
+    }
+    Ok((store.known(source, &mapped(rules)).await?, false, request.now, generation))
+}
+
+fn mapped(rules: &Rules) -> Vec<Attribute> {
+    rules.mapping.attributes().filter(|attribute| *attribute != Attribute::Active).collect()
+}
+
+/// The first look: who is assigned, and what each should be.
+async fn look(
+    parts: Parts<'_>,
+    known: &KnownLearners,
+    application: Application,
+    now: Timestamp,
+) -> Result<(Desired, Snapshot), CycleError> {
+    let Parts { directory, store: _, cache: _, rules } = parts;
+    let mut collector = Collector::new(known, &rules.mapping, now);
+    let snapshot = directory.read(application, &rules.selection, |read| collector.take(read)).await?;
+    Ok((collector.seal(&snapshot), snapshot))
+}
+
+/// Reads from the learner database what the plan needs: old values only for those for whom something may change.
+async fn evidence(
+    store: &Store,
+    rules: &Rules,
+    source: &str,
+    known: &KnownLearners,
+    desired: &Desired,
+    now: Timestamp,
+) -> Result<Evidence, CycleError> {
+    let attributes = mapped(rules);
+    let match_attribute = rules.limits.match_attribute;
+    let rows = store.rows(source, &plan::touched(known, desired), &attributes).await?;
+    let plan::Sought { keys, match_values, newcomers } = plan::sought(known, desired, &rows, match_attribute);
+    let holders = store.holders(&keys, match_attribute, &match_values, &newcomers, &attributes).await?;
+    Ok(Evidence {
+        present: if rows.is_empty() { Default::default() } else { store.present(source, &attributes).await? },
+        rows,
+        holders,
+        held: store.held(source).await?,
+        failing: store.failing(source).await?,
+        recently_deactivated: store.recently_deactivated(source, now - DAY).await?,
+        last_members: store.last_members(source).await?,
+    })
+}
+
+/// Carries the plan out, batch by batch. A stop is obeyed between two batches.
+async fn apply(
+    parts: Parts<'_>,
+    request: Request,
+    cycle: CycleId,
+    prepared: &mut Prepared,
+    report: &mut Report,
+    stop: &Stop,
+) -> Result<(), CycleError> {
+    let Parts { directory: _, store, cache: _, rules: _ } = parts;
+    let Prepared { plan, source, known, evidence, generation, .. } = prepared;
+    let stamp = Stamp { cycle, source, at: request.now };
+    report.begin(plan);
+    if let Some(renewed) = store.note(&notes(plan), &stamp).await? {
+        *generation = renewed;
+    }
+    remember::noted(known, plan);
+    for batch in plan.changes().chunks(BATCH) {
+        if *stop.borrow() {
+            return Err(CycleError::Interrupted);
+        }
+        let applied = store.apply(batch, &stamp).await?;
+        *generation = applied.generation;
+        let refused = findings(batch, applied.refused, evidence);
+        store.note_refused(&refused, &stamp).await?;
+        report.applied(batch, &refused);
+        remember::applied(known, batch, &applied.learners);
+    }
+    report.settle();
+    Ok(())
+}
+
+fn notes(plan: &Plan) -> Notes<'_> {
+    Notes {
+        findings: plan.findings(),
+        failing_ended: plan.failing_ended(),
+        held_ended: plan.held_ended(),
+        via: plan.via(),
+        group_members: plan.group_members(),
+    }
+}
+
+/// Carries the plan out in transactions that are rolled back. Answers, beside the report, what the database would
+/// refuse.
+///
+/// # Errors
+/// When the learner database fails, or is busy for too long.
+pub async fn rehearse(
+    parts: Parts<'_>,
+    request: Request,
+    prepared: &Prepared,
+) -> Result<(Report, Vec<Finding>), CycleError> {
+    let Prepared { plan, source, evidence, .. } = prepared;
+    let stamp = Stamp { cycle: NO_CYCLE, source, at: request.now };
+    let mut report = Report::new(None, request);
+    let mut all_refused = Vec::new();
+    report.begin(plan);
+    for batch in plan.changes().chunks(BATCH) {
+        let refused = findings(batch, parts.store.rehearse(batch, &stamp).await?, evidence);
+        report.applied(batch, &refused);
+        all_refused.extend(refused);
+    }
+    report.settle();
+    Ok((report, all_refused))
+}
+
+/// The report of a cycle in which everything that is planned succeeds.
+pub fn forecast(request: Request, prepared: &Prepared) -> Report {
+    let mut report = Report::new(None, request);
+    report.counts = prepared.plan.counts();
+    report.settle();
+    report
+}
+
+fn findings(batch: &[Change], refused: Vec<(usize, String)>, evidence: &Evidence) -> Vec<Finding> {
+    refused
+        .into_iter()
+        .filter_map(|(index, why)| batch.get(index).map(|change| plan::refused(change, why, &evidence.failing)))
+        .collect()
+}

@@ -1,0 +1,54 @@
+//! Keeps what is known in step with what was written, and records it in the cache after the commit.
+
+use crate::cache::{self, Origin};
+use crate::model::{Action, EntraId, Known, KnownLearners, LearnerId};
+use crate::plan::{Change, Plan};
+
+use super::{Parts, Prepared, Request};
+
+/// After the notes are written.
+pub(super) fn noted(known: &mut KnownLearners, plan: &Plan) {
+    for (person, via) in plan.via() {
+        if let Some(known) = known.get_mut(person) {
+            known.via = via.clone();
+        }
+    }
+    for (person, fingerprint) in plan.compared() {
+        if let Some(known) = known.get_mut(person) {
+            known.fingerprint = *fingerprint;
+        }
+    }
+}
+
+/// After a batch is committed; `learners` are those of its people that were not refused.
+pub(super) fn applied(known: &mut KnownLearners, batch: &[Change], learners: &[(EntraId, LearnerId)]) {
+    let learners: std::collections::BTreeMap<_, _> = learners.iter().copied().collect();
+    for change in batch {
+        let Some(learner) = learners.get(&change.person) else { continue };
+        known.insert(
+            change.person,
+            Known {
+                learner: *learner,
+                active: change.action != Action::Deactivate,
+                fingerprint: change.fingerprint,
+                via: change.via.clone(),
+            },
+        );
+    }
+}
+
+impl Prepared {
+    /// Records the cache, unless it is already as it should be. A cache that cannot be written costs time only.
+    pub(super) async fn remember(&self, parts: Parts<'_>, request: Request) {
+        let Self { plan, source, known, evidence: _, recalled, compared_at, generation } = self;
+        let Some(path) = parts.cache else { return };
+        let as_before = plan.changes().is_empty() && plan.via().is_empty() && plan.compared().is_empty();
+        if *recalled && as_before {
+            return;
+        }
+        let origin = Origin { generation: *generation, source: source.clone(), mapping: parts.rules.hash };
+        if let Err(error) = cache::record(path, &origin, known, *compared_at, request.now).await {
+            tracing::warn!("{error}; the next cycle compares with the learner database");
+        }
+    }
+}

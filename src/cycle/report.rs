@@ -1,0 +1,172 @@
+//! What came of a cycle, in numbers and, where asked for, person by person.
+
+use std::time::Duration;
+
+use super::Request;
+use crate::model::{Outcome, Status, Trigger};
+use crate::plan::{Change, Counts, Finding, Plan};
+use crate::store::CycleId;
+
+/// How a cycle went.
+#[derive(Debug)]
+pub struct Report {
+    /// Its row in `sync_cycles`; none for a plan.
+    pub cycle: Option<CycleId>,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Its numbers.
+    pub counts: Counts,
+    /// Requests to Graph.
+    pub requests: u64,
+    /// How long it took.
+    pub duration: Duration,
+    /// Why it ended early.
+    pub error: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(cycle: Option<CycleId>, request: Request) -> Self {
+        Self {
+            cycle,
+            trigger: request.trigger,
+            outcome: Outcome::Failed,
+            counts: Counts::default(),
+            requests: 0,
+            duration: Duration::ZERO,
+            error: None,
+        }
+    }
+
+    /// The plan is made: everything that needs no apply counts already.
+    pub(super) fn begin(&mut self, plan: &Plan) {
+        let Counts {
+            in_scope,
+            created: _,
+            updated: _,
+            deactivated: _,
+            reactivated: _,
+            unchanged,
+            skipped,
+            failed,
+            held,
+        } = plan.counts();
+        self.counts = Counts { in_scope, unchanged, skipped, failed, held, ..Counts::default() };
+        for finding in plan.findings() {
+            let Finding { person, action, status, reason, detail, log, .. } = finding;
+            // Details name attributes, rules and ids, never values.
+            let detail = detail.as_deref();
+            if *log {
+                tracing::warn!(user.id = %person, %action, %status, %reason, detail, "not done");
+            } else {
+                tracing::debug!(user.id = %person, %action, %status, %reason, detail, "not done");
+            }
+        }
+    }
+
+    /// A batch is committed, without the refused.
+    pub(super) fn applied(&mut self, batch: &[Change], refused: &[Finding]) {
+        for change in batch {
+            let Change { person, action, reason, target, .. } = change;
+            match refused.iter().find(|finding| finding.person == *person) {
+                None => {
+                    self.counts.add(*action);
+                    tracing::debug!(user.id = %person, learner.id = ?target.learner().map(|l| l.0), %action, %reason, "done");
+                }
+                Some(finding) => {
+                    self.counts.failed += 1;
+                    let detail = finding.detail.as_deref().unwrap_or_default();
+                    tracing::warn!(user.id = %person, %action, "the database refused it: {detail}");
+                }
+            }
+        }
+    }
+
+    /// Everything is done.
+    pub(super) fn settle(&mut self) {
+        self.outcome = if self.counts.held > 0 {
+            Outcome::Held
+        } else if self.counts.failed > 0 {
+            Outcome::Partial
+        } else {
+            Outcome::Success
+        };
+    }
+
+    /// The cycle ended early.
+    pub(super) fn fail(&mut self, error: &dyn std::error::Error, hint: Option<String>) {
+        let mut text = chain(error);
+        if let Some(hint) = hint {
+            text.push_str("; ");
+            text.push_str(&hint);
+        }
+        self.error = Some(text);
+    }
+
+    /// The numbers in words, for a status line.
+    pub fn summary(&self) -> String {
+        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged: _, skipped, failed, held } =
+            self.counts;
+        format!(
+            "{}, {in_scope} in scope, {created} created, {updated} updated, {deactivated} deactivated, {reactivated} \
+             reactivated, {skipped} skipped, {failed} failed, {held} held",
+            self.outcome
+        )
+    }
+
+    pub(super) fn log(&self) {
+        let Self { cycle, trigger: _, outcome, counts, requests, duration, error } = self;
+        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
+        let cycle = cycle.map(|cycle| cycle.0);
+        let duration_ms = duration.as_millis() as u64;
+        match error {
+            None => tracing::info!(
+                cycle.id = cycle, cycle.outcome = %outcome, in_scope, created, updated, deactivated, reactivated, unchanged, skipped,
+                failed, held, requests, duration_ms, "cycle ended"
+            ),
+            Some(error) => tracing::error!(
+                cycle.id = cycle, cycle.outcome = %outcome, created, updated, deactivated, reactivated, requests, duration_ms,
+                "cycle ended early: {error}"
+            ),
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Transparent wrappers repeat their cause.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// One line of `plan`: what would happen to one person.
+#[derive(Debug)]
+pub enum Planned<'a> {
+    /// A change.
+    Change(&'a Change),
+    /// Somebody for whom nothing is done.
+    Finding(&'a Finding),
+}
+
+impl Plan {
+    /// Every change and finding, in the order of the people's ids.
+    pub fn lines(&self) -> Vec<Planned<'_>> {
+        let mut lines: Vec<Planned<'_>> =
+            self.changes().iter().map(Planned::Change).chain(self.findings().iter().map(Planned::Finding)).collect();
+        lines.sort_by_key(|line| match line {
+            Planned::Change(change) => (change.person, Status::Success),
+            Planned::Finding(finding) => (finding.person, finding.status),
+        });
+        lines
+    }
+}

@@ -1,0 +1,284 @@
+//! The daemon: schedule and signals ask for a cycle, one loop runs one at a time.
+//!
+//! tokio-cron-scheduler only rings: its jobs run without an overlap guard, and its shutdown neither waits nor
+//! cancels, so no work is done in them. A cycle runs in a task of its own, whose panic the loop survives.
+
+mod service;
+mod signals;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinHandle};
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+
+use self::signals::{Signal, Signals};
+use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path};
+use crate::config::{self, Config, ConfigError};
+use crate::cycle::{Report, chain};
+use crate::lock::{Lock, LockError};
+use crate::model::{Clock, Outcome, Trigger};
+use crate::session::{self, Ask, SessionError};
+use crate::store::{Access, Store};
+
+/// The daemon could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The configuration cannot be used: exit code 78.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
+    /// Another daemon holds the state directory, or the lock cannot be used.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The learner database or a directory cannot be used.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// No signals or no timer to be had from the system.
+    #[error("the system refuses signals")]
+    System(#[from] std::io::Error),
+    /// The scheduler failed.
+    #[error("the scheduler failed")]
+    Scheduler(#[from] JobSchedulerError),
+}
+
+/// What is asked for next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pending {
+    trigger: Trigger,
+    full: bool,
+}
+
+struct Daemon {
+    environment: BTreeMap<String, String>,
+    clock: Clock,
+    assembly: Arc<Assembly>,
+    scheduler: JobScheduler,
+    armed: Option<uuid::Uuid>,
+    due: (mpsc::Sender<()>, mpsc::Receiver<()>),
+    stop: watch::Sender<bool>,
+    pending: Option<Pending>,
+    running: Option<JoinHandle<Result<Report, SessionError>>>,
+    failing_since: Option<Timestamp>,
+}
+
+/// Runs cycles until SIGTERM or SIGINT: one at once, then by schedule and signal.
+///
+/// # Errors
+/// When it cannot start. Cycles that fail are logged, and the next one carries on.
+pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: Clock) -> Result<(), DaemonError> {
+    // First of all: a signal that comes while starting must not kill what it was to wake.
+    let mut signals = Signals::listen()?;
+    session::make_directories(&config)?;
+    let _lock = Lock::take(&daemon_lock_path(&config), "learner-sync run")?;
+    let assembly = Arc::new(Assembly::new(config, &environment, clock)?);
+    // A database that cannot be opened at all is a mistake to be told now, not after the first half hour.
+    Store::open(database_path(&assembly.config), Access::ReadWrite).await.map_err(SessionError::from)?;
+
+    let scheduler = JobScheduler::new().await?;
+    scheduler.start().await?;
+    let mut daemon = Daemon {
+        environment,
+        clock,
+        assembly,
+        scheduler,
+        armed: None,
+        due: mpsc::channel(1),
+        stop: watch::Sender::new(false),
+        pending: Some(Pending { trigger: Trigger::Startup, full: false }),
+        running: None,
+        failing_since: None,
+    };
+    service::ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    daemon.serve(&mut signals).await?;
+    service::stopping();
+    daemon.announce_next(None).await;
+    if let Err(error) = daemon.scheduler.shutdown().await {
+        tracing::debug!("the scheduler does not shut down: {error}");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Daemon {
+    async fn serve(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+        let mut watchdog = service::Watchdog::new();
+        loop {
+            let stopping = *self.stop.borrow();
+            if let (None, Some(pending), false) = (&self.running, self.pending, stopping) {
+                self.begin(pending).await;
+            }
+            tokio::select! {
+                ended = ended(&mut self.running) => {
+                    self.running = None;
+                    self.end(ended);
+                    if *self.stop.borrow() {
+                        return Ok(());
+                    }
+                    if self.pending.is_none() {
+                        self.arm().await?;
+                    }
+                }
+                signal = signals.next() => match signal {
+                    Signal::Cycle => self.ask(Pending { trigger: Trigger::Signal, full: false }),
+                    Signal::FullCycle => self.ask(Pending { trigger: Trigger::Signal, full: true }),
+                    Signal::Reload => self.reload().await?,
+                    Signal::Stop => {
+                        service::stopping();
+                        tracing::info!(cycle.running = self.running.is_some(), "stopping");
+                        self.stop.send_replace(true);
+                        if self.running.is_none() {
+                            return Ok(());
+                        }
+                    }
+                },
+                Some(()) = self.due.1.recv() => self.ask(Pending { trigger: Trigger::Schedule, full: false }),
+                () = watchdog.due() => {}
+            }
+        }
+    }
+
+    /// However often it is asked, it is one more cycle; a full one wins.
+    fn ask(&mut self, asked: Pending) {
+        let full = asked.full || self.pending.is_some_and(|pending| pending.full);
+        let trigger = self.pending.map_or(asked.trigger, |pending| pending.trigger);
+        self.pending = Some(Pending { trigger, full });
+        if self.running.is_some() {
+            tracing::info!(cycle.full = full, "a cycle is running; one more follows it");
+        }
+    }
+
+    async fn begin(&mut self, pending: Pending) {
+        let Pending { trigger, full } = pending;
+        self.pending = None;
+        self.disarm().await;
+        service::status("a cycle is running");
+        let (assembly, stop) = (Arc::clone(&self.assembly), self.stop.subscribe());
+        // It waits for the lock: what was asked for by a signal must not be lost to a `sync` that runs just now.
+        let ask = Ask { trigger, full, wait: true, force: false, command: "learner-sync run" };
+        self.running = Some(tokio::spawn(async move { session::run(&assembly, ask, stop).await }));
+    }
+
+    fn end(&mut self, ended: Result<Result<Report, SessionError>, JoinError>) {
+        let now = (self.clock)();
+        let failure = match ended {
+            Ok(Ok(Report { outcome: Outcome::Failed, error, .. })) => error.unwrap_or_default(),
+            Ok(Ok(report)) => {
+                self.failing_since = None;
+                service::status(&format!("last cycle at {now:.0}: {}", report.summary()));
+                return;
+            }
+            Ok(Err(SessionError::Paused | SessionError::Off)) => {
+                tracing::info!("provisioning is paused; the cycle is skipped");
+                service::status("paused");
+                return;
+            }
+            Ok(Err(SessionError::Stopped)) => return,
+            Ok(Err(error)) => {
+                let error = chain(&error);
+                tracing::error!("no cycle: {error}");
+                error
+            }
+            Err(panic) => {
+                tracing::error!("the cycle panicked; the next one repeats it: {panic}");
+                "the cycle panicked".to_owned()
+            }
+        };
+        let since = *self.failing_since.get_or_insert(now);
+        service::status(&format!("failing since {since:.0}: {failure}"));
+    }
+
+    /// Draws the time of the next cycle and has the scheduler ring then.
+    async fn arm(&mut self) -> Result<(), DaemonError> {
+        self.disarm().await;
+        let config::Schedule { min_interval, max_interval, full_every: _ } = self.assembly.config.schedule;
+        let wait = draw(min_interval, max_interval);
+        let due = self.due.0.clone();
+        let job = Job::new_one_shot_async(wait, move |_, _| {
+            let due = due.clone();
+            Box::pin(async move {
+                // Full means that it has rung already.
+                let _ = due.try_send(());
+            })
+        })?;
+        self.armed = Some(self.scheduler.add(job).await?);
+        let next = (self.clock)() + SignedDuration::try_from(wait).unwrap_or_default();
+        tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
+        self.announce_next(Some(next)).await;
+        Ok(())
+    }
+
+    async fn disarm(&mut self) {
+        if let Some(job) = self.armed.take() {
+            // One that has rung is gone already.
+            if let Err(error) = self.scheduler.remove(&job).await {
+                tracing::debug!("the timer is gone: {error}");
+            }
+        }
+        while self.due.1.try_recv().is_ok() {}
+    }
+
+    /// Writes down, for `status`, when the next cycle is due.
+    async fn announce_next(&self, at: Option<Timestamp>) {
+        let announced = async {
+            Store::open(database_path(&self.assembly.config), Access::ReadWrite).await?.set_next_cycle_at(at).await
+        };
+        if let Err(error) = announced.await {
+            tracing::warn!("the time of the next cycle cannot be written down: {}", chain(&error));
+        }
+    }
+
+    /// Reads the configuration again. A bad one changes nothing.
+    async fn reload(&mut self) -> Result<(), DaemonError> {
+        service::reloading();
+        match self.read_again() {
+            Ok(assembly) => {
+                for warning in &assembly.config.warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.assembly = Arc::new(assembly);
+                tracing::info!("the configuration is read again");
+                if self.running.is_none() {
+                    self.arm().await?;
+                }
+            }
+            Err(error) => tracing::error!("the configuration stays as it was: {}", chain(&error)),
+        }
+        service::ready();
+        Ok(())
+    }
+
+    fn read_again(&self) -> Result<Assembly, AssemblyError> {
+        let old = &self.assembly.config;
+        let path: PathBuf = old.path.clone();
+        let mut new = config::load(&path, &self.environment).map_err(|error: ConfigError| error)?;
+        let needing_restart = config::changed_keys_needing_restart(old, &new);
+        if !needing_restart.is_empty() {
+            tracing::warn!("these keys take effect after a restart: {}", needing_restart.join(", "));
+        }
+        new.learners.database = old.learners.database.clone();
+        new.learners.password_file = old.learners.password_file.clone();
+        new.state = old.state.clone();
+        new.log = old.log.clone();
+        Assembly::new(new, &self.environment, self.clock)
+    }
+}
+
+/// Resolves when the running cycle ends; never, when none runs.
+async fn ended(
+    running: &mut Option<JoinHandle<Result<Report, SessionError>>>,
+) -> Result<Result<Report, SessionError>, JoinError> {
+    match running {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// At random between the two, so that many machines do not ask at the same time.
+fn draw(min: Duration, max: Duration) -> Duration {
+    rand::random_range(min..=max.max(min))
+}

@@ -1,0 +1,265 @@
+//! The only code that knows Graph: [`Directory::read`] makes a [`Snapshot`] that is complete or does not exist,
+//! [`Directory::confirm`] looks a second time at those who seem to have left.
+//!
+//! There are no delta queries: changes have been reported missing from them, and a full read costs about one
+//! resource unit for 100 to 999 users. Member lists are read plainly, without cast, count or ConsistencyLevel,
+//! because such queries read an index that lags.
+
+mod client;
+mod confirm;
+mod probe;
+mod read;
+mod wire;
+
+use std::collections::BTreeMap;
+
+use reqwest::Url;
+
+pub use self::client::GraphError;
+use self::client::{Client, Step, malformed};
+pub use self::confirm::SecondLook;
+pub use self::probe::Assigned;
+pub use self::read::Read;
+use self::wire::{Assignment, ServicePrincipal};
+use crate::auth::Authenticator;
+use crate::model::{Clock, EntraId, GroupMembers, Selection, Via};
+
+/// The longest list Graph takes in one page.
+const PAGE: usize = 999;
+
+/// The directory could not be read as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A request failed after its retries.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The enterprise application does not exist.
+    #[error("no enterprise application has the object id or application id {0}")]
+    ApplicationNotFound(EntraId),
+    /// An assigned group may not be read.
+    #[error("the members of group {group} ({name}) may not be read")]
+    GroupForbidden {
+        /// The group.
+        group: EntraId,
+        /// Its display name.
+        name: String,
+        /// Graph's answer.
+        #[source]
+        source: GraphError,
+    },
+    /// People of the assignment list are not accounted for.
+    #[error("{0} assigned people were neither read nor found missing")]
+    Incomplete(usize),
+}
+
+impl DirectoryError {
+    /// What the administrator can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Graph(GraphError::Auth(error)) => error.hint().map(str::to_owned),
+            Self::Graph(GraphError::Answered { status: 403, .. }) => Some(
+                "grant the application permissions Application.Read.All, User.Read.All and GroupMember.Read.All to the \
+                 app registration and give admin consent"
+                    .to_owned(),
+            ),
+            Self::Graph(GraphError::Answered { status: 401, .. }) => {
+                Some("Graph refuses the access token: check entra.cloud, entra.graph_url and entra.authority_url".to_owned())
+            }
+            Self::Graph(GraphError::Transport { .. }) => {
+                Some("check the network, entra.proxy, entra.ca_file and entra.graph_url".to_owned())
+            }
+            Self::ApplicationNotFound(_) => Some(
+                "app.enterprise_app wants the object id that Entra ID shows under Enterprise applications > Properties, \
+                 or the application id; the object id of the app registration is another one"
+                    .to_owned(),
+            ),
+            Self::GroupForbidden { .. } => Some(
+                "grant GroupMember.Read.All (and Member.Read.Hidden for groups with hidden membership), or take the group \
+                 off the application"
+                    .to_owned(),
+            ),
+            Self::Graph(_) | Self::Incomplete(_) => None,
+        }
+    }
+}
+
+/// The enterprise application as Graph shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// Object id of the service principal.
+    pub object_id: EntraId,
+    /// Application (client) id.
+    pub app_id: String,
+    /// Display name.
+    pub name: String,
+}
+
+/// A complete read of everybody assigned to the application. Nothing but [`Directory::read`] can make one.
+#[derive(Debug)]
+pub struct Snapshot {
+    application: Application,
+    people: BTreeMap<EntraId, u32>,
+    via: Vec<Via>,
+    groups: BTreeMap<EntraId, u64>,
+    assigned: u64,
+}
+
+impl Snapshot {
+    /// The application that was read.
+    pub fn application(&self) -> &Application {
+        &self.application
+    }
+
+    /// The ways `person` is assigned.
+    pub fn via(&self, person: EntraId) -> Option<&Via> {
+        self.people.get(&person).and_then(|index| self.via.get(*index as usize))
+    }
+
+    /// How many people are assigned.
+    pub fn people(&self) -> usize {
+        self.people.len()
+    }
+
+    /// Distinct user members by assigned group.
+    pub fn groups(&self) -> &BTreeMap<EntraId, u64> {
+        &self.groups
+    }
+
+    /// Whether the application has no user and no group assigned.
+    pub fn nobody_assigned(&self) -> bool {
+        self.assigned == 0
+    }
+}
+
+/// The directory of one tenant, seen from one enterprise application.
+#[derive(Debug)]
+pub struct Directory {
+    client: Client,
+    group_members: GroupMembers,
+}
+
+/// Users and groups on the application, each once.
+#[derive(Debug, Default)]
+struct Assignments {
+    users: std::collections::BTreeSet<EntraId>,
+    groups: BTreeMap<EntraId, String>,
+}
+
+impl Directory {
+    /// A directory behind `root`, the origin of Graph.
+    pub fn new(
+        http: reqwest::Client,
+        authenticator: Authenticator,
+        root: Url,
+        group_members: GroupMembers,
+        clock: Clock,
+    ) -> Self {
+        Self { client: Client::new(http, authenticator, root, clock), group_members }
+    }
+
+    /// How many requests went to Graph so far.
+    pub fn requests(&self) -> u64 {
+        self.client.requests()
+    }
+
+    /// Signs in, without asking Graph anything.
+    ///
+    /// # Errors
+    /// When Entra refuses or cannot be reached.
+    pub async fn sign_in(&self) -> Result<(), GraphError> {
+        self.client.sign_in().await
+    }
+
+    /// The enterprise application with this object id, else with this application id.
+    /// <https://learn.microsoft.com/graph/api/serviceprincipal-get>
+    ///
+    /// # Errors
+    /// When there is neither, or Graph cannot be read.
+    pub async fn application(&self, id: EntraId) -> Result<Application, DirectoryError> {
+        let what = "reading the enterprise application";
+        for path in [format!("/servicePrincipals/{id}"), format!("/servicePrincipals(appId='{id}')")] {
+            match self.client.get::<ServicePrincipal>(what, &format!("{path}?$select=id,appId,displayName")).await {
+                Ok(ServicePrincipal { id, app_id, display_name }) => {
+                    let object_id = id.parse().map_err(|error: crate::model::NotAnEntraId| GraphError::Malformed {
+                        what: what.to_owned(),
+                        detail: format!("id: {error}"),
+                    })?;
+                    return Ok(Application { object_id, app_id, name: display_name.unwrap_or_default() });
+                }
+                Err(error) if error.status() == Some(404) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(DirectoryError::ApplicationNotFound(id))
+    }
+
+    /// Who is on the application: <https://learn.microsoft.com/graph/api/serviceprincipal-list-approleassignedto>.
+    /// One row a principal and role; service principals are passed over.
+    async fn assignments(&self, application: EntraId) -> Result<Assignments, DirectoryError> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Named {
+            #[serde(flatten)]
+            assignment: Assignment,
+            principal_display_name: Option<String>,
+        }
+
+        let what = "reading the assignments of the application";
+        let path = format!("/servicePrincipals/{application}/appRoleAssignedTo?$top={PAGE}");
+        let mut found = Assignments::default();
+        for Named { assignment, principal_display_name } in self.client.collect::<Named>(what, &path).await? {
+            let Assignment { principal_id, principal_type } = assignment;
+            let id = principal_id.parse().map_err(|error| GraphError::Malformed {
+                what: what.to_owned(),
+                detail: format!("principalId: {error}"),
+            })?;
+            match principal_type.as_str() {
+                "User" => drop(found.users.insert(id)),
+                "Group" if self.group_members != GroupMembers::None => {
+                    found.groups.insert(id, principal_display_name.unwrap_or_default());
+                }
+                other => tracing::debug!(principal.id = %id, principal.r#type = other, "assignment passed over"),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Hands the user members of a group to `take`, page by page.
+    /// <https://learn.microsoft.com/graph/api/group-list-members>
+    async fn members(
+        &self,
+        group: EntraId,
+        name: &str,
+        selection: &Selection,
+        mut take: impl FnMut(Step<Vec<wire::Row>>),
+    ) -> Result<(), DirectoryError> {
+        let what = format!("reading the members of group {group}");
+        let list = if self.group_members == GroupMembers::Transitive { "transitiveMembers" } else { "members" };
+        let path = format!("/groups/{group}/{list}?$select={}&$top={PAGE}", select(selection));
+        let read = |body: &[u8]| wire::user_page(body, selection).map(|page| (page.rows, page.next));
+        let mut missing = 0;
+        loop {
+            match self.client.list(&what, &path, read, &mut take).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.status() == Some(404) && missing == 0 => missing += 1,
+                Err(error) if error.status() == Some(404) => {
+                    tracing::warn!(group.id = %group, "the assigned group does not exist; it counts as empty");
+                    take(Step::Begin);
+                    return Ok(());
+                }
+                Err(source) if source.status() == Some(403) => {
+                    return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// The `$select` of a selection; `id` always comes first.
+fn select(selection: &Selection) -> String {
+    std::iter::once("id")
+        .chain(selection.properties().iter().map(String::as_str).filter(|property| *property != "id"))
+        .collect::<Vec<_>>()
+        .join(",")
+}

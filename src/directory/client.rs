@@ -1,0 +1,379 @@
+//! Requests to Graph: the bearer token, retries, pages, batches, and errors that say what was asked.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use reqwest::{StatusCode, Url};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+
+use super::wire::{BatchAnswer, BatchPart, ErrorBody, PlainPage};
+use crate::auth::{AuthError, Authenticator};
+use crate::model::Clock;
+use crate::retry::{Attempt, BRIEF, PATIENT, Waits, patience, retry_after};
+
+/// A list longer than this is no list: with 999 rows a page, ten million rows.
+const MAX_PAGES: usize = 10_000;
+/// 999 rows with every property selected are a few megabytes.
+const MAX_BODY: usize = 64 << 20;
+/// How often a list is begun again when its page token has expired.
+const MAX_RESTARTS: usize = 5;
+/// The most parts of a `$batch`.
+pub(super) const BATCH: usize = 20;
+
+/// Graph could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// Signing in failed.
+    #[error("signing in failed")]
+    Auth(#[from] AuthError),
+    /// Graph answered with an error.
+    #[error("{what}: Graph answered {status}{}: {message} (request-id {request_id})", with_code(code))]
+    Answered {
+        /// What was asked for.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// `error.code`, which may be empty.
+        code: String,
+        /// `error.message`, shortened.
+        message: String,
+        /// Graph's `request-id`, for a support case.
+        request_id: String,
+    },
+    /// No answer came, or not all of it.
+    #[error("{what}: no complete answer")]
+    Transport {
+        /// What was asked for.
+        what: String,
+        /// Why.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer is not what Graph documents.
+    #[error("{what}: the answer cannot be understood: {detail}")]
+    Malformed {
+        /// What was asked for.
+        what: String,
+        /// Where it breaks; never the body.
+        detail: String,
+    },
+    /// A nextLink or a redirect leads away from the configured Graph origin: the token does not go there.
+    #[error("{what}: Graph points to another origin, {origin}; the access token is not sent there")]
+    ForeignOrigin {
+        /// What was asked for.
+        what: String,
+        /// Where it points.
+        origin: String,
+    },
+    /// A list that does not end: a nextLink came twice, or too many pages.
+    #[error("{what}: the list does not end: {detail}")]
+    Endless {
+        /// What was asked for.
+        what: String,
+        /// How that showed.
+        detail: String,
+    },
+}
+
+fn with_code(code: &str) -> String {
+    if code.is_empty() { String::new() } else { format!(" {code}") }
+}
+
+impl GraphError {
+    /// The HTTP status, when Graph answered.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Answered { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
+    fn is_expired_page_token(&self) -> bool {
+        matches!(self, Self::Answered { code, .. } if code.eq_ignore_ascii_case("Directory_ExpiredPageToken"))
+    }
+}
+
+/// A client for one Graph root.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    authenticator: Authenticator,
+    root: Url,
+    clock: Clock,
+    requests: AtomicU64,
+}
+
+/// One answer of a `$batch`, or of a single call.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Client {
+    pub(super) fn new(http: reqwest::Client, authenticator: Authenticator, root: Url, clock: Clock) -> Self {
+        Self { http, authenticator, root, clock, requests: AtomicU64::new(0) }
+    }
+
+    /// How many requests went to Graph so far, each `$batch` as one.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Signs in, unless a token is there.
+    pub(super) async fn sign_in(&self) -> Result<(), GraphError> {
+        self.authenticator.token().await?;
+        Ok(())
+    }
+
+    /// The URL of a path below `/v1.0`.
+    fn url(&self, path: &str) -> Result<Url, GraphError> {
+        self.root
+            .join(&format!("/v1.0{path}"))
+            .map_err(|error| GraphError::Malformed { what: path.to_owned(), detail: error.to_string() })
+    }
+
+    /// GET, decoded.
+    pub(super) async fn get<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<T, GraphError> {
+        decode(what, &self.get_bytes(what, path).await?)
+    }
+
+    /// GET, as it came.
+    pub(super) async fn get_bytes(&self, what: &str, path: &str) -> Result<Vec<u8>, GraphError> {
+        self.send(what, self.url(path)?, None).await
+    }
+
+    /// Follows a list to its end and hands each page, as `read` understood it, to `take`. A list whose page
+    /// token expires on the way is begun again: `restart` is called, and `take` gets every page anew.
+    pub(super) async fn list<P>(
+        &self,
+        what: &str,
+        path: &str,
+        read: impl Fn(&[u8]) -> Result<(P, Option<String>), serde_json::Error>,
+        mut take: impl FnMut(Step<P>),
+    ) -> Result<(), GraphError> {
+        let mut restarts = 0;
+        'list: loop {
+            take(Step::Begin);
+            let mut url = self.url(path)?;
+            let mut seen = BTreeSet::new();
+            loop {
+                let body = match self.send(what, url.clone(), None).await {
+                    Err(error) if error.is_expired_page_token() && restarts < MAX_RESTARTS => {
+                        restarts += 1;
+                        tracing::warn!(list = what, restarts, "page token expired; reading the list from its start");
+                        continue 'list;
+                    }
+                    result => result?,
+                };
+                let (page, next) = read(&body).map_err(|error| malformed(what, &error))?;
+                take(Step::Page(page));
+                let Some(next) = next else { return Ok(()) };
+                url = self.pinned(what, &next)?;
+                if !seen.insert(next) {
+                    return Err(GraphError::Endless {
+                        what: what.to_owned(),
+                        detail: "a nextLink came twice".to_owned(),
+                    });
+                }
+                if seen.len() >= MAX_PAGES {
+                    let detail = format!("more than {MAX_PAGES} pages");
+                    return Err(GraphError::Endless { what: what.to_owned(), detail });
+                }
+            }
+        }
+    }
+
+    /// A list of plain rows, whole.
+    pub(super) async fn collect<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<Vec<T>, GraphError> {
+        let mut rows = Vec::new();
+        let read = |body: &[u8]| serde_json::from_slice::<PlainPage<T>>(body).map(|page| (page.value, page.next));
+        self.list(what, path, read, |step| match step {
+            Step::Begin => rows.clear(),
+            Step::Page(page) => rows.extend(page),
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// A nextLink, when it stays on the configured origin.
+    fn pinned(&self, what: &str, link: &str) -> Result<Url, GraphError> {
+        let url = self
+            .root
+            .join(link)
+            .map_err(|error| GraphError::Malformed { what: what.to_owned(), detail: format!("nextLink: {error}") })?;
+        if url.origin() != self.root.origin() {
+            return Err(GraphError::ForeignOrigin {
+                what: what.to_owned(),
+                origin: url.origin().ascii_serialization(),
+            });
+        }
+        Ok(url)
+    }
+
+    /// GETs all `paths` in `$batch` calls of 20; answers stand in the order of the paths. Each part that Graph
+    /// throttles is repeated by itself; every other status is handed on.
+    /// <https://learn.microsoft.com/graph/json-batching>
+    pub(super) async fn batch(&self, what: &str, paths: &[String]) -> Result<Vec<Answer>, GraphError> {
+        let mut answers: Vec<Option<Answer>> = paths.iter().map(|_| None).collect();
+        for (number, chunk) in paths.chunks(BATCH).enumerate() {
+            let mut waits = Waits::new();
+            let mut open: BTreeSet<usize> = (0..chunk.len()).collect();
+            while !open.is_empty() {
+                let (parts, pause) = self.batch_once(what, chunk, &open).await?;
+                for (index, answer) in parts {
+                    open.remove(&index);
+                    answers[number * BATCH + index] = Some(answer);
+                }
+                if let Some((asked, error)) = pause {
+                    let Some(wait) = waits.next(asked, PATIENT) else { return Err(error) };
+                    tracing::warn!(request = what, parts = open.len(), "throttled inside $batch; trying again");
+                    tokio::time::sleep(wait).await;
+                } else if let Some(missing) = open.first() {
+                    let detail = format!("part {missing} of the batch was not answered");
+                    return Err(GraphError::Malformed { what: what.to_owned(), detail });
+                }
+            }
+        }
+        // Every index was open until its answer came.
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// One `$batch` call: the parts that are settled, and, when some are not, how long to wait.
+    async fn batch_once(
+        &self,
+        what: &str,
+        chunk: &[String],
+        open: &BTreeSet<usize>,
+    ) -> Result<(Vec<(usize, Answer)>, Option<(Option<Duration>, GraphError)>), GraphError> {
+        let requests: Vec<serde_json::Value> = open
+            .iter()
+            .map(|index| serde_json::json!({"id": index.to_string(), "method": "GET", "url": chunk[*index]}))
+            .collect();
+        let body = serde_json::json!({ "requests": requests });
+        let bytes = self.send(what, self.url("/$batch")?, Some(&body)).await?;
+        let answer: BatchAnswer = decode(what, &bytes)?;
+        let mut settled = Vec::new();
+        let mut pause = None;
+        for part in answer.responses {
+            let index = part.id.parse().ok().filter(|index| open.contains(index)).ok_or_else(|| {
+                let detail = "an answer to a part that was not asked".to_owned();
+                GraphError::Malformed { what: what.to_owned(), detail }
+            })?;
+            let BatchPart { id: _, status, headers, body } = part;
+            let body = body.map(|body| body.get().as_bytes().to_vec()).unwrap_or_default();
+            if patience(status).is_some() {
+                let asked = headers
+                    .iter()
+                    .find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))
+                    .and_then(|(_, value)| value.as_str().map(str::to_owned).or_else(|| Some(value.to_string())))
+                    .and_then(|value| retry_after(&value, (self.clock)()));
+                let error = answered(what, status, &body, "inside $batch");
+                // The longest wait counts for all of them.
+                let longest = pause.as_ref().and_then(|(longest, _)| *longest).max(asked);
+                pause = Some((longest, error));
+            } else {
+                settled.push((index, Answer { status, body }));
+            }
+        }
+        Ok((settled, pause))
+    }
+
+    /// Sends, retries what may be retried, and renews a refused token once.
+    async fn send(&self, what: &str, url: Url, json: Option<&serde_json::Value>) -> Result<Vec<u8>, GraphError> {
+        let (mut renewed, mut waits) = (false, Waits::new());
+        loop {
+            let token = self.authenticator.token().await?;
+            let request = match json {
+                None => self.http.get(url.clone()),
+                Some(json) => self.http.post(url.clone()).json(json),
+            };
+            let request = request
+                .bearer_auth(token.expose_secret())
+                .header("client-request-id", uuid::Uuid::from_u128(rand::random()).to_string());
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            let attempt = self.attempt(what, request).await;
+            let refused = matches!(&attempt, Attempt::Ended(Err(error)) if error.status() == Some(401));
+            if refused && !std::mem::replace(&mut renewed, true) {
+                self.authenticator.discard(&token).await;
+            } else if let Some(result) = waits.settle(what, attempt).await {
+                return result;
+            }
+        }
+    }
+
+    async fn attempt(&self, what: &str, request: reqwest::RequestBuilder) -> Attempt<Vec<u8>, GraphError> {
+        let transport = |source: reqwest::Error| Attempt::Again {
+            patience: if source.is_connect() { BRIEF } else { PATIENT },
+            error: GraphError::Transport { what: what.to_owned(), source: source.without_url() },
+            after: None,
+        };
+        let mut answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(source) => return transport(source),
+        };
+        let status = answer.status();
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let request_id = header("request-id").unwrap_or_else(|| "none".to_owned());
+        let asked = header("retry-after").and_then(|value| retry_after(&value, (self.clock)()));
+        if status.is_redirection() {
+            let origin = header("location")
+                .and_then(|location| self.root.join(&location).ok())
+                .map_or_else(|| "nowhere".to_owned(), |url| url.origin().ascii_serialization());
+            return Attempt::Ended(Err(GraphError::ForeignOrigin { what: what.to_owned(), origin }));
+        }
+        let mut body = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
+                    let detail = format!("the answer is larger than {} MiB", MAX_BODY >> 20);
+                    return Attempt::Ended(Err(GraphError::Malformed { what: what.to_owned(), detail }));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(source) => return transport(source),
+            }
+        }
+        if status == StatusCode::OK {
+            return Attempt::Ended(Ok(body));
+        }
+        let error = answered(what, status.as_u16(), &body, &request_id);
+        match patience(status.as_u16()) {
+            Some(patience) => Attempt::Again { error, after: asked, patience },
+            None => Attempt::Ended(Err(error)),
+        }
+    }
+}
+
+/// What a list hands to its reader.
+pub(super) enum Step<P> {
+    /// The list starts, or starts anew: what came of it so far does not count.
+    Begin,
+    /// The next page.
+    Page(P),
+}
+
+/// The error of an answer that is not 200. The body may be Graph's JSON or a proxy's page.
+pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -> GraphError {
+    let error = serde_json::from_slice::<ErrorBody>(body).unwrap_or_default().error;
+    let message = if error.message.is_empty() { "no message".to_owned() } else { error.message };
+    GraphError::Answered {
+        what: what.to_owned(),
+        status,
+        code: error.code.chars().take(100).collect(),
+        message: message.chars().take(300).filter(|c| !c.is_control()).collect(),
+        request_id: request_id.chars().take(100).collect(),
+    }
+}
+
+fn decode<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, GraphError> {
+    serde_json::from_slice(body).map_err(|error| malformed(what, &error))
+}
+
+pub(super) fn malformed(what: &str, error: &serde_json::Error) -> GraphError {
+    // serde_json's own text can quote a value; the category and place cannot.
+    let detail = format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column());
+    GraphError::Malformed { what: what.to_owned(), detail }
+}

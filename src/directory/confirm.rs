@@ -1,0 +1,148 @@
+//! The second look: nobody is taken for gone because a list did not name them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::client::Step;
+use super::read::{failed, told};
+use super::wire::RowType;
+use super::{Directory, DirectoryError, Read, Snapshot, malformed, wire};
+use crate::model::{EntraId, Selection, Verdict};
+
+/// What the second look found.
+#[derive(Debug, Default)]
+pub struct SecondLook {
+    /// For everybody asked about.
+    pub verdicts: BTreeMap<EntraId, Verdict>,
+    /// The members of the assigned groups, when the assignments were read again: newer than the snapshot's.
+    pub groups: Option<BTreeMap<EntraId, u64>>,
+    /// Whether the application had no assignment at all, when the assignments were read again.
+    pub nobody_assigned: Option<bool>,
+}
+
+impl Directory {
+    /// Looks at the accounts of `absent` (in no list) and `unread` (assigned, but 404), then, once for all who
+    /// exist and are enabled, at the assignments again.
+    ///
+    /// # Errors
+    /// Whatever cannot be read: then nobody is taken for gone.
+    pub async fn confirm(
+        &self,
+        snapshot: &Snapshot,
+        absent: &[EntraId],
+        unread: &[EntraId],
+    ) -> Result<SecondLook, DirectoryError> {
+        let mut look = SecondLook::default();
+        if absent.is_empty() && unread.is_empty() {
+            return Ok(look);
+        }
+        let mut selection = Selection::default();
+        for property in ["accountEnabled", "userPrincipalName", "displayName"] {
+            selection.slot(property);
+        }
+        let people: Vec<EntraId> = absent.iter().chain(unread).copied().collect();
+        let mut missing = Vec::new();
+        let mut enabled = BTreeSet::new();
+        for (person, account) in self.look(&people, &selection).await? {
+            match account {
+                Account::Read(Read::User(user)) if user.enabled => drop(enabled.insert(person)),
+                Account::Read(Read::User(_)) => drop(look.verdicts.insert(person, Verdict::Disabled)),
+                Account::Read(Read::Unreadable { detail, .. }) | Account::Forbidden(detail) => {
+                    look.verdicts.insert(person, Verdict::Unreadable(detail));
+                }
+                Account::Read(Read::NotFound(_)) => missing.push(person),
+            }
+        }
+        self.deleted(&missing, &mut look.verdicts).await?;
+        for person in unread {
+            // Still assigned by the first look, and the account answers now.
+            if enabled.remove(person) {
+                look.verdicts.insert(*person, Verdict::Present);
+            }
+        }
+        if !enabled.is_empty() {
+            let (assigned, groups, nobody_assigned) = self.assigned_again(snapshot).await?;
+            for person in enabled {
+                let verdict = if assigned.contains(&person) { Verdict::Present } else { Verdict::Unassigned };
+                look.verdicts.insert(person, verdict);
+            }
+            look.groups = Some(groups);
+            look.nobody_assigned = Some(nobody_assigned);
+        }
+        Ok(look)
+    }
+
+    /// Tells the deleted from those that never were: <https://learn.microsoft.com/graph/api/directory-deleteditems-get>.
+    async fn deleted(
+        &self,
+        missing: &[EntraId],
+        verdicts: &mut BTreeMap<EntraId, Verdict>,
+    ) -> Result<(), DirectoryError> {
+        let what = "reading deleted users";
+        let paths: Vec<String> = missing.iter().map(|id| format!("/directory/deletedItems/{id}?$select=id")).collect();
+        for (person, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
+            let verdict = match answer.status {
+                200 => Verdict::Deleted,
+                404 => Verdict::NotFound,
+                403 => Verdict::Unreadable("the deleted items may not be read".to_owned()),
+                _ => return Err(failed(what, &answer).into()),
+            };
+            verdicts.insert(*person, verdict);
+        }
+        Ok(())
+    }
+
+    /// Everybody who is assigned now, by id alone.
+    async fn assigned_again(
+        &self,
+        snapshot: &Snapshot,
+    ) -> Result<(BTreeSet<EntraId>, BTreeMap<EntraId, u64>, bool), DirectoryError> {
+        let assignments = self.assignments(snapshot.application().object_id).await?;
+        let nobody_assigned = assignments.users.is_empty() && assignments.groups.is_empty();
+        let mut people = assignments.users;
+        let mut groups = BTreeMap::new();
+        let nothing = Selection::default();
+        for (group, name) in &assignments.groups {
+            let mut members = BTreeSet::new();
+            self.members(*group, name, &nothing, |step| match step {
+                Step::Begin => members.clear(),
+                Step::Page(rows) => {
+                    members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
+                }
+            })
+            .await?;
+            groups.insert(*group, members.len() as u64);
+            people.extend(members);
+        }
+        Ok((people, groups, nobody_assigned))
+    }
+
+    /// Reads each account alone, in batches. Unlike the first look it does not fail on a single 403.
+    async fn look(&self, people: &[EntraId], selection: &Selection) -> Result<Vec<(EntraId, Account)>, DirectoryError> {
+        let what = "looking at leavers a second time";
+        let select = super::select(selection);
+        let paths: Vec<String> = people.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
+        let mut accounts = Vec::with_capacity(people.len());
+        for (person, answer) in people.iter().zip(self.client.batch(what, &paths).await?) {
+            let account = match answer.status {
+                200 => {
+                    let row = wire::user(&answer.body, selection).map_err(|error| malformed(what, &error))?;
+                    if row.id == *person {
+                        Account::Read(told(row, selection))
+                    } else {
+                        Account::Forbidden("the answer is about another account".to_owned())
+                    }
+                }
+                403 => Account::Forbidden("the account may not be read".to_owned()),
+                404 => Account::Read(Read::NotFound(*person)),
+                _ => return Err(failed(what, &answer).into()),
+            };
+            accounts.push((*person, account));
+        }
+        Ok(accounts)
+    }
+}
+
+enum Account {
+    Read(Read),
+    Forbidden(String),
+}

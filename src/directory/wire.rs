@@ -1,0 +1,344 @@
+//! The JSON of Graph, read straight into what the rest needs.
+//!
+//! User rows are read against the [`Selection`], into one slot for each selected property: a hundred thousand
+//! rows with a map each would cost more than everything else in an unchanged cycle. A key that is absent stays
+//! `None`, which means "not told" and never "cleared".
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::model::{EntraId, Selection, Value};
+
+/// A page of a list: <https://learn.microsoft.com/graph/paging>.
+#[derive(Debug)]
+pub(super) struct Page<T> {
+    pub(super) rows: Vec<T>,
+    pub(super) next: Option<String>,
+}
+
+/// What a row of a member list is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowType {
+    User,
+    Other,
+}
+
+/// A user row as it came: not yet known to be complete.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) kind: RowType,
+    pub(super) id: EntraId,
+    /// By slot of the selection.
+    pub(super) values: Vec<Option<Value>>,
+}
+
+/// A row of `appRoleAssignedTo`:
+/// <https://learn.microsoft.com/graph/api/resources/approleassignment>.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Assignment {
+    pub(super) principal_id: String,
+    pub(super) principal_type: String,
+}
+
+/// A service principal: <https://learn.microsoft.com/graph/api/resources/serviceprincipal>.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ServicePrincipal {
+    pub(super) id: String,
+    pub(super) app_id: String,
+    pub(super) display_name: Option<String>,
+}
+
+/// An error body: <https://learn.microsoft.com/graph/errors>.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ErrorBody {
+    #[serde(default)]
+    pub(super) error: ErrorDetail,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ErrorDetail {
+    #[serde(default)]
+    pub(super) code: String,
+    #[serde(default)]
+    pub(super) message: String,
+}
+
+/// The answer of `$batch`: <https://learn.microsoft.com/graph/json-batching>.
+#[derive(Debug, Deserialize)]
+pub(super) struct BatchAnswer {
+    pub(super) responses: Vec<BatchPart>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct BatchPart {
+    pub(super) id: String,
+    pub(super) status: u16,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    pub(super) body: Option<Box<serde_json::value::RawValue>>,
+}
+
+/// A list whose rows have a plain type.
+#[derive(Debug, Deserialize)]
+pub(super) struct PlainPage<T> {
+    pub(super) value: Vec<T>,
+    #[serde(rename = "@odata.nextLink")]
+    pub(super) next: Option<String>,
+}
+
+/// Reads a page of user or member rows.
+pub(super) fn user_page(json: &[u8], selection: &Selection) -> Result<Page<Row>, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let page = PageSeed(selection).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(page)
+}
+
+/// Reads a single user.
+pub(super) fn user(json: &[u8], selection: &Selection) -> Result<Row, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let row = RowSeed(selection).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(row)
+}
+
+#[derive(Clone, Copy)]
+struct PageSeed<'s>(&'s Selection);
+
+impl<'de> DeserializeSeed<'de> for PageSeed<'_> {
+    type Value = Page<Row>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for PageSeed<'_> {
+    type Value = Page<Row>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a page of users")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut rows, mut next) = (None, None);
+        while let Some(key) = map.next_key::<Key<'_>>()? {
+            match &*key.0 {
+                "value" => rows = Some(map.next_value_seed(RowsSeed(self.0))?),
+                "@odata.nextLink" => next = map.next_value()?,
+                _ => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        // A page without its list is no empty page.
+        let rows = rows.ok_or_else(|| serde::de::Error::missing_field("value"))?;
+        Ok(Page { rows, next })
+    }
+}
+
+struct RowsSeed<'s>(&'s Selection);
+
+impl<'de> DeserializeSeed<'de> for RowsSeed<'_> {
+    type Value = Vec<Row>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowsSeed<'_> {
+    type Value = Vec<Row>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of users")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = list.next_element_seed(RowSeed(self.0))? {
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+}
+
+struct RowSeed<'s>(&'s Selection);
+
+impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
+    type Value = Row;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for RowSeed<'_> {
+    type Value = Row;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a user")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut id: Option<EntraId> = None;
+        // /users rows carry no type, because they can be nothing else.
+        let mut kind = RowType::User;
+        let mut values = vec![None; self.0.properties().len()];
+        while let Some(key) = map.next_key::<Key<'_>>()? {
+            let slot = self.0.position(&key.0);
+            match (&*key.0, slot) {
+                ("id", slot) => {
+                    let text: String = map.next_value()?;
+                    id = Some(text.parse().map_err(serde::de::Error::custom)?);
+                    if let Some(slot) = slot {
+                        values[slot] = Some(Value::Text(text));
+                    }
+                }
+                ("@odata.type", _) => {
+                    let text: String = map.next_value()?;
+                    kind = if text == "#microsoft.graph.user" { RowType::User } else { RowType::Other };
+                }
+                (_, Some(slot)) => values[slot] = Some(map.next_value::<WireValue>()?.0),
+                (_, None) => drop(map.next_value::<IgnoredAny>()?),
+            }
+        }
+        let id = id.ok_or_else(|| serde::de::Error::missing_field("id"))?;
+        Ok(Row { kind, id, values })
+    }
+}
+
+/// A key of an object, borrowed where it has no escapes.
+struct Key<'a>(std::borrow::Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeyVisitor;
+
+        impl<'de> Visitor<'de> for KeyVisitor {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Key(std::borrow::Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Key(std::borrow::Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_str(KeyVisitor)
+    }
+}
+
+/// A model value as JSON spells it.
+struct WireValue(Value);
+
+impl<'de> Deserialize<'de> for WireValue {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ValueVisitor)
+    }
+}
+
+struct ValueVisitor;
+
+impl<'de> Visitor<'de> for ValueVisitor {
+    type Value = WireValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(WireValue(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(WireValue(Value::Boolean(value)))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(WireValue(Value::Number(value.to_string())))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(WireValue(Value::Number(value.to_string())))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(WireValue(Value::Number(value.to_string())))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(WireValue(Value::Text(value.to_owned())))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Self::Value, E> {
+        Ok(WireValue(Value::Text(value)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(WireValue(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(WireValue(Value::List(values)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = BTreeMap::new();
+        while let Some((key, WireValue(value))) = map.next_entry()? {
+            members.insert(key, value);
+        }
+        Ok(WireValue(Value::Complex(members)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absent_is_not_null_and_types_are_kept() {
+        let mut selection = Selection::default();
+        for property in ["accountEnabled", "department", "mail", "employeeOrgData", "otherMails"] {
+            selection.slot(property);
+        }
+        let json = br##"{"@odata.context":"x","value":[
+            {"@odata.type":"#microsoft.graph.user","id":"0A1B2C3D-0000-4000-8000-000000000001","accountEnabled":true,
+             "department":null,"employeeOrgData":{"division":"\u00c5"},"otherMails":["a@example.org"],"unasked":{"a":[1]}},
+            {"@odata.type":"#microsoft.graph.device","id":"0a1b2c3d-0000-4000-8000-000000000002"}],
+            "@odata.nextLink":"https://graph.example/next"}"##;
+        let page = user_page(json, &selection).unwrap();
+        assert_eq!(page.next.as_deref(), Some("https://graph.example/next"));
+        assert_eq!(page.rows[1].kind, RowType::Other);
+        let row = &page.rows[0];
+        assert_eq!(row.id.to_string(), "0a1b2c3d-0000-4000-8000-000000000001");
+        assert_eq!(
+            row.values,
+            [
+                Some(Value::Boolean(true)),
+                Some(Value::Null),
+                None,
+                Some(Value::Complex([("division".to_owned(), Value::Text("Å".to_owned()))].into())),
+                Some(Value::List(vec![Value::Text("a@example.org".to_owned())])),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_page_without_its_list_is_refused() {
+        assert!(user_page(b"{}", &Selection::default()).is_err());
+        assert!(user_page(b"{\"value\":[]}", &Selection::default()).unwrap().rows.is_empty());
+        assert!(user_page(b"{\"value\":[{\"displayName\":null}]}", &Selection::default()).is_err());
+        assert!(user_page(b"{\"value\":[]", &Selection::default()).is_err());
+    }
+}

@@ -1,0 +1,122 @@
+//! A lock file that says who holds it. The operating system lets go of it when the holder dies, so there are no
+//! stale locks; what the file says is believed only while somebody holds the lock.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The lock, held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    // Closing the file lets go of the lock.
+    _file: File,
+}
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its process id, when the file tells.
+    pub pid: Option<u32>,
+    /// The command, such as `learner-sync sync`.
+    pub command: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "{} (pid {pid})", self.command),
+            None => write!(f, "{}", self.command),
+        }
+    }
+}
+
+/// The lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else has it.
+    #[error("{0} is at work")]
+    Held(Holder),
+    /// The file cannot be used.
+    #[error("the lock file {path} cannot be used")]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Lock {
+    /// Takes the lock at `path`, at once or not at all, and writes into it who has it.
+    ///
+    /// # Errors
+    /// When somebody holds it, or the file cannot be used.
+    pub fn take(path: &Path, command: &str) -> Result<Self, LockError> {
+        let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0).map_err(unusable)?;
+                file.rewind().map_err(unusable)?;
+                writeln!(file, "{} {command}", std::process::id()).map_err(unusable)?;
+                Ok(Self { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => Err(LockError::Held(read_holder(&mut file))),
+            Err(TryLockError::Error(source)) => Err(unusable(source)),
+        }
+    }
+
+    /// Takes the lock, and waits for it when somebody else has it.
+    ///
+    /// # Errors
+    /// When the file cannot be used.
+    pub async fn wait(path: &Path, command: &str) -> Result<Self, LockError> {
+        loop {
+            match Self::take(path, command) {
+                // A file lock cannot be awaited; a holder works for seconds to minutes, so this costs nothing.
+                Err(LockError::Held(_)) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+                taken => return taken,
+            }
+        }
+    }
+
+    /// Who holds the lock at `path`; `None` when nobody does or there is no such file.
+    pub fn holder(path: &Path) -> Option<Holder> {
+        let mut file = File::open(path).ok()?;
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => Some(read_holder(&mut file)),
+            Ok(()) | Err(TryLockError::Error(_)) => None,
+        }
+    }
+}
+
+fn read_holder(file: &mut File) -> Holder {
+    let mut text = String::new();
+    // A holder that has not written its name yet is a holder all the same.
+    let _ = file.rewind().and_then(|()| file.take(1024).read_to_string(&mut text));
+    match text.trim().split_once(' ') {
+        Some((pid, command)) => Holder { pid: pid.parse().ok(), command: command.to_owned() },
+        None => Holder { pid: None, command: "another process".to_owned() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_names_its_holder_and_is_free_when_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cycle.lock");
+        assert_eq!(Lock::holder(&path), None);
+        let lock = Lock::take(&path, "learner-sync run").unwrap();
+        let holder = Holder { pid: Some(std::process::id()), command: "learner-sync run".to_owned() };
+        assert_eq!(Lock::holder(&path), Some(holder.clone()));
+        assert!(matches!(Lock::take(&path, "learner-sync sync"), Err(LockError::Held(found)) if found == holder));
+        drop(lock);
+        assert_eq!(Lock::holder(&path), None);
+        Lock::take(&path, "learner-sync sync").unwrap();
+    }
+}

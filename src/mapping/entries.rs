@@ -1,0 +1,134 @@
+//! The rules of the mapping table as a whole: which targets there must be, once each, with options that fit.
+
+use std::borrow::Cow;
+
+use crate::model::{Attribute, Kind, Reason, Selection, Value};
+
+use super::column::fit;
+use super::evaluate::{Context, Stop};
+use super::expression::{self, Expression};
+use super::{Apply, Entry, Mapping, Problem, Rejection, target};
+
+/// Read of every user, mapped or not: they tell a disabled account and an unreadable row.
+const ALWAYS_SELECTED: [&str; 3] = ["accountEnabled", "userPrincipalName", "displayName"];
+
+const MUST_BE_MAPPED: [Attribute; 3] = [Attribute::UserName, Attribute::Email, Attribute::Active];
+
+/// One line of the mapping, compiled.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) attribute: Attribute,
+    pub(super) expression: Expression,
+    /// As the column takes it.
+    pub(super) default: Option<String>,
+    pub(super) apply: Apply,
+    pub(super) required: bool,
+}
+
+impl Row {
+    /// The value as the column takes it.
+    pub(super) fn value(&self, context: Context<'_>) -> Result<Option<String>, Stop> {
+        fit(self.attribute, self.expression.evaluate(context)?)
+    }
+
+    pub(super) fn rejection(&self, reason: Reason, rule: impl Into<Cow<'static, str>>) -> Rejection {
+        Rejection { reason, attribute: self.attribute, rule: rule.into() }
+    }
+}
+
+/// See [`Mapping::compile`].
+pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Mapping, Vec<Problem>> {
+    let mut wider = selection.clone();
+    for property in ALWAYS_SELECTED {
+        wider.slot(property);
+    }
+    let mut problems = Vec::new();
+    let mut rows = Vec::new();
+    let mut targets: Vec<(Attribute, &str)> = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        let mut report = |position, message| {
+            problems.push(Problem { entry: index, path: Some(entry.path.clone()), position, message });
+        };
+        let compiled = expression::compile(&entry.expression, &mut wider);
+        let attribute = target::resolve(&entry.path);
+        if let Ok(attribute) = attribute {
+            match targets.iter().find(|(known, _)| *known == attribute) {
+                Some((_, path)) => report(None, format!("mapped twice: `{path}` is the same attribute")),
+                None => targets.push((attribute, &entry.path)),
+            }
+        }
+        match (attribute, compiled) {
+            (Ok(attribute), Ok(expression)) => match row(attribute, expression, entry) {
+                Ok(row) => rows.push(row),
+                Err(messages) => messages.into_iter().for_each(|message| report(None, message)),
+            },
+            (attribute, compiled) => {
+                attribute.err().into_iter().for_each(|message| report(None, message));
+                let faults = compiled.err().into_iter().flatten();
+                faults.for_each(|fault| report(Some(fault.position), fault.message));
+            }
+        }
+    }
+    for attribute in MUST_BE_MAPPED {
+        if !targets.iter().any(|(known, _)| *known == attribute) {
+            let (path, message) = (Some(attribute.path().to_owned()), "must be mapped".to_owned());
+            problems.push(Problem { entry: usize::MAX, path, position: None, message });
+        }
+    }
+    rows.sort_by_key(|row| row.attribute);
+    match rows.iter().position(|row| row.attribute == Attribute::Active) {
+        Some(index) if problems.is_empty() => {
+            *selection = wider;
+            Ok(Mapping { active: rows.remove(index), rows })
+        }
+        _ => Err(problems),
+    }
+}
+
+/// The row of `entry`, or what does not fit together in it.
+fn row(attribute: Attribute, expression: Expression, entry: &Entry) -> Result<Row, Vec<String>> {
+    let Entry { path: _, expression: _, default, apply, required } = entry;
+    let mut problems = Vec::new();
+    let default = default.as_ref().and_then(|default| {
+        let fitted = fit(attribute, Cow::Owned(Value::Text(default.clone())));
+        fitted.unwrap_or_else(|stop| {
+            problems.push(does_not_fit("default", attribute, stop));
+            None
+        })
+    });
+    let required = match (attribute, required) {
+        (Attribute::UserName, Some(false)) => {
+            problems.push("cannot be optional: every learner has one".to_owned());
+            true
+        }
+        // A row for `active` without a value is refused whether or not it is called required.
+        (Attribute::Active, _) => true,
+        (_, Some(required)) => *required,
+        (_, None) => Attribute::UNIQUE.contains(&attribute),
+    };
+    if attribute == Attribute::Active && *apply == Apply::OnCreate {
+        problems.push("cannot apply on creation only: every cycle decides who is active".to_owned());
+    }
+    if let Expression::Literal(constant) = &expression {
+        match fit(attribute, Cow::Borrowed(constant)) {
+            Ok(None) if required && default.is_none() => {
+                problems.push("a value is required, and the constant is empty".to_owned());
+            }
+            Ok(_) => {}
+            Err(stop) => problems.push(does_not_fit("constant", attribute, stop)),
+        }
+    }
+    if problems.is_empty() {
+        Ok(Row { attribute, expression, default, apply: *apply, required })
+    } else {
+        Err(problems)
+    }
+}
+
+fn does_not_fit(what: &str, attribute: Attribute, stop: Stop) -> String {
+    match (attribute.kind(), stop) {
+        (Kind::Boolean, _) => format!("the {what} must be \"true\" or \"false\""),
+        (Kind::Text, Stop::Invalid(rule)) => format!("the {what} does not fit: {rule}"),
+        (Kind::Text, Stop::Nothing) => format!("the {what} does not fit"),
+    }
+}

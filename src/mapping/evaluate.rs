@@ -1,0 +1,171 @@
+//! Evaluating a compiled expression for one person.
+//!
+//! Values are borrowed from the person or from the expression as long as nothing changes them: most mappings
+//! copy an attribute, and there are hundreds of thousands of people.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use super::expression::Expression;
+use super::source::{Part, SourceAttribute};
+use super::syntax::Operator;
+use crate::model::{User, Value};
+
+static NULL: Value = Value::Null;
+static TRUE: Value = Value::Boolean(true);
+static FALSE: Value = Value::Boolean(false);
+
+/// Why an evaluation ends without a value. `?` carries both through every function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// The attribute does not flow: the learner keeps what it has.
+    Nothing,
+    /// The rule that is broken, without any value in it: it is logged.
+    Invalid(Cow<'static, str>),
+}
+
+impl Stop {
+    pub(super) const fn invalid(rule: &'static str) -> Self {
+        Self::Invalid(Cow::Borrowed(rule))
+    }
+}
+
+pub(super) type Outcome<'a> = Result<Cow<'a, Value>, Stop>;
+
+/// Whom and when an evaluation is about.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'a> {
+    pub(super) user: &'a User,
+    pub(super) now: jiff::Timestamp,
+}
+
+/// A call in progress: arguments are evaluated when the function asks for them, so that `Switch` and `IIF`
+/// look at the branch that they take and at no other.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'a> {
+    arguments: &'a [Expression],
+    pub(super) context: Context<'a>,
+}
+
+impl<'a> Call<'a> {
+    /// The value of argument `index`; null when it is left out.
+    pub(super) fn value(self, index: usize) -> Outcome<'a> {
+        self.arguments.get(index).map_or(Ok(null()), |argument| argument.evaluate(self.context))
+    }
+
+    /// The text of argument `index`; nothing when it is null.
+    pub(super) fn text(self, index: usize) -> Result<Option<Cow<'a, str>>, Stop> {
+        text(self.value(index)?)
+    }
+
+    pub(super) fn count(self) -> usize {
+        self.arguments.len()
+    }
+}
+
+impl Expression {
+    pub(super) fn evaluate<'a>(&'a self, context: Context<'a>) -> Outcome<'a> {
+        match self {
+            Self::Literal(value) => Ok(Cow::Borrowed(value)),
+            Self::Attribute { attribute, slot } => Ok(read(attribute, *slot, context.user)),
+            Self::Call { function, arguments } => (function.evaluate)(Call { arguments, context }),
+            Self::Comparison(left, operator, right) => {
+                compare(left.evaluate(context)?, *operator, right.evaluate(context)?).map(boolean)
+            }
+        }
+    }
+}
+
+/// The value of a source attribute.
+fn read<'a>(attribute: &SourceAttribute, slot: usize, user: &'a User) -> Cow<'a, Value> {
+    match attribute.part {
+        Part::Id => Cow::Owned(Value::Text(user.id.to_string())),
+        Part::Enabled => boolean(user.enabled),
+        Part::SoftDeleted => boolean(!user.enabled),
+        // A user has a value for each property of the selection: a missing one would be a programming error, and
+        // taking it for null would clear the attribute of everybody.
+        Part::Whole => Cow::Borrowed(&user.values[slot]),
+        Part::First => match &user.values[slot] {
+            Value::List(elements) => Cow::Borrowed(elements.first().unwrap_or(&NULL)),
+            single => Cow::Borrowed(single),
+        },
+        Part::Member(member) => match &user.values[slot] {
+            Value::Complex(members) => Cow::Borrowed(members.get(member).unwrap_or(&NULL)),
+            _ => null(),
+        },
+    }
+}
+
+pub(super) fn null() -> Cow<'static, Value> {
+    Cow::Borrowed(&NULL)
+}
+
+pub(super) fn boolean(value: bool) -> Cow<'static, Value> {
+    Cow::Borrowed(if value { &TRUE } else { &FALSE })
+}
+
+/// `value` as the one text that it is; nothing for null. Booleans are spelled as Entra spells them.
+pub(super) fn text(value: Cow<'_, Value>) -> Result<Option<Cow<'_, str>>, Stop> {
+    const SEVERAL: Stop = Stop::invalid("there are several values where one is expected");
+    const COMPLEX: Stop = Stop::invalid("there is a complex value where a text is expected");
+    Ok(match value {
+        Cow::Borrowed(Value::Null) | Cow::Owned(Value::Null) => None,
+        Cow::Borrowed(Value::Text(text) | Value::Number(text)) => Some(Cow::Borrowed(text)),
+        Cow::Owned(Value::Text(text) | Value::Number(text)) => Some(Cow::Owned(text)),
+        Cow::Borrowed(Value::Boolean(value)) => Some(Cow::Borrowed(spelled(*value))),
+        Cow::Owned(Value::Boolean(value)) => Some(Cow::Borrowed(spelled(value))),
+        Cow::Borrowed(Value::List(elements)) => match elements.as_slice() {
+            [] => None,
+            [single] => return text(Cow::Borrowed(single)),
+            _ => return Err(SEVERAL),
+        },
+        Cow::Owned(Value::List(mut elements)) => match (elements.pop(), elements.is_empty()) {
+            (None, _) => None,
+            (Some(single), true) => return text(Cow::Owned(single)),
+            _ => return Err(SEVERAL),
+        },
+        Cow::Borrowed(Value::Complex(_)) | Cow::Owned(Value::Complex(_)) => return Err(COMPLEX),
+    })
+}
+
+fn spelled(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+/// Whether `left operator right` holds. Null is the empty text.
+fn compare(left: Cow<'_, Value>, operator: Operator, right: Cow<'_, Value>) -> Result<bool, Stop> {
+    let is_number = matches!(*left, Value::Number(_)) || matches!(*right, Value::Number(_));
+    let is_order = !matches!(operator, Operator::Equal | Operator::NotEqual);
+    let (left, right) = (text(left)?.unwrap_or_default(), text(right)?.unwrap_or_default());
+    // "007" and "7" are two employee numbers, but the same when one of them is no text; and nobody who asks for
+    // more than "9" wants "10" left out.
+    let as_numbers = if is_number || is_order { compare_numbers(&left, &right) } else { None };
+    if is_order && (left.is_empty() || right.is_empty()) {
+        return Ok(false);
+    }
+    let ordering = as_numbers.unwrap_or_else(|| left.cmp(&right));
+    Ok(match operator {
+        Operator::Equal => ordering == Ordering::Equal,
+        Operator::NotEqual => ordering != Ordering::Equal,
+        Operator::Less => ordering == Ordering::Less,
+        Operator::LessOrEqual => ordering != Ordering::Greater,
+        Operator::Greater => ordering == Ordering::Greater,
+        Operator::GreaterOrEqual => ordering != Ordering::Less,
+    })
+}
+
+/// How two texts compare as numbers, when both are numbers.
+fn compare_numbers(left: &str, right: &str) -> Option<Ordering> {
+    // Integers on their own: a file time has more digits than a floating-point number keeps.
+    if let (Ok(left), Ok(right)) = (left.parse::<i128>(), right.parse::<i128>()) {
+        return Some(left.cmp(&right));
+    }
+    // Rust would read `inf` and `NaN` as well.
+    let decimal = |text: &str| {
+        if text.contains(char::is_alphabetic) { None } else { text.parse::<f64>().ok() }
+    };
+    decimal(left)?.partial_cmp(&decimal(right)?)
+}
+
+#[cfg(test)]
+pub(super) mod tests;

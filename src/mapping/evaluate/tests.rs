@@ -1,0 +1,187 @@
+//! Evaluating texts: the language as a whole, and that no text and no person makes it panic.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::super::expression::compile;
+use super::*;
+use crate::model::Selection;
+
+pub(in super::super) fn value(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+/// A user whose selected properties have these values, and null where none is given.
+pub(in super::super) fn user(selection: &Selection, inputs: &BTreeMap<&str, Value>) -> User {
+    let told = |property: &String| inputs.get(property.as_str()).cloned().unwrap_or(Value::Null);
+    User {
+        id: "0a1b2c3d-0000-4000-8000-000000000007".parse().unwrap(),
+        enabled: inputs.get("accountEnabled") != Some(&Value::Boolean(false)),
+        values: selection.properties().iter().map(told).collect(),
+    }
+}
+
+pub(in super::super) fn now() -> jiff::Timestamp {
+    "2026-03-04T17:06:09Z".parse().unwrap()
+}
+
+/// The text that `expression` gives, `null`, or the reason why it stops.
+pub(in super::super) fn evaluated(expression: &str, inputs: &[(&str, Value)]) -> String {
+    let mut selection = Selection::default();
+    let compiled = compile(expression, &mut selection).unwrap();
+    let user = user(&selection, &inputs.iter().cloned().collect());
+    match compiled.evaluate(Context { user: &user, now: now() }) {
+        Err(Stop::Nothing) => "nothing".to_owned(),
+        Err(Stop::Invalid(rule)) => format!("invalid: {rule}"),
+        Ok(value) => match text(value.clone()) {
+            Ok(text) => text.map_or_else(|| "null".to_owned(), Cow::into_owned),
+            Err(_) => format!("{value:?}"),
+        },
+    }
+}
+
+/// Evaluates each expression for a person with these text attributes.
+pub(in super::super) fn check(inputs: &[(&str, &str)], rows: &[(&str, &str)]) {
+    let inputs: Vec<_> = inputs.iter().map(|(name, text)| (*name, value(text))).collect();
+    for (expression, expected) in rows {
+        assert_eq!(evaluated(expression, &inputs), *expected, "{expression}");
+    }
+}
+
+#[test]
+fn attributes_are_read_where_graph_keeps_them() {
+    let members = |pairs: &[(&str, &str)]| {
+        Value::Complex(pairs.iter().map(|(name, text)| ((*name).to_owned(), value(text))).collect())
+    };
+    let inputs = [
+        ("employeeOrgData", members(&[("costCenter", "C-7")])),
+        ("onPremisesExtensionAttributes", members(&[("extensionAttribute4", "four")])),
+        ("businessPhones", Value::List(vec![value("+46 1"), value("+46 2")])),
+        ("otherMails", Value::List(vec![value("only@example.org")])),
+        ("proxyAddresses", Value::List(Vec::new())),
+        ("showInAddressList", Value::Boolean(true)),
+        ("extension_0123456789abcdef0123456789abcdef_level", Value::Number("12".to_owned())),
+    ];
+    for (expression, expected) in [
+        ("[objectId]", "0a1b2c3d-0000-4000-8000-000000000007"),
+        ("[accountEnabled]", "True"),
+        ("[IsSoftDeleted]", "False"),
+        ("[employeeOrgData.costCenter]", "C-7"),
+        ("[employeeOrgData.division]", "null"),
+        ("[extensionAttribute4]", "four"),
+        ("[onPremisesExtensionAttributes.extensionAttribute5]", "null"),
+        ("[telephoneNumber]", "+46 1"),
+        ("Trim([businessPhones])", r#"List([Text("+46 1"), Text("+46 2")])"#),
+        ("Append([otherMails], \"!\")", "only@example.org!"),
+        ("[proxyAddresses]", "null"),
+        ("IsNull([proxyAddresses])", "True"),
+        ("[showInAddressList]", "True"),
+        ("[extension_0123456789abcdef0123456789abcdef_level]", "12"),
+        ("[displayName]", "null"),
+    ] {
+        assert_eq!(evaluated(expression, &inputs), expected, "{expression}");
+    }
+}
+
+#[test]
+fn comparisons() {
+    check(
+        &[("employeeId", "007"), ("department", "Smelter"), ("state", "1"), ("faxNumber", "9")],
+        &[
+            ("[department] = \"Smelter\"", "True"),
+            ("[department] = \"smelter\"", "False"),
+            ("[department] <> \"Foundry\"", "True"),
+            ("[city] = \"\"", "True"),
+            ("[city] <> \"x\"", "True"),
+            ("[city] < 3", "False"),
+            ("[city] >= \"\"", "False"),
+            ("[employeeId] = \"7\"", "False"),
+            ("[employeeId] = 7", "True"),
+            ("[employeeId] = 7.0", "True"),
+            ("[state]=1", "True"),
+            ("[faxNumber] < \"10\"", "True"),
+            ("[faxNumber] >= 9", "True"),
+            ("[faxNumber] <= -9", "False"),
+            ("[department] > \"Mill\"", "True"),
+            ("\"NaN\" = 1", "False"),
+            ("12345678901234567890123 < 12345678901234567890124", "True"),
+            ("&HF = 15", "True"),
+        ],
+    );
+    let phones = [("businessPhones", Value::List(vec![value("1"), value("2")]))];
+    assert_eq!(
+        evaluated("[businessPhones] = \"1\"", &phones),
+        "invalid: there are several values where one is expected"
+    );
+}
+
+#[test]
+fn the_deepest_expression_fits_the_stack() {
+    let deepest = format!("{}[city]{}", "IIF(\"1\", ".repeat(64), ", )".repeat(64));
+    check(&[("city", "Kiruna")], &[(&deepest, "Kiruna")]);
+}
+
+/// Source that is mostly well formed, so that more than the parser sees it.
+fn any_expression() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("[mail]".to_owned()),
+        Just("[businessPhones]".to_owned()),
+        Just("[telephoneNumber]".to_owned()),
+        Just("[employeeOrgData.division]".to_owned()),
+        Just("[IsSoftDeleted]".to_owned()),
+        Just(String::new()),
+        "\"[a-zİß\\\\ 0-9]{0,4}\"",
+        "-?[0-9]{1,3}",
+    ];
+    leaf.prop_recursive(5, 40, 6, |inner| {
+        let names = super::super::functions::FUNCTIONS.iter().map(|function| function.name).collect::<Vec<_>>();
+        let call = (prop::sample::select(names), prop::collection::vec(inner.clone(), 0..7))
+            .prop_map(|(name, arguments)| format!("{name}({})", arguments.join(" , ")));
+        let operators = prop::sample::select(vec!["=", "<>", "<", ">=", "&"]);
+        let comparison =
+            (inner.clone(), operators, inner).prop_map(|(left, sign, right)| format!("{left}{sign}{right}"));
+        prop_oneof![4 => call, 1 => comparison]
+    })
+}
+
+fn any_value() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::Boolean),
+        "[0-9]{1,40}".prop_map(Value::Number),
+        any::<String>().prop_map(Value::Text),
+    ];
+    leaf.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::List),
+            prop::collection::btree_map("division|costCenter", inner, 0..2).prop_map(Value::Complex),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_compiler_panic(text in any::<String>(), soup in "[\\[\\]()\",=<>&H a-c0-9.\\\\-]{0,40}") {
+        let _ = compile(&text, &mut Selection::default());
+        let _ = compile(&soup, &mut Selection::default());
+    }
+
+    #[test]
+    fn no_person_makes_an_expression_panic(
+        expression in any_expression(),
+        values in prop::collection::vec(any_value(), 4),
+        enabled: bool,
+    ) {
+        let mut selection = Selection::default();
+        if let Ok(compiled) = compile(&expression, &mut selection) {
+            let mut user = user(&selection, &BTreeMap::new());
+            user.enabled = enabled;
+            user.values.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
+            let _ = compiled.evaluate(Context { user: &user, now: now() });
+            // The canonical form stands for the expression in the cache's manifest: it must lose nothing.
+            let canonical = compiled.to_string();
+            prop_assert_eq!(compile(&canonical, &mut selection).unwrap().to_string(), canonical);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Functions that choose between values, and the tests that they choose by.
+
+use crate::model::Value;
+
+use super::super::evaluate::{Call, Outcome, Stop, boolean, null, text};
+
+/// `Switch(source, default, key1, value1, ...)`: keys are compared with case; the key `""` is for no value.
+pub(super) fn switch(call: Call<'_>) -> Outcome<'_> {
+    let source = call.text(0)?.unwrap_or_default();
+    for key in (2..call.count()).step_by(2) {
+        if call.text(key)?.unwrap_or_default() == source {
+            return call.value(key + 1);
+        }
+    }
+    call.value(1)
+}
+
+/// `IIF(condition, then, else)`.
+pub(super) fn iif(call: Call<'_>) -> Outcome<'_> {
+    let condition = text(call.value(0)?)?.unwrap_or_default();
+    let holds = match condition.as_ref() {
+        // The documentation says that a condition on an attribute without a value fails.
+        "" | "0" => false,
+        "1" => true,
+        word if word.eq_ignore_ascii_case("true") => true,
+        word if word.eq_ignore_ascii_case("false") => false,
+        _ => return Err(Stop::invalid("the condition of an IIF is neither true nor false")),
+    };
+    call.value(if holds { 1 } else { 2 })
+}
+
+/// `Coalesce(source1, source2, ...)`: the first that has a value, else the last.
+///
+/// An empty text counts as no value: one documented example needs that, and a learner cannot hold it anyway.
+pub(super) fn coalesce(call: Call<'_>) -> Outcome<'_> {
+    let mut last = null();
+    for index in 0..call.count() {
+        last = call.value(index)?;
+        if !is_empty(&last) {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+/// `IgnoreFlowIfNullOrEmpty(source)`: without a value the learner keeps what it has.
+pub(super) fn ignore_flow_if_null_or_empty(call: Call<'_>) -> Outcome<'_> {
+    let value = call.value(0)?;
+    if is_empty(&value) { Err(Stop::Nothing) } else { Ok(value) }
+}
+
+/// `IsNull(source)`.
+pub(super) fn is_null(call: Call<'_>) -> Outcome<'_> {
+    Ok(boolean(match call.value(0)?.as_ref() {
+        Value::Null => true,
+        Value::List(elements) => elements.is_empty(),
+        _ => false,
+    }))
+}
+
+/// `IsNullOrEmpty(source)`.
+pub(super) fn is_null_or_empty(call: Call<'_>) -> Outcome<'_> {
+    Ok(boolean(is_empty(call.value(0)?.as_ref())))
+}
+
+/// `IsPresent(source)`: the opposite of `IsNullOrEmpty`.
+pub(super) fn is_present(call: Call<'_>) -> Outcome<'_> {
+    Ok(boolean(!is_empty(call.value(0)?.as_ref())))
+}
+
+/// `Not(source)`: false for true, true for everything else.
+pub(super) fn not(call: Call<'_>) -> Outcome<'_> {
+    let is_true = call.text(0)?.is_some_and(|word| word.eq_ignore_ascii_case("true"));
+    Ok(boolean(!is_true))
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Text(text) => text.is_empty(),
+        Value::List(elements) => elements.iter().all(is_empty),
+        Value::Boolean(_) | Value::Number(_) | Value::Complex(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::evaluate::tests::{check, evaluated};
+    use super::*;
+
+    const ADA: &[(&str, &str)] = &[("city", "Kiruna"), ("mailNickname", ""), ("state", "1")];
+    const FAILS: &str = "IIF(\"perhaps\", , )";
+
+    #[test]
+    fn switch_takes_one_branch() {
+        let lazy = format!("Switch([city], {FAILS}, \"Kiruna\", \"north\", {FAILS}, {FAILS})");
+        check(
+            ADA,
+            &[
+                ("Switch([city], \"south\", \"Kiruna\", \"north\", \"Malmö\", \"bridge\")", "north"),
+                ("Switch([city], \"south\", \"kiruna\", \"north\")", "south"),
+                ("Switch([city], , \"Malmö\", \"bridge\")", "null"),
+                ("Switch([city], [state], \"Kiruna\", , )", "null"),
+                ("Switch([mailNickname], \"named\", \"\", \"unnamed\")", "unnamed"),
+                ("Switch([country], \"somewhere\", \"\", \"nowhere\")", "nowhere"),
+                ("Switch([state], \"no\", 1, \"yes\")", "yes"),
+                ("Switch([IsSoftDeleted], , \"False\", \"kept\", \"True\", \"gone\")", "kept"),
+                ("Switch(IsPresent([city]), \"d\", \"True\", [city])", "Kiruna"),
+                ("switch([city], \"a\", \"Kiruna\", \"b\", \"Kiruna\", \"c\")", "b"),
+                (&lazy, "north"),
+            ],
+        );
+    }
+
+    #[test]
+    fn iif_takes_one_branch() {
+        let lazy = format!("IIF([city] = \"Kiruna\", \"yes\", {FAILS})");
+        check(
+            ADA,
+            &[
+                ("IIF([city] <> \"Malmö\", [city], \"bridge\")", "Kiruna"),
+                ("IIF([country] = \"\", \"Other\", [country])", "Other"),
+                ("IIF(IsNullOrEmpty([mailNickname]), \"none\", [mailNickname])", "none"),
+                ("IIF([accountEnabled], \"on\", \"off\")", "on"),
+                ("IIF([country], \"a\", \"b\")", "b"),
+                ("IIF([state], \"a\", \"b\")", "a"),
+                ("IIF(\"FALSE\", \"a\", )", "null"),
+                (&lazy, "yes"),
+                (FAILS, "invalid: the condition of an IIF is neither true nor false"),
+            ],
+        );
+    }
+
+    #[test]
+    fn coalesce_takes_the_first_value() {
+        check(
+            ADA,
+            &[
+                ("Coalesce([country], [mailNickname], [city], \"x\")", "Kiruna"),
+                ("Coalesce([country], [mailNickname], \"Default\")", "Default"),
+                ("Coalesce([country], [companyName])", "null"),
+                ("Coalesce([city])", "Kiruna"),
+            ],
+        );
+    }
+
+    #[test]
+    fn tests_give_true_or_false() {
+        check(
+            ADA,
+            &[
+                ("IsNull([country])", "True"),
+                ("IsNull([mailNickname])", "False"),
+                ("IsNullOrEmpty([mailNickname])", "True"),
+                ("IsNullOrEmpty([city])", "False"),
+                ("IsPresent([mailNickname])", "False"),
+                ("IsPresent([city])", "True"),
+                ("Not([IsSoftDeleted])", "True"),
+                ("Not([accountEnabled])", "False"),
+                ("Not(\"True\")", "False"),
+                ("Not([city])", "True"),
+                ("Not([country])", "True"),
+            ],
+        );
+        let disabled = [("accountEnabled", Value::Boolean(false))];
+        assert_eq!(evaluated("[IsSoftDeleted]", &disabled), "True");
+    }
+
+    #[test]
+    fn an_attribute_can_stop_flowing() {
+        check(
+            ADA,
+            &[
+                ("IgnoreFlowIfNullOrEmpty([city])", "Kiruna"),
+                ("IgnoreFlowIfNullOrEmpty([country])", "nothing"),
+                ("IgnoreFlowIfNullOrEmpty(\"\")", "nothing"),
+                ("ToUpper(IgnoreFlowIfNullOrEmpty([country]))", "nothing"),
+                ("IIF([state] = 2, \"two\", IgnoreFlowIfNullOrEmpty([country]))", "nothing"),
+                ("IIF([state] = 1, \"one\", IgnoreFlowIfNullOrEmpty([country]))", "one"),
+            ],
+        );
+    }
+}

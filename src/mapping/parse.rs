@@ -1,0 +1,331 @@
+//! Text to syntax: the expression language as the Entra portal takes it.
+//!
+//! An expression is an attribute in brackets, a constant or a call; arguments may be left out, also the last
+//! one. Nothing here knows which attributes and functions exist: `expression` does. Positions are characters,
+//! counted from 1, as an editor shows them.
+
+use super::syntax::{Fault, Node, Operator, Syntax};
+
+/// The service takes no longer expressions either.
+const MAX_CHARACTERS: usize = 10_000;
+
+/// Parsing, compiling, evaluating and dropping recurse as deep as calls are nested; real mappings stay below 10.
+const MAX_DEPTH: usize = 64;
+
+/// The syntax of `text`.
+pub(super) fn parse(text: &str) -> Result<Node, Fault> {
+    let characters: Vec<char> = text.chars().collect();
+    if characters.len() > MAX_CHARACTERS {
+        return Err(Fault::new(MAX_CHARACTERS + 1, "an expression has at most 10,000 characters"));
+    }
+    let mut parser = Parser { characters: &characters, next: 0 };
+    let node = parser.expression(0)?;
+    parser.skip_space();
+    match parser.peek() {
+        Some(')') => Err(parser.fault("this `)` closes nothing")),
+        Some(',') => Err(parser.fault("a `,` separates arguments, and there is no function around it")),
+        Some(_) => Err(parser.unexpected("the end")),
+        None if node.syntax == Syntax::Empty => Err(Fault::new(1, "the expression is empty")),
+        None => Ok(node),
+    }
+}
+
+struct Parser<'a> {
+    characters: &'a [char],
+    next: usize,
+}
+
+impl Parser<'_> {
+    fn expression(&mut self, depth: usize) -> Result<Node, Fault> {
+        let left = self.operand(depth)?;
+        self.skip_space();
+        let operator_at = self.position();
+        let Some(operator) = self.operator() else {
+            return Ok(left);
+        };
+        let right = self.operand(depth)?;
+        if left.syntax == Syntax::Empty || right.syntax == Syntax::Empty {
+            let message = format!("`{}` needs a value on both sides; the empty one is \"\"", operator.as_str());
+            return Err(Fault::new(operator_at, message));
+        }
+        let position = left.position;
+        Ok(Node { position, syntax: Syntax::Comparison(Box::new(left), operator, Box::new(right)) })
+    }
+
+    fn operand(&mut self, depth: usize) -> Result<Node, Fault> {
+        self.skip_space();
+        let position = self.position();
+        let syntax = match self.peek() {
+            None | Some(',' | ')' | '=' | '<' | '>') => Syntax::Empty,
+            Some('"') => self.text()?,
+            Some('[') => self.attribute()?,
+            Some('&') => self.hexadecimal()?,
+            Some('-' | '0'..='9') => self.number()?,
+            Some(character) if is_word(character) => {
+                let name = self.take_while(is_word);
+                self.skip_space();
+                if self.eat('(') {
+                    Syntax::Call(name, self.arguments(position, depth + 1)?)
+                } else {
+                    Syntax::Word(name)
+                }
+            }
+            Some(_) => return Err(self.unexpected("an attribute in brackets, a constant in quotes or a function")),
+        };
+        Ok(Node { position, syntax })
+    }
+
+    /// The arguments behind a `(`, to the `)` that closes it.
+    fn arguments(&mut self, name_at: usize, depth: usize) -> Result<Vec<Node>, Fault> {
+        if depth > MAX_DEPTH {
+            return Err(Fault::new(name_at, format!("functions are nested more than {MAX_DEPTH} deep")));
+        }
+        self.skip_space();
+        let mut arguments = Vec::new();
+        if self.eat(')') {
+            return Ok(arguments);
+        }
+        loop {
+            arguments.push(self.expression(depth)?);
+            self.skip_space();
+            if self.eat(')') {
+                return Ok(arguments);
+            }
+            if self.peek().is_none() {
+                return Err(Fault::new(name_at, "the `)` of this function is missing"));
+            }
+            if !self.eat(',') {
+                return Err(self.unexpected("`,` or `)`"));
+            }
+        }
+    }
+
+    fn text(&mut self) -> Result<Syntax, Fault> {
+        let opened_at = self.position();
+        self.next += 1;
+        let mut text = String::new();
+        while let Some(character) = self.take() {
+            match (character, self.peek()) {
+                ('"', _) => return Ok(Syntax::Text(text)),
+                ('\\', Some(escaped @ ('\\' | '"'))) => {
+                    self.next += 1;
+                    text.push(escaped);
+                }
+                // Any other backslash stands for itself: documented patterns contain `\+` and `\d`.
+                (literal, _) => text.push(literal),
+            }
+        }
+        Err(Fault::new(opened_at, "the closing `\"` of this text is missing"))
+    }
+
+    fn attribute(&mut self) -> Result<Syntax, Fault> {
+        let opened_at = self.position();
+        self.next += 1;
+        let name = self.take_while(|character| character != ']' && character != '[');
+        if !self.eat(']') {
+            return Err(Fault::new(opened_at, "the closing `]` of this attribute is missing"));
+        }
+        match name.trim() {
+            "" => Err(Fault::new(opened_at, "there is no attribute name between `[` and `]`")),
+            name => Ok(Syntax::Attribute(name.to_owned())),
+        }
+    }
+
+    fn number(&mut self) -> Result<Syntax, Fault> {
+        let started_at = self.position();
+        let mut digits = String::new();
+        if self.eat('-') {
+            digits.push('-');
+        }
+        let whole = self.take_while(|character| character.is_ascii_digit());
+        digits.push_str(&whole);
+        let mut complete = !whole.is_empty();
+        if self.eat('.') {
+            let fraction = self.take_while(|character| character.is_ascii_digit());
+            complete &= !fraction.is_empty();
+            digits.push('.');
+            digits.push_str(&fraction);
+        }
+        if !complete || self.peek().is_some_and(is_word) {
+            return Err(Fault::new(started_at, "this is no number; a text stands in quotes"));
+        }
+        Ok(Syntax::Number(digits))
+    }
+
+    fn hexadecimal(&mut self) -> Result<Syntax, Fault> {
+        let started_at = self.position();
+        self.next += 1;
+        if !self.eat('H') && !self.eat('h') {
+            return Err(Fault::new(started_at, "a number in hexadecimal digits starts with `&H`"));
+        }
+        match u64::from_str_radix(&self.take_while(is_word), 16) {
+            Ok(number) => Ok(Syntax::Number(number.to_string())),
+            Err(_) => Err(Fault::new(started_at, "`&H` is followed by 1 to 16 hexadecimal digits")),
+        }
+    }
+
+    fn operator(&mut self) -> Option<Operator> {
+        if self.eat('=') {
+            Some(Operator::Equal)
+        } else if self.eat('<') {
+            Some(match (self.eat('>'), self.eat('=')) {
+                (true, _) => Operator::NotEqual,
+                (_, true) => Operator::LessOrEqual,
+                _ => Operator::Less,
+            })
+        } else if self.eat('>') {
+            Some(if self.eat('=') { Operator::GreaterOrEqual } else { Operator::Greater })
+        } else {
+            None
+        }
+    }
+
+    /// The fault that something else stands here, with the usual way out where there is one.
+    fn unexpected(&mut self, expected: &str) -> Fault {
+        let position = self.position();
+        let Some(found) = self.peek() else {
+            return self.fault(format!("expected {expected}"));
+        };
+        let hint = match found {
+            '&' => "; Append and Join put texts together, `&` does not",
+            '“' | '”' | '„' | '\'' => "; texts stand in straight double quotes",
+            '(' => "; parentheses stand behind a function name only",
+            _ => match self.take_while(is_word).to_ascii_lowercase().as_str() {
+                "and" | "or" => "; there is no AND and no OR, nest IIF instead",
+                _ => "",
+            },
+        };
+        Fault::new(position, format!("expected {expected}, found `{found}`{hint}"))
+    }
+
+    fn fault(&self, message: impl Into<String>) -> Fault {
+        Fault::new(self.position(), message)
+    }
+
+    fn position(&self) -> usize {
+        self.next + 1
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.characters.get(self.next).copied()
+    }
+
+    fn take(&mut self) -> Option<char> {
+        let character = self.peek()?;
+        self.next += 1;
+        Some(character)
+    }
+
+    fn eat(&mut self, wanted: char) -> bool {
+        let found = self.peek() == Some(wanted);
+        self.next += usize::from(found);
+        found
+    }
+
+    fn take_while(&mut self, belongs: impl Fn(char) -> bool) -> String {
+        let rest = &self.characters[self.next..];
+        let taken: String = rest.iter().take_while(|character| belongs(**character)).collect();
+        self.next += taken.chars().count();
+        taken
+    }
+
+    fn skip_space(&mut self) {
+        self.take_while(char::is_whitespace);
+    }
+}
+
+fn is_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> (usize, String) {
+        let Fault { position, message } = parse(text).unwrap_err();
+        (position, message)
+    }
+
+    fn text(text: &str) -> Syntax {
+        Syntax::Text(text.to_owned())
+    }
+
+    #[test]
+    fn constants() {
+        let parsed = |text| parse(text).unwrap().syntax;
+        assert_eq!(parsed(r#" "a\\b\"c\d" "#), text(r#"a\b"c\d"#));
+        assert_eq!(parsed("-12.50"), Syntax::Number("-12.50".to_owned()));
+        assert_eq!(parsed("&Hff"), Syntax::Number("255".to_owned()));
+        assert_eq!(parsed("[ mail ]"), Syntax::Attribute("mail".to_owned()));
+        assert_eq!(parsed("UTF8"), Syntax::Word("UTF8".to_owned()));
+    }
+
+    #[test]
+    fn arguments_may_be_left_out() {
+        let counts = |text: &str| match parse(text).unwrap().syntax {
+            Syntax::Call(_, arguments) => {
+                let empty = arguments.iter().filter(|node| node.syntax == Syntax::Empty).count();
+                (arguments.len(), empty)
+            }
+            other => panic!("no call: {other:?}"),
+        };
+        assert_eq!(counts("F ( )"), (0, 0));
+        assert_eq!(counts("F(,)"), (2, 2));
+        assert_eq!(counts("F(\"a\",\n\t, [b] ,)"), (4, 2));
+    }
+
+    #[test]
+    fn comparisons_hold_two_operands() {
+        for (sign, operator) in [
+            ("=", Operator::Equal),
+            ("<>", Operator::NotEqual),
+            ("<", Operator::Less),
+            ("<=", Operator::LessOrEqual),
+            (">", Operator::Greater),
+            (">=", Operator::GreaterOrEqual),
+        ] {
+            let node = parse(&format!("[a]{sign}\"b\"")).unwrap();
+            assert!(matches!(node.syntax, Syntax::Comparison(_, found, _) if found == operator), "{node:?}");
+        }
+    }
+
+    #[test]
+    fn faults_say_where_and_what() {
+        for (text, position, words) in [
+            ("", 1, "empty"),
+            ("  \n", 1, "empty"),
+            ("[mail", 1, "closing `]`"),
+            ("Trim([])", 6, "no attribute name"),
+            ("Trim(\"é, [mail])", 6, "closing `\"`"),
+            ("Join(\"é\", [a] [b])", 15, "expected `,` or `)`, found `[`"),
+            ("Trim([a]", 1, "the `)` of this function"),
+            ("Trim([a]))", 10, "closes nothing"),
+            ("[a], [b]", 4, "no function around it"),
+            ("[a] & [b]", 5, "Append and Join"),
+            ("IIF([a]=\"x\" AND [b]=\"y\", \"1\", \"0\")", 13, "nest IIF"),
+            ("IIF(([a]=\"x\"), \"1\", \"0\")", 5, "parentheses"),
+            ("IIF([a]=, \"1\", \"0\")", 8, "both sides"),
+            ("IIF([a]=\"b\"=\"c\", , )", 12, "expected `,` or `)`"),
+            ("“mail”", 1, "straight double quotes"),
+            ("12ab", 1, "no number"),
+            ("-", 1, "no number"),
+            ("1.", 1, "no number"),
+            ("&HXY", 1, "hexadecimal"),
+            ("&H11111111111111111", 1, "1 to 16"),
+        ] {
+            let (at, message) = fault(text);
+            assert!(at == position && message.contains(words), "{text}: {at} {message}");
+        }
+    }
+
+    #[test]
+    fn length_and_depth_are_bounded() {
+        assert!(parse(&format!("\"{}\"", "é".repeat(9_998))).is_ok());
+        assert_eq!(fault(&"x".repeat(10_001)).0, 10_001);
+        let nested = |depth: usize| format!("{}\"x\"{}", "Trim(".repeat(depth), ")".repeat(depth));
+        assert!(parse(&nested(64)).is_ok());
+        assert!(fault(&nested(65)).1.contains("64 deep"));
+        assert!(parse(&"Trim(".repeat(2_000)).is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! Target attributes: the SCIM paths of the portal, and the ones that are refused by name.
+
+use crate::model::Attribute;
+
+use crate::nearest::{did_you_mean, nearest};
+
+/// The portal shows the same attribute in both forms, depending on the age of the application.
+const ALIASES: &[(&str, Attribute)] = &[("addresses[type eq \"work\"].country", Attribute::Country)];
+
+const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user:";
+
+/// The attribute that `path` means, or why there is none. Letter case and white space do not count.
+pub(super) fn resolve(path: &str) -> Result<Attribute, String> {
+    let folded = fold(path);
+    if let Some((_, attribute)) = paths().find(|(known, _)| fold(known) == folded) {
+        return Ok(attribute);
+    }
+    let name = folded.strip_prefix(ENTERPRISE).unwrap_or(&folded);
+    // A name itself, or a part of what it names: `manager`, `manager.value`, `members[value eq "x"]`.
+    let is = |wanted: &str| name.strip_prefix(wanted).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+    if is("manager") {
+        return Err("`manager` is not supported: learners have no such column".to_owned());
+    }
+    if is("members") || is("groups") || name.contains(":core:2.0:group") {
+        return Err("group attributes are not supported: groups are not provisioned".to_owned());
+    }
+    if is("externalid") {
+        return Err("`externalId` is always the object id and is not mapped".to_owned());
+    }
+    Err(format!("no learner attribute has this SCIM path{}", did_you_mean(suggestion(path, &folded))))
+}
+
+fn paths() -> impl Iterator<Item = (&'static str, Attribute)> {
+    let canonical = Attribute::ALL.iter().map(|attribute| (attribute.path(), *attribute));
+    canonical.chain(ALIASES.iter().copied())
+}
+
+fn fold(path: &str) -> String {
+    path.chars().filter(|character| !character.is_whitespace()).flat_map(char::to_lowercase).collect()
+}
+
+/// The path that was meant: by the column's name, by the last or the first word of the path, or by a slip.
+fn suggestion(path: &str, folded: &str) -> Option<&'static str> {
+    let by_word = Attribute::ALL.iter().find(|attribute| {
+        let known = fold(attribute.path());
+        let ends = |separator| known.rsplit(separator).next() == Some(folded);
+        attribute.column() == folded || ends(':') || ends('.') || known.split('[').next() == Some(folded)
+    });
+    by_word.map(|attribute| attribute.path()).or_else(|| nearest(path, paths().map(|(known, _)| known)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_found_in_any_case() {
+        for attribute in Attribute::ALL {
+            assert_eq!(resolve(attribute.path()), Ok(*attribute));
+            assert_eq!(resolve(&attribute.path().to_uppercase()), Ok(*attribute));
+        }
+        assert_eq!(resolve(" emails[ type  eq \"work\" ].value"), Ok(Attribute::Email));
+        assert_eq!(resolve("addresses[type eq \"work\"].country"), Ok(Attribute::Country));
+    }
+
+    #[test]
+    fn others_are_refused_in_clear_words() {
+        for (path, words) in [
+            ("manager", "`manager` is not supported"),
+            ("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager", "`manager` is not supported"),
+            ("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value", "`manager` is not supported"),
+            ("members", "groups are not provisioned"),
+            ("urn:ietf:params:scim:schemas:core:2.0:Group:displayName", "groups are not provisioned"),
+            ("externalId", "always the object id"),
+            ("givenName", "did you mean `name.givenName`?"),
+            ("first_name", "did you mean `name.givenName`?"),
+            ("emails", "did you mean `emails[type eq \"work\"].value`?"),
+            ("emails[type eq \"home\"].value", "did you mean `emails[type eq \"work\"].value`?"),
+            ("usrName", "did you mean `userName`?"),
+            ("urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:jobrole", "2.0:User:job_role`?"),
+            ("nickName", "no learner attribute has this SCIM path"),
+        ] {
+            let reason = resolve(path).unwrap_err();
+            assert!(reason.contains(words), "{path}: {reason}");
+        }
+        assert_eq!(resolve("managers"), Err("no learner attribute has this SCIM path".to_owned()));
+    }
+}

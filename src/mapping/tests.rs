@@ -1,0 +1,256 @@
+//! Whole mappings: the table's rules, and what users become.
+
+use std::collections::BTreeMap;
+
+use super::evaluate::tests::{now, user, value};
+use super::*;
+use crate::model::{Learner, Value, Values};
+
+/// The default mapping with `changes` put in: an existing path is replaced, another one is added.
+fn with(changes: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
+    let mut entries = default_entries();
+    for change in changes {
+        entries.retain(|entry| entry.path != change.path);
+        entries.push(change);
+    }
+    entries
+}
+
+/// What `entries` make of a user with these properties.
+fn mapped(entries: &[Entry], inputs: &[(&str, Value)]) -> Mapped {
+    let mut selection = Selection::default();
+    let mapping = Mapping::compile(entries, &mut selection).unwrap();
+    mapping.apply(&user(&selection, &inputs.iter().cloned().collect::<BTreeMap<_, _>>()), now())
+}
+
+fn ada() -> Vec<(&'static str, Value)> {
+    vec![
+        ("userPrincipalName", value("ada@example.org")),
+        ("mail", value("Ada@Example.org")),
+        ("givenName", value("Ada")),
+        ("surname", value(" Núñez  ")),
+        ("department", value("")),
+    ]
+}
+
+/// Ada with `name` set to `value`.
+fn ada_with(name: &'static str, value: Value) -> Vec<(&'static str, Value)> {
+    let mut inputs = ada();
+    inputs.retain(|(known, _)| *known != name);
+    inputs.push((name, value));
+    inputs
+}
+
+fn printed(values: &Values) -> Vec<(&'static str, &str)> {
+    values.iter().map(|(attribute, value)| (attribute.column(), value.as_deref().unwrap_or("null"))).collect()
+}
+
+fn learner(mapped: Mapped) -> Learner {
+    match mapped {
+        Mapped::Learner(learner) => learner,
+        other => panic!("no learner: {other:?}"),
+    }
+}
+
+fn rejected(mapped: Mapped) -> String {
+    match mapped {
+        Mapped::Rejected { reason, detail, .. } => format!("{reason}: {detail}"),
+        other => panic!("not rejected: {other:?}"),
+    }
+}
+
+#[test]
+fn the_default_mapping() {
+    let Learner { values, on_create } = learner(mapped(&default_entries(), &ada()));
+    assert_eq!(
+        printed(&values),
+        [
+            ("user_name", "ada@example.org"),
+            ("email", "Ada@Example.org"),
+            ("first_name", "Ada"),
+            ("last_name", " Núñez  "),
+            ("title", "null"),
+            ("country", "null"),
+            ("employee_number", "null"),
+            ("department", "null"),
+        ]
+    );
+    assert_eq!(printed(&on_create), []);
+}
+
+#[test]
+fn the_selection_starts_with_what_every_user_needs() {
+    let mut selection = Selection::default();
+    let mapping = Mapping::compile(&default_entries(), &mut selection).unwrap();
+    assert_eq!(selection.properties()[..4], ["accountEnabled", "userPrincipalName", "displayName", "mail"]);
+    let columns: Vec<_> = mapping.attributes().map(Attribute::column).collect();
+    assert_eq!(columns[..4], ["user_name", "email", "active", "first_name"]);
+    assert_eq!(columns.len(), 9);
+}
+
+#[test]
+fn inactive_wins_over_everything_else() {
+    let mut inputs = ada_with("mail", Value::Null);
+    inputs.push(("accountEnabled", Value::Boolean(false)));
+    let user_name = Some("ada@example.org".to_owned());
+    assert_eq!(mapped(&default_entries(), &inputs), Mapped::Inactive { user_name });
+
+    let by_department = with([Entry::new("active", "IIF([department] = \"Alumni\", \"0\", 1)")]);
+    let alumni = ada_with("department", value("Alumni"));
+    assert!(matches!(mapped(&by_department, &alumni), Mapped::Inactive { .. }));
+    assert!(matches!(mapped(&by_department, &ada()), Mapped::Learner(_)));
+}
+
+#[test]
+fn active_needs_a_value() {
+    let entry = Entry::new("active", "Switch([department], , \"Research\", \"True\")");
+    assert_eq!(
+        rejected(mapped(&with([entry.clone()]), &ada())),
+        "invalid-value: active: the mapping gives no value, and it must be true or false"
+    );
+    let by_default = |word: &str| with([Entry { default: Some(word.to_owned()), ..entry.clone() }]);
+    assert!(matches!(mapped(&by_default("TRUE"), &ada()), Mapped::Learner(_)));
+    assert!(matches!(mapped(&by_default("0"), &ada()), Mapped::Inactive { .. }));
+    assert_eq!(
+        rejected(mapped(&with([Entry::new("active", "[givenName]")]), &ada())),
+        "invalid-value: active: the value is neither true nor false"
+    );
+}
+
+#[test]
+fn rejections_name_the_attribute_and_the_rule() {
+    let several = Value::List(vec![value("a"), value("b")]);
+    let with_title = |expression| with([Entry::new("title", expression)]);
+    let champion = Attribute::SecurityChampion.path();
+    for (entries, inputs, expected) in [
+        (
+            default_entries(),
+            ada_with("mail", value("")),
+            "missing-required: emails[type eq \"work\"].value: a value is required, and the mapping gives none",
+        ),
+        (
+            default_entries(),
+            ada_with("userPrincipalName", Value::Null),
+            "missing-required: userName: a value is required, and the mapping gives none",
+        ),
+        (
+            default_entries(),
+            ada_with("surname", value("a\0")),
+            "invalid-value: name.familyName: the text contains a NUL character",
+        ),
+        (
+            with_title("[businessPhones]"),
+            ada_with("businessPhones", several),
+            "invalid-value: title: there are several values where one is expected",
+        ),
+        (
+            with_title("IIF([givenName], , )"),
+            ada(),
+            "invalid-value: title: the condition of an IIF is neither true nor false",
+        ),
+        (
+            with([Entry { required: Some(true), ..Entry::new("title", "IgnoreFlowIfNullOrEmpty([jobTitle])") }]),
+            ada(),
+            "missing-required: title: a value is required, and the mapping gives none",
+        ),
+        (
+            with([Entry::new(champion, "[givenName]")]),
+            ada(),
+            &format!("invalid-value: {champion}: the value is neither true nor false"),
+        ),
+    ] {
+        assert_eq!(rejected(mapped(&entries, &inputs)), expected);
+    }
+    let no_mail = with([Entry { required: Some(false), ..Entry::new("emails[type eq \"work\"].value", "[mail]") }]);
+    assert_eq!(learner(mapped(&no_mail, &ada_with("mail", Value::Null))).values[&Attribute::Email], None);
+}
+
+#[test]
+fn defaults_and_entries_on_creation_do_not_flow_later() {
+    let entries = with([
+        Entry { default: Some("Somewhere".to_owned()), ..Entry::new("addresses[0].country", "[country]") },
+        Entry { default: Some("Ada".to_owned()), ..Entry::new("name.givenName", "[givenName]") },
+        Entry { apply: Apply::OnCreate, ..Entry::new("name.familyName", "[surname]") },
+        Entry { apply: Apply::OnCreate, default: Some("none".to_owned()), ..Entry::new("title", "[jobTitle]") },
+        Entry { apply: Apply::OnCreate, ..Entry::new(Attribute::Department.path(), "[department]") },
+        Entry::new(Attribute::EmployeeNumber.path(), "IgnoreFlowIfNullOrEmpty([employeeId])"),
+        Entry { default: Some("1".to_owned()), ..Entry::new(Attribute::SecurityChampion.path(), "[jobTitle]") },
+    ]);
+    let Learner { values, on_create } = learner(mapped(&entries, &ada()));
+    assert_eq!(
+        printed(&values),
+        [("user_name", "ada@example.org"), ("email", "Ada@Example.org"), ("first_name", "Ada")]
+    );
+    assert_eq!(
+        printed(&on_create),
+        [("last_name", " Núñez  "), ("title", "none"), ("country", "Somewhere"), ("security_champion", "true")]
+    );
+}
+
+#[test]
+fn every_problem_is_reported_at_once() {
+    let entries = [
+        Entry { required: Some(false), ..Entry::new("userName", "[userPrincipalName]") },
+        Entry { apply: Apply::OnCreate, ..Entry::new("active", "\"maybe\"") },
+        Entry::new("manager", "[manager]"),
+        Entry::new("addresses[0].country", "[contry]"),
+        Entry::new("addresses[type eq \"work\"].country", "[country]"),
+        Entry { default: Some("a\0".to_owned()), required: Some(true), ..Entry::new("title", "\"\"") },
+        Entry { default: Some("x".to_owned()), ..Entry::new(Attribute::SecurityChampion.path(), "\"no\"") },
+        Entry::new("familyName", "Join(\" \", [surname]"),
+    ];
+    let mut selection = Selection::default();
+    let problems = Mapping::compile(&entries, &mut selection).unwrap_err();
+    assert_eq!(selection, Selection::default(), "what is refused leaves nothing behind");
+    let champion = Attribute::SecurityChampion.path();
+    assert_eq!(
+        problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "userName: cannot be optional: every learner has one",
+            "active: cannot apply on creation only: every cycle decides who is active",
+            "active: the constant must be \"true\" or \"false\"",
+            "manager: `manager` is not supported: learners have no such column",
+            "manager: `manager` is a reference to another person and is not supported (at character 1)",
+            "addresses[0].country: unknown attribute `contry`; did you mean `country`? (at character 1)",
+            "addresses[type eq \"work\"].country: mapped twice: `addresses[0].country` is the same attribute",
+            "title: the default does not fit: the text contains a NUL character",
+            "title: a value is required, and the constant is empty",
+            &format!("{champion}: the default must be \"true\" or \"false\""),
+            &format!("{champion}: the constant must be \"true\" or \"false\""),
+            "familyName: no learner attribute has this SCIM path; did you mean `name.familyName`?",
+            "familyName: the `)` of this function is missing (at character 1)",
+            "emails[type eq \"work\"].value: must be mapped",
+        ]
+    );
+    assert_eq!(problems[4].entry, 2);
+    assert_eq!(problems[13].entry, usize::MAX);
+}
+
+#[test]
+fn the_hash_follows_the_results() {
+    let hash = |entries: &[Entry]| {
+        let mut selection = Selection::default();
+        selection.slot("city");
+        Mapping::compile(entries, &mut selection).unwrap().hash()
+    };
+    let plain = hash(&default_entries());
+    let mut reordered = default_entries();
+    reordered.reverse();
+    assert_eq!(hash(&reordered), plain);
+    let mut respelled = default_entries();
+    respelled[0] = Entry::new("USERNAME", " [UserPrincipalName] ");
+    respelled[2].required = Some(false);
+    respelled[6].path = "addresses[type eq \"work\"].country".to_owned();
+    respelled[6].default = Some(String::new());
+    assert_eq!(hash(&respelled), plain);
+
+    let title = Entry::new("title", "[jobTitle]");
+    for change in [
+        Entry::new("title", "\"jobTitle\""),
+        Entry { default: Some("x".to_owned()), ..title.clone() },
+        Entry { apply: Apply::OnCreate, ..title.clone() },
+        Entry { required: Some(true), ..title },
+    ] {
+        assert_ne!(hash(&with([change])), plain);
+    }
+}

@@ -1,0 +1,351 @@
+//! People who are to be learners: matched to a row, compared with it, and checked against everybody else who
+//! holds or wants the same unique values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{AttributeChange, Change, Finding, Input, Person, Plan, Rejection, Row, Standing, Target};
+use crate::model::{
+    Action, Attribute, EntraId, Fingerprint, Known, Learner, LearnerId, Reason, Status, UniqueKey, Values,
+};
+
+/// The values a new row gets.
+pub(super) fn creation_values(learner: &Learner) -> Values {
+    let mut values = learner.values.clone();
+    values.extend(learner.on_create.clone());
+    values
+}
+
+/// The unique values in `values` that `row` does not have already.
+pub(super) fn newly_wanted<'a>(values: &'a Values, row: Option<&'a Row>) -> impl Iterator<Item = UniqueKey> + 'a {
+    Attribute::UNIQUE.into_iter().filter_map(move |attribute| {
+        let wanted = values.get(&attribute)?.as_deref()?;
+        let held = row.and_then(|row| row.values.get(&attribute)).and_then(Option::as_deref);
+        (!attribute.same(held, Some(wanted))).then(|| UniqueKey::new(attribute, wanted))
+    })
+}
+
+/// The changes that make every wanted person's learner as it should be, conflicts left out. Findings and counts
+/// about assigned people go into `plan`; leavers are not looked at here.
+pub(super) fn decide(input: Input<'_>, plan: &mut Plan) -> Vec<Change> {
+    let holders = Holders::of(&input.evidence.holders);
+    let mut drafts = Vec::new();
+    for (id, person) in &input.desired.people {
+        let known = input.known.get(id);
+        match &person.standing {
+            Standing::Unchanged => {
+                plan.counts.in_scope += 1;
+                plan.counts.unchanged += 1;
+            }
+            Standing::Wanted(learner) => {
+                plan.counts.in_scope += 1;
+                let drafted = match known {
+                    Some(known) => linked(input, *id, person, learner, known),
+                    None => newcomer(input, *id, person, learner, &holders),
+                };
+                match drafted {
+                    Drafted::Nothing(fingerprint) => {
+                        plan.counts.unchanged += 1;
+                        plan.compared.push((*id, fingerprint));
+                    }
+                    Drafted::Change(change) => drafts.push(*change),
+                    Drafted::Finding(finding) => plan.findings.push(*finding),
+                }
+            }
+            Standing::Leaving(reason) => {
+                plan.counts.in_scope += u64::from(*reason == Reason::MappedInactive);
+                if known.is_none() {
+                    plan.findings.push(passed_over(*id, *reason));
+                }
+            }
+            Standing::Rejected(rejection) => {
+                plan.counts.in_scope += u64::from(rejection.reason != Reason::Unreadable);
+                plan.findings.push(rejected(input, *id, known, rejection));
+            }
+            Standing::NotFound => {
+                if known.is_none() {
+                    plan.findings.push(Finding { tracked: true, ..passed_over(*id, Reason::NotReadableYet) });
+                }
+            }
+        }
+    }
+    let conflicts = conflicts(&drafts, &holders);
+    let (clear, conflicting): (Vec<_>, Vec<_>) =
+        drafts.into_iter().partition(|change| !conflicts.contains_key(&change.person));
+    plan.findings.extend(
+        conflicting
+            .into_iter()
+            .map(|change| conflict_finding(input, &change, conflicts.get(&change.person).cloned().unwrap_or_default())),
+    );
+    clear
+}
+
+enum Drafted {
+    Nothing(Fingerprint),
+    Change(Box<Change>),
+    Finding(Box<Finding>),
+}
+
+/// The difference between a person's own row and what it should be.
+fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, known: &Known) -> Drafted {
+    let target = Target::Linked(known.learner);
+    let Some(row) = input.evidence.rows.get(&id) else {
+        let change = Change {
+            changes: Vec::new(),
+            ..update(id, person, target, None, Reason::AttributesChanged, learner, true)
+        };
+        return Drafted::Finding(Box::new(super::refused(
+            &change,
+            format!("the link names learner {}, which is not in the learners table", known.learner),
+            &input.evidence.failing,
+        )));
+    };
+    let reason = if row.active { Reason::AttributesChanged } else { Reason::Reassigned };
+    let change = update(id, person, target, Some(row), reason, learner, row.active);
+    if change.changes.is_empty() { Drafted::Nothing(change.fingerprint) } else { Drafted::Change(Box::new(change)) }
+}
+
+/// A person without a link: adopts an unlinked learner, or gets a new one.
+fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, holders: &Holders<'_>) -> Drafted {
+    let values = creation_values(learner);
+    let fingerprint = Fingerprint::of(&learner.values);
+    let create = Change {
+        person: id,
+        action: Action::Create,
+        reason: Reason::Assigned,
+        target: Target::New,
+        user_name: text(&values, Attribute::UserName),
+        changes: values
+            .iter()
+            .filter(|(_, value)| value.is_some())
+            .map(|(attribute, value)| AttributeChange { attribute: *attribute, old: None, new: value.clone() })
+            .chain([switch(None, true)])
+            .collect(),
+        via: person.via.clone(),
+        fingerprint,
+        detail: None,
+    };
+    match holders.unlinked_match(id, &values, input.limits.match_attribute) {
+        Match::None => Drafted::Change(Box::new(create)),
+        Match::Conflict(detail) => Drafted::Finding(Box::new(conflict_finding(input, &create, detail))),
+        Match::Row(row, how) => {
+            let change =
+                update(id, person, Target::Adopt(row.learner), Some(row), Reason::Adopted, learner, row.active);
+            Drafted::Change(Box::new(Change { detail: Some(how), ..change }))
+        }
+    }
+}
+
+/// An update, or a reactivation when the row is not active, with exactly the values that differ.
+fn update(
+    id: EntraId,
+    person: &Person,
+    target: Target,
+    row: Option<&Row>,
+    reason: Reason,
+    learner: &Learner,
+    active: bool,
+) -> Change {
+    let mut changes: Vec<AttributeChange> = Vec::new();
+    for (attribute, new) in &learner.values {
+        let old = row.and_then(|row| row.values.get(attribute)).cloned().flatten();
+        if !attribute.same(old.as_deref(), new.as_deref()) {
+            changes.push(AttributeChange { attribute: *attribute, old, new: new.clone() });
+        }
+    }
+    if !active {
+        changes.push(switch(Some(false), true));
+    }
+    Change {
+        person: id,
+        action: if active { Action::Update } else { Action::Reactivate },
+        reason,
+        target,
+        user_name: text(&learner.values, Attribute::UserName)
+            .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
+        changes,
+        via: person.via.clone(),
+        fingerprint: Fingerprint::of(&learner.values),
+        detail: None,
+    }
+}
+
+/// The change of `active` itself.
+pub(super) fn switch(old: Option<bool>, new: bool) -> AttributeChange {
+    AttributeChange { attribute: Attribute::Active, old: old.map(|old| old.to_string()), new: Some(new.to_string()) }
+}
+
+pub(super) fn text(values: &Values, attribute: Attribute) -> Option<String> {
+    values.get(&attribute).cloned().flatten()
+}
+
+/// Somebody assigned who never was a learner and is not to become one now.
+fn passed_over(person: EntraId, reason: Reason) -> Finding {
+    Finding {
+        person,
+        action: Action::Create,
+        status: Status::Skipped,
+        reason,
+        detail: None,
+        learner: None,
+        user_name: None,
+        changes: Vec::new(),
+        tracked: false,
+        log: false,
+    }
+}
+
+fn rejected(input: Input<'_>, id: EntraId, known: Option<&Known>, rejection: &Rejection) -> Finding {
+    Finding {
+        action: match known {
+            None => Action::Create,
+            Some(known) if known.active => Action::Update,
+            Some(_) => Action::Reactivate,
+        },
+        status: if rejection.reason == Reason::MissingRequired { Status::Skipped } else { Status::Failure },
+        detail: Some(rejection.detail.clone()),
+        learner: known.map(|known| known.learner),
+        user_name: rejection
+            .user_name
+            .clone()
+            .or_else(|| input.evidence.rows.get(&id).and_then(|row| text(&row.values, Attribute::UserName))),
+        tracked: true,
+        log: begins(input, id, rejection.reason),
+        ..passed_over(id, rejection.reason)
+    }
+}
+
+/// Whether a failure of this reason is new for this person.
+pub(super) fn begins(input: Input<'_>, person: EntraId, reason: Reason) -> bool {
+    input.evidence.failing.get(&person).is_none_or(|entry| entry.reason != reason)
+}
+
+fn conflict_finding(input: Input<'_>, change: &Change, detail: String) -> Finding {
+    Finding {
+        person: change.person,
+        action: change.action,
+        status: Status::Failure,
+        reason: Reason::Conflict,
+        detail: Some(detail),
+        learner: change.target.learner(),
+        user_name: change.user_name.clone(),
+        changes: change.changes.clone(),
+        tracked: true,
+        log: begins(input, change.person, Reason::Conflict),
+    }
+}
+
+/// Who holds what, among all learners.
+struct Holders<'a> {
+    by_key: BTreeMap<UniqueKey, &'a Row>,
+    rows: &'a [Row],
+    by_external_id: BTreeMap<String, &'a Row>,
+}
+
+enum Match<'a> {
+    None,
+    Row(&'a Row, String),
+    Conflict(String),
+}
+
+impl<'a> Holders<'a> {
+    fn of(rows: &'a [Row]) -> Self {
+        let mut by_key = BTreeMap::new();
+        let mut by_external_id = BTreeMap::new();
+        for row in rows {
+            for key in newly_wanted(&row.values, None) {
+                by_key.insert(key, row);
+            }
+            if let Some(external_id) = &row.external_id {
+                by_external_id.insert(external_id.to_ascii_lowercase(), row);
+            }
+        }
+        Self { by_key, rows, by_external_id }
+    }
+
+    /// The unlinked learner that is this person: the one that names it in `external_id`, else the one with the
+    /// same match attribute.
+    fn unlinked_match(&self, id: EntraId, values: &Values, match_attribute: Attribute) -> Match<'a> {
+        if let Some(row) = self.by_external_id.get(&id.to_string()) {
+            return match &row.link {
+                None => Match::Row(row, "matched by external_id".to_owned()),
+                Some(_) => Match::Conflict(format!("external_id is held by {}", describe(row))),
+            };
+        }
+        let Some(wanted) = values.get(&match_attribute).and_then(Option::as_deref) else { return Match::None };
+        let found = |row: &&Row| {
+            row.link.is_none()
+                && match_attribute.same(row.values.get(&match_attribute).and_then(Option::as_deref), Some(wanted))
+        };
+        let matching: Vec<&Row> = if Attribute::UNIQUE.contains(&match_attribute) {
+            self.by_key.get(&UniqueKey::new(match_attribute, wanted)).copied().filter(found).into_iter().collect()
+        } else {
+            self.rows.iter().filter(found).collect()
+        };
+        match matching.as_slice() {
+            [] => Match::None,
+            [row] if row.external_id.is_some() => Match::Conflict(format!(
+                "{} matches {}, whose external_id names somebody else",
+                match_attribute.path(),
+                describe(row)
+            )),
+            [row] => Match::Row(row, format!("matched by {}", match_attribute.path())),
+            several => Match::Conflict(format!(
+                "{} matches {} unlinked learners: {}",
+                match_attribute.path(),
+                several.len(),
+                several.iter().map(|row| row.learner.to_string()).collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+}
+
+/// The holder as a conflict names it: by learner and Entra id, not by name.
+fn describe(row: &Row) -> String {
+    let whose = match (&row.link, &row.external_id) {
+        (Some((source, person)), _) => format!("Entra id {person} of {source}"),
+        (None, Some(external_id)) => format!("external_id {external_id}, not linked"),
+        (None, None) => "not linked".to_owned(),
+    };
+    format!("learner {} ({whose}, {})", row.learner, if row.active { "active" } else { "inactive" })
+}
+
+/// Who cannot have what they want, and why. The holder of a value keeps it; when two people newly want the same
+/// value, neither gets it, since nothing says whose it is.
+fn conflicts(drafts: &[Change], holders: &Holders<'_>) -> BTreeMap<EntraId, String> {
+    let mut claims: BTreeMap<UniqueKey, Vec<&Change>> = BTreeMap::new();
+    let mut adoptions: BTreeMap<LearnerId, Vec<&Change>> = BTreeMap::new();
+    for draft in drafts {
+        for change in &draft.changes {
+            if let (true, Some(new)) = (Attribute::UNIQUE.contains(&change.attribute), &change.new) {
+                claims.entry(UniqueKey::new(change.attribute, new)).or_default().push(draft);
+            }
+        }
+        if let Target::Adopt(learner) = draft.target {
+            adoptions.entry(learner).or_default().push(draft);
+        }
+    }
+    let mut conflicts = BTreeMap::new();
+    for (learner, claimants) in adoptions.iter().filter(|(_, claimants)| claimants.len() > 1) {
+        for draft in claimants {
+            conflicts.insert(draft.person, format!("{} people match learner {learner}", claimants.len()));
+        }
+    }
+    for (key, claimants) in &claims {
+        let path = key.attribute.path();
+        for draft in claimants {
+            let holder = holders.by_key.get(key).filter(|row| Some(row.learner) != draft.target.learner());
+            if let Some(row) = holder {
+                conflicts.insert(draft.person, format!("{path} is held by {}", describe(row)));
+            } else if claimants.len() > 1 {
+                let others: BTreeSet<String> = claimants
+                    .iter()
+                    .filter(|other| other.person != draft.person)
+                    .map(|other| other.person.to_string())
+                    .collect();
+                let others = others.into_iter().collect::<Vec<_>>().join(", ");
+                conflicts.insert(draft.person, format!("{path} is also wanted by {others}"));
+            }
+        }
+    }
+    conflicts
+}

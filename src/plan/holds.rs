@@ -1,0 +1,235 @@
+//! What is held back until an administrator approves: too many deactivations, the members of a group that ran
+//! empty, a value that disappears from too many learners at once. Creates and reactivations always go on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::arrivals::{switch, text};
+use super::leavers::Leaver;
+use super::{APPROVED_PREFIX, Change, DAY, Finding, HeldEntry, Input, Plan, Standing, Target};
+use crate::model::{Action, Attribute, EntraId, Reason, Route, Status};
+
+/// Up to this many people, a share in percent says nothing.
+const SMALL: u64 = 10;
+/// A value that vanishes from more than this share of the learners that have it looks like a lost permission.
+const MAX_CLEARING_PERCENT: u64 = 20;
+/// A group with fewer members may run empty by itself.
+const GUARDED_GROUP: u64 = 3;
+
+/// Puts changes and deactivations into `plan`, or the hold that keeps them back.
+pub(super) fn decide(input: Input<'_>, changes: Vec<Change>, leavers: Vec<Leaver<'_>>, plan: &mut Plan) {
+    let updates_held = updates_held(input, &changes);
+    for change in changes {
+        let entry = held(input, change.person, Action::Update);
+        match (change.action == Action::Update, entry.and_then(|entry| approval(input, entry)), entry) {
+            (true, Some(approval), _) => {
+                plan.changes.push(Change { detail: Some(joined(approval, change.detail)), ..change });
+            }
+            (true, None, Some(entry)) => plan.findings.push(hold(input, entry.reason, None, change)),
+            (true, None, None) if updates_held.is_some() => {
+                plan.findings.push(hold(input, Reason::Threshold, updates_held.clone(), change));
+            }
+            _ => plan.changes.push(change),
+        }
+    }
+
+    let emptied = emptied_groups(input);
+    let too_many = too_many_leavers(input, &leavers);
+    for leaver in leavers {
+        let entry = held(input, leaver.person, Action::Deactivate);
+        let approved = entry.and_then(|entry| approval(input, entry));
+        let sticky = entry.map(|entry| entry.reason).filter(|reason| *reason != Reason::Unreadable);
+        let change = |reason| deactivation(input, &leaver, reason);
+        match leaver.evidence.clone() {
+            // An approval releases a person, but it is no evidence that the person has left.
+            Err(detail) => {
+                plan.findings.push(hold(input, Reason::Unreadable, Some(detail), change(Reason::Unreadable)));
+            }
+            Ok(reason) => match (approved, sticky) {
+                (Some(approval), _) => plan.changes.push(Change { detail: Some(approval), ..change(reason) }),
+                (None, Some(sticky)) => {
+                    plan.findings.push(hold(input, sticky, Some(format!("would be {reason}")), change(reason)));
+                }
+                (None, None) if input.nobody_assigned => {
+                    let detail = format!("would be {reason}: the application has no assignment at all");
+                    plan.findings.push(hold(input, Reason::EmptyGroup, Some(detail), change(reason)));
+                }
+                (None, None) => {
+                    let group = groups_of(&leaver).find(|group| emptied.contains(group));
+                    if let (Reason::Unassigned, Some(group)) = (reason, group) {
+                        let detail = format!("would be {reason}: group {group} has no members any more");
+                        plan.findings.push(hold(input, Reason::EmptyGroup, Some(detail), change(reason)));
+                    } else if let Some(why) = &too_many {
+                        let detail = format!("would be {reason}: {why}");
+                        plan.findings.push(hold(input, Reason::Threshold, Some(detail), change(reason)));
+                    } else {
+                        plan.changes.push(change(reason));
+                    }
+                }
+            },
+        }
+    }
+    // Switching off comes last: whatever stops the apply half-way has then kept everybody.
+    plan.changes.sort_by_key(|change| change.action == Action::Deactivate);
+    plan.held_ended = ended(input, plan);
+}
+
+fn held<'a>(input: Input<'a>, person: EntraId, action: Action) -> Option<&'a HeldEntry> {
+    input.evidence.held.get(&person).filter(|entry| entry.action == action)
+}
+
+/// The approval in the words of the log, while it is good.
+fn approval(input: Input<'_>, entry: &HeldEntry) -> Option<String> {
+    let (at, by) = entry.approved.as_ref()?;
+    (input.now.duration_since(*at) <= DAY).then(|| format!("{APPROVED_PREFIX}{by} at {at:.0}"))
+}
+
+fn joined(first: String, second: Option<String>) -> String {
+    match second {
+        None => first,
+        Some(second) => format!("{first}; {second}"),
+    }
+}
+
+fn hold(input: Input<'_>, reason: Reason, detail: Option<String>, change: Change) -> Finding {
+    let entry = input.evidence.held.get(&change.person);
+    Finding {
+        person: change.person,
+        action: change.action,
+        status: Status::Held,
+        reason,
+        detail,
+        learner: change.target.learner(),
+        user_name: change.user_name,
+        changes: change.changes,
+        tracked: true,
+        log: entry.is_none_or(|entry| entry.reason != reason || entry.action != change.action),
+    }
+}
+
+fn deactivation(input: Input<'_>, leaver: &Leaver<'_>, reason: Reason) -> Change {
+    Change {
+        person: leaver.person,
+        action: Action::Deactivate,
+        reason,
+        target: Target::Linked(leaver.known.learner),
+        user_name: input.evidence.rows.get(&leaver.person).and_then(|row| text(&row.values, Attribute::UserName)),
+        changes: vec![switch(Some(true), false)],
+        via: leaver.known.via.clone(),
+        fingerprint: leaver.known.fingerprint,
+        detail: None,
+    }
+}
+
+fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {
+    leaver.known.via.routes().iter().filter_map(|route| match route {
+        Route::Direct => None,
+        Route::Group(group) => Some(*group),
+    })
+}
+
+/// Assigned groups that had members worth guarding and have none now.
+fn emptied_groups(input: Input<'_>) -> BTreeSet<EntraId> {
+    let had = |group: &EntraId| input.evidence.last_members.get(group).is_some_and(|last| *last >= GUARDED_GROUP);
+    input.groups.iter().filter(|(group, members)| **members == 0 && had(group)).map(|(group, _)| *group).collect()
+}
+
+/// The emptied groups through which somebody was last seen who is active and not assigned now: as long as there
+/// is one, the group keeps its last count, so that nobody slips past the guard in a later cycle.
+pub(super) fn emptied_groups_with_people(input: Input<'_>) -> BTreeSet<EntraId> {
+    let emptied = emptied_groups(input);
+    if emptied.is_empty() {
+        return emptied;
+    }
+    let missing = input.known.iter().filter(|(person, known)| {
+        known.active
+            && input.desired.people.get(person).is_none_or(|person| matches!(person.standing, Standing::NotFound))
+    });
+    let through: BTreeSet<Route> = missing.flat_map(|(_, known)| known.via.routes().iter().copied()).collect();
+    emptied.into_iter().filter(|group| through.contains(&Route::Group(*group))).collect()
+}
+
+/// Says why all deactivations of this cycle are too many, when they are. Approved people count on neither side.
+fn too_many_leavers(input: Input<'_>, leavers: &[Leaver<'_>]) -> Option<String> {
+    let limits = input.limits;
+    let approved = |leaver: &&Leaver<'_>| {
+        held(input, leaver.person, Action::Deactivate).and_then(|entry| approval(input, entry)).is_some()
+    };
+    let candidates = leavers.iter().filter(|leaver| !approved(leaver)).count() as u64;
+    let recent = input.evidence.recently_deactivated.len() as u64;
+    let (count, learners) =
+        (candidates + recent, input.known.values().filter(|known| known.active).count() as u64 + recent);
+    let what = format!("{candidates} deactivations now and {recent} in the last 24 hours");
+    if count > limits.max_deactivations {
+        Some(format!("{what} are more than safety.max_deactivations = {}", limits.max_deactivations))
+    } else if count > SMALL && exceeds(count, limits.max_deactivation_percent, learners) {
+        let percent = limits.max_deactivation_percent;
+        Some(format!("{what} are more than safety.max_deactivation_percent = {percent} of {learners} learners"))
+    } else {
+        None
+    }
+}
+
+fn exceeds(count: u64, percent: u64, of: u64) -> bool {
+    count.saturating_mul(100) > percent.saturating_mul(of)
+}
+
+/// Says why all updates of this cycle are held, when they are.
+fn updates_held(input: Input<'_>, changes: &[Change]) -> Option<String> {
+    let counted = |change: &&Change| {
+        held(input, change.person, Action::Update).and_then(|entry| approval(input, entry)).is_none()
+    };
+    let mut clearing: BTreeMap<Attribute, u64> = BTreeMap::new();
+    let mut updates = 0;
+    for change in changes.iter().filter(counted) {
+        updates += u64::from(change.action == Action::Update);
+        for cleared in change.changes.iter().filter(|change| change.old.is_some() && change.new.is_none()) {
+            *clearing.entry(cleared.attribute).or_default() += 1;
+        }
+    }
+    for (attribute, count) in clearing {
+        let present = input.evidence.present.get(&attribute).copied().unwrap_or_default();
+        if count > SMALL && exceeds(count, MAX_CLEARING_PERCENT, present) {
+            return Some(format!(
+                "{} would become empty for {count} of the {present} learners that have it",
+                attribute.path()
+            ));
+        }
+    }
+    let learners = input.known.values().filter(|known| known.active).count() as u64;
+    let percent = input.limits.max_update_percent;
+    (percent < 100 && exceeds(updates, percent, learners)).then(|| {
+        format!("{updates} updates are more than safety.max_update_percent = {percent} of {learners} learners")
+    })
+}
+
+/// Whose hold is over: desired again or switched off already, or without anything left to change.
+fn ended(input: Input<'_>, plan: &Plan) -> BTreeSet<EntraId> {
+    let kept: BTreeSet<EntraId> = plan
+        .findings
+        .iter()
+        .filter(|finding| finding.status == Status::Held)
+        .map(|finding| finding.person)
+        // The transaction of the change ends the hold, and with it the approval.
+        .chain(plan.changes.iter().map(|change| change.person))
+        .collect();
+    let over = |person: &EntraId, entry: &HeldEntry| {
+        let standing = input.desired.people.get(person).map(|person| &person.standing);
+        let active = input.known.get(person).is_some_and(|known| known.active);
+        match (entry.action, standing) {
+            (_, Some(Standing::Unchanged)) => true,
+            // A finding without a hold, a conflict for one, leaves an update where it is.
+            (Action::Update, Some(Standing::Wanted(_))) => plan.compared.iter().any(|(id, _)| id == person),
+            (Action::Update, Some(_)) => false,
+            (Action::Update, None) => !active,
+            (_, Some(Standing::Wanted(_))) => true,
+            _ => !active,
+        }
+    };
+    input
+        .evidence
+        .held
+        .iter()
+        .filter(|(person, entry)| !kept.contains(person) && over(person, entry))
+        .map(|(person, _)| *person)
+        .collect()
+}

@@ -1,0 +1,134 @@
+//! Waiting for a service that asks to be left alone: exponential backoff with jitter, `Retry-After` honoured.
+//!
+//! The cycle itself never retries, because the schedule is its retry; only single requests do, here.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use jiff::Timestamp;
+
+/// No wait is shorter, whatever `Retry-After` says.
+const FLOOR: Duration = Duration::from_secs(1);
+/// Waits by backoff grow up to this.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
+/// All waits for one request together, when the service is there and asks for time.
+pub const PATIENT: Duration = Duration::from_secs(120);
+/// All waits for one request together, when waiting seldom helps: nothing listens, no such host, an inner error.
+pub const BRIEF: Duration = Duration::from_secs(8);
+
+/// How patient to be with an answer of this HTTP status; `None` when it is final.
+pub fn patience(status: u16) -> Option<Duration> {
+    match status {
+        429 | 502 | 503 | 504 => Some(PATIENT),
+        500 => Some(BRIEF),
+        _ => None,
+    }
+}
+
+/// What became of one attempt.
+#[derive(Debug)]
+pub enum Attempt<T, E> {
+    /// It ended, well or not; another attempt would not change that.
+    Ended(Result<T, E>),
+    /// It may go better later.
+    Again {
+        /// What to report when there is no later.
+        error: E,
+        /// How long the service asked to wait.
+        after: Option<Duration>,
+        /// How long all waits together may be.
+        patience: Duration,
+    },
+}
+
+/// The waits between the attempts of one request.
+#[derive(Debug)]
+pub struct Waits {
+    backoff: backon::ExponentialBackoff,
+    spent: Duration,
+}
+
+impl Waits {
+    /// A request that has not waited yet.
+    pub fn new() -> Self {
+        let backoff = ExponentialBuilder::new()
+            .with_min_delay(FLOOR)
+            .with_max_delay(LONGEST_BACKOFF)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        Self { backoff, spent: Duration::ZERO }
+    }
+
+    /// The next wait: what the service asked for, else the backoff; `None` when all waits would be longer than
+    /// `patience`.
+    pub fn next(&mut self, asked: Option<Duration>, patience: Duration) -> Option<Duration> {
+        let backoff = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
+        let wait = asked.map_or(backoff, |asked| asked.max(FLOOR));
+        self.spent = self.spent.saturating_add(wait);
+        (self.spent <= patience).then_some(wait)
+    }
+}
+
+impl Waits {
+    /// The result of the request, when `attempt` ended it or the patience is at its end. Otherwise waits, so that
+    /// it can be tried again.
+    pub async fn settle<T, E: std::fmt::Display>(
+        &mut self,
+        what: &str,
+        attempt: Attempt<T, E>,
+    ) -> Option<Result<T, E>> {
+        let (error, after, patience) = match attempt {
+            Attempt::Ended(result) => return Some(result),
+            Attempt::Again { error, after, patience } => (error, after, patience),
+        };
+        let Some(wait) = self.next(after, patience) else { return Some(Err(error)) };
+        tracing::warn!(request = what, retry.wait_ms = wait.as_millis() as u64, "{error}; trying again");
+        tokio::time::sleep(wait).await;
+        None
+    }
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Reads a `Retry-After` value: seconds, whole or with decimals (Graph sends both), or an HTTP date.
+pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
+    Some(date.duration_since(now).try_into().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_in_every_form_seen() {
+        let now = "2026-01-02T03:04:05Z".parse().unwrap();
+        let read = |value| retry_after(value, now);
+        assert_eq!(read("10"), Some(Duration::from_secs(10)));
+        assert_eq!(read("2.128"), Some(Duration::from_millis(2128)));
+        assert_eq!(read("Fri, 02 Jan 2026 03:04:35 GMT"), Some(Duration::from_secs(30)));
+        assert_eq!(read("Fri, 02 Jan 2026 03:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(read("-1"), None);
+        assert_eq!(read("soon"), None);
+    }
+
+    #[test]
+    fn waits_have_a_floor_and_a_budget() {
+        let mut waits = Waits::new();
+        assert_eq!(waits.next(Some(Duration::ZERO), PATIENT), Some(FLOOR));
+        assert_eq!(waits.next(Some(Duration::from_secs(119)), PATIENT), Some(Duration::from_secs(119)));
+        assert_eq!(waits.next(Some(Duration::ZERO), PATIENT), None);
+        let mut waits = Waits::new();
+        let all: Duration = std::iter::from_fn(|| waits.next(None, PATIENT)).sum();
+        assert!(all <= PATIENT, "{all:?}");
+    }
+}

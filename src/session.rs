@@ -1,0 +1,106 @@
+//! One cycle under the lock: what the daemon and `sync` have in common.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::assembly::{Assembly, cache_path, cycle_lock_path, database_path};
+use crate::config::Config;
+use crate::cycle::{self, Parts, Report, Request, Stop};
+use crate::lock::{Holder, Lock, LockError};
+use crate::model::Trigger;
+use crate::store::{Access, Store, StoreError};
+
+/// How a cycle is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// By whom.
+    pub trigger: Trigger,
+    /// Whether the cache is ignored.
+    pub full: bool,
+    /// Whether to wait for the lock.
+    pub wait: bool,
+    /// Whether it runs though provisioning is paused.
+    pub force: bool,
+    /// The command that others see as the holder of the lock.
+    pub command: &'static str,
+}
+
+/// No cycle was begun.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// Another cycle runs: exit code 75.
+    #[error("another cycle holds the lock: {0}")]
+    Locked(Holder),
+    /// An administrator paused provisioning.
+    #[error("provisioning is paused; `learner-sync resume` switches it on again")]
+    Paused,
+    /// The configuration switches it off.
+    #[error("provisioning.users = false: there is nothing to provision")]
+    Off,
+    /// The process was asked to stop before the lock was free.
+    #[error("stopped by a signal")]
+    Stopped,
+    /// A directory or file cannot be used: exit code 78.
+    #[error("{} cannot be used", path.display())]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The learner database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<LockError> for SessionError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held(holder) => Self::Locked(holder),
+            LockError::Unusable { path, source } => Self::Unusable { path, source },
+        }
+    }
+}
+
+/// Runs one cycle.
+///
+/// # Errors
+/// When none was begun, or the database went away before its end could be written down.
+pub async fn run(assembly: &Assembly, ask: Ask, mut stop: Stop) -> Result<Report, SessionError> {
+    let Ask { trigger, full, wait, force, command } = ask;
+    if !assembly.config.provisioning.users {
+        return Err(SessionError::Off);
+    }
+    make_directories(&assembly.config)?;
+    let path = cycle_lock_path(&assembly.config);
+    let _lock = if wait {
+        tokio::select! {
+            lock = Lock::wait(&path, command) => lock?,
+            () = cycle::stopped(&mut stop) => return Err(SessionError::Stopped),
+        }
+    } else {
+        Lock::take(&path, command)?
+    };
+    // Opened anew for each cycle: a database restored from a backup is another file.
+    let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await?;
+    if !force && store.state().await?.paused {
+        return Err(SessionError::Paused);
+    }
+    let cache = cache_path(&assembly.config);
+    let parts = Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
+    let report = cycle::run(parts, Request { trigger, full, now: (assembly.clock)() }, stop).await?;
+    Ok(report)
+}
+
+/// Makes the state directory and that of the database.
+///
+/// # Errors
+/// When one cannot be made.
+pub fn make_directories(config: &Config) -> Result<(), SessionError> {
+    let database = database_path(config).parent().filter(|path| !path.as_os_str().is_empty());
+    for path in [Some(config.state.directory.as_path()), database].into_iter().flatten() {
+        std::fs::create_dir_all(path).map_err(|source| SessionError::Unusable { path: path.to_owned(), source })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! What an administrator does to the database. Each leaves a row in `audit_log`, in the same transaction.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::SqliteConnection;
+
+use super::known::texts;
+use super::sql::{LIST, Statement, push_list};
+use super::{Store, StoreError, from_json, sqlite};
+use crate::model::EntraId;
+
+impl Store {
+    /// Releases those of `people` who are held. Answers how many.
+    pub async fn approve(
+        &self,
+        source: &str,
+        people: &[EntraId],
+        actor: &str,
+        at: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let at_text = sqlite::time_text(at);
+        let mut connection = self.connection().await;
+        let mut transaction = sqlite::begin(&mut connection).await?;
+        let people = texts(people);
+        let mut released = 0;
+        for people in people.chunks(LIST) {
+            let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
+            statement.push_bind(&at_text).push(", approved_by = ").push_bind(actor);
+            statement.push(" WHERE source = ").push_bind(source).push(" AND entra_id IN");
+            push_list(&mut statement, people);
+            released += statement.build().execute(&mut *transaction).await?.rows_affected();
+        }
+        let detail = json!({ "source": source, "released": released, "people": people }).to_string();
+        write_audit(&mut transaction, actor, "approve", Some(&detail), at).await?;
+        transaction.commit().await?;
+        Ok(released)
+    }
+
+    /// Lets `source` keep this database beside the sources that have links in it.
+    pub async fn admit_source(&self, source: &str, actor: &str, at: Timestamp) -> Result<(), StoreError> {
+        let mut connection = self.connection().await;
+        let mut transaction = sqlite::begin(&mut connection).await?;
+        let text: String =
+            sqlx::query_scalar("SELECT admitted_sources FROM sync_state").fetch_one(&mut *transaction).await?;
+        let mut admitted: BTreeSet<String> = from_json(&text, "sync_state.admitted_sources")?;
+        admitted.insert(source.to_owned());
+        sqlx::query("UPDATE sync_state SET admitted_sources = $1")
+            .bind(json!(admitted).to_string())
+            .execute(&mut *transaction)
+            .await?;
+        let detail = json!({ "source": source }).to_string();
+        write_audit(&mut transaction, actor, "approve", Some(&detail), at).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Switches provisioning off or on.
+    pub async fn set_paused(&self, paused: bool, actor: &str, at: Timestamp) -> Result<(), StoreError> {
+        let mut connection = self.connection().await;
+        let mut transaction = sqlite::begin(&mut connection).await?;
+        sqlx::query("UPDATE sync_state SET paused = $1").bind(paused).execute(&mut *transaction).await?;
+        let action = if paused { "pause" } else { "resume" };
+        write_audit(&mut transaction, actor, action, None, at).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Notes something an administrator did that is not written anywhere else: a reload, a manual run.
+    pub async fn audit(
+        &self,
+        actor: &str,
+        action: &str,
+        detail: Option<&str>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        write_audit(&mut *self.connection().await, actor, action, detail, at).await
+    }
+}
+
+async fn write_audit(
+    connection: &mut SqliteConnection,
+    actor: &str,
+    action: &str,
+    detail: Option<&str>,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO audit_log (at, actor, action, detail) VALUES ($1, $2, $3, $4)")
+        .bind(sqlite::time_text(at))
+        .bind(actor)
+        .bind(action)
+        .bind(detail)
+        .execute(connection)
+        .await?;
+    Ok(())
+}

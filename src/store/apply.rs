@@ -1,0 +1,169 @@
+//! Carrying out a batch of changes: all of it, or all but the rows the database refuses, in one transaction.
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+
+use super::{CycleId, Store, StoreError, coupling, learners, sqlite};
+use crate::model::{EntraId, Generation, LearnerId};
+use crate::plan::Change;
+
+/// In whose name something is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp<'s> {
+    /// The cycle.
+    pub cycle: CycleId,
+    /// Tenant and enterprise application.
+    pub source: &'s str,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Whose change stands in the database, with the learner, in the order of the batch.
+    pub learners: Vec<(EntraId, LearnerId)>,
+    /// The indices in the batch of the changes that the database refused, and why; no personal data.
+    pub refused: Vec<(usize, String)>,
+    /// The generation of the database afterwards.
+    pub generation: Generation,
+}
+
+/// Why a statement did not work.
+pub(super) enum Trouble {
+    /// Because of a row in it.
+    Refused(String),
+    /// Because of the database.
+    Failed(StoreError),
+}
+
+impl From<sqlx::Error> for Trouble {
+    fn from(error: sqlx::Error) -> Self {
+        sqlite::refusal(&error).map_or_else(|| Self::Failed(error.into()), Self::Refused)
+    }
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Store {
+    /// Carries out `batch`: learner rows, links, log rows, the end of holds and failures, and a new generation, in
+    /// one transaction. A row that the database refuses is left out and named; after an error nothing is changed.
+    pub async fn apply(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Applied, StoreError> {
+        let mut connection = self.connection().await;
+        let mut transaction = sqlite::begin(&mut connection).await?;
+        let result = async {
+            let Done { learners, refused } = carry_out(&mut transaction, batch, stamp).await?;
+            let generation = if learners.is_empty() {
+                generation(&mut transaction).await?
+            } else {
+                renew_generation(&mut transaction).await?
+            };
+            let learners = learners.into_iter().map(|(index, learner)| (batch[index].person, learner)).collect();
+            Ok(Applied { learners, refused, generation })
+        }
+        .await;
+        match result {
+            Ok(applied) => {
+                transaction.commit().await?;
+                Ok(applied)
+            }
+            Err(error) => {
+                sqlite::abandon(transaction).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// What the database would refuse of `batch`, by index, and why: [`Store::apply`], undone.
+    pub async fn rehearse(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Vec<(usize, String)>, StoreError> {
+        let mut connection = self.connection().await;
+        sqlite::wait_for_locks(&mut connection, sqlite::PATIENCE_OF_A_REHEARSAL).await?;
+        let result = async {
+            let mut transaction = sqlite::begin(&mut connection).await?;
+            let result = carry_out(&mut transaction, batch, stamp).await;
+            sqlite::abandon(transaction).await;
+            Ok(result?.refused)
+        }
+        .await;
+        sqlite::wait_for_locks(&mut connection, sqlite::PATIENCE).await?;
+        result
+    }
+}
+
+struct Done {
+    learners: Vec<(usize, LearnerId)>,
+    refused: Vec<(usize, String)>,
+}
+
+/// Tries all at once; what fails is halved until the offender is alone.
+async fn carry_out(connection: &mut SqliteConnection, batch: &[Change], stamp: &Stamp<'_>) -> Result<Done, StoreError> {
+    let mut done = Done { learners: Vec::with_capacity(batch.len()), refused: Vec::new() };
+    if batch.is_empty() {
+        return Ok(done);
+    }
+    let whole: Vec<usize> = (0..batch.len()).collect();
+    if attempt(connection, batch, &whole, stamp, &mut done.learners).await?.is_none() {
+        return Ok(done);
+    }
+    let units = coupling::units(batch);
+    // A stack: the first half is done with before the second begins, so nobody comes before those they wait for.
+    let mut waiting = match units.split_at_checked(units.len() / 2) {
+        Some((first, second)) if !first.is_empty() => vec![second, first],
+        _ => vec![&units[..]],
+    };
+    while let Some(part) = waiting.pop() {
+        let mut members: Vec<usize> = part.iter().flatten().copied().collect();
+        members.sort_unstable();
+        let Some(why) = attempt(connection, batch, &members, stamp, &mut done.learners).await? else { continue };
+        if part.len() > 1 {
+            let (first, second) = part.split_at(part.len() / 2);
+            waiting.extend([second, first]);
+        } else {
+            done.refused.extend(members.into_iter().map(|index| (index, why.clone())));
+        }
+    }
+    done.learners.sort_unstable();
+    done.refused.sort_unstable();
+    Ok(done)
+}
+
+/// Carries out `members` of `batch`, or says why the database refuses one of them; then nothing is changed.
+async fn attempt(
+    connection: &mut SqliteConnection,
+    batch: &[Change],
+    members: &[usize],
+    stamp: &Stamp<'_>,
+    learners: &mut Vec<(usize, LearnerId)>,
+) -> Result<Option<String>, StoreError> {
+    let changes: Vec<&Change> = members.iter().map(|index| &batch[*index]).collect();
+    sqlx::query("SAVEPOINT attempt").execute(&mut *connection).await?;
+    let refused = match learners::write(connection, &changes, stamp).await {
+        Ok(written) => {
+            learners.extend(members.iter().copied().zip(written));
+            None
+        }
+        Err(Trouble::Refused(why)) => {
+            sqlx::query("ROLLBACK TO attempt").execute(&mut *connection).await?;
+            Some(why)
+        }
+        Err(Trouble::Failed(error)) => return Err(error),
+    };
+    sqlx::query("RELEASE attempt").execute(&mut *connection).await?;
+    Ok(refused)
+}
+
+async fn generation(connection: &mut SqliteConnection) -> Result<Generation, StoreError> {
+    let text: String = sqlx::query_scalar("SELECT generation FROM sync_state").fetch_one(connection).await?;
+    sqlite::word(&text, "sync_state.generation")
+}
+
+/// Gives the database a new generation: whoever remembers another one must look at the learners again.
+pub(super) async fn renew_generation(connection: &mut SqliteConnection) -> Result<Generation, sqlx::Error> {
+    let generation = Generation(rand::random());
+    sqlx::query("UPDATE sync_state SET generation = $1").bind(generation.to_string()).execute(connection).await?;
+    Ok(generation)
+}

@@ -1,0 +1,224 @@
+//! The row of a cycle, from its beginning to its end, and what is remembered from one to the next.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::{Store, StoreError, from_json, sqlite};
+use crate::model::{Outcome, Trigger};
+use crate::plan::Counts;
+
+/// The key of a row in `sync_cycles`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CycleId(pub i64);
+
+impl fmt::Display for CycleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// How a cycle ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CycleEnd {
+    /// When.
+    pub at: Timestamp,
+    /// How.
+    pub outcome: Outcome,
+    /// Its numbers.
+    pub counts: Counts,
+    /// How many requests it made of Graph.
+    pub requests: u64,
+    /// Why it ended early.
+    pub error: Option<String>,
+}
+
+/// A row of `sync_cycles`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CycleRow {
+    /// Its key.
+    pub id: CycleId,
+    /// Tenant and enterprise application.
+    pub source: String,
+    /// What asked for it.
+    pub trigger: Trigger,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; none while it runs.
+    pub finished_at: Option<Timestamp>,
+    /// How it ended; none while it runs.
+    pub outcome: Option<Outcome>,
+    /// Its numbers.
+    pub counts: Counts,
+    /// How many requests it made of Graph.
+    pub requests: u64,
+    /// Why it ended early.
+    pub error: Option<String>,
+}
+
+impl Store {
+    /// Begins a cycle. Rows of `source` that a kill left open are closed as interrupted.
+    pub async fn begin_cycle(&self, source: &str, trigger: Trigger, at: Timestamp) -> Result<CycleId, StoreError> {
+        let at = sqlite::time_text(at);
+        let mut connection = self.connection().await;
+        let mut transaction = sqlite::begin(&mut connection).await?;
+        sqlx::query("UPDATE sync_cycles SET finished_at = $1, outcome = $2 WHERE source = $3 AND finished_at IS NULL")
+            .bind(&at)
+            .bind(Outcome::Interrupted.as_str())
+            .bind(source)
+            .execute(&mut *transaction)
+            .await?;
+        let id = sqlx::query_scalar(
+            r#"INSERT INTO sync_cycles (source, "trigger", started_at) VALUES ($1, $2, $3) RETURNING id"#,
+        )
+        .bind(source)
+        .bind(trigger.as_str())
+        .bind(&at)
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(CycleId(id))
+    }
+
+    /// Gives a cycle the source it turned out to be of, once the id of the application is resolved. Other rows of
+    /// that source that a kill left open are closed as interrupted when this cycle began.
+    pub async fn set_cycle_source(&self, cycle: CycleId, source: &str) -> Result<(), StoreError> {
+        let mut connection = self.connection().await;
+        let mut transaction = sqlite::begin(&mut connection).await?;
+        sqlx::query(
+            "UPDATE sync_cycles SET outcome = $1,
+                 finished_at = (SELECT started_at FROM sync_cycles WHERE id = $2)
+             WHERE source = $3 AND id <> $2 AND finished_at IS NULL",
+        )
+        .bind(Outcome::Interrupted.as_str())
+        .bind(cycle.0)
+        .bind(source)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query("UPDATE sync_cycles SET source = $1 WHERE id = $2")
+            .bind(source)
+            .bind(cycle.0)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Ends a cycle.
+    pub async fn finish_cycle(&self, cycle: CycleId, end: &CycleEnd) -> Result<(), StoreError> {
+        let CycleEnd { at, outcome, counts, requests, error } = end;
+        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
+        let mut query = sqlx::query(
+            "UPDATE sync_cycles SET in_scope = $1, created = $2, updated = $3, deactivated = $4, reactivated = $5,
+                 unchanged = $6, skipped = $7, failed = $8, held = $9, requests = $10, finished_at = $11,
+                 outcome = $12, error = $13
+             WHERE id = $14",
+        );
+        for number in
+            [in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, *requests]
+        {
+            query = query.bind(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        query
+            .bind(sqlite::time_text(*at))
+            .bind(outcome.as_str())
+            .bind(error.as_deref())
+            .bind(cycle.0)
+            .execute(&mut *self.connection().await)
+            .await?;
+        Ok(())
+    }
+
+    /// A cycle.
+    pub async fn cycle(&self, id: CycleId) -> Result<Option<CycleRow>, StoreError> {
+        sqlx::query("SELECT * FROM sync_cycles WHERE id = $1")
+            .bind(id.0)
+            .fetch_optional(&mut *self.connection().await)
+            .await?
+            .map(|row| cycle_row(&row))
+            .transpose()
+    }
+
+    /// The cycle that began last, of `source` or of any.
+    pub async fn last_cycle(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
+        sqlx::query("SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) ORDER BY id DESC LIMIT 1")
+            .bind(source)
+            .fetch_optional(&mut *self.connection().await)
+            .await?
+            .map(|row| cycle_row(&row))
+            .transpose()
+    }
+
+    /// The last cycle whose outcome was success, of `source` or of any.
+    pub async fn last_success(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
+        sqlx::query(
+            "SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) AND outcome = $2 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(source)
+        .bind(Outcome::Success.as_str())
+        .fetch_optional(&mut *self.connection().await)
+        .await?
+        .map(|row| cycle_row(&row))
+        .transpose()
+    }
+
+    /// Remembers the object id of the application that is configured as `configured`, so that `status` and `log`
+    /// know the source without asking Graph.
+    pub async fn remember_application(&self, configured: &str, object_id: &str) -> Result<(), StoreError> {
+        let mut connection = self.connection().await;
+        let mut transaction = sqlite::begin(&mut connection).await?;
+        let text: String =
+            sqlx::query_scalar("SELECT applications FROM sync_state").fetch_one(&mut *transaction).await?;
+        let mut applications: BTreeMap<String, String> = from_json(&text, "sync_state.applications")?;
+        if applications.get(configured).is_some_and(|known| known == object_id) {
+            transaction.rollback().await?;
+            return Ok(());
+        }
+        applications.insert(configured.to_owned(), object_id.to_owned());
+        sqlx::query("UPDATE sync_state SET applications = $1")
+            .bind(serde_json::json!(applications).to_string())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// When the daemon means to run again, for `status`.
+    pub async fn set_next_cycle_at(&self, at: Option<Timestamp>) -> Result<(), StoreError> {
+        sqlx::query("UPDATE sync_state SET next_cycle_at = $1")
+            .bind(at.map(sqlite::time_text))
+            .execute(&mut *self.connection().await)
+            .await?;
+        Ok(())
+    }
+}
+
+fn cycle_row(row: &SqliteRow) -> Result<CycleRow, StoreError> {
+    let number = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let outcome: Option<String> = row.try_get("outcome")?;
+    let finished_at: Option<String> = row.try_get("finished_at")?;
+    Ok(CycleRow {
+        id: CycleId(row.try_get("id")?),
+        source: row.try_get("source")?,
+        trigger: sqlite::word(row.try_get("trigger")?, "sync_cycles.trigger")?,
+        started_at: sqlite::time(row.try_get("started_at")?, "sync_cycles.started_at")?,
+        finished_at: finished_at.map(|text| sqlite::time(&text, "sync_cycles.finished_at")).transpose()?,
+        outcome: outcome.map(|text| sqlite::word(&text, "sync_cycles.outcome")).transpose()?,
+        counts: Counts {
+            in_scope: number("in_scope")?,
+            created: number("created")?,
+            updated: number("updated")?,
+            deactivated: number("deactivated")?,
+            reactivated: number("reactivated")?,
+            unchanged: number("unchanged")?,
+            skipped: number("skipped")?,
+            failed: number("failed")?,
+            held: number("held")?,
+        },
+        requests: number("requests")?,
+        error: row.try_get("error")?,
+    })
+}

@@ -1,0 +1,274 @@
+//! The statements of a change: learner rows and links, many rows a statement.
+//!
+//! Within one call the order of the statements does not matter to the unique columns: who gives up a value that
+//! somebody else in the same call wants is parked first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::query_builder::Separated;
+use sqlx::sqlite::Sqlite;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::apply::{Stamp, Trouble};
+use super::columns::{Stored, stored};
+use super::coupling::unique_values;
+use super::known::{texts, via_text};
+use super::sql::{LIST, Statement, pieces, push_list};
+use super::{log, sqlite};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Status, UniqueKey, Via};
+use crate::plan::{Change, Target};
+
+/// Carries out `changes` completely: learner rows, links, log rows, and the end of what was remembered of these
+/// people. Answers with their learners, in the same order.
+///
+/// After an error the caller rolls back.
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    changes: &[&Change],
+    stamp: &Stamp<'_>,
+) -> Result<Vec<LearnerId>, Trouble> {
+    let at = sqlite::time_text(stamp.at);
+    park(connection, changes).await?;
+    let created = create(connection, changes, &at).await?;
+    let mut people = Vec::with_capacity(changes.len());
+    for change in changes {
+        let learner = match change.target {
+            Target::New => created.get(&change.person).copied().ok_or_else(gone)?,
+            Target::Adopt(learner) | Target::Linked(learner) => learner,
+        };
+        people.push((*change, learner));
+    }
+    link(connection, &people, stamp.source, &at).await?;
+    update(connection, &people, stamp.source, &at).await?;
+
+    // Somebody who leaves keeps the ways of the last sight.
+    let seen = |change: &&Change| {
+        matches!(change.target, Target::Linked(_))
+            && change.action != Action::Deactivate
+            && !change.via.routes().is_empty()
+    };
+    let vias: Vec<(EntraId, &Via)> =
+        changes.iter().copied().filter(seen).map(|change| (change.person, &change.via)).collect();
+    write_via(connection, &vias, stamp.source).await?;
+
+    let entries: Vec<log::Entry<'_>> = people
+        .iter()
+        .map(|(change, learner)| log::Entry {
+            action: change.action,
+            status: Status::Success,
+            person: change.person,
+            learner: Some(*learner),
+            user_name: change.user_name.as_deref(),
+            reason: change.reason,
+            detail: change.detail.as_deref(),
+            changes: &change.changes,
+        })
+        .collect();
+    log::write(connection, &entries, stamp).await?;
+
+    let ids = texts(changes.iter().map(|change| &change.person));
+    forget(connection, "sync_failures", stamp.source, &ids).await?;
+    forget(connection, "sync_held", stamp.source, &ids).await?;
+    Ok(people.into_iter().map(|(_, learner)| learner).collect())
+}
+
+fn gone() -> Trouble {
+    Trouble::Refused("the learner row is gone".to_owned())
+}
+
+/// Moves aside every value that one of these changes gives up and another one wants, until its row gets its new one:
+/// uniqueness is checked row by row, not at the end.
+async fn park(connection: &mut SqliteConnection, changes: &[&Change]) -> Result<(), sqlx::Error> {
+    let wanted: BTreeSet<UniqueKey> =
+        changes.iter().flat_map(|change| unique_values(change, |changed| changed.new.as_deref())).collect();
+    for attribute in Attribute::UNIQUE {
+        let parked: Vec<i64> = changes
+            .iter()
+            .filter(|change| {
+                unique_values(change, |changed| changed.old.as_deref())
+                    .any(|key| key.attribute == attribute && wanted.contains(&key))
+            })
+            .filter_map(|change| change.target.learner())
+            .map(|learner| learner.0)
+            .collect();
+        for learners in parked.chunks(LIST) {
+            let column = attribute.column();
+            let mut statement = Statement::new(format!("UPDATE learners SET {column} = 'moving ' || id WHERE id IN"));
+            push_list(&mut statement, learners);
+            statement.build().execute(&mut *connection).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn create(
+    connection: &mut SqliteConnection,
+    changes: &[&Change],
+    at: &str,
+) -> Result<BTreeMap<EntraId, LearnerId>, Trouble> {
+    let mut groups: BTreeMap<Vec<Attribute>, Vec<&Change>> = BTreeMap::new();
+    for change in changes.iter().filter(|change| change.target == Target::New) {
+        groups.entry(columns_of(change)).or_default().push(change);
+    }
+    let mut created = BTreeMap::new();
+    for (columns, group) in groups {
+        for piece in pieces(&group) {
+            let mut statement = Statement::new("INSERT INTO learners (external_id, created_at, updated_at");
+            for attribute in &columns {
+                statement.push(", ").push(attribute.column());
+            }
+            statement.push(") ");
+            statement.push_values(piece, |mut row, change| {
+                row.push_bind(change.person.to_string()).push_bind(at).push_bind(at);
+                push_new_values(&mut row, change);
+            });
+            statement.push(" RETURNING id, external_id");
+            for row in statement.build().fetch_all(&mut *connection).await? {
+                created.insert(sqlite::word(row.try_get(1)?, "learners.external_id")?, LearnerId(row.try_get(0)?));
+            }
+        }
+    }
+    Ok(created)
+}
+
+async fn link(
+    connection: &mut SqliteConnection,
+    people: &[(&Change, LearnerId)],
+    source: &str,
+    at: &str,
+) -> Result<(), Trouble> {
+    let new: Vec<&(&Change, LearnerId)> =
+        people.iter().filter(|(change, _)| !matches!(change.target, Target::Linked(_))).collect();
+    for piece in pieces(&new) {
+        let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
+        statement.push_values(piece, |mut row, (change, learner)| {
+            row.push_bind(source).push_bind(change.person.to_string()).push_bind(learner.0);
+            row.push_bind(via_text(&change.via)).push_bind(at);
+        });
+        // A link whose learner was deleted past the foreign key (sqlite3 does not enforce them) is as good as none.
+        statement.push(
+            " ON CONFLICT (source, entra_id) DO UPDATE
+                 SET learner_id = excluded.learner_id, via = excluded.via, linked_at = excluded.linked_at
+                 WHERE NOT EXISTS (SELECT 1 FROM learners WHERE learners.id = sync_links.learner_id)",
+        );
+        let linked = statement.build().execute(&mut *connection).await?.rows_affected();
+        if linked != piece.len() as u64 {
+            return Err(Trouble::Refused("the person is linked to another learner already".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// What decides the text of an update.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    columns: Vec<Attribute>,
+    adopt: bool,
+    action: Action,
+}
+
+async fn update(
+    connection: &mut SqliteConnection,
+    people: &[(&Change, LearnerId)],
+    source: &str,
+    at: &str,
+) -> Result<(), Trouble> {
+    let mut groups: BTreeMap<Shape, Vec<&(&Change, LearnerId)>> = BTreeMap::new();
+    for pair in people.iter().filter(|(change, _)| change.target != Target::New) {
+        let (change, _) = pair;
+        let adopt = matches!(change.target, Target::Adopt(_));
+        groups.entry(Shape { columns: columns_of(change), adopt, action: change.action }).or_default().push(pair);
+    }
+    for (shape, group) in groups {
+        for piece in pieces(&group) {
+            let mut statement = start_of_update(&shape, at);
+            statement.push_values(piece, |mut row, (change, learner)| {
+                row.push_bind(learner.0).push_bind(change.person.to_string());
+                push_new_values(&mut row, change);
+            });
+            // Nobody's learner but the person's own, linked by this source, whatever the plan was made from.
+            statement.push(
+                ") AS v, sync_links AS l
+                 WHERE learners.id = v.column1 AND l.learner_id = v.column1 AND l.entra_id = v.column2 AND l.source = ",
+            );
+            statement.push_bind(source);
+            let updated = statement.build().execute(&mut *connection).await?.rows_affected();
+            if updated != piece.len() as u64 {
+                return Err(gone());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `UPDATE learners SET updated_at = ..., title = v.column3 FROM (`
+fn start_of_update(shape: &Shape, at: &str) -> Statement {
+    let mut statement = Statement::new("UPDATE learners SET updated_at = ");
+    statement.push_bind(at);
+    match shape.action {
+        Action::Deactivate => {
+            statement.push(", deactivated_at = ").push_bind(at);
+        }
+        Action::Reactivate => {
+            statement.push(", deactivated_at = NULL");
+        }
+        Action::Create | Action::Update => {}
+    }
+    if shape.adopt {
+        statement.push(", external_id = v.column2");
+    }
+    for (attribute, number) in shape.columns.iter().zip(3..) {
+        statement.push(format_args!(", {} = v.column{number}", attribute.column()));
+    }
+    statement.push(" FROM (");
+    statement
+}
+
+/// Writes the ways people are assigned where the links say otherwise. Answers how many did.
+pub(super) async fn write_via(
+    connection: &mut SqliteConnection,
+    vias: &[(EntraId, &Via)],
+    source: &str,
+) -> Result<u64, sqlx::Error> {
+    let mut written = 0;
+    for piece in pieces(vias) {
+        let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
+        statement.push_values(piece, |mut row, (person, via)| {
+            row.push_bind(person.to_string()).push_bind(via_text(via));
+        });
+        statement.push(") AS v WHERE sync_links.entra_id = v.column1 AND sync_links.via <> v.column2");
+        statement.push(" AND sync_links.source = ").push_bind(source);
+        written += statement.build().execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(written)
+}
+
+/// Ends what `table` remembers of these people. Answers how many rows that were.
+pub(super) async fn forget(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    source: &str,
+    people: &[String],
+) -> Result<u64, sqlx::Error> {
+    let mut ended = 0;
+    for people in people.chunks(LIST) {
+        let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));
+        statement.push_bind(source).push(" AND entra_id IN");
+        push_list(&mut statement, people);
+        ended += statement.build().execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(ended)
+}
+
+fn columns_of(change: &Change) -> Vec<Attribute> {
+    change.changes.iter().map(|changed| changed.attribute).collect()
+}
+
+fn push_new_values(row: &mut Separated<'_, Sqlite, &'static str>, change: &Change) {
+    for changed in &change.changes {
+        match stored(changed.attribute, changed.new.as_deref()) {
+            Stored::Text(text) => row.push_bind(text),
+            Stored::Boolean(value) => row.push_bind(value),
+        };
+    }
+}

@@ -1,0 +1,177 @@
+//! The provisioning log: one row for each change of a learner, and for each reason why one was not made.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::sql::{Statement, pieces};
+use super::{CycleId, Stamp, Store, StoreError, from_json, sqlite};
+use crate::model::{Action, EntraId, Kind, LearnerId, Reason, Status};
+use crate::plan::AttributeChange;
+
+/// Which rows of the log to show; what is `None` does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFilter {
+    /// A user name (now or when the row was written; ASCII letter case ignored), an Entra id or a learner id.
+    pub user: Option<String>,
+    /// What happened.
+    pub action: Option<Action>,
+    /// How it ended.
+    pub status: Option<Status>,
+    /// From when on.
+    pub since: Option<Timestamp>,
+    /// Only the last so many.
+    pub limit: Option<u32>,
+}
+
+/// A row of `provisioning_log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogRow {
+    /// Its key.
+    pub id: i64,
+    /// The cycle that wrote it.
+    pub cycle: CycleId,
+    /// When.
+    pub at: Timestamp,
+    /// What happened, or would have.
+    pub action: Action,
+    /// How it ended.
+    pub status: Status,
+    /// Who.
+    pub entra_id: EntraId,
+    /// The learner, when there is one.
+    pub learner: Option<LearnerId>,
+    /// The user name, where it could be told.
+    pub user_name: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// In words.
+    pub detail: Option<String>,
+    /// `[{"attribute", "old", "new"}]`
+    pub changes: serde_json::Value,
+}
+
+impl Store {
+    /// The rows of the log that `filter` lets through, oldest first.
+    pub async fn log(&self, filter: &LogFilter) -> Result<Vec<LogRow>, StoreError> {
+        let LogFilter { user, action, status, since, limit } = filter;
+        let mut statement = Statement::new(
+            "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes
+             FROM provisioning_log WHERE id > 0",
+        );
+        if let Some(user) = user {
+            // An id is compared as text, so that a user name of digits is none.
+            statement.push(" AND (").push(sqlite::folded("user_name")).push(" = ").push_bind(user);
+            statement.push(" OR entra_id = ").push_bind(user.to_ascii_lowercase());
+            statement.push(" OR learner_id IN (SELECT id FROM learners WHERE ").push(sqlite::folded("user_name"));
+            statement.push(" = ").push_bind(user);
+            statement.push(")");
+            if let Ok(learner) = user.parse::<i64>() {
+                statement.push(" OR learner_id = ").push_bind(learner);
+            }
+            statement.push(")");
+        }
+        if let Some(action) = action {
+            statement.push(" AND action = ").push_bind(action.as_str());
+        }
+        if let Some(status) = status {
+            statement.push(" AND status = ").push_bind(status.as_str());
+        }
+        if let Some(since) = since {
+            statement.push(" AND at >= ").push_bind(sqlite::time_text(*since));
+        }
+        statement.push(" ORDER BY id DESC");
+        if let Some(limit) = limit {
+            statement.push(" LIMIT ").push_bind(i64::from(*limit));
+        }
+        let rows = statement.build().fetch_all(&mut *self.connection().await).await?;
+        rows.iter()
+            .rev()
+            .map(|row| {
+                Ok(LogRow {
+                    id: row.try_get(0)?,
+                    cycle: CycleId(row.try_get(1)?),
+                    at: sqlite::time(row.try_get(2)?, "provisioning_log.at")?,
+                    action: sqlite::word(row.try_get(3)?, "provisioning_log.action")?,
+                    status: sqlite::word(row.try_get(4)?, "provisioning_log.status")?,
+                    entra_id: sqlite::word(row.try_get(5)?, "provisioning_log.entra_id")?,
+                    learner: row.try_get::<Option<i64>, _>(6)?.map(LearnerId),
+                    user_name: row.try_get(7)?,
+                    reason: sqlite::word(row.try_get(8)?, "provisioning_log.reason")?,
+                    detail: row.try_get(9)?,
+                    changes: from_json(row.try_get(10)?, "provisioning_log.changes")?,
+                })
+            })
+            .collect()
+    }
+}
+
+/// A row about to be written.
+pub(super) struct Entry<'e> {
+    pub(super) action: Action,
+    pub(super) status: Status,
+    pub(super) person: EntraId,
+    pub(super) learner: Option<LearnerId>,
+    pub(super) user_name: Option<&'e str>,
+    pub(super) reason: Reason,
+    pub(super) detail: Option<&'e str>,
+    pub(super) changes: &'e [AttributeChange],
+}
+
+/// Writes `entries`, in their order.
+pub(super) async fn write(
+    connection: &mut SqliteConnection,
+    entries: &[Entry<'_>],
+    stamp: &Stamp<'_>,
+) -> Result<(), sqlx::Error> {
+    let at = sqlite::time_text(stamp.at);
+    for piece in pieces(entries) {
+        let mut statement = Statement::new(
+            "INSERT INTO provisioning_log
+                 (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes) ",
+        );
+        statement.push_values(piece, |mut row, entry| {
+            let Entry { action, status, person, learner, user_name, reason, detail, changes } = entry;
+            row.push_bind(stamp.cycle.0).push_bind(&at).push_bind(action.as_str()).push_bind(status.as_str());
+            row.push_bind(person.to_string()).push_bind(learner.map(|learner| learner.0)).push_bind(*user_name);
+            row.push_bind(reason.as_str()).push_bind(*detail).push_bind(changes_text(changes));
+        });
+        statement.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct LoggedChange<'c> {
+    attribute: &'static str,
+    old: LoggedValue<'c>,
+    new: LoggedValue<'c>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum LoggedValue<'c> {
+    Boolean(bool),
+    Text(Option<&'c str>),
+}
+
+#[expect(clippy::expect_used, reason = "structs of strings and booleans always have a JSON form")]
+fn changes_text(changes: &[AttributeChange]) -> String {
+    let logged: Vec<LoggedChange<'_>> = changes
+        .iter()
+        .map(|changed| LoggedChange {
+            attribute: changed.attribute.path(),
+            old: logged_value(changed.attribute.kind(), changed.old.as_deref()),
+            new: logged_value(changed.attribute.kind(), changed.new.as_deref()),
+        })
+        .collect();
+    serde_json::to_string(&logged).expect("strings and booleans")
+}
+
+fn logged_value(kind: Kind, value: Option<&str>) -> LoggedValue<'_> {
+    match (kind, value) {
+        (Kind::Boolean, Some("true")) => LoggedValue::Boolean(true),
+        (Kind::Boolean, Some("false")) => LoggedValue::Boolean(false),
+        (Kind::Boolean | Kind::Text, text) => LoggedValue::Text(text),
+    }
+}

@@ -1,0 +1,118 @@
+//! The learner database: the only code that knows SQL.
+//!
+//! What is written was decided elsewhere: [`Store::apply`] carries out the changes of a plan, [`Store::note`]
+//! writes down who was left alone and why. Each is one transaction, so a kill at any instant leaves either all of
+//! it or nothing. The rest reads: what the planner needs, and what `status` and `log` show.
+//!
+//! SQLite so far. What only SQLite knows is in [`sqlite`] and in the table definitions of [`schema`]; the other
+//! files keep to SQL that PostgreSQL reads as well, with placeholders written by sqlx's query builder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::model::Generation;
+
+mod administration;
+mod apply;
+mod columns;
+mod coupling;
+mod cycles;
+mod error;
+mod known;
+mod learners;
+mod log;
+mod note;
+mod people;
+mod report;
+mod rows;
+mod schema;
+mod sql;
+mod sqlite;
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Applied, Stamp};
+pub use cycles::{CycleEnd, CycleId, CycleRow};
+pub use error::StoreError;
+pub use log::{LogFilter, LogRow};
+pub use note::Notes;
+pub use report::{FailingPerson, HeldPerson, LearnerCounts};
+
+/// How a learner database is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To write: the file, its directory and the tables are made when they are missing.
+    ReadWrite,
+    /// To look: nothing is created or migrated, and SQLite itself refuses to write.
+    ReadOnly,
+}
+
+/// An open learner database.
+///
+/// Open it for a cycle or a command, not for the life of the daemon: when an administrator puts a backup in the
+/// file's place, an open connection goes on writing to the file that is gone.
+#[derive(Debug)]
+pub struct Store {
+    // One connection: SQLite lets one write at a time anyway, and a database in memory lives in its connection.
+    connection: Mutex<SqliteConnection>,
+}
+
+/// What the database says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// Renewed by every transaction that writes learners.
+    pub generation: Generation,
+    /// Whether an administrator switched provisioning off.
+    pub paused: bool,
+    /// When the daemon means to run again.
+    pub next_cycle_at: Option<Timestamp>,
+    /// The sources that may keep this database beside another one.
+    pub admitted_sources: BTreeSet<String>,
+    /// The object id of the enterprise application, by the id that was configured.
+    pub applications: BTreeMap<String, String>,
+}
+
+impl Store {
+    /// Opens the SQLite file at `path`.
+    pub async fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
+        let connection = match access {
+            Access::ReadWrite => sqlite::open_to_write(path).await?,
+            Access::ReadOnly => sqlite::open_to_read(path).await?,
+        };
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    /// A new, empty learner database that is gone when it is dropped.
+    pub async fn in_memory() -> Result<Self, StoreError> {
+        Ok(Self { connection: Mutex::new(sqlite::open_in_memory().await?) })
+    }
+
+    /// What the database says about itself.
+    pub async fn state(&self) -> Result<State, StoreError> {
+        let (generation, paused, next_cycle_at, admitted_sources, applications) =
+            sqlx::query_as::<_, (String, bool, Option<String>, String, String)>(
+                "SELECT generation, paused, next_cycle_at, admitted_sources, applications FROM sync_state",
+            )
+            .fetch_one(&mut *self.connection().await)
+            .await?;
+        Ok(State {
+            generation: generation.parse().map_err(|_| StoreError::Unreadable { column: "sync_state.generation" })?,
+            paused,
+            next_cycle_at: next_cycle_at.map(|text| sqlite::time(&text, "sync_state.next_cycle_at")).transpose()?,
+            admitted_sources: from_json(&admitted_sources, "sync_state.admitted_sources")?,
+            applications: from_json(&applications, "sync_state.applications")?,
+        })
+    }
+
+    async fn connection(&self) -> MutexGuard<'_, SqliteConnection> {
+        self.connection.lock().await
+    }
+}
+
+fn from_json<T: serde::de::DeserializeOwned>(text: &str, column: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|_| StoreError::Unreadable { column })
+}

@@ -1,0 +1,96 @@
+//! What is remembered of people beside their learner rows: holds, failures, recent deactivations; and of their groups
+//! and sources.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::{Store, StoreError, sqlite};
+use crate::model::{Action, EntraId, Status};
+use crate::plan::{APPROVED_PREFIX, FailingEntry, HeldEntry};
+
+impl Store {
+    /// Who is held.
+    pub async fn held(&self, source: &str) -> Result<BTreeMap<EntraId, HeldEntry>, StoreError> {
+        let held = self.held_people(source).await?;
+        Ok(held
+            .into_iter()
+            .map(|person| {
+                let super::HeldPerson { entra_id, action, reason, since, approved, learner: _, user_name: _ } = person;
+                (entra_id, HeldEntry { action, reason, since, approved })
+            })
+            .collect())
+    }
+
+    /// Who fails.
+    pub async fn failing(&self, source: &str) -> Result<BTreeMap<EntraId, FailingEntry>, StoreError> {
+        sqlx::query_as::<_, (String, String, String)>(
+            "SELECT entra_id, reason, first_at FROM sync_failures WHERE source = $1",
+        )
+        .bind(source)
+        .fetch_all(&mut *self.connection().await)
+        .await?
+        .into_iter()
+        .map(|(person, reason, first_at)| {
+            let entry = FailingEntry {
+                reason: sqlite::word(&reason, "sync_failures.reason")?,
+                first_at: sqlite::time(&first_at, "sync_failures.first_at")?,
+            };
+            Ok((sqlite::word(&person, "sync_failures.entra_id")?, entry))
+        })
+        .collect()
+    }
+
+    /// Whom this source switched off at `since` or later without an approval, and who is still off.
+    pub async fn recently_deactivated(&self, source: &str, since: Timestamp) -> Result<BTreeSet<EntraId>, StoreError> {
+        sqlx::query_scalar::<_, String>(
+            "SELECT DISTINCT l.entra_id
+             FROM provisioning_log p
+             JOIN sync_links l ON l.source = $1 AND l.entra_id = p.entra_id
+             JOIN learners r ON r.id = l.learner_id
+             WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT r.active
+               AND substr(coalesce(p.detail, ''), 1, length($5)) <> $5",
+        )
+        .bind(source)
+        .bind(sqlite::time_text(since))
+        .bind(Action::Deactivate.as_str())
+        .bind(Status::Success.as_str())
+        .bind(APPROVED_PREFIX)
+        .fetch_all(&mut *self.connection().await)
+        .await?
+        .iter()
+        .map(|person| sqlite::word(person, "sync_links.entra_id"))
+        .collect()
+    }
+
+    /// How many members each assigned group had when that last changed.
+    pub async fn last_members(&self, source: &str) -> Result<BTreeMap<EntraId, u64>, StoreError> {
+        sqlx::query_as::<_, (String, i64)>("SELECT group_id, last_members FROM sync_groups WHERE source = $1")
+            .bind(source)
+            .fetch_all(&mut *self.connection().await)
+            .await?
+            .into_iter()
+            .map(|(group, members)| Ok((sqlite::word(&group, "sync_groups.group_id")?, members.unsigned_abs())))
+            .collect()
+    }
+
+    /// The other sources that have links, when `source` has none and was not admitted: the reason to refuse a cycle.
+    pub async fn other_sources(&self, source: &str) -> Result<Vec<String>, StoreError> {
+        if self.state().await?.admitted_sources.contains(source) {
+            return Ok(Vec::new());
+        }
+        let sources: Vec<String> = sqlx::query_scalar("SELECT DISTINCT source FROM sync_links ORDER BY source")
+            .fetch_all(&mut *self.connection().await)
+            .await?;
+        Ok(if sources.iter().any(|known| known == source) { Vec::new() } else { sources })
+    }
+
+    /// Every source that has links or ran a cycle here.
+    pub async fn sources(&self) -> Result<Vec<String>, StoreError> {
+        let sources =
+            sqlx::query_scalar("SELECT source FROM sync_links UNION SELECT source FROM sync_cycles ORDER BY source")
+                .fetch_all(&mut *self.connection().await)
+                .await?;
+        Ok(sources)
+    }
+}

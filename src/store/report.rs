@@ -1,0 +1,134 @@
+//! What `status` and `approve` show.
+
+use jiff::Timestamp;
+use sqlx::Row as _;
+
+use super::{Store, StoreError, sqlite};
+use crate::model::{Action, EntraId, LearnerId, Reason};
+
+/// Somebody who is held, as people want to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldPerson {
+    /// Who.
+    pub entra_id: EntraId,
+    /// What waits.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Timestamp,
+    /// When and by whom it was approved.
+    pub approved: Option<(Timestamp, String)>,
+    /// The learner.
+    pub learner: Option<LearnerId>,
+    /// The learner's user name.
+    pub user_name: Option<String>,
+}
+
+/// Somebody for whom it could not be done, as people want to read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailingPerson {
+    /// Who.
+    pub entra_id: EntraId,
+    /// Why.
+    pub reason: Reason,
+    /// In words.
+    pub detail: Option<String>,
+    /// Since when.
+    pub first_at: Timestamp,
+    /// Tried last.
+    pub last_at: Timestamp,
+    /// How often it was tried.
+    pub attempts: u64,
+    /// The learner's user name, or the one in the log when there is no learner.
+    pub user_name: Option<String>,
+}
+
+/// How many learners there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LearnerCounts {
+    /// Switched on, linked or not.
+    pub active: u64,
+    /// Switched off, linked or not.
+    pub inactive: u64,
+    /// Linked by the source.
+    pub linked: u64,
+}
+
+impl Store {
+    /// Who is held, by object id.
+    pub async fn held_people(&self, source: &str) -> Result<Vec<HeldPerson>, StoreError> {
+        sqlx::query(
+            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.id, r.user_name
+             FROM sync_held h
+             LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
+             LEFT JOIN learners r ON r.id = l.learner_id
+             WHERE h.source = $1 ORDER BY h.entra_id",
+        )
+        .bind(source)
+        .fetch_all(&mut *self.connection().await)
+        .await?
+        .iter()
+        .map(|row| {
+            let approved_at: Option<&str> = row.try_get(4)?;
+            let approved_by: Option<String> = row.try_get(5)?;
+            let approved_at = approved_at.map(|text| sqlite::time(text, "sync_held.approved_at")).transpose()?;
+            Ok(HeldPerson {
+                entra_id: sqlite::word(row.try_get(0)?, "sync_held.entra_id")?,
+                action: sqlite::word(row.try_get(1)?, "sync_held.action")?,
+                reason: sqlite::word(row.try_get(2)?, "sync_held.reason")?,
+                since: sqlite::time(row.try_get(3)?, "sync_held.since")?,
+                approved: approved_at.map(|at| (at, approved_by.unwrap_or_default())),
+                learner: row.try_get::<Option<i64>, _>(6)?.map(LearnerId),
+                user_name: row.try_get_unchecked(7)?,
+            })
+        })
+        .collect()
+    }
+
+    /// Who fails, by object id.
+    pub async fn failing_people(&self, source: &str) -> Result<Vec<FailingPerson>, StoreError> {
+        sqlx::query(
+            "SELECT f.entra_id, f.reason, f.detail, f.first_at, f.last_at, f.attempts,
+                    coalesce(r.user_name, (SELECT p.user_name FROM provisioning_log p
+                                           WHERE p.entra_id = f.entra_id AND p.user_name IS NOT NULL
+                                           ORDER BY p.id DESC LIMIT 1))
+             FROM sync_failures f
+             LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
+             LEFT JOIN learners r ON r.id = l.learner_id
+             WHERE f.source = $1 ORDER BY f.entra_id",
+        )
+        .bind(source)
+        .fetch_all(&mut *self.connection().await)
+        .await?
+        .iter()
+        .map(|row| {
+            Ok(FailingPerson {
+                entra_id: sqlite::word(row.try_get(0)?, "sync_failures.entra_id")?,
+                reason: sqlite::word(row.try_get(1)?, "sync_failures.reason")?,
+                detail: row.try_get(2)?,
+                first_at: sqlite::time(row.try_get(3)?, "sync_failures.first_at")?,
+                last_at: sqlite::time(row.try_get(4)?, "sync_failures.last_at")?,
+                attempts: row.try_get::<i64, _>(5)?.unsigned_abs(),
+                user_name: row.try_get_unchecked(6)?,
+            })
+        })
+        .collect()
+    }
+
+    /// How many learners there are.
+    pub async fn learner_counts(&self, source: &str) -> Result<LearnerCounts, StoreError> {
+        let (active, inactive, linked) = sqlx::query_as::<_, (i64, i64, i64)>(
+            "SELECT (SELECT count(*) FROM learners WHERE active), (SELECT count(*) FROM learners WHERE NOT active),
+                    (SELECT count(*) FROM sync_links WHERE source = $1)",
+        )
+        .bind(source)
+        .fetch_one(&mut *self.connection().await)
+        .await?;
+        Ok(LearnerCounts {
+            active: active.unsigned_abs(),
+            inactive: inactive.unsigned_abs(),
+            linked: linked.unsigned_abs(),
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Learner rows with their values: those that may change, and those that hold what somebody wants.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::known::texts;
+use super::sql::{LIST, Statement, push_list};
+use super::{Store, StoreError, columns, sqlite};
+use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
+use crate::plan::Row;
+
+impl Store {
+    /// The rows linked by `source` to `people`, with `user_name`, `email` and `attributes`.
+    pub async fn rows(
+        &self,
+        source: &str,
+        people: &[EntraId],
+        attributes: &[Attribute],
+    ) -> Result<BTreeMap<EntraId, Row>, StoreError> {
+        let attributes = with_unique(attributes);
+        let mut found = BTreeMap::new();
+        let mut connection = self.connection().await;
+        for people in texts(people).chunks(LIST) {
+            let mut statement = select(&attributes);
+            statement.push(" FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ");
+            statement.push_bind(source).push(" AND l.entra_id IN");
+            push_list(&mut statement, people);
+            for row in statement.build().fetch_all(&mut *connection).await? {
+                let row = read(&row, &attributes)?;
+                if let Some((_, person)) = &row.link {
+                    found.insert(*person, row);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every row, linked or not, that has one of the wanted `keys`, one of `match_values` in `match_attribute`, or
+    /// names one of `external_ids`; each once, in order of id.
+    pub async fn holders(
+        &self,
+        keys: &BTreeSet<UniqueKey>,
+        match_attribute: Attribute,
+        match_values: &[String],
+        external_ids: &[EntraId],
+        attributes: &[Attribute],
+    ) -> Result<Vec<Row>, StoreError> {
+        let attributes = with_unique(attributes);
+        let wanted =
+            |attribute| keys.iter().filter(move |key| key.attribute == attribute).map(|key| key.folded.clone());
+        let mut lookups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for attribute in Attribute::UNIQUE {
+            lookups.insert(sqlite::folded(&format!("r.{}", attribute.column())), wanted(attribute).collect());
+        }
+        lookups.insert(sqlite::folded("r.external_id"), texts(external_ids));
+        let matched = format!("r.{}", match_attribute.column());
+        let matched = if Attribute::UNIQUE.contains(&match_attribute) { sqlite::folded(&matched) } else { matched };
+        lookups.entry(matched).or_default().extend_from_slice(match_values);
+
+        let mut found = BTreeMap::new();
+        let mut connection = self.connection().await;
+        // The first run asks for everybody, of a table that is often empty.
+        let any: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM learners)").fetch_one(&mut *connection).await?;
+        if !any {
+            return Ok(Vec::new());
+        }
+        for (column, values) in lookups {
+            for values in values.chunks(LIST) {
+                let mut statement = select(&attributes);
+                statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE ");
+                statement.push(&column).push(" IN");
+                push_list(&mut statement, values);
+                for row in statement.build().fetch_all(&mut *connection).await? {
+                    let row = read(&row, &attributes)?;
+                    found.insert(row.learner, row);
+                }
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+}
+
+fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {
+    let mut attributes = columns::mapped(attributes);
+    attributes.extend(Attribute::UNIQUE);
+    attributes
+}
+
+fn select(attributes: &BTreeSet<Attribute>) -> Statement {
+    let mut statement = Statement::new("SELECT r.id, r.external_id, l.source, l.entra_id, r.active");
+    columns::push_columns(&mut statement, attributes);
+    statement
+}
+
+fn read(row: &SqliteRow, attributes: &BTreeSet<Attribute>) -> Result<Row, StoreError> {
+    let source: Option<String> = row.try_get(2)?;
+    let person: Option<&str> = row.try_get(3)?;
+    let link = match (source, person) {
+        (Some(source), Some(person)) => Some((source, sqlite::word(person, "sync_links.entra_id")?)),
+        _ => None,
+    };
+    let mut values = Values::new();
+    columns::read(row, 5, attributes, &mut values)?;
+    Ok(Row {
+        learner: LearnerId(row.try_get(0)?),
+        external_id: row.try_get_unchecked(1)?,
+        link,
+        active: row.try_get_unchecked(4)?,
+        values,
+    })
+}

@@ -1,0 +1,181 @@
+//! What only SQLite knows: files, locks, result codes, and how values are spelled.
+
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
+use sqlx::{ConnectOptions, Connection, SqliteConnection, Transaction};
+
+use super::{StoreError, schema};
+
+/// How long a write waits for another process: longer than any batch of ours, shorter than a patient person.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a rehearsal waits: it is a convenience that must not queue up behind the daemon.
+pub(super) const PATIENCE_OF_A_REHEARSAL: Duration = Duration::from_secs(2);
+
+/// Rows on their way from SQLite's thread; the default of 50 makes a scan of everybody a quarter slower.
+const ROWS_AHEAD: usize = 1000;
+
+fn options() -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE)
+        .row_buffer_size(ROWS_AHEAD)
+        // Statements of a thousand placeholders are no help in a log.
+        .disable_statement_logging()
+}
+
+/// Opens `path` to write; makes the file, its directory and the tables when they are missing.
+pub(super) async fn open_to_write(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let cannot_open = |source: std::io::Error| StoreError::CannotOpen { path: path.into(), source: source.into() };
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        std::fs::create_dir_all(directory).map_err(cannot_open)?;
+    }
+    let opened = async {
+        let mut connection = options().filename(path).create_if_missing(true).connect().await?;
+        prepare(&mut connection).await?;
+        Ok(connection)
+    };
+    opened.await.map_err(|error| about_the_file(path, error))
+}
+
+/// Opens `path` to read only.
+pub(super) async fn open_to_read(path: &Path) -> Result<SqliteConnection, StoreError> {
+    // SQLite says no more than "unable to open" whatever the cause.
+    match path.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Err(StoreError::Missing { path: path.into() }),
+        Err(source) => return Err(StoreError::CannotOpen { path: path.into(), source: source.into() }),
+    }
+    let opened = async {
+        let mut connection = options().filename(path).read_only(true).connect().await?;
+        schema::check(&mut connection).await?;
+        Ok(connection)
+    };
+    opened.await.map_err(|error| about_the_file(path, error))
+}
+
+/// A new database in memory, with its tables.
+pub(super) async fn open_in_memory() -> Result<SqliteConnection, StoreError> {
+    let mut connection = options().in_memory(true).connect().await?;
+    prepare(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Checks or makes the tables, and only then sets what is kept in the file: one that is refused stays as it was.
+async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    schema::migrate(connection).await?;
+    // Readers (`status`, the training platform) never wait for a batch and a batch never for them.
+    sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *connection).await?;
+    // NORMAL would survive a kill, but not a power cut: what `approve` has confirmed, or the platform has already
+    // read, would be undone. It costs one fsync a batch.
+    sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+    if let Ok(x) = std::env::var("XP") {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(x)).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Tells apart what is wrong with the path from what is wrong with the database.
+fn about_the_file(path: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Database(error) => match primary_code(&error) {
+            // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH
+            Some(3 | 8 | 14 | 23) => StoreError::CannotOpen { path: path.into(), source: error.into() },
+            // SQLITE_NOTADB
+            Some(26) => StoreError::NotADatabase { path: path.into() },
+            // A path with a NUL or not in UTF-8.
+            None if matches!(error, sqlx::Error::Io(_)) => {
+                StoreError::CannotOpen { path: path.into(), source: error.into() }
+            }
+            _ => StoreError::Database(error),
+        },
+        other => other,
+    }
+}
+
+/// Starts a transaction that holds the write lock from its first statement on: one that starts by reading can find,
+/// when it comes to write, that its snapshot is stale, and no waiting helps then.
+pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, StoreError> {
+    Ok(connection.begin_with("BEGIN IMMEDIATE").await?)
+}
+
+/// Ends a transaction in which something failed, whatever is left of it.
+///
+/// After a full disk or an I/O error SQLite may have rolled back by itself; sqlx does not notice, its own rollback
+/// then fails, and the connection would take no transaction any more. `BEGIN` gives that rollback something to end;
+/// where the transaction still stands it fails, which is as well.
+pub(super) async fn abandon(mut transaction: Transaction<'_, Sqlite>) {
+    let _already_in_one = sqlx::query("BEGIN").execute(&mut *transaction).await;
+    let _reported_already = transaction.rollback().await;
+}
+
+/// How long this connection waits for a lock from now on.
+pub(super) async fn wait_for_locks(connection: &mut SqliteConnection, patience: Duration) -> Result<(), StoreError> {
+    let pragma = format!("PRAGMA busy_timeout = {}", patience.as_millis());
+    sqlx::query(sqlx::AssertSqlSafe(pragma)).execute(connection).await?;
+    Ok(())
+}
+
+/// SQLite's result code without its extension.
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+/// Whether somebody else holds the lock.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    // SQLITE_BUSY, SQLITE_LOCKED
+    matches!(primary_code(error), Some(5 | 6))
+}
+
+/// Why the database refuses this very row, when that is what the error says. Names columns, never values.
+pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
+    // SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH
+    if !matches!(primary_code(error), Some(18..=20)) {
+        return None;
+    }
+    let message = error.as_database_error()?.message();
+    let after = |prefix| message.strip_prefix(prefix).map(str::trim);
+    Some(if let Some(columns) = after("UNIQUE constraint failed:") {
+        if columns.contains("sync_links.entra_id") {
+            "the person is linked to another learner already".to_owned()
+        } else if columns.contains("sync_links.learner_id") {
+            "the learner is linked to another person already".to_owned()
+        } else {
+            format!("another learner has the same {}", columns.replace("learners.", ""))
+        }
+    } else if let Some(column) = after("NOT NULL constraint failed:") {
+        format!("{} must have a value", column.replace("learners.", ""))
+    } else if let Some(check) = after("CHECK constraint failed:") {
+        format!("a check of the table fails: {check}")
+    } else if message.starts_with("FOREIGN KEY") {
+        "the learner row is gone".to_owned()
+    } else {
+        // A trigger may say anything, people's values included.
+        "the database refuses the row".to_owned()
+    })
+}
+
+/// A time as it stands in the database: UTC, to the second.
+pub(super) fn time_text(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The time that `text` says.
+pub(super) fn time(text: &str, column: &'static str) -> Result<Timestamp, StoreError> {
+    text.parse().map_err(|_| StoreError::Unreadable { column })
+}
+
+/// The word, or the id, that `text` says.
+pub(super) fn word<T: std::str::FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Unreadable { column })
+}
+
+/// `column` compared with ASCII letter case ignored.
+///
+/// Our own columns are declared so; a learners table made by somebody else may not be.
+pub(super) fn folded(column: &str) -> String {
+    format!("{column} COLLATE NOCASE")
+}

@@ -1,0 +1,133 @@
+//! The control API: the world of a running simulator in the hands of a person with curl. JSON in, JSON out,
+//! no token, and not a word of it in the journal.
+
+mod faults;
+mod groups;
+mod users;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::encoding::form_pairs;
+use crate::server::Shared;
+
+/// The routes under `/control`.
+pub(crate) fn router() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/control/summary", get(summary))
+        .route("/control/users", get(users::list).post(users::hire))
+        .route("/control/users/{id}", get(users::show).patch(users::change).delete(users::delete))
+        .route("/control/users/{id}/restore", post(users::restore))
+        .route("/control/groups", get(groups::list).post(groups::add))
+        .route("/control/groups/{id}", get(groups::show).delete(groups::delete))
+        .route("/control/groups/{id}/members/{member}", post(groups::add_member).delete(groups::remove_member))
+        .route("/control/assignments", get(groups::assignments).post(groups::assign))
+        .route("/control/assignments/{principal}", delete(groups::unassign))
+        .route("/control/permissions", get(permissions).post(change_permissions))
+        .route("/control/tokens", delete(revoke_tokens))
+        .route("/control/faults", post(faults::inject).delete(faults::clear))
+        .route("/control/journal", get(journal).delete(clear_journal))
+}
+
+type Answer = Result<Json<Value>, Refusal>;
+type Simulator = State<Arc<Shared>>;
+
+/// Why a control call did nothing.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl Refusal {
+    fn bad(message: impl Into<String>) -> Self {
+        Self(StatusCode::BAD_REQUEST, message.into())
+    }
+
+    fn nothing(id: &str) -> Self {
+        Self(StatusCode::NOT_FOUND, format!("there is nothing called {id}"))
+    }
+}
+
+/// Reads a body, whatever its content type: curl says form unless told otherwise.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::bad(format!("the body is not as expected: {error}")))
+}
+
+/// A query option.
+fn option(query: Option<&str>, name: &str) -> Option<String> {
+    let pairs = form_pairs(query.unwrap_or_default());
+    pairs.into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+async fn summary(State(shared): Simulator) -> Answer {
+    let tenant = shared.tenant();
+    let disabled = tenant.users().filter(|user| user.account_enabled == Some(false)).count();
+    Ok(Json(json!({
+        "tenant_id": tenant.tenant_id,
+        "client_id": tenant.client_id,
+        "enterprise_app": tenant.application.object_id,
+        "users": tenant.users().count(),
+        "disabled": disabled,
+        "deleted": tenant.deleted_users().count(),
+        "groups": tenant.groups().count(),
+        "assignments": tenant.application.assignments().count(),
+        "permissions": tenant.permissions,
+    })))
+}
+
+async fn permissions(State(shared): Simulator) -> Answer {
+    Ok(Json(json!({ "permissions": shared.tenant().permissions })))
+}
+
+/// Permissions to give and to take; a token keeps those it was issued with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PermissionChange {
+    #[serde(default)]
+    grant: Vec<String>,
+    #[serde(default)]
+    revoke: Vec<String>,
+}
+
+async fn change_permissions(State(shared): Simulator, body: Bytes) -> Answer {
+    let PermissionChange { grant, revoke } = read(&body)?;
+    let mut tenant = shared.tenant();
+    tenant.permissions.extend(grant);
+    tenant.permissions.retain(|permission| !revoke.contains(permission));
+    Ok(Json(json!({ "permissions": tenant.permissions })))
+}
+
+async fn revoke_tokens(State(shared): Simulator) -> Answer {
+    shared.revoke_tokens();
+    Ok(Json(json!({ "revoked": true })))
+}
+
+async fn journal(State(shared): Simulator, RawQuery(query): RawQuery) -> Answer {
+    let limit = option(query.as_deref(), "limit").and_then(|limit| limit.parse().ok()).unwrap_or(100);
+    let journal = shared.journal();
+    let calls = journal.calls();
+    let latest = &calls[calls.len().saturating_sub(limit)..];
+    Ok(Json(json!({ "total": calls.len(), "calls": latest.iter().map(|call| call.to_json()).collect::<Vec<_>>() })))
+}
+
+async fn clear_journal(State(shared): Simulator) -> Answer {
+    shared.journal().clear();
+    Ok(Json(json!({ "total": 0 })))
+}
+
+/// The id in a path, as the directory writes ids.
+fn id_of(path: Path<String>) -> String {
+    if path.contains('@') { path.0 } else { path.0.to_ascii_lowercase() }
+}

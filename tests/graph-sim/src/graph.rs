@@ -1,0 +1,127 @@
+//! The part of Microsoft Graph v1.0 that reads: which path leads where, and with which permission.
+//!
+//! Everything here is a function of the tenant, the token's permissions and the request; faults, tokens and
+//! the `$batch` around it are the server's business.
+
+mod applications;
+mod deleted_items;
+mod filter;
+mod groups;
+pub(crate) mod page;
+mod select;
+mod users;
+
+use crate::encoding::push_json;
+use crate::reply::{GraphError, Reply};
+use crate::request::Request;
+use crate::sequence::is_guid;
+use crate::tenant::Tenant;
+use crate::token::Roles;
+
+/// What a request is answered from.
+pub(crate) struct Context<'a> {
+    pub(crate) tenant: &'a Tenant,
+    pub(crate) roles: &'a Roles,
+    pub(crate) request: &'a Request,
+    /// Page tokens of another epoch have expired.
+    pub(crate) page_epoch: u64,
+}
+
+type Answer = Result<Reply, GraphError>;
+
+/// Answers one request to `/v1.0/...`.
+pub(crate) fn answer(context: &Context<'_>) -> Answer {
+    let segments = &context.request.segments;
+    let lower: Vec<String> = segments.iter().skip(1).map(|segment| segment.to_ascii_lowercase()).collect();
+    let names: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let place = |position: usize| segments.get(position + 1).map(String::as_str).unwrap_or_default();
+
+    type Handler<'h> = Box<dyn Fn() -> Answer + 'h>;
+    let handler: Handler<'_> = match names.as_slice() {
+        ["users"] => Box::new(|| users::list(context)),
+        ["users", "$count"] => Box::new(|| users::count(context)),
+        ["users", _] => Box::new(|| users::get(context, place(1))),
+        ["groups", id] => Box::new(|| groups::get(context, id)),
+        ["groups", id, "members"] => Box::new(|| groups::members(context, id, false, None)),
+        ["groups", id, "members", cast] => Box::new(|| groups::members(context, id, false, Some(cast))),
+        ["groups", id, "transitivemembers"] => Box::new(|| groups::members(context, id, true, None)),
+        ["groups", id, "transitivemembers", cast] => Box::new(|| groups::members(context, id, true, Some(cast))),
+        ["serviceprincipals"] => Box::new(|| applications::list_principals(context)),
+        ["serviceprincipals", id] => Box::new(|| applications::get_principal(context, applications::Key::ObjectId(id))),
+        ["serviceprincipals", id, "approleassignedto"] => {
+            Box::new(|| applications::assigned_to(context, applications::Key::ObjectId(id)))
+        }
+        ["applications"] => Box::new(|| applications::list_registrations(context)),
+        ["applications", id] => Box::new(|| applications::get_registration(context, applications::Key::ObjectId(id))),
+        ["directory", "deleteditems", "microsoft.graph.user"] => Box::new(|| deleted_items::list(context)),
+        ["directory", "deleteditems", id] => Box::new(|| deleted_items::get(context, id)),
+        [first, rest @ ..] => match (applications::alternate_key(first), rest) {
+            (Some(("serviceprincipals", key)), []) => Box::new(move || applications::get_principal(context, key)),
+            (Some(("serviceprincipals", key)), ["approleassignedto"]) => {
+                Box::new(move || applications::assigned_to(context, key))
+            }
+            (Some(("applications", key)), []) => Box::new(move || applications::get_registration(context, key)),
+            _ => return Err(GraphError::unknown_segment(place(unknown_from(&names)))),
+        },
+        [] => return Err(GraphError::unknown_segment("")),
+    };
+    if context.request.method != "GET" {
+        return Err(GraphError::wrong_method());
+    }
+    context.check_options()?;
+    handler()
+}
+
+/// The first segment that Graph would not understand, for the message.
+fn unknown_from(names: &[&str]) -> usize {
+    let known = ["users", "groups", "serviceprincipals", "applications", "directory"];
+    match names.first() {
+        Some(first) if known.contains(first) => names.len() - 1,
+        _ => 0,
+    }
+}
+
+impl Context<'_> {
+    /// Refuses the query options that no listing here takes.
+    fn check_options(&self) -> Result<(), GraphError> {
+        for (name, _) in &self.request.query {
+            match name.to_ascii_lowercase().as_str() {
+                "$select" | "$top" | "$filter" | "$skiptoken" | "$count" | "$format" => {}
+                "$skip" => return Err(GraphError::bad_request("'$skip' is not supported by the service.")),
+                "$orderby" | "$search" if !self.request.is_eventual() => {
+                    return Err(GraphError::unsupported_query("Sorting and searching are not supported here."));
+                }
+                option if option.starts_with('$') => {
+                    return Err(GraphError::bad_request(format!("The query option '{option}' is not supported.")));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a token that carries none of several permissions.
+    fn require(&self, permissions: &[&str]) -> Result<(), GraphError> {
+        if self.roles.any(permissions) { Ok(()) } else { Err(GraphError::denied()) }
+    }
+
+    /// The `@odata.context` of an answer.
+    fn metadata(&self, what: &str) -> String {
+        format!("{}/v1.0/$metadata#{what}", self.request.origin)
+    }
+}
+
+/// Refuses ids that are no GUID, where Graph does not even look.
+fn require_guid(id: &str) -> Result<(), GraphError> {
+    if is_guid(id) { Ok(()) } else { Err(GraphError::bad_request(format!("Invalid object identifier '{id}'."))) }
+}
+
+/// An object whose rows were written as `"key":value` pairs, with its context in front.
+fn entity(metadata: &str, write: impl FnOnce(&mut Vec<u8>)) -> Reply {
+    let mut body = b"{\"@odata.context\":".to_vec();
+    push_json(&mut body, metadata);
+    body.push(b',');
+    write(&mut body);
+    body.push(b'}');
+    Reply::odata(body)
+}

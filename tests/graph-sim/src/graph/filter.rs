@@ -1,0 +1,94 @@
+//! The few filters that the simulator understands: one comparison, `name eq 'value'` or `name in ('a','b')`.
+
+use crate::reply::GraphError;
+
+/// The most values that Graph takes in one `in`.
+const MOST_VALUES: usize = 15;
+
+/// A comparison of one attribute with one or several values.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Filter {
+    pub(super) name: String,
+    pub(super) values: Vec<String>,
+}
+
+impl Filter {
+    /// Reads a filter.
+    pub(super) fn parse(text: &str) -> Result<Self, GraphError> {
+        let filter = read(text).ok_or_else(|| GraphError::bad_request("Invalid filter clause"))?;
+        if filter.values.len() > MOST_VALUES {
+            let told = "Too many child clauses specified in search filter expression containing 'OR' operators";
+            let count = filter.values.len();
+            return Err(GraphError::unsupported_query(format!("{told}: {count}. Max allowed: {MOST_VALUES}.")));
+        }
+        Ok(filter)
+    }
+
+    /// Whether the filter is about an attribute.
+    pub(super) fn is_about(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+fn read(text: &str) -> Option<Filter> {
+    let (name, rest) = text.trim().split_once(' ')?;
+    let (operator, rest) = rest.trim_start().split_at_checked(2)?;
+    let rest = rest.trim();
+    let values = match operator.to_ascii_lowercase().as_str() {
+        "eq" => vec![quoted(rest)?].into_iter().filter(|(_, rest)| rest.is_empty()).map(|(value, _)| value).collect(),
+        "in" => list(rest.strip_prefix('(')?.strip_suffix(')')?)?,
+        _ => return None,
+    };
+    (!values.is_empty()).then(|| Filter { name: name.to_owned(), values })
+}
+
+fn list(mut text: &str) -> Option<Vec<String>> {
+    let mut values = Vec::new();
+    loop {
+        let (value, rest) = quoted(text.trim_start())?;
+        values.push(value);
+        match rest.trim_start().strip_prefix(',') {
+            Some(rest) => text = rest,
+            None => return rest.trim().is_empty().then_some(values),
+        }
+    }
+}
+
+/// A value in single quotes, a quote inside doubled, and what follows it.
+fn quoted(text: &str) -> Option<(String, &str)> {
+    let mut rest = text.strip_prefix('\'')?;
+    let mut value = String::new();
+    loop {
+        let (part, tail) = rest.split_once('\'')?;
+        value.push_str(part);
+        match tail.strip_prefix('\'') {
+            Some(tail) => {
+                value.push('\'');
+                rest = tail;
+            }
+            None => return Some((value, tail)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters() {
+        let check = |text: &str, expect: Option<(&str, &[&str])>| {
+            let read = Filter::parse(text).ok().map(|filter| (filter.name, filter.values));
+            let expect =
+                expect.map(|(name, values)| (name.to_owned(), values.iter().map(|&value| value.to_owned()).collect()));
+            assert_eq!(read, expect, "{text}");
+        };
+        check("id in ('a', 'b','c')", Some(("id", &["a", "b", "c"])));
+        check("userPrincipalName eq 'o''brien@x.example'", Some(("userPrincipalName", &["o'brien@x.example"])));
+        check("id in ('a'", None);
+        check("id in ()", None);
+        check("id eq a", None);
+        check("id eq 'a' or id eq 'b'", None);
+        check("startswith(displayName,'a')", None);
+    }
+}

@@ -1,0 +1,80 @@
+//! `/users`.
+//!
+//! <https://learn.microsoft.com/graph/api/user-list>, <https://learn.microsoft.com/graph/api/user-get>
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::filter::Filter;
+use super::page::Page;
+use super::select::{Place, Reach, Selection};
+use super::{Answer, Context, entity, require_guid};
+use crate::reply::{GraphError, Reply};
+use crate::user::User;
+
+/// The users after an id.
+pub(super) fn after<'a>(
+    users: &'a BTreeMap<String, User>,
+    id: Option<&str>,
+) -> impl Iterator<Item = (&'a str, &'a User)> + use<'a> {
+    let start = id.map_or(Bound::Unbounded, Bound::Excluded);
+    users.range::<str, _>((start, Bound::Unbounded)).map(|(id, user)| (id.as_str(), user))
+}
+
+/// `GET /users`
+pub(super) fn list(context: &Context<'_>) -> Answer {
+    require_reach(context)?;
+    let page = Page::asked(context)?;
+    let selection = Selection::asked(context, Place::List)?;
+    let metadata = selection.metadata("users");
+    let write_row = |out: &mut Vec<u8>, user: &User| selection.write_row(user, out);
+    let Some(text) = context.request.option("$filter") else {
+        return Ok(page.write(&metadata, after(&context.tenant.users, page.after()), write_row));
+    };
+    let found = filtered(context, &Filter::parse(text)?)?;
+    let rows = found.into_iter().filter(|(id, _)| page.after().is_none_or(|after| *id > after));
+    Ok(page.write(&metadata, rows, write_row))
+}
+
+/// The users that a filter names, in the order of their ids; those that do not exist are left out.
+fn filtered<'a>(context: &Context<'a>, filter: &Filter) -> Result<BTreeMap<&'a str, &'a User>, GraphError> {
+    let found = |user: &'a User| (user.id.as_str(), user);
+    let find = |value: &String| context.tenant.find_user(value).map(found);
+    if filter.is_about("id") {
+        filter.values.iter().try_for_each(|id| require_guid(id))?;
+        Ok(filter.values.iter().filter_map(find).collect())
+    } else if filter.is_about("userPrincipalName") {
+        Ok(filter.values.iter().filter(|name| name.contains('@')).filter_map(find).collect())
+    } else if filter.is_about("mail") {
+        let has_mail = |user: &&User| {
+            let mail = user.mail.as_deref();
+            mail.is_some_and(|mail| filter.values.iter().any(|value| value.eq_ignore_ascii_case(mail)))
+        };
+        Ok(context.tenant.users.values().filter(has_mail).map(found).collect())
+    } else {
+        Err(GraphError::unsupported_query("Unsupported or invalid query filter clause specified for property."))
+    }
+}
+
+/// `GET /users/$count`
+pub(super) fn count(context: &Context<'_>) -> Answer {
+    require_reach(context)?;
+    if !context.request.is_eventual() {
+        return Err(GraphError::bad_request("$count is not currently supported."));
+    }
+    let body = context.tenant.users.len().to_string().into_bytes();
+    Ok(Reply { content_type: "text/plain".to_owned(), ..Reply::odata(body) })
+}
+
+/// `GET /users/{id or userPrincipalName}`
+pub(super) fn get(context: &Context<'_>, id: &str) -> Answer {
+    require_reach(context)?;
+    let selection = Selection::asked(context, Place::Single)?;
+    let user = context.tenant.find_user(id).ok_or_else(|| GraphError::not_found(id))?;
+    let metadata = context.metadata(&format!("{}/$entity", selection.metadata("users")));
+    Ok(entity(&metadata, |body| selection.write_pairs(user, body)))
+}
+
+fn require_reach(context: &Context<'_>) -> Result<(), GraphError> {
+    if Reach::of(context.roles) == Reach::Nothing { Err(GraphError::denied()) } else { Ok(()) }
+}

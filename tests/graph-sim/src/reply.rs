@@ -1,0 +1,155 @@
+//! An answer before it goes on the wire or into a `$batch`, and the shapes of Graph's errors.
+
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::request::Request;
+
+/// What Graph says about its own JSON.
+pub(crate) const ODATA_JSON: &str =
+    "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8";
+/// What comes with errors and with everything that is not OData.
+pub(crate) const PLAIN_JSON: &str = "application/json";
+
+/// One answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) content_type: String,
+    pub(crate) body: Vec<u8>,
+    /// Whether the request was one that the simulator knows how to answer.
+    pub(crate) expected: bool,
+}
+
+impl Reply {
+    /// Status 200 with a body that is OData JSON already.
+    pub(crate) fn odata(body: Vec<u8>) -> Self {
+        Self { status: 200, headers: Vec::new(), content_type: ODATA_JSON.to_owned(), body, expected: true }
+    }
+
+    /// Any status with JSON.
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        let body = body.to_string().into_bytes();
+        Self { status, headers: Vec::new(), content_type: PLAIN_JSON.to_owned(), body, expected: true }
+    }
+
+    /// Adds a header.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// The ids of one exchange, which its headers and its error body share.
+#[derive(Debug, Clone)]
+pub(crate) struct Exchange {
+    pub(crate) request_id: String,
+    pub(crate) client_request_id: Option<String>,
+}
+
+impl Exchange {
+    /// The exchange that answers a request.
+    pub(crate) fn new(request: &Request, request_id: String) -> Self {
+        Self { request_id, client_request_id: request.header("client-request-id").map(str::to_owned) }
+    }
+
+    /// Adds the headers that every answer of Graph has.
+    pub(crate) fn stamp(&self, reply: Reply) -> Reply {
+        let ok = reply.status < 300;
+        let mut reply = reply.header("Cache-Control", "no-cache").header("request-id", &self.request_id);
+        if let Some(id) = &self.client_request_id {
+            reply = reply.header("client-request-id", id);
+        }
+        if ok { reply.header("OData-Version", "4.0") } else { reply }
+    }
+}
+
+/// An error as Graph tells it.
+#[derive(Debug, Clone)]
+pub(crate) struct GraphError {
+    pub(crate) status: u16,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    unexpected: bool,
+}
+
+impl GraphError {
+    /// Any error.
+    pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
+        Self { status, code: code.to_owned(), message: message.into(), unexpected: false }
+    }
+
+    /// The error Graph usually gives with a status.
+    pub(crate) fn of_status(status: u16) -> Self {
+        let (code, message) = match status {
+            400 => ("Request_BadRequest", "Invalid request."),
+            401 => ("InvalidAuthenticationToken", "Lifetime validation failed, the token is expired."),
+            403 => ("Authorization_RequestDenied", "Insufficient privileges to complete the operation."),
+            404 => ("Request_ResourceNotFound", "Resource does not exist."),
+            429 => ("TooManyRequests", "Please retry again later."),
+            _ => ("UnknownError", ""),
+        };
+        Self::new(status, code, message)
+    }
+
+    /// 400 for a query that cannot be.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(400, "Request_BadRequest", message)
+    }
+
+    /// 400 for a query that the plain index does not answer.
+    pub(crate) fn unsupported_query(message: impl Into<String>) -> Self {
+        Self::new(400, "Request_UnsupportedQuery", message)
+    }
+
+    /// 404 for an object that is not there.
+    pub(crate) fn not_found(id: &str) -> Self {
+        let told = "does not exist or one of its queried reference-property objects are not present.";
+        Self::new(404, "Request_ResourceNotFound", format!("Resource '{id}' {told}"))
+    }
+
+    /// 403 for a permission that the token lacks.
+    pub(crate) fn denied() -> Self {
+        Self::of_status(403)
+    }
+
+    /// 400 for a page token that is of no use any more.
+    pub(crate) fn expired_page_token() -> Self {
+        let told = "The specified page token value has expired and can no longer be included in your request.";
+        Self::new(400, "Directory_ExpiredPageToken", told)
+    }
+
+    /// 400 for a path that is no resource of the simulator.
+    pub(crate) fn unknown_segment(segment: &str) -> Self {
+        let message = format!("Resource not found for the segment '{segment}'.");
+        Self { unexpected: true, ..Self::new(400, "BadRequest", message) }
+    }
+
+    /// 405 for a method that the path does not have.
+    pub(crate) fn wrong_method() -> Self {
+        let message = "Specified HTTP method is not allowed for the request target.";
+        Self { unexpected: true, ..Self::new(405, "Request_BadRequest", message) }
+    }
+
+    /// The error as an answer.
+    pub(crate) fn reply(self, exchange: &Exchange) -> Reply {
+        let Self { status, code, message, unexpected } = self;
+        let mut inner = json!({ "date": clock::zoneless(clock::now()), "request-id": exchange.request_id });
+        if let Some(id) = &exchange.client_request_id {
+            inner["client-request-id"] = id.as_str().into();
+        }
+        if status == 429 {
+            inner["code"] = "429".into();
+            inner["status"] = "429".into();
+            inner["message"] = "Please retry after".into();
+        }
+        let body = json!({ "error": { "code": code, "message": message, "innerError": inner } });
+        let reply = Reply { expected: !unexpected, ..Reply::json(status, &body) };
+        if status == 401 {
+            let challenge = r#"Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000""#;
+            return reply.header("WWW-Authenticate", challenge);
+        }
+        reply
+    }
+}

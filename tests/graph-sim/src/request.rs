@@ -1,0 +1,84 @@
+//! A request taken apart, whether it came over the wire or as a part of a `$batch`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::encoding::{form_pairs, percent_decode};
+use crate::graph::page;
+
+/// One request.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// The path as it was sent, for links that lead back to it.
+    pub(crate) raw_path: String,
+    /// The decoded parts of the path.
+    pub(crate) segments: Vec<String>,
+    /// The decoded query options in their order.
+    pub(crate) query: Vec<(String, String)>,
+    /// Header names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+    /// Scheme and authority that links in the answer begin with.
+    pub(crate) origin: String,
+}
+
+impl Request {
+    /// Takes a request target apart.
+    pub(crate) fn new(
+        method: &str,
+        target: &str,
+        headers: BTreeMap<String, String>,
+        body: Vec<u8>,
+        origin: String,
+    ) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self {
+            method: method.to_ascii_uppercase(),
+            raw_path: path.to_owned(),
+            segments: path.split('/').filter(|part| !part.is_empty()).map(percent_decode).collect(),
+            query: form_pairs(query),
+            headers,
+            body,
+            origin,
+        }
+    }
+
+    /// The decoded path.
+    pub(crate) fn path(&self) -> String {
+        format!("/{}", self.segments.join("/"))
+    }
+
+    /// The decoded query, as a person would have written it.
+    pub(crate) fn readable_query(&self) -> String {
+        let pairs = self.query.iter().map(|(name, value)| format!("{name}={value}"));
+        pairs.collect::<Vec<_>>().join("&")
+    }
+
+    /// A query option; names are taken in any letter case, as `$skipToken` is seen too.
+    pub(crate) fn option(&self, name: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// A header by its lower-case name.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// Which page of a list is asked for, counted from one.
+    pub(crate) fn page_number(&self) -> usize {
+        self.option("$skiptoken").and_then(page::Cursor::decode).map_or(1, |cursor| cursor.number)
+    }
+
+    /// Whether the request asks for the index that advanced queries need.
+    pub(crate) fn is_eventual(&self) -> bool {
+        self.header("consistencylevel").is_some_and(|level| level.eq_ignore_ascii_case("eventual"))
+    }
+}

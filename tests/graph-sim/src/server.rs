@@ -1,0 +1,296 @@
+//! The running simulator. It has a thread and a runtime of its own: a test may block its thread while it
+//! waits for the daemon's process, or stop tokio's clock, and still be answered.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, State};
+use axum::response::Response;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::batch;
+use crate::control;
+use crate::fault::{Fault, Faults, Outcome};
+use crate::graph;
+use crate::journal::{Call, Journal};
+use crate::reply::{Exchange, GraphError, Reply};
+use crate::request::Request;
+use crate::sequence::Sequence;
+use crate::tenant::Tenant;
+use crate::token::{Roles, Tokens};
+use crate::wire::{Scissors, Wire};
+
+/// More than the largest batch that anybody would send.
+const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+/// A simulator that serves until it is dropped.
+#[derive(Debug)]
+pub struct GraphSim {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+/// What all requests share. No lock is held across an await.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    tenant: Mutex<Tenant>,
+    tokens: Mutex<Tokens>,
+    faults: Mutex<Faults>,
+    journal: Mutex<Journal>,
+    request_ids: Mutex<Sequence>,
+    page_epoch: AtomicU64,
+}
+
+impl GraphSim {
+    /// Serves a tenant on a free port of 127.0.0.1.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port to be had: a test without its simulator has nothing to say.
+    pub async fn start(tenant: Tenant) -> Self {
+        match Self::launch(tenant, SocketAddr::from(([127, 0, 0, 1], 0))) {
+            Ok(sim) => sim,
+            Err(error) => panic!("the simulator cannot listen: {error}"),
+        }
+    }
+
+    /// Serves a tenant on an address of its own choice.
+    ///
+    /// # Errors
+    ///
+    /// When the address is not a loopback address or cannot be bound.
+    pub async fn start_on(tenant: Tenant, address: SocketAddr) -> io::Result<Self> {
+        Self::launch(tenant, address)
+    }
+
+    /// `start_on` for those who are not asynchronous.
+    ///
+    /// # Errors
+    ///
+    /// When the address is not a loopback address or cannot be bound.
+    pub fn launch(tenant: Tenant, address: SocketAddr) -> io::Result<Self> {
+        if !address.ip().is_loopback() {
+            let told = "the simulator has no security whatever and serves on loopback addresses only";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+        }
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("graph-sim").enable_all().build()?;
+        let shared = Arc::new(Shared {
+            tenant: Mutex::new(tenant),
+            tokens: Mutex::default(),
+            faults: Mutex::default(),
+            journal: Mutex::default(),
+            request_ids: Mutex::new(Sequence::new(0x7265_7175_6573_7473)),
+            page_epoch: AtomicU64::new(1),
+        });
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let router: Router = control::router().fallback(serve).with_state(Arc::clone(&shared));
+        let service = router.into_make_service_with_connect_info::<Scissors>();
+        runtime.spawn(async move {
+            // Serving ends with the runtime and never of itself.
+            let _ = axum::serve(Wire(listener), service).await;
+        });
+        Ok(Self { shared, address, runtime: Some(runtime) })
+    }
+
+    /// The origin of both the token endpoint and the Graph root, for instance `http://127.0.0.1:40123`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Looks at the tenant or changes it while it is served.
+    pub fn tenant<R>(&self, change: impl FnOnce(&mut Tenant) -> R) -> R {
+        change(&mut self.shared.tenant())
+    }
+
+    /// The calls so far, in the order in which they arrived. The parts of a `$batch` follow it.
+    pub fn journal(&self) -> Vec<Call> {
+        lock(&self.shared.journal).calls().to_vec()
+    }
+
+    /// The calls that the simulator did not know how to answer.
+    pub fn unexpected_calls(&self) -> Vec<Call> {
+        lock(&self.shared.journal).calls().iter().filter(|call| !call.expected).cloned().collect()
+    }
+
+    /// Forgets the calls so far.
+    pub fn clear_journal(&self) {
+        lock(&self.shared.journal).clear();
+    }
+
+    /// Lets something go wrong from now on.
+    pub fn inject(&self, fault: Fault) {
+        self.shared.faults().inject(fault);
+    }
+
+    /// Lets everything go well from now on; who waits at a gate still waits for its release.
+    pub fn clear_faults(&self) {
+        self.shared.faults().clear();
+    }
+
+    /// Makes every token issued so far worthless: the next call with one is answered 401.
+    pub fn revoke_tokens(&self) {
+        self.shared.revoke_tokens();
+    }
+
+    /// Makes every link to a next page that was handed out so far answer `Directory_ExpiredPageToken`.
+    pub fn expire_page_tokens(&self) {
+        self.shared.page_epoch.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Drop for GraphSim {
+    fn drop(&mut self) {
+        // In the background, because a test may drop it inside a runtime, where waiting is forbidden.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Shared {
+    /// The tenant, locked.
+    pub(crate) fn tenant(&self) -> MutexGuard<'_, Tenant> {
+        lock(&self.tenant)
+    }
+
+    /// The faults, locked.
+    pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    /// The journal, locked.
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
+        lock(&self.journal)
+    }
+
+    /// Makes every token issued so far worthless.
+    pub(crate) fn revoke_tokens(&self) {
+        lock(&self.tokens).revoke_all();
+    }
+
+    fn exchange(&self, request: &Request) -> Exchange {
+        Exchange::new(request, lock(&self.request_ids).guid())
+    }
+
+    /// Answers what needs no waiting: the true answer and whether the caller was let in.
+    fn answer(&self, request: &Request, exchange: &Exchange, batch: Option<&Roles>) -> (Reply, bool) {
+        let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
+        if let [_, "oauth2", "v2.0", "token"] = segments.as_slice() {
+            let reply = if request.method == "POST" {
+                lock(&self.tokens).issue(&self.tenant(), request, exchange)
+            } else {
+                GraphError::wrong_method().reply(exchange)
+            };
+            let authorized = reply.status == 200;
+            return (reply, authorized);
+        }
+        if segments.first() != Some(&"v1.0") {
+            let unknown = GraphError::unknown_segment(segments.first().unwrap_or(&""));
+            return (unknown.reply(exchange), false);
+        }
+        let roles = match batch {
+            Some(roles) => roles.clone(),
+            None => match lock(&self.tokens).check(request) {
+                Ok(roles) => roles,
+                Err(error) => return (error.reply(exchange), false),
+            },
+        };
+        let tenant = self.tenant();
+        let page_epoch = self.page_epoch.load(Ordering::SeqCst);
+        let context = graph::Context { tenant: &tenant, roles: &roles, request, page_epoch };
+        (graph::answer(&context).unwrap_or_else(|error| error.reply(exchange)), true)
+    }
+}
+
+/// A test that failed while it changed the tenant has its own message; the simulator goes on for the others.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers a request or a part of a `$batch`, which comes with the permissions of the token around it.
+pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&Roles>) -> Outcome {
+    let number = shared.journal().enter(Call::of(request, batch.is_some()));
+    let exchange = shared.exchange(request);
+    let effects = shared.faults().strike(request);
+    for gate in &effects.gates {
+        gate.hold().await;
+    }
+    let is_batch = request.segments.len() == 2 && request.segments[0] == "v1.0" && request.segments[1] == "$batch";
+    let (outcome, authorized) = match effects.replacement(&exchange) {
+        Some(outcome) => (outcome, false),
+        None if is_batch && batch.is_none() => {
+            let roles = lock(&shared.tokens).check(request);
+            match roles {
+                // Boxed because the parts of a batch come back here.
+                Ok(roles) => (Box::pin(batch::respond(shared, request, &exchange, &roles)).await, true),
+                Err(error) => (Outcome::Reply(error.reply(&exchange)), false),
+            }
+        }
+        None => {
+            let (reply, authorized) = shared.answer(request, &exchange, batch);
+            (Outcome::Reply(effects.edit(reply, &exchange)), authorized)
+        }
+    };
+    match outcome {
+        Outcome::Reset => {
+            shared.journal().finish(number, 0, authorized, true);
+            Outcome::Reset
+        }
+        Outcome::Reply(reply) => {
+            shared.journal().finish(number, reply.status, authorized, reply.expected);
+            let from_graph = request.segments.first().is_some_and(|segment| segment == "v1.0");
+            Outcome::Reply(if from_graph { exchange.stamp(reply) } else { reply })
+        }
+    }
+}
+
+/// Takes a request off the wire and puts its answer there.
+async fn serve(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    request: axum::extract::Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    // A body that breaks off or is too large is treated as none; what it was for will be missing.
+    let body = to_bytes(body, LARGEST_BODY).await.unwrap_or_default().to_vec();
+    let headers = parts.headers.iter();
+    let headers = headers
+        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect::<std::collections::BTreeMap<_, _>>();
+    let host = headers.get("host").cloned().unwrap_or_default();
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let request = Request::new(parts.method.as_str(), target, headers, body, format!("http://{host}"));
+    match respond(&shared, &request, None).await {
+        Outcome::Reply(reply) => into_response(reply),
+        Outcome::Reset => {
+            scissors.cut();
+            Response::new(Body::empty())
+        }
+    }
+}
+
+fn into_response(reply: Reply) -> Response {
+    let Reply { status, headers, content_type, body, expected: _ } = reply;
+    let mut response = Response::builder().status(status).header("Content-Type", content_type);
+    for (name, value) in headers {
+        response = response.header(name, value);
+    }
+    // Only a fault can ask for headers or a status that HTTP does not know; better an odd answer than none.
+    response.body(Body::from(body)).unwrap_or_else(|error| {
+        let mut response = Response::new(Body::from(format!("the fault cannot be sent: {error}")));
+        *response.status_mut() = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    })
+}

@@ -1,0 +1,9 @@
+//! The simulator over real HTTP: what the product's tests rest on.
+
+mod batch;
+mod client;
+mod control;
+mod faults;
+mod graph;
+mod speed;
+mod token;

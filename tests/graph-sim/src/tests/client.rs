@@ -1,0 +1,124 @@
+//! As much of an HTTP client as the tests need: a connection for each request.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+
+use serde_json::Value;
+
+use crate::GraphSim;
+use crate::encoding::percent_encode;
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) text: String,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(super) fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        assert_eq!(self.status, 200, "{}", self.text);
+        let rows = self.json()["value"].as_array().unwrap().clone();
+        rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// Sends one request and reads its answer to the end.
+pub(super) async fn send(
+    sim: &GraphSim,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> io::Result<Answer> {
+    let host = sim.url().replace("http://", "");
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    // The blocking sockets of the standard library, on a thread where they may block.
+    let exchange = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(&host)?;
+        stream.write_all(request.as_bytes())?;
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes)?;
+        io::Result::Ok(bytes)
+    });
+    let bytes = exchange.await.unwrap()?;
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    Ok(Answer { status, headers, text: body.to_owned() })
+}
+
+/// A client that has signed in.
+pub(super) struct Client<'a> {
+    sim: &'a GraphSim,
+    authorization: String,
+}
+
+impl<'a> Client<'a> {
+    pub(super) async fn sign_in(sim: &'a GraphSim) -> Self {
+        let form = sim.tenant(|tenant| form(&tenant.client_id, &tenant.client_secret));
+        let answer = ask_token(sim, crate::TENANT_ID, &form).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+        Self { sim, authorization: format!("Bearer {token}") }
+    }
+
+    /// `GET` of a path below `/v1.0`, or of a whole link.
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    pub(super) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let target = match path.strip_prefix(&self.sim.url()) {
+            Some(target) => target.to_owned(),
+            None => format!("/v1.0{}", path.replace(' ', "%20")),
+        };
+        let headers = [headers, &[("Authorization", self.authorization.as_str())]].concat();
+        send(self.sim, "GET", &target, &headers, "").await.unwrap()
+    }
+
+    /// The ids of all pages of a list.
+    pub(super) async fn all(&self, path: &str) -> Vec<Vec<String>> {
+        let (mut pages, mut next) = (Vec::new(), Some(path.to_owned()));
+        while let Some(link) = next {
+            let answer = self.get(&link).await;
+            pages.push(answer.ids());
+            next = answer.json()["@odata.nextLink"].as_str().map(str::to_owned);
+        }
+        pages
+    }
+
+    pub(super) async fn batch(&self, body: &Value) -> io::Result<Answer> {
+        let headers = [("Authorization", self.authorization.as_str()), ("Content-Type", "application/json")];
+        send(self.sim, "POST", "/v1.0/$batch", &headers, &body.to_string()).await
+    }
+}
+
+/// The form of a client credentials request.
+pub(super) fn form(client: &str, secret: &str) -> String {
+    let scope = percent_encode("https://graph.microsoft.com/.default");
+    let secret = percent_encode(secret);
+    format!("grant_type=client_credentials&client_id={client}&client_secret={secret}&scope={scope}")
+}
+
+pub(super) async fn ask_token(sim: &GraphSim, tenant: &str, form: &str) -> Answer {
+    let headers = [("Content-Type", "application/x-www-form-urlencoded")];
+    send(sim, "POST", &format!("/{tenant}/oauth2/v2.0/token"), &headers, form).await.unwrap()
+}

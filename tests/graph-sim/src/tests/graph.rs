@@ -1,0 +1,217 @@
+//! Reading the directory.
+
+use std::collections::BTreeSet;
+
+use super::client::Client;
+use crate::encoding::percent_encode;
+use crate::{GraphSim, Tenant, User};
+
+fn few_people(count: usize) -> (Tenant, Vec<String>) {
+    let mut tenant = Tenant::default();
+    let hire = |number| tenant.hire(User::named("Ada", "Lovelace").employee_id(format!("{number}")));
+    let ids = (0..count).map(hire).collect();
+    (tenant, ids)
+}
+
+#[tokio::test]
+async fn pages_are_linked_complete_and_stable() {
+    let (tenant, ids) = few_people(25);
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+    let first = client.get("/users?$select=displayName,employeeId&$top=10").await;
+    let link = first.json()["@odata.nextLink"].as_str().unwrap().to_owned();
+    let start = format!("{}/v1.0/users?$select=displayName,employeeId&$top=10&$skiptoken=", sim.url());
+    assert!(link.starts_with(&start), "{link}");
+
+    // Who is on a page that was read already may go without a shift of the pages that follow.
+    sim.tenant(|tenant| tenant.delete_user(&first.ids()[3]));
+    let second = client.get(&link).await;
+    let third = client.get(second.json()["@odata.nextLink"].as_str().unwrap()).await;
+    assert_eq!(third.json().get("@odata.nextLink"), None);
+    let read: BTreeSet<_> = [first.ids(), second.ids(), third.ids()].concat().into_iter().collect();
+    assert_eq!(read, ids.into_iter().collect());
+
+    assert_eq!(client.get("/users?$top=1000").await.status, 400);
+    assert_eq!(client.get("/users?$skip=5").await.status, 400);
+    let foreign = client.get(&link.replace("/users?", "/directory/deletedItems/microsoft.graph.user?")).await;
+    assert_eq!(foreign.code(), "Directory_ExpiredPageToken");
+    assert_eq!(client.get("/users?$skiptoken=nonsense").await.code(), "Directory_ExpiredPageToken");
+    sim.expire_page_tokens();
+    assert_eq!(client.get(&link).await.code(), "Directory_ExpiredPageToken");
+    sim.tenant(|tenant| tenant.page_cap = Some(7));
+    let sizes: Vec<_> = client.all("/users?$top=999").await.iter().map(Vec::len).collect();
+    assert_eq!(sizes, [7, 7, 7, 3]);
+}
+
+#[tokio::test]
+async fn selected_properties_are_answered_as_graph_does() {
+    let mut tenant = Tenant::default();
+    let user = User::named("Siobhán", "O'Brien").cost_center("4100").extra("extension_abc_shoeSize", 41);
+    let id = tenant.hire(user);
+    let guest = tenant.hire(User::named("Łucja", "Żak").invited_as("lucja@partner.example"));
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+
+    let row = client.get(&format!("/users/{id}")).await.json();
+    assert_eq!((&row["displayName"], &row["jobTitle"]), (&"Siobhán O'Brien".into(), &serde_json::Value::Null));
+    assert_eq!(row.get("accountEnabled"), None, "not in the default set");
+    let select = "department,accountenabled,employeeOrgData,onPremisesExtensionAttributes,extension_abc_shoeSize";
+    let row = client.get(&format!("/users/{id}?$select={select}")).await.json();
+    assert_eq!(row["accountEnabled"], true);
+    assert_eq!(row["employeeOrgData"], serde_json::json!({ "costCenter": "4100", "division": null }));
+    assert_eq!(row["onPremisesExtensionAttributes"].as_object().unwrap().len(), 15);
+    assert_eq!((&row["extension_abc_shoeSize"], &row["department"]), (&41.into(), &serde_json::Value::Null));
+    assert_eq!(row.get("displayName"), None);
+
+    let unknown = client.get("/users?$select=shoeSize").await;
+    assert_eq!((unknown.status, unknown.code().as_str()), (400, "Request_BadRequest"));
+    assert_eq!(client.get("/users?$select=skills").await.status, 501);
+
+    let encoded = percent_encode("lucja_partner.example#EXT#@harbourworks.example");
+    assert_eq!(client.get(&format!("/users/{encoded}")).await.json()["id"], guest.as_str());
+    let quoted = client.get("/users?$filter=userPrincipalName eq 'siobhan.obrien@harbourworks.example'").await;
+    assert_eq!(quoted.ids(), std::slice::from_ref(&id));
+    let nobody = sim.tenant(Tenant::new_id);
+    assert_eq!(client.get(&format!("/users?$filter=id in ('{id}','{nobody}')")).await.ids(), [id]);
+    let sixteen = vec![format!("'{nobody}'"); 16].join(",");
+    assert_eq!(client.get(&format!("/users?$filter=id in ({sixteen})")).await.status, 400);
+    assert_eq!(client.get(&format!("/users/{nobody}")).await.code(), "Request_ResourceNotFound");
+    assert!(sim.unexpected_calls().is_empty());
+    assert_eq!(client.get("/me/drive").await.status, 400);
+    assert_eq!(sim.unexpected_calls().len(), 1);
+}
+
+#[tokio::test]
+async fn members_are_direct_or_transitive_and_of_all_kinds() {
+    let (mut tenant, ids) = few_people(3);
+    let (outer, inner) = (tenant.add_group("Outer"), tenant.add_group("Inner"));
+    tenant.add_member(&outer, &ids[0]);
+    tenant.add_member(&inner, &ids[0]);
+    tenant.add_member(&inner, &ids[1]);
+    tenant.add_group_member(&outer, &inner);
+    tenant.add_group_member(&inner, &outer);
+    let kiosk = tenant.add_device("Kiosk");
+    tenant.add_member(&outer, &kiosk);
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+    let set = |ids: Vec<String>| ids.into_iter().collect::<BTreeSet<_>>();
+
+    let direct = client.get(&format!("/groups/{outer}/members?$select=displayName,department,shoeSize")).await;
+    assert_eq!(set(direct.ids()), set(vec![ids[0].clone(), inner.clone(), kiosk.clone()]));
+    let rows = direct.json()["value"].as_array().unwrap().clone();
+    let row = rows.iter().find(|row| row["id"] == ids[0].as_str()).unwrap();
+    assert_eq!(row["@odata.type"], "#microsoft.graph.user");
+    assert!(row["department"].is_null() && row.get("department").is_some() && row.get("shoeSize").is_none());
+    sim.tenant(|tenant| tenant.members_omit_nulls = true);
+    let rows = client.get(&format!("/groups/{outer}/members?$select=department")).await.json()["value"].clone();
+    assert!(rows.as_array().unwrap().iter().all(|row| row.get("department").is_none()));
+
+    sim.tenant(|tenant| tenant.page_cap = Some(2));
+    let transitive = client.all(&format!("/groups/{outer}/transitiveMembers")).await;
+    assert!(transitive.iter().all(|page| page.len() <= 2));
+    let transitive = transitive.concat();
+    assert_eq!(transitive.len(), 5, "each once");
+    assert_eq!(set(transitive), set(vec![ids[0].clone(), ids[1].clone(), inner.clone(), outer.clone(), kiosk]));
+
+    let cast = format!("/groups/{outer}/members/microsoft.graph.user?$count=true");
+    assert_eq!(client.get(&cast).await.code(), "Request_UnsupportedQuery");
+    let eventual = client.get_with(&cast, &[("ConsistencyLevel", "eventual")]).await;
+    assert_eq!(eventual.ids(), [ids[0].clone()]);
+
+    sim.tenant(|tenant| tenant.delete_user(&ids[0]));
+    assert!(!client.all(&format!("/groups/{outer}/members")).await.concat().contains(&ids[0]));
+    sim.tenant(|tenant| tenant.restore_user(&ids[0]));
+    assert!(client.all(&format!("/groups/{outer}/members")).await.concat().contains(&ids[0]));
+    sim.tenant(|tenant| tenant.group_mut(&outer).visibility = Some("HiddenMembership".to_owned()));
+    assert!(client.get(&format!("/groups/{outer}/members")).await.ids().is_empty());
+}
+
+#[tokio::test]
+async fn missing_permissions_deny_or_blank() {
+    let (mut tenant, ids) = few_people(1);
+    let group = tenant.add_group("Staff");
+    tenant.add_member(&group, &ids[0]);
+    let application = tenant.application.object_id.clone();
+    tenant.permissions = ["GroupMember.Read.All".to_owned()].into();
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+    let row = client.get(&format!("/groups/{group}/members?$select=displayName,mail")).await.json()["value"][0].clone();
+    assert_eq!((&row["id"], &row["displayName"]), (&ids[0].as_str().into(), &serde_json::Value::Null));
+    assert_eq!(row.as_object().unwrap().len(), 4);
+    for path in [format!("/users/{}", ids[0]), format!("/servicePrincipals/{application}/appRoleAssignedTo")] {
+        assert_eq!(client.get(&path).await.code(), "Authorization_RequestDenied", "{path}");
+    }
+    sim.tenant(|tenant| tenant.permissions.insert("User.ReadBasic.All".to_owned()));
+    let row = Client::sign_in(&sim).await.get(&format!("/users/{}?$select=mail,employeeId", ids[0])).await.json();
+    assert!(row["mail"].is_string() && row["employeeId"].is_null());
+}
+
+#[tokio::test]
+async fn assignments_have_a_row_for_each_role() {
+    let (mut tenant, ids) = few_people(2);
+    let role = tenant.application.roles[0].id.clone();
+    tenant.assign_user(&ids[0]);
+    tenant.assign_user_with_role(&ids[0], &role);
+    let group = tenant.add_group("Staff");
+    tenant.assign_group(&group);
+    tenant.assign_service_principal("Robot");
+    let other = tenant.add_application("Other");
+    tenant.assign_user_to(&other, &ids[1]);
+    let application = tenant.application.clone();
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+
+    let path = format!("/servicePrincipals/{}/appRoleAssignedTo?$top=999", application.object_id);
+    let rows = client.get(&path).await.json()["value"].as_array().unwrap().clone();
+    let kinds = |kind: &str| rows.iter().filter(|row| row["principalType"] == kind).count();
+    assert_eq!((kinds("User"), kinds("Group"), kinds("ServicePrincipal")), (2, 1, 1));
+    assert_eq!(rows[0]["id"].as_str().unwrap().len(), 43);
+    assert!(rows[0]["createdDateTime"].as_str().unwrap().ends_with(".0000000Z"));
+    assert_eq!(rows[0]["resourceId"], application.object_id.as_str());
+    sim.tenant(|tenant| tenant.page_cap = Some(1));
+    assert_eq!(client.all(&path).await.len(), 4);
+    let by_app_id = format!("/servicePrincipals(appId=%27{}%27)/appRoleAssignedTo", application.app_id);
+    assert_eq!(client.all(&by_app_id).await.len(), 4);
+    let found = client.get(&format!("/servicePrincipals?$filter=appId eq '{}'", application.app_id)).await;
+    assert_eq!(found.ids(), [application.object_id]);
+    let wrong = format!("/servicePrincipals/{}/appRoleAssignedTo", application.registration_id);
+    assert_eq!(client.get(&wrong).await.status, 404, "the registration's id is no service principal");
+    let own = client.get(&format!("/applications(appId='{}')", crate::CLIENT_ID)).await.json();
+    assert!(own["passwordCredentials"][0]["endDateTime"].is_string());
+}
+
+#[tokio::test]
+async fn deleted_users_are_in_deleted_items_until_purged() {
+    let (mut tenant, ids) = few_people(1);
+    tenant.assign_user(&ids[0]);
+    tenant.delete_user(&ids[0]);
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+    assert_eq!(client.get(&format!("/users/{}", ids[0])).await.status, 404);
+    let path = format!("/directory/deleteditems/{}?$select=userPrincipalName,deletedDateTime", ids[0]);
+    let row = client.get(&path).await.json();
+    let name = format!("{}ada.lovelace@harbourworks.example", ids[0].replace('-', ""));
+    assert_eq!(row["userPrincipalName"], name);
+    assert!(row["deletedDateTime"].is_string());
+    assert_eq!(client.get("/directory/deletedItems/microsoft.graph.user").await.ids(), ids);
+    assert_eq!(sim.tenant(|tenant| tenant.application.assignments().count()), 1);
+    sim.tenant(|tenant| tenant.purge_user(&ids[0]));
+    assert_eq!(client.get(&path).await.status, 404);
+    assert_eq!(sim.tenant(|tenant| tenant.application.assignments().count()), 0);
+}
+
+#[tokio::test]
+async fn answers_carry_the_headers_of_graph() {
+    let sim = GraphSim::start(Tenant::default()).await;
+    let client = Client::sign_in(&sim).await;
+    let mine = [("client-request-id", "0f0f0f0f-1111-4222-8333-444444444444")];
+    let answer = client.get_with("/users", &mine).await;
+    assert_eq!(answer.headers["client-request-id"], mine[0].1);
+    assert_eq!(answer.headers["odata-version"], "4.0");
+    assert!(answer.headers["content-type"].starts_with("application/json;odata.metadata=minimal"));
+    let error = client.get_with("/groups/11111111-2222-4333-8444-555555555555", &mine).await;
+    let inner = &error.json()["error"]["innerError"];
+    assert_eq!(inner["client-request-id"], mine[0].1);
+    assert_eq!(inner["request-id"], error.headers["request-id"].as_str());
+    assert_ne!(error.headers["request-id"], answer.headers["request-id"]);
+}

@@ -1,0 +1,173 @@
+//! A tenant, a learner database, a cache and a clock that only moves when told.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use graph_sim::{GraphSim, Tenant};
+use jiff::{SignedDuration, Timestamp};
+use learner_sync::assembly::{Assembly, cache_path, database_path};
+use learner_sync::config;
+use learner_sync::cycle::{self, CycleError, Parts, Prepared, Report, Request};
+use learner_sync::model::Trigger;
+use learner_sync::store::{Access, Store};
+use sqlx::{Connection, Row, SqliteConnection};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// Everything one scenario needs; gone when it is dropped.
+pub(crate) struct World {
+    /// The tenant.
+    pub(crate) sim: GraphSim,
+    /// The time of the next cycle.
+    pub(crate) now: Timestamp,
+    directory: TempDir,
+}
+
+impl World {
+    /// A world around `tenant`, before the first cycle.
+    pub(crate) async fn start(tenant: Tenant) -> Self {
+        let sim = GraphSim::start(tenant).await;
+        let directory = tempfile::tempdir().unwrap();
+        let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), directory };
+        std::fs::write(world.path("secret"), world.sim.tenant(|tenant| tenant.client_secret.clone())).unwrap();
+        world.configure("");
+        world
+    }
+
+    /// A path in the scenario's own directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// The configuration file.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        self.path("learner-sync.toml")
+    }
+
+    /// Writes the configuration: what every scenario needs, and `more` TOML behind it.
+    pub(crate) fn configure(&self, more: &str) {
+        let (tenant, client, application) = self
+            .sim
+            .tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.object_id.clone()));
+        self.configure_for(&tenant, &client, &application, more);
+    }
+
+    /// The same, for another tenant, client or application.
+    pub(crate) fn configure_for(&self, tenant: &str, client: &str, application: &str, more: &str) {
+        let (url, secret, database, state) =
+            (self.sim.url(), self.path("secret"), self.path("learners.db"), self.path("state"));
+        let text = format!(
+            "[entra]\ntenant_id = \"{tenant}\"\nclient_id = \"{client}\"\nauthority_url = \"{url}\"\ngraph_url = \"{url}\"\n\
+             [entra.credential]\nsecret_file = {secret:?}\n[app]\nenterprise_app = \"{application}\"\n\
+             [state]\ndirectory = {state:?}\n\
+             [learners]\ndatabase_url = \"sqlite://{}\"\n{more}\n",
+            database.display()
+        );
+        std::fs::write(self.config_path(), text).unwrap();
+    }
+
+    /// What the configuration makes.
+    pub(crate) fn assembly(&self) -> Assembly {
+        let config = config::load(&self.config_path(), &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
+        Assembly::new(config, &BTreeMap::new(), learner_sync::model::system_clock).unwrap()
+    }
+
+    /// One cycle at the time of the scenario; then half an hour passes.
+    pub(crate) async fn cycle(&mut self) -> Report {
+        self.run(false).await
+    }
+
+    /// The same without the cache.
+    pub(crate) async fn full_cycle(&mut self) -> Report {
+        self.run(true).await
+    }
+
+    async fn run(&mut self, full: bool) -> Report {
+        let assembly = self.assembly();
+        std::fs::create_dir_all(self.path("state")).unwrap();
+        let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
+        let cache = cache_path(&assembly.config);
+        let parts =
+            Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
+        let request = Request { trigger: Trigger::Command, full, now: self.now };
+        let (_sender, stop) = watch::channel(false);
+        let report = cycle::run(parts, request, stop).await.unwrap();
+        self.pass(SignedDuration::from_mins(30));
+        report
+    }
+
+    /// What a cycle would do; nothing is written.
+    pub(crate) async fn plan(&self) -> Result<Prepared, CycleError> {
+        let assembly = self.assembly();
+        let store = match Store::open(database_path(&assembly.config), Access::ReadOnly).await {
+            Ok(store) => store,
+            Err(_) => Store::in_memory().await.unwrap(),
+        };
+        let parts = Parts { directory: &assembly.directory, store: &store, cache: None, rules: &assembly.rules };
+        cycle::prepare(parts, Request { trigger: Trigger::Command, full: true, now: self.now }, None).await
+    }
+
+    /// Time passes.
+    pub(crate) fn pass(&mut self, duration: SignedDuration) {
+        self.now += duration;
+    }
+
+    /// Approves everybody who is held, as `approve` does, and answers how many.
+    pub(crate) async fn approve(&self) -> u64 {
+        let assembly = self.assembly();
+        let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
+        let source = learner_sync::assembly::source(&assembly.config, &store.state().await.unwrap());
+        let people: Vec<_> = store.held_people(&source).await.unwrap().iter().map(|held| held.entra_id).collect();
+        store.approve(&source, &people, "tests", self.now).await.unwrap()
+    }
+
+    /// The rows of a query, each column as text, `NULL` for null.
+    pub(crate) async fn query(&self, sql: &str) -> Vec<Vec<String>> {
+        query(&self.path("learners.db"), sql).await
+    }
+
+    /// The one value of a query.
+    pub(crate) async fn value(&self, sql: &str) -> String {
+        let rows = self.query(sql).await;
+        assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
+        rows[0][0].clone()
+    }
+
+    /// Changes the learner database behind the daemon's back.
+    pub(crate) async fn execute(&self, sql: &str) {
+        let mut connection = connect(&self.path("learners.db")).await;
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// A learner, as `column=value` for the columns asked for.
+    pub(crate) async fn learner(&self, entra_id: &str, columns: &str) -> Vec<String> {
+        let rows = self.query(&format!("SELECT {columns} FROM learners WHERE external_id = '{entra_id}'")).await;
+        assert!(rows.len() <= 1, "{rows:?}");
+        rows.into_iter().next().unwrap_or_default()
+    }
+
+    /// The log rows of a person: `action status reason`, oldest first.
+    pub(crate) async fn log(&self, entra_id: &str) -> Vec<String> {
+        let sql = format!(
+            "SELECT action || ' ' || status || ' ' || reason FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id"
+        );
+        self.query(&sql).await.into_iter().flatten().collect()
+    }
+}
+
+async fn connect(path: &Path) -> SqliteConnection {
+    SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()
+}
+
+/// The rows of a query on an SQLite file, each column as text.
+pub(crate) async fn query(path: &Path, sql: &str) -> Vec<Vec<String>> {
+    let mut connection = connect(path).await;
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+    let text = |row: &sqlx::sqlite::SqliteRow, index: usize| {
+        row.try_get_unchecked::<Option<String>, _>(index).unwrap().unwrap_or_else(|| "NULL".to_owned())
+    };
+    let rows = rows.iter().map(|row| (0..row.len()).map(|index| text(row, index)).collect()).collect();
+    connection.close().await.unwrap();
+    rows
+}
