@@ -24,8 +24,6 @@ use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
 
 /// The cycle of a rehearsal, which has no row.
 const NO_CYCLE: CycleId = CycleId(0);
-/// How many learners change in one transaction.
-const BATCH: usize = 500;
 
 /// What the configuration says about every cycle.
 #[derive(Debug)]
@@ -325,7 +323,7 @@ async fn apply(
         *generation = renewed;
     }
     remember::noted(known, plan);
-    for batch in plan.changes().chunks(BATCH) {
+    for batch in plan.batches() {
         if *stop.borrow() {
             return Err(CycleError::Interrupted);
         }
@@ -365,7 +363,7 @@ pub async fn rehearse(
     let mut report = Report::new(None, request);
     let mut all_refused = Vec::new();
     report.begin(plan);
-    for batch in plan.changes().chunks(BATCH) {
+    for batch in plan.batches() {
         let refused = findings(batch, parts.store.rehearse(batch, &stamp).await?, evidence);
         report.applied(batch, &refused);
         all_refused.extend(refused);

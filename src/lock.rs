@@ -73,10 +73,17 @@ impl Lock {
     /// # Errors
     /// When the file cannot be used.
     pub async fn wait(path: &Path, command: &str) -> Result<Self, LockError> {
+        let mut told = false;
         loop {
             match Self::take(path, command) {
-                // A file lock cannot be awaited; a holder works for seconds to minutes, so this costs nothing.
-                Err(LockError::Held(_)) => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+                Err(LockError::Held(holder)) => {
+                    if !told {
+                        tracing::info!("waiting for {holder}");
+                        told = true;
+                    }
+                    // A file lock cannot be awaited; a holder works for seconds to minutes, so this costs nothing.
+                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                }
                 taken => return taken,
             }
         }

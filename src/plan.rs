@@ -5,8 +5,11 @@
 //! other place where it is decided who is created, changed, switched off or held back.
 
 mod arrivals;
+mod claims;
 mod holds;
 mod leavers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,6 +127,9 @@ pub type Confirmed = BTreeMap<EntraId, Verdict>;
 
 /// A deactivation that carries this at the start of its detail was approved and does not count again.
 pub const APPROVED_PREFIX: &str = "approved by ";
+
+/// How many learners change in one transaction; more only when they hand values to each other.
+const BATCH: usize = 500;
 
 /// How long an approval is good for, and how far back deactivations are counted.
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -250,6 +256,8 @@ pub struct Counts {
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     changes: Vec<Change>,
+    /// Where in `changes` a transaction may end.
+    cuts: Vec<usize>,
     findings: Vec<Finding>,
     failing_ended: BTreeSet<EntraId>,
     held_ended: BTreeSet<EntraId>,
@@ -263,6 +271,13 @@ impl Plan {
     /// The changes in the order in which they are applied.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// The changes, transaction by transaction.
+    pub fn batches(&self) -> impl Iterator<Item = &[Change]> {
+        let starts = std::iter::once(0).chain(self.cuts.iter().copied());
+        let ends = self.cuts.iter().copied().chain([self.changes.len()]);
+        starts.zip(ends).map(|(start, end)| &self.changes[start..end]).filter(|batch| !batch.is_empty())
     }
 
     /// Who is left alone, and why.
@@ -402,11 +417,43 @@ pub struct Input<'a> {
 /// Decides everything.
 pub fn plan(input: Input<'_>) -> Plan {
     let mut plan = Plan::default();
-    let changes = arrivals::decide(input, &mut plan);
-    let leaving = leavers::decide(input, &mut plan);
-    holds::decide(input, changes, leaving, &mut plan);
+    let holders = claims::Holders::of(&input.evidence.holders);
+    let mut drafts = arrivals::draft(input, &holders, &mut plan);
+    drafts = without_conflicts(input, drafts, &holders, &BTreeSet::new(), &mut plan);
+    let held = holds::held_updates(input, &drafts);
+    // Who is held back keeps its values: that can stand in the way of others.
+    drafts = without_conflicts(input, drafts, &holders, &held.keys().copied().collect(), &mut plan);
+    for draft in drafts {
+        match held.get(&draft.person).cloned() {
+            Some((reason, detail)) => plan.findings.push(holds::hold(input, reason, detail, draft)),
+            None => plan.changes.push(holds::released(input, draft)),
+        }
+    }
+    let leavers = leavers::decide(input, &mut plan);
+    holds::decide(input, leavers, &mut plan);
     settle(input, &mut plan);
+    (plan.changes, plan.cuts) = claims::arrange(plan.changes, BATCH);
     plan
+}
+
+fn without_conflicts(
+    input: Input<'_>,
+    drafts: Vec<Change>,
+    holders: &claims::Holders<'_>,
+    staying: &BTreeSet<EntraId>,
+    plan: &mut Plan,
+) -> Vec<Change> {
+    let mut conflicts = claims::conflicts(&drafts, holders, staying);
+    let mut clear = Vec::with_capacity(drafts.len());
+    for draft in drafts {
+        match conflicts.remove(&draft.person) {
+            Some(detail) if !staying.contains(&draft.person) => {
+                plan.findings.push(arrivals::conflict(input, draft, detail));
+            }
+            _ => clear.push(draft),
+        }
+    }
+    clear
 }
 
 /// Closes what is over in the bookkeeping tables, notes what differs there, and counts.
@@ -419,8 +466,11 @@ fn settle(input: Input<'_>, plan: &mut Plan) {
         .filter(|finding| finding.tracked && finding.status != Status::Held)
         .map(|finding| finding.person)
         .collect();
-    // A person with a change stays until the change is in the database: that transaction ends the failure.
-    let over = |person: &&EntraId| !failing.contains(person) && !changing.contains(person);
+    // A person with a change stays until the change is in the database: that transaction ends the failure. And who
+    // has waited long enough but is held has not to wait anew.
+    let over = |person: &&EntraId| {
+        !failing.contains(person) && !changing.contains(person) && !leavers::is_nowhere(input, **person)
+    };
     plan.failing_ended = evidence.failing.keys().filter(over).copied().collect();
 
     for (id, person) in &desired.people {

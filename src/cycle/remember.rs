@@ -16,6 +16,7 @@ pub(super) fn noted(known: &mut KnownLearners, plan: &Plan) {
     for (person, fingerprint) in plan.compared() {
         if let Some(known) = known.get_mut(person) {
             known.fingerprint = *fingerprint;
+            known.active = true;
         }
     }
 }

@@ -1,12 +1,8 @@
-//! People who are to be learners: matched to a row, compared with it, and checked against everybody else who
-//! holds or wants the same unique values.
+//! People who are to be learners: matched to a row and compared with it.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use super::claims::{Holders, Match};
 use super::{AttributeChange, Change, Finding, Input, Person, Plan, Rejection, Row, Standing, Target};
-use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, Known, Learner, LearnerId, Reason, Status, UniqueKey, Values,
-};
+use crate::model::{Action, Attribute, EntraId, Fingerprint, Known, Learner, Reason, Status, UniqueKey, Values};
 
 /// The values a new row gets.
 pub(super) fn creation_values(learner: &Learner) -> Values {
@@ -24,10 +20,9 @@ pub(super) fn newly_wanted<'a>(values: &'a Values, row: Option<&'a Row>) -> impl
     })
 }
 
-/// The changes that make every wanted person's learner as it should be, conflicts left out. Findings and counts
-/// about assigned people go into `plan`; leavers are not looked at here.
-pub(super) fn decide(input: Input<'_>, plan: &mut Plan) -> Vec<Change> {
-    let holders = Holders::of(&input.evidence.holders);
+/// The changes that would make every wanted person's learner as it should be, as if nobody else wanted anything.
+/// Findings and counts about assigned people go into `plan`; leavers are not looked at here.
+pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) -> Vec<Change> {
     let mut drafts = Vec::new();
     for (id, person) in &input.desired.people {
         let known = input.known.get(id);
@@ -40,7 +35,7 @@ pub(super) fn decide(input: Input<'_>, plan: &mut Plan) -> Vec<Change> {
                 plan.counts.in_scope += 1;
                 let drafted = match known {
                     Some(known) => linked(input, *id, person, learner, known),
-                    None => newcomer(input, *id, person, learner, &holders),
+                    None => newcomer(input, *id, person, learner, holders),
                 };
                 match drafted {
                     Drafted::Nothing(fingerprint) => {
@@ -68,15 +63,7 @@ pub(super) fn decide(input: Input<'_>, plan: &mut Plan) -> Vec<Change> {
             }
         }
     }
-    let conflicts = conflicts(&drafts, &holders);
-    let (clear, conflicting): (Vec<_>, Vec<_>) =
-        drafts.into_iter().partition(|change| !conflicts.contains_key(&change.person));
-    plan.findings.extend(
-        conflicting
-            .into_iter()
-            .map(|change| conflict_finding(input, &change, conflicts.get(&change.person).cloned().unwrap_or_default())),
-    );
-    clear
+    drafts
 }
 
 enum Drafted {
@@ -126,7 +113,7 @@ fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, h
     };
     match holders.unlinked_match(id, &values, input.limits.match_attribute) {
         Match::None => Drafted::Change(Box::new(create)),
-        Match::Conflict(detail) => Drafted::Finding(Box::new(conflict_finding(input, &create, detail))),
+        Match::Conflict(detail) => Drafted::Finding(Box::new(conflict(input, create, detail))),
         Match::Row(row, how) => {
             let change =
                 update(id, person, Target::Adopt(row.learner), Some(row), Reason::Adopted, learner, row.active);
@@ -219,7 +206,8 @@ pub(super) fn begins(input: Input<'_>, person: EntraId, reason: Reason) -> bool 
     input.evidence.failing.get(&person).is_none_or(|entry| entry.reason != reason)
 }
 
-fn conflict_finding(input: Input<'_>, change: &Change, detail: String) -> Finding {
+/// The finding for a change that cannot be, because of what others hold or want.
+pub(super) fn conflict(input: Input<'_>, change: Change, detail: String) -> Finding {
     Finding {
         person: change.person,
         action: change.action,
@@ -227,125 +215,9 @@ fn conflict_finding(input: Input<'_>, change: &Change, detail: String) -> Findin
         reason: Reason::Conflict,
         detail: Some(detail),
         learner: change.target.learner(),
-        user_name: change.user_name.clone(),
-        changes: change.changes.clone(),
+        user_name: change.user_name,
+        changes: change.changes,
         tracked: true,
         log: begins(input, change.person, Reason::Conflict),
     }
-}
-
-/// Who holds what, among all learners.
-struct Holders<'a> {
-    by_key: BTreeMap<UniqueKey, &'a Row>,
-    rows: &'a [Row],
-    by_external_id: BTreeMap<String, &'a Row>,
-}
-
-enum Match<'a> {
-    None,
-    Row(&'a Row, String),
-    Conflict(String),
-}
-
-impl<'a> Holders<'a> {
-    fn of(rows: &'a [Row]) -> Self {
-        let mut by_key = BTreeMap::new();
-        let mut by_external_id = BTreeMap::new();
-        for row in rows {
-            for key in newly_wanted(&row.values, None) {
-                by_key.insert(key, row);
-            }
-            if let Some(external_id) = &row.external_id {
-                by_external_id.insert(external_id.to_ascii_lowercase(), row);
-            }
-        }
-        Self { by_key, rows, by_external_id }
-    }
-
-    /// The unlinked learner that is this person: the one that names it in `external_id`, else the one with the
-    /// same match attribute.
-    fn unlinked_match(&self, id: EntraId, values: &Values, match_attribute: Attribute) -> Match<'a> {
-        if let Some(row) = self.by_external_id.get(&id.to_string()) {
-            return match &row.link {
-                None => Match::Row(row, "matched by external_id".to_owned()),
-                Some(_) => Match::Conflict(format!("external_id is held by {}", describe(row))),
-            };
-        }
-        let Some(wanted) = values.get(&match_attribute).and_then(Option::as_deref) else { return Match::None };
-        let found = |row: &&Row| {
-            row.link.is_none()
-                && match_attribute.same(row.values.get(&match_attribute).and_then(Option::as_deref), Some(wanted))
-        };
-        let matching: Vec<&Row> = if Attribute::UNIQUE.contains(&match_attribute) {
-            self.by_key.get(&UniqueKey::new(match_attribute, wanted)).copied().filter(found).into_iter().collect()
-        } else {
-            self.rows.iter().filter(found).collect()
-        };
-        match matching.as_slice() {
-            [] => Match::None,
-            [row] if row.external_id.is_some() => Match::Conflict(format!(
-                "{} matches {}, whose external_id names somebody else",
-                match_attribute.path(),
-                describe(row)
-            )),
-            [row] => Match::Row(row, format!("matched by {}", match_attribute.path())),
-            several => Match::Conflict(format!(
-                "{} matches {} unlinked learners: {}",
-                match_attribute.path(),
-                several.len(),
-                several.iter().map(|row| row.learner.to_string()).collect::<Vec<_>>().join(", ")
-            )),
-        }
-    }
-}
-
-/// The holder as a conflict names it: by learner and Entra id, not by name.
-fn describe(row: &Row) -> String {
-    let whose = match (&row.link, &row.external_id) {
-        (Some((source, person)), _) => format!("Entra id {person} of {source}"),
-        (None, Some(external_id)) => format!("external_id {external_id}, not linked"),
-        (None, None) => "not linked".to_owned(),
-    };
-    format!("learner {} ({whose}, {})", row.learner, if row.active { "active" } else { "inactive" })
-}
-
-/// Who cannot have what they want, and why. The holder of a value keeps it; when two people newly want the same
-/// value, neither gets it, since nothing says whose it is.
-fn conflicts(drafts: &[Change], holders: &Holders<'_>) -> BTreeMap<EntraId, String> {
-    let mut claims: BTreeMap<UniqueKey, Vec<&Change>> = BTreeMap::new();
-    let mut adoptions: BTreeMap<LearnerId, Vec<&Change>> = BTreeMap::new();
-    for draft in drafts {
-        for change in &draft.changes {
-            if let (true, Some(new)) = (Attribute::UNIQUE.contains(&change.attribute), &change.new) {
-                claims.entry(UniqueKey::new(change.attribute, new)).or_default().push(draft);
-            }
-        }
-        if let Target::Adopt(learner) = draft.target {
-            adoptions.entry(learner).or_default().push(draft);
-        }
-    }
-    let mut conflicts = BTreeMap::new();
-    for (learner, claimants) in adoptions.iter().filter(|(_, claimants)| claimants.len() > 1) {
-        for draft in claimants {
-            conflicts.insert(draft.person, format!("{} people match learner {learner}", claimants.len()));
-        }
-    }
-    for (key, claimants) in &claims {
-        let path = key.attribute.path();
-        for draft in claimants {
-            let holder = holders.by_key.get(key).filter(|row| Some(row.learner) != draft.target.learner());
-            if let Some(row) = holder {
-                conflicts.insert(draft.person, format!("{path} is held by {}", describe(row)));
-            } else if claimants.len() > 1 {
-                let others: BTreeSet<String> = claimants
-                    .iter()
-                    .filter(|other| other.person != draft.person)
-                    .map(|other| other.person.to_string())
-                    .collect();
-                let others = others.into_iter().collect::<Vec<_>>().join(", ");
-                conflicts.insert(draft.person, format!("{path} is also wanted by {others}"));
-            }
-        }
-    }
-    conflicts
 }

@@ -15,23 +15,33 @@ const MAX_CLEARING_PERCENT: u64 = 20;
 /// A group with fewer members may run empty by itself.
 const GUARDED_GROUP: u64 = 3;
 
-/// Puts changes and deactivations into `plan`, or the hold that keeps them back.
-pub(super) fn decide(input: Input<'_>, changes: Vec<Change>, leavers: Vec<Leaver<'_>>, plan: &mut Plan) {
-    let updates_held = updates_held(input, &changes);
-    for change in changes {
-        let entry = held(input, change.person, Action::Update);
-        match (change.action == Action::Update, entry.and_then(|entry| approval(input, entry)), entry) {
-            (true, Some(approval), _) => {
-                plan.changes.push(Change { detail: Some(joined(approval, change.detail)), ..change });
-            }
-            (true, None, Some(entry)) => plan.findings.push(hold(input, entry.reason, None, change)),
-            (true, None, None) if updates_held.is_some() => {
-                plan.findings.push(hold(input, Reason::Threshold, updates_held.clone(), change));
-            }
-            _ => plan.changes.push(change),
+/// Which of the updates wait for an approval, and why.
+pub(super) fn held_updates(input: Input<'_>, drafts: &[Change]) -> BTreeMap<EntraId, (Reason, Option<String>)> {
+    let too_many = updates_held(input, drafts);
+    let why = |draft: &Change| {
+        let entry = held(input, draft.person, Action::Update);
+        match (entry, &too_many) {
+            (Some(entry), _) if approval(input, entry).is_some() => None,
+            (Some(entry), _) => Some((entry.reason, None)),
+            (None, Some(too_many)) => Some((Reason::Threshold, Some(too_many.clone()))),
+            (None, None) => None,
         }
-    }
+    };
+    let updates = drafts.iter().filter(|draft| draft.action == Action::Update);
+    updates.filter_map(|draft| Some((draft.person, why(draft)?))).collect()
+}
 
+/// Puts an update that is not held into its final form: with the approval that released it, if one did.
+pub(super) fn released(input: Input<'_>, change: Change) -> Change {
+    let entry = held(input, change.person, Action::Update).filter(|_| change.action == Action::Update);
+    match entry.and_then(|entry| approval(input, entry)) {
+        Some(approval) => Change { detail: Some(joined(approval, change.detail)), ..change },
+        None => change,
+    }
+}
+
+/// Puts deactivations into `plan`, or the hold that keeps them back.
+pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan) {
     let emptied = emptied_groups(input);
     let too_many = too_many_leavers(input, &leavers);
     for leaver in leavers {
@@ -40,9 +50,11 @@ pub(super) fn decide(input: Input<'_>, changes: Vec<Change>, leavers: Vec<Leaver
         let sticky = entry.map(|entry| entry.reason).filter(|reason| *reason != Reason::Unreadable);
         let change = |reason| deactivation(input, &leaver, reason);
         match leaver.evidence.clone() {
-            // An approval releases a person, but it is no evidence that the person has left.
+            // An approval releases a person, but it is no evidence that the person has left. Whoever is held for
+            // another reason stays held for that, so that becoming readable again does not end it.
             Err(detail) => {
-                plan.findings.push(hold(input, Reason::Unreadable, Some(detail), change(Reason::Unreadable)));
+                let reason = sticky.unwrap_or(Reason::Unreadable);
+                plan.findings.push(hold(input, reason, Some(detail), change(reason)));
             }
             Ok(reason) => match (approved, sticky) {
                 (Some(approval), _) => plan.changes.push(Change { detail: Some(approval), ..change(reason) }),
@@ -68,8 +80,6 @@ pub(super) fn decide(input: Input<'_>, changes: Vec<Change>, leavers: Vec<Leaver
             },
         }
     }
-    // Switching off comes last: whatever stops the apply half-way has then kept everybody.
-    plan.changes.sort_by_key(|change| change.action == Action::Deactivate);
     plan.held_ended = ended(input, plan);
 }
 
@@ -90,7 +100,8 @@ fn joined(first: String, second: Option<String>) -> String {
     }
 }
 
-fn hold(input: Input<'_>, reason: Reason, detail: Option<String>, change: Change) -> Finding {
+/// The finding for a change that waits for an approval.
+pub(super) fn hold(input: Input<'_>, reason: Reason, detail: Option<String>, change: Change) -> Finding {
     let entry = input.evidence.held.get(&change.person);
     Finding {
         person: change.person,
@@ -212,13 +223,14 @@ fn ended(input: Input<'_>, plan: &Plan) -> BTreeSet<EntraId> {
         // The transaction of the change ends the hold, and with it the approval.
         .chain(plan.changes.iter().map(|change| change.person))
         .collect();
+    let compared: BTreeSet<EntraId> = plan.compared.iter().map(|(person, _)| *person).collect();
     let over = |person: &EntraId, entry: &HeldEntry| {
         let standing = input.desired.people.get(person).map(|person| &person.standing);
         let active = input.known.get(person).is_some_and(|known| known.active);
         match (entry.action, standing) {
             (_, Some(Standing::Unchanged)) => true,
             // A finding without a hold, a conflict for one, leaves an update where it is.
-            (Action::Update, Some(Standing::Wanted(_))) => plan.compared.iter().any(|(id, _)| id == person),
+            (Action::Update, Some(Standing::Wanted(_))) => compared.contains(person),
             (Action::Update, Some(_)) => false,
             (Action::Update, None) => !active,
             (_, Some(Standing::Wanted(_))) => true,

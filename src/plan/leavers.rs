@@ -51,6 +51,12 @@ pub(super) fn decide<'a>(input: Input<'a>, plan: &mut Plan) -> Vec<Leaver<'a>> {
     leavers
 }
 
+/// Whether this learner is assigned still, but neither among the users nor in the deleted items.
+pub(super) fn is_nowhere(input: Input<'_>, person: EntraId) -> bool {
+    let standing = input.desired.people.get(&person).map(|person| &person.standing);
+    matches!((standing, input.confirmed.get(&person)), (Some(Standing::NotFound), Some(Verdict::NotFound)))
+}
+
 fn waited_long_enough(input: Input<'_>, person: EntraId) -> bool {
     input.evidence.failing.get(&person).is_some_and(|entry| {
         entry.reason == Reason::Waiting && input.now.duration_since(entry.first_at) >= input.limits.min_interval

@@ -67,13 +67,24 @@ pub(super) async fn open_in_memory() -> Result<SqliteConnection, StoreError> {
 async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     schema::migrate(connection).await?;
     // Readers (`status`, the training platform) never wait for a batch and a batch never for them.
-    sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *connection).await?;
+    let switched = sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *connection).await;
+    // Busy when somebody opened the new file at the same time: it works either way, and the next to open it tries
+    // again.
+    if let Err(error) = switched
+        && !is_busy(&error)
+    {
+        return Err(error.into());
+    }
     // NORMAL would survive a kill, but not a power cut: what `approve` has confirmed, or the platform has already
     // read, would be undone. It costs one fsync a batch.
     sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
-    if let Ok(x) = std::env::var("XP") {
-        sqlx::raw_sql(sqlx::AssertSqlSafe(x)).execute(&mut *connection).await?;
-    }
+    // Names come in another order than ids, so a first run touches most pages of an index in every batch: enough
+    // memory to keep them (64 MiB, taken as needed), and a log long enough (40 MiB) not to copy them back each time.
+    sqlx::raw_sql(
+        "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 10000; PRAGMA journal_size_limit = 67108864",
+    )
+    .execute(&mut *connection)
+    .await?;
     Ok(())
 }
 

@@ -1,1 +1,329 @@
-//! x
+//! Changes: what `apply` writes, what it leaves alone, and what it does with a row the database refuses.
+
+use super::*;
+
+#[tokio::test]
+async fn a_learner_is_created_with_its_link_and_log_row() {
+    let store = store_with(0).await;
+    let before = store.state().await.unwrap().generation;
+    let mut ada = create(person(7), "Ada@example.org");
+    ada.via = via(&[Route::Group(person(9)), Route::Direct]);
+    ada.detail = Some("first day".to_owned());
+    let applied = store.apply(&[ada], &stamp()).await.unwrap();
+
+    assert_eq!(applied.learners, [(person(7), LearnerId(1))]);
+    assert_eq!(applied.refused, []);
+    assert_ne!(applied.generation, before);
+    assert_eq!(store.state().await.unwrap().generation, applied.generation);
+    assert_eq!(
+        select(&store, "SELECT * FROM learners").await,
+        [format!(
+            "1|{}|Ada@example.org|Ada@example.org|Ada|-|-|-|-|-|-|-|-|-|-|1|2026-01-02T12:00:00Z|\
+             2026-01-02T12:00:00Z|-",
+            person(7)
+        )]
+    );
+    assert_eq!(
+        select(&store, "SELECT * FROM sync_links").await,
+        [format!(r#"{SOURCE}|{}|1|["{}","direct"]|2026-01-02T12:00:00Z"#, person(7), person(9))]
+    );
+    let log = store.log(&LogFilter::default()).await.unwrap();
+    assert_eq!(
+        log,
+        [LogRow {
+            id: 1,
+            cycle: CycleId(1),
+            at: noon(),
+            action: Action::Create,
+            status: crate::model::Status::Success,
+            entra_id: person(7),
+            learner: Some(LearnerId(1)),
+            user_name: Some("Ada@example.org".to_owned()),
+            reason: Reason::Assigned,
+            detail: Some("first day".to_owned()),
+            changes: serde_json::json!([
+                {"attribute": "userName", "old": null, "new": "Ada@example.org"},
+                {"attribute": "emails[type eq \"work\"].value", "old": null, "new": "Ada@example.org"},
+                {"attribute": "active", "old": null, "new": true},
+                {"attribute": "name.givenName", "old": null, "new": "Ada"},
+            ]),
+        }]
+    );
+}
+
+#[tokio::test]
+async fn only_the_named_columns_are_written() {
+    let store = store_with(2).await;
+    execute(&store, "UPDATE learners SET title = 'by hand', updated_at = '2020-01-01T00:00:00Z'").await;
+    let changes = [(Attribute::FirstName, Some("Ada"), None), (Attribute::SecurityChampion, None, Some("true"))];
+    store.apply(&[update(person(1), 1, &changes)], &stamp()).await.unwrap();
+    assert_eq!(
+        select(&store, "SELECT id, first_name, title, security_champion, active, updated_at, created_at FROM learners")
+            .await,
+        [
+            "1|-|by hand|1|1|2026-01-02T12:00:00Z|2026-01-02T12:00:00Z",
+            "2|Ada|by hand|-|1|2020-01-01T00:00:00Z|2026-01-02T12:00:00Z",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn switching_off_and_on_keeps_the_row_and_the_link() {
+    let store = store_with(1).await;
+    let mut leaver = deactivate(person(1), 1);
+    leaver.via = via(&[]);
+    store.apply(&[leaver], &stamp()).await.unwrap();
+    let look = "SELECT active, deactivated_at, via FROM learners JOIN sync_links ON learner_id = learners.id";
+    assert_eq!(select(&store, look).await, [r#"0|2026-01-02T12:00:00Z|["direct"]"#]);
+
+    let back = change(
+        person(1),
+        Action::Reactivate,
+        Reason::Reassigned,
+        Target::Linked(LearnerId(1)),
+        &[(Attribute::Active, Some("false"), Some("true")), (Attribute::Title, None, Some("Dean"))],
+    );
+    store.apply(&[Change { via: via(&[Route::Group(person(5))]), ..back }], &stamp()).await.unwrap();
+    assert_eq!(select(&store, look).await, [format!(r#"1|-|["{}"]"#, person(5))]);
+    assert_eq!(
+        select(&store, "SELECT action, reason, changes FROM provisioning_log WHERE id > 1").await,
+        [
+            r#"deactivate|unassigned|[{"attribute":"active","old":true,"new":false}]"#,
+            r#"reactivate|reassigned|[{"attribute":"active","old":false,"new":true},{"attribute":"title","old":null,"new":"Dean"}]"#,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not() {
+    let store = store_with(1).await;
+    execute(&store, "INSERT INTO learners (user_name, active) VALUES ('bea@example.org', 0)").await;
+    let adopt = |number, learner| {
+        change(
+            person(number),
+            Action::Reactivate,
+            Reason::Adopted,
+            Target::Adopt(LearnerId(learner)),
+            &[(Attribute::Active, Some("false"), Some("true"))],
+        )
+    };
+    let applied = store.apply(&[adopt(2, 2), adopt(3, 1), adopt(4, 99)], &stamp()).await.unwrap();
+    assert_eq!(applied.learners, [(person(2), LearnerId(2))]);
+    assert_eq!(
+        applied.refused,
+        [(1, "the learner is linked to another person already".to_owned()), (2, "the learner row is gone".to_owned()),]
+    );
+    let adopted = select(&store, "SELECT external_id, active, deactivated_at FROM learners WHERE id = 2").await;
+    assert_eq!(adopted, [format!("{}|1|-", person(2))]);
+    assert_eq!(select(&store, "SELECT learner_id FROM sync_links ORDER BY 1").await, ["1", "2"]);
+}
+
+#[tokio::test]
+async fn one_duplicate_among_five_hundred_stops_nobody_else() {
+    let store = store_with(1).await;
+    let mut batch: Vec<Change> = (2..=501).map(|n| create(person(n), &format!("user{n}@example.org"))).collect();
+    batch[321] = create_with(
+        person(900),
+        &[(Attribute::UserName, "new"), (Attribute::Email, "USER1@example.org"), (Attribute::Active, "true")],
+    );
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    assert_eq!(applied.refused, [(321, "another learner has the same email".to_owned())]);
+    assert_eq!(applied.learners.len(), 499);
+    assert!(applied.learners.is_sorted_by_key(|(person, _)| *person));
+    let counts = "SELECT (SELECT count(*) FROM learners), (SELECT count(*) FROM sync_links),
+                         (SELECT count(*) FROM provisioning_log), (SELECT count(DISTINCT entra_id) FROM sync_links)";
+    assert_eq!(select(&store, counts).await, ["500|500|500|500"]);
+}
+
+#[tokio::test]
+async fn a_batch_of_refused_rows_writes_nothing() {
+    let store = store_with(1).await;
+    let before = store.state().await.unwrap().generation;
+    let batch = [
+        update(person(1), 77, &[(Attribute::Title, None, Some("x"))]),
+        // Not this person's learner.
+        update(person(2), 1, &[(Attribute::Title, None, Some("x"))]),
+        create_with(person(3), &[(Attribute::Email, "no-name@example.org")]),
+        create_with(person(4), &[(Attribute::UserName, "four"), (Attribute::SecurityChampion, "perhaps")]),
+        create(person(1), "somebody-known@example.org"),
+    ];
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    assert_eq!(applied.learners, []);
+    let why: Vec<&str> = applied.refused.iter().map(|(_, why)| why.as_str()).collect();
+    assert_eq!(
+        why,
+        [
+            "the learner row is gone",
+            "the learner row is gone",
+            "user_name must have a value",
+            "a check of the table fails: security_champion IN (0, 1)",
+            "another learner has the same external_id",
+        ]
+    );
+    assert_eq!(applied.generation, before);
+    assert_eq!(select(&store, "SELECT count(*), max(title) FROM learners").await, ["1|-"]);
+    assert_eq!(select(&store, "SELECT count(*) FROM provisioning_log").await, ["1"]);
+}
+
+#[tokio::test]
+async fn a_person_linked_to_another_learner_gets_no_second_one() {
+    let store = store_with(1).await;
+    execute(&store, "UPDATE learners SET external_id = NULL").await;
+    let applied = store.apply(&[create(person(1), "again@example.org")], &stamp()).await.unwrap();
+    assert_eq!(applied.refused, [(0, "the person is linked to another learner already".to_owned())]);
+    assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
+
+    // The link of a learner who was deleted past the foreign key does not count.
+    execute(&store, "PRAGMA foreign_keys = OFF; DELETE FROM learners; PRAGMA foreign_keys = ON").await;
+    let applied = store.apply(&[create(person(1), "again@example.org")], &stamp()).await.unwrap();
+    assert_eq!(applied.learners, [(person(1), LearnerId(2))]);
+    assert_eq!(select(&store, "SELECT learner_id FROM sync_links").await, ["2"]);
+}
+
+#[tokio::test]
+async fn addresses_are_swapped_and_handed_on_in_one_batch() {
+    let store = store_with(4).await;
+    let rename = |number: u32, old: &str, new: &str| {
+        let changes = [(Attribute::UserName, Some(old), Some(new)), (Attribute::Email, Some(old), Some(new))];
+        update(person(number), number.into(), &changes)
+    };
+    let batch = [
+        rename(1, "user1@example.org", "user2@example.org"),
+        rename(2, "user2@example.org", "USER1@example.org"),
+        create(person(9), "user3@example.org"),
+        rename(3, "user3@example.org", "user4@example.org"),
+        rename(4, "user4@example.org", "user5@example.org"),
+    ];
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    assert_eq!(applied.refused, []);
+    let look = "SELECT id, user_name, email FROM learners ORDER BY id";
+    let expected = [
+        "1|user2@example.org|user2@example.org",
+        "2|USER1@example.org|USER1@example.org",
+        "3|user4@example.org|user4@example.org",
+        "4|user5@example.org|user5@example.org",
+        "5|user3@example.org|user3@example.org",
+    ];
+    assert_eq!(select(&store, look).await, expected);
+
+    // An offender elsewhere in the batch does not separate them.
+    let store = store_with(4).await;
+    let mut batch = batch.to_vec();
+    batch.insert(1, update(person(1), 88, &[(Attribute::Title, None, Some("x"))]));
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    assert_eq!(applied.refused, [(1, "the learner row is gone".to_owned())]);
+    assert_eq!(select(&store, look).await, expected);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_refused_change_is_refused_with_it() {
+    let store = store_with(2).await;
+    let taken = create(person(3), "user3@example.org");
+    store.apply(&[taken], &stamp()).await.unwrap();
+    let rename = |number: u32, old: &str, new: &str| {
+        update(person(number), number.into(), &[(Attribute::UserName, Some(old), Some(new))])
+    };
+    let batch = [
+        rename(1, "user1@example.org", "user2@example.org"),
+        rename(2, "user2@example.org", "user3@example.org"),
+        create(person(4), "user4@example.org"),
+    ];
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let why = "another learner has the same user_name".to_owned();
+    assert_eq!(applied.refused, [(0, why.clone()), (1, why)]);
+    assert_eq!(applied.learners.len(), 1);
+    assert_eq!(
+        select(&store, "SELECT user_name FROM learners WHERE id < 3 ORDER BY id").await,
+        ["user1@example.org", "user2@example.org"]
+    );
+}
+
+#[tokio::test]
+async fn letter_case_does_not_make_names_different() {
+    let store = store_with(1).await;
+    let batch = [
+        create_with(person(2), &[(Attribute::UserName, "USER1@EXAMPLE.ORG")]),
+        create_with(person(3), &[(Attribute::UserName, "ÅSA"), (Attribute::Email, "ÅSA")]),
+        create_with(person(4), &[(Attribute::UserName, "åsa"), (Attribute::Email, "åsa")]),
+        // Many may have no e-mail at all.
+        create_with(person(5), &[(Attribute::UserName, "five")]),
+        create_with(person(6), &[(Attribute::UserName, "six")]),
+    ];
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    assert_eq!(applied.refused, [(0, "another learner has the same user_name".to_owned())]);
+    let respelled = [(Attribute::UserName, Some("user1@example.org"), Some("User1@Example.org"))];
+    assert_eq!(store.apply(&[update(person(1), 1, &respelled)], &stamp()).await.unwrap().refused, []);
+}
+
+#[tokio::test]
+async fn any_text_is_stored_as_it_is() {
+    let store = store_with(0).await;
+    let long = "x".repeat(10_000);
+    let texts =
+        ["O'Brien \"; DROP TABLE learners; --", "a\u{1}\t\r\n\u{7f}b", &long, "Zoë 👩‍🚀 日本 \u{202e}", "", "$1 ? %s"];
+    let batch: Vec<Change> = texts
+        .iter()
+        .zip(1..)
+        .map(|(text, n)| {
+            let user_name = format!("user{n}");
+            create_with(person(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::LastName, *text)])
+        })
+        .collect();
+    assert_eq!(store.apply(&batch, &stamp()).await.unwrap().refused, []);
+    let people: Vec<EntraId> = (1..=6).map(person).collect();
+    let rows = store.rows(SOURCE, &people, &[Attribute::LastName]).await.unwrap();
+    let stored: Vec<Option<&str>> = rows.values().map(|row| row.values[&Attribute::LastName].as_deref()).collect();
+    assert_eq!(stored, texts.map(Some));
+    let log = store.log(&LogFilter::default()).await.unwrap();
+    assert!(log.iter().zip(texts).all(|(row, text)| row.changes[1]["new"] == text));
+}
+
+#[tokio::test]
+async fn a_change_ends_what_was_remembered_of_the_person() {
+    let store = store_with(2).await;
+    execute(
+        &store,
+        "INSERT INTO sync_held (source, entra_id, action, reason, since)
+             SELECT source, entra_id, 'deactivate', 'threshold', '2026-01-01T00:00:00Z' FROM sync_links;
+         INSERT INTO sync_failures SELECT source, entra_id, 'conflict', NULL, since, since, 1 FROM sync_held",
+    )
+    .await;
+    store.apply(&[deactivate(person(1), 1)], &stamp()).await.unwrap();
+    let left = person(2).to_string();
+    assert_eq!(select(&store, "SELECT entra_id FROM sync_held").await, [left.as_str()]);
+    assert_eq!(select(&store, "SELECT entra_id FROM sync_failures").await, [left.as_str()]);
+}
+
+#[tokio::test]
+async fn a_rehearsal_tells_what_would_be_refused_and_leaves_nothing() {
+    let store = store_with(2).await;
+    let before = (store.state().await.unwrap(), select(&store, "SELECT * FROM learners").await);
+    let batch =
+        [deactivate(person(1), 1), create(person(3), "USER2@example.org"), create(person(4), "user4@example.org")];
+    let refused = store.rehearse(&batch, &stamp()).await.unwrap();
+    assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1]);
+    assert_eq!((store.state().await.unwrap(), select(&store, "SELECT * FROM learners").await), before);
+    assert_eq!(select(&store, "SELECT count(*) FROM provisioning_log").await, ["2"]);
+    assert_eq!(store.apply(&batch, &stamp()).await.unwrap().refused, refused);
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_the_batch_as_a_whole_and_the_store_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&directory.path().join("learners.db"), Access::ReadWrite).await.unwrap();
+    fill(&store, 10).await;
+    execute(&store, "PRAGMA max_page_count = 1").await;
+    let pages: i64 = select(&store, "PRAGMA max_page_count").await[0].parse().unwrap();
+    let long = "x".repeat(100_000);
+    let batch: Vec<Change> = (11..=60)
+        .map(|n| {
+            let user_name = format!("user{n}");
+            create_with(person(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, &long)])
+        })
+        .collect();
+    assert!(matches!(store.apply(&batch, &stamp()).await, Err(StoreError::Database(_))));
+    assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["10"]);
+    assert!(pages > 1);
+    execute(&store, "PRAGMA max_page_count = 100000").await;
+    assert_eq!(store.apply(&batch, &stamp()).await.unwrap().learners.len(), 50);
+}

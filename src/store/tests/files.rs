@@ -1,1 +1,120 @@
-//! x
+//! Opening: what is made, what is refused, and how a refusal is told apart.
+
+use std::path::PathBuf;
+
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::*;
+
+fn file(directory: &tempfile::TempDir) -> PathBuf {
+    directory.path().join("deep/er/learners.db")
+}
+
+/// A database that some other program made with `sql`.
+async fn foreign(sql: &'static str) -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("foreign.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    (directory, path)
+}
+
+#[tokio::test]
+async fn a_missing_file_is_made_to_write_and_not_to_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory);
+    assert!(matches!(Store::open(&path, Access::ReadOnly).await, Err(StoreError::Missing { .. })));
+    assert!(!path.exists());
+    let generation = {
+        let store = Store::open(&path, Access::ReadWrite).await.unwrap();
+        assert_eq!(select(&store, "PRAGMA journal_mode").await, ["wal"]);
+        assert_eq!(select(&store, "PRAGMA synchronous").await, ["2"]);
+        fill(&store, 1).await;
+        store.state().await.unwrap().generation
+    };
+    let again = Store::open(&path, Access::ReadWrite).await.unwrap();
+    let reader = Store::open(&path, Access::ReadOnly).await.unwrap();
+    assert_eq!(again.state().await.unwrap().generation, generation);
+    assert_eq!(reader.known(SOURCE, &[]).await.unwrap().len(), 1);
+    assert!(matches!(reader.set_paused(true, "root", noon()).await, Err(StoreError::Database(_))));
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_used_is_told_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let a_file = directory.path().join("file");
+    std::fs::write(&a_file, "this is no database, and longer than a header of SQLite. ".repeat(10)).unwrap();
+    for path in [directory.path().to_path_buf(), a_file.join("learners.db")] {
+        let error = Store::open(&path, Access::ReadWrite).await.unwrap_err();
+        assert!(matches!(error, StoreError::CannotOpen { .. }), "{error:?}");
+    }
+    for access in [Access::ReadWrite, Access::ReadOnly] {
+        let error = Store::open(&a_file, access).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotADatabase { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn learners_of_another_make_are_refused_and_left_as_they_are() {
+    let (_directory, path) = foreign("CREATE TABLE learners (id INTEGER PRIMARY KEY, user_name TEXT, mail TEXT)").await;
+    let before = std::fs::read(&path).unwrap();
+    for access in [Access::ReadWrite, Access::ReadOnly] {
+        let StoreError::NotOurs { missing } = Store::open(&path, access).await.unwrap_err() else { panic!() };
+        assert!(missing.contains(&"learners lacks the column email".to_owned()), "{missing:?}");
+        assert_eq!(missing.len(), 17);
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_learners_table_with_all_columns_is_taken_over() {
+    let sql = "CREATE TABLE learners (id INTEGER PRIMARY KEY, external_id, user_name TEXT, email TEXT, first_name,
+                   last_name, title, employee_number, department, country, job_role, company, business_unit,
+                   team_name, security_champion, active, created_at, updated_at, deactivated_at);
+               INSERT INTO learners (user_name, active) VALUES ('Old', 1)";
+    let (_directory, path) = foreign(sql).await;
+    let store = Store::open(&path, Access::ReadWrite).await.unwrap();
+    store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
+    let refused = store.apply(&[create(person(1), "OLD"), create(person(2), "new")], &stamp()).await.unwrap().refused;
+    assert_eq!(refused, [(0, "another learner has the same user_name".to_owned())]);
+    let names = ["old".to_owned()];
+    let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &names, &[], &[]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+
+    let (_directory, path) = foreign(Box::leak(sql.replace("VALUES", "VALUES ('old', 1),").into_boxed_str())).await;
+    let StoreError::NotOurs { missing } = Store::open(&path, Access::ReadWrite).await.unwrap_err() else { panic!() };
+    assert_eq!(missing, ["learners cannot be indexed: another learner has the same user_name"]);
+}
+
+#[tokio::test]
+async fn a_database_of_another_version_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory);
+    let store = Store::open(&path, Access::ReadWrite).await.unwrap();
+    execute(&store, "UPDATE sync_state SET schema_version = 1000").await;
+    drop(store);
+    for access in [Access::ReadWrite, Access::ReadOnly] {
+        let error = Store::open(&path, access).await.unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 1000, supported: schema::VERSION }), "{error:?}");
+    }
+    let empty = directory.path().join("empty.db");
+    std::fs::write(&empty, "").unwrap();
+    let error = Store::open(&empty, Access::ReadOnly).await.unwrap_err();
+    assert!(matches!(error, StoreError::Older { found: 0, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_rehearsal_does_not_wait_long_for_another_writer() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
+    let other = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
+    let mut connection = other.connection().await;
+    let transaction = sqlite::begin(&mut connection).await.unwrap();
+    let batch = [create(person(1), "ada")];
+    assert!(matches!(store.rehearse(&batch, &stamp()).await, Err(StoreError::Busy(_))));
+    transaction.rollback().await.unwrap();
+    assert_eq!(store.rehearse(&batch, &stamp()).await.unwrap(), []);
+    assert_eq!(select(&store, "PRAGMA busy_timeout").await, ["30000"]);
+}

@@ -1,1 +1,206 @@
-//! x
+//! What is written down beside changes, and what administrators do.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::model::{Outcome, Status};
+use crate::plan::{APPROVED_PREFIX, Counts, Finding, GroupMembers};
+
+fn finding(number: u32, status: Status, reason: Reason) -> Finding {
+    Finding {
+        person: person(number),
+        action: Action::Deactivate,
+        status,
+        reason,
+        detail: Some("in words".to_owned()),
+        learner: None,
+        user_name: Some(format!("user{number}")),
+        changes: Vec::new(),
+        tracked: true,
+        log: true,
+    }
+}
+
+fn at(hour: u32) -> Stamp<'static> {
+    Stamp { at: time(&format!("2026-01-02T{hour:02}:00:00Z")), ..stamp() }
+}
+
+const FAILURES: &str = "SELECT entra_id, reason, first_at, last_at, attempts FROM sync_failures";
+const HELD: &str = "SELECT entra_id, action, reason, since, approved_at, approved_by FROM sync_held";
+const LOGGED: &str = "SELECT count(*) FROM provisioning_log";
+
+#[tokio::test]
+async fn a_failure_keeps_its_beginning_until_its_reason_changes() {
+    let store = store_with(0).await;
+    let conflict = finding(1, Status::Failure, Reason::Conflict);
+    store.note_refused(std::slice::from_ref(&conflict), &at(1)).await.unwrap();
+    let goes_on = Finding { log: false, ..conflict };
+    store.note_refused(&[goes_on], &at(2)).await.unwrap();
+    let id = person(1);
+    assert_eq!(select(&store, FAILURES).await, [format!("{id}|conflict|2026-01-02T01:00:00Z|2026-01-02T02:00:00Z|2")]);
+    assert_eq!(select(&store, LOGGED).await, ["1"]);
+    let people = store.failing_people(SOURCE).await.unwrap();
+    assert_eq!(people[0].user_name.as_deref(), Some("user1"));
+    assert_eq!((people[0].attempts, people[0].last_at), (2, at(2).at));
+
+    store.note_refused(&[finding(1, Status::Failure, Reason::DatabaseError)], &at(3)).await.unwrap();
+    assert_eq!(
+        select(&store, FAILURES).await,
+        [format!("{id}|database-error|2026-01-02T03:00:00Z|2026-01-02T03:00:00Z|1")]
+    );
+    assert_eq!(store.failing(SOURCE).await.unwrap()[&id].first_at, at(3).at);
+}
+
+#[tokio::test]
+async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action() {
+    let store = store_with(1).await;
+    let held = finding(1, Status::Held, Reason::Threshold);
+    store.note_refused(std::slice::from_ref(&held), &at(1)).await.unwrap();
+    store.note_refused(std::slice::from_ref(&held), &at(2)).await.unwrap();
+    assert_eq!(store.approve(SOURCE, &[person(1), person(2)], "root", at(3).at).await.unwrap(), 1);
+    store.note_refused(std::slice::from_ref(&held), &at(4)).await.unwrap();
+    let id = person(1);
+    assert_eq!(
+        select(&store, HELD).await,
+        [format!("{id}|deactivate|threshold|2026-01-02T01:00:00Z|2026-01-02T03:00:00Z|root")]
+    );
+    assert_eq!(
+        store.held_people(SOURCE).await.unwrap(),
+        [HeldPerson {
+            entra_id: id,
+            action: Action::Deactivate,
+            reason: Reason::Threshold,
+            since: at(1).at,
+            approved: Some((at(3).at, "root".to_owned())),
+            learner: Some(LearnerId(1)),
+            user_name: Some("user1@example.org".to_owned()),
+        }]
+    );
+    assert_eq!(store.held(SOURCE).await.unwrap()[&id].approved, Some((at(3).at, "root".to_owned())));
+
+    store.note_refused(&[Finding { reason: Reason::EmptyGroup, ..held.clone() }], &at(5)).await.unwrap();
+    assert_eq!(
+        select(&store, HELD).await,
+        [format!("{id}|deactivate|empty-group|2026-01-02T05:00:00Z|2026-01-02T03:00:00Z|root")]
+    );
+    store.note_refused(&[Finding { action: Action::Update, ..held }], &at(6)).await.unwrap();
+    assert_eq!(select(&store, HELD).await, [format!("{id}|update|threshold|2026-01-02T06:00:00Z|-|-")]);
+}
+
+#[tokio::test]
+async fn notes_end_what_is_over_and_renew_the_generation_only_for_links() {
+    let store = store_with(2).await;
+    let nobody = BTreeSet::new();
+    let no_groups = GroupMembers::new();
+    let nothing =
+        Notes { findings: &[], failing_ended: &nobody, held_ended: &nobody, via: &[], group_members: &no_groups };
+    let before = store.state().await.unwrap();
+    assert_eq!(store.note(&nothing, &stamp()).await.unwrap(), None);
+
+    let begun = [finding(1, Status::Skipped, Reason::MissingRequired), finding(2, Status::Held, Reason::Threshold)];
+    let groups = GroupMembers::from([(person(8), 3), (person(9), 0)]);
+    let notes = Notes { findings: &begun, group_members: &groups, ..nothing };
+    assert_eq!(store.note(&notes, &stamp()).await.unwrap(), None);
+    assert_eq!(store.last_members(SOURCE).await.unwrap(), groups);
+    assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["1"]);
+
+    let ended = BTreeSet::from([person(1), person(2)]);
+    let fewer = GroupMembers::from([(person(8), 2)]);
+    // The first is as it was: then nothing is written.
+    let same = [(person(1), via(&[Route::Direct]))];
+    let notes = Notes { failing_ended: &ended, held_ended: &ended, via: &same, group_members: &fewer, ..nothing };
+    assert_eq!(store.note(&notes, &stamp()).await.unwrap(), None);
+    assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["0"]);
+    assert_eq!(store.last_members(SOURCE).await.unwrap()[&person(8)], 2);
+    assert_eq!(store.state().await.unwrap(), before);
+
+    let moved = [(person(2), via(&[Route::Group(person(8))]))];
+    let generation = store.note(&Notes { via: &moved, ..nothing }, &stamp()).await.unwrap();
+    assert_eq!(generation, Some(store.state().await.unwrap().generation));
+    assert_ne!(generation, Some(before.generation));
+    assert_eq!(store.known(SOURCE, &[]).await.unwrap()[&person(2)].via, moved[0].1);
+}
+
+#[tokio::test]
+async fn recent_deactivations_are_those_still_off_and_not_approved() {
+    let store = store_with(4).await;
+    store.apply(&[deactivate(person(1), 1)], &at(1)).await.unwrap();
+    let approved = Change { detail: Some(format!("{APPROVED_PREFIX}root")), ..deactivate(person(2), 2) };
+    store.apply(&[approved, deactivate(person(3), 3), deactivate(person(4), 4)], &at(5)).await.unwrap();
+    execute(&store, "UPDATE learners SET active = 1 WHERE id = 4").await;
+    let recent = |hour| store.recently_deactivated(SOURCE, at(hour).at);
+    assert_eq!(recent(1).await.unwrap(), BTreeSet::from([person(1), person(3)]));
+    assert_eq!(recent(2).await.unwrap(), BTreeSet::from([person(3)]));
+    assert_eq!(store.recently_deactivated("another", at(1).at).await.unwrap(), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn what_administrators_do_is_audited() {
+    let store = store_with(0).await;
+    store.set_paused(true, "root", at(1).at).await.unwrap();
+    assert!(store.state().await.unwrap().paused);
+    store.set_paused(false, "root", at(2).at).await.unwrap();
+    store.admit_source(SOURCE, "root", at(3).at).await.unwrap();
+    store.audit("root", "reload", None, at(4).at).await.unwrap();
+    store.approve(SOURCE, &[person(1)], "root", at(5).at).await.unwrap();
+    assert_eq!(store.state().await.unwrap().admitted_sources, BTreeSet::from([SOURCE.to_owned()]));
+    let expected = [
+        "2026-01-02T01:00:00Z|root|pause|-".to_owned(),
+        "2026-01-02T02:00:00Z|root|resume|-".to_owned(),
+        format!(r#"2026-01-02T03:00:00Z|root|approve|{{"source":"{SOURCE}"}}"#),
+        "2026-01-02T04:00:00Z|root|reload|-".to_owned(),
+        format!(r#"2026-01-02T05:00:00Z|root|approve|{{"people":["{}"],"released":0,"source":"{SOURCE}"}}"#, person(1)),
+    ];
+    assert_eq!(select(&store, "SELECT at, actor, action, detail FROM audit_log").await, expected);
+}
+
+#[tokio::test]
+async fn a_cycle_closes_what_a_kill_left_open() {
+    let store = Store::in_memory().await.unwrap();
+    let killed = store.begin_cycle(SOURCE, Trigger::Schedule, at(1).at).await.unwrap();
+    let other = store.begin_cycle("another", Trigger::Startup, at(2).at).await.unwrap();
+    let cycle = store.begin_cycle("tenant/configured", Trigger::Signal, at(3).at).await.unwrap();
+    store.set_cycle_source(cycle, SOURCE).await.unwrap();
+    let killed = store.cycle(killed).await.unwrap().unwrap();
+    assert_eq!((killed.outcome, killed.finished_at), (Some(Outcome::Interrupted), Some(at(3).at)));
+    assert_eq!(store.cycle(other).await.unwrap().unwrap().outcome, None);
+
+    let end = CycleEnd {
+        at: at(4).at,
+        outcome: Outcome::Success,
+        counts: Counts {
+            in_scope: 9,
+            created: 1,
+            updated: 2,
+            deactivated: 3,
+            reactivated: 4,
+            unchanged: 5,
+            skipped: 6,
+            failed: 7,
+            held: 8,
+        },
+        requests: 10,
+        error: Some("none really".to_owned()),
+    };
+    store.finish_cycle(cycle, &end).await.unwrap();
+    let row = store.last_cycle(Some(SOURCE)).await.unwrap().unwrap();
+    assert_eq!(
+        row,
+        CycleRow {
+            id: cycle,
+            source: SOURCE.to_owned(),
+            trigger: Trigger::Signal,
+            started_at: at(3).at,
+            finished_at: Some(end.at),
+            outcome: Some(end.outcome),
+            counts: end.counts,
+            requests: end.requests,
+            error: end.error,
+        }
+    );
+    assert_eq!(store.last_success(None).await.unwrap(), Some(row.clone()));
+    store.begin_cycle(SOURCE, Trigger::Signal, at(5).at).await.unwrap();
+    assert_eq!(store.last_success(Some(SOURCE)).await.unwrap(), Some(row));
+    assert_eq!(store.last_success(Some("another")).await.unwrap(), None);
+    assert_eq!(store.sources().await.unwrap(), ["another", SOURCE]);
+}

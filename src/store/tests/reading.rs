@@ -1,1 +1,124 @@
-//! x
+//! What the planner, `status` and `log` are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::model::{Status, UniqueKey};
+use crate::plan::Row;
+
+const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute::Active, Attribute::SecurityChampion];
+
+#[tokio::test]
+async fn known_learners_have_the_fingerprint_of_the_mapped_values() {
+    let store = store_with(3).await;
+    execute(&store, "UPDATE learners SET security_champion = 1, active = 0 WHERE id = 2").await;
+    execute(&store, "UPDATE sync_links SET source = 'another' WHERE learner_id = 3").await;
+    let known = store.known(SOURCE, &MAPPED).await.unwrap();
+    assert_eq!(known.keys().copied().collect::<Vec<_>>(), [person(1), person(2)]);
+    let expected = values(&[
+        (Attribute::UserName, Some("USER2@example.org")),
+        (Attribute::Email, Some("user2@example.org")),
+        (Attribute::SecurityChampion, Some("true")),
+    ]);
+    let second = &known[&person(2)];
+    assert_eq!(second.fingerprint, Fingerprint::of(&expected));
+    assert_eq!((second.learner, second.active), (LearnerId(2), false));
+    assert_eq!(second.via, via(&[Route::Direct]));
+    let rows = store.rows(SOURCE, &[person(1), person(2), person(3)], &MAPPED).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|(person, row)| Fingerprint::of(&row.values) == known[person].fingerprint));
+}
+
+#[tokio::test]
+async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each() {
+    let store = store_with(1500).await;
+    execute(
+        &store,
+        "INSERT INTO learners (id, user_name, email, employee_number, external_id)
+             VALUES (5001, 'By-Hand', 'hand@example.org', 'E7', '0A1B2C3D-0000-4000-8000-00000000ABCD')",
+    )
+    .await;
+    let find = async |keys: &[(Attribute, &str)], matched: (Attribute, &[&str]), ids: &[EntraId]| {
+        let keys: BTreeSet<UniqueKey> = keys.iter().map(|(a, value)| UniqueKey::new(*a, value)).collect();
+        let values: Vec<String> = matched.1.iter().map(|value| (*value).to_owned()).collect();
+        let rows = store.holders(&keys, matched.0, &values, ids, &MAPPED).await.unwrap();
+        rows.into_iter().map(|row| row.learner.0).collect::<Vec<_>>()
+    };
+    let number = Attribute::EmployeeNumber;
+    assert_eq!(find(&[(Attribute::UserName, "BY-hand")], (number, &["E7"]), &[]).await, [5001]);
+    assert_eq!(find(&[(Attribute::UserName, "hand@example.org")], (number, &["e7"]), &[]).await, [0_i64; 0]);
+    assert_eq!(find(&[(Attribute::Email, "HAND@example.org")], (number, &[]), &[]).await, [5001]);
+    assert_eq!(find(&[], (Attribute::UserName, &["BY-HAND"]), &[person(3)]).await, [3, 5001]);
+    let upper = "0a1b2c3d-0000-4000-8000-00000000abcd".parse().unwrap();
+    assert_eq!(find(&[], (number, &[]), &[upper]).await, [5001]);
+
+    let names: Vec<String> = (1..=1500).map(|n| format!("USER{n}@example.org")).collect();
+    let keys: Vec<(Attribute, &str)> = names.iter().map(|name| (Attribute::UserName, name.as_str())).collect();
+    assert_eq!(find(&keys, (number, &[]), &[]).await, (1..=1500).collect::<Vec<i64>>());
+
+    let rows = store.holders(&BTreeSet::new(), number, &["E7".to_owned()], &[], &[]).await.unwrap();
+    let expected = Row {
+        learner: LearnerId(5001),
+        external_id: Some("0A1B2C3D-0000-4000-8000-00000000ABCD".to_owned()),
+        link: None,
+        active: true,
+        values: values(&[(Attribute::UserName, Some("By-Hand")), (Attribute::Email, Some("hand@example.org"))]),
+    };
+    assert_eq!(rows, [expected]);
+}
+
+#[tokio::test]
+async fn values_are_counted_among_the_active_and_linked() {
+    let store = store_with(3).await;
+    execute(&store, "UPDATE learners SET title = 'x'; UPDATE learners SET active = 0 WHERE id = 2").await;
+    execute(&store, "INSERT INTO learners (user_name, title) VALUES ('unlinked', 'x')").await;
+    let present = store.present(SOURCE, &[Attribute::Title, Attribute::Company]).await.unwrap();
+    assert_eq!(present, BTreeMap::from([(Attribute::Title, 2), (Attribute::Company, 0)]));
+    let counts = store.learner_counts(SOURCE).await.unwrap();
+    assert_eq!(counts, LearnerCounts { active: 3, inactive: 1, linked: 3 });
+}
+
+#[tokio::test]
+async fn a_newcomer_among_sources_is_told_of_the_others() {
+    let store = store_with(1).await;
+    assert_eq!(store.other_sources(SOURCE).await.unwrap(), [""; 0]);
+    assert_eq!(store.other_sources("mistyped").await.unwrap(), [SOURCE]);
+    store.admit_source("mistyped", "root", noon()).await.unwrap();
+    assert_eq!(store.other_sources("mistyped").await.unwrap(), [""; 0]);
+    assert_eq!(Store::in_memory().await.unwrap().other_sources("first").await.unwrap(), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_state_remembers_applications_and_the_next_cycle() {
+    let store = store_with(0).await;
+    store.remember_application("client", "object").await.unwrap();
+    store.remember_application("client", "object").await.unwrap();
+    store.set_next_cycle_at(Some(time("2026-01-02T12:34:56.789Z"))).await.unwrap();
+    let state = store.state().await.unwrap();
+    assert_eq!(state.applications, BTreeMap::from([("client".to_owned(), "object".to_owned())]));
+    assert_eq!(state.next_cycle_at, Some(time("2026-01-02T12:34:56Z")));
+    store.set_next_cycle_at(None).await.unwrap();
+    assert_eq!(store.state().await.unwrap().next_cycle_at, None);
+}
+
+#[tokio::test]
+async fn the_log_is_filtered() {
+    let store = store_with(3).await;
+    let later = Stamp { at: time("2026-01-03T00:00:00Z"), ..stamp() };
+    let renamed = [(Attribute::UserName, Some("user2@example.org"), Some("bea@example.org"))];
+    store.apply(&[deactivate(person(1), 1), update(person(2), 2, &renamed)], &later).await.unwrap();
+    let ids =
+        async |filter: LogFilter| store.log(&filter).await.unwrap().into_iter().map(|row| row.id).collect::<Vec<_>>();
+    let of = |user: &str| LogFilter { user: Some(user.to_owned()), ..LogFilter::default() };
+    assert_eq!(ids(LogFilter::default()).await, [1, 2, 3, 4, 5]);
+    assert_eq!(ids(LogFilter { limit: Some(2), ..LogFilter::default() }).await, [4, 5]);
+    assert_eq!(ids(LogFilter { since: Some(later.at), ..LogFilter::default() }).await, [4, 5]);
+    assert_eq!(ids(LogFilter { action: Some(Action::Deactivate), ..LogFilter::default() }).await, [4]);
+    assert_eq!(ids(LogFilter { status: Some(Status::Held), ..LogFilter::default() }).await, [0_i64; 0]);
+    assert_eq!(ids(of("USER3@example.org")).await, [3]);
+    assert_eq!(ids(of(&person(1).to_string().to_uppercase())).await, [1, 4]);
+    assert_eq!(ids(of("1")).await, [1, 4]);
+    // By the name of today also what happened under an earlier one.
+    assert_eq!(ids(of("bea@example.org")).await, [2, 5]);
+    assert_eq!(ids(LogFilter { action: Some(Action::Create), ..of("bea@example.org") }).await, [2]);
+}

@@ -1,0 +1,220 @@
+//! Unique values: who holds them, who wants them, and who can have them.
+//!
+//! Values may move in one cycle: two people who swap addresses, and chains of renames, are no conflict. What moves
+//! together is applied together, see [`arrange`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::arrivals::newly_wanted;
+use super::{Change, Row, Target};
+use crate::model::{Action, Attribute, EntraId, LearnerId, UniqueKey, Values};
+
+/// Who holds what, among all learners.
+pub(super) struct Holders<'a> {
+    by_key: BTreeMap<UniqueKey, &'a Row>,
+    rows: &'a [Row],
+    by_external_id: BTreeMap<String, &'a Row>,
+}
+
+pub(super) enum Match<'a> {
+    None,
+    Row(&'a Row, String),
+    Conflict(String),
+}
+
+impl<'a> Holders<'a> {
+    pub(super) fn of(rows: &'a [Row]) -> Self {
+        let mut by_key = BTreeMap::new();
+        let mut by_external_id = BTreeMap::new();
+        for row in rows {
+            for key in newly_wanted(&row.values, None) {
+                by_key.insert(key, row);
+            }
+            if let Some(external_id) = &row.external_id {
+                by_external_id.insert(external_id.to_ascii_lowercase(), row);
+            }
+        }
+        Self { by_key, rows, by_external_id }
+    }
+
+    /// The unlinked learner that is this person: the one that names it in `external_id`, else the one with the
+    /// same match attribute.
+    pub(super) fn unlinked_match(&self, id: EntraId, values: &Values, match_attribute: Attribute) -> Match<'a> {
+        if let Some(row) = self.by_external_id.get(&id.to_string()) {
+            return match &row.link {
+                None => Match::Row(row, "matched by external_id".to_owned()),
+                Some(_) => Match::Conflict(format!("external_id is held by {}", describe(row))),
+            };
+        }
+        let Some(wanted) = values.get(&match_attribute).and_then(Option::as_deref) else { return Match::None };
+        let found = |row: &&Row| {
+            row.link.is_none()
+                && match_attribute.same(row.values.get(&match_attribute).and_then(Option::as_deref), Some(wanted))
+        };
+        let matching: Vec<&Row> = if Attribute::UNIQUE.contains(&match_attribute) {
+            self.by_key.get(&UniqueKey::new(match_attribute, wanted)).copied().filter(found).into_iter().collect()
+        } else {
+            self.rows.iter().filter(found).collect()
+        };
+        match matching.as_slice() {
+            [] => Match::None,
+            [row] if row.external_id.is_some() => Match::Conflict(format!(
+                "{} matches {}, whose external_id names somebody else",
+                match_attribute.path(),
+                describe(row)
+            )),
+            [row] => Match::Row(row, format!("matched by {}", match_attribute.path())),
+            several => Match::Conflict(format!(
+                "{} matches {} unlinked learners: {}",
+                match_attribute.path(),
+                several.len(),
+                several.iter().map(|row| row.learner.to_string()).collect::<Vec<_>>().join(", ")
+            )),
+        }
+    }
+}
+
+/// The holder as a conflict names it: by learner and Entra id, not by name.
+fn describe(row: &Row) -> String {
+    let whose = match (&row.link, &row.external_id) {
+        (Some((source, person)), _) => format!("Entra id {person} of {source}"),
+        (None, Some(external_id)) => format!("external_id {external_id}, not linked"),
+        (None, None) => "not linked".to_owned(),
+    };
+    format!("learner {} ({whose}, {})", row.learner, if row.active { "active" } else { "inactive" })
+}
+
+/// Who cannot have what they want, and why. The holder of a value keeps it, unless it is about to get another one;
+/// `staying` are held back and keep what they have. When two people newly want the same value, neither gets it,
+/// since nothing says whose it is.
+pub(super) fn conflicts(
+    drafts: &[Change],
+    holders: &Holders<'_>,
+    staying: &BTreeSet<EntraId>,
+) -> BTreeMap<EntraId, String> {
+    let mut conflicts = BTreeMap::new();
+    let mut adoptions: BTreeMap<LearnerId, Vec<EntraId>> = BTreeMap::new();
+    for draft in drafts {
+        if let Target::Adopt(learner) = draft.target {
+            adoptions.entry(learner).or_default().push(draft.person);
+        }
+    }
+    for (learner, people) in adoptions.iter().filter(|(_, people)| people.len() > 1) {
+        for person in people {
+            conflicts.insert(*person, format!("{} people match learner {learner}", people.len()));
+        }
+    }
+    let claims = claims(drafts);
+    for (key, claimants) in claims.iter().filter(|(_, claimants)| claimants.len() > 1) {
+        for draft in claimants {
+            let others: BTreeSet<String> = claimants
+                .iter()
+                .filter(|other| other.person != draft.person)
+                .map(|other| other.person.to_string())
+                .collect();
+            let others = others.into_iter().collect::<Vec<_>>().join(", ");
+            conflicts.insert(draft.person, format!("{} is also wanted by {others}", key.attribute.path()));
+        }
+    }
+    let drafts_by_learner: BTreeMap<LearnerId, &Change> =
+        drafts.iter().filter_map(|draft| Some((draft.target.learner()?, draft))).collect();
+    // Who cannot move keeps its value, and so those who wait for it cannot move either.
+    loop {
+        let mut found = BTreeMap::new();
+        for (key, claimants) in &claims {
+            let Some(row) = holders.by_key.get(key) else { continue };
+            let moves = drafts_by_learner.get(&row.learner).is_some_and(|holder| {
+                gives_up(holder, key) && !conflicts.contains_key(&holder.person) && !staying.contains(&holder.person)
+            });
+            for draft in claimants.iter().filter(|draft| !moves && Some(row.learner) != draft.target.learner()) {
+                if !conflicts.contains_key(&draft.person) {
+                    found.insert(draft.person, format!("{} is held by {}", key.attribute.path(), describe(row)));
+                }
+            }
+        }
+        if found.is_empty() {
+            return conflicts;
+        }
+        conflicts.extend(found);
+    }
+}
+
+/// Who newly wants which value.
+fn claims(drafts: &[Change]) -> BTreeMap<UniqueKey, Vec<&Change>> {
+    let mut claims: BTreeMap<UniqueKey, Vec<&Change>> = BTreeMap::new();
+    for draft in drafts {
+        for key in moved(draft, |change| change.new.as_deref()) {
+            claims.entry(key).or_default().push(draft);
+        }
+    }
+    claims
+}
+
+fn gives_up(draft: &Change, key: &UniqueKey) -> bool {
+    moved(draft, |change| change.old.as_deref()).any(|old| old == *key)
+}
+
+/// The unique values that a change takes, or gives up.
+fn moved<'a>(
+    draft: &'a Change,
+    side: impl Fn(&'a super::AttributeChange) -> Option<&'a str> + 'a,
+) -> impl Iterator<Item = UniqueKey> + 'a {
+    draft
+        .changes
+        .iter()
+        .filter(|change| Attribute::UNIQUE.contains(&change.attribute))
+        .filter_map(move |change| Some(UniqueKey::new(change.attribute, side(change)?)))
+}
+
+/// Puts the changes in the order in which they are applied, and says where one transaction may end. Changes that
+/// hand values to each other stay in one, because the database refuses every state in between; switching off comes
+/// last, so that whatever stops the apply half-way has kept everybody.
+pub(super) fn arrange(changes: Vec<Change>, batch: usize) -> (Vec<Change>, Vec<usize>) {
+    let givers: BTreeMap<UniqueKey, usize> = changes
+        .iter()
+        .enumerate()
+        .flat_map(|(index, change)| moved(change, |change| change.old.as_deref()).map(move |key| (key, index)))
+        .collect();
+    let mut groups = Groups((0..changes.len()).collect());
+    let mut coupled = BTreeSet::new();
+    for (index, change) in changes.iter().enumerate() {
+        for giver in moved(change, |change| change.new.as_deref()).filter_map(|key| givers.get(&key)) {
+            groups.join(index, *giver);
+            coupled.extend([index, *giver]);
+        }
+    }
+    let order = |index: usize, change: &Change| {
+        let last = change.action == Action::Deactivate;
+        (last, !coupled.contains(&index), if coupled.contains(&index) { groups.of(index) } else { 0 }, index)
+    };
+    let mut arranged: Vec<_> = changes.into_iter().enumerate().map(|(index, c)| (order(index, &c), c)).collect();
+    arranged.sort_by_key(|(order, _)| *order);
+
+    let (mut cuts, mut start) = (Vec::new(), 0);
+    for index in 1..arranged.len() {
+        let ((_, alone, group, _), (_, before_alone, before, _)) = (arranged[index].0, arranged[index - 1].0);
+        let together = !alone && !before_alone && group == before;
+        if index - start >= batch && !together {
+            cuts.push(index);
+            start = index;
+        }
+    }
+    (arranged.into_iter().map(|(_, change)| change).collect(), cuts)
+}
+
+/// Sets of indices that are joined bit by bit.
+struct Groups(Vec<usize>);
+
+impl Groups {
+    fn of(&self, mut index: usize) -> usize {
+        while self.0[index] != index {
+            index = self.0[index];
+        }
+        index
+    }
+
+    fn join(&mut self, left: usize, right: usize) {
+        let (left, right) = (self.of(left), self.of(right));
+        self.0[left.max(right)] = left.min(right);
+    }
+}

@@ -1,0 +1,425 @@
+//! The planner against random worlds and a small model of the learner database.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Known, Route};
+
+const SOURCE: &str = "tenant/application";
+const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute::Department, Attribute::Title];
+
+fn person(number: u8) -> EntraId {
+    EntraId::from_bytes([number; 16])
+}
+
+fn now() -> Timestamp {
+    "2026-01-02T03:04:05Z".parse().unwrap()
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_deactivations: 500,
+        max_deactivation_percent: 20,
+        max_update_percent: 100,
+        match_attribute: Attribute::UserName,
+        min_interval: SignedDuration::from_mins(20),
+    }
+}
+
+/// The learner database, as far as a plan sees it.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Database {
+    rows: BTreeMap<i64, Row>,
+    held: BTreeMap<EntraId, HeldEntry>,
+    failing: BTreeMap<EntraId, FailingEntry>,
+    via: BTreeMap<EntraId, Via>,
+    deactivated: BTreeSet<EntraId>,
+    last_members: BTreeMap<EntraId, u64>,
+}
+
+impl Database {
+    fn known(&self) -> KnownLearners {
+        let linked = self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row)));
+        linked
+            .map(|(id, row)| {
+                let mut values = row.values.clone();
+                values.retain(|attribute, _| *attribute != Attribute::Title);
+                let fingerprint = Fingerprint::of(&values);
+                let via = self.via.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
+                (id, Known { learner: row.learner, active: row.active, fingerprint, via })
+            })
+            .collect()
+    }
+
+    fn evidence(&self) -> Evidence {
+        let linked = |row: &&Row| row.link.is_some();
+        let mut present = BTreeMap::new();
+        for row in self.rows.values().filter(linked).filter(|row| row.active) {
+            for (attribute, _) in row.values.iter().filter(|(_, value)| value.is_some()) {
+                *present.entry(*attribute).or_insert(0) += 1;
+            }
+        }
+        Evidence {
+            rows: self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row.clone()))).collect(),
+            holders: self.rows.values().cloned().collect(),
+            held: self.held.clone(),
+            failing: self.failing.clone(),
+            recently_deactivated: self.deactivated.clone(),
+            present,
+            last_members: self.last_members.clone(),
+        }
+    }
+
+    /// What `store` does, without SQL. Panics where a unique index would refuse.
+    fn apply(&mut self, plan: &Plan, at: Timestamp) {
+        assert_eq!(plan.batches().map(<[Change]>::len).sum::<usize>(), plan.changes().len());
+        for change in plan.changes() {
+            let learner = change.target.learner().map_or_else(|| self.rows.len() as i64 + 1, |learner| learner.0);
+            let row = self.rows.entry(learner).or_insert_with(|| Row {
+                learner: LearnerId(learner),
+                external_id: None,
+                link: None,
+                active: true,
+                values: MAPPED.into_iter().map(|attribute| (attribute, None)).collect(),
+            });
+            row.external_id = Some(change.person.to_string());
+            row.link = Some((SOURCE.to_owned(), change.person));
+            row.active = change.action != Action::Deactivate;
+            for AttributeChange { attribute, old: _, new } in &change.changes {
+                if *attribute != Attribute::Active {
+                    row.values.insert(*attribute, new.clone());
+                }
+            }
+            self.via.insert(change.person, change.via.clone());
+            self.held.remove(&change.person);
+            self.failing.remove(&change.person);
+            if change.action == Action::Deactivate {
+                self.deactivated.insert(change.person);
+            } else {
+                self.deactivated.remove(&change.person);
+            }
+        }
+        for finding in plan.findings().iter().filter(|finding| finding.tracked) {
+            let Finding { person, action, reason, .. } = finding;
+            if finding.status == Status::Held {
+                let entry = HeldEntry { action: *action, reason: *reason, since: at, approved: None };
+                let kept = self.held.get(person).filter(|held| held.action == *action && held.reason == *reason);
+                let entry = kept.cloned().unwrap_or(entry);
+                self.held.insert(*person, entry);
+            } else {
+                let kept = self.failing.get(person).filter(|failing| failing.reason == *reason).cloned();
+                self.failing.insert(*person, kept.unwrap_or(FailingEntry { reason: *reason, first_at: at }));
+            }
+        }
+        self.held.retain(|person, _| !plan.held_ended().contains(person));
+        self.failing.retain(|person, _| !plan.failing_ended().contains(person));
+        self.via.extend(plan.via().iter().cloned());
+        self.last_members.extend(plan.group_members());
+        let mut taken = BTreeSet::new();
+        for row in self.rows.values() {
+            for key in arrivals::newly_wanted(&row.values, None) {
+                assert!(taken.insert(key.clone()), "two learners have {key:?}");
+            }
+        }
+    }
+}
+
+/// How a person stands in Entra.
+#[derive(Clone, Debug)]
+enum Entra {
+    Nowhere,
+    Assigned { name: u8, email: u8, department: Option<u8> },
+    Disabled,
+    NoMail,
+    Missing,
+}
+
+fn entra() -> impl Strategy<Value = Entra> {
+    prop_oneof![
+        1 => Just(Entra::Nowhere),
+        6 => (0u8..6, 0u8..6, proptest::option::of(0u8..3))
+            .prop_map(|(name, email, department)| Entra::Assigned { name, email, department }),
+        1 => Just(Entra::Disabled),
+        1 => Just(Entra::NoMail),
+        1 => Just(Entra::Missing),
+    ]
+}
+
+fn learner(name: u8, email: u8, department: Option<u8>) -> Learner {
+    Learner {
+        values: Values::from([
+            (Attribute::UserName, Some(format!("n{name}@example.org"))),
+            (Attribute::Email, Some(format!("e{email}@example.org"))),
+            (Attribute::Department, department.map(|department| format!("d{department}"))),
+        ]),
+        on_create: Values::from([(Attribute::Title, Some("Learner".to_owned()))]),
+    }
+}
+
+fn desired(people: &[Entra]) -> Desired {
+    let standing = |entra: &Entra| match entra {
+        Entra::Nowhere => None,
+        Entra::Assigned { name, email, department } => {
+            Some(Standing::Wanted(Box::new(learner(*name, *email, *department))))
+        }
+        Entra::Disabled => Some(Standing::Leaving(Reason::AccountDisabled)),
+        Entra::NoMail => Some(Standing::Rejected(Box::new(Rejection {
+            reason: Reason::MissingRequired,
+            detail: String::new(),
+            user_name: None,
+        }))),
+        Entra::Missing => Some(Standing::NotFound),
+    };
+    let via: Via = [Route::Direct].into_iter().collect();
+    let people = people.iter().zip(0..);
+    let people = people
+        .filter_map(|(entra, number)| Some((person(number), Person { standing: standing(entra)?, via: via.clone() })));
+    Desired { people: people.collect() }
+}
+
+/// Plans with everybody unassigned who is absent, and unheard of who answers 404.
+fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timestamp) -> Plan {
+    let known = database.known();
+    let Candidates { absent, unread } = candidates(&known, desired);
+    let verdicts = absent.into_iter().map(|id| (id, Verdict::Unassigned));
+    let confirmed: Confirmed = verdicts.chain(unread.into_iter().map(|id| (id, Verdict::NotFound))).collect();
+    plan(Input {
+        known: &known,
+        desired,
+        groups: &GroupMembers::new(),
+        nobody_assigned: desired.people.is_empty(),
+        confirmed: &confirmed,
+        evidence: &database.evidence(),
+        limits,
+        now: at,
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_history_ends_where_entra_stands_and_planning_again_changes_nothing(
+        history in proptest::collection::vec(proptest::collection::vec(entra(), 0..14), 1..6),
+        max_deactivations in 0u64..6,
+    ) {
+        let limits = Limits { max_deactivations, ..limits() };
+        let mut database = Database::default();
+        let mut at = now();
+        for people in &history {
+            let desired = desired(people);
+            let before = database.clone();
+            let first = plan_for(&database, &desired, &limits, at);
+            database.apply(&first, at);
+
+            for change in first.changes() {
+                let standing = desired.people.get(&change.person).map(|person| &person.standing);
+                if change.action == Action::Deactivate {
+                    prop_assert!(!matches!(standing, Some(Standing::Wanted(_) | Standing::Rejected(_))));
+                    prop_assert!(!before.held.contains_key(&change.person), "held, and not approved");
+                } else {
+                    prop_assert!(matches!(standing, Some(Standing::Wanted(_))));
+                }
+            }
+            let deactivated = first.counts().deactivated + before.deactivated.len() as u64;
+            prop_assert!(first.counts().deactivated == 0 || deactivated <= max_deactivations);
+            let conflicts: BTreeSet<EntraId> = first
+                .findings()
+                .iter()
+                .filter(|finding| finding.status != Status::Held)
+                .map(|finding| finding.person)
+                .collect();
+            let known = database.known();
+            for (id, person) in &desired.people {
+                if let (Standing::Wanted(learner), false) = (&person.standing, conflicts.contains(id)) {
+                    let row = &database.rows[&known[id].learner.0];
+                    prop_assert!(row.active);
+                    for (attribute, value) in &learner.values {
+                        prop_assert!(attribute.same(row.values[attribute].as_deref(), value.as_deref()));
+                    }
+                }
+            }
+
+            let settled = database.clone();
+            let again = plan_for(&database, &desired, &limits, at);
+            prop_assert_eq!(again.changes(), &[][..]);
+            prop_assert!(again.findings().iter().all(|finding| !finding.log), "logged twice: {:?}", again.findings());
+            prop_assert!(again.via().is_empty());
+            database.apply(&again, at);
+            prop_assert_eq!(&database, &settled);
+            at += SignedDuration::from_mins(30);
+        }
+    }
+}
+
+/// A database in which `count` people have active learners.
+fn staffed(count: u8) -> (Database, Vec<Entra>) {
+    let people: Vec<Entra> =
+        (0..count).map(|number| Entra::Assigned { name: number, email: number, department: Some(0) }).collect();
+    let mut database = Database::default();
+    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    database.apply(&plan, now());
+    assert_eq!(database.known().len(), usize::from(count));
+    (database, people)
+}
+
+fn leave(people: &[Entra], count: usize) -> Vec<Entra> {
+    people
+        .iter()
+        .enumerate()
+        .map(|(index, person)| if index < count { Entra::Nowhere } else { person.clone() })
+        .collect()
+}
+
+#[test]
+fn the_threshold_holds_more_than_ten_and_more_than_the_share() {
+    let check = |learners: u8, leavers: usize, expect: (u64, u64)| {
+        let (database, people) = staffed(learners);
+        let counts = plan_for(&database, &desired(&leave(&people, leavers)), &limits(), now()).counts();
+        assert_eq!((counts.deactivated, counts.held), expect, "{leavers} of {learners}");
+    };
+    check(12, 10, (10, 0));
+    check(12, 11, (0, 11));
+    check(100, 20, (20, 0));
+    check(100, 21, (0, 21));
+    check(10, 10, (0, 10)); // Nobody is assigned any more.
+}
+
+#[test]
+fn a_drain_over_several_cycles_is_held_as_well() {
+    let (mut database, people) = staffed(100);
+    let plan = plan_for(&database, &desired(&leave(&people, 20)), &limits(), now());
+    database.apply(&plan, now());
+    let counts = plan_for(&database, &desired(&leave(&people, 21)), &limits(), now()).counts();
+    assert_eq!((counts.deactivated, counts.held), (0, 1));
+}
+
+#[test]
+fn an_approval_releases_once_and_only_those_it_names() {
+    let (mut database, people) = staffed(50);
+    let gone = leave(&people, 30);
+    let plan = plan_for(&database, &desired(&gone), &limits(), now());
+    database.apply(&plan, now());
+    assert_eq!(database.held.len(), 30);
+
+    for (_, entry) in database.held.iter_mut().take(25) {
+        entry.approved = Some((now(), "root".to_owned()));
+    }
+    let plan = plan_for(&database, &desired(&gone), &limits(), now() + DAY + SignedDuration::from_secs(1));
+    assert_eq!((plan.counts().deactivated, plan.counts().held), (0, 30), "expired");
+    let later = now() + SignedDuration::from_mins(30);
+    let plan = plan_for(&database, &desired(&gone), &limits(), later);
+    assert_eq!((plan.counts().deactivated, plan.counts().held), (25, 5));
+    assert!(plan.changes().iter().all(|change| change.detail.as_deref().unwrap().starts_with(APPROVED_PREFIX)));
+}
+
+#[test]
+fn an_attribute_that_vanishes_from_many_holds_the_updates_and_nothing_else() {
+    let (mut database, mut people) = staffed(40);
+    for person in &mut people[..11] {
+        let Entra::Assigned { department, .. } = person else { continue };
+        *department = None;
+    }
+    people.push(Entra::Assigned { name: 40, email: 40, department: None });
+    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    assert_eq!((plan.counts().updated, plan.counts().held, plan.counts().created), (0, 11, 1));
+    database.apply(&plan, now());
+
+    // The values come back: nothing is left to change.
+    for person in &mut people[..11] {
+        let Entra::Assigned { department, .. } = person else { continue };
+        *department = Some(0);
+    }
+    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    assert_eq!((plan.counts().held, plan.held_ended().len()), (0, 11));
+}
+
+#[test]
+fn an_emptied_group_keeps_its_count_while_somebody_last_seen_in_it_is_active() {
+    let group = person(200);
+    let (mut database, people) = staffed(3);
+    let via: Via = [Route::Group(group)].into_iter().collect();
+    database.via.extend((0..3).map(|number| (person(number), via.clone())));
+    database.last_members.insert(group, 3);
+    let mut people = people;
+    people.push(Entra::Assigned { name: 9, email: 9, department: None });
+    let mut desired = desired(&people);
+    for number in 0..3 {
+        desired.people.remove(&person(number));
+    }
+    let groups = GroupMembers::from([(group, 0)]);
+    let verdicts = |verdict: &Verdict| (0..3).map(|number| (person(number), verdict.clone())).collect::<Confirmed>();
+    let check = |database: &Database, confirmed: &Confirmed| {
+        plan(Input {
+            known: &database.known(),
+            desired: &desired,
+            groups: &groups,
+            nobody_assigned: false,
+            confirmed,
+            evidence: &database.evidence(),
+            limits: &limits(),
+            now: now(),
+        })
+    };
+    // Unreadable at first, unassigned later: the guard must still be there.
+    let unreadable = check(&database, &verdicts(&Verdict::Unreadable("nothing told".to_owned())));
+    assert_eq!(unreadable.counts().held, 3);
+    assert!(unreadable.group_members().is_empty());
+    database.apply(&unreadable, now());
+    let unassigned = check(&database, &verdicts(&Verdict::Unassigned));
+    let reasons: BTreeSet<Reason> = unassigned.findings().iter().map(|finding| finding.reason).collect();
+    assert_eq!(reasons, [Reason::EmptyGroup].into());
+    assert_eq!(unassigned.counts().deactivated, 0);
+}
+
+fn renamed(people: &mut [Entra], names: &[(usize, u8)]) {
+    for (index, new) in names {
+        let Entra::Assigned { name, .. } = &mut people[*index] else { continue };
+        *name = *new;
+    }
+}
+
+#[test]
+fn swaps_rings_and_chains_of_renames_succeed_in_one_cycle() {
+    let (mut database, mut people) = staffed(8);
+    // 0 and 1 swap, 2 to 4 are a ring, 5 takes 6's name and 6 a new one, a newcomer takes 7's.
+    renamed(&mut people, &[(0, 1), (1, 0), (2, 3), (3, 4), (4, 2), (5, 6), (6, 20), (7, 21)]);
+    people.push(Entra::Assigned { name: 7, email: 30, department: None });
+    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    assert_eq!((plan.counts().updated, plan.counts().created, plan.counts().failed), (8, 1, 0));
+    database.apply(&plan, now());
+    assert_eq!(plan_for(&database, &desired(&people), &limits(), now()).changes(), &[]);
+}
+
+#[test]
+fn who_waits_for_the_value_of_somebody_who_stays_is_rejected_with_all_behind() {
+    let (database, mut people) = staffed(4);
+    // 3 wants what 2 has, 2 what 1 has, 1 what 0 has, and 0 has no mail any more.
+    renamed(&mut people, &[(1, 0), (2, 1), (3, 2)]);
+    people[0] = Entra::NoMail;
+    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    assert_eq!((plan.counts().updated, plan.counts().failed, plan.counts().skipped), (0, 3, 1));
+    assert!(plan.findings().iter().any(|finding| {
+        finding.reason == Reason::Conflict
+            && finding.detail.as_deref().is_some_and(|detail| detail.contains(&person(0).to_string()))
+    }));
+}
+
+#[test]
+fn what_moves_together_stays_in_one_transaction() {
+    let (database, mut people) = staffed(9);
+    renamed(&mut people, &[(0, 20), (1, 21), (2, 3), (3, 4), (4, 5), (5, 2), (6, 22), (7, 23)]);
+    people[8] = Entra::Disabled;
+    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    let (arranged, cuts) = claims::arrange(plan.changes().to_vec(), 2);
+    let people: Vec<Vec<u8>> = {
+        let starts = std::iter::once(0).chain(cuts.iter().copied());
+        let ends = cuts.iter().copied().chain([arranged.len()]);
+        starts
+            .zip(ends)
+            .map(|(start, end)| arranged[start..end].iter().map(|c| c.person.as_bytes()[0]).collect())
+            .collect()
+    };
+    assert_eq!(people, [vec![2, 3, 4, 5], vec![0, 1], vec![6, 7], vec![8]]);
+}
