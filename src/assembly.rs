@@ -33,12 +33,9 @@ pub enum AssemblyError {
     /// A secret or certificate cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The HTTP client cannot be made.
+    /// A URL, a certificate or the proxy cannot be used.
     #[error(transparent)]
     Network(#[from] NetworkError),
-    /// A URL that cannot be used.
-    #[error("entra.authority_url or entra.graph_url cannot be used")]
-    Url(#[from] oauth2::url::ParseError),
     /// The mapping does not compile. Loading has compiled it before, so this takes a changed rule in between.
     #[error("the mapping cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Mapping(Vec<Problem>),
@@ -63,8 +60,8 @@ impl Assembly {
             graph: config.entra.graph.clone(),
         };
         let authenticator = Authenticator::new(&credential, http.clone(), clock)?;
-        let root = oauth2::url::Url::parse(&config.entra.graph)?;
-        let directory = Directory::new(http, authenticator, root, config.scope.group_members, clock);
+        let directory =
+            Directory::new(http, authenticator, &config.entra.graph, config.scope.group_members, clock)?;
         let rules = rules(&config).map_err(AssemblyError::Mapping)?;
         Ok(Self { config, directory, rules, clock })
     }

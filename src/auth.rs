@@ -42,13 +42,19 @@ pub struct NetworkError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
+impl NetworkError {
+    pub(crate) fn new(key: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { key, source: Box::new(source) }
+    }
+}
+
 /// The one HTTP client: no redirects, because a token must not follow one; bounded times.
 ///
 /// # Errors
 /// When a part of `network` cannot be used.
 pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
     let Network { ca_pem, proxy, proxy_password } = network;
-    let fault = |key| move |source: reqwest::Error| NetworkError { key, source: source.into() };
+    let fault = |key| move |source: reqwest::Error| NetworkError::new(key, source);
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(10))
@@ -59,8 +65,7 @@ pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
         builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(fault("entra.ca_file"))?);
     }
     if let Some(url) = proxy {
-        let invalid = |source: oauth2::url::ParseError| NetworkError { key: "entra.proxy", source: source.into() };
-        let user = oauth2::url::Url::parse(url).map_err(invalid)?.username().to_owned();
+        let user = reqwest::Url::parse(url).map_err(|source| NetworkError::new("entra.proxy", source))?.username().to_owned();
         let mut all = reqwest::Proxy::all(url).map_err(fault("entra.proxy"))?.no_proxy(reqwest::NoProxy::from_env());
         if let Some(password) = proxy_password {
             all = all.basic_auth(&user, password.expose_secret());
@@ -171,13 +176,15 @@ impl Authenticator {
     ///
     /// # Errors
     /// The authority and tenant make no URL.
-    pub fn new(credential: &Credential, http: reqwest::Client, clock: Clock) -> Result<Self, oauth2::url::ParseError> {
+    pub fn new(credential: &Credential, http: reqwest::Client, clock: Clock) -> Result<Self, NetworkError> {
         let Credential { tenant, client_id, secret, authority, graph } = credential;
+        let endpoint = TokenUrl::new(format!("{authority}/{tenant}/oauth2/v2.0/token"))
+            .map_err(|source| NetworkError::new("entra.authority_url", source))?;
         let client = BasicClient::new(ClientId::new(client_id.clone()))
             .set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()))
             // In the body: the Basic header would want the secret form-encoded, which not every proxy leaves alone.
             .set_auth_type(AuthType::RequestBody)
-            .set_token_uri(TokenUrl::new(format!("{authority}/{tenant}/oauth2/v2.0/token"))?);
+            .set_token_uri(endpoint);
         let scope = Scope::new(format!("{graph}/.default"));
         Ok(Self { client, scope, http, clock, token: tokio::sync::Mutex::new(None) })
     }

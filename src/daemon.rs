@@ -23,7 +23,10 @@ use crate::cycle::{Report, chain};
 use crate::lock::{Lock, LockError};
 use crate::model::{Clock, Outcome, Trigger};
 use crate::session::{self, Ask, SessionError};
-use crate::store::{Access, Store};
+use crate::store::{Access, Store, StoreError};
+
+/// How long the loop waits for the learner database.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -72,9 +75,10 @@ struct Daemon {
 pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: Clock) -> Result<(), DaemonError> {
     // First of all: a signal that comes while starting must not kill what it was to wake.
     let mut signals = Signals::listen()?;
-    session::make_directories(&config)?;
-    let _lock = Lock::take(&daemon_lock_path(&config), "learner-sync run")?;
+    // Before anything is written: what is wrong with the configuration leaves nothing behind.
     let assembly = Arc::new(Assembly::new(config, &environment, clock)?);
+    session::make_directories(&assembly.config)?;
+    let _lock = Lock::take(&daemon_lock_path(&assembly.config), "learner-sync run")?;
     // A database that cannot be opened at all is a mistake to be told now, not after the first half hour.
     Store::open(database_path(&assembly.config), Access::ReadWrite).await.map_err(SessionError::from)?;
 
@@ -159,7 +163,7 @@ impl Daemon {
         service::status("a cycle is running");
         let (assembly, stop) = (Arc::clone(&self.assembly), self.stop.subscribe());
         // It waits for the lock: what was asked for by a signal must not be lost to a `sync` that runs just now.
-        let ask = Ask { trigger, full, wait: true, force: false, command: "learner-sync run" };
+        let ask = Ask { trigger, full, wait: true, force: false, command: "learner-sync run", actor: None };
         self.running = Some(tokio::spawn(async move { session::run(&assembly, ask, stop).await }));
     }
 
@@ -172,9 +176,14 @@ impl Daemon {
                 service::status(&format!("last cycle at {now:.0}: {}", report.summary()));
                 return;
             }
-            Ok(Err(SessionError::Paused | SessionError::Off)) => {
+            Ok(Err(SessionError::Paused)) => {
                 tracing::info!("provisioning is paused; the cycle is skipped");
                 service::status("paused");
+                return;
+            }
+            Ok(Err(SessionError::Off)) => {
+                tracing::info!("provisioning.users = false; the cycle is skipped");
+                service::status("provisioning.users = false");
                 return;
             }
             Ok(Err(SessionError::Stopped)) => return,
@@ -207,8 +216,8 @@ impl Daemon {
         })?;
         self.armed = Some(self.scheduler.add(job).await?);
         let next = (self.clock)() + SignedDuration::try_from(wait).unwrap_or_default();
-        tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         self.announce_next(Some(next)).await;
+        tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         Ok(())
     }
 
@@ -224,11 +233,18 @@ impl Daemon {
 
     /// Writes down, for `status`, when the next cycle is due.
     async fn announce_next(&self, at: Option<Timestamp>) {
-        let announced = async {
-            Store::open(database_path(&self.assembly.config), Access::ReadWrite).await?.set_next_cycle_at(at).await
-        };
-        if let Err(error) = announced.await {
-            tracing::warn!("the time of the next cycle cannot be written down: {}", chain(&error));
+        self.write_down("the time of the next cycle", async |store| store.set_next_cycle_at(at).await).await;
+    }
+
+    /// Writes something small into the learner database. The loop must turn, for signals and the watchdog, so it
+    /// does not wait as long as a cycle would for somebody who keeps the database locked.
+    async fn write_down(&self, what: &str, write: impl AsyncFnOnce(Store) -> Result<(), StoreError>) {
+        let path = database_path(&self.assembly.config);
+        let written = async { write(Store::open(path, Access::ReadWrite).await?).await };
+        match tokio::time::timeout(PATIENCE, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{what} cannot be written down: {}", chain(&error)),
+            Err(_) => tracing::warn!("{what} cannot be written down: the learner database is locked"),
         }
     }
 
@@ -242,6 +258,7 @@ impl Daemon {
                 }
                 self.assembly = Arc::new(assembly);
                 tracing::info!("the configuration is read again");
+                self.note_reload().await;
                 if self.running.is_none() {
                     self.arm().await?;
                 }
@@ -250,6 +267,12 @@ impl Daemon {
         }
         service::ready();
         Ok(())
+    }
+
+    /// Who sent the signal cannot be told.
+    async fn note_reload(&self) {
+        let at = (self.clock)();
+        self.write_down("the reload", async |store| store.audit("SIGHUP", "reload", None, at).await).await;
     }
 
     fn read_again(&self) -> Result<Assembly, AssemblyError> {

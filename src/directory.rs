@@ -21,7 +21,7 @@ pub use self::confirm::SecondLook;
 pub use self::probe::Assigned;
 pub use self::read::Read;
 use self::wire::{Assignment, ServicePrincipal};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, NetworkError};
 use crate::model::{Clock, EntraId, GroupMembers, Selection, Via};
 
 /// The longest list Graph takes in one page.
@@ -147,14 +147,18 @@ struct Assignments {
 
 impl Directory {
     /// A directory behind `root`, the origin of Graph.
+    ///
+    /// # Errors
+    /// When `root` is no URL.
     pub fn new(
         http: reqwest::Client,
         authenticator: Authenticator,
-        root: Url,
+        root: &str,
         group_members: GroupMembers,
         clock: Clock,
-    ) -> Self {
-        Self { client: Client::new(http, authenticator, root, clock), group_members }
+    ) -> Result<Self, NetworkError> {
+        let root = Url::parse(root).map_err(|source| NetworkError::new("entra.graph_url", source))?;
+        Ok(Self { client: Client::new(http, authenticator, root, clock), group_members })
     }
 
     /// How many requests went to Graph so far.

@@ -56,16 +56,24 @@ impl Lock {
         let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0).map_err(unusable)?;
-                file.rewind().map_err(unusable)?;
-                writeln!(file, "{} {command}", std::process::id()).map_err(unusable)?;
-                Ok(Self { _file: file })
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(unusable(source)),
+                Err(TryLockError::WouldBlock) => {}
             }
-            Err(TryLockError::WouldBlock) => Err(LockError::Held(read_holder(&mut file))),
-            Err(TryLockError::Error(source)) => Err(unusable(source)),
+            // Who only looks, as `holder` does, shares the lock for an instant; who holds it shares it with nobody.
+            match file.try_lock_shared() {
+                Ok(()) => file.unlock().map_err(unusable)?,
+                Err(TryLockError::Error(source)) => return Err(unusable(source)),
+                Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&mut file))),
+            }
+            std::thread::yield_now();
         }
+        file.set_len(0).map_err(unusable)?;
+        file.rewind().map_err(unusable)?;
+        writeln!(file, "{} {command}", std::process::id()).map_err(unusable)?;
+        Ok(Self { _file: file })
     }
 
     /// Takes the lock, and waits for it when somebody else has it.
@@ -125,5 +133,24 @@ mod tests {
         drop(lock);
         assert_eq!(Lock::holder(&path), None);
         Lock::take(&path, "learner-sync sync").unwrap();
+    }
+    #[test]
+    fn whoever_only_looks_holds_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cycle.lock");
+        drop(Lock::take(&path, "learner-sync run").unwrap());
+        let taken = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !taken.load(std::sync::atomic::Ordering::Relaxed) {
+                        Lock::holder(&path);
+                    }
+                });
+            }
+            let held = (0..2000).filter(|_| Lock::take(&path, "learner-sync sync").is_err()).count();
+            taken.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(held, 0);
+        });
     }
 }

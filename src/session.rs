@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
+
 use crate::assembly::{Assembly, cache_path, cycle_lock_path, database_path};
 use crate::config::Config;
 use crate::cycle::{self, Parts, Report, Request, Stop};
@@ -12,7 +14,7 @@ use crate::store::{Access, Store, StoreError};
 
 /// How a cycle is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask {
+pub struct Ask<'a> {
     /// By whom.
     pub trigger: Trigger,
     /// Whether the cache is ignored.
@@ -23,6 +25,8 @@ pub struct Ask {
     pub force: bool,
     /// The command that others see as the holder of the lock.
     pub command: &'static str,
+    /// Who runs it by hand, for the audit log; the daemon is nobody.
+    pub actor: Option<&'a str>,
 }
 
 /// No cycle was begun.
@@ -67,8 +71,8 @@ impl From<LockError> for SessionError {
 ///
 /// # Errors
 /// When none was begun, or the database went away before its end could be written down.
-pub async fn run(assembly: &Assembly, ask: Ask, mut stop: Stop) -> Result<Report, SessionError> {
-    let Ask { trigger, full, wait, force, command } = ask;
+pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Report, SessionError> {
+    let Ask { trigger, full, wait, force, command, actor } = ask;
     if !assembly.config.provisioning.users {
         return Err(SessionError::Off);
     }
@@ -89,17 +93,31 @@ pub async fn run(assembly: &Assembly, ask: Ask, mut stop: Stop) -> Result<Report
     }
     let cache = cache_path(&assembly.config);
     let parts = Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
-    let report = cycle::run(parts, Request { trigger, full, now: (assembly.clock)() }, stop).await?;
+    let now = (assembly.clock)();
+    if let Some(actor) = actor {
+        let detail = format!(r#"{{"full":{full},"force":{force}}}"#);
+        store.audit(actor, "sync", Some(&detail), now).await?;
+    }
+    let report = cycle::run(parts, Request { trigger, full, now }, stop).await?;
+    let retention = SignedDuration::try_from(assembly.config.log.retention).unwrap_or(SignedDuration::MAX);
+    if let Ok(before) = now.checked_sub(retention) {
+        match store.expire(before).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "rows of the provisioning log have outlived log.retention"),
+            Err(error) => tracing::warn!("the provisioning log cannot be shortened: {}", cycle::chain(&error)),
+        }
+    }
     Ok(report)
 }
 
-/// Makes the state directory and that of the database.
+/// Makes the directory of the database and that of the state: in this order, because a database that cannot be
+/// made is the likelier mistake, and nothing should be left behind by it.
 ///
 /// # Errors
 /// When one cannot be made.
 pub fn make_directories(config: &Config) -> Result<(), SessionError> {
     let database = database_path(config).parent().filter(|path| !path.as_os_str().is_empty());
-    for path in [Some(config.state.directory.as_path()), database].into_iter().flatten() {
+    for path in [database, Some(config.state.directory.as_path())].into_iter().flatten() {
         std::fs::create_dir_all(path).map_err(|source| SessionError::Unusable { path: path.to_owned(), source })?;
     }
     Ok(())

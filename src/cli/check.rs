@@ -1,15 +1,17 @@
 //! `learner-sync check`: tests the connection step by step, with the likely cause and the fix for what fails.
 
+use std::path::Path;
+
+use rustix::fs::{Access, access};
 use serde_json::json;
 
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::assembly::{Assembly, database_path};
 use crate::cycle::chain;
-use crate::directory::{Application, DirectoryError};
+use crate::directory::{Application, DirectoryError, GraphError};
 use crate::model::Clock;
-use crate::session::make_directories;
-use crate::store::{Access, Store};
+use crate::store::{self, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -36,9 +38,18 @@ impl Check {
         Self { name, ok: false, detail: chain(error), hint }
     }
 
-    fn directory(name: &'static str, error: &DirectoryError) -> Self {
-        Self::failed(name, error, error.hint())
+    /// `permission` is the one that this step needs; a cycle, which needs all three, can only name them all.
+    fn directory(name: &'static str, error: &DirectoryError, permission: &str) -> Self {
+        let hint = match error {
+            DirectoryError::Graph(GraphError::Answered { status: 403, .. }) => Some(grant(permission)),
+            _ => error.hint(),
+        };
+        Self::failed(name, error, hint)
     }
+}
+
+fn grant(permission: &str) -> String {
+    format!("grant the application permission {permission} to the app registration and give admin consent")
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
@@ -78,20 +89,20 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
 async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     let Assembly { config, directory, rules, clock: _ } = assembly;
     if let Err(error) = directory.sign_in().await {
-        checks.push(Check::directory("sign-in", &error.into()));
+        checks.push(Check::directory("sign-in", &error.into(), ""));
         return;
     }
     checks.push(Check::passed("sign-in", format!("application {} in tenant {}", config.entra.client_id, rules.tenant)));
     let application = match directory.application(rules.application).await {
         Ok(application) => application,
-        Err(error) => return checks.push(Check::directory("application", &error)),
+        Err(error) => return checks.push(Check::directory("application", &error, "Application.Read.All")),
     };
     let Application { object_id, app_id: _, name } = &application;
     checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
 
     let assigned = match directory.assigned(&application).await {
         Ok(assigned) => assigned,
-        Err(error) => return checks.push(Check::directory("assignments", &error)),
+        Err(error) => return checks.push(Check::directory("assignments", &error, "Application.Read.All")),
     };
     let (users, groups) = (assigned.users, assigned.groups.len());
     checks.push(if users + groups == 0 {
@@ -105,19 +116,15 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     });
     checks.push(match directory.readable_user(&rules.selection).await {
         Ok(None) => Check::passed("users", "every mapped attribute can be read (User.Read.All)"),
-        Ok(Some(hidden)) => Check {
-            ok: false,
-            hint: Some("grant the application permission User.Read.All and give admin consent".to_owned()),
-            ..Check::passed("users", hidden)
-        },
-        Err(error) => Check::directory("users", &error),
+        Ok(Some(hidden)) => Check { ok: false, hint: Some(grant("User.Read.All")), ..Check::passed("users", hidden) },
+        Err(error) => Check::directory("users", &error, "User.Read.All"),
     });
     let mut readable = Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tried");
     for (group, name) in &assigned.groups {
         match directory.readable_group(*group, name).await {
             Ok(()) => readable.detail = format!("the members of {groups} groups can be read (GroupMember.Read.All)"),
             Err(error) => {
-                readable = Check::directory("groups", &error);
+                readable = Check::directory("groups", &error, "GroupMember.Read.All");
                 break;
             }
         }
@@ -129,20 +136,32 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
 async fn database(context: &Context) -> Check {
     let path = database_path(&context.config);
     let shown = path.display();
-    let hint = |_: &dyn std::error::Error| {
-        Some(format!("the service user must own {shown} and be able to write to its directory"))
-    };
+    let hint = || Some(format!("the service user must own {shown} and be able to write to its directory"));
     if let Err(error) = super::owner::check(&context.config) {
         return Check { ok: false, ..Check::passed("database", error.message()) };
     }
     if !path.exists() {
-        return match make_directories(&context.config).map_err(Failure::from) {
+        return match can_be_made(path).and_then(|()| can_be_made(&context.config.state.directory)) {
             Ok(()) => Check::passed("database", format!("{shown} does not exist yet; the first cycle makes it")),
-            Err(error) => Check { ok: false, ..Check::passed("database", error.message()) },
+            Err(why) => Check { ok: false, hint: hint(), ..Check::passed("database", why) },
         };
     }
-    match Store::open(path, Access::ReadOnly).await {
+    match Store::open(path, store::Access::ReadOnly).await {
         Ok(_) => Check::passed("database", format!("{shown}")),
-        Err(error) => Check::failed("database", &error, hint(&error)),
+        Err(StoreError::Older { .. }) => {
+            Check::passed("database", format!("{shown}; the first cycle makes or completes its tables"))
+        }
+        Err(error) => Check::failed("database", &error, hint()),
     }
+}
+
+/// Whether there is a directory to make `path` in. Nothing is made: root may try the connection first, and what root
+/// made the service user could not write to.
+fn can_be_made(path: &Path) -> Result<(), String> {
+    let there = path.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("."));
+    if !there.is_dir() {
+        return Err(format!("{} cannot be made: {} is not a directory", path.display(), there.display()));
+    }
+    access(there, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| format!("{} cannot be made: {}: {error}", path.display(), there.display()))
 }

@@ -1,17 +1,20 @@
 //! `learner-sync plan`: what a cycle would do. Writes nothing, takes no lock, leaves the cache alone.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, Failure, print, print_json, table};
+use super::output::{DONE, FAILED, Failure, print, print_json, table};
 use super::sync::report_as_json;
 use crate::assembly::{Assembly, database_path};
 use crate::cycle::{self, CycleError, Parts, Planned, Prepared, Request};
 use crate::model::{Action, Attribute, EntraId, Kind, Reason, Status, Trigger};
 use crate::plan::{AttributeChange, Change, Finding};
 use crate::store::{Access, Store, StoreError};
+
+/// How long a rehearsal waits to open the learner database: it must not queue up behind somebody who writes.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -64,10 +67,14 @@ impl<'a> Planner<'a> {
     pub(super) async fn open_to_rehearse(assembly: &'a Assembly) -> Result<Self, Failure> {
         let planner = Self::open(assembly).await?;
         let path = database_path(&assembly.config);
-        if !path.exists() {
+        // Only one that has our tables already: to open another one to write would make them.
+        if Store::open(path, Access::ReadOnly).await.is_err() {
             return Ok(planner);
         }
-        Ok(Self { store: Store::open(path, Access::ReadWrite).await?, ..planner })
+        let busy = "the learner database is locked by another process, and a rehearsal does not wait for it";
+        let opened = tokio::time::timeout(PATIENCE, Store::open(path, Access::ReadWrite)).await;
+        let store = opened.map_err(|_| Failure::new(FAILED, busy))??;
+        Ok(Self { store, ..planner })
     }
 
     pub(super) fn parts(&self) -> Parts<'_> {

@@ -9,6 +9,7 @@ use super::output::{DONE, FAILED, Failure, PARTLY, print};
 use crate::assembly::{daemon_lock_path, database_path, source};
 use crate::lock::Lock;
 use crate::model::{Outcome, Trigger};
+use crate::session::SessionError;
 use crate::store::{Access, CycleRow, Store};
 
 #[derive(Debug, clap::Args)]
@@ -34,6 +35,15 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
                 "no daemon is running on this state.directory; `learner-sync sync` runs a cycle without one",
             )
         })?;
+    if wait && paused(&context).await? {
+        return Err(Failure::new(
+            FAILED,
+            "provisioning is paused, so there will be no cycle; `learner-sync resume` switches it on again",
+        ));
+    }
+    if wait && !context.config.provisioning.users {
+        return Err(SessionError::Off.into());
+    }
     let before = if wait { last_cycle(&context).await?.map_or(0, |row| row.id.0) } else { 0 };
     let signal = if full { Signal::USR2 } else { Signal::USR1 };
     kill_process(pid, signal).map_err(|error| {
@@ -66,6 +76,10 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
         // The end of a cycle shows in the database only.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+async fn paused(context: &Context) -> Result<bool, Failure> {
+    Ok(Store::open(database_path(&context.config), Access::ReadOnly).await?.state().await?.paused)
 }
 
 async fn last_cycle(context: &Context) -> Result<Option<CycleRow>, Failure> {

@@ -92,17 +92,18 @@ impl Overview {
         let state = store.state().await?;
         let source = source(config, &state);
         let daemon = Lock::holder(&daemon_lock_path(config));
+        let cycle = Lock::holder(&cycle_lock_path(config));
         Ok(Self {
             paused: state.paused,
             last_cycle: store.last_cycle(Some(&source)).await?,
             last_success: store.last_success(Some(&source)).await?,
-            // Without a daemon nobody is going to keep that time.
-            next_cycle_at: state.next_cycle_at.filter(|_| daemon.is_some()),
+            // Without a daemon nobody is going to keep that time, and while it is in a cycle the next is not drawn yet.
+            next_cycle_at: state.next_cycle_at.filter(|_| daemon.is_some() && cycle != daemon),
             learners: store.learner_counts(&source).await?,
             held: store.held_people(&source).await?,
             failing: store.failing_people(&source).await?,
             daemon,
-            cycle: Lock::holder(&cycle_lock_path(config)),
+            cycle,
             source,
         })
     }

@@ -41,7 +41,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         return rehearse(&assembly, json).await;
     }
     let stop = stop_on_signal()?;
-    let ask = Ask { trigger: Trigger::Command, full, wait, force, command: "learner-sync sync" };
+    let actor = super::actor(&environment);
+    let ask = Ask { trigger: Trigger::Command, full, wait, force, command: "learner-sync sync", actor: Some(&actor) };
     let report = session::run(&assembly, ask, stop).await?;
     if json {
         print_json(&report_as_json(&report))?;

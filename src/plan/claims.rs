@@ -118,7 +118,9 @@ pub(super) fn conflicts(
     }
     let drafts_by_learner: BTreeMap<LearnerId, &Change> =
         drafts.iter().filter_map(|draft| Some((draft.target.learner()?, draft))).collect();
-    // Who cannot move keeps its value, and so those who wait for it cannot move either.
+    // Who cannot move keeps its value, and so those who wait for it cannot move either. A holder says more than
+    // another claimant does.
+    let mut settled: BTreeSet<EntraId> = adoptions.into_values().filter(|people| people.len() > 1).flatten().collect();
     loop {
         let mut found = BTreeMap::new();
         for (key, claimants) in &claims {
@@ -127,7 +129,7 @@ pub(super) fn conflicts(
                 gives_up(holder, key) && !conflicts.contains_key(&holder.person) && !staying.contains(&holder.person)
             });
             for draft in claimants.iter().filter(|draft| !moves && Some(row.learner) != draft.target.learner()) {
-                if !conflicts.contains_key(&draft.person) {
+                if !settled.contains(&draft.person) {
                     found.insert(draft.person, format!("{} is held by {}", key.attribute.path(), describe(row)));
                 }
             }
@@ -135,6 +137,7 @@ pub(super) fn conflicts(
         if found.is_empty() {
             return conflicts;
         }
+        settled.extend(found.keys());
         conflicts.extend(found);
     }
 }

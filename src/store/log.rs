@@ -104,6 +104,22 @@ impl Store {
             })
             .collect()
     }
+
+    /// Removes what is older than `before` from the log and from the cycles; the audit log stays. Answers how many
+    /// log rows went.
+    pub async fn expire(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let before = sqlite::time_text(before);
+        let mut connection = self.connection().await;
+        let mut transaction = sqlite::begin(&mut connection).await?;
+        sqlx::query("DELETE FROM sync_cycles WHERE started_at < $1").bind(&before).execute(&mut *transaction).await?;
+        let expired = sqlx::query("DELETE FROM provisioning_log WHERE at < $1")
+            .bind(&before)
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+        transaction.commit().await?;
+        Ok(expired)
+    }
 }
 
 /// A row about to be written.

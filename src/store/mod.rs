@@ -4,7 +4,7 @@
 //! writes down who was left alone and why. Each is one transaction, so a kill at any instant leaves either all of
 //! it or nothing. The rest reads: what the planner needs, and what `status` and `log` show.
 //!
-//! SQLite so far. What only SQLite knows is in [`sqlite`] and in the table definitions of [`schema`]; the other
+//! SQLite so far. What only SQLite knows is in `sqlite` and in the table definitions of `schema`; the other
 //! files keep to SQL that PostgreSQL reads as well, with placeholders written by sqlx's query builder.
 
 use std::collections::{BTreeMap, BTreeSet};

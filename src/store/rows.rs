@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row as _, SqliteConnection};
 
 use super::known::texts;
 use super::sql::{LIST, Statement, push_list};
@@ -48,18 +48,15 @@ impl Store {
         attributes: &[Attribute],
     ) -> Result<Vec<Row>, StoreError> {
         let attributes = with_unique(attributes);
-        let wanted =
-            |attribute| keys.iter().filter(move |key| key.attribute == attribute).map(|key| key.folded.clone());
-        let mut lookups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for attribute in Attribute::UNIQUE {
-            lookups.insert(sqlite::folded(&format!("r.{}", attribute.column())), wanted(attribute).collect());
+        let mut lookups: BTreeMap<Attribute, BTreeSet<String>> = BTreeMap::new();
+        for key in keys {
+            lookups.entry(key.attribute).or_default().insert(key.folded.clone());
         }
-        lookups.insert(sqlite::folded("r.external_id"), texts(external_ids));
-        let matched = format!("r.{}", match_attribute.column());
-        let matched = if Attribute::UNIQUE.contains(&match_attribute) { sqlite::folded(&matched) } else { matched };
-        lookups.entry(matched).or_default().extend_from_slice(match_values);
+        let folds = Attribute::UNIQUE.contains(&match_attribute);
+        let match_values =
+            match_values.iter().map(|value| if folds { value.to_ascii_lowercase() } else { value.clone() });
+        lookups.entry(match_attribute).or_default().extend(match_values);
 
-        let mut found = BTreeMap::new();
         let mut connection = self.connection().await;
         // The first run asks for everybody, of a table that is often empty.
         let any: bool =
@@ -67,20 +64,46 @@ impl Store {
         if !any {
             return Ok(Vec::new());
         }
-        for (column, values) in lookups {
-            for values in values.chunks(LIST) {
-                let mut statement = select(&attributes);
-                statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE ");
-                statement.push(&column).push(" IN");
-                push_list(&mut statement, values);
-                for row in statement.build().fetch_all(&mut *connection).await? {
-                    let row = read(&row, &attributes)?;
-                    found.insert(row.learner, row);
-                }
+        // Ids first: most values are held by nobody, and a row that is found three ways is read once.
+        let mut ids = BTreeSet::new();
+        for (attribute, values) in lookups {
+            let column = attribute.column();
+            let column =
+                if Attribute::UNIQUE.contains(&attribute) { sqlite::folded(column) } else { column.to_owned() };
+            let values: Vec<String> = values.into_iter().collect();
+            ids.extend(ids_where(&mut connection, &column, &values).await?);
+        }
+        ids.extend(ids_where(&mut connection, &sqlite::folded("external_id"), &texts(external_ids)).await?);
+
+        let ids: Vec<i64> = ids.into_iter().collect();
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(LIST) {
+            let mut statement = select(&attributes);
+            statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE r.id IN");
+            push_list(&mut statement, ids);
+            statement.push("ORDER BY r.id");
+            for row in statement.build().fetch_all(&mut *connection).await? {
+                found.push(read(&row, &attributes)?);
             }
         }
-        Ok(found.into_values().collect())
+        Ok(found)
     }
+}
+
+/// The learners whose `column` has one of `values`.
+async fn ids_where(
+    connection: &mut SqliteConnection,
+    column: &str,
+    values: &[String],
+) -> Result<Vec<i64>, sqlx::Error> {
+    let mut ids = Vec::new();
+    for values in values.chunks(LIST) {
+        let mut statement = Statement::new("SELECT id FROM learners WHERE ");
+        statement.push(column).push(" IN");
+        push_list(&mut statement, values);
+        ids.extend(statement.build_query_scalar::<i64>().fetch_all(&mut *connection).await?);
+    }
+    Ok(ids)
 }
 
 fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {

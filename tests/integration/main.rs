@@ -1,4 +1,20 @@
 //! Scenarios against a simulated tenant over real HTTP, a real SQLite file and a real cache.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a scenario that cannot go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a scenario that cannot go on has failed")]
 
+mod architecture;
+mod cache;
+mod command;
+mod conflicts;
+mod daemon;
+mod directory;
+mod empty_groups;
+mod held_updates;
+mod holds;
+mod interruptions;
+mod learners;
+mod leavers;
+mod mapping;
+mod program;
+mod reading;
+mod sources;
 mod world;

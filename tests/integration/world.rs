@@ -1,23 +1,37 @@
 //! A tenant, a learner database, a cache and a clock that only moves when told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use graph_sim::{GraphSim, Tenant};
+use graph_sim::{GraphSim, Tenant, User};
 use jiff::{SignedDuration, Timestamp};
 use learner_sync::assembly::{Assembly, cache_path, database_path};
 use learner_sync::config;
-use learner_sync::cycle::{self, CycleError, Parts, Prepared, Report, Request};
+use learner_sync::cycle::{self, CycleError, Parts, Prepared, Report, Request, Stop};
 use learner_sync::model::Trigger;
+use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
 use sqlx::{Connection, Row, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+/// What no cycle may change when there is nothing to do. A failure that goes on counts its attempts, so those are
+/// left out; the generation shows whether learners were written at all.
+const LASTING: [&str; 6] = [
+    "SELECT * FROM learners ORDER BY id",
+    "SELECT * FROM provisioning_log ORDER BY id",
+    "SELECT * FROM sync_links ORDER BY source, entra_id",
+    "SELECT * FROM sync_held ORDER BY source, entra_id",
+    "SELECT source, entra_id, reason, detail, first_at FROM sync_failures ORDER BY source, entra_id",
+    "SELECT s.generation, g.* FROM sync_state s LEFT JOIN sync_groups g ORDER BY source, group_id",
+];
+
 /// Everything one scenario needs; gone when it is dropped.
 pub(crate) struct World {
     /// The tenant.
-    pub(crate) sim: GraphSim,
+    pub(crate) sim: Arc<GraphSim>,
     /// The time of the next cycle.
     pub(crate) now: Timestamp,
     directory: TempDir,
@@ -26,10 +40,12 @@ pub(crate) struct World {
 impl World {
     /// A world around `tenant`, before the first cycle.
     pub(crate) async fn start(tenant: Tenant) -> Self {
-        let sim = GraphSim::start(tenant).await;
+        let sim = Arc::new(GraphSim::start(tenant).await);
         let directory = tempfile::tempdir().unwrap();
         let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), directory };
         std::fs::write(world.path("secret"), world.sim.tenant(|tenant| tenant.client_secret.clone())).unwrap();
+        // As an administrator is told to keep it; otherwise every command warns.
+        std::fs::set_permissions(world.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
         world.configure("");
         world
     }
@@ -46,9 +62,9 @@ impl World {
 
     /// Writes the configuration: what every scenario needs, and `more` TOML behind it.
     pub(crate) fn configure(&self, more: &str) {
-        let (tenant, client, application) = self
-            .sim
-            .tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.object_id.clone()));
+        let (tenant, client, application) = self.sim.tenant(|tenant| {
+            (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.object_id.clone())
+        });
         self.configure_for(&tenant, &client, &application, more);
     }
 
@@ -83,6 +99,16 @@ impl World {
     }
 
     async fn run(&mut self, full: bool) -> Report {
+        let (_sender, stop) = watch::channel(false);
+        let report = self.run_until(full, stop).await;
+        self.pass(SignedDuration::from_mins(30));
+        assert_eq!(self.sim.unexpected_calls(), []);
+        self.agrees_with(&report).await;
+        report
+    }
+
+    /// A cycle that can be stopped, or dropped on its way.
+    pub(crate) async fn run_until(&self, full: bool, stop: Stop) -> Report {
         let assembly = self.assembly();
         std::fs::create_dir_all(self.path("state")).unwrap();
         let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
@@ -90,10 +116,50 @@ impl World {
         let parts =
             Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
         let request = Request { trigger: Trigger::Command, full, now: self.now };
-        let (_sender, stop) = watch::channel(false);
-        let report = cycle::run(parts, request, stop).await.unwrap();
-        self.pass(SignedDuration::from_mins(30));
+        cycle::run(parts, request, stop).await.unwrap()
+    }
+
+    /// The row of the cycle says what the report says.
+    async fn agrees_with(&self, report: &Report) {
+        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } =
+            report.counts;
+        let numbers = [in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held];
+        let row = self
+            .query(
+                "SELECT in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, requests,
+                        outcome, error
+                 FROM sync_cycles ORDER BY id DESC LIMIT 1",
+            )
+            .await;
+        let mut told: Vec<String> = numbers.iter().chain([&report.requests]).map(u64::to_string).collect();
+        told.extend([report.outcome.to_string(), report.error.clone().unwrap_or_else(|| "NULL".to_owned())]);
+        assert_eq!(row, [told]);
+    }
+
+    /// One more cycle changes nothing and logs nothing.
+    pub(crate) async fn settled(&mut self) -> Report {
+        let before = self.lasting().await;
+        let report = self.cycle().await;
+        let Counts { created, updated, deactivated, reactivated, .. } = report.counts;
+        assert_eq!((created, updated, deactivated, reactivated), (0, 0, 0, 0), "{}", report.summary());
+        self.unchanged_since(&before).await;
         report
+    }
+
+    /// The rows that last from cycle to cycle.
+    pub(crate) async fn lasting(&self) -> Vec<Vec<String>> {
+        let mut rows = Vec::new();
+        for sql in LASTING {
+            rows.extend(self.query(sql).await);
+        }
+        rows
+    }
+
+    /// Not a row has come, gone or changed; names those that have.
+    pub(crate) async fn unchanged_since(&self, before: &[Vec<String>]) {
+        let now = self.lasting().await;
+        let (was, is): (BTreeSet<_>, BTreeSet<_>) = (before.iter().collect(), now.iter().collect());
+        assert_eq!(was.difference(&is).collect::<Vec<_>>(), is.difference(&was).collect::<Vec<_>>(), "not settled");
     }
 
     /// What a cycle would do; nothing is written.
@@ -154,6 +220,43 @@ impl World {
         );
         self.query(&sql).await.into_iter().flatten().collect()
     }
+
+    /// The last log row of a person, with its detail.
+    pub(crate) async fn last_detail(&self, entra_id: &str) -> String {
+        let sql = format!("SELECT detail FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id DESC LIMIT 1");
+        self.value(&sql).await
+    }
+
+    /// The `changes` of the last log row of a person.
+    pub(crate) async fn last_changes(&self, entra_id: &str) -> serde_json::Value {
+        let sql =
+            format!("SELECT changes FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id DESC LIMIT 1");
+        serde_json::from_str(&self.value(&sql).await).unwrap()
+    }
+}
+
+/// So many people, numbered from one, not assigned yet.
+pub(crate) fn people(tenant: &mut Tenant, count: usize) -> Vec<String> {
+    let person = |number| User::named("Number", &format!("{number:04}")).department("Research");
+    // Numbered on from whoever is there already, so that no name is taken.
+    let first = tenant.users().count() + 1;
+    (first..first + count).map(|number| tenant.hire(person(number))).collect()
+}
+
+/// So many people, each assigned directly.
+pub(crate) fn assigned(tenant: &mut Tenant, count: usize) -> Vec<String> {
+    let people = people(tenant, count);
+    people.iter().for_each(|person| tenant.assign_user(person));
+    people
+}
+
+/// An assigned group with so many new members.
+pub(crate) fn assigned_group(tenant: &mut Tenant, name: &str, count: usize) -> (String, Vec<String>) {
+    let group = tenant.add_group(name);
+    let people = people(tenant, count);
+    people.iter().for_each(|person| tenant.add_member(&group, person));
+    tenant.assign_group(&group);
+    (group, people)
 }
 
 async fn connect(path: &Path) -> SqliteConnection {

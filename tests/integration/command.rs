@@ -1,0 +1,26 @@
+//! Single commands: what they print, what they leave behind, and how they exit.
+
+mod approve;
+mod exits;
+mod plan;
+mod status;
+mod sync;
+
+/// The keys of the document that `sync --json` prints.
+const SUMMARY: [&str; 15] = [
+    "created",
+    "cycle",
+    "deactivated",
+    "duration_ms",
+    "error",
+    "failed",
+    "held",
+    "in_scope",
+    "outcome",
+    "reactivated",
+    "requests",
+    "skipped",
+    "trigger",
+    "unchanged",
+    "updated",
+];

@@ -1,0 +1,166 @@
+//! `approve`, `pause` and `resume`: what an administrator decides.
+
+use serde_json::json;
+
+use crate::program::people;
+use crate::world::World;
+
+/// A world in which twelve of fifteen people are held.
+async fn world_with_held() -> (World, Vec<String>) {
+    let (tenant, ids) = people(15);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
+    world.run_program(&["sync"], 3);
+    (world, ids)
+}
+
+async fn approved(world: &World) -> String {
+    world.value("SELECT count(*) FROM sync_held WHERE approved_at IS NOT NULL").await
+}
+
+#[tokio::test]
+async fn approve_shows_who_is_held_and_asks_nobody_without_a_terminal() {
+    let (world, _) = world_with_held().await;
+    let ran = world.run_program(&["approve"], 2);
+    for number in 0..12 {
+        assert!(ran.stdout.contains(&format!("ada.number{number}@harbourworks.example")), "{ran:?}");
+    }
+    assert!(ran.stderr.contains("--expect"), "{ran:?}");
+    world.run_program(&["approve", "--yes"], 2);
+    world.run_program(&["approve", "--expect", "12"], 2);
+    assert_eq!(approved(&world).await, "0");
+}
+
+#[tokio::test]
+async fn approve_with_the_wrong_number_releases_nobody() {
+    let (world, _) = world_with_held().await;
+    for wrong in ["0", "11", "13"] {
+        let ran = world.run_program(&["approve", "--yes", "--expect", wrong], 1);
+        assert!(ran.stderr.contains("12 people are held"), "{ran:?}");
+    }
+    assert_eq!(approved(&world).await, "0");
+    assert_eq!(world.value("SELECT count(*) FROM audit_log WHERE action = 'approve'").await, "0");
+}
+
+#[tokio::test]
+async fn approve_releases_those_shown_once() {
+    let (world, ids) = world_with_held().await;
+    let ran = world.run_program(&["approve", "--yes", "--expect", "12"], 0);
+    assert!(ran.stdout.contains("Released 12 people"), "{ran:?}");
+    assert_eq!(approved(&world).await, "12");
+    assert_eq!(world.value("SELECT count(*) FROM audit_log WHERE action = 'approve'").await, "1");
+    // Asked again there is nobody left to release.
+    let ran = world.run_program(&["approve", "--yes", "--expect", "12"], 1);
+    assert!(ran.stderr.contains("0 people are held"), "{ran:?}");
+
+    let document = world.run_program(&["sync", "--json"], 0).json();
+    assert_eq!((&document["deactivated"], &document["held"]), (&json!(12), &json!(0)));
+    assert_eq!(world.value("SELECT count(*) FROM sync_held").await, "0");
+    // Spent: those who come back and leave again are held anew.
+    world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.assign_user(id)));
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["reactivated"], json!(12));
+    world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
+    let document = world.run_program(&["sync", "--json"], 3).json();
+    assert_eq!((&document["deactivated"], &document["held"]), (&json!(0), &json!(12)));
+}
+
+#[tokio::test]
+async fn whoever_joins_the_held_after_the_approval_is_held() {
+    let (world, ids) = world_with_held().await;
+    world.run_program(&["approve", "--yes", "--expect", "12"], 0);
+    // Everybody else leaves as well: nobody is assigned any more.
+    world.sim.tenant(|tenant| ids[12..].iter().for_each(|id| tenant.unassign(id)));
+    let document = world.run_program(&["sync", "--json"], 3).json();
+    assert_eq!((&document["deactivated"], &document["held"]), (&json!(12), &json!(3)));
+}
+
+#[tokio::test]
+async fn an_approval_is_good_for_a_day() {
+    let (world, _) = world_with_held().await;
+    world.run_program(&["approve", "--yes", "--expect", "12"], 0);
+    let days_ago =
+        |days| format!("UPDATE sync_held SET approved_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-{days} days')");
+    world.execute(&days_ago(2)).await;
+    let document = world.run_program(&["sync", "--json"], 3).json();
+    assert_eq!((&document["deactivated"], &document["held"]), (&json!(0), &json!(12)));
+    // It is given again to all of them.
+    world.run_program(&["approve", "--yes", "--expect", "12"], 0);
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["deactivated"], json!(12));
+}
+
+#[tokio::test]
+async fn approve_with_nobody_held_says_so() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["sync"], 0);
+    assert!(world.run_program(&["approve"], 0).stdout.contains("Nobody is held"));
+    world.run_program(&["approve", "--yes", "--expect", "0"], 0);
+}
+
+#[tokio::test]
+async fn another_application_is_refused_until_it_is_admitted() {
+    let (mut tenant, ids) = people(2);
+    let other = tenant.add_application("Another platform");
+    tenant.assign_user_to(&other, &ids[0]);
+    let (tenant_id, application) = (tenant.tenant_id.clone(), tenant.application.object_id.clone());
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    let as_other = [("LEARNER_SYNC_APP__ENTERPRISE_APP", &*other)];
+    let ran = world.run_program_with(&as_other, &["sync"], 1);
+    let kept = format!("kept by application {application} in tenant {tenant_id}");
+    assert!(ran.stderr.contains(&kept) && ran.stderr.contains("approve --source"), "{ran:?}");
+    assert_eq!(world.cycles().await, ["command success", "command failed"]);
+
+    let ran = world.run_program_with(&as_other, &["approve", "--source"], 2);
+    assert!(ran.stdout.contains(&application), "{ran:?}");
+    world.run_program_with(&as_other, &["sync"], 1);
+    world.run_program_with(&as_other, &["approve", "--source", "--yes"], 0);
+    world.run_program_with(&as_other, &["sync"], 3);
+    // The first one's people are left as they are.
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "2");
+}
+
+#[tokio::test]
+async fn paused_provisioning_refuses_cycles_unless_forced() {
+    let world = World::start(people(2).0).await;
+    world.run_program(&["pause"], 0);
+    world.run_program(&["pause"], 0);
+    let ran = world.run_program(&["sync"], 1);
+    assert!(ran.stderr.contains("paused") && ran.stderr.contains("--force"), "{ran:?}");
+    let document = world.run_program(&["sync", "--json"], 1).json();
+    assert_eq!(document["outcome"], json!("failed"));
+    assert!(document["error"].as_str().unwrap().contains("paused"), "{document}");
+    assert_eq!(world.cycles().await, [""; 0]);
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!((&status["state"], &status["paused"]), (&json!("paused"), &json!(true)));
+    // To look is allowed.
+    world.run_program(&["plan"], 0);
+    world.run_program(&["sync", "--force"], 0);
+    assert_eq!(world.cycles().await, ["command success"]);
+    world.run_program(&["sync"], 1);
+    world.run_program(&["resume"], 0);
+    world.run_program(&["sync"], 0);
+    let audit: Vec<_> = world.query("SELECT action FROM audit_log ORDER BY id").await.into_iter().flatten().collect();
+    let switched: Vec<_> = audit.iter().filter(|action| matches!(action.as_str(), "pause" | "resume")).collect();
+    assert_eq!(switched, ["pause", "resume"]);
+}
+
+#[tokio::test]
+async fn manual_runs_stand_in_the_audit_log() {
+    let world = World::start(people(2).0).await;
+    world.run_program(&["sync"], 0);
+    let audit = world.query("SELECT actor, action FROM audit_log").await;
+    assert_eq!(audit.len(), 1, "{audit:?}");
+    assert_eq!(audit[0][1], "sync");
+    assert!(!audit[0][0].is_empty());
+    // Who looked, and whoever did nothing, did not run anything.
+    world.run_program(&["plan"], 0);
+    world.run_program(&["sync", "--dry-run"], 0);
+    world.run_program(&["pause"], 0);
+    world.run_program(&["sync"], 1);
+    let audit: Vec<_> = world.query("SELECT action FROM audit_log ORDER BY id").await.into_iter().flatten().collect();
+    assert_eq!(audit, ["sync", "pause"]);
+    world.run_program_with(&[("SUDO_USER", "grace")], &["resume"], 0);
+    let actor = world.value("SELECT actor FROM audit_log WHERE action = 'resume'").await;
+    assert!(actor.starts_with("grace (as "), "{actor}");
+}

@@ -1,0 +1,319 @@
+//! The exit codes for what goes wrong: each names its cause, and leaves behind what it should and no more.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::SUMMARY;
+use crate::program::{PROGRAM, Ran, finish, keys, people};
+use crate::world::World;
+
+/// No file at all.
+const NONE: [String; 0] = [];
+
+/// A cycle that fails: exit code 1, a row that says so, nobody touched, the cause and the hint told.
+async fn check_failed_cycle(world: &World, environment: &[(&str, &str)], cause: &str, hint: &str) {
+    let before = world.query("SELECT id, user_name, active, updated_at FROM learners").await;
+    let cycles = world.cycles().await.len();
+    let Ran { stdout: _, stderr } = world.run_program_with(environment, &["sync"], 1);
+    assert!(stderr.contains(cause) && stderr.contains(hint), "{stderr}");
+    let ran = world.run_program_with(environment, &["sync", "--json"], 1);
+    let document = ran.json();
+    assert_eq!(keys(&document), BTreeSet::from(SUMMARY));
+    assert_eq!((&document["outcome"], &document["cycle"]), (&json!("failed"), &json!(cycles + 2)));
+    assert!(document["error"].as_str().unwrap().contains(cause), "{document}");
+    assert_eq!(world.cycles().await[cycles..], ["command failed", "command failed"]);
+    assert!(world.value("SELECT error FROM sync_cycles ORDER BY id DESC LIMIT 1").await.contains(cause));
+    assert_eq!(world.query("SELECT id, user_name, active, updated_at FROM learners").await, before);
+    assert_eq!(world.value("SELECT count(*) FROM provisioning_log").await, "3");
+}
+
+#[tokio::test]
+async fn a_wrong_secret_fails_the_cycle_and_touches_nobody() {
+    let world = World::start(people(3).0).await;
+    world.run_program(&["sync"], 0);
+    std::fs::write(world.path("secret"), "not-the-secret").unwrap();
+    check_failed_cycle(&world, &[], "AADSTS7000215", "the client secret is wrong").await;
+}
+
+#[tokio::test]
+async fn a_wrong_application_fails_the_cycle_and_touches_nobody() {
+    let world = World::start(people(3).0).await;
+    world.run_program(&["sync"], 0);
+    let nobody = world.sim.tenant(|tenant| tenant.new_id());
+    check_failed_cycle(
+        &world,
+        &[("LEARNER_SYNC_APP__ENTERPRISE_APP", &nobody)],
+        &nobody,
+        "Enterprise applications > Properties",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_network_that_is_down_fails_the_cycle_and_touches_nobody() {
+    let world = World::start(people(3).0).await;
+    world.run_program(&["sync"], 0);
+    // Nothing listens on port 1 of this machine.
+    let down = [("LEARNER_SYNC_ENTRA__AUTHORITY_URL", "http://127.0.0.1:1")];
+    check_failed_cycle(&world, &down, "http://127.0.0.1:1", "check the network").await;
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_arguments_exits_2() {
+    let world = World::start(people(1).0).await;
+    let before = world.files();
+    for arguments in [&["sync", "--fulll"][..], &["sink"], &["approve", "--yes"], &["log", "--action", "delete"]] {
+        let ran = world.run_program(arguments, 2);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+    assert_eq!(world.changed_since(&before), NONE);
+    let mut alone = std::process::Command::new(PROGRAM);
+    alone.env_clear();
+    finish(alone, 2);
+}
+
+/// A configuration that cannot be used: exit code 78, one line that says why, nothing written.
+#[track_caller]
+fn check_configuration(world: &World, expected: &[&str]) {
+    let before = world.files();
+    for arguments in [&["sync"][..], &["run"], &["plan"]] {
+        let Ran { stdout, stderr } = world.run_program(arguments, 78);
+        assert_eq!(stdout, "", "{arguments:?}");
+        assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
+        assert!(expected.iter().all(|words| stderr.contains(words)), "{arguments:?}: {stderr}");
+        assert_eq!(world.changed_since(&before), NONE, "{arguments:?}");
+    }
+    let document = world.run_program(&["sync", "--json"], 78).json();
+    assert_eq!(keys(&document), BTreeSet::from(SUMMARY));
+    assert_eq!((&document["outcome"], &document["cycle"]), (&json!("failed"), &json!(null)));
+    let error = document["error"].as_str().unwrap();
+    assert!(expected.iter().all(|words| error.contains(words)), "{error}");
+}
+
+async fn world_configured(more: &str) -> World {
+    let world = World::start(people(1).0).await;
+    world.configure(more);
+    world
+}
+
+#[tokio::test]
+async fn an_unknown_key_exits_78() {
+    let world = world_configured("[safety]\nmax_deactivatoins = 5").await;
+    check_configuration(&world, &["learner-sync.toml:15:", "safety.max_deactivatoins"]);
+}
+
+#[tokio::test]
+async fn a_missing_tenant_id_exits_78() {
+    let world = world_configured("").await;
+    world.reconfigure(|text| {
+        text.lines().filter(|line| !line.starts_with("tenant_id")).map(|line| format!("{line}\n")).collect()
+    });
+    check_configuration(&world, &["entra.tenant_id", "is required", "Directory (tenant) ID"]);
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_exits_78() {
+    let world = world_configured("").await;
+    std::fs::remove_file(world.path("secret")).unwrap();
+    check_configuration(&world, &["entra.credential.secret_file", "No such file"]);
+}
+
+#[tokio::test]
+async fn a_malformed_expression_exits_78_with_its_place() {
+    let world = world_configured(
+        "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\n\
+         active = 'Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")'\ntitle = \"Join([jobTitle\"",
+    )
+    .await;
+    check_configuration(&world, &["learner-sync.toml:18:", "title", "character 6 of the expression"]);
+}
+
+#[tokio::test]
+async fn a_mapped_manager_exits_78() {
+    let world = world_configured(
+        "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\n\
+         active = 'Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")'\n\
+         \"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager\" = \"[department]\"",
+    )
+    .await;
+    check_configuration(&world, &["manager", "not supported"]);
+}
+
+#[tokio::test]
+async fn provisioning_groups_exits_78() {
+    let world = world_configured("[provisioning]\ngroups = true").await;
+    check_configuration(&world, &["provisioning.groups", "not provisioned"]);
+}
+
+#[tokio::test]
+async fn plain_http_to_another_machine_exits_78() {
+    let world = world_configured("").await;
+    world.reconfigure(|text| {
+        let graph = format!("graph_url = \"{}\"", world.sim.url());
+        text.replace(&graph, "graph_url = \"http://graph.example\"")
+    });
+    check_configuration(&world, &["entra.graph_url", "https"]);
+}
+
+#[tokio::test]
+async fn a_database_path_that_cannot_be_written_exits_78_and_writes_nothing() {
+    let world = world_configured("").await;
+    // A file where a directory should be: not even root can write there.
+    let database = world.path("secret").join("learners.db");
+    let environment = [("LEARNER_SYNC_LEARNERS__DATABASE_URL", &*format!("sqlite://{}", database.display()))];
+    let before = world.files();
+    for arguments in [&["sync"][..], &["run"], &["pause"]] {
+        let ran = world.run_program_with(&environment, arguments, 78);
+        assert!(ran.stderr.contains(&*world.path("secret").to_string_lossy()), "{arguments:?}: {ran:?}");
+        assert_eq!(world.changed_since(&before), NONE, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_exits_78_and_stays_as_it_was() {
+    let world = world_configured("").await;
+    std::fs::write(world.path("learners.db"), "Dear diary, today I was taken for a database.".repeat(100)).unwrap();
+    let before = std::fs::read(world.path("learners.db")).unwrap();
+    for arguments in [&["sync"][..], &["run"], &["plan"], &["status"], &["log"]] {
+        let ran = world.run_program(arguments, 78);
+        assert!(ran.stderr.contains("is not an SQLite database"), "{arguments:?}: {ran:?}");
+    }
+    assert_eq!(std::fs::read(world.path("learners.db")).unwrap(), before);
+}
+
+#[tokio::test]
+async fn state_of_another_user_exits_78_with_the_sudo_line() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a file away");
+        return;
+    }
+    let world = World::start(people(1).0).await;
+    world.run_program(&["sync"], 0);
+    std::os::unix::fs::chown(world.path("learners.db"), Some(65534), None).unwrap();
+    for arguments in [&["sync", "--full"][..], &["run"], &["plan"], &["status"], &["log"], &["pause"], &["approve"]] {
+        let Ran { stdout, stderr } = world.run_program(arguments, 78);
+        let line = format!("sudo -u nobody learner-sync {}", arguments.join(" "));
+        assert!(stderr.contains(&line) && stderr.lines().count() == 1, "{stderr}");
+        assert_eq!(stdout, "");
+    }
+    std::os::unix::fs::chown(world.path("learners.db"), Some(0), None).unwrap();
+    // The owner of the state directory counts as well: the first command of all must not be root's.
+    std::os::unix::fs::chown(world.path("state"), Some(65534), None).unwrap();
+    let ran = world.run_program(&["sync"], 78);
+    assert!(
+        ran.stderr.contains(&*world.path("state").to_string_lossy()) && ran.stderr.contains("sudo -u nobody"),
+        "{ran:?}"
+    );
+    let checks = world.run_program(&["check", "--json"], 1).json();
+    assert_eq!(checks["checks"][1]["name"], json!("database"));
+    assert!(checks["checks"][1]["detail"].as_str().unwrap().contains("sudo -u nobody"), "{checks}");
+    assert_eq!(world.cycles().await, ["command success"]);
+}
+
+#[tokio::test]
+async fn the_configuration_is_found_wherever_it_is_named() {
+    let world = World::start(people(2).0).await;
+    let path = world.config_path().display().to_string();
+    let bare = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command = std::process::Command::new(PROGRAM);
+        command.env_clear().envs(environment.iter().copied()).args(arguments);
+        command
+    };
+    finish(bare(&["--config", &path, "sync"], &[]), 0);
+    finish(bare(&["sync", "--config", &path, "--json"], &[]), 0);
+    let ran = finish(bare(&["sync"], &[("LEARNER_SYNC_CONFIG", &path)]), 0);
+    assert!(!ran.stderr.contains("WARN"), "{ran:?}");
+    // The argument wins.
+    finish(bare(&["sync", "--config", &path], &[("LEARNER_SYNC_CONFIG", "/nowhere")]), 0);
+    assert_eq!(world.cycles().await.len(), 4);
+    let ran = finish(bare(&["status"], &[("LEARNER_SYNC_CONFIG", "/nowhere/learner-sync.toml")]), 78);
+    assert!(ran.stderr.contains("/nowhere/learner-sync.toml"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_environment_overrides_the_file() {
+    let (tenant, ids) = people(5);
+    let world = World::start(tenant).await;
+    world.configure("[safety]\nmax_deactivations = 100");
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| ids[..2].iter().for_each(|id| tenant.unassign(id)));
+    let environment = [("LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS", "1")];
+    let document = world.run_program_with(&environment, &["sync", "--json"], 3).json();
+    assert_eq!((&document["held"], &document["deactivated"]), (&json!(2), &json!(0)));
+    let ran = world.run_program_with(&[("LEARNER_SYNC_SAFETY__MAX_DEACTIVATONS", "1")], &["sync"], 78);
+    assert!(ran.stderr.contains("LEARNER_SYNC_SAFETY__MAX_DEACTIVATONS"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn no_secret_and_no_personal_data_stand_in_the_log() {
+    let (mut tenant, ids) = people(3);
+    let twin = tenant.user(&ids[0]).unwrap().mail.clone();
+    tenant.user_mut(&ids[1]).mail = twin;
+    tenant.user_mut(&ids[2]).mail = Some("not an address".to_owned());
+    let lonely = tenant.hire(graph_sim::User::named("Grace", "Hopper").without_mail());
+    tenant.assign_user(&lonely);
+    let world = World::start(tenant).await;
+    let (secret, client) = world.sim.tenant(|tenant| (tenant.client_secret.clone(), tenant.client_id.clone()));
+    let mut stderr = String::new();
+    for level in ["debug", "trace"] {
+        let environment = [("LEARNER_SYNC_LOG__LEVEL", level)];
+        stderr += &world.run_program_with(&environment, &["sync", "--full"], 3).stderr;
+        stderr += &world.run_program_with(&environment, &["plan"], 0).stderr;
+        stderr += &world.run_program_with(&environment, &["check"], 0).stderr;
+        stderr += &world.run_program_with(&environment, &["status"], 0).stderr;
+    }
+    world
+        .execute("CREATE TRIGGER no BEFORE UPDATE ON learners BEGIN SELECT RAISE(ABORT, 'no ' || NEW.email); END")
+        .await;
+    world.sim.tenant(|tenant| tenant.user_mut(&ids[2]).mail = Some("fine@harbourworks.example".to_owned()));
+    std::fs::write(world.path("secret"), "wrong-secret-words").unwrap();
+    stderr += &world.run_program_with(&[("LEARNER_SYNC_LOG__LEVEL", "trace")], &["sync"], 1).stderr;
+    assert!(stderr.contains("DEBUG") && stderr.contains(&client), "the log is on");
+    for private in [
+        &secret,
+        "sim8Q",
+        "wrong-secret-words",
+        // How every token of the simulator begins.
+        "eyJ0eXAiOiJKV1Qi",
+        "Bearer ",
+        "Basic ",
+        "@harbourworks",
+        "not an address",
+        "Number0",
+        "number1",
+        "Hopper",
+        "hopper",
+    ] {
+        let told: Vec<_> = stderr.lines().filter(|line| line.contains(private)).take(3).collect();
+        assert!(told.is_empty(), "{private}: {told:#?}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_comes_as_json_when_told() {
+    let world = World::start(people(1).0).await;
+    let ran = world.run_program_with(&[("LEARNER_SYNC_LOG__FORMAT", "json")], &["sync"], 0);
+    let lines: Vec<serde_json::Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line["message"] == "cycle ended" && line["cycle.outcome"] == "success"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn the_secret_comes_from_systemd_or_the_environment_when_no_file_is_named() {
+    let world = World::start(people(1).0).await;
+    world.reconfigure(|text| {
+        text.lines().filter(|line| !line.starts_with("secret_file")).map(|line| format!("{line}\n")).collect()
+    });
+    let ran = world.run_program(&["sync"], 78);
+    assert!(ran.stderr.contains("LoadCredential=client-secret"), "{ran:?}");
+    let secret = world.sim.tenant(|tenant| tenant.client_secret.clone());
+    world.run_program_with(&[("LEARNER_SYNC_CLIENT_SECRET", &secret)], &["sync"], 0);
+    std::fs::create_dir(world.path("credentials")).unwrap();
+    std::fs::write(world.path("credentials/client-secret"), format!("{secret}\n")).unwrap();
+    let directory = world.path("credentials").display().to_string();
+    // It comes before the environment.
+    let both = [("CREDENTIALS_DIRECTORY", &*directory), ("LEARNER_SYNC_CLIENT_SECRET", "wrong")];
+    world.run_program_with(&both, &["sync"], 0);
+    assert_eq!(world.cycles().await, ["command success", "command success"]);
+}

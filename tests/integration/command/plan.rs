@@ -1,0 +1,253 @@
+//! `plan` and `sync --dry-run`: they show what a cycle would do, and write nothing.
+
+use std::collections::BTreeSet;
+
+use graph_sim::{Fault, Gate};
+use serde_json::{Value, json};
+
+use super::SUMMARY;
+use crate::program::{Daemon, hire, keys, people};
+use crate::world::World;
+
+/// No file at all.
+const NONE: [String; 0] = [];
+
+/// The lines of a plan: `action status reason user_name`, in the order of the document.
+fn lines(document: &Value) -> Vec<String> {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let changes = document["changes"].as_array().unwrap().iter();
+    changes
+        .map(|line| ["action", "status", "reason", "user_name"].map(|key| text(&line[key])).join(" "))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect()
+}
+
+#[track_caller]
+fn check_shape(document: &Value) {
+    assert_eq!(keys(document), SUMMARY.into_iter().chain(["changes"]).collect());
+    assert_eq!(document["cycle"], json!(null));
+    for line in document["changes"].as_array().unwrap() {
+        let expected = ["action", "changes", "detail", "entra_id", "reason", "status", "user_name"];
+        assert_eq!(keys(line), BTreeSet::from(expected));
+        for change in line["changes"].as_array().unwrap() {
+            assert_eq!(keys(change), BTreeSet::from(["attribute", "new", "old"]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn plan_before_the_first_cycle_shows_everything_and_writes_nothing() {
+    let (tenant, ids) = people(2);
+    let world = World::start(tenant).await;
+    let before = world.files();
+    let document = world.run_program(&["plan", "--json"], 0).json();
+    check_shape(&document);
+    assert_eq!((&document["created"], &document["outcome"]), (&json!(2), &json!("success")));
+    assert_eq!(
+        lines(&document),
+        [
+            "create success assigned ada.number0@harbourworks.example",
+            "create success assigned ada.number1@harbourworks.example"
+        ]
+    );
+    let of_ada: Vec<_> =
+        document["changes"].as_array().unwrap().iter().filter(|line| line["entra_id"] == ids[0].as_str()).collect();
+    let email = json!({
+        "attribute": "emails[type eq \"work\"].value", "old": null, "new": "ada.number0@harbourworks.example"
+    });
+    assert!(of_ada[0]["changes"].as_array().unwrap().contains(&email), "{document}");
+    assert!(
+        of_ada[0]["changes"].as_array().unwrap().contains(&json!({ "attribute": "active", "old": null, "new": true }))
+    );
+    let words = world.run_program(&["plan"], 0).stdout;
+    assert!(words.contains("ada.number1@harbourworks.example") && words.contains("2 created"), "{words}");
+    assert_eq!(world.changed_since(&before), NONE);
+}
+
+#[tokio::test]
+async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
+    let (tenant, ids) = people(3);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&ids[0]).department = Some("Sales".to_owned());
+        tenant.unassign(&ids[1]);
+        hire(tenant, "Grace", "Hopper");
+    });
+    let before = world.files();
+    let planned = world.run_program(&["plan", "--json"], 0).json();
+    check_shape(&planned);
+    assert_eq!(
+        lines(&planned),
+        [
+            "create success assigned grace.hopper@harbourworks.example",
+            "deactivate success unassigned ada.number1@harbourworks.example",
+            "update success attributes-changed ada.number0@harbourworks.example",
+        ]
+    );
+    // SQLite keeps its index of the write-ahead log beside the file even for a reader; the data stays as it was.
+    let changed = world.changed_since(&before);
+    assert!(changed.iter().all(|name| name.ends_with("-shm") || name.ends_with("-wal")), "{changed:?}");
+
+    let gate = Gate::new();
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
+    let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
+    gate.reached().await;
+    let during = std::fs::read(world.path("learners.db")).unwrap();
+    assert_eq!(lines(&world.run_program(&["plan", "--json"], 0).json()), lines(&planned));
+    assert_eq!(std::fs::read(world.path("learners.db")).unwrap(), during);
+    gate.release();
+    assert_eq!(first.ended().await, Some(0));
+    // What was planned is what is done.
+    assert_eq!(
+        world.query("SELECT created, updated, deactivated FROM sync_cycles WHERE id = 2").await,
+        [["1", "1", "1"]]
+    );
+}
+
+#[tokio::test]
+async fn plan_that_cannot_read_everything_exits_1_with_its_document() {
+    let world = World::start(people(1).0).await;
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").always().answer(403));
+    let before = world.files();
+    let ran = world.run_program(&["plan", "--json"], 1);
+    check_shape(&ran.json());
+    assert_eq!(ran.json()["outcome"], json!("failed"));
+    assert!(ran.stderr.contains("Application.Read.All"), "{ran:?}");
+    assert_eq!(world.changed_since(&before), NONE);
+}
+
+/// Everything that stands in the database.
+async fn content(world: &World) -> Vec<Vec<Vec<String>>> {
+    let mut content = Vec::new();
+    for table in world.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").await {
+        content.push(world.query(&format!("SELECT * FROM {} ORDER BY 1, 2", table[0])).await);
+    }
+    content
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_what_the_database_would_refuse_and_writes_nothing() {
+    let (tenant, ids) = people(4);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world
+        .execute("CREATE TRIGGER picky BEFORE UPDATE ON learners WHEN NEW.department = 'Sales' BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .await;
+    world.execute("CREATE UNIQUE INDEX one_each ON learners (title)").await;
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&ids[0]).department = Some("Sales".to_owned());
+        tenant.user_mut(&ids[1]).department = Some("Support".to_owned());
+        for id in &ids[2..] {
+            tenant.user_mut(id).job_title = Some("Captain".to_owned());
+        }
+    });
+    let (before, files) = (content(&world).await, world.files());
+    let document = world.run_program(&["sync", "--dry-run", "--json"], 3).json();
+    check_shape(&document);
+    assert_eq!(
+        (&document["outcome"], &document["updated"], &document["failed"]),
+        (&json!("partial"), &json!(2), &json!(2))
+    );
+    let shown = lines(&document);
+    assert!(shown.contains(&"update failure database-error ada.number0@harbourworks.example".to_owned()), "{shown:?}");
+    assert!(
+        shown.contains(&"update success attributes-changed ada.number1@harbourworks.example".to_owned()),
+        "{shown:?}"
+    );
+    let refused: Vec<_> =
+        document["changes"].as_array().unwrap().iter().filter(|line| line["status"] == "failure").collect();
+    assert_eq!(refused.len(), 2, "{document}");
+    assert!(refused.iter().any(|line| line["detail"].as_str().is_some_and(|why| why.contains("title"))), "{document}");
+    assert_eq!(content(&world).await, before);
+    let names = |files: &std::collections::BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&world.files()), names(&files));
+
+    let words = world.run_program(&["sync", "--dry-run"], 3).stdout;
+    assert!(words.contains("Rehearsed and rolled back; nothing was written."), "{words}");
+    assert_eq!(content(&world).await, before);
+    // And so it happens.
+    let real = world.run_program(&["sync", "--json"], 3).json();
+    assert_eq!((&real["updated"], &real["failed"]), (&document["updated"], &document["failed"]));
+}
+
+#[tokio::test]
+async fn a_missing_file_is_rehearsed_in_memory() {
+    let world = World::start(people(2).0).await;
+    let before = world.files();
+    let document = world.run_program(&["sync", "--dry-run", "--json"], 0).json();
+    check_shape(&document);
+    assert_eq!((&document["created"], &document["outcome"]), (&json!(2), &json!("success")));
+    assert_eq!(world.changed_since(&before), NONE);
+}
+
+/// The platform has a learners table with all columns and Ada in it; learner-sync was never here.
+async fn world_of_the_platform() -> World {
+    let world = World::start(people(2).0).await;
+    world.run_program(&["sync"], 0);
+    let sql = world.value("SELECT sql FROM sqlite_master WHERE name = 'learners'").await;
+    std::fs::write(world.path("learners.db"), "").unwrap();
+    world.execute(&sql).await;
+    world
+        .execute(
+            "INSERT INTO learners (user_name, email)
+             VALUES ('ADA.number0@harbourworks.example', 'ada.number0@harbourworks.example')",
+        )
+        .await;
+    world
+}
+
+#[tokio::test]
+async fn looking_at_a_database_of_the_platform_makes_no_tables_in_it() {
+    let world = world_of_the_platform().await;
+    let before = content(&world).await;
+    for arguments in [&["sync", "--dry-run"][..], &["plan"], &["check"], &["status"], &["log"]] {
+        world.run_program(arguments, 0);
+        assert_eq!(content(&world).await, before, "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_plan_for_a_database_of_the_platform_sees_who_will_be_adopted() {
+    let world = world_of_the_platform().await;
+    let planned = world.run_program(&["plan", "--json"], 0).json();
+    let rehearsed = world.run_program(&["sync", "--dry-run", "--json"], 0).json();
+    let real = world.run_program(&["sync", "--json"], 0).json();
+    for key in ["created", "updated"] {
+        assert_eq!((&real[key], &rehearsed[key], &planned[key]), (&json!(1), &json!(1), &json!(1)), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_does_not_queue_up_behind_somebody_who_writes() {
+    let world = World::start(people(2).0).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
+    let writer = world.lock_database().await;
+    let begun = std::time::Instant::now();
+    let ran = world.run_program(&["sync", "--dry-run"], 1);
+    assert!(ran.stderr.contains("locked by another process"), "{ran:?}");
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    // Who only looks does not wait at all.
+    assert_eq!(world.run_program(&["plan", "--json"], 0).json()["created"], json!(1));
+    world.run_program(&["status"], 0);
+    drop(writer);
+}
+
+#[tokio::test]
+async fn a_dry_run_beside_a_cycle_and_while_paused_is_allowed() {
+    let world = World::start(people(2).0).await;
+    world.run_program(&["pause"], 0);
+    assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["created"], json!(2));
+    world.run_program(&["resume"], 0);
+    let gate = Gate::new();
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
+    let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
+    gate.reached().await;
+    // Its own read passes: the gate holds one call.
+    assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["created"], json!(2));
+    gate.release();
+    assert_eq!(first.ended().await, Some(0));
+    assert_eq!(world.cycles().await, ["command success"]);
+}

@@ -1,0 +1,316 @@
+//! `status`, `log` and `check`: what an administrator sees.
+
+use std::collections::BTreeSet;
+
+use graph_sim::{Fault, Gate};
+use serde_json::{Value, json};
+
+use crate::program::{Daemon, hire, keys, people};
+use crate::world::World;
+
+/// A world in which two people fail, as both want one address.
+async fn world_with_twins() -> World {
+    let (mut tenant, ids) = people(3);
+    let mail = tenant.user(&ids[0]).unwrap().mail.clone();
+    tenant.user_mut(&ids[1]).mail = mail;
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 3);
+    world
+}
+
+/// A world in which twelve of fifteen people are held.
+async fn world_with_held() -> World {
+    let (tenant, ids) = people(15);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
+    world.run_program(&["sync"], 3);
+    world
+}
+
+#[tokio::test]
+async fn status_before_any_cycle_says_never_run_and_writes_nothing() {
+    let world = World::start(people(1).0).await;
+    let before = world.files();
+    let document = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!(document["state"], json!("never-run"));
+    assert_eq!(document["last_cycle"], json!(null));
+    assert_eq!(document["next_cycle_at"], json!(null));
+    assert_eq!(document["learners"], json!({ "active": 0, "inactive": 0, "linked": 0 }));
+    let words = world.run_program(&["status"], 0).stdout;
+    assert!(words.contains("never-run"), "{words}");
+    world.run_program(&["status", "--exit-code"], 1);
+    assert_eq!(world.changed_since(&before), [""; 0]);
+}
+
+#[tokio::test]
+async fn status_json_has_the_keys_of_the_contract() {
+    let (tenant, ids) = people(3);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| tenant.unassign(&ids[0]));
+    world.run_program(&["sync"], 0);
+    let document = world.run_program(&["status", "--json", "--exit-code"], 0).json();
+    for key in ["state", "last_cycle", "next_cycle_at", "learners", "held", "failing"] {
+        assert!(keys(&document).contains(key), "{key}: {document}");
+    }
+    assert_eq!(document["state"], json!("ok"));
+    assert_eq!(document["learners"], json!({ "active": 2, "inactive": 1, "linked": 3 }));
+    assert_eq!((&document["held"], &document["failing"]), (&json!([]), &json!([])));
+    assert_eq!(document["next_cycle_at"], json!(null));
+    let last = &document["last_cycle"];
+    assert_eq!((&last["cycle"], &last["outcome"], &last["deactivated"]), (&json!(2), &json!("success"), &json!(1)));
+    assert_eq!(last["trigger"], json!("command"));
+}
+
+#[tokio::test]
+async fn status_shows_who_fails_and_why() {
+    let world = world_with_twins().await;
+    let document = world.run_program(&["status", "--json", "--exit-code"], 3).json();
+    assert_eq!(document["state"], json!("partial"));
+    let failing = document["failing"].as_array().unwrap();
+    assert_eq!(failing.len(), 2, "{document}");
+    for person in failing {
+        assert_eq!((&person["reason"], &person["attempts"]), (&json!("conflict"), &json!(1)));
+        assert!(person["user_name"].as_str().unwrap().starts_with("ada.number"), "{document}");
+    }
+    let words = world.run_program(&["status"], 0).stdout;
+    assert!(words.contains("ada.number0@harbourworks.example") && words.contains("conflict"), "{words}");
+    world.run_program(&["sync"], 3);
+    assert_eq!(world.run_program(&["status", "--json"], 0).json()["failing"][0]["attempts"], json!(2));
+}
+
+#[tokio::test]
+async fn status_shows_who_is_held() {
+    let world = world_with_held().await;
+    let document = world.run_program(&["status", "--json", "--exit-code"], 3).json();
+    assert_eq!(document["state"], json!("held"));
+    let held = document["held"].as_array().unwrap();
+    assert_eq!(held.len(), 12);
+    for person in held {
+        assert_eq!((&person["action"], &person["reason"]), (&json!("deactivate"), &json!("threshold")));
+        assert!(person["user_name"].is_string() && person["approved_at"].is_null(), "{document}");
+    }
+    let words = world.run_program(&["status"], 0).stdout;
+    assert!(words.contains("Held back (12)") && words.contains("learner-sync approve"), "{words}");
+}
+
+#[tokio::test]
+async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["sync"], 0);
+    std::fs::write(world.path("secret"), "wrong").unwrap();
+    world.run_program(&["sync"], 1);
+    // Not even the secret is needed to look.
+    std::fs::remove_file(world.path("secret")).unwrap();
+    let document = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!((&document["state"], &document["last_cycle"]["outcome"]), (&json!("failing"), &json!("failed")));
+    assert!(document["last_cycle"]["error"].as_str().unwrap().contains("AADSTS7000215"), "{document}");
+    let words = world.run_program(&["status"], 0).stdout;
+    assert!(words.contains("AADSTS7000215") && words.contains("Last success  success at"), "{words}");
+}
+
+#[tokio::test]
+async fn status_during_a_cycle_says_running_and_by_whom() {
+    let world = World::start(people(1).0).await;
+    let gate = Gate::new();
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
+    let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
+    gate.reached().await;
+    let document = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!((&document["state"], &document["last_cycle"]["finished_at"]), (&json!("running"), &json!(null)));
+    assert_eq!(document["running_cycle"], json!({ "pid": first.pid(), "command": "learner-sync sync" }));
+    gate.release();
+    assert_eq!(first.ended().await, Some(0));
+}
+
+/// The rows that `log --format json` prints: `action status reason`.
+fn rows(world: &World, filter: &[&str]) -> Vec<String> {
+    let arguments = [&["log", "--format", "json"], filter].concat();
+    let document = world.run_program(&arguments, 0).json();
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_owned();
+    let rows = document.as_array().unwrap().iter();
+    rows.map(|row| format!("{} {} {}", text(row, "action"), text(row, "status"), text(row, "reason"))).collect()
+}
+
+#[tokio::test]
+async fn log_filters_by_user_action_status_and_time() {
+    let (mut tenant, ids) = people(3);
+    let mail = tenant.user(&ids[0]).unwrap().mail.clone();
+    tenant.user_mut(&ids[1]).mail = mail;
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 3);
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&ids[1]).mail = Some("other@harbourworks.example".to_owned());
+        tenant.user_mut(&ids[2]).department = Some("Sales".to_owned());
+    });
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| tenant.unassign(&ids[2]));
+    world.run_program(&["sync"], 0);
+    world.execute("UPDATE provisioning_log SET at = '2026-01-01T00:00:00Z' WHERE cycle_id = 1").await;
+
+    assert_eq!(rows(&world, &[]).len(), 7);
+    let of_two = ["create success assigned", "update success attributes-changed", "deactivate success unassigned"];
+    assert_eq!(rows(&world, &["--user", &ids[2]]), of_two);
+    assert_eq!(rows(&world, &["--user", "Ada.Number2@harbourworks.example"]), of_two);
+    let learner = world.learner(&ids[2], "id").await.remove(0);
+    assert_eq!(rows(&world, &["--user", &learner]), of_two);
+    assert_eq!(rows(&world, &["--action", "deactivate"]), ["deactivate success unassigned"]);
+    assert_eq!(rows(&world, &["--status", "failure"]), ["create failure conflict", "create failure conflict"]);
+    assert_eq!(rows(&world, &["--since", "2026-01-02"]).len(), 4);
+    assert_eq!(rows(&world, &["--since", "2026-01-01T00:00:00Z"]).len(), 7);
+    assert_eq!(rows(&world, &["--since", "1h"]).len(), 4);
+    assert_eq!(rows(&world, &["--since", "2026-01-02", "--user", &ids[2], "--action", "update"]), [of_two[1]]);
+    assert_eq!(rows(&world, &["--user", "nobody@harbourworks.example"]), [""; 0]);
+    world.run_program(&["log", "--since", "yesterday"], 2);
+}
+
+#[tokio::test]
+async fn log_comes_as_a_table_as_one_array_and_as_csv() {
+    let (tenant, ids) = people(2);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    let odd = "Research, \"Development\"\nand so on";
+    world.sim.tenant(|tenant| tenant.user_mut(&ids[0]).department = Some(odd.to_owned()));
+    world.run_program(&["sync"], 0);
+
+    let columns = [
+        "id",
+        "cycle_id",
+        "at",
+        "action",
+        "status",
+        "entra_id",
+        "learner_id",
+        "user_name",
+        "reason",
+        "detail",
+        "changes",
+    ];
+    let document = world.run_program(&["log", "--format", "json"], 0).json();
+    for row in document.as_array().unwrap() {
+        assert_eq!(keys(row), BTreeSet::from(columns));
+    }
+    let change = json!([{
+        "attribute": "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department",
+        "old": "Research", "new": odd,
+    }]);
+    assert_eq!(document[2]["changes"], change);
+
+    let csv = world.run_program(&["log", "--format", "csv"], 0).stdout;
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    assert_eq!(reader.headers().unwrap().iter().collect::<Vec<_>>(), columns);
+    let records: Vec<_> = reader.records().map(|record| record.unwrap()).collect();
+    assert_eq!(records.len(), 3);
+    assert_eq!(serde_json::from_str::<Value>(&records[2][10]).unwrap(), change);
+
+    let table = world.run_program(&["log"], 0).stdout;
+    assert!(table.contains("attributes-changed") && table.contains("ada.number0@harbourworks.example"), "{table}");
+}
+
+#[tokio::test]
+async fn an_empty_log_is_no_error() {
+    let world = World::start(people(1).0).await;
+    let before = world.files();
+    assert_eq!(world.run_program(&["log", "--format", "json"], 0).json(), json!([]));
+    assert_eq!(world.run_program(&["log", "--format", "csv"], 0).stdout.lines().count(), 1);
+    world.run_program(&["log"], 0);
+    assert_eq!(world.changed_since(&before), [""; 0]);
+    world.run_program(&["sync"], 0);
+    assert_eq!(rows(&world, &["--status", "held"]), [""; 0]);
+}
+
+/// What `check --json` says: a line for each check, and the hint of those that fail.
+#[track_caller]
+fn checks(world: &World, code: i32) -> Vec<String> {
+    let document = world.run_program(&["check", "--json"], code).json();
+    assert_eq!(keys(&document), BTreeSet::from(["checks", "ok"]));
+    assert_eq!(document["ok"], json!(code == 0));
+    let checks = document["checks"].as_array().unwrap();
+    for check in checks {
+        assert_eq!(keys(check), BTreeSet::from(["detail", "hint", "name", "ok"]));
+        assert!(check["detail"].is_string() && (check["hint"].is_string() || check["hint"].is_null()), "{document}");
+    }
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let line = |check: &Value| {
+        let name = text(&check["name"]);
+        if check["ok"] == json!(true) {
+            format!("{name} ok")
+        } else {
+            format!("{name}: {} | {}", text(&check["detail"]), text(&check["hint"]))
+        }
+    };
+    checks.iter().map(line).collect()
+}
+
+async fn world_with_group() -> World {
+    let (mut tenant, _) = people(2);
+    let group = tenant.add_group("Crew");
+    let member = hire(&mut tenant, "Grace", "Hopper");
+    tenant.add_member(&group, &member);
+    tenant.assign_group(&group);
+    World::start(tenant).await
+}
+
+#[tokio::test]
+async fn check_says_ok_line_by_line() {
+    let world = world_with_group().await;
+    let all =
+        ["configuration ok", "database ok", "sign-in ok", "application ok", "assignments ok", "users ok", "groups ok"];
+    assert_eq!(checks(&world, 0), all);
+    let words = world.run_program(&["check"], 0).stdout;
+    assert_eq!(words.lines().filter(|line| line.starts_with("ok ")).count(), 7, "{words}");
+    world.run_program(&["sync"], 0);
+    assert_eq!(checks(&world, 0), all);
+}
+
+#[tokio::test]
+async fn check_writes_nothing() {
+    let world = world_with_group().await;
+    let before = world.files();
+    checks(&world, 0);
+    // Root tries the connection first: whatever it made, the service user could not write to.
+    assert_eq!(world.changed_since(&before), [""; 0]);
+}
+
+#[tokio::test]
+async fn check_names_the_cause_and_the_fix_of_a_wrong_secret() {
+    let world = world_with_group().await;
+    std::fs::write(world.path("secret"), "wrong").unwrap();
+    let checks = checks(&world, 1);
+    let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
+    assert_eq!(failed.len(), 1, "{checks:?}");
+    assert!(failed[0].starts_with("sign-in: ") && failed[0].contains("AADSTS7000215"), "{failed:?}");
+    assert!(failed[0].contains("the client secret is wrong"), "{failed:?}");
+    let words = world.run_program(&["check"], 1).stdout;
+    assert!(words.contains("FAIL sign-in") && words.contains("the client secret is wrong"), "{words}");
+}
+
+#[tokio::test]
+async fn check_names_each_missing_permission() {
+    for (permission, name) in
+        [("Application.Read.All", "application"), ("User.Read.All", "users"), ("GroupMember.Read.All", "groups")]
+    {
+        let world = world_with_group().await;
+        world.sim.tenant(|tenant| assert!(tenant.permissions.remove(permission)));
+        let checks = checks(&world, 1);
+        let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
+        assert_eq!(failed.len(), 1, "{permission}: {checks:?}");
+        assert!(
+            failed[0].starts_with(&format!("{name}: ")) && failed[0].contains(permission),
+            "{permission}: {failed:?}"
+        );
+        let others = ["Application.Read.All", "User.Read.All", "GroupMember.Read.All"];
+        let told: Vec<_> = others.iter().filter(|other| failed[0].contains(*other)).collect();
+        assert_eq!(told, [&permission], "the hint names the one that is missing: {failed:?}");
+    }
+}
+
+#[tokio::test]
+async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
+    let world = world_with_group().await;
+    world.configure("[provisioning]\ngroups = true");
+    let document = world.run_program(&["check", "--json"], 78).json();
+    assert_eq!(document["ok"], json!(false));
+    assert_eq!(document["checks"][0]["name"], json!("configuration"));
+}

@@ -1,0 +1,247 @@
+//! The daemon as a process: its cycles, its signals, its end, and what systemd is told.
+
+mod crash;
+mod reload;
+mod signals;
+mod systemd;
+
+use graph_sim::{Fault, Gate};
+use serde_json::json;
+
+use crate::program::{Daemon, people};
+use crate::world::World;
+
+/// Holds the next cycle while it reads the assignments.
+fn hold_next_cycle(world: &World) -> Gate {
+    let gate = Gate::new();
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
+    gate
+}
+
+#[tokio::test]
+async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_the_drawn_time() {
+    let world = World::start(people(2).0).await;
+    let daemon = world.daemon().await;
+    assert_eq!(world.cycles_ended(1).await, ["startup success"]);
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    let pid = std::fs::read_to_string(world.path("state/learner-sync.pid")).unwrap();
+    assert!(pid.starts_with(&format!("{} ", daemon.pid())), "{pid}");
+
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!(status["daemon"], json!({ "pid": daemon.pid(), "command": "learner-sync run" }));
+    assert_eq!(status["state"], json!("ok"));
+    let next: jiff::Timestamp = status["next_cycle_at"].as_str().unwrap().parse().unwrap();
+    let ended: jiff::Timestamp = status["last_cycle"]["finished_at"].as_str().unwrap().parse().unwrap();
+    // 20 to 40 minutes after the end of the last, and some seconds for a slow machine.
+    let wait = next.duration_since(ended).as_secs();
+    assert!((20 * 60 - 1..=40 * 60 + 60).contains(&wait), "{wait} s");
+    daemon.stop().await;
+
+    // The pid file stays behind, and nobody believes it.
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!((&status["daemon"], &status["next_cycle_at"]), (&json!(null), &json!(null)));
+    assert_eq!(world.cycles().await, ["startup success"]);
+}
+
+#[tokio::test]
+async fn a_second_daemon_exits_75_and_names_the_first() {
+    let world = World::start(people(1).0).await;
+    let daemon = world.daemon().await;
+    let ran = world.run_program(&["run"], 75);
+    assert!(ran.stderr.contains(&format!("learner-sync run (pid {})", daemon.pid())), "{ran:?}");
+    world.cycles_ended(1).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn further_cycles_come_by_schedule() {
+    let world = World::start(people(1).0).await;
+    world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
+    let daemon = world.daemon().await;
+    let cycles = world.cycles_ended(3).await;
+    assert_eq!(cycles[..3], ["startup success", "schedule success", "schedule success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_failed_cycle_is_followed_by_the_next() {
+    let world = World::start(people(1).0).await;
+    world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").answer(403));
+    let daemon = world.daemon().await;
+    let cycles = world.cycles_ended(2).await;
+    assert_eq!(cycles[..2], ["startup failed", "schedule success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_sync() {
+    let world = World::start(people(1).0).await;
+    let gate = hold_next_cycle(&world);
+    let daemon = world.daemon().await;
+    gate.reached().await;
+    let ran = world.run_program(&["sync"], 75);
+    assert!(ran.stderr.contains(&format!("learner-sync run (pid {})", daemon.pid())), "{ran:?}");
+    gate.release();
+    world.cycles_ended(1).await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+
+    // The other way round: nothing that was asked for is lost.
+    let gate = hold_next_cycle(&world);
+    let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
+    gate.reached().await;
+    daemon.signal(rustix::process::Signal::USR1);
+    daemon.logged(&format!("waiting for learner-sync sync (pid {})", sync.pid()), 1).await;
+    assert_eq!(world.cycles().await, ["startup success", "command -"]);
+    gate.release();
+    assert_eq!(sync.ended().await, Some(0));
+    assert_eq!(world.cycles_ended(3).await, ["startup success", "command success", "signal success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn two_daemons_on_one_database_take_turns() {
+    let world = World::start(people(1).0).await;
+    let gate = hold_next_cycle(&world);
+    let first = world.daemon().await;
+    gate.reached().await;
+    let mut command = world.program(&["run"]);
+    command.env("LEARNER_SYNC_STATE__DIRECTORY", world.path("other-state"));
+    let second = Daemon::spawn(command, &world.path("second.log"));
+    second.logged(&format!("waiting for learner-sync run (pid {})", first.pid()), 1).await;
+    assert_eq!(world.cycles().await, ["startup -"]);
+    gate.release();
+    assert_eq!(world.cycles_ended(2).await, ["startup success", "startup success"]);
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "1");
+    first.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn paused_the_daemon_skips_signalled_cycles_and_says_so() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["pause"], 0);
+    let daemon = world.daemon().await;
+    let skipped = "provisioning is paused; the cycle is skipped";
+    daemon.logged(skipped, 1).await;
+    daemon.signal(rustix::process::Signal::USR1);
+    daemon.logged(skipped, 2).await;
+    daemon.signal(rustix::process::Signal::USR2);
+    daemon.logged(skipped, 3).await;
+    assert_eq!(world.cycles().await, [""; 0]);
+    world.run_program(&["resume"], 0);
+    world.run_program(&["resync", "--wait"], 0);
+    assert_eq!(world.cycles().await, ["signal success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn paused_the_daemon_skips_scheduled_cycles_and_goes_on_after_the_pause() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["pause"], 0);
+    world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
+    let daemon = world.daemon().await;
+    daemon.logged("provisioning is paused; the cycle is skipped", 3).await;
+    assert_eq!(world.cycles().await, [""; 0]);
+    world.run_program(&["resume"], 0);
+    assert_eq!(world.cycles_ended(1).await[0], "schedule success");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_daemon_that_waits_for_a_sync() {
+    let world = World::start(people(1).0).await;
+    let gate = hold_next_cycle(&world);
+    let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
+    gate.reached().await;
+    let daemon = world.daemon().await;
+    daemon.logged("waiting for learner-sync sync", 1).await;
+    daemon.stop().await;
+    gate.release();
+    assert_eq!(sync.ended().await, Some(0));
+    assert_eq!(world.cycles().await, ["command success"]);
+}
+
+#[tokio::test]
+async fn a_daemon_whose_log_nobody_reads_any_more_goes_on() {
+    let world = World::start(people(1).0).await;
+    let mut command = world.program(&["run"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stderr(writer);
+    let daemon = Daemon::spawn_unheard(command, &world.path("nothing.log"));
+    // The file appears with its tables.
+    crate::program::eventually("the first cycle ends", async || {
+        let status = world.run_program(&["status", "--json"], 0).json();
+        (status["last_cycle"]["outcome"] == "success" && status["next_cycle_at"].is_string()).then_some(())
+    })
+    .await;
+    daemon.signal(rustix::process::Signal::USR1);
+    assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn status_shows_no_next_time_while_the_daemon_is_in_a_cycle() {
+    let world = World::start(people(1).0).await;
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    let gate = hold_next_cycle(&world);
+    daemon.signal(rustix::process::Signal::USR1);
+    gate.reached().await;
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!((&status["state"], &status["next_cycle_at"]), (&json!("running"), &json!(null)));
+    gate.release();
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    assert!(world.run_program(&["status", "--json"], 0).json()["next_cycle_at"].is_string());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_locked_database_does_not_keep_the_daemon_from_its_signals() {
+    let world = World::start(people(1).0).await;
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    // As a training platform may do that imports something.
+    let writer = world.lock_database().await;
+    let begun = std::time::Instant::now();
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.logged("the configuration is read again", 1).await;
+    daemon.stop().await;
+    // A cycle waits 30 seconds for the database.
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+    drop(writer);
+}
+
+#[tokio::test]
+async fn the_old_time_is_forgotten_when_a_new_one_is_drawn() {
+    let world = World::start(people(1).0).await;
+    world.configure("[schedule]\nmin_interval = \"2s\"\nmax_interval = \"2s\"");
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    let drawn = std::time::Instant::now();
+    world.configure("");
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    let cycles = world.cycles_ended(1).await;
+    crate::program::eventually("the old time passes", async || (drawn.elapsed().as_secs() >= 4).then_some(())).await;
+    assert_eq!(world.cycles().await, cycles);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn with_users_switched_off_there_is_no_cycle_and_the_reason_is_told() {
+    let world = World::start(people(1).0).await;
+    world.configure("[provisioning]\nusers = false");
+    let daemon = world.daemon().await;
+    daemon.logged("provisioning.users = false; the cycle is skipped", 1).await;
+    for arguments in [&["sync", "--force"][..], &["resync", "--wait"]] {
+        let ran = world.run_program(arguments, 1);
+        assert!(ran.stderr.contains("provisioning.users = false"), "{ran:?}");
+    }
+    world.configure("");
+    daemon.signal(rustix::process::Signal::HUP);
+    daemon.logged("the configuration is read again", 1).await;
+    world.run_program(&["resync", "--wait"], 0);
+    daemon.stop().await;
+}

@@ -1,0 +1,158 @@
+//! Stopped and killed in the middle of writing: the next start carries on to the same result.
+
+use std::collections::BTreeSet;
+
+use graph_sim::Tenant;
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::program::{Daemon, eventually};
+use crate::world::World;
+
+/// Several batches of people.
+const PEOPLE: usize = 3000;
+
+/// A large tenant, a learner database that takes its time, and the ids of those who will be created.
+async fn large_world() -> (World, BTreeSet<String>) {
+    let world = World::start(Tenant::with_people(PEOPLE, 3)).await;
+    let planned = world.run_program(&["plan", "--json"], 0).json();
+    let lines = planned["changes"].as_array().unwrap().iter();
+    let created = lines.filter(|line| line["action"] == "create" && line["status"] == "success");
+    let ids: BTreeSet<_> = created.map(|line| line["entra_id"].as_str().unwrap().to_owned()).collect();
+    assert!(ids.len() > 2500, "{}", ids.len());
+    // Makes the tables, and nothing else.
+    world.run_program(&["pause"], 0);
+    world.run_program(&["resume"], 0);
+    // Every row costs some work, so that a batch takes long enough for a signal to arrive within the cycle.
+    world
+        .execute(
+            "CREATE TRIGGER slow AFTER INSERT ON learners BEGIN
+                 SELECT count(*) FROM (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 15000) SELECT i FROM n);
+             END",
+        )
+        .await;
+    (world, ids)
+}
+
+async fn learners(world: &World) -> usize {
+    world.value("SELECT count(*) FROM learners").await.parse().unwrap()
+}
+
+/// A daemon that has written some learners, but not all.
+async fn daemon_in_the_middle(world: &World) -> Daemon {
+    let daemon = world.daemon().await;
+    eventually("the first learners appear", async || (learners(world).await > 0).then_some(())).await;
+    daemon
+}
+
+/// Ends the slowness: what comes now has no moment to be hit.
+async fn hurry(world: &World) {
+    world.execute("DROP TRIGGER slow").await;
+}
+
+/// Everybody is there, once, with one row in the log and one link.
+async fn check_complete(world: &World, ids: &BTreeSet<String>) {
+    let created: Vec<_> = world.query("SELECT external_id FROM learners").await.into_iter().flatten().collect();
+    assert_eq!(created.len(), ids.len());
+    assert_eq!(&created.into_iter().collect::<BTreeSet<_>>(), ids);
+    let logged =
+        world.query("SELECT entra_id FROM provisioning_log WHERE action = 'create' AND status = 'success'").await;
+    assert_eq!(logged.len(), ids.len());
+    assert_eq!(&logged.into_iter().flatten().collect::<BTreeSet<_>>(), ids);
+    let linked = world.query("SELECT entra_id FROM sync_links").await;
+    assert_eq!(&linked.into_iter().flatten().collect::<BTreeSet<_>>(), ids);
+    assert_eq!(world.value("PRAGMA integrity_check").await, "ok");
+    // And there is nothing left to do, with the cache and without.
+    for arguments in [&["sync", "--json"][..], &["sync", "--full", "--json"]] {
+        let document = world.run_program(arguments, 0).json();
+        assert_eq!(
+            (&document["created"], &document["updated"], &document["unchanged"]),
+            (&json!(0), &json!(0), &json!(ids.len()))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_stop_while_writing_finishes_the_batch_and_the_next_start_carries_on() {
+    let (world, ids) = large_world().await;
+    let daemon = daemon_in_the_middle(&world).await;
+    daemon.stop().await;
+    let written = learners(&world).await;
+    assert!(written > 0 && written < ids.len(), "{written} of {}", ids.len());
+    assert_eq!(written % 500, 0, "whole batches only");
+    assert_eq!(world.cycles().await, ["startup interrupted"]);
+    assert_eq!(world.value("SELECT created FROM sync_cycles").await, written.to_string());
+    assert_eq!(
+        world.value("SELECT count(*) FROM provisioning_log WHERE action = 'create' AND status = 'success'").await,
+        written.to_string()
+    );
+
+    hurry(&world).await;
+    let daemon = world.daemon().await;
+    world.cycles_ended(2).await;
+    daemon.stop().await;
+    assert_eq!(world.value("SELECT created FROM sync_cycles WHERE id = 2").await, (ids.len() - written).to_string());
+    check_complete(&world, &ids).await;
+}
+
+#[tokio::test]
+async fn a_kill_while_writing_loses_nothing_and_doubles_nothing() {
+    let (world, ids) = large_world().await;
+    let mut daemon = daemon_in_the_middle(&world).await;
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.ended().await, None);
+    let written = learners(&world).await;
+    assert!(written > 0 && written < ids.len(), "{written} of {}", ids.len());
+    assert_eq!(world.cycles().await, ["startup -"]);
+    let status = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!((&status["state"], &status["daemon"]), (&json!("interrupted"), &json!(null)));
+
+    hurry(&world).await;
+    let daemon = world.daemon().await;
+    let cycles = world.cycles_ended(2).await;
+    assert_eq!(cycles[0], "startup interrupted");
+    assert_ne!(world.value("SELECT coalesce(finished_at, '') FROM sync_cycles WHERE id = 1").await, "");
+    daemon.stop().await;
+    check_complete(&world, &ids).await;
+}
+
+#[tokio::test]
+async fn a_kill_while_reading_leaves_an_open_row_that_the_next_start_closes() {
+    let world = World::start(crate::program::people(2).0).await;
+    let gate = super::hold_next_cycle(&world);
+    let mut daemon = world.daemon().await;
+    gate.reached().await;
+    daemon.signal(Signal::KILL);
+    assert_eq!(daemon.ended().await, None);
+    assert_eq!(world.cycles().await, ["startup -"]);
+    gate.release();
+    let daemon = world.daemon().await;
+    assert_eq!(world.cycles_ended(2).await, ["startup interrupted", "startup success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_sync_that_is_killed_leaves_no_lock_behind() {
+    let world = World::start(crate::program::people(2).0).await;
+    let gate = super::hold_next_cycle(&world);
+    let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
+    gate.reached().await;
+    world.run_program(&["sync"], 75);
+    sync.signal(Signal::KILL);
+    assert_eq!(sync.ended().await, None);
+    gate.release();
+    world.run_program(&["sync"], 0);
+    assert_eq!(world.cycles().await, ["command interrupted", "command success"]);
+}
+
+#[tokio::test]
+async fn a_sync_that_is_stopped_while_reading_exits_1_with_its_document() {
+    let world = World::start(crate::program::people(2).0).await;
+    let gate = super::hold_next_cycle(&world);
+    let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
+    gate.reached().await;
+    sync.signal(Signal::INT);
+    assert_eq!(sync.ended().await, Some(1), "{}", sync.log());
+    assert_eq!(world.cycles().await, ["command interrupted"]);
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "0");
+}

@@ -1,0 +1,110 @@
+//! SIGHUP: the configuration is read again, or stays as it was.
+
+use rustix::process::Signal;
+
+use crate::program::{Daemon, people};
+use crate::world::World;
+
+/// The mapping of the contract with another source for the title.
+const OTHER_MAPPING: &str = "[mapping]\nuserName = \"[userPrincipalName]\"\n\
+     'emails[type eq \"work\"].value' = \"[mail]\"\n\
+     active = 'Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")'\ntitle = '\"Sailor\"'";
+
+async fn waiting_daemon(world: &World) -> Daemon {
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    daemon
+}
+
+#[tokio::test]
+async fn a_good_configuration_is_taken_over_and_a_time_drawn_anew() {
+    let world = World::start(people(2).0).await;
+    let daemon = waiting_daemon(&world).await;
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE title IS NULL").await, "2");
+    world.configure(OTHER_MAPPING);
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    // It is no cycle.
+    assert_eq!(world.cycles().await, ["startup success"]);
+    daemon.signal(Signal::USR1);
+    world.cycles_ended(2).await;
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE title = 'Sailor'").await, "2");
+    assert_eq!(world.value("SELECT count(*) FROM audit_log WHERE action = 'reload'").await, "1");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_shorter_schedule_takes_effect_with_the_reload() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
+    daemon.signal(Signal::HUP);
+    assert_eq!(world.cycles_ended(2).await[..2], ["startup success", "schedule success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
+    let world = World::start(people(2).0).await;
+    world.configure(OTHER_MAPPING);
+    let daemon = waiting_daemon(&world).await;
+    world.configure("[safety]\nmax_deactivatoins = 5");
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration stays as it was", 1).await;
+    assert!(daemon.log().contains("safety.max_deactivatoins"), "{}", daemon.log());
+    std::fs::remove_file(world.config_path()).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration stays as it was", 2).await;
+    world.configure("");
+    std::fs::rename(world.path("secret"), world.path("secret.away")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration stays as it was", 3).await;
+
+    // Still the mapping it started with.
+    world.sim.tenant(|tenant| drop(crate::program::hire(tenant, "Grace", "Hopper")));
+    daemon.signal(Signal::USR1);
+    world.cycles_ended(2).await;
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE title = 'Sailor'").await, "3");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn keys_that_need_a_restart_are_named_and_the_rest_is_taken_over() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    world.configure(&format!("[log]\nlevel = \"debug\"\n{OTHER_MAPPING}"));
+    let (old, new) = (world.path("learners.db"), world.path("elsewhere.db"));
+    let (old, new) = (old.display().to_string(), new.display().to_string());
+    world.reconfigure(|text| text.replace(&old, &new));
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration is read again", 1).await;
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("after a restart")).unwrap();
+    assert!(line.contains("learners.database_url") && line.contains("log.level"), "{line}");
+    assert!(!line.contains("mapping") && !line.contains("state.directory"), "{line}");
+    daemon.signal(Signal::USR1);
+    world.cycles_ended(2).await;
+    assert_eq!(world.value("SELECT title FROM learners").await, "Sailor");
+    assert!(!world.path("elsewhere.db").exists());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_during_a_cycle_counts_from_the_next_one_on() {
+    let world = World::start(people(1).0).await;
+    let gate = super::hold_next_cycle(&world);
+    let daemon = world.daemon().await;
+    gate.reached().await;
+    world.configure(OTHER_MAPPING);
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration is read again", 1).await;
+    gate.release();
+    world.cycles_ended(1).await;
+    assert_eq!(world.value("SELECT coalesce(title, '-') FROM learners").await, "-");
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    daemon.signal(Signal::USR1);
+    world.cycles_ended(2).await;
+    assert_eq!(world.value("SELECT title FROM learners").await, "Sailor");
+    daemon.stop().await;
+}

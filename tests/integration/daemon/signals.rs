@@ -1,0 +1,183 @@
+//! SIGUSR1, SIGUSR2, `resync` and SIGTERM.
+
+use rustix::process::Signal;
+
+use super::hold_next_cycle;
+use crate::program::{Daemon, hire, people};
+use crate::world::World;
+
+/// A daemon that waits after its first cycle.
+async fn waiting_daemon(world: &World) -> Daemon {
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    daemon
+}
+
+#[tokio::test]
+async fn usr1_runs_a_cycle_now() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
+    daemon.signal(Signal::USR1);
+    assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "2");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn signals_during_a_cycle_mean_one_more_cycle() {
+    let world = World::start(people(1).0).await;
+    let gate = hold_next_cycle(&world);
+    let daemon = world.daemon().await;
+    gate.reached().await;
+    for times in 1..=5 {
+        daemon.signal(Signal::USR1);
+        daemon.logged("a cycle is running; one more follows it", times).await;
+    }
+    gate.release();
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    assert_eq!(world.cycles().await, ["startup success", "signal success"]);
+    daemon.stop().await;
+    assert_eq!(world.cycles().await, ["startup success", "signal success"]);
+}
+
+#[tokio::test]
+async fn usr2_ignores_the_cache() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    // With the generation left alone the cache cannot notice.
+    world.execute("UPDATE learners SET department = 'Sales'").await;
+    daemon.signal(Signal::USR1);
+    world.cycles_ended(2).await;
+    assert_eq!(world.value("SELECT department FROM learners").await, "Sales");
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    daemon.signal(Signal::USR2);
+    world.cycles_ended(3).await;
+    assert_eq!(world.value("SELECT department FROM learners").await, "Research");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn usr2_wins_over_a_waiting_usr1() {
+    for signals in [[Signal::USR1, Signal::USR2], [Signal::USR2, Signal::USR1]] {
+        let world = World::start(people(1).0).await;
+        let daemon = waiting_daemon(&world).await;
+        world.execute("UPDATE learners SET department = 'Sales'").await;
+        let gate = hold_next_cycle(&world);
+        daemon.signal(Signal::USR1);
+        gate.reached().await;
+        for (times, signal) in (1..).zip(signals) {
+            daemon.signal(signal);
+            daemon.logged("a cycle is running; one more follows it", times).await;
+        }
+        gate.release();
+        daemon.logged("waiting next_cycle.at=", 2).await;
+        assert_eq!(world.cycles().await, ["startup success", "signal success", "signal success"]);
+        assert_eq!(world.value("SELECT department FROM learners").await, "Research");
+        daemon.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
+    let (tenant, ids) = people(2);
+    let world = World::start(tenant).await;
+    let daemon = waiting_daemon(&world).await;
+    let ran = world.run_program(&["resync"], 0);
+    assert!(ran.stdout.contains(&daemon.pid().to_string()), "{ran:?}");
+    world.cycles_ended(2).await;
+    daemon.logged("waiting next_cycle.at=", 2).await;
+
+    world.execute("UPDATE learners SET department = 'Sales'").await;
+    let ran = world.run_program(&["resync", "--full", "--wait"], 0);
+    assert!(ran.stdout.contains("Cycle 3 ended: success."), "{ran:?}");
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE department = 'Research'").await, "2");
+
+    // It exits as sync would: two people who want one address.
+    world.sim.tenant(|tenant| {
+        let mail = tenant.user(&ids[0]).unwrap().mail.clone();
+        tenant.user_mut(&ids[1]).mail = mail;
+    });
+    assert!(world.run_program(&["resync", "--wait"], 3).stdout.contains("Cycle 4 ended: partial."));
+    world.sim.tenant(|tenant| tenant.permissions.clear());
+    world.sim.revoke_tokens();
+    assert!(world.run_program(&["resync", "--wait"], 1).stdout.contains("Cycle 5 ended: failed."));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn resync_waits_for_its_own_cycle_and_not_for_one_that_runs() {
+    let world = World::start(people(1).0).await;
+    let gate = hold_next_cycle(&world);
+    let daemon = world.daemon().await;
+    gate.reached().await;
+    let mut resync = Daemon::spawn(world.program(&["resync", "--wait"]), &world.path("resync.log"));
+    daemon.logged("a cycle is running; one more follows it", 1).await;
+    gate.release();
+    assert_eq!(resync.ended().await, Some(0));
+    assert_eq!(world.cycles().await, ["startup success", "signal success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn resync_without_a_daemon_exits_1() {
+    let world = World::start(people(1).0).await;
+    let ran = world.run_program(&["resync"], 1);
+    assert!(ran.stderr.contains("no daemon is running"), "{ran:?}");
+    waiting_daemon(&world).await.stop().await;
+    // Its pid file is left over, and belongs to nobody or to somebody else by now.
+    assert!(world.path("state/learner-sync.pid").exists());
+    let ran = world.run_program(&["resync", "--full", "--wait"], 1);
+    assert!(ran.stderr.contains("no daemon is running"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn resync_does_not_wait_for_a_daemon_that_is_paused() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    world.run_program(&["pause"], 0);
+    let ran = world.run_program(&["resync", "--wait"], 1);
+    assert!(ran.stderr.contains("paused"), "{ran:?}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_stop_while_waiting_ends_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let world = World::start(people(1).0).await;
+        let mut daemon = waiting_daemon(&world).await;
+        daemon.signal(signal);
+        assert_eq!(daemon.ended().await, Some(0), "{}", daemon.log());
+        assert!(daemon.log().contains("stopped"), "{}", daemon.log());
+        assert_eq!(world.cycles().await, ["startup success"]);
+    }
+}
+
+#[tokio::test]
+async fn a_stop_while_reading_applies_nothing() {
+    let world = World::start(people(3).0).await;
+    let gate = hold_next_cycle(&world);
+    let daemon = world.daemon().await;
+    gate.reached().await;
+    // The gate stays closed: the answer never comes.
+    daemon.stop().await;
+    assert_eq!(world.cycles().await, ["startup interrupted"]);
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "0");
+    assert_eq!(world.value("SELECT count(*) FROM sync_cycles WHERE finished_at IS NULL").await, "0");
+    let daemon = world.daemon().await;
+    assert_eq!(world.cycles_ended(2).await, ["startup interrupted", "startup success"]);
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "3");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_cycle_asked_for_before_the_stop_is_not_begun() {
+    let world = World::start(people(1).0).await;
+    let gate = hold_next_cycle(&world);
+    let daemon = world.daemon().await;
+    gate.reached().await;
+    daemon.signal(Signal::USR1);
+    daemon.logged("one more follows it", 1).await;
+    daemon.stop().await;
+    assert_eq!(world.cycles().await, ["startup interrupted"]);
+}

@@ -1,0 +1,378 @@
+//! Who becomes a learner, and what a cycle asks Graph for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use graph_sim::{Call, Fault, MemberKind, Tenant, User};
+use learner_sync::model::Outcome;
+use learner_sync::plan::Counts;
+
+use crate::world::{World, assigned, assigned_group, people};
+
+const MEMBERS: &str = "/v1.0/groups/{id}/members";
+
+/// The columns that the default mapping fills.
+const MAPPED: &str = "user_name, email, first_name, last_name, title, country, employee_number, department, active";
+
+/// What the design makes of a user under the default mapping.
+fn expected_row(user: &User) -> Vec<String> {
+    let User { user_principal_name, mail, given_name, surname, job_title, country, employee_id, department, .. } = user;
+    let told = [user_principal_name, mail, given_name, surname, job_title, country, employee_id, department];
+    let mut row: Vec<String> =
+        told.into_iter().map(|value| value.clone().unwrap_or_else(|| "NULL".to_owned())).collect();
+    row.push("1".to_owned());
+    row
+}
+
+/// Everybody who is assigned to the application, directly or as a direct member of an assigned group.
+fn assigned_users(tenant: &Tenant) -> Vec<&User> {
+    let mut found = BTreeSet::new();
+    for (principal, _) in tenant.application.assignments() {
+        match tenant.kind_of(principal) {
+            Some(MemberKind::User) => drop(found.insert(principal)),
+            Some(MemberKind::Group) => {
+                let members = tenant.group(principal).unwrap().members();
+                found.extend(members.filter(|(_, kind)| *kind == MemberKind::User).map(|(id, _)| id));
+            }
+            _ => {}
+        }
+    }
+    found.into_iter().map(|id| tenant.find_user(id).unwrap()).collect()
+}
+
+/// The calls whose path ends so.
+pub(crate) fn calls<'a>(journal: &'a [Call], end_of_path: &'a str) -> Vec<&'a Call> {
+    journal.iter().filter(|call| call.path.ends_with(end_of_path)).collect()
+}
+
+#[tokio::test]
+async fn of_five_thousand_people_exactly_the_assigned_and_enabled_with_an_address_become_learners() {
+    let mut world = World::start(Tenant::with_people(5000, 11)).await;
+    let (mut expected, mut counts) = (BTreeMap::new(), Counts::default());
+    world.sim.tenant(|tenant| {
+        for user in assigned_users(tenant) {
+            let enabled = user.account_enabled == Some(true);
+            counts.in_scope += u64::from(enabled);
+            if enabled && user.mail.is_some() {
+                expected.insert(user.id.clone(), expected_row(user));
+            } else {
+                counts.skipped += 1;
+            }
+        }
+    });
+    counts.created = expected.len() as u64;
+    assert!(counts.created > 4000 && counts.skipped > 100, "{counts:?}");
+
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));
+    let rows = world.query(&format!("SELECT external_id, {MAPPED} FROM learners")).await;
+    let learners: BTreeMap<String, Vec<String>> = rows.into_iter().map(|mut row| (row.remove(0), row)).collect();
+    assert_eq!(learners, expected);
+
+    let report = world.settled().await;
+    assert_eq!(report.counts, Counts { unchanged: counts.created, created: 0, ..counts });
+    // sled tidies its file up when it is opened after a write; then nothing is left that would change it.
+    world.settled().await;
+    let cache = std::fs::read(world.path("state/cache/db")).unwrap();
+    world.settled().await;
+    assert!(std::fs::read(world.path("state/cache/db")).unwrap() == cache, "the cache was written for nothing");
+    world.full_cycle().await;
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn nested_members_devices_service_principals_and_the_unassigned_never_appear() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 2);
+    let inner = tenant.add_group("Seconded");
+    let nested = people(&mut tenant, 2);
+    nested.iter().for_each(|person| tenant.add_member(&inner, person));
+    tenant.add_group_member(&group, &inner);
+    let kiosk = tenant.add_device("Kiosk");
+    let robot = tenant.add_service_principal("Robot");
+    tenant.add_member(&group, &kiosk);
+    tenant.add_member(&group, &robot);
+    tenant.assign_service_principal("Catalogue");
+    people(&mut tenant, 3);
+    let mut world = World::start(tenant).await;
+
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 2, created: 2, ..Counts::default() });
+    let learners = world.query("SELECT external_id FROM learners ORDER BY external_id").await;
+    assert_eq!(learners.concat(), members.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect::<Vec<_>>());
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn transitive_members_are_learners_where_the_scope_says_so() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 1);
+    let inner = tenant.add_group("Seconded");
+    let nested = people(&mut tenant, 1);
+    tenant.add_member(&inner, &nested[0]);
+    tenant.add_group_member(&group, &inner);
+    let mut world = World::start(tenant).await;
+    world.configure("[scope]\ngroup_members = \"transitive\"");
+
+    assert_eq!(world.cycle().await.counts.created, 2);
+    assert_eq!(world.log(&nested[0]).await, ["create success assigned"]);
+    world.settled().await;
+
+    world.configure("");
+    let report = world.cycle().await;
+    assert_eq!((report.counts.deactivated, report.counts.unchanged), (1, 1));
+    assert_eq!(world.log(&nested[0]).await, ["create success assigned", "deactivate success unassigned"]);
+    assert_eq!(world.log(&members[0]).await, ["create success assigned"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn groups_do_not_count_where_the_scope_says_so() {
+    let mut tenant = Tenant::default();
+    let (_, members) = assigned_group(&mut tenant, "Staff", 2);
+    let direct = assigned(&mut tenant, 1);
+    tenant.assign_user(&members[1]);
+    let mut world = World::start(tenant).await;
+    world.configure("[scope]\ngroup_members = \"none\"");
+
+    assert_eq!(world.cycle().await.counts.created, 2);
+    assert_eq!(world.log(&members[0]).await, Vec::<String>::new());
+    assert_eq!(world.log(&members[1]).await, ["create success assigned"]);
+    assert_eq!(world.log(&direct[0]).await, ["create success assigned"]);
+    assert!(calls(&world.sim.journal(), "/members").is_empty());
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_guest_keeps_the_long_user_name_that_entra_gives() {
+    let mut tenant = Tenant::default();
+    let guest = tenant.hire(User::named("Gil", "Guest").invited_as("gil@partner.example"));
+    tenant.assign_user(&guest);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+    assert_eq!(
+        world.learner(&guest, "user_name, email").await,
+        ["gil_partner.example#EXT#@harbourworks.example", "gil@partner.example"]
+    );
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_person_reached_in_three_ways_is_one_learner_and_the_link_names_them_sorted() {
+    let mut tenant = Tenant::default();
+    let (first, members) = assigned_group(&mut tenant, "First", 1);
+    let ada = members[0].clone();
+    let second = tenant.add_group("Second");
+    tenant.add_member(&second, &ada);
+    tenant.assign_group(&second);
+    tenant.assign_user(&ada);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, 1);
+    let mut ways = vec![first.clone(), second.clone(), "direct".to_owned()];
+    ways.sort();
+    let via = "SELECT via FROM sync_links";
+    assert_eq!(world.value(via).await, serde_json::json!(ways).to_string());
+    world.settled().await;
+
+    world.sim.tenant(|tenant| tenant.unassign(&ada));
+    world.sim.tenant(|tenant| tenant.remove_member(&first, &ada));
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 1, unchanged: 1, ..Counts::default() });
+    assert_eq!(world.value(via).await, serde_json::json!([second]).to_string());
+    assert_eq!(world.log(&ada).await, ["create success assigned"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn long_lists_are_followed_to_their_end() {
+    let mut tenant = Tenant::default();
+    let (_, members) = assigned_group(&mut tenant, "Everybody", 1100);
+    let direct = assigned(&mut tenant, 350);
+    let mut world = World::start(tenant).await;
+    let report = world.cycle().await;
+    let everybody = (members.len() + direct.len()) as u64;
+    assert_eq!(report.counts, Counts { in_scope: everybody, created: everybody, ..Counts::default() });
+
+    let journal = world.sim.journal();
+    assert_eq!(calls(&journal, "/members").len(), 2);
+    let filters: Vec<_> = journal.iter().filter(|call| call.query.contains("id in (")).collect();
+    assert_eq!(filters.len(), 350_usize.div_ceil(15));
+    assert!(filters.iter().all(|call| call.in_batch && call.query.matches('\'').count() <= 2 * 15));
+    assert_eq!(calls(&journal, "/$batch").len(), 350_usize.div_ceil(15).div_ceil(20));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn small_pages_hold_the_same_people() {
+    let mut tenant = Tenant::default();
+    // Not smaller than a filter of 15 ids: Graph does not cut those.
+    tenant.page_cap = Some(15);
+    assigned_group(&mut tenant, "Staff", 61);
+    assigned(&mut tenant, 40);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, 101);
+    assert_eq!(calls(&world.sim.journal(), "/appRoleAssignedTo").len(), 41_usize.div_ceil(15));
+    assert_eq!(calls(&world.sim.journal(), "/members").len(), 61_usize.div_ceil(15));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_cycle_asks_in_plain_words_for_nothing_but_what_is_mapped() {
+    let mut tenant = Tenant::default();
+    assigned_group(&mut tenant, "Staff", 3);
+    let direct = assigned(&mut tenant, 3);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world.sim.tenant(|tenant| {
+        tenant.unassign(&direct[0]);
+        tenant.delete_user(&direct[1]);
+    });
+    assert_eq!(world.cycle().await.counts.deactivated, 2);
+
+    let mapped: BTreeSet<&str> =
+        "id accountEnabled userPrincipalName displayName mail givenName surname jobTitle country \
+                                  employeeId department"
+            .split(' ')
+            .collect();
+    for call in world.sim.journal() {
+        let Call { method, path, query, headers, status, .. } = &call;
+        assert!(!headers.contains_key("consistencylevel"), "{call:?}");
+        assert!(!path.contains("delta") && !path.contains("$count") && !query.contains("$count"), "{call:?}");
+        assert!(!path.contains("microsoft.graph."), "{call:?}");
+        assert!(*status == 200 || *status == 404, "{call:?}");
+        assert!(method == "GET" || path.ends_with("/$batch") || path.ends_with("/token"), "{call:?}");
+        if path.contains("/users") || path.ends_with("/members") {
+            let selected = query.split('&').find_map(|part| part.strip_prefix("$select=")).unwrap();
+            let selected: BTreeSet<&str> = selected.split(',').collect();
+            assert!(selected.is_subset(&mapped), "{call:?}");
+        }
+    }
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_attribute_that_a_member_row_does_not_tell_is_asked_for_directly() {
+    let mut tenant = Tenant::default();
+    tenant.members_omit_nulls = true;
+    let group = tenant.add_group("Staff");
+    let ada = tenant.hire(User::named("Ada", "Lovelace").department("Research").job_title("Engineer"));
+    tenant.add_member(&group, &ada);
+    tenant.assign_group(&group);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+    assert_eq!(world.learner(&ada, "department, country").await, ["Research", "NULL"]);
+    let asked = |world: &World| world.sim.journal().iter().filter(|call| call.query.contains(&ada)).count();
+    assert_eq!(asked(&world), 1);
+
+    // Told to nobody is not cleared: the direct answer knows better.
+    world.sim.inject(Fault::on("GET", MEMBERS).always().drop_key("department").drop_key("accountEnabled"));
+    let report = world.settled().await;
+    assert_eq!(report.counts, Counts { in_scope: 1, unchanged: 1, ..Counts::default() });
+    assert_eq!(asked(&world), 2);
+
+    // Really cleared, and the member row is silent about it.
+    world.sim.tenant(|tenant| tenant.user_mut(&ada).department = None);
+    assert_eq!(world.cycle().await.counts.updated, 1);
+    assert_eq!(world.learner(&ada, "department, title").await, ["NULL", "Engineer"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_key_that_even_the_direct_answer_does_not_tell_makes_the_account_unreadable() {
+    let mut tenant = Tenant::default();
+    let ada = assigned(&mut tenant, 1).remove(0);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world.sim.inject(Fault::on("GET", "/v1.0/users").always().drop_key("accountEnabled"));
+    let report = world.cycle().await;
+    assert_eq!(report.outcome, Outcome::Partial);
+    assert_eq!(world.log(&ada).await, ["create success assigned", "update failure unreadable"]);
+    assert_eq!(world.learner(&ada, "active").await, ["1"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 2);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    let before = world.query(&format!("SELECT {MAPPED} FROM learners ORDER BY id")).await;
+
+    let newcomer = world.sim.tenant(|tenant| {
+        let newcomer = people(tenant, 1).remove(0);
+        tenant.add_member(&group, &newcomer);
+        newcomer
+    });
+    world.sim.inject(Fault::on("GET", MEMBERS).times(2).null_rows());
+    world.sim.inject(Fault::on("GET", MEMBERS).nth(3).times(2).null_key("accountEnabled"));
+    for _ in 0..4 {
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts), (Outcome::Partial, Counts { failed: 3, ..Counts::default() }));
+    }
+    assert_eq!(world.query(&format!("SELECT {MAPPED} FROM learners ORDER BY id")).await, before);
+    // Logged once, when it began.
+    assert_eq!(world.log(&members[0]).await, ["create success assigned", "update failure unreadable"]);
+    assert_eq!(world.log(&newcomer).await, ["create failure unreadable"]);
+    assert_eq!(world.query("SELECT DISTINCT attempts FROM sync_failures").await, [["4"]]);
+
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 3, created: 1, unchanged: 2, ..Counts::default() });
+    assert_eq!(world.value("SELECT count(*) FROM sync_failures").await, "0");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn somebody_assigned_whom_graph_does_not_know_yet_is_skipped_until_it_does() {
+    let mut tenant = Tenant::default();
+    let people = assigned(&mut tenant, 2);
+    let mut world = World::start(tenant).await;
+    world.sim.inject(Fault::missing_user(&people[0]));
+    let report = world.cycle().await;
+    let counts = Counts { in_scope: 1, created: 1, skipped: 1, ..Counts::default() };
+    assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));
+    assert_eq!(world.log(&people[0]).await, Vec::<String>::new());
+    world.settled().await;
+
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.counts.created, 1);
+    assert_eq!(world.log(&people[0]).await, ["create success assigned"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn the_application_id_serves_as_well_and_the_source_is_the_object_id() {
+    let mut tenant = Tenant::default();
+    let ada = assigned(&mut tenant, 1).remove(0);
+    let application = tenant.application.clone();
+    let (mine, client) = (tenant.tenant_id.clone(), tenant.client_id.clone());
+    let mut world = World::start(tenant).await;
+    world.configure_for(&mine, &client, &application.app_id, "");
+    assert_eq!(world.cycle().await.counts.created, 1);
+    let source = format!("{mine}/{}", application.object_id);
+    assert_eq!(world.query("SELECT source, entra_id FROM sync_links").await, [[source.clone(), ada]]);
+    assert_eq!(world.value("SELECT DISTINCT source FROM sync_cycles").await, source);
+
+    // The same source by its other name.
+    world.configure("");
+    assert_eq!(world.cycle().await.counts.unchanged, 1);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_person_with_several_roles_is_assigned_once() {
+    let mut tenant = Tenant::default();
+    let roles: Vec<String> = tenant.application.roles.iter().map(|role| role.id.clone()).collect();
+    let ada = people(&mut tenant, 1).remove(0);
+    let (group, _) = assigned_group(&mut tenant, "Staff", 2);
+    for role in &roles {
+        tenant.assign_user_with_role(&ada, role);
+        tenant.assign_user_with_role(&group, role);
+    }
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 3, created: 3, ..Counts::default() });
+    assert_eq!(calls(&world.sim.journal(), "/members").len(), 1);
+    // One of the roles less is no change.
+    world.sim.tenant(|tenant| tenant.unassign(&ada));
+    world.sim.tenant(|tenant| tenant.assign_user_with_role(&ada, &roles[0]));
+    world.settled().await;
+}

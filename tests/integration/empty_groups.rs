@@ -1,0 +1,153 @@
+//! A group that runs empty, or an application without any assignment, looks like a mistake until somebody says it is none.
+
+use graph_sim::{Fault, Tenant};
+use learner_sync::model::Outcome;
+use learner_sync::plan::Counts;
+
+use crate::holds::{assign, held, held_as, unassign};
+use crate::world::{World, assigned, assigned_group, people};
+
+/// A world with a group of so many members beside twenty people who are assigned directly.
+async fn group_of(count: usize) -> (World, String, Vec<String>) {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Night shift", count);
+    assigned(&mut tenant, 20);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+    (world, group, members)
+}
+
+fn empty(world: &World, group: &str, members: &[String]) {
+    world.sim.tenant(|tenant| members.iter().for_each(|member| tenant.remove_member(group, member)));
+}
+
+#[tokio::test]
+async fn a_group_that_ran_empty_holds_its_people() {
+    let (mut world, group, members) = group_of(3).await;
+    assert_eq!(world.query("SELECT group_id, last_members FROM sync_groups").await, [[group.as_str(), "3"]]);
+    empty(&world, &group, &members);
+    let report = world.cycle().await;
+    let counts = Counts { in_scope: 20, unchanged: 20, held: 3, ..Counts::default() };
+    assert_eq!((report.outcome, report.counts), (Outcome::Held, counts));
+    assert_eq!(held(&world).await, held_as(&members, "deactivate", "empty-group"));
+    assert_eq!(world.log(&members[0]).await, ["create success assigned", "deactivate held empty-group"]);
+    assert!(world.last_detail(&members[0]).await.contains(&group));
+    world.settled().await;
+    std::fs::remove_dir_all(world.path("state/cache")).unwrap();
+    world.settled().await;
+
+    // Somebody else joins, and the group is empty no more.
+    let newcomer = world.sim.tenant(|tenant| {
+        let newcomer = people(tenant, 1).remove(0);
+        tenant.add_member(&group, &newcomer);
+        newcomer
+    });
+    let report = world.cycle().await;
+    assert_eq!((report.counts.created, report.counts.held), (1, 3));
+    assert_eq!(world.log(&newcomer).await, ["create success assigned"]);
+    world.settled().await;
+
+    // One returns, the others are approved.
+    world.sim.tenant(|tenant| tenant.add_member(&group, &members[0]));
+    assert_eq!(world.cycle().await.counts.held, 2);
+    assert_eq!(world.approve().await, 2);
+    assert_eq!(world.cycle().await.counts.deactivated, 2);
+    assert_eq!(world.log(&members[2]).await.last().unwrap(), "deactivate success unassigned");
+    assert_eq!(world.query("SELECT last_members FROM sync_groups").await, [["2"]]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn whoever_could_not_be_read_when_the_group_ran_empty_is_held_for_it_later() {
+    let (mut world, group, members) = group_of(3).await;
+    empty(&world, &group, &members);
+    world.sim.inject(Fault::on("GET", &format!("/v1.0/users/{}", members[0])).answer(403));
+    assert_eq!(world.cycle().await.counts.held, 3);
+    assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate held unreadable");
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.deactivated), (3, 0));
+    assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate held empty-group");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_small_group_may_run_empty() {
+    let (mut world, group, members) = group_of(2).await;
+    empty(&world, &group, &members);
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.deactivated), (Outcome::Success, 2));
+    assert_eq!(world.query("SELECT last_members FROM sync_groups").await, [["0"]]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_group_that_keeps_a_member_is_not_empty() {
+    let (mut world, group, members) = group_of(5).await;
+    empty(&world, &group, &members[..4]);
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.deactivated), (Outcome::Success, 4));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn only_those_who_left_with_the_group_and_nothing_else_are_held_for_it() {
+    let (mut world, group, members) = group_of(5).await;
+    let other = world.sim.tenant(|tenant| {
+        tenant.user_mut(&members[0]).account_enabled = Some(false);
+        tenant.delete_user(&members[1]);
+        tenant.assign_user(&members[2]);
+        assigned(tenant, 1).remove(0)
+    });
+    assert_eq!(world.cycle().await.counts.deactivated, 2);
+    world.sim.tenant(|tenant| tenant.unassign(&other));
+    empty(&world, &group, &members);
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.deactivated), (2, 1));
+    assert_eq!(held(&world).await, held_as(&members[3..], "deactivate", "empty-group"));
+    assert_eq!(world.log(&other).await.last().unwrap(), "deactivate success unassigned");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_group_that_was_deleted_or_hides_its_members_is_an_empty_one() {
+    for hide in [true, false] {
+        let (mut world, group, members) = group_of(4).await;
+        world.sim.tenant(|tenant| match hide {
+            true => tenant.group_mut(&group).visibility = Some("HiddenMembership".to_owned()),
+            false => tenant.delete_group(&group),
+        });
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 4, 0));
+        assert_eq!(held(&world).await, held_as(&members, "deactivate", "empty-group"));
+        world.settled().await;
+        if hide {
+            world.sim.tenant(|tenant| tenant.group_mut(&group).visibility = None);
+            let report = world.cycle().await;
+            assert_eq!((report.outcome, report.counts.held), (Outcome::Success, 0));
+            world.settled().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_application_without_any_assignment_holds_everybody() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 2);
+    let direct = assigned(&mut tenant, 2);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, 4);
+    unassign(&world, &direct);
+    unassign(&world, std::slice::from_ref(&group));
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts), (Outcome::Held, Counts { held: 4, ..Counts::default() }));
+    let everybody = [members.clone(), direct.clone()].concat();
+    assert_eq!(held(&world).await, held_as(&everybody, "deactivate", "empty-group"));
+    world.settled().await;
+
+    assign(&world, &direct[..1]);
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.unchanged, report.counts.deactivated), (3, 1, 0));
+    world.approve().await;
+    assert_eq!(world.cycle().await.counts.deactivated, 3);
+    world.settled().await;
+}

@@ -1,0 +1,299 @@
+//! Too many deactivations are held until an administrator has looked at them, and how they are released.
+
+use graph_sim::{Fault, Tenant};
+use jiff::SignedDuration;
+use learner_sync::model::Outcome;
+use learner_sync::plan::Counts;
+
+use crate::world::{World, assigned, assigned_group};
+
+/// A world in which so many people, assigned directly, are learners.
+pub(crate) async fn staff(count: usize) -> (World, Vec<String>) {
+    let mut tenant = Tenant::default();
+    let people = assigned(&mut tenant, count);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, count as u64);
+    (world, people)
+}
+
+/// Takes these people off the application.
+pub(crate) fn unassign(world: &World, people: &[String]) {
+    world.sim.tenant(|tenant| people.iter().for_each(|person| tenant.unassign(person)));
+}
+
+pub(crate) fn assign(world: &World, people: &[String]) {
+    world.sim.tenant(|tenant| people.iter().for_each(|person| tenant.assign_user(person)));
+}
+
+/// Everybody who is held, with action and reason, by id.
+pub(crate) async fn held(world: &World) -> Vec<Vec<String>> {
+    world.query("SELECT entra_id, action, reason FROM sync_held ORDER BY entra_id").await
+}
+
+/// These people, held so.
+pub(crate) fn held_as(people: &[String], action: &str, reason: &str) -> Vec<Vec<String>> {
+    let mut rows: Vec<Vec<String>> =
+        people.iter().map(|person| vec![person.clone(), action.to_owned(), reason.to_owned()]).collect();
+    rows.sort();
+    rows
+}
+
+async fn inactive(world: &World) -> String {
+    world.value("SELECT count(*) FROM learners WHERE active = 0").await
+}
+
+#[tokio::test]
+async fn a_thousand_people_taken_off_are_held_while_everything_else_goes_on() {
+    let mut tenant = Tenant::default();
+    let (group, thousand) = assigned_group(&mut tenant, "Everybody", 1000);
+    let direct = assigned(&mut tenant, 200);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, 1200);
+
+    let newcomer = world.sim.tenant(|tenant| {
+        tenant.unassign(&group);
+        tenant.user_mut(&direct[0]).job_title = Some("Diver".to_owned());
+        assigned(tenant, 1).remove(0)
+    });
+    let report = world.cycle().await;
+    let counts = Counts { in_scope: 201, created: 1, updated: 1, unchanged: 199, held: 1000, ..Counts::default() };
+    assert_eq!((report.outcome, report.counts), (Outcome::Held, counts));
+    assert_eq!(held(&world).await, held_as(&thousand, "deactivate", "threshold"));
+    assert_eq!(world.log(&thousand[0]).await, ["create success assigned", "deactivate held threshold"]);
+    assert!(world.last_detail(&thousand[0]).await.contains("unassigned"));
+    assert_eq!(world.log(&newcomer).await, ["create success assigned"]);
+    assert_eq!(inactive(&world).await, "0");
+
+    let report = world.settled().await;
+    assert_eq!((report.outcome, report.counts.held, report.counts.unchanged), (Outcome::Held, 1000, 201));
+    assert_eq!(world.value("SELECT count(*) FROM provisioning_log WHERE status = 'held'").await, "1000");
+}
+
+#[tokio::test]
+async fn a_slow_drain_is_held_when_a_day_of_it_is_too_much() {
+    let (mut world, people) = staff(100).await;
+    unassign(&world, &people[..15]);
+    assert_eq!(world.cycle().await.counts.deactivated, 15);
+    // Fifteen more would be allowed alone.
+    unassign(&world, &people[15..30]);
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.deactivated, report.counts.held), (Outcome::Held, 0, 15));
+    assert_eq!(held(&world).await, held_as(&people[15..30], "deactivate", "threshold"));
+    world.settled().await;
+    // Held is held, also when the day is over.
+    world.pass(SignedDuration::from_hours(25));
+    assert_eq!(world.settled().await.counts.held, 15);
+}
+
+#[tokio::test]
+async fn a_drain_over_many_days_and_those_who_came_back_do_not_count() {
+    let (mut world, people) = staff(100).await;
+    unassign(&world, &people[..15]);
+    assert_eq!(world.cycle().await.counts.deactivated, 15);
+    assign(&world, &people[..15]);
+    assert_eq!(world.cycle().await.counts.reactivated, 15);
+    unassign(&world, &people[15..30]);
+    assert_eq!(world.cycle().await.counts.deactivated, 15);
+    world.pass(SignedDuration::from_hours(25));
+    unassign(&world, &people[30..45]);
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.deactivated), (Outcome::Success, 15));
+    world.settled().await;
+}
+
+/// So many of `of` learners leave under this configuration: either all of them go, or all are held.
+async fn check(of: usize, leave: usize, safety: &str, held_back: bool) {
+    let (mut world, people) = staff(of).await;
+    world.configure(&format!("[safety]\n{safety}"));
+    unassign(&world, &people[..leave]);
+    let report = world.cycle().await;
+    let leave = leave as u64;
+    let (gone, held) = if held_back { (0, leave) } else { (leave, 0) };
+    assert_eq!((report.counts.deactivated, report.counts.held), (gone, held), "{leave} of {of}, {safety}");
+    assert_eq!(report.outcome, if held_back { Outcome::Held } else { Outcome::Success });
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn ten_people_are_never_too_many_in_percent_and_eleven_may_be() {
+    check(20, 10, "", false).await;
+    check(20, 11, "", true).await;
+}
+
+#[tokio::test]
+async fn exactly_the_percentage_is_allowed() {
+    check(60, 12, "", false).await;
+    check(60, 13, "", true).await;
+    check(60, 13, "max_deactivation_percent = 22", false).await;
+    check(20, 19, "max_deactivation_percent = 100", false).await;
+}
+
+#[tokio::test]
+async fn exactly_the_number_is_allowed_and_none_means_none() {
+    check(60, 5, "max_deactivations = 5", false).await;
+    check(60, 6, "max_deactivations = 5", true).await;
+    check(5, 1, "max_deactivations = 0", true).await;
+}
+
+#[tokio::test]
+async fn disabled_and_deleted_people_count_as_well() {
+    let (mut world, people) = staff(20).await;
+    world.sim.tenant(|tenant| {
+        people[..6].iter().for_each(|person| tenant.user_mut(person).account_enabled = Some(false));
+        people[6..11].iter().for_each(|person| tenant.delete_user(person));
+    });
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 11, 0));
+    assert_eq!(held(&world).await, held_as(&people[..11], "deactivate", "threshold"));
+    world.settled().await;
+    world.approve().await;
+    assert_eq!(world.cycle().await.counts.deactivated, 11);
+    assert_eq!(world.log(&people[0]).await.last().unwrap(), "deactivate success account-disabled");
+    assert_eq!(world.log(&people[10]).await.last().unwrap(), "deactivate success account-deleted");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_mapping_that_switches_everybody_off_is_held() {
+    let (mut world, people) = staff(20).await;
+    world.configure(
+        "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\nactive = '\"False\"'",
+    );
+    let report = world.cycle().await;
+    let counts = Counts { in_scope: 20, held: 20, ..Counts::default() };
+    assert_eq!((report.outcome, report.counts), (Outcome::Held, counts));
+    assert_eq!(held(&world).await, held_as(&people, "deactivate", "threshold"));
+    assert!(world.last_detail(&people[0]).await.contains("mapped-inactive"));
+    world.settled().await;
+    // The slip is mended, and it never happened.
+    world.configure("");
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.unchanged, report.counts.held), (Outcome::Success, 20, 0));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() {
+    let (mut world, people) = staff(20).await;
+    unassign(&world, &people[..12]);
+    assert_eq!(world.cycle().await.counts.held, 12);
+    world.settled().await;
+    std::fs::remove_dir_all(world.path("state/cache")).unwrap();
+    world.settled().await;
+
+    // Seven are wanted again; the five that are left would be allowed, had they not been held.
+    assign(&world, &people[..7]);
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.held, report.counts.unchanged), (Outcome::Held, 5, 15));
+    assert_eq!(held(&world).await, held_as(&people[7..12], "deactivate", "threshold"));
+    assert_eq!(world.log(&people[0]).await, ["create success assigned", "deactivate held threshold"]);
+    world.settled().await;
+
+    assert_eq!(world.approve().await, 5);
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.deactivated, report.counts.held), (Outcome::Success, 5, 0));
+    assert_eq!(inactive(&world).await, "5");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn whoever_leaves_while_others_are_held_is_held_too() {
+    let (mut world, people) = staff(20).await;
+    unassign(&world, &people[..11]);
+    assert_eq!(world.cycle().await.counts.held, 11);
+    unassign(&world, &people[11..12]);
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.deactivated), (12, 0));
+    assert_eq!(world.log(&people[11]).await, ["create success assigned", "deactivate held threshold"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_approval_releases_exactly_those_who_were_shown() {
+    let (mut world, people) = staff(60).await;
+    unassign(&world, &people[..13]);
+    assert_eq!(world.cycle().await.counts.held, 13);
+    assert_eq!(world.approve().await, 13);
+    // Others leave before the next cycle.
+    unassign(&world, &people[13..26]);
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.deactivated, report.counts.held), (Outcome::Held, 13, 13));
+    assert_eq!(held(&world).await, held_as(&people[13..26], "deactivate", "threshold"));
+    assert_eq!(
+        world.log(&people[0]).await,
+        ["create success assigned", "deactivate held threshold", "deactivate success unassigned"]
+    );
+    assert!(world.last_detail(&people[0]).await.starts_with("approved by tests"));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn the_approved_do_not_count_against_others() {
+    let (mut world, people) = staff(30).await;
+    unassign(&world, &people[..11]);
+    assert_eq!(world.cycle().await.counts.held, 11);
+    world.approve().await;
+    assert_eq!(world.cycle().await.counts.deactivated, 11);
+    unassign(&world, &people[11..21]);
+    assert_eq!(world.cycle().await.counts.deactivated, 10);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_approval_is_spent_once() {
+    let (mut world, people) = staff(20).await;
+    unassign(&world, &people[..11]);
+    assert_eq!(world.cycle().await.counts.held, 11);
+    world.approve().await;
+    assert_eq!(world.cycle().await.counts.deactivated, 11);
+    assign(&world, &people[..11]);
+    assert_eq!(world.cycle().await.counts.reactivated, 11);
+    unassign(&world, &people[..11]);
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.deactivated), (11, 0));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_approval_is_void_for_somebody_who_was_wanted_again_in_between() {
+    let (mut world, people) = staff(20).await;
+    unassign(&world, &people[..11]);
+    assert_eq!(world.cycle().await.counts.held, 11);
+    world.approve().await;
+    assign(&world, &people[..11]);
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.held), (Outcome::Success, 0));
+    unassign(&world, &people[..11]);
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.deactivated), (11, 0));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_approval_is_good_for_a_day() {
+    let (mut world, people) = staff(20).await;
+    unassign(&world, &people[..11]);
+    assert_eq!(world.cycle().await.counts.held, 11);
+    world.approve().await;
+    world.pass(SignedDuration::from_mins(24 * 60 + 1));
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 11, 0));
+    world.settled().await;
+    world.approve().await;
+    world.pass(SignedDuration::from_hours(23));
+    assert_eq!(world.cycle().await.counts.deactivated, 11);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_approval_outlives_a_failed_cycle_and_is_confirmed_by_a_second_look() {
+    let (mut world, people) = staff(20).await;
+    unassign(&world, &people[..11]);
+    world.cycle().await;
+    world.approve().await;
+    world.sim.inject(Fault::on("GET", "/v1.0/users/{id}").answer(400));
+    assert_eq!(world.cycle().await.outcome, Outcome::Failed);
+    assert_eq!(inactive(&world).await, "0");
+    assert_eq!(world.cycle().await.counts.deactivated, 11);
+    world.settled().await;
+}

@@ -1,0 +1,433 @@
+//! Learners who leave: nobody on the absence of evidence, everybody with the reason that is true of them.
+
+use graph_sim::{Fault, Tenant, User};
+use jiff::SignedDuration;
+use learner_sync::model::Outcome;
+use learner_sync::plan::Counts;
+use serde_json::json;
+
+use crate::world::{World, assigned, assigned_group, people};
+
+const MEMBERS: &str = "/v1.0/groups/{id}/members";
+const USER: &str = "/v1.0/users/{id}";
+const DELETED: &str = "/v1.0/directory/deletedItems/{id}";
+
+/// A world with eight members of a group and eight people who are assigned directly, all of them learners.
+async fn sixteen() -> (World, String, Vec<String>, Vec<String>) {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 8);
+    let direct = assigned(&mut tenant, 8);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, 16);
+    (world, group, members, direct)
+}
+
+/// These and nobody else were switched off in the cycle at `at`, for these reasons.
+async fn switched_off(world: &World, at: &str, expected: &[(&String, &str)]) {
+    let mut expected: Vec<Vec<String>> = expected
+        .iter()
+        .map(|(person, reason)| vec![(*person).clone(), "deactivate".to_owned(), (*reason).to_owned()])
+        .collect();
+    expected.sort();
+    let sql = format!("SELECT entra_id, action, reason FROM provisioning_log WHERE at = '{at}' ORDER BY entra_id");
+    assert_eq!(world.query(&sql).await, expected);
+    let sql =
+        format!("SELECT external_id FROM learners WHERE active = 0 AND deactivated_at = '{at}' ORDER BY external_id");
+    assert_eq!(world.query(&sql).await.concat(), expected.iter().map(|row| row[0].clone()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn every_way_to_leave_has_its_own_reason() {
+    let (mut world, group, members, direct) = sixteen().await;
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&members[0]).account_enabled = Some(false);
+        tenant.user_mut(&direct[0]).account_enabled = Some(false);
+        tenant.remove_member(&group, &members[1]);
+        tenant.unassign(&direct[1]);
+        tenant.delete_user(&members[2]);
+        tenant.delete_user(&direct[2]);
+        tenant.purge_user(&members[3]);
+        tenant.purge_user(&direct[3]);
+        // Off the application and disabled as well: the account itself says so.
+        tenant.unassign(&direct[4]);
+        tenant.user_mut(&direct[4]).account_enabled = Some(false);
+    });
+    let report = world.cycle().await;
+    let counts = Counts { in_scope: 7, deactivated: 9, unchanged: 7, ..Counts::default() };
+    assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));
+    let expected = [
+        (&members[0], "account-disabled"),
+        (&direct[0], "account-disabled"),
+        (&members[1], "unassigned"),
+        (&direct[1], "unassigned"),
+        (&members[2], "account-deleted"),
+        (&direct[2], "account-deleted"),
+        (&members[3], "account-deleted"),
+        (&direct[3], "account-deleted"),
+        (&direct[4], "account-disabled"),
+    ];
+    switched_off(&world, "2026-03-02T08:30:00Z", &expected).await;
+    world.settled().await;
+    std::fs::remove_dir_all(world.path("state/cache")).unwrap();
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_deactivation_changes_nothing_but_active() {
+    let (mut world, _, members, _) = sixteen().await;
+    world.sim.tenant(|tenant| {
+        let user = tenant.user_mut(&members[0]);
+        user.account_enabled = Some(false);
+        user.department = Some("Elsewhere".to_owned());
+    });
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    assert_eq!(world.learner(&members[0], "department, active").await, ["Research", "0"]);
+    assert_eq!(world.last_changes(&members[0]).await, json!([{"attribute": "active", "old": true, "new": false}]));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn somebody_disabled_who_never_was_a_learner_is_skipped_without_a_word() {
+    let mut tenant = Tenant::default();
+    let ada = tenant.hire(User::named("Ada", "Lovelace").disabled());
+    tenant.assign_user(&ada);
+    let mut world = World::start(tenant).await;
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts), (Outcome::Success, Counts { skipped: 1, ..Counts::default() }));
+    assert_eq!(world.log(&ada).await, Vec::<String>::new());
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_account_that_vanished_while_assigned_is_waited_for() {
+    let (mut world, _, _, direct) = sixteen().await;
+    let lost = &direct[0];
+    world.sim.tenant(|tenant| tenant.vanish_user(lost));
+    let waiting = Counts { in_scope: 15, unchanged: 15, skipped: 1, ..Counts::default() };
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts), (Outcome::Success, waiting));
+    assert_eq!(world.query("SELECT entra_id, reason FROM sync_failures").await, [[lost.as_str(), "waiting"]]);
+
+    // Ten minutes later is too early, thirty is late enough.
+    world.pass(SignedDuration::from_mins(-20));
+    assert_eq!(world.settled().await.counts, waiting);
+    assert_eq!(world.log(lost).await, ["create success assigned"]);
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 15, unchanged: 15, deactivated: 1, ..Counts::default() });
+    assert_eq!(world.log(lost).await, ["create success assigned", "deactivate success account-deleted"]);
+    assert_eq!(world.value("SELECT count(*) FROM sync_failures").await, "0");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_account_that_comes_back_in_time_is_not_waited_for_any_more() {
+    let (mut world, _, _, direct) = sixteen().await;
+    world.sim.inject(Fault::missing_user(&direct[0]));
+    assert_eq!(world.cycle().await.counts.skipped, 1);
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 16, unchanged: 16, ..Counts::default() });
+    assert_eq!(world.value("SELECT count(*) FROM sync_failures").await, "0");
+    // What was waited before does not count.
+    world.sim.inject(Fault::missing_user(&direct[0]));
+    assert_eq!(world.cycle().await.counts.skipped, 1);
+    assert_eq!(world.log(&direct[0]).await, ["create success assigned"]);
+}
+
+#[tokio::test]
+async fn a_failed_cycle_in_between_is_no_second_sight() {
+    let (mut world, _, _, direct) = sixteen().await;
+    world.sim.tenant(|tenant| tenant.vanish_user(&direct[0]));
+    world.cycle().await;
+    world.sim.inject(Fault::on("GET", MEMBERS).answer(403));
+    assert_eq!(world.cycle().await.outcome, Outcome::Failed);
+    assert_eq!(world.log(&direct[0]).await, ["create success assigned"]);
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_first_look_that_was_stale_changes_nothing() {
+    let (mut world, _, members, direct) = sixteen().await;
+    let unchanged = Counts { in_scope: 15, unchanged: 16, ..Counts::default() };
+    world.sim.inject(Fault::on("GET", MEMBERS).hide_row(&members[0]));
+    assert_eq!(world.settled().await.counts.unchanged, unchanged.unchanged);
+    // The account answers nothing once, and again a moment later.
+    world.sim.inject(Fault::on("GET", "/v1.0/users").hide_row(&direct[0]));
+    world.sim.inject(Fault::on("GET", USER).hide_row(&direct[0]));
+    let report = world.settled().await;
+    assert_eq!(report.outcome, Outcome::Success);
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE active = 0").await, "0");
+
+    // A whole list that comes up empty once.
+    world.sim.inject(Fault::on("GET", MEMBERS).empty_list());
+    assert_eq!(world.settled().await.outcome, Outcome::Success);
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").empty_list());
+    assert_eq!(world.settled().await.outcome, Outcome::Success);
+}
+
+#[tokio::test]
+async fn somebody_who_comes_back_is_the_same_learner_with_all_changes_in_one_row() {
+    let (mut world, _, _, direct) = sixteen().await;
+    let person = &direct[0];
+    let id = world.learner(person, "id").await;
+    world.sim.tenant(|tenant| tenant.unassign(person));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    assert_eq!(world.learner(person, "active, deactivated_at").await, ["0", "2026-03-02T08:30:00Z"]);
+    world.settled().await;
+
+    world.sim.tenant(|tenant| {
+        tenant.assign_user(person);
+        tenant.user_mut(person).job_title = Some("Diver".to_owned());
+    });
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 16, reactivated: 1, unchanged: 15, ..Counts::default() });
+    assert_eq!(
+        world.log(person).await,
+        ["create success assigned", "deactivate success unassigned", "reactivate success reassigned"]
+    );
+    assert_eq!(
+        world.last_changes(person).await,
+        json!([{"attribute": "title", "old": null, "new": "Diver"}, {"attribute": "active", "old": false, "new": true}])
+    );
+    assert_eq!(world.learner(person, "id").await, id);
+    assert_eq!(world.learner(person, "active, title, deactivated_at").await, ["1", "Diver", "NULL"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_disabled_account_that_is_enabled_again_is_reactivated() {
+    let (mut world, _, members, _) = sixteen().await;
+    world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(false));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(true));
+    assert_eq!(world.cycle().await.counts.reactivated, 1);
+    assert_eq!(world.log(&members[0]).await.last().unwrap(), "reactivate success reassigned");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_second_look_that_fails_ends_the_cycle() {
+    let faults: [fn() -> Fault; 4] = [
+        || Fault::on("GET", USER).answer(400),
+        || Fault::on("GET", MEMBERS).nth(2).answer(400),
+        || Fault::on("GET", MEMBERS).nth(2).answer(403),
+        || Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").nth(2).answer(400),
+    ];
+    let (mut world, group, members, _) = sixteen().await;
+    world.sim.tenant(|tenant| {
+        tenant.remove_member(&group, &members[0]);
+        let newcomer = people(tenant, 1).remove(0);
+        tenant.add_member(&group, &newcomer);
+    });
+    let before = world.lasting().await;
+    for fault in faults {
+        world.sim.inject(fault());
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts), (Outcome::Failed, Counts::default()));
+        world.unchanged_since(&before).await;
+        world.sim.clear_faults();
+    }
+    let report = world.cycle().await;
+    assert_eq!((report.counts.created, report.counts.deactivated), (1, 1));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
+    let faults: [fn() -> Fault; 3] = [
+        || Fault::on("GET", USER).always().answer(403),
+        || Fault::on("GET", USER).always().null_rows(),
+        || Fault::on("GET", USER).always().drop_key("accountEnabled"),
+    ];
+    for fault in faults {
+        let (mut world, group, members, _) = sixteen().await;
+        world.sim.tenant(|tenant| {
+            tenant.remove_member(&group, &members[0]);
+            let newcomer = people(tenant, 1).remove(0);
+            tenant.add_member(&group, &newcomer);
+        });
+        world.sim.inject(fault());
+        let report = world.cycle().await;
+        let counts = Counts { in_scope: 16, created: 1, unchanged: 15, held: 1, ..Counts::default() };
+        assert_eq!((report.outcome, report.counts), (Outcome::Held, counts));
+        assert_eq!(world.log(&members[0]).await, ["create success assigned", "deactivate held unreadable"]);
+        assert_eq!(
+            world.query("SELECT entra_id, action, reason, since, approved_at FROM sync_held").await,
+            [[members[0].as_str(), "deactivate", "unreadable", "2026-03-02T08:30:00Z", "NULL"]]
+        );
+        assert_eq!(world.settled().await.outcome, Outcome::Held);
+        // An approval is no evidence.
+        world.approve().await;
+        assert_eq!(world.cycle().await.counts.deactivated, 0);
+
+        world.sim.clear_faults();
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts.deactivated, report.counts.held), (Outcome::Success, 1, 0));
+        assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate success unassigned");
+        assert_eq!(world.value("SELECT count(*) FROM sync_held").await, "0");
+        world.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn deleted_items_that_may_not_be_read_hold_the_leaver() {
+    let (mut world, _, members, _) = sixteen().await;
+    world.sim.tenant(|tenant| tenant.delete_user(&members[0]));
+    world.sim.inject(Fault::on("GET", DELETED).times(2).answer(403));
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.held), (Outcome::Held, 1));
+    assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate held unreadable");
+    world.settled().await;
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate success account-deleted");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_hold_for_an_unreadable_account_ends_when_the_person_is_back() {
+    let (mut world, group, members, _) = sixteen().await;
+    world.sim.tenant(|tenant| tenant.remove_member(&group, &members[0]));
+    world.sim.inject(Fault::on("GET", USER).always().answer(403));
+    assert_eq!(world.cycle().await.counts.held, 1);
+    world.sim.tenant(|tenant| tenant.add_member(&group, &members[0]));
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.held, report.counts.unchanged), (Outcome::Success, 0, 16));
+    assert_eq!(world.value("SELECT count(*) FROM sync_held").await, "0");
+    world.settled().await;
+}
+
+/// A whole mapping with this rule for `active`.
+fn active(rule: &str) -> String {
+    format!(
+        "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\nactive = '''{rule}'''\n"
+    )
+}
+
+#[tokio::test]
+async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 8);
+    let disabled = tenant.hire(User::named("Ada", "Lovelace").disabled());
+    tenant.assign_user(&disabled);
+    let mut world = World::start(tenant).await;
+    world.configure(&active("\"True\""));
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 8, created: 8, skipped: 1, ..Counts::default() });
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&members[0]).account_enabled = Some(false);
+        tenant.remove_member(&group, &members[1]);
+        tenant.delete_user(&members[2]);
+    });
+    assert_eq!(world.cycle().await.counts.deactivated, 3);
+    let reasons = [(&members[0], "account-disabled"), (&members[1], "unassigned"), (&members[2], "account-deleted")];
+    switched_off(&world, "2026-03-02T08:30:00Z", &reasons).await;
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_rule_for_active_switches_off_and_on() {
+    let mut tenant = Tenant::default();
+    let people = assigned(&mut tenant, 8);
+    let mut world = World::start(tenant).await;
+    world.configure(&active("Switch([department], \"True\", \"Garden leave\", \"False\")"));
+    assert_eq!(world.cycle().await.counts.created, 8);
+    world.sim.tenant(|tenant| tenant.user_mut(&people[0]).department = Some("Garden leave".to_owned()));
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 8, deactivated: 1, unchanged: 7, ..Counts::default() });
+    switched_off(&world, "2026-03-02T08:30:00Z", &[(&people[0], "mapped-inactive")]).await;
+    world.settled().await;
+
+    world.sim.tenant(|tenant| tenant.user_mut(&people[0]).department = Some("Research".to_owned()));
+    assert_eq!(world.cycle().await.counts.reactivated, 1);
+    assert_eq!(world.log(&people[0]).await.last().unwrap(), "reactivate success reassigned");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_rejected_learner_is_neither_desired_nor_gone() {
+    let (mut world, _, members, _) = sixteen().await;
+    world.sim.tenant(|tenant| tenant.user_mut(&members[0]).mail = None);
+    for _ in 0..3 {
+        assert_eq!(world.cycle().await.counts.deactivated, 0);
+    }
+    assert_eq!(world.learner(&members[0], "active").await, ["1"]);
+    // Rejected while switched off, it stays switched off.
+    world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(false));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(true));
+    let report = world.cycle().await;
+    assert_eq!((report.counts.skipped, report.counts.reactivated), (1, 0));
+    assert_eq!(world.log(&members[0]).await.last().unwrap(), "reactivate skipped missing-required");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_account_that_is_restored_is_the_same_learner_again() {
+    let (mut world, _, members, direct) = sixteen().await;
+    let both = [members[0].clone(), direct[0].clone()];
+    world.sim.tenant(|tenant| both.iter().for_each(|person| tenant.delete_user(person)));
+    assert_eq!(world.cycle().await.counts.deactivated, 2);
+    world.settled().await;
+    world.sim.tenant(|tenant| both.iter().for_each(|person| tenant.restore_user(person)));
+    assert_eq!(world.cycle().await.counts.reactivated, 2);
+    for person in &both {
+        assert_eq!(
+            world.log(person).await[1..],
+            ["deactivate success account-deleted", "reactivate success reassigned"]
+        );
+    }
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "16");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn whoever_moves_from_one_way_to_another_never_left() {
+    let (mut world, group, members, direct) = sixteen().await;
+    world.sim.tenant(|tenant| {
+        tenant.remove_member(&group, &members[0]);
+        tenant.assign_user(&members[0]);
+        tenant.unassign(&direct[0]);
+        tenant.add_member(&group, &direct[0]);
+    });
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 16, unchanged: 16, ..Counts::default() });
+    let via = |person: &str| format!("SELECT via FROM sync_links WHERE entra_id = '{person}'");
+    assert_eq!(world.value(&via(&members[0])).await, "[\"direct\"]");
+    assert_eq!(world.value(&via(&direct[0])).await, format!("[\"{group}\"]"));
+    assert_eq!(world.value("SELECT count(*) FROM provisioning_log").await, "16");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn one_unreadable_leaver_does_not_keep_the_others() {
+    let (mut world, group, members, direct) = sixteen().await;
+    world.sim.tenant(|tenant| {
+        tenant.remove_member(&group, &members[0]);
+        tenant.unassign(&direct[0]);
+    });
+    world.sim.inject(Fault::on("GET", &format!("/v1.0/users/{}", members[0])).always().answer(403));
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 1, 1));
+    assert_eq!(world.log(&direct[0]).await.last().unwrap(), "deactivate success unassigned");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn every_log_row_of_a_learner_names_it() {
+    let (mut world, group, members, direct) = sixteen().await;
+    world.sim.tenant(|tenant| {
+        tenant.remove_member(&group, &members[0]);
+        tenant.remove_member(&group, &members[1]);
+        tenant.delete_user(&direct[0]);
+        tenant.user_mut(&direct[1]).mail = None;
+    });
+    world.sim.inject(Fault::on("GET", &format!("/v1.0/users/{}", members[0])).always().answer(403));
+    world.sim.inject(Fault::on("GET", MEMBERS).always().null_key("accountEnabled"));
+    let report = world.cycle().await;
+    assert_eq!(
+        (report.counts.held, report.counts.deactivated, report.counts.failed, report.counts.skipped),
+        (1, 2, 6, 1)
+    );
+    let sql = "SELECT count(*) FROM provisioning_log p LEFT JOIN learners r ON r.external_id = p.entra_id
+               WHERE p.learner_id IS NOT r.id OR p.user_name IS NOT r.user_name OR p.learner_id IS NULL";
+    assert_eq!(world.value(sql).await, "0");
+    world.settled().await;
+}

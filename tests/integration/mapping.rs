@@ -1,0 +1,138 @@
+//! Another mapping than the default one, from the configuration to the learner row.
+
+use graph_sim::{Tenant, User};
+use learner_sync::model::Outcome;
+use learner_sync::plan::Counts;
+
+use crate::learners::{EMAIL, ada, change, hire};
+use crate::world::{World, assigned, people};
+
+/// The default mapping, but for the lines given.
+fn mapping(more: &str) -> String {
+    format!(
+        "[mapping]\nuserName = \"[userPrincipalName]\"\n'{EMAIL}' = \"[mail]\"\n\
+         active = '''Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")'''\n{more}\n"
+    )
+}
+
+#[tokio::test]
+async fn another_mapping_alone_updates_everybody_it_concerns() {
+    let (mut world, ada) = ada().await;
+    let grace = hire(&world, User::named("Grace", "Hopper"));
+    world.cycle().await;
+    world.configure(&mapping("title = \"[department]\""));
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 2, updated: 1, unchanged: 1, ..Counts::default() });
+    // What is not mapped any more is left as it is.
+    assert_eq!(world.learner(&ada, "title, department, first_name").await, ["Research", "Research", "Ada"]);
+    assert_eq!(world.log(&grace).await, ["create success assigned"]);
+    world.settled().await;
+
+    change(&world, &ada, |user| user.given_name = Some("Augusta".to_owned()));
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn security_champion_is_true_or_false_in_every_spelling() {
+    let champion = "\"urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:security_champion\"";
+    let mut tenant = Tenant::default();
+    let people = people(&mut tenant, 6);
+    for (person, spelling) in people.iter().zip(["TRUE", "1", "false", "0", "yes"]) {
+        tenant.user_mut(person).extension_attributes.insert(1, spelling.to_owned());
+    }
+    people.iter().for_each(|person| tenant.assign_user(person));
+    let mut world = World::start(tenant).await;
+    world.configure(&mapping(&format!("{champion} = \"[extensionAttribute1]\"")));
+    let report = world.cycle().await;
+    let counts = Counts { in_scope: 6, created: 5, failed: 1, ..Counts::default() };
+    assert_eq!((report.outcome, report.counts), (Outcome::Partial, counts));
+    for (person, stored) in people.iter().zip(["1", "1", "0", "0"]) {
+        assert_eq!(world.learner(person, "security_champion").await, [stored]);
+    }
+    assert_eq!(world.log(&people[4]).await, ["create failure invalid-value"]);
+    assert_eq!(world.learner(&people[5], "security_champion").await, ["NULL"]);
+    assert!(world.last_changes(&people[0]).await.to_string().contains("\"new\":true"));
+    world.settled().await;
+
+    world.configure(&mapping(&format!("{champion} = '\"false\"'")));
+    assert_eq!(
+        world.cycle().await.counts,
+        Counts { in_scope: 6, created: 1, updated: 3, unchanged: 2, ..Counts::default() }
+    );
+    assert_eq!(world.query("SELECT DISTINCT security_champion FROM learners").await, [["0"]]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_default_is_for_new_learners_and_is_never_cleared() {
+    let mut tenant = Tenant::default();
+    let people = assigned(&mut tenant, 12);
+    let mut world = World::start(tenant).await;
+    world.configure(&mapping("title = { expression = \"[jobTitle]\", default = \"Learner\" }"));
+    assert_eq!(world.cycle().await.counts.created, 12);
+    assert_eq!(world.query("SELECT DISTINCT title FROM learners").await, [["Learner"]]);
+    world.settled().await;
+    world.full_cycle().await;
+    world.settled().await;
+
+    change(&world, &people[0], |user| user.job_title = Some("Diver".to_owned()));
+    assert_eq!(world.cycle().await.counts.updated, 1);
+    change(&world, &people[0], |user| user.job_title = None);
+    assert_eq!(world.cycle().await.counts.unchanged, 12);
+    assert_eq!(world.learner(&people[0], "title").await, ["Diver"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn what_applies_on_creation_is_left_to_the_platform_afterwards() {
+    let mut tenant = Tenant::default();
+    let ada = assigned(&mut tenant, 1).remove(0);
+    let mut world = World::start(tenant).await;
+    world.configure(&mapping("title = { expression = \"[department]\", apply = \"on-create\" }"));
+    assert_eq!(world.cycle().await.counts.created, 1);
+    assert_eq!(world.learner(&ada, "title").await, ["Research"]);
+    world.execute("UPDATE learners SET title = 'Chosen on the platform'").await;
+    change(&world, &ada, |user| user.department = Some("Elsewhere".to_owned()));
+    world.settled().await;
+    assert_eq!(world.full_cycle().await.counts.unchanged, 1);
+    assert_eq!(world.learner(&ada, "title").await, ["Chosen on the platform"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn the_platforms_own_attributes_come_from_where_the_design_recommends() {
+    let prefix = "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User";
+    let mut tenant = Tenant::default();
+    let ada =
+        tenant.hire(User::named("Ada", "Lovelace").company_name("Harbour Works").cost_center("4711").division("North"));
+    let grace = tenant.hire(User::named("Grace", "Hopper"));
+    tenant.assign_user(&ada);
+    tenant.assign_user(&grace);
+    let mut world = World::start(tenant).await;
+    world.configure(&mapping(&format!(
+        "\"{prefix}:job_role\" = \"[userType]\"\n\"{prefix}:company\" = \"[companyName]\"\n\
+         \"{prefix}:business_unit\" = \"[employeeOrgData.costCenter]\"\n\
+         \"{prefix}:team_name\" = \"[employeeOrgData.division]\"\n"
+    )));
+    assert_eq!(world.cycle().await.counts.created, 2);
+    let columns = "job_role, company, business_unit, team_name";
+    assert_eq!(world.learner(&ada, columns).await, ["Member", "Harbour Works", "4711", "North"]);
+    assert_eq!(world.learner(&grace, columns).await, ["Member", "NULL", "NULL", "NULL"]);
+    world.settled().await;
+    change(&world, &ada, |user| user.employee_org_data = None);
+    assert_eq!(world.cycle().await.counts.updated, 1);
+    assert_eq!(world.learner(&ada, columns).await, ["Member", "Harbour Works", "NULL", "NULL"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_required_attribute_that_is_missing_rejects_the_person() {
+    let mut tenant = Tenant::default();
+    let people = assigned(&mut tenant, 2);
+    tenant.user_mut(&people[0]).department = None;
+    let mut world = World::start(tenant).await;
+    world.configure(&mapping("title = { expression = \"[department]\", required = true }"));
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 2, created: 1, skipped: 1, ..Counts::default() });
+    assert_eq!(world.log(&people[0]).await, ["create skipped missing-required"]);
+    world.settled().await;
+}
