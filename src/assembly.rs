@@ -60,8 +60,7 @@ impl Assembly {
             graph: config.entra.graph.clone(),
         };
         let authenticator = Authenticator::new(&credential, http.clone(), clock)?;
-        let directory =
-            Directory::new(http, authenticator, &config.entra.graph, config.scope.group_members, clock)?;
+        let directory = Directory::new(http, authenticator, &config.entra.graph, config.scope.group_members, clock)?;
         let rules = rules(&config).map_err(AssemblyError::Mapping)?;
         Ok(Self { config, directory, rules, clock })
     }

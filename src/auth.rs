@@ -65,7 +65,8 @@ pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
         builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(fault("entra.ca_file"))?);
     }
     if let Some(url) = proxy {
-        let user = reqwest::Url::parse(url).map_err(|source| NetworkError::new("entra.proxy", source))?.username().to_owned();
+        let user =
+            reqwest::Url::parse(url).map_err(|source| NetworkError::new("entra.proxy", source))?.username().to_owned();
         let mut all = reqwest::Proxy::all(url).map_err(fault("entra.proxy"))?.no_proxy(reqwest::NoProxy::from_env());
         if let Some(password) = proxy_password {
             all = all.basic_auth(&user, password.expose_secret());

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ use crate::model::{EntraId, Fingerprint, Generation, Known, KnownLearners, Learn
 const VERSION: u32 = 1;
 const BUCKETS: u64 = 1024;
 const MANIFEST: &str = "manifest";
+const LOCK_WAIT: Duration = Duration::from_millis(10);
+const LOCK_WAITS: u32 = 200;
 /// How many unusable caches are kept for a look at them.
 const KEPT_ASIDE: usize = 3;
 
@@ -51,6 +54,9 @@ pub enum Forgotten {
     /// It was made from something else.
     #[error("the cache was made from another {0}")]
     Other(&'static str),
+    /// Another process has it open.
+    #[error("the cache is open in another process")]
+    Locked,
     /// It is damaged, or was written by another version.
     #[error("the cache cannot be used: {0}")]
     Unusable(String),
@@ -144,18 +150,35 @@ fn failed(path: &Path, error: &dyn std::fmt::Display) -> CacheError {
     CacheError { path: path.to_owned(), detail: error.to_string() }
 }
 
+/// Opens the directory. A sled that was dropped just now keeps its lock until its last thread has ended, so a lock
+/// that is taken is waited for.
 fn open(directory: &Path) -> sled::Result<sled::Db> {
-    sled::Config::new()
-        .path(directory)
-        .cache_capacity(16 << 20)
-        // Nothing is written but by `write`, which flushes.
-        .flush_every_ms(None)
-        .open()
+    let mut waits = 0;
+    loop {
+        let opened = sled::Config::new()
+            .path(directory)
+            .cache_capacity(16 << 20)
+            // Nothing is written but by `write`, which flushes.
+            .flush_every_ms(None)
+            .open();
+        match opened {
+            Err(error) if is_locked(&error) && waits < LOCK_WAITS => {
+                waits += 1;
+                std::thread::sleep(LOCK_WAIT);
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// sled tells this by its text alone.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
 fn read(directory: &Path, origin: &Origin) -> Result<Remembered, Forgotten> {
     let unusable = |error: &dyn std::fmt::Display| Forgotten::Unusable(error.to_string());
-    let db = open(directory).map_err(|error| unusable(&error))?;
+    let db = open(directory).map_err(|error| if is_locked(&error) { Forgotten::Locked } else { unusable(&error) })?;
     let manifest = db
         .get(MANIFEST)
         .map_err(|error| unusable(&error))?

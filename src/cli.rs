@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::fs::Mode;
 
 use self::output::Failure;
 use crate::config::{self, Config, LogFormat};
@@ -86,6 +87,8 @@ pub fn main() -> ExitCode {
     let Arguments { config, command } = arguments;
     let json = command.wants_json();
     let environment = config::environment();
+    // The learner database holds people: whatever umask the shell has, it is nobody else's to read.
+    rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);
     let result = config::load(&config, &environment).map_err(Failure::from).and_then(|config| {
         output::start_logging(&config.log)?;
         for warning in &config.warnings {

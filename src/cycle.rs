@@ -1,7 +1,7 @@
 //! One cycle, from top to bottom: the file to read first.
 //!
 //! [`run`] is the whole product. What it does with each person is decided in [`plan`](crate::plan::plan) and
-//! nowhere else; [`prepare`] gathers what that decision needs and [`apply`] carries it out. `learner-sync plan`
+//! nowhere else; [`prepare`] gathers what that decision needs and `apply` carries it out. `learner-sync plan`
 //! stops after `prepare`, and `sync --dry-run` goes on with [`rehearse`].
 
 mod desired;
@@ -15,10 +15,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::desired::Collector;
 pub use self::report::{Planned, Report, chain};
-use crate::cache::{self, Forgotten, Origin};
+use crate::cache::{self, Forgotten, Origin, Remembered};
 use crate::directory::{Application, Directory, DirectoryError, Snapshot};
 use crate::mapping::Mapping;
-use crate::model::{Attribute, EntraId, KnownLearners, Outcome, Selection, Source, Trigger};
+use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger};
 use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, GroupMembers, Limits, Plan};
 use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
 
@@ -192,7 +192,7 @@ pub struct Prepared {
     evidence: Evidence,
     recalled: bool,
     compared_at: Timestamp,
-    generation: crate::model::Generation,
+    generation: Generation,
 }
 
 /// Reads everything and decides everything; writes nothing but, for a real `cycle`, whose it is.
@@ -203,7 +203,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>)
     let Parts { directory, store, cache: _, rules } = parts;
     let application = directory.application(rules.application).await?;
     let source = claim(parts, &application, cycle).await?;
-    let (known, recalled, compared_at, generation) = known(parts, request, &source).await?;
+    let Knowledge { known, left, compared_at, generation } = knowledge(parts, request, &source).await?;
 
     let look = async {
         let (desired, snapshot) = look(parts, &known, application, request.now).await?;
@@ -219,6 +219,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>)
     let confirmed: &Confirmed = &second.verdicts;
     let plan = plan::plan(plan::Input {
         known: &known,
+        left: left.as_ref(),
         desired: &desired,
         groups,
         nobody_assigned: second.nobody_assigned.unwrap_or_else(|| snapshot.nobody_assigned()),
@@ -227,6 +228,8 @@ pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>)
         limits: &rules.limits,
         now: request.now,
     });
+    // Without a comparison, what the cache says stays said, except for what is about to change.
+    let recalled = compared_at != request.now;
     Ok(Prepared { plan, source, known, evidence, recalled, compared_at, generation })
 }
 
@@ -242,26 +245,36 @@ async fn claim(parts: Parts<'_>, application: &Application, cycle: Option<CycleI
     if others.is_empty() { Ok(source) } else { Err(CycleError::ForeignSource(others)) }
 }
 
+struct Knowledge {
+    known: KnownLearners,
+    /// What the cache said, when it was made from exactly this state and the database was asked all the same.
+    left: Option<KnownLearners>,
+    compared_at: Timestamp,
+    generation: Generation,
+}
+
 /// What is known: from the cache when it was made from exactly this state, else from the learner database.
-async fn known(
-    parts: Parts<'_>,
-    request: Request,
-    source: &str,
-) -> Result<(KnownLearners, bool, Timestamp, crate::model::Generation), CycleError> {
+async fn knowledge(parts: Parts<'_>, request: Request, source: &str) -> Result<Knowledge, CycleError> {
     let Parts { directory: _, store, cache, rules } = parts;
     let generation = store.state().await?.generation;
-    if let (Some(path), false) = (cache, request.full) {
+    let mut left = None;
+    if let Some(path) = cache {
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
         match cache::recall(path, &origin, request.now).await {
-            Ok(remembered) if request.now.duration_since(remembered.compared_at) < rules.full_every => {
-                return Ok((remembered.known, true, remembered.compared_at, generation));
+            Ok(Remembered { known, compared_at }) => {
+                let due = request.now.duration_since(compared_at) >= rules.full_every;
+                if !due && !request.full {
+                    return Ok(Knowledge { known, left: None, compared_at, generation });
+                }
+                tracing::info!(requested = request.full, "comparing with the whole learner database");
+                left = Some(known);
             }
-            Ok(_) => tracing::info!("a full comparison is due (schedule.full_every)"),
             Err(Forgotten::Missing) => tracing::info!("no cache yet; comparing with the learner database"),
             Err(why) => tracing::warn!("{why}; comparing with the learner database"),
         }
     }
-    Ok((store.known(source, &mapped(rules)).await?, false, request.now, generation))
+    let known = store.known(source, &mapped(rules)).await?;
+    Ok(Knowledge { known, left, compared_at: request.now, generation })
 }
 
 fn mapped(rules: &Rules) -> Vec<Attribute> {

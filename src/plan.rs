@@ -398,6 +398,9 @@ pub fn sought(
 pub struct Input<'a> {
     /// The linked learners.
     pub known: &'a KnownLearners,
+    /// What the last cycle left in the learner database, when `known` is what stands there now. Where the two
+    /// differ, somebody else has been at work.
+    pub left: Option<&'a KnownLearners>,
     /// The assigned people.
     pub desired: &'a Desired,
     /// The assigned groups.

@@ -48,6 +48,10 @@ impl Check {
     }
 }
 
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 fn grant(permission: &str) -> String {
     format!("grant the application permission {permission} to the app registration and give admin consent")
 }
@@ -112,7 +116,8 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
             ..Check::passed("assignments", "nobody is assigned to the application")
         }
     } else {
-        Check::passed("assignments", format!("{users} users and {groups} groups are assigned (Application.Read.All)"))
+        let detail = format!("{} and {} assigned (Application.Read.All)", count(users, "user"), count(groups, "group"));
+        Check::passed("assignments", detail)
     });
     checks.push(match directory.readable_user(&rules.selection).await {
         Ok(None) => Check::passed("users", "every mapped attribute can be read (User.Read.All)"),
@@ -122,7 +127,10 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     let mut readable = Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tried");
     for (group, name) in &assigned.groups {
         match directory.readable_group(*group, name).await {
-            Ok(()) => readable.detail = format!("the members of {groups} groups can be read (GroupMember.Read.All)"),
+            Ok(()) => {
+                readable.detail =
+                    format!("the members of {} can be read (GroupMember.Read.All)", count(groups, "group"));
+            }
             Err(error) => {
                 readable = Check::directory("groups", &error, "GroupMember.Read.All");
                 break;
@@ -141,7 +149,9 @@ async fn database(context: &Context) -> Check {
         return Check { ok: false, ..Check::passed("database", error.message()) };
     }
     if !path.exists() {
-        return match can_be_made(path).and_then(|()| can_be_made(&context.config.state.directory)) {
+        return match can_be_made(path.parent().unwrap_or(path))
+            .and_then(|()| can_be_made(&context.config.state.directory))
+        {
             Ok(()) => Check::passed("database", format!("{shown} does not exist yet; the first cycle makes it")),
             Err(why) => Check { ok: false, hint: hint(), ..Check::passed("database", why) },
         };
@@ -155,10 +165,10 @@ async fn database(context: &Context) -> Check {
     }
 }
 
-/// Whether there is a directory to make `path` in. Nothing is made: root may try the connection first, and what root
-/// made the service user could not write to.
+/// Whether `path` is a directory to write to, or there is one to make it in. Nothing is made: root may try the
+/// connection first, and what root made the service user could not write to.
 fn can_be_made(path: &Path) -> Result<(), String> {
-    let there = path.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("."));
+    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
     if !there.is_dir() {
         return Err(format!("{} cannot be made: {} is not a directory", path.display(), there.display()));
     }

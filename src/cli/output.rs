@@ -179,7 +179,9 @@ impl From<std::io::Error> for Failure {
 pub(super) fn start_logging(log: &Log) -> Result<(), Failure> {
     let Log { format, level, retention: _ } = log;
     let invalid = |message: String| Failure::new(CONFIGURATION, message);
-    let filter = EnvFilter::try_new(level).map_err(|error| invalid(format!("log.level: {error}")))?;
+    // The scheduler tells of every timer it sets; a directive of the administrator's for it comes later and wins.
+    let directives = format!("tokio_cron_scheduler=warn,{level}");
+    let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match format {

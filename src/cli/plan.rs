@@ -53,10 +53,12 @@ pub(super) struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    /// A missing database is played by an empty one in memory.
+    /// A missing database is played by an empty one in memory, one without our tables by a copy with them.
     pub(super) async fn open(assembly: &'a Assembly) -> Result<Self, Failure> {
-        let store = match Store::open(database_path(&assembly.config), Access::ReadOnly).await {
-            Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Store::in_memory().await?,
+        let path = database_path(&assembly.config);
+        let store = match Store::open(path, Access::ReadOnly).await {
+            Err(StoreError::Missing { .. }) => Store::in_memory().await?,
+            Err(StoreError::Older { found: 0, .. }) => Store::copy_in_memory(path).await?,
             opened => opened?,
         };
         let request = Request { trigger: Trigger::Command, full: true, now: (assembly.clock)() };

@@ -1,11 +1,15 @@
 //! What came of a cycle, in numbers and, where asked for, person by person.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Request;
-use crate::model::{Outcome, Status, Trigger};
+use crate::model::{Outcome, Reason, Status, Trigger};
 use crate::plan::{Change, Counts, Finding, Plan};
 use crate::store::CycleId;
+
+/// So many people of one reason are logged one by one.
+const LINES_A_REASON: usize = 20;
 
 /// How a cycle went.
 #[derive(Debug)]
@@ -24,6 +28,17 @@ pub struct Report {
     pub duration: Duration,
     /// Why it ended early.
     pub error: Option<String>,
+}
+
+/// Details name attributes, rules and ids, never values.
+fn log_finding(finding: &Finding, loud: bool) {
+    let Finding { person, action, status, reason, detail, .. } = finding;
+    let detail = detail.as_deref();
+    if loud {
+        tracing::warn!(user.id = %person, %action, %status, %reason, detail, "not done");
+    } else {
+        tracing::debug!(user.id = %person, %action, %status, %reason, detail, "not done");
+    }
 }
 
 impl Report {
@@ -53,14 +68,21 @@ impl Report {
             held,
         } = plan.counts();
         self.counts = Counts { in_scope, unchanged, skipped, failed, held, ..Counts::default() };
+        let mut begun: BTreeMap<(Status, Reason), Vec<&Finding>> = BTreeMap::new();
         for finding in plan.findings() {
-            let Finding { person, action, status, reason, detail, log, .. } = finding;
-            // Details name attributes, rules and ids, never values.
-            let detail = detail.as_deref();
-            if *log {
-                tracing::warn!(user.id = %person, %action, %status, %reason, detail, "not done");
+            if finding.log {
+                begun.entry((finding.status, finding.reason)).or_default().push(finding);
             } else {
-                tracing::debug!(user.id = %person, %action, %status, %reason, detail, "not done");
+                log_finding(finding, false);
+            }
+        }
+        for ((status, reason), findings) in begun {
+            let many = findings.len() > LINES_A_REASON;
+            findings.iter().for_each(|finding| log_finding(finding, !many));
+            if many {
+                // A bad Friday is one line, not a thousand.
+                let (people, detail) = (findings.len(), findings.first().and_then(|first| first.detail.as_deref()));
+                tracing::warn!(people, %status, %reason, detail, "not done; the provisioning log names each of them");
             }
         }
     }

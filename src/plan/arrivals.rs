@@ -86,9 +86,35 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
             &input.evidence.failing,
         )));
     };
-    let reason = if row.active { Reason::AttributesChanged } else { Reason::Reassigned };
+    // The last cycle left exactly what is wanted now, and it is not there any more.
+    let wanted = Fingerprint::of(&learner.values);
+    let left_as_wanted = input.left.and_then(|left| left.get(&id)).is_some_and(|left| left.fingerprint == wanted);
+    let reason = match (row.active, left_as_wanted) {
+        (false, _) => Reason::Reassigned,
+        (true, true) => Reason::Drift,
+        (true, false) => Reason::AttributesChanged,
+    };
     let change = update(id, person, target, Some(row), reason, learner, row.active);
+    if !row.active && switched_by_hand(input, id, known) {
+        return Drafted::Finding(Box::new(drift(input, change, "switched off by somebody else, and left so")));
+    }
     if change.changes.is_empty() { Drafted::Nothing(change.fingerprint) } else { Drafted::Change(Box::new(change)) }
+}
+
+/// Whether somebody else switched this learner on or off after the last cycle that did. That is noted, and stays.
+pub(super) fn switched_by_hand(input: Input<'_>, person: EntraId, known: &Known) -> bool {
+    let left_otherwise = input.left.and_then(|left| left.get(&person)).is_some_and(|left| left.active != known.active);
+    left_otherwise || input.evidence.failing.get(&person).is_some_and(|entry| entry.reason == Reason::Drift)
+}
+
+/// The finding for a switch that somebody else has put in another position.
+pub(super) fn drift(input: Input<'_>, change: Change, detail: &str) -> Finding {
+    Finding {
+        status: Status::Skipped,
+        reason: Reason::Drift,
+        log: begins(input, change.person, Reason::Drift),
+        ..conflict(input, change, detail.to_owned())
+    }
 }
 
 /// A person without a link: adopts an unlinked learner, or gets a new one.

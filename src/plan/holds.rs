@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::arrivals::{switch, text};
+use super::arrivals::{drift, switch, switched_by_hand, text};
 use super::leavers::Leaver;
 use super::{APPROVED_PREFIX, Change, DAY, Finding, HeldEntry, Input, Plan, Standing, Target};
 use crate::model::{Action, Attribute, EntraId, Reason, Route, Status};
@@ -42,6 +42,12 @@ pub(super) fn released(input: Input<'_>, change: Change) -> Change {
 
 /// Puts deactivations into `plan`, or the hold that keeps them back.
 pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan) {
+    let (by_hand, leavers): (Vec<_>, Vec<_>) =
+        leavers.into_iter().partition(|leaver| switched_by_hand(input, leaver.person, leaver.known));
+    for leaver in by_hand {
+        let change = deactivation(input, &leaver, Reason::Drift);
+        plan.findings.push(drift(input, change, "switched on by somebody else, and left so"));
+    }
     let emptied = emptied_groups(input);
     let too_many = too_many_leavers(input, &leavers);
     for leaver in leavers {

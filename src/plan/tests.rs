@@ -188,6 +188,7 @@ fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timesta
     let confirmed: Confirmed = verdicts.chain(unread.into_iter().map(|id| (id, Verdict::NotFound))).collect();
     plan(Input {
         known: &known,
+        left: None,
         desired,
         groups: &GroupMembers::new(),
         nobody_assigned: desired.people.is_empty(),
@@ -353,6 +354,7 @@ fn an_emptied_group_keeps_its_count_while_somebody_last_seen_in_it_is_active() {
     let check = |database: &Database, confirmed: &Confirmed| {
         plan(Input {
             known: &database.known(),
+            left: None,
             desired: &desired,
             groups: &groups,
             nobody_assigned: false,

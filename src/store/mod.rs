@@ -91,6 +91,14 @@ impl Store {
         Ok(Self { connection: Mutex::new(sqlite::open_in_memory().await?) })
     }
 
+    /// The file at `path` as the first cycle would find it: a copy in memory, with our tables, of the learners that
+    /// the training platform keeps there. The file is only read.
+    pub async fn copy_in_memory(path: &Path) -> Result<Self, StoreError> {
+        let mut connection = sqlite::open_in_memory().await?;
+        schema::copy_learners(&mut connection, path).await?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
     /// What the database says about itself.
     pub async fn state(&self) -> Result<State, StoreError> {
         let (generation, paused, next_cycle_at, admitted_sources, applications) =

@@ -1,6 +1,7 @@
 //! The tables, how they are made, and how a database that is not ours is told apart.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use sqlx::SqliteConnection;
 
@@ -184,6 +185,24 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
             Err(error)
         }
     }
+}
+
+/// Copies the learners of the file at `path`, which has no other table of ours, if it has any.
+pub(super) async fn copy_learners(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    // As a URI, because a plain name would be taken for one more database in memory, like the connection's own.
+    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    sqlx::query("ATTACH $1 AS platform").bind(format!("file:{name}?mode=ro")).execute(&mut *connection).await?;
+    let there: bool =
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM platform.sqlite_master WHERE name = 'learners')")
+            .fetch_one(&mut *connection)
+            .await?;
+    if there {
+        let columns = LEARNERS.join(", ");
+        let copy = format!("INSERT INTO main.learners ({columns}) SELECT {columns} FROM platform.learners");
+        sqlx::query(sqlx::AssertSqlSafe(copy)).execute(&mut *connection).await?;
+    }
+    sqlx::query("DETACH platform").execute(&mut *connection).await?;
+    Ok(())
 }
 
 async fn run(connection: &mut SqliteConnection) -> Result<(), StoreError> {

@@ -305,7 +305,9 @@ async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
     });
     world.sim.inject(Fault::on("GET", MEMBERS).times(2).null_rows());
     world.sim.inject(Fault::on("GET", MEMBERS).nth(3).times(2).null_key("accountEnabled"));
-    for _ in 0..4 {
+    let nameless = Fault::on("GET", MEMBERS).nth(5).times(2);
+    world.sim.inject(nameless.null_key("displayName").null_key("userPrincipalName"));
+    for _ in 0..6 {
         let report = world.cycle().await;
         assert_eq!((report.outcome, report.counts), (Outcome::Partial, Counts { failed: 3, ..Counts::default() }));
     }
@@ -313,7 +315,7 @@ async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
     // Logged once, when it began.
     assert_eq!(world.log(&members[0]).await, ["create success assigned", "update failure unreadable"]);
     assert_eq!(world.log(&newcomer).await, ["create failure unreadable"]);
-    assert_eq!(world.query("SELECT DISTINCT attempts FROM sync_failures").await, [["4"]]);
+    assert_eq!(world.query("SELECT DISTINCT attempts FROM sync_failures").await, [["6"]]);
 
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 3, created: 1, unchanged: 2, ..Counts::default() });

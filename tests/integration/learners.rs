@@ -271,6 +271,8 @@ async fn a_row_that_the_database_refuses_stops_nobody_else() {
 #[tokio::test]
 async fn an_attribute_changed_by_hand_is_repaired_by_a_full_comparison() {
     let (mut world, ada) = ada().await;
+    change(&world, &ada, |user| user.department = Some("Elsewhere".to_owned()));
+    assert_eq!(world.cycle().await.counts.updated, 1);
     world.execute("UPDATE learners SET title = 'Pirate', team_name = 'Blue'").await;
     // The cache does not know; the database is compared once a day and when asked.
     world.settled().await;
