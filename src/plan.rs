@@ -129,7 +129,7 @@ pub type Confirmed = BTreeMap<EntraId, Verdict>;
 pub const APPROVED_PREFIX: &str = "approved by ";
 
 /// How many learners change in one transaction; more only when they hand values to each other.
-const BATCH: usize = 500;
+const BATCH: usize = 1000;
 
 /// How long an approval is good for, and how far back deactivations are counted.
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
