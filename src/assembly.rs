@@ -11,7 +11,7 @@ use crate::cycle::Rules;
 use crate::directory::Directory;
 use crate::mapping::{Mapping, Problem};
 use crate::model::{Clock, Selection};
-use crate::plan::Limits;
+use crate::plan::{Limits, Protected};
 use crate::store::State;
 
 /// Everything that outlives a cycle.
@@ -82,10 +82,24 @@ fn rules(config: &Config) -> Result<Rules, Vec<Problem>> {
             max_update_percent: config.safety.max_update_percent,
             match_attribute: config.learners.match_attribute,
             min_interval: signed(config.schedule.min_interval),
+            deactivate_after: signed(config.safety.deactivate_after),
+            protected: protected(&config.safety.protected),
         },
         full_every: signed(config.schedule.full_every),
         deadline: config.entra.cycle_deadline,
     })
+}
+
+/// A text that is an object id means one; everything else is a user name.
+fn protected(named: &[String]) -> Protected {
+    let mut protected = Protected::default();
+    for name in named {
+        match name.parse() {
+            Ok(person) => drop(protected.people.insert(person)),
+            Err(_) => drop(protected.user_names.insert(name.to_ascii_lowercase())),
+        }
+    }
+    protected
 }
 
 fn signed(duration: std::time::Duration) -> SignedDuration {

@@ -147,6 +147,10 @@ pub struct Safety {
     pub max_deactivation_percent: u64,
     /// Updates of more per cent of the learners than this are held. Default 100: never.
     pub max_update_percent: u64,
+    /// How long somebody must have been gone before being deactivated. Default 0.
+    pub deactivate_after: Duration,
+    /// User names or object ids that are never deactivated.
+    pub protected: Vec<String>,
 }
 
 /// `[state]`: the daemon's own files.

@@ -147,6 +147,19 @@ pub struct Limits {
     pub match_attribute: Attribute,
     /// How long somebody who is still assigned must answer 404 before that counts.
     pub min_interval: SignedDuration,
+    /// How long somebody must have been gone.
+    pub deactivate_after: SignedDuration,
+    /// Who is never switched off.
+    pub protected: Protected,
+}
+
+/// People who are never switched off, as an administrator names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Protected {
+    /// By object id.
+    pub people: BTreeSet<EntraId>,
+    /// By user name, in ASCII lower case.
+    pub user_names: BTreeSet<String>,
 }
 
 /// One attribute before and after.

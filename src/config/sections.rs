@@ -13,7 +13,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Refuses what the documentation names and this version does not have yet.
 ///
-/// Ignoring such a key would be worse: somebody who sets `safety.protected` relies on it. Building one of these
+/// Ignoring such a key would be worse: somebody who sets `scope.ignore` relies on it. Building one of these
 /// means deleting its line here and reading it in its section below.
 pub(super) fn not_available(reader: &mut Reader<'_>) {
     const NOT_YET: &str = "is not available in this version";
@@ -32,7 +32,7 @@ pub(super) fn not_available(reader: &mut Reader<'_>) {
             reader.refuse(absent, NOT_YET);
         }
     }
-    for empty in ["scope.app_roles", "scope.only", "scope.ignore", "safety.protected"] {
+    for empty in ["scope.app_roles", "scope.only", "scope.ignore"] {
         if !reader.list(empty).is_empty() {
             reader.refuse(empty, format!("{NOT_YET}: leave it empty"));
         }
@@ -47,9 +47,6 @@ pub(super) fn not_available(reader: &mut Reader<'_>) {
         if chosen != words[0] {
             reader.refuse(key, format!("{chosen:?} {NOT_YET}: only {:?} is", words[0]));
         }
-    }
-    if reader.text("safety.deactivate_after", duration).is_some_and(|wait| !wait.is_zero()) {
-        reader.refuse("safety.deactivate_after", format!("{NOT_YET}: only \"0s\" is"));
     }
     if reader.text("learners.database_url", |text| Ok(formats::is_postgres(text))) == Some(true) {
         reader.refuse("learners.database_url", format!("PostgreSQL {NOT_YET}, use sqlite:///path"));
@@ -174,6 +171,8 @@ pub(super) fn safety(reader: &mut Reader<'_>) -> Safety {
         max_deactivations: reader.number("safety.max_deactivations", u64::MAX, 500),
         max_deactivation_percent: reader.number("safety.max_deactivation_percent", 100, 20),
         max_update_percent: reader.number("safety.max_update_percent", 100, 100),
+        deactivate_after: reader.text("safety.deactivate_after", duration).unwrap_or_default(),
+        protected: reader.list("safety.protected"),
     }
 }
 

@@ -81,6 +81,8 @@ fn three_keys_are_enough() {
             max_deactivations: 500,
             max_deactivation_percent: 20,
             max_update_percent: 100,
+            deactivate_after: 0ns,
+            protected: [],
         },
         state: State {
             directory: "/var/lib/learner-sync",
@@ -243,7 +245,7 @@ fn the_environment_is_checked_like_the_file() {
         &[
             ("LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS", "-1"),
             ("LEARNER_SYNC_SAFETY__MAX_UPDATE_PERCENT", "many"),
-            ("LEARNER_SYNC_SAFETY__PROTECTED", "ada@example.org, grace@example.org"),
+            ("LEARNER_SYNC_SCOPE__IGNORE", "ada@example.org, grace@example.org"),
             ("LEARNER_SYNC_ENTRA__CLIENT_SECRET", "letmein"),
             ("LEARNER_SYNC_NOTIFY__EMAIL", "ada@example.org"),
             ("LEARNER_SYNC_SCHEDULE__MIN_INTERVAL", "1h"),
@@ -255,8 +257,8 @@ fn the_environment_is_checked_like_the_file() {
     LEARNER_SYNC_NOTIFY__EMAIL: is not available in this version
     LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS: must not be negative, and is -1
     LEARNER_SYNC_SAFETY__MAX_UPDATE_PERCENT: must be a whole number
-    LEARNER_SYNC_SAFETY__PROTECTED: is not available in this version: leave it empty
     LEARNER_SYNC_SCHEDULE__MIN_INTERVAL: must not be longer than schedule.max_interval, which is 40m unless set
+    LEARNER_SYNC_SCOPE__IGNORE: is not available in this version: leave it empty
     LEARNER_SYNC__ENTRA__CLOUD: unknown setting; did you mean LEARNER_SYNC_ENTRA__CLOUD?
     ");
 }
@@ -288,8 +290,6 @@ table = "people"
 [learners.columns]
 user_name = "login"
 [safety]
-deactivate_after = "7d"
-protected = ["ada@example.org"]
 repair = "everything"
 [http]
 listen = "[::1]:8080"
@@ -302,10 +302,8 @@ listen = "[::1]:8080"
     /etc/learner-sync/learner-sync.toml:18:12: learners.reissued: "free" is not available in this version: only "conflict" is
     /etc/learner-sync/learner-sync.toml:19:9: learners.table: is not available in this version
     /etc/learner-sync/learner-sync.toml:20:1: learners.columns: is not available in this version
-    /etc/learner-sync/learner-sync.toml:23:20: safety.deactivate_after: is not available in this version: only "0s" is
-    /etc/learner-sync/learner-sync.toml:24:13: safety.protected: is not available in this version: leave it empty
-    /etc/learner-sync/learner-sync.toml:25:10: safety.repair: "everything" is not one of attributes, all, log
-    /etc/learner-sync/learner-sync.toml:26:1: http: is not available in this version
+    /etc/learner-sync/learner-sync.toml:23:10: safety.repair: "everything" is not one of attributes, all, log
+    /etc/learner-sync/learner-sync.toml:24:1: http: is not available in this version
     "#);
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arrivals::{drift, switch, switched_by_hand, text};
-use super::leavers::Leaver;
+use super::leavers::{self, Leaver, protected, waited};
 use super::{APPROVED_PREFIX, Change, DAY, Finding, HeldEntry, Input, Plan, Standing, Target};
 use crate::model::{Action, Attribute, EntraId, Reason, Route, Status};
 
@@ -48,6 +48,7 @@ pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan
         let change = deactivation(input, &leaver, Reason::Drift);
         plan.findings.push(drift(input, change, "switched on by somebody else, and left so"));
     }
+    let leavers = due(input, leavers, plan);
     let emptied = emptied_groups(input);
     let too_many = too_many_leavers(input, &leavers);
     for leaver in leavers {
@@ -87,6 +88,32 @@ pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan
         }
     }
     plan.held_ended = ended(input, plan);
+}
+
+/// The leavers without those whom nothing switches off, and those who have not been gone for long enough. Whoever is
+/// held already has waited.
+fn due<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<Leaver<'a>> {
+    let after = input.limits.deactivate_after;
+    let mut due = Vec::with_capacity(leavers.len());
+    for leaver in leavers {
+        let Leaver { person, known, evidence } = &leaver;
+        let reason = evidence.as_ref().map_or_else(|_| Reason::Unreadable, |reason| *reason);
+        let left_alone = |why, detail| leavers::left_alone(input, *person, known, why, detail);
+        if protected(input, *person) {
+            let detail = format!("would be {reason}, but is named in safety.protected");
+            plan.findings.push(left_alone(Reason::Protected, detail));
+        } else if !after.is_zero()
+            && evidence.is_ok()
+            && held(input, *person, Action::Deactivate).is_none()
+            && !waited(input, *person, after)
+        {
+            let detail = format!("is {reason}, but not yet for as long as safety.deactivate_after");
+            plan.findings.push(left_alone(Reason::Waiting, detail));
+        } else {
+            due.push(leaver);
+        }
+    }
+    due
 }
 
 fn held<'a>(input: Input<'a>, person: EntraId, action: Action) -> Option<&'a HeldEntry> {

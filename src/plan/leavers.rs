@@ -1,8 +1,10 @@
 //! Learners who are not wanted any more. Nobody leaves on the absence of evidence: either a complete row says
 //! why, or the second look does.
 
-use super::arrivals::text;
-use super::{Finding, Input, Plan, Standing};
+use jiff::SignedDuration;
+
+use super::arrivals::{begins, text};
+use super::{Finding, Input, Plan, Protected, Standing};
 use crate::model::{Action, Attribute, EntraId, Known, Reason, Status, Verdict};
 
 /// A learner that is to be switched off.
@@ -24,9 +26,12 @@ pub(super) fn decide<'a>(input: Input<'a>, plan: &mut Plan) -> Vec<Leaver<'a>> {
             Some(Standing::NotFound) => match input.confirmed.get(person) {
                 Some(Verdict::Disabled) => Ok(Reason::AccountDisabled),
                 Some(Verdict::Deleted) => Ok(Reason::AccountDeleted),
-                Some(Verdict::NotFound) if waited_long_enough(input, *person) => Ok(Reason::AccountDeleted),
+                Some(Verdict::NotFound) if waited(input, *person, input.limits.min_interval) => {
+                    Ok(Reason::AccountDeleted)
+                }
                 Some(Verdict::NotFound) => {
-                    plan.findings.push(waiting(input, *person, known));
+                    let detail = "still assigned, but neither among the users nor in the deleted items";
+                    plan.findings.push(left_alone(input, *person, known, Reason::Waiting, detail.to_owned()));
                     continue;
                 }
                 // Still in the assignment list, and the account answers again: the next cycle reads it.
@@ -57,23 +62,38 @@ pub(super) fn is_nowhere(input: Input<'_>, person: EntraId) -> bool {
     matches!((standing, input.confirmed.get(&person)), (Some(Standing::NotFound), Some(Verdict::NotFound)))
 }
 
-fn waited_long_enough(input: Input<'_>, person: EntraId) -> bool {
-    input.evidence.failing.get(&person).is_some_and(|entry| {
-        entry.reason == Reason::Waiting && input.now.duration_since(entry.first_at) >= input.limits.min_interval
-    })
+/// Whether this person has been `waiting` for so long.
+pub(super) fn waited(input: Input<'_>, person: EntraId, for_so_long: SignedDuration) -> bool {
+    input
+        .evidence
+        .failing
+        .get(&person)
+        .is_some_and(|entry| entry.reason == Reason::Waiting && input.now.duration_since(entry.first_at) >= for_so_long)
 }
 
-fn waiting(input: Input<'_>, person: EntraId, known: &Known) -> Finding {
+/// Whether an administrator has said that this person is never switched off.
+pub(super) fn protected(input: Input<'_>, person: EntraId) -> bool {
+    let Protected { people, user_names } = &input.limits.protected;
+    let named = || {
+        let user_name = input.evidence.rows.get(&person).and_then(|row| text(&row.values, Attribute::UserName));
+        user_name.is_some_and(|user_name| user_names.contains(&user_name.to_ascii_lowercase()))
+    };
+    people.contains(&person) || (!user_names.is_empty() && named())
+}
+
+/// The finding for a learner who is not switched off, at least not yet.
+pub(super) fn left_alone(input: Input<'_>, person: EntraId, known: &Known, reason: Reason, detail: String) -> Finding {
     Finding {
         person,
         action: Action::Deactivate,
         status: Status::Skipped,
-        reason: Reason::Waiting,
-        detail: Some("still assigned, but neither among the users nor in the deleted items".to_owned()),
+        reason,
+        detail: Some(detail),
         learner: Some(known.learner),
         user_name: input.evidence.rows.get(&person).and_then(|row| text(&row.values, Attribute::UserName)),
         changes: Vec::new(),
         tracked: true,
-        log: false,
+        // Of these two only the protection is worth a line in the log: waiting ends by itself.
+        log: reason == Reason::Protected && begins(input, person, reason),
     }
 }

@@ -26,6 +26,8 @@ fn limits() -> Limits {
         max_update_percent: 100,
         match_attribute: Attribute::UserName,
         min_interval: SignedDuration::from_mins(20),
+        deactivate_after: SignedDuration::ZERO,
+        protected: Protected::default(),
     }
 }
 
@@ -424,4 +426,40 @@ fn what_moves_together_stays_in_one_transaction() {
             .collect()
     };
     assert_eq!(people, [vec![2, 3, 4, 5], vec![0, 1], vec![6, 7], vec![8]]);
+}
+
+#[test]
+fn protected_people_are_never_switched_off_and_count_for_nothing() {
+    let (mut database, people) = staffed(30);
+    let protected = Protected {
+        people: (0..6).map(person).collect(),
+        user_names: (6..12).map(|number| format!("n{number}@example.org")).collect(),
+    };
+    let limits = Limits { protected, ..limits() };
+    // 18 leave: too many together, but only 6 may leave at all.
+    let plan = plan_for(&database, &desired(&leave(&people, 18)), &limits, now());
+    assert_eq!((plan.counts().deactivated, plan.counts().skipped, plan.counts().held), (6, 12, 0));
+    let told = |plan: &Plan| plan.findings().iter().filter(|finding| finding.log).count();
+    assert_eq!(told(&plan), 12);
+    database.apply(&plan, now());
+    let again = plan_for(&database, &desired(&leave(&people, 18)), &limits, now());
+    assert_eq!((again.changes().len(), again.counts().skipped, told(&again)), (0, 12, 0));
+}
+
+#[test]
+fn who_left_waits_for_deactivate_after_and_anew_after_a_return() {
+    let (mut database, people) = staffed(30);
+    let limits = Limits { deactivate_after: SignedDuration::from_hours(48), ..limits() };
+    let mut cycle = |people: &[Entra], hours: i64| {
+        let at = now() + SignedDuration::from_hours(hours);
+        let plan = plan_for(&database, &desired(people), &limits, at);
+        database.apply(&plan, at);
+        (plan.counts().deactivated, plan.counts().skipped)
+    };
+    assert_eq!(cycle(&leave(&people, 2), 0), (0, 2));
+    assert_eq!(cycle(&leave(&people, 2), 47), (0, 2));
+    assert_eq!(cycle(&leave(&people, 1), 47), (0, 1));
+    assert_eq!(cycle(&leave(&people, 2), 48), (1, 1));
+    assert_eq!(cycle(&leave(&people, 2), 95), (0, 1));
+    assert_eq!(cycle(&leave(&people, 2), 96), (1, 0));
 }

@@ -431,3 +431,41 @@ async fn every_log_row_of_a_learner_names_it() {
     assert_eq!(world.value(sql).await, "0");
     world.settled().await;
 }
+
+#[tokio::test]
+async fn protected_people_are_logged_and_stay() {
+    let (mut world, _, members, direct) = sixteen().await;
+    let name = world.learner(&direct[0], "user_name").await.concat().to_uppercase();
+    world.configure(&format!("[safety]\nprotected = [\"{}\", \"{name}\"]", members[0]));
+    world.sim.tenant(|tenant| {
+        tenant.delete_user(&members[0]);
+        tenant.unassign(&direct[0]);
+        tenant.unassign(&direct[1]);
+    });
+    let report = world.cycle().await;
+    assert_eq!((report.counts.deactivated, report.counts.skipped), (1, 2));
+    for person in [&members[0], &direct[0]] {
+        assert_eq!(world.learner(person, "active").await, ["1"]);
+        assert_eq!(world.log(person).await.last().unwrap(), "deactivate skipped protected");
+    }
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn deactivate_after_gives_people_time_to_come_back() {
+    let (mut world, _, _, direct) = sixteen().await;
+    world.configure("[safety]\ndeactivate_after = \"2h\"");
+    world.sim.tenant(|tenant| [0, 1].map(|index| tenant.unassign(&direct[index])));
+    for _ in 0..3 {
+        let report = world.cycle().await;
+        assert_eq!((report.counts.deactivated, report.counts.skipped), (0, 2));
+    }
+    world.sim.tenant(|tenant| tenant.assign_user(&direct[1]));
+    assert_eq!(world.cycle().await.counts.deactivated, 0);
+    // Four half hours after it was seen first.
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    assert_eq!(world.learner(&direct[0], "active").await, ["0"]);
+    assert_eq!(world.learner(&direct[1], "active").await, ["1"]);
+    assert_eq!(world.value("SELECT count(*) FROM sync_failures").await, "0");
+    world.settled().await;
+}
