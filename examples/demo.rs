@@ -268,7 +268,7 @@ impl Demo {
         if let Some(error) = &report.error {
             anyhow::bail!("the cycle failed: {error}");
         }
-        let Report { cycle, trigger: _, outcome, counts, requests, duration, error: _ } = &report;
+        let Report { cycle, trigger: _, outcome, counts, requests, duration, error: _, refused: _ } = &report;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
         let cycle = cycle.map_or(0, |cycle| cycle.0);
         println!("\nCycle {cycle}: {outcome}, {requests} requests to Graph, {:.2} s", duration.as_secs_f64());

@@ -136,7 +136,5 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The source of this configuration, as far as it is known without asking Graph.
 pub fn source(config: &Config, state: &State) -> String {
-    let configured = config.app.enterprise_app.to_string();
-    let object_id = state.applications.get(&configured).unwrap_or(&configured);
-    format!("{}/{object_id}", config.entra.tenant_id)
+    state.source(&config.entra.tenant_id, config.app.enterprise_app)
 }

@@ -15,8 +15,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::desired::Collector;
 pub use self::report::{Planned, Report, chain};
+use crate::auth::AuthError;
 use crate::cache::{self, Forgotten, Origin, Remembered};
-use crate::directory::{Application, Directory, DirectoryError, Snapshot};
+use crate::directory::{Application, Directory, DirectoryError, GraphError, Snapshot};
 use crate::mapping::Mapping;
 use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger};
 use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, GroupMembers, Limits, Plan};
@@ -117,6 +118,17 @@ impl CycleError {
         }
     }
 
+    /// Whether Entra said no to the credential or the application: asking again soon does not help.
+    fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Directory(
+                DirectoryError::ApplicationNotFound(_)
+                    | DirectoryError::Graph(GraphError::Auth(AuthError::Refused { .. }))
+            )
+        )
+    }
+
     fn outcome(&self) -> Outcome {
         match self {
             Self::Interrupted => Outcome::Interrupted,
@@ -133,13 +145,15 @@ pub async fn run(parts: Parts<'_>, request: Request, mut stop: Stop) -> Result<R
     let Parts { directory, store, cache: _, rules } = parts;
     let started = Instant::now();
     let requests_before = directory.requests();
-    let provisional = format!("{}/{}", rules.tenant, rules.application);
-    let cycle = store.begin_cycle(&provisional, request.trigger, request.now).await?;
+    // What an earlier cycle found out, so that one that fails before it could look is told of the same source.
+    let source = store.state().await?.source(&rules.tenant, rules.application);
+    let cycle = store.begin_cycle(&source, request.trigger, request.now).await?;
     tracing::info!(cycle.id = %cycle, cycle.trigger = %request.trigger, cycle.full = request.full, "cycle started");
 
     let mut report = Report::new(Some(cycle), request);
     if let Err(error) = steps(parts, request, cycle, &mut report, &mut stop).await {
         report.outcome = error.outcome();
+        report.refused = error.is_refusal();
         report.fail(&error, error.hint());
     }
     report.duration = started.elapsed();

@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use self::signals::{Signal, Signals};
-use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path};
+use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path, source};
 use crate::config::{self, Config, ConfigError};
 use crate::cycle::{Report, chain};
 use crate::lock::{Lock, LockError};
@@ -27,6 +27,8 @@ use crate::store::{Access, Store, StoreError};
 
 /// How long the loop waits for the learner database.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// However often Entra refuses, it is asked again after this.
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// The daemon could not start.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,8 @@ struct Daemon {
     pending: Option<Pending>,
     running: Option<JoinHandle<Result<Report, SessionError>>>,
     failing_since: Option<Timestamp>,
+    /// How many cycles in a row Entra has refused.
+    refusals: u32,
 }
 
 /// Runs cycles until SIGTERM or SIGINT: one at once, then by schedule and signal.
@@ -80,7 +84,9 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     session::make_directories(&assembly.config)?;
     let _lock = Lock::take(&daemon_lock_path(&assembly.config), "learner-sync run")?;
     // A database that cannot be opened at all is a mistake to be told now, not after the first half hour.
-    Store::open(database_path(&assembly.config), Access::ReadWrite).await.map_err(SessionError::from)?;
+    let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.map_err(SessionError::from)?;
+    let failing_since = failing_since(&store, &assembly.config).await.map_err(SessionError::from)?;
+    drop(store);
 
     let scheduler = JobScheduler::new().await?;
     scheduler.start().await?;
@@ -94,7 +100,8 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
         stop: watch::Sender::new(false),
         pending: Some(Pending { trigger: Trigger::Startup, full: false }),
         running: None,
-        failing_since: None,
+        failing_since,
+        refusals: 0,
     };
     service::ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
@@ -169,6 +176,8 @@ impl Daemon {
 
     fn end(&mut self, ended: Result<Result<Report, SessionError>, JoinError>) {
         let now = (self.clock)();
+        let refused = matches!(&ended, Ok(Ok(Report { refused: true, .. })));
+        self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
         let failure = match ended {
             Ok(Ok(Report { outcome: Outcome::Failed, error, .. })) => error.unwrap_or_default(),
             Ok(Ok(report)) => {
@@ -205,7 +214,7 @@ impl Daemon {
     async fn arm(&mut self) -> Result<(), DaemonError> {
         self.disarm().await;
         let config::Schedule { min_interval, max_interval, full_every: _ } = self.assembly.config.schedule;
-        let wait = draw(min_interval, max_interval);
+        let wait = longer_after(self.refusals, draw(min_interval, max_interval));
         let due = self.due.0.clone();
         let job = Job::new_one_shot_async(wait, move |_, _| {
             let due = due.clone();
@@ -301,7 +310,33 @@ async fn ended(
     }
 }
 
+/// Since when every cycle has failed, by what stands in the learner database: a restart ends no failure.
+async fn failing_since(store: &Store, config: &Config) -> Result<Option<Timestamp>, StoreError> {
+    let source = source(config, &store.state().await?);
+    store.failing_since(&source).await
+}
+
+/// Twice as long for each refusal in a row, up to an hour: somebody has to mend something, and then sends a signal.
+fn longer_after(refusals: u32, wait: Duration) -> Duration {
+    wait.max(wait.saturating_mul(2_u32.saturating_pow(refusals)).min(LONGEST_WAIT))
+}
+
 /// At random between the two, so that many machines do not ask at the same time.
 fn draw(min: Duration, max: Duration) -> Duration {
     rand::random_range(min..=max.max(min))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_lengthen_the_wait_up_to_an_hour_and_never_shorten_it() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert_eq!(longer_after(0, minutes(25)), minutes(25));
+        assert_eq!(longer_after(1, minutes(25)), minutes(50));
+        assert_eq!(longer_after(2, minutes(25)), minutes(60));
+        assert_eq!(longer_after(40, minutes(25)), minutes(60));
+        assert_eq!(longer_after(3, minutes(90)), minutes(90));
+    }
 }

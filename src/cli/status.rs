@@ -62,6 +62,7 @@ struct Overview {
     paused: bool,
     last_cycle: Option<CycleRow>,
     last_success: Option<CycleRow>,
+    failing_since: Option<jiff::Timestamp>,
     next_cycle_at: Option<jiff::Timestamp>,
     learners: LearnerCounts,
     held: Vec<HeldPerson>,
@@ -97,6 +98,7 @@ impl Overview {
             paused: state.paused,
             last_cycle: store.last_cycle(Some(&source)).await?,
             last_success: store.last_success(Some(&source)).await?,
+            failing_since: store.failing_since(&source).await?,
             // Without a daemon nobody is going to keep that time, and while it is in a cycle the next is not drawn yet.
             next_cycle_at: state.next_cycle_at.filter(|_| daemon.is_some() && cycle != daemon),
             learners: store.learner_counts(&source).await?,
@@ -124,8 +126,19 @@ impl Overview {
     }
 
     fn as_json(&self, standing: Standing) -> Value {
-        let Self { source, paused, last_cycle, last_success, next_cycle_at, learners, held, failing, daemon, cycle } =
-            self;
+        let Self {
+            source,
+            paused,
+            last_cycle,
+            last_success,
+            failing_since,
+            next_cycle_at,
+            learners,
+            held,
+            failing,
+            daemon,
+            cycle,
+        } = self;
         let LearnerCounts { active, inactive, linked } = learners;
         json!({
             "state": standing.as_str(),
@@ -133,6 +146,7 @@ impl Overview {
             "paused": paused,
             "last_cycle": last_cycle.as_ref().map(cycle_as_json),
             "last_success": last_success.as_ref().map(cycle_as_json),
+            "failing_since": failing_since.map(seconds),
             "next_cycle_at": next_cycle_at.map(seconds),
             "learners": { "active": active, "inactive": inactive, "linked": linked },
             "held": held.iter().map(held_as_json).collect::<Vec<_>>(),
@@ -145,7 +159,12 @@ impl Overview {
 
     fn print(&self, standing: Standing) -> Result<(), Failure> {
         let LearnerCounts { active, inactive, linked } = self.learners;
-        print(&format!("State         {}", standing.as_str()))?;
+        let state = match (standing, self.failing_since.map(seconds)) {
+            (_, None) => standing.as_str().to_owned(),
+            (Standing::Failing, Some(since)) => format!("failing since {since}"),
+            (other, Some(since)) => format!("{} (failing since {since})", other.as_str()),
+        };
+        print(&format!("State         {state}"))?;
         print(&format!("Source        {}", self.source))?;
         match &self.last_cycle {
             None => print("Last cycle    none yet")?,

@@ -108,7 +108,7 @@ fn exit_code(report: &Report) -> u8 {
 
 /// The document of `sync --json`.
 pub(super) fn report_as_json(report: &Report) -> Value {
-    let Report { cycle, trigger, outcome, counts, requests, duration, error } = report;
+    let Report { cycle, trigger, outcome, counts, requests, duration, error, refused: _ } = report;
     let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
     json!({
         "cycle": cycle.map(|cycle| cycle.0),
@@ -130,7 +130,7 @@ pub(super) fn report_as_json(report: &Report) -> Value {
 }
 
 fn print_report(report: &Report) -> Result<(), Failure> {
-    let Report { cycle: _, trigger: _, outcome, counts, requests, duration, error } = report;
+    let Report { cycle: _, trigger: _, outcome, counts, requests, duration, error, refused: _ } = report;
     let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
     print(&format!("{outcome} in {:.1} s with {requests} requests to Graph", duration.as_secs_f64()))?;
     print(&format!(

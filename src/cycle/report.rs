@@ -28,6 +28,8 @@ pub struct Report {
     pub duration: Duration,
     /// Why it ended early.
     pub error: Option<String>,
+    /// Whether Entra refused the credential or does not know the application.
+    pub refused: bool,
 }
 
 /// Details name attributes, rules and ids, never values.
@@ -51,6 +53,7 @@ impl Report {
             requests: 0,
             duration: Duration::ZERO,
             error: None,
+            refused: false,
         }
     }
 
@@ -138,7 +141,7 @@ impl Report {
     }
 
     pub(super) fn log(&self) {
-        let Self { cycle, trigger: _, outcome, counts, requests, duration, error } = self;
+        let Self { cycle, trigger: _, outcome, counts, requests, duration, error, refused: _ } = self;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
         let cycle = cycle.map(|cycle| cycle.0);
         let duration_ms = duration.as_millis() as u64;

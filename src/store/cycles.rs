@@ -165,6 +165,21 @@ impl Store {
         .transpose()
     }
 
+    /// Since when every cycle of `source` that ended has failed; none, when the last one did not.
+    pub async fn failing_since(&self, source: &str) -> Result<Option<Timestamp>, StoreError> {
+        let since: Option<String> = sqlx::query_scalar(
+            "SELECT min(started_at) FROM sync_cycles WHERE source = $1 AND outcome = $2 AND id >
+                 (SELECT coalesce(max(id), 0) FROM sync_cycles
+                  WHERE source = $1 AND outcome IS NOT NULL AND outcome NOT IN ($2, $3))",
+        )
+        .bind(source)
+        .bind(Outcome::Failed.as_str())
+        .bind(Outcome::Interrupted.as_str())
+        .fetch_one(&mut *self.connection().await)
+        .await?;
+        since.map(|text| sqlite::time(&text, "sync_cycles.started_at")).transpose()
+    }
+
     /// Remembers the object id of the application that is configured as `configured`, so that `status` and `log`
     /// know the source without asking Graph.
     pub async fn remember_application(&self, configured: &str, object_id: &str) -> Result<(), StoreError> {

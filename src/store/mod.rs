@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::model::Generation;
+use crate::model::{EntraId, Generation};
 
 mod administration;
 mod apply;
@@ -74,6 +74,16 @@ pub struct State {
     pub admitted_sources: BTreeSet<String>,
     /// The object id of the enterprise application, by the id that was configured.
     pub applications: BTreeMap<String, String>,
+}
+
+impl State {
+    /// The source of the application that is configured as `application`, as far as it is known without asking
+    /// Graph: its object id when a cycle has looked it up, else the id as it is.
+    pub fn source(&self, tenant: &str, application: EntraId) -> String {
+        let configured = application.to_string();
+        let object_id = self.applications.get(&configured).unwrap_or(&configured);
+        format!("{tenant}/{object_id}")
+    }
 }
 
 impl Store {

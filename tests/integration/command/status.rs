@@ -108,6 +108,24 @@ async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
     assert!(document["last_cycle"]["error"].as_str().unwrap().contains("AADSTS7000215"), "{document}");
     let words = world.run_program(&["status"], 0).stdout;
     assert!(words.contains("AADSTS7000215") && words.contains("Last success  success at"), "{words}");
+    assert!(words.contains("failing since "), "{words}");
+    assert_eq!(document["failing_since"], document["last_cycle"]["started_at"]);
+}
+
+#[tokio::test]
+async fn a_failure_before_the_application_is_looked_up_is_of_the_same_source() {
+    let world = World::start(people(1).0).await;
+    let (tenant, client, app_id) = world
+        .sim
+        .tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.app_id.clone()));
+    world.configure_for(&tenant, &client, &app_id, "");
+    world.run_program(&["sync"], 0);
+    std::fs::write(world.path("secret"), "wrong").unwrap();
+    world.run_program(&["sync"], 1);
+    world.run_program(&["sync"], 1);
+    let document = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!((&document["state"], &document["last_success"]["cycle"]), (&json!("failing"), &json!(1)));
+    assert_eq!(world.value("SELECT count(DISTINCT source) FROM sync_cycles").await, "1");
 }
 
 #[tokio::test]
