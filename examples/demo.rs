@@ -222,7 +222,8 @@ impl Demo {
         println!("`learner-sync approve` shows them, and releases exactly these {}.", still.len());
         let active = self.active().await?;
         let (store, source) = self.store().await?;
-        let released = store.approve(&source, &still, "demonstration", system_clock()).await?;
+        let released =
+            store.approve(&source, &store.held_people(&source).await?, "demonstration", system_clock()).await?;
         ensure!(released == still.len() as u64, "{released} people are released, not {}", still.len());
         let report = self.cycle().await?;
         self.expect(&report, Outcome::Success, Expected { deactivated: still.len(), ..Expected::default() })?;

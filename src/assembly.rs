@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 
 use crate::auth::{Authenticator, Credential, Network, NetworkError, http_client};
-use crate::config::{Config, ConfigError, Database};
+use crate::config::{self, Config, ConfigError, Database};
 use crate::cycle::Rules;
 use crate::directory::Directory;
 use crate::mapping::{Mapping, Problem};
@@ -49,8 +49,9 @@ impl Assembly {
     pub fn new(config: Config, environment: &BTreeMap<String, String>, clock: Clock) -> Result<Self, AssemblyError> {
         let http = http_client(&Network {
             ca_pem: config.read_ca_file()?,
-            proxy: config.entra.proxy.clone(),
+            proxy: config.entra.proxy.clone().or_else(|| config::proxy_of(environment)),
             proxy_password: config.read_proxy_password()?,
+            no_proxy: config::no_proxy_of(environment),
         })?;
         let credential = Credential {
             tenant: config.entra.tenant_id.clone(),
@@ -69,7 +70,9 @@ impl Assembly {
 fn rules(config: &Config) -> Result<Rules, Vec<Problem>> {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(&config.mapping, &mut selection)?;
-    let hash = mapping.hash();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&mapping.hash()).update(format!("{:?}", config.scope).as_bytes());
+    let hash = *hasher.finalize().as_bytes();
     Ok(Rules {
         tenant: config.entra.tenant_id.clone(),
         application: config.app.enterprise_app,
@@ -115,7 +118,17 @@ pub fn database_path(config: &Config) -> &Path {
 /// The lock that keeps two cycles on one database apart: beside the database, so that another state directory
 /// makes no difference.
 pub fn cycle_lock_path(config: &Config) -> PathBuf {
-    beside(database_path(config), ".lock")
+    // By its real name: two configurations may reach one file in different ways.
+    let path = database_path(config);
+    let real = path.canonicalize().or_else(|error| match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            Ok(parent.canonicalize()?.join(name))
+        }
+        _ => Err(error),
+    });
+    // What cannot be resolved cannot be opened either, and that is told then.
+    beside(&real.unwrap_or_else(|_| path.to_owned()), ".lock")
 }
 
 /// The lock and pid file of the daemon.

@@ -17,18 +17,22 @@ use crate::retry::{Attempt, BRIEF, PATIENT, Waits, patience, retry_after};
 
 /// A token is renewed this long before it expires, so that none expires on the way.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
+/// No token is good for longer, whatever the answer says.
+const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 /// A token answer is a few kilobytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// How to reach Entra ID and Graph.
-#[derive(Clone, Debug, Default)]
+/// How to reach Entra ID and Graph. It can hold a password, so there is no `Debug`.
+#[derive(Clone, Default)]
 pub struct Network {
     /// A PEM bundle of further certificate authorities.
     pub ca_pem: Option<Vec<u8>>,
-    /// An HTTP CONNECT proxy, perhaps with a user name; without one the environment's is used.
+    /// An HTTP CONNECT proxy, perhaps with a user name.
     pub proxy: Option<String>,
-    /// The password for the proxy.
+    /// The password for the proxy; `user:password` when the proxy has no user name.
     pub proxy_password: Option<SecretString>,
+    /// Hosts and networks that are reached without the proxy, separated by commas.
+    pub no_proxy: Option<String>,
 }
 
 /// The HTTP client could not be made of the configuration.
@@ -53,10 +57,13 @@ impl NetworkError {
 /// # Errors
 /// When a part of `network` cannot be used.
 pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
-    let Network { ca_pem, proxy, proxy_password } = network;
+    let Network { ca_pem, proxy, proxy_password, no_proxy } = network;
     let fault = |key| move |source: reqwest::Error| NetworkError::new(key, source);
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
+        // The environment has its say through the configuration, and plain http never goes to a proxy: it is for the
+        // loopback only, and a proxy would read the secret.
+        .no_proxy()
         .connect_timeout(Duration::from_secs(10))
         .read_timeout(Duration::from_secs(60))
         .timeout(Duration::from_secs(120))
@@ -65,13 +72,19 @@ pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
         builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(fault("entra.ca_file"))?);
     }
     if let Some(url) = proxy {
-        let user =
-            reqwest::Url::parse(url).map_err(|source| NetworkError::new("entra.proxy", source))?.username().to_owned();
-        let mut all = reqwest::Proxy::all(url).map_err(fault("entra.proxy"))?.no_proxy(reqwest::NoProxy::from_env());
+        let mut url = reqwest::Url::parse(url).map_err(|source| NetworkError::new("entra.proxy", source))?;
         if let Some(password) = proxy_password {
-            all = all.basic_auth(&user, password.expose_secret());
+            let content = password.expose_secret();
+            let (user, password) = match content.split_once(':') {
+                Some((user, password)) if url.username().is_empty() => (Some(user), password),
+                _ => (None, content),
+            };
+            // Only a URL without a host refuses these, and a proxy has one.
+            let _ = user.map(|user| url.set_username(user));
+            let _ = url.set_password(Some(password));
         }
-        builder = builder.proxy(all);
+        let exceptions = no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        builder = builder.proxy(reqwest::Proxy::https(url).map_err(fault("entra.proxy"))?.no_proxy(exceptions));
     }
     builder.build().map_err(fault("entra"))
 }
@@ -156,6 +169,11 @@ impl AuthError {
 
 type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
+/// What is wrong with an answer and where, without a word of it: serde_json's own text can quote a value.
+pub(crate) fn place_of(error: &serde_json::Error) -> String {
+    format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column())
+}
+
 /// Hands out access tokens.
 #[derive(Debug)]
 pub struct Authenticator {
@@ -229,7 +247,7 @@ impl Authenticator {
         };
         match result {
             Ok(answer) => {
-                let lifetime = answer.expires_in().unwrap_or(EXPIRY_MARGIN);
+                let lifetime = answer.expires_in().unwrap_or(EXPIRY_MARGIN).min(LONGEST_LIFETIME);
                 Attempt::Ended(Ok(Token {
                     secret: SecretString::from(answer.access_token().secret().clone()),
                     renew_at: asked_at + lifetime.saturating_sub(EXPIRY_MARGIN).max(lifetime / 2),
@@ -249,7 +267,7 @@ impl Authenticator {
             }),
             // The body is not shown: a proxy's page says nothing useful, a token would say too much.
             Err(RequestTokenError::Parse(error, _)) => {
-                again(AuthError::Unusable { status: answered.status, detail: error.inner().to_string() })
+                again(AuthError::Unusable { status: answered.status, detail: place_of(error.inner()) })
             }
             Err(RequestTokenError::Other(detail)) => again(AuthError::Unusable { status: answered.status, detail }),
         }

@@ -198,6 +198,20 @@ pub fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The proxy that the environment names for https, when the configuration names none.
+pub fn proxy_of(environment: &BTreeMap<String, String>) -> Option<String> {
+    first_of(environment, &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+}
+
+/// The hosts that the environment takes out of the proxy's hands.
+pub fn no_proxy_of(environment: &BTreeMap<String, String>) -> Option<String> {
+    first_of(environment, &["NO_PROXY", "no_proxy"])
+}
+
+fn first_of(environment: &BTreeMap<String, String>, names: &[&str]) -> Option<String> {
+    names.iter().filter_map(|name| environment.get(*name)).find(|value| !value.is_empty()).cloned()
+}
+
 /// The keys that differ and that a running daemon cannot take over.
 pub fn changed_keys_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     restart_keys(old)

@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use self::desired::Collector;
-pub use self::report::{Planned, Report, chain};
+pub use self::report::{Report, chain};
 use crate::auth::AuthError;
 use crate::cache::{self, Forgotten, Origin, Remembered};
 use crate::directory::{Application, Directory, DirectoryError, GraphError, Snapshot};
 use crate::mapping::Mapping;
 use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger};
-use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, GroupMembers, Limits, Plan};
+use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, Limits, MemberCounts, Plan};
 use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
 
 /// The cycle of a rehearsal, which has no row.
@@ -85,8 +85,13 @@ pub enum CycleError {
     #[error("the learner database failed")]
     Store(#[from] StoreError),
     /// The learners belong to another application.
-    #[error("this database is kept by {}", kept_by(.0))]
-    ForeignSource(Vec<String>),
+    #[error("this database is kept by {}", kept_by(others))]
+    ForeignSource {
+        /// The source of this configuration.
+        here: String,
+        /// Those that have links.
+        others: Vec<String>,
+    },
     /// Reading took too long.
     #[error("reading the directory took longer than entra.cycle_deadline ({} s)", .0.as_secs())]
     Deadline(Duration),
@@ -103,12 +108,22 @@ fn kept_by(sources: &[String]) -> String {
     named.collect::<Vec<_>>().join(" and ")
 }
 
+/// A tenant can be named by its id and by each of its domains.
+fn same_application(left: &str, right: &str) -> bool {
+    let application = |source: &str| source.rsplit('/').next().map(str::to_owned);
+    application(left) == application(right)
+}
+
 impl CycleError {
     /// What the administrator can do.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Directory(error) => error.hint(),
-            Self::ForeignSource(_) => Some(
+            Self::ForeignSource { here, others } if others.iter().any(|other| same_application(other, here)) => Some(
+                "it is the same application under another spelling of entra.tenant_id: use the spelling from before"
+                    .to_owned(),
+            ),
+            Self::ForeignSource { .. } => Some(
                 "check entra.tenant_id and app.enterprise_app; `learner-sync approve --source` admits this application \
                  to the database"
                     .to_owned(),
@@ -165,8 +180,9 @@ pub async fn run(parts: Parts<'_>, request: Request, mut stop: Stop) -> Result<R
         requests: report.requests,
         error: report.error.clone(),
     };
-    store.finish_cycle(cycle, &end).await?;
+    // First, because writing it down can fail for the same reason as the cycle.
     report.log();
+    store.finish_cycle(cycle, &end).await?;
     Ok(report)
 }
 
@@ -229,7 +245,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>)
         tokio::time::timeout(rules.deadline, look).await.map_err(|_| CycleError::Deadline(rules.deadline))??;
 
     let evidence = evidence(store, rules, &source, &known, &desired, request.now).await?;
-    let groups: &GroupMembers = second.groups.as_ref().unwrap_or_else(|| snapshot.groups());
+    let groups: &MemberCounts = second.groups.as_ref().unwrap_or_else(|| snapshot.groups());
     let confirmed: &Confirmed = &second.verdicts;
     let plan = plan::plan(plan::Input {
         known: &known,
@@ -256,7 +272,7 @@ async fn claim(parts: Parts<'_>, application: &Application, cycle: Option<CycleI
         store.remember_application(&rules.application.to_string(), &application.object_id.to_string()).await?;
     }
     let others = store.other_sources(&source).await?;
-    if others.is_empty() { Ok(source) } else { Err(CycleError::ForeignSource(others)) }
+    if others.is_empty() { Ok(source) } else { Err(CycleError::ForeignSource { here: source, others }) }
 }
 
 struct Knowledge {
@@ -276,7 +292,9 @@ async fn knowledge(parts: Parts<'_>, request: Request, source: &str) -> Result<K
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
         match cache::recall(path, &origin, request.now).await {
             Ok(Remembered { known, compared_at }) => {
-                let due = request.now.duration_since(compared_at) >= rules.full_every;
+                // A comparison in the future is one by a clock that was wrong.
+                let age = request.now.duration_since(compared_at);
+                let due = age.is_negative() || age >= rules.full_every;
                 if !due && !request.full {
                     return Ok(Knowledge { known, left: None, compared_at, generation });
                 }

@@ -18,7 +18,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use self::signals::{Signal, Signals};
 use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path, source};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config};
 use crate::cycle::{Report, chain};
 use crate::lock::{Lock, LockError};
 use crate::model::{Clock, Outcome, Trigger};
@@ -156,7 +156,11 @@ impl Daemon {
     /// However often it is asked, it is one more cycle; a full one wins.
     fn ask(&mut self, asked: Pending) {
         let full = asked.full || self.pending.is_some_and(|pending| pending.full);
-        let trigger = self.pending.map_or(asked.trigger, |pending| pending.trigger);
+        // Whoever sent the signal waits for a cycle that says so.
+        let trigger = match self.pending {
+            Some(pending) if asked.trigger != Trigger::Signal => pending.trigger,
+            _ => asked.trigger,
+        };
         self.pending = Some(Pending { trigger, full });
         if self.running.is_some() {
             tracing::info!(cycle.full = full, "a cycle is running; one more follows it");
@@ -287,7 +291,7 @@ impl Daemon {
     fn read_again(&self) -> Result<Assembly, AssemblyError> {
         let old = &self.assembly.config;
         let path: PathBuf = old.path.clone();
-        let mut new = config::load(&path, &self.environment).map_err(|error: ConfigError| error)?;
+        let mut new = config::load(&path, &self.environment)?;
         let needing_restart = config::changed_keys_needing_restart(old, &new);
         if !needing_restart.is_empty() {
             tracing::warn!("these keys take effect after a restart: {}", needing_restart.join(", "));

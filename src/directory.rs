@@ -200,29 +200,21 @@ impl Directory {
     /// Who is on the application: <https://learn.microsoft.com/graph/api/serviceprincipal-list-approleassignedto>.
     /// One row a principal and role; service principals are passed over.
     async fn assignments(&self, application: EntraId) -> Result<Assignments, DirectoryError> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Named {
-            #[serde(flatten)]
-            assignment: Assignment,
-            principal_display_name: Option<String>,
-        }
-
         let what = "reading the assignments of the application";
         let path = format!("/servicePrincipals/{application}/appRoleAssignedTo?$top={PAGE}");
         let mut found = Assignments::default();
-        for Named { assignment, principal_display_name } in self.client.collect::<Named>(what, &path).await? {
-            let Assignment { principal_id, principal_type } = assignment;
-            let id = principal_id.parse().map_err(|error| GraphError::Malformed {
-                what: what.to_owned(),
-                detail: format!("principalId: {error}"),
-            })?;
-            match principal_type.as_str() {
-                "User" => drop(found.users.insert(id)),
-                "Group" if self.group_members != GroupMembers::None => {
-                    found.groups.insert(id, principal_display_name.unwrap_or_default());
-                }
-                other => tracing::debug!(principal.id = %id, principal.r#type = other, "assignment passed over"),
+        for Assignment { principal_id, principal_type, principal_display_name } in
+            self.client.collect(what, &path).await?
+        {
+            let malformed = |detail| GraphError::Malformed { what: what.to_owned(), detail };
+            let id: EntraId = principal_id.parse().map_err(|error| malformed(format!("principalId: {error}")))?;
+            match principal_type.to_ascii_lowercase().as_str() {
+                "user" => drop(found.users.insert(id)),
+                "group" if self.group_members == GroupMembers::None => {}
+                "group" => drop(found.groups.insert(id, principal_display_name.unwrap_or_default())),
+                "serviceprincipal" => tracing::debug!(principal.id = %id, "a service principal is no learner"),
+                // Passing over a kind of assignment that is not known would take its people for gone.
+                _ => return Err(malformed(format!("principalType of {id} is none that is known")).into()),
             }
         }
         Ok(found)

@@ -74,8 +74,28 @@ pub struct Row {
     pub link: Option<(String, EntraId)>,
     /// Whether it is switched on.
     pub active: bool,
+    /// Whether it has a `deactivated_at`: set by every deactivation, cleared by every reactivation of ours.
+    pub deactivated: bool,
     /// `user_name`, `email` and the mapped attributes, without `Active`.
     pub values: Values,
+}
+
+impl Row {
+    /// Whether somebody else switched it on or off: that is noted, and left so.
+    fn switched_by_hand(&self) -> bool {
+        self.active == self.deactivated
+    }
+}
+
+/// A linked learner whose row was compared and needs no change: what the cache is to say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// Whose.
+    pub person: EntraId,
+    /// Of the values it has, or of those that are wanted and are the same.
+    pub fingerprint: Fingerprint,
+    /// Whether it is switched on.
+    pub active: bool,
 }
 
 /// A person in `sync_held`.
@@ -96,6 +116,8 @@ pub struct HeldEntry {
 pub struct FailingEntry {
     /// Why.
     pub reason: Reason,
+    /// In words.
+    pub detail: Option<String>,
     /// Since when.
     pub first_at: Timestamp,
 }
@@ -120,7 +142,7 @@ pub struct Evidence {
 }
 
 /// The assigned groups as this cycle saw them: user members by group.
-pub type GroupMembers = BTreeMap<EntraId, u64>;
+pub type MemberCounts = BTreeMap<EntraId, u64>;
 
 /// What the second look found, for everybody in [`Candidates`].
 pub type Confirmed = BTreeMap<EntraId, Verdict>;
@@ -265,6 +287,15 @@ pub struct Counts {
     pub held: u64,
 }
 
+/// One line of `plan`: what would happen to one person.
+#[derive(Debug)]
+pub enum Planned<'a> {
+    /// A change.
+    Change(&'a Change),
+    /// Somebody for whom nothing is done.
+    Finding(&'a Finding),
+}
+
 /// Everything one cycle will do. Made by [`plan`] only.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -275,8 +306,8 @@ pub struct Plan {
     failing_ended: BTreeSet<EntraId>,
     held_ended: BTreeSet<EntraId>,
     via: Vec<(EntraId, Via)>,
-    group_members: GroupMembers,
-    compared: Vec<(EntraId, Fingerprint)>,
+    group_members: MemberCounts,
+    compared: Vec<Compared>,
     counts: Counts,
 }
 
@@ -284,6 +315,17 @@ impl Plan {
     /// The changes in the order in which they are applied.
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// Every change and finding, in the order of the people's ids.
+    pub fn lines(&self) -> Vec<Planned<'_>> {
+        let mut lines: Vec<Planned<'_>> =
+            self.changes().iter().map(Planned::Change).chain(self.findings().iter().map(Planned::Finding)).collect();
+        lines.sort_by_key(|line| match line {
+            Planned::Change(change) => (change.person, Status::Success),
+            Planned::Finding(finding) => (finding.person, finding.status),
+        });
+        lines
     }
 
     /// The changes, transaction by transaction.
@@ -314,12 +356,12 @@ impl Plan {
     }
 
     /// The member counts that differ from `sync_groups`.
-    pub fn group_members(&self) -> &GroupMembers {
+    pub fn group_members(&self) -> &MemberCounts {
         &self.group_members
     }
 
-    /// Linked people whose row was compared value by value and already is as it should be.
-    pub fn compared(&self) -> &[(EntraId, Fingerprint)] {
+    /// Linked people whose row was compared and already is as it should be, or is left as it is.
+    pub fn compared(&self) -> &[Compared] {
         &self.compared
     }
 
@@ -417,7 +459,7 @@ pub struct Input<'a> {
     /// The assigned people.
     pub desired: &'a Desired,
     /// The assigned groups.
-    pub groups: &'a GroupMembers,
+    pub groups: &'a MemberCounts,
     /// Whether the application has no assignment at all.
     pub nobody_assigned: bool,
     /// The second look.
@@ -433,7 +475,7 @@ pub struct Input<'a> {
 /// Decides everything.
 pub fn plan(input: Input<'_>) -> Plan {
     let mut plan = Plan::default();
-    let holders = claims::Holders::of(&input.evidence.holders);
+    let holders = claims::Holders::of(&input.evidence.holders, input.limits.match_attribute);
     let mut drafts = arrivals::draft(input, &holders, &mut plan);
     drafts = without_conflicts(input, drafts, &holders, &BTreeSet::new(), &mut plan);
     let held = holds::held_updates(input, &drafts);

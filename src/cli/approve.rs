@@ -8,7 +8,6 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, USAGE, print};
 use super::status::held_table;
 use crate::assembly::{database_path, source};
-use crate::model::EntraId;
 use crate::plan::DAY;
 use crate::store::{Access, HeldPerson, Store, StoreError};
 
@@ -70,8 +69,11 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         print("Nobody is released.")?;
         return Ok(DONE);
     }
-    let people: Vec<EntraId> = open.iter().map(|person| person.entra_id).collect();
-    let released = store.approve(&source, &people, &actor, now).await?;
+    let released = store.approve(&source, &open, &actor, now).await?;
+    let changed = (open.len() as u64).saturating_sub(released);
+    if changed > 0 {
+        print(&format!("{changed} people are not held as shown any more and are not released; look again."))?;
+    }
     print(&format!(
         "Released {released} people for 24 hours. The next cycle looks at each of them once more; `learner-sync resync` \
          or `learner-sync sync` runs one now."

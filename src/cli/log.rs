@@ -4,7 +4,7 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, Failure, USAGE, print, print_json, table};
+use super::output::{DONE, Failure, USAGE, print, print_json, shown, table};
 use crate::assembly::database_path;
 use crate::model::{Action, Status};
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
@@ -143,9 +143,9 @@ fn print_table(rows: &[LogRow]) -> Result<(), Failure> {
             action.to_string(),
             status.to_string(),
             reason.to_string(),
-            user,
+            shown(&user),
             learner.map(|learner| learner.to_string()).unwrap_or_default(),
-            what.join(", "),
+            shown(&what.join(", ")),
         ]);
     }
     print(&lines.trim_fmt())?;

@@ -14,6 +14,7 @@ use crate::config::{ConfigError, Log};
 use crate::cycle::{CycleError, chain};
 use crate::daemon::DaemonError;
 use crate::lock::LockError;
+use crate::model::Trigger;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -45,12 +46,11 @@ pub(super) struct Failure {
     /// One line a problem.
     message: String,
     hint: Option<String>,
-    trigger: &'static str,
 }
 
 impl Failure {
     pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None, trigger: "command" }
+        Self { code, message: message.into(), hint: None }
     }
 
     pub(super) fn failed(error: &dyn std::error::Error, hint: Option<String>) -> Self {
@@ -63,7 +63,7 @@ impl Failure {
 
     /// Prints it, and the document that was asked for.
     pub(super) fn report(self, json: Json) -> u8 {
-        let Self { code, message, hint, trigger } = self;
+        let Self { code, message, hint } = self;
         let mut error = std::io::stderr().lock();
         for line in message.lines() {
             let _ = writeln!(error, "learner-sync: {line}");
@@ -80,7 +80,7 @@ impl Failure {
             }),
             Json::Cycle { lines } => {
                 let mut document = json!({
-                    "cycle": null, "trigger": trigger, "outcome": "failed", "in_scope": 0, "created": 0, "updated": 0,
+                    "cycle": null, "trigger": Trigger::Command.as_str(), "outcome": "failed", "in_scope": 0, "created": 0, "updated": 0,
                     "deactivated": 0, "reactivated": 0, "unchanged": 0, "skipped": 0, "failed": 0, "held": 0,
                     "requests": 0, "duration_ms": 0, "error": message,
                 });
@@ -210,9 +210,21 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
+/// No table is made narrower.
+const NARROWEST: u16 = 60;
+
+/// Text from elsewhere, such as a user name, without what would move the cursor of a terminal.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+}
+
 /// A table with the given heads; as wide as the terminal, when there is one.
 pub(super) fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
+    // A terminal that does not know its width says 0, and a table of one letter a line helps nobody.
+    if table.width().is_some_and(|width| width < NARROWEST) {
+        table.set_width(NARROWEST);
+    }
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heads);
     table
 }

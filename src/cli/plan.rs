@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, print, print_json, table};
+use super::output::{DONE, FAILED, Failure, print, print_json, shown, table};
 use super::sync::report_as_json;
 use crate::assembly::{Assembly, database_path};
-use crate::cycle::{self, CycleError, Parts, Planned, Prepared, Request};
+use crate::cycle::{self, CycleError, Parts, Prepared, Request};
 use crate::model::{Action, Attribute, EntraId, Kind, Reason, Status, Trigger};
-use crate::plan::{AttributeChange, Change, Finding};
+use crate::plan::{AttributeChange, Change, Finding, Planned};
 use crate::store::{Access, Store, StoreError};
 
 /// How long a rehearsal waits to open the learner database: it must not queue up behind somebody who writes.
@@ -169,7 +169,7 @@ pub(super) fn print_lines(lines: &[Planned<'_>]) -> Result<(), Failure> {
             (None, changes) => changes.to_owned(),
         };
         let user = user_name.map_or_else(|| person.to_string(), str::to_owned);
-        table.add_row([action.as_str(), status.as_str(), reason.as_str(), &user, &what]);
+        table.add_row([action.as_str(), status.as_str(), reason.as_str(), &shown(&user), &shown(&what)]);
     }
     if table.row_count() > 0 {
         print(&table.trim_fmt())?;

@@ -70,6 +70,9 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
                 Outcome::Failed | Outcome::Interrupted => FAILED,
             });
         }
+        if paused(&context).await? {
+            return Err(Failure::new(FAILED, "provisioning was paused meanwhile, so there will be no cycle"));
+        }
         if Lock::holder(&path).is_none() {
             return Err(Failure::new(FAILED, "the daemon has stopped"));
         }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, table};
+use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, table};
 use crate::assembly::{cycle_lock_path, daemon_lock_path, database_path, source};
 use crate::lock::{Holder, Lock};
 use crate::model::Outcome;
@@ -196,7 +196,7 @@ impl Overview {
             print(&format!("\nNot provisioned ({}):", self.failing.len()))?;
             let mut rows = table(&["reason", "user", "since", "last tried", "attempts", "detail"]);
             for FailingPerson { entra_id, reason, detail, first_at, last_at, attempts, user_name } in &self.failing {
-                let user = user_name.clone().unwrap_or_else(|| entra_id.to_string());
+                let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
                 rows.add_row([
                     reason.as_str(),
                     &user,
@@ -268,7 +268,7 @@ fn failing_as_json(person: &FailingPerson) -> Value {
 pub(super) fn held_table(held: &[HeldPerson]) -> String {
     let mut rows = table(&["action", "reason", "user", "learner", "since", "approved"]);
     for HeldPerson { entra_id, action, reason, since, approved, learner, user_name } in held {
-        let user = user_name.clone().unwrap_or_else(|| entra_id.to_string());
+        let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
         let learner = learner.map(|learner| learner.to_string()).unwrap_or_default();
         let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));
         rows.add_row([action.as_str(), reason.as_str(), &user, &learner, &seconds(*since), &approved]);

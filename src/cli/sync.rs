@@ -1,5 +1,6 @@
 //! `learner-sync sync`: one cycle now, or its rehearsal.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use super::plan::{Planner, lines_as_json, print_lines};
 use crate::assembly::Assembly;
 use crate::cycle::{self, Report};
 use crate::model::{Clock, Outcome, Trigger};
-use crate::plan::Counts;
+use crate::plan::{Counts, Planned};
 use crate::session::{self, Ask};
 
 #[derive(Debug, clap::Args)]
@@ -59,16 +60,16 @@ async fn rehearse(assembly: &Assembly, json: bool) -> Result<u8, Failure> {
     let (mut report, refused) = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
     report.requests = assembly.directory.requests();
     report.duration = started.elapsed();
+    let refused: BTreeMap<_, _> = refused.iter().map(|finding| (finding.person, finding)).collect();
     let lines: Vec<_> = prepared
         .plan
         .lines()
         .into_iter()
         .map(|line| match line {
-            cycle::Planned::Change(change) => refused
-                .iter()
-                .find(|finding| finding.person == change.person)
-                .map_or(cycle::Planned::Change(change), cycle::Planned::Finding),
-            finding @ cycle::Planned::Finding(_) => finding,
+            Planned::Change(change) => {
+                refused.get(&change.person).map_or(Planned::Change(change), |finding| Planned::Finding(finding))
+            }
+            finding @ Planned::Finding(_) => finding,
         })
         .collect();
     if json {

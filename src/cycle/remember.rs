@@ -2,7 +2,7 @@
 
 use crate::cache::{self, Origin};
 use crate::model::{Action, EntraId, Known, KnownLearners, LearnerId};
-use crate::plan::{Change, Plan};
+use crate::plan::{Change, Compared, Plan};
 
 use super::{Parts, Prepared, Request};
 
@@ -13,10 +13,10 @@ pub(super) fn noted(known: &mut KnownLearners, plan: &Plan) {
             known.via = via.clone();
         }
     }
-    for (person, fingerprint) in plan.compared() {
+    for Compared { person, fingerprint, active } in plan.compared() {
         if let Some(known) = known.get_mut(person) {
             known.fingerprint = *fingerprint;
-            known.active = true;
+            known.active = *active;
         }
     }
 }

@@ -92,9 +92,10 @@ impl Report {
 
     /// A batch is committed, without the refused.
     pub(super) fn applied(&mut self, batch: &[Change], refused: &[Finding]) {
+        let refused: BTreeMap<_, _> = refused.iter().map(|finding| (finding.person, finding)).collect();
         for change in batch {
             let Change { person, action, reason, target, .. } = change;
-            match refused.iter().find(|finding| finding.person == *person) {
+            match refused.get(person) {
                 None => {
                     self.counts.add(*action);
                     tracing::debug!(user.id = %person, learner.id = ?target.learner().map(|l| l.0), %action, %reason, "done");
@@ -172,26 +173,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// One line of `plan`: what would happen to one person.
-#[derive(Debug)]
-pub enum Planned<'a> {
-    /// A change.
-    Change(&'a Change),
-    /// Somebody for whom nothing is done.
-    Finding(&'a Finding),
-}
-
-impl Plan {
-    /// Every change and finding, in the order of the people's ids.
-    pub fn lines(&self) -> Vec<Planned<'_>> {
-        let mut lines: Vec<Planned<'_>> =
-            self.changes().iter().map(Planned::Change).chain(self.findings().iter().map(Planned::Finding)).collect();
-        lines.sort_by_key(|line| match line {
-            Planned::Change(change) => (change.person, Status::Success),
-            Planned::Finding(finding) => (finding.person, finding.status),
-        });
-        lines
-    }
 }

@@ -9,7 +9,7 @@ use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
 use super::wire::{BatchAnswer, BatchPart, ErrorBody, PlainPage};
-use crate::auth::{AuthError, Authenticator};
+use crate::auth::{AuthError, Authenticator, place_of};
 use crate::model::Clock;
 use crate::retry::{Attempt, BRIEF, PATIENT, Waits, patience, retry_after};
 
@@ -227,8 +227,8 @@ impl Client {
                     open.remove(&index);
                     answers[number * BATCH + index] = Some(answer);
                 }
-                if let Some((asked, error)) = pause {
-                    let Some(wait) = waits.next(asked, PATIENT) else { return Err(error) };
+                if let Some(Pause { asked, patience, error }) = pause {
+                    let Some(wait) = waits.next(asked, patience) else { return Err(error) };
                     tracing::warn!(request = what, parts = open.len(), "throttled inside $batch; trying again");
                     tokio::time::sleep(wait).await;
                 } else if let Some(missing) = open.first() {
@@ -247,7 +247,7 @@ impl Client {
         what: &str,
         chunk: &[String],
         open: &BTreeSet<usize>,
-    ) -> Result<(Vec<(usize, Answer)>, Option<(Option<Duration>, GraphError)>), GraphError> {
+    ) -> Result<(Vec<(usize, Answer)>, Option<Pause>), GraphError> {
         let requests: Vec<serde_json::Value> = open
             .iter()
             .map(|index| serde_json::json!({"id": index.to_string(), "method": "GET", "url": chunk[*index]}))
@@ -264,16 +264,20 @@ impl Client {
             })?;
             let BatchPart { id: _, status, headers, body } = part;
             let body = body.map(|body| body.get().as_bytes().to_vec()).unwrap_or_default();
-            if patience(status).is_some() {
+            if let Some(patience) = patience(status) {
                 let asked = headers
                     .iter()
                     .find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))
                     .and_then(|(_, value)| value.as_str().map(str::to_owned).or_else(|| Some(value.to_string())))
                     .and_then(|value| retry_after(&value, (self.clock)()));
                 let error = answered(what, status, &body, "inside $batch");
-                // The longest wait counts for all of them.
-                let longest = pause.as_ref().and_then(|(longest, _)| *longest).max(asked);
-                pause = Some((longest, error));
+                // The longest wait counts for all of them, and the least patience.
+                let before = pause.as_ref();
+                pause = Some(Pause {
+                    asked: before.and_then(|before: &Pause| before.asked).max(asked),
+                    patience: before.map_or(patience, |before| before.patience.min(patience)),
+                    error,
+                });
             } else {
                 settled.push((index, Answer { status, body }));
             }
@@ -347,6 +351,13 @@ impl Client {
     }
 }
 
+/// Why parts of a `$batch` have to be asked again.
+struct Pause {
+    asked: Option<Duration>,
+    patience: Duration,
+    error: GraphError,
+}
+
 /// What a list hands to its reader.
 pub(super) enum Step<P> {
     /// The list starts, or starts anew: what came of it so far does not count.
@@ -358,11 +369,11 @@ pub(super) enum Step<P> {
 /// The error of an answer that is not 200. The body may be Graph's JSON or a proxy's page.
 pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -> GraphError {
     let error = serde_json::from_slice::<ErrorBody>(body).unwrap_or_default().error;
-    let message = if error.message.is_empty() { "no message".to_owned() } else { error.message };
+    let message = error.message.filter(|message| !message.is_empty()).unwrap_or_else(|| "no message".to_owned());
     GraphError::Answered {
         what: what.to_owned(),
         status,
-        code: error.code.chars().take(100).collect(),
+        code: error.code.unwrap_or_default().chars().take(100).collect(),
         message: message.chars().take(300).filter(|c| !c.is_control()).collect(),
         request_id: request_id.chars().take(100).collect(),
     }
@@ -373,7 +384,5 @@ fn decode<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, GraphError>
 }
 
 pub(super) fn malformed(what: &str, error: &serde_json::Error) -> GraphError {
-    // serde_json's own text can quote a value; the category and place cannot.
-    let detail = format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column());
-    GraphError::Malformed { what: what.to_owned(), detail }
+    GraphError::Malformed { what: what.to_owned(), detail: place_of(error) }
 }

@@ -42,6 +42,7 @@ pub(super) struct Row {
 pub(super) struct Assignment {
     pub(super) principal_id: String,
     pub(super) principal_type: String,
+    pub(super) principal_display_name: Option<String>,
 }
 
 /// A service principal: <https://learn.microsoft.com/graph/api/resources/serviceprincipal>.
@@ -62,10 +63,8 @@ pub(super) struct ErrorBody {
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ErrorDetail {
-    #[serde(default)]
-    pub(super) code: String,
-    #[serde(default)]
-    pub(super) message: String,
+    pub(super) code: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 /// The answer of `$batch`: <https://learn.microsoft.com/graph/json-batching>.

@@ -67,7 +67,7 @@ impl Expression {
     pub(super) fn evaluate<'a>(&'a self, context: Context<'a>) -> Outcome<'a> {
         match self {
             Self::Literal(value) => Ok(Cow::Borrowed(value)),
-            Self::Attribute { attribute, slot } => Ok(read(attribute, *slot, context.user)),
+            Self::Attribute { attribute, slot } => read(attribute, *slot, context.user),
             Self::Call { function, arguments } => (function.evaluate)(Call { arguments, context }),
             Self::Comparison(left, operator, right) => {
                 compare(left.evaluate(context)?, *operator, right.evaluate(context)?).map(boolean)
@@ -77,8 +77,8 @@ impl Expression {
 }
 
 /// The value of a source attribute.
-fn read<'a>(attribute: &SourceAttribute, slot: usize, user: &'a User) -> Cow<'a, Value> {
-    match attribute.part {
+fn read<'a>(attribute: &SourceAttribute, slot: usize, user: &'a User) -> Outcome<'a> {
+    Ok(match attribute.part {
         Part::Id => Cow::Owned(Value::Text(user.id.to_string())),
         Part::Enabled => boolean(user.enabled),
         Part::SoftDeleted => boolean(!user.enabled),
@@ -90,10 +90,12 @@ fn read<'a>(attribute: &SourceAttribute, slot: usize, user: &'a User) -> Cow<'a,
             single => Cow::Borrowed(single),
         },
         Part::Member(member) => match &user.values[slot] {
-            Value::Complex(members) => Cow::Borrowed(members.get(member).unwrap_or(&NULL)),
-            _ => null(),
+            // A member that is not told is not cleared.
+            Value::Complex(members) => Cow::Borrowed(members.get(member).ok_or(Stop::Nothing)?),
+            Value::Null => null(),
+            _ => return Err(Stop::Invalid("is no complex attribute in the directory".into())),
         },
-    }
+    })
 }
 
 pub(super) fn null() -> Cow<'static, Value> {

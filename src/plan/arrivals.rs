@@ -1,7 +1,7 @@
 //! People who are to be learners: matched to a row and compared with it.
 
 use super::claims::{Holders, Match};
-use super::{AttributeChange, Change, Finding, Input, Person, Plan, Rejection, Row, Standing, Target};
+use super::{AttributeChange, Change, Compared, Finding, Input, Person, Plan, Rejection, Row, Standing, Target};
 use crate::model::{Action, Attribute, EntraId, Fingerprint, Known, Learner, Reason, Status, UniqueKey, Values};
 
 /// The values a new row gets.
@@ -40,7 +40,11 @@ pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) ->
                 match drafted {
                     Drafted::Nothing(fingerprint) => {
                         plan.counts.unchanged += 1;
-                        plan.compared.push((*id, fingerprint));
+                        plan.compared.push(Compared { person: *id, fingerprint, active: true });
+                    }
+                    Drafted::Drift(finding, fingerprint) => {
+                        plan.findings.push(*finding);
+                        plan.compared.push(Compared { person: *id, fingerprint, active: false });
                     }
                     Drafted::Change(change) => drafts.push(*change),
                     Drafted::Finding(finding) => plan.findings.push(*finding),
@@ -68,6 +72,8 @@ pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) ->
 
 enum Drafted {
     Nothing(Fingerprint),
+    /// Wanted, but switched off by somebody else; with the fingerprint of the values it has.
+    Drift(Box<Finding>, Fingerprint),
     Change(Box<Change>),
     Finding(Box<Finding>),
 }
@@ -95,16 +101,11 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
         (true, false) => Reason::AttributesChanged,
     };
     let change = update(id, person, target, Some(row), reason, learner, row.active);
-    if !row.active && switched_by_hand(input, id, known) {
-        return Drafted::Finding(Box::new(drift(input, change, "switched off by somebody else, and left so")));
+    if !row.active && row.switched_by_hand() {
+        let finding = drift(input, change, "switched off by somebody else, and left so");
+        return Drafted::Drift(Box::new(finding), known.fingerprint);
     }
     if change.changes.is_empty() { Drafted::Nothing(change.fingerprint) } else { Drafted::Change(Box::new(change)) }
-}
-
-/// Whether somebody else switched this learner on or off after the last cycle that did. That is noted, and stays.
-pub(super) fn switched_by_hand(input: Input<'_>, person: EntraId, known: &Known) -> bool {
-    let left_otherwise = input.left.and_then(|left| left.get(&person)).is_some_and(|left| left.active != known.active);
-    left_otherwise || input.evidence.failing.get(&person).is_some_and(|entry| entry.reason == Reason::Drift)
 }
 
 /// The finding for a switch that somebody else has put in another position.
@@ -137,7 +138,7 @@ fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, h
         fingerprint,
         detail: None,
     };
-    match holders.unlinked_match(id, &values, input.limits.match_attribute) {
+    match holders.unlinked_match(id, &values) {
         Match::None => Drafted::Change(Box::new(create)),
         Match::Conflict(detail) => Drafted::Finding(Box::new(conflict(input, create, detail))),
         Match::Row(row, how) => {

@@ -12,8 +12,9 @@ use crate::model::{Action, Attribute, EntraId, LearnerId, UniqueKey, Values};
 /// Who holds what, among all learners.
 pub(super) struct Holders<'a> {
     by_key: BTreeMap<UniqueKey, &'a Row>,
-    rows: &'a [Row],
     by_external_id: BTreeMap<String, &'a Row>,
+    match_attribute: Attribute,
+    unlinked_by_match: BTreeMap<&'a str, Vec<&'a Row>>,
 }
 
 pub(super) enum Match<'a> {
@@ -23,7 +24,13 @@ pub(super) enum Match<'a> {
 }
 
 impl<'a> Holders<'a> {
-    pub(super) fn of(rows: &'a [Row]) -> Self {
+    pub(super) fn of(rows: &'a [Row], match_attribute: Attribute) -> Self {
+        let mut unlinked_by_match: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| row.link.is_none()) {
+            if let Some(value) = row.values.get(&match_attribute).and_then(Option::as_deref) {
+                unlinked_by_match.entry(value).or_default().push(row);
+            }
+        }
         let mut by_key = BTreeMap::new();
         let mut by_external_id = BTreeMap::new();
         for row in rows {
@@ -34,12 +41,13 @@ impl<'a> Holders<'a> {
                 by_external_id.insert(external_id.to_ascii_lowercase(), row);
             }
         }
-        Self { by_key, rows, by_external_id }
+        Self { by_key, by_external_id, match_attribute, unlinked_by_match }
     }
 
     /// The unlinked learner that is this person: the one that names it in `external_id`, else the one with the
     /// same match attribute.
-    pub(super) fn unlinked_match(&self, id: EntraId, values: &Values, match_attribute: Attribute) -> Match<'a> {
+    pub(super) fn unlinked_match(&self, id: EntraId, values: &Values) -> Match<'a> {
+        let match_attribute = self.match_attribute;
         if let Some(row) = self.by_external_id.get(&id.to_string()) {
             return match &row.link {
                 None => Match::Row(row, "matched by external_id".to_owned()),
@@ -54,7 +62,7 @@ impl<'a> Holders<'a> {
         let matching: Vec<&Row> = if Attribute::UNIQUE.contains(&match_attribute) {
             self.by_key.get(&UniqueKey::new(match_attribute, wanted)).copied().filter(found).into_iter().collect()
         } else {
-            self.rows.iter().filter(found).collect()
+            self.unlinked_by_match.get(wanted).into_iter().flatten().copied().filter(found).collect()
         };
         match matching.as_slice() {
             [] => Match::None,

@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::arrivals::{drift, switch, switched_by_hand, text};
+use jiff::SignedDuration;
+
+use super::arrivals::{drift, switch, text};
 use super::leavers::{self, Leaver, protected, waited};
-use super::{APPROVED_PREFIX, Change, DAY, Finding, HeldEntry, Input, Plan, Standing, Target};
-use crate::model::{Action, Attribute, EntraId, Reason, Route, Status};
+use super::{APPROVED_PREFIX, Change, Compared, DAY, Finding, HeldEntry, Input, Plan, Row, Standing, Target};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Route, Status};
 
 /// Up to this many people, a share in percent says nothing.
 const SMALL: u64 = 10;
@@ -42,12 +44,7 @@ pub(super) fn released(input: Input<'_>, change: Change) -> Change {
 
 /// Puts deactivations into `plan`, or the hold that keeps them back.
 pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan) {
-    let (by_hand, leavers): (Vec<_>, Vec<_>) =
-        leavers.into_iter().partition(|leaver| switched_by_hand(input, leaver.person, leaver.known));
-    for leaver in by_hand {
-        let change = deactivation(input, &leaver, Reason::Drift);
-        plan.findings.push(drift(input, change, "switched on by somebody else, and left so"));
-    }
+    let leavers = not_by_hand(input, leavers, plan);
     let leavers = due(input, leavers, plan);
     let emptied = emptied_groups(input);
     let too_many = too_many_leavers(input, &leavers);
@@ -90,6 +87,26 @@ pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan
     plan.held_ended = ended(input, plan);
 }
 
+/// The leavers without those whose switch somebody else has moved: who is off already is done with, and who was
+/// switched on again stays so.
+fn not_by_hand<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<Leaver<'a>> {
+    let mut rest = Vec::with_capacity(leavers.len());
+    for leaver in leavers {
+        match input.evidence.rows.get(&leaver.person) {
+            Some(row) if !row.active => {
+                let Leaver { person, known, evidence: _ } = leaver;
+                plan.compared.push(Compared { person, fingerprint: known.fingerprint, active: false });
+            }
+            Some(row) if row.switched_by_hand() => {
+                let change = deactivation(input, &leaver, Reason::Drift);
+                plan.findings.push(drift(input, change, "switched on by somebody else, and left so"));
+            }
+            Some(_) | None => rest.push(leaver),
+        }
+    }
+    rest
+}
+
 /// The leavers without those whom nothing switches off, and those who have not been gone for long enough. Whoever is
 /// held already has waited.
 fn due<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<Leaver<'a>> {
@@ -104,7 +121,7 @@ fn due<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<L
             plan.findings.push(left_alone(Reason::Protected, detail));
         } else if !after.is_zero()
             && evidence.is_ok()
-            && held(input, *person, Action::Deactivate).is_none()
+            && held(input, *person, Action::Deactivate).is_none_or(|entry| entry.reason == Reason::Unreadable)
             && !waited(input, *person, after)
         {
             let detail = format!("is {reason}, but not yet for as long as safety.deactivate_after");
@@ -123,7 +140,9 @@ fn held<'a>(input: Input<'a>, person: EntraId, action: Action) -> Option<&'a Hel
 /// The approval in the words of the log, while it is good.
 fn approval(input: Input<'_>, entry: &HeldEntry) -> Option<String> {
     let (at, by) = entry.approved.as_ref()?;
-    (input.now.duration_since(*at) <= DAY).then(|| format!("{APPROVED_PREFIX}{by} at {at:.0}"))
+    (SignedDuration::ZERO..=DAY)
+        .contains(&input.now.duration_since(*at))
+        .then(|| format!("{APPROVED_PREFIX}{by} at {at:.0}"))
 }
 
 fn joined(first: String, second: Option<String>) -> String {
@@ -217,6 +236,22 @@ fn exceeds(count: u64, percent: u64, of: u64) -> bool {
     count.saturating_mul(100) > percent.saturating_mul(of)
 }
 
+/// What the rows have that are adopted or switched on again: they do not count as active and linked yet.
+fn present_in_joining(input: Input<'_>, changes: &[Change]) -> BTreeMap<Attribute, u64> {
+    let adopted: BTreeMap<LearnerId, &Row> = input.evidence.holders.iter().map(|row| (row.learner, row)).collect();
+    let mut present = BTreeMap::new();
+    for change in changes {
+        let row = match change.target {
+            Target::New => None,
+            Target::Adopt(learner) => adopted.get(&learner).copied(),
+            Target::Linked(_) => input.evidence.rows.get(&change.person).filter(|row| !row.active),
+        };
+        let values = row.into_iter().flat_map(|row| &row.values).filter(|(_, value)| value.is_some());
+        values.for_each(|(attribute, _)| *present.entry(*attribute).or_default() += 1);
+    }
+    present
+}
+
 /// Says why all updates of this cycle are held, when they are.
 fn updates_held(input: Input<'_>, changes: &[Change]) -> Option<String> {
     let counted = |change: &&Change| {
@@ -230,8 +265,10 @@ fn updates_held(input: Input<'_>, changes: &[Change]) -> Option<String> {
             *clearing.entry(cleared.attribute).or_default() += 1;
         }
     }
+    let joining = present_in_joining(input, changes);
     for (attribute, count) in clearing {
-        let present = input.evidence.present.get(&attribute).copied().unwrap_or_default();
+        let present = [&input.evidence.present, &joining];
+        let present = present.iter().filter_map(|counts| counts.get(&attribute)).sum::<u64>();
         if count > SMALL && exceeds(count, MAX_CLEARING_PERCENT, present) {
             return Some(format!(
                 "{} would become empty for {count} of the {present} learners that have it",
@@ -256,12 +293,19 @@ fn ended(input: Input<'_>, plan: &Plan) -> BTreeSet<EntraId> {
         // The transaction of the change ends the hold, and with it the approval.
         .chain(plan.changes.iter().map(|change| change.person))
         .collect();
-    let compared: BTreeSet<EntraId> = plan.compared.iter().map(|(person, _)| *person).collect();
+    let compared: BTreeSet<EntraId> = plan.compared.iter().map(|compared| compared.person).collect();
+    let protected: BTreeSet<EntraId> = plan
+        .findings
+        .iter()
+        .filter(|finding| finding.reason == Reason::Protected)
+        .map(|finding| finding.person)
+        .collect();
     let over = |person: &EntraId, entry: &HeldEntry| {
         let standing = input.desired.people.get(person).map(|person| &person.standing);
         let active = input.known.get(person).is_some_and(|known| known.active);
         match (entry.action, standing) {
             (_, Some(Standing::Unchanged)) => true,
+            (Action::Deactivate, _) if protected.contains(person) || compared.contains(person) => true,
             // A finding without a hold, a conflict for one, leaves an update where it is.
             (Action::Update, Some(Standing::Wanted(_))) => compared.contains(person),
             (Action::Update, Some(_)) => false,

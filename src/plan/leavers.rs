@@ -4,8 +4,11 @@
 use jiff::SignedDuration;
 
 use super::arrivals::{begins, text};
-use super::{Finding, Input, Plan, Protected, Standing};
+use super::{FailingEntry, Finding, Input, Plan, Protected, Standing};
 use crate::model::{Action, Attribute, EntraId, Known, Reason, Status, Verdict};
+
+/// Who waits with this detail is assigned, and nobody in Entra ID.
+const NOWHERE: &str = "still assigned, but neither among the users nor in the deleted items";
 
 /// A learner that is to be switched off.
 pub(super) struct Leaver<'a> {
@@ -26,12 +29,9 @@ pub(super) fn decide<'a>(input: Input<'a>, plan: &mut Plan) -> Vec<Leaver<'a>> {
             Some(Standing::NotFound) => match input.confirmed.get(person) {
                 Some(Verdict::Disabled) => Ok(Reason::AccountDisabled),
                 Some(Verdict::Deleted) => Ok(Reason::AccountDeleted),
-                Some(Verdict::NotFound) if waited(input, *person, input.limits.min_interval) => {
-                    Ok(Reason::AccountDeleted)
-                }
+                Some(Verdict::NotFound) if nowhere_for_long_enough(input, *person) => Ok(Reason::AccountDeleted),
                 Some(Verdict::NotFound) => {
-                    let detail = "still assigned, but neither among the users nor in the deleted items";
-                    plan.findings.push(left_alone(input, *person, known, Reason::Waiting, detail.to_owned()));
+                    plan.findings.push(left_alone(input, *person, known, Reason::Waiting, NOWHERE.to_owned()));
                     continue;
                 }
                 // Still in the assignment list, and the account answers again: the next cycle reads it.
@@ -60,6 +60,12 @@ pub(super) fn decide<'a>(input: Input<'a>, plan: &mut Plan) -> Vec<Leaver<'a>> {
 pub(super) fn is_nowhere(input: Input<'_>, person: EntraId) -> bool {
     let standing = input.desired.people.get(&person).map(|person| &person.standing);
     matches!((standing, input.confirmed.get(&person)), (Some(Standing::NotFound), Some(Verdict::NotFound)))
+}
+
+/// Whether an earlier cycle found the same, long enough ago. Who waited for another reason has not waited for this.
+fn nowhere_for_long_enough(input: Input<'_>, person: EntraId) -> bool {
+    let same = |entry: &FailingEntry| entry.detail.as_deref() == Some(NOWHERE);
+    input.evidence.failing.get(&person).is_some_and(same) && waited(input, person, input.limits.min_interval)
 }
 
 /// Whether this person has been `waiting` for so long.

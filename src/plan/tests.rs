@@ -85,11 +85,13 @@ impl Database {
                 external_id: None,
                 link: None,
                 active: true,
+                deactivated: false,
                 values: MAPPED.into_iter().map(|attribute| (attribute, None)).collect(),
             });
             row.external_id = Some(change.person.to_string());
             row.link = Some((SOURCE.to_owned(), change.person));
             row.active = change.action != Action::Deactivate;
+            row.deactivated = !row.active;
             for AttributeChange { attribute, old: _, new } in &change.changes {
                 if *attribute != Attribute::Active {
                     row.values.insert(*attribute, new.clone());
@@ -105,15 +107,18 @@ impl Database {
             }
         }
         for finding in plan.findings().iter().filter(|finding| finding.tracked) {
-            let Finding { person, action, reason, .. } = finding;
+            let Finding { person, action, reason, detail, .. } = finding;
             if finding.status == Status::Held {
                 let entry = HeldEntry { action: *action, reason: *reason, since: at, approved: None };
                 let kept = self.held.get(person).filter(|held| held.action == *action && held.reason == *reason);
                 let entry = kept.cloned().unwrap_or(entry);
                 self.held.insert(*person, entry);
             } else {
-                let kept = self.failing.get(person).filter(|failing| failing.reason == *reason).cloned();
-                self.failing.insert(*person, kept.unwrap_or(FailingEntry { reason: *reason, first_at: at }));
+                let kept = self.failing.get(person).filter(|failing| failing.reason == *reason);
+                let first_at = kept.map_or(at, |failing| failing.first_at);
+                // The detail of a conflict tells how the holder stood, which the same plan may change.
+                let detail = detail.clone().filter(|_| *reason == Reason::Waiting);
+                self.failing.insert(*person, FailingEntry { reason: *reason, detail, first_at });
             }
         }
         self.held.retain(|person, _| !plan.held_ended().contains(person));
@@ -192,7 +197,7 @@ fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timesta
         known: &known,
         left: None,
         desired,
-        groups: &GroupMembers::new(),
+        groups: &MemberCounts::new(),
         nobody_assigned: desired.people.is_empty(),
         confirmed: &confirmed,
         evidence: &database.evidence(),
@@ -351,7 +356,7 @@ fn an_emptied_group_keeps_its_count_while_somebody_last_seen_in_it_is_active() {
     for number in 0..3 {
         desired.people.remove(&person(number));
     }
-    let groups = GroupMembers::from([(group, 0)]);
+    let groups = MemberCounts::from([(group, 0)]);
     let verdicts = |verdict: &Verdict| (0..3).map(|number| (person(number), verdict.clone())).collect::<Confirmed>();
     let check = |database: &Database, confirmed: &Confirmed| {
         plan(Input {
@@ -426,6 +431,44 @@ fn what_moves_together_stays_in_one_transaction() {
             .collect()
     };
     assert_eq!(people, [vec![2, 3, 4, 5], vec![0, 1], vec![6, 7], vec![8]]);
+}
+
+#[test]
+fn a_hold_ends_when_the_person_becomes_protected() {
+    let (mut database, people) = staffed(12);
+    let gone = leave(&people, 11);
+    database.apply(&plan_for(&database, &desired(&gone), &limits(), now()), now());
+    assert_eq!(database.held.len(), 11);
+    let protected = Protected { people: [person(0)].into(), ..Protected::default() };
+    let plan = plan_for(&database, &desired(&gone), &Limits { protected, ..limits() }, now());
+    assert_eq!((plan.counts().held, plan.counts().skipped), (10, 1));
+    assert_eq!(plan.held_ended(), &[person(0)].into());
+}
+
+#[test]
+fn what_somebody_else_switched_stays_switched_and_is_told_once() {
+    let (mut database, people) = staffed(3);
+    let switch = |database: &mut Database, learner: i64, active: bool| {
+        database.rows.get_mut(&learner).unwrap().active = active;
+    };
+    // Off by hand while wanted, and promoted: not switched on, not changed.
+    switch(&mut database, 1, false);
+    let mut moved = people.clone();
+    moved[0] = Entra::Assigned { name: 0, email: 0, department: Some(2) };
+    let plan = plan_for(&database, &desired(&moved), &limits(), now());
+    assert_eq!((plan.changes().len(), plan.counts().skipped), (0, 1));
+    assert!(plan.findings()[0].log);
+    database.apply(&plan, now());
+    assert!(!plan_for(&database, &desired(&moved), &limits(), now()).findings()[0].log);
+
+    // On by hand though gone.
+    let gone = leave(&people, 2);
+    let plan = plan_for(&database, &desired(&gone), &limits(), now());
+    assert_eq!(plan.changes().iter().map(|change| change.person).collect::<Vec<_>>(), [person(1)]);
+    database.apply(&plan, now());
+    switch(&mut database, 2, true);
+    let plan = plan_for(&database, &desired(&gone), &limits(), now());
+    assert_eq!((plan.changes().len(), plan.findings()[0].reason), (0, Reason::Drift));
 }
 
 #[test]

@@ -1,37 +1,45 @@
 //! What an administrator does to the database. Each leaves a row in `audit_log`, in the same transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::SqliteConnection;
 
-use super::known::texts;
 use super::sql::{LIST, Statement, push_list};
-use super::{Store, StoreError, from_json, sqlite};
-use crate::model::EntraId;
+use super::{HeldPerson, Store, StoreError, from_json, sqlite};
+use crate::model::{Action, Reason};
 
 impl Store {
-    /// Releases those of `people` who are held. Answers how many.
+    /// Releases those of `shown` who are still held as they were shown: for the same action and reason. Answers how
+    /// many.
     pub async fn approve(
         &self,
         source: &str,
-        people: &[EntraId],
+        shown: &[HeldPerson],
         actor: &str,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
         let at_text = sqlite::time_text(at);
         let mut connection = self.connection().await;
         let mut transaction = sqlite::begin(&mut connection).await?;
-        let people = texts(people);
-        let mut released = 0;
-        for people in people.chunks(LIST) {
-            let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
-            statement.push_bind(&at_text).push(", approved_by = ").push_bind(actor);
-            statement.push(" WHERE source = ").push_bind(source).push(" AND entra_id IN");
-            push_list(&mut statement, people);
-            released += statement.build().execute(&mut *transaction).await?.rows_affected();
+        let mut kinds: BTreeMap<(Action, Reason), Vec<String>> = BTreeMap::new();
+        for HeldPerson { entra_id, action, reason, .. } in shown {
+            kinds.entry((*action, *reason)).or_default().push(entra_id.to_string());
         }
+        let mut released = 0;
+        for ((action, reason), people) in &kinds {
+            for people in people.chunks(LIST) {
+                let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
+                statement.push_bind(&at_text).push(", approved_by = ").push_bind(actor);
+                statement.push(" WHERE source = ").push_bind(source);
+                statement.push(" AND action = ").push_bind(action.as_str());
+                statement.push(" AND reason = ").push_bind(reason.as_str()).push(" AND entra_id IN");
+                push_list(&mut statement, people);
+                released += statement.build().execute(&mut *transaction).await?.rows_affected();
+            }
+        }
+        let people: Vec<&String> = kinds.values().flatten().collect();
         let detail = json!({ "source": source, "released": released, "people": people }).to_string();
         write_audit(&mut transaction, actor, "approve", Some(&detail), at).await?;
         transaction.commit().await?;

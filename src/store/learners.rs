@@ -216,6 +216,10 @@ fn start_of_update(shape: &Shape, at: &str) -> Statement {
     }
     if shape.adopt {
         statement.push(", external_id = v.column2");
+        // An active row that has one says that somebody else switched it on; this one begins anew with us.
+        if shape.action == Action::Update {
+            statement.push(", deactivated_at = NULL");
+        }
     }
     for (attribute, number) in shape.columns.iter().zip(3..) {
         statement.push(format_args!(", {} = v.column{number}", attribute.column()));

@@ -11,7 +11,7 @@ use super::learners::{forget, write_via};
 use super::sql::{Statement, pieces};
 use super::{Stamp, Store, StoreError, log, sqlite};
 use crate::model::{EntraId, Generation, Status, Via};
-use crate::plan::{Finding, GroupMembers};
+use crate::plan::{Finding, MemberCounts};
 
 /// The parts of a plan that are no changes.
 #[derive(Clone, Copy, Debug)]
@@ -25,7 +25,7 @@ pub struct Notes<'n> {
     /// Linked people who are assigned in another way than the link says.
     pub via: &'n [(EntraId, Via)],
     /// The member counts that differ from `sync_groups`.
-    pub group_members: &'n GroupMembers,
+    pub group_members: &'n MemberCounts,
 }
 
 impl Store {
@@ -63,7 +63,7 @@ impl Store {
             failing_ended: &BTreeSet::new(),
             held_ended: &BTreeSet::new(),
             via: &[],
-            group_members: &GroupMembers::new(),
+            group_members: &MemberCounts::new(),
         };
         self.note(&notes, stamp).await?;
         Ok(())

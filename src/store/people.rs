@@ -24,16 +24,17 @@ impl Store {
 
     /// Who fails.
     pub async fn failing(&self, source: &str) -> Result<BTreeMap<EntraId, FailingEntry>, StoreError> {
-        sqlx::query_as::<_, (String, String, String)>(
-            "SELECT entra_id, reason, first_at FROM sync_failures WHERE source = $1",
+        sqlx::query_as::<_, (String, String, Option<String>, String)>(
+            "SELECT entra_id, reason, detail, first_at FROM sync_failures WHERE source = $1",
         )
         .bind(source)
         .fetch_all(&mut *self.connection().await)
         .await?
         .into_iter()
-        .map(|(person, reason, first_at)| {
+        .map(|(person, reason, detail, first_at)| {
             let entry = FailingEntry {
                 reason: sqlite::word(&reason, "sync_failures.reason")?,
+                detail,
                 first_at: sqlite::time(&first_at, "sync_failures.first_at")?,
             };
             Ok((sqlite::word(&person, "sync_failures.entra_id")?, entry))

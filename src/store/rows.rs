@@ -113,7 +113,8 @@ fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {
 }
 
 fn select(attributes: &BTreeSet<Attribute>) -> Statement {
-    let mut statement = Statement::new("SELECT r.id, r.external_id, l.source, l.entra_id, r.active");
+    let mut statement =
+        Statement::new("SELECT r.id, r.external_id, l.source, l.entra_id, r.active, r.deactivated_at IS NOT NULL");
     columns::push_columns(&mut statement, attributes);
     statement
 }
@@ -126,12 +127,13 @@ fn read(row: &SqliteRow, attributes: &BTreeSet<Attribute>) -> Result<Row, StoreE
         _ => None,
     };
     let mut values = Values::new();
-    columns::read(row, 5, attributes, &mut values)?;
+    columns::read(row, 6, attributes, &mut values)?;
     Ok(Row {
         learner: LearnerId(row.try_get(0)?),
         external_id: row.try_get_unchecked(1)?,
         link,
         active: row.try_get_unchecked(4)?,
+        deactivated: row.try_get_unchecked(5)?,
         values,
     })
 }

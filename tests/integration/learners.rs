@@ -309,3 +309,26 @@ async fn a_learner_switched_off_by_hand_stays_off() {
     assert_eq!(world.learner(&ada, "active").await, ["0"]);
     world.settled().await;
 }
+
+#[tokio::test]
+async fn a_learner_switched_off_by_hand_stays_off_whatever_changes_and_whatever_is_forgotten() {
+    let (mut world, ada) = ada().await;
+    world.execute("UPDATE learners SET active = 0").await;
+    world.sim.tenant(|tenant| tenant.user_mut(&ada).job_title = Some("Countess".to_owned()));
+    let report = world.cycle().await;
+    assert_eq!((report.counts.reactivated, report.counts.skipped), (0, 1));
+    assert_eq!(world.log(&ada).await.last().unwrap(), "reactivate skipped drift");
+    std::fs::remove_dir_all(world.path("state").join("cache")).unwrap();
+    assert_eq!(world.cycle().await.counts.reactivated, 0);
+    // Another reason in between does not make it ours.
+    world.sim.tenant(|tenant| tenant.user_mut(&ada).mail = None);
+    world.cycle().await;
+    world.sim.tenant(|tenant| tenant.user_mut(&ada).mail = Some("ada@example.org".to_owned()));
+    assert_eq!(world.cycle().await.counts.reactivated, 0);
+    assert_eq!(world.learner(&ada, "active").await, ["0"]);
+    // Nor is who is off already switched off once more.
+    world.sim.tenant(|tenant| tenant.user_mut(&ada).account_enabled = Some(false));
+    assert_eq!(world.cycle().await.counts.deactivated, 0);
+    assert_eq!(world.learner(&ada, "deactivated_at").await, ["NULL"]);
+    world.settled().await;
+}

@@ -16,5 +16,6 @@ mod leavers;
 mod mapping;
 mod program;
 mod reading;
+mod sign_in;
 mod sources;
 mod world;

@@ -183,7 +183,7 @@ impl World {
         let assembly = self.assembly();
         let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
         let source = learner_sync::assembly::source(&assembly.config, &store.state().await.unwrap());
-        let people: Vec<_> = store.held_people(&source).await.unwrap().iter().map(|held| held.entra_id).collect();
+        let people = store.held_people(&source).await.unwrap();
         store.approve(&source, &people, "tests", self.now).await.unwrap()
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::model::{Outcome, Status};
-use crate::plan::{APPROVED_PREFIX, Counts, Finding, GroupMembers};
+use crate::plan::{APPROVED_PREFIX, Counts, Finding, MemberCounts};
 
 fn finding(number: u32, status: Status, reason: Reason) -> Finding {
     Finding {
@@ -57,7 +57,10 @@ async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action() {
     let held = finding(1, Status::Held, Reason::Threshold);
     store.note_refused(std::slice::from_ref(&held), &at(1)).await.unwrap();
     store.note_refused(std::slice::from_ref(&held), &at(2)).await.unwrap();
-    assert_eq!(store.approve(SOURCE, &[person(1), person(2)], "root", at(3).at).await.unwrap(), 1);
+    let shown = store.held_people(SOURCE).await.unwrap();
+    let otherwise = HeldPerson { reason: Reason::EmptyGroup, ..shown[0].clone() };
+    assert_eq!(store.approve(SOURCE, &[otherwise], "root", at(3).at).await.unwrap(), 0, "not as shown");
+    assert_eq!(store.approve(SOURCE, &shown, "root", at(3).at).await.unwrap(), 1);
     store.note_refused(std::slice::from_ref(&held), &at(4)).await.unwrap();
     let id = person(1);
     assert_eq!(
@@ -91,21 +94,21 @@ async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action() {
 async fn notes_end_what_is_over_and_renew_the_generation_only_for_links() {
     let store = store_with(2).await;
     let nobody = BTreeSet::new();
-    let no_groups = GroupMembers::new();
+    let no_groups = MemberCounts::new();
     let nothing =
         Notes { findings: &[], failing_ended: &nobody, held_ended: &nobody, via: &[], group_members: &no_groups };
     let before = store.state().await.unwrap();
     assert_eq!(store.note(&nothing, &stamp()).await.unwrap(), None);
 
     let begun = [finding(1, Status::Skipped, Reason::MissingRequired), finding(2, Status::Held, Reason::Threshold)];
-    let groups = GroupMembers::from([(person(8), 3), (person(9), 0)]);
+    let groups = MemberCounts::from([(person(8), 3), (person(9), 0)]);
     let notes = Notes { findings: &begun, group_members: &groups, ..nothing };
     assert_eq!(store.note(&notes, &stamp()).await.unwrap(), None);
     assert_eq!(store.last_members(SOURCE).await.unwrap(), groups);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["1"]);
 
     let ended = BTreeSet::from([person(1), person(2)]);
-    let fewer = GroupMembers::from([(person(8), 2)]);
+    let fewer = MemberCounts::from([(person(8), 2)]);
     // The first is as it was: then nothing is written.
     let same = [(person(1), via(&[Route::Direct]))];
     let notes = Notes { failing_ended: &ended, held_ended: &ended, via: &same, group_members: &fewer, ..nothing };
@@ -142,14 +145,16 @@ async fn what_administrators_do_is_audited() {
     store.set_paused(false, "root", at(2).at).await.unwrap();
     store.admit_source(SOURCE, "root", at(3).at).await.unwrap();
     store.audit("root", "reload", None, at(4).at).await.unwrap();
-    store.approve(SOURCE, &[person(1)], "root", at(5).at).await.unwrap();
+    store.note_refused(&[finding(1, Status::Held, Reason::Threshold)], &at(5)).await.unwrap();
+    let shown = store.held_people(SOURCE).await.unwrap();
+    store.approve(SOURCE, &shown, "root", at(5).at).await.unwrap();
     assert_eq!(store.state().await.unwrap().admitted_sources, BTreeSet::from([SOURCE.to_owned()]));
     let expected = [
         "2026-01-02T01:00:00Z|root|pause|-".to_owned(),
         "2026-01-02T02:00:00Z|root|resume|-".to_owned(),
         format!(r#"2026-01-02T03:00:00Z|root|approve|{{"source":"{SOURCE}"}}"#),
         "2026-01-02T04:00:00Z|root|reload|-".to_owned(),
-        format!(r#"2026-01-02T05:00:00Z|root|approve|{{"people":["{}"],"released":0,"source":"{SOURCE}"}}"#, person(1)),
+        format!(r#"2026-01-02T05:00:00Z|root|approve|{{"people":["{}"],"released":1,"source":"{SOURCE}"}}"#, person(1)),
     ];
     assert_eq!(select(&store, "SELECT at, actor, action, detail FROM audit_log").await, expected);
 }

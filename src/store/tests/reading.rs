@@ -62,6 +62,7 @@ async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each() {
         external_id: Some("0A1B2C3D-0000-4000-8000-00000000ABCD".to_owned()),
         link: None,
         active: true,
+        deactivated: false,
         values: values(&[(Attribute::UserName, Some("By-Hand")), (Attribute::Email, Some("hand@example.org"))]),
     };
     assert_eq!(rows, [expected]);

@@ -186,3 +186,19 @@ async fn many_at_once_run_one_after_the_other_or_not_at_all() {
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "5");
     assert_eq!(world.value("SELECT count(*) FROM provisioning_log").await, "5");
 }
+
+#[tokio::test]
+async fn one_database_under_two_names_is_one_database() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["sync"], 0);
+    let config = std::fs::read_to_string(world.config_path()).unwrap();
+    std::os::unix::fs::symlink(world.path("learners.db"), world.path("link.db")).unwrap();
+    let gate = Gate::new();
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
+    let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
+    gate.reached().await;
+    std::fs::write(world.config_path(), config.replace("learners.db", "link.db")).unwrap();
+    world.run_program(&["sync"], 75);
+    gate.release();
+    assert_eq!(first.ended().await, Some(0));
+}
