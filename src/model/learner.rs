@@ -1,0 +1,180 @@
+//! What a learner has: attributes, their values, and the hash by which two sets of them are compared.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What kind of column an attribute goes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Text of any length.
+    Text,
+    /// True or false.
+    Boolean,
+}
+
+/// Declares the attribute table of the design: variant, column, kind, SCIM path.
+macro_rules! attributes {
+    ($($(#[$meta:meta])* $variant:ident, $column:literal, $kind:ident, $path:literal;)+) => {
+        /// A mapped attribute of a learner.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Attribute { $($(#[$meta])* $variant,)+ }
+
+        impl Attribute {
+            /// Every attribute, in the order of the design's table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The column of the default learners table.
+            pub fn column(self) -> &'static str {
+                match self { $(Self::$variant => $column,)+ }
+            }
+
+            /// The kind of its column.
+            pub fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)+ }
+            }
+
+            /// The SCIM attribute path as the Entra portal shows it.
+            pub fn path(self) -> &'static str {
+                match self { $(Self::$variant => $path,)+ }
+            }
+        }
+    };
+}
+
+attributes! {
+    /// The sign-in name; unique, ASCII letter case ignored.
+    UserName, "user_name", Text, "userName";
+    /// The work e-mail address; unique where present, ASCII letter case ignored.
+    Email, "email", Text, "emails[type eq \"work\"].value";
+    /// Whether the learner may use the platform.
+    Active, "active", Boolean, "active";
+    /// Given name.
+    FirstName, "first_name", Text, "name.givenName";
+    /// Surname.
+    LastName, "last_name", Text, "name.familyName";
+    /// Job title.
+    Title, "title", Text, "title";
+    /// Country.
+    Country, "country", Text, "addresses[0].country";
+    /// Employee number.
+    EmployeeNumber, "employee_number", Text,
+        "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber";
+    /// Department.
+    Department, "department", Text, "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
+    /// The platform's own job role.
+    JobRole, "job_role", Text, "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:job_role";
+    /// The platform's own company.
+    Company, "company", Text, "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:company";
+    /// The platform's own business unit.
+    BusinessUnit, "business_unit", Text,
+        "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:business_unit";
+    /// The platform's own team name.
+    TeamName, "team_name", Text, "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:team_name";
+    /// Whether the person champions security in the team.
+    SecurityChampion, "security_champion", Boolean,
+        "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:security_champion";
+}
+
+impl Attribute {
+    /// The attributes whose value no two learners may share.
+    pub const UNIQUE: [Self; 2] = [Self::UserName, Self::Email];
+
+    /// Whether two values of this attribute are the same: `userName` and the e-mail ignore ASCII letter case.
+    pub fn same(self, left: Option<&str>, right: Option<&str>) -> bool {
+        match (left, right) {
+            (Some(left), Some(right)) if Self::UNIQUE.contains(&self) => left.eq_ignore_ascii_case(right),
+            _ => left == right,
+        }
+    }
+}
+
+/// Mapped values by attribute. A missing key is an attribute that does not flow for this person and is left
+/// alone; `None` is a cleared one. Booleans are `"true"` or `"false"`.
+pub type Values = BTreeMap<Attribute, Option<String>>;
+
+/// A person as a learner should be, by the mapping.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Learner {
+    /// What flows whenever it differs. `Active` is not among them.
+    pub values: Values,
+    /// What flows only when the row is made, over `values`: `apply = "on-create"` and defaults.
+    pub on_create: Values,
+}
+
+/// A value that must be unique, with the ASCII letter case folded as every comparison of it does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UniqueKey {
+    /// `UserName` or `Email`.
+    pub attribute: Attribute,
+    /// The folded value.
+    pub folded: String,
+}
+
+impl UniqueKey {
+    /// The key of `value`.
+    pub fn new(attribute: Attribute, value: &str) -> Self {
+        Self { attribute, folded: value.to_ascii_lowercase() }
+    }
+}
+
+/// A hash over mapped values: equal fingerprints mean there is nothing to change.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fingerprint(pub [u8; 16]);
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", uuid::Uuid::from_bytes(self.0).as_simple())
+    }
+}
+
+impl Fingerprint {
+    /// The fingerprint of `values`; ASCII letter case of the unique attributes does not count.
+    ///
+    /// `active` is left out: whether a learner is switched on is compared by itself.
+    pub fn of(values: &Values) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        // Values are few and short: one buffer and one update is several times faster than many updates.
+        let mut bytes = Vec::with_capacity(256);
+        for (attribute, value) in values.iter().filter(|(attribute, _)| **attribute != Attribute::Active) {
+            bytes.push(*attribute as u8);
+            match value {
+                None => bytes.push(0),
+                Some(text) => {
+                    bytes.push(1);
+                    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+                    let start = bytes.len();
+                    bytes.extend_from_slice(text.as_bytes());
+                    if Attribute::UNIQUE.contains(attribute) {
+                        bytes[start..].make_ascii_lowercase();
+                    }
+                }
+            }
+        }
+        hasher.update(&bytes);
+        let mut short = [0; 16];
+        short.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        Self(short)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fingerprints_tell_null_from_empty_and_from_absent() {
+        let of = |value: Option<Option<&str>>| {
+            Fingerprint::of(&value.map(|v| (Attribute::Title, v.map(str::to_owned))).into_iter().collect())
+        };
+        assert_ne!(of(None), of(Some(None)));
+        assert_ne!(of(Some(None)), of(Some(Some(""))));
+        assert_ne!(of(Some(Some("a"))), of(Some(Some("A"))));
+    }
+
+    #[test]
+    fn fingerprints_ignore_the_case_of_names_that_are_unique() {
+        let of = |name: &str| Fingerprint::of(&Values::from([(Attribute::UserName, Some(name.to_owned()))]));
+        assert_eq!(of("Ada@example.org"), of("ada@example.org"));
+        assert_ne!(of("ÅSA@example.org"), of("åsa@example.org"));
+    }
+}

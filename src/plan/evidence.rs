@@ -1,0 +1,188 @@
+//! What a decision is made from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::model::{
+    Action, Attribute, EntraId, Fingerprint, KnownLearners, Learner, LearnerId, Reason, Values, Verdict, Via,
+};
+
+/// Everybody who is assigned to the application, and how each stands. Complete: somebody who is not in it was
+/// not in the complete read either.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// By object id.
+    pub people: BTreeMap<EntraId, Person>,
+}
+
+/// One assigned person.
+#[derive(Clone, Debug)]
+pub struct Person {
+    /// What scope and mapping say.
+    pub standing: Standing,
+    /// The ways the person is assigned.
+    pub via: Via,
+}
+
+/// How an assigned person stands after scope and mapping.
+#[derive(Clone, Debug)]
+pub enum Standing {
+    /// Wanted, and the fingerprint is the known one of an active learner: nothing to do, nothing kept.
+    Unchanged,
+    /// Wanted; new, changed, or inactive so far.
+    Wanted(Box<Learner>),
+    /// Assigned, but not to be a learner, on positive evidence.
+    Leaving(Reason),
+    /// Neither wanted nor gone: the learner stays as it is.
+    Rejected(Box<Rejection>),
+    /// Assigned, but Graph answers 404 for the account.
+    NotFound,
+}
+
+/// Why somebody was rejected before the plan was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// `missing-required`, `invalid-value` or `unreadable`.
+    pub reason: Reason,
+    /// Which attribute and which rule.
+    pub detail: String,
+    /// The user name, where it could be told.
+    pub user_name: Option<String>,
+}
+
+/// A row of the learners table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its key.
+    pub learner: LearnerId,
+    /// The Entra id the row names, as it stands there.
+    pub external_id: Option<String>,
+    /// The source and person it is linked to.
+    pub link: Option<(String, EntraId)>,
+    /// Whether it is switched on.
+    pub active: bool,
+    /// Whether it has a `deactivated_at`: set by every deactivation, cleared by every reactivation of ours.
+    pub deactivated: bool,
+    /// `user_name`, `email` and the mapped attributes, without `Active`.
+    pub values: Values,
+}
+
+impl Row {
+    /// Whether somebody else switched it on or off: that is noted, and left so.
+    pub(super) fn switched_by_hand(&self) -> bool {
+        self.active == self.deactivated
+    }
+}
+
+/// A linked learner whose row was compared and needs no change: what the cache is to say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compared {
+    /// Whose.
+    pub person: EntraId,
+    /// Of the values it has, or of those that are wanted and are the same.
+    pub fingerprint: Fingerprint,
+    /// Whether it is switched on.
+    pub active: bool,
+}
+
+/// A person in `sync_held`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldEntry {
+    /// `Deactivate` or `Update`.
+    pub action: Action,
+    /// `threshold`, `empty-group` or `unreadable`.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Timestamp,
+    /// When and by whom it was approved.
+    pub approved: Option<(Timestamp, String)>,
+}
+
+/// A person in `sync_failures`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailingEntry {
+    /// Why.
+    pub reason: Reason,
+    /// In words.
+    pub detail: Option<String>,
+    /// Since when.
+    pub first_at: Timestamp,
+}
+
+/// What the learner database says, read for exactly this plan.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// The rows of linked learners that may change, by person.
+    pub rows: BTreeMap<EntraId, Row>,
+    /// Every row that holds a value somebody newly wants, or names a newcomer in `external_id`.
+    pub holders: Vec<Row>,
+    /// Who is held.
+    pub held: BTreeMap<EntraId, HeldEntry>,
+    /// Who fails.
+    pub failing: BTreeMap<EntraId, FailingEntry>,
+    /// Whom this source switched off in the last 24 hours without an approval and who is still off.
+    pub recently_deactivated: BTreeSet<EntraId>,
+    /// How many active linked learners have a value, by attribute.
+    pub present: BTreeMap<Attribute, u64>,
+    /// How many members each assigned group had, by `sync_groups`.
+    pub last_members: BTreeMap<EntraId, u64>,
+}
+
+/// The assigned groups as this cycle saw them: user members by group.
+pub type MemberCounts = BTreeMap<EntraId, u64>;
+
+/// What the second look found, for everybody in [`Candidates`].
+pub type Confirmed = BTreeMap<EntraId, Verdict>;
+
+/// The limits an administrator set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// More deactivations than this are held.
+    pub max_deactivations: u64,
+    /// More than this share of the learners is held, in percent.
+    pub max_deactivation_percent: u64,
+    /// More updates than this share of the learners are held, in percent.
+    pub max_update_percent: u64,
+    /// The attribute by which an unlinked learner is recognised.
+    pub match_attribute: Attribute,
+    /// How long somebody who is still assigned must answer 404 before that counts.
+    pub min_interval: SignedDuration,
+    /// How long somebody must have been gone.
+    pub deactivate_after: SignedDuration,
+    /// Who is never switched off.
+    pub protected: Protected,
+}
+
+/// People who are never switched off, as an administrator names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Protected {
+    /// By object id.
+    pub people: BTreeSet<EntraId>,
+    /// By user name, in ASCII lower case.
+    pub user_names: BTreeSet<String>,
+}
+
+/// Everything a plan is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The linked learners.
+    pub known: &'a KnownLearners,
+    /// What the last cycle left in the learner database, when `known` is what stands there now. Where the two
+    /// differ, somebody else has been at work.
+    pub left: Option<&'a KnownLearners>,
+    /// The assigned people.
+    pub desired: &'a Desired,
+    /// The assigned groups.
+    pub groups: &'a MemberCounts,
+    /// Whether the application has no assignment at all.
+    pub nobody_assigned: bool,
+    /// The second look.
+    pub confirmed: &'a Confirmed,
+    /// The learner database.
+    pub evidence: &'a Evidence,
+    /// The limits.
+    pub limits: &'a Limits,
+    /// The time of the cycle.
+    pub now: Timestamp,
+}

@@ -1,0 +1,106 @@
+//! The learner database, as far as a plan sees it, and what applying a plan makes of it.
+
+use super::*;
+
+/// The tables that matter to a plan.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Database {
+    pub(super) rows: BTreeMap<i64, Row>,
+    pub(super) held: BTreeMap<EntraId, HeldEntry>,
+    pub(super) failing: BTreeMap<EntraId, FailingEntry>,
+    pub(super) via: BTreeMap<EntraId, Via>,
+    pub(super) deactivated: BTreeSet<EntraId>,
+    pub(super) last_members: BTreeMap<EntraId, u64>,
+}
+
+impl Database {
+    pub(super) fn known(&self) -> KnownLearners {
+        let linked = self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row)));
+        linked
+            .map(|(id, row)| {
+                let mut values = row.values.clone();
+                values.retain(|attribute, _| *attribute != Attribute::Title);
+                let fingerprint = Fingerprint::of(&values);
+                let via = self.via.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
+                (id, Known { learner: row.learner, active: row.active, fingerprint, via })
+            })
+            .collect()
+    }
+
+    pub(super) fn evidence(&self) -> Evidence {
+        let linked = |row: &&Row| row.link.is_some();
+        let mut present = BTreeMap::new();
+        for row in self.rows.values().filter(linked).filter(|row| row.active) {
+            for (attribute, _) in row.values.iter().filter(|(_, value)| value.is_some()) {
+                *present.entry(*attribute).or_insert(0) += 1;
+            }
+        }
+        Evidence {
+            rows: self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row.clone()))).collect(),
+            holders: self.rows.values().cloned().collect(),
+            held: self.held.clone(),
+            failing: self.failing.clone(),
+            recently_deactivated: self.deactivated.clone(),
+            present,
+            last_members: self.last_members.clone(),
+        }
+    }
+
+    /// What `store` does, without SQL. Panics where a unique index would refuse.
+    pub(super) fn apply(&mut self, plan: &Plan, at: Timestamp) {
+        assert_eq!(plan.batches().map(<[Change]>::len).sum::<usize>(), plan.changes().len());
+        for change in plan.changes() {
+            let learner = change.target.learner().map_or_else(|| self.rows.len() as i64 + 1, |learner| learner.0);
+            let row = self.rows.entry(learner).or_insert_with(|| Row {
+                learner: LearnerId(learner),
+                external_id: None,
+                link: None,
+                active: true,
+                deactivated: false,
+                values: MAPPED.into_iter().map(|attribute| (attribute, None)).collect(),
+            });
+            row.external_id = Some(change.person.to_string());
+            row.link = Some((SOURCE.to_owned(), change.person));
+            row.active = change.action != Action::Deactivate;
+            row.deactivated = !row.active;
+            for AttributeChange { attribute, old: _, new } in &change.changes {
+                if *attribute != Attribute::Active {
+                    row.values.insert(*attribute, new.clone());
+                }
+            }
+            self.via.insert(change.person, change.via.clone());
+            self.held.remove(&change.person);
+            self.failing.remove(&change.person);
+            if change.action == Action::Deactivate {
+                self.deactivated.insert(change.person);
+            } else {
+                self.deactivated.remove(&change.person);
+            }
+        }
+        for finding in plan.findings().iter().filter(|finding| finding.tracked) {
+            let Finding { person, action, reason, detail, .. } = finding;
+            if finding.status == Status::Held {
+                let entry = HeldEntry { action: *action, reason: *reason, since: at, approved: None };
+                let kept = self.held.get(person).filter(|held| held.action == *action && held.reason == *reason);
+                let entry = kept.cloned().unwrap_or(entry);
+                self.held.insert(*person, entry);
+            } else {
+                let kept = self.failing.get(person).filter(|failing| failing.reason == *reason);
+                let first_at = kept.map_or(at, |failing| failing.first_at);
+                // The detail of a conflict tells how the holder stood, which the same plan may change.
+                let detail = detail.clone().filter(|_| *reason == Reason::Waiting);
+                self.failing.insert(*person, FailingEntry { reason: *reason, detail, first_at });
+            }
+        }
+        self.held.retain(|person, _| !plan.held_ended().contains(person));
+        self.failing.retain(|person, _| !plan.failing_ended().contains(person));
+        self.via.extend(plan.via().iter().cloned());
+        self.last_members.extend(plan.group_members());
+        let mut taken = BTreeSet::new();
+        for row in self.rows.values() {
+            for key in arrivals::newly_wanted(&row.values, None) {
+                assert!(taken.insert(key.clone()), "two learners have {key:?}");
+            }
+        }
+    }
+}
