@@ -117,7 +117,7 @@ pub enum Planned<'a> {
     Finding(&'a Finding),
 }
 
-/// Everything one cycle will do. Made by [`plan`] only.
+/// Everything one cycle will do. Made by [`plan`](super::plan) only.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
     pub(super) changes: Vec<Change>,

@@ -132,7 +132,7 @@ pub struct Evidence {
 /// The assigned groups as this cycle saw them: user members by group.
 pub type MemberCounts = BTreeMap<EntraId, u64>;
 
-/// What the second look found, for everybody in [`Candidates`].
+/// What the second look found, for everybody in [`Candidates`](super::Candidates).
 pub type Confirmed = BTreeMap<EntraId, Verdict>;
 
 /// The limits an administrator set.
