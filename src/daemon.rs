@@ -68,6 +68,8 @@ struct Daemon {
     pending: Option<Pending>,
     running: Option<JoinHandle<Result<Report, SessionError>>>,
     failing_since: Option<Timestamp>,
+    /// How the last cycle went, in words.
+    standing: String,
     /// How many cycles in a row Entra has refused.
     refusals: u32,
 }
@@ -101,6 +103,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
         pending: Some(Pending { trigger: Trigger::Startup, full: false }),
         running: None,
         failing_since,
+        standing: String::new(),
         refusals: 0,
     };
     service::ready();
@@ -186,17 +189,17 @@ impl Daemon {
             Ok(Ok(Report { outcome: Outcome::Failed, error, .. })) => error.unwrap_or_default(),
             Ok(Ok(report)) => {
                 self.failing_since = None;
-                service::status(&format!("last cycle at {now:.0}: {}", report.summary()));
+                self.tell(format!("last cycle at {now:.0}: {}", report.summary()));
                 return;
             }
             Ok(Err(SessionError::Paused)) => {
                 tracing::info!("provisioning is paused; the cycle is skipped");
-                service::status("paused");
+                self.tell("paused".to_owned());
                 return;
             }
             Ok(Err(SessionError::Off)) => {
                 tracing::info!("provisioning.users = false; the cycle is skipped");
-                service::status("provisioning.users = false");
+                self.tell("provisioning.users = false".to_owned());
                 return;
             }
             Ok(Err(SessionError::Stopped)) => return,
@@ -211,7 +214,13 @@ impl Daemon {
             }
         };
         let since = *self.failing_since.get_or_insert(now);
-        service::status(&format!("failing since {since:.0}: {failure}"));
+        self.tell(format!("failing since {since:.0}: {failure}"));
+    }
+
+    /// Shows how it stands in `systemctl status`, and keeps it, so that the next run can be shown with it.
+    fn tell(&mut self, standing: String) {
+        service::status(&standing);
+        self.standing = standing;
     }
 
     /// Draws the time of the next cycle and has the scheduler ring then.
@@ -230,6 +239,7 @@ impl Daemon {
         self.armed = Some(self.scheduler.add(job).await?);
         let next = (self.clock)() + SignedDuration::try_from(wait).unwrap_or_default();
         self.announce_next(Some(next)).await;
+        service::status(&format!("{}; next cycle at {next:.0}", self.standing));
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         Ok(())
     }

@@ -53,6 +53,8 @@ async fn systemd_is_told_of_start_cycles_reload_and_stop() {
     let ready = systemd.told(0, "READY=1").await;
     let status = systemd.told(ready, "STATUS=last cycle at ").await;
     assert!(systemd.messages[status].contains("2 created"), "{}", systemd.messages[status]);
+    let next = systemd.told(status + 1, "STATUS=last cycle at ").await;
+    assert!(systemd.messages[next].contains("; next cycle at 20"), "{}", systemd.messages[next]);
     assert!(systemd.messages.iter().any(|message| message.contains("STATUS=a cycle is running")));
 
     daemon.signal(Signal::HUP);
