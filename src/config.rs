@@ -122,7 +122,7 @@ pub struct Learners {
 pub enum Database {
     /// An SQLite file, made when missing.
     Sqlite {
-        /// The file, relative to the working directory unless absolute.
+        /// The file; an absolute path.
         path: PathBuf,
     },
 }

@@ -63,6 +63,8 @@ struct Daemon {
     assembly: Arc<Assembly>,
     scheduler: JobScheduler,
     armed: Option<uuid::Uuid>,
+    /// When it rings.
+    next: Option<Timestamp>,
     due: (mpsc::Sender<()>, mpsc::Receiver<()>),
     stop: watch::Sender<bool>,
     pending: Option<Pending>,
@@ -88,7 +90,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     // A database that cannot be opened at all is a mistake to be told now, not after the first half hour.
     let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.map_err(SessionError::from)?;
     let failing_since = failing_since(&store, &assembly.config).await.map_err(SessionError::from)?;
-    drop(store);
+    store.close().await.map_err(SessionError::from)?;
 
     let scheduler = JobScheduler::new().await?;
     scheduler.start().await?;
@@ -98,6 +100,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
         assembly,
         scheduler,
         armed: None,
+        next: None,
         due: mpsc::channel(1),
         stop: watch::Sender::new(false),
         pending: Some(Pending { trigger: Trigger::Startup, full: false }),
@@ -134,7 +137,7 @@ impl Daemon {
                         return Ok(());
                     }
                     if self.pending.is_none() {
-                        self.arm().await?;
+                        self.arm(None).await?;
                     }
                 }
                 signal = signals.next() => match signal {
@@ -223,11 +226,14 @@ impl Daemon {
         self.standing = standing;
     }
 
-    /// Draws the time of the next cycle and has the scheduler ring then.
-    async fn arm(&mut self) -> Result<(), DaemonError> {
+    /// Draws the time of the next cycle and has the scheduler ring then; not later than `at_the_latest`.
+    async fn arm(&mut self, at_the_latest: Option<Timestamp>) -> Result<(), DaemonError> {
         self.disarm().await;
         let config::Schedule { min_interval, max_interval, full_every: _ } = self.assembly.config.schedule;
-        let wait = longer_after(self.refusals, draw(min_interval, max_interval));
+        let now = (self.clock)();
+        let drawn = longer_after(self.refusals, draw(min_interval, max_interval));
+        let left = at_the_latest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let wait = left.map_or(drawn, |left| left.min(drawn));
         let due = self.due.0.clone();
         let job = Job::new_one_shot_async(wait, move |_, _| {
             let due = due.clone();
@@ -237,7 +243,8 @@ impl Daemon {
             })
         })?;
         self.armed = Some(self.scheduler.add(job).await?);
-        let next = (self.clock)() + SignedDuration::try_from(wait).unwrap_or_default();
+        let next = now + SignedDuration::try_from(wait).unwrap_or_default();
+        self.next = Some(next);
         self.announce_next(Some(next)).await;
         service::status(&format!("{}; next cycle at {next:.0}", self.standing));
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
@@ -261,9 +268,13 @@ impl Daemon {
 
     /// Writes something small into the learner database. The loop must turn, for signals and the watchdog, so it
     /// does not wait as long as a cycle would for somebody who keeps the database locked.
-    async fn write_down(&self, what: &str, write: impl AsyncFnOnce(Store) -> Result<(), StoreError>) {
+    async fn write_down(&self, what: &str, write: impl AsyncFnOnce(&Store) -> Result<(), StoreError>) {
         let path = database_path(&self.assembly.config);
-        let written = async { write(Store::open(path, Access::ReadWrite).await?).await };
+        let written = async {
+            let store = Store::open(path, Access::ReadWrite).await?;
+            write(&store).await?;
+            store.close().await
+        };
         match tokio::time::timeout(PATIENCE, written).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("{what} cannot be written down: {}", chain(&error)),
@@ -279,11 +290,13 @@ impl Daemon {
                 for warning in &assembly.config.warnings {
                     tracing::warn!("{warning}");
                 }
+                // Whoever reloads every few minutes must not put the next cycle off for ever.
+                let same = assembly.config.schedule == self.assembly.config.schedule;
                 self.assembly = Arc::new(assembly);
                 tracing::info!("the configuration is read again");
                 self.note_reload().await;
                 if self.running.is_none() {
-                    self.arm().await?;
+                    self.arm(self.next.filter(|_| same)).await?;
                 }
             }
             Err(error) => tracing::error!("the configuration stays as it was: {}", chain(&error)),

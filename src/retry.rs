@@ -55,6 +55,8 @@ impl Waits {
             .with_min_delay(FLOOR)
             .with_max_delay(LONGEST_BACKOFF)
             .with_jitter()
+            // Without a seed of its own every process would wait for the same times.
+            .with_jitter_seed(rand::random())
             .without_max_times()
             .build();
         Self { backoff, spent: Duration::ZERO }

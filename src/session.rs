@@ -98,7 +98,7 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
         let detail = format!(r#"{{"full":{full},"force":{force}}}"#);
         store.audit(actor, "sync", Some(&detail), now).await?;
     }
-    let report = cycle::run(parts, Request { trigger, full, now }, stop).await?;
+    let ended = cycle::run(parts, Request { trigger, full, now }, stop).await;
     let retention = SignedDuration::try_from(assembly.config.log.retention).unwrap_or(SignedDuration::MAX);
     if let Ok(before) = now.checked_sub(retention) {
         match store.expire(before).await {
@@ -107,7 +107,11 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
             Err(error) => tracing::warn!("the provisioning log cannot be shortened: {}", cycle::chain(&error)),
         }
     }
-    Ok(report)
+    // The process may end at once; the file is then whole without its log.
+    if let Err(error) = store.close().await {
+        tracing::warn!("the learner database does not close: {}", cycle::chain(&error));
+    }
+    Ok(ended?)
 }
 
 /// Makes the directory of the database and that of the state: in this order, because a database that cannot be

@@ -109,6 +109,11 @@ impl Store {
         Ok(Self { connection: Mutex::new(connection) })
     }
 
+    /// Closes the file, with everything in it: the last to close an SQLite file moves what its log has into it.
+    pub async fn close(self) -> Result<(), StoreError> {
+        Ok(sqlx::Connection::close(self.connection.into_inner()).await?)
+    }
+
     /// What the database says about itself.
     pub async fn state(&self) -> Result<State, StoreError> {
         let (generation, paused, next_cycle_at, admitted_sources, applications) =

@@ -140,6 +140,10 @@ impl From<SessionError> for Failure {
         match error {
             SessionError::Store(error) => error.into(),
             SessionError::Locked(_) => Self::new(LOCKED, chain(&error)),
+            // A full disk is nothing that is wrong with the configuration, and passes.
+            SessionError::Unusable { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self::new(FAILED, chain(&error))
+            }
             SessionError::Unusable { .. } => Self::new(CONFIGURATION, chain(&error)),
             SessionError::Paused => {
                 Self { hint: Some("--force runs a cycle all the same".to_owned()), ..Self::new(FAILED, chain(&error)) }
@@ -179,8 +183,9 @@ impl From<std::io::Error> for Failure {
 pub(super) fn start_logging(log: &Log) -> Result<(), Failure> {
     let Log { format, level, retention: _ } = log;
     let invalid = |message: String| Failure::new(CONFIGURATION, message);
-    // The scheduler tells of every timer it sets; a directive of the administrator's for it comes later and wins.
-    let directives = format!("tokio_cron_scheduler=warn,{level}");
+    // The scheduler tells of every timer it sets, and sled in its own words what the cache tells in ours; a directive of
+    // the administrator's for them comes later and wins.
+    let directives = format!("tokio_cron_scheduler=warn,sled=off,{level}");
     let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -14,6 +14,11 @@ pub(super) fn check(config: &Config) -> Result<(), Failure> {
         let Ok(metadata) = path.metadata() else { continue };
         if metadata.uid() != me {
             let owner = user_name(metadata.uid());
+            if metadata.uid() == 0 {
+                let (path, me) = (path.display(), user_name(me));
+                let message = format!("{path} belongs to root; give it back: chown {me}: {path}");
+                return Err(Failure::new(CONFIGURATION, message));
+            }
             let command: Vec<String> = std::env::args().skip(1).collect();
             return Err(Failure::new(
                 CONFIGURATION,

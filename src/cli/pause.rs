@@ -16,6 +16,7 @@ pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Resul
     if before != paused {
         store.set_paused(paused, &actor, now).await?;
     }
+    store.close().await?;
     print(match (before, paused) {
         (true, true) => "Provisioning is paused already.",
         (false, true) => {

@@ -113,7 +113,7 @@ pub(super) fn is_postgres(text: &str) -> bool {
     text.starts_with("postgres://") || text.starts_with("postgresql://")
 }
 
-/// Where the learners are: `sqlite:///absolute/path` or `sqlite://relative/path`. Nothing for a PostgreSQL, which
+/// Where the learners are: `sqlite:///absolute/path`. Nothing for a PostgreSQL, which
 /// `not_available` has refused.
 pub(super) fn database(text: &str) -> Result<Option<Database>, String> {
     const FORM: &str = "sqlite:///absolute/path/of/learners.db";
@@ -125,6 +125,10 @@ pub(super) fn database(text: &str) -> Result<Option<Database>, String> {
     };
     if path.is_empty() || path.ends_with('/') {
         return Err(format!("names no file: {FORM}"));
+    }
+    if !path.starts_with('/') {
+        // A forgotten slash would make another database in every directory a command is run from.
+        return Err(format!("must name an absolute path, with three slashes: {FORM}"));
     }
     if path.contains('?') {
         return Err("takes no options after a question mark".to_owned());
@@ -295,9 +299,16 @@ mod tests {
     fn databases_are_files() {
         let sqlite = |path: &str| Ok(Some(Database::Sqlite { path: path.into() }));
         assert_eq!(database("sqlite:///var/lib/learners.db"), sqlite("/var/lib/learners.db"));
-        assert_eq!(database("sqlite://learners.db"), sqlite("learners.db"));
-        for wrong in ["", "learners.db", "sqlite:learners.db", "sqlite://", "sqlite:///var/", "sqlite:///a.db?mode=ro"]
-        {
+        for wrong in [
+            "",
+            "learners.db",
+            "sqlite:learners.db",
+            "sqlite://",
+            "sqlite://learners.db",
+            "sqlite://:memory:",
+            "sqlite:///var/",
+            "sqlite:///a.db?mode=ro",
+        ] {
             assert!(database(wrong).is_err(), "{wrong:?}");
         }
         assert!(database_password("postgres://sync:pw@db.example.org/learners").is_err());

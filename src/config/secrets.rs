@@ -82,6 +82,10 @@ impl Config {
 
 /// The one secret in a file, without the newline that editors put at its end.
 fn read_line(path: &Path) -> Result<SecretString, String> {
+    // Reading a pipe would wait for whoever writes into it.
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(format!("{} is no regular file", path.display()));
+    }
     let text = fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let secret = without_newline(&text);
     if secret.trim().is_empty() {

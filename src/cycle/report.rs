@@ -147,6 +147,9 @@ impl Report {
         let cycle = cycle.map(|cycle| cycle.0);
         let duration_ms = duration.as_millis() as u64;
         match error {
+            Some(error) if *outcome == Outcome::Interrupted => {
+                tracing::info!(cycle.id = cycle, cycle.outcome = %outcome, "cycle ended early: {error}");
+            }
             None => tracing::info!(
                 cycle.id = cycle, cycle.outcome = %outcome, in_scope, created, updated, deactivated, reactivated, unchanged, skipped,
                 failed, held, requests, duration_ms, "cycle ended"

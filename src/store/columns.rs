@@ -1,5 +1,6 @@
 //! The columns of a learner row: which are read, and how a mapped value stands in one.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use sqlx::Row as _;
@@ -30,15 +31,18 @@ pub(super) fn read(
     for attribute in attributes {
         // Unchecked, because SQLite lets any column hold any type, and text and numbers turn into each other.
         let text = match attribute.kind() {
-            Kind::Text => row.try_get_unchecked::<Option<&str>, _>(index)?,
+            // Bytes, because somebody else may have written what is no UTF-8: that learner is put right, and the
+            // others go on.
+            Kind::Text => row.try_get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy),
             Kind::Boolean => {
-                row.try_get_unchecked::<Option<i64>, _>(index)?.map(|value| if value == 0 { "false" } else { "true" })
+                let value = row.try_get_unchecked::<Option<i64>, _>(index)?;
+                value.map(|value| if value == 0 { "false" } else { "true" }.into())
             }
         };
         let value = values.entry(*attribute).or_default();
         match (text, value) {
-            (Some(text), Some(value)) => text.clone_into(value),
-            (text, value) => *value = text.map(str::to_owned),
+            (Some(Cow::Borrowed(text)), Some(value)) => text.clone_into(value),
+            (text, value) => *value = text.map(Cow::into_owned),
         }
         index += 1;
     }

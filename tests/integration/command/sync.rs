@@ -202,3 +202,23 @@ async fn one_database_under_two_names_is_one_database() {
     gate.release();
     assert_eq!(first.ended().await, Some(0));
 }
+
+#[tokio::test]
+async fn after_a_sync_the_file_alone_holds_everything() {
+    let world = World::start(people(40).0).await;
+    world.run_program(&["sync"], 0);
+    std::fs::copy(world.path("learners.db"), world.path("copy.db")).unwrap();
+    let copied = crate::world::query(&world.path("copy.db"), "SELECT count(*) FROM learners").await;
+    assert_eq!(copied, [["40"]]);
+}
+
+#[tokio::test]
+async fn a_value_that_is_no_text_is_put_right_and_stops_nobody() {
+    let (tenant, _) = people(3);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.execute("UPDATE learners SET department = cast(x'c9' AS TEXT) WHERE id = 2").await;
+    let document = world.run_program(&["sync", "--full", "--json"], 0).json();
+    assert_eq!((&document["updated"], &document["outcome"]), (&json!(1), &json!("success")));
+    assert_eq!(world.value("SELECT count(DISTINCT coalesce(department, '')) FROM learners").await, "1");
+}

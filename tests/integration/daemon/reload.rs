@@ -45,6 +45,19 @@ async fn a_shorter_schedule_takes_effect_with_the_reload() {
 }
 
 #[tokio::test]
+async fn reloads_do_not_put_the_next_cycle_off() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    let next = world.value("SELECT next_cycle_at FROM sync_state").await;
+    for reload in 1..=5 {
+        daemon.signal(Signal::HUP);
+        daemon.logged("waiting next_cycle.at=", reload + 1).await;
+        assert!(world.value("SELECT next_cycle_at FROM sync_state").await <= next);
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
     let world = World::start(people(2).0).await;
     world.configure(OTHER_MAPPING);
