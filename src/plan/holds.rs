@@ -294,18 +294,19 @@ fn ended(input: Input<'_>, plan: &Plan) -> BTreeSet<EntraId> {
         .chain(plan.changes.iter().map(|change| change.person))
         .collect();
     let compared: BTreeSet<EntraId> = plan.compared.iter().map(|compared| compared.person).collect();
-    let protected: BTreeSet<EntraId> = plan
-        .findings
-        .iter()
-        .filter(|finding| finding.reason == Reason::Protected)
-        .map(|finding| finding.person)
-        .collect();
+    let left_alone = |reason: Reason| -> BTreeSet<EntraId> {
+        let findings = plan.findings.iter().filter(|finding| finding.reason == reason);
+        findings.map(|finding| finding.person).collect()
+    };
+    let (protected, waiting) = (left_alone(Reason::Protected), left_alone(Reason::Waiting));
     let over = |person: &EntraId, entry: &HeldEntry| {
         let standing = input.desired.people.get(person).map(|person| &person.standing);
         let active = input.known.get(person).is_some_and(|known| known.active);
         match (entry.action, standing) {
             (_, Some(Standing::Unchanged)) => true,
             (Action::Deactivate, _) if protected.contains(person) || compared.contains(person) => true,
+            // Who waits was read: what could not be told before can be told now.
+            (Action::Deactivate, _) if entry.reason == Reason::Unreadable && waiting.contains(person) => true,
             // A finding without a hold, a conflict for one, leaves an update where it is.
             (Action::Update, Some(Standing::Wanted(_))) => compared.contains(person),
             (Action::Update, Some(_)) => false,

@@ -406,3 +406,30 @@ fn who_left_waits_for_deactivate_after_and_anew_after_a_return() {
     assert_eq!(cycle(&leave(&people, 2), 95), (0, 1));
     assert_eq!(cycle(&leave(&people, 2), 96), (1, 0));
 }
+
+#[test]
+fn who_becomes_readable_is_held_no_more_but_waits_like_everybody() {
+    let (mut database, people) = staffed(30);
+    let gone = desired(&leave(&people, 1));
+    let limits = Limits { deactivate_after: SignedDuration::from_hours(48), ..limits() };
+    let mut cycle = |verdict: Verdict, hours: i64| {
+        let at = now() + SignedDuration::from_hours(hours);
+        let plan = plan(Input {
+            known: &database.known(),
+            left: None,
+            desired: &gone,
+            groups: &MemberCounts::new(),
+            nobody_assigned: false,
+            confirmed: &Confirmed::from([(person(0), verdict)]),
+            evidence: &database.evidence(),
+            limits: &limits,
+            now: at,
+        });
+        database.apply(&plan, at);
+        (plan.counts().deactivated, plan.counts().held, plan.counts().skipped)
+    };
+    assert_eq!(cycle(Verdict::Unreadable("nothing told".to_owned()), 0), (0, 1, 0));
+    assert_eq!(cycle(Verdict::Unassigned, 1), (0, 0, 1));
+    assert_eq!(cycle(Verdict::Unassigned, 48), (0, 0, 1));
+    assert_eq!(cycle(Verdict::Unassigned, 49), (1, 0, 0));
+}
