@@ -14,6 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Fingerprint, Generation, Known, KnownLearners, LearnerId, Route, Via};
 
 /// Changes with the layout of what is stored.
@@ -294,6 +295,7 @@ fn encode(origin: &Origin, known: &KnownLearners, compared_at: Timestamp) -> Res
 
 fn write(directory: &Path, buckets: &BTreeMap<u16, Vec<u8>>, manifest: &[u8]) -> sled::Result<()> {
     let db = open(directory)?;
+    reached(Step::CacheOpened);
     let mut batch = sled::Batch::default();
     for number in 0..BUCKETS as u16 {
         let key = number.to_be_bytes();
@@ -306,7 +308,9 @@ fn write(directory: &Path, buckets: &BTreeMap<u16, Vec<u8>>, manifest: &[u8]) ->
     }
     batch.insert(MANIFEST, manifest);
     db.apply_batch(batch)?;
+    reached(Step::CacheWritten);
     db.flush()?;
+    reached(Step::CacheFlushed);
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use rustix::fs::Mode;
 
 use self::output::Failure;
 use crate::config::{self, Config, LogFormat};
+use crate::failpoint;
 use crate::model::system_clock;
 
 /// Where the configuration is when nobody says otherwise.
@@ -86,6 +87,7 @@ pub fn main() -> ExitCode {
     };
     let Arguments { config, command } = arguments;
     let json = command.wants_json();
+    failpoint::arm();
     let environment = config::environment();
     // The learner database holds people: whatever umask the shell has, it is nobody else's to read.
     rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);

@@ -18,6 +18,7 @@ pub use self::report::{Report, chain};
 use crate::auth::AuthError;
 use crate::cache::{self, Forgotten, Origin, Remembered};
 use crate::directory::{Application, Directory, DirectoryError, GraphError, Snapshot};
+use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger};
 use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, Limits, MemberCounts, Plan};
@@ -163,6 +164,7 @@ pub async fn run(parts: Parts<'_>, request: Request, mut stop: Stop) -> Result<R
     // What an earlier cycle found out, so that one that fails before it could look is told of the same source.
     let source = store.state().await?.source(&rules.tenant, rules.application);
     let cycle = store.begin_cycle(&source, request.trigger, request.now).await?;
+    reached(Step::CycleBegun);
     tracing::info!(cycle.id = %cycle, cycle.trigger = %request.trigger, cycle.full = request.full, "cycle started");
 
     let mut report = Report::new(Some(cycle), request);
@@ -182,7 +184,9 @@ pub async fn run(parts: Parts<'_>, request: Request, mut stop: Stop) -> Result<R
     };
     // First, because writing it down can fail for the same reason as the cycle.
     report.log();
+    reached(Step::CycleEnding);
     store.finish_cycle(cycle, &end).await?;
+    reached(Step::CycleFinished);
     Ok(report)
 }
 
@@ -198,6 +202,7 @@ async fn steps(
         prepared = prepare(parts, request, Some(cycle)) => prepared?,
         () = stopped(stop) => return Err(CycleError::Interrupted),
     };
+    reached(Step::Planned);
     let applied = apply(parts, request, cycle, &mut prepared, report, stop).await;
     if applied.is_ok() || matches!(applied, Err(CycleError::Interrupted)) {
         prepared.remember(parts, request).await;
@@ -234,9 +239,11 @@ pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>)
     let application = directory.application(rules.application).await?;
     let source = claim(parts, &application, cycle).await?;
     let Knowledge { known, left, compared_at, generation } = knowledge(parts, request, &source).await?;
+    reached(Step::KnowledgeRead);
 
     let look = async {
         let (desired, snapshot) = look(parts, &known, application, request.now).await?;
+        reached(Step::DirectoryRead);
         let candidates = plan::candidates(&known, &desired);
         let second = directory.confirm(&snapshot, &candidates.absent, &candidates.unread).await?;
         Ok::<_, CycleError>((desired, snapshot, second))
@@ -244,6 +251,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>)
     let (desired, snapshot, second) =
         tokio::time::timeout(rules.deadline, look).await.map_err(|_| CycleError::Deadline(rules.deadline))??;
 
+    reached(Step::LeaversConfirmed);
     let evidence = evidence(store, rules, &source, &known, &desired, request.now).await?;
     let groups: &MemberCounts = second.groups.as_ref().unwrap_or_else(|| snapshot.groups());
     let confirmed: &Confirmed = &second.verdicts;
@@ -367,18 +375,22 @@ async fn apply(
     if let Some(renewed) = store.note(&notes(plan), &stamp).await? {
         *generation = renewed;
     }
+    reached(Step::NotesCommitted);
     remember::noted(known, plan);
     for batch in plan.batches() {
         if *stop.borrow() {
             return Err(CycleError::Interrupted);
         }
         let applied = store.apply(batch, &stamp).await?;
+        reached(Step::BatchCommitted);
         *generation = applied.generation;
         let refused = findings(batch, applied.refused, evidence);
         store.note_refused(&refused, &stamp).await?;
+        reached(Step::RefusalsNoted);
         report.applied(batch, &refused);
         remember::applied(known, batch, &applied.learners);
     }
+    reached(Step::PlanApplied);
     report.settle();
     Ok(())
 }

@@ -17,6 +17,7 @@
 //! | [`cache`] | what the last cycle knew: the only code that knows sled; disposable |
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
 //! | [`assembly`], [`session`] | a configuration becomes the parts of a cycle; one cycle under the lock |
+//! | [`failpoint`] | where a test can kill the process |
 //! | [`daemon`] | schedule and signals ask for cycles, one loop runs them |
 //! | [`cli`] | one file a command |
 //!
@@ -57,6 +58,7 @@ pub mod config;
 pub mod cycle;
 pub mod daemon;
 pub mod directory;
+pub mod failpoint;
 pub mod lock;
 pub mod mapping;
 pub mod model;

@@ -8,6 +8,7 @@ use jiff::SignedDuration;
 use crate::assembly::{Assembly, cache_path, cycle_lock_path, database_path};
 use crate::config::Config;
 use crate::cycle::{self, Parts, Report, Request, Stop};
+use crate::failpoint::{Step, reached};
 use crate::lock::{Holder, Lock, LockError};
 use crate::model::Trigger;
 use crate::store::{Access, Store, StoreError};
@@ -86,6 +87,7 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     } else {
         Lock::take(&path, command)?
     };
+    reached(Step::LockTaken);
     // Opened anew for each cycle: a database restored from a backup is another file.
     let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await?;
     if !force && store.state().await?.paused {
@@ -107,10 +109,12 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
             Err(error) => tracing::warn!("the provisioning log cannot be shortened: {}", cycle::chain(&error)),
         }
     }
+    reached(Step::LogExpired);
     // The process may end at once; the file is then whole without its log.
     if let Err(error) = store.close().await {
         tracing::warn!("the learner database does not close: {}", cycle::chain(&error));
     }
+    reached(Step::DatabaseClosed);
     Ok(ended?)
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::{CycleId, Store, StoreError, coupling, learners, sqlite};
+use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Change;
 
@@ -68,6 +69,7 @@ impl Store {
         .await;
         match result {
             Ok(applied) => {
+                reached(Step::BatchWritten);
                 transaction.commit().await?;
                 Ok(applied)
             }

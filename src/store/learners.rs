@@ -15,6 +15,7 @@ use super::coupling::unique_values;
 use super::known::{texts, via_text};
 use super::sql::{LIST, Statement, pieces, push_list};
 use super::{log, sqlite};
+use crate::failpoint::{Step, reached};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Status, UniqueKey, Via};
 use crate::plan::{Change, Target};
 
@@ -29,7 +30,9 @@ pub(super) async fn write(
 ) -> Result<Vec<LearnerId>, Trouble> {
     let at = sqlite::time_text(stamp.at);
     park(connection, changes).await?;
+    reached(Step::ValuesParked);
     let created = create(connection, changes, &at).await?;
+    reached(Step::LearnersCreated);
     let mut people = Vec::with_capacity(changes.len());
     for change in changes {
         let learner = match change.target {
@@ -39,7 +42,9 @@ pub(super) async fn write(
         people.push((*change, learner));
     }
     link(connection, &people, stamp.source, &at).await?;
+    reached(Step::LearnersLinked);
     update(connection, &people, stamp.source, &at).await?;
+    reached(Step::LearnersUpdated);
 
     // Somebody who leaves keeps the ways of the last sight.
     let seen = |change: &&Change| {
@@ -65,6 +70,7 @@ pub(super) async fn write(
         })
         .collect();
     log::write(connection, &entries, stamp).await?;
+    reached(Step::ChangesLogged);
 
     let ids = texts(changes.iter().map(|change| &change.person));
     forget(connection, "sync_failures", stamp.source, &ids).await?;

@@ -10,6 +10,7 @@ use super::known::texts;
 use super::learners::{forget, write_via};
 use super::sql::{Statement, pieces};
 use super::{Stamp, Store, StoreError, log, sqlite};
+use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, Status, Via};
 use crate::plan::{Finding, MemberCounts};
 
@@ -46,6 +47,7 @@ impl Store {
         let result = write(&mut transaction, notes, stamp).await;
         match result {
             Ok(generation) => {
+                reached(Step::NotesWritten);
                 transaction.commit().await?;
                 Ok(generation)
             }
