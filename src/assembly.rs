@@ -87,6 +87,8 @@ fn rules(config: &Config) -> Result<Rules, Vec<Problem>> {
             min_interval: signed(config.schedule.min_interval),
             deactivate_after: signed(config.safety.deactivate_after),
             protected: protected(&config.safety.protected),
+            repair: config.safety.repair,
+            reissued: config.learners.reissued,
         },
         full_every: signed(config.schedule.full_every),
         deadline: config.entra.cycle_deadline,

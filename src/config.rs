@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::mapping::Entry;
-use crate::model::{Attribute, EntraId, GroupMembers};
+use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair};
 pub use problem::{ConfigError, Place, Problem};
 use reader::Reader;
 
@@ -115,6 +115,8 @@ pub struct Learners {
     pub password_file: Option<PathBuf>,
     /// By which attribute an unlinked learner is found; it is text, and mapped. Default `userName`.
     pub match_attribute: Attribute,
+    /// What happens when the address of a former learner is wanted by a new person. Default: a conflict.
+    pub reissued: Reissued,
 }
 
 /// A learner database.
@@ -151,6 +153,8 @@ pub struct Safety {
     pub deactivate_after: Duration,
     /// User names or object ids that are never deactivated.
     pub protected: Vec<String>,
+    /// What is put right when a learner was changed by hand. Default: its attributes.
+    pub repair: Repair,
 }
 
 /// `[state]`: the daemon's own files.
@@ -232,7 +236,7 @@ fn restart_keys(config: &Config) -> [(&'static str, String); 6] {
         scope: _,
         provisioning: _,
         mapping: _,
-        learners: Learners { database, password_file, match_attribute: _ },
+        learners: Learners { database, password_file, match_attribute: _, reissued: _ },
         schedule: _,
         safety: _,
         state: State { directory },

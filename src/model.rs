@@ -5,6 +5,7 @@
 
 mod assignment;
 mod learner;
+mod policy;
 mod user;
 mod words;
 
@@ -13,6 +14,7 @@ use std::str::FromStr;
 
 pub use self::assignment::{GroupMembers, Known, KnownLearners, Route, Via};
 pub use self::learner::{Attribute, Fingerprint, Kind, Learner, UniqueKey, Values};
+pub use self::policy::{Reissued, Repair};
 pub use self::user::{Selection, User, Value, Verdict};
 pub use self::words::{Action, Outcome, Reason, Status, Trigger, UnknownWord};
 

@@ -6,7 +6,7 @@ use super::formats::{self, duration, duration_of_at_least};
 use super::mapping;
 use super::reader::Reader;
 use super::{App, Credential, Database, Entra, Learners, Log, LogFormat, Provisioning, Safety, Schedule, Scope, State};
-use crate::model::{Attribute, GroupMembers};
+use crate::model::{Attribute, GroupMembers, Reissued, Repair};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -37,16 +37,10 @@ pub(super) fn not_available(reader: &mut Reader<'_>) {
             reader.refuse(empty, format!("{NOT_YET}: leave it empty"));
         }
     }
-    for (key, words) in [
-        ("entra.credential.kind", ["client-secret", "certificate", "managed-identity", "workload-identity"].as_slice()),
-        ("learners.reissued", &["conflict", "free"]),
-        ("safety.repair", &["attributes", "all", "log"]),
-    ] {
-        let choices: Vec<_> = words.iter().map(|word| (*word, *word)).collect();
-        let chosen = reader.choice(key, &choices);
-        if chosen != words[0] {
-            reader.refuse(key, format!("{chosen:?} {NOT_YET}: only {:?} is", words[0]));
-        }
+    let kinds = ["client-secret", "certificate", "managed-identity", "workload-identity"];
+    let chosen = reader.choice("entra.credential.kind", &kinds.map(|kind| (kind, kind)));
+    if chosen != kinds[0] {
+        reader.refuse("entra.credential.kind", format!("{chosen:?} {NOT_YET}: only {:?} is", kinds[0]));
     }
     if reader.text("learners.database_url", |text| Ok(formats::is_postgres(text))) == Some(true) {
         reader.refuse("learners.database_url", format!("PostgreSQL {NOT_YET}, use sqlite:///path"));
@@ -142,7 +136,8 @@ pub(super) fn learners(reader: &mut Reader<'_>, mapped: Option<&[Attribute]>) ->
         let path = match_attribute.path();
         reader.refuse("learners.match_attribute", format!("{path} is not mapped, so that nobody could be found by it"));
     }
-    Learners { database, password_file, match_attribute }
+    let reissued = reader.choice("learners.reissued", &[("conflict", Reissued::Conflict), ("free", Reissued::Free)]);
+    Learners { database, password_file, match_attribute, reissued }
 }
 
 /// `[schedule]`.
@@ -173,6 +168,8 @@ pub(super) fn safety(reader: &mut Reader<'_>) -> Safety {
         max_update_percent: reader.number("safety.max_update_percent", 100, 100),
         deactivate_after: reader.text("safety.deactivate_after", duration).unwrap_or_default(),
         protected: reader.list("safety.protected"),
+        repair: reader
+            .choice("safety.repair", &[("attributes", Repair::Attributes), ("all", Repair::All), ("log", Repair::Log)]),
     }
 }
 

@@ -71,6 +71,7 @@ fn three_keys_are_enough() {
             },
             password_file: None,
             match_attribute: UserName,
+            reissued: Conflict,
         },
         schedule: Schedule {
             min_interval: 1200s,
@@ -83,6 +84,7 @@ fn three_keys_are_enough() {
             max_update_percent: 100,
             deactivate_after: 0ns,
             protected: [],
+            repair: Attributes,
         },
         state: State {
             directory: "/var/lib/learner-sync",
@@ -299,7 +301,6 @@ listen = "[::1]:8080"
     /etc/learner-sync/learner-sync.toml:12:8: scope.only: is not available in this version: leave it empty
     /etc/learner-sync/learner-sync.toml:14:1: scope.filter: is not available in this version
     /etc/learner-sync/learner-sync.toml:17:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
-    /etc/learner-sync/learner-sync.toml:18:12: learners.reissued: "free" is not available in this version: only "conflict" is
     /etc/learner-sync/learner-sync.toml:19:9: learners.table: is not available in this version
     /etc/learner-sync/learner-sync.toml:20:1: learners.columns: is not available in this version
     /etc/learner-sync/learner-sync.toml:23:10: safety.repair: "everything" is not one of attributes, all, log

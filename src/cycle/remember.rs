@@ -2,7 +2,7 @@
 
 use crate::cache::{self, Origin};
 use crate::model::{Action, EntraId, Known, KnownLearners, LearnerId};
-use crate::plan::{Change, Compared, Plan};
+use crate::plan::{Change, Compared, Plan, Target};
 
 use super::{Parts, Prepared, Request};
 
@@ -26,6 +26,9 @@ pub(super) fn applied(known: &mut KnownLearners, batch: &[Change], learners: &[(
     let learners: std::collections::BTreeMap<_, _> = learners.iter().copied().collect();
     for change in batch {
         let Some(learner) = learners.get(&change.person) else { continue };
+        if let Target::Adopt { from: Some(former), .. } = change.target {
+            known.remove(&former);
+        }
         known.insert(
             change.person,
             Known {

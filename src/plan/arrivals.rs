@@ -2,7 +2,9 @@
 
 use super::claims::{Holders, Match};
 use super::{AttributeChange, Change, Compared, Finding, Input, Person, Plan, Rejection, Row, Standing, Target};
-use crate::model::{Action, Attribute, EntraId, Fingerprint, Known, Learner, Reason, Status, UniqueKey, Values};
+use crate::model::{
+    Action, Attribute, EntraId, Fingerprint, Known, Learner, LearnerId, Reason, Repair, Status, UniqueKey, Values,
+};
 
 /// The values a new row gets.
 pub(super) fn creation_values(learner: &Learner) -> Values {
@@ -42,9 +44,9 @@ pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) ->
                         plan.counts.unchanged += 1;
                         plan.compared.push(Compared { person: *id, fingerprint, active: true });
                     }
-                    Drafted::Drift(finding, fingerprint) => {
+                    Drafted::Drift(finding, compared) => {
                         plan.findings.push(*finding);
-                        plan.compared.push(Compared { person: *id, fingerprint, active: false });
+                        plan.compared.push(compared);
                     }
                     Drafted::Change(change) => drafts.push(*change),
                     Drafted::Finding(finding) => plan.findings.push(*finding),
@@ -72,8 +74,8 @@ pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) ->
 
 enum Drafted {
     Nothing(Fingerprint),
-    /// Wanted, but switched off by somebody else; with the fingerprint of the values it has.
-    Drift(Box<Finding>, Fingerprint),
+    /// Wanted, but changed by somebody else, and left so.
+    Drift(Box<Finding>, Compared),
     Change(Box<Change>),
     Finding(Box<Finding>),
 }
@@ -92,29 +94,57 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
             &input.evidence.failing,
         )));
     };
-    // The last cycle left exactly what is wanted now, and it is not there any more.
     let wanted = Fingerprint::of(&learner.values);
-    let left_as_wanted = input.left.and_then(|left| left.get(&id)).is_some_and(|left| left.fingerprint == wanted);
-    let reason = match (row.active, left_as_wanted) {
-        (false, _) => Reason::Reassigned,
-        (true, true) => Reason::Drift,
+    let drifted = has_drifted(input, id, wanted);
+    let switched_off = !row.active && row.switched_by_hand();
+    let reason = match (row.active, drifted || switched_off) {
+        (_, true) => Reason::Drift,
+        (false, false) => Reason::Reassigned,
         (true, false) => Reason::AttributesChanged,
     };
     let change = update(id, person, target, Some(row), reason, learner, row.active);
-    if !row.active && row.switched_by_hand() {
-        let finding = drift(input, change, "switched off by somebody else, and left so");
-        return Drafted::Drift(Box::new(finding), known.fingerprint);
+    let left = match (row.active, input.limits.repair) {
+        (false, Repair::All) | (true, Repair::All | Repair::Attributes) => None,
+        (false, _) => switched_off.then(|| "switched off by somebody else, and left so".to_owned()),
+        (true, Repair::Log) => (drifted && !change.changes.is_empty()).then(|| left_as_changed(wanted)),
+    };
+    if let Some(detail) = left {
+        // The cache is to go on saying what stands in the row, so that every cycle looks at it.
+        let compared = Compared { person: id, fingerprint: known.fingerprint, active: row.active };
+        return Drafted::Drift(Box::new(drift(input, change, detail)), compared);
     }
-    if change.changes.is_empty() { Drafted::Nothing(change.fingerprint) } else { Drafted::Change(Box::new(change)) }
+    let detail = switched_off.then(|| "switched off by somebody else".to_owned());
+    if change.changes.is_empty() {
+        Drafted::Nothing(change.fingerprint)
+    } else {
+        Drafted::Change(Box::new(Change { detail, ..change }))
+    }
 }
 
-/// The finding for a switch that somebody else has put in another position.
-pub(super) fn drift(input: Input<'_>, change: Change, detail: &str) -> Finding {
+/// Whether somebody else has changed the row: the last cycle left exactly what is wanted now, and it is not there any
+/// more; or that was noted before, for the same wanted values.
+fn has_drifted(input: Input<'_>, id: EntraId, wanted: Fingerprint) -> bool {
+    let left_as_wanted = input.left.and_then(|left| left.get(&id)).is_some_and(|left| left.fingerprint == wanted);
+    let noted = || {
+        let detail = input.evidence.failing.get(&id).filter(|entry| entry.reason == Reason::Drift)?.detail.as_ref();
+        Some(*detail? == left_as_changed(wanted))
+    };
+    left_as_wanted || noted().unwrap_or(false)
+}
+
+/// The detail of drift that is left so. It names what was wanted then: without the cache nothing else tells whether
+/// the person has changed in Entra since.
+fn left_as_changed(wanted: Fingerprint) -> String {
+    format!("changed by somebody else, and left so; in Entra it is state {wanted:?}")
+}
+
+/// The finding for a learner whom somebody else has changed, and who is left so.
+pub(super) fn drift(input: Input<'_>, change: Change, detail: String) -> Finding {
     Finding {
         status: Status::Skipped,
         reason: Reason::Drift,
         log: begins(input, change.person, Reason::Drift),
-        ..conflict(input, change, detail.to_owned())
+        ..conflict(input, change, detail)
     }
 }
 
@@ -142,11 +172,14 @@ fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, h
         Match::None => Drafted::Change(Box::new(create)),
         Match::Conflict(detail) => Drafted::Finding(Box::new(conflict(input, create, detail))),
         Match::Row(row, how) => {
-            let change =
-                update(id, person, Target::Adopt(row.learner), Some(row), Reason::Adopted, learner, row.active);
+            let change = update(id, person, adopt(row.learner), Some(row), Reason::Adopted, learner, row.active);
             Drafted::Change(Box::new(Change { detail: Some(how), ..change }))
         }
     }
+}
+
+fn adopt(learner: LearnerId) -> Target {
+    Target::Adopt { learner, from: None }
 }
 
 /// An update, or a reactivation when the row is not active, with exactly the values that differ.

@@ -103,7 +103,7 @@ pub(super) fn conflicts(
     let mut conflicts = BTreeMap::new();
     let mut adoptions: BTreeMap<LearnerId, Vec<EntraId>> = BTreeMap::new();
     for draft in drafts {
-        if let Target::Adopt(learner) = draft.target {
+        if let Target::Adopt { learner, .. } = draft.target {
             adoptions.entry(learner).or_default().push(draft.person);
         }
     }

@@ -21,8 +21,13 @@ pub struct AttributeChange {
 pub enum Target {
     /// A row that is made.
     New,
-    /// An unlinked row that becomes this person's.
-    Adopt(LearnerId),
+    /// A row that becomes this person's.
+    Adopt {
+        /// The row.
+        learner: LearnerId,
+        /// Whose it was, when it was linked: an administrator said so.
+        from: Option<EntraId>,
+    },
     /// The person's own row.
     Linked(LearnerId),
 }
@@ -32,7 +37,7 @@ impl Target {
     pub fn learner(self) -> Option<LearnerId> {
         match self {
             Self::New => None,
-            Self::Adopt(learner) | Self::Linked(learner) => Some(learner),
+            Self::Adopt { learner, .. } | Self::Linked(learner) => Some(learner),
         }
     }
 }

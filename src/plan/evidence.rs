@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, KnownLearners, Learner, LearnerId, Reason, Values, Verdict, Via,
+    Action, Attribute, EntraId, Fingerprint, KnownLearners, Learner, LearnerId, Reason, Reissued, Repair, Values,
+    Verdict, Via,
 };
 
 /// Everybody who is assigned to the application, and how each stands. Complete: somebody who is not in it was
@@ -152,6 +153,10 @@ pub struct Limits {
     pub deactivate_after: SignedDuration,
     /// Who is never switched off.
     pub protected: Protected,
+    /// What is put right when somebody else has changed a learner.
+    pub repair: Repair,
+    /// What happens to the values of former learners that are wanted by others.
+    pub reissued: Reissued,
 }
 
 /// People who are never switched off, as an administrator names them.

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::arrivals::{drift, switch, text};
 use super::leavers::{self, Leaver, protected, waited};
 use super::{APPROVED_PREFIX, Change, Compared, DAY, Finding, HeldEntry, Input, Plan, Row, Standing, Target};
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Route, Status};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Repair, Route, Status};
 
 /// Up to this many people, a share in percent says nothing.
 const SMALL: u64 = 10;
@@ -61,7 +61,10 @@ pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan
                 plan.findings.push(hold(input, reason, Some(detail), change(reason)));
             }
             Ok(reason) => match (approved, sticky) {
-                (Some(approval), _) => plan.changes.push(Change { detail: Some(approval), ..change(reason) }),
+                (Some(approval), _) => {
+                    let change = change(reason);
+                    plan.changes.push(Change { detail: Some(joined(approval, change.detail)), ..change });
+                }
                 (None, Some(sticky)) => {
                     plan.findings.push(hold(input, sticky, Some(format!("would be {reason}")), change(reason)));
                 }
@@ -97,9 +100,9 @@ fn not_by_hand<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) 
                 let Leaver { person, known, evidence: _ } = leaver;
                 plan.compared.push(Compared { person, fingerprint: known.fingerprint, active: false });
             }
-            Some(row) if row.switched_by_hand() => {
+            Some(row) if row.switched_by_hand() && input.limits.repair != Repair::All => {
                 let change = deactivation(input, &leaver, Reason::Drift);
-                plan.findings.push(drift(input, change, "switched on by somebody else, and left so"));
+                plan.findings.push(drift(input, change, "switched on by somebody else, and left so".to_owned()));
             }
             Some(_) | None => rest.push(leaver),
         }
@@ -170,16 +173,21 @@ pub(super) fn hold(input: Input<'_>, reason: Reason, detail: Option<String>, cha
 }
 
 fn deactivation(input: Input<'_>, leaver: &Leaver<'_>, reason: Reason) -> Change {
+    let row = input.evidence.rows.get(&leaver.person);
+    let (reason, detail) = match row.is_some_and(Row::switched_by_hand) {
+        true => (Reason::Drift, Some(format!("switched on by somebody else; is {reason}"))),
+        false => (reason, None),
+    };
     Change {
         person: leaver.person,
         action: Action::Deactivate,
         reason,
         target: Target::Linked(leaver.known.learner),
-        user_name: input.evidence.rows.get(&leaver.person).and_then(|row| text(&row.values, Attribute::UserName)),
+        user_name: row.and_then(|row| text(&row.values, Attribute::UserName)),
         changes: vec![switch(Some(true), false)],
         via: leaver.known.via.clone(),
         fingerprint: leaver.known.fingerprint,
-        detail: None,
+        detail,
     }
 }
 
@@ -243,7 +251,7 @@ fn present_in_joining(input: Input<'_>, changes: &[Change]) -> BTreeMap<Attribut
     for change in changes {
         let row = match change.target {
             Target::New => None,
-            Target::Adopt(learner) => adopted.get(&learner).copied(),
+            Target::Adopt { learner, .. } => adopted.get(&learner).copied(),
             Target::Linked(_) => input.evidence.rows.get(&change.person).filter(|row| !row.active),
         };
         let values = row.into_iter().flat_map(|row| &row.values).filter(|(_, value)| value.is_some());

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use self::database::Database;
 use super::*;
-use crate::model::{Action, Fingerprint, Known, Learner, LearnerId, Route, Values, Verdict, Via};
+use crate::model::{Action, Fingerprint, Known, Learner, LearnerId, Reissued, Repair, Route, Values, Verdict, Via};
 
 const SOURCE: &str = "tenant/application";
 const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute::Department, Attribute::Title];
@@ -31,6 +31,8 @@ fn limits() -> Limits {
         min_interval: SignedDuration::from_mins(20),
         deactivate_after: SignedDuration::ZERO,
         protected: Protected::default(),
+        repair: Repair::Attributes,
+        reissued: Reissued::Conflict,
     }
 }
 

@@ -36,8 +36,8 @@ pub(super) async fn write(
     let mut people = Vec::with_capacity(changes.len());
     for change in changes {
         let learner = match change.target {
-            Target::New => created.get(&change.person).copied().ok_or_else(gone)?,
-            Target::Adopt(learner) | Target::Linked(learner) => learner,
+            Target::New => created.get(&change.person).copied().ok_or_else(kept_out)?,
+            Target::Adopt { learner, .. } | Target::Linked(learner) => learner,
         };
         people.push((*change, learner));
     }
@@ -72,14 +72,15 @@ pub(super) async fn write(
     log::write(connection, &entries, stamp).await?;
     reached(Step::ChangesLogged);
 
-    let ids = texts(changes.iter().map(|change| &change.person));
+    let former: Vec<EntraId> = changes.iter().copied().filter_map(former).collect();
+    let ids = texts(changes.iter().map(|change| &change.person).chain(&former));
     forget(connection, "sync_failures", stamp.source, &ids).await?;
     forget(connection, "sync_held", stamp.source, &ids).await?;
     Ok(people.into_iter().map(|(_, learner)| learner).collect())
 }
 
-fn gone() -> Trouble {
-    Trouble::Refused("the learner row is gone".to_owned())
+fn kept_out() -> Trouble {
+    Trouble::Refused("the database did not take the row; a trigger of the table may have kept it out".to_owned())
 }
 
 /// Moves aside every value that one of these changes gives up and another one wants, until its row gets its new one:
@@ -137,6 +138,14 @@ async fn create(
     Ok(created)
 }
 
+/// Whose learner it was until now.
+fn former(change: &Change) -> Option<EntraId> {
+    match change.target {
+        Target::Adopt { from, .. } => from,
+        Target::New | Target::Linked(_) => None,
+    }
+}
+
 async fn link(
     connection: &mut SqliteConnection,
     people: &[(&Change, LearnerId)],
@@ -145,6 +154,18 @@ async fn link(
 ) -> Result<(), Trouble> {
     let new: Vec<&(&Change, LearnerId)> =
         people.iter().filter(|(change, _)| !matches!(change.target, Target::Linked(_))).collect();
+    for (person, learner) in people.iter().filter_map(|(change, learner)| Some((former(change)?, learner))) {
+        let unlinked = sqlx::query("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3")
+            .bind(source)
+            .bind(person.to_string())
+            .bind(learner.0)
+            .execute(&mut *connection)
+            .await?
+            .rows_affected();
+        if unlinked != 1 {
+            return Err(Trouble::Refused(format!("the learner is not linked to {person} any more")));
+        }
+    }
     for piece in pieces(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
         statement.push_values(piece, |mut row, (change, learner)| {
@@ -182,7 +203,7 @@ async fn update(
     let mut groups: BTreeMap<Shape, Vec<&(&Change, LearnerId)>> = BTreeMap::new();
     for pair in people.iter().filter(|(change, _)| change.target != Target::New) {
         let (change, _) = pair;
-        let adopt = matches!(change.target, Target::Adopt(_));
+        let adopt = matches!(change.target, Target::Adopt { .. });
         groups.entry(Shape { columns: columns_of(change), adopt, action: change.action }).or_default().push(pair);
     }
     for (shape, group) in groups {
@@ -200,11 +221,35 @@ async fn update(
             statement.push_bind(source);
             let updated = statement.build().execute(&mut *connection).await?.rows_affected();
             if updated != piece.len() as u64 {
-                return Err(gone());
+                return Err(Trouble::Refused(why_nothing_changed(connection, piece, source).await?));
             }
         }
     }
     Ok(())
+}
+
+/// Why an update reached fewer rows than it names. Of several rows nobody asks: they are taken apart first.
+async fn why_nothing_changed(
+    connection: &mut SqliteConnection,
+    piece: &[&(&Change, LearnerId)],
+    source: &str,
+) -> Result<String, sqlx::Error> {
+    let [(change, learner)] = piece else { return Ok("some of the rows were not changed".to_owned()) };
+    let (exists, linked) = sqlx::query_as::<_, (bool, Option<i64>)>(
+        "SELECT EXISTS (SELECT 1 FROM learners WHERE id = $1),
+                (SELECT learner_id FROM sync_links WHERE source = $2 AND entra_id = $3)",
+    )
+    .bind(learner.0)
+    .bind(source)
+    .bind(change.person.to_string())
+    .fetch_one(connection)
+    .await?;
+    Ok(match (exists, linked) {
+        (false, _) => "the learner row is gone".to_owned(),
+        (true, None) => "the person is not linked to a learner any more".to_owned(),
+        (true, Some(other)) if other != learner.0 => format!("the person is linked to learner {other} now"),
+        (true, Some(_)) => "the database did not change the row; a trigger of the table may have kept it".to_owned(),
+    })
 }
 
 /// `UPDATE learners SET updated_at = ..., title = v.column3 FROM (`

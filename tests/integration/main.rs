@@ -7,6 +7,7 @@ mod command;
 mod conflicts;
 mod daemon;
 mod directory;
+mod drift;
 mod empty_groups;
 mod held_updates;
 mod holds;

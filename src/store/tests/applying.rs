@@ -103,7 +103,7 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not() {
             person(number),
             Action::Reactivate,
             Reason::Adopted,
-            Target::Adopt(LearnerId(learner)),
+            Target::Adopt { learner: LearnerId(learner), from: None },
             &[(Attribute::Active, Some("false"), Some("true"))],
         )
     };
@@ -154,7 +154,7 @@ async fn a_batch_of_refused_rows_writes_nothing() {
         why,
         [
             "the learner row is gone",
-            "the learner row is gone",
+            "the person is not linked to a learner any more",
             "user_name must have a value",
             "a check of the table fails: security_champion IN (0, 1)",
             "another learner has the same external_id",
@@ -163,6 +163,55 @@ async fn a_batch_of_refused_rows_writes_nothing() {
     assert_eq!(applied.generation, before);
     assert_eq!(select(&store, "SELECT count(*), max(title) FROM learners").await, ["1|-"]);
     assert_eq!(select(&store, "SELECT count(*) FROM provisioning_log").await, ["1"]);
+}
+
+#[tokio::test]
+async fn an_update_that_reaches_no_row_is_looked_into() {
+    let store = store_with(3).await;
+    execute(&store, "DELETE FROM sync_links WHERE learner_id = 2; UPDATE sync_links SET learner_id = 2 WHERE learner_id = 1")
+        .await;
+    execute(&store, "CREATE TRIGGER keep BEFORE UPDATE ON learners WHEN NEW.id = 3 BEGIN SELECT RAISE(IGNORE); END")
+        .await;
+    execute(&store, "CREATE TRIGGER no BEFORE INSERT ON learners BEGIN SELECT RAISE(IGNORE); END").await;
+    let title = [(Attribute::Title, None, Some("x"))];
+    let batch = [update(person(1), 1, &title), update(person(3), 3, &title), create(person(9), "nine@example.org")];
+    let refused = store.apply(&batch, &stamp()).await.unwrap().refused;
+    let why: Vec<&str> = refused.iter().map(|(_, why)| why.as_str()).collect();
+    assert_eq!(
+        why,
+        [
+            "the person is linked to learner 2 now",
+            "the database did not change the row; a trigger of the table may have kept it",
+            "the database did not take the row; a trigger of the table may have kept it out",
+        ]
+    );
+    assert_eq!(select(&store, "SELECT count(*) FROM provisioning_log").await, ["3"]);
+}
+
+#[tokio::test]
+async fn a_learner_is_taken_from_one_person_and_given_to_another() {
+    let store = store_with(2).await;
+    execute(
+        &store,
+        "INSERT INTO sync_failures VALUES ('contoso.example/aaaaaaaa-0000-4000-8000-000000000001',
+        '00000000-0000-4000-8000-000000000001', 'waiting', NULL, '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z', 1)",
+    )
+    .await;
+    let relink = |from| {
+        let target = Target::Adopt { learner: LearnerId(1), from: Some(person(from)) };
+        change(person(7), Action::Update, Reason::Relinked, target, &[(Attribute::Title, None, Some("x"))])
+    };
+    let refused = store.apply(&[relink(2)], &stamp()).await.unwrap().refused;
+    assert_eq!(refused, [(0, format!("the learner is not linked to {} any more", person(2)))]);
+    let applied = store.apply(&[relink(1)], &stamp()).await.unwrap();
+    assert_eq!(applied.learners, [(person(7), LearnerId(1))]);
+    let links = select(&store, "SELECT entra_id, learner_id FROM sync_links ORDER BY learner_id").await;
+    assert_eq!(links, [format!("{}|1", person(7)), format!("{}|2", person(2))]);
+    assert_eq!(
+        select(&store, "SELECT external_id, title FROM learners WHERE id = 1").await,
+        [format!("{}|x", person(7))]
+    );
+    assert_eq!(select(&store, "SELECT count(*) FROM sync_failures").await, ["0"]);
 }
 
 #[tokio::test]
