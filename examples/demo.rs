@@ -262,14 +262,21 @@ impl Demo {
     /// One cycle as the daemon runs it, and its numbers.
     async fn cycle(&self) -> anyhow::Result<Report> {
         let assembly = Assembly::new(self.config()?, &BTreeMap::new(), system_clock)?;
-        let ask =
-            Ask { trigger: Trigger::Command, full: false, wait: false, force: false, command: "demo", actor: None };
+        let ask = Ask {
+            trigger: Trigger::Command,
+            full: false,
+            wait: false,
+            force: false,
+            command: "demo",
+            actor: None,
+            only: None,
+        };
         let (_sender, stop) = watch::channel(false);
         let report = session::run(&assembly, ask, stop).await?;
         if let Some(error) = &report.error {
             anyhow::bail!("the cycle failed: {error}");
         }
-        let Report { cycle, trigger: _, outcome, counts, requests, duration, error: _, refused: _ } = &report;
+        let Report { cycle, outcome, counts, requests, duration, .. } = &report;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
         let cycle = cycle.map_or(0, |cycle| cycle.0);
         println!("\nCycle {cycle}: {outcome}, {requests} requests to Graph, {:.2} s", duration.as_secs_f64());

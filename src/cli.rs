@@ -7,6 +7,7 @@ mod output;
 mod owner;
 mod pause;
 mod plan;
+mod provision;
 mod resync;
 mod run;
 mod status;
@@ -52,6 +53,8 @@ enum Command {
     Sync(sync::Arguments),
     /// Show what a cycle would do; writes nothing and takes no lock.
     Plan(plan::Arguments),
+    /// Provision one user now, and explain what is done and why.
+    Provision(provision::Arguments),
     /// Test the configuration, the sign-in, the application, the permissions and the database.
     Check(check::Arguments),
     /// Show how provisioning stands: the last cycle, the next, who is held and who fails.
@@ -114,6 +117,7 @@ impl Command {
             Self::Run => run::run(context, system_clock).await,
             Self::Sync(arguments) => sync::run(context, arguments, system_clock).await,
             Self::Plan(arguments) => plan::run(context, arguments, system_clock).await,
+            Self::Provision(arguments) => provision::run(context, arguments, system_clock).await,
             Self::Check(arguments) => check::run(context, arguments, system_clock).await,
             Self::Status(arguments) => status::run(context, arguments).await,
             Self::Log(arguments) => log::run(context, arguments, system_clock()).await,
@@ -131,6 +135,7 @@ impl Command {
             Self::Plan(arguments) if arguments.json => output::Json::Cycle { lines: true },
             Self::Check(arguments) if arguments.json => output::Json::Check,
             Self::Status(arguments) if arguments.json => output::Json::Error,
+            Self::Provision(arguments) if arguments.json => output::Json::Error,
             Self::Log(arguments) if arguments.format == log::Format::Json => output::Json::Error,
             _ => output::Json::None,
         }

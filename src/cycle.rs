@@ -5,6 +5,7 @@
 //! stops after `prepare`, and `sync --dry-run` goes on with [`rehearse`].
 
 mod desired;
+mod explanation;
 mod remember;
 mod report;
 
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 use self::desired::Collector;
+pub use self::explanation::Explanation;
 pub use self::report::{Report, chain};
 use crate::auth::AuthError;
 use crate::cache::{self, Forgotten, Origin, Remembered};
@@ -21,7 +23,7 @@ use crate::directory::{Application, Directory, DirectoryError, GraphError, Snaps
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger};
-use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, Limits, MemberCounts, Plan};
+use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, Limits, MemberCounts, Plan, Relink};
 use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
 
 /// The cycle of a rehearsal, which has no row.
@@ -48,6 +50,13 @@ pub struct Rules {
     pub deadline: Duration,
 }
 
+impl Rules {
+    /// The mapped attributes, without the switch.
+    pub fn mapped(&self) -> Vec<Attribute> {
+        self.mapping.attributes().filter(|attribute| *attribute != Attribute::Active).collect()
+    }
+}
+
 /// What a cycle works with.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts<'a> {
@@ -63,13 +72,25 @@ pub struct Parts<'a> {
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Request {
+pub struct Request<'a> {
     /// By whom.
     pub trigger: Trigger,
     /// Whether the cache is ignored.
     pub full: bool,
     /// When.
     pub now: Timestamp,
+    /// For whom; without it for everybody.
+    pub only: Option<Only<'a>>,
+}
+
+/// One person instead of everybody: all is read and decided as ever, and of the plan only what concerns the person is
+/// carried out.
+#[derive(Clone, Copy, Debug)]
+pub struct Only<'a> {
+    /// Who.
+    pub person: EntraId,
+    /// The learner that the person is to have.
+    pub relink: Option<&'a Relink>,
 }
 
 /// Turns true when the process is asked to stop.
@@ -157,7 +178,7 @@ impl CycleError {
 ///
 /// # Errors
 /// Only when not even that can be written down; a cycle that fails is a [`Report`] too.
-pub async fn run(parts: Parts<'_>, request: Request, mut stop: Stop) -> Result<Report, StoreError> {
+pub async fn run(parts: Parts<'_>, request: Request<'_>, mut stop: Stop) -> Result<Report, StoreError> {
     let Parts { directory, store, cache: _, rules } = parts;
     let started = Instant::now();
     let requests_before = directory.requests();
@@ -165,9 +186,10 @@ pub async fn run(parts: Parts<'_>, request: Request, mut stop: Stop) -> Result<R
     let source = store.state().await?.source(&rules.tenant, rules.application);
     let cycle = store.begin_cycle(&source, request.trigger, request.now).await?;
     reached(Step::CycleBegun);
-    tracing::info!(cycle.id = %cycle, cycle.trigger = %request.trigger, cycle.full = request.full, "cycle started");
+    let only = request.only.map(|only| only.person.to_string());
+    tracing::info!(cycle.id = %cycle, cycle.trigger = %request.trigger, cycle.full = request.full, user.id = only, "cycle started");
 
-    let mut report = Report::new(Some(cycle), request);
+    let mut report = Report::new(Some(cycle), &request);
     if let Err(error) = steps(parts, request, cycle, &mut report, &mut stop).await {
         report.outcome = error.outcome();
         report.refused = error.is_refusal();
@@ -193,7 +215,7 @@ pub async fn run(parts: Parts<'_>, request: Request, mut stop: Stop) -> Result<R
 /// The walk through one cycle.
 async fn steps(
     parts: Parts<'_>,
-    request: Request,
+    request: Request<'_>,
     cycle: CycleId,
     report: &mut Report,
     stop: &mut Stop,
@@ -207,6 +229,7 @@ async fn steps(
     if applied.is_ok() || matches!(applied, Err(CycleError::Interrupted)) {
         prepared.remember(parts, request).await;
     }
+    report.explanation = prepared.explanation(&report.refused_rows);
     applied
 }
 
@@ -225,6 +248,7 @@ pub struct Prepared {
     source: String,
     known: KnownLearners,
     evidence: Evidence,
+    about: Option<explanation::About>,
     recalled: bool,
     compared_at: Timestamp,
     generation: Generation,
@@ -234,7 +258,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// When anything could not be read as a whole. A plan is never made from a part.
-pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>) -> Result<Prepared, CycleError> {
+pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<CycleId>) -> Result<Prepared, CycleError> {
     let Parts { directory, store, cache: _, rules } = parts;
     let application = directory.application(rules.application).await?;
     let source = claim(parts, &application, cycle).await?;
@@ -264,11 +288,19 @@ pub async fn prepare(parts: Parts<'_>, request: Request, cycle: Option<CycleId>)
         confirmed,
         evidence: &evidence,
         limits: &rules.limits,
+        relink: request.only.and_then(|only| only.relink),
         now: request.now,
     });
+    let (plan, about) = match request.only {
+        None => (plan, None),
+        Some(Only { person, relink: _ }) => {
+            let about = explanation::About::of(person, &known, &desired, confirmed);
+            (plan.only(person, &desired), Some(about))
+        }
+    };
     // Without a comparison, what the cache says stays said, except for what is about to change.
     let recalled = compared_at != request.now;
-    Ok(Prepared { plan, source, known, evidence, recalled, compared_at, generation })
+    Ok(Prepared { plan, source, known, evidence, about, recalled, compared_at, generation })
 }
 
 /// Whose learners this cycle keeps; refuses a database that another application keeps.
@@ -292,7 +324,7 @@ struct Knowledge {
 }
 
 /// What is known: from the cache when it was made from exactly this state, else from the learner database.
-async fn knowledge(parts: Parts<'_>, request: Request, source: &str) -> Result<Knowledge, CycleError> {
+async fn knowledge(parts: Parts<'_>, request: Request<'_>, source: &str) -> Result<Knowledge, CycleError> {
     let Parts { directory: _, store, cache, rules } = parts;
     let generation = store.state().await?.generation;
     let mut left = None;
@@ -303,7 +335,8 @@ async fn knowledge(parts: Parts<'_>, request: Request, source: &str) -> Result<K
                 // A comparison in the future is one by a clock that was wrong.
                 let age = request.now.duration_since(compared_at);
                 let due = age.is_negative() || age >= rules.full_every;
-                if !due && !request.full {
+                // A comparison is for everybody: the next cycle that is, makes it.
+                if (!due || request.only.is_some()) && !request.full {
                     return Ok(Knowledge { known, left: None, compared_at, generation });
                 }
                 tracing::info!(requested = request.full, "comparing with the whole learner database");
@@ -313,12 +346,8 @@ async fn knowledge(parts: Parts<'_>, request: Request, source: &str) -> Result<K
             Err(why) => tracing::warn!("{why}; comparing with the learner database"),
         }
     }
-    let known = store.known(source, &mapped(rules)).await?;
+    let known = store.known(source, &rules.mapped()).await?;
     Ok(Knowledge { known, left, compared_at: request.now, generation })
-}
-
-fn mapped(rules: &Rules) -> Vec<Attribute> {
-    rules.mapping.attributes().filter(|attribute| *attribute != Attribute::Active).collect()
 }
 
 /// The first look: who is assigned, and what each should be.
@@ -343,7 +372,7 @@ async fn evidence(
     desired: &Desired,
     now: Timestamp,
 ) -> Result<Evidence, CycleError> {
-    let attributes = mapped(rules);
+    let attributes = rules.mapped();
     let match_attribute = rules.limits.match_attribute;
     let rows = store.rows(source, &plan::touched(known, desired), &attributes).await?;
     let plan::Sought { keys, match_values, newcomers } = plan::sought(known, desired, &rows, match_attribute);
@@ -362,7 +391,7 @@ async fn evidence(
 /// Carries the plan out, batch by batch. A stop is obeyed between two batches.
 async fn apply(
     parts: Parts<'_>,
-    request: Request,
+    request: Request<'_>,
     cycle: CycleId,
     prepared: &mut Prepared,
     report: &mut Report,
@@ -387,7 +416,7 @@ async fn apply(
         let refused = findings(batch, applied.refused, evidence);
         store.note_refused(&refused, &stamp).await?;
         reached(Step::RefusalsNoted);
-        report.applied(batch, &refused);
+        report.applied(batch, refused);
         remember::applied(known, batch, &applied.learners);
     }
     reached(Step::PlanApplied);
@@ -405,33 +434,27 @@ fn notes(plan: &Plan) -> Notes<'_> {
     }
 }
 
-/// Carries the plan out in transactions that are rolled back. Answers, beside the report, what the database would
-/// refuse.
+/// Carries the plan out in transactions that are rolled back; the report tells what the database would refuse.
 ///
 /// # Errors
 /// When the learner database fails, or is busy for too long.
-pub async fn rehearse(
-    parts: Parts<'_>,
-    request: Request,
-    prepared: &Prepared,
-) -> Result<(Report, Vec<Finding>), CycleError> {
+pub async fn rehearse(parts: Parts<'_>, request: Request<'_>, prepared: &Prepared) -> Result<Report, CycleError> {
     let Prepared { plan, source, evidence, .. } = prepared;
     let stamp = Stamp { cycle: NO_CYCLE, source, at: request.now };
-    let mut report = Report::new(None, request);
-    let mut all_refused = Vec::new();
+    let mut report = Report::new(None, &request);
     report.begin(plan);
     for batch in plan.batches() {
         let refused = findings(batch, parts.store.rehearse(batch, &stamp).await?, evidence);
-        report.applied(batch, &refused);
-        all_refused.extend(refused);
+        report.applied(batch, refused);
     }
     report.settle();
-    Ok((report, all_refused))
+    report.explanation = prepared.explanation(&report.refused_rows);
+    Ok(report)
 }
 
 /// The report of a cycle in which everything that is planned succeeds.
-pub fn forecast(request: Request, prepared: &Prepared) -> Report {
-    let mut report = Report::new(None, request);
+pub fn forecast(request: Request<'_>, prepared: &Prepared) -> Report {
+    let mut report = Report::new(None, &request);
     report.counts = prepared.plan.counts();
     report.settle();
     report

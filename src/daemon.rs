@@ -180,7 +180,7 @@ impl Daemon {
         service::status("a cycle is running");
         let (assembly, stop) = (Arc::clone(&self.assembly), self.stop.subscribe());
         // It waits for the lock: what was asked for by a signal must not be lost to a `sync` that runs just now.
-        let ask = Ask { trigger, full, wait: true, force: false, command: "learner-sync run", actor: None };
+        let ask = Ask { trigger, full, wait: true, force: false, command: "learner-sync run", actor: None, only: None };
         self.running = Some(tokio::spawn(async move { session::run(&assembly, ask, stop).await }));
     }
 

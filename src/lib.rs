@@ -36,6 +36,9 @@
 //! 7. [`plan::plan`] decides: creates, updates, deactivations, reactivations, and who is held, rejected or skipped.
 //! 8. [`store::Store::apply`] carries it out in batches; [`cache`] records what is known now.
 //!
+//! `provision` walks the same way for one person: all is read and decided, and [`plan::Plan::only`] keeps of the plan
+//! what concerns that person.
+//!
 //! # What never happens
 //!
 //! - A plan is never made from a part of the directory.

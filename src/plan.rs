@@ -10,6 +10,8 @@ mod decision;
 mod evidence;
 mod holds;
 mod leavers;
+mod only;
+mod relink;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,7 @@ pub use self::evidence::{
     Compared, Confirmed, Desired, Evidence, FailingEntry, HeldEntry, Input, Limits, MemberCounts, Person, Protected,
     Rejection, Row, Standing,
 };
+pub use self::relink::Relink;
 use crate::model::{Attribute, EntraId, KnownLearners, Reason, Status, UniqueKey};
 
 /// A deactivation that carries this at the start of its detail was approved and does not count again.
@@ -48,6 +51,7 @@ pub fn plan(input: Input<'_>) -> Plan {
             None => plan.changes.push(holds::released(input, draft)),
         }
     }
+    plan.changes.extend(claims::move_aside(input, &plan.changes, &holders));
     let leavers = leavers::decide(input, &mut plan);
     holds::decide(input, leavers, &mut plan);
     settle(input, &mut plan);
@@ -62,7 +66,7 @@ fn without_conflicts(
     staying: &BTreeSet<EntraId>,
     plan: &mut Plan,
 ) -> Vec<Change> {
-    let mut conflicts = claims::conflicts(&drafts, holders, staying);
+    let mut conflicts = claims::conflicts(input, &drafts, holders, staying);
     let mut clear = Vec::with_capacity(drafts.len());
     for draft in drafts {
         match conflicts.remove(&draft.person) {

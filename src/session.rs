@@ -1,13 +1,18 @@
-//! One cycle under the lock: what the daemon and `sync` have in common.
+//! One cycle under the lock: what the daemon, `sync` and `provision` have in common.
+
+mod person;
 
 use std::io;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use serde_json::{Value, json};
 
+pub use self::person::{Found, Named, find};
 use crate::assembly::{Assembly, cache_path, cycle_lock_path, database_path};
 use crate::config::Config;
 use crate::cycle::{self, Parts, Report, Request, Stop};
+use crate::directory::DirectoryError;
 use crate::failpoint::{Step, reached};
 use crate::lock::{Holder, Lock, LockError};
 use crate::model::Trigger;
@@ -28,6 +33,8 @@ pub struct Ask<'a> {
     pub command: &'static str,
     /// Who runs it by hand, for the audit log; the daemon is nobody.
     pub actor: Option<&'a str>,
+    /// For whom; without it for everybody.
+    pub only: Option<Named<'a>>,
 }
 
 /// No cycle was begun.
@@ -57,6 +64,21 @@ pub enum SessionError {
     /// The learner database cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The person that was asked for cannot be looked up.
+    #[error(transparent)]
+    Directory(Box<DirectoryError>),
+    /// There is no such person.
+    #[error("Entra ID has no user {0:?}, and no learner of this application has that user name")]
+    NoSuchUser(String),
+    /// The learner cannot be given to the person.
+    #[error("not relinked: {0}")]
+    NotRelinked(String),
+}
+
+impl From<DirectoryError> for SessionError {
+    fn from(error: DirectoryError) -> Self {
+        Self::Directory(Box::new(error))
+    }
 }
 
 impl From<LockError> for SessionError {
@@ -73,7 +95,7 @@ impl From<LockError> for SessionError {
 /// # Errors
 /// When none was begun, or the database went away before its end could be written down.
 pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Report, SessionError> {
-    let Ask { trigger, full, wait, force, command, actor } = ask;
+    let Ask { trigger, full, wait, force, command, actor, only } = ask;
     if !assembly.config.provisioning.users {
         return Err(SessionError::Off);
     }
@@ -95,12 +117,17 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     }
     let cache = cache_path(&assembly.config);
     let parts = Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
+    let found = match only {
+        Some(named) => Some(find(assembly, &store, named).await?),
+        None => None,
+    };
     let now = (assembly.clock)();
     if let Some(actor) = actor {
-        let detail = format!(r#"{{"full":{full},"force":{force}}}"#);
-        store.audit(actor, "sync", Some(&detail), now).await?;
+        let (action, detail) = audited(full, force, found.as_ref());
+        store.audit(actor, action, Some(&detail.to_string()), now).await?;
     }
-    let ended = cycle::run(parts, Request { trigger, full, now }, stop).await;
+    let only = found.as_ref().map(Found::only);
+    let ended = cycle::run(parts, Request { trigger, full, now, only }, stop).await;
     let retention = SignedDuration::try_from(assembly.config.log.retention).unwrap_or(SignedDuration::MAX);
     if let Ok(before) = now.checked_sub(retention) {
         match store.expire(before).await {
@@ -116,6 +143,18 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     }
     reached(Step::DatabaseClosed);
     Ok(ended?)
+}
+
+/// What the audit log says of a run by hand.
+fn audited(full: bool, force: bool, found: Option<&Found>) -> (&'static str, Value) {
+    match found {
+        None => ("sync", json!({ "full": full, "force": force })),
+        Some(Found { person, relink: None }) => ("provision", json!({ "person": person.to_string(), "force": force })),
+        Some(Found { person, relink: Some(relink) }) => {
+            let detail = json!({ "person": person.to_string(), "learner": relink.learner.0, "force": force });
+            ("relink", detail)
+        }
+    }
 }
 
 /// Makes the directory of the database and that of the state: in this order, because a database that cannot be

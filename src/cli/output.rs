@@ -148,7 +148,10 @@ impl From<SessionError> for Failure {
             SessionError::Paused => {
                 Self { hint: Some("--force runs a cycle all the same".to_owned()), ..Self::new(FAILED, chain(&error)) }
             }
-            SessionError::Off | SessionError::Stopped => Self::new(FAILED, chain(&error)),
+            SessionError::Directory(error) => CycleError::Directory(*error).into(),
+            SessionError::Off | SessionError::Stopped | SessionError::NoSuchUser(_) | SessionError::NotRelinked(_) => {
+                Self::new(FAILED, chain(&error))
+            }
         }
     }
 }

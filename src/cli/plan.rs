@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
@@ -11,6 +12,7 @@ use crate::assembly::{Assembly, database_path};
 use crate::cycle::{self, CycleError, Parts, Prepared, Request};
 use crate::model::{Action, Attribute, EntraId, Kind, Reason, Status, Trigger};
 use crate::plan::{AttributeChange, Change, Finding, Planned};
+use crate::session::{self, Found, Named};
 use crate::store::{Access, Store, StoreError};
 
 /// How long a rehearsal waits to open the learner database: it must not queue up behind somebody who writes.
@@ -49,7 +51,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: crate::mo
 pub(super) struct Planner<'a> {
     assembly: &'a Assembly,
     store: Store,
-    request: Request,
+    only: Option<Found>,
+    now: Timestamp,
 }
 
 impl<'a> Planner<'a> {
@@ -61,8 +64,7 @@ impl<'a> Planner<'a> {
             Err(StoreError::Older { found: 0, .. }) => Store::copy_in_memory(path).await?,
             opened => opened?,
         };
-        let request = Request { trigger: Trigger::Command, full: true, now: (assembly.clock)() };
-        Ok(Self { assembly, store, request })
+        Ok(Self { assembly, store, only: None, now: (assembly.clock)() })
     }
 
     /// The same, opened so that a rehearsal can write what it then takes back.
@@ -83,12 +85,19 @@ impl<'a> Planner<'a> {
         Parts { directory: &self.assembly.directory, store: &self.store, cache: None, rules: &self.assembly.rules }
     }
 
-    pub(super) fn request(&self) -> Request {
-        self.request
+    pub(super) fn request(&self) -> Request<'_> {
+        let only = self.only.as_ref().map(Found::only);
+        Request { trigger: Trigger::Command, full: true, now: self.now, only }
+    }
+
+    /// From now on for one person only.
+    pub(super) async fn find(&mut self, named: Named<'_>) -> Result<(), Failure> {
+        self.only = Some(session::find(self.assembly, &self.store, named).await?);
+        Ok(())
     }
 
     pub(super) async fn prepare(&self) -> Result<Prepared, CycleError> {
-        cycle::prepare(self.parts(), self.request, None).await
+        cycle::prepare(self.parts(), self.request(), None).await
     }
 }
 

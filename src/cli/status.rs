@@ -6,7 +6,7 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, table};
 use crate::assembly::{cycle_lock_path, daemon_lock_path, database_path, source};
 use crate::lock::{Holder, Lock};
-use crate::model::Outcome;
+use crate::model::{Outcome, Reason};
 use crate::plan::Counts;
 use crate::store::{Access, CycleRow, FailingPerson, HeldPerson, LearnerCounts, Store, StoreError};
 
@@ -119,9 +119,15 @@ impl Overview {
             None | Some(Outcome::Interrupted) => Standing::Interrupted,
             Some(Outcome::Failed) => Standing::Failing,
             Some(_) if self.paused => Standing::Paused,
-            Some(Outcome::Held) => Standing::Held,
-            Some(Outcome::Partial) => Standing::Partial,
-            Some(Outcome::Success) => Standing::Ok,
+            // The last cycle may have been for one person; who is held or fails is so for all that.
+            Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => Standing::Held,
+            Some(Outcome::Held | Outcome::Partial | Outcome::Success) => {
+                let fails = |person: &FailingPerson| {
+                    let reasons = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
+                    reasons.contains(&person.reason)
+                };
+                if self.failing.iter().any(fails) { Standing::Partial } else { Standing::Ok }
+            }
         }
     }
 

@@ -43,7 +43,15 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     }
     let stop = stop_on_signal()?;
     let actor = super::actor(&environment);
-    let ask = Ask { trigger: Trigger::Command, full, wait, force, command: "learner-sync sync", actor: Some(&actor) };
+    let ask = Ask {
+        trigger: Trigger::Command,
+        full,
+        wait,
+        force,
+        command: "learner-sync sync",
+        actor: Some(&actor),
+        only: None,
+    };
     let report = session::run(&assembly, ask, stop).await?;
     if json {
         print_json(&report_as_json(&report))?;
@@ -57,10 +65,10 @@ async fn rehearse(assembly: &Assembly, json: bool) -> Result<u8, Failure> {
     let started = Instant::now();
     let planner = Planner::open_to_rehearse(assembly).await?;
     let prepared = planner.prepare().await?;
-    let (mut report, refused) = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
+    let mut report = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
     report.requests = assembly.directory.requests();
     report.duration = started.elapsed();
-    let refused: BTreeMap<_, _> = refused.iter().map(|finding| (finding.person, finding)).collect();
+    let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|finding| (finding.person, finding)).collect();
     let lines: Vec<_> = prepared
         .plan
         .lines()
@@ -85,7 +93,7 @@ async fn rehearse(assembly: &Assembly, json: bool) -> Result<u8, Failure> {
 }
 
 /// Ctrl-C and SIGTERM finish the batch in hand.
-fn stop_on_signal() -> Result<cycle::Stop, Failure> {
+pub(super) fn stop_on_signal() -> Result<cycle::Stop, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (sender, receiver) = watch::channel(false);
@@ -109,7 +117,7 @@ fn exit_code(report: &Report) -> u8 {
 
 /// The document of `sync --json`.
 pub(super) fn report_as_json(report: &Report) -> Value {
-    let Report { cycle, trigger, outcome, counts, requests, duration, error, refused: _ } = report;
+    let Report { cycle, trigger, outcome, counts, requests, duration, error, .. } = report;
     let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
     json!({
         "cycle": cycle.map(|cycle| cycle.0),
@@ -131,7 +139,7 @@ pub(super) fn report_as_json(report: &Report) -> Value {
 }
 
 fn print_report(report: &Report) -> Result<(), Failure> {
-    let Report { cycle: _, trigger: _, outcome, counts, requests, duration, error, refused: _ } = report;
+    let Report { outcome, counts, requests, duration, error, .. } = report;
     let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
     print(&format!("{outcome} in {:.1} s with {requests} requests to Graph", duration.as_secs_f64()))?;
     print(&format!(

@@ -29,25 +29,27 @@ pub(super) fn applied(known: &mut KnownLearners, batch: &[Change], learners: &[(
         if let Target::Adopt { from: Some(former), .. } = change.target {
             known.remove(&former);
         }
+        let active = match change.action {
+            Action::Create | Action::Reactivate => true,
+            Action::Deactivate => false,
+            // Former learners are updated, too, when they make room; and whoever is adopted by an update is active.
+            Action::Update => known.get(&change.person).is_none_or(|known| known.active),
+        };
         known.insert(
             change.person,
-            Known {
-                learner: *learner,
-                active: change.action != Action::Deactivate,
-                fingerprint: change.fingerprint,
-                via: change.via.clone(),
-            },
+            Known { learner: *learner, active, fingerprint: change.fingerprint, via: change.via.clone() },
         );
     }
 }
 
 impl Prepared {
     /// Records the cache, unless it is already as it should be. A cache that cannot be written costs time only.
-    pub(super) async fn remember(&self, parts: Parts<'_>, request: Request) {
-        let Self { plan, source, known, evidence: _, recalled, compared_at, generation } = self;
+    pub(super) async fn remember(&self, parts: Parts<'_>, request: Request<'_>) {
+        let Self { plan, source, known, evidence: _, about: _, recalled, compared_at, generation } = self;
         let Some(path) = parts.cache else { return };
         let as_before = plan.changes().is_empty() && plan.via().is_empty() && plan.compared().is_empty();
-        if *recalled && as_before {
+        // A comparison for one person has put nobody else right: remembered, it would pass for what the last cycle left.
+        if (*recalled && as_before) || (!*recalled && request.only.is_some()) {
             return;
         }
         let origin = Origin { generation: *generation, source: source.clone(), mapping: parts.rules.hash };

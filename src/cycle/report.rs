@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Request;
+use super::{Explanation, Request};
 use crate::model::{Outcome, Reason, Status, Trigger};
 use crate::plan::{Change, Counts, Finding, Plan};
 use crate::store::CycleId;
@@ -30,6 +30,10 @@ pub struct Report {
     pub error: Option<String>,
     /// Whether Entra refused the credential or does not know the application.
     pub refused: bool,
+    /// The changes that the database refused.
+    pub refused_rows: Vec<Finding>,
+    /// What was found out and done, when it was asked for one person.
+    pub explanation: Option<Explanation>,
 }
 
 /// Details name attributes, rules and ids, never values.
@@ -44,7 +48,7 @@ fn log_finding(finding: &Finding, loud: bool) {
 }
 
 impl Report {
-    pub(super) fn new(cycle: Option<CycleId>, request: Request) -> Self {
+    pub(super) fn new(cycle: Option<CycleId>, request: &Request<'_>) -> Self {
         Self {
             cycle,
             trigger: request.trigger,
@@ -54,6 +58,8 @@ impl Report {
             duration: Duration::ZERO,
             error: None,
             refused: false,
+            refused_rows: Vec::new(),
+            explanation: None,
         }
     }
 
@@ -91,11 +97,11 @@ impl Report {
     }
 
     /// A batch is committed, without the refused.
-    pub(super) fn applied(&mut self, batch: &[Change], refused: &[Finding]) {
-        let refused: BTreeMap<_, _> = refused.iter().map(|finding| (finding.person, finding)).collect();
+    pub(super) fn applied(&mut self, batch: &[Change], refused: Vec<Finding>) {
+        let by_person: BTreeMap<_, _> = refused.iter().map(|finding| (finding.person, finding)).collect();
         for change in batch {
             let Change { person, action, reason, target, .. } = change;
-            match refused.get(person) {
+            match by_person.get(person) {
                 None => {
                     self.counts.add(*action);
                     tracing::debug!(user.id = %person, learner.id = ?target.learner().map(|l| l.0), %action, %reason, "done");
@@ -107,6 +113,7 @@ impl Report {
                 }
             }
         }
+        self.refused_rows.extend(refused);
     }
 
     /// Everything is done.
@@ -142,7 +149,7 @@ impl Report {
     }
 
     pub(super) fn log(&self) {
-        let Self { cycle, trigger: _, outcome, counts, requests, duration, error, refused: _ } = self;
+        let Self { cycle, trigger: _, outcome, counts, requests, duration, error, .. } = self;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
         let cycle = cycle.map(|cycle| cycle.0);
         let duration_ms = duration.as_millis() as u64;

@@ -1,5 +1,7 @@
 //! Single small calls for `learner-sync check`: does each permission work, and what does the application look like?
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
 use super::read::{Read, told};
 use super::{Application, Directory, DirectoryError, GraphError, malformed, select, wire};
 use crate::model::{EntraId, Selection};
@@ -36,6 +38,25 @@ impl Directory {
             Read::Unreadable { detail, .. } => Some(detail),
             Read::User(_) | Read::NotFound(_) => None,
         }))
+    }
+
+    /// The user with this userPrincipalName: works with User.Read.All. `None` when there is none.
+    /// <https://learn.microsoft.com/graph/api/user-get>
+    ///
+    /// # Errors
+    /// When Graph cannot be read.
+    pub async fn user_named(&self, user_principal_name: &str) -> Result<Option<EntraId>, DirectoryError> {
+        let what = "looking for the user";
+        let name = utf8_percent_encode(user_principal_name, NON_ALPHANUMERIC);
+        let selection = Selection::default();
+        match self.client.get_bytes(what, &format!("/users/{name}?$select={}", select(&selection))).await {
+            Ok(body) => {
+                let row = wire::user(&body, &selection).map_err(|error| malformed(what, &error))?;
+                Ok(Some(row.id))
+            }
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads one member of a group: works with GroupMember.Read.All.

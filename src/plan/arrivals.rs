@@ -1,9 +1,11 @@
 //! People who are to be learners: matched to a row and compared with it.
 
 use super::claims::{Holders, Match};
-use super::{AttributeChange, Change, Compared, Finding, Input, Person, Plan, Rejection, Row, Standing, Target};
+use super::{
+    AttributeChange, Change, Compared, Finding, Input, Person, Plan, Rejection, Relink, Row, Standing, Target,
+};
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, Known, Learner, LearnerId, Reason, Repair, Status, UniqueKey, Values,
+    Action, Attribute, EntraId, Fingerprint, Known, Learner, Reason, Repair, Status, UniqueKey, Values,
 };
 
 /// The values a new row gets.
@@ -28,16 +30,15 @@ pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) ->
     let mut drafts = Vec::new();
     for (id, person) in &input.desired.people {
         let known = input.known.get(id);
+        plan.counts.in_scope += u64::from(person.standing.is_in_scope());
         match &person.standing {
-            Standing::Unchanged => {
-                plan.counts.in_scope += 1;
-                plan.counts.unchanged += 1;
-            }
+            Standing::Unchanged => plan.counts.unchanged += 1,
             Standing::Wanted(learner) => {
-                plan.counts.in_scope += 1;
-                let drafted = match known {
-                    Some(known) => linked(input, *id, person, learner, known),
-                    None => newcomer(input, *id, person, learner, holders),
+                let relink = input.relink.filter(|relink| relink.person == *id);
+                let drafted = match (known, relink) {
+                    (Some(known), _) => linked(input, *id, person, learner, known),
+                    (None, Some(relink)) => relinked(input, *id, person, learner, relink),
+                    (None, None) => newcomer(input, *id, person, learner, holders),
                 };
                 match drafted {
                     Drafted::Nothing(fingerprint) => {
@@ -53,15 +54,11 @@ pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) ->
                 }
             }
             Standing::Leaving(reason) => {
-                plan.counts.in_scope += u64::from(*reason == Reason::MappedInactive);
                 if known.is_none() {
                     plan.findings.push(passed_over(*id, *reason));
                 }
             }
-            Standing::Rejected(rejection) => {
-                plan.counts.in_scope += u64::from(rejection.reason != Reason::Unreadable);
-                plan.findings.push(rejected(input, *id, known, rejection));
-            }
+            Standing::Rejected(rejection) => plan.findings.push(rejected(input, *id, known, rejection)),
             Standing::NotFound => {
                 if known.is_none() {
                     plan.findings.push(Finding { tracked: true, ..passed_over(*id, Reason::NotReadableYet) });
@@ -172,14 +169,33 @@ fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, h
         Match::None => Drafted::Change(Box::new(create)),
         Match::Conflict(detail) => Drafted::Finding(Box::new(conflict(input, create, detail))),
         Match::Row(row, how) => {
-            let change = update(id, person, adopt(row.learner), Some(row), Reason::Adopted, learner, row.active);
+            let change = update(
+                id,
+                person,
+                Target::Adopt { learner: row.learner, from: None },
+                Some(row),
+                Reason::Adopted,
+                learner,
+                row.active,
+            );
             Drafted::Change(Box::new(Change { detail: Some(how), ..change }))
         }
     }
 }
 
-fn adopt(learner: LearnerId) -> Target {
-    Target::Adopt { learner, from: None }
+/// A person without a link gets the learner that an administrator names.
+fn relinked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, relink: &Relink) -> Drafted {
+    let row = relink.row.as_ref();
+    let target = Target::Adopt { learner: relink.learner, from: relink.former() };
+    let active = row.is_some_and(|row| row.active);
+    let change = update(id, person, target, row, Reason::Relinked, learner, active);
+    match relink.obstacle(input) {
+        Some(obstacle) => Drafted::Finding(Box::new(conflict(input, change, obstacle))),
+        None => {
+            let detail = relink.former().map(|former| format!("was the learner of Entra id {former}"));
+            Drafted::Change(Box::new(Change { detail, ..change }))
+        }
+    }
 }
 
 /// An update, or a reactivation when the row is not active, with exactly the values that differ.

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arrivals::newly_wanted;
-use super::{Change, Row, Target};
-use crate::model::{Action, Attribute, EntraId, LearnerId, UniqueKey, Values};
+use super::{AttributeChange, Change, Input, Row, Standing, Target};
+use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Reissued, UniqueKey, Values};
 
 /// Who holds what, among all learners.
 pub(super) struct Holders<'a> {
@@ -96,6 +96,7 @@ fn describe(row: &Row) -> String {
 /// `staying` are held back and keep what they have. When two people newly want the same value, neither gets it,
 /// since nothing says whose it is.
 pub(super) fn conflicts(
+    input: Input<'_>,
     drafts: &[Change],
     holders: &Holders<'_>,
     staying: &BTreeSet<EntraId>,
@@ -136,6 +137,7 @@ pub(super) fn conflicts(
             let moves = drafts_by_learner.get(&row.learner).is_some_and(|holder| {
                 gives_up(holder, key) && !conflicts.contains_key(&holder.person) && !staying.contains(&holder.person)
             });
+            let moves = moves || former(input, row).is_some();
             for draft in claimants.iter().filter(|draft| !moves && Some(row.learner) != draft.target.learner()) {
                 if !settled.contains(&draft.person) {
                     found.insert(draft.person, format!("{} is held by {}", key.attribute.path(), describe(row)));
@@ -148,6 +150,52 @@ pub(super) fn conflicts(
         settled.extend(found.keys());
         conflicts.extend(found);
     }
+}
+
+/// Whose values may be moved aside: a former learner of this source, with `learners.reissued = "free"`.
+fn former(input: Input<'_>, row: &Row) -> Option<EntraId> {
+    let (_, person) = row.link.as_ref()?;
+    let ours = input.known.get(person).is_some_and(|known| known.learner == row.learner);
+    let standing = input.desired.people.get(person).map(|person| &person.standing);
+    let stays = matches!(standing, Some(Standing::Unchanged | Standing::Wanted(_) | Standing::Rejected(_)));
+    (input.limits.reissued == Reissued::Free && ours && !row.active && !stays).then_some(*person)
+}
+
+/// The changes that put an Entra id in front of what former learners hold and somebody in `changes` wants, as Entra
+/// does itself with the names of deleted users.
+pub(super) fn move_aside(input: Input<'_>, changes: &[Change], holders: &Holders<'_>) -> Vec<Change> {
+    let moving: BTreeSet<LearnerId> = changes.iter().filter_map(|change| change.target.learner()).collect();
+    let mut aside = BTreeMap::new();
+    for (key, claimants) in claims(changes) {
+        let Some(row) = holders.by_key.get(&key).filter(|row| !moving.contains(&row.learner)) else { continue };
+        if let (Some(person), Some(claimant)) = (former(input, row), claimants.first()) {
+            aside.entry(person).or_insert((*row, key.attribute, claimant.person));
+        }
+    }
+    aside.into_iter().filter_map(|(person, (row, wanted, by))| moved_aside(input, person, row, wanted, by)).collect()
+}
+
+fn moved_aside(input: Input<'_>, person: EntraId, row: &Row, wanted: Attribute, by: EntraId) -> Option<Change> {
+    let known = input.known.get(&person)?;
+    let mut values = row.values.clone();
+    let mut changes = Vec::new();
+    for attribute in Attribute::UNIQUE {
+        if let Some(value) = values.get_mut(&attribute).and_then(Option::as_mut) {
+            let old = std::mem::replace(value, format!("{person}{value}"));
+            changes.push(AttributeChange { attribute, old: Some(old), new: Some(value.clone()) });
+        }
+    }
+    Some(Change {
+        person,
+        action: Action::Update,
+        reason: Reason::AttributesChanged,
+        target: Target::Linked(row.learner),
+        user_name: row.values.get(&Attribute::UserName).cloned().flatten(),
+        changes,
+        via: known.via.clone(),
+        fingerprint: Fingerprint::of(&values),
+        detail: Some(format!("moved aside: {} is wanted by Entra id {by}", wanted.path())),
+    })
 }
 
 /// Who newly wants which value.
@@ -168,7 +216,7 @@ fn gives_up(draft: &Change, key: &UniqueKey) -> bool {
 /// The unique values that a change takes, or gives up.
 fn moved<'a>(
     draft: &'a Change,
-    side: impl Fn(&'a super::AttributeChange) -> Option<&'a str> + 'a,
+    side: impl Fn(&'a AttributeChange) -> Option<&'a str> + 'a,
 ) -> impl Iterator<Item = UniqueKey> + 'a {
     draft
         .changes
@@ -181,19 +229,7 @@ fn moved<'a>(
 /// hand values to each other stay in one, because the database refuses every state in between; switching off comes
 /// last, so that whatever stops the apply half-way has kept everybody.
 pub(super) fn arrange(changes: Vec<Change>, batch: usize) -> (Vec<Change>, Vec<usize>) {
-    let givers: BTreeMap<UniqueKey, usize> = changes
-        .iter()
-        .enumerate()
-        .flat_map(|(index, change)| moved(change, |change| change.old.as_deref()).map(move |key| (key, index)))
-        .collect();
-    let mut groups = Groups((0..changes.len()).collect());
-    let mut coupled = BTreeSet::new();
-    for (index, change) in changes.iter().enumerate() {
-        for giver in moved(change, |change| change.new.as_deref()).filter_map(|key| givers.get(&key)) {
-            groups.join(index, *giver);
-            coupled.extend([index, *giver]);
-        }
-    }
+    let (groups, coupled) = groups(&changes);
     let order = |index: usize, change: &Change| {
         let last = change.action == Action::Deactivate;
         (last, !coupled.contains(&index), if coupled.contains(&index) { groups.of(index) } else { 0 }, index)
@@ -211,6 +247,32 @@ pub(super) fn arrange(changes: Vec<Change>, batch: usize) -> (Vec<Change>, Vec<u
         }
     }
     (arranged.into_iter().map(|(_, change)| change).collect(), cuts)
+}
+
+/// `person` and everybody in `changes` who hands a value to somebody of them, or gets one.
+pub(super) fn coupled_with(changes: &[Change], person: EntraId) -> BTreeSet<EntraId> {
+    let (groups, _) = groups(changes);
+    let own = changes.iter().position(|change| change.person == person).map(|index| groups.of(index));
+    let together = changes.iter().enumerate().filter(|(index, _)| Some(groups.of(*index)) == own);
+    together.map(|(_, change)| change.person).collect()
+}
+
+/// Which changes hand values to each other, as sets, and the indices of all that do.
+fn groups(changes: &[Change]) -> (Groups, BTreeSet<usize>) {
+    let givers: BTreeMap<UniqueKey, usize> = changes
+        .iter()
+        .enumerate()
+        .flat_map(|(index, change)| moved(change, |change| change.old.as_deref()).map(move |key| (key, index)))
+        .collect();
+    let mut groups = Groups((0..changes.len()).collect());
+    let mut coupled = BTreeSet::new();
+    for (index, change) in changes.iter().enumerate() {
+        for giver in moved(change, |change| change.new.as_deref()).filter_map(|key| givers.get(&key)) {
+            groups.join(index, *giver);
+            coupled.extend([index, *giver]);
+        }
+    }
+    (groups, coupled)
 }
 
 /// Sets of indices that are joined bit by bit.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Relink;
 use crate::model::{
     Action, Attribute, EntraId, Fingerprint, KnownLearners, Learner, LearnerId, Reason, Reissued, Repair, Values,
     Verdict, Via,
@@ -39,6 +40,18 @@ pub enum Standing {
     Rejected(Box<Rejection>),
     /// Assigned, but Graph answers 404 for the account.
     NotFound,
+}
+
+impl Standing {
+    /// Whether the person counts as in scope: assigned, enabled and let through by the filters.
+    pub fn is_in_scope(&self) -> bool {
+        match self {
+            Self::Unchanged | Self::Wanted(_) => true,
+            Self::Leaving(reason) => *reason == Reason::MappedInactive,
+            Self::Rejected(rejection) => rejection.reason != Reason::Unreadable,
+            Self::NotFound => false,
+        }
+    }
 }
 
 /// Why somebody was rejected before the plan was made.
@@ -188,6 +201,8 @@ pub struct Input<'a> {
     pub evidence: &'a Evidence,
     /// The limits.
     pub limits: &'a Limits,
+    /// A learner that an administrator gives to another account.
+    pub relink: Option<&'a Relink>,
     /// The time of the cycle.
     pub now: Timestamp,
 }

@@ -29,7 +29,9 @@ pub(super) fn held_updates(input: Input<'_>, drafts: &[Change]) -> BTreeMap<Entr
             (None, None) => None,
         }
     };
-    let updates = drafts.iter().filter(|draft| draft.action == Action::Update);
+    // What an administrator asks for by name needs no approval.
+    let asked = |draft: &&Change| draft.reason == Reason::Relinked;
+    let updates = drafts.iter().filter(|draft| draft.action == Action::Update && !asked(draft));
     updates.filter_map(|draft| Some((draft.person, why(draft)?))).collect()
 }
 

@@ -104,6 +104,7 @@ fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timesta
         confirmed: &confirmed,
         evidence: &database.evidence(),
         limits,
+        relink: None,
         now: at,
     })
 }
@@ -113,8 +114,10 @@ proptest! {
     fn a_history_ends_where_entra_stands_and_planning_again_changes_nothing(
         history in proptest::collection::vec(proptest::collection::vec(entra(), 0..14), 1..6),
         max_deactivations in 0u64..6,
+        free in any::<bool>(),
     ) {
-        let limits = Limits { max_deactivations, ..limits() };
+        let reissued = if free { Reissued::Free } else { Reissued::Conflict };
+        let limits = Limits { max_deactivations, reissued, ..limits() };
         let mut database = Database::default();
         let mut at = now();
         for people in &history {
@@ -128,6 +131,15 @@ proptest! {
                 if change.action == Action::Deactivate {
                     prop_assert!(!matches!(standing, Some(Standing::Wanted(_) | Standing::Rejected(_))));
                     prop_assert!(!before.held.contains_key(&change.person), "held, and not approved");
+                } else if free && !matches!(standing, Some(Standing::Wanted(_))) {
+                    // Moved aside: a former learner, who stays one, and only the values that others want.
+                    let row = before.rows.values().find(|row| row.learner == change.target.learner().unwrap()).unwrap();
+                    prop_assert!(!row.active && !matches!(standing, Some(Standing::Rejected(_))));
+                    let moves = |change: &AttributeChange| {
+                        Attribute::UNIQUE.contains(&change.attribute)
+                            && change.new == change.old.as_ref().map(|old| format!("{}{old}", row.link.as_ref().unwrap().1))
+                    };
+                    prop_assert!(change.changes.iter().all(moves));
                 } else {
                     prop_assert!(matches!(standing, Some(Standing::Wanted(_))));
                 }
@@ -151,6 +163,11 @@ proptest! {
                 }
             }
 
+            if free {
+                // Who has just been switched off makes room in the next cycle.
+                let next = plan_for(&database, &desired, &limits, at);
+                database.apply(&next, at);
+            }
             let settled = database.clone();
             let again = plan_for(&database, &desired, &limits, at);
             prop_assert_eq!(again.changes(), &[][..]);
@@ -270,6 +287,7 @@ fn an_emptied_group_keeps_its_count_while_somebody_last_seen_in_it_is_active() {
             confirmed,
             evidence: &database.evidence(),
             limits: &limits(),
+            relink: None,
             now: now(),
         })
     };
@@ -425,6 +443,7 @@ fn who_becomes_readable_is_held_no_more_but_waits_like_everybody() {
             confirmed: &Confirmed::from([(person(0), verdict)]),
             evidence: &database.evidence(),
             limits: &limits,
+            relink: None,
             now: at,
         });
         database.apply(&plan, at);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use super::sql::Statement;
 use super::{Store, StoreError, sqlite};
 use crate::model::{Action, EntraId, Status};
 use crate::plan::{APPROVED_PREFIX, FailingEntry, HeldEntry};
@@ -73,6 +74,17 @@ impl Store {
             .into_iter()
             .map(|(group, members)| Ok((sqlite::word(&group, "sync_groups.group_id")?, members.unsigned_abs())))
             .collect()
+    }
+
+    /// The person whose learner has this user name.
+    pub async fn linked_person(&self, source: &str, user_name: &str) -> Result<Option<EntraId>, StoreError> {
+        let mut statement = Statement::new(
+            "SELECT l.entra_id FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ",
+        );
+        statement.push_bind(source).push(" AND ").push(sqlite::folded("r.user_name")).push(" = ").push_bind(user_name);
+        let person: Option<String> =
+            statement.build_query_scalar().fetch_optional(&mut *self.connection().await).await?;
+        person.map(|person| sqlite::word(&person, "sync_links.entra_id")).transpose()
     }
 
     /// The other sources that have links, when `source` has none and was not admitted: the reason to refuse a cycle.

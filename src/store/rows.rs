@@ -37,6 +37,16 @@ impl Store {
         Ok(found)
     }
 
+    /// The row of one learner, linked or not.
+    pub async fn learner(&self, learner: LearnerId, attributes: &[Attribute]) -> Result<Option<Row>, StoreError> {
+        let attributes = with_unique(attributes);
+        let mut statement = select(&attributes);
+        statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE r.id = ");
+        statement.push_bind(learner.0);
+        let row = statement.build().fetch_optional(&mut *self.connection().await).await?;
+        row.map(|row| read(&row, &attributes)).transpose()
+    }
+
     /// Every row, linked or not, that has one of the wanted `keys`, one of `match_values` in `match_attribute`, or
     /// names one of `external_ids`; each once, in order of id.
     pub async fn holders(

@@ -3,6 +3,7 @@
 mod approve;
 mod exits;
 mod plan;
+mod provision;
 mod status;
 mod sync;
 

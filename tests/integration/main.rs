@@ -17,6 +17,7 @@ mod leavers;
 mod mapping;
 mod program;
 mod reading;
+mod reissued;
 mod sign_in;
 mod sources;
 mod world;

@@ -115,7 +115,7 @@ impl World {
         let cache = cache_path(&assembly.config);
         let parts =
             Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
-        let request = Request { trigger: Trigger::Command, full, now: self.now };
+        let request = Request { trigger: Trigger::Command, full, now: self.now, only: None };
         cycle::run(parts, request, stop).await.unwrap()
     }
 
@@ -170,7 +170,8 @@ impl World {
             Err(_) => Store::in_memory().await.unwrap(),
         };
         let parts = Parts { directory: &assembly.directory, store: &store, cache: None, rules: &assembly.rules };
-        cycle::prepare(parts, Request { trigger: Trigger::Command, full: true, now: self.now }, None).await
+        let request = Request { trigger: Trigger::Command, full: true, now: self.now, only: None };
+        cycle::prepare(parts, request, None).await
     }
 
     /// Time passes.

@@ -61,8 +61,11 @@ impl Database {
             });
             row.external_id = Some(change.person.to_string());
             row.link = Some((SOURCE.to_owned(), change.person));
-            row.active = change.action != Action::Deactivate;
-            row.deactivated = !row.active;
+            let switched = change.changes.iter().find(|change| change.attribute == Attribute::Active);
+            if let Some(switched) = switched {
+                row.active = switched.new.as_deref() == Some("true");
+                row.deactivated = !row.active;
+            }
             for AttributeChange { attribute, old: _, new } in &change.changes {
                 if *attribute != Attribute::Active {
                     row.values.insert(*attribute, new.clone());

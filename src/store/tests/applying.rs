@@ -168,8 +168,11 @@ async fn a_batch_of_refused_rows_writes_nothing() {
 #[tokio::test]
 async fn an_update_that_reaches_no_row_is_looked_into() {
     let store = store_with(3).await;
-    execute(&store, "DELETE FROM sync_links WHERE learner_id = 2; UPDATE sync_links SET learner_id = 2 WHERE learner_id = 1")
-        .await;
+    execute(
+        &store,
+        "DELETE FROM sync_links WHERE learner_id = 2; UPDATE sync_links SET learner_id = 2 WHERE learner_id = 1",
+    )
+    .await;
     execute(&store, "CREATE TRIGGER keep BEFORE UPDATE ON learners WHEN NEW.id = 3 BEGIN SELECT RAISE(IGNORE); END")
         .await;
     execute(&store, "CREATE TRIGGER no BEFORE INSERT ON learners BEGIN SELECT RAISE(IGNORE); END").await;

@@ -1,0 +1,216 @@
+//! `learner-sync provision`: one user now, explained from what Graph says to what was written.
+
+use serde_json::{Value, json};
+
+use super::Context;
+use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown};
+use super::plan::{Planner, lines_as_json, short};
+use super::sync::stop_on_signal;
+use crate::assembly::Assembly;
+use crate::cycle::{self, Explanation, Report};
+use crate::model::{Clock, LearnerId, Outcome, Reason, Status, Trigger, Verdict, Via};
+use crate::plan::{Change, Finding, Person, Planned, Standing, Target};
+use crate::session::{self, Ask, Named};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Object id or userPrincipalName.
+    #[arg(value_name = "USER")]
+    user: String,
+    /// Show what would be done, and what the database would refuse of it; nothing is written.
+    #[arg(long, conflicts_with_all = ["wait", "force"])]
+    dry_run: bool,
+    /// Give this learner (learners.id), which is inactive or not linked, to the user: somebody who was hired again.
+    #[arg(long, value_name = "LEARNER")]
+    relink: Option<i64>,
+    /// Wait for a running cycle to end, instead of exiting with 75.
+    #[arg(long)]
+    wait: bool,
+    /// Run although provisioning is paused.
+    #[arg(long)]
+    force: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
+    let Arguments { user, dry_run, relink, wait, force, json } = arguments;
+    let Context { config, environment } = context;
+    let assembly = Assembly::new(config, &environment, clock)?;
+    let named = Named { user: &user, relink: relink.map(LearnerId) };
+    let report = if dry_run {
+        let mut planner = Planner::open_to_rehearse(&assembly).await?;
+        planner.find(named).await?;
+        let prepared = planner.prepare().await?;
+        cycle::rehearse(planner.parts(), planner.request(), &prepared).await?
+    } else {
+        let actor = super::actor(&environment);
+        let command = "learner-sync provision";
+        let (trigger, actor, only) = (Trigger::Command, Some(actor.as_str()), Some(named));
+        let ask = Ask { trigger, full: false, wait, force, command, actor, only };
+        session::run(&assembly, ask, stop_on_signal()?).await?
+    };
+    let Some(explanation) = &report.explanation else {
+        let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
+        return Err(Failure::new(FAILED, error));
+    };
+    if json {
+        print_json(&as_json(&report, explanation, dry_run))?;
+    } else {
+        print_steps(&report, explanation, dry_run)?;
+    }
+    if let Some(error) = &report.error {
+        return Ok(reported(error));
+    }
+    if let Some(learner) = relink.map(LearnerId).filter(|learner| !has(explanation, *learner)) {
+        return Ok(reported(&format!("learner {learner} was not given to {}: {}", user, why_not(explanation))));
+    }
+    Ok(match &explanation.finding {
+        Some(Finding { status: Status::Failure | Status::Held, .. }) => PARTLY,
+        _ => DONE,
+    })
+}
+
+/// The result is printed already; this is for the log.
+fn reported(error: &str) -> u8 {
+    tracing::error!("{error}");
+    FAILED
+}
+
+fn has(explanation: &Explanation, learner: LearnerId) -> bool {
+    let changed = explanation.change.as_ref().and_then(|change| change.target.learner());
+    explanation.learner == Some(learner) || changed == Some(learner)
+}
+
+fn why_not(explanation: &Explanation) -> String {
+    match (&explanation.finding, &explanation.assigned) {
+        (Some(Finding { reason, detail: Some(detail), .. }), _) => format!("{reason}: {detail}"),
+        (Some(Finding { reason, detail: None, .. }), _) => reason.to_string(),
+        (None, None) => "the user is not assigned to the application".to_owned(),
+        (None, Some(_)) => "nothing was decided about the user".to_owned(),
+    }
+}
+
+/// What Graph says of the account, in a word and in words.
+fn account(explanation: &Explanation) -> (&'static str, String) {
+    let told = |word, words: &str| (word, words.to_owned());
+    let enabled = || told("enabled", "the account exists and is enabled");
+    let disabled = || told("disabled", "the account is disabled");
+    let deleted = || told("deleted", "the account is deleted");
+    let not_found = || told("not-found", "Graph does not know the account");
+    let unreadable = |detail: &str| ("unreadable", format!("the account cannot be read: {detail}"));
+    match (explanation.assigned.as_ref().map(|person| &person.standing), &explanation.verdict) {
+        (Some(Standing::Leaving(Reason::AccountDisabled)), _) => disabled(),
+        (Some(Standing::Rejected(rejection)), _) if rejection.reason == Reason::Unreadable => {
+            unreadable(&rejection.detail)
+        }
+        (Some(Standing::NotFound), Some(Verdict::Deleted)) => deleted(),
+        (Some(Standing::NotFound), _) => not_found(),
+        (Some(_), _) | (None, Some(Verdict::Unassigned | Verdict::Present)) => enabled(),
+        (None, Some(Verdict::Disabled)) => disabled(),
+        (None, Some(Verdict::Deleted)) => deleted(),
+        (None, Some(Verdict::NotFound)) => not_found(),
+        (None, Some(Verdict::Unreadable(detail))) => unreadable(detail),
+        (None, None) => told("not-read", "the account was not read: it is not assigned, and has no active learner"),
+    }
+}
+
+fn scope(assigned: Option<&Person>) -> String {
+    let Some(Person { standing, via }) = assigned else {
+        return "not assigned to the application, neither directly nor by an assigned group".to_owned();
+    };
+    let assigned = format!("assigned through {}", routes(via).join(", "));
+    match standing {
+        Standing::Unchanged | Standing::Wanted(_) | Standing::NotFound => assigned,
+        Standing::Leaving(reason) => format!("{assigned}, but {reason}"),
+        Standing::Rejected(rejection) => format!("{assigned}, but {}: {}", rejection.reason, rejection.detail),
+    }
+}
+
+fn routes(via: &Via) -> Vec<String> {
+    via.routes().iter().map(ToString::to_string).collect()
+}
+
+/// Which learner it is, and how that is known.
+fn matched(explanation: &Explanation) -> (Option<LearnerId>, &'static str) {
+    let Explanation { before, learner, change, .. } = explanation;
+    match (before, change.as_ref().map(|change| (change.target, change.reason))) {
+        (Some(before), _) => (Some(before.learner), "linked"),
+        (None, Some((Target::New, _))) => (*learner, "created"),
+        (None, Some((target, Reason::Relinked))) => (target.learner(), "relinked"),
+        (None, Some((target, _))) => (target.learner(), "adopted"),
+        (None, None) => (None, "none"),
+    }
+}
+
+/// The change, or why there is none.
+fn decided(explanation: &Explanation) -> Option<Planned<'_>> {
+    let finding = explanation.finding.as_ref().map(Planned::Finding);
+    finding.or_else(|| explanation.change.as_ref().map(Planned::Change))
+}
+
+fn as_json(report: &Report, explanation: &Explanation, dry_run: bool) -> Value {
+    let Explanation { person, assigned, coupled, .. } = explanation;
+    let (account, detail) = account(explanation);
+    let (learner, how) = matched(explanation);
+    let line = |planned: Planned<'_>| lines_as_json(&[planned])[0].take();
+    let nothing = json!({ "action": null, "status": null, "reason": null, "detail": null, "changes": [] });
+    let coupled: Vec<Value> = coupled.iter().map(|change| line(Planned::Change(change))).collect();
+    json!({
+        "cycle": report.cycle.map(|cycle| cycle.0),
+        "dry_run": dry_run,
+        "outcome": report.outcome.as_str(),
+        "entra_id": person.to_string(),
+        "import": { "account": account, "detail": detail },
+        "scope": {
+            "assigned": assigned.is_some(),
+            "via": assigned.as_ref().map(|person| routes(&person.via)).unwrap_or_default(),
+            "detail": scope(assigned.as_ref()),
+        },
+        "match": { "learner_id": learner.map(|learner| learner.0), "how": how },
+        "action": decided(explanation).map_or(nothing, line),
+        "coupled": coupled,
+        "error": report.error,
+    })
+}
+
+fn print_steps(report: &Report, explanation: &Explanation, dry_run: bool) -> Result<(), Failure> {
+    let (_, imported) = account(explanation);
+    let found = match matched(explanation) {
+        (Some(learner), how) => format!("learner {learner}, {how}"),
+        (None, "created") => "no learner yet; a new one".to_owned(),
+        (None, _) => "no learner".to_owned(),
+    };
+    print(&format!("import   {}: {imported}", explanation.person))?;
+    print(&format!("scope    {}", scope(explanation.assigned.as_ref())))?;
+    print(&format!("match    {found}"))?;
+    match decided(explanation) {
+        None => print("action   none: nothing has to change")?,
+        Some(Planned::Finding(Finding { action, status, reason, detail, .. })) => {
+            let detail = detail.as_ref().map(|detail| format!(": {}", shown(detail))).unwrap_or_default();
+            print(&format!("action   no {action}, {status}, {reason}{detail}"))?;
+        }
+        Some(Planned::Change(change)) => print_change("action  ", change)?,
+    }
+    for change in &explanation.coupled {
+        print_change("with it ", change)?;
+    }
+    match (dry_run, report.outcome) {
+        (true, _) => print("Rehearsed and rolled back; nothing was written.")?,
+        (false, Outcome::Interrupted) => print("Stopped by a signal.")?,
+        (false, _) => {}
+    }
+    Ok(())
+}
+
+fn print_change(head: &str, change: &Change) -> Result<(), Failure> {
+    let Change { person: _, action, reason, target: _, user_name, changes, via: _, fingerprint: _, detail } = change;
+    let name = user_name.as_deref().map(shown).unwrap_or_default();
+    let detail = detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
+    print(&format!("{head} {action} {name}, {reason}{detail}"))?;
+    for changed in changes {
+        print(&format!("           {}", shown(&short(changed))))?;
+    }
+    Ok(())
+}
