@@ -61,7 +61,14 @@ impl Assembly {
             graph: config.entra.graph.clone(),
         };
         let authenticator = Authenticator::new(&credential, http.clone(), clock)?;
-        let directory = Directory::new(http, authenticator, &config.entra.graph, config.scope.group_members, clock)?;
+        let directory = Directory::new(
+            http,
+            authenticator,
+            &config.entra.graph,
+            config.scope.group_members,
+            config.entra.concurrency,
+            clock,
+        )?;
         let rules = rules(&config).map_err(AssemblyError::Mapping)?;
         Ok(Self { config, directory, rules, clock })
     }

@@ -74,6 +74,8 @@ pub struct Entra {
     pub proxy_password_file: Option<PathBuf>,
     /// How long reading the directory may take in one cycle. Default 30 minutes.
     pub cycle_deadline: Duration,
+    /// How many requests to Graph are under way at once. Default 8.
+    pub concurrency: usize,
     /// How the application proves who it is.
     pub credential: Credential,
 }

@@ -9,6 +9,7 @@ mod client;
 mod confirm;
 mod probe;
 mod read;
+mod throttle;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -47,9 +48,30 @@ pub enum DirectoryError {
         #[source]
         source: GraphError,
     },
-    /// People of the assignment list are not accounted for.
-    #[error("{0} assigned people were neither read nor found missing")]
-    Incomplete(usize),
+    /// Not everything that is assigned is accounted for.
+    #[error("the read is not complete: {}", listed(people, groups))]
+    Incomplete {
+        /// People who were neither read nor found missing.
+        people: Vec<EntraId>,
+        /// Groups whose members were not read to the end.
+        groups: Vec<EntraId>,
+    },
+}
+
+/// So many of those who are missing are named.
+const NAMED: usize = 10;
+
+fn listed(people: &[EntraId], groups: &[EntraId]) -> String {
+    let list = |what: &str, ids: &[EntraId]| {
+        let named = ids.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let more = if ids.len() > NAMED { ", ..." } else { "" };
+        (!ids.is_empty()).then(|| format!("{} {what} ({named}{more})", ids.len()))
+    };
+    [list("assigned people were neither read nor found missing", people), list("groups were not read", groups)]
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 impl DirectoryError {
@@ -78,7 +100,7 @@ impl DirectoryError {
                  off the application"
                     .to_owned(),
             ),
-            Self::Graph(_) | Self::Incomplete(_) => None,
+            Self::Graph(_) | Self::Incomplete { .. } => None,
         }
     }
 }
@@ -146,7 +168,7 @@ struct Assignments {
 }
 
 impl Directory {
-    /// A directory behind `root`, the origin of Graph.
+    /// A directory behind `root`, the origin of Graph, that has at most `at_once` requests under way.
     ///
     /// # Errors
     /// When `root` is no URL.
@@ -155,10 +177,11 @@ impl Directory {
         authenticator: Authenticator,
         root: &str,
         group_members: GroupMembers,
+        at_once: usize,
         clock: Clock,
     ) -> Result<Self, NetworkError> {
         let root = Url::parse(root).map_err(|source| NetworkError::new("entra.graph_url", source))?;
-        Ok(Self { client: Client::new(http, authenticator, root, clock), group_members })
+        Ok(Self { client: Client::new(http, authenticator, root, at_once, clock), group_members })
     }
 
     /// How many requests went to Graph so far.
@@ -227,7 +250,7 @@ impl Directory {
         group: EntraId,
         name: &str,
         selection: &Selection,
-        mut take: impl FnMut(Step<Vec<wire::Row>>),
+        mut take: impl FnMut(Step<'_, wire::Row>),
     ) -> Result<(), DirectoryError> {
         let what = format!("reading the members of group {group}");
         let list = if self.group_members == GroupMembers::Transitive { "transitiveMembers" } else { "members" };

@@ -16,6 +16,11 @@ pub const PATIENT: Duration = Duration::from_secs(120);
 /// All waits for one request together, when waiting seldom helps: nothing listens, no such host, an inner error.
 pub const BRIEF: Duration = Duration::from_secs(8);
 
+/// The wait that a service asked for, which may be too short to be meant.
+pub fn at_least(asked: Duration) -> Duration {
+    asked.max(FLOOR)
+}
+
 /// How patient to be with an answer of this HTTP status; `None` when it is final.
 pub fn patience(status: u16) -> Option<Duration> {
     match status {
@@ -66,7 +71,7 @@ impl Waits {
     /// `patience`.
     pub fn next(&mut self, asked: Option<Duration>, patience: Duration) -> Option<Duration> {
         let backoff = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
-        let wait = asked.map_or(backoff, |asked| asked.max(FLOOR));
+        let wait = asked.map_or(backoff, at_least);
         self.spent = self.spent.saturating_add(wait);
         (self.spent <= patience).then_some(wait)
     }

@@ -1,22 +1,31 @@
 //! Requests to Graph: the bearer token, retries, pages, batches, and errors that say what was asked.
+//!
+//! Many may be under way at once; [`Throttle`](super::throttle::Throttle) says how many, and when none.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
+use futures_util::stream::FuturesOrdered;
 use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
+use super::throttle::Throttle;
 use super::wire::{BatchAnswer, BatchPart, ErrorBody, PlainPage};
 use crate::auth::{AuthError, Authenticator, place_of};
 use crate::model::Clock;
-use crate::retry::{Attempt, BRIEF, PATIENT, Waits, patience, retry_after};
+use crate::retry::{Attempt, BRIEF, PATIENT, Waits, at_least, patience, retry_after};
 
 /// A list longer than this is no list: with 999 rows a page, ten million rows.
 const MAX_PAGES: usize = 10_000;
 /// 999 rows with every property selected are a few megabytes.
 const MAX_BODY: usize = 64 << 20;
+/// More rows than this are no list of one tenant's people.
+const MAX_ROWS: usize = 5_000_000;
+/// Of an error, no more is read.
+const MAX_ERROR: usize = 64 << 10;
 /// How often a list is begun again when its page token has expired.
 const MAX_RESTARTS: usize = 5;
 /// The most parts of a `$batch`.
@@ -102,19 +111,37 @@ pub(super) struct Client {
     authenticator: Authenticator,
     root: Url,
     clock: Clock,
+    throttle: Throttle,
     requests: AtomicU64,
 }
 
-/// One answer of a `$batch`, or of a single call.
+/// One answer of a `$batch`.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+    /// Graph's id of the `$batch`, for a support case.
+    pub(super) request_id: String,
+}
+
+/// The answer to a single call.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) body: Vec<u8>,
+    /// Graph's id of the call, for a support case.
+    pub(super) request_id: String,
 }
 
 impl Client {
-    pub(super) fn new(http: reqwest::Client, authenticator: Authenticator, root: Url, clock: Clock) -> Self {
-        Self { http, authenticator, root, clock, requests: AtomicU64::new(0) }
+    pub(super) fn new(
+        http: reqwest::Client,
+        authenticator: Authenticator,
+        root: Url,
+        at_once: usize,
+        clock: Clock,
+    ) -> Self {
+        let throttle = Throttle::new(at_once.max(1));
+        Self { http, authenticator, root, clock, throttle, requests: AtomicU64::new(0) }
     }
 
     /// How many requests went to Graph so far, each `$batch` as one.
@@ -137,11 +164,11 @@ impl Client {
 
     /// GET, decoded.
     pub(super) async fn get<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<T, GraphError> {
-        decode(what, &self.get_bytes(what, path).await?)
+        decode(what, &self.get_bytes(what, path).await?.body)
     }
 
     /// GET, as it came.
-    pub(super) async fn get_bytes(&self, what: &str, path: &str) -> Result<Vec<u8>, GraphError> {
+    pub(super) async fn get_bytes(&self, what: &str, path: &str) -> Result<Reply, GraphError> {
         self.send(what, self.url(path)?, None).await
     }
 
@@ -151,16 +178,18 @@ impl Client {
         &self,
         what: &str,
         path: &str,
-        read: impl Fn(&[u8]) -> Result<(P, Option<String>), serde_json::Error>,
-        mut take: impl FnMut(Step<P>),
+        read: impl Fn(&[u8]) -> Result<(Vec<P>, Option<String>), serde_json::Error>,
+        mut take: impl FnMut(Step<'_, P>),
     ) -> Result<(), GraphError> {
+        let endless = |detail| GraphError::Endless { what: what.to_owned(), detail };
         let mut restarts = 0;
         'list: loop {
             take(Step::Begin);
             let mut url = self.url(path)?;
             let mut seen = BTreeSet::new();
+            let mut rows = 0;
             loop {
-                let body = match self.send(what, url.clone(), None).await {
+                let Reply { body, request_id } = match self.send(what, url.clone(), None).await {
                     Err(error) if error.is_expired_page_token() && restarts < MAX_RESTARTS => {
                         restarts += 1;
                         tracing::warn!(list = what, restarts, "page token expired; reading the list from its start");
@@ -169,18 +198,18 @@ impl Client {
                     result => result?,
                 };
                 let (page, next) = read(&body).map_err(|error| malformed(what, &error))?;
-                take(Step::Page(page));
+                rows += page.len();
+                if rows > MAX_ROWS {
+                    return Err(endless(format!("more than {MAX_ROWS} rows")));
+                }
+                take(Step::Page(page, &request_id));
                 let Some(next) = next else { return Ok(()) };
                 url = self.pinned(what, &next)?;
                 if !seen.insert(next) {
-                    return Err(GraphError::Endless {
-                        what: what.to_owned(),
-                        detail: "a nextLink came twice".to_owned(),
-                    });
+                    return Err(endless("a nextLink came twice".to_owned()));
                 }
                 if seen.len() >= MAX_PAGES {
-                    let detail = format!("more than {MAX_PAGES} pages");
-                    return Err(GraphError::Endless { what: what.to_owned(), detail });
+                    return Err(endless(format!("more than {MAX_PAGES} pages")));
                 }
             }
         }
@@ -192,7 +221,7 @@ impl Client {
         let read = |body: &[u8]| serde_json::from_slice::<PlainPage<T>>(body).map(|page| (page.value, page.next));
         self.list(what, path, read, |step| match step {
             Step::Begin => rows.clear(),
-            Step::Page(page) => rows.extend(page),
+            Step::Page(page, _) => rows.extend(page),
         })
         .await?;
         Ok(rows)
@@ -217,24 +246,34 @@ impl Client {
     /// throttles is repeated by itself; every other status is handed on.
     /// <https://learn.microsoft.com/graph/json-batching>
     pub(super) async fn batch(&self, what: &str, paths: &[String]) -> Result<Vec<Answer>, GraphError> {
-        let mut answers: Vec<Option<Answer>> = paths.iter().map(|_| None).collect();
-        for (number, chunk) in paths.chunks(BATCH).enumerate() {
-            let mut waits = Waits::new();
-            let mut open: BTreeSet<usize> = (0..chunk.len()).collect();
-            while !open.is_empty() {
-                let (parts, pause) = self.batch_once(what, chunk, &open).await?;
-                for (index, answer) in parts {
-                    open.remove(&index);
-                    answers[number * BATCH + index] = Some(answer);
+        let batches: FuturesOrdered<_> = paths.chunks(BATCH).map(|chunk| self.one_batch(what, chunk)).collect();
+        let answers: Vec<Vec<Answer>> = batches.try_collect().await?;
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// GETs up to 20 paths in one `$batch`, and repeats it for the parts that are to be asked again.
+    async fn one_batch(&self, what: &str, chunk: &[String]) -> Result<Vec<Answer>, GraphError> {
+        let mut answers: Vec<Option<Answer>> = chunk.iter().map(|_| None).collect();
+        let mut waits = Waits::new();
+        let mut open: BTreeSet<usize> = (0..chunk.len()).collect();
+        while !open.is_empty() {
+            let (parts, pause) = self.batch_once(what, chunk, &open).await?;
+            for (index, answer) in parts {
+                open.remove(&index);
+                answers[index] = Some(answer);
+            }
+            if let Some(Pause { asked, patience, error }) = pause {
+                let Some(wait) = waits.next(asked, patience) else { return Err(error) };
+                tracing::warn!(request = what, parts = open.len(), "throttled inside $batch; trying again");
+                if asked.is_some() {
+                    self.throttle.pause_for(wait.min(PATIENT));
                 }
-                if let Some(Pause { asked, patience, error }) = pause {
-                    let Some(wait) = waits.next(asked, patience) else { return Err(error) };
-                    tracing::warn!(request = what, parts = open.len(), "throttled inside $batch; trying again");
-                    tokio::time::sleep(wait).await;
-                } else if let Some(missing) = open.first() {
-                    let detail = format!("part {missing} of the batch was not answered");
-                    return Err(GraphError::Malformed { what: what.to_owned(), detail });
-                }
+                tokio::time::sleep(wait).await;
+            } else if let Some(missing) = open.first() {
+                let missing = &chunk[*missing];
+                let detail =
+                    format!("{} of {} parts of the batch were not answered, {missing} first", open.len(), chunk.len());
+                return Err(GraphError::Malformed { what: what.to_owned(), detail });
             }
         }
         // Every index was open until its answer came.
@@ -253,8 +292,8 @@ impl Client {
             .map(|index| serde_json::json!({"id": index.to_string(), "method": "GET", "url": chunk[*index]}))
             .collect();
         let body = serde_json::json!({ "requests": requests });
-        let bytes = self.send(what, self.url("/$batch")?, Some(&body)).await?;
-        let answer: BatchAnswer = decode(what, &bytes)?;
+        let Reply { body, request_id } = self.send(what, self.url("/$batch")?, Some(&body)).await?;
+        let answer: BatchAnswer = decode(what, &body)?;
         let mut settled = Vec::new();
         let mut pause = None;
         for part in answer.responses {
@@ -270,7 +309,7 @@ impl Client {
                     .find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))
                     .and_then(|(_, value)| value.as_str().map(str::to_owned).or_else(|| Some(value.to_string())))
                     .and_then(|value| retry_after(&value, (self.clock)()));
-                let error = answered(what, status, &body, "inside $batch");
+                let error = answered(what, status, &body, &request_id);
                 // The longest wait counts for all of them, and the least patience.
                 let before = pause.as_ref();
                 pause = Some(Pause {
@@ -279,14 +318,14 @@ impl Client {
                     error,
                 });
             } else {
-                settled.push((index, Answer { status, body }));
+                settled.push((index, Answer { status, body, request_id: request_id.clone() }));
             }
         }
         Ok((settled, pause))
     }
 
     /// Sends, retries what may be retried, and renews a refused token once.
-    async fn send(&self, what: &str, url: Url, json: Option<&serde_json::Value>) -> Result<Vec<u8>, GraphError> {
+    async fn send(&self, what: &str, url: Url, json: Option<&serde_json::Value>) -> Result<Reply, GraphError> {
         let (mut renewed, mut waits) = (false, Waits::new());
         loop {
             let token = self.authenticator.token().await?;
@@ -297,8 +336,11 @@ impl Client {
             let request = request
                 .bearer_auth(token.expose_secret())
                 .header("client-request-id", uuid::Uuid::from_u128(rand::random()).to_string());
-            self.requests.fetch_add(1, Ordering::Relaxed);
-            let attempt = self.attempt(what, request).await;
+            let attempt = {
+                let _turn = self.throttle.turn().await;
+                self.requests.fetch_add(1, Ordering::Relaxed);
+                self.attempt(what, request).await
+            };
             let refused = matches!(&attempt, Attempt::Ended(Err(error)) if error.status() == Some(401));
             if refused && !std::mem::replace(&mut renewed, true) {
                 self.authenticator.discard(&token).await;
@@ -308,7 +350,7 @@ impl Client {
         }
     }
 
-    async fn attempt(&self, what: &str, request: reqwest::RequestBuilder) -> Attempt<Vec<u8>, GraphError> {
+    async fn attempt(&self, what: &str, request: reqwest::RequestBuilder) -> Attempt<Reply, GraphError> {
         let transport = |source: reqwest::Error| Attempt::Again {
             patience: if source.is_connect() { BRIEF } else { PATIENT },
             error: GraphError::Transport { what: what.to_owned(), source: source.without_url() },
@@ -331,6 +373,8 @@ impl Client {
         let mut body = Vec::new();
         loop {
             match answer.chunk().await {
+                // What stands after that says no more of what is wrong.
+                Ok(Some(chunk)) if status != StatusCode::OK && body.len() + chunk.len() > MAX_ERROR => break,
                 Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
                     let detail = format!("the answer is larger than {} MiB", MAX_BODY >> 20);
                     return Attempt::Ended(Err(GraphError::Malformed { what: what.to_owned(), detail }));
@@ -341,7 +385,14 @@ impl Client {
             }
         }
         if status == StatusCode::OK {
-            return Attempt::Ended(Ok(body));
+            self.throttle.passed();
+            return Attempt::Ended(Ok(Reply { body, request_id }));
+        }
+        if let Some(asked) = asked.filter(|_| patience(status.as_u16()).is_some()) {
+            // Longer than anybody waits for one request would hold up the next cycle as well.
+            self.throttle.pause_for(at_least(asked).min(PATIENT));
+        } else if status == StatusCode::TOO_MANY_REQUESTS {
+            self.throttle.pause_for(at_least(Duration::ZERO));
         }
         let error = answered(what, status.as_u16(), &body, &request_id);
         match patience(status.as_u16()) {
@@ -359,11 +410,11 @@ struct Pause {
 }
 
 /// What a list hands to its reader.
-pub(super) enum Step<P> {
+pub(super) enum Step<'r, P> {
     /// The list starts, or starts anew: what came of it so far does not count.
     Begin,
-    /// The next page.
-    Page(P),
+    /// The rows of the next page, and Graph's id of the request.
+    Page(Vec<P>, &'r str),
 }
 
 /// The error of an answer that is not 200. The body may be Graph's JSON or a proxy's page.

@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::TryStreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
 use super::client::Step;
-use super::read::{failed, told};
+use super::read::{failed, noted, told};
 use super::wire::RowType;
 use super::{Directory, DirectoryError, Read, Snapshot, malformed, wire};
 use crate::model::{EntraId, Selection, Verdict};
@@ -83,7 +86,7 @@ impl Directory {
             let verdict = match answer.status {
                 200 => Verdict::Deleted,
                 404 => Verdict::NotFound,
-                403 => Verdict::Unreadable("the deleted items may not be read".to_owned()),
+                403 => Verdict::Unreadable(noted("the deleted items may not be read", &answer.request_id)),
                 _ => return Err(failed(what, &answer).into()),
             };
             verdicts.insert(*person, verdict);
@@ -100,17 +103,21 @@ impl Directory {
         let nobody_assigned = assignments.users.is_empty() && assignments.groups.is_empty();
         let mut people = assignments.users;
         let mut groups = BTreeMap::new();
-        let nothing = Selection::default();
-        for (group, name) in &assignments.groups {
+        let nothing = &Selection::default();
+        let reads = assignments.groups.iter().map(|(group, name)| async move {
             let mut members = BTreeSet::new();
-            self.members(*group, name, &nothing, |step| match step {
+            self.members(*group, name, nothing, |step| match step {
                 Step::Begin => members.clear(),
-                Step::Page(rows) => {
+                Step::Page(rows, _) => {
                     members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
                 }
             })
             .await?;
-            groups.insert(*group, members.len() as u64);
+            Ok::<_, DirectoryError>((*group, members))
+        });
+        let mut reads: FuturesUnordered<_> = reads.collect();
+        while let Some((group, members)) = reads.try_next().await? {
+            groups.insert(group, members.len() as u64);
             people.extend(members);
         }
         Ok((people, groups, nobody_assigned))
@@ -127,12 +134,12 @@ impl Directory {
                 200 => {
                     let row = wire::user(&answer.body, selection).map_err(|error| malformed(what, &error))?;
                     if row.id == *person {
-                        Account::Read(told(row, selection))
+                        Account::Read(told(row, selection, &answer.request_id))
                     } else {
-                        Account::Forbidden("the answer is about another account".to_owned())
+                        Account::Forbidden(noted("the answer is about another account", &answer.request_id))
                     }
                 }
-                403 => Account::Forbidden("the account may not be read".to_owned()),
+                403 => Account::Forbidden(noted("the account may not be read", &answer.request_id)),
                 404 => Account::Read(Read::NotFound(*person)),
                 _ => return Err(failed(what, &answer).into()),
             };

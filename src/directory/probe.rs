@@ -2,6 +2,7 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::client::Reply;
 use super::read::{Read, told};
 use super::{Application, Directory, DirectoryError, GraphError, malformed, select, wire};
 use crate::model::{EntraId, Selection};
@@ -32,9 +33,9 @@ impl Directory {
     pub async fn readable_user(&self, selection: &Selection) -> Result<Option<String>, DirectoryError> {
         let what = "reading one user";
         let path = format!("/users?$select={}&$top=1", select(selection));
-        let body = self.client.get_bytes(what, &path).await?;
+        let Reply { body, request_id } = self.client.get_bytes(what, &path).await?;
         let page = wire::user_page(&body, selection).map_err(|error| malformed(what, &error))?;
-        Ok(page.rows.into_iter().map(|row| told(row, selection)).find_map(|read| match read {
+        Ok(page.rows.into_iter().map(|row| told(row, selection, &request_id)).find_map(|read| match read {
             Read::Unreadable { detail, .. } => Some(detail),
             Read::User(_) | Read::NotFound(_) => None,
         }))
@@ -50,8 +51,8 @@ impl Directory {
         let name = utf8_percent_encode(user_principal_name, NON_ALPHANUMERIC);
         let selection = Selection::default();
         match self.client.get_bytes(what, &format!("/users/{name}?$select={}", select(&selection))).await {
-            Ok(body) => {
-                let row = wire::user(&body, &selection).map_err(|error| malformed(what, &error))?;
+            Ok(reply) => {
+                let row = wire::user(&reply.body, &selection).map_err(|error| malformed(what, &error))?;
                 Ok(Some(row.id))
             }
             Err(error) if error.status() == Some(404) => Ok(None),

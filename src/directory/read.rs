@@ -1,6 +1,10 @@
 //! The first look: everybody assigned, each person once, page by page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::TryStreamExt as _;
+use futures_util::stream::FuturesUnordered;
 
 use super::client::{Answer, Step, answered, malformed};
 use super::wire::{Row, RowType};
@@ -9,6 +13,7 @@ use crate::model::{EntraId, Route, Selection, User, Value, Via};
 
 /// The most ids that an `in` filter takes.
 const IDS_IN_FILTER: usize = 15;
+const WHAT: &str = "reading assigned users";
 
 /// One assigned person, as Graph tells of it.
 #[derive(Debug)]
@@ -36,54 +41,60 @@ impl Directory {
         &self,
         application: Application,
         selection: &Selection,
-        mut take: impl FnMut(Read),
+        mut take: impl FnMut(Read) + Send,
     ) -> Result<Snapshot, DirectoryError> {
         let assignments = self.assignments(application.object_id).await?;
-        let mut routes = Routes::default();
-        let mut groups = BTreeMap::new();
-        let mut taken: BTreeSet<EntraId> = BTreeSet::new();
-        // Rows that do not tell every selected property; a later row or a direct read may.
-        let mut lacking: BTreeSet<EntraId> = BTreeSet::new();
-        for (group, name) in &assignments.groups {
-            let mut members = BTreeSet::new();
-            self.members(*group, name, selection, |step| match step {
-                // People taken from pages that are read anew were complete: they are not taken twice.
-                Step::Begin => members.clear(),
-                Step::Page(rows) => {
-                    for row in rows.into_iter().filter(|row| row.kind == RowType::User) {
-                        members.insert(row.id);
-                        if taken.contains(&row.id) {
-                            continue;
-                        }
-                        match complete(row, selection) {
-                            Ok(read) => {
-                                taken.insert(person(&read));
-                                take(read);
-                            }
-                            Err(id) => drop(lacking.insert(id)),
+        let mut members_of = BTreeMap::new();
+        // All groups are read by one task, a page at a time: the lock is never waited for.
+        let taker = Mutex::new(Taker { selection, take: &mut take, taken: BTreeSet::new(), lacking: 0 });
+        {
+            let taker = &taker;
+            let reads = assignments.groups.iter().map(|(group, name)| async move {
+                let mut members = BTreeSet::new();
+                self.members(*group, name, selection, |step| match step {
+                    // People taken from pages that are read anew were complete: they are not taken twice.
+                    Step::Begin => members.clear(),
+                    Step::Page(rows, request_id) => {
+                        let mut taker = taker.lock().unwrap_or_else(PoisonError::into_inner);
+                        for row in rows.into_iter().filter(|row| row.kind == RowType::User) {
+                            members.insert(row.id);
+                            taker.take(row, request_id);
                         }
                     }
-                }
-            })
-            .await?;
-            groups.insert(*group, members.len() as u64);
-            routes.add(Route::Group(*group), &members);
+                })
+                .await?;
+                Ok::<_, DirectoryError>((*group, members))
+            });
+            let mut reads: FuturesUnordered<_> = reads.collect();
+            while let Some((group, members)) = reads.try_next().await? {
+                members_of.insert(group, members);
+            }
         }
-        routes.add(Route::Direct, &assignments.users);
+        let Taker { taken, lacking, .. } = taker.into_inner().unwrap_or_else(PoisonError::into_inner);
 
+        let mut routes = Routes::default();
+        let mut groups = BTreeMap::new();
+        for (group, members) in &members_of {
+            groups.insert(*group, members.len() as u64);
+            routes.add(Route::Group(*group), members);
+        }
+        drop(members_of);
+        routes.add(Route::Direct, &assignments.users);
         let (people, via) = routes.finish();
         // A person taken from a page that was read anew may be in no list any more; it is nobody's then, and
         // `Desired` leaves it out because the snapshot does not know it.
         let open: Vec<EntraId> = people.keys().filter(|id| !taken.contains(id)).copied().collect();
-        tracing::debug!(people = people.len(), direct = open.len(), lacking = lacking.len(), "lists read");
+        tracing::debug!(people = people.len(), direct = open.len(), lacking, "lists read");
         let mut left: BTreeSet<EntraId> = open.iter().copied().collect();
         self.accounts(&open, selection, |read| {
             left.remove(&person(&read));
             take(read);
         })
         .await?;
-        if !left.is_empty() {
-            return Err(DirectoryError::Incomplete(left.len()));
+        let unread: Vec<EntraId> =
+            assignments.groups.keys().filter(|group| !groups.contains_key(group)).copied().collect();
+        if !left.is_empty() || !unread.is_empty() {
+            return Err(DirectoryError::Incomplete { people: left.into_iter().collect(), groups: unread });
         }
         Ok(Snapshot {
             application,
@@ -102,57 +113,69 @@ impl Directory {
         selection: &Selection,
         mut take: impl FnMut(Read),
     ) -> Result<(), DirectoryError> {
-        let what = "reading assigned users";
         let select = select(selection);
         let mut alone = Vec::new();
-        for people in people.chunks(IDS_IN_FILTER * super::client::BATCH) {
-            let chunks: Vec<&[EntraId]> = people.chunks(IDS_IN_FILTER).collect();
-            let paths: Vec<String> = chunks
-                .iter()
-                .map(|ids| {
-                    let list: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
-                    format!("/users?$filter=id%20in%20({})&$select={select}", list.join(","))
-                })
-                .collect();
-            for (ids, answer) in chunks.iter().zip(self.client.batch(what, &paths).await?) {
-                let mut asked: BTreeSet<EntraId> = ids.iter().copied().collect();
-                if answer.status != 200 {
-                    return Err(failed(what, &answer).into());
-                }
-                let page = wire::user_page(&answer.body, selection).map_err(|error| malformed(what, &error))?;
-                if page.next.is_some() {
-                    let detail = "a filter of 15 ids answered with several pages".to_owned();
-                    return Err(GraphError::Malformed { what: what.to_owned(), detail }.into());
-                }
-                for row in page.rows {
-                    if asked.remove(&row.id) {
-                        take(told(row, selection));
-                    }
-                }
-                alone.extend(asked);
-            }
+        let pieces = people.chunks(IDS_IN_FILTER * super::client::BATCH);
+        let mut reads: FuturesUnordered<_> =
+            pieces.map(|people| self.some_accounts(people, selection, &select)).collect();
+        while let Some((found, left_out)) = reads.try_next().await? {
+            found.into_iter().for_each(&mut take);
+            alone.extend(left_out);
         }
         let paths: Vec<String> = alone.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
-        for (id, answer) in alone.iter().zip(self.client.batch(what, &paths).await?) {
+        for (id, answer) in alone.iter().zip(self.client.batch(WHAT, &paths).await?) {
             match answer.status {
                 200 => {
-                    let row = wire::user(&answer.body, selection).map_err(|error| malformed(what, &error))?;
+                    let row = wire::user(&answer.body, selection).map_err(|error| malformed(WHAT, &error))?;
                     if row.id != *id {
                         let detail = "the answer is about another account".to_owned();
-                        return Err(GraphError::Malformed { what: what.to_owned(), detail }.into());
+                        return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
                     }
-                    take(told(row, selection));
+                    take(told(row, selection, &answer.request_id));
                 }
                 404 => take(Read::NotFound(*id)),
-                _ => return Err(failed(what, &answer).into()),
+                _ => return Err(failed(WHAT, &answer).into()),
             }
         }
         Ok(())
     }
+
+    /// Reads up to 300 accounts in one `$batch`; also tells who is left out of the answers.
+    async fn some_accounts(
+        &self,
+        people: &[EntraId],
+        selection: &Selection,
+        select: &str,
+    ) -> Result<(Vec<Read>, Vec<EntraId>), DirectoryError> {
+        let chunks: Vec<&[EntraId]> = people.chunks(IDS_IN_FILTER).collect();
+        let paths: Vec<String> = chunks
+            .iter()
+            .map(|ids| {
+                let list: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
+                format!("/users?$filter=id%20in%20({})&$select={select}", list.join(","))
+            })
+            .collect();
+        let (mut found, mut left_out) = (Vec::with_capacity(people.len()), Vec::new());
+        for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
+            let mut asked: BTreeSet<EntraId> = ids.iter().copied().collect();
+            if answer.status != 200 {
+                return Err(failed(WHAT, &answer).into());
+            }
+            let page = wire::user_page(&answer.body, selection).map_err(|error| malformed(WHAT, &error))?;
+            if page.next.is_some() {
+                let detail = "a filter of 15 ids answered with several pages".to_owned();
+                return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
+            }
+            let asked_for = page.rows.into_iter().filter(|row| asked.remove(&row.id));
+            found.extend(asked_for.map(|row| told(row, selection, &answer.request_id)));
+            left_out.extend(asked);
+        }
+        Ok((found, left_out))
+    }
 }
 
 pub(super) fn failed(what: &str, answer: &Answer) -> GraphError {
-    answered(what, answer.status, &answer.body, "inside $batch")
+    answered(what, answer.status, &answer.body, &answer.request_id)
 }
 
 fn person(read: &Read) -> EntraId {
@@ -162,30 +185,54 @@ fn person(read: &Read) -> EntraId {
     }
 }
 
-/// A member row when it tells every selected property, else its id.
-fn complete(row: Row, selection: &Selection) -> Result<Read, EntraId> {
-    if row.values.iter().any(Option::is_none) { Err(row.id) } else { Ok(told(row, selection)) }
+/// Hands on each member once, from whichever group comes first.
+struct Taker<'a, F> {
+    selection: &'a Selection,
+    take: &'a mut F,
+    taken: BTreeSet<EntraId>,
+    /// Rows that do not tell every selected property; another row or a direct read may.
+    lacking: usize,
+}
+
+impl<F: FnMut(Read)> Taker<'_, F> {
+    fn take(&mut self, row: Row, request_id: &str) {
+        if self.taken.contains(&row.id) {
+            return;
+        }
+        if row.values.iter().any(Option::is_none) {
+            self.lacking += 1;
+            return;
+        }
+        let read = told(row, self.selection, request_id);
+        self.taken.insert(person(&read));
+        (self.take)(read);
+    }
+}
+
+/// What is wrong, with Graph's id of the request for a support case.
+pub(super) fn noted(detail: &str, request_id: &str) -> String {
+    format!("{detail} (request-id {request_id})")
 }
 
 /// A row that is as complete as it gets. Without `accountEnabled`, or without any name, it is no account that was
 /// changed but one that may not be read: a lost permission looks just like that.
-pub(super) fn told(row: Row, selection: &Selection) -> Read {
+pub(super) fn told(row: Row, selection: &Selection, request_id: &str) -> Read {
     let Row { kind: _, id, values } = row;
-    let unreadable = |detail: String| Read::Unreadable { person: id, detail };
+    let unreadable = |detail: &str| Read::Unreadable { person: id, detail: noted(detail, request_id) };
     let value = |property| selection.position(property).and_then(|slot| values.get(slot)).and_then(Option::as_ref);
     let Some(Value::Boolean(enabled)) = value("accountEnabled") else {
-        return unreadable("Graph does not tell accountEnabled".to_owned());
+        return unreadable("Graph does not tell accountEnabled");
     };
     let enabled = *enabled;
     let named = |property| matches!(value(property), Some(Value::Text(_)));
     if !named("displayName") && !named("userPrincipalName") {
-        return unreadable("Graph tells neither displayName nor userPrincipalName".to_owned());
+        return unreadable("Graph tells neither displayName nor userPrincipalName");
     }
     let mut told = Vec::with_capacity(values.len());
     for (property, value) in selection.properties().iter().zip(values) {
         match value {
             Some(value) => told.push(value),
-            None => return unreadable(format!("Graph does not tell {property}")),
+            None => return unreadable(&format!("Graph does not tell {property}")),
         }
     }
     Read::User(User { id, enabled, values: told })

@@ -18,13 +18,14 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 /// What no cycle may change when there is nothing to do. A failure that goes on counts its attempts, so those are
-/// left out; the generation shows whether learners were written at all.
+/// left out, and it names the last request to Graph; the generation shows whether learners were written at all.
 const LASTING: [&str; 6] = [
     "SELECT * FROM learners ORDER BY id",
     "SELECT * FROM provisioning_log ORDER BY id",
     "SELECT * FROM sync_links ORDER BY source, entra_id",
     "SELECT * FROM sync_held ORDER BY source, entra_id",
-    "SELECT source, entra_id, reason, detail, first_at FROM sync_failures ORDER BY source, entra_id",
+    "SELECT source, entra_id, reason, substr(detail, 1, instr(detail || ' (request-id ', ' (request-id ') - 1), first_at
+     FROM sync_failures ORDER BY source, entra_id",
     "SELECT s.generation, g.* FROM sync_state s LEFT JOIN sync_groups g ORDER BY source, group_id",
 ];
 
