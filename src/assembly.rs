@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
 
-use crate::auth::{Authenticator, Credential, Network, NetworkError, http_client};
+use crate::auth::{Authenticator, Certificate, Credential, Network, NetworkError, Proof, http_client};
 use crate::config::{self, Config, ConfigError, Database};
 use crate::cycle::Rules;
 use crate::directory::Directory;
@@ -56,11 +56,11 @@ impl Assembly {
         let credential = Credential {
             tenant: config.entra.tenant_id.clone(),
             client_id: config.entra.client_id.clone(),
-            secret: config.read_secret(environment)?,
+            proof: proof(&config, environment)?,
             authority: config.entra.authority.clone(),
             graph: config.entra.graph.clone(),
         };
-        let authenticator = Authenticator::new(&credential, http.clone(), clock)?;
+        let authenticator = Authenticator::new(credential, http.clone(), clock)?;
         let directory = Directory::new(
             http,
             authenticator,
@@ -72,6 +72,23 @@ impl Assembly {
         let rules = rules(&config).map_err(AssemblyError::Mapping)?;
         Ok(Self { config, directory, rules, clock })
     }
+}
+
+/// Reads what the application proves itself with.
+fn proof(config: &Config, environment: &BTreeMap<String, String>) -> Result<Proof, ConfigError> {
+    Ok(match &config.entra.credential {
+        config::Credential::ClientSecret { .. } => Proof::Secret(config.read_secret(environment)?),
+        config::Credential::Certificate { .. } => {
+            let (certificate, key) = config.read_certificate(environment)?;
+            let read = Certificate::from_pem(&certificate, &key);
+            let certificate = read.map_err(|error| config.certificate_fault(error.is_about_the_key(), error))?;
+            Proof::Certificate(Box::new(certificate))
+        }
+        config::Credential::WorkloadIdentity { .. } => {
+            Proof::WorkloadIdentity { token_file: config.token_file(environment)? }
+        }
+        config::Credential::ManagedIdentity => Proof::ManagedIdentity,
+    })
 }
 
 fn rules(config: &Config) -> Result<Rules, Vec<Problem>> {

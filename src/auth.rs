@@ -1,16 +1,27 @@
 //! Signs in to Entra ID as an application and keeps the access token until shortly before it expires.
 //!
-//! Client credentials grant:
-//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
+//! Client credentials grant, with a secret, a certificate or the token of another issuer:
+//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>; or the managed identity of
+//! the machine.
+
+mod certificate;
+mod managed_identity;
+mod network;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use oauth2::basic::BasicClient;
 use oauth2::{AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, Scope, TokenUrl};
 use oauth2::{RequestTokenError, TokenResponse};
 use secrecy::{ExposeSecret, SecretString};
+
+pub use self::certificate::{Certificate, CertificateError};
+use self::managed_identity::ManagedIdentity;
+pub use self::network::{Network, NetworkError, http_client};
 
 use crate::model::Clock;
 use crate::retry::{Attempt, BRIEF, PATIENT, Waits, patience, retry_after};
@@ -22,91 +33,67 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 /// A token answer is a few kilobytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// How to reach Entra ID and Graph. It can hold a password, so there is no `Debug`.
-#[derive(Clone, Default)]
-pub struct Network {
-    /// A PEM bundle of further certificate authorities.
-    pub ca_pem: Option<Vec<u8>>,
-    /// An HTTP CONNECT proxy, perhaps with a user name.
-    pub proxy: Option<String>,
-    /// The password for the proxy; `user:password` when the proxy has no user name.
-    pub proxy_password: Option<SecretString>,
-    /// Hosts and networks that are reached without the proxy, separated by commas.
-    pub no_proxy: Option<String>,
-}
-
-/// The HTTP client could not be made of the configuration.
-#[derive(Debug, thiserror::Error)]
-#[error("{key} cannot be used")]
-pub struct NetworkError {
-    /// The configuration key.
-    key: &'static str,
-    /// Why.
-    #[source]
-    source: Box<dyn std::error::Error + Send + Sync>,
-}
-
-impl NetworkError {
-    pub(crate) fn new(key: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { key, source: Box::new(source) }
-    }
-}
-
-/// The one HTTP client: no redirects, because a token must not follow one; bounded times.
-///
-/// # Errors
-/// When a part of `network` cannot be used.
-pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
-    let Network { ca_pem, proxy, proxy_password, no_proxy } = network;
-    let fault = |key| move |source: reqwest::Error| NetworkError::new(key, source);
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        // The environment has its say through the configuration, and plain http never goes to a proxy: it is for the
-        // loopback only, and a proxy would read the secret.
-        .no_proxy()
-        .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(60))
-        .timeout(Duration::from_secs(120))
-        .user_agent(concat!("learner-sync/", env!("CARGO_PKG_VERSION")));
-    if let Some(pem) = ca_pem {
-        builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(fault("entra.ca_file"))?);
-    }
-    if let Some(url) = proxy {
-        let mut url = reqwest::Url::parse(url).map_err(|source| NetworkError::new("entra.proxy", source))?;
-        if let Some(password) = proxy_password {
-            let content = password.expose_secret();
-            let (user, password) = match content.split_once(':') {
-                Some((user, password)) if url.username().is_empty() => (Some(user), password),
-                _ => (None, content),
-            };
-            // Only a URL without a host refuses these, and a proxy has one.
-            let _ = user.map(|user| url.set_username(user));
-            let _ = url.set_password(Some(password));
-        }
-        let exceptions = no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
-        builder = builder.proxy(reqwest::Proxy::https(url).map_err(fault("entra.proxy"))?.no_proxy(exceptions));
-    }
-    builder.build().map_err(fault("entra"))
-}
-
 /// Who signs in, and where.
-#[derive(Clone, Debug)]
 pub struct Credential {
     /// The tenant: a GUID or a verified domain.
     pub tenant: String,
-    /// The application (client) id.
-    pub client_id: String,
-    /// The client secret.
-    pub secret: SecretString,
-    /// The origin of the token endpoint, such as `https://login.microsoftonline.com`.
+    /// The application (client) id; a managed identity may have none.
+    pub client_id: Option<String>,
+    /// How the application proves who it is.
+    pub proof: Proof,
+    /// The origin of the token endpoint, such as `https://login.microsoftonline.com`; for a managed identity that of the
+    /// metadata service.
     pub authority: String,
     /// The origin of Graph: the token is asked for `{graph}/.default`.
     pub graph: String,
 }
 
+/// How an application proves who it is.
+pub enum Proof {
+    /// A client secret.
+    Secret(SecretString),
+    /// A certificate that is registered on the app registration.
+    Certificate(Box<Certificate>),
+    /// A file with the token of an issuer that the app registration trusts; whoever keeps it renews it there.
+    WorkloadIdentity {
+        /// The file.
+        token_file: PathBuf,
+    },
+    /// The managed identity of this Azure virtual machine.
+    ManagedIdentity,
+}
+
 /// Signing in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
+    /// The token file of a workload identity cannot be read.
+    #[error("the token file {} cannot be read", path.display())]
+    TokenFile {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Signing with the private key of the certificate failed.
+    #[error("the sign-in cannot be signed with the private key of the certificate")]
+    Signature(#[source] jsonwebtoken::errors::Error),
+    /// The metadata service has no identity for us.
+    #[error(
+        "the metadata service of this machine gives no token: it answered {status} {code}: {}",
+        first_line(description)
+    )]
+    NoIdentity {
+        /// The HTTP status.
+        status: u16,
+        /// Its error code, such as `invalid_request`.
+        code: String,
+        /// Its own words.
+        description: String,
+    },
+    /// There is no metadata service.
+    #[error("the metadata service of this machine cannot be reached")]
+    NoMetadataService(#[source] reqwest::Error),
     /// Entra answered and said no.
     #[error("Entra refused the sign-in: {} ({code})", first_line(description))]
     Refused {
@@ -142,9 +129,22 @@ impl AuthError {
     /// What the administrator can do, where the AADSTS number tells. The numbers are hints only: nothing branches
     /// on them, see <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>.
     pub fn hint(&self) -> Option<&'static str> {
-        let Self::Refused { description, .. } = self else {
-            return matches!(self, Self::Unreachable { .. })
-                .then_some("check the network, entra.proxy and entra.ca_file, and that entra.authority_url is right");
+        let description = match self {
+            Self::Refused { description, .. } => description,
+            Self::Unreachable { .. } => {
+                return Some("check the network, entra.proxy and entra.ca_file, and that entra.authority_url is right");
+            }
+            Self::NoIdentity { status: 400, .. } => {
+                return Some(
+                    "give this virtual machine a managed identity; set entra.client_id for one assigned by a user, and \
+                     leave it out for the machine's own",
+                );
+            }
+            Self::NoMetadataService(_) => {
+                return Some("entra.credential.kind = \"managed-identity\" works on an Azure virtual machine only");
+            }
+            Self::TokenFile { .. } => return Some("entra.credential.token_file must be readable for the service user"),
+            Self::NoIdentity { .. } | Self::Unusable { .. } | Self::Signature(_) => return None,
         };
         let number: String = description.strip_prefix("AADSTS")?.chars().take_while(char::is_ascii_digit).collect();
         Some(match number.as_str() {
@@ -158,7 +158,13 @@ impl AuthError {
             }
             "90002" | "900023" => "entra.tenant_id names no tenant of this cloud: copy the directory (tenant) id",
             "700027" => "the certificate is not registered on the app registration, or its signature is wrong",
-            "700024" => "the clock of this machine is wrong",
+            "700024" => {
+                "the clock of this machine is wrong, or the token in entra.credential.token_file is out of date"
+            }
+            "700213" | "700212" | "70021" => {
+                "no federated credential of the app registration matches issuer, subject and audience of the token in \
+                 entra.credential.token_file"
+            }
             "53003" => "a Conditional Access policy blocks this sign-in",
             "70011" | "500011" => "entra.cloud or entra.graph_url does not belong to this tenant's cloud",
             "7000216" | "7000218" => "the sign-in carried no secret",
@@ -175,13 +181,24 @@ pub(crate) fn place_of(error: &serde_json::Error) -> String {
 }
 
 /// Hands out access tokens.
-#[derive(Debug)]
 pub struct Authenticator {
-    client: TokenClient,
-    scope: Scope,
+    way: Way,
     http: reqwest::Client,
     clock: Clock,
-    token: tokio::sync::Mutex<Option<Token>>,
+    kept: tokio::sync::Mutex<Kept>,
+}
+
+/// Where tokens come from.
+enum Way {
+    Endpoint { client: Box<TokenClient>, scope: Scope, proof: Proof },
+    Machine(ManagedIdentity),
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    token: Option<Token>,
+    /// Whoever waited while somebody else was refused does not ask again.
+    failed: Option<(Instant, Arc<AuthError>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -190,73 +207,122 @@ struct Token {
     renew_at: Instant,
 }
 
+/// What an answer grants.
+#[derive(Debug)]
+struct Granted {
+    token: SecretString,
+    lifetime: Duration,
+}
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticator").finish_non_exhaustive()
+    }
+}
+
 impl Authenticator {
     /// Signs in when the first token is asked for.
     ///
     /// # Errors
     /// The authority and tenant make no URL.
-    pub fn new(credential: &Credential, http: reqwest::Client, clock: Clock) -> Result<Self, NetworkError> {
-        let Credential { tenant, client_id, secret, authority, graph } = credential;
-        let endpoint = TokenUrl::new(format!("{authority}/{tenant}/oauth2/v2.0/token"))
-            .map_err(|source| NetworkError::new("entra.authority_url", source))?;
-        let client = BasicClient::new(ClientId::new(client_id.clone()))
-            .set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()))
-            // In the body: the Basic header would want the secret form-encoded, which not every proxy leaves alone.
-            .set_auth_type(AuthType::RequestBody)
-            .set_token_uri(endpoint);
-        let scope = Scope::new(format!("{graph}/.default"));
-        Ok(Self { client, scope, http, clock, token: tokio::sync::Mutex::new(None) })
+    pub fn new(credential: Credential, http: reqwest::Client, clock: Clock) -> Result<Self, NetworkError> {
+        const KEY: &str = "entra.authority_url";
+        let Credential { tenant, client_id, proof, authority, graph } = credential;
+        let way = if matches!(proof, Proof::ManagedIdentity) {
+            let service = reqwest::Url::parse(&authority).map_err(|source| NetworkError::new(KEY, source))?;
+            Way::Machine(ManagedIdentity::new(&service, &graph, client_id.as_deref()))
+        } else {
+            let endpoint = TokenUrl::new(format!("{authority}/{tenant}/oauth2/v2.0/token"))
+                .map_err(|source| NetworkError::new(KEY, source))?;
+            let client = BasicClient::new(ClientId::new(client_id.unwrap_or_default()))
+                // In the body: the Basic header would want the secret form-encoded, which not every proxy leaves alone.
+                .set_auth_type(AuthType::RequestBody)
+                .set_token_uri(endpoint);
+            let client = match &proof {
+                Proof::Secret(secret) => client.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned())),
+                Proof::Certificate(_) | Proof::WorkloadIdentity { .. } | Proof::ManagedIdentity => client,
+            };
+            Way::Endpoint { client: Box::new(client), scope: Scope::new(format!("{graph}/.default")), proof }
+        };
+        Ok(Self { way, http, clock, kept: tokio::sync::Mutex::default() })
     }
 
     /// A token that is good for some minutes yet.
     ///
     /// # Errors
     /// When Entra refuses, or cannot be reached within the retries.
-    pub async fn token(&self) -> Result<SecretString, AuthError> {
-        let mut kept = self.token.lock().await;
-        if let Some(token) = kept.as_ref().filter(|token| Instant::now() < token.renew_at) {
+    pub async fn token(&self) -> Result<SecretString, Arc<AuthError>> {
+        let asked_at = Instant::now();
+        let mut kept = self.kept.lock().await;
+        if let Some(token) = kept.token.as_ref().filter(|token| Instant::now() < token.renew_at) {
             return Ok(token.secret.clone());
         }
+        if let Some((at, error)) = &kept.failed
+            && *at >= asked_at
+        {
+            return Err(Arc::clone(error));
+        }
         let mut waits = Waits::new();
-        let token = loop {
-            if let Some(result) = waits.settle("sign-in", self.request().await).await {
-                break result?;
+        let granted = loop {
+            let begun = Instant::now();
+            let attempt = match &self.way {
+                Way::Endpoint { client, scope, proof } => self.exchange(client, scope, proof).await,
+                Way::Machine(identity) => identity.request(&self.http).await,
+            };
+            if let Some(result) = waits.settle("sign-in", attempt).await {
+                break result.map(|granted| (begun, granted));
             }
         };
-        let secret = token.secret.clone();
-        *kept = Some(token);
-        Ok(secret)
+        match granted {
+            Ok((begun, Granted { token, lifetime })) => {
+                let lifetime = lifetime.min(LONGEST_LIFETIME);
+                let renew_at = begun + lifetime.saturating_sub(EXPIRY_MARGIN).max(lifetime / 2);
+                *kept = Kept { token: Some(Token { secret: token.clone(), renew_at }), failed: None };
+                Ok(token)
+            }
+            Err(error) => {
+                let error = Arc::new(error);
+                kept.failed = Some((Instant::now(), Arc::clone(&error)));
+                Err(error)
+            }
+        }
     }
 
     /// Forgets `refused`, which Graph did not accept, unless it was renewed meanwhile.
     pub async fn discard(&self, refused: &SecretString) {
-        let mut kept = self.token.lock().await;
-        if kept.as_ref().is_some_and(|token| token.secret.expose_secret() == refused.expose_secret()) {
-            *kept = None;
+        let mut kept = self.kept.lock().await;
+        if kept.token.as_ref().is_some_and(|token| token.secret.expose_secret() == refused.expose_secret()) {
+            kept.token = None;
         }
     }
 
-    async fn request(&self) -> Attempt<Token, AuthError> {
+    async fn exchange(&self, client: &TokenClient, scope: &Scope, proof: &Proof) -> Attempt<Granted, AuthError> {
         let http = TokenHttp { http: &self.http, clock: self.clock, answered: std::sync::Mutex::default() };
-        let asked_at = Instant::now();
-        let result = self.client.exchange_client_credentials().add_scope(self.scope.clone()).request_async(&http).await;
+        let mut request = client.exchange_client_credentials().add_scope(scope.clone());
+        match self.assertion(client, proof) {
+            Ok(None) => {}
+            Ok(Some(assertion)) => {
+                request = request
+                    .add_extra_param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+                    .add_extra_param("client_assertion", assertion);
+            }
+            Err(error) => return Attempt::Ended(Err(error)),
+        }
+        let result = request.request_async(&http).await;
         let answered = http.answered();
         let again = |error| match patience(answered.status) {
             Some(patience) => Attempt::Again { error, after: answered.retry_after, patience },
             None => Attempt::Ended(Err(error)),
         };
         match result {
-            Ok(answer) => {
-                let lifetime = answer.expires_in().unwrap_or(EXPIRY_MARGIN).min(LONGEST_LIFETIME);
-                Attempt::Ended(Ok(Token {
-                    secret: SecretString::from(answer.access_token().secret().clone()),
-                    renew_at: asked_at + lifetime.saturating_sub(EXPIRY_MARGIN).max(lifetime / 2),
-                }))
-            }
+            Ok(answer) => Attempt::Ended(Ok(Granted {
+                lifetime: answer.expires_in().unwrap_or(EXPIRY_MARGIN),
+                token: SecretString::from(answer.access_token().secret().clone()),
+            })),
             Err(RequestTokenError::Request(source)) => Attempt::Again {
                 patience: if source.is_connect() { BRIEF } else { PATIENT },
                 error: AuthError::Unreachable {
-                    endpoint: self.client.token_uri().to_string(),
+                    endpoint: client.token_uri().to_string(),
                     source: source.without_url(),
                 },
                 after: None,
@@ -270,6 +336,21 @@ impl Authenticator {
                 again(AuthError::Unusable { status: answered.status, detail: place_of(error.inner()) })
             }
             Err(RequestTokenError::Other(detail)) => again(AuthError::Unusable { status: answered.status, detail }),
+        }
+    }
+
+    /// What stands in for a secret. Made, or read, anew each time: a certificate's is good once, and the file of a
+    /// workload identity is renewed by somebody else.
+    fn assertion(&self, client: &TokenClient, proof: &Proof) -> Result<Option<String>, AuthError> {
+        match proof {
+            Proof::Secret(_) | Proof::ManagedIdentity => Ok(None),
+            Proof::Certificate(certificate) => certificate
+                .assertion(client.client_id().as_str(), client.token_uri().as_str(), (self.clock)())
+                .map(Some)
+                .map_err(AuthError::Signature),
+            Proof::WorkloadIdentity { token_file: path } => std::fs::read_to_string(path)
+                .map(|token| Some(token.trim().to_owned()))
+                .map_err(|source| AuthError::TokenFile { path: path.clone(), source }),
         }
     }
 }

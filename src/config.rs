@@ -60,8 +60,9 @@ pub struct Config {
 pub struct Entra {
     /// The tenant, a GUID or a domain, in lower case. Required.
     pub tenant_id: String,
-    /// The application that signs in, a GUID in lower case. Required.
-    pub client_id: String,
+    /// The application that signs in, a GUID in lower case. Required, except for a managed identity, where it names one
+    /// assigned by a user.
+    pub client_id: Option<String>,
     /// The origin of the token endpoint, without a slash at its end: of `cloud`, or `authority_url`.
     pub authority: String,
     /// The origin of Microsoft Graph, without a slash at its end: of `cloud`, or `graph_url`.
@@ -80,11 +81,29 @@ pub struct Entra {
     pub credential: Credential,
 }
 
-/// `[entra.credential]`: where the client secret is; read by [`Config::read_secret`].
+/// `[entra.credential]`: how the application proves who it is, and where that is. The secrets themselves are read by
+/// [`Config::read_secret`] and [`Config::read_certificate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credential {
-    /// The file that holds it. Without one: the systemd credential, then the environment.
-    pub secret_file: Option<PathBuf>,
+pub enum Credential {
+    /// A client secret.
+    ClientSecret {
+        /// The file that holds it. Without one: the systemd credential, then the environment.
+        secret_file: Option<PathBuf>,
+    },
+    /// A certificate. Without files: the systemd credentials.
+    Certificate {
+        /// The file with the certificate.
+        certificate_file: Option<PathBuf>,
+        /// The file with its private key.
+        private_key_file: Option<PathBuf>,
+    },
+    /// The managed identity of this virtual machine.
+    ManagedIdentity,
+    /// The token of an issuer that the app registration trusts.
+    WorkloadIdentity {
+        /// The file that holds it. Without one: `AZURE_FEDERATED_TOKEN_FILE` from the environment.
+        token_file: Option<PathBuf>,
+    },
 }
 
 /// `[app]`: the enterprise application.

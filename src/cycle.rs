@@ -157,13 +157,13 @@ impl CycleError {
 
     /// Whether Entra said no to the credential or the application: asking again soon does not help.
     fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::Directory(
-                DirectoryError::ApplicationNotFound(_)
-                    | DirectoryError::Graph(GraphError::Auth(AuthError::Refused { .. }))
-            )
-        )
+        match self {
+            Self::Directory(DirectoryError::ApplicationNotFound(_)) => true,
+            Self::Directory(DirectoryError::Graph(GraphError::Auth(error))) => {
+                matches!(**error, AuthError::Refused { .. } | AuthError::NoIdentity { .. })
+            }
+            _ => false,
+        }
     }
 
     fn outcome(&self) -> Outcome {

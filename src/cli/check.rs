@@ -96,7 +96,11 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
         checks.push(Check::directory("sign-in", &error.into(), ""));
         return;
     }
-    checks.push(Check::passed("sign-in", format!("application {} in tenant {}", config.entra.client_id, rules.tenant)));
+    let who = config.entra.client_id.as_ref().map_or_else(
+        || "the managed identity of this machine".to_owned(),
+        |client_id| format!("application {client_id} in tenant {}", rules.tenant),
+    );
+    checks.push(Check::passed("sign-in", who));
     let application = match directory.application(rules.application).await {
         Ok(application) => application,
         Err(error) => return checks.push(Check::directory("application", &error, "Application.Read.All")),

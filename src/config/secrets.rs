@@ -1,6 +1,6 @@
 //! The secrets that a configuration names the files of.
 //!
-//! The client secret is read when a command signs in and not at load, so that `status` works for somebody who may
+//! The credential is read when a command signs in and not at load, so that `status` works for somebody who may
 //! not read it. What is wrong with it is a problem of the configuration all the same.
 
 use std::collections::BTreeMap;
@@ -10,22 +10,22 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, Credential};
 
 const SECRET_FILE: &str = "entra.credential.secret_file";
+const CERTIFICATE_FILE: &str = "entra.credential.certificate_file";
+const PRIVATE_KEY_FILE: &str = "entra.credential.private_key_file";
+const TOKEN_FILE: &str = "entra.credential.token_file";
 
 impl Config {
     /// The client secret: from `secret_file`, else the systemd credential `client-secret`, else
     /// `LEARNER_SYNC_CLIENT_SECRET`.
     pub fn read_secret(&self, environment: &BTreeMap<String, String>) -> Result<SecretString, ConfigError> {
         let fault = |message| ConfigError::whole(&self.path, Some(SECRET_FILE), message);
-        if let Some(path) = &self.entra.credential.secret_file {
+        if let Credential::ClientSecret { secret_file: Some(path) } = &self.entra.credential {
             return read_line(path).map_err(fault);
         }
-        let given =
-            environment.get("CREDENTIALS_DIRECTORY").map(|directory| Path::new(directory).join("client-secret"));
-        // systemd makes the directory as soon as the unit has any credential, perhaps not this one.
-        if let Some(path) = given.filter(|path| path.exists()) {
+        if let Some(path) = systemd_credential(environment, "client-secret") {
             return read_line(&path).map_err(fault);
         }
         match environment.get("LEARNER_SYNC_CLIENT_SECRET").map(|secret| without_newline(secret)) {
@@ -37,6 +37,64 @@ impl Config {
                     .to_owned(),
             )),
         }
+    }
+
+    /// The certificate and its private key, both in PEM: from the two files, else the systemd credentials `certificate`
+    /// and `private-key`. One file may hold both.
+    pub fn read_certificate(
+        &self,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<(Vec<u8>, SecretString), ConfigError> {
+        let (certificate, key) = self.certificate_paths(environment)?;
+        let read = |name, path: &Path| {
+            let fault = |message| ConfigError::whole(&self.path, Some(name), message);
+            regular(path).map_err(fault)?;
+            fs::read(path).map_err(|error| fault(format!("cannot read {}: {error}", path.display())))
+        };
+        let certificate = read(CERTIFICATE_FILE, &certificate)?;
+        let key = read(PRIVATE_KEY_FILE, &key)?;
+        Ok((certificate, String::from_utf8_lossy(&key).into_owned().into()))
+    }
+
+    /// What is wrong with the file of the certificate, or of its private key.
+    pub fn certificate_fault(&self, is_about_the_key: bool, message: impl std::fmt::Display) -> ConfigError {
+        let key = if is_about_the_key { PRIVATE_KEY_FILE } else { CERTIFICATE_FILE };
+        ConfigError::whole(&self.path, Some(key), format!("the file {message}"))
+    }
+
+    fn certificate_paths(&self, environment: &BTreeMap<String, String>) -> Result<(PathBuf, PathBuf), ConfigError> {
+        let (certificate_file, private_key_file) = match &self.entra.credential {
+            Credential::Certificate { certificate_file, private_key_file } => (certificate_file, private_key_file),
+            _ => (&None, &None),
+        };
+        let named = |name: &'static str, file: &Option<PathBuf>, credential: &str| {
+            file.clone().or_else(|| systemd_credential(environment, credential)).ok_or_else(|| {
+                let message = format!(
+                    "there is no {credential}: name a PEM file that holds it here, or give the unit the systemd \
+                     credential {credential}"
+                );
+                ConfigError::whole(&self.path, Some(name), message)
+            })
+        };
+        let certificate = named(CERTIFICATE_FILE, certificate_file, "certificate")?;
+        let key = match private_key_file {
+            None if certificate_file.is_some() && holds_a_key(&certificate) => certificate.clone(),
+            file => named(PRIVATE_KEY_FILE, file, "private-key")?,
+        };
+        Ok((certificate, key))
+    }
+
+    /// The file with the token of a workload identity: `token_file`, else `AZURE_FEDERATED_TOKEN_FILE`.
+    pub fn token_file(&self, environment: &BTreeMap<String, String>) -> Result<PathBuf, ConfigError> {
+        let configured = match &self.entra.credential {
+            Credential::WorkloadIdentity { token_file } => token_file.clone(),
+            _ => None,
+        };
+        let given = || environment.get("AZURE_FEDERATED_TOKEN_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+        configured.or_else(given).ok_or_else(|| {
+            let message = "there is no token: name the file that holds it here, or set AZURE_FEDERATED_TOKEN_FILE";
+            ConfigError::whole(&self.path, Some(TOKEN_FILE), message.to_owned())
+        })
     }
 
     /// The password for the proxy, when one is configured.
@@ -60,8 +118,14 @@ impl Config {
 
     /// What an administrator should know about the files that hold secrets, though everything works.
     pub(super) fn open_secrets(&self) -> Vec<String> {
+        let credential = match &self.entra.credential {
+            Credential::ClientSecret { secret_file } => (SECRET_FILE, secret_file),
+            Credential::Certificate { private_key_file, .. } => (PRIVATE_KEY_FILE, private_key_file),
+            Credential::WorkloadIdentity { token_file } => (TOKEN_FILE, token_file),
+            Credential::ManagedIdentity => (SECRET_FILE, &None),
+        };
         let files = [
-            (SECRET_FILE, &self.entra.credential.secret_file),
+            credential,
             ("entra.proxy_password_file", &self.entra.proxy_password_file),
             ("learners.password_file", &self.learners.password_file),
         ];
@@ -82,16 +146,32 @@ impl Config {
 
 /// The one secret in a file, without the newline that editors put at its end.
 fn read_line(path: &Path) -> Result<SecretString, String> {
-    // Reading a pipe would wait for whoever writes into it.
-    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-        return Err(format!("{} is no regular file", path.display()));
-    }
+    regular(path)?;
     let text = fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let secret = without_newline(&text);
     if secret.trim().is_empty() {
         return Err(format!("{} is empty", path.display()));
     }
     Ok(secret.into())
+}
+
+/// Reading a pipe would wait for whoever writes into it.
+fn regular(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => Err(format!("{} is no regular file", path.display())),
+        _ => Ok(()),
+    }
+}
+
+fn holds_a_key(path: &Path) -> bool {
+    fs::read_to_string(path).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
+}
+
+/// The file of a systemd credential, when the unit has it.
+fn systemd_credential(environment: &BTreeMap<String, String>, name: &str) -> Option<PathBuf> {
+    let path = environment.get("CREDENTIALS_DIRECTORY").map(|directory| Path::new(directory).join(name));
+    // systemd makes the directory as soon as the unit has any credential, perhaps not this one.
+    path.filter(|path| path.exists())
 }
 
 fn without_newline(text: &str) -> &str {

@@ -8,6 +8,8 @@ use super::reader::Reader;
 use super::{App, Credential, Database, Entra, Learners, Log, LogFormat, Provisioning, Safety, Schedule, Scope, State};
 use crate::model::{Attribute, GroupMembers, Reissued, Repair};
 
+/// Where the managed identity of an Azure virtual machine is, unless `authority_url` says otherwise.
+const METADATA_SERVICE: &str = "http://169.254.169.254";
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -17,17 +19,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// means deleting its line here and reading it in its section below.
 pub(super) fn not_available(reader: &mut Reader<'_>) {
     const NOT_YET: &str = "is not available in this version";
-    for absent in [
-        "entra.credential.certificate_file",
-        "entra.credential.private_key_file",
-        "entra.credential.token_file",
-        "scope.filter",
-        "learners.table",
-        "learners.columns",
-        "learners.constants",
-        "http",
-        "notify",
-    ] {
+    for absent in ["scope.filter", "learners.table", "learners.columns", "learners.constants", "http", "notify"] {
         if reader.present(absent) {
             reader.refuse(absent, NOT_YET);
         }
@@ -36,11 +28,6 @@ pub(super) fn not_available(reader: &mut Reader<'_>) {
         if !reader.list(empty).is_empty() {
             reader.refuse(empty, format!("{NOT_YET}: leave it empty"));
         }
-    }
-    let kinds = ["client-secret", "certificate", "managed-identity", "workload-identity"];
-    let chosen = reader.choice("entra.credential.kind", &kinds.map(|kind| (kind, kind)));
-    if chosen != kinds[0] {
-        reader.refuse("entra.credential.kind", format!("{chosen:?} {NOT_YET}: only {:?} is", kinds[0]));
     }
     if reader.text("learners.database_url", |text| Ok(formats::is_postgres(text))) == Some(true) {
         reader.refuse("learners.database_url", format!("PostgreSQL {NOT_YET}, use sqlite:///path"));
@@ -54,11 +41,13 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
         "the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant",
         formats::tenant,
     );
-    let client_id = reader.required(
-        "entra.client_id",
-        "the Application (client) ID on the Overview page of the app registration",
-        formats::id,
-    );
+    let credential = credential(reader);
+    let client_id = if credential == Credential::ManagedIdentity {
+        Some(reader.text("entra.client_id", formats::id))
+    } else {
+        let wanted = "the Application (client) ID on the Overview page of the app registration";
+        reader.required("entra.client_id", wanted, formats::id).map(Some)
+    };
     let (authority, graph) = reader.choice(
         "entra.cloud",
         &[
@@ -81,10 +70,11 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
     if concurrency == 0 {
         reader.refuse("entra.concurrency", "must be at least 1: without a request nobody is read");
     }
-    let secret_file = reader.path("entra.credential.secret_file");
+    let is_managed = credential == Credential::ManagedIdentity;
+    let authority = if is_managed { METADATA_SERVICE } else { authority };
     Some(Entra {
         tenant_id: tenant_id?,
-        client_id: client_id?.to_string(),
+        client_id: client_id?.map(|id| id.to_string()),
         authority: authority_url.unwrap_or_else(|| authority.to_owned()),
         graph: graph_url.unwrap_or_else(|| graph.to_owned()),
         ca_file,
@@ -92,8 +82,32 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
         proxy_password_file,
         cycle_deadline: cycle_deadline.unwrap_or(30 * MINUTE),
         concurrency: usize::try_from(concurrency).unwrap_or(1),
-        credential: Credential { secret_file },
+        credential,
     })
+}
+
+/// `[entra.credential]`.
+fn credential(reader: &mut Reader<'_>) -> Credential {
+    const KIND: &str = "entra.credential.kind";
+    let kinds = ["client-secret", "certificate", "managed-identity", "workload-identity"];
+    let kind = reader.choice(KIND, &kinds.map(|kind| (kind, kind)));
+    let mut file = |key, of_kind| {
+        let path = reader.path(key);
+        if path.is_some() && kind != of_kind {
+            reader.refuse(key, format!("is of no use with {KIND} = {kind:?}"));
+        }
+        path
+    };
+    let secret_file = file("entra.credential.secret_file", "client-secret");
+    let certificate_file = file("entra.credential.certificate_file", "certificate");
+    let private_key_file = file("entra.credential.private_key_file", "certificate");
+    let token_file = file("entra.credential.token_file", "workload-identity");
+    match kind {
+        "certificate" => Credential::Certificate { certificate_file, private_key_file },
+        "managed-identity" => Credential::ManagedIdentity,
+        "workload-identity" => Credential::WorkloadIdentity { token_file },
+        _ => Credential::ClientSecret { secret_file },
+    }
 }
 
 /// `[app]`.

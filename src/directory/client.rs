@@ -3,6 +3,7 @@
 //! Many may be under way at once; [`Throttle`](super::throttle::Throttle) says how many, and when none.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub(super) const BATCH: usize = 20;
 pub enum GraphError {
     /// Signing in failed.
     #[error("signing in failed")]
-    Auth(#[from] AuthError),
+    Auth(#[from] Arc<AuthError>),
     /// Graph answered with an error.
     #[error("{what}: Graph answered {status}{}: {message} (request-id {request_id})", with_code(code))]
     Answered {

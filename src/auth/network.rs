@@ -1,0 +1,73 @@
+//! The one HTTP client, for the token endpoint and for Graph: no redirects, a proxy and further certificate authorities
+//! where configured.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+
+/// How to reach Entra ID and Graph. It can hold a password, so there is no `Debug`.
+#[derive(Clone, Default)]
+pub struct Network {
+    /// A PEM bundle of further certificate authorities.
+    pub ca_pem: Option<Vec<u8>>,
+    /// An HTTP CONNECT proxy, perhaps with a user name.
+    pub proxy: Option<String>,
+    /// The password for the proxy; `user:password` when the proxy has no user name.
+    pub proxy_password: Option<SecretString>,
+    /// Hosts and networks that are reached without the proxy, separated by commas.
+    pub no_proxy: Option<String>,
+}
+
+/// The HTTP client could not be made of the configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("{key} cannot be used")]
+pub struct NetworkError {
+    /// The configuration key.
+    key: &'static str,
+    /// Why.
+    #[source]
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl NetworkError {
+    pub(crate) fn new(key: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { key, source: Box::new(source) }
+    }
+}
+
+/// The one HTTP client: no redirects, because a token must not follow one; bounded times.
+///
+/// # Errors
+/// When a part of `network` cannot be used.
+pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
+    let Network { ca_pem, proxy, proxy_password, no_proxy } = network;
+    let fault = |key| move |source: reqwest::Error| NetworkError::new(key, source);
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        // The environment has its say through the configuration, and plain http never goes to a proxy: it is for the
+        // loopback only, and a proxy would read the secret.
+        .no_proxy()
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(Duration::from_secs(60))
+        .timeout(Duration::from_secs(120))
+        .user_agent(concat!("learner-sync/", env!("CARGO_PKG_VERSION")));
+    if let Some(pem) = ca_pem {
+        builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(fault("entra.ca_file"))?);
+    }
+    if let Some(url) = proxy {
+        let mut url = reqwest::Url::parse(url).map_err(|source| NetworkError::new("entra.proxy", source))?;
+        if let Some(password) = proxy_password {
+            let content = password.expose_secret();
+            let (user, password) = match content.split_once(':') {
+                Some((user, password)) if url.username().is_empty() => (Some(user), password),
+                _ => (None, content),
+            };
+            // Only a URL without a host refuses these, and a proxy has one.
+            let _ = user.map(|user| url.set_username(user));
+            let _ = url.set_password(Some(password));
+        }
+        let exceptions = no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+        builder = builder.proxy(reqwest::Proxy::https(url).map_err(fault("entra.proxy"))?.no_proxy(exceptions));
+    }
+    builder.build().map_err(fault("entra"))
+}
