@@ -8,7 +8,7 @@ use super::{FailingEntry, Finding, Input, Plan, Protected, Standing};
 use crate::model::{Action, Attribute, EntraId, Known, Reason, Status, Verdict};
 
 /// Who waits with this detail is assigned, and nobody in Entra ID.
-const NOWHERE: &str = "still assigned, but neither among the users nor in the deleted items";
+pub(super) const NOWHERE: &str = "still assigned, but neither among the users nor in the deleted items";
 
 /// A learner that is to be switched off.
 pub(super) struct Leaver<'a> {
