@@ -29,7 +29,10 @@ pub(super) fn decide<'a>(input: Input<'a>, plan: &mut Plan) -> Vec<Leaver<'a>> {
             Some(Standing::NotFound) => match input.confirmed.get(person) {
                 Some(Verdict::Disabled) => Ok(Reason::AccountDisabled),
                 Some(Verdict::Deleted) => Ok(Reason::AccountDeleted),
-                Some(Verdict::NotFound) if nowhere_for_long_enough(input, *person) => Ok(Reason::AccountDeleted),
+                // Who is never switched off need not wait for it: the two would be told in turns.
+                Some(Verdict::NotFound) if protected(input, *person) || nowhere_for_long_enough(input, *person) => {
+                    Ok(Reason::AccountDeleted)
+                }
                 Some(Verdict::NotFound) => {
                     plan.findings.push(left_alone(input, *person, known, Reason::Waiting, NOWHERE.to_owned()));
                     continue;

@@ -452,3 +452,21 @@ fn who_is_nowhere_waits_once_and_not_in_turns() {
     assert_eq!(cycle(59), (0, waiting));
     assert_eq!(cycle(60), (1, None));
 }
+
+#[test]
+fn who_is_nowhere_and_protected_is_told_once() {
+    let (mut database, mut people) = staffed(30);
+    people[0] = Entra::Missing;
+    let protected = Protected { people: [person(0)].into(), ..Protected::default() };
+    let limits = Limits { protected, ..limits() };
+    let mut cycle = |minutes: i64| {
+        let at = now() + SignedDuration::from_mins(minutes);
+        let plan = plan_for(&database, &desired(&people), &limits, at);
+        database.apply(&plan, at);
+        plan.findings().iter().map(|finding| (finding.reason, finding.log)).collect::<Vec<_>>()
+    };
+    assert_eq!(cycle(0), [(Reason::Protected, true)]);
+    for minutes in [30, 60, 90] {
+        assert_eq!(cycle(minutes), [(Reason::Protected, false)]);
+    }
+}
