@@ -9,6 +9,7 @@ mod daemon;
 mod directory;
 mod empty_groups;
 mod held_updates;
+mod histories;
 mod holds;
 mod interruptions;
 mod learners;
