@@ -84,7 +84,12 @@ impl Directory {
         let paths: Vec<String> = missing.iter().map(|id| format!("/directory/deletedItems/{id}?$select=id")).collect();
         for (person, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
             let verdict = match answer.status {
-                200 => Verdict::Deleted,
+                // A status alone is no evidence: something in between may have answered.
+                200 => match wire::user(&answer.body, &Selection::default()) {
+                    Ok(row) if row.id == *person => Verdict::Deleted,
+                    Ok(_) => Verdict::Unreadable("the answer is about another account".to_owned()),
+                    Err(error) => return Err(malformed(what, &error).into()),
+                },
                 404 => Verdict::NotFound,
                 403 => Verdict::Unreadable(noted("the deleted items may not be read", &answer.request_id)),
                 _ => return Err(failed(what, &answer).into()),

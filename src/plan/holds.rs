@@ -129,7 +129,12 @@ fn due<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<L
             && held(input, *person, Action::Deactivate).is_none_or(|entry| entry.reason == Reason::Unreadable)
             && !waited(input, *person, after)
         {
-            let detail = format!("is {reason}, but not yet for as long as safety.deactivate_after");
+            // Who is nowhere goes on saying so: the next cycle asks whether the last one found the same.
+            let detail = if leavers::is_nowhere(input, *person) {
+                leavers::NOWHERE.to_owned()
+            } else {
+                format!("is {reason}, but not yet for as long as safety.deactivate_after")
+            };
             plan.findings.push(left_alone(Reason::Waiting, detail));
         } else {
             due.push(leaver);

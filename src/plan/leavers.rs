@@ -8,7 +8,7 @@ use super::{FailingEntry, Finding, Input, Plan, Protected, Standing};
 use crate::model::{Action, Attribute, EntraId, Known, Reason, Status, Verdict};
 
 /// Who waits with this detail is assigned, and nobody in Entra ID.
-const NOWHERE: &str = "still assigned, but neither among the users nor in the deleted items";
+pub(super) const NOWHERE: &str = "still assigned, but neither among the users nor in the deleted items";
 
 /// A learner that is to be switched off.
 pub(super) struct Leaver<'a> {
@@ -29,7 +29,10 @@ pub(super) fn decide<'a>(input: Input<'a>, plan: &mut Plan) -> Vec<Leaver<'a>> {
             Some(Standing::NotFound) => match input.confirmed.get(person) {
                 Some(Verdict::Disabled) => Ok(Reason::AccountDisabled),
                 Some(Verdict::Deleted) => Ok(Reason::AccountDeleted),
-                Some(Verdict::NotFound) if nowhere_for_long_enough(input, *person) => Ok(Reason::AccountDeleted),
+                // Who is never switched off need not wait for it: the two would be told in turns.
+                Some(Verdict::NotFound) if protected(input, *person) || nowhere_for_long_enough(input, *person) => {
+                    Ok(Reason::AccountDeleted)
+                }
                 Some(Verdict::NotFound) => {
                     plan.findings.push(left_alone(input, *person, known, Reason::Waiting, NOWHERE.to_owned()));
                     continue;

@@ -454,3 +454,40 @@ fn who_becomes_readable_is_held_no_more_but_waits_like_everybody() {
     assert_eq!(cycle(Verdict::Unassigned, 48), (0, 0, 1));
     assert_eq!(cycle(Verdict::Unassigned, 49), (1, 0, 0));
 }
+
+#[test]
+fn who_is_nowhere_waits_once_and_not_in_turns() {
+    let (mut database, mut people) = staffed(30);
+    people[0] = Entra::Missing;
+    let limits = Limits { deactivate_after: SignedDuration::from_hours(1), ..limits() };
+    let mut cycle = |minutes: i64| {
+        let at = now() + SignedDuration::from_mins(minutes);
+        let plan = plan_for(&database, &desired(&people), &limits, at);
+        database.apply(&plan, at);
+        (plan.counts().deactivated, database.failing.get(&person(0)).cloned())
+    };
+    let (deactivated, waiting) = cycle(0);
+    assert_eq!(deactivated, 0);
+    assert!(waiting.is_some());
+    assert_eq!(cycle(30), (0, waiting.clone()));
+    assert_eq!(cycle(59), (0, waiting));
+    assert_eq!(cycle(60), (1, None));
+}
+
+#[test]
+fn who_is_nowhere_and_protected_is_told_once() {
+    let (mut database, mut people) = staffed(30);
+    people[0] = Entra::Missing;
+    let protected = Protected { people: [person(0)].into(), ..Protected::default() };
+    let limits = Limits { protected, ..limits() };
+    let mut cycle = |minutes: i64| {
+        let at = now() + SignedDuration::from_mins(minutes);
+        let plan = plan_for(&database, &desired(&people), &limits, at);
+        database.apply(&plan, at);
+        plan.findings().iter().map(|finding| (finding.reason, finding.log)).collect::<Vec<_>>()
+    };
+    assert_eq!(cycle(0), [(Reason::Protected, true)]);
+    for minutes in [30, 60, 90] {
+        assert_eq!(cycle(minutes), [(Reason::Protected, false)]);
+    }
+}

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::world::{World, assigned, assigned_group};
 
 /// Goes on with `future` so many times, then gives it up. Answers what it came to.
-async fn for_so_long<T>(turns: usize, future: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn for_so_long<T>(turns: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut turn = 0;
     std::future::poll_fn(|context| {

@@ -284,6 +284,24 @@ async fn deleted_items_that_may_not_be_read_hold_the_leaver() {
 }
 
 #[tokio::test]
+async fn deleted_items_that_answer_something_else_are_no_evidence() {
+    let (mut world, _, members, direct) = sixteen().await;
+    // Still assigned, but nowhere: the word of the deleted items alone would switch the learner off at once.
+    world.sim.tenant(|tenant| tenant.vanish_user(&direct[0]));
+    let before = world.lasting().await;
+    for body in ["<html>Please log in</html>", "{}"] {
+        world.sim.inject(Fault::on("GET", DELETED).body(body));
+        assert_eq!(world.cycle().await.outcome, Outcome::Failed, "{body}");
+        world.unchanged_since(&before).await;
+    }
+    world.sim.inject(Fault::on("GET", DELETED).body(&format!("{{\"id\":\"{}\"}}", members[0])));
+    assert_eq!(world.cycle().await.counts.held, 1);
+    assert_eq!(world.log(&direct[0]).await.last().unwrap(), "deactivate held unreadable");
+    assert_eq!(world.cycle().await.counts.skipped, 1);
+    assert_eq!(world.learner(&direct[0], "active").await, ["1"]);
+}
+
+#[tokio::test]
 async fn a_hold_for_an_unreadable_account_ends_when_the_person_is_back() {
     let (mut world, group, members, _) = sixteen().await;
     world.sim.tenant(|tenant| tenant.remove_member(&group, &members[0]));

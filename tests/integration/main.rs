@@ -10,6 +10,7 @@ mod directory;
 mod drift;
 mod empty_groups;
 mod held_updates;
+mod histories;
 mod holds;
 mod interruptions;
 mod learners;
