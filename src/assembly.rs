@@ -9,6 +9,7 @@ use crate::auth::{Authenticator, Credential, Network, NetworkError, http_client}
 use crate::config::{self, Config, ConfigError, Database};
 use crate::cycle::Rules;
 use crate::directory::Directory;
+use crate::files::beside;
 use crate::mapping::{Mapping, Problem};
 use crate::model::{Clock, Selection};
 use crate::plan::{Limits, Protected};
@@ -139,12 +140,6 @@ pub fn daemon_lock_path(config: &Config) -> PathBuf {
 /// Where the cache lies.
 pub fn cache_path(config: &Config) -> PathBuf {
     config.state.directory.join("cache")
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// The source of this configuration, as far as it is known without asking Graph.

@@ -130,7 +130,8 @@ impl CycleError {
                     .to_owned(),
             ),
             Self::Deadline(_) => Some("raise entra.cycle_deadline if the tenant is that large".to_owned()),
-            Self::Store(_) | Self::Interrupted => None,
+            Self::Store(error) => error.hint(),
+            Self::Interrupted => None,
         }
     }
 

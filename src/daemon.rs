@@ -22,6 +22,7 @@ use crate::config::{self, Config};
 use crate::cycle::{Report, chain};
 use crate::lock::{Lock, LockError};
 use crate::model::{Clock, Outcome, Trigger};
+use crate::premises;
 use crate::session::{self, Ask, SessionError};
 use crate::store::{Access, Store, StoreError};
 
@@ -85,7 +86,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     let mut signals = Signals::listen()?;
     // Before anything is written: what is wrong with the configuration leaves nothing behind.
     let assembly = Arc::new(Assembly::new(config, &environment, clock)?);
-    session::make_directories(&assembly.config)?;
+    premises::prepare(&assembly.config).await.map_err(SessionError::from)?;
     let _lock = Lock::take(&daemon_lock_path(&assembly.config), "learner-sync run")?;
     // A database that cannot be opened at all is a mistake to be told now, not after the first half hour.
     let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.map_err(SessionError::from)?;

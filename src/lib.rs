@@ -17,6 +17,7 @@
 //! | [`cache`] | what the last cycle knew: the only code that knows sled; disposable |
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
 //! | [`assembly`], [`session`] | a configuration becomes the parts of a cycle; one cycle under the lock |
+//! | [`premises`] | what is on disk already, looked at before anything is written |
 //! | [`failpoint`] | where a test can kill the process |
 //! | [`daemon`] | schedule and signals ask for cycles, one loop runs them |
 //! | [`cli`] | one file a command |
@@ -59,11 +60,13 @@ pub mod cycle;
 pub mod daemon;
 pub mod directory;
 pub mod failpoint;
+mod files;
 pub mod lock;
 pub mod mapping;
 pub mod model;
 mod nearest;
 pub mod plan;
+pub mod premises;
 pub mod retry;
 pub mod scope;
 pub mod session;

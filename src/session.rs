@@ -1,16 +1,13 @@
 //! One cycle under the lock: what the daemon and `sync` have in common.
 
-use std::io;
-use std::path::PathBuf;
-
 use jiff::SignedDuration;
 
 use crate::assembly::{Assembly, cache_path, cycle_lock_path, database_path};
-use crate::config::Config;
 use crate::cycle::{self, Parts, Report, Request, Stop};
 use crate::failpoint::{Step, reached};
 use crate::lock::{Holder, Lock, LockError};
 use crate::model::Trigger;
+use crate::premises::{self, PremisesError};
 use crate::store::{Access, Store, StoreError};
 
 /// How a cycle is asked for.
@@ -45,16 +42,10 @@ pub enum SessionError {
     /// The process was asked to stop before the lock was free.
     #[error("stopped by a signal")]
     Stopped,
-    /// A directory or file cannot be used: exit code 78.
-    #[error("{} cannot be used", path.display())]
-    Unusable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The learner database cannot be used.
+    /// What is on disk cannot be used.
+    #[error(transparent)]
+    Premises(#[from] PremisesError),
+    /// The learner database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -63,7 +54,9 @@ impl From<LockError> for SessionError {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Held(holder) => Self::Locked(holder),
-            LockError::Unusable { path, source } => Self::Unusable { path, source },
+            LockError::Unusable { path, source } => {
+                Self::Premises(PremisesError::Path { what: "the lock file", path, source })
+            }
         }
     }
 }
@@ -77,7 +70,7 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     if !assembly.config.provisioning.users {
         return Err(SessionError::Off);
     }
-    make_directories(&assembly.config)?;
+    premises::prepare(&assembly.config).await?;
     let path = cycle_lock_path(&assembly.config);
     let _lock = if wait {
         tokio::select! {
@@ -116,17 +109,4 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     }
     reached(Step::DatabaseClosed);
     Ok(ended?)
-}
-
-/// Makes the directory of the database and that of the state: in this order, because a database that cannot be
-/// made is the likelier mistake, and nothing should be left behind by it.
-///
-/// # Errors
-/// When one cannot be made.
-pub fn make_directories(config: &Config) -> Result<(), SessionError> {
-    let database = database_path(config).parent().filter(|path| !path.as_os_str().is_empty());
-    for path in [database, Some(config.state.directory.as_path())].into_iter().flatten() {
-        std::fs::create_dir_all(path).map_err(|source| SessionError::Unusable { path: path.to_owned(), source })?;
-    }
-    Ok(())
 }

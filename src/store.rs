@@ -87,6 +87,15 @@ impl State {
 }
 
 impl Store {
+    /// Refuses what [`Store::open`] would refuse at `path`, as far as that shows without writing anything; what is
+    /// missing is no reason.
+    pub async fn inspect(path: &Path, access: Access) -> Result<(), StoreError> {
+        match access {
+            Access::ReadWrite => sqlite::inspect_to_write(path).await,
+            Access::ReadOnly => sqlite::inspect_to_read(path).await.map(drop),
+        }
+    }
+
     /// Opens the SQLite file at `path`.
     pub async fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
         let connection = match access {

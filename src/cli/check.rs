@@ -1,8 +1,5 @@
 //! `learner-sync check`: tests the connection step by step, with the likely cause and the fix for what fails.
 
-use std::path::Path;
-
-use rustix::fs::{Access, access};
 use serde_json::json;
 
 use super::Context;
@@ -11,7 +8,8 @@ use crate::assembly::{Assembly, database_path};
 use crate::cycle::chain;
 use crate::directory::{Application, DirectoryError, GraphError};
 use crate::model::Clock;
-use crate::store::{self, Store, StoreError};
+use crate::premises;
+use crate::store::{Access, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -60,6 +58,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let Arguments { json } = arguments;
     let mut checks = Vec::new();
     checks.push(database(&context).await);
+    checks.extend(state(&context));
     match Assembly::new(context.config, &context.environment, clock) {
         Ok(assembly) => {
             checks.insert(0, Check::passed("configuration", assembly.config.path.display().to_string()));
@@ -140,38 +139,32 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     checks.push(readable);
 }
 
-/// Opens what is there; says whether what is not there yet can be made.
+/// Looks at what is there, and opens it; says whether what is not there yet can be made. Nothing is made: root may
+/// try the connection first, and what root made the service user could not write to.
 async fn database(context: &Context) -> Check {
+    const NAME: &str = "database";
     let path = database_path(&context.config);
     let shown = path.display();
-    let hint = || Some(format!("the service user must own {shown} and be able to write to its directory"));
     if let Err(error) = super::owner::check(&context.config) {
-        return Check { ok: false, ..Check::passed("database", error.message()) };
+        return Check { ok: false, ..Check::passed(NAME, error.message()) };
     }
-    if !path.exists() {
-        return match can_be_made(path.parent().unwrap_or(path))
-            .and_then(|()| can_be_made(&context.config.state.directory))
-        {
-            Ok(()) => Check::passed("database", format!("{shown} does not exist yet; the first cycle makes it")),
-            Err(why) => Check { ok: false, hint: hint(), ..Check::passed("database", why) },
-        };
+    if let Err(error) = premises::inspect_database(&context.config).await {
+        return Check::failed(NAME, &error, error.hint());
     }
-    match Store::open(path, store::Access::ReadOnly).await {
-        Ok(_) => Check::passed("database", format!("{shown}")),
-        Err(StoreError::Older { .. }) => {
-            Check::passed("database", format!("{shown}; the first cycle makes or completes its tables"))
+    match Store::open(path, Access::ReadOnly).await {
+        Ok(_) => Check::passed(NAME, shown.to_string()),
+        Err(StoreError::Missing { .. }) => {
+            Check::passed(NAME, format!("{shown} does not exist yet; the first cycle makes it"))
         }
-        Err(error) => Check::failed("database", &error, hint()),
+        Err(StoreError::Older { .. }) => {
+            Check::passed(NAME, format!("{shown}; the first cycle makes or completes its tables"))
+        }
+        Err(error) => Check::failed(NAME, &error, error.hint()),
     }
 }
 
-/// Whether `path` is a directory to write to, or there is one to make it in. Nothing is made: root may try the
-/// connection first, and what root made the service user could not write to.
-fn can_be_made(path: &Path) -> Result<(), String> {
-    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    if !there.is_dir() {
-        return Err(format!("{} cannot be made: {} is not a directory", path.display(), there.display()));
-    }
-    access(there, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|error| format!("{} cannot be made: {}: {error}", path.display(), there.display()))
+/// A line only when something is wrong.
+fn state(context: &Context) -> Option<Check> {
+    let error = premises::inspect_state(&context.config).err()?;
+    Some(Check::failed("state", &error, error.hint()))
 }

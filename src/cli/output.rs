@@ -15,6 +15,7 @@ use crate::cycle::{CycleError, chain};
 use crate::daemon::DaemonError;
 use crate::lock::LockError;
 use crate::model::Trigger;
+use crate::premises::PremisesError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -110,9 +111,11 @@ impl From<AssemblyError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        let hint = error.hint();
         let code = match &error {
             StoreError::CannotOpen { .. }
             | StoreError::NotADatabase { .. }
+            | StoreError::Foreign { .. }
             | StoreError::NotOurs { .. }
             | StoreError::Newer { .. } => CONFIGURATION,
             StoreError::Missing { .. }
@@ -121,16 +124,15 @@ impl From<StoreError> for Failure {
             | StoreError::Unreadable { .. }
             | StoreError::Database(_) => FAILED,
         };
-        Self::new(code, chain(&error))
+        Self { hint, ..Self::new(code, chain(&error)) }
     }
 }
 
 impl From<CycleError> for Failure {
     fn from(error: CycleError) -> Self {
-        let hint = error.hint();
         match error {
-            CycleError::Store(error) => Self { hint, ..Self::from(error) },
-            error => Self { hint, ..Self::new(FAILED, chain(&error)) },
+            CycleError::Store(error) => error.into(),
+            error => Self { hint: error.hint(), ..Self::new(FAILED, chain(&error)) },
         }
     }
 }
@@ -140,15 +142,25 @@ impl From<SessionError> for Failure {
         match error {
             SessionError::Store(error) => error.into(),
             SessionError::Locked(_) => Self::new(LOCKED, chain(&error)),
-            // A full disk is nothing that is wrong with the configuration, and passes.
-            SessionError::Unusable { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Self::new(FAILED, chain(&error))
-            }
-            SessionError::Unusable { .. } => Self::new(CONFIGURATION, chain(&error)),
+            SessionError::Premises(error) => error.into(),
             SessionError::Paused => {
                 Self { hint: Some("--force runs a cycle all the same".to_owned()), ..Self::new(FAILED, chain(&error)) }
             }
             SessionError::Off | SessionError::Stopped => Self::new(FAILED, chain(&error)),
+        }
+    }
+}
+
+impl From<PremisesError> for Failure {
+    fn from(error: PremisesError) -> Self {
+        let hint = error.hint();
+        match error {
+            PremisesError::Store(error) => error.into(),
+            // A full disk is nothing that is wrong with the configuration, and passes.
+            PremisesError::Path { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self { hint, ..Self::new(FAILED, chain(&error)) }
+            }
+            PremisesError::Path { .. } => Self { hint, ..Self::new(CONFIGURATION, chain(&error)) },
         }
     }
 }

@@ -28,6 +28,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The database of another program, such as that of a mistyped path. Nothing was written to it.
+    #[error("{} is the database of another program: it has {}, and no table learners", path.display(), some_of(tables))]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        tables: Vec<String>,
+    },
     /// A database with tables of these names that are not ours. Nothing was written to it.
     #[error("the learner database has tables of another make: {}", missing.join(", "))]
     NotOurs {
@@ -64,6 +72,39 @@ pub enum StoreError {
     /// Anything else: the disk is full, the file is damaged, the query failed.
     #[error("the learner database failed")]
     Database(#[source] sqlx::Error),
+}
+
+/// A few names, and how many more there are.
+fn some_of(tables: &[String]) -> String {
+    const FEW: usize = 5;
+    let (named, more) = tables.split_at(tables.len().min(FEW));
+    let plural = if tables.len() == 1 { "" } else { "s" };
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    format!("the table{plural} {}{more}", named.join(", "))
+}
+
+impl StoreError {
+    /// What the administrator can do.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::CannotOpen { path, .. } => {
+                format!("the service user must own {} and be able to write to its directory", path.display())
+            }
+            Self::NotADatabase { .. } => "name another file in learners.database_url".to_owned(),
+            Self::Foreign { .. } => {
+                "name another file in learners.database_url; if this is the platform's own database, \
+                                     make the table learners in it first"
+                    .to_owned()
+            }
+            Self::NotOurs { .. } => "nothing was written to it: add what is missing, or name another file in \
+                                     learners.database_url"
+                .to_owned(),
+            Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
+            Self::Missing { .. } | Self::Older { .. } | Self::Busy(_) | Self::Unreadable { .. } | Self::Database(_) => {
+                return None;
+            }
+        })
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
