@@ -4,7 +4,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::assembly::{cycle_lock_path, daemon_lock_path, database_path};
+use crate::assembly::{cache_path, cycle_lock_path, daemon_lock_path, database_path};
+use crate::cache::{self, CacheRefused};
 use crate::config::Config;
 use crate::files;
 use crate::store::{Access, Store, StoreError};
@@ -26,6 +27,9 @@ pub enum PremisesError {
     /// The learner database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What is in the place of the cache.
+    #[error(transparent)]
+    Cache(#[from] CacheRefused),
 }
 
 impl PremisesError {
@@ -33,6 +37,7 @@ impl PremisesError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Cache(refused) => Some(refused.hint()),
             Self::Path { path, source, .. } => Some(match source.kind() {
                 io::ErrorKind::StorageFull => format!("make room on the disk of {}", path.display()),
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
@@ -62,14 +67,15 @@ pub async fn inspect_database(config: &Config) -> Result<(), PremisesError> {
     inspect_lock(&cycle_lock_path(config))
 }
 
-/// Looks at the state directory.
+/// Looks at the state directory, and the cache in it.
 ///
 /// # Errors
 /// What cannot be used, and why.
 pub fn inspect_state(config: &Config) -> Result<(), PremisesError> {
     let directory = config.state.directory.as_path();
     files::can_be_made(directory).map_err(|source| state_error(directory, source))?;
-    inspect_lock(&daemon_lock_path(config))
+    inspect_lock(&daemon_lock_path(config))?;
+    Ok(cache::inspect(&cache_path(config))?)
 }
 
 fn inspect_lock(path: &Path) -> Result<(), PremisesError> {

@@ -160,7 +160,9 @@ impl From<PremisesError> for Failure {
             PremisesError::Path { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 Self { hint, ..Self::new(FAILED, chain(&error)) }
             }
-            PremisesError::Path { .. } => Self { hint, ..Self::new(CONFIGURATION, chain(&error)) },
+            PremisesError::Path { .. } | PremisesError::Cache(_) => {
+                Self { hint, ..Self::new(CONFIGURATION, chain(&error)) }
+            }
         }
     }
 }

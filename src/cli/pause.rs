@@ -5,12 +5,10 @@ use jiff::Timestamp;
 use super::Context;
 use super::output::{DONE, Failure, print};
 use crate::assembly::database_path;
-use crate::premises;
 use crate::store::{Access, Store};
 
 pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Result<u8, Failure> {
     let actor = super::actor(&context.environment);
-    premises::prepare(&context.config).await?;
     let store = Store::open(database_path(&context.config), Access::ReadWrite).await?;
     let before = store.state().await?.paused;
     if before != paused {

@@ -10,6 +10,8 @@ use crate::world::World;
 const NONE: [String; 0] = [];
 /// The commands that write to the learner database.
 const WRITING: [&[&str]; 6] = [&["sync"], &["sync", "--full"], &["run"], &["pause"], &["resume"], &["approve"]];
+/// Those that run cycles, for which there are a lock and a state directory.
+const RUNNING: [&[&str]; 3] = [&["sync"], &["sync", "--full"], &["run"]];
 /// Those that only read it.
 const READING: [&[&str]; 4] = [&["plan"], &["sync", "--dry-run"], &["status"], &["log"]];
 
@@ -163,13 +165,9 @@ async fn a_file_in_the_place_of_the_state_directory_is_refused() {
     let world = World::start(people(1).0).await;
     std::fs::write(world.path("state"), "a list of the states").unwrap();
     let expected = ["state.directory", &*world.path("state").display().to_string(), "it is not a directory"];
-    // The others need no state directory.
-    refused(&world, &[&["sync"], &["run"], &["pause"], &["resume"]], &expected);
+    refused(&world, &RUNNING, &expected);
     told_by_check(&world, "state", &expected);
 }
-
-/// The commands that write, except for `approve`, which takes no lock and needs no state directory.
-const OF_THE_STATE: [&[&str]; 5] = [&["sync"], &["sync", "--full"], &["run"], &["pause"], &["resume"]];
 
 fn allow(world: &World, name: &str, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
@@ -183,9 +181,9 @@ async fn what_the_service_user_cannot_write_is_refused_and_named() {
     let cases: [(&str, u32, u32, &str, Commands, &str); 5] = [
         ("learners.db", 0o444, 0o640, "database", &WRITING, "learners.db: the file cannot be written"),
         ("", 0o555, 0o755, "database", &WRITING, "learners.db: the directory cannot be written"),
-        ("learners.db.lock", 0o444, 0o640, "database", &OF_THE_STATE, "learners.db.lock cannot be used"),
-        ("state", 0o555, 0o755, "state", &OF_THE_STATE, "state cannot be used: the directory cannot be written"),
-        ("state/learner-sync.pid", 0o444, 0o640, "state", &OF_THE_STATE, "learner-sync.pid cannot be used"),
+        ("learners.db.lock", 0o444, 0o640, "database", &RUNNING, "learners.db.lock cannot be used"),
+        ("state", 0o555, 0o755, "state", &RUNNING, "state cannot be used: the directory cannot be written"),
+        ("state/learner-sync.pid", 0o444, 0o640, "state", &RUNNING, "learner-sync.pid cannot be used"),
     ];
     let world = World::start(people(2).0).await;
     std::fs::create_dir(world.path("state")).unwrap();
@@ -221,4 +219,127 @@ async fn a_file_system_that_is_read_only_is_refused_even_for_root() {
     told_by_check(&world, "database", &expected);
     drop(mount);
     world.run_program(&["sync"], 0);
+}
+
+#[tokio::test]
+async fn files_of_another_make_where_the_cache_would_be_are_refused() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["sync"], 0);
+    std::fs::remove_dir_all(world.path("state/cache")).unwrap();
+    // The names are those of sled, but not their kind.
+    for name in ["photos", "db", "conf"] {
+        std::fs::create_dir_all(world.path("state/cache").join(name)).unwrap();
+    }
+    std::fs::write(world.path("state/cache/blobs"), "a list").unwrap();
+    let expected = [&*world.path("state/cache").display().to_string(), "files of another make", "move them away"];
+    refused(&world, &RUNNING, &expected);
+    told_by_check(&world, "state", &expected);
+    assert_eq!(world.cycles().await, ["command success"]);
+    // An empty directory is nobody's.
+    for entry in std::fs::read_dir(world.path("state/cache")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { std::fs::remove_dir(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+    }
+    world.run_program(&["sync"], 0);
+    world.run_program(&["sync"], 0);
+    assert_eq!(caches(&world), ["cache"]);
+}
+
+/// Has the cache say that it has another layout, as the program of that layout would.
+fn relabel(world: &World, layout: u32, more: &str) {
+    let content = format!("learner-sync cache, layout {layout}{more}");
+    let text = format!("{content}\n{}\n", blake3::hash(content.as_bytes()).to_hex());
+    std::fs::write(world.path("state/cache/layout"), text).unwrap();
+}
+
+/// The names in the state directory, without the daemon's lock.
+fn caches(world: &World) -> Vec<String> {
+    let names = std::fs::read_dir(world.path("state")).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+    names.retain(|name| name != "learner-sync.pid");
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["sync"], 0);
+    relabel(&world, 99, "\nand something that came with it");
+    let expected =
+        [&*world.path("state/cache").display().to_string(), "has layout 99", "install the newer one, or remove"];
+    refused(&world, &RUNNING, &expected);
+    told_by_check(&world, "state", &expected);
+    assert_eq!(world.cycles().await, ["command success"]);
+    // Whoever has nothing to do with the cache goes on.
+    for arguments in [&["status"][..], &["log"], &["plan"], &["pause"], &["resume"]] {
+        world.run_program(arguments, 0);
+    }
+    std::fs::remove_dir_all(world.path("state/cache")).unwrap();
+    world.run_program(&["sync"], 0);
+}
+
+#[tokio::test]
+async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
+    let world = World::start(people(1).0).await;
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    relabel(&world, 99, "");
+    let before = world.files();
+    daemon.signal(rustix::process::Signal::USR1);
+    daemon.logged("no cycle: the cache in ", 1).await;
+    daemon.logged("waiting next_cycle.at=", 2).await;
+    let mut changed = world.changed_since(&before);
+    changed.retain(|name| name.contains("/state/cache"));
+    assert_eq!(changed, NONE);
+    std::fs::remove_dir_all(world.path("state/cache")).unwrap();
+    daemon.signal(rustix::process::Signal::USR1);
+    assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
+    let (tenant, ids) = people(2);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    relabel(&world, 99, "");
+    let before = world.files();
+    world.sim.tenant(|tenant| tenant.unassign(&ids[0]));
+    // This cycle has no session, and so nobody who looked at it before.
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    world.settled().await;
+    let mut changed = world.changed_since(&before);
+    changed.retain(|name| name.contains("/state/"));
+    assert_eq!(changed, NONE);
+}
+
+#[tokio::test]
+async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
+    let world = World::start(people(2).0).await;
+    world.run_program(&["sync"], 0);
+    relabel(&world, 1, "");
+    let ran = world.run_program(&["sync"], 0);
+    assert!(ran.stderr.contains("it has the older layout 1"), "{ran:?}");
+    // The first layout of all did not tell.
+    std::fs::remove_file(world.path("state/cache/layout")).unwrap();
+    let ran = world.run_program(&["sync"], 0);
+    assert!(ran.stderr.contains("it does not tell its layout"), "{ran:?}");
+    let names = caches(&world);
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(names[1..].iter().all(|name| name.starts_with("cache.unusable-2")), "{names:?}");
+    let ran = world.run_program(&["sync"], 0);
+    assert!(!ran.stderr.contains("WARN") && !ran.stderr.contains("no cache yet"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_layout_is_damage_and_no_newer_version() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["sync"], 0);
+    relabel(&world, 99, "");
+    let text = std::fs::read_to_string(world.path("state/cache/layout")).unwrap();
+    std::fs::write(world.path("state/cache/layout"), text.replace("layout 99", "layout 98")).unwrap();
+    let ran = world.run_program(&["sync"], 0);
+    assert!(ran.stderr.contains("is damaged"), "{ran:?}");
+    assert_eq!(caches(&world).len(), 2);
 }
