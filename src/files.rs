@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access, access, statvfs};
 
 /// Whether `directory` is one to write to, or there is one to make it in. Nothing is made: root may ask first, and
 /// what root made the service user could not write to.
@@ -32,6 +32,16 @@ pub(crate) fn writable(path: &Path) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether nothing more can be written beside `file`.
+pub(crate) fn disk_is_full(file: &Path) -> bool {
+    // What SQLite makes at once.
+    const LITTLE: u64 = 64 << 10;
+    statvfs(directory_of(file).unwrap_or(Path::new("."))).is_ok_and(|disk| {
+        let out_of_files = disk.f_files > 0 && disk.f_favail == 0;
+        out_of_files || disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE
+    })
 }
 
 /// The directory of a file; none when that is the current one.

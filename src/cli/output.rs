@@ -120,6 +120,7 @@ impl From<StoreError> for Failure {
             | StoreError::Newer { .. } => CONFIGURATION,
             StoreError::Missing { .. }
             | StoreError::Older { .. }
+            | StoreError::Full { .. }
             | StoreError::Busy(_)
             | StoreError::Unreadable { .. }
             | StoreError::Database(_) => FAILED,

@@ -60,6 +60,15 @@ pub enum StoreError {
         /// What this program needs.
         supported: i64,
     },
+    /// There is no room for what was to be written. Nothing of it was.
+    #[error("the disk is full: the learner database {} cannot be written", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: sqlx::Error,
+    },
     /// Somebody else writes to it and did not finish in time.
     #[error("the learner database is locked by another process")]
     Busy(#[source] sqlx::Error),
@@ -69,7 +78,7 @@ pub enum StoreError {
         /// Table and column.
         column: &'static str,
     },
-    /// Anything else: the disk is full, the file is damaged, the query failed.
+    /// Anything else: the file is damaged, the query failed.
     #[error("the learner database failed")]
     Database(#[source] sqlx::Error),
 }
@@ -100,6 +109,7 @@ impl StoreError {
                                      learners.database_url"
                 .to_owned(),
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
+            Self::Full { .. } => "make room; nothing is lost, and the next cycle carries on".to_owned(),
             Self::Missing { .. } | Self::Older { .. } | Self::Busy(_) | Self::Unreadable { .. } | Self::Database(_) => {
                 return None;
             }

@@ -176,15 +176,7 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), Store
 /// Makes or completes the tables; refuses a database that is not ours, with nothing written.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     // The write lock even when there is nothing to migrate: a file that cannot be written shows itself now.
-    let mut transaction = sqlite::begin(connection).await?;
-    let result = run(&mut transaction).await;
-    match result {
-        Ok(()) => Ok(transaction.commit().await?),
-        Err(error) => {
-            sqlite::abandon(transaction).await;
-            Err(error)
-        }
-    }
+    sqlite::in_a_transaction(connection, sqlite::End::Commit, run).await
 }
 
 /// Copies the learners of the file at `path`, which has no other table of ours, if it has any.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, Transaction};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::{StoreError, schema};
 use crate::files;
@@ -167,9 +167,23 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Tells apart what is wrong with the path from what is wrong with the database.
-fn about_the_file(path: &Path, error: StoreError) -> StoreError {
+/// Tells apart what is wrong with the disk from what is wrong with the database.
+pub(super) fn about_the_disk(path: &Path, error: StoreError) -> StoreError {
     match error {
+        StoreError::Database(error) => match primary_code(&error) {
+            // SQLITE_FULL
+            Some(13) => StoreError::Full { path: path.into(), source: error },
+            // SQLITE_IOERR, SQLITE_CANTOPEN: so it calls a full disk where it makes or maps a file beside this one.
+            Some(10 | 14) if files::disk_is_full(path) => StoreError::Full { path: path.into(), source: error },
+            _ => StoreError::Database(error),
+        },
+        other => other,
+    }
+}
+
+/// Tells apart what is wrong with the path, or with its disk, from what is wrong with the database.
+fn about_the_file(path: &Path, error: StoreError) -> StoreError {
+    match about_the_disk(path, error) {
         StoreError::Database(error) => match primary_code(&error) {
             // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH
             Some(3 | 8 | 14 | 23) => StoreError::CannotOpen { path: path.into(), source: error.into() },
@@ -185,20 +199,42 @@ fn about_the_file(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-/// Starts a transaction that holds the write lock from its first statement on: one that starts by reading can find,
-/// when it comes to write, that its snapshot is stale, and no waiting helps then.
-pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, StoreError> {
-    Ok(connection.begin_with("BEGIN IMMEDIATE").await?)
+/// How a transaction ends in which all went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Commit,
+    Undo,
 }
 
-/// Ends a transaction in which something failed, whatever is left of it.
+/// Carries out `work` in one transaction: all of it, or nothing.
 ///
-/// After a full disk or an I/O error SQLite may have rolled back by itself; sqlx does not notice, its own rollback
-/// then fails, and the connection would take no transaction any more. `BEGIN` gives that rollback something to end;
-/// where the transaction still stands it fails, which is as well.
-pub(super) async fn abandon(mut transaction: Transaction<'_, Sqlite>) {
-    let _already_in_one = sqlx::query("BEGIN").execute(&mut *transaction).await;
-    let _reported_already = transaction.rollback().await;
+/// Not by sqlx's transactions: after a full disk or an I/O error SQLite may have rolled back by itself, within a
+/// statement or a commit. sqlx does not notice, goes on counting one transaction, and begins no other.
+pub(super) async fn in_a_transaction<T>(
+    connection: &mut SqliteConnection,
+    end: End,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    // It holds the write lock from its first statement on: one that starts by reading can find, when it comes to
+    // write, that its snapshot is stale, and no waiting helps then.
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let mut done = work(connection).await;
+    if done.is_ok()
+        && end == End::Commit
+        && let Err(error) = sqlx::query("COMMIT").execute(&mut *connection).await
+    {
+        done = Err(error.into());
+    }
+    if done.is_err() || end == End::Undo {
+        roll_back(connection).await;
+    }
+    done
+}
+
+/// Ends a transaction with nothing changed, if there is one.
+pub(super) async fn roll_back(connection: &mut SqliteConnection) {
+    // It fails when SQLite has rolled back by itself, which is as well.
+    let _already_over = sqlx::query("ROLLBACK").execute(connection).await;
 }
 
 /// How long this connection waits for a lock from now on.

@@ -15,6 +15,14 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
+    /// A disk of so many bytes at `path`, which is made when it is missing.
+    pub(crate) fn small_disk(path: &Path, bytes: u64) -> Option<Self> {
+        std::fs::create_dir_all(path).unwrap();
+        let size = format!("size={bytes},mode=0755");
+        mount(&["-t", "tmpfs", "-o", &size, "tmpfs", &path.display().to_string()])
+            .then(|| Self { path: path.to_owned() })
+    }
+
     /// Makes the directory at `path` read-only, for root as well.
     pub(crate) fn read_only(path: &Path) -> Option<Self> {
         let name = path.display().to_string();

@@ -8,6 +8,7 @@ mod conflicts;
 mod daemon;
 mod directory;
 mod empty_groups;
+mod full_disk;
 mod held_updates;
 mod holds;
 mod interruptions;
