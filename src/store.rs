@@ -93,6 +93,14 @@ impl State {
         let object_id = self.applications.get(&configured).unwrap_or(&configured);
         format!("{tenant}/{object_id}")
     }
+
+    /// Every source that this may turn out to be, by the ids under which its application was configured.
+    pub fn spellings(&self, tenant: &str, application: EntraId) -> BTreeSet<String> {
+        let configured = application.to_string();
+        let object_id = self.applications.get(&configured).unwrap_or(&configured);
+        let others = self.applications.iter().filter(|(_, known)| *known == object_id).map(|(other, _)| other);
+        others.chain([object_id, &configured]).map(|application| format!("{tenant}/{application}")).collect()
+    }
 }
 
 impl Store {

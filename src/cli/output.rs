@@ -181,6 +181,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Lock(LockError::Held(holder)) => {
                 Self::new(LOCKED, format!("a daemon runs already on this state.directory: {holder}"))
             }
+            DaemonError::Claimed(_) => Self::new(LOCKED, error.to_string()),
             DaemonError::Lock(error) => error.into(),
             DaemonError::Session(error) => error.into(),
             DaemonError::System(_) | DaemonError::Scheduler(_) => Self::failed(&error, None),
