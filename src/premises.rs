@@ -4,11 +4,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::assembly::{cache_path, cycle_lock_path, daemon_lock_path, database_path};
+use crate::assembly::{cache_path, cycle_lock_path, daemon_lock_path, database_path, source_lock_paths};
 use crate::cache::{self, CacheRefused};
 use crate::config::Config;
 use crate::files;
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Access, State, Store, StoreError};
 
 /// Something there cannot be used: exit code 78.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +65,14 @@ pub async fn inspect(config: &Config) -> Result<(), PremisesError> {
 pub async fn inspect_database(config: &Config) -> Result<(), PremisesError> {
     Store::inspect(database_path(config), Access::ReadWrite).await?;
     inspect_lock(&cycle_lock_path(config))
+}
+
+/// Looks at the locks of a daemon beside the learner database, which says under which ids its application is known.
+///
+/// # Errors
+/// What cannot be used, and why.
+pub fn inspect_claims(config: &Config, state: &State) -> Result<(), PremisesError> {
+    source_lock_paths(config, state).iter().try_for_each(|path| inspect_lock(path))
 }
 
 /// Looks at the state directory, and the cache in it.

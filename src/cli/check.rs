@@ -5,9 +5,9 @@ use serde_json::json;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::assembly::{Assembly, database_path};
-use crate::cycle::chain;
+use crate::cycle::{CycleError, chain};
 use crate::directory::{Application, DirectoryError, GraphError};
-use crate::model::Clock;
+use crate::model::{Clock, EntraId, Source};
 use crate::premises;
 use crate::store::{Access, Store, StoreError};
 
@@ -17,6 +17,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     pub(super) json: bool,
 }
+
+const DATABASE: &str = "database";
 
 /// One line of the answer.
 #[derive(Debug)]
@@ -102,6 +104,9 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     };
     let Application { object_id, app_id: _, name } = &application;
     checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
+    if checks.iter().any(|check| check.name == DATABASE && check.ok) {
+        checks.extend(source(assembly, *object_id).await);
+    }
 
     let assigned = match directory.assigned(&application).await {
         Ok(assigned) => assigned,
@@ -139,27 +144,40 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     checks.push(readable);
 }
 
+/// Whether the learner database is another application's: a line only when a cycle would refuse it.
+async fn source(assembly: &Assembly, application: EntraId) -> Option<Check> {
+    let here = Source { tenant: assembly.rules.tenant.clone(), application }.to_string();
+    // It may not be there yet.
+    let store = Store::open(database_path(&assembly.config), Access::ReadOnly).await.ok()?;
+    let others = store.other_sources(&here).await.ok().filter(|others| !others.is_empty())?;
+    let error = CycleError::ForeignSource { here, others };
+    Some(Check::failed("source", &error, error.hint()))
+}
+
 /// Looks at what is there, and opens it; says whether what is not there yet can be made. Nothing is made: root may
 /// try the connection first, and what root made the service user could not write to.
 async fn database(context: &Context) -> Check {
-    const NAME: &str = "database";
     let path = database_path(&context.config);
     let shown = path.display();
     if let Err(error) = super::owner::check(&context.config) {
-        return Check { ok: false, ..Check::passed(NAME, error.message()) };
+        return Check { ok: false, ..Check::passed(DATABASE, error.message()) };
     }
     if let Err(error) = premises::inspect_database(&context.config).await {
-        return Check::failed(NAME, &error, error.hint());
+        return Check::failed(DATABASE, &error, error.hint());
     }
-    match Store::open(path, Access::ReadOnly).await {
-        Ok(_) => Check::passed(NAME, shown.to_string()),
+    let opened = async { Store::open(path, Access::ReadOnly).await?.state().await };
+    match opened.await {
+        Ok(state) => match premises::inspect_claims(&context.config, &state) {
+            Ok(()) => Check::passed(DATABASE, shown.to_string()),
+            Err(error) => Check::failed(DATABASE, &error, error.hint()),
+        },
         Err(StoreError::Missing { .. }) => {
-            Check::passed(NAME, format!("{shown} does not exist yet; the first cycle makes it"))
+            Check::passed(DATABASE, format!("{shown} does not exist yet; the first cycle makes it"))
         }
         Err(StoreError::Older { .. }) => {
-            Check::passed(NAME, format!("{shown}; the first cycle makes or completes its tables"))
+            Check::passed(DATABASE, format!("{shown}; the first cycle makes or completes its tables"))
         }
-        Err(error) => Check::failed(NAME, &error, error.hint()),
+        Err(error) => Check::failed(DATABASE, &error, error.hint()),
     }
 }
 

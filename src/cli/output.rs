@@ -10,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::LogFormat;
 use crate::assembly::AssemblyError;
-use crate::config::{ConfigError, Log};
+use crate::config::{Config, ConfigError, Log};
 use crate::cycle::{CycleError, chain};
 use crate::daemon::DaemonError;
 use crate::lock::LockError;
@@ -229,6 +229,14 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// A line for each reason for which no cycle runs.
+pub(super) fn switched_off(config: &Config, paused: bool) -> Vec<&'static str> {
+    let off = "provisioning.users = false in the configuration: no cycle runs until it is true.";
+    let paused_line = "Provisioning is paused; `learner-sync resume` switches it on again.";
+    let reasons = [(!config.provisioning.users, off), (paused, paused_line)];
+    reasons.into_iter().filter_map(|(holds, line)| holds.then_some(line)).collect()
 }
 
 /// No table is made narrower.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, print, print_json, shown, table};
+use super::output::{DONE, FAILED, Failure, print, print_json, shown, switched_off, table};
 use super::sync::report_as_json;
 use crate::assembly::{Assembly, database_path};
 use crate::cycle::{self, CycleError, Parts, Prepared, Request};
@@ -41,6 +41,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: crate::mo
     } else {
         print_lines(&lines)?;
         print(&format!("A cycle now would end so: {}.", report.summary()))?;
+        planner.print_obstacles().await?;
     }
     Ok(DONE)
 }
@@ -85,6 +86,14 @@ impl<'a> Planner<'a> {
 
     pub(super) fn request(&self) -> Request {
         self.request
+    }
+
+    /// Says why nothing of the plan will happen for now.
+    pub(super) async fn print_obstacles(&self) -> Result<(), Failure> {
+        for line in switched_off(&self.assembly.config, self.store.state().await?.paused) {
+            print(line)?;
+        }
+        Ok(())
     }
 
     pub(super) async fn prepare(&self) -> Result<Prepared, CycleError> {

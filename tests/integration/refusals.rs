@@ -1,5 +1,10 @@
 //! What is there already and is not ours: refused with the reason, and left exactly as it was.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use learner_sync::assembly::source_lock_paths;
+use learner_sync::model::Generation;
+use learner_sync::store::State;
 use serde_json::Value;
 
 use crate::machine::{Mount, Unprivileged};
@@ -47,8 +52,8 @@ fn told_when(world: &World, name: &str, expected: &[&str], run: impl Fn(&[&str],
     let told = format!("{}; {}", line["detail"].as_str().unwrap(), line["hint"].as_str().unwrap_or_default());
     assert!(expected.iter().all(|words| told.contains(words)), "{told}");
     let mut changed = world.changed_since(&before);
-    if name != "database" {
-        // That one is in order and was opened: SQLite keeps its index beside the file even for a reader.
+    if name != "database" || told.contains("daemon-") {
+        // The database is in order and was opened: SQLite keeps its index beside the file even for a reader.
         changed.retain(|name| !name.ends_with("-shm") && !name.ends_with("-wal"));
     }
     assert_eq!(changed, NONE);
@@ -169,6 +174,19 @@ async fn a_file_in_the_place_of_the_state_directory_is_refused() {
     told_by_check(&world, "state", &expected);
 }
 
+/// The name of the lock of a daemon beside the database.
+fn daemon_lock(world: &World) -> String {
+    let state = State {
+        generation: Generation(0),
+        paused: false,
+        next_cycle_at: None,
+        admitted_sources: BTreeSet::new(),
+        applications: BTreeMap::new(),
+    };
+    let paths = source_lock_paths(&world.assembly().config, &state);
+    paths.first().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+}
+
 fn allow(world: &World, name: &str, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(world.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
@@ -176,16 +194,19 @@ fn allow(world: &World, name: &str, mode: u32) {
 
 #[tokio::test]
 async fn what_the_service_user_cannot_write_is_refused_and_named() {
+    let world = World::start(people(2).0).await;
+    let daemon_lock = daemon_lock(&world);
     // What is made unwritable, to which mode and back, the line of `check` that tells it, who else refuses, and how.
     type Commands = &'static [&'static [&'static str]];
-    let cases: [(&str, u32, u32, &str, Commands, &str); 5] = [
+    let cases: [(&str, u32, u32, &str, Commands, &str); 6] = [
         ("learners.db", 0o444, 0o640, "database", &WRITING, "learners.db: the file cannot be written"),
         ("", 0o555, 0o755, "database", &WRITING, "learners.db: the directory cannot be written"),
         ("learners.db.lock", 0o444, 0o640, "database", &RUNNING, "learners.db.lock cannot be used"),
+        (&daemon_lock, 0o444, 0o640, "database", &[&["run"]], ".lock cannot be used"),
         ("state", 0o555, 0o755, "state", &RUNNING, "state cannot be used: the directory cannot be written"),
         ("state/learner-sync.pid", 0o444, 0o640, "state", &RUNNING, "learner-sync.pid cannot be used"),
     ];
-    let world = World::start(people(2).0).await;
+    std::fs::write(world.path(&daemon_lock), "").unwrap();
     std::fs::create_dir(world.path("state")).unwrap();
     std::fs::write(world.path("state/learner-sync.pid"), "").unwrap();
     let Some(user) = Unprivileged::owning(&world) else {
