@@ -1,6 +1,6 @@
 //! From a configuration to the parts that a cycle works with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::SignedDuration;
@@ -9,6 +9,7 @@ use crate::auth::{Authenticator, Certificate, Credential, Network, NetworkError,
 use crate::config::{self, Config, ConfigError, Database};
 use crate::cycle::Rules;
 use crate::directory::Directory;
+use crate::files::beside;
 use crate::mapping::{Mapping, Problem};
 use crate::model::{Clock, Selection};
 use crate::plan::{Limits, Protected};
@@ -144,8 +145,24 @@ pub fn database_path(config: &Config) -> &Path {
 /// The lock that keeps two cycles on one database apart: beside the database, so that another state directory
 /// makes no difference.
 pub fn cycle_lock_path(config: &Config) -> PathBuf {
-    // By its real name: two configurations may reach one file in different ways.
-    let path = database_path(config);
+    beside(&real_path(database_path(config)), ".lock")
+}
+
+/// The locks that keep two daemons for one application on one database apart. There is one for each id under which
+/// the application is known to have been configured.
+pub fn source_lock_paths(config: &Config, state: &State) -> BTreeSet<PathBuf> {
+    let database = real_path(database_path(config));
+    let sources = state.spellings(&config.entra.tenant_id, config.app.enterprise_app);
+    let name = |source: &String| {
+        // A tenant may be a domain too long for the name of a file.
+        let hash = blake3::hash(source.as_bytes()).to_hex();
+        beside(&database, &format!(".daemon-{}.lock", &hash[..16]))
+    };
+    sources.iter().map(name).collect()
+}
+
+/// The path by its real name: two configurations may reach one file in different ways.
+fn real_path(path: &Path) -> PathBuf {
     let real = path.canonicalize().or_else(|error| match (path.parent(), path.file_name()) {
         (Some(parent), Some(name)) => {
             let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
@@ -154,7 +171,7 @@ pub fn cycle_lock_path(config: &Config) -> PathBuf {
         _ => Err(error),
     });
     // What cannot be resolved cannot be opened either, and that is told then.
-    beside(&real.unwrap_or_else(|_| path.to_owned()), ".lock")
+    real.unwrap_or_else(|_| path.to_owned())
 }
 
 /// The lock and pid file of the daemon.
@@ -165,12 +182,6 @@ pub fn daemon_lock_path(config: &Config) -> PathBuf {
 /// Where the cache lies.
 pub fn cache_path(config: &Config) -> PathBuf {
     config.state.directory.join("cache")
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// The source of this configuration, as far as it is known without asking Graph.

@@ -6,25 +6,30 @@
 //! damaged directory and can open a truncated one with entries missing; therefore it is opened only for the
 //! moment it is needed, on a thread whose panic is caught, and a manifest tells whether all is there. Entries
 //! stand in a thousand buckets by id, because sled likes few large values better than many small ones.
+//!
+//! Damage is set aside and made good. Two things are left alone and refused before a cycle begins: a cache that a
+//! newer learner-sync wrote, and a directory with somebody's files.
 
-use std::collections::BTreeMap;
+mod aside;
+mod content;
+mod layout;
+
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
+use self::aside::set_aside;
+use self::content::{BUCKETS, Decoder, Encoded, Manifest, encode};
+pub use self::layout::CacheRefused;
+use self::layout::{Found, look};
 use crate::failpoint::{Step, reached};
-use crate::model::{EntraId, Fingerprint, Generation, Known, KnownLearners, LearnerId, Route, Via};
+use crate::model::{Generation, KnownLearners};
 
-/// Changes with the layout of what is stored.
-const VERSION: u32 = 1;
-const BUCKETS: u64 = 1024;
 const MANIFEST: &str = "manifest";
 const LOCK_WAIT: Duration = Duration::from_millis(10);
 const LOCK_WAITS: u32 = 200;
-/// How many unusable caches are kept for a look at them.
-const KEPT_ASIDE: usize = 3;
 
 /// What a cache must have been made from to be of use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +63,13 @@ pub enum Forgotten {
     /// Another process has it open.
     #[error("the cache is open in another process")]
     Locked,
-    /// It is damaged, or was written by another version.
+    /// There is no room to open it, which does not make it any worse.
+    #[error("the cache cannot be opened: {0}")]
+    NoRoom(String),
+    /// It is not touched.
+    #[error(transparent)]
+    Refused(#[from] CacheRefused),
+    /// It is damaged, or was written by an older version.
     #[error("the cache cannot be used: {0}")]
     Unusable(String),
 }
@@ -73,46 +84,32 @@ pub struct CacheError {
     pub detail: String,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Manifest {
-    version: u32,
-    generation: u128,
-    source: String,
-    mapping: [u8; 32],
-    count: u64,
-    /// Over the hashes of all buckets.
-    digest: [u8; 32],
-    /// Seconds since 1970.
-    compared_at: i64,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Bucket {
-    /// The few combinations of routes of its people; `None` is `direct`.
-    via: Vec<Vec<Option<[u8; 16]>>>,
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Entry {
-    person: [u8; 16],
-    learner: i64,
-    active: bool,
-    fingerprint: [u8; 16],
-    via: u32,
+/// Refuses, before anything else is done, what is in the place of the cache and must not be touched.
+///
+/// # Errors
+/// Whose it is.
+pub fn inspect(directory: &Path) -> Result<(), CacheRefused> {
+    match look(directory) {
+        Found::Refused(refused) => Err(refused),
+        Found::Nothing | Found::Ours | Found::Unusable(_) => Ok(()),
+    }
 }
 
 /// Reads the cache in `directory`, when it was made from exactly `origin`.
 ///
 /// # Errors
-/// Why not; what is damaged is set aside under a name with the time.
+/// Why not; what is damaged, or of an older layout, is set aside under a name with the time.
 pub async fn recall(directory: &Path, origin: &Origin, now: Timestamp) -> Result<Remembered, Forgotten> {
-    if !directory.exists() {
-        return Err(Forgotten::Missing);
-    }
-    let (path, origin) = (directory.to_owned(), origin.clone());
-    let read = tokio::task::spawn_blocking(move || read(&path, &origin)).await;
-    let read = read.unwrap_or_else(|panic| Err(Forgotten::Unusable(format!("it cannot be opened ({panic})"))));
+    let read = match look(directory) {
+        Found::Nothing => Err(Forgotten::Missing),
+        Found::Refused(refused) => Err(refused.into()),
+        Found::Unusable(why) => Err(Forgotten::Unusable(why)),
+        Found::Ours => {
+            let (path, origin) = (directory.to_owned(), origin.clone());
+            let read = tokio::task::spawn_blocking(move || read(&path, &origin)).await;
+            read.unwrap_or_else(|panic| Err(Forgotten::Unusable(format!("it cannot be opened ({panic})"))))
+        }
+    };
     if let Err(Forgotten::Unusable(_)) = &read {
         set_aside(directory, now);
     }
@@ -130,21 +127,45 @@ pub async fn record(
     compared_at: Timestamp,
     now: Timestamp,
 ) -> Result<(), CacheError> {
-    let (buckets, manifest) = encode(origin, known, compared_at).map_err(|error| failed(directory, &error))?;
-    let (path, content) = (directory.to_owned(), (buckets.clone(), manifest.clone()));
-    match tokio::task::spawn_blocking(move || write(&path, &content.0, &content.1)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error @ (sled::Error::Io(_) | sled::Error::Unsupported(_)))) => Err(failed(directory, &error)),
-        // Damaged: a new one in its place holds as much.
-        Ok(Err(_)) | Err(_) => {
-            set_aside(directory, now);
-            let path = directory.to_owned();
-            match tokio::task::spawn_blocking(move || write(&path, &buckets, &manifest)).await {
-                Ok(written) => written.map_err(|error| failed(directory, &error)),
-                Err(panic) => Err(failed(directory, &panic)),
+    let encoded = encode(origin, known, compared_at).map_err(|error| failed(directory, &error))?;
+    match look(directory) {
+        Found::Nothing => return make(directory, encoded).await,
+        Found::Refused(refused) => return Err(failed(directory, &refused)),
+        Found::Unusable(_) => {}
+        Found::Ours => {
+            let (path, content) = (directory.to_owned(), encoded.clone());
+            match tokio::task::spawn_blocking(move || write(&path, &content)).await {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error @ (sled::Error::Io(_) | sled::Error::Unsupported(_)))) => {
+                    return Err(failed(directory, &error));
+                }
+                // Damaged: a new one in its place holds as much.
+                Ok(Err(_)) | Err(_) => {}
             }
         }
     }
+    if !set_aside(directory, now) {
+        return Err(failed(directory, &"what is there is unusable, and cannot be set aside"));
+    }
+    make(directory, encoded).await
+}
+
+/// Writes a new cache. One that cannot be finished would only be taken for a damaged one.
+async fn make(directory: &Path, encoded: Encoded) -> Result<(), CacheError> {
+    let path = directory.to_owned();
+    let made = tokio::task::spawn_blocking(move || {
+        layout::make(&path)?;
+        write(&path, &encoded)
+    });
+    let made = match made.await {
+        Ok(made) => made.map_err(|error| failed(directory, &error)),
+        Err(panic) => Err(failed(directory, &panic)),
+    };
+    if made.is_err() {
+        // What cannot be removed is set aside by the next cycle.
+        let _ = std::fs::remove_dir_all(directory);
+    }
+    made
 }
 
 fn failed(path: &Path, error: &dyn std::fmt::Display) -> CacheError {
@@ -179,125 +200,44 @@ fn is_locked(error: &sled::Error) -> bool {
 
 fn read(directory: &Path, origin: &Origin) -> Result<Remembered, Forgotten> {
     let unusable = |error: &dyn std::fmt::Display| Forgotten::Unusable(error.to_string());
-    let db = open(directory).map_err(|error| if is_locked(&error) { Forgotten::Locked } else { unusable(&error) })?;
+    let db = open(directory).map_err(|error| match &error {
+        error if is_locked(error) => Forgotten::Locked,
+        sled::Error::Io(why) if matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Forgotten::NoRoom(why.to_string())
+        }
+        error => unusable(error),
+    })?;
     let manifest = db
         .get(MANIFEST)
         .map_err(|error| unusable(&error))?
         .ok_or_else(|| Forgotten::Unusable("it has no manifest".to_owned()))?;
-    // The version stands first, so that it can be read from a manifest of any layout.
-    let (version, _) = postcard::take_from_bytes::<u32>(&manifest).map_err(|error| unusable(&error))?;
-    if version != VERSION {
-        return Err(Forgotten::Unusable(format!("it has layout {version}, not {VERSION}")));
-    }
-    let Manifest { version: _, generation, source, mapping, count, digest, compared_at } =
-        postcard::from_bytes(&manifest).map_err(|error| unusable(&error))?;
-    if source != origin.source {
+    let manifest: Manifest = postcard::from_bytes(&manifest).map_err(|error| unusable(&error))?;
+    if manifest.source != origin.source {
         return Err(Forgotten::Other("application"));
     }
-    if mapping != origin.mapping {
+    if manifest.mapping != origin.mapping {
         return Err(Forgotten::Other("mapping or scope"));
     }
-    if generation != origin.generation.0 {
+    if manifest.generation != origin.generation.0 {
         return Err(Forgotten::Other("state of the learner database"));
     }
-    let mut hasher = blake3::Hasher::new();
-    let mut known = KnownLearners::new();
-    let mut shared = std::collections::BTreeSet::new();
+    let mut decoder = Decoder::new(manifest);
     for bucket in
         db.range(0u16.to_be_bytes()..).filter(|item| !matches!(item, Ok((key, _)) if key == MANIFEST.as_bytes()))
     {
         let (key, bytes) = bucket.map_err(|error| unusable(&error))?;
-        digest_bucket(&mut hasher, &key, &bytes);
-        decode(&bytes, &mut known, &mut shared).map_err(|error| unusable(&error))?;
+        decoder.bucket(&key, &bytes).map_err(|error| unusable(&error))?;
     }
-    if known.len() as u64 != count || hasher.finalize() != digest {
-        return Err(Forgotten::Unusable("entries are missing or changed".to_owned()));
-    }
-    let compared_at = Timestamp::from_second(compared_at).map_err(|error| unusable(&error))?;
-    Ok(Remembered { known, compared_at })
+    let whole = decoder.finish().ok_or_else(|| Forgotten::Unusable("entries are missing or changed".to_owned()));
+    whole.map(|(known, compared_at)| Remembered { known, compared_at })
 }
 
-fn digest_bucket(hasher: &mut blake3::Hasher, key: &[u8], bytes: &[u8]) {
-    hasher.update(key);
-    hasher.update(blake3::hash(bytes).as_bytes());
-}
-
-fn decode(
-    bytes: &[u8],
-    known: &mut KnownLearners,
-    shared: &mut std::collections::BTreeSet<Via>,
-) -> Result<(), postcard::Error> {
-    let Bucket { via, entries } = postcard::from_bytes(bytes)?;
-    let mut ways = Vec::with_capacity(via.len());
-    for routes in via {
-        let via: Via = routes
-            .into_iter()
-            .map(|route| route.map_or(Route::Direct, |id| Route::Group(EntraId::from_bytes(id))))
-            .collect();
-        let via = match shared.get(&via) {
-            Some(same) => same.clone(),
-            None => {
-                shared.insert(via.clone());
-                via
-            }
-        };
-        ways.push(via);
-    }
-    for Entry { person, learner, active, fingerprint, via } in entries {
-        let via = ways.get(via as usize).cloned().ok_or(postcard::Error::SerdeDeCustom)?;
-        let entry = Known { learner: LearnerId(learner), active, fingerprint: Fingerprint(fingerprint), via };
-        known.insert(EntraId::from_bytes(person), entry);
-    }
-    Ok(())
-}
-
-type Encoded = (BTreeMap<u16, Vec<u8>>, Vec<u8>);
-
-fn encode(origin: &Origin, known: &KnownLearners, compared_at: Timestamp) -> Result<Encoded, postcard::Error> {
-    let mut buckets: BTreeMap<u16, (Bucket, BTreeMap<Via, u32>)> = BTreeMap::new();
-    for (person, Known { learner, active, fingerprint, via }) in known {
-        let (bucket, ways) = buckets.entry(bucket_of(*person)).or_default();
-        let via = *ways.entry(via.clone()).or_insert_with(|| {
-            let routes = via.routes().iter().map(|route| match route {
-                Route::Direct => None,
-                Route::Group(id) => Some(*id.as_bytes()),
-            });
-            bucket.via.push(routes.collect());
-            (bucket.via.len() - 1) as u32
-        });
-        bucket.entries.push(Entry {
-            person: *person.as_bytes(),
-            learner: learner.0,
-            active: *active,
-            fingerprint: fingerprint.0,
-            via,
-        });
-    }
-    let mut hasher = blake3::Hasher::new();
-    let mut encoded = BTreeMap::new();
-    for (number, (bucket, _)) in buckets {
-        let bytes = postcard::to_stdvec(&bucket)?;
-        digest_bucket(&mut hasher, &number.to_be_bytes(), &bytes);
-        encoded.insert(number, bytes);
-    }
-    let Origin { generation, source, mapping } = origin;
-    let manifest = Manifest {
-        version: VERSION,
-        generation: generation.0,
-        source: source.clone(),
-        mapping: *mapping,
-        count: known.len() as u64,
-        digest: *hasher.finalize().as_bytes(),
-        compared_at: compared_at.as_second(),
-    };
-    Ok((encoded, postcard::to_stdvec(&manifest)?))
-}
-
-fn write(directory: &Path, buckets: &BTreeMap<u16, Vec<u8>>, manifest: &[u8]) -> sled::Result<()> {
+fn write(directory: &Path, encoded: &Encoded) -> sled::Result<()> {
+    let Encoded { buckets, manifest } = encoded;
     let db = open(directory)?;
     reached(Step::CacheOpened);
     let mut batch = sled::Batch::default();
-    for number in 0..BUCKETS as u16 {
+    for number in 0..BUCKETS {
         let key = number.to_be_bytes();
         let stored = db.get(key)?;
         match buckets.get(&number) {
@@ -306,7 +246,7 @@ fn write(directory: &Path, buckets: &BTreeMap<u16, Vec<u8>>, manifest: &[u8]) ->
             _ => {}
         }
     }
-    batch.insert(MANIFEST, manifest);
+    batch.insert(MANIFEST, manifest.as_slice());
     db.apply_batch(batch)?;
     reached(Step::CacheWritten);
     db.flush()?;
@@ -314,47 +254,10 @@ fn write(directory: &Path, buckets: &BTreeMap<u16, Vec<u8>>, manifest: &[u8]) ->
     Ok(())
 }
 
-/// Spreads ids that may be counted up as well as random ones.
-fn bucket_of(person: EntraId) -> u16 {
-    let bytes = u128::from_be_bytes(*person.as_bytes());
-    let folded = (bytes ^ (bytes >> 64)) as u64;
-    // Below BUCKETS, so it fits.
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16 % BUCKETS as u16
-}
-
-/// Renames an unusable cache to a name with the time, and removes the oldest of those kept before.
-fn set_aside(directory: &Path, now: Timestamp) {
-    let Some(name) = directory.file_name().and_then(|name| name.to_str()) else { return };
-    let prefix = format!("{name}.unusable-");
-    let aside = directory.with_file_name(format!("{prefix}{}", now.strftime("%Y-%m-%dT%H-%M-%SZ")));
-    match std::fs::rename(directory, &aside) {
-        Ok(()) => tracing::warn!(cache.aside = %aside.display(), "the unusable cache is set aside"),
-        Err(error) => {
-            tracing::warn!(cache.path = %directory.display(), "the unusable cache cannot be set aside: {error}");
-            return;
-        }
-    }
-    let mut kept: Vec<PathBuf> = aside
-        .parent()
-        .and_then(|parent| std::fs::read_dir(parent).ok())
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&prefix)))
-        .collect();
-    // The names sort by time.
-    kept.sort();
-    for path in kept.iter().rev().skip(KEPT_ASIDE) {
-        if let Err(error) = std::fs::remove_dir_all(path) {
-            tracing::warn!(cache.aside = %path.display(), "an old unusable cache cannot be removed: {error}");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{EntraId, Fingerprint, Known, LearnerId, Route};
 
     fn person(number: u128) -> EntraId {
         EntraId::from_bytes(number.to_be_bytes())
@@ -428,5 +331,21 @@ mod tests {
             record(&path, &origin(), &known(3000), now(), now()).await.unwrap();
             assert_eq!(recall(&path, &origin(), now()).await.unwrap().known, known(3000), "{what}");
         }
+    }
+
+    #[tokio::test]
+    async fn damages_within_one_second_are_all_set_aside_and_the_last_three_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        let aside = |name: &str| directory.path().join(format!("cache.unusable-2026-01-02T03-04-05Z{name}"));
+        for number in 1..=12 {
+            std::fs::write(&path, format!("damage {number}")).unwrap();
+            assert!(matches!(recall(&path, &origin(), now()).await, Err(Forgotten::Unusable(_))));
+            assert!(!path.exists(), "{number}");
+        }
+        for (name, number) in [("-10", 10), ("-11", 11), ("-12", 12)] {
+            assert_eq!(std::fs::read_to_string(aside(name)).unwrap(), format!("damage {number}"));
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
     }
 }

@@ -104,7 +104,7 @@ pub enum CycleError {
     #[error("the directory could not be read completely")]
     Directory(#[from] DirectoryError),
     /// The learner database failed.
-    #[error("the learner database failed")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The learners belong to another application.
     #[error("this database is kept by {}", kept_by(others))]
@@ -151,7 +151,8 @@ impl CycleError {
                     .to_owned(),
             ),
             Self::Deadline(_) => Some("raise entra.cycle_deadline if the tenant is that large".to_owned()),
-            Self::Store(_) | Self::Interrupted => None,
+            Self::Store(error) => error.hint(),
+            Self::Interrupted => None,
         }
     }
 
@@ -177,7 +178,7 @@ impl CycleError {
 /// Runs one cycle and writes down how it went. The caller holds the lock.
 ///
 /// # Errors
-/// Only when not even that can be written down; a cycle that fails is a [`Report`] too.
+/// Only when not even its beginning can be written down; a cycle that fails is a [`Report`] too.
 pub async fn run(parts: Parts<'_>, request: Request<'_>, mut stop: Stop) -> Result<Report, StoreError> {
     let Parts { directory, store, cache: _, rules } = parts;
     let started = Instant::now();
@@ -207,7 +208,14 @@ pub async fn run(parts: Parts<'_>, request: Request<'_>, mut stop: Stop) -> Resu
     // First, because writing it down can fail for the same reason as the cycle.
     report.log();
     reached(Step::CycleEnding);
-    store.finish_cycle(cycle, &end).await?;
+    if let Err(error) = store.finish_cycle(cycle, &end).await {
+        // What was done is done; the next cycle closes the row as interrupted.
+        tracing::error!(cycle.id = %cycle, "the end of the cycle cannot be written down: {}", chain(&error));
+        if report.error.is_none() {
+            report.outcome = Outcome::Failed;
+            report.fail(&error, error.hint());
+        }
+    }
     reached(Step::CycleFinished);
     Ok(report)
 }

@@ -3,6 +3,7 @@
 //! tokio-cron-scheduler only rings: its jobs run without an overlap guard, and its shutdown neither waits nor
 //! cancels, so no work is done in them. A cycle runs in a task of its own, whose panic the loop survives.
 
+mod claims;
 mod service;
 mod signals;
 
@@ -16,15 +17,19 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
+use self::claims::Claims;
 use self::signals::{Signal, Signals};
-use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path, source};
+use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path, source, source_lock_paths};
 use crate::config::{self, Config};
 use crate::cycle::{Report, chain};
-use crate::lock::{Lock, LockError};
+use crate::lock::{Holder, Lock, LockError};
 use crate::model::{Clock, Outcome, Trigger};
+use crate::premises;
 use crate::session::{self, Ask, SessionError};
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Access, State, Store, StoreError};
 
+/// What others see as the holder of a lock.
+const COMMAND: &str = "learner-sync run";
 /// How long the loop waits for the learner database.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// However often Entra refuses, it is asked again after this.
@@ -39,6 +44,9 @@ pub enum DaemonError {
     /// Another daemon holds the state directory, or the lock cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Another daemon keeps this application in this database: exit code 75.
+    #[error("another daemon keeps this application in this learner database already: {0}")]
+    Claimed(Holder),
     /// The learner database or a directory cannot be used.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -61,6 +69,7 @@ struct Daemon {
     environment: BTreeMap<String, String>,
     clock: Clock,
     assembly: Arc<Assembly>,
+    claims: Claims,
     scheduler: JobScheduler,
     armed: Option<uuid::Uuid>,
     /// When it rings.
@@ -85,12 +94,20 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     let mut signals = Signals::listen()?;
     // Before anything is written: what is wrong with the configuration leaves nothing behind.
     let assembly = Arc::new(Assembly::new(config, &environment, clock)?);
-    session::make_directories(&assembly.config)?;
-    let _lock = Lock::take(&daemon_lock_path(&assembly.config), "learner-sync run")?;
+    let config = &assembly.config;
+    premises::inspect(config).await.map_err(SessionError::from)?;
+    if let Some(holder) = Lock::holder(&daemon_lock_path(config)) {
+        return Err(LockError::Held(holder).into());
+    }
     // A database that cannot be opened at all is a mistake to be told now, not after the first half hour.
-    let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.map_err(SessionError::from)?;
-    let failing_since = failing_since(&store, &assembly.config).await.map_err(SessionError::from)?;
+    let store = Store::open(database_path(config), Access::ReadWrite).await.map_err(SessionError::from)?;
+    let state = store.state().await.map_err(SessionError::from)?;
+    let failing_since = store.failing_since(&source(config, &state)).await.map_err(SessionError::from)?;
     store.close().await.map_err(SessionError::from)?;
+    let mut claims = Claims::default();
+    claim(&mut claims, config, &state)?;
+    premises::prepare(config).await.map_err(SessionError::from)?;
+    let _lock = Lock::take(&daemon_lock_path(config), COMMAND)?;
 
     let scheduler = JobScheduler::new().await?;
     scheduler.start().await?;
@@ -98,6 +115,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
         environment,
         clock,
         assembly,
+        claims,
         scheduler,
         armed: None,
         next: None,
@@ -180,7 +198,7 @@ impl Daemon {
         service::status("a cycle is running");
         let (assembly, stop) = (Arc::clone(&self.assembly), self.stop.subscribe());
         // It waits for the lock: what was asked for by a signal must not be lost to a `sync` that runs just now.
-        let ask = Ask { trigger, full, wait: true, force: false, command: "learner-sync run", actor: None, only: None };
+        let ask = Ask { trigger, full, wait: true, force: false, command: COMMAND, actor: None, only: None };
         self.running = Some(tokio::spawn(async move { session::run(&assembly, ask, stop).await }));
     }
 
@@ -285,7 +303,11 @@ impl Daemon {
     /// Reads the configuration again. A bad one changes nothing.
     async fn reload(&mut self) -> Result<(), DaemonError> {
         service::reloading();
-        match self.read_again() {
+        let read = match self.read_again() {
+            Ok(assembly) => self.claim(&assembly.config).await.map(|()| assembly),
+            Err(error) => Err(error.into()),
+        };
+        match read {
             Ok(assembly) => {
                 for warning in &assembly.config.warnings {
                     tracing::warn!("{warning}");
@@ -303,6 +325,17 @@ impl Daemon {
         }
         service::ready();
         Ok(())
+    }
+
+    /// Makes sure that no other daemon keeps the application of a new configuration.
+    async fn claim(&mut self, new: &Config) -> Result<(), DaemonError> {
+        let old = &self.assembly.config;
+        if (&new.entra.tenant_id, new.app.enterprise_app) == (&old.entra.tenant_id, old.app.enterprise_app) {
+            return Ok(());
+        }
+        let store = Store::open(database_path(new), Access::ReadOnly).await.map_err(SessionError::from)?;
+        let state = store.state().await.map_err(SessionError::from)?;
+        claim(&mut self.claims, new, &state)
     }
 
     /// Who sent the signal cannot be told.
@@ -337,10 +370,12 @@ async fn ended(
     }
 }
 
-/// Since when every cycle has failed, by what stands in the learner database: a restart ends no failure.
-async fn failing_since(store: &Store, config: &Config) -> Result<Option<Timestamp>, StoreError> {
-    let source = source(config, &store.state().await?);
-    store.failing_since(&source).await
+/// Claims the application of `config`, under every id that it has in the learner database.
+fn claim(claims: &mut Claims, config: &Config, state: &State) -> Result<(), DaemonError> {
+    claims.hold(source_lock_paths(config, state)).map_err(|error| match error {
+        LockError::Held(holder) => DaemonError::Claimed(holder),
+        error => error.into(),
+    })
 }
 
 /// Twice as long for each refusal in a row, up to an hour: somebody has to mend something, and then sends a signal.

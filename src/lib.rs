@@ -17,6 +17,7 @@
 //! | [`cache`] | what the last cycle knew: the only code that knows sled; disposable |
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
 //! | [`assembly`], [`session`] | a configuration becomes the parts of a cycle; one cycle under the lock |
+//! | [`premises`] | what is on disk already, looked at before anything is written |
 //! | [`failpoint`] | where a test can kill the process |
 //! | [`daemon`] | schedule and signals ask for cycles, one loop runs them |
 //! | [`cli`] | one file a command |
@@ -24,7 +25,8 @@
 //! # A walk through one cycle
 //!
 //! 1. Something asks for a cycle: the start, the schedule, a signal, a command. It says that, never what changed.
-//! 2. [`session`] takes the lock beside the database and opens it; [`cycle::run`] writes a row in `sync_cycles`.
+//! 2. [`premises`] looks at what is there; [`session`] takes the lock beside the database and opens it; [`cycle::run`]
+//!    writes a row in `sync_cycles`.
 //! 3. The application is looked up; tenant and application are the *source* whose learners these are.
 //! 4. What is *known* comes from the cache when it was made from exactly this state of the database, under exactly
 //!    this mapping; else from the database.
@@ -47,6 +49,7 @@
 //! - Learner row, link and log row are never written apart from each other, and the cache never before them.
 //! - The cache never changes an outcome, only the time.
 //! - Two cycles never overlap.
+//! - Nothing is written to the database, or over the files, of another program or a newer learner-sync.
 //! - One bad user never stops the others.
 //! - Too many deactivations never pass without an approval of exactly those people.
 //! - A learner that is not linked by this source is never touched, and none is ever deleted.
@@ -62,11 +65,13 @@ pub mod cycle;
 pub mod daemon;
 pub mod directory;
 pub mod failpoint;
+mod files;
 pub mod lock;
 pub mod mapping;
 pub mod model;
 mod nearest;
 pub mod plan;
+pub mod premises;
 pub mod retry;
 pub mod scope;
 pub mod session;

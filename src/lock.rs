@@ -2,7 +2,7 @@
 //! stale locks; what the file says is believed only while somebody holds the lock.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 /// The lock, held until it is dropped.
@@ -70,9 +70,13 @@ impl Lock {
             }
             std::thread::yield_now();
         }
-        file.set_len(0).map_err(unusable)?;
-        file.rewind().map_err(unusable)?;
-        writeln!(file, "{} {command}", std::process::id()).map_err(unusable)?;
+        match write_holder(&mut file, &format!("{} {command}\n", std::process::id())) {
+            // It is held all the same; what has to be written will tell that there is no room.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                tracing::warn!("the lock file {} does not say who holds it: {error}", path.display());
+            }
+            written => written.map_err(unusable)?,
+        }
         Ok(Self { _file: file })
     }
 
@@ -107,11 +111,19 @@ impl Lock {
     }
 }
 
+/// Over what stands there, because that takes no room.
+fn write_holder(file: &mut File, name: &str) -> std::io::Result<()> {
+    file.rewind()?;
+    let written = file.write_all(name.as_bytes());
+    file.set_len(if written.is_ok() { name.len() as u64 } else { 0 })?;
+    written
+}
+
 fn read_holder(file: &mut File) -> Holder {
     let mut text = String::new();
     // A holder that has not written its name yet is a holder all the same.
     let _ = file.rewind().and_then(|()| file.take(1024).read_to_string(&mut text));
-    match text.trim().split_once(' ') {
+    match text.lines().next().unwrap_or_default().split_once(' ') {
         Some((pid, command)) => Holder { pid: pid.parse().ok(), command: command.to_owned() },
         None => Holder { pid: None, command: "another process".to_owned() },
     }
@@ -132,8 +144,13 @@ mod tests {
         assert!(matches!(Lock::take(&path, "learner-sync sync"), Err(LockError::Held(found)) if found == holder));
         drop(lock);
         assert_eq!(Lock::holder(&path), None);
-        Lock::take(&path, "learner-sync sync").unwrap();
+        let lock = Lock::take(&path, "learner-sync a-longer-name").unwrap();
+        drop(lock);
+        let _lock = Lock::take(&path, "learner-sync sync").unwrap();
+        assert_eq!(Lock::holder(&path).unwrap().command, "learner-sync sync");
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
     }
+
     #[test]
     fn whoever_only_looks_holds_nothing() {
         let directory = tempfile::tempdir().unwrap();

@@ -2,20 +2,17 @@
 
 mod person;
 
-use std::io;
-use std::path::PathBuf;
-
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 pub use self::person::{Found, Named, find};
 use crate::assembly::{Assembly, cache_path, cycle_lock_path, database_path};
-use crate::config::Config;
 use crate::cycle::{self, Parts, Report, Request, Stop};
 use crate::directory::DirectoryError;
 use crate::failpoint::{Step, reached};
 use crate::lock::{Holder, Lock, LockError};
 use crate::model::Trigger;
+use crate::premises::{self, PremisesError};
 use crate::store::{Access, Store, StoreError};
 
 /// How a cycle is asked for.
@@ -52,16 +49,10 @@ pub enum SessionError {
     /// The process was asked to stop before the lock was free.
     #[error("stopped by a signal")]
     Stopped,
-    /// A directory or file cannot be used: exit code 78.
-    #[error("{} cannot be used", path.display())]
-    Unusable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The learner database cannot be used.
+    /// What is on disk cannot be used.
+    #[error(transparent)]
+    Premises(#[from] PremisesError),
+    /// The learner database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The person that was asked for cannot be looked up.
@@ -85,7 +76,9 @@ impl From<LockError> for SessionError {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Held(holder) => Self::Locked(holder),
-            LockError::Unusable { path, source } => Self::Unusable { path, source },
+            LockError::Unusable { path, source } => {
+                Self::Premises(PremisesError::Path { what: "the lock file", path, source })
+            }
         }
     }
 }
@@ -99,7 +92,7 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     if !assembly.config.provisioning.users {
         return Err(SessionError::Off);
     }
-    make_directories(&assembly.config)?;
+    premises::prepare(&assembly.config).await?;
     let path = cycle_lock_path(&assembly.config);
     let _lock = if wait {
         tokio::select! {
@@ -155,17 +148,4 @@ fn audited(full: bool, force: bool, found: Option<&Found>) -> (&'static str, Val
             ("relink", detail)
         }
     }
-}
-
-/// Makes the directory of the database and that of the state: in this order, because a database that cannot be
-/// made is the likelier mistake, and nothing should be left behind by it.
-///
-/// # Errors
-/// When one cannot be made.
-pub fn make_directories(config: &Config) -> Result<(), SessionError> {
-    let database = database_path(config).parent().filter(|path| !path.as_os_str().is_empty());
-    for path in [database, Some(config.state.directory.as_path())].into_iter().flatten() {
-        std::fs::create_dir_all(path).map_err(|source| SessionError::Unusable { path: path.to_owned(), source })?;
-    }
-    Ok(())
 }

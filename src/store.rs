@@ -8,11 +8,11 @@
 //! files keep to SQL that PostgreSQL reads as well, with placeholders written by sqlx's query builder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::model::{EntraId, Generation};
 
@@ -58,7 +58,16 @@ pub enum Access {
 #[derive(Debug)]
 pub struct Store {
     // One connection: SQLite lets one write at a time anyway, and a database in memory lives in its connection.
-    connection: Mutex<SqliteConnection>,
+    connection: Mutex<Line>,
+    /// The file; none in memory.
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+struct Line {
+    connection: SqliteConnection,
+    /// Whether a transaction was begun whose end nobody has seen.
+    in_transaction: bool,
 }
 
 /// What the database says about itself.
@@ -84,21 +93,42 @@ impl State {
         let object_id = self.applications.get(&configured).unwrap_or(&configured);
         format!("{tenant}/{object_id}")
     }
+
+    /// Every source that this may turn out to be, by the ids under which its application was configured.
+    pub fn spellings(&self, tenant: &str, application: EntraId) -> BTreeSet<String> {
+        let configured = application.to_string();
+        let object_id = self.applications.get(&configured).unwrap_or(&configured);
+        let others = self.applications.iter().filter(|(_, known)| *known == object_id).map(|(other, _)| other);
+        others.chain([object_id, &configured]).map(|application| format!("{tenant}/{application}")).collect()
+    }
 }
 
 impl Store {
+    /// Refuses what [`Store::open`] would refuse at `path`, as far as that shows without writing anything; what is
+    /// missing is no reason.
+    pub async fn inspect(path: &Path, access: Access) -> Result<(), StoreError> {
+        match access {
+            Access::ReadWrite => sqlite::inspect_to_write(path).await,
+            Access::ReadOnly => sqlite::inspect_to_read(path).await.map(drop),
+        }
+    }
+
     /// Opens the SQLite file at `path`.
     pub async fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
         let connection = match access {
             Access::ReadWrite => sqlite::open_to_write(path).await?,
             Access::ReadOnly => sqlite::open_to_read(path).await?,
         };
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self::holding(connection, Some(path)))
+    }
+
+    fn holding(connection: SqliteConnection, path: Option<&Path>) -> Self {
+        Self { connection: Mutex::new(Line { connection, in_transaction: false }), path: path.map(Path::to_owned) }
     }
 
     /// A new, empty learner database that is gone when it is dropped.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        Ok(Self { connection: Mutex::new(sqlite::open_in_memory().await?) })
+        Ok(Self::holding(sqlite::open_in_memory().await?, None))
     }
 
     /// The file at `path` as the first cycle would find it: a copy in memory, with our tables, of the learners that
@@ -106,12 +136,12 @@ impl Store {
     pub async fn copy_in_memory(path: &Path) -> Result<Self, StoreError> {
         let mut connection = sqlite::open_in_memory().await?;
         schema::copy_learners(&mut connection, path).await?;
-        Ok(Self { connection: Mutex::new(connection) })
+        Ok(Self::holding(connection, None))
     }
 
     /// Closes the file, with everything in it: the last to close an SQLite file moves what its log has into it.
     pub async fn close(self) -> Result<(), StoreError> {
-        Ok(sqlx::Connection::close(self.connection.into_inner()).await?)
+        Ok(sqlx::Connection::close(self.connection.into_inner().connection).await?)
     }
 
     /// What the database says about itself.
@@ -131,8 +161,41 @@ impl Store {
         })
     }
 
-    async fn connection(&self) -> MutexGuard<'_, SqliteConnection> {
-        self.connection.lock().await
+    async fn connection(&self) -> MappedMutexGuard<'_, SqliteConnection> {
+        MutexGuard::map(self.line().await, |line| &mut line.connection)
+    }
+
+    async fn line(&self) -> MutexGuard<'_, Line> {
+        let mut line = self.connection.lock().await;
+        // Whoever was in a transaction was dropped on the way.
+        if line.in_transaction {
+            sqlite::roll_back(&mut line.connection).await;
+            line.in_transaction = false;
+        }
+        line
+    }
+
+    /// Carries out `work` in one transaction: all of it, or nothing.
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.transact(sqlite::End::Commit, work).await
+    }
+
+    async fn transact<T>(
+        &self,
+        end: sqlite::End,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut line = self.line().await;
+        line.in_transaction = true;
+        let done = sqlite::in_a_transaction(&mut line.connection, end, work).await;
+        line.in_transaction = false;
+        done.map_err(|error| match &self.path {
+            Some(path) => sqlite::about_the_disk(path, error),
+            None => error,
+        })
     }
 }
 

@@ -1,17 +1,15 @@
 //! `learner-sync check`: tests the connection step by step, with the likely cause and the fix for what fails.
 
-use std::path::Path;
-
-use rustix::fs::{Access, access};
 use serde_json::json;
 
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::assembly::{Assembly, database_path};
-use crate::cycle::chain;
+use crate::cycle::{CycleError, chain};
 use crate::directory::{Application, DirectoryError, GraphError};
-use crate::model::Clock;
-use crate::store::{self, Store, StoreError};
+use crate::model::{Clock, EntraId, Source};
+use crate::premises;
+use crate::store::{Access, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -19,6 +17,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     pub(super) json: bool,
 }
+
+const DATABASE: &str = "database";
 
 /// One line of the answer.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let Arguments { json } = arguments;
     let mut checks = Vec::new();
     checks.push(database(&context).await);
+    checks.extend(state(&context));
     match Assembly::new(context.config, &context.environment, clock) {
         Ok(assembly) => {
             checks.insert(0, Check::passed("configuration", assembly.config.path.display().to_string()));
@@ -107,6 +108,9 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     };
     let Application { object_id, app_id: _, name } = &application;
     checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
+    if checks.iter().any(|check| check.name == DATABASE && check.ok) {
+        checks.extend(source(assembly, *object_id).await);
+    }
 
     let assigned = match directory.assigned(&application).await {
         Ok(assigned) => assigned,
@@ -144,38 +148,45 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     checks.push(readable);
 }
 
-/// Opens what is there; says whether what is not there yet can be made.
+/// Whether the learner database is another application's: a line only when a cycle would refuse it.
+async fn source(assembly: &Assembly, application: EntraId) -> Option<Check> {
+    let here = Source { tenant: assembly.rules.tenant.clone(), application }.to_string();
+    // It may not be there yet.
+    let store = Store::open(database_path(&assembly.config), Access::ReadOnly).await.ok()?;
+    let others = store.other_sources(&here).await.ok().filter(|others| !others.is_empty())?;
+    let error = CycleError::ForeignSource { here, others };
+    Some(Check::failed("source", &error, error.hint()))
+}
+
+/// Looks at what is there, and opens it; says whether what is not there yet can be made. Nothing is made: root may
+/// try the connection first, and what root made the service user could not write to.
 async fn database(context: &Context) -> Check {
     let path = database_path(&context.config);
     let shown = path.display();
-    let hint = || Some(format!("the service user must own {shown} and be able to write to its directory"));
     if let Err(error) = super::owner::check(&context.config) {
-        return Check { ok: false, ..Check::passed("database", error.message()) };
+        return Check { ok: false, ..Check::passed(DATABASE, error.message()) };
     }
-    if !path.exists() {
-        return match can_be_made(path.parent().unwrap_or(path))
-            .and_then(|()| can_be_made(&context.config.state.directory))
-        {
-            Ok(()) => Check::passed("database", format!("{shown} does not exist yet; the first cycle makes it")),
-            Err(why) => Check { ok: false, hint: hint(), ..Check::passed("database", why) },
-        };
+    if let Err(error) = premises::inspect_database(&context.config).await {
+        return Check::failed(DATABASE, &error, error.hint());
     }
-    match Store::open(path, store::Access::ReadOnly).await {
-        Ok(_) => Check::passed("database", format!("{shown}")),
-        Err(StoreError::Older { .. }) => {
-            Check::passed("database", format!("{shown}; the first cycle makes or completes its tables"))
+    let opened = async { Store::open(path, Access::ReadOnly).await?.state().await };
+    match opened.await {
+        Ok(state) => match premises::inspect_claims(&context.config, &state) {
+            Ok(()) => Check::passed(DATABASE, shown.to_string()),
+            Err(error) => Check::failed(DATABASE, &error, error.hint()),
+        },
+        Err(StoreError::Missing { .. }) => {
+            Check::passed(DATABASE, format!("{shown} does not exist yet; the first cycle makes it"))
         }
-        Err(error) => Check::failed("database", &error, hint()),
+        Err(StoreError::Older { .. }) => {
+            Check::passed(DATABASE, format!("{shown}; the first cycle makes or completes its tables"))
+        }
+        Err(error) => Check::failed(DATABASE, &error, error.hint()),
     }
 }
 
-/// Whether `path` is a directory to write to, or there is one to make it in. Nothing is made: root may try the
-/// connection first, and what root made the service user could not write to.
-fn can_be_made(path: &Path) -> Result<(), String> {
-    let there = path.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    if !there.is_dir() {
-        return Err(format!("{} cannot be made: {} is not a directory", path.display(), there.display()));
-    }
-    access(there, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|error| format!("{} cannot be made: {}: {error}", path.display(), there.display()))
+/// A line only when something is wrong.
+fn state(context: &Context) -> Option<Check> {
+    let error = premises::inspect_state(&context.config).err()?;
+    Some(Check::failed("state", &error, error.hint()))
 }

@@ -10,11 +10,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::LogFormat;
 use crate::assembly::AssemblyError;
-use crate::config::{ConfigError, Log};
+use crate::config::{Config, ConfigError, Log};
 use crate::cycle::{CycleError, chain};
 use crate::daemon::DaemonError;
 use crate::lock::LockError;
 use crate::model::Trigger;
+use crate::premises::PremisesError;
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -110,27 +111,29 @@ impl From<AssemblyError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
+        let hint = error.hint();
         let code = match &error {
             StoreError::CannotOpen { .. }
             | StoreError::NotADatabase { .. }
+            | StoreError::Foreign { .. }
             | StoreError::NotOurs { .. }
             | StoreError::Newer { .. } => CONFIGURATION,
             StoreError::Missing { .. }
             | StoreError::Older { .. }
+            | StoreError::Full { .. }
             | StoreError::Busy(_)
             | StoreError::Unreadable { .. }
             | StoreError::Database(_) => FAILED,
         };
-        Self::new(code, chain(&error))
+        Self { hint, ..Self::new(code, chain(&error)) }
     }
 }
 
 impl From<CycleError> for Failure {
     fn from(error: CycleError) -> Self {
-        let hint = error.hint();
         match error {
-            CycleError::Store(error) => Self { hint, ..Self::from(error) },
-            error => Self { hint, ..Self::new(FAILED, chain(&error)) },
+            CycleError::Store(error) => error.into(),
+            error => Self { hint: error.hint(), ..Self::new(FAILED, chain(&error)) },
         }
     }
 }
@@ -140,17 +143,29 @@ impl From<SessionError> for Failure {
         match error {
             SessionError::Store(error) => error.into(),
             SessionError::Locked(_) => Self::new(LOCKED, chain(&error)),
-            // A full disk is nothing that is wrong with the configuration, and passes.
-            SessionError::Unusable { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Self::new(FAILED, chain(&error))
-            }
-            SessionError::Unusable { .. } => Self::new(CONFIGURATION, chain(&error)),
+            SessionError::Premises(error) => error.into(),
             SessionError::Paused => {
                 Self { hint: Some("--force runs a cycle all the same".to_owned()), ..Self::new(FAILED, chain(&error)) }
             }
             SessionError::Directory(error) => CycleError::Directory(*error).into(),
             SessionError::Off | SessionError::Stopped | SessionError::NoSuchUser(_) | SessionError::NotRelinked(_) => {
                 Self::new(FAILED, chain(&error))
+            }
+        }
+    }
+}
+
+impl From<PremisesError> for Failure {
+    fn from(error: PremisesError) -> Self {
+        let hint = error.hint();
+        match error {
+            PremisesError::Store(error) => error.into(),
+            // A full disk is nothing that is wrong with the configuration, and passes.
+            PremisesError::Path { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Self { hint, ..Self::new(FAILED, chain(&error)) }
+            }
+            PremisesError::Path { .. } | PremisesError::Cache(_) => {
+                Self { hint, ..Self::new(CONFIGURATION, chain(&error)) }
             }
         }
     }
@@ -169,6 +184,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Lock(LockError::Held(holder)) => {
                 Self::new(LOCKED, format!("a daemon runs already on this state.directory: {holder}"))
             }
+            DaemonError::Claimed(_) => Self::new(LOCKED, error.to_string()),
             DaemonError::Lock(error) => error.into(),
             DaemonError::Session(error) => error.into(),
             DaemonError::System(_) | DaemonError::Scheduler(_) => Self::failed(&error, None),
@@ -216,6 +232,14 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// A line for each reason for which no cycle runs.
+pub(super) fn switched_off(config: &Config, paused: bool) -> Vec<&'static str> {
+    let off = "provisioning.users = false in the configuration: no cycle runs until it is true.";
+    let paused_line = "Provisioning is paused; `learner-sync resume` switches it on again.";
+    let reasons = [(!config.provisioning.users, off), (paused, paused_line)];
+    reasons.into_iter().filter_map(|(holds, line)| holds.then_some(line)).collect()
 }
 
 /// No table is made narrower.

@@ -5,12 +5,10 @@ use jiff::Timestamp;
 use super::Context;
 use super::output::{DONE, Failure, print};
 use crate::assembly::database_path;
-use crate::session::make_directories;
 use crate::store::{Access, Store};
 
 pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Result<u8, Failure> {
     let actor = super::actor(&context.environment);
-    make_directories(&context.config)?;
     let store = Store::open(database_path(&context.config), Access::ReadWrite).await?;
     let before = store.state().await?.paused;
     if before != paused {

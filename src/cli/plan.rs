@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, print, print_json, shown, table};
+use super::output::{DONE, FAILED, Failure, print, print_json, shown, switched_off, table};
 use super::sync::report_as_json;
 use crate::assembly::{Assembly, database_path};
 use crate::cycle::{self, CycleError, Parts, Prepared, Request};
@@ -43,6 +43,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: crate::mo
     } else {
         print_lines(&lines)?;
         print(&format!("A cycle now would end so: {}.", report.summary()))?;
+        planner.print_obstacles().await?;
     }
     Ok(DONE)
 }
@@ -93,6 +94,14 @@ impl<'a> Planner<'a> {
     /// From now on for one person only.
     pub(super) async fn find(&mut self, named: Named<'_>) -> Result<(), Failure> {
         self.only = Some(session::find(self.assembly, &self.store, named).await?);
+        Ok(())
+    }
+
+    /// Says why nothing of the plan will happen for now.
+    pub(super) async fn print_obstacles(&self) -> Result<(), Failure> {
+        for line in switched_off(&self.assembly.config, self.store.state().await?.paused) {
+            print(line)?;
+        }
         Ok(())
     }
 

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, table};
+use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, switched_off, table};
 use crate::assembly::{cycle_lock_path, daemon_lock_path, database_path, source};
+use crate::config::Config;
 use crate::lock::{Holder, Lock};
 use crate::model::{Outcome, Reason};
 use crate::plan::Counts;
@@ -78,7 +79,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
     if json {
         print_json(&overview.as_json(standing))?;
     } else {
-        overview.print(standing)?;
+        overview.print(standing, &context.config)?;
     }
     Ok(if exit_code { standing.exit_code() } else { DONE })
 }
@@ -163,7 +164,7 @@ impl Overview {
         })
     }
 
-    fn print(&self, standing: Standing) -> Result<(), Failure> {
+    fn print(&self, standing: Standing, config: &Config) -> Result<(), Failure> {
         let LearnerCounts { active, inactive, linked } = self.learners;
         let state = match (standing, self.failing_since.map(seconds)) {
             (_, None) => standing.as_str().to_owned(),
@@ -191,8 +192,8 @@ impl Overview {
         };
         print(&format!("Next cycle    {next}"))?;
         print(&format!("Learners      {active} active, {inactive} inactive, {linked} linked to this application"))?;
-        if self.paused {
-            print("Provisioning is paused; `learner-sync resume` switches it on again.")?;
+        for line in switched_off(config, self.paused) {
+            print(line)?;
         }
         if !self.held.is_empty() {
             print(&format!("\nHeld back ({}); `learner-sync approve` releases them:", self.held.len()))?;

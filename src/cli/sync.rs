@@ -88,6 +88,7 @@ async fn rehearse(assembly: &Assembly, json: bool) -> Result<u8, Failure> {
         print_lines(&lines)?;
         print("Rehearsed and rolled back; nothing was written.")?;
         print_report(&report)?;
+        planner.print_obstacles().await?;
     }
     Ok(exit_code(&report))
 }

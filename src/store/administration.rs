@@ -21,58 +21,56 @@ impl Store {
         at: Timestamp,
     ) -> Result<u64, StoreError> {
         let at_text = sqlite::time_text(at);
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
         let mut kinds: BTreeMap<(Action, Reason), Vec<String>> = BTreeMap::new();
         for HeldPerson { entra_id, action, reason, .. } in shown {
             kinds.entry((*action, *reason)).or_default().push(entra_id.to_string());
         }
-        let mut released = 0;
-        for ((action, reason), people) in &kinds {
-            for people in people.chunks(LIST) {
-                let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
-                statement.push_bind(&at_text).push(", approved_by = ").push_bind(actor);
-                statement.push(" WHERE source = ").push_bind(source);
-                statement.push(" AND action = ").push_bind(action.as_str());
-                statement.push(" AND reason = ").push_bind(reason.as_str()).push(" AND entra_id IN");
-                push_list(&mut statement, people);
-                released += statement.build().execute(&mut *transaction).await?.rows_affected();
+        self.write(async |connection| {
+            let mut released = 0;
+            for ((action, reason), people) in &kinds {
+                for people in people.chunks(LIST) {
+                    let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
+                    statement.push_bind(&at_text).push(", approved_by = ").push_bind(actor);
+                    statement.push(" WHERE source = ").push_bind(source);
+                    statement.push(" AND action = ").push_bind(action.as_str());
+                    statement.push(" AND reason = ").push_bind(reason.as_str()).push(" AND entra_id IN");
+                    push_list(&mut statement, people);
+                    released += statement.build().execute(&mut *connection).await?.rows_affected();
+                }
             }
-        }
-        let people: Vec<&String> = kinds.values().flatten().collect();
-        let detail = json!({ "source": source, "released": released, "people": people }).to_string();
-        write_audit(&mut transaction, actor, "approve", Some(&detail), at).await?;
-        transaction.commit().await?;
-        Ok(released)
+            let people: Vec<&String> = kinds.values().flatten().collect();
+            let detail = json!({ "source": source, "released": released, "people": people }).to_string();
+            write_audit(connection, actor, "approve", Some(&detail), at).await?;
+            Ok(released)
+        })
+        .await
     }
 
     /// Lets `source` keep this database beside the sources that have links in it.
     pub async fn admit_source(&self, source: &str, actor: &str, at: Timestamp) -> Result<(), StoreError> {
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
-        let text: String =
-            sqlx::query_scalar("SELECT admitted_sources FROM sync_state").fetch_one(&mut *transaction).await?;
-        let mut admitted: BTreeSet<String> = from_json(&text, "sync_state.admitted_sources")?;
-        admitted.insert(source.to_owned());
-        sqlx::query("UPDATE sync_state SET admitted_sources = $1")
-            .bind(json!(admitted).to_string())
-            .execute(&mut *transaction)
-            .await?;
-        let detail = json!({ "source": source }).to_string();
-        write_audit(&mut transaction, actor, "approve", Some(&detail), at).await?;
-        transaction.commit().await?;
-        Ok(())
+        self.write(async |connection| {
+            let text: String =
+                sqlx::query_scalar("SELECT admitted_sources FROM sync_state").fetch_one(&mut *connection).await?;
+            let mut admitted: BTreeSet<String> = from_json(&text, "sync_state.admitted_sources")?;
+            admitted.insert(source.to_owned());
+            sqlx::query("UPDATE sync_state SET admitted_sources = $1")
+                .bind(json!(admitted).to_string())
+                .execute(&mut *connection)
+                .await?;
+            let detail = json!({ "source": source }).to_string();
+            write_audit(connection, actor, "approve", Some(&detail), at).await
+        })
+        .await
     }
 
     /// Switches provisioning off or on.
     pub async fn set_paused(&self, paused: bool, actor: &str, at: Timestamp) -> Result<(), StoreError> {
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
-        sqlx::query("UPDATE sync_state SET paused = $1").bind(paused).execute(&mut *transaction).await?;
-        let action = if paused { "pause" } else { "resume" };
-        write_audit(&mut transaction, actor, action, None, at).await?;
-        transaction.commit().await?;
-        Ok(())
+        self.write(async |connection| {
+            sqlx::query("UPDATE sync_state SET paused = $1").bind(paused).execute(&mut *connection).await?;
+            let action = if paused { "pause" } else { "resume" };
+            write_audit(connection, actor, action, None, at).await
+        })
+        .await
     }
 
     /// Notes something an administrator did that is not written anywhere else: a reload, a manual run.
@@ -83,7 +81,7 @@ impl Store {
         detail: Option<&str>,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        write_audit(&mut *self.connection().await, actor, action, detail, at).await
+        self.write(async |connection| write_audit(connection, actor, action, detail, at).await).await
     }
 }
 

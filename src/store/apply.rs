@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
+use super::sqlite::End;
 use super::{CycleId, Store, StoreError, coupling, learners, sqlite};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
@@ -54,45 +55,23 @@ impl Store {
     /// Carries out `batch`: learner rows, links, log rows, the end of holds and failures, and a new generation, in
     /// one transaction. A row that the database refuses is left out and named; after an error nothing is changed.
     pub async fn apply(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Applied, StoreError> {
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
-        let result = async {
-            let Done { learners, refused } = carry_out(&mut transaction, batch, stamp).await?;
-            let generation = if learners.is_empty() {
-                generation(&mut transaction).await?
-            } else {
-                renew_generation(&mut transaction).await?
-            };
+        self.write(async |connection| {
+            let Done { learners, refused } = carry_out(connection, batch, stamp).await?;
+            let generation =
+                if learners.is_empty() { generation(connection).await? } else { renew_generation(connection).await? };
             let learners = learners.into_iter().map(|(index, learner)| (batch[index].person, learner)).collect();
+            reached(Step::BatchWritten);
             Ok(Applied { learners, refused, generation })
-        }
-        .await;
-        match result {
-            Ok(applied) => {
-                reached(Step::BatchWritten);
-                transaction.commit().await?;
-                Ok(applied)
-            }
-            Err(error) => {
-                sqlite::abandon(transaction).await;
-                Err(error)
-            }
-        }
+        })
+        .await
     }
 
     /// What the database would refuse of `batch`, by index, and why: [`Store::apply`], undone.
     pub async fn rehearse(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Vec<(usize, String)>, StoreError> {
-        let mut connection = self.connection().await;
-        sqlite::wait_for_locks(&mut connection, sqlite::PATIENCE_OF_A_REHEARSAL).await?;
-        let result = async {
-            let mut transaction = sqlite::begin(&mut connection).await?;
-            let result = carry_out(&mut transaction, batch, stamp).await;
-            sqlite::abandon(transaction).await;
-            Ok(result?.refused)
-        }
-        .await;
-        sqlite::wait_for_locks(&mut connection, sqlite::PATIENCE).await?;
-        result
+        sqlite::wait_for_locks(&mut *self.connection().await, sqlite::PATIENCE_OF_A_REHEARSAL).await?;
+        let done = self.transact(End::Undo, async |connection| carry_out(connection, batch, stamp).await).await;
+        sqlite::wait_for_locks(&mut *self.connection().await, sqlite::PATIENCE).await?;
+        Ok(done?.refused)
     }
 }
 

@@ -63,48 +63,50 @@ impl Store {
     /// Begins a cycle. Rows of `source` that a kill left open are closed as interrupted.
     pub async fn begin_cycle(&self, source: &str, trigger: Trigger, at: Timestamp) -> Result<CycleId, StoreError> {
         let at = sqlite::time_text(at);
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
-        sqlx::query("UPDATE sync_cycles SET finished_at = $1, outcome = $2 WHERE source = $3 AND finished_at IS NULL")
+        self.write(async |connection| {
+            sqlx::query(
+                "UPDATE sync_cycles SET finished_at = $1, outcome = $2 WHERE source = $3 AND finished_at IS NULL",
+            )
             .bind(&at)
             .bind(Outcome::Interrupted.as_str())
             .bind(source)
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
-        let id = sqlx::query_scalar(
-            r#"INSERT INTO sync_cycles (source, "trigger", started_at) VALUES ($1, $2, $3) RETURNING id"#,
-        )
-        .bind(source)
-        .bind(trigger.as_str())
-        .bind(&at)
-        .fetch_one(&mut *transaction)
-        .await?;
-        transaction.commit().await?;
-        Ok(CycleId(id))
+            let id = sqlx::query_scalar(
+                r#"INSERT INTO sync_cycles (source, "trigger", started_at) VALUES ($1, $2, $3) RETURNING id"#,
+            )
+            .bind(source)
+            .bind(trigger.as_str())
+            .bind(&at)
+            .fetch_one(connection)
+            .await?;
+            Ok(CycleId(id))
+        })
+        .await
     }
 
     /// Gives a cycle the source it turned out to be of, once the id of the application is resolved. Other rows of
     /// that source that a kill left open are closed as interrupted when this cycle began.
     pub async fn set_cycle_source(&self, cycle: CycleId, source: &str) -> Result<(), StoreError> {
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
-        sqlx::query(
-            "UPDATE sync_cycles SET outcome = $1,
-                 finished_at = (SELECT started_at FROM sync_cycles WHERE id = $2)
-             WHERE source = $3 AND id <> $2 AND finished_at IS NULL",
-        )
-        .bind(Outcome::Interrupted.as_str())
-        .bind(cycle.0)
-        .bind(source)
-        .execute(&mut *transaction)
-        .await?;
-        sqlx::query("UPDATE sync_cycles SET source = $1 WHERE id = $2")
-            .bind(source)
+        self.write(async |connection| {
+            sqlx::query(
+                "UPDATE sync_cycles SET outcome = $1,
+                     finished_at = (SELECT started_at FROM sync_cycles WHERE id = $2)
+                 WHERE source = $3 AND id <> $2 AND finished_at IS NULL",
+            )
+            .bind(Outcome::Interrupted.as_str())
             .bind(cycle.0)
-            .execute(&mut *transaction)
+            .bind(source)
+            .execute(&mut *connection)
             .await?;
-        transaction.commit().await?;
-        Ok(())
+            sqlx::query("UPDATE sync_cycles SET source = $1 WHERE id = $2")
+                .bind(source)
+                .bind(cycle.0)
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Ends a cycle.
@@ -122,14 +124,8 @@ impl Store {
         {
             query = query.bind(i64::try_from(number).unwrap_or(i64::MAX));
         }
-        query
-            .bind(sqlite::time_text(*at))
-            .bind(outcome.as_str())
-            .bind(error.as_deref())
-            .bind(cycle.0)
-            .execute(&mut *self.connection().await)
-            .await?;
-        Ok(())
+        let query = query.bind(sqlite::time_text(*at)).bind(outcome.as_str()).bind(error.as_deref()).bind(cycle.0);
+        self.write(async |connection| Ok(query.execute(connection).await.map(drop)?)).await
     }
 
     /// A cycle.
@@ -183,31 +179,27 @@ impl Store {
     /// Remembers the object id of the application that is configured as `configured`, so that `status` and `log`
     /// know the source without asking Graph.
     pub async fn remember_application(&self, configured: &str, object_id: &str) -> Result<(), StoreError> {
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
-        let text: String =
-            sqlx::query_scalar("SELECT applications FROM sync_state").fetch_one(&mut *transaction).await?;
-        let mut applications: BTreeMap<String, String> = from_json(&text, "sync_state.applications")?;
-        if applications.get(configured).is_some_and(|known| known == object_id) {
-            transaction.rollback().await?;
+        if self.state().await?.applications.get(configured).is_some_and(|known| known == object_id) {
             return Ok(());
         }
-        applications.insert(configured.to_owned(), object_id.to_owned());
-        sqlx::query("UPDATE sync_state SET applications = $1")
-            .bind(serde_json::json!(applications).to_string())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
+        self.write(async |connection| {
+            let text: String =
+                sqlx::query_scalar("SELECT applications FROM sync_state").fetch_one(&mut *connection).await?;
+            let mut applications: BTreeMap<String, String> = from_json(&text, "sync_state.applications")?;
+            applications.insert(configured.to_owned(), object_id.to_owned());
+            sqlx::query("UPDATE sync_state SET applications = $1")
+                .bind(serde_json::json!(applications).to_string())
+                .execute(connection)
+                .await?;
+            Ok(())
+        })
+        .await
     }
 
     /// When the daemon means to run again, for `status`.
     pub async fn set_next_cycle_at(&self, at: Option<Timestamp>) -> Result<(), StoreError> {
-        sqlx::query("UPDATE sync_state SET next_cycle_at = $1")
-            .bind(at.map(sqlite::time_text))
-            .execute(&mut *self.connection().await)
-            .await?;
-        Ok(())
+        let query = sqlx::query("UPDATE sync_state SET next_cycle_at = $1").bind(at.map(sqlite::time_text));
+        self.write(async |connection| Ok(query.execute(connection).await.map(drop)?)).await
     }
 }
 

@@ -28,6 +28,14 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The database of another program, such as that of a mistyped path. Nothing was written to it.
+    #[error("{} is the database of another program: it has {}, and no table learners", path.display(), some_of(tables))]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        tables: Vec<String>,
+    },
     /// A database with tables of these names that are not ours. Nothing was written to it.
     #[error("the learner database has tables of another make: {}", missing.join(", "))]
     NotOurs {
@@ -52,6 +60,15 @@ pub enum StoreError {
         /// What this program needs.
         supported: i64,
     },
+    /// There is no room for what was to be written. Nothing of it was.
+    #[error("the disk is full: the learner database {} cannot be written", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: sqlx::Error,
+    },
     /// Somebody else writes to it and did not finish in time.
     #[error("the learner database is locked by another process")]
     Busy(#[source] sqlx::Error),
@@ -61,9 +78,43 @@ pub enum StoreError {
         /// Table and column.
         column: &'static str,
     },
-    /// Anything else: the disk is full, the file is damaged, the query failed.
+    /// Anything else: the file is damaged, the query failed.
     #[error("the learner database failed")]
     Database(#[source] sqlx::Error),
+}
+
+/// A few names, and how many more there are.
+fn some_of(tables: &[String]) -> String {
+    const FEW: usize = 5;
+    let (named, more) = tables.split_at(tables.len().min(FEW));
+    let plural = if tables.len() == 1 { "" } else { "s" };
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    format!("the table{plural} {}{more}", named.join(", "))
+}
+
+impl StoreError {
+    /// What the administrator can do.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::CannotOpen { path, .. } => {
+                format!("the service user must own {} and be able to write to its directory", path.display())
+            }
+            Self::NotADatabase { .. } => "name another file in learners.database_url".to_owned(),
+            Self::Foreign { .. } => {
+                "name another file in learners.database_url; if this is the platform's own database, \
+                                     make the table learners in it first"
+                    .to_owned()
+            }
+            Self::NotOurs { .. } => "nothing was written to it: add what is missing, or name another file in \
+                                     learners.database_url"
+                .to_owned(),
+            Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
+            Self::Full { .. } => "make room; nothing is lost, and the next cycle carries on".to_owned(),
+            Self::Missing { .. } | Self::Older { .. } | Self::Busy(_) | Self::Unreadable { .. } | Self::Database(_) => {
+                return None;
+            }
+        })
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

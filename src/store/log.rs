@@ -109,16 +109,16 @@ impl Store {
     /// log rows went.
     pub async fn expire(&self, before: Timestamp) -> Result<u64, StoreError> {
         let before = sqlite::time_text(before);
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
-        sqlx::query("DELETE FROM sync_cycles WHERE started_at < $1").bind(&before).execute(&mut *transaction).await?;
-        let expired = sqlx::query("DELETE FROM provisioning_log WHERE at < $1")
-            .bind(&before)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
-        transaction.commit().await?;
-        Ok(expired)
+        self.write(async |connection| {
+            sqlx::query("DELETE FROM sync_cycles WHERE started_at < $1")
+                .bind(&before)
+                .execute(&mut *connection)
+                .await?;
+            let expired =
+                sqlx::query("DELETE FROM provisioning_log WHERE at < $1").bind(&before).execute(connection).await?;
+            Ok(expired.rows_affected())
+        })
+        .await
     }
 }
 

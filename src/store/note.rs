@@ -42,20 +42,12 @@ impl Store {
         {
             return Ok(None);
         }
-        let mut connection = self.connection().await;
-        let mut transaction = sqlite::begin(&mut connection).await?;
-        let result = write(&mut transaction, notes, stamp).await;
-        match result {
-            Ok(generation) => {
-                reached(Step::NotesWritten);
-                transaction.commit().await?;
-                Ok(generation)
-            }
-            Err(error) => {
-                sqlite::abandon(transaction).await;
-                Err(error.into())
-            }
-        }
+        self.write(async |connection| {
+            let generation = write(connection, notes, stamp).await?;
+            reached(Step::NotesWritten);
+            Ok(generation)
+        })
+        .await
     }
 
     /// Writes down whom the database refused in a batch.

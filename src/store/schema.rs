@@ -176,15 +176,7 @@ pub(super) async fn check(connection: &mut SqliteConnection) -> Result<(), Store
 /// Makes or completes the tables; refuses a database that is not ours, with nothing written.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     // The write lock even when there is nothing to migrate: a file that cannot be written shows itself now.
-    let mut transaction = sqlite::begin(connection).await?;
-    let result = run(&mut transaction).await;
-    match result {
-        Ok(()) => Ok(transaction.commit().await?),
-        Err(error) => {
-            sqlite::abandon(transaction).await;
-            Err(error)
-        }
-    }
+    sqlite::in_a_transaction(connection, sqlite::End::Commit, run).await
 }
 
 /// Copies the learners of the file at `path`, which has no other table of ours, if it has any.
@@ -193,7 +185,7 @@ pub(super) async fn copy_learners(connection: &mut SqliteConnection, path: &Path
     let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     sqlx::query("ATTACH $1 AS platform").bind(format!("file:{name}?mode=ro")).execute(&mut *connection).await?;
     let there: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM platform.sqlite_master WHERE name = 'learners')")
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM platform.sqlite_master WHERE lower(name) = 'learners')")
             .fetch_one(&mut *connection)
             .await?;
     if there {
@@ -228,12 +220,15 @@ async fn run(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 }
 
 /// The version of the tables, 0 when there are none; an error when they are not ours or too new.
-async fn version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
-    let tables: BTreeSet<String> = sqlx::query_scalar("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
-        .fetch_all(&mut *connection)
-        .await?
-        .into_iter()
-        .collect();
+pub(super) async fn version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    // SQLite keeps tables of its own, which say nothing about whose database it is; letter case says nothing to it.
+    let tables: BTreeSet<String> = sqlx::query_scalar(
+        "SELECT lower(name) FROM sqlite_master WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )
+    .fetch_all(&mut *connection)
+    .await?
+    .into_iter()
+    .collect();
     let mut found = 0;
     if tables.contains("sync_state") {
         let versions: Option<i64> = sqlx::query_scalar("SELECT schema_version FROM sync_state")
@@ -248,6 +243,12 @@ async fn version(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
         }
     }
 
+    if found == 0 && !tables.contains("learners") && tables.iter().any(|table| !OTHERS.contains(&table.as_str())) {
+        let path: String = sqlx::query_scalar("SELECT file FROM pragma_database_list WHERE name = 'main'")
+            .fetch_one(&mut *connection)
+            .await?;
+        return Err(StoreError::Foreign { path: path.into(), tables: tables.into_iter().collect() });
+    }
     let mut missing = Vec::new();
     if tables.contains("learners") {
         let columns: BTreeSet<String> = sqlx::query_scalar("SELECT lower(name) FROM pragma_table_info('learners')")

@@ -1,18 +1,23 @@
 //! What only SQLite knows: files, locks, result codes, and how values are spelled.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::{Sqlite, SqliteConnectOptions};
-use sqlx::{ConnectOptions, Connection, SqliteConnection, Transaction};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::{StoreError, schema};
+use crate::files;
 
 /// How long a write waits for another process: longer than any batch of ours, shorter than a patient person.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a rehearsal waits: it is a convenience that must not queue up behind the daemon.
 pub(super) const PATIENCE_OF_A_REHEARSAL: Duration = Duration::from_secs(2);
+
+/// How long a look at a file waits before it is opened in earnest, which waits longer.
+const GLANCE: Duration = Duration::from_millis(200);
 
 /// Rows on their way from SQLite's thread: the more there are, the more rarely the two threads of a scan wake each other.
 const ROWS_AHEAD: usize = 1000;
@@ -28,32 +33,104 @@ fn options() -> SqliteConnectOptions {
 
 /// Opens `path` to write; makes the file, its directory and the tables when they are missing.
 pub(super) async fn open_to_write(path: &Path) -> Result<SqliteConnection, StoreError> {
-    let cannot_open = |source: std::io::Error| StoreError::CannotOpen { path: path.into(), source: source.into() };
-    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        std::fs::create_dir_all(directory).map_err(cannot_open)?;
+    inspect_to_write(path).await?;
+    if let Some(directory) = files::directory_of(path) {
+        std::fs::create_dir_all(directory).map_err(|error| cannot_open(path, error))?;
     }
     let opened = async {
         let mut connection = options().filename(path).create_if_missing(true).connect().await?;
-        prepare(&mut connection).await?;
-        Ok(connection)
+        match prepare(&mut connection).await {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(close_after(connection, error).await),
+        }
     };
     opened.await.map_err(|error| about_the_file(path, error))
 }
 
 /// Opens `path` to read only.
 pub(super) async fn open_to_read(path: &Path) -> Result<SqliteConnection, StoreError> {
-    // SQLite says no more than "unable to open" whatever the cause.
-    match path.try_exists() {
-        Ok(true) => {}
-        Ok(false) => return Err(StoreError::Missing { path: path.into() }),
-        Err(source) => return Err(StoreError::CannotOpen { path: path.into(), source: source.into() }),
+    if !inspect_to_read(path).await? {
+        return Err(StoreError::Missing { path: path.into() });
     }
     let opened = async {
         let mut connection = options().filename(path).read_only(true).connect().await?;
-        schema::check(&mut connection).await?;
-        Ok(connection)
+        match schema::check(&mut connection).await {
+            Ok(()) => Ok(connection),
+            Err(error) => Err(close_after(connection, error).await),
+        }
     };
     opened.await.map_err(|error| about_the_file(path, error))
+}
+
+/// Closes a file that is refused at once: the process may end soon, and SQLite's log would be left behind.
+async fn close_after(connection: SqliteConnection, error: StoreError) -> StoreError {
+    // It is refused either way.
+    let _ = connection.close().await;
+    error
+}
+
+/// Refuses a path that cannot be written and a database that is not ours. Nothing is changed, and nothing made that
+/// is missing.
+pub(super) async fn inspect_to_write(path: &Path) -> Result<(), StoreError> {
+    if !inspect_to_read(path).await? {
+        return files::directory_of(path).map_or(Ok(()), files::can_be_made).map_err(|error| cannot_open(path, error));
+    }
+    for file in [path.to_owned(), files::beside(path, "-wal"), files::beside(path, "-shm")] {
+        files::writable(&file).map_err(|error| cannot_open(&file, error))?;
+    }
+    // SQLite keeps its log beside the file.
+    files::writable(files::directory_of(path).unwrap_or(Path::new("."))).map_err(|error| cannot_open(path, error))
+}
+
+/// Refuses a database that is not ours, with nothing changed; answers whether there is one at all.
+pub(super) async fn inspect_to_read(path: &Path) -> Result<bool, StoreError> {
+    // SQLite says no more than "unable to open" whatever the cause, and would wait for a pipe.
+    let metadata = match path.metadata() {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(cannot_open(path, error)),
+    };
+    if !metadata.is_file() {
+        let what = if metadata.is_dir() { "it is a directory" } else { "it is not a file" };
+        return Err(cannot_open(path, io::Error::other(what)));
+    }
+    glance(path).await?;
+    Ok(true)
+}
+
+/// Looks whose the tables are. Whatever else is wrong shows when the file is opened.
+async fn glance(path: &Path) -> Result<(), StoreError> {
+    let log = files::beside(path, "-wal");
+    // Even to read, SQLite makes its log and an index beside a file in WAL mode; one that nobody has open has neither,
+    // and can be read as it lies there.
+    let as_it_lies = !log.exists() && in_wal_mode(path);
+    let options = options().filename(path).read_only(true).busy_timeout(GLANCE).immutable(as_it_lies);
+    let found = async {
+        let mut connection = options.connect().await?;
+        let found = schema::version(&mut connection).await;
+        connection.close().await?;
+        found
+    };
+    match found.await.map_err(|error| about_the_file(path, error)) {
+        Err(
+            refusal @ (StoreError::NotADatabase { .. }
+            | StoreError::Foreign { .. }
+            | StoreError::NotOurs { .. }
+            | StoreError::Newer { .. }),
+        ) if !as_it_lies || !log.exists() => Err(refusal),
+        _ => Ok(()),
+    }
+}
+
+/// By the two version numbers in the head of the file.
+fn in_wal_mode(path: &Path) -> bool {
+    let mut head = [0; 20];
+    let read = std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
+    read.is_ok() && head.starts_with(b"SQLite format 3\0") && head[18..] == [2, 2]
+}
+
+fn cannot_open(path: &Path, source: io::Error) -> StoreError {
+    StoreError::CannotOpen { path: path.into(), source: source.into() }
 }
 
 /// A new database in memory, with its tables.
@@ -90,9 +167,23 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Tells apart what is wrong with the path from what is wrong with the database.
-fn about_the_file(path: &Path, error: StoreError) -> StoreError {
+/// Tells apart what is wrong with the disk from what is wrong with the database.
+pub(super) fn about_the_disk(path: &Path, error: StoreError) -> StoreError {
     match error {
+        StoreError::Database(error) => match primary_code(&error) {
+            // SQLITE_FULL
+            Some(13) => StoreError::Full { path: path.into(), source: error },
+            // SQLITE_IOERR, SQLITE_CANTOPEN: so it calls a full disk where it makes or maps a file beside this one.
+            Some(10 | 14) if files::disk_is_full(path) => StoreError::Full { path: path.into(), source: error },
+            _ => StoreError::Database(error),
+        },
+        other => other,
+    }
+}
+
+/// Tells apart what is wrong with the path, or with its disk, from what is wrong with the database.
+fn about_the_file(path: &Path, error: StoreError) -> StoreError {
+    match about_the_disk(path, error) {
         StoreError::Database(error) => match primary_code(&error) {
             // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH
             Some(3 | 8 | 14 | 23) => StoreError::CannotOpen { path: path.into(), source: error.into() },
@@ -108,20 +199,42 @@ fn about_the_file(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-/// Starts a transaction that holds the write lock from its first statement on: one that starts by reading can find,
-/// when it comes to write, that its snapshot is stale, and no waiting helps then.
-pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, StoreError> {
-    Ok(connection.begin_with("BEGIN IMMEDIATE").await?)
+/// How a transaction ends in which all went well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Commit,
+    Undo,
 }
 
-/// Ends a transaction in which something failed, whatever is left of it.
+/// Carries out `work` in one transaction: all of it, or nothing.
 ///
-/// After a full disk or an I/O error SQLite may have rolled back by itself; sqlx does not notice, its own rollback
-/// then fails, and the connection would take no transaction any more. `BEGIN` gives that rollback something to end;
-/// where the transaction still stands it fails, which is as well.
-pub(super) async fn abandon(mut transaction: Transaction<'_, Sqlite>) {
-    let _already_in_one = sqlx::query("BEGIN").execute(&mut *transaction).await;
-    let _reported_already = transaction.rollback().await;
+/// Not by sqlx's transactions: after a full disk or an I/O error SQLite may have rolled back by itself, within a
+/// statement or a commit. sqlx does not notice, goes on counting one transaction, and begins no other.
+pub(super) async fn in_a_transaction<T>(
+    connection: &mut SqliteConnection,
+    end: End,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    // It holds the write lock from its first statement on: one that starts by reading can find, when it comes to
+    // write, that its snapshot is stale, and no waiting helps then.
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let mut done = work(connection).await;
+    if done.is_ok()
+        && end == End::Commit
+        && let Err(error) = sqlx::query("COMMIT").execute(&mut *connection).await
+    {
+        done = Err(error.into());
+    }
+    if done.is_err() || end == End::Undo {
+        roll_back(connection).await;
+    }
+    done
+}
+
+/// Ends a transaction with nothing changed, if there is one.
+pub(super) async fn roll_back(connection: &mut SqliteConnection) {
+    // It fails when SQLite has rolled back by itself, which is as well.
+    let _already_over = sqlx::query("ROLLBACK").execute(connection).await;
 }
 
 /// How long this connection waits for a lock from now on.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod reload;
+mod second;
 mod signals;
 mod systemd;
 
@@ -97,24 +98,6 @@ async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_syn
     assert_eq!(sync.ended().await, Some(0));
     assert_eq!(world.cycles_ended(3).await, ["startup success", "command success", "signal success"]);
     daemon.stop().await;
-}
-
-#[tokio::test]
-async fn two_daemons_on_one_database_take_turns() {
-    let world = World::start(people(1).0).await;
-    let gate = hold_next_cycle(&world);
-    let first = world.daemon().await;
-    gate.reached().await;
-    let mut command = world.program(&["run"]);
-    command.env("LEARNER_SYNC_STATE__DIRECTORY", world.path("other-state"));
-    let second = Daemon::spawn(command, &world.path("second.log"));
-    second.logged(&format!("waiting for learner-sync run (pid {})", first.pid()), 1).await;
-    assert_eq!(world.cycles().await, ["startup -"]);
-    gate.release();
-    assert_eq!(world.cycles_ended(2).await, ["startup success", "startup success"]);
-    assert_eq!(world.value("SELECT count(*) FROM learners").await, "1");
-    first.stop().await;
-    second.stop().await;
 }
 
 #[tokio::test]

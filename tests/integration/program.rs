@@ -212,6 +212,11 @@ impl Daemon {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Whether it still does.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// Waits until it has ended by itself, and answers its exit code; none after a kill.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let child = &mut self.child;

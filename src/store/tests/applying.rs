@@ -373,9 +373,43 @@ async fn a_full_disk_fails_the_batch_as_a_whole_and_the_store_goes_on() {
             create_with(person(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, &long)])
         })
         .collect();
-    assert!(matches!(store.apply(&batch, &stamp()).await, Err(StoreError::Database(_))));
+    assert!(matches!(store.apply(&batch, &stamp()).await, Err(StoreError::Full { .. })));
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["10"]);
     assert!(pages > 1);
     execute(&store, "PRAGMA max_page_count = 100000").await;
     assert_eq!(store.apply(&batch, &stamp()).await.unwrap().learners.len(), 50);
+}
+
+#[tokio::test]
+async fn whoever_is_dropped_within_a_transaction_leaves_nothing_of_it_and_no_lock() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("learners.db");
+    let store = Store::open(&path, Access::ReadWrite).await.unwrap();
+    let other = Store::open(&path, Access::ReadWrite).await.unwrap();
+    store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
+    let batch: Vec<Change> = (1..=10).map(|number| create(person(number), &format!("user{number}"))).collect();
+    let mut dropped = 0;
+    for turns in 0.. {
+        let stamp = stamp();
+        let mut writing = Box::pin(store.apply(&batch, &stamp));
+        let mut turn = 0;
+        let ended = std::future::poll_fn(|context| {
+            turn += 1;
+            if turn > turns { std::task::Poll::Ready(None) } else { writing.as_mut().poll(context).map(Some) }
+        })
+        .await;
+        drop(writing);
+        let learners = select(&store, "SELECT count(*) FROM learners").await.concat();
+        // A commit that nobody waited for any more may have happened all the same.
+        assert!(["0", "10"].contains(&&*learners), "{learners} after {turns} turns");
+        other.set_paused(false, "root", noon()).await.unwrap();
+        if ended.is_some() || learners == "10" {
+            break;
+        }
+        dropped += 1;
+    }
+    // Not polled at all, and polled at least once.
+    assert!(dropped > 1, "{dropped}");
+    assert_eq!(store.apply(&[create(person(11), "user11")], &stamp()).await.unwrap().learners.len(), 1);
+    assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["11"]);
 }

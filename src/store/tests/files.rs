@@ -110,11 +110,10 @@ async fn a_rehearsal_does_not_wait_long_for_another_writer() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
     let other = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
-    let mut connection = other.connection().await;
-    let transaction = sqlite::begin(&mut connection).await.unwrap();
+    execute(&other, "BEGIN IMMEDIATE").await;
     let batch = [create(person(1), "ada")];
     assert!(matches!(store.rehearse(&batch, &stamp()).await, Err(StoreError::Busy(_))));
-    transaction.rollback().await.unwrap();
+    execute(&other, "ROLLBACK").await;
     assert_eq!(store.rehearse(&batch, &stamp()).await.unwrap(), []);
     assert_eq!(select(&store, "PRAGMA busy_timeout").await, ["30000"]);
 }

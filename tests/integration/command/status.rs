@@ -332,3 +332,60 @@ async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
     assert_eq!(document["ok"], json!(false));
     assert_eq!(document["checks"][0]["name"], json!("configuration"));
 }
+
+#[tokio::test]
+async fn check_says_that_another_application_keeps_the_database() {
+    let world = world_with_group().await;
+    world.run_program(&["sync"], 0);
+    let first = world.sim.tenant(|tenant| tenant.application.object_id.clone());
+    let second = world.sim.tenant(|tenant| {
+        let second = tenant.add_application("Another platform");
+        let somebody = tenant.users().next().unwrap().id.clone();
+        tenant.assign_user_to(&second, &somebody);
+        second
+    });
+    let environment = [("LEARNER_SYNC_APP__ENTERPRISE_APP", &*second)];
+    let document = world.run_program_with(&environment, &["check", "--json"], 1).json();
+    let failed: Vec<_> = document["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false).collect();
+    assert_eq!(failed.len(), 1, "{document}");
+    assert_eq!(failed[0]["name"], "source");
+    assert!(failed[0]["detail"].as_str().unwrap().contains(&format!("kept by application {first}")), "{document}");
+    assert!(failed[0]["hint"].as_str().unwrap().contains("approve --source"), "{document}");
+    // As the cycle says, until it is admitted.
+    world.run_program_with(&environment, &["sync"], 1);
+    world.run_program_with(&environment, &["check"], 1);
+    world.run_program_with(&environment, &["approve", "--source", "--yes"], 0);
+    world.run_program_with(&environment, &["check"], 0);
+}
+
+#[tokio::test]
+async fn whoever_switched_provisioning_off_is_told_by_plan_and_status() {
+    let world = World::start(people(1).0).await;
+    let told = |words: &str, commands: &[&[&str]]| {
+        for arguments in commands {
+            let ran = world.run_program(arguments, 0);
+            assert!(ran.stdout.contains(words), "{arguments:?}: {ran:?}");
+        }
+    };
+    let untold = |words: &str| {
+        for arguments in [&["status"][..], &["plan"]] {
+            let ran = world.run_program(arguments, 0);
+            assert!(!ran.stdout.contains(words), "{arguments:?}: {ran:?}");
+        }
+    };
+    let (off, paused) = ("provisioning.users = false", "Provisioning is paused; `learner-sync resume`");
+    // Before the first cycle, when there is no database, as well as later.
+    for _ in 0..2 {
+        world.configure("[provisioning]\nusers = false");
+        told(off, &[&["status"], &["plan"], &["sync", "--dry-run"]]);
+        untold(paused);
+        world.configure("");
+        untold(off);
+        world.run_program(&["sync"], 0);
+    }
+    world.run_program(&["pause"], 0);
+    told(paused, &[&["status"], &["plan"], &["sync", "--dry-run"]]);
+    assert_eq!(world.run_program(&["status", "--json"], 0).json()["paused"], json!(true));
+    world.run_program(&["resume"], 0);
+    untold(paused);
+}

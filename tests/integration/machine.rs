@@ -1,0 +1,88 @@
+//! What only root can do to a machine: file systems of their own, and programs run as another user. Where it cannot be
+//! done, the caller says that it skips its test, and why.
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::program::{PROGRAM, Ran, finish};
+use crate::world::World;
+
+/// A file system, there until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    path: PathBuf,
+}
+
+impl Mount {
+    /// A disk of so many bytes at `path`, which is made when it is missing.
+    pub(crate) fn small_disk(path: &Path, bytes: u64) -> Option<Self> {
+        std::fs::create_dir_all(path).unwrap();
+        let size = format!("size={bytes},mode=0755");
+        mount(&["-t", "tmpfs", "-o", &size, "tmpfs", &path.display().to_string()])
+            .then(|| Self { path: path.to_owned() })
+    }
+
+    /// Makes the directory at `path` read-only, for root as well.
+    pub(crate) fn read_only(path: &Path) -> Option<Self> {
+        let name = path.display().to_string();
+        let bound = mount(&["--bind", &name, &name]).then(|| Self { path: path.to_owned() })?;
+        mount(&["-o", "remount,ro,bind", &name]).then_some(bound)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily, so that it goes even when a panic has left somebody in it.
+        let _ = Command::new("umount").arg("-l").arg(&self.path).stderr(Stdio::null()).status();
+    }
+}
+
+fn mount(arguments: &[&str]) -> bool {
+    let mounted = Command::new("mount").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    mounted.is_ok_and(|status| status.success())
+}
+
+/// A user whom permissions bind, and who owns all of a world: nobody when the tests run as root, else oneself.
+#[derive(Debug)]
+pub(crate) struct Unprivileged {
+    user: Option<u32>,
+    program: PathBuf,
+}
+
+impl Unprivileged {
+    const NOBODY: u32 = 65534;
+
+    /// Gives `world` to such a user.
+    pub(crate) fn owning(world: &World) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            return Some(Self { user: None, program: PROGRAM.into() });
+        }
+        let directory = world.path("");
+        let given = Command::new("chown").arg("-R").arg(format!("{0}:{0}", Self::NOBODY)).arg(&directory).status();
+        if !given.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        // The program may lie where only root can go.
+        let copy = world.path("learner-sync");
+        [PathBuf::from(PROGRAM), copy.clone()].into_iter().find_map(|program| {
+            if program == copy {
+                std::fs::copy(PROGRAM, &copy).unwrap();
+            }
+            let tried = Command::new(&program).arg("--version").uid(Self::NOBODY).stdout(Stdio::null()).status();
+            tried.is_ok_and(|status| status.success()).then_some(Self { user: Some(Self::NOBODY), program })
+        })
+    }
+
+    /// Runs a command of the program as that user.
+    #[track_caller]
+    pub(crate) fn run(&self, world: &World, arguments: &[&str], code: i32) -> Ran {
+        let Self { user, program } = self;
+        let mut command = Command::new(program);
+        command.env_clear().args(arguments).arg("--config").arg(world.config_path()).current_dir(world.path(""));
+        if let Some(user) = user {
+            command.uid(*user).gid(*user);
+        }
+        finish(command, code)
+    }
+}
