@@ -25,7 +25,8 @@
 //! # A walk through one cycle
 //!
 //! 1. Something asks for a cycle: the start, the schedule, a signal, a command. It says that, never what changed.
-//! 2. [`session`] takes the lock beside the database and opens it; [`cycle::run`] writes a row in `sync_cycles`.
+//! 2. [`premises`] looks at what is there; [`session`] takes the lock beside the database and opens it; [`cycle::run`]
+//!    writes a row in `sync_cycles`.
 //! 3. The application is looked up; tenant and application are the *source* whose learners these are.
 //! 4. What is *known* comes from the cache when it was made from exactly this state of the database, under exactly
 //!    this mapping; else from the database.
@@ -45,6 +46,7 @@
 //! - Learner row, link and log row are never written apart from each other, and the cache never before them.
 //! - The cache never changes an outcome, only the time.
 //! - Two cycles never overlap.
+//! - Nothing is written to the database, or over the files, of another program or a newer learner-sync.
 //! - One bad user never stops the others.
 //! - Too many deactivations never pass without an approval of exactly those people.
 //! - A learner that is not linked by this source is never touched, and none is ever deleted.

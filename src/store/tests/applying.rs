@@ -356,7 +356,8 @@ async fn whoever_is_dropped_within_a_transaction_leaves_nothing_of_it_and_no_loc
         }
         dropped += 1;
     }
-    assert!(dropped > 5, "{dropped}");
+    // Not polled at all, and polled at least once.
+    assert!(dropped > 1, "{dropped}");
     assert_eq!(store.apply(&[create(person(11), "user11")], &stamp()).await.unwrap().learners.len(), 1);
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["11"]);
 }
