@@ -94,10 +94,12 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
     let wanted = Fingerprint::of(&learner.values);
     let drifted = has_drifted(input, id, wanted);
     let switched_off = !row.active && row.switched_by_hand();
-    let reason = match (row.active, drifted || switched_off) {
-        (_, true) => Reason::Drift,
-        (false, false) => Reason::Reassigned,
-        (true, false) => Reason::AttributesChanged,
+    let reason = match row.active {
+        true if drifted => Reason::Drift,
+        true => Reason::AttributesChanged,
+        false if switched_off => Reason::Drift,
+        // Whatever became of the row while the person was away.
+        false => Reason::Reassigned,
     };
     let change = update(id, person, target, Some(row), reason, learner, row.active);
     let left = match (row.active, input.limits.repair) {

@@ -143,3 +143,14 @@ async fn without_all_the_switch_is_noted_whatever_else_is_put_right() {
         assert_eq!(world.settled().await.counts, counts);
     }
 }
+
+#[tokio::test]
+async fn who_comes_back_by_a_full_comparison_is_reassigned_and_no_drift() {
+    let (mut world, ada) = dozen("attributes").await;
+    world.sim.tenant(|tenant| tenant.unassign(&ada));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    world.sim.tenant(|tenant| tenant.assign_user(&ada));
+    assert_eq!(world.full_cycle().await.counts.reactivated, 1);
+    assert_eq!(world.log(&ada).await.last().unwrap(), "reactivate success reassigned");
+    world.settled().await;
+}
