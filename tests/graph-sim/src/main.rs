@@ -110,6 +110,7 @@ curl {url}/control/assignments -d '{{\"principal\": \"GROUP-ID\"}}'
 curl -X DELETE {url}/control/assignments/PRINCIPAL-ID
 curl {url}/control/permissions -d '{{\"revoke\": [\"User.Read.All\"]}}'; curl -X DELETE {url}/control/tokens
 curl {url}/control/faults -d '{{\"path\": \"/v1.0/groups/{{id}}/members\", \"page\": 2, \"times\": 3, \"status\": 503}}'
+curl {url}/control/faults -d '{{\"method\": \"*\", \"path\": \"/v1.0/**\", \"random\": {{\"probability\": 0.3}}}}'
 curl -X DELETE {url}/control/faults
 curl {url}/control/journal
 

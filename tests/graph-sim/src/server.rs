@@ -223,7 +223,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&Roles>) -> Outcome {
     let number = shared.journal().enter(Call::of(request, batch.is_some()));
     let exchange = shared.exchange(request);
-    let effects = shared.faults().strike(request);
+    let effects = shared.faults().strike(request, batch.is_some());
     for gate in &effects.gates {
         gate.hold().await;
     }
@@ -234,13 +234,13 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&R
             let roles = lock(&shared.tokens).check(request);
             match roles {
                 // Boxed because the parts of a batch come back here.
-                Ok(roles) => (Box::pin(batch::respond(shared, request, &exchange, &roles)).await, true),
+                Ok(roles) => (Box::pin(batch::respond(shared, request, &exchange, &roles, &effects)).await, true),
                 Err(error) => (Outcome::Reply(error.reply(&exchange)), false),
             }
         }
         None => {
-            let (reply, authorized) = shared.answer(request, &exchange, batch);
-            (Outcome::Reply(effects.edit(reply, &exchange)), authorized)
+            let (reply, authorized) = shared.answer(&effects.asked(request), &exchange, batch);
+            (Outcome::Reply(effects.edit(reply, request, &exchange)), authorized)
         }
     };
     match outcome {
@@ -251,6 +251,7 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&R
         Outcome::Reply(reply) => {
             shared.journal().finish(number, reply.status, authorized, reply.expected);
             let from_graph = request.segments.first().is_some_and(|segment| segment == "v1.0");
+            let reply = Reply { delivery: effects.delivery.or(reply.delivery), ..reply };
             Outcome::Reply(if from_graph { exchange.stamp(reply) } else { reply })
         }
     }
@@ -273,7 +274,7 @@ async fn serve(
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let request = Request::new(parts.method.as_str(), target, headers, body, format!("http://{host}"));
     match respond(&shared, &request, None).await {
-        Outcome::Reply(reply) => into_response(reply),
+        Outcome::Reply(reply) => into_response(reply, scissors),
         Outcome::Reset => {
             scissors.cut();
             Response::new(Body::empty())
@@ -281,14 +282,21 @@ async fn serve(
     }
 }
 
-fn into_response(reply: Reply) -> Response {
-    let Reply { status, headers, content_type, body, expected: _ } = reply;
+fn into_response(reply: Reply, scissors: Scissors) -> Response {
+    let Reply { status, headers, content_type, body, expected: _, delivery } = reply;
     let mut response = Response::builder().status(status).header("Content-Type", content_type);
     for (name, value) in headers {
         response = response.header(name, value);
     }
+    let (body, length) = match delivery {
+        Some(delivery) => delivery.body(body, scissors),
+        None => (Body::from(body), None),
+    };
+    if let Some(length) = length {
+        response = response.header("Content-Length", length);
+    }
     // Only a fault can ask for headers or a status that HTTP does not know; better an odd answer than none.
-    response.body(Body::from(body)).unwrap_or_else(|error| {
+    response.body(body).unwrap_or_else(|error| {
         let mut response = Response::new(Body::from(format!("the fault cannot be sent: {error}")));
         *response.status_mut() = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
         response

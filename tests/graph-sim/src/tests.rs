@@ -3,6 +3,7 @@
 mod batch;
 mod client;
 mod control;
+mod delivery;
 mod faults;
 mod graph;
 mod speed;

@@ -27,9 +27,13 @@ pub(crate) struct Connection {
 pub(crate) struct Scissors(Arc<AtomicBool>);
 
 impl Scissors {
-    /// Resets the connection as soon as anything is to be written to it.
+    /// Resets the connection as soon as anything is to be written to it, or when it ends.
     pub(crate) fn cut(&self) {
         self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn have_cut(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -57,12 +61,16 @@ impl Connected<IncomingStream<'_, Wire>> for Scissors {
 
 impl Connection {
     fn check(&self) -> io::Result<()> {
-        if self.scissors.0.load(Ordering::SeqCst) {
+        if self.scissors.have_cut() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.scissors.have_cut() {
             // Closing without lingering sends a reset; failing that it is an early end, which tests as well.
             let _ = self.stream.set_zero_linger();
-            return Err(io::ErrorKind::ConnectionReset.into());
         }
-        Ok(())
     }
 }
 
