@@ -24,6 +24,7 @@
 //! people with curl.
 
 mod batch;
+mod certificate;
 mod clock;
 mod control;
 mod encoding;
@@ -41,12 +42,13 @@ mod token;
 mod user;
 mod wire;
 
+pub use certificate::SigningCertificate;
 pub use fault::{Edit, Fault, Gate};
 pub use journal::Call;
 pub use server::GraphSim;
 pub use tenant::{
     AppRole, Application, CLIENT_ID, CLIENT_SECRET, DEFAULT_ACCESS, DOMAIN, DirectoryObject, Group, MemberKind,
-    TENANT_ID, Tenant,
+    RegisteredCertificate, TENANT_ID, Tenant,
 };
 pub use user::{EmployeeOrgData, User};
 

@@ -5,6 +5,7 @@
 //! The tenant keeps its own time and draws its ids from a seed: two tenants that were treated alike are equal.
 
 mod assignments;
+mod credentials;
 mod generate;
 mod members;
 mod people;
@@ -18,6 +19,7 @@ use crate::user::User;
 
 pub use assignments::{AppRole, Application, DEFAULT_ACCESS};
 pub(crate) use assignments::{Assignment, AssignmentKey};
+pub use credentials::RegisteredCertificate;
 pub use members::{DirectoryObject, Group, MemberKind};
 
 /// The tenant's verified domain: user names and addresses end with it.
@@ -46,6 +48,11 @@ pub struct Tenant {
     pub secret_expired: bool,
     /// The `endDateTime` of the secret that `/applications` shows.
     pub secret_expires_at: Timestamp,
+    /// The certificates that the application may sign its assertions with, see `register_certificate`.
+    pub certificates: Vec<RegisteredCertificate>,
+    /// The tokens of another issuer, whatever they look like, that are accepted as the application's assertion:
+    /// its federated credentials.
+    pub federated_tokens: BTreeSet<String>,
     /// How long a token is valid.
     pub token_lifetime_seconds: u32,
     /// The granted application permissions; a token keeps those of the moment it was issued.
@@ -96,6 +103,8 @@ impl Tenant {
             client_secret: CLIENT_SECRET.to_owned(),
             secret_expired: false,
             secret_expires_at: Timestamp::constant(4_070_908_800, 0),
+            certificates: Vec::new(),
+            federated_tokens: BTreeSet::new(),
             token_lifetime_seconds: 3599,
             permissions: granted.into_iter().map(str::to_owned).collect(),
             application: Application {

@@ -1,5 +1,6 @@
 //! The simulator over real HTTP: what the product's tests rest on.
 
+mod assertion;
 mod batch;
 mod client;
 mod control;
