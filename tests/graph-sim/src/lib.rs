@@ -1,4 +1,5 @@
-//! A simulator of the calls that learner-sync makes to Microsoft Graph v1.0 and to Entra's token endpoint.
+//! A simulator of the calls that learner-sync makes to Microsoft Graph v1.0, to Entra's token endpoint and to the
+//! metadata service that has tokens for managed identities.
 //!
 //! It stands in for the real thing over real HTTP, so that nothing in the product has to be mocked. A test
 //! makes a [`Tenant`], serves it with [`GraphSim`], changes it while it runs, lets things go wrong with
@@ -48,7 +49,7 @@ pub use journal::Call;
 pub use server::GraphSim;
 pub use tenant::{
     AppRole, Application, CLIENT_ID, CLIENT_SECRET, DEFAULT_ACCESS, DOMAIN, DirectoryObject, Group, MemberKind,
-    RegisteredCertificate, TENANT_ID, Tenant,
+    RegisteredCertificate, SYSTEM_ASSIGNED_CLIENT_ID, TENANT_ID, Tenant,
 };
 pub use user::{EmployeeOrgData, User};
 

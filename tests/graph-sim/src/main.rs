@@ -10,7 +10,8 @@ use clap::Parser;
 use graph_sim::{GraphSim, Tenant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Serves a simulated Entra tenant on loopback: the token endpoint, Microsoft Graph and a control API.
+/// Serves a simulated Entra tenant on loopback: the token endpoint, tokens for managed identities, Microsoft Graph
+/// and a control API.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -81,6 +82,7 @@ client secret       {secret}
 enterprise app      {application}
 authority           {url}
 token endpoint      {url}/{tenant_id}/oauth2/v2.0/token
+managed identity    {url}/metadata/identity/oauth2/token
 Graph               {url}/v1.0
 
 For learner-sync.toml:

@@ -22,7 +22,7 @@ use crate::reply::{Exchange, GraphError, Reply};
 use crate::request::Request;
 use crate::sequence::Sequence;
 use crate::tenant::Tenant;
-use crate::token::{Roles, Tokens};
+use crate::token::{self, Roles, Tokens};
 use crate::wire::{Scissors, Wire};
 
 /// More than the largest batch that anybody would send.
@@ -196,6 +196,15 @@ impl Shared {
             let authorized = reply.status == 200;
             return (reply, authorized);
         }
+        if token::asks_for_identity(request) {
+            let reply = if request.method == "GET" {
+                lock(&self.tokens).issue_to_identity(&self.tenant(), request, exchange)
+            } else {
+                GraphError::wrong_method().reply(exchange)
+            };
+            let authorized = reply.status == 200;
+            return (reply, authorized);
+        }
         if segments.first() != Some(&"v1.0") {
             let unknown = GraphError::unknown_segment(segments.first().unwrap_or(&""));
             return (unknown.reply(exchange), false);
@@ -228,7 +237,7 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&R
         gate.hold().await;
     }
     let is_batch = request.segments.len() == 2 && request.segments[0] == "v1.0" && request.segments[1] == "$batch";
-    let (outcome, authorized) = match effects.replacement(&exchange) {
+    let (outcome, authorized) = match effects.replacement(request, &exchange) {
         Some(outcome) => (outcome, false),
         None if is_batch && batch.is_none() => {
             let roles = lock(&shared.tokens).check(request);

@@ -30,6 +30,8 @@ pub const TENANT_ID: &str = "6f1c2a52-91d4-4b0e-8a37-d5e0c4b7f913";
 pub const CLIENT_ID: &str = "b84d6e0f-2c59-47a1-9e63-70f5a1d8c246";
 /// Its client secret.
 pub const CLIENT_SECRET: &str = "sim8Q~not-a-secret_only-the-simulator-knows-it";
+/// The client id of the identity of the machine itself.
+pub const SYSTEM_ASSIGNED_CLIENT_ID: &str = "47f0c2ab-9d15-4e83-b6a4-1c5e8d037f92";
 
 /// A whole tenant.
 #[derive(Debug, Clone)]
@@ -53,6 +55,12 @@ pub struct Tenant {
     /// The tokens of another issuer, whatever they look like, that are accepted as the application's assertion:
     /// its federated credentials.
     pub federated_tokens: BTreeSet<String>,
+    /// The client ids of the user-assigned identities of the machine that asks the metadata service.
+    pub managed_identities: BTreeSet<String>,
+    /// The client id of the machine's own identity, if it has one.
+    pub system_assigned_identity: Option<String>,
+    /// The permissions of all these identities; those of the application unless given.
+    pub managed_identity_permissions: Option<BTreeSet<String>>,
     /// How long a token is valid.
     pub token_lifetime_seconds: u32,
     /// The granted application permissions; a token keeps those of the moment it was issued.
@@ -105,6 +113,9 @@ impl Tenant {
             secret_expires_at: Timestamp::constant(4_070_908_800, 0),
             certificates: Vec::new(),
             federated_tokens: BTreeSet::new(),
+            managed_identities: BTreeSet::new(),
+            system_assigned_identity: Some(SYSTEM_ASSIGNED_CLIENT_ID.to_owned()),
+            managed_identity_permissions: None,
             token_lifetime_seconds: 3599,
             permissions: granted.into_iter().map(str::to_owned).collect(),
             application: Application {

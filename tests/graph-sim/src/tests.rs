@@ -7,5 +7,6 @@ mod control;
 mod delivery;
 mod faults;
 mod graph;
+mod managed_identity;
 mod speed;
 mod token;

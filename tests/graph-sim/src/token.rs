@@ -3,6 +3,7 @@
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
 
 mod assertion;
+mod managed_identity;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +15,8 @@ use crate::encoding::{base64_decode, base64url, form_decode, form_pairs};
 use crate::reply::{Exchange, GraphError, Reply};
 use crate::request::Request;
 use crate::tenant::Tenant;
+
+pub(crate) use managed_identity::{error as identity_error, is_asked as asks_for_identity};
 
 /// The permissions that a token carries.
 #[derive(Debug, Clone, Default)]
@@ -67,33 +70,13 @@ impl Tokens {
     pub(crate) fn issue(&mut self, tenant: &Tenant, request: &Request, exchange: &Exchange) -> Reply {
         match grant(tenant, request, &mut self.spent) {
             Ok(audience) => {
-                let now = clock::now();
-                let lifetime = SignedDuration::from_secs(tenant.token_lifetime_seconds.into());
-                let expires = now.checked_add(lifetime).unwrap_or(Timestamp::MAX);
-                let claims = json!({
-                    "aud": audience,
-                    "iss": format!("https://sts.windows.net/{}/", tenant.tenant_id),
-                    "iat": now.as_second(),
-                    "nbf": now.as_second(),
-                    "exp": expires.as_second(),
-                    "appid": tenant.client_id,
-                    "idtyp": "app",
-                    "roles": tenant.permissions,
-                    "tid": tenant.tenant_id,
-                    "uti": exchange.request_id,
-                    "ver": "1.0",
-                });
-                // Nobody but the simulator checks the token, so the signature is only there to be in its place.
-                let parts = [r#"{"typ":"JWT","alg":"none"}"#, &claims.to_string(), &exchange.request_id];
-                let token = parts.map(|part| base64url(part.as_bytes())).join(".");
-                let roles = Roles(tenant.permissions.clone());
-                self.issued.insert(token.clone(), Issued { roles, expires, revoked: false });
+                let minted = self.mint(tenant, &tenant.client_id, &tenant.permissions, &audience, exchange);
                 let seconds = tenant.token_lifetime_seconds;
                 let body = json!({
                     "token_type": "Bearer",
                     "expires_in": seconds,
                     "ext_expires_in": seconds,
-                    "access_token": token,
+                    "access_token": minted.token,
                 });
                 Reply::json(200, &body)
             }
@@ -102,6 +85,46 @@ impl Tokens {
         .header("Cache-Control", "no-store, no-cache")
         .header("x-ms-request-id", &exchange.request_id)
     }
+
+    /// Makes a token that Graph will know.
+    fn mint(
+        &mut self,
+        tenant: &Tenant,
+        client_id: &str,
+        permissions: &BTreeSet<String>,
+        audience: &str,
+        exchange: &Exchange,
+    ) -> Minted {
+        let begins = clock::now();
+        let lifetime = SignedDuration::from_secs(tenant.token_lifetime_seconds.into());
+        let expires = begins.checked_add(lifetime).unwrap_or(Timestamp::MAX);
+        let claims = json!({
+            "aud": audience,
+            "iss": format!("https://sts.windows.net/{}/", tenant.tenant_id),
+            "iat": begins.as_second(),
+            "nbf": begins.as_second(),
+            "exp": expires.as_second(),
+            "appid": client_id,
+            "idtyp": "app",
+            "roles": permissions,
+            "tid": tenant.tenant_id,
+            "uti": exchange.request_id,
+            "ver": "1.0",
+        });
+        // Nobody but the simulator checks the token, so the signature is only there to be in its place.
+        let parts = [r#"{"typ":"JWT","alg":"none"}"#, &claims.to_string(), &exchange.request_id];
+        let token = parts.map(|part| base64url(part.as_bytes())).join(".");
+        let roles = Roles(permissions.clone());
+        self.issued.insert(token.clone(), Issued { roles, expires, revoked: false });
+        Minted { token, begins, expires }
+    }
+}
+
+/// A token that was just made.
+struct Minted {
+    token: String,
+    begins: Timestamp,
+    expires: Timestamp,
 }
 
 /// Why there is no token.

@@ -8,6 +8,7 @@ use super::{Action, Delivery, Distortion, Edit, Fault, Gate, Substitute, endless
 use crate::clock;
 use crate::reply::{Exchange, GraphError, PLAIN_JSON, Reply};
 use crate::request::Request;
+use crate::token;
 
 /// The faults that are waiting to happen, in the order in which they were injected.
 #[derive(Debug, Default)]
@@ -70,7 +71,7 @@ pub(crate) enum Outcome {
 
 impl Effects {
     /// What is answered without asking the tenant, if anything.
-    pub(crate) fn replacement(&self, exchange: &Exchange) -> Option<Outcome> {
+    pub(crate) fn replacement(&self, request: &Request, exchange: &Exchange) -> Option<Outcome> {
         let answer = match self.replacement.as_ref()? {
             Action::Reset => return Some(Outcome::Reset),
             Action::Answer(answer) => answer,
@@ -81,7 +82,11 @@ impl Effects {
             Some((code, message)) => GraphError::new(*status, code, message.as_str()),
             None => GraphError::of_status(*status),
         };
-        let mut reply = error.reply(exchange);
+        let mut reply = if token::asks_for_identity(request) {
+            token::identity_error(*status, &error.code, &error.message)
+        } else {
+            error.reply(exchange)
+        };
         if let Some(body) = body {
             let html = body.trim_start().starts_with('<');
             reply.content_type = if html { "text/html; charset=utf-8" } else { PLAIN_JSON }.to_owned();
