@@ -44,12 +44,14 @@ pub struct Tenant {
     pub display_name: String,
     /// The client id of the application that signs in.
     pub client_id: String,
-    /// The client secret that the token endpoint accepts.
+    /// The client secret that the token endpoint accepts; empty when the application has none.
     pub client_secret: String,
     /// Makes the token endpoint answer that the secret has expired.
     pub secret_expired: bool,
     /// The `endDateTime` of the secret that `/applications` shows.
     pub secret_expires_at: Timestamp,
+    /// Further secrets that `/applications` shows, by hint and `endDateTime`: old ones that nobody took away.
+    pub other_secrets: Vec<(String, Timestamp)>,
     /// The certificates that the application may sign its assertions with, see `register_certificate`.
     pub certificates: Vec<RegisteredCertificate>,
     /// The tokens of another issuer, whatever they look like, that are accepted as the application's assertion:
@@ -111,6 +113,7 @@ impl Tenant {
             client_secret: CLIENT_SECRET.to_owned(),
             secret_expired: false,
             secret_expires_at: Timestamp::constant(4_070_908_800, 0),
+            other_secrets: Vec::new(),
             certificates: Vec::new(),
             federated_tokens: BTreeSet::new(),
             managed_identities: BTreeSet::new(),
@@ -151,7 +154,7 @@ impl Tenant {
     }
 
     /// The registration and service principal of the application that signs in, as the directory shows them.
-    pub(crate) fn client_application(&self) -> Application {
+    pub fn client_application(&self) -> Application {
         Application {
             object_id: "3b9e0d75-c2a8-4164-8f5b-a7d3e1f06c92".to_owned(),
             app_id: self.client_id.clone(),
