@@ -127,6 +127,30 @@ async fn members_are_direct_or_transitive_and_of_all_kinds() {
 }
 
 #[tokio::test]
+async fn a_group_tells_whether_its_members_are_hidden() {
+    let (mut tenant, ids) = few_people(1);
+    let (outer, inner) = (tenant.add_group("Outer"), tenant.add_group("Inner"));
+    tenant.add_member(&outer, &ids[0]);
+    tenant.add_group_member(&outer, &inner);
+    tenant.group_mut(&outer).visibility = Some("HiddenMembership".to_owned());
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+    let select = "?$select=id,displayName,visibility,securityEnabled";
+    let shown = client.get(&format!("/groups/{outer}{select}")).await.json();
+    assert_eq!((&shown["displayName"], &shown["visibility"]), (&"Outer".into(), &"HiddenMembership".into()));
+    assert_eq!((shown.as_object().unwrap().len(), &shown["securityEnabled"]), (5, &true.into()), "{shown}");
+    assert!(client.get(&format!("/groups/{inner}{select}")).await.json()["visibility"].is_null());
+
+    let members = format!("/groups/{outer}/members");
+    assert!(client.get(&members).await.ids().is_empty(), "not an error, only empty");
+    sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
+    let rows = Client::sign_in(&sim).await.get(&members).await.json()["value"].as_array().unwrap().clone();
+    let kind = |id: &str| rows.iter().find(|row| row["id"] == id).map(|row| row["@odata.type"].clone());
+    assert_eq!(kind(&ids[0]), Some("#microsoft.graph.user".into()));
+    assert_eq!(kind(&inner), Some("#microsoft.graph.group".into()));
+}
+
+#[tokio::test]
 async fn missing_permissions_deny_or_blank() {
     let (mut tenant, ids) = few_people(1);
     let group = tenant.add_group("Staff");
