@@ -21,8 +21,8 @@
 //! ```
 //!
 //! The map: `tenant` is the world and knows no HTTP; `graph` answers a request from it; `token` lets callers
-//! in; `fault` and `journal` stand between the two and the wire; `server` runs it all; `control` is for
-//! people with curl.
+//! in; `fault` and `journal` stand between the two and the wire; `server` runs it all on top of `wire`;
+//! `control` is for people with curl.
 
 mod batch;
 mod certificate;
@@ -38,7 +38,9 @@ mod reply;
 mod request;
 mod sequence;
 mod server;
+mod stranger;
 mod tenant;
+mod tls;
 mod token;
 mod user;
 mod wire;
@@ -47,6 +49,7 @@ pub use certificate::SigningCertificate;
 pub use fault::{Edit, Fault, Gate};
 pub use journal::Call;
 pub use server::GraphSim;
+pub use stranger::Stranger;
 pub use tenant::{
     AppRole, Application, CLIENT_ID, CLIENT_SECRET, DEFAULT_ACCESS, DOMAIN, DirectoryObject, Group, MemberKind,
     RegisteredCertificate, SYSTEM_ASSIGNED_CLIENT_ID, TENANT_ID, Tenant,

@@ -2,7 +2,7 @@
 //! waits for the daemon's process, or stop tokio's clock, and still be answered.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,23 +22,28 @@ use crate::reply::{Exchange, GraphError, Reply};
 use crate::request::Request;
 use crate::sequence::Sequence;
 use crate::tenant::Tenant;
+use crate::tls::Front;
 use crate::token::{self, Roles, Tokens};
 use crate::wire::{Scissors, Wire};
 
 /// More than the largest batch that anybody would send.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// A simulator that serves until it is dropped.
 #[derive(Debug)]
 pub struct GraphSim {
     shared: Arc<Shared>,
     address: SocketAddr,
+    authority: Option<String>,
     runtime: Option<Runtime>,
 }
 
 /// What all requests share. No lock is held across an await.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    scheme: &'static str,
     tenant: Mutex<Tenant>,
     tokens: Mutex<Tokens>,
     faults: Mutex<Faults>,
@@ -54,10 +59,19 @@ impl GraphSim {
     ///
     /// When there is no port to be had: a test without its simulator has nothing to say.
     pub async fn start(tenant: Tenant) -> Self {
-        match Self::launch(tenant, SocketAddr::from(([127, 0, 0, 1], 0))) {
-            Ok(sim) => sim,
-            Err(error) => panic!("the simulator cannot listen: {error}"),
-        }
+        Self::launch(tenant, ANY_PORT).unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
+    }
+
+    /// Serves a tenant with https on a free port of 127.0.0.1, with a certificate for that address and for
+    /// `localhost` from an authority that nobody knows yet, see `ca_pem`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port or no certificate to be had.
+    pub async fn start_tls(tenant: Tenant) -> Self {
+        let front = Front::new().unwrap_or_else(|error| panic!("no certificate can be made: {error}"));
+        let sim = Self::begin(tenant, ANY_PORT, Some(front));
+        sim.unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
     }
 
     /// Serves a tenant on an address of its own choice.
@@ -75,6 +89,10 @@ impl GraphSim {
     ///
     /// When the address is not a loopback address or cannot be bound.
     pub fn launch(tenant: Tenant, address: SocketAddr) -> io::Result<Self> {
+        Self::begin(tenant, address, None)
+    }
+
+    fn begin(tenant: Tenant, address: SocketAddr, front: Option<Front>) -> io::Result<Self> {
         if !address.ip().is_loopback() {
             let told = "the simulator has no security whatever and serves on loopback addresses only";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
@@ -83,7 +101,9 @@ impl GraphSim {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("graph-sim").enable_all().build()?;
+        let (authority, acceptor) = front.map(|Front { authority, acceptor }| (authority, acceptor)).unzip();
         let shared = Arc::new(Shared {
+            scheme: if acceptor.is_some() { "https" } else { "http" },
             tenant: Mutex::new(tenant),
             tokens: Mutex::default(),
             faults: Mutex::default(),
@@ -91,22 +111,27 @@ impl GraphSim {
             request_ids: Mutex::new(Sequence::new(0x7265_7175_6573_7473)),
             page_epoch: AtomicU64::new(1),
         });
-        let listener = {
+        let wire = {
             let _inside = runtime.enter();
-            TcpListener::from_std(listener)?
+            Wire::new(TcpListener::from_std(listener)?, acceptor)?
         };
         let router: Router = control::router().fallback(serve).with_state(Arc::clone(&shared));
         let service = router.into_make_service_with_connect_info::<Scissors>();
         runtime.spawn(async move {
             // Serving ends with the runtime and never of itself.
-            let _ = axum::serve(Wire(listener), service).await;
+            let _ = axum::serve(wire, service).await;
         });
-        Ok(Self { shared, address, runtime: Some(runtime) })
+        Ok(Self { shared, address, authority, runtime: Some(runtime) })
     }
 
     /// The origin of both the token endpoint and the Graph root, for instance `http://127.0.0.1:40123`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.shared.scheme, self.address)
+    }
+
+    /// The certificate of the authority, PEM, that a client must trust; none without https.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// Looks at the tenant or changes it while it is served.
@@ -281,7 +306,7 @@ async fn serve(
         .collect::<std::collections::BTreeMap<_, _>>();
     let host = headers.get("host").cloned().unwrap_or_default();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let request = Request::new(parts.method.as_str(), target, headers, body, format!("http://{host}"));
+    let request = Request::new(parts.method.as_str(), target, headers, body, format!("{}://{host}", shared.scheme));
     match respond(&shared, &request, None).await {
         Outcome::Reply(reply) => into_response(reply, scissors),
         Outcome::Reset => {

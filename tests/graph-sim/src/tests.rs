@@ -9,4 +9,6 @@ mod faults;
 mod graph;
 mod managed_identity;
 mod speed;
+mod stranger;
+mod tls;
 mod token;
