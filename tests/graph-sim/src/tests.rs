@@ -7,6 +7,7 @@ mod control;
 mod delivery;
 mod faults;
 mod graph;
+mod journal;
 mod managed_identity;
 mod speed;
 mod stranger;
