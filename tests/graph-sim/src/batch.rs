@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::encoding::push_json;
-use crate::fault::Outcome;
+use crate::fault::{Distortion, Effects, Outcome};
 use crate::reply::{Exchange, GraphError, ODATA_JSON, PLAIN_JSON, Reply};
 use crate::request::Request;
 use crate::sequence::checksum;
@@ -23,8 +23,15 @@ struct Part {
     request: Request,
 }
 
-/// Answers a batch whose token permits `roles`. A reset of one part resets the connection of them all.
-pub(crate) async fn respond(shared: &Shared, request: &Request, exchange: &Exchange, roles: &Roles) -> Outcome {
+/// Answers a batch whose token permits `roles`. A reset of one part resets the connection of them all, and one
+/// that is sent badly takes the others with it.
+pub(crate) async fn respond(
+    shared: &Shared,
+    request: &Request,
+    exchange: &Exchange,
+    roles: &Roles,
+    effects: &Effects,
+) -> Outcome {
     if request.method != "POST" {
         return Outcome::Reply(GraphError::wrong_method().reply(exchange));
     }
@@ -33,12 +40,18 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, exchange: &Excha
         Err(error) => return Outcome::Reply(error.reply(exchange)),
     };
     let mut answers = Vec::with_capacity(parts.len());
+    let mut delivery = None;
     for part in parts {
         match server::respond(shared, &part.request, Some(roles)).await {
-            Outcome::Reply(reply) => answers.push((part.id, reply)),
+            Outcome::Reply(reply) => {
+                delivery = delivery.or(reply.delivery);
+                answers.push((part.id, reply));
+            }
             Outcome::Reset => return Outcome::Reset,
         }
     }
+    let mut status = 200;
+    Distortion::all(&effects.distortions, &mut status, &mut answers);
     // Graph promises no order, and whoever relies on one should find out.
     answers.sort_by_key(|(id, _)| checksum(id));
     let mut body = b"{\"responses\":[".to_vec();
@@ -49,7 +62,7 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, exchange: &Excha
         write_part(&mut body, id, reply);
     }
     body.extend_from_slice(b"]}");
-    Outcome::Reply(Reply { content_type: PLAIN_JSON.to_owned(), ..Reply::odata(body) })
+    Outcome::Reply(Reply { status, content_type: PLAIN_JSON.to_owned(), delivery, ..Reply::odata(body) })
 }
 
 /// The parts of a batch, or why it is none.

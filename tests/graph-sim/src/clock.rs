@@ -1,7 +1,7 @@
 //! The one place that reads the real clock: token lifetimes and the dates in error bodies. The simulated
 //! directory keeps its own time (see `Tenant`), so that two runs give the same world.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The time now.
 #[expect(clippy::disallowed_methods, reason = "the simulator's one reading of the clock: tokens really expire")]
@@ -12,4 +12,10 @@ pub(crate) fn now() -> Timestamp {
 /// A time as error bodies write it: `2026-01-02T03:04:05`, without a zone.
 pub(crate) fn zoneless(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S").to_string()
+}
+
+/// The HTTP date that lies so many seconds after a time, never earlier than that: it has no fractions.
+pub(crate) fn http_date(time: Timestamp, seconds: i64) -> String {
+    let date = time.checked_add(SignedDuration::new(seconds, 999_999_999)).unwrap_or(time);
+    date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

@@ -2,19 +2,27 @@
 //!
 //! A fault names a place (method, path, page), the matches there that it applies to, and what happens: the
 //! answer waits at a gate, an answer is given in place of the true one, the connection is reset, or the true
-//! answer is edited. Another kind of fault is another variant of `Action` or `Edit`.
+//! answer is edited. Whatever is answered may then be sent badly (`delivery`). Another kind of fault is another
+//! variant of `Action`, `Edit`, `Delivery` or `Distortion`.
 
+mod batch;
+mod chance;
+mod delivery;
 mod edit;
+mod endless;
 mod gate;
 mod queue;
 
+pub(crate) use batch::Distortion;
+pub(crate) use delivery::Delivery;
 pub use edit::Edit;
 pub use gate::Gate;
-pub(crate) use queue::{Faults, Outcome};
+pub(crate) use queue::{Effects, Faults, Outcome};
 
 use crate::encoding::percent_decode;
 use crate::reply::GraphError;
 use crate::request::Request;
+use chance::Chance;
 
 /// One fault, built in a chain: `Fault::on("GET", "/v1.0/groups/{id}/members").page(2).times(3).answer(503)`.
 /// Without `times` or `always` it applies to one call.
@@ -23,12 +31,17 @@ pub struct Fault {
     method: String,
     path: Vec<String>,
     query: Option<String>,
+    mention: Option<String>,
     page: Option<usize>,
+    chance: Option<Chance>,
     skip: usize,
     times: usize,
     matched: usize,
     gate: Option<Gate>,
     action: Action,
+    endless: bool,
+    distortions: Vec<Distortion>,
+    delivery: Option<Delivery>,
 }
 
 /// What a fault does to the call.
@@ -42,6 +55,8 @@ enum Action {
     Answer(Substitute),
     /// The true answer, changed.
     Edit(Vec<Edit>),
+    /// One of the failures that come and go, drawn for each call.
+    AnyFailure,
 }
 
 /// An answer in place of the true one.
@@ -51,7 +66,16 @@ struct Substitute {
     /// Code and message; Graph's usual ones of that status unless given.
     error: Option<(String, String)>,
     headers: Vec<(String, String)>,
+    /// `Retry-After` as a date so many seconds after the answer.
+    retry_date: Option<i64>,
     body: Option<String>,
+}
+
+impl Substitute {
+    /// Nothing but a status.
+    fn with_status(status: u16) -> Self {
+        Self { status, error: None, headers: Vec::new(), retry_date: None, body: None }
+    }
 }
 
 impl Fault {
@@ -62,18 +86,34 @@ impl Fault {
             method: method.to_ascii_uppercase(),
             path: path.split('/').filter(|part| !part.is_empty()).map(percent_decode).collect(),
             query: None,
+            mention: None,
             page: None,
+            chance: None,
             skip: 0,
             times: 1,
             matched: 0,
             gate: None,
             action: Action::Pass,
+            endless: false,
+            distortions: Vec::new(),
+            delivery: None,
         }
     }
 
     /// One user who exists for assignments and groups but is not found by `/users`, for ever.
     pub fn missing_user(id: &str) -> Self {
         Self::on("GET", "/v1.0/users/**").always().hide_row(id)
+    }
+
+    /// One user whom `/users` does not find at the first so many looks for it by id, as a replica that lags behind.
+    pub fn late_user(id: &str, looks: usize) -> Self {
+        Self::on("GET", "/v1.0/users/**").mentioning(id).times(looks).hide_row(id)
+    }
+
+    /// Only calls whose decoded path or query contains a text.
+    pub fn mentioning(mut self, text: &str) -> Self {
+        self.mention = Some(text.to_owned());
+        self
     }
 
     /// Only calls whose decoded query contains a text.
@@ -130,6 +170,19 @@ impl Fault {
         self.answer(status).answering(status, |answer| answer.error = Some(error))
     }
 
+    /// Gives the error another text; on its own it makes the answer a 400.
+    pub fn message(self, text: &str) -> Self {
+        self.answering(400, |answer| {
+            let code = answer.error.take().map_or_else(|| GraphError::of_status(answer.status).code, |(code, _)| code);
+            answer.error = Some((code, text.to_owned()));
+        })
+    }
+
+    /// Sends the caller elsewhere, with 302 or 307 for instance.
+    pub fn redirect(self, status: u16, location: &str) -> Self {
+        self.answer(status).header("Location", location)
+    }
+
     /// Answers that the page token has expired.
     pub fn expired_page_token(self) -> Self {
         let GraphError { status, code, message, .. } = GraphError::expired_page_token();
@@ -146,6 +199,12 @@ impl Fault {
         self.header("Retry-After", value)
     }
 
+    /// Adds `Retry-After` as the HTTP date that lies so many seconds after the answer; on its own it makes the
+    /// answer a 429.
+    pub fn retry_after_date(self, seconds_from_now: i64) -> Self {
+        self.answering(429, |answer| answer.retry_date = Some(seconds_from_now))
+    }
+
     /// Answers with a body, HTML when it begins with `<`; on its own with status 200.
     pub fn body(self, body: &str) -> Self {
         self.answering(200, |answer| answer.body = Some(body.to_owned()))
@@ -155,7 +214,7 @@ impl Fault {
     fn answering(mut self, status: u16, change: impl FnOnce(&mut Substitute)) -> Self {
         let mut answer = match self.action {
             Action::Answer(answer) => answer,
-            _ => Substitute { status, error: None, headers: Vec::new(), body: None },
+            _ => Substitute::with_status(status),
         };
         change(&mut answer);
         self.action = Action::Answer(answer);
@@ -214,8 +273,20 @@ impl Fault {
     fn matches(&self, request: &Request) -> bool {
         let method = self.method == "*" || self.method == request.method;
         let query = self.query.as_ref().is_none_or(|text| request.readable_query().contains(text));
+        let mention = self.mention.as_ref();
+        let mention =
+            mention.is_none_or(|text| request.path().contains(text) || request.readable_query().contains(text));
         let page = self.page.is_none_or(|page| page == request.page_number());
-        method && query && page && path_matches(&self.path, &request.segments)
+        method && query && mention && page && path_matches(&self.path, &request.segments)
+    }
+
+    /// Counts a matching call; whether the fault applies to it.
+    fn strikes(&mut self) -> bool {
+        if self.chance.as_mut().is_some_and(|chance| !chance.hits()) {
+            return false;
+        }
+        self.matched = self.matched.saturating_add(1);
+        self.matched > self.skip && self.matched - self.skip <= self.times
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the simulator was asked, in the order in which it was asked.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -22,6 +23,8 @@ pub struct Call {
     pub headers: BTreeMap<String, String>,
     /// The answer's status; 0 as long as there is none and after a reset.
     pub status: u16,
+    /// Whether the call carried an authorization of any kind.
+    pub authorization: bool,
     /// Whether the call carried a bearer token, valid or not.
     pub bearer: bool,
     /// Whether the call was let in: with a valid token, or with credentials that got one.
@@ -32,9 +35,34 @@ pub struct Call {
     pub expected: bool,
     /// The JSON body of a `$batch`.
     pub body: Option<Value>,
+    /// When the call arrived. The parts of a `$batch` arrive one after the other as they are answered.
+    pub arrived: Instant,
+    /// When its answer was ready to be sent, or its connection to be reset; none as long as it waits at a gate.
+    pub answered: Option<Instant>,
 }
 
 impl Call {
+    /// A request header, whatever the case of its letters; never the authorization.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(&name.to_ascii_lowercase()).map(String::as_str)
+    }
+
+    /// The id that the caller gave the call, which Graph repeats and Microsoft's support asks for.
+    pub fn client_request_id(&self) -> Option<&str> {
+        self.header("client-request-id")
+    }
+
+    /// The name that the caller gave itself.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.header("user-agent")
+    }
+
+    /// How long after the answer to an earlier call this one arrived: what is left of a wait that was asked for.
+    /// None when the earlier one had no answer by then.
+    pub fn waited_after(&self, earlier: &Self) -> Option<Duration> {
+        self.arrived.checked_duration_since(earlier.answered?)
+    }
+
     /// The call that a request makes.
     pub(crate) fn of(request: &Request, in_batch: bool) -> Self {
         let mut headers = request.headers.clone();
@@ -45,12 +73,15 @@ impl Call {
             query: request.readable_query(),
             headers,
             status: 0,
+            authorization: authorization.is_some(),
             bearer: authorization.is_some_and(|value| value.starts_with("Bearer ")),
             authorized: false,
             in_batch,
             expected: true,
             body: if path.ends_with("/$batch") { request.json() } else { None },
             path,
+            arrived: Instant::now(),
+            answered: None,
         }
     }
 
@@ -63,6 +94,8 @@ impl Call {
             "status": self.status,
             "authorized": self.authorized,
             "in_batch": self.in_batch,
+            "client_request_id": self.client_request_id(),
+            "user_agent": self.user_agent(),
             "expected": self.expected,
         })
     }
@@ -91,6 +124,7 @@ impl Journal {
         let index = number.checked_sub(self.forgotten);
         if let Some(call) = index.and_then(|index| self.calls.get_mut(index)) {
             (call.status, call.authorized, call.expected) = (status, authorized, expected);
+            call.answered = Some(Instant::now());
         }
     }
 

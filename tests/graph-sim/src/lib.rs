@@ -1,4 +1,5 @@
-//! A simulator of the calls that learner-sync makes to Microsoft Graph v1.0 and to Entra's token endpoint.
+//! A simulator of the calls that learner-sync makes to Microsoft Graph v1.0, to Entra's token endpoint and to the
+//! metadata service that has tokens for managed identities.
 //!
 //! It stands in for the real thing over real HTTP, so that nothing in the product has to be mocked. A test
 //! makes a [`Tenant`], serves it with [`GraphSim`], changes it while it runs, lets things go wrong with
@@ -20,10 +21,11 @@
 //! ```
 //!
 //! The map: `tenant` is the world and knows no HTTP; `graph` answers a request from it; `token` lets callers
-//! in; `fault` and `journal` stand between the two and the wire; `server` runs it all; `control` is for
-//! people with curl.
+//! in; `fault` and `journal` stand between the two and the wire; `server` runs it all on top of `wire`;
+//! `control` is for people with curl.
 
 mod batch;
+mod certificate;
 mod clock;
 mod control;
 mod encoding;
@@ -36,17 +38,21 @@ mod reply;
 mod request;
 mod sequence;
 mod server;
+mod stranger;
 mod tenant;
+mod tls;
 mod token;
 mod user;
 mod wire;
 
+pub use certificate::SigningCertificate;
 pub use fault::{Edit, Fault, Gate};
 pub use journal::Call;
 pub use server::GraphSim;
+pub use stranger::Stranger;
 pub use tenant::{
     AppRole, Application, CLIENT_ID, CLIENT_SECRET, DEFAULT_ACCESS, DOMAIN, DirectoryObject, Group, MemberKind,
-    TENANT_ID, Tenant,
+    RegisteredCertificate, SYSTEM_ASSIGNED_CLIENT_ID, TENANT_ID, Tenant,
 };
 pub use user::{EmployeeOrgData, User};
 

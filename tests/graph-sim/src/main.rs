@@ -10,7 +10,8 @@ use clap::Parser;
 use graph_sim::{GraphSim, Tenant};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Serves a simulated Entra tenant on loopback: the token endpoint, Microsoft Graph and a control API.
+/// Serves a simulated Entra tenant on loopback: the token endpoint, tokens for managed identities, Microsoft Graph
+/// and a control API.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -81,6 +82,7 @@ client secret       {secret}
 enterprise app      {application}
 authority           {url}
 token endpoint      {url}/{tenant_id}/oauth2/v2.0/token
+managed identity    {url}/metadata/identity/oauth2/token
 Graph               {url}/v1.0
 
 For learner-sync.toml:
@@ -110,6 +112,7 @@ curl {url}/control/assignments -d '{{\"principal\": \"GROUP-ID\"}}'
 curl -X DELETE {url}/control/assignments/PRINCIPAL-ID
 curl {url}/control/permissions -d '{{\"revoke\": [\"User.Read.All\"]}}'; curl -X DELETE {url}/control/tokens
 curl {url}/control/faults -d '{{\"path\": \"/v1.0/groups/{{id}}/members\", \"page\": 2, \"times\": 3, \"status\": 503}}'
+curl {url}/control/faults -d '{{\"method\": \"*\", \"path\": \"/v1.0/**\", \"random\": {{\"probability\": 0.3}}}}'
 curl -X DELETE {url}/control/faults
 curl {url}/control/journal
 

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::fault::Delivery;
 use crate::request::Request;
 
 /// What Graph says about its own JSON.
@@ -20,18 +21,24 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
     /// Whether the request was one that the simulator knows how to answer.
     pub(crate) expected: bool,
+    /// How it is sent, if not as it should be.
+    pub(crate) delivery: Option<Delivery>,
 }
 
 impl Reply {
     /// Status 200 with a body that is OData JSON already.
     pub(crate) fn odata(body: Vec<u8>) -> Self {
-        Self { status: 200, headers: Vec::new(), content_type: ODATA_JSON.to_owned(), body, expected: true }
+        Self { content_type: ODATA_JSON.to_owned(), ..Self::plain(200, body) }
     }
 
     /// Any status with JSON.
     pub(crate) fn json(status: u16, body: &Value) -> Self {
-        let body = body.to_string().into_bytes();
-        Self { status, headers: Vec::new(), content_type: PLAIN_JSON.to_owned(), body, expected: true }
+        Self::plain(status, body.to_string().into_bytes())
+    }
+
+    fn plain(status: u16, body: Vec<u8>) -> Self {
+        let content_type = PLAIN_JSON.to_owned();
+        Self { status, headers: Vec::new(), content_type, body, expected: true, delivery: None }
     }
 
     /// Adds a header.

@@ -2,7 +2,7 @@
 //! waits for the daemon's process, or stop tokio's clock, and still be answered.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -22,23 +22,28 @@ use crate::reply::{Exchange, GraphError, Reply};
 use crate::request::Request;
 use crate::sequence::Sequence;
 use crate::tenant::Tenant;
-use crate::token::{Roles, Tokens};
+use crate::tls::Front;
+use crate::token::{self, Roles, Tokens};
 use crate::wire::{Scissors, Wire};
 
 /// More than the largest batch that anybody would send.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A simulator that serves until it is dropped.
 #[derive(Debug)]
 pub struct GraphSim {
     shared: Arc<Shared>,
     address: SocketAddr,
+    authority: Option<String>,
     runtime: Option<Runtime>,
 }
 
 /// What all requests share. No lock is held across an await.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    scheme: &'static str,
     tenant: Mutex<Tenant>,
     tokens: Mutex<Tokens>,
     faults: Mutex<Faults>,
@@ -54,10 +59,19 @@ impl GraphSim {
     ///
     /// When there is no port to be had: a test without its simulator has nothing to say.
     pub async fn start(tenant: Tenant) -> Self {
-        match Self::launch(tenant, SocketAddr::from(([127, 0, 0, 1], 0))) {
-            Ok(sim) => sim,
-            Err(error) => panic!("the simulator cannot listen: {error}"),
-        }
+        Self::launch(tenant, ANY_PORT).unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
+    }
+
+    /// Serves a tenant with https on a free port of 127.0.0.1, with a certificate for that address and for
+    /// `localhost` from an authority that nobody knows yet, see `ca_pem`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no port or no certificate to be had.
+    pub async fn start_tls(tenant: Tenant) -> Self {
+        let front = Front::new().unwrap_or_else(|error| panic!("no certificate can be made: {error}"));
+        let sim = Self::begin(tenant, ANY_PORT, Some(front));
+        sim.unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
     }
 
     /// Serves a tenant on an address of its own choice.
@@ -75,6 +89,10 @@ impl GraphSim {
     ///
     /// When the address is not a loopback address or cannot be bound.
     pub fn launch(tenant: Tenant, address: SocketAddr) -> io::Result<Self> {
+        Self::begin(tenant, address, None)
+    }
+
+    fn begin(tenant: Tenant, address: SocketAddr, front: Option<Front>) -> io::Result<Self> {
         if !address.ip().is_loopback() {
             let told = "the simulator has no security whatever and serves on loopback addresses only";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
@@ -83,7 +101,9 @@ impl GraphSim {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("graph-sim").enable_all().build()?;
+        let (authority, acceptor) = front.map(|Front { authority, acceptor }| (authority, acceptor)).unzip();
         let shared = Arc::new(Shared {
+            scheme: if acceptor.is_some() { "https" } else { "http" },
             tenant: Mutex::new(tenant),
             tokens: Mutex::default(),
             faults: Mutex::default(),
@@ -91,22 +111,27 @@ impl GraphSim {
             request_ids: Mutex::new(Sequence::new(0x7265_7175_6573_7473)),
             page_epoch: AtomicU64::new(1),
         });
-        let listener = {
+        let wire = {
             let _inside = runtime.enter();
-            TcpListener::from_std(listener)?
+            Wire::new(TcpListener::from_std(listener)?, acceptor)?
         };
         let router: Router = control::router().fallback(serve).with_state(Arc::clone(&shared));
         let service = router.into_make_service_with_connect_info::<Scissors>();
         runtime.spawn(async move {
             // Serving ends with the runtime and never of itself.
-            let _ = axum::serve(Wire(listener), service).await;
+            let _ = axum::serve(wire, service).await;
         });
-        Ok(Self { shared, address, runtime: Some(runtime) })
+        Ok(Self { shared, address, authority, runtime: Some(runtime) })
     }
 
     /// The origin of both the token endpoint and the Graph root, for instance `http://127.0.0.1:40123`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("{}://{}", self.shared.scheme, self.address)
+    }
+
+    /// The certificate of the authority, PEM, that a client must trust; none without https.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.authority.as_deref()
     }
 
     /// Looks at the tenant or changes it while it is served.
@@ -196,6 +221,15 @@ impl Shared {
             let authorized = reply.status == 200;
             return (reply, authorized);
         }
+        if token::asks_for_identity(request) {
+            let reply = if request.method == "GET" {
+                lock(&self.tokens).issue_to_identity(&self.tenant(), request, exchange)
+            } else {
+                GraphError::wrong_method().reply(exchange)
+            };
+            let authorized = reply.status == 200;
+            return (reply, authorized);
+        }
         if segments.first() != Some(&"v1.0") {
             let unknown = GraphError::unknown_segment(segments.first().unwrap_or(&""));
             return (unknown.reply(exchange), false);
@@ -223,24 +257,24 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&Roles>) -> Outcome {
     let number = shared.journal().enter(Call::of(request, batch.is_some()));
     let exchange = shared.exchange(request);
-    let effects = shared.faults().strike(request);
+    let effects = shared.faults().strike(request, batch.is_some());
     for gate in &effects.gates {
         gate.hold().await;
     }
     let is_batch = request.segments.len() == 2 && request.segments[0] == "v1.0" && request.segments[1] == "$batch";
-    let (outcome, authorized) = match effects.replacement(&exchange) {
+    let (outcome, authorized) = match effects.replacement(request, &exchange) {
         Some(outcome) => (outcome, false),
         None if is_batch && batch.is_none() => {
             let roles = lock(&shared.tokens).check(request);
             match roles {
                 // Boxed because the parts of a batch come back here.
-                Ok(roles) => (Box::pin(batch::respond(shared, request, &exchange, &roles)).await, true),
+                Ok(roles) => (Box::pin(batch::respond(shared, request, &exchange, &roles, &effects)).await, true),
                 Err(error) => (Outcome::Reply(error.reply(&exchange)), false),
             }
         }
         None => {
-            let (reply, authorized) = shared.answer(request, &exchange, batch);
-            (Outcome::Reply(effects.edit(reply, &exchange)), authorized)
+            let (reply, authorized) = shared.answer(&effects.asked(request), &exchange, batch);
+            (Outcome::Reply(effects.edit(reply, request, &exchange)), authorized)
         }
     };
     match outcome {
@@ -251,6 +285,7 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&R
         Outcome::Reply(reply) => {
             shared.journal().finish(number, reply.status, authorized, reply.expected);
             let from_graph = request.segments.first().is_some_and(|segment| segment == "v1.0");
+            let reply = Reply { delivery: effects.delivery.or(reply.delivery), ..reply };
             Outcome::Reply(if from_graph { exchange.stamp(reply) } else { reply })
         }
     }
@@ -271,9 +306,9 @@ async fn serve(
         .collect::<std::collections::BTreeMap<_, _>>();
     let host = headers.get("host").cloned().unwrap_or_default();
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let request = Request::new(parts.method.as_str(), target, headers, body, format!("http://{host}"));
+    let request = Request::new(parts.method.as_str(), target, headers, body, format!("{}://{host}", shared.scheme));
     match respond(&shared, &request, None).await {
-        Outcome::Reply(reply) => into_response(reply),
+        Outcome::Reply(reply) => into_response(reply, scissors),
         Outcome::Reset => {
             scissors.cut();
             Response::new(Body::empty())
@@ -281,14 +316,21 @@ async fn serve(
     }
 }
 
-fn into_response(reply: Reply) -> Response {
-    let Reply { status, headers, content_type, body, expected: _ } = reply;
+fn into_response(reply: Reply, scissors: Scissors) -> Response {
+    let Reply { status, headers, content_type, body, expected: _, delivery } = reply;
     let mut response = Response::builder().status(status).header("Content-Type", content_type);
     for (name, value) in headers {
         response = response.header(name, value);
     }
+    let (body, length) = match delivery {
+        Some(delivery) => delivery.body(body, scissors),
+        None => (Body::from(body), None),
+    };
+    if let Some(length) = length {
+        response = response.header("Content-Length", length);
+    }
     // Only a fault can ask for headers or a status that HTTP does not know; better an odd answer than none.
-    response.body(Body::from(body)).unwrap_or_else(|error| {
+    response.body(body).unwrap_or_else(|error| {
         let mut response = Response::new(Body::from(format!("the fault cannot be sent: {error}")));
         *response.status_mut() = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
         response

@@ -5,6 +5,7 @@
 //! The tenant keeps its own time and draws its ids from a seed: two tenants that were treated alike are equal.
 
 mod assignments;
+mod credentials;
 mod generate;
 mod members;
 mod people;
@@ -18,6 +19,7 @@ use crate::user::User;
 
 pub use assignments::{AppRole, Application, DEFAULT_ACCESS};
 pub(crate) use assignments::{Assignment, AssignmentKey};
+pub use credentials::RegisteredCertificate;
 pub use members::{DirectoryObject, Group, MemberKind};
 
 /// The tenant's verified domain: user names and addresses end with it.
@@ -28,6 +30,8 @@ pub const TENANT_ID: &str = "6f1c2a52-91d4-4b0e-8a37-d5e0c4b7f913";
 pub const CLIENT_ID: &str = "b84d6e0f-2c59-47a1-9e63-70f5a1d8c246";
 /// Its client secret.
 pub const CLIENT_SECRET: &str = "sim8Q~not-a-secret_only-the-simulator-knows-it";
+/// The client id of the identity of the machine itself.
+pub const SYSTEM_ASSIGNED_CLIENT_ID: &str = "47f0c2ab-9d15-4e83-b6a4-1c5e8d037f92";
 
 /// A whole tenant.
 #[derive(Debug, Clone)]
@@ -40,12 +44,25 @@ pub struct Tenant {
     pub display_name: String,
     /// The client id of the application that signs in.
     pub client_id: String,
-    /// The client secret that the token endpoint accepts.
+    /// The client secret that the token endpoint accepts; empty when the application has none.
     pub client_secret: String,
     /// Makes the token endpoint answer that the secret has expired.
     pub secret_expired: bool,
     /// The `endDateTime` of the secret that `/applications` shows.
     pub secret_expires_at: Timestamp,
+    /// Further secrets that `/applications` shows, by hint and `endDateTime`: old ones that nobody took away.
+    pub other_secrets: Vec<(String, Timestamp)>,
+    /// The certificates that the application may sign its assertions with, see `register_certificate`.
+    pub certificates: Vec<RegisteredCertificate>,
+    /// The tokens of another issuer, whatever they look like, that are accepted as the application's assertion:
+    /// its federated credentials.
+    pub federated_tokens: BTreeSet<String>,
+    /// The client ids of the user-assigned identities of the machine that asks the metadata service.
+    pub managed_identities: BTreeSet<String>,
+    /// The client id of the machine's own identity, if it has one.
+    pub system_assigned_identity: Option<String>,
+    /// The permissions of all these identities; those of the application unless given.
+    pub managed_identity_permissions: Option<BTreeSet<String>>,
     /// How long a token is valid.
     pub token_lifetime_seconds: u32,
     /// The granted application permissions; a token keeps those of the moment it was issued.
@@ -96,6 +113,12 @@ impl Tenant {
             client_secret: CLIENT_SECRET.to_owned(),
             secret_expired: false,
             secret_expires_at: Timestamp::constant(4_070_908_800, 0),
+            other_secrets: Vec::new(),
+            certificates: Vec::new(),
+            federated_tokens: BTreeSet::new(),
+            managed_identities: BTreeSet::new(),
+            system_assigned_identity: Some(SYSTEM_ASSIGNED_CLIENT_ID.to_owned()),
+            managed_identity_permissions: None,
             token_lifetime_seconds: 3599,
             permissions: granted.into_iter().map(str::to_owned).collect(),
             application: Application {
@@ -131,7 +154,7 @@ impl Tenant {
     }
 
     /// The registration and service principal of the application that signs in, as the directory shows them.
-    pub(crate) fn client_application(&self) -> Application {
+    pub fn client_application(&self) -> Application {
         Application {
             object_id: "3b9e0d75-c2a8-4164-8f5b-a7d3e1f06c92".to_owned(),
             app_id: self.client_id.clone(),

@@ -2,6 +2,9 @@
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
 
+mod assertion;
+mod managed_identity;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,6 +15,8 @@ use crate::encoding::{base64_decode, base64url, form_decode, form_pairs};
 use crate::reply::{Exchange, GraphError, Reply};
 use crate::request::Request;
 use crate::tenant::Tenant;
+
+pub(crate) use managed_identity::{error as identity_error, is_asked as asks_for_identity};
 
 /// The permissions that a token carries.
 #[derive(Debug, Clone, Default)]
@@ -24,9 +29,12 @@ impl Roles {
     }
 }
 
-/// All tokens that were issued.
+/// All tokens that were issued, and the assertions that were spent on them.
 #[derive(Debug, Default)]
-pub(crate) struct Tokens(BTreeMap<String, Issued>);
+pub(crate) struct Tokens {
+    issued: BTreeMap<String, Issued>,
+    spent: BTreeSet<String>,
+}
 
 #[derive(Debug)]
 struct Issued {
@@ -41,7 +49,7 @@ impl Tokens {
         let refused = |message: &str| GraphError::new(401, "InvalidAuthenticationToken", message);
         let header = request.header("authorization").ok_or_else(|| refused("Access token is empty."))?;
         let token = header.strip_prefix("Bearer ").ok_or_else(|| refused("Access token is empty."))?;
-        match self.0.get(token) {
+        match self.issued.get(token) {
             None => Err(refused("CompactToken parsing failed with error code: 80049217")),
             Some(issued) if issued.revoked => {
                 Err(refused("CompactToken validation failed with reason code: 80049228."))
@@ -55,40 +63,20 @@ impl Tokens {
 
     /// Makes every token issued so far worthless.
     pub(crate) fn revoke_all(&mut self) {
-        self.0.values_mut().for_each(|issued| issued.revoked = true);
+        self.issued.values_mut().for_each(|issued| issued.revoked = true);
     }
 
     /// Answers a request for a token.
     pub(crate) fn issue(&mut self, tenant: &Tenant, request: &Request, exchange: &Exchange) -> Reply {
-        match grant(tenant, request) {
+        match grant(tenant, request, &mut self.spent) {
             Ok(audience) => {
-                let now = clock::now();
-                let lifetime = SignedDuration::from_secs(tenant.token_lifetime_seconds.into());
-                let expires = now.checked_add(lifetime).unwrap_or(Timestamp::MAX);
-                let claims = json!({
-                    "aud": audience,
-                    "iss": format!("https://sts.windows.net/{}/", tenant.tenant_id),
-                    "iat": now.as_second(),
-                    "nbf": now.as_second(),
-                    "exp": expires.as_second(),
-                    "appid": tenant.client_id,
-                    "idtyp": "app",
-                    "roles": tenant.permissions,
-                    "tid": tenant.tenant_id,
-                    "uti": exchange.request_id,
-                    "ver": "1.0",
-                });
-                // Nobody but the simulator checks the token, so the signature is only there to be in its place.
-                let parts = [r#"{"typ":"JWT","alg":"none"}"#, &claims.to_string(), &exchange.request_id];
-                let token = parts.map(|part| base64url(part.as_bytes())).join(".");
-                let roles = Roles(tenant.permissions.clone());
-                self.0.insert(token.clone(), Issued { roles, expires, revoked: false });
+                let minted = self.mint(tenant, &tenant.client_id, &tenant.permissions, &audience, exchange);
                 let seconds = tenant.token_lifetime_seconds;
                 let body = json!({
                     "token_type": "Bearer",
                     "expires_in": seconds,
                     "ext_expires_in": seconds,
-                    "access_token": token,
+                    "access_token": minted.token,
                 });
                 Reply::json(200, &body)
             }
@@ -97,6 +85,46 @@ impl Tokens {
         .header("Cache-Control", "no-store, no-cache")
         .header("x-ms-request-id", &exchange.request_id)
     }
+
+    /// Makes a token that Graph will know.
+    fn mint(
+        &mut self,
+        tenant: &Tenant,
+        client_id: &str,
+        permissions: &BTreeSet<String>,
+        audience: &str,
+        exchange: &Exchange,
+    ) -> Minted {
+        let begins = clock::now();
+        let lifetime = SignedDuration::from_secs(tenant.token_lifetime_seconds.into());
+        let expires = begins.checked_add(lifetime).unwrap_or(Timestamp::MAX);
+        let claims = json!({
+            "aud": audience,
+            "iss": format!("https://sts.windows.net/{}/", tenant.tenant_id),
+            "iat": begins.as_second(),
+            "nbf": begins.as_second(),
+            "exp": expires.as_second(),
+            "appid": client_id,
+            "idtyp": "app",
+            "roles": permissions,
+            "tid": tenant.tenant_id,
+            "uti": exchange.request_id,
+            "ver": "1.0",
+        });
+        // Nobody but the simulator checks the token, so the signature is only there to be in its place.
+        let parts = [r#"{"typ":"JWT","alg":"none"}"#, &claims.to_string(), &exchange.request_id];
+        let token = parts.map(|part| base64url(part.as_bytes())).join(".");
+        let roles = Roles(permissions.clone());
+        self.issued.insert(token.clone(), Issued { roles, expires, revoked: false });
+        Minted { token, begins, expires }
+    }
+}
+
+/// A token that was just made.
+struct Minted {
+    token: String,
+    begins: Timestamp,
+    expires: Timestamp,
 }
 
 /// Why there is no token.
@@ -134,7 +162,7 @@ impl Refusal {
 }
 
 /// Checks the credentials in Entra's order; the audience when all is well.
-fn grant(tenant: &Tenant, request: &Request) -> Result<String, Refusal> {
+fn grant(tenant: &Tenant, request: &Request, spent: &mut BTreeSet<String>) -> Result<String, Refusal> {
     let asked = request.segments.first().map(String::as_str).unwrap_or_default();
     if !asked.eq_ignore_ascii_case(&tenant.tenant_id) && !asked.eq_ignore_ascii_case(&tenant.domain) {
         let told = "Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.";
@@ -171,9 +199,10 @@ fn grant(tenant: &Tenant, request: &Request) -> Result<String, Refusal> {
             format!("The provided value for the input parameter 'scope' is not valid. The scope {scope} is not valid.");
         Refusal::new(400, "invalid_scope", 70011, message)
     })?;
-    if form.contains_key("client_assertion") {
-        let message = "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was not found.]";
-        return Err(Refusal::new(401, "invalid_client", 700_027, message));
+    if let Some(assertion) = form.get("client_assertion") {
+        let kind = form.get("client_assertion_type").ok_or_else(|| missing("client_assertion_type"))?;
+        assertion::check(tenant, request, (kind, assertion), client, spent)?;
+        return Ok(audience.to_owned());
     }
     let secret = secret.filter(|secret| !secret.is_empty()).ok_or_else(|| {
         let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";

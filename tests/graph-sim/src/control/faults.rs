@@ -1,6 +1,7 @@
 //! `/control/faults`
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -19,6 +20,7 @@ struct FaultRequest {
     method: String,
     path: String,
     query_contains: Option<String>,
+    mentioning: Option<String>,
     page: Option<usize>,
     nth: Option<usize>,
     times: Option<usize>,
@@ -26,7 +28,11 @@ struct FaultRequest {
     always: bool,
     status: Option<u16>,
     code: Option<String>,
+    message: Option<String>,
     retry_after: Option<String>,
+    retry_after_date: Option<i64>,
+    redirect: Option<String>,
+    random: Option<Random>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<String>,
@@ -46,6 +52,44 @@ struct FaultRequest {
     drop_key: Option<String>,
     null_key: Option<String>,
     hide_row: Option<String>,
+    #[serde(default)]
+    endless_pages: bool,
+    outer_status: Option<u16>,
+    missing_part: Option<usize>,
+    doubled_part: Option<usize>,
+    #[serde(default)]
+    extra_part: bool,
+    #[serde(default)]
+    reset_after_headers: bool,
+    #[serde(default)]
+    truncated: bool,
+    dripping: Option<Drops>,
+    never_ending: Option<Drops>,
+    padded: Option<usize>,
+    padded_key: Option<usize>,
+}
+
+/// How often a call fails, and the seed that it is drawn from.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Random {
+    probability: f64,
+    #[serde(default)]
+    seed: u64,
+}
+
+/// So many bytes, then a pause.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drops {
+    bytes: usize,
+    pause_ms: u64,
+}
+
+impl Drops {
+    fn pause(self) -> Duration {
+        Duration::from_millis(self.pause_ms)
+    }
 }
 
 fn get() -> String {
@@ -64,17 +108,23 @@ pub(super) async fn clear(State(shared): Simulator) -> Answer {
 }
 
 fn build(request: FaultRequest) -> Result<Fault, Refusal> {
+    check(&request)?;
     let FaultRequest {
         method,
         path,
         query_contains,
+        mentioning,
         page,
         nth,
         times,
         always,
         status,
         code,
+        message,
         retry_after,
+        retry_after_date,
+        redirect,
+        random,
         headers,
         body,
         reset,
@@ -87,26 +137,26 @@ fn build(request: FaultRequest) -> Result<Fault, Refusal> {
         drop_key,
         null_key,
         hide_row,
+        endless_pages,
+        outer_status,
+        missing_part,
+        doubled_part,
+        extra_part,
+        reset_after_headers,
+        truncated,
+        dripping,
+        never_ending,
+        padded,
+        padded_key,
     } = request;
-    if status.is_some_and(|status| !(200..600).contains(&status)) {
-        return Err(Refusal::bad("status must be between 200 and 599"));
-    }
-    if code.is_some() && status.is_none() {
-        return Err(Refusal::bad("a code needs a status"));
-    }
-    let answers =
-        status.is_some() || retry_after.is_some() || !headers.is_empty() || body.is_some() || expired_page_token;
-    let edits = [empty_list, empty_page, cut_short, null_rows].contains(&true)
-        || [&next_link, &drop_key, &null_key, &hide_row].iter().any(|edit| edit.is_some());
-    if usize::from(answers) + usize::from(edits) + usize::from(reset) != 1 {
-        return Err(Refusal::bad("a fault either answers, or resets, or edits the true answer"));
-    }
 
     type Step = fn(Fault, &str) -> Fault;
     type Switch = fn(Fault) -> Fault;
     type Count = fn(Fault, usize) -> Fault;
-    let texts: [(Option<String>, Step); 7] = [
+    let texts: [(Option<String>, Step); 9] = [
         (query_contains, |fault, text| fault.query_contains(text)),
+        (mentioning, |fault, text| fault.mentioning(text)),
+        (message, |fault, text| fault.message(text)),
         (retry_after, |fault, text| fault.retry_after(text)),
         (body, |fault, text| fault.body(text)),
         (next_link, |fault, text| fault.next_link(text)),
@@ -114,7 +164,7 @@ fn build(request: FaultRequest) -> Result<Fault, Refusal> {
         (null_key, |fault, text| fault.null_key(text)),
         (hide_row, |fault, text| fault.hide_row(text)),
     ];
-    let switches: [(bool, Switch); 7] = [
+    let switches: [(bool, Switch); 11] = [
         (always, Fault::always),
         (reset, Fault::reset),
         (expired_page_token, Fault::expired_page_token),
@@ -122,8 +172,20 @@ fn build(request: FaultRequest) -> Result<Fault, Refusal> {
         (empty_page, Fault::empty_page),
         (cut_short, Fault::cut_short),
         (null_rows, Fault::null_rows),
+        (endless_pages, Fault::endless_pages),
+        (extra_part, Fault::extra_part),
+        (reset_after_headers, Fault::reset_after_headers),
+        (truncated, Fault::truncated),
     ];
-    let numbers: [(Option<usize>, Count); 3] = [(page, Fault::page), (nth, Fault::nth), (times, Fault::times)];
+    let numbers: [(Option<usize>, Count); 7] = [
+        (page, Fault::page),
+        (nth, Fault::nth),
+        (times, Fault::times),
+        (missing_part, Fault::missing_part),
+        (doubled_part, Fault::doubled_part),
+        (padded, Fault::padded),
+        (padded_key, Fault::padded_key),
+    ];
 
     let mut fault = Fault::on(&method, &path);
     fault = match (status, code) {
@@ -131,6 +193,7 @@ fn build(request: FaultRequest) -> Result<Fault, Refusal> {
         (Some(status), None) => fault.answer(status),
         (None, _) => fault,
     };
+    fault = random.iter().fold(fault, |fault, Random { probability, seed }| fault.random(*probability, *seed));
     for (value, step) in numbers {
         fault = value.into_iter().fold(fault, step);
     }
@@ -140,5 +203,52 @@ fn build(request: FaultRequest) -> Result<Fault, Refusal> {
     for (_, step) in switches.into_iter().filter(|(on, _)| *on) {
         fault = step(fault);
     }
+    fault = redirect.iter().fold(fault, |fault, location| fault.redirect(status.unwrap_or(302), location));
+    fault = retry_after_date.into_iter().fold(fault, Fault::retry_after_date);
+    fault = outer_status.into_iter().fold(fault, Fault::outer_status);
+    fault = dripping.into_iter().fold(fault, |fault, drops| fault.dripping(drops.bytes, drops.pause()));
+    fault = never_ending.into_iter().fold(fault, |fault, drops| fault.never_ending(drops.bytes, drops.pause()));
     Ok(headers.iter().fold(fault, |fault, (name, value)| fault.header(name, value)))
+}
+
+/// Refuses what would do nothing, and what would take back what it just did.
+fn check(request: &FaultRequest) -> Result<(), Refusal> {
+    if [request.status, request.outer_status].iter().flatten().any(|status| !(200..600).contains(status)) {
+        return Err(Refusal::bad("status must be between 200 and 599"));
+    }
+    if request.code.is_some() && request.status.is_none() {
+        return Err(Refusal::bad("a code needs a status"));
+    }
+    let answers = request.status.is_some()
+        || request.message.is_some()
+        || request.retry_after.is_some()
+        || request.retry_after_date.is_some()
+        || request.redirect.is_some()
+        || !request.headers.is_empty()
+        || request.body.is_some()
+        || request.expired_page_token;
+    let edits = [request.empty_list, request.empty_page, request.cut_short, request.null_rows].contains(&true)
+        || [&request.next_link, &request.drop_key, &request.null_key, &request.hide_row]
+            .iter()
+            .any(|key| key.is_some())
+        || request.endless_pages;
+    let batch = request.extra_part
+        || request.outer_status.is_some()
+        || [request.missing_part, request.doubled_part].iter().any(|part| part.is_some());
+    let deliveries = [
+        request.reset_after_headers,
+        request.truncated,
+        request.dripping.is_some(),
+        request.never_ending.is_some(),
+        request.padded.is_some(),
+        request.padded_key.is_some(),
+    ];
+    let deliveries = deliveries.iter().filter(|on| **on).count();
+    let kinds = [answers, edits, batch, request.reset, request.random.is_some()].iter().filter(|on| **on).count();
+    match (kinds, deliveries) {
+        (1, 0 | 1) | (0, 1) => Ok(()),
+        (0, 0) => Err(Refusal::bad("a fault needs something to do")),
+        (_, 2..) => Err(Refusal::bad("an answer can be sent in one way only")),
+        _ => Err(Refusal::bad("a fault either answers, or resets, or edits the true answer, or distorts a batch")),
+    }
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::filter::Filter;
@@ -12,7 +13,7 @@ use super::page::Page;
 use super::{Answer, Context, require_guid};
 use crate::encoding::push_json;
 use crate::reply::GraphError;
-use crate::tenant::{Application, Assignment, AssignmentKey};
+use crate::tenant::{Application, Assignment, AssignmentKey, RegisteredCertificate, Tenant};
 
 /// Any of these lets read applications and their assignments.
 pub(super) const READ_APPLICATIONS: &[&str] =
@@ -118,31 +119,51 @@ fn principal(context: &Context<'_>, application: &Application) -> Value {
     })
 }
 
-/// The application as its registration shows it.
+/// The application as its registration shows it. Credentials are kept there and not with the service principal.
 fn registration(context: &Context<'_>, application: &Application) -> Value {
-    let secrets = if application.app_id == context.tenant.client_id {
-        json!([{
-            "customKeyIdentifier": null,
-            "displayName": "learner sync",
-            "startDateTime": "2024-01-15T08:00:00Z",
-            "endDateTime": context.tenant.secret_expires_at.to_string(),
-            "hint": context.tenant.client_secret.get(..3),
-            "keyId": "7d20c9f5-e1b3-4a68-95c4-0f8be63a1d72",
-            "secretText": null,
-        }])
-    } else {
-        json!([])
-    };
+    let own = application.app_id == context.tenant.client_id;
+    let (secrets, certificates) = if own { credentials(context.tenant) } else { (Vec::new(), Vec::new()) };
     json!({
         "id": application.registration_id,
         "deletedDateTime": null,
         "appId": application.app_id,
         "appRoles": roles(application),
         "displayName": application.display_name,
-        "keyCredentials": [],
+        "keyCredentials": certificates,
         "passwordCredentials": secrets,
         "signInAudience": "AzureADMyOrg",
     })
+}
+
+/// The secrets and the certificates of the application that signs in.
+fn credentials(tenant: &Tenant) -> (Vec<Value>, Vec<Value>) {
+    let hint = tenant.client_secret.get(..3).map(str::to_owned);
+    let current = hint.map(|hint| (hint, tenant.secret_expires_at));
+    let secret = |(number, (hint, ends)): (usize, (String, Timestamp))| {
+        json!({
+            "customKeyIdentifier": null,
+            "displayName": "learner sync",
+            "startDateTime": "2024-01-15T08:00:00Z",
+            "endDateTime": ends.to_string(),
+            "hint": hint,
+            "keyId": format!("7d20c9f5-e1b3-4a68-95c4-{number:012x}"),
+            "secretText": null,
+        })
+    };
+    let certificate = |certificate: &RegisteredCertificate| {
+        json!({
+            "customKeyIdentifier": certificate.hexadecimal_thumbprint(),
+            "displayName": certificate.display_name,
+            "startDateTime": certificate.starts_at.to_string(),
+            "endDateTime": certificate.ends_at.to_string(),
+            "key": null,
+            "keyId": certificate.key_id,
+            "type": "AsymmetricX509Cert",
+            "usage": "Verify",
+        })
+    };
+    let secrets = tenant.other_secrets.iter().cloned().chain(current).enumerate().map(secret).collect();
+    (secrets, tenant.certificates.iter().map(certificate).collect())
 }
 
 fn roles(application: &Application) -> Value {

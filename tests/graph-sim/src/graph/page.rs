@@ -3,6 +3,7 @@
 use super::Context;
 use crate::encoding::{base64_decode, base64url, percent_encode, push_json};
 use crate::reply::{GraphError, Reply};
+use crate::request::Request;
 use crate::sequence::checksum;
 
 const DEFAULT_PAGE: usize = 100;
@@ -26,6 +27,11 @@ impl Cursor {
         let mut number = || parts.next()?.parse::<u64>().ok();
         let (page, epoch, check) = (number()?, number()?, number()?);
         Some(Self { number: usize::try_from(page).ok()?, after: parts.next()?.to_owned(), epoch, check })
+    }
+
+    /// A page of a list that never ends: of no use without the fault that makes one.
+    pub(crate) fn endless(number: usize) -> Self {
+        Self { number, after: String::new(), epoch: 0, check: 0 }
     }
 
     fn encode(&self) -> String {
@@ -113,16 +119,19 @@ impl<'a> Page<'a> {
         })
     }
 
-    /// The request's own target with another token.
     fn next_link(&self, after: String) -> String {
-        let request = self.context.request;
         let cursor = Cursor { number: self.number + 1, after, epoch: self.context.page_epoch, check: self.check };
-        let mut link = format!("{}{}?", request.origin, request.raw_path);
-        for (name, value) in request.query.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("$skiptoken")) {
-            link.push_str(&format!("{}={}&", percent_encode(name), percent_encode(value)));
-        }
-        link.push_str("$skiptoken=");
-        link.push_str(&cursor.encode());
-        link
+        link(self.context.request, &cursor)
     }
+}
+
+/// The request's own target with another token.
+pub(crate) fn link(request: &Request, cursor: &Cursor) -> String {
+    let mut link = format!("{}{}?", request.origin, request.raw_path);
+    for (name, value) in request.query.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("$skiptoken")) {
+        link.push_str(&format!("{}={}&", percent_encode(name), percent_encode(value)));
+    }
+    link.push_str("$skiptoken=");
+    link.push_str(&cursor.encode());
+    link
 }

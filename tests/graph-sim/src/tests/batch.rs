@@ -58,3 +58,29 @@ async fn a_batch_that_is_none_is_refused() {
     sim.revoke_tokens();
     check(vec![part(1)], 401).await;
 }
+
+#[tokio::test]
+async fn the_envelope_of_a_batch_goes_wrong() {
+    let mut tenant = Tenant::default();
+    let ids: Vec<_> = (0..3).map(|_| tenant.hire(User::named("Ada", "Lovelace"))).collect();
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+    let part = |(place, id): (usize, &String)| json!({ "id": (place + 1).to_string(), "method": "GET", "url": format!("/users/{id}") });
+    let body = json!({ "requests": ids.iter().enumerate().map(part).collect::<Vec<_>>() });
+    let check = async |fault: Fault, status: u16, expect: &[&str]| {
+        sim.inject(fault);
+        let answer = client.batch(&body).await.unwrap();
+        let responses = answer.json()["responses"].as_array().unwrap().clone();
+        let mut answered: Vec<_> = responses.iter().map(|part| part["id"].as_str().unwrap()).collect();
+        answered.sort_unstable();
+        assert_eq!((answer.status, answered.as_slice()), (status, expect));
+        assert!(responses.iter().all(|part| part["status"] == 200));
+    };
+    let batch = || Fault::on("POST", "/v1.0/$batch");
+    check(batch().missing_part(2), 200, &["1", "3"]).await;
+    check(batch().doubled_part(2), 200, &["1", "2", "2", "3"]).await;
+    check(batch().extra_part(), 200, &["1", "2", "3", "nobody-asked"]).await;
+    check(batch().missing_part(1).extra_part(), 200, &["2", "3", "nobody-asked"]).await;
+    check(batch().outer_status(424), 424, &["1", "2", "3"]).await;
+    check(batch().nth(2).outer_status(424), 200, &["1", "2", "3"]).await;
+}

@@ -33,7 +33,7 @@ impl Answer {
     }
 }
 
-/// Sends one request and reads its answer to the end.
+/// Sends one request and reads its answer to the end; fails when the connection breaks.
 pub(super) async fn send(
     sim: &GraphSim,
     method: &str,
@@ -41,6 +41,19 @@ pub(super) async fn send(
     headers: &[(&str, &str)],
     body: &str,
 ) -> io::Result<Answer> {
+    let (bytes, end) = raw(sim, method, target, headers, body).await;
+    end?;
+    read_answer(&bytes)
+}
+
+/// Sends one request; the bytes that come, and how they ended.
+pub(super) async fn raw(
+    sim: &GraphSim,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (Vec<u8>, io::Result<()>) {
     let host = sim.url().replace("http://", "");
     let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -49,20 +62,39 @@ pub(super) async fn send(
     request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
     // The blocking sockets of the standard library, on a thread where they may block.
     let exchange = tokio::task::spawn_blocking(move || {
-        let mut stream = TcpStream::connect(&host)?;
-        stream.write_all(request.as_bytes())?;
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes)?;
-        io::Result::Ok(bytes)
+        let mut exchange = || {
+            let mut stream = TcpStream::connect(&host)?;
+            stream.write_all(request.as_bytes())?;
+            stream.read_to_end(&mut bytes)
+        };
+        let end = exchange().map(drop);
+        (bytes, end)
     });
-    let bytes = exchange.await.unwrap()?;
-    let text = String::from_utf8(bytes).unwrap();
+    exchange.await.unwrap()
+}
+
+/// Takes a whole answer apart.
+pub(super) fn read_answer(bytes: &[u8]) -> io::Result<Answer> {
+    let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     let mut lines = head.lines();
     let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
     let headers = lines.filter_map(|line| line.split_once(": "));
-    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    Ok(Answer { status, headers, text: body.to_owned() })
+    let headers: BTreeMap<_, _> = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
+    let chunked = headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked");
+    let text = if chunked { without_chunks(body) } else { body.to_owned() };
+    Ok(Answer { status, headers, text })
+}
+
+fn without_chunks(mut rest: &str) -> String {
+    let mut text = String::new();
+    while let Some((size, tail)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).unwrap();
+        text.push_str(&tail[..size]);
+        rest = tail[size..].trim_start_matches("\r\n");
+    }
+    text
 }
 
 /// A client that has signed in.
@@ -86,12 +118,27 @@ impl<'a> Client<'a> {
     }
 
     pub(super) async fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let (bytes, end) = self.raw_with(path, headers).await;
+        end.unwrap();
+        read_answer(&bytes).unwrap()
+    }
+
+    /// The same, as it comes.
+    pub(super) async fn raw(&self, path: &str) -> (Vec<u8>, io::Result<()>) {
+        self.raw_with(path, &[]).await
+    }
+
+    async fn raw_with(&self, path: &str, headers: &[(&str, &str)]) -> (Vec<u8>, io::Result<()>) {
         let target = match path.strip_prefix(&self.sim.url()) {
             Some(target) => target.to_owned(),
             None => format!("/v1.0{}", path.replace(' ', "%20")),
         };
         let headers = [headers, &[("Authorization", self.authorization.as_str())]].concat();
-        send(self.sim, "GET", &target, &headers, "").await.unwrap()
+        raw(self.sim, "GET", &target, &headers, "").await
+    }
+
+    pub(super) fn authorization(&self) -> &str {
+        &self.authorization
     }
 
     /// The ids of all pages of a list.

@@ -52,3 +52,49 @@ async fn a_person_runs_the_world_with_curl() {
     let (_, journal) = control("GET", "/journal", Value::Null).await;
     assert_eq!(journal["total"], 3, "control calls are not in it");
 }
+
+#[tokio::test]
+async fn every_kind_of_fault_can_be_told_with_curl() {
+    let sim = GraphSim::start(Tenant::default()).await;
+    let check = async |fault: Value, status: u16| {
+        let mut body = json!({ "path": "/v1.0/users" });
+        body.as_object_mut().unwrap().extend(fault.as_object().unwrap().clone());
+        let answer = send(&sim, "POST", "/control/faults", &[], &body.to_string()).await.unwrap();
+        assert_eq!(answer.status, status, "{body}: {}", answer.text);
+    };
+    for fault in [
+        json!({ "reset": true }),
+        json!({ "reset_after_headers": true, "status": 503 }),
+        json!({ "truncated": true }),
+        json!({ "dripping": { "bytes": 10, "pause_ms": 5 }, "drop_key": "mail" }),
+        json!({ "never_ending": { "bytes": 1, "pause_ms": 5 } }),
+        json!({ "padded": 2 }),
+        json!({ "padded_key": 2 }),
+        json!({ "endless_pages": true }),
+        json!({ "status": 400, "message": "no" }),
+        json!({ "retry_after_date": 5 }),
+        json!({ "redirect": "http://127.0.0.2/", "status": 307 }),
+        json!({ "random": { "probability": 0.3, "seed": 7 } }),
+        json!({ "outer_status": 424, "missing_part": 1, "extra_part": true }),
+        json!({ "mentioning": "ada", "hide_row": "1", "times": 1 }),
+    ] {
+        check(fault, 200).await;
+    }
+    for fault in [
+        json!({ "padded": 2, "truncated": true }),
+        json!({ "random": { "probability": 0.3 }, "status": 503 }),
+        json!({ "missing_part": 1, "drop_key": "mail" }),
+        json!({ "outer_status": 42 }),
+        json!({ "times": 5 }),
+    ] {
+        check(fault, 400).await;
+    }
+    sim.clear_faults();
+    check(json!({ "redirect": "http://127.0.0.2/", "status": 307 }), 200).await;
+    check(json!({ "truncated": true, "status": 503, "message": "no", "retry_after_date": 5 }), 200).await;
+    let client = Client::sign_in(&sim).await;
+    let (first, second) = (client.get("/users").await, client.get("/users").await);
+    assert_eq!((first.status, first.headers["location"].as_str()), (307, "http://127.0.0.2/"));
+    assert!(second.status == 503 && second.headers["retry-after"].ends_with("GMT"));
+    assert!(serde_json::from_str::<Value>(&second.text).is_err());
+}

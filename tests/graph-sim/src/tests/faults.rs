@@ -80,6 +80,100 @@ async fn answers_are_edited() {
 }
 
 #[tokio::test]
+async fn a_user_comes_late() {
+    let (sim, members, ada) = staffed().await;
+    let other = client_ids(&sim, &members).await.into_iter().find(|id| *id != ada).unwrap();
+    let client = Client::sign_in(&sim).await;
+    sim.inject(Fault::late_user(&ada, 2));
+    assert_eq!(client.get(&format!("/users/{other}")).await.status, 200, "somebody else's look counts for nothing");
+    assert_eq!(client.get(&format!("/users/{ada}")).await.status, 404);
+    let both = format!("/users?$filter=id in ('{ada}','{other}')");
+    assert_eq!(client.get(&both).await.ids(), [other]);
+    assert_eq!(client.get(&both).await.ids().len(), 2);
+}
+
+async fn client_ids(sim: &GraphSim, members: &str) -> Vec<String> {
+    Client::sign_in(sim).await.all(members).await.concat()
+}
+
+#[tokio::test]
+async fn a_list_goes_on_for_ever() {
+    let (sim, members, _) = staffed().await;
+    let client = Client::sign_in(&sim).await;
+    let (mut link, mut seen) = (members.clone(), std::collections::BTreeSet::new());
+    sim.inject(Fault::on("GET", "/v1.0/groups/{id}/members").endless_pages());
+    for _ in 0..50 {
+        let page = client.get(&link).await;
+        assert_eq!(page.ids().len(), 2);
+        seen.extend(page.ids());
+        let next = page.json()["@odata.nextLink"].as_str().unwrap().to_owned();
+        assert_ne!(next, link);
+        link = next;
+    }
+    assert_eq!(seen.len(), 100, "other people on every page");
+    sim.inject(Fault::on("GET", "/v1.0/groups/{id}/members").page(51).answer(503));
+    assert_eq!(client.get(&link).await.status, 503, "its pages are counted as all others");
+    sim.clear_faults();
+    assert_eq!(client.get(&link).await.code(), "Directory_ExpiredPageToken");
+    assert_eq!(client.all(&members).await.len(), 3);
+}
+
+#[tokio::test]
+async fn answers_send_away_tell_dates_and_talk_too_much() {
+    let (sim, members, _) = staffed().await;
+    let client = Client::sign_in(&sim).await;
+    let place = || Fault::on("GET", "/v1.0/groups/{id}/members");
+    sim.inject(place().redirect(307, "http://127.0.0.2:9/v1.0/users"));
+    let away = client.get(&members).await;
+    assert_eq!((away.status, away.headers["location"].as_str()), (307, "http://127.0.0.2:9/v1.0/users"));
+
+    sim.inject(place().answer(503).retry_after_date(90));
+    let late = client.get(&members).await;
+    let date = jiff::fmt::strtime::parse("%a, %d %b %Y %H:%M:%S GMT", &late.headers["retry-after"]).unwrap();
+    let date = jiff::tz::TimeZone::UTC.to_timestamp(date.to_datetime().unwrap()).unwrap();
+    let wait = date.as_second() - crate::clock::now().as_second();
+    assert!(late.status == 503 && (89..=91).contains(&wait), "{wait} s: {:?}", late.headers);
+    sim.inject(place().retry_after_date(-5));
+    assert_eq!(client.get(&members).await.status, 429);
+
+    sim.inject(place().answer(403).message(&"x".repeat(100_000)));
+    let long = client.get(&members).await;
+    assert_eq!(long.code(), "Authorization_RequestDenied");
+    assert_eq!(long.json()["error"]["message"].as_str().unwrap().len(), 100_000);
+}
+
+#[tokio::test]
+async fn about_so_many_calls_fail_as_were_told_and_the_same_ones_each_time() {
+    let run = async || {
+        let (sim, members, _) = staffed().await;
+        let client = Client::sign_in(&sim).await;
+        sim.inject(Fault::on("*", "/v1.0/**").random(0.3, 4));
+        let mut ends = Vec::new();
+        for _ in 0..200 {
+            let (bytes, end) = client.raw(&members).await;
+            ends.push(end.map_or(0, |()| super::client::read_answer(&bytes).unwrap().status));
+        }
+        ends
+    };
+    let ends = run().await;
+    let count = |status| ends.iter().filter(|end| **end == status).count();
+    assert!((120..160).contains(&count(200)), "{ends:?}");
+    assert!(count(429) > 10 && count(503) > 10 && count(0) > 10, "{ends:?}");
+    assert_eq!(count(200) + count(429) + count(503) + count(0), 200);
+    assert_eq!(run().await, ends);
+
+    let (sim, members, _) = staffed().await;
+    let client = Client::sign_in(&sim).await;
+    sim.inject(Fault::on("GET", "/v1.0/groups/**").random(1.0, 4));
+    let part = |id: usize| json!({ "id": id.to_string(), "method": "GET", "url": members });
+    let answer = client.batch(&json!({ "requests": (0..20).map(part).collect::<Vec<_>>() })).await.unwrap().json();
+    for part in answer["responses"].as_array().unwrap() {
+        let throttled = part["status"] == 429 && part["headers"]["Retry-After"] == "0.1";
+        assert!(throttled || part["status"] == 503, "{part}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_reset_before_the_answer() {
     let (sim, members, _) = staffed().await;
     let client = Client::sign_in(&sim).await;

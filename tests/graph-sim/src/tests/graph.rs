@@ -127,6 +127,30 @@ async fn members_are_direct_or_transitive_and_of_all_kinds() {
 }
 
 #[tokio::test]
+async fn a_group_tells_whether_its_members_are_hidden() {
+    let (mut tenant, ids) = few_people(1);
+    let (outer, inner) = (tenant.add_group("Outer"), tenant.add_group("Inner"));
+    tenant.add_member(&outer, &ids[0]);
+    tenant.add_group_member(&outer, &inner);
+    tenant.group_mut(&outer).visibility = Some("HiddenMembership".to_owned());
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+    let select = "?$select=id,displayName,visibility,securityEnabled";
+    let shown = client.get(&format!("/groups/{outer}{select}")).await.json();
+    assert_eq!((&shown["displayName"], &shown["visibility"]), (&"Outer".into(), &"HiddenMembership".into()));
+    assert_eq!((shown.as_object().unwrap().len(), &shown["securityEnabled"]), (5, &true.into()), "{shown}");
+    assert!(client.get(&format!("/groups/{inner}{select}")).await.json()["visibility"].is_null());
+
+    let members = format!("/groups/{outer}/members");
+    assert!(client.get(&members).await.ids().is_empty(), "not an error, only empty");
+    sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
+    let rows = Client::sign_in(&sim).await.get(&members).await.json()["value"].as_array().unwrap().clone();
+    let kind = |id: &str| rows.iter().find(|row| row["id"] == id).map(|row| row["@odata.type"].clone());
+    assert_eq!(kind(&ids[0]), Some("#microsoft.graph.user".into()));
+    assert_eq!(kind(&inner), Some("#microsoft.graph.group".into()));
+}
+
+#[tokio::test]
 async fn missing_permissions_deny_or_blank() {
     let (mut tenant, ids) = few_people(1);
     let group = tenant.add_group("Staff");
@@ -176,8 +200,54 @@ async fn assignments_have_a_row_for_each_role() {
     assert_eq!(found.ids(), [application.object_id]);
     let wrong = format!("/servicePrincipals/{}/appRoleAssignedTo", application.registration_id);
     assert_eq!(client.get(&wrong).await.status, 404, "the registration's id is no service principal");
-    let own = client.get(&format!("/applications(appId='{}')", crate::CLIENT_ID)).await.json();
-    assert!(own["passwordCredentials"][0]["endDateTime"].is_string());
+}
+
+#[tokio::test]
+async fn the_registration_shows_what_the_application_signs_in_with() {
+    let mut tenant = Tenant::default();
+    let ends = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
+    tenant.secret_expires_at = ends(1_798_761_600);
+    tenant.other_secrets.push(("0ld".to_owned(), ends(1_700_000_000)));
+    let key_id = tenant.register_certificate(crate::SigningCertificate::new("learner sync").certificate_pem);
+    tenant.certificates[0].ends_at = ends(1_790_000_000);
+    let identifier = tenant.certificates[0].hexadecimal_thumbprint();
+    let own = tenant.client_application();
+    let other = tenant.application.registration_id.clone();
+    let sim = GraphSim::start(tenant).await;
+    let client = Client::sign_in(&sim).await;
+
+    let by_app_id = format!("/applications(appId='{}')", crate::CLIENT_ID);
+    let select = "?$select=id,appId,displayName,passwordCredentials,keyCredentials";
+    let shown = client.get(&format!("{by_app_id}{select}")).await.json();
+    assert_eq!(client.get(&format!("/applications/{}{select}", own.registration_id)).await.json(), shown);
+    assert_eq!(shown.as_object().unwrap().len(), 6, "with the context: {shown}");
+    assert_eq!((&shown["id"], &shown["appId"]), (&own.registration_id.into(), &crate::CLIENT_ID.into()));
+    let secrets = shown["passwordCredentials"].as_array().unwrap();
+    let told = |secret: &serde_json::Value| (secret["hint"].clone(), secret["endDateTime"].clone());
+    let expect = [("0ld", "2023-11-14T22:13:20Z"), ("sim", "2027-01-01T00:00:00Z")];
+    assert_eq!(secrets.iter().map(told).collect::<Vec<_>>(), expect.map(|(hint, end)| (hint.into(), end.into())));
+    assert_ne!(secrets[0]["keyId"], secrets[1]["keyId"]);
+    assert!(secrets.iter().all(|secret| secret["secretText"].is_null()));
+    let certificate = &shown["keyCredentials"][0];
+    assert_eq!((&certificate["keyId"], &certificate["customKeyIdentifier"]), (&key_id.into(), &identifier.into()));
+    assert_eq!((&certificate["type"], &certificate["usage"]), (&"AsymmetricX509Cert".into(), &"Verify".into()));
+    assert_eq!(certificate["endDateTime"], "2026-09-21T14:13:20Z");
+
+    let other = client.get(&format!("/applications/{other}{select}")).await.json();
+    assert_eq!(other["keyCredentials"], serde_json::json!([]), "another application has none of it");
+    for nobody in [own.object_id, "11111111-2222-4333-8444-555555555555".to_owned()] {
+        assert_eq!(client.get(&format!("/applications/{nobody}")).await.status, 404, "{nobody}");
+        assert_eq!(client.get(&format!("/applications(appId='{nobody}')")).await.status, 404, "{nobody}");
+    }
+    sim.tenant(|tenant| {
+        tenant.client_secret.clear();
+        tenant.other_secrets.clear();
+    });
+    assert_eq!(client.get(&by_app_id).await.json()["passwordCredentials"], serde_json::json!([]));
+    sim.tenant(|tenant| tenant.client_secret = crate::CLIENT_SECRET.to_owned());
+    sim.tenant(|tenant| tenant.permissions.remove("Application.Read.All"));
+    let denied = Client::sign_in(&sim).await.get(&by_app_id).await;
+    assert_eq!((denied.status, denied.code().as_str()), (403, "Authorization_RequestDenied"));
 }
 
 #[tokio::test]

@@ -1,0 +1,85 @@
+//! The instance metadata service of a virtual machine, as far as it gives tokens to managed identities. In the
+//! real world it has an address of its own, 169.254.169.254; here it is one path more.
+//!
+//! <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>
+
+use serde_json::json;
+
+use super::{Minted, Tokens};
+use crate::reply::{Exchange, Reply};
+use crate::request::Request;
+use crate::tenant::Tenant;
+
+const PATH: [&str; 4] = ["metadata", "identity", "oauth2", "token"];
+
+/// Whether a request is for this service.
+pub(crate) fn is_asked(request: &Request) -> bool {
+    request.segments.iter().map(String::as_str).eq(PATH)
+}
+
+/// An error as this service tells it.
+pub(crate) fn error(status: u16, code: &str, description: &str) -> Reply {
+    Reply::json(status, &json!({ "error": code, "error_description": description }))
+}
+
+impl Tokens {
+    /// Answers a request for the token of a managed identity.
+    pub(crate) fn issue_to_identity(&mut self, tenant: &Tenant, request: &Request, exchange: &Exchange) -> Reply {
+        match asked(tenant, request) {
+            Ok((identity, resource)) => {
+                let permissions = tenant.managed_identity_permissions.as_ref().unwrap_or(&tenant.permissions);
+                let Minted { token, begins, expires } = self.mint(tenant, identity, permissions, resource, exchange);
+                // All numbers are texts here, unlike at the token endpoint.
+                let seconds = tenant.token_lifetime_seconds.to_string();
+                let body = json!({
+                    "access_token": token,
+                    "client_id": identity,
+                    "expires_in": seconds,
+                    "expires_on": expires.as_second().to_string(),
+                    "ext_expires_in": seconds,
+                    "not_before": begins.as_second().to_string(),
+                    "resource": resource,
+                    "token_type": "Bearer",
+                });
+                Reply::json(200, &body)
+            }
+            Err((code, description)) => error(400, code, description),
+        }
+    }
+}
+
+/// The identity that is meant, and what for; or the error and its description.
+fn asked<'a>(tenant: &'a Tenant, request: &'a Request) -> Result<(&'a str, &'a str), (&'static str, &'static str)> {
+    if !request.header("metadata").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Err(("bad_request_102", "Required metadata header not specified"));
+    }
+    match request.option("api-version") {
+        None | Some("") => return Err(("invalid_request", "Required query variable 'api-version' is missing")),
+        Some(version) if !is_date(version) => return Err(("invalid_request", "Required api-version is not supported")),
+        Some(_) => {}
+    }
+    let resource = request.option("resource").filter(|resource| !resource.is_empty());
+    let resource = resource.ok_or(("invalid_request", "Required query variable 'resource' is missing"))?;
+    if !resource.starts_with("https://") && !resource.starts_with("http://") {
+        let told = "AADSTS500011: The resource principal was not found in the tenant.";
+        return Err(("invalid_resource", told));
+    }
+    let identities = &tenant.managed_identities;
+    let identity = match request.option("client_id") {
+        Some(asked) => identities.iter().find(|known| known.eq_ignore_ascii_case(asked)),
+        None => match (&tenant.system_assigned_identity, identities.len()) {
+            (Some(own), _) => Some(own),
+            (None, 0 | 1) => identities.first(),
+            (None, _) => {
+                let told = "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request";
+                return Err(("invalid_request", told));
+            }
+        },
+    };
+    Ok((identity.ok_or(("invalid_request", "Identity not found"))?, resource))
+}
+
+/// Versions are dates: `2018-02-01` and later ones.
+fn is_date(version: &str) -> bool {
+    version.parse::<jiff::civil::Date>().is_ok_and(|date| date >= jiff::civil::date(2018, 2, 1))
+}
