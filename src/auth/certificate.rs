@@ -56,6 +56,11 @@ impl CertificateError {
     }
 }
 
+/// DER writes a zero before a number that would look negative.
+fn number(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(&[0]).unwrap_or(bytes)
+}
+
 #[derive(Serialize)]
 struct Claims<'c> {
     aud: &'c str,
@@ -88,7 +93,7 @@ impl Certificate {
         // A key of another certificate would be found out by Entra only, who says no more than "invalid signature".
         let probe =
             jsonwebtoken::crypto::sign(b"probe", &key, Algorithm::PS256).map_err(|_| CertificateError::NoKey)?;
-        let public = DecodingKey::from_rsa_raw_components(public.modulus, public.exponent);
+        let public = DecodingKey::from_rsa_raw_components(number(public.modulus), number(public.exponent));
         if !jsonwebtoken::crypto::verify(&probe, b"probe", &public, Algorithm::PS256).unwrap_or(false) {
             return Err(CertificateError::OtherKey);
         }

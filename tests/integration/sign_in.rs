@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
-use graph_sim::Fault;
+use graph_sim::{Fault, SigningCertificate, Tenant};
 use learner_sync::model::Outcome;
 
 use crate::program::people;
@@ -50,4 +51,164 @@ async fn plain_http_on_the_loopback_never_goes_to_a_proxy() {
     std::io::Write::write_all(&mut std::net::TcpStream::connect(&address["http://".len()..]).unwrap(), b"nobody\n")
         .unwrap();
     assert_eq!(heard.join().unwrap(), "nobody");
+}
+
+/// A world of one person, whose application signs in as the lines of `[entra.credential]` say.
+async fn world_signing_in(tenant: Tenant, credential: &str) -> World {
+    let world = World::start(tenant).await;
+    sign_in_with(&world, credential);
+    world
+}
+
+fn sign_in_with(world: &World, credential: &str) {
+    world.configure("");
+    let secret = format!("secret_file = {:?}", world.path("secret"));
+    world.reconfigure(|text| {
+        assert!(text.contains(&secret));
+        text.replace(&secret, credential)
+    });
+}
+
+fn write_secret(world: &World, name: &str, content: &str) -> String {
+    let path = world.path(name);
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn a_certificate_signs_in_anew_for_every_token() {
+    let certificate = SigningCertificate::new("learner-sync");
+    let mut tenant = people(1).0;
+    tenant.register_certificate(&certificate.certificate_pem);
+    tenant.client_secret.clear();
+    let mut world = World::start(tenant).await;
+    let (public, key) = (
+        write_secret(&world, "certificate.pem", &certificate.certificate_pem),
+        write_secret(&world, "key.pem", &certificate.key_pem),
+    );
+    sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {public:?}\nprivate_key_file = {key:?}"));
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+    // The simulator takes each statement once; a token that Graph refuses is replaced by another.
+    world.sim.revoke_tokens();
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+
+    // One file may hold both, and systemd may hand them over.
+    let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.key_pem, certificate.certificate_pem));
+    sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {both:?}"));
+    world.run_program(&["sync"], 0);
+    sign_in_with(&world, "kind = \"certificate\"");
+    std::fs::create_dir(world.path("credentials")).unwrap();
+    std::fs::copy(&public, world.path("credentials/certificate")).unwrap();
+    std::fs::copy(&key, world.path("credentials/private-key")).unwrap();
+    let directory = world.path("credentials").display().to_string();
+    world.run_program_with(&[("CREDENTIALS_DIRECTORY", &directory)], &["sync"], 0);
+}
+
+#[tokio::test]
+async fn a_certificate_that_entra_does_not_know_is_explained() {
+    let certificate = SigningCertificate::new("learner-sync");
+    let mut world = World::start(people(1).0).await;
+    let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.key_pem, certificate.certificate_pem));
+    sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {both:?}"));
+    let report = world.cycle().await;
+    let error = report.error.unwrap();
+    assert!(report.refused && error.contains("AADSTS700027") && error.contains("is not registered"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
+    let (certificate, other) = (SigningCertificate::new("learner-sync"), SigningCertificate::new("other"));
+    let world = World::start(people(1).0).await;
+    let public = write_secret(&world, "certificate.pem", &certificate.certificate_pem);
+    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIE\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    let broken = certificate.key_pem.replace("MII", "AAA");
+    for (certificate, key, expected) in [
+        (&certificate.certificate_pem, encrypted, ["private_key_file", "passphrase"]),
+        (&certificate.certificate_pem, broken.as_str(), ["private_key_file", "no RSA private key"]),
+        (&certificate.certificate_pem, other.key_pem.as_str(), ["private_key_file", "does not belong"]),
+        (&certificate.key_pem, certificate.key_pem.as_str(), ["certificate_file", "no certificate"]),
+        (&String::new(), certificate.key_pem.as_str(), ["certificate_file", "no certificate"]),
+    ] {
+        std::fs::write(&public, certificate).unwrap();
+        let key = write_secret(&world, "key.pem", key);
+        sign_in_with(
+            &world,
+            &format!("kind = \"certificate\"\ncertificate_file = {public:?}\nprivate_key_file = {key:?}"),
+        );
+        let ran = world.run_program(&["sync"], 78);
+        assert!(expected.iter().all(|text| ran.stderr.contains(text)), "{expected:?} in {}", ran.stderr);
+        assert!(!ran.stderr.contains("MII"), "{}", ran.stderr);
+    }
+    for (credential, expected) in [
+        ("kind = \"certificate\"", "there is no certificate"),
+        ("kind = \"workload-identity\"", "there is no token"),
+        ("kind = \"managed-identity\"\ntoken_file = \"/token\"", "is of no use"),
+    ] {
+        sign_in_with(&world, credential);
+        let ran = world.run_program(&["sync"], 78);
+        assert!(ran.stderr.contains(expected), "{expected} in {}", ran.stderr);
+    }
+}
+
+#[tokio::test]
+async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
+    let mut tenant = people(1).0;
+    tenant.federated_tokens = ["first".to_owned()].into();
+    let world = World::start(tenant).await;
+    let file = write_secret(&world, "token", "first\n");
+    sign_in_with(&world, &format!("kind = \"workload-identity\"\ntoken_file = {file:?}"));
+    let daemon = world.daemon().await;
+    assert_eq!(world.cycles_ended(1).await, ["startup success"]);
+    // Whoever keeps the file renews it, and the daemon is told nothing.
+    write_secret(&world, "token", "second");
+    world.sim.tenant(|tenant| tenant.federated_tokens = ["second".to_owned()].into());
+    world.sim.revoke_tokens();
+    world.run_program(&["resync", "--wait"], 0);
+    std::fs::remove_file(&file).unwrap();
+    world.sim.revoke_tokens();
+    let said = world.run_program(&["resync", "--wait"], 1).stdout;
+    assert!(said.contains("token_file must be readable"), "{said}");
+    daemon.stop().await;
+
+    let other = write_secret(&world, "other", "unknown");
+    sign_in_with(&world, "kind = \"workload-identity\"");
+    let ran = world.run_program_with(&[("AZURE_FEDERATED_TOKEN_FILE", &other)], &["sync"], 1);
+    assert!(ran.stdout.contains("no federated credential"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_managed_identity_gets_its_token_from_the_machine() {
+    let mut world = world_signing_in(people(1).0, "kind = \"managed-identity\"").await;
+    let client = world.sim.tenant(|tenant| {
+        tenant.managed_identities = [tenant.client_id.clone()].into();
+        tenant.client_id.clone()
+    });
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+    let asked = |world: &World| {
+        let calls = world.sim.journal();
+        let asked: Vec<_> = calls.iter().filter(|call| call.path.contains("/metadata/identity")).collect();
+        (asked.len(), asked.last().unwrap().query.contains("client_id"))
+    };
+    assert_eq!(asked(&world), (1, true));
+    // The machine's own identity has no client id to give.
+    world.reconfigure(|text| text.replace(&format!("client_id = \"{client}\""), ""));
+    world.sim.tenant(|tenant| tenant.system_assigned_identity = Some(client.clone()));
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+    assert_eq!(asked(&world), (2, false));
+
+    world.sim.tenant(|tenant| tenant.system_assigned_identity = None);
+    let report = world.cycle().await;
+    let error = report.error.unwrap();
+    assert!(report.refused && error.contains("give this virtual machine a managed identity"), "{error}");
+}
+
+#[tokio::test]
+async fn a_metadata_service_that_is_being_updated_is_asked_again() {
+    for status in [404, 410, 429, 500] {
+        let mut world = world_signing_in(people(1).0, "kind = \"managed-identity\"").await;
+        world.sim.tenant(|tenant| tenant.managed_identities = [tenant.client_id.clone()].into());
+        world.sim.inject(Fault::on("GET", "/metadata/identity/oauth2/token").answer(status));
+        assert_eq!(world.cycle().await.outcome, Outcome::Success, "{status}");
+    }
 }
