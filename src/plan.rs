@@ -94,7 +94,10 @@ fn settle(input: Input<'_>, plan: &mut Plan) {
     let over = |person: &&EntraId| {
         !failing.contains(person) && !changing.contains(person) && !leavers::is_nowhere(input, **person)
     };
-    plan.failing_ended = evidence.failing.keys().filter(over).copied().collect();
+    // Who was found nowhere just now has not been nowhere before, whatever the wait so far was for.
+    let begins_anew = plan.findings.iter().filter(|finding| leavers::begins_anew(input, finding));
+    let begins_anew = begins_anew.map(|finding| finding.person);
+    plan.failing_ended = evidence.failing.keys().filter(over).copied().chain(begins_anew).collect();
 
     for (id, person) in &desired.people {
         if known.get(id).is_some_and(|known| known.via != person.via) {

@@ -166,7 +166,8 @@ impl Plan {
         &self.findings
     }
 
-    /// Whose row in `sync_failures` ends, though nothing is written for them.
+    /// Whose row in `sync_failures` ends, though no learner is written; who is among the findings as well begins a
+    /// new one.
     pub fn failing_ended(&self) -> &BTreeSet<EntraId> {
         &self.failing_ended
     }

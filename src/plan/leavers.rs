@@ -67,8 +67,18 @@ pub(super) fn is_nowhere(input: Input<'_>, person: EntraId) -> bool {
 
 /// Whether an earlier cycle found the same, long enough ago. Who waited for another reason has not waited for this.
 fn nowhere_for_long_enough(input: Input<'_>, person: EntraId) -> bool {
+    was_nowhere(input, person) && waited(input, person, input.limits.min_interval)
+}
+
+fn was_nowhere(input: Input<'_>, person: EntraId) -> bool {
     let same = |entry: &FailingEntry| entry.detail.as_deref() == Some(NOWHERE);
-    input.evidence.failing.get(&person).is_some_and(same) && waited(input, person, input.limits.min_interval)
+    input.evidence.failing.get(&person).is_some_and(same)
+}
+
+/// Whether this person waits for being nowhere now, and waited for something else before.
+pub(super) fn begins_anew(input: Input<'_>, finding: &Finding) -> bool {
+    let Finding { person, detail, .. } = finding;
+    detail.as_deref() == Some(NOWHERE) && input.evidence.failing.contains_key(person) && !was_nowhere(input, *person)
 }
 
 /// Whether this person has been `waiting` for so long.

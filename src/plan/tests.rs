@@ -491,3 +491,24 @@ fn who_is_nowhere_and_protected_is_told_once() {
         assert_eq!(cycle(minutes), [(Reason::Protected, false)]);
     }
 }
+
+#[test]
+fn who_waited_as_gone_has_not_been_nowhere_yet() {
+    let (mut database, people) = staffed(30);
+    let gone = leave(&people, 1);
+    let mut nowhere = people;
+    nowhere[0] = Entra::Missing;
+    let limits = Limits { deactivate_after: SignedDuration::from_hours(1), ..limits() };
+    let mut cycle = |people: &[Entra], minutes: i64| {
+        let at = now() + SignedDuration::from_mins(minutes);
+        let plan = plan_for(&database, &desired(people), &limits, at);
+        database.apply(&plan, at);
+        plan.counts().deactivated
+    };
+    assert_eq!(cycle(&gone, 0), 0);
+    // Assigned again, but nowhere: one look is not two, however long the wait was that ends with it.
+    assert_eq!(cycle(&nowhere, 60), 0);
+    assert_eq!(cycle(&nowhere, 60), 0);
+    assert_eq!(cycle(&nowhere, 119), 0);
+    assert_eq!(cycle(&nowhere, 120), 1);
+}

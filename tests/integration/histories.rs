@@ -81,7 +81,7 @@ async fn check_all(count: u64, check: impl AsyncFn(&History) -> Result<(), Strin
 }
 
 fn count() -> u64 {
-    number("LEARNER_SYNC_HISTORIES").unwrap_or(90)
+    number("LEARNER_SYNC_HISTORIES").unwrap_or(60)
 }
 
 #[tokio::test]

@@ -80,6 +80,8 @@ impl Database {
                 self.deactivated.remove(&change.person);
             }
         }
+        self.held.retain(|person, _| !plan.held_ended().contains(person));
+        self.failing.retain(|person, _| !plan.failing_ended().contains(person));
         for finding in plan.findings().iter().filter(|finding| finding.tracked) {
             let Finding { person, action, reason, detail, .. } = finding;
             if finding.status == Status::Held {
@@ -95,8 +97,6 @@ impl Database {
                 self.failing.insert(*person, FailingEntry { reason: *reason, detail, first_at });
             }
         }
-        self.held.retain(|person, _| !plan.held_ended().contains(person));
-        self.failing.retain(|person, _| !plan.failing_ended().contains(person));
         self.via.extend(plan.via().iter().cloned());
         self.last_members.extend(plan.group_members());
         let mut taken = BTreeSet::new();

@@ -61,8 +61,8 @@ struct Held {
 struct Failing {
     reason: &'static str,
     since: Timestamp,
-    /// Since when every cycle has found no account for this assignment.
-    nowhere: Option<Timestamp>,
+    /// Whether that is for an assignment to which there is no account.
+    nowhere: bool,
 }
 
 /// What is done for one person, or is not.
@@ -338,9 +338,9 @@ impl<'a> Making<'a> {
                 Account::Gone if unassigned => Ok("account-deleted"),
                 Account::Gone => {
                     self.nowhere.insert(person);
-                    let since = self.book.failing.get(&person).and_then(|failing| failing.nowhere);
-                    let early = since.is_none_or(|since| self.now.duration_since(since) < MIN_INTERVAL);
-                    if early && self.limits.protected != Some(person) {
+                    let before = self.book.failing.get(&person).filter(|failing| failing.nowhere);
+                    let same = before.is_some_and(|before| self.now.duration_since(before.since) >= MIN_INTERVAL);
+                    if !same && self.limits.protected != Some(person) {
                         self.left_alone(person, "waiting");
                         continue;
                     }
@@ -480,18 +480,17 @@ impl<'a> Making<'a> {
             if before.is_none() && told.contains(&line.reason) {
                 noted.log.push(self.logged(*person, line));
             }
-            let since = before.map_or(self.now, |failing| failing.since);
-            noted.failing.insert(*person, Failing { reason: line.reason, since, nowhere: None });
+            let nowhere = self.nowhere.contains(person);
+            // Who is found nowhere has not been nowhere for as long as he has been gone.
+            let since = before.filter(|failing| failing.nowhere || !nowhere || line.reason != "waiting");
+            let since = since.map_or(self.now, |failing| failing.since);
+            noted.failing.insert(*person, Failing { reason: line.reason, since, nowhere });
         }
         let lines = &self.lines;
         noted.failing.retain(|person, _| {
             let fails = lines.get(person).is_some_and(|line| matches!(line.status, "skipped" | "failure"));
             fails || changing.contains(person) || self.nowhere.contains(person)
         });
-        for (person, failing) in &mut noted.failing {
-            let before = self.book.failing.get(person).and_then(|failing| failing.nowhere);
-            failing.nowhere = self.nowhere.contains(person).then(|| before.unwrap_or(self.now));
-        }
     }
 
     /// Once held, a person stays held until approved or desired again.

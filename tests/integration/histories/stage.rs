@@ -176,10 +176,14 @@ impl Stage {
         Ok(())
     }
 
-    /// The same cycle at once, and once more: the first does what the last was kept from, the second nothing at all.
+    /// The same cycle at once, for what the last one was kept from, until there is nothing to do; and then one more.
     async fn once_more(&mut self) -> Played<()> {
-        self.world.pass(SignedDuration::from_mins(-30));
-        self.expect_cycle(self.entra.clone(), false).await?;
+        let mut before = None;
+        while before.as_ref() != Some(&self.book.rows()) {
+            before = Some(self.book.rows());
+            self.world.pass(SignedDuration::from_mins(-30));
+            self.expect_cycle(self.entra.clone(), false).await?;
+        }
         self.world.pass(SignedDuration::from_mins(-30));
         self.world.settled().await;
         Ok(())
