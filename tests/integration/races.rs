@@ -88,7 +88,7 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
             world.sim.tenant(|served| served.clone_from(&tenant));
             (model, cycles) = (Model::default(), 0);
         } else {
-            world.sim.tenant(|tenant| changes.make(tenant, &model, 3));
+            world.sim.tenant(|tenant| changes.make(tenant, &model, 5));
         }
         let mut commands = Vec::new();
         let mut patient = BTreeSet::new();

@@ -33,7 +33,7 @@ impl Changes {
         Self { random, number: 0 }
     }
 
-    /// Some changes of every kind, about `much` of each.
+    /// Changes of some kinds, up to `much` of each. Not of all: some of them hide what others would show.
     pub(crate) fn make(&mut self, tenant: &mut Tenant, model: &Model, much: usize) {
         let (mut settled, mut away, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
         let sight = Sight::of(tenant);
@@ -95,7 +95,7 @@ impl Changes {
     }
 
     fn some(&mut self, much: usize) -> usize {
-        self.random.random_range(0..=much)
+        if self.random.random_bool(0.5) { 0 } else { self.random.random_range(1..=much) }
     }
 
     fn take(&mut self, people: &mut Vec<String>, much: usize) -> Vec<String> {

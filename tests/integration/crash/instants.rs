@@ -266,7 +266,7 @@ impl Scene {
             self.harm_the_cache();
             if self.changes.random.random_bool(0.5) {
                 same = false;
-                self.change(2);
+                self.change(4);
             }
             left.push(self.kill(stretch).await);
         }
@@ -314,12 +314,12 @@ async fn changes_that_are_killed_at_any_instant_are_made_once() {
     for first in (0..rounds()).step_by(ROUNDS_OF_A_TENANT) {
         let seed = told.seed.wrapping_add(first as u64);
         let mut scene = Scene::new(seed, Tenant::with_people(PEOPLE, seed)).await;
-        scene.change(6);
+        scene.change(10);
         scene.time_a_cycle().await;
         scene.tally = tally;
         for round in first..rounds().min(first + ROUNDS_OF_A_TENANT) {
             told.round = round;
-            scene.change(6);
+            scene.change(10);
             let mut stretch = 1.0;
             if round % 8 == 7 {
                 scene.world.sim.tenant(|tenant| scene.changes.reorganise(tenant));

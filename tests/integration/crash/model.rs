@@ -198,9 +198,10 @@ impl Model {
                 changes.extend([switch(Value::Null, true)]);
                 Some(entry("create", "assigned", values[0], changes))
             }
+            (Standing::Wanted(values), Some(learner)) if learner.is(&values) => None,
             (Standing::Wanted(values), Some(learner)) if active => {
                 let changes = differences(&learner.values, &values);
-                (!changes.is_empty()).then(|| entry("update", "attributes-changed", values[0], changes))
+                Some(entry("update", "attributes-changed", values[0], changes))
             }
             (Standing::Wanted(values), Some(learner)) => {
                 let mut changes = differences(&learner.values, &values);
