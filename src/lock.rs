@@ -4,12 +4,26 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, test_kill_process};
+
+/// Whoever has just got a lock writes its name within microseconds.
+const LOOKS: u32 = 50;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// The lock, held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
     // Closing the file lets go of the lock.
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Or the next holder would go by this name until it has written its own.
+        let _ = self.file.set_len(0);
+    }
 }
 
 /// Who holds a lock.
@@ -56,6 +70,7 @@ impl Lock {
         let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
+        let mut looks = 0;
         loop {
             match file.try_lock() {
                 Ok(()) => break,
@@ -66,7 +81,11 @@ impl Lock {
             match file.try_lock_shared() {
                 Ok(()) => file.unlock().map_err(unusable)?,
                 Err(TryLockError::Error(source)) => return Err(unusable(source)),
-                Err(TryLockError::WouldBlock) => return Err(LockError::Held(read_holder(&mut file))),
+                Err(TryLockError::WouldBlock) => {
+                    if let Some(holder) = read_holder(&mut file, &mut looks) {
+                        return Err(LockError::Held(holder));
+                    }
+                }
             }
             std::thread::yield_now();
         }
@@ -77,7 +96,7 @@ impl Lock {
             }
             written => written.map_err(unusable)?,
         }
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// Takes the lock, and waits for it when somebody else has it.
@@ -104,9 +123,16 @@ impl Lock {
     /// Who holds the lock at `path`; `None` when nobody does or there is no such file.
     pub fn holder(path: &Path) -> Option<Holder> {
         let mut file = File::open(path).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Some(read_holder(&mut file)),
-            Ok(()) | Err(TryLockError::Error(_)) => None,
+        let mut looks = 0;
+        loop {
+            match file.try_lock_shared() {
+                Err(TryLockError::WouldBlock) => {
+                    if let Some(holder) = read_holder(&mut file, &mut looks) {
+                        return Some(holder);
+                    }
+                }
+                Ok(()) | Err(TryLockError::Error(_)) => return None,
+            }
         }
     }
 }
@@ -119,14 +145,30 @@ fn write_holder(file: &mut File, name: &str) -> std::io::Result<()> {
     written
 }
 
-fn read_holder(file: &mut File) -> Holder {
+/// Who holds the lock, by what the file says. A name that is not complete, or that of a process which is gone, is not
+/// the holder's: nothing at first, and after a while the best there is.
+fn read_holder(file: &mut File, looks: &mut u32) -> Option<Holder> {
     let mut text = String::new();
     // A holder that has not written its name yet is a holder all the same.
     let _ = file.rewind().and_then(|()| file.take(1024).read_to_string(&mut text));
-    match text.lines().next().unwrap_or_default().split_once(' ') {
-        Some((pid, command)) => Holder { pid: pid.parse().ok(), command: command.to_owned() },
-        None => Holder { pid: None, command: "another process".to_owned() },
+    // Behind it may stand what is left of a longer name.
+    let named = text.split_once('\n').and_then(|(line, _)| line.split_once(' '));
+    let holder = named.map(|(pid, command)| Holder { pid: pid.parse().ok(), command: command.to_owned() });
+    match holder {
+        Some(holder) if is_running(&holder) || *looks == LOOKS => Some(holder),
+        None if *looks == LOOKS => Some(Holder { pid: None, command: "another process".to_owned() }),
+        Some(_) | None => {
+            *looks += 1;
+            std::thread::sleep(BETWEEN_LOOKS);
+            None
+        }
     }
+}
+
+fn is_running(holder: &Holder) -> bool {
+    let pid = holder.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    // Somebody else's process may not be signalled, but is one.
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
 }
 
 #[cfg(test)]
@@ -168,6 +210,29 @@ mod tests {
             let held = (0..2000).filter(|_| Lock::take(&path, "learner-sync sync").is_err()).count();
             taken.store(true, std::sync::atomic::Ordering::Relaxed);
             assert_eq!(held, 0);
+        });
+    }
+
+    #[test]
+    fn whoever_finds_it_held_reads_the_name_of_the_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cycle.lock");
+        // Left behind by a kill; nobody has as high a number.
+        std::fs::write(&path, "2147483647 learner-sync run\n").unwrap();
+        let holder = Holder { pid: Some(std::process::id()), command: "learner-sync sync".to_owned() };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..5000 {
+                        if let Err(LockError::Held(found)) = Lock::take(&path, "learner-sync sync") {
+                            assert_eq!(found, holder);
+                        }
+                    }
+                });
+            }
+            for found in (0..5000).filter_map(|_| Lock::holder(&path)) {
+                assert_eq!(found, holder);
+            }
         });
     }
 }

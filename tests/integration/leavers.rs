@@ -415,6 +415,27 @@ async fn whoever_moves_from_one_way_to_another_never_left() {
 }
 
 #[tokio::test]
+async fn the_ways_of_somebody_who_is_off_are_those_of_the_last_sight_with_the_cache_and_without() {
+    let (mut world, group, members, _) = sixteen().await;
+    let via = format!("SELECT via FROM sync_links WHERE entra_id = '{}'", members[0]);
+    world.sim.tenant(|tenant| tenant.assign_user(&members[0]));
+    world.cycle().await;
+    let both = world.value(&via).await;
+    assert!(both.contains(&group) && both.contains("direct"), "{both}");
+    // In the same cycle as the end of one way, so that the cache learns of both at once.
+    world.sim.tenant(|tenant| {
+        tenant.remove_member(&group, &members[0]);
+        tenant.user_mut(&members[0]).account_enabled = Some(false);
+    });
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    assert_eq!(world.value(&via).await, "[\"direct\"]");
+    world.sim.tenant(|tenant| tenant.add_member(&group, &members[0]));
+    world.cycle().await;
+    assert_eq!(world.value(&via).await, both);
+    world.settled().await;
+}
+
+#[tokio::test]
 async fn one_unreadable_leaver_does_not_keep_the_others() {
     let (mut world, group, members, direct) = sixteen().await;
     world.sim.tenant(|tenant| {

@@ -261,18 +261,24 @@ pub(crate) fn assigned_group(tenant: &mut Tenant, name: &str, count: usize) -> (
     (group, people)
 }
 
-async fn connect(path: &Path) -> SqliteConnection {
+/// A connection to an SQLite file.
+pub(crate) async fn connect(path: &Path) -> SqliteConnection {
     SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()
 }
 
 /// The rows of a query on an SQLite file, each column as text.
 pub(crate) async fn query(path: &Path, sql: &str) -> Vec<Vec<String>> {
     let mut connection = connect(path).await;
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+    let rows = rows(&mut connection, sql).await;
+    connection.close().await.unwrap();
+    rows
+}
+
+/// The same over a connection that is there.
+pub(crate) async fn rows(connection: &mut SqliteConnection, sql: &str) -> Vec<Vec<String>> {
+    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.unwrap();
     let text = |row: &sqlx::sqlite::SqliteRow, index: usize| {
         row.try_get_unchecked::<Option<String>, _>(index).unwrap().unwrap_or_else(|| "NULL".to_owned())
     };
-    let rows = rows.iter().map(|row| (0..row.len()).map(|index| text(row, index)).collect()).collect();
-    connection.close().await.unwrap();
-    rows
+    rows.iter().map(|row| (0..row.len()).map(|index| text(row, index)).collect()).collect()
 }

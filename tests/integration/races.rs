@@ -1,0 +1,212 @@
+//! Several processes at once on one learner database: one at a time runs a cycle, the others are told whose it is, and
+//! every change is made once.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::Barrier;
+
+use graph_sim::Tenant;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::json;
+
+use crate::crash::changes::Changes;
+use crate::crash::model::{Found, Model, Sight};
+use crate::crash::{NO_LIMITS, Told};
+use crate::program::{Daemon, PROGRAM};
+use crate::world::{World, assigned, assigned_group};
+
+const ROUNDS: usize = 100;
+
+/// How a process ended.
+#[derive(Debug)]
+struct Ended {
+    pid: u32,
+    code: i32,
+    stderr: String,
+}
+
+/// Starts these commands at the same instant, and waits for all.
+async fn race(world: &World, commands: Vec<Command>) -> Vec<Ended> {
+    let barrier = Barrier::new(commands.len());
+    let start = |(index, command): (usize, Command)| {
+        let log = world.path(&format!("race-{index}.log"));
+        barrier.wait();
+        Daemon::spawn(command, &log)
+    };
+    let started: Vec<Daemon> = std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            commands.into_iter().enumerate().map(|numbered| scope.spawn(move || start(numbered))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut ended = Vec::new();
+    for mut process in started {
+        let code = process.ended().await.unwrap_or_else(|| panic!("killed: {}", process.log()));
+        ended.push(Ended { pid: process.pid(), code, stderr: process.log() });
+    }
+    ended
+}
+
+/// The program on the same database with another state directory.
+fn elsewhere(world: &World, arguments: &[&str]) -> Command {
+    let path = world.path("elsewhere.toml");
+    if !path.exists() {
+        let text = std::fs::read_to_string(world.config_path()).unwrap();
+        let (here, there) = (format!("{:?}", world.path("state")), format!("{:?}", world.path("elsewhere")));
+        let changed = text.replace(&here, &there);
+        assert_ne!(text, changed);
+        std::fs::write(&path, changed).unwrap();
+    }
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().args(arguments).arg("--config").arg(path);
+    command
+}
+
+/// Whoever did not get the lock names one of the others who had it.
+fn names_the_holder(ended: &Ended, all: &[Ended]) {
+    let holders = all.iter().filter(|other| other.pid != ended.pid && other.code != 75);
+    let named = |other: &Ended| {
+        let name = format!("another cycle holds the lock: learner-sync sync (pid {})", other.pid);
+        ended.stderr.contains(&name)
+    };
+    assert!(holders.clone().any(named), "{ended:?} names none of {:?}", holders.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
+    let mut told = Told::new();
+    let tenant = Tenant::with_people(120, told.seed);
+    let world = World::start(tenant.clone()).await;
+    world.configure(NO_LIMITS);
+    let (mut model, mut changes) = (Model::default(), Changes::new(SmallRng::seed_from_u64(told.seed)));
+    let (mut cycles, mut refused) = (0, 0);
+    for round in 0..ROUNDS {
+        told.round = round;
+        if round % 10 == 0 {
+            // A database that does not exist yet.
+            let _ = std::fs::remove_file(world.path("learners.db"));
+            world.sim.tenant(|served| served.clone_from(&tenant));
+            (model, cycles) = (Model::default(), 0);
+        } else {
+            world.sim.tenant(|tenant| changes.make(tenant, &model, 5));
+        }
+        let mut commands = Vec::new();
+        let mut patient = BTreeSet::new();
+        for index in 0..changes.random.random_range(2..=3) {
+            let arguments: &[&str] = if changes.random.random_bool(0.25) {
+                patient.insert(index);
+                &["sync", "--wait"]
+            } else {
+                &["sync"]
+            };
+            let there = changes.random.random_bool(0.3);
+            commands.push(if there { elsewhere(&world, arguments) } else { world.program(arguments) });
+        }
+        let ended = race(&world, commands).await;
+        for (index, process) in ended.iter().enumerate() {
+            match process.code {
+                0 => cycles += 1,
+                75 if !patient.contains(&index) => {
+                    refused += 1;
+                    names_the_holder(process, &ended);
+                }
+                _ => panic!("{process:?}"),
+            }
+        }
+        // One more finds nothing to do.
+        let document = world.run_program(&["sync", "--json"], 0).json();
+        let done = ["created", "updated", "deactivated", "reactivated"].map(|number| document[number].clone());
+        assert_eq!(done, [0, 0, 0, 0].map(|number| json!(number)), "{document}");
+        cycles += 1;
+        let found = Found::read(&world.path("learners.db"), &model).await;
+        assert_eq!(found.cycles, vec![true; cycles]);
+        world.sim.tenant(|tenant| {
+            let sight = Sight::of(tenant);
+            model.catch_up(&found, &sight);
+            model.agrees_with(&sight);
+        });
+    }
+    // Or they never met.
+    assert!(refused > ROUNDS / 4, "{refused} of {ROUNDS}");
+}
+
+#[tokio::test]
+async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() {
+    let mut tenant = Tenant::default();
+    let people = assigned(&mut tenant, 25);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    for (round, person) in people.iter().enumerate() {
+        // Some who are held, so that there is something to approve.
+        let (group, members) = world.sim.tenant(|tenant| assigned_group(tenant, &format!("Club {round}"), 3));
+        world.run_program(&["sync"], 0);
+        world.sim.tenant(|tenant| members.iter().for_each(|person| tenant.remove_member(&group, person)));
+        world.run_program(&["sync"], 3);
+        let newcomer = world.sim.tenant(|tenant| {
+            tenant.user_mut(person).job_title = Some(format!("Title {round}"));
+            assigned(tenant, 1).remove(0)
+        });
+        let commands: [&[&str]; 6] = [
+            &["sync"],
+            &["approve", "--yes", "--expect", "3"],
+            &["status", "--json"],
+            &["pause"],
+            &["sync", "--wait"],
+            &["resume"],
+        ];
+        let ended = race(&world, commands.iter().map(|arguments| world.program(arguments)).collect()).await;
+        for (arguments, process) in commands.iter().zip(&ended) {
+            match (arguments[0], process.code) {
+                // Who was not approved in time is held still.
+                ("sync", 0 | 3) => {}
+                ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused;") => {}
+                ("sync", 75) if arguments.len() == 1 => {}
+                ("approve" | "status" | "pause" | "resume", 0) => {}
+                _ => panic!("round {round}: {arguments:?}: {process:?}"),
+            }
+        }
+        world.run_program(&["resume"], 0);
+        world.run_program(&["sync"], 0);
+        for member in &members {
+            let log = ["create success assigned", "deactivate held empty-group", "deactivate success unassigned"];
+            assert_eq!(world.log(member).await, log, "round {round}");
+            assert!(world.last_detail(member).await.starts_with("approved by "));
+        }
+        let log = ["create success assigned", "update success attributes-changed"];
+        assert_eq!(world.log(person).await, log, "round {round}");
+        assert_eq!(world.log(&newcomer).await, ["create success assigned"], "round {round}");
+    }
+    let unfinished = "SELECT count(*) FROM sync_cycles WHERE outcome IS NULL OR outcome NOT IN ('success', 'held')";
+    assert_eq!(world.value(unfinished).await, "0");
+    assert_eq!(world.value("PRAGMA integrity_check").await, "ok");
+}
+
+#[tokio::test]
+async fn a_database_that_everybody_makes_at_the_same_instant_is_made_once() {
+    for round in 0..25 {
+        let mut tenant = Tenant::default();
+        let people = assigned(&mut tenant, 5);
+        let world = World::start(tenant).await;
+        let commands: [&[&str]; 6] =
+            [&["sync"], &["pause"], &["status"], &["approve"], &["sync", "--wait"], &["resume"]];
+        let ended = race(&world, commands.iter().map(|arguments| world.program(arguments)).collect()).await;
+        for (arguments, process) in commands.iter().zip(&ended) {
+            match (arguments[0], process.code) {
+                ("sync" | "status" | "pause" | "resume", 0) => {}
+                ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused;") => {}
+                ("sync", 75) if arguments.len() == 1 => {}
+                // There may be no database yet, and then there is nobody to be approved.
+                ("approve", 0) => {}
+                ("approve", 1) if process.stderr.contains("there is no learner database") => {}
+                _ => panic!("round {round}: {arguments:?}: {process:?}"),
+            }
+        }
+        world.run_program(&["resume"], 0);
+        world.run_program(&["sync"], 0);
+        for person in &people {
+            assert_eq!(world.log(person).await, ["create success assigned"], "round {round}");
+        }
+        assert_eq!(world.value("SELECT count(*) FROM sync_state").await, "1");
+        assert_eq!(world.value("PRAGMA journal_mode").await, "wal");
+    }
+}
