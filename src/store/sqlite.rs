@@ -52,14 +52,35 @@ pub(super) async fn open_to_read(path: &Path) -> Result<SqliteConnection, StoreE
     if !inspect_to_read(path).await? {
         return Err(StoreError::Missing { path: path.into() });
     }
-    let opened = async {
+    let open = async || {
         let mut connection = options().filename(path).read_only(true).connect().await?;
         match schema::check(&mut connection).await {
             Ok(()) => Ok(connection),
             Err(error) => Err(close_after(connection, error).await),
         }
     };
-    opened.await.map_err(|error| about_the_file(path, error))
+    let opened = match open().await {
+        Err(StoreError::Database(error)) if is_half_written(&error) => match undo_half_written(path).await {
+            Ok(()) => open().await,
+            Err(_) => Err(error.into()),
+        },
+        opened => opened,
+    };
+    opened.map_err(|error| about_the_file(path, error))
+}
+
+/// Whether a kill, or a power cut, has left a transaction in the file itself, as it can happen before the file has a
+/// write-ahead log: while its tables are made. Who only reads may not undo it.
+fn is_half_written(error: &sqlx::Error) -> bool {
+    // SQLITE_READONLY_ROLLBACK
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "776")
+}
+
+/// Has SQLite undo what was left half done, and writes nothing else.
+async fn undo_half_written(path: &Path) -> Result<(), sqlx::Error> {
+    let mut connection = options().filename(path).connect().await?;
+    sqlx::query("SELECT 1 FROM sqlite_master").execute(&mut connection).await?;
+    connection.close().await
 }
 
 /// Closes a file that is refused at once: the process may end soon, and SQLite's log would be left behind.

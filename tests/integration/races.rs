@@ -6,7 +6,9 @@ use std::process::Command;
 use std::sync::Barrier;
 
 use graph_sim::Tenant;
+use learner_sync::failpoint::Step;
 use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
@@ -22,7 +24,8 @@ const ROUNDS: usize = 100;
 #[derive(Debug)]
 struct Ended {
     pid: u32,
-    code: i32,
+    /// None after a kill.
+    code: Option<i32>,
     stderr: String,
 }
 
@@ -41,7 +44,7 @@ async fn race(world: &World, commands: Vec<Command>) -> Vec<Ended> {
     });
     let mut ended = Vec::new();
     for mut process in started {
-        let code = process.ended().await.unwrap_or_else(|| panic!("killed: {}", process.log()));
+        let code = process.ended().await;
         ended.push(Ended { pid: process.pid(), code, stderr: process.log() });
     }
     ended
@@ -64,7 +67,7 @@ fn elsewhere(world: &World, arguments: &[&str]) -> Command {
 
 /// Whoever did not get the lock names one of the others who had it.
 fn names_the_holder(ended: &Ended, all: &[Ended]) {
-    let holders = all.iter().filter(|other| other.pid != ended.pid && other.code != 75);
+    let holders = all.iter().filter(|other| other.pid != ended.pid && other.code != Some(75));
     let named = |other: &Ended| {
         let name = format!("another cycle holds the lock: learner-sync sync (pid {})", other.pid);
         ended.stderr.contains(&name)
@@ -79,7 +82,7 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
     let world = World::start(tenant.clone()).await;
     world.configure(NO_LIMITS);
     let (mut model, mut changes) = (Model::default(), Changes::new(SmallRng::seed_from_u64(told.seed)));
-    let (mut cycles, mut refused) = (0, 0);
+    let (mut cycles, mut refused): (usize, usize) = (0, 0);
     for round in 0..ROUNDS {
         told.round = round;
         if round % 10 == 0 {
@@ -91,7 +94,7 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
             world.sim.tenant(|tenant| changes.make(tenant, &model, 5));
         }
         let mut commands = Vec::new();
-        let mut patient = BTreeSet::new();
+        let (mut patient, mut doomed) = (BTreeSet::new(), BTreeSet::new());
         for index in 0..changes.random.random_range(2..=3) {
             let arguments: &[&str] = if changes.random.random_bool(0.25) {
                 patient.insert(index);
@@ -100,26 +103,44 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
                 &["sync"]
             };
             let there = changes.random.random_bool(0.3);
-            commands.push(if there { elsewhere(&world, arguments) } else { world.program(arguments) });
+            let mut command = if there { elsewhere(&world, arguments) } else { world.program(arguments) };
+            if changes.random.random_bool(0.1) {
+                // Killed while the others wait for it, if it comes so far.
+                doomed.insert(index);
+                let step = Step::ALL.choose(&mut changes.random).unwrap();
+                command.env("FAILPOINTS", format!("{step:?}=return"));
+            }
+            commands.push(command);
         }
         let ended = race(&world, commands).await;
+        let (mut done, mut killed) = (0, 0);
         for (index, process) in ended.iter().enumerate() {
             match process.code {
-                0 => cycles += 1,
-                75 if !patient.contains(&index) => {
+                Some(0) => done += 1,
+                None if doomed.contains(&index) => killed += 1,
+                Some(75) if !patient.contains(&index) => {
                     refused += 1;
                     names_the_holder(process, &ended);
                 }
                 _ => panic!("{process:?}"),
             }
         }
+        assert!(done + killed > 0, "{ended:?}");
+        if killed > 0 {
+            // Nobody else may have come to its turn.
+            world.run_program(&["sync"], 0);
+            done += 1;
+        }
         // One more finds nothing to do.
         let document = world.run_program(&["sync", "--json"], 0).json();
-        let done = ["created", "updated", "deactivated", "reactivated"].map(|number| document[number].clone());
-        assert_eq!(done, [0, 0, 0, 0].map(|number| json!(number)), "{document}");
-        cycles += 1;
+        let changed = ["created", "updated", "deactivated", "reactivated"].map(|number| document[number].clone());
+        assert_eq!(changed, [0, 0, 0, 0].map(|number| json!(number)), "{document}");
         let found = Found::read(&world.path("learners.db"), &model).await;
-        assert_eq!(found.cycles, vec![true; cycles]);
+        assert!(found.cycles.iter().all(|ended| *ended), "{:?}", found.cycles);
+        let least = cycles + done + 1;
+        // Who was killed may have had a row, or not.
+        assert!((least..=least + killed).contains(&found.cycles.len()), "{least}, {killed}: {:?}", found.cycles);
+        cycles = found.cycles.len();
         world.sim.tenant(|tenant| {
             let sight = Sight::of(tenant);
             model.catch_up(&found, &sight);
@@ -156,7 +177,7 @@ async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() 
         ];
         let ended = race(&world, commands.iter().map(|arguments| world.program(arguments)).collect()).await;
         for (arguments, process) in commands.iter().zip(&ended) {
-            match (arguments[0], process.code) {
+            match (arguments[0], process.code.unwrap()) {
                 // Who was not approved in time is held still.
                 ("sync", 0 | 3) => {}
                 ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused;") => {}
@@ -191,7 +212,7 @@ async fn a_database_that_everybody_makes_at_the_same_instant_is_made_once() {
             [&["sync"], &["pause"], &["status"], &["approve"], &["sync", "--wait"], &["resume"]];
         let ended = race(&world, commands.iter().map(|arguments| world.program(arguments)).collect()).await;
         for (arguments, process) in commands.iter().zip(&ended) {
-            match (arguments[0], process.code) {
+            match (arguments[0], process.code.unwrap()) {
                 ("sync" | "status" | "pause" | "resume", 0) => {}
                 ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused;") => {}
                 ("sync", 75) if arguments.len() == 1 => {}

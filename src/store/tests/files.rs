@@ -69,6 +69,29 @@ async fn learners_of_another_make_are_refused_and_left_as_they_are() {
 }
 
 #[tokio::test]
+async fn what_a_kill_left_half_written_is_undone_for_whoever_reads_first() {
+    let directory = tempfile::tempdir().unwrap();
+    let [writing, killed] = ["writing.db", "killed.db"].map(|name| directory.path().join(name));
+    let options = sqlx::sqlite::SqliteConnectOptions::new();
+    let mut connection = options.clone().filename(&writing).create_if_missing(true).connect().await.unwrap();
+    // More than the cache holds, so that some of it is in the file before the commit.
+    let sql = "CREATE TABLE kept (name); INSERT INTO kept VALUES ('kept'); PRAGMA cache_size = 1; BEGIN;
+               UPDATE kept SET name = 'half written';
+               WITH n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 100)
+               INSERT INTO kept SELECT hex(zeroblob(2000)) FROM n";
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    std::fs::copy(&writing, &killed).unwrap();
+    std::fs::copy(directory.path().join("writing.db-journal"), directory.path().join("killed.db-journal")).unwrap();
+    let mut reader = options.clone().filename(&killed).read_only(true).connect().await.unwrap();
+    assert!(sqlx::query("SELECT * FROM kept").execute(&mut reader).await.is_err());
+
+    let error = Store::open(&killed, Access::ReadOnly).await.unwrap_err();
+    assert!(matches!(error, StoreError::Older { found: 0, .. }), "{error:?}");
+    let kept: Vec<String> = sqlx::query_scalar("SELECT name FROM kept").fetch_all(&mut reader).await.unwrap();
+    assert_eq!(kept, ["kept"]);
+}
+
+#[tokio::test]
 async fn a_learners_table_with_all_columns_is_taken_over() {
     let sql = "CREATE TABLE learners (id INTEGER PRIMARY KEY, external_id, user_name TEXT, email TEXT, first_name,
                    last_name, title, employee_number, department, country, job_role, company, business_unit,

@@ -262,6 +262,10 @@ impl Scene {
     async fn round(&mut self, stretch: f64) {
         let mut left = vec![self.kill(stretch).await];
         let mut same = true;
+        if self.changes.random.random_bool(0.2) {
+            // Whatever there is, it can be looked at.
+            self.world.run_program(&["status", "--json"], 0).json();
+        }
         while self.changes.random.random_bool(0.2) {
             self.harm_the_cache();
             if self.changes.random.random_bool(0.5) {
