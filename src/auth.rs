@@ -8,16 +8,21 @@ mod certificate;
 mod managed_identity;
 mod network;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use oauth2::basic::BasicClient;
 use oauth2::{AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, Scope, TokenUrl};
 use oauth2::{RequestTokenError, TokenResponse};
 use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
 
 pub use self::certificate::{Certificate, CertificateError};
 use self::managed_identity::ManagedIdentity;
@@ -61,6 +66,22 @@ pub enum Proof {
     },
     /// The managed identity of this Azure virtual machine.
     ManagedIdentity,
+}
+
+/// How long a credential is good for.
+#[derive(Debug)]
+pub enum Validity {
+    /// Nobody has to renew it by hand.
+    Unlimited,
+    /// A certificate says it itself.
+    Until(Timestamp),
+    /// A secret does not; the app registration lists its secrets by the letters they begin with.
+    Listed {
+        /// The application (client) id of the registration.
+        client_id: String,
+        /// What the secret begins with.
+        hint: SecretString,
+    },
 }
 
 /// Signing in failed.
@@ -286,6 +307,35 @@ impl Authenticator {
                 Err(error)
             }
         }
+    }
+
+    /// How long the credential is good for, as far as it tells itself.
+    pub fn validity(&self) -> Validity {
+        let Way::Endpoint { client, proof, .. } = &self.way else { return Validity::Unlimited };
+        match proof {
+            Proof::Certificate(certificate) => Validity::Until(certificate.not_after()),
+            Proof::Secret(secret) => Validity::Listed {
+                client_id: client.client_id().to_string(),
+                hint: secret.expose_secret().chars().take(3).collect::<String>().into(),
+            },
+            Proof::WorkloadIdentity { .. } | Proof::ManagedIdentity => Validity::Unlimited,
+        }
+    }
+
+    /// The application permissions that the token carries; `None` when it does not tell. Tokens for Graph are opaque by
+    /// contract, so this is for diagnosis only.
+    ///
+    /// # Errors
+    /// When signing in fails.
+    pub async fn granted(&self) -> Result<Option<BTreeSet<String>>, Arc<AuthError>> {
+        #[derive(Deserialize)]
+        struct Claims {
+            #[serde(default)]
+            roles: BTreeSet<String>,
+        }
+        let token = self.token().await?;
+        let payload = token.expose_secret().split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
+        Ok(payload.and_then(|payload| serde_json::from_slice::<Claims>(&payload).ok()).map(|claims| claims.roles))
     }
 
     /// Forgets `refused`, which Graph did not accept, unless it was renewed meanwhile.

@@ -119,7 +119,7 @@ impl Command {
             Self::Plan(arguments) => plan::run(context, arguments, system_clock).await,
             Self::Provision(arguments) => provision::run(context, arguments, system_clock).await,
             Self::Check(arguments) => check::run(context, arguments, system_clock).await,
-            Self::Status(arguments) => status::run(context, arguments).await,
+            Self::Status(arguments) => status::run(context, arguments, system_clock()).await,
             Self::Log(arguments) => log::run(context, arguments, system_clock()).await,
             Self::Approve(arguments) => approve::run(context, arguments, system_clock()).await,
             Self::Pause => pause::run(context, true, system_clock()).await,

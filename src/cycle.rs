@@ -4,6 +4,7 @@
 //! nowhere else; [`prepare`] gathers what that decision needs and `apply` carries it out. `learner-sync plan`
 //! stops after `prepare`, and `sync --dry-run` goes on with [`rehearse`].
 
+mod credential;
 mod desired;
 mod explanation;
 mod remember;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use self::credential::ends_soon;
 use self::desired::Collector;
 pub use self::explanation::Explanation;
 pub use self::report::{Report, chain};
@@ -270,6 +272,9 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
     let Parts { directory, store, cache: _, rules } = parts;
     let application = directory.application(rules.application).await?;
     let source = claim(parts, &application, cycle).await?;
+    if cycle.is_some() {
+        credential::watch(parts, request.now).await?;
+    }
     let Knowledge { known, left, compared_at, generation } = knowledge(parts, request, &source).await?;
     reached(Step::KnowledgeRead);
 

@@ -19,12 +19,14 @@ use reqwest::Url;
 pub use self::client::GraphError;
 use self::client::{Client, Step, malformed};
 pub use self::confirm::SecondLook;
-pub use self::probe::Assigned;
+pub use self::probe::{Assigned, GroupShape};
 pub use self::read::Read;
 use self::wire::{Assignment, ServicePrincipal};
 use crate::auth::{Authenticator, NetworkError};
 use crate::model::{Clock, EntraId, GroupMembers, Selection, Via};
 
+/// The permission without which groups with hidden membership look empty.
+const SEES_HIDDEN: &str = "Member.Read.Hidden";
 /// The longest list Graph takes in one page.
 const PAGE: usize = 999;
 
@@ -47,6 +49,14 @@ pub enum DirectoryError {
         /// Graph's answer.
         #[source]
         source: GraphError,
+    },
+    /// An assigned group hides its members, and the application may not see them: it looks empty and is not.
+    #[error("the members of group {group} ({name}) are hidden")]
+    GroupHidden {
+        /// The group.
+        group: EntraId,
+        /// Its display name.
+        name: String,
     },
     /// Not everything that is assigned is accounted for.
     #[error("the read is not complete: {}", listed(people, groups))]
@@ -93,6 +103,11 @@ impl DirectoryError {
             Self::ApplicationNotFound(_) => Some(
                 "app.enterprise_app wants the object id that Entra ID shows under Enterprise applications > Properties, \
                  or the application id; the object id of the app registration is another one"
+                    .to_owned(),
+            ),
+            Self::GroupHidden { .. } => Some(
+                "grant Member.Read.Hidden to the app registration and give admin consent, or take the group off the \
+                 application"
                     .to_owned(),
             ),
             Self::GroupForbidden { .. } => Some(
@@ -243,6 +258,27 @@ impl Directory {
         Ok(found)
     }
 
+    /// A group that shows no member at all either has none or hides them.
+    /// <https://learn.microsoft.com/graph/api/resources/group#group-visibility-options>
+    async fn certainly_empty(&self, group: EntraId, name: &str) -> Result<(), DirectoryError> {
+        let what = format!("looking at group {group}");
+        let hides = match self.client.get::<wire::Group>(&what, &format!("/groups/{group}?$select=id,visibility")).await
+        {
+            Ok(found) => found.hides_members(),
+            // It counts as empty.
+            Err(error) if error.status() == Some(404) => false,
+            Err(source) if source.status() == Some(403) => {
+                return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // The token is opaque by contract: one that does not tell is taken for one that may not.
+        if hides && !self.client.granted().await?.is_some_and(|granted| granted.contains(SEES_HIDDEN)) {
+            return Err(DirectoryError::GroupHidden { group, name: name.to_owned() });
+        }
+        Ok(())
+    }
+
     /// Hands the user members of a group to `take`, page by page.
     /// <https://learn.microsoft.com/graph/api/group-list-members>
     async fn members(
@@ -256,9 +292,17 @@ impl Directory {
         let list = if self.group_members == GroupMembers::Transitive { "transitiveMembers" } else { "members" };
         let path = format!("/groups/{group}/{list}?$select={}&$top={PAGE}", select(selection));
         let read = |body: &[u8]| wire::user_page(body, selection).map(|page| (page.rows, page.next));
-        let mut missing = 0;
+        let (mut missing, mut rows) = (0, 0);
         loop {
-            match self.client.list(&what, &path, read, &mut take).await {
+            let counted = |step: Step<'_, wire::Row>| {
+                match &step {
+                    Step::Begin => rows = 0,
+                    Step::Page(page, _) => rows += page.len(),
+                }
+                take(step);
+            };
+            match self.client.list(&what, &path, read, counted).await {
+                Ok(()) if rows == 0 => return self.certainly_empty(group, name).await,
                 Ok(()) => return Ok(()),
                 Err(error) if error.status() == Some(404) && missing == 0 => missing += 1,
                 Err(error) if error.status() == Some(404) => {

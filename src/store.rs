@@ -83,6 +83,17 @@ pub struct State {
     pub admitted_sources: BTreeSet<String>,
     /// The object id of the enterprise application, by the id that was configured.
     pub applications: BTreeMap<String, String>,
+    /// When the credential ends, as far as a cycle has looked.
+    pub credential: Option<CredentialNote>,
+}
+
+/// What a cycle has found out about the credential that it signs in with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialNote {
+    /// When it looked.
+    pub looked_at: Timestamp,
+    /// When the credential ends; none when that cannot be told.
+    pub ends_at: Option<Timestamp>,
 }
 
 impl State {
@@ -146,9 +157,11 @@ impl Store {
 
     /// What the database says about itself.
     pub async fn state(&self) -> Result<State, StoreError> {
-        let (generation, paused, next_cycle_at, admitted_sources, applications) =
-            sqlx::query_as::<_, (String, bool, Option<String>, String, String)>(
-                "SELECT generation, paused, next_cycle_at, admitted_sources, applications FROM sync_state",
+        let (generation, paused, next_cycle_at, admitted_sources, applications, looked_at, ends_at) =
+            sqlx::query_as::<_, (String, bool, Option<String>, String, String, Option<String>, Option<String>)>(
+                "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
+                        credential_ends_at
+                 FROM sync_state",
             )
             .fetch_one(&mut *self.connection().await)
             .await?;
@@ -158,6 +171,13 @@ impl Store {
             next_cycle_at: next_cycle_at.map(|text| sqlite::time(&text, "sync_state.next_cycle_at")).transpose()?,
             admitted_sources: from_json(&admitted_sources, "sync_state.admitted_sources")?,
             applications: from_json(&applications, "sync_state.applications")?,
+            credential: match looked_at {
+                None => None,
+                Some(text) => Some(CredentialNote {
+                    looked_at: sqlite::time(&text, "sync_state.credential_looked_at")?,
+                    ends_at: ends_at.map(|text| sqlite::time(&text, "sync_state.credential_ends_at")).transpose()?,
+                }),
+            },
         })
     }
 

@@ -1,12 +1,13 @@
 //! `learner-sync check`: tests the connection step by step, with the likely cause and the fix for what fails.
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::assembly::{Assembly, database_path};
-use crate::cycle::{CycleError, chain};
-use crate::directory::{Application, DirectoryError, GraphError};
+use crate::cycle::{self, CycleError, chain};
+use crate::directory::{Application, Assigned, Directory, DirectoryError, GraphError, GroupShape};
 use crate::model::{Clock, EntraId, Source};
 use crate::premises;
 use crate::store::{Access, Store, StoreError};
@@ -19,6 +20,21 @@ pub(super) struct Arguments {
 }
 
 const DATABASE: &str = "database";
+/// Entra and Kerberos alike take five minutes for the same time.
+const MOST_SECONDS_OFF: i64 = 300;
+/// What a cycle needs: the least permission first, then those that include it.
+const NEEDED: [&[&str]; 3] = [
+    &["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+    &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+    &[
+        "GroupMember.Read.All",
+        "GroupMember.ReadWrite.All",
+        "Group.Read.All",
+        "Group.ReadWrite.All",
+        "Directory.Read.All",
+        "Directory.ReadWrite.All",
+    ],
+];
 
 /// One line of the answer.
 #[derive(Debug)]
@@ -77,7 +93,12 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         print_json(&json!({ "ok": ok, "checks": checks }))?;
     } else {
         for Check { name, ok, detail, hint } in &checks {
-            print(&format!("{} {name:<20} {detail}", if *ok { "ok  " } else { "FAIL" }))?;
+            let mark = match (ok, hint) {
+                (true, None) => "ok  ",
+                (true, Some(_)) => "warn",
+                (false, _) => "FAIL",
+            };
+            print(&format!("{mark} {name:<20} {detail}"))?;
             if let Some(hint) = hint {
                 print(&format!("     {:<20} {hint}", ""))?;
             }
@@ -92,7 +113,11 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
 }
 
 async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
-    let Assembly { config, directory, rules, clock: _ } = assembly;
+    let Assembly { config, directory, rules, clock } = assembly;
+    checks.push(match directory.clock_ahead(*clock).await {
+        Ok(ahead) => reached(&config.entra.graph, ahead),
+        Err(error) => Check::directory("network", &error.into(), ""),
+    });
     if let Err(error) = directory.sign_in().await {
         checks.push(Check::directory("sign-in", &error.into(), ""));
         return;
@@ -102,9 +127,11 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
         |client_id| format!("application {client_id} in tenant {}", rules.tenant),
     );
     checks.push(Check::passed("sign-in", who));
+    checks.extend(credential(directory, clock()).await);
+    checks.extend(permissions(directory).await);
     let application = match directory.application(rules.application).await {
         Ok(application) => application,
-        Err(error) => return checks.push(Check::directory("application", &error, "Application.Read.All")),
+        Err(error) => return checks.push(no_application(directory, error).await),
     };
     let Application { object_id, app_id: _, name } = &application;
     checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
@@ -132,20 +159,96 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
         Ok(Some(hidden)) => Check { ok: false, hint: Some(grant("User.Read.All")), ..Check::passed("users", hidden) },
         Err(error) => Check::directory("users", &error, "User.Read.All"),
     });
-    let mut readable = Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tried");
+    checks.push(look_at_groups(directory, &assigned).await);
+}
+
+/// Graph answered: whether the clocks agree well enough for sign-in and schedule.
+fn reached(graph: &str, ahead: Option<SignedDuration>) -> Check {
+    let Some(ahead) = ahead else { return Check::passed("network", format!("{graph} answers")) };
+    let seconds = ahead.as_secs();
+    let off = format!("{graph} answers; the clock of this machine is {} s off", seconds.abs());
+    if seconds.abs() <= MOST_SECONDS_OFF {
+        return Check::passed("network", off);
+    }
+    let hint = "set the clock of this machine (timedatectl set-ntp true): Entra refuses statements of another time";
+    Check { ok: false, hint: Some(hint.to_owned()), ..Check::passed("network", off) }
+}
+
+/// A line only when it is known when the credential ends.
+async fn credential(directory: &Directory, now: Timestamp) -> Option<Check> {
+    let end = match directory.credential_end(now).await {
+        Ok(end) => end?,
+        Err(error) => return Some(Check::directory("credential", &error, "Application.Read.All")),
+    };
+    let check = Check::passed("credential", format!("good until {end:.0}"));
+    Some(match cycle::ends_soon(end, now) {
+        None => check,
+        Some(hint) => Check { ok: end > now, hint: Some(hint), ..check },
+    })
+}
+
+/// What the token says it permits. A line only when it says so.
+async fn permissions(directory: &Directory) -> Option<Check> {
+    let granted = directory.granted().await.ok()??;
+    let has = |any: &[&str]| any.iter().any(|permission| granted.contains(*permission));
+    let missing: Vec<&str> = NEEDED.iter().filter(|any| !has(any)).map(|any| any[0]).collect();
+    let list = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
+    Some(if missing.is_empty() {
+        Check::passed("permissions", list(&mut granted.iter().map(String::as_str)))
+    } else {
+        let missing = list(&mut missing.into_iter());
+        let hint = format!("{}; a token from before has to run out first, which takes up to an hour", grant(&missing));
+        Check { ok: false, hint: Some(hint), ..Check::passed("permissions", format!("the token lacks {missing}")) }
+    })
+}
+
+/// Why there is no such application: often the id is that of its registration.
+async fn no_application(directory: &Directory, error: DirectoryError) -> Check {
+    let check = Check::directory("application", &error, "Application.Read.All");
+    let DirectoryError::ApplicationNotFound(id) = error else { return check };
+    match directory.registration(id).await {
+        Ok(Some(client_id)) => Check {
+            hint: Some(format!(
+                "{id} is the object id of an app registration; use the one under Enterprise applications > Properties, \
+                 or the application (client) id {client_id}"
+            )),
+            ..check
+        },
+        Ok(None) | Err(_) => check,
+    }
+}
+
+/// Reads the first members of every assigned group, and tells which of them will bring nobody.
+async fn look_at_groups(directory: &Directory, assigned: &Assigned) -> Check {
+    let (mut missing, mut hidden, mut empty, mut nested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (group, name) in &assigned.groups {
-        match directory.readable_group(*group, name).await {
-            Ok(()) => {
-                readable.detail =
-                    format!("the members of {} can be read (GroupMember.Read.All)", count(groups, "group"));
-            }
-            Err(error) => {
-                readable = Check::directory("groups", &error, "GroupMember.Read.All");
-                break;
-            }
+        let named = format!("{name:?}");
+        match directory.group_shape(*group, name).await {
+            Ok(GroupShape { missing: true, .. }) => missing.push(named),
+            Ok(GroupShape { hidden: true, users: 0, others: 0, .. }) => hidden.push(named),
+            Ok(GroupShape { users: 0, others: 0, more: false, .. }) => empty.push(named),
+            Ok(GroupShape { others, .. }) if others > 0 => nested.push(named),
+            Ok(_) => {}
+            Err(error) => return Check::directory("groups", &error, "GroupMember.Read.All"),
         }
     }
-    checks.push(readable);
+    if assigned.groups.is_empty() {
+        return Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tried");
+    }
+    let mut detail =
+        format!("the members of {} can be read (GroupMember.Read.All)", count(assigned.groups.len(), "group"));
+    for (what, groups) in [
+        ("there is no such group any more", &missing),
+        ("membership is hidden", &hidden),
+        ("without members", &empty),
+        ("with members that are no users, such as nested groups, which do not count", &nested),
+    ] {
+        if !groups.is_empty() {
+            detail.push_str(&format!("; {what}: {}", groups.join(", ")));
+        }
+    }
+    let hint = (!hidden.is_empty()).then(|| grant("Member.Read.Hidden"));
+    Check { ok: hidden.is_empty(), hint, ..Check::passed("groups", detail) }
 }
 
 /// Whether the learner database is another application's: a line only when a cycle would refuse it.

@@ -6,6 +6,7 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, switched_off, table};
 use crate::assembly::{cycle_lock_path, daemon_lock_path, database_path, source};
 use crate::config::Config;
+use crate::cycle::ends_soon;
 use crate::lock::{Holder, Lock};
 use crate::model::{Outcome, Reason};
 use crate::plan::Counts;
@@ -70,11 +71,13 @@ struct Overview {
     failing: Vec<FailingPerson>,
     daemon: Option<Holder>,
     cycle: Option<Holder>,
+    credential_ends_at: Option<jiff::Timestamp>,
+    now: jiff::Timestamp,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Failure> {
+pub(super) async fn run(context: Context, arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Failure> {
     let Arguments { json, exit_code } = arguments;
-    let overview = Overview::read(&context).await?;
+    let overview = Overview::read(&context, now).await?;
     let standing = overview.standing();
     if json {
         print_json(&overview.as_json(standing))?;
@@ -85,7 +88,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
 }
 
 impl Overview {
-    async fn read(context: &Context) -> Result<Self, Failure> {
+    async fn read(context: &Context, now: jiff::Timestamp) -> Result<Self, Failure> {
         let config = &context.config;
         let store = match Store::open(database_path(config), Access::ReadOnly).await {
             Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Store::in_memory().await?,
@@ -107,6 +110,8 @@ impl Overview {
             failing: store.failing_people(&source).await?,
             daemon,
             cycle,
+            credential_ends_at: state.credential.and_then(|note| note.ends_at),
+            now,
             source,
         })
     }
@@ -145,6 +150,8 @@ impl Overview {
             failing,
             daemon,
             cycle,
+            credential_ends_at,
+            now: _,
         } = self;
         let LearnerCounts { active, inactive, linked } = learners;
         json!({
@@ -160,6 +167,7 @@ impl Overview {
             "failing": failing.iter().map(failing_as_json).collect::<Vec<_>>(),
             "daemon": daemon.as_ref().map(holder_as_json),
             "running_cycle": cycle.as_ref().map(holder_as_json),
+            "credential_ends_at": credential_ends_at.map(seconds),
             "version": env!("CARGO_PKG_VERSION"),
         })
     }
@@ -194,6 +202,9 @@ impl Overview {
         print(&format!("Learners      {active} active, {inactive} inactive, {linked} linked to this application"))?;
         for line in switched_off(config, self.paused) {
             print(line)?;
+        }
+        if let Some(warning) = self.credential_ends_at.and_then(|end| ends_soon(end, self.now)) {
+            print(&format!("Credential    {warning}"))?;
         }
         if !self.held.is_empty() {
             print(&format!("\nHeld back ({}); `learner-sync approve` releases them:", self.held.len()))?;

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::throttle::Throttle;
 use super::wire::{BatchAnswer, BatchPart, ErrorBody, PlainPage};
-use crate::auth::{AuthError, Authenticator, place_of};
+use crate::auth::{AuthError, Authenticator, Validity, place_of};
 use crate::model::Clock;
 use crate::retry::{Attempt, BRIEF, PATIENT, Waits, at_least, patience, retry_after};
 
@@ -154,6 +154,22 @@ impl Client {
     pub(super) async fn sign_in(&self) -> Result<(), GraphError> {
         self.authenticator.token().await?;
         Ok(())
+    }
+
+    /// What the token permits, as far as it tells.
+    pub(super) async fn granted(&self) -> Result<Option<BTreeSet<String>>, GraphError> {
+        Ok(self.authenticator.granted().await?)
+    }
+
+    /// How long the credential is good for, as far as it tells itself.
+    pub(super) fn validity(&self) -> Validity {
+        self.authenticator.validity()
+    }
+
+    /// Asks the origin of Graph for nothing, without a token: `Date`, when it answers at all.
+    pub(super) async fn knock(&self) -> Result<Option<String>, reqwest::Error> {
+        let answer = self.http.get(self.root.clone()).send().await?;
+        Ok(answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned))
     }
 
     /// The URL of a path below `/v1.0`.

@@ -54,6 +54,39 @@ pub(super) struct ServicePrincipal {
     pub(super) display_name: Option<String>,
 }
 
+/// An app registration: <https://learn.microsoft.com/graph/api/resources/application>.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Registration {
+    #[serde(default)]
+    pub(super) app_id: String,
+    #[serde(default)]
+    pub(super) password_credentials: Vec<PasswordCredential>,
+}
+
+/// A client secret as its registration lists it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PasswordCredential {
+    /// The first three letters of the secret.
+    pub(super) hint: Option<String>,
+    pub(super) end_date_time: Option<String>,
+}
+
+/// A group: <https://learn.microsoft.com/graph/api/resources/group>.
+#[derive(Debug, Deserialize)]
+pub(super) struct Group {
+    #[serde(default)]
+    pub(super) visibility: Option<String>,
+}
+
+impl Group {
+    /// Whether nobody sees the members but they themselves, and applications with a permission for it.
+    pub(super) fn hides_members(&self) -> bool {
+        self.visibility.as_ref().is_some_and(|visibility| visibility.eq_ignore_ascii_case("HiddenMembership"))
+    }
+}
+
 /// An error body: <https://learn.microsoft.com/graph/errors>.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ErrorBody {

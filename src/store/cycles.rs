@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
-use super::{Store, StoreError, from_json, sqlite};
+use super::{CredentialNote, Store, StoreError, from_json, sqlite};
 use crate::model::{Outcome, Trigger};
 use crate::plan::Counts;
 
@@ -194,6 +194,15 @@ impl Store {
             Ok(())
         })
         .await
+    }
+
+    /// Remembers when the credential ends.
+    pub async fn note_credential(&self, note: CredentialNote) -> Result<(), StoreError> {
+        let CredentialNote { looked_at, ends_at } = note;
+        let query = sqlx::query("UPDATE sync_state SET credential_looked_at = $1, credential_ends_at = $2")
+            .bind(sqlite::time_text(looked_at))
+            .bind(ends_at.map(sqlite::time_text));
+        self.write(async |connection| Ok(query.execute(connection).await.map(drop)?)).await
     }
 
     /// When the daemon means to run again, for `status`.

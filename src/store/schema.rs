@@ -10,7 +10,7 @@ use crate::model::Generation;
 
 /// What brings a database from version `n` to `n + 1` is at index `n`. A migration that has been released is never
 /// edited.
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, SECOND];
 
 /// The schema this program knows.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -137,6 +137,12 @@ CREATE TABLE audit_log (
     detail TEXT
 );
 "#;
+
+/// When the credential was looked at, and when it ends.
+const SECOND: &str = "
+ALTER TABLE sync_state ADD COLUMN credential_looked_at TEXT;
+ALTER TABLE sync_state ADD COLUMN credential_ends_at TEXT;
+";
 
 /// The columns without which a learners table is not the one of the design.
 const LEARNERS: &[&str] = &[

@@ -320,3 +320,28 @@ async fn a_read_that_takes_too_long_ends_the_cycle() {
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.settled().await;
 }
+
+#[tokio::test]
+async fn a_group_that_hides_its_members_ends_the_cycle_and_switches_nobody_off() {
+    let mut tenant = Tenant::default();
+    // Too small to be guarded as a group that ran empty.
+    let (group, members) = assigned_group(&mut tenant, "Staff", 2);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world.sim.tenant(|tenant| tenant.group_mut(&group).visibility = Some("HiddenMembership".to_owned()));
+    for _ in 0..2 {
+        let report = world.cycle().await;
+        let error = report.error.unwrap();
+        assert_eq!((report.outcome, report.counts.deactivated), (Outcome::Failed, 0));
+        assert!(
+            error.contains(&group) && error.contains("are hidden") && error.contains("Member.Read.Hidden"),
+            "{error}"
+        );
+    }
+    // With the permission the members show, and a group without any is believed.
+    world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
+    assert_eq!(world.cycle().await.counts.unchanged, 2);
+    world.sim.tenant(|tenant| members.iter().for_each(|member| tenant.remove_member(&group, member)));
+    assert_eq!(world.cycle().await.counts.deactivated, 2);
+    world.settled().await;
+}

@@ -182,6 +182,7 @@ fn daemon_lock(world: &World) -> String {
         next_cycle_at: None,
         admitted_sources: BTreeSet::new(),
         applications: BTreeMap::new(),
+        credential: None,
     };
     let paths = source_lock_paths(&world.assembly().config, &state);
     paths.first().unwrap().file_name().unwrap().to_str().unwrap().to_owned()

@@ -273,11 +273,21 @@ async fn world_with_group() -> World {
 #[tokio::test]
 async fn check_says_ok_line_by_line() {
     let world = world_with_group().await;
-    let all =
-        ["configuration ok", "database ok", "sign-in ok", "application ok", "assignments ok", "users ok", "groups ok"];
+    let all = [
+        "configuration ok",
+        "database ok",
+        "network ok",
+        "sign-in ok",
+        "credential ok",
+        "permissions ok",
+        "application ok",
+        "assignments ok",
+        "users ok",
+        "groups ok",
+    ];
     assert_eq!(checks(&world, 0), all);
     let words = world.run_program(&["check"], 0).stdout;
-    assert_eq!(words.lines().filter(|line| line.starts_with("ok ")).count(), 7, "{words}");
+    assert_eq!(words.lines().filter(|line| line.starts_with("ok ")).count(), all.len(), "{words}");
     world.run_program(&["sync"], 0);
     assert_eq!(checks(&world, 0), all);
 }
@@ -313,15 +323,79 @@ async fn check_names_each_missing_permission() {
         world.sim.tenant(|tenant| assert!(tenant.permissions.remove(permission)));
         let checks = checks(&world, 1);
         let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
-        assert_eq!(failed.len(), 1, "{permission}: {checks:?}");
-        assert!(
-            failed[0].starts_with(&format!("{name}: ")) && failed[0].contains(permission),
-            "{permission}: {failed:?}"
-        );
+        // By what the token says, and by a real call.
+        assert_eq!(failed.len(), 2, "{permission}: {checks:?}");
+        assert!(failed[0].starts_with("permissions: the token lacks"), "{permission}: {failed:?}");
+        assert!(failed[1].starts_with(&format!("{name}: ")), "{permission}: {failed:?}");
         let others = ["Application.Read.All", "User.Read.All", "GroupMember.Read.All"];
-        let told: Vec<_> = others.iter().filter(|other| failed[0].contains(*other)).collect();
-        assert_eq!(told, [&permission], "the hint names the one that is missing: {failed:?}");
+        for line in failed {
+            let told: Vec<_> = others.iter().filter(|other| line.contains(*other)).collect();
+            assert_eq!(told, [&permission], "the hint names the one that is missing: {line}");
+        }
     }
+}
+
+#[tokio::test]
+async fn check_tells_the_registration_from_the_enterprise_application() {
+    let world = world_with_group().await;
+    let registration = world.sim.tenant(|tenant| tenant.client_application().registration_id.clone());
+    let (tenant, client) = world.sim.tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone()));
+    world.configure_for(&tenant, &client, &registration, "");
+    let checks = checks(&world, 1);
+    let last = checks.last().unwrap();
+    assert!(last.starts_with("application: ") && last.contains("object id of an app registration"), "{last}");
+    assert!(last.contains(&client), "{last}");
+}
+
+#[tokio::test]
+async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
+    let world = world_with_group().await;
+    world.sim.tenant(|tenant| {
+        let empty = tenant.add_group("Nobody");
+        tenant.assign_group(&empty);
+        let outer = tenant.add_group("Outer");
+        tenant.add_member(&outer, &empty);
+        tenant.assign_group(&outer);
+    });
+    let words = world.run_program(&["check"], 0).stdout;
+    assert!(words.contains("without members: \"Nobody\""), "{words}");
+    assert!(words.contains("which do not count: \"Outer\""), "{words}");
+    world.sim.tenant(|tenant| {
+        let hidden = tenant.add_group("Secret");
+        let member = hire(tenant, "Mary", "Shelley");
+        tenant.add_member(&hidden, &member);
+        tenant.assign_group(&hidden);
+        tenant.group_mut(&hidden).visibility = Some("HiddenMembership".to_owned());
+    });
+    let checks = checks(&world, 1);
+    let last = checks.last().unwrap();
+    assert!(last.contains("membership is hidden: \"Secret\"") && last.contains("Member.Read.Hidden"), "{last}");
+}
+
+#[tokio::test]
+async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
+    let (tenant, _) = people(1);
+    let world = World::start(tenant).await;
+    let ends = |days: i64| {
+        let at = learner_sync::model::system_clock() + jiff::SignedDuration::from_hours(24 * days + 1);
+        world.sim.tenant(|tenant| tenant.secret_expires_at = at);
+    };
+    ends(31);
+    let quiet = world.run_program(&["sync"], 0);
+    assert!(!quiet.stderr.contains("expires in"), "{quiet:?}");
+    assert!(!world.run_program(&["status"], 0).stdout.contains("Credential"));
+
+    // Looked at once a day.
+    ends(12);
+    world.execute("UPDATE sync_state SET credential_looked_at = '2026-01-01T00:00:00Z'").await;
+    let told = world.run_program(&["sync"], 0).stderr;
+    assert!(told.contains("WARN") && told.contains("the credential expires in 12 days"), "{told}");
+    assert!(!world.run_program(&["sync"], 0).stderr.contains("expires in"));
+    let status = world.run_program(&["status"], 0).stdout;
+    assert!(status.contains("Credential    the credential expires in 12 days: add a new one"), "{status}");
+    assert!(world.run_program(&["status", "--json"], 0).json()["credential_ends_at"].is_string());
+    let check = world.run_program(&["check"], 0).stdout;
+    assert!(check.contains("warn credential"), "{check}");
 }
 
 #[tokio::test]
