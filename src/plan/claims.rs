@@ -92,6 +92,17 @@ fn describe(row: &Row) -> String {
     format!("learner {} ({whose}, {})", row.learner, if row.active { "active" } else { "inactive" })
 }
 
+/// What an administrator can do for a newcomer when the holder is a former learner.
+fn way_out(input: Input<'_>, draft: &Change, row: &Row) -> String {
+    let former = row.link.as_ref().and_then(|(_, person)| input.known.get(person));
+    let ours = former.is_some_and(|known| known.learner == row.learner);
+    if draft.target == Target::New && ours && !row.active {
+        format!("; if both are one person: learner-sync provision {} --relink {}", draft.person, row.learner)
+    } else {
+        String::new()
+    }
+}
+
 /// Who cannot have what they want, and why. The holder of a value keeps it, unless it is about to get another one;
 /// `staying` are held back and keep what they have. When two people newly want the same value, neither gets it,
 /// since nothing says whose it is.
@@ -140,7 +151,8 @@ pub(super) fn conflicts(
             let moves = moves || former(input, row).is_some();
             for draft in claimants.iter().filter(|draft| !moves && Some(row.learner) != draft.target.learner()) {
                 if !settled.contains(&draft.person) {
-                    found.insert(draft.person, format!("{} is held by {}", key.attribute.path(), describe(row)));
+                    let held = format!("{} is held by {}", key.attribute.path(), describe(row));
+                    found.insert(draft.person, format!("{held}{}", way_out(input, draft, row)));
                 }
             }
         }
@@ -176,7 +188,8 @@ pub(super) fn move_aside(input: Input<'_>, changes: &[Change], holders: &Holders
 }
 
 fn moved_aside(input: Input<'_>, person: EntraId, row: &Row, wanted: Attribute, by: EntraId) -> Option<Change> {
-    let known = input.known.get(&person)?;
+    // Of the last sight, which for somebody who is assigned still is this one.
+    let via = input.desired.people.get(&person).map_or(&input.known.get(&person)?.via, |person| &person.via).clone();
     let mut values = row.values.clone();
     let mut changes = Vec::new();
     for attribute in Attribute::UNIQUE {
@@ -192,7 +205,7 @@ fn moved_aside(input: Input<'_>, person: EntraId, row: &Row, wanted: Attribute, 
         target: Target::Linked(row.learner),
         user_name: row.values.get(&Attribute::UserName).cloned().flatten(),
         changes,
-        via: known.via.clone(),
+        via,
         fingerprint: Fingerprint::of(&values),
         detail: Some(format!("moved aside: {} is wanted by Entra id {by}", wanted.path())),
     })
