@@ -1,6 +1,6 @@
-//! Killed at any instant, the program loses nothing and does nothing twice: one more cycle, and all is as if nothing had
-//! happened. `instants` kills at random moments and `steps` at each step that has a name; `changes` are what goes on in
-//! the tenant meanwhile, and `model` is what must become of it.
+//! Killed at any instant, the program loses nothing and does nothing twice: one more cycle, and all is as if nothing
+//! had happened. `instants` kills at random moments and `steps` at each step that has a name; `changes` are what goes
+//! on in the tenant meanwhile, and `model` is what must become of it.
 
 pub(crate) mod changes;
 mod instants;

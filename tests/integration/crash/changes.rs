@@ -52,7 +52,7 @@ impl Changes {
         away.shuffle(&mut self.random);
 
         for _ in 0..self.some(much) {
-            self.hire(tenant, None);
+            self.hire(tenant);
         }
         for person in self.take(&mut settled, 3 * much) {
             self.alter(tenant.user_mut(&person));
@@ -64,8 +64,7 @@ impl Changes {
             self.return_to(tenant, &person);
         }
         for person in self.take(&mut settled, much) {
-            let address = self.address();
-            self.rename(tenant, &person, [&address, &address]);
+            self.rename(tenant, &person);
         }
         for _ in 0..self.some(much) {
             let people = self.random.random_range(2..6);
@@ -113,8 +112,8 @@ impl Changes {
         format!("person.{}@{DOMAIN}", self.number)
     }
 
-    fn hire(&mut self, tenant: &mut Tenant, address: Option<String>) {
-        let address = address.unwrap_or_else(|| self.address());
+    fn hire(&mut self, tenant: &mut Tenant) {
+        let address = self.address();
         let mut user = User::named("New", &self.text("Comer")).user_principal_name(&address).mail(&address);
         self.alter(&mut user);
         if self.random.random_bool(0.05) {
@@ -170,14 +169,15 @@ impl Changes {
     }
 
     /// Gives somebody another name, another address, or both.
-    fn rename(&mut self, tenant: &mut Tenant, person: &str, [name, mail]: [&str; 2]) {
+    fn rename(&mut self, tenant: &mut Tenant, person: &str) {
+        let address = self.address();
         let user = tenant.user_mut(person);
         let what = self.random.random_range(0..4);
         if what != 0 {
-            user.user_principal_name = Some(name.to_owned());
+            user.user_principal_name = Some(address.clone());
         }
         if what != 1 {
-            user.mail = Some(mail.to_owned());
+            user.mail = Some(address);
         }
     }
 

@@ -21,7 +21,7 @@ const ROUNDS: usize = 160;
 /// So many rounds, and another tenant: the old one has seen too many come and go.
 const ROUNDS_OF_A_TENANT: usize = 80;
 
-/// The files of the database, whatever state it is in.
+/// The files of the database, whatever state it is in; SQLite makes `-shm` from these.
 const DATABASE: [&str; 3] = ["learners.db", "learners.db-wal", "learners.db-journal"];
 
 fn rounds() -> usize {
@@ -148,7 +148,7 @@ impl Scene {
         self.pace.whole = self.took;
     }
 
-    /// Makes changes in the tenant, about `much` of each kind.
+    /// Makes changes in the tenant, up to `much` of each kind.
     fn change(&mut self, much: usize) {
         let Self { world, model, changes, .. } = self;
         world.sim.tenant(|tenant| changes.make(tenant, model, much));

@@ -133,8 +133,8 @@ impl Found {
         assert_eq!(links, [[found.learners.len().to_string()]], "one link each");
 
         let sql = format!(
-            "SELECT p.id, p.entra_id, p.action, p.status, p.reason, p.user_name, p.changes, p.learner_id IS l.learner_id,
-                    c.id IS NOT NULL
+            "SELECT p.id, p.entra_id, p.action, p.status, p.reason, p.user_name, p.changes,
+                    p.learner_id IS l.learner_id, c.id IS NOT NULL
              FROM provisioning_log p
              LEFT JOIN sync_cycles c ON c.id = p.cycle_id
              LEFT JOIN sync_links l ON l.source = c.source AND l.entra_id = p.entra_id

@@ -29,8 +29,8 @@ const OF_A_BATCH: [Step; 8] = [
 const CONTENT: [(&str, &str); 8] = [
     (
         "learners",
-        "SELECT external_id, user_name, email, first_name, last_name, title, country, employee_number, department, active,
-                deactivated_at IS NULL FROM learners ORDER BY external_id",
+        "SELECT external_id, user_name, email, first_name, last_name, title, country, employee_number, department,
+                active, deactivated_at IS NULL FROM learners ORDER BY external_id",
     ),
     (
         "sync_links",
@@ -168,8 +168,8 @@ fn later(step: Step, times: usize) -> String {
     format!("{step:?}={times}*off->return")
 }
 
-/// People of all kinds, nobody of whom is a learner yet. Answers the members of a group, those of another one, and those
-/// who are assigned directly.
+/// People of all kinds, nobody of whom is a learner yet. Answers the members of a group, those of another one, and
+/// those who are assigned directly.
 fn people(tenant: &mut Tenant) -> [Vec<String>; 3] {
     let (_, staff) = assigned_group(tenant, "Staff", 12);
     let (_, club) = assigned_group(tenant, "Club", 3);
