@@ -291,12 +291,14 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
     reached(Step::LeaversConfirmed);
     let evidence = evidence(store, rules, &source, &known, &desired, request.now).await?;
     let groups: &MemberCounts = second.groups.as_ref().unwrap_or_else(|| snapshot.groups());
+    let hidden = snapshot.hidden() | &second.hidden;
     let confirmed: &Confirmed = &second.verdicts;
     let plan = plan::plan(plan::Input {
         known: &known,
         left: left.as_ref(),
         desired: &desired,
         groups,
+        hidden: &hidden,
         nobody_assigned: second.nobody_assigned.unwrap_or_else(|| snapshot.nobody_assigned()),
         confirmed,
         evidence: &evidence,
@@ -349,7 +351,16 @@ async fn knowledge(parts: Parts<'_>, request: Request<'_>, source: &str) -> Resu
                 let age = request.now.duration_since(compared_at);
                 let due = age.is_negative() || age >= rules.full_every;
                 // A comparison is for everybody: the next cycle that is, makes it.
-                if (!due || request.only.is_some()) && !request.full {
+                if let Some(Only { person, .. }) = request.only {
+                    return one_compared(
+                        parts,
+                        source,
+                        person,
+                        Knowledge { known, left: None, compared_at, generation },
+                    )
+                    .await;
+                }
+                if !due && !request.full {
                     return Ok(Knowledge { known, left: None, compared_at, generation });
                 }
                 tracing::info!(requested = request.full, "comparing with the whole learner database");
@@ -361,6 +372,19 @@ async fn knowledge(parts: Parts<'_>, request: Request<'_>, source: &str) -> Resu
     }
     let known = store.known(source, &rules.mapped()).await?;
     Ok(Knowledge { known, left, compared_at: request.now, generation })
+}
+
+/// Compares one person with the learner database, and leaves what is known of everybody else as it is.
+async fn one_compared(
+    parts: Parts<'_>,
+    source: &str,
+    person: EntraId,
+    knowledge: Knowledge,
+) -> Result<Knowledge, CycleError> {
+    let Knowledge { mut known, left: _, compared_at, generation } = knowledge;
+    let left = known.remove_entry(&person);
+    known.extend(parts.store.known_person(source, person, &parts.rules.mapped()).await?);
+    Ok(Knowledge { known, left: Some(left.into_iter().collect()), compared_at, generation })
 }
 
 /// The first look: who is assigned, and what each should be.

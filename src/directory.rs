@@ -12,7 +12,7 @@ mod read;
 mod throttle;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Url;
 
@@ -49,14 +49,6 @@ pub enum DirectoryError {
         /// Graph's answer.
         #[source]
         source: GraphError,
-    },
-    /// An assigned group hides its members, and the application may not see them: it looks empty and is not.
-    #[error("the members of group {group} ({name}) are hidden")]
-    GroupHidden {
-        /// The group.
-        group: EntraId,
-        /// Its display name.
-        name: String,
     },
     /// Not everything that is assigned is accounted for.
     #[error("the read is not complete: {}", listed(people, groups))]
@@ -105,11 +97,6 @@ impl DirectoryError {
                  or the application id; the object id of the app registration is another one"
                     .to_owned(),
             ),
-            Self::GroupHidden { .. } => Some(
-                "grant Member.Read.Hidden to the app registration and give admin consent, or take the group off the \
-                 application"
-                    .to_owned(),
-            ),
             Self::GroupForbidden { .. } => Some(
                 "grant GroupMember.Read.All (and Member.Read.Hidden for groups with hidden membership), or take the group \
                  off the application"
@@ -138,6 +125,7 @@ pub struct Snapshot {
     people: BTreeMap<EntraId, u32>,
     via: Vec<Via>,
     groups: BTreeMap<EntraId, u64>,
+    hidden: BTreeSet<EntraId>,
     assigned: u64,
 }
 
@@ -162,6 +150,11 @@ impl Snapshot {
         &self.groups
     }
 
+    /// Assigned groups that look empty because they hide their members.
+    pub fn hidden(&self) -> &BTreeSet<EntraId> {
+        &self.hidden
+    }
+
     /// Whether the application has no user and no group assigned.
     pub fn nobody_assigned(&self) -> bool {
         self.assigned == 0
@@ -178,7 +171,7 @@ pub struct Directory {
 /// Users and groups on the application, each once.
 #[derive(Debug, Default)]
 struct Assignments {
-    users: std::collections::BTreeSet<EntraId>,
+    users: BTreeSet<EntraId>,
     groups: BTreeMap<EntraId, String>,
 }
 
@@ -258,9 +251,9 @@ impl Directory {
         Ok(found)
     }
 
-    /// A group that shows no member at all either has none or hides them.
+    /// A group that shows no member at all either has none or hides them. Answers whether it hides them.
     /// <https://learn.microsoft.com/graph/api/resources/group#group-visibility-options>
-    async fn certainly_empty(&self, group: EntraId, name: &str) -> Result<(), DirectoryError> {
+    async fn hides_members(&self, group: EntraId, name: &str) -> Result<bool, DirectoryError> {
         let what = format!("looking at group {group}");
         let hides = match self.client.get::<wire::Group>(&what, &format!("/groups/{group}?$select=id,visibility")).await
         {
@@ -273,13 +266,18 @@ impl Directory {
             Err(error) => return Err(error.into()),
         };
         // The token is opaque by contract: one that does not tell is taken for one that may not.
-        if hides && !self.client.granted().await?.is_some_and(|granted| granted.contains(SEES_HIDDEN)) {
-            return Err(DirectoryError::GroupHidden { group, name: name.to_owned() });
+        let hides = hides && !self.client.granted().await?.is_some_and(|granted| granted.contains(SEES_HIDDEN));
+        if hides {
+            tracing::warn!(
+                group.id = %group,
+                "the members of the assigned group are hidden; grant {SEES_HIDDEN} to the app registration and give admin \
+                 consent, or take the group off the application"
+            );
         }
-        Ok(())
+        Ok(hides)
     }
 
-    /// Hands the user members of a group to `take`, page by page.
+    /// Hands the user members of a group to `take`, page by page. Answers whether it hides them instead.
     /// <https://learn.microsoft.com/graph/api/group-list-members>
     async fn members(
         &self,
@@ -287,7 +285,7 @@ impl Directory {
         name: &str,
         selection: &Selection,
         mut take: impl FnMut(Step<'_, wire::Row>),
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<bool, DirectoryError> {
         let what = format!("reading the members of group {group}");
         let list = if self.group_members == GroupMembers::Transitive { "transitiveMembers" } else { "members" };
         let path = format!("/groups/{group}/{list}?$select={}&$top={PAGE}", select(selection));
@@ -302,13 +300,13 @@ impl Directory {
                 take(step);
             };
             match self.client.list(&what, &path, read, counted).await {
-                Ok(()) if rows == 0 => return self.certainly_empty(group, name).await,
-                Ok(()) => return Ok(()),
+                Ok(()) if rows == 0 => return self.hides_members(group, name).await,
+                Ok(()) => return Ok(false),
                 Err(error) if error.status() == Some(404) && missing == 0 => missing += 1,
                 Err(error) if error.status() == Some(404) => {
                     tracing::warn!(group.id = %group, "the assigned group does not exist; it counts as empty");
                     take(Step::Begin);
-                    return Ok(());
+                    return Ok(false);
                 }
                 Err(source) if source.status() == Some(403) => {
                     return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });

@@ -56,6 +56,15 @@ impl CertificateError {
     }
 }
 
+/// The block with the private key: a file may hold the certificate before it.
+fn private_key_of(text: &str) -> Option<&str> {
+    const END: &str = "PRIVATE KEY-----";
+    let label = text.find(END)?;
+    let start = text[..label].rfind("-----BEGIN ")?;
+    let end = label + END.len() + text[label + END.len()..].find(END)? + END.len();
+    Some(&text[start..end])
+}
+
 /// DER writes a zero before a number that would look negative.
 fn number(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(&[0]).unwrap_or(bytes)
@@ -89,7 +98,8 @@ impl Certificate {
         if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
             return Err(CertificateError::Encrypted);
         }
-        let key = EncodingKey::from_rsa_pem(text.as_bytes()).map_err(|_| CertificateError::NoKey)?;
+        let key = private_key_of(text).ok_or(CertificateError::NoKey)?;
+        let key = EncodingKey::from_rsa_pem(key.as_bytes()).map_err(|_| CertificateError::NoKey)?;
         // A key of another certificate would be found out by Entra only, who says no more than "invalid signature".
         let probe =
             jsonwebtoken::crypto::sign(b"probe", &key, Algorithm::PS256).map_err(|_| CertificateError::NoKey)?;

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown};
+use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
 use super::plan::{Planner, lines_as_json, short};
 use super::sync::stop_on_signal;
 use crate::assembly::Assembly;
 use crate::cycle::{self, Explanation, Report};
-use crate::model::{Clock, LearnerId, Outcome, Reason, Status, Trigger, Verdict, Via};
+use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger, Verdict, Via};
 use crate::plan::{Change, Finding, Person, Planned, Standing, Target};
 use crate::session::{self, Ask, Named};
 
@@ -38,6 +38,12 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let Arguments { user, dry_run, relink, wait, force, json } = arguments;
     let Context { config, environment } = context;
     let assembly = Assembly::new(config, &environment, clock)?;
+    if user.parse::<EntraId>().is_err() && !user.contains('@') {
+        return Err(Failure::new(
+            USAGE,
+            "USER is neither an object id nor a userPrincipalName such as ada@example.org",
+        ));
+    }
     let named = Named { user: &user, relink: relink.map(LearnerId) };
     let report = if dry_run {
         let mut planner = Planner::open_to_rehearse(&assembly).await?;
@@ -55,27 +61,24 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
         return Err(Failure::new(FAILED, error));
     };
+    let refused = relink.map(LearnerId).filter(|learner| !has(explanation, *learner));
+    let refused = refused.map(|learner| format!("not relinked: learner {learner}: {}", why_not(explanation)));
+    let error = report.error.clone().or(refused);
     if json {
-        print_json(&as_json(&report, explanation, dry_run))?;
+        print_json(&as_json(&report, explanation, error.as_deref(), dry_run))?;
     } else {
         print_steps(&report, explanation, dry_run)?;
+        if let Some(error) = &error {
+            print(error)?;
+        }
     }
-    if let Some(error) = &report.error {
-        return Ok(reported(error));
-    }
-    if let Some(learner) = relink.map(LearnerId).filter(|learner| !has(explanation, *learner)) {
-        return Ok(reported(&format!("learner {learner} was not given to {}: {}", user, why_not(explanation))));
+    if error.is_some() {
+        return Ok(FAILED);
     }
     Ok(match &explanation.finding {
         Some(Finding { status: Status::Failure | Status::Held, .. }) => PARTLY,
         _ => DONE,
     })
-}
-
-/// The result is printed already; this is for the log.
-fn reported(error: &str) -> u8 {
-    tracing::error!("{error}");
-    FAILED
 }
 
 fn has(explanation: &Explanation, learner: LearnerId) -> bool {
@@ -150,7 +153,7 @@ fn decided(explanation: &Explanation) -> Option<Planned<'_>> {
     finding.or_else(|| explanation.change.as_ref().map(Planned::Change))
 }
 
-fn as_json(report: &Report, explanation: &Explanation, dry_run: bool) -> Value {
+fn as_json(report: &Report, explanation: &Explanation, error: Option<&str>, dry_run: bool) -> Value {
     let Explanation { person, assigned, coupled, .. } = explanation;
     let (account, detail) = account(explanation);
     let (learner, how) = matched(explanation);
@@ -171,7 +174,7 @@ fn as_json(report: &Report, explanation: &Explanation, dry_run: bool) -> Value {
         "match": { "learner_id": learner.map(|learner| learner.0), "how": how },
         "action": decided(explanation).map_or(nothing, line),
         "coupled": coupled,
-        "error": report.error,
+        "error": error,
     })
 }
 

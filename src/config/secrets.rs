@@ -131,7 +131,8 @@ impl Config {
         ];
         let open = |(key, path): (&str, &Option<PathBuf>)| {
             let path = path.as_ref()?;
-            let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+            // What is no file is refused when it is read; nobody should be told to change the mode of a device.
+            let mode = fs::metadata(path).ok().filter(fs::Metadata::is_file)?.permissions().mode() & 0o777;
             let advice = format!("chown root:learner-sync {0} && chmod 0640 {0}", path.display());
             (mode & 0o007 != 0).then(|| {
                 format!(

@@ -313,8 +313,9 @@ impl Client {
         let answer: BatchAnswer = decode(what, &body)?;
         let mut settled = Vec::new();
         let mut pause = None;
+        let mut unanswered = open.clone();
         for part in answer.responses {
-            let index = part.id.parse().ok().filter(|index| open.contains(index)).ok_or_else(|| {
+            let index = part.id.parse().ok().filter(|index| unanswered.remove(index)).ok_or_else(|| {
                 let detail = "an answer to a part that was not asked".to_owned();
                 GraphError::Malformed { what: what.to_owned(), detail }
             })?;

@@ -18,6 +18,8 @@ pub struct SecondLook {
     pub verdicts: BTreeMap<EntraId, Verdict>,
     /// The members of the assigned groups, when the assignments were read again: newer than the snapshot's.
     pub groups: Option<BTreeMap<EntraId, u64>>,
+    /// Groups of those that hid their members then.
+    pub hidden: BTreeSet<EntraId>,
     /// Whether the application had no assignment at all, when the assignments were read again.
     pub nobody_assigned: Option<bool>,
 }
@@ -63,12 +65,13 @@ impl Directory {
             }
         }
         if !enabled.is_empty() {
-            let (assigned, groups, nobody_assigned) = self.assigned_again(snapshot).await?;
+            let Again { people: assigned, groups, hidden, nobody_assigned } = self.assigned_again(snapshot).await?;
             for person in enabled {
                 let verdict = if assigned.contains(&person) { Verdict::Present } else { Verdict::Unassigned };
                 look.verdicts.insert(person, verdict);
             }
             look.groups = Some(groups);
+            look.hidden = hidden;
             look.nobody_assigned = Some(nobody_assigned);
         }
         Ok(look)
@@ -100,32 +103,31 @@ impl Directory {
     }
 
     /// Everybody who is assigned now, by id alone.
-    async fn assigned_again(
-        &self,
-        snapshot: &Snapshot,
-    ) -> Result<(BTreeSet<EntraId>, BTreeMap<EntraId, u64>, bool), DirectoryError> {
+    async fn assigned_again(&self, snapshot: &Snapshot) -> Result<Again, DirectoryError> {
         let assignments = self.assignments(snapshot.application().object_id).await?;
         let nobody_assigned = assignments.users.is_empty() && assignments.groups.is_empty();
         let mut people = assignments.users;
-        let mut groups = BTreeMap::new();
+        let (mut groups, mut hidden) = (BTreeMap::new(), BTreeSet::new());
         let nothing = &Selection::default();
         let reads = assignments.groups.iter().map(|(group, name)| async move {
             let mut members = BTreeSet::new();
-            self.members(*group, name, nothing, |step| match step {
-                Step::Begin => members.clear(),
-                Step::Page(rows, _) => {
-                    members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
-                }
-            })
-            .await?;
-            Ok::<_, DirectoryError>((*group, members))
+            let hides = self
+                .members(*group, name, nothing, |step| match step {
+                    Step::Begin => members.clear(),
+                    Step::Page(rows, _) => {
+                        members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
+                    }
+                })
+                .await?;
+            Ok::<_, DirectoryError>((*group, members, hides))
         });
         let mut reads: FuturesUnordered<_> = reads.collect();
-        while let Some((group, members)) = reads.try_next().await? {
+        while let Some((group, members, hides)) = reads.try_next().await? {
             groups.insert(group, members.len() as u64);
+            hidden.extend(hides.then_some(group));
             people.extend(members);
         }
-        Ok((people, groups, nobody_assigned))
+        Ok(Again { people, groups, hidden, nobody_assigned })
     }
 
     /// Reads each account alone, in batches. Unlike the first look it does not fail on a single 403.
@@ -152,6 +154,14 @@ impl Directory {
         }
         Ok(accounts)
     }
+}
+
+/// The assignments, read once more.
+struct Again {
+    people: BTreeSet<EntraId>,
+    groups: BTreeMap<EntraId, u64>,
+    hidden: BTreeSet<EntraId>,
+    nobody_assigned: bool,
 }
 
 enum Account {

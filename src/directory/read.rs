@@ -45,29 +45,32 @@ impl Directory {
     ) -> Result<Snapshot, DirectoryError> {
         let assignments = self.assignments(application.object_id).await?;
         let mut members_of = BTreeMap::new();
+        let mut hidden = BTreeSet::new();
         // All groups are read by one task, a page at a time: the lock is never waited for.
         let taker = Mutex::new(Taker { selection, take: &mut take, taken: BTreeSet::new(), lacking: 0 });
         {
             let taker = &taker;
             let reads = assignments.groups.iter().map(|(group, name)| async move {
                 let mut members = BTreeSet::new();
-                self.members(*group, name, selection, |step| match step {
-                    // People taken from pages that are read anew were complete: they are not taken twice.
-                    Step::Begin => members.clear(),
-                    Step::Page(rows, request_id) => {
-                        let mut taker = taker.lock().unwrap_or_else(PoisonError::into_inner);
-                        for row in rows.into_iter().filter(|row| row.kind == RowType::User) {
-                            members.insert(row.id);
-                            taker.take(row, request_id);
+                let hidden = self
+                    .members(*group, name, selection, |step| match step {
+                        // People taken from pages that are read anew were complete: they are not taken twice.
+                        Step::Begin => members.clear(),
+                        Step::Page(rows, request_id) => {
+                            let mut taker = taker.lock().unwrap_or_else(PoisonError::into_inner);
+                            for row in rows.into_iter().filter(|row| row.kind == RowType::User) {
+                                members.insert(row.id);
+                                taker.take(row, request_id);
+                            }
                         }
-                    }
-                })
-                .await?;
-                Ok::<_, DirectoryError>((*group, members))
+                    })
+                    .await?;
+                Ok::<_, DirectoryError>((*group, members, hidden))
             });
             let mut reads: FuturesUnordered<_> = reads.collect();
-            while let Some((group, members)) = reads.try_next().await? {
+            while let Some((group, members, hides)) = reads.try_next().await? {
                 members_of.insert(group, members);
+                hidden.extend(hides.then_some(group));
             }
         }
         let Taker { taken, lacking, .. } = taker.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +104,7 @@ impl Directory {
             people,
             via,
             groups,
+            hidden,
             assigned: (assignments.users.len() + assignments.groups.len()) as u64,
         })
     }

@@ -193,6 +193,8 @@ pub struct Input<'a> {
     pub desired: &'a Desired,
     /// The assigned groups.
     pub groups: &'a MemberCounts,
+    /// Assigned groups that look empty because they hide their members.
+    pub hidden: &'a BTreeSet<EntraId>,
     /// Whether the application has no assignment at all.
     pub nobody_assigned: bool,
     /// The second look.

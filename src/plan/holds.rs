@@ -77,7 +77,9 @@ pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan
                 (None, None) => {
                     let group = groups_of(&leaver).find(|group| emptied.contains(group));
                     if let (Reason::Unassigned, Some(group)) = (reason, group) {
-                        let detail = format!("would be {reason}: group {group} has no members any more");
+                        let why =
+                            if input.hidden.contains(&group) { "hides its members" } else { "has no members any more" };
+                        let detail = format!("would be {reason}: group {group} {why}");
                         plan.findings.push(hold(input, Reason::EmptyGroup, Some(detail), change(reason)));
                     } else if let Some(why) = &too_many {
                         let detail = format!("would be {reason}: {why}");
@@ -206,9 +208,10 @@ fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {
     })
 }
 
-/// Assigned groups that had members worth guarding and have none now.
+/// Assigned groups that had members worth guarding and have none now, and those that hide them, however few they were.
 fn emptied_groups(input: Input<'_>) -> BTreeSet<EntraId> {
-    let had = |group: &EntraId| input.evidence.last_members.get(group).is_some_and(|last| *last >= GUARDED_GROUP);
+    let last = |group: &EntraId| input.evidence.last_members.get(group).copied().unwrap_or_default();
+    let had = |group: &EntraId| last(group) >= GUARDED_GROUP || input.hidden.contains(group);
     input.groups.iter().filter(|(group, members)| **members == 0 && had(group)).map(|(group, _)| *group).collect()
 }
 

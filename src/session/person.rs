@@ -40,7 +40,11 @@ pub async fn find(assembly: &Assembly, store: &Store, named: Named<'_>) -> Resul
     let Named { user, relink } = named;
     let source = source(&assembly.config, &store.state().await?);
     let person = match user.parse() {
-        Ok(person) => Some(person),
+        Ok(person) => {
+            let known = !store.rows(&source, &[person], &[]).await?.is_empty();
+            // A mistyped id looks just like somebody who is not assigned.
+            if known { Some(person) } else { assembly.directory.user_named(user).await? }
+        }
         Err(_) => match assembly.directory.user_named(user).await? {
             Some(person) => Some(person),
             None => store.linked_person(&source, user).await?,

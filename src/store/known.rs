@@ -13,11 +13,33 @@ impl Store {
     /// The learners linked by `source`, with the fingerprint of exactly `attributes`. One pass; nobody's values are
     /// kept.
     pub async fn known(&self, source: &str, attributes: &[Attribute]) -> Result<KnownLearners, StoreError> {
+        self.known_of(source, None, attributes).await
+    }
+
+    /// The same of one person.
+    pub async fn known_person(
+        &self,
+        source: &str,
+        person: EntraId,
+        attributes: &[Attribute],
+    ) -> Result<KnownLearners, StoreError> {
+        self.known_of(source, Some(person), attributes).await
+    }
+
+    async fn known_of(
+        &self,
+        source: &str,
+        person: Option<EntraId>,
+        attributes: &[Attribute],
+    ) -> Result<KnownLearners, StoreError> {
         let attributes = columns::mapped(attributes);
         let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, r.active");
         columns::push_columns(&mut statement, &attributes);
         statement.push(" FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ");
         statement.push_bind(source);
+        if let Some(person) = person {
+            statement.push(" AND l.entra_id = ").push_bind(person.to_string());
+        }
 
         let mut known = KnownLearners::new();
         let mut vias = Vias::default();

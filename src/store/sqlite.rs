@@ -176,6 +176,8 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     // NORMAL would survive a kill, but not a power cut: what `approve` has confirmed, or the platform has already
     // read, would be undone. It costs one fsync a batch.
     sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+    // The first read makes the index of the log, for which there may be no room: that is told here, with the file's name.
+    sqlx::query("SELECT 1 FROM sqlite_master").execute(&mut *connection).await?;
     // Names come in another order than ids, so a first run touches most pages of an index in every batch: enough
     // memory to keep them (64 MiB, taken as needed), and a log long enough (40 MiB) not to copy them back each time.
     // What a statement of many rows would undo is kept in memory: in a file it is two thirds of all that is written.
@@ -192,6 +194,8 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
 pub(super) fn about_the_disk(path: &Path, error: StoreError) -> StoreError {
     match error {
         StoreError::Database(error) => match primary_code(&error) {
+            // SQLITE_IOERR_SHMSIZE: there is no room for the index of the log, which is gone again when this is told.
+            _ if extended_code(&error) == Some(4874) => StoreError::Full { path: path.into(), source: error },
             // SQLITE_FULL
             Some(13) => StoreError::Full { path: path.into(), source: error },
             // SQLITE_IOERR, SQLITE_CANTOPEN: so it calls a full disk where it makes or maps a file beside this one.
@@ -267,8 +271,11 @@ pub(super) async fn wait_for_locks(connection: &mut SqliteConnection, patience: 
 
 /// SQLite's result code without its extension.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+    extended_code(error).map(|code| code & 0xff)
+}
+
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
 }
 
 /// Whether somebody else holds the lock.

@@ -10,6 +10,7 @@ mod daemon;
 mod directory;
 mod drift;
 mod empty_groups;
+mod faults;
 mod full_disk;
 mod held_updates;
 mod histories;

@@ -94,7 +94,7 @@ async fn a_certificate_signs_in_anew_for_every_token() {
     assert_eq!(world.cycle().await.outcome, Outcome::Success);
 
     // One file may hold both, and systemd may hand them over.
-    let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.key_pem, certificate.certificate_pem));
+    let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.certificate_pem, certificate.key_pem));
     sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {both:?}"));
     world.run_program(&["sync"], 0);
     sign_in_with(&world, "kind = \"certificate\"");
@@ -197,7 +197,10 @@ async fn a_managed_identity_gets_its_token_from_the_machine() {
     assert_eq!(world.cycle().await.outcome, Outcome::Success);
     assert_eq!(asked(&world), (2, false));
 
-    world.sim.tenant(|tenant| tenant.system_assigned_identity = None);
+    world.sim.tenant(|tenant| {
+        tenant.system_assigned_identity = None;
+        tenant.managed_identities.clear();
+    });
     let report = world.cycle().await;
     let error = report.error.unwrap();
     assert!(report.refused && error.contains("give this virtual machine a managed identity"), "{error}");

@@ -102,8 +102,13 @@ async fn who_is_not_a_learner_is_told_why() {
         assert_eq!(document["scope"]["assigned"], json!(assigned), "{document}");
         assert_eq!(document["action"]["reason"], reason, "{document}");
     }
-    let ran = world.run_program(&["provision", "nobody@harbourworks.example", "--json"], 1);
-    assert!(ran.json()["error"].as_str().unwrap().contains("has no user"), "{ran:?}");
+    for nobody in ["nobody@harbourworks.example", "00000000-0000-4000-8000-00000000dead"] {
+        let ran = world.run_program(&["provision", nobody, "--json"], 1);
+        assert!(ran.json()["error"].as_str().unwrap().contains("has no user"), "{ran:?}");
+    }
+    for nonsense in ["", ".", "..", "$count", "ada"] {
+        world.run_program(&["provision", nonsense], 2);
+    }
     assert_eq!(learners(&world).await, "0");
 }
 
@@ -152,6 +157,24 @@ async fn what_others_have_drifted_to_is_still_drift_for_the_next_cycle() {
     world.run_program(&["sync", "--full"], 0);
     assert_eq!(world.log(&ids[0]).await.last().unwrap(), "update success drift");
     assert_eq!(world.log(&ada).await, ["create success assigned", "update success attributes-changed"]);
+}
+
+#[tokio::test]
+async fn the_learner_itself_is_looked_at_and_not_what_the_cache_says_of_it() {
+    let (world, ada, ids) = dozen().await;
+    world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
+    world.execute(&format!("UPDATE learners SET active = 0 WHERE external_id = '{}'", ids[0])).await;
+    world.execute(&format!("DELETE FROM learners WHERE external_id = '{}'", ids[1])).await;
+    let action = |user: &str| {
+        let document = world.run_program(&["provision", user, "--json"], 0).json();
+        [&document["action"]["action"], &document["action"]["status"], &document["action"]["reason"]]
+            .map(|value| value.as_str().unwrap().to_owned())
+    };
+    assert_eq!(action(&ada), ["update", "success", "drift"]);
+    assert_eq!(action(&ids[0]), ["reactivate", "skipped", "drift"]);
+    assert_eq!(action(&ids[1]), ["create", "success", "assigned"]);
+    let document = world.run_program(&["sync", "--json"], 0).json();
+    assert_eq!((&document["unchanged"], &document["skipped"]), (&json!(11), &json!(1)));
 }
 
 #[tokio::test]
@@ -256,7 +279,9 @@ async fn a_learner_that_cannot_be_given_is_refused_and_nothing_is_written() {
     world.run_program(&["provision", ADA, "--relink", "none"], 2);
     // Nobody who is not assigned becomes a learner by it.
     let ran = world.run_program(&["provision", &outside, "--relink", learner], 1);
-    assert!(ran.stderr.contains("not assigned"), "{ran:?}");
+    assert!(ran.stdout.contains("not relinked") && ran.stdout.contains("not assigned"), "{ran:?}");
+    let document = world.run_program(&["provision", &outside, "--relink", learner, "--json"], 1).json();
+    assert!(document["error"].as_str().unwrap().contains("not assigned"), "{document}");
     world.unchanged_since(&before.0).await;
 }
 

@@ -85,6 +85,8 @@ pub(super) struct Entra {
     pub(super) assigned: BTreeSet<Group>,
     /// Groups whose members are not told.
     pub(super) hidden: BTreeSet<Group>,
+    /// Groups that were told to be empty this time, by mistake.
+    pub(super) silent: BTreeSet<Group>,
 }
 
 /// How somebody new is assigned.
@@ -209,7 +211,12 @@ impl fmt::Display for Event {
 impl Entra {
     /// The groups, and nobody.
     pub(super) fn empty() -> Self {
-        Self { people: BTreeMap::new(), assigned: (0..GROUPS - 1).map(Group).collect(), hidden: BTreeSet::new() }
+        Self {
+            people: BTreeMap::new(),
+            assigned: (0..GROUPS - 1).map(Group).collect(),
+            hidden: BTreeSet::new(),
+            silent: BTreeSet::new(),
+        }
     }
 
     pub(super) fn account(&self, person: Person) -> Account {
@@ -217,7 +224,8 @@ impl Entra {
     }
 
     fn shows(&self, group: Group, employee: &Employee) -> bool {
-        !self.hidden.contains(&group) && employee.account.exists() && employee.groups.contains(&group)
+        let told = !self.hidden.contains(&group) && !self.silent.contains(&group);
+        told && employee.account.exists() && employee.groups.contains(&group)
     }
 
     /// The ways in which a person is on the application. An assignment outlives the account; a membership shows only

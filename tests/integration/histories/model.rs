@@ -435,7 +435,10 @@ impl<'a> Making<'a> {
 
     /// Assigned groups that last had three members or more and have none now, by their names.
     fn emptied(&self, members: &BTreeMap<Group, u64>) -> BTreeSet<String> {
-        let had = |group: &Group| self.book.last_members.get(group).is_some_and(|last| *last >= 3);
+        let hides = |group: &Group| {
+            self.looks.first.hidden.contains(group) || self.read_again && self.looks.second.hidden.contains(group)
+        };
+        let had = |group: &Group| self.book.last_members.get(group).is_some_and(|last| *last >= 3) || hides(group);
         members.iter().filter(|(group, now)| **now == 0 && had(group)).map(|(group, _)| group.to_string()).collect()
     }
 

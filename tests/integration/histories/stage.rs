@@ -326,7 +326,7 @@ impl Stage {
                 self.world.sim.inject(self.fault(At::Assignments).empty_list());
             }
             Some(group) => {
-                first.hidden.insert(group);
+                first.silent.insert(group);
                 self.world.sim.inject(self.fault(At::Members(group)).empty_list());
             }
         }

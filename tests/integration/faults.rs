@@ -1,0 +1,143 @@
+//! The network, Graph and its answers at their worst: whatever happens, nobody is switched off whom the tenant has, and
+//! when it is over one cycle puts everything right.
+
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use graph_sim::{Call, Fault, GraphSim, Stranger, Tenant};
+use learner_sync::model::Outcome;
+
+use crate::program::people;
+use crate::world::{World, assigned, assigned_group};
+
+const MEMBERS: &str = "/v1.0/groups/{id}/members";
+const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
+const BATCH: &str = "/v1.0/$batch";
+
+/// A world with learners of every kind, and a change of every kind that waits.
+async fn waiting() -> (World, Vec<String>) {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 6);
+    let direct = assigned(&mut tenant, 20);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, 26);
+    world.sim.tenant(|tenant| {
+        tenant.remove_member(&group, &members[0]);
+        tenant.user_mut(&members[1]).account_enabled = Some(false);
+        tenant.user_mut(&direct[0]).job_title = Some("Diver".to_owned());
+        assigned(tenant, 1);
+    });
+    (world, vec![members[0].clone(), members[1].clone()])
+}
+
+/// Nobody is off but those who have left; then, without faults, one cycle does what is left to do.
+async fn comes_right(world: &mut World, left: &[String], what: &str) {
+    let off = world.query("SELECT external_id FROM learners WHERE NOT active").await;
+    assert!(off.iter().flatten().all(|person| left.contains(person)), "{what}: {off:?}");
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.outcome, Outcome::Success, "{what}");
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "25", "{what}");
+    assert_eq!(world.value("SELECT count(*) FROM provisioning_log").await, "30", "{what}");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_asked_for_again() {
+    for (what, fault) in [
+        ("reset before the answer", Fault::on("GET", MEMBERS).reset()),
+        ("reset within the answer", Fault::on("GET", MEMBERS).reset_after_headers()),
+        ("a batch that is reset", Fault::on("POST", BATCH).reset_after_headers()),
+        ("throttled until a date", Fault::on("GET", ASSIGNMENTS).retry_after_date(1)),
+        ("throttled for a fraction of a second", Fault::on("GET", ASSIGNMENTS).retry_after("0.249")),
+        ("a gateway that speaks HTML", Fault::on("GET", MEMBERS).answer(502).body("<html>Bad Gateway</html>")),
+    ] {
+        let (mut world, left) = waiting().await;
+        world.sim.inject(fault);
+        assert_eq!(world.cycle().await.outcome, Outcome::Success, "{what}");
+        comes_right(&mut world, &left, what).await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
+    for (what, fault, words) in [
+        ("half a document", Fault::on("GET", MEMBERS).truncated(), "cannot be understood"),
+        ("HTML with status 200", Fault::on("GET", ASSIGNMENTS).body("<html>Sign in</html>"), "cannot be understood"),
+        ("a batch that fails as a whole", Fault::on("POST", BATCH).outer_status(424), "424"),
+        ("a part that is missing", Fault::on("POST", BATCH).missing_part(1), "not answered"),
+        ("a part that nobody asked for", Fault::on("POST", BATCH).extra_part(), "was not asked"),
+        ("a part twice", Fault::on("POST", BATCH).doubled_part(1), "was not asked"),
+        ("a page of 80 MiB", Fault::on("GET", MEMBERS).padded(80), "larger than 64 MiB"),
+        (
+            "an error of 100 kB",
+            Fault::on("GET", ASSIGNMENTS).answer(400).message(&"so much to say ".repeat(7000)),
+            "400",
+        ),
+    ] {
+        let (mut world, left) = waiting().await;
+        world.sim.inject(fault);
+        let report = world.cycle().await;
+        let error = report.error.unwrap_or_default();
+        assert_eq!((report.outcome, report.counts.deactivated), (Outcome::Failed, 0), "{what}");
+        assert!(error.contains(words) && error.len() < 1000, "{what}: {error}");
+        comes_right(&mut world, &left, what).await;
+    }
+}
+
+#[tokio::test]
+async fn the_token_goes_to_no_other_origin() {
+    let stranger = Stranger::start();
+    for (what, fault) in [
+        ("a link to the next page", Fault::on("GET", MEMBERS).next_link(&format!("{}/next", stranger.url()))),
+        ("a redirect", Fault::on("GET", ASSIGNMENTS).redirect(302, &stranger.url())),
+        ("a lasting redirect", Fault::on("GET", MEMBERS).redirect(308, &format!("{}/v1.0", stranger.url()))),
+        ("a redirect of a batch", Fault::on("POST", BATCH).redirect(307, &stranger.url())),
+        ("a redirect of the sign-in", Fault::on("POST", "/*/oauth2/v2.0/token").redirect(307, &stranger.url())),
+    ] {
+        let (mut world, left) = waiting().await;
+        world.sim.inject(fault);
+        assert_eq!(world.cycle().await.outcome, Outcome::Failed, "{what}");
+        comes_right(&mut world, &left, what).await;
+    }
+    assert_eq!(stranger.heads(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_cycle_in_which_a_third_of_all_answers_fail_ends_right() {
+    let (mut world, left) = waiting().await;
+    world.sim.clear_journal();
+    world.sim.inject(Fault::on("*", "/v1.0/**").random(0.3, 11));
+    assert_eq!(world.cycle().await.outcome, Outcome::Success);
+    let calls: Vec<Call> = world.sim.journal().into_iter().filter(|call| !call.in_batch).collect();
+    assert!(calls.iter().any(|call| call.status != 200), "nothing went wrong");
+    for (number, call) in calls.iter().enumerate() {
+        let before = calls[..number]
+            .iter()
+            .rfind(|before| (&before.path, &before.query, &before.body) == (&call.path, &call.query, &call.body));
+        if let Some(before) = before.filter(|before| before.status != 200) {
+            let waited = call.waited_after(before).unwrap();
+            assert!(waited >= Duration::from_millis(950), "{waited:?} before {} again", call.path);
+        }
+    }
+    comes_right(&mut world, &left, "a third of all answers").await;
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_when_named_and_only_then() {
+    let sim = GraphSim::start_tls(people(2).0).await;
+    let world = World::start(Tenant::default()).await;
+    let authority = world.path("authority.pem");
+    std::fs::write(&authority, sim.ca_pem().unwrap()).unwrap();
+    std::fs::set_permissions(&authority, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (secret, url) = (world.path("secret"), world.sim.url());
+    std::fs::write(&secret, sim.tenant(|tenant| tenant.client_secret.clone())).unwrap();
+    world.reconfigure(|text| text.replace(&url, &sim.url()));
+
+    let refused = world.run_program(&["sync"], 1).stdout;
+    assert!(refused.contains("entra.ca_file"), "{refused}");
+    let from_environment = [("SSL_CERT_FILE", authority.to_str().unwrap())];
+    world.run_program_with(&from_environment, &["sync"], 0);
+    world.reconfigure(|text| text.replace("[entra]\n", &format!("[entra]\nca_file = {authority:?}\n")));
+    world.run_program(&["sync", "--full"], 0);
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "2");
+}
