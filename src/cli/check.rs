@@ -272,9 +272,17 @@ async fn database(context: &Context) -> Check {
     if let Err(error) = premises::inspect_database(&context.config).await {
         return Check::failed(DATABASE, &error, error.hint());
     }
-    let opened = async { Store::open(path, Access::ReadOnly).await?.state().await };
+    let opened = async {
+        let store = Store::open(path, Access::ReadOnly).await?;
+        Ok((store.state().await?, store.first_damage().await?))
+    };
     match opened.await {
-        Ok(state) => match premises::inspect_claims(&context.config, &state) {
+        Ok((_, Some(damage))) => Check {
+            ok: false,
+            hint: Some("stop the daemon and restore a backup: README, Files and backup".to_owned()),
+            ..Check::passed(DATABASE, format!("{shown} is damaged: {}", damage.replace('\n', " ")))
+        },
+        Ok((state, None)) => match premises::inspect_claims(&context.config, &state) {
             Ok(()) => Check::passed(DATABASE, shown.to_string()),
             Err(error) => Check::failed(DATABASE, &error, error.hint()),
         },

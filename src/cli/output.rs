@@ -121,6 +121,7 @@ impl From<StoreError> for Failure {
             StoreError::Missing { .. }
             | StoreError::Older { .. }
             | StoreError::Full { .. }
+            | StoreError::Damaged(_)
             | StoreError::Busy(_)
             | StoreError::Unreadable { .. }
             | StoreError::Database(_) => FAILED,

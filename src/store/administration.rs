@@ -85,6 +85,15 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Looks through the whole file; answers the first thing that is wrong with it.
+    pub async fn first_damage(&self) -> Result<Option<String>, StoreError> {
+        let mut line = self.line().await;
+        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut line.connection).await?;
+        Ok((found != "ok").then_some(found))
+    }
+}
+
 async fn write_audit(
     connection: &mut SqliteConnection,
     actor: &str,

@@ -78,7 +78,10 @@ pub enum StoreError {
         /// Table and column.
         column: &'static str,
     },
-    /// Anything else: the file is damaged, the query failed.
+    /// What stands in the file is no database any more.
+    #[error("the learner database is damaged")]
+    Damaged(#[source] sqlx::Error),
+    /// Anything else: the query failed.
     #[error("the learner database failed")]
     Database(#[source] sqlx::Error),
 }
@@ -109,6 +112,7 @@ impl StoreError {
                                      learners.database_url"
                 .to_owned(),
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
+            Self::Damaged(_) => "stop the daemon and restore a backup: README, Files and backup".to_owned(),
             Self::Full { .. } => "make room; nothing is lost, and the next cycle carries on".to_owned(),
             Self::Missing { .. } | Self::Older { .. } | Self::Busy(_) | Self::Unreadable { .. } | Self::Database(_) => {
                 return None;
@@ -119,6 +123,12 @@ impl StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if super::sqlite::is_busy(&error) { Self::Busy(error) } else { Self::Database(error) }
+        if super::sqlite::is_busy(&error) {
+            Self::Busy(error)
+        } else if super::sqlite::is_damage(&error) {
+            Self::Damaged(error)
+        } else {
+            Self::Database(error)
+        }
     }
 }

@@ -284,6 +284,12 @@ pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(primary_code(error), Some(5 | 6))
 }
 
+/// Whether what stands in the file is no database any more.
+pub(super) fn is_damage(error: &sqlx::Error) -> bool {
+    // SQLITE_CORRUPT
+    primary_code(error) == Some(11)
+}
+
 /// Why the database refuses this very row, when that is what the error says. Names columns, never values.
 pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
     // SQLITE_TOOBIG, SQLITE_CONSTRAINT, SQLITE_MISMATCH

@@ -365,3 +365,22 @@ async fn a_damaged_layout_is_damage_and_no_newer_version() {
     assert!(ran.stderr.contains("is damaged"), "{ran:?}");
     assert_eq!(caches(&world).len(), 2);
 }
+
+#[tokio::test]
+async fn a_damaged_database_is_told_with_the_way_out() {
+    let world = World::start(crate::program::people(40).0).await;
+    world.run_program(&["sync"], 0);
+    world.run_program(&["check"], 0);
+    let path = world.path("learners.db");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // All but the first page, which says what there is.
+    bytes.iter_mut().skip(4096 * 2).for_each(|byte| *byte = 0xaa);
+    std::fs::write(&path, bytes).unwrap();
+    let check = world.run_program(&["check"], 1).stdout;
+    assert!(
+        check.contains("FAIL database") && check.contains("damaged") && check.contains("restore a backup"),
+        "{check}"
+    );
+    let ran = world.run_program(&["sync"], 1);
+    assert!(ran.stderr.contains("damaged") || ran.stdout.contains("damaged"), "{ran:?}");
+}
