@@ -6,6 +6,7 @@
 
 mod credential;
 mod desired;
+mod error;
 mod explanation;
 mod remember;
 mod report;
@@ -17,11 +18,11 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use self::credential::ends_soon;
 use self::desired::Collector;
+pub use self::error::CycleError;
 pub use self::explanation::Explanation;
 pub use self::report::{Report, chain};
-use crate::auth::AuthError;
 use crate::cache::{self, Forgotten, Origin, Remembered};
-use crate::directory::{Application, Directory, DirectoryError, GraphError, Snapshot};
+use crate::directory::{Application, Directory, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger};
@@ -97,85 +98,6 @@ pub struct Only<'a> {
 
 /// Turns true when the process is asked to stop.
 pub type Stop = tokio::sync::watch::Receiver<bool>;
-
-/// A cycle ended early. Nothing of its plan was applied, unless the learner database itself went away while it was
-/// being applied; then the next cycle carries on.
-#[derive(Debug, thiserror::Error)]
-pub enum CycleError {
-    /// The directory could not be read as a whole.
-    #[error("the directory could not be read completely")]
-    Directory(#[from] DirectoryError),
-    /// The learner database failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The learners belong to another application.
-    #[error("this database is kept by {}", kept_by(others))]
-    ForeignSource {
-        /// The source of this configuration.
-        here: String,
-        /// Those that have links.
-        others: Vec<String>,
-    },
-    /// Reading took too long.
-    #[error("reading the directory took longer than entra.cycle_deadline ({} s)", .0.as_secs())]
-    Deadline(Duration),
-    /// The process was asked to stop.
-    #[error("stopped by a signal")]
-    Interrupted,
-}
-
-fn kept_by(sources: &[String]) -> String {
-    let named = sources.iter().map(|source| match source.split_once('/') {
-        Some((tenant, application)) => format!("application {application} in tenant {tenant}"),
-        None => source.clone(),
-    });
-    named.collect::<Vec<_>>().join(" and ")
-}
-
-/// A tenant can be named by its id and by each of its domains.
-fn same_application(left: &str, right: &str) -> bool {
-    let application = |source: &str| source.rsplit('/').next().map(str::to_owned);
-    application(left) == application(right)
-}
-
-impl CycleError {
-    /// What the administrator can do.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Directory(error) => error.hint(),
-            Self::ForeignSource { here, others } if others.iter().any(|other| same_application(other, here)) => Some(
-                "it is the same application under another spelling of entra.tenant_id: use the spelling from before"
-                    .to_owned(),
-            ),
-            Self::ForeignSource { .. } => Some(
-                "check entra.tenant_id and app.enterprise_app; `learner-sync approve --source` admits this application \
-                 to the database"
-                    .to_owned(),
-            ),
-            Self::Deadline(_) => Some("raise entra.cycle_deadline if the tenant is that large".to_owned()),
-            Self::Store(error) => error.hint(),
-            Self::Interrupted => None,
-        }
-    }
-
-    /// Whether Entra said no to the credential or the application: asking again soon does not help.
-    fn is_refusal(&self) -> bool {
-        match self {
-            Self::Directory(DirectoryError::ApplicationNotFound(_)) => true,
-            Self::Directory(DirectoryError::Graph(GraphError::Auth(error))) => {
-                matches!(**error, AuthError::Refused { .. } | AuthError::NoIdentity { .. })
-            }
-            _ => false,
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        match self {
-            Self::Interrupted => Outcome::Interrupted,
-            _ => Outcome::Failed,
-        }
-    }
-}
 
 /// Runs one cycle and writes down how it went. The caller holds the lock.
 ///
