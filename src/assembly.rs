@@ -53,6 +53,7 @@ impl Assembly {
             proxy: config.entra.proxy.clone().or_else(|| config::proxy_of(environment)),
             proxy_password: config.read_proxy_password()?,
             no_proxy: config::no_proxy_of(environment),
+            request_deadline: config.entra.request_deadline,
         })?;
         let credential = Credential {
             tenant: config.entra.tenant_id.clone(),

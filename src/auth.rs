@@ -11,7 +11,7 @@ mod network;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use serde::Deserialize;
 pub use self::certificate::{Certificate, CertificateError};
 pub use self::error::AuthError;
 use self::managed_identity::ManagedIdentity;
-pub use self::network::{Network, NetworkError, http_client};
+pub use self::network::{Http, Network, NetworkError, http_client};
 
 use crate::model::Clock;
 use crate::retry::{Attempt, BRIEF, PATIENT, Waits, patience, retry_after};
@@ -96,7 +96,7 @@ pub(crate) fn place_of(error: &serde_json::Error) -> String {
 /// Hands out access tokens.
 pub struct Authenticator {
     way: Way,
-    http: reqwest::Client,
+    http: Http,
     clock: Clock,
     kept: tokio::sync::Mutex<Kept>,
 }
@@ -138,7 +138,7 @@ impl Authenticator {
     ///
     /// # Errors
     /// The authority and tenant make no URL.
-    pub fn new(credential: Credential, http: reqwest::Client, clock: Clock) -> Result<Self, NetworkError> {
+    pub fn new(credential: Credential, http: Http, clock: Clock) -> Result<Self, NetworkError> {
         const KEY: &str = "entra.authority_url";
         let Credential { tenant, client_id, proof, authority, graph } = credential;
         let way = if matches!(proof, Proof::ManagedIdentity) {
@@ -175,13 +175,14 @@ impl Authenticator {
         {
             return Err(Arc::clone(error));
         }
-        let mut waits = Waits::new();
+        let mut waits = Waits::new(self.http.request_deadline);
         let granted = loop {
             let begun = Instant::now();
             let attempt = match &self.way {
                 Way::Endpoint { client, scope, proof } => self.exchange(client, scope, proof).await,
-                Way::Machine(identity) => identity.request(&self.http).await,
+                Way::Machine(identity) => identity.request(&self.http.client).await,
             };
+            waits.tried(begun.elapsed());
             if let Some(result) = waits.settle("sign-in", attempt).await {
                 break result.map(|granted| (begun, granted));
             }
@@ -239,7 +240,7 @@ impl Authenticator {
     }
 
     async fn exchange(&self, client: &TokenClient, scope: &Scope, proof: &Proof) -> Attempt<Granted, AuthError> {
-        let http = TokenHttp { http: &self.http, clock: self.clock, answered: std::sync::Mutex::default() };
+        let http = TokenHttp { http: &self.http.client, clock: self.clock, answered: std::sync::Mutex::default() };
         let mut request = client.exchange_client_credentials().add_scope(scope.clone());
         match self.assertion(client, proof) {
             Ok(None) => {}
@@ -290,11 +291,21 @@ impl Authenticator {
                 .assertion(client.client_id().as_str(), client.token_uri().as_str(), (self.clock)())
                 .map(Some)
                 .map_err(AuthError::Signature),
-            Proof::WorkloadIdentity { token_file: path } => std::fs::read_to_string(path)
-                .map(|token| Some(token.trim().to_owned()))
-                .map_err(|source| AuthError::TokenFile { path: path.clone(), source }),
+            Proof::WorkloadIdentity { token_file: path } => {
+                token_in(path).map(Some).map_err(|source| AuthError::TokenFile { path: path.clone(), source })
+            }
         }
     }
+}
+
+/// The token in a file that somebody else renews.
+fn token_in(path: &Path) -> std::io::Result<String> {
+    if !std::fs::metadata(path)?.is_file() {
+        // Reading a pipe would wait for whoever writes into it.
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let token = std::fs::read_to_string(path)?.trim().to_owned();
+    if token.is_empty() { Err(std::io::Error::other("it is empty")) } else { Ok(token) }
 }
 
 /// Lets the oauth2 crate speak through our client, and keeps what it does not hand on: the status and

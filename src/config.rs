@@ -75,6 +75,8 @@ pub struct Entra {
     pub proxy_password_file: Option<PathBuf>,
     /// How long reading the directory may take in one cycle. Default 30 minutes.
     pub cycle_deadline: Duration,
+    /// How long one request may take, with its attempts and the waits between them. Default 2 minutes.
+    pub request_deadline: Duration,
     /// How many requests to Graph are under way at once. Default 8.
     pub concurrency: usize,
     /// How the application proves who it is.
@@ -223,9 +225,11 @@ pub fn environment() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The proxy that the environment names for https, when the configuration names none.
+/// The proxy that the environment names for https, when the configuration names none. Without a scheme it is one that
+/// speaks plain HTTP, as other programs have it.
 pub fn proxy_of(environment: &BTreeMap<String, String>) -> Option<String> {
-    first_of(environment, &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
+    let named = first_of(environment, &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
+    Some(if named.contains("://") { named } else { format!("http://{named}") })
 }
 
 /// The hosts that the environment takes out of the proxy's hands.

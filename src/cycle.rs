@@ -5,6 +5,7 @@
 //! stops after `prepare`, and `sync --dry-run` goes on with [`rehearse`].
 
 mod credential;
+mod deadline;
 mod desired;
 mod error;
 mod explanation;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::credential::ends_soon;
+use self::deadline::Deadline;
 use self::desired::Collector;
 pub use self::error::CycleError;
 pub use self::explanation::Explanation;
@@ -192,10 +194,11 @@ pub struct Prepared {
 /// When anything could not be read as a whole. A plan is never made from a part.
 pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<CycleId>) -> Result<Prepared, CycleError> {
     let Parts { directory, store, cache: _, rules } = parts;
-    let application = directory.application(rules.application).await?;
+    let deadline = Deadline::within(rules.deadline);
+    let application = deadline.keep(directory.application(rules.application)).await??;
     let source = claim(parts, &application, cycle).await?;
     if cycle.is_some() {
-        credential::watch(parts, request.now).await?;
+        deadline.keep(credential::watch(parts, request.now)).await??;
     }
     let Knowledge { known, left, compared_at, generation } = knowledge(parts, request, &source).await?;
     reached(Step::KnowledgeRead);
@@ -207,8 +210,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
         let second = directory.confirm(&snapshot, &candidates.absent, &candidates.unread).await?;
         Ok::<_, CycleError>((desired, snapshot, second))
     };
-    let (desired, snapshot, second) =
-        tokio::time::timeout(rules.deadline, look).await.map_err(|_| CycleError::Deadline(rules.deadline))??;
+    let (desired, snapshot, second) = deadline.keep(look).await??;
 
     reached(Step::LeaversConfirmed);
     let evidence = evidence(store, rules, &source, &known, &desired, request.now).await?;

@@ -7,6 +7,7 @@
 
 mod client;
 mod confirm;
+mod error;
 mod probe;
 mod read;
 mod throttle;
@@ -16,96 +17,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Url;
 
-pub use self::client::GraphError;
-use self::client::{Client, Step, malformed};
+use self::client::{Client, Step};
 pub use self::confirm::SecondLook;
+use self::error::malformed;
+pub use self::error::{DirectoryError, GraphError};
 pub use self::probe::{Assigned, GroupShape};
 pub use self::read::Read;
 use self::wire::{Assignment, ServicePrincipal};
-use crate::auth::{Authenticator, NetworkError};
+use crate::auth::{Authenticator, Http, NetworkError};
 use crate::model::{Clock, EntraId, GroupMembers, Selection, Via};
 
 /// The permission without which groups with hidden membership look empty.
 const SEES_HIDDEN: &str = "Member.Read.Hidden";
 /// The longest list Graph takes in one page.
 const PAGE: usize = 999;
-
-/// The directory could not be read as a whole.
-#[derive(Debug, thiserror::Error)]
-pub enum DirectoryError {
-    /// A request failed after its retries.
-    #[error(transparent)]
-    Graph(#[from] GraphError),
-    /// The enterprise application does not exist.
-    #[error("no enterprise application has the object id or application id {0}")]
-    ApplicationNotFound(EntraId),
-    /// An assigned group may not be read.
-    #[error("the members of group {group} ({name}) may not be read")]
-    GroupForbidden {
-        /// The group.
-        group: EntraId,
-        /// Its display name.
-        name: String,
-        /// Graph's answer.
-        #[source]
-        source: GraphError,
-    },
-    /// Not everything that is assigned is accounted for.
-    #[error("the read is not complete: {}", listed(people, groups))]
-    Incomplete {
-        /// People who were neither read nor found missing.
-        people: Vec<EntraId>,
-        /// Groups whose members were not read to the end.
-        groups: Vec<EntraId>,
-    },
-}
-
-/// So many of those who are missing are named.
-const NAMED: usize = 10;
-
-fn listed(people: &[EntraId], groups: &[EntraId]) -> String {
-    let list = |what: &str, ids: &[EntraId]| {
-        let named = ids.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let more = if ids.len() > NAMED { ", ..." } else { "" };
-        (!ids.is_empty()).then(|| format!("{} {what} ({named}{more})", ids.len()))
-    };
-    [list("assigned people were neither read nor found missing", people), list("groups were not read", groups)]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join("; ")
-}
-
-impl DirectoryError {
-    /// What the administrator can do.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Graph(GraphError::Auth(error)) => error.hint().map(str::to_owned),
-            Self::Graph(GraphError::Answered { status: 403, .. }) => Some(
-                "grant the application permissions Application.Read.All, User.Read.All and GroupMember.Read.All to the \
-                 app registration and give admin consent"
-                    .to_owned(),
-            ),
-            Self::Graph(GraphError::Answered { status: 401, .. }) => {
-                Some("Graph refuses the access token: check entra.cloud, entra.graph_url and entra.authority_url".to_owned())
-            }
-            Self::Graph(GraphError::Transport { .. }) => {
-                Some("check the network, entra.proxy, entra.ca_file and entra.graph_url".to_owned())
-            }
-            Self::ApplicationNotFound(_) => Some(
-                "app.enterprise_app wants the object id that Entra ID shows under Enterprise applications > Properties, \
-                 or the application id; the object id of the app registration is another one"
-                    .to_owned(),
-            ),
-            Self::GroupForbidden { .. } => Some(
-                "grant GroupMember.Read.All (and Member.Read.Hidden for groups with hidden membership), or take the group \
-                 off the application"
-                    .to_owned(),
-            ),
-            Self::Graph(_) | Self::Incomplete { .. } => None,
-        }
-    }
-}
 
 /// The enterprise application as Graph shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -181,7 +106,7 @@ impl Directory {
     /// # Errors
     /// When `root` is no URL.
     pub fn new(
-        http: reqwest::Client,
+        http: Http,
         authenticator: Authenticator,
         root: &str,
         group_members: GroupMembers,
@@ -221,7 +146,7 @@ impl Directory {
                     })?;
                     return Ok(Application { object_id, app_id, name: display_name.unwrap_or_default() });
                 }
-                Err(error) if error.status() == Some(404) => {}
+                Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -259,8 +184,8 @@ impl Directory {
         {
             Ok(found) => found.hides_members(),
             // It counts as empty.
-            Err(error) if error.status() == Some(404) => false,
-            Err(source) if source.status() == Some(403) => {
+            Err(error) if error.is_not_found() => false,
+            Err(source) if source.is_forbidden() => {
                 return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });
             }
             Err(error) => return Err(error.into()),
@@ -302,13 +227,13 @@ impl Directory {
             match self.client.list(&what, &path, read, counted).await {
                 Ok(()) if rows == 0 => return self.hides_members(group, name).await,
                 Ok(()) => return Ok(false),
-                Err(error) if error.status() == Some(404) && missing == 0 => missing += 1,
-                Err(error) if error.status() == Some(404) => {
+                Err(error) if error.is_not_found() && missing == 0 => missing += 1,
+                Err(error) if error.is_not_found() => {
                     tracing::warn!(group.id = %group, "the assigned group does not exist; it counts as empty");
                     take(Step::Begin);
                     return Ok(false);
                 }
-                Err(source) if source.status() == Some(403) => {
+                Err(source) if source.is_forbidden() => {
                     return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });
                 }
                 Err(error) => return Err(error.into()),

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 const FLOOR: Duration = Duration::from_secs(1);
 /// Waits by backoff grow up to this.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-/// All waits for one request together, when the service is there and asks for time.
-pub const PATIENT: Duration = Duration::from_secs(120);
+/// All waits for one request together, when the service is there and asks for time: as long as its deadline allows.
+pub const PATIENT: Duration = Duration::MAX;
 /// All waits for one request together, when waiting seldom helps: nothing listens, no such host, an inner error.
 pub const BRIEF: Duration = Duration::from_secs(8);
 
@@ -50,12 +50,14 @@ pub enum Attempt<T, E> {
 #[derive(Debug)]
 pub struct Waits {
     backoff: backon::ExponentialBackoff,
-    spent: Duration,
+    deadline: Duration,
+    waited: Duration,
+    tried: Duration,
 }
 
 impl Waits {
-    /// A request that has not waited yet.
-    pub fn new() -> Self {
+    /// A request that has not waited yet, and after `deadline`, attempts and waits together, is not tried again.
+    pub fn new(deadline: Duration) -> Self {
         let backoff = ExponentialBuilder::new()
             .with_min_delay(FLOOR)
             .with_max_delay(LONGEST_BACKOFF)
@@ -64,16 +66,21 @@ impl Waits {
             .with_jitter_seed(rand::random())
             .without_max_times()
             .build();
-        Self { backoff, spent: Duration::ZERO }
+        Self { backoff, deadline, waited: Duration::ZERO, tried: Duration::ZERO }
+    }
+
+    /// An attempt took so long.
+    pub fn tried(&mut self, took: Duration) {
+        self.tried = self.tried.saturating_add(took);
     }
 
     /// The next wait: what the service asked for, else the backoff; `None` when all waits would be longer than
-    /// `patience`.
+    /// `patience`, or lead beyond the deadline.
     pub fn next(&mut self, asked: Option<Duration>, patience: Duration) -> Option<Duration> {
         let backoff = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
         let wait = asked.map_or(backoff, at_least);
-        self.spent = self.spent.saturating_add(wait);
-        (self.spent <= patience).then_some(wait)
+        self.waited = self.waited.saturating_add(wait);
+        (self.waited <= patience && self.waited.saturating_add(self.tried) <= self.deadline).then_some(wait)
     }
 }
 
@@ -93,12 +100,6 @@ impl Waits {
         tracing::warn!(request = what, retry.wait_ms = wait.as_millis() as u64, "{error}; trying again");
         tokio::time::sleep(wait).await;
         None
-    }
-}
-
-impl Default for Waits {
-    fn default() -> Self {
-        Self::new()
     }
 }
 
@@ -129,13 +130,17 @@ mod tests {
     }
 
     #[test]
-    fn waits_have_a_floor_and_a_budget() {
-        let mut waits = Waits::new();
+    fn waits_have_a_floor_and_a_deadline() {
+        const DEADLINE: Duration = Duration::from_secs(120);
+        let mut waits = Waits::new(DEADLINE);
         assert_eq!(waits.next(Some(Duration::ZERO), PATIENT), Some(FLOOR));
         assert_eq!(waits.next(Some(Duration::from_secs(119)), PATIENT), Some(Duration::from_secs(119)));
         assert_eq!(waits.next(Some(Duration::ZERO), PATIENT), None);
-        let mut waits = Waits::new();
-        let all: Duration = std::iter::from_fn(|| waits.next(None, PATIENT)).sum();
-        assert!(all <= PATIENT, "{all:?}");
+        for (patience, tried, most) in [(PATIENT, 0, 120), (PATIENT, 60, 60), (PATIENT, 120, 0), (BRIEF, 60, 8)] {
+            let mut waits = Waits::new(DEADLINE);
+            waits.tried(Duration::from_secs(tried));
+            let all: Duration = std::iter::from_fn(|| waits.next(None, patience)).sum();
+            assert!(all <= Duration::from_secs(most) && (most == 0 || !all.is_zero()), "{tried}: {all:?}");
+        }
     }
 }

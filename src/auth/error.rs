@@ -82,7 +82,9 @@ impl AuthError {
             Self::NoMetadataService(_) => {
                 return Some("entra.credential.kind = \"managed-identity\" works on an Azure virtual machine only");
             }
-            Self::TokenFile { .. } => return Some("entra.credential.token_file must be readable for the service user"),
+            Self::TokenFile { .. } => {
+                return Some("entra.credential.token_file must be a file with a token, readable for the service user");
+            }
             Self::NoIdentity { .. } | Self::Unusable { .. } | Self::Signature(_) => return None,
         };
         let number: String = description.strip_prefix("AADSTS")?.chars().take_while(char::is_ascii_digit).collect();

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+/// Whoever has not answered a connection by then does not answer at all.
+const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+
 /// How to reach Entra ID and Graph. It can hold a password, so there is no `Debug`.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Network {
     /// A PEM bundle of further certificate authorities.
     pub ca_pem: Option<Vec<u8>>,
@@ -16,6 +19,15 @@ pub struct Network {
     pub proxy_password: Option<SecretString>,
     /// Hosts and networks that are reached without the proxy, separated by commas.
     pub no_proxy: Option<String>,
+    /// How long one request may take, with all its attempts and the waits between them.
+    pub request_deadline: Duration,
+}
+
+/// The one HTTP client, and how long a request may take.
+#[derive(Clone, Debug)]
+pub struct Http {
+    pub(crate) client: reqwest::Client,
+    pub(crate) request_deadline: Duration,
 }
 
 /// The HTTP client could not be made of the configuration.
@@ -39,17 +51,19 @@ impl NetworkError {
 ///
 /// # Errors
 /// When a part of `network` cannot be used.
-pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
-    let Network { ca_pem, proxy, proxy_password, no_proxy } = network;
+pub fn http_client(network: &Network) -> Result<Http, NetworkError> {
+    let Network { ca_pem, proxy, proxy_password, no_proxy, request_deadline } = network;
+    let request_deadline = *request_deadline;
     let fault = |key| move |source: reqwest::Error| NetworkError::new(key, source);
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         // The environment has its say through the configuration, and plain http never goes to a proxy: it is for the
         // loopback only, and a proxy would read the secret.
         .no_proxy()
-        .connect_timeout(Duration::from_secs(10))
-        .read_timeout(Duration::from_secs(60))
-        .timeout(Duration::from_secs(120))
+        .connect_timeout(LONGEST_CONNECT.min(request_deadline))
+        // Nothing at all for half of it leaves time for another attempt; an answer that drips away has all of it.
+        .read_timeout(request_deadline / 2)
+        .timeout(request_deadline)
         .user_agent(concat!("learner-sync/", env!("CARGO_PKG_VERSION")));
     if let Some(pem) = ca_pem {
         builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(fault("entra.ca_file"))?);
@@ -69,5 +83,6 @@ pub fn http_client(network: &Network) -> Result<reqwest::Client, NetworkError> {
         let exceptions = no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
         builder = builder.proxy(reqwest::Proxy::https(url).map_err(fault("entra.proxy"))?.no_proxy(exceptions));
     }
-    builder.build().map_err(fault("entra"))
+    let client = builder.build().map_err(fault("entra"))?;
+    Ok(Http { client, request_deadline })
 }

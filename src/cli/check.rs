@@ -7,7 +7,7 @@ use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::assembly::{Assembly, database_path};
 use crate::cycle::{self, CycleError, chain};
-use crate::directory::{Application, Assigned, Directory, DirectoryError, GraphError, GroupShape};
+use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
 use crate::model::{Clock, EntraId, Source};
 use crate::premises;
 use crate::store::{Access, Store, StoreError};
@@ -57,7 +57,7 @@ impl Check {
     /// `permission` is the one that this step needs; a cycle, which needs all three, can only name them all.
     fn directory(name: &'static str, error: &DirectoryError, permission: &str) -> Self {
         let hint = match error {
-            DirectoryError::Graph(GraphError::Answered { status: 403, .. }) => Some(grant(permission)),
+            DirectoryError::Graph(error) if error.is_forbidden() => Some(grant(permission)),
             _ => error.hint(),
         };
         Self::failed(name, error, hint)

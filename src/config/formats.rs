@@ -97,6 +97,9 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
 
 /// The address of a proxy, with a user name perhaps, and never with a password.
 pub(super) fn proxy(text: &str) -> Result<String, String> {
+    if !text.contains("://") {
+        return Err("must begin with http:// (or https://, when the proxy itself speaks TLS)".to_owned());
+    }
     let Address { scheme, user, host, port } = address(text)?;
     let user = match user {
         Some(user) if user.contains(':') => {
@@ -176,7 +179,8 @@ fn address(text: &str) -> Result<Address, String> {
     let (scheme, own_port) = match scheme.to_ascii_lowercase().as_str() {
         "https" => ("https", 443),
         "http" => ("http", 80),
-        _ => return Err("must begin with https://".to_owned()),
+        "" => return Err("must begin with https://".to_owned()),
+        other => return Err(format!("must begin with https://, and {other}:// is not supported")),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (user, rest) = match rest.rsplit_once('@') {
@@ -270,6 +274,26 @@ mod tests {
             "https:// graph",
         ] {
             assert!(origin(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_has_a_scheme_and_no_password() {
+        for (text, expect) in [
+            ("http://proxy.example.org:3128", "http://proxy.example.org:3128"),
+            ("HTTP://me@Proxy.example.org/", "http://me@proxy.example.org"),
+            ("https://[::1]:8080", "https://[::1]:8080"),
+        ] {
+            assert_eq!(proxy(text).as_deref(), Ok(expect));
+        }
+        for (wrong, words) in [
+            ("proxy.example.org:3128", "must begin with http://"),
+            ("socks5://proxy.example.org", "socks5:// is not supported"),
+            ("http://me:letmein@proxy.example.org", "holds a password"),
+            ("http://proxy.example.org/pac", "without a path"),
+        ] {
+            let told = proxy(wrong).unwrap_err();
+            assert!(told.contains(words) && !told.contains("letmein"), "{wrong}: {told}");
         }
     }
 

@@ -66,6 +66,7 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
         reader.refuse("entra.proxy_password_file", "is of no use without entra.proxy");
     }
     let cycle_deadline = reader.text("entra.cycle_deadline", duration_of_at_least(Duration::from_secs(1), "1s"));
+    let request_deadline = reader.text("entra.request_deadline", duration_of_at_least(Duration::from_secs(1), "1s"));
     let concurrency = reader.number("entra.concurrency", 64, 8);
     if concurrency == 0 {
         reader.refuse("entra.concurrency", "must be at least 1: without a request nobody is read");
@@ -81,6 +82,7 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
         proxy,
         proxy_password_file,
         cycle_deadline: cycle_deadline.unwrap_or(30 * MINUTE),
+        request_deadline: request_deadline.unwrap_or(2 * MINUTE),
         concurrency: usize::try_from(concurrency).unwrap_or(1),
         credential,
     })

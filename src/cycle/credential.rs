@@ -24,7 +24,7 @@ pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
 }
 
 /// Once a day: looks when the credential ends, writes it down for `status`, and warns when that is soon. Only the
-/// database can fail here; what Graph does not tell is not told.
+/// database can fail here; when Graph cannot be asked, what is known stays, and the next cycle asks again.
 pub(super) async fn watch(parts: Parts<'_>, now: Timestamp) -> Result<(), StoreError> {
     let Parts { directory, store, .. } = parts;
     let looked = store.state().await?.credential.map(|note| now.duration_since(note.looked_at));
@@ -35,7 +35,7 @@ pub(super) async fn watch(parts: Parts<'_>, now: Timestamp) -> Result<(), StoreE
         Ok(end) => end,
         Err(error) => {
             tracing::debug!("when the credential expires cannot be told: {}", chain(&error));
-            None
+            return Ok(());
         }
     };
     store.note_credential(CredentialNote { looked_at: now, ends_at }).await?;

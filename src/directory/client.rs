@@ -3,9 +3,8 @@
 //! Many may be under way at once; [`Throttle`](super::throttle::Throttle) says how many, and when none.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesOrdered;
@@ -13,9 +12,10 @@ use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
+use super::error::{GraphError, answered, malformed};
 use super::throttle::Throttle;
-use super::wire::{BatchAnswer, BatchPart, ErrorBody, PlainPage};
-use crate::auth::{AuthError, Authenticator, Validity, place_of};
+use super::wire::{BatchAnswer, BatchPart, PlainPage};
+use crate::auth::{Authenticator, Http, Validity};
 use crate::model::Clock;
 use crate::retry::{Attempt, BRIEF, PATIENT, Waits, at_least, patience, retry_after};
 
@@ -32,83 +32,10 @@ const MAX_RESTARTS: usize = 5;
 /// The most parts of a `$batch`.
 pub(super) const BATCH: usize = 20;
 
-/// Graph could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum GraphError {
-    /// Signing in failed.
-    #[error("signing in failed")]
-    Auth(#[from] Arc<AuthError>),
-    /// Graph answered with an error.
-    #[error("{what}: Graph answered {status}{}: {message} (request-id {request_id})", with_code(code))]
-    Answered {
-        /// What was asked for.
-        what: String,
-        /// The HTTP status.
-        status: u16,
-        /// `error.code`, which may be empty.
-        code: String,
-        /// `error.message`, shortened.
-        message: String,
-        /// Graph's `request-id`, for a support case.
-        request_id: String,
-    },
-    /// No answer came, or not all of it.
-    #[error("{what}: no complete answer")]
-    Transport {
-        /// What was asked for.
-        what: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The answer is not what Graph documents.
-    #[error("{what}: the answer cannot be understood: {detail}")]
-    Malformed {
-        /// What was asked for.
-        what: String,
-        /// Where it breaks; never the body.
-        detail: String,
-    },
-    /// A nextLink or a redirect leads away from the configured Graph origin: the token does not go there.
-    #[error("{what}: Graph points to another origin, {origin}; the access token is not sent there")]
-    ForeignOrigin {
-        /// What was asked for.
-        what: String,
-        /// Where it points.
-        origin: String,
-    },
-    /// A list that does not end: a nextLink came twice, or too many pages.
-    #[error("{what}: the list does not end: {detail}")]
-    Endless {
-        /// What was asked for.
-        what: String,
-        /// How that showed.
-        detail: String,
-    },
-}
-
-fn with_code(code: &str) -> String {
-    if code.is_empty() { String::new() } else { format!(" {code}") }
-}
-
-impl GraphError {
-    /// The HTTP status, when Graph answered.
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Answered { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
-
-    fn is_expired_page_token(&self) -> bool {
-        matches!(self, Self::Answered { code, .. } if code.eq_ignore_ascii_case("Directory_ExpiredPageToken"))
-    }
-}
-
 /// A client for one Graph root.
 #[derive(Debug)]
 pub(super) struct Client {
-    http: reqwest::Client,
+    http: Http,
     authenticator: Authenticator,
     root: Url,
     clock: Clock,
@@ -116,31 +43,19 @@ pub(super) struct Client {
     requests: AtomicU64,
 }
 
-/// One answer of a `$batch`.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) body: Vec<u8>,
-    /// Graph's id of the `$batch`, for a support case.
-    pub(super) request_id: String,
-}
-
-/// The answer to a single call.
+/// An answer with status 200, to a single call or to a part of a `$batch`.
 #[derive(Debug)]
 pub(super) struct Reply {
     pub(super) body: Vec<u8>,
-    /// Graph's id of the call, for a support case.
+    /// Graph's id of the call, for a support case; a part has that of its `$batch`.
     pub(super) request_id: String,
 }
 
+/// What became of one part of a `$batch`.
+pub(super) type Answer = Result<Reply, GraphError>;
+
 impl Client {
-    pub(super) fn new(
-        http: reqwest::Client,
-        authenticator: Authenticator,
-        root: Url,
-        at_once: usize,
-        clock: Clock,
-    ) -> Self {
+    pub(super) fn new(http: Http, authenticator: Authenticator, root: Url, at_once: usize, clock: Clock) -> Self {
         let throttle = Throttle::new(at_once.max(1));
         Self { http, authenticator, root, clock, throttle, requests: AtomicU64::new(0) }
     }
@@ -168,7 +83,7 @@ impl Client {
 
     /// Asks the origin of Graph for nothing, without a token: `Date`, when it answers at all.
     pub(super) async fn knock(&self) -> Result<Option<String>, reqwest::Error> {
-        let answer = self.http.get(self.root.clone()).send().await?;
+        let answer = self.http.client.get(self.root.clone()).send().await?;
         Ok(answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned))
     }
 
@@ -260,7 +175,7 @@ impl Client {
     }
 
     /// GETs all `paths` in `$batch` calls of 20; answers stand in the order of the paths. Each part that Graph
-    /// throttles is repeated by itself; every other status is handed on.
+    /// throttles is repeated by itself; what else goes wrong with a part is its answer.
     /// <https://learn.microsoft.com/graph/json-batching>
     pub(super) async fn batch(&self, what: &str, paths: &[String]) -> Result<Vec<Answer>, GraphError> {
         let batches: FuturesOrdered<_> = paths.chunks(BATCH).map(|chunk| self.one_batch(what, chunk)).collect();
@@ -271,7 +186,7 @@ impl Client {
     /// GETs up to 20 paths in one `$batch`, and repeats it for the parts that are to be asked again.
     async fn one_batch(&self, what: &str, chunk: &[String]) -> Result<Vec<Answer>, GraphError> {
         let mut answers: Vec<Option<Answer>> = chunk.iter().map(|_| None).collect();
-        let mut waits = Waits::new();
+        let mut waits = Waits::new(self.http.request_deadline);
         let mut open: BTreeSet<usize> = (0..chunk.len()).collect();
         while !open.is_empty() {
             let (parts, pause) = self.batch_once(what, chunk, &open).await?;
@@ -283,7 +198,7 @@ impl Client {
                 let Some(wait) = waits.next(asked, patience) else { return Err(error) };
                 tracing::warn!(request = what, parts = open.len(), "throttled inside $batch; trying again");
                 if asked.is_some() {
-                    self.throttle.pause_for(wait.min(PATIENT));
+                    self.throttle.pause_for(wait.min(self.http.request_deadline));
                 }
                 tokio::time::sleep(wait).await;
             } else if let Some(missing) = open.first() {
@@ -336,7 +251,12 @@ impl Client {
                     error,
                 });
             } else {
-                settled.push((index, Answer { status, body, request_id: request_id.clone() }));
+                let answer = if status == 200 {
+                    Ok(Reply { body, request_id: request_id.clone() })
+                } else {
+                    Err(answered(what, status, &body, &request_id))
+                };
+                settled.push((index, answer));
             }
         }
         Ok((settled, pause))
@@ -344,12 +264,12 @@ impl Client {
 
     /// Sends, retries what may be retried, and renews a refused token once.
     async fn send(&self, what: &str, url: Url, json: Option<&serde_json::Value>) -> Result<Reply, GraphError> {
-        let (mut renewed, mut waits) = (false, Waits::new());
+        let (mut renewed, mut waits) = (false, Waits::new(self.http.request_deadline));
         loop {
             let token = self.authenticator.token().await?;
             let request = match json {
-                None => self.http.get(url.clone()),
-                Some(json) => self.http.post(url.clone()).json(json),
+                None => self.http.client.get(url.clone()),
+                Some(json) => self.http.client.post(url.clone()).json(json),
             };
             let request = request
                 .bearer_auth(token.expose_secret())
@@ -357,7 +277,10 @@ impl Client {
             let attempt = {
                 let _turn = self.throttle.turn().await;
                 self.requests.fetch_add(1, Ordering::Relaxed);
-                self.attempt(what, request).await
+                let begun = Instant::now();
+                let attempt = self.attempt(what, request).await;
+                waits.tried(begun.elapsed());
+                attempt
             };
             let refused = matches!(&attempt, Attempt::Ended(Err(error)) if error.status() == Some(401));
             if refused && !std::mem::replace(&mut renewed, true) {
@@ -408,7 +331,7 @@ impl Client {
         }
         if let Some(asked) = asked.filter(|_| patience(status.as_u16()).is_some()) {
             // Longer than anybody waits for one request would hold up the next cycle as well.
-            self.throttle.pause_for(at_least(asked).min(PATIENT));
+            self.throttle.pause_for(at_least(asked).min(self.http.request_deadline));
         } else if status == StatusCode::TOO_MANY_REQUESTS {
             self.throttle.pause_for(at_least(Duration::ZERO));
         }
@@ -435,23 +358,6 @@ pub(super) enum Step<'r, P> {
     Page(Vec<P>, &'r str),
 }
 
-/// The error of an answer that is not 200. The body may be Graph's JSON or a proxy's page.
-pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -> GraphError {
-    let error = serde_json::from_slice::<ErrorBody>(body).unwrap_or_default().error;
-    let message = error.message.filter(|message| !message.is_empty()).unwrap_or_else(|| "no message".to_owned());
-    GraphError::Answered {
-        what: what.to_owned(),
-        status,
-        code: error.code.unwrap_or_default().chars().take(100).collect(),
-        message: message.chars().take(300).filter(|c| !c.is_control()).collect(),
-        request_id: request_id.chars().take(100).collect(),
-    }
-}
-
 fn decode<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, GraphError> {
     serde_json::from_slice(body).map_err(|error| malformed(what, &error))
-}
-
-pub(super) fn malformed(what: &str, error: &serde_json::Error) -> GraphError {
-    GraphError::Malformed { what: what.to_owned(), detail: place_of(error) }
 }

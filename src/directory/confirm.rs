@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::Step;
-use super::read::{failed, noted, told};
+use super::client::{Reply, Step};
+use super::read::{noted, told};
 use super::wire::RowType;
-use super::{Directory, DirectoryError, Read, Snapshot, malformed, wire};
+use super::{Directory, DirectoryError, GraphError, Read, Snapshot, malformed, wire};
 use crate::model::{EntraId, Selection, Verdict};
 
 /// What the second look found.
@@ -86,16 +86,18 @@ impl Directory {
         let what = "reading deleted users";
         let paths: Vec<String> = missing.iter().map(|id| format!("/directory/deletedItems/{id}?$select=id")).collect();
         for (person, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
-            let verdict = match answer.status {
+            let verdict = match answer {
                 // A status alone is no evidence: something in between may have answered.
-                200 => match wire::user(&answer.body, &Selection::default()) {
+                Ok(Reply { body, .. }) => match wire::user(&body, &Selection::default()) {
                     Ok(row) if row.id == *person => Verdict::Deleted,
                     Ok(_) => Verdict::Unreadable("the answer is about another account".to_owned()),
                     Err(error) => return Err(malformed(what, &error).into()),
                 },
-                404 => Verdict::NotFound,
-                403 => Verdict::Unreadable(noted("the deleted items may not be read", &answer.request_id)),
-                _ => return Err(failed(what, &answer).into()),
+                Err(error) if error.is_not_found() => Verdict::NotFound,
+                Err(GraphError::Answered { status: 403, request_id, .. }) => {
+                    Verdict::Unreadable(noted("the deleted items may not be read", &request_id))
+                }
+                Err(error) => return Err(error.into()),
             };
             verdicts.insert(*person, verdict);
         }
@@ -137,18 +139,20 @@ impl Directory {
         let paths: Vec<String> = people.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
         let mut accounts = Vec::with_capacity(people.len());
         for (person, answer) in people.iter().zip(self.client.batch(what, &paths).await?) {
-            let account = match answer.status {
-                200 => {
-                    let row = wire::user(&answer.body, selection).map_err(|error| malformed(what, &error))?;
+            let account = match answer {
+                Ok(Reply { body, request_id }) => {
+                    let row = wire::user(&body, selection).map_err(|error| malformed(what, &error))?;
                     if row.id == *person {
-                        Account::Read(told(row, selection, &answer.request_id))
+                        Account::Read(told(row, selection, &request_id))
                     } else {
-                        Account::Forbidden(noted("the answer is about another account", &answer.request_id))
+                        Account::Forbidden(noted("the answer is about another account", &request_id))
                     }
                 }
-                403 => Account::Forbidden(noted("the account may not be read", &answer.request_id)),
-                404 => Account::Read(Read::NotFound(*person)),
-                _ => return Err(failed(what, &answer).into()),
+                Err(GraphError::Answered { status: 403, request_id, .. }) => {
+                    Account::Forbidden(noted("the account may not be read", &request_id))
+                }
+                Err(error) if error.is_not_found() => Account::Read(Read::NotFound(*person)),
+                Err(error) => return Err(error.into()),
             };
             accounts.push((*person, account));
         }

@@ -87,7 +87,7 @@ impl Directory {
         let path = format!("/applications(appId='{client_id}')?$select=id,appId,passwordCredentials");
         let registration = match self.client.get::<Registration>(what, &path).await {
             // It may be registered in another tenant, or the permission may not reach so far: nothing to be told, then.
-            Err(error) if matches!(error.status(), Some(403 | 404)) => return Ok(None),
+            Err(error) if error.is_forbidden() || error.is_not_found() => return Ok(None),
             registration => registration?,
         };
         let alike = registration
@@ -107,7 +107,7 @@ impl Directory {
         let path = format!("/applications/{id}?$select=id,appId");
         match self.client.get::<Registration>("looking for an app registration", &path).await {
             Ok(registration) => Ok(Some(registration.app_id)),
-            Err(error) if matches!(error.status(), Some(403 | 404)) => Ok(None),
+            Err(error) if error.is_forbidden() || error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
@@ -134,7 +134,7 @@ impl Directory {
         let found = self.client.get::<wire::Group>(&what, &format!("/groups/{group}?$select=id,visibility")).await;
         let hidden = match found {
             Ok(found) => found.hides_members(),
-            Err(error) if error.status() == Some(404) => {
+            Err(error) if error.is_not_found() => {
                 return Ok(GroupShape { missing: true, ..GroupShape::default() });
             }
             Err(error) => return Err(error.into()),
@@ -148,7 +148,7 @@ impl Directory {
                 let others = page.rows.len() - users;
                 Ok(GroupShape { missing: false, hidden, users, others, more: page.next.is_some() })
             }
-            Err(source @ GraphError::Answered { status: 403, .. }) => {
+            Err(source) if source.is_forbidden() => {
                 Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source })
             }
             Err(error) => Err(error.into()),
@@ -169,7 +169,7 @@ impl Directory {
                 let row = wire::user(&reply.body, &selection).map_err(|error| malformed(what, &error))?;
                 Ok(Some(row.id))
             }
-            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::{Answer, Step, answered, malformed};
+use super::client::{Reply, Step};
+use super::error::malformed;
 use super::wire::{Row, RowType};
 use super::{Application, Directory, DirectoryError, GraphError, Snapshot, select, wire};
 use crate::model::{EntraId, Route, Selection, User, Value, Via};
@@ -128,17 +129,17 @@ impl Directory {
         }
         let paths: Vec<String> = alone.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
         for (id, answer) in alone.iter().zip(self.client.batch(WHAT, &paths).await?) {
-            match answer.status {
-                200 => {
-                    let row = wire::user(&answer.body, selection).map_err(|error| malformed(WHAT, &error))?;
+            match answer {
+                Ok(Reply { body, request_id }) => {
+                    let row = wire::user(&body, selection).map_err(|error| malformed(WHAT, &error))?;
                     if row.id != *id {
                         let detail = "the answer is about another account".to_owned();
                         return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
                     }
-                    take(told(row, selection, &answer.request_id));
+                    take(told(row, selection, &request_id));
                 }
-                404 => take(Read::NotFound(*id)),
-                _ => return Err(failed(WHAT, &answer).into()),
+                Err(error) if error.is_not_found() => take(Read::NotFound(*id)),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -162,24 +163,18 @@ impl Directory {
         let (mut found, mut left_out) = (Vec::with_capacity(people.len()), Vec::new());
         for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
             let mut asked: BTreeSet<EntraId> = ids.iter().copied().collect();
-            if answer.status != 200 {
-                return Err(failed(WHAT, &answer).into());
-            }
-            let page = wire::user_page(&answer.body, selection).map_err(|error| malformed(WHAT, &error))?;
+            let Reply { body, request_id } = answer?;
+            let page = wire::user_page(&body, selection).map_err(|error| malformed(WHAT, &error))?;
             if page.next.is_some() {
                 let detail = "a filter of 15 ids answered with several pages".to_owned();
                 return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
             }
             let asked_for = page.rows.into_iter().filter(|row| asked.remove(&row.id));
-            found.extend(asked_for.map(|row| told(row, selection, &answer.request_id)));
+            found.extend(asked_for.map(|row| told(row, selection, &request_id)));
             left_out.extend(asked);
         }
         Ok((found, left_out))
     }
-}
-
-pub(super) fn failed(what: &str, answer: &Answer) -> GraphError {
-    answered(what, answer.status, &answer.body, &answer.request_id)
 }
 
 fn person(read: &Read) -> EntraId {

@@ -90,7 +90,6 @@ impl Group {
 /// An error body: <https://learn.microsoft.com/graph/errors>.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct ErrorBody {
-    #[serde(default)]
     pub(super) error: ErrorDetail,
 }
 

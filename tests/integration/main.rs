@@ -7,6 +7,7 @@ mod command;
 mod conflicts;
 mod crash;
 mod daemon;
+mod deadlines;
 mod directory;
 mod drift;
 mod empty_groups;

@@ -302,23 +302,35 @@ async fn whoever_left_a_list_before_it_was_begun_anew_is_not_in_it() {
 }
 
 #[tokio::test]
-async fn a_read_that_takes_too_long_ends_the_cycle() {
-    let mut tenant = Tenant::default();
-    let (group, members) = assigned_group(&mut tenant, "Staff", 2);
-    let mut world = World::start(tenant).await;
-    world.cycle().await;
-    let before = world.lasting().await;
-    world.sim.tenant(|tenant| tenant.remove_member(&group, &members[0]));
-    let text = std::fs::read_to_string(world.config_path()).unwrap();
-    std::fs::write(world.config_path(), text.replace("[entra]\n", "[entra]\ncycle_deadline = \"1s\"\n")).unwrap();
-    // Nobody ever opens this gate.
-    world.sim.inject(Fault::on("GET", MEMBERS).hold_until(&Gate::new()));
-    let report = world.cycle().await;
-    assert_eq!(report.outcome, Outcome::Failed);
-    assert!(report.error.unwrap().contains("entra.cycle_deadline"));
-    world.unchanged_since(&before).await;
-    assert_eq!(world.cycle().await.counts.deactivated, 1);
-    world.settled().await;
+async fn an_error_that_is_not_graphs_own_is_no_evidence() {
+    const PAGE: &str = "<html>404: no such page on this proxy</html>";
+    for (place, status, body) in [
+        (MEMBERS, 404, PAGE),
+        (MEMBERS, 404, "{\"message\":\"not found\"}"),
+        (MEMBERS, 404, ""),
+        ("/v1.0/users/{id}", 404, PAGE),
+        ("/v1.0/directory/deletedItems/{id}", 404, PAGE),
+        ("/v1.0/servicePrincipals/{id}", 404, PAGE),
+        (MEMBERS, 403, PAGE),
+    ] {
+        let mut tenant = Tenant::default();
+        let (group, members) = assigned_group(&mut tenant, "Staff", 2);
+        let mut world = World::start(tenant).await;
+        world.cycle().await;
+        let before = world.lasting().await;
+        world.sim.tenant(|tenant| {
+            tenant.remove_member(&group, &members[0]);
+            if place.contains("deletedItems") {
+                tenant.delete_user(&members[0]);
+            }
+        });
+        world.sim.inject(Fault::on("GET", place).always().answer(status).body(body));
+        let report = world.cycle().await;
+        let error = report.error.unwrap_or_default();
+        assert_eq!(report.outcome, Outcome::Failed, "{place} {status} {body}");
+        assert!(error.contains("not Graph's own"), "{place} {status} {body}: {error}");
+        world.unchanged_since(&before).await;
+    }
 }
 
 #[tokio::test]

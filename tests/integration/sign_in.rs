@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use graph_sim::{Fault, SigningCertificate, Tenant};
 use learner_sync::model::Outcome;
@@ -165,10 +166,17 @@ async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
     world.sim.tenant(|tenant| tenant.federated_tokens = ["second".to_owned()].into());
     world.sim.revoke_tokens();
     world.run_program(&["resync", "--wait"], 0);
-    std::fs::remove_file(&file).unwrap();
-    world.sim.revoke_tokens();
-    let said = world.run_program(&["resync", "--wait"], 1).stdout;
-    assert!(said.contains("token_file must be readable"), "{said}");
+    for (what, words) in [("nothing", "No such file"), ("empty", "is empty"), ("a pipe", "no regular file")] {
+        let _ = std::fs::remove_file(&file);
+        match what {
+            "empty" => drop(write_secret(&world, "token", " \n")),
+            "a pipe" => assert!(Command::new("mkfifo").arg(&file).status().unwrap().success()),
+            _ => {}
+        }
+        world.sim.revoke_tokens();
+        let said = world.run_program(&["resync", "--wait"], 1).stdout;
+        assert!(said.contains("token_file must be a file with a token") && said.contains(words), "{what}: {said}");
+    }
     daemon.stop().await;
 
     let other = write_secret(&world, "other", "unknown");
