@@ -28,6 +28,7 @@ use serde::Deserialize;
 pub use self::certificate::{Certificate, CertificateError};
 pub use self::error::AuthError;
 use self::managed_identity::ManagedIdentity;
+pub(crate) use self::network::unreachable_hint;
 pub use self::network::{Http, Network, NetworkError, http_client};
 
 use crate::model::Clock;

@@ -22,12 +22,12 @@ use self::deadline::Deadline;
 use self::desired::Collector;
 pub use self::error::CycleError;
 pub use self::explanation::Explanation;
-pub use self::report::{Report, chain};
+pub use self::report::Report;
 use crate::cache::{self, Forgotten, Origin, Remembered};
 use crate::directory::{Application, Directory, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
-use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger};
+use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger, chain};
 use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, Limits, MemberCounts, Plan, Relink};
 use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
 

@@ -4,6 +4,7 @@
 //! (`directory::wire`, `store`, `cache`, `cli`), so these types do not derive it.
 
 mod assignment;
+mod chain;
 mod learner;
 mod policy;
 mod user;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use self::assignment::{GroupMembers, Known, KnownLearners, Route, Via};
+pub use self::chain::chain;
 pub use self::learner::{Attribute, Fingerprint, Kind, Learner, UniqueKey, Values};
 pub use self::policy::{Reissued, Repair};
 pub use self::user::{Selection, User, Value, Verdict};

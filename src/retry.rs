@@ -7,6 +7,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use jiff::Timestamp;
 
+use crate::model::chain;
+
 /// No wait is shorter, whatever `Retry-After` says.
 const FLOOR: Duration = Duration::from_secs(1);
 /// Waits by backoff grow up to this.
@@ -87,7 +89,7 @@ impl Waits {
 impl Waits {
     /// The result of the request, when `attempt` ended it or the patience is at its end. Otherwise waits, so that
     /// it can be tried again.
-    pub async fn settle<T, E: std::fmt::Display>(
+    pub async fn settle<T, E: std::error::Error>(
         &mut self,
         what: &str,
         attempt: Attempt<T, E>,
@@ -97,7 +99,7 @@ impl Waits {
             Attempt::Again { error, after, patience } => (error, after, patience),
         };
         let Some(wait) = self.next(after, patience) else { return Some(Err(error)) };
-        tracing::warn!(request = what, retry.wait_ms = wait.as_millis() as u64, "{error}; trying again");
+        tracing::warn!(request = what, retry.wait_ms = wait.as_millis() as u64, "{}; trying again", chain(&error));
         tokio::time::sleep(wait).await;
         None
     }

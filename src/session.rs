@@ -11,7 +11,7 @@ use crate::cycle::{self, Parts, Report, Request, Stop};
 use crate::directory::DirectoryError;
 use crate::failpoint::{Step, reached};
 use crate::lock::{Holder, Lock, LockError};
-use crate::model::Trigger;
+use crate::model::{Trigger, chain};
 use crate::premises::{self, PremisesError};
 use crate::store::{Access, Store, StoreError};
 
@@ -126,13 +126,13 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
         match store.expire(before).await {
             Ok(0) => {}
             Ok(rows) => tracing::info!(rows, "rows of the provisioning log have outlived log.retention"),
-            Err(error) => tracing::warn!("the provisioning log cannot be shortened: {}", cycle::chain(&error)),
+            Err(error) => tracing::warn!("the provisioning log cannot be shortened: {}", chain(&error)),
         }
     }
     reached(Step::LogExpired);
     // The process may end at once; the file is then whole without its log.
     if let Err(error) = store.close().await {
-        tracing::warn!("the learner database does not close: {}", cycle::chain(&error));
+        tracing::warn!("the learner database does not close: {}", chain(&error));
     }
     reached(Step::DatabaseClosed);
     Ok(ended?)

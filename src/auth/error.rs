@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::network::unreachable_hint;
+
 /// Signing in failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -18,10 +20,7 @@ pub enum AuthError {
     #[error("the sign-in cannot be signed with the private key of the certificate")]
     Signature(#[source] jsonwebtoken::errors::Error),
     /// The metadata service has no identity for us.
-    #[error(
-        "the metadata service of this machine gives no token: it answered {status} {code}: {}",
-        first_line(description)
-    )]
+    #[error("the metadata service of this machine gives no token: it answered {status}{}", in_words(code, description))]
     NoIdentity {
         /// The HTTP status.
         status: u16,
@@ -60,6 +59,12 @@ pub enum AuthError {
     },
 }
 
+/// Code and words, as far as there are any.
+fn in_words(code: &str, description: &str) -> String {
+    let words = [code, first_line(description)].into_iter().filter(|words| !words.is_empty());
+    words.map(|words| format!(": {words}")).collect()
+}
+
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
@@ -70,8 +75,12 @@ impl AuthError {
     pub fn hint(&self) -> Option<&'static str> {
         let description = match self {
             Self::Refused { description, .. } => description,
-            Self::Unreachable { .. } => {
-                return Some("check the network, entra.proxy and entra.ca_file, and that entra.authority_url is right");
+            Self::Unreachable { source, .. } => return Some(unreachable_hint(source)),
+            Self::Unusable { .. } => {
+                return Some(
+                    "the answer is not Entra's own: look at what stands between this machine and Entra (entra.proxy, a \
+                     firewall, a sign-in page) and at entra.authority_url",
+                );
             }
             Self::NoIdentity { status: 400, .. } => {
                 return Some(
@@ -85,7 +94,7 @@ impl AuthError {
             Self::TokenFile { .. } => {
                 return Some("entra.credential.token_file must be a file with a token, readable for the service user");
             }
-            Self::NoIdentity { .. } | Self::Unusable { .. } | Self::Signature(_) => return None,
+            Self::NoIdentity { .. } | Self::Signature(_) => return None,
         };
         let number: String = description.strip_prefix("AADSTS")?.chars().take_while(char::is_ascii_digit).collect();
         Some(match number.as_str() {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::model::chain;
+
 /// Whoever has not answered a connection by then does not answer at all.
 const LONGEST_CONNECT: Duration = Duration::from_secs(10);
 
@@ -44,6 +46,27 @@ pub struct NetworkError {
 impl NetworkError {
     pub(crate) fn new(key: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { key, source: Box::new(source) }
+    }
+}
+
+/// What to look at when nothing answers, or not to the end. The words of the layers below are all there is to tell by.
+pub(crate) fn unreachable_hint(error: &reqwest::Error) -> &'static str {
+    let told = chain(error);
+    let says = |words: &str| told.contains(words);
+    if says("dns error") {
+        "the name is not known here: check it in the configuration (entra.cloud, entra.authority_url, entra.graph_url) and \
+         the name server of this machine; where only a proxy resolves names, set entra.proxy"
+    } else if says("proxy authorization required") {
+        "the proxy answered 407, it wants a user and a password, or other ones: put user:password into the file that \
+         entra.proxy_password_file names, or into HTTPS_PROXY"
+    } else if says("tunnel error") {
+        "the proxy refuses the tunnel: check user and password (entra.proxy and entra.proxy_password_file, or HTTPS_PROXY), \
+         and that it allows CONNECT to this host and port"
+    } else if says("certificate") {
+        "the certificate is not trusted: where something inspects TLS on the way, name its certificate authority with \
+         entra.ca_file"
+    } else {
+        "check the network, a firewall on the way and entra.proxy, and that the address in the configuration is right"
     }
 }
 

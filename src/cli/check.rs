@@ -6,9 +6,9 @@ use serde_json::json;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::assembly::{Assembly, database_path};
-use crate::cycle::{self, CycleError, chain};
+use crate::cycle::{self, CycleError};
 use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
-use crate::model::{Clock, EntraId, Source};
+use crate::model::{Clock, EntraId, Source, chain};
 use crate::premises;
 use crate::store::{Access, Store, StoreError};
 

@@ -229,6 +229,19 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
+fn every_cloud_has_its_authority_and_its_graph() {
+    for (cloud, authority, graph) in [
+        ("global", "https://login.microsoftonline.com", "https://graph.microsoft.com"),
+        ("us-gov", "https://login.microsoftonline.us", "https://graph.microsoft.us"),
+        ("us-dod", "https://login.microsoftonline.us", "https://dod-graph.microsoft.us"),
+        ("china", "https://login.chinacloudapi.cn", "https://microsoftgraph.chinacloudapi.cn"),
+    ] {
+        let entra = load_text(REQUIRED, &[("LEARNER_SYNC_ENTRA__CLOUD", cloud)]).unwrap().entra;
+        assert_eq!((entra.authority.as_str(), entra.graph.as_str()), (authority, graph), "{cloud}");
+    }
+}
+
+#[test]
 fn the_environment_alone_can_set_what_is_required() {
     let config = load_text(
         "",

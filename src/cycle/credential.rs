@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Parts, chain};
+use super::Parts;
+use crate::model::chain;
 use crate::store::{CredentialNote, StoreError};
 
 /// It is told of so long before.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Explanation, Request};
-use crate::model::{Outcome, Reason, Status, Trigger};
+use crate::model::{Outcome, Reason, Status, Trigger, chain};
 use crate::plan::{Change, Counts, Finding, Plan};
 use crate::store::CycleId;
 
@@ -167,20 +167,4 @@ impl Report {
             ),
         }
     }
-}
-
-/// An error with its causes, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Transparent wrappers repeat their cause.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

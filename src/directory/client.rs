@@ -19,12 +19,12 @@ use crate::auth::{Authenticator, Http, Validity};
 use crate::model::Clock;
 use crate::retry::{Attempt, BRIEF, PATIENT, Waits, at_least, patience, retry_after};
 
-/// A list longer than this is no list: with 999 rows a page, ten million rows.
+/// A list of more pages is no list: a tenth of these would hold the most rows there may be.
 const MAX_PAGES: usize = 10_000;
 /// 999 rows with every property selected are a few megabytes.
 const MAX_BODY: usize = 64 << 20;
-/// More rows than this are no list of one tenant's people.
-const MAX_ROWS: usize = 5_000_000;
+/// A tenant holds 300,000 objects unless Microsoft raises that; a million rows take some 700 MB.
+const MAX_ROWS: usize = 1_000_000;
 /// Of an error, no more is read.
 const MAX_ERROR: usize = 64 << 10;
 /// How often a list is begun again when its page token has expired.

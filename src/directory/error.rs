@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::wire::ErrorBody;
-use crate::auth::{AuthError, place_of};
+use crate::auth::{AuthError, place_of, unreachable_hint};
 use crate::model::EntraId;
 
 /// Graph could not be read.
@@ -178,9 +178,7 @@ impl DirectoryError {
             Self::Graph(GraphError::Answered { status: 401, .. }) => {
                 Some("Graph refuses the access token: check entra.cloud, entra.graph_url and entra.authority_url".to_owned())
             }
-            Self::Graph(GraphError::Transport { .. }) => {
-                Some("check the network, entra.proxy, entra.ca_file and entra.graph_url".to_owned())
-            }
+            Self::Graph(GraphError::Transport { source, .. }) => Some(unreachable_hint(source).to_owned()),
             Self::ApplicationNotFound(_) => Some(
                 "app.enterprise_app wants the object id that Entra ID shows under Enterprise applications > Properties, \
                  or the application id; the object id of the app registration is another one"
