@@ -8,11 +8,11 @@ use jiff::SignedDuration;
 use crate::auth::{Authenticator, Certificate, Credential, Network, NetworkError, Proof, http_client};
 use crate::config::{self, Config, ConfigError, Database};
 use crate::cycle::Rules;
-use crate::directory::Directory;
+use crate::directory::{Directory, Reach};
 use crate::files::beside;
 use crate::mapping::{Mapping, Problem};
-use crate::model::{Clock, Selection};
-use crate::plan::{Limits, Protected};
+use crate::model::{Bounds, Clock, Named, Selection};
+use crate::plan::Limits;
 use crate::store::State;
 
 /// Everything that outlives a cycle.
@@ -67,7 +67,7 @@ impl Assembly {
             http,
             authenticator,
             &config.entra.graph,
-            config.scope.group_members,
+            Reach { group_members: config.scope.group_members, app_roles: config.scope.app_roles.clone() },
             config.entra.concurrency,
             clock,
         )?;
@@ -112,25 +112,18 @@ fn rules(config: &Config) -> Result<Rules, Vec<Problem>> {
             match_attribute: config.learners.match_attribute,
             min_interval: signed(config.schedule.min_interval),
             deactivate_after: signed(config.safety.deactivate_after),
-            protected: protected(&config.safety.protected),
+            protected: named(&config.safety.protected),
             repair: config.safety.repair,
             reissued: config.learners.reissued,
         },
+        bounds: Bounds { only: named(&config.scope.only), ignore: named(&config.scope.ignore) },
         full_every: signed(config.schedule.full_every),
         deadline: config.entra.cycle_deadline,
     })
 }
 
-/// A text that is an object id means one; everything else is a user name.
-fn protected(named: &[String]) -> Protected {
-    let mut protected = Protected::default();
-    for name in named {
-        match name.parse() {
-            Ok(person) => drop(protected.people.insert(person)),
-            Err(_) => drop(protected.user_names.insert(name.to_ascii_lowercase())),
-        }
-    }
-    protected
+fn named(texts: &[String]) -> Named {
+    texts.iter().map(String::as_str).collect()
 }
 
 fn signed(duration: std::time::Duration) -> SignedDuration {

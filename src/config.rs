@@ -120,6 +120,12 @@ pub struct App {
 pub struct Scope {
     /// How far an assigned group reaches. Default: to its direct members.
     pub group_members: GroupMembers,
+    /// The app roles whose assignments count, by id or value. Default: all.
+    pub app_roles: Vec<String>,
+    /// When not empty, nobody else is touched: object ids of people or groups, user names.
+    pub only: Vec<String>,
+    /// Who is left as they are: object ids of people or groups, user names.
+    pub ignore: Vec<String>,
 }
 
 /// `[provisioning]`: what is kept.

@@ -27,7 +27,7 @@ use crate::cache::{self, Forgotten, Origin, Remembered};
 use crate::directory::{Application, Directory, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
-use crate::model::{Attribute, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger, chain};
+use crate::model::{Attribute, Bounds, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger, chain};
 use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, Limits, MemberCounts, Plan, Relink};
 use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
 
@@ -47,6 +47,8 @@ pub struct Rules {
     pub selection: Selection,
     /// The hash of mapping and scope, to which the cache is bound.
     pub hash: [u8; 32],
+    /// Who is left as they are.
+    pub bounds: Bounds,
     /// The safety limits.
     pub limits: Limits,
     /// How often the learner database is compared in full.
@@ -233,7 +235,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
     let (plan, about) = match request.only {
         None => (plan, None),
         Some(Only { person, relink: _ }) => {
-            let about = explanation::About::of(person, &known, &desired, confirmed);
+            let about = explanation::About::of(person, &known, &desired, &snapshot, confirmed);
             (plan.only(person, &desired), Some(about))
         }
     };
@@ -319,8 +321,9 @@ async fn look(
     now: Timestamp,
 ) -> Result<(Desired, Snapshot), CycleError> {
     let Parts { directory, store: _, cache: _, rules } = parts;
-    let mut collector = Collector::new(known, &rules.mapping, now);
-    let snapshot = directory.read(application, &rules.selection, |read| collector.take(read)).await?;
+    let mut collector = Collector::new(known, rules, now);
+    let named = rules.bounds.ids().collect();
+    let snapshot = directory.read(application, &rules.selection, &named, |read| collector.take(read)).await?;
     Ok((collector.seal(&snapshot), snapshot))
 }
 

@@ -29,6 +29,8 @@ use crate::model::{Clock, EntraId, GroupMembers, Selection, Via};
 
 /// The permission without which groups with hidden membership look empty.
 const SEES_HIDDEN: &str = "Member.Read.Hidden";
+/// The app role of those who are assigned without one: <https://learn.microsoft.com/graph/api/resources/approleassignment>.
+const DEFAULT_ACCESS: EntraId = EntraId::from_bytes([0; 16]);
 /// The longest list Graph takes in one page.
 const PAGE: usize = 999;
 
@@ -41,6 +43,17 @@ pub struct Application {
     pub app_id: String,
     /// Display name.
     pub name: String,
+    /// Its app roles: value, which a role may lack, by id.
+    pub roles: BTreeMap<EntraId, Option<String>>,
+}
+
+/// Which assignments count, and how far.
+#[derive(Clone, Debug)]
+pub struct Reach {
+    /// Which members of an assigned group.
+    pub group_members: GroupMembers,
+    /// Assignments with one of these app roles, by id or value; all, when none is named.
+    pub app_roles: Vec<String>,
 }
 
 /// A complete read of everybody assigned to the application. Nothing but [`Directory::read`] can make one.
@@ -52,6 +65,8 @@ pub struct Snapshot {
     groups: BTreeMap<EntraId, u64>,
     hidden: BTreeSet<EntraId>,
     assigned: u64,
+    named: BTreeMap<EntraId, BTreeSet<EntraId>>,
+    other_roles: BTreeSet<EntraId>,
 }
 
 impl Snapshot {
@@ -80,6 +95,16 @@ impl Snapshot {
         &self.hidden
     }
 
+    /// The members of a group that was named to [`Directory::read`], assigned or not; none for whom is no group.
+    pub fn members_of_named(&self, group: EntraId) -> Option<&BTreeSet<EntraId>> {
+        self.named.get(&group)
+    }
+
+    /// Users and groups that are assigned, but with none of the app roles that count.
+    pub fn other_roles(&self) -> &BTreeSet<EntraId> {
+        &self.other_roles
+    }
+
     /// Whether the application has no user and no group assigned.
     pub fn nobody_assigned(&self) -> bool {
         self.assigned == 0
@@ -90,7 +115,7 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Directory {
     client: Client,
-    group_members: GroupMembers,
+    reach: Reach,
 }
 
 /// Users and groups on the application, each once.
@@ -98,6 +123,8 @@ pub struct Directory {
 struct Assignments {
     users: BTreeSet<EntraId>,
     groups: BTreeMap<EntraId, String>,
+    /// Those whose app roles do not count.
+    other_roles: BTreeSet<EntraId>,
 }
 
 impl Directory {
@@ -109,12 +136,12 @@ impl Directory {
         http: Http,
         authenticator: Authenticator,
         root: &str,
-        group_members: GroupMembers,
+        reach: Reach,
         at_once: usize,
         clock: Clock,
     ) -> Result<Self, NetworkError> {
         let root = Url::parse(root).map_err(|source| NetworkError::new("entra.graph_url", source))?;
-        Ok(Self { client: Client::new(http, authenticator, root, at_once, clock), group_members })
+        Ok(Self { client: Client::new(http, authenticator, root, at_once, clock), reach })
     }
 
     /// How many requests went to Graph so far.
@@ -138,13 +165,25 @@ impl Directory {
     pub async fn application(&self, id: EntraId) -> Result<Application, DirectoryError> {
         let what = "reading the enterprise application";
         for path in [format!("/servicePrincipals/{id}"), format!("/servicePrincipals(appId='{id}')")] {
-            match self.client.get::<ServicePrincipal>(what, &format!("{path}?$select=id,appId,displayName")).await {
-                Ok(ServicePrincipal { id, app_id, display_name }) => {
-                    let object_id = id.parse().map_err(|error: crate::model::NotAnEntraId| GraphError::Malformed {
-                        what: what.to_owned(),
-                        detail: format!("id: {error}"),
-                    })?;
-                    return Ok(Application { object_id, app_id, name: display_name.unwrap_or_default() });
+            match self
+                .client
+                .get::<ServicePrincipal>(what, &format!("{path}?$select=id,appId,displayName,appRoles"))
+                .await
+            {
+                Ok(ServicePrincipal { id, app_id, display_name, app_roles }) => {
+                    let id_of = |text: &str, key: &str| {
+                        text.parse().map_err(|error| GraphError::Malformed {
+                            what: what.to_owned(),
+                            detail: format!("{key}: {error}"),
+                        })
+                    };
+                    let object_id = id_of(&id, "id")?;
+                    let name = display_name.unwrap_or_default();
+                    let mut roles = BTreeMap::new();
+                    for wire::AppRole { id, value } in app_roles {
+                        roles.insert(id_of(&id, "appRoles.id")?, value.filter(|value| !value.is_empty()));
+                    }
+                    return Ok(Application { object_id, app_id, name, roles });
                 }
                 Err(error) if error.is_not_found() => {}
                 Err(error) => return Err(error.into()),
@@ -155,23 +194,38 @@ impl Directory {
 
     /// Who is on the application: <https://learn.microsoft.com/graph/api/serviceprincipal-list-approleassignedto>.
     /// One row a principal and role; service principals are passed over.
-    async fn assignments(&self, application: EntraId) -> Result<Assignments, DirectoryError> {
+    async fn assignments(&self, application: &Application) -> Result<Assignments, DirectoryError> {
         let what = "reading the assignments of the application";
-        let path = format!("/servicePrincipals/{application}/appRoleAssignedTo?$top={PAGE}");
+        let roles = wanted_roles(application, &self.reach.app_roles)?;
+        let path = format!("/servicePrincipals/{}/appRoleAssignedTo?$top={PAGE}", application.object_id);
         let mut found = Assignments::default();
-        for Assignment { principal_id, principal_type, principal_display_name } in
+        for Assignment { principal_id, principal_type, principal_display_name, app_role_id } in
             self.client.collect(what, &path).await?
         {
             let malformed = |detail| GraphError::Malformed { what: what.to_owned(), detail };
             let id: EntraId = principal_id.parse().map_err(|error| malformed(format!("principalId: {error}")))?;
+            if let Some(roles) = &roles {
+                // Taking a role that is not told for another one would take its people for gone.
+                let role = app_role_id.as_deref().map(str::parse);
+                let role = role.ok_or_else(|| malformed(format!("appRoleId of {id} is missing")))?;
+                if !roles.contains(&role.map_err(|error| malformed(format!("appRoleId: {error}")))?) {
+                    found.other_roles.insert(id);
+                    continue;
+                }
+            }
             match principal_type.to_ascii_lowercase().as_str() {
                 "user" => drop(found.users.insert(id)),
-                "group" if self.group_members == GroupMembers::None => {}
+                "group" if self.reach.group_members == GroupMembers::None => {}
                 "group" => drop(found.groups.insert(id, principal_display_name.unwrap_or_default())),
                 "serviceprincipal" => tracing::debug!(principal.id = %id, "a service principal is no learner"),
                 // Passing over a kind of assignment that is not known would take its people for gone.
                 _ => return Err(malformed(format!("principalType of {id} is none that is known")).into()),
             }
+        }
+        let Assignments { users, groups, other_roles } = &mut found;
+        other_roles.retain(|id| !users.contains(id) && !groups.contains_key(id));
+        if !other_roles.is_empty() {
+            tracing::info!(assignments = other_roles.len(), "assigned with other roles than those in scope.app_roles");
         }
         Ok(found)
     }
@@ -202,6 +256,13 @@ impl Directory {
         Ok(hides)
     }
 
+    /// Where the user members of a group are listed, as far as they count.
+    fn members_path(&self, group: EntraId, selection: &Selection) -> String {
+        let transitive = self.reach.group_members == GroupMembers::Transitive;
+        let list = if transitive { "transitiveMembers" } else { "members" };
+        format!("/groups/{group}/{list}?$select={}&$top={PAGE}", select(selection))
+    }
+
     /// Hands the user members of a group to `take`, page by page. Answers whether it hides them instead.
     /// <https://learn.microsoft.com/graph/api/group-list-members>
     async fn members(
@@ -212,8 +273,7 @@ impl Directory {
         mut take: impl FnMut(Step<'_, wire::Row>),
     ) -> Result<bool, DirectoryError> {
         let what = format!("reading the members of group {group}");
-        let list = if self.group_members == GroupMembers::Transitive { "transitiveMembers" } else { "members" };
-        let path = format!("/groups/{group}/{list}?$select={}&$top={PAGE}", select(selection));
+        let path = self.members_path(group, selection);
         let read = |body: &[u8]| wire::user_page(body, selection).map(|page| (page.rows, page.next));
         let (mut missing, mut rows) = (0, 0);
         loop {
@@ -240,6 +300,30 @@ impl Directory {
             }
         }
     }
+}
+
+/// The ids of the app roles that count; none when all do.
+fn wanted_roles(application: &Application, named: &[String]) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
+    if named.is_empty() {
+        return Ok(None);
+    }
+    let role = |named: &String| {
+        let id = named.parse().ok();
+        let known = application.roles.iter().find(|(known, value)| {
+            Some(**known) == id || value.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(named))
+        });
+        // Whoever is assigned to an application without roles has this one, which is in no list.
+        let default = id.filter(|id| *id == DEFAULT_ACCESS);
+        known.map(|(known, _)| *known).or(default).ok_or_else(|| DirectoryError::NoSuchRole {
+            role: named.clone(),
+            roles: application
+                .roles
+                .iter()
+                .map(|(id, value)| value.clone().unwrap_or_else(|| id.to_string()))
+                .collect(),
+        })
+    };
+    named.iter().map(role).collect::<Result<_, _>>().map(Some)
 }
 
 /// The `$select` of a selection; `id` always comes first.

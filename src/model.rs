@@ -6,6 +6,7 @@
 mod assignment;
 mod chain;
 mod learner;
+mod named;
 mod policy;
 mod user;
 mod words;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 pub use self::assignment::{GroupMembers, Known, KnownLearners, Route, Via};
 pub use self::chain::chain;
 pub use self::learner::{Attribute, Fingerprint, Kind, Learner, UniqueKey, Values};
+pub use self::named::{Bounds, Named};
 pub use self::policy::{Reissued, Repair};
 pub use self::user::{Selection, User, Value, Verdict};
 pub use self::words::{Action, Outcome, Reason, Status, Trigger, UnknownWord};
@@ -40,7 +42,7 @@ impl EntraId {
     }
 
     /// The id that these sixteen bytes spell.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(uuid::Uuid::from_bytes(bytes))
     }
 }

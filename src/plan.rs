@@ -5,6 +5,7 @@
 //! other place where it is decided who is created, changed, switched off or held back.
 
 mod arrivals;
+mod bounds;
 mod claims;
 mod decision;
 mod evidence;
@@ -21,8 +22,8 @@ use jiff::SignedDuration;
 
 pub use self::decision::{AttributeChange, Change, Counts, Finding, Plan, Planned, Target};
 pub use self::evidence::{
-    Compared, Confirmed, Desired, Evidence, FailingEntry, HeldEntry, Input, Limits, MemberCounts, Person, Protected,
-    Rejection, Row, Standing,
+    Compared, Confirmed, Desired, Evidence, FailingEntry, HeldEntry, Input, Limits, MemberCounts, Person, Rejection,
+    Row, Standing,
 };
 pub use self::relink::Relink;
 use crate::model::{Attribute, EntraId, KnownLearners, Reason, Status, UniqueKey};
@@ -167,7 +168,9 @@ impl Candidates {
 /// Whom the directory has to look at a second time before anybody may be taken for gone.
 pub fn candidates(known: &KnownLearners, desired: &Desired) -> Candidates {
     let mut found = Candidates::default();
-    for (person, _) in known.iter().filter(|(_, known)| known.active) {
+    for (person, _) in
+        known.iter().filter(|(person, known)| known.active && !bounds::surely_left_alone(desired, **person, known))
+    {
         match desired.people.get(person).map(|person| &person.standing) {
             None => found.absent.push(*person),
             Some(Standing::NotFound) => found.unread.push(*person),

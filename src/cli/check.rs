@@ -133,7 +133,7 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
         Ok(application) => application,
         Err(error) => return checks.push(no_application(directory, error).await),
     };
-    let Application { object_id, app_id: _, name } = &application;
+    let Application { object_id, app_id: _, name, roles: _ } = &application;
     checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
     if checks.iter().any(|check| check.name == DATABASE && check.ok) {
         checks.extend(source(assembly, *object_id).await);

@@ -119,9 +119,13 @@ fn account(explanation: &Explanation) -> (&'static str, String) {
     }
 }
 
-fn scope(assigned: Option<&Person>) -> String {
-    let Some(Person { standing, via }) = assigned else {
-        return "not assigned to the application, neither directly nor by an assigned group".to_owned();
+fn scope(explanation: &Explanation) -> String {
+    let Some(Person { standing, via }) = &explanation.assigned else {
+        return if explanation.other_role {
+            "assigned with none of the app roles that scope.app_roles names".to_owned()
+        } else {
+            "not assigned to the application, neither directly nor by an assigned group".to_owned()
+        };
     };
     let assigned = format!("assigned through {}", routes(via).join(", "));
     match standing {
@@ -169,7 +173,7 @@ fn as_json(report: &Report, explanation: &Explanation, error: Option<&str>, dry_
         "scope": {
             "assigned": assigned.is_some(),
             "via": assigned.as_ref().map(|person| routes(&person.via)).unwrap_or_default(),
-            "detail": scope(assigned.as_ref()),
+            "detail": scope(explanation),
         },
         "match": { "learner_id": learner.map(|learner| learner.0), "how": how },
         "action": decided(explanation).map_or(nothing, line),
@@ -186,7 +190,7 @@ fn print_steps(report: &Report, explanation: &Explanation, dry_run: bool) -> Res
         (None, _) => "no learner".to_owned(),
     };
     print(&format!("import   {}: {imported}", explanation.person))?;
-    print(&format!("scope    {}", scope(explanation.assigned.as_ref())))?;
+    print(&format!("scope    {}", scope(explanation)))?;
     print(&format!("match    {found}"))?;
     match decided(explanation) {
         None => print("action   none: nothing has to change")?,

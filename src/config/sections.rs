@@ -24,11 +24,6 @@ pub(super) fn not_available(reader: &mut Reader<'_>) {
             reader.refuse(absent, NOT_YET);
         }
     }
-    for empty in ["scope.app_roles", "scope.only", "scope.ignore"] {
-        if !reader.list(empty).is_empty() {
-            reader.refuse(empty, format!("{NOT_YET}: leave it empty"));
-        }
-    }
     if reader.text("learners.database_url", |text| Ok(formats::is_postgres(text))) == Some(true) {
         reader.refuse("learners.database_url", format!("PostgreSQL {NOT_YET}, use sqlite:///path"));
     }
@@ -128,7 +123,12 @@ pub(super) fn scope(reader: &mut Reader<'_>) -> Scope {
         "scope.group_members",
         &[("direct", GroupMembers::Direct), ("transitive", GroupMembers::Transitive), ("none", GroupMembers::None)],
     );
-    Scope { group_members }
+    Scope {
+        group_members,
+        app_roles: reader.list("scope.app_roles"),
+        only: reader.list("scope.only"),
+        ignore: reader.list("scope.ignore"),
+    }
 }
 
 /// `[provisioning]`.

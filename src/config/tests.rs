@@ -64,6 +64,9 @@ fn three_keys_are_enough() {
         },
         scope: Scope {
             group_members: Direct,
+            app_roles: [],
+            only: [],
+            ignore: [],
         },
         provisioning: Provisioning {
             users: true,
@@ -264,7 +267,6 @@ fn the_environment_is_checked_like_the_file() {
         &[
             ("LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS", "-1"),
             ("LEARNER_SYNC_SAFETY__MAX_UPDATE_PERCENT", "many"),
-            ("LEARNER_SYNC_SCOPE__IGNORE", "ada@example.org, grace@example.org"),
             ("LEARNER_SYNC_ENTRA__CLIENT_SECRET", "letmein"),
             ("LEARNER_SYNC_NOTIFY__EMAIL", "ada@example.org"),
             ("LEARNER_SYNC_SCHEDULE__MIN_INTERVAL", "1h"),
@@ -277,7 +279,6 @@ fn the_environment_is_checked_like_the_file() {
     LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS: must not be negative, and is -1
     LEARNER_SYNC_SAFETY__MAX_UPDATE_PERCENT: must be a whole number
     LEARNER_SYNC_SCHEDULE__MIN_INTERVAL: must not be longer than schedule.max_interval, which is 40m unless set
-    LEARNER_SYNC_SCOPE__IGNORE: is not available in this version: leave it empty
     LEARNER_SYNC__ENTRA__CLOUD: unknown setting; did you mean LEARNER_SYNC_ENTRA__CLOUD?
     ");
 }
@@ -296,8 +297,6 @@ fn what_a_later_version_has_is_not_ignored() {
     assert_snapshot!(problems(r#"
 [entra.credential]
 [scope]
-only = ["ada@example.org"]
-ignore = []
 [[scope.filter]]
 name = "employees"
 [learners]
@@ -311,13 +310,12 @@ repair = "everything"
 [http]
 listen = "[::1]:8080"
 "#), @r#"
-    /etc/learner-sync/learner-sync.toml:10:8: scope.only: is not available in this version: leave it empty
-    /etc/learner-sync/learner-sync.toml:12:1: scope.filter: is not available in this version
-    /etc/learner-sync/learner-sync.toml:15:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
-    /etc/learner-sync/learner-sync.toml:17:9: learners.table: is not available in this version
-    /etc/learner-sync/learner-sync.toml:18:1: learners.columns: is not available in this version
-    /etc/learner-sync/learner-sync.toml:21:10: safety.repair: "everything" is not one of attributes, all, log
-    /etc/learner-sync/learner-sync.toml:22:1: http: is not available in this version
+    /etc/learner-sync/learner-sync.toml:10:1: scope.filter: is not available in this version
+    /etc/learner-sync/learner-sync.toml:13:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
+    /etc/learner-sync/learner-sync.toml:15:9: learners.table: is not available in this version
+    /etc/learner-sync/learner-sync.toml:16:1: learners.columns: is not available in this version
+    /etc/learner-sync/learner-sync.toml:19:10: safety.repair: "everything" is not one of attributes, all, log
+    /etc/learner-sync/learner-sync.toml:20:1: http: is not available in this version
     "#);
 }
 

@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::Rules;
 use crate::directory::{Read, Snapshot};
-use crate::mapping::{Mapped, Mapping};
-use crate::model::{EntraId, Fingerprint, KnownLearners, Reason};
+use crate::mapping::Mapped;
+use crate::model::{Bounds, EntraId, Fingerprint, KnownLearners, Named, Reason, User, Value};
 use crate::plan::{Desired, Person, Rejection, Standing};
 use crate::scope;
 
 /// Takes what the directory reads.
 pub(super) struct Collector<'a> {
     known: &'a KnownLearners,
-    mapping: &'a Mapping,
+    rules: &'a Rules,
     now: Timestamp,
     standings: BTreeMap<EntraId, Standing>,
+    /// With the ids of those who are named by user name.
+    bounds: Bounds,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(known: &'a KnownLearners, mapping: &'a Mapping, now: Timestamp) -> Self {
-        Self { known, mapping, now, standings: BTreeMap::new() }
+    pub(super) fn new(known: &'a KnownLearners, rules: &'a Rules, now: Timestamp) -> Self {
+        Self { known, rules, now, standings: BTreeMap::new(), bounds: rules.bounds.clone() }
     }
 
     pub(super) fn take(&mut self, read: Read) {
@@ -30,12 +33,27 @@ impl<'a> Collector<'a> {
                 let rejection = Rejection { reason: Reason::Unreadable, detail, user_name: None };
                 (person, Standing::Rejected(Box::new(rejection)))
             }
-            Read::User(user) => match scope::left_out(&user) {
-                Some(reason) => (user.id, Standing::Leaving(reason)),
-                None => (user.id, self.standing(user.id, self.mapping.apply(&user, self.now))),
-            },
+            Read::User(user) => {
+                self.name(&user);
+                match scope::left_out(&user) {
+                    Some(reason) => (user.id, Standing::Leaving(reason)),
+                    None => (user.id, self.standing(user.id, self.rules.mapping.apply(&user, self.now))),
+                }
+            }
         };
         self.standings.insert(person, standing);
+    }
+
+    /// Notes the id of somebody whom the configuration names by user name.
+    fn name(&mut self, user: &User) {
+        let Bounds { only, ignore } = &mut self.bounds;
+        let slot = self.rules.selection.position("userPrincipalName");
+        let Some(Value::Text(user_name)) = slot.and_then(|slot| user.values.get(slot)) else { return };
+        for named in [only, ignore] {
+            if named.has_user_name(user_name) {
+                named.ids.insert(user.id);
+            }
+        }
     }
 
     fn standing(&self, person: EntraId, mapped: Mapped) -> Standing {
@@ -55,11 +73,17 @@ impl<'a> Collector<'a> {
 
     /// The read is complete: everybody the snapshot names, and nobody else.
     pub(super) fn seal(self, snapshot: &Snapshot) -> Desired {
+        let Bounds { only, ignore } = self.bounds;
+        let with_members = |mut named: Named| {
+            let members = named.ids.iter().filter_map(|group| snapshot.members_of_named(*group)).flatten();
+            named.ids.extend(members.copied().collect::<Vec<_>>());
+            named
+        };
         let people = self
             .standings
             .into_iter()
             .filter_map(|(id, standing)| Some((id, Person { standing, via: snapshot.via(id)?.clone() })))
             .collect();
-        Desired { people }
+        Desired { people, bounds: Bounds { only: with_members(only), ignore: with_members(ignore) } }
     }
 }

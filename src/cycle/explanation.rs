@@ -1,6 +1,7 @@
 //! What a cycle found out about one person, and what it did: the answer of `provision`.
 
 use super::Prepared;
+use crate::directory::Snapshot;
 use crate::model::{EntraId, Known, KnownLearners, LearnerId, Verdict};
 use crate::plan::{Change, Confirmed, Desired, Finding, Person};
 
@@ -10,15 +11,23 @@ pub(super) struct About {
     person: EntraId,
     before: Option<Known>,
     assigned: Option<Person>,
+    other_role: bool,
     verdict: Option<Verdict>,
 }
 
 impl About {
-    pub(super) fn of(person: EntraId, known: &KnownLearners, desired: &Desired, confirmed: &Confirmed) -> Self {
+    pub(super) fn of(
+        person: EntraId,
+        known: &KnownLearners,
+        desired: &Desired,
+        snapshot: &Snapshot,
+        confirmed: &Confirmed,
+    ) -> Self {
         Self {
             person,
             before: known.get(&person).cloned(),
             assigned: desired.people.get(&person).cloned(),
+            other_role: snapshot.other_roles().contains(&person),
             verdict: confirmed.get(&person).cloned(),
         }
     }
@@ -31,6 +40,8 @@ pub struct Explanation {
     pub person: EntraId,
     /// How the person is assigned and stands; none when not assigned.
     pub assigned: Option<Person>,
+    /// Whether the person is assigned, but with none of the app roles that count.
+    pub other_role: bool,
     /// What the second look found, when it took one.
     pub verdict: Option<Verdict>,
     /// The linked learner before.
@@ -49,7 +60,7 @@ impl Prepared {
     /// What there is to tell about the person that was asked for; `refused` are the changes that came to nothing.
     pub(super) fn explanation(&self, refused: &[Finding]) -> Option<Explanation> {
         let Self { plan, known, about, .. } = self;
-        let About { person, before, assigned, verdict } = about.clone()?;
+        let About { person, before, assigned, other_role, verdict } = about.clone()?;
         let was_refused = |person: EntraId| refused.iter().find(|finding| finding.person == person);
         let (own, coupled): (Vec<&Change>, Vec<&Change>) = plan
             .changes()
@@ -59,6 +70,7 @@ impl Prepared {
         Some(Explanation {
             person,
             assigned,
+            other_role,
             verdict,
             before,
             learner: known.get(&person).map(|known| known.learner),

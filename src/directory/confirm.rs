@@ -106,7 +106,7 @@ impl Directory {
 
     /// Everybody who is assigned now, by id alone.
     async fn assigned_again(&self, snapshot: &Snapshot) -> Result<Again, DirectoryError> {
-        let assignments = self.assignments(snapshot.application().object_id).await?;
+        let assignments = self.assignments(snapshot.application()).await?;
         let nobody_assigned = assignments.users.is_empty() && assignments.groups.is_empty();
         let mut people = assignments.users;
         let (mut groups, mut hidden) = (BTreeMap::new(), BTreeSet::new());

@@ -134,6 +134,17 @@ pub enum DirectoryError {
         #[source]
         source: GraphError,
     },
+    /// The application has no app role of this id or value.
+    #[error("the application has no app role {role:?}, which scope.app_roles names; it has {}", any(roles))]
+    NoSuchRole {
+        /// As it is named.
+        role: String,
+        /// The values, or ids, of the roles there are.
+        roles: Vec<String>,
+    },
+    /// A group that is to bound the cycle does not show whom it holds.
+    #[error("the members of group {0}, which scope.only or scope.ignore names, are hidden")]
+    NamedGroupHidden(EntraId),
     /// Not everything that is assigned is accounted for.
     #[error("the read is not complete: {}", listed(people, groups))]
     Incomplete {
@@ -142,6 +153,10 @@ pub enum DirectoryError {
         /// Groups whose members were not read to the end.
         groups: Vec<EntraId>,
     },
+}
+
+fn any(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// So many of those who are missing are named.
@@ -188,6 +203,12 @@ impl DirectoryError {
                 "grant GroupMember.Read.All (and Member.Read.Hidden for groups with hidden membership), or take the group \
                  off the application"
                     .to_owned(),
+            ),
+            Self::NoSuchRole { .. } => {
+                Some("scope.app_roles takes the value or the id of an app role of the application".to_owned())
+            }
+            Self::NamedGroupHidden(_) => Some(
+                "grant Member.Read.Hidden to the app registration and give admin consent, or name another group".to_owned(),
             ),
             Self::Graph(_) | Self::Incomplete { .. } => None,
         }

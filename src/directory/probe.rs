@@ -44,7 +44,7 @@ impl Directory {
     /// # Errors
     /// What a cycle would run into.
     pub async fn assigned(&self, application: &Application) -> Result<Assigned, DirectoryError> {
-        let assignments = self.assignments(application.object_id).await?;
+        let assignments = self.assignments(application).await?;
         Ok(Assigned { users: assignments.users.len(), groups: assignments.groups.into_iter().collect() })
     }
 

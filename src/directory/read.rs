@@ -42,9 +42,10 @@ impl Directory {
         &self,
         application: Application,
         selection: &Selection,
+        named: &BTreeSet<EntraId>,
         mut take: impl FnMut(Read) + Send,
     ) -> Result<Snapshot, DirectoryError> {
-        let assignments = self.assignments(application.object_id).await?;
+        let assignments = self.assignments(&application).await?;
         let mut members_of = BTreeMap::new();
         let mut hidden = BTreeSet::new();
         // All groups are read by one task, a page at a time: the lock is never waited for.
@@ -82,7 +83,7 @@ impl Directory {
             groups.insert(*group, members.len() as u64);
             routes.add(Route::Group(*group), members);
         }
-        drop(members_of);
+        members_of.retain(|group, _| named.contains(group));
         routes.add(Route::Direct, &assignments.users);
         let (people, via) = routes.finish();
         // A person taken from a page that was read anew may be in no list any more; it is nobody's then, and
@@ -100,6 +101,15 @@ impl Directory {
         if !left.is_empty() || !unread.is_empty() {
             return Err(DirectoryError::Incomplete { people: left.into_iter().collect(), groups: unread });
         }
+        if let Some(group) = named.intersection(&hidden).next() {
+            return Err(DirectoryError::NamedGroupHidden(*group));
+        }
+        for id in named {
+            // The others are assigned: as groups, whose members are there already, or as people.
+            if !members_of.contains_key(id) && !people.contains_key(id) {
+                members_of.extend(self.members_of_named(*id).await?.map(|members| (*id, members)));
+            }
+        }
         Ok(Snapshot {
             application,
             people,
@@ -107,7 +117,35 @@ impl Directory {
             groups,
             hidden,
             assigned: (assignments.users.len() + assignments.groups.len()) as u64,
+            named: members_of,
+            other_roles: assignments.other_roles,
         })
+    }
+
+    /// The user members of a group that need not be assigned; none when there is no such group.
+    async fn members_of_named(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
+        let what = format!("reading the members of group {group}, which scope.only or scope.ignore names");
+        let nothing = Selection::default();
+        let mut members = BTreeSet::new();
+        let read = |body: &[u8]| wire::user_page(body, &nothing).map(|page| (page.rows, page.next));
+        let path = self.members_path(group, &nothing);
+        let listed = self.client.list(&what, &path, read, |step| match step {
+            Step::Begin => members.clear(),
+            Step::Page(rows, _) => {
+                members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
+            }
+        });
+        match listed.await {
+            Ok(()) if members.is_empty() && self.hides_members(group, "").await? => {
+                Err(DirectoryError::NamedGroupHidden(group))
+            }
+            Ok(()) => Ok(Some(members)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(source) if source.is_forbidden() => {
+                Err(DirectoryError::GroupForbidden { group, name: String::new(), source })
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads accounts directly: filters of 15 ids in `$batch` calls, and whoever is left out of an answer alone.

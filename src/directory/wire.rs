@@ -43,6 +43,7 @@ pub(super) struct Assignment {
     pub(super) principal_id: String,
     pub(super) principal_type: String,
     pub(super) principal_display_name: Option<String>,
+    pub(super) app_role_id: Option<String>,
 }
 
 /// A service principal: <https://learn.microsoft.com/graph/api/resources/serviceprincipal>.
@@ -52,6 +53,15 @@ pub(super) struct ServicePrincipal {
     pub(super) id: String,
     pub(super) app_id: String,
     pub(super) display_name: Option<String>,
+    #[serde(default)]
+    pub(super) app_roles: Vec<AppRole>,
+}
+
+/// An app role: <https://learn.microsoft.com/graph/api/resources/approle>.
+#[derive(Debug, Deserialize)]
+pub(super) struct AppRole {
+    pub(super) id: String,
+    pub(super) value: Option<String>,
 }
 
 /// An app registration: <https://learn.microsoft.com/graph/api/resources/application>.

@@ -1,5 +1,6 @@
 //! People who are to be learners: matched to a row and compared with it.
 
+use super::bounds;
 use super::claims::{Holders, Match};
 use super::{
     AttributeChange, Change, Compared, Finding, Input, Person, Plan, Rejection, Relink, Row, Standing, Target,
@@ -30,6 +31,10 @@ pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) ->
     let mut drafts = Vec::new();
     for (id, person) in &input.desired.people {
         let known = input.known.get(id);
+        if let Some(setting) = bounds::left_alone(input, *id, input.evidence.rows.get(id)) {
+            plan.findings.push(out_of_bounds(*id, known, setting));
+            continue;
+        }
         plan.counts.in_scope += u64::from(person.standing.is_in_scope());
         match &person.standing {
             Standing::Unchanged => plan.counts.unchanged += 1,
@@ -256,6 +261,16 @@ fn passed_over(person: EntraId, reason: Reason) -> Finding {
         changes: Vec::new(),
         tracked: false,
         log: false,
+    }
+}
+
+/// Somebody whom `setting` leaves as they are.
+pub(super) fn out_of_bounds(person: EntraId, known: Option<&Known>, setting: &str) -> Finding {
+    Finding {
+        action: known.map_or(Action::Create, |_| Action::Update),
+        detail: Some(format!("left as it is by {setting}")),
+        learner: known.map(|known| known.learner),
+        ..passed_over(person, Reason::OutOfScope)
     }
 }
 

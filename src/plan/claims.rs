@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::arrivals::newly_wanted;
+use super::bounds;
 use super::{AttributeChange, Change, Input, Row, Standing, Target};
 use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Reissued, UniqueKey, Values};
 
@@ -169,7 +170,8 @@ fn former(input: Input<'_>, row: &Row) -> Option<EntraId> {
     let (_, person) = row.link.as_ref()?;
     let ours = input.known.get(person).is_some_and(|known| known.learner == row.learner);
     let standing = input.desired.people.get(person).map(|person| &person.standing);
-    let stays = matches!(standing, Some(Standing::Unchanged | Standing::Wanted(_) | Standing::Rejected(_)));
+    let stays = matches!(standing, Some(Standing::Unchanged | Standing::Wanted(_) | Standing::Rejected(_)))
+        || bounds::left_alone(input, *person, Some(row)).is_some();
     (input.limits.reissued == Reissued::Free && ours && !row.active && !stays).then_some(*person)
 }
 

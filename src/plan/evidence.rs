@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Relink;
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, KnownLearners, Learner, LearnerId, Reason, Reissued, Repair, Values,
-    Verdict, Via,
+    Action, Attribute, Bounds, EntraId, Fingerprint, KnownLearners, Learner, LearnerId, Named, Reason, Reissued,
+    Repair, Values, Verdict, Via,
 };
 
 /// Everybody who is assigned to the application, and how each stands. Complete: somebody who is not in it was
@@ -16,6 +16,8 @@ use crate::model::{
 pub struct Desired {
     /// By object id.
     pub people: BTreeMap<EntraId, Person>,
+    /// Who is left alone. The ids of groups stand beside those of their members.
+    pub bounds: Bounds,
 }
 
 /// One assigned person.
@@ -165,20 +167,11 @@ pub struct Limits {
     /// How long somebody must have been gone.
     pub deactivate_after: SignedDuration,
     /// Who is never switched off.
-    pub protected: Protected,
+    pub protected: Named,
     /// What is put right when somebody else has changed a learner.
     pub repair: Repair,
     /// What happens to the values of former learners that are wanted by others.
     pub reissued: Reissued,
-}
-
-/// People who are never switched off, as an administrator names them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Protected {
-    /// By object id.
-    pub people: BTreeSet<EntraId>,
-    /// By user name, in ASCII lower case.
-    pub user_names: BTreeSet<String>,
 }
 
 /// Everything a plan is made from.

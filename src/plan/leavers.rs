@@ -3,8 +3,9 @@
 
 use jiff::SignedDuration;
 
-use super::arrivals::{begins, text};
-use super::{FailingEntry, Finding, Input, Plan, Protected, Standing};
+use super::arrivals::{self, begins, text};
+use super::bounds;
+use super::{FailingEntry, Finding, Input, Plan, Standing};
 use crate::model::{Action, Attribute, EntraId, Known, Reason, Status, Verdict};
 
 /// Who waits with this detail is assigned, and nobody in Entra ID.
@@ -23,6 +24,13 @@ pub(super) struct Leaver<'a> {
 pub(super) fn decide<'a>(input: Input<'a>, plan: &mut Plan) -> Vec<Leaver<'a>> {
     let mut leavers = Vec::new();
     for (person, known) in input.known.iter().filter(|(_, known)| known.active) {
+        if let Some(setting) = bounds::left_alone(input, *person, input.evidence.rows.get(person)) {
+            // Who is assigned was counted among the assigned.
+            if !input.desired.people.contains_key(person) {
+                plan.findings.push(arrivals::out_of_bounds(*person, Some(known), setting));
+            }
+            continue;
+        }
         let evidence = match input.desired.people.get(person).map(|person| &person.standing) {
             Some(Standing::Unchanged | Standing::Wanted(_) | Standing::Rejected(_)) => continue,
             Some(Standing::Leaving(reason)) => Ok(*reason),
@@ -92,12 +100,10 @@ pub(super) fn waited(input: Input<'_>, person: EntraId, for_so_long: SignedDurat
 
 /// Whether an administrator has said that this person is never switched off.
 pub(super) fn protected(input: Input<'_>, person: EntraId) -> bool {
-    let Protected { people, user_names } = &input.limits.protected;
-    let named = || {
-        let user_name = input.evidence.rows.get(&person).and_then(|row| text(&row.values, Attribute::UserName));
-        user_name.is_some_and(|user_name| user_names.contains(&user_name.to_ascii_lowercase()))
-    };
-    people.contains(&person) || (!user_names.is_empty() && named())
+    let protected = &input.limits.protected;
+    let user_name = || input.evidence.rows.get(&person).and_then(|row| text(&row.values, Attribute::UserName));
+    let named = || user_name().is_some_and(|user_name| protected.has_user_name(&user_name));
+    protected.ids.contains(&person) || (!protected.user_names.is_empty() && named())
 }
 
 /// The finding for a learner who is not switched off, at least not yet.

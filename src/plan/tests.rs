@@ -9,7 +9,9 @@ use proptest::prelude::*;
 
 use self::database::Database;
 use super::*;
-use crate::model::{Action, Fingerprint, Known, Learner, LearnerId, Reissued, Repair, Route, Values, Verdict, Via};
+use crate::model::{
+    Action, Fingerprint, Known, Learner, LearnerId, Named, Reissued, Repair, Route, Values, Verdict, Via,
+};
 
 const SOURCE: &str = "tenant/application";
 const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute::Department, Attribute::Title];
@@ -30,7 +32,7 @@ fn limits() -> Limits {
         match_attribute: Attribute::UserName,
         min_interval: SignedDuration::from_mins(20),
         deactivate_after: SignedDuration::ZERO,
-        protected: Protected::default(),
+        protected: Named::default(),
         repair: Repair::Attributes,
         reissued: Reissued::Conflict,
     }
@@ -86,7 +88,7 @@ fn desired(people: &[Entra]) -> Desired {
     let people = people.iter().zip(0..);
     let people = people
         .filter_map(|(entra, number)| Some((person(number), Person { standing: standing(entra)?, via: via.clone() })));
-    Desired { people: people.collect() }
+    Desired { people: people.collect(), ..Desired::default() }
 }
 
 /// Plans with everybody unassigned who is absent, and unheard of who answers 404.
@@ -361,7 +363,7 @@ fn a_hold_ends_when_the_person_becomes_protected() {
     let gone = leave(&people, 11);
     database.apply(&plan_for(&database, &desired(&gone), &limits(), now()), now());
     assert_eq!(database.held.len(), 11);
-    let protected = Protected { people: [person(0)].into(), ..Protected::default() };
+    let protected = Named { ids: [person(0)].into(), ..Named::default() };
     let plan = plan_for(&database, &desired(&gone), &Limits { protected, ..limits() }, now());
     assert_eq!((plan.counts().held, plan.counts().skipped), (10, 1));
     assert_eq!(plan.held_ended(), &[person(0)].into());
@@ -396,8 +398,8 @@ fn what_somebody_else_switched_stays_switched_and_is_told_once() {
 #[test]
 fn protected_people_are_never_switched_off_and_count_for_nothing() {
     let (mut database, people) = staffed(30);
-    let protected = Protected {
-        people: (0..6).map(person).collect(),
+    let protected = Named {
+        ids: (0..6).map(person).collect(),
         user_names: (6..12).map(|number| format!("n{number}@example.org")).collect(),
     };
     let limits = Limits { protected, ..limits() };
@@ -481,7 +483,7 @@ fn who_is_nowhere_waits_once_and_not_in_turns() {
 fn who_is_nowhere_and_protected_is_told_once() {
     let (mut database, mut people) = staffed(30);
     people[0] = Entra::Missing;
-    let protected = Protected { people: [person(0)].into(), ..Protected::default() };
+    let protected = Named { ids: [person(0)].into(), ..Named::default() };
     let limits = Limits { protected, ..limits() };
     let mut cycle = |minutes: i64| {
         let at = now() + SignedDuration::from_mins(minutes);

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on has failed")]
 
 mod architecture;
+mod bounds;
 mod cache;
 mod command;
 mod conflicts;

@@ -1,5 +1,6 @@
 //! Reads that go wrong: whatever is not complete in the end changes nobody.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use graph_sim::{Fault, Gate, GraphSim, Tenant};
@@ -193,7 +194,7 @@ async fn a_token_that_is_refused_half_way_is_renewed_once() {
     let assembly = world.assembly();
     let reading = async {
         let application = assembly.directory.application(assembly.rules.application).await.unwrap();
-        assembly.directory.read(application, &assembly.rules.selection, |_| {}).await.unwrap()
+        assembly.directory.read(application, &assembly.rules.selection, &BTreeSet::new(), |_| {}).await.unwrap()
     };
     let revoking = async {
         gate.reached().await;

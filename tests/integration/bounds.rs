@@ -1,0 +1,175 @@
+//! `scope.only`, `scope.ignore` and `scope.app_roles`: who is left exactly as they are, and whose assignment counts.
+
+use graph_sim::{DEFAULT_ACCESS, Tenant};
+use learner_sync::model::Outcome;
+use learner_sync::plan::Counts;
+
+use crate::world::{World, assigned, assigned_group, people};
+
+/// A world with `[scope]` as given.
+async fn scoped(tenant: Tenant, scope: &str) -> World {
+    let world = World::start(tenant).await;
+    world.configure(&format!("[scope]\n{scope}"));
+    world
+}
+
+fn rename(world: &World, people: &[String], title: &str) {
+    world.sim.tenant(|tenant| people.iter().for_each(|id| tenant.user_mut(id).job_title = Some(title.to_owned())));
+}
+
+fn user_name(world: &World, id: &str) -> String {
+    world.sim.tenant(|tenant| tenant.user_mut(id).user_principal_name.clone().unwrap())
+}
+
+#[tokio::test]
+async fn a_canary_touches_nobody_else() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 4);
+    // A group that is not assigned itself.
+    let canary = tenant.add_group("Canary");
+    let direct = assigned(&mut tenant, 6);
+    tenant.add_member(&canary, &direct[0]);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, 10);
+
+    // Everybody changes, somebody leaves, somebody is disabled, somebody is deleted and somebody comes.
+    let newcomer = world.sim.tenant(|tenant| {
+        tenant.remove_member(&group, &members[1]);
+        tenant.user_mut(&direct[1]).account_enabled = Some(false);
+        tenant.delete_user(&direct[2]);
+        assigned(tenant, 1).remove(0)
+    });
+    let all: Vec<String> = members.iter().chain([&direct[0], &direct[3], &direct[4]]).cloned().collect();
+    rename(&world, &all, "Diver");
+    let before = world.query("SELECT * FROM learners ORDER BY id").await;
+
+    let name = user_name(&world, &direct[4]).to_uppercase();
+    world.configure(&format!("[scope]\nonly = [{canary:?}, {:?}, {name:?}]", direct[3]));
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 3, updated: 3, skipped: 8, ..Counts::default() });
+    assert_eq!(report.outcome, Outcome::Success);
+    let after = world.query("SELECT * FROM learners ORDER BY id").await;
+    let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+    assert_eq!((changed.len(), after.len()), (3, 10));
+    world.settled().await;
+
+    // The bounds fall: what has waited is done.
+    world.configure("");
+    let report = world.cycle().await;
+    assert_eq!((report.counts.updated, report.counts.created, report.counts.deactivated), (3, 1, 3));
+    assert_eq!(world.log(&newcomer).await, ["create success assigned"]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn whoever_is_ignored_stays_as_they_are_even_when_they_leave() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Contractors", 3);
+    let direct = assigned(&mut tenant, 4);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    let (id, name) = (&direct[0], user_name(&world, &direct[1]));
+    world.configure(&format!("[scope]\nignore = [{group:?}, {id:?}, {name:?}]"));
+    // All are gone for good, and so is the group: only what was last seen of them tells who they are.
+    world.sim.tenant(|tenant| {
+        members.iter().chain(&direct[..3]).for_each(|id| tenant.delete_user(id));
+        tenant.delete_group(&group);
+        tenant.unassign(&group);
+    });
+    let report = world.cycle().await;
+    assert_eq!((report.counts.deactivated, report.counts.held), (1, 0));
+    assert_eq!(world.log(&direct[2]).await.last().unwrap(), "deactivate success account-deleted");
+    for id in members.iter().chain(&direct[..2]) {
+        assert_eq!(world.learner(id, "active").await, ["1"]);
+        assert_eq!(world.log(id).await, ["create success assigned"]);
+    }
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn newcomers_who_are_ignored_are_not_created_and_a_plan_says_so() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Contractors", 2);
+    let direct = assigned(&mut tenant, 2);
+    let mut world = scoped(tenant, &format!("ignore = [{group:?}, {:?}]", direct[0])).await;
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 1, created: 1, skipped: 3, ..Counts::default() });
+    let plan = world.run_program(&["plan", "--json"], 0).json();
+    let lines = plan["changes"].as_array().unwrap();
+    assert!(lines.iter().all(|line| line["status"] == "skipped" && line["reason"] == "out-of-scope"), "{plan}");
+    let explained = world.run_program(&["provision", "--dry-run", &members[0]], 0).stdout;
+    assert!(explained.contains("left as it is by scope.ignore"), "{explained}");
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn the_values_of_whoever_is_ignored_are_not_moved_aside() {
+    let mut tenant = Tenant::default();
+    let direct = assigned(&mut tenant, 2);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    let mail = world.sim.tenant(|tenant| {
+        let mail = tenant.user_mut(&direct[0]).mail.clone();
+        tenant.delete_user(&direct[0]);
+        let newcomer = assigned(tenant, 1).remove(0);
+        tenant.user_mut(&newcomer).mail.clone_from(&mail);
+        mail.unwrap()
+    });
+    world.cycle().await;
+    world.configure(&format!("reissued = \"free\"\n[scope]\nignore = [{:?}]", direct[0]));
+    world.cycle().await;
+    assert_eq!(world.learner(&direct[0], "email").await, [mail]);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_group_that_hides_its_members_bounds_nothing() {
+    let mut tenant = Tenant::default();
+    assigned(&mut tenant, 2);
+    let hidden = tenant.add_group("Board");
+    let member = people(&mut tenant, 1).remove(0);
+    tenant.add_member(&hidden, &member);
+    tenant.group_mut(&hidden).visibility = Some("HiddenMembership".to_owned());
+    let mut world = scoped(tenant, &format!("ignore = [{hidden:?}]")).await;
+    let report = world.cycle().await;
+    let error = report.error.unwrap();
+    assert!(error.contains(&hidden) && error.contains("Member.Read.Hidden"), "{error}");
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "0");
+    world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
+    assert_eq!(world.cycle().await.counts.created, 2);
+}
+
+#[tokio::test]
+async fn only_the_app_roles_that_are_named_count() {
+    let mut tenant = Tenant::default();
+    let roles = tenant.application.roles.clone();
+    let someone = people(&mut tenant, 4);
+    tenant.assign_user_with_role(&someone[0], &roles[0].id);
+    tenant.assign_user_with_role(&someone[1], &roles[1].id);
+    tenant.assign_user_with_role(&someone[2], &roles[0].id);
+    tenant.assign_user_with_role(&someone[2], &roles[1].id);
+    tenant.assign_user_with_role(&someone[3], DEFAULT_ACCESS);
+    let mut world = scoped(tenant, &format!("app_roles = [{:?}]", roles[0].value.to_uppercase())).await;
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 2, created: 2, ..Counts::default() });
+    let explained = world.run_program(&["provision", "--dry-run", &someone[1]], 0).stdout;
+    assert!(explained.contains("scope.app_roles"), "{explained}");
+
+    // By id, and the one that nobody has to define.
+    world.configure(&format!("[scope]\napp_roles = [{:?}, {DEFAULT_ACCESS:?}]", roles[1].id));
+    let report = world.cycle().await;
+    assert_eq!((report.counts.created, report.counts.deactivated, report.counts.unchanged), (2, 1, 1));
+    assert_eq!(world.log(&someone[0]).await.last().unwrap(), "deactivate success unassigned");
+    world.settled().await;
+
+    world.configure("[scope]\napp_roles = [\"lerner\"]");
+    let before = world.lasting().await;
+    let report = world.cycle().await;
+    let error = report.error.unwrap();
+    assert!(error.contains("\"lerner\"") && error.contains("learner, trainer"), "{error}");
+    world.unchanged_since(&before).await;
+    // Roles that nobody is assigned in look like an application that nobody is assigned to.
+    world.sim.tenant(|tenant| someone.iter().for_each(|id| tenant.unassign(id)));
+    world.sim.tenant(|tenant| someone.iter().for_each(|id| tenant.assign_user_with_role(id, &roles[0].id)));
+    world.configure(&format!("[scope]\napp_roles = [{:?}]", roles[1].value));
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 3, 0));
+}
