@@ -8,6 +8,7 @@
 mod client;
 mod confirm;
 mod error;
+mod person;
 mod probe;
 mod read;
 mod throttle;
@@ -64,6 +65,7 @@ pub struct Snapshot {
     via: Vec<Via>,
     groups: BTreeMap<EntraId, u64>,
     hidden: BTreeSet<EntraId>,
+    names: BTreeMap<EntraId, String>,
     assigned: u64,
     named: BTreeMap<EntraId, BTreeSet<EntraId>>,
     other_roles: BTreeSet<EntraId>,
@@ -88,6 +90,11 @@ impl Snapshot {
     /// Distinct user members by assigned group.
     pub fn groups(&self) -> &BTreeMap<EntraId, u64> {
         &self.groups
+    }
+
+    /// Display names of the assigned groups.
+    pub fn names(&self) -> &BTreeMap<EntraId, String> {
+        &self.names
     }
 
     /// Assigned groups that look empty because they hide their members.

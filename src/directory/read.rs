@@ -117,6 +117,7 @@ impl Directory {
             groups,
             hidden,
             assigned: (assignments.users.len() + assignments.groups.len()) as u64,
+            names: assignments.groups,
             named: members_of,
             other_roles: assignments.other_roles,
         })
