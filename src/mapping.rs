@@ -5,18 +5,24 @@
 //! [`Mapping::apply`] cannot fail, a person whose values do not fit is [`Mapped::Rejected`]. Pure: no I/O, and
 //! the time is a parameter.
 //!
-//! On the way from text to value: `parse` -> `syntax` -> `expression` (with `source`, `functions`) -> `evaluate`
-//! -> `column`; `entries` holds the rules of the table as a whole (with `target`).
+//! On the way from text to value: `parse` -> `syntax` -> `expression` (with `source`, `functions`, and `constant` for
+//! what is not text: `dates`, `pattern`, `words`) -> `evaluate` -> `column`; `entries` holds the rules of the table as a
+//! whole (with `target`).
 
 mod column;
+mod constant;
+mod dates;
 mod entries;
 mod evaluate;
 mod expression;
 mod functions;
 mod parse;
+mod pattern;
 mod source;
 mod syntax;
 mod target;
+mod trial;
+mod words;
 
 use std::fmt;
 
@@ -24,6 +30,7 @@ use crate::model::{Attribute, Learner, Reason, Selection, User};
 
 use entries::Row;
 use evaluate::{Context, Stop};
+pub use trial::{Trial, Tried};
 
 /// One line of the mapping as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +178,8 @@ impl Mapping {
     /// The learner, or nothing when it is to be inactive, whatever else is wrong with it.
     fn learner(&self, context: Context<'_>) -> Result<Option<Learner>, Rejection> {
         match self.active.value(context) {
-            Err(Stop::Invalid(rule)) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
+            Err(Stop::Invalid { rule, .. }) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
+            Err(Stop::Person) => return Err(self.active.left_alone()),
             Ok(Some(active)) if active == "true" => {}
             Ok(Some(_)) => return Ok(None),
             // There is no third state that a learner could be left in, so the default counts for updates as well.
@@ -188,7 +196,8 @@ impl Mapping {
         for row in &self.rows {
             let value = row.value(context);
             match (value, &row.default) {
-                (Err(Stop::Invalid(rule)), _) => return Err(row.rejection(Reason::InvalidValue, rule)),
+                (Err(Stop::Invalid { rule, .. }), _) => return Err(row.rejection(Reason::InvalidValue, rule)),
+                (Err(Stop::Person), _) => return Err(row.left_alone()),
                 (Ok(value @ Some(_)), _) if row.apply == Apply::OnCreate => {
                     learner.on_create.insert(row.attribute, value);
                 }

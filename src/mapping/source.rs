@@ -160,6 +160,11 @@ pub(super) fn resolve(name: &str) -> Result<SourceAttribute, String> {
     Err(format!("unknown attribute `{name}`{}", did_you_mean(nearest(name, names))))
 }
 
+/// Any name at all, for values that do not come from the directory.
+pub(super) fn any_name(name: &str) -> Result<SourceAttribute, String> {
+    Ok(SourceAttribute { property: Cow::Owned(name.to_owned()), part: Part::Whole })
+}
+
 /// Directory extensions are the tenant's own, so only their form can be checked; their names are case-sensitive.
 fn directory_extension(name: &str) -> Result<SourceAttribute, String> {
     let well_formed =
