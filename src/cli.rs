@@ -136,6 +136,7 @@ impl Command {
             Self::Pause => pause::run(context, true, system_clock()).await,
             Self::Resume => pause::run(context, false, system_clock()).await,
             Self::Resync(arguments) => resync::run(context, arguments).await,
+            Self::Mapping(mapping::Command::Check(arguments)) => mapping::check::run(&context, &arguments),
             Self::Mapping(mapping::Command::Alone(command)) => command.run(system_clock()),
         }
     }
@@ -148,6 +149,7 @@ impl Command {
             Self::Check(arguments) if arguments.json => output::Json::Check,
             Self::Status(arguments) if arguments.json => output::Json::Error,
             Self::Provision(arguments) if arguments.json => output::Json::Error,
+            Self::Mapping(mapping::Command::Check(arguments)) if arguments.json => output::Json::Error,
             Self::Log(arguments) if arguments.format == log::Format::Json => output::Json::Error,
             _ => output::Json::None,
         }

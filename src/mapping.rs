@@ -12,6 +12,7 @@
 mod column;
 mod constant;
 mod dates;
+mod description;
 mod entries;
 mod evaluate;
 mod expression;
@@ -24,12 +25,15 @@ mod target;
 mod trial;
 mod words;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::{Attribute, Learner, Reason, Selection, User};
 
+pub use description::{Described, OnTime};
 use entries::Row;
 use evaluate::{Context, Stop};
+pub use source::check as check_source;
 pub use trial::{Trial, Tried};
 
 /// One line of the mapping as it is configured.
@@ -52,6 +56,11 @@ impl Entry {
     pub fn new(path: impl Into<String>, expression: impl Into<String>) -> Self {
         let (path, expression) = (path.into(), expression.into());
         Self { path, expression, default: None, apply: Apply::Always, required: None }
+    }
+
+    /// The target, when nothing is wrong with this line alone; or everything that is.
+    pub fn attribute(&self) -> Result<Attribute, Vec<String>> {
+        entries::check(self)
     }
 }
 
@@ -111,6 +120,7 @@ pub struct Mapping {
     active: Row,
     /// All others, in the order of their attributes.
     rows: Vec<Row>,
+    redacted: BTreeSet<Attribute>,
 }
 
 /// What a mapping makes of a user.
@@ -161,6 +171,11 @@ impl Mapping {
     /// The mapped targets, in the order of the design's table.
     pub fn attributes(&self) -> impl Iterator<Item = Attribute> {
         Attribute::ALL.iter().copied().filter(|attribute| self.row(*attribute).is_some())
+    }
+
+    /// The targets whose values no log may show: `Redact` is somewhere in their expressions.
+    pub fn redacted(&self) -> &BTreeSet<Attribute> {
+        &self.redacted
     }
 
     /// A hash of everything that decides what a user is mapped to, and of nothing else: how an expression is

@@ -84,9 +84,23 @@ pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Ma
     match rows.iter().position(|row| row.attribute == Attribute::Active) {
         Some(index) if problems.is_empty() => {
             *selection = wider;
-            Ok(Mapping { active: rows.remove(index), rows })
+            let redacted = rows.iter().filter(|row| row.expression.calls("Redact")).map(|row| row.attribute).collect();
+            Ok(Mapping { active: rows.remove(index), rows, redacted })
         }
         _ => Err(problems),
+    }
+}
+
+/// See [`Entry::attribute`].
+pub(super) fn check(entry: &Entry) -> Result<Attribute, Vec<String>> {
+    let compiled = expression::compile(&entry.expression, source::resolve, &mut Selection::default());
+    match (target::resolve(&entry.path), compiled) {
+        (Ok(attribute), Ok(expression)) => row(attribute, expression, entry).map(|row| row.attribute),
+        (attribute, compiled) => {
+            let faults = compiled.err().into_iter().flatten();
+            let faults = faults.map(|fault| format!("{} (at character {})", fault.message, fault.position));
+            Err(attribute.err().into_iter().chain(faults).collect())
+        }
     }
 }
 

@@ -71,21 +71,26 @@ pub(super) fn compile(text: &str, resolve: Resolve, selection: &mut Selection) -
 }
 
 impl Expression {
-    /// Whether this, or anything in it, is like `wanted`.
-    pub(super) fn any(&self, wanted: &dyn Fn(&Self) -> bool) -> bool {
-        wanted(self)
-            || match self {
-                Self::Call { arguments, .. } | Self::Concatenation(arguments) => {
-                    arguments.iter().any(|argument| argument.any(wanted))
-                }
-                Self::Comparison(left, _, right) => left.any(wanted) || right.any(wanted),
-                Self::Literal(_) | Self::Prepared { .. } | Self::Attribute { .. } | Self::Ignore(_) => false,
+    /// Shows this and everything in it, from left to right.
+    pub(super) fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Self)) {
+        see(self);
+        match self {
+            Self::Call { arguments, .. } | Self::Concatenation(arguments) => {
+                arguments.iter().for_each(|argument| argument.visit(see));
             }
+            Self::Comparison(left, _, right) => {
+                left.visit(see);
+                right.visit(see);
+            }
+            Self::Literal(_) | Self::Prepared { .. } | Self::Attribute { .. } | Self::Ignore(_) => {}
+        }
     }
 
     /// Whether the function of this name is called in it.
     pub(super) fn calls(&self, name: &str) -> bool {
-        self.any(&|part| matches!(part, Self::Call { function, .. } if function.name == name))
+        let mut found = false;
+        self.visit(&mut |part| found |= matches!(part, Self::Call { function, .. } if function.name == name));
+        found
     }
 
     /// Whether its value may be a date that a function made, which is printed as the service prints dates.

@@ -32,12 +32,15 @@ pub(super) struct Function {
     /// Puts the arguments of an older form where the present one has them.
     pub(super) arrange: fn(&mut Vec<Node>),
     /// What is wrong between arguments that are each right, with the index of the one to blame.
-    pub(super) check: fn(&[Expression]) -> Result<(), (usize, String)>,
+    pub(super) check: fn(&[Expression]) -> Checked,
     /// Whether the value is a date as the service prints it.
     pub(super) gives_date: bool,
     /// Whether the value is that of an argument.
     pub(super) hands_on: bool,
 }
+
+/// Fine, or the index of an argument and what is wrong with it.
+pub(super) type Checked = Result<(), (usize, String)>;
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +50,7 @@ impl fmt::Debug for Function {
 
 const fn function(name: &'static str, arguments: Arguments, evaluate: for<'a> fn(Call<'a>) -> Outcome<'a>) -> Function {
     const fn as_written(_: &mut Vec<Node>) {}
-    const fn nothing_more(_: &[Expression]) -> Result<(), (usize, String)> {
+    const fn nothing_more(_: &[Expression]) -> Checked {
         Ok(())
     }
     Function {

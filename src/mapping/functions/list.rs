@@ -9,6 +9,7 @@ use super::super::constant::Integer;
 use super::super::evaluate::{Call, MAX_PRODUCED, Outcome, Stop, null, number, text};
 use super::super::expression::Expression;
 use super::super::words::CompareType;
+use super::Checked;
 use super::piece::find;
 
 /// `Contains(attribute, value)`: where the first element stands that contains the text, counted from 1.
@@ -71,7 +72,7 @@ pub(super) fn split(call: Call<'_>) -> Outcome<'_> {
 }
 
 /// A delimiter that is left out splits nothing.
-pub(super) fn check_split(arguments: &[Expression]) -> Result<(), (usize, String)> {
+pub(super) fn check_split(arguments: &[Expression]) -> Checked {
     let is_nothing =
         |value: &Value| matches!(value, Value::Null) || matches!(value, Value::Text(text) if text.is_empty());
     match arguments {

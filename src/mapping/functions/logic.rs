@@ -4,6 +4,7 @@ use crate::model::Value;
 
 use super::super::evaluate::{Call, Outcome, Stop, boolean, null, text};
 use super::super::expression::Expression;
+use super::Checked;
 
 /// `Switch(source, default, key1, value1, ...)`: keys are compared with case; the key `""` is for no value.
 pub(super) fn switch(call: Call<'_>) -> Outcome<'_> {
@@ -50,13 +51,15 @@ pub(super) fn error(call: Call<'_>) -> Outcome<'_> {
 }
 
 /// The message is logged, so nothing of a person may stand in it.
-pub(super) fn check_error(arguments: &[Expression]) -> Result<(), (usize, String)> {
-    match arguments {
-        [message] if message.any(&|part| matches!(part, Expression::Attribute { .. })) => {
-            Err((0, "the message of an `Error` is logged and must not contain attributes".to_owned()))
-        }
-        _ => Ok(()),
+pub(super) fn check_error(arguments: &[Expression]) -> Checked {
+    let mut is_personal = false;
+    for argument in arguments {
+        argument.visit(&mut |part| is_personal |= matches!(part, Expression::Attribute { .. }));
     }
+    if is_personal {
+        return Err((0, "the message of an `Error` is logged and must not contain attributes".to_owned()));
+    }
+    Ok(())
 }
 
 /// `Coalesce(source1, source2, ...)`: the first that has a value, else the last.
@@ -120,7 +123,7 @@ pub(super) fn is_empty(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::evaluate::tests::{check, evaluated};
+    use super::super::super::evaluate::tests::{check, evaluated, faults};
     use super::*;
 
     const ADA: &[(&str, &str)] = &[("city", "Kiruna"), ("mailNickname", ""), ("state", "1")];
@@ -233,6 +236,7 @@ mod tests {
 
     #[test]
     fn a_person_can_be_refused() {
+        assert!(faults("Error(\"not \" & [city])")[0].message.contains("is logged"));
         check(
             ADA,
             &[

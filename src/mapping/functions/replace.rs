@@ -9,6 +9,7 @@ use super::super::constant::Constant;
 use super::super::evaluate::{Call, MAX_PRODUCED, Outcome, Stop, null, produced};
 use super::super::expression::Expression;
 use super::super::pattern::Pattern;
+use super::Checked;
 use super::text::try_each;
 
 const OLD: usize = 1;
@@ -57,7 +58,7 @@ fn mode(arguments: &[Expression]) -> Option<Mode> {
 }
 
 /// The arguments must belong together, and a constant group to a constant pattern.
-pub(super) fn check(arguments: &[Expression]) -> Result<(), (usize, String)> {
+pub(super) fn check(arguments: &[Expression]) -> Checked {
     if mode(arguments).is_none() {
         let needed = "`Replace` needs an oldValue, or a regexPattern with a replacementValue, or a regexPattern with a \
                       regexGroupName and a replacementAttributeName";
