@@ -3,6 +3,7 @@
 mod approve;
 mod check;
 mod log;
+mod mapping;
 mod output;
 mod owner;
 mod pause;
@@ -14,7 +15,7 @@ mod status;
 mod sync;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -69,6 +70,9 @@ enum Command {
     Resume,
     /// Ask the running daemon for a cycle now.
     Resync(resync::Arguments),
+    /// Try expressions, look at the mapping, turn an exported schema into one.
+    #[command(subcommand)]
+    Mapping(mapping::Command),
 }
 
 /// What a command gets to work with.
@@ -91,26 +95,33 @@ pub fn main() -> ExitCode {
     let Arguments { config, command } = arguments;
     let json = command.wants_json();
     failpoint::arm();
-    let environment = config::environment();
-    // The learner database holds people: whatever umask the shell has, it is nobody else's to read.
-    rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);
-    let result = config::load(&config, &environment).map_err(Failure::from).and_then(|config| {
-        output::start_logging(&config.log)?;
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
-        let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error, None))?;
-        runtime.block_on(command.run(Context { config, environment }))
-    });
+    let result = match command {
+        Command::Mapping(mapping::Command::Alone(command)) => command.run(system_clock()),
+        command => configured(&config, command),
+    };
     match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => ExitCode::from(failure.report(json)),
     }
 }
 
+/// Loads the configuration and runs a command that goes by it.
+fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
+    let environment = config::environment();
+    // The learner database holds people: whatever umask the shell has, it is nobody else's to read.
+    rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);
+    let config = config::load(path, &environment)?;
+    output::start_logging(&config.log)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error, None))?;
+    runtime.block_on(command.run(Context { config, environment }))
+}
+
 impl Command {
     async fn run(self, context: Context) -> Result<u8, Failure> {
-        if !matches!(self, Self::Check(_)) {
+        if !matches!(self, Self::Check(_) | Self::Mapping(_)) {
             owner::check(&context.config)?;
         }
         match self {
@@ -125,6 +136,8 @@ impl Command {
             Self::Pause => pause::run(context, true, system_clock()).await,
             Self::Resume => pause::run(context, false, system_clock()).await,
             Self::Resync(arguments) => resync::run(context, arguments).await,
+            Self::Mapping(mapping::Command::Check(arguments)) => mapping::check::run(&context, &arguments),
+            Self::Mapping(mapping::Command::Alone(command)) => command.run(system_clock()),
         }
     }
 
@@ -136,6 +149,7 @@ impl Command {
             Self::Check(arguments) if arguments.json => output::Json::Check,
             Self::Status(arguments) if arguments.json => output::Json::Error,
             Self::Provision(arguments) if arguments.json => output::Json::Error,
+            Self::Mapping(mapping::Command::Check(arguments)) if arguments.json => output::Json::Error,
             Self::Log(arguments) if arguments.format == log::Format::Json => output::Json::Error,
             _ => output::Json::None,
         }

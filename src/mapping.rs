@@ -5,25 +5,36 @@
 //! [`Mapping::apply`] cannot fail, a person whose values do not fit is [`Mapped::Rejected`]. Pure: no I/O, and
 //! the time is a parameter.
 //!
-//! On the way from text to value: `parse` -> `syntax` -> `expression` (with `source`, `functions`) -> `evaluate`
-//! -> `column`; `entries` holds the rules of the table as a whole (with `target`).
+//! On the way from text to value: `parse` -> `syntax` -> `expression` (with `source`, `functions`, and `constant` for
+//! what is not text: `dates`, `pattern`, `words`) -> `evaluate` -> `column`; `entries` holds the rules of the table as a
+//! whole (with `target`).
 
 mod column;
+mod constant;
+mod dates;
+mod description;
 mod entries;
 mod evaluate;
 mod expression;
 mod functions;
 mod parse;
+mod pattern;
 mod source;
 mod syntax;
 mod target;
+mod trial;
+mod words;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::model::{Attribute, Learner, Reason, Selection, User};
 
+pub use description::{Described, OnTime};
 use entries::Row;
 use evaluate::{Context, Stop};
+pub use source::check as check_source;
+pub use trial::{Trial, Tried};
 
 /// One line of the mapping as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +56,11 @@ impl Entry {
     pub fn new(path: impl Into<String>, expression: impl Into<String>) -> Self {
         let (path, expression) = (path.into(), expression.into());
         Self { path, expression, default: None, apply: Apply::Always, required: None }
+    }
+
+    /// The target, when nothing is wrong with this line alone; or everything that is.
+    pub fn attribute(&self) -> Result<Attribute, Vec<String>> {
+        entries::check(self)
     }
 }
 
@@ -104,6 +120,7 @@ pub struct Mapping {
     active: Row,
     /// All others, in the order of their attributes.
     rows: Vec<Row>,
+    redacted: BTreeSet<Attribute>,
 }
 
 /// What a mapping makes of a user.
@@ -156,6 +173,11 @@ impl Mapping {
         Attribute::ALL.iter().copied().filter(|attribute| self.row(*attribute).is_some())
     }
 
+    /// The targets whose values no log may show: `Redact` is somewhere in their expressions.
+    pub fn redacted(&self) -> &BTreeSet<Attribute> {
+        &self.redacted
+    }
+
     /// A hash of everything that decides what a user is mapped to, and of nothing else: how an expression is
     /// spelled and where the selection keeps a property do not count.
     pub fn hash(&self) -> [u8; 32] {
@@ -171,7 +193,8 @@ impl Mapping {
     /// The learner, or nothing when it is to be inactive, whatever else is wrong with it.
     fn learner(&self, context: Context<'_>) -> Result<Option<Learner>, Rejection> {
         match self.active.value(context) {
-            Err(Stop::Invalid(rule)) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
+            Err(Stop::Invalid { rule, .. }) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
+            Err(Stop::Person) => return Err(self.active.left_alone()),
             Ok(Some(active)) if active == "true" => {}
             Ok(Some(_)) => return Ok(None),
             // There is no third state that a learner could be left in, so the default counts for updates as well.
@@ -188,7 +211,8 @@ impl Mapping {
         for row in &self.rows {
             let value = row.value(context);
             match (value, &row.default) {
-                (Err(Stop::Invalid(rule)), _) => return Err(row.rejection(Reason::InvalidValue, rule)),
+                (Err(Stop::Invalid { rule, .. }), _) => return Err(row.rejection(Reason::InvalidValue, rule)),
+                (Err(Stop::Person), _) => return Err(row.left_alone()),
                 (Ok(value @ Some(_)), _) if row.apply == Apply::OnCreate => {
                     learner.on_create.insert(row.attribute, value);
                 }

@@ -7,7 +7,7 @@ use crate::model::{Attribute, Kind, Reason, Selection, Value};
 use super::column::fit;
 use super::evaluate::{Context, Stop};
 use super::expression::{self, Expression};
-use super::{Apply, Entry, Mapping, Problem, Rejection, target};
+use super::{Apply, Entry, Mapping, Problem, Rejection, source, target};
 
 /// Read of every user, mapped or not: they tell a disabled account and an unreadable row.
 const ALWAYS_SELECTED: [&str; 3] = ["accountEnabled", "userPrincipalName", "displayName"];
@@ -34,6 +34,11 @@ impl Row {
     pub(super) fn rejection(&self, reason: Reason, rule: impl Into<Cow<'static, str>>) -> Rejection {
         Rejection { reason, attribute: self.attribute, rule: rule.into() }
     }
+
+    /// The mapping itself leaves the person alone: somebody to skip, not a failure.
+    pub(super) fn left_alone(&self) -> Rejection {
+        self.rejection(Reason::MissingRequired, "the mapping leaves this person alone (IgnoreObjectFlow)")
+    }
 }
 
 /// See [`Mapping::compile`].
@@ -49,7 +54,7 @@ pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Ma
         let mut report = |position, message| {
             problems.push(Problem { entry: index, path: Some(entry.path.clone()), position, message });
         };
-        let compiled = expression::compile(&entry.expression, &mut wider);
+        let compiled = expression::compile(&entry.expression, source::resolve, &mut wider);
         let attribute = target::resolve(&entry.path);
         if let Ok(attribute) = attribute {
             match targets.iter().find(|(known, _)| *known == attribute) {
@@ -79,9 +84,23 @@ pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Ma
     match rows.iter().position(|row| row.attribute == Attribute::Active) {
         Some(index) if problems.is_empty() => {
             *selection = wider;
-            Ok(Mapping { active: rows.remove(index), rows })
+            let redacted = rows.iter().filter(|row| row.expression.calls("Redact")).map(|row| row.attribute).collect();
+            Ok(Mapping { active: rows.remove(index), rows, redacted })
         }
         _ => Err(problems),
+    }
+}
+
+/// See [`Entry::attribute`].
+pub(super) fn check(entry: &Entry) -> Result<Attribute, Vec<String>> {
+    let compiled = expression::compile(&entry.expression, source::resolve, &mut Selection::default());
+    match (target::resolve(&entry.path), compiled) {
+        (Ok(attribute), Ok(expression)) => row(attribute, expression, entry).map(|row| row.attribute),
+        (attribute, compiled) => {
+            let faults = compiled.err().into_iter().flatten();
+            let faults = faults.map(|fault| format!("{} (at character {})", fault.message, fault.position));
+            Err(attribute.err().into_iter().chain(faults).collect())
+        }
     }
 }
 
@@ -128,7 +147,7 @@ fn row(attribute: Attribute, expression: Expression, entry: &Entry) -> Result<Ro
 fn does_not_fit(what: &str, attribute: Attribute, stop: Stop) -> String {
     match (attribute.kind(), stop) {
         (Kind::Boolean, _) => format!("the {what} must be \"true\" or \"false\""),
-        (Kind::Text, Stop::Invalid(rule)) => format!("the {what} does not fit: {rule}"),
-        (Kind::Text, Stop::Nothing) => format!("the {what} does not fit"),
+        (Kind::Text, Stop::Invalid { rule, .. }) => format!("the {what} does not fit: {rule}"),
+        (Kind::Text, Stop::Nothing | Stop::Person) => format!("the {what} does not fit"),
     }
 }

@@ -6,10 +6,16 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::expression::Expression;
+use super::constant::{Read, Readable};
+use super::dates::Moment;
+use super::expression::{Expression, Flow};
 use super::source::{Part, SourceAttribute};
 use super::syntax::Operator;
 use crate::model::{User, Value};
+
+/// Bytes of a value that an expression makes. Far more than any column is meant for; without a limit, a few nested
+/// functions that each double a text would fill the memory.
+pub(super) const MAX_PRODUCED: usize = 256 << 10;
 
 static NULL: Value = Value::Null;
 static TRUE: Value = Value::Boolean(true);
@@ -20,13 +26,34 @@ static FALSE: Value = Value::Boolean(false);
 pub(super) enum Stop {
     /// The attribute does not flow: the learner keeps what it has.
     Nothing,
-    /// The rule that is broken, without any value in it: it is logged.
-    Invalid(Cow<'static, str>),
+    /// The person is left alone altogether.
+    Person,
+    Invalid {
+        /// The rule that is broken, without any value in it: it is logged.
+        rule: Cow<'static, str>,
+        /// The character of the expression that the function stands at, when it was one.
+        position: Option<usize>,
+    },
 }
 
 impl Stop {
+    /// Too much is made of too little.
+    pub(super) const TOO_LONG: Self = Self::invalid("a text gets longer than 256 KiB");
+
     pub(super) const fn invalid(rule: &'static str) -> Self {
-        Self::Invalid(Cow::Borrowed(rule))
+        Self::Invalid { rule: Cow::Borrowed(rule), position: None }
+    }
+
+    pub(super) fn broken(rule: String) -> Self {
+        Self::Invalid { rule: Cow::Owned(rule), position: None }
+    }
+
+    /// The same, with the place of the innermost function.
+    fn at(self, place: usize) -> Self {
+        match self {
+            Self::Invalid { rule, position: None } => Self::Invalid { rule, position: Some(place) },
+            other => other,
+        }
     }
 }
 
@@ -58,20 +85,63 @@ impl<'a> Call<'a> {
         text(self.value(index)?)
     }
 
+    /// Argument `index` as something else than text; nothing when it is null or empty.
+    pub(super) fn read<T: Readable>(self, index: usize) -> Result<Option<Read<'a, T>>, Stop> {
+        if let Some(Expression::Prepared { constant, .. }) = self.arguments.get(index)
+            && let Some(read) = T::of(constant)
+        {
+            return Ok(Some(Cow::Borrowed(read)));
+        }
+        let Some(text) = self.text(index)?.filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        match T::read(&text) {
+            Ok(read) => Ok(Some(Cow::Owned(read))),
+            Err(_) => Err(Stop::broken(format!("argument {} is not {}", index + 1, T::EXPECTED))),
+        }
+    }
+
+    /// Argument `index` where the function is senseless without it.
+    pub(super) fn need<T: Readable>(self, index: usize) -> Result<Read<'a, T>, Stop> {
+        let missing = || Stop::broken(format!("argument {} has no value; it must be {}", index + 1, T::EXPECTED));
+        self.read(index)?.ok_or_else(missing)
+    }
+
+    /// Whether argument `index` may be a date that another function made.
+    pub(super) fn is_date(self, index: usize) -> bool {
+        self.arguments.get(index).is_some_and(Expression::gives_date)
+    }
+
     pub(super) fn count(self) -> usize {
         self.arguments.len()
+    }
+
+    pub(super) fn arguments(self) -> &'a [Expression] {
+        self.arguments
     }
 }
 
 impl Expression {
     pub(super) fn evaluate<'a>(&'a self, context: Context<'a>) -> Outcome<'a> {
         match self {
-            Self::Literal(value) => Ok(Cow::Borrowed(value)),
+            Self::Literal(value) | Self::Prepared { literal: value, .. } => Ok(Cow::Borrowed(value)),
             Self::Attribute { attribute, slot } => read(attribute, *slot, context.user),
-            Self::Call { function, arguments } => (function.evaluate)(Call { arguments, context }),
-            Self::Comparison(left, operator, right) => {
-                compare(left.evaluate(context)?, *operator, right.evaluate(context)?).map(boolean)
+            Self::Call { function, arguments, position } => {
+                (function.evaluate)(Call { arguments, context }).map_err(|stop| stop.at(*position))
             }
+            Self::Comparison(left, operator, right) => {
+                let dates = left.gives_date() || right.gives_date();
+                compare(left.evaluate(context)?, *operator, right.evaluate(context)?, dates).map(boolean)
+            }
+            Self::Concatenation(operands) => {
+                let mut joined = String::new();
+                for operand in operands {
+                    joined.push_str(&text(operand.evaluate(context)?)?.unwrap_or_default());
+                }
+                produced(joined)
+            }
+            Self::Ignore(Flow::Attribute) => Err(Stop::Nothing),
+            Self::Ignore(Flow::Person) => Err(Stop::Person),
         }
     }
 }
@@ -93,13 +163,23 @@ fn read<'a>(attribute: &SourceAttribute, slot: usize, user: &'a User) -> Outcome
             // A member that is not told is not cleared.
             Value::Complex(members) => Cow::Borrowed(members.get(member).ok_or(Stop::Nothing)?),
             Value::Null => null(),
-            _ => return Err(Stop::Invalid("is no complex attribute in the directory".into())),
+            _ => return Err(Stop::invalid("is no complex attribute in the directory")),
         },
     })
 }
 
 pub(super) fn null() -> Cow<'static, Value> {
     Cow::Borrowed(&NULL)
+}
+
+/// A text that was made, unless it is too long.
+pub(super) fn produced<'a>(text: String) -> Outcome<'a> {
+    if text.len() > MAX_PRODUCED { Err(Stop::TOO_LONG) } else { Ok(Cow::Owned(Value::Text(text))) }
+}
+
+/// A number that was made.
+pub(super) fn number<'a>(number: impl ToString) -> Outcome<'a> {
+    Ok(Cow::Owned(Value::Number(number.to_string())))
 }
 
 pub(super) fn boolean(value: bool) -> Cow<'static, Value> {
@@ -134,8 +214,8 @@ fn spelled(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-/// Whether `left operator right` holds. Null is the empty text.
-fn compare(left: Cow<'_, Value>, operator: Operator, right: Cow<'_, Value>) -> Result<bool, Stop> {
+/// Whether `left operator right` holds. Null is the empty text. With `dates`, one of them was made by a date function.
+fn compare(left: Cow<'_, Value>, operator: Operator, right: Cow<'_, Value>, dates: bool) -> Result<bool, Stop> {
     let is_number = matches!(*left, Value::Number(_)) || matches!(*right, Value::Number(_));
     let is_order = !matches!(operator, Operator::Equal | Operator::NotEqual);
     let (left, right) = (text(left)?.unwrap_or_default(), text(right)?.unwrap_or_default());
@@ -145,7 +225,8 @@ fn compare(left: Cow<'_, Value>, operator: Operator, right: Cow<'_, Value>) -> R
     if is_order && (left.is_empty() || right.is_empty()) {
         return Ok(false);
     }
-    let ordering = as_numbers.unwrap_or_else(|| left.cmp(&right));
+    let as_dates = if dates { compare_dates(&left, &right) } else { None };
+    let ordering = as_numbers.or(as_dates).unwrap_or_else(|| left.cmp(&right));
     Ok(match operator {
         Operator::Equal => ordering == Ordering::Equal,
         Operator::NotEqual => ordering != Ordering::Equal,
@@ -154,6 +235,11 @@ fn compare(left: Cow<'_, Value>, operator: Operator, right: Cow<'_, Value>) -> R
         Operator::Greater => ordering == Ordering::Greater,
         Operator::GreaterOrEqual => ordering != Ordering::Less,
     })
+}
+
+/// How two texts compare as dates, when both are dates: as they are printed, October comes before February.
+fn compare_dates(left: &str, right: &str) -> Option<Ordering> {
+    Moment::parse(left).ok()?.partial_cmp(&Moment::parse(right).ok()?)
 }
 
 /// How two texts compare as numbers, when both are numbers.

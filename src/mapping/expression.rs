@@ -1,8 +1,9 @@
-//! Compiled expressions: every name resolved, every argument count checked, so that evaluating a person only
-//! reads slots and calls functions.
+//! Compiled expressions: every name resolved, every argument count checked and every constant read, so that evaluating
+//! a person only reads slots and calls functions.
 
 use std::fmt;
 
+use super::constant::{Constant, Slot};
 use super::functions::{self, Function};
 use super::parse::parse;
 use super::source::{self, Part, SourceAttribute};
@@ -18,86 +19,219 @@ pub(super) enum Expression {
         /// Where its property stands in `User::values`; not read for the object id, which every user has.
         slot: usize,
     },
+    /// A constant argument that was read as something else than text.
+    Prepared {
+        /// As it stands in the mapping.
+        literal: Value,
+        constant: Constant,
+    },
     Call {
         function: &'static Function,
         arguments: Vec<Self>,
+        /// The character that the name starts at.
+        position: usize,
     },
     Comparison(Box<Self>, Operator, Box<Self>),
+    /// Two or more operands with `&` between them.
+    Concatenation(Vec<Self>),
+    Ignore(Flow),
 }
 
+/// What a branch can leave as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Attribute,
+    Person,
+}
+
+impl Flow {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Attribute => "IgnoreAttributeFlow",
+            Self::Person => "IgnoreObjectFlow",
+        }
+    }
+
+    fn find(word: &str) -> Option<Self> {
+        [Self::Attribute, Self::Person].into_iter().find(|flow| flow.as_str().eq_ignore_ascii_case(word))
+    }
+}
+
+/// Finds the attribute that a name in brackets means.
+pub(super) type Resolve = fn(&str) -> Result<SourceAttribute, String>;
+
 /// Compiles `text`, adding the properties that it reads to `selection`; or everything that is wrong with it.
-pub(super) fn compile(text: &str, selection: &mut Selection) -> Result<Expression, Vec<Fault>> {
+pub(super) fn compile(text: &str, resolve: Resolve, selection: &mut Selection) -> Result<Expression, Vec<Fault>> {
     let node = parse(text).map_err(|fault| vec![fault])?;
-    let mut faults = Vec::new();
-    let expression = build(node, selection, &mut faults);
+    let mut builder = Builder { resolve, selection, faults: Vec::new() };
+    let expression = builder.build(node);
+    let mut faults = builder.faults;
     faults.sort_by_key(|fault| fault.position);
     if faults.is_empty() { Ok(expression) } else { Err(faults) }
 }
 
-/// The expression of `node`. What cannot be compiled goes into `faults` and leaves a null behind.
-fn build(node: Node, selection: &mut Selection, faults: &mut Vec<Fault>) -> Expression {
-    let Node { position, syntax } = node;
-    let reason = match syntax {
-        Syntax::Empty => return Expression::Literal(Value::Null),
-        Syntax::Text(text) => return Expression::Literal(Value::Text(text)),
-        Syntax::Number(digits) => return Expression::Literal(Value::Number(digits)),
-        Syntax::Comparison(left, operator, right) => {
-            let left = build(*left, selection, faults);
-            let right = build(*right, selection, faults);
-            return Expression::Comparison(Box::new(left), operator, Box::new(right));
+impl Expression {
+    /// Shows this and everything in it, from left to right.
+    pub(super) fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Self)) {
+        see(self);
+        match self {
+            Self::Call { arguments, .. } | Self::Concatenation(arguments) => {
+                arguments.iter().for_each(|argument| argument.visit(see));
+            }
+            Self::Comparison(left, _, right) => {
+                left.visit(see);
+                right.visit(see);
+            }
+            Self::Literal(_) | Self::Prepared { .. } | Self::Attribute { .. } | Self::Ignore(_) => {}
         }
-        Syntax::Attribute(name) => match source::resolve(&name) {
-            Ok(attribute) => {
-                let slot = if attribute.part == Part::Id { 0 } else { selection.slot(&attribute.property) };
-                return Expression::Attribute { attribute, slot };
+    }
+
+    /// Whether the function of this name is called in it.
+    pub(super) fn calls(&self, name: &str) -> bool {
+        let mut found = false;
+        self.visit(&mut |part| found |= matches!(part, Self::Call { function, .. } if function.name == name));
+        found
+    }
+
+    /// Whether its value may be a date that a function made, which is printed as the service prints dates.
+    pub(super) fn gives_date(&self) -> bool {
+        match self {
+            Self::Call { function, arguments, .. } if function.hands_on => arguments.iter().any(Self::gives_date),
+            Self::Call { function, .. } => function.gives_date,
+            _ => false,
+        }
+    }
+}
+
+/// From syntax to an expression. What cannot be compiled goes into `faults` and leaves a null behind.
+struct Builder<'a> {
+    resolve: Resolve,
+    selection: &'a mut Selection,
+    faults: Vec<Fault>,
+}
+
+impl Builder<'_> {
+    fn build(&mut self, node: Node) -> Expression {
+        let Node { position, syntax } = node;
+        let reason = match syntax {
+            Syntax::Empty => return Expression::Literal(Value::Null),
+            Syntax::Text(text) => return Expression::Literal(Value::Text(text)),
+            Syntax::Number(digits) => return Expression::Literal(Value::Number(digits)),
+            Syntax::Comparison(left, operator, right) => {
+                let (left, right) = (self.build(*left), self.build(*right));
+                return Expression::Comparison(Box::new(left), operator, Box::new(right));
             }
-            Err(reason) => reason,
-        },
-        Syntax::Call(name, mut nodes) => {
-            let function = functions::find(&name);
-            if let Ok(function) = function {
-                // A `,` too many at the end is documented use: `Trim([mail], )`.
-                while !function.arguments.admits(nodes.len())
-                    && nodes.pop_if(|node| node.syntax == Syntax::Empty).is_some()
-                {}
+            Syntax::Concatenation(operands) => {
+                return Expression::Concatenation(operands.into_iter().map(|node| self.build(node)).collect());
             }
-            let found = nodes.len();
-            // The argument list is compiled in any case: its faults are worth knowing as well.
-            let arguments = nodes.into_iter().map(|node| build(node, selection, faults)).collect();
-            match function {
-                Ok(function) if function.arguments.admits(found) => return Expression::Call { function, arguments },
-                Ok(function) => format!("`{}` takes {}, here are {found}", function.name, function.arguments),
+            Syntax::Attribute(name) => match (self.resolve)(&name) {
+                Ok(attribute) => {
+                    let slot = if attribute.part == Part::Id { 0 } else { self.selection.slot(&attribute.property) };
+                    return Expression::Attribute { attribute, slot };
+                }
                 Err(reason) => reason,
+            },
+            Syntax::Call(name, nodes) => match self.call(position, &name, nodes) {
+                Ok(call) => return call,
+                Err(reason) => reason,
+            },
+            Syntax::Word(word) => match Flow::find(&word) {
+                Some(flow) => return Expression::Ignore(flow),
+                None => wrong_word(&word),
+            },
+        };
+        self.faults.push(Fault::new(position, reason));
+        Expression::Literal(Value::Null)
+    }
+
+    /// A call, or what is wrong with the call itself. The arguments are compiled in any case: their faults are worth
+    /// knowing as well.
+    fn call(&mut self, position: usize, name: &str, mut nodes: Vec<Node>) -> Result<Expression, String> {
+        let function = functions::find(name);
+        if let Ok(function) = function {
+            (function.arrange)(&mut nodes);
+            // A `,` too many at the end is documented use: `Trim([mail], )`.
+            while !function.arguments.admits(nodes.len()) && nodes.pop_if(|node| node.syntax == Syntax::Empty).is_some()
+            {
             }
         }
-        Syntax::Word(word) if functions::find(&word).is_ok() => {
-            format!("`{word}` is a function: its arguments in parentheses are missing")
+        let known_faults = self.faults.len();
+        let places: Vec<usize> = nodes.iter().map(|node| node.position).collect();
+        let slots = function.as_ref().map_or(&[][..], |function| function.slots);
+        let mut arguments = Vec::with_capacity(nodes.len());
+        for (index, mut node) in nodes.into_iter().enumerate() {
+            let slot = slots.iter().find(|slot| slot.index == index);
+            match node.syntax {
+                Syntax::Word(word) if slot.is_some_and(|slot| slot.kind.is_word()) => node.syntax = Syntax::Text(word),
+                syntax => node.syntax = syntax,
+            }
+            let place = node.position;
+            let faults = self.faults.len();
+            let mut argument = self.build(node);
+            if let Some(slot) = slot.filter(|_| self.faults.len() == faults) {
+                argument = prepare(*slot, argument).unwrap_or_else(|reason| {
+                    self.faults.push(Fault::new(place, reason));
+                    Expression::Literal(Value::Null)
+                });
+            }
+            arguments.push(argument);
         }
-        Syntax::Word(word) => match source::resolve(&word) {
-            Ok(_) => format!("an attribute stands in brackets: `[{word}]`"),
-            Err(_) => format!("`{word}` is no constant; a text stands in quotes: `\"{word}\"`"),
-        },
+        let function = function?;
+        let found = arguments.len();
+        if !function.arguments.admits(found) {
+            return Err(format!("`{}` takes {}, here are {found}", function.name, function.arguments));
+        }
+        // What is wrong in itself stands for nothing here.
+        if self.faults.len() == known_faults
+            && let Err((index, reason)) = (function.check)(&arguments)
+        {
+            self.faults.push(Fault::new(places.get(index).copied().unwrap_or(position), reason));
+        }
+        Ok(Expression::Call { function, arguments, position })
+    }
+}
+
+/// Reads a constant argument; one that depends on the person stays as it is.
+fn prepare(slot: Slot, argument: Expression) -> Result<Expression, String> {
+    let Expression::Literal(literal) = argument else {
+        return Ok(argument);
     };
-    faults.push(Fault::new(position, reason));
-    Expression::Literal(Value::Null)
+    match &literal {
+        Value::Text(text) | Value::Number(text) if !text.is_empty() => {
+            let constant = slot.kind.read(text)?;
+            Ok(Expression::Prepared { literal, constant })
+        }
+        _ if slot.required => Err(format!("argument {} must be {}", slot.index + 1, slot.kind.expected())),
+        _ => Ok(Expression::Literal(literal)),
+    }
+}
+
+/// Why a word stands for nothing, and what was meant.
+fn wrong_word(word: &str) -> String {
+    if functions::find(word).is_ok() {
+        return format!("`{word}` is a function: its arguments in parentheses are missing");
+    }
+    match source::resolve(word) {
+        Ok(_) => format!("an attribute stands in brackets: `[{word}]`"),
+        Err(_) => format!("`{word}` is no constant; a text stands in quotes: `\"{word}\"`"),
+    }
 }
 
 /// The canonical form: equal for expressions that differ in white space or in the spelling of names only.
 impl fmt::Display for Expression {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Literal(Value::Number(digits)) => f.write_str(digits),
-            Self::Literal(Value::Text(text)) => {
-                write!(f, "\"{}\"", text.replace('\\', r"\\").replace('"', "\\\""))
-            }
-            // The parser makes no other constants than these and null.
-            Self::Literal(_) => Ok(()),
+            Self::Prepared { literal, constant } => match constant.word() {
+                Some(word) => f.write_str(word),
+                None => write_literal(literal, f),
+            },
+            Self::Literal(literal) => write_literal(literal, f),
             Self::Attribute { attribute, .. } => write!(f, "[{attribute}]"),
             // `F()` has no argument at all; the one that is left out needs its comma.
-            Self::Call { function, arguments } if matches!(arguments[..], [Self::Literal(Value::Null)]) => {
+            Self::Call { function, arguments, .. } if matches!(arguments[..], [Self::Literal(Value::Null)]) => {
                 write!(f, "{}(,)", function.name)
             }
-            Self::Call { function, arguments } => {
+            Self::Call { function, arguments, .. } => {
                 write!(f, "{}(", function.name)?;
                 for (index, argument) in arguments.iter().enumerate() {
                     f.write_str(if index == 0 { "" } else { "," })?;
@@ -106,7 +240,24 @@ impl fmt::Display for Expression {
                 f.write_str(")")
             }
             Self::Comparison(left, operator, right) => write!(f, "{left}{}{right}", operator.as_str()),
+            Self::Concatenation(operands) => {
+                for (index, operand) in operands.iter().enumerate() {
+                    f.write_str(if index == 0 { "" } else { "&" })?;
+                    operand.fmt(f)?;
+                }
+                Ok(())
+            }
+            Self::Ignore(flow) => f.write_str(flow.as_str()),
         }
+    }
+}
+
+fn write_literal(literal: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match literal {
+        Value::Number(digits) => f.write_str(digits),
+        Value::Text(text) => write!(f, "\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"")),
+        // The parser makes no other constants than these and null.
+        _ => Ok(()),
     }
 }
 
@@ -116,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_canonical_form_hides_spelling() {
-        let canonical = |text: &str| compile(text, &mut Selection::default()).unwrap().to_string();
+        let canonical = |text: &str| compile(text, source::resolve, &mut Selection::default()).unwrap().to_string();
         let expected = r#"Switch([telephoneNumber],,"a\\\"b",IIF([id]<>1,[country],))"#;
         assert_eq!(canonical(expected), expected);
         assert_eq!(
@@ -125,13 +276,16 @@ mod tests {
         );
         assert_eq!(canonical("Now()"), "Now()");
         assert_eq!(canonical("Trim( , )"), "Trim(,)");
+        assert_eq!(canonical("InStr([mail], \"@\", , \"VBTextCompare\")"), "InStr([mail],\"@\",,vbTextCompare)");
+        assert_eq!(canonical("\"a\" & [mail] &&HF = ignoreattributeflow"), "\"a\"&[mail]&15=IgnoreAttributeFlow");
+        assert_eq!(canonical("FormatDateTime([mail], \"yyyy\", \"MM\", )"), "FormatDateTime([mail],,\"yyyy\",\"MM\")");
     }
 
     #[test]
     fn only_what_is_read_is_selected_and_once() {
         let mut selection = Selection::default();
-        compile("Join(\" \", [givenName], [Surname], [givenname], [objectId], [extensionAttribute2])", &mut selection)
-            .unwrap();
+        let text = "Join(\" \", [givenName], [Surname], [givenname], [objectId], [extensionAttribute2])";
+        compile(text, source::resolve, &mut selection).unwrap();
         assert_eq!(selection.properties(), ["givenName", "surname", "onPremisesExtensionAttributes"]);
     }
 
@@ -159,7 +313,7 @@ mod tests {
             ("ToLower", &[(1, "`ToLower` is a function: its arguments in parentheses are missing")]),
             ("IIF(True, \"a\", \"b\")", &[(5, "`True` is no constant; a text stands in quotes: `\"True\"`")]),
         ] {
-            let faults = compile(text, &mut Selection::default()).unwrap_err();
+            let faults = compile(text, source::resolve, &mut Selection::default()).unwrap_err();
             let found: Vec<_> = faults.iter().map(|fault| (fault.position, fault.message.as_str())).collect();
             assert_eq!(found, expected, "{text}");
         }

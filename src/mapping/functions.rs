@@ -2,13 +2,24 @@
 //!
 //! Reference: <https://learn.microsoft.com/entra/identity/app-provisioning/functions-for-customizing-application-data>
 
+mod bytes;
+mod convert;
 mod date;
+mod diacritics;
+mod list;
 mod logic;
+mod piece;
+mod proper;
+mod replace;
 mod text;
 
 use std::fmt;
 
+use super::constant::Kind::{CompareType, Date, Encoding, Integer, Interval, Pattern};
+use super::constant::{Slot, needs, takes};
 use super::evaluate::{Call, Outcome};
+use super::expression::Expression;
+use super::syntax::Node;
 use crate::nearest::{did_you_mean, nearest};
 
 /// A function of the expression language. It evaluates the arguments that it asks for, no others.
@@ -16,11 +27,55 @@ pub(super) struct Function {
     pub(super) name: &'static str,
     pub(super) arguments: Arguments,
     pub(super) evaluate: for<'a> fn(Call<'a>) -> Outcome<'a>,
+    /// The arguments that are read as something else than text.
+    pub(super) slots: &'static [Slot],
+    /// Puts the arguments of an older form where the present one has them.
+    pub(super) arrange: fn(&mut Vec<Node>),
+    /// What is wrong between arguments that are each right, with the index of the one to blame.
+    pub(super) check: fn(&[Expression]) -> Checked,
+    /// Whether the value is a date as the service prints it.
+    pub(super) gives_date: bool,
+    /// Whether the value is that of an argument.
+    pub(super) hands_on: bool,
 }
+
+/// Fine, or the index of an argument and what is wrong with it.
+pub(super) type Checked = Result<(), (usize, String)>;
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
+    }
+}
+
+const fn function(name: &'static str, arguments: Arguments, evaluate: for<'a> fn(Call<'a>) -> Outcome<'a>) -> Function {
+    const fn as_written(_: &mut Vec<Node>) {}
+    const fn nothing_more(_: &[Expression]) -> Checked {
+        Ok(())
+    }
+    Function {
+        name,
+        arguments,
+        evaluate,
+        slots: &[],
+        arrange: as_written,
+        check: nothing_more,
+        gives_date: false,
+        hands_on: false,
+    }
+}
+
+impl Function {
+    const fn reads(self, slots: &'static [Slot]) -> Self {
+        Self { slots, ..self }
+    }
+
+    const fn gives_date(self) -> Self {
+        Self { gives_date: true, ..self }
+    }
+
+    const fn hands_on(self) -> Self {
+        Self { hands_on: true, ..self }
     }
 }
 
@@ -38,20 +93,77 @@ use Arguments::{AtLeast, Between, Even, Exactly};
 
 /// Every function, in alphabetical order.
 pub(super) const FUNCTIONS: &[Function] = &[
-    Function { name: "Append", arguments: Exactly(2), evaluate: text::append },
-    Function { name: "Coalesce", arguments: AtLeast(1), evaluate: logic::coalesce },
-    Function { name: "IIF", arguments: Exactly(3), evaluate: logic::iif },
-    Function { name: "IgnoreFlowIfNullOrEmpty", arguments: Exactly(1), evaluate: logic::ignore_flow_if_null_or_empty },
-    Function { name: "IsNull", arguments: Exactly(1), evaluate: logic::is_null },
-    Function { name: "IsNullOrEmpty", arguments: Exactly(1), evaluate: logic::is_null_or_empty },
-    Function { name: "IsPresent", arguments: Exactly(1), evaluate: logic::is_present },
-    Function { name: "Join", arguments: AtLeast(2), evaluate: text::join },
-    Function { name: "Not", arguments: Exactly(1), evaluate: logic::not },
-    Function { name: "Now", arguments: Exactly(0), evaluate: date::now },
-    Function { name: "Switch", arguments: Even(4), evaluate: logic::switch },
-    Function { name: "ToLower", arguments: Between(1, 2), evaluate: text::to_lower },
-    Function { name: "ToUpper", arguments: Between(1, 2), evaluate: text::to_upper },
-    Function { name: "Trim", arguments: Exactly(1), evaluate: text::trim },
+    function("Append", Exactly(2), text::append),
+    function("BitAnd", Exactly(2), convert::bit_and).reads(&[needs(0, Integer), needs(1, Integer)]),
+    function("CBool", Exactly(1), logic::c_bool),
+    function("CDate", Exactly(1), date::c_date).reads(&[needs(0, Date)]).gives_date(),
+    function("CStr", Exactly(1), convert::c_str),
+    function("Coalesce", AtLeast(1), logic::coalesce).hands_on(),
+    function("Contains", Between(2, 3), list::contains).reads(&[takes(2, CompareType)]),
+    function("ConvertFromBase64", Between(1, 2), bytes::from_base64).reads(&[takes(1, Encoding)]),
+    function("ConvertToBase64", Exactly(1), bytes::to_base64),
+    function("ConvertToUTF8Hex", Exactly(1), bytes::to_hexadecimal),
+    function("Count", Exactly(1), list::count),
+    function("DateAdd", Exactly(3), date::add)
+        .reads(&[needs(0, Interval), needs(1, Integer), needs(2, Date)])
+        .gives_date(),
+    function("DateDiff", Exactly(3), date::difference).reads(&[needs(0, Interval), needs(1, Date), needs(2, Date)]),
+    function("DateFromNum", Exactly(1), date::from_number).reads(&[needs(0, Integer)]).gives_date(),
+    Function { check: logic::check_error, ..function("Error", Exactly(1), logic::error) },
+    Function {
+        slots: date::FORMAT_SLOTS,
+        arrange: date::arrange_format,
+        ..function("FormatDateTime", Exactly(4), date::format)
+    },
+    function("IIF", Exactly(3), logic::iif).hands_on(),
+    function("IgnoreFlowIfNullOrEmpty", Exactly(1), logic::ignore_flow_if_null_or_empty).hands_on(),
+    function("InStr", Between(2, 4), piece::in_str).reads(&[takes(2, Integer), takes(3, CompareType)]),
+    function("IsNothing", Exactly(1), logic::is_null),
+    function("IsNull", Exactly(1), logic::is_null),
+    function("IsNullOrEmpty", Exactly(1), logic::is_null_or_empty),
+    function("IsPresent", Exactly(1), logic::is_present),
+    function("IsString", Exactly(1), logic::is_string),
+    function("Item", Exactly(2), list::item).reads(&[needs(1, Integer)]),
+    function("Join", AtLeast(2), text::join),
+    function("Left", Exactly(2), piece::left).reads(&[needs(1, Integer)]),
+    function("Mid", Between(2, 3), piece::mid).reads(&[needs(1, Integer), takes(2, Integer)]),
+    function("NormalizeDiacritics", Exactly(1), diacritics::normalize),
+    function("Not", Exactly(1), logic::not),
+    function("Now", Exactly(0), date::now).gives_date(),
+    function("NumFromDate", Exactly(1), date::to_number).reads(&[needs(0, Date)]),
+    function("PCase", Between(1, 2), proper::p_case),
+    function("Prepend", Exactly(2), text::prepend),
+    function("Redact", Exactly(1), convert::redact).hands_on(),
+    function("RemoveDuplicates", Exactly(1), list::remove_duplicates),
+    Function { check: replace::check, ..function("Replace", Exactly(7), replace::replace).reads(&[takes(2, Pattern)]) },
+    function("SingleAppRoleAssignment", Exactly(1), list::single_app_role_assignment),
+    Function { check: list::check_split, ..function("Split", Exactly(2), list::split) },
+    function("StripSpaces", Exactly(1), text::strip_spaces),
+    function("Switch", Even(4), logic::switch).hands_on(),
+    function("ToLower", Between(1, 2), text::to_lower),
+    function("ToUpper", Between(1, 2), text::to_upper),
+    function("Trim", Exactly(1), text::trim),
+    function("Word", Exactly(3), piece::word).reads(&[needs(1, Integer)]),
+];
+
+/// Functions that exist in Entra ID and are refused, each with its reason.
+const REFUSED: &[(&str, &str)] = &[
+    ("AppRoleAssignments", "gives several roles, and no learner attribute takes them; use `SingleAppRoleAssignment`"),
+    (
+        "AppRoleAssignmentsComplex",
+        "gives complex values, and no learner attribute takes them; use `SingleAppRoleAssignment`",
+    ),
+    (
+        "AssertiveAppRoleAssignmentsComplex",
+        "gives complex values, and no learner attribute takes them; use `SingleAppRoleAssignment`",
+    ),
+    ("DefaultDomain", "is not supported: the domains of the tenant are not read; write the domain in quotes"),
+    ("Guid", "is not supported: it would give every learner another value in every cycle"),
+    ("RandomString", "is not supported: it would give every learner another value in every cycle"),
+    (
+        "SelectUniqueValue",
+        "is not supported: Entra ID has it for Active Directory alone, as its value depends on the others'",
+    ),
 ];
 
 /// The function that `name` means, or why there is none. The language is case-sensitive, but its documentation
@@ -59,9 +171,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
 pub(super) fn find(name: &str) -> Result<&'static Function, String> {
     let exact = FUNCTIONS.iter().find(|function| function.name == name);
     let found = exact.or_else(|| FUNCTIONS.iter().find(|function| function.name.eq_ignore_ascii_case(name)));
-    found.ok_or_else(|| {
-        let suggestion = nearest(name, FUNCTIONS.iter().map(|function| function.name));
-        format!("unknown function `{name}`{}", did_you_mean(suggestion))
+    found.ok_or_else(|| match REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
+        Some((refused, reason)) => format!("`{refused}` {reason}"),
+        None => {
+            let suggestion = nearest(name, FUNCTIONS.iter().map(|function| function.name));
+            format!("unknown function `{name}`{}", did_you_mean(suggestion))
+        }
     })
 }
 
@@ -97,5 +212,18 @@ mod tests {
     fn the_table_is_in_order_and_without_twins() {
         let names: Vec<_> = FUNCTIONS.iter().map(|function| function.name).collect();
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
+    }
+    #[test]
+    fn what_cannot_be_had_is_refused_with_the_reason() {
+        for (name, words) in [
+            ("Guid", "another value in every cycle"),
+            ("randomstring", "`RandomString` is not supported"),
+            ("SelectUniqueValue", "Active Directory alone"),
+            ("AppRoleAssignmentsComplex", "use `SingleAppRoleAssignment`"),
+            ("Cdat", "did you mean `CDate`?"),
+        ] {
+            let reason = find(name).unwrap_err();
+            assert!(reason.contains(words), "{name}: {reason}");
+        }
     }
 }

@@ -37,19 +37,39 @@ struct Parser<'a> {
 
 impl Parser<'_> {
     fn expression(&mut self, depth: usize) -> Result<Node, Fault> {
-        let left = self.operand(depth)?;
-        self.skip_space();
+        let left = self.concatenation(depth)?;
         let operator_at = self.position();
         let Some(operator) = self.operator() else {
             return Ok(left);
         };
-        let right = self.operand(depth)?;
+        let right = self.concatenation(depth)?;
         if left.syntax == Syntax::Empty || right.syntax == Syntax::Empty {
             let message = format!("`{}` needs a value on both sides; the empty one is \"\"", operator.as_str());
             return Err(Fault::new(operator_at, message));
         }
         let position = left.position;
         Ok(Node { position, syntax: Syntax::Comparison(Box::new(left), operator, Box::new(right)) })
+    }
+
+    /// Operands with `&` between them, which binds closer than a comparison.
+    fn concatenation(&mut self, depth: usize) -> Result<Node, Fault> {
+        let first = self.operand(depth)?;
+        let position = first.position;
+        let mut operands = vec![first];
+        self.skip_space();
+        let mut sign_at = self.position();
+        while self.eat('&') {
+            operands.push(self.operand(depth)?);
+            if operands.iter().rev().take(2).any(|operand| operand.syntax == Syntax::Empty) {
+                return Err(Fault::new(sign_at, "`&` needs a value on both sides; the empty one is \"\""));
+            }
+            self.skip_space();
+            sign_at = self.position();
+        }
+        if operands.len() > 1 {
+            return Ok(Node { position, syntax: Syntax::Concatenation(operands) });
+        }
+        Ok(operands.remove(0))
     }
 
     fn operand(&mut self, depth: usize) -> Result<Node, Fault> {
@@ -187,7 +207,6 @@ impl Parser<'_> {
             return self.fault(format!("expected {expected}"));
         };
         let hint = match found {
-            '&' => "; Append and Join put texts together, `&` does not",
             '“' | '”' | '„' | '\'' => "; texts stand in straight double quotes",
             '(' => "; parentheses stand behind a function name only",
             _ => match self.take_while(is_word).to_ascii_lowercase().as_str() {
@@ -291,6 +310,15 @@ mod tests {
     }
 
     #[test]
+    fn concatenation_binds_closer_than_a_comparison() {
+        let node = parse("\"a\" & [b]&&HF = 1").unwrap();
+        let Syntax::Comparison(left, Operator::Equal, _) = node.syntax else { panic!("{node:?}") };
+        let Syntax::Concatenation(operands) = left.syntax else { panic!("{left:?}") };
+        assert_eq!(operands.len(), 3);
+        assert_eq!(operands[2].syntax, Syntax::Number("15".to_owned()));
+    }
+
+    #[test]
     fn faults_say_where_and_what() {
         for (text, position, words) in [
             ("", 1, "empty"),
@@ -302,7 +330,8 @@ mod tests {
             ("Trim([a]", 1, "the `)` of this function"),
             ("Trim([a]))", 10, "closes nothing"),
             ("[a], [b]", 4, "no function around it"),
-            ("[a] & [b]", 5, "Append and Join"),
+            ("[a] & ", 5, "both sides"),
+            ("IIF([a] & = \"b\", , )", 9, "both sides"),
             ("IIF([a]=\"x\" AND [b]=\"y\", \"1\", \"0\")", 13, "nest IIF"),
             ("IIF(([a]=\"x\"), \"1\", \"0\")", 5, "parentheses"),
             ("IIF([a]=, \"1\", \"0\")", 8, "both sides"),

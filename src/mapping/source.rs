@@ -133,6 +133,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("employeeLeaveDateTime", "`employeeLeaveDateTime` needs permissions that a synchronisation should not have"),
 ];
 
+/// Says why `name` is no source attribute, when it is none.
+pub fn check(name: &str) -> Result<(), String> {
+    resolve(name).map(drop)
+}
+
 /// The attribute that `name` means, or why there is none.
 pub(super) fn resolve(name: &str) -> Result<SourceAttribute, String> {
     if let Some(property) = PROPERTIES.iter().find(|property| property.eq_ignore_ascii_case(name)) {
@@ -158,6 +163,11 @@ pub(super) fn resolve(name: &str) -> Result<SourceAttribute, String> {
     }
     let names = PROPERTIES.iter().copied().chain(NAMED.iter().map(|(known, ..)| *known));
     Err(format!("unknown attribute `{name}`{}", did_you_mean(nearest(name, names))))
+}
+
+/// Any name at all, for values that do not come from the directory.
+pub(super) fn any_name(name: &str) -> Result<SourceAttribute, String> {
+    Ok(SourceAttribute { property: Cow::Owned(name.to_owned()), part: Part::Whole })
 }
 
 /// Directory extensions are the tenant's own, so only their form can be checked; their names are case-sensitive.

@@ -36,6 +36,8 @@ pub(super) enum Syntax {
     Word(String),
     Call(String, Vec<Node>),
     Comparison(Box<Node>, Operator, Box<Node>),
+    /// Two or more operands with `&` between them.
+    Concatenation(Vec<Node>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -227,6 +227,54 @@ fn every_problem_is_reported_at_once() {
 }
 
 #[test]
+fn a_person_is_left_alone_when_the_mapping_says_so() {
+    let by_department = "IIF([department] = \"Guests\", IgnoreObjectFlow, [jobTitle])";
+    let entries = with([Entry::new("title", by_department)]);
+    assert_eq!(
+        rejected(mapped(&entries, &ada_with("department", value("Guests")))),
+        "missing-required: title: the mapping leaves this person alone (IgnoreObjectFlow)"
+    );
+    assert!(matches!(mapped(&entries, &ada()), Mapped::Learner(_)));
+    let active = with([Entry::new("active", "Switch([department], \"True\", \"\", IgnoreObjectFlow)")]);
+    assert!(rejected(mapped(&active, &ada())).starts_with("missing-required: active"));
+}
+
+#[test]
+fn what_is_redacted_flows_and_is_known() {
+    let entries = with([
+        Entry::new("title", "ToUpper(Redact([jobTitle]) & \"!\")"),
+        Entry::new("name.givenName", "redact([givenName])"),
+    ]);
+    let mapping = Mapping::compile(&entries, &mut Selection::default()).unwrap();
+    assert_eq!(mapping.redacted().iter().collect::<Vec<_>>(), [&Attribute::FirstName, &Attribute::Title]);
+    let learner = learner(mapped(&entries, &ada_with("jobTitle", value("Diver"))));
+    assert_eq!(learner.values[&Attribute::Title].as_deref(), Some("DIVER!"));
+}
+
+#[test]
+fn a_mapping_describes_itself() {
+    let entries = with([
+        Entry::new("title", "Now( )"),
+        Entry::new(
+            Attribute::Department.path(),
+            "IIF(DateDiff(\"d\", now(), [employeeHireDate]) > 0, [department], [extensionAttribute1])",
+        ),
+    ]);
+    let mapping = Mapping::compile(&entries, &mut Selection::default()).unwrap();
+    let described: Vec<_> = mapping.describe().collect();
+    let of = |attribute| described.iter().find(|line| line.attribute == attribute).unwrap();
+    assert_eq!(of(Attribute::Title).on_time, OnTime::Always);
+    assert_eq!(of(Attribute::Title).expression, "Now()");
+    assert_eq!(of(Attribute::Department).on_time, OnTime::Sometimes);
+    assert_eq!(
+        of(Attribute::Department).properties,
+        ["employeeHireDate", "department", "onPremisesExtensionAttributes"]
+    );
+    assert_eq!(of(Attribute::Email).on_time, OnTime::Never);
+    assert!(of(Attribute::Email).required && described[0].attribute == Attribute::UserName);
+}
+
+#[test]
 fn the_hash_follows_the_results() {
     let hash = |entries: &[Entry]| {
         let mut selection = Selection::default();

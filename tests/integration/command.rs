@@ -2,6 +2,7 @@
 
 mod approve;
 mod exits;
+mod mapping;
 mod plan;
 mod provision;
 mod status;

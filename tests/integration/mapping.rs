@@ -8,7 +8,7 @@ use crate::learners::{EMAIL, ada, change, hire};
 use crate::world::{World, assigned, people};
 
 /// The default mapping, but for the lines given.
-fn mapping(more: &str) -> String {
+pub(crate) fn mapping(more: &str) -> String {
     format!(
         "[mapping]\nuserName = \"[userPrincipalName]\"\n'{EMAIL}' = \"[mail]\"\n\
          active = '''Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")'''\n{more}\n"

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::expression::compile;
+use super::super::source::resolve;
+use super::super::syntax::Fault;
 use super::*;
 use crate::model::Selection;
 
@@ -26,14 +28,20 @@ pub(in super::super) fn now() -> jiff::Timestamp {
     "2026-03-04T17:06:09Z".parse().unwrap()
 }
 
+/// What is wrong with `expression`.
+pub(in super::super) fn faults(expression: &str) -> Vec<Fault> {
+    compile(expression, resolve, &mut Selection::default()).unwrap_err()
+}
+
 /// The text that `expression` gives, `null`, or the reason why it stops.
 pub(in super::super) fn evaluated(expression: &str, inputs: &[(&str, Value)]) -> String {
     let mut selection = Selection::default();
-    let compiled = compile(expression, &mut selection).unwrap();
+    let compiled = compile(expression, resolve, &mut selection).unwrap();
     let user = user(&selection, &inputs.iter().cloned().collect());
     match compiled.evaluate(Context { user: &user, now: now() }) {
         Err(Stop::Nothing) => "nothing".to_owned(),
-        Err(Stop::Invalid(rule)) => format!("invalid: {rule}"),
+        Err(Stop::Person) => "person".to_owned(),
+        Err(Stop::Invalid { rule, .. }) => format!("invalid: {rule}"),
         Ok(value) => match text(value.clone()) {
             Ok(text) => text.map_or_else(|| "null".to_owned(), Cow::into_owned),
             Err(_) => format!("{value:?}"),
@@ -132,12 +140,40 @@ fn any_expression() -> impl Strategy<Value = String> {
         Just("[IsSoftDeleted]".to_owned()),
         Just(String::new()),
         "\"[a-zİß\\\\ 0-9]{0,4}\"",
-        "-?[0-9]{1,3}",
+        "-?[0-9]{1,18}",
+        prop::sample::select(vec![
+            "\"d\"",
+            "\"ww\"",
+            "\"yyyy\"",
+            "\"M/d/yyyy h:mm:ss tt\"",
+            "\"yyyy-MM-ddTHH:mm:ss.FFFzzz\"",
+            "\"2028-02-29T23:59:60+14:00\"",
+            "\"9999-12-31\"",
+            "\"(?<a>.?)*(b|$)\"",
+            "\"(?=[^a-f-[d]]).{0,3}\"",
+            "\"a\"",
+            "\"${a}$1$`\"",
+            "vbTextCompare",
+            "UTF8",
+            "IgnoreAttributeFlow",
+            "IgnoreObjectFlow",
+            "&HFFFFFFFFFFFFFFFF",
+        ])
+        .prop_map(str::to_owned),
     ];
     leaf.prop_recursive(5, 40, 6, |inner| {
-        let names = super::super::functions::FUNCTIONS.iter().map(|function| function.name).collect::<Vec<_>>();
-        let call = (prop::sample::select(names), prop::collection::vec(inner.clone(), 0..7))
-            .prop_map(|(name, arguments)| format!("{name}({})", arguments.join(" , ")));
+        // As many arguments as each takes, mostly: otherwise few calls would compile.
+        let counted = super::super::functions::FUNCTIONS.iter().map(|function| {
+            let count = (0..8).find(|count| function.arguments.admits(*count)).unwrap_or(0);
+            (function.name, count)
+        });
+        let functions = prop::sample::select(counted.collect::<Vec<_>>());
+        let call = (functions, prop::collection::vec(inner.clone(), 8), 0..8_usize).prop_map(
+            |((name, count), arguments, slip)| {
+                let count = if slip == 0 { count + 1 } else { count };
+                format!("{name}({})", arguments[..count.min(arguments.len())].join(" , "))
+            },
+        );
         let operators = prop::sample::select(vec!["=", "<>", "<", ">=", "&"]);
         let comparison =
             (inner.clone(), operators, inner).prop_map(|(left, sign, right)| format!("{left}{sign}{right}"));
@@ -149,7 +185,8 @@ fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::Boolean),
-        "[0-9]{1,40}".prop_map(Value::Number),
+        "-?[0-9]{1,40}".prop_map(Value::Number),
+        "[0-9]{1,4}[-/][0-9]{1,2}[-/][0-9]{1,4}[T ]?([0-9]{1,2}:[0-9]{2})?[-+Z]?[0-9:]{0,5}".prop_map(Value::Text),
         any::<String>().prop_map(Value::Text),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
@@ -163,8 +200,8 @@ fn any_value() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn no_text_makes_the_compiler_panic(text in any::<String>(), soup in "[\\[\\]()\",=<>&H a-c0-9.\\\\-]{0,40}") {
-        let _ = compile(&text, &mut Selection::default());
-        let _ = compile(&soup, &mut Selection::default());
+        let _ = compile(&text, resolve, &mut Selection::default());
+        let _ = compile(&soup, resolve, &mut Selection::default());
     }
 
     #[test]
@@ -174,14 +211,16 @@ proptest! {
         enabled: bool,
     ) {
         let mut selection = Selection::default();
-        if let Ok(compiled) = compile(&expression, &mut selection) {
+        if let Ok(compiled) = compile(&expression, resolve, &mut selection) {
             let mut user = user(&selection, &BTreeMap::new());
             user.enabled = enabled;
             user.values.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
-            let _ = compiled.evaluate(Context { user: &user, now: now() });
+            let value = compiled.evaluate(Context { user: &user, now: now() });
+            let made = matches!(&value, Ok(Cow::Owned(Value::Text(text))) if text.len() > MAX_PRODUCED);
+            prop_assert!(!made, "an expression makes a text without end");
             // The canonical form stands for the expression in the cache's manifest: it must lose nothing.
             let canonical = compiled.to_string();
-            prop_assert_eq!(compile(&canonical, &mut selection).unwrap().to_string(), canonical);
+            prop_assert_eq!(compile(&canonical, resolve, &mut selection).unwrap().to_string(), canonical);
         }
     }
 }

@@ -3,6 +3,8 @@
 use crate::model::Value;
 
 use super::super::evaluate::{Call, Outcome, Stop, boolean, null, text};
+use super::super::expression::Expression;
+use super::Checked;
 
 /// `Switch(source, default, key1, value1, ...)`: keys are compared with case; the key `""` is for no value.
 pub(super) fn switch(call: Call<'_>) -> Outcome<'_> {
@@ -17,16 +19,47 @@ pub(super) fn switch(call: Call<'_>) -> Outcome<'_> {
 
 /// `IIF(condition, then, else)`.
 pub(super) fn iif(call: Call<'_>) -> Outcome<'_> {
+    const UNDECIDED: Stop = Stop::invalid("the condition of an IIF is neither true nor false");
     let condition = text(call.value(0)?)?.unwrap_or_default();
-    let holds = match condition.as_ref() {
-        // The documentation says that a condition on an attribute without a value fails.
-        "" | "0" => false,
-        "1" => true,
-        word if word.eq_ignore_ascii_case("true") => true,
-        word if word.eq_ignore_ascii_case("false") => false,
-        _ => return Err(Stop::invalid("the condition of an IIF is neither true nor false")),
-    };
+    // The documentation says that a condition on an attribute without a value fails.
+    let holds = truth(&condition).ok_or(UNDECIDED)?;
     call.value(if holds { 1 } else { 2 })
+}
+
+/// `CBool(expression)`.
+pub(super) fn c_bool(call: Call<'_>) -> Outcome<'_> {
+    let text = call.text(0)?.unwrap_or_default();
+    truth(&text).map(boolean).ok_or(Stop::invalid("the value is neither true nor false nor a number"))
+}
+
+/// What a text says as a condition: a number is true unless it is zero, and no value is false.
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "" => Some(false),
+        word if word.eq_ignore_ascii_case("true") => Some(true),
+        word if word.eq_ignore_ascii_case("false") => Some(false),
+        // Rust would read `inf` and `NaN` as well.
+        number if number.contains(char::is_alphabetic) => None,
+        number => number.trim().parse::<f64>().ok().map(|number| number != 0.0),
+    }
+}
+
+/// `Error(message)`: the person is rejected.
+pub(super) fn error(call: Call<'_>) -> Outcome<'_> {
+    let message = call.text(0)?.unwrap_or_default().into_owned();
+    Err(Stop::broken(message))
+}
+
+/// The message is logged, so nothing of a person may stand in it.
+pub(super) fn check_error(arguments: &[Expression]) -> Checked {
+    let mut is_personal = false;
+    for argument in arguments {
+        argument.visit(&mut |part| is_personal |= matches!(part, Expression::Attribute { .. }));
+    }
+    if is_personal {
+        return Err((0, "the message of an `Error` is logged and must not contain attributes".to_owned()));
+    }
+    Ok(())
 }
 
 /// `Coalesce(source1, source2, ...)`: the first that has a value, else the last.
@@ -68,13 +101,18 @@ pub(super) fn is_present(call: Call<'_>) -> Outcome<'_> {
     Ok(boolean(!is_empty(call.value(0)?.as_ref())))
 }
 
+/// `IsString(source)`: whether there is one value that can be written as a text.
+pub(super) fn is_string(call: Call<'_>) -> Outcome<'_> {
+    Ok(boolean(matches!(text(call.value(0)?), Ok(Some(_)))))
+}
+
 /// `Not(source)`: false for true, true for everything else.
 pub(super) fn not(call: Call<'_>) -> Outcome<'_> {
     let is_true = call.text(0)?.is_some_and(|word| word.eq_ignore_ascii_case("true"));
     Ok(boolean(!is_true))
 }
 
-fn is_empty(value: &Value) -> bool {
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Text(text) => text.is_empty(),
@@ -85,7 +123,7 @@ fn is_empty(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::evaluate::tests::{check, evaluated};
+    use super::super::super::evaluate::tests::{check, evaluated, faults};
     use super::*;
 
     const ADA: &[(&str, &str)] = &[("city", "Kiruna"), ("mailNickname", ""), ("state", "1")];
@@ -125,6 +163,14 @@ mod tests {
                 ("IIF([country], \"a\", \"b\")", "b"),
                 ("IIF([state], \"a\", \"b\")", "a"),
                 ("IIF(\"FALSE\", \"a\", )", "null"),
+                ("IIF(2, \"a\", \"b\")", "a"),
+                ("IIF(InStr([city], \"x\"), \"a\", \"b\")", "b"),
+                ("CBool(-1)", "True"),
+                ("CBool(\"0.0\")", "False"),
+                ("CBool(\"tRue\")", "True"),
+                ("CBool([country])", "False"),
+                ("CBool([city] = \"Kiruna\")", "True"),
+                ("CBool([city])", "invalid: the value is neither true nor false nor a number"),
                 (&lazy, "yes"),
                 (FAILS, "invalid: the condition of an IIF is neither true nor false"),
             ],
@@ -160,6 +206,10 @@ mod tests {
                 ("Not(\"True\")", "False"),
                 ("Not([city])", "True"),
                 ("Not([country])", "True"),
+                ("IsNothing([country])", "True"),
+                ("IsString([city])", "True"),
+                ("IsString(7)", "True"),
+                ("IsString([country])", "False"),
             ],
         );
         let disabled = [("accountEnabled", Value::Boolean(false))];
@@ -177,6 +227,21 @@ mod tests {
                 ("ToUpper(IgnoreFlowIfNullOrEmpty([country]))", "nothing"),
                 ("IIF([state] = 2, \"two\", IgnoreFlowIfNullOrEmpty([country]))", "nothing"),
                 ("IIF([state] = 1, \"one\", IgnoreFlowIfNullOrEmpty([country]))", "one"),
+                ("IIF([state] = 2, \"two\", IgnoreAttributeFlow)", "nothing"),
+                ("Switch([city], ignoreattributeflow, \"Kiruna\", \"north\")", "north"),
+                ("Switch([city], \"south\", \"Kiruna\", IgnoreObjectFlow)", "person"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_person_can_be_refused() {
+        assert!(faults("Error(\"not \" & [city])")[0].message.contains("is logged"));
+        check(
+            ADA,
+            &[
+                ("IIF(IsPresent([city]), [city], Error(\"where?\"))", "Kiruna"),
+                ("IIF(IsPresent([country]), [country], Error(\"no \" & \"country\"))", "invalid: no country"),
             ],
         );
     }

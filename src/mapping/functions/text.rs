@@ -4,13 +4,19 @@ use std::borrow::Cow;
 
 use crate::model::Value;
 
-use super::super::evaluate::{Call, Outcome, Stop, null, text};
+use super::super::evaluate::{Call, MAX_PRODUCED, Outcome, Stop, null, produced, text};
 
 /// `Append(source, suffix)`: no value stays none, or every person without one would get the bare suffix.
 pub(super) fn append(call: Call<'_>) -> Outcome<'_> {
     let source = call.value(0)?;
     let suffix = call.text(1)?.unwrap_or_default();
     each(source, |text| format!("{text}{suffix}"))
+}
+
+/// `Prepend(prefix, source)`.
+pub(super) fn prepend(call: Call<'_>) -> Outcome<'_> {
+    let prefix = call.text(0)?.unwrap_or_default();
+    each(call.value(1)?, |text| format!("{prefix}{text}"))
 }
 
 /// `Join(separator, source1, source2, ...)`: sources without a value leave no separator behind.
@@ -27,7 +33,7 @@ pub(super) fn join(call: Call<'_>) -> Outcome<'_> {
             single => push(&mut joined, &separator, single)?,
         }
     }
-    Ok(Cow::Owned(Value::Text(joined)))
+    produced(joined)
 }
 
 fn push(joined: &mut String, separator: &str, value: &Value) -> Result<(), Stop> {
@@ -37,7 +43,12 @@ fn push(joined: &mut String, separator: &str, value: &Value) -> Result<(), Stop>
         joined.push_str(if joined.is_empty() { "" } else { separator });
         joined.push_str(&part);
     }
-    Ok(())
+    if joined.len() > MAX_PRODUCED { Err(Stop::TOO_LONG) } else { Ok(()) }
+}
+
+/// `StripSpaces(source)`: spaces, not other white space.
+pub(super) fn strip_spaces(call: Call<'_>) -> Outcome<'_> {
+    each(call.value(0)?, |text| text.replace(' ', ""))
 }
 
 /// `ToLower(source, culture)`.
@@ -80,7 +91,7 @@ fn is_turkic(call: Call<'_>) -> Result<bool, Stop> {
 }
 
 /// The service changes case character by character: `ß` stays, where Unicode's full mapping would make `SS`.
-fn only(mut mapped: impl Iterator<Item = char>, otherwise: char) -> char {
+pub(super) fn only(mut mapped: impl Iterator<Item = char>, otherwise: char) -> char {
     match (mapped.next(), mapped.next()) {
         (Some(single), None) => single,
         _ => otherwise,
@@ -88,8 +99,21 @@ fn only(mut mapped: impl Iterator<Item = char>, otherwise: char) -> char {
 }
 
 /// `change` of the text, or of each of several.
-fn each<'a>(source: Cow<'a, Value>, change: impl Fn(&str) -> String) -> Outcome<'a> {
-    let changed = |value| Ok(text(Cow::Borrowed(value))?.map_or(Value::Null, |text| Value::Text(change(&text))));
+pub(super) fn each<'a>(source: Cow<'a, Value>, change: impl Fn(&str) -> String) -> Outcome<'a> {
+    try_each(source, |text| Ok(change(text)))
+}
+
+/// `change` of the text, or of each of several; none of it may fail.
+pub(super) fn try_each<'a>(source: Cow<'a, Value>, change: impl Fn(&str) -> Result<String, Stop>) -> Outcome<'a> {
+    let mut left = MAX_PRODUCED;
+    let mut changed = |value| {
+        let Some(text) = text(Cow::Borrowed(value))? else {
+            return Ok(Value::Null);
+        };
+        let changed = change(&text)?;
+        left = left.checked_sub(changed.len()).ok_or(Stop::TOO_LONG)?;
+        Ok(Value::Text(changed))
+    };
     Ok(match source.as_ref() {
         Value::Null => null(),
         Value::List(elements) => {
@@ -129,6 +153,11 @@ mod tests {
                 ("ToUpper(\"iı\", \"sv-SE\")", "Iı"),
                 ("ToUpper([country])", "null"),
                 ("Trim([surname])", "Straße"),
+                ("Prepend(\"x-\", [givenName])", "x-Åsa"),
+                ("Prepend(\"x-\", [country])", "null"),
+                ("StripSpaces(\" a b\tc \")", "ab\tc"),
+                ("StripSpaces([country])", "null"),
+                ("\"dr.\" & [surname]&[country] & 1", "dr. Straße 1"),
             ],
         );
     }
@@ -138,5 +167,19 @@ mod tests {
         let phones = [("businessPhones", Value::List(vec![value(" a"), Value::Null, value("b ")]))];
         assert_eq!(evaluated("Trim([businessPhones])", &phones), r#"List([Text("a"), Null, Text("b")])"#);
         assert_eq!(evaluated("Join(\"|\", \"x\", [businessPhones])", &phones), "x| a|b ");
+    }
+
+    #[test]
+    fn nothing_grows_without_end() {
+        let long = "x".repeat(4_000);
+        let doubled = |depth: usize, text: &str| {
+            (0..depth).fold(text.to_owned(), |inner, _| format!("Join(\"\", {inner}, {inner})"))
+        };
+        let inputs = [("city", value(&long))];
+        assert_eq!(evaluated(&doubled(7, "[city]"), &inputs), "invalid: a text gets longer than 256 KiB");
+        assert_eq!(evaluated(&doubled(6, "[city]"), &inputs), long.repeat(64));
+        let many = [("city", value(&long)), ("mail", value(&",".repeat(4_000)))];
+        let appended = "Append(Split([mail], \",\"), [city])";
+        assert_eq!(evaluated(appended, &many), "invalid: a text gets longer than 256 KiB");
     }
 }

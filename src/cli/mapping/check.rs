@@ -1,0 +1,98 @@
+//! `learner-sync mapping check`: the configured mapping, as it was understood. What is wrong with it has been told by
+//! then: the configuration is not loaded with a mapping that does not compile.
+
+use serde_json::{Value, json};
+
+use crate::cli::Context;
+use crate::cli::output::{CONFIGURATION, DONE, Failure, print, print_json, shown, table};
+use crate::mapping::{Apply, Described, Mapping, OnTime};
+use crate::model::{Attribute, Kind, Selection};
+
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Arguments {
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(in super::super) json: bool,
+}
+
+pub(in super::super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+    let mut selection = Selection::default();
+    let mapping = Mapping::compile(&context.config.mapping, &mut selection).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure::new(CONFIGURATION, problems.join("\n"))
+    })?;
+    let lines: Vec<Described<'_>> = mapping.describe().collect();
+    let warnings: Vec<(Attribute, &str)> =
+        lines.iter().filter_map(|line| Some((line.attribute, warning(line.on_time)?))).collect();
+    if arguments.json {
+        print_json(&as_json(&lines, &selection, &warnings))?;
+        return Ok(DONE);
+    }
+    let mut table = table(&["attribute", "type", "expression", "reads", "options"]);
+    for line in &lines {
+        let path = line.attribute.path();
+        let reads = line.properties.join(", ");
+        table.add_row([path, kind(line.attribute), &shown(&line.expression), &reads, &shown(&options(line))]);
+    }
+    print(&table.trim_fmt())?;
+    print(&format!("Read of every user: {}.", selection.properties().join(", ")))?;
+    for (attribute, words) in &warnings {
+        print(&format!("warning: {}: {words}", attribute.path()))?;
+    }
+    Ok(DONE)
+}
+
+fn warning(on_time: OnTime) -> Option<&'static str> {
+    match on_time {
+        OnTime::Never => None,
+        OnTime::Sometimes => Some("depends on Now(): learners change with time, although nothing changes in Entra ID"),
+        OnTime::Always => {
+            Some("contains Now(), which gives another value in every cycle: every learner is written each time")
+        }
+    }
+}
+
+fn kind(attribute: Attribute) -> &'static str {
+    match attribute.kind() {
+        Kind::Text => "text",
+        Kind::Boolean => "boolean",
+    }
+}
+
+fn apply(apply: Apply) -> &'static str {
+    match apply {
+        Apply::Always => "always",
+        Apply::OnCreate => "on-create",
+    }
+}
+
+/// What differs from the usual.
+fn options(line: &Described<'_>) -> String {
+    let default = line.default.map(|default| format!("default {default:?}"));
+    let on_create = (line.apply == Apply::OnCreate).then(|| apply(line.apply).to_owned());
+    let required = line.required.then(|| "required".to_owned());
+    let redacted = line.redacted.then(|| "redacted in logs".to_owned());
+    [default, on_create, required, redacted].into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn as_json(lines: &[Described<'_>], selection: &Selection, warnings: &[(Attribute, &str)]) -> Value {
+    let attributes: Vec<Value> = lines
+        .iter()
+        .map(|line| {
+            json!({
+                "attribute": line.attribute.path(),
+                "column": line.attribute.column(),
+                "type": kind(line.attribute),
+                "expression": line.expression,
+                "properties": line.properties,
+                "default": line.default,
+                "apply": apply(line.apply),
+                "required": line.required,
+                "redacted": line.redacted,
+            })
+        })
+        .collect();
+    let warnings: Vec<Value> =
+        warnings.iter().map(|(attribute, words)| json!({ "attribute": attribute.path(), "message": words })).collect();
+    json!({ "ok": true, "attributes": attributes, "selected": selection.properties(), "warnings": warnings })
+}

@@ -1,0 +1,138 @@
+//! `learner-sync mapping eval`: an expression, evaluated on values that somebody makes up.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value as Json, json};
+
+use super::input::{Input, Line};
+use crate::cli::output::{DONE, FAILED, Failure, print};
+use crate::mapping::{Trial, Tried};
+use crate::model::Value;
+
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Arguments {
+    /// The expression, as it stands in [mapping]; in single quotes, so that the shell leaves it alone.
+    #[arg(value_name = "EXPRESSION", required_unless_present = "inputs", conflicts_with = "inputs")]
+    expression: Option<String>,
+    /// A JSON object with the source attributes, of any name; one that it does not have is null. `-` is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
+    input: Option<PathBuf>,
+    /// Evaluate a file of lines, each {"expression", "inputs", "now"}, the last two optional; prints a line for each:
+    /// {"value"}, {"flow": false} or {"error"}. `-` is standard input.
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<PathBuf>,
+    /// The time that Now() gives, such as 2026-01-31T08:00:00Z, instead of the present.
+    #[arg(long, value_name = "TIME")]
+    now: Option<jiff::Timestamp>,
+}
+
+/// Why a line has no value.
+enum Fault {
+    /// It is nothing that could be evaluated.
+    Unreadable(String),
+    Evaluation(String),
+}
+
+pub(super) fn run(arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Failure> {
+    let Arguments { expression, input, inputs, now: given } = arguments;
+    let now = given.unwrap_or(now);
+    if let Some(path) = inputs {
+        return lines(Input::open(&path)?, now);
+    }
+    let values = match input {
+        None => BTreeMap::new(),
+        Some(path) => {
+            let input = Input::open(&path)?;
+            let refused = input.failure("is no JSON object of source attributes");
+            attributes(input.document()?).ok_or(refused)?
+        }
+    };
+    let tried = evaluate(&expression.unwrap_or_default(), &values, now).map_err(|error| Failure::new(FAILED, error))?;
+    print(&match tried {
+        Tried::NotFlowed => json!({ "flow": false }).to_string(),
+        tried => value(tried).to_string(),
+    })?;
+    Ok(DONE)
+}
+
+/// Evaluates line by line. The exit code is about the lines; whether an expression gives a value is the answer.
+fn lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
+    let mut code = DONE;
+    while let Some(line) = input.line()? {
+        let tried = match line {
+            Line::Text(text) => one(&text, now),
+            Line::TooLong => Err(Fault::Unreadable("the line is longer than 16 MiB".to_owned())),
+        };
+        print(&match tried {
+            Ok(Tried::NotFlowed) => json!({ "flow": false }).to_string(),
+            Ok(tried) => json!({ "value": value(tried) }).to_string(),
+            Err(Fault::Evaluation(error)) => json!({ "error": error }).to_string(),
+            Err(Fault::Unreadable(error)) => {
+                code = FAILED;
+                json!({ "error": error }).to_string()
+            }
+        })?;
+    }
+    Ok(code)
+}
+
+/// Evaluates one line.
+fn one(line: &[u8], now: jiff::Timestamp) -> Result<Tried, Fault> {
+    let unreadable = |reason: &str| Fault::Unreadable(format!("the line is no object to evaluate: {reason}"));
+    let line: Json = serde_json::from_slice(line).map_err(|error| unreadable(&error.to_string()))?;
+    let Json::Object(mut line) = line else {
+        return Err(unreadable("it is not {\"expression\", \"inputs\", \"now\"}"));
+    };
+    let Some(Json::String(expression)) = line.remove("expression") else {
+        return Err(unreadable("\"expression\" must be a text"));
+    };
+    let values = match line.remove("inputs") {
+        None | Some(Json::Null) => BTreeMap::new(),
+        Some(inputs) => attributes(inputs).ok_or_else(|| unreadable("\"inputs\" must be an object"))?,
+    };
+    let now = match line.remove("now") {
+        None | Some(Json::Null) => now,
+        Some(given) => {
+            let time = given.as_str().and_then(|text| text.parse().ok());
+            time.ok_or_else(|| unreadable("\"now\" must be a time such as 2026-01-31T08:00:00Z"))?
+        }
+    };
+    evaluate(&expression, &values, now).map_err(Fault::Evaluation)
+}
+
+/// The value, or everything that is wrong, one problem a line.
+fn evaluate(expression: &str, values: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<Tried, String> {
+    let trial = Trial::compile(expression)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    trial.evaluate(values, now).map_err(|problem| problem.to_string())
+}
+
+/// The source attributes of a JSON object.
+fn attributes(document: Json) -> Option<BTreeMap<String, Value>> {
+    let Json::Object(members) = document else {
+        return None;
+    };
+    Some(members.into_iter().map(|(name, value)| (name, attribute(value))).collect())
+}
+
+fn attribute(value: Json) -> Value {
+    match value {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Boolean(value),
+        Json::Number(number) => Value::Number(number.to_string()),
+        Json::String(text) => Value::Text(text),
+        Json::Array(elements) => Value::List(elements.into_iter().map(attribute).collect()),
+        Json::Object(members) => {
+            Value::Complex(members.into_iter().map(|(name, value)| (name, attribute(value))).collect())
+        }
+    }
+}
+
+fn value(tried: Tried) -> Json {
+    match tried {
+        Tried::Null | Tried::NotFlowed => Json::Null,
+        Tried::Text(text) => json!(text),
+        Tried::Texts(texts) => json!(texts),
+    }
+}

@@ -1,0 +1,159 @@
+//! `learner-sync mapping import`: from the provisioning schema of an Entra application to `[mapping]` and
+//! `[[scope.filter]]`, on standard output. What cannot be taken is told on standard error, with the reason.
+
+mod filters;
+mod schema;
+mod writing;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::input::Input;
+use crate::cli::output::{DONE, FAILED, Failure, PARTLY, print, shown};
+use crate::mapping::{Apply, Entry, default_entries};
+use crate::model::Attribute;
+use schema::{AttributeMapping, ObjectMapping};
+
+#[derive(Debug, clap::Args)]
+pub(in super::super) struct Arguments {
+    /// The schema as Microsoft Graph or the portal exports it, or one object mapping of it. `-` is standard input.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// What was taken, and why the rest was not.
+#[derive(Debug, Default)]
+struct Taken {
+    entries: Vec<(Attribute, Entry)>,
+    /// Mapped by the default, as the schema has nothing for it.
+    filled_in: Vec<Entry>,
+    match_attribute: Option<Attribute>,
+    filters: Vec<filters::Filter>,
+    /// What it is about, and why it is left out.
+    left_out: Vec<(String, String)>,
+}
+
+pub(in super::super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let input = Input::open(&arguments.file)?;
+    let nothing = input.failure("there is no attribute mapping of users in it that can be taken");
+    let no_schema =
+        input.failure("is no synchronization schema: neither `synchronizationRules` nor `attributeMappings` are in it");
+    let mappings = schema::object_mappings(input.document()?).map_err(|error| match error {
+        schema::Fault::Other => no_schema,
+        schema::Fault::Malformed(reason) => Failure::new(FAILED, reason),
+    })?;
+    let mut taken = Taken::default();
+    if let Some(users) = choose(mappings, &mut taken) {
+        take(users, &mut taken);
+    }
+    if taken.entries.is_empty() {
+        report(&taken.left_out);
+        return Err(nothing);
+    }
+    fill_in(&mut taken);
+    print(writing::toml(&taken).trim_end())?;
+    report(&taken.left_out);
+    Ok(if taken.left_out.is_empty() { DONE } else { PARTLY })
+}
+
+/// The object mapping of users.
+fn choose(mappings: Vec<ObjectMapping>, taken: &mut Taken) -> Option<ObjectMapping> {
+    let mut chosen = None;
+    for mapping in mappings {
+        let reason = if !mapping.is_of_users() {
+            "only users are provisioned"
+        } else if !mapping.enabled {
+            "it is switched off"
+        } else if chosen.is_some() {
+            "another object mapping of users stands before it"
+        } else {
+            chosen = Some(mapping);
+            continue;
+        };
+        taken.leave_out(&format!("object mapping {:?}", mapping.title()), reason);
+    }
+    chosen
+}
+
+fn take(users: ObjectMapping, taken: &mut Taken) {
+    let ObjectMapping { attribute_mappings, scope, .. } = users;
+    let mut priority = i64::MAX;
+    for mapping in attribute_mappings {
+        let path = mapping.target_attribute_name.clone();
+        let matching = mapping.matching_priority;
+        match taken.admit(mapping) {
+            Ok((attribute, entry)) => {
+                taken.entries.push((attribute, entry));
+                if (1..priority).contains(&matching) {
+                    priority = matching;
+                    taken.match_attribute = Some(attribute);
+                }
+            }
+            Err(reasons) => reasons.iter().for_each(|reason| taken.leave_out(&path, reason)),
+        }
+    }
+    match filters::filters(scope.unwrap_or_default()) {
+        Ok(filters) => taken.filters = filters,
+        Err(reasons) => {
+            reasons.iter().for_each(|reason| taken.leave_out("scoping filter", reason));
+            taken.leave_out("scoping filter", "no filter is taken, since the others alone would mean something else");
+        }
+    }
+}
+
+impl Taken {
+    fn leave_out(&mut self, what: &str, reason: &str) {
+        self.left_out.push((what.to_owned(), reason.to_owned()));
+    }
+
+    /// The line of the mapping, or everything that speaks against it.
+    fn admit(&self, mapping: AttributeMapping) -> Result<(Attribute, Entry), Vec<String>> {
+        let AttributeMapping { default_value, flow_type, matching_priority: _, source, target_attribute_name } =
+            mapping;
+        let default = default_value.filter(|value| !value.is_empty());
+        let apply = match flow_type.as_deref() {
+            None | Some("Always") => Apply::Always,
+            Some("ObjectAddOnly") => Apply::OnCreate,
+            Some(other) => {
+                return Err(vec![format!("its flow type `{other}` is for values of which there are several")]);
+            }
+        };
+        let expression = source.map(|source| source.expression).filter(|expression| !expression.trim().is_empty());
+        let entry = match (expression, default) {
+            (Some(expression), default) => Entry { default, apply, ..Entry::new(target_attribute_name, expression) },
+            // Without a source the default is the value for everybody.
+            (None, Some(constant)) => {
+                let constant = constant.replace('\\', r"\\").replace('"', "\\\"");
+                Entry { apply, ..Entry::new(target_attribute_name, format!("\"{constant}\"")) }
+            }
+            (None, None) => return Err(vec!["it has neither a source nor a default".to_owned()]),
+        };
+        let attribute = entry.attribute()?;
+        match self.entries.iter().find(|(known, _)| *known == attribute) {
+            Some((_, first)) => Err(vec![format!("`{}` is the same attribute and stands before it", first.path)]),
+            None => Ok((attribute, entry)),
+        }
+    }
+}
+
+/// What must be mapped and is not.
+fn fill_in(taken: &mut Taken) {
+    for entry in default_entries() {
+        let Ok(attribute) = entry.attribute() else {
+            continue;
+        };
+        let is_there = taken.entries.iter().any(|(known, _)| *known == attribute);
+        if !is_there && [Attribute::UserName, Attribute::Email, Attribute::Active].contains(&attribute) {
+            taken.leave_out(&entry.path, "nothing was taken for it, and it must be mapped: the default stands there");
+            taken.filled_in.push(entry);
+        }
+    }
+}
+
+fn report(left_out: &[(String, String)]) {
+    let mut error = std::io::stderr().lock();
+    for (what, reason) in left_out {
+        // A reader that is gone is no reason for another exit code.
+        let _ = writeln!(error, "learner-sync: not taken: {}: {}", shown(what), shown(reason));
+    }
+}

@@ -1,0 +1,199 @@
+//! Regular expressions in .NET's dialect, as far as `fancy-regex` goes.
+//!
+//! `translate` rewrites what the two spell differently. What is beyond that is refused when the mapping is compiled, with
+//! the reason: balancing groups, conditions, groups named by a number, one name for two groups, the option `n`, and named
+//! Unicode blocks (`\p{IsGreek}`).
+//! A pattern is bounded in size, its subject in length and the search in steps: a pattern that runs wild on a value
+//! costs that person's update, not the cycle.
+
+mod class;
+mod replacement;
+mod translate;
+
+use fancy_regex::{Captures, Regex, RegexBuilder};
+
+use super::evaluate::{MAX_PRODUCED, Stop};
+use replacement::Replacement;
+use translate::{Groups, translate};
+
+/// Steps back in one search. Sensible patterns need a few for each letter.
+const MAX_BACKTRACKS: usize = 100_000;
+
+/// Bytes of a compiled pattern, and of what it keeps while it searches.
+const MAX_COMPILED: usize = 1 << 20;
+
+/// Instructions of the part of a pattern that needs backtracking.
+const MAX_INSTRUCTIONS: usize = 20_000;
+
+/// Bytes of a text that is searched. Attributes of Entra ID are far shorter.
+const MAX_SUBJECT: usize = 16 << 10;
+
+/// A compiled regular expression.
+#[derive(Clone, Debug)]
+pub(super) struct Pattern {
+    regex: Regex,
+    groups: Groups,
+}
+
+impl Pattern {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let (translated, groups) =
+            translate(text).map_err(|reason| format!("`{text}` is no regular expression: {reason}"))?;
+        let regex = RegexBuilder::new(&translated)
+            .backtrack_limit(MAX_BACKTRACKS)
+            .delegate_size_limit(MAX_COMPILED)
+            .delegate_dfa_size_limit(MAX_COMPILED)
+            .max_prog_size(MAX_INSTRUCTIONS)
+            .build()
+            .map_err(|error| format!("`{text}` is no regular expression that can be used: {error}"))?;
+        Ok(Self { regex, groups })
+    }
+
+    /// Whether there is a group of this name or number.
+    pub(super) fn has_group(&self, name: &str) -> bool {
+        self.groups.index(name).is_some()
+    }
+
+    /// Replaces every match; `replacement` may name groups.
+    pub(super) fn replace(&self, subject: &str, replacement: &str) -> Result<String, Stop> {
+        let replacement = Replacement::parse(replacement, &self.groups);
+        let mut replaced = String::new();
+        let mut copied = 0;
+        self.each_match(subject, |captures, start, end| {
+            replaced.push_str(&subject[copied..start]);
+            replacement.append_to(&mut replaced, captures, subject, start..end);
+            copied = end;
+            within_limit(&replaced)
+        })?;
+        replaced.push_str(&subject[copied..]);
+        within_limit(&replaced)?;
+        Ok(replaced)
+    }
+
+    /// Replaces what `group` caught in every match.
+    pub(super) fn replace_group(&self, subject: &str, group: &str, replacement: &str) -> Result<String, Stop> {
+        let index = self.groups.index(group).ok_or(NO_GROUP)?;
+        let mut replaced = String::new();
+        let mut copied = 0;
+        self.each_match(subject, |captures, _, _| {
+            // A group inside a look-around can lie before what was replaced already.
+            if let Some(caught) = captures.get(index).filter(|caught| caught.start() >= copied) {
+                replaced.push_str(&subject[copied..caught.start()]);
+                replaced.push_str(replacement);
+                copied = caught.end();
+            }
+            within_limit(&replaced)
+        })?;
+        replaced.push_str(&subject[copied..]);
+        within_limit(&replaced)?;
+        Ok(replaced)
+    }
+
+    /// What `group` catches in the first match.
+    pub(super) fn extract(&self, subject: &str, group: &str) -> Result<Option<String>, Stop> {
+        let index = self.groups.index(group).ok_or(NO_GROUP)?;
+        let found = self.search(subject, 0)?;
+        Ok(found.and_then(|captures| captures.get(index).map(|caught| caught.as_str().to_owned())))
+    }
+
+    /// Calls `visit` with each match in turn, and where it starts and ends. As in .NET, and unlike elsewhere, an empty
+    /// match may follow right after another one: `.*` matches `ab` twice.
+    fn each_match<'t>(
+        &self,
+        subject: &'t str,
+        mut visit: impl FnMut(&Captures<'t, str>, usize, usize) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let mut from = 0;
+        while let Some(captures) = self.search(subject, from)? {
+            let Some(whole) = captures.get(0) else {
+                break;
+            };
+            let (start, end) = (whole.start(), whole.end());
+            visit(&captures, start, end)?;
+            from = if start < end {
+                end
+            } else {
+                match subject[end..].chars().next() {
+                    Some(letter) => end + letter.len_utf8(),
+                    None => break,
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn search<'t>(&self, subject: &'t str, from: usize) -> Result<Option<Captures<'t, str>>, Stop> {
+        if subject.len() > MAX_SUBJECT {
+            return Err(Stop::invalid("the text is too long for a regular expression"));
+        }
+        self.regex
+            .captures_from_pos(subject, from)
+            .map_err(|_| Stop::invalid("a regular expression takes too many steps on this text"))
+    }
+}
+
+const NO_GROUP: Stop = Stop::invalid("the regular expression has no group of this name");
+
+fn within_limit(text: &str) -> Result<(), Stop> {
+    if text.len() > MAX_PRODUCED { Err(Stop::TOO_LONG) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replaced(subject: &str, pattern: &str, replacement: &str) -> String {
+        Pattern::parse(pattern).unwrap().replace(subject, replacement).unwrap()
+    }
+
+    #[test]
+    fn matches_are_replaced_as_in_dotnet() {
+        for (subject, pattern, replacement, expected) in [
+            ("ab12", r"\d", "#", "ab##"),
+            ("ab", ".*", "x", "xx"),
+            ("ab", "x*", "-", "-a-b-"),
+            ("é1", "", ".", ".é.1."),
+            ("ab\n", "b$", "c", "ac\n"),
+            ("ab\n\n", "b$", "c", "ab\n\n"),
+            ("a\nb", "(?m)^|$", "|", "|a|\n|b|"),
+            ("a<b>", r"[\<\>]", "", "ab"),
+            ("a<b>", r"\<b\>", "", "a"),
+            ("12a٣", r"\d+", "n", "nan"),
+            ("Zoë_1 x", r"\w+", "w", "w w"),
+            ("ada lovelace", r"(?<first>\w+) (?<last>\w+)", "${last}, ${first}", "lovelace, ada"),
+            ("2029-07", r"(\d+)-(\d+)", "$2/$1 $$ $& $3", "07/2029 $ 2029-07 $3"),
+            ("aXbX", "X(?!b)", "y", "aXby"),
+            ("price: 30", r"(?<=: *)\d+", "n", "price: n"),
+            ("abab", r"(ab)\1", "x", "x"),
+            ("a{b}", "{b}", "", "a"),
+            ("K", "(?i)k", "x", "x"),
+        ] {
+            assert_eq!(replaced(subject, pattern, replacement), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn groups_are_replaced_and_extracted() {
+        let pattern = Pattern::parse(r"(?<letter>[a-z])(\d)?").unwrap();
+        assert_eq!(pattern.replace_group("a1b2c", "letter", "$1").unwrap(), "$11$12$1");
+        assert_eq!(pattern.replace_group("a1b2c", "1", "").unwrap(), "abc");
+        assert_eq!(pattern.extract("-b2", "1").unwrap().as_deref(), Some("2"));
+        assert_eq!(pattern.extract("-b", "1").unwrap(), None);
+        assert_eq!(pattern.extract("--", "letter").unwrap(), None);
+        assert!(pattern.extract("--", "digit").is_err() && !pattern.has_group("3"));
+    }
+
+    #[test]
+    fn patterns_and_searches_are_bounded() {
+        for pattern in [r"\w{5000}{50}", "(", r"(?<a>x)(?<a>y)", r"(?(1)a|b)", "a**", &"(".repeat(2_000)] {
+            let refused = Pattern::parse(pattern).unwrap_err();
+            assert!(refused.contains("is no regular expression"), "{refused}");
+        }
+        let wild = Pattern::parse("^(?:a|aa|(?=b)b)+c$").unwrap();
+        assert!(matches!(wild.replace(&"a".repeat(500), ""), Err(Stop::Invalid { .. })));
+        let digits = Pattern::parse("^(\\d+)+$").unwrap();
+        assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "").is_err());
+        let growing = Pattern::parse("").unwrap();
+        assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000)), Err(Stop::TOO_LONG));
+    }
+}

@@ -1,0 +1,117 @@
+//! An expression by itself, tried on values that somebody makes up instead of a person's.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::Problem;
+use super::evaluate::{Context, Stop, text};
+use super::expression::{self, Expression};
+use super::source;
+use super::syntax::Fault;
+use crate::model::{EntraId, Selection, User, Value};
+
+/// A compiled expression whose attributes may have any name.
+#[derive(Debug)]
+pub struct Trial {
+    expression: Expression,
+    /// The names of its attributes, as they are written.
+    names: Selection,
+}
+
+/// What a trial comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tried {
+    /// No value: the attribute would be cleared.
+    Null,
+    /// One value.
+    Text(String),
+    /// Several values, or a list of one.
+    Texts(Vec<String>),
+    /// The attribute, or the person, would be left as it is.
+    NotFlowed,
+}
+
+impl Trial {
+    /// Compiles `text`, or says everything that is wrong with it.
+    pub fn compile(text: &str) -> Result<Self, Vec<Problem>> {
+        let mut names = Selection::default();
+        match expression::compile(text, source::any_name, &mut names) {
+            Ok(expression) => Ok(Self { expression, names }),
+            Err(faults) => Err(faults.into_iter().map(problem).collect()),
+        }
+    }
+
+    /// Evaluates it at the time `now`; an attribute that `inputs` do not have is null.
+    pub fn evaluate(&self, inputs: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<Tried, Problem> {
+        let values = self.names.properties().iter().map(|name| find(inputs, name).cloned().unwrap_or(Value::Null));
+        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, values: values.collect() };
+        let tried = self.expression.evaluate(Context { user: &user, now }).and_then(tried);
+        match tried {
+            Err(Stop::Nothing | Stop::Person) => Ok(Tried::NotFlowed),
+            Err(Stop::Invalid { rule, position }) => {
+                Err(Problem { entry: 0, path: None, position, message: rule.into_owned() })
+            }
+            Ok(tried) => Ok(tried),
+        }
+    }
+}
+
+/// The input of this name: spelled alike, else but for letter case, else a member of one.
+fn find<'a>(inputs: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a Value> {
+    let alike = || inputs.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    inputs.get(name).or_else(alike).or_else(|| {
+        let (whole, member) = name.split_once('.')?;
+        match find(inputs, whole)? {
+            Value::Complex(members) => find(members, member),
+            _ => None,
+        }
+    })
+}
+
+/// The value as texts, which all values behave as.
+fn tried(value: Cow<'_, Value>) -> Result<Tried, Stop> {
+    if let Value::List(elements) = value.as_ref() {
+        let texts = elements.iter().map(|element| Ok(text(Cow::Borrowed(element))?.map(Cow::into_owned)));
+        return Ok(Tried::Texts(texts.filter_map(Result::transpose).collect::<Result<_, Stop>>()?));
+    }
+    Ok(text(value)?.map_or(Tried::Null, |text| Tried::Text(text.into_owned())))
+}
+
+fn problem(fault: Fault) -> Problem {
+    let Fault { position, message } = fault;
+    Problem { entry: 0, path: None, position: Some(position), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::evaluate::tests::{now, value};
+    use super::*;
+
+    fn trial(text: &str, inputs: &[(&str, Value)]) -> Result<Tried, Problem> {
+        let inputs = inputs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Trial::compile(text).unwrap().evaluate(&inputs, now())
+    }
+
+    #[test]
+    fn attributes_have_any_name() {
+        let cost = Value::Complex(BTreeMap::from([("centre".to_owned(), value("C7"))]));
+        let inputs = [("Shoe Size", value("43")), ("cost", cost), ("worker", Value::Boolean(true))];
+        let one = |text: &str| Ok(Tried::Text(text.to_owned()));
+        assert_eq!(trial("[Shoe Size]", &inputs), one("43"));
+        assert_eq!(trial("[shoe size]", &inputs), one("43"));
+        assert_eq!(trial("[cost.centre]", &inputs), one("C7"));
+        assert_eq!(trial("[worker]", &inputs), one("True"));
+        assert_eq!(trial("Count([none])", &inputs), one("0"));
+        assert_eq!(trial("[none]", &inputs), Ok(Tried::Null));
+        assert_eq!(trial("Split([Shoe Size], \"x\")", &inputs), Ok(Tried::Texts(vec!["43".to_owned()])));
+        assert_eq!(trial("IgnoreFlowIfNullOrEmpty([none])", &inputs), Ok(Tried::NotFlowed));
+    }
+
+    #[test]
+    fn what_goes_wrong_has_a_place() {
+        let failed = trial("Trim(ToLower(CDate([a])))", &[("a", value("soon"))]).unwrap_err();
+        assert_eq!((failed.position, failed.message.as_str()), (Some(14), "argument 1 is not a date"));
+        let problems = Trial::compile("Trim(Lower([a]), CDate(\"soon\"))").unwrap_err();
+        assert_eq!(problems.iter().map(|problem| problem.position).collect::<Vec<_>>(), [Some(1), Some(6), Some(24)]);
+    }
+}

@@ -1,0 +1,176 @@
+//! `mapping eval`, `check` and `import`: what is tried, shown and taken over, without a directory or a database.
+
+mod import;
+
+use std::time::Duration;
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+
+use crate::mapping::mapping;
+use crate::program::{PROGRAM, Ran, people};
+use crate::world::World;
+
+/// No expression takes as long, not even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs `mapping` where there is no configuration, with `files` beside it and `stdin` to read.
+#[track_caller]
+fn run(files: &[(&str, &str)], arguments: &[&str], stdin: Option<&str>, code: i32) -> Ran {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().arg("mapping").args(arguments).current_dir(directory.path()).timeout(PATIENCE);
+    let output = command.write_stdin(stdin.unwrap_or_default()).output().unwrap();
+    let ran =
+        Ran { stdout: String::from_utf8(output.stdout).unwrap(), stderr: String::from_utf8(output.stderr).unwrap() };
+    assert_eq!(output.status.code(), Some(code), "stdout:\n{}\nstderr:\n{}", ran.stdout, ran.stderr);
+    ran
+}
+
+#[test]
+fn an_expression_gives_one_line_of_json() {
+    let files = [("ada.json", r#"{"Shoe size": 43, "mails": ["a@x.example", null, "b@x.example"], "gone": null}"#)];
+    for (expression, expected) in [
+        ("Append([Shoe size], \" EU\")", json!("43 EU")),
+        ("[shoe size] > 9", json!("True")),
+        ("[mails]", json!(["a@x.example", "b@x.example"])),
+        ("[gone]", Value::Null),
+        ("[never heard of]", Value::Null),
+        ("IgnoreFlowIfNullOrEmpty([gone])", json!({ "flow": false })),
+        ("IIF([gone] = \"\", IgnoreObjectFlow, )", json!({ "flow": false })),
+        ("Now()", json!("2/3/2031 4:05:06 PM")),
+    ] {
+        let now = "2031-02-03T18:05:06+02:00";
+        let ran = run(&files, &["eval", expression, "--input", "ada.json", "--now", now], None, 0);
+        assert_eq!((ran.json(), ran.stderr.as_str()), (expected, ""), "{expression}");
+        assert_eq!(ran.stdout.lines().count(), 1);
+    }
+    let ran = run(&[], &["eval", "ToUpper([a])", "--input", "-"], Some("{\"a\": \"é\"}"), 0);
+    assert_eq!(ran.json(), json!("É"));
+    assert_eq!(run(&[], &["eval", "Count([a])"], None, 0).json(), json!("0"));
+}
+
+#[test]
+fn what_goes_wrong_in_an_expression_is_told_with_its_place() {
+    let files = [("ada.json", r#"{"hired": "soon", "mail": "ada@x.example"}"#)];
+    for (expression, words) in [
+        ("Trim(", "the `)` of this function is missing (at character 1)"),
+        ("Trim(Lower([a]), )", "unknown function `Lower`; did you mean `ToLower`? (at character 6)"),
+        ("Trim(CDate([hired]))", "argument 1 is not a date (at character 6)"),
+        ("IIF([mail], \"a\", )", "neither true nor false (at character 1)"),
+        ("Error(\"who?\")", "who? (at character 1)"),
+        ("Guid()", "another value in every cycle (at character 1)"),
+    ] {
+        let ran = run(&files, &["eval", expression, "--input", "ada.json"], None, 1);
+        assert_eq!(ran.stdout, "");
+        assert!(ran.stderr.contains(words), "{expression}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("x.example") && !ran.stderr.contains("soon"), "{}", ran.stderr);
+    }
+    let both = run(&[], &["eval", "Join(\",\", Lower([a]), CDate(\"x\"))"], None, 1);
+    assert_eq!(both.stderr.lines().count(), 2, "{}", both.stderr);
+}
+
+#[test]
+fn a_file_of_lines_gives_a_line_each() {
+    let lines = [
+        r#"{"expression": "[a] & \"!\"", "inputs": {"a": "x"}}"#,
+        r#"{"expression": "Now()", "now": "2031-01-01T00:00:00Z", "inputs": null, "note": "kept for us"}"#,
+        r#"{"expression": "Now()"}"#,
+        r#"{"expression": "IgnoreFlowIfNullOrEmpty([a])"}"#,
+        r#"{"expression": "Split([a], \",\")", "inputs": {"a": "x,y"}}"#,
+        r#"{"expression": "[a"}"#,
+        r#"{"expression": "CDate([a])", "inputs": {"a": "x"}}"#,
+    ];
+    let expected = [
+        json!({ "value": "x!" }),
+        json!({ "value": "1/1/2031 12:00:00 AM" }),
+        json!({ "value": "6/1/2030 12:00:00 AM" }),
+        json!({ "flow": false }),
+        json!({ "value": ["x", "y"] }),
+        json!({ "error": "the closing `]` of this attribute is missing (at character 1)" }),
+        json!({ "error": "argument 1 is not a date (at character 1)" }),
+    ];
+    let answers =
+        |ran: &Ran| -> Vec<Value> { ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
+    let text = lines.join("\n");
+    let now = ["--now", "2030-06-01T00:00:00Z"];
+    let ran = run(&[("lines", &text)], &["eval", "--inputs", "lines", now[0], now[1]], None, 0);
+    assert_eq!(answers(&ran), expected);
+    let ran = run(&[], &["eval", "--inputs", "-", now[0], now[1]], Some(&text), 0);
+    assert_eq!(answers(&ran), expected);
+
+    let broken = format!(
+        "nonsense\n\n[]\n{{\"expression\": 7}}\n{}\n{{\"expression\": \"[a]\", \"now\": \"today\"}}\n",
+        lines[0]
+    );
+    let ran = run(&[("lines", &broken)], &["eval", "--inputs", "lines"], None, 1);
+    let kinds: Vec<bool> = answers(&ran).iter().map(|answer| answer.get("error").is_some()).collect();
+    assert_eq!(kinds, [true, true, true, true, false, true]);
+}
+
+#[test]
+fn files_and_arguments_that_cannot_be_used_are_refused() {
+    let files = [("list.json", "[1]"), ("broken.json", "{\"a\": "), ("empty.json", "")];
+    for (file, words) in [
+        ("list.json", "no JSON object of source attributes"),
+        ("broken.json", "broken.json: is no JSON document"),
+        ("empty.json", "is no JSON document"),
+        ("missing.json", "missing.json: cannot be read"),
+        (".", "is a directory"),
+    ] {
+        let ran = run(&files, &["eval", "[a]", "--input", file], None, 1);
+        assert!(ran.stderr.contains(words), "{file}: {}", ran.stderr);
+    }
+    run(&[], &["eval", "--inputs", "missing"], None, 1);
+    for arguments in [
+        &["eval"][..],
+        &["eval", "[a]", "--inputs", "lines"],
+        &["eval", "[a]", "--now", "yesterday"],
+        &["eval", "[a]", "[b]"],
+        &["import"],
+        &["evaluate"],
+        &[],
+    ] {
+        let ran = run(&[], arguments, None, 2);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_configured_mapping_is_shown_as_it_is_understood() {
+    let world = World::start(people(1).0).await;
+    let document = world.run_program(&["mapping", "check", "--json"], 0).json();
+    assert_eq!((&document["ok"], &document["warnings"]), (&json!(true), &json!([])));
+    assert_eq!(document["attributes"].as_array().unwrap().len(), 9);
+    assert_eq!(
+        document["attributes"][0],
+        json!({
+            "attribute": "userName", "column": "user_name", "type": "text", "expression": "[userPrincipalName]",
+            "properties": ["userPrincipalName"], "default": null, "apply": "always", "required": true, "redacted": false,
+        })
+    );
+    world.configure(&mapping(
+        "title = { expression = 'redact( now() )', default = 'x', apply = 'on-create' }\n\
+         'addresses[0].country' = '''IIF(DateDiff(\"d\", Now(), [createdDateTime]) > 7, [country], )'''",
+    ));
+    let before = world.files();
+    let document = world.run_program(&["mapping", "check", "--json"], 0).json();
+    let warned: Vec<_> = document["warnings"].as_array().unwrap().iter().map(|warning| &warning["attribute"]).collect();
+    assert_eq!(warned, [&json!("title"), &json!("addresses[0].country")]);
+    assert_eq!(document["attributes"][3]["expression"], json!("Redact(Now())"));
+    assert_eq!(document["attributes"][3]["redacted"], json!(true));
+    assert_eq!(document["attributes"][4]["properties"], json!(["createdDateTime", "country"]));
+    let words = world.run_program(&["mapping", "check"], 0).stdout;
+    for part in ["Redact(Now())", "on-create", "warning: title: contains Now()", "createdDateTime"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    assert_eq!(world.changed_since(&before), [""; 0]);
+
+    world.configure(&mapping("title = '[jobTite]'"));
+    let ran = world.run_program(&["mapping", "check", "--json"], 78);
+    assert!(ran.stderr.contains("did you mean `jobTitle`?"), "{}", ran.stderr);
+    assert!(ran.json()["error"].as_str().unwrap().contains("jobTite"));
+}
