@@ -13,6 +13,7 @@ use crate::files::beside;
 use crate::mapping::{Mapping, Problem};
 use crate::model::{Bounds, Clock, Named, Selection};
 use crate::plan::Limits;
+use crate::scope::{self, Scope};
 use crate::store::State;
 
 /// Everything that outlives a cycle.
@@ -40,6 +41,9 @@ pub enum AssemblyError {
     /// The mapping does not compile. Loading has compiled it before, so this takes a changed rule in between.
     #[error("the mapping cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Mapping(Vec<Problem>),
+    /// The same of the scoping filters.
+    #[error("the scoping filters cannot be used: {}", .0.iter().map(|it| it.message.as_str()).collect::<Vec<_>>().join("; "))]
+    Scope(Vec<scope::Problem>),
 }
 
 impl Assembly {
@@ -71,7 +75,7 @@ impl Assembly {
             config.entra.concurrency,
             clock,
         )?;
-        let rules = rules(&config).map_err(AssemblyError::Mapping)?;
+        let rules = rules(&config)?;
         Ok(Self { config, directory, rules, clock })
     }
 }
@@ -93,10 +97,13 @@ fn proof(config: &Config, environment: &BTreeMap<String, String>) -> Result<Proo
     })
 }
 
-fn rules(config: &Config) -> Result<Rules, Vec<Problem>> {
+fn rules(config: &Config) -> Result<Rules, AssemblyError> {
     let mut selection = Selection::default();
-    let mapping = Mapping::compile(&config.mapping, &mut selection)?;
+    let mapping = Mapping::compile(&config.mapping, &mut selection).map_err(AssemblyError::Mapping)?;
+    let scope = Scope::compile(&config.scope.filters, &mut selection).map_err(AssemblyError::Scope)?;
     let mut hasher = blake3::Hasher::new();
+    // What functions and operators do may differ from one version to the next.
+    hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
     hasher.update(&mapping.hash()).update(format!("{:?}", config.scope).as_bytes());
     let hash = *hasher.finalize().as_bytes();
     Ok(Rules {
@@ -104,6 +111,7 @@ fn rules(config: &Config) -> Result<Rules, Vec<Problem>> {
         application: config.app.enterprise_app,
         hash,
         mapping,
+        scope,
         selection,
         limits: Limits {
             max_deactivations: config.safety.max_deactivations,

@@ -7,6 +7,7 @@
 //! `reader` finds typed values and their places, `sections` knows the keys, `formats` what a value looks like,
 //! `mapping` the one table that is not a list of settings, and `secrets` the client secret.
 
+mod filters;
 mod formats;
 mod mapping;
 mod problem;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use crate::mapping::Entry;
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair};
+use crate::scope::FilterEntry;
 pub use problem::{ConfigError, Place, Problem};
 use reader::Reader;
 
@@ -122,6 +124,8 @@ pub struct Scope {
     pub group_members: GroupMembers,
     /// The app roles whose assignments count, by id or value. Default: all.
     pub app_roles: Vec<String>,
+    /// `[[scope.filter]]`: of whom one must hold. Default: everybody is in scope.
+    pub filters: Vec<FilterEntry>,
     /// When not empty, nobody else is touched: object ids of people or groups, user names.
     pub only: Vec<String>,
     /// Who is left as they are: object ids of people or groups, user names.

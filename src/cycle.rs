@@ -29,6 +29,7 @@ use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{Attribute, Bounds, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger, chain};
 use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, Limits, MemberCounts, Plan, Relink};
+use crate::scope::Scope;
 use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
 
 /// The cycle of a rehearsal, which has no row.
@@ -43,6 +44,8 @@ pub struct Rules {
     pub application: EntraId,
     /// The compiled mapping.
     pub mapping: Mapping,
+    /// The compiled scoping filters.
+    pub scope: Scope,
     /// What mapping and scope read of a user.
     pub selection: Selection,
     /// The hash of mapping and scope, to which the cache is bound.

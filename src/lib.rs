@@ -64,6 +64,7 @@ pub mod config;
 pub mod cycle;
 pub mod daemon;
 pub mod directory;
+pub mod entra;
 pub mod failpoint;
 mod files;
 pub mod lock;

@@ -5,8 +5,8 @@
 //! [`Mapping::apply`] cannot fail, a person whose values do not fit is [`Mapped::Rejected`]. Pure: no I/O, and
 //! the time is a parameter.
 //!
-//! On the way from text to value: `parse` -> `syntax` -> `expression` (with `source`, `functions`, and `constant` for
-//! what is not text: `dates`, `pattern`, `words`) -> `evaluate` -> `column`; `entries` holds the rules of the table as a
+//! On the way from text to value: `parse` -> `syntax` -> `expression` (with `functions`, and `constant` for what is not
+//! text: `dates`, `words`) -> `evaluate` -> `column`; `entries` holds the rules of the table as a
 //! whole (with `target`).
 
 mod column;
@@ -18,8 +18,6 @@ mod evaluate;
 mod expression;
 mod functions;
 mod parse;
-mod pattern;
-mod source;
 mod syntax;
 mod target;
 mod trial;
@@ -33,7 +31,6 @@ use crate::model::{Attribute, Learner, Reason, Selection, User};
 pub use description::{Described, OnTime};
 use entries::Row;
 use evaluate::{Context, Stop};
-pub use source::check as check_source;
 pub use trial::{Trial, Tried};
 
 /// One line of the mapping as it is configured.

@@ -1,8 +1,85 @@
-//! Who of the assigned is meant to be a learner at all. Pure.
+//! Who of the assigned is meant to be a learner at all: enabled accounts that a scoping filter lets through. Pure.
+//!
+//! As in Entra's own provisioning, all clauses of a filter must hold, and one filter of several; without a filter
+//! everybody is in scope. What the directory does not tell decides nothing.
 
-use crate::model::{Reason, User};
+mod clause;
+mod filter;
+#[cfg(test)]
+mod tests;
 
-/// Decides from a complete row. `Some` is the evidence on which somebody is no learner, or stops being one.
-pub fn left_out(user: &User) -> Option<Reason> {
-    (!user.enabled).then_some(Reason::AccountDisabled)
+use crate::model::{Reason, Selection, User};
+
+pub use self::clause::Operator;
+pub use self::filter::{ClauseEntry, FilterEntry, Problem};
+use self::filter::{Filter, Holds};
+
+/// Compiled scoping filters.
+#[derive(Debug, Default)]
+pub struct Scope {
+    filters: Vec<Filter>,
+}
+
+/// What the scope says of a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// To be a learner, as far as the mapping agrees.
+    In,
+    /// None, on positive evidence.
+    Out(Reason),
+    /// It cannot be told: the learner, if there is one, is to be left as it is.
+    Undecided {
+        /// `Unreadable` or `InvalidValue`.
+        reason: Reason,
+        /// Which clause, and what was wrong; never a value.
+        detail: String,
+    },
+}
+
+impl Scope {
+    /// Compiles the filters, adding the properties that they read to `selection`; or every problem at once.
+    pub fn compile(entries: &[FilterEntry], selection: &mut Selection) -> Result<Self, Vec<Problem>> {
+        let (mut filters, mut problems) = (Vec::new(), Vec::new());
+        for (index, entry) in entries.iter().enumerate() {
+            match filter::compile(entry, selection) {
+                Ok(filter) => filters.push(filter),
+                Err(found) => problems.extend(found.into_iter().map(|problem| Problem { filter: index, ..problem })),
+            }
+        }
+        if problems.is_empty() { Ok(Self { filters }) } else { Err(problems) }
+    }
+
+    /// Decides from a complete row.
+    pub fn decide(&self, user: &User) -> Decision {
+        if !user.enabled {
+            return Decision::Out(Reason::AccountDisabled);
+        }
+        if self.filters.is_empty() {
+            return Decision::In;
+        }
+        let mut undecided = None;
+        for filter in &self.filters {
+            match filter.holds(user) {
+                Holds::Yes => return Decision::In,
+                Holds::No(_) => {}
+                Holds::Untold { reason, detail } => {
+                    undecided = undecided.or(Some(Decision::Undecided { reason, detail }))
+                }
+            }
+        }
+        undecided.unwrap_or(Decision::Out(Reason::OutOfScope))
+    }
+
+    /// Which filter let the person through, or which clause of each did not.
+    pub fn explain(&self, user: &User) -> Vec<String> {
+        let told = |filter: &Filter| {
+            let name = filter.name();
+            match filter.holds(user) {
+                Holds::Yes => format!("filter {name:?} holds"),
+                Holds::No(clause) => format!("filter {name:?} does not hold: {clause} is false"),
+                Holds::Untold { detail, .. } => format!("filter {name:?} cannot be told: {detail}"),
+            }
+        };
+        self.filters.iter().map(told).collect()
+    }
 }

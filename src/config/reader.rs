@@ -170,6 +170,33 @@ impl<'a> Reader<'a> {
             self.refuse(key, format!("must be a table, [{key}], not {}", kind_of(&found)));
             return None;
         };
+        Some(self.entries(table))
+    }
+
+    /// The tables of a list, `[[key]]`, each with its entries; none of it can be set by the environment.
+    pub(super) fn free_tables(&mut self, key: &'static str) -> Vec<(Place, Vec<FreeEntry<'a>>)> {
+        self.known.insert(key);
+        if self.variables.contains_key(key) {
+            self.refuse(key, "cannot be set by the environment");
+        }
+        let Some(found) = self.in_file(key).map(|value| value.get_ref().clone()) else { return Vec::new() };
+        let DeValue::Array(items) = found else {
+            self.refuse(key, format!("must be tables, [[{key}]], not {}", kind_of(&found)));
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for item in items {
+            let place = self.offset(&item);
+            match item.into_inner() {
+                DeValue::Table(table) => tables.push((place, self.entries(table))),
+                other => self.refuse_at(place, key, format!("must be a table, [[{key}]], not {}", kind_of(&other))),
+            }
+        }
+        tables
+    }
+
+    /// The entries of a table in the order of the file.
+    pub(super) fn entries(&self, table: DeTable<'a>) -> Vec<FreeEntry<'a>> {
         let mut entries: Vec<_> = table.into_iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         let entry = |(name, value): (Spanned<_>, Spanned<_>)| FreeEntry {
@@ -177,7 +204,7 @@ impl<'a> Reader<'a> {
             name: Cow::into_owned(name.into_inner()),
             value: value.into_inner(),
         };
-        Some(entries.into_iter().map(entry).collect())
+        entries.into_iter().map(entry).collect()
     }
 
     /// Every problem, those of keys and variables that nobody asked for included.

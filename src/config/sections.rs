@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::formats::{self, duration, duration_of_at_least};
-use super::mapping;
 use super::reader::Reader;
 use super::{App, Credential, Database, Entra, Learners, Log, LogFormat, Provisioning, Safety, Schedule, Scope, State};
+use super::{filters, mapping};
 use crate::model::{Attribute, GroupMembers, Reissued, Repair};
 
 /// Where the managed identity of an Azure virtual machine is, unless `authority_url` says otherwise.
@@ -19,7 +19,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// means deleting its line here and reading it in its section below.
 pub(super) fn not_available(reader: &mut Reader<'_>) {
     const NOT_YET: &str = "is not available in this version";
-    for absent in ["scope.filter", "learners.table", "learners.columns", "learners.constants", "http", "notify"] {
+    for absent in ["learners.table", "learners.columns", "learners.constants", "http", "notify"] {
         if reader.present(absent) {
             reader.refuse(absent, NOT_YET);
         }
@@ -126,6 +126,7 @@ pub(super) fn scope(reader: &mut Reader<'_>) -> Scope {
     Scope {
         group_members,
         app_roles: reader.list("scope.app_roles"),
+        filters: filters::read(reader),
         only: reader.list("scope.only"),
         ignore: reader.list("scope.ignore"),
     }

@@ -1,5 +1,7 @@
 //! The configuration as an administrator meets it: files, environments, and the lines that come back.
 
+mod filters;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt;
@@ -65,6 +67,7 @@ fn three_keys_are_enough() {
         scope: Scope {
             group_members: Direct,
             app_roles: [],
+            filters: [],
             only: [],
             ignore: [],
         },
@@ -296,9 +299,6 @@ fn what_is_missing_is_asked_for_where_it_belongs() {
 fn what_a_later_version_has_is_not_ignored() {
     assert_snapshot!(problems(r#"
 [entra.credential]
-[scope]
-[[scope.filter]]
-name = "employees"
 [learners]
 database_url = "postgres://db.example.org/learners"
 reissued = "free"
@@ -310,12 +310,11 @@ repair = "everything"
 [http]
 listen = "[::1]:8080"
 "#), @r#"
-    /etc/learner-sync/learner-sync.toml:10:1: scope.filter: is not available in this version
-    /etc/learner-sync/learner-sync.toml:13:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
-    /etc/learner-sync/learner-sync.toml:15:9: learners.table: is not available in this version
-    /etc/learner-sync/learner-sync.toml:16:1: learners.columns: is not available in this version
-    /etc/learner-sync/learner-sync.toml:19:10: safety.repair: "everything" is not one of attributes, all, log
-    /etc/learner-sync/learner-sync.toml:20:1: http: is not available in this version
+    /etc/learner-sync/learner-sync.toml:10:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
+    /etc/learner-sync/learner-sync.toml:12:9: learners.table: is not available in this version
+    /etc/learner-sync/learner-sync.toml:13:1: learners.columns: is not available in this version
+    /etc/learner-sync/learner-sync.toml:16:10: safety.repair: "everything" is not one of attributes, all, log
+    /etc/learner-sync/learner-sync.toml:17:1: http: is not available in this version
     "#);
 }
 

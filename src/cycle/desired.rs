@@ -9,7 +9,7 @@ use crate::directory::{Read, Snapshot};
 use crate::mapping::Mapped;
 use crate::model::{Bounds, EntraId, Fingerprint, KnownLearners, Named, Reason, User, Value};
 use crate::plan::{Desired, Person, Rejection, Standing};
-use crate::scope;
+use crate::scope::Decision;
 
 /// Takes what the directory reads.
 pub(super) struct Collector<'a> {
@@ -35,9 +35,13 @@ impl<'a> Collector<'a> {
             }
             Read::User(user) => {
                 self.name(&user);
-                match scope::left_out(&user) {
-                    Some(reason) => (user.id, Standing::Leaving(reason)),
-                    None => (user.id, self.standing(user.id, self.rules.mapping.apply(&user, self.now))),
+                match self.rules.scope.decide(&user) {
+                    Decision::In => (user.id, self.standing(user.id, self.rules.mapping.apply(&user, self.now))),
+                    Decision::Out(reason) => (user.id, Standing::Leaving(reason)),
+                    Decision::Undecided { reason, detail } => {
+                        let rejection = Rejection { reason, detail, user_name: None };
+                        (user.id, Standing::Rejected(Box::new(rejection)))
+                    }
                 }
             }
         };

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 
 use super::dates::{Format, Interval, Moment, Styles};
-use super::pattern::Pattern;
 use super::words::{CompareType, Encoding};
+use crate::entra::pattern::Pattern;
 
 /// What an argument is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

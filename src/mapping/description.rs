@@ -2,8 +2,8 @@
 
 use super::entries::Row;
 use super::expression::Expression;
-use super::source::Part;
 use super::{Apply, Mapping};
+use crate::entra::attribute::Part;
 use crate::model::Attribute;
 
 /// One line of a mapping, as it was understood.

@@ -7,7 +7,8 @@ use crate::model::{Attribute, Kind, Reason, Selection, Value};
 use super::column::fit;
 use super::evaluate::{Context, Stop};
 use super::expression::{self, Expression};
-use super::{Apply, Entry, Mapping, Problem, Rejection, source, target};
+use super::{Apply, Entry, Mapping, Problem, Rejection, target};
+use crate::entra::attribute;
 
 /// Read of every user, mapped or not: they tell a disabled account and an unreadable row.
 const ALWAYS_SELECTED: [&str; 3] = ["accountEnabled", "userPrincipalName", "displayName"];
@@ -54,7 +55,7 @@ pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Ma
         let mut report = |position, message| {
             problems.push(Problem { entry: index, path: Some(entry.path.clone()), position, message });
         };
-        let compiled = expression::compile(&entry.expression, source::resolve, &mut wider);
+        let compiled = expression::compile(&entry.expression, attribute::resolve, &mut wider);
         let attribute = target::resolve(&entry.path);
         if let Ok(attribute) = attribute {
             match targets.iter().find(|(known, _)| *known == attribute) {
@@ -93,7 +94,7 @@ pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Ma
 
 /// See [`Entry::attribute`].
 pub(super) fn check(entry: &Entry) -> Result<Attribute, Vec<String>> {
-    let compiled = expression::compile(&entry.expression, source::resolve, &mut Selection::default());
+    let compiled = expression::compile(&entry.expression, attribute::resolve, &mut Selection::default());
     match (target::resolve(&entry.path), compiled) {
         (Ok(attribute), Ok(expression)) => row(attribute, expression, entry).map(|row| row.attribute),
         (attribute, compiled) => {

@@ -9,17 +9,12 @@ use std::cmp::Ordering;
 use super::constant::{Read, Readable};
 use super::dates::Moment;
 use super::expression::{Expression, Flow};
-use super::source::{Part, SourceAttribute};
 use super::syntax::Operator;
+use crate::entra::attribute::Untold;
+pub(super) use crate::entra::attribute::{boolean, null};
+pub(super) use crate::entra::pattern::MAX_PRODUCED;
+use crate::entra::pattern::{Ended, TOO_LONG};
 use crate::model::{User, Value};
-
-/// Bytes of a value that an expression makes. Far more than any column is meant for; without a limit, a few nested
-/// functions that each double a text would fill the memory.
-pub(super) const MAX_PRODUCED: usize = 256 << 10;
-
-static NULL: Value = Value::Null;
-static TRUE: Value = Value::Boolean(true);
-static FALSE: Value = Value::Boolean(false);
 
 /// Why an evaluation ends without a value. `?` carries both through every function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +33,7 @@ pub(super) enum Stop {
 
 impl Stop {
     /// Too much is made of too little.
-    pub(super) const TOO_LONG: Self = Self::invalid("a text gets longer than 256 KiB");
+    pub(super) const TOO_LONG: Self = Self::invalid(TOO_LONG.0);
 
     pub(super) const fn invalid(rule: &'static str) -> Self {
         Self::Invalid { rule: Cow::Borrowed(rule), position: None }
@@ -53,6 +48,22 @@ impl Stop {
         match self {
             Self::Invalid { rule, position: None } => Self::Invalid { rule, position: Some(place) },
             other => other,
+        }
+    }
+}
+
+impl From<Ended> for Stop {
+    fn from(Ended(rule): Ended) -> Self {
+        Self::invalid(rule)
+    }
+}
+
+impl From<Untold> for Stop {
+    fn from(untold: Untold) -> Self {
+        match untold {
+            // What is not told is not cleared.
+            Untold::Missing => Self::Nothing,
+            Untold::NotComplex => Self::invalid("is no complex attribute in the directory"),
         }
     }
 }
@@ -125,7 +136,7 @@ impl Expression {
     pub(super) fn evaluate<'a>(&'a self, context: Context<'a>) -> Outcome<'a> {
         match self {
             Self::Literal(value) | Self::Prepared { literal: value, .. } => Ok(Cow::Borrowed(value)),
-            Self::Attribute { attribute, slot } => read(attribute, *slot, context.user),
+            Self::Attribute { attribute, slot } => Ok(attribute.of(*slot, context.user)?),
             Self::Call { function, arguments, position } => {
                 (function.evaluate)(Call { arguments, context }).map_err(|stop| stop.at(*position))
             }
@@ -146,32 +157,6 @@ impl Expression {
     }
 }
 
-/// The value of a source attribute.
-fn read<'a>(attribute: &SourceAttribute, slot: usize, user: &'a User) -> Outcome<'a> {
-    Ok(match attribute.part {
-        Part::Id => Cow::Owned(Value::Text(user.id.to_string())),
-        Part::Enabled => boolean(user.enabled),
-        Part::SoftDeleted => boolean(!user.enabled),
-        // A user has a value for each property of the selection: a missing one would be a programming error, and
-        // taking it for null would clear the attribute of everybody.
-        Part::Whole => Cow::Borrowed(&user.values[slot]),
-        Part::First => match &user.values[slot] {
-            Value::List(elements) => Cow::Borrowed(elements.first().unwrap_or(&NULL)),
-            single => Cow::Borrowed(single),
-        },
-        Part::Member(member) => match &user.values[slot] {
-            // A member that is not told is not cleared.
-            Value::Complex(members) => Cow::Borrowed(members.get(member).ok_or(Stop::Nothing)?),
-            Value::Null => null(),
-            _ => return Err(Stop::invalid("is no complex attribute in the directory")),
-        },
-    })
-}
-
-pub(super) fn null() -> Cow<'static, Value> {
-    Cow::Borrowed(&NULL)
-}
-
 /// A text that was made, unless it is too long.
 pub(super) fn produced<'a>(text: String) -> Outcome<'a> {
     if text.len() > MAX_PRODUCED { Err(Stop::TOO_LONG) } else { Ok(Cow::Owned(Value::Text(text))) }
@@ -180,10 +165,6 @@ pub(super) fn produced<'a>(text: String) -> Outcome<'a> {
 /// A number that was made.
 pub(super) fn number<'a>(number: impl ToString) -> Outcome<'a> {
     Ok(Cow::Owned(Value::Number(number.to_string())))
-}
-
-pub(super) fn boolean(value: bool) -> Cow<'static, Value> {
-    Cow::Borrowed(if value { &TRUE } else { &FALSE })
 }
 
 /// `value` as the one text that it is; nothing for null. Booleans are spelled as Entra spells them.

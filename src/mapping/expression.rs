@@ -6,8 +6,8 @@ use std::fmt;
 use super::constant::{Constant, Slot};
 use super::functions::{self, Function};
 use super::parse::parse;
-use super::source::{self, Part, SourceAttribute};
 use super::syntax::{Fault, Node, Operator, Syntax};
+use crate::entra::attribute::{self, Part, SourceAttribute};
 use crate::model::{Selection, Value};
 
 #[derive(Debug)]
@@ -211,7 +211,7 @@ fn wrong_word(word: &str) -> String {
     if functions::find(word).is_ok() {
         return format!("`{word}` is a function: its arguments in parentheses are missing");
     }
-    match source::resolve(word) {
+    match attribute::resolve(word) {
         Ok(_) => format!("an attribute stands in brackets: `[{word}]`"),
         Err(_) => format!("`{word}` is no constant; a text stands in quotes: `\"{word}\"`"),
     }
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_canonical_form_hides_spelling() {
-        let canonical = |text: &str| compile(text, source::resolve, &mut Selection::default()).unwrap().to_string();
+        let canonical = |text: &str| compile(text, attribute::resolve, &mut Selection::default()).unwrap().to_string();
         let expected = r#"Switch([telephoneNumber],,"a\\\"b",IIF([id]<>1,[country],))"#;
         assert_eq!(canonical(expected), expected);
         assert_eq!(
@@ -285,7 +285,7 @@ mod tests {
     fn only_what_is_read_is_selected_and_once() {
         let mut selection = Selection::default();
         let text = "Join(\" \", [givenName], [Surname], [givenname], [objectId], [extensionAttribute2])";
-        compile(text, source::resolve, &mut selection).unwrap();
+        compile(text, attribute::resolve, &mut selection).unwrap();
         assert_eq!(selection.properties(), ["givenName", "surname", "onPremisesExtensionAttributes"]);
     }
 
@@ -313,7 +313,7 @@ mod tests {
             ("ToLower", &[(1, "`ToLower` is a function: its arguments in parentheses are missing")]),
             ("IIF(True, \"a\", \"b\")", &[(5, "`True` is no constant; a text stands in quotes: `\"True\"`")]),
         ] {
-            let faults = compile(text, source::resolve, &mut Selection::default()).unwrap_err();
+            let faults = compile(text, attribute::resolve, &mut Selection::default()).unwrap_err();
             let found: Vec<_> = faults.iter().map(|fault| (fault.position, fault.message.as_str())).collect();
             assert_eq!(found, expected, "{text}");
         }

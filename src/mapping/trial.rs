@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::Problem;
 use super::evaluate::{Context, Stop, text};
 use super::expression::{self, Expression};
-use super::source;
 use super::syntax::Fault;
+use crate::entra::attribute;
 use crate::model::{EntraId, Selection, User, Value};
 
 /// A compiled expression whose attributes may have any name.
@@ -35,7 +35,7 @@ impl Trial {
     /// Compiles `text`, or says everything that is wrong with it.
     pub fn compile(text: &str) -> Result<Self, Vec<Problem>> {
         let mut names = Selection::default();
-        match expression::compile(text, source::any_name, &mut names) {
+        match expression::compile(text, attribute::any_name, &mut names) {
             Ok(expression) => Ok(Self { expression, names }),
             Err(faults) => Err(faults.into_iter().map(problem).collect()),
         }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::expression::compile;
-use super::super::source::resolve;
 use super::super::syntax::Fault;
 use super::*;
+use crate::entra::attribute::resolve;
 use crate::model::Selection;
 
 pub(in super::super) fn value(text: &str) -> Value {

@@ -8,9 +8,9 @@ use crate::model::Value;
 use super::super::constant::Constant;
 use super::super::evaluate::{Call, MAX_PRODUCED, Outcome, Stop, null, produced};
 use super::super::expression::Expression;
-use super::super::pattern::Pattern;
 use super::Checked;
 use super::text::try_each;
+use crate::entra::pattern::Pattern;
 
 const OLD: usize = 1;
 const PATTERN: usize = 2;
@@ -92,14 +92,14 @@ pub(super) fn replace(call: Call<'_>) -> Outcome<'_> {
                 return Ok(source);
             };
             let new = text(call, REPLACEMENT)?;
-            try_each(source, |text| pattern.replace(text, &new))
+            try_each(source, |text| Ok(pattern.replace(text, &new)?))
         }
         Some(Mode::Group) => {
             let Some(pattern) = call.read::<Pattern>(PATTERN)? else {
                 return Ok(source);
             };
             let (group, new) = (text(call, GROUP)?, text(call, REPLACEMENT)?);
-            try_each(source, |text| pattern.replace_group(text, &group, &new))
+            try_each(source, |text| Ok(pattern.replace_group(text, &group, &new)?))
         }
         Some(Mode::Extract) if super::logic::is_empty(&source) => {
             let (Some(pattern), Some(other)) = (call.read::<Pattern>(PATTERN)?, call.text(ATTRIBUTE)?) else {

@@ -1,23 +1,8 @@
 //! Scoping filters: from filter groups of a schema to `[[scope.filter]]`.
 
 use super::schema::{Clause, Group, Scope};
-use crate::mapping::check_source;
-
-/// Operators as the portal and the configuration name them; and whether they take a value.
-const OPERATORS: &[(&str, bool)] = &[
-    ("EQUALS", true),
-    ("NOT EQUALS", true),
-    ("IS TRUE", false),
-    ("IS FALSE", false),
-    ("IS NULL", false),
-    ("IS NOT NULL", false),
-    ("REGEX MATCH", true),
-    ("NOT REGEX MATCH", true),
-    ("GREATER_THAN", true),
-    ("GREATER_THAN_OR_EQUALS", true),
-    ("INCLUDES", true),
-    ("ENDS_WITH", true),
-];
+use crate::entra::check_attribute;
+use crate::scope::Operator;
 
 /// Several sets of groups are multiplied out; no administrator means more than this.
 const MAX_FILTERS: usize = 100;
@@ -32,7 +17,7 @@ pub(super) struct Filter {
 #[derive(Clone, Debug)]
 pub(super) struct Condition {
     pub(super) attribute: String,
-    pub(super) operator: &'static str,
+    pub(super) operator: Operator,
     pub(super) value: Option<String>,
 }
 
@@ -79,14 +64,12 @@ fn filter(group: Group, reasons: &mut Vec<String>) -> Filter {
 
 fn condition(clause: Clause) -> Result<Condition, String> {
     let Clause { operator_name, source_operand_name: attribute, target_operand } = clause;
-    check_source(&attribute)?;
-    let plain = |name: &str| name.trim().to_ascii_uppercase().replace('_', " ");
-    let known = OPERATORS.iter().find(|(known, _)| plain(known) == plain(&operator_name));
-    let Some((operator, takes_value)) = known.copied() else {
+    check_attribute(&attribute)?;
+    let Some(operator) = Operator::named(&operator_name) else {
         return Err(format!("the operator `{operator_name}` is not supported"));
     };
     let mut values = target_operand.map(|operand| operand.values).unwrap_or_default();
-    let value = match (takes_value, values.len()) {
+    let value = match (operator.takes_value(), values.len()) {
         (false, _) => None,
         (true, 1) => values.pop(),
         (true, count) => return Err(format!("`{operator}` takes one value, and there are {count}")),

@@ -43,7 +43,7 @@ fn line(entry: &Entry) -> String {
 fn clause(condition: &Condition) -> String {
     let Condition { attribute, operator, value } = condition;
     let value = value.as_ref().map(|value| format!(", value = {}", quoted(value))).unwrap_or_default();
-    format!("  {{ attribute = {}, operator = {}{value} }},\n", quoted(attribute), quoted(operator))
+    format!("  {{ attribute = {}, operator = {}{value} }},\n", quoted(attribute), quoted(operator.as_str()))
 }
 
 fn key(path: &str) -> String {

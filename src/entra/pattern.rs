@@ -12,7 +12,6 @@ mod translate;
 
 use fancy_regex::{Captures, Regex, RegexBuilder};
 
-use super::evaluate::{MAX_PRODUCED, Stop};
 use replacement::Replacement;
 use translate::{Groups, translate};
 
@@ -28,18 +27,36 @@ const MAX_INSTRUCTIONS: usize = 20_000;
 /// Bytes of a text that is searched. Attributes of Entra ID are far shorter.
 const MAX_SUBJECT: usize = 16 << 10;
 
+/// Bytes of a text that replacing makes.
+pub(crate) const MAX_PRODUCED: usize = 256 << 10;
+
+/// Why a search or a replacement came to no end, without a word of the text: it is logged.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended(pub(crate) &'static str);
+
+pub(crate) const TOO_LONG: Ended = Ended("a text gets longer than 256 KiB");
+
 /// A compiled regular expression.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
+pub(crate) struct Pattern {
     regex: Regex,
     groups: Groups,
 }
 
 impl Pattern {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::compile(text, |translated| translated)
+    }
+
+    /// One that matches a text as a whole or not at all.
+    pub(crate) fn parse_whole(text: &str) -> Result<Self, String> {
+        Self::compile(text, |translated| format!(r"\A(?:{translated})\z"))
+    }
+
+    fn compile(text: &str, framed: impl FnOnce(String) -> String) -> Result<Self, String> {
         let (translated, groups) =
             translate(text).map_err(|reason| format!("`{text}` is no regular expression: {reason}"))?;
-        let regex = RegexBuilder::new(&translated)
+        let regex = RegexBuilder::new(&framed(translated))
             .backtrack_limit(MAX_BACKTRACKS)
             .delegate_size_limit(MAX_COMPILED)
             .delegate_dfa_size_limit(MAX_COMPILED)
@@ -50,12 +67,17 @@ impl Pattern {
     }
 
     /// Whether there is a group of this name or number.
-    pub(super) fn has_group(&self, name: &str) -> bool {
+    pub(crate) fn has_group(&self, name: &str) -> bool {
         self.groups.index(name).is_some()
     }
 
+    /// Whether there is a match.
+    pub(crate) fn matches(&self, subject: &str) -> Result<bool, Ended> {
+        Ok(self.search(subject, 0)?.is_some())
+    }
+
     /// Replaces every match; `replacement` may name groups.
-    pub(super) fn replace(&self, subject: &str, replacement: &str) -> Result<String, Stop> {
+    pub(crate) fn replace(&self, subject: &str, replacement: &str) -> Result<String, Ended> {
         let replacement = Replacement::parse(replacement, &self.groups);
         let mut replaced = String::new();
         let mut copied = 0;
@@ -71,7 +93,7 @@ impl Pattern {
     }
 
     /// Replaces what `group` caught in every match.
-    pub(super) fn replace_group(&self, subject: &str, group: &str, replacement: &str) -> Result<String, Stop> {
+    pub(crate) fn replace_group(&self, subject: &str, group: &str, replacement: &str) -> Result<String, Ended> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let mut replaced = String::new();
         let mut copied = 0;
@@ -90,7 +112,7 @@ impl Pattern {
     }
 
     /// What `group` catches in the first match.
-    pub(super) fn extract(&self, subject: &str, group: &str) -> Result<Option<String>, Stop> {
+    pub(crate) fn extract(&self, subject: &str, group: &str) -> Result<Option<String>, Ended> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let found = self.search(subject, 0)?;
         Ok(found.and_then(|captures| captures.get(index).map(|caught| caught.as_str().to_owned())))
@@ -101,8 +123,8 @@ impl Pattern {
     fn each_match<'t>(
         &self,
         subject: &'t str,
-        mut visit: impl FnMut(&Captures<'t, str>, usize, usize) -> Result<(), Stop>,
-    ) -> Result<(), Stop> {
+        mut visit: impl FnMut(&Captures<'t, str>, usize, usize) -> Result<(), Ended>,
+    ) -> Result<(), Ended> {
         let mut from = 0;
         while let Some(captures) = self.search(subject, from)? {
             let Some(whole) = captures.get(0) else {
@@ -122,20 +144,20 @@ impl Pattern {
         Ok(())
     }
 
-    fn search<'t>(&self, subject: &'t str, from: usize) -> Result<Option<Captures<'t, str>>, Stop> {
+    fn search<'t>(&self, subject: &'t str, from: usize) -> Result<Option<Captures<'t, str>>, Ended> {
         if subject.len() > MAX_SUBJECT {
-            return Err(Stop::invalid("the text is too long for a regular expression"));
+            return Err(Ended("the text is too long for a regular expression"));
         }
         self.regex
             .captures_from_pos(subject, from)
-            .map_err(|_| Stop::invalid("a regular expression takes too many steps on this text"))
+            .map_err(|_| Ended("a regular expression takes too many steps on this text"))
     }
 }
 
-const NO_GROUP: Stop = Stop::invalid("the regular expression has no group of this name");
+const NO_GROUP: Ended = Ended("the regular expression has no group of this name");
 
-fn within_limit(text: &str) -> Result<(), Stop> {
-    if text.len() > MAX_PRODUCED { Err(Stop::TOO_LONG) } else { Ok(()) }
+fn within_limit(text: &str) -> Result<(), Ended> {
+    if text.len() > MAX_PRODUCED { Err(TOO_LONG) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -184,16 +206,31 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_match_tries_every_way() {
+        for (pattern, subject, expected) in [
+            ("a|ab", "ab", true),
+            ("[1-9][0-9]", "42", true),
+            ("[1-9][0-9]", "142", false),
+            (r".*\@example\.org", "ada@example.org", true),
+            (r".*\@example\.org", "ada@example.org.invalid", false),
+            ("b$", "b\n", false),
+        ] {
+            let found = Pattern::parse_whole(pattern).unwrap().matches(subject).unwrap();
+            assert_eq!(found, expected, "{pattern} on {subject}");
+        }
+    }
+
+    #[test]
     fn patterns_and_searches_are_bounded() {
         for pattern in [r"\w{5000}{50}", "(", r"(?<a>x)(?<a>y)", r"(?(1)a|b)", "a**", &"(".repeat(2_000)] {
             let refused = Pattern::parse(pattern).unwrap_err();
             assert!(refused.contains("is no regular expression"), "{refused}");
         }
         let wild = Pattern::parse("^(?:a|aa|(?=b)b)+c$").unwrap();
-        assert!(matches!(wild.replace(&"a".repeat(500), ""), Err(Stop::Invalid { .. })));
+        assert!(matches!(wild.replace(&"a".repeat(500), ""), Err(Ended(_))));
         let digits = Pattern::parse("^(\\d+)+$").unwrap();
         assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "").is_err());
         let growing = Pattern::parse("").unwrap();
-        assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000)), Err(Stop::TOO_LONG));
+        assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000)), Err(TOO_LONG));
     }
 }

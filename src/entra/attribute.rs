@@ -7,18 +7,19 @@
 
 use std::borrow::Cow;
 
+use crate::model::{User, Value};
 use crate::nearest::{did_you_mean, nearest};
 
 /// A source attribute: the Graph property to select, and what to take of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SourceAttribute {
+pub(crate) struct SourceAttribute {
     /// In Graph's spelling.
-    pub(super) property: Cow<'static, str>,
-    pub(super) part: Part,
+    pub(crate) property: Cow<'static, str>,
+    pub(crate) part: Part,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     /// All of it.
     Whole,
     /// The first element of a multi-valued property.
@@ -30,6 +31,50 @@ pub(super) enum Part {
     Enabled,
     /// Computed: what the provisioning service calls soft-deleted covers disabled accounts as well.
     SoftDeleted,
+}
+
+/// Why the value of an attribute cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Untold {
+    /// The directory does not tell it, which is not the same as null.
+    Missing,
+    /// It is no complex attribute there.
+    NotComplex,
+}
+
+static NULL: Value = Value::Null;
+static TRUE: Value = Value::Boolean(true);
+static FALSE: Value = Value::Boolean(false);
+
+pub(crate) fn null() -> Cow<'static, Value> {
+    Cow::Borrowed(&NULL)
+}
+
+pub(crate) fn boolean(value: bool) -> Cow<'static, Value> {
+    Cow::Borrowed(if value { &TRUE } else { &FALSE })
+}
+
+impl SourceAttribute {
+    /// The value that `user` has; `slot` is where its property stands in `User::values`.
+    pub(crate) fn of<'a>(&self, slot: usize, user: &'a User) -> Result<Cow<'a, Value>, Untold> {
+        Ok(match self.part {
+            Part::Id => Cow::Owned(Value::Text(user.id.to_string())),
+            Part::Enabled => boolean(user.enabled),
+            Part::SoftDeleted => boolean(!user.enabled),
+            // A user has a value for each property of the selection: a missing one would be a programming error, and
+            // taking it for null would clear the attribute of everybody.
+            Part::Whole => Cow::Borrowed(&user.values[slot]),
+            Part::First => match &user.values[slot] {
+                Value::List(elements) => Cow::Borrowed(elements.first().unwrap_or(&NULL)),
+                single => Cow::Borrowed(single),
+            },
+            Part::Member(member) => match &user.values[slot] {
+                Value::Complex(members) => Cow::Borrowed(members.get(member).ok_or(Untold::Missing)?),
+                Value::Null => null(),
+                _ => return Err(Untold::NotComplex),
+            },
+        })
+    }
 }
 
 /// The property that holds `extensionAttribute1` to `extensionAttribute15`; they cannot be selected one by one.
@@ -139,7 +184,7 @@ pub fn check(name: &str) -> Result<(), String> {
 }
 
 /// The attribute that `name` means, or why there is none.
-pub(super) fn resolve(name: &str) -> Result<SourceAttribute, String> {
+pub(crate) fn resolve(name: &str) -> Result<SourceAttribute, String> {
     if let Some(property) = PROPERTIES.iter().find(|property| property.eq_ignore_ascii_case(name)) {
         return Ok(SourceAttribute { property: Cow::Borrowed(property), part: Part::Whole });
     }
@@ -166,7 +211,7 @@ pub(super) fn resolve(name: &str) -> Result<SourceAttribute, String> {
 }
 
 /// Any name at all, for values that do not come from the directory.
-pub(super) fn any_name(name: &str) -> Result<SourceAttribute, String> {
+pub(crate) fn any_name(name: &str) -> Result<SourceAttribute, String> {
     Ok(SourceAttribute { property: Cow::Owned(name.to_owned()), part: Part::Whole })
 }
 

@@ -1,0 +1,101 @@
+//! Reads `[[scope.filter]]` and has it compiled, so that a slip in a clause is found at load.
+
+use toml::de::DeValue;
+
+use super::problem::Place;
+use super::reader::{FreeEntry, Reader, kind_of};
+use crate::model::Selection;
+use crate::scope::{ClauseEntry, FilterEntry, Problem, Scope};
+
+const KEY: &str = "scope.filter";
+
+/// The filters, when nothing is wrong with any; everything that is wrong is refused.
+pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
+    let (mut filters, mut places, mut whole) = (Vec::new(), Vec::new(), true);
+    for (number, (place, entries)) in (1..).zip(reader.free_tables(KEY)) {
+        let mut filter = FilterEntry { name: format!("filter {number}"), clauses: Vec::new() };
+        let mut clauses = Vec::new();
+        for entry in entries {
+            for (at, message) in read_key(reader, entry, &mut filter, &mut clauses) {
+                whole = false;
+                reader.refuse_at(at, KEY, message);
+            }
+        }
+        filters.push(filter);
+        places.push((place, clauses));
+    }
+    // Clauses that could not be read are missing: what is wrong besides would be guessed.
+    if whole && let Err(problems) = Scope::compile(&filters, &mut Selection::default()) {
+        for Problem { filter, clause, message } in problems {
+            let (place, clauses) = &places[filter];
+            let place = clause.and_then(|clause| clauses.get(clause)).unwrap_or(place).clone();
+            reader.refuse_at(place, KEY, format!("{:?}: {message}", filters[filter].name));
+        }
+    }
+    filters
+}
+
+type Refusal = (Place, String);
+
+/// One key of a filter, and everything that is wrong with it; where each clause stands goes into `places`.
+fn read_key(
+    reader: &Reader<'_>,
+    entry: FreeEntry<'_>,
+    filter: &mut FilterEntry,
+    places: &mut Vec<Place>,
+) -> Vec<Refusal> {
+    const FORM: &str = "{ attribute = \"…\", operator = \"…\", value = \"…\" }";
+    let FreeEntry { name, value, place } = entry;
+    let refusal = match (name.as_str(), value) {
+        ("name", DeValue::String(text)) => {
+            filter.name = text.into_owned();
+            return Vec::new();
+        }
+        ("clauses", DeValue::Array(items)) => {
+            let mut refusals = Vec::new();
+            for item in items {
+                let place = reader.offset(&item);
+                match item.into_inner() {
+                    DeValue::Table(table) => match read_clause(reader.entries(table), &place) {
+                        Ok(clause) => filter.clauses.push(clause),
+                        Err(refusal) => refusals.push(refusal),
+                    },
+                    other => refusals.push((place.clone(), format!("a clause is {FORM}, not {}", kind_of(&other)))),
+                }
+                places.push(place);
+            }
+            return refusals;
+        }
+        ("name", other) => format!("name must be a text in quotes, not {}", kind_of(&other)),
+        ("clauses", other) => format!("clauses must be a list of clauses, not {}", kind_of(&other)),
+        (unknown, _) => format!("{unknown} is not a key of a filter, which has name and clauses"),
+    };
+    vec![(place, refusal)]
+}
+
+fn read_clause(entries: Vec<FreeEntry<'_>>, place: &Place) -> Result<ClauseEntry, Refusal> {
+    let (mut attribute, mut operator, mut value) = (None, None, None);
+    for FreeEntry { name, value: found, place } in entries {
+        let text = match found {
+            DeValue::String(text) => text.into_owned(),
+            // A number in a clause means its digits.
+            DeValue::Integer(number) if name == "value" && number.radix() == 10 => number.as_str().to_owned(),
+            other => return Err((place, format!("{name} must be a text in quotes, not {}", kind_of(&other)))),
+        };
+        match name.as_str() {
+            "attribute" => attribute = Some(text),
+            "operator" => operator = Some(text),
+            "value" => value = Some(text),
+            unknown => {
+                let keys = "attribute, operator and value";
+                return Err((place, format!("{unknown} is not a key of a clause, which has {keys}")));
+            }
+        }
+    }
+    let missing = |key| (place.clone(), format!("the clause has no {key}"));
+    Ok(ClauseEntry {
+        attribute: attribute.ok_or_else(|| missing("attribute"))?,
+        operator: operator.ok_or_else(|| missing("operator"))?,
+        value,
+    })
+}

@@ -1,0 +1,195 @@
+//! One clause of a filter: an attribute, an operator of the portal, a value.
+//!
+//! Null, or an empty text or list, makes every clause false but `IS NULL`. Of several values one has to fit, and for the
+//! two operators that begin with `NOT` none of them may. Letter case counts, and a regular expression matches a value as a
+//! whole: <https://learn.microsoft.com/entra/identity/app-provisioning/define-conditional-rules-for-provisioning-user-accounts>.
+
+use std::fmt;
+
+use crate::entra::attribute::{SourceAttribute, Untold};
+use crate::entra::pattern::{Ended, Pattern};
+use crate::model::{Reason, User, Value};
+
+/// How a clause compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// The same text.
+    Equals,
+    /// Another text.
+    NotEquals,
+    /// True.
+    IsTrue,
+    /// False.
+    IsFalse,
+    /// No value, or an empty one.
+    IsNull,
+    /// Any value.
+    IsNotNull,
+    /// The regular expression matches the value as a whole.
+    RegexMatch,
+    /// It does not.
+    NotRegexMatch,
+    /// A greater whole number.
+    GreaterThan,
+    /// The same whole number, or a greater one.
+    GreaterThanOrEquals,
+    /// The text is somewhere in the value.
+    Includes,
+    /// The value ends with the text.
+    EndsWith,
+}
+
+impl Operator {
+    /// All of them, in the order of the portal's list.
+    pub const ALL: [Self; 12] = [
+        Self::Equals,
+        Self::NotEquals,
+        Self::IsTrue,
+        Self::IsFalse,
+        Self::IsNull,
+        Self::IsNotNull,
+        Self::RegexMatch,
+        Self::NotRegexMatch,
+        Self::GreaterThan,
+        Self::GreaterThanOrEquals,
+        Self::Includes,
+        Self::EndsWith,
+    ];
+
+    /// As the portal shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equals => "EQUALS",
+            Self::NotEquals => "NOT EQUALS",
+            Self::IsTrue => "IS TRUE",
+            Self::IsFalse => "IS FALSE",
+            Self::IsNull => "IS NULL",
+            Self::IsNotNull => "IS NOT NULL",
+            Self::RegexMatch => "REGEX MATCH",
+            Self::NotRegexMatch => "NOT REGEX MATCH",
+            Self::GreaterThan => "GREATER_THAN",
+            Self::GreaterThanOrEquals => "GREATER_THAN_OR_EQUALS",
+            Self::Includes => "INCLUDES",
+            Self::EndsWith => "ENDS_WITH",
+        }
+    }
+
+    /// The operator of this name; letter case, and whether words are joined by spaces or by underscores, do not count.
+    pub fn named(name: &str) -> Option<Self> {
+        let plain = |name: &str| name.trim().to_ascii_uppercase().replace('_', " ");
+        Self::ALL.into_iter().find(|operator| plain(operator.as_str()) == plain(name))
+    }
+
+    /// Whether it compares with a value.
+    pub fn takes_value(self) -> bool {
+        !matches!(self, Self::IsTrue | Self::IsFalse | Self::IsNull | Self::IsNotNull)
+    }
+}
+
+impl fmt::Display for Operator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A compiled clause.
+#[derive(Debug)]
+pub(super) struct Clause {
+    pub(super) attribute: SourceAttribute,
+    /// Where its property stands in `User::values`.
+    pub(super) slot: usize,
+    pub(super) operator: Operator,
+    pub(super) operand: Operand,
+}
+
+/// What a clause compares with.
+#[derive(Debug)]
+pub(super) enum Operand {
+    None,
+    Text(String),
+    Number(i64),
+    Pattern { text: String, pattern: Box<Pattern> },
+}
+
+/// Why a clause is neither true nor false.
+pub(super) struct Unclear {
+    pub(super) reason: Reason,
+    pub(super) rule: &'static str,
+}
+
+impl Clause {
+    pub(super) fn holds(&self, user: &User) -> Result<bool, Unclear> {
+        let value = self.attribute.of(self.slot, user).map_err(|untold| match untold {
+            Untold::Missing => Unclear { reason: Reason::Unreadable, rule: "Graph does not tell it" },
+            Untold::NotComplex => Unclear { reason: Reason::InvalidValue, rule: "it is no complex attribute" },
+        })?;
+        let values: Vec<&Value> = match value.as_ref() {
+            Value::List(elements) => elements.iter().filter(|element| !is_empty(element)).collect(),
+            single if is_empty(single) => Vec::new(),
+            single => vec![single],
+        };
+        match (self.operator, values.is_empty()) {
+            (Operator::IsNull, empty) => return Ok(empty),
+            (_, true) => return Ok(false),
+            (Operator::IsNotNull, false) => return Ok(true),
+            (_, false) => {}
+        }
+        let negated = matches!(self.operator, Operator::NotEquals | Operator::NotRegexMatch);
+        for value in values {
+            if self.fits(value)? {
+                return Ok(!negated);
+            }
+        }
+        Ok(negated)
+    }
+
+    /// Whether one value fits, before `NOT`.
+    fn fits(&self, value: &Value) -> Result<bool, Unclear> {
+        let (text, is_boolean) = match value {
+            Value::Text(text) | Value::Number(text) => (text.as_str(), false),
+            Value::Boolean(true) => ("True", true),
+            Value::Boolean(false) => ("False", true),
+            Value::Null | Value::List(_) | Value::Complex(_) => return Ok(false),
+        };
+        Ok(match (self.operator, &self.operand) {
+            (Operator::Equals | Operator::NotEquals, Operand::Text(wanted)) => {
+                // Graph's true and false have no spelling to be compared.
+                text == wanted || (is_boolean && text.eq_ignore_ascii_case(wanted))
+            }
+            (Operator::Includes, Operand::Text(part)) => text.contains(part.as_str()),
+            (Operator::EndsWith, Operand::Text(end)) => text.ends_with(end.as_str()),
+            (Operator::IsTrue, _) => text.eq_ignore_ascii_case("true"),
+            (Operator::IsFalse, _) => text.eq_ignore_ascii_case("false"),
+            (Operator::RegexMatch | Operator::NotRegexMatch, Operand::Pattern { pattern, .. }) => {
+                pattern.matches(text).map_err(|Ended(rule)| Unclear { reason: Reason::InvalidValue, rule })?
+            }
+            (Operator::GreaterThan, Operand::Number(bound)) => text.parse::<i64>().is_ok_and(|number| number > *bound),
+            (Operator::GreaterThanOrEquals, Operand::Number(bound)) => {
+                text.parse::<i64>().is_ok_and(|number| number >= *bound)
+            }
+            // `filter::compile` makes no other pairs.
+            _ => false,
+        })
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Text(text) => text.is_empty(),
+        Value::List(elements) => elements.iter().all(is_empty),
+        Value::Boolean(_) | Value::Number(_) | Value::Complex(_) => false,
+    }
+}
+
+impl fmt::Display for Clause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attribute, slot: _, operator, operand } = self;
+        write!(f, "[{attribute}] {operator}")?;
+        match operand {
+            Operand::None => Ok(()),
+            Operand::Text(text) | Operand::Pattern { text, .. } => write!(f, " {text:?}"),
+            Operand::Number(number) => write!(f, " {number}"),
+        }
+    }
+}
