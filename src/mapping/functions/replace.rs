@@ -159,6 +159,7 @@ mod tests {
                 ("Replace([city], \"{}\", , , , , \"{}, {}!\")", "Malmö Malmö, Malmö Malmö!"),
                 ("Replace([country], \"{}\", , , , , \"{}!\")", "null"),
                 ("Replace([mail], , \"@.*\", , \"\", , )", "ada.lovelace"),
+                ("Replace([mail], , \"@.*\", , \"\")", "ada.lovelace"),
                 (r#"Replace([mail], , "(?<a>\\w+)\\.(?<b>\\w+)@.*", , "${b}.$1", , )"#, "lovelace.ada"),
                 (r#"Replace([mail], , "\d", , "x", , )"#, "ada.lovelace@x.example"),
                 (r#"Replace([mail], , "@(?<host>[^.]+)", "host", "y", , )"#, "ada.lovelace@y.example"),
