@@ -169,7 +169,10 @@ mod tests {
                 (r#"Replace([country], , "(?<cc>x)", "cc", , [mobilePhone], )"#, "null"),
                 ("Replace([country], , \"a\", , \"b\", , )", "null"),
                 ("Replace([city], , [mailNickname], , \"b\", , )", "Malmö Malmö"),
-                ("Replace([city], , [state], , \"b\", , )", "invalid: argument 3 is not a regular expression"),
+                (
+                    "Replace([city], , [state], , \"b\", , )",
+                    "invalid: argument 3 of Replace is not a regular expression",
+                ),
                 (
                     "Replace([city], , \"(?<a>M)\", [mail], \"b\", , )",
                     "invalid: the regular expression has no group of this name",
