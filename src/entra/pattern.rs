@@ -62,7 +62,12 @@ impl Pattern {
             .delegate_dfa_size_limit(MAX_COMPILED)
             .max_prog_size(MAX_INSTRUCTIONS)
             .build()
-            .map_err(|error| format!("`{text}` is no regular expression that can be used: {error}"))?;
+            // The library draws the pattern with a mark under the place; the last line says what it is.
+            .map_err(|error| {
+                let error = error.to_string();
+                let reason = error.lines().last().unwrap_or_default();
+                format!("`{text}` is no regular expression that can be used: {reason}")
+            })?;
         Ok(Self { regex, groups })
     }
 
@@ -162,6 +167,8 @@ fn within_limit(text: &str) -> Result<(), Ended> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn replaced(subject: &str, pattern: &str, replacement: &str) -> String {
@@ -232,5 +239,20 @@ mod tests {
         assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "").is_err());
         let growing = Pattern::parse("").unwrap();
         assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000)), Err(TOO_LONG));
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_and_no_text_makes_a_search_panic(
+            pattern in r"([a-cA-C01(){}|.^$?*+,:<=>!'#-]|\\[dwsbBAGzZknpx1u0.<-]|\[\^?|\]|\(\?<n>|\(\?[im:=!>]){0,12}",
+            subject in "[a-cA-C01 \né-]{0,20}",
+            replacement in "[$0-3{}n&_+'` ]{0,8}",
+        ) {
+            if let Ok(pattern) = Pattern::parse(&pattern) {
+                let _ = pattern.replace(&subject, &replacement);
+                let _ = pattern.replace_group(&subject, "n", &replacement);
+                let _ = pattern.extract(&subject, "1");
+            }
+        }
     }
 }

@@ -3,8 +3,6 @@
 //! A constant one is read when the mapping is compiled, so that a slip in it is found before a person is looked at
 //! and no cycle compiles a pattern twice. One that depends on the person is read at each evaluation.
 
-use std::borrow::Cow;
-
 use super::dates::{Format, Interval, Moment, Styles};
 use super::words::{CompareType, Encoding};
 use crate::entra::pattern::Pattern;
@@ -217,9 +215,6 @@ impl Readable for Pattern {
 
     of!(Pattern);
 }
-
-/// An argument that was read now, or when the mapping was compiled.
-pub(super) type Read<'a, T> = Cow<'a, T>;
 
 #[cfg(test)]
 mod tests {

@@ -134,6 +134,8 @@ fn starts_with_name<'a>(text: &'a str, names: &[&str], abbreviated: bool) -> Opt
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -156,5 +158,30 @@ mod tests {
             assert_eq!(Moment::from_printed(text).map(Moment::printed).as_deref(), Some(text));
         }
         assert_eq!(Moment::from_printed("2031-07-04"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_date_panic(
+            text in "([0-9]{1,4}|[-/: .,+TZ]|Jan|march|Mon|tuesday|AM|pm|é){0,12}",
+            format in "([dfFghHKmMstyzZ]{1,9}|[-/: .,%'\"é]|\\\\){0,8}",
+            count in any::<i64>(),
+        ) {
+            let now = Moment::parse("2031-07-04").unwrap();
+            let dates = [Moment::parse(&text).ok(), Moment::from_file_time(count.into())];
+            for date in dates.into_iter().flatten() {
+                for interval in ["yyyy", "q", "m", "d", "w", "ww", "h", "n", "s"] {
+                    let interval = Interval::parse(interval).unwrap();
+                    let _ = date.add(interval, count.into()).map(|moved| now.until(moved, interval));
+                }
+                let printed = date.printed();
+                prop_assert_eq!(Moment::from_printed(&printed).map(Moment::printed), Some(printed));
+            }
+            if let Ok(format) = Format::parse(&format) {
+                let written = now.write(&format);
+                let _ = Moment::read_exactly(&written, &format, Styles::default(), now);
+                let _ = Moment::read_exactly(&text, &format, Styles::default(), now);
+            }
+        }
     }
 }

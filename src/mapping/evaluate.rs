@@ -6,9 +6,10 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::constant::{Read, Readable};
+use super::constant::Readable;
 use super::dates::Moment;
 use super::expression::{Expression, Flow};
+use super::functions::Function;
 use super::syntax::Operator;
 use crate::entra::attribute::Untold;
 pub(super) use crate::entra::attribute::{boolean, null};
@@ -16,7 +17,7 @@ pub(super) use crate::entra::pattern::MAX_PRODUCED;
 use crate::entra::pattern::{Ended, TOO_LONG};
 use crate::model::{User, Value};
 
-/// Why an evaluation ends without a value. `?` carries both through every function.
+/// Why an evaluation ends without a value. `?` carries it through every function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stop {
     /// The attribute does not flow: the learner keeps what it has.
@@ -81,6 +82,7 @@ pub(super) struct Context<'a> {
 /// look at the branch that they take and at no other.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
+    function: &'static Function,
     arguments: &'a [Expression],
     pub(super) context: Context<'a>,
 }
@@ -97,25 +99,37 @@ impl<'a> Call<'a> {
     }
 
     /// Argument `index` as something else than text; nothing when it is null or empty.
-    pub(super) fn read<T: Readable>(self, index: usize) -> Result<Option<Read<'a, T>>, Stop> {
+    pub(super) fn read<T: Readable>(self, index: usize) -> Result<Option<Cow<'a, T>>, Stop> {
+        self.read_unless(index, str::is_empty)
+    }
+
+    /// The same, where an empty text is wrong.
+    pub(super) fn read_strictly<T: Readable>(self, index: usize) -> Result<Option<Cow<'a, T>>, Stop> {
+        self.read_unless(index, |_| false)
+    }
+
+    fn read_unless<T: Readable>(self, index: usize, is_nothing: fn(&str) -> bool) -> Result<Option<Cow<'a, T>>, Stop> {
         if let Some(Expression::Prepared { constant, .. }) = self.arguments.get(index)
             && let Some(read) = T::of(constant)
         {
             return Ok(Some(Cow::Borrowed(read)));
         }
-        let Some(text) = self.text(index)?.filter(|text| !text.is_empty()) else {
+        let Some(text) = self.text(index)?.filter(|text| !is_nothing(text)) else {
             return Ok(None);
         };
         match T::read(&text) {
             Ok(read) => Ok(Some(Cow::Owned(read))),
-            Err(_) => Err(Stop::broken(format!("argument {} is not {}", index + 1, T::EXPECTED))),
+            Err(_) => Err(self.wrong(index, "is not", T::EXPECTED)),
         }
     }
 
     /// Argument `index` where the function is senseless without it.
-    pub(super) fn need<T: Readable>(self, index: usize) -> Result<Read<'a, T>, Stop> {
-        let missing = || Stop::broken(format!("argument {} has no value; it must be {}", index + 1, T::EXPECTED));
-        self.read(index)?.ok_or_else(missing)
+    pub(super) fn need<T: Readable>(self, index: usize) -> Result<Cow<'a, T>, Stop> {
+        self.read(index)?.ok_or_else(|| self.wrong(index, "has no value; it must be", T::EXPECTED))
+    }
+
+    fn wrong(self, index: usize, how: &str, expected: &str) -> Stop {
+        Stop::broken(format!("argument {} of {} {how} {expected}", index + 1, self.function.name))
     }
 
     /// Whether argument `index` may be a date that another function made.
@@ -138,7 +152,7 @@ impl Expression {
             Self::Literal(value) | Self::Prepared { literal: value, .. } => Ok(Cow::Borrowed(value)),
             Self::Attribute { attribute, slot } => Ok(attribute.of(*slot, context.user)?),
             Self::Call { function, arguments, position } => {
-                (function.evaluate)(Call { arguments, context }).map_err(|stop| stop.at(*position))
+                (function.evaluate)(Call { function, arguments, context }).map_err(|stop| stop.at(*position))
             }
             Self::Comparison(left, operator, right) => {
                 let dates = left.gives_date() || right.gives_date();
@@ -148,8 +162,11 @@ impl Expression {
                 let mut joined = String::new();
                 for operand in operands {
                     joined.push_str(&text(operand.evaluate(context)?)?.unwrap_or_default());
+                    if joined.len() > MAX_PRODUCED {
+                        return Err(Stop::TOO_LONG);
+                    }
                 }
-                produced(joined)
+                Ok(Cow::Owned(Value::Text(joined)))
             }
             Self::Ignore(Flow::Attribute) => Err(Stop::Nothing),
             Self::Ignore(Flow::Person) => Err(Stop::Person),

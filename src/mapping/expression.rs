@@ -169,7 +169,7 @@ impl Builder<'_> {
             let faults = self.faults.len();
             let mut argument = self.build(node);
             if let Some(slot) = slot.filter(|_| self.faults.len() == faults) {
-                argument = prepare(*slot, argument).unwrap_or_else(|reason| {
+                argument = prepare(*slot, name, argument).unwrap_or_else(|reason| {
                     self.faults.push(Fault::new(place, reason));
                     Expression::Literal(Value::Null)
                 });
@@ -192,7 +192,7 @@ impl Builder<'_> {
 }
 
 /// Reads a constant argument; one that depends on the person stays as it is.
-fn prepare(slot: Slot, argument: Expression) -> Result<Expression, String> {
+fn prepare(slot: Slot, function: &str, argument: Expression) -> Result<Expression, String> {
     let Expression::Literal(literal) = argument else {
         return Ok(argument);
     };
@@ -201,7 +201,9 @@ fn prepare(slot: Slot, argument: Expression) -> Result<Expression, String> {
             let constant = slot.kind.read(text)?;
             Ok(Expression::Prepared { literal, constant })
         }
-        _ if slot.required => Err(format!("argument {} must be {}", slot.index + 1, slot.kind.expected())),
+        _ if slot.required => {
+            Err(format!("argument {} of `{function}` must be {}", slot.index + 1, slot.kind.expected()))
+        }
         _ => Ok(Expression::Literal(literal)),
     }
 }

@@ -135,7 +135,10 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("Prepend", Exactly(2), text::prepend),
     function("Redact", Exactly(1), convert::redact).hands_on(),
     function("RemoveDuplicates", Exactly(1), list::remove_duplicates),
-    Function { check: replace::check, ..function("Replace", Exactly(7), replace::replace).reads(&[takes(2, Pattern)]) },
+    Function {
+        check: replace::check,
+        ..function("Replace", Between(5, 7), replace::replace).reads(&[takes(2, Pattern)])
+    },
     function("SingleAppRoleAssignment", Exactly(1), list::single_app_role_assignment),
     Function { check: list::check_split, ..function("Split", Exactly(2), list::split) },
     function("StripSpaces", Exactly(1), text::strip_spaces),

@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn what_goes_wrong_has_a_place() {
         let failed = trial("Trim(ToLower(CDate([a])))", &[("a", value("soon"))]).unwrap_err();
-        assert_eq!((failed.position, failed.message.as_str()), (Some(14), "argument 1 is not a date"));
+        assert_eq!((failed.position, failed.message.as_str()), (Some(14), "argument 1 of CDate is not a date"));
         let problems = Trial::compile("Trim(Lower([a]), CDate(\"soon\"))").unwrap_err();
         assert_eq!(problems.iter().map(|problem| problem.position).collect::<Vec<_>>(), [Some(1), Some(6), Some(24)]);
     }

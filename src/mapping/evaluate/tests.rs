@@ -128,6 +128,20 @@ fn comparisons() {
 fn the_deepest_expression_fits_the_stack() {
     let deepest = format!("{}[city]{}", "IIF(\"1\", ".repeat(64), ", )".repeat(64));
     check(&[("city", "Kiruna")], &[(&deepest, "Kiruna")]);
+    // Whoever asks for an argument twice would be at it for years here.
+    for (head, tail) in [
+        ("CDate(", ")"),
+        ("DateAdd(\"d\", 1, ", ")"),
+        ("FormatDateTime(", ", , , )"),
+        ("Replace(", ", , \"(?<a>x)\", \"a\", , [city], )"),
+        ("Coalesce(", ", )"),
+        ("Left(", ", 9)"),
+        ("Item(RemoveDuplicates(Split(", ", \"/\")), 1)"),
+    ] {
+        let depth = 64 / head.matches('(').count();
+        let nested = format!("{}[country]{}", head.repeat(depth), tail.repeat(depth));
+        let _ = evaluated(&nested, &[("city", value("Kiruna"))]);
+    }
 }
 
 /// Source that is mostly well formed, so that more than the parser sees it.

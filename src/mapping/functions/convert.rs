@@ -41,7 +41,7 @@ mod tests {
                 ("BitAnd(\"&H202\", [employeeId])", "514"),
                 ("BitAnd(-1, &HFFFFFFFFFFFFFFFF)", "18446744073709551615"),
                 ("BitAnd(1, [country])", "null"),
-                ("BitAnd(1, [city])", "invalid: argument 2 is not a whole number"),
+                ("BitAnd(1, [city])", "invalid: argument 2 of BitAnd is not a whole number"),
                 ("CStr(12)", "12"),
                 ("CStr([accountEnabled])", "True"),
                 ("CStr([country])", "null"),

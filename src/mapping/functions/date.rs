@@ -6,8 +6,7 @@ use std::borrow::Cow;
 
 use crate::model::Value;
 
-use super::super::constant::Kind::{self, Styles as StylesKind};
-use super::super::constant::{Integer, Slot, takes};
+use super::super::constant::{Integer, Kind, Slot, takes};
 use super::super::dates::{Format, Interval, Moment, Styles};
 use super::super::evaluate::{Call, Outcome, Stop, null, number, produced};
 use super::super::syntax::{Node, Syntax};
@@ -21,10 +20,7 @@ pub(super) fn now(call: Call<'_>) -> Outcome<'_> {
 
 /// `CDate(expression)`.
 pub(super) fn c_date(call: Call<'_>) -> Outcome<'_> {
-    match moment(call, 0)? {
-        Some(moment) => printed(Some(moment)),
-        None => Ok(null()),
-    }
+    moment(call, 0)?.map_or_else(|| Ok(null()), |moment| printed(Some(moment)))
 }
 
 /// `DateAdd(interval, value, dateTime)`.
@@ -60,7 +56,7 @@ pub(super) fn to_number(call: Call<'_>) -> Outcome<'_> {
 }
 
 /// Those of `FormatDateTime`.
-pub(super) const FORMAT_SLOTS: &[Slot] = &[takes(1, StylesKind), takes(2, Kind::Format), takes(3, Kind::Format)];
+pub(super) const FORMAT_SLOTS: &[Slot] = &[takes(1, Kind::Styles), takes(2, Kind::Format), takes(3, Kind::Format)];
 
 /// The older form of `FormatDateTime` has no styles: `(source, inputFormat, outputFormat)`.
 pub(super) fn arrange_format(nodes: &mut Vec<Node>) {
@@ -96,11 +92,7 @@ pub(super) fn format(call: Call<'_>) -> Outcome<'_> {
 
 /// A date; nothing when there is no value at all.
 fn moment(call: Call<'_>, index: usize) -> Result<Option<Moment>, Stop> {
-    match call.read::<Moment>(index)? {
-        Some(moment) => Ok(Some(moment.into_owned())),
-        None if call.text(index)?.is_some() => Err(Stop::invalid("an empty text is no date")),
-        None => Ok(None),
-    }
+    Ok(call.read_strictly::<Moment>(index)?.map(Cow::into_owned))
 }
 
 fn printed<'a>(moment: Option<Moment>) -> Outcome<'a> {
@@ -127,17 +119,23 @@ mod tests {
                 ("CDate([employeeHireDate])", "7/5/2029 1:30:00 AM"),
                 ("CDate(\"7/5/2029\")", "7/5/2029 12:00:00 AM"),
                 ("CDate([country])", "null"),
-                ("CDate([mailNickname])", "invalid: an empty text is no date"),
-                ("CDate([city])", "invalid: argument 1 is not a date"),
+                ("CDate([mailNickname])", "invalid: argument 1 of CDate is not a date"),
+                ("CDate([city])", "invalid: argument 1 of CDate is not a date"),
                 ("DateAdd(\"M\", \"-1\", \"2029-03-31\")", "2/28/2029 12:00:00 AM"),
                 ("DateAdd(\"h\", 1.9, CDate([employeeHireDate]))", "7/5/2029 2:30:00 AM"),
-                ("DateAdd(\"d\", [city], Now())", "invalid: argument 2 is not a whole number"),
-                ("DateAdd([city], 1, Now())", "invalid: argument 1 is not an interval such as \"d\""),
-                ("DateAdd(\"d\", [country], Now())", "invalid: argument 2 has no value; it must be a whole number"),
+                ("DateAdd(\"d\", [city], Now())", "invalid: argument 2 of DateAdd is not a whole number"),
+                ("DateAdd([city], 1, Now())", "invalid: argument 1 of DateAdd is not an interval such as \"d\""),
+                (
+                    "DateAdd(\"d\", [country], Now())",
+                    "invalid: argument 2 of DateAdd has no value; it must be a whole number",
+                ),
                 ("DateAdd(\"d\", 1, [country])", "null"),
                 ("DateAdd(\"yyyy\", 8000, Now())", "invalid: the date is beyond the calendar"),
                 ("DateDiff(\"d\", Now(), CDate([employeeHireDate]))", "1218"),
-                ("DateDiff(\"d\", CDate([country]), Now())", "invalid: argument 2 has no value; it must be a date"),
+                (
+                    "DateDiff(\"d\", CDate([country]), Now())",
+                    "invalid: argument 2 of DateDiff has no value; it must be a date",
+                ),
                 ("DateDiff(\"n\", \"2029-07-04\", \"2029-07-03\") < 0", "True"),
                 ("CDate(\"2029-10-01\") > CDate(\"2029-02-01\")", "True"),
                 ("CDate(\"2029-10-01\") = \"2029-10-01\"", "True"),
@@ -172,7 +170,7 @@ mod tests {
                 ),
                 (
                     "FormatDateTime([state], [city], \"yyyy\", \"yy\")",
-                    "invalid: argument 2 is not the name of a DateTimeStyles value",
+                    "invalid: argument 2 of FormatDateTime is not the name of a DateTimeStyles value",
                 ),
             ],
         );

@@ -159,6 +159,7 @@ mod tests {
                 ("Replace([city], \"{}\", , , , , \"{}, {}!\")", "Malmö Malmö, Malmö Malmö!"),
                 ("Replace([country], \"{}\", , , , , \"{}!\")", "null"),
                 ("Replace([mail], , \"@.*\", , \"\", , )", "ada.lovelace"),
+                ("Replace([mail], , \"@.*\", , \"\")", "ada.lovelace"),
                 (r#"Replace([mail], , "(?<a>\\w+)\\.(?<b>\\w+)@.*", , "${b}.$1", , )"#, "lovelace.ada"),
                 (r#"Replace([mail], , "\d", , "x", , )"#, "ada.lovelace@x.example"),
                 (r#"Replace([mail], , "@(?<host>[^.]+)", "host", "y", , )"#, "ada.lovelace@y.example"),
@@ -168,7 +169,10 @@ mod tests {
                 (r#"Replace([country], , "(?<cc>x)", "cc", , [mobilePhone], )"#, "null"),
                 ("Replace([country], , \"a\", , \"b\", , )", "null"),
                 ("Replace([city], , [mailNickname], , \"b\", , )", "Malmö Malmö"),
-                ("Replace([city], , [state], , \"b\", , )", "invalid: argument 3 is not a regular expression"),
+                (
+                    "Replace([city], , [state], , \"b\", , )",
+                    "invalid: argument 3 of Replace is not a regular expression",
+                ),
                 (
                     "Replace([city], , \"(?<a>M)\", [mail], \"b\", , )",
                     "invalid: the regular expression has no group of this name",

@@ -59,7 +59,7 @@ fn what_goes_wrong_in_an_expression_is_told_with_its_place() {
     for (expression, words) in [
         ("Trim(", "the `)` of this function is missing (at character 1)"),
         ("Trim(Lower([a]), )", "unknown function `Lower`; did you mean `ToLower`? (at character 6)"),
-        ("Trim(CDate([hired]))", "argument 1 is not a date (at character 6)"),
+        ("Trim(CDate([hired]))", "argument 1 of CDate is not a date (at character 6)"),
         ("IIF([mail], \"a\", )", "neither true nor false (at character 1)"),
         ("Error(\"who?\")", "who? (at character 1)"),
         ("Guid()", "another value in every cycle (at character 1)"),
@@ -91,7 +91,7 @@ fn a_file_of_lines_gives_a_line_each() {
         json!({ "flow": false }),
         json!({ "value": ["x", "y"] }),
         json!({ "error": "the closing `]` of this attribute is missing (at character 1)" }),
-        json!({ "error": "argument 1 is not a date (at character 1)" }),
+        json!({ "error": "argument 1 of CDate is not a date (at character 1)" }),
     ];
     let answers =
         |ran: &Ran| -> Vec<Value> { ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
