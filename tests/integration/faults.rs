@@ -1,6 +1,10 @@
 //! The network, Graph and its answers at their worst: whatever happens, nobody is switched off whom the tenant has, and
 //! when it is over one cycle puts everything right.
 
+mod random;
+mod script;
+mod staff;
+
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
