@@ -15,6 +15,7 @@ use crate::program::people;
 use crate::world::{World, assigned, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
+const APPLICATION: &str = "/v1.0/servicePrincipals/{id}";
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
 const BATCH: &str = "/v1.0/$batch";
 
@@ -67,6 +68,8 @@ async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
     for (what, fault, words) in [
         ("half a document", Fault::on("GET", MEMBERS).truncated(), "cannot be understood"),
         ("HTML with status 200", Fault::on("GET", ASSIGNMENTS).body("<html>Sign in</html>"), "cannot be understood"),
+        ("no such application", Fault::on("GET", APPLICATION).times(2).answer(404), "no enterprise application"),
+        ("no such list", Fault::on("GET", ASSIGNMENTS).answer(404), "404"),
         ("a batch that fails as a whole", Fault::on("POST", BATCH).outer_status(424), "424"),
         ("a part that is missing", Fault::on("POST", BATCH).missing_part(1), "not answered"),
         ("a part that nobody asked for", Fault::on("POST", BATCH).extra_part(), "was not asked"),
@@ -86,6 +89,40 @@ async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
         assert!(error.contains(words) && error.len() < 1000, "{what}: {error}");
         comes_right(&mut world, &left, what).await;
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_again_is_told_with_the_keys_to_look_at() {
+    for path in [APPLICATION, MEMBERS, BATCH] {
+        let (mut world, left) = waiting().await;
+        world.sim.clear_journal();
+        world.sim.inject(Fault::on("*", path).always().answer(401));
+        for cycle in 1..=2 {
+            let report = world.cycle().await;
+            let error = report.error.unwrap();
+            assert_eq!(report.outcome, Outcome::Failed, "{path}");
+            let expected = ["401 InvalidAuthenticationToken", "request-id", "entra.cloud", "entra.graph_url"];
+            assert!(expected.iter().all(|words| error.contains(words)), "{path}: {error}");
+            let refused = world.sim.journal().iter().filter(|call| call.status == 401).count();
+            let tokens = world.sim.journal().iter().filter(|call| call.path.ends_with("/token")).count();
+            assert_eq!((refused, tokens), (2 * cycle, 2 * cycle), "{path}");
+        }
+        comes_right(&mut world, &left, path).await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_an_end_is_given_up() {
+    let mut tenant = Tenant::default();
+    assigned_group(&mut tenant, "Staff", 1);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    let before = world.lasting().await;
+    world.sim.inject(Fault::on("GET", MEMBERS).endless_pages());
+    let report = world.cycle().await;
+    let error = report.error.unwrap();
+    assert!(error.contains("the list does not end: more than 10000 pages"), "{error}");
+    world.unchanged_since(&before).await;
 }
 
 #[tokio::test]
