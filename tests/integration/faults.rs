@@ -5,6 +5,7 @@ mod random;
 mod script;
 mod staff;
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -89,6 +90,49 @@ async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
         assert!(error.contains(words) && error.len() < 1000, "{what}: {error}");
         comes_right(&mut world, &left, what).await;
     }
+}
+
+#[tokio::test]
+async fn a_list_that_is_told_to_be_empty_holds_its_people_until_it_is_told_again() {
+    // How many are held, and how many then, who have left indeed. A member who is disabled is no matter of the list.
+    for (list, held, still) in [(ASSIGNMENTS, 26, 2), (MEMBERS, 5, 1)] {
+        let (mut world, left) = waiting().await;
+        world.sim.inject(Fault::on("GET", list).always().empty_list());
+        for _ in 0..2 {
+            let report = world.cycle().await;
+            assert_eq!((report.outcome, report.counts.held), (Outcome::Held, held), "{list}");
+            let off = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
+            assert!(off.iter().all(|person| *person == left[1]), "{list}: {off:?}");
+        }
+        world.sim.clear_faults();
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts.held), (Outcome::Held, still), "{list}");
+        assert_eq!(world.approve().await, still, "{list}");
+        assert_eq!(world.cycle().await.counts.deactivated, still, "{list}");
+        let off = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
+        assert_eq!(BTreeSet::from_iter(off), BTreeSet::from_iter(left), "{list}");
+        // How many the group had is kept for as long as somebody is held for it.
+        world.cycle().await;
+        world.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn an_attribute_that_no_answer_tells_is_not_cleared() {
+    let mut tenant = Tenant::default();
+    // So few that their number holds nothing back.
+    let people = assigned(&mut tenant, 5);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world.sim.inject(Fault::on("GET", "/v1.0/users").always().drop_key("department"));
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.failed), (Outcome::Partial, 5));
+    assert_eq!(world.log(&people[0]).await, ["create success assigned", "update failure unreadable"]);
+    assert!(world.last_detail(&people[0]).await.contains("does not tell department"));
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE department = 'Research'").await, "5");
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.counts.unchanged, 5);
+    world.settled().await;
 }
 
 #[tokio::test]

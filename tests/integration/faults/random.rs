@@ -20,7 +20,7 @@ use super::staff::{COLUMNS, Event, Picture, Place, Staff, Values, picture, place
 use crate::world::World;
 
 /// So many are played unless told.
-const SCENARIOS: u64 = 24;
+const SCENARIOS: u64 = 60;
 /// And so many at the same time: most of the time goes by in waits that Graph asks for.
 const ABREAST: usize = 12;
 /// A filter of 15 ids is never cut.

@@ -286,7 +286,7 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         2 => (of_graph(), astray).prop_map(|(at, astray)| Trouble::Astray(at, astray)),
         4 => envelope.prop_map(Trouble::Envelope),
         5 => (rows(), any::<bool>(), any::<bool>()).prop_map(|(at, nulls, stays)| Trouble::Bare(at, nulls, stays)),
-        3 => (rows(), 0..MAPPED.len()).prop_map(|(at, key)| Trouble::Lacking(at, key)),
+        5 => (rows(), 0..MAPPED.len()).prop_map(|(at, key)| Trouble::Lacking(at, key)),
         1 => any::<u64>().prop_map(Trouble::Weather),
     ]
 }
