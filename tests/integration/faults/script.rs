@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::staff::{Event, Staff, events, group, person};
+use super::staff::{Event, Staff, assigned_group, events, person};
 
 pub(super) const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
 /// Every property that is mapped unless configured.
@@ -118,12 +118,14 @@ pub(super) enum Trouble {
     Throttled(At, Wait, usize),
     Failing(At, u16, bool),
     Reset(At, bool),
-    Garbled(At, Garbage),
+    /// Whether it stays.
+    Garbled(At, Garbage, bool),
     /// A final status; whether it stays.
     Refused(At, u16, bool),
     /// Of the second page of a list.
     Expired(At, usize),
-    SecondPage(At, u16),
+    /// A final status, or no JSON.
+    SecondPage(At, Option<u16>),
     /// The list links to its own first page, once or for ever.
     Circle(At, bool),
     Astray(At, Astray),
@@ -181,13 +183,16 @@ impl Scene<'_> {
             Trouble::Failing(at, status, false) => self.at(at).answer(status),
             Trouble::Reset(at, true) => self.at(at).reset_after_headers(),
             Trouble::Reset(at, false) => self.at(at).reset(),
-            Trouble::Garbled(at, Garbage::Half) => self.at(at).truncated(),
-            Trouble::Garbled(at, Garbage::Html) => self.at(at).body("<html>Please log in</html>"),
-            Trouble::Garbled(at, Garbage::NoList) => self.at(at).body("{}"),
-            Trouble::Garbled(at, Garbage::Text) => self.at(at).body("\"value\""),
+            Trouble::Garbled(at, Garbage::Half, stays) => staying(self.at(at), stays).truncated(),
+            Trouble::Garbled(at, Garbage::Html, stays) => {
+                staying(self.at(at), stays).body("<html>Please log in</html>")
+            }
+            Trouble::Garbled(at, Garbage::NoList, stays) => staying(self.at(at), stays).body("{}"),
+            Trouble::Garbled(at, Garbage::Text, stays) => staying(self.at(at), stays).body("\"value\""),
             Trouble::Refused(at, status, stays) => staying(self.at(at), stays).answer(status),
             Trouble::Expired(at, times) => self.at(at).page(2).times(times).expired_page_token(),
-            Trouble::SecondPage(at, status) => self.at(at).page(2).always().answer(status),
+            Trouble::SecondPage(at, Some(status)) => self.at(at).page(2).always().answer(status),
+            Trouble::SecondPage(at, None) => self.at(at).page(2).always().truncated(),
             Trouble::Circle(at, stays) => staying(self.at(at), stays).next_link(&self.first_page(at)),
             Trouble::Astray(at, Astray::Link) => self.at(at).next_link(&format!("{}/v1.0/next", self.stranger)),
             Trouble::Astray(at, Astray::Redirect(status)) => self.at(at).redirect(status, self.stranger),
@@ -223,7 +228,7 @@ impl Scene<'_> {
 }
 
 fn list() -> impl Strategy<Value = At> {
-    prop_oneof![1 => Just(At::Assignments), 3 => group().prop_map(At::Members)]
+    prop_oneof![1 => Just(At::Assignments), 3 => assigned_group().prop_map(At::Members)]
 }
 
 fn anywhere() -> impl Strategy<Value = At> {
@@ -232,7 +237,7 @@ fn anywhere() -> impl Strategy<Value = At> {
         1 => Just(At::Application),
         4 => list(),
         2 => Just(At::Users),
-        2 => Just(At::Account),
+        4 => Just(At::Account),
         1 => Just(At::DeletedItem),
         2 => Just(At::Batch),
     ]
@@ -243,7 +248,7 @@ fn of_graph() -> impl Strategy<Value = At> {
 }
 
 fn rows() -> impl Strategy<Value = At> {
-    prop_oneof![2 => group().prop_map(At::Members), 1 => Just(At::Users), 1 => Just(At::Account)]
+    prop_oneof![2 => assigned_group().prop_map(At::Members), 1 => Just(At::Users), 1 => Just(At::Account)]
 }
 
 fn wait() -> impl Strategy<Value = Wait> {
@@ -278,10 +283,10 @@ fn trouble() -> impl Strategy<Value = Trouble> {
         3 => (anywhere(), statuses(&[500, 502, 503, 504]), any::<bool>())
             .prop_map(|(at, status, html)| Trouble::Failing(at, status, html)),
         2 => (anywhere(), any::<bool>()).prop_map(|(at, within)| Trouble::Reset(at, within)),
-        3 => (anywhere(), garbage).prop_map(|(at, garbage)| Trouble::Garbled(at, garbage)),
+        3 => (anywhere(), garbage, any::<bool>()).prop_map(|(at, garbage, stays)| Trouble::Garbled(at, garbage, stays)),
         5 => (refused, any::<bool>()).prop_map(|((at, status), stays)| Trouble::Refused(at, status, stays)),
         3 => (list(), prop_oneof![1usize..4, Just(6)]).prop_map(|(at, times)| Trouble::Expired(at, times)),
-        3 => (list(), statuses(&[400, 403, 404])).prop_map(|(at, status)| Trouble::SecondPage(at, status)),
+        3 => (list(), option::weighted(0.7, statuses(&[400, 403, 404]))).prop_map(|(at, status)| Trouble::SecondPage(at, status)),
         2 => (list(), any::<bool>()).prop_map(|(at, stays)| Trouble::Circle(at, stays)),
         2 => (of_graph(), astray).prop_map(|(at, astray)| Trouble::Astray(at, astray)),
         4 => envelope.prop_map(Trouble::Envelope),
@@ -307,8 +312,8 @@ fn surprise() -> impl Strategy<Value = Surprise> {
         2 => lie().prop_map(Surprise::Assignments),
         4 => [of_group(), of_group()].prop_map(Surprise::Members),
         3 => (person(), 1usize..6).prop_map(|(person, looks)| Surprise::Late(person, looks)),
-        1 => group().prop_map(Surprise::Hides),
-        2 => (group(), any::<bool>()).prop_map(|(group, gone)| Surprise::Lost(group, gone)),
+        1 => assigned_group().prop_map(Surprise::Hides),
+        2 => (assigned_group(), any::<bool>()).prop_map(|(group, gone)| Surprise::Lost(group, gone)),
         1 => Just(Surprise::NobodyAssigned),
         3 => (anywhere(), 1usize..3, events(4)).prop_map(|(at, nth, events)| Surprise::Meanwhile(at, nth, events)),
     ]

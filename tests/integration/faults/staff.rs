@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-/// Assigned at first are the first two and the last, which has no members; the third one is nested in the first.
+/// Assigned at first are the first two and the last, which has few members; the third one is nested in the first.
 pub(super) const GROUPS: usize = 4;
 const ASSIGNED: [usize; 3] = [0, 1, 3];
 const NESTED: usize = 2;
@@ -221,8 +221,13 @@ pub(super) fn picture(tenant: &Tenant) -> Picture {
     tenant.users().map(|user| (user.id.clone(), account(user))).collect()
 }
 
-pub(super) fn group() -> impl Strategy<Value = usize> {
+fn group() -> impl Strategy<Value = usize> {
     prop_oneof![6 => Just(0usize), 3 => Just(1), 1 => Just(NESTED), 1 => Just(3)]
+}
+
+/// Large and small ones alike.
+pub(super) fn assigned_group() -> impl Strategy<Value = usize> {
+    prop::sample::select(ASSIGNED.to_vec())
 }
 
 pub(super) fn person() -> impl Strategy<Value = usize> {
