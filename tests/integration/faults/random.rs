@@ -277,7 +277,10 @@ impl Stage {
 
 async fn play(scenario: &Scenario) -> Result<(), String> {
     let mut stage = Stage::open(scenario).await;
-    assert_eq!(stage.world.cycle().await.outcome, Outcome::Success);
+    let first = stage.world.cycle().await;
+    if first.outcome != Outcome::Success {
+        return Err(format!("at first: {} {:?}", first.summary(), first.error));
+    }
     for (number, round) in scenario.rounds.iter().enumerate() {
         let played =
             AssertUnwindSafe(stage.round(round)).catch_unwind().await.unwrap_or_else(|panic| Err(words(&*panic)));
