@@ -146,6 +146,29 @@ async fn the_proxy_of_the_environment_is_used_except_where_it_says() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_refuses_the_password_is_told_as_such() {
+    let (world, sim, port) = world_with_https().await;
+    let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
+    configure_proxy(&world, &proxy.address(Some(USER)), "letmein");
+    for arguments in [&["sync"][..], &["check"]] {
+        let ran = world.run_program(arguments, 1);
+        assert!(ran.stdout.contains("entra.proxy_password_file"), "{arguments:?}: {ran:?}");
+        assert!(!ran.stdout.contains("letmein") && !ran.stderr.contains("letmein"), "{ran:?}");
+    }
+    // This proxy says 407 to whoever gives no password, and 401 to a wrong one.
+    world.reconfigure(|text| {
+        text.lines().filter(|line| !line.starts_with("proxy_")).map(|line| format!("{line}\n")).collect()
+    });
+    let check = world.run_program(&["check"], 1).stdout;
+    for line in ["FAIL network", "FAIL sign-in"] {
+        assert!(check.contains(line), "{check}");
+    }
+    assert!(check.contains("407") && check.contains("entra.proxy_password_file"), "{check}");
+    assert_eq!(sim.journal(), []);
+    assert_eq!(world.cycles().await, ["command failed"]);
+}
+
+#[tokio::test]
 async fn a_proxy_that_is_not_there_is_told_by_its_key() {
     let (world, sim, _) = world_with_https().await;
     configure_proxy(&world, "http://127.0.0.1:1", PASSWORD);
