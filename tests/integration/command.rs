@@ -1,6 +1,7 @@
 //! Single commands: what they print, what they leave behind, and how they exit.
 
 mod approve;
+mod check;
 mod exits;
 mod mapping;
 mod plan;

@@ -1,6 +1,11 @@
 //! The network, Graph and its answers at their worst: whatever happens, nobody is switched off whom the tenant has, and
 //! when it is over one cycle puts everything right.
 
+mod random;
+mod script;
+mod staff;
+
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -11,6 +16,7 @@ use crate::program::people;
 use crate::world::{World, assigned, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
+const APPLICATION: &str = "/v1.0/servicePrincipals/{id}";
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
 const BATCH: &str = "/v1.0/$batch";
 
@@ -63,6 +69,8 @@ async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
     for (what, fault, words) in [
         ("half a document", Fault::on("GET", MEMBERS).truncated(), "cannot be understood"),
         ("HTML with status 200", Fault::on("GET", ASSIGNMENTS).body("<html>Sign in</html>"), "cannot be understood"),
+        ("no such application", Fault::on("GET", APPLICATION).times(2).answer(404), "no enterprise application"),
+        ("no such list", Fault::on("GET", ASSIGNMENTS).answer(404), "404"),
         ("a batch that fails as a whole", Fault::on("POST", BATCH).outer_status(424), "424"),
         ("a part that is missing", Fault::on("POST", BATCH).missing_part(1), "not answered"),
         ("a part that nobody asked for", Fault::on("POST", BATCH).extra_part(), "was not asked"),
@@ -82,6 +90,83 @@ async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
         assert!(error.contains(words) && error.len() < 1000, "{what}: {error}");
         comes_right(&mut world, &left, what).await;
     }
+}
+
+#[tokio::test]
+async fn a_list_that_is_told_to_be_empty_holds_its_people_until_it_is_told_again() {
+    // How many are held, and how many then, who have left indeed. A member who is disabled is no matter of the list.
+    for (list, held, still) in [(ASSIGNMENTS, 26, 2), (MEMBERS, 5, 1)] {
+        let (mut world, left) = waiting().await;
+        world.sim.inject(Fault::on("GET", list).always().empty_list());
+        for _ in 0..2 {
+            let report = world.cycle().await;
+            assert_eq!((report.outcome, report.counts.held), (Outcome::Held, held), "{list}");
+            let off = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
+            assert!(off.iter().all(|person| *person == left[1]), "{list}: {off:?}");
+        }
+        world.sim.clear_faults();
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts.held), (Outcome::Held, still), "{list}");
+        assert_eq!(world.approve().await, still, "{list}");
+        assert_eq!(world.cycle().await.counts.deactivated, still, "{list}");
+        let off = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
+        assert_eq!(BTreeSet::from_iter(off), BTreeSet::from_iter(left), "{list}");
+        // How many the group had is kept for as long as somebody is held for it.
+        world.cycle().await;
+        world.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn an_attribute_that_no_answer_tells_is_not_cleared() {
+    let mut tenant = Tenant::default();
+    // So few that their number holds nothing back.
+    let people = assigned(&mut tenant, 5);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world.sim.inject(Fault::on("GET", "/v1.0/users").always().drop_key("department"));
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.failed), (Outcome::Partial, 5));
+    assert_eq!(world.log(&people[0]).await, ["create success assigned", "update failure unreadable"]);
+    assert!(world.last_detail(&people[0]).await.contains("does not tell department"));
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE department = 'Research'").await, "5");
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.counts.unchanged, 5);
+    world.settled().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_again_is_told_with_the_keys_to_look_at() {
+    for path in [APPLICATION, MEMBERS, BATCH] {
+        let (mut world, left) = waiting().await;
+        world.sim.clear_journal();
+        world.sim.inject(Fault::on("*", path).always().answer(401));
+        for cycle in 1..=2 {
+            let report = world.cycle().await;
+            let error = report.error.unwrap();
+            assert_eq!(report.outcome, Outcome::Failed, "{path}");
+            let expected = ["401 InvalidAuthenticationToken", "request-id", "entra.cloud", "entra.graph_url"];
+            assert!(expected.iter().all(|words| error.contains(words)), "{path}: {error}");
+            let refused = world.sim.journal().iter().filter(|call| call.status == 401).count();
+            let tokens = world.sim.journal().iter().filter(|call| call.path.ends_with("/token")).count();
+            assert_eq!((refused, tokens), (2 * cycle, 2 * cycle), "{path}");
+        }
+        comes_right(&mut world, &left, path).await;
+    }
+}
+
+#[tokio::test]
+async fn a_list_without_an_end_is_given_up() {
+    let mut tenant = Tenant::default();
+    assigned_group(&mut tenant, "Staff", 1);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    let before = world.lasting().await;
+    world.sim.inject(Fault::on("GET", MEMBERS).endless_pages());
+    let report = world.cycle().await;
+    let error = report.error.unwrap();
+    assert!(error.contains("the list does not end: more than 10000 pages"), "{error}");
+    world.unchanged_since(&before).await;
 }
 
 #[tokio::test]

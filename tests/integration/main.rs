@@ -23,6 +23,7 @@ mod leavers;
 mod machine;
 mod mapping;
 mod program;
+mod proxy;
 mod races;
 mod reading;
 mod refusals;

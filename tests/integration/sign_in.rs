@@ -4,8 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 
-use graph_sim::{Fault, SigningCertificate, Tenant};
+use futures_util::future::join_all;
+use graph_sim::{Call, Fault, SigningCertificate, Tenant};
 use learner_sync::model::Outcome;
 
 use crate::program::people;
@@ -22,6 +24,99 @@ async fn an_answer_that_is_no_token_answer_is_not_repeated() {
         let error = report.error.unwrap();
         assert_eq!(report.outcome, Outcome::Failed);
         assert!(error.contains("no usable token") && !error.contains("eyJ"), "{error}");
+    }
+}
+
+/// What the token endpoint has answered so far.
+fn sign_ins(world: &World) -> Vec<Call> {
+    world.sim.journal().into_iter().filter(|call| call.path.ends_with("/oauth2/v2.0/token")).collect()
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_asks_for_time_is_asked_again_when_it_has_passed() {
+    let cases = [
+        ("throttled", Fault::on("POST", TOKEN).retry_after("1"), 429),
+        ("throttled until a date", Fault::on("POST", TOKEN).retry_after_date(1), 429),
+        ("not available", Fault::on("POST", TOKEN).answer(503), 503),
+        ("a gateway that speaks HTML", Fault::on("POST", TOKEN).answer(502).body("<html>Bad Gateway</html>"), 502),
+        ("reset before the answer", Fault::on("POST", TOKEN).reset(), 0),
+        ("reset within the answer", Fault::on("POST", TOKEN).reset_after_headers(), 200),
+    ];
+    let asked = cases.into_iter().map(async |(what, fault, status)| {
+        let mut world = World::start(people(1).0).await;
+        world.sim.inject(fault);
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts.created), (Outcome::Success, 1), "{what}");
+        let [first, second] = &sign_ins(&world)[..] else { panic!("{what}: {:?}", sign_ins(&world)) };
+        assert_eq!((first.status, second.status), (status, 200), "{what}");
+        let waited = second.waited_after(first).unwrap();
+        assert!(waited >= Duration::from_millis(950), "{what}: {waited:?}");
+    });
+    join_all(asked).await;
+}
+
+/// A world with learners of whom one has left, which no sign-in without an answer may show.
+async fn world_with_leaver() -> World {
+    let (tenant, ids) = people(3);
+    let mut world = World::start(tenant).await;
+    assert_eq!(world.cycle().await.counts.created, 3);
+    world.sim.tenant(|tenant| tenant.unassign(&ids[0]));
+    world.sim.clear_journal();
+    world
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_says_no_is_asked_once_a_cycle_and_nobody_is_switched_off() {
+    for fault in [
+        Fault::on("POST", TOKEN).answer(200).body("<html>Please log in</html>"),
+        Fault::on("POST", TOKEN).answer(403).body("<html>Blocked by the proxy</html>"),
+        Fault::on("POST", TOKEN)
+            .answer(401)
+            .body(r#"{"error":"invalid_client","error_description":"AADSTS7000222: x"}"#),
+    ] {
+        let mut world = world_with_leaver().await;
+        let before = world.lasting().await;
+        world.sim.inject(fault.always());
+        for _ in 0..3 {
+            assert_eq!(world.cycle().await.outcome, Outcome::Failed);
+        }
+        assert_eq!(world.sim.journal().len(), 3, "{:?}", world.sim.journal());
+        world.unchanged_since(&before).await;
+        world.sim.clear_faults();
+        assert_eq!(world.cycle().await.counts.deactivated, 1);
+        world.settled().await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
+    let failing = async {
+        let mut world = world_with_leaver().await;
+        world.sim.inject(Fault::on("POST", TOKEN).always().answer(500));
+        let report = world.cycle().await;
+        (world, report)
+    };
+    let down = async {
+        let mut world = world_with_leaver().await;
+        let authority = format!("authority_url = \"{}\"", world.sim.url());
+        // Nothing listens on port 1 of this machine.
+        world.reconfigure(|text| text.replace(&authority, "authority_url = \"http://127.0.0.1:1\""));
+        let report = world.cycle().await;
+        world.configure("");
+        (world, report)
+    };
+    let ((failing, first), (down, second)) = tokio::join!(failing, down);
+    // Waits of one, two and four seconds, and none that ends after eight; each is up to twice as long.
+    let calls = sign_ins(&failing).len();
+    assert!((2..=4).contains(&calls) && calls == failing.sim.journal().len(), "{:?}", failing.sim.journal());
+    assert_eq!(down.sim.journal(), []);
+    for (mut world, report, cause) in [(failing, first, "answered 500"), (down, second, "cannot be reached")] {
+        let error = report.error.unwrap();
+        assert!(report.duration < Duration::from_secs(20) && error.contains(cause), "{error}");
+        assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "3");
+        world.sim.clear_faults();
+        assert_eq!(world.cycle().await.counts.deactivated, 1);
+        world.settled().await;
     }
 }
 

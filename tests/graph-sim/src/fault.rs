@@ -256,7 +256,8 @@ impl Fault {
         self.edit(Edit::NullRows)
     }
 
-    /// Leaves out the row with an id; an answer that is this one object becomes a 404.
+    /// Leaves out the row with an id, of assignments those of the principal; an answer that is this one object becomes a
+    /// 404.
     pub fn hide_row(self, id: &str) -> Self {
         self.edit(Edit::HideRow(id.to_owned()))
     }

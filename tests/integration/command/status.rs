@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use graph_sim::{Fault, Gate};
 use serde_json::{Value, json};
 
-use crate::program::{Daemon, hire, keys, people};
+use crate::program::{Daemon, keys, people};
 use crate::world::World;
 
 /// A world in which two people fail, as both want one address.
@@ -238,140 +238,6 @@ async fn an_empty_log_is_no_error() {
     assert_eq!(rows(&world, &["--status", "held"]), [""; 0]);
 }
 
-/// What `check --json` says: a line for each check, and the hint of those that fail.
-#[track_caller]
-fn checks(world: &World, code: i32) -> Vec<String> {
-    let document = world.run_program(&["check", "--json"], code).json();
-    assert_eq!(keys(&document), BTreeSet::from(["checks", "ok"]));
-    assert_eq!(document["ok"], json!(code == 0));
-    let checks = document["checks"].as_array().unwrap();
-    for check in checks {
-        assert_eq!(keys(check), BTreeSet::from(["detail", "hint", "name", "ok"]));
-        assert!(check["detail"].is_string() && (check["hint"].is_string() || check["hint"].is_null()), "{document}");
-    }
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let line = |check: &Value| {
-        let name = text(&check["name"]);
-        if check["ok"] == json!(true) {
-            format!("{name} ok")
-        } else {
-            format!("{name}: {} | {}", text(&check["detail"]), text(&check["hint"]))
-        }
-    };
-    checks.iter().map(line).collect()
-}
-
-async fn world_with_group() -> World {
-    let (mut tenant, _) = people(2);
-    let group = tenant.add_group("Crew");
-    let member = hire(&mut tenant, "Grace", "Hopper");
-    tenant.add_member(&group, &member);
-    tenant.assign_group(&group);
-    World::start(tenant).await
-}
-
-#[tokio::test]
-async fn check_says_ok_line_by_line() {
-    let world = world_with_group().await;
-    let all = [
-        "configuration ok",
-        "database ok",
-        "network ok",
-        "sign-in ok",
-        "credential ok",
-        "permissions ok",
-        "application ok",
-        "assignments ok",
-        "users ok",
-        "groups ok",
-    ];
-    assert_eq!(checks(&world, 0), all);
-    let words = world.run_program(&["check"], 0).stdout;
-    assert_eq!(words.lines().filter(|line| line.starts_with("ok ")).count(), all.len(), "{words}");
-    world.run_program(&["sync"], 0);
-    assert_eq!(checks(&world, 0), all);
-}
-
-#[tokio::test]
-async fn check_writes_nothing() {
-    let world = world_with_group().await;
-    let before = world.files();
-    checks(&world, 0);
-    // Root tries the connection first: whatever it made, the service user could not write to.
-    assert_eq!(world.changed_since(&before), [""; 0]);
-}
-
-#[tokio::test]
-async fn check_names_the_cause_and_the_fix_of_a_wrong_secret() {
-    let world = world_with_group().await;
-    std::fs::write(world.path("secret"), "wrong").unwrap();
-    let checks = checks(&world, 1);
-    let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
-    assert_eq!(failed.len(), 1, "{checks:?}");
-    assert!(failed[0].starts_with("sign-in: ") && failed[0].contains("AADSTS7000215"), "{failed:?}");
-    assert!(failed[0].contains("the client secret is wrong"), "{failed:?}");
-    let words = world.run_program(&["check"], 1).stdout;
-    assert!(words.contains("FAIL sign-in") && words.contains("the client secret is wrong"), "{words}");
-}
-
-#[tokio::test]
-async fn check_names_each_missing_permission() {
-    for (permission, name) in
-        [("Application.Read.All", "application"), ("User.Read.All", "users"), ("GroupMember.Read.All", "groups")]
-    {
-        let world = world_with_group().await;
-        world.sim.tenant(|tenant| assert!(tenant.permissions.remove(permission)));
-        let checks = checks(&world, 1);
-        let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
-        // By what the token says, and by a real call.
-        assert_eq!(failed.len(), 2, "{permission}: {checks:?}");
-        assert!(failed[0].starts_with("permissions: the token lacks"), "{permission}: {failed:?}");
-        assert!(failed[1].starts_with(&format!("{name}: ")), "{permission}: {failed:?}");
-        let others = ["Application.Read.All", "User.Read.All", "GroupMember.Read.All"];
-        for line in failed {
-            let told: Vec<_> = others.iter().filter(|other| line.contains(*other)).collect();
-            assert_eq!(told, [&permission], "the hint names the one that is missing: {line}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn check_tells_the_registration_from_the_enterprise_application() {
-    let world = world_with_group().await;
-    let registration = world.sim.tenant(|tenant| tenant.client_application().registration_id.clone());
-    let (tenant, client) = world.sim.tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone()));
-    world.configure_for(&tenant, &client, &registration, "");
-    let checks = checks(&world, 1);
-    let last = checks.last().unwrap();
-    assert!(last.starts_with("application: ") && last.contains("object id of an app registration"), "{last}");
-    assert!(last.contains(&client), "{last}");
-}
-
-#[tokio::test]
-async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
-    let world = world_with_group().await;
-    world.sim.tenant(|tenant| {
-        let empty = tenant.add_group("Nobody");
-        tenant.assign_group(&empty);
-        let outer = tenant.add_group("Outer");
-        tenant.add_member(&outer, &empty);
-        tenant.assign_group(&outer);
-    });
-    let words = world.run_program(&["check"], 0).stdout;
-    assert!(words.contains("without members: \"Nobody\""), "{words}");
-    assert!(words.contains("which do not count: \"Outer\""), "{words}");
-    world.sim.tenant(|tenant| {
-        let hidden = tenant.add_group("Secret");
-        let member = hire(tenant, "Mary", "Shelley");
-        tenant.add_member(&hidden, &member);
-        tenant.assign_group(&hidden);
-        tenant.group_mut(&hidden).visibility = Some("HiddenMembership".to_owned());
-    });
-    let checks = checks(&world, 1);
-    let last = checks.last().unwrap();
-    assert!(last.contains("membership is hidden: \"Secret\"") && last.contains("Member.Read.Hidden"), "{last}");
-}
-
 #[tokio::test]
 async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
     let (tenant, _) = people(1);
@@ -396,40 +262,6 @@ async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
     assert!(world.run_program(&["status", "--json"], 0).json()["credential_ends_at"].is_string());
     let check = world.run_program(&["check"], 0).stdout;
     assert!(check.contains("warn credential"), "{check}");
-}
-
-#[tokio::test]
-async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
-    let world = world_with_group().await;
-    world.configure("[provisioning]\ngroups = true");
-    let document = world.run_program(&["check", "--json"], 78).json();
-    assert_eq!(document["ok"], json!(false));
-    assert_eq!(document["checks"][0]["name"], json!("configuration"));
-}
-
-#[tokio::test]
-async fn check_says_that_another_application_keeps_the_database() {
-    let world = world_with_group().await;
-    world.run_program(&["sync"], 0);
-    let first = world.sim.tenant(|tenant| tenant.application.object_id.clone());
-    let second = world.sim.tenant(|tenant| {
-        let second = tenant.add_application("Another platform");
-        let somebody = tenant.users().next().unwrap().id.clone();
-        tenant.assign_user_to(&second, &somebody);
-        second
-    });
-    let environment = [("LEARNER_SYNC_APP__ENTERPRISE_APP", &*second)];
-    let document = world.run_program_with(&environment, &["check", "--json"], 1).json();
-    let failed: Vec<_> = document["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false).collect();
-    assert_eq!(failed.len(), 1, "{document}");
-    assert_eq!(failed[0]["name"], "source");
-    assert!(failed[0]["detail"].as_str().unwrap().contains(&format!("kept by application {first}")), "{document}");
-    assert!(failed[0]["hint"].as_str().unwrap().contains("approve --source"), "{document}");
-    // As the cycle says, until it is admitted.
-    world.run_program_with(&environment, &["sync"], 1);
-    world.run_program_with(&environment, &["check"], 1);
-    world.run_program_with(&environment, &["approve", "--source", "--yes"], 0);
-    world.run_program_with(&environment, &["check"], 0);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ pub enum Edit {
     NullKey(String),
     /// Rows with nothing but id and type.
     NullRows,
-    /// No row with this id; 404 where it is the whole answer.
+    /// No row with this id, or about the principal with this id; 404 where it is the whole answer.
     HideRow(String),
 }
 
@@ -50,7 +50,9 @@ impl Edit {
                 row.iter_mut().filter(|(key, _)| !told(key)).for_each(|(_, value)| *value = Value::Null);
             }),
             Self::HideRow(id) => {
-                let is_hidden = |row: &Map<String, Value>| row.get("id").and_then(Value::as_str) == Some(id);
+                let is_hidden = |row: &Map<String, Value>| {
+                    ["id", "principalId"].iter().any(|key| row.get(*key).and_then(Value::as_str) == Some(id))
+                };
                 if is_hidden(object) {
                     return Err(GraphError::not_found(id));
                 }

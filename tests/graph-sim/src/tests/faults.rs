@@ -77,6 +77,15 @@ async fn answers_are_edited() {
     assert_eq!(client.get(&format!("/users/{ada}")).await.code(), "Request_ResourceNotFound");
     assert!(client.get(&format!("/users?$filter=id in ('{ada}')")).await.ids().is_empty());
     assert!(client.all(&members).await.concat().contains(&ada));
+
+    let application = sim.tenant(|tenant| {
+        tenant.assign_user(&ada);
+        tenant.application.object_id.clone()
+    });
+    let assigned = format!("/servicePrincipals/{application}/appRoleAssignedTo");
+    sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hide_row(&ada));
+    let lengths = [client.get(&assigned).await.ids().len(), client.get(&assigned).await.ids().len()];
+    assert_eq!(lengths, [0, 1], "an assignment is hidden by its principal");
 }
 
 #[tokio::test]

@@ -1,0 +1,324 @@
+//! `check`: what it says of everything that an administrator can get wrong, with the cause and the way out.
+
+use std::collections::BTreeSet;
+
+use graph_sim::{Fault, GraphSim, SigningCertificate, Tenant};
+use serde_json::{Value, json};
+
+use crate::program::{hire, keys, people};
+use crate::world::World;
+
+const TOKEN: &str = "/*/oauth2/v2.0/token";
+
+/// What `check --json` says: a line for each check, and the hint of those that fail.
+#[track_caller]
+fn checks(world: &World, code: i32) -> Vec<String> {
+    let document = world.run_program(&["check", "--json"], code).json();
+    assert_eq!(keys(&document), BTreeSet::from(["checks", "ok"]));
+    assert_eq!(document["ok"], json!(code == 0));
+    let checks = document["checks"].as_array().unwrap();
+    for check in checks {
+        assert_eq!(keys(check), BTreeSet::from(["detail", "hint", "name", "ok"]));
+        assert!(check["detail"].is_string() && (check["hint"].is_string() || check["hint"].is_null()), "{document}");
+    }
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let line = |check: &Value| {
+        let name = text(&check["name"]);
+        if check["ok"] == json!(true) {
+            format!("{name} ok")
+        } else {
+            format!("{name}: {} | {}", text(&check["detail"]), text(&check["hint"]))
+        }
+    };
+    checks.iter().map(line).collect()
+}
+
+async fn world_with_group() -> World {
+    let (mut tenant, _) = people(2);
+    let group = tenant.add_group("Crew");
+    let member = hire(&mut tenant, "Grace", "Hopper");
+    tenant.add_member(&group, &member);
+    tenant.assign_group(&group);
+    World::start(tenant).await
+}
+
+#[tokio::test]
+async fn check_says_ok_line_by_line() {
+    let world = world_with_group().await;
+    let all = [
+        "configuration ok",
+        "database ok",
+        "network ok",
+        "sign-in ok",
+        "credential ok",
+        "permissions ok",
+        "application ok",
+        "assignments ok",
+        "users ok",
+        "groups ok",
+    ];
+    assert_eq!(checks(&world, 0), all);
+    let words = world.run_program(&["check"], 0).stdout;
+    assert_eq!(words.lines().filter(|line| line.starts_with("ok ")).count(), all.len(), "{words}");
+    world.run_program(&["sync"], 0);
+    assert_eq!(checks(&world, 0), all);
+}
+
+#[tokio::test]
+async fn check_writes_nothing() {
+    let world = world_with_group().await;
+    let before = world.files();
+    checks(&world, 0);
+    // Root tries the connection first: whatever it made, the service user could not write to.
+    assert_eq!(world.changed_since(&before), [""; 0]);
+}
+
+/// The one line that fails, in words and as JSON alike, has this name and tells all of this.
+#[track_caller]
+fn fails(world: &World, name: &str, cause: &[&str], fix: &[&str]) {
+    let checks = checks(world, 1);
+    let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
+    let [line] = failed[..] else { panic!("{checks:#?}") };
+    let (told, hint) = line.split_once(" | ").unwrap();
+    assert!(told.starts_with(&format!("{name}: ")), "{line}");
+    assert!(cause.iter().all(|words| told.contains(words)), "{cause:?} in {line}");
+    assert!(fix.iter().all(|words| hint.contains(words)), "{fix:?} in {line}");
+    let stdout = world.run_program(&["check"], 1).stdout;
+    let mut lines = stdout.lines().skip_while(|line| !line.starts_with("FAIL"));
+    let (first, second) = (lines.next().unwrap(), lines.next().unwrap());
+    assert!(first.starts_with(&format!("FAIL {name} ")), "{stdout}");
+    assert!(cause.iter().all(|words| first.contains(words)), "{stdout}");
+    assert!(second.starts_with("     ") && fix.iter().all(|words| second.contains(words)), "{stdout}");
+    assert!(lines.all(|line| line.starts_with("ok ")), "{stdout}");
+}
+
+#[tokio::test]
+async fn check_names_the_cause_and_the_fix_of_a_wrong_secret() {
+    let world = world_with_group().await;
+    std::fs::write(world.path("secret"), "wrong").unwrap();
+    fails(&world, "sign-in", &["AADSTS7000215"], &["the client secret is wrong", "not its id"]);
+}
+
+#[tokio::test]
+async fn check_says_that_the_secret_has_expired() {
+    let world = world_with_group().await;
+    world.sim.tenant(|tenant| tenant.secret_expired = true);
+    fails(&world, "sign-in", &["AADSTS7000222"], &["has expired", "Certificates & secrets"]);
+}
+
+#[tokio::test]
+async fn check_tells_a_wrong_tenant_from_a_wrong_client() {
+    let world = world_with_group().await;
+    let (tenant, client, application, nobody) = world.sim.tenant(|tenant| {
+        let nobody = tenant.new_id();
+        (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.object_id.clone(), nobody)
+    });
+    world.configure_for(&nobody, &client, &application, "");
+    fails(&world, "sign-in", &["AADSTS90002", &nobody], &["entra.tenant_id"]);
+    world.configure_for(&tenant, &nobody, &application, "");
+    fails(&world, "sign-in", &["AADSTS700016", &nobody], &["entra.client_id"]);
+}
+
+#[tokio::test]
+async fn check_says_that_there_is_no_such_enterprise_application() {
+    let world = world_with_group().await;
+    let (tenant, client, nobody) = world.sim.tenant(|tenant| {
+        let nobody = tenant.new_id();
+        (tenant.tenant_id.clone(), tenant.client_id.clone(), nobody)
+    });
+    world.configure_for(&tenant, &client, &nobody, "");
+    fails(&world, "application", &[&nobody], &["app.enterprise_app", "Enterprise applications > Properties"]);
+    // The id that stands first where the application is registered.
+    let (registration, app) =
+        world.sim.tenant(|tenant| (tenant.application.registration_id.clone(), tenant.application.app_id.clone()));
+    world.configure_for(&tenant, &client, &registration, "");
+    fails(&world, "application", &[&registration], &["object id of an app registration", &app]);
+}
+
+#[tokio::test]
+async fn check_names_what_entra_says_of_certificate_clock_and_policy() {
+    let world = world_with_group().await;
+    let certificate = SigningCertificate::new("learner-sync");
+    let pem = world.path("both.pem");
+    std::fs::write(&pem, format!("{}{}", certificate.key_pem, certificate.certificate_pem)).unwrap();
+    std::fs::set_permissions(&pem, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let secret = format!("secret_file = {:?}", world.path("secret"));
+    world.reconfigure(|text| text.replace(&secret, &format!("kind = \"certificate\"\ncertificate_file = {pem:?}")));
+    fails(&world, "sign-in", &["AADSTS700027"], &["not registered on the app registration"]);
+    world.sim.tenant(|tenant| tenant.register_certificate(&certificate.certificate_pem));
+    assert!(checks(&world, 0).contains(&"sign-in ok".to_owned()));
+
+    for (number, told, fix) in [
+        (700_024, "Client assertion is not within its valid time range.", "clock of this machine"),
+        (53_003, "Access has been blocked by Conditional Access policies.", "Conditional Access policy"),
+    ] {
+        let description = format!("AADSTS{number}: {told}\r\nTrace ID: 1");
+        let body = json!({ "error": "invalid_client", "error_description": description }).to_string();
+        world.sim.inject(Fault::on("POST", TOKEN).always().answer(401).body(&body));
+        fails(&world, "sign-in", &[&format!("AADSTS{number}"), told], &[fix]);
+        world.sim.clear_faults();
+    }
+}
+
+#[tokio::test]
+async fn check_says_why_nothing_can_be_reached() {
+    let unreachable = async |origin: &str| {
+        let world = world_with_group().await;
+        let url = world.sim.url();
+        world.reconfigure(|text| text.replace(&url, origin));
+        world
+    };
+    let sim = GraphSim::start_tls(Tenant::default()).await;
+    let worlds = [
+        (unreachable("https://graph.harbourworks.invalid").await, "dns error"),
+        (unreachable("http://127.0.0.1:1").await, "Connection refused"),
+        (unreachable(&sim.url()).await, "invalid peer certificate: UnknownIssuer"),
+    ];
+    // Each waits for some seconds before it gives up.
+    std::thread::scope(|scope| {
+        for (world, cause) in &worlds {
+            scope.spawn(move || {
+                let checks = checks(world, 1);
+                let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
+                let [network, sign_in] = failed[..] else { panic!("{checks:#?}") };
+                assert!(network.starts_with("network: ") && sign_in.starts_with("sign-in: "), "{checks:#?}");
+                for line in [network, sign_in] {
+                    let (told, hint) = line.split_once(" | ").unwrap();
+                    assert!(told.contains(cause), "{cause} in {line}");
+                    assert!(
+                        hint.contains("check the network, entra.proxy") && hint.contains("entra.ca_file"),
+                        "{line}"
+                    );
+                }
+                assert!(network.contains("entra.graph_url") && sign_in.contains("entra.authority_url"), "{checks:#?}");
+            });
+        }
+    });
+}
+
+#[tokio::test]
+async fn check_says_that_the_clock_is_wrong() {
+    let world = world_with_group().await;
+    let told = |seconds: i64| {
+        let date = learner_sync::model::system_clock() + jiff::SignedDuration::from_secs(seconds);
+        let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        world.sim.clear_faults();
+        world.sim.inject(Fault::on("GET", "/").always().answer(404).header("Date", &date));
+    };
+    for seconds in [-3600, 3600] {
+        told(seconds);
+        fails(&world, "network", &["the clock of this machine is 3", "s off"], &["timedatectl set-ntp true"]);
+    }
+    told(-200);
+    assert_eq!(checks(&world, 0)[2], "network ok");
+}
+
+#[tokio::test]
+async fn check_names_each_missing_permission() {
+    for (permission, name) in
+        [("Application.Read.All", "application"), ("User.Read.All", "users"), ("GroupMember.Read.All", "groups")]
+    {
+        let world = world_with_group().await;
+        world.sim.tenant(|tenant| assert!(tenant.permissions.remove(permission)));
+        let checks = checks(&world, 1);
+        let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
+        // By what the token says, and by a real call.
+        assert_eq!(failed.len(), 2, "{permission}: {checks:?}");
+        assert!(failed[0].starts_with("permissions: the token lacks"), "{permission}: {failed:?}");
+        assert!(failed[1].starts_with(&format!("{name}: ")), "{permission}: {failed:?}");
+        let others = ["Application.Read.All", "User.Read.All", "GroupMember.Read.All"];
+        for line in failed {
+            let told: Vec<_> = others.iter().filter(|other| line.contains(*other)).collect();
+            assert_eq!(told, [&permission], "the hint names the one that is missing: {line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_tells_the_registration_from_the_enterprise_application() {
+    let world = world_with_group().await;
+    let registration = world.sim.tenant(|tenant| tenant.client_application().registration_id.clone());
+    let (tenant, client) = world.sim.tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone()));
+    world.configure_for(&tenant, &client, &registration, "");
+    let checks = checks(&world, 1);
+    let last = checks.last().unwrap();
+    assert!(last.starts_with("application: ") && last.contains("object id of an app registration"), "{last}");
+    assert!(last.contains(&client), "{last}");
+}
+
+#[tokio::test]
+async fn check_says_that_the_members_of_a_group_are_hidden() {
+    let world = world_with_group().await;
+    world.sim.tenant(|tenant| {
+        let group = tenant.groups().next().unwrap().id.clone();
+        tenant.group_mut(&group).visibility = Some("HiddenMembership".to_owned());
+    });
+    fails(&world, "groups", &["membership is hidden: \"Crew\""], &["Member.Read.Hidden", "admin consent"]);
+    world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
+    checks(&world, 0);
+}
+
+#[tokio::test]
+async fn check_says_that_nobody_is_assigned() {
+    let world = World::start(Tenant::default()).await;
+    fails(&world, "assignments", &["nobody is assigned"], &["Enterprise applications > Users and groups"]);
+}
+
+#[tokio::test]
+async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
+    let world = world_with_group().await;
+    world.sim.tenant(|tenant| {
+        let empty = tenant.add_group("Nobody");
+        tenant.assign_group(&empty);
+        let outer = tenant.add_group("Outer");
+        tenant.add_member(&outer, &empty);
+        tenant.assign_group(&outer);
+    });
+    let words = world.run_program(&["check"], 0).stdout;
+    assert!(words.contains("without members: \"Nobody\""), "{words}");
+    assert!(words.contains("which do not count: \"Outer\""), "{words}");
+    world.sim.tenant(|tenant| {
+        let hidden = tenant.add_group("Secret");
+        let member = hire(tenant, "Mary", "Shelley");
+        tenant.add_member(&hidden, &member);
+        tenant.assign_group(&hidden);
+        tenant.group_mut(&hidden).visibility = Some("HiddenMembership".to_owned());
+    });
+    let checks = checks(&world, 1);
+    let last = checks.last().unwrap();
+    assert!(last.contains("membership is hidden: \"Secret\"") && last.contains("Member.Read.Hidden"), "{last}");
+}
+
+#[tokio::test]
+async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
+    let world = world_with_group().await;
+    world.configure("[provisioning]\ngroups = true");
+    let document = world.run_program(&["check", "--json"], 78).json();
+    assert_eq!(document["ok"], json!(false));
+    assert_eq!(document["checks"][0]["name"], json!("configuration"));
+}
+
+#[tokio::test]
+async fn check_says_that_another_application_keeps_the_database() {
+    let world = world_with_group().await;
+    world.run_program(&["sync"], 0);
+    let first = world.sim.tenant(|tenant| tenant.application.object_id.clone());
+    let second = world.sim.tenant(|tenant| {
+        let second = tenant.add_application("Another platform");
+        let somebody = tenant.users().next().unwrap().id.clone();
+        tenant.assign_user_to(&second, &somebody);
+        second
+    });
+    let environment = [("LEARNER_SYNC_APP__ENTERPRISE_APP", &*second)];
+    let document = world.run_program_with(&environment, &["check", "--json"], 1).json();
+    let failed: Vec<_> = document["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false).collect();
+    assert_eq!(failed.len(), 1, "{document}");
+    assert_eq!(failed[0]["name"], "source");
+    assert!(failed[0]["detail"].as_str().unwrap().contains(&format!("kept by application {first}")), "{document}");
+    assert!(failed[0]["hint"].as_str().unwrap().contains("approve --source"), "{document}");
+    // As the cycle says, until it is admitted.
+    world.run_program_with(&environment, &["sync"], 1);
+    world.run_program_with(&environment, &["check"], 1);
+    world.run_program_with(&environment, &["approve", "--source", "--yes"], 0);
+    world.run_program_with(&environment, &["check"], 0);
+}

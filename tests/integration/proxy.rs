@@ -1,0 +1,179 @@
+//! Everything goes through a forward proxy that wants a password: a real tinyproxy before a simulator that speaks https.
+//!
+//! What the proxy sees is the name of the target and nothing else, for the certificate behind it is checked.
+
+use std::io::Write as _;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use graph_sim::{GraphSim, Tenant};
+
+use crate::program::{eventually, people};
+use crate::world::World;
+
+const USER: &str = "learner-sync";
+/// tinyproxy reads no other characters.
+const PASSWORD: &str = "proxy.pass-word_7";
+
+/// The proxy; gone when it is dropped.
+struct Tinyproxy {
+    child: Child,
+    port: u16,
+    log: PathBuf,
+}
+
+impl Tinyproxy {
+    /// Lets through whoever knows the password, to this port and no other. Nothing when there is no such program.
+    async fn start(world: &World, target: u16) -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (configuration, log) = (world.path("tinyproxy.conf"), world.path("tinyproxy.log"));
+        let text = format!(
+            "Port {port}\nListen 127.0.0.1\nTimeout 60\nMaxClients 50\nLogFile {log:?}\nLogLevel Info\n\
+             BasicAuth {USER} {PASSWORD}\nConnectPort {target}\n"
+        );
+        std::fs::write(&configuration, text).unwrap();
+        let mut command = Command::new("tinyproxy");
+        command.arg("-d").arg("-c").arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null());
+        let Ok(child) = command.stderr(Stdio::null()).spawn() else {
+            // Not by eprintln, of which nothing is shown when the test passes.
+            let _ = writeln!(std::io::stderr(), "skipped: no proxy is tested, because tinyproxy is not installed");
+            return None;
+        };
+        let mut proxy = Self { child, port, log };
+        eventually("the proxy listens", async || {
+            assert_eq!(proxy.child.try_wait().unwrap(), None, "tinyproxy cannot be used");
+            TcpStream::connect(("127.0.0.1", port)).ok()
+        })
+        .await;
+        Some(proxy)
+    }
+
+    /// Its address as `entra.proxy` wants it, with this user.
+    fn address(&self, user: Option<&str>) -> String {
+        let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+        format!("http://{user}127.0.0.1:{}", self.port)
+    }
+
+    /// The first line of each request so far that it took or refused.
+    fn requests(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(&self.log).unwrap();
+        let line = |line: &str| Some(line.split_once("Request (file descriptor ")?.1.split_once("): ")?.1.to_owned());
+        log.lines().filter_map(line).collect()
+    }
+}
+
+impl Drop for Tinyproxy {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A world of two people whose directory speaks https under a private authority, and the port of the directory.
+async fn world_with_https() -> (World, GraphSim, u16) {
+    let sim = GraphSim::start_tls(people(2).0).await;
+    let world = World::start(Tenant::default()).await;
+    let authority = world.path("authority.pem");
+    std::fs::write(&authority, sim.ca_pem().unwrap()).unwrap();
+    std::fs::write(world.path("secret"), sim.tenant(|tenant| tenant.client_secret.clone())).unwrap();
+    let plain = world.sim.url();
+    world.reconfigure(|text| {
+        text.replace(&plain, &sim.url()).replace("[entra]\n", &format!("[entra]\nca_file = {authority:?}\n"))
+    });
+    let port = sim.url().rsplit(':').next().unwrap().parse().unwrap();
+    (world, sim, port)
+}
+
+/// Names the proxy in the configuration, with a file for what `password` says.
+fn configure_proxy(world: &World, address: &str, password: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = world.path("proxy-password");
+    std::fs::write(&file, format!("{password}\n")).unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    world.reconfigure(|text| {
+        let others = text.lines().filter(|line| !line.starts_with("proxy")).map(|line| format!("{line}\n"));
+        let text: String = others.collect();
+        text.replace("[entra]\n", &format!("[entra]\nproxy = \"{address}\"\nproxy_password_file = {file:?}\n"))
+    });
+}
+
+#[tokio::test]
+async fn a_configured_proxy_is_used_with_its_password_and_sees_nothing() {
+    let (world, sim, port) = world_with_https().await;
+    let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
+    for (user, password) in [(Some(USER), PASSWORD.to_owned()), (None, format!("{USER}:{PASSWORD}"))] {
+        let before = (proxy.requests().len(), sim.journal().len());
+        configure_proxy(&world, &proxy.address(user), &password);
+        world.run_program(&["sync", "--full"], 0);
+        assert!(sim.journal().len() > before.1);
+        assert!(proxy.requests().len() > before.0, "nobody asked the proxy");
+    }
+    // The one thing that a name changes is who looks it up.
+    world.reconfigure(|text| text.replace("https://127.0.0.1:", "https://localhost:"));
+    let ran = world.run_program_with(&[("LEARNER_SYNC_LOG__LEVEL", "trace")], &["sync", "--full"], 0);
+    assert!(!ran.stderr.contains(PASSWORD), "{ran:?}");
+    assert!(proxy.requests().contains(&format!("CONNECT localhost:{port} HTTP/1.1")), "{:?}", proxy.requests());
+    // No request but those for a tunnel, in which all else was encrypted with the key of the simulator.
+    let tunnels = [format!("CONNECT 127.0.0.1:{port} HTTP/1.1"), format!("CONNECT localhost:{port} HTTP/1.1")];
+    assert!(proxy.requests().iter().all(|request| tunnels.contains(request)), "{:?}", proxy.requests());
+    assert!(sim.journal().iter().all(|call| call.header("proxy-authorization").is_none()));
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "2");
+}
+
+#[tokio::test]
+async fn the_proxy_of_the_environment_is_used_except_where_it_says() {
+    let (world, sim, port) = world_with_https().await;
+    let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
+    let address = proxy.address(Some(&format!("{USER}:proxy%2Epass%2Dword_7")));
+    for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"] {
+        let before = proxy.requests().len();
+        world.run_program_with(&[(name, &address)], &["sync", "--full"], 0);
+        assert!(proxy.requests().len() > before, "{name}: nobody asked the proxy");
+    }
+    let (asked, called) = (proxy.requests(), sim.journal().len());
+    for exceptions in ["127.0.0.1", "localhost,127.0.0.0/8"] {
+        world.run_program_with(&[("HTTPS_PROXY", &address), ("NO_PROXY", exceptions)], &["sync", "--full"], 0);
+    }
+    // What the configuration names stands above the environment, and the exceptions are good for it too.
+    configure_proxy(&world, &proxy.address(Some(USER)), PASSWORD);
+    world.run_program_with(&[("NO_PROXY", "127.0.0.1")], &["sync", "--full"], 0);
+    assert_eq!(proxy.requests(), asked);
+    assert!(sim.journal().len() > called);
+    world.run_program_with(&[("HTTPS_PROXY", "http://127.0.0.1:1")], &["sync", "--full"], 0);
+    assert!(proxy.requests().len() > asked.len());
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_the_password_is_told_as_such() {
+    let (world, sim, port) = world_with_https().await;
+    let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
+    configure_proxy(&world, &proxy.address(Some(USER)), "letmein");
+    for arguments in [&["sync"][..], &["check"]] {
+        let ran = world.run_program(arguments, 1);
+        assert!(ran.stdout.contains("entra.proxy_password_file"), "{arguments:?}: {ran:?}");
+        assert!(!ran.stdout.contains("letmein") && !ran.stderr.contains("letmein"), "{ran:?}");
+    }
+    // This proxy says 407 to whoever gives no password, and 401 to a wrong one.
+    world.reconfigure(|text| {
+        text.lines().filter(|line| !line.starts_with("proxy_")).map(|line| format!("{line}\n")).collect()
+    });
+    let check = world.run_program(&["check"], 1).stdout;
+    for line in ["FAIL network", "FAIL sign-in"] {
+        assert!(check.contains(line), "{check}");
+    }
+    assert!(check.contains("407") && check.contains("entra.proxy_password_file"), "{check}");
+    assert_eq!(sim.journal(), []);
+    assert_eq!(world.cycles().await, ["command failed"]);
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_told_by_its_key() {
+    let (world, sim, _) = world_with_https().await;
+    configure_proxy(&world, "http://127.0.0.1:1", PASSWORD);
+    let check = world.run_program(&["check"], 1).stdout;
+    assert!(check.contains("FAIL network") && check.contains("FAIL sign-in"), "{check}");
+    assert!(check.contains("Connection refused") && check.contains("entra.proxy"), "{check}");
+    assert_eq!(sim.journal(), []);
+}
