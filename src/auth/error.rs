@@ -104,10 +104,17 @@ impl AuthError {
             }
             "7000222" => "the client secret has expired: add a new one under Certificates & secrets",
             "700016" => {
-                "entra.client_id is unknown in this tenant: copy the application (client) id, and check entra.tenant_id"
+                "entra.client_id is unknown in this tenant: copy the Application (client) ID from the Overview page of the app \
+                 registration, and check entra.tenant_id"
             }
-            "90002" | "900023" => "entra.tenant_id names no tenant of this cloud: copy the directory (tenant) id",
-            "700027" => "the certificate is not registered on the app registration, or its signature is wrong",
+            "90002" | "900023" => {
+                "entra.tenant_id names no tenant of this cloud: copy the Directory (tenant) ID from the Overview page of the \
+                 app registration, and check entra.cloud"
+            }
+            "700027" => {
+                "the certificate is not registered on the app registration: upload the one of entra.credential under \
+                 Certificates & secrets > Certificates"
+            }
             "700024" => {
                 "the clock of this machine is wrong, or the token in entra.credential.token_file is out of date"
             }
@@ -115,7 +122,10 @@ impl AuthError {
                 "no federated credential of the app registration matches issuer, subject and audience of the token in \
                  entra.credential.token_file"
             }
-            "53003" => "a Conditional Access policy blocks this sign-in",
+            "53003" => {
+                "a Conditional Access policy for workload identities blocks this machine: Entra ID > Sign-in logs > Service \
+                 principal sign-ins names it; let the address of this machine through there"
+            }
             "70011" | "500011" => "entra.cloud or entra.graph_url does not belong to this tenant's cloud",
             "7000216" | "7000218" => "the sign-in carried no secret",
             _ => return None,

@@ -60,8 +60,8 @@ pub(crate) fn unreachable_hint(error: &reqwest::Error) -> &'static str {
         "the proxy answered 407, it wants a user and a password, or other ones: put user:password into the file that \
          entra.proxy_password_file names, or into HTTPS_PROXY"
     } else if says("tunnel error") {
-        "the proxy refuses the tunnel: check user and password (entra.proxy and entra.proxy_password_file, or HTTPS_PROXY), \
-         and that it allows CONNECT to this host and port"
+        "the proxy refuses the tunnel (its log says why; 407 or 401 is about user and password): check entra.proxy and \
+         entra.proxy_password_file, or HTTPS_PROXY, and that it allows CONNECT to this host and port"
     } else if says("certificate") {
         "the certificate is not trusted: where something inspects TLS on the way, name its certificate authority with \
          entra.ca_file"

@@ -166,11 +166,16 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
 fn reached(graph: &str, ahead: Option<SignedDuration>) -> Check {
     let Some(ahead) = ahead else { return Check::passed("network", format!("{graph} answers")) };
     let seconds = ahead.as_secs();
-    let off = format!("{graph} answers; the clock of this machine is {} s off", seconds.abs());
+    let off = match seconds {
+        0 => format!("{graph} answers; the clocks agree"),
+        ahead @ 1.. => format!("{graph} answers; the clock of this machine is {ahead} s ahead"),
+        behind => format!("{graph} answers; the clock of this machine is {} s behind", behind.unsigned_abs()),
+    };
     if seconds.abs() <= MOST_SECONDS_OFF {
         return Check::passed("network", off);
     }
-    let hint = "set the clock of this machine (timedatectl set-ntp true): Entra refuses statements of another time";
+    let hint = "set the clock of this machine (timedatectl set-ntp true): Entra refuses sign-ins that are more than five \
+                minutes off";
     Check { ok: false, hint: Some(hint.to_owned()), ..Check::passed("network", off) }
 }
 
@@ -197,7 +202,10 @@ async fn permissions(directory: &Directory) -> Option<Check> {
         Check::passed("permissions", list(&mut granted.iter().map(String::as_str)))
     } else {
         let missing = list(&mut missing.into_iter());
-        let hint = format!("{}; a token from before has to run out first, which takes up to an hour", grant(&missing));
+        let hint = format!(
+            "{}; a daemon that runs already has a token without it, for up to an hour: restart it",
+            grant(&missing)
+        );
         Check { ok: false, hint: Some(hint), ..Check::passed("permissions", format!("the token lacks {missing}")) }
     })
 }
@@ -235,8 +243,8 @@ async fn look_at_groups(directory: &Directory, assigned: &Assigned) -> Check {
     if assigned.groups.is_empty() {
         return Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tried");
     }
-    let mut detail =
-        format!("the members of {} can be read (GroupMember.Read.All)", count(assigned.groups.len(), "group"));
+    let readable = assigned.groups.len() - hidden.len();
+    let mut detail = format!("the members of {} can be read (GroupMember.Read.All)", count(readable, "group"));
     for (what, groups) in [
         ("there is no such group any more", &missing),
         ("membership is hidden", &hidden),

@@ -137,6 +137,9 @@ impl Directory {
             Err(error) if error.is_not_found() => {
                 return Ok(GroupShape { missing: true, ..GroupShape::default() });
             }
+            Err(source) if source.is_forbidden() => {
+                return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });
+            }
             Err(error) => return Err(error.into()),
         };
         let path = format!("/groups/{group}/members?$select=id&$top={PAGE}");

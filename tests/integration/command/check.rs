@@ -170,13 +170,13 @@ async fn check_says_why_nothing_can_be_reached() {
     };
     let sim = GraphSim::start_tls(Tenant::default()).await;
     let worlds = [
-        (unreachable("https://graph.harbourworks.invalid").await, "dns error"),
-        (unreachable("http://127.0.0.1:1").await, "Connection refused"),
-        (unreachable(&sim.url()).await, "invalid peer certificate: UnknownIssuer"),
+        (unreachable("https://graph.harbourworks.invalid").await, "dns error", "the name is not known here"),
+        (unreachable("http://127.0.0.1:1").await, "Connection refused", "a firewall on the way"),
+        (unreachable(&sim.url()).await, "invalid peer certificate: UnknownIssuer", "entra.ca_file"),
     ];
     // Each waits for some seconds before it gives up.
     std::thread::scope(|scope| {
-        for (world, cause) in &worlds {
+        for (world, cause, fix) in &worlds {
             scope.spawn(move || {
                 let checks = checks(world, 1);
                 let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
@@ -185,12 +185,8 @@ async fn check_says_why_nothing_can_be_reached() {
                 for line in [network, sign_in] {
                     let (told, hint) = line.split_once(" | ").unwrap();
                     assert!(told.contains(cause), "{cause} in {line}");
-                    assert!(
-                        hint.contains("check the network, entra.proxy") && hint.contains("entra.ca_file"),
-                        "{line}"
-                    );
+                    assert!(hint.contains(fix), "{line}");
                 }
-                assert!(network.contains("entra.graph_url") && sign_in.contains("entra.authority_url"), "{checks:#?}");
             });
         }
     });
@@ -205,9 +201,9 @@ async fn check_says_that_the_clock_is_wrong() {
         world.sim.clear_faults();
         world.sim.inject(Fault::on("GET", "/").always().answer(404).header("Date", &date));
     };
-    for seconds in [-3600, 3600] {
+    for (seconds, way) in [(-3600, "s ahead"), (3600, "s behind")] {
         told(seconds);
-        fails(&world, "network", &["the clock of this machine is 3", "s off"], &["timedatectl set-ntp true"]);
+        fails(&world, "network", &["the clock of this machine is 3", way], &["timedatectl set-ntp true"]);
     }
     told(-200);
     assert_eq!(checks(&world, 0)[2], "network ok");
@@ -253,7 +249,12 @@ async fn check_says_that_the_members_of_a_group_are_hidden() {
         let group = tenant.groups().next().unwrap().id.clone();
         tenant.group_mut(&group).visibility = Some("HiddenMembership".to_owned());
     });
-    fails(&world, "groups", &["membership is hidden: \"Crew\""], &["Member.Read.Hidden", "admin consent"]);
+    fails(
+        &world,
+        "groups",
+        &["the members of 0 groups can be read", "membership is hidden: \"Crew\""],
+        &["Member.Read.Hidden", "admin consent"],
+    );
     world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
     checks(&world, 0);
 }
