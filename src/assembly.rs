@@ -110,7 +110,6 @@ fn rules(config: &Config) -> Result<Rules, AssemblyError> {
         tenant: config.entra.tenant_id.clone(),
         application: config.app.enterprise_app,
         hash,
-        mapping,
         scope,
         selection,
         limits: Limits {
@@ -123,7 +122,9 @@ fn rules(config: &Config) -> Result<Rules, AssemblyError> {
             protected: named(&config.safety.protected),
             repair: config.safety.repair,
             reissued: config.learners.reissued,
+            redacted: mapping.redacted().clone(),
         },
+        mapping,
         bounds: Bounds { only: named(&config.scope.only), ignore: named(&config.scope.ignore) },
         full_every: signed(config.schedule.full_every),
         deadline: config.entra.cycle_deadline,

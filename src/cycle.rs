@@ -24,7 +24,7 @@ pub use self::error::CycleError;
 pub use self::explanation::Explanation;
 pub use self::report::Report;
 use crate::cache::{self, Forgotten, Origin, Remembered};
-use crate::directory::{Application, Directory, Snapshot};
+use crate::directory::{Application, Directory, Read, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{Attribute, Bounds, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger, chain};
@@ -168,7 +168,7 @@ async fn steps(
     if applied.is_ok() || matches!(applied, Err(CycleError::Interrupted)) {
         prepared.remember(parts, request).await;
     }
-    report.explanation = prepared.explanation(&report.refused_rows);
+    report.explanation = prepared.explanation(parts.rules, &report.refused_rows);
     applied
 }
 
@@ -209,13 +209,17 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
     reached(Step::KnowledgeRead);
 
     let look = async {
-        let (desired, snapshot) = look(parts, &known, application, request.now).await?;
+        let (desired, snapshot, seen) = look(parts, &known, application, request).await?;
         reached(Step::DirectoryRead);
         let candidates = plan::candidates(&known, &desired);
         let second = directory.confirm(&snapshot, &candidates.absent, &candidates.unread).await?;
-        Ok::<_, CycleError>((desired, snapshot, second))
+        let around = match request.only {
+            None => None,
+            Some(Only { person, .. }) => Some(explanation::around(directory, rules, &snapshot, person, seen).await?),
+        };
+        Ok::<_, CycleError>((desired, snapshot, second, around))
     };
-    let (desired, snapshot, second) = deadline.keep(look).await??;
+    let (desired, snapshot, second, around) = deadline.keep(look).await??;
 
     reached(Step::LeaversConfirmed);
     let evidence = evidence(store, rules, &source, &known, &desired, request.now).await?;
@@ -235,10 +239,10 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
         relink: request.only.and_then(|only| only.relink),
         now: request.now,
     });
-    let (plan, about) = match request.only {
+    let (plan, about) = match request.only.zip(around) {
         None => (plan, None),
-        Some(Only { person, relink: _ }) => {
-            let about = explanation::About::of(person, &known, &desired, &snapshot, confirmed);
+        Some((Only { person, relink: _ }, around)) => {
+            let about = explanation::About::of(person, &known, &desired, confirmed, around);
             (plan.only(person, &desired), Some(about))
         }
     };
@@ -321,13 +325,14 @@ async fn look(
     parts: Parts<'_>,
     known: &KnownLearners,
     application: Application,
-    now: Timestamp,
-) -> Result<(Desired, Snapshot), CycleError> {
+    request: Request<'_>,
+) -> Result<(Desired, Snapshot, Option<Read>), CycleError> {
     let Parts { directory, store: _, cache: _, rules } = parts;
-    let mut collector = Collector::new(known, rules, now);
+    let mut collector = Collector::new(known, rules, request.now, request.only.map(|only| only.person));
     let named = rules.bounds.ids().collect();
     let snapshot = directory.read(application, &rules.selection, &named, |read| collector.take(read)).await?;
-    Ok((collector.seal(&snapshot), snapshot))
+    let (desired, seen) = collector.seal(&snapshot);
+    Ok((desired, snapshot, seen))
 }
 
 /// Reads from the learner database what the plan needs: old values only for those for whom something may change.
@@ -415,7 +420,7 @@ pub async fn rehearse(parts: Parts<'_>, request: Request<'_>, prepared: &Prepare
         report.applied(batch, refused);
     }
     report.settle();
-    report.explanation = prepared.explanation(&report.refused_rows);
+    report.explanation = prepared.explanation(parts.rules, &report.refused_rows);
     Ok(report)
 }
 

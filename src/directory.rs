@@ -247,7 +247,7 @@ impl Directory {
             // It counts as empty.
             Err(error) if error.is_not_found() => false,
             Err(source) if source.is_forbidden() => {
-                return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });
+                return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() });
             }
             Err(error) => return Err(error.into()),
         };
@@ -301,7 +301,7 @@ impl Directory {
                     return Ok(false);
                 }
                 Err(source) if source.is_forbidden() => {
-                    return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });
+                    return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() });
                 }
                 Err(error) => return Err(error.into()),
             }

@@ -28,7 +28,7 @@ use std::fmt;
 
 use crate::model::{Attribute, Learner, Reason, Selection, User};
 
-pub use description::{Described, OnTime};
+pub use description::{Described, Gives, OnTime};
 use entries::Row;
 use evaluate::{Context, Stop};
 pub use trial::{Trial, Tried};

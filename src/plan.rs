@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-pub use self::decision::{AttributeChange, Change, Counts, Finding, Plan, Planned, Target};
+pub use self::decision::{AttributeChange, Change, Counts, Finding, Plan, Planned, REDACTED, Target};
 pub use self::evidence::{
     Compared, Confirmed, Desired, Evidence, FailingEntry, HeldEntry, Input, Limits, MemberCounts, Person, Rejection,
     Row, Standing,
@@ -56,6 +56,7 @@ pub fn plan(input: Input<'_>) -> Plan {
     let leavers = leavers::decide(input, &mut plan);
     holds::decide(input, leavers, &mut plan);
     settle(input, &mut plan);
+    redact(&input.limits.redacted, &mut plan);
     (plan.changes, plan.cuts) = claims::arrange(plan.changes, BATCH);
     plan
 }
@@ -78,6 +79,21 @@ fn without_conflicts(
         }
     }
     clear
+}
+
+/// Marks what no log may show.
+fn redact(redacted: &BTreeSet<Attribute>, plan: &mut Plan) {
+    if redacted.is_empty() {
+        return;
+    }
+    let changes = plan.changes.iter_mut().map(|change| (&mut change.changes, &mut change.user_name));
+    let findings = plan.findings.iter_mut().map(|finding| (&mut finding.changes, &mut finding.user_name));
+    for (changes, user_name) in changes.chain(findings) {
+        changes.iter_mut().for_each(|change| change.redacted = redacted.contains(&change.attribute));
+        if redacted.contains(&Attribute::UserName) && user_name.is_some() {
+            *user_name = Some(REDACTED.to_owned());
+        }
+    }
 }
 
 /// Closes what is over in the bookkeeping tables, notes what differs there, and counts.

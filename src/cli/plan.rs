@@ -147,7 +147,7 @@ impl<'a> Line<'a> {
 
 /// `[{"action", "entra_id", "user_name", "status", "reason", "detail", "changes"}]`
 pub(super) fn lines_as_json(lines: &[Planned<'_>]) -> Value {
-    let value = |attribute: Attribute, text: &Option<String>| match (attribute.kind(), text.as_deref()) {
+    let value = |attribute: Attribute, text: Option<&str>| match (attribute.kind(), text) {
         (_, None) => Value::Null,
         (Kind::Boolean, Some(text)) => json!(text == "true"),
         (Kind::Text, Some(text)) => json!(text),
@@ -158,8 +158,9 @@ pub(super) fn lines_as_json(lines: &[Planned<'_>]) -> Value {
             let Line { person, action, status, reason, user_name, detail, changes } = Line::of(planned);
             let changes: Vec<Value> = changes
                 .iter()
-                .map(|AttributeChange { attribute, old, new }| {
-                    json!({ "attribute": attribute.path(), "old": value(*attribute, old), "new": value(*attribute, new) })
+                .map(|change| {
+                    let ((old, new), attribute) = (change.shown(), change.attribute);
+                    json!({ "attribute": attribute.path(), "old": value(attribute, old), "new": value(attribute, new) })
                 })
                 .collect();
             json!({
@@ -197,10 +198,10 @@ pub(super) fn print_lines(lines: &[Planned<'_>]) -> Result<(), Failure> {
 
 /// `department: Sales -> Research`
 pub(super) fn short(change: &AttributeChange) -> String {
-    let AttributeChange { attribute, old, new } = change;
-    let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "(nothing)".to_owned());
+    let (column, (old, new)) = (change.attribute.column(), change.shown());
+    let new = new.unwrap_or("(nothing)");
     match old {
-        None => format!("{}: {}", attribute.column(), text(new)),
-        Some(_) => format!("{}: {} -> {}", attribute.column(), text(old), text(new)),
+        None => format!("{column}: {new}"),
+        Some(old) => format!("{column}: {old} -> {new}"),
     }
 }

@@ -2,14 +2,17 @@
 
 use serde_json::{Value, json};
 
+mod words;
+
+use self::words::{Mapped, account, attributes, mapped, routes, scope};
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
 use super::plan::{Planner, lines_as_json, short};
 use super::sync::stop_on_signal;
 use crate::assembly::Assembly;
-use crate::cycle::{self, Explanation, Report};
-use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger, Verdict, Via};
-use crate::plan::{Change, Finding, Person, Planned, Standing, Target};
+use crate::cycle::{self, Explanation, Report, Rules};
+use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger};
+use crate::plan::{Change, Finding, Planned, Target};
 use crate::session::{self, Ask, Named};
 
 #[derive(Debug, clap::Args)]
@@ -65,9 +68,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let refused = refused.map(|learner| format!("not relinked: learner {learner}: {}", why_not(explanation)));
     let error = report.error.clone().or(refused);
     if json {
-        print_json(&as_json(&report, explanation, error.as_deref(), dry_run))?;
+        print_json(&as_json(&report, explanation, &assembly.rules, error.as_deref(), dry_run))?;
     } else {
-        print_steps(&report, explanation, dry_run)?;
+        print_steps(&report, explanation, &assembly.rules, dry_run)?;
         if let Some(error) = &error {
             print(error)?;
         }
@@ -95,50 +98,6 @@ fn why_not(explanation: &Explanation) -> String {
     }
 }
 
-/// What Graph says of the account, in a word and in words.
-fn account(explanation: &Explanation) -> (&'static str, String) {
-    let told = |word, words: &str| (word, words.to_owned());
-    let enabled = || told("enabled", "the account exists and is enabled");
-    let disabled = || told("disabled", "the account is disabled");
-    let deleted = || told("deleted", "the account is deleted");
-    let not_found = || told("not-found", "Graph does not know the account");
-    let unreadable = |detail: &str| ("unreadable", format!("the account cannot be read: {detail}"));
-    match (explanation.assigned.as_ref().map(|person| &person.standing), &explanation.verdict) {
-        (Some(Standing::Leaving(Reason::AccountDisabled)), _) => disabled(),
-        (Some(Standing::Rejected(rejection)), _) if rejection.reason == Reason::Unreadable => {
-            unreadable(&rejection.detail)
-        }
-        (Some(Standing::NotFound), Some(Verdict::Deleted)) => deleted(),
-        (Some(Standing::NotFound), _) => not_found(),
-        (Some(_), _) | (None, Some(Verdict::Unassigned | Verdict::Present)) => enabled(),
-        (None, Some(Verdict::Disabled)) => disabled(),
-        (None, Some(Verdict::Deleted)) => deleted(),
-        (None, Some(Verdict::NotFound)) => not_found(),
-        (None, Some(Verdict::Unreadable(detail))) => unreadable(detail),
-        (None, None) => told("not-read", "the account was not read: it is not assigned, and has no active learner"),
-    }
-}
-
-fn scope(explanation: &Explanation) -> String {
-    let Some(Person { standing, via }) = &explanation.assigned else {
-        return if explanation.other_role {
-            "assigned with none of the app roles that scope.app_roles names".to_owned()
-        } else {
-            "not assigned to the application, neither directly nor by an assigned group".to_owned()
-        };
-    };
-    let assigned = format!("assigned through {}", routes(via).join(", "));
-    match standing {
-        Standing::Unchanged | Standing::Wanted(_) | Standing::NotFound => assigned,
-        Standing::Leaving(reason) => format!("{assigned}, but {reason}"),
-        Standing::Rejected(rejection) => format!("{assigned}, but {}: {}", rejection.reason, rejection.detail),
-    }
-}
-
-fn routes(via: &Via) -> Vec<String> {
-    via.routes().iter().map(ToString::to_string).collect()
-}
-
 /// Which learner it is, and how that is known.
 fn matched(explanation: &Explanation) -> (Option<LearnerId>, &'static str) {
     let Explanation { before, learner, change, .. } = explanation;
@@ -157,8 +116,8 @@ fn decided(explanation: &Explanation) -> Option<Planned<'_>> {
     finding.or_else(|| explanation.change.as_ref().map(Planned::Change))
 }
 
-fn as_json(report: &Report, explanation: &Explanation, error: Option<&str>, dry_run: bool) -> Value {
-    let Explanation { person, assigned, coupled, .. } = explanation;
+fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Option<&str>, dry_run: bool) -> Value {
+    let Explanation { person, assigned, coupled, filters, nested_in, .. } = explanation;
     let (account, detail) = account(explanation);
     let (learner, how) = matched(explanation);
     let line = |planned: Planned<'_>| lines_as_json(&[planned])[0].take();
@@ -169,20 +128,33 @@ fn as_json(report: &Report, explanation: &Explanation, error: Option<&str>, dry_
         "dry_run": dry_run,
         "outcome": report.outcome.as_str(),
         "entra_id": person.to_string(),
-        "import": { "account": account, "detail": detail },
+        "import": {
+            "account": account,
+            "detail": detail,
+            "attributes": attributes(explanation, rules).into_iter().collect::<serde_json::Map<_, _>>(),
+        },
         "scope": {
             "assigned": assigned.is_some(),
             "via": assigned.as_ref().map(|person| routes(&person.via)).unwrap_or_default(),
+            "nested_in": nested_in.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "filters": filters,
             "detail": scope(explanation),
         },
         "match": { "learner_id": learner.map(|learner| learner.0), "how": how },
+        "map": mapped(explanation, rules)
+            .into_iter()
+            .map(|Mapped { line, value, old, note }| {
+                let attribute = line.attribute.path();
+                json!({ "attribute": attribute, "expression": line.expression, "value": value, "old": old, "note": note })
+            })
+            .collect::<Vec<_>>(),
         "action": decided(explanation).map_or(nothing, line),
         "coupled": coupled,
         "error": error,
     })
 }
 
-fn print_steps(report: &Report, explanation: &Explanation, dry_run: bool) -> Result<(), Failure> {
+fn print_steps(report: &Report, explanation: &Explanation, rules: &Rules, dry_run: bool) -> Result<(), Failure> {
     let (_, imported) = account(explanation);
     let found = match matched(explanation) {
         (Some(learner), how) => format!("learner {learner}, {how}"),
@@ -190,8 +162,36 @@ fn print_steps(report: &Report, explanation: &Explanation, dry_run: bool) -> Res
         (None, _) => "no learner".to_owned(),
     };
     print(&format!("import   {}: {imported}", explanation.person))?;
-    print(&format!("scope    {}", scope(explanation)))?;
+    for (property, value) in attributes(explanation, rules) {
+        let value = match value {
+            Value::Null => "(nothing)".to_owned(),
+            Value::String(text) => text,
+            other => other.to_string(),
+        };
+        print(&shown(&format!("           {property}: {value}")))?;
+    }
+    print(&format!("scope    {}", shown(&scope(explanation))))?;
+    for filter in &explanation.filters {
+        print(&shown(&format!("           {filter}")))?;
+    }
     print(&format!("match    {found}"))?;
+    let lines = mapped(explanation, rules);
+    if lines.is_empty() {
+        print("map      nothing: there is no account to map")?;
+    }
+    for (number, Mapped { line, value, old, note }) in lines.into_iter().enumerate() {
+        let head = if number == 0 { "map     " } else { "        " };
+        let value = match (value, note) {
+            (Some(value), None) => value,
+            (Some(value), Some(note)) => format!("{value} ({note})"),
+            (None, note) => note.unwrap_or_else(|| "nothing".to_owned()),
+        };
+        let old = match old {
+            Some(old) if old != value => format!(", was {old}"),
+            _ => String::new(),
+        };
+        print(&shown(&format!("{head} {} <- {}: {value}{old}", line.attribute.column(), line.expression)))?;
+    }
     match decided(explanation) {
         None => print("action   none: nothing has to change")?,
         Some(Planned::Finding(Finding { action, status, reason, detail, .. })) => {

@@ -17,16 +17,24 @@ pub(super) struct Collector<'a> {
     rules: &'a Rules,
     now: Timestamp,
     standings: BTreeMap<EntraId, Standing>,
+    /// Who is asked for, and how the account was read.
+    watched: Option<EntraId>,
+    seen: Option<Read>,
     /// With the ids of those who are named by user name.
     bounds: Bounds,
 }
 
 impl<'a> Collector<'a> {
-    pub(super) fn new(known: &'a KnownLearners, rules: &'a Rules, now: Timestamp) -> Self {
-        Self { known, rules, now, standings: BTreeMap::new(), bounds: rules.bounds.clone() }
+    /// A collector that also keeps what is read of `watched`.
+    pub(super) fn new(known: &'a KnownLearners, rules: &'a Rules, now: Timestamp, watched: Option<EntraId>) -> Self {
+        let bounds = rules.bounds.clone();
+        Self { known, rules, now, standings: BTreeMap::new(), watched, seen: None, bounds }
     }
 
     pub(super) fn take(&mut self, read: Read) {
+        if self.watched == Some(read.person()) {
+            self.seen = Some(read.clone());
+        }
         let (person, standing) = match read {
             Read::NotFound(person) => (person, Standing::NotFound),
             Read::Unreadable { person, detail } => {
@@ -76,7 +84,7 @@ impl<'a> Collector<'a> {
     }
 
     /// The read is complete: everybody the snapshot names, and nobody else.
-    pub(super) fn seal(self, snapshot: &Snapshot) -> Desired {
+    pub(super) fn seal(self, snapshot: &Snapshot) -> (Desired, Option<Read>) {
         let Bounds { only, ignore } = self.bounds;
         let with_members = |mut named: Named| {
             let members = named.ids.iter().filter_map(|group| snapshot.members_of_named(*group)).flatten();
@@ -88,6 +96,7 @@ impl<'a> Collector<'a> {
             .into_iter()
             .filter_map(|(id, standing)| Some((id, Person { standing, via: snapshot.via(id)?.clone() })))
             .collect();
-        Desired { people, bounds: Bounds { only: with_members(only), ignore: with_members(ignore) } }
+        let bounds = Bounds { only: with_members(only), ignore: with_members(ignore) };
+        (Desired { people, bounds }, self.seen)
     }
 }

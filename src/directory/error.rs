@@ -132,7 +132,7 @@ pub enum DirectoryError {
         name: String,
         /// Graph's answer.
         #[source]
-        source: GraphError,
+        source: Box<GraphError>,
     },
     /// The application has no app role of this id or value.
     #[error("the application has no app role {role:?}, which scope.app_roles names; it has {}", any(roles))]

@@ -138,7 +138,7 @@ impl Directory {
                 return Ok(GroupShape { missing: true, ..GroupShape::default() });
             }
             Err(source) if source.is_forbidden() => {
-                return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source });
+                return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() });
             }
             Err(error) => return Err(error.into()),
         };
@@ -152,7 +152,7 @@ impl Directory {
                 Ok(GroupShape { missing: false, hidden, users, others, more: page.next.is_some() })
             }
             Err(source) if source.is_forbidden() => {
-                Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source })
+                Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() })
             }
             Err(error) => Err(error.into()),
         }

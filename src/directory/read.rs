@@ -17,7 +17,7 @@ const IDS_IN_FILTER: usize = 15;
 const WHAT: &str = "reading assigned users";
 
 /// One assigned person, as Graph tells of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Read {
     /// The account, every selected property told.
     User(User),
@@ -92,7 +92,7 @@ impl Directory {
         tracing::debug!(people = people.len(), direct = open.len(), lacking, "lists read");
         let mut left: BTreeSet<EntraId> = open.iter().copied().collect();
         self.accounts(&open, selection, |read| {
-            left.remove(&person(&read));
+            left.remove(&read.person());
             take(read);
         })
         .await?;
@@ -143,7 +143,7 @@ impl Directory {
             Ok(()) => Ok(Some(members)),
             Err(error) if error.is_not_found() => Ok(None),
             Err(source) if source.is_forbidden() => {
-                Err(DirectoryError::GroupForbidden { group, name: String::new(), source })
+                Err(DirectoryError::GroupForbidden { group, name: String::new(), source: source.into() })
             }
             Err(error) => Err(error.into()),
         }
@@ -216,10 +216,13 @@ impl Directory {
     }
 }
 
-fn person(read: &Read) -> EntraId {
-    match read {
-        Read::User(user) => user.id,
-        Read::Unreadable { person, .. } | Read::NotFound(person) => *person,
+impl Read {
+    /// Who it is about.
+    pub fn person(&self) -> EntraId {
+        match self {
+            Self::User(user) => user.id,
+            Self::Unreadable { person, .. } | Self::NotFound(person) => *person,
+        }
     }
 }
 
@@ -242,7 +245,7 @@ impl<F: FnMut(Read)> Taker<'_, F> {
             return;
         }
         let read = told(row, self.selection, request_id);
-        self.taken.insert(person(&read));
+        self.taken.insert(read.person());
         (self.take)(read);
     }
 }

@@ -1,10 +1,11 @@
 //! A compiled mapping in words, for those who want to check what was understood.
 
 use super::entries::Row;
+use super::evaluate::{Context, Stop};
 use super::expression::Expression;
 use super::{Apply, Mapping};
 use crate::entra::attribute::Part;
-use crate::model::Attribute;
+use crate::model::{Attribute, User};
 
 /// One line of a mapping, as it was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +39,31 @@ pub enum OnTime {
     Always,
 }
 
+/// What a line makes of a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gives {
+    /// A value; none is null, which clears the attribute.
+    Value(Option<String>),
+    /// Nothing: the learner keeps what it has.
+    NoFlow,
+    /// Nothing, and the person is left alone altogether.
+    NoFlowOfPerson,
+    /// The rule that is broken, without any value in it.
+    Broken(String),
+}
+
 impl Mapping {
+    /// What each line makes of `user`, whatever the others make of it; in the order of [`Mapping::describe`].
+    pub fn explain(&self, user: &User, now: jiff::Timestamp) -> impl Iterator<Item = Gives> {
+        let rows = Attribute::ALL.iter().filter_map(|attribute| self.row(*attribute));
+        rows.map(move |row| match row.value(Context { user, now }) {
+            Ok(value) => Gives::Value(value),
+            Err(Stop::Nothing) => Gives::NoFlow,
+            Err(Stop::Person) => Gives::NoFlowOfPerson,
+            Err(Stop::Invalid { rule, .. }) => Gives::Broken(rule.into_owned()),
+        })
+    }
+
     /// Every line, in the order of the design's table.
     pub fn describe(&self) -> impl Iterator<Item = Described<'_>> {
         let rows = Attribute::ALL.iter().filter_map(|attribute| self.row(*attribute));

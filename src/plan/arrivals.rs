@@ -165,7 +165,7 @@ fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, h
         changes: values
             .iter()
             .filter(|(_, value)| value.is_some())
-            .map(|(attribute, value)| AttributeChange { attribute: *attribute, old: None, new: value.clone() })
+            .map(|(attribute, value)| AttributeChange::new(*attribute, None, value.clone()))
             .chain([switch(None, true)])
             .collect(),
         via: person.via.clone(),
@@ -219,7 +219,7 @@ fn update(
     for (attribute, new) in &learner.values {
         let old = row.and_then(|row| row.values.get(attribute)).cloned().flatten();
         if !attribute.same(old.as_deref(), new.as_deref()) {
-            changes.push(AttributeChange { attribute: *attribute, old, new: new.clone() });
+            changes.push(AttributeChange::new(*attribute, old, new.clone()));
         }
     }
     if !active {
@@ -241,7 +241,7 @@ fn update(
 
 /// The change of `active` itself.
 pub(super) fn switch(old: Option<bool>, new: bool) -> AttributeChange {
-    AttributeChange { attribute: Attribute::Active, old: old.map(|old| old.to_string()), new: Some(new.to_string()) }
+    AttributeChange::new(Attribute::Active, old.map(|old| old.to_string()), Some(new.to_string()))
 }
 
 pub(super) fn text(values: &Values, attribute: Attribute) -> Option<String> {

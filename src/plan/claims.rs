@@ -197,7 +197,7 @@ fn moved_aside(input: Input<'_>, person: EntraId, row: &Row, wanted: Attribute, 
     for attribute in Attribute::UNIQUE {
         if let Some(value) = values.get_mut(&attribute).and_then(Option::as_mut) {
             let old = std::mem::replace(value, format!("{person}{value}"));
-            changes.push(AttributeChange { attribute, old: Some(old), new: Some(value.clone()) });
+            changes.push(AttributeChange::new(attribute, Some(old), Some(value.clone())));
         }
     }
     Some(Change {

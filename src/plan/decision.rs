@@ -14,6 +14,25 @@ pub struct AttributeChange {
     pub old: Option<String>,
     /// After; `None` is null.
     pub new: Option<String>,
+    /// Whether no log may show the values.
+    pub redacted: bool,
+}
+
+/// What stands in a log for a value that it may not show.
+pub const REDACTED: &str = "[Redact]";
+
+impl AttributeChange {
+    /// A change that anybody may see who sees the log.
+    pub fn new(attribute: Attribute, old: Option<String>, new: Option<String>) -> Self {
+        Self { attribute, old, new, redacted: false }
+    }
+
+    /// The values before and after, as a log shows them.
+    pub fn shown(&self) -> (Option<&str>, Option<&str>) {
+        let Self { attribute: _, old, new, redacted } = self;
+        let shown = |value: &'_ Option<String>| value.as_ref().map(|_| REDACTED);
+        if *redacted { (shown(old), shown(new)) } else { (old.as_deref(), new.as_deref()) }
+    }
 }
 
 /// Which learner row a change is for.

@@ -168,6 +168,8 @@ pub struct Limits {
     pub deactivate_after: SignedDuration,
     /// Who is never switched off.
     pub protected: Named,
+    /// Attributes whose values no log may show.
+    pub redacted: BTreeSet<Attribute>,
     /// What is put right when somebody else has changed a learner.
     pub repair: Repair,
     /// What happens to the values of former learners that are wanted by others.

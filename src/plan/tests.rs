@@ -33,6 +33,7 @@ fn limits() -> Limits {
         min_interval: SignedDuration::from_mins(20),
         deactivate_after: SignedDuration::ZERO,
         protected: Named::default(),
+        redacted: BTreeSet::new(),
         repair: Repair::Attributes,
         reissued: Reissued::Conflict,
     }

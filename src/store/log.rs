@@ -175,10 +175,10 @@ enum LoggedValue<'c> {
 fn changes_text(changes: &[AttributeChange]) -> String {
     let logged: Vec<LoggedChange<'_>> = changes
         .iter()
-        .map(|changed| LoggedChange {
-            attribute: changed.attribute.path(),
-            old: logged_value(changed.attribute.kind(), changed.old.as_deref()),
-            new: logged_value(changed.attribute.kind(), changed.new.as_deref()),
+        .map(|changed| {
+            let ((old, new), kind) = (changed.shown(), changed.attribute.kind());
+            let attribute = changed.attribute.path();
+            LoggedChange { attribute, old: logged_value(kind, old), new: logged_value(kind, new) }
         })
         .collect();
     serde_json::to_string(&logged).expect("strings and booleans")

@@ -44,10 +44,8 @@ fn change(person: EntraId, action: Action, reason: Reason, target: Target, chang
             .map(str::to_owned),
         changes: changed
             .iter()
-            .map(|(attribute, old, new)| AttributeChange {
-                attribute: *attribute,
-                old: old.map(str::to_owned),
-                new: new.map(str::to_owned),
+            .map(|(attribute, old, new)| {
+                AttributeChange::new(*attribute, old.map(str::to_owned), new.map(str::to_owned))
             })
             .collect(),
         via: [Route::Direct].into_iter().collect(),

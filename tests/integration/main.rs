@@ -13,6 +13,7 @@ mod directory;
 mod drift;
 mod empty_groups;
 mod faults;
+mod filters;
 mod full_disk;
 mod held_updates;
 mod histories;

@@ -66,7 +66,7 @@ impl Database {
                 row.active = switched.new.as_deref() == Some("true");
                 row.deactivated = !row.active;
             }
-            for AttributeChange { attribute, old: _, new } in &change.changes {
+            for AttributeChange { attribute, old: _, new, redacted: _ } in &change.changes {
                 if *attribute != Attribute::Active {
                     row.values.insert(*attribute, new.clone());
                 }

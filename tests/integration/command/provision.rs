@@ -1,5 +1,7 @@
 //! `provision`: one user now, explained, and nobody else.
 
+mod explained;
+
 use graph_sim::{Fault, Gate, Tenant, User};
 use serde_json::{Value, json};
 
@@ -57,7 +59,7 @@ async fn it_is_explained_in_words() {
     let said = world.run_program(&["provision", &ada.to_uppercase()], 0).stdout;
     for words in [
         format!("import   {ada}: the account exists and is enabled\n"),
-        "scope    assigned through direct\n".to_owned(),
+        "scope    assigned directly\n".to_owned(),
         format!("match    learner {}, linked\n", world.learner(&ada, "id").await[0]),
         format!("action   update {ADA}, attributes-changed\n           department: Research -> Engines\n"),
     ] {
@@ -93,7 +95,7 @@ async fn who_is_not_a_learner_is_told_why() {
     tenant.user_mut(&mute).mail = None;
     let world = World::start(tenant).await;
     for (user, account, assigned, reason, code) in [
-        (&outside, "not-read", false, Value::Null, 0),
+        (&outside, "enabled", false, Value::Null, 0),
         (&disabled, "disabled", true, json!("account-disabled"), 0),
         (&mute, "enabled", true, json!("missing-required"), 0),
     ] {

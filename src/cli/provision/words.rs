@@ -1,0 +1,129 @@
+//! What was found out about a person, in words: for the answer of `provision`, as text and as JSON.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::cycle::{Explanation, Rules};
+use crate::directory::Read;
+use crate::mapping::{Apply, Described, Gives};
+use crate::model::{self, Attribute, EntraId, Route, Verdict, Via};
+use crate::plan::{Person, REDACTED, Standing};
+
+/// What Graph says of the account, in a word and in words.
+pub(super) fn account(explanation: &Explanation) -> (&'static str, String) {
+    let told = |word, words: &str| (word, words.to_owned());
+    match (&explanation.account, &explanation.verdict) {
+        (Read::User(user), _) if user.enabled => told("enabled", "the account exists and is enabled"),
+        (Read::User(_), _) => told("disabled", "the account is disabled"),
+        (Read::Unreadable { detail, .. }, _) => ("unreadable", format!("the account cannot be read: {detail}")),
+        (Read::NotFound(_), Some(Verdict::Deleted)) => told("deleted", "the account is deleted"),
+        (Read::NotFound(_), _) => told("not-found", "Graph does not know the account"),
+    }
+}
+
+/// What Graph tells of each property that was asked for. Where the mapping redacts what it makes of a property, the
+/// property is left out as well.
+pub(super) fn attributes(explanation: &Explanation, rules: &Rules) -> Vec<(String, Value)> {
+    let Read::User(user) = &explanation.account else { return Vec::new() };
+    let hidden: BTreeSet<String> =
+        rules.mapping.describe().filter(|line| line.redacted).flat_map(|line| line.properties).collect();
+    let told = rules.selection.properties().iter().zip(&user.values);
+    told.map(|(property, value)| {
+        let value = if hidden.contains(property) { json!(REDACTED) } else { as_value(value) };
+        (property.clone(), value)
+    })
+    .collect()
+}
+
+fn as_value(value: &model::Value) -> Value {
+    match value {
+        model::Value::Null => Value::Null,
+        model::Value::Text(text) | model::Value::Number(text) => json!(text),
+        model::Value::Boolean(boolean) => json!(boolean),
+        model::Value::List(elements) => elements.iter().map(as_value).collect(),
+        model::Value::Complex(members) => members
+            .iter()
+            .map(|(name, value)| (name.clone(), as_value(value)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+    }
+}
+
+pub(super) fn scope(explanation: &Explanation) -> String {
+    let Explanation { assigned, nested_in, groups, other_role, .. } = explanation;
+    let Some(Person { standing, via }) = assigned else {
+        return if *other_role {
+            "assigned with none of the app roles that scope.app_roles names".to_owned()
+        } else if !nested_in.is_empty() {
+            let groups: Vec<String> = nested_in.iter().map(|group| named(*group, groups)).collect();
+            format!(
+                "not assigned: only a member of groups nested in {}, and nested groups do not count (scope.group_members)",
+                groups.join(", ")
+            )
+        } else {
+            "not assigned to the application, neither directly nor by an assigned group".to_owned()
+        };
+    };
+    let ways = via.routes().iter().map(|route| match route {
+        Route::Direct => "directly".to_owned(),
+        Route::Group(group) => format!("through {}", named(*group, groups)),
+    });
+    let assigned = format!("assigned {}", ways.collect::<Vec<_>>().join(", "));
+    match standing {
+        Standing::Unchanged | Standing::Wanted(_) | Standing::NotFound => assigned,
+        Standing::Leaving(reason) => format!("{assigned}, but {reason}"),
+        Standing::Rejected(rejection) => format!("{assigned}, but {}: {}", rejection.reason, rejection.detail),
+    }
+}
+
+fn named(group: EntraId, names: &BTreeMap<EntraId, String>) -> String {
+    match names.get(&group) {
+        Some(name) if !name.is_empty() => format!("group {name:?} ({group})"),
+        _ => format!("group {group}"),
+    }
+}
+
+pub(super) fn routes(via: &Via) -> Vec<String> {
+    via.routes().iter().map(ToString::to_string).collect()
+}
+
+/// One line of the mapping, and what it came to.
+pub(super) struct Mapped<'a> {
+    pub(super) line: Described<'a>,
+    pub(super) value: Option<String>,
+    /// What the learner has.
+    pub(super) old: Option<String>,
+    /// Why there is no value, or what follows from that.
+    pub(super) note: Option<String>,
+}
+
+pub(super) fn mapped<'a>(explanation: &'a Explanation, rules: &'a Rules) -> Vec<Mapped<'a>> {
+    let lines = rules.mapping.describe().zip(&explanation.mapped);
+    lines
+        .map(|(line, gives)| {
+            let old = match (&explanation.row, line.attribute) {
+                (Some(row), Attribute::Active) => Some(row.active.to_string()),
+                (Some(row), attribute) => row.values.get(&attribute).cloned().flatten(),
+                (None, _) => None,
+            };
+            let without = || match (line.default, line.required) {
+                (Some(default), _) => format!("nothing; a new learner gets the default {default:?}"),
+                (None, true) => "nothing, and a value is required".to_owned(),
+                (None, false) => "nothing".to_owned(),
+            };
+            let (value, note) = match gives {
+                Gives::Value(Some(value)) if line.apply == Apply::OnCreate => {
+                    (Some(value.clone()), Some("for a new learner only".to_owned()))
+                }
+                Gives::Value(Some(value)) => (Some(value.clone()), None),
+                Gives::Value(None) => (None, Some(without())),
+                Gives::NoFlow => (None, Some(format!("{}, nothing flows", without()))),
+                Gives::NoFlowOfPerson => (None, Some("the mapping leaves the person alone".to_owned())),
+                Gives::Broken(rule) => (None, Some(format!("cannot be used: {rule}"))),
+            };
+            let shown = |value: Option<String>| if line.redacted { value.map(|_| REDACTED.to_owned()) } else { value };
+            Mapped { value: shown(value), old: shown(old), note, line }
+        })
+        .collect()
+}

@@ -1,0 +1,141 @@
+//! Why is she not there, and why does this learner look like this: five steps for everybody that may be asked for.
+
+use graph_sim::Tenant;
+use serde_json::{Value, json};
+
+use crate::program::{hire, people};
+use crate::world::{World, assigned_group};
+
+/// What `provision --dry-run` says of a user, as text and as a document.
+async fn explained(world: &World, user: &str) -> (String, Value) {
+    let code = |document: &Value| i32::from(document["action"]["status"] == "failure") * 3;
+    let json = world.program(&["provision", "--dry-run", "--json", user]).output().unwrap();
+    let document: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let text = world.run_program(&["provision", "--dry-run", user], code(&document)).stdout;
+    (text, document)
+}
+
+/// The lines that begin with one of the five steps, without what stands below them.
+fn steps(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| !line.starts_with(' ')).collect()
+}
+
+/// What `map` says of one column.
+fn mapped<'t>(text: &'t str, column: &str) -> &'t str {
+    let line = text.lines().find(|line| line.get(9..).is_some_and(|rest| rest.starts_with(&format!("{column} <- "))));
+    line.unwrap_or_else(|| panic!("no {column} in {text}")).get(9..).unwrap()
+}
+
+#[tokio::test]
+async fn every_way_of_being_assigned_is_told() {
+    let mut tenant = Tenant::default();
+    let (staff, members) = assigned_group(&mut tenant, "Staff", 1);
+    let direct = hire(&mut tenant, "Ada", "Lovelace");
+    let nested_group = tenant.add_group("Contractors");
+    tenant.add_member(&staff, &nested_group);
+    let nested = hire(&mut tenant, "Grace", "Hopper");
+    let stranger = hire(&mut tenant, "Mary", "Shelley");
+    for person in [&nested, &stranger] {
+        tenant.unassign(person);
+    }
+    tenant.add_member(&nested_group, &nested);
+    let world = World::start(tenant).await;
+
+    let (text, document) = explained(&world, &direct).await;
+    assert!(text.contains("\nscope    assigned directly\nmatch    no learner yet; a new one\n"), "{text}");
+    assert!(text.contains(&format!("\naction   create {}, assigned\n", "ada.lovelace@harbourworks.example")), "{text}");
+    assert!(text.contains("           displayName: Ada Lovelace\n"), "{text}");
+    assert_eq!(mapped(&text, "first_name"), "first_name <- [givenName]: Ada");
+    assert_eq!(mapped(&text, "country"), "country <- [country]: nothing");
+    assert_eq!(document["import"]["attributes"]["department"], json!("Research"));
+    let name = json!({ "attribute": "name.givenName", "expression": "[givenName]", "value": "Ada", "old": null, "note": null });
+    assert!(document["map"].as_array().unwrap().contains(&name), "{document}");
+
+    let (text, document) = explained(&world, &members[0]).await;
+    assert!(text.contains(&format!("\nscope    assigned through group \"Staff\" ({staff})\n")), "{text}");
+    assert_eq!(document["scope"]["via"], json!([staff]));
+
+    let (text, document) = explained(&world, &nested).await;
+    let scope = "\nscope    not assigned: only a member of groups nested in group \"Staff\"";
+    assert!(text.contains(scope) && text.contains("scope.group_members"), "{text}");
+    assert_eq!((&document["scope"]["assigned"], &document["scope"]["nested_in"]), (&json!(false), &json!([staff])));
+
+    let (text, document) = explained(&world, &stranger).await;
+    let scope = "\nscope    not assigned to the application, neither directly nor by an assigned group\n";
+    assert!(text.contains(scope) && text.contains("\naction   none: nothing has to change\n"), "{text}");
+    assert_eq!(document["scope"]["nested_in"], json!([]));
+    // What she would be is told all the same.
+    assert_eq!(mapped(&text, "first_name"), "first_name <- [givenName]: Mary");
+    let (text, _) = explained(&world, &direct).await;
+    assert_eq!(steps(&text).len(), 6, "{text}");
+}
+
+#[tokio::test]
+async fn whoever_is_kept_out_is_told_by_what() {
+    let (mut tenant, ids) = people(6);
+    for (id, department) in ids.iter().zip(["Sales", "Research", "Sales", "Sales", "Sales", "Sales"]) {
+        tenant.user_mut(id).department = Some(department.to_owned());
+    }
+    tenant.user_mut(&ids[2]).account_enabled = Some(false);
+    tenant.user_mut(&ids[3]).mail = None;
+    let mail = tenant.user_mut(&ids[4]).mail.clone();
+    tenant.user_mut(&ids[5]).mail = mail;
+    let filter = "[[scope.filter]]\nname = \"sales\"\n\
+                  clauses = [{ attribute = \"department\", operator = \"EQUALS\", value = \"Sales\" }]";
+    let world = World::start(tenant).await;
+    world.configure(filter);
+
+    let (text, document) = explained(&world, &ids[0]).await;
+    assert!(text.contains("\n           filter \"sales\" holds\n"), "{text}");
+    assert_eq!(document["scope"]["filters"], json!(["filter \"sales\" holds"]));
+    let (text, document) = explained(&world, &ids[1]).await;
+    assert!(text.contains("scope    assigned directly, but out-of-scope\n"), "{text}");
+    let why = "filter \"sales\" does not hold: [department] EQUALS \"Sales\" is false";
+    assert!(text.contains(why) && document["scope"]["filters"] == json!([why]), "{text}");
+    let (text, _) = explained(&world, &ids[2]).await;
+    assert!(text.contains("the account is disabled\n") && text.contains("directly, but account-disabled\n"), "{text}");
+    let (text, _) = explained(&world, &ids[3]).await;
+    assert_eq!(mapped(&text, "email"), "email <- [mail]: nothing, and a value is required");
+    assert!(text.contains("action   no create, skipped, missing-required"), "{text}");
+    let (text, _) = explained(&world, &ids[4]).await;
+    assert!(text.contains("action   no create, failure, conflict") && text.contains(&ids[5]), "{text}");
+    let nobody = "00000000-0000-4000-8000-00000000dead";
+    assert!(world.run_program(&["provision", "--dry-run", nobody], 1).stderr.contains("has no user"));
+}
+
+#[tokio::test]
+async fn old_values_defaults_and_broken_rules_are_told() {
+    let (tenant, ids) = people(1);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.configure(
+        "[mapping]\nuserName = \"[userPrincipalName]\"\n\"emails[type eq \\\"work\\\"].value\" = \"[mail]\"\n\
+         active = \"Switch([IsSoftDeleted], , \\\"False\\\", \\\"True\\\", \\\"True\\\", \\\"False\\\")\"\n\
+         title = { expression = \"[jobTitle]\", default = \"Learner\" }\n\
+         \"name.givenName\" = { expression = \"Append([givenName], \\\"!\\\")\", apply = \"on-create\" }\n\
+         \"name.familyName\" = \"IgnoreFlowIfNullOrEmpty([city])\"\n\
+         \"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department\" = \"Redact([department])\"",
+    );
+    world.sim.tenant(|tenant| tenant.user_mut(&ids[0]).department = Some("Secret".to_owned()));
+    let (text, document) = explained(&world, &ids[0]).await;
+    assert_eq!(mapped(&text, "title"), "title <- [jobTitle]: nothing; a new learner gets the default \"Learner\"");
+    assert_eq!(
+        mapped(&text, "first_name"),
+        "first_name <- Append([givenName],\"!\"): Ada! (for a new learner only), was Ada"
+    );
+    assert_eq!(
+        mapped(&text, "last_name"),
+        "last_name <- IgnoreFlowIfNullOrEmpty([city]): nothing, nothing flows, was Number0"
+    );
+    assert_eq!(mapped(&text, "department"), "department <- Redact([department]): [Redact]");
+    for told in [&text, &document.to_string()] {
+        assert!(!told.contains("Secret") && !told.contains("Research"), "{told}");
+    }
+    // The value flows; what was logged shows neither the old nor the new one.
+    world.run_program(&["sync"], 0);
+    assert_eq!(world.learner(&ids[0], "department").await, ["Secret"]);
+    let logged = world.run_program(&["log", "--format", "json"], 0).stdout;
+    let update = world.last_changes(&ids[0]).await;
+    assert!(update.to_string().contains("\"new\":\"[Redact]\"") && !update.to_string().contains("Secret"), "{update}");
+    assert!(!logged.contains("Secret"), "{logged}");
+}
