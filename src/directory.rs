@@ -11,6 +11,7 @@ mod error;
 mod person;
 mod probe;
 mod read;
+mod roles;
 mod throttle;
 mod wire;
 
@@ -26,7 +27,7 @@ pub use self::probe::{Assigned, GroupShape};
 pub use self::read::Read;
 use self::wire::{Assignment, ServicePrincipal};
 use crate::auth::{Authenticator, Http, NetworkError};
-use crate::model::{Clock, EntraId, GroupMembers, Selection, Via};
+use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, GroupMembers, Selection, Via};
 
 /// The permission without which groups with hidden membership look empty.
 const SEES_HIDDEN: &str = "Member.Read.Hidden";
@@ -44,8 +45,17 @@ pub struct Application {
     pub app_id: String,
     /// Display name.
     pub name: String,
-    /// Its app roles: value, which a role may lack, by id.
-    pub roles: BTreeMap<EntraId, Option<String>>,
+    /// Its app roles by id.
+    pub roles: BTreeMap<EntraId, AppRole>,
+}
+
+/// An app role of the application.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AppRole {
+    /// What tokens carry; a role may have none.
+    pub value: Option<String>,
+    /// What administrators see.
+    pub name: String,
 }
 
 /// Which assignments count, and how far.
@@ -132,6 +142,8 @@ struct Assignments {
     groups: BTreeMap<EntraId, String>,
     /// Those whose app roles do not count.
     other_roles: BTreeSet<EntraId>,
+    /// In which roles each user and group is assigned, as far as they count.
+    roles: BTreeMap<EntraId, BTreeSet<EntraId>>,
 }
 
 impl Directory {
@@ -187,8 +199,10 @@ impl Directory {
                     let object_id = id_of(&id, "id")?;
                     let name = display_name.unwrap_or_default();
                     let mut roles = BTreeMap::new();
-                    for wire::AppRole { id, value } in app_roles {
-                        roles.insert(id_of(&id, "appRoles.id")?, value.filter(|value| !value.is_empty()));
+                    for wire::AppRole { id, value, display_name } in app_roles {
+                        let value = value.filter(|value| !value.is_empty());
+                        let role = AppRole { value, name: display_name.unwrap_or_default() };
+                        roles.insert(id_of(&id, "appRoles.id")?, role);
                     }
                     return Ok(Application { object_id, app_id, name, roles });
                 }
@@ -211,15 +225,17 @@ impl Directory {
         {
             let malformed = |detail| GraphError::Malformed { what: what.to_owned(), detail };
             let id: EntraId = principal_id.parse().map_err(|error| malformed(format!("principalId: {error}")))?;
+            let role = app_role_id.as_deref().map(str::parse::<EntraId>).transpose();
+            let role = role.map_err(|error| malformed(format!("appRoleId: {error}")))?;
             if let Some(roles) = &roles {
                 // Taking a role that is not told for another one would take its people for gone.
-                let role = app_role_id.as_deref().map(str::parse);
                 let role = role.ok_or_else(|| malformed(format!("appRoleId of {id} is missing")))?;
-                if !roles.contains(&role.map_err(|error| malformed(format!("appRoleId: {error}")))?) {
+                if !roles.contains(&role) {
                     found.other_roles.insert(id);
                     continue;
                 }
             }
+            found.roles.entry(id).or_default().extend(role);
             match principal_type.to_ascii_lowercase().as_str() {
                 "user" => drop(found.users.insert(id)),
                 "group" if self.reach.group_members == GroupMembers::None => {}
@@ -229,7 +245,7 @@ impl Directory {
                 _ => return Err(malformed(format!("principalType of {id} is none that is known")).into()),
             }
         }
-        let Assignments { users, groups, other_roles } = &mut found;
+        let Assignments { users, groups, other_roles, roles: _ } = &mut found;
         other_roles.retain(|id| !users.contains(id) && !groups.contains_key(id));
         if !other_roles.is_empty() {
             tracing::info!(assignments = other_roles.len(), "assigned with other roles than those in scope.app_roles");
@@ -316,8 +332,8 @@ fn wanted_roles(application: &Application, named: &[String]) -> Result<Option<BT
     }
     let role = |named: &String| {
         let id = named.parse().ok();
-        let known = application.roles.iter().find(|(known, value)| {
-            Some(**known) == id || value.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(named))
+        let known = application.roles.iter().find(|(known, role)| {
+            Some(**known) == id || role.value.as_ref().is_some_and(|value| value.eq_ignore_ascii_case(named))
         });
         // Whoever is assigned to an application without roles has this one, which is in no list.
         let default = id.filter(|id| *id == DEFAULT_ACCESS);
@@ -326,7 +342,7 @@ fn wanted_roles(application: &Application, named: &[String]) -> Result<Option<BT
             roles: application
                 .roles
                 .iter()
-                .map(|(id, value)| value.clone().unwrap_or_else(|| id.to_string()))
+                .map(|(id, role)| role.value.clone().unwrap_or_else(|| id.to_string()))
                 .collect(),
         })
     };
@@ -335,8 +351,9 @@ fn wanted_roles(application: &Application, named: &[String]) -> Result<Option<BT
 
 /// The `$select` of a selection; `id` always comes first.
 fn select(selection: &Selection) -> String {
+    let ours = ["id", APP_ROLE_ASSIGNMENTS];
     std::iter::once("id")
-        .chain(selection.properties().iter().map(String::as_str).filter(|property| *property != "id"))
+        .chain(selection.properties().iter().map(String::as_str).filter(|property| !ours.contains(property)))
         .collect::<Vec<_>>()
         .join(",")
 }

@@ -19,7 +19,7 @@ pub use self::chain::chain;
 pub use self::learner::{Attribute, Fingerprint, Kind, Learner, UniqueKey, Values};
 pub use self::named::{Bounds, Named};
 pub use self::policy::{Reissued, Repair};
-pub use self::user::{Selection, User, Value, Verdict};
+pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub use self::words::{Action, Outcome, Reason, Status, Trigger, UnknownWord};
 
 /// The clock. Time is a parameter everywhere; whoever starts a cycle passes one in.

@@ -16,7 +16,7 @@ impl Directory {
     /// When Graph cannot be read.
     pub async fn account(&self, person: EntraId, selection: &Selection) -> Result<Read, DirectoryError> {
         let mut found = Read::NotFound(person);
-        self.accounts(&[person], selection, |read| found = read).await?;
+        self.accounts(&[person], selection, &|_| {}, |read| found = read).await?;
         Ok(found)
     }
 

@@ -8,9 +8,10 @@ use futures_util::stream::FuturesUnordered;
 
 use super::client::{Reply, Step};
 use super::error::malformed;
+use super::roles::{self, Roles};
 use super::wire::{Row, RowType};
 use super::{Application, Directory, DirectoryError, GraphError, Snapshot, select, wire};
-use crate::model::{EntraId, Route, Selection, User, Value, Via};
+use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Selection, User, Value, Via};
 
 /// The most ids that an `in` filter takes.
 const IDS_IN_FILTER: usize = 15;
@@ -46,6 +47,9 @@ impl Directory {
         mut take: impl FnMut(Read) + Send,
     ) -> Result<Snapshot, DirectoryError> {
         let assignments = self.assignments(&application).await?;
+        let roles_at = roles::slot(selection);
+        let ids_alone = Selection::default();
+        let listed = if roles_at.is_some() { &ids_alone } else { selection };
         let mut members_of = BTreeMap::new();
         let mut hidden = BTreeSet::new();
         // All groups are read by one task, a page at a time: the lock is never waited for.
@@ -55,14 +59,17 @@ impl Directory {
             let reads = assignments.groups.iter().map(|(group, name)| async move {
                 let mut members = BTreeSet::new();
                 let hidden = self
-                    .members(*group, name, selection, |step| match step {
+                    .members(*group, name, listed, |step| match step {
                         // People taken from pages that are read anew were complete: they are not taken twice.
                         Step::Begin => members.clear(),
                         Step::Page(rows, request_id) => {
                             let mut taker = taker.lock().unwrap_or_else(PoisonError::into_inner);
                             for row in rows.into_iter().filter(|row| row.kind == RowType::User) {
                                 members.insert(row.id);
-                                taker.take(row, request_id);
+                                // Roles are known when all groups are: until then no row is complete.
+                                if roles_at.is_none() {
+                                    taker.take(row, request_id);
+                                }
                             }
                         }
                     })
@@ -91,7 +98,14 @@ impl Directory {
         let open: Vec<EntraId> = people.keys().filter(|id| !taken.contains(id)).copied().collect();
         tracing::debug!(people = people.len(), direct = open.len(), lacking, "lists read");
         let mut left: BTreeSet<EntraId> = open.iter().copied().collect();
-        self.accounts(&open, selection, |read| {
+        let roles = Roles {
+            slot: roles_at,
+            application: &application,
+            assigned: &assignments.roles,
+            people: &people,
+            via: &via,
+        };
+        self.accounts(&open, selection, &|row| roles.fill(row), |read| {
             left.remove(&read.person());
             take(read);
         })
@@ -149,19 +163,21 @@ impl Directory {
         }
     }
 
-    /// Reads accounts directly: filters of 15 ids in `$batch` calls, and whoever is left out of an answer alone.
+    /// Reads accounts directly: filters of 15 ids in `$batch` calls, and whoever is left out of an answer alone. What
+    /// Graph does not tell of an account, `fill` may.
     /// <https://learn.microsoft.com/graph/api/user-list>, <https://learn.microsoft.com/graph/api/user-get>
     pub(super) async fn accounts(
         &self,
         people: &[EntraId],
         selection: &Selection,
+        fill: &(dyn Fn(&mut Row) + Sync),
         mut take: impl FnMut(Read),
     ) -> Result<(), DirectoryError> {
         let select = select(selection);
         let mut alone = Vec::new();
         let pieces = people.chunks(IDS_IN_FILTER * super::client::BATCH);
         let mut reads: FuturesUnordered<_> =
-            pieces.map(|people| self.some_accounts(people, selection, &select)).collect();
+            pieces.map(|people| self.some_accounts(people, selection, &select, fill)).collect();
         while let Some((found, left_out)) = reads.try_next().await? {
             found.into_iter().for_each(&mut take);
             alone.extend(left_out);
@@ -170,11 +186,12 @@ impl Directory {
         for (id, answer) in alone.iter().zip(self.client.batch(WHAT, &paths).await?) {
             match answer {
                 Ok(Reply { body, request_id }) => {
-                    let row = wire::user(&body, selection).map_err(|error| malformed(WHAT, &error))?;
+                    let mut row = wire::user(&body, selection).map_err(|error| malformed(WHAT, &error))?;
                     if row.id != *id {
                         let detail = "the answer is about another account".to_owned();
                         return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
                     }
+                    fill(&mut row);
                     take(told(row, selection, &request_id));
                 }
                 Err(error) if error.is_not_found() => take(Read::NotFound(*id)),
@@ -190,6 +207,7 @@ impl Directory {
         people: &[EntraId],
         selection: &Selection,
         select: &str,
+        fill: &(dyn Fn(&mut Row) + Sync),
     ) -> Result<(Vec<Read>, Vec<EntraId>), DirectoryError> {
         let chunks: Vec<&[EntraId]> = people.chunks(IDS_IN_FILTER).collect();
         let paths: Vec<String> = chunks
@@ -209,7 +227,10 @@ impl Directory {
                 return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
             }
             let asked_for = page.rows.into_iter().filter(|row| asked.remove(&row.id));
-            found.extend(asked_for.map(|row| told(row, selection, &request_id)));
+            found.extend(asked_for.map(|mut row| {
+                fill(&mut row);
+                told(row, selection, &request_id)
+            }));
             left_out.extend(asked);
         }
         Ok((found, left_out))
@@ -273,6 +294,8 @@ pub(super) fn told(row: Row, selection: &Selection, request_id: &str) -> Read {
     for (property, value) in selection.properties().iter().zip(values) {
         match value {
             Some(value) => told.push(value),
+            // Who is not assigned has no role.
+            None if property == APP_ROLE_ASSIGNMENTS => told.push(Value::List(Vec::new())),
             None => return unreadable(&format!("Graph does not tell {property}")),
         }
     }

@@ -59,9 +59,11 @@ pub(super) struct ServicePrincipal {
 
 /// An app role: <https://learn.microsoft.com/graph/api/resources/approle>.
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct AppRole {
     pub(super) id: String,
     pub(super) value: Option<String>,
+    pub(super) display_name: Option<String>,
 }
 
 /// An app registration: <https://learn.microsoft.com/graph/api/resources/application>.

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{User, Value};
+use crate::model::{APP_ROLE_ASSIGNMENTS, User, Value};
 use crate::nearest::{did_you_mean, nearest};
 
 /// A source attribute: the Graph property to select, and what to take of it.
@@ -135,6 +135,7 @@ const PROPERTIES: &[&str] = &[
 
 /// Name, Graph property, what to take of it.
 const NAMED: &[(&str, &str, Part)] = &[
+    (APP_ROLE_ASSIGNMENTS, APP_ROLE_ASSIGNMENTS, Part::Whole),
     ("id", "id", Part::Id),
     ("objectId", "id", Part::Id),
     ("accountEnabled", "accountEnabled", Part::Enabled),
@@ -168,7 +169,6 @@ const NAMED: &[(&str, &str, Part)] = &[
 /// Names that exist in Entra ID and are refused, each with its reason.
 const REFUSED: &[(&str, &str)] = &[
     ("manager", "`manager` is a reference to another person and is not supported"),
-    ("appRoleAssignments", "app roles are not read, so `appRoleAssignments` is not supported"),
     (
         "employeeOrgData",
         "`employeeOrgData` has members; write `employeeOrgData.costCenter` or `employeeOrgData.division`",

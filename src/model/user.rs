@@ -47,6 +47,9 @@ impl Selection {
     }
 }
 
+/// No property of a user in Graph: the names of the app roles that somebody is assigned in.
+pub const APP_ROLE_ASSIGNMENTS: &str = "appRoleAssignments";
+
 /// A user of the directory, every selected property told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {

@@ -29,6 +29,7 @@ mod races;
 mod reading;
 mod refusals;
 mod reissued;
+mod roles;
 mod sign_in;
 mod sources;
 mod world;

@@ -1,0 +1,55 @@
+//! `[appRoleAssignments]`: the app role of a person, directly or by a group, as an attribute of the learner.
+
+use graph_sim::Tenant;
+use learner_sync::plan::Counts;
+
+use crate::program::hire;
+use crate::world::{World, people};
+
+const MAPPING: &str = r#"[mapping]
+userName = "[userPrincipalName]"
+"emails[type eq \"work\"].value" = "[mail]"
+active = "Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")"
+"urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:job_role" = "SingleAppRoleAssignment([appRoleAssignments])"
+"#;
+
+#[tokio::test]
+async fn the_name_of_the_role_is_a_value_like_any_other() {
+    let mut tenant = Tenant::default();
+    let roles = tenant.application.roles.clone();
+    let by_default = hire(&mut tenant, "Ada", "Lovelace");
+    let ids = people(&mut tenant, 3);
+    let group = tenant.add_group("Trainers");
+    tenant.assign_user_with_role(&group, &roles[1].id);
+    tenant.assign_user_with_role(&ids[0], &roles[0].id);
+    tenant.add_member(&group, &ids[1]);
+    tenant.assign_user_with_role(&ids[2], &roles[0].id);
+    tenant.add_member(&group, &ids[2]);
+    let mut world = World::start(tenant).await;
+    world.configure(MAPPING);
+    assert_eq!(world.cycle().await.counts.created, 4);
+    for (id, role) in
+        [(&by_default, "Default Assignment"), (&ids[0], "Learner"), (&ids[1], "Trainer"), (&ids[2], "Learner")]
+    {
+        assert_eq!(world.learner(id, "job_role").await, [role]);
+    }
+    world.settled().await;
+
+    // Nobody in Entra changes but the assignment.
+    world.sim.tenant(|tenant| {
+        tenant.unassign(&ids[2]);
+        tenant.assign_user_with_role(&by_default, &roles[1].id);
+        tenant.unassign(&by_default);
+        tenant.assign_user_with_role(&by_default, &roles[1].id);
+    });
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 4, updated: 2, unchanged: 2, ..Counts::default() });
+    for id in [&by_default, &ids[2]] {
+        assert_eq!(world.learner(id, "job_role").await, ["Trainer"]);
+        assert_eq!(world.log(id).await, ["create success assigned", "update success attributes-changed"]);
+    }
+    world.settled().await;
+    let explained = world.run_program(&["provision", "--dry-run", &ids[1]], 0).stdout;
+    assert!(explained.contains("appRoleAssignments: [\"Trainer\"]"), "{explained}");
+    assert!(world.run_program(&["check"], 0).stdout.contains("every mapped attribute can be read"));
+}
