@@ -15,6 +15,10 @@ const FLOOR: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
 /// All waits for one request together, when the service is there and asks for time: as long as its deadline allows.
 pub const PATIENT: Duration = Duration::MAX;
+/// A request is tried at most so often, however short the waits are that a service asks for.
+const MOST_ATTEMPTS: usize = 10;
+/// So many times what the service asks for is believed; one that goes on asking for a second has been seen.
+const BELIEVED: usize = 2;
 /// All waits for one request together, when waiting seldom helps: nothing listens, no such host, an inner error.
 pub const BRIEF: Duration = Duration::from_secs(8);
 
@@ -53,6 +57,7 @@ pub enum Attempt<T, E> {
 pub struct Waits {
     backoff: backon::ExponentialBackoff,
     deadline: Duration,
+    waits: usize,
     waited: Duration,
     tried: Duration,
 }
@@ -68,7 +73,7 @@ impl Waits {
             .with_jitter_seed(rand::random())
             .without_max_times()
             .build();
-        Self { backoff, deadline, waited: Duration::ZERO, tried: Duration::ZERO }
+        Self { backoff, deadline, waits: 0, waited: Duration::ZERO, tried: Duration::ZERO }
     }
 
     /// An attempt took so long.
@@ -76,11 +81,19 @@ impl Waits {
         self.tried = self.tried.saturating_add(took);
     }
 
-    /// The next wait: what the service asked for, else the backoff; `None` when all waits would be longer than
-    /// `patience`, or lead beyond the deadline.
+    /// The next wait: what the service asked for, else the backoff; `None` when it was tried often enough, or all waits
+    /// would be longer than `patience`, or lead beyond the deadline.
     pub fn next(&mut self, asked: Option<Duration>, patience: Duration) -> Option<Duration> {
         let backoff = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
-        let wait = asked.map_or(backoff, at_least);
+        let wait = match asked.map(at_least) {
+            Some(asked) if self.waits < BELIEVED => asked,
+            Some(asked) => asked.max(backoff),
+            None => backoff,
+        };
+        self.waits += 1;
+        if self.waits >= MOST_ATTEMPTS {
+            return None;
+        }
         self.waited = self.waited.saturating_add(wait);
         (self.waited <= patience && self.waited.saturating_add(self.tried) <= self.deadline).then_some(wait)
     }
@@ -129,6 +142,16 @@ mod tests {
         assert_eq!(read("Fri, 02 Jan 2026 03:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(read("-1"), None);
         assert_eq!(read("soon"), None);
+    }
+
+    #[test]
+    fn a_service_that_asks_for_a_second_again_and_again_is_not_asked_every_second() {
+        let mut waits = Waits::new(Duration::from_secs(120));
+        let all: Vec<Duration> = std::iter::from_fn(|| waits.next(Some(Duration::ZERO), PATIENT)).collect();
+        assert_eq!(all[..2], [FLOOR, FLOOR]);
+        assert!(all.len() < MOST_ATTEMPTS && all[2] >= 2 * FLOOR, "{all:?}");
+        let mut waits = Waits::new(Duration::from_secs(86_400));
+        assert_eq!(std::iter::from_fn(|| waits.next(None, PATIENT)).count(), MOST_ATTEMPTS - 1);
     }
 
     #[test]

@@ -203,6 +203,11 @@ async fn a_cycle_in_which_a_third_of_all_answers_fail_ends_right() {
             let waited = call.waited_after(before).unwrap();
             assert!(waited >= Duration::from_millis(950), "{waited:?} before {} again", call.path);
         }
+        let same = calls[number..]
+            .iter()
+            .filter(|again| (&again.path, &again.query, &again.body) == (&call.path, &call.query, &call.body));
+        let failed_in_a_row = same.take_while(|again| again.status != 200).count();
+        assert!(failed_in_a_row < 10, "{} failed {failed_in_a_row} times", call.path);
     }
     comes_right(&mut world, &left, "a third of all answers").await;
 }

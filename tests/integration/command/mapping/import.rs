@@ -102,7 +102,7 @@ fn what_cannot_be_taken_is_told() {
     lines.extend([
         line("manager", "[manager]"),
         line("nickName", "[mailNickname]"),
-        line("title", "SingleAppRoleAssignment([appRoleAssignments])"),
+        line("title", "AppRoleAssignmentsComplex([appRoleAssignments])"),
         line(DEPARTMENT, "RandomString(6, 3, 0, 0, 3, )"),
         line("USERNAME", "[mail]"),
         several,
@@ -118,7 +118,7 @@ fn what_cannot_be_taken_is_told() {
         "emails[type eq \"home\"].value: no learner attribute has this SCIM path",
         "manager: `manager` is not supported",
         "nickName: no learner attribute",
-        "title: app roles are not read",
+        "`AppRoleAssignmentsComplex`",
         "`RandomString` is not supported",
         "USERNAME: `userName` is the same attribute",
         "addresses[0].country: its flow type `MultiValueAddOnly`",
