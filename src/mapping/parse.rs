@@ -141,7 +141,7 @@ impl Parser<'_> {
     fn attribute(&mut self) -> Result<Syntax, Fault> {
         let opened_at = self.position();
         self.next += 1;
-        let name = self.take_while(|character| character != ']' && character != '[');
+        let name = self.bracketed();
         if !self.eat(']') {
             return Err(Fault::new(opened_at, "the closing `]` of this attribute is missing"));
         }
@@ -149,6 +149,23 @@ impl Parser<'_> {
             "" => Err(Fault::new(opened_at, "there is no attribute name between `[` and `]`")),
             name => Ok(Syntax::Attribute(name.to_owned())),
         }
+    }
+
+    /// Up to the `]` of this attribute; a SCIM path has brackets of its own.
+    fn bracketed(&mut self) -> String {
+        let mut inner = 0_usize;
+        let mut name = String::new();
+        while let Some(character) = self.peek() {
+            match character {
+                '[' => inner += 1,
+                ']' if inner == 0 => break,
+                ']' => inner -= 1,
+                _ => {}
+            }
+            name.push(character);
+            self.next += 1;
+        }
+        name
     }
 
     fn number(&mut self) -> Result<Syntax, Fault> {
@@ -277,6 +294,8 @@ mod tests {
         assert_eq!(parsed("-12.50"), Syntax::Number("-12.50".to_owned()));
         assert_eq!(parsed("&Hff"), Syntax::Number("255".to_owned()));
         assert_eq!(parsed("[ mail ]"), Syntax::Attribute("mail".to_owned()));
+        let filtered = "phoneNumbers[type eq \"fax\"].value";
+        assert_eq!(parsed("[phoneNumbers[type eq \"fax\"].value]"), Syntax::Attribute(filtered.to_owned()));
         assert_eq!(parsed("UTF8"), Syntax::Word("UTF8".to_owned()));
     }
 
@@ -324,6 +343,7 @@ mod tests {
             ("", 1, "empty"),
             ("  \n", 1, "empty"),
             ("[mail", 1, "closing `]`"),
+            ("Trim([mails[0])", 6, "closing `]`"),
             ("Trim([])", 6, "no attribute name"),
             ("Trim(\"é, [mail])", 6, "closing `\"`"),
             ("Join(\"é\", [a] [b])", 15, "expected `,` or `)`, found `[`"),
