@@ -9,8 +9,9 @@ use super::syntax::{Fault, Node, Operator, Syntax};
 /// The service takes no longer expressions either.
 const MAX_CHARACTERS: usize = 10_000;
 
-/// Parsing, compiling, evaluating and dropping recurse as deep as calls are nested; real mappings stay below 10.
-const MAX_DEPTH: usize = 64;
+/// Parsing, compiling, evaluating and dropping recurse as deep as calls are nested. Where `IIF` stands for OR, as the
+/// documentation has it, there is one for each alternative.
+pub(super) const MAX_DEPTH: usize = 128;
 
 /// The syntax of `text`.
 pub(super) fn parse(text: &str) -> Result<Node, Fault> {
@@ -373,8 +374,8 @@ mod tests {
         assert!(parse(&format!("\"{}\"", "é".repeat(9_998))).is_ok());
         assert_eq!(fault(&"x".repeat(10_001)).0, 10_001);
         let nested = |depth: usize| format!("{}\"x\"{}", "Trim(".repeat(depth), ")".repeat(depth));
-        assert!(parse(&nested(64)).is_ok());
-        assert!(fault(&nested(65)).1.contains("64 deep"));
-        assert!(parse(&"Trim(".repeat(2_000)).is_err());
+        assert!(parse(&nested(MAX_DEPTH)).is_ok());
+        assert!(fault(&nested(MAX_DEPTH + 1)).1.contains("128 deep"));
+        assert!(parse(&"Trim(".repeat(1_999)).is_err());
     }
 }
