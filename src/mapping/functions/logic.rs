@@ -64,8 +64,8 @@ pub(super) fn check_error(arguments: &[Expression]) -> Checked {
 
 /// `Coalesce(source1, source2, ...)`: the first that has a value.
 ///
-/// The documentation skips null alone, but one of its examples an empty text as well. So an empty one is taken when nothing
-/// better follows.
+/// The documentation skips null alone, but one of its examples an empty text as well. So an empty one is taken when
+/// nothing better follows.
 pub(super) fn coalesce(call: Call<'_>) -> Outcome<'_> {
     let mut empty = null();
     for index in 0..call.count() {
