@@ -3,5 +3,3 @@
 
 pub(crate) mod attribute;
 pub(crate) mod pattern;
-
-pub use attribute::check as check_attribute;

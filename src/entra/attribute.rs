@@ -178,11 +178,6 @@ const REFUSED: &[(&str, &str)] = &[
     ("employeeLeaveDateTime", "`employeeLeaveDateTime` needs permissions that a synchronisation should not have"),
 ];
 
-/// Says why `name` is no source attribute, when it is none.
-pub fn check(name: &str) -> Result<(), String> {
-    resolve(name).map(drop)
-}
-
 /// The attribute that `name` means, or why there is none.
 pub(crate) fn resolve(name: &str) -> Result<SourceAttribute, String> {
     if let Some(property) = PROPERTIES.iter().find(|property| property.eq_ignore_ascii_case(name)) {

@@ -6,6 +6,7 @@ mod bytes;
 mod convert;
 mod date;
 mod diacritics;
+mod distinguished;
 mod list;
 mod logic;
 mod piece;
@@ -97,6 +98,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("BitAnd", Exactly(2), convert::bit_and).reads(&[needs(0, Integer), needs(1, Integer)]),
     function("CBool", Exactly(1), logic::c_bool),
     function("CDate", Exactly(1), date::c_date).reads(&[needs(0, Date)]).gives_date(),
+    // A reference is written as its text.
+    function("CRef", Exactly(1), convert::c_str),
     function("CStr", Exactly(1), convert::c_str),
     function("Coalesce", AtLeast(1), logic::coalesce).hands_on(),
     function("Contains", Between(2, 3), list::contains).reads(&[takes(2, CompareType)]),
@@ -104,6 +107,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("ConvertToBase64", Exactly(1), bytes::to_base64),
     function("ConvertToUTF8Hex", Exactly(1), bytes::to_hexadecimal),
     function("Count", Exactly(1), list::count),
+    function("DNComponent", Exactly(2), distinguished::component).reads(&[needs(1, Integer)]),
     function("DateAdd", Exactly(3), date::add)
         .reads(&[needs(0, Interval), needs(1, Integer), needs(2, Date)])
         .gives_date(),
@@ -167,6 +171,7 @@ const REFUSED: &[(&str, &str)] = &[
         "SelectUniqueValue",
         "is not supported: Entra ID has it for Active Directory alone, as its value depends on the others'",
     ),
+    ("StringFromSid", "is not needed: Graph tells the identifier as a text; write `[onPremisesSecurityIdentifier]`"),
 ];
 
 /// The function that `name` means, or why there is none. The language is case-sensitive, but its documentation
@@ -222,6 +227,7 @@ mod tests {
             ("Guid", "another value in every cycle"),
             ("randomstring", "`RandomString` is not supported"),
             ("SelectUniqueValue", "Active Directory alone"),
+            ("stringfromsid", "write `[onPremisesSecurityIdentifier]`"),
             ("AppRoleAssignmentsComplex", "use `SingleAppRoleAssignment`"),
             ("Cdat", "did you mean `CDate`?"),
         ] {

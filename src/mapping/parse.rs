@@ -9,8 +9,9 @@ use super::syntax::{Fault, Node, Operator, Syntax};
 /// The service takes no longer expressions either.
 const MAX_CHARACTERS: usize = 10_000;
 
-/// Parsing, compiling, evaluating and dropping recurse as deep as calls are nested; real mappings stay below 10.
-const MAX_DEPTH: usize = 64;
+/// Parsing, compiling, evaluating and dropping recurse as deep as calls are nested. Where `IIF` stands for OR, as the
+/// documentation has it, there is one for each alternative.
+pub(super) const MAX_DEPTH: usize = 128;
 
 /// The syntax of `text`.
 pub(super) fn parse(text: &str) -> Result<Node, Fault> {
@@ -141,7 +142,7 @@ impl Parser<'_> {
     fn attribute(&mut self) -> Result<Syntax, Fault> {
         let opened_at = self.position();
         self.next += 1;
-        let name = self.take_while(|character| character != ']' && character != '[');
+        let name = self.bracketed();
         if !self.eat(']') {
             return Err(Fault::new(opened_at, "the closing `]` of this attribute is missing"));
         }
@@ -149,6 +150,23 @@ impl Parser<'_> {
             "" => Err(Fault::new(opened_at, "there is no attribute name between `[` and `]`")),
             name => Ok(Syntax::Attribute(name.to_owned())),
         }
+    }
+
+    /// Up to the `]` of this attribute; a SCIM path has brackets of its own.
+    fn bracketed(&mut self) -> String {
+        let mut inner = 0_usize;
+        let mut name = String::new();
+        while let Some(character) = self.peek() {
+            match character {
+                '[' => inner += 1,
+                ']' if inner == 0 => break,
+                ']' => inner -= 1,
+                _ => {}
+            }
+            name.push(character);
+            self.next += 1;
+        }
+        name
     }
 
     fn number(&mut self) -> Result<Syntax, Fault> {
@@ -277,6 +295,8 @@ mod tests {
         assert_eq!(parsed("-12.50"), Syntax::Number("-12.50".to_owned()));
         assert_eq!(parsed("&Hff"), Syntax::Number("255".to_owned()));
         assert_eq!(parsed("[ mail ]"), Syntax::Attribute("mail".to_owned()));
+        let filtered = "phoneNumbers[type eq \"fax\"].value";
+        assert_eq!(parsed("[phoneNumbers[type eq \"fax\"].value]"), Syntax::Attribute(filtered.to_owned()));
         assert_eq!(parsed("UTF8"), Syntax::Word("UTF8".to_owned()));
     }
 
@@ -324,6 +344,7 @@ mod tests {
             ("", 1, "empty"),
             ("  \n", 1, "empty"),
             ("[mail", 1, "closing `]`"),
+            ("Trim([mails[0])", 6, "closing `]`"),
             ("Trim([])", 6, "no attribute name"),
             ("Trim(\"é, [mail])", 6, "closing `\"`"),
             ("Join(\"é\", [a] [b])", 15, "expected `,` or `)`, found `[`"),
@@ -353,8 +374,8 @@ mod tests {
         assert!(parse(&format!("\"{}\"", "é".repeat(9_998))).is_ok());
         assert_eq!(fault(&"x".repeat(10_001)).0, 10_001);
         let nested = |depth: usize| format!("{}\"x\"{}", "Trim(".repeat(depth), ")".repeat(depth));
-        assert!(parse(&nested(64)).is_ok());
-        assert!(fault(&nested(65)).1.contains("64 deep"));
-        assert!(parse(&"Trim(".repeat(2_000)).is_err());
+        assert!(parse(&nested(MAX_DEPTH)).is_ok());
+        assert!(fault(&nested(MAX_DEPTH + 1)).1.contains("128 deep"));
+        assert!(parse(&"Trim(".repeat(1_999)).is_err());
     }
 }

@@ -7,6 +7,7 @@ use crate::cli::Context;
 use crate::cli::output::{CONFIGURATION, DONE, Failure, print, print_json, shown, table};
 use crate::mapping::{Apply, Described, Mapping, OnTime};
 use crate::model::{Attribute, Kind, Selection};
+use crate::scope::Scope;
 
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Arguments {
@@ -19,6 +20,11 @@ pub(in super::super) fn run(context: &Context, arguments: &Arguments) -> Result<
     let mut selection = Selection::default();
     let mapping = Mapping::compile(&context.config.mapping, &mut selection).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Failure::new(CONFIGURATION, problems.join("\n"))
+    })?;
+    // What the scoping filters read is read as well; that they compile, loading the configuration has shown.
+    Scope::compile(&context.config.scope.filters, &mut selection).map_err(|problems| {
+        let problems: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
         Failure::new(CONFIGURATION, problems.join("\n"))
     })?;
     let lines: Vec<Described<'_>> = mapping.describe().collect();

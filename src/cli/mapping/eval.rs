@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
-use super::input::{Input, Line};
+use super::input::{Input, Line, json as read};
 use crate::cli::output::{DONE, FAILED, Failure, print};
 use crate::mapping::{Trial, Tried};
 use crate::model::Value;
@@ -43,9 +43,8 @@ pub(super) fn run(arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Fail
     let values = match input {
         None => BTreeMap::new(),
         Some(path) => {
-            let input = Input::open(&path)?;
-            let refused = input.failure("is no JSON object of source attributes");
-            attributes(input.document()?).ok_or(refused)?
+            let mut input = Input::open(&path)?;
+            attributes(input.document()?).ok_or_else(|| input.failure("is no JSON object of source attributes"))?
         }
     };
     let tried = evaluate(&expression.unwrap_or_default(), &values, now).map_err(|error| Failure::new(FAILED, error))?;
@@ -80,8 +79,10 @@ fn lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
 /// Evaluates one line.
 fn one(line: &[u8], now: jiff::Timestamp) -> Result<Tried, Fault> {
     let unreadable = |reason: &str| Fault::Unreadable(format!("the line is no object to evaluate: {reason}"));
-    let line: Json = serde_json::from_slice(line).map_err(|error| unreadable(&error.to_string()))?;
-    let Json::Object(mut line) = line else {
+    if line.trim_ascii().is_empty() {
+        return Err(unreadable("it is empty"));
+    }
+    let Json::Object(mut line) = read(line).map_err(|error| unreadable(&in_the_line(&error)))? else {
         return Err(unreadable("it is not {\"expression\", \"inputs\", \"now\"}"));
     };
     let Some(Json::String(expression)) = line.remove("expression") else {
@@ -99,6 +100,13 @@ fn one(line: &[u8], now: jiff::Timestamp) -> Result<Tried, Fault> {
         }
     };
     evaluate(&expression, &values, now).map_err(Fault::Evaluation)
+}
+
+/// The error without the number of the line, which would always be 1.
+fn in_the_line(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    format!("{} (column {})", text.strip_suffix(&place).unwrap_or(&text), error.column())
 }
 
 /// The value, or everything that is wrong, one problem a line.

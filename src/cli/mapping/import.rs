@@ -9,10 +9,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::input::Input;
-use crate::cli::output::{DONE, FAILED, Failure, PARTLY, print, shown};
+use crate::cli::output::{DONE, Failure, PARTLY, print, shown};
 use crate::mapping::{Apply, Entry, default_entries};
 use crate::model::Attribute;
-use schema::{AttributeMapping, ObjectMapping};
+use crate::scope::FilterEntry;
+use schema::{AttributeMapping, ObjectMapping, Source};
 
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Arguments {
@@ -28,27 +29,25 @@ struct Taken {
     /// Mapped by the default, as the schema has nothing for it.
     filled_in: Vec<Entry>,
     match_attribute: Option<Attribute>,
-    filters: Vec<filters::Filter>,
+    filters: Vec<FilterEntry>,
     /// What it is about, and why it is left out.
     left_out: Vec<(String, String)>,
 }
 
 pub(in super::super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
-    let input = Input::open(&arguments.file)?;
-    let nothing = input.failure("there is no attribute mapping of users in it that can be taken");
-    let no_schema =
-        input.failure("is no synchronization schema: neither `synchronizationRules` nor `attributeMappings` are in it");
-    let mappings = schema::object_mappings(input.document()?).map_err(|error| match error {
-        schema::Fault::Other => no_schema,
-        schema::Fault::Malformed(reason) => Failure::new(FAILED, reason),
+    let mut input = Input::open(&arguments.file)?;
+    let mappings = schema::object_mappings(input.document()?).map_err(|fault| match fault {
+        schema::Fault::Other => input
+            .failure("is no synchronization schema: neither `synchronizationRules` nor `attributeMappings` are in it"),
+        schema::Fault::Malformed(reason) => input.failure(&reason),
     })?;
     let mut taken = Taken::default();
     if let Some(users) = choose(mappings, &mut taken) {
-        take(users, &mut taken);
+        take(&users, &mut taken);
     }
     if taken.entries.is_empty() {
         report(&taken.left_out);
-        return Err(nothing);
+        return Err(input.failure("there is no attribute mapping of users in it that can be taken"));
     }
     fill_in(&mut taken);
     print(writing::toml(&taken).trim_end())?;
@@ -75,24 +74,37 @@ fn choose(mappings: Vec<ObjectMapping>, taken: &mut Taken) -> Option<ObjectMappi
     chosen
 }
 
-fn take(users: ObjectMapping, taken: &mut Taken) {
-    let ObjectMapping { attribute_mappings, scope, .. } = users;
-    let mut priority = i64::MAX;
-    for mapping in attribute_mappings {
+fn take(users: &ObjectMapping, taken: &mut Taken) {
+    let mut matching = Vec::new();
+    for mapping in users.attribute_mappings() {
+        let mapping = match mapping {
+            Ok(mapping) => mapping,
+            Err((target, reason)) => {
+                taken.leave_out(&target, &reason);
+                continue;
+            }
+        };
         let path = mapping.target_attribute_name.clone();
-        let matching = mapping.matching_priority;
+        let priority = mapping.matching_priority;
         match taken.admit(mapping) {
             Ok((attribute, entry)) => {
                 taken.entries.push((attribute, entry));
-                if (1..priority).contains(&matching) {
-                    priority = matching;
-                    taken.match_attribute = Some(attribute);
-                }
+                matching.extend((priority > 0).then_some((priority, attribute)));
             }
             Err(reasons) => reasons.iter().for_each(|reason| taken.leave_out(&path, reason)),
         }
     }
-    match filters::filters(scope.unwrap_or_default()) {
+    matching.sort_by_key(|(priority, _)| *priority);
+    let mut matching = matching.into_iter().map(|(_, attribute)| attribute);
+    taken.match_attribute = matching.next();
+    for other in matching {
+        taken.leave_out(other.path(), "it is mapped, but existing learners are found by one attribute only");
+    }
+    for flow_type in users.switched_off() {
+        let reason = "it is switched off there; here people are created, updated and deactivated, or nothing is done";
+        taken.leave_out(&format!("target object action {flow_type:?}"), reason);
+    }
+    match users.scope().map_err(|reason| vec![reason]).and_then(filters::filters) {
         Ok(filters) => taken.filters = filters,
         Err(reasons) => {
             reasons.iter().for_each(|reason| taken.leave_out("scoping filter", reason));
@@ -118,7 +130,13 @@ impl Taken {
                 return Err(vec![format!("its flow type `{other}` is for values of which there are several")]);
             }
         };
-        let expression = source.map(|source| source.expression).filter(|expression| !expression.trim().is_empty());
+        let expression = match source {
+            // The default would stand for the values that it has.
+            Some(Source { expression }) if expression.trim().is_empty() => {
+                return Err(vec!["its source has no expression".to_owned()]);
+            }
+            source => source.map(|source| source.expression),
+        };
         let entry = match (expression, default) {
             (Some(expression), default) => Entry { default, apply, ..Entry::new(target_attribute_name, expression) },
             // Without a source the default is the value for everybody.

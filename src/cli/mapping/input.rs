@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
+use serde_json::Value;
+
 use crate::cli::output::{FAILED, Failure};
 
 /// No line and no single document is longer; a schema that Entra exports has a few hundred kilobytes.
@@ -44,14 +46,17 @@ impl Input {
     }
 
     /// The file as one document.
-    pub(super) fn document(mut self) -> Result<serde_json::Value, Failure> {
+    pub(super) fn document(&mut self) -> Result<Value, Failure> {
         let mut bytes = Vec::new();
         let read = self.reader.by_ref().take(MAX_DOCUMENT + 1).read_to_end(&mut bytes);
         read.map_err(|error| self.failure(&format!("cannot be read: {error}")))?;
         if bytes.len() as u64 > MAX_DOCUMENT {
             return Err(self.failure("is longer than 16 MiB"));
         }
-        serde_json::from_slice(&bytes).map_err(|error| self.failure(&format!("is no JSON document: {error}")))
+        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+            return Err(self.failure("is in UTF-16, as PowerShell writes it; write it in UTF-8 (-Encoding utf8)"));
+        }
+        json(&bytes).map_err(|error| self.failure(&format!("is no JSON document: {error}")))
     }
 
     /// The next line, if there is one.
@@ -73,4 +78,9 @@ impl Input {
     pub(super) fn failure(&self, reason: &str) -> Failure {
         Failure::new(FAILED, format!("{}: {reason}", self.name))
     }
+}
+
+/// The JSON that `bytes` are. The byte order mark that Windows puts in front does not count.
+pub(super) fn json(bytes: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
 }

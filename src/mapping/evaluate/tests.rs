@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::super::expression::compile;
+use super::super::parse::MAX_DEPTH;
 use super::super::syntax::Fault;
 use super::*;
 use crate::entra::attribute::resolve;
@@ -126,7 +127,8 @@ fn comparisons() {
 
 #[test]
 fn the_deepest_expression_fits_the_stack() {
-    let deepest = format!("{}[city]{}", "IIF(\"1\", ".repeat(64), ", )".repeat(64));
+    let alternatives = "IIF(\"x\" & [city] = \"1\" & [city], , ";
+    let deepest = format!("{}[city]{}", alternatives.repeat(MAX_DEPTH), ")".repeat(MAX_DEPTH));
     check(&[("city", "Kiruna")], &[(&deepest, "Kiruna")]);
     // Whoever asks for an argument twice would be at it for years here.
     for (head, tail) in [
@@ -138,7 +140,7 @@ fn the_deepest_expression_fits_the_stack() {
         ("Left(", ", 9)"),
         ("Item(RemoveDuplicates(Split(", ", \"/\")), 1)"),
     ] {
-        let depth = 64 / head.matches('(').count();
+        let depth = MAX_DEPTH / head.matches('(').count();
         let nested = format!("{}[country]{}", head.repeat(depth), tail.repeat(depth));
         let _ = evaluated(&nested, &[("city", value("Kiruna"))]);
     }

@@ -62,18 +62,22 @@ pub(super) fn check_error(arguments: &[Expression]) -> Checked {
     Ok(())
 }
 
-/// `Coalesce(source1, source2, ...)`: the first that has a value, else the last.
+/// `Coalesce(source1, source2, ...)`: the first that has a value.
 ///
-/// An empty text counts as no value: one documented example needs that, and a learner cannot hold it anyway.
+/// The documentation skips null alone, but one of its examples an empty text as well. So an empty one is taken when
+/// nothing better follows.
 pub(super) fn coalesce(call: Call<'_>) -> Outcome<'_> {
-    let mut last = null();
+    let mut empty = null();
     for index in 0..call.count() {
-        last = call.value(index)?;
-        if !is_empty(&last) {
-            break;
+        let value = call.value(index)?;
+        if !is_empty(&value) {
+            return Ok(value);
+        }
+        if *empty == Value::Null {
+            empty = value;
         }
     }
-    Ok(last)
+    Ok(empty)
 }
 
 /// `IgnoreFlowIfNullOrEmpty(source)`: without a value the learner keeps what it has.
@@ -185,6 +189,8 @@ mod tests {
                 ("Coalesce([country], [mailNickname], [city], \"x\")", "Kiruna"),
                 ("Coalesce([country], [mailNickname], \"Default\")", "Default"),
                 ("Coalesce([country], [companyName])", "null"),
+                ("Coalesce([country], [mailNickname], [companyName])", ""),
+                ("Coalesce([mailNickname], [country], , )", ""),
                 ("Coalesce([city])", "Kiruna"),
             ],
         );

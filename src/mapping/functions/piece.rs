@@ -41,14 +41,14 @@ pub(super) fn word(call: Call<'_>) -> Outcome<'_> {
 
 /// `InStr(value1, value2, start, compareType)`: where the second is found in the first; 0 when it is not.
 pub(super) fn in_str(call: Call<'_>) -> Outcome<'_> {
-    let Some(source) = call.text(0)? else {
-        return number(0);
-    };
+    let source = call.text(0)?.unwrap_or_default();
     let wanted = call.text(1)?.unwrap_or_default();
     let start = call.read::<Integer>(2)?.map_or(1, |start| start.0);
     let compare = call.read::<CompareType>(3)?.map_or_else(CompareType::default, Cow::into_owned);
     let skipped = usize::try_from(start - 1).map_err(|_| Stop::invalid("a text starts at position 1"))?;
-    number(find(&source, &wanted, skipped, compare).map_or(0, |position| position + 1))
+    // Behind the last character nothing is found, not even an empty text: so has it Visual Basic.
+    let found = if skipped < source.chars().count() { find(&source, &wanted, skipped, compare) } else { None };
+    number(found.map_or(0, |position| position + 1))
 }
 
 /// How many characters stand before `wanted`, when it is found behind the first `skipped` ones.
@@ -128,6 +128,10 @@ mod tests {
                 ("InStr([city], \"ö\", 1, vbTextCompare)", "1"),
                 ("InStr([city], \"b\", 99)", "0"),
                 ("InStr([city], \"\")", "1"),
+                ("InStr([city], \"\", 6)", "6"),
+                ("InStr([city], \"\", 7)", "0"),
+                ("InStr([mailNickname], \"\")", "0"),
+                ("InStr([mailNickname], [country])", "0"),
                 ("InStr([country], \"b\")", "0"),
                 ("InStr([city], \"b\", -1)", "invalid: a text starts at position 1"),
             ],

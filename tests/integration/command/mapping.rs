@@ -103,12 +103,14 @@ fn a_file_of_lines_gives_a_line_each() {
     assert_eq!(answers(&ran), expected);
 
     let broken = format!(
-        "nonsense\n\n[]\n{{\"expression\": 7}}\n{}\n{{\"expression\": \"[a]\", \"now\": \"today\"}}\n",
+        "\u{feff}{}\nnonsense\n\n[]\n{{\"expression\": 7}}\n{{\"expression\": \"[a]\", \"now\": \"today\"}}\n",
         lines[0]
     );
     let ran = run(&[("lines", &broken)], &["eval", "--inputs", "lines"], None, 1);
     let kinds: Vec<bool> = answers(&ran).iter().map(|answer| answer.get("error").is_some()).collect();
-    assert_eq!(kinds, [true, true, true, true, false, true]);
+    assert_eq!(kinds, [false, true, true, true, true, true]);
+    assert_eq!(answers(&ran)[1]["error"], "the line is no object to evaluate: expected ident (column 2)");
+    assert_eq!(answers(&ran)[2]["error"], "the line is no object to evaluate: it is empty");
 }
 
 #[test]

@@ -1,37 +1,23 @@
 //! Scoping filters: from filter groups of a schema to `[[scope.filter]]`.
 
 use super::schema::{Clause, Group, Scope};
-use crate::entra::check_attribute;
-use crate::scope::Operator;
+use crate::model::Selection;
+use crate::scope::{self, ClauseEntry, FilterEntry, Operator, Problem};
 
 /// Several sets of groups are multiplied out; no administrator means more than this.
 const MAX_FILTERS: usize = 100;
 
-/// Everybody for whom all clauses hold is in scope.
-#[derive(Debug)]
-pub(super) struct Filter {
-    pub(super) name: String,
-    pub(super) clauses: Vec<Condition>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Condition {
-    pub(super) attribute: String,
-    pub(super) operator: Operator,
-    pub(super) value: Option<String>,
-}
-
 /// The filters, of which one must hold; or why not all of them can be had.
-pub(super) fn filters(scope: Scope) -> Result<Vec<Filter>, Vec<String>> {
+pub(super) fn filters(scope: Scope) -> Result<Vec<FilterEntry>, Vec<String>> {
     let Scope { groups, input_filter_groups, category_filter_groups } = scope;
     let mut reasons = Vec::new();
-    let mut filters: Option<Vec<Filter>> = None;
+    let mut filters: Option<Vec<FilterEntry>> = None;
     for set in [groups, input_filter_groups, category_filter_groups].into_iter().flatten() {
         // A group without clauses holds for everybody, and so does its set.
-        if set.is_empty() || set.iter().any(|group| group.clauses.is_empty()) {
+        if set.is_empty() || set.iter().any(|group| group.clauses.as_ref().is_none_or(Vec::is_empty)) {
             continue;
         }
-        let set: Vec<Filter> = set.into_iter().map(|group| filter(group, &mut reasons)).collect();
+        let set: Vec<FilterEntry> = set.into_iter().map(|group| filter(group, &mut reasons)).collect();
         filters = Some(match filters {
             None => set,
             Some(others) if others.len() * set.len() > MAX_FILTERS => {
@@ -44,35 +30,42 @@ pub(super) fn filters(scope: Scope) -> Result<Vec<Filter>, Vec<String>> {
     if reasons.is_empty() { Ok(filters.unwrap_or_default()) } else { Err(reasons) }
 }
 
-fn both(one: &Filter, other: &Filter) -> Filter {
+fn both(one: &FilterEntry, other: &FilterEntry) -> FilterEntry {
     let clauses = one.clauses.iter().chain(&other.clauses).cloned().collect();
-    Filter { name: format!("{} and {}", one.name, other.name), clauses }
+    FilterEntry { name: format!("{} and {}", one.name, other.name), clauses }
 }
 
-fn filter(group: Group, reasons: &mut Vec<String>) -> Filter {
+/// The filter that a group is. It is compiled as the configuration will be, so that nothing is taken that would be
+/// refused there.
+fn filter(group: Group, reasons: &mut Vec<String>) -> FilterEntry {
     let Group { name, clauses } = group;
     let name = name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "Imported".to_owned());
-    let mut conditions = Vec::new();
-    for clause in clauses {
-        match condition(clause) {
-            Ok(condition) => conditions.push(condition),
-            Err(reason) => reasons.push(format!("{name:?}: {reason}")),
+    let mut filter = FilterEntry { name, clauses: Vec::new() };
+    let known_reasons = reasons.len();
+    for clause in clauses.unwrap_or_default() {
+        match entry(clause) {
+            Ok(clause) => filter.clauses.push(clause),
+            Err(reason) => reasons.push(format!("{:?}: {reason}", filter.name)),
         }
     }
-    Filter { name, clauses: conditions }
+    if reasons.len() == known_reasons
+        && let Err(problems) = scope::Scope::compile(std::slice::from_ref(&filter), &mut Selection::default())
+    {
+        reasons.extend(problems.into_iter().map(|Problem { message, .. }| format!("{:?}: {message}", filter.name)));
+    }
+    filter
 }
 
-fn condition(clause: Clause) -> Result<Condition, String> {
+fn entry(clause: Clause) -> Result<ClauseEntry, String> {
     let Clause { operator_name, source_operand_name: attribute, target_operand } = clause;
-    check_attribute(&attribute)?;
     let Some(operator) = Operator::named(&operator_name) else {
         return Err(format!("the operator `{operator_name}` is not supported"));
     };
-    let mut values = target_operand.map(|operand| operand.values).unwrap_or_default();
+    let mut values = target_operand.and_then(|operand| operand.values).unwrap_or_default();
     let value = match (operator.takes_value(), values.len()) {
         (false, _) => None,
         (true, 1) => values.pop(),
         (true, count) => return Err(format!("`{operator}` takes one value, and there are {count}")),
     };
-    Ok(Condition { attribute, operator, value })
+    Ok(ClauseEntry { attribute, operator: operator.as_str().to_owned(), value })
 }

@@ -6,34 +6,34 @@ use serde::Deserialize;
 use serde_json::Value;
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a schema")]
 struct Schema {
     synchronization_rules: Vec<Rule>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a synchronization rule")]
 struct Rule {
-    #[serde(default)]
-    object_mappings: Vec<ObjectMapping>,
+    object_mappings: Option<Vec<ObjectMapping>>,
 }
 
-/// How one kind of object becomes one of the other directory.
+/// How one kind of object becomes one of the other directory. What stands in it is read line by line, so that one
+/// that cannot be read costs no other.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an object mapping")]
 pub(super) struct ObjectMapping {
-    #[serde(default)]
-    pub(super) attribute_mappings: Vec<AttributeMapping>,
+    attribute_mappings: Option<Vec<Value>>,
     #[serde(default = "yes")]
     pub(super) enabled: bool,
+    flow_types: Option<String>,
     name: Option<String>,
-    pub(super) scope: Option<Scope>,
+    scope: Option<Value>,
     source_object_name: Option<String>,
     target_object_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an attribute mapping")]
 pub(super) struct AttributeMapping {
     pub(super) default_value: Option<String>,
     pub(super) flow_type: Option<String>,
@@ -45,6 +45,7 @@ pub(super) struct AttributeMapping {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a source")]
 pub(super) struct Source {
     #[serde(default)]
     pub(super) expression: String,
@@ -52,7 +53,7 @@ pub(super) struct Source {
 
 /// Which objects are in scope: of each set that is not empty, one group must hold.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "the sets of filter groups")]
 pub(super) struct Scope {
     pub(super) groups: Option<Vec<Group>>,
     pub(super) input_filter_groups: Option<Vec<Group>>,
@@ -60,14 +61,14 @@ pub(super) struct Scope {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(expecting = "a filter group")]
 pub(super) struct Group {
     pub(super) name: Option<String>,
-    #[serde(default)]
-    pub(super) clauses: Vec<Clause>,
+    pub(super) clauses: Option<Vec<Clause>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a clause")]
 pub(super) struct Clause {
     pub(super) operator_name: String,
     pub(super) source_operand_name: String,
@@ -75,9 +76,9 @@ pub(super) struct Clause {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(expecting = "an operand")]
 pub(super) struct Operand {
-    #[serde(default)]
-    pub(super) values: Vec<String>,
+    pub(super) values: Option<Vec<String>>,
 }
 
 /// Why a document has no object mappings.
@@ -98,10 +99,10 @@ pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, Fau
     let malformed = |error: serde_json::Error| Fault::Malformed(format!("the schema cannot be read: {error}"));
     if document.get("synchronizationRules").is_some() {
         let Schema { synchronization_rules } = serde_json::from_value(document).map_err(malformed)?;
-        Ok(synchronization_rules.into_iter().flat_map(|rule| rule.object_mappings).collect())
+        Ok(synchronization_rules.into_iter().filter_map(|rule| rule.object_mappings).flatten().collect())
     } else if document.get("objectMappings").is_some() {
         let Rule { object_mappings } = serde_json::from_value(document).map_err(malformed)?;
-        Ok(object_mappings)
+        Ok(object_mappings.unwrap_or_default())
     } else if document.get("attributeMappings").is_some() {
         Ok(vec![serde_json::from_value(document).map_err(malformed)?])
     } else {
@@ -115,6 +116,31 @@ impl ObjectMapping {
         let is_user = |name: &Option<String>| name.as_deref().is_none_or(|name| name.eq_ignore_ascii_case("user"));
         let target = self.target_object_name.as_deref().unwrap_or_default().to_ascii_lowercase();
         is_user(&self.source_object_name) && !target.contains("group")
+    }
+
+    /// The mappings of attributes; of one that cannot be read its target, as far as it is known, and the reason.
+    pub(super) fn attribute_mappings(&self) -> impl Iterator<Item = Result<AttributeMapping, (String, String)>> {
+        self.attribute_mappings.iter().flatten().map(|mapping| {
+            AttributeMapping::deserialize(mapping).map_err(|error| {
+                let target = mapping.get("targetAttributeName").and_then(Value::as_str).unwrap_or("attribute mapping");
+                (target.to_owned(), format!("it cannot be read: {error}"))
+            })
+        })
+    }
+
+    /// The scope, or why it cannot be read.
+    pub(super) fn scope(&self) -> Result<Scope, String> {
+        let scope = self.scope.as_ref().map(Scope::deserialize).transpose();
+        Ok(scope.map_err(|error| format!("the scope cannot be read: {error}"))?.unwrap_or_default())
+    }
+
+    /// What of creating, updating and deactivating is switched off in the portal.
+    pub(super) fn switched_off(&self) -> Vec<&'static str> {
+        let Some(flow_types) = &self.flow_types else {
+            return Vec::new();
+        };
+        let is_on = |name: &str| flow_types.split(',').any(|flow_type| flow_type.trim().eq_ignore_ascii_case(name));
+        ["Add", "Update", "Delete"].into_iter().filter(|name| !is_on(name)).collect()
     }
 
     pub(super) fn title(&self) -> &str {

@@ -1,9 +1,9 @@
 //! What was taken, as TOML.
 
 use super::Taken;
-use super::filters::Condition;
 use crate::cli::output::shown;
 use crate::mapping::{Apply, Entry};
+use crate::scope::ClauseEntry;
 
 /// `[mapping]` and the filters, ready to stand in a configuration.
 pub(super) fn toml(taken: &Taken) -> String {
@@ -17,7 +17,7 @@ pub(super) fn toml(taken: &Taken) -> String {
     }
     for filter in &taken.filters {
         text.push_str(&format!("\n[[scope.filter]]\nname = {}\nclauses = [\n", quoted(&filter.name)));
-        filter.clauses.iter().for_each(|condition| text.push_str(&clause(condition)));
+        filter.clauses.iter().for_each(|entry| text.push_str(&clause(entry)));
         text.push_str("]\n");
     }
     if let Some(attribute) = taken.match_attribute {
@@ -40,10 +40,10 @@ fn line(entry: &Entry) -> String {
     }
 }
 
-fn clause(condition: &Condition) -> String {
-    let Condition { attribute, operator, value } = condition;
+fn clause(entry: &ClauseEntry) -> String {
+    let ClauseEntry { attribute, operator, value } = entry;
     let value = value.as_ref().map(|value| format!(", value = {}", quoted(value))).unwrap_or_default();
-    format!("  {{ attribute = {}, operator = {}{value} }},\n", quoted(attribute), quoted(operator.as_str()))
+    format!("  {{ attribute = {}, operator = {}{value} }},\n", quoted(attribute), quoted(operator))
 }
 
 fn key(path: &str) -> String {

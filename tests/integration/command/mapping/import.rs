@@ -60,8 +60,13 @@ async fn what_is_imported_is_a_mapping_that_the_configuration_takes() {
     let mut constant = line(DEPARTMENT, "");
     (constant["source"], constant["defaultValue"]) = (Value::Null, json!("Say \"hi\" \\"));
     lines.extend([title, constant, line("name.givenName", "Replace([givenName], \"\t\", , , \" \", , )")]);
+    let filters = [
+        group("It's \"so\"", &[("companyName", "EQUALS", &["Hamn \\ 'o'"]), ("usageLocation", "IS NOT NULL", &[])]),
+        group("Deck\n", &[("extensionAttribute7", "REGEX MATCH", &["[0-9]{4}\\.?"])]),
+    ];
     let schema = json!({
-        "id": "x", "version": "v1.0", "synchronizationRules": [{ "objectMappings": [users(&lines, &Value::Null)] }],
+        "id": "x", "version": "v1.0",
+        "synchronizationRules": [{ "objectMappings": [users(&lines, &json!({ "groups": filters }))] }],
     });
     let ran = import(&schema, 0);
     assert_eq!(ran.stderr, "");
@@ -75,6 +80,14 @@ async fn what_is_imported_is_a_mapping_that_the_configuration_takes() {
         attributes.iter().find(|attribute| attribute["column"] == column).unwrap().clone()
     };
     assert_eq!(checked["attributes"].as_array().unwrap().len(), 6);
+    for read_by_a_filter in ["companyName", "usageLocation", "onPremisesExtensionAttributes"] {
+        assert!(checked["selected"].as_array().unwrap().contains(&json!(read_by_a_filter)), "{checked}");
+    }
+    let text = std::fs::read_to_string(world.config_path()).unwrap();
+    let config = learner_sync::config::load(&world.config_path(), &Default::default()).unwrap();
+    let told: Vec<_> = config.scope.filters.iter().map(|filter| (filter.name.as_str(), filter.clauses.len())).collect();
+    assert_eq!(told, [("It's \"so\"", 2), ("Deck\n", 1)], "{text}");
+    assert_eq!(config.scope.filters[0].clauses[0].value.as_deref(), Some("Hamn \\ 'o'"));
     assert_eq!(of("title")["expression"], json!("Join(\" \",[jobTitle],\"it's \\\\ \\\"so\\\"\")"));
     assert_eq!((&of("title")["default"], &of("title")["apply"]), (&json!("Apprentice"), &json!("on-create")));
     assert_eq!(of("department")["expression"], json!("\"Say \\\"hi\\\" \\\\\""));
@@ -162,14 +175,63 @@ clauses = [
         (("shoeSize", "EQUALS", &["43"][..]), "unknown attribute `shoeSize`"),
         (("mail", "SOUNDS LIKE", &["x"]), "the operator `SOUNDS LIKE` is not supported"),
         (("mail", "EQUALS", &["x", "y"]), "`EQUALS` takes one value, and there are 2"),
+        (("mail", "EQUALS", &[""]), "EQUALS needs a value that is not empty"),
+        (("mail", "REGEX MATCH", &["("]), "`(` is no regular expression"),
+        (("employeeId", "GREATER_THAN", &["many"]), "compares whole numbers"),
     ] {
         let odd = group("Odd", &[clause]);
         let ran = import(&users(&needed(), &json!({ "groups": [north, odd] })), 3);
         assert!(ran.stderr.contains(words) && ran.stderr.contains("no filter is taken"), "{}", ran.stderr);
         assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
     }
+    let ran = import(&users(&needed(), &json!({ "groups": [north, 7] })), 3);
+    assert!(ran.stderr.contains("the scope cannot be read") && ran.stdout.contains("userName"), "{}", ran.stderr);
+    assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
+    let ran = import(&users(&needed(), &json!({ "groups": [north, { "name": "All", "clauses": null }] })), 0);
+    assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
     let ran = import(&users(&needed(), &json!({ "groups": [north, { "name": "All", "clauses": [] }] })), 0);
     assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_line_that_cannot_be_read_costs_no_other() {
+    let mut lines = needed();
+    lines[1]["matchingPriority"] = json!(2);
+    let mut no_expression = line("name.givenName", "");
+    no_expression["defaultValue"] = json!("Everybody");
+    let mut odd_default = line("title", "[jobTitle]");
+    odd_default["defaultValue"] = json!(true);
+    lines.extend([no_expression, odd_default, json!(7), json!({ "source": null })]);
+    let mut mapping = users(&lines, &Value::Null);
+    mapping["flowTypes"] = json!("Update,Add");
+    let ran = import(&mapping, 3);
+    for words in [
+        "emails[type eq \"work\"].value: it is mapped, but existing learners are found by one attribute only",
+        "name.givenName: its source has no expression",
+        "title: it cannot be read: invalid type: boolean `true`, expected a string",
+        "attribute mapping: it cannot be read: invalid type: integer `7`, expected an attribute mapping",
+        "attribute mapping: it cannot be read: missing field `targetAttributeName`",
+        "target object action \"Delete\": it is switched off there",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    assert_eq!(ran.stderr.lines().count(), 6, "{}", ran.stderr);
+    assert!(!ran.stdout.contains("Everybody") && !ran.stdout.contains("title"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("# match_attribute = 'userName'"), "{}", ran.stdout);
+}
+
+#[test]
+fn what_windows_writes_is_read_or_told() {
+    let document = json!({ "attributeMappings": needed() }).to_string();
+    let marked = run(&[("schema.json", &format!("\u{feff}{document}"))], &["import", "schema.json"], None, 0);
+    assert_eq!(marked.stdout, import(&json!({ "attributeMappings": needed() }), 0).stdout);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("schema.json");
+    std::fs::write(&path, format!("\u{feff}{document}").encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>())
+        .unwrap();
+    let ran = run(&[], &["import", path.to_str().unwrap()], None, 1);
+    assert!(ran.stderr.contains("schema.json: is in UTF-16"), "{}", ran.stderr);
 }
 
 #[test]
@@ -178,7 +240,9 @@ fn other_documents_are_refused() {
         ("{}", "is no synchronization schema"),
         ("[]", "is no synchronization schema"),
         ("", "is no JSON document"),
-        ("{\"synchronizationRules\": 7}", "the schema cannot be read"),
+        ("{\"synchronizationRules\": 7}", "schema.json: the schema cannot be read"),
+        ("{\"synchronizationRules\": [7]}", "expected a synchronization rule"),
+        ("{\"synchronizationRules\": [{\"objectMappings\": null}]}", "no attribute mapping of users"),
         ("{\"attributeMappings\": [{}]}", "targetAttributeName"),
         ("{\"attributeMappings\": []}", "no attribute mapping of users"),
         ("{\"sourceObjectName\": \"Group\", \"attributeMappings\": []}", "no attribute mapping of users"),
