@@ -96,7 +96,9 @@ pub fn main() -> ExitCode {
     let json = command.wants_json();
     failpoint::arm();
     let result = match command {
-        Command::Mapping(mapping::Command::Alone(command)) => command.run(system_clock()),
+        Command::Mapping(mapping::Command::Alone(command)) if !command.needs_configuration() => {
+            command.run(system_clock())
+        }
         command => configured(&config, command),
     };
     match result {
@@ -137,7 +139,7 @@ impl Command {
             Self::Resume => pause::run(context, false, system_clock()).await,
             Self::Resync(arguments) => resync::run(context, arguments).await,
             Self::Mapping(mapping::Command::Check(arguments)) => mapping::check::run(&context, &arguments),
-            Self::Mapping(mapping::Command::Alone(command)) => command.run(system_clock()),
+            Self::Mapping(mapping::Command::Alone(command)) => command.run_configured(context, system_clock).await,
         }
     }
 

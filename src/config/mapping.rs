@@ -5,6 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Place;
 use super::reader::{FreeEntry, Reader, kind_of};
 use crate::mapping::{self, Apply, Entry, Mapping};
+use crate::nearest::nearest;
 use crate::model::{Attribute, Kind, Selection};
 
 /// The mapping of the file, or the default one when it has none; and the attributes that it fills, when all of
@@ -77,6 +78,10 @@ fn read_entry(
 fn read_table(reader: &mut Reader<'_>, table: &DeTable<'_>, mut entry: Entry) -> Result<(Entry, Place), String> {
     const KEYS: &str = "expression, default, apply and required";
     let Some(expression) = table.get("expression") else {
+        let names = table.keys().map(|name| name.get_ref().as_ref());
+        if let Some(meant) = nearest("expression", names) {
+            return Err(format!("{meant} is not a key of a mapping, which has {KEYS}"));
+        }
         return Err(format!(
             "is a table without an expression (it has {KEYS}); an attribute path with dots in it stands in quotes"
         ));

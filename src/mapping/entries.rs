@@ -11,7 +11,7 @@ use super::{Apply, Entry, Mapping, Problem, Rejection, target};
 use crate::entra::attribute;
 
 /// Read of every user, mapped or not: they tell a disabled account and an unreadable row.
-const ALWAYS_SELECTED: [&str; 3] = ["accountEnabled", "userPrincipalName", "displayName"];
+pub(super) const ALWAYS_SELECTED: [&str; 3] = ["accountEnabled", "userPrincipalName", "displayName"];
 
 const MUST_BE_MAPPED: [Attribute; 3] = [Attribute::UserName, Attribute::Email, Attribute::Active];
 

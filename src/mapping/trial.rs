@@ -1,20 +1,21 @@
-//! An expression by itself, tried on values that somebody makes up instead of a person's.
+//! An expression by itself, tried on values that somebody makes up, or on a person.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use super::Problem;
+use super::entries::ALWAYS_SELECTED;
 use super::evaluate::{Context, Stop, text};
 use super::expression::{self, Expression};
 use super::syntax::Fault;
-use crate::entra::attribute;
+use crate::entra::attribute::{self, SourceAttribute};
 use crate::model::{EntraId, Selection, User, Value};
 
-/// A compiled expression whose attributes may have any name.
+/// A compiled expression, with what it reads.
 #[derive(Debug)]
 pub struct Trial {
     expression: Expression,
-    /// The names of its attributes, as they are written.
+    /// The names of its attributes: as they are written when any name goes, else Graph's properties.
     names: Selection,
 }
 
@@ -32,20 +33,45 @@ pub enum Tried {
 }
 
 impl Trial {
-    /// Compiles `text`, or says everything that is wrong with it.
+    /// Compiles `text`, whose attributes may have any name, or says everything that is wrong with it.
     pub fn compile(text: &str) -> Result<Self, Vec<Problem>> {
-        let mut names = Selection::default();
-        match expression::compile(text, attribute::any_name, &mut names) {
+        Self::compile_with(text, attribute::any_name, Selection::default())
+    }
+
+    /// Compiles `text` to be tried on people, of whom the properties in [`Trial::selection`] have to be read.
+    pub fn for_people(text: &str) -> Result<Self, Vec<Problem>> {
+        let mut selection = Selection::default();
+        for property in ALWAYS_SELECTED {
+            selection.slot(property);
+        }
+        Self::compile_with(text, attribute::resolve, selection)
+    }
+
+    fn compile_with(
+        text: &str,
+        resolve: fn(&str) -> Result<SourceAttribute, String>,
+        mut names: Selection,
+    ) -> Result<Self, Vec<Problem>> {
+        match expression::compile(text, resolve, &mut names) {
             Ok(expression) => Ok(Self { expression, names }),
             Err(faults) => Err(faults.into_iter().map(problem).collect()),
         }
     }
 
+    /// What has to be read of a person.
+    pub fn selection(&self) -> &Selection {
+        &self.names
+    }
+
     /// Evaluates it at the time `now`; an attribute that `inputs` do not have is null.
     pub fn evaluate(&self, inputs: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<Tried, Problem> {
         let values = self.names.properties().iter().map(|name| find(inputs, name).cloned().unwrap_or(Value::Null));
-        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, values: values.collect() };
-        let tried = self.expression.evaluate(Context { user: &user, now }).and_then(tried);
+        self.evaluate_for(&User { id: EntraId::from_bytes([0; 16]), enabled: true, values: values.collect() }, now)
+    }
+
+    /// Evaluates it for a person who was read with [`Trial::selection`].
+    pub fn evaluate_for(&self, user: &User, now: jiff::Timestamp) -> Result<Tried, Problem> {
+        let tried = self.expression.evaluate(Context { user, now }).and_then(tried);
         match tried {
             Err(Stop::Nothing | Stop::Person) => Ok(Tried::NotFlowed),
             Err(Stop::Invalid { rule, position }) => {

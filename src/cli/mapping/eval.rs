@@ -1,4 +1,4 @@
-//! `learner-sync mapping eval`: an expression, evaluated on values that somebody makes up.
+//! `learner-sync mapping eval`: an expression, evaluated on values that somebody makes up, or on a user.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 
 use super::input::{Input, Line, json as read};
+use crate::assembly::Assembly;
+use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, print};
-use crate::mapping::{Trial, Tried};
-use crate::model::Value;
+use crate::directory::{DirectoryError, Read};
+use crate::mapping::{Problem, Trial, Tried};
+use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, Value};
 
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct Arguments {
@@ -18,6 +21,9 @@ pub(in super::super) struct Arguments {
     /// A JSON object with the source attributes, of any name; one that it does not have is null. `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
     input: Option<PathBuf>,
+    /// A user of the tenant instead, by object id or userPrincipalName; this goes by the configuration.
+    #[arg(long, value_name = "USER", conflicts_with_all = ["input", "inputs"])]
+    user: Option<String>,
     /// Evaluate a file of lines, each {"expression", "inputs", "now"}, the last two optional; prints a line for each:
     /// {"value"}, {"flow": false} or {"error"}. `-` is standard input.
     #[arg(long, value_name = "FILE")]
@@ -34,8 +40,41 @@ enum Fault {
     Evaluation(String),
 }
 
+impl Arguments {
+    /// Whether a user has to be read.
+    pub(super) fn is_about_a_user(&self) -> bool {
+        self.user.is_some()
+    }
+}
+
+/// Evaluates for a user as Graph tells of it now.
+pub(super) async fn run_for_user(arguments: Arguments, context: Context, clock: Clock) -> Result<u8, Failure> {
+    let Arguments { expression, user, now, input: _, inputs: _ } = arguments;
+    let (expression, user) = (expression.unwrap_or_default(), user.unwrap_or_default());
+    let trial = Trial::for_people(&expression).map_err(|problems| Failure::new(FAILED, in_lines(&problems)))?;
+    if trial.selection().position(APP_ROLE_ASSIGNMENTS).is_some() {
+        let told = "the roles of a user come of all assignments: `learner-sync provision USER --dry-run` reads them";
+        return Err(Failure::new(FAILED, told));
+    }
+    let Assembly { directory, .. } = Assembly::new(context.config, &context.environment, clock)?;
+    let failed = |error: DirectoryError| Failure::failed(&error, error.hint());
+    let person = match user.parse::<EntraId>() {
+        Ok(person) => Some(person),
+        Err(_) => directory.user_named(&user).await.map_err(failed)?,
+    };
+    let nobody = || Failure::new(FAILED, format!("the tenant has no user {user}"));
+    match directory.account(person.ok_or_else(nobody)?, trial.selection()).await.map_err(failed)? {
+        Read::User(user) => {
+            let tried = trial.evaluate_for(&user, now.unwrap_or_else(clock));
+            print_value(tried.map_err(|problem| Failure::new(FAILED, problem.to_string()))?)
+        }
+        Read::Unreadable { detail, .. } => Err(Failure::new(FAILED, format!("the account cannot be read: {detail}"))),
+        Read::NotFound(_) => Err(nobody()),
+    }
+}
+
 pub(super) fn run(arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Failure> {
-    let Arguments { expression, input, inputs, now: given } = arguments;
+    let Arguments { expression, input, inputs, now: given, user: _ } = arguments;
     let now = given.unwrap_or(now);
     if let Some(path) = inputs {
         return lines(Input::open(&path)?, now);
@@ -48,6 +87,10 @@ pub(super) fn run(arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Fail
         }
     };
     let tried = evaluate(&expression.unwrap_or_default(), &values, now).map_err(|error| Failure::new(FAILED, error))?;
+    print_value(tried)
+}
+
+fn print_value(tried: Tried) -> Result<u8, Failure> {
     print(&match tried {
         Tried::NotFlowed => json!({ "flow": false }).to_string(),
         tried => value(tried).to_string(),
@@ -111,9 +154,12 @@ fn in_the_line(error: &serde_json::Error) -> String {
 
 /// The value, or everything that is wrong, one problem a line.
 fn evaluate(expression: &str, values: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<Tried, String> {
-    let trial = Trial::compile(expression)
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
+    let trial = Trial::compile(expression).map_err(|problems| in_lines(&problems))?;
     trial.evaluate(values, now).map_err(|problem| problem.to_string())
+}
+
+fn in_lines(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The source attributes of a JSON object.

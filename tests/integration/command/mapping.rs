@@ -176,3 +176,27 @@ async fn the_configured_mapping_is_shown_as_it_is_understood() {
     assert!(ran.stderr.contains("did you mean `jobTitle`?"), "{}", ran.stderr);
     assert!(ran.json()["error"].as_str().unwrap().contains("jobTite"));
 }
+
+#[tokio::test]
+async fn an_expression_is_evaluated_on_a_user_of_the_tenant() {
+    let (mut tenant, ids) = people(1);
+    let outside = tenant.hire(graph_sim::User::named("Grace", "Hopper").department("Research"));
+    let world = World::start(tenant).await;
+    let eval =
+        |user: &str, expression: &str, code| world.run_program(&["mapping", "eval", "--user", user, expression], code);
+    assert_eq!(eval(&ids[0], "Join(\" \", [givenName], [surname])", 0).stdout, "\"Ada Number0\"\n");
+    // Assigned or not, and by the portal's names.
+    assert_eq!(eval("grace.hopper@harbourworks.example", "[objectId]", 0).stdout, format!("\"{outside}\"\n"));
+    assert_eq!(eval(&outside, "Append([department], [extensionAttribute1])", 0).stdout, "\"Research\"\n");
+    assert_eq!(eval(&outside, "IgnoreFlowIfNullOrEmpty([city])", 0).stdout, "{\"flow\":false}\n");
+    for (user, expression, words) in [
+        (outside.as_str(), "[departement]", "did you mean `department`?"),
+        (&outside, "Item([department], 4)", "no element"),
+        (&outside, "SingleAppRoleAssignment([appRoleAssignments])", "provision"),
+        ("nobody@harbourworks.example", "[mail]", "has no user nobody@"),
+    ] {
+        let ran = eval(user, expression, 1);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains(words), "{ran:?}");
+    }
+    assert!(!world.path("learners.db").exists());
+}
