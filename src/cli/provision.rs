@@ -193,6 +193,9 @@ fn print_steps(report: &Report, explanation: &Explanation, rules: &Rules, dry_ru
         print(&shown(&format!("{head} {} <- {}: {value}{old}", line.attribute.column(), line.expression)))?;
     }
     match decided(explanation) {
+        None if explanation.assigned.is_none() && explanation.before.is_none() => {
+            print("action   none: not assigned, and no learner")?;
+        }
         None => print("action   none: nothing has to change")?,
         Some(Planned::Finding(Finding { action, status, reason, detail, .. })) => {
             let detail = detail.as_ref().map(|detail| format!(": {}", shown(detail))).unwrap_or_default();

@@ -5,8 +5,8 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Place;
 use super::reader::{FreeEntry, Reader, kind_of};
 use crate::mapping::{self, Apply, Entry, Mapping};
-use crate::nearest::nearest;
 use crate::model::{Attribute, Kind, Selection};
+use crate::nearest::nearest;
 
 /// The mapping of the file, or the default one when it has none; and the attributes that it fills, when all of
 /// it is right.

@@ -62,7 +62,7 @@ async fn every_way_of_being_assigned_is_told() {
 
     let (text, document) = explained(&world, &stranger).await;
     let scope = "\nscope    not assigned to the application, neither directly nor by an assigned group\n";
-    assert!(text.contains(scope) && text.contains("\naction   none: nothing has to change\n"), "{text}");
+    assert!(text.contains(scope) && text.contains("\naction   none: not assigned, and no learner\n"), "{text}");
     assert_eq!(document["scope"]["nested_in"], json!([]));
     // What she would be is told all the same.
     assert_eq!(mapped(&text, "first_name"), "first_name <- [givenName]: Mary");
