@@ -198,7 +198,7 @@ pub struct Prepared {
 /// # Errors
 /// When anything could not be read as a whole. A plan is never made from a part.
 pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<CycleId>) -> Result<Prepared, CycleError> {
-    let Parts { directory, store, cache: _, rules } = parts;
+    let Parts { directory, store: _, cache: _, rules } = parts;
     let deadline = Deadline::within(rules.deadline);
     let application = deadline.keep(directory.application(rules.application)).await??;
     let source = claim(parts, &application, cycle).await?;
@@ -222,7 +222,17 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
     let (desired, snapshot, second, around) = deadline.keep(look).await??;
 
     reached(Step::LeaversConfirmed);
-    let evidence = evidence(store, rules, &source, &known, &desired, request.now).await?;
+    let evidence = evidence(parts, request, &source, &known, &desired).await?;
+    let named_groups = snapshot.named_groups();
+    if let Some(group) = plan::lost_group(&rules.bounds, &named_groups, &evidence.last_members, &known) {
+        return Err(CycleError::BoundLost(group));
+    }
+    for id in rules.bounds.ids() {
+        let is_known = snapshot.via(id).is_some() || known.contains_key(&id) || named_groups.contains_key(&id);
+        if !is_known {
+            tracing::warn!(%id, "scope.only or scope.ignore names an id that is no group, nobody assigned and no learner");
+        }
+    }
     let groups: &MemberCounts = second.groups.as_ref().unwrap_or_else(|| snapshot.groups());
     let hidden = snapshot.hidden() | &second.hidden;
     let confirmed: &Confirmed = &second.verdicts;
@@ -231,6 +241,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
         left: left.as_ref(),
         desired: &desired,
         groups,
+        named_groups: &named_groups,
         hidden: &hidden,
         nobody_assigned: second.nobody_assigned.unwrap_or_else(|| snapshot.nobody_assigned()),
         confirmed,
@@ -337,16 +348,21 @@ async fn look(
 
 /// Reads from the learner database what the plan needs: old values only for those for whom something may change.
 async fn evidence(
-    store: &Store,
-    rules: &Rules,
+    parts: Parts<'_>,
+    request: Request<'_>,
     source: &str,
     known: &KnownLearners,
     desired: &Desired,
-    now: Timestamp,
 ) -> Result<Evidence, CycleError> {
+    let Parts { directory: _, store, cache: _, rules } = parts;
+    let now = request.now;
     let attributes = rules.mapped();
     let match_attribute = rules.limits.match_attribute;
-    let rows = store.rows(source, &plan::touched(known, desired), &attributes).await?;
+    let mut touched = plan::touched(known, desired);
+    // Who is asked for is shown as the row stands, whether or not anything may be written.
+    touched.extend(request.only.map(|only| only.person).filter(|person| known.contains_key(person)));
+    touched.dedup();
+    let rows = store.rows(source, &touched, &attributes).await?;
     let plan::Sought { keys, match_values, newcomers } = plan::sought(known, desired, &rows, match_attribute);
     let holders = store.holders(&keys, match_attribute, &match_values, &newcomers, &attributes).await?;
     Ok(Evidence {

@@ -117,6 +117,11 @@ impl Snapshot {
         self.named.get(&group)
     }
 
+    /// How many members the groups that were named have.
+    pub fn named_groups(&self) -> BTreeMap<EntraId, u64> {
+        self.named.iter().map(|(group, members)| (*group, members.len() as u64)).collect()
+    }
+
     /// Users and groups that are assigned, but with none of the app roles that count.
     pub fn other_roles(&self) -> &BTreeSet<EntraId> {
         &self.other_roles

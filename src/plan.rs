@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
+pub use self::bounds::lost_group;
 pub use self::decision::{AttributeChange, Change, Counts, Finding, Plan, Planned, REDACTED, Target};
 pub use self::evidence::{
     Compared, Confirmed, Desired, Evidence, FailingEntry, HeldEntry, Input, Limits, MemberCounts, Person, Rejection,
@@ -124,6 +125,7 @@ fn settle(input: Input<'_>, plan: &mut Plan) {
     let guarded = holds::emptied_groups_with_people(input);
     plan.group_members = groups
         .iter()
+        .chain(input.named_groups)
         .filter(|(group, members)| evidence.last_members.get(group) != Some(members) && !guarded.contains(group))
         .map(|(group, members)| (*group, *members))
         .collect();

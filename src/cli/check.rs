@@ -8,7 +8,7 @@ use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::assembly::{Assembly, database_path};
 use crate::cycle::{self, CycleError};
 use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
-use crate::model::{Clock, EntraId, Source, chain};
+use crate::model::{Clock, EntraId, GroupMembers, Source, chain};
 use crate::premises;
 use crate::store::{Access, Store, StoreError};
 
@@ -159,7 +159,8 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
         Ok(Some(hidden)) => Check { ok: false, hint: Some(grant("User.Read.All")), ..Check::passed("users", hidden) },
         Err(error) => Check::directory("users", &error, "User.Read.All"),
     });
-    checks.push(look_at_groups(directory, &assigned).await);
+    checks.push(look_at_groups(directory, &assigned, config.scope.group_members).await);
+    checks.extend(look_at_bounds(assembly).await);
 }
 
 /// Graph answered: whether the clocks agree well enough for sign-in and schedule.
@@ -226,8 +227,44 @@ async fn no_application(directory: &Directory, error: DirectoryError) -> Check {
     }
 }
 
+/// What `scope.only` and `scope.ignore` name; a line only when they do.
+async fn look_at_bounds(assembly: &Assembly) -> Option<Check> {
+    let scope = &assembly.config.scope;
+    if scope.only.is_empty() && scope.ignore.is_empty() {
+        return None;
+    }
+    let (mut groups, mut users, mut nobody) = (0, 0, Vec::new());
+    for text in scope.only.iter().chain(&scope.ignore) {
+        let directory = &assembly.directory;
+        let found = async {
+            if let Ok(id) = text.parse()
+                && directory.named_group(id).await?.is_some()
+            {
+                groups += 1;
+            } else if directory.user_named(text).await?.is_some() {
+                users += 1;
+            } else {
+                nobody.push(text.as_str());
+            }
+            Ok::<_, DirectoryError>(())
+        };
+        if let Err(error) = found.await {
+            return Some(Check::directory("scope", &error, "GroupMember.Read.All"));
+        }
+    }
+    let what = if scope.only.is_empty() { "scope.ignore names" } else { "scope.only limits every cycle; named are" };
+    let detail = format!("{what} {} and {}", count(groups, "group"), count(users, "user"));
+    let check = Check::passed("scope", detail);
+    Some(if nobody.is_empty() {
+        check
+    } else {
+        let hint = format!("no user or group of the tenant (any more): {}", nobody.join(", "));
+        Check { hint: Some(hint), ..check }
+    })
+}
+
 /// Reads the first members of every assigned group, and tells which of them will bring nobody.
-async fn look_at_groups(directory: &Directory, assigned: &Assigned) -> Check {
+async fn look_at_groups(directory: &Directory, assigned: &Assigned, counted: GroupMembers) -> Check {
     let (mut missing, mut hidden, mut empty, mut nested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (group, name) in &assigned.groups {
         let named = format!("{name:?}");
@@ -240,16 +277,25 @@ async fn look_at_groups(directory: &Directory, assigned: &Assigned) -> Check {
             Err(error) => return Check::directory("groups", &error, "GroupMember.Read.All"),
         }
     }
+    if counted == GroupMembers::None {
+        return Check::passed("groups", "groups do not count: scope.group_members = \"none\"");
+    }
     if assigned.groups.is_empty() {
         return Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tried");
     }
+    let nested_count = match counted {
+        GroupMembers::Transitive => "with members that are no users, such as nested groups, whose users count",
+        GroupMembers::Direct | GroupMembers::None => {
+            "with members that are no users, such as nested groups, which do not count"
+        }
+    };
     let readable = assigned.groups.len() - hidden.len();
     let mut detail = format!("the members of {} can be read (GroupMember.Read.All)", count(readable, "group"));
     for (what, groups) in [
         ("there is no such group any more", &missing),
         ("membership is hidden", &hidden),
         ("without members", &empty),
-        ("with members that are no users, such as nested groups, which do not count", &nested),
+        (nested_count, &nested),
     ] {
         if !groups.is_empty() {
             detail.push_str(&format!("; {what}: {}", groups.join(", ")));

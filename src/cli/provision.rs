@@ -157,7 +157,10 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
 fn print_steps(report: &Report, explanation: &Explanation, rules: &Rules, dry_run: bool) -> Result<(), Failure> {
     let (_, imported) = account(explanation);
     let found = match matched(explanation) {
-        (Some(learner), how) => format!("learner {learner}, {how}"),
+        (Some(learner), how) => {
+            let inactive = explanation.row.as_ref().is_some_and(|row| !row.active);
+            format!("learner {learner}, {how}{}", if inactive { ", inactive" } else { "" })
+        }
         (None, "created") => "no learner yet; a new one".to_owned(),
         (None, _) => "no learner".to_owned(),
     };

@@ -6,7 +6,7 @@ use super::formats::{self, duration, duration_of_at_least};
 use super::reader::Reader;
 use super::{App, Credential, Database, Entra, Learners, Log, LogFormat, Provisioning, Safety, Schedule, Scope, State};
 use super::{filters, mapping};
-use crate::model::{Attribute, GroupMembers, Reissued, Repair};
+use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair};
 
 /// Where the managed identity of an Azure virtual machine is, unless `authority_url` says otherwise.
 const METADATA_SERVICE: &str = "http://169.254.169.254";
@@ -127,9 +127,23 @@ pub(super) fn scope(reader: &mut Reader<'_>) -> Scope {
         group_members,
         app_roles: reader.list("scope.app_roles"),
         filters: filters::read(reader),
-        only: reader.list("scope.only"),
-        ignore: reader.list("scope.ignore"),
+        only: people(reader, "scope.only"),
+        ignore: people(reader, "scope.ignore"),
     }
+}
+
+/// A list of people and groups. What names nobody would leave nobody alone.
+fn people(reader: &mut Reader<'_>, key: &'static str) -> Vec<String> {
+    let list = reader.list(key);
+    for (number, text) in (1..).zip(&list) {
+        let is_id = text.parse::<EntraId>().is_ok();
+        let is_name = text.contains('@') && !text.contains(char::is_whitespace);
+        if !is_id && !is_name {
+            let wanted = "an object id of a user or group, nor a user name such as ada@example.org";
+            reader.refuse(key, format!("entry {number} is neither {wanted}"));
+        }
+    }
+    list
 }
 
 /// `[provisioning]`.

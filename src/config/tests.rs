@@ -473,7 +473,7 @@ fn the_shipped_file_asks_for_three_values_and_otherwise_holds_the_defaults() {
     assert_snapshot!(load_text(SHIPPED, &[]).unwrap_err(), @r"
     /etc/learner-sync/learner-sync.toml:21:13: entra.tenant_id: still holds the example's placeholder: the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant
     /etc/learner-sync/learner-sync.toml:24:13: entra.client_id: still holds the example's placeholder: the Application (client) ID on the Overview page of the app registration
-    /etc/learner-sync/learner-sync.toml:80:18: app.enterprise_app: still holds the example's placeholder: the Object ID on the Overview page of the enterprise application whose users are kept
+    /etc/learner-sync/learner-sync.toml:81:18: app.enterprise_app: still holds the example's placeholder: the Object ID on the Overview page of the enterprise application whose users are kept
     ");
     let config = load_text(&shipped(), &[]).unwrap();
     assert_eq!(config.mapping, default_entries());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::auth::AuthError;
 use crate::directory::{DirectoryError, GraphError};
-use crate::model::Outcome;
+use crate::model::{EntraId, Outcome};
 use crate::store::StoreError;
 
 /// A cycle ended early. Nothing of its plan was applied, unless the learner database itself went away while it was
@@ -25,6 +25,9 @@ pub enum CycleError {
         /// Those that have links.
         others: Vec<String>,
     },
+    /// A group that says whom to leave alone does not say it any more.
+    #[error("the group {0}, which scope.only or scope.ignore names, had members and has none now, or is gone")]
+    BoundLost(EntraId),
     /// Reading took too long.
     #[error("reading the directory took longer than entra.cycle_deadline ({} s)", .0.as_secs())]
     Deadline(Duration),
@@ -59,6 +62,10 @@ impl CycleError {
             Self::ForeignSource { .. } => Some(
                 "check entra.tenant_id and app.enterprise_app; `learner-sync approve --source` admits this application \
                  to the database"
+                    .to_owned(),
+            ),
+            Self::BoundLost(_) => Some(
+                "nobody is touched until it is clear whom to leave alone: mend the group, or take it out of the configuration"
                     .to_owned(),
             ),
             Self::Deadline(_) => Some("raise entra.cycle_deadline if the tenant is that large".to_owned()),

@@ -15,6 +15,7 @@ pub(super) struct Around {
     groups: BTreeMap<EntraId, String>,
     nested_in: BTreeSet<EntraId>,
     other_role: bool,
+    other_assignments: usize,
 }
 
 /// Looks around `person`; `seen` is how the account was read already, when it was.
@@ -37,7 +38,8 @@ pub(super) async fn around(
         None => directory.nested_in(snapshot, person).await?,
     };
     let other_role = snapshot.other_roles().contains(&person);
-    Ok(Around { account, groups: snapshot.names().clone(), nested_in, other_role })
+    let other_assignments = snapshot.other_roles().len();
+    Ok(Around { account, groups: snapshot.names().clone(), nested_in, other_role, other_assignments })
 }
 
 /// What was found out about one person before anything was done.
@@ -83,6 +85,8 @@ pub struct Explanation {
     pub nested_in: BTreeSet<EntraId>,
     /// Whether the person is assigned, but with none of the app roles that count.
     pub other_role: bool,
+    /// How many groups are assigned so; who is in them is not read.
+    pub other_assignments: usize,
     /// What each scoping filter says, in words.
     pub filters: Vec<String>,
     /// What each line of the mapping gives, in the order of the mapping's description; nothing without an account.
@@ -108,7 +112,7 @@ impl Prepared {
     pub(super) fn explanation(&self, rules: &Rules, refused: &[Finding]) -> Option<Explanation> {
         let Self { plan, known, evidence, about, compared_at: now, .. } = self;
         let About { person, before, assigned, verdict, around } = about.clone()?;
-        let Around { account, groups, nested_in, other_role } = around;
+        let Around { account, groups, nested_in, other_role, other_assignments } = around;
         let was_refused = |person: EntraId| refused.iter().find(|finding| finding.person == person);
         let (own, coupled): (Vec<&Change>, Vec<&Change>) = plan
             .changes()
@@ -128,6 +132,7 @@ impl Prepared {
             groups,
             nested_in,
             other_role,
+            other_assignments,
             filters,
             mapped,
             verdict,

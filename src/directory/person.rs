@@ -20,6 +20,14 @@ impl Directory {
         Ok(found)
     }
 
+    /// How many user members the group has that the configuration names by this id; none when it is no group.
+    ///
+    /// # Errors
+    /// When Graph cannot be read, or the group hides its members.
+    pub async fn named_group(&self, id: EntraId) -> Result<Option<usize>, DirectoryError> {
+        Ok(self.members_of_named(id).await?.map(|members| members.len()))
+    }
+
     /// The assigned groups that hold the person only through a group nested in them, which does not count.
     /// <https://learn.microsoft.com/graph/api/group-list-transitivemembers>
     ///

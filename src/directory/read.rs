@@ -138,19 +138,26 @@ impl Directory {
     }
 
     /// The user members of a group that need not be assigned; none when there is no such group.
-    async fn members_of_named(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
+    pub(super) async fn members_of_named(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
         let what = format!("reading the members of group {group}, which scope.only or scope.ignore names");
         let nothing = Selection::default();
         let mut members = BTreeSet::new();
         let read = |body: &[u8]| wire::user_page(body, &nothing).map(|page| (page.rows, page.next));
         let path = self.members_path(group, &nothing);
-        let listed = self.client.list(&what, &path, read, |step| match step {
-            Step::Begin => members.clear(),
-            Step::Page(rows, _) => {
-                members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
+        let mut missing = 0;
+        let listed = loop {
+            let listed = self.client.list(&what, &path, read, |step| match step {
+                Step::Begin => members.clear(),
+                Step::Page(rows, _) => {
+                    members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
+                }
+            });
+            match listed.await {
+                Err(error) if error.is_not_found() && missing == 0 => missing += 1,
+                listed => break listed,
             }
-        });
-        match listed.await {
+        };
+        match listed {
             Ok(()) if members.is_empty() && self.hides_members(group, "").await? => {
                 Err(DirectoryError::NamedGroupHidden(group))
             }

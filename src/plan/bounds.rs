@@ -4,8 +4,9 @@
 //! assigned groups that they were last seen in count, and the name that the learner has.
 
 use super::arrivals::text;
-use super::{Desired, Input, Row};
-use crate::model::{Attribute, Bounds, EntraId, Known, Named, Route, Via};
+use super::holds::GUARDED_GROUP;
+use super::{Desired, Input, MemberCounts, Row};
+use crate::model::{Attribute, Bounds, EntraId, Known, KnownLearners, Named, Route, Via};
 
 /// The setting by which this person, whose learner is `row`, is left alone, if one does.
 pub(super) fn left_alone(input: Input<'_>, person: EntraId, row: Option<&Row>) -> Option<&'static str> {
@@ -31,6 +32,23 @@ pub(super) fn surely_left_alone(desired: &Desired, person: EntraId, known: &Know
     let Bounds { only, ignore } = &desired.bounds;
     let via = via(desired, person, Some(known));
     has(ignore, person, via) || (!only.is_empty() && only.user_names.is_empty() && !has(only, person, via))
+}
+
+/// A group in `scope.only` or `scope.ignore` that has vanished, or lost all its members: who was in it cannot be told
+/// any more, except where they were last seen through it.
+pub fn lost_group(
+    bounds: &Bounds,
+    named: &MemberCounts,
+    last_members: &MemberCounts,
+    known: &KnownLearners,
+) -> Option<EntraId> {
+    let lost = |group: &EntraId| match (last_members.get(group).copied().unwrap_or_default(), named.get(group)) {
+        (0, _) => false,
+        (_, None) => true,
+        (last, Some(now)) => last >= GUARDED_GROUP && *now == 0,
+    };
+    let route = |group| Route::Group(group);
+    bounds.ids().filter(lost).find(|group| known.values().all(|known| !known.via.routes().contains(&route(*group))))
 }
 
 /// The ways of this read, else those of the last sight.

@@ -188,6 +188,8 @@ pub struct Input<'a> {
     pub desired: &'a Desired,
     /// The assigned groups.
     pub groups: &'a MemberCounts,
+    /// The groups that the bounds name, assigned or not.
+    pub named_groups: &'a MemberCounts,
     /// Assigned groups that look empty because they hide their members.
     pub hidden: &'a BTreeSet<EntraId>,
     /// Whether the application has no assignment at all.

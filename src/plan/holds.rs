@@ -15,7 +15,7 @@ const SMALL: u64 = 10;
 /// A value that vanishes from more than this share of the learners that have it looks like a lost permission.
 const MAX_CLEARING_PERCENT: u64 = 20;
 /// A group with fewer members may run empty by itself.
-const GUARDED_GROUP: u64 = 3;
+pub(super) const GUARDED_GROUP: u64 = 3;
 
 /// Which of the updates wait for an approval, and why.
 pub(super) fn held_updates(input: Input<'_>, drafts: &[Change]) -> BTreeMap<EntraId, (Reason, Option<String>)> {
@@ -80,6 +80,10 @@ pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan
                         let why =
                             if input.hidden.contains(&group) { "hides its members" } else { "has no members any more" };
                         let detail = format!("would be {reason}: group {group} {why}");
+                        plan.findings.push(hold(input, Reason::EmptyGroup, Some(detail), change(reason)));
+                    } else if let (Reason::Unassigned, Some(group)) = (reason, input.hidden.first()) {
+                        // Who moved there is assigned still, and nobody can see it.
+                        let detail = format!("would be {reason}: group {group} hides whether they are in it");
                         plan.findings.push(hold(input, Reason::EmptyGroup, Some(detail), change(reason)));
                     } else if let Some(why) = &too_many {
                         let detail = format!("would be {reason}: {why}");

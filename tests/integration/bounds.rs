@@ -1,6 +1,6 @@
 //! `scope.only`, `scope.ignore` and `scope.app_roles`: who is left exactly as they are, and whose assignment counts.
 
-use graph_sim::{DEFAULT_ACCESS, Tenant};
+use graph_sim::{DEFAULT_ACCESS, Fault, Tenant};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
@@ -172,4 +172,61 @@ async fn only_the_app_roles_that_are_named_count() {
     world.configure(&format!("[scope]\napp_roles = [{:?}]", roles[1].value));
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 3, 0));
+}
+
+#[tokio::test]
+async fn a_group_that_says_whom_to_ignore_and_says_it_no_more_ends_the_cycle() {
+    for lost in ["not found", "empty", "deleted"] {
+        let mut tenant = Tenant::default();
+        assigned(&mut tenant, 2);
+        // Not assigned itself, so that nobody was ever seen through it.
+        let ignored = tenant.add_group("Board");
+        let members = assigned(&mut tenant, 3);
+        members.iter().for_each(|id| tenant.add_member(&ignored, id));
+        let mut world = World::start(tenant).await;
+        world.cycle().await;
+        world.configure(&format!("[scope]\nignore = [{ignored:?}]"));
+        // Nobody is assigned any more, and they stay.
+        world.sim.tenant(|tenant| members.iter().for_each(|id| tenant.unassign(id)));
+        assert_eq!(world.cycle().await.counts.deactivated, 0, "{lost}");
+        world.settled().await;
+        let before = world.lasting().await;
+        let place = format!("/v1.0/groups/{ignored}/members");
+        match lost {
+            "not found" => world.sim.inject(Fault::on("GET", &place).times(2).answer(404)),
+            "empty" => world.sim.inject(Fault::on("GET", &place).empty_list()),
+            _ => world.sim.tenant(|tenant| tenant.delete_group(&ignored)),
+        }
+        let report = world.cycle().await;
+        let error = report.error.unwrap_or_default();
+        assert!(report.outcome == Outcome::Failed && error.contains(&ignored), "{lost}: {error}");
+        assert!(error.contains("take it out of the configuration"), "{lost}: {error}");
+        world.unchanged_since(&before).await;
+        if lost != "deleted" {
+            assert_eq!(world.cycle().await.outcome, Outcome::Success, "{lost}");
+            world.settled().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn check_says_whom_the_bounds_name() {
+    let mut tenant = Tenant::default();
+    let (group, _) = assigned_group(&mut tenant, "Staff", 2);
+    let direct = assigned(&mut tenant, 1);
+    let world = World::start(tenant).await;
+    let name = user_name(&world, &direct[0]);
+    world.configure(&format!("[scope]\nignore = [{group:?}, {name:?}]"));
+    let said = world.run_program(&["check"], 0).stdout;
+    assert!(said.contains("ok   scope                scope.ignore names 1 group and 1 user\n"), "{said}");
+    world.configure(&format!("[scope]\nonly = [{group:?}]\nignore = [\"nobody@harbourworks.example\"]"));
+    let said = world.run_program(&["check"], 0).stdout;
+    assert!(said.contains("warn scope                scope.only limits every cycle"), "{said}");
+    assert!(said.contains("no user or group of the tenant (any more): nobody@harbourworks.example"), "{said}");
+
+    world.configure("[scope]\nonly = [\"All staff\"]\nignore = [\"\", \"ada\"]");
+    let refused = world.run_program(&["check"], 78).stderr;
+    for words in ["scope.only: entry 1 is neither", "scope.ignore: entry 1 is neither", "scope.ignore: entry 2 is"] {
+        assert!(refused.contains(words), "{refused}");
+    }
 }

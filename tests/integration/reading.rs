@@ -335,6 +335,31 @@ async fn an_error_that_is_not_graphs_own_is_no_evidence() {
 }
 
 #[tokio::test]
+async fn whoever_moves_into_a_group_that_hides_its_members_is_not_switched_off() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 5);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world.sim.tenant(|tenant| {
+        let hidden = tenant.add_group("Project");
+        tenant.group_mut(&hidden).visibility = Some("HiddenMembership".to_owned());
+        tenant.assign_group(&hidden);
+        for member in &members[..2] {
+            tenant.remove_member(&group, member);
+            tenant.add_member(&hidden, member);
+        }
+        tenant.user_mut(&members[2]).account_enabled = Some(false);
+    });
+    // Positive evidence is not in doubt.
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.deactivated), (2, 1));
+    assert!(world.last_detail(&members[0]).await.contains("hides whether they are in it"));
+    world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
+    assert_eq!(world.cycle().await.counts.unchanged, 4);
+    world.settled().await;
+}
+
+#[tokio::test]
 async fn a_small_group_that_hides_its_members_holds_them_and_switches_nobody_off() {
     let mut tenant = Tenant::default();
     // Too small to be guarded as a group that ran empty.
@@ -351,6 +376,7 @@ async fn a_small_group_that_hides_its_members_holds_them_and_switches_nobody_off
     // With the permission the members show, and a group without any is believed.
     world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
     assert_eq!(world.cycle().await.counts.unchanged, 2);
+    world.settled().await;
     world.sim.tenant(|tenant| members.iter().for_each(|member| tenant.remove_member(&group, member)));
     assert_eq!(world.cycle().await.counts.deactivated, 2);
     world.settled().await;

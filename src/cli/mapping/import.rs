@@ -30,6 +30,8 @@ struct Taken {
     filled_in: Vec<Entry>,
     match_attribute: Option<Attribute>,
     filters: Vec<FilterEntry>,
+    /// Whether there are filters that could not be taken.
+    filters_left_out: bool,
     /// What it is about, and why it is left out.
     left_out: Vec<(String, String)>,
 }
@@ -109,6 +111,7 @@ fn take(users: &ObjectMapping, taken: &mut Taken) {
         Err(reasons) => {
             reasons.iter().for_each(|reason| taken.leave_out("scoping filter", reason));
             taken.leave_out("scoping filter", "no filter is taken, since the others alone would mean something else");
+            taken.filters_left_out = true;
         }
     }
 }

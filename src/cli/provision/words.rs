@@ -51,7 +51,7 @@ fn as_value(value: &model::Value) -> Value {
 }
 
 pub(super) fn scope(explanation: &Explanation) -> String {
-    let Explanation { assigned, nested_in, groups, other_role, .. } = explanation;
+    let Explanation { assigned, nested_in, groups, other_role, other_assignments, .. } = explanation;
     let Some(Person { standing, via }) = assigned else {
         return if *other_role {
             "assigned with none of the app roles that scope.app_roles names".to_owned()
@@ -60,6 +60,11 @@ pub(super) fn scope(explanation: &Explanation) -> String {
             format!(
                 "not assigned: only a member of groups nested in {}, and nested groups do not count (scope.group_members)",
                 groups.join(", ")
+            )
+        } else if *other_assignments > 0 {
+            format!(
+                "not assigned with an app role that scope.app_roles names; {other_assignments} users and groups with other \
+                 roles are not looked into"
             )
         } else {
             "not assigned to the application, neither directly nor by an assigned group".to_owned()

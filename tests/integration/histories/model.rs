@@ -399,6 +399,10 @@ impl<'a> Making<'a> {
             Looks { first, .. } => (first.members(), first.nobody_assigned()),
         };
         let emptied = self.emptied(&members);
+        let Looks { first, second, .. } = self.looks;
+        let hiding = |look: &Entra| look.members().iter().any(|(group, now)| *now == 0 && look.hidden.contains(group));
+        // Whoever is in such a group is assigned still, for all that can be seen.
+        let unseen = hiding(first) || self.read_again && hiding(second);
         let candidates = leavers.keys().filter(|person| !self.approved(**person, "deactivate")).count();
         let off = |person: &Person| !self.is_active(*person);
         let recent =
@@ -417,7 +421,7 @@ impl<'a> Making<'a> {
                 Ok(_) if approved => None,
                 Ok(_) if held.is_some() => held,
                 Ok(_) if nobody => Some("empty-group"),
-                Ok("unassigned") if through_emptied => Some("empty-group"),
+                Ok("unassigned") if through_emptied || unseen => Some("empty-group"),
                 Ok(_) => too_many.then_some("threshold"),
             };
             let line = Line {

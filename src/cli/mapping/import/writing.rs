@@ -15,6 +15,12 @@ pub(super) fn toml(taken: &Taken) -> String {
         text.push_str("# Nothing was taken for these, and they must be mapped:\n");
         taken.filled_in.iter().for_each(|entry| text.push_str(&line(entry)));
     }
+    if taken.filters_left_out {
+        text.push_str(
+            "\n# The scoping filters of the schema could not be taken. As this stands, everybody who is assigned is in scope:\n\
+             # write [[scope.filter]] by hand before you use it.\n",
+        );
+    }
     for filter in &taken.filters {
         text.push_str(&format!("\n[[scope.filter]]\nname = {}\nclauses = [\n", quoted(&filter.name)));
         filter.clauses.iter().for_each(|entry| text.push_str(&clause(entry)));

@@ -182,13 +182,15 @@ clauses = [
         let odd = group("Odd", &[clause]);
         let ran = import(&users(&needed(), &json!({ "groups": [north, odd] })), 3);
         assert!(ran.stderr.contains(words) && ran.stderr.contains("no filter is taken"), "{}", ran.stderr);
-        assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
+        assert!(!ran.stdout.contains("\n[[scope.filter]]"), "{}", ran.stdout);
+        // Whoever pastes it in is told as well.
+        assert!(ran.stdout.contains("everybody who is assigned is in scope"), "{}", ran.stdout);
     }
     let ran = import(&users(&needed(), &json!({ "groups": [north, 7] })), 3);
     assert!(ran.stderr.contains("the scope cannot be read") && ran.stdout.contains("userName"), "{}", ran.stderr);
-    assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("\n[[scope.filter]]"), "{}", ran.stdout);
     let ran = import(&users(&needed(), &json!({ "groups": [north, { "name": "All", "clauses": null }] })), 0);
-    assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("\n[[scope.filter]]"), "{}", ran.stdout);
     let ran = import(&users(&needed(), &json!({ "groups": [north, { "name": "All", "clauses": [] }] })), 0);
     assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
 }
