@@ -2,6 +2,7 @@
 
 mod alone;
 mod errors;
+mod look;
 
 use std::time::Duration;
 

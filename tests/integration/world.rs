@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use graph_sim::{GraphSim, Tenant, User};
 use jiff::{SignedDuration, Timestamp};
-use learner_sync::assembly::{Assembly, cache_path, database_path};
+use learner_sync::assembly::{Assembly, cache_path};
 use learner_sync::config;
 use learner_sync::cycle::{self, CycleError, Parts, Prepared, Report, Request, Stop};
 use learner_sync::model::Trigger;
@@ -112,7 +112,7 @@ impl World {
     pub(crate) async fn run_until(&self, full: bool, stop: Stop) -> Report {
         let assembly = self.assembly();
         std::fs::create_dir_all(self.path("state")).unwrap();
-        let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
+        let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
         let cache = cache_path(&assembly.config);
         let parts =
             Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
@@ -166,7 +166,7 @@ impl World {
     /// What a cycle would do; nothing is written.
     pub(crate) async fn plan(&self) -> Result<Prepared, CycleError> {
         let assembly = self.assembly();
-        let store = match Store::open(database_path(&assembly.config), Access::ReadOnly).await {
+        let store = match Store::open(&assembly.learners, Access::ReadOnly).await {
             Ok(store) => store,
             Err(_) => Store::in_memory().await.unwrap(),
         };
@@ -183,7 +183,7 @@ impl World {
     /// Approves everybody who is held, as `approve` does, and answers how many.
     pub(crate) async fn approve(&self) -> u64 {
         let assembly = self.assembly();
-        let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
+        let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
         let source = learner_sync::assembly::source(&assembly.config, &store.state().await.unwrap());
         let people = store.held_people(&source).await.unwrap();
         store.approve(&source, &people, "tests", self.now).await.unwrap()
