@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use comfy_table::{ContentArrangement, Table, presets};
 use graph_sim::{GraphSim, MemberKind, Tenant, User};
-use learner_sync::assembly::{Assembly, database_path, source};
+use learner_sync::assembly::{Assembly, learners, source};
 use learner_sync::config::{self, Config};
 use learner_sync::cycle::Report;
 use learner_sync::daemon;
@@ -325,7 +325,7 @@ impl Demo {
 
     async fn store(&self) -> anyhow::Result<(Store, String)> {
         let config = self.config()?;
-        let store = Store::open(database_path(&config), Access::ReadWrite).await?;
+        let store = Store::open(learners(&config, &BTreeMap::new())?, Access::ReadWrite).await?;
         let source = source(&config, &store.state().await?);
         Ok((store, source))
     }

@@ -14,7 +14,7 @@ use crate::mapping::{Mapping, Problem};
 use crate::model::{Bounds, Clock, Named, Selection};
 use crate::plan::Limits;
 use crate::scope::{self, Scope};
-use crate::store::State;
+use crate::store::{Place, Server, State};
 
 /// Everything that outlives a cycle.
 #[derive(Debug)]
@@ -25,6 +25,8 @@ pub struct Assembly {
     pub directory: Directory,
     /// What every cycle goes by.
     pub rules: Rules,
+    /// The learner database.
+    pub learners: Place,
     /// The clock.
     pub clock: Clock,
 }
@@ -76,7 +78,8 @@ impl Assembly {
             clock,
         )?;
         let rules = rules(&config)?;
-        Ok(Self { config, directory, rules, clock })
+        let learners = learners(&config, environment)?;
+        Ok(Self { config, directory, rules, learners, clock })
     }
 }
 
@@ -139,22 +142,43 @@ fn signed(duration: std::time::Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 
-/// The SQLite file of the learners.
-pub fn database_path(config: &Config) -> &Path {
-    let Database::Sqlite { path } = &config.learners.database;
-    path
+/// Where the learners are, with the password of the server when there is one.
+///
+/// # Errors
+/// When the file that holds the password cannot be read.
+pub fn learners(config: &Config, environment: &BTreeMap<String, String>) -> Result<Place, ConfigError> {
+    Ok(match &config.learners.database {
+        Database::Sqlite { path } => Place::File(path.clone()),
+        Database::Postgres { url } => Place::Server(Server {
+            url: url.clone(),
+            password: config.read_database_password(environment)?,
+            patience: Server::PATIENCE,
+        }),
+    })
 }
 
-/// The lock that keeps two cycles on one database apart: beside the database, so that another state directory
-/// makes no difference.
+/// The SQLite file of the learners; none when a server keeps them.
+pub fn database_path(config: &Config) -> Option<&Path> {
+    match &config.learners.database {
+        Database::Sqlite { path } => Some(path),
+        Database::Postgres { .. } => None,
+    }
+}
+
+/// The lock that keeps two cycles of this machine on one database apart: beside the database, so that another state
+/// directory makes no difference. One on a server has a lock of its own besides, for all machines.
 pub fn cycle_lock_path(config: &Config) -> PathBuf {
-    beside(&real_path(database_path(config)), ".lock")
+    match database_path(config) {
+        Some(path) => beside(&real_path(path), ".lock"),
+        None => config.state.directory.join("cycle.lock"),
+    }
 }
 
 /// The locks that keep two daemons for one application on one database apart. There is one for each id under which
-/// the application is known to have been configured.
+/// the application is known to have been configured; none on a server, where cycles of two daemons take turns.
 pub fn source_lock_paths(config: &Config, state: &State) -> BTreeSet<PathBuf> {
-    let database = real_path(database_path(config));
+    let Some(path) = database_path(config) else { return BTreeSet::new() };
+    let database = real_path(path);
     let sources = state.spellings(&config.entra.tenant_id, config.app.enterprise_app);
     let name = |source: &String| {
         // A tenant may be a domain too long for the name of a file.

@@ -22,9 +22,11 @@ use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 
 use self::output::Failure;
+use crate::assembly;
 use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
+use crate::store::Place;
 
 /// Where the configuration is when nobody says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
@@ -79,6 +81,13 @@ enum Command {
 struct Context {
     config: Config,
     environment: BTreeMap<String, String>,
+}
+
+impl Context {
+    /// Where the learners are.
+    fn learners(&self) -> Result<Place, Failure> {
+        Ok(assembly::learners(&self.config, &self.environment)?)
+    }
 }
 
 /// Parses the arguments, loads the configuration, runs the command.

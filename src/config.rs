@@ -5,8 +5,9 @@
 //! document them for us.
 //!
 //! `reader` finds typed values and their places, `sections` knows the keys, `formats` what a value looks like,
-//! `mapping` the one table that is not a list of settings, and `secrets` the client secret.
+//! `database` how one is named, `mapping` the one table that is not a list of settings, and `secrets` the secrets.
 
+mod database;
 mod filters;
 mod formats;
 mod mapping;
@@ -144,7 +145,7 @@ pub struct Provisioning {
 pub struct Learners {
     /// Where it is. Default `/var/lib/learner-sync/learners.db`.
     pub database: Database,
-    /// The password of a database server.
+    /// The file with the password of a database server. Without one: the systemd credential, then the environment.
     pub password_file: Option<PathBuf>,
     /// By which attribute an unlinked learner is found; it is text, and mapped. Default `userName`.
     pub match_attribute: Attribute,
@@ -159,6 +160,11 @@ pub enum Database {
     Sqlite {
         /// The file; an absolute path.
         path: PathBuf,
+    },
+    /// A database on a PostgreSQL server.
+    Postgres {
+        /// `postgres://user@host:port/database?options`, without a password.
+        url: String,
     },
 }
 

@@ -19,7 +19,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use self::claims::Claims;
 use self::signals::{Signal, Signals};
-use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path, source, source_lock_paths};
+use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, source, source_lock_paths};
 use crate::config::{self, Config};
 use crate::cycle::Report;
 use crate::lock::{Holder, Lock, LockError};
@@ -100,7 +100,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
         return Err(LockError::Held(holder).into());
     }
     // A database that cannot be opened at all is a mistake to be told now, not after the first half hour.
-    let store = Store::open(database_path(config), Access::ReadWrite).await.map_err(SessionError::from)?;
+    let store = Store::open(&assembly.learners, Access::ReadWrite).await.map_err(SessionError::from)?;
     let state = store.state().await.map_err(SessionError::from)?;
     let failing_since = store.failing_since(&source(config, &state)).await.map_err(SessionError::from)?;
     store.close().await.map_err(SessionError::from)?;
@@ -287,16 +287,18 @@ impl Daemon {
     /// Writes something small into the learner database. The loop must turn, for signals and the watchdog, so it
     /// does not wait as long as a cycle would for somebody who keeps the database locked.
     async fn write_down(&self, what: &str, write: impl AsyncFnOnce(&Store) -> Result<(), StoreError>) {
-        let path = database_path(&self.assembly.config);
+        let learners = &self.assembly.learners;
         let written = async {
-            let store = Store::open(path, Access::ReadWrite).await?;
+            let store = Store::open(learners, Access::ReadWrite).await?;
             write(&store).await?;
             store.close().await
         };
         match tokio::time::timeout(PATIENCE, written).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!("{what} cannot be written down: {}", chain(&error)),
-            Err(_) => tracing::warn!("{what} cannot be written down: the learner database is locked"),
+            Err(_) => {
+                tracing::warn!("{what} cannot be written down: the learner database is locked, or does not answer")
+            }
         }
     }
 
@@ -304,7 +306,7 @@ impl Daemon {
     async fn reload(&mut self) -> Result<(), DaemonError> {
         service::reloading();
         let read = match self.read_again() {
-            Ok(assembly) => self.claim(&assembly.config).await.map(|()| assembly),
+            Ok(assembly) => self.claim(&assembly).await.map(|()| assembly),
             Err(error) => Err(error.into()),
         };
         match read {
@@ -328,12 +330,12 @@ impl Daemon {
     }
 
     /// Makes sure that no other daemon keeps the application of a new configuration.
-    async fn claim(&mut self, new: &Config) -> Result<(), DaemonError> {
-        let old = &self.assembly.config;
+    async fn claim(&mut self, new: &Assembly) -> Result<(), DaemonError> {
+        let (learners, new, old) = (&new.learners, &new.config, &self.assembly.config);
         if (&new.entra.tenant_id, new.app.enterprise_app) == (&old.entra.tenant_id, old.app.enterprise_app) {
             return Ok(());
         }
-        let store = Store::open(database_path(new), Access::ReadOnly).await.map_err(SessionError::from)?;
+        let store = Store::open(learners, Access::ReadOnly).await.map_err(SessionError::from)?;
         let state = store.state().await.map_err(SessionError::from)?;
         claim(&mut self.claims, new, &state)
     }

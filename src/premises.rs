@@ -58,12 +58,14 @@ pub async fn inspect(config: &Config) -> Result<(), PremisesError> {
     inspect_state(config)
 }
 
-/// Looks at the learner database, and what is kept beside it.
+/// Looks at the learner database, as far as it is on disk, and what is kept beside it.
 ///
 /// # Errors
 /// What cannot be used, and why.
 pub async fn inspect_database(config: &Config) -> Result<(), PremisesError> {
-    Store::inspect(database_path(config), Access::ReadWrite).await?;
+    if let Some(path) = database_path(config) {
+        Store::inspect(path, Access::ReadWrite).await?;
+    }
     inspect_lock(&cycle_lock_path(config))
 }
 
@@ -101,7 +103,7 @@ fn state_error(path: &Path, source: io::Error) -> PremisesError {
 /// What cannot be used or made, and why.
 pub async fn prepare(config: &Config) -> Result<(), PremisesError> {
     inspect(config).await?;
-    if let Some(directory) = files::directory_of(database_path(config)) {
+    if let Some(directory) = database_path(config).and_then(files::directory_of) {
         std::fs::create_dir_all(directory).map_err(|source| PremisesError::Path {
             what: "the directory of the learner database",
             path: directory.to_owned(),

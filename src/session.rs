@@ -2,11 +2,13 @@
 
 mod person;
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 pub use self::person::{Found, Named, find};
-use crate::assembly::{Assembly, cache_path, cycle_lock_path, database_path};
+use crate::assembly::{Assembly, cache_path, cycle_lock_path};
 use crate::cycle::{self, Parts, Report, Request, Stop};
 use crate::directory::DirectoryError;
 use crate::failpoint::{Step, reached};
@@ -14,6 +16,9 @@ use crate::lock::{Holder, Lock, LockError};
 use crate::model::{Trigger, chain};
 use crate::premises::{self, PremisesError};
 use crate::store::{Access, Store, StoreError};
+
+/// How often a lock on a server is asked for again.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
 
 /// How a cycle is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +109,8 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     };
     reached(Step::LockTaken);
     // Opened anew for each cycle: a database restored from a backup is another file.
-    let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await?;
+    let store = Store::open(&assembly.learners, Access::ReadWrite).await?;
+    alone(&store, command, wait, &mut stop).await?;
     if !force && store.state().await?.paused {
         return Err(SessionError::Paused);
     }
@@ -136,6 +142,26 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     }
     reached(Step::DatabaseClosed);
     Ok(ended?)
+}
+
+/// Makes sure that no other machine runs a cycle on the same server; waits for it, if that was asked for.
+async fn alone(store: &Store, command: &str, wait: bool, stop: &mut Stop) -> Result<(), SessionError> {
+    let mut told = false;
+    while let Some(holder) = store.take_cycle_lock(command).await? {
+        if !wait {
+            return Err(SessionError::Locked(holder));
+        }
+        if !told {
+            tracing::info!("waiting for {holder}");
+            told = true;
+        }
+        // To wait in the server would keep a statement open for as long as the other cycle takes.
+        tokio::select! {
+            () = tokio::time::sleep(BETWEEN_ATTEMPTS) => {}
+            () = cycle::stopped(stop) => return Err(SessionError::Stopped),
+        }
+    }
+    Ok(())
 }
 
 /// What the audit log says of a run by hand.

@@ -4,14 +4,14 @@
 //! writes down who was left alone and why. Each is one transaction, so a kill at any instant leaves either all of
 //! it or nothing. The rest reads: what the planner needs, and what `status` and `log` show.
 //!
-//! SQLite so far. What only SQLite knows is in `sqlite` and in the table definitions of `schema`; the other
-//! files keep to SQL that PostgreSQL reads as well, with placeholders written by sqlx's query builder.
+//! It is an SQLite file or a database on a PostgreSQL server. Both read the same SQL, and `connection` is the seam
+//! between them: it runs a statement and hands over rows. What only one of them knows is in `sqlite` and `postgres`
+//! (how it is reached, what its errors mean), in `schema` (the tables), `value` and `transaction`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::model::{EntraId, Generation};
@@ -19,6 +19,8 @@ use crate::model::{EntraId, Generation};
 mod administration;
 mod apply;
 mod columns;
+mod connection;
+mod copy;
 mod coupling;
 mod cycles;
 mod error;
@@ -27,6 +29,7 @@ mod learners;
 mod log;
 mod note;
 mod people;
+mod postgres;
 mod report;
 mod rows;
 mod schema;
@@ -34,13 +37,41 @@ mod sql;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod transaction;
+mod value;
 
 pub use apply::{Applied, Stamp};
 pub use cycles::{CycleEnd, CycleId, CycleRow};
 pub use error::StoreError;
 pub use log::{LogFilter, LogRow};
 pub use note::Notes;
+pub use postgres::Server;
 pub use report::{FailingPerson, HeldPerson, LearnerCounts};
+
+use self::connection::Connection;
+use self::sql::Statement;
+use self::transaction::{End, in_a_transaction, roll_back};
+
+/// Where a learner database is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// An SQLite file.
+    File(PathBuf),
+    /// A PostgreSQL server.
+    Server(Server),
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for Place {
+    fn from(path: &P) -> Self {
+        Self::File(path.as_ref().to_owned())
+    }
+}
+
+impl From<&Self> for Place {
+    fn from(place: &Self) -> Self {
+        place.clone()
+    }
+}
 
 /// How a learner database is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +88,8 @@ pub enum Access {
 /// file's place, an open connection goes on writing to the file that is gone.
 #[derive(Debug)]
 pub struct Store {
-    // One connection: SQLite lets one write at a time anyway, and a database in memory lives in its connection.
+    // One connection: SQLite lets one write at a time anyway, and a database in memory lives in its connection. On a
+    // server it is the one that holds the lock of the cycle, so that nothing is ever written without it.
     connection: Mutex<Line>,
     /// The file; none in memory.
     path: Option<PathBuf>,
@@ -65,7 +97,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Line {
-    connection: SqliteConnection,
+    connection: Connection,
     /// Whether a transaction was begun whose end nobody has seen.
     in_transaction: bool,
 }
@@ -124,17 +156,18 @@ impl Store {
         }
     }
 
-    /// Opens the SQLite file at `path`.
-    pub async fn open(path: &Path, access: Access) -> Result<Self, StoreError> {
-        let connection = match access {
-            Access::ReadWrite => sqlite::open_to_write(path).await?,
-            Access::ReadOnly => sqlite::open_to_read(path).await?,
-        };
-        Ok(Self::holding(connection, Some(path)))
+    /// Opens the database at `place`.
+    pub async fn open(place: impl Into<Place>, access: Access) -> Result<Self, StoreError> {
+        Ok(match (place.into(), access) {
+            (Place::File(path), Access::ReadWrite) => Self::holding(sqlite::open_to_write(&path).await?, Some(path)),
+            (Place::File(path), Access::ReadOnly) => Self::holding(sqlite::open_to_read(&path).await?, Some(path)),
+            (Place::Server(server), Access::ReadWrite) => Self::holding(postgres::open_to_write(&server).await?, None),
+            (Place::Server(server), Access::ReadOnly) => Self::holding(postgres::open_to_read(&server).await?, None),
+        })
     }
 
-    fn holding(connection: SqliteConnection, path: Option<&Path>) -> Self {
-        Self { connection: Mutex::new(Line { connection, in_transaction: false }), path: path.map(Path::to_owned) }
+    fn holding(connection: Connection, path: Option<PathBuf>) -> Self {
+        Self { connection: Mutex::new(Line { connection, in_transaction: false }), path }
     }
 
     /// A new, empty learner database that is gone when it is dropped.
@@ -142,46 +175,47 @@ impl Store {
         Ok(Self::holding(sqlite::open_in_memory().await?, None))
     }
 
-    /// The file at `path` as the first cycle would find it: a copy in memory, with our tables, of the learners that
-    /// the training platform keeps there. The file is only read.
-    pub async fn copy_in_memory(path: &Path) -> Result<Self, StoreError> {
-        let mut connection = sqlite::open_in_memory().await?;
-        schema::copy_learners(&mut connection, path).await?;
-        Ok(Self::holding(connection, None))
+    /// The database at `place` as the first cycle would find it: a copy in memory, with our tables, of the learners
+    /// that the training platform keeps there. The place is only read.
+    pub async fn copy_in_memory(place: impl Into<Place>) -> Result<Self, StoreError> {
+        let mut copy = sqlite::open_in_memory().await?;
+        match place.into() {
+            Place::File(path) => copy::from_file(&mut copy, &path).await?,
+            Place::Server(server) => {
+                let mut connection = postgres::connect_to_read(&server).await?;
+                copy::from_server(&mut copy, &mut connection).await?;
+                connection.close().await?;
+            }
+        }
+        Ok(Self::holding(copy, None))
     }
 
     /// Closes the file, with everything in it: the last to close an SQLite file moves what its log has into it.
     pub async fn close(self) -> Result<(), StoreError> {
-        Ok(sqlx::Connection::close(self.connection.into_inner().connection).await?)
+        Ok(self.connection.into_inner().connection.close().await?)
     }
 
     /// What the database says about itself.
     pub async fn state(&self) -> Result<State, StoreError> {
-        let (generation, paused, next_cycle_at, admitted_sources, applications, looked_at, ends_at) =
-            sqlx::query_as::<_, (String, bool, Option<String>, String, String, Option<String>, Option<String>)>(
-                "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
-                        credential_ends_at
-                 FROM sync_state",
-            )
-            .fetch_one(&mut *self.connection().await)
-            .await?;
+        let statement = Statement::new(
+            "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
+                    credential_ends_at
+             FROM sync_state",
+        );
+        let row = self.connection().await.row(statement).await?;
+        let looked_at = row.optional_time(5, "sync_state.credential_looked_at")?;
+        let ends_at = row.optional_time(6, "sync_state.credential_ends_at")?;
         Ok(State {
-            generation: generation.parse().map_err(|_| StoreError::Unreadable { column: "sync_state.generation" })?,
-            paused,
-            next_cycle_at: next_cycle_at.map(|text| sqlite::time(&text, "sync_state.next_cycle_at")).transpose()?,
-            admitted_sources: from_json(&admitted_sources, "sync_state.admitted_sources")?,
-            applications: from_json(&applications, "sync_state.applications")?,
-            credential: match looked_at {
-                None => None,
-                Some(text) => Some(CredentialNote {
-                    looked_at: sqlite::time(&text, "sync_state.credential_looked_at")?,
-                    ends_at: ends_at.map(|text| sqlite::time(&text, "sync_state.credential_ends_at")).transpose()?,
-                }),
-            },
+            generation: word(row.get(0)?, "sync_state.generation")?,
+            paused: row.get(1)?,
+            next_cycle_at: row.optional_time(2, "sync_state.next_cycle_at")?,
+            admitted_sources: from_json(row.get(3)?, "sync_state.admitted_sources")?,
+            applications: from_json(row.get(4)?, "sync_state.applications")?,
+            credential: looked_at.map(|looked_at| CredentialNote { looked_at, ends_at }),
         })
     }
 
-    async fn connection(&self) -> MappedMutexGuard<'_, SqliteConnection> {
+    async fn connection(&self) -> MappedMutexGuard<'_, Connection> {
         MutexGuard::map(self.line().await, |line| &mut line.connection)
     }
 
@@ -189,7 +223,7 @@ impl Store {
         let mut line = self.connection.lock().await;
         // Whoever was in a transaction was dropped on the way.
         if line.in_transaction {
-            sqlite::roll_back(&mut line.connection).await;
+            roll_back(&mut line.connection).await;
             line.in_transaction = false;
         }
         line
@@ -198,25 +232,31 @@ impl Store {
     /// Carries out `work` in one transaction: all of it, or nothing.
     async fn write<T>(
         &self,
-        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.transact(sqlite::End::Commit, work).await
+        self.transact(End::Commit, work).await
     }
 
     async fn transact<T>(
         &self,
-        end: sqlite::End,
-        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+        end: End,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut line = self.line().await;
         line.in_transaction = true;
-        let done = sqlite::in_a_transaction(&mut line.connection, end, work).await;
+        let done = in_a_transaction(&mut line.connection, end, work).await;
         line.in_transaction = false;
-        done.map_err(|error| match &self.path {
-            Some(path) => sqlite::about_the_disk(path, error),
-            None => error,
+        done.map_err(|error| match (&self.path, &line.connection) {
+            (Some(path), _) => sqlite::about_the_disk(path, error),
+            (None, Connection::Postgres(session)) => postgres::about_the_disk(&session.name, error),
+            (None, Connection::Sqlite(_)) => error,
         })
     }
+}
+
+/// The word, or the id, that `text` says.
+fn word<T: std::str::FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Unreadable { column })
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(text: &str, column: &'static str) -> Result<T, StoreError> {

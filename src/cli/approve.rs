@@ -29,11 +29,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     if yes && !admit && expect.is_none() {
         return Err(Failure::new(USAGE, "--yes needs --expect N, the number of people you saw held"));
     }
-    let path = database_path(&context.config);
-    if !path.exists() {
+    if let Some(path) = database_path(&context.config).filter(|path| !path.exists()) {
         return Err(StoreError::Missing { path: path.to_owned() }.into());
     }
-    let store = Store::open(path, Access::ReadWrite).await?;
+    let store = Store::open(context.learners()?, Access::ReadWrite).await?;
     let source = source(&context.config, &store.state().await?);
     let actor = super::actor(&context.environment);
     if admit {

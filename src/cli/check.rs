@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
-use crate::assembly::{Assembly, database_path};
+use crate::assembly::Assembly;
 use crate::cycle::{self, CycleError};
 use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
 use crate::model::{Clock, EntraId, GroupMembers, Source, chain};
@@ -113,7 +113,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
 }
 
 async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
-    let Assembly { config, directory, rules, clock } = assembly;
+    let Assembly { config, directory, rules, learners: _, clock } = assembly;
     checks.push(match directory.clock_ahead(*clock).await {
         Ok(ahead) => reached(&config.entra.graph, ahead),
         Err(error) => Check::directory("network", &error.into(), ""),
@@ -309,7 +309,7 @@ async fn look_at_groups(directory: &Directory, assigned: &Assigned, counted: Gro
 async fn source(assembly: &Assembly, application: EntraId) -> Option<Check> {
     let here = Source { tenant: assembly.rules.tenant.clone(), application }.to_string();
     // It may not be there yet.
-    let store = Store::open(database_path(&assembly.config), Access::ReadOnly).await.ok()?;
+    let store = Store::open(&assembly.learners, Access::ReadOnly).await.ok()?;
     let others = store.other_sources(&here).await.ok().filter(|others| !others.is_empty())?;
     let error = CycleError::ForeignSource { here, others };
     Some(Check::failed("source", &error, error.hint()))
@@ -318,26 +318,37 @@ async fn source(assembly: &Assembly, application: EntraId) -> Option<Check> {
 /// Looks at what is there, and opens it; says whether what is not there yet can be made. Nothing is made: root may
 /// try the connection first, and what root made the service user could not write to.
 async fn database(context: &Context) -> Check {
-    let path = database_path(&context.config);
-    let shown = path.display();
     if let Err(error) = super::owner::check(&context.config) {
         return Check { ok: false, ..Check::passed(DATABASE, error.message()) };
     }
     if let Err(error) = premises::inspect_database(&context.config).await {
         return Check::failed(DATABASE, &error, error.hint());
     }
+    let learners = match context.learners() {
+        Ok(learners) => learners,
+        Err(failure) => return Check { ok: false, ..Check::passed(DATABASE, failure.message()) },
+    };
+    let shown = match Store::describe(&learners).await {
+        Ok(shown) => shown,
+        Err(error) => return Check::failed(DATABASE, &error, error.hint()),
+    };
     let opened = async {
-        let store = Store::open(path, Access::ReadOnly).await?;
-        Ok((store.state().await?, store.first_damage().await?))
+        let store = Store::open(&learners, Access::ReadOnly).await?;
+        Ok((store.state().await?, store.first_damage().await?, store.missing_rights().await?))
     };
     match opened.await {
-        Ok((_, Some(damage))) => Check {
+        Ok((_, _, missing)) if !missing.is_empty() => Check {
+            ok: false,
+            hint: Some(format!("have the owner of the tables run: {}", missing.join("; "))),
+            ..Check::passed(DATABASE, format!("{shown}; the role may not do all that a cycle does"))
+        },
+        Ok((_, Some(damage), _)) => Check {
             ok: false,
             hint: Some("stop the daemon and restore a backup: README, Files and backup".to_owned()),
             ..Check::passed(DATABASE, format!("{shown} is damaged: {}", damage.replace('\n', " ")))
         },
-        Ok((state, None)) => match premises::inspect_claims(&context.config, &state) {
-            Ok(()) => Check::passed(DATABASE, shown.to_string()),
+        Ok((state, None, _)) => match premises::inspect_claims(&context.config, &state) {
+            Ok(()) => Check::passed(DATABASE, shown),
             Err(error) => Check::failed(DATABASE, &error, error.hint()),
         },
         Err(StoreError::Missing { .. }) => {

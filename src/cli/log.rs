@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::output::{DONE, Failure, USAGE, print, print_json, shown, table};
-use crate::assembly::database_path;
 use crate::model::{Action, Status};
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
 
@@ -45,7 +44,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     let Arguments { user, action, status, since, limit, format } = arguments;
     let since = since.map(|text| moment(&text, now)).transpose()?;
     let filter = LogFilter { user, action, status, since, limit };
-    let rows = match Store::open(database_path(&context.config), Access::ReadOnly).await {
+    let rows = match Store::open(context.learners()?, Access::ReadOnly).await {
         Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Vec::new(),
         opened => opened?.log(&filter).await?,
     };

@@ -117,9 +117,14 @@ impl From<StoreError> for Failure {
             | StoreError::NotADatabase { .. }
             | StoreError::Foreign { .. }
             | StoreError::NotOurs { .. }
+            | StoreError::TooOld { .. }
             | StoreError::Newer { .. } => CONFIGURATION,
             StoreError::Missing { .. }
             | StoreError::Older { .. }
+            // Whatever a server says may be put right there, without us.
+            | StoreError::NoConnection { .. }
+            | StoreError::Lost(_)
+            | StoreError::Refused { .. }
             | StoreError::Full { .. }
             | StoreError::Damaged(_)
             | StoreError::Busy(_)

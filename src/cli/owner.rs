@@ -10,7 +10,7 @@ use crate::config::Config;
 /// Refuses when the learner database, or the state directory, belongs to another user.
 pub(super) fn check(config: &Config) -> Result<(), Failure> {
     let me = rustix::process::geteuid().as_raw();
-    for path in [database_path(config), &config.state.directory] {
+    for path in database_path(config).into_iter().chain([config.state.directory.as_path()]) {
         let Ok(metadata) = path.metadata() else { continue };
         if metadata.uid() != me {
             let owner = user_name(metadata.uid());

@@ -4,12 +4,11 @@ use jiff::Timestamp;
 
 use super::Context;
 use super::output::{DONE, Failure, print};
-use crate::assembly::database_path;
 use crate::store::{Access, Store};
 
 pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Result<u8, Failure> {
     let actor = super::actor(&context.environment);
-    let store = Store::open(database_path(&context.config), Access::ReadWrite).await?;
+    let store = Store::open(context.learners()?, Access::ReadWrite).await?;
     let before = store.state().await?.paused;
     if before != paused {
         store.set_paused(paused, &actor, now).await?;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::output::{DONE, FAILED, Failure, print, print_json, shown, switched_off, table};
 use super::sync::report_as_json;
-use crate::assembly::{Assembly, database_path};
+use crate::assembly::Assembly;
 use crate::cycle::{self, CycleError, Parts, Prepared, Request};
 use crate::model::{Action, Attribute, EntraId, Kind, Reason, Status, Trigger};
 use crate::plan::{AttributeChange, Change, Finding, Planned};
@@ -59,10 +59,10 @@ pub(super) struct Planner<'a> {
 impl<'a> Planner<'a> {
     /// A missing database is played by an empty one in memory, one without our tables by a copy with them.
     pub(super) async fn open(assembly: &'a Assembly) -> Result<Self, Failure> {
-        let path = database_path(&assembly.config);
-        let store = match Store::open(path, Access::ReadOnly).await {
+        let learners = &assembly.learners;
+        let store = match Store::open(learners, Access::ReadOnly).await {
             Err(StoreError::Missing { .. }) => Store::in_memory().await?,
-            Err(StoreError::Older { found: 0, .. }) => Store::copy_in_memory(path).await?,
+            Err(StoreError::Older { found: 0, .. }) => Store::copy_in_memory(learners).await?,
             opened => opened?,
         };
         Ok(Self { assembly, store, only: None, now: (assembly.clock)() })
@@ -71,13 +71,13 @@ impl<'a> Planner<'a> {
     /// The same, opened so that a rehearsal can write what it then takes back.
     pub(super) async fn open_to_rehearse(assembly: &'a Assembly) -> Result<Self, Failure> {
         let planner = Self::open(assembly).await?;
-        let path = database_path(&assembly.config);
+        let learners = &assembly.learners;
         // Only one that has our tables already: to open another one to write would make them.
-        if Store::open(path, Access::ReadOnly).await.is_err() {
+        if Store::open(learners, Access::ReadOnly).await.is_err() {
             return Ok(planner);
         }
         let busy = "the learner database is locked by another process, and a rehearsal does not wait for it";
-        let opened = tokio::time::timeout(PATIENCE, Store::open(path, Access::ReadWrite)).await;
+        let opened = tokio::time::timeout(PATIENCE, Store::open(learners, Access::ReadWrite)).await;
         let store = opened.map_err(|_| Failure::new(FAILED, busy))??;
         Ok(Self { store, ..planner })
     }

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print};
-use crate::assembly::{daemon_lock_path, database_path, source};
+use crate::assembly::{daemon_lock_path, source};
 use crate::lock::Lock;
 use crate::model::{Outcome, Trigger};
 use crate::session::SessionError;
@@ -82,11 +82,11 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
 }
 
 async fn paused(context: &Context) -> Result<bool, Failure> {
-    Ok(Store::open(database_path(&context.config), Access::ReadOnly).await?.state().await?.paused)
+    Ok(Store::open(context.learners()?, Access::ReadOnly).await?.state().await?.paused)
 }
 
 async fn last_cycle(context: &Context) -> Result<Option<CycleRow>, Failure> {
-    let store = Store::open(database_path(&context.config), Access::ReadOnly).await?;
+    let store = Store::open(context.learners()?, Access::ReadOnly).await?;
     let source = source(&context.config, &store.state().await?);
     Ok(store.last_cycle(Some(&source)).await?)
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, switched_off, table};
-use crate::assembly::{cycle_lock_path, daemon_lock_path, database_path, source};
+use crate::assembly::{cycle_lock_path, daemon_lock_path, source};
 use crate::config::Config;
 use crate::cycle::ends_soon;
 use crate::lock::{Holder, Lock};
@@ -90,14 +90,15 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: jiff::Times
 impl Overview {
     async fn read(context: &Context, now: jiff::Timestamp) -> Result<Self, Failure> {
         let config = &context.config;
-        let store = match Store::open(database_path(config), Access::ReadOnly).await {
+        let store = match Store::open(context.learners()?, Access::ReadOnly).await {
             Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Store::in_memory().await?,
             opened => opened?,
         };
         let state = store.state().await?;
         let source = source(config, &state);
         let daemon = Lock::holder(&daemon_lock_path(config));
-        let cycle = Lock::holder(&cycle_lock_path(config));
+        let here = Lock::holder(&cycle_lock_path(config));
+        let cycle = if here.is_some() { here } else { store.cycle_holder().await? };
         Ok(Self {
             paused: state.paused,
             last_cycle: store.last_cycle(Some(&source)).await?,

@@ -1,4 +1,4 @@
-//! The forms that a text in the configuration can have: durations, ids, origins, database URLs.
+//! The forms that a text in the configuration can have: durations, ids, origins, proxies.
 //!
 //! Each function answers the value or what is wrong in words. None repeats the text it was given, because an
 //! administrator may have pasted a secret into the wrong key.
@@ -7,7 +7,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Database;
 use crate::model::EntraId;
 
 /// The longest duration that is taken seriously; far from where times overflow.
@@ -109,45 +108,6 @@ pub(super) fn proxy(text: &str) -> Result<String, String> {
         None => String::new(),
     };
     Ok(format!("{scheme}://{user}{host}{port}"))
-}
-
-/// Whether a database URL names a PostgreSQL server.
-pub(super) fn is_postgres(text: &str) -> bool {
-    text.starts_with("postgres://") || text.starts_with("postgresql://")
-}
-
-/// Where the learners are: `sqlite:///absolute/path`. Nothing for a PostgreSQL, which
-/// `not_available` has refused.
-pub(super) fn database(text: &str) -> Result<Option<Database>, String> {
-    const FORM: &str = "sqlite:///absolute/path/of/learners.db";
-    if is_postgres(text) {
-        return Ok(None);
-    }
-    let Some(path) = text.strip_prefix("sqlite://") else {
-        return Err(format!("must be a database URL, {FORM}"));
-    };
-    if path.is_empty() || path.ends_with('/') {
-        return Err(format!("names no file: {FORM}"));
-    }
-    if !path.starts_with('/') {
-        // A forgotten slash would make another database in every directory a command is run from.
-        return Err(format!("must name an absolute path, with three slashes: {FORM}"));
-    }
-    if path.contains('?') {
-        return Err("takes no options after a question mark".to_owned());
-    }
-    Ok(Some(Database::Sqlite { path: path.into() }))
-}
-
-/// What is wrong with a database URL that holds a password.
-pub(super) fn database_password(text: &str) -> Result<(), String> {
-    let (_, rest) = text.split_once("://").unwrap_or(("", text));
-    let in_authority = rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
-    let in_options = rest.split_once('?').is_some_and(|(_, options)| options.contains("password="));
-    if in_authority || in_options {
-        return Err("holds a password: put it in a file and name that with learners.password_file".to_owned());
-    }
-    Ok(())
 }
 
 /// Which operational logs are written: a level, or tracing's `target=level` directives.
@@ -317,27 +277,6 @@ mod tests {
         for wrong in ["common", "Organizations", "contoso", "contoso..com", "https://contoso.com", ""] {
             assert!(tenant(wrong).is_err(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn databases_are_files() {
-        let sqlite = |path: &str| Ok(Some(Database::Sqlite { path: path.into() }));
-        assert_eq!(database("sqlite:///var/lib/learners.db"), sqlite("/var/lib/learners.db"));
-        for wrong in [
-            "",
-            "learners.db",
-            "sqlite:learners.db",
-            "sqlite://",
-            "sqlite://learners.db",
-            "sqlite://:memory:",
-            "sqlite:///var/",
-            "sqlite:///a.db?mode=ro",
-        ] {
-            assert!(database(wrong).is_err(), "{wrong:?}");
-        }
-        assert!(database_password("postgres://sync:pw@db.example.org/learners").is_err());
-        assert!(database_password("postgres://db.example.org/learners?password=pw").is_err());
-        assert_eq!(database_password("postgres://sync@db.example.org:5432/learners"), Ok(()));
     }
 
     #[test]

@@ -16,6 +16,7 @@ const SECRET_FILE: &str = "entra.credential.secret_file";
 const CERTIFICATE_FILE: &str = "entra.credential.certificate_file";
 const PRIVATE_KEY_FILE: &str = "entra.credential.private_key_file";
 const TOKEN_FILE: &str = "entra.credential.token_file";
+const DATABASE_PASSWORD_FILE: &str = "learners.password_file";
 
 impl Config {
     /// The client secret: from `secret_file`, else the systemd credential `client-secret`, else
@@ -103,6 +104,23 @@ impl Config {
         self.entra.proxy_password_file.as_deref().map(read_line).transpose().map_err(fault)
     }
 
+    /// The password of the database server: from `password_file`, else the systemd credential `database-password`, else
+    /// `PGPASSWORD`. There may be none: the server may know its own users, or a password file of PostgreSQL has it.
+    pub fn read_database_password(
+        &self,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<Option<SecretString>, ConfigError> {
+        let fault = |message| ConfigError::whole(&self.path, Some(DATABASE_PASSWORD_FILE), message);
+        let file = self.learners.password_file.clone();
+        if let Some(path) = file.or_else(|| systemd_credential(environment, "database-password")) {
+            return read_line(&path).map(Some).map_err(fault);
+        }
+        Ok(environment
+            .get("PGPASSWORD")
+            .filter(|password| !password.is_empty())
+            .map(|password| password.as_str().into()))
+    }
+
     /// The certificates, in PEM, that are trusted beside the system's own, when configured.
     pub fn read_ca_file(&self) -> Result<Option<Vec<u8>>, ConfigError> {
         let Some(path) = &self.entra.ca_file else { return Ok(None) };
@@ -127,7 +145,7 @@ impl Config {
         let files = [
             credential,
             ("entra.proxy_password_file", &self.entra.proxy_password_file),
-            ("learners.password_file", &self.learners.password_file),
+            (DATABASE_PASSWORD_FILE, &self.learners.password_file),
         ];
         let open = |(key, path): (&str, &Option<PathBuf>)| {
             let path = path.as_ref()?;

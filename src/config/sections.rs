@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::formats::{self, duration, duration_of_at_least};
 use super::reader::Reader;
 use super::{App, Credential, Database, Entra, Learners, Log, LogFormat, Provisioning, Safety, Schedule, Scope, State};
-use super::{filters, mapping};
+use super::{database, filters, mapping};
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair};
 
 /// Where the managed identity of an Azure virtual machine is, unless `authority_url` says otherwise.
@@ -23,9 +23,6 @@ pub(super) fn not_available(reader: &mut Reader<'_>) {
         if reader.present(absent) {
             reader.refuse(absent, NOT_YET);
         }
-    }
-    if reader.text("learners.database_url", |text| Ok(formats::is_postgres(text))) == Some(true) {
-        reader.refuse("learners.database_url", format!("PostgreSQL {NOT_YET}, use sqlite:///path"));
     }
 }
 
@@ -161,11 +158,8 @@ pub(super) fn provisioning(reader: &mut Reader<'_>) -> Provisioning {
 /// `[learners]`; the match attribute has to be one of those `mapped`, which is not known of a faulty mapping.
 pub(super) fn learners(reader: &mut Reader<'_>, mapped: Option<&[Attribute]>) -> Learners {
     const DEFAULT: &str = "/var/lib/learner-sync/learners.db";
-    let database = reader.text("learners.database_url", |text| {
-        formats::database_password(text)?;
-        formats::database(text)
-    });
-    let database = database.flatten().unwrap_or_else(|| Database::Sqlite { path: DEFAULT.into() });
+    let database = reader.text("learners.database_url", database::database);
+    let database = database.unwrap_or_else(|| Database::Sqlite { path: DEFAULT.into() });
     let password_file = reader.path("learners.password_file");
     let match_attribute = reader.text("learners.match_attribute", mapping::attribute).unwrap_or(Attribute::UserName);
     if mapped.is_some_and(|mapped| !mapped.contains(&match_attribute)) {

@@ -176,7 +176,6 @@ min_interval = "1m"
     /etc/learner-sync/learner-sync.toml:19:9: mapping."title": at character 1 of the expression: the `)` of this function is missing
     /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": `manager` is not supported: learners have no such column
     /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": at character 1 of the expression: `manager` is a reference to another person and is not supported
-    /etc/learner-sync/learner-sync.toml:22:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
     /etc/learner-sync/learner-sync.toml:22:16: learners.database_url: holds a password: put it in a file and name that with learners.password_file
     /etc/learner-sync/learner-sync.toml:23:19: learners.match_attribute: is not the SCIM path of an attribute, such as userName
     /etc/learner-sync/learner-sync.toml:26:14: schedule.full_every: is not a duration: write it as 30s, 20m, 1h30m or 90d
@@ -310,7 +309,6 @@ repair = "everything"
 [http]
 listen = "[::1]:8080"
 "#), @r#"
-    /etc/learner-sync/learner-sync.toml:10:16: learners.database_url: PostgreSQL is not available in this version, use sqlite:///path
     /etc/learner-sync/learner-sync.toml:12:9: learners.table: is not available in this version
     /etc/learner-sync/learner-sync.toml:13:1: learners.columns: is not available in this version
     /etc/learner-sync/learner-sync.toml:16:10: safety.repair: "everything" is not one of attributes, all, log

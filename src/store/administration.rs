@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::SqliteConnection;
 
-use super::sql::{LIST, Statement, push_list};
-use super::{HeldPerson, Store, StoreError, from_json, sqlite};
+use super::connection::Connection;
+use super::sql::{LIST, Statement};
+use super::{HeldPerson, Store, StoreError, from_json};
 use crate::model::{Action, Reason};
 
 impl Store {
@@ -20,7 +20,6 @@ impl Store {
         actor: &str,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
-        let at_text = sqlite::time_text(at);
         let mut kinds: BTreeMap<(Action, Reason), Vec<String>> = BTreeMap::new();
         for HeldPerson { entra_id, action, reason, .. } in shown {
             kinds.entry((*action, *reason)).or_default().push(entra_id.to_string());
@@ -30,12 +29,12 @@ impl Store {
             for ((action, reason), people) in &kinds {
                 for people in people.chunks(LIST) {
                     let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
-                    statement.push_bind(&at_text).push(", approved_by = ").push_bind(actor);
+                    statement.push_bind(at).push(", approved_by = ").push_bind(actor);
                     statement.push(" WHERE source = ").push_bind(source);
                     statement.push(" AND action = ").push_bind(action.as_str());
                     statement.push(" AND reason = ").push_bind(reason.as_str()).push(" AND entra_id IN");
-                    push_list(&mut statement, people);
-                    released += statement.build().execute(&mut *connection).await?.rows_affected();
+                    statement.push_list(people);
+                    released += connection.execute(statement).await?;
                 }
             }
             let people: Vec<&String> = kinds.values().flatten().collect();
@@ -49,14 +48,11 @@ impl Store {
     /// Lets `source` keep this database beside the sources that have links in it.
     pub async fn admit_source(&self, source: &str, actor: &str, at: Timestamp) -> Result<(), StoreError> {
         self.write(async |connection| {
-            let text: String =
-                sqlx::query_scalar("SELECT admitted_sources FROM sync_state").fetch_one(&mut *connection).await?;
-            let mut admitted: BTreeSet<String> = from_json(&text, "sync_state.admitted_sources")?;
+            let row = connection.row(Statement::new("SELECT admitted_sources FROM sync_state")).await?;
+            let mut admitted: BTreeSet<String> = from_json(row.get(0)?, "sync_state.admitted_sources")?;
             admitted.insert(source.to_owned());
-            sqlx::query("UPDATE sync_state SET admitted_sources = $1")
-                .bind(json!(admitted).to_string())
-                .execute(&mut *connection)
-                .await?;
+            let statement = Statement::new("UPDATE sync_state SET admitted_sources = $1");
+            connection.execute(statement.bind(json!(admitted).to_string())).await?;
             let detail = json!({ "source": source }).to_string();
             write_audit(connection, actor, "approve", Some(&detail), at).await
         })
@@ -66,7 +62,7 @@ impl Store {
     /// Switches provisioning off or on.
     pub async fn set_paused(&self, paused: bool, actor: &str, at: Timestamp) -> Result<(), StoreError> {
         self.write(async |connection| {
-            sqlx::query("UPDATE sync_state SET paused = $1").bind(paused).execute(&mut *connection).await?;
+            connection.execute(Statement::new("UPDATE sync_state SET paused = $1").bind(paused)).await?;
             let action = if paused { "pause" } else { "resume" };
             write_audit(connection, actor, action, None, at).await
         })
@@ -86,27 +82,25 @@ impl Store {
 }
 
 impl Store {
-    /// Looks through the whole file; answers the first thing that is wrong with it.
+    /// Looks through the whole file; answers the first thing that is wrong with it. A server looks after its own.
     pub async fn first_damage(&self) -> Result<Option<String>, StoreError> {
-        let mut line = self.line().await;
-        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut line.connection).await?;
+        let mut connection = self.connection().await;
+        if matches!(*connection, Connection::Postgres(_)) {
+            return Ok(None);
+        }
+        let found: String = connection.row(Statement::new("PRAGMA quick_check(1)")).await?.get(0)?;
         Ok((found != "ok").then_some(found))
     }
 }
 
 async fn write_audit(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     actor: &str,
     action: &str,
     detail: Option<&str>,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO audit_log (at, actor, action, detail) VALUES ($1, $2, $3, $4)")
-        .bind(sqlite::time_text(at))
-        .bind(actor)
-        .bind(action)
-        .bind(detail)
-        .execute(connection)
-        .await?;
+    let statement = Statement::new("INSERT INTO audit_log (at, actor, action, detail) VALUES ($1, $2, $3, $4)");
+    connection.execute(statement.bind(at).bind(actor).bind(action).bind(detail)).await?;
     Ok(())
 }

@@ -1,10 +1,12 @@
 //! Carrying out a batch of changes: all of it, or all but the rows the database refuses, in one transaction.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
 
-use super::sqlite::End;
-use super::{CycleId, Store, StoreError, coupling, learners, sqlite};
+use super::connection::Connection;
+use super::error::refusal;
+use super::sql::Statement;
+use super::transaction::{End, PATIENCE, PATIENCE_OF_A_REHEARSAL, wait_for_locks};
+use super::{CycleId, Store, StoreError, coupling, learners, word};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Change;
@@ -41,7 +43,7 @@ pub(super) enum Trouble {
 
 impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Self {
-        sqlite::refusal(&error).map_or_else(|| Self::Failed(error.into()), Self::Refused)
+        refusal(&error).map_or_else(|| Self::Failed(error.into()), Self::Refused)
     }
 }
 
@@ -68,9 +70,9 @@ impl Store {
 
     /// What the database would refuse of `batch`, by index, and why: [`Store::apply`], undone.
     pub async fn rehearse(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Vec<(usize, String)>, StoreError> {
-        sqlite::wait_for_locks(&mut *self.connection().await, sqlite::PATIENCE_OF_A_REHEARSAL).await?;
+        wait_for_locks(&mut *self.connection().await, PATIENCE_OF_A_REHEARSAL).await?;
         let done = self.transact(End::Undo, async |connection| carry_out(connection, batch, stamp).await).await;
-        sqlite::wait_for_locks(&mut *self.connection().await, sqlite::PATIENCE).await?;
+        wait_for_locks(&mut *self.connection().await, PATIENCE).await?;
         Ok(done?.refused)
     }
 }
@@ -81,7 +83,7 @@ struct Done {
 }
 
 /// Tries all at once; what fails is halved until the offender is alone.
-async fn carry_out(connection: &mut SqliteConnection, batch: &[Change], stamp: &Stamp<'_>) -> Result<Done, StoreError> {
+async fn carry_out(connection: &mut Connection, batch: &[Change], stamp: &Stamp<'_>) -> Result<Done, StoreError> {
     let mut done = Done { learners: Vec::with_capacity(batch.len()), refused: Vec::new() };
     if batch.is_empty() {
         return Ok(done);
@@ -114,37 +116,38 @@ async fn carry_out(connection: &mut SqliteConnection, batch: &[Change], stamp: &
 
 /// Carries out `members` of `batch`, or says why the database refuses one of them; then nothing is changed.
 async fn attempt(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     batch: &[Change],
     members: &[usize],
     stamp: &Stamp<'_>,
     learners: &mut Vec<(usize, LearnerId)>,
 ) -> Result<Option<String>, StoreError> {
     let changes: Vec<&Change> = members.iter().map(|index| &batch[*index]).collect();
-    sqlx::query("SAVEPOINT attempt").execute(&mut *connection).await?;
+    connection.script("SAVEPOINT attempt").await?;
     let refused = match learners::write(connection, &changes, stamp).await {
         Ok(written) => {
             learners.extend(members.iter().copied().zip(written));
             None
         }
         Err(Trouble::Refused(why)) => {
-            sqlx::query("ROLLBACK TO attempt").execute(&mut *connection).await?;
+            connection.script("ROLLBACK TO attempt").await?;
             Some(why)
         }
         Err(Trouble::Failed(error)) => return Err(error),
     };
-    sqlx::query("RELEASE attempt").execute(&mut *connection).await?;
+    connection.script("RELEASE attempt").await?;
     Ok(refused)
 }
 
-async fn generation(connection: &mut SqliteConnection) -> Result<Generation, StoreError> {
-    let text: String = sqlx::query_scalar("SELECT generation FROM sync_state").fetch_one(connection).await?;
-    sqlite::word(&text, "sync_state.generation")
+async fn generation(connection: &mut Connection) -> Result<Generation, StoreError> {
+    let row = connection.row(Statement::new("SELECT generation FROM sync_state")).await?;
+    word(row.get(0)?, "sync_state.generation")
 }
 
 /// Gives the database a new generation: whoever remembers another one must look at the learners again.
-pub(super) async fn renew_generation(connection: &mut SqliteConnection) -> Result<Generation, sqlx::Error> {
+pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Generation, sqlx::Error> {
     let generation = Generation(rand::random());
-    sqlx::query("UPDATE sync_state SET generation = $1").bind(generation.to_string()).execute(connection).await?;
+    let statement = Statement::new("UPDATE sync_state SET generation = $1");
+    connection.execute(statement.bind(generation.to_string())).await?;
     Ok(generation)
 }

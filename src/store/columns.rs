@@ -3,10 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
+use super::connection::Record;
 use super::sql::Statement;
+use super::value::Value;
 use crate::model::{Attribute, Kind, Values};
 
 /// `attributes` without `Active`, which is compared and read by itself.
@@ -15,7 +14,7 @@ pub(super) fn mapped(attributes: &[Attribute]) -> BTreeSet<Attribute> {
 }
 
 /// `, r.user_name, r.email ...`
-pub(super) fn push_columns(statement: &mut Statement, attributes: &BTreeSet<Attribute>) {
+pub(super) fn push_columns(statement: &mut Statement<'_>, attributes: &BTreeSet<Attribute>) {
     for attribute in attributes {
         statement.push(", r.").push(attribute.column());
     }
@@ -23,7 +22,7 @@ pub(super) fn push_columns(statement: &mut Statement, attributes: &BTreeSet<Attr
 
 /// Reads the columns that [`push_columns`] added, from `index` on, over what `values` has of an earlier row.
 pub(super) fn read(
-    row: &SqliteRow,
+    row: &Record,
     mut index: usize,
     attributes: &BTreeSet<Attribute>,
     values: &mut Values,
@@ -33,10 +32,10 @@ pub(super) fn read(
         let text = match attribute.kind() {
             // Bytes, because somebody else may have written what is no UTF-8: that learner is put right, and the
             // others go on.
-            Kind::Text => row.try_get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy),
+            Kind::Text => row.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy),
             Kind::Boolean => {
-                let value = row.try_get_unchecked::<Option<i64>, _>(index)?;
-                value.map(|value| if value == 0 { "false" } else { "true" }.into())
+                let value = row.get_unchecked::<Option<bool>, _>(index)?;
+                value.map(|value| if value { "true" } else { "false" }.into())
             }
         };
         let value = values.entry(*attribute).or_default();
@@ -49,19 +48,12 @@ pub(super) fn read(
     Ok(())
 }
 
-/// A mapped value as its column takes it.
-pub(super) enum Stored<'v> {
-    /// Text, or a value for a boolean column that is none: the check of the column refuses it.
-    Text(Option<&'v str>),
-    /// A boolean.
-    Boolean(bool),
-}
-
-/// How `value` of `attribute` is stored.
-pub(super) fn stored(attribute: Attribute, value: Option<&str>) -> Stored<'_> {
+/// How `value` of `attribute` is stored. A value for a boolean column that is none stays text, which the column refuses.
+pub(super) fn stored(attribute: Attribute, value: Option<&str>) -> Value<'_> {
     match (attribute.kind(), value) {
-        (Kind::Boolean, Some("true")) => Stored::Boolean(true),
-        (Kind::Boolean, Some("false")) => Stored::Boolean(false),
-        (Kind::Text | Kind::Boolean, value) => Stored::Text(value),
+        (Kind::Boolean, None) => Value::Boolean(None),
+        (Kind::Boolean, Some("true")) => Value::Boolean(Some(true)),
+        (Kind::Boolean, Some("false")) => Value::Boolean(Some(false)),
+        (Kind::Text | Kind::Boolean, value) => value.into(),
     }
 }

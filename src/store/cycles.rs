@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use jiff::Timestamp;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
-
-use super::{CredentialNote, Store, StoreError, from_json, sqlite};
+use super::connection::Record;
+use super::sql::Statement;
+use super::{CredentialNote, Store, StoreError, from_json, word};
 use crate::model::{Outcome, Trigger};
 use crate::plan::Counts;
+use jiff::Timestamp;
 
 /// The key of a row in `sync_cycles`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,25 +61,16 @@ pub struct CycleRow {
 impl Store {
     /// Begins a cycle. Rows of `source` that a kill left open are closed as interrupted.
     pub async fn begin_cycle(&self, source: &str, trigger: Trigger, at: Timestamp) -> Result<CycleId, StoreError> {
-        let at = sqlite::time_text(at);
         self.write(async |connection| {
-            sqlx::query(
+            let close = Statement::new(
                 "UPDATE sync_cycles SET finished_at = $1, outcome = $2 WHERE source = $3 AND finished_at IS NULL",
-            )
-            .bind(&at)
-            .bind(Outcome::Interrupted.as_str())
-            .bind(source)
-            .execute(&mut *connection)
-            .await?;
-            let id = sqlx::query_scalar(
+            );
+            connection.execute(close.bind(at).bind(Outcome::Interrupted.as_str()).bind(source)).await?;
+            let begin = Statement::new(
                 r#"INSERT INTO sync_cycles (source, "trigger", started_at) VALUES ($1, $2, $3) RETURNING id"#,
-            )
-            .bind(source)
-            .bind(trigger.as_str())
-            .bind(&at)
-            .fetch_one(connection)
-            .await?;
-            Ok(CycleId(id))
+            );
+            let row = connection.row(begin.bind(source).bind(trigger.as_str()).bind(at)).await?;
+            Ok(CycleId(row.get(0)?))
         })
         .await
     }
@@ -89,21 +79,14 @@ impl Store {
     /// that source that a kill left open are closed as interrupted when this cycle began.
     pub async fn set_cycle_source(&self, cycle: CycleId, source: &str) -> Result<(), StoreError> {
         self.write(async |connection| {
-            sqlx::query(
+            let close = Statement::new(
                 "UPDATE sync_cycles SET outcome = $1,
                      finished_at = (SELECT started_at FROM sync_cycles WHERE id = $2)
                  WHERE source = $3 AND id <> $2 AND finished_at IS NULL",
-            )
-            .bind(Outcome::Interrupted.as_str())
-            .bind(cycle.0)
-            .bind(source)
-            .execute(&mut *connection)
-            .await?;
-            sqlx::query("UPDATE sync_cycles SET source = $1 WHERE id = $2")
-                .bind(source)
-                .bind(cycle.0)
-                .execute(connection)
-                .await?;
+            );
+            connection.execute(close.bind(Outcome::Interrupted.as_str()).bind(cycle.0).bind(source)).await?;
+            let name = Statement::new("UPDATE sync_cycles SET source = $1 WHERE id = $2");
+            connection.execute(name.bind(source).bind(cycle.0)).await?;
             Ok(())
         })
         .await
@@ -113,7 +96,7 @@ impl Store {
     pub async fn finish_cycle(&self, cycle: CycleId, end: &CycleEnd) -> Result<(), StoreError> {
         let CycleEnd { at, outcome, counts, requests, error } = end;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
-        let mut query = sqlx::query(
+        let mut statement = Statement::new(
             "UPDATE sync_cycles SET in_scope = $1, created = $2, updated = $3, deactivated = $4, reactivated = $5,
                  unchanged = $6, skipped = $7, failed = $8, held = $9, requests = $10, finished_at = $11,
                  outcome = $12, error = $13
@@ -122,58 +105,47 @@ impl Store {
         for number in
             [in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, *requests]
         {
-            query = query.bind(i64::try_from(number).unwrap_or(i64::MAX));
+            statement = statement.bind(i64::try_from(number).unwrap_or(i64::MAX));
         }
-        let query = query.bind(sqlite::time_text(*at)).bind(outcome.as_str()).bind(error.as_deref()).bind(cycle.0);
-        self.write(async |connection| Ok(query.execute(connection).await.map(drop)?)).await
+        let statement = statement.bind(*at).bind(outcome.as_str()).bind(error.as_deref()).bind(cycle.0);
+        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
     }
 
     /// A cycle.
     pub async fn cycle(&self, id: CycleId) -> Result<Option<CycleRow>, StoreError> {
-        sqlx::query("SELECT * FROM sync_cycles WHERE id = $1")
-            .bind(id.0)
-            .fetch_optional(&mut *self.connection().await)
-            .await?
-            .map(|row| cycle_row(&row))
-            .transpose()
+        let statement = Statement::new("SELECT * FROM sync_cycles WHERE id = $1").bind(id.0);
+        self.cycle_of(statement).await
     }
 
     /// The cycle that began last, of `source` or of any.
     pub async fn last_cycle(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
-        sqlx::query("SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) ORDER BY id DESC LIMIT 1")
-            .bind(source)
-            .fetch_optional(&mut *self.connection().await)
-            .await?
-            .map(|row| cycle_row(&row))
-            .transpose()
+        let statement =
+            Statement::new("SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) ORDER BY id DESC LIMIT 1");
+        self.cycle_of(statement.bind(source)).await
     }
 
     /// The last cycle whose outcome was success, of `source` or of any.
     pub async fn last_success(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
-        sqlx::query(
+        let statement = Statement::new(
             "SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) AND outcome = $2 ORDER BY id DESC LIMIT 1",
-        )
-        .bind(source)
-        .bind(Outcome::Success.as_str())
-        .fetch_optional(&mut *self.connection().await)
-        .await?
-        .map(|row| cycle_row(&row))
-        .transpose()
+        );
+        self.cycle_of(statement.bind(source).bind(Outcome::Success.as_str())).await
+    }
+
+    async fn cycle_of(&self, statement: Statement<'_>) -> Result<Option<CycleRow>, StoreError> {
+        let row = self.connection().await.optional_row(statement).await?;
+        row.map(|row| cycle_row(&row)).transpose()
     }
 
     /// Since when every cycle of `source` that ended has failed; none, when the last one did not.
     pub async fn failing_since(&self, source: &str) -> Result<Option<Timestamp>, StoreError> {
-        let since: Option<String> = sqlx::query_scalar(
+        let statement = Statement::new(
             "SELECT min(started_at) FROM sync_cycles WHERE source = $1 AND outcome = $2 AND id >
                  (SELECT coalesce(max(id), 0) FROM sync_cycles
                   WHERE source = $1 AND outcome IS NOT NULL AND outcome NOT IN ($2, $3))",
-        )
-        .bind(source)
-        .bind(Outcome::Failed.as_str())
-        .bind(Outcome::Interrupted.as_str())
-        .fetch_one(&mut *self.connection().await)
-        .await?;
-        since.map(|text| sqlite::time(&text, "sync_cycles.started_at")).transpose()
+        );
+        let statement = statement.bind(source).bind(Outcome::Failed.as_str()).bind(Outcome::Interrupted.as_str());
+        self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at")
     }
 
     /// Remembers the object id of the application that is configured as `configured`, so that `status` and `log`
@@ -183,14 +155,11 @@ impl Store {
             return Ok(());
         }
         self.write(async |connection| {
-            let text: String =
-                sqlx::query_scalar("SELECT applications FROM sync_state").fetch_one(&mut *connection).await?;
-            let mut applications: BTreeMap<String, String> = from_json(&text, "sync_state.applications")?;
+            let row = connection.row(Statement::new("SELECT applications FROM sync_state")).await?;
+            let mut applications: BTreeMap<String, String> = from_json(row.get(0)?, "sync_state.applications")?;
             applications.insert(configured.to_owned(), object_id.to_owned());
-            sqlx::query("UPDATE sync_state SET applications = $1")
-                .bind(serde_json::json!(applications).to_string())
-                .execute(connection)
-                .await?;
+            let statement = Statement::new("UPDATE sync_state SET applications = $1");
+            connection.execute(statement.bind(serde_json::json!(applications).to_string())).await?;
             Ok(())
         })
         .await
@@ -199,30 +168,28 @@ impl Store {
     /// Remembers when the credential ends.
     pub async fn note_credential(&self, note: CredentialNote) -> Result<(), StoreError> {
         let CredentialNote { looked_at, ends_at } = note;
-        let query = sqlx::query("UPDATE sync_state SET credential_looked_at = $1, credential_ends_at = $2")
-            .bind(sqlite::time_text(looked_at))
-            .bind(ends_at.map(sqlite::time_text));
-        self.write(async |connection| Ok(query.execute(connection).await.map(drop)?)).await
+        let statement = Statement::new("UPDATE sync_state SET credential_looked_at = $1, credential_ends_at = $2");
+        let statement = statement.bind(looked_at).bind(ends_at);
+        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
     }
 
     /// When the daemon means to run again, for `status`.
     pub async fn set_next_cycle_at(&self, at: Option<Timestamp>) -> Result<(), StoreError> {
-        let query = sqlx::query("UPDATE sync_state SET next_cycle_at = $1").bind(at.map(sqlite::time_text));
-        self.write(async |connection| Ok(query.execute(connection).await.map(drop)?)).await
+        let statement = Statement::new("UPDATE sync_state SET next_cycle_at = $1").bind(at);
+        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
     }
 }
 
-fn cycle_row(row: &SqliteRow) -> Result<CycleRow, StoreError> {
-    let number = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
-    let outcome: Option<String> = row.try_get("outcome")?;
-    let finished_at: Option<String> = row.try_get("finished_at")?;
+fn cycle_row(row: &Record) -> Result<CycleRow, StoreError> {
+    let number = |column| row.get::<i64, _>(column).map(i64::unsigned_abs);
+    let outcome: Option<&str> = row.get("outcome")?;
     Ok(CycleRow {
-        id: CycleId(row.try_get("id")?),
-        source: row.try_get("source")?,
-        trigger: sqlite::word(row.try_get("trigger")?, "sync_cycles.trigger")?,
-        started_at: sqlite::time(row.try_get("started_at")?, "sync_cycles.started_at")?,
-        finished_at: finished_at.map(|text| sqlite::time(&text, "sync_cycles.finished_at")).transpose()?,
-        outcome: outcome.map(|text| sqlite::word(&text, "sync_cycles.outcome")).transpose()?,
+        id: CycleId(row.get("id")?),
+        source: row.get("source")?,
+        trigger: word(row.get("trigger")?, "sync_cycles.trigger")?,
+        started_at: row.time("started_at", "sync_cycles.started_at")?,
+        finished_at: row.optional_time("finished_at", "sync_cycles.finished_at")?,
+        outcome: outcome.map(|text| word(text, "sync_cycles.outcome")).transpose()?,
         counts: Counts {
             in_scope: number("in_scope")?,
             created: number("created")?,
@@ -235,6 +202,6 @@ fn cycle_row(row: &SqliteRow) -> Result<CycleRow, StoreError> {
             held: number("held")?,
         },
         requests: number("requests")?,
-        error: row.try_get("error")?,
+        error: row.get("error")?,
     })
 }

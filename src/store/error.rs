@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::postgres::OLDEST;
+use super::{postgres, sqlite};
+
 /// The learner database cannot be used, or something went wrong with it as a whole.
 ///
 /// A row that it refuses is no error but a result: see [`super::Applied`].
@@ -29,10 +32,10 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The database of another program, such as that of a mistyped path. Nothing was written to it.
-    #[error("{} is the database of another program: it has {}, and no table learners", path.display(), some_of(tables))]
+    #[error("{database} is the database of another program: it has {}, and no table learners", some_of(tables))]
     Foreign {
-        /// The file.
-        path: PathBuf,
+        /// Which.
+        database: String,
         /// What is in it.
         tables: Vec<String>,
     },
@@ -61,13 +64,39 @@ pub enum StoreError {
         supported: i64,
     },
     /// There is no room for what was to be written. Nothing of it was.
-    #[error("the disk is full: the learner database {} cannot be written", path.display())]
+    #[error("the disk is full: the learner database {database} cannot be written")]
     Full {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
+        /// Which.
+        database: String,
+        /// What the database said.
         #[source]
         source: sqlx::Error,
+    },
+    /// A server to which there is no connection: it is away, or it refuses this one.
+    #[error("cannot connect to the learner database {server}")]
+    NoConnection {
+        /// Which database, where, and as whom.
+        server: String,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The server is there, but too old.
+    #[error("the learner database needs PostgreSQL {OLDEST} or newer; {server} runs version {found}")]
+    TooOld {
+        /// Which database, where, and as whom.
+        server: String,
+        /// Its version.
+        found: String,
+    },
+    /// The connection broke. What was not committed is undone; a commit that was under way may have happened.
+    #[error("the connection to the learner database is lost")]
+    Lost(#[source] sqlx::Error),
+    /// A server that refused a statement in words that may hold values of a person.
+    #[error("the learner database refused a statement with SQLSTATE {code}")]
+    Refused {
+        /// The code of the error.
+        code: String,
     },
     /// Somebody else writes to it and did not finish in time.
     #[error("the learner database is locked by another process")]
@@ -114,21 +143,32 @@ impl StoreError {
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
             Self::Damaged(_) => "stop the daemon and restore a backup: README, Files and backup".to_owned(),
             Self::Full { .. } => "make room; nothing is lost, and the next cycle carries on".to_owned(),
-            Self::Missing { .. } | Self::Older { .. } | Self::Busy(_) | Self::Unreadable { .. } | Self::Database(_) => {
-                return None;
-            }
+            Self::NoConnection { source, .. } | Self::Database(source) => return postgres::advice(source),
+            Self::TooOld { .. } => format!("move the learners to a server with PostgreSQL {OLDEST} or newer"),
+            Self::Lost(_) => "nothing is lost: the next cycle finds out what was written, and carries on".to_owned(),
+            Self::Refused { code } => format!("the log of the server tells more: look for {code}"),
+            Self::Missing { .. } | Self::Older { .. } | Self::Busy(_) | Self::Unreadable { .. } => return None,
         })
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        if super::sqlite::is_busy(&error) {
+        if sqlite::is_busy(&error) || postgres::is_busy(&error) {
             Self::Busy(error)
-        } else if super::sqlite::is_damage(&error) {
+        } else if sqlite::is_damage(&error) {
             Self::Damaged(error)
+        } else if postgres::is_loss(&error) {
+            Self::Lost(error)
+        } else if let Some(code) = postgres::untold(&error) {
+            Self::Refused { code }
         } else {
             Self::Database(error)
         }
     }
+}
+
+/// Why the database refuses this very row, when that is what the error says. Names columns, never values.
+pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
+    sqlite::refusal(error).or_else(|| postgres::refusal(error))
 }

@@ -2,11 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::TryStreamExt as _;
-use sqlx::Row as _;
-
+use super::connection::Record;
 use super::sql::Statement;
-use super::{Store, StoreError, columns, from_json, sqlite};
+use super::{Store, StoreError, columns, from_json, word};
 use crate::model::{Attribute, EntraId, Fingerprint, Known, KnownLearners, LearnerId, Route, Values, Via};
 
 impl Store {
@@ -44,18 +42,18 @@ impl Store {
         let mut known = KnownLearners::new();
         let mut vias = Vias::default();
         let mut values = Values::new();
-        let mut connection = self.connection().await;
-        let mut rows = statement.build().fetch(&mut *connection);
-        while let Some(row) = rows.try_next().await? {
+        let each = |row: Record| {
             columns::read(&row, 4, &attributes, &mut values)?;
             let entry = Known {
-                learner: LearnerId(row.try_get_unchecked(1)?),
-                active: row.try_get_unchecked(3)?,
+                learner: LearnerId(row.get_unchecked(1)?),
+                active: row.get_unchecked(3)?,
                 fingerprint: Fingerprint::of(&values),
-                via: vias.parse(row.try_get_unchecked(2)?)?,
+                via: vias.parse(row.json(2)?)?,
             };
-            known.insert(sqlite::word(row.try_get_unchecked(0)?, "sync_links.entra_id")?, entry);
-        }
+            known.insert(word(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);
+            Ok::<_, StoreError>(())
+        };
+        self.connection().await.run(statement, each).await?;
         Ok(known)
     }
 
@@ -70,16 +68,15 @@ impl Store {
             return Ok(BTreeMap::new());
         }
         let mut statement = Statement::new("SELECT ");
-        let mut counts = statement.separated(", ");
-        for attribute in &attributes {
-            counts.push(format_args!("count(r.{})", attribute.column()));
-        }
+        let counts: Vec<String> =
+            attributes.iter().map(|attribute| format!("count(r.{})", attribute.column())).collect();
+        statement.push(counts.join(", "));
         statement.push(" FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE r.active AND l.source = ");
         statement.push_bind(source);
-        let row = statement.build().fetch_one(&mut *self.connection().await).await?;
+        let row = self.connection().await.row(statement).await?;
         let mut present = BTreeMap::new();
         for (index, attribute) in attributes.into_iter().enumerate() {
-            present.insert(attribute, row.try_get::<i64, _>(index)?.unsigned_abs());
+            present.insert(attribute, row.get::<i64, _>(index)?.unsigned_abs());
         }
         Ok(present)
     }
@@ -96,7 +93,7 @@ impl Vias {
         }
         let column = "sync_links.via";
         let routes: Vec<String> = from_json(text, column)?;
-        let routes: Result<Vec<Route>, _> = routes.iter().map(|route| sqlite::word(route, column)).collect();
+        let routes: Result<Vec<Route>, _> = routes.iter().map(|route| word(route, column)).collect();
         let via: Via = routes?.into_iter().collect();
         self.0.insert(text.to_owned(), via.clone());
         Ok(via)

@@ -5,16 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::query_builder::Separated;
-use sqlx::sqlite::Sqlite;
-use sqlx::{Row as _, SqliteConnection};
+use jiff::Timestamp;
 
 use super::apply::{Stamp, Trouble};
-use super::columns::{Stored, stored};
+use super::columns::stored;
+use super::connection::Connection;
 use super::coupling::unique_values;
 use super::known::{texts, via_text};
-use super::sql::{LIST, Statement, pieces, push_list};
-use super::{log, sqlite};
+use super::sql::{LIST, Statement, Tuple, pieces};
+use super::value::Value;
+use super::{log, word};
 use crate::failpoint::{Step, reached};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Status, UniqueKey, Via};
 use crate::plan::{Change, Target};
@@ -24,14 +24,13 @@ use crate::plan::{Change, Target};
 ///
 /// After an error the caller rolls back.
 pub(super) async fn write(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     changes: &[&Change],
     stamp: &Stamp<'_>,
 ) -> Result<Vec<LearnerId>, Trouble> {
-    let at = sqlite::time_text(stamp.at);
     park(connection, changes).await?;
     reached(Step::ValuesParked);
-    let created = create(connection, changes, &at).await?;
+    let created = create(connection, changes, stamp.at).await?;
     reached(Step::LearnersCreated);
     let mut people = Vec::with_capacity(changes.len());
     for change in changes {
@@ -41,9 +40,9 @@ pub(super) async fn write(
         };
         people.push((*change, learner));
     }
-    link(connection, &people, stamp.source, &at).await?;
+    link(connection, &people, stamp.source, stamp.at).await?;
     reached(Step::LearnersLinked);
-    update(connection, &people, stamp.source, &at).await?;
+    update(connection, &people, stamp.source, stamp.at).await?;
     reached(Step::LearnersUpdated);
 
     // Somebody who leaves keeps the ways of the last sight.
@@ -85,7 +84,7 @@ fn kept_out() -> Trouble {
 
 /// Moves aside every value that one of these changes gives up and another one wants, until its row gets its new one:
 /// uniqueness is checked row by row, not at the end.
-async fn park(connection: &mut SqliteConnection, changes: &[&Change]) -> Result<(), sqlx::Error> {
+async fn park(connection: &mut Connection, changes: &[&Change]) -> Result<(), sqlx::Error> {
     let wanted: BTreeSet<UniqueKey> =
         changes.iter().flat_map(|change| unique_values(change, |changed| changed.new.as_deref())).collect();
     for attribute in Attribute::UNIQUE {
@@ -101,17 +100,17 @@ async fn park(connection: &mut SqliteConnection, changes: &[&Change]) -> Result<
         for learners in parked.chunks(LIST) {
             let column = attribute.column();
             let mut statement = Statement::new(format!("UPDATE learners SET {column} = 'moving ' || id WHERE id IN"));
-            push_list(&mut statement, learners);
-            statement.build().execute(&mut *connection).await?;
+            statement.push_list(learners);
+            connection.execute(statement).await?;
         }
     }
     Ok(())
 }
 
 async fn create(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     changes: &[&Change],
-    at: &str,
+    at: Timestamp,
 ) -> Result<BTreeMap<EntraId, LearnerId>, Trouble> {
     let mut groups: BTreeMap<Vec<Attribute>, Vec<&Change>> = BTreeMap::new();
     for change in changes.iter().filter(|change| change.target == Target::New) {
@@ -125,13 +124,14 @@ async fn create(
                 statement.push(", ").push(attribute.column());
             }
             statement.push(") ");
-            statement.push_values(piece, |mut row, change| {
+            statement.push_values(piece, |row, change| {
                 row.push_bind(change.person.to_string()).push_bind(at).push_bind(at);
-                push_new_values(&mut row, change);
+                push_new_values(row, change);
             });
             statement.push(" RETURNING id, external_id");
-            for row in statement.build().fetch_all(&mut *connection).await? {
-                created.insert(sqlite::word(row.try_get(1)?, "learners.external_id")?, LearnerId(row.try_get(0)?));
+            for row in connection.rows(statement).await? {
+                let person = word(row.get_unchecked(1)?, "learners.external_id")?;
+                created.insert(person, LearnerId(row.get_unchecked(0)?));
             }
         }
     }
@@ -147,30 +147,26 @@ fn former(change: &Change) -> Option<EntraId> {
 }
 
 async fn link(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     people: &[(&Change, LearnerId)],
     source: &str,
-    at: &str,
+    at: Timestamp,
 ) -> Result<(), Trouble> {
     let new: Vec<&(&Change, LearnerId)> =
         people.iter().filter(|(change, _)| !matches!(change.target, Target::Linked(_))).collect();
     for (person, learner) in people.iter().filter_map(|(change, learner)| Some((former(change)?, learner))) {
-        let unlinked = sqlx::query("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3")
-            .bind(source)
-            .bind(person.to_string())
-            .bind(learner.0)
-            .execute(&mut *connection)
-            .await?
-            .rows_affected();
-        if unlinked != 1 {
+        let statement =
+            Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
+        let statement = statement.bind(source).bind(person.to_string()).bind(learner.0);
+        if connection.execute(statement).await? != 1 {
             return Err(Trouble::Refused(format!("the learner is not linked to {person} any more")));
         }
     }
     for piece in pieces(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
-        statement.push_values(piece, |mut row, (change, learner)| {
+        statement.push_values(piece, |row, (change, learner)| {
             row.push_bind(source).push_bind(change.person.to_string()).push_bind(learner.0);
-            row.push_bind(via_text(&change.via)).push_bind(at);
+            row.push_bind(Value::Json(via_text(&change.via))).push_bind(at);
         });
         // A link whose learner was deleted past the foreign key (sqlite3 does not enforce them) is as good as none.
         statement.push(
@@ -178,8 +174,7 @@ async fn link(
                  SET learner_id = excluded.learner_id, via = excluded.via, linked_at = excluded.linked_at
                  WHERE NOT EXISTS (SELECT 1 FROM learners WHERE learners.id = sync_links.learner_id)",
         );
-        let linked = statement.build().execute(&mut *connection).await?.rows_affected();
-        if linked != piece.len() as u64 {
+        if connection.execute(statement).await? != piece.len() as u64 {
             return Err(Trouble::Refused("the person is linked to another learner already".to_owned()));
         }
     }
@@ -195,10 +190,10 @@ struct Shape {
 }
 
 async fn update(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     people: &[(&Change, LearnerId)],
     source: &str,
-    at: &str,
+    at: Timestamp,
 ) -> Result<(), Trouble> {
     let mut groups: BTreeMap<Shape, Vec<&(&Change, LearnerId)>> = BTreeMap::new();
     for pair in people.iter().filter(|(change, _)| change.target != Target::New) {
@@ -209,9 +204,9 @@ async fn update(
     for (shape, group) in groups {
         for piece in pieces(&group) {
             let mut statement = start_of_update(&shape, at);
-            statement.push_values(piece, |mut row, (change, learner)| {
+            statement.push_values(piece, |row, (change, learner)| {
                 row.push_bind(learner.0).push_bind(change.person.to_string());
-                push_new_values(&mut row, change);
+                push_new_values(row, change);
             });
             // Nobody's learner but the person's own, linked by this source, whatever the plan was made from.
             statement.push(
@@ -219,8 +214,7 @@ async fn update(
                  WHERE learners.id = v.column1 AND l.learner_id = v.column1 AND l.entra_id = v.column2 AND l.source = ",
             );
             statement.push_bind(source);
-            let updated = statement.build().execute(&mut *connection).await?.rows_affected();
-            if updated != piece.len() as u64 {
+            if connection.execute(statement).await? != piece.len() as u64 {
                 return Err(Trouble::Refused(why_nothing_changed(connection, piece, source).await?));
             }
         }
@@ -230,20 +224,20 @@ async fn update(
 
 /// Why an update reached fewer rows than it names. Of several rows nobody asks: they are taken apart first.
 async fn why_nothing_changed(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     piece: &[&(&Change, LearnerId)],
     source: &str,
 ) -> Result<String, sqlx::Error> {
     let [(change, learner)] = piece else { return Ok("some of the rows were not changed".to_owned()) };
-    let (exists, linked) = sqlx::query_as::<_, (bool, Option<i64>)>(
+    let statement = Statement::new(
         "SELECT EXISTS (SELECT 1 FROM learners WHERE id = $1),
                 (SELECT learner_id FROM sync_links WHERE source = $2 AND entra_id = $3)",
     )
     .bind(learner.0)
     .bind(source)
-    .bind(change.person.to_string())
-    .fetch_one(connection)
-    .await?;
+    .bind(change.person.to_string());
+    let row = connection.row(statement).await?;
+    let (exists, linked): (bool, Option<i64>) = (row.get(0)?, row.get(1)?);
     Ok(match (exists, linked) {
         (false, _) => "the learner row is gone".to_owned(),
         (true, None) => "the person is not linked to a learner any more".to_owned(),
@@ -253,7 +247,7 @@ async fn why_nothing_changed(
 }
 
 /// `UPDATE learners SET updated_at = ..., title = v.column3 FROM (`
-fn start_of_update(shape: &Shape, at: &str) -> Statement {
+fn start_of_update(shape: &Shape, at: Timestamp) -> Statement<'static> {
     let mut statement = Statement::new("UPDATE learners SET updated_at = ");
     statement.push_bind(at);
     match shape.action {
@@ -281,26 +275,26 @@ fn start_of_update(shape: &Shape, at: &str) -> Statement {
 
 /// Writes the ways people are assigned where the links say otherwise. Answers how many did.
 pub(super) async fn write_via(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     vias: &[(EntraId, &Via)],
     source: &str,
 ) -> Result<u64, sqlx::Error> {
     let mut written = 0;
     for piece in pieces(vias) {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
-        statement.push_values(piece, |mut row, (person, via)| {
-            row.push_bind(person.to_string()).push_bind(via_text(via));
+        statement.push_values(piece, |row, (person, via)| {
+            row.push_bind(person.to_string()).push_bind(Value::Json(via_text(via)));
         });
         statement.push(") AS v WHERE sync_links.entra_id = v.column1 AND sync_links.via <> v.column2");
         statement.push(" AND sync_links.source = ").push_bind(source);
-        written += statement.build().execute(&mut *connection).await?.rows_affected();
+        written += connection.execute(statement).await?;
     }
     Ok(written)
 }
 
 /// Ends what `table` remembers of these people. Answers how many rows that were.
 pub(super) async fn forget(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     table: &'static str,
     source: &str,
     people: &[String],
@@ -309,8 +303,8 @@ pub(super) async fn forget(
     for people in people.chunks(LIST) {
         let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));
         statement.push_bind(source).push(" AND entra_id IN");
-        push_list(&mut statement, people);
-        ended += statement.build().execute(&mut *connection).await?.rows_affected();
+        statement.push_list(people);
+        ended += connection.execute(statement).await?;
     }
     Ok(ended)
 }
@@ -319,11 +313,8 @@ fn columns_of(change: &Change) -> Vec<Attribute> {
     change.changes.iter().map(|changed| changed.attribute).collect()
 }
 
-fn push_new_values(row: &mut Separated<'_, Sqlite, &'static str>, change: &Change) {
+fn push_new_values<'v>(row: &mut Tuple<'_, 'v>, change: &'v Change) {
     for changed in &change.changes {
-        match stored(changed.attribute, changed.new.as_deref()) {
-            Stored::Text(text) => row.push_bind(text),
-            Stored::Boolean(value) => row.push_bind(value),
-        };
+        row.push_bind(stored(changed.attribute, changed.new.as_deref()));
     }
 }

@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
-use sqlx::{Row as _, SqliteConnection};
 
+use super::connection::Connection;
 use super::sql::{Statement, pieces};
-use super::{CycleId, Stamp, Store, StoreError, from_json, sqlite};
+use super::value::Value;
+use super::{CycleId, Stamp, Store, StoreError, from_json, word};
 use crate::model::{Action, EntraId, Kind, LearnerId, Reason, Status};
 use crate::plan::AttributeChange;
 
@@ -55,16 +56,18 @@ impl Store {
     /// The rows of the log that `filter` lets through, oldest first.
     pub async fn log(&self, filter: &LogFilter) -> Result<Vec<LogRow>, StoreError> {
         let LogFilter { user, action, status, since, limit } = filter;
+        let mut connection = self.connection().await;
         let mut statement = Statement::new(
             "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes
              FROM provisioning_log WHERE id > 0",
         );
         if let Some(user) = user {
             // An id is compared as text, so that a user name of digits is none.
-            statement.push(" AND (").push(sqlite::folded("user_name")).push(" = ").push_bind(user);
-            statement.push(" OR entra_id = ").push_bind(user.to_ascii_lowercase());
-            statement.push(" OR learner_id IN (SELECT id FROM learners WHERE ").push(sqlite::folded("user_name"));
-            statement.push(" = ").push_bind(user);
+            let (user_name, folded) = (connection.folded("user_name"), user.to_ascii_lowercase());
+            statement.push(" AND (").push(&user_name).push(" = ").push_bind(folded.clone());
+            statement.push(" OR entra_id = ").push_bind(folded.clone());
+            statement.push(" OR learner_id IN (SELECT id FROM learners WHERE ").push(&user_name);
+            statement.push(" = ").push_bind(folded);
             statement.push(")");
             if let Ok(learner) = user.parse::<i64>() {
                 statement.push(" OR learner_id = ").push_bind(learner);
@@ -78,28 +81,28 @@ impl Store {
             statement.push(" AND status = ").push_bind(status.as_str());
         }
         if let Some(since) = since {
-            statement.push(" AND at >= ").push_bind(sqlite::time_text(*since));
+            statement.push(" AND at >= ").push_bind(*since);
         }
         statement.push(" ORDER BY id DESC");
         if let Some(limit) = limit {
             statement.push(" LIMIT ").push_bind(i64::from(*limit));
         }
-        let rows = statement.build().fetch_all(&mut *self.connection().await).await?;
+        let rows = connection.rows(statement).await?;
         rows.iter()
             .rev()
             .map(|row| {
                 Ok(LogRow {
-                    id: row.try_get(0)?,
-                    cycle: CycleId(row.try_get(1)?),
-                    at: sqlite::time(row.try_get(2)?, "provisioning_log.at")?,
-                    action: sqlite::word(row.try_get(3)?, "provisioning_log.action")?,
-                    status: sqlite::word(row.try_get(4)?, "provisioning_log.status")?,
-                    entra_id: sqlite::word(row.try_get(5)?, "provisioning_log.entra_id")?,
-                    learner: row.try_get::<Option<i64>, _>(6)?.map(LearnerId),
-                    user_name: row.try_get(7)?,
-                    reason: sqlite::word(row.try_get(8)?, "provisioning_log.reason")?,
-                    detail: row.try_get(9)?,
-                    changes: from_json(row.try_get(10)?, "provisioning_log.changes")?,
+                    id: row.get(0)?,
+                    cycle: CycleId(row.get(1)?),
+                    at: row.time(2, "provisioning_log.at")?,
+                    action: word(row.get(3)?, "provisioning_log.action")?,
+                    status: word(row.get(4)?, "provisioning_log.status")?,
+                    entra_id: word(row.get(5)?, "provisioning_log.entra_id")?,
+                    learner: row.get::<Option<i64>, _>(6)?.map(LearnerId),
+                    user_name: row.get(7)?,
+                    reason: word(row.get(8)?, "provisioning_log.reason")?,
+                    detail: row.get(9)?,
+                    changes: from_json(row.json(10)?, "provisioning_log.changes")?,
                 })
             })
             .collect()
@@ -108,15 +111,10 @@ impl Store {
     /// Removes what is older than `before` from the log and from the cycles; the audit log stays. Answers how many
     /// log rows went.
     pub async fn expire(&self, before: Timestamp) -> Result<u64, StoreError> {
-        let before = sqlite::time_text(before);
         self.write(async |connection| {
-            sqlx::query("DELETE FROM sync_cycles WHERE started_at < $1")
-                .bind(&before)
-                .execute(&mut *connection)
-                .await?;
-            let expired =
-                sqlx::query("DELETE FROM provisioning_log WHERE at < $1").bind(&before).execute(connection).await?;
-            Ok(expired.rows_affected())
+            connection.execute(Statement::new("DELETE FROM sync_cycles WHERE started_at < $1").bind(before)).await?;
+            let expired = Statement::new("DELETE FROM provisioning_log WHERE at < $1").bind(before);
+            Ok(connection.execute(expired).await?)
         })
         .await
     }
@@ -136,23 +134,22 @@ pub(super) struct Entry<'e> {
 
 /// Writes `entries`, in their order.
 pub(super) async fn write(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     entries: &[Entry<'_>],
     stamp: &Stamp<'_>,
 ) -> Result<(), sqlx::Error> {
-    let at = sqlite::time_text(stamp.at);
     for piece in pieces(entries) {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log
                  (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes) ",
         );
-        statement.push_values(piece, |mut row, entry| {
+        statement.push_values(piece, |row, entry| {
             let Entry { action, status, person, learner, user_name, reason, detail, changes } = entry;
-            row.push_bind(stamp.cycle.0).push_bind(&at).push_bind(action.as_str()).push_bind(status.as_str());
+            row.push_bind(stamp.cycle.0).push_bind(stamp.at).push_bind(action.as_str()).push_bind(status.as_str());
             row.push_bind(person.to_string()).push_bind(learner.map(|learner| learner.0)).push_bind(*user_name);
-            row.push_bind(reason.as_str()).push_bind(*detail).push_bind(changes_text(changes));
+            row.push_bind(reason.as_str()).push_bind(*detail).push_bind(Value::Json(changes_text(changes)));
         });
-        statement.build().execute(&mut *connection).await?;
+        connection.execute(statement).await?;
     }
     Ok(())
 }

@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::SqliteConnection;
-
 use super::apply::renew_generation;
+use super::connection::Connection;
 use super::known::texts;
 use super::learners::{forget, write_via};
 use super::sql::{Statement, pieces};
-use super::{Stamp, Store, StoreError, log, sqlite};
+use super::{Stamp, Store, StoreError, log};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, Status, Via};
 use crate::plan::{Finding, MemberCounts};
@@ -65,7 +64,7 @@ impl Store {
 }
 
 async fn write(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     notes: &Notes<'_>,
     stamp: &Stamp<'_>,
 ) -> Result<Option<Generation>, sqlx::Error> {
@@ -99,12 +98,12 @@ async fn write(
     let groups: Vec<(&EntraId, &u64)> = group_members.iter().collect();
     for piece in pieces(&groups) {
         let mut statement = Statement::new("INSERT INTO sync_groups (source, group_id, last_members) ");
-        statement.push_values(piece, |mut row, (group, members)| {
+        statement.push_values(piece, |row, (group, members)| {
             row.push_bind(stamp.source).push_bind(group.to_string());
             row.push_bind(i64::try_from(**members).unwrap_or(i64::MAX));
         });
         statement.push(" ON CONFLICT (source, group_id) DO UPDATE SET last_members = excluded.last_members");
-        statement.build().execute(&mut *connection).await?;
+        connection.execute(statement).await?;
     }
 
     let via: Vec<(EntraId, &Via)> = via.iter().map(|(person, via)| (*person, via)).collect();
@@ -116,18 +115,17 @@ async fn write(
 
 /// A failure that goes on keeps its beginning and counts its attempts; one with a new reason begins anew.
 async fn track_failures(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     findings: &[&Finding],
     stamp: &Stamp<'_>,
 ) -> Result<(), sqlx::Error> {
-    let at = sqlite::time_text(stamp.at);
     for piece in pieces(findings) {
         let mut statement = Statement::new(
             "INSERT INTO sync_failures (source, entra_id, reason, detail, first_at, last_at, attempts) ",
         );
-        statement.push_values(piece, |mut row, finding| {
+        statement.push_values(piece, |row, finding| {
             row.push_bind(stamp.source).push_bind(finding.person.to_string()).push_bind(finding.reason.as_str());
-            row.push_bind(finding.detail.as_deref()).push_bind(&at).push_bind(&at).push("1");
+            row.push_bind(finding.detail.as_deref()).push_bind(stamp.at).push_bind(stamp.at).push("1");
         });
         statement.push(
             " ON CONFLICT (source, entra_id) DO UPDATE SET
@@ -137,23 +135,18 @@ async fn track_failures(
                                  THEN sync_failures.attempts + 1 ELSE 1 END,
                  reason = excluded.reason, detail = excluded.detail, last_at = excluded.last_at",
         );
-        statement.build().execute(&mut *connection).await?;
+        connection.execute(statement).await?;
     }
     Ok(())
 }
 
 /// A hold that goes on keeps its beginning; its approval is for one action only.
-async fn track_held(
-    connection: &mut SqliteConnection,
-    findings: &[&Finding],
-    stamp: &Stamp<'_>,
-) -> Result<(), sqlx::Error> {
-    let at = sqlite::time_text(stamp.at);
+async fn track_held(connection: &mut Connection, findings: &[&Finding], stamp: &Stamp<'_>) -> Result<(), sqlx::Error> {
     for piece in pieces(findings) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
-        statement.push_values(piece, |mut row, finding| {
+        statement.push_values(piece, |row, finding| {
             row.push_bind(stamp.source).push_bind(finding.person.to_string()).push_bind(finding.action.as_str());
-            row.push_bind(finding.reason.as_str()).push_bind(&at);
+            row.push_bind(finding.reason.as_str()).push_bind(stamp.at);
         });
         statement.push(
             " ON CONFLICT (source, entra_id) DO UPDATE SET
@@ -164,7 +157,7 @@ async fn track_held(
                  action = excluded.action, reason = excluded.reason
              WHERE sync_held.action <> excluded.action OR sync_held.reason <> excluded.reason",
         );
-        statement.build().execute(&mut *connection).await?;
+        connection.execute(statement).await?;
     }
     Ok(())
 }

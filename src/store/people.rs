@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::sql::Statement;
-use super::{Store, StoreError, sqlite};
+use super::{Store, StoreError, word};
 use crate::model::{Action, EntraId, Status};
 use crate::plan::{APPROVED_PREFIX, FailingEntry, HeldEntry};
 
@@ -25,27 +25,24 @@ impl Store {
 
     /// Who fails.
     pub async fn failing(&self, source: &str) -> Result<BTreeMap<EntraId, FailingEntry>, StoreError> {
-        sqlx::query_as::<_, (String, String, Option<String>, String)>(
-            "SELECT entra_id, reason, detail, first_at FROM sync_failures WHERE source = $1",
-        )
-        .bind(source)
-        .fetch_all(&mut *self.connection().await)
-        .await?
-        .into_iter()
-        .map(|(person, reason, detail, first_at)| {
-            let entry = FailingEntry {
-                reason: sqlite::word(&reason, "sync_failures.reason")?,
-                detail,
-                first_at: sqlite::time(&first_at, "sync_failures.first_at")?,
-            };
-            Ok((sqlite::word(&person, "sync_failures.entra_id")?, entry))
-        })
-        .collect()
+        let statement =
+            Statement::new("SELECT entra_id, reason, detail, first_at FROM sync_failures WHERE source = $1");
+        let rows = self.connection().await.rows(statement.bind(source)).await?;
+        rows.iter()
+            .map(|row| {
+                let entry = FailingEntry {
+                    reason: word(row.get(1)?, "sync_failures.reason")?,
+                    detail: row.get(2)?,
+                    first_at: row.time(3, "sync_failures.first_at")?,
+                };
+                Ok((word(row.get(0)?, "sync_failures.entra_id")?, entry))
+            })
+            .collect()
     }
 
     /// Whom this source switched off at `since` or later without an approval, and who is still off.
     pub async fn recently_deactivated(&self, source: &str, since: Timestamp) -> Result<BTreeSet<EntraId>, StoreError> {
-        sqlx::query_scalar::<_, String>(
+        let statement = Statement::new(
             "SELECT DISTINCT l.entra_id
              FROM provisioning_log p
              JOIN sync_links l ON l.source = $1 AND l.entra_id = p.entra_id
@@ -54,25 +51,20 @@ impl Store {
                AND substr(coalesce(p.detail, ''), 1, length($5)) <> $5",
         )
         .bind(source)
-        .bind(sqlite::time_text(since))
+        .bind(since)
         .bind(Action::Deactivate.as_str())
         .bind(Status::Success.as_str())
-        .bind(APPROVED_PREFIX)
-        .fetch_all(&mut *self.connection().await)
-        .await?
-        .iter()
-        .map(|person| sqlite::word(person, "sync_links.entra_id"))
-        .collect()
+        .bind(APPROVED_PREFIX);
+        let rows = self.connection().await.rows(statement).await?;
+        rows.iter().map(|row| word(row.get(0)?, "sync_links.entra_id")).collect()
     }
 
     /// How many members each assigned group had when that last changed.
     pub async fn last_members(&self, source: &str) -> Result<BTreeMap<EntraId, u64>, StoreError> {
-        sqlx::query_as::<_, (String, i64)>("SELECT group_id, last_members FROM sync_groups WHERE source = $1")
-            .bind(source)
-            .fetch_all(&mut *self.connection().await)
-            .await?
-            .into_iter()
-            .map(|(group, members)| Ok((sqlite::word(&group, "sync_groups.group_id")?, members.unsigned_abs())))
+        let statement = Statement::new("SELECT group_id, last_members FROM sync_groups WHERE source = $1");
+        let rows = self.connection().await.rows(statement.bind(source)).await?;
+        rows.iter()
+            .map(|row| Ok((word(row.get(0)?, "sync_groups.group_id")?, row.get::<i64, _>(1)?.unsigned_abs())))
             .collect()
     }
 
@@ -81,10 +73,11 @@ impl Store {
         let mut statement = Statement::new(
             "SELECT l.entra_id FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ",
         );
-        statement.push_bind(source).push(" AND ").push(sqlite::folded("r.user_name")).push(" = ").push_bind(user_name);
-        let person: Option<String> =
-            statement.build_query_scalar().fetch_optional(&mut *self.connection().await).await?;
-        person.map(|person| sqlite::word(&person, "sync_links.entra_id")).transpose()
+        let mut connection = self.connection().await;
+        statement.push_bind(source).push(" AND ").push(connection.folded("r.user_name"));
+        statement.push(" = ").push_bind(user_name.to_ascii_lowercase());
+        let row = connection.optional_row(statement).await?;
+        row.map(|row| word(row.get(0)?, "sync_links.entra_id")).transpose()
     }
 
     /// The other sources that have links, when `source` has none and was not admitted: the reason to refuse a cycle.
@@ -92,18 +85,17 @@ impl Store {
         if self.state().await?.admitted_sources.contains(source) {
             return Ok(Vec::new());
         }
-        let sources: Vec<String> = sqlx::query_scalar("SELECT DISTINCT source FROM sync_links ORDER BY source")
-            .fetch_all(&mut *self.connection().await)
-            .await?;
+        let sources = self.texts_of("SELECT DISTINCT source FROM sync_links ORDER BY source").await?;
         Ok(if sources.iter().any(|known| known == source) { Vec::new() } else { sources })
     }
 
     /// Every source that has links or ran a cycle here.
     pub async fn sources(&self) -> Result<Vec<String>, StoreError> {
-        let sources =
-            sqlx::query_scalar("SELECT source FROM sync_links UNION SELECT source FROM sync_cycles ORDER BY source")
-                .fetch_all(&mut *self.connection().await)
-                .await?;
-        Ok(sources)
+        self.texts_of("SELECT source FROM sync_links UNION SELECT source FROM sync_cycles ORDER BY source").await
+    }
+
+    async fn texts_of(&self, sql: &str) -> Result<Vec<String>, StoreError> {
+        let rows = self.connection().await.rows(Statement::new(sql)).await?;
+        rows.iter().map(|row| Ok(row.get(0)?)).collect()
     }
 }

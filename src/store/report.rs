@@ -1,9 +1,9 @@
 //! What `status` and `approve` show.
 
 use jiff::Timestamp;
-use sqlx::Row as _;
 
-use super::{Store, StoreError, sqlite};
+use super::sql::Statement;
+use super::{Store, StoreError, word};
 use crate::model::{Action, EntraId, LearnerId, Reason};
 
 /// Somebody who is held, as people want to read it.
@@ -58,37 +58,34 @@ pub struct LearnerCounts {
 impl Store {
     /// Who is held, by object id.
     pub async fn held_people(&self, source: &str) -> Result<Vec<HeldPerson>, StoreError> {
-        sqlx::query(
+        let statement = Statement::new(
             "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.id, r.user_name
              FROM sync_held h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
              LEFT JOIN learners r ON r.id = l.learner_id
              WHERE h.source = $1 ORDER BY h.entra_id",
-        )
-        .bind(source)
-        .fetch_all(&mut *self.connection().await)
-        .await?
-        .iter()
-        .map(|row| {
-            let approved_at: Option<&str> = row.try_get(4)?;
-            let approved_by: Option<String> = row.try_get(5)?;
-            let approved_at = approved_at.map(|text| sqlite::time(text, "sync_held.approved_at")).transpose()?;
-            Ok(HeldPerson {
-                entra_id: sqlite::word(row.try_get(0)?, "sync_held.entra_id")?,
-                action: sqlite::word(row.try_get(1)?, "sync_held.action")?,
-                reason: sqlite::word(row.try_get(2)?, "sync_held.reason")?,
-                since: sqlite::time(row.try_get(3)?, "sync_held.since")?,
-                approved: approved_at.map(|at| (at, approved_by.unwrap_or_default())),
-                learner: row.try_get::<Option<i64>, _>(6)?.map(LearnerId),
-                user_name: row.try_get_unchecked(7)?,
+        );
+        let rows = self.connection().await.rows(statement.bind(source)).await?;
+        rows.iter()
+            .map(|row| {
+                let approved_by: Option<String> = row.get(5)?;
+                let approved_at = row.optional_time(4, "sync_held.approved_at")?;
+                Ok(HeldPerson {
+                    entra_id: word(row.get(0)?, "sync_held.entra_id")?,
+                    action: word(row.get(1)?, "sync_held.action")?,
+                    reason: word(row.get(2)?, "sync_held.reason")?,
+                    since: row.time(3, "sync_held.since")?,
+                    approved: approved_at.map(|at| (at, approved_by.unwrap_or_default())),
+                    learner: row.get_unchecked::<Option<i64>, _>(6)?.map(LearnerId),
+                    user_name: row.get_unchecked(7)?,
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 
     /// Who fails, by object id.
     pub async fn failing_people(&self, source: &str) -> Result<Vec<FailingPerson>, StoreError> {
-        sqlx::query(
+        let statement = Statement::new(
             "SELECT f.entra_id, f.reason, f.detail, f.first_at, f.last_at, f.attempts,
                     coalesce(r.user_name, (SELECT p.user_name FROM provisioning_log p
                                            WHERE p.entra_id = f.entra_id AND p.user_name IS NOT NULL
@@ -97,38 +94,31 @@ impl Store {
              LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
              LEFT JOIN learners r ON r.id = l.learner_id
              WHERE f.source = $1 ORDER BY f.entra_id",
-        )
-        .bind(source)
-        .fetch_all(&mut *self.connection().await)
-        .await?
-        .iter()
-        .map(|row| {
-            Ok(FailingPerson {
-                entra_id: sqlite::word(row.try_get(0)?, "sync_failures.entra_id")?,
-                reason: sqlite::word(row.try_get(1)?, "sync_failures.reason")?,
-                detail: row.try_get(2)?,
-                first_at: sqlite::time(row.try_get(3)?, "sync_failures.first_at")?,
-                last_at: sqlite::time(row.try_get(4)?, "sync_failures.last_at")?,
-                attempts: row.try_get::<i64, _>(5)?.unsigned_abs(),
-                user_name: row.try_get_unchecked(6)?,
+        );
+        let rows = self.connection().await.rows(statement.bind(source)).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(FailingPerson {
+                    entra_id: word(row.get(0)?, "sync_failures.entra_id")?,
+                    reason: word(row.get(1)?, "sync_failures.reason")?,
+                    detail: row.get(2)?,
+                    first_at: row.time(3, "sync_failures.first_at")?,
+                    last_at: row.time(4, "sync_failures.last_at")?,
+                    attempts: row.get::<i64, _>(5)?.unsigned_abs(),
+                    user_name: row.get_unchecked(6)?,
+                })
             })
-        })
-        .collect()
+            .collect()
     }
 
     /// How many learners there are.
     pub async fn learner_counts(&self, source: &str) -> Result<LearnerCounts, StoreError> {
-        let (active, inactive, linked) = sqlx::query_as::<_, (i64, i64, i64)>(
+        let statement = Statement::new(
             "SELECT (SELECT count(*) FROM learners WHERE active), (SELECT count(*) FROM learners WHERE NOT active),
                     (SELECT count(*) FROM sync_links WHERE source = $1)",
-        )
-        .bind(source)
-        .fetch_one(&mut *self.connection().await)
-        .await?;
-        Ok(LearnerCounts {
-            active: active.unsigned_abs(),
-            inactive: inactive.unsigned_abs(),
-            linked: linked.unsigned_abs(),
-        })
+        );
+        let row = self.connection().await.row(statement.bind(source)).await?;
+        let count = |index: usize| row.get::<i64, _>(index).map(i64::unsigned_abs);
+        Ok(LearnerCounts { active: count(0)?, inactive: count(1)?, linked: count(2)? })
     }
 }

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row as _, SqliteConnection};
-
+use super::connection::{Connection, Record};
 use super::known::texts;
-use super::sql::{LIST, Statement, push_list};
-use super::{Store, StoreError, columns, sqlite};
+use super::sql::{LIST, Statement};
+use super::{Store, StoreError, columns, word};
 use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
 use crate::plan::Row;
 
@@ -26,8 +24,8 @@ impl Store {
             let mut statement = select(&attributes);
             statement.push(" FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ");
             statement.push_bind(source).push(" AND l.entra_id IN");
-            push_list(&mut statement, people);
-            for row in statement.build().fetch_all(&mut *connection).await? {
+            statement.push_list(people);
+            for row in connection.rows(statement).await? {
                 let row = read(&row, &attributes)?;
                 if let Some((_, person)) = &row.link {
                     found.insert(*person, row);
@@ -43,7 +41,7 @@ impl Store {
         let mut statement = select(&attributes);
         statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE r.id = ");
         statement.push_bind(learner.0);
-        let row = statement.build().fetch_optional(&mut *self.connection().await).await?;
+        let row = self.connection().await.optional_row(statement).await?;
         row.map(|row| read(&row, &attributes)).transpose()
     }
 
@@ -69,8 +67,7 @@ impl Store {
 
         let mut connection = self.connection().await;
         // The first run asks for everybody, of a table that is often empty.
-        let any: bool =
-            sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM learners)").fetch_one(&mut *connection).await?;
+        let any: bool = connection.row(Statement::new("SELECT EXISTS (SELECT 1 FROM learners)")).await?.get(0)?;
         if !any {
             return Ok(Vec::new());
         }
@@ -79,20 +76,21 @@ impl Store {
         for (attribute, values) in lookups {
             let column = attribute.column();
             let column =
-                if Attribute::UNIQUE.contains(&attribute) { sqlite::folded(column) } else { column.to_owned() };
+                if Attribute::UNIQUE.contains(&attribute) { connection.folded(column) } else { column.to_owned() };
             let values: Vec<String> = values.into_iter().collect();
             ids.extend(ids_where(&mut connection, &column, &values).await?);
         }
-        ids.extend(ids_where(&mut connection, &sqlite::folded("external_id"), &texts(external_ids)).await?);
+        let external_id = connection.folded("external_id");
+        ids.extend(ids_where(&mut connection, &external_id, &texts(external_ids)).await?);
 
         let ids: Vec<i64> = ids.into_iter().collect();
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(LIST) {
             let mut statement = select(&attributes);
             statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE r.id IN");
-            push_list(&mut statement, ids);
+            statement.push_list(ids);
             statement.push("ORDER BY r.id");
-            for row in statement.build().fetch_all(&mut *connection).await? {
+            for row in connection.rows(statement).await? {
                 found.push(read(&row, &attributes)?);
             }
         }
@@ -101,17 +99,15 @@ impl Store {
 }
 
 /// The learners whose `column` has one of `values`.
-async fn ids_where(
-    connection: &mut SqliteConnection,
-    column: &str,
-    values: &[String],
-) -> Result<Vec<i64>, sqlx::Error> {
+async fn ids_where(connection: &mut Connection, column: &str, values: &[String]) -> Result<Vec<i64>, sqlx::Error> {
     let mut ids = Vec::new();
     for values in values.chunks(LIST) {
         let mut statement = Statement::new("SELECT id FROM learners WHERE ");
         statement.push(column).push(" IN");
-        push_list(&mut statement, values);
-        ids.extend(statement.build_query_scalar::<i64>().fetch_all(&mut *connection).await?);
+        statement.push_list(values);
+        for row in connection.rows(statement).await? {
+            ids.push(row.get_unchecked(0)?);
+        }
     }
     Ok(ids)
 }
@@ -122,28 +118,28 @@ fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {
     attributes
 }
 
-fn select(attributes: &BTreeSet<Attribute>) -> Statement {
+fn select<'v>(attributes: &BTreeSet<Attribute>) -> Statement<'v> {
     let mut statement =
         Statement::new("SELECT r.id, r.external_id, l.source, l.entra_id, r.active, r.deactivated_at IS NOT NULL");
     columns::push_columns(&mut statement, attributes);
     statement
 }
 
-fn read(row: &SqliteRow, attributes: &BTreeSet<Attribute>) -> Result<Row, StoreError> {
-    let source: Option<String> = row.try_get(2)?;
-    let person: Option<&str> = row.try_get(3)?;
+fn read(row: &Record, attributes: &BTreeSet<Attribute>) -> Result<Row, StoreError> {
+    let source: Option<String> = row.get(2)?;
+    let person: Option<&str> = row.get(3)?;
     let link = match (source, person) {
-        (Some(source), Some(person)) => Some((source, sqlite::word(person, "sync_links.entra_id")?)),
+        (Some(source), Some(person)) => Some((source, word(person, "sync_links.entra_id")?)),
         _ => None,
     };
     let mut values = Values::new();
     columns::read(row, 6, attributes, &mut values)?;
     Ok(Row {
-        learner: LearnerId(row.try_get(0)?),
-        external_id: row.try_get_unchecked(1)?,
+        learner: LearnerId(row.get_unchecked(0)?),
+        external_id: row.get_unchecked(1)?,
         link,
-        active: row.try_get_unchecked(4)?,
-        deactivated: row.try_get_unchecked(5)?,
+        active: row.get_unchecked(4)?,
+        deactivated: row.get_unchecked(5)?,
         values,
     })
 }

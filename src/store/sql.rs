@@ -1,11 +1,93 @@
 //! Building statements over many rows so that their text repeats: sqlx keeps a prepared statement only for a text it
 //! has seen, and preparing one of a thousand placeholders costs more than running it.
+//!
+//! The text is the same for both databases: `$1`, `$2` and so on stand for the values in their order.
 
-use sqlx::sqlite::Sqlite;
-use sqlx::{Encode, QueryBuilder, Type};
+use std::fmt::{Display, Write as _};
 
-/// A statement in the making; it writes the placeholders of its database.
-pub(super) type Statement = QueryBuilder<Sqlite>;
+use super::value::Value;
+
+/// A statement in the making.
+#[derive(Clone, Debug)]
+pub(super) struct Statement<'v> {
+    pub(super) text: String,
+    pub(super) values: Vec<Value<'v>>,
+}
+
+impl<'v> Statement<'v> {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), values: Vec::new() }
+    }
+
+    /// Gives the next placeholder, which stands in the text already, its value.
+    pub(super) fn bind(mut self, value: impl Into<Value<'v>>) -> Self {
+        self.values.push(value.into());
+        self
+    }
+
+    pub(super) fn push(&mut self, text: impl Display) -> &mut Self {
+        // A string takes everything.
+        let _ = write!(self.text, "{text}");
+        self
+    }
+
+    /// Adds a placeholder, and its value.
+    pub(super) fn push_bind(&mut self, value: impl Into<Value<'v>>) -> &mut Self {
+        self.values.push(value.into());
+        let number = self.values.len();
+        self.push(format_args!("${number}"))
+    }
+
+    /// Adds `VALUES (...), (...)`, with a row for each of `items`.
+    pub(super) fn push_values<T>(
+        &mut self,
+        items: impl IntoIterator<Item = T>,
+        mut fill: impl FnMut(&mut Tuple<'_, 'v>, T),
+    ) -> &mut Self {
+        let mut before = "VALUES (";
+        for item in items {
+            self.push(before);
+            fill(&mut Tuple { statement: self, before: "" }, item);
+            before = "), (";
+        }
+        self.push(")")
+    }
+
+    /// Adds `(value, value, ...)`. Takes 1 to [`LIST`] values.
+    pub(super) fn push_list<T>(&mut self, values: &'v [T]) -> &mut Self
+    where
+        &'v T: Into<Value<'v>>,
+    {
+        debug_assert!(!values.is_empty() && values.len() <= LIST);
+        let length = LISTS.into_iter().find(|length| values.len() <= *length).unwrap_or(values.len());
+        self.push(" (");
+        let mut list = Tuple { statement: self, before: "" };
+        for value in values.iter().chain(values.last().into_iter().cycle()).take(length) {
+            list.push_bind(value);
+        }
+        self.push(") ")
+    }
+}
+
+/// Values between parentheses.
+pub(super) struct Tuple<'s, 'v> {
+    statement: &'s mut Statement<'v>,
+    before: &'static str,
+}
+
+impl<'v> Tuple<'_, 'v> {
+    pub(super) fn push(&mut self, text: impl Display) -> &mut Self {
+        self.statement.push(self.before).push(text);
+        self.before = ", ";
+        self
+    }
+
+    pub(super) fn push_bind(&mut self, value: impl Into<Value<'v>>) -> &mut Self {
+        self.statement.push(self.before).push_bind(value);
+        self.before = ", ";
+        self
+    }
+}
 
 /// How many rows one statement takes. Few lengths, so few texts; 256 rows of all columns stay below the 32,766
 /// placeholders of SQLite, and longer statements are not faster.
@@ -26,20 +108,4 @@ pub(super) fn pieces<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
         rest = after;
         Some(piece)
     })
-}
-
-/// Adds `(value, value, ...)`. Takes 1 to [`LIST`] values.
-pub(super) fn push_list<'v, T>(statement: &mut Statement, values: &'v [T])
-where
-    T: ToOwned + 'v,
-    &'v T: Encode<'v, Sqlite> + Type<Sqlite>,
-{
-    debug_assert!(!values.is_empty() && values.len() <= LIST);
-    let length = LISTS.into_iter().find(|length| values.len() <= *length).unwrap_or(values.len());
-    statement.push(" (");
-    let mut list = statement.separated(", ");
-    for value in values.iter().chain(values.last().into_iter().cycle()).take(length) {
-        list.push_bind(value);
-    }
-    statement.push(") ");
 }

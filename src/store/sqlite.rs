@@ -5,16 +5,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteError};
+use sqlx::{ConnectOptions as _, Connection as _};
 
+use super::connection::Connection;
+use super::transaction::PATIENCE;
 use super::{StoreError, schema};
 use crate::files;
-
-/// How long a write waits for another process: longer than any batch of ours, shorter than a patient person.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a rehearsal waits: it is a convenience that must not queue up behind the daemon.
-pub(super) const PATIENCE_OF_A_REHEARSAL: Duration = Duration::from_secs(2);
 
 /// How long a look at a file waits before it is opened in earnest, which waits longer.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -31,14 +28,18 @@ fn options() -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+async fn connect(options: SqliteConnectOptions) -> Result<Connection, sqlx::Error> {
+    Ok(Connection::Sqlite(options.connect().await?))
+}
+
 /// Opens `path` to write; makes the file, its directory and the tables when they are missing.
-pub(super) async fn open_to_write(path: &Path) -> Result<SqliteConnection, StoreError> {
+pub(super) async fn open_to_write(path: &Path) -> Result<Connection, StoreError> {
     inspect_to_write(path).await?;
     if let Some(directory) = files::directory_of(path) {
         std::fs::create_dir_all(directory).map_err(|error| cannot_open(path, error))?;
     }
     let opened = async {
-        let mut connection = options().filename(path).create_if_missing(true).connect().await?;
+        let mut connection = connect(options().filename(path).create_if_missing(true)).await?;
         match prepare(&mut connection).await {
             Ok(()) => Ok(connection),
             Err(error) => Err(close_after(connection, error).await),
@@ -48,12 +49,12 @@ pub(super) async fn open_to_write(path: &Path) -> Result<SqliteConnection, Store
 }
 
 /// Opens `path` to read only.
-pub(super) async fn open_to_read(path: &Path) -> Result<SqliteConnection, StoreError> {
+pub(super) async fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
     if !inspect_to_read(path).await? {
         return Err(StoreError::Missing { path: path.into() });
     }
     let open = async || {
-        let mut connection = options().filename(path).read_only(true).connect().await?;
+        let mut connection = connect(options().filename(path).read_only(true)).await?;
         match schema::check(&mut connection).await {
             Ok(()) => Ok(connection),
             Err(error) => Err(close_after(connection, error).await),
@@ -84,7 +85,7 @@ async fn undo_half_written(path: &Path) -> Result<(), sqlx::Error> {
 }
 
 /// Closes a file that is refused at once: the process may end soon, and SQLite's log would be left behind.
-async fn close_after(connection: SqliteConnection, error: StoreError) -> StoreError {
+async fn close_after(connection: Connection, error: StoreError) -> StoreError {
     // It is refused either way.
     let _ = connection.close().await;
     error
@@ -127,7 +128,7 @@ async fn glance(path: &Path) -> Result<(), StoreError> {
     let as_it_lies = !log.exists() && in_wal_mode(path);
     let options = options().filename(path).read_only(true).busy_timeout(GLANCE).immutable(as_it_lies);
     let found = async {
-        let mut connection = options.connect().await?;
+        let mut connection = connect(options).await?;
         let found = schema::version(&mut connection).await;
         connection.close().await?;
         found
@@ -155,17 +156,17 @@ fn cannot_open(path: &Path, source: io::Error) -> StoreError {
 }
 
 /// A new database in memory, with its tables.
-pub(super) async fn open_in_memory() -> Result<SqliteConnection, StoreError> {
-    let mut connection = options().in_memory(true).connect().await?;
+pub(super) async fn open_in_memory() -> Result<Connection, StoreError> {
+    let mut connection = connect(options().in_memory(true)).await?;
     prepare(&mut connection).await?;
     Ok(connection)
 }
 
 /// Checks or makes the tables, and only then sets what is kept in the file: one that is refused stays as it was.
-async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+async fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
     schema::migrate(connection).await?;
     // Readers (`status`, the training platform) never wait for a batch and a batch never for them.
-    let switched = sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *connection).await;
+    let switched = connection.script("PRAGMA journal_mode = WAL").await;
     // Busy when somebody opened the new file at the same time: it works either way, and the next to open it tries
     // again.
     if let Err(error) = switched
@@ -175,18 +176,18 @@ async fn prepare(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     }
     // NORMAL would survive a kill, but not a power cut: what `approve` has confirmed, or the platform has already
     // read, would be undone. It costs one fsync a batch.
-    sqlx::query("PRAGMA synchronous = FULL").execute(&mut *connection).await?;
+    connection.script("PRAGMA synchronous = FULL").await?;
     // The first read makes the index of the log, for which there may be no room: that is told here, with the file's name.
-    sqlx::query("SELECT 1 FROM sqlite_master").execute(&mut *connection).await?;
+    connection.script("SELECT 1 FROM sqlite_master").await?;
     // Names come in another order than ids, so a first run touches most pages of an index in every batch: enough
     // memory to keep them (64 MiB, taken as needed), and a log long enough (40 MiB) not to copy them back each time.
     // What a statement of many rows would undo is kept in memory: in a file it is two thirds of all that is written.
-    sqlx::raw_sql(
-        "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 10000; PRAGMA journal_size_limit = 67108864;
-         PRAGMA temp_store = MEMORY",
-    )
-    .execute(&mut *connection)
-    .await?;
+    connection
+        .script(
+            "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 10000; PRAGMA journal_size_limit = 67108864;
+             PRAGMA temp_store = MEMORY",
+        )
+        .await?;
     Ok(())
 }
 
@@ -195,15 +196,19 @@ pub(super) fn about_the_disk(path: &Path, error: StoreError) -> StoreError {
     match error {
         StoreError::Database(error) => match primary_code(&error) {
             // SQLITE_IOERR_SHMSIZE: there is no room for the index of the log, which is gone again when this is told.
-            _ if extended_code(&error) == Some(4874) => StoreError::Full { path: path.into(), source: error },
+            _ if extended_code(&error) == Some(4874) => full(path, error),
             // SQLITE_FULL
-            Some(13) => StoreError::Full { path: path.into(), source: error },
+            Some(13) => full(path, error),
             // SQLITE_IOERR, SQLITE_CANTOPEN: so it calls a full disk where it makes or maps a file beside this one.
-            Some(10 | 14) if files::disk_is_full(path) => StoreError::Full { path: path.into(), source: error },
+            Some(10 | 14) if files::disk_is_full(path) => full(path, error),
             _ => StoreError::Database(error),
         },
         other => other,
     }
+}
+
+fn full(path: &Path, source: sqlx::Error) -> StoreError {
+    StoreError::Full { database: path.display().to_string(), source }
 }
 
 /// Tells apart what is wrong with the path, or with its disk, from what is wrong with the database.
@@ -214,59 +219,12 @@ fn about_the_file(path: &Path, error: StoreError) -> StoreError {
             Some(3 | 8 | 14 | 23) => StoreError::CannotOpen { path: path.into(), source: error.into() },
             // SQLITE_NOTADB
             Some(26) => StoreError::NotADatabase { path: path.into() },
-            // A path with a NUL or not in UTF-8.
-            None if matches!(error, sqlx::Error::Io(_)) => {
-                StoreError::CannotOpen { path: path.into(), source: error.into() }
-            }
             _ => StoreError::Database(error),
         },
+        // A path with a NUL or not in UTF-8.
+        StoreError::Lost(error) => StoreError::CannotOpen { path: path.into(), source: error.into() },
         other => other,
     }
-}
-
-/// How a transaction ends in which all went well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    Commit,
-    Undo,
-}
-
-/// Carries out `work` in one transaction: all of it, or nothing.
-///
-/// Not by sqlx's transactions: after a full disk or an I/O error SQLite may have rolled back by itself, within a
-/// statement or a commit. sqlx does not notice, goes on counting one transaction, and begins no other.
-pub(super) async fn in_a_transaction<T>(
-    connection: &mut SqliteConnection,
-    end: End,
-    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    // It holds the write lock from its first statement on: one that starts by reading can find, when it comes to
-    // write, that its snapshot is stale, and no waiting helps then.
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    let mut done = work(connection).await;
-    if done.is_ok()
-        && end == End::Commit
-        && let Err(error) = sqlx::query("COMMIT").execute(&mut *connection).await
-    {
-        done = Err(error.into());
-    }
-    if done.is_err() || end == End::Undo {
-        roll_back(connection).await;
-    }
-    done
-}
-
-/// Ends a transaction with nothing changed, if there is one.
-pub(super) async fn roll_back(connection: &mut SqliteConnection) {
-    // It fails when SQLite has rolled back by itself, which is as well.
-    let _already_over = sqlx::query("ROLLBACK").execute(connection).await;
-}
-
-/// How long this connection waits for a lock from now on.
-pub(super) async fn wait_for_locks(connection: &mut SqliteConnection, patience: Duration) -> Result<(), StoreError> {
-    let pragma = format!("PRAGMA busy_timeout = {}", patience.as_millis());
-    sqlx::query(sqlx::AssertSqlSafe(pragma)).execute(connection).await?;
-    Ok(())
 }
 
 /// SQLite's result code without its extension.
@@ -275,7 +233,8 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
 }
 
 fn extended_code(error: &sqlx::Error) -> Option<i32> {
-    error.as_database_error()?.code()?.parse().ok()
+    let error = error.as_database_error()?.try_downcast_ref::<SqliteError>()?;
+    sqlx::error::DatabaseError::code(error)?.parse().ok()
 }
 
 /// Whether somebody else holds the lock.
@@ -326,16 +285,4 @@ pub(super) fn time_text(at: Timestamp) -> String {
 /// The time that `text` says.
 pub(super) fn time(text: &str, column: &'static str) -> Result<Timestamp, StoreError> {
     text.parse().map_err(|_| StoreError::Unreadable { column })
-}
-
-/// The word, or the id, that `text` says.
-pub(super) fn word<T: std::str::FromStr>(text: &str, column: &'static str) -> Result<T, StoreError> {
-    text.parse().map_err(|_| StoreError::Unreadable { column })
-}
-
-/// `column` compared with ASCII letter case ignored.
-///
-/// Our own columns are declared so; a learners table made by somebody else may not be.
-pub(super) fn folded(column: &str) -> String {
-    format!("{column} COLLATE NOCASE")
 }

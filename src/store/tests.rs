@@ -1,15 +1,84 @@
-//! The store against real SQLite: what is written, what is refused, what comes back.
+//! The store against real databases: what is written, what is refused, what comes back. Every scenario runs on SQLite,
+//! and on PostgreSQL where its programs are installed.
 
 use jiff::Timestamp;
+use sqlx::postgres::PgRow;
+use sqlx::{Column as _, Row as _, TypeInfo as _};
 
+use super::connection::Record;
+use super::value::{Document, Moment};
 use super::*;
 use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Route, Trigger, Values, Via};
 use crate::plan::{AttributeChange, Change, Target};
+
+/// Makes tests of scenarios, each for both kinds of database.
+macro_rules! on_both {
+    ($($scenario:ident,)+) => {
+        mod on_sqlite {
+            $(#[tokio::test]
+            async fn $scenario() {
+                super::$scenario(super::Kind::Sqlite).await;
+            })+
+        }
+
+        mod on_postgres {
+            $(#[tokio::test]
+            async fn $scenario() {
+                let Some(server) = super::server::shared() else { return };
+                super::$scenario(super::Kind::Postgres(server)).await;
+            })+
+        }
+    };
+}
 
 mod applying;
 mod files;
 mod noting;
 mod reading;
+#[path = "../../tests/integration/postgres/server.rs"]
+#[allow(dead_code, reason = "the scenarios of whole cycles use the rest of it")]
+pub(super) mod server;
+mod servers;
+
+/// A kind of database.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Sqlite,
+    Postgres(&'static server::Server),
+}
+
+impl Kind {
+    /// A store of its own.
+    pub(super) async fn empty_store(self) -> Store {
+        match self {
+            Self::Sqlite => Store::in_memory().await.unwrap(),
+            Self::Postgres(server) => {
+                let place = Place::Server(at(server, &server.database().await));
+                Store::open(place, Access::ReadWrite).await.unwrap()
+            }
+        }
+    }
+
+    /// The same with a cycle begun and `count` learners, created in order: learner 1 is person 1, `user1`.
+    pub(super) async fn store_with(self, count: u32) -> Store {
+        let store = self.empty_store().await;
+        fill(&store, count).await;
+        store
+    }
+
+    /// What differs from one to the other.
+    pub(super) fn either<T>(self, sqlite: T, postgres: T) -> T {
+        match self {
+            Self::Sqlite => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+}
+
+/// A database on a server, as its owner reaches it.
+pub(super) fn at(server: &server::Server, database: &str) -> Server {
+    Server { url: server.url(server::OWNER, database), password: None, patience: Server::PATIENCE }
+}
 
 pub(super) const SOURCE: &str = "contoso.example/aaaaaaaa-0000-4000-8000-000000000001";
 
@@ -82,13 +151,6 @@ pub(super) fn deactivate(person: EntraId, learner: i64) -> Change {
     change(person, Action::Deactivate, Reason::Unassigned, Target::Linked(LearnerId(learner)), &changed)
 }
 
-/// A store in memory with a cycle begun and `count` learners, created in order: learner 1 is person 1, `user1`.
-pub(super) async fn store_with(count: u32) -> Store {
-    let store = Store::in_memory().await.unwrap();
-    fill(&store, count).await;
-    store
-}
-
 pub(super) async fn fill(store: &Store, count: u32) {
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
     let batch: Vec<Change> =
@@ -99,18 +161,43 @@ pub(super) async fn fill(store: &Store, count: u32) {
     }
 }
 
-/// The rows a query answers, each column as text and joined with `|`, null as `-`.
+/// The rows a query answers, each column as text and joined with `|`, null as `-`, times, booleans and JSON as they
+/// stand in SQLite, whichever database it is.
 pub(super) async fn select(store: &Store, sql: &'static str) -> Vec<String> {
-    use sqlx::Row as _;
-    let rows = sqlx::query(sql).fetch_all(&mut *store.connection().await).await.unwrap();
-    let text = |row: &sqlx::sqlite::SqliteRow, index| {
-        row.try_get_unchecked::<Option<String>, _>(index).unwrap().unwrap_or_else(|| "-".to_owned())
+    let rows = store.connection().await.rows(Statement::new(sql)).await.unwrap();
+    rows.iter().map(|row| shown(row).join("|")).collect()
+}
+
+fn shown(row: &Record) -> Vec<String> {
+    let texts: Vec<Option<String>> = match row {
+        Record::Sqlite(row) => (0..row.len()).map(|index| row.try_get_unchecked(index).unwrap()).collect(),
+        Record::Postgres(row) => (0..row.len()).map(|index| shown_by_postgres(row, index)).collect(),
     };
-    rows.iter().map(|row| (0..row.len()).map(|index| text(row, index)).collect::<Vec<_>>().join("|")).collect()
+    texts.into_iter().map(|text| text.map_or_else(|| "-".to_owned(), one_spelling)).collect()
+}
+
+fn shown_by_postgres(row: &PgRow, index: usize) -> Option<String> {
+    match row.column(index).type_info().name() {
+        "BOOL" => row.try_get::<Option<bool>, _>(index).unwrap().map(|value| u8::from(value).to_string()),
+        "INT8" | "INT4" => row.try_get_unchecked::<Option<i64>, _>(index).unwrap().map(|number| number.to_string()),
+        "TIMESTAMPTZ" => {
+            row.try_get_unchecked::<Option<Moment>, _>(index).unwrap().map(|Moment(at)| sqlite::time_text(at))
+        }
+        "JSONB" => {
+            row.try_get_unchecked::<Option<Document<'_>>, _>(index).unwrap().map(|Document(text)| text.to_owned())
+        }
+        _ => row.try_get(index).unwrap(),
+    }
+}
+
+/// JSON without spaces and with its keys in order.
+fn one_spelling(text: String) -> String {
+    let json = text.starts_with(['[', '{']).then(|| serde_json::from_str::<serde_json::Value>(&text).ok()).flatten();
+    json.map_or(text, |json| json.to_string())
 }
 
 pub(super) async fn execute(store: &Store, sql: &'static str) {
-    sqlx::raw_sql(sql).execute(&mut *store.connection().await).await.unwrap();
+    store.connection().await.script(sql).await.unwrap();
 }
 
 pub(super) fn values(pairs: &[(Attribute, Option<&str>)]) -> Values {

@@ -1,4 +1,4 @@
-//! Scenarios against a simulated tenant over real HTTP, a real SQLite file and a real cache.
+//! Scenarios against a simulated tenant over real HTTP, real databases and a real cache.
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on has failed")]
 
 mod architecture;
@@ -23,6 +23,7 @@ mod learners;
 mod leavers;
 mod machine;
 mod mapping;
+mod postgres;
 mod program;
 mod proxy;
 mod races;

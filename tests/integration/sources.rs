@@ -1,7 +1,7 @@
 //! Two applications and one database: nobody ever touches the learners of another one.
 
 use graph_sim::{Tenant, User};
-use learner_sync::assembly::{database_path, source};
+use learner_sync::assembly::source;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
@@ -44,7 +44,7 @@ fn configure(world: &World, application: &str) {
 
 async fn admit(world: &World) {
     let assembly = world.assembly();
-    let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
+    let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
     let source = source(&assembly.config, &store.state().await.unwrap());
     store.admit_source(&source, "tests", world.now).await.unwrap();
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use graph_sim::{GraphSim, Tenant, User};
 use jiff::{SignedDuration, Timestamp};
-use learner_sync::assembly::{Assembly, cache_path, database_path};
+use learner_sync::assembly::{Assembly, cache_path};
 use learner_sync::config;
 use learner_sync::cycle::{self, CycleError, Parts, Prepared, Report, Request, Stop};
 use learner_sync::model::Trigger;
@@ -17,16 +17,17 @@ use sqlx::{Connection, Row, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use crate::postgres::{self, Server};
+
 /// What no cycle may change when there is nothing to do. A failure that goes on counts its attempts, so those are
-/// left out, and it names the last request to Graph; the generation shows whether learners were written at all.
+/// left out, and so is the last request to Graph; the generation shows whether learners were written at all.
 const LASTING: [&str; 6] = [
     "SELECT * FROM learners ORDER BY id",
     "SELECT * FROM provisioning_log ORDER BY id",
     "SELECT * FROM sync_links ORDER BY source, entra_id",
     "SELECT * FROM sync_held ORDER BY source, entra_id",
-    "SELECT source, entra_id, reason, substr(detail, 1, instr(detail || ' (request-id ', ' (request-id ') - 1), first_at
-     FROM sync_failures ORDER BY source, entra_id",
-    "SELECT s.generation, g.* FROM sync_state s LEFT JOIN sync_groups g ORDER BY source, group_id",
+    "SELECT source, entra_id, reason, detail, first_at FROM sync_failures ORDER BY source, entra_id",
+    "SELECT s.generation, g.* FROM sync_state s LEFT JOIN sync_groups g ON true ORDER BY source, group_id",
 ];
 
 /// Everything one scenario needs; gone when it is dropped.
@@ -36,14 +37,31 @@ pub(crate) struct World {
     /// The time of the next cycle.
     pub(crate) now: Timestamp,
     directory: TempDir,
+    /// The server and the database that keep the learners, when no file does.
+    server: Option<(&'static Server, String)>,
 }
 
 impl World {
     /// A world around `tenant`, before the first cycle.
     pub(crate) async fn start(tenant: Tenant) -> Self {
+        Self::start_with(tenant, None).await
+    }
+
+    /// The same with the learners in a database of its own on `server`.
+    pub(crate) async fn start_on(server: &'static Server, tenant: Tenant) -> Self {
+        let database = server.database().await;
+        Self::start_with(tenant, Some((server, database))).await
+    }
+
+    /// The same on the server that all share; none where PostgreSQL is not installed.
+    pub(crate) async fn start_on_postgres(tenant: Tenant) -> Option<Self> {
+        Some(Self::start_on(postgres::shared()?, tenant).await)
+    }
+
+    async fn start_with(tenant: Tenant, server: Option<(&'static Server, String)>) -> Self {
         let sim = Arc::new(GraphSim::start(tenant).await);
         let directory = tempfile::tempdir().unwrap();
-        let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), directory };
+        let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), directory, server };
         std::fs::write(world.path("secret"), world.sim.tenant(|tenant| tenant.client_secret.clone())).unwrap();
         // As an administrator is told to keep it; otherwise every command warns.
         std::fs::set_permissions(world.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -72,15 +90,26 @@ impl World {
     /// The same, for another tenant, client or application.
     pub(crate) fn configure_for(&self, tenant: &str, client: &str, application: &str, more: &str) {
         let (url, secret, database, state) =
-            (self.sim.url(), self.path("secret"), self.path("learners.db"), self.path("state"));
+            (self.sim.url(), self.path("secret"), self.database_url(), self.path("state"));
         let text = format!(
             "[entra]\ntenant_id = \"{tenant}\"\nclient_id = \"{client}\"\nauthority_url = \"{url}\"\ngraph_url = \"{url}\"\n\
              [entra.credential]\nsecret_file = {secret:?}\n[app]\nenterprise_app = \"{application}\"\n\
              [state]\ndirectory = {state:?}\n\
-             [learners]\ndatabase_url = \"sqlite://{}\"\n{more}\n",
-            database.display()
+             [learners]\ndatabase_url = \"{database}\"\n{more}\n",
         );
         std::fs::write(self.config_path(), text).unwrap();
+    }
+
+    fn database_url(&self) -> String {
+        match &self.server {
+            Some((server, database)) => server.url(postgres::OWNER, database),
+            None => format!("sqlite://{}", self.path("learners.db").display()),
+        }
+    }
+
+    /// The database of a world on a server.
+    pub(crate) fn database(&self) -> &str {
+        self.server.as_ref().map(|(_, database)| database.as_str()).unwrap()
     }
 
     /// What the configuration makes.
@@ -112,7 +141,7 @@ impl World {
     pub(crate) async fn run_until(&self, full: bool, stop: Stop) -> Report {
         let assembly = self.assembly();
         std::fs::create_dir_all(self.path("state")).unwrap();
-        let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
+        let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
         let cache = cache_path(&assembly.config);
         let parts =
             Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
@@ -153,6 +182,10 @@ impl World {
         for sql in LASTING {
             rows.extend(self.query(sql).await);
         }
+        for text in rows.iter_mut().flatten() {
+            let length = text.find(" (request-id ").unwrap_or(text.len());
+            text.truncate(length);
+        }
         rows
     }
 
@@ -166,7 +199,7 @@ impl World {
     /// What a cycle would do; nothing is written.
     pub(crate) async fn plan(&self) -> Result<Prepared, CycleError> {
         let assembly = self.assembly();
-        let store = match Store::open(database_path(&assembly.config), Access::ReadOnly).await {
+        let store = match Store::open(&assembly.learners, Access::ReadOnly).await {
             Ok(store) => store,
             Err(_) => Store::in_memory().await.unwrap(),
         };
@@ -183,7 +216,7 @@ impl World {
     /// Approves everybody who is held, as `approve` does, and answers how many.
     pub(crate) async fn approve(&self) -> u64 {
         let assembly = self.assembly();
-        let store = Store::open(database_path(&assembly.config), Access::ReadWrite).await.unwrap();
+        let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
         let source = learner_sync::assembly::source(&assembly.config, &store.state().await.unwrap());
         let people = store.held_people(&source).await.unwrap();
         store.approve(&source, &people, "tests", self.now).await.unwrap()
@@ -191,7 +224,15 @@ impl World {
 
     /// The rows of a query, each column as text, `NULL` for null.
     pub(crate) async fn query(&self, sql: &str) -> Vec<Vec<String>> {
-        query(&self.path("learners.db"), sql).await
+        match &self.server {
+            Some((server, database)) => {
+                let mut connection = server.connect(database).await;
+                let rows = postgres::rows(&mut connection, sql).await;
+                connection.close().await.unwrap();
+                rows
+            }
+            None => query(&self.path("learners.db"), sql).await,
+        }
     }
 
     /// The one value of a query.
@@ -203,6 +244,9 @@ impl World {
 
     /// Changes the learner database behind the daemon's back.
     pub(crate) async fn execute(&self, sql: &str) {
+        if let Some((server, database)) = &self.server {
+            return server.execute(database, sql).await;
+        }
         let mut connection = connect(&self.path("learners.db")).await;
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();

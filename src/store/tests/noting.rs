@@ -29,9 +29,17 @@ const FAILURES: &str = "SELECT entra_id, reason, first_at, last_at, attempts FRO
 const HELD: &str = "SELECT entra_id, action, reason, since, approved_at, approved_by FROM sync_held";
 const LOGGED: &str = "SELECT count(*) FROM provisioning_log";
 
-#[tokio::test]
-async fn a_failure_keeps_its_beginning_until_its_reason_changes() {
-    let store = store_with(0).await;
+on_both! {
+    a_failure_keeps_its_beginning_until_its_reason_changes,
+    a_hold_keeps_its_beginning_and_an_approval_is_for_one_action,
+    notes_end_what_is_over_and_renew_the_generation_only_for_links,
+    recent_deactivations_are_those_still_off_and_not_approved,
+    what_administrators_do_is_audited,
+    a_cycle_closes_what_a_kill_left_open,
+}
+
+async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
+    let store = kind.store_with(0).await;
     let conflict = finding(1, Status::Failure, Reason::Conflict);
     store.note_refused(std::slice::from_ref(&conflict), &at(1)).await.unwrap();
     let goes_on = Finding { log: false, ..conflict };
@@ -51,9 +59,8 @@ async fn a_failure_keeps_its_beginning_until_its_reason_changes() {
     assert_eq!(store.failing(SOURCE).await.unwrap()[&id].first_at, at(3).at);
 }
 
-#[tokio::test]
-async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action() {
-    let store = store_with(1).await;
+async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action(kind: Kind) {
+    let store = kind.store_with(1).await;
     let held = finding(1, Status::Held, Reason::Threshold);
     store.note_refused(std::slice::from_ref(&held), &at(1)).await.unwrap();
     store.note_refused(std::slice::from_ref(&held), &at(2)).await.unwrap();
@@ -90,9 +97,8 @@ async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action() {
     assert_eq!(select(&store, HELD).await, [format!("{id}|update|threshold|2026-01-02T06:00:00Z|-|-")]);
 }
 
-#[tokio::test]
-async fn notes_end_what_is_over_and_renew_the_generation_only_for_links() {
-    let store = store_with(2).await;
+async fn notes_end_what_is_over_and_renew_the_generation_only_for_links(kind: Kind) {
+    let store = kind.store_with(2).await;
     let nobody = BTreeSet::new();
     let no_groups = MemberCounts::new();
     let nothing =
@@ -124,22 +130,20 @@ async fn notes_end_what_is_over_and_renew_the_generation_only_for_links() {
     assert_eq!(store.known(SOURCE, &[]).await.unwrap()[&person(2)].via, moved[0].1);
 }
 
-#[tokio::test]
-async fn recent_deactivations_are_those_still_off_and_not_approved() {
-    let store = store_with(4).await;
+async fn recent_deactivations_are_those_still_off_and_not_approved(kind: Kind) {
+    let store = kind.store_with(4).await;
     store.apply(&[deactivate(person(1), 1)], &at(1)).await.unwrap();
     let approved = Change { detail: Some(format!("{APPROVED_PREFIX}root")), ..deactivate(person(2), 2) };
     store.apply(&[approved, deactivate(person(3), 3), deactivate(person(4), 4)], &at(5)).await.unwrap();
-    execute(&store, "UPDATE learners SET active = 1 WHERE id = 4").await;
+    execute(&store, "UPDATE learners SET active = true WHERE id = 4").await;
     let recent = |hour| store.recently_deactivated(SOURCE, at(hour).at);
     assert_eq!(recent(1).await.unwrap(), BTreeSet::from([person(1), person(3)]));
     assert_eq!(recent(2).await.unwrap(), BTreeSet::from([person(3)]));
     assert_eq!(store.recently_deactivated("another", at(1).at).await.unwrap(), BTreeSet::new());
 }
 
-#[tokio::test]
-async fn what_administrators_do_is_audited() {
-    let store = store_with(0).await;
+async fn what_administrators_do_is_audited(kind: Kind) {
+    let store = kind.store_with(0).await;
     store.set_paused(true, "root", at(1).at).await.unwrap();
     assert!(store.state().await.unwrap().paused);
     store.set_paused(false, "root", at(2).at).await.unwrap();
@@ -159,9 +163,8 @@ async fn what_administrators_do_is_audited() {
     assert_eq!(select(&store, "SELECT at, actor, action, detail FROM audit_log").await, expected);
 }
 
-#[tokio::test]
-async fn a_cycle_closes_what_a_kill_left_open() {
-    let store = Store::in_memory().await.unwrap();
+async fn a_cycle_closes_what_a_kill_left_open(kind: Kind) {
+    let store = kind.empty_store().await;
     let killed = store.begin_cycle(SOURCE, Trigger::Schedule, at(1).at).await.unwrap();
     let other = store.begin_cycle("another", Trigger::Startup, at(2).at).await.unwrap();
     let cycle = store.begin_cycle("tenant/configured", Trigger::Signal, at(3).at).await.unwrap();

@@ -8,10 +8,18 @@ use crate::plan::Row;
 
 const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute::Active, Attribute::SecurityChampion];
 
-#[tokio::test]
-async fn known_learners_have_the_fingerprint_of_the_mapped_values() {
-    let store = store_with(3).await;
-    execute(&store, "UPDATE learners SET security_champion = 1, active = 0 WHERE id = 2").await;
+on_both! {
+    known_learners_have_the_fingerprint_of_the_mapped_values,
+    holders_are_found_by_name_e_mail_match_and_external_id_once_each,
+    values_are_counted_among_the_active_and_linked,
+    a_newcomer_among_sources_is_told_of_the_others,
+    the_state_remembers_applications_and_the_next_cycle,
+    the_log_is_filtered,
+}
+
+async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
+    let store = kind.store_with(3).await;
+    execute(&store, "UPDATE learners SET security_champion = true, active = false WHERE id = 2").await;
     execute(&store, "UPDATE sync_links SET source = 'another' WHERE learner_id = 3").await;
     let known = store.known(SOURCE, &MAPPED).await.unwrap();
     assert_eq!(known.keys().copied().collect::<Vec<_>>(), [person(1), person(2)]);
@@ -29,9 +37,8 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values() {
     assert!(rows.iter().all(|(person, row)| Fingerprint::of(&row.values) == known[person].fingerprint));
 }
 
-#[tokio::test]
-async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each() {
-    let store = store_with(1500).await;
+async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: Kind) {
+    let store = kind.store_with(1500).await;
     execute(
         &store,
         "INSERT INTO learners (id, user_name, email, employee_number, external_id)
@@ -68,10 +75,9 @@ async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each() {
     assert_eq!(rows, [expected]);
 }
 
-#[tokio::test]
-async fn values_are_counted_among_the_active_and_linked() {
-    let store = store_with(3).await;
-    execute(&store, "UPDATE learners SET title = 'x'; UPDATE learners SET active = 0 WHERE id = 2").await;
+async fn values_are_counted_among_the_active_and_linked(kind: Kind) {
+    let store = kind.store_with(3).await;
+    execute(&store, "UPDATE learners SET title = 'x'; UPDATE learners SET active = false WHERE id = 2").await;
     execute(&store, "INSERT INTO learners (user_name, title) VALUES ('unlinked', 'x')").await;
     let present = store.present(SOURCE, &[Attribute::Title, Attribute::Company]).await.unwrap();
     assert_eq!(present, BTreeMap::from([(Attribute::Title, 2), (Attribute::Company, 0)]));
@@ -79,19 +85,17 @@ async fn values_are_counted_among_the_active_and_linked() {
     assert_eq!(counts, LearnerCounts { active: 3, inactive: 1, linked: 3 });
 }
 
-#[tokio::test]
-async fn a_newcomer_among_sources_is_told_of_the_others() {
-    let store = store_with(1).await;
+async fn a_newcomer_among_sources_is_told_of_the_others(kind: Kind) {
+    let store = kind.store_with(1).await;
     assert_eq!(store.other_sources(SOURCE).await.unwrap(), [""; 0]);
     assert_eq!(store.other_sources("mistyped").await.unwrap(), [SOURCE]);
     store.admit_source("mistyped", "root", noon()).await.unwrap();
     assert_eq!(store.other_sources("mistyped").await.unwrap(), [""; 0]);
-    assert_eq!(Store::in_memory().await.unwrap().other_sources("first").await.unwrap(), [""; 0]);
+    assert_eq!(kind.empty_store().await.other_sources("first").await.unwrap(), [""; 0]);
 }
 
-#[tokio::test]
-async fn the_state_remembers_applications_and_the_next_cycle() {
-    let store = store_with(0).await;
+async fn the_state_remembers_applications_and_the_next_cycle(kind: Kind) {
+    let store = kind.store_with(0).await;
     store.remember_application("client", "object").await.unwrap();
     store.remember_application("client", "object").await.unwrap();
     store.set_next_cycle_at(Some(time("2026-01-02T12:34:56.789Z"))).await.unwrap();
@@ -102,9 +106,8 @@ async fn the_state_remembers_applications_and_the_next_cycle() {
     assert_eq!(store.state().await.unwrap().next_cycle_at, None);
 }
 
-#[tokio::test]
-async fn the_log_is_filtered() {
-    let store = store_with(3).await;
+async fn the_log_is_filtered(kind: Kind) {
+    let store = kind.store_with(3).await;
     let later = Stamp { at: time("2026-01-03T00:00:00Z"), ..stamp() };
     let renamed = [(Attribute::UserName, Some("user2@example.org"), Some("bea@example.org"))];
     store.apply(&[deactivate(person(1), 1), update(person(2), 2, &renamed)], &later).await.unwrap();

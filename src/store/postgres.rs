@@ -1,0 +1,125 @@
+//! What only PostgreSQL knows: how a server is reached, and what a session is told before it is used.
+
+mod alone;
+mod errors;
+mod look;
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgConnectOptions;
+
+pub(super) use self::errors::{about_the_disk, advice, explanation, is_busy, is_loss, refusal, untold};
+use super::connection::{Connection, Session, within};
+use super::sql::Statement;
+use super::transaction::PATIENCE as PATIENCE_WITH_LOCKS;
+use super::{StoreError, schema};
+
+/// The oldest version that this was tried with; all from it on are looked after by their makers, or were lately.
+pub(super) const OLDEST: u32 = 13;
+
+/// How long to wait until a server has let us in.
+const PATIENCE_WITH_A_DOOR: Duration = Duration::from_secs(15);
+
+/// A learner database on a server.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// `postgres://user@host:port/database`, with `sslmode`, `sslrootcert` or `host` behind a question mark, and without
+    /// a password.
+    pub url: String,
+    /// The password. Without one, that of the password file of PostgreSQL.
+    pub password: Option<SecretString>,
+    /// How long the server may be silent until it is given up.
+    pub patience: Duration,
+}
+
+impl Server {
+    /// How long a server may be silent: longer than any statement of ours takes on a million learners.
+    pub const PATIENCE: Duration = Duration::from_secs(120);
+}
+
+/// Opens a database to write; makes the tables when they are missing.
+pub(super) async fn open_to_write(server: &Server) -> Result<Connection, StoreError> {
+    let mut connection = connect(server).await?;
+    schema::migrate(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Opens a database to read only.
+pub(super) async fn open_to_read(server: &Server) -> Result<Connection, StoreError> {
+    let mut connection = connect_to_read(server).await?;
+    schema::check(&mut connection).await?;
+    Ok(connection)
+}
+
+/// The same, whatever is in it.
+pub(super) async fn connect_to_read(server: &Server) -> Result<Connection, StoreError> {
+    let mut connection = connect(server).await?;
+    connection.script("SET default_transaction_read_only = on").await?;
+    Ok(connection)
+}
+
+async fn connect(server: &Server) -> Result<Connection, StoreError> {
+    let Server { url, password, patience } = server;
+    let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
+    let options = options.map_err(|source| StoreError::NoConnection { server: "of this URL".to_owned(), source })?;
+    let options = match password {
+        Some(password) => options.password(password.expose_secret()),
+        None => options,
+    };
+    // Statements of a thousand placeholders are no help in a log.
+    let options = options.application_name("learner-sync").disable_statement_logging();
+    let name = name(&options);
+    let connection = within(PATIENCE_WITH_A_DOOR, options.connect()).await;
+    let connection = connection.map_err(|source| StoreError::NoConnection { server: name.clone(), source })?;
+    let version = connection.server_version_num().unwrap_or(0);
+    if version < OLDEST * 10_000 {
+        let found = format!("{}.{}", version / 10_000, version % 10_000);
+        return Err(StoreError::TooOld { server: name, found });
+    }
+    let mut connection = Connection::Postgres(Session::new(connection, *patience, name));
+    settle(&mut connection, *patience).await?;
+    Ok(connection)
+}
+
+/// `learners at db.example.org:5432 as learner-sync`
+fn name(options: &PgConnectOptions) -> String {
+    let user = options.get_username();
+    let database = options.get_database().unwrap_or(user);
+    let place = match options.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", options.get_host(), options.get_port()),
+    };
+    format!("{database} at {place} as {user}")
+}
+
+/// Tells the session how long it may take, whatever the server or the role is set to.
+async fn settle(connection: &mut Connection, patience: Duration) -> Result<(), StoreError> {
+    // The server gives up a little earlier than we do, so that it can still tell.
+    let statement_timeout = (patience * 9 / 10).as_millis().to_string();
+    let settings = [
+        ("statement_timeout", statement_timeout.as_str()),
+        ("lock_timeout", &PATIENCE_WITH_LOCKS.as_millis().to_string()),
+        // Between two statements of a transaction we never think for long: who stops there is stopped, with all locks.
+        ("idle_in_transaction_session_timeout", "60000"),
+        // Between two transactions we read the directory, for as long as that takes.
+        ("idle_session_timeout", "0"),
+        ("transaction_timeout", "0"),
+        // A machine that is gone lets go of the cycle within two minutes, and a firewall sees that we are there.
+        ("tcp_keepalives_idle", "60"),
+        ("tcp_keepalives_interval", "10"),
+        ("tcp_keepalives_count", "6"),
+        // What a trigger of the platform has to say may name people.
+        ("client_min_messages", "error"),
+        ("default_transaction_isolation", "read committed"),
+    ];
+    let mut statement = Statement::new("SELECT set_config(s.name, v.column2, false) FROM (");
+    statement.push_values(settings, |row, (name, value)| {
+        row.push_bind(name.to_owned()).push_bind(value.to_owned());
+    });
+    // Older servers do not know them all.
+    statement.push(") AS v JOIN pg_settings s ON s.name = v.column1");
+    connection.rows(statement).await?;
+    Ok(())
+}

@@ -1,0 +1,323 @@
+//! Servers: how they are reached, what in them is refused, and how what goes wrong with one is told.
+
+use sqlx::Connection as _;
+
+use super::server::{GUARDED, OWNER, PASSWORD, Server as Machine, shared, signal};
+use super::*;
+use crate::model::chain;
+
+async fn open(server: Server, access: Access) -> Result<Store, StoreError> {
+    Store::open(Place::Server(server), access).await
+}
+
+async fn refused(server: Server, access: Access) -> StoreError {
+    open(server, access).await.expect_err("it was to be refused")
+}
+
+/// What is told of an error, and what to do about it.
+fn told(error: &StoreError) -> (String, String) {
+    (chain(error), error.hint().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn tables_are_made_to_write_and_not_to_read() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    let error = refused(at(machine, &database), Access::ReadOnly).await;
+    assert!(matches!(error, StoreError::Older { found: 0, .. }), "{error:?}");
+    let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    fill(&store, 1).await;
+    let reader = open(at(machine, &database), Access::ReadOnly).await.unwrap();
+    assert_eq!(reader.state().await.unwrap(), store.state().await.unwrap());
+    assert_eq!(reader.known(SOURCE, &[]).await.unwrap().len(), 1);
+    assert!(matches!(reader.set_paused(true, "root", noon()).await, Err(StoreError::Database(_))));
+    execute(&store, "UPDATE sync_state SET schema_version = 1000").await;
+    for access in [Access::ReadWrite, Access::ReadOnly] {
+        let error = refused(at(machine, &database), access).await;
+        assert!(matches!(error, StoreError::Newer { found: 1000, supported: schema::VERSION }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_older_schema_is_brought_up_and_two_who_come_first_make_one() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    let (one, other) =
+        tokio::join!(open(at(machine, &database), Access::ReadWrite), open(at(machine, &database), Access::ReadWrite));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!(one.state().await.unwrap(), other.state().await.unwrap());
+    execute(
+        &one,
+        "ALTER TABLE sync_state DROP COLUMN credential_looked_at; ALTER TABLE sync_state DROP COLUMN credential_ends_at;
+         UPDATE sync_state SET schema_version = 1",
+    )
+    .await;
+    drop(other);
+    let error = refused(at(machine, &database), Access::ReadOnly).await;
+    assert!(matches!(error, StoreError::Older { found: 1, .. }), "{error:?}");
+    let again = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    assert_eq!(select(&again, "SELECT schema_version FROM sync_state").await, [schema::VERSION.to_string()]);
+}
+
+#[tokio::test]
+async fn what_is_not_ours_is_refused_and_left_as_it_is() {
+    let Some(machine) = shared() else { return };
+    let tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind = 'r'
+                      AND relnamespace = 'public'::regnamespace";
+    for (sql, left, expect) in [
+        ("CREATE TABLE orders (id int)", "orders", "it has the table orders, and no table learners"),
+        ("CREATE TABLE learners (id bigint, user_name text)", "learners", "learners lacks the column external_id"),
+        ("CREATE TABLE sync_state (id int)", "sync_state", "sync_state lacks a schema version"),
+    ] {
+        let database = machine.database().await;
+        machine.execute(&database, sql).await;
+        for access in [Access::ReadWrite, Access::ReadOnly] {
+            let (error, _) = told(&refused(at(machine, &database), access).await);
+            assert!(error.contains(expect), "{error}");
+        }
+        let mut connection = machine.connect(&database).await;
+        let found: String = sqlx::query_scalar(tables).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(found, left);
+    }
+}
+
+/// The learners as a training platform may have made them.
+const PLATFORM: &str = "CREATE TABLE learners (id serial PRIMARY KEY, external_id varchar(64), user_name varchar(20)
+        NOT NULL, email varchar(200) UNIQUE, first_name text, last_name text, title text, employee_number text,
+        department text, country text, job_role text, company text, business_unit text, team_name text,
+        security_champion boolean, active boolean DEFAULT true, created_at timestamp DEFAULT now(),
+        updated_at timestamp DEFAULT now(), deactivated_at timestamp);
+    INSERT INTO learners (user_name, email) VALUES ('Old', 'Old@example.org')";
+
+#[tokio::test]
+async fn the_learners_of_the_platform_are_taken_over() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    machine.execute(&database, PLATFORM).await;
+    let copy = Store::copy_in_memory(Place::Server(at(machine, &database))).await.unwrap();
+    assert_eq!(select(&copy, "SELECT id, user_name, active, deactivated_at FROM learners").await, ["1|Old|1|-"]);
+    assert!(!copy.state().await.unwrap().paused);
+
+    let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
+    let batch = [create(person(1), "OLD"), create(person(2), "new"), create(person(3), "longer than its column")];
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let why = ["another learner has the same user_name", "a value is longer than its column takes"];
+    assert_eq!(applied.refused, [(0, why[0].to_owned()), (2, why[1].to_owned())]);
+    let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &["old".to_owned()], &[], &[]).await.unwrap();
+    assert_eq!(rows.len(), 1);
+    let learner = applied.learners[0].1;
+    assert_eq!(store.learner(learner, &[]).await.unwrap().unwrap().external_id, Some(person(2).to_string()));
+    assert!(store.known(SOURCE, &[Attribute::Title]).await.unwrap()[&person(2)].active);
+}
+
+#[tokio::test]
+async fn learners_that_cannot_be_kept_are_refused() {
+    let Some(machine) = shared() else { return };
+    for (change, expect) in [
+        ("INSERT INTO learners (user_name) VALUES ('old')", "another learner has the same user_name"),
+        (
+            "ALTER TABLE learners ALTER external_id TYPE uuid USING NULL",
+            "the column external_id of learners is of type uuid",
+        ),
+        (
+            "ALTER TABLE learners ALTER active DROP DEFAULT, ALTER active TYPE int USING 1",
+            "active of learners is of type int4",
+        ),
+        ("ALTER TABLE learners DROP CONSTRAINT learners_pkey", "no unique constraint matching given keys"),
+    ] {
+        let database = machine.database().await;
+        machine.execute(&database, PLATFORM).await;
+        machine.execute(&database, change).await;
+        let error = refused(at(machine, &database), Access::ReadWrite).await;
+        let StoreError::NotOurs { missing } = error else { panic!("{error:?}") };
+        assert!(missing.concat().contains(expect), "{missing:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_why_and_what_to_do() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE unwelcome LOGIN");
+    // Another test may have made them.
+    let mut connection = machine.connect(&database).await;
+    let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(role)).execute(&mut connection).await;
+    connection.close().await.unwrap();
+
+    let as_user = |user: &str, database: &str, password: Option<&str>| Server {
+        url: machine.url(user, database),
+        password: password.map(Into::into),
+        patience: Server::PATIENCE,
+    };
+    let away = Server { url: "postgres://sync@localhost/learners?host=/nowhere".to_owned(), ..at(machine, &database) };
+    let unknown = Server { url: "postgres://sync@no-such-host.invalid/learners".to_owned(), ..at(machine, &database) };
+    let refusing = Server { url: "postgres://sync@127.0.0.1:9/learners".to_owned(), ..at(machine, &database) };
+    for (server, why, what) in [
+        (as_user(GUARDED, &database, Some("wrong horse")), "password authentication failed", "learners.password_file"),
+        (as_user("unwelcome", &database, None), "pg_hba.conf rejects", "pg_hba.conf"),
+        (as_user(OWNER, "no_such_database", None), r#""no_such_database" does not exist"#, "createdb"),
+        (as_user(GUARDED, &database, Some(PASSWORD)), "permission denied for schema public", "CREATE on the schema"),
+        (away, "/nowhere", "is the server running"),
+        (refusing, "127.0.0.1:9", "is the server running"),
+        (unknown, "no-such-host.invalid", "host and port"),
+    ] {
+        let (error, hint) = told(&refused(server, Access::ReadWrite).await);
+        assert!(error.contains(why), "{error}");
+        assert!(hint.contains(what), "{error}: {hint}");
+        assert!(!error.contains("horse") && !error.contains('\n'), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_role_without_rights_on_a_table_is_told_which() {
+    let Some(machine) = shared() else { return };
+    let store = Kind::Postgres(machine).store_with(1).await;
+    execute(&store, "CREATE ROLE reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; SET ROLE reader").await;
+    let (error, hint) = told(&store.apply(&[create(person(2), "two")], &stamp()).await.unwrap_err());
+    assert!(error.contains("permission denied for table sync_state"), "{error}");
+    assert!(hint.contains("grant this role"), "{hint}");
+    execute(&store, "RESET ROLE; DROP OWNED BY reader; DROP ROLE reader").await;
+}
+
+#[tokio::test]
+async fn values_never_stand_in_an_error() {
+    let Some(machine) = shared() else { return };
+    let store = Kind::Postgres(machine).store_with(1).await;
+    execute(
+        &store,
+        "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN RAISE WARNING ''%'', NEW.user_name; RAISE EXCEPTION ''no % here'', NEW.user_name; END';
+         CREATE TRIGGER tell BEFORE INSERT ON learners FOR EACH ROW EXECUTE FUNCTION tell()",
+    )
+    .await;
+    let refused = store.apply(&[create(person(2), "ada@example.org")], &stamp()).await.unwrap().refused;
+    assert_eq!(refused, [(0, "the database refuses the row".to_owned())]);
+    execute(&store, "CREATE TRIGGER tell BEFORE INSERT ON sync_failures FOR EACH ROW EXECUTE FUNCTION tell()").await;
+    execute(&store, "ALTER TABLE sync_failures ADD user_name text DEFAULT 'ada@example.org'").await;
+    let finding = crate::plan::Finding {
+        person: person(3),
+        action: Action::Create,
+        status: crate::model::Status::Failure,
+        reason: Reason::Conflict,
+        detail: None,
+        learner: None,
+        user_name: None,
+        changes: Vec::new(),
+        tracked: true,
+        log: false,
+    };
+    let error = store.note_refused(&[finding], &stamp()).await.unwrap_err();
+    assert_eq!(chain(&error), "the learner database refused a statement with SQLSTATE P0001");
+}
+
+#[tokio::test]
+async fn what_the_platform_checks_at_the_end_shows_whose_row_it_is() {
+    let Some(machine) = shared() else { return };
+    let store = Kind::Postgres(machine).store_with(2).await;
+    execute(
+        &store,
+        "UPDATE learners SET employee_number = id;
+         ALTER TABLE learners ADD CONSTRAINT learners_employee_number_key UNIQUE (employee_number)
+             DEFERRABLE INITIALLY DEFERRED",
+    )
+    .await;
+    let number =
+        |number: u32, new| update(person(number), number.into(), &[(Attribute::EmployeeNumber, None, Some(new))]);
+    let batch = [number(1, "7"), number(2, "7"), create(person(3), "three")];
+    let expected = [(1, "another learner has the same employee_number".to_owned())];
+    assert_eq!(store.rehearse(&batch, &stamp()).await.unwrap(), expected);
+    assert_eq!(store.apply(&batch, &stamp()).await.unwrap().refused, expected);
+}
+
+#[tokio::test]
+async fn a_rehearsal_does_not_wait_long_for_another_writer() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    let other = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    execute(&other, "BEGIN; SELECT 1 FROM sync_state FOR UPDATE").await;
+    let batch = [create(person(1), "ada")];
+    assert!(matches!(store.rehearse(&batch, &stamp()).await, Err(StoreError::Busy(_))));
+    execute(&other, "ROLLBACK").await;
+    assert_eq!(store.rehearse(&batch, &stamp()).await.unwrap(), []);
+    assert_eq!(select(&store, "SELECT current_setting('lock_timeout')").await, ["30s"]);
+}
+
+#[tokio::test]
+async fn one_cycle_at_a_time_holds_a_database_until_its_connection_ends() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    let other = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    assert_eq!(other.cycle_holder().await.unwrap(), None);
+    assert_eq!(store.take_cycle_lock("learner-sync run").await.unwrap(), None);
+    for holder in [other.take_cycle_lock("learner-sync sync").await, other.cycle_holder().await] {
+        let holder = holder.unwrap().unwrap().to_string();
+        let expected = format!("learner-sync run (pid {}) on ", std::process::id());
+        assert!(holder.starts_with(&expected) && holder.len() > expected.len(), "{holder}");
+    }
+    // Another database, or another schema of this one, has nothing to do with it.
+    let elsewhere = Kind::Postgres(machine).empty_store().await;
+    assert_eq!(elsewhere.take_cycle_lock("learner-sync sync").await.unwrap(), None);
+
+    let ended = store.close().await;
+    ended.unwrap();
+    // The server notices the end in its own time.
+    while let Some(holder) = other.take_cycle_lock("learner-sync sync").await.unwrap() {
+        assert!(holder.command.starts_with("learner-sync run"), "{holder}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_lost_with_its_lock_and_what_was_under_way() {
+    let Some(machine) = shared() else { return };
+    let database = machine.database().await;
+    let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    fill(&store, 2).await;
+    assert_eq!(store.take_cycle_lock("learner-sync run").await.unwrap(), None);
+    let pid = select(&store, "SELECT pg_backend_pid()").await.concat();
+    machine.execute(&database, &format!("SELECT pg_terminate_backend({pid}, 10000)")).await;
+    let error = store.apply(&[create(person(3), "three")], &stamp()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
+    assert!(matches!(store.state().await, Err(StoreError::Lost(_))));
+    let again = open(at(machine, &database), Access::ReadWrite).await.unwrap();
+    assert_eq!(again.take_cycle_lock("learner-sync run").await.unwrap(), None);
+    assert_eq!(select(&again, "SELECT count(*) FROM learners").await, ["2"]);
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_is_given_up() {
+    let Some(machine) = Machine::start() else { return };
+    let database = machine.database().await;
+    let patient = Server { patience: std::time::Duration::from_secs(1), ..at(&machine, &database) };
+    let store = open(patient, Access::ReadWrite).await.unwrap();
+    fill(&store, 1).await;
+    let pid = select(&store, "SELECT pg_backend_pid()").await.concat();
+    signal("-STOP", &pid);
+    let error = store.apply(&[create(person(2), "two")], &stamp()).await.unwrap_err();
+    signal("-CONT", &pid);
+    let (error, hint) = told(&error);
+    assert!(error.contains("has not answered for 1 s"), "{error}");
+    assert!(hint.contains("nothing is lost"), "{hint}");
+}
+
+#[tokio::test]
+async fn a_statement_that_takes_too_long_ends_and_the_store_goes_on() {
+    let Some(machine) = shared() else { return };
+    let store = Kind::Postgres(machine).store_with(1).await;
+    execute(
+        &store,
+        "CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN IF NEW.user_name = ''slow'' THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END';
+         CREATE TRIGGER sleep BEFORE INSERT ON learners FOR EACH ROW EXECUTE FUNCTION sleep();
+         SET statement_timeout = 100",
+    )
+    .await;
+    let error = store.apply(&[create(person(2), "two"), create(person(3), "slow")], &stamp()).await.unwrap_err();
+    let (error, hint) = told(&error);
+    assert!(error.contains("statement timeout") && hint.contains("overloaded"), "{error}: {hint}");
+    assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
+    assert_eq!(store.apply(&[create(person(2), "two")], &stamp()).await.unwrap().learners.len(), 1);
+}

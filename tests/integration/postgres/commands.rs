@@ -1,0 +1,195 @@
+//! The program with learners on a server: what each command says, with which exit code.
+
+use std::process::Stdio;
+
+use learner_sync::store::{Access, Store};
+use serde_json::json;
+use sqlx::Connection as _;
+
+use super::server::{GUARDED, PASSWORD};
+use super::{Server, shared};
+use crate::program::{eventually, people};
+use crate::world::World;
+
+/// The line that `check` has for the database, with its hint.
+fn database_line(world: &World, code: i32) -> (bool, String, String) {
+    let document = world.run_program(&["check", "--json"], code).json();
+    let checks = document["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == "database").unwrap();
+    let text = |key: &str| check[key].as_str().unwrap_or_default().to_owned();
+    (check["ok"] == true, text("detail"), text("hint"))
+}
+
+#[tokio::test]
+async fn every_command_works_on_a_server() {
+    let Some(mut world) = World::start_on_postgres(people(15).0).await else { return };
+    let (ok, detail, _) = database_line(&world, 0);
+    assert!(ok && detail.contains(": PostgreSQL 1") && detail.contains("makes or completes its tables"), "{detail}");
+    let plan = world.run_program(&["plan", "--json"], 0).json();
+    assert_eq!(plan["created"], json!(15));
+    assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["created"], json!(15));
+    assert_eq!(world.run_program(&["log", "--format", "json"], 0).json(), json!([]));
+    assert_eq!(world.run_program(&["status", "--json"], 0).json()["state"], json!("never-run"));
+
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
+    assert_eq!(database_line(&world, 0).2, "");
+    assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["unchanged"], json!(15));
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!((&status["state"], &status["learners"]["linked"]), (&json!("ok"), &json!(15)));
+    let log = world.run_program(&["log", "--format", "json", "--user", "ADA.number3@harbourworks.example"], 0).json();
+    assert_eq!(log.as_array().unwrap().len(), 1, "{log}");
+    assert!(log[0]["at"].as_str().unwrap().ends_with('Z'), "{log}");
+    world.run_program(&["log", "--format", "csv"], 0);
+
+    world.run_program(&["pause"], 0);
+    world.run_program(&["sync"], 1);
+    world.run_program(&["resume"], 0);
+    let everybody = world.query("SELECT external_id FROM learners").await.concat();
+    world.sim.tenant(|tenant| everybody[..11].iter().for_each(|person| tenant.unassign(person)));
+    world.run_program(&["sync"], 3);
+    world.run_program(&["approve", "--yes", "--expect", "11"], 0);
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["deactivated"], json!(11));
+    world.run_program(&["provision", &everybody[12]], 0);
+    assert_eq!(
+        world.query("SELECT DISTINCT action FROM audit_log ORDER BY action").await.concat(),
+        ["approve", "pause", "provision", "resume", "sync"]
+    );
+    world.pass(jiff::SignedDuration::from_mins(1));
+}
+
+#[tokio::test]
+async fn a_rehearsal_leaves_nothing_behind() {
+    let Some(world) = World::start_on_postgres(people(3).0).await else { return };
+    world.run_program(&["sync", "--dry-run"], 0);
+    let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
+    assert_eq!(world.value(tables).await, "0");
+    world.run_program(&["sync"], 0);
+    let before = world.lasting().await;
+    world.sim.tenant(|tenant| {
+        let ids: Vec<String> = tenant.users().map(|user| user.id.clone()).collect();
+        ids.iter().for_each(|id| tenant.user_mut(id).job_title = Some("Diver".to_owned()));
+    });
+    world
+        .execute("ALTER TABLE learners ADD CHECK (first_name <> 'Ada' OR last_name <> 'Number1' OR title IS NULL)")
+        .await;
+    let told = world.run_program(&["sync", "--dry-run", "--json"], 3).json();
+    assert_eq!((&told["updated"], &told["failed"]), (&json!(2), &json!(1)));
+    world.unchanged_since(&before).await;
+}
+
+#[tokio::test]
+async fn two_machines_never_run_a_cycle_at_the_same_time() {
+    let Some(world) = World::start_on_postgres(people(2).0).await else { return };
+    world.run_program(&["sync"], 0);
+    // The other machine has a state directory of its own, so that nothing on disk keeps the two apart.
+    let state = world.path("other-machine").display().to_string();
+    let store = Store::open(&world.assembly().learners, Access::ReadWrite).await.unwrap();
+    assert_eq!(store.take_cycle_lock("learner-sync run").await.unwrap(), None);
+    let elsewhere = [("LEARNER_SYNC_STATE__DIRECTORY", state.as_str())];
+    let told = world.run_program_with(&elsewhere, &["sync", "--json"], 75);
+    let expected = format!("another cycle holds the lock: learner-sync run (pid {}) on ", std::process::id());
+    assert!(told.json()["error"].as_str().unwrap().starts_with(&expected), "{told:?}");
+    let status = world.run_program_with(&elsewhere, &["status", "--json"], 0).json();
+    assert!(status["running_cycle"]["command"].as_str().unwrap().starts_with("learner-sync run"), "{status}");
+
+    let mut waiting = world.program(&["sync", "--wait"]);
+    let mut waiting = waiting
+        .env("LEARNER_SYNC_STATE__DIRECTORY", &state)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let asked = "SELECT count(*)::text FROM pg_stat_activity WHERE application_name LIKE 'learner-sync sync (pid %'
+                     AND datname = current_database()";
+    eventually("it waits", async || (world.value(asked).await == "1").then_some(())).await;
+    assert_eq!(world.cycles().await, ["command success"]);
+    store.close().await.unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(0));
+    assert_eq!(world.cycles().await, ["command success", "command success"]);
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_fails_with_1_and_never_with_78() {
+    let Some(server) = Server::start() else { return };
+    let server: &'static Server = Box::leak(Box::new(server));
+    let world = World::start_on(server, people(2).0).await;
+    world.run_program(&["sync"], 0);
+    server.kill();
+    for arguments in [&["sync"][..], &["sync", "--dry-run"], &["plan"], &["status"], &["log"], &["pause"], &["run"]] {
+        let told = world.run_program(arguments, 1).stderr;
+        assert!(told.contains("cannot connect to the learner database learners_0 at /"), "{arguments:?}: {told}");
+        assert!(told.contains("hint: is the server running"), "{arguments:?}: {told}");
+    }
+    assert!(!database_line(&world, 1).0);
+    server.run();
+    world.run_program(&["sync"], 0);
+}
+
+#[tokio::test]
+async fn the_daemon_outlives_a_restart_of_the_server() {
+    let Some(server) = Server::start() else { return };
+    let server: &'static Server = Box::leak(Box::new(server));
+    let world = World::start_on(server, people(2).0).await;
+    let daemon = world.daemon().await;
+    world.cycles_ended(1).await;
+    server.kill();
+    daemon.signal(rustix::process::Signal::USR1);
+    eventually("the cycle fails", async || daemon.log().contains("no cycle: cannot connect").then_some(())).await;
+    server.run();
+    daemon.signal(rustix::process::Signal::USR1);
+    assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_password_is_found_where_it_may_be_and_never_shown() {
+    let Some(server) = shared() else { return };
+    let world = World::start_on(server, people(2).0).await;
+    let mut owner = server.connect(world.database()).await;
+    // Another test may have made the role.
+    let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'");
+    let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(role)).execute(&mut owner).await;
+    owner.close().await.unwrap();
+    world.execute(&format!("GRANT CREATE ON SCHEMA public TO {GUARDED}")).await;
+    world.reconfigure(|text| text.replace("postgres://sync@", &format!("postgres://{GUARDED}@")));
+
+    let told = world.run_program(&["sync"], 1).stderr;
+    assert!(told.contains("learners.password_file"), "{told}");
+    let wrong = world.run_program_with(&[("PGPASSWORD", "wrong horse")], &["sync"], 1).stderr;
+    assert!(wrong.contains("password authentication failed") && !wrong.contains("horse"), "{wrong}");
+    world.run_program_with(&[("PGPASSWORD", PASSWORD)], &["sync"], 0);
+    std::fs::create_dir(world.path("credentials")).unwrap();
+    std::fs::write(world.path("credentials/database-password"), PASSWORD).unwrap();
+    let credentials = world.path("credentials").display().to_string();
+    world.run_program_with(&[("CREDENTIALS_DIRECTORY", &credentials), ("PGPASSWORD", "wrong")], &["sync"], 0);
+    let passes = world.path("pgpass");
+    std::fs::write(&passes, format!("localhost:*:*:{GUARDED}:{PASSWORD}\n")).unwrap();
+    std::fs::set_permissions(&passes, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    world.run_program_with(&[("PGPASSFILE", &passes.display().to_string())], &["sync"], 0);
+    std::fs::write(world.path("password"), format!("{PASSWORD}\n")).unwrap();
+    std::fs::set_permissions(world.path("password"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let file = world.path("password");
+    world.reconfigure(|text| text.replace("[learners]\n", &format!("[learners]\npassword_file = {file:?}\n")));
+    world.run_program(&["sync"], 0);
+    std::fs::write(&file, "").unwrap();
+    let told = world.run_program(&["sync"], 78).stderr;
+    assert!(told.contains("learners.password_file") && told.contains("is empty"), "{told}");
+}
+
+#[tokio::test]
+async fn check_tells_which_rights_are_missing() {
+    let Some(world) = World::start_on_postgres(people(2).0).await else { return };
+    world.run_program(&["sync"], 0);
+    let database = world.database().to_owned();
+    world
+        .execute(&format!(
+            "CREATE ROLE clerk_{database} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO clerk_{database}"
+        ))
+        .await;
+    world.reconfigure(|text| text.replace("postgres://sync@", &format!("postgres://clerk_{database}@")));
+    let (ok, detail, hint) = database_line(&world, 1);
+    assert!(!ok && detail.contains("may not do all that a cycle does"), "{detail}");
+    assert!(hint.contains(&format!("GRANT UPDATE ON learners TO clerk_{database}")), "{hint}");
+    let told = world.run_program(&["sync"], 1).stderr;
+    assert!(told.contains("permission denied for table"), "{told}");
+}
