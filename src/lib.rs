@@ -11,9 +11,10 @@
 //! | [`config`] | the configuration, typed, with every problem listed at once |
 //! | [`auth`], [`retry`] | a credential becomes an access token; waiting for a service that asks for it |
 //! | [`directory`] | Graph: the only code that knows it |
+//! | [`entra`] | how Entra names attributes, and its regular expressions: what scope and mapping share; pure |
 //! | [`scope`], [`mapping`] | who is meant, and what each should be; pure |
 //! | [`mod@plan`] | every decision of a cycle; pure |
-//! | [`store`] | the learner database: the only code that knows SQL |
+//! | [`store`] | the learner database, an SQLite file or on a PostgreSQL server: the only code that knows SQL |
 //! | [`cache`] | what the last cycle knew: the only code that knows sled; disposable |
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
 //! | [`assembly`], [`session`] | a configuration becomes the parts of a cycle; one cycle under the lock |
@@ -25,7 +26,7 @@
 //! # A walk through one cycle
 //!
 //! 1. Something asks for a cycle: the start, the schedule, a signal, a command. It says that, never what changed.
-//! 2. [`premises`] looks at what is there; [`session`] takes the lock beside the database and opens it; [`cycle::run`]
+//! 2. [`premises`] looks at what is there; [`session`] takes the lock of the database and opens it; [`cycle::run`]
 //!    writes a row in `sync_cycles`.
 //! 3. The application is looked up; tenant and application are the *source* whose learners these are.
 //! 4. What is *known* comes from the cache when it was made from exactly this state of the database, under exactly
@@ -52,7 +53,8 @@
 //! - Nothing is written to the database, or over the files, of another program or a newer learner-sync.
 //! - One bad user never stops the others.
 //! - Too many deactivations never pass without an approval of exactly those people.
-//! - A learner that is not linked by this source is never touched, and none is ever deleted.
+//! - A learner that is not linked by this source is never touched, nor one whom `scope.only` or `scope.ignore` leaves alone, and
+//!   none is ever deleted.
 //! - The access token never goes to another origin than the configured one.
 //! - No secret and no personal data ever stands in the operational log or in the cache.
 
