@@ -2,6 +2,7 @@
 //! process ends, however it ends.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -41,9 +42,9 @@ impl Server {
     /// A server for a test that is going to harm it.
     pub(crate) fn start() -> Option<Self> {
         let Some(programs) = programs() else {
-            eprintln!(
-                "SKIPPED: the programs of PostgreSQL (initdb, postgres) are not installed; nothing is tried on it"
-            );
+            // Not by a macro, whose words are shown only when a test fails.
+            let told = "SKIPPED: PostgreSQL (initdb, postgres, pg_isready) is not installed; nothing is tried on it";
+            let _ = writeln!(std::io::stderr(), "{told}");
             return None;
         };
         let directory = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
@@ -188,7 +189,7 @@ fn unprivileged(directory: &Path) -> Option<(u32, u32)> {
         let mut fields = line.split(':').skip(2).map(|field| field.parse().ok());
         Some((fields.next()??, fields.next()??))
     };
-    let (user, group) = numbers("postgres").or_else(|| numbers("nobody")).expect("there is nobody");
+    let (user, group) = numbers("postgres").or_else(|| numbers("nobody")).unwrap();
     chown(directory, Some(user), Some(group)).unwrap();
     Some((user, group))
 }
