@@ -145,15 +145,15 @@ fn signed(duration: std::time::Duration) -> SignedDuration {
 /// Where the learners are, with the password of the server when there is one.
 ///
 /// # Errors
-/// When the file that holds the password cannot be read.
+/// When a file with the password, or with the certificate of the server's authority, cannot be read.
 pub fn learners(config: &Config, environment: &BTreeMap<String, String>) -> Result<Place, ConfigError> {
     Ok(match &config.learners.database {
         Database::Sqlite { path } => Place::File(path.clone()),
-        Database::Postgres { url } => Place::Server(Server {
-            url: url.clone(),
-            password: config.read_database_password(environment)?,
-            patience: Server::PATIENCE,
-        }),
+        Database::Postgres { url } => {
+            config.check_database_certificate()?;
+            let password = config.read_database_password(environment)?;
+            Place::Server(Server { url: url.clone(), password, patience: Server::PATIENCE })
+        }
     })
 }
 

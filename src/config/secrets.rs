@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{Config, ConfigError, Credential};
+use super::{Config, ConfigError, Credential, Database};
 
 const SECRET_FILE: &str = "entra.credential.secret_file";
 const CERTIFICATE_FILE: &str = "entra.credential.certificate_file";
@@ -125,13 +125,19 @@ impl Config {
     pub fn read_ca_file(&self) -> Result<Option<Vec<u8>>, ConfigError> {
         let Some(path) = &self.entra.ca_file else { return Ok(None) };
         let fault = |message| ConfigError::whole(&self.path, Some("entra.ca_file"), message);
-        let pem = fs::read(path).map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;
-        // A PEM reader takes a file without any certificate for an empty list, and then nothing more is trusted.
-        let begin = b"-----BEGIN CERTIFICATE-----";
-        if !pem.windows(begin.len()).any(|window| window == begin) {
-            return Err(fault(format!("{} holds no certificate in PEM form", path.display())));
-        }
-        Ok(Some(pem))
+        read_certificates(path).map(Some).map_err(fault)
+    }
+
+    /// Looks whether there is a certificate in the file that `sslrootcert` names in the URL of the database.
+    pub fn check_database_certificate(&self) -> Result<(), ConfigError> {
+        let Database::Postgres { url } = &self.learners.database else { return Ok(()) };
+        let options = url.split_once('?').map_or("", |(_, options)| options);
+        let Some(path) = options.split('&').find_map(|option| option.strip_prefix("sslrootcert=")) else {
+            return Ok(());
+        };
+        let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
+        let fault = |message| ConfigError::whole(&self.path, Some("learners.database_url"), message);
+        read_certificates(Path::new(&*path)).map(drop).map_err(fault)
     }
 
     /// What an administrator should know about the files that hold secrets, though everything works.
@@ -161,6 +167,17 @@ impl Config {
         };
         files.into_iter().filter_map(open).collect()
     }
+}
+
+/// The certificates in a file.
+fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
+    let pem = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    // A PEM reader takes a file without any certificate for an empty list, and then nothing more is trusted.
+    let begin = b"-----BEGIN CERTIFICATE-----";
+    if !pem.windows(begin.len()).any(|window| window == begin) {
+        return Err(format!("{} holds no certificate in PEM form", path.display()));
+    }
+    Ok(pem)
 }
 
 /// The one secret in a file, without the newline that editors put at its end.

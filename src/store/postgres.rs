@@ -114,12 +114,20 @@ async fn settle(connection: &mut Connection, patience: Duration) -> Result<(), S
         ("client_min_messages", "error"),
         ("default_transaction_isolation", "read committed"),
     ];
+    set(connection, &settings).await?;
+    // The server looks now and then whether we are there while it works for us; not every system can.
+    match set(connection, &[("client_connection_check_interval", "10000")]).await.map_err(StoreError::from) {
+        Err(StoreError::Lost(error)) => Err(StoreError::Lost(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+async fn set(connection: &mut Connection, settings: &[(&str, &str)]) -> Result<(), sqlx::Error> {
     let mut statement = Statement::new("SELECT set_config(s.name, v.column2, false) FROM (");
     statement.push_values(settings, |row, (name, value)| {
-        row.push_bind(name.to_owned()).push_bind(value.to_owned());
+        row.push_bind(*name).push_bind(*value);
     });
     // Older servers do not know them all.
     statement.push(") AS v JOIN pg_settings s ON s.name = v.column1");
-    connection.rows(statement).await?;
-    Ok(())
+    connection.rows(statement).await.map(drop)
 }

@@ -101,10 +101,15 @@ fn column_of(index: &str) -> &str {
     column.strip_suffix("_folded").or_else(|| column.strip_suffix("_key")).unwrap_or(column)
 }
 
+const TLS: &str = "look at host and sslmode in learners.database_url; sslrootcert names the file of the certificate \
+                   authority that is trusted";
+
 /// What the administrator can do about an error of the server, or about one on the way to it.
 pub(in crate::store) fn advice(error: &sqlx::Error) -> Option<String> {
     let advice = match error {
         sqlx::Error::Io(error) => match error.kind() {
+            // A certificate that is not trusted, or of another name.
+            io::ErrorKind::InvalidData => TLS,
             io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound => {
                 "is the server running, and does it listen there? Look at host and port in learners.database_url"
             }
@@ -112,9 +117,7 @@ pub(in crate::store) fn advice(error: &sqlx::Error) -> Option<String> {
             io::ErrorKind::PermissionDenied => "the service user must be able to open the socket of the server",
             _ => "look at host and port in learners.database_url, and at the network in between",
         },
-        sqlx::Error::Tls(_) => {
-            "look at sslmode in learners.database_url; sslrootcert names the file of the certificate that is trusted"
-        }
+        sqlx::Error::Tls(_) => TLS,
         error => match code(error)? {
             "28P01" => {
                 "the password is that of learners.password_file, else the systemd credential database-password, else \

@@ -20,6 +20,16 @@ fn told(error: &StoreError) -> (String, String) {
 }
 
 #[tokio::test]
+async fn a_session_has_its_limits_whatever_the_server_is_set_to() {
+    let Some(machine) = shared() else { return };
+    let store = Kind::Postgres(machine).empty_store().await;
+    let limits = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),
+                      current_setting('client_min_messages'), current_setting('client_connection_check_interval'),
+                      current_setting('TimeZone')";
+    assert_eq!(select(&store, limits).await, ["108s|30s|error|10s|UTC"]);
+}
+
+#[tokio::test]
 async fn tables_are_made_to_write_and_not_to_read() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;

@@ -177,6 +177,28 @@ async fn a_password_is_found_where_it_may_be_and_never_shown() {
 }
 
 #[tokio::test]
+async fn a_certificate_authority_that_is_none_exits_78() {
+    let world = World::start(people(1).0).await;
+    let file = world.path("authority.pem").display().to_string();
+    world.reconfigure(|text| {
+        let line = |line: &str| match line.starts_with("database_url") {
+            true => format!(
+                "database_url = \"postgres://sync@localhost/learners?sslmode=verify-full&sslrootcert={file}\"\n"
+            ),
+            false => format!("{line}\n"),
+        };
+        text.lines().map(line).collect()
+    });
+    for (content, expect) in [(None, "cannot read"), (Some("no certificate"), "holds no certificate in PEM form")] {
+        content.into_iter().for_each(|content| std::fs::write(&file, content).unwrap());
+        for command in ["sync", "status"] {
+            let told = world.run_program(&[command], 78).stderr;
+            assert!(told.contains("learners.database_url") && told.contains(expect), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn check_tells_which_rights_are_missing() {
     let Some(world) = World::start_on_postgres(people(2).0).await else { return };
     world.run_program(&["sync"], 0);

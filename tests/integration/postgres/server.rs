@@ -42,9 +42,8 @@ impl Server {
     /// A server for a test that is going to harm it.
     pub(crate) fn start() -> Option<Self> {
         let Some(programs) = programs() else {
-            // Not by eprintln, of which nothing is shown when the test passes.
-            let told =
-                "skipped: nothing is tried on PostgreSQL, because its programs (initdb, postgres) are not installed";
+            // Not by a macro, whose words are shown only when a test fails.
+            let told = "SKIPPED: PostgreSQL (initdb, postgres, pg_isready) is not installed; nothing is tried on it";
             let _ = writeln!(std::io::stderr(), "{told}");
             return None;
         };
