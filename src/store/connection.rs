@@ -15,7 +15,7 @@ use sqlx::{
     SqliteConnection, Type,
 };
 
-use super::sql::Statement;
+use super::sql::{self, Statement};
 use super::value::{Document, Moment, for_postgres, for_sqlite};
 use super::{StoreError, postgres, sqlite};
 
@@ -78,10 +78,10 @@ impl Connection {
         mut each: impl FnMut(Record) -> Result<(), E>,
     ) -> Result<u64, E> {
         let Statement { text, values } = statement;
-        let text = AssertSqlSafe(text);
         let mut written = 0;
         match self {
             Self::Sqlite(connection) => {
+                let text = AssertSqlSafe(sql::for_sqlite(&text).into_owned());
                 let mut answers = connection.fetch_many(sqlx::query_with(text, for_sqlite(values)?));
                 while let Some(answer) = answers.try_next().await? {
                     match answer {
@@ -91,6 +91,7 @@ impl Connection {
                 }
             }
             Self::Postgres(Session { connection, patience, lost, name: _ }) => {
+                let text = AssertSqlSafe(text);
                 let mut answers = connection.fetch_many(sqlx::query_with(text, for_postgres(values)?));
                 while let Some(answer) = unless(lost, within(*patience, answers.try_next())).await? {
                     match answer {

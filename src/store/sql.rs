@@ -3,6 +3,7 @@
 //!
 //! The text is the same for both databases: `$1`, `$2` and so on stand for the values in their order.
 
+use std::borrow::Cow;
 use std::fmt::{Display, Write as _};
 
 use super::value::Value;
@@ -69,6 +70,26 @@ impl<'v> Statement<'v> {
     }
 }
 
+/// `text` with `?` in place of `$1`, `$2` and so on, when each stands there once and in its order.
+///
+/// SQLite takes `$1` for a name and looks names up one by one, so that binding the thousands of values of one statement
+/// would cost more than everything else.
+pub(super) fn for_sqlite(text: &str) -> Cow<'_, str> {
+    let mut pieces = text.split('$');
+    let mut plain = String::with_capacity(text.len());
+    plain.push_str(pieces.next().unwrap_or_default());
+    for (number, piece) in (1..).zip(pieces) {
+        let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
+        let (found, rest) = piece.split_at(digits);
+        if found.parse() != Ok(number) {
+            return Cow::Borrowed(text);
+        }
+        plain.push('?');
+        plain.push_str(rest);
+    }
+    Cow::Owned(plain)
+}
+
 /// Values between parentheses.
 pub(super) struct Tuple<'s, 'v> {
     statement: &'s mut Statement<'v>,
@@ -108,4 +129,27 @@ pub(super) fn pieces<T>(all: &[T]) -> impl Iterator<Item = &[T]> {
         rest = after;
         Some(piece)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_in_their_order_need_no_names() {
+        for (text, expected) in [
+            ("SELECT 1", "SELECT 1"),
+            ("a = $1 AND b IN ($2, $3) AND c = $4", "a = ? AND b IN (?, ?) AND c = ?"),
+            ("a = $1 OR b = $1", "a = $1 OR b = $1"),
+            ("a = $2 AND b = $1", "a = $2 AND b = $1"),
+            ("a = '$' AND b = $1", "a = '$' AND b = $1"),
+        ] {
+            assert_eq!(for_sqlite(text), expected);
+        }
+        let mut statement = Statement::new("INSERT INTO t ");
+        statement.push_values(0..300i64, |row, number| {
+            row.push_bind(number).push_bind("text");
+        });
+        assert!(!for_sqlite(&statement.text).contains('$'));
+    }
 }
