@@ -4,6 +4,7 @@
 //! nowhere else; [`prepare`] gathers what that decision needs and `apply` carries it out. `learner-sync plan`
 //! stops after `prepare`, and `sync --dry-run` goes on with [`rehearse`].
 
+mod bounds;
 mod credential;
 mod deadline;
 mod desired;
@@ -224,15 +225,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
     reached(Step::LeaversConfirmed);
     let evidence = evidence(parts, request, &source, &known, &desired).await?;
     let named_groups = snapshot.named_groups();
-    if let Some(group) = plan::lost_group(&rules.bounds, &named_groups, &evidence.last_members, &known) {
-        return Err(CycleError::BoundLost(group));
-    }
-    for id in rules.bounds.ids() {
-        let is_known = snapshot.via(id).is_some() || known.contains_key(&id) || named_groups.contains_key(&id);
-        if !is_known {
-            tracing::warn!(%id, "scope.only or scope.ignore names an id that is no group, nobody assigned and no learner");
-        }
-    }
+    bounds::hold(rules, &snapshot, &named_groups, &known, &evidence)?;
     let groups: &MemberCounts = second.groups.as_ref().unwrap_or_else(|| snapshot.groups());
     let hidden = snapshot.hidden() | &second.hidden;
     let confirmed: &Confirmed = &second.verdicts;
