@@ -123,9 +123,11 @@ fn settle(input: Input<'_>, plan: &mut Plan) {
         }
     }
     let guarded = holds::emptied_groups_with_people(input);
+    // Of an assigned group the second look is the newer one.
+    let named = input.named_groups.iter().filter(|(group, _)| !groups.contains_key(group));
     plan.group_members = groups
         .iter()
-        .chain(input.named_groups)
+        .chain(named)
         .filter(|(group, members)| evidence.last_members.get(group) != Some(members) && !guarded.contains(group))
         .map(|(group, members)| (*group, *members))
         .collect();

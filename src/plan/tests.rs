@@ -521,3 +521,25 @@ fn who_waited_as_gone_has_not_been_nowhere_yet() {
     assert_eq!(cycle(&nowhere, 119), 0);
     assert_eq!(cycle(&nowhere, 120), 1);
 }
+
+#[test]
+fn the_second_look_at_a_group_counts_also_when_the_bounds_name_it() {
+    let (database, people) = staffed(5);
+    let evidence = database.evidence();
+    let plan = plan(Input {
+        known: &database.known(),
+        left: None,
+        desired: &desired(&people),
+        groups: &MemberCounts::from([(person(90), 5)]),
+        // A stale first look at the same group, and a group that is not assigned.
+        named_groups: &MemberCounts::from([(person(90), 0), (person(91), 4)]),
+        hidden: &BTreeSet::new(),
+        nobody_assigned: false,
+        confirmed: &Confirmed::new(),
+        evidence: &Evidence { last_members: MemberCounts::from([(person(90), 5)]), ..evidence },
+        limits: &limits(),
+        relink: None,
+        now: now(),
+    });
+    assert_eq!(plan.group_members(), &MemberCounts::from([(person(91), 4)]));
+}
