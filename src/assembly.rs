@@ -11,10 +11,10 @@ use crate::cycle::Rules;
 use crate::directory::{Directory, Reach};
 use crate::files::beside;
 use crate::mapping::{Mapping, Problem};
-use crate::model::{Bounds, Clock, Named, Selection};
+use crate::model::{Bounds, Clock, Named, Selection, Table};
 use crate::plan::Limits;
 use crate::scope::{self, Scope};
-use crate::store::{Place, Server, State};
+use crate::store::{Learners, Place, Server, State};
 
 /// Everything that outlives a cycle.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct Assembly {
     /// What every cycle goes by.
     pub rules: Rules,
     /// The learner database.
-    pub learners: Place,
+    pub learners: Learners,
     /// The clock.
     pub clock: Clock,
 }
@@ -108,6 +108,10 @@ fn rules(config: &Config) -> Result<Rules, AssemblyError> {
     // What functions and operators do may differ from one version to the next.
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
     hasher.update(&mapping.hash()).update(format!("{:?}", config.scope).as_bytes());
+    // What the cache knows was read from these columns.
+    let table = config.learners.table.as_ref();
+    let table = table.map(|Table { schema, name, columns, words, .. }| (schema, name, columns, words));
+    hasher.update(format!("{table:?}").as_bytes());
     let hash = *hasher.finalize().as_bytes();
     Ok(Rules {
         tenant: config.entra.tenant_id.clone(),
@@ -146,15 +150,17 @@ fn signed(duration: std::time::Duration) -> SignedDuration {
 ///
 /// # Errors
 /// When a file with the password, or with the certificate of the server's authority, cannot be read.
-pub fn learners(config: &Config, environment: &BTreeMap<String, String>) -> Result<Place, ConfigError> {
-    Ok(match &config.learners.database {
+pub fn learners(config: &Config, environment: &BTreeMap<String, String>) -> Result<Learners, ConfigError> {
+    let place = match &config.learners.database {
         Database::Sqlite { path } => Place::File(path.clone()),
         Database::Postgres { url } => {
             config.check_database_certificate()?;
             let password = config.read_database_password(environment)?;
-            Place::Server(Server { url: url.clone(), password, patience: Server::PATIENCE })
+            let url_place = config.learners.database_place.clone();
+            Place::Server(Server { url: url.clone(), url_place, password, patience: Server::PATIENCE })
         }
-    })
+    };
+    Ok(Learners { place, table: config.learners.table.clone() })
 }
 
 /// The SQLite file of the learners; none when a server keeps them.

@@ -268,7 +268,7 @@ mod tests {
             .map(|number| {
                 let routes = [Some(Route::Direct), number.is_multiple_of(2).then(|| Route::Group(person(7)))];
                 let entry = Known {
-                    learner: LearnerId(number as i64),
+                    learner: LearnerId::Number(number as i64),
                     active: !number.is_multiple_of(3),
                     fingerprint: Fingerprint(number.to_le_bytes()),
                     via: routes.into_iter().flatten().collect(),

@@ -26,7 +26,7 @@ use crate::assembly;
 use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
-use crate::store::Place;
+use crate::store::Learners;
 
 /// Where the configuration is when nobody says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
@@ -85,7 +85,7 @@ struct Context {
 
 impl Context {
     /// Where the learners are.
-    fn learners(&self) -> Result<Place, Failure> {
+    fn learners(&self) -> Result<Learners, Failure> {
         Ok(assembly::learners(&self.config, &self.environment)?)
     }
 }

@@ -5,7 +5,7 @@
 //! document them for us.
 //!
 //! `reader` finds typed values and their places, `sections` knows the keys, `formats` what a value looks like,
-//! `database` how one is named, `mapping` the one table that is not a list of settings, and `secrets` the secrets.
+//! `database` how one is named, `mapping`, `filters` and `table` what is no list of settings, and `secrets` the secrets.
 
 mod database;
 mod filters;
@@ -15,6 +15,7 @@ mod problem;
 mod reader;
 mod secrets;
 mod sections;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::mapping::Entry;
-use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair};
+use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair, Table};
 use crate::scope::FilterEntry;
 pub use problem::{ConfigError, Place, Problem};
 use reader::Reader;
@@ -145,8 +146,12 @@ pub struct Provisioning {
 pub struct Learners {
     /// Where it is. Default `/var/lib/learner-sync/learners.db`.
     pub database: Database,
+    /// Where that stands, such as `learner-sync.toml:12:16`.
+    pub database_place: String,
     /// The file with the password of a database server. Without one: the systemd credential, then the environment.
     pub password_file: Option<PathBuf>,
+    /// The table, when it is one that somebody else made; else `learners`, made when missing.
+    pub table: Option<Table>,
     /// By which attribute an unlinked learner is found; it is text, and mapped. Default `userName`.
     pub match_attribute: Attribute,
     /// What happens when the address of a former learner is wanted by a new person. Default: a conflict.
@@ -277,7 +282,7 @@ fn restart_keys(config: &Config) -> [(&'static str, String); 6] {
         scope: _,
         provisioning: _,
         mapping: _,
-        learners: Learners { database, password_file, match_attribute: _, reissued: _ },
+        learners: Learners { database, database_place: _, password_file, table: _, match_attribute: _, reissued: _ },
         schedule: _,
         safety: _,
         state: State { directory },
@@ -318,7 +323,7 @@ fn read(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
     let scope = sections::scope(reader);
     let provisioning = sections::provisioning(reader);
     let (mapping, mapped) = mapping::read(reader);
-    let learners = sections::learners(reader, mapped.as_deref());
+    let learners = sections::learners(reader, path, mapped.as_deref());
     let schedule = sections::schedule(reader);
     let safety = sections::safety(reader);
     let state = sections::state(reader);

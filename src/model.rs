@@ -8,6 +8,7 @@ mod chain;
 mod learner;
 mod named;
 mod policy;
+mod table;
 mod user;
 mod words;
 
@@ -19,6 +20,7 @@ pub use self::chain::chain;
 pub use self::learner::{Attribute, Fingerprint, Kind, Learner, UniqueKey, Values};
 pub use self::named::{Bounds, Named};
 pub use self::policy::{Reissued, Repair};
+pub use self::table::{Column, Constant, Table, Words};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub use self::words::{Action, Outcome, Reason, Status, Trigger, UnknownWord};
 
@@ -76,13 +78,41 @@ impl FromStr for EntraId {
     }
 }
 
-/// The key of a row in the learners table.
+/// The key of a row in the learners table: of the kind that the table has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct LearnerId(pub i64);
+pub enum LearnerId {
+    /// A whole number.
+    Number(i64),
+    /// A UUID.
+    Uuid(uuid::Uuid),
+}
 
 impl fmt::Display for LearnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Uuid(uuid) => uuid.as_hyphenated().fmt(f),
+        }
+    }
+}
+
+impl From<i64> for LearnerId {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+/// The text is neither a whole number nor a UUID.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("neither a number nor a UUID, as learners.id has them")]
+pub struct NotALearnerId;
+
+impl FromStr for LearnerId {
+    type Err = NotALearnerId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let uuid = || uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+        text.parse().map(Self::Number).or_else(|_| uuid().map(Self::Uuid).ok_or(NotALearnerId))
     }
 }
 

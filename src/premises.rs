@@ -64,7 +64,7 @@ pub async fn inspect(config: &Config) -> Result<(), PremisesError> {
 /// What cannot be used, and why.
 pub async fn inspect_database(config: &Config) -> Result<(), PremisesError> {
     if let Some(path) = database_path(config) {
-        Store::inspect(path, Access::ReadWrite).await?;
+        Store::inspect(path, config.learners.table.as_ref(), Access::ReadWrite).await?;
     }
     inspect_lock(&cycle_lock_path(config))
 }

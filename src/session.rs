@@ -170,7 +170,7 @@ fn audited(full: bool, force: bool, found: Option<&Found>) -> (&'static str, Val
         None => ("sync", json!({ "full": full, "force": force })),
         Some(Found { person, relink: None }) => ("provision", json!({ "person": person.to_string(), "force": force })),
         Some(Found { person, relink: Some(relink) }) => {
-            let detail = json!({ "person": person.to_string(), "learner": relink.learner.0, "force": force });
+            let detail = json!({ "person": person.to_string(), "learner": relink.learner.to_string(), "force": force });
             ("relink", detail)
         }
     }

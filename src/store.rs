@@ -6,7 +6,8 @@
 //!
 //! It is an SQLite file or a database on a PostgreSQL server. Both read the same SQL, and `connection` is the seam
 //! between them: it runs a statement and hands over rows. What only one of them knows is in `sqlite` and `postgres`
-//! (how it is reached, what its errors mean), in `schema` (the tables), `value` and `transaction`.
+//! (how it is reached, what its errors mean), in `schema` (the tables), `value` and `transaction`. What the learners table and its columns are called is in `layout`; `table`
+//! compares one that somebody else made with the configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use crate::model::{EntraId, Generation};
+use crate::model::{EntraId, Generation, Table};
 
 mod administration;
 mod apply;
@@ -25,6 +26,7 @@ mod coupling;
 mod cycles;
 mod error;
 mod known;
+mod layout;
 mod learners;
 mod log;
 mod note;
@@ -35,6 +37,7 @@ mod rows;
 mod schema;
 mod sql;
 mod sqlite;
+mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -47,8 +50,10 @@ pub use log::{LogFilter, LogRow};
 pub use note::Notes;
 pub use postgres::Server;
 pub use report::{FailingPerson, HeldPerson, LearnerCounts};
+pub use table::TableFault;
 
 use self::connection::Connection;
+use self::layout::Layout;
 use self::sql::Statement;
 use self::transaction::{End, in_a_transaction, roll_back};
 
@@ -61,15 +66,36 @@ pub enum Place {
     Server(Server),
 }
 
-impl<P: AsRef<Path> + ?Sized> From<&P> for Place {
+/// The learners: in which database, and in which table there.
+#[derive(Clone, Debug)]
+pub struct Learners {
+    /// The database.
+    pub place: Place,
+    /// A table that somebody else made. Without one `learners` is ours, and made when missing.
+    pub table: Option<Table>,
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for Learners {
     fn from(path: &P) -> Self {
-        Self::File(path.as_ref().to_owned())
+        Self { place: Place::File(path.as_ref().to_owned()), table: None }
     }
 }
 
-impl From<&Self> for Place {
-    fn from(place: &Self) -> Self {
-        place.clone()
+impl From<Place> for Learners {
+    fn from(place: Place) -> Self {
+        Self { place, table: None }
+    }
+}
+
+impl From<&Place> for Learners {
+    fn from(place: &Place) -> Self {
+        place.clone().into()
+    }
+}
+
+impl From<&Self> for Learners {
+    fn from(learners: &Self) -> Self {
+        learners.clone()
     }
 }
 
@@ -91,6 +117,9 @@ pub struct Store {
     // One connection: SQLite lets one write at a time anyway, and a database in memory lives in its connection. On a
     // server it is the one that holds the lock of the cycle, so that nothing is ever written without it.
     connection: Mutex<Line>,
+    layout: Layout,
+    /// The table, when it is somebody else's.
+    table: Option<Table>,
     /// The file; none in memory.
     path: Option<PathBuf>,
 }
@@ -147,47 +176,53 @@ impl State {
 }
 
 impl Store {
-    /// Refuses what [`Store::open`] would refuse at `path`, as far as that shows without writing anything; what is
+    /// Refuses what [`Store::open`] would refuse of a file, as far as that shows without writing anything; what is
     /// missing is no reason.
-    pub async fn inspect(path: &Path, access: Access) -> Result<(), StoreError> {
+    pub async fn inspect(path: &Path, table: Option<&Table>, access: Access) -> Result<(), StoreError> {
         match access {
-            Access::ReadWrite => sqlite::inspect_to_write(path).await,
-            Access::ReadOnly => sqlite::inspect_to_read(path).await.map(drop),
+            Access::ReadWrite => sqlite::inspect_to_write(path, table).await,
+            Access::ReadOnly => sqlite::inspect_to_read(path, table).await.map(drop),
         }
     }
 
-    /// Opens the database at `place`.
-    pub async fn open(place: impl Into<Place>, access: Access) -> Result<Self, StoreError> {
-        Ok(match (place.into(), access) {
-            (Place::File(path), Access::ReadWrite) => Self::holding(sqlite::open_to_write(&path).await?, Some(path)),
-            (Place::File(path), Access::ReadOnly) => Self::holding(sqlite::open_to_read(&path).await?, Some(path)),
-            (Place::Server(server), Access::ReadWrite) => Self::holding(postgres::open_to_write(&server).await?, None),
-            (Place::Server(server), Access::ReadOnly) => Self::holding(postgres::open_to_read(&server).await?, None),
-        })
+    /// Opens the database of `learners`.
+    pub async fn open(learners: impl Into<Learners>, access: Access) -> Result<Self, StoreError> {
+        let Learners { place, table } = learners.into();
+        let theirs = table.as_ref();
+        let (connection, layout) = match (&place, access) {
+            (Place::File(path), Access::ReadWrite) => sqlite::open_to_write(path, theirs).await?,
+            (Place::File(path), Access::ReadOnly) => sqlite::open_to_read(path, theirs).await?,
+            (Place::Server(server), Access::ReadWrite) => postgres::open_to_write(server, theirs).await?,
+            (Place::Server(server), Access::ReadOnly) => postgres::open_to_read(server, theirs).await?,
+        };
+        let path = match place {
+            Place::File(path) => Some(path),
+            Place::Server(_) => None,
+        };
+        let connection = Mutex::new(Line { connection, in_transaction: false });
+        Ok(Self { connection, layout, table, path })
     }
 
-    fn holding(connection: Connection, path: Option<PathBuf>) -> Self {
-        Self { connection: Mutex::new(Line { connection, in_transaction: false }), path }
+    fn in_memory_with(connection: Connection, layout: Layout) -> Self {
+        let connection = Mutex::new(Line { connection, in_transaction: false });
+        Self { connection, layout, table: None, path: None }
     }
 
     /// A new, empty learner database that is gone when it is dropped.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        Ok(Self::holding(sqlite::open_in_memory().await?, None))
+        let layout = Layout::of_design();
+        Ok(Self::in_memory_with(sqlite::open_in_memory(&layout).await?, layout))
     }
 
-    /// The database at `place` as the first cycle would find it: a copy in memory, with our tables, of the learners
-    /// that the training platform keeps there. The place is only read.
-    pub async fn copy_in_memory(place: impl Into<Place>) -> Result<Self, StoreError> {
-        let mut copy = sqlite::open_in_memory().await?;
-        match place.into() {
-            Place::File(path) => copy::from_file(&mut copy, &path).await?,
-            Place::Server(server) => {
-                let mut connection = postgres::connect_to_read(&server).await?;
-                copy::from_server(&mut copy, &mut connection).await?;
-                connection.close().await?;
-            }
-        }
-        Ok(Self::holding(copy, None))
+    /// The database of `learners` as the first cycle would find it: a copy in memory, with our tables, of those that the
+    /// training platform keeps there. The place is only read.
+    pub async fn copy_in_memory(learners: impl Into<Learners>) -> Result<Self, StoreError> {
+        let Learners { place, table } = learners.into();
+        let (connection, layout) = match place {
+            Place::File(path) => copy::of_file(&path, table.as_ref()).await?,
+            Place::Server(server) => copy::of_server(&server, table.as_ref()).await?,
+        };
+        Ok(Self::in_memory_with(connection, layout))
     }
 
     /// Closes the file, with everything in it: the last to close an SQLite file moves what its log has into it.

@@ -43,10 +43,34 @@ struct Bucket {
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     person: [u8; 16],
-    learner: i64,
+    learner: Learner,
     active: bool,
     fingerprint: [u8; 16],
     via: u32,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+enum Learner {
+    Number(i64),
+    Uuid([u8; 16]),
+}
+
+impl From<LearnerId> for Learner {
+    fn from(learner: LearnerId) -> Self {
+        match learner {
+            LearnerId::Number(number) => Self::Number(number),
+            LearnerId::Uuid(uuid) => Self::Uuid(uuid.into_bytes()),
+        }
+    }
+}
+
+impl From<Learner> for LearnerId {
+    fn from(learner: Learner) -> Self {
+        match learner {
+            Learner::Number(number) => Self::Number(number),
+            Learner::Uuid(bytes) => Self::Uuid(uuid::Uuid::from_bytes(bytes)),
+        }
+    }
 }
 
 /// The buckets on their way in, one after the other.
@@ -85,7 +109,7 @@ impl Decoder {
         }
         for Entry { person, learner, active, fingerprint, via } in entries {
             let via = ways.get(via as usize).cloned().ok_or(postcard::Error::SerdeDeCustom)?;
-            let entry = Known { learner: LearnerId(learner), active, fingerprint: Fingerprint(fingerprint), via };
+            let entry = Known { learner: learner.into(), active, fingerprint: Fingerprint(fingerprint), via };
             self.known.insert(EntraId::from_bytes(person), entry);
         }
         Ok(())
@@ -129,7 +153,7 @@ pub(super) fn encode(
         });
         bucket.entries.push(Entry {
             person: *person.as_bytes(),
-            learner: learner.0,
+            learner: (*learner).into(),
             active: *active,
             fingerprint: fingerprint.0,
             via,

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Changes with the layout of what is stored.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const FILE: &str = "layout";
 const NEW_FILE: &str = "layout.new";
 const FIRST_LINE: &str = "learner-sync cache, layout ";

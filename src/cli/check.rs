@@ -10,7 +10,7 @@ use crate::cycle::{self, CycleError};
 use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
 use crate::model::{Clock, EntraId, GroupMembers, Source, chain};
 use crate::premises;
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Access, Store, StoreError, TableFault};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -328,7 +328,7 @@ async fn database(context: &Context) -> Check {
         Ok(learners) => learners,
         Err(failure) => return Check { ok: false, ..Check::passed(DATABASE, failure.message()) },
     };
-    let shown = match Store::describe(&learners).await {
+    let shown = match Store::describe(&learners.place).await {
         Ok(shown) => shown,
         Err(error) => return Check::failed(DATABASE, &error, error.hint()),
     };
@@ -357,7 +357,25 @@ async fn database(context: &Context) -> Check {
         Err(StoreError::Older { .. }) => {
             Check::passed(DATABASE, format!("{shown}; the first cycle makes or completes its tables"))
         }
+        Err(StoreError::Table { faults }) => table(&shown, &faults),
         Err(error) => Check::failed(DATABASE, &error, error.hint()),
+    }
+}
+
+/// What is wrong with the table of the platform, and the statements that mend it.
+fn table(shown: &str, faults: &[TableFault]) -> Check {
+    let messages: Vec<String> = faults.iter().map(TableFault::problem).collect();
+    let statements: Vec<String> =
+        faults.iter().filter_map(|fault| fault.statement.as_ref()).map(|statement| format!("{statement};")).collect();
+    let hint = if statements.is_empty() {
+        "name another table or other columns, or have the owner of the table change it".to_owned()
+    } else {
+        format!("have the owner of the table run: {}", statements.join(" "))
+    };
+    Check {
+        ok: false,
+        hint: Some(hint),
+        ..Check::passed(DATABASE, format!("{shown}; the learners table cannot be used: {}", messages.join("; ")))
     }
 }
 

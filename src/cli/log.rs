@@ -4,7 +4,7 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, Failure, USAGE, print, print_json, shown, table};
+use super::output::{DONE, Failure, USAGE, learner_as_json, print, print_json, shown, table};
 use crate::model::{Action, Status};
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
 
@@ -82,7 +82,7 @@ fn as_json(row: &LogRow) -> Value {
     let LogRow { id, cycle, at, action, status, entra_id, learner, user_name, reason, detail, changes } = row;
     json!({
         "id": id, "cycle_id": cycle.0, "at": format!("{at:.0}"), "action": action.as_str(), "status": status.as_str(),
-        "entra_id": entra_id.to_string(), "learner_id": learner.map(|learner| learner.0), "user_name": user_name,
+        "entra_id": entra_id.to_string(), "learner_id": learner.map(learner_as_json), "user_name": user_name,
         "reason": reason.as_str(), "detail": detail, "changes": changes,
     })
 }

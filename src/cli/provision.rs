@@ -6,7 +6,7 @@ mod words;
 
 use self::words::{Mapped, account, attributes, mapped, routes, scope};
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
+use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, learner_as_json, print, print_json, shown};
 use super::plan::{Planner, lines_as_json, short};
 use super::sync::stop_on_signal;
 use crate::assembly::Assembly;
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     dry_run: bool,
     /// Give this learner (learners.id), which is inactive or not linked, to the user: somebody who was hired again.
     #[arg(long, value_name = "LEARNER")]
-    relink: Option<i64>,
+    relink: Option<LearnerId>,
     /// Wait for a running cycle to end, instead of exiting with 75.
     #[arg(long)]
     wait: bool,
@@ -47,7 +47,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
             "USER is neither an object id nor a userPrincipalName such as ada@example.org",
         ));
     }
-    let named = Named { user: &user, relink: relink.map(LearnerId) };
+    let named = Named { user: &user, relink };
     let report = if dry_run {
         let mut planner = Planner::open_to_rehearse(&assembly).await?;
         planner.find(named).await?;
@@ -64,7 +64,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
         return Err(Failure::new(FAILED, error));
     };
-    let refused = relink.map(LearnerId).filter(|learner| !has(explanation, *learner));
+    let refused = relink.filter(|learner| !has(explanation, *learner));
     let refused = refused.map(|learner| format!("not relinked: learner {learner}: {}", why_not(explanation)));
     let error = report.error.clone().or(refused);
     if json {
@@ -140,7 +140,7 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
             "filters": filters,
             "detail": scope(explanation),
         },
-        "match": { "learner_id": learner.map(|learner| learner.0), "how": how },
+        "match": { "learner_id": learner.map(learner_as_json), "how": how },
         "map": mapped(explanation, rules)
             .into_iter()
             .map(|Mapped { line, value, old, note }| {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, switched_off, table};
+use super::output::{DONE, FAILED, Failure, PARTLY, learner_as_json, print, print_json, shown, switched_off, table};
 use crate::assembly::{cycle_lock_path, daemon_lock_path, source};
 use crate::config::Config;
 use crate::cycle::ends_soon;
@@ -269,7 +269,7 @@ fn held_as_json(person: &HeldPerson) -> Value {
     let HeldPerson { entra_id, action, reason, since, approved, learner, user_name } = person;
     let (approved_at, approved_by) = approved.clone().unzip();
     json!({
-        "entra_id": entra_id.to_string(), "learner_id": learner.map(|learner| learner.0), "user_name": user_name,
+        "entra_id": entra_id.to_string(), "learner_id": learner.map(learner_as_json), "user_name": user_name,
         "action": action.as_str(), "reason": reason.as_str(), "since": seconds(*since),
         "approved_at": approved_at.map(seconds), "approved_by": approved_by,
     })

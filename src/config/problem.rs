@@ -68,19 +68,24 @@ impl Place {
             column: text[line_start..offset].chars().count() + 1,
         }
     }
+
+    /// It in words, when the configuration file is at `path`.
+    pub(super) fn within(&self, path: &Path) -> String {
+        match self {
+            Self::Whole => path.display().to_string(),
+            Self::File { line, column } => format!("{}:{line}:{column}", path.display()),
+            Self::Variable(name) => name.clone(),
+        }
+    }
 }
 
 fn lines(path: &Path, problems: &[Problem]) -> String {
     let line = |Problem { place, key, message }: &Problem| {
-        let place = match place {
-            Place::Whole => path.display().to_string(),
-            Place::File { line, column } => format!("{}:{line}:{column}", path.display()),
-            // The name of the variable says the key already.
-            Place::Variable(name) => return format!("{name}: {message}"),
-        };
-        match key {
-            Some(key) => format!("{place}: {key}: {message}"),
-            None => format!("{place}: {message}"),
+        // The name of a variable says the key already.
+        let key = key.as_ref().filter(|_| !matches!(place, Place::Variable(_)));
+        match (place.within(path), key) {
+            (place, Some(key)) => format!("{place}: {key}: {message}"),
+            (place, None) => format!("{place}: {message}"),
         }
     };
     problems.iter().map(line).collect::<Vec<_>>().join("\n")

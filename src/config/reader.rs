@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Where `key` stands, or else the innermost section that it is missing from.
-    fn place(&self, key: &str) -> Place {
+    pub(super) fn place(&self, key: &str) -> Place {
         if let Some(name) = self.variable_in(key) {
             return Place::Variable(name.to_owned());
         }

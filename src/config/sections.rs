@@ -1,11 +1,12 @@
 //! The keys of each section, with their defaults and what is accepted.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::formats::{self, duration, duration_of_at_least};
 use super::reader::Reader;
 use super::{App, Credential, Database, Entra, Learners, Log, LogFormat, Provisioning, Safety, Schedule, Scope, State};
-use super::{database, filters, mapping};
+use super::{database, filters, mapping, table};
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair};
 
 /// Where the managed identity of an Azure virtual machine is, unless `authority_url` says otherwise.
@@ -15,11 +16,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Refuses what the documentation names and this version does not have yet.
 ///
-/// Ignoring such a key would be worse: somebody who sets `scope.ignore` relies on it. Building one of these
-/// means deleting its line here and reading it in its section below.
+/// Ignoring such a key would be worse: somebody who sets it relies on it. Building one of these means deleting its line
+/// here and reading it in its section below.
 pub(super) fn not_available(reader: &mut Reader<'_>) {
     const NOT_YET: &str = "is not available in this version";
-    for absent in ["learners.table", "learners.columns", "learners.constants", "http", "notify"] {
+    for absent in ["http", "notify"] {
         if reader.present(absent) {
             reader.refuse(absent, NOT_YET);
         }
@@ -156,7 +157,7 @@ pub(super) fn provisioning(reader: &mut Reader<'_>) -> Provisioning {
 }
 
 /// `[learners]`; the match attribute has to be one of those `mapped`, which is not known of a faulty mapping.
-pub(super) fn learners(reader: &mut Reader<'_>, mapped: Option<&[Attribute]>) -> Learners {
+pub(super) fn learners(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attribute]>) -> Learners {
     const DEFAULT: &str = "/var/lib/learner-sync/learners.db";
     let database = reader.text("learners.database_url", database::database);
     let database = database.unwrap_or_else(|| Database::Sqlite { path: DEFAULT.into() });
@@ -167,7 +168,9 @@ pub(super) fn learners(reader: &mut Reader<'_>, mapped: Option<&[Attribute]>) ->
         reader.refuse("learners.match_attribute", format!("{path} is not mapped, so that nobody could be found by it"));
     }
     let reissued = reader.choice("learners.reissued", &[("conflict", Reissued::Conflict), ("free", Reissued::Free)]);
-    Learners { database, password_file, match_attribute, reissued }
+    let database_place = reader.place("learners.database_url").within(path);
+    let table = table::read(reader, path, mapped);
+    Learners { database, database_place, password_file, table, match_attribute, reissued }
 }
 
 /// `[schedule]`.

@@ -104,7 +104,7 @@ impl Report {
             match by_person.get(person) {
                 None => {
                     self.counts.add(*action);
-                    tracing::debug!(user.id = %person, learner.id = ?target.learner().map(|l| l.0), %action, %reason, "done");
+                    tracing::debug!(user.id = %person, learner.id = ?target.learner().map(|learner| learner.to_string()), %action, %reason, "done");
                 }
                 Some(finding) => {
                     self.counts.failed += 1;

@@ -160,7 +160,7 @@ proptest! {
             let known = database.known();
             for (id, person) in &desired.people {
                 if let (Standing::Wanted(learner), false) = (&person.standing, conflicts.contains(id)) {
-                    let row = &database.rows[&known[id].learner.0];
+                    let row = &database.rows[&known[id].learner];
                     prop_assert!(row.active);
                     for (attribute, value) in &learner.values {
                         prop_assert!(attribute.same(row.values[attribute].as_deref(), value.as_deref()));
@@ -376,7 +376,7 @@ fn a_hold_ends_when_the_person_becomes_protected() {
 fn what_somebody_else_switched_stays_switched_and_is_told_once() {
     let (mut database, people) = staffed(3);
     let switch = |database: &mut Database, learner: i64, active: bool| {
-        database.rows.get_mut(&learner).unwrap().active = active;
+        database.rows.get_mut(&LearnerId::Number(learner)).unwrap().active = active;
     };
     // Off by hand while wanted, and promoted: not switched on, not changed.
     switch(&mut database, 1, false);

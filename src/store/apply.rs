@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::connection::Connection;
 use super::error::refusal;
+use super::layout::Layout;
 use super::sql::Statement;
 use super::transaction::{End, PATIENCE, PATIENCE_OF_A_REHEARSAL, wait_for_locks};
 use super::{CycleId, Store, StoreError, coupling, learners, word};
@@ -58,7 +59,7 @@ impl Store {
     /// one transaction. A row that the database refuses is left out and named; after an error nothing is changed.
     pub async fn apply(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Applied, StoreError> {
         self.write(async |connection| {
-            let Done { learners, refused } = carry_out(connection, batch, stamp).await?;
+            let Done { learners, refused } = carry_out(connection, &self.layout, batch, stamp).await?;
             let generation =
                 if learners.is_empty() { generation(connection).await? } else { renew_generation(connection).await? };
             let learners = learners.into_iter().map(|(index, learner)| (batch[index].person, learner)).collect();
@@ -71,7 +72,8 @@ impl Store {
     /// What the database would refuse of `batch`, by index, and why: [`Store::apply`], undone.
     pub async fn rehearse(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Vec<(usize, String)>, StoreError> {
         wait_for_locks(&mut *self.connection().await, PATIENCE_OF_A_REHEARSAL).await?;
-        let done = self.transact(End::Undo, async |connection| carry_out(connection, batch, stamp).await).await;
+        let done =
+            self.transact(End::Undo, async |connection| carry_out(connection, &self.layout, batch, stamp).await).await;
         wait_for_locks(&mut *self.connection().await, PATIENCE).await?;
         Ok(done?.refused)
     }
@@ -83,13 +85,18 @@ struct Done {
 }
 
 /// Tries all at once; what fails is halved until the offender is alone.
-async fn carry_out(connection: &mut Connection, batch: &[Change], stamp: &Stamp<'_>) -> Result<Done, StoreError> {
+async fn carry_out(
+    connection: &mut Connection,
+    layout: &Layout,
+    batch: &[Change],
+    stamp: &Stamp<'_>,
+) -> Result<Done, StoreError> {
     let mut done = Done { learners: Vec::with_capacity(batch.len()), refused: Vec::new() };
     if batch.is_empty() {
         return Ok(done);
     }
     let whole: Vec<usize> = (0..batch.len()).collect();
-    if attempt(connection, batch, &whole, stamp, &mut done.learners).await?.is_none() {
+    if attempt(connection, layout, batch, &whole, stamp, &mut done.learners).await?.is_none() {
         return Ok(done);
     }
     let units = coupling::units(batch);
@@ -101,7 +108,9 @@ async fn carry_out(connection: &mut Connection, batch: &[Change], stamp: &Stamp<
     while let Some(part) = waiting.pop() {
         let mut members: Vec<usize> = part.iter().flatten().copied().collect();
         members.sort_unstable();
-        let Some(why) = attempt(connection, batch, &members, stamp, &mut done.learners).await? else { continue };
+        let Some(why) = attempt(connection, layout, batch, &members, stamp, &mut done.learners).await? else {
+            continue;
+        };
         if part.len() > 1 {
             let (first, second) = part.split_at(part.len() / 2);
             waiting.extend([second, first]);
@@ -117,6 +126,7 @@ async fn carry_out(connection: &mut Connection, batch: &[Change], stamp: &Stamp<
 /// Carries out `members` of `batch`, or says why the database refuses one of them; then nothing is changed.
 async fn attempt(
     connection: &mut Connection,
+    layout: &Layout,
     batch: &[Change],
     members: &[usize],
     stamp: &Stamp<'_>,
@@ -124,7 +134,7 @@ async fn attempt(
 ) -> Result<Option<String>, StoreError> {
     let changes: Vec<&Change> = members.iter().map(|index| &batch[*index]).collect();
     connection.script("SAVEPOINT attempt").await?;
-    let refused = match learners::write(connection, &changes, stamp).await {
+    let refused = match learners::write(connection, layout, &changes, stamp).await {
         Ok(written) => {
             learners.extend(members.iter().copied().zip(written));
             None

@@ -1,11 +1,11 @@
-//! The columns of a learner row: which are read, and how a mapped value stands in one.
+//! The mapped columns of a learner row: which are read, and how.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::connection::Record;
+use super::layout::Layout;
 use super::sql::Statement;
-use super::value::Value;
 use crate::model::{Attribute, Kind, Values};
 
 /// `attributes` without `Active`, which is compared and read by itself.
@@ -14,9 +14,9 @@ pub(super) fn mapped(attributes: &[Attribute]) -> BTreeSet<Attribute> {
 }
 
 /// `, r.user_name, r.email ...`
-pub(super) fn push_columns(statement: &mut Statement<'_>, attributes: &BTreeSet<Attribute>) {
+pub(super) fn push_columns(statement: &mut Statement<'_>, layout: &Layout, attributes: &BTreeSet<Attribute>) {
     for attribute in attributes {
-        statement.push(", r.").push(attribute.column());
+        statement.push(", ").push(layout.value("r", *attribute));
     }
 }
 
@@ -46,14 +46,4 @@ pub(super) fn read(
         index += 1;
     }
     Ok(())
-}
-
-/// How `value` of `attribute` is stored. A value for a boolean column that is none stays text, which the column refuses.
-pub(super) fn stored(attribute: Attribute, value: Option<&str>) -> Value<'_> {
-    match (attribute.kind(), value) {
-        (Kind::Boolean, None) => Value::Boolean(None),
-        (Kind::Boolean, Some("true")) => Value::Boolean(Some(true)),
-        (Kind::Boolean, Some("false")) => Value::Boolean(Some(false)),
-        (Kind::Text | Kind::Boolean, value) => value.into(),
-    }
 }

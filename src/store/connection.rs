@@ -14,6 +14,7 @@ use sqlx::{
     AssertSqlSafe, ColumnIndex, Decode, Either, Executor as _, PgConnection, Postgres, Row as _, Sqlite,
     SqliteConnection, Type,
 };
+use uuid::Uuid;
 
 use super::sql::{self, Statement};
 use super::value::{Document, Moment, for_postgres, for_sqlite};
@@ -44,7 +45,21 @@ impl Session {
     }
 }
 
+/// What kind of database it is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
 impl Connection {
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
     /// Runs a statement; answers how many rows it wrote.
     pub(super) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, sqlx::Error> {
         self.run(statement, |_| Ok(())).await
@@ -105,11 +120,12 @@ impl Connection {
     }
 
     /// Runs statements without values, one after the other.
-    pub(super) async fn script(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+    pub(super) async fn script(&mut self, sql: &str) -> Result<(), sqlx::Error> {
+        let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         match self {
-            Self::Sqlite(connection) => sqlx::raw_sql(sql).execute(connection).await.map(drop),
+            Self::Sqlite(connection) => script.execute(connection).await.map(drop),
             Self::Postgres(Session { connection, patience, lost, name: _ }) => {
-                unless(lost, within(*patience, sqlx::raw_sql(sql).execute(connection))).await.map(drop)
+                unless(lost, within(*patience, script.execute(connection))).await.map(drop)
             }
         }
     }
@@ -187,6 +203,22 @@ impl Record {
         match self {
             Self::Sqlite(row) => row.try_get_unchecked(index),
             Self::Postgres(row) => row.try_get_unchecked(index),
+        }
+    }
+
+    /// The whole number in a column of whatever size.
+    pub(super) fn number(&self, index: usize) -> Result<Option<i64>, sqlx::Error> {
+        self.get_unchecked(index)
+    }
+
+    /// The UUID in a column: SQLite keeps it as text.
+    pub(super) fn uuid(&self, index: usize, column: &'static str) -> Result<Option<Uuid>, StoreError> {
+        match self {
+            Self::Sqlite(row) => row
+                .try_get_unchecked::<Option<&str>, _>(index)?
+                .map(|text| text.parse().map_err(|_| StoreError::Unreadable { column }))
+                .transpose(),
+            Self::Postgres(row) => Ok(row.try_get(index)?),
         }
     }
 

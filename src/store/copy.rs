@@ -3,43 +3,56 @@
 
 use std::path::Path;
 
-use super::StoreError;
-use super::connection::{Connection, Record};
-use super::schema::LEARNERS;
+use super::connection::{Connection, Dialect, Record};
+use super::layout::Layout;
+use super::postgres::{self, Server};
 use super::sql::{Statement, pieces};
 use super::value::Value;
+use super::{StoreError, sqlite, table};
+use crate::model::{Attribute, Column, Kind, Table};
 
 /// Copies the learners of the SQLite file at `path`, which has no other table of ours, if it has any.
-pub(super) async fn from_file(copy: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    // As a URI, because a plain name would be taken for one more database in memory, like the connection's own.
-    let name = path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    copy.execute(Statement::new("ATTACH $1 AS platform").bind(format!("file:{name}?mode=ro"))).await?;
-    let there = Statement::new("SELECT EXISTS (SELECT 1 FROM platform.sqlite_master WHERE lower(name) = 'learners')");
-    if copy.row(there).await?.get(0)? {
-        let columns = LEARNERS.join(", ");
-        let insert = format!("INSERT INTO main.learners ({columns}) SELECT {columns} FROM platform.learners");
-        copy.execute(Statement::new(insert)).await?;
-    }
-    copy.script("DETACH platform").await?;
-    Ok(())
+pub(super) async fn of_file(path: &Path, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+    let mut source = sqlite::connect_to_read(path).await?;
+    let copied = of(&mut source, theirs).await;
+    source.close().await?;
+    copied
 }
 
 /// The same from a server.
-pub(super) async fn from_server(copy: &mut Connection, server: &mut Connection) -> Result<(), StoreError> {
-    let there: bool = server.row(Statement::new("SELECT to_regclass('learners') IS NOT NULL")).await?.get(0)?;
-    if !there {
-        return Ok(());
+pub(super) async fn of_server(server: &Server, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+    let mut source = postgres::connect_to_read(server).await?;
+    let copied = of(&mut source, theirs).await;
+    source.close().await?;
+    copied
+}
+
+async fn of(source: &mut Connection, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+    let layout = match theirs {
+        Some(table) => table::look(source, table).await?,
+        None => Layout::of_design(),
+    };
+    let ours = layout.copied();
+    let mut copy = sqlite::open_in_memory(&ours).await?;
+    if theirs.is_some() {
+        // Two names that differ in letter case alone may both be there.
+        copy.script(DROP_INDEXES).await?;
+    } else if !there_is_one(source).await? {
+        return Ok((copy, ours));
     }
-    // As text, whatever types the platform has chosen. Of times a plan asks no more than whether they are there.
-    let columns: Vec<String> = LEARNERS.iter().map(|column| format!("{column}::text")).collect();
-    let rows = server.rows(Statement::new(format!("SELECT {} FROM learners", columns.join(", ")))).await?;
+    let columns: Vec<Column> = Column::all().filter(|column| layout.name(*column).is_some()).collect();
+    let dialect = source.dialect();
+    let expressions: Vec<String> = columns.iter().map(|column| as_text(dialect, &layout, *column)).collect();
+    let select = format!("SELECT {} FROM {} r", expressions.join(", "), layout.table);
+    let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+    let rows = source.rows(Statement::new(select)).await?;
     copy.script("BEGIN").await?;
     for piece in pieces(&rows) {
         let mut values = Vec::with_capacity(piece.len());
         for row in piece {
-            values.push(values_of(row)?);
+            values.push(values_of(row, &ours, &columns)?);
         }
-        let mut insert = Statement::new(format!("INSERT INTO learners ({}) ", LEARNERS.join(", ")));
+        let mut insert = Statement::new(format!("INSERT INTO learners ({}) ", names.join(", ")));
         insert.push_values(values, |tuple, values| {
             for value in values {
                 tuple.push_bind(value);
@@ -48,16 +61,52 @@ pub(super) async fn from_server(copy: &mut Connection, server: &mut Connection) 
         copy.execute(insert).await?;
     }
     copy.script("COMMIT").await?;
-    Ok(())
+    Ok((copy, ours))
 }
 
-fn values_of(row: &Record) -> Result<Vec<Value<'_>>, StoreError> {
-    let value = |(index, column): (usize, &&str)| {
-        let text: Option<&str> = row.get(index)?;
-        Ok(match (*column, text) {
-            ("active" | "security_champion", text) => Value::Boolean(text.map(|text| text == "true")),
-            (_, text) => text.into(),
+const DROP_INDEXES: &str = "DROP INDEX learners_external_id; DROP INDEX learners_user_name; DROP INDEX learners_email";
+
+async fn there_is_one(source: &mut Connection) -> Result<bool, sqlx::Error> {
+    let asked = match source.dialect() {
+        Dialect::Sqlite => "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE lower(name) = 'learners')",
+        Dialect::Postgres => "SELECT to_regclass('learners') IS NOT NULL",
+    };
+    source.row(Statement::new(asked)).await?.get(0)
+}
+
+/// The value of a column as text, whatever types the platform has chosen. Of times a plan asks no more than whether they
+/// are there.
+fn as_text(dialect: Dialect, layout: &Layout, column: Column) -> String {
+    let truth = |value: &str| format!("CASE WHEN {value} THEN 'true' WHEN NOT {value} THEN 'false' END");
+    let text = match column {
+        Column::Attribute(Attribute::Active) => return truth(&format!("coalesce({}, false)", layout.active("r"))),
+        Column::Attribute(attribute) if attribute.kind() == Kind::Boolean => {
+            return truth(&layout.value("r", attribute));
+        }
+        column => format!("r.{}", layout.name(column).unwrap_or(column.name())),
+    };
+    let text = match dialect {
+        Dialect::Sqlite => format!("CAST({text} AS TEXT)"),
+        Dialect::Postgres => format!("{text}::text"),
+    };
+    match column {
+        // Ours must have one, and no two the same.
+        Column::Attribute(Attribute::UserName) => format!("coalesce({text}, 'nameless ' || r.{})", layout.id()),
+        _ => text,
+    }
+}
+
+fn values_of<'r>(row: &'r Record, layout: &Layout, columns: &[Column]) -> Result<Vec<Value<'r>>, StoreError> {
+    let value = |(index, column): (usize, &Column)| {
+        // Bytes, because somebody may have written what is no UTF-8.
+        let text = row.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy);
+        Ok(match (column, text) {
+            (Column::Id, Some(text)) => layout.learner(text.parse().ok()),
+            (Column::Attribute(attribute), text) if attribute.kind() == Kind::Boolean => {
+                Value::Boolean(text.map(|text| text == "true"))
+            }
+            (_, text) => Value::Text(text),
         })
     };
-    LEARNERS.iter().enumerate().map(value).collect()
+    columns.iter().enumerate().map(value).collect()
 }

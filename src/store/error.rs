@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::postgres::OLDEST;
-use super::{postgres, sqlite};
+use super::{TableFault, postgres, sqlite};
 
 /// The learner database cannot be used, or something went wrong with it as a whole.
 ///
@@ -45,6 +45,12 @@ pub enum StoreError {
         /// What is missing, each in words such as `learners lacks the column email`.
         missing: Vec<String>,
     },
+    /// The configured learners table of somebody else is not as it must be. Nothing was written.
+    #[error("the learners table cannot be used:\n{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Table {
+        /// Everything that is wrong.
+        faults: Vec<TableFault>,
+    },
     /// Written by a newer learner-sync.
     #[error("the learner database has schema version {found}; this learner-sync knows up to {supported}")]
     Newer {
@@ -73,19 +79,25 @@ pub enum StoreError {
         source: sqlx::Error,
     },
     /// A server to which there is no connection: it is away, or it refuses this one.
-    #[error("cannot connect to the learner database {server}")]
+    #[error("cannot connect to the learner database {server} ({place}: learners.database_url)")]
     NoConnection {
         /// Which database, where, and as whom.
         server: String,
+        /// Where the configuration says so.
+        place: String,
         /// Why.
         #[source]
         source: sqlx::Error,
     },
     /// The server is there, but too old.
-    #[error("the learner database needs PostgreSQL {OLDEST} or newer; {server} runs version {found}")]
+    #[error(
+        "the learner database needs PostgreSQL {OLDEST} or newer; {server} runs version {found} ({place}: learners.database_url)"
+    )]
     TooOld {
         /// Which database, where, and as whom.
         server: String,
+        /// Where the configuration says so.
+        place: String,
         /// Its version.
         found: String,
     },
@@ -147,7 +159,11 @@ impl StoreError {
             Self::TooOld { .. } => format!("move the learners to a server with PostgreSQL {OLDEST} or newer"),
             Self::Lost(_) => "nothing is lost: the next cycle finds out what was written, and carries on".to_owned(),
             Self::Refused { code } => format!("the log of the server tells more: look for {code}"),
-            Self::Missing { .. } | Self::Older { .. } | Self::Busy(_) | Self::Unreadable { .. } => return None,
+            Self::Table { .. }
+            | Self::Missing { .. }
+            | Self::Older { .. }
+            | Self::Busy(_)
+            | Self::Unreadable { .. } => return None,
         })
     }
 }

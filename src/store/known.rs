@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::connection::Record;
 use super::sql::Statement;
 use super::{Store, StoreError, columns, from_json, word};
-use crate::model::{Attribute, EntraId, Fingerprint, Known, KnownLearners, LearnerId, Route, Values, Via};
+use crate::model::{Attribute, EntraId, Fingerprint, Known, KnownLearners, Route, Values, Via};
 
 impl Store {
     /// The learners linked by `source`, with the fingerprint of exactly `attributes`. One pass; nobody's values are
@@ -31,9 +31,11 @@ impl Store {
         attributes: &[Attribute],
     ) -> Result<KnownLearners, StoreError> {
         let attributes = columns::mapped(attributes);
-        let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, r.active");
-        columns::push_columns(&mut statement, &attributes);
-        statement.push(" FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ");
+        let layout = &self.layout;
+        let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, ");
+        statement.push(layout.active("r"));
+        columns::push_columns(&mut statement, layout, &attributes);
+        statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
         statement.push_bind(source);
         if let Some(person) = person {
             statement.push(" AND l.entra_id = ").push_bind(person.to_string());
@@ -45,7 +47,7 @@ impl Store {
         let each = |row: Record| {
             columns::read(&row, 4, &attributes, &mut values)?;
             let entry = Known {
-                learner: LearnerId(row.get_unchecked(1)?),
+                learner: layout.learner_at(&row, 1)?,
                 active: row.get_unchecked(3)?,
                 fingerprint: Fingerprint::of(&values),
                 via: vias.parse(row.json(2)?)?,
@@ -67,11 +69,12 @@ impl Store {
         if attributes.is_empty() {
             return Ok(BTreeMap::new());
         }
+        let layout = &self.layout;
         let mut statement = Statement::new("SELECT ");
         let counts: Vec<String> =
-            attributes.iter().map(|attribute| format!("count(r.{})", attribute.column())).collect();
-        statement.push(counts.join(", "));
-        statement.push(" FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE r.active AND l.source = ");
+            attributes.iter().map(|attribute| format!("count({})", layout.value("r", *attribute))).collect();
+        statement.push(counts.join(", ")).push(layout.links_with_rows());
+        statement.push(" WHERE ").push(layout.active("r")).push(" AND l.source = ");
         statement.push_bind(source);
         let row = self.connection().await.row(statement).await?;
         let mut present = BTreeMap::new();

@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::apply::{Stamp, Trouble};
-use super::columns::stored;
 use super::connection::Connection;
 use super::coupling::unique_values;
 use super::known::{texts, via_text};
+use super::layout::{Layout, quoted};
 use super::sql::{LIST, Statement, Tuple, pieces};
 use super::value::Value;
-use super::{log, word};
+use super::{StoreError, log};
 use crate::failpoint::{Step, reached};
-use crate::model::{Action, Attribute, EntraId, LearnerId, Status, UniqueKey, Via};
+use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Status, UniqueKey, Via};
 use crate::plan::{Change, Target};
 
 /// Carries out `changes` completely: learner rows, links, log rows, and the end of what was remembered of these
@@ -25,12 +25,13 @@ use crate::plan::{Change, Target};
 /// After an error the caller rolls back.
 pub(super) async fn write(
     connection: &mut Connection,
+    layout: &Layout,
     changes: &[&Change],
     stamp: &Stamp<'_>,
 ) -> Result<Vec<LearnerId>, Trouble> {
-    park(connection, changes).await?;
+    park(connection, layout, changes).await?;
     reached(Step::ValuesParked);
-    let created = create(connection, changes, stamp.at).await?;
+    let created = create(connection, layout, changes, stamp.at).await?;
     reached(Step::LearnersCreated);
     let mut people = Vec::with_capacity(changes.len());
     for change in changes {
@@ -40,9 +41,10 @@ pub(super) async fn write(
         };
         people.push((*change, learner));
     }
-    link(connection, &people, stamp.source, stamp.at).await?;
+    link(connection, layout, &people, stamp.source, stamp.at).await?;
     reached(Step::LearnersLinked);
-    update(connection, &people, stamp.source, stamp.at).await?;
+    update(connection, layout, &people, stamp).await?;
+    mark_deactivated(connection, layout, changes, stamp).await?;
     reached(Step::LearnersUpdated);
 
     // Somebody who leaves keeps the ways of the last sight.
@@ -68,7 +70,7 @@ pub(super) async fn write(
             changes: &change.changes,
         })
         .collect();
-    log::write(connection, &entries, stamp).await?;
+    log::write(connection, layout, &entries, stamp).await?;
     reached(Step::ChangesLogged);
 
     let former: Vec<EntraId> = changes.iter().copied().filter_map(former).collect();
@@ -84,22 +86,24 @@ fn kept_out() -> Trouble {
 
 /// Moves aside every value that one of these changes gives up and another one wants, until its row gets its new one:
 /// uniqueness is checked row by row, not at the end.
-async fn park(connection: &mut Connection, changes: &[&Change]) -> Result<(), sqlx::Error> {
+async fn park(connection: &mut Connection, layout: &Layout, changes: &[&Change]) -> Result<(), sqlx::Error> {
     let wanted: BTreeSet<UniqueKey> =
         changes.iter().flat_map(|change| unique_values(change, |changed| changed.new.as_deref())).collect();
     for attribute in Attribute::UNIQUE {
-        let parked: Vec<i64> = changes
+        let parked: Vec<Value<'_>> = changes
             .iter()
             .filter(|change| {
                 unique_values(change, |changed| changed.old.as_deref())
                     .any(|key| key.attribute == attribute && wanted.contains(&key))
             })
             .filter_map(|change| change.target.learner())
-            .map(|learner| learner.0)
+            .map(|learner| layout.learner(Some(learner)))
             .collect();
         for learners in parked.chunks(LIST) {
-            let column = attribute.column();
-            let mut statement = Statement::new(format!("UPDATE learners SET {column} = 'moving ' || id WHERE id IN"));
+            let (table, id, column) = (&layout.table, layout.id(), layout.attribute(attribute));
+            // An address, because the table may check that it is one.
+            let aside = format!("'moving.' || {id} || '@learner-sync.invalid'");
+            let mut statement = Statement::new(format!("UPDATE {table} SET {column} = {aside} WHERE {id} IN"));
             statement.push_list(learners);
             connection.execute(statement).await?;
         }
@@ -109,6 +113,7 @@ async fn park(connection: &mut Connection, changes: &[&Change]) -> Result<(), sq
 
 async fn create(
     connection: &mut Connection,
+    layout: &Layout,
     changes: &[&Change],
     at: Timestamp,
 ) -> Result<BTreeMap<EntraId, LearnerId>, Trouble> {
@@ -118,24 +123,58 @@ async fn create(
     }
     let mut created = BTreeMap::new();
     for (columns, group) in groups {
+        // Each new row tells by this which it is. Without a place for Entra's id, its name tells, which is unique.
+        let told = match layout.external_id("") {
+            Some(column) => column,
+            None => layout.attribute(Attribute::UserName).to_owned(),
+        };
+        let named = layout.external_id("").is_none();
+        let mut people: BTreeMap<String, EntraId> = BTreeMap::new();
+        for change in &group {
+            let key = if named { new_name(change) } else { change.person.to_string() };
+            people.insert(key, change.person);
+        }
         for piece in pieces(&group) {
-            let mut statement = Statement::new("INSERT INTO learners (external_id, created_at, updated_at");
-            for attribute in &columns {
-                statement.push(", ").push(attribute.column());
-            }
-            statement.push(") ");
-            statement.push_values(piece, |row, change| {
-                row.push_bind(change.person.to_string()).push_bind(at).push_bind(at);
-                push_new_values(row, change);
-            });
-            statement.push(" RETURNING id, external_id");
+            let mut statement = Statement::new(format!("INSERT INTO {} (", layout.table));
+            statement.push(columns_of_new(layout, &columns).join(", ")).push(") ");
+            statement.push_values(piece, |row, change| push_new_row(row, layout, change, at));
+            statement.push(format_args!(" RETURNING {}, {told}", layout.id()));
             for row in connection.rows(statement).await? {
-                let person = word(row.get_unchecked(1)?, "learners.external_id")?;
-                created.insert(person, LearnerId(row.get_unchecked(0)?));
+                let told: String = row.get_unchecked(1)?;
+                if let Some(person) = people.get(&told.to_ascii_lowercase()) {
+                    created.insert(*person, layout.learner_at(&row, 0)?);
+                }
             }
         }
     }
     Ok(created)
+}
+
+/// The user name that a new row gets, as names are compared.
+fn new_name(change: &Change) -> String {
+    let changed = change.changes.iter().find(|changed| changed.attribute == Attribute::UserName);
+    changed.and_then(|changed| changed.new.as_deref()).unwrap_or_default().to_ascii_lowercase()
+}
+
+fn columns_of_new(layout: &Layout, attributes: &[Attribute]) -> Vec<String> {
+    let ours = [Column::ExternalId, Column::CreatedAt, Column::UpdatedAt];
+    let ours = ours.into_iter().filter_map(|column| layout.name(column)).map(str::to_owned);
+    let mapped = attributes.iter().map(|attribute| layout.attribute(*attribute).to_owned());
+    ours.chain(mapped).chain(layout.constants.iter().map(|(name, _)| quoted(name))).collect()
+}
+
+/// The values in the order of [`columns_of_new`].
+fn push_new_row<'v>(row: &mut Tuple<'_, 'v>, layout: &'v Layout, change: &'v Change, at: Timestamp) {
+    if layout.name(Column::ExternalId).is_some() {
+        row.push_bind(change.person.to_string());
+    }
+    for _ in [Column::CreatedAt, Column::UpdatedAt].into_iter().filter_map(|column| layout.name(column)) {
+        row.push_bind(at);
+    }
+    push_new_values(row, layout, change);
+    for (_, constant) in &layout.constants {
+        row.push(constant);
+    }
 }
 
 /// Whose learner it was until now.
@@ -148,6 +187,7 @@ fn former(change: &Change) -> Option<EntraId> {
 
 async fn link(
     connection: &mut Connection,
+    layout: &Layout,
     people: &[(&Change, LearnerId)],
     source: &str,
     at: Timestamp,
@@ -157,7 +197,7 @@ async fn link(
     for (person, learner) in people.iter().filter_map(|(change, learner)| Some((former(change)?, learner))) {
         let statement =
             Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
-        let statement = statement.bind(source).bind(person.to_string()).bind(learner.0);
+        let statement = statement.bind(source).bind(person.to_string()).bind(layout.learner(Some(*learner)));
         if connection.execute(statement).await? != 1 {
             return Err(Trouble::Refused(format!("the learner is not linked to {person} any more")));
         }
@@ -165,15 +205,17 @@ async fn link(
     for piece in pieces(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
         statement.push_values(piece, |row, (change, learner)| {
-            row.push_bind(source).push_bind(change.person.to_string()).push_bind(learner.0);
+            row.push_bind(source).push_bind(change.person.to_string()).push_bind(layout.learner(Some(*learner)));
             row.push_bind(Value::Json(via_text(&change.via))).push_bind(at);
         });
         // A link whose learner was deleted past the foreign key (sqlite3 does not enforce them) is as good as none.
-        statement.push(
+        statement.push(format_args!(
             " ON CONFLICT (source, entra_id) DO UPDATE
                  SET learner_id = excluded.learner_id, via = excluded.via, linked_at = excluded.linked_at
-                 WHERE NOT EXISTS (SELECT 1 FROM learners WHERE learners.id = sync_links.learner_id)",
-        );
+                 WHERE NOT EXISTS (SELECT 1 FROM {} r WHERE r.{} = sync_links.learner_id)",
+            layout.table,
+            layout.id(),
+        ));
         if connection.execute(statement).await? != piece.len() as u64 {
             return Err(Trouble::Refused("the person is linked to another learner already".to_owned()));
         }
@@ -191,10 +233,11 @@ struct Shape {
 
 async fn update(
     connection: &mut Connection,
+    layout: &Layout,
     people: &[(&Change, LearnerId)],
-    source: &str,
-    at: Timestamp,
+    stamp: &Stamp<'_>,
 ) -> Result<(), Trouble> {
+    let source = stamp.source;
     let mut groups: BTreeMap<Shape, Vec<&(&Change, LearnerId)>> = BTreeMap::new();
     for pair in people.iter().filter(|(change, _)| change.target != Target::New) {
         let (change, _) = pair;
@@ -203,19 +246,20 @@ async fn update(
     }
     for (shape, group) in groups {
         for piece in pieces(&group) {
-            let mut statement = start_of_update(&shape, at);
+            let mut statement = start_of_update(layout, &shape, stamp.at);
             statement.push_values(piece, |row, (change, learner)| {
-                row.push_bind(learner.0).push_bind(change.person.to_string());
-                push_new_values(row, change);
+                row.push_bind(layout.learner(Some(*learner))).push_bind(change.person.to_string());
+                push_new_values(row, layout, change);
             });
             // Nobody's learner but the person's own, linked by this source, whatever the plan was made from.
-            statement.push(
+            statement.push(format_args!(
                 ") AS v, sync_links AS l
-                 WHERE learners.id = v.column1 AND l.learner_id = v.column1 AND l.entra_id = v.column2 AND l.source = ",
-            );
+                 WHERE r.{} = v.column1 AND l.learner_id = v.column1 AND l.entra_id = v.column2 AND l.source = ",
+                layout.id(),
+            ));
             statement.push_bind(source);
             if connection.execute(statement).await? != piece.len() as u64 {
-                return Err(Trouble::Refused(why_nothing_changed(connection, piece, source).await?));
+                return Err(Trouble::Refused(why_nothing_changed(connection, layout, piece, source).await?));
             }
         }
     }
@@ -225,52 +269,93 @@ async fn update(
 /// Why an update reached fewer rows than it names. Of several rows nobody asks: they are taken apart first.
 async fn why_nothing_changed(
     connection: &mut Connection,
+    layout: &Layout,
     piece: &[&(&Change, LearnerId)],
     source: &str,
-) -> Result<String, sqlx::Error> {
+) -> Result<String, StoreError> {
     let [(change, learner)] = piece else { return Ok("some of the rows were not changed".to_owned()) };
-    let statement = Statement::new(
-        "SELECT EXISTS (SELECT 1 FROM learners WHERE id = $1),
+    let statement = Statement::new(format!(
+        "SELECT EXISTS (SELECT 1 FROM {} WHERE {} = $1),
                 (SELECT learner_id FROM sync_links WHERE source = $2 AND entra_id = $3)",
-    )
-    .bind(learner.0)
+        layout.table,
+        layout.id(),
+    ))
+    .bind(layout.learner(Some(*learner)))
     .bind(source)
     .bind(change.person.to_string());
     let row = connection.row(statement).await?;
-    let (exists, linked): (bool, Option<i64>) = (row.get(0)?, row.get(1)?);
+    let (exists, linked): (bool, _) = (row.get(0)?, layout.optional_learner_at(&row, 1)?);
     Ok(match (exists, linked) {
         (false, _) => "the learner row is gone".to_owned(),
         (true, None) => "the person is not linked to a learner any more".to_owned(),
-        (true, Some(other)) if other != learner.0 => format!("the person is linked to learner {other} now"),
+        (true, Some(other)) if other != *learner => format!("the person is linked to learner {other} now"),
         (true, Some(_)) => "the database did not change the row; a trigger of the table may have kept it".to_owned(),
     })
 }
 
-/// `UPDATE learners SET updated_at = ..., title = v.column3 FROM (`
-fn start_of_update(shape: &Shape, at: Timestamp) -> Statement<'static> {
-    let mut statement = Statement::new("UPDATE learners SET updated_at = ");
-    statement.push_bind(at);
-    match shape.action {
-        Action::Deactivate => {
-            statement.push(", deactivated_at = ").push_bind(at);
-        }
-        Action::Reactivate => {
-            statement.push(", deactivated_at = NULL");
-        }
-        Action::Create | Action::Update => {}
+/// `UPDATE learners AS r SET user_name = r.user_name, updated_at = ..., title = v.column3 FROM (`
+fn start_of_update(layout: &Layout, shape: &Shape, at: Timestamp) -> Statement<'static> {
+    let user_name = layout.attribute(Attribute::UserName);
+    // There must be something to set, and a table may have no place for anything of what follows.
+    let itself = if shape.columns.contains(&Attribute::UserName) { None } else { Some(user_name) };
+    let mut statement = Statement::new(format!("UPDATE {} AS r SET ", layout.table));
+    let mut before = "";
+    let mut next = |statement: &mut Statement<'_>, column: &str| {
+        statement.push(before).push(column).push(" = ");
+        before = ", ";
+    };
+    if let Some(column) = itself {
+        next(&mut statement, column);
+        statement.push("r.").push(column);
     }
-    if shape.adopt {
-        statement.push(", external_id = v.column2");
-        // An active row that has one says that somebody else switched it on; this one begins anew with us.
-        if shape.action == Action::Update {
-            statement.push(", deactivated_at = NULL");
+    if let Some(column) = layout.name(Column::UpdatedAt) {
+        next(&mut statement, column);
+        statement.push_bind(at);
+    }
+    // An active row that has a time of deactivation says that somebody else switched it on; one that is adopted begins
+    // anew with us.
+    let switched_on = shape.action == Action::Reactivate || (shape.adopt && shape.action == Action::Update);
+    if let Some(column) = layout.name(Column::DeactivatedAt) {
+        if shape.action == Action::Deactivate {
+            next(&mut statement, column);
+            statement.push_bind(at);
+        } else if switched_on {
+            next(&mut statement, column);
+            statement.push("NULL");
         }
+    }
+    if let (true, Some(column)) = (shape.adopt, layout.name(Column::ExternalId)) {
+        next(&mut statement, column);
+        statement.push(layout.cast_of(Column::ExternalId, "v.column2"));
     }
     for (attribute, number) in shape.columns.iter().zip(3..) {
-        statement.push(format_args!(", {} = v.column{number}", attribute.column()));
+        next(&mut statement, layout.attribute(*attribute));
+        statement.push(layout.cast_of(Column::Attribute(*attribute), &format!("v.column{number}")));
     }
     statement.push(" FROM (");
     statement
+}
+
+/// Keeps in the links who was switched off by us, when the table has no column for that.
+async fn mark_deactivated(
+    connection: &mut Connection,
+    layout: &Layout,
+    changes: &[&Change],
+    stamp: &Stamp<'_>,
+) -> Result<(), sqlx::Error> {
+    if layout.name(Column::DeactivatedAt).is_some() {
+        return Ok(());
+    }
+    for (action, at) in [(Action::Deactivate, Some(stamp.at)), (Action::Reactivate, None)] {
+        let people = texts(changes.iter().filter(|change| change.action == action).map(|change| &change.person));
+        for people in people.chunks(LIST) {
+            let mut statement = Statement::new("UPDATE sync_links SET switched_off_at = ");
+            statement.push_bind(at).push(" WHERE source = ").push_bind(stamp.source).push(" AND entra_id IN");
+            statement.push_list(people);
+            connection.execute(statement).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes the ways people are assigned where the links say otherwise. Answers how many did.
@@ -313,8 +398,8 @@ fn columns_of(change: &Change) -> Vec<Attribute> {
     change.changes.iter().map(|changed| changed.attribute).collect()
 }
 
-fn push_new_values<'v>(row: &mut Tuple<'_, 'v>, change: &'v Change) {
+fn push_new_values<'v>(row: &mut Tuple<'_, 'v>, layout: &'v Layout, change: &'v Change) {
     for changed in &change.changes {
-        row.push_bind(stored(changed.attribute, changed.new.as_deref()));
+        row.push_bind(layout.stored(changed.attribute, changed.new.as_deref()));
     }
 }

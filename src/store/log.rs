@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::connection::Connection;
+use super::layout::Layout;
 use super::sql::{Statement, pieces};
 use super::value::Value;
 use super::{CycleId, Stamp, Store, StoreError, from_json, word};
-use crate::model::{Action, EntraId, Kind, LearnerId, Reason, Status};
+use crate::model::{Action, Attribute, EntraId, Kind, LearnerId, Reason, Status};
 use crate::plan::AttributeChange;
 
 /// Which rows of the log to show; what is `None` does not matter.
@@ -63,14 +64,15 @@ impl Store {
         );
         if let Some(user) = user {
             // An id is compared as text, so that a user name of digits is none.
-            let (user_name, folded) = (connection.folded("user_name"), user.to_ascii_lowercase());
-            statement.push(" AND (").push(&user_name).push(" = ").push_bind(folded.clone());
+            let folded = user.to_ascii_lowercase();
+            statement.push(" AND (").push(connection.folded("user_name")).push(" = ").push_bind(folded.clone());
             statement.push(" OR entra_id = ").push_bind(folded.clone());
-            statement.push(" OR learner_id IN (SELECT id FROM learners WHERE ").push(&user_name);
-            statement.push(" = ").push_bind(folded);
-            statement.push(")");
-            if let Ok(learner) = user.parse::<i64>() {
-                statement.push(" OR learner_id = ").push_bind(learner);
+            let (table, id) = (&self.layout.table, self.layout.id());
+            statement.push(format_args!(" OR learner_id IN (SELECT {id} FROM {table} WHERE "));
+            statement.push(connection.folded(self.layout.attribute(Attribute::UserName)));
+            statement.push(" = ").push_bind(folded).push(")");
+            if let Ok(learner) = user.parse::<LearnerId>() {
+                statement.push(" OR learner_id = ").push_bind(self.layout.learner(Some(learner)));
             }
             statement.push(")");
         }
@@ -98,7 +100,7 @@ impl Store {
                     action: word(row.get(3)?, "provisioning_log.action")?,
                     status: word(row.get(4)?, "provisioning_log.status")?,
                     entra_id: word(row.get(5)?, "provisioning_log.entra_id")?,
-                    learner: row.get::<Option<i64>, _>(6)?.map(LearnerId),
+                    learner: self.layout.optional_learner_at(row, 6)?,
                     user_name: row.get(7)?,
                     reason: word(row.get(8)?, "provisioning_log.reason")?,
                     detail: row.get(9)?,
@@ -135,6 +137,7 @@ pub(super) struct Entry<'e> {
 /// Writes `entries`, in their order.
 pub(super) async fn write(
     connection: &mut Connection,
+    layout: &Layout,
     entries: &[Entry<'_>],
     stamp: &Stamp<'_>,
 ) -> Result<(), sqlx::Error> {
@@ -146,7 +149,7 @@ pub(super) async fn write(
         statement.push_values(piece, |row, entry| {
             let Entry { action, status, person, learner, user_name, reason, detail, changes } = entry;
             row.push_bind(stamp.cycle.0).push_bind(stamp.at).push_bind(action.as_str()).push_bind(status.as_str());
-            row.push_bind(person.to_string()).push_bind(learner.map(|learner| learner.0)).push_bind(*user_name);
+            row.push_bind(person.to_string()).push_bind(layout.learner(*learner)).push_bind(*user_name);
             row.push_bind(reason.as_str()).push_bind(*detail).push_bind(Value::Json(changes_text(changes)));
         });
         connection.execute(statement).await?;

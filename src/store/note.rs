@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::apply::renew_generation;
 use super::connection::Connection;
 use super::known::texts;
+use super::layout::Layout;
 use super::learners::{forget, write_via};
 use super::sql::{Statement, pieces};
 use super::{Stamp, Store, StoreError, log};
@@ -42,7 +43,7 @@ impl Store {
             return Ok(None);
         }
         self.write(async |connection| {
-            let generation = write(connection, notes, stamp).await?;
+            let generation = write(connection, &self.layout, notes, stamp).await?;
             reached(Step::NotesWritten);
             Ok(generation)
         })
@@ -65,6 +66,7 @@ impl Store {
 
 async fn write(
     connection: &mut Connection,
+    layout: &Layout,
     notes: &Notes<'_>,
     stamp: &Stamp<'_>,
 ) -> Result<Option<Generation>, sqlx::Error> {
@@ -93,7 +95,7 @@ async fn write(
             changes: &finding.changes,
         })
         .collect();
-    log::write(connection, &entries, stamp).await?;
+    log::write(connection, layout, &entries, stamp).await?;
 
     let groups: Vec<(&EntraId, &u64)> = group_members.iter().collect();
     for piece in pieces(&groups) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::sql::Statement;
 use super::{Store, StoreError, word};
-use crate::model::{Action, EntraId, Status};
+use crate::model::{Action, Attribute, EntraId, Status};
 use crate::plan::{APPROVED_PREFIX, FailingEntry, HeldEntry};
 
 impl Store {
@@ -42,14 +42,14 @@ impl Store {
 
     /// Whom this source switched off at `since` or later without an approval, and who is still off.
     pub async fn recently_deactivated(&self, source: &str, since: Timestamp) -> Result<BTreeSet<EntraId>, StoreError> {
-        let statement = Statement::new(
-            "SELECT DISTINCT l.entra_id
-             FROM provisioning_log p
-             JOIN sync_links l ON l.source = $1 AND l.entra_id = p.entra_id
-             JOIN learners r ON r.id = l.learner_id
-             WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT r.active
+        let statement = Statement::new(format!(
+            "SELECT DISTINCT l.entra_id{}
+             JOIN provisioning_log p ON l.source = $1 AND l.entra_id = p.entra_id
+             WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT {}
                AND substr(coalesce(p.detail, ''), 1, length($5)) <> $5",
-        )
+            self.layout.links_with_rows(),
+            self.layout.active("r"),
+        ))
         .bind(source)
         .bind(since)
         .bind(Action::Deactivate.as_str())
@@ -70,11 +70,11 @@ impl Store {
 
     /// The person whose learner has this user name.
     pub async fn linked_person(&self, source: &str, user_name: &str) -> Result<Option<EntraId>, StoreError> {
-        let mut statement = Statement::new(
-            "SELECT l.entra_id FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ",
-        );
+        let mut statement = Statement::new("SELECT l.entra_id");
+        statement.push(self.layout.links_with_rows()).push(" WHERE l.source = ");
         let mut connection = self.connection().await;
-        statement.push_bind(source).push(" AND ").push(connection.folded("r.user_name"));
+        let column = format!("r.{}", self.layout.attribute(Attribute::UserName));
+        statement.push_bind(source).push(" AND ").push(connection.folded(&column));
         statement.push(" = ").push_bind(user_name.to_ascii_lowercase());
         let row = connection.optional_row(statement).await?;
         row.map(|row| word(row.get(0)?, "sync_links.entra_id")).transpose()

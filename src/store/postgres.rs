@@ -12,9 +12,11 @@ use sqlx::postgres::PgConnectOptions;
 
 pub(super) use self::errors::{about_the_disk, advice, explanation, is_busy, is_loss, refusal, untold};
 use super::connection::{Connection, Session, within};
+use super::layout::Layout;
 use super::sql::Statement;
 use super::transaction::PATIENCE as PATIENCE_WITH_LOCKS;
 use super::{StoreError, schema};
+use crate::model::Table;
 
 /// The oldest version that this was tried with; all from it on are looked after by their makers, or were lately.
 pub(super) const OLDEST: u32 = 13;
@@ -28,6 +30,8 @@ pub struct Server {
     /// `postgres://user@host:port/database`, with `sslmode`, `sslrootcert` or `host` behind a question mark, and without
     /// a password.
     pub url: String,
+    /// Where the configuration says so, such as `learner-sync.toml:12:16`.
+    pub url_place: String,
     /// The password. Without one, that of the password file of PostgreSQL.
     pub password: Option<SecretString>,
     /// How long the server may be silent until it is given up.
@@ -40,17 +44,17 @@ impl Server {
 }
 
 /// Opens a database to write; makes the tables when they are missing.
-pub(super) async fn open_to_write(server: &Server) -> Result<Connection, StoreError> {
+pub(super) async fn open_to_write(server: &Server, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
     let mut connection = connect(server).await?;
-    schema::migrate(&mut connection).await?;
-    Ok(connection)
+    let layout = schema::migrate(&mut connection, theirs).await?;
+    Ok((connection, layout))
 }
 
 /// Opens a database to read only.
-pub(super) async fn open_to_read(server: &Server) -> Result<Connection, StoreError> {
+pub(super) async fn open_to_read(server: &Server, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
     let mut connection = connect_to_read(server).await?;
-    schema::check(&mut connection).await?;
-    Ok(connection)
+    let layout = schema::check(&mut connection, theirs).await?;
+    Ok((connection, layout))
 }
 
 /// The same, whatever is in it.
@@ -61,9 +65,10 @@ pub(super) async fn connect_to_read(server: &Server) -> Result<Connection, Store
 }
 
 async fn connect(server: &Server) -> Result<Connection, StoreError> {
-    let Server { url, password, patience } = server;
+    let Server { url, url_place, password, patience } = server;
     let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
-    let options = options.map_err(|source| StoreError::NoConnection { server: "of this URL".to_owned(), source })?;
+    let no_connection = |server, source| StoreError::NoConnection { server, place: url_place.clone(), source };
+    let options = options.map_err(|source| no_connection("of this URL".to_owned(), source))?;
     let options = match password {
         Some(password) => options.password(password.expose_secret()),
         None => options,
@@ -72,11 +77,11 @@ async fn connect(server: &Server) -> Result<Connection, StoreError> {
     let options = options.application_name("learner-sync").disable_statement_logging();
     let name = name(&options);
     let connection = within(PATIENCE_WITH_A_DOOR, options.connect()).await;
-    let connection = connection.map_err(|source| StoreError::NoConnection { server: name.clone(), source })?;
+    let connection = connection.map_err(|source| no_connection(name.clone(), source))?;
     let version = connection.server_version_num().unwrap_or(0);
     if version < OLDEST * 10_000 {
         let found = format!("{}.{}", version / 10_000, version % 10_000);
-        return Err(StoreError::TooOld { server: name, found });
+        return Err(StoreError::TooOld { server: name, place: url_place.clone(), found });
     }
     let mut connection = Connection::Postgres(Session::new(connection, *patience, name));
     settle(&mut connection, *patience).await?;

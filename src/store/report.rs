@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
+use super::layout::Layout;
 use super::sql::Statement;
 use super::{Store, StoreError, word};
-use crate::model::{Action, EntraId, LearnerId, Reason};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason};
 
 /// Somebody who is held, as people want to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,13 +59,15 @@ pub struct LearnerCounts {
 impl Store {
     /// Who is held, by object id.
     pub async fn held_people(&self, source: &str) -> Result<Vec<HeldPerson>, StoreError> {
-        let statement = Statement::new(
-            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.id, r.user_name
+        let Layout { table, .. } = &self.layout;
+        let (id, user_name) = (self.layout.id(), self.layout.attribute(Attribute::UserName));
+        let statement = Statement::new(format!(
+            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}
              FROM sync_held h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
-             LEFT JOIN learners r ON r.id = l.learner_id
+             LEFT JOIN {table} r ON r.{id} = l.learner_id
              WHERE h.source = $1 ORDER BY h.entra_id",
-        );
+        ));
         let rows = self.connection().await.rows(statement.bind(source)).await?;
         rows.iter()
             .map(|row| {
@@ -76,7 +79,7 @@ impl Store {
                     reason: word(row.get(2)?, "sync_held.reason")?,
                     since: row.time(3, "sync_held.since")?,
                     approved: approved_at.map(|at| (at, approved_by.unwrap_or_default())),
-                    learner: row.get_unchecked::<Option<i64>, _>(6)?.map(LearnerId),
+                    learner: self.layout.optional_learner_at(row, 6)?,
                     user_name: row.get_unchecked(7)?,
                 })
             })
@@ -85,16 +88,18 @@ impl Store {
 
     /// Who fails, by object id.
     pub async fn failing_people(&self, source: &str) -> Result<Vec<FailingPerson>, StoreError> {
-        let statement = Statement::new(
+        let Layout { table, .. } = &self.layout;
+        let (id, user_name) = (self.layout.id(), self.layout.attribute(Attribute::UserName));
+        let statement = Statement::new(format!(
             "SELECT f.entra_id, f.reason, f.detail, f.first_at, f.last_at, f.attempts,
-                    coalesce(r.user_name, (SELECT p.user_name FROM provisioning_log p
+                    coalesce(r.{user_name}, (SELECT p.user_name FROM provisioning_log p
                                            WHERE p.entra_id = f.entra_id AND p.user_name IS NOT NULL
                                            ORDER BY p.id DESC LIMIT 1))
              FROM sync_failures f
              LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
-             LEFT JOIN learners r ON r.id = l.learner_id
+             LEFT JOIN {table} r ON r.{id} = l.learner_id
              WHERE f.source = $1 ORDER BY f.entra_id",
-        );
+        ));
         let rows = self.connection().await.rows(statement.bind(source)).await?;
         rows.iter()
             .map(|row| {
@@ -113,10 +118,11 @@ impl Store {
 
     /// How many learners there are.
     pub async fn learner_counts(&self, source: &str) -> Result<LearnerCounts, StoreError> {
-        let statement = Statement::new(
-            "SELECT (SELECT count(*) FROM learners WHERE active), (SELECT count(*) FROM learners WHERE NOT active),
+        let (table, active) = (&self.layout.table, self.layout.active("r"));
+        let statement = Statement::new(format!(
+            "SELECT (SELECT count(*) FROM {table} r WHERE {active}), (SELECT count(*) FROM {table} r WHERE NOT {active}),
                     (SELECT count(*) FROM sync_links WHERE source = $1)",
-        );
+        ));
         let row = self.connection().await.row(statement.bind(source)).await?;
         let count = |index: usize| row.get::<i64, _>(index).map(i64::unsigned_abs);
         Ok(LearnerCounts { active: count(0)?, inactive: count(1)?, linked: count(2)? })

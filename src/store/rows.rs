@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::{Connection, Record};
 use super::known::texts;
+use super::layout::Layout;
 use super::sql::{LIST, Statement};
+use super::value::Value;
 use super::{Store, StoreError, columns, word};
 use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
 use crate::plan::Row;
@@ -17,16 +19,16 @@ impl Store {
         people: &[EntraId],
         attributes: &[Attribute],
     ) -> Result<BTreeMap<EntraId, Row>, StoreError> {
-        let attributes = with_unique(attributes);
+        let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut found = BTreeMap::new();
         let mut connection = self.connection().await;
         for people in texts(people).chunks(LIST) {
-            let mut statement = select(&attributes);
-            statement.push(" FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ");
+            let mut statement = select(layout, &attributes);
+            statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
             statement.push_bind(source).push(" AND l.entra_id IN");
             statement.push_list(people);
             for row in connection.rows(statement).await? {
-                let row = read(&row, &attributes)?;
+                let row = read(&row, layout, &attributes)?;
                 if let Some((_, person)) = &row.link {
                     found.insert(*person, row);
                 }
@@ -37,12 +39,12 @@ impl Store {
 
     /// The row of one learner, linked or not.
     pub async fn learner(&self, learner: LearnerId, attributes: &[Attribute]) -> Result<Option<Row>, StoreError> {
-        let attributes = with_unique(attributes);
-        let mut statement = select(&attributes);
-        statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE r.id = ");
-        statement.push_bind(learner.0);
+        let (layout, attributes) = (&self.layout, with_unique(attributes));
+        let mut statement = select(layout, &attributes);
+        statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" = ");
+        statement.push_bind(layout.learner(Some(learner)));
         let row = self.connection().await.optional_row(statement).await?;
-        row.map(|row| read(&row, &attributes)).transpose()
+        row.map(|row| read(&row, layout, &attributes)).transpose()
     }
 
     /// Every row, linked or not, that has one of the wanted `keys`, one of `match_values` in `match_attribute`, or
@@ -55,7 +57,7 @@ impl Store {
         external_ids: &[EntraId],
         attributes: &[Attribute],
     ) -> Result<Vec<Row>, StoreError> {
-        let attributes = with_unique(attributes);
+        let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut lookups: BTreeMap<Attribute, BTreeSet<String>> = BTreeMap::new();
         for key in keys {
             lookups.entry(key.attribute).or_default().insert(key.folded.clone());
@@ -67,31 +69,34 @@ impl Store {
 
         let mut connection = self.connection().await;
         // The first run asks for everybody, of a table that is often empty.
-        let any: bool = connection.row(Statement::new("SELECT EXISTS (SELECT 1 FROM learners)")).await?.get(0)?;
+        let any = format!("SELECT EXISTS (SELECT 1 FROM {})", layout.table);
+        let any: bool = connection.row(Statement::new(any)).await?.get(0)?;
         if !any {
             return Ok(Vec::new());
         }
         // Ids first: most values are held by nobody, and a row that is found three ways is read once.
         let mut ids = BTreeSet::new();
         for (attribute, values) in lookups {
-            let column = attribute.column();
+            let column = layout.attribute(attribute);
             let column =
                 if Attribute::UNIQUE.contains(&attribute) { connection.folded(column) } else { column.to_owned() };
             let values: Vec<String> = values.into_iter().collect();
-            ids.extend(ids_where(&mut connection, &column, &values).await?);
+            ids.extend(ids_where(&mut connection, layout, &column, &values).await?);
         }
-        let external_id = connection.folded("external_id");
-        ids.extend(ids_where(&mut connection, &external_id, &texts(external_ids)).await?);
+        if let Some(column) = layout.external_id("") {
+            let external_id = connection.folded(&column);
+            ids.extend(ids_where(&mut connection, layout, &external_id, &texts(external_ids)).await?);
+        }
 
-        let ids: Vec<i64> = ids.into_iter().collect();
+        let ids: Vec<Value<'_>> = ids.into_iter().map(|id| layout.learner(Some(id))).collect();
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(LIST) {
-            let mut statement = select(&attributes);
-            statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE r.id IN");
+            let mut statement = select(layout, &attributes);
+            statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" IN");
             statement.push_list(ids);
-            statement.push("ORDER BY r.id");
+            statement.push("ORDER BY r.").push(layout.id());
             for row in connection.rows(statement).await? {
-                found.push(read(&row, &attributes)?);
+                found.push(read(&row, layout, &attributes)?);
             }
         }
         Ok(found)
@@ -99,14 +104,18 @@ impl Store {
 }
 
 /// The learners whose `column` has one of `values`.
-async fn ids_where(connection: &mut Connection, column: &str, values: &[String]) -> Result<Vec<i64>, sqlx::Error> {
+async fn ids_where(
+    connection: &mut Connection,
+    layout: &Layout,
+    column: &str,
+    values: &[String],
+) -> Result<Vec<LearnerId>, StoreError> {
     let mut ids = Vec::new();
     for values in values.chunks(LIST) {
-        let mut statement = Statement::new("SELECT id FROM learners WHERE ");
-        statement.push(column).push(" IN");
+        let mut statement = Statement::new(format!("SELECT {} FROM {} WHERE {column} IN", layout.id(), layout.table));
         statement.push_list(values);
         for row in connection.rows(statement).await? {
-            ids.push(row.get_unchecked(0)?);
+            ids.push(layout.learner_at(&row, 0)?);
         }
     }
     Ok(ids)
@@ -118,14 +127,16 @@ fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {
     attributes
 }
 
-fn select<'v>(attributes: &BTreeSet<Attribute>) -> Statement<'v> {
+fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v> {
+    let external_id = layout.external_id("r.").unwrap_or_else(|| "NULL".to_owned());
+    let (id, active, deactivated) = (layout.id(), layout.active("r"), layout.deactivated("r", "l"));
     let mut statement =
-        Statement::new("SELECT r.id, r.external_id, l.source, l.entra_id, r.active, r.deactivated_at IS NOT NULL");
-    columns::push_columns(&mut statement, attributes);
+        Statement::new(format!("SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}"));
+    columns::push_columns(&mut statement, layout, attributes);
     statement
 }
 
-fn read(row: &Record, attributes: &BTreeSet<Attribute>) -> Result<Row, StoreError> {
+fn read(row: &Record, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Result<Row, StoreError> {
     let source: Option<String> = row.get(2)?;
     let person: Option<&str> = row.get(3)?;
     let link = match (source, person) {
@@ -135,7 +146,7 @@ fn read(row: &Record, attributes: &BTreeSet<Attribute>) -> Result<Row, StoreErro
     let mut values = Values::new();
     columns::read(row, 6, attributes, &mut values)?;
     Ok(Row {
-        learner: LearnerId(row.get_unchecked(0)?),
+        learner: layout.learner_at(row, 0)?,
         external_id: row.get_unchecked(1)?,
         link,
         active: row.get_unchecked(4)?,

@@ -9,9 +9,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteError};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::connection::Connection;
+use super::layout::Layout;
 use super::transaction::PATIENCE;
-use super::{StoreError, schema};
+use super::{StoreError, schema, table};
 use crate::files;
+use crate::model::Table;
 
 /// How long a look at a file waits before it is opened in earnest, which waits longer.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -33,15 +35,15 @@ async fn connect(options: SqliteConnectOptions) -> Result<Connection, sqlx::Erro
 }
 
 /// Opens `path` to write; makes the file, its directory and the tables when they are missing.
-pub(super) async fn open_to_write(path: &Path) -> Result<Connection, StoreError> {
-    inspect_to_write(path).await?;
+pub(super) async fn open_to_write(path: &Path, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+    inspect_to_write(path, theirs).await?;
     if let Some(directory) = files::directory_of(path) {
         std::fs::create_dir_all(directory).map_err(|error| cannot_open(path, error))?;
     }
     let opened = async {
         let mut connection = connect(options().filename(path).create_if_missing(true)).await?;
-        match prepare(&mut connection).await {
-            Ok(()) => Ok(connection),
+        match prepare(&mut connection, theirs).await {
+            Ok(layout) => Ok((connection, layout)),
             Err(error) => Err(close_after(connection, error).await),
         }
     };
@@ -49,14 +51,14 @@ pub(super) async fn open_to_write(path: &Path) -> Result<Connection, StoreError>
 }
 
 /// Opens `path` to read only.
-pub(super) async fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
-    if !inspect_to_read(path).await? {
+pub(super) async fn open_to_read(path: &Path, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+    if !inspect_to_read(path, theirs).await? {
         return Err(StoreError::Missing { path: path.into() });
     }
     let open = async || {
         let mut connection = connect(options().filename(path).read_only(true)).await?;
-        match schema::check(&mut connection).await {
-            Ok(()) => Ok(connection),
+        match schema::check(&mut connection, theirs).await {
+            Ok(layout) => Ok((connection, layout)),
             Err(error) => Err(close_after(connection, error).await),
         }
     };
@@ -93,8 +95,8 @@ async fn close_after(connection: Connection, error: StoreError) -> StoreError {
 
 /// Refuses a path that cannot be written and a database that is not ours. Nothing is changed, and nothing made that
 /// is missing.
-pub(super) async fn inspect_to_write(path: &Path) -> Result<(), StoreError> {
-    if !inspect_to_read(path).await? {
+pub(super) async fn inspect_to_write(path: &Path, theirs: Option<&Table>) -> Result<(), StoreError> {
+    if !inspect_to_read(path, theirs).await? {
         return files::directory_of(path).map_or(Ok(()), files::can_be_made).map_err(|error| cannot_open(path, error));
     }
     for file in [path.to_owned(), files::beside(path, "-wal"), files::beside(path, "-shm")] {
@@ -105,23 +107,28 @@ pub(super) async fn inspect_to_write(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Refuses a database that is not ours, with nothing changed; answers whether there is one at all.
-pub(super) async fn inspect_to_read(path: &Path) -> Result<bool, StoreError> {
+///
+/// A file that is missing has no table of somebody else, so then it is a mistake.
+pub(super) async fn inspect_to_read(path: &Path, theirs: Option<&Table>) -> Result<bool, StoreError> {
     // SQLite says no more than "unable to open" whatever the cause, and would wait for a pipe.
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match theirs {
+            Some(table) => return Err(StoreError::Table { faults: vec![table::in_no_file(table, path)] }),
+            None => return Ok(false),
+        },
         Err(error) => return Err(cannot_open(path, error)),
     };
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "it is a directory" } else { "it is not a file" };
         return Err(cannot_open(path, io::Error::other(what)));
     }
-    glance(path).await?;
+    glance(path, theirs.is_some()).await?;
     Ok(true)
 }
 
 /// Looks whose the tables are. Whatever else is wrong shows when the file is opened.
-async fn glance(path: &Path) -> Result<(), StoreError> {
+async fn glance(path: &Path, theirs: bool) -> Result<(), StoreError> {
     let log = files::beside(path, "-wal");
     // Even to read, SQLite makes its log and an index beside a file in WAL mode; one that nobody has open has neither,
     // and can be read as it lies there.
@@ -129,7 +136,7 @@ async fn glance(path: &Path) -> Result<(), StoreError> {
     let options = options().filename(path).read_only(true).busy_timeout(GLANCE).immutable(as_it_lies);
     let found = async {
         let mut connection = connect(options).await?;
-        let found = schema::version(&mut connection).await;
+        let found = schema::version(&mut connection, theirs).await;
         connection.close().await?;
         found
     };
@@ -156,15 +163,20 @@ fn cannot_open(path: &Path, source: io::Error) -> StoreError {
 }
 
 /// A new database in memory, with its tables.
-pub(super) async fn open_in_memory() -> Result<Connection, StoreError> {
+pub(super) async fn open_in_memory(layout: &Layout) -> Result<Connection, StoreError> {
     let mut connection = connect(options().in_memory(true)).await?;
-    prepare(&mut connection).await?;
+    schema::make(&mut connection, layout).await?;
     Ok(connection)
 }
 
+/// Opens `path` to read it, whatever is in it.
+pub(super) async fn connect_to_read(path: &Path) -> Result<Connection, StoreError> {
+    Ok(connect(options().filename(path).read_only(true)).await?)
+}
+
 /// Checks or makes the tables, and only then sets what is kept in the file: one that is refused stays as it was.
-async fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
-    schema::migrate(connection).await?;
+async fn prepare(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
+    let layout = schema::migrate(connection, theirs).await?;
     // Readers (`status`, the training platform) never wait for a batch and a batch never for them.
     let switched = connection.script("PRAGMA journal_mode = WAL").await;
     // Busy when somebody opened the new file at the same time: it works either way, and the next to open it tries
@@ -188,7 +200,7 @@ async fn prepare(connection: &mut Connection) -> Result<(), StoreError> {
              PRAGMA temp_store = MEMORY",
         )
         .await?;
-    Ok(())
+    Ok(layout)
 }
 
 /// Tells apart what is wrong with the disk from what is wrong with the database.

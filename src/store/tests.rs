@@ -77,7 +77,12 @@ impl Kind {
 
 /// A database on a server, as its owner reaches it.
 pub(super) fn at(server: &server::Server, database: &str) -> Server {
-    Server { url: server.url(server::OWNER, database), password: None, patience: Server::PATIENCE }
+    Server {
+        url: server.url(server::OWNER, database),
+        url_place: "learner-sync.toml:9:16".to_owned(),
+        password: None,
+        patience: Server::PATIENCE,
+    }
 }
 
 pub(super) const SOURCE: &str = "contoso.example/aaaaaaaa-0000-4000-8000-000000000001";
@@ -142,13 +147,13 @@ pub(super) fn create_with(person: EntraId, values: &[(Attribute, &str)]) -> Chan
 }
 
 pub(super) fn update(person: EntraId, learner: i64, changed: &[Changed<'_>]) -> Change {
-    let target = Target::Linked(LearnerId(learner));
+    let target = Target::Linked(LearnerId::Number(learner));
     change(person, Action::Update, Reason::AttributesChanged, target, changed)
 }
 
 pub(super) fn deactivate(person: EntraId, learner: i64) -> Change {
     let changed = [(Attribute::Active, Some("true"), Some("false"))];
-    change(person, Action::Deactivate, Reason::Unassigned, Target::Linked(LearnerId(learner)), &changed)
+    change(person, Action::Deactivate, Reason::Unassigned, Target::Linked(LearnerId::Number(learner)), &changed)
 }
 
 pub(super) async fn fill(store: &Store, count: u32) {

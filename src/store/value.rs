@@ -12,6 +12,7 @@ use sqlx::postgres::types::Oid;
 use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo, PgValueRef};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, Decode, Encode, Postgres, Type};
+use uuid::Uuid;
 
 use super::sqlite;
 
@@ -22,6 +23,7 @@ pub(super) enum Value<'v> {
     Number(Option<i64>),
     Boolean(Option<bool>),
     Time(Option<Timestamp>),
+    Uuid(Option<Uuid>),
     /// A document in JSON.
     Json(String),
 }
@@ -35,6 +37,7 @@ pub(super) fn for_sqlite(values: Vec<Value<'_>>) -> Result<SqliteArguments, sqlx
             Value::Number(number) => arguments.add(number),
             Value::Boolean(value) => arguments.add(value),
             Value::Time(at) => arguments.add(at.map(sqlite::time_text)),
+            Value::Uuid(uuid) => arguments.add(uuid.map(|uuid| uuid.as_hyphenated().to_string())),
             Value::Json(text) => arguments.add(text),
         }
         .map_err(sqlx::Error::Encode)?;
@@ -51,6 +54,7 @@ pub(super) fn for_postgres(values: Vec<Value<'_>>) -> Result<PgArguments, sqlx::
             Value::Number(number) => arguments.add(number),
             Value::Boolean(value) => arguments.add(value),
             Value::Time(at) => arguments.add(at.map(Moment)),
+            Value::Uuid(uuid) => arguments.add(uuid),
             Value::Json(text) => arguments.add(Document(&text)),
         }
         .map_err(sqlx::Error::Encode)?;
@@ -109,6 +113,12 @@ impl<'d> Decode<'d, Postgres> for Document<'d> {
             [VERSION_OF_JSONB, text @ ..] => Ok(Self(str::from_utf8(text)?)),
             _ => Err("a jsonb of an unknown version".into()),
         }
+    }
+}
+
+impl<'v> From<&'v Self> for Value<'v> {
+    fn from(value: &'v Self) -> Self {
+        value.clone()
     }
 }
 

@@ -5,7 +5,7 @@ use super::*;
 /// The tables that matter to a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Database {
-    pub(super) rows: BTreeMap<i64, Row>,
+    pub(super) rows: BTreeMap<LearnerId, Row>,
     pub(super) held: BTreeMap<EntraId, HeldEntry>,
     pub(super) failing: BTreeMap<EntraId, FailingEntry>,
     pub(super) via: BTreeMap<EntraId, Via>,
@@ -50,9 +50,9 @@ impl Database {
     pub(super) fn apply(&mut self, plan: &Plan, at: Timestamp) {
         assert_eq!(plan.batches().map(<[Change]>::len).sum::<usize>(), plan.changes().len());
         for change in plan.changes() {
-            let learner = change.target.learner().map_or_else(|| self.rows.len() as i64 + 1, |learner| learner.0);
+            let learner = change.target.learner().unwrap_or_else(|| LearnerId::Number(self.rows.len() as i64 + 1));
             let row = self.rows.entry(learner).or_insert_with(|| Row {
-                learner: LearnerId(learner),
+                learner,
                 external_id: None,
                 link: None,
                 active: true,

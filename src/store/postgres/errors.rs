@@ -126,8 +126,8 @@ pub(in crate::store) fn advice(error: &sqlx::Error) -> Option<String> {
             "28000" => "look at user and sslmode in learners.database_url, and at pg_hba.conf on the server",
             "3D000" => "have the database made (createdb), or name another one in learners.database_url",
             "42501" => {
-                "have the owner of the tables grant this role SELECT, INSERT, UPDATE and DELETE on them, and, to make \
-                 them, CREATE on the schema; indexes on learners can be made by its owner alone"
+                "have the owner of the tables grant this role what `learner-sync check` names; to make tables, run \
+                 `learner-sync schema apply` as their owner"
             }
             "25006" => "this server only answers: name the primary in learners.database_url",
             "53300" => "the server has no connection left: raise max_connections, or end some",

@@ -3,7 +3,7 @@
 use super::{Server, connect_to_read};
 use crate::store::connection::Connection;
 use crate::store::sql::Statement;
-use crate::store::{Place, Store, StoreError};
+use crate::store::{Place, Store, StoreError, table};
 
 /// What a cycle does with each table.
 const RIGHTS: [(&str, &[&str]); 9] = [
@@ -33,7 +33,9 @@ impl Store {
         if matches!(*connection, Connection::Sqlite(_)) {
             return Ok(Vec::new());
         }
-        let wanted = RIGHTS.iter().flat_map(|(table, rights)| rights.iter().map(move |right| (*table, *right)));
+        // A table of somebody else is looked at column by column.
+        let tables = RIGHTS.iter().filter(|(table, _)| self.table.is_none() || *table != "learners");
+        let wanted = tables.flat_map(|(table, rights)| rights.iter().map(move |right| (*table, *right)));
         let mut statement = Statement::new("SELECT 'GRANT ' || v.column2 || ' ON ' || v.column1 || ' TO ' ||");
         statement.push(" quote_ident(current_user) FROM (");
         statement.push_values(wanted, |row, (table, right)| {
@@ -41,7 +43,11 @@ impl Store {
         });
         statement.push(") AS v WHERE NOT has_table_privilege(v.column1, v.column2)");
         let rows = connection.rows(statement).await?;
-        rows.iter().map(|row| Ok(row.get(0)?)).collect()
+        let mut missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+        if let Some(table) = &self.table {
+            missing.extend(table::missing_rights(&mut connection, table, &self.layout).await?);
+        }
+        Ok(missing)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The tables as SQLite makes them. Times are text, booleans are 0 and 1.
 
 /// See [`super::VERSION`].
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
 
 /// Its tables and views, with the names in lower case. SQLite keeps tables of its own, which say nothing about whose
 /// database it is; letter case says nothing to it.
@@ -14,12 +14,21 @@ pub(super) const COLUMNS: &str = "SELECT lower(name), NULL FROM pragma_table_inf
 /// What the database is called.
 pub(super) const NAME: &str = "SELECT file FROM pragma_database_list WHERE name = 'main'";
 
+/// The table that the links name rows of, and whether it is another one than that of the learners.
+pub(super) const LINKED_TABLE: &str =
+    "SELECT \"table\", lower(\"table\") <> lower($1) FROM pragma_foreign_key_list('sync_links')";
+
+/// A UUID for a row that nobody keeps.
+pub(super) const UUID_KEY: &str = "TEXT PRIMARY KEY DEFAULT (
+        lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2))
+              || '-' || hex(randomblob(6))))";
+
 // `AUTOINCREMENT`, because an id of a deleted row must not name somebody else later. `IF NOT EXISTS` on learners
 // alone: the training platform may have made that table, with all its columns, before we came; for its sake the
 // unique indexes and their letter case stand apart from the columns.
-const FIRST: &str = r#"
+pub(super) const LEARNERS: &str = r#"
 CREATE TABLE IF NOT EXISTS learners (
-    id                INTEGER PRIMARY KEY AUTOINCREMENT,
+    id                {id},
     external_id       TEXT COLLATE NOCASE,
     user_name         TEXT NOT NULL COLLATE NOCASE,
     email             TEXT COLLATE NOCASE,
@@ -42,7 +51,10 @@ CREATE TABLE IF NOT EXISTS learners (
 CREATE UNIQUE INDEX learners_external_id ON learners (external_id COLLATE NOCASE);
 CREATE UNIQUE INDEX learners_user_name ON learners (user_name COLLATE NOCASE);
 CREATE UNIQUE INDEX learners_email ON learners (email COLLATE NOCASE);
+"#;
 
+/// Beside whichever table the learners are in.
+const FIRST: &str = r#"
 CREATE TABLE provisioning_log (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     cycle_id   INTEGER NOT NULL,
@@ -50,7 +62,7 @@ CREATE TABLE provisioning_log (
     action     TEXT NOT NULL,
     status     TEXT NOT NULL,
     entra_id   TEXT NOT NULL,
-    learner_id INTEGER,
+    learner_id {key},
     user_name  TEXT COLLATE NOCASE,
     reason     TEXT NOT NULL,
     detail     TEXT,
@@ -83,7 +95,7 @@ CREATE INDEX sync_cycles_source ON sync_cycles (source, id);
 CREATE TABLE sync_links (
     source     TEXT NOT NULL,
     entra_id   TEXT NOT NULL,
-    learner_id INTEGER NOT NULL UNIQUE REFERENCES learners (id) ON DELETE CASCADE,
+    learner_id {key} NOT NULL UNIQUE REFERENCES {learners} ({learners_id}) ON DELETE CASCADE,
     via        TEXT NOT NULL,
     linked_at  TEXT NOT NULL,
     UNIQUE (source, entra_id)
@@ -141,4 +153,9 @@ CREATE TABLE audit_log (
 const SECOND: &str = "
 ALTER TABLE sync_state ADD COLUMN credential_looked_at TEXT;
 ALTER TABLE sync_state ADD COLUMN credential_ends_at TEXT;
+";
+
+/// When we switched a learner off whose table has no column for that.
+const THIRD: &str = "
+ALTER TABLE sync_links ADD COLUMN switched_off_at TEXT;
 ";

@@ -29,7 +29,7 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
     ada.detail = Some("first day".to_owned());
     let applied = store.apply(&[ada], &stamp()).await.unwrap();
 
-    assert_eq!(applied.learners, [(person(7), LearnerId(1))]);
+    assert_eq!(applied.learners, [(person(7), LearnerId::Number(1))]);
     assert_eq!(applied.refused, []);
     assert_ne!(applied.generation, before);
     assert_eq!(store.state().await.unwrap().generation, applied.generation);
@@ -43,7 +43,7 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
     );
     assert_eq!(
         select(&store, "SELECT * FROM sync_links").await,
-        [format!(r#"{SOURCE}|{}|1|["{}","direct"]|2026-01-02T12:00:00Z"#, person(7), person(9))]
+        [format!(r#"{SOURCE}|{}|1|["{}","direct"]|2026-01-02T12:00:00Z|-"#, person(7), person(9))]
     );
     let log = store.log(&LogFilter::default()).await.unwrap();
     assert_eq!(
@@ -55,7 +55,7 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
             action: Action::Create,
             status: crate::model::Status::Success,
             entra_id: person(7),
-            learner: Some(LearnerId(1)),
+            learner: Some(LearnerId::Number(1)),
             user_name: Some("Ada@example.org".to_owned()),
             reason: Reason::Assigned,
             detail: Some("first day".to_owned()),
@@ -99,7 +99,7 @@ async fn switching_off_and_on_keeps_the_row_and_the_link(kind: Kind) {
         person(1),
         Action::Reactivate,
         Reason::Reassigned,
-        Target::Linked(LearnerId(1)),
+        Target::Linked(LearnerId::Number(1)),
         &[(Attribute::Active, Some("false"), Some("true")), (Attribute::Title, None, Some("Dean"))],
     );
     store.apply(&[Change { via: via(&[Route::Group(person(5))]), ..back }], &stamp()).await.unwrap();
@@ -121,12 +121,12 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
             person(number),
             Action::Reactivate,
             Reason::Adopted,
-            Target::Adopt { learner: LearnerId(learner), from: None },
+            Target::Adopt { learner: LearnerId::Number(learner), from: None },
             &[(Attribute::Active, Some("false"), Some("true"))],
         )
     };
     let applied = store.apply(&[adopt(2, 2), adopt(3, 1), adopt(4, 99)], &stamp()).await.unwrap();
-    assert_eq!(applied.learners, [(person(2), LearnerId(2))]);
+    assert_eq!(applied.learners, [(person(2), LearnerId::Number(2))]);
     assert_eq!(
         applied.refused,
         [(1, "the learner is linked to another person already".to_owned()), (2, "the learner row is gone".to_owned()),]
@@ -223,13 +223,13 @@ async fn a_learner_is_taken_from_one_person_and_given_to_another(kind: Kind) {
     )
     .await;
     let relink = |from| {
-        let target = Target::Adopt { learner: LearnerId(1), from: Some(person(from)) };
+        let target = Target::Adopt { learner: LearnerId::Number(1), from: Some(person(from)) };
         change(person(7), Action::Update, Reason::Relinked, target, &[(Attribute::Title, None, Some("x"))])
     };
     let refused = store.apply(&[relink(2)], &stamp()).await.unwrap().refused;
     assert_eq!(refused, [(0, format!("the learner is not linked to {} any more", person(2)))]);
     let applied = store.apply(&[relink(1)], &stamp()).await.unwrap();
-    assert_eq!(applied.learners, [(person(7), LearnerId(1))]);
+    assert_eq!(applied.learners, [(person(7), LearnerId::Number(1))]);
     let links = select(&store, "SELECT entra_id, learner_id FROM sync_links ORDER BY learner_id").await;
     assert_eq!(links, [format!("{}|1", person(7)), format!("{}|2", person(2))]);
     assert_eq!(

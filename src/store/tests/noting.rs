@@ -82,7 +82,7 @@ async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action(kind: Kind
             reason: Reason::Threshold,
             since: at(1).at,
             approved: Some((at(3).at, "root".to_owned())),
-            learner: Some(LearnerId(1)),
+            learner: Some(LearnerId::Number(1)),
             user_name: Some("user1@example.org".to_owned()),
         }]
     );

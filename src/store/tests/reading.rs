@@ -30,7 +30,7 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
     ]);
     let second = &known[&person(2)];
     assert_eq!(second.fingerprint, Fingerprint::of(&expected));
-    assert_eq!((second.learner, second.active), (LearnerId(2), false));
+    assert_eq!((second.learner, second.active), (LearnerId::Number(2), false));
     assert_eq!(second.via, via(&[Route::Direct]));
     let rows = store.rows(SOURCE, &[person(1), person(2), person(3)], &MAPPED).await.unwrap();
     assert_eq!(rows.len(), 2);
@@ -49,7 +49,7 @@ async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: 
         let keys: BTreeSet<UniqueKey> = keys.iter().map(|(a, value)| UniqueKey::new(*a, value)).collect();
         let values: Vec<String> = matched.1.iter().map(|value| (*value).to_owned()).collect();
         let rows = store.holders(&keys, matched.0, &values, ids, &MAPPED).await.unwrap();
-        rows.into_iter().map(|row| row.learner.0).collect::<Vec<_>>()
+        rows.into_iter().map(|row| row.learner.to_string().parse().unwrap()).collect::<Vec<i64>>()
     };
     let number = Attribute::EmployeeNumber;
     assert_eq!(find(&[(Attribute::UserName, "BY-hand")], (number, &["E7"]), &[]).await, [5001]);
@@ -65,7 +65,7 @@ async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: 
 
     let rows = store.holders(&BTreeSet::new(), number, &["E7".to_owned()], &[], &[]).await.unwrap();
     let expected = Row {
-        learner: LearnerId(5001),
+        learner: LearnerId::Number(5001),
         external_id: Some("0A1B2C3D-0000-4000-8000-00000000ABCD".to_owned()),
         link: None,
         active: true,

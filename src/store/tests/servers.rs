@@ -59,6 +59,7 @@ async fn an_older_schema_is_brought_up_and_two_who_come_first_make_one() {
     execute(
         &one,
         "ALTER TABLE sync_state DROP COLUMN credential_looked_at; ALTER TABLE sync_state DROP COLUMN credential_ends_at;
+         ALTER TABLE sync_links DROP COLUMN switched_off_at;
          UPDATE sync_state SET schema_version = 1",
     )
     .await;
@@ -156,6 +157,7 @@ async fn who_is_not_let_in_is_told_why_and_what_to_do() {
     connection.close().await.unwrap();
 
     let as_user = |user: &str, database: &str, password: Option<&str>| Server {
+        url_place: "learner-sync.toml:9:16".to_owned(),
         url: machine.url(user, database),
         password: password.map(Into::into),
         patience: Server::PATIENCE,
@@ -167,7 +169,7 @@ async fn who_is_not_let_in_is_told_why_and_what_to_do() {
         (as_user(GUARDED, &database, Some("wrong horse")), "password authentication failed", "learners.password_file"),
         (as_user("unwelcome", &database, None), "pg_hba.conf rejects", "pg_hba.conf"),
         (as_user(OWNER, "no_such_database", None), r#""no_such_database" does not exist"#, "createdb"),
-        (as_user(GUARDED, &database, Some(PASSWORD)), "permission denied for schema public", "CREATE on the schema"),
+        (as_user(GUARDED, &database, Some(PASSWORD)), "permission denied for schema public", "schema apply"),
         (away, "/nowhere", "is the server running"),
         (refusing, "127.0.0.1:9", "is the server running"),
         (unknown, "no-such-host.invalid", "host and port"),

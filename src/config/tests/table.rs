@@ -1,0 +1,103 @@
+//! A learners table that is there already.
+
+use super::*;
+use crate::model::{Column, Constant, Table, Words};
+
+fn table(text: &str) -> Table {
+    load_text(&format!("{REQUIRED}\n{text}"), &[]).unwrap().learners.table.unwrap()
+}
+
+#[test]
+fn a_table_is_described_with_its_columns_and_constants() {
+    let described = table(
+        r#"
+[learners]
+table = 'app."User Accounts"'
+[learners.columns]
+id = "uid"
+user_name = "login"
+active = { column = "status", true = "enabled", false = "disabled" }
+[learners.constants]
+tenant = "acme"
+quota = 5
+"created_at" = "2026-01-01"
+trial = false
+"#,
+    );
+    assert_eq!((described.schema.as_deref(), described.name.as_str()), (Some("app"), "User Accounts"));
+    let columns = [Column::Id, Column::Attribute(Attribute::UserName), Column::Attribute(Attribute::Active)];
+    assert_eq!(columns.map(|column| described.column(column)), ["uid", "login", "status"]);
+    assert_eq!(described.column(Column::Attribute(Attribute::Title)), "title");
+    assert_eq!(described.words, Some(Words { on: "enabled".to_owned(), off: "disabled".to_owned() }));
+    let constants = [
+        ("created_at", Constant::Text("2026-01-01".to_owned())),
+        ("quota", Constant::Number(5)),
+        ("tenant", Constant::Text("acme".to_owned())),
+        ("trial", Constant::Boolean(false)),
+    ];
+    assert_eq!(described.constants, constants.map(|(name, constant)| (name.to_owned(), constant)).into());
+    assert!(described.mapped.contains(&Attribute::Department) && !described.mapped.contains(&Attribute::JobRole));
+    // What nothing is said of is spoken of where the table is named.
+    let places = ["learners.columns.user_name", "learners.columns.title"].map(|key| described.place(key).unwrap());
+    assert_eq!(places, ["/etc/learner-sync/learner-sync.toml:13:13", "/etc/learner-sync/learner-sync.toml:10:9"]);
+
+    assert_eq!(table("[learners.constants]\ntenant = 1").name, "learners");
+    assert_eq!(load_text(REQUIRED, &[]).unwrap().learners.table, None);
+    let named = [("LEARNER_SYNC_LEARNERS__TABLE", "app.people")];
+    assert_eq!(load_text(REQUIRED, &named).unwrap().learners.table.unwrap().name, "people");
+}
+
+#[test]
+fn what_cannot_be_a_table_is_told_with_its_line() {
+    assert_snapshot!(problems(
+        r#"
+[entra.credential]
+[learners]
+table = "a.b.c"
+[learners.columns]
+nickname = "nick"
+usr_name = "login"
+title = "role"
+department = "role"
+first_name = 7
+last_name = ""
+active = { column = "status", true = "on" }
+external_id = "email"
+[learners.constants]
+department = "none"
+role = "none"
+note = 1.5
+id = 3
+"#
+    ), @r#"
+    /etc/learner-sync/learner-sync.toml:10:9: learners.table: must be a name, or schema.name; a name with a dot in it stands in quotation marks
+    /etc/learner-sync/learner-sync.toml:12:12: learners.columns.nickname: is none of id, external_id, created_at, updated_at, deactivated_at, user_name, email, active, first_name, last_name, title, country, employee_number, department, job_role, company, business_unit, team_name, security_champion
+    /etc/learner-sync/learner-sync.toml:13:12: learners.columns.usr_name: is none of id, external_id, created_at, updated_at, deactivated_at, user_name, email, active, first_name, last_name, title, country, employee_number, department, job_role, company, business_unit, team_name, security_champion; did you mean `user_name`?
+    /etc/learner-sync/learner-sync.toml:15:14: learners.columns.department: the column "role" is that of learners.columns.title already
+    /etc/learner-sync/learner-sync.toml:16:14: learners.columns.first_name: must be the name of a column in quotes, not a number
+    /etc/learner-sync/learner-sync.toml:17:13: learners.columns.last_name: must not be empty
+    /etc/learner-sync/learner-sync.toml:18:10: learners.columns.active: needs both true and false, or neither for a column of booleans or numbers
+    /etc/learner-sync/learner-sync.toml:19:15: learners.columns.external_id: the column "email" is that of email already, for which no other is named
+    /etc/learner-sync/learner-sync.toml:21:14: learners.constants.department: the column "department" is that of department already
+    /etc/learner-sync/learner-sync.toml:22:8: learners.constants.role: the column "role" is that of learners.columns.title already
+    /etc/learner-sync/learner-sync.toml:23:8: learners.constants.note: must stand in quotes: it is no whole number
+    /etc/learner-sync/learner-sync.toml:24:6: learners.constants.id: the column "id" is that of id already
+    "#);
+    assert_snapshot!(problems(
+        r#"
+[entra.credential]
+[learners]
+table = ""
+[learners.columns]
+active = { column = "status", true = "on", false = "on" }
+user_name = { column = "login" }
+[learners.constants]
+"" = 1
+"#
+    ), @r#"
+    /etc/learner-sync/learner-sync.toml:10:9: learners.table: must not be empty
+    /etc/learner-sync/learner-sync.toml:12:10: learners.columns.active: true and false must be different texts
+    /etc/learner-sync/learner-sync.toml:13:13: learners.columns.user_name: must be the name of a column in quotes, not a table
+    /etc/learner-sync/learner-sync.toml:15:6: learners.constants.: must not be empty
+    "#);
+}
