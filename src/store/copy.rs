@@ -6,7 +6,7 @@ use std::path::Path;
 use super::StoreError;
 use super::connection::{Connection, Record};
 use super::schema::LEARNERS;
-use super::sql::{Statement, pieces};
+use super::sql::Statement;
 use super::value::Value;
 
 /// Copies the learners of the SQLite file at `path`, which has no other table of ours, if it has any.
@@ -34,7 +34,7 @@ pub(super) async fn from_server(copy: &mut Connection, server: &mut Connection) 
     let columns: Vec<String> = LEARNERS.iter().map(|column| format!("{column}::text")).collect();
     let rows = server.rows(Statement::new(format!("SELECT {} FROM learners", columns.join(", ")))).await?;
     copy.script("BEGIN").await?;
-    for piece in pieces(&rows) {
+    for piece in copy.pieces(&rows) {
         let mut values = Vec::with_capacity(piece.len());
         for row in piece {
             values.push(values_of(row)?);

@@ -12,7 +12,7 @@ use super::columns::stored;
 use super::connection::Connection;
 use super::coupling::unique_values;
 use super::known::{texts, via_text};
-use super::sql::{LIST, Statement, Tuple, pieces};
+use super::sql::{Statement, Tuple};
 use super::value::Value;
 use super::{log, word};
 use crate::failpoint::{Step, reached};
@@ -97,7 +97,7 @@ async fn park(connection: &mut Connection, changes: &[&Change]) -> Result<(), sq
             .filter_map(|change| change.target.learner())
             .map(|learner| learner.0)
             .collect();
-        for learners in parked.chunks(LIST) {
+        for learners in connection.lists(&parked) {
             let column = attribute.column();
             let mut statement = Statement::new(format!("UPDATE learners SET {column} = 'moving ' || id WHERE id IN"));
             statement.push_list(learners);
@@ -118,7 +118,7 @@ async fn create(
     }
     let mut created = BTreeMap::new();
     for (columns, group) in groups {
-        for piece in pieces(&group) {
+        for piece in connection.pieces(&group) {
             let mut statement = Statement::new("INSERT INTO learners (external_id, created_at, updated_at");
             for attribute in &columns {
                 statement.push(", ").push(attribute.column());
@@ -162,7 +162,7 @@ async fn link(
             return Err(Trouble::Refused(format!("the learner is not linked to {person} any more")));
         }
     }
-    for piece in pieces(&new) {
+    for piece in connection.pieces(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
         statement.push_values(piece, |row, (change, learner)| {
             row.push_bind(source).push_bind(change.person.to_string()).push_bind(learner.0);
@@ -202,7 +202,7 @@ async fn update(
         groups.entry(Shape { columns: columns_of(change), adopt, action: change.action }).or_default().push(pair);
     }
     for (shape, group) in groups {
-        for piece in pieces(&group) {
+        for piece in connection.pieces(&group) {
             let mut statement = start_of_update(&shape, at);
             statement.push_values(piece, |row, (change, learner)| {
                 row.push_bind(learner.0).push_bind(change.person.to_string());
@@ -280,7 +280,7 @@ pub(super) async fn write_via(
     source: &str,
 ) -> Result<u64, sqlx::Error> {
     let mut written = 0;
-    for piece in pieces(vias) {
+    for piece in connection.pieces(vias) {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
         statement.push_values(piece, |row, (person, via)| {
             row.push_bind(person.to_string()).push_bind(Value::Json(via_text(via)));
@@ -300,7 +300,7 @@ pub(super) async fn forget(
     people: &[String],
 ) -> Result<u64, sqlx::Error> {
     let mut ended = 0;
-    for people in people.chunks(LIST) {
+    for people in connection.lists(people) {
         let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));
         statement.push_bind(source).push(" AND entra_id IN");
         statement.push_list(people);
@@ -313,7 +313,7 @@ fn columns_of(change: &Change) -> Vec<Attribute> {
     change.changes.iter().map(|changed| changed.attribute).collect()
 }
 
-fn push_new_values<'v>(row: &mut Tuple<'_, 'v>, change: &'v Change) {
+fn push_new_values<'v>(row: &mut Tuple<'v>, change: &'v Change) {
     for changed in &change.changes {
         row.push_bind(stored(changed.attribute, changed.new.as_deref()));
     }

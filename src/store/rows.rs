@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::{Connection, Record};
 use super::known::texts;
-use super::sql::{LIST, Statement};
+use super::sql::Statement;
 use super::{Store, StoreError, columns, word};
 use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
 use crate::plan::Row;
@@ -20,7 +20,7 @@ impl Store {
         let attributes = with_unique(attributes);
         let mut found = BTreeMap::new();
         let mut connection = self.connection().await;
-        for people in texts(people).chunks(LIST) {
+        for people in connection.lists(&texts(people)) {
             let mut statement = select(&attributes);
             statement.push(" FROM sync_links l JOIN learners r ON r.id = l.learner_id WHERE l.source = ");
             statement.push_bind(source).push(" AND l.entra_id IN");
@@ -85,7 +85,7 @@ impl Store {
 
         let ids: Vec<i64> = ids.into_iter().collect();
         let mut found = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(LIST) {
+        for ids in connection.lists(&ids) {
             let mut statement = select(&attributes);
             statement.push(" FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id WHERE r.id IN");
             statement.push_list(ids);
@@ -101,7 +101,7 @@ impl Store {
 /// The learners whose `column` has one of `values`.
 async fn ids_where(connection: &mut Connection, column: &str, values: &[String]) -> Result<Vec<i64>, sqlx::Error> {
     let mut ids = Vec::new();
-    for values in values.chunks(LIST) {
+    for values in connection.lists(values) {
         let mut statement = Statement::new("SELECT id FROM learners WHERE ");
         statement.push(column).push(" IN");
         statement.push_list(values);
