@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::connection::Connection;
-use super::sql::{LIST, Statement};
+use super::sql::Statement;
 use super::{HeldPerson, Store, StoreError, from_json};
 use crate::model::{Action, Reason};
 
@@ -27,7 +27,7 @@ impl Store {
         self.write(async |connection| {
             let mut released = 0;
             for ((action, reason), people) in &kinds {
-                for people in people.chunks(LIST) {
+                for people in connection.lists(people) {
                     let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
                     statement.push_bind(at).push(", approved_by = ").push_bind(actor);
                     statement.push(" WHERE source = ").push_bind(source);

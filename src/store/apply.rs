@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::error::refusal;
 use super::layout::Layout;
 use super::sql::Statement;
-use super::transaction::{End, PATIENCE, PATIENCE_OF_A_REHEARSAL, wait_for_locks};
+use super::transaction::{End, PATIENCE, PATIENCE_OF_A_REHEARSAL, begin_anew, wait_for_locks};
 use super::{CycleId, Store, StoreError, coupling, learners, word};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
@@ -96,26 +96,25 @@ async fn carry_out(
         return Ok(done);
     }
     let whole: Vec<usize> = (0..batch.len()).collect();
-    if attempt(connection, layout, batch, &whole, stamp, &mut done.learners).await?.is_none() {
+    let Some(why) = attempt(connection, layout, batch, &whole, stamp, &mut done.learners).await? else {
         return Ok(done);
-    }
+    };
+    // Nothing else was done yet, so all of it can go: most batches need no savepoint.
+    begin_anew(connection).await?;
+    connection.script("SAVEPOINT parts").await?;
     let units = coupling::units(batch);
     // A stack: the first half is done with before the second begins, so nobody comes before those they wait for.
-    let mut waiting = match units.split_at_checked(units.len() / 2) {
-        Some((first, second)) if !first.is_empty() => vec![second, first],
-        _ => vec![&units[..]],
-    };
+    let mut waiting = Vec::new();
+    take_apart(&units, &why, &mut waiting, &mut done.refused);
     while let Some(part) = waiting.pop() {
         let mut members: Vec<usize> = part.iter().flatten().copied().collect();
         members.sort_unstable();
-        let Some(why) = attempt(connection, layout, batch, &members, stamp, &mut done.learners).await? else {
-            continue;
-        };
-        if part.len() > 1 {
-            let (first, second) = part.split_at(part.len() / 2);
-            waiting.extend([second, first]);
-        } else {
-            done.refused.extend(members.into_iter().map(|index| (index, why.clone())));
+        match attempt(connection, layout, batch, &members, stamp, &mut done.learners).await? {
+            None => connection.script("RELEASE parts; SAVEPOINT parts").await?,
+            Some(why) => {
+                connection.script("ROLLBACK TO parts").await?;
+                take_apart(part, &why, &mut waiting, &mut done.refused);
+            }
         }
     }
     done.learners.sort_unstable();
@@ -123,7 +122,22 @@ async fn carry_out(
     Ok(done)
 }
 
-/// Carries out `members` of `batch`, or says why the database refuses one of them; then nothing is changed.
+/// Halves what was refused, or, when there is nothing left to halve, refuses it.
+fn take_apart<'u>(
+    part: &'u [Vec<usize>],
+    why: &str,
+    waiting: &mut Vec<&'u [Vec<usize>]>,
+    refused: &mut Vec<(usize, String)>,
+) {
+    if part.len() > 1 {
+        let (first, second) = part.split_at(part.len() / 2);
+        waiting.extend([second, first]);
+    } else {
+        refused.extend(part.iter().flatten().map(|index| (*index, why.to_owned())));
+    }
+}
+
+/// Carries out `members` of `batch`, or says why the database refuses one of them; then the caller undoes it.
 async fn attempt(
     connection: &mut Connection,
     layout: &Layout,
@@ -133,20 +147,14 @@ async fn attempt(
     learners: &mut Vec<(usize, LearnerId)>,
 ) -> Result<Option<String>, StoreError> {
     let changes: Vec<&Change> = members.iter().map(|index| &batch[*index]).collect();
-    connection.script("SAVEPOINT attempt").await?;
-    let refused = match learners::write(connection, layout, &changes, stamp).await {
+    match learners::write(connection, layout, &changes, stamp).await {
         Ok(written) => {
             learners.extend(members.iter().copied().zip(written));
-            None
+            Ok(None)
         }
-        Err(Trouble::Refused(why)) => {
-            connection.script("ROLLBACK TO attempt").await?;
-            Some(why)
-        }
-        Err(Trouble::Failed(error)) => return Err(error),
-    };
-    connection.script("RELEASE attempt").await?;
-    Ok(refused)
+        Err(Trouble::Refused(why)) => Ok(Some(why)),
+        Err(Trouble::Failed(error)) => Err(error),
+    }
 }
 
 async fn generation(connection: &mut Connection) -> Result<Generation, StoreError> {

@@ -17,7 +17,7 @@ use sqlx::{
 use uuid::Uuid;
 
 use super::sql::{self, Statement};
-use super::value::{Document, Moment, for_postgres, for_sqlite};
+use super::value::{Document, Moment};
 use super::{StoreError, postgres, sqlite};
 
 /// A connection to a learner database.
@@ -92,12 +92,11 @@ impl Connection {
         statement: Statement<'_>,
         mut each: impl FnMut(Record) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let Statement { text, values } = statement;
         let mut written = 0;
         match self {
             Self::Sqlite(connection) => {
-                let text = AssertSqlSafe(sql::for_sqlite(&text).into_owned());
-                let mut answers = connection.fetch_many(sqlx::query_with(text, for_sqlite(values)?));
+                let (text, arguments) = sql::sqlite::write(statement)?;
+                let mut answers = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
                 while let Some(answer) = answers.try_next().await? {
                     match answer {
                         Either::Left(done) => written += done.rows_affected(),
@@ -106,8 +105,8 @@ impl Connection {
                 }
             }
             Self::Postgres(Session { connection, patience, lost, name: _ }) => {
-                let text = AssertSqlSafe(text);
-                let mut answers = connection.fetch_many(sqlx::query_with(text, for_postgres(values)?));
+                let (text, arguments) = sql::postgres::write(statement)?;
+                let mut answers = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
                 while let Some(answer) = unless(lost, within(*patience, answers.try_next())).await? {
                     match answer {
                         Either::Left(done) => written += done.rows_affected(),
@@ -128,6 +127,23 @@ impl Connection {
                 unless(lost, within(*patience, script.execute(connection))).await.map(drop)
             }
         }
+    }
+
+    /// Cuts `rows` into pieces of as many as one statement takes.
+    pub(super) fn pieces<'r, T>(&self, rows: &'r [T]) -> impl Iterator<Item = &'r [T]> + use<'r, T> {
+        let length = match self {
+            Self::Sqlite(_) => sql::sqlite::rows,
+            Self::Postgres(_) => sql::postgres::rows,
+        };
+        sql::pieces(rows, length)
+    }
+
+    /// Cuts `values` into pieces of as many as one list takes.
+    pub(super) fn lists<'v, T>(&self, values: &'v [T]) -> impl Iterator<Item = &'v [T]> + use<'v, T> {
+        values.chunks(match self {
+            Self::Sqlite(_) => sql::sqlite::LIST,
+            Self::Postgres(_) => sql::postgres::MANY,
+        })
     }
 
     /// `column` with ASCII letter case ignored, to be compared with what is in lower case.

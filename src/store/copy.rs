@@ -6,7 +6,7 @@ use std::path::Path;
 use super::connection::{Connection, Dialect, Record};
 use super::layout::Layout;
 use super::postgres::{self, Server};
-use super::sql::{Statement, pieces};
+use super::sql::Statement;
 use super::value::Value;
 use super::{StoreError, sqlite, table};
 use crate::model::{Attribute, Column, Kind, Table};
@@ -47,7 +47,7 @@ async fn of(source: &mut Connection, theirs: Option<&Table>) -> Result<(Connecti
     let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
     let rows = source.rows(Statement::new(select)).await?;
     copy.script("BEGIN").await?;
-    for piece in pieces(&rows) {
+    for piece in copy.pieces(&rows) {
         let mut values = Vec::with_capacity(piece.len());
         for row in piece {
             values.push(values_of(row, &ours, &columns)?);

@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::coupling::unique_values;
 use super::known::{texts, via_text};
 use super::layout::{Layout, quoted};
-use super::sql::{LIST, Statement, Tuple, pieces};
+use super::sql::{Statement, Tuple};
 use super::value::Value;
 use super::{StoreError, log};
 use crate::failpoint::{Step, reached};
@@ -99,7 +99,7 @@ async fn park(connection: &mut Connection, layout: &Layout, changes: &[&Change])
             .filter_map(|change| change.target.learner())
             .map(|learner| layout.learner(Some(learner)))
             .collect();
-        for learners in parked.chunks(LIST) {
+        for learners in connection.lists(&parked) {
             let (table, id, column) = (&layout.table, layout.id(), layout.attribute(attribute));
             // An address, because the table may check that it is one.
             let aside = format!("'moving.' || {id} || '@learner-sync.invalid'");
@@ -134,11 +134,16 @@ async fn create(
             let key = if named { new_name(change) } else { change.person.to_string() };
             people.insert(key, change.person);
         }
-        for piece in pieces(&group) {
-            let mut statement = Statement::new(format!("INSERT INTO {} (", layout.table));
-            statement.push(columns_of_new(layout, &columns).join(", ")).push(") ");
-            statement.push_values(piece, |row, change| push_new_row(row, layout, change, at));
-            statement.push(format_args!(" RETURNING {}, {told}", layout.id()));
+        for piece in connection.pieces(&group) {
+            let (names, values): (Vec<String>, Vec<String>) = new_row(layout, &columns).into_iter().unzip();
+            let (names, values) = (names.join(", "), values.join(", "));
+            let mut statement =
+                Statement::new(format!("INSERT INTO {} ({names}) SELECT {values} FROM (", layout.table));
+            statement.push_values(piece, |row, change| {
+                row.push_bind(change.person.to_string()).push_bind(at);
+                push_new_values(row, layout, change);
+            });
+            statement.push(format_args!(") AS v RETURNING {}, {told}", layout.id()));
             for row in connection.rows(statement).await? {
                 let told: String = row.get_unchecked(1)?;
                 if let Some(person) = people.get(&told.to_ascii_lowercase()) {
@@ -156,25 +161,16 @@ fn new_name(change: &Change) -> String {
     changed.and_then(|changed| changed.new.as_deref()).unwrap_or_default().to_ascii_lowercase()
 }
 
-fn columns_of_new(layout: &Layout, attributes: &[Attribute]) -> Vec<String> {
-    let ours = [Column::ExternalId, Column::CreatedAt, Column::UpdatedAt];
-    let ours = ours.into_iter().filter_map(|column| layout.name(column)).map(str::to_owned);
-    let mapped = attributes.iter().map(|attribute| layout.attribute(*attribute).to_owned());
-    ours.chain(mapped).chain(layout.constants.iter().map(|(name, _)| quoted(name))).collect()
-}
-
-/// The values in the order of [`columns_of_new`].
-fn push_new_row<'v>(row: &mut Tuple<'_, 'v>, layout: &'v Layout, change: &'v Change, at: Timestamp) {
-    if layout.name(Column::ExternalId).is_some() {
-        row.push_bind(change.person.to_string());
-    }
-    for _ in [Column::CreatedAt, Column::UpdatedAt].into_iter().filter_map(|column| layout.name(column)) {
-        row.push_bind(at);
-    }
-    push_new_values(row, layout, change);
-    for (_, constant) in &layout.constants {
-        row.push(constant);
-    }
+/// The columns of a new row, and where the value of each comes from: a person, a time, and the values of the attributes.
+fn new_row(layout: &Layout, attributes: &[Attribute]) -> Vec<(String, String)> {
+    let ours = [(Column::ExternalId, 1), (Column::CreatedAt, 2), (Column::UpdatedAt, 2)];
+    let mapped = attributes.iter().map(|attribute| Column::Attribute(*attribute)).zip(3..);
+    let given = ours.into_iter().chain(mapped).filter_map(|(column, number)| {
+        let value = layout.cast_of(column, &format!("v.column{number}"));
+        Some((layout.name(column)?.to_owned(), value))
+    });
+    let constants = layout.constants.iter().map(|(name, constant)| (quoted(name), constant.clone()));
+    given.chain(constants).collect()
 }
 
 /// Whose learner it was until now.
@@ -202,7 +198,7 @@ async fn link(
             return Err(Trouble::Refused(format!("the learner is not linked to {person} any more")));
         }
     }
-    for piece in pieces(&new) {
+    for piece in connection.pieces(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
         statement.push_values(piece, |row, (change, learner)| {
             row.push_bind(source).push_bind(change.person.to_string()).push_bind(layout.learner(Some(*learner)));
@@ -245,7 +241,7 @@ async fn update(
         groups.entry(Shape { columns: columns_of(change), adopt, action: change.action }).or_default().push(pair);
     }
     for (shape, group) in groups {
-        for piece in pieces(&group) {
+        for piece in connection.pieces(&group) {
             let mut statement = start_of_update(layout, &shape, stamp.at);
             statement.push_values(piece, |row, (change, learner)| {
                 row.push_bind(layout.learner(Some(*learner))).push_bind(change.person.to_string());
@@ -348,7 +344,7 @@ async fn mark_deactivated(
     }
     for (action, at) in [(Action::Deactivate, Some(stamp.at)), (Action::Reactivate, None)] {
         let people = texts(changes.iter().filter(|change| change.action == action).map(|change| &change.person));
-        for people in people.chunks(LIST) {
+        for people in connection.lists(&people) {
             let mut statement = Statement::new("UPDATE sync_links SET switched_off_at = ");
             statement.push_bind(at).push(" WHERE source = ").push_bind(stamp.source).push(" AND entra_id IN");
             statement.push_list(people);
@@ -365,7 +361,7 @@ pub(super) async fn write_via(
     source: &str,
 ) -> Result<u64, sqlx::Error> {
     let mut written = 0;
-    for piece in pieces(vias) {
+    for piece in connection.pieces(vias) {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
         statement.push_values(piece, |row, (person, via)| {
             row.push_bind(person.to_string()).push_bind(Value::Json(via_text(via)));
@@ -385,7 +381,7 @@ pub(super) async fn forget(
     people: &[String],
 ) -> Result<u64, sqlx::Error> {
     let mut ended = 0;
-    for people in people.chunks(LIST) {
+    for people in connection.lists(people) {
         let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));
         statement.push_bind(source).push(" AND entra_id IN");
         statement.push_list(people);
@@ -398,7 +394,7 @@ fn columns_of(change: &Change) -> Vec<Attribute> {
     change.changes.iter().map(|changed| changed.attribute).collect()
 }
 
-fn push_new_values<'v>(row: &mut Tuple<'_, 'v>, layout: &'v Layout, change: &'v Change) {
+fn push_new_values<'v>(row: &mut Tuple<'v>, layout: &'v Layout, change: &'v Change) {
     for changed in &change.changes {
         row.push_bind(layout.stored(changed.attribute, changed.new.as_deref()));
     }

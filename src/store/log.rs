@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::connection::Connection;
 use super::layout::Layout;
-use super::sql::{Statement, pieces};
+use super::sql::Statement;
 use super::value::Value;
 use super::{CycleId, Stamp, Store, StoreError, from_json, word};
 use crate::model::{Action, Attribute, EntraId, Kind, LearnerId, Reason, Status};
@@ -141,7 +141,7 @@ pub(super) async fn write(
     entries: &[Entry<'_>],
     stamp: &Stamp<'_>,
 ) -> Result<(), sqlx::Error> {
-    for piece in pieces(entries) {
+    for piece in connection.pieces(entries) {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log
                  (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes) ",

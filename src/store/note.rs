@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::known::texts;
 use super::layout::Layout;
 use super::learners::{forget, write_via};
-use super::sql::{Statement, pieces};
+use super::sql::Statement;
 use super::{Stamp, Store, StoreError, log};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, Status, Via};
@@ -98,7 +98,7 @@ async fn write(
     log::write(connection, layout, &entries, stamp).await?;
 
     let groups: Vec<(&EntraId, &u64)> = group_members.iter().collect();
-    for piece in pieces(&groups) {
+    for piece in connection.pieces(&groups) {
         let mut statement = Statement::new("INSERT INTO sync_groups (source, group_id, last_members) ");
         statement.push_values(piece, |row, (group, members)| {
             row.push_bind(stamp.source).push_bind(group.to_string());
@@ -121,13 +121,13 @@ async fn track_failures(
     findings: &[&Finding],
     stamp: &Stamp<'_>,
 ) -> Result<(), sqlx::Error> {
-    for piece in pieces(findings) {
+    for piece in connection.pieces(findings) {
         let mut statement = Statement::new(
             "INSERT INTO sync_failures (source, entra_id, reason, detail, first_at, last_at, attempts) ",
         );
         statement.push_values(piece, |row, finding| {
             row.push_bind(stamp.source).push_bind(finding.person.to_string()).push_bind(finding.reason.as_str());
-            row.push_bind(finding.detail.as_deref()).push_bind(stamp.at).push_bind(stamp.at).push("1");
+            row.push_bind(finding.detail.as_deref()).push_bind(stamp.at).push_bind(stamp.at).push_bind(1);
         });
         statement.push(
             " ON CONFLICT (source, entra_id) DO UPDATE SET
@@ -144,7 +144,7 @@ async fn track_failures(
 
 /// A hold that goes on keeps its beginning; its approval is for one action only.
 async fn track_held(connection: &mut Connection, findings: &[&Finding], stamp: &Stamp<'_>) -> Result<(), sqlx::Error> {
-    for piece in pieces(findings) {
+    for piece in connection.pieces(findings) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
         statement.push_values(piece, |row, finding| {
             row.push_bind(stamp.source).push_bind(finding.person.to_string()).push_bind(finding.action.as_str());

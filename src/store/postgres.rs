@@ -73,7 +73,7 @@ async fn connect(server: &Server) -> Result<Connection, StoreError> {
         Some(password) => options.password(password.expose_secret()),
         None => options,
     };
-    // Statements of a thousand placeholders are no help in a log.
+    // Statements are no help in a log.
     let options = options.application_name("learner-sync").disable_statement_logging();
     let name = name(&options);
     let connection = within(PATIENCE_WITH_A_DOOR, options.connect()).await;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::connection::{Connection, Record};
 use super::known::texts;
 use super::layout::Layout;
-use super::sql::{LIST, Statement};
+use super::sql::Statement;
 use super::value::Value;
 use super::{Store, StoreError, columns, word};
 use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
@@ -22,7 +22,7 @@ impl Store {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut found = BTreeMap::new();
         let mut connection = self.connection().await;
-        for people in texts(people).chunks(LIST) {
+        for people in connection.lists(&texts(people)) {
             let mut statement = select(layout, &attributes);
             statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
             statement.push_bind(source).push(" AND l.entra_id IN");
@@ -90,7 +90,7 @@ impl Store {
 
         let ids: Vec<Value<'_>> = ids.into_iter().map(|id| layout.learner(Some(id))).collect();
         let mut found = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(LIST) {
+        for ids in connection.lists(&ids) {
             let mut statement = select(layout, &attributes);
             statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" IN");
             statement.push_list(ids);
@@ -111,7 +111,7 @@ async fn ids_where(
     values: &[String],
 ) -> Result<Vec<LearnerId>, StoreError> {
     let mut ids = Vec::new();
-    for values in values.chunks(LIST) {
+    for values in connection.lists(&values) {
         let mut statement = Statement::new(format!("SELECT {} FROM {} WHERE {column} IN", layout.id(), layout.table));
         statement.push_list(values);
         for row in connection.rows(statement).await? {

@@ -32,6 +32,7 @@ macro_rules! on_both {
 }
 
 mod applying;
+mod batches;
 mod files;
 mod noting;
 mod reading;

@@ -27,6 +27,23 @@ pub(super) async fn in_a_transaction<T>(
     end: End,
     work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
+    begin(connection).await?;
+    end_of(connection, end, work).await
+}
+
+/// The same for work that makes the tables, which [`begin`] needs.
+pub(super) async fn in_a_migration<T>(
+    connection: &mut Connection,
+    work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    match connection {
+        Connection::Sqlite(_) => connection.script("BEGIN IMMEDIATE").await?,
+        Connection::Postgres(_) => connection.script("BEGIN").await?,
+    }
+    end_of(connection, End::Commit, work).await
+}
+
+async fn begin(connection: &mut Connection) -> Result<(), StoreError> {
     match connection {
         // It holds the write lock from its first statement on: one that starts by reading can find, when it comes to
         // write, that its snapshot is stale, and no waiting helps then.
@@ -41,19 +58,13 @@ pub(super) async fn in_a_transaction<T>(
             }
         }
     }
-    end_of(connection, end, work).await
+    Ok(())
 }
 
-/// The same for work that makes the tables, among which that row may not be yet.
-pub(super) async fn in_a_migration<T>(
-    connection: &mut Connection,
-    work: impl AsyncFnOnce(&mut Connection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    match connection {
-        Connection::Sqlite(_) => connection.script("BEGIN IMMEDIATE").await?,
-        Connection::Postgres(_) => connection.script("BEGIN").await?,
-    }
-    end_of(connection, End::Commit, work).await
+/// Undoes what was done in this transaction, and begins another one in its place.
+pub(super) async fn begin_anew(connection: &mut Connection) -> Result<(), StoreError> {
+    roll_back(connection).await;
+    begin(connection).await
 }
 
 async fn end_of<T>(

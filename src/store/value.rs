@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgTypeInfo, PgValueRef};
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgTypeInfo, PgValueRef};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, Decode, Encode, Postgres, Type};
 use uuid::Uuid;
@@ -28,38 +28,44 @@ pub(super) enum Value<'v> {
     Json(String),
 }
 
-/// The values as SQLite takes them.
-pub(super) fn for_sqlite(values: Vec<Value<'_>>) -> Result<SqliteArguments, sqlx::Error> {
-    let mut arguments = SqliteArguments::default();
-    for value in values {
-        match value {
-            Value::Text(text) => arguments.add(text.map(Cow::into_owned)),
-            Value::Number(number) => arguments.add(number),
-            Value::Boolean(value) => arguments.add(value),
-            Value::Time(at) => arguments.add(at.map(sqlite::time_text)),
-            Value::Uuid(uuid) => arguments.add(uuid.map(|uuid| uuid.as_hyphenated().to_string())),
-            Value::Json(text) => arguments.add(text),
+impl Value<'_> {
+    /// Adds it as SQLite takes it.
+    pub(super) fn add_to_sqlite(self, arguments: &mut SqliteArguments) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Text(text) => arguments.add(text.map(Cow::into_owned)),
+            Self::Number(number) => arguments.add(number),
+            Self::Boolean(value) => arguments.add(value),
+            Self::Time(at) => arguments.add(at.map(sqlite::time_text)),
+            Self::Uuid(uuid) => arguments.add(uuid.map(|uuid| uuid.as_hyphenated().to_string())),
+            Self::Json(text) => arguments.add(text),
         }
-        .map_err(sqlx::Error::Encode)?;
+        .map_err(sqlx::Error::Encode)
     }
-    Ok(arguments)
-}
 
-/// The values as PostgreSQL takes them.
-pub(super) fn for_postgres(values: Vec<Value<'_>>) -> Result<PgArguments, sqlx::Error> {
-    let mut arguments = PgArguments::default();
-    for value in values {
-        match value {
-            Value::Text(text) => arguments.add(text.as_deref()),
-            Value::Number(number) => arguments.add(number),
-            Value::Boolean(value) => arguments.add(value),
-            Value::Time(at) => arguments.add(at.map(Moment)),
-            Value::Uuid(uuid) => arguments.add(uuid),
-            Value::Json(text) => arguments.add(Document(&text)),
+    /// Adds it as PostgreSQL takes it.
+    pub(super) fn add_to_postgres(&self, arguments: &mut PgArguments) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Text(text) => arguments.add(text.as_deref()),
+            Self::Number(number) => arguments.add(number),
+            Self::Boolean(value) => arguments.add(value),
+            Self::Time(at) => arguments.add(at.map(Moment)),
+            Self::Uuid(uuid) => arguments.add(*uuid),
+            Self::Json(text) => arguments.add(Document(text)),
         }
-        .map_err(sqlx::Error::Encode)?;
+        .map_err(sqlx::Error::Encode)
     }
-    Ok(arguments)
+
+    /// In words.
+    pub(super) fn text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Text(text) => text.as_deref().map(Cow::Borrowed),
+            Self::Number(number) => number.map(|number| number.to_string().into()),
+            Self::Boolean(value) => value.map(|value| value.to_string().into()),
+            Self::Time(at) => at.map(|at| at.to_string().into()),
+            Self::Uuid(uuid) => uuid.map(|uuid| uuid.to_string().into()),
+            Self::Json(text) => Some(text.into()),
+        }
+    }
 }
 
 /// A `timestamptz`, to the second as everywhere.
@@ -71,6 +77,12 @@ const SECONDS_TO_2000: i64 = 946_684_800;
 impl Type<Postgres> for Moment {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(1184))
+    }
+}
+
+impl PgHasArrayType for Moment {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(1185))
     }
 }
 
@@ -96,6 +108,12 @@ const VERSION_OF_JSONB: u8 = 1;
 impl Type<Postgres> for Document<'_> {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(3802))
+    }
+}
+
+impl PgHasArrayType for Document<'_> {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(Oid(3807))
     }
 }
 

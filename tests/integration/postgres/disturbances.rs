@@ -48,7 +48,7 @@ async fn struck(world: &World, server: &'static Server, strike: impl AsyncFnOnce
     let mut holder = server.connect(world.database()).await;
     sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
     let mut assembly = world.assembly();
-    if let Place::Server(server) = &mut assembly.learners {
+    if let Place::Server(server) = &mut assembly.learners.place {
         server.patience = PATIENCE;
     }
     std::fs::create_dir_all(world.path("state")).unwrap();

@@ -1,0 +1,209 @@
+//! Large batches, of everything at once: each person must end with their own values, whatever statement they went with.
+
+use super::*;
+
+on_both! {
+    seven_hundred_mixed_changes_stand_row_by_row,
+    a_column_takes_what_it_is_whatever_came_before,
+    a_letter_that_the_database_does_not_know_stops_nobody_else,
+}
+
+const LATER: &str = "2026-01-03T08:30:00Z";
+
+/// What the test compares of a learner, by the names of the columns.
+const COMPARED: [&str; 10] = [
+    "user_name",
+    "email",
+    "first_name",
+    "title",
+    "department",
+    "security_champion",
+    "active",
+    "created_at",
+    "updated_at",
+    "deactivated_at",
+];
+
+/// A learner as [`COMPARED`] shows it.
+type Shown = BTreeMap<&'static str, String>;
+
+/// A row without a value.
+fn nobody() -> Shown {
+    COMPARED.map(|column| (column, "-".to_owned())).into()
+}
+
+/// As `fill` makes it.
+fn filled(number: u32) -> Shown {
+    let name = format!("user{number}@example.org");
+    let mut shown = nobody();
+    let at = || sqlite::time_text(noon());
+    shown.extend([("user_name", name.clone()), ("email", name), ("first_name", "Ada".to_owned())]);
+    shown.extend([("active", "1".to_owned()), ("created_at", at()), ("updated_at", at())]);
+    shown
+}
+
+/// `shown` after a change.
+fn changed(mut shown: Shown, change: &Change) -> Shown {
+    for AttributeChange { attribute, new, .. } in &change.changes {
+        let value = match new.as_deref() {
+            None => "-",
+            Some("true") => "1",
+            Some("false") => "0",
+            Some(text) => text,
+        };
+        shown.insert(attribute.column(), value.to_owned());
+    }
+    shown.insert("updated_at", LATER.to_owned());
+    match change.action {
+        Action::Create => shown.insert("created_at", LATER.to_owned()),
+        Action::Deactivate => shown.insert("deactivated_at", LATER.to_owned()),
+        Action::Reactivate => shown.insert("deactivated_at", "-".to_owned()),
+        Action::Update => None,
+    };
+    shown
+}
+
+fn newcomer(number: u32) -> Change {
+    let name = format!("new{number}@example.org");
+    let mut values = vec![(Attribute::UserName, name.as_str()), (Attribute::Active, "true")];
+    match number % 3 {
+        0 => values.extend([(Attribute::Title, name.as_str()), (Attribute::Department, "Zoology")]),
+        1 => values.push((Attribute::SecurityChampion, if number.is_multiple_of(2) { "true" } else { "false" })),
+        _ => {}
+    }
+    create_with(person(number), &values)
+}
+
+fn mover(number: u32) -> Change {
+    let (old, new) = (format!("user{number}@example.org"), format!("moved{number}@example.org"));
+    let changes: &[Changed<'_>] = match number % 4 {
+        0 => &[(Attribute::Title, None, Some(&new))],
+        1 => &[(Attribute::FirstName, Some("Ada"), None), (Attribute::Department, None, Some(&new))],
+        2 => &[(Attribute::SecurityChampion, None, Some("true"))],
+        _ => &[(Attribute::Email, Some(&old), Some(&new))],
+    };
+    Change { via: via(&[Route::Group(person(number % 5))]), ..update(person(number), number.into(), changes) }
+}
+
+fn returner(number: u32) -> Change {
+    let changes = [(Attribute::Active, Some("false"), Some("true")), (Attribute::Title, None, Some("back"))];
+    let target = Target::Linked(LearnerId::Number(number.into()));
+    change(person(number), Action::Reactivate, Reason::Reassigned, target, &changes)
+}
+
+fn renamed(number: u32, to: u32) -> Change {
+    let (old, new) = (format!("user{number}@example.org"), format!("user{to}@example.org"));
+    update(person(number), number.into(), &[(Attribute::UserName, Some(&old), Some(&new))])
+}
+
+async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
+    let store = kind.store_with(450).await;
+    execute(
+        &store,
+        "UPDATE learners SET active = false, deactivated_at = '2026-01-01T00:00:00Z' WHERE id BETWEEN 301 AND 350;
+         INSERT INTO learners (user_name, first_name, created_at) VALUES ('platform', 'Bea', '2020-01-01T00:00:00Z')",
+    )
+    .await;
+    let id: i64 = select(&store, "SELECT max(id) FROM learners").await[0].parse().unwrap();
+    let adopted = Target::Adopt { learner: LearnerId::Number(id), from: None };
+    let adoption =
+        change(person(2000), Action::Update, Reason::Adopted, adopted, &[(Attribute::Title, None, Some("ours"))]);
+    let offenders = [
+        create_with(person(3000), &[(Attribute::UserName, "USER400@example.org")]),
+        update(person(360), 360, &[(Attribute::SecurityChampion, None, Some("perhaps"))]),
+    ];
+    let circle = [renamed(201, 202), renamed(202, 203), renamed(203, 201)];
+    let inorder: Vec<Change> = (1001..=1347)
+        .map(newcomer)
+        .chain((1..=200).map(mover))
+        .chain(circle)
+        .chain((204..=300).map(|number| deactivate(person(number), number.into())))
+        .chain((301..=350).map(returner))
+        .chain([adoption])
+        .chain(offenders)
+        .collect();
+    // Mixed, and the same each time.
+    let batch: Vec<Change> = (0..inorder.len()).map(|index| inorder[index * 271 % inorder.len()].clone()).collect();
+    assert_eq!(batch.len(), 700);
+
+    let mut learners: BTreeMap<EntraId, Shown> = (1..=450).map(|number| (person(number), filled(number))).collect();
+    let platform =
+        [("user_name", "platform"), ("first_name", "Bea"), ("active", "1"), ("created_at", "2020-01-01T00:00:00Z")];
+    let mut adopted = nobody();
+    adopted.extend(platform.map(|(column, value)| (column, value.to_owned())));
+    learners.insert(person(2000), adopted);
+    let direct = known::via_text(&via(&[Route::Direct]));
+    let mut ways: BTreeMap<EntraId, String> = learners.keys().map(|person| (*person, direct.clone())).collect();
+    let mut logged = BTreeSet::new();
+    let accepted: Vec<&Change> =
+        batch.iter().filter(|change| ![person(3000), person(360)].contains(&change.person)).collect();
+    for change in &accepted {
+        let before = learners.remove(&change.person).unwrap_or_else(nobody);
+        learners.insert(change.person, changed(before, change));
+        ways.insert(change.person, known::via_text(&change.via));
+        logged.insert(format!("{}|{}|1", change.person, change.action.as_str()));
+    }
+
+    let stamp = Stamp { cycle: CycleId(2), source: SOURCE, at: time(LATER) };
+    let applied = store.apply(&batch, &stamp).await.unwrap();
+    let mut why: Vec<(EntraId, &str)> =
+        applied.refused.iter().map(|(index, why)| (batch[*index].person, why.as_str())).collect();
+    why.sort_unstable();
+    let no_boolean = kind
+        .either("a check of the table fails: security_champion IN (0, 1)", "a value is not of the type of its column");
+    assert_eq!(why, [(person(360), no_boolean), (person(3000), "another learner has the same user_name")]);
+    let written: Vec<EntraId> = applied.learners.iter().map(|(person, _)| *person).collect();
+    assert_eq!(written, accepted.iter().map(|change| change.person).collect::<Vec<_>>());
+
+    let found = select(
+        &store,
+        "SELECT external_id, user_name, email, first_name, title, department, security_champion, active, created_at,
+                updated_at, deactivated_at
+         FROM learners ORDER BY external_id",
+    )
+    .await;
+    let expected: Vec<String> = learners
+        .iter()
+        .map(|(person, shown)| format!("{person}|{}", COMPARED.map(|column| shown[column].as_str()).join("|")))
+        .collect();
+    assert_eq!(found, expected);
+    let found = select(&store, "SELECT entra_id, via FROM sync_links ORDER BY entra_id").await;
+    assert_eq!(found, ways.iter().map(|(person, way)| format!("{person}|{way}")).collect::<Vec<_>>());
+    let found = select(
+        &store,
+        "SELECT p.entra_id, p.action, p.learner_id = r.id FROM provisioning_log p
+         JOIN learners r ON r.external_id = p.entra_id WHERE p.cycle_id = 2 AND p.status = 'success'",
+    )
+    .await;
+    assert_eq!(found.len(), 698);
+    assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), logged);
+}
+
+async fn a_column_takes_what_it_is_whatever_came_before(kind: Kind) {
+    let store = kind.store_with(0).await;
+    let champion = |number: u32, value: &str| {
+        let user_name = format!("user{number}");
+        create_with(person(number), &[(Attribute::UserName, &user_name), (Attribute::SecurityChampion, value)])
+    };
+    assert_eq!(store.apply(&[champion(1, "true")], &stamp()).await.unwrap().refused, []);
+    // One letter, which in bytes looks like a boolean.
+    assert_eq!(store.apply(&[champion(2, "y")], &stamp()).await.unwrap().refused.len(), 1);
+    assert_eq!(store.apply(&[champion(3, "false")], &stamp()).await.unwrap().refused, []);
+    let found = select(&store, "SELECT user_name, security_champion FROM learners ORDER BY 1").await;
+    assert_eq!(found, ["user1|1", "user3|0"]);
+}
+
+async fn a_letter_that_the_database_does_not_know_stops_nobody_else(kind: Kind) {
+    let store = kind.store_with(0).await;
+    let batch: Vec<Change> = (1..=50)
+        .map(|number| {
+            let (user_name, title) = (format!("user{number}"), if number == 37 { "a\0b" } else { "ab" });
+            create_with(person(number), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, title)])
+        })
+        .collect();
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let why = "a value has a letter that the encoding of the database does not know".to_owned();
+    assert_eq!(applied.refused, kind.either(vec![], vec![(36, why)]));
+    let count = kind.either("50", "49");
+    assert_eq!(select(&store, "SELECT count(*) FROM learners WHERE substr(title, 1, 1) = 'a'").await, [count]);
+}
