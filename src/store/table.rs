@@ -200,7 +200,17 @@ impl Comparison<'_> {
         Some(format!("ALTER TABLE {} {change}", sql(self.table)))
     }
 
-    /// The same for what SQLite has no statement for.
+    /// Refuses a column that has to be of another type.
+    fn refuse_type(&mut self, key: String, message: String, name: &str, type_name: &str) {
+        let statement = self.alter_type(name, type_name);
+        let message = match statement {
+            Some(_) => message,
+            None => format!("{message}; SQLite changes no column: have the table made anew"),
+        };
+        self.refuse(key, message, statement);
+    }
+
+    /// SQLite has no statement for that.
     fn alter_type(&self, name: &str, type_name: &str) -> Option<String> {
         match self.found.dialect {
             Dialect::Postgres => self.alter(format_args!("ALTER COLUMN {} TYPE {type_name}", quoted(name))),
@@ -256,7 +266,7 @@ impl Comparison<'_> {
                 if !takes(column, there, found.dialect) {
                     let wanted = wanted(column, found.dialect);
                     let message = format!("the column {name:?} is of type {}, not {wanted}", there.type_name);
-                    self.refuse(key, message, self.alter_type(name, wanted));
+                    self.refuse_type(key, message, name, wanted);
                 }
                 let cast = (there.family == Family::Uuid).then(|| "uuid".to_owned());
                 Some((Cell { cast, ..Cell::quoted(name) }, None))
@@ -279,11 +289,9 @@ impl Comparison<'_> {
                     Attribute::Active => format!("; for a column of words write active = {form}"),
                     _ => String::new(),
                 };
-                self.refuse(
-                    key.to_owned(),
-                    format!("the column {name:?} is of type {type_name}, not boolean or a whole number{or}"),
-                    None,
-                );
+                let message = format!("the column {name:?} is of type {type_name}, not boolean or a whole number{or}");
+                let wanted = format!("boolean USING {}::boolean", quoted(name));
+                self.refuse_type(key.to_owned(), message, name, &wanted);
                 return None;
             }
             (Some(words), Family::Text | Family::Any) => Truth::Words(words.clone()),
@@ -310,7 +318,7 @@ impl Comparison<'_> {
         let (name, least) = (self.table.column(column), least(self.table, column));
         if let Some(length) = there.length.filter(|length| *length < least) {
             let message = format!("the column {name:?} takes {length} letters, and must take {least}");
-            self.refuse(key.to_owned(), message, self.alter_type(name, &format!("varchar({least})")));
+            self.refuse_type(key.to_owned(), message, name, &format!("varchar({least})"));
         }
     }
 

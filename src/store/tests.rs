@@ -17,19 +17,20 @@ macro_rules! on_both {
         mod on_sqlite {
             $(#[tokio::test]
             async fn $scenario() {
-                super::$scenario(super::Kind::Sqlite).await;
+                super::$scenario(crate::store::tests::Kind::Sqlite).await;
             })+
         }
 
         mod on_postgres {
             $(#[tokio::test]
             async fn $scenario() {
-                let Some(server) = super::server::shared() else { return };
-                super::$scenario(super::Kind::Postgres(server)).await;
+                let Some(server) = crate::store::tests::server::shared() else { return };
+                super::$scenario(crate::store::tests::Kind::Postgres(server)).await;
             })+
         }
     };
 }
+pub(super) use on_both;
 
 mod applying;
 mod batches;

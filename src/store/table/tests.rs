@@ -1,1 +1,251 @@
+//! Tables as platforms make them, on real databases: which fit, and what is told of those that do not.
 
+use crate::model::{Attribute, Column, Constant, Table, Words};
+use crate::store::layout::{Key, Layout};
+use crate::store::tests::{Kind, on_both};
+use crate::store::{StoreError, table};
+
+on_both! {
+    a_table_with_other_names_and_kinds_fits,
+    every_misfit_is_told_with_what_mends_it,
+    a_unique_index_may_take_many_forms,
+    what_is_no_table_is_told,
+    names_mean_exactly_what_they_say,
+}
+
+/// A table called `accounts` with these columns of its own, for the attributes that must be mapped.
+fn accounts(columns: &[(Column, &str)]) -> Table {
+    let columns = columns.iter().map(|(column, name)| (*column, (*name).to_owned())).collect();
+    Table {
+        schema: None,
+        name: "accounts".to_owned(),
+        columns,
+        mapped: vec![Attribute::UserName, Attribute::Email, Attribute::Active, Attribute::Title],
+        words: None,
+        constants: [].into(),
+        places: [("learners.table".to_owned(), "learner-sync.toml:7:9".to_owned())].into(),
+    }
+}
+
+const NAMED: [(Column, &str); 5] = [
+    (Column::Id, "uid"),
+    (Column::Attribute(Attribute::UserName), "login"),
+    (Column::Attribute(Attribute::Email), "mail"),
+    (Column::Attribute(Attribute::Active), "enabled"),
+    (Column::Attribute(Attribute::Title), "role"),
+];
+
+async fn look(kind: Kind, sql: &str, described: &Table) -> Result<Layout, Vec<String>> {
+    let store = kind.empty_store().await;
+    let mut connection = store.connection().await;
+    connection.script(sql).await.unwrap();
+    match table::look(&mut connection, described).await {
+        Ok(layout) => Ok(layout),
+        Err(StoreError::Table { faults }) => Err(faults.iter().map(ToString::to_string).collect()),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+fn on_postgres(kind: Kind) -> bool {
+    matches!(kind, Kind::Postgres(_))
+}
+
+async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
+    let words = Some(Words { on: "enabled".to_owned(), off: "it's over".to_owned() });
+    let numbers = "CREATE TABLE accounts (uid INTEGER PRIMARY KEY, login TEXT UNIQUE, mail varchar(200) UNIQUE, enabled
+        smallint NOT NULL, role TEXT, quota int NOT NULL, note text DEFAULT 'x', updated_at int)";
+    let numbers = if on_postgres(kind) {
+        numbers.replace("INTEGER PRIMARY KEY", "serial PRIMARY KEY")
+    } else {
+        numbers.to_owned()
+    };
+    let constants = [("quota".to_owned(), Constant::Number(5))].into();
+    let layout = look(kind, &numbers, &Table { constants, ..accounts(&NAMED) }).await.unwrap();
+    assert_eq!(layout.key, Key::Number);
+    assert_eq!(layout.active("r"), r#"coalesce((r."enabled" <> 0), false)"#);
+    // It is of another kind, so it is something else.
+    assert_eq!(layout.name(Column::UpdatedAt), None);
+    assert_eq!(layout.deactivated("r", "l"), "l.switched_off_at IS NOT NULL");
+
+    let (uuid, now) = if on_postgres(kind) {
+        ("uuid PRIMARY KEY DEFAULT gen_random_uuid()", "timestamp")
+    } else {
+        ("TEXT PRIMARY KEY DEFAULT ('0a1b2c3d-0000-4000-8000-00000000000' || abs(random() % 10))", "DATETIME")
+    };
+    let uuids = format!(
+        "CREATE TABLE accounts (uid {uuid}, login TEXT NOT NULL UNIQUE, mail TEXT UNIQUE, enabled varchar(20) NOT NULL,
+             role TEXT, updated_at {now}, external_id text UNIQUE)"
+    );
+    let layout = look(kind, &uuids, &Table { words, ..accounts(&NAMED) }).await.unwrap();
+    assert_eq!(layout.key, Key::Uuid);
+    assert_eq!(layout.active("r"), r#"coalesce((r."enabled" = 'enabled'), false)"#);
+    assert_eq!((layout.name(Column::UpdatedAt), layout.name(Column::CreatedAt)), (Some(r#""updated_at""#), None));
+}
+
+async fn every_misfit_is_told_with_what_mends_it(kind: Kind) {
+    let computed = "role text GENERATED ALWAYS AS ('clerk') STORED";
+    let sql = format!(
+        "CREATE TABLE accounts (uid int, login varchar(20) UNIQUE, mail text, enabled text, {computed}, tenant text NOT NULL,
+             quota int NOT NULL DEFAULT 3)"
+    );
+    let mut described = accounts(&NAMED[..4]);
+    described.columns.insert(Column::Attribute(Attribute::Title), "role".to_owned());
+    described.columns.insert(Column::Attribute(Attribute::Department), "unit".to_owned());
+    described.places.insert("learners.columns.department".to_owned(), "learner-sync.toml:9:14".to_owned());
+    described.constants.insert("shoe_size".to_owned(), Constant::Number(43));
+    let told = look(kind, &sql, &described).await.unwrap_err();
+    let told: Vec<String> = told.into_iter().map(|line| line.replace("of type TEXT", "of type text")).collect();
+    let to_mend = |statement: &str| {
+        let anew = "; SQLite changes no column: have the table made anew".to_owned();
+        if on_postgres(kind) { format!("; to mend it: {statement};") } else { anew }
+    };
+    let unique = |expression: &str| {
+        if on_postgres(kind) {
+            format!(r#"lower("{expression}" COLLATE "C")"#)
+        } else {
+            format!(r#""{expression}" COLLATE NOCASE"#)
+        }
+    };
+    let expect = [
+        r#"learner-sync.toml:7:9: learners.columns.id: the column "uid" has no default, so that no row can be made"#.to_owned(),
+        format!(
+            r#"learner-sync.toml:7:9: learners.columns.user_name: the column "login" takes 20 letters, and must take 113{}"#,
+            to_mend(r#"ALTER TABLE "accounts" ALTER COLUMN "login" TYPE varchar(113)"#)
+        ),
+        format!(
+            r#"learner-sync.toml:7:9: learners.columns.active: the column "enabled" is of type text, not boolean or a whole number; for a column of words write active = {{ column = "enabled", true = "…", false = "…" }}{}"#,
+            to_mend(r#"ALTER TABLE "accounts" ALTER COLUMN "enabled" TYPE boolean USING "enabled"::boolean"#)
+        ),
+        r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is computed by the database"#.to_owned(),
+        r#"learner-sync.toml:9:14: learners.columns.department: the table accounts has no column "unit"; to mend it: ALTER TABLE "accounts" ADD COLUMN "unit" text;"#.to_owned(),
+        r#"learner-sync.toml:7:9: learners.columns.id: the column "uid" has no unique index of its own, so that two learners could share one; to mend it: CREATE UNIQUE INDEX "accounts_uid_key" ON "accounts" ("uid");"#.to_owned(),
+        format!(
+            r#"learner-sync.toml:7:9: learners.columns.email: the column "mail" has no unique index of its own, so that two learners could share one; to mend it: CREATE UNIQUE INDEX "accounts_mail_key" ON "accounts" ({});"#,
+            unique("mail")
+        ),
+        r#"learner-sync.toml:7:9: learners.constants.shoe_size: the table accounts has no column "shoe_size""#.to_owned(),
+        r#"learner-sync.toml:7:9: learners.table: the column "tenant" must have a value and has no default: give it one in [learners.constants], or map an attribute to it"#.to_owned(),
+    ];
+    assert_eq!(told, expect);
+}
+
+async fn a_unique_index_may_take_many_forms(kind: Kind) {
+    let table = |login: &str| {
+        let id = if on_postgres(kind) { "serial PRIMARY KEY" } else { "INTEGER PRIMARY KEY" };
+        format!(
+            "CREATE TABLE accounts (uid {id}, login varchar(200), tenant int, mail text UNIQUE, enabled boolean, role text);
+             {login}"
+        )
+    };
+    for good in [
+        "ON accounts (login)",
+        "ON accounts (lower(login))",
+        "ON accounts (login) WHERE login IS NOT NULL",
+        "ON accounts (lower(login)) WHERE login IS NOT NULL",
+        "ON accounts (login DESC)",
+    ] {
+        let sql = table(&format!("CREATE UNIQUE INDEX i {good}"));
+        assert_eq!(look(kind, &sql, &accounts(&NAMED)).await.map(drop), Ok(()), "{good}");
+    }
+    let by_letters = if on_postgres(kind) { r#"lower(login COLLATE "C")"# } else { "login COLLATE NOCASE" };
+    let sql = table(&format!("CREATE UNIQUE INDEX i ON accounts ({by_letters})"));
+    assert_eq!(look(kind, &sql, &accounts(&NAMED)).await.map(drop), Ok(()));
+    for bad in [
+        "CREATE INDEX i ON accounts (login)",
+        "CREATE UNIQUE INDEX i ON accounts (tenant, login)",
+        "CREATE UNIQUE INDEX i ON accounts (login) WHERE tenant = 1",
+        "CREATE UNIQUE INDEX i ON accounts (upper(login))",
+    ] {
+        let told = look(kind, &table(bad), &accounts(&NAMED)).await.unwrap_err();
+        assert!(told.len() == 1 && told[0].contains(r#""login" has no unique index"#), "{bad}: {told:?}");
+    }
+}
+
+async fn what_is_no_table_is_told(kind: Kind) {
+    let told = look(kind, "SELECT 1", &accounts(&NAMED)).await.unwrap_err();
+    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: there is no table accounts"]);
+    let told = look(kind, "CREATE VIEW accounts AS SELECT 1 AS uid", &accounts(&NAMED)).await.unwrap_err();
+    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: accounts is a view; learners are kept in a table"]);
+    let elsewhere = Table { schema: Some("app".to_owned()), ..accounts(&NAMED) };
+    let told = look(kind, "SELECT 1", &elsewhere).await.unwrap_err();
+    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: there is no table app.accounts"]);
+}
+
+async fn names_mean_exactly_what_they_say(kind: Kind) {
+    let name = r#"Us"er $1 'accounts'; --?"#;
+    let quoted = format!("\"{}\"", name.replace('"', "\"\""));
+    let id = if on_postgres(kind) { "serial PRIMARY KEY" } else { "INTEGER PRIMARY KEY" };
+    let sql = format!(
+        r#"CREATE TABLE {quoted} (uid {id}, "log $2 in" text UNIQUE, "select" text UNIQUE, "Enabled?" boolean, role text)"#
+    );
+    let described = Table {
+        name: name.to_owned(),
+        ..accounts(&[
+            NAMED[0],
+            NAMED[4],
+            (Column::Attribute(Attribute::UserName), "log $2 in"),
+            (Column::Attribute(Attribute::Email), "select"),
+            (Column::Attribute(Attribute::Active), "Enabled?"),
+        ])
+    };
+    let layout = look(kind, &sql, &described).await.unwrap();
+    assert_eq!(layout.table, quoted);
+    assert_eq!(layout.attribute(Attribute::UserName), r#""log $2 in""#);
+}
+
+#[tokio::test]
+async fn ids_that_sqlite_would_not_find_again_are_refused() {
+    let table = |default: &str, more: &str| {
+        format!(
+            "CREATE TABLE accounts (uid TEXT PRIMARY KEY DEFAULT ({default}), login TEXT UNIQUE, mail TEXT UNIQUE,
+                 enabled INT, role TEXT); {more}"
+        )
+    };
+    let good = "lower('0A1B2C3D-0000-4000-8000-000000000001')";
+    let insert = "INSERT INTO accounts (uid) VALUES ('0A1B2C3D-0000-4000-8000-00000000ABCD')";
+    for (sql, fits) in [
+        (table(good, ""), true),
+        (table("hex(randomblob(16))", ""), false),
+        (table("NULL", ""), false),
+        (table(good, insert), false),
+    ] {
+        let looked = look(Kind::Sqlite, &sql, &accounts(&NAMED)).await;
+        match looked {
+            Ok(_) => assert!(fits, "{sql}"),
+            Err(told) => assert!(!fits && told.concat().contains("not UUIDs in lower case"), "{sql}: {told:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn types_of_postgres_are_known_by_what_they_take() {
+    let Some(server) = crate::store::tests::server::shared() else { return };
+    let kind = Kind::Postgres(server);
+    let words = Some(Words { on: "on duty".to_owned(), off: "gone".to_owned() });
+    let sql = "CREATE TYPE duty AS ENUM ('on duty', 'off duty'); CREATE DOMAIN login_name AS varchar(150) NOT NULL;
+        CREATE TABLE accounts (uid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, login login_name UNIQUE, mail text UNIQUE,
+            enabled duty, role char(20), external_id uuid UNIQUE, born date)";
+    let described = Table {
+        words,
+        constants: [("born".to_owned(), Constant::Text("never".to_owned()))].into(),
+        ..accounts(&NAMED)
+    };
+    let told = look(kind, sql, &described).await.unwrap_err();
+    assert_eq!(
+        told,
+        [
+            r#"learner-sync.toml:7:9: learners.columns.active: the type duty of the column "enabled" has no value "gone"; to mend it: ALTER TYPE duty ADD VALUE 'gone';"#,
+            r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is of type character(20), not text; to mend it: ALTER TABLE "accounts" ALTER COLUMN "role" TYPE text;"#,
+        ]
+    );
+    let mended = format!("{sql}; ALTER TYPE duty ADD VALUE 'gone'; ALTER TABLE accounts ALTER role TYPE text");
+    let told = look(kind, &mended, &described).await.unwrap_err();
+    assert_eq!(
+        told,
+        [r#"learner-sync.toml:7:9: learners.constants.born: does not go into the column "born" of type date"#]
+    );
+    let constants = [("born".to_owned(), Constant::Text("2000-01-01".to_owned()))].into();
+    let layout = look(kind, &mended, &Table { constants, ..described }).await.unwrap();
+    assert_eq!(layout.cast_of(Column::Attribute(Attribute::Active), "v.column3"), "v.column3::duty");
+    assert_eq!(layout.external_id("r."), Some(r#"r."external_id"::text"#.to_owned()));
+}
