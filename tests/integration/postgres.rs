@@ -3,7 +3,6 @@
 //! Each scenario does nothing where the programs of PostgreSQL are not installed, and says so.
 
 mod commands;
-mod cycles;
 mod disturbances;
 mod rows;
 mod server;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::database::EMPTY;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 /// The owner of everything in it.
@@ -129,9 +130,24 @@ impl Server {
 
     /// A new, empty database.
     pub(crate) async fn database(&self) -> String {
+        self.copy(EMPTY).await
+    }
+
+    /// A new one with all that is in another, which nobody may be using.
+    pub(crate) async fn copy(&self, of: &str) -> String {
         let name = format!("learners_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+        self.create(&name, of).await;
         name
+    }
+
+    /// The same under this name.
+    pub(crate) async fn create(&self, name: &str, of: &str) {
+        let mut connection = self.connect("postgres").await;
+        // Newer servers would rather write every page to their log; this is how the older ones did it, in half the time.
+        let how = if connection.server_version_num().unwrap() < 150_000 { "" } else { "STRATEGY file_copy" };
+        let sql = format!("CREATE DATABASE {name} TEMPLATE {of} {how}");
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// The URL of a database, as a configuration names it.
