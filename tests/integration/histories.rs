@@ -2,7 +2,7 @@
 //!
 //! `LEARNER_SYNC_HISTORIES` says how many; `LEARNER_SYNC_SEED` plays those of a failure again.
 
-use crate::database::{apply, on_both};
+use crate::database::{apply, fewer_on_postgres, on_both};
 mod entra;
 mod history;
 mod model;
@@ -82,7 +82,7 @@ async fn check_all(count: u64, check: impl AsyncFn(&History) -> Result<(), Strin
 }
 
 fn count() -> u64 {
-    number("LEARNER_SYNC_HISTORIES").unwrap_or(60)
+    number("LEARNER_SYNC_HISTORIES").unwrap_or_else(|| fewer_on_postgres(60))
 }
 
 #[apply(on_both)]

@@ -4,8 +4,11 @@
 
 mod commands;
 mod disturbances;
+mod full_disk;
 mod rows;
 mod server;
+mod tls;
+mod too_old;
 
 pub(crate) use rows::rows;
 pub(crate) use server::{OWNER, Server, shared};

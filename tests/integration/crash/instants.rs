@@ -13,7 +13,7 @@ use serde_json::json;
 use super::changes::Changes;
 use super::model::{Found, Model, Sight};
 use super::{LOG, NO_LIMITS, Told, asked, is_killed, to_be_killed};
-use crate::database::{apply, on_both};
+use crate::database::{apply, fewer_on_postgres, on_both};
 use crate::world::World;
 
 const PEOPLE: usize = 2000;
@@ -23,7 +23,7 @@ const ROUNDS: usize = 160;
 const ROUNDS_OF_A_TENANT: usize = 80;
 
 fn rounds() -> usize {
-    asked("LEARNER_SYNC_CRASH_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap())
+    asked("LEARNER_SYNC_CRASH_ROUNDS").map_or(fewer_on_postgres(ROUNDS), |rounds| usize::try_from(rounds).unwrap())
 }
 
 /// Where the kills have hit.

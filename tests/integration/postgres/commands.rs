@@ -12,7 +12,7 @@ use crate::program::{eventually, people};
 use crate::world::World;
 
 /// The line that `check` has for the database, with its hint.
-fn database_line(world: &World, code: i32) -> (bool, String, String) {
+pub(super) fn database_line(world: &World, code: i32) -> (bool, String, String) {
     let document = world.run_program(&["check", "--json"], code).json();
     let checks = document["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["name"] == "database").unwrap();

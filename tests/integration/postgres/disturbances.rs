@@ -119,6 +119,14 @@ async fn the_server_is_killed_within_a_batch() {
 }
 
 #[tokio::test]
+async fn the_server_is_restarted_within_a_batch() {
+    let Some((world, server)) = world().await else { return };
+    let ended = struck(&world, server, async |_| server.stop()).await;
+    server.run();
+    ends_right(world, ended, "the connection to the learner database is lost").await;
+}
+
+#[tokio::test]
 async fn the_server_freezes_within_a_batch() {
     let Some((world, server)) = world().await else { return };
     let mut frozen = String::new();
