@@ -4,6 +4,7 @@ use graph_sim::{DEFAULT_ACCESS, Fault, Tenant};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, on_both};
 use crate::world::{World, assigned, assigned_group, people};
 
 /// A world with `[scope]` as given.
@@ -21,7 +22,7 @@ fn user_name(world: &World, id: &str) -> String {
     world.sim.tenant(|tenant| tenant.user_mut(id).user_principal_name.clone().unwrap())
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_canary_touches_nobody_else() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 4);
@@ -61,7 +62,7 @@ async fn a_canary_touches_nobody_else() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn whoever_is_ignored_stays_as_they_are_even_when_they_leave() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Contractors", 3);
@@ -86,7 +87,7 @@ async fn whoever_is_ignored_stays_as_they_are_even_when_they_leave() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn newcomers_who_are_ignored_are_not_created_and_a_plan_says_so() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Contractors", 2);
@@ -101,7 +102,7 @@ async fn newcomers_who_are_ignored_are_not_created_and_a_plan_says_so() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_values_of_whoever_is_ignored_are_not_moved_aside() {
     let mut tenant = Tenant::default();
     let direct = assigned(&mut tenant, 2);
@@ -121,7 +122,7 @@ async fn the_values_of_whoever_is_ignored_are_not_moved_aside() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_group_that_hides_its_members_bounds_nothing() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 2);
@@ -138,7 +139,7 @@ async fn a_group_that_hides_its_members_bounds_nothing() {
     assert_eq!(world.cycle().await.counts.created, 2);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn only_the_app_roles_that_are_named_count() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();
@@ -174,7 +175,7 @@ async fn only_the_app_roles_that_are_named_count() {
     assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 3, 0));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_group_that_says_whom_to_ignore_and_says_it_no_more_ends_the_cycle() {
     for lost in ["not found", "empty", "deleted"] {
         let mut tenant = Tenant::default();
@@ -209,7 +210,7 @@ async fn a_group_that_says_whom_to_ignore_and_says_it_no_more_ends_the_cycle() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_whom_the_bounds_name() {
     let mut tenant = Tenant::default();
     let (group, _) = assigned_group(&mut tenant, "Staff", 2);

@@ -7,6 +7,7 @@ use learner_sync::cycle::Report;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, is_on_postgres, on_both};
 use crate::world::{World, assigned, assigned_group};
 
 /// A world with forty learners and a cache of them.
@@ -59,7 +60,7 @@ async fn survives(damage: impl Fn(&Path)) {
     all_goes_on(&mut world, (&group, &members, &direct)).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_whole_cache_and_none_at_all() {
     survives(|_| {}).await;
     survives(|cache| std::fs::remove_dir_all(cache).unwrap()).await;
@@ -75,7 +76,7 @@ async fn a_whole_cache_and_none_at_all() {
     .await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn truncated_files() {
     for keep in [0, 1, 2, 3] {
         survives(|cache| {
@@ -88,7 +89,7 @@ async fn truncated_files() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn flipped_bits() {
     for stride in [7, 101, 1009, 65_537] {
         survives(|cache| {
@@ -102,7 +103,7 @@ async fn flipped_bits() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn files_that_are_gone() {
     let (world, ..) = forty().await;
     let count = files(&world.path("state/cache")).len();
@@ -123,7 +124,7 @@ fn entries(cache: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     db.iter().map(|entry| entry.unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn entries_of_an_earlier_time_under_a_manifest_of_today() {
     let (mut world, _, _, direct) = forty().await;
     let cache = world.path("state/cache");
@@ -143,7 +144,7 @@ async fn entries_of_an_earlier_time_under_a_manifest_of_today() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_damaged_cache_is_set_aside_and_a_new_one_made() {
     let (mut world, ..) = forty().await;
     for path in files(&world.path("state/cache")) {
@@ -170,7 +171,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_cache_of_another_database() {
     let (mut world, group, members, direct) = forty().await;
     // The same people in the same tenant, but another database, from before one of them was hired.
@@ -182,7 +183,7 @@ async fn the_cache_of_another_database() {
     all_goes_on(&mut world, (&group, &members, &direct)).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_cache_of_an_earlier_time() {
     let (mut world, group, members, direct) = forty().await;
     copy(&world.path("state/cache"), &world.path("earlier"));
@@ -192,24 +193,14 @@ async fn the_cache_of_an_earlier_time() {
     world.settled().await;
 }
 
-/// The learner database with all that belongs to it.
-fn database(world: &World) -> Vec<PathBuf> {
-    ["learners.db", "learners.db-wal", "learners.db-shm"].map(|name| world.path(name)).into()
-}
-
-#[tokio::test]
+#[apply(on_both)]
 async fn a_database_restored_from_a_backup_is_noticed() {
     let (mut world, group, members, direct) = forty().await;
-    let backup: Vec<Option<Vec<u8>>> = database(&world).iter().map(|path| std::fs::read(path).ok()).collect();
+    let backup = world.database.backup().await;
     let first = all_goes_on(&mut world, (&group, &members, &direct)).await;
     let after = world.query("SELECT external_id, title, active FROM learners ORDER BY external_id").await;
 
-    for (path, content) in database(&world).iter().zip(backup) {
-        match content {
-            Some(content) => std::fs::write(path, content).unwrap(),
-            None => drop(std::fs::remove_file(path)),
-        }
-    }
+    world.database.restore(&backup).await;
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "40");
     // All of it once more, though the cache knows it done.
     let report = world.cycle().await;
@@ -218,18 +209,15 @@ async fn a_database_restored_from_a_backup_is_noticed() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_database_that_is_gone_is_filled_again() {
     let (mut world, ..) = forty().await;
-    for path in database(&world) {
-        // Not all of them are there.
-        drop(std::fs::remove_file(path));
-    }
+    world.database.clear().await;
     assert_eq!(world.cycle().await.counts.created, 40);
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_or_a_link_that_somebody_removed_is_made_again() {
     let (mut world, _, members, direct) = forty().await;
     world.execute(&format!("DELETE FROM learners WHERE external_id = '{}'", members[0])).await;
@@ -244,7 +232,7 @@ async fn a_learner_or_a_link_that_somebody_removed_is_made_again() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn another_mapping_makes_the_cache_worthless() {
     let (mut world, ..) = forty().await;
     let mapping = "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\n\
@@ -261,7 +249,7 @@ async fn another_mapping_makes_the_cache_worthless() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn no_personal_data_stands_in_the_cache() {
     let (world, _, members, _) = forty().await;
     let (name, secret) = world.sim.tenant(|tenant| {
@@ -279,13 +267,13 @@ async fn no_personal_data_stands_in_the_cache() {
     assert!(contains(graph_sim::TENANT_ID));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_link_to_a_learner_that_is_gone_is_as_good_as_none() {
     let (mut world, _, members, _) = forty().await;
-    // As sqlite3 does, which does not enforce foreign keys.
-    world
-        .execute(&format!("PRAGMA foreign_keys = OFF; DELETE FROM learners WHERE external_id = '{}'", members[0]))
-        .await;
+    // As sqlite3 does, which does not enforce foreign keys, and as copies of a server come to be.
+    let unguarded =
+        if is_on_postgres() { "SET session_replication_role = replica" } else { "PRAGMA foreign_keys = OFF" };
+    world.execute(&format!("{unguarded}; DELETE FROM learners WHERE external_id = '{}'", members[0])).await;
     assert_eq!(world.value("SELECT count(*) FROM sync_links").await, "40");
     assert_eq!(
         world.full_cycle().await.counts,

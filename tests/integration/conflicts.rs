@@ -4,6 +4,7 @@ use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, on_both};
 use crate::learners::{ada, change, hire};
 use crate::world::{World, assigned};
 
@@ -23,9 +24,9 @@ async fn platform_learner(columns: &str, values: &str) -> (World, String) {
     (world, ada)
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_of_the_same_name_that_is_nobodys_is_adopted() {
-    let (mut world, ada) = platform_learner("active, team_name", "1, 'Blue'").await;
+    let (mut world, ada) = platform_learner("active, team_name", "true, 'Blue'").await;
     let id = world.value("SELECT id FROM learners").await;
     let report = world.cycle().await;
     assert_eq!(
@@ -43,16 +44,16 @@ async fn a_learner_of_the_same_name_that_is_nobodys_is_adopted() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_inactive_learner_that_is_adopted_is_active_again() {
-    let (mut world, ada) = platform_learner("active, deactivated_at", "0, '2025-01-01T00:00:00Z'").await;
+    let (mut world, ada) = platform_learner("active, deactivated_at", "false, '2025-01-01T00:00:00Z'").await;
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 1, reactivated: 1, ..Counts::default() });
     assert_eq!(world.learner(&ada, "active, deactivated_at, first_name").await, ["1", "NULL", "Ada"]);
     assert_eq!(world.log(&ada).await, ["reactivate success adopted"]);
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_that_names_the_person_is_adopted_whatever_it_is_called() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
@@ -68,10 +69,10 @@ async fn a_learner_that_names_the_person_is_adopted_whatever_it_is_called() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_whose_external_id_names_somebody_else_is_a_conflict() {
     let somebody = "0f0f0f0f-0000-4000-8000-000000000001";
-    let (mut world, ada) = platform_learner("active, external_id", &format!("1, '{somebody}'")).await;
+    let (mut world, ada) = platform_learner("active, external_id", &format!("true, '{somebody}'")).await;
     let id = world.value("SELECT id FROM learners").await;
     let before = world.query("SELECT * FROM learners").await;
     let report = world.cycle().await;
@@ -87,7 +88,7 @@ async fn a_learner_whose_external_id_names_somebody_else_is_a_conflict() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn two_newcomers_who_want_one_address_are_both_rejected() {
     let (mut world, ada) = ada().await;
     let shared = "office@harbourworks.example";
@@ -111,7 +112,7 @@ async fn two_newcomers_who_want_one_address_are_both_rejected() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_keeps_its_address_and_the_newcomer_who_wants_it_is_rejected() {
     let (mut world, ada) = ada().await;
     let id = world.learner(&ada, "id").await.remove(0);
@@ -138,7 +139,7 @@ async fn a_learner_keeps_its_address_and_the_newcomer_who_wants_it_is_rejected()
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_who_wants_the_address_of_another_is_left_as_it_is() {
     let (mut world, ada) = ada().await;
     let grace = hire(&world, User::named("Grace", "Hopper").job_title("Admiral"));
@@ -154,7 +155,7 @@ async fn a_learner_who_wants_the_address_of_another_is_left_as_it_is() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_address_given_to_a_new_person_never_hands_over_the_old_learner() {
     let (mut world, ada) = ada().await;
     let id = world.learner(&ada, "id").await.remove(0);
@@ -180,7 +181,7 @@ async fn an_address_given_to_a_new_person_never_hands_over_the_old_learner() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn two_who_swap_addresses_and_a_chain_of_renames_succeed_in_one_cycle() {
     let mut tenant = Tenant::default();
     let people = assigned(&mut tenant, 6);
@@ -214,7 +215,7 @@ async fn two_who_swap_addresses_and_a_chain_of_renames_succeed_in_one_cycle() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_swap_among_a_thousand_updates_succeeds_in_one_cycle() {
     let mut tenant = Tenant::default();
     let everybody = assigned(&mut tenant, 1100);
@@ -237,7 +238,7 @@ async fn a_swap_among_a_thousand_updates_succeeds_in_one_cycle() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn another_match_attribute_finds_other_learners() {
     let email = "match_attribute = 'emails[type eq \"work\"].value'";
     let mut tenant = Tenant::default();
@@ -265,7 +266,7 @@ async fn another_match_attribute_finds_other_learners() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_match_that_is_not_unique_is_a_conflict() {
     let mut tenant = Tenant::default();
     let ada = tenant.hire(User::named("Ada", "Lovelace").employee_id("E1"));
@@ -284,7 +285,7 @@ async fn a_match_that_is_not_unique_is_a_conflict() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn two_newcomers_who_match_one_learner_are_both_rejected() {
     let mut tenant = Tenant::default();
     for name in ["Ada", "Grace"] {

@@ -9,6 +9,7 @@ mod systemd;
 use graph_sim::{Fault, Gate};
 use serde_json::json;
 
+use crate::database::{apply, on_both};
 use crate::program::{Daemon, people};
 use crate::world::World;
 
@@ -19,7 +20,7 @@ fn hold_next_cycle(world: &World) -> Gate {
     gate
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_the_drawn_time() {
     let world = World::start(people(2).0).await;
     let daemon = world.daemon().await;
@@ -44,7 +45,7 @@ async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_the_drawn_time() {
     assert_eq!(world.cycles().await, ["startup success"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_second_daemon_exits_75_and_names_the_first() {
     let world = World::start(people(1).0).await;
     let daemon = world.daemon().await;
@@ -54,7 +55,7 @@ async fn a_second_daemon_exits_75_and_names_the_first() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn further_cycles_come_by_schedule() {
     let world = World::start(people(1).0).await;
     world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
@@ -64,7 +65,7 @@ async fn further_cycles_come_by_schedule() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_failed_cycle_is_followed_by_the_next() {
     let world = World::start(people(1).0).await;
     world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
@@ -75,7 +76,7 @@ async fn a_failed_cycle_is_followed_by_the_next() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_sync() {
     let world = World::start(people(1).0).await;
     let gate = hold_next_cycle(&world);
@@ -100,7 +101,7 @@ async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_syn
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn paused_the_daemon_skips_signalled_cycles_and_says_so() {
     let world = World::start(people(1).0).await;
     world.run_program(&["pause"], 0);
@@ -118,7 +119,7 @@ async fn paused_the_daemon_skips_signalled_cycles_and_says_so() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn paused_the_daemon_skips_scheduled_cycles_and_goes_on_after_the_pause() {
     let world = World::start(people(1).0).await;
     world.run_program(&["pause"], 0);
@@ -131,7 +132,7 @@ async fn paused_the_daemon_skips_scheduled_cycles_and_goes_on_after_the_pause() 
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_stop_ends_a_daemon_that_waits_for_a_sync() {
     let world = World::start(people(1).0).await;
     let gate = hold_next_cycle(&world);
@@ -145,7 +146,7 @@ async fn a_stop_ends_a_daemon_that_waits_for_a_sync() {
     assert_eq!(world.cycles().await, ["command success"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_daemon_whose_log_nobody_reads_any_more_goes_on() {
     let world = World::start(people(1).0).await;
     let mut command = world.program(&["run"]);
@@ -164,7 +165,7 @@ async fn a_daemon_whose_log_nobody_reads_any_more_goes_on() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn status_shows_no_next_time_while_the_daemon_is_in_a_cycle() {
     let world = World::start(people(1).0).await;
     let daemon = world.daemon().await;
@@ -180,13 +181,13 @@ async fn status_shows_no_next_time_while_the_daemon_is_in_a_cycle() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_locked_database_does_not_keep_the_daemon_from_its_signals() {
     let world = World::start(people(1).0).await;
     let daemon = world.daemon().await;
     daemon.logged("waiting next_cycle.at=", 1).await;
     // As a training platform may do that imports something.
-    let writer = world.lock_database().await;
+    let writer = world.database.lock().await;
     let begun = std::time::Instant::now();
     daemon.signal(rustix::process::Signal::HUP);
     daemon.logged("the configuration is read again", 1).await;
@@ -196,7 +197,7 @@ async fn a_locked_database_does_not_keep_the_daemon_from_its_signals() {
     drop(writer);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_old_time_is_forgotten_when_a_new_one_is_drawn() {
     let world = World::start(people(1).0).await;
     world.configure("[schedule]\nmin_interval = \"2s\"\nmax_interval = \"2s\"");
@@ -212,7 +213,7 @@ async fn the_old_time_is_forgotten_when_a_new_one_is_drawn() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_users_switched_off_there_is_no_cycle_and_the_reason_is_told() {
     let world = World::start(people(1).0).await;
     world.configure("[provisioning]\nusers = false");

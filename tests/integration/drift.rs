@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use learner_sync::plan::Counts;
 use serde_json::json;
 
+use crate::database::{apply, on_both};
 use crate::world::{World, assigned};
 
 /// A world with Ada and eleven others, all learners.
@@ -23,7 +24,7 @@ async fn forget(world: &World) {
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_log_nothing_is_put_right_and_it_is_noted_once() {
     let (mut world, ada) = dozen("log").await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
@@ -42,7 +43,7 @@ async fn with_log_nothing_is_put_right_and_it_is_noted_once() {
     assert_eq!(world.value("SELECT reason FROM sync_failures").await, "drift");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_log_a_change_in_entra_is_carried_out_all_the_same() {
     for lost in [false, true] {
         let (mut world, ada) = dozen("log").await;
@@ -61,7 +62,7 @@ async fn with_log_a_change_in_entra_is_carried_out_all_the_same() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_log_who_is_put_right_by_hand_is_noted_no_more() {
     let (mut world, ada) = dozen("log").await;
     world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{ada}'")).await;
@@ -72,7 +73,7 @@ async fn with_log_who_is_put_right_by_hand_is_noted_no_more() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn what_was_noted_is_put_right_as_drift_when_the_administrator_changes_his_mind() {
     let (mut world, ada) = dozen("log").await;
     world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{ada}'")).await;
@@ -85,10 +86,10 @@ async fn what_was_noted_is_put_right_as_drift_when_the_administrator_changes_his
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_all_a_learner_switched_off_by_hand_is_switched_on_again() {
     let (mut world, ada) = dozen("all").await;
-    world.execute(&format!("UPDATE learners SET active = 0, title = 'Pirate' WHERE external_id = '{ada}'")).await;
+    world.execute(&format!("UPDATE learners SET active = false, title = 'Pirate' WHERE external_id = '{ada}'")).await;
     // Only a comparison can see it.
     assert_eq!(world.cycle().await.counts.reactivated, 0);
     world.pass(SignedDuration::from_hours(24));
@@ -104,25 +105,25 @@ async fn with_all_a_learner_switched_off_by_hand_is_switched_on_again() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_all_a_former_learner_switched_on_by_hand_is_switched_off_again_after_a_second_look() {
     let (mut world, ada) = dozen("all").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
-    world.execute(&format!("UPDATE learners SET active = 1 WHERE external_id = '{ada}'")).await;
+    world.execute(&format!("UPDATE learners SET active = true WHERE external_id = '{ada}'")).await;
     assert_eq!(world.full_cycle().await.counts.deactivated, 1);
     assert_eq!(world.log(&ada).await.last().unwrap(), "deactivate success drift");
     assert_eq!(world.last_detail(&ada).await, "switched on by somebody else; is unassigned");
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_all_the_limits_hold_for_those_who_were_switched_on_by_hand() {
     let (mut world, ada) = dozen("all").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     world.cycle().await;
     world.configure("[safety]\nrepair = \"all\"\nmax_deactivations = 0");
-    world.execute(&format!("UPDATE learners SET active = 1 WHERE external_id = '{ada}'")).await;
+    world.execute(&format!("UPDATE learners SET active = true WHERE external_id = '{ada}'")).await;
     let report = world.full_cycle().await;
     assert_eq!((report.counts.deactivated, report.counts.held), (0, 1));
     assert_eq!(world.learner(&ada, "active").await, ["1"]);
@@ -132,11 +133,11 @@ async fn with_all_the_limits_hold_for_those_who_were_switched_on_by_hand() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn without_all_the_switch_is_noted_whatever_else_is_put_right() {
     for repair in ["attributes", "log"] {
         let (mut world, ada) = dozen(repair).await;
-        world.execute(&format!("UPDATE learners SET active = 0 WHERE external_id = '{ada}'")).await;
+        world.execute(&format!("UPDATE learners SET active = false WHERE external_id = '{ada}'")).await;
         let counts = Counts { in_scope: 12, unchanged: 11, skipped: 1, ..Counts::default() };
         assert_eq!(world.full_cycle().await.counts, counts);
         assert_eq!(world.log(&ada).await.last().unwrap(), "reactivate skipped drift");
@@ -144,7 +145,7 @@ async fn without_all_the_switch_is_noted_whatever_else_is_put_right() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn who_comes_back_by_a_full_comparison_is_reassigned_and_no_drift() {
     let (mut world, ada) = dozen("attributes").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));

@@ -4,6 +4,7 @@ use graph_sim::{Fault, Tenant};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, on_both};
 use crate::holds::{assign, held, held_as, unassign};
 use crate::world::{World, assigned, assigned_group, people};
 
@@ -21,7 +22,7 @@ fn empty(world: &World, group: &str, members: &[String]) {
     world.sim.tenant(|tenant| members.iter().for_each(|member| tenant.remove_member(group, member)));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_group_that_ran_empty_holds_its_people() {
     let (mut world, group, members) = group_of(3).await;
     assert_eq!(world.query("SELECT group_id, last_members FROM sync_groups").await, [[group.as_str(), "3"]]);
@@ -57,7 +58,7 @@ async fn a_group_that_ran_empty_holds_its_people() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn whoever_could_not_be_read_when_the_group_ran_empty_is_held_for_it_later() {
     let (mut world, group, members) = group_of(3).await;
     empty(&world, &group, &members);
@@ -70,7 +71,7 @@ async fn whoever_could_not_be_read_when_the_group_ran_empty_is_held_for_it_later
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_small_group_may_run_empty() {
     let (mut world, group, members) = group_of(2).await;
     empty(&world, &group, &members);
@@ -80,7 +81,7 @@ async fn a_small_group_may_run_empty() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_group_that_keeps_a_member_is_not_empty() {
     let (mut world, group, members) = group_of(5).await;
     empty(&world, &group, &members[..4]);
@@ -89,7 +90,7 @@ async fn a_group_that_keeps_a_member_is_not_empty() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn only_those_who_left_with_the_group_and_nothing_else_are_held_for_it() {
     let (mut world, group, members) = group_of(5).await;
     let other = world.sim.tenant(|tenant| {
@@ -108,7 +109,7 @@ async fn only_those_who_left_with_the_group_and_nothing_else_are_held_for_it() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_group_that_was_deleted_or_hides_its_members_is_an_empty_one() {
     for hide in [true, false] {
         let (mut world, group, members) = group_of(4).await;
@@ -129,7 +130,7 @@ async fn a_group_that_was_deleted_or_hides_its_members_is_an_empty_one() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_application_without_any_assignment_holds_everybody() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);

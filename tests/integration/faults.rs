@@ -12,6 +12,7 @@ use std::time::Duration;
 use graph_sim::{Call, Fault, GraphSim, Stranger, Tenant};
 use learner_sync::model::Outcome;
 
+use crate::database::{apply, on_both};
 use crate::program::people;
 use crate::world::{World, assigned, assigned_group};
 
@@ -47,7 +48,7 @@ async fn comes_right(world: &mut World, left: &[String], what: &str) {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_answer_that_breaks_off_is_asked_for_again() {
     for (what, fault) in [
         ("reset before the answer", Fault::on("GET", MEMBERS).reset()),
@@ -64,7 +65,7 @@ async fn an_answer_that_breaks_off_is_asked_for_again() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
     for (what, fault, words) in [
         ("half a document", Fault::on("GET", MEMBERS).truncated(), "cannot be understood"),
@@ -92,7 +93,7 @@ async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_list_that_is_told_to_be_empty_holds_its_people_until_it_is_told_again() {
     // How many are held, and how many then, who have left indeed. A member who is disabled is no matter of the list.
     for (list, held, still) in [(ASSIGNMENTS, 26, 2), (MEMBERS, 5, 1)] {
@@ -117,7 +118,7 @@ async fn a_list_that_is_told_to_be_empty_holds_its_people_until_it_is_told_again
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_attribute_that_no_answer_tells_is_not_cleared() {
     let mut tenant = Tenant::default();
     // So few that their number holds nothing back.
@@ -135,7 +136,7 @@ async fn an_attribute_that_no_answer_tells_is_not_cleared() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_token_that_is_refused_again_is_told_with_the_keys_to_look_at() {
     for path in [APPLICATION, MEMBERS, BATCH] {
         let (mut world, left) = waiting().await;
@@ -155,7 +156,7 @@ async fn a_token_that_is_refused_again_is_told_with_the_keys_to_look_at() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_list_without_an_end_is_given_up() {
     let mut tenant = Tenant::default();
     assigned_group(&mut tenant, "Staff", 1);
@@ -169,7 +170,7 @@ async fn a_list_without_an_end_is_given_up() {
     world.unchanged_since(&before).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_token_goes_to_no_other_origin() {
     let stranger = Stranger::start();
     for (what, fault) in [
@@ -187,7 +188,7 @@ async fn the_token_goes_to_no_other_origin() {
     assert_eq!(stranger.heads(), [""; 0]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_cycle_in_which_a_third_of_all_answers_fail_ends_right() {
     let (mut world, left) = waiting().await;
     world.sim.clear_journal();
@@ -212,7 +213,7 @@ async fn a_cycle_in_which_a_third_of_all_answers_fail_ends_right() {
     comes_right(&mut world, &left, "a third of all answers").await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_private_authority_is_trusted_when_named_and_only_then() {
     let sim = GraphSim::start_tls(people(2).0).await;
     let world = World::start(Tenant::default()).await;

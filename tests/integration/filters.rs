@@ -4,6 +4,7 @@ use graph_sim::{Fault, Tenant};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, on_both};
 use crate::world::{World, assigned};
 
 const SALES: &str = "[[scope.filter]]\nname = \"sales\"\n\
@@ -23,7 +24,7 @@ fn move_to(world: &World, ids: &[String], department: Option<&str>) {
     world.sim.tenant(|tenant| ids.iter().for_each(|id| tenant.user_mut(id).department.clone_from(&department)));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn whoever_falls_out_is_switched_off_and_comes_back() {
     let (mut world, ids) = sales_people(8).await;
     move_to(&world, &ids[7..], Some("Research"));
@@ -46,7 +47,7 @@ async fn whoever_falls_out_is_switched_off_and_comes_back() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn another_filter_alone_is_a_change_that_a_plan_shows_and_the_limits_hold() {
     let (mut world, ids) = sales_people(30).await;
     world.cycle().await;
@@ -65,7 +66,7 @@ async fn another_filter_alone_is_a_change_that_a_plan_shows_and_the_limits_hold(
     assert_eq!(world.log(&ids[0]).await.last().unwrap(), "deactivate held threshold");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn what_graph_does_not_tell_puts_nobody_out_of_scope() {
     let mut tenant = Tenant::default();
     let ids = assigned(&mut tenant, 3);

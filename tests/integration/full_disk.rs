@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use graph_sim::Tenant;
 
+use crate::database::query;
 use crate::machine::Mount;
 use crate::program::Ran;
-use crate::world::{World, query};
+use crate::world::World;
 
 /// Several batches of people.
 const PEOPLE: usize = 2000;

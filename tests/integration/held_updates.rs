@@ -4,12 +4,13 @@ use graph_sim::{Fault, Tenant, User};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, on_both};
 use crate::holds::{held, held_as, staff};
 use crate::world::{World, assigned, assigned_group, people};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_attribute_that_vanishes_from_many_holds_all_updates() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 20);
@@ -47,7 +48,7 @@ async fn an_attribute_that_vanishes_from_many_holds_all_updates() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_approved_clearing_goes_through() {
     let (mut world, people) = staff(20).await;
     world.sim.tenant(|tenant| people.iter().for_each(|person| tenant.user_mut(person).department = None));
@@ -79,14 +80,14 @@ async fn check_clearing(of: usize, clear: usize, held_back: bool) {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_few_cleared_values_and_a_fifth_of_them_are_no_lost_permission() {
     check_clearing(10, 10, false).await;
     check_clearing(55, 11, false).await;
     check_clearing(54, 11, true).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_limit_on_updates_holds_all_of_them_and_creates_go_on() {
     let (mut world, people) = staff(100).await;
     world.configure("[safety]\nmax_update_percent = 11");
@@ -108,7 +109,7 @@ async fn a_limit_on_updates_holds_all_of_them_and_creates_go_on() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn somebody_whose_update_is_held_can_still_leave() {
     let (mut world, people) = staff(20).await;
     world.sim.tenant(|tenant| people.iter().for_each(|person| tenant.user_mut(person).department = None));

@@ -2,6 +2,7 @@
 //!
 //! `LEARNER_SYNC_HISTORIES` says how many; `LEARNER_SYNC_SEED` plays those of a failure again.
 
+use crate::database::{apply, fewer_on_postgres, on_both};
 mod entra;
 mod history;
 mod model;
@@ -81,15 +82,15 @@ async fn check_all(count: u64, check: impl AsyncFn(&History) -> Result<(), Strin
 }
 
 fn count() -> u64 {
-    number("LEARNER_SYNC_HISTORIES").unwrap_or(60)
+    number("LEARNER_SYNC_HISTORIES").unwrap_or_else(|| fewer_on_postgres(60))
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn every_history_goes_as_the_model_says() {
     check_all(count(), async |history| ends(history).await.map(drop)).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_order_in_which_entra_tells_people_makes_no_difference() {
     let check = async |history: &History| {
         let mut one = history.clone();

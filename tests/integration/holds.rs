@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, on_both};
 use crate::world::{World, assigned, assigned_group};
 
 /// A world in which so many people, assigned directly, are learners.
@@ -39,10 +40,10 @@ pub(crate) fn held_as(people: &[String], action: &str, reason: &str) -> Vec<Vec<
 }
 
 async fn inactive(world: &World) -> String {
-    world.value("SELECT count(*) FROM learners WHERE active = 0").await
+    world.value("SELECT count(*) FROM learners WHERE NOT active").await
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_thousand_people_taken_off_are_held_while_everything_else_goes_on() {
     let mut tenant = Tenant::default();
     let (group, thousand) = assigned_group(&mut tenant, "Everybody", 1000);
@@ -69,7 +70,7 @@ async fn a_thousand_people_taken_off_are_held_while_everything_else_goes_on() {
     assert_eq!(world.value("SELECT count(*) FROM provisioning_log WHERE status = 'held'").await, "1000");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_slow_drain_is_held_when_a_day_of_it_is_too_much() {
     let (mut world, people) = staff(100).await;
     unassign(&world, &people[..15]);
@@ -85,7 +86,7 @@ async fn a_slow_drain_is_held_when_a_day_of_it_is_too_much() {
     assert_eq!(world.settled().await.counts.held, 15);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_drain_over_many_days_and_those_who_came_back_do_not_count() {
     let (mut world, people) = staff(100).await;
     unassign(&world, &people[..15]);
@@ -114,13 +115,13 @@ async fn check(of: usize, leave: usize, safety: &str, held_back: bool) {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn ten_people_are_never_too_many_in_percent_and_eleven_may_be() {
     check(20, 10, "", false).await;
     check(20, 11, "", true).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn exactly_the_percentage_is_allowed() {
     check(60, 12, "", false).await;
     check(60, 13, "", true).await;
@@ -128,14 +129,14 @@ async fn exactly_the_percentage_is_allowed() {
     check(20, 19, "max_deactivation_percent = 100", false).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn exactly_the_number_is_allowed_and_none_means_none() {
     check(60, 5, "max_deactivations = 5", false).await;
     check(60, 6, "max_deactivations = 5", true).await;
     check(5, 1, "max_deactivations = 0", true).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn disabled_and_deleted_people_count_as_well() {
     let (mut world, people) = staff(20).await;
     world.sim.tenant(|tenant| {
@@ -153,7 +154,7 @@ async fn disabled_and_deleted_people_count_as_well() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_mapping_that_switches_everybody_off_is_held() {
     let (mut world, people) = staff(20).await;
     world.configure(
@@ -172,7 +173,7 @@ async fn a_mapping_that_switches_everybody_off_is_held() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() {
     let (mut world, people) = staff(20).await;
     unassign(&world, &people[..12]);
@@ -196,7 +197,7 @@ async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() 
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn whoever_leaves_while_others_are_held_is_held_too() {
     let (mut world, people) = staff(20).await;
     unassign(&world, &people[..11]);
@@ -208,7 +209,7 @@ async fn whoever_leaves_while_others_are_held_is_held_too() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_approval_releases_exactly_those_who_were_shown() {
     let (mut world, people) = staff(60).await;
     unassign(&world, &people[..13]);
@@ -227,7 +228,7 @@ async fn an_approval_releases_exactly_those_who_were_shown() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_approved_do_not_count_against_others() {
     let (mut world, people) = staff(30).await;
     unassign(&world, &people[..11]);
@@ -239,7 +240,7 @@ async fn the_approved_do_not_count_against_others() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_approval_is_spent_once() {
     let (mut world, people) = staff(20).await;
     unassign(&world, &people[..11]);
@@ -254,7 +255,7 @@ async fn an_approval_is_spent_once() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_approval_is_void_for_somebody_who_was_wanted_again_in_between() {
     let (mut world, people) = staff(20).await;
     unassign(&world, &people[..11]);
@@ -269,7 +270,7 @@ async fn an_approval_is_void_for_somebody_who_was_wanted_again_in_between() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_approval_is_good_for_a_day() {
     let (mut world, people) = staff(20).await;
     unassign(&world, &people[..11]);
@@ -285,7 +286,7 @@ async fn an_approval_is_good_for_a_day() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_approval_outlives_a_failed_cycle_and_is_confirmed_by_a_second_look() {
     let (mut world, people) = staff(20).await;
     unassign(&world, &people[..11]);

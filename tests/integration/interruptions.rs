@@ -10,6 +10,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 use tokio::sync::watch;
 
+use crate::database::{apply, on_both};
 use crate::world::{World, assigned, assigned_group};
 
 /// Goes on with `future` so many times, then gives it up. Answers what it came to.
@@ -26,7 +27,7 @@ pub(crate) async fn for_so_long<T>(turns: usize, future: impl Future<Output = T>
     .await
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_cycle_that_is_dropped_anywhere_costs_one_more_cycle_and_nothing_else() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 100);
@@ -64,7 +65,7 @@ async fn a_cycle_that_is_dropped_anywhere_costs_one_more_cycle_and_nothing_else(
     panic!("no cycle ever came to its end in {turns} turns");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_cycle_that_is_stopped_while_it_reads_applies_nothing() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 4);
@@ -87,7 +88,7 @@ async fn a_cycle_that_is_stopped_while_it_reads_applies_nothing() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_change_between_the_first_look_and_the_second_is_seen() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 4);
@@ -111,7 +112,7 @@ async fn a_change_between_the_first_look_and_the_second_is_seen() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_plan_writes_nothing_and_says_what_the_cycle_then_does() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 10);

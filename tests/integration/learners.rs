@@ -6,6 +6,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 use serde_json::json;
 
+use crate::database::{apply, on_both};
 use crate::world::World;
 
 const DEPARTMENT: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
@@ -36,7 +37,7 @@ pub(crate) fn hire(world: &World, user: User) -> String {
     })
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn somebody_hired_gets_a_learner_and_one_log_row() {
     let (mut world, ada) = ada().await;
     let columns = "user_name, email, first_name, last_name, title, department, employee_number, active, created_at, \
@@ -67,7 +68,7 @@ async fn somebody_hired_gets_a_learner_and_one_log_row() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_promotion_is_one_update_of_one_column() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some("Head of Research".to_owned()));
@@ -87,7 +88,7 @@ async fn a_promotion_is_one_update_of_one_column() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_marriage_changes_name_and_address_of_the_same_learner() {
     let (mut world, ada) = ada().await;
     let before = world.learner(&ada, "id").await;
@@ -113,7 +114,7 @@ async fn a_marriage_changes_name_and_address_of_the_same_learner() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_cleared_department_is_cleared_and_the_log_keeps_the_old_one() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.department = None);
@@ -123,7 +124,7 @@ async fn a_cleared_department_is_cleared_and_the_log_keeps_the_old_one() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn another_letter_case_of_name_and_address_is_no_change() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| {
@@ -142,7 +143,7 @@ async fn another_letter_case_of_name_and_address_is_no_change() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn names_of_every_kind_are_stored_as_they_are() {
     let (mut world, ada) = ada().await;
     let names = [
@@ -164,7 +165,7 @@ async fn names_of_every_kind_are_stored_as_they_are() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_empty_text_is_no_value() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some(String::new()));
@@ -173,7 +174,7 @@ async fn an_empty_text_is_no_value() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_nul_character_rejects_the_person_and_nobody_else() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some("nul\0character".to_owned()));
@@ -186,7 +187,7 @@ async fn a_nul_character_rejects_the_person_and_nobody_else() {
     assert_eq!(world.settled().await.outcome, Outcome::Partial);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn somebody_without_an_address_waits_for_one() {
     let mut tenant = Tenant::default();
     let ada = tenant.hire(User::named("Ada", "Lovelace").without_mail());
@@ -213,7 +214,7 @@ async fn somebody_without_an_address_waits_for_one() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_who_loses_the_address_is_left_as_it_is() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| {
@@ -242,12 +243,10 @@ async fn a_learner_who_loses_the_address_is_left_as_it_is() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_row_that_the_database_refuses_stops_nobody_else() {
     let (mut world, ada) = ada().await;
-    world
-        .execute("CREATE TRIGGER refuse BEFORE INSERT ON learners WHEN NEW.first_name = 'Grace' BEGIN SELECT RAISE(ABORT, 'no'); END")
-        .await;
+    world.database.refuse("INSERT", "NEW.first_name = 'Grace'").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
     let mary = hire(&world, User::named("Mary", "Shelley"));
     change(&world, &ada, |user| user.job_title = Some("Diver".to_owned()));
@@ -262,13 +261,13 @@ async fn a_row_that_the_database_refuses_stops_nobody_else() {
         [[&grace, "database-error", "2"]]
     );
 
-    world.execute("DROP TRIGGER refuse").await;
+    world.database.refuse_no_more("INSERT").await;
     assert_eq!(world.cycle().await.counts.created, 1);
     assert_eq!(world.value("SELECT count(*) FROM sync_failures").await, "0");
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_attribute_changed_by_hand_is_repaired_by_a_full_comparison() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.department = Some("Elsewhere".to_owned()));
@@ -286,7 +285,7 @@ async fn an_attribute_changed_by_hand_is_repaired_by_a_full_comparison() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_repair_is_logged_as_drift() {
     let (mut world, ada) = ada().await;
     world.execute("UPDATE learners SET title = 'Pirate'").await;
@@ -300,20 +299,20 @@ async fn a_repair_is_logged_as_drift() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_switched_off_by_hand_stays_off() {
     let (mut world, ada) = ada().await;
-    world.execute("UPDATE learners SET active = 0").await;
+    world.execute("UPDATE learners SET active = false").await;
     let report = world.full_cycle().await;
     assert_eq!((report.counts.reactivated, report.counts.updated), (0, 0));
     assert_eq!(world.learner(&ada, "active").await, ["0"]);
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_learner_switched_off_by_hand_stays_off_whatever_changes_and_whatever_is_forgotten() {
     let (mut world, ada) = ada().await;
-    world.execute("UPDATE learners SET active = 0").await;
+    world.execute("UPDATE learners SET active = false").await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).job_title = Some("Countess".to_owned()));
     let report = world.cycle().await;
     assert_eq!((report.counts.reactivated, report.counts.skipped), (0, 1));

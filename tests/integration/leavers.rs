@@ -6,6 +6,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 use serde_json::json;
 
+use crate::database::{apply, on_both};
 use crate::world::{World, assigned, assigned_group, people};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
@@ -32,11 +33,11 @@ async fn switched_off(world: &World, at: &str, expected: &[(&String, &str)]) {
     let sql = format!("SELECT entra_id, action, reason FROM provisioning_log WHERE at = '{at}' ORDER BY entra_id");
     assert_eq!(world.query(&sql).await, expected);
     let sql =
-        format!("SELECT external_id FROM learners WHERE active = 0 AND deactivated_at = '{at}' ORDER BY external_id");
+        format!("SELECT external_id FROM learners WHERE NOT active AND deactivated_at = '{at}' ORDER BY external_id");
     assert_eq!(world.query(&sql).await.concat(), expected.iter().map(|row| row[0].clone()).collect::<Vec<_>>());
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn every_way_to_leave_has_its_own_reason() {
     let (mut world, group, members, direct) = sixteen().await;
     world.sim.tenant(|tenant| {
@@ -72,7 +73,7 @@ async fn every_way_to_leave_has_its_own_reason() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_deactivation_changes_nothing_but_active() {
     let (mut world, _, members, _) = sixteen().await;
     world.sim.tenant(|tenant| {
@@ -86,7 +87,7 @@ async fn a_deactivation_changes_nothing_but_active() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn somebody_disabled_who_never_was_a_learner_is_skipped_without_a_word() {
     let mut tenant = Tenant::default();
     let ada = tenant.hire(User::named("Ada", "Lovelace").disabled());
@@ -98,7 +99,7 @@ async fn somebody_disabled_who_never_was_a_learner_is_skipped_without_a_word() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_account_that_vanished_while_assigned_is_waited_for() {
     let (mut world, _, _, direct) = sixteen().await;
     let lost = &direct[0];
@@ -119,7 +120,7 @@ async fn an_account_that_vanished_while_assigned_is_waited_for() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_account_that_comes_back_in_time_is_not_waited_for_any_more() {
     let (mut world, _, _, direct) = sixteen().await;
     world.sim.inject(Fault::missing_user(&direct[0]));
@@ -133,7 +134,7 @@ async fn an_account_that_comes_back_in_time_is_not_waited_for_any_more() {
     assert_eq!(world.log(&direct[0]).await, ["create success assigned"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_failed_cycle_in_between_is_no_second_sight() {
     let (mut world, _, _, direct) = sixteen().await;
     world.sim.tenant(|tenant| tenant.vanish_user(&direct[0]));
@@ -145,7 +146,7 @@ async fn a_failed_cycle_in_between_is_no_second_sight() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_first_look_that_was_stale_changes_nothing() {
     let (mut world, _, members, direct) = sixteen().await;
     let unchanged = Counts { in_scope: 15, unchanged: 16, ..Counts::default() };
@@ -156,7 +157,7 @@ async fn a_first_look_that_was_stale_changes_nothing() {
     world.sim.inject(Fault::on("GET", USER).hide_row(&direct[0]));
     let report = world.settled().await;
     assert_eq!(report.outcome, Outcome::Success);
-    assert_eq!(world.value("SELECT count(*) FROM learners WHERE active = 0").await, "0");
+    assert_eq!(world.value("SELECT count(*) FROM learners WHERE NOT active").await, "0");
 
     // A whole list that comes up empty once.
     world.sim.inject(Fault::on("GET", MEMBERS).empty_list());
@@ -165,7 +166,7 @@ async fn a_first_look_that_was_stale_changes_nothing() {
     assert_eq!(world.settled().await.outcome, Outcome::Success);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn somebody_who_comes_back_is_the_same_learner_with_all_changes_in_one_row() {
     let (mut world, _, _, direct) = sixteen().await;
     let person = &direct[0];
@@ -194,7 +195,7 @@ async fn somebody_who_comes_back_is_the_same_learner_with_all_changes_in_one_row
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_disabled_account_that_is_enabled_again_is_reactivated() {
     let (mut world, _, members, _) = sixteen().await;
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(false));
@@ -205,7 +206,7 @@ async fn a_disabled_account_that_is_enabled_again_is_reactivated() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_second_look_that_fails_ends_the_cycle() {
     let faults: [fn() -> Fault; 4] = [
         || Fault::on("GET", USER).answer(400),
@@ -232,7 +233,7 @@ async fn a_second_look_that_fails_ends_the_cycle() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
     let faults: [fn() -> Fault; 3] = [
         || Fault::on("GET", USER).always().answer(403),
@@ -269,7 +270,7 @@ async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn deleted_items_that_may_not_be_read_hold_the_leaver() {
     let (mut world, _, members, _) = sixteen().await;
     world.sim.tenant(|tenant| tenant.delete_user(&members[0]));
@@ -283,7 +284,7 @@ async fn deleted_items_that_may_not_be_read_hold_the_leaver() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn deleted_items_that_answer_something_else_are_no_evidence() {
     let (mut world, _, members, direct) = sixteen().await;
     // Still assigned, but nowhere: the word of the deleted items alone would switch the learner off at once.
@@ -301,7 +302,7 @@ async fn deleted_items_that_answer_something_else_are_no_evidence() {
     assert_eq!(world.learner(&direct[0], "active").await, ["1"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_hold_for_an_unreadable_account_ends_when_the_person_is_back() {
     let (mut world, group, members, _) = sixteen().await;
     world.sim.tenant(|tenant| tenant.remove_member(&group, &members[0]));
@@ -321,7 +322,7 @@ fn active(rule: &str) -> String {
     )
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 8);
@@ -341,7 +342,7 @@ async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_rule_for_active_switches_off_and_on() {
     let mut tenant = Tenant::default();
     let people = assigned(&mut tenant, 8);
@@ -360,7 +361,7 @@ async fn a_rule_for_active_switches_off_and_on() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_rejected_learner_is_neither_desired_nor_gone() {
     let (mut world, _, members, _) = sixteen().await;
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).mail = None);
@@ -378,7 +379,7 @@ async fn a_rejected_learner_is_neither_desired_nor_gone() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_account_that_is_restored_is_the_same_learner_again() {
     let (mut world, _, members, direct) = sixteen().await;
     let both = [members[0].clone(), direct[0].clone()];
@@ -397,7 +398,7 @@ async fn an_account_that_is_restored_is_the_same_learner_again() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn whoever_moves_from_one_way_to_another_never_left() {
     let (mut world, group, members, direct) = sixteen().await;
     world.sim.tenant(|tenant| {
@@ -414,7 +415,7 @@ async fn whoever_moves_from_one_way_to_another_never_left() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_ways_of_somebody_who_is_off_are_those_of_the_last_sight_with_the_cache_and_without() {
     let (mut world, group, members, _) = sixteen().await;
     let via = format!("SELECT via FROM sync_links WHERE entra_id = '{}'", members[0]);
@@ -435,7 +436,7 @@ async fn the_ways_of_somebody_who_is_off_are_those_of_the_last_sight_with_the_ca
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn one_unreadable_leaver_does_not_keep_the_others() {
     let (mut world, group, members, direct) = sixteen().await;
     world.sim.tenant(|tenant| {
@@ -449,7 +450,7 @@ async fn one_unreadable_leaver_does_not_keep_the_others() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn every_log_row_of_a_learner_names_it() {
     let (mut world, group, members, direct) = sixteen().await;
     world.sim.tenant(|tenant| {
@@ -466,12 +467,12 @@ async fn every_log_row_of_a_learner_names_it() {
         (1, 2, 6, 1)
     );
     let sql = "SELECT count(*) FROM provisioning_log p LEFT JOIN learners r ON r.external_id = p.entra_id
-               WHERE p.learner_id IS NOT r.id OR p.user_name IS NOT r.user_name OR p.learner_id IS NULL";
+               WHERE p.learner_id IS DISTINCT FROM r.id OR p.user_name IS DISTINCT FROM r.user_name OR p.learner_id IS NULL";
     assert_eq!(world.value(sql).await, "0");
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn protected_people_are_logged_and_stay() {
     let (mut world, _, members, direct) = sixteen().await;
     let name = world.learner(&direct[0], "user_name").await.concat().to_uppercase();
@@ -490,7 +491,7 @@ async fn protected_people_are_logged_and_stay() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn deactivate_after_gives_people_time_to_come_back() {
     let (mut world, _, _, direct) = sixteen().await;
     world.configure("[safety]\ndeactivate_after = \"2h\"");

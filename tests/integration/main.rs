@@ -8,6 +8,7 @@ mod command;
 mod conflicts;
 mod crash;
 mod daemon;
+mod database;
 mod deadlines;
 mod directory;
 mod drift;

@@ -4,6 +4,7 @@ use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, on_both};
 use crate::learners::{EMAIL, ada, change, hire};
 use crate::world::{World, assigned, people};
 
@@ -15,7 +16,7 @@ pub(crate) fn mapping(more: &str) -> String {
     )
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn another_mapping_alone_updates_everybody_it_concerns() {
     let (mut world, ada) = ada().await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
@@ -32,7 +33,7 @@ async fn another_mapping_alone_updates_everybody_it_concerns() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn security_champion_is_true_or_false_in_every_spelling() {
     let champion = "\"urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:security_champion\"";
     let mut tenant = Tenant::default();
@@ -63,7 +64,7 @@ async fn security_champion_is_true_or_false_in_every_spelling() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_default_is_for_new_learners_and_is_never_cleared() {
     let mut tenant = Tenant::default();
     let people = assigned(&mut tenant, 12);
@@ -83,7 +84,7 @@ async fn a_default_is_for_new_learners_and_is_never_cleared() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn what_applies_on_creation_is_left_to_the_platform_afterwards() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
@@ -99,7 +100,7 @@ async fn what_applies_on_creation_is_left_to_the_platform_afterwards() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_platforms_own_attributes_come_from_where_the_design_recommends() {
     let prefix = "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User";
     let mut tenant = Tenant::default();
@@ -125,7 +126,7 @@ async fn the_platforms_own_attributes_come_from_where_the_design_recommends() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_required_attribute_that_is_missing_rejects_the_person() {
     let mut tenant = Tenant::default();
     let people = assigned(&mut tenant, 2);

@@ -3,10 +3,12 @@
 //! Each scenario does nothing where the programs of PostgreSQL are not installed, and says so.
 
 mod commands;
-mod cycles;
 mod disturbances;
+mod full_disk;
 mod rows;
 mod server;
+mod tls;
+mod too_old;
 
 pub(crate) use rows::rows;
 pub(crate) use server::{OWNER, Server, shared};

@@ -117,14 +117,6 @@ impl World {
         .await
     }
 
-    /// Keeps everybody else from writing to the learner database, until the connection is dropped.
-    pub(crate) async fn lock_database(&self) -> sqlx::SqliteConnection {
-        let url = format!("sqlite://{}", self.path("learners.db").display());
-        let mut connection = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url).await.unwrap();
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.unwrap();
-        connection
-    }
-
     /// Every file below the scenario's directory with its content.
     pub(crate) fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let mut files = BTreeMap::new();

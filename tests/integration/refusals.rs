@@ -7,6 +7,7 @@ use learner_sync::model::Generation;
 use learner_sync::store::State;
 use serde_json::Value;
 
+use crate::database::{apply, on_both};
 use crate::machine::{Mount, Unprivileged};
 use crate::program::{Ran, people};
 use crate::world::World;
@@ -243,7 +244,7 @@ async fn a_file_system_that_is_read_only_is_refused_even_for_root() {
     world.run_program(&["sync"], 0);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn files_of_another_make_where_the_cache_would_be_are_refused() {
     let world = World::start(people(1).0).await;
     world.run_program(&["sync"], 0);
@@ -274,16 +275,16 @@ fn relabel(world: &World, layout: u32, more: &str) {
     std::fs::write(world.path("state/cache/layout"), text).unwrap();
 }
 
-/// The names in the state directory, without the daemon's lock.
+/// The names in the state directory, without those of locks.
 fn caches(world: &World) -> Vec<String> {
     let names = std::fs::read_dir(world.path("state")).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
-    names.retain(|name| name != "learner-sync.pid");
+    names.retain(|name| name != "learner-sync.pid" && name != "cycle.lock");
     names.sort();
     names
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
     let world = World::start(people(1).0).await;
     world.run_program(&["sync"], 0);
@@ -301,7 +302,7 @@ async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
     world.run_program(&["sync"], 0);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
     let world = World::start(people(1).0).await;
     let daemon = world.daemon().await;
@@ -320,7 +321,7 @@ async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
     let (tenant, ids) = people(2);
     let mut world = World::start(tenant).await;
@@ -336,7 +337,7 @@ async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
     assert_eq!(changed, NONE);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
     let world = World::start(people(2).0).await;
     world.run_program(&["sync"], 0);
@@ -354,7 +355,7 @@ async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
     assert!(!ran.stderr.contains("WARN") && !ran.stderr.contains("no cache yet"), "{ran:?}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_damaged_layout_is_damage_and_no_newer_version() {
     let world = World::start(people(1).0).await;
     world.run_program(&["sync"], 0);

@@ -5,6 +5,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 use serde_json::json;
 
+use crate::database::{apply, on_both};
 use crate::learners::hire;
 use crate::world::{World, assigned};
 
@@ -27,7 +28,7 @@ async fn left(reissued: &str) -> (World, String) {
     (world, ada)
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_free_the_former_learner_makes_room() {
     let (mut world, ada) = left("free").await;
     let new = hire(&world, User::named("Ada", "Lovelace"));
@@ -52,7 +53,7 @@ async fn with_free_the_former_learner_makes_room() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_free_a_renamed_learner_gets_the_address_of_a_former_one_too() {
     let (mut world, ada) = left("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
@@ -64,7 +65,7 @@ async fn with_free_a_renamed_learner_gets_the_address_of_a_former_one_too() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_free_two_who_want_it_are_both_rejected_and_nobody_makes_room() {
     let (mut world, ada) = left("free").await;
     hire(&world, User::named("Grace", "Hopper").mail(ADDRESS));
@@ -75,7 +76,7 @@ async fn with_free_two_who_want_it_are_both_rejected_and_nobody_makes_room() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_free_who_is_away_for_a_while_and_comes_back_is_a_conflict_then() {
     let (mut world, _) = left("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
@@ -94,7 +95,7 @@ async fn with_free_who_is_away_for_a_while_and_comes_back_is_a_conflict_then() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_free_an_active_holder_and_one_who_returns_keep_what_they_have() {
     let (mut world, ada) = left("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
@@ -114,7 +115,7 @@ async fn with_free_an_active_holder_and_one_who_returns_keep_what_they_have() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn with_conflict_the_former_learner_keeps_it_and_is_named() {
     let (mut world, ada) = left("conflict").await;
     let new = hire(&world, User::named("Ada", "Lovelace"));

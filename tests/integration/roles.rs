@@ -3,6 +3,7 @@
 use graph_sim::Tenant;
 use learner_sync::plan::Counts;
 
+use crate::database::{apply, on_both};
 use crate::program::hire;
 use crate::world::{World, people};
 
@@ -13,7 +14,7 @@ active = "Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")"
 "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:job_role" = "SingleAppRoleAssignment([appRoleAssignments])"
 "#;
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_name_of_the_role_is_a_value_like_any_other() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();

@@ -10,12 +10,13 @@ use futures_util::future::join_all;
 use graph_sim::{Call, Fault, SigningCertificate, Tenant};
 use learner_sync::model::Outcome;
 
+use crate::database::{apply, on_both};
 use crate::program::people;
 use crate::world::World;
 
 const TOKEN: &str = "/*/oauth2/v2.0/token";
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_answer_that_is_no_token_answer_is_not_repeated() {
     for body in ["\"eyJhbGciOi.the.token\"", "{\"access_token\":\"eyJhbGciOi.the.token\"}", "<html>eyJhbGciOi</html>"] {
         let mut world = World::start(people(1).0).await;
@@ -32,7 +33,7 @@ fn sign_ins(world: &World) -> Vec<Call> {
     world.sim.journal().into_iter().filter(|call| call.path.ends_with("/oauth2/v2.0/token")).collect()
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_token_endpoint_that_asks_for_time_is_asked_again_when_it_has_passed() {
     let cases = [
         ("throttled", Fault::on("POST", TOKEN).retry_after("1"), 429),
@@ -65,7 +66,7 @@ async fn world_with_leaver() -> World {
     world
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_token_endpoint_that_says_no_is_asked_once_a_cycle_and_nobody_is_switched_off() {
     for fault in [
         Fault::on("POST", TOKEN).answer(200).body("<html>Please log in</html>"),
@@ -88,7 +89,7 @@ async fn a_token_endpoint_that_says_no_is_asked_once_a_cycle_and_nobody_is_switc
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
     let failing = async {
         let mut world = world_with_leaver().await;
@@ -120,7 +121,7 @@ async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_token_that_is_good_for_ever_is_good_for_a_day() {
     let mut world = World::start(people(1).0).await;
     let body = r#"{"token_type":"Bearer","expires_in":18446744073709551615,"access_token":"not-a-token"}"#;
@@ -129,7 +130,7 @@ async fn a_token_that_is_good_for_ever_is_good_for_a_day() {
     assert!(world.cycle().await.error.unwrap().contains("401"));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn plain_http_on_the_loopback_never_goes_to_a_proxy() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
@@ -172,7 +173,7 @@ fn write_secret(world: &World, name: &str, content: &str) -> String {
     path.display().to_string()
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_certificate_signs_in_anew_for_every_token() {
     let certificate = SigningCertificate::new("learner-sync");
     let mut tenant = people(1).0;
@@ -201,7 +202,7 @@ async fn a_certificate_signs_in_anew_for_every_token() {
     world.run_program_with(&[("CREDENTIALS_DIRECTORY", &directory)], &["sync"], 0);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_certificate_that_entra_does_not_know_is_explained() {
     let certificate = SigningCertificate::new("learner-sync");
     let mut world = World::start(people(1).0).await;
@@ -212,7 +213,7 @@ async fn a_certificate_that_entra_does_not_know_is_explained() {
     assert!(report.refused && error.contains("AADSTS700027") && error.contains("is not registered"), "{error}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
     let (certificate, other) = (SigningCertificate::new("learner-sync"), SigningCertificate::new("other"));
     let world = World::start(people(1).0).await;
@@ -247,7 +248,7 @@ async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
     let mut tenant = people(1).0;
     tenant.federated_tokens = ["first".to_owned()].into();
@@ -280,7 +281,7 @@ async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
     assert!(ran.stdout.contains("no federated credential"), "{ran:?}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_managed_identity_gets_its_token_from_the_machine() {
     let mut world = world_signing_in(people(1).0, "kind = \"managed-identity\"").await;
     let client = world.sim.tenant(|tenant| {
@@ -309,7 +310,7 @@ async fn a_managed_identity_gets_its_token_from_the_machine() {
     assert!(report.refused && error.contains("give this virtual machine a managed identity"), "{error}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_metadata_service_that_is_being_updated_is_asked_again() {
     for status in [404, 410, 429, 500] {
         let mut world = world_signing_in(people(1).0, "kind = \"managed-identity\"").await;

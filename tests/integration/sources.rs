@@ -6,6 +6,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
 
+use crate::database::{apply, on_both};
 use crate::world::{World, assigned, people};
 
 /// A world whose database another application keeps, configured for the second one.
@@ -49,7 +50,7 @@ async fn admit(world: &World) {
     store.admit_source(&source, "tests", world.now).await.unwrap();
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn another_application_is_refused_until_it_is_admitted() {
     let Two { mut world, first, second, shared, ours, .. } = two_applications().await;
     let before = world.lasting().await;
@@ -80,7 +81,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_learners_of_another_application_are_never_touched() {
     let Two { mut world, first, theirs, shared, ours, .. } = two_applications().await;
     admit(&world).await;
@@ -111,7 +112,7 @@ async fn the_learners_of_another_application_are_never_touched() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_newcomer_does_not_get_the_address_of_another_applications_learner() {
     let Two { mut world, second, theirs, .. } = two_applications().await;
     admit(&world).await;
@@ -128,7 +129,7 @@ async fn a_newcomer_does_not_get_the_address_of_another_applications_learner() {
     world.settled().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn learners_that_nobody_links_are_left_alone() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);

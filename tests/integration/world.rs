@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use graph_sim::{GraphSim, Tenant, User};
@@ -13,11 +13,11 @@ use learner_sync::cycle::{self, CycleError, Parts, Prepared, Report, Request, St
 use learner_sync::model::Trigger;
 use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
-use sqlx::{Connection, Row, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::postgres::{self, Server};
+use crate::database::Database;
+use crate::postgres::Server;
 
 /// What no cycle may change when there is nothing to do. A failure that goes on counts its attempts, so those are
 /// left out, and so is the last request to Graph; the generation shows whether learners were written at all.
@@ -36,32 +36,27 @@ pub(crate) struct World {
     pub(crate) sim: Arc<GraphSim>,
     /// The time of the next cycle.
     pub(crate) now: Timestamp,
+    /// Where the learners are.
+    pub(crate) database: Database,
     directory: TempDir,
-    /// The server and the database that keep the learners, when no file does.
-    server: Option<(&'static Server, String)>,
 }
 
 impl World {
-    /// A world around `tenant`, before the first cycle.
+    /// A world around `tenant`, before the first cycle, on the database of the scenario.
     pub(crate) async fn start(tenant: Tenant) -> Self {
-        Self::start_with(tenant, None).await
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::of_the_scenario(directory.path().join("learners.db")).await;
+        Self::start_with(tenant, directory, database).await
     }
 
     /// The same with the learners in a database of its own on `server`.
     pub(crate) async fn start_on(server: &'static Server, tenant: Tenant) -> Self {
-        let database = server.database().await;
-        Self::start_with(tenant, Some((server, database))).await
+        Self::start_with(tenant, tempfile::tempdir().unwrap(), Database::on(server).await).await
     }
 
-    /// The same on the server that all share; none where PostgreSQL is not installed.
-    pub(crate) async fn start_on_postgres(tenant: Tenant) -> Option<Self> {
-        Some(Self::start_on(postgres::shared()?, tenant).await)
-    }
-
-    async fn start_with(tenant: Tenant, server: Option<(&'static Server, String)>) -> Self {
+    async fn start_with(tenant: Tenant, directory: TempDir, database: Database) -> Self {
         let sim = Arc::new(GraphSim::start(tenant).await);
-        let directory = tempfile::tempdir().unwrap();
-        let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), directory, server };
+        let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), database, directory };
         std::fs::write(world.path("secret"), world.sim.tenant(|tenant| tenant.client_secret.clone())).unwrap();
         // As an administrator is told to keep it; otherwise every command warns.
         std::fs::set_permissions(world.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -90,7 +85,7 @@ impl World {
     /// The same, for another tenant, client or application.
     pub(crate) fn configure_for(&self, tenant: &str, client: &str, application: &str, more: &str) {
         let (url, secret, database, state) =
-            (self.sim.url(), self.path("secret"), self.database_url(), self.path("state"));
+            (self.sim.url(), self.path("secret"), self.database.url(), self.path("state"));
         let text = format!(
             "[entra]\ntenant_id = \"{tenant}\"\nclient_id = \"{client}\"\nauthority_url = \"{url}\"\ngraph_url = \"{url}\"\n\
              [entra.credential]\nsecret_file = {secret:?}\n[app]\nenterprise_app = \"{application}\"\n\
@@ -98,18 +93,6 @@ impl World {
              [learners]\ndatabase_url = \"{database}\"\n{more}\n",
         );
         std::fs::write(self.config_path(), text).unwrap();
-    }
-
-    fn database_url(&self) -> String {
-        match &self.server {
-            Some((server, database)) => server.url(postgres::OWNER, database),
-            None => format!("sqlite://{}", self.path("learners.db").display()),
-        }
-    }
-
-    /// The database of a world on a server.
-    pub(crate) fn database(&self) -> &str {
-        self.server.as_ref().map(|(_, database)| database.as_str()).unwrap()
     }
 
     /// What the configuration makes.
@@ -178,10 +161,7 @@ impl World {
 
     /// The rows that last from cycle to cycle.
     pub(crate) async fn lasting(&self) -> Vec<Vec<String>> {
-        let mut rows = Vec::new();
-        for sql in LASTING {
-            rows.extend(self.query(sql).await);
-        }
+        let mut rows = self.database.query_all(LASTING).await.concat();
         for text in rows.iter_mut().flatten() {
             let length = text.find(" (request-id ").unwrap_or(text.len());
             text.truncate(length);
@@ -222,17 +202,9 @@ impl World {
         store.approve(&source, &people, "tests", self.now).await.unwrap()
     }
 
-    /// The rows of a query, each column as text, `NULL` for null.
+    /// The rows of a query, in words that are the same for both databases.
     pub(crate) async fn query(&self, sql: &str) -> Vec<Vec<String>> {
-        match &self.server {
-            Some((server, database)) => {
-                let mut connection = server.connect(database).await;
-                let rows = postgres::rows(&mut connection, sql).await;
-                connection.close().await.unwrap();
-                rows
-            }
-            None => query(&self.path("learners.db"), sql).await,
-        }
+        self.database.query(sql).await
     }
 
     /// The one value of a query.
@@ -244,12 +216,7 @@ impl World {
 
     /// Changes the learner database behind the daemon's back.
     pub(crate) async fn execute(&self, sql: &str) {
-        if let Some((server, database)) = &self.server {
-            return server.execute(database, sql).await;
-        }
-        let mut connection = connect(&self.path("learners.db")).await;
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
+        self.database.execute(sql).await;
     }
 
     /// A learner, as `column=value` for the columns asked for.
@@ -303,26 +270,4 @@ pub(crate) fn assigned_group(tenant: &mut Tenant, name: &str, count: usize) -> (
     people.iter().for_each(|person| tenant.add_member(&group, person));
     tenant.assign_group(&group);
     (group, people)
-}
-
-/// A connection to an SQLite file.
-pub(crate) async fn connect(path: &Path) -> SqliteConnection {
-    SqliteConnection::connect(&format!("sqlite://{}", path.display())).await.unwrap()
-}
-
-/// The rows of a query on an SQLite file, each column as text.
-pub(crate) async fn query(path: &Path, sql: &str) -> Vec<Vec<String>> {
-    let mut connection = connect(path).await;
-    let rows = rows(&mut connection, sql).await;
-    connection.close().await.unwrap();
-    rows
-}
-
-/// The same over a connection that is there.
-pub(crate) async fn rows(connection: &mut SqliteConnection, sql: &str) -> Vec<Vec<String>> {
-    let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(connection).await.unwrap();
-    let text = |row: &sqlx::sqlite::SqliteRow, index: usize| {
-        row.try_get_unchecked::<Option<String>, _>(index).unwrap().unwrap_or_else(|| "NULL".to_owned())
-    };
-    rows.iter().map(|row| (0..row.len()).map(|index| text(row, index)).collect()).collect()
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::database::{apply, on_both};
 use crate::program::people;
 use crate::world::World;
 
@@ -19,7 +20,7 @@ async fn approved(world: &World) -> String {
     world.value("SELECT count(*) FROM sync_held WHERE approved_at IS NOT NULL").await
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn approve_shows_who_is_held_and_asks_nobody_without_a_terminal() {
     let (world, _) = world_with_held().await;
     let ran = world.run_program(&["approve"], 2);
@@ -32,7 +33,7 @@ async fn approve_shows_who_is_held_and_asks_nobody_without_a_terminal() {
     assert_eq!(approved(&world).await, "0");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn approve_with_the_wrong_number_releases_nobody() {
     let (world, _) = world_with_held().await;
     for wrong in ["0", "11", "13"] {
@@ -43,7 +44,7 @@ async fn approve_with_the_wrong_number_releases_nobody() {
     assert_eq!(world.value("SELECT count(*) FROM audit_log WHERE action = 'approve'").await, "0");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn approve_releases_those_shown_once() {
     let (world, ids) = world_with_held().await;
     let ran = world.run_program(&["approve", "--yes", "--expect", "12"], 0);
@@ -65,7 +66,7 @@ async fn approve_releases_those_shown_once() {
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(0), &json!(12)));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn whoever_joins_the_held_after_the_approval_is_held() {
     let (world, ids) = world_with_held().await;
     world.run_program(&["approve", "--yes", "--expect", "12"], 0);
@@ -75,13 +76,12 @@ async fn whoever_joins_the_held_after_the_approval_is_held() {
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(12), &json!(3)));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_approval_is_good_for_a_day() {
     let (world, _) = world_with_held().await;
     world.run_program(&["approve", "--yes", "--expect", "12"], 0);
-    let days_ago =
-        |days| format!("UPDATE sync_held SET approved_at = strftime('%Y-%m-%dT%H:%M:%SZ', 'now', '-{days} days')");
-    world.execute(&days_ago(2)).await;
+    let days_ago = learner_sync::model::system_clock() - jiff::SignedDuration::from_hours(48);
+    world.execute(&format!("UPDATE sync_held SET approved_at = '{days_ago:.0}'")).await;
     let document = world.run_program(&["sync", "--json"], 3).json();
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(0), &json!(12)));
     // It is given again to all of them.
@@ -89,7 +89,7 @@ async fn an_approval_is_good_for_a_day() {
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["deactivated"], json!(12));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn approve_with_nobody_held_says_so() {
     let world = World::start(people(1).0).await;
     world.run_program(&["sync"], 0);
@@ -97,7 +97,7 @@ async fn approve_with_nobody_held_says_so() {
     world.run_program(&["approve", "--yes", "--expect", "0"], 0);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn another_application_is_refused_until_it_is_admitted() {
     let (mut tenant, ids) = people(2);
     let other = tenant.add_application("Another platform");
@@ -120,7 +120,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "2");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn paused_provisioning_refuses_cycles_unless_forced() {
     let world = World::start(people(2).0).await;
     world.run_program(&["pause"], 0);
@@ -145,7 +145,7 @@ async fn paused_provisioning_refuses_cycles_unless_forced() {
     assert_eq!(switched, ["pause", "resume"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn manual_runs_stand_in_the_audit_log() {
     let world = World::start(people(2).0).await;
     world.run_program(&["sync"], 0);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use graph_sim::{Fault, GraphSim, SigningCertificate, Tenant};
 use serde_json::{Value, json};
 
+use crate::database::{apply, on_both};
 use crate::program::{hire, keys, people};
 use crate::world::World;
 
@@ -42,7 +43,7 @@ async fn world_with_group() -> World {
     World::start(tenant).await
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_ok_line_by_line() {
     let world = world_with_group().await;
     let all = [
@@ -64,7 +65,7 @@ async fn check_says_ok_line_by_line() {
     assert_eq!(checks(&world, 0), all);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_writes_nothing() {
     let world = world_with_group().await;
     let before = world.files();
@@ -92,21 +93,21 @@ fn fails(world: &World, name: &str, cause: &[&str], fix: &[&str]) {
     assert!(lines.all(|line| line.starts_with("ok ")), "{stdout}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_names_the_cause_and_the_fix_of_a_wrong_secret() {
     let world = world_with_group().await;
     std::fs::write(world.path("secret"), "wrong").unwrap();
     fails(&world, "sign-in", &["AADSTS7000215"], &["the client secret is wrong", "not its id"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_that_the_secret_has_expired() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| tenant.secret_expired = true);
     fails(&world, "sign-in", &["AADSTS7000222"], &["has expired", "Certificates & secrets"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_tells_a_wrong_tenant_from_a_wrong_client() {
     let world = world_with_group().await;
     let (tenant, client, application, nobody) = world.sim.tenant(|tenant| {
@@ -119,7 +120,7 @@ async fn check_tells_a_wrong_tenant_from_a_wrong_client() {
     fails(&world, "sign-in", &["AADSTS700016", &nobody], &["entra.client_id"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_that_there_is_no_such_enterprise_application() {
     let world = world_with_group().await;
     let (tenant, client, nobody) = world.sim.tenant(|tenant| {
@@ -135,7 +136,7 @@ async fn check_says_that_there_is_no_such_enterprise_application() {
     fails(&world, "application", &[&registration], &["object id of an app registration", &app]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_names_what_entra_says_of_certificate_clock_and_policy() {
     let world = world_with_group().await;
     let certificate = SigningCertificate::new("learner-sync");
@@ -160,7 +161,7 @@ async fn check_names_what_entra_says_of_certificate_clock_and_policy() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_why_nothing_can_be_reached() {
     let unreachable = async |origin: &str| {
         let world = world_with_group().await;
@@ -192,7 +193,7 @@ async fn check_says_why_nothing_can_be_reached() {
     });
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_that_the_clock_is_wrong() {
     let world = world_with_group().await;
     let told = |seconds: i64| {
@@ -209,7 +210,7 @@ async fn check_says_that_the_clock_is_wrong() {
     assert_eq!(checks(&world, 0)[2], "network ok");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_names_each_missing_permission() {
     for (permission, name) in
         [("Application.Read.All", "application"), ("User.Read.All", "users"), ("GroupMember.Read.All", "groups")]
@@ -230,7 +231,7 @@ async fn check_names_each_missing_permission() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_tells_the_registration_from_the_enterprise_application() {
     let world = world_with_group().await;
     let registration = world.sim.tenant(|tenant| tenant.client_application().registration_id.clone());
@@ -242,7 +243,7 @@ async fn check_tells_the_registration_from_the_enterprise_application() {
     assert!(last.contains(&client), "{last}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_that_the_members_of_a_group_are_hidden() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| {
@@ -259,13 +260,13 @@ async fn check_says_that_the_members_of_a_group_are_hidden() {
     checks(&world, 0);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_that_nobody_is_assigned() {
     let world = World::start(Tenant::default()).await;
     fails(&world, "assignments", &["nobody is assigned"], &["Enterprise applications > Users and groups"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| {
@@ -290,7 +291,7 @@ async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
     assert!(last.contains("membership is hidden: \"Secret\"") && last.contains("Member.Read.Hidden"), "{last}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
     let world = world_with_group().await;
     world.configure("[provisioning]\ngroups = true");
@@ -299,7 +300,7 @@ async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
     assert_eq!(document["checks"][0]["name"], json!("configuration"));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn check_says_that_another_application_keeps_the_database() {
     let world = world_with_group().await;
     world.run_program(&["sync"], 0);

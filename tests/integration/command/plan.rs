@@ -6,6 +6,7 @@ use graph_sim::{Fault, Gate};
 use serde_json::{Value, json};
 
 use super::SUMMARY;
+use crate::database::{apply, is_on_postgres, on_both};
 use crate::program::{Daemon, hire, keys, people};
 use crate::world::World;
 
@@ -36,7 +37,7 @@ fn check_shape(document: &Value) {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn plan_before_the_first_cycle_shows_everything_and_writes_nothing() {
     let (tenant, ids) = people(2);
     let world = World::start(tenant).await;
@@ -65,7 +66,7 @@ async fn plan_before_the_first_cycle_shows_everything_and_writes_nothing() {
     assert_eq!(world.changed_since(&before), NONE);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
     let (tenant, ids) = people(3);
     let world = World::start(tenant).await;
@@ -94,9 +95,11 @@ async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
     let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
     gate.reached().await;
-    let during = std::fs::read(world.path("learners.db")).unwrap();
+    let (files, rows) = (world.files(), content(&world).await);
     assert_eq!(lines(&world.run_program(&["plan", "--json"], 0).json()), lines(&planned));
-    assert_eq!(std::fs::read(world.path("learners.db")).unwrap(), during);
+    assert_eq!(content(&world).await, rows);
+    let changed = world.changed_since(&files);
+    assert!(changed.iter().all(|name| name.ends_with("-shm") || name.ends_with("-wal")), "{changed:?}");
     gate.release();
     assert_eq!(first.ended().await, Some(0));
     // What was planned is what is done.
@@ -106,7 +109,7 @@ async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
     );
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn plan_that_cannot_read_everything_exits_1_with_its_document() {
     let world = World::start(people(1).0).await;
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").always().answer(403));
@@ -121,21 +124,19 @@ async fn plan_that_cannot_read_everything_exits_1_with_its_document() {
 /// Everything that stands in the database.
 async fn content(world: &World) -> Vec<Vec<Vec<String>>> {
     let mut content = Vec::new();
-    for table in world.query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").await {
-        content.push(world.query(&format!("SELECT * FROM {} ORDER BY 1, 2", table[0])).await);
+    for table in world.database.tables().await {
+        content.push(world.query(&format!("SELECT * FROM {table} ORDER BY 1, 2")).await);
     }
     content
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_dry_run_shows_what_the_database_would_refuse_and_writes_nothing() {
     let (tenant, ids) = people(4);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
-    world
-        .execute("CREATE TRIGGER picky BEFORE UPDATE ON learners WHEN NEW.department = 'Sales' BEGIN SELECT RAISE(ABORT, 'no'); END")
-        .await;
-    world.execute("CREATE UNIQUE INDEX one_each ON learners (title)").await;
+    world.database.refuse("UPDATE", "NEW.department = 'Sales'").await;
+    world.execute("CREATE UNIQUE INDEX learners_title ON learners (title)").await;
     world.sim.tenant(|tenant| {
         tenant.user_mut(&ids[0]).department = Some("Sales".to_owned());
         tenant.user_mut(&ids[1]).department = Some("Support".to_owned());
@@ -186,9 +187,15 @@ async fn a_missing_file_is_rehearsed_in_memory() {
 async fn world_of_the_platform() -> World {
     let world = World::start(people(2).0).await;
     world.run_program(&["sync"], 0);
-    let sql = world.value("SELECT sql FROM sqlite_master WHERE name = 'learners'").await;
-    std::fs::write(world.path("learners.db"), "").unwrap();
-    world.execute(&sql).await;
+    // Links name learners.
+    world.execute("DROP TABLE sync_links; DELETE FROM learners").await;
+    for table in world.database.tables().await.iter().filter(|table| *table != "learners") {
+        world.execute(&format!("DROP TABLE {table}")).await;
+    }
+    let folded = if is_on_postgres() { "_folded" } else { "" };
+    for column in ["external_id", "user_name", "email"] {
+        world.execute(&format!("DROP INDEX learners_{column}{folded}")).await;
+    }
     world
         .execute(
             "INSERT INTO learners (user_name, email)
@@ -198,7 +205,7 @@ async fn world_of_the_platform() -> World {
     world
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn looking_at_a_database_of_the_platform_makes_no_tables_in_it() {
     let world = world_of_the_platform().await;
     let before = content(&world).await;
@@ -208,7 +215,7 @@ async fn looking_at_a_database_of_the_platform_makes_no_tables_in_it() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_plan_for_a_database_of_the_platform_sees_who_will_be_adopted() {
     let world = world_of_the_platform().await;
     let planned = world.run_program(&["plan", "--json"], 0).json();
@@ -219,12 +226,12 @@ async fn a_plan_for_a_database_of_the_platform_sees_who_will_be_adopted() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_dry_run_does_not_queue_up_behind_somebody_who_writes() {
     let world = World::start(people(2).0).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
-    let writer = world.lock_database().await;
+    let writer = world.database.lock().await;
     let begun = std::time::Instant::now();
     let ran = world.run_program(&["sync", "--dry-run"], 1);
     assert!(ran.stderr.contains("locked by another process"), "{ran:?}");
@@ -235,7 +242,7 @@ async fn a_dry_run_does_not_queue_up_behind_somebody_who_writes() {
     drop(writer);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_dry_run_beside_a_cycle_and_while_paused_is_allowed() {
     let world = World::start(people(2).0).await;
     world.run_program(&["pause"], 0);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use graph_sim::{Fault, Gate};
 use serde_json::{Value, json};
 
+use crate::database::{apply, on_both};
 use crate::program::{Daemon, keys, people};
 use crate::world::World;
 
@@ -28,7 +29,7 @@ async fn world_with_held() -> World {
     world
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn status_before_any_cycle_says_never_run_and_writes_nothing() {
     let world = World::start(people(1).0).await;
     let before = world.files();
@@ -43,7 +44,7 @@ async fn status_before_any_cycle_says_never_run_and_writes_nothing() {
     assert_eq!(world.changed_since(&before), [""; 0]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn status_json_has_the_keys_of_the_contract() {
     let (tenant, ids) = people(3);
     let world = World::start(tenant).await;
@@ -63,7 +64,7 @@ async fn status_json_has_the_keys_of_the_contract() {
     assert_eq!(last["trigger"], json!("command"));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn status_shows_who_fails_and_why() {
     let world = world_with_twins().await;
     let document = world.run_program(&["status", "--json", "--exit-code"], 3).json();
@@ -80,7 +81,7 @@ async fn status_shows_who_fails_and_why() {
     assert_eq!(world.run_program(&["status", "--json"], 0).json()["failing"][0]["attempts"], json!(2));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn status_shows_who_is_held() {
     let world = world_with_held().await;
     let document = world.run_program(&["status", "--json", "--exit-code"], 3).json();
@@ -95,7 +96,7 @@ async fn status_shows_who_is_held() {
     assert!(words.contains("Held back (12)") && words.contains("learner-sync approve"), "{words}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
     let world = World::start(people(1).0).await;
     world.run_program(&["sync"], 0);
@@ -112,7 +113,7 @@ async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
     assert_eq!(document["failing_since"], document["last_cycle"]["started_at"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_failure_before_the_application_is_looked_up_is_of_the_same_source() {
     let world = World::start(people(1).0).await;
     let (tenant, client, app_id) = world
@@ -128,7 +129,7 @@ async fn a_failure_before_the_application_is_looked_up_is_of_the_same_source() {
     assert_eq!(world.value("SELECT count(DISTINCT source) FROM sync_cycles").await, "1");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn status_during_a_cycle_says_running_and_by_whom() {
     let world = World::start(people(1).0).await;
     let gate = Gate::new();
@@ -151,7 +152,7 @@ fn rows(world: &World, filter: &[&str]) -> Vec<String> {
     rows.map(|row| format!("{} {} {}", text(row, "action"), text(row, "status"), text(row, "reason"))).collect()
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn log_filters_by_user_action_status_and_time() {
     let (mut tenant, ids) = people(3);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
@@ -183,7 +184,7 @@ async fn log_filters_by_user_action_status_and_time() {
     world.run_program(&["log", "--since", "yesterday"], 2);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn log_comes_as_a_table_as_one_array_and_as_csv() {
     let (tenant, ids) = people(2);
     let world = World::start(tenant).await;
@@ -226,7 +227,7 @@ async fn log_comes_as_a_table_as_one_array_and_as_csv() {
     assert!(table.contains("attributes-changed") && table.contains("ada.number0@harbourworks.example"), "{table}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn an_empty_log_is_no_error() {
     let world = World::start(people(1).0).await;
     let before = world.files();
@@ -238,7 +239,7 @@ async fn an_empty_log_is_no_error() {
     assert_eq!(rows(&world, &["--status", "held"]), [""; 0]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
     let (tenant, _) = people(1);
     let world = World::start(tenant).await;
@@ -264,7 +265,7 @@ async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
     assert!(check.contains("warn credential"), "{check}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn whoever_switched_provisioning_off_is_told_by_plan_and_status() {
     let world = World::start(people(1).0).await;
     let told = |words: &str, commands: &[&[&str]]| {

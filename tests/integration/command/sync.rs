@@ -6,10 +6,11 @@ use graph_sim::{Fault, Gate};
 use serde_json::json;
 
 use super::SUMMARY;
+use crate::database::{apply, on_both};
 use crate::program::{Daemon, hire, keys, people};
 use crate::world::World;
 
-#[tokio::test]
+#[apply(on_both)]
 async fn sync_prints_its_numbers_in_words() {
     let world = World::start(people(3).0).await;
     let ran = world.run_program(&["sync"], 0);
@@ -18,7 +19,7 @@ async fn sync_prints_its_numbers_in_words() {
     assert_eq!(world.cycles().await, ["command success"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn sync_json_is_one_document_with_exactly_the_keys_of_the_contract() {
     let world = World::start(people(3).0).await;
     let document = world.run_program(&["sync", "--json"], 0).json();
@@ -35,7 +36,7 @@ async fn sync_json_is_one_document_with_exactly_the_keys_of_the_contract() {
     assert_eq!((&again["cycle"], &again["created"], &again["unchanged"]), (&json!(2), &json!(0), &json!(3)));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn full_ignores_the_cache_and_repairs_what_was_changed_by_hand() {
     let (tenant, ids) = people(2);
     let world = World::start(tenant).await;
@@ -47,7 +48,7 @@ async fn full_ignores_the_cache_and_repairs_what_was_changed_by_hand() {
     assert_eq!(world.learner(&ids[0], "department").await, ["Research"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn what_was_changed_by_hand_is_repaired_with_the_reason_drift() {
     let (tenant, ids) = people(2);
     let world = World::start(tenant).await;
@@ -57,7 +58,7 @@ async fn what_was_changed_by_hand_is_repaired_with_the_reason_drift() {
     assert_eq!(world.log(&ids[0]).await, ["create success assigned", "update success drift"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_user_who_fails_makes_it_exit_3() {
     let (mut tenant, _) = people(2);
     let twin = hire(&mut tenant, "Grace", "Hopper");
@@ -73,7 +74,7 @@ async fn a_user_who_fails_makes_it_exit_3() {
     assert!(words.contains("`learner-sync status` shows who"), "{words}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn people_who_are_held_make_it_exit_3() {
     let (tenant, ids) = people(15);
     let world = World::start(tenant).await;
@@ -89,7 +90,7 @@ async fn people_who_are_held_make_it_exit_3() {
     assert!(words.contains("`learner-sync approve`"), "{words}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_second_cycle_exits_75_and_names_the_first() {
     let world = World::start(people(1).0).await;
     let gate = Gate::new();
@@ -114,7 +115,7 @@ async fn a_second_cycle_exits_75_and_names_the_first() {
     assert_eq!(world.cycles().await, ["command success", "command success"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_stop_while_waiting_for_the_lock_ends_the_wait() {
     let world = World::start(people(1).0).await;
     let gate = Gate::new();
@@ -130,7 +131,7 @@ async fn a_stop_while_waiting_for_the_lock_ends_the_wait() {
     assert_eq!(world.cycles().await, ["command success"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_reader_that_has_seen_enough_is_no_error() {
     let world = World::start(people(3).0).await;
     world.run_program(&["sync"], 0);
@@ -144,7 +145,7 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_reader_of_the_log_that_has_seen_enough_is_no_error() {
     let world = World::start(people(3).0).await;
     let (reader, writer) = std::io::pipe().unwrap();
@@ -162,7 +163,7 @@ async fn a_reader_of_the_log_that_has_seen_enough_is_no_error() {
     assert_eq!(process.wait().unwrap().code(), Some(78));
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn many_at_once_run_one_after_the_other_or_not_at_all() {
     let world = World::start(people(5).0).await;
     let spawn = |arguments: &[&str], number: usize| {
@@ -208,7 +209,7 @@ async fn after_a_sync_the_file_alone_holds_everything() {
     let world = World::start(people(40).0).await;
     world.run_program(&["sync"], 0);
     std::fs::copy(world.path("learners.db"), world.path("copy.db")).unwrap();
-    let copied = crate::world::query(&world.path("copy.db"), "SELECT count(*) FROM learners").await;
+    let copied = crate::database::query(&world.path("copy.db"), "SELECT count(*) FROM learners").await;
     assert_eq!(copied, [["40"]]);
 }
 

@@ -13,7 +13,8 @@ use serde_json::json;
 use super::changes::Changes;
 use super::model::{Found, Model, Sight};
 use super::{LOG, NO_LIMITS, Told, asked, is_killed, to_be_killed};
-use crate::world::{World, query};
+use crate::database::{apply, fewer_on_postgres, on_both};
+use crate::world::World;
 
 const PEOPLE: usize = 2000;
 /// Rounds of changes; there is one first load for four of them.
@@ -21,11 +22,8 @@ const ROUNDS: usize = 160;
 /// So many rounds, and another tenant: the old one has seen too many come and go.
 const ROUNDS_OF_A_TENANT: usize = 80;
 
-/// The files of the database, whatever state it is in; SQLite makes `-shm` from these.
-const DATABASE: [&str; 3] = ["learners.db", "learners.db-wal", "learners.db-journal"];
-
 fn rounds() -> usize {
-    asked("LEARNER_SYNC_CRASH_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap())
+    asked("LEARNER_SYNC_CRASH_ROUNDS").map_or(fewer_on_postgres(ROUNDS), |rounds| usize::try_from(rounds).unwrap())
 }
 
 /// Where the kills have hit.
@@ -155,30 +153,21 @@ impl Scene {
     }
 
     /// No database and no cache, and `tenant` as it was.
-    fn begin_anew(&mut self, tenant: &Tenant) {
+    async fn begin_anew(&mut self, tenant: &Tenant) {
         self.world.sim.tenant(|served| served.clone_from(tenant));
-        for file in DATABASE {
-            let _ = fs::remove_file(self.world.path(file));
-        }
+        self.world.database.clear().await;
         fs::remove_dir_all(self.world.path("state")).unwrap();
         (self.model, self.cycles) = (Model::default(), 0);
     }
 
-    /// Takes over what stands in the database. After a kill, what stands in a copy: whoever opens the file first tidies
-    /// up in it, and that is to be the program.
+    /// Takes over what stands in the database.
     async fn look(&mut self, killed: bool) -> Found {
-        let path = if killed {
-            let copy = self.world.path("copy");
-            let _ = fs::remove_dir_all(&copy);
-            fs::create_dir(&copy).unwrap();
-            for file in DATABASE.iter().filter(|file| self.world.path(file).exists()) {
-                fs::copy(self.world.path(file), copy.join(file)).unwrap();
-            }
-            copy.join("learners.db")
+        let found = if killed {
+            let left = self.world.database.left_behind(&self.world.path("copy")).await;
+            Found::read(&left, &self.model).await
         } else {
-            self.world.path("learners.db")
+            Found::read(&self.world.database, &self.model).await
         };
-        let found = Found::read(&path, &self.model).await;
         let Self { world, model, .. } = self;
         world.sim.tenant(|tenant| model.catch_up(&found, &Sight::of(tenant)));
         self.cycles = found.cycles.len();
@@ -288,21 +277,18 @@ impl Scene {
     /// With nothing to do, nothing is done; and the file is whole.
     async fn rest(&mut self, arguments: &[&str]) {
         self.recover(arguments).await;
-        let checks = query(&self.world.path("learners.db"), "PRAGMA integrity_check").await;
-        assert_eq!(checks, [["ok"]]);
-        let checks = query(&self.world.path("learners.db"), "PRAGMA foreign_key_check").await;
-        assert_eq!(checks, [[""; 0]; 0]);
+        self.world.database.is_whole().await;
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_first_load_that_is_killed_at_any_instant_is_made_good_by_the_next_cycle() {
     let mut told = Told::new();
     let tenant = Tenant::with_people(PEOPLE, told.seed);
     let mut scene = Scene::new(told.seed, tenant.clone()).await;
     for round in 0..rounds().div_ceil(4) {
         told.round = round;
-        scene.begin_anew(&tenant);
+        scene.begin_anew(&tenant).await;
         scene.round(1.0).await;
         if round % 10 == 9 {
             scene.rest(&["--full"]).await;
@@ -311,7 +297,7 @@ async fn a_first_load_that_is_killed_at_any_instant_is_made_good_by_the_next_cyc
     scene.tally.is_spread();
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn changes_that_are_killed_at_any_instant_are_made_once() {
     let mut told = Told::new();
     let mut tally = Tally::default();

@@ -2,14 +2,12 @@
 //! are what the logged changes have made of them, and what is logged is what the tenant asks for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use graph_sim::{Tenant, User};
 use learner_sync::model::Attribute;
 use serde_json::{Value, json};
-use sqlx::Connection;
 
-use crate::world::{connect, rows};
+use crate::database::Database;
 
 /// What an attribute is mapped from.
 type Source = fn(&User) -> &Option<String>;
@@ -96,9 +94,8 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Looks at the file at `path`, which may be missing or still without tables. Whatever belongs together must be
-    /// together.
-    pub(crate) async fn read(path: &Path, since: &Model) -> Self {
+    /// Looks at a database, which may be missing or still without tables. Whatever belongs together must be together.
+    pub(crate) async fn read(database: &Database, since: &Model) -> Self {
         let mut found = Self {
             learners: BTreeMap::new(),
             skipped: BTreeSet::new(),
@@ -106,42 +103,37 @@ impl Found {
             last_logged: since.logged,
             cycles: Vec::new(),
         };
-        if !path.exists() {
-            return found;
-        }
-        let mut connection = connect(path).await;
-        if rows(&mut connection, "SELECT 1 FROM sqlite_master WHERE name = 'sync_state'").await.is_empty() {
-            connection.close().await.unwrap();
+        if !database.tables().await.iter().any(|table| table == "sync_state") {
             return found;
         }
         let columns: Vec<_> = MAPPING.iter().map(|(attribute, _)| format!("r.{}", attribute.column())).collect();
         // All kinds of NULL beside a learner are one kind of error.
         let sql = format!(
-            "SELECT coalesce(r.external_id, ''), coalesce(l.entra_id, ''), coalesce(l.via, ''), r.active,
+            "SELECT coalesce(r.external_id, ''), coalesce(l.entra_id, ''), l.via, r.active,
                     r.active = (r.deactivated_at IS NULL), {}
              FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id",
             columns.join(", ")
         );
-        for mut row in rows(&mut connection, &sql).await {
+        for mut row in database.query(&sql).await {
             let values: Vec<_> = row.split_off(5).into_iter().map(|text| (text != "NULL").then_some(text)).collect();
             let [person, linked, via, active, consistent] = <[String; 5]>::try_from(row).unwrap();
             assert_eq!((&linked, consistent.as_str()), (&person, "1"), "a learner and its link");
             let learner = Learner { active: active == "1", values: values.try_into().unwrap(), via };
             assert!(found.learners.insert(person.clone(), learner).is_none(), "{person} has two learners");
         }
-        let links = rows(&mut connection, "SELECT count(*) FROM sync_links").await;
+        let links = database.query("SELECT count(*) FROM sync_links").await;
         assert_eq!(links, [[found.learners.len().to_string()]], "one link each");
 
         let sql = format!(
             "SELECT p.id, p.entra_id, p.action, p.status, p.reason, p.user_name, p.changes,
-                    p.learner_id IS l.learner_id, c.id IS NOT NULL
+                    p.learner_id IS NOT DISTINCT FROM l.learner_id, c.id IS NOT NULL
              FROM provisioning_log p
              LEFT JOIN sync_cycles c ON c.id = p.cycle_id
              LEFT JOIN sync_links l ON l.source = c.source AND l.entra_id = p.entra_id
              WHERE p.id > {} ORDER BY p.id",
             since.logged
         );
-        for row in rows(&mut connection, &sql).await {
+        for row in database.query(&sql).await {
             let [id, person, action, status, reason, user_name, changes, learner, cycle] =
                 <[String; 9]>::try_from(row).unwrap();
             assert_eq!([learner.as_str(), cycle.as_str()], ["1", "1"], "learner and cycle of log row {id} of {person}");
@@ -156,14 +148,13 @@ impl Found {
             found.last_logged = id.parse().unwrap();
             found.log.push((person, Entry { action, status, reason, user_name, changes }));
         }
-        let skipped = rows(&mut connection, "SELECT entra_id, reason FROM sync_failures").await;
+        let skipped = database.query("SELECT entra_id, reason FROM sync_failures").await;
         for row in skipped {
             assert_eq!(row[1], "missing-required", "{row:?}");
             found.skipped.insert(row[0].clone());
         }
-        let cycles = rows(&mut connection, "SELECT finished_at IS NOT NULL FROM sync_cycles ORDER BY id").await;
+        let cycles = database.query("SELECT finished_at IS NOT NULL FROM sync_cycles ORDER BY id").await;
         found.cycles = cycles.into_iter().flatten().map(|ended| ended == "1").collect();
-        connection.close().await.unwrap();
         found
     }
 

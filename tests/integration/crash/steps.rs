@@ -9,8 +9,10 @@ use learner_sync::failpoint::Step;
 use serde_json::{Value, json};
 
 use super::{LOG, NO_LIMITS, is_killed, to_be_killed};
+use crate::database::Backup;
+use crate::database::{apply, on_both};
 use crate::program::eventually;
-use crate::world::{World, assigned, assigned_group, connect, rows};
+use crate::world::{World, assigned, assigned_group};
 
 /// The steps that come once for each batch.
 const OF_A_BATCH: [Step; 8] = [
@@ -26,7 +28,7 @@ const OF_A_BATCH: [Step; 8] = [
 
 /// What must be the same with a kill and without: everything but times, the numbers of cycles, and how often something
 /// was tried.
-const CONTENT: [(&str, &str); 8] = [
+const CONTENT: [(&str, &str); 7] = [
     (
         "learners",
         "SELECT external_id, user_name, email, first_name, last_name, title, country, employee_number, department,
@@ -46,7 +48,6 @@ const CONTENT: [(&str, &str); 8] = [
     ("sync_failures", "SELECT source, entra_id, reason, detail FROM sync_failures ORDER BY entra_id"),
     ("sync_groups", "SELECT * FROM sync_groups ORDER BY group_id"),
     ("sync_state", "SELECT schema_version, paused, admitted_sources, applications FROM sync_state"),
-    ("integrity", "PRAGMA integrity_check"),
 ];
 
 type Content = BTreeMap<&'static str, Vec<Vec<String>>>;
@@ -54,6 +55,8 @@ type Content = BTreeMap<&'static str, Vec<Vec<String>>>;
 /// A world at a moment to which it returns.
 struct Stage {
     world: World,
+    /// The database at that moment.
+    backup: Backup,
     /// What one undisturbed cycle makes of it.
     twin: Content,
     /// The exit code of that cycle.
@@ -63,27 +66,21 @@ struct Stage {
 impl Stage {
     /// Keeps the database and the cache of `world` as they are, and runs the twin.
     async fn set(world: World, code: i32) -> Self {
-        let kept = world.path("kept");
-        fs::create_dir(&kept).unwrap();
-        if world.path("learners.db").exists() {
-            assert!(!world.path("learners.db-wal").exists());
-            fs::copy(world.path("learners.db"), kept.join("learners.db")).unwrap();
-            copy_directory(&world.path("state"), &kept.join("state"));
+        assert!(!world.path("learners.db-wal").exists());
+        let backup = world.database.backup().await;
+        if world.path("state").exists() {
+            copy_directory(&world.path("state"), &world.path("kept"));
         }
         world.run_program(&["sync"], code);
         let twin = content(&world).await;
-        Self { world, twin, code }
+        Self { world, backup, twin, code }
     }
 
-    fn reset(&self) {
-        let kept = self.world.path("kept");
-        for file in ["learners.db", "learners.db-wal", "learners.db-shm"] {
-            let _ = fs::remove_file(self.world.path(file));
-        }
+    async fn reset(&self) {
+        self.world.database.restore(&self.backup).await;
         fs::remove_dir_all(self.world.path("state")).unwrap();
-        if kept.join("learners.db").exists() {
-            fs::copy(kept.join("learners.db"), self.world.path("learners.db")).unwrap();
-            copy_directory(&kept.join("state"), &self.world.path("state"));
+        if self.world.path("kept").exists() {
+            copy_directory(&self.world.path("kept"), &self.world.path("state"));
         }
     }
 
@@ -97,7 +94,7 @@ impl Stage {
 
     /// Killed at `point`, the next cycle ends as the twin did; then there is nothing left to do.
     async fn check(&self, point: &str) {
-        self.reset();
+        self.reset().await;
         self.dies("sync", point).await;
         let document = self.world.run_program(&["sync", "--json"], self.code).json();
         self.is_as_the_twin(point).await;
@@ -125,12 +122,11 @@ impl Stage {
 }
 
 async fn content(world: &World) -> Content {
-    let mut connection = connect(&world.path("learners.db")).await;
     let mut content = Content::new();
     for (table, sql) in CONTENT {
-        content.insert(table, rows(&mut connection, sql).await);
+        content.insert(table, world.query(sql).await);
     }
-    sqlx::Connection::close(connection).await.unwrap();
+    world.database.is_whole().await;
     content
 }
 
@@ -193,13 +189,8 @@ async fn changes_of_every_kind(moves: bool) -> World {
         tenant.delete_user(&direct[1]);
     });
     world.run_program(&["sync"], 0);
-    for (name, event) in [("insert", "INSERT"), ("update", "UPDATE")] {
-        world
-            .execute(&format!(
-                "CREATE TRIGGER refuse_{name} BEFORE {event} ON learners WHEN NEW.title = 'refused'
-                 BEGIN SELECT RAISE(ABORT, 'no'); END"
-            ))
-            .await;
+    for event in ["INSERT", "UPDATE"] {
+        world.database.refuse(event, "NEW.title = 'refused'").await;
     }
     world.sim.tenant(|tenant| {
         tenant.assign_user(&direct[0]);
@@ -242,7 +233,7 @@ fn hand_on(tenant: &mut Tenant, people: &[&String]) {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_first_load_that_is_killed_at_any_step() {
     let mut tenant = Tenant::default();
     people(&mut tenant);
@@ -272,18 +263,18 @@ async fn kill_at_every_step(moves: bool) {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn changes_of_every_kind_that_are_killed_at_any_step() {
     kill_at_every_step(true).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn changes_that_leave_the_links_alone_and_are_killed_at_any_step() {
     // Links that are written tell the cache by themselves that it is out of date.
     kill_at_every_step(false).await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_batch_that_is_taken_apart_and_killed_at_any_step() {
     let stage = Stage::set(changes_of_every_kind(true).await, 3).await;
     // Two rows are refused, so the batch is tried in ever smaller parts.
@@ -296,7 +287,7 @@ async fn a_batch_that_is_taken_apart_and_killed_at_any_step() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_second_batch_that_is_killed_at_any_step() {
     let mut tenant = Tenant::default();
     let people = assigned(&mut tenant, 800);
@@ -315,7 +306,7 @@ async fn a_second_batch_that_is_killed_at_any_step() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_daemon_that_is_killed_at_a_step_carries_on_when_it_starts_again() {
     let stage = Stage::set(changes_of_every_kind(true).await, 3).await;
     for step in [
@@ -328,7 +319,7 @@ async fn a_daemon_that_is_killed_at_a_step_carries_on_when_it_starts_again() {
         Step::CycleFinished,
     ] {
         let point = format!("{step:?}=return");
-        stage.reset();
+        stage.reset().await;
         let before = stage.world.cycles().await.len();
         stage.dies("run", &point).await;
         let killed = stage.world.cycles().await.len() - before;

@@ -2,6 +2,7 @@
 
 use rustix::process::Signal;
 
+use crate::database::{apply, on_both};
 use crate::program::{Daemon, people};
 use crate::world::World;
 
@@ -16,7 +17,7 @@ async fn waiting_daemon(world: &World) -> Daemon {
     daemon
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_good_configuration_is_taken_over_and_a_time_drawn_anew() {
     let world = World::start(people(2).0).await;
     let daemon = waiting_daemon(&world).await;
@@ -34,7 +35,7 @@ async fn a_good_configuration_is_taken_over_and_a_time_drawn_anew() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_shorter_schedule_takes_effect_with_the_reload() {
     let world = World::start(people(1).0).await;
     let daemon = waiting_daemon(&world).await;
@@ -44,7 +45,7 @@ async fn a_shorter_schedule_takes_effect_with_the_reload() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn reloads_do_not_put_the_next_cycle_off() {
     let world = World::start(people(1).0).await;
     let daemon = waiting_daemon(&world).await;
@@ -57,7 +58,7 @@ async fn reloads_do_not_put_the_next_cycle_off() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
     let world = World::start(people(2).0).await;
     world.configure(OTHER_MAPPING);
@@ -82,14 +83,13 @@ async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn keys_that_need_a_restart_are_named_and_the_rest_is_taken_over() {
     let world = World::start(people(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.configure(&format!("[log]\nlevel = \"debug\"\n{OTHER_MAPPING}"));
-    let (old, new) = (world.path("learners.db"), world.path("elsewhere.db"));
-    let (old, new) = (old.display().to_string(), new.display().to_string());
-    world.reconfigure(|text| text.replace(&old, &new));
+    let elsewhere = format!("sqlite://{}", world.path("elsewhere.db").display());
+    world.reconfigure(|text| text.replace(&world.database.url(), &elsewhere));
     daemon.signal(Signal::HUP);
     daemon.logged("the configuration is read again", 1).await;
     let log = daemon.log();
@@ -103,7 +103,7 @@ async fn keys_that_need_a_restart_are_named_and_the_rest_is_taken_over() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_reload_during_a_cycle_counts_from_the_next_one_on() {
     let world = World::start(people(1).0).await;
     let gate = super::hold_next_cycle(&world);

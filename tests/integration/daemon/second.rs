@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::hold_next_cycle;
+use crate::database::{apply, on_both};
 use crate::program::{Daemon, people};
 use crate::world::World;
 
@@ -79,7 +80,7 @@ async fn two_applications() -> (World, String) {
     (world, application)
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn for_another_application_it_starts_and_they_take_turns() {
     let (world, application) = two_applications().await;
     let gate = hold_next_cycle(&world);

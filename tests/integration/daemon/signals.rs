@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use super::hold_next_cycle;
+use crate::database::{apply, on_both};
 use crate::program::{Daemon, hire, people};
 use crate::world::World;
 
@@ -13,7 +14,7 @@ async fn waiting_daemon(world: &World) -> Daemon {
     daemon
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn usr1_runs_a_cycle_now() {
     let world = World::start(people(1).0).await;
     let daemon = waiting_daemon(&world).await;
@@ -24,7 +25,7 @@ async fn usr1_runs_a_cycle_now() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn signals_during_a_cycle_mean_one_more_cycle() {
     let world = World::start(people(1).0).await;
     let gate = hold_next_cycle(&world);
@@ -41,7 +42,7 @@ async fn signals_during_a_cycle_mean_one_more_cycle() {
     assert_eq!(world.cycles().await, ["startup success", "signal success"]);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn usr2_ignores_the_cache() {
     let world = World::start(people(1).0).await;
     let daemon = waiting_daemon(&world).await;
@@ -57,7 +58,7 @@ async fn usr2_ignores_the_cache() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn usr2_wins_over_a_waiting_usr1() {
     for signals in [[Signal::USR1, Signal::USR2], [Signal::USR2, Signal::USR1]] {
         let world = World::start(people(1).0).await;
@@ -78,7 +79,7 @@ async fn usr2_wins_over_a_waiting_usr1() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
     let (tenant, ids) = people(2);
     let world = World::start(tenant).await;
@@ -105,7 +106,7 @@ async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn resync_waits_for_its_own_cycle_and_not_for_one_that_runs() {
     let world = World::start(people(1).0).await;
     let gate = hold_next_cycle(&world);
@@ -119,7 +120,7 @@ async fn resync_waits_for_its_own_cycle_and_not_for_one_that_runs() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn resync_without_a_daemon_exits_1() {
     let world = World::start(people(1).0).await;
     let ran = world.run_program(&["resync"], 1);
@@ -131,7 +132,7 @@ async fn resync_without_a_daemon_exits_1() {
     assert!(ran.stderr.contains("no daemon is running"), "{ran:?}");
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn resync_does_not_wait_for_a_daemon_that_is_paused() {
     let world = World::start(people(1).0).await;
     let daemon = waiting_daemon(&world).await;
@@ -141,7 +142,7 @@ async fn resync_does_not_wait_for_a_daemon_that_is_paused() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_stop_while_waiting_ends_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
         let world = World::start(people(1).0).await;
@@ -153,7 +154,7 @@ async fn a_stop_while_waiting_ends_at_once() {
     }
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_stop_while_reading_applies_nothing() {
     let world = World::start(people(3).0).await;
     let gate = hold_next_cycle(&world);
@@ -170,7 +171,7 @@ async fn a_stop_while_reading_applies_nothing() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn a_cycle_asked_for_before_the_stop_is_not_begun() {
     let world = World::start(people(1).0).await;
     let gate = hold_next_cycle(&world);

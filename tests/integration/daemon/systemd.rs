@@ -5,6 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use graph_sim::Fault;
 use rustix::process::Signal;
 
+use crate::database::{apply, on_both};
 use crate::program::{Daemon, eventually, people};
 use crate::world::World;
 
@@ -46,7 +47,7 @@ async fn daemon(world: &World, more: &[(&str, &str)]) -> (Daemon, Systemd) {
     (daemon, systemd)
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn systemd_is_told_of_start_cycles_reload_and_stop() {
     let world = World::start(people(2).0).await;
     let (daemon, mut systemd) = daemon(&world, &[]).await;
@@ -75,7 +76,7 @@ async fn systemd_is_told_of_start_cycles_reload_and_stop() {
     assert!(!systemd.messages.iter().any(|message| message.contains("WATCHDOG=1")), "{:?}", systemd.messages);
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_status_line_says_since_when_cycles_fail() {
     let world = World::start(people(1).0).await;
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").answer(403));
@@ -86,7 +87,7 @@ async fn the_status_line_says_since_when_cycles_fail() {
     daemon.stop().await;
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn the_watchdog_is_fed_while_the_loop_turns_even_during_a_cycle() {
     let world = World::start(people(1).0).await;
     let gate = super::hold_next_cycle(&world);

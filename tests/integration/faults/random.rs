@@ -17,6 +17,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::script::{At, Lie, Round, Scene, Surprise, rounds};
 use super::staff::{COLUMNS, Event, Picture, Place, Staff, Values, picture, places, ways};
+use crate::database::{apply, fewer_on_postgres, on_both};
 use crate::world::World;
 
 /// So many are played unless told.
@@ -300,10 +301,10 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
-#[tokio::test]
+#[apply(on_both)]
 async fn whatever_goes_wrong_nobody_is_lost_and_all_comes_right() {
     let first = number("LEARNER_SYNC_SEED").unwrap_or_else(rand::random);
-    let count = number("LEARNER_SYNC_FAULTS").unwrap_or(SCENARIOS);
+    let count = number("LEARNER_SYNC_FAULTS").unwrap_or_else(|| fewer_on_postgres(SCENARIOS));
     let play_one = async |seed: u64| {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());

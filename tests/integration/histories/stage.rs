@@ -21,19 +21,27 @@ use crate::world::World;
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
 const ACCOUNT: &str = "/v1.0/users/{id}";
 
-/// Every row that the model knows of, with ids.
-const ROWS: &str = "
-    SELECT 'learner', json_array(r.external_id, r.active, json(l.via), r.user_name, r.email, r.first_name, r.last_name,
-                                 r.title, r.country, r.employee_number, r.department)
-    FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id AND l.entra_id = r.external_id
-    UNION ALL SELECT 'held', json_array(entra_id, action, reason, since, approved_at) FROM sync_held
-    UNION ALL SELECT 'failing', json_array(entra_id, reason, first_at) FROM sync_failures
-    UNION ALL SELECT 'group', json_array(group_id, last_members) FROM sync_groups
-    UNION ALL SELECT 'log', json_array(at, entra_id, action, status, reason, user_name,
-                                       json(iif(detail LIKE 'approved by %', 'true', 'false')),
-                                       json(iif(learner_id IS NULL, 'false', 'true')), json(changes))
-    FROM provisioning_log
-";
+/// Every row that the model knows of, with ids, and which of its columns are JSON.
+const ROWS: [(&str, &[usize], &str); 5] = [
+    (
+        "learner",
+        &[1, 2],
+        "SELECT r.external_id, r.active, l.via, r.user_name, r.email, r.first_name, r.last_name, r.title, r.country,
+                r.employee_number, r.department
+         FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id AND l.entra_id = r.external_id",
+    ),
+    ("held", &[], "SELECT entra_id, action, reason, since, approved_at FROM sync_held"),
+    ("failing", &[], "SELECT entra_id, reason, first_at FROM sync_failures"),
+    ("group", &[1], "SELECT group_id, last_members FROM sync_groups"),
+    (
+        "log",
+        &[6, 7, 8],
+        "SELECT at, entra_id, action, status, reason, user_name,
+                CASE WHEN detail LIKE 'approved by %' THEN 'true' ELSE 'false' END,
+                CASE WHEN learner_id IS NULL THEN 'false' ELSE 'true' END, changes
+         FROM provisioning_log",
+    ),
+];
 
 pub(super) struct Stage {
     world: World,
@@ -61,7 +69,7 @@ impl Stage {
         entra.assigned.iter().for_each(|group| tenant.assign_group(&ids.groups[group]));
         let world = World::start(tenant).await;
         // Rows are read from the beginning, when the first cycle may fail.
-        Store::open(&world.path("learners.db"), Access::ReadWrite).await.unwrap().close().await.unwrap();
+        Store::open(&world.assembly().learners, Access::ReadWrite).await.unwrap().close().await.unwrap();
         let (telling, limits) = (*telling, *limits);
         let mut stage = Self { world, telling, entra, ids, book: Book::default(), limits };
         (0..).zip(staff).for_each(|(number, place)| stage.happens(hire(number, *place)));
@@ -199,8 +207,8 @@ impl Stage {
             let entra = self.entra.clone();
             return self.ended(&entra, expected, &report).await;
         }
-        // A commit on its way comes to its end, dropped or not; it holds this lock.
-        self.world.execute("BEGIN IMMEDIATE; ROLLBACK").await;
+        // A commit on its way comes to its end, dropped or not.
+        self.world.database.comes_to_rest().await;
         self.world.pass(SignedDuration::from_mins(30));
         let rows = self.rows().await;
         self.nobody_is_lost(&self.entra, &rows)?;
@@ -348,15 +356,25 @@ impl Stage {
 
     /// Every row, with names in place of ids.
     async fn rows(&self) -> BTreeSet<String> {
-        let row = |row: Vec<String>| {
-            let mut value: Value = serde_json::from_str(&self.ids.named(row[1].clone())).unwrap();
-            if row[0] == "learner" {
-                // In the order of the ids until here.
-                value[2].as_array_mut().unwrap().sort_by_key(Value::to_string);
-            }
-            format!("{} {value}", row[0])
+        let row = |json: &[usize], row: Vec<String>| -> Value {
+            let value = |(column, text): (usize, String)| match text {
+                text if text == "NULL" => Value::Null,
+                text if json.contains(&column) => serde_json::from_str(&text).unwrap(),
+                text => Value::String(text),
+            };
+            row.into_iter().map(|text| self.ids.named(text)).enumerate().map(value).collect()
         };
-        told_apart(self.world.query(ROWS).await.into_iter().map(row))
+        let tables = self.world.database.query_all(ROWS.map(|(_, _, sql)| sql)).await;
+        told_apart(ROWS.iter().zip(tables).flat_map(|((kind, json, _), rows)| {
+            rows.into_iter().map(move |cells| {
+                let mut value = row(json, cells);
+                if *kind == "learner" {
+                    // In the order of the ids until here.
+                    value[2].as_array_mut().unwrap().sort_by_key(Value::to_string);
+                }
+                format!("{kind} {value}")
+            })
+        }))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::program::{eventually, people};
 use crate::world::World;
 
 /// The line that `check` has for the database, with its hint.
-fn database_line(world: &World, code: i32) -> (bool, String, String) {
+pub(super) fn database_line(world: &World, code: i32) -> (bool, String, String) {
     let document = world.run_program(&["check", "--json"], code).json();
     let checks = document["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["name"] == "database").unwrap();
@@ -22,7 +22,8 @@ fn database_line(world: &World, code: i32) -> (bool, String, String) {
 
 #[tokio::test]
 async fn every_command_works_on_a_server() {
-    let Some(mut world) = World::start_on_postgres(people(15).0).await else { return };
+    let Some(server) = shared() else { return };
+    let mut world = World::start_on(server, people(15).0).await;
     let (ok, detail, _) = database_line(&world, 0);
     assert!(ok && detail.contains(": PostgreSQL 1") && detail.contains("makes or completes its tables"), "{detail}");
     let plan = world.run_program(&["plan", "--json"], 0).json();
@@ -59,7 +60,8 @@ async fn every_command_works_on_a_server() {
 
 #[tokio::test]
 async fn a_rehearsal_leaves_nothing_behind() {
-    let Some(world) = World::start_on_postgres(people(3).0).await else { return };
+    let Some(server) = shared() else { return };
+    let world = World::start_on(server, people(3).0).await;
     world.run_program(&["sync", "--dry-run"], 0);
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     assert_eq!(world.value(tables).await, "0");
@@ -79,7 +81,8 @@ async fn a_rehearsal_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn two_machines_never_run_a_cycle_at_the_same_time() {
-    let Some(world) = World::start_on_postgres(people(2).0).await else { return };
+    let Some(server) = shared() else { return };
+    let world = World::start_on(server, people(2).0).await;
     world.run_program(&["sync"], 0);
     // The other machine has a state directory of its own, so that nothing on disk keeps the two apart.
     let state = world.path("other-machine").display().to_string();
@@ -145,7 +148,7 @@ async fn the_daemon_outlives_a_restart_of_the_server() {
 async fn a_password_is_found_where_it_may_be_and_never_shown() {
     let Some(server) = shared() else { return };
     let world = World::start_on(server, people(2).0).await;
-    let mut owner = server.connect(world.database()).await;
+    let mut owner = server.connect(world.database.name()).await;
     // Another test may have made the role.
     let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'");
     let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(role)).execute(&mut owner).await;
@@ -200,9 +203,10 @@ async fn a_certificate_authority_that_is_none_exits_78() {
 
 #[tokio::test]
 async fn check_tells_which_rights_are_missing() {
-    let Some(world) = World::start_on_postgres(people(2).0).await else { return };
+    let Some(server) = shared() else { return };
+    let world = World::start_on(server, people(2).0).await;
     world.run_program(&["sync"], 0);
-    let database = world.database().to_owned();
+    let database = world.database.name().to_owned();
     world
         .execute(&format!(
             "CREATE ROLE clerk_{database} LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO clerk_{database}"

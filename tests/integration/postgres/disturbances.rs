@@ -45,7 +45,7 @@ async fn world() -> Option<(World, &'static Server)> {
 
 /// Runs a cycle into the lock, strikes, and answers what the cycle says. `strike` gets the process of its connection.
 async fn struck(world: &World, server: &'static Server, strike: impl AsyncFnOnce(&str)) -> Result<Report, StoreError> {
-    let mut holder = server.connect(world.database()).await;
+    let mut holder = server.connect(world.database.name()).await;
     sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
     let mut assembly = world.assembly();
     if let Place::Server(server) = &mut assembly.learners.place {
@@ -102,7 +102,7 @@ async fn ends_right(mut world: World, ended: Result<Report, StoreError>, expect:
 #[tokio::test]
 async fn the_connection_is_ended_within_a_batch() {
     let Some((world, server)) = world().await else { return };
-    let database = world.database().to_owned();
+    let database = world.database.name().to_owned();
     let ended = struck(&world, server, async |pid| {
         server.execute(&database, &format!("SELECT pg_terminate_backend({pid})")).await;
     })
@@ -114,6 +114,14 @@ async fn the_connection_is_ended_within_a_batch() {
 async fn the_server_is_killed_within_a_batch() {
     let Some((world, server)) = world().await else { return };
     let ended = struck(&world, server, async |_| server.kill()).await;
+    server.run();
+    ends_right(world, ended, "the connection to the learner database is lost").await;
+}
+
+#[tokio::test]
+async fn the_server_is_restarted_within_a_batch() {
+    let Some((world, server)) = world().await else { return };
+    let ended = struck(&world, server, async |_| server.stop()).await;
     server.run();
     ends_right(world, ended, "the connection to the learner database is lost").await;
 }
@@ -134,7 +142,7 @@ async fn the_server_freezes_within_a_batch() {
 #[tokio::test]
 async fn a_statement_is_cancelled_within_a_batch() {
     let Some((world, server)) = world().await else { return };
-    let database = world.database().to_owned();
+    let database = world.database.name().to_owned();
     let ended = struck(&world, server, async |pid| {
         server.execute(&database, &format!("SELECT pg_cancel_backend({pid})")).await;
     })
@@ -159,7 +167,7 @@ async fn a_statement_that_takes_too_long_fails_the_cycle() {
 #[tokio::test]
 async fn a_cycle_that_is_killed_lets_go_of_the_database() {
     let Some((world, server)) = world().await else { return };
-    let mut holder = server.connect(world.database()).await;
+    let mut holder = server.connect(world.database.name()).await;
     sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
     let mut killed = world.program(&["sync"]).stderr(Stdio::null()).spawn().unwrap();
     eventually("the cycle rests", async || resting(&mut holder).await).await;

@@ -1,9 +1,10 @@
-//! A PostgreSQL server of our own: in a directory that goes with it, reached by a socket alone, and stopped when this
-//! process ends, however it ends.
+//! A PostgreSQL server of our own: in a directory that goes with it, reached by a socket unless it is told otherwise,
+//! and stopped when this process ends, however it ends.
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::database::EMPTY;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 /// The owner of everything in it.
@@ -27,6 +29,10 @@ pub(crate) struct Server {
     directory: PathBuf,
     /// Whoever runs it: PostgreSQL does not run as root.
     user: Option<(u32, u32)>,
+    /// Where it listens, by socket and by network.
+    port: u16,
+    /// What is set for this one alone, as `name=value`.
+    settings: Vec<String>,
     /// Ends the server when its standard input ends, which it does with this process at the latest.
     keeper: Mutex<Option<Child>>,
     databases: AtomicU32,
@@ -41,6 +47,23 @@ pub(crate) fn shared() -> Option<&'static Server> {
 impl Server {
     /// A server for a test that is going to harm it.
     pub(crate) fn start() -> Option<Self> {
+        let server = Self::new(5432)?;
+        server.run();
+        Some(server)
+    }
+
+    /// A server that listens on the loopback address as well, and knows nobody yet who may come in encrypted or not.
+    pub(crate) fn start_on_the_network(settings: impl FnOnce(&Self) -> Vec<String>) -> Option<Self> {
+        // Nobody else is given this port in the next moment, so soon after it was free.
+        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let mut server = Self::new(port)?;
+        server.settings = settings(&server);
+        server.settings.push("listen_addresses=127.0.0.1".to_owned());
+        server.run();
+        Some(server)
+    }
+
+    fn new(port: u16) -> Option<Self> {
         let Some(programs) = programs() else {
             // Not by a macro, whose words are shown only when a test fails.
             let told = "SKIPPED: PostgreSQL (initdb, postgres, pg_isready) is not installed; nothing is tried on it";
@@ -49,7 +72,8 @@ impl Server {
         };
         let directory = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
         let user = unprivileged(&directory);
-        let server = Self { programs, directory, user, keeper: Mutex::new(None), databases: AtomicU32::new(0) };
+        let (keeper, databases) = (Mutex::new(None), AtomicU32::new(0));
+        let server = Self { programs, directory, user, port, settings: Vec::new(), keeper, databases };
         let made = server
             .command("initdb")
             .arg("--pgdata")
@@ -58,10 +82,38 @@ impl Server {
             .stdout(Stdio::null())
             .status();
         assert!(made.unwrap().success(), "initdb");
-        let rules = format!("local all {GUARDED} scram-sha-256\nlocal all unwelcome reject\nlocal all all trust\n");
+        let rules = format!(
+            "local all {GUARDED} scram-sha-256\nlocal all unwelcome reject\nlocal all all trust\n\
+             host all all 127.0.0.1/32 trust\n"
+        );
         fs::write(server.data().join("pg_hba.conf"), rules).unwrap();
-        server.run();
         Some(server)
+    }
+
+    /// Makes a file in its directory that only it may read.
+    pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        self.give(&path);
+        path
+    }
+
+    /// Makes a file or a directory its own.
+    pub(crate) fn give(&self, path: &Path) {
+        if let Some((user, group)) = self.user {
+            chown(path, Some(user), Some(group)).unwrap();
+        }
+    }
+
+    /// Where it has everything.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its port on the network.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     fn data(&self) -> PathBuf {
@@ -84,8 +136,9 @@ impl Server {
         let _ = fs::remove_file(self.directory.join("keep"));
         let mut shell = self.command("/bin/sh");
         shell.arg("-c").arg(script).arg(self.programs.join("postgres")).arg("-D").arg(self.data());
-        shell.arg("-k").arg(&self.directory);
-        for setting in ["listen_addresses=", "fsync=off", "max_connections=300", "logging_collector=off"] {
+        shell.arg("-k").arg(&self.directory).arg("-p").arg(self.port.to_string());
+        let usual = ["listen_addresses=", "fsync=off", "max_connections=300", "logging_collector=off"];
+        for setting in usual.into_iter().chain(self.settings.iter().map(String::as_str)) {
             shell.args(["-c", setting]);
         }
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
@@ -94,7 +147,14 @@ impl Server {
         let deadline = Instant::now() + Duration::from_secs(60);
         let ready = || {
             let mut ask = self.command("pg_isready");
-            ask.arg("-q").arg("-h").arg(&self.directory).status().unwrap().success()
+            ask.arg("-q")
+                .arg("-h")
+                .arg(&self.directory)
+                .arg("-p")
+                .arg(self.port.to_string())
+                .status()
+                .unwrap()
+                .success()
         };
         while !ready() {
             assert!(Instant::now() < deadline, "the server does not start: {}", self.log());
@@ -119,8 +179,17 @@ impl Server {
 
     /// Kills it as a power cut would, and waits until it is gone.
     pub(crate) fn kill(&self) {
+        self.end("-KILL");
+    }
+
+    /// Stops it as its administrator would for an update, and waits until it is gone.
+    pub(crate) fn stop(&self) {
+        self.end("-INT");
+    }
+
+    fn end(&self, by: &str) {
         fs::write(self.directory.join("keep"), "").unwrap();
-        signal("-KILL", &self.pid());
+        signal(by, &self.pid());
         if let Some(mut keeper) = self.keeper.lock().unwrap().take() {
             drop(keeper.stdin.take());
             keeper.wait().unwrap();
@@ -129,14 +198,29 @@ impl Server {
 
     /// A new, empty database.
     pub(crate) async fn database(&self) -> String {
+        self.copy(EMPTY).await
+    }
+
+    /// A new one with all that is in another, which nobody may be using.
+    pub(crate) async fn copy(&self, of: &str) -> String {
         let name = format!("learners_{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+        self.create(&name, of).await;
         name
+    }
+
+    /// The same under this name.
+    pub(crate) async fn create(&self, name: &str, of: &str) {
+        let mut connection = self.connect("postgres").await;
+        // Newer servers would rather write every page to their log; this is how the older ones did it, in half the time.
+        let how = if connection.server_version_num().unwrap() < 150_000 { "" } else { "STRATEGY file_copy" };
+        let sql = format!("CREATE DATABASE {name} TEMPLATE {of} {how}");
+        connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// The URL of a database, as a configuration names it.
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
-        format!("postgres://{user}@localhost/{database}?host={}", self.directory.display())
+        format!("postgres://{user}@localhost:{}/{database}?host={}", self.port, self.directory.display())
     }
 
     /// A connection of the owner.
