@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::database::EMPTY;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 /// The owner of everything in it.
@@ -21,6 +20,9 @@ pub(crate) const OWNER: &str = "sync";
 pub(crate) const GUARDED: &str = "guarded";
 /// How.
 pub(crate) const PASSWORD: &str = "correct horse";
+
+/// What a database without anything in it is made from.
+pub(crate) const EMPTY: &str = "template1";
 
 /// A running server.
 #[derive(Debug)]
