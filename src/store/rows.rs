@@ -67,6 +67,9 @@ impl Store {
             match_values.iter().map(|value| if folds { value.to_ascii_lowercase() } else { value.clone() });
         lookups.entry(match_attribute).or_default().extend(match_values);
 
+        if lookups.values().all(BTreeSet::is_empty) && external_ids.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut connection = self.connection().await;
         // The first run asks for everybody, of a table that is often empty.
         let any = format!("SELECT EXISTS (SELECT 1 FROM {})", layout.table);
