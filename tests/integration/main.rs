@@ -34,4 +34,5 @@ mod reissued;
 mod roles;
 mod sign_in;
 mod sources;
+mod tables;
 mod world;

@@ -19,7 +19,12 @@ fn text(row: &PgRow, index: usize) -> String {
     match row.column(index).type_info().name() {
         "BOOL" => u8::from(row.get::<bool, _>(index)).to_string(),
         "INT2" | "INT4" | "INT8" => row.get_unchecked::<i64, _>(index).to_string(),
-        "TIMESTAMPTZ" => {
+        "UUID" => row.get::<uuid::Uuid, _>(index).to_string(),
+        "DATE" => {
+            let days = i32::from_be_bytes(value.as_bytes().unwrap().try_into().unwrap());
+            (jiff::civil::date(2000, 1, 1) + jiff::Span::new().days(days)).to_string()
+        }
+        "TIMESTAMPTZ" | "TIMESTAMP" => {
             let microseconds = i64::from_be_bytes(value.as_bytes().unwrap().try_into().unwrap());
             // PostgreSQL counts from the beginning of 2000.
             let at = Timestamp::from_second(microseconds / 1_000_000 + 946_684_800).unwrap();
