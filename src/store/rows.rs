@@ -114,7 +114,7 @@ async fn ids_where(
     values: &[String],
 ) -> Result<Vec<LearnerId>, StoreError> {
     let mut ids = Vec::new();
-    for values in connection.lists(&values) {
+    for values in connection.lists(values) {
         let mut statement = Statement::new(format!("SELECT {} FROM {} WHERE {column} IN", layout.id(), layout.table));
         statement.push_list(values);
         for row in connection.rows(statement).await? {
