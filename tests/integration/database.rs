@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use macro_rules_attribute::apply;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, Row as _, SqliteConnection};
 
-pub(crate) use self::backup::{Backup, EMPTY};
+pub(crate) use self::backup::Backup;
 use crate::postgres::{self, OWNER, Server};
 use crate::program::eventually;
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Database;
+use crate::postgres::EMPTY;
 
 /// A backup of a database.
 #[derive(Debug)]
@@ -86,6 +87,3 @@ impl Database {
 fn files(path: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-journal"].map(|suffix| PathBuf::from(format!("{}{suffix}", path.display())))
 }
-
-/// What every new database of a server is a copy of.
-pub(crate) const EMPTY: &str = "template1";
