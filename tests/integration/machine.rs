@@ -8,6 +8,12 @@ use std::process::{Command, Stdio};
 use crate::program::{PROGRAM, Ran, finish};
 use crate::world::World;
 
+/// Says that a test is skipped, and why.
+#[expect(clippy::print_stdout, reason = "whoever runs the tests is to know")]
+pub(crate) fn skipped(why: &str) {
+    println!("skipped: {why}");
+}
+
 /// A file system, there until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Mount {

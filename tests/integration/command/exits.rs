@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::SUMMARY;
 use crate::database::{apply, on_both};
+use crate::machine::skipped;
 use crate::program::{PROGRAM, Ran, finish, keys, people};
 use crate::world::World;
 
@@ -204,8 +205,7 @@ async fn a_database_of_another_user_exits_78_with_the_sudo_line() {
 #[apply(on_both)]
 async fn a_state_directory_of_another_user_exits_78_with_the_sudo_line() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can give a directory away");
-        return;
+        return skipped("only root can give a directory away");
     }
     let world = World::start(people(1).0).await;
     world.run_program(&["sync"], 0);

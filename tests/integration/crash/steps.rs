@@ -122,12 +122,9 @@ impl Stage {
 }
 
 async fn content(world: &World) -> Content {
-    let mut content = Content::new();
-    for (table, sql) in CONTENT {
-        content.insert(table, world.query(sql).await);
-    }
     world.database.is_whole().await;
-    content
+    let rows = world.database.query_all(CONTENT.map(|(_, sql)| sql)).await;
+    CONTENT.map(|(table, _)| table).into_iter().zip(rows).collect()
 }
 
 /// What is in `these` and not in `those`, as often as it is.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use graph_sim::Tenant;
 
 use super::Server;
-use crate::machine::Mount;
+use crate::machine::{Mount, skipped};
 use crate::program::Ran;
 use crate::world::World;
 
@@ -33,7 +33,7 @@ impl Small {
         let server: &'static Server = Box::leak(Box::new(Server::start()?));
         let path = server.directory().join("disk");
         let Some(disk) = Mount::small_disk(&path, DISK) else {
-            println!("skipped: nothing can be mounted here");
+            skipped("nothing can be mounted here");
             return None;
         };
         std::fs::create_dir(path.join("tables")).unwrap();

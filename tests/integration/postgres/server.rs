@@ -21,8 +21,20 @@ pub(crate) const GUARDED: &str = "guarded";
 /// How.
 pub(crate) const PASSWORD: &str = "correct horse";
 
-/// What a database without anything in it is made from.
+/// What every new database is a copy of.
 pub(crate) const EMPTY: &str = "template1";
+/// What goes on the disk need not last, and nobody but the test may be at work in a database.
+const SETTINGS: [&str; 9] = [
+    "listen_addresses=",
+    "max_connections=300",
+    "logging_collector=off",
+    "fsync=off",
+    "full_page_writes=off",
+    "synchronous_commit=off",
+    "autovacuum=off",
+    "checkpoint_timeout=1h",
+    "jit=off",
+];
 
 /// A running server.
 #[derive(Debug)]
@@ -139,8 +151,7 @@ impl Server {
         let mut shell = self.command("/bin/sh");
         shell.arg("-c").arg(script).arg(self.programs.join("postgres")).arg("-D").arg(self.data());
         shell.arg("-k").arg(&self.directory).arg("-p").arg(self.port.to_string());
-        let usual = ["listen_addresses=", "fsync=off", "max_connections=300", "logging_collector=off"];
-        for setting in usual.into_iter().chain(self.settings.iter().map(String::as_str)) {
+        for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
             shell.args(["-c", setting]);
         }
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
