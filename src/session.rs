@@ -13,7 +13,7 @@ use crate::cycle::{self, Parts, Report, Request, Stop};
 use crate::directory::DirectoryError;
 use crate::failpoint::{Step, reached};
 use crate::lock::{Holder, Lock, LockError};
-use crate::model::{Trigger, chain};
+use crate::model::{LearnerId, Trigger, chain};
 use crate::premises::{self, PremisesError};
 use crate::store::{Access, Store, StoreError};
 
@@ -170,8 +170,17 @@ fn audited(full: bool, force: bool, found: Option<&Found>) -> (&'static str, Val
         None => ("sync", json!({ "full": full, "force": force })),
         Some(Found { person, relink: None }) => ("provision", json!({ "person": person.to_string(), "force": force })),
         Some(Found { person, relink: Some(relink) }) => {
-            let detail = json!({ "person": person.to_string(), "learner": relink.learner.to_string(), "force": force });
+            let detail =
+                json!({ "person": person.to_string(), "learner": learner_as_json(relink.learner), "force": force });
             ("relink", detail)
         }
+    }
+}
+
+/// An id of a learner as the learners table has it: a number, or a text.
+pub fn learner_as_json(learner: LearnerId) -> Value {
+    match learner {
+        LearnerId::Number(number) => number.into(),
+        LearnerId::Uuid(_) => learner.to_string().into(),
     }
 }

@@ -4,8 +4,9 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, Failure, USAGE, learner_as_json, print, print_json, shown, table};
+use super::output::{DONE, Failure, USAGE, print, print_json, shown, table};
 use crate::model::{Action, Status};
+use crate::session::learner_as_json;
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
 
 #[derive(Debug, clap::Args)]

@@ -14,7 +14,7 @@ use crate::config::{Config, ConfigError, Log};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
 use crate::lock::LockError;
-use crate::model::{LearnerId, Trigger, chain};
+use crate::model::{Trigger, chain};
 use crate::premises::PremisesError;
 use crate::session::SessionError;
 use crate::store::StoreError;
@@ -227,14 +227,6 @@ pub(super) fn start_logging(log: &Log) -> Result<(), Failure> {
         }
     };
     started.map_err(|error| Failure::failed(&error, None))
-}
-
-/// An id of a learner as the learners table has it: a number, or a text.
-pub(super) fn learner_as_json(learner: LearnerId) -> serde_json::Value {
-    match learner {
-        LearnerId::Number(number) => number.into(),
-        LearnerId::Uuid(_) => learner.to_string().into(),
-    }
 }
 
 pub(super) fn print_json(document: &serde_json::Value) -> std::io::Result<()> {

@@ -6,14 +6,14 @@ mod words;
 
 use self::words::{Mapped, account, attributes, mapped, routes, scope};
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, learner_as_json, print, print_json, shown};
+use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
 use super::plan::{Planner, lines_as_json, short};
 use super::sync::stop_on_signal;
 use crate::assembly::Assembly;
 use crate::cycle::{self, Explanation, Report, Rules};
 use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger};
 use crate::plan::{Change, Finding, Planned, Target};
-use crate::session::{self, Ask, Named};
+use crate::session::{self, Ask, Named, learner_as_json};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, learner_as_json, print, print_json, shown, switched_off, table};
+use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, switched_off, table};
 use crate::assembly::{cycle_lock_path, daemon_lock_path, source};
 use crate::config::Config;
 use crate::cycle::ends_soon;
 use crate::lock::{Holder, Lock};
 use crate::model::{Outcome, Reason};
 use crate::plan::Counts;
+use crate::session::learner_as_json;
 use crate::store::{Access, CycleRow, FailingPerson, HeldPerson, LearnerCounts, Store, StoreError};
 
 #[derive(Debug, clap::Args)]

@@ -96,7 +96,8 @@ impl Stage {
     async fn check(&self, point: &str) {
         self.reset().await;
         self.dies("sync", point).await;
-        let document = self.world.run_program(&["sync", "--json"], self.code).json();
+        // A server may take a moment to see that nobody is there any more.
+        let document = self.world.run_program(&["sync", "--wait", "--json"], self.code).json();
         self.is_as_the_twin(point).await;
         let cycles = self.world.cycles().await;
         let outcome = document["outcome"].as_str().unwrap();
