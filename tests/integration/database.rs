@@ -79,6 +79,13 @@ impl Database {
         Self::Server(server, server.database().await)
     }
 
+    /// Nobody needs it any more. A file goes with its directory.
+    pub(crate) fn leave(&self) {
+        if let Self::Server(server, name) = self {
+            server.leave(name);
+        }
+    }
+
     /// As a configuration names it.
     pub(crate) fn url(&self) -> String {
         match self {

@@ -1,4 +1,5 @@
-//! Learners in a database on a PostgreSQL server: the same cycles, and what can happen to a server meanwhile.
+//! What only a PostgreSQL server has: how it is reached, what its commands say, and what can happen to it meanwhile. The
+//! scenarios that it has in common with a file are played on both, see `database`.
 //!
 //! Each scenario does nothing where the programs of PostgreSQL are not installed, and says so.
 

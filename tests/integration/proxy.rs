@@ -9,7 +9,6 @@ use std::process::{Child, Command, Stdio};
 
 use graph_sim::{GraphSim, Tenant};
 
-use crate::database::{apply, on_both};
 use crate::program::{eventually, people};
 use crate::world::World;
 
@@ -100,7 +99,7 @@ fn configure_proxy(world: &World, address: &str, password: &str) {
     });
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_configured_proxy_is_used_with_its_password_and_sees_nothing() {
     let (world, sim, port) = world_with_https().await;
     let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
@@ -123,7 +122,7 @@ async fn a_configured_proxy_is_used_with_its_password_and_sees_nothing() {
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "2");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_proxy_of_the_environment_is_used_except_where_it_says() {
     let (world, sim, port) = world_with_https().await;
     let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
@@ -146,7 +145,7 @@ async fn the_proxy_of_the_environment_is_used_except_where_it_says() {
     assert!(proxy.requests().len() > asked.len());
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_proxy_that_refuses_the_password_is_told_as_such() {
     let (world, sim, port) = world_with_https().await;
     let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
@@ -169,7 +168,7 @@ async fn a_proxy_that_refuses_the_password_is_told_as_such() {
     assert_eq!(world.cycles().await, ["command failed"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_proxy_that_is_not_there_is_told_by_its_key() {
     let (world, sim, _) = world_with_https().await;
     configure_proxy(&world, "http://127.0.0.1:1", PASSWORD);

@@ -41,6 +41,12 @@ pub(crate) struct World {
     directory: TempDir,
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        self.database.leave();
+    }
+}
+
 impl World {
     /// A world around `tenant`, before the first cycle, on the database of the scenario.
     pub(crate) async fn start(tenant: Tenant) -> Self {

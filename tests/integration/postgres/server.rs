@@ -23,7 +23,8 @@ pub(crate) const PASSWORD: &str = "correct horse";
 
 /// What every new database is a copy of.
 pub(crate) const EMPTY: &str = "template1";
-/// What goes on the disk need not last, and nobody but the test may be at work in a database.
+/// A server is killed, but never its machine: what was written need not be on the disk. Nobody but the test is at work
+/// in a database.
 const SETTINGS: [&str; 8] = [
     "listen_addresses=",
     "max_connections=300",
@@ -49,6 +50,8 @@ pub(crate) struct Server {
     /// Ends the server when its standard input ends, which it does with this process at the latest.
     keeper: Mutex<Option<Child>>,
     databases: AtomicU32,
+    /// Those that nobody needs any more.
+    left: Mutex<Vec<String>>,
 }
 
 /// The server that the tests of this process share; none where the programs of PostgreSQL are not installed.
@@ -85,8 +88,8 @@ impl Server {
         };
         let directory = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
         let user = unprivileged(&directory);
-        let (keeper, databases) = (Mutex::new(None), AtomicU32::new(0));
-        let server = Self { programs, directory, user, port, settings: Vec::new(), keeper, databases };
+        let (keeper, databases, left) = (Mutex::new(None), AtomicU32::new(0), Mutex::default());
+        let server = Self { programs, directory, user, port, settings: Vec::new(), keeper, databases, left };
         let made = server
             .command("initdb")
             .arg("--pgdata")
@@ -220,9 +223,20 @@ impl Server {
         name
     }
 
+    /// Has a database go when the next one is made: whoever leaves it cannot wait.
+    pub(crate) fn leave(&self, name: &str) {
+        self.left.lock().unwrap().push(name.to_owned());
+    }
+
     /// The same under this name.
     pub(crate) async fn create(&self, name: &str, of: &str) {
         let mut connection = self.connect("postgres").await;
+        // All of them together would be some gigabytes.
+        let left = std::mem::take(&mut *self.left.lock().unwrap());
+        for name in left {
+            let sql = format!("DROP DATABASE {name} WITH (FORCE)");
+            connection.execute(AssertSqlSafe(sql)).await.unwrap();
+        }
         // Newer servers would rather write every page to their log; this is how the older ones did it, in half the time.
         let how = if connection.server_version_num().unwrap() < 150_000 { "" } else { "STRATEGY file_copy" };
         let sql = format!("CREATE DATABASE {name} TEMPLATE {of} {how}");
