@@ -11,6 +11,7 @@ mod plan;
 mod provision;
 mod resync;
 mod run;
+mod schema;
 mod status;
 mod sync;
 
@@ -75,6 +76,9 @@ enum Command {
     /// Try expressions, look at the mapping, turn an exported schema into one.
     #[command(subcommand)]
     Mapping(mapping::Command),
+    /// Print the tables as SQL for their owner, or make them now.
+    #[command(subcommand)]
+    Schema(schema::Command),
 }
 
 /// What a command gets to work with.
@@ -132,7 +136,7 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
 
 impl Command {
     async fn run(self, context: Context) -> Result<u8, Failure> {
-        if !matches!(self, Self::Check(_) | Self::Mapping(_)) {
+        if !matches!(self, Self::Check(_) | Self::Mapping(_) | Self::Schema(_)) {
             owner::check(&context.config)?;
         }
         match self {
@@ -149,6 +153,7 @@ impl Command {
             Self::Resync(arguments) => resync::run(context, arguments).await,
             Self::Mapping(mapping::Command::Check(arguments)) => mapping::check::run(&context, &arguments),
             Self::Mapping(mapping::Command::Alone(command)) => command.run_configured(context, system_clock).await,
+            Self::Schema(command) => schema::run(context, command).await,
         }
     }
 

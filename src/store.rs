@@ -50,6 +50,7 @@ pub use log::{LogFilter, LogRow};
 pub use note::Notes;
 pub use postgres::Server;
 pub use report::{FailingPerson, HeldPerson, LearnerCounts};
+pub use schema::Made;
 pub use table::TableFault;
 
 use self::connection::Connection;

@@ -122,6 +122,8 @@ impl From<StoreError> for Failure {
             | StoreError::Newer { .. } => CONFIGURATION,
             StoreError::Missing { .. }
             | StoreError::Older { .. }
+            | StoreError::NotTheOwner { .. }
+            | StoreError::NotGranted { .. }
             // Whatever a server says may be put right there, without us.
             | StoreError::NoConnection { .. }
             | StoreError::Lost(_)

@@ -69,6 +69,29 @@ pub enum StoreError {
         /// What this program needs.
         supported: i64,
     },
+    /// A server whose tables have to be made or completed by somebody else. Nothing was tried.
+    #[error(
+        "{}, and the role {role} {obstacle}: their owner has to run `learner-sync schema apply`",
+        standing(*found, *supported)
+    )]
+    NotTheOwner {
+        /// What the database says; 0 when there are no tables to be seen.
+        found: i64,
+        /// What this program needs.
+        supported: i64,
+        /// Our role.
+        role: String,
+        /// Why it cannot, in words such as `does not own them`.
+        obstacle: String,
+    },
+    /// A role that may not do all that a cycle does.
+    #[error("the role {role} may not do all that a cycle does; have the owner of the tables run: {}", missing.join("; "))]
+    NotGranted {
+        /// Which.
+        role: String,
+        /// What grants the rest.
+        missing: Vec<String>,
+    },
     /// There is no room for what was to be written. Nothing of it was.
     #[error("the disk is full: the learner database {database} cannot be written")]
     Full {
@@ -127,6 +150,13 @@ pub enum StoreError {
     Database(#[source] sqlx::Error),
 }
 
+fn standing(found: i64, supported: i64) -> String {
+    match found {
+        0 => "the learner database lacks the tables of learner-sync".to_owned(),
+        found => format!("the learner database has schema version {found}, this learner-sync needs {supported}"),
+    }
+}
+
 /// A few names, and how many more there are.
 fn some_of(tables: &[String]) -> String {
     const FEW: usize = 5;
@@ -162,6 +192,8 @@ impl StoreError {
             Self::Table { .. }
             | Self::Missing { .. }
             | Self::Older { .. }
+            | Self::NotTheOwner { .. }
+            | Self::NotGranted { .. }
             | Self::Busy(_)
             | Self::Unreadable { .. } => return None,
         })

@@ -79,15 +79,26 @@ impl Layout {
         Self { table, name, key, cells, truths, constants }
     }
 
-    /// What a cycle has to be allowed to do, with the columns for each.
-    pub(super) fn rights(&self) -> [(&'static str, Vec<String>); 3] {
+    /// What a cycle has to be allowed to do, with the columns for each: no others than it names in a statement, whatever
+    /// else the table has a column for.
+    pub(super) fn rights(&self, mapped: &[Attribute]) -> [(&'static str, Vec<String>); 3] {
+        let is_named = |column: &Column| match column {
+            Column::Attribute(attribute) => {
+                mapped.contains(attribute) || *attribute == Attribute::Active || Attribute::UNIQUE.contains(attribute)
+            }
+            _ => true,
+        };
         let all = |but: &[Column]| {
-            let cells = self.cells.iter().filter(|(column, _)| !but.contains(column));
+            let cells = self.cells.iter().filter(|(column, _)| is_named(column) && !but.contains(column));
             cells.map(|(_, cell)| cell.plain.clone()).collect::<Vec<_>>()
         };
         let mut inserted = all(&[Column::Id, Column::DeactivatedAt]);
         inserted.extend(self.constants.iter().map(|(name, _)| name.clone()));
-        [("SELECT", all(&[])), ("INSERT", inserted), ("UPDATE", all(&[Column::Id, Column::CreatedAt]))]
+        [
+            ("SELECT", all(&[Column::CreatedAt, Column::UpdatedAt])),
+            ("INSERT", inserted),
+            ("UPDATE", all(&[Column::Id, Column::CreatedAt])),
+        ]
     }
 
     /// The same columns under the design's own names: a copy of the table in our form.
@@ -102,6 +113,11 @@ impl Layout {
     /// The name of a column; none when the table goes without it.
     pub(super) fn name(&self, column: Column) -> Option<&str> {
         self.cells.get(&column).map(|cell| cell.name.as_str())
+    }
+
+    /// The name of the column of the ids, without quotes.
+    pub(super) fn plain_id(&self) -> &str {
+        self.cells.get(&Column::Id).map_or(Column::Id.name(), |cell| &cell.plain)
     }
 
     pub(super) fn id(&self) -> &str {

@@ -10,7 +10,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
-pub(super) use self::errors::{about_the_disk, advice, explanation, is_busy, is_loss, refusal, untold};
+pub(super) use self::alone::take_cycle_lock;
+pub(super) use self::errors::{about_the_disk, advice, explanation, is_busy, is_denied, is_loss, refusal, untold};
+pub(super) use self::look::{RIGHTS, UNUSABLE_SCHEMAS, missing_rights};
 use super::connection::{Connection, Session, within};
 use super::layout::Layout;
 use super::sql::Statement;
@@ -64,7 +66,8 @@ pub(super) async fn connect_to_read(server: &Server) -> Result<Connection, Store
     Ok(connection)
 }
 
-async fn connect(server: &Server) -> Result<Connection, StoreError> {
+/// A session that is told how long it may take, and nothing else.
+pub(super) async fn connect(server: &Server) -> Result<Connection, StoreError> {
     let Server { url, url_place, password, patience } = server;
     let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
     let no_connection = |server, source| StoreError::NoConnection { server, place: url_place.clone(), source };

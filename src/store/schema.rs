@@ -1,17 +1,23 @@
 //! The tables, how they are made, and how a database that is not ours is told apart.
 
+mod grants;
+mod make;
+mod owner;
 mod postgres;
+mod script;
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use self::make::Made;
 use super::connection::{Connection, Dialect};
 use super::error::refusal;
 use super::layout::{Key, Layout};
+use super::postgres::{explanation, is_denied, missing_rights};
 use super::sql::Statement;
 use super::transaction::in_a_migration;
-use super::{StoreError, postgres::explanation, table};
-use crate::model::{Generation, Table};
+use super::{StoreError, table};
+use crate::model::Table;
 
 /// The schema this program knows. What brings a database from version `n` to `n + 1` is at index `n` of the migrations
 /// of each kind of database. A migration that has been released is never edited.
@@ -48,9 +54,12 @@ const OTHERS: &[&str] =
 /// Refuses a database that this program cannot read as it is.
 pub(super) async fn check(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
     let layout = layout(connection, theirs).await?;
-    match version(connection, theirs.is_some()).await? {
+    match readable_version(connection, &layout, theirs).await? {
         VERSION => {}
-        found => return Err(StoreError::Older { found, supported: VERSION }),
+        found => {
+            owner::check(connection, &layout, theirs.is_none(), found).await?;
+            return Err(StoreError::Older { found, supported: VERSION });
+        }
     }
     same_table(connection, &layout, theirs).await?;
     Ok(layout)
@@ -61,22 +70,40 @@ pub(super) async fn check(connection: &mut Connection, theirs: Option<&Table>) -
 pub(super) async fn migrate(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
     let layout = layout(connection, theirs).await?;
     let ours = theirs.is_none();
-    match connection {
+    let _found = match connection {
         // The write lock even when there is nothing to migrate: a file that cannot be written shows itself now.
         Connection::Sqlite(_) => in_a_migration(connection, async |it| run(it, &layout, ours).await).await?,
         // Many a cycle begins while an administrator looks at the tables; only what has to be changed is locked.
-        Connection::Postgres(_) => match version(connection, !ours).await? {
-            VERSION => {}
-            _ => in_a_migration(connection, async |it| run(it, &layout, ours).await).await?,
+        Connection::Postgres(_) => match readable_version(connection, &layout, theirs).await? {
+            VERSION => VERSION,
+            found => {
+                owner::check(connection, &layout, ours, found).await?;
+                in_a_migration(connection, async |it| run(it, &layout, ours).await).await?
+            }
         },
-    }
+    };
     same_table(connection, &layout, theirs).await?;
     Ok(layout)
 }
 
 /// The tables in a new database in memory, for learners as `layout` has them.
 pub(super) async fn make(connection: &mut Connection, layout: &Layout) -> Result<(), StoreError> {
-    in_a_migration(connection, async |it| run(it, layout, true).await).await
+    in_a_migration(connection, async |it| run(it, layout, true).await.map(drop)).await
+}
+
+/// The version of the tables; which rights our role lacks when it may not even read that.
+async fn readable_version(
+    connection: &mut Connection,
+    layout: &Layout,
+    theirs: Option<&Table>,
+) -> Result<i64, StoreError> {
+    match version(connection, theirs.is_some()).await {
+        Err(StoreError::Database(error)) if is_denied(&error) => {
+            let (role, missing) = missing_rights(connection, None, theirs, layout).await?;
+            if missing.is_empty() { Err(error.into()) } else { Err(StoreError::NotGranted { role, missing }) }
+        }
+        found => found,
+    }
 }
 
 async fn layout(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
@@ -87,7 +114,7 @@ async fn layout(connection: &mut Connection, theirs: Option<&Table>) -> Result<L
 }
 
 /// The statements that bring the tables from version `found` to this program's, the learners' own included when they
-/// are `ours`.
+/// are `ours`; none when they are of this version already.
 pub(super) fn statements(dialect: Dialect, layout: &Layout, ours: bool, found: usize) -> Vec<String> {
     let (learners, migrations, id, key) = match (dialect, layout.key) {
         (Dialect::Sqlite, Key::Number) => {
@@ -106,10 +133,28 @@ pub(super) fn statements(dialect: Dialect, layout: &Layout, ours: bool, found: u
         let text = text.replace("{id}", id).replace("{key}", key).replace("{learners_id}", layout.id());
         text.replace("{learners}", &layout.table)
     };
-    learners.into_iter().chain(rest).map(filled).collect()
+    let random = match dialect {
+        Dialect::Sqlite => sqlite::GENERATION,
+        Dialect::Postgres => postgres::GENERATION,
+    };
+    let version = match found {
+        0 => Some(format!(
+            "\nINSERT INTO sync_state (only_row, schema_version, generation) VALUES (1, {VERSION}, {random});\n"
+        )),
+        // Of any other version it has no value, which the column refuses.
+        found if found < migrations.len() => Some(format!(
+            "\nUPDATE sync_state SET schema_version = CASE schema_version WHEN {found} THEN {VERSION} END;\n"
+        )),
+        _ => None,
+    };
+    let mut all: Vec<String> = learners.into_iter().chain(rest).map(filled).collect();
+    // An upgrade begins with it, so that nothing else is tried on tables of another version.
+    all.splice(if found == 0 { all.len()..all.len() } else { 0..0 }, version);
+    all
 }
 
-async fn run(connection: &mut Connection, layout: &Layout, ours: bool) -> Result<(), StoreError> {
+/// Makes or completes the tables; answers which version they had.
+async fn run(connection: &mut Connection, layout: &Layout, ours: bool) -> Result<i64, StoreError> {
     let dialect = connection.dialect();
     if dialect == Dialect::Postgres {
         // Two that find a new database at the same time make its tables one after the other.
@@ -124,14 +169,7 @@ async fn run(connection: &mut Connection, layout: &Layout, ours: bool) -> Result
             None => error.into(),
         })?;
     }
-    if done == 0 {
-        let statement =
-            Statement::new("INSERT INTO sync_state (only_row, schema_version, generation) VALUES (1, $1, $2)");
-        connection.execute(statement.bind(VERSION).bind(Generation(rand::random()).to_string())).await?;
-    } else if found < VERSION {
-        connection.execute(Statement::new("UPDATE sync_state SET schema_version = $1").bind(VERSION)).await?;
-    }
-    Ok(())
+    Ok(found)
 }
 
 /// Refuses links that name rows of another table than the one that is configured.

@@ -6,6 +6,7 @@ mod exits;
 mod mapping;
 mod plan;
 mod provision;
+mod schema;
 mod status;
 mod sync;
 

@@ -6,6 +6,7 @@
 mod commands;
 mod disturbances;
 mod full_disk;
+mod roles;
 mod rows;
 mod server;
 mod tls;

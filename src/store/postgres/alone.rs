@@ -21,18 +21,10 @@ impl Store {
     /// A file needs none: it has a lock beside it.
     pub async fn take_cycle_lock(&self, command: &str) -> Result<Option<Holder>, StoreError> {
         let mut connection = self.connection().await;
-        if matches!(*connection, Connection::Sqlite(_)) {
-            return Ok(None);
+        match &*connection {
+            Connection::Sqlite(_) => Ok(None),
+            Connection::Postgres(_) => take_cycle_lock(&mut connection, command).await,
         }
-        // Before it is taken, so that whoever finds it taken reads the right name.
-        let name = format!("{command} (pid {}) on {}", std::process::id(), host());
-        let statement = Statement::new("SELECT set_config('application_name', $1, false)").bind(name);
-        connection.row(statement).await?;
-        if connection.row(Statement::new(TAKE)).await?.get(0)? {
-            return Ok(None);
-        }
-        let holder = holder(&mut connection).await?;
-        Ok(Some(holder.unwrap_or_else(|| Holder { pid: None, command: "another process".to_owned() })))
     }
 
     /// Who has the lock of cycles, on whatever machine.
@@ -43,6 +35,22 @@ impl Store {
             Connection::Postgres(_) => holder(&mut connection).await,
         }
     }
+}
+
+/// The same for as long as the connection to a server lasts, whose tables are there.
+pub(in crate::store) async fn take_cycle_lock(
+    connection: &mut Connection,
+    command: &str,
+) -> Result<Option<Holder>, StoreError> {
+    // Before it is taken, so that whoever finds it taken reads the right name.
+    let name = format!("{command} (pid {}) on {}", std::process::id(), host());
+    let statement = Statement::new("SELECT set_config('application_name', $1, false)").bind(name);
+    connection.row(statement).await?;
+    if connection.row(Statement::new(TAKE)).await?.get(0)? {
+        return Ok(None);
+    }
+    let holder = holder(connection).await?;
+    Ok(Some(holder.unwrap_or_else(|| Holder { pid: None, command: "another process".to_owned() })))
 }
 
 async fn holder(connection: &mut Connection) -> Result<Option<Holder>, StoreError> {

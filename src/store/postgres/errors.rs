@@ -23,6 +23,12 @@ pub(in crate::store) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error), Some("55P03" | "40P01" | "40001"))
 }
 
+/// Whether our role may not do this.
+pub(in crate::store) fn is_denied(error: &sqlx::Error) -> bool {
+    // insufficient_privilege
+    code(error) == Some("42501")
+}
+
 /// Whether the connection is gone, or what comes over it cannot be understood any more.
 pub(in crate::store) fn is_loss(error: &sqlx::Error) -> bool {
     match error {

@@ -1,12 +1,14 @@
 //! What `check` tells of a server: which one it is, and what our role may not do there.
 
 use super::{Server, connect_to_read};
+use crate::model::Table;
 use crate::store::connection::Connection;
+use crate::store::layout::Layout;
 use crate::store::sql::Statement;
 use crate::store::{Place, Store, StoreError, table};
 
 /// What a cycle does with each table.
-const RIGHTS: [(&str, &[&str]); 9] = [
+pub(in crate::store) const RIGHTS: [(&str, &[&str]); 9] = [
     ("learners", &["SELECT", "INSERT", "UPDATE"]),
     ("sync_links", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
     ("sync_held", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
@@ -17,6 +19,13 @@ const RIGHTS: [(&str, &[&str]); 9] = [
     ("provisioning_log", &["SELECT", "INSERT", "DELETE"]),
     ("audit_log", &["INSERT"]),
 ];
+
+/// The schemas of the tables, of those that `{tables}` lists, which the role `{role}` may not use.
+pub(in crate::store) const UNUSABLE_SCHEMAS: &str =
+    "SELECT format('GRANT USAGE ON SCHEMA %s TO %I', n.oid::regnamespace, {role})
+        FROM pg_namespace n
+        WHERE n.oid IN (SELECT relnamespace FROM pg_class WHERE oid IN ({tables}))
+          AND NOT has_schema_privilege({role}, n.oid, 'USAGE')";
 
 impl Store {
     /// Which database is at `place`, in words. A server is asked for its version.
@@ -30,25 +39,48 @@ impl Store {
     /// What has to be granted before a cycle can write here, in SQL. The rights on a file are the system's.
     pub async fn missing_rights(&self) -> Result<Vec<String>, StoreError> {
         let mut connection = self.connection().await;
-        if matches!(*connection, Connection::Sqlite(_)) {
-            return Ok(Vec::new());
+        match &*connection {
+            Connection::Sqlite(_) => Ok(Vec::new()),
+            Connection::Postgres(_) => {
+                let missing = missing_rights(&mut connection, None, self.table.as_ref(), &self.layout).await?;
+                Ok(missing.1)
+            }
         }
-        // A table of somebody else is looked at column by column.
-        let tables = RIGHTS.iter().filter(|(table, _)| self.table.is_none() || *table != "learners");
-        let wanted = tables.flat_map(|(table, rights)| rights.iter().map(move |right| (*table, *right)));
-        let mut statement = Statement::new("SELECT 'GRANT ' || v.column2 || ' ON ' || v.column1 || ' TO ' ||");
-        statement.push(" quote_ident(current_user) FROM (");
-        statement.push_values(wanted, |row, (table, right)| {
-            row.push_bind(table).push_bind(right);
-        });
-        statement.push(") AS v WHERE NOT has_table_privilege(v.column1, v.column2)");
-        let rows = connection.rows(statement).await?;
-        let mut missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
-        if let Some(table) = &self.table {
-            missing.extend(table::missing_rights(&mut connection, table, &self.layout).await?);
-        }
-        Ok(missing)
     }
+}
+
+/// What `role` lacks, or our own role without one, in SQL that grants it; and which role that is.
+pub(in crate::store) async fn missing_rights(
+    connection: &mut Connection,
+    role: Option<&str>,
+    theirs: Option<&Table>,
+    layout: &Layout,
+) -> Result<(String, Vec<String>), StoreError> {
+    let role: String = match role {
+        Some(role) => role.to_owned(),
+        None => connection.row(Statement::new("SELECT current_user::text")).await?.get(0)?,
+    };
+    let schemas = UNUSABLE_SCHEMAS.replace("{role}", "$1::name");
+    let schemas = schemas.replace("{tables}", "to_regclass('sync_state'), to_regclass($2)");
+    let schemas = Statement::new(schemas).bind(role.as_str()).bind(layout.table.as_str());
+    let mut rows = connection.rows(schemas).await?;
+
+    // A table of somebody else is looked at column by column.
+    let tables = RIGHTS.iter().filter(|(table, _)| theirs.is_none() || *table != "learners");
+    let wanted = tables.flat_map(|(table, rights)| rights.iter().map(move |right| (*table, *right)));
+    let mut statement = Statement::new("SELECT 'GRANT ' || v.column2 || ' ON ' || v.column1 || ' TO ' ||");
+    statement.push(" quote_ident(").push_bind(role.as_str()).push(") FROM (");
+    statement.push_values(wanted, |row, (table, right)| {
+        row.push_bind(table).push_bind(right);
+    });
+    statement.push(") AS v WHERE NOT has_table_privilege(").push_bind(role.as_str());
+    statement.push("::name, to_regclass(v.column1)::oid, v.column2)");
+    rows.extend(connection.rows(statement).await?);
+    let mut missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
+    if let Some(table) = theirs {
+        missing.extend(table::missing_rights(connection, &role, table, layout).await?);
+    }
+    Ok((role, missing))
 }
 
 async fn describe(server: &Server) -> Result<String, StoreError> {

@@ -6,6 +6,9 @@ pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
 /// Held until the end of the transaction.
 pub(super) const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(1280530766)";
 
+/// A generation that no other database has, as [`crate::model::Generation`] is written.
+pub(super) const GENERATION: &str = "replace(gen_random_uuid()::text, '-', '')";
+
 /// The tables and views that a name without a schema means, or would mean where ours are made; without those that
 /// belong to an extension.
 pub(super) const TABLES: &str = "SELECT c.relname::text FROM pg_class c

@@ -3,6 +3,9 @@
 /// See [`super::VERSION`].
 pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
 
+/// A generation that no other database has, as [`crate::model::Generation`] is written.
+pub(super) const GENERATION: &str = "lower(hex(randomblob(16)))";
+
 /// Its tables and views, with the names in lower case. SQLite keeps tables of its own, which say nothing about whose
 /// database it is; letter case says nothing to it.
 pub(super) const TABLES: &str = "SELECT lower(name) FROM sqlite_master

@@ -101,20 +101,21 @@ pub(super) async fn unfit_constants(connection: &mut Connection, table: &Table) 
     Ok(faults)
 }
 
-/// The rights on its columns that the role lacks, as one statement.
+/// The rights on its columns that `role` lacks, as one statement.
 pub(in crate::store) async fn missing_rights(
     connection: &mut Connection,
+    role: &str,
     table: &Table,
     layout: &Layout,
 ) -> Result<Option<String>, StoreError> {
-    let rights = layout.rights();
+    let rights = layout.rights(&table.mapped);
     let wanted = rights.iter().flat_map(|(right, columns)| columns.iter().map(move |column| (*right, column.as_str())));
     let mut statement = Statement::new("SELECT v.column1, v.column2 FROM (");
     statement.push_values(wanted, |row, (right, column)| {
         row.push_bind(right).push_bind(column);
     });
-    statement.push(") AS v WHERE NOT has_column_privilege(to_regclass(").push_bind(sql(table));
-    statement.push("), v.column2, v.column1)");
+    statement.push(") AS v WHERE NOT has_column_privilege(").push_bind(role).push("::name, to_regclass(");
+    statement.push_bind(sql(table)).push(")::oid, v.column2, v.column1)");
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in connection.rows(statement).await? {
         missing.entry(row.get(0)?).or_default().push(quoted(row.get(1)?));
@@ -124,6 +125,6 @@ pub(in crate::store) async fn missing_rights(
     if listed.is_empty() {
         return Ok(None);
     }
-    let row = connection.row(Statement::new("SELECT quote_ident(current_user)")).await?;
+    let row = connection.row(Statement::new("SELECT quote_ident($1)").bind(role)).await?;
     Ok(Some(format!("GRANT {} ON {} TO {}", listed.join(", "), sql(table), row.get::<&str, _>(0)?)))
 }

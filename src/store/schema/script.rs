@@ -1,0 +1,79 @@
+//! The tables as a script, for whoever owns them to read and to run.
+
+use super::grants::grants;
+use super::{VERSION, layout, postgres, statements};
+use crate::model::Table;
+use crate::store::connection::Dialect;
+use crate::store::layout::Layout;
+use crate::store::{Learners, Place, Store, StoreError, sqlite, table};
+
+impl Store {
+    /// The SQL that brings the tables from version `from` to this program's, and grants `writer` what a daemon needs. Only
+    /// a table of somebody else is looked at: our links have ids of the kind that it has.
+    pub async fn script(
+        learners: impl Into<Learners>,
+        from: usize,
+        writer: Option<&str>,
+    ) -> Result<String, StoreError> {
+        let Learners { place, table } = learners.into();
+        let theirs = table.as_ref();
+        let layout = match (&place, theirs) {
+            (_, None) => Layout::of_design(),
+            (Place::File(path), Some(_)) => {
+                sqlite::inspect_to_read(path, theirs).await?;
+                let mut connection = sqlite::connect_to_read(path).await?;
+                let found = layout(&mut connection, theirs).await;
+                connection.close().await?;
+                found?
+            }
+            (Place::Server(server), Some(_)) => {
+                let mut connection = crate::store::postgres::connect_to_read(server).await?;
+                let found = layout(&mut connection, theirs).await?;
+                connection.close().await?;
+                found
+            }
+        };
+        let dialect = match place {
+            Place::File(_) => Dialect::Sqlite,
+            Place::Server(_) => Dialect::Postgres,
+        };
+        Ok(script(dialect, &layout, theirs, from, writer))
+    }
+}
+
+fn script(dialect: Dialect, layout: &Layout, theirs: Option<&Table>, from: usize, writer: Option<&str>) -> String {
+    let statements = statements(dialect, layout, theirs.is_none(), from);
+    let mut script = String::new();
+    let mut comment = |text: &str| script.extend(["-- ", text, "\n"]);
+    match (from, statements.len()) {
+        (0, _) => comment(&format!("The tables of learner-sync, schema version {VERSION}.")),
+        (_, 0) => comment(&format!("The tables of learner-sync have schema version {VERSION} already.")),
+        (from, _) => {
+            comment(&format!("Brings the tables of learner-sync from schema version {from} to {VERSION}."));
+            comment("Where they are of another version it fails, and changes nothing.");
+        }
+    }
+    if let Some(table) = theirs {
+        let name = table::shown(table).replace(char::is_control, " ");
+        comment(&format!("The learners are rows of {name}, which sync_links refers to; nothing is made there."));
+    }
+    match dialect {
+        Dialect::Sqlite => {
+            comment("To be run as the user that the daemon runs as: sqlite3 FILE < SCRIPT");
+            // Or it would go on after a statement that fails, and commit the rest.
+            script.push_str(".bail on\n\nBEGIN IMMEDIATE;\n");
+        }
+        Dialect::Postgres => {
+            comment("To be run by the owner of the tables: psql --set ON_ERROR_STOP=1 --file SCRIPT DATABASE");
+            script.push_str("\nBEGIN;\n");
+            script.extend(["-- No cycle makes them at the same time.\n", postgres::ONE_AT_A_TIME, ";\n"]);
+        }
+    }
+    script.extend(statements);
+    if let Some(writer) = writer {
+        script.push_str("\n-- What a daemon needs that signs in as this role, and no more.\n");
+        script.extend(grants(layout, theirs, writer));
+    }
+    script.push_str("\nCOMMIT;");
+    script
+}

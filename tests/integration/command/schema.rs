@@ -1,0 +1,166 @@
+//! `schema print` and `apply` with an SQLite file: what a cycle would make, by hand.
+
+use std::process::{Command, Stdio};
+
+use graph_sim::{Fault, Gate};
+use learner_sync::store::Store;
+use serde_json::json;
+
+use crate::database::{apply, on_both};
+use crate::program::{Daemon, people};
+use crate::world::World;
+
+const SCHEMA: &str = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name";
+/// Takes from a file what versions 2 and 3 have brought.
+const BACK_TO_1: &str = "ALTER TABLE sync_state DROP COLUMN credential_looked_at;
+    ALTER TABLE sync_state DROP COLUMN credential_ends_at; ALTER TABLE sync_links DROP COLUMN switched_off_at;
+    UPDATE sync_state SET schema_version = 1";
+
+/// A key that gets a UUID by itself.
+const UUID: &str = "TEXT PRIMARY KEY DEFAULT (lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' ||
+    hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(6))))";
+
+/// Has sqlite3 run a script, as an administrator would; where it is not installed, everything but the line that is meant
+/// for it alone. Answers whether all went well.
+async fn run_script(world: &World, script: &str) -> bool {
+    let file = world.path("learners.db");
+    let mut shell = Command::new("sqlite3");
+    shell.arg(&file).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    if let Ok(mut shell) = shell.spawn() {
+        use std::io::Write as _;
+        // It may have given up before it has read everything.
+        let _ = shell.stdin.take().unwrap().write_all(script.as_bytes());
+        return shell.wait().unwrap().success();
+    }
+    if !file.exists() {
+        std::fs::File::create(&file).unwrap();
+    }
+    let mut connection = crate::database::connect(&file).await;
+    let script = script.replace(".bail on\n", "");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(script)).execute(&mut connection).await.is_ok()
+}
+
+#[tokio::test]
+async fn the_script_makes_what_a_cycle_makes() {
+    let (by_cycle, by_script) = (World::start(people(2).0).await, World::start(people(2).0).await);
+    by_cycle.run_program(&["sync"], 0);
+    let script = by_script.run_program(&["schema", "print"], 0).stdout;
+    assert!(!by_script.path("learners.db").exists());
+    assert!(run_script(&by_script, &script).await, "{script}");
+    assert_eq!(by_script.query(SCHEMA).await, by_cycle.query(SCHEMA).await);
+    let state = "SELECT schema_version, paused, admitted_sources, applications, length(generation) FROM sync_state";
+    let version = Store::SCHEMA_VERSION.to_string();
+    assert_eq!(by_script.query(state).await, [[version.as_str(), "0", "[]", "{}", "32"]]);
+
+    let generation = by_script.value("SELECT generation FROM sync_state").await;
+    let before = by_script.query("SELECT * FROM sync_state").await;
+    assert!(!run_script(&by_script, &script).await, "the same tables twice");
+    assert_eq!(by_script.query("SELECT * FROM sync_state").await, before);
+    let other = World::start(people(2).0).await;
+    assert!(run_script(&other, &script).await);
+    assert_ne!(other.value("SELECT generation FROM sync_state").await, generation);
+    assert_eq!(by_script.run_program(&["sync", "--json"], 0).json()["created"], json!(2));
+}
+
+#[tokio::test]
+async fn a_script_for_an_upgrade_fits_one_version_alone() {
+    let world = World::start(people(2).0).await;
+    world.run_program(&["sync"], 0);
+    world.execute(BACK_TO_1).await;
+    let before = world.query(SCHEMA).await;
+    let wrong = world.run_program(&["schema", "print", "--from", "2"], 0).stdout;
+    assert!(!run_script(&world, &wrong).await, "{wrong}");
+    assert_eq!(world.query(SCHEMA).await, before);
+    let script = world.run_program(&["schema", "print", "--from", "1"], 0).stdout;
+    assert!(!script.contains("CREATE"), "{script}");
+    assert!(run_script(&world, &script).await, "{script}");
+    let fresh = World::start(people(1).0).await;
+    fresh.run_program(&["schema", "apply"], 0);
+    assert_eq!(world.query(SCHEMA).await, fresh.query(SCHEMA).await);
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(2));
+
+    let newest = Store::SCHEMA_VERSION.to_string();
+    let nothing = world.run_program(&["schema", "print", "--from", &newest], 0).stdout;
+    assert!(nothing.contains(&format!("have schema version {newest} already")), "{nothing}");
+    let newer = (Store::SCHEMA_VERSION + 1).to_string();
+    for unknown in [newer.as_str(), "next", "-1"] {
+        let told = world.run_program(&["schema", "print", "--from", unknown], 2).stderr;
+        assert!(told.contains("--from") || told.contains("'-1'"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_has_no_roles() {
+    let world = World::start(people(1).0).await;
+    for command in ["print", "apply"] {
+        let told = world.run_program(&["schema", command, "--writer", "clerk"], 2).stderr;
+        assert!(told.contains("an SQLite file has no roles"), "{told}");
+        for nobody in ["public", ""] {
+            world.run_program(&["schema", command, "--writer", nobody], 2);
+        }
+    }
+    assert!(!world.path("learners.db").exists());
+}
+
+#[apply(on_both)]
+async fn apply_makes_and_completes_the_tables_and_says_so() {
+    let world = World::start(people(2).0).await;
+    let version = Store::SCHEMA_VERSION;
+    let told = |world: &World| world.run_program(&["schema", "apply"], 0).stdout;
+    assert_eq!(told(&world), format!("Made the tables, version {version}.\n"));
+    assert_eq!(told(&world), format!("Nothing to do: the tables have version {version}.\n"));
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(2));
+    world.execute(BACK_TO_1).await;
+    assert_eq!(told(&world), format!("Brought the tables from version 1 to {version}.\n"));
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(2));
+    world.execute(&format!("UPDATE sync_state SET schema_version = {}", version + 1)).await;
+    let newer = world.run_program(&["schema", "apply"], 78).stderr;
+    assert!(newer.contains("install the newer learner-sync"), "{newer}");
+}
+
+#[apply(on_both)]
+async fn apply_waits_for_no_cycle_and_runs_beside_none() {
+    let world = World::start(people(1).0).await;
+    world.run_program(&["schema", "apply"], 0);
+    let gate = Gate::new();
+    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
+    let mut cycle = Daemon::spawn(world.program(&["sync"]), &world.path("cycle.log"));
+    gate.reached().await;
+    let told = world.run_program(&["schema", "apply"], 75).stderr;
+    assert!(told.contains(&format!("another cycle holds the lock: learner-sync sync (pid {})", cycle.pid())), "{told}");
+    gate.release();
+    assert_eq!(cycle.ended().await, Some(0));
+    world.run_program(&["schema", "apply"], 0);
+}
+
+#[apply(on_both)]
+async fn a_table_of_somebody_else_that_does_not_fit_is_refused_with_its_faults() {
+    let world = World::start(people(1).0).await;
+    if let crate::database::Database::File(path) = &world.database {
+        std::fs::File::create(path).unwrap();
+    }
+    world.execute("CREATE TABLE staff (id integer PRIMARY KEY, login text)").await;
+    world.configure("table = \"staff\"\n[learners.columns]\nuser_name = \"login\"\n");
+    for command in ["apply", "print"] {
+        let ran = world.run_program(&["schema", command], 78);
+        assert!(ran.stderr.contains("has no column \"email\"") && ran.stderr.contains("ALTER TABLE"), "{ran:?}");
+        assert_eq!(ran.stdout, "");
+    }
+    assert_eq!(world.database.tables().await, ["staff"]);
+}
+
+#[tokio::test]
+async fn the_links_of_a_script_name_ids_of_the_kind_that_the_table_has() {
+    let world = World::start(people(1).0).await;
+    std::fs::File::create(world.path("learners.db")).unwrap();
+    let columns = "login TEXT UNIQUE, email TEXT UNIQUE, first_name, last_name, title, country, employee_number,
+                   department, active";
+    world.configure("table = \"staff\"\n[learners.columns]\nuser_name = \"login\"\n");
+    for (id, key) in [("integer PRIMARY KEY", "INTEGER"), (UUID, "TEXT")] {
+        world.execute(&format!("DROP TABLE IF EXISTS staff; CREATE TABLE staff (id {id}, {columns})")).await;
+        let script = world.run_program(&["schema", "print"], 0).stdout;
+        let link = format!("learner_id {key} NOT NULL UNIQUE REFERENCES \"staff\" (\"id\")");
+        assert!(script.contains(&link) && !script.contains("TABLE IF NOT EXISTS learners"), "{script}");
+        assert!(script.contains("-- The learners are rows of staff, which sync_links refers to"), "{script}");
+    }
+}

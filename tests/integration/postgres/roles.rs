@@ -1,0 +1,378 @@
+//! Tables that one role owns, and another one that keeps the learners in them, with no right that it does not need.
+
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+
+use super::commands::database_line;
+use super::{Server, shared};
+use crate::program::{Ran, people};
+use crate::world::World;
+
+/// The learners as a platform keeps them: with columns that are none of our business, one of them under a name of ours.
+const STAFF: &str = "CREATE TABLE staff (
+        uid uuid PRIMARY KEY DEFAULT gen_random_uuid(), login varchar(150) NOT NULL UNIQUE, \"E-mail\" varchar(150) UNIQUE,
+        first_name text, last_name text, title text, employee_number text, department text, country text,
+        active boolean NOT NULL, tenant text NOT NULL, company text, created_at timestamptz, salary int DEFAULT 5)";
+const COLUMNS: &str = "table = \"staff\"\n[learners.columns]\nid = \"uid\"\nuser_name = \"login\"\nemail = \"E-mail\"\n\
+                       [learners.constants]\ntenant = \"harbour\"\n";
+
+/// A database with an owner and a writer, each a role of its own, in whose schema nobody else may make anything. The
+/// program signs in as the writer.
+struct Estate {
+    world: World,
+    server: &'static Server,
+    owner: String,
+    writer: String,
+    ids: Vec<String>,
+}
+
+impl Estate {
+    async fn new(server: &'static Server, more: &str) -> Self {
+        let (tenant, ids) = people(15);
+        let world = World::start_on(server, tenant).await;
+        let name = world.database.name().to_owned();
+        let (owner, writer) = (format!("owner_{name}"), format!("writer_{name}"));
+        let sql = format!(
+            "CREATE ROLE {owner} LOGIN; CREATE ROLE {writer} LOGIN; REVOKE ALL ON SCHEMA public FROM PUBLIC;
+             CREATE SCHEMA training AUTHORIZATION {owner}; ALTER DATABASE {name} SET search_path = training"
+        );
+        world.execute(&sql).await;
+        world.configure(more);
+        world.reconfigure(|text| text.replace("postgres://sync@", &format!("postgres://{writer}@")));
+        let estate = Self { world, server, owner, writer, ids };
+        if !more.is_empty() {
+            estate.execute_as(&estate.owner, STAFF).await.unwrap();
+        }
+        estate
+    }
+
+    /// The same with the tables that `schema apply --writer` makes.
+    async fn applied(server: &'static Server, more: &str) -> Self {
+        let estate = Self::new(server, more).await;
+        let made = estate.as_owner(&["schema", "apply", "--writer", &estate.writer], 0).stdout;
+        assert!(made.starts_with("Made the tables, version "), "{made}");
+        estate
+    }
+
+    fn url(&self, role: &str) -> String {
+        self.server.url(role, self.world.database.name())
+    }
+
+    #[track_caller]
+    fn as_owner(&self, arguments: &[&str], code: i32) -> Ran {
+        let url = self.url(&self.owner);
+        self.world.run_program_with(&[("LEARNER_SYNC_LEARNERS__DATABASE_URL", &url)], arguments, code)
+    }
+
+    async fn execute_as(&self, role: &str, sql: &str) -> Result<(), sqlx::Error> {
+        let mut connection = PgConnection::connect(&self.url(role)).await.unwrap();
+        let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.map(drop);
+        connection.close().await.unwrap();
+        done
+    }
+
+    /// That it may not do this.
+    async fn denied(&self, sql: &str) {
+        let error = self.execute_as(&self.writer, sql).await.expect_err(sql);
+        let error = error.as_database_error().expect(sql);
+        assert_eq!(error.code().as_deref(), Some("42501"), "{sql}: {error}");
+    }
+
+    /// Whose everything in its schema is, and who may do what with it, with the two roles under the same names in each.
+    async fn catalog(&self) -> Vec<Vec<String>> {
+        let sql = "SELECT 'table', relname::text, relkind::text, pg_get_userbyid(relowner)::text, relacl::text
+                       FROM pg_class WHERE relnamespace = 'training'::regnamespace AND relkind <> 'i'
+                   UNION ALL SELECT 'column', attrelid::regclass::text, attnum || ' ' || attname || ' ' || attnotnull
+                       || attidentity::text || attcollation, format_type(atttypid, atttypmod), attacl::text
+                       || pg_get_expr(d.adbin, d.adrelid)
+                       FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+                           LEFT JOIN pg_attrdef d ON d.adrelid = attrelid AND d.adnum = attnum
+                       WHERE relnamespace = 'training'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
+                   UNION ALL SELECT 'rights', attrelid::regclass::text, attname, attacl::text, NULL FROM pg_attribute
+                       JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'training'::regnamespace
+                           AND attacl IS NOT NULL
+                   UNION ALL SELECT 'index', indexname, indexdef, NULL, NULL FROM pg_indexes WHERE schemaname = 'training'
+                   UNION ALL SELECT 'constraint', conname, conrelid::regclass::text, pg_get_constraintdef(oid), NULL
+                       FROM pg_constraint WHERE connamespace = 'training'::regnamespace
+                   UNION ALL SELECT 'schema', nspname, pg_get_userbyid(nspowner)::text, nspacl::text, NULL
+                       FROM pg_namespace WHERE nspname = 'training'
+                   UNION ALL SELECT 'state', schema_version::text, paused::text, admitted_sources, applications
+                       FROM sync_state
+                   ORDER BY 1, 2, 3";
+        let mut found = self.world.query(sql).await;
+        for text in found.iter_mut().flatten() {
+            *text = text.replace(&self.owner, "owner").replace(&self.writer, "writer");
+        }
+        found
+    }
+
+    /// Has psql run a script as the owner; where it is not installed, the server in one piece.
+    async fn run_script(&self, script: &str) -> bool {
+        let file = self.world.path("script.sql");
+        std::fs::write(&file, script).unwrap();
+        let mut psql = Command::new("psql");
+        psql.args(["--no-psqlrc", "--set", "ON_ERROR_STOP=1", "--file"]).arg(&file).arg(self.url(&self.owner));
+        match psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status() {
+            Ok(status) => status.success(),
+            Err(_) => self.execute_as(&self.owner, script).await.is_ok(),
+        }
+    }
+}
+
+/// Everything that a daemon does with the tables.
+async fn live(estate: &Estate) {
+    let Estate { world, ids, .. } = estate;
+    let sync = |code: i32| world.run_program(&["sync", "--json"], code).json();
+    let group = world.sim.tenant(|tenant| {
+        let group = tenant.add_group("Divers");
+        ids[..4].iter().for_each(|id| tenant.add_member(&group, id));
+        tenant.assign_group(&group);
+        group
+    });
+    assert_eq!(sync(0)["created"], json!(15));
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&ids[0]).job_title = Some("Diver".to_owned());
+        tenant.remove_member(&group, &ids[3]);
+        tenant.unassign(&ids[14]);
+    });
+    let changed = sync(0);
+    assert_eq!((&changed["updated"], &changed["deactivated"]), (&json!(1), &json!(1)), "{changed}");
+    world.sim.tenant(|tenant| {
+        tenant.assign_user(&ids[14]);
+        tenant.user_mut(&ids[13]).mail = tenant.user(&ids[12]).unwrap().mail.clone();
+    });
+    let changed = sync(3);
+    assert_eq!((&changed["reactivated"], &changed["failed"]), (&json!(1), &json!(1)), "{changed}");
+    world.sim.tenant(|tenant| {
+        let name = tenant.user(&ids[13]).unwrap().user_principal_name.clone();
+        tenant.user_mut(&ids[13]).mail = name;
+        tenant.unassign(&group);
+        ids[..11].iter().for_each(|id| tenant.unassign(id));
+    });
+    assert_eq!(sync(3)["held"], json!(11));
+    world.run_program(&["approve", "--yes", "--expect", "11"], 0);
+    assert_eq!(sync(0)["deactivated"], json!(11));
+    world.run_program(&["pause"], 0);
+    world.run_program(&["sync"], 1);
+    world.run_program(&["resume"], 0);
+    world.run_program(&["provision", &ids[12]], 0);
+    world.run_program(&["plan"], 0);
+    world.run_program(&["sync", "--dry-run"], 0);
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!((&status["state"], &status["learners"]["active"]), (&json!("ok"), &json!(4)), "{status}");
+    assert!(world.run_program(&["log"], 0).stdout.contains("reactivate"));
+    let (ok, detail, hint) = database_line(world, 0);
+    assert!(ok && hint.is_empty(), "{detail} {hint}");
+    let cycles = world.cycles().await.len();
+    let daemon = world.daemon().await;
+    world.cycles_ended(cycles + 1).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_writer_does_all_that_a_daemon_does_and_nothing_else() {
+    let Some(server) = shared() else { return };
+    let estate = Estate::applied(server, "").await;
+    live(&estate).await;
+    for sql in [
+        "DROP TABLE learners",
+        "TRUNCATE learners CASCADE",
+        "ALTER TABLE learners ADD COLUMN more text",
+        "DELETE FROM learners",
+        "DELETE FROM sync_state",
+        "INSERT INTO sync_state (only_row, schema_version, generation) VALUES (1, 1, '')",
+        "UPDATE provisioning_log SET detail = 'nothing'",
+        "DELETE FROM audit_log",
+        "SELECT * FROM audit_log",
+        "CREATE TABLE another (id int)",
+        "CREATE TABLE public.another (id int)",
+    ] {
+        estate.denied(sql).await;
+    }
+}
+
+#[tokio::test]
+async fn of_a_table_of_somebody_else_it_reaches_the_columns_that_are_configured() {
+    let Some(server) = shared() else { return };
+    let estate = Estate::applied(server, COLUMNS).await;
+    live(&estate).await;
+    for sql in [
+        "SELECT * FROM staff",
+        "SELECT salary FROM staff",
+        "SELECT login FROM staff WHERE company IS NULL",
+        "SELECT tenant FROM staff",
+        "UPDATE staff SET salary = 9",
+        "UPDATE staff SET company = 'none'",
+        "UPDATE staff SET uid = gen_random_uuid()",
+        "UPDATE staff SET tenant = 'another'",
+        "INSERT INTO staff (login, active, tenant, salary) VALUES ('x', true, 'y', 9)",
+        "DELETE FROM staff",
+        "TRUNCATE staff CASCADE",
+        "ALTER TABLE staff DROP COLUMN salary",
+    ] {
+        estate.denied(sql).await;
+    }
+    estate.execute_as(&estate.writer, "SELECT login, \"E-mail\" FROM staff").await.unwrap();
+}
+
+#[tokio::test]
+async fn the_script_gives_what_apply_gives() {
+    let Some(server) = shared() else { return };
+    for more in ["", COLUMNS] {
+        let (applied, printed) = (Estate::applied(server, more).await, Estate::new(server, more).await);
+        let print = ["schema", "print", "--writer", &printed.writer];
+        let script = printed.as_owner(&print, 0).stdout;
+        assert!(printed.run_script(&script).await, "{script}");
+        assert_eq!(printed.catalog().await, applied.catalog().await, "{script}");
+        let generations = [&printed, &applied].map(|estate| estate.world.value("SELECT generation FROM sync_state"));
+        let [one, other] = generations;
+        let (one, other) = (one.await, other.await);
+        assert!(one.len() == 32 && one != other && u128::from_str_radix(&one, 16).is_ok(), "{one}");
+        assert!(!printed.run_script(&script).await, "the same tables twice");
+        assert_eq!(printed.world.value("SELECT generation FROM sync_state").await, one);
+        printed.as_owner(&["schema", "apply", "--writer", &printed.writer], 0);
+        assert_eq!(printed.catalog().await, applied.catalog().await);
+        assert_eq!(printed.world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
+    }
+}
+
+#[tokio::test]
+async fn what_is_ours_is_printed_without_a_server() {
+    let Some(server) = shared() else { return };
+    let estate = Estate::new(server, "").await;
+    let away = [("LEARNER_SYNC_LEARNERS__DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere")];
+    let script =
+        estate.world.run_program_with(&away, &["schema", "print", "--writer", "O'Brien \"the\" clerk"], 0).stdout;
+    assert!(script.contains("GRANT INSERT ON audit_log TO \"O'Brien \"\"the\"\" clerk\";"), "{script}");
+    estate.world.execute("CREATE ROLE \"O'Brien \"\"the\"\" clerk\"").await;
+    assert!(estate.run_script(&script).await, "{script}");
+    estate.world.configure(COLUMNS);
+    let told = estate.world.run_program_with(&away, &["schema", "print"], 1).stderr;
+    assert!(told.contains("cannot connect to the learner database nowhere"), "{told}");
+}
+
+#[tokio::test]
+async fn who_may_not_make_the_tables_says_who_has_to() {
+    let Some(server) = shared() else { return };
+    let estate = Estate::new(server, "").await;
+    estate.world.execute(&format!("GRANT USAGE ON SCHEMA training TO {}", estate.writer)).await;
+    everything_is_refused(
+        &estate,
+        &format!(
+            "learner-sync: the learner database lacks the tables of learner-sync, and the role {} may not make any in the \
+             schema training: their owner has to run `learner-sync schema apply`\n",
+            estate.writer
+        ),
+    );
+    assert_eq!(
+        estate.world.value("SELECT count(*) FROM pg_class WHERE relnamespace = 'training'::regnamespace").await,
+        "0"
+    );
+
+    estate.as_owner(&["schema", "apply", "--writer", &estate.writer], 0);
+    assert_eq!(estate.world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
+    estate
+        .world
+        .execute(
+            "ALTER TABLE sync_state DROP COLUMN credential_looked_at, DROP COLUMN credential_ends_at;
+             ALTER TABLE sync_links DROP COLUMN switched_off_at; UPDATE sync_state SET schema_version = 1",
+        )
+        .await;
+    everything_is_refused(
+        &estate,
+        &format!(
+            "learner-sync: the learner database has schema version 1, this learner-sync needs 3, and the role {} does not \
+             own them: their owner has to run `learner-sync schema apply`\n",
+            estate.writer
+        ),
+    );
+    let script = estate.as_owner(&["schema", "print", "--from", "1"], 0).stdout;
+    assert!(estate.run_script(&script).await, "{script}");
+    assert_eq!(estate.world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(15));
+}
+
+/// Every command that needs the tables says this, and nothing else.
+fn everything_is_refused(estate: &Estate, told: &str) {
+    for arguments in [
+        &["sync"][..],
+        &["sync", "--dry-run"],
+        &["plan"],
+        &["status"],
+        &["log"],
+        &["approve"],
+        &["pause"],
+        &["provision", "somebody@harbourworks.example"],
+        &["run"],
+        &["schema", "apply"],
+    ] {
+        let ran = estate.world.run_program(arguments, 1);
+        assert_eq!((ran.stderr.as_str(), ran.stdout.as_str()), (told, ""), "{arguments:?}");
+    }
+    let (ok, detail, _) = database_line(&estate.world, 1);
+    assert!(!ok && told.ends_with(&format!("{detail}\n")), "{detail}");
+}
+
+#[tokio::test]
+async fn check_names_each_right_that_is_taken_away() {
+    let Some(server) = shared() else { return };
+    let rights = "SELECT DISTINCT 'TABLE', a.privilege_type, relname::text FROM pg_class, aclexplode(relacl) a
+                      WHERE a.grantee = $::regrole
+                  UNION SELECT 'COLUMN', a.privilege_type, format('%I.%I', relname, attname)
+                      FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid, aclexplode(attacl) a
+                      WHERE a.grantee = $::regrole";
+    for (more, expected) in [("", 28), (COLUMNS, 25 + 10 + 11 + 9)] {
+        let estate = Estate::applied(server, more).await;
+        let (world, writer) = (&estate.world, &estate.writer);
+        let granted = world.query(&rights.replace('$', &format!("'{writer}'"))).await;
+        assert_eq!(granted.len(), expected, "{granted:?}");
+        for right in &granted {
+            let [kind, right, of] = right.as_slice() else { panic!("{right:?}") };
+            let (right, told) = match (kind.as_str(), of.split_once('.')) {
+                ("COLUMN", Some((table, column))) => {
+                    let column = format!("\"{}\"", column.trim_matches('"'));
+                    let on = |table: &str| format!("{right} ({column}) ON {table}");
+                    (on(table), on(&format!("\"{table}\"")))
+                }
+                _ => (format!("{right} ON {of}"), format!("{right} ON {of}")),
+            };
+            world.execute(&format!("REVOKE {right} FROM {writer}")).await;
+            let (ok, detail, hint) = database_line(world, 1);
+            let wanted = format!("have the owner of the tables run: GRANT {told} TO {writer}");
+            assert!(!ok && (hint == wanted || detail.ends_with(&wanted)), "{right}: {detail}; {hint}");
+            world.execute(&format!("GRANT {right} TO {writer}")).await;
+        }
+        assert!(database_line(world, 0).0);
+        world.execute(&format!("REVOKE USAGE ON SCHEMA training FROM {writer}")).await;
+        let (ok, detail, _) = database_line(world, 1);
+        let expected =
+            if more.is_empty() { "may not use the schema training, where" } else { "there is no table staff" };
+        assert!(!ok && detail.contains(expected), "{detail}");
+    }
+}
+
+#[tokio::test]
+async fn what_apply_may_not_grant_it_names_and_nothing_is_made() {
+    let Some(server) = shared() else { return };
+    let estate = Estate::new(server, COLUMNS).await;
+    let (owner, writer) = (&estate.owner, &estate.writer);
+    let make = ["schema", "apply", "--writer", writer];
+    // The table is the platform's; ours may refer to it.
+    let platform = format!("ALTER TABLE staff OWNER TO sync; GRANT REFERENCES, SELECT ON staff TO {owner}");
+    estate.world.execute(&platform).await;
+    let told = estate.as_owner(&make, 1).stderr;
+    let statement = told.split("the owner of the tables run: ").nth(1).unwrap_or_default().trim().to_owned();
+    assert!(
+        told.contains(&format!("the role {writer} may not do all")) && statement.contains("ON \"staff\""),
+        "{told}"
+    );
+    assert_eq!(estate.world.query("SELECT relname::text FROM pg_class WHERE relname LIKE 'sync%'").await.len(), 0);
+    let theirs = statement.split("; ").find(|grant| grant.contains("\"staff\"")).unwrap().to_owned();
+    estate.world.execute(&theirs).await;
+    estate.as_owner(&make, 0);
+    assert_eq!(estate.world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
+
+    let told = estate.as_owner(&["schema", "apply", "--writer", "nobody_at_all"], 1).stderr;
+    assert!(told.contains("role \"nobody_at_all\" does not exist"), "{told}");
+}
