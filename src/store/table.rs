@@ -1,7 +1,8 @@
 //! A learners table that somebody else made: whether it is what the configuration says, and what must be done when not.
 //!
-//! [`compare`] is pure: `postgres` and `sqlite` look at the table and tell what they have [`Found`].
+//! [`compare()`] is pure: `postgres` and `sqlite` look at the table and tell what they have [`Found`].
 
+mod compare;
 mod postgres;
 mod sqlite;
 #[cfg(test)]
@@ -11,11 +12,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use self::compare::compare;
 pub(super) use self::postgres::missing_rights;
+use super::StoreError;
 use super::connection::{Connection, Dialect};
-use super::layout::{Cell, Key, Layout, Truth, quoted};
-use super::{StoreError, layout};
-use crate::model::{Attribute, Column, Constant, Kind, Table, Words};
+use super::layout::{Layout, literal, quoted};
+use crate::model::{Constant, Table};
 
 /// Something about the table that has to be mended before a learner is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,280 +159,10 @@ fn fault(table: &Table, key: String, message: String, statement: Option<String>)
     TableFault { place: table.place(&key).map(str::to_owned), key, message, statement }
 }
 
-/// The layout, when all columns are there, and everything that is wrong.
-fn compare(table: &Table, found: &Found) -> (Option<Layout>, Vec<TableFault>) {
-    if let Some(other) = found.other {
-        let message = format!("{} is a {other}; learners are kept in a table", shown(table));
-        return (None, vec![fault(table, "learners.table".to_owned(), message, None)]);
-    }
-    let mut comparison = Comparison { table, found, faults: Vec::new() };
-    let mut cells = BTreeMap::new();
-    let mut truths = BTreeMap::new();
-    for column in Column::all() {
-        if let Some((cell, truth)) = comparison.column(column) {
-            cells.insert(column, cell);
-            if let (Column::Attribute(attribute), Some(truth)) = (column, truth) {
-                truths.insert(attribute, truth);
-            }
-        }
-    }
-    comparison.uniqueness(&cells);
-    let constants = comparison.constants(&cells);
-    let faults = comparison.faults;
-    let key = match found.columns.get(table.column(Column::Id)).map(|column| &column.family) {
-        Some(Family::Number) => Key::Number,
-        Some(Family::Uuid | Family::Text) => Key::Uuid,
-        _ => return (None, faults),
-    };
-    (Some(Layout::new((sql(table), table.name.clone()), key, cells, truths, constants)), faults)
-}
-
-struct Comparison<'c> {
-    table: &'c Table,
-    found: &'c Found,
-    faults: Vec<TableFault>,
-}
-
-impl Comparison<'_> {
-    fn refuse(&mut self, key: String, message: String, statement: Option<String>) {
-        self.faults.push(fault(self.table, key, message, statement));
-    }
-
-    fn alter(&self, change: impl fmt::Display) -> Option<String> {
-        Some(format!("ALTER TABLE {} {change}", sql(self.table)))
-    }
-
-    /// Refuses a column that has to be of another type.
-    fn refuse_type(&mut self, key: String, message: String, name: &str, type_name: &str) {
-        let statement = self.alter_type(name, type_name);
-        let message = match statement {
-            Some(_) => message,
-            None => format!("{message}; SQLite changes no column: have the table made anew"),
-        };
-        self.refuse(key, message, statement);
-    }
-
-    /// SQLite has no statement for that.
-    fn alter_type(&self, name: &str, type_name: &str) -> Option<String> {
-        match self.found.dialect {
-            Dialect::Postgres => self.alter(format_args!("ALTER COLUMN {} TYPE {type_name}", quoted(name))),
-            Dialect::Sqlite => None,
-        }
-    }
-
-    /// What is behind a column that is used.
-    fn column(&mut self, column: Column) -> Option<(Cell, Option<Truth>)> {
-        let name = self.table.column(column);
-        let named = self.table.columns.contains_key(&column);
-        let needed = match column {
-            Column::Attribute(attribute) => named || self.table.mapped.contains(&attribute),
-            ours => named || !ours.is_optional(),
-        };
-        let found = self.found;
-        let key = self.table.key(column);
-        let Some(there) = found.columns.get(name) else {
-            if needed {
-                let message = format!("the table {} has no column {name:?}", shown(self.table));
-                let statement = format!("ADD COLUMN {} {}", quoted(name), wanted(column, found.dialect));
-                let statement = if column == Column::Id { None } else { self.alter(statement) };
-                self.refuse(key, message, statement);
-            }
-            return None;
-        };
-        // Whoever has a column of such a name for something else says so by a constant, or by its type.
-        if !needed
-            && (self.table.constants.contains_key(name) || there.generated || !takes(column, there, found.dialect))
-        {
-            return None;
-        }
-        if there.generated {
-            self.refuse(key, format!("the column {name:?} is computed by the database"), None);
-            return None;
-        }
-        self.length(column, &key, there);
-        match column {
-            Column::Id => {
-                if !there.default {
-                    let message = format!("the column {name:?} has no default, so that no row can be made");
-                    self.refuse(key.clone(), message, None);
-                }
-                if takes(column, there, found.dialect) {
-                    return Some((Cell::quoted(name), None));
-                }
-                let message = format!("the column {name:?} is of type {}, not a number or a UUID", there.type_name);
-                self.refuse(key, message, None);
-                None
-            }
-            Column::Attribute(attribute) if attribute.kind() == Kind::Boolean => self.truth(attribute, &key, there),
-            _ => {
-                if !takes(column, there, found.dialect) {
-                    let wanted = wanted(column, found.dialect);
-                    let message = format!("the column {name:?} is of type {}, not {wanted}", there.type_name);
-                    self.refuse_type(key, message, name, wanted);
-                }
-                let cast = (there.family == Family::Uuid).then(|| "uuid".to_owned());
-                Some((Cell { cast, ..Cell::quoted(name) }, None))
-            }
-        }
-    }
-
-    /// A column of true and false.
-    fn truth(&mut self, attribute: Attribute, key: &str, there: &FoundColumn) -> Option<(Cell, Option<Truth>)> {
-        let name = self.table.column(Column::Attribute(attribute));
-        let words = self.table.words.as_ref().filter(|_| attribute == Attribute::Active);
-        let type_name = &there.type_name;
-        let mut cast = None;
-        let truth = match (words, &there.family) {
-            (None, Family::Boolean) => Truth::Boolean,
-            (None, Family::Number | Family::Any) => Truth::Number,
-            (None, _) => {
-                let form = format!("{{ column = {name:?}, true = \"…\", false = \"…\" }}");
-                let or = match attribute {
-                    Attribute::Active => format!("; for a column of words write active = {form}"),
-                    _ => String::new(),
-                };
-                let message = format!("the column {name:?} is of type {type_name}, not boolean or a whole number{or}");
-                let wanted = format!("boolean USING {}::boolean", quoted(name));
-                self.refuse_type(key.to_owned(), message, name, &wanted);
-                return None;
-            }
-            (Some(words), Family::Text | Family::Any) => Truth::Words(words.clone()),
-            (Some(words), Family::Enum(labels)) => {
-                let Words { on, off } = words;
-                for word in [on, off].into_iter().filter(|word| !labels.contains(*word)) {
-                    let statement = format!("ALTER TYPE {type_name} ADD VALUE {}", layout::literal(word));
-                    let message = format!("the type {type_name} of the column {name:?} has no value {word:?}");
-                    self.refuse(key.to_owned(), message, Some(statement));
-                }
-                cast = Some(type_name.clone());
-                Truth::Words(words.clone())
-            }
-            (Some(_), _) => {
-                let message = format!("the column {name:?} is of type {type_name}, which takes no words");
-                self.refuse(key.to_owned(), message, None);
-                return None;
-            }
-        };
-        Some((Cell { cast, ..Cell::quoted(name) }, Some(truth)))
-    }
-
-    fn length(&mut self, column: Column, key: &str, there: &FoundColumn) {
-        let (name, least) = (self.table.column(column), least(self.table, column));
-        if let Some(length) = there.length.filter(|length| *length < least) {
-            let message = format!("the column {name:?} takes {length} letters, and must take {least}");
-            self.refuse_type(key.to_owned(), message, name, &format!("varchar({least})"));
-        }
-    }
-
-    /// Nobody's row may be somebody else's, whoever else writes to the table.
-    fn uniqueness(&mut self, cells: &BTreeMap<Column, Cell>) {
-        let columns = [Column::Id, Column::ExternalId].into_iter();
-        for column in columns.chain(Attribute::UNIQUE.map(Column::Attribute)) {
-            let name = self.table.column(column);
-            let is_unique = self
-                .found
-                .unique
-                .iter()
-                .any(|unique| [plain(&quoted(name)), plain(&format!("lower({})", quoted(name)))].contains(unique));
-            if !cells.contains_key(&column) || is_unique {
-                continue;
-            }
-            let is_uuid = cells.get(&column).is_some_and(|cell| cell.cast.is_some());
-            let indexed = match (column, self.found.dialect) {
-                (Column::Id, _) => quoted(name),
-                _ if is_uuid => quoted(name),
-                (_, Dialect::Postgres) => format!("lower({} COLLATE \"C\")", quoted(name)),
-                (_, Dialect::Sqlite) => format!("{} COLLATE NOCASE", quoted(name)),
-            };
-            let index = quoted(&format!("{}_{name}_key", self.table.name).chars().take(63).collect::<String>());
-            let statement = match (self.found.dialect, &self.table.schema) {
-                (Dialect::Sqlite, Some(schema)) => {
-                    let table = quoted(&self.table.name);
-                    format!("CREATE UNIQUE INDEX {}.{index} ON {table} ({indexed})", quoted(schema))
-                }
-                _ => format!("CREATE UNIQUE INDEX {index} ON {} ({indexed})", sql(self.table)),
-            };
-            let message =
-                format!("the column {name:?} has no unique index of its own, so that two learners could share one");
-            self.refuse(self.table.key(column), message, Some(statement));
-        }
-    }
-
-    /// The constants of a new row; whatever else must have a value and gets none is refused.
-    fn constants(&mut self, cells: &BTreeMap<Column, Cell>) -> Vec<(String, String)> {
-        let mut constants = Vec::new();
-        for (name, constant) in &self.table.constants {
-            let key = format!("learners.constants.{name}");
-            match self.found.columns.get(name) {
-                None => {
-                    let message = format!("the table {} has no column {name:?}", shown(self.table));
-                    self.refuse(key, message, None);
-                }
-                Some(there) if there.generated => {
-                    self.refuse(key, format!("the column {name:?} is computed by the database"), None);
-                }
-                Some(_) => constants.push((name.clone(), expression(constant))),
-            }
-        }
-        let used: Vec<&str> = cells.keys().map(|column| self.table.column(*column)).collect();
-        for (name, there) in &self.found.columns {
-            let given = used.contains(&name.as_str()) || self.table.constants.contains_key(name);
-            if there.required && !there.default && !there.generated && !given {
-                let message = format!(
-                    "the column {name:?} must have a value and has no default: give it one in [learners.constants], or map \
-                     an attribute to it"
-                );
-                self.refuse("learners.table".to_owned(), message, None);
-            }
-        }
-        constants
-    }
-}
-
-/// What a column is made as.
-fn wanted(column: Column, dialect: Dialect) -> &'static str {
-    match (column, dialect) {
-        (Column::Attribute(attribute), _) if attribute.kind() == Kind::Boolean => "boolean",
-        (Column::CreatedAt | Column::UpdatedAt | Column::DeactivatedAt, Dialect::Postgres) => "timestamptz",
-        _ => "text",
-    }
-}
-
-/// Whether what we write goes into a column without a loss.
-fn takes(column: Column, there: &FoundColumn, dialect: Dialect) -> bool {
-    match column {
-        Column::Id => matches!(there.family, Family::Number | Family::Uuid),
-        Column::ExternalId => matches!(there.family, Family::Text | Family::Uuid | Family::Any),
-        Column::CreatedAt | Column::UpdatedAt | Column::DeactivatedAt => {
-            let text = dialect == Dialect::Sqlite && there.family == Family::Text;
-            text || matches!(there.family, Family::Time | Family::Any)
-        }
-        Column::Attribute(attribute) => match attribute.kind() {
-            Kind::Text => matches!(there.family, Family::Text | Family::Any),
-            Kind::Boolean => matches!(there.family, Family::Boolean | Family::Number | Family::Any),
-        },
-    }
-}
-
-/// How many letters a column must take: what nearly everybody has, and for what tells people apart all that Entra allows.
-fn least(table: &Table, column: Column) -> u32 {
-    let words = |Words { on, off }: &Words| on.chars().count().max(off.chars().count());
-    match column {
-        Column::ExternalId => 36,
-        Column::Attribute(Attribute::UserName | Attribute::Email) => 113,
-        Column::Attribute(Attribute::Active) => {
-            table.words.as_ref().map_or(0, |pair| u32::try_from(words(pair)).unwrap_or(u32::MAX))
-        }
-        Column::Attribute(Attribute::EmployeeNumber) => 16,
-        Column::Attribute(attribute) if attribute.kind() == Kind::Text => 32,
-        _ => 0,
-    }
-}
-
 /// A constant as an expression of any column's type: an untyped literal.
 fn expression(constant: &Constant) -> String {
     match constant {
-        Constant::Text(text) => layout::literal(text),
+        Constant::Text(text) => literal(text),
         Constant::Number(number) => number.to_string(),
         Constant::Boolean(value) => value.to_string(),
     }
