@@ -57,7 +57,7 @@ pub(super) async fn check(connection: &mut Connection, theirs: Option<&Table>) -
     match readable_version(connection, &layout, theirs).await? {
         VERSION => {}
         found => {
-            owner::check(connection, &layout, theirs.is_none(), found).await?;
+            owner::check(connection, &layout, theirs, found).await?;
             return Err(StoreError::Older { found, supported: VERSION });
         }
     }
@@ -77,7 +77,7 @@ pub(super) async fn migrate(connection: &mut Connection, theirs: Option<&Table>)
         Connection::Postgres(_) => match readable_version(connection, &layout, theirs).await? {
             VERSION => VERSION,
             found => {
-                owner::check(connection, &layout, ours, found).await?;
+                owner::check(connection, &layout, theirs, found).await?;
                 in_a_migration(connection, async |it| run(it, &layout, ours).await).await?
             }
         },
@@ -107,10 +107,12 @@ async fn readable_version(
 }
 
 async fn layout(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
-    match theirs {
-        Some(table) => table::look(connection, table).await,
-        None => Ok(Layout::of_design()),
+    let Some(table) = theirs else { return Ok(Layout::of_design()) };
+    let looked = table::look(connection, table).await;
+    if let (Err(StoreError::Table { .. }), Dialect::Postgres) = (&looked, connection.dialect()) {
+        owner::check_schemas(connection, theirs).await?;
     }
+    looked
 }
 
 /// The statements that bring the tables from version `found` to this program's, the learners' own included when they

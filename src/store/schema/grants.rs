@@ -17,7 +17,7 @@ pub(super) fn grants(layout: &Layout, theirs: Option<&Table>, writer: &str) -> V
     let schemas = UNUSABLE_SCHEMAS.replace("{role}", &name).replace("{tables}", &tables);
     // Only when it is run is it known in which schema they are.
     let usage = format!(
-        "DO $$\nDECLARE\n    missing text;\nBEGIN\n    FOR missing IN\n        {schemas}\n    LOOP\n        EXECUTE missing;\n    \
+        "-- The schemas of the tables, where it may not use them yet.\nDO $$\nDECLARE\n    missing text;\nBEGIN\n    FOR missing IN\n        {schemas}\n    LOOP\n        EXECUTE missing;\n    \
          END LOOP;\nEND $$;\n"
     );
     let learners = match theirs {

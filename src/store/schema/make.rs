@@ -83,7 +83,7 @@ async fn make(
     let ours = theirs.is_none();
     let found = version(connection, !ours).await?;
     if found < VERSION {
-        owner::check(connection, &layout, ours, found).await?;
+        owner::check(connection, &layout, theirs, found).await?;
     }
     // Without tables there is no cycle; one that begins now makes them before or after us.
     if found > 0

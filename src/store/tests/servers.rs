@@ -169,7 +169,7 @@ async fn who_is_not_let_in_is_told_why_and_what_to_do() {
         (as_user(GUARDED, &database, Some("wrong horse")), "password authentication failed", "learners.password_file"),
         (as_user("unwelcome", &database, None), "pg_hba.conf rejects", "pg_hba.conf"),
         (as_user(OWNER, "no_such_database", None), r#""no_such_database" does not exist"#, "createdb"),
-        (as_user(GUARDED, &database, Some(PASSWORD)), "permission denied for schema public", "schema apply"),
+        (as_user(GUARDED, &database, Some(PASSWORD)), "has to run `learner-sync schema apply`", ""),
         (away, "/nowhere", "is the server running"),
         (refusing, "127.0.0.1:9", "is the server running"),
         (unknown, "no-such-host.invalid", "host and port"),
