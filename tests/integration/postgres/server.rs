@@ -202,6 +202,12 @@ impl Server {
         self.end("-INT");
     }
 
+    /// Kills it for good, and leaves nothing of it behind.
+    pub(crate) fn discard(&self) {
+        self.kill();
+        fs::remove_dir_all(&self.directory).unwrap();
+    }
+
     fn end(&self, by: &str) {
         fs::write(self.directory.join("keep"), "").unwrap();
         signal(by, &self.pid());
