@@ -15,7 +15,8 @@ pub(super) struct Holders<'a> {
     by_key: BTreeMap<UniqueKey, &'a Row>,
     by_external_id: BTreeMap<String, &'a Row>,
     match_attribute: Attribute,
-    unlinked_by_match: BTreeMap<&'a str, Vec<&'a Row>>,
+    /// By the value as it is compared.
+    unlinked_by_match: BTreeMap<String, Vec<&'a Row>>,
 }
 
 pub(super) enum Match<'a> {
@@ -26,10 +27,10 @@ pub(super) enum Match<'a> {
 
 impl<'a> Holders<'a> {
     pub(super) fn of(rows: &'a [Row], match_attribute: Attribute) -> Self {
-        let mut unlinked_by_match: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        let mut unlinked_by_match: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
         for row in rows.iter().filter(|row| row.link.is_none()) {
             if let Some(value) = row.values.get(&match_attribute).and_then(Option::as_deref) {
-                unlinked_by_match.entry(value).or_default().push(row);
+                unlinked_by_match.entry(compared(match_attribute, value)).or_default().push(row);
             }
         }
         let mut by_key = BTreeMap::new();
@@ -56,16 +57,9 @@ impl<'a> Holders<'a> {
             };
         }
         let Some(wanted) = values.get(&match_attribute).and_then(Option::as_deref) else { return Match::None };
-        let found = |row: &&Row| {
-            row.link.is_none()
-                && match_attribute.same(row.values.get(&match_attribute).and_then(Option::as_deref), Some(wanted))
-        };
-        let matching: Vec<&Row> = if Attribute::UNIQUE.contains(&match_attribute) {
-            self.by_key.get(&UniqueKey::new(match_attribute, wanted)).copied().filter(found).into_iter().collect()
-        } else {
-            self.unlinked_by_match.get(wanted).into_iter().flatten().copied().filter(found).collect()
-        };
-        match matching.as_slice() {
+        // A table of somebody else may have names that differ in letter case alone.
+        let matching = self.unlinked_by_match.get(&compared(match_attribute, wanted));
+        match matching.map_or(&[][..], Vec::as_slice) {
             [] => Match::None,
             [row] if row.external_id.is_some() => Match::Conflict(format!(
                 "{} matches {}, whose external_id names somebody else",
@@ -81,6 +75,11 @@ impl<'a> Holders<'a> {
             )),
         }
     }
+}
+
+/// A value of an attribute in the form in which two of them are the same.
+fn compared(attribute: Attribute, value: &str) -> String {
+    if Attribute::UNIQUE.contains(&attribute) { value.to_ascii_lowercase() } else { value.to_owned() }
 }
 
 /// The holder as a conflict names it: by learner and Entra id, not by name.

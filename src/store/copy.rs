@@ -40,7 +40,9 @@ async fn of(source: &mut Connection, theirs: Option<&Table>) -> Result<(Connecti
     } else if !there_is_one(source).await? {
         return Ok((copy, ours));
     }
-    let columns: Vec<Column> = Column::all().filter(|column| layout.name(*column).is_some()).collect();
+    // Nobody asks a copy when its rows were made or changed; ours must know, and the platform may not.
+    let asked = |column: &Column| !matches!(column, Column::CreatedAt | Column::UpdatedAt);
+    let columns: Vec<Column> = Column::all().filter(asked).filter(|column| layout.name(*column).is_some()).collect();
     let dialect = source.dialect();
     let expressions: Vec<String> = columns.iter().map(|column| as_text(dialect, &layout, *column)).collect();
     let select = format!("SELECT {} FROM {} r", expressions.join(", "), layout.table);

@@ -149,7 +149,8 @@ pub(super) fn statements(dialect: Dialect, layout: &Layout, ours: bool, found: u
         )),
         _ => None,
     };
-    let mut all: Vec<String> = learners.into_iter().chain(rest).map(filled).collect();
+    let tie = (dialect == Dialect::Sqlite && !ours && found == 0).then_some(sqlite::TIE);
+    let mut all: Vec<String> = learners.into_iter().chain(rest).chain(tie).map(filled).collect();
     // An upgrade begins with it, so that nothing else is tried on tables of another version.
     all.splice(if found == 0 { all.len()..all.len() } else { 0..0 }, version);
     all
@@ -174,16 +175,29 @@ async fn run(connection: &mut Connection, layout: &Layout, ours: bool) -> Result
     Ok(found)
 }
 
-/// Refuses links that name rows of another table than the one that is configured.
+/// Refuses links that name rows of another table than the one that is configured, or of one that was made anew: its ids
+/// may be those of other people.
 async fn same_table(connection: &mut Connection, layout: &Layout, theirs: Option<&Table>) -> Result<(), StoreError> {
     let statement = match connection.dialect() {
         Dialect::Sqlite => Statement::new(sqlite::LINKED_TABLE).bind(layout.name_of_table()),
         Dialect::Postgres => Statement::new(postgres::LINKED_TABLE).bind(layout.table.as_str()),
     };
-    let Some(row) = connection.optional_row(statement).await? else { return Ok(()) };
-    let (other, is_other): (String, bool) = (row.get(0)?, row.get(1)?);
-    if is_other {
-        return Err(StoreError::Table { faults: vec![table::linked_to_another(theirs, &other)] });
+    let row = connection.optional_row(statement.bind(layout.plain_id())).await?;
+    let fault = match &row {
+        Some(row) if row.get(1)? => Some(table::linked_to_another(theirs, layout.plain_id(), row.get(0)?)),
+        Some(_) => None,
+        // Whoever drops a table of a server with all that depends on it, or makes it anew, has cut them off.
+        None => theirs.map(|table| table::cut_off(table, postgres::tie(layout))),
+    };
+    if let Some(fault) = fault {
+        return Err(StoreError::Table { faults: vec![fault] });
+    }
+    if let (Dialect::Sqlite, Some(table)) = (connection.dialect(), theirs) {
+        let tied = Statement::new(sqlite::TIED).bind(layout.name_of_table());
+        if !connection.row(tied).await?.get::<bool, _>(0)? {
+            let tie = sqlite::TIE.replace("{learners_id}", layout.id()).replace("{learners}", &layout.table);
+            return Err(StoreError::Table { faults: vec![table::cut_off(table, tie.trim().replace('\n', " "))] });
+        }
     }
     Ok(())
 }

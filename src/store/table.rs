@@ -123,14 +123,26 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<L
 }
 
 /// The links of a database name rows of `other`, and not of the table that is configured, or of `learners`.
-pub(super) fn linked_to_another(table: Option<&Table>, other: &str) -> TableFault {
+pub(super) fn linked_to_another(table: Option<&Table>, id: &str, other: &str) -> TableFault {
     let name = table.map_or("learners".to_owned(), shown);
+    let name = format!("{name} ({id})");
     let message = format!(
         "the people of this database are linked to rows of {other}, not of {name}: name that table, or keep the learners \
          of {name} in another database"
     );
     let place = table.and_then(|table| table.place("learners.table")).map(str::to_owned);
     TableFault { place, key: "learners.table".to_owned(), message, statement: None }
+}
+
+/// The links are not tied to the rows of the table any more.
+pub(super) fn cut_off(table: &Table, statement: String) -> TableFault {
+    let message = format!(
+        "the table {} is not the one any more whose rows the people of this database are linked to: it was dropped or made \
+         anew. Were its rows kept, each with its id, tie the links to them again; else delete what is in sync_links first, \
+         and people are found again by the match attribute",
+        shown(table)
+    );
+    fault(table, "learners.table".to_owned(), message, Some(statement))
 }
 
 /// There is no file that could have the table.

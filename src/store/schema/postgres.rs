@@ -1,5 +1,7 @@
 //! The tables as PostgreSQL makes them.
 
+use crate::store::layout::Layout;
+
 /// See [`super::VERSION`].
 pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
 
@@ -37,9 +39,10 @@ pub(super) fn takes(column: &str, found: &str) -> bool {
 }
 
 /// The table that the links name rows of, and whether it is another one than that of the learners.
-pub(super) const LINKED_TABLE: &str =
-    "SELECT confrelid::regclass::text, confrelid IS DISTINCT FROM to_regclass($1)::oid
-    FROM pg_constraint WHERE conrelid = to_regclass('sync_links') AND conname = 'sync_links_row'";
+pub(super) const LINKED_TABLE: &str = "SELECT c.confrelid::regclass::text || ' (' || a.attname || ')',
+            c.confrelid IS DISTINCT FROM to_regclass($1)::oid OR a.attname <> $2
+    FROM pg_constraint c JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]
+    WHERE c.conrelid = to_regclass('sync_links') AND c.conname = 'sync_links_row'";
 
 // Identities, because an id of a deleted row must not name somebody else later. `IF NOT EXISTS` on learners alone: the
 // training platform may have made that table before we came. Our own names and ids are compared byte by byte, whatever
@@ -178,3 +181,13 @@ ALTER TABLE sync_state ADD COLUMN credential_ends_at timestamptz;
 const THIRD: &str = "
 ALTER TABLE sync_links ADD COLUMN switched_off_at timestamptz;
 ";
+
+/// The statement that ties the links to the rows of their learners again.
+pub(super) fn tie(layout: &Layout) -> String {
+    let Layout { table, .. } = layout;
+    format!(
+        "ALTER TABLE sync_links ADD CONSTRAINT sync_links_row FOREIGN KEY (learner_id) REFERENCES {table} ({}) ON DELETE \
+         CASCADE",
+        layout.id()
+    )
+}

@@ -19,7 +19,19 @@ pub(super) const NAME: &str = "SELECT file FROM pragma_database_list WHERE name 
 
 /// The table that the links name rows of, and whether it is another one than that of the learners.
 pub(super) const LINKED_TABLE: &str =
-    "SELECT \"table\", lower(\"table\") <> lower($1) FROM pragma_foreign_key_list('sync_links')";
+    "SELECT \"table\" || ' (' || \"to\" || ')', lower(\"table\") <> lower($1) OR lower(\"to\") <> lower($2)
+     FROM pragma_foreign_key_list('sync_links')";
+
+/// Whether the trigger below is there, on the table of this name.
+pub(super) const TIED: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'sync_links_row' AND lower(tbl_name) = lower($1))";
+
+/// Takes the link of a row along that somebody deletes: SQLite obeys foreign keys only in connections that ask for it, and
+/// may give the id to somebody else. It goes with the table, so that a table made anew is told from the old one.
+pub(super) const TIE: &str = "
+CREATE TRIGGER sync_links_row AFTER DELETE ON {learners} BEGIN
+    DELETE FROM sync_links WHERE learner_id = OLD.{learners_id};
+END;
+";
 
 /// A UUID for a row that nobody keeps.
 pub(super) const UUID_KEY: &str = "TEXT PRIMARY KEY DEFAULT (
