@@ -108,6 +108,7 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
     };
     let change = update(id, person, target, Some(row), reason, learner, row.active);
     let left = match (row.active, input.limits.repair) {
+        (false, _) if row.barred => Some("in a state of the platform's own, and left so".to_owned()),
         (false, Repair::All) | (true, Repair::All | Repair::Attributes) => None,
         (false, _) => switched_off.then(|| "switched off by somebody else, and left so".to_owned()),
         (true, Repair::Log) => (drifted && !change.changes.is_empty()).then(|| left_as_changed(wanted)),

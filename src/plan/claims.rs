@@ -52,6 +52,7 @@ impl<'a> Holders<'a> {
         let match_attribute = self.match_attribute;
         if let Some(row) = self.by_external_id.get(&id.to_string()) {
             return match &row.link {
+                None if row.barred => Match::Conflict(format!("external_id is held by {}", describe(row))),
                 None => Match::Row(row, "matched by external_id".to_owned()),
                 Some(_) => Match::Conflict(format!("external_id is held by {}", describe(row))),
             };
@@ -66,6 +67,7 @@ impl<'a> Holders<'a> {
                 match_attribute.path(),
                 describe(row)
             )),
+            [row] if row.barred => Match::Conflict(format!("{} matches {}", match_attribute.path(), describe(row))),
             [row] => Match::Row(row, format!("matched by {}", match_attribute.path())),
             several => Match::Conflict(format!(
                 "{} matches {} unlinked learners: {}",
@@ -89,7 +91,12 @@ fn describe(row: &Row) -> String {
         (None, Some(external_id)) => format!("external_id {external_id}, not linked"),
         (None, None) => "not linked".to_owned(),
     };
-    format!("learner {} ({whose}, {})", row.learner, if row.active { "active" } else { "inactive" })
+    let state = match (row.active, row.barred) {
+        (true, _) => "active",
+        (false, false) => "inactive",
+        (false, true) => "in a state of the platform's own",
+    };
+    format!("learner {} ({whose}, {state})", row.learner)
 }
 
 /// What an administrator can do for a newcomer when the holder is a former learner.

@@ -80,6 +80,8 @@ pub struct Row {
     pub active: bool,
     /// Whether it has a `deactivated_at`: set by every deactivation, cleared by every reactivation of ours.
     pub deactivated: bool,
+    /// Whether the platform has it in a state of its own, such as suspended, which is neither on nor off.
+    pub barred: bool,
     /// `user_name`, `email` and the mapped attributes, without `Active`.
     pub values: Values,
 }

@@ -26,6 +26,7 @@ impl Relink {
         let Some(row) = row else { return Some(format!("there is no learner {learner}")) };
         match (&row.link, own) {
             (Some((_, linked)), _) if linked == person => None,
+            _ if row.barred => Some(format!("learner {learner} is in a state of the platform's own")),
             (_, Some(own)) => {
                 Some(format!("{person} has learner {own} already; learner {learner} would leave it without an account"))
             }

@@ -181,6 +181,17 @@ impl Layout {
         }
     }
 
+    /// Whether the platform has the learner in the row called `alias` in a state that is neither on nor off.
+    pub(super) fn barred(&self, alias: &str) -> String {
+        match self.truths.get(&Attribute::Active) {
+            Some(Truth::Words(Words { on, off })) => {
+                let column = self.attribute(Attribute::Active);
+                format!("coalesce({alias}.{column} NOT IN ({}, {}), false)", literal(on), literal(off))
+            }
+            _ => "false".to_owned(),
+        }
+    }
+
     /// How `value` of `attribute` is stored. A value for a boolean that is none stays text, which the column refuses.
     pub(super) fn stored<'v>(&'v self, attribute: Attribute, value: Option<&'v str>) -> Value<'v> {
         let truth = match (attribute.kind(), value) {

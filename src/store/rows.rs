@@ -133,8 +133,10 @@ fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {
 fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v> {
     let external_id = layout.external_id("r.").unwrap_or_else(|| "NULL".to_owned());
     let (id, active, deactivated) = (layout.id(), layout.active("r"), layout.deactivated("r", "l"));
-    let mut statement =
-        Statement::new(format!("SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}"));
+    let barred = layout.barred("r");
+    let mut statement = Statement::new(format!(
+        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {barred}"
+    ));
     columns::push_columns(&mut statement, layout, attributes);
     statement
 }
@@ -147,13 +149,14 @@ fn read(row: &Record, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Resu
         _ => None,
     };
     let mut values = Values::new();
-    columns::read(row, 6, attributes, &mut values)?;
+    columns::read(row, 7, attributes, &mut values)?;
     Ok(Row {
         learner: layout.learner_at(row, 0)?,
         external_id: row.get_unchecked(1)?,
         link,
         active: row.get_unchecked(4)?,
         deactivated: row.get_unchecked(5)?,
+        barred: row.get_unchecked(6)?,
         values,
     })
 }

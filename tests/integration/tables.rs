@@ -173,6 +173,17 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
     world.full_cycle().await;
     assert_eq!(account(&world, first, "state").await, ["suspended"]);
 
+    // Nor is anybody let in again whom the platform has shut out after we had switched them off.
+    let third = "number.0003@harbourworks.example";
+    world.sim.tenant(|tenant| tenant.unassign(&people[2]));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    world.execute(&format!("UPDATE {} SET state = 'suspended' WHERE login = '{third}'", table())).await;
+    world.sim.tenant(|tenant| tenant.assign_user(&people[2]));
+    assert_eq!(world.cycle().await.counts.reactivated, 0);
+    assert_eq!(account(&world, third, "state").await, ["suspended"]);
+    world.execute(&format!("UPDATE {} SET state = 'disabled' WHERE login = '{third}'", table())).await;
+    assert_eq!(world.full_cycle().await.counts.reactivated, 1);
+
     // Switched on again by hand after we have switched them off.
     let second = "number.0002@harbourworks.example";
     world.sim.tenant(|tenant| tenant.unassign(&people[1]));
@@ -182,6 +193,23 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
     let log = ["create success assigned", "deactivate success unassigned", "deactivate skipped drift"];
     assert_eq!(world.log(&people[1]).await, log);
     assert_eq!(account(&world, second, "state").await, ["enabled"]);
+}
+
+#[apply(on_both)]
+async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
+    let mut tenant = Tenant::default();
+    let ben = tenant.hire(User::named("Ben", "Carter"));
+    tenant.assign_user(&ben);
+    let mut world = platform(tenant).await;
+    let row = format!("INSERT INTO {} (login, state, tenant, quota) VALUES ('{BEN}', 'suspended', 'a', 1)", table());
+    world.execute(&row).await;
+    let report = world.cycle().await;
+    assert_eq!((report.counts.failed, report.counts.reactivated), (1, 0));
+    assert!(world.last_detail(&ben).await.contains("in a state of the platform's own"));
+    let id = account(&world, BEN, "uid").await.concat();
+    let refused = world.run_program(&["provision", &ben, "--relink", &id], 1);
+    assert!(refused.stderr.contains("in a state of the platform's own"), "{refused:?}");
+    assert_eq!(account(&world, BEN, "state, given").await, ["suspended", "NULL"]);
 }
 
 #[apply(on_both)]

@@ -57,6 +57,7 @@ impl Database {
                 link: None,
                 active: true,
                 deactivated: false,
+                barred: false,
                 values: MAPPED.into_iter().map(|attribute| (attribute, None)).collect(),
             });
             row.external_id = Some(change.person.to_string());

@@ -70,6 +70,7 @@ async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: 
         link: None,
         active: true,
         deactivated: false,
+        barred: false,
         values: values(&[(Attribute::UserName, Some("By-Hand")), (Attribute::Email, Some("hand@example.org"))]),
     };
     assert_eq!(rows, [expected]);
