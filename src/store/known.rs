@@ -59,6 +59,13 @@ impl Store {
         Ok(known)
     }
 
+    /// How many learners are linked by `source`.
+    pub async fn linked(&self, source: &str) -> Result<u64, StoreError> {
+        let mut statement = Statement::new("SELECT count(*)");
+        statement.push(self.layout.links_with_rows()).push(" WHERE l.source = ").push_bind(source);
+        Ok(self.connection().await.row(statement).await?.get::<i64, _>(0)?.unsigned_abs())
+    }
+
     /// How many active linked learners have a value, by attribute.
     pub async fn present(
         &self,

@@ -20,12 +20,19 @@ pub(in crate::store) const RIGHTS: [(&str, &[&str]); 9] = [
     ("audit_log", &["INSERT"]),
 ];
 
-/// The schemas of the tables, of those that `{tables}` lists, which the role `{role}` may not use.
+/// The schemas of the tables, of those that `{tables}` lists, which the role `{role}` may not use; and the sequences of
+/// serial columns in them. Those of identities ask for nothing.
 pub(in crate::store) const UNUSABLE_SCHEMAS: &str =
     "SELECT format('GRANT USAGE ON SCHEMA %s TO %I', n.oid::regnamespace, {role})
         FROM pg_namespace n
         WHERE n.oid IN (SELECT relnamespace FROM pg_class WHERE oid IN ({tables}))
-          AND NOT has_schema_privilege({role}, n.oid, 'USAGE')";
+          AND NOT has_schema_privilege({role}, n.oid, 'USAGE')
+        UNION ALL
+        SELECT format('GRANT USAGE ON SEQUENCE %s TO %I', s.oid::regclass, {role})
+        FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
+        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'a'
+          AND d.refobjid IN ({tables})
+          AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege({role}, s.oid, 'USAGE') END";
 
 impl Store {
     /// Which database is at `place`, in words. A server is asked for its version.
