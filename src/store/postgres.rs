@@ -121,6 +121,8 @@ async fn settle(connection: &mut Connection, patience: Duration) -> Result<(), S
         // What a trigger of the platform has to say may name people.
         ("client_min_messages", "error"),
         ("default_transaction_isolation", "read committed"),
+        // A backslash in a literal is a backslash.
+        ("standard_conforming_strings", "on"),
     ];
     set(connection, &settings).await?;
     // The server looks now and then whether we are there while it works for us; not every system can.

@@ -187,7 +187,13 @@ async fn same_table(connection: &mut Connection, layout: &Layout, theirs: Option
         Some(row) if row.get(1)? => Some(table::linked_to_another(theirs, layout.plain_id(), row.get(0)?)),
         Some(_) => None,
         // Whoever drops a table of a server with all that depends on it, or makes it anew, has cut them off.
-        None => theirs.map(|table| table::cut_off(table, postgres::tie(layout))),
+        None => match theirs {
+            Some(table) => Some(table::cut_off(table, postgres::tie(layout))),
+            None => {
+                let why = "sync_links is not tied to learners any more, which was dropped or made anew".to_owned();
+                return Err(StoreError::NotOurs { missing: vec![why] });
+            }
+        },
     };
     if let Some(fault) = fault {
         return Err(StoreError::Table { faults: vec![fault] });

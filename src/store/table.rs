@@ -180,9 +180,11 @@ fn expression(constant: &Constant) -> String {
     }
 }
 
-/// An indexed column or expression without what makes no difference: quotes, spaces, parentheses, casts, collations.
+/// An indexed column or expression without what makes no difference: quotes, spaces, parentheses, casts, collations, order.
 fn plain(expression: &str) -> String {
-    let text = expression.to_lowercase().replace("collate \"c\"", "").replace("collate nocase", "");
-    let text = text.replace("::text", "").replace("asc", "").replace("desc", "");
+    let text =
+        expression.to_lowercase().replace("collate \"c\"", "").replace("collate nocase", "").replace("::text", "");
+    let text = text.trim_end();
+    let text = text.strip_suffix(" asc").or_else(|| text.strip_suffix(" desc")).unwrap_or(text);
     text.chars().filter(|letter| !matches!(letter, ' ' | '(' | ')' | '"')).collect()
 }

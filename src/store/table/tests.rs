@@ -143,6 +143,7 @@ async fn a_unique_index_may_take_many_forms(kind: Kind) {
         "ON accounts (login) WHERE login IS NOT NULL",
         "ON accounts (lower(login)) WHERE login IS NOT NULL",
         "ON accounts (login DESC)",
+        "ON accounts (lower(login) DESC)",
     ] {
         let sql = table(&format!("CREATE UNIQUE INDEX i {good}"));
         assert_eq!(look(kind, &sql, &accounts(&NAMED)).await.map(drop), Ok(()), "{good}");
@@ -155,6 +156,7 @@ async fn a_unique_index_may_take_many_forms(kind: Kind) {
         "CREATE UNIQUE INDEX i ON accounts (tenant, login)",
         "CREATE UNIQUE INDEX i ON accounts (login) WHERE tenant = 1",
         "CREATE UNIQUE INDEX i ON accounts (upper(login))",
+        "ALTER TABLE accounts ADD COLUMN desclogin text; CREATE UNIQUE INDEX i ON accounts (desclogin)",
     ] {
         let told = look(kind, &table(bad), &accounts(&NAMED)).await.unwrap_err();
         assert!(told.len() == 1 && told[0].contains(r#""login" has no unique index"#), "{bad}: {told:?}");
