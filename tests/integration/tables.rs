@@ -1,6 +1,8 @@
 //! Learners in a table of somebody else's application: created, changed, switched off and on, with everything else in it
 //! left as it was.
 
+mod identity;
+
 use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
@@ -320,38 +322,6 @@ async fn a_table_that_does_not_fit_is_refused_with_the_line_and_the_statement() 
 }
 
 #[apply(on_both)]
-async fn links_stay_with_the_table_they_were_made_for() {
-    let mut tenant = Tenant::default();
-    assigned(&mut tenant, 1);
-    let mut world = platform(tenant).await;
-    world.cycle().await;
-    let other = if is_on_postgres() { "app.others" } else { "others" };
-    world
-        .execute(
-            &accounts()
-                .replace("CREATE SCHEMA app;", "")
-                .split("CREATE FUNCTION")
-                .next()
-                .unwrap()
-                .split("CREATE TRIGGER")
-                .next()
-                .unwrap()
-                .replace(table(), other),
-        )
-        .await;
-    world.reconfigure(|text| text.replace(&format!("table = \"{}\"", table()), &format!("table = \"{other}\"")));
-    let refused = world.run_program(&["sync"], 78);
-    assert!(
-        refused.stderr.contains(&format!("linked to rows of {} (uid), not of {other} (uid)", table())),
-        "{refused:?}"
-    );
-    // Nor are they those of a table of ours.
-    world.configure("");
-    let refused = world.run_program(&["sync"], 78);
-    assert!(refused.stderr.contains("the table learners is missing"), "{refused:?}");
-}
-
-#[apply(on_both)]
 async fn another_column_for_an_attribute_is_noticed_without_a_change_in_entra() {
     let mut tenant = Tenant::default();
     let ben = tenant.hire(User::named("Ben", "Carter").job_title("Clerk"));
@@ -397,80 +367,4 @@ async fn a_table_of_numbers_with_all_that_the_design_has() {
     world.sim.tenant(|tenant| tenant.assign_user(&people[1]));
     assert_eq!(world.cycle().await.counts.reactivated, 1);
     assert_eq!(world.value("SELECT coalesce(cast(gone AS text), '-') FROM people WHERE number = 2").await, "-");
-}
-
-#[apply(on_both)]
-async fn a_table_that_was_made_anew_has_nobodys_rows() {
-    let mut tenant = Tenant::default();
-    assigned(&mut tenant, 3);
-    let mut world = World::start(tenant).await;
-    let (id, cascade) = if is_on_postgres() { ("serial PRIMARY KEY", " CASCADE") } else { ("INTEGER PRIMARY KEY", "") };
-    let table = format!(
-        "CREATE TABLE people (id {id}, user_name text UNIQUE, email text UNIQUE, active boolean, title text, country text,
-             department text, first_name text, last_name text, employee_number text);"
-    );
-    make(&world, &table).await;
-    world.configure("table = \"people\"\n");
-    assert_eq!(world.cycle().await.counts.created, 3);
-
-    // A row that the platform deletes takes its link along, whatever connection it has; its id may be somebody else's then.
-    let last = world.value("SELECT entra_id FROM sync_links WHERE learner_id = 3").await;
-    world
-        .execute("DELETE FROM people WHERE id = 3; INSERT INTO people (user_name, active) VALUES ('guest', true)")
-        .await;
-    world.sim.tenant(|tenant| tenant.unassign(&last));
-    // Noticed at once, though nobody has changed in Entra.
-    world.cycle().await;
-    let guest = "SELECT user_name, active, title FROM people WHERE user_name = 'guest'";
-    assert_eq!(world.query(guest).await, [["guest", "1", "NULL"]]);
-
-    world.execute("DELETE FROM people WHERE id = 1").await;
-    assert_eq!(world.cycle().await.counts.created, 1);
-
-    world.execute(&format!("DROP TABLE people{cascade}; {table}")).await;
-    world.execute("INSERT INTO people (user_name, active) VALUES ('p1', true), ('p2', true)").await;
-    let refused = world.run_program(&["sync"], 78);
-    assert!(refused.stderr.contains("it was dropped or made anew"), "{refused:?}");
-    assert_eq!(world.query("SELECT user_name, active FROM people ORDER BY id").await, [["p1", "1"], ["p2", "1"]]);
-    // As the message says.
-    world.execute("DELETE FROM sync_links").await;
-    let statement = refused.stderr.split("to mend it: ").nth(1).unwrap().trim().to_owned();
-    world.execute(&statement).await;
-    world.run_program(&["sync"], 0);
-    assert_eq!(world.value("SELECT count(*) FROM people").await, "4");
-    assert_eq!(world.value("SELECT count(*) FROM people WHERE user_name LIKE 'p_'").await, "2");
-}
-
-#[apply(on_both)]
-async fn another_column_of_ids_is_refused() {
-    let mut tenant = Tenant::default();
-    assigned(&mut tenant, 1);
-    let mut world = platform(tenant).await;
-    world.cycle().await;
-    let column = if is_on_postgres() { "number serial UNIQUE" } else { "number INTEGER DEFAULT 1" };
-    world.execute(&format!("ALTER TABLE {} ADD COLUMN {column}", table())).await;
-    if !is_on_postgres() {
-        world.execute("UPDATE accounts SET number = rowid; CREATE UNIQUE INDEX numbers ON accounts (number)").await;
-    }
-    world.reconfigure(|text| text.replace("id = \"uid\"", "id = \"number\""));
-    let refused = world.run_program(&["sync"], 78);
-    assert!(refused.stderr.contains("(uid), not of") && refused.stderr.contains("(number)"), "{refused:?}");
-}
-
-#[apply(on_both)]
-async fn names_that_differ_in_letter_case_alone_are_nobodys_choice() {
-    let mut tenant = Tenant::default();
-    let ben = tenant.hire(User::named("Ben", "Carter"));
-    tenant.assign_user(&ben);
-    let mut world = platform(tenant).await;
-    let rows = format!(
-        "INSERT INTO {} (login, state, tenant, quota) VALUES ('Ben.Carter@harbourworks.example', 'enabled', 'a', 1),
-             ('BEN.Carter@harbourworks.example', 'disabled', 'a', 1)",
-        table()
-    );
-    world.execute(&rows).await;
-    let report = world.cycle().await;
-    assert_eq!((report.counts.failed, report.counts.created, report.counts.reactivated), (1, 0, 0));
-    assert_eq!(world.log(&ben).await, ["create failure conflict"]);
-    assert!(world.last_detail(&ben).await.contains("matches 2 unlinked learners"));
 }

@@ -71,6 +71,20 @@ async fn an_older_schema_is_brought_up_and_two_who_come_first_make_one() {
 }
 
 #[tokio::test]
+async fn links_that_lost_their_learners_are_refused() {
+    let Some(machine) = shared() else { return };
+    let store = Kind::Postgres(machine).store_with(1).await;
+    let database = select(&store, "SELECT current_database()::text").await.concat();
+    // The ids of a new table would be taken for those of the old one.
+    execute(&store, "CREATE TABLE other (LIKE learners INCLUDING ALL); DROP TABLE learners CASCADE").await;
+    execute(&store, "ALTER TABLE other RENAME TO learners").await;
+    for access in [Access::ReadWrite, Access::ReadOnly] {
+        let (error, _) = told(&refused(at(machine, &database), access).await);
+        assert!(error.contains("sync_links is not tied to learners any more"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     let Some(machine) = shared() else { return };
     let tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind = 'r'
