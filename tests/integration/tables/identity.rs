@@ -54,9 +54,10 @@ async fn a_table_that_was_made_anew_has_nobodys_rows() {
 
     // A row that the platform deletes takes its link along, whatever connection it has; its id may be somebody else's then.
     let last = world.value("SELECT entra_id FROM sync_links WHERE learner_id = 3").await;
-    world
-        .execute("DELETE FROM people WHERE id = 3; INSERT INTO people (user_name, active) VALUES ('guest', true)")
-        .await;
+    // As a connection of SQLite has it unless it asks.
+    let careless = if is_on_postgres() { "" } else { "PRAGMA foreign_keys = OFF;" };
+    let guest = "INSERT INTO people (user_name, active) VALUES ('guest', true)";
+    world.execute(&format!("{careless} DELETE FROM people WHERE id = 3; {guest}")).await;
     world.sim.tenant(|tenant| tenant.unassign(&last));
     // Noticed at once, though nobody has changed in Entra.
     world.cycle().await;
