@@ -42,7 +42,7 @@ impl Column {
         }
     }
 
-    /// Whether a table may go without it: it is used where the table has it.
+    /// Whether a table of somebody else may go without it: it is used where the configuration names it.
     pub fn is_optional(self) -> bool {
         matches!(self, Self::ExternalId | Self::CreatedAt | Self::UpdatedAt | Self::DeactivatedAt)
     }

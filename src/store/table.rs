@@ -59,6 +59,8 @@ pub(super) struct Found {
     dialect: Dialect,
     /// In a word such as `view`, when it is no table.
     other: Option<&'static str>,
+    /// Whether its rows are kept in other tables.
+    partitioned: bool,
     columns: BTreeMap<String, FoundColumn>,
     /// What no two rows may share, each as [`plain`] writes it: a column, or a column in lower case.
     unique: Vec<String>,
@@ -110,11 +112,12 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<L
             (None, vec![fault(table, "learners.table".to_owned(), message, None)])
         }
     };
-    if let (Some(layout), true) = (&layout, faults.is_empty()) {
-        faults = match dialect {
-            Dialect::Sqlite => sqlite::unfit_ids(connection, table, layout).await?,
-            Dialect::Postgres => postgres::unfit_constants(connection, table).await?,
-        };
+    match (dialect, &layout) {
+        (Dialect::Postgres, _) => faults.extend(postgres::unfit_constants(connection, table).await?),
+        (Dialect::Sqlite, Some(layout)) if faults.is_empty() => {
+            faults = sqlite::unfit_ids(connection, table, layout).await?;
+        }
+        (Dialect::Sqlite, _) => {}
     }
     match layout {
         Some(layout) if faults.is_empty() => Ok(layout),
@@ -180,11 +183,15 @@ fn expression(constant: &Constant) -> String {
     }
 }
 
-/// An indexed column or expression without what makes no difference: quotes, spaces, parentheses, casts, collations, order.
-fn plain(expression: &str) -> String {
-    let text =
-        expression.to_lowercase().replace("collate \"c\"", "").replace("collate nocase", "").replace("::text", "");
+/// An indexed column or expression without what makes no difference: quotes, spaces, parentheses, casts, collations, order;
+/// and letter case, where the database does not mind it.
+fn plain(expression: &str, dialect: Dialect) -> String {
+    let text = match dialect {
+        Dialect::Sqlite => expression.to_lowercase().replace("collate nocase", ""),
+        Dialect::Postgres => expression.replace("COLLATE \"C\"", "").replace("::text", ""),
+    };
     let text = text.trim_end();
-    let text = text.strip_suffix(" asc").or_else(|| text.strip_suffix(" desc")).unwrap_or(text);
+    let order = [" asc", " desc", " DESC"].iter().find_map(|order| text.strip_suffix(order));
+    let text = order.unwrap_or(text);
     text.chars().filter(|letter| !matches!(letter, ' ' | '(' | ')' | '"')).collect()
 }

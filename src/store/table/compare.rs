@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::{Family, Found, FoundColumn, TableFault, expression, fault, plain, shown, sql};
 use crate::model::{Attribute, Column, Kind, Table, Words};
+use crate::nearest::{did_you_mean, nearest};
 use crate::store::connection::Dialect;
 use crate::store::layout::{self, Cell, Key, Layout, Truth, quoted};
 
@@ -51,6 +52,16 @@ impl Comparison<'_> {
         Some(format!("ALTER TABLE {} {change}", sql(self.table)))
     }
 
+    /// A column that nothing else is said of, with nearly this name.
+    fn meant(&self, name: &str) -> Option<&str> {
+        let used = |other: &str| self.table.columns.values().any(|column| column == other);
+        nearest(name, self.found.columns.keys().map(String::as_str).filter(|other| !used(other)))
+    }
+
+    fn no_column(&self, name: &str) -> String {
+        format!("the table {} has no column {name:?}{}", shown(self.table), did_you_mean(self.meant(name)))
+    }
+
     /// Refuses a column that has to be of another type.
     fn refuse_type(&mut self, key: String, message: String, name: &str, type_name: &str) {
         let statement = self.alter_type(name, type_name);
@@ -79,21 +90,19 @@ impl Comparison<'_> {
         };
         let found = self.found;
         let key = self.table.key(column);
-        let Some(there) = found.columns.get(name) else {
-            if needed {
-                let message = format!("the table {} has no column {name:?}", shown(self.table));
-                let statement = format!("ADD COLUMN {} {}", quoted(name), wanted(column, found.dialect));
-                let statement = if column == Column::Id { None } else { self.alter(statement) };
-                self.refuse(key, message, statement);
-            }
-            return None;
-        };
-        // Whoever has a column of such a name for something else says so by a constant, or by its type.
-        if !needed
-            && (self.table.constants.contains_key(name) || there.generated || !takes(column, there, found.dialect))
-        {
+        // Whatever nobody has named is the platform's own, be it called as one of ours.
+        if !needed {
             return None;
         }
+        let Some(there) = found.columns.get(name) else {
+            let meant = self.meant(name);
+            let statement = match (column, meant) {
+                (Column::Id, _) | (_, Some(_)) => None,
+                _ => self.alter(format_args!("ADD COLUMN {} {}", quoted(name), wanted(column, found.dialect))),
+            };
+            self.refuse(key, self.no_column(name), statement);
+            return None;
+        };
         if there.generated {
             self.refuse(key, format!("the column {name:?} is computed by the database"), None);
             return None;
@@ -136,22 +145,28 @@ impl Comparison<'_> {
             (None, Family::Number | Family::Any) => Truth::Number,
             (None, _) => {
                 let form = format!("{{ column = {name:?}, true = \"…\", false = \"…\" }}");
-                let or = match attribute {
-                    Attribute::Active => format!("; for a column of words write active = {form}"),
-                    _ => String::new(),
-                };
-                let message = format!("the column {name:?} is of type {type_name}, not boolean or a whole number{or}");
-                let wanted = format!("boolean USING {}::boolean", quoted(name));
-                self.refuse_type(key.to_owned(), message, name, &wanted);
+                let message = format!("the column {name:?} is of type {type_name}, not boolean or a whole number");
+                if attribute == Attribute::Active && matches!(there.family, Family::Text | Family::Enum(_)) {
+                    let message = format!("{message}; for a column of words write active = {form}");
+                    self.refuse(key.to_owned(), message, None);
+                } else {
+                    let wanted = format!("boolean USING {}::boolean", quoted(name));
+                    self.refuse_type(key.to_owned(), message, name, &wanted);
+                }
                 return None;
             }
             (Some(words), Family::Text | Family::Any) => Truth::Words(words.clone()),
             (Some(words), Family::Enum(labels)) => {
                 let Words { on, off } = words;
                 for word in [on, off].into_iter().filter(|word| !labels.contains(*word)) {
+                    let meant = nearest(word, labels.iter().map(String::as_str));
                     let statement = format!("ALTER TYPE {type_name} ADD VALUE {}", layout::literal(word));
-                    let message = format!("the type {type_name} of the column {name:?} has no value {word:?}");
-                    self.refuse(key.to_owned(), message, Some(statement));
+                    let statement = Some(statement).filter(|_| meant.is_none());
+                    let message = format!(
+                        "the type {type_name} of the column {name:?} has no value {word:?}{}",
+                        did_you_mean(meant)
+                    );
+                    self.refuse(key.to_owned(), message, statement);
                 }
                 cast = Some(type_name.clone());
                 Truth::Words(words.clone())
@@ -178,11 +193,9 @@ impl Comparison<'_> {
         let columns = [Column::Id, Column::ExternalId].into_iter();
         for column in columns.chain(Attribute::UNIQUE.map(Column::Attribute)) {
             let name = self.table.column(column);
-            let is_unique = self
-                .found
-                .unique
+            let is_unique = [quoted(name), format!("lower({})", quoted(name))]
                 .iter()
-                .any(|unique| [plain(&quoted(name)), plain(&format!("lower({})", quoted(name)))].contains(unique));
+                .any(|expression| self.found.unique.contains(&plain(expression, self.found.dialect)));
             if !cells.contains_key(&column) || is_unique {
                 continue;
             }
@@ -203,7 +216,11 @@ impl Comparison<'_> {
             };
             let message =
                 format!("the column {name:?} has no unique index of its own, so that two learners could share one");
-            self.refuse(self.table.key(column), message, Some(statement));
+            let (message, statement) = match self.found.partitioned {
+                false => (message, Some(statement)),
+                true => (format!("{message}; a partitioned table can have none: keep learners in a plain table"), None),
+            };
+            self.refuse(self.table.key(column), message, statement);
         }
     }
 
@@ -213,10 +230,7 @@ impl Comparison<'_> {
         for (name, constant) in &self.table.constants {
             let key = format!("learners.constants.{name}");
             match self.found.columns.get(name) {
-                None => {
-                    let message = format!("the table {} has no column {name:?}", shown(self.table));
-                    self.refuse(key, message, None);
-                }
+                None => self.refuse(key, self.no_column(name), None),
                 Some(there) if there.generated => {
                     self.refuse(key, format!("the column {name:?} is computed by the database"), None);
                 }
@@ -227,10 +241,16 @@ impl Comparison<'_> {
         for (name, there) in &self.found.columns {
             let given = used.contains(&name.as_str()) || self.table.constants.contains_key(name);
             if there.required && !there.default && !there.generated && !given {
-                let message = format!(
-                    "the column {name:?} must have a value and has no default: give it one in [learners.constants], or map \
-                     an attribute to it"
-                );
+                let message = match Column::OURS.iter().find(|ours| ours.is_optional() && ours.name() == name) {
+                    Some(_) => format!(
+                        "the column {name:?} must have a value and has no default: write {name} = {name:?} in \
+                         [learners.columns], or give it a value in [learners.constants]"
+                    ),
+                    None => format!(
+                        "the column {name:?} must have a value and has no default: give it one in [learners.constants], or \
+                         map an attribute to it"
+                    ),
+                };
                 self.refuse("learners.table".to_owned(), message, None);
             }
         }

@@ -10,7 +10,7 @@ use crate::store::layout::{Layout, quoted};
 use crate::store::sql::Statement;
 
 const RELATION: &str = "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
-           WHEN 'f' THEN 'foreign table' END
+           WHEN 'f' THEN 'foreign table' END, relkind = 'p'
     FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p', 'v', 'm', 'f')";
 
 // A domain is as its base type, with what it asks besides.
@@ -36,6 +36,7 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
         Some("materialized view") => Some("materialized view"),
         Some(_) => Some("foreign table"),
     };
+    let partitioned = relation.get(1)?;
     let mut columns = BTreeMap::new();
     for row in connection.rows(asked(COLUMNS)).await? {
         let (name, type_name, base): (String, String, &str) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -63,17 +64,18 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
     let mut unique = Vec::new();
     for row in connection.rows(asked(UNIQUE)).await? {
         let (indexed, predicate): (&str, Option<&str>) = (row.get(0)?, row.get(1)?);
+        let plain = |expression: &str| plain(expression, Dialect::Postgres);
         let indexed = plain(indexed);
         let column = indexed.strip_prefix("lower").unwrap_or(&indexed);
-        let counts = |predicate: &str| [&indexed, column].iter().any(|it| plain(predicate) == format!("{it}isnotnull"));
+        let counts = |predicate: &str| [&indexed, column].iter().any(|it| plain(predicate) == format!("{it}ISNOTNULL"));
         if predicate.is_none_or(counts) {
             unique.push(indexed);
         }
     }
-    Ok(Some(Found { dialect: Dialect::Postgres, other, columns, unique }))
+    Ok(Some(Found { dialect: Dialect::Postgres, other, partitioned, columns, unique }))
 }
 
-/// The constants that do not go into their columns.
+/// The constants that do not go into their columns; of columns that are not there, `compare` tells.
 pub(super) async fn unfit_constants(connection: &mut Connection, table: &Table) -> Result<Vec<TableFault>, StoreError> {
     let mut faults = Vec::new();
     for (name, constant) in &table.constants {
@@ -81,7 +83,8 @@ pub(super) async fn unfit_constants(connection: &mut Connection, table: &Table) 
             "SELECT format_type(atttypid, NULL), format_type(atttypid, atttypmod) FROM pg_attribute
              WHERE attrelid = to_regclass($1) AND attname = $2",
         );
-        let row = connection.row(asked.bind(sql(table)).bind(name.as_str())).await?;
+        let row = connection.optional_row(asked.bind(sql(table)).bind(name.as_str())).await?;
+        let Some(row) = row else { continue };
         let (type_name, whole): (String, String) = (row.get(0)?, row.get(1)?);
         let text = expression(constant);
         // A cast cuts what an assignment refuses.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Family, Found, FoundColumn, TableFault, fault, plain};
+use super::{Family, Found, FoundColumn, TableFault, fault};
 use crate::model::{Column, Table};
 use crate::store::StoreError;
 use crate::store::connection::{Connection, Dialect};
@@ -10,6 +10,10 @@ use crate::store::layout::{Key, Layout, literal, quoted};
 use crate::store::sql::Statement;
 
 const COLUMNS: &str = "SELECT name, type, \"notnull\" <> 0, dflt_value, pk, hidden FROM pragma_table_xinfo($1)";
+
+fn plain(expression: &str) -> String {
+    super::plain(expression, Dialect::Sqlite)
+}
 
 /// The text of the index tells what an expression in it is.
 const UNIQUE: &str = "SELECT x.name, m.sql, l.partial <> 0
@@ -73,7 +77,7 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
             unique.push(indexed.clone());
         }
     }
-    Ok(Some(Found { dialect: Dialect::Sqlite, other, columns, unique }))
+    Ok(Some(Found { dialect: Dialect::Sqlite, other, partitioned: false, columns, unique }))
 }
 
 /// Ids that are no UUIDs, or are written in another way than we write them: nobody would be found by one.

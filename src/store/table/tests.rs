@@ -9,6 +9,7 @@ on_both! {
     a_table_with_other_names_and_kinds_fits,
     every_misfit_is_told_with_what_mends_it,
     a_unique_index_may_take_many_forms,
+    a_slip_in_a_name_is_no_new_column,
     what_is_no_table_is_told,
     names_mean_exactly_what_they_say,
 }
@@ -63,7 +64,7 @@ async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
     let layout = look(kind, &numbers, &Table { constants, ..accounts(&NAMED) }).await.unwrap();
     assert_eq!(layout.key, Key::Number);
     assert_eq!(layout.active("r"), r#"coalesce((r."enabled" <> 0), false)"#);
-    // It is of another kind, so it is something else.
+    // Nobody has named it.
     assert_eq!(layout.name(Column::UpdatedAt), None);
     assert_eq!(layout.deactivated("r", "l"), "l.switched_off_at IS NOT NULL");
 
@@ -76,10 +77,31 @@ async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
         "CREATE TABLE accounts (uid {uuid}, login TEXT NOT NULL UNIQUE, mail TEXT UNIQUE, enabled varchar(20) NOT NULL,
              role TEXT, updated_at {now}, external_id text UNIQUE)"
     );
-    let layout = look(kind, &uuids, &Table { words, ..accounts(&NAMED) }).await.unwrap();
+    let mut named = Table { words, ..accounts(&NAMED) };
+    named.columns.insert(Column::UpdatedAt, "updated_at".to_owned());
+    let layout = look(kind, &uuids, &named).await.unwrap();
     assert_eq!(layout.key, Key::Uuid);
     assert_eq!(layout.active("r"), r#"coalesce((r."enabled" = 'enabled'), false)"#);
     assert_eq!((layout.name(Column::UpdatedAt), layout.name(Column::CreatedAt)), (Some(r#""updated_at""#), None));
+    assert_eq!(layout.external_id("r."), None, "the platform's own, called as one of ours");
+}
+
+async fn a_slip_in_a_name_is_no_new_column(kind: Kind) {
+    let id = if on_postgres(kind) { "serial PRIMARY KEY" } else { "INTEGER PRIMARY KEY" };
+    let sql = format!(
+        "CREATE TABLE accounts (uid {id}, login text UNIQUE, mail text UNIQUE, enabled boolean, rolle text, tenant text,
+             external_id text NOT NULL)"
+    );
+    let mut described = accounts(&NAMED);
+    described.constants.insert("tennant".to_owned(), Constant::Text("x".to_owned()));
+    assert_eq!(
+        look(kind, &sql, &described).await.unwrap_err(),
+        [
+            r#"learner-sync.toml:7:9: learners.columns.title: the table accounts has no column "role"; did you mean `rolle`?"#,
+            r#"learner-sync.toml:7:9: learners.constants.tennant: the table accounts has no column "tennant"; did you mean `tenant`?"#,
+            r#"learner-sync.toml:7:9: learners.table: the column "external_id" must have a value and has no default: write external_id = "external_id" in [learners.columns], or give it a value in [learners.constants]"#,
+        ]
+    );
 }
 
 async fn every_misfit_is_told_with_what_mends_it(kind: Kind) {
@@ -113,8 +135,7 @@ async fn every_misfit_is_told_with_what_mends_it(kind: Kind) {
             to_mend(r#"ALTER TABLE "accounts" ALTER COLUMN "login" TYPE varchar(113)"#)
         ),
         format!(
-            r#"learner-sync.toml:7:9: learners.columns.active: the column "enabled" is of type text, not boolean or a whole number; for a column of words write active = {{ column = "enabled", true = "…", false = "…" }}{}"#,
-            to_mend(r#"ALTER TABLE "accounts" ALTER COLUMN "enabled" TYPE boolean USING "enabled"::boolean"#)
+            r#"learner-sync.toml:7:9: learners.columns.active: the column "enabled" is of type text, not boolean or a whole number; for a column of words write active = {{ column = "enabled", true = "…", false = "…" }}"#,
         ),
         r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is computed by the database"#.to_owned(),
         r#"learner-sync.toml:9:14: learners.columns.department: the table accounts has no column "unit"; to mend it: ALTER TABLE "accounts" ADD COLUMN "unit" text;"#.to_owned(),
@@ -224,7 +245,7 @@ async fn types_of_postgres_are_known_by_what_they_take() {
     let Some(server) = crate::store::tests::server::shared() else { return };
     let kind = Kind::Postgres(server);
     let words = Some(Words { on: "on duty".to_owned(), off: "gone".to_owned() });
-    let sql = "CREATE TYPE duty AS ENUM ('on duty', 'off duty'); CREATE DOMAIN login_name AS varchar(150) NOT NULL;
+    let sql = "CREATE TYPE duty AS ENUM ('on duty', 'away'); CREATE DOMAIN login_name AS varchar(150) NOT NULL;
         CREATE TABLE accounts (uid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, login login_name UNIQUE, mail text UNIQUE,
             enabled duty, role char(20), external_id uuid UNIQUE, born date)";
     let described = Table {
@@ -232,22 +253,48 @@ async fn types_of_postgres_are_known_by_what_they_take() {
         constants: [("born".to_owned(), Constant::Text("never".to_owned()))].into(),
         ..accounts(&NAMED)
     };
+    let mut described = described;
+    described.columns.insert(Column::ExternalId, "external_id".to_owned());
     let told = look(kind, sql, &described).await.unwrap_err();
     assert_eq!(
         told,
         [
             r#"learner-sync.toml:7:9: learners.columns.active: the type duty of the column "enabled" has no value "gone"; to mend it: ALTER TYPE duty ADD VALUE 'gone';"#,
             r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is of type character(20), not text; to mend it: ALTER TABLE "accounts" ALTER COLUMN "role" TYPE text;"#,
+            r#"learner-sync.toml:7:9: learners.constants.born: does not go into the column "born" of type date"#,
         ]
     );
-    let mended = format!("{sql}; ALTER TYPE duty ADD VALUE 'gone'; ALTER TABLE accounts ALTER role TYPE text");
-    let told = look(kind, &mended, &described).await.unwrap_err();
+    // A slip is no new word.
+    let slip = Some(Words { on: "on dutty".to_owned(), off: "away".to_owned() });
+    let told = look(kind, sql, &Table { words: slip, ..described.clone() }).await.unwrap_err();
     assert_eq!(
-        told,
-        [r#"learner-sync.toml:7:9: learners.constants.born: does not go into the column "born" of type date"#]
+        told[0],
+        r#"learner-sync.toml:7:9: learners.columns.active: the type duty of the column "enabled" has no value "on dutty"; did you mean `on duty`?"#
     );
+    let mended = format!("{sql}; ALTER TYPE duty ADD VALUE 'gone'; ALTER TABLE accounts ALTER role TYPE text");
     let constants = [("born".to_owned(), Constant::Text("2000-01-01".to_owned()))].into();
     let layout = look(kind, &mended, &Table { constants, ..described }).await.unwrap();
     assert_eq!(layout.cast_of(Column::Attribute(Attribute::Active), "v.column3"), "v.column3::duty");
     assert_eq!(layout.external_id("r."), Some(r#"r."external_id"::text"#.to_owned()));
+}
+
+#[tokio::test]
+async fn letter_case_and_partitions_count_on_a_server() {
+    let Some(server) = crate::store::tests::server::shared() else { return };
+    let kind = Kind::Postgres(server);
+    let table = |more: &str| {
+        format!(
+            r#"CREATE TABLE accounts (uid serial PRIMARY KEY, login text, "Login" text UNIQUE, mail text UNIQUE, enabled boolean,
+                 role text) {more}"#
+        )
+    };
+    let told = look(kind, &table(""), &accounts(&NAMED)).await.unwrap_err();
+    assert!(told.len() == 1 && told[0].contains(r#""login" has no unique index"#), "{told:?}");
+    let partitioned =
+        "CREATE TABLE accounts (uid int PRIMARY KEY DEFAULT 7, login text, mail text, enabled boolean, role text)
+        PARTITION BY HASH (uid)";
+    let told = look(kind, partitioned, &accounts(&NAMED)).await.unwrap_err();
+    let expect = "has no unique index of its own, so that two learners could share one; a partitioned table can have none: \
+                  keep learners in a plain table";
+    assert!(told.len() == 2 && told.iter().all(|line| line.ends_with(expect)), "{told:?}");
 }

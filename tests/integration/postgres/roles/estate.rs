@@ -16,7 +16,7 @@ const STAFF: &str = "CREATE TABLE staff (
 
 /// What the configuration says of them.
 pub(super) const COLUMNS: &str = "table = \"staff\"\n[learners.columns]\nid = \"uid\"\nuser_name = \"login\"\nemail = \"E-mail\"\n\
-                       [learners.constants]\ntenant = \"harbour\"\n";
+                       created_at = \"created_at\"\n[learners.constants]\ntenant = \"harbour\"\n";
 
 /// A database with an owner and a writer, each a role of its own, in whose schema nobody else may make anything. The
 /// program signs in as the writer.
