@@ -37,6 +37,7 @@ mod rows;
 mod schema;
 mod sql;
 mod sqlite;
+mod stored;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 //! Within one call the order of the statements does not matter to the unique columns: who gives up a value that
 //! somebody else in the same call wants is parked first.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use super::known::{texts, via_text};
 use super::layout::{Layout, quoted};
 use super::sql::{Statement, Tuple};
 use super::value::Value;
-use super::{StoreError, log};
+use super::{StoreError, log, stored};
 use crate::failpoint::{Step, reached};
 use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Status, UniqueKey, Via};
 use crate::plan::{Change, Target};
@@ -45,6 +46,7 @@ pub(super) async fn write(
     reached(Step::LearnersLinked);
     update(connection, layout, &people, stamp).await?;
     mark_deactivated(connection, layout, changes, stamp).await?;
+    let otherwise = stored::compare(connection, layout, &people).await?;
     reached(Step::LearnersUpdated);
 
     // Somebody who leaves keeps the ways of the last sight.
@@ -66,7 +68,7 @@ pub(super) async fn write(
             learner: Some(*learner),
             user_name: change.user_name.as_deref(),
             reason: change.reason,
-            detail: change.detail.as_deref(),
+            detail: detail(change, otherwise.get(&change.person)),
             changes: &change.changes,
         })
         .collect();
@@ -78,6 +80,14 @@ pub(super) async fn write(
     forget(connection, "sync_failures", stamp.source, &ids).await?;
     forget(connection, "sync_held", stamp.source, &ids).await?;
     Ok(people.into_iter().map(|(_, learner)| learner).collect())
+}
+
+/// What the plan has to say of a change, and what became of it otherwise.
+fn detail<'c>(change: &'c Change, otherwise: Option<&'c String>) -> Option<Cow<'c, str>> {
+    match (change.detail.as_deref(), otherwise) {
+        (Some(detail), Some(otherwise)) => Some(format!("{detail}; {otherwise}").into()),
+        (detail, otherwise) => detail.or(otherwise.map(String::as_str)).map(Cow::Borrowed),
+    }
 }
 
 fn kept_out() -> Trouble {

@@ -1,5 +1,7 @@
 //! The provisioning log: one row for each change of a learner, and for each reason why one was not made.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -130,7 +132,7 @@ pub(super) struct Entry<'e> {
     pub(super) learner: Option<LearnerId>,
     pub(super) user_name: Option<&'e str>,
     pub(super) reason: Reason,
-    pub(super) detail: Option<&'e str>,
+    pub(super) detail: Option<Cow<'e, str>>,
     pub(super) changes: &'e [AttributeChange],
 }
 
@@ -150,7 +152,7 @@ pub(super) async fn write(
             let Entry { action, status, person, learner, user_name, reason, detail, changes } = entry;
             row.push_bind(stamp.cycle.0).push_bind(stamp.at).push_bind(action.as_str()).push_bind(status.as_str());
             row.push_bind(person.to_string()).push_bind(layout.learner(*learner)).push_bind(*user_name);
-            row.push_bind(reason.as_str()).push_bind(*detail).push_bind(Value::Json(changes_text(changes)));
+            row.push_bind(reason.as_str()).push_bind(detail.as_deref()).push_bind(Value::Json(changes_text(changes)));
         });
         connection.execute(statement).await?;
     }

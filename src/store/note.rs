@@ -91,7 +91,7 @@ async fn write(
             learner: finding.learner,
             user_name: finding.user_name.as_deref(),
             reason: finding.reason,
-            detail: finding.detail.as_deref(),
+            detail: finding.detail.as_deref().map(Into::into),
             changes: &finding.changes,
         })
         .collect();

@@ -10,6 +10,7 @@ on_both! {
     one_duplicate_among_five_hundred_stops_nobody_else,
     a_batch_of_refused_rows_writes_nothing,
     an_update_that_reaches_no_row_is_looked_into,
+    what_a_trigger_has_undone_is_no_success,
     a_learner_is_taken_from_one_person_and_given_to_another,
     a_person_linked_to_another_learner_gets_no_second_one,
     addresses_are_swapped_and_handed_on_in_one_batch,
@@ -212,6 +213,40 @@ async fn an_update_that_reaches_no_row_is_looked_into(kind: Kind) {
         ]
     );
     assert_eq!(select(&store, "SELECT count(*) FROM provisioning_log").await, ["3"]);
+}
+
+async fn what_a_trigger_has_undone_is_no_success(kind: Kind) {
+    let store = kind.store_with(3).await;
+    let triggers = kind.either(
+        "CREATE TRIGGER back AFTER UPDATE ON learners WHEN NEW.id = 1 AND NEW.active = 0 BEGIN
+             UPDATE learners SET active = 1 WHERE id = 1;
+         END;
+         CREATE TRIGGER loud AFTER UPDATE OF title ON learners BEGIN
+             UPDATE learners SET title = upper(title), email = upper(email) WHERE id = NEW.id;
+         END",
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN NEW.active := NEW.active OR NEW.id = 1; NEW.title := upper(NEW.title);
+                 NEW.email := upper(NEW.email); RETURN NEW; END';
+         CREATE TRIGGER meddle BEFORE UPDATE ON learners FOR EACH ROW EXECUTE FUNCTION meddle()",
+    );
+    execute(&store, triggers).await;
+    let title = [(Attribute::Title, None, Some("Clerk"))];
+    let mut told = update(person(3), 3, &title);
+    told.detail = Some("first day".to_owned());
+    let batch = [deactivate(person(1), 1), update(person(2), 2, &title), told];
+    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let why = "the learner is still active after the change; a trigger of the table may have undone it";
+    assert_eq!(applied.refused, [(0, why.to_owned())]);
+    assert_eq!(
+        select(&store, "SELECT id, active, title FROM learners ORDER BY id").await,
+        ["1|1|-", "2|1|CLERK", "3|1|CLERK"]
+    );
+    // That letters of an address were changed makes no difference to anybody.
+    let otherwise = "the table has another value in title; it may have a trigger";
+    assert_eq!(
+        select(&store, "SELECT action, status, detail FROM provisioning_log WHERE id > 3 ORDER BY id").await,
+        [format!("update|success|{otherwise}"), format!("update|success|first day; {otherwise}")]
+    );
 }
 
 async fn a_learner_is_taken_from_one_person_and_given_to_another(kind: Kind) {

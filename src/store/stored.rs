@@ -1,0 +1,71 @@
+//! Whether the learners table has kept what was written to it: a trigger of the platform may have changed it, or undone it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::apply::Trouble;
+use super::columns;
+use super::connection::Connection;
+use super::layout::Layout;
+use super::sql::Statement;
+use super::value::Value;
+use crate::model::{Action, Attribute, EntraId, LearnerId, Values};
+use crate::plan::Change;
+
+/// Reads the rows of `people` after they were written. Answers in words with what of them the table has otherwise than it
+/// was told.
+///
+/// # Errors
+/// Nobody is on record as switched off, or on again, who is not: such a change is refused, and so is one whose row is gone.
+pub(super) async fn compare(
+    connection: &mut Connection,
+    layout: &Layout,
+    people: &[(&Change, LearnerId)],
+) -> Result<BTreeMap<EntraId, String>, Trouble> {
+    let written = people.iter().flat_map(|(change, _)| &change.changes).map(|changed| changed.attribute);
+    let attributes = columns::mapped(&written.collect::<Vec<_>>());
+    let ids: Vec<Value<'_>> = people.iter().map(|(_, learner)| layout.learner(Some(*learner))).collect();
+    let mut rows = BTreeMap::new();
+    for ids in connection.lists(&ids) {
+        let (id, active) = (layout.id(), layout.active("r"));
+        let mut statement = Statement::new(format!("SELECT r.{id}, {active}"));
+        columns::push_columns(&mut statement, layout, &attributes);
+        statement.push(format_args!(" FROM {} r WHERE r.{id} IN", layout.table));
+        statement.push_list(ids);
+        for row in connection.rows(statement).await? {
+            let mut values = Values::new();
+            columns::read(&row, 2, &attributes, &mut values)?;
+            rows.insert(layout.learner_at(&row, 0)?, (row.get_unchecked::<bool, _>(1)?, values));
+        }
+    }
+    let mut told = BTreeMap::new();
+    for (change, learner) in people {
+        let (active, values) = rows.get(learner).ok_or_else(|| refused("the row is gone"))?;
+        match (change.action, active) {
+            (Action::Deactivate, true) => return Err(refused("the learner is still active")),
+            (Action::Reactivate, false) => return Err(refused("the learner is not active")),
+            _ => {}
+        }
+        let others = others(change, values);
+        if !others.is_empty() {
+            let others: Vec<&str> = others.into_iter().map(Attribute::path).collect();
+            let others = others.join(", ");
+            told.insert(change.person, format!("the table has another value in {others}; it may have a trigger"));
+        }
+    }
+    Ok(told)
+}
+
+fn refused(why: &str) -> Trouble {
+    Trouble::Refused(format!("{why} after the change; a trigger of the table may have undone it"))
+}
+
+/// What of a change stands otherwise in the row.
+fn others(change: &Change, values: &Values) -> BTreeSet<Attribute> {
+    let differs = |attribute: Attribute, new: Option<&str>| match (values.get(&attribute), new) {
+        (None, _) => false,
+        (Some(Some(stored)), Some(new)) if Attribute::UNIQUE.contains(&attribute) => !stored.eq_ignore_ascii_case(new),
+        (Some(stored), new) => stored.as_deref() != new,
+    };
+    let changes = change.changes.iter().filter(|changed| differs(changed.attribute, changed.new.as_deref()));
+    changes.map(|changed| changed.attribute).collect()
+}
