@@ -59,13 +59,15 @@ fn server(rest: &str) -> Result<Database, String> {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (address, None),
     };
+    // The directory of a socket may stand in the place of the host.
+    let in_place = host.to_ascii_uppercase().starts_with("%2F");
     let is_bracketed = host.starts_with('[') && host.ends_with(']');
     let strange = |letter: char| !letter.is_ascii_alphanumeric() && !".-_".contains(letter);
-    if !is_bracketed && host.contains(strange) {
+    if !is_bracketed && !in_place && host.contains(strange) {
         return Err(format!("must name one host: {SERVER}"));
     }
-    if port.is_some_and(|port| port.parse::<u16>().unwrap_or(0) == 0) {
-        return Err("has a port that is no number from 1 to 65535".to_owned());
+    if let Some(port) = port {
+        is_port(port)?;
     }
     let socket = read_options(options.unwrap_or_default())?;
     if host.is_empty() && !socket {
@@ -77,6 +79,13 @@ fn server(rest: &str) -> Result<Database, String> {
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
     let options = options.map_or_else(String::new, |options| format!("?{options}"));
     Ok(Database::Postgres { url: format!("postgres://{user}{host}{port}/{name}{options}") })
+}
+
+fn is_port(text: &str) -> Result<(), String> {
+    match text.parse::<u16>() {
+        Ok(1..) => Ok(()),
+        Ok(0) | Err(_) => Err("has a port that is no number from 1 to 65535".to_owned()),
+    }
 }
 
 /// Whether the options name a socket; an error when one of them would not be understood.
@@ -92,8 +101,11 @@ fn read_options(options: &str) -> Result<bool, String> {
             "host" if absolute => socket = true,
             "sslrootcert" => return Err("must name sslrootcert with an absolute path".to_owned()),
             "host" => return Err("takes host= for the directory of a socket only, an absolute path".to_owned()),
+            "port" => is_port(value)?,
+            "user" if !value.is_empty() => {}
             _ => {
-                return Err("takes sslmode, sslrootcert and host behind the question mark, and nothing else".to_owned());
+                let known = "host, port, user, sslmode and sslrootcert";
+                return Err(format!("takes {known} behind the question mark, and nothing else"));
             }
         }
     }
@@ -141,6 +153,11 @@ mod tests {
                 "postgres://sync@localhost/learners?host=/run/postgresql",
             ),
             ("postgres://sync@:5433/learners?host=%2Frun", "postgres://sync@localhost:5433/learners?host=%2Frun"),
+            (
+                "postgres:///learners?host=/run&port=5433&user=sync",
+                "postgres://localhost/learners?host=/run&port=5433&user=sync",
+            ),
+            ("postgres://sync@%2Frun%2Fpostgresql/learners", "postgres://sync@%2Frun%2Fpostgresql/learners"),
         ] {
             assert_eq!(database(text), Ok(Database::Postgres { url: expect.to_owned() }), "{text}");
         }
@@ -156,6 +173,8 @@ mod tests {
             ("postgres://db/learners?sslrootcert=/etc/ssl/db.pem", "needs sslmode=verify-full"),
             ("postgres://db/learners?host=other", "directory of a socket"),
             ("postgres://db/learners?options=-c", "and nothing else"),
+            ("postgres://db/learners?port=x", "no number from 1 to 65535"),
+            ("postgres://db/learners?user=", "and nothing else"),
             ("postgres://sync:letmein@db/learners", "holds a password"),
             ("postgres://db/learners?password=letmein", "holds a password"),
         ] {

@@ -1,9 +1,45 @@
 //! What can go wrong with the learner database, one variant for each thing a caller does differently.
 
+use std::error::Error;
+use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 
 use super::postgres::OLDEST;
 use super::{TableFault, postgres, sqlite};
+
+/// What a database said; of a server without the line of its own source code, which tells an administrator nothing.
+#[derive(Debug)]
+pub struct Cause(sqlx::Error);
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match postgres::words(&self.0) {
+            Some(words) => f.write_str(&words),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
+impl Error for Cause {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        if postgres::words(&self.0).is_some() { None } else { self.0.source() }
+    }
+}
+
+impl Deref for Cause {
+    type Target = sqlx::Error;
+
+    fn deref(&self) -> &sqlx::Error {
+        &self.0
+    }
+}
+
+impl From<sqlx::Error> for Cause {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error)
+    }
+}
 
 /// The learner database cannot be used, or something went wrong with it as a whole.
 ///
@@ -17,7 +53,7 @@ pub enum StoreError {
         path: PathBuf,
         /// What the system said.
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// Opened to read, and there is no file yet.
     #[error("there is no learner database at {}", path.display())]
@@ -99,7 +135,7 @@ pub enum StoreError {
         database: String,
         /// What the database said.
         #[source]
-        source: sqlx::Error,
+        source: Cause,
     },
     /// A server to which there is no connection: it is away, or it refuses this one.
     #[error("cannot connect to the learner database {server} ({place}: learners.database_url)")]
@@ -110,7 +146,7 @@ pub enum StoreError {
         place: String,
         /// Why.
         #[source]
-        source: sqlx::Error,
+        source: Cause,
     },
     /// The server is there, but too old.
     #[error(
@@ -126,7 +162,7 @@ pub enum StoreError {
     },
     /// The connection broke. What was not committed is undone; a commit that was under way may have happened.
     #[error("the connection to the learner database is lost")]
-    Lost(#[source] sqlx::Error),
+    Lost(#[source] Cause),
     /// A server that refused a statement in words that may hold values of a person.
     #[error("the learner database refused a statement with SQLSTATE {code}")]
     Refused {
@@ -135,7 +171,7 @@ pub enum StoreError {
     },
     /// Somebody else writes to it and did not finish in time.
     #[error("the learner database is locked by another process")]
-    Busy(#[source] sqlx::Error),
+    Busy(#[source] Cause),
     /// A value in it is none that learner-sync writes.
     #[error("the learner database has a value in {column} that cannot be read")]
     Unreadable {
@@ -144,10 +180,10 @@ pub enum StoreError {
     },
     /// What stands in the file is no database any more.
     #[error("the learner database is damaged")]
-    Damaged(#[source] sqlx::Error),
+    Damaged(#[source] Cause),
     /// Anything else: the query failed.
     #[error("the learner database failed")]
-    Database(#[source] sqlx::Error),
+    Database(#[source] Cause),
 }
 
 fn standing(found: i64, supported: i64) -> String {
@@ -179,9 +215,12 @@ impl StoreError {
                                      make the table learners in it first"
                     .to_owned()
             }
-            Self::NotOurs { .. } => "nothing was written to it: add what is missing, or name another file in \
-                                     learners.database_url"
-                .to_owned(),
+            Self::NotOurs { .. } => {
+                "nothing was written to it: add what is missing; if tables of the platform have these \
+                                     names, name another file in learners.database_url, or give the role a schema of \
+                                     its own: README, A learners table that is there already"
+                    .to_owned()
+            }
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
             Self::Damaged(_) => "stop the daemon and restore a backup: README, Files and backup".to_owned(),
             Self::Full { .. } => "make room; nothing is lost, and the next cycle carries on".to_owned(),
@@ -203,15 +242,15 @@ impl StoreError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         if sqlite::is_busy(&error) || postgres::is_busy(&error) {
-            Self::Busy(error)
+            Self::Busy(Cause(error))
         } else if sqlite::is_damage(&error) {
-            Self::Damaged(error)
+            Self::Damaged(Cause(error))
         } else if postgres::is_loss(&error) {
-            Self::Lost(error)
+            Self::Lost(Cause(error))
         } else if let Some(code) = postgres::untold(&error) {
             Self::Refused { code }
         } else {
-            Self::Database(error)
+            Self::Database(Cause(error))
         }
     }
 }

@@ -11,7 +11,9 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
 pub(super) use self::alone::take_cycle_lock;
-pub(super) use self::errors::{about_the_disk, advice, explanation, is_busy, is_denied, is_loss, refusal, untold};
+pub(super) use self::errors::{
+    about_the_disk, advice, explanation, is_busy, is_denied, is_loss, refusal, untold, words,
+};
 pub(super) use self::look::{RIGHTS, UNUSABLE_SCHEMAS, missing_rights};
 use super::connection::{Connection, Session, within};
 use super::layout::Layout;
@@ -70,7 +72,11 @@ pub(super) async fn connect_to_read(server: &Server) -> Result<Connection, Store
 pub(super) async fn connect(server: &Server) -> Result<Connection, StoreError> {
     let Server { url, url_place, password, patience } = server;
     let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
-    let no_connection = |server, source| StoreError::NoConnection { server, place: url_place.clone(), source };
+    let no_connection = |server, source: sqlx::Error| StoreError::NoConnection {
+        server,
+        place: url_place.clone(),
+        source: source.into(),
+    };
     let options = options.map_err(|source| no_connection("of this URL".to_owned(), source))?;
     let options = match password {
         Some(password) => options.password(password.expose_secret()),

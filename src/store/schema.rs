@@ -100,7 +100,11 @@ async fn readable_version(
     match version(connection, theirs.is_some()).await {
         Err(StoreError::Database(error)) if is_denied(&error) => {
             let (role, missing) = missing_rights(connection, None, theirs, layout).await?;
-            if missing.is_empty() { Err(error.into()) } else { Err(StoreError::NotGranted { role, missing }) }
+            if missing.is_empty() {
+                Err(StoreError::Database(error))
+            } else {
+                Err(StoreError::NotGranted { role, missing })
+            }
         }
         found => found,
     }
@@ -109,6 +113,11 @@ async fn readable_version(
 async fn layout(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
     let Some(table) = theirs else { return Ok(Layout::of_design()) };
     let looked = table::look(connection, table).await;
+    if let (Err(StoreError::Database(error)), Some(schema)) = (&looked, &table.schema)
+        && is_denied(error)
+    {
+        return Err(owner::schema_hidden(connection, schema).await?);
+    }
     if let (Err(StoreError::Table { .. }), Dialect::Postgres) = (&looked, connection.dialect()) {
         owner::check_schemas(connection, theirs).await?;
     }

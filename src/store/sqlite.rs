@@ -9,6 +9,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteError};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::connection::Connection;
+use super::error::Cause;
 use super::layout::Layout;
 use super::transaction::PATIENCE;
 use super::{StoreError, schema, table};
@@ -65,7 +66,7 @@ pub(super) async fn open_to_read(path: &Path, theirs: Option<&Table>) -> Result<
     let opened = match open().await {
         Err(StoreError::Database(error)) if is_half_written(&error) => match undo_half_written(path).await {
             Ok(()) => open().await,
-            Err(_) => Err(error.into()),
+            Err(_) => Err(StoreError::Database(error)),
         },
         opened => opened,
     };
@@ -177,14 +178,17 @@ pub(super) async fn connect_to_read(path: &Path) -> Result<Connection, StoreErro
 /// Checks or makes the tables, and only then sets what is kept in the file: one that is refused stays as it was.
 async fn prepare(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
     let layout = schema::migrate(connection, theirs).await?;
-    // Readers (`status`, the training platform) never wait for a batch and a batch never for them.
-    let switched = connection.script("PRAGMA journal_mode = WAL").await;
-    // Busy when somebody opened the new file at the same time: it works either way, and the next to open it tries
-    // again.
-    if let Err(error) = switched
-        && !is_busy(&error)
-    {
-        return Err(error.into());
+    // Readers (`status`, the training platform) never wait for a batch and a batch never for them. How somebody else keeps
+    // a file of theirs is for them to say.
+    if theirs.is_none() {
+        let switched = connection.script("PRAGMA journal_mode = WAL").await;
+        // Busy when somebody opened the new file at the same time: it works either way, and the next to open it tries
+        // again.
+        if let Err(error) = switched
+            && !is_busy(&error)
+        {
+            return Err(error.into());
+        }
     }
     // NORMAL would survive a kill, but not a power cut: what `approve` has confirmed, or the platform has already
     // read, would be undone. It costs one fsync a batch.
@@ -219,7 +223,7 @@ pub(super) fn about_the_disk(path: &Path, error: StoreError) -> StoreError {
     }
 }
 
-fn full(path: &Path, source: sqlx::Error) -> StoreError {
+fn full(path: &Path, source: Cause) -> StoreError {
     StoreError::Full { database: path.display().to_string(), source }
 }
 
@@ -228,13 +232,13 @@ fn about_the_file(path: &Path, error: StoreError) -> StoreError {
     match about_the_disk(path, error) {
         StoreError::Database(error) => match primary_code(&error) {
             // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH
-            Some(3 | 8 | 14 | 23) => StoreError::CannotOpen { path: path.into(), source: error.into() },
+            Some(3 | 8 | 14 | 23) => StoreError::CannotOpen { path: path.into(), source: Box::new(error) },
             // SQLITE_NOTADB
             Some(26) => StoreError::NotADatabase { path: path.into() },
             _ => StoreError::Database(error),
         },
         // A path with a NUL or not in UTF-8.
-        StoreError::Lost(error) => StoreError::CannotOpen { path: path.into(), source: error.into() },
+        StoreError::Lost(error) => StoreError::CannotOpen { path: path.into(), source: Box::new(error) },
         other => other,
     }
 }
@@ -285,7 +289,7 @@ pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
         "the learner row is gone".to_owned()
     } else {
         // A trigger may say anything, people's values included.
-        "the database refuses the row".to_owned()
+        "the database refuses the row; a trigger of the table may have raised an error".to_owned()
     })
 }
 

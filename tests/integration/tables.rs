@@ -364,6 +364,9 @@ async fn a_table_of_numbers_with_all_that_the_design_has() {
     assert_eq!(rows[0], ["1", &people[0], "1", made, made, "NULL"]);
     assert_eq!(rows[1], ["2", &people[1], "0", made, gone, gone]);
     assert_eq!(world.full_cycle().await.counts.unchanged, 1);
+    if !is_on_postgres() {
+        assert_eq!(world.value("PRAGMA journal_mode").await, "delete", "the file is the platform's");
+    }
     world.sim.tenant(|tenant| tenant.assign_user(&people[1]));
     assert_eq!(world.cycle().await.counts.reactivated, 1);
     assert_eq!(world.value("SELECT coalesce(cast(gone AS text), '-') FROM people WHERE number = 2").await, "-");

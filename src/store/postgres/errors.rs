@@ -17,6 +17,11 @@ fn code(error: &sqlx::Error) -> Option<&str> {
     of_the_server(error).map(PgDatabaseError::code)
 }
 
+/// What the server said, as `psql` would show it; none of any other error.
+pub(in crate::store) fn words(error: &sqlx::Error) -> Option<String> {
+    of_the_server(error).map(|error| format!("{} (SQLSTATE {})", error.message(), error.code()))
+}
+
 /// Whether somebody else holds a lock, or did.
 pub(in crate::store) fn is_busy(error: &sqlx::Error) -> bool {
     // lock_not_available, deadlock_detected, serialization_failure
@@ -93,9 +98,13 @@ pub(in crate::store) fn refusal(error: &sqlx::Error) -> Option<String> {
         "22P05" | "22021" => "a value has a letter that the encoding of the database does not know".to_owned(),
         // datatype_mismatch, invalid_text_representation
         "42804" | "22P02" => "a value is not of the type of its column".to_owned(),
+        // insufficient_privilege, in the part of the server that applies policies
+        "42501" if error.routine() == Some("ExecWithCheckOptions") => {
+            "a row-level security policy of the table refuses the row".to_owned()
+        }
         code if ["21", "22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)) => {
             // A trigger may say anything, people's values included.
-            "the database refuses the row".to_owned()
+            format!("the database refuses the row (SQLSTATE {code})")
         }
         _ => return None,
     })

@@ -56,7 +56,8 @@ impl Store {
     }
 }
 
-/// What `role` lacks, or our own role without one, in SQL that grants it; and which role that is.
+/// What `role` lacks, or our own role without one, in SQL that grants it, one statement after the other; and which role
+/// that is.
 pub(in crate::store) async fn missing_rights(
     connection: &mut Connection,
     role: Option<&str>,
@@ -70,7 +71,7 @@ pub(in crate::store) async fn missing_rights(
     let schemas = UNUSABLE_SCHEMAS.replace("{role}", "$1::name");
     let schemas = schemas.replace("{tables}", "to_regclass('sync_state'), to_regclass($2)");
     let schemas = Statement::new(schemas).bind(role.as_str()).bind(layout.table.as_str());
-    let mut rows = connection.rows(schemas).await?;
+    let schemas = connection.rows(schemas).await?;
 
     // A table of somebody else is looked at column by column.
     let tables = RIGHTS.iter().filter(|(table, _)| theirs.is_none() || *table != "learners");
@@ -82,7 +83,9 @@ pub(in crate::store) async fn missing_rights(
     });
     statement.push(") AS v WHERE NOT has_table_privilege(").push_bind(role.as_str());
     statement.push("::name, to_regclass(v.column1)::oid, v.column2)");
-    rows.extend(connection.rows(statement).await?);
+    // What is ours to grant comes first.
+    let mut rows = connection.rows(statement).await?;
+    rows.extend(schemas);
     let mut missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
     if let Some(table) = theirs {
         missing.extend(table::missing_rights(connection, &role, table, layout).await?);

@@ -46,8 +46,9 @@ pub(super) async fn grant(
     writer: &str,
 ) -> Result<(), StoreError> {
     let (role, missing) = missing_rights(connection, Some(writer), theirs, layout).await?;
-    for statement in &missing {
+    for (granted, statement) in missing.iter().enumerate() {
         if let Err(error) = connection.script(statement).await {
+            let missing = missing[granted..].to_vec();
             return Err(if is_denied(&error) { StoreError::NotGranted { role, missing } } else { error.into() });
         }
     }

@@ -22,7 +22,8 @@ const OBSTACLE: &str = "SELECT current_user::text, CASE
         WHEN NOT has_schema_privilege(current_schema(), 'CREATE')
             THEN 'may not make any in the schema ' || current_schema()
         WHEN {theirs} AND NOT has_column_privilege(l.oid, {id}, 'REFERENCES')
-            THEN 'may not refer to the table ' || l.oid::regclass || ' by a foreign key'
+            THEN format('may not refer to the table %s by a foreign key (its owner can let it: GRANT REFERENCES ON %1$s TO %I)',
+                l.oid::regclass, current_user)
         WHEN NOT {theirs} AND NOT pg_has_role(l.relowner, 'USAGE') THEN 'does not own the table learners'
     END
     FROM (SELECT to_regclass({table}) AS oid) t LEFT JOIN pg_class l ON l.oid = t.oid";
@@ -71,4 +72,11 @@ pub(super) async fn check_schemas(connection: &mut Connection, theirs: Option<&T
     let Some(first) = rows.first() else { return Ok(()) };
     let missing = rows.iter().map(|row| row.get(1)).collect::<Result<_, _>>()?;
     Err(StoreError::NotGranted { role: first.get(0)?, missing })
+}
+
+/// The schema that the configuration names is one that our role may not use.
+pub(super) async fn schema_hidden(connection: &mut Connection, schema: &str) -> Result<StoreError, StoreError> {
+    let asked = "SELECT current_user::text, format('GRANT USAGE ON SCHEMA %I TO %I', $1, current_user)";
+    let row = connection.row(Statement::new(asked).bind(schema)).await?;
+    Ok(StoreError::NotGranted { role: row.get(0)?, missing: vec![row.get(1)?] })
 }

@@ -218,7 +218,7 @@ async fn values_never_stand_in_an_error() {
     )
     .await;
     let refused = store.apply(&[create(person(2), "ada@example.org")], &stamp()).await.unwrap().refused;
-    assert_eq!(refused, [(0, "the database refuses the row".to_owned())]);
+    assert_eq!(refused, [(0, "the database refuses the row (SQLSTATE P0001)".to_owned())]);
     execute(&store, "CREATE TRIGGER tell BEFORE INSERT ON sync_failures FOR EACH ROW EXECUTE FUNCTION tell()").await;
     execute(&store, "ALTER TABLE sync_failures ADD user_name text DEFAULT 'ada@example.org'").await;
     let finding = crate::plan::Finding {

@@ -250,16 +250,33 @@ async fn what_apply_may_not_grant_it_names_and_nothing_is_made() {
     estate.world.execute(&platform).await;
     let told = estate.as_owner(&make, 1).stderr;
     let statement = told.split("the owner of the tables run: ").nth(1).unwrap_or_default().trim().to_owned();
-    assert!(
-        told.contains(&format!("the role {writer} may not do all")) && statement.contains("ON \"staff\""),
-        "{told}"
-    );
+    assert!(told.contains(&format!("the role {writer} may not do all")), "{told}");
+    assert!(statement.starts_with("GRANT ") && statement.ends_with(&format!(" ON \"staff\" TO {writer}")), "{told}");
+    assert!(!statement.contains(';'), "ours are no matter: {told}");
     assert_eq!(estate.world.query("SELECT relname::text FROM pg_class WHERE relname LIKE 'sync%'").await.len(), 0);
-    let theirs = statement.split("; ").find(|grant| grant.contains("\"staff\"")).unwrap().to_owned();
-    estate.world.execute(&theirs).await;
+    estate.world.execute(&statement).await;
     estate.as_owner(&make, 0);
     assert_eq!(estate.world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
 
     let told = estate.as_owner(&["schema", "apply", "--writer", "nobody_at_all"], 1).stderr;
     assert!(told.contains("role \"nobody_at_all\" does not exist"), "{told}");
+}
+
+#[tokio::test]
+async fn what_an_owner_lacks_on_the_table_of_the_platform_is_told_as_a_grant() {
+    let Some(server) = shared() else { return };
+    let estate = Estate::new(server, COLUMNS).await;
+    let owner = &estate.owner;
+    let elsewhere = "CREATE SCHEMA app; ALTER TABLE staff SET SCHEMA app; ALTER TABLE app.staff OWNER TO sync;";
+    estate.world.execute(elsewhere).await;
+    estate.world.reconfigure(|text| text.replace("table = \"staff\"", "table = \"app.staff\""));
+    for (obstacle, grant) in [
+        ("may not do all that a cycle does", format!("GRANT USAGE ON SCHEMA app TO {owner}")),
+        ("may not refer to the table app.staff by a foreign key", format!("GRANT REFERENCES ON app.staff TO {owner}")),
+    ] {
+        let told = estate.as_owner(&["schema", "apply"], 1).stderr;
+        assert!(told.contains(obstacle) && told.contains(&grant), "{told}");
+        estate.world.execute(&grant).await;
+    }
+    estate.as_owner(&["schema", "apply"], 0);
 }
