@@ -16,11 +16,14 @@ use super::{LOG, NO_LIMITS, Told, asked, is_killed, to_be_killed};
 use crate::database::{apply, fewer_on_postgres, on_both};
 use crate::world::World;
 
-const PEOPLE: usize = 2000;
+/// Several batches of them.
+const FIRST_LOAD: usize = 1500;
+/// Fewer, for what is looked through after each kill.
+const STAFF: usize = 600;
 /// Rounds of changes; there is one first load for four of them.
 const ROUNDS: usize = 160;
 /// So many rounds, and another tenant: the old one has seen too many come and go.
-const ROUNDS_OF_A_TENANT: usize = 80;
+const ROUNDS_OF_A_TENANT: usize = 40;
 
 fn rounds() -> usize {
     asked("LEARNER_SYNC_CRASH_ROUNDS").map_or(fewer_on_postgres(ROUNDS), |rounds| usize::try_from(rounds).unwrap())
@@ -284,7 +287,7 @@ impl Scene {
 #[apply(on_both)]
 async fn a_first_load_that_is_killed_at_any_instant_is_made_good_by_the_next_cycle() {
     let mut told = Told::new();
-    let tenant = Tenant::with_people(PEOPLE, told.seed);
+    let tenant = Tenant::with_people(FIRST_LOAD, told.seed);
     let mut scene = Scene::new(told.seed, tenant.clone()).await;
     for round in 0..rounds().div_ceil(4) {
         told.round = round;
@@ -303,7 +306,7 @@ async fn changes_that_are_killed_at_any_instant_are_made_once() {
     let mut tally = Tally::default();
     for first in (0..rounds()).step_by(ROUNDS_OF_A_TENANT) {
         let seed = told.seed.wrapping_add(first as u64);
-        let mut scene = Scene::new(seed, Tenant::with_people(PEOPLE, seed)).await;
+        let mut scene = Scene::new(seed, Tenant::with_people(STAFF, seed)).await;
         scene.change(10);
         scene.time_a_cycle().await;
         scene.tally = tally;
