@@ -15,7 +15,8 @@ use crate::plan::Change;
 /// was told.
 ///
 /// # Errors
-/// Nobody is on record as switched off, or on again, who is not: such a change is refused, and so is one whose row is gone.
+/// Nobody is on record as switched off, or on again, who is not: such a change is refused, and so is one whose row is gone
+/// without having been switched off.
 pub(super) async fn compare(
     connection: &mut Connection,
     layout: &Layout,
@@ -39,12 +40,17 @@ pub(super) async fn compare(
     }
     let mut told = BTreeMap::new();
     for (change, learner) in people {
-        let (active, values) = rows.get(learner).ok_or_else(|| refused("the row is gone"))?;
-        match (change.action, active) {
-            (Action::Deactivate, true) => return Err(refused("the learner is still active")),
-            (Action::Reactivate, false) => return Err(refused("the learner is not active")),
-            _ => {}
-        }
+        let (_, values) = match (rows.get(learner), change.action) {
+            (Some((true, _)), Action::Deactivate) => return Err(refused("the learner is still active")),
+            (Some((false, _)), Action::Reactivate) => return Err(refused("the learner is not active")),
+            (Some(row), _) => row,
+            // A platform may put away whoever is switched off.
+            (None, Action::Deactivate) => {
+                told.insert(change.person, "the row is gone since; the table may have a trigger".to_owned());
+                continue;
+            }
+            (None, _) => return Err(refused("the row is gone")),
+        };
         let others = others(change, values);
         if !others.is_empty() {
             let others: Vec<&str> = others.into_iter().map(Attribute::path).collect();

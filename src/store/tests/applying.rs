@@ -11,6 +11,7 @@ on_both! {
     a_batch_of_refused_rows_writes_nothing,
     an_update_that_reaches_no_row_is_looked_into,
     what_a_trigger_has_undone_is_no_success,
+    a_row_that_a_trigger_puts_away_has_been_switched_off,
     a_learner_is_taken_from_one_person_and_given_to_another,
     a_person_linked_to_another_learner_gets_no_second_one,
     addresses_are_swapped_and_handed_on_in_one_batch,
@@ -246,6 +247,32 @@ async fn what_a_trigger_has_undone_is_no_success(kind: Kind) {
     assert_eq!(
         select(&store, "SELECT action, status, detail FROM provisioning_log WHERE id > 3 ORDER BY id").await,
         [format!("update|success|{otherwise}"), format!("update|success|first day; {otherwise}")]
+    );
+}
+
+async fn a_row_that_a_trigger_puts_away_has_been_switched_off(kind: Kind) {
+    let store = kind.store_with(2).await;
+    let trigger = kind.either(
+        "CREATE TRIGGER away AFTER UPDATE ON learners WHEN NEW.title = 'x' OR NOT NEW.active BEGIN
+             DELETE FROM learners WHERE id = NEW.id;
+         END",
+        "CREATE FUNCTION away() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN DELETE FROM learners WHERE id = NEW.id; RETURN NULL; END';
+         CREATE TRIGGER away AFTER UPDATE ON learners FOR EACH ROW WHEN (NEW.title = 'x' OR NOT NEW.active)
+             EXECUTE FUNCTION away()",
+    );
+    execute(&store, trigger).await;
+    let batch = [deactivate(person(1), 1), update(person(2), 2, &[(Attribute::Title, None, Some("x"))])];
+    let refused = store.apply(&batch, &stamp()).await.unwrap().refused;
+    let why = "the row is gone after the change; a trigger of the table may have undone it";
+    assert_eq!(refused, [(1, why.to_owned())]);
+    assert_eq!(
+        select(&store, "SELECT r.id, l.learner_id FROM learners r JOIN sync_links l ON l.learner_id = r.id").await,
+        ["2|2"]
+    );
+    assert_eq!(
+        select(&store, "SELECT action, status, detail FROM provisioning_log WHERE id > 2").await,
+        ["deactivate|success|the row is gone since; the table may have a trigger"]
     );
 }
 
