@@ -134,9 +134,7 @@ async fn every_misfit_is_told_with_what_mends_it(kind: Kind) {
             r#"learner-sync.toml:7:9: learners.columns.user_name: the column "login" takes 20 letters, and must take 113{}"#,
             to_mend(r#"ALTER TABLE "accounts" ALTER COLUMN "login" TYPE varchar(113)"#)
         ),
-        format!(
-            r#"learner-sync.toml:7:9: learners.columns.active: the column "enabled" is of type text, not boolean or a whole number; for a column of words write active = {{ column = "enabled", true = "…", false = "…" }}"#,
-        ),
+        r#"learner-sync.toml:7:9: learners.columns.active: the column "enabled" is of type text, not boolean or a whole number; for a column of words write active = { column = "enabled", true = "…", false = "…" }"#.to_owned(),
         r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is computed by the database"#.to_owned(),
         r#"learner-sync.toml:9:14: learners.columns.department: the table accounts has no column "unit"; to mend it: ALTER TABLE "accounts" ADD COLUMN "unit" text;"#.to_owned(),
         r#"learner-sync.toml:7:9: learners.columns.id: the column "uid" has no unique index of its own, so that two learners could share one; to mend it: CREATE UNIQUE INDEX "accounts_uid_key" ON "accounts" ("uid");"#.to_owned(),
