@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
-use crate::assembly::Assembly;
+use crate::assembly::{self, Assembly};
 use crate::cycle::{self, CycleError};
 use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
 use crate::model::{Clock, EntraId, GroupMembers, Source, chain};
@@ -334,7 +334,11 @@ async fn database(context: &Context) -> Check {
     };
     let opened = async {
         let store = Store::open(&learners, Access::ReadOnly).await?;
-        Ok((store.state().await?, store.first_damage().await?, store.missing_rights().await?))
+        let (state, missing) = (store.state().await?, store.missing_rights().await?);
+        if missing.is_empty() {
+            store.linked(&assembly::source(&context.config, &state)).await?;
+        }
+        Ok((state, store.first_damage().await?, missing))
     };
     match opened.await {
         Ok((_, _, missing)) if !missing.is_empty() => Check {

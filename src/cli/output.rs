@@ -124,6 +124,7 @@ impl From<StoreError> for Failure {
             | StoreError::Older { .. }
             | StoreError::NotTheOwner { .. }
             | StoreError::NotGranted { .. }
+            | StoreError::Hidden { .. }
             // Whatever a server says may be put right there, without us.
             | StoreError::NoConnection { .. }
             | StoreError::Lost(_)

@@ -52,6 +52,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: crate::mo
 pub(super) struct Planner<'a> {
     assembly: &'a Assembly,
     store: Store,
+    /// In memory, because the database has none of our tables yet.
+    is_copy: bool,
     only: Option<Found>,
     now: Timestamp,
 }
@@ -60,12 +62,12 @@ impl<'a> Planner<'a> {
     /// A missing database is played by an empty one in memory, one without our tables by a copy with them.
     pub(super) async fn open(assembly: &'a Assembly) -> Result<Self, Failure> {
         let learners = &assembly.learners;
-        let store = match Store::open(learners, Access::ReadOnly).await {
-            Err(StoreError::Missing { .. }) => Store::in_memory().await?,
-            Err(StoreError::Older { found: 0, .. }) => Store::copy_in_memory(learners).await?,
-            opened => opened?,
+        let (store, is_copy) = match Store::open(learners, Access::ReadOnly).await {
+            Err(StoreError::Missing { .. }) => (Store::in_memory().await?, false),
+            Err(StoreError::Older { found: 0, .. }) => (Store::copy_in_memory(learners).await?, true),
+            opened => (opened?, false),
         };
-        Ok(Self { assembly, store, only: None, now: (assembly.clock)() })
+        Ok(Self { assembly, store, is_copy, only: None, now: (assembly.clock)() })
     }
 
     /// The same, opened so that a rehearsal can write what it then takes back.
@@ -80,6 +82,16 @@ impl<'a> Planner<'a> {
         let opened = tokio::time::timeout(PATIENCE, Store::open(learners, Access::ReadWrite)).await;
         let store = opened.map_err(|_| Failure::new(FAILED, busy))??;
         Ok(Self { store, ..planner })
+    }
+
+    /// What a rehearsal was worth.
+    pub(super) fn print_rehearsed(&self) -> std::io::Result<()> {
+        print(if self.is_copy {
+            "Rehearsed on a copy in memory, because the database has no tables of learner-sync yet: what its own checks and \
+             triggers would refuse shows when it has. Nothing was written."
+        } else {
+            "Rehearsed and rolled back; nothing was written."
+        })
     }
 
     pub(super) fn parts(&self) -> Parts<'_> {

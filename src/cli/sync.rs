@@ -86,7 +86,7 @@ async fn rehearse(assembly: &Assembly, json: bool) -> Result<u8, Failure> {
         print_json(&document)?;
     } else {
         print_lines(&lines)?;
-        print("Rehearsed and rolled back; nothing was written.")?;
+        planner.print_rehearsed()?;
         print_report(&report)?;
         planner.print_obstacles().await?;
     }

@@ -128,6 +128,9 @@ impl fmt::Debug for Fingerprint {
 }
 
 impl Fingerprint {
+    /// Of a row that has to be looked at whenever somebody is wanted, whatever values it has.
+    pub const UNTOLD: Self = Self([0; 16]);
+
     /// The fingerprint of `values`; ASCII letter case of the unique attributes does not count.
     ///
     /// `active` is left out: whether a learner is switched on is compared by itself.

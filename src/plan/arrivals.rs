@@ -97,9 +97,13 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
         )));
     };
     let wanted = Fingerprint::of(&learner.values);
-    let drifted = has_drifted(input, id, wanted);
+    // Somebody else switched it on while the person was away. It is ours again from now on, so that the next to switch it
+    // off is not taken for us.
+    let returned = row.active && row.switched_by_hand();
+    let drifted = !returned && has_drifted(input, id, wanted);
     let switched_off = !row.active && row.switched_by_hand();
     let reason = match row.active {
+        true if returned => Reason::Reassigned,
         true if drifted => Reason::Drift,
         true => Reason::AttributesChanged,
         false if switched_off => Reason::Drift,
@@ -118,8 +122,13 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
         let compared = Compared { person: id, fingerprint: known.fingerprint, active: row.active };
         return Drafted::Drift(Box::new(drift(input, change, detail)), compared);
     }
-    let detail = switched_off.then(|| "switched off by somebody else".to_owned());
-    if change.changes.is_empty() {
+    let by_hand = match (switched_off, returned) {
+        (true, _) => Some("switched off by somebody else"),
+        (false, true) => Some("switched on by somebody else meanwhile"),
+        (false, false) => None,
+    };
+    let detail = by_hand.map(str::to_owned);
+    if change.changes.is_empty() && !returned {
         Drafted::Nothing(change.fingerprint)
     } else {
         Drafted::Change(Box::new(Change { detail, ..change }))

@@ -178,7 +178,7 @@ fn former(input: Input<'_>, row: &Row) -> Option<EntraId> {
     let standing = input.desired.people.get(person).map(|person| &person.standing);
     let stays = matches!(standing, Some(Standing::Unchanged | Standing::Wanted(_) | Standing::Rejected(_)))
         || bounds::left_alone(input, *person, Some(row)).is_some();
-    (input.limits.reissued == Reissued::Free && ours && !row.active && !stays).then_some(*person)
+    (input.limits.reissued == Reissued::Free && ours && !row.active && !row.barred && !stays).then_some(*person)
 }
 
 /// The changes that put an Entra id in front of what former learners hold and somebody in `changes` wants, as Entra

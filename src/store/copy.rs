@@ -34,6 +34,8 @@ async fn of(source: &mut Connection, theirs: Option<&Table>) -> Result<(Connecti
     };
     let ours = layout.copied();
     let mut copy = sqlite::open_in_memory(&ours).await?;
+    let barred = Layout::BARRED;
+    copy.script(&format!("ALTER TABLE learners ADD COLUMN {barred} INTEGER NOT NULL DEFAULT 0")).await?;
     if theirs.is_some() {
         // Two names that differ in letter case alone may both be there.
         copy.script(DROP_INDEXES).await?;
@@ -45,14 +47,16 @@ async fn of(source: &mut Connection, theirs: Option<&Table>) -> Result<(Connecti
     let columns: Vec<Column> = Column::all().filter(asked).filter(|column| layout.name(*column).is_some()).collect();
     let dialect = source.dialect();
     let expressions: Vec<String> = columns.iter().map(|column| as_text(dialect, &layout, *column)).collect();
-    let select = format!("SELECT {} FROM {} r", expressions.join(", "), layout.table);
-    let names: Vec<&str> = columns.iter().map(|column| column.name()).collect();
+    let select = format!("SELECT {}, {} FROM {} r", expressions.join(", "), layout.barred("r"), layout.table);
+    let names: Vec<&str> = columns.iter().map(|column| column.name()).chain([barred]).collect();
     let rows = source.rows(Statement::new(select)).await?;
     copy.script("BEGIN").await?;
     for piece in copy.pieces(&rows) {
         let mut values = Vec::with_capacity(piece.len());
         for row in piece {
-            values.push(values_of(row, &ours, &columns)?);
+            let mut all = values_of(row, &ours, &columns)?;
+            all.push(Value::Boolean(row.get_unchecked(columns.len())?));
+            values.push(all);
         }
         let mut insert = Statement::new(format!("INSERT INTO learners ({}) ", names.join(", ")));
         insert.push_values(values, |tuple, values| {

@@ -128,6 +128,18 @@ pub enum StoreError {
         /// What grants the rest.
         missing: Vec<String>,
     },
+    /// People are linked to rows that our role cannot see. Nothing was written.
+    #[error(
+        "{hidden} people are linked to rows of {table} that the role {role} cannot see: row-level security hides them"
+    )]
+    Hidden {
+        /// How many.
+        hidden: u64,
+        /// The learners table.
+        table: String,
+        /// Our role.
+        role: String,
+    },
     /// There is no room for what was to be written. Nothing of it was.
     #[error("the disk is full: the learner database {database} cannot be written")]
     Full {
@@ -223,6 +235,9 @@ impl StoreError {
             }
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
             Self::Damaged(_) => "stop the daemon and restore a backup: README, Files and backup".to_owned(),
+            Self::Hidden { table, role, .. } => format!(
+                "have the owner of the table run: CREATE POLICY learner_sync ON {table} TO {role} USING (true) WITH CHECK (true)"
+            ),
             Self::Full { .. } => "make room; nothing is lost, and the next cycle carries on".to_owned(),
             Self::NoConnection { source, .. } | Self::Database(source) => return postgres::advice(source),
             Self::TooOld { .. } => format!("move the learners to a server with PostgreSQL {OLDEST} or newer"),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::connection::Record;
+use super::connection::{Dialect, Record};
 use super::sql::Statement;
 use super::{Store, StoreError, columns, from_json, word};
 use crate::model::{Attribute, EntraId, Fingerprint, Known, KnownLearners, Route, Values, Via};
@@ -30,10 +30,12 @@ impl Store {
         person: Option<EntraId>,
         attributes: &[Attribute],
     ) -> Result<KnownLearners, StoreError> {
+        // Who is linked to a row that we may not see would be taken for new.
+        self.linked(source).await?;
         let attributes = columns::mapped(attributes);
         let layout = &self.layout;
         let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, ");
-        statement.push(layout.active("r"));
+        statement.push(layout.active("r")).push(", ").push(layout.deactivated("r", "l"));
         columns::push_columns(&mut statement, layout, &attributes);
         statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
         statement.push_bind(source);
@@ -45,11 +47,14 @@ impl Store {
         let mut vias = Vias::default();
         let mut values = Values::new();
         let each = |row: Record| {
-            columns::read(&row, 4, &attributes, &mut values)?;
+            columns::read(&row, 5, &attributes, &mut values)?;
+            let (active, deactivated): (bool, bool) = (row.get_unchecked(3)?, row.get_unchecked(4)?);
+            // Whom somebody else switched on again is no more ours to leave so, once the person is wanted.
+            let by_hand = active && deactivated;
             let entry = Known {
                 learner: layout.learner_at(&row, 1)?,
-                active: row.get_unchecked(3)?,
-                fingerprint: Fingerprint::of(&values),
+                active,
+                fingerprint: if by_hand { Fingerprint::UNTOLD } else { Fingerprint::of(&values) },
                 via: vias.parse(row.json(2)?)?,
             };
             known.insert(word(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);
@@ -60,10 +65,23 @@ impl Store {
     }
 
     /// How many learners are linked by `source`.
+    ///
+    /// # Errors
+    /// On a server also when some of them are hidden from our role: a link goes with its row, so that every row is there.
     pub async fn linked(&self, source: &str) -> Result<u64, StoreError> {
-        let mut statement = Statement::new("SELECT count(*)");
-        statement.push(self.layout.links_with_rows()).push(" WHERE l.source = ").push_bind(source);
-        Ok(self.connection().await.row(statement).await?.get::<i64, _>(0)?.unsigned_abs())
+        let (table, id) = (&self.layout.table, self.layout.id());
+        let statement = Statement::new(format!(
+            "SELECT count(r.{id}), count(*) - count(r.{id}) FROM sync_links l LEFT JOIN {table} r ON r.{id} = l.learner_id
+             WHERE l.source = $1",
+        ));
+        let mut connection = self.connection().await;
+        let row = connection.row(statement.bind(source)).await?;
+        let (linked, hidden) = (row.get::<i64, _>(0)?.unsigned_abs(), row.get::<i64, _>(1)?.unsigned_abs());
+        if hidden > 0 && connection.dialect() == Dialect::Postgres {
+            let role = connection.row(Statement::new("SELECT quote_ident(current_user)")).await?.get(0)?;
+            return Err(StoreError::Hidden { hidden, table: table.clone(), role });
+        }
+        Ok(linked)
     }
 
     /// How many active linked learners have a value, by attribute.

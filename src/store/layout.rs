@@ -58,6 +58,8 @@ pub(super) struct Layout {
     truths: BTreeMap<Attribute, Truth>,
     /// The names of other columns of a new row, with an expression for each.
     pub(super) constants: Vec<(String, String)>,
+    /// The column of a copy that says who is in a state of the platform's own.
+    copied_barred: Option<&'static str>,
 }
 
 impl Layout {
@@ -76,7 +78,7 @@ impl Layout {
         truths: BTreeMap<Attribute, Truth>,
         constants: Vec<(String, String)>,
     ) -> Self {
-        Self { table, name, key, cells, truths, constants }
+        Self { table, name, key, cells, truths, constants, copied_barred: None }
     }
 
     /// What a cycle has to be allowed to do, with the columns for each: no others than it names in a statement, whatever
@@ -101,10 +103,13 @@ impl Layout {
         ]
     }
 
-    /// The same columns under the design's own names: a copy of the table in our form.
+    /// The same columns under the design's own names: a copy of the table in our form, with one column more.
     pub(super) fn copied(&self) -> Self {
-        Self { key: self.key, ..Self::of_design() }
+        Self { key: self.key, copied_barred: Some(Self::BARRED), ..Self::of_design() }
     }
+
+    /// What a copy calls that column.
+    pub(super) const BARRED: &str = "barred";
 
     pub(super) fn name_of_table(&self) -> &str {
         &self.name
@@ -183,6 +188,9 @@ impl Layout {
 
     /// Whether the platform has the learner in the row called `alias` in a state that is neither on nor off.
     pub(super) fn barred(&self, alias: &str) -> String {
+        if let Some(column) = self.copied_barred {
+            return format!("{alias}.{column}");
+        }
         match self.truths.get(&Attribute::Active) {
             Some(Truth::Words(Words { on, off })) => {
                 let column = self.attribute(Attribute::Active);

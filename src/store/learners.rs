@@ -17,7 +17,7 @@ use super::sql::{Statement, Tuple};
 use super::value::Value;
 use super::{StoreError, log, stored};
 use crate::failpoint::{Step, reached};
-use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Status, UniqueKey, Via};
+use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Reason, Status, UniqueKey, Via};
 use crate::plan::{Change, Target};
 
 /// Carries out `changes` completely: learner rows, links, log rows, and the end of what was remembered of these
@@ -217,7 +217,8 @@ async fn link(
         // A link whose learner was deleted past the foreign key (sqlite3 does not enforce them) is as good as none.
         statement.push(format_args!(
             " ON CONFLICT (source, entra_id) DO UPDATE
-                 SET learner_id = excluded.learner_id, via = excluded.via, linked_at = excluded.linked_at
+                 SET learner_id = excluded.learner_id, via = excluded.via, linked_at = excluded.linked_at,
+                     switched_off_at = NULL
                  WHERE NOT EXISTS (SELECT 1 FROM {} r WHERE r.{} = sync_links.learner_id)",
             layout.table,
             layout.id(),
@@ -235,6 +236,8 @@ struct Shape {
     columns: Vec<Attribute>,
     adopt: bool,
     action: Action,
+    /// Of somebody who comes back.
+    returned: bool,
 }
 
 async fn update(
@@ -248,7 +251,8 @@ async fn update(
     for pair in people.iter().filter(|(change, _)| change.target != Target::New) {
         let (change, _) = pair;
         let adopt = matches!(change.target, Target::Adopt { .. });
-        groups.entry(Shape { columns: columns_of(change), adopt, action: change.action }).or_default().push(pair);
+        let (columns, action, returned) = (columns_of(change), change.action, comes_back(change));
+        groups.entry(Shape { columns, adopt, action, returned }).or_default().push(pair);
     }
     for (shape, group) in groups {
         for piece in connection.pieces(&group) {
@@ -264,12 +268,25 @@ async fn update(
                 layout.id(),
             ));
             statement.push_bind(source);
+            // Nor over what somebody else has made of it since it was read.
+            match shape.action {
+                Action::Deactivate => statement.push(" AND ").push(layout.active("r")),
+                Action::Reactivate => {
+                    statement.push(" AND NOT ").push(layout.active("r")).push(" AND NOT ").push(layout.barred("r"))
+                }
+                Action::Create | Action::Update => &mut statement,
+            };
             if connection.execute(statement).await? != piece.len() as u64 {
                 return Err(Trouble::Refused(why_nothing_changed(connection, layout, piece, source).await?));
             }
         }
     }
     Ok(())
+}
+
+/// Whether it is one of somebody who was switched off, as far as we know.
+fn comes_back(change: &Change) -> bool {
+    change.action == Action::Reactivate || change.reason == Reason::Reassigned
 }
 
 /// Why an update reached fewer rows than it names. Of several rows nobody asks: they are taken apart first.
@@ -280,21 +297,31 @@ async fn why_nothing_changed(
     source: &str,
 ) -> Result<String, StoreError> {
     let [(change, learner)] = piece else { return Ok("some of the rows were not changed".to_owned()) };
+    let (table, id, active, barred) = (&layout.table, layout.id(), layout.active("r"), layout.barred("r"));
     let statement = Statement::new(format!(
-        "SELECT EXISTS (SELECT 1 FROM {} WHERE {} = $1),
-                (SELECT learner_id FROM sync_links WHERE source = $2 AND entra_id = $3)",
-        layout.table,
-        layout.id(),
+        "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = $1),
+                (SELECT learner_id FROM sync_links WHERE source = $2 AND entra_id = $3),
+                coalesce((SELECT {active} FROM {table} r WHERE r.{id} = $1), false),
+                coalesce((SELECT {barred} FROM {table} r WHERE r.{id} = $1), false)",
     ))
     .bind(layout.learner(Some(*learner)))
     .bind(source)
     .bind(change.person.to_string());
     let row = connection.row(statement).await?;
     let (exists, linked): (bool, _) = (row.get(0)?, layout.optional_learner_at(&row, 1)?);
+    let (active, barred): (bool, bool) = (row.get_unchecked(2)?, row.get_unchecked(3)?);
+    let switched = match change.action {
+        Action::Deactivate => !active,
+        Action::Reactivate => active || barred,
+        Action::Create | Action::Update => false,
+    };
     Ok(match (exists, linked) {
         (false, _) => "the learner row is gone".to_owned(),
         (true, None) => "the person is not linked to a learner any more".to_owned(),
         (true, Some(other)) if other != *learner => format!("the person is linked to learner {other} now"),
+        (true, Some(_)) if switched => {
+            "somebody else has switched the learner meanwhile; the next cycle looks".to_owned()
+        }
         (true, Some(_)) => "the database did not change the row; a trigger of the table may have kept it".to_owned(),
     })
 }
@@ -320,7 +347,8 @@ fn start_of_update(layout: &Layout, shape: &Shape, at: Timestamp) -> Statement<'
     }
     // An active row that has a time of deactivation says that somebody else switched it on; one that is adopted begins
     // anew with us.
-    let switched_on = shape.action == Action::Reactivate || (shape.adopt && shape.action == Action::Update);
+    let switched_on =
+        shape.action == Action::Reactivate || shape.returned || (shape.adopt && shape.action == Action::Update);
     if let Some(column) = layout.name(Column::DeactivatedAt) {
         if shape.action == Action::Deactivate {
             next(&mut statement, column);
@@ -352,8 +380,9 @@ async fn mark_deactivated(
     if layout.name(Column::DeactivatedAt).is_some() {
         return Ok(());
     }
-    for (action, at) in [(Action::Deactivate, Some(stamp.at)), (Action::Reactivate, None)] {
-        let people = texts(changes.iter().filter(|change| change.action == action).map(|change| &change.person));
+    let off: fn(&Change) -> bool = |change| change.action == Action::Deactivate;
+    for (concerns, at) in [(off, Some(stamp.at)), (comes_back, None)] {
+        let people = texts(changes.iter().filter(|change| concerns(change)).map(|change| &change.person));
         for people in connection.lists(&people) {
             let mut statement = Statement::new("UPDATE sync_links SET switched_off_at = ");
             statement.push_bind(at).push(" WHERE source = ").push_bind(stamp.source).push(" AND entra_id IN");

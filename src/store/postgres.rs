@@ -20,6 +20,7 @@ use super::layout::Layout;
 use super::sql::Statement;
 use super::transaction::PATIENCE as PATIENCE_WITH_LOCKS;
 use super::{StoreError, schema};
+use crate::files;
 use crate::model::Table;
 
 /// The oldest version that this was tried with; all from it on are looked after by their makers, or were lately.
@@ -71,13 +72,12 @@ pub(super) async fn connect_to_read(server: &Server) -> Result<Connection, Store
 /// A session that is told how long it may take, and nothing else.
 pub(super) async fn connect(server: &Server) -> Result<Connection, StoreError> {
     let Server { url, url_place, password, patience } = server;
-    let options: Result<PgConnectOptions, sqlx::Error> = url.parse();
     let no_connection = |server, source: sqlx::Error| StoreError::NoConnection {
         server,
         place: url_place.clone(),
         source: source.into(),
     };
-    let options = options.map_err(|source| no_connection("of this URL".to_owned(), source))?;
+    let options = options(url).map_err(|source| no_connection("of this URL".to_owned(), source))?;
     let options = match password {
         Some(password) => options.password(password.expose_secret()),
         None => options,
@@ -95,6 +95,28 @@ pub(super) async fn connect(server: &Server) -> Result<Connection, StoreError> {
     let mut connection = Connection::Postgres(Session::new(connection, *patience, name));
     settle(&mut connection, *patience).await?;
     Ok(connection)
+}
+
+/// What `url` says. An address of IPv6 stands in brackets in a URL alone, and who names no user is the one of the system:
+/// sqlx knows neither, and looks into the password file of PostgreSQL with what it knows.
+fn options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    // Its word for nobody.
+    const NOBODY: &str = "anonymous";
+    let options: PgConnectOptions = url.parse()?;
+    let mut more = Vec::new();
+    if let Some(address) = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        more.push(format!("host={address}"));
+    }
+    if options.get_username() == NOBODY
+        && let Some(user) = files::user_name(rustix::process::geteuid().as_raw())
+    {
+        more.push(format!("user={}", percent_encoding::utf8_percent_encode(&user, percent_encoding::NON_ALPHANUMERIC)));
+    }
+    if more.is_empty() {
+        return Ok(options);
+    }
+    let before = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{before}{}", more.join("&")).parse()
 }
 
 /// `learners at db.example.org:5432 as learner-sync`
@@ -146,4 +168,19 @@ async fn set(connection: &mut Connection, settings: &[(&str, &str)]) -> Result<(
     // Older servers do not know them all.
     statement.push(") AS v JOIN pg_settings s ON s.name = v.column1");
     connection.rows(statement).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_no_brackets_and_nobody_is_anonymous() {
+        let at = options("postgres://sync@[::1]:5433/learners?sslmode=require").unwrap();
+        assert_eq!((at.get_host(), at.get_port(), at.get_username()), ("::1", 5433, "sync"));
+        let system = files::user_name(rustix::process::geteuid().as_raw()).unwrap();
+        let here = options("postgres://localhost/learners?host=/run/postgresql").unwrap();
+        assert_eq!(here.get_username(), system);
+        assert_eq!(here.get_socket().unwrap().to_str(), Some("/run/postgresql"));
+    }
 }

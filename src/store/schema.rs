@@ -58,6 +58,7 @@ pub(super) async fn check(connection: &mut Connection, theirs: Option<&Table>) -
         VERSION => {}
         found => {
             owner::check(connection, &layout, theirs, found).await?;
+            writable(connection, &layout, theirs, found).await?;
             return Err(StoreError::Older { found, supported: VERSION });
         }
     }
@@ -78,6 +79,7 @@ pub(super) async fn migrate(connection: &mut Connection, theirs: Option<&Table>)
             VERSION => VERSION,
             found => {
                 owner::check(connection, &layout, theirs, found).await?;
+                writable(connection, &layout, theirs, found).await?;
                 in_a_migration(connection, async |it| run(it, &layout, ours).await).await?
             }
         },
@@ -107,6 +109,21 @@ async fn readable_version(
             }
         }
         found => found,
+    }
+}
+
+/// Refuses a table of somebody else that our role may not write, before it makes tables of ours for it.
+async fn writable(
+    connection: &mut Connection,
+    layout: &Layout,
+    theirs: Option<&Table>,
+    found: i64,
+) -> Result<(), StoreError> {
+    let (Some(table), Dialect::Postgres, 0) = (theirs, connection.dialect(), found) else { return Ok(()) };
+    let role: String = connection.row(Statement::new("SELECT current_user::text")).await?.get(0)?;
+    match table::missing_rights(connection, &role, table, layout).await? {
+        Some(missing) => Err(StoreError::NotGranted { role, missing: vec![missing] }),
+        None => Ok(()),
     }
 }
 

@@ -43,6 +43,10 @@ pub(super) async fn compare(
         let (_, values) = match (rows.get(learner), change.action) {
             (Some((true, _)), Action::Deactivate) => return Err(refused("the learner is still active")),
             (Some((false, _)), Action::Reactivate) => return Err(refused("the learner is not active")),
+            (Some((false, _)), Action::Create) => {
+                told.insert(change.person, "the learner is not active; the table may have a trigger".to_owned());
+                continue;
+            }
             (Some(row), _) => row,
             // A platform may put away whoever is switched off.
             (None, Action::Deactivate) => {

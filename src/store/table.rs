@@ -141,8 +141,9 @@ pub(super) fn linked_to_another(table: Option<&Table>, id: &str, other: &str) ->
 pub(super) fn cut_off(table: &Table, statement: String) -> TableFault {
     let message = format!(
         "the table {} is not the one any more whose rows the people of this database are linked to: it was dropped or made \
-         anew. Were its rows kept, each with its id, tie the links to them again; else delete what is in sync_links first, \
-         and people are found again by the match attribute",
+         anew. Were its rows kept, each with its id, tie the links to them again, as an owner of sync_links who may refer to \
+         the table (REFERENCES); else delete what is in sync_links before you do, and people are found again by the match \
+         attribute",
         shown(table)
     );
     fault(table, "learners.table".to_owned(), message, Some(statement))

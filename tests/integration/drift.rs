@@ -155,3 +155,37 @@ async fn who_comes_back_by_a_full_comparison_is_reassigned_and_no_drift() {
     assert_eq!(world.log(&ada).await.last().unwrap(), "reactivate success reassigned");
     world.settled().await;
 }
+
+#[apply(on_both)]
+async fn whom_somebody_else_switched_on_meanwhile_is_ours_again_after_coming_back() {
+    for noticed in [false, true] {
+        let (mut world, ada) = dozen("attributes").await;
+        let switch = |active: bool| format!("UPDATE learners SET active = {active} WHERE external_id = '{ada}'");
+        world.sim.tenant(|tenant| tenant.unassign(&ada));
+        assert_eq!(world.cycle().await.counts.deactivated, 1);
+        world.execute(&switch(true)).await;
+        if noticed {
+            world.full_cycle().await;
+            assert_eq!(world.log(&ada).await.last().unwrap(), "deactivate skipped drift");
+        }
+        world.sim.tenant(|tenant| tenant.assign_user(&ada));
+        assert_eq!(world.cycle().await.counts, Counts { in_scope: 12, updated: 1, unchanged: 11, ..Counts::default() });
+        assert_eq!(world.log(&ada).await.last().unwrap(), "update success reassigned");
+        assert_eq!(world.last_detail(&ada).await, "switched on by somebody else meanwhile");
+        assert_eq!(world.learner(&ada, "active, deactivated_at").await, ["1", "NULL"]);
+        assert_eq!(world.settled().await.counts.unchanged, 12);
+        assert_eq!(world.full_cycle().await.counts.unchanged, 12);
+
+        // The next to switch her off is not taken for us, and we may do it again.
+        world.execute(&switch(false)).await;
+        world.full_cycle().await;
+        assert_eq!(world.log(&ada).await.last().unwrap(), "reactivate skipped drift");
+        assert_eq!(world.learner(&ada, "active").await, ["0"]);
+        world.execute(&switch(true)).await;
+        world.full_cycle().await;
+        world.sim.tenant(|tenant| tenant.unassign(&ada));
+        assert_eq!(world.cycle().await.counts.deactivated, 1);
+        assert_eq!(world.learner(&ada, "active").await, ["0"]);
+        world.settled().await;
+    }
+}

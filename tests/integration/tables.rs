@@ -195,6 +195,14 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
     let log = ["create success assigned", "deactivate success unassigned", "deactivate skipped drift"];
     assert_eq!(world.log(&people[1]).await, log);
     assert_eq!(account(&world, second, "state").await, ["enabled"]);
+    // Once back, they are ours to switch off again.
+    world.sim.tenant(|tenant| tenant.assign_user(&people[1]));
+    world.cycle().await;
+    assert_eq!(world.log(&people[1]).await.last().unwrap(), "update success reassigned");
+    assert_eq!(world.value("SELECT count(*) FROM sync_links WHERE switched_off_at IS NOT NULL").await, "0");
+    world.sim.tenant(|tenant| tenant.unassign(&people[1]));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    assert_eq!(account(&world, second, "state").await, ["disabled"]);
 }
 
 #[apply(on_both)]
@@ -205,6 +213,10 @@ async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
     let mut world = platform(tenant).await;
     let row = format!("INSERT INTO {} (login, state, tenant, quota) VALUES ('{BEN}', 'suspended', 'a', 1)", table());
     world.execute(&row).await;
+    // A plan knows it before there is a table of ours, and says what it is made on.
+    let plan = world.run_program(&["plan", "--json"], 0).json();
+    assert_eq!((plan["failed"].as_u64(), plan["reactivated"].as_u64()), (Some(1), Some(0)), "{plan}");
+    assert!(world.run_program(&["sync", "--dry-run"], 3).stdout.contains("Rehearsed on a copy in memory"));
     let report = world.cycle().await;
     assert_eq!((report.counts.failed, report.counts.reactivated), (1, 0));
     assert!(world.last_detail(&ben).await.contains("in a state of the platform's own"));

@@ -20,7 +20,8 @@ impl Database {
             .map(|(id, row)| {
                 let mut values = row.values.clone();
                 values.retain(|attribute, _| *attribute != Attribute::Title);
-                let fingerprint = Fingerprint::of(&values);
+                let by_hand = row.active && row.deactivated;
+                let fingerprint = if by_hand { Fingerprint::UNTOLD } else { Fingerprint::of(&values) };
                 let via = self.via.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
                 (id, Known { learner: row.learner, active: row.active, fingerprint, via })
             })
@@ -66,6 +67,9 @@ impl Database {
             if let Some(switched) = switched {
                 row.active = switched.new.as_deref() == Some("true");
                 row.deactivated = !row.active;
+            }
+            if change.reason == Reason::Reassigned {
+                row.deactivated = false;
             }
             for AttributeChange { attribute, old: _, new, redacted: _ } in &change.changes {
                 if *attribute != Attribute::Active {

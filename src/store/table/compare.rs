@@ -117,7 +117,8 @@ impl Comparison<'_> {
                 if takes(column, there, found.dialect) {
                     return Some((Cell::quoted(name), None));
                 }
-                let message = format!("the column {name:?} is of type {}, not a number or a UUID", there.type_name);
+                let message =
+                    format!("the column {name:?} is of type {}, not a whole number or a UUID", there.type_name);
                 self.refuse(key, message, None);
                 None
             }
@@ -126,7 +127,11 @@ impl Comparison<'_> {
                 if !takes(column, there, found.dialect) {
                     let wanted = wanted(column, found.dialect);
                     let message = format!("the column {name:?} is of type {}, not {wanted}", there.type_name);
-                    self.refuse_type(key, message, name, wanted);
+                    match column {
+                        // Whatever it is, it can be written as text.
+                        Column::Attribute(_) => self.refuse_type(key, message, name, wanted),
+                        _ => self.refuse(key, message, None),
+                    }
                 }
                 let cast = (there.family == Family::Uuid).then(|| "uuid".to_owned());
                 Some((Cell { cast, ..Cell::quoted(name) }, None))
@@ -149,9 +154,11 @@ impl Comparison<'_> {
                 if attribute == Attribute::Active && matches!(there.family, Family::Text | Family::Enum(_)) {
                     let message = format!("{message}; for a column of words write active = {form}");
                     self.refuse(key.to_owned(), message, None);
-                } else {
+                } else if there.family == Family::Text {
                     let wanted = format!("boolean USING {}::boolean", quoted(name));
                     self.refuse_type(key.to_owned(), message, name, &wanted);
+                } else {
+                    self.refuse(key.to_owned(), message, None);
                 }
                 return None;
             }
@@ -237,7 +244,8 @@ impl Comparison<'_> {
                 Some(_) => constants.push((name.clone(), expression(constant))),
             }
         }
-        let used: Vec<&str> = cells.keys().map(|column| self.table.column(*column)).collect();
+        let named = self.table.columns.values().map(String::as_str);
+        let used: Vec<&str> = cells.keys().map(|column| self.table.column(*column)).chain(named).collect();
         for (name, there) in &self.found.columns {
             let given = used.contains(&name.as_str()) || self.table.constants.contains_key(name);
             if there.required && !there.default && !there.generated && !given {

@@ -12,6 +12,8 @@ on_both! {
     an_update_that_reaches_no_row_is_looked_into,
     what_a_trigger_has_undone_is_no_success,
     a_row_that_a_trigger_puts_away_has_been_switched_off,
+    what_somebody_else_has_switched_meanwhile_is_not_written_over,
+    a_new_row_that_is_not_active_says_so,
     a_learner_is_taken_from_one_person_and_given_to_another,
     a_person_linked_to_another_learner_gets_no_second_one,
     addresses_are_swapped_and_handed_on_in_one_batch,
@@ -274,6 +276,30 @@ async fn a_row_that_a_trigger_puts_away_has_been_switched_off(kind: Kind) {
         select(&store, "SELECT action, status, detail FROM provisioning_log WHERE id > 2").await,
         ["deactivate|success|the row is gone since; the table may have a trigger"]
     );
+}
+
+async fn what_somebody_else_has_switched_meanwhile_is_not_written_over(kind: Kind) {
+    let store = kind.store_with(2).await;
+    execute(&store, "UPDATE learners SET active = false WHERE id = 1").await;
+    let active = [(Attribute::Active, Some("false"), Some("true"))];
+    let back = Change { action: Action::Reactivate, ..update(person(2), 2, &active) };
+    let refused = store.apply(&[deactivate(person(1), 1), back], &stamp()).await.unwrap().refused;
+    let why = "somebody else has switched the learner meanwhile; the next cycle looks";
+    assert_eq!(refused, [(0, why.to_owned()), (1, why.to_owned())]);
+    assert_eq!(select(&store, "SELECT deactivated_at FROM learners ORDER BY id").await, ["-", "-"]);
+}
+
+async fn a_new_row_that_is_not_active_says_so(kind: Kind) {
+    let store = kind.store_with(0).await;
+    let trigger = kind.either(
+        "CREATE TRIGGER off AFTER INSERT ON learners BEGIN UPDATE learners SET active = 0 WHERE id = NEW.id; END",
+        "CREATE FUNCTION off() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.active := false; RETURN NEW; END';
+         CREATE TRIGGER off BEFORE INSERT ON learners FOR EACH ROW EXECUTE FUNCTION off()",
+    );
+    execute(&store, trigger).await;
+    assert_eq!(store.apply(&[create(person(1), "ada@example.org")], &stamp()).await.unwrap().refused, []);
+    let told = "create|success|the learner is not active; the table may have a trigger";
+    assert_eq!(select(&store, "SELECT action, status, detail FROM provisioning_log").await, [told]);
 }
 
 async fn a_learner_is_taken_from_one_person_and_given_to_another(kind: Kind) {

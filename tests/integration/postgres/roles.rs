@@ -280,3 +280,54 @@ async fn what_an_owner_lacks_on_the_table_of_the_platform_is_told_as_a_grant() {
     }
     estate.as_owner(&["schema", "apply"], 0);
 }
+
+#[tokio::test]
+async fn rows_that_a_policy_hides_are_not_taken_for_deleted() {
+    let Some(server) = shared() else { return };
+    let estate = Estate::applied(server, COLUMNS).await;
+    let (world, owner) = (&estate.world, &estate.owner);
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
+    estate.execute_as(owner, "ALTER TABLE staff ENABLE ROW LEVEL SECURITY").await.unwrap();
+    let told = "15 people are linked to rows of \"staff\" that the role";
+    for arguments in [&["sync"][..], &["sync", "--full"], &["plan"]] {
+        let ran = world.run_program(arguments, 1);
+        assert!(ran.stderr.contains(told) || ran.stdout.contains(told), "{ran:?}");
+    }
+    let (ok, detail, hint) = database_line(world, 1);
+    assert!(!ok && detail.contains(told), "{detail}");
+    let policy = hint.strip_prefix("have the owner of the table run: ").unwrap();
+    estate.execute_as(owner, policy).await.unwrap();
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(15));
+    assert!(database_line(world, 0).0);
+
+    // One that keeps single rows out rejects these people alone.
+    let name = world.sim.tenant(|tenant| tenant.user(&estate.ids[3]).unwrap().user_principal_name.clone()).unwrap();
+    let keep = format!("CREATE POLICY keep ON staff AS RESTRICTIVE USING (true) WITH CHECK (login <> '{name}')");
+    estate.execute_as(owner, &keep).await.unwrap();
+    world.sim.tenant(|tenant| {
+        for id in &estate.ids[2..4] {
+            tenant.user_mut(id).job_title = Some("Diver".to_owned());
+        }
+    });
+    let ran = world.run_program(&["sync", "--json"], 3).json();
+    assert_eq!((&ran["updated"], &ran["failed"]), (&json!(1), &json!(1)), "{ran}");
+    let log = world.run_program(&["log"], 0).stdout;
+    assert!(log.contains("a row-level security policy of the table refuses the row"), "{log}");
+}
+
+#[tokio::test]
+async fn rights_on_the_table_of_the_platform_are_asked_for_before_ours_are_made() {
+    let Some(server) = shared() else { return };
+    let estate = Estate::new(server, COLUMNS).await;
+    let (world, owner, writer) = (&estate.world, &estate.owner, &estate.writer);
+    let rights = format!(
+        "GRANT USAGE, CREATE ON SCHEMA training TO {writer}; GRANT SELECT, REFERENCES, UPDATE ON staff TO {writer}"
+    );
+    estate.execute_as(owner, &rights).await.unwrap();
+    for arguments in [&["plan"][..], &["sync", "--dry-run"], &["sync"]] {
+        let ran = world.run_program(arguments, 1);
+        assert!(ran.stderr.contains("GRANT INSERT (") && ran.stderr.contains("ON \"staff\""), "{ran:?}");
+    }
+    assert!(!database_line(world, 1).0);
+    assert_eq!(world.query("SELECT relname::text FROM pg_class WHERE relname LIKE 'sync%'").await.len(), 0);
+}
