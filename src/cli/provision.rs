@@ -218,7 +218,7 @@ fn print_steps(report: &Report, explanation: &Explanation, rules: &Rules, dry_ru
 }
 
 fn print_change(head: &str, change: &Change) -> Result<(), Failure> {
-    let Change { person: _, action, reason, target: _, user_name, changes, via: _, fingerprint: _, detail } = change;
+    let Change { action, reason, user_name, changes, detail, .. } = change;
     let name = user_name.as_deref().map(shown).unwrap_or_default();
     let detail = detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
     print(&format!("{head} {action} {name}, {reason}{detail}"))?;

@@ -1,7 +1,7 @@
 //! Keeps what is known in step with what was written, and records it in the cache after the commit.
 
 use crate::cache::{self, Origin};
-use crate::model::{Action, EntraId, Known, KnownLearners, LearnerId};
+use crate::model::{EntraId, Known, KnownLearners, LearnerId};
 use crate::plan::{Change, Compared, Plan, Target};
 
 use super::{Parts, Prepared, Request};
@@ -29,15 +29,10 @@ pub(super) fn applied(known: &mut KnownLearners, batch: &[Change], learners: &[(
         if let Target::Adopt { from: Some(former), .. } = change.target {
             known.remove(&former);
         }
-        let active = match change.action {
-            Action::Create | Action::Reactivate => true,
-            Action::Deactivate => false,
-            // Former learners are updated, too, when they make room; and whoever is adopted by an update is active.
-            Action::Update => known.get(&change.person).is_none_or(|known| known.active),
-        };
+        let Change { active, fingerprint, via, .. } = change;
         known.insert(
             change.person,
-            Known { learner: *learner, active, fingerprint: change.fingerprint, via: change.via.clone() },
+            Known { learner: *learner, active: *active, fingerprint: *fingerprint, via: via.clone() },
         );
     }
 }

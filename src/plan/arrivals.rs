@@ -178,6 +178,7 @@ fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, h
             .map(|(attribute, value)| AttributeChange::new(*attribute, None, value.clone()))
             .chain([switch(None, true)])
             .collect(),
+        active: true,
         via: person.via.clone(),
         fingerprint,
         detail: None,
@@ -243,6 +244,7 @@ fn update(
         user_name: text(&learner.values, Attribute::UserName)
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
         changes,
+        active: true,
         via: person.via.clone(),
         fingerprint: Fingerprint::of(&learner.values),
         detail: None,

@@ -76,6 +76,8 @@ pub struct Change {
     pub user_name: Option<String>,
     /// Exactly the columns that are written, `Active` included where it changes.
     pub changes: Vec<AttributeChange>,
+    /// Whether the learner is switched on afterwards.
+    pub active: bool,
     /// The ways the person is assigned.
     pub via: Via,
     /// The fingerprint of the row afterwards.

@@ -198,6 +198,7 @@ fn deactivation(input: Input<'_>, leaver: &Leaver<'_>, reason: Reason) -> Change
         target: Target::Linked(leaver.known.learner),
         user_name: row.and_then(|row| text(&row.values, Attribute::UserName)),
         changes: vec![switch(Some(true), false)],
+        active: false,
         // Of the last sight, which for somebody who is assigned still is this one.
         via: input.desired.people.get(&leaver.person).map_or(&leaver.known.via, |person| &person.via).clone(),
         fingerprint: leaver.known.fingerprint,

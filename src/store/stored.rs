@@ -40,13 +40,9 @@ pub(super) async fn compare(
     }
     let mut told = BTreeMap::new();
     for (change, learner) in people {
-        let (_, values) = match (rows.get(learner), change.action) {
+        let (active, values) = match (rows.get(learner), change.action) {
             (Some((true, _)), Action::Deactivate) => return Err(refused("the learner is still active")),
             (Some((false, _)), Action::Reactivate) => return Err(refused("the learner is not active")),
-            (Some((false, _)), Action::Create) => {
-                told.insert(change.person, "the learner is not active; the table may have a trigger".to_owned());
-                continue;
-            }
             (Some(row), _) => row,
             // A platform may put away whoever is switched off.
             (None, Action::Deactivate) => {
@@ -55,7 +51,10 @@ pub(super) async fn compare(
             }
             (None, _) => return Err(refused("the row is gone")),
         };
-        let others = others(change, values);
+        let mut others = others(change, values);
+        if *active != change.active {
+            others.insert(Attribute::Active);
+        }
         if !others.is_empty() {
             let others: Vec<&str> = others.into_iter().map(Attribute::path).collect();
             let others = others.join(", ");

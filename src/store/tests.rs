@@ -124,6 +124,7 @@ fn change(person: EntraId, action: Action, reason: Reason, target: Target, chang
                 AttributeChange::new(*attribute, old.map(str::to_owned), new.map(str::to_owned))
             })
             .collect(),
+        active: action != Action::Deactivate,
         via: [Route::Direct].into_iter().collect(),
         fingerprint: Fingerprint([0; 16]),
         detail: None,

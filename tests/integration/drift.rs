@@ -189,3 +189,16 @@ async fn whom_somebody_else_switched_on_meanwhile_is_ours_again_after_coming_bac
         world.settled().await;
     }
 }
+
+#[apply(on_both)]
+async fn who_leaves_again_right_after_coming_back_is_switched_off() {
+    let (mut world, ada) = dozen("attributes").await;
+    world.sim.tenant(|tenant| tenant.unassign(&ada));
+    world.cycle().await;
+    world.execute(&format!("UPDATE learners SET active = true WHERE external_id = '{ada}'")).await;
+    world.sim.tenant(|tenant| tenant.assign_user(&ada));
+    assert_eq!(world.cycle().await.counts.updated, 1);
+    world.sim.tenant(|tenant| tenant.unassign(&ada));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    assert_eq!(world.learner(&ada, "active").await, ["0"]);
+}
