@@ -25,7 +25,7 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) const EMPTY: &str = "template1";
 /// A server is killed, but never its machine: what was written need not be on the disk. Nobody but the test is at work
 /// in a database.
-const SETTINGS: [&str; 8] = [
+const SETTINGS: [&str; 9] = [
     "listen_addresses=",
     "max_connections=300",
     "logging_collector=off",
@@ -34,6 +34,8 @@ const SETTINGS: [&str; 8] = [
     "autovacuum=off",
     "checkpoint_timeout=1h",
     "jit=off",
+    // Servers before 14 have another one.
+    "password_encryption=scram-sha-256",
 ];
 
 /// A running server.
