@@ -15,7 +15,7 @@ use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
 use crate::lock::LockError;
 use crate::model::{Trigger, chain};
-use crate::premises::PremisesError;
+use crate::premises::{self, PremisesError};
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -111,30 +111,8 @@ impl From<AssemblyError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let hint = error.hint();
-        let code = match &error {
-            StoreError::CannotOpen { .. }
-            | StoreError::NotADatabase { .. }
-            | StoreError::Foreign { .. }
-            | StoreError::NotOurs { .. }
-            | StoreError::Table { .. }
-            | StoreError::TooOld { .. }
-            | StoreError::Newer { .. } => CONFIGURATION,
-            StoreError::Missing { .. }
-            | StoreError::Older { .. }
-            | StoreError::NotTheOwner { .. }
-            | StoreError::NotGranted { .. }
-            // Whatever a server says may be put right there, without us.
-            | StoreError::NoConnection { .. }
-            | StoreError::Lost(_)
-            | StoreError::Refused { .. }
-            | StoreError::Full { .. }
-            | StoreError::Damaged(_)
-            | StoreError::Busy(_)
-            | StoreError::Unreadable { .. }
-            | StoreError::Database(_) => FAILED,
-        };
-        Self { hint, ..Self::new(code, chain(&error)) }
+        let code = if premises::is_misconfiguration(&error) { CONFIGURATION } else { FAILED };
+        Self { hint: error.hint(), ..Self::new(code, chain(&error)) }
     }
 }
 
@@ -166,17 +144,8 @@ impl From<SessionError> for Failure {
 
 impl From<PremisesError> for Failure {
     fn from(error: PremisesError) -> Self {
-        let hint = error.hint();
-        match error {
-            PremisesError::Store(error) => error.into(),
-            // A full disk is nothing that is wrong with the configuration, and passes.
-            PremisesError::Path { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Self { hint, ..Self::new(FAILED, chain(&error)) }
-            }
-            PremisesError::Path { .. } | PremisesError::Cache(_) => {
-                Self { hint, ..Self::new(CONFIGURATION, chain(&error)) }
-            }
-        }
+        let code = if error.is_misconfiguration() { CONFIGURATION } else { FAILED };
+        Self { hint: error.hint(), ..Self::new(code, chain(&error)) }
     }
 }
 
@@ -196,7 +165,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Claimed(_) => Self::new(LOCKED, error.to_string()),
             DaemonError::Lock(error) => error.into(),
             DaemonError::Session(error) => error.into(),
-            DaemonError::System(_) | DaemonError::Scheduler(_) => Self::failed(&error, None),
+            DaemonError::System(_) | DaemonError::Scheduler(_) | DaemonError::Unclaimable => Self::failed(&error, None),
         }
     }
 }
