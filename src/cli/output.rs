@@ -62,6 +62,14 @@ impl Failure {
         &self.message
     }
 
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
     /// Prints it, and the document that was asked for.
     pub(super) fn report(self, json: Json) -> u8 {
         let Self { code, message, hint } = self;
