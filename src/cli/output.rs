@@ -188,9 +188,10 @@ impl From<std::io::Error> for Failure {
 pub(super) fn start_logging(log: &Log) -> Result<(), Failure> {
     let Log { format, level, retention: _ } = log;
     let invalid = |message: String| Failure::new(CONFIGURATION, message);
-    // The scheduler tells of every timer it sets, and sled in its own words what the cache tells in ours; a directive of
-    // the administrator's for them comes later and wins.
-    let directives = format!("tokio_cron_scheduler=warn,sled=off,{level}");
+    // The scheduler tells of every timer it sets, sled in its own words what the cache tells in ours, and sqlx at every
+    // connection what it thinks of a .pgpass that nobody may have meant for us; a directive of the administrator's for them
+    // comes later and wins.
+    let directives = format!("tokio_cron_scheduler=warn,sled=off,sqlx_postgres::options=off,{level}");
     let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
