@@ -232,9 +232,16 @@ pub(super) fn switched_off(config: &Config, paused: bool) -> Vec<&'static str> {
 /// No table is made narrower.
 const NARROWEST: u16 = 60;
 
-/// Text from elsewhere, such as a user name, without what would move the cursor of a terminal.
+/// Text from elsewhere, such as a user name, without what would move the cursor of a terminal, or have it show letters in
+/// another order than they are written.
 pub(super) fn shown(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+    let shows = |letter: char| !letter.is_control() && !turns(letter);
+    text.chars().map(|letter| if shows(letter) { letter } else { '\u{fffd}' }).collect()
+}
+
+/// Whether it is one of Unicode's bidirectional controls.
+fn turns(letter: char) -> bool {
+    matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A table with the given heads; as wide as the terminal, when there is one.
@@ -246,4 +253,22 @@ pub(super) fn table(heads: &[&str]) -> Table {
     }
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heads);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_moves_the_cursor_or_turns_the_text() {
+        for letter in "\n\r\t\u{7}\u{1b}\u{9b}\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}"
+            .chars()
+        {
+            assert_eq!(shown(&format!("ada{letter}nimda")), "ada\u{fffd}nimda", "{letter:?}");
+        }
+        // Right to left by themselves, and joiners that words and emoji are written with.
+        for text in ["Åsa Öberg", "محمد", "דוד", "می\u{200c}خواهم", "👩\u{200d}🎓"] {
+            assert_eq!(shown(text), text);
+        }
+    }
 }
