@@ -137,7 +137,7 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
 impl Command {
     async fn run(self, context: Context) -> Result<u8, Failure> {
         if !matches!(self, Self::Check(_) | Self::Mapping(_) | Self::Schema(_)) {
-            owner::check(&context.config)?;
+            owner::check(&context.config).await?;
         }
         match self {
             Self::Run => run::run(context, system_clock).await,

@@ -19,7 +19,7 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use self::claims::Claims;
 use self::signals::{Signal, Signals};
-use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, source, source_lock_paths};
+use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path, source, source_lock_paths};
 use crate::config::{self, Config};
 use crate::cycle::Report;
 use crate::lock::{Holder, Lock, LockError};
@@ -32,6 +32,8 @@ use crate::store::{Access, State, Store, StoreError};
 const COMMAND: &str = "learner-sync run";
 /// How long the loop waits for the learner database.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// What is told of a database that a reload cannot look at.
+const UNSEEN: &str = "whether the configuration fits the learner database cannot be seen now";
 /// However often Entra refuses, it is asked again after this.
 const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
@@ -50,12 +52,29 @@ pub enum DaemonError {
     /// The learner database or a directory cannot be used.
     #[error(transparent)]
     Session(#[from] SessionError),
+    /// Nobody can tell whether another daemon keeps a new application.
+    #[error(
+        "whether another daemon keeps this application cannot be seen, for the learner database cannot be read: send \
+         SIGHUP again when it can"
+    )]
+    Unclaimable,
     /// No signals or no timer to be had from the system.
     #[error("the system refuses signals")]
     System(#[from] std::io::Error),
     /// The scheduler failed.
     #[error("the scheduler failed")]
     Scheduler(#[from] JobSchedulerError),
+}
+
+impl DaemonError {
+    /// What the administrator can do.
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Session(SessionError::Store(error)) => error.hint(),
+            Self::Session(SessionError::Premises(error)) => error.hint(),
+            _ => None,
+        }
+    }
 }
 
 /// What is asked for next.
@@ -306,7 +325,7 @@ impl Daemon {
     async fn reload(&mut self) -> Result<(), DaemonError> {
         service::reloading();
         let read = match self.read_again() {
-            Ok(assembly) => self.claim(&assembly).await.map(|()| assembly),
+            Ok(assembly) => self.admit(&assembly).await.map(|()| assembly),
             Err(error) => Err(error.into()),
         };
         match read {
@@ -323,21 +342,41 @@ impl Daemon {
                     self.arm(self.next.filter(|_| same)).await?;
                 }
             }
-            Err(error) => tracing::error!("the configuration stays as it was: {}", chain(&error)),
+            Err(error) => {
+                let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                tracing::error!("the configuration stays as it was: {}{hint}", chain(&error));
+            }
         }
         service::ready();
         Ok(())
     }
 
-    /// Makes sure that no other daemon keeps the application of a new configuration.
-    async fn claim(&mut self, new: &Assembly) -> Result<(), DaemonError> {
-        let (learners, new, old) = (&new.learners, &new.config, &self.assembly.config);
+    /// Makes sure that a new configuration fits what is there, as at a start, and that no other daemon keeps its
+    /// application.
+    async fn admit(&mut self, new: &Assembly) -> Result<(), DaemonError> {
+        let state = match tokio::time::timeout(PATIENCE, look(new)).await {
+            Ok(Ok(state)) => Some(state),
+            Ok(Err(error)) if is_misconfiguration(&error) && !is_away(&new.config) => return Err(error.into()),
+            // It comes back, and the administrator need not wait for that.
+            Ok(Err(error)) => {
+                tracing::warn!("{UNSEEN}: {}", chain(&error));
+                None
+            }
+            Err(_) => {
+                tracing::warn!("{UNSEEN}: it is locked, or does not answer");
+                None
+            }
+        };
+        let (new, old) = (&new.config, &self.assembly.config);
         if (&new.entra.tenant_id, new.app.enterprise_app) == (&old.entra.tenant_id, old.app.enterprise_app) {
             return Ok(());
         }
-        let store = Store::open(learners, Access::ReadOnly).await.map_err(SessionError::from)?;
-        let state = store.state().await.map_err(SessionError::from)?;
-        claim(&mut self.claims, new, &state)
+        match state {
+            Some(state) => claim(&mut self.claims, new, &state),
+            // On a server there is nothing to claim.
+            None if database_path(new).is_none() => Ok(()),
+            None => Err(DaemonError::Unclaimable),
+        }
     }
 
     /// Who sent the signal cannot be told.
@@ -360,6 +399,29 @@ impl Daemon {
         new.log = old.log.clone();
         Assembly::new(new, &self.environment, self.clock)
     }
+}
+
+/// Looks at what a start would look at, and writes nothing.
+async fn look(new: &Assembly) -> Result<State, SessionError> {
+    premises::inspect(&new.config).await?;
+    let store = Store::open(&new.learners, Access::ReadOnly).await?;
+    let state = store.state().await?;
+    store.close().await?;
+    Ok(state)
+}
+
+/// Whether a start would end with it, with exit code 78.
+fn is_misconfiguration(error: &SessionError) -> bool {
+    match error {
+        SessionError::Premises(error) => error.is_misconfiguration(),
+        SessionError::Store(error) => premises::is_misconfiguration(error),
+        _ => false,
+    }
+}
+
+/// Whether there is no file to compare with, as while its disk is not mounted.
+fn is_away(config: &Config) -> bool {
+    database_path(config).is_some_and(|path| path.try_exists().is_ok_and(|exists| !exists))
 }
 
 /// Resolves when the running cycle ends; never, when none runs.

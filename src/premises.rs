@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::files;
 use crate::store::{Access, State, Store, StoreError};
 
-/// Something there cannot be used: exit code 78.
+/// Something there cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PremisesError {
     /// A directory or a lock file.
@@ -46,6 +46,43 @@ impl PremisesError {
                 _ => format!("the service user must be able to write to {}", path.display()),
             }),
         }
+    }
+
+    /// Whether something has to be mended before anything can run here: exit code 78. What is left may pass.
+    pub fn is_misconfiguration(&self) -> bool {
+        match self {
+            Self::Store(error) => is_misconfiguration(error),
+            // A full disk is nothing that is wrong with the configuration.
+            Self::Path { source, .. } => source.kind() != io::ErrorKind::StorageFull,
+            Self::Cache(_) => true,
+        }
+    }
+}
+
+/// The same of a learner database.
+pub fn is_misconfiguration(error: &StoreError) -> bool {
+    match error {
+        StoreError::CannotOpen { .. }
+        | StoreError::NotADatabase { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::NotOurs { .. }
+        | StoreError::Table { .. }
+        | StoreError::TooOld { .. }
+        | StoreError::Newer { .. } => true,
+        StoreError::Missing { .. }
+        | StoreError::Older { .. }
+        | StoreError::NotTheOwner { .. }
+        | StoreError::NotGranted { .. }
+        | StoreError::Hidden { .. }
+        // Whatever a server says may be put right there, without us.
+        | StoreError::NoConnection { .. }
+        | StoreError::Lost(_)
+        | StoreError::Refused { .. }
+        | StoreError::Full { .. }
+        | StoreError::Damaged(_)
+        | StoreError::Busy(_)
+        | StoreError::Unreadable { .. }
+        | StoreError::Database(_) => false,
     }
 }
 

@@ -318,8 +318,9 @@ async fn source(assembly: &Assembly, application: EntraId) -> Option<Check> {
 /// Looks at what is there, and opens it; says whether what is not there yet can be made. Nothing is made: root may
 /// try the connection first, and what root made the service user could not write to.
 async fn database(context: &Context) -> Check {
-    if let Err(error) = super::owner::check(&context.config) {
-        return Check { ok: false, ..Check::passed(DATABASE, error.message()) };
+    if let Err(error) = super::owner::check(&context.config).await {
+        let hint = error.hint().map(str::to_owned);
+        return Check { ok: false, hint, ..Check::passed(DATABASE, error.message()) };
     }
     if let Err(error) = premises::inspect_database(&context.config).await {
         return Check::failed(DATABASE, &error, error.hint());

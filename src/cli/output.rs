@@ -15,7 +15,7 @@ use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
 use crate::lock::LockError;
 use crate::model::{Trigger, chain};
-use crate::premises::PremisesError;
+use crate::premises::{self, PremisesError};
 use crate::session::SessionError;
 use crate::store::StoreError;
 
@@ -60,6 +60,14 @@ impl Failure {
 
     pub(super) fn message(&self) -> &str {
         &self.message
+    }
+
+    pub(super) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
     }
 
     /// Prints it, and the document that was asked for.
@@ -111,31 +119,8 @@ impl From<AssemblyError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let hint = error.hint();
-        let code = match &error {
-            StoreError::CannotOpen { .. }
-            | StoreError::NotADatabase { .. }
-            | StoreError::Foreign { .. }
-            | StoreError::NotOurs { .. }
-            | StoreError::Table { .. }
-            | StoreError::TooOld { .. }
-            | StoreError::Newer { .. } => CONFIGURATION,
-            StoreError::Missing { .. }
-            | StoreError::Older { .. }
-            | StoreError::NotTheOwner { .. }
-            | StoreError::NotGranted { .. }
-            | StoreError::Hidden { .. }
-            // Whatever a server says may be put right there, without us.
-            | StoreError::NoConnection { .. }
-            | StoreError::Lost(_)
-            | StoreError::Refused { .. }
-            | StoreError::Full { .. }
-            | StoreError::Damaged(_)
-            | StoreError::Busy(_)
-            | StoreError::Unreadable { .. }
-            | StoreError::Database(_) => FAILED,
-        };
-        Self { hint, ..Self::new(code, chain(&error)) }
+        let code = if premises::is_misconfiguration(&error) { CONFIGURATION } else { FAILED };
+        Self { hint: error.hint(), ..Self::new(code, chain(&error)) }
     }
 }
 
@@ -167,17 +152,8 @@ impl From<SessionError> for Failure {
 
 impl From<PremisesError> for Failure {
     fn from(error: PremisesError) -> Self {
-        let hint = error.hint();
-        match error {
-            PremisesError::Store(error) => error.into(),
-            // A full disk is nothing that is wrong with the configuration, and passes.
-            PremisesError::Path { ref source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Self { hint, ..Self::new(FAILED, chain(&error)) }
-            }
-            PremisesError::Path { .. } | PremisesError::Cache(_) => {
-                Self { hint, ..Self::new(CONFIGURATION, chain(&error)) }
-            }
-        }
+        let code = if error.is_misconfiguration() { CONFIGURATION } else { FAILED };
+        Self { hint: error.hint(), ..Self::new(code, chain(&error)) }
     }
 }
 
@@ -197,7 +173,7 @@ impl From<DaemonError> for Failure {
             DaemonError::Claimed(_) => Self::new(LOCKED, error.to_string()),
             DaemonError::Lock(error) => error.into(),
             DaemonError::Session(error) => error.into(),
-            DaemonError::System(_) | DaemonError::Scheduler(_) => Self::failed(&error, None),
+            DaemonError::System(_) | DaemonError::Scheduler(_) | DaemonError::Unclaimable => Self::failed(&error, None),
         }
     }
 }
@@ -212,9 +188,10 @@ impl From<std::io::Error> for Failure {
 pub(super) fn start_logging(log: &Log) -> Result<(), Failure> {
     let Log { format, level, retention: _ } = log;
     let invalid = |message: String| Failure::new(CONFIGURATION, message);
-    // The scheduler tells of every timer it sets, and sled in its own words what the cache tells in ours; a directive of
-    // the administrator's for them comes later and wins.
-    let directives = format!("tokio_cron_scheduler=warn,sled=off,{level}");
+    // The scheduler tells of every timer it sets, sled in its own words what the cache tells in ours, and sqlx at every
+    // connection what it thinks of a .pgpass that nobody may have meant for us; a directive of the administrator's for them
+    // comes later and wins.
+    let directives = format!("tokio_cron_scheduler=warn,sled=off,sqlx_postgres::options=off,{level}");
     let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -255,9 +232,16 @@ pub(super) fn switched_off(config: &Config, paused: bool) -> Vec<&'static str> {
 /// No table is made narrower.
 const NARROWEST: u16 = 60;
 
-/// Text from elsewhere, such as a user name, without what would move the cursor of a terminal.
+/// Text from elsewhere, such as a user name, without what would move the cursor of a terminal, or have it show letters in
+/// another order than they are written.
 pub(super) fn shown(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
+    let shows = |letter: char| !letter.is_control() && !turns(letter);
+    text.chars().map(|letter| if shows(letter) { letter } else { '\u{fffd}' }).collect()
+}
+
+/// Whether it is one of Unicode's bidirectional controls.
+fn turns(letter: char) -> bool {
+    matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A table with the given heads; as wide as the terminal, when there is one.
@@ -269,4 +253,22 @@ pub(super) fn table(heads: &[&str]) -> Table {
     }
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heads);
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_is_shown_moves_the_cursor_or_turns_the_text() {
+        for letter in "\n\r\t\u{7}\u{1b}\u{9b}\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}"
+            .chars()
+        {
+            assert_eq!(shown(&format!("ada{letter}nimda")), "ada\u{fffd}nimda", "{letter:?}");
+        }
+        // Right to left by themselves, and joiners that words and emoji are written with.
+        for text in ["Åsa Öberg", "محمد", "דוד", "می\u{200c}خواهم", "👩\u{200d}🎓"] {
+            assert_eq!(shown(text), text);
+        }
+    }
 }

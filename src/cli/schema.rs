@@ -53,7 +53,7 @@ pub(super) async fn run(context: Context, command: Command) -> Result<u8, Failur
             let learners = context.learners()?;
             // Only then is the database opened, and even to look SQLite makes files beside its own.
             if learners.table.is_some() && database_path(&context.config).is_some() {
-                owner::check(&context.config)?;
+                owner::check(&context.config).await?;
             }
             print(&Store::script(learners, usize::from(from), writer.as_deref()).await?)?;
             Ok(DONE)
@@ -66,7 +66,7 @@ async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
     // The lock of a server is in the server, and nothing else of this machine is needed for it.
     let _lock = match database_path(&context.config) {
         Some(_) => {
-            owner::check(&context.config)?;
+            owner::check(&context.config).await?;
             premises::prepare(&context.config).await?;
             Some(Lock::take(&cycle_lock_path(&context.config), APPLY)?)
         }

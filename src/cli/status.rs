@@ -223,7 +223,7 @@ impl Overview {
                     &seconds(*first_at),
                     &seconds(*last_at),
                     &attempts.to_string(),
-                    detail.as_deref().unwrap_or_default(),
+                    &detail.as_deref().map(shown).unwrap_or_default(),
                 ]);
             }
             print(&rows.trim_fmt())?;

@@ -57,6 +57,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         print_json(&report_as_json(&report))?;
     } else {
         print_report(&report)?;
+        print_ways_on(&report)?;
     }
     Ok(exit_code(&report))
 }
@@ -150,6 +151,12 @@ fn print_report(report: &Report) -> Result<(), Failure> {
     if let Some(error) = error {
         print(&format!("  {error}"))?;
     }
+    Ok(())
+}
+
+/// Where more can be seen of what was written down. A rehearsal writes nothing down.
+fn print_ways_on(report: &Report) -> Result<(), Failure> {
+    let Counts { skipped, failed, held, .. } = &report.counts;
     if *held > 0 {
         print("  `learner-sync approve` shows who is held and releases them.")?;
     }

@@ -30,7 +30,10 @@ impl Config {
             return read_line(&path).map_err(fault);
         }
         match environment.get("LEARNER_SYNC_CLIENT_SECRET").map(|secret| without_newline(secret)) {
-            Some(secret) if !secret.is_empty() => Ok(secret.into()),
+            Some(secret) if !secret.is_empty() => {
+                one_line(secret).map_err(|message| fault(format!("LEARNER_SYNC_CLIENT_SECRET {message}")))?;
+                Ok(secret.into())
+            }
             _ => Err(fault(
                 "there is no client secret: name a file that holds it here, or give the unit the systemd credential \
                  client-secret (LoadCredential=client-secret:/etc/learner-sync/client-secret), or set \
@@ -115,10 +118,11 @@ impl Config {
         if let Some(path) = file.or_else(|| systemd_credential(environment, "database-password")) {
             return read_line(&path).map(Some).map_err(fault);
         }
-        Ok(environment
-            .get("PGPASSWORD")
-            .filter(|password| !password.is_empty())
-            .map(|password| password.as_str().into()))
+        let Some(password) = environment.get("PGPASSWORD").filter(|password| !password.is_empty()) else {
+            return Ok(None);
+        };
+        one_line(password).map_err(|message| fault(format!("PGPASSWORD {message}")))?;
+        Ok(Some(password.as_str().into()))
     }
 
     /// The certificates, in PEM, that are trusted beside the system's own, when configured.
@@ -188,6 +192,7 @@ fn read_line(path: &Path) -> Result<SecretString, String> {
     if secret.trim().is_empty() {
         return Err(format!("{} is empty", path.display()));
     }
+    one_line(secret).map_err(|message| format!("{} {message}", path.display()))?;
     Ok(secret.into())
 }
 
@@ -208,6 +213,14 @@ fn systemd_credential(environment: &BTreeMap<String, String>, name: &str) -> Opt
     let path = environment.get("CREDENTIALS_DIRECTORY").map(|directory| Path::new(directory).join(name));
     // systemd makes the directory as soon as the unit has any credential, perhaps not this one.
     path.filter(|path| path.exists())
+}
+
+/// A second line is no part of any secret, and whoever is given both refuses them in words of its own.
+fn one_line(secret: &str) -> Result<(), &'static str> {
+    if secret.contains(['\r', '\n']) {
+        return Err("holds more than one line: leave nothing in it but the secret, on a single line");
+    }
+    Ok(())
 }
 
 fn without_newline(text: &str) -> &str {

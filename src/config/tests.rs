@@ -351,6 +351,7 @@ fn the_secret_comes_from_the_file_then_systemd_then_the_environment() {
     let systemd = ("CREDENTIALS_DIRECTORY", &*at(""));
     let variable = ("LEARNER_SYNC_CLIENT_SECRET", "from the environment\n");
     std::fs::write(at("empty"), "\n").unwrap();
+    std::fs::write(at("two"), "letmein\nletmein\n").unwrap();
     std::fs::write(at("secret"), "from the file\r\n").unwrap();
 
     assert_eq!(secret(&config(Some("secret")), &[systemd, variable]), Ok("from the file".to_owned()));
@@ -360,14 +361,26 @@ fn the_secret_comes_from_the_file_then_systemd_then_the_environment() {
     assert_eq!(secret(&config(None), &[systemd, variable]), Ok("from systemd".to_owned()));
 
     let mut failures = String::new();
-    for (file, environment) in [(Some("empty"), vec![variable]), (Some("none"), vec![variable]), (None, vec![])] {
+    let two = ("LEARNER_SYNC_CLIENT_SECRET", "letmein\r\nletmein");
+    for (file, environment) in [
+        (Some("empty"), vec![variable]),
+        (Some("two"), vec![variable]),
+        (Some("none"), vec![variable]),
+        (None, vec![two]),
+        (None, vec![]),
+    ] {
         writeln!(failures, "{}", secret(&config(file), &environment).unwrap_err()).unwrap();
     }
     assert_snapshot!(failures, @r"
     /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: /DIRECTORY/empty is empty
+    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: /DIRECTORY/two holds more than one line: leave nothing in it but the secret, on a single line
     /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: cannot read /DIRECTORY/none: No such file or directory (os error 2)
+    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: LEARNER_SYNC_CLIENT_SECRET holds more than one line: leave nothing in it but the secret, on a single line
     /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: there is no client secret: name a file that holds it here, or give the unit the systemd credential client-secret (LoadCredential=client-secret:/etc/learner-sync/client-secret), or set LEARNER_SYNC_CLIENT_SECRET
     ");
+
+    let two = config(None).read_database_password(&variables(&[("PGPASSWORD", "letmein\nletmein")])).unwrap_err();
+    assert!(two.to_string().contains("PGPASSWORD holds more than one line"), "{two}");
 
     let debugged = format!("{:?}", config(Some("secret")).read_secret(&BTreeMap::new()).unwrap());
     assert!(!debugged.contains("from the file"));

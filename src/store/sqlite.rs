@@ -1,7 +1,12 @@
 //! What only SQLite knows: files, locks, result codes, and how values are spelled.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -155,8 +160,21 @@ async fn glance(path: &Path, theirs: bool) -> Result<(), StoreError> {
 /// By the two version numbers in the head of the file.
 fn in_wal_mode(path: &Path) -> bool {
     let mut head = [0; 20];
-    let read = std::fs::File::open(path).and_then(|mut file| io::Read::read_exact(&mut file, &mut head));
-    read.is_ok() && head.starts_with(b"SQLite format 3\0") && head[18..] == [2, 2]
+    read_head(path, &mut head).is_ok() && head.starts_with(b"SQLite format 3\0") && head[18..] == [2, 2]
+}
+
+/// Reads the beginning of a database file, which a connection of this process may be writing at the moment: to close a file
+/// lets go of all locks that the process has on it, <https://www.sqlite.org/howtocorrupt.html>. So it stays open, once for
+/// each file that there ever was.
+fn read_head(path: &Path, head: &mut [u8]) -> io::Result<()> {
+    static OPEN: Mutex<BTreeMap<(u64, u64), File>> = Mutex::new(BTreeMap::new());
+    let metadata = path.metadata()?;
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = match open.entry((metadata.dev(), metadata.ino())) {
+        Entry::Occupied(file) => file.into_mut(),
+        Entry::Vacant(place) => place.insert(File::open(path)?),
+    };
+    file.read_exact_at(head, 0)
 }
 
 fn cannot_open(path: &Path, source: io::Error) -> StoreError {

@@ -191,6 +191,25 @@ impl Database {
         }
     }
 
+    /// Keeps everybody else even from reading it, until what comes back is dropped.
+    pub(crate) async fn shut(&self) -> Writer {
+        match self {
+            Self::File(path) => {
+                let mut connection = connect(path).await;
+                connection.execute("PRAGMA locking_mode = EXCLUSIVE").await.unwrap();
+                connection.execute("BEGIN EXCLUSIVE").await.unwrap();
+                Writer::ToFile { _connection: connection }
+            }
+            Self::Server(server, name) => {
+                let sql = format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", self.tables().await.join(", "));
+                let mut connection = server.connect(name).await;
+                connection.execute("BEGIN").await.unwrap();
+                connection.execute(AssertSqlSafe(sql)).await.unwrap();
+                Writer::ToServer { _connection: connection }
+            }
+        }
+    }
+
     /// What belongs together in the file is together. A server looks after that itself.
     pub(crate) async fn is_whole(&self) {
         if let Self::File(path) = self {

@@ -6,6 +6,7 @@ mod identity;
 use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
+use learner_sync::store::{Access, Store};
 
 use crate::database::{apply, is_on_postgres, on_both};
 use crate::learners::change;
@@ -382,4 +383,19 @@ async fn a_table_of_numbers_with_all_that_the_design_has() {
     world.sim.tenant(|tenant| tenant.assign_user(&people[1]));
     assert_eq!(world.cycle().await.counts.reactivated, 1);
     assert_eq!(world.value("SELECT coalesce(cast(gone AS text), '-') FROM people WHERE number = 2").await, "-");
+}
+
+#[tokio::test]
+async fn a_look_at_the_file_of_a_platform_lets_go_of_no_lock() {
+    let mut tenant = Tenant::default();
+    assigned(&mut tenant, 1);
+    let world = platform(tenant).await;
+    world.run_program(&["sync"], 0);
+    assert_eq!(world.value("PRAGMA journal_mode").await, "delete");
+    // This process writes, and looks at the file beside that, as a daemon does that is told to read its configuration again.
+    let _writer = world.database.lock().await;
+    let learners = world.assembly().learners;
+    Store::inspect(&world.path("learners.db"), learners.table.as_ref(), Access::ReadWrite).await.unwrap();
+    let refused = world.run_program(&["sync", "--dry-run"], 1);
+    assert!(refused.stderr.contains("locked by another process"), "{refused:?}");
 }

@@ -1,12 +1,13 @@
 //! The exit codes for what goes wrong: each names its cause, and leaves behind what it should and no more.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
 use super::SUMMARY;
 use crate::database::{apply, on_both};
-use crate::machine::skipped;
+use crate::machine::{Unprivileged, skipped};
 use crate::program::{PROGRAM, Ran, finish, keys, people};
 use crate::world::World;
 
@@ -220,6 +221,111 @@ async fn a_state_directory_of_another_user_exits_78_with_the_sudo_line() {
     assert_eq!(checks["checks"][1]["name"], json!("database"));
     assert!(checks["checks"][1]["detail"].as_str().unwrap().contains("sudo -u nobody"), "{checks}");
     assert_eq!(world.cycles().await, ["command success"]);
+}
+
+/// The commands exit 78, `check` fails, and both say all of `told`, and nothing of `chown`.
+#[track_caller]
+fn gives_no_advice(world: &World, user: &Unprivileged, told: &[&str]) {
+    for arguments in [&["status"][..], &["plan"], &["sync"], &["run"], &["schema", "apply"]] {
+        let Ran { stdout, stderr } = user.run(world, arguments, 78);
+        assert!(told.iter().all(|words| stderr.contains(words)), "{arguments:?}: {stderr}");
+        assert!(!stderr.contains("chown") && !stderr.contains("sudo"), "{arguments:?}: {stderr}");
+        assert_eq!(stdout, "", "{arguments:?}");
+    }
+    let document = user.run(world, &["check", "--json"], 1).json();
+    let line = document["checks"].as_array().unwrap().iter().find(|check| check["name"] == "database").unwrap();
+    let said = format!("{}; {}", line["detail"].as_str().unwrap(), line["hint"].as_str().unwrap_or_default());
+    assert!(told.iter().all(|words| said.contains(words)) && !said.contains("chown"), "{said}");
+}
+
+#[tokio::test]
+async fn a_mistyped_path_of_the_system_exits_78_and_nobody_is_told_to_take_it() {
+    let world = World::start(people(1).0).await;
+    let Some(user) = Unprivileged::owning(&world) else {
+        return skipped("there is no other user to run the program as");
+    };
+    let configuration = std::fs::read_to_string(world.config_path()).unwrap();
+    for (path, told) in [
+        ("/etc/passwd", "/etc/passwd is not an SQLite database"),
+        ("/etc", "cannot open the learner database /etc: it is a directory"),
+        ("/dev/null", "cannot open the learner database /dev/null: it is not a file"),
+        ("/etc/learners.db", "cannot make it: /etc belongs to root"),
+    ] {
+        std::fs::write(world.config_path(), configuration.replace(&world.database.url(), &format!("sqlite://{path}")))
+            .unwrap();
+        gives_no_advice(&world, &user, &[told, "learners.database_url"]);
+    }
+    let state = format!("{:?}", world.path("state"));
+    std::fs::write(world.config_path(), configuration.replace(&state, "\"/etc\"")).unwrap();
+    gives_no_advice(&world, &user, &["/etc belongs to root", "is state.directory mistyped?"]);
+}
+
+#[tokio::test]
+async fn what_root_has_left_behind_is_given_back_only_when_it_is_a_learner_database() {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("only root leaves something of its own behind");
+    }
+    let world = World::start(people(1).0).await;
+    let Some(user) = Unprivileged::owning(&world) else {
+        return skipped("there is no other user to run the program as");
+    };
+    let advice =
+        format!("learners.db belongs to root; give it back: chown nobody: {}", world.path("learners.db").display());
+    let given_back = || {
+        let Ran { stdout: _, stderr } = user.run(&world, &["status"], 78);
+        assert!(stderr.contains(&advice), "{stderr}");
+    };
+    let ours = |name: &str| std::os::unix::fs::chown(world.path(name), Some(65534), None).unwrap();
+    std::fs::write(world.path("learners.db"), "").unwrap();
+    given_back();
+    ours("learners.db");
+    user.run(&world, &["sync"], 0);
+    std::os::unix::fs::chown(world.path("learners.db"), Some(0), None).unwrap();
+    std::fs::set_permissions(world.path("learners.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    given_back();
+    std::fs::set_permissions(world.path("learners.db"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    gives_no_advice(&world, &user, &["belongs to root, and nobody may not read it", "learners.database_url"]);
+
+    std::fs::remove_file(world.path("learners.db")).unwrap();
+    std::fs::write(world.path("learners.db"), "").unwrap();
+    world.execute("CREATE TABLE packages (name TEXT)").await;
+    gives_no_advice(&world, &user, &["is the database of another program", "packages", "learners.database_url"]);
+    std::fs::remove_file(world.path("learners.db")).unwrap();
+    user.run(&world, &["status"], 0);
+
+    // The state directory that is made by hand.
+    std::fs::remove_dir_all(world.path("state")).unwrap();
+    std::fs::create_dir(world.path("state")).unwrap();
+    let Ran { stdout: _, stderr } = user.run(&world, &["status"], 78);
+    assert!(stderr.contains("state belongs to root; give it back: chown nobody: "), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_secret_of_two_lines_exits_78_and_is_not_shown() {
+    let world = world_configured("").await;
+    let secret = std::fs::read_to_string(world.path("secret")).unwrap();
+    std::fs::write(world.path("secret"), format!("{secret}\n\n")).unwrap();
+    world.run_program(&["sync"], 0);
+    std::fs::write(world.path("secret"), format!("{secret}\nletmein\n")).unwrap();
+    check_configuration(&world, &["entra.credential.secret_file", "secret holds more than one line"]);
+    let told = world.run_program(&["check"], 78);
+    assert!(![&secret, "letmein"].iter().any(|secret| format!("{told:?}").contains(*secret)), "{told:?}");
+
+    std::fs::write(world.path("secret"), &secret).unwrap();
+    let password = world.path("password");
+    std::fs::write(&password, "letmein\r\nplease\r\n").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let configuration = std::fs::read_to_string(world.config_path()).unwrap();
+    let proxy = format!("[entra]\nproxy = \"http://sync@127.0.0.1:1\"\nproxy_password_file = {password:?}\n");
+    std::fs::write(world.config_path(), configuration.replace("[entra]\n", &proxy)).unwrap();
+    check_configuration(&world, &["entra.proxy_password_file", "password holds more than one line"]);
+    // Nothing listens there; it is not asked.
+    let server = format!("postgres://sync@127.0.0.1:1/learners\"\npassword_file = {password:?}");
+    std::fs::write(world.config_path(), configuration.replace(&format!("{}\"", world.database.url()), &server))
+        .unwrap();
+    check_configuration(&world, &["learners.password_file", "password holds more than one line"]);
+    let told = world.run_program(&["status"], 78);
+    assert!(!told.stderr.contains("letmein") && !told.stderr.contains("please"), "{told:?}");
 }
 
 #[apply(on_both)]

@@ -228,6 +228,24 @@ async fn log_comes_as_a_table_as_one_array_and_as_csv() {
 }
 
 #[apply(on_both)]
+async fn a_name_that_turns_the_text_around_is_shown_without_what_does_it() {
+    let (mut tenant, ids) = people(2);
+    let mail = tenant.user(&ids[0]).unwrap().mail.clone();
+    let twin = tenant.user_mut(&ids[1]);
+    twin.user_principal_name = Some("ada\u{202e}nimda@harbourworks.example".to_owned());
+    twin.mail = mail;
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 3);
+    for command in ["status", "log"] {
+        let words = world.run_program(&[command], 0).stdout;
+        assert!(words.contains("ada\u{fffd}nimda") && !words.contains('\u{202e}'), "{command}: {words}");
+    }
+    // Other programs get what the database has.
+    let log = world.run_program(&["log", "--format", "json"], 0).stdout;
+    assert!(log.contains("ada\u{202e}nimda"), "{log}");
+}
+
+#[apply(on_both)]
 async fn an_empty_log_is_no_error() {
     let world = World::start(people(1).0).await;
     let before = world.files();

@@ -65,6 +65,8 @@ async fn a_user_who_fails_makes_it_exit_3() {
     let other = tenant.users().find(|user| user.surname.as_deref() == Some("Number0")).unwrap().clone();
     tenant.user_mut(&twin).mail = other.mail;
     let world = World::start(tenant).await;
+    let rehearsed = world.run_program(&["sync", "--dry-run"], 3).stdout;
+    assert!(rehearsed.contains("2 failed") && !rehearsed.contains("`learner-sync status`"), "{rehearsed}");
     let document = world.run_program(&["sync", "--json"], 3).json();
     assert_eq!(
         (&document["outcome"], &document["failed"], &document["created"]),
@@ -80,6 +82,9 @@ async fn people_who_are_held_make_it_exit_3() {
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
+    // Nobody is held yet.
+    let rehearsed = world.run_program(&["sync", "--dry-run"], 3).stdout;
+    assert!(rehearsed.contains("12 held") && !rehearsed.contains("`learner-sync approve`"), "{rehearsed}");
     let document = world.run_program(&["sync", "--json"], 3).json();
     assert_eq!(
         (&document["outcome"], &document["held"], &document["deactivated"]),

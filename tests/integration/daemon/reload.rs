@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use crate::database::{apply, on_both};
+use crate::postgres::Server;
 use crate::program::{Daemon, people};
 use crate::world::World;
 
@@ -80,6 +81,104 @@ async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
     daemon.signal(Signal::USR1);
     world.cycles_ended(2).await;
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE title = 'Sailor'").await, "3");
+    daemon.stop().await;
+}
+
+/// Learners in a table of somebody else, in which nothing could be written.
+const UNFIT: &str =
+    "table = \"accounts\"\n[learners.columns]\nuser_name = \"login\"\nemail = \"mail\"\nactive = \"state\"";
+
+#[apply(on_both)]
+async fn a_learners_table_that_does_not_fit_is_reported_and_the_old_configuration_stays() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    world.execute("CREATE TABLE accounts (id integer PRIMARY KEY, login text, state boolean)").await;
+    world.configure(UNFIT);
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration stays as it was: the learners table cannot be used", 1).await;
+    let log = daemon.log();
+    assert!(log.contains("learner-sync.toml:17:") && log.contains("learners.columns.email"), "{log}");
+    assert!(!log.contains("the configuration is read again"), "{log}");
+    daemon.signal(Signal::USR1);
+    assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
+
+    world.configure(&UNFIT.replace("accounts", "nowhere"));
+    daemon.signal(Signal::HUP);
+    daemon.logged("there is no table nowhere", 1).await;
+    daemon.logged("the configuration stays as it was", 2).await;
+    world.configure(OTHER_MAPPING);
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration is read again", 1).await;
+    assert!(!daemon.log().contains("no cycle"), "{}", daemon.log());
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_table_that_is_not_ours_any_more_is_reported_with_what_can_be_done() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    world.execute("ALTER TABLE learners RENAME COLUMN job_role TO role").await;
+    daemon.signal(Signal::HUP);
+    daemon.logged("learners lacks the column job_role; nothing was written to it: add what is missing", 1).await;
+    assert!(daemon.log().contains("the configuration stays as it was"), "{}", daemon.log());
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_database_that_nobody_may_read_now_is_no_reason_to_keep_the_old_configuration() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    let alone = world.database.shut().await;
+    world.configure(OTHER_MAPPING);
+    daemon.signal(Signal::HUP);
+    daemon.logged("fits the learner database cannot be seen now: it is locked, or does not answer", 1).await;
+    daemon.logged("the configuration is read again", 1).await;
+    drop(alone);
+    daemon.signal(Signal::USR1);
+    world.cycles_ended(2).await;
+    assert_eq!(world.value("SELECT title FROM learners").await, "Sailor");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_away_is_no_reason_to_keep_the_old_configuration() {
+    let world = World::start(people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    std::fs::rename(world.path("learners.db"), world.path("unmounted.db")).unwrap();
+    world.configure(UNFIT);
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration is read again", 1).await;
+    assert!(daemon.log().contains("there is no database"), "{}", daemon.log());
+    // Who keeps another application is to be seen in the file alone.
+    let (tenant, client, nobody) = world.sim.tenant(|tenant| {
+        let nobody = tenant.new_id();
+        (tenant.tenant_id.clone(), tenant.client_id.clone(), nobody)
+    });
+    world.configure_for(&tenant, &client, &nobody, UNFIT);
+    daemon.signal(Signal::HUP);
+    daemon.logged("whether another daemon keeps this application cannot be seen", 1).await;
+    world.configure(UNFIT);
+    std::fs::rename(world.path("unmounted.db"), world.path("learners.db")).unwrap();
+    daemon.signal(Signal::HUP);
+    daemon.logged("the configuration stays as it was: the learners table cannot be used", 1).await;
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_no_reason_to_keep_the_old_configuration() {
+    let Some(server) = Server::start() else { return };
+    let server: &'static Server = Box::leak(Box::new(server));
+    let world = World::start_on(server, people(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    server.kill();
+    world.configure(OTHER_MAPPING);
+    daemon.signal(Signal::HUP);
+    daemon.logged("cannot be seen now: cannot connect to the learner database", 1).await;
+    daemon.logged("the configuration is read again", 1).await;
+    server.run();
+    daemon.signal(Signal::USR1);
+    world.cycles_ended(2).await;
+    assert_eq!(world.value("SELECT title FROM learners").await, "Sailor");
     daemon.stop().await;
 }
 

@@ -180,6 +180,24 @@ async fn a_password_is_found_where_it_may_be_and_never_shown() {
 }
 
 #[tokio::test]
+async fn a_password_file_of_postgresql_that_cannot_be_used_is_no_matter_for_the_log() {
+    let Some(server) = shared() else { return };
+    let world = World::start_on(server, people(1).0).await;
+    // Too open; and one that not even root can open.
+    std::fs::write(world.path("pgpass"), "*:*:*:*:letmein\n").unwrap();
+    std::fs::set_permissions(world.path("pgpass"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    for path in [world.path("pgpass"), world.path("pgpass").join("file")] {
+        let path = path.display().to_string();
+        let told = world.run_program_with(&[("PGPASSFILE", &path)], &["sync"], 0).stderr;
+        assert!(!told.contains("WARN") && !told.contains("pgpass"), "{told}");
+        let level = "info,sqlx_postgres::options=warn";
+        let asked = [("PGPASSFILE", path.as_str()), ("LEARNER_SYNC_LOG__LEVEL", level)];
+        let told = world.run_program_with(&asked, &["sync"], 0).stderr;
+        assert!(told.contains("WARN") && told.contains("pgpass"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_authority_that_is_none_exits_78() {
     let world = World::start(people(1).0).await;
     let file = world.path("authority.pem").display().to_string();
