@@ -42,7 +42,8 @@ impl Column {
         }
     }
 
-    /// Whether a table of somebody else may go without it: it is used where the configuration names it.
+    /// Whether a table of somebody else may go without it: it is used where the configuration names it,
+    /// or says nothing of any column.
     pub fn is_optional(self) -> bool {
         matches!(self, Self::ExternalId | Self::CreatedAt | Self::UpdatedAt | Self::DeactivatedAt)
     }

@@ -52,6 +52,15 @@ impl Comparison<'_> {
         Some(format!("ALTER TABLE {} {change}", sql(self.table)))
     }
 
+    /// Whether the table has a column that it may go without, where nothing is said of any: then it is one of our form.
+    fn is_of_our_form(&self, column: Column) -> bool {
+        let name = column.name();
+        let fits = |there: &FoundColumn| !there.generated && takes(column, there, self.found.dialect);
+        self.table.columns.is_empty()
+            && !self.table.constants.contains_key(name)
+            && self.found.columns.get(name).is_some_and(fits)
+    }
+
     /// A column that nothing else is said of, with nearly this name.
     fn meant(&self, name: &str) -> Option<&str> {
         let used = |other: &str| self.table.columns.values().any(|column| column == other);
@@ -86,7 +95,7 @@ impl Comparison<'_> {
         let named = self.table.columns.contains_key(&column);
         let needed = match column {
             Column::Attribute(attribute) => named || self.table.mapped.contains(&attribute),
-            ours => named || !ours.is_optional(),
+            ours => named || !ours.is_optional() || self.is_of_our_form(ours),
         };
         let found = self.found;
         let key = self.table.key(column);

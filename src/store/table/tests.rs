@@ -9,6 +9,7 @@ on_both! {
     a_table_with_other_names_and_kinds_fits,
     every_misfit_is_told_with_what_mends_it,
     a_unique_index_may_take_many_forms,
+    a_table_of_which_nothing_is_said_is_of_our_form,
     a_slip_in_a_name_is_no_new_column,
     what_is_no_table_is_told,
     names_mean_exactly_what_they_say,
@@ -84,6 +85,20 @@ async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
     assert_eq!(layout.active("r"), r#"coalesce((r."enabled" = 'enabled'), false)"#);
     assert_eq!((layout.name(Column::UpdatedAt), layout.name(Column::CreatedAt)), (Some(r#""updated_at""#), None));
     assert_eq!(layout.external_id("r."), None, "the platform's own, called as one of ours");
+}
+
+async fn a_table_of_which_nothing_is_said_is_of_our_form(kind: Kind) {
+    let (id, at) =
+        if on_postgres(kind) { ("serial PRIMARY KEY", "timestamptz") } else { ("INTEGER PRIMARY KEY", "TEXT") };
+    let sql = format!(
+        "CREATE TABLE accounts (id {id}, external_id text UNIQUE, user_name text UNIQUE, email text UNIQUE, active boolean,
+             title text, created_at {at}, updated_at int)"
+    );
+    let layout = look(kind, &sql, &accounts(&[])).await.unwrap();
+    assert_eq!(layout.external_id("r."), Some(r#"r."external_id""#.to_owned()));
+    // Of another kind, so it is something else.
+    let [created, updated] = [Column::CreatedAt, Column::UpdatedAt].map(|column| layout.name(column));
+    assert_eq!((created, updated), (Some(r#""created_at""#), None));
 }
 
 async fn a_slip_in_a_name_is_no_new_column(kind: Kind) {
