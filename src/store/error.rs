@@ -228,9 +228,9 @@ impl StoreError {
                     .to_owned()
             }
             Self::NotOurs { .. } => {
-                "nothing was written to it: add what is missing; if tables of the platform have these \
-                                     names, name another file in learners.database_url, or give the role a schema of \
-                                     its own: README, A learners table that is there already"
+                "nothing was written to it: add what is missing; if tables of the platform have these names, name another \
+                 file in learners.database_url, or give the role a schema of its own and no other in its search_path: \
+                 README, A learners table that is there already"
                     .to_owned()
             }
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
