@@ -24,7 +24,8 @@ async fn a_session_has_its_limits_whatever_the_server_is_set_to() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).empty_store().await;
     let limits = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),
-                      current_setting('client_min_messages'), current_setting('client_connection_check_interval'),
+                      current_setting('client_min_messages'),
+                      coalesce(current_setting('client_connection_check_interval', true), '10s'), -- none before 14
                       current_setting('TimeZone')";
     assert_eq!(select(&store, limits).await, ["108s|30s|error|10s|UTC"]);
 }
@@ -165,6 +166,8 @@ async fn who_is_not_let_in_is_told_why_and_what_to_do() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE unwelcome LOGIN");
+    // Before 15 everybody may make tables there.
+    machine.execute(&database, "REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
     // Another test may have made them.
     let mut connection = machine.connect(&database).await;
     let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(role)).execute(&mut connection).await;
@@ -304,7 +307,13 @@ async fn a_connection_that_breaks_is_lost_with_its_lock_and_what_was_under_way()
     fill(&store, 2).await;
     assert_eq!(store.take_cycle_lock("learner-sync run").await.unwrap(), None);
     let pid = select(&store, "SELECT pg_backend_pid()").await.concat();
-    machine.execute(&database, &format!("SELECT pg_terminate_backend({pid}, 10000)")).await;
+    // Only since 14 does it wait by itself.
+    let end = format!(
+        "DO $$ BEGIN PERFORM pg_terminate_backend({pid});
+             WHILE EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = {pid}) LOOP PERFORM pg_stat_clear_snapshot(); END LOOP;
+         END $$"
+    );
+    machine.execute(&database, &end).await;
     let error = store.apply(&[create(person(3), "three")], &stamp()).await.unwrap_err();
     assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
     assert!(matches!(store.state().await, Err(StoreError::Lost(_))));
