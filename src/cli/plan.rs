@@ -85,13 +85,13 @@ impl<'a> Planner<'a> {
     }
 
     /// What a rehearsal was worth.
-    pub(super) fn print_rehearsed(&self) -> std::io::Result<()> {
-        print(if self.is_copy {
+    pub(super) fn rehearsed(&self) -> &'static str {
+        if self.is_copy {
             "Rehearsed on a copy in memory, because the database has no tables of learner-sync yet: what its own checks and \
              triggers would refuse shows when it has. Nothing was written."
         } else {
             "Rehearsed and rolled back; nothing was written."
-        })
+        }
     }
 
     pub(super) fn parts(&self) -> Parts<'_> {

@@ -48,17 +48,18 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         ));
     }
     let named = Named { user: &user, relink };
-    let report = if dry_run {
+    let (report, rehearsed) = if dry_run {
         let mut planner = Planner::open_to_rehearse(&assembly).await?;
         planner.find(named).await?;
         let prepared = planner.prepare().await?;
-        cycle::rehearse(planner.parts(), planner.request(), &prepared).await?
+        let report = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
+        (report, Some(planner.rehearsed()))
     } else {
         let actor = super::actor(&environment);
         let command = "learner-sync provision";
         let (trigger, actor, only) = (Trigger::Command, Some(actor.as_str()), Some(named));
         let ask = Ask { trigger, full: false, wait, force, command, actor, only };
-        session::run(&assembly, ask, stop_on_signal()?).await?
+        (session::run(&assembly, ask, stop_on_signal()?).await?, None)
     };
     let Some(explanation) = &report.explanation else {
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
@@ -70,7 +71,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     if json {
         print_json(&as_json(&report, explanation, &assembly.rules, error.as_deref(), dry_run))?;
     } else {
-        print_steps(&report, explanation, &assembly.rules, dry_run)?;
+        print_steps(&report, explanation, &assembly.rules, rehearsed)?;
         if let Some(error) = &error {
             print(error)?;
         }
@@ -154,7 +155,12 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
     })
 }
 
-fn print_steps(report: &Report, explanation: &Explanation, rules: &Rules, dry_run: bool) -> Result<(), Failure> {
+fn print_steps(
+    report: &Report,
+    explanation: &Explanation,
+    rules: &Rules,
+    rehearsed: Option<&str>,
+) -> Result<(), Failure> {
     let (_, imported) = account(explanation);
     let found = match matched(explanation) {
         (Some(learner), how) => {
@@ -209,10 +215,10 @@ fn print_steps(report: &Report, explanation: &Explanation, rules: &Rules, dry_ru
     for change in &explanation.coupled {
         print_change("with it ", change)?;
     }
-    match (dry_run, report.outcome) {
-        (true, _) => print("Rehearsed and rolled back; nothing was written.")?,
-        (false, Outcome::Interrupted) => print("Stopped by a signal.")?,
-        (false, _) => {}
+    match (rehearsed, report.outcome) {
+        (Some(rehearsed), _) => print(rehearsed)?,
+        (None, Outcome::Interrupted) => print("Stopped by a signal.")?,
+        (None, _) => {}
     }
     Ok(())
 }

@@ -87,7 +87,7 @@ async fn rehearse(assembly: &Assembly, json: bool) -> Result<u8, Failure> {
         print_json(&document)?;
     } else {
         print_lines(&lines)?;
-        planner.print_rehearsed()?;
+        print(planner.rehearsed())?;
         print_report(&report)?;
         planner.print_obstacles().await?;
     }

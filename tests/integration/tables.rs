@@ -9,7 +9,7 @@ use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
 
 use crate::database::{apply, is_on_postgres, on_both};
-use crate::learners::change;
+use crate::learners::{change, hire};
 use crate::world::{World, assigned};
 
 /// How the platform has it: UUIDs, a word for the state, columns that must have a value, and a trigger that counts.
@@ -217,7 +217,10 @@ async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
     // A plan knows it before there is a table of ours, and says what it is made on.
     let plan = world.run_program(&["plan", "--json"], 0).json();
     assert_eq!((plan["failed"].as_u64(), plan["reactivated"].as_u64()), (Some(1), Some(0)), "{plan}");
-    assert!(world.run_program(&["sync", "--dry-run"], 3).stdout.contains("Rehearsed on a copy in memory"));
+    for (arguments, code) in [(&["sync", "--dry-run"][..], 3), (&["provision", &ben, "--dry-run"], 3)] {
+        let ran = world.run_program(arguments, code);
+        assert!(ran.stdout.contains("Rehearsed on a copy in memory"), "{ran:?}");
+    }
     let report = world.cycle().await;
     assert_eq!((report.counts.failed, report.counts.reactivated), (1, 0));
     assert!(world.last_detail(&ben).await.contains("in a state of the platform's own"));
@@ -225,6 +228,27 @@ async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
     let refused = world.run_program(&["provision", &ben, "--relink", &id], 1);
     assert!(refused.stderr.contains("in a state of the platform's own"), "{refused:?}");
     assert_eq!(account(&world, BEN, "state, given").await, ["suspended", "NULL"]);
+}
+
+#[apply(on_both)]
+async fn whom_the_platform_has_shut_out_makes_no_room_for_somebody_else() {
+    let mut tenant = Tenant::default();
+    let ben = tenant.hire(User::named("Ben", "Carter"));
+    tenant.assign_user(&ben);
+    assigned(&mut tenant, 1);
+    let mut world = platform(tenant).await;
+    world.configure(&format!("reissued = \"free\"\ntable = \"{}\"\n{COLUMNS}", table()));
+    assert_eq!(world.cycle().await.counts.created, 2);
+    world.sim.tenant(|tenant| {
+        tenant.delete_user(&ben);
+        tenant.purge_user(&ben);
+    });
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    world.execute(&format!("UPDATE {} SET state = 'suspended' WHERE login = '{BEN}'", table())).await;
+    hire(&world, User::named("Ben", "Carter"));
+    let counts = world.cycle().await.counts;
+    assert_eq!((counts.created, counts.updated, counts.failed), (0, 0, 1));
+    assert_eq!(account(&world, BEN, "state").await, ["suspended"]);
 }
 
 #[apply(on_both)]
