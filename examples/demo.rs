@@ -17,13 +17,13 @@ use std::path::PathBuf;
 use anyhow::{Context, ensure};
 use comfy_table::{ContentArrangement, Table, presets};
 use graph_sim::{GraphSim, MemberKind, Tenant, User};
-use learner_sync::assembly::{Assembly, learners, source};
+use learner_sync::app::{App, learners, source};
 use learner_sync::config::{self, Config};
 use learner_sync::cycle::Report;
 use learner_sync::daemon;
 use learner_sync::model::{Action, EntraId, Outcome, Reason, Status, Trigger, system_clock};
 use learner_sync::plan::Counts;
-use learner_sync::session::{self, Ask};
+use learner_sync::session::{self, RunOptions};
 use learner_sync::store::{Access, LogFilter, LogRow, Store};
 use serde_json::Value;
 use sqlx::{Connection, Row, SqliteConnection};
@@ -223,7 +223,7 @@ impl Demo {
         let active = self.active().await?;
         let (store, source) = self.store().await?;
         let released =
-            store.approve(&source, &store.held_people(&source).await?, "demonstration", system_clock()).await?;
+            store.approve(&source, &store.held_users(&source).await?, "demonstration", system_clock()).await?;
         ensure!(released == still.len() as u64, "{released} people are released, not {}", still.len());
         let report = self.cycle().await?;
         self.expect(&report, Outcome::Success, Expected { deactivated: still.len(), ..Expected::default() })?;
@@ -261,8 +261,8 @@ impl Demo {
 
     /// One cycle as the daemon runs it, and its numbers.
     async fn cycle(&self) -> anyhow::Result<Report> {
-        let assembly = Assembly::new(self.config()?, &BTreeMap::new(), system_clock)?;
-        let ask = Ask {
+        let app = App::new(self.config()?, &BTreeMap::new(), system_clock)?;
+        let ask = RunOptions {
             trigger: Trigger::Command,
             full: false,
             wait: false,
@@ -272,7 +272,7 @@ impl Demo {
             only: None,
         };
         let (_sender, stop) = watch::channel(false);
-        let report = session::run(&assembly, ask, stop).await?;
+        let report = session::run(&app, ask, stop).await?;
         if let Some(error) = &report.error {
             anyhow::bail!("the cycle failed: {error}");
         }
@@ -320,7 +320,7 @@ impl Demo {
 
     async fn held(&self) -> anyhow::Result<Vec<EntraId>> {
         let (store, source) = self.store().await?;
-        Ok(store.held_people(&source).await?.into_iter().map(|person| person.entra_id).collect())
+        Ok(store.held_users(&source).await?.into_iter().map(|user| user.entra_id).collect())
     }
 
     async fn store(&self) -> anyhow::Result<(Store, String)> {
@@ -342,8 +342,8 @@ impl Demo {
 
 /// What happens in the tenant on an ordinary day.
 fn a_day_passes(tenant: &mut Tenant) -> anyhow::Result<()> {
-    let mut people = regulars(tenant).into_iter();
-    let mut next = || people.next().context("the tenant has too few people");
+    let mut users = regulars(tenant).into_iter();
+    let mut next = || users.next().context("the tenant has too few people");
     for (given_name, surname, department, job_title) in [
         ("Imke", "Quist", "Maintenance", "Electrician"),
         ("Tomás", "Vidal", "Logistics", "Dispatcher"),
@@ -386,19 +386,19 @@ fn regulars(tenant: &Tenant) -> Vec<String> {
 /// Who should be an active learner: assigned, directly or as a direct member of an assigned group, enabled, and with
 /// an e-mail address. Counted here in its own way, to compare the pipeline with.
 fn learnable(tenant: &Tenant) -> BTreeSet<String> {
-    let mut people = BTreeSet::new();
+    let mut users = BTreeSet::new();
     for (principal, _) in tenant.application.assignments() {
         match tenant.group(principal) {
-            Some(_) => people.extend(members(tenant, principal)),
-            None => drop(people.insert(principal.to_owned())),
+            Some(_) => users.extend(members(tenant, principal)),
+            None => drop(users.insert(principal.to_owned())),
         }
     }
     let good = |user: &User| user.account_enabled == Some(true) && user.mail.is_some();
-    people.retain(|id| tenant.find_user(id).is_some_and(good));
-    people
+    users.retain(|id| tenant.find_user(id).is_some_and(good));
+    users
 }
 
-/// The people who are direct members of a group.
+/// The users who are direct members of a group.
 fn members(tenant: &Tenant, group: &str) -> Vec<String> {
     let members = tenant.group(group).into_iter().flat_map(|group| group.members());
     members.filter(|(_, kind)| *kind == MemberKind::User).map(|(id, _)| id.to_owned()).collect()

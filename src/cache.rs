@@ -1,5 +1,5 @@
 //! What the last cycle knew, so that the next one need not ask the learner database: ids and hashes, never
-//! people. The only code that knows sled.
+//! users. The only code that knows sled.
 //!
 //! The cache is an optimisation and disposable: whatever does not match in every point is not used, and what is
 //! known is then read from the learner database, with the same outcome. sled 0.34 can panic while it opens a
@@ -25,7 +25,7 @@ use self::content::{BUCKETS, Decoder, Encoded, Manifest, encode};
 pub use self::layout::CacheRefused;
 use self::layout::{Found, look};
 use crate::failpoint::{Step, reached};
-use crate::model::{Generation, KnownLearners};
+use crate::model::{Generation, LinkedLearners};
 
 const MANIFEST: &str = "manifest";
 const LOCK_WAIT: Duration = Duration::from_millis(10);
@@ -46,7 +46,7 @@ pub struct Origin {
 #[derive(Debug)]
 pub struct Remembered {
     /// Everybody linked.
-    pub known: KnownLearners,
+    pub known: LinkedLearners,
     /// When they were last compared with the learner database in full.
     pub compared_at: Timestamp,
 }
@@ -123,7 +123,7 @@ pub async fn recall(directory: &Path, origin: &Origin, now: Timestamp) -> Result
 pub async fn record(
     directory: &Path,
     origin: &Origin,
-    known: &KnownLearners,
+    known: &LinkedLearners,
     compared_at: Timestamp,
     now: Timestamp,
 ) -> Result<(), CacheError> {
@@ -257,23 +257,23 @@ fn write(directory: &Path, encoded: &Encoded) -> sled::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{EntraId, Fingerprint, Known, LearnerId, Route};
+    use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, Route};
 
-    fn person(number: u128) -> EntraId {
+    fn user(number: u128) -> EntraId {
         EntraId::from_bytes(number.to_be_bytes())
     }
 
-    fn known(count: u128) -> KnownLearners {
+    fn known(count: u128) -> LinkedLearners {
         (1..=count)
             .map(|number| {
-                let routes = [Some(Route::Direct), number.is_multiple_of(2).then(|| Route::Group(person(7)))];
-                let entry = Known {
+                let routes = [Some(Route::Direct), number.is_multiple_of(2).then(|| Route::Group(user(7)))];
+                let entry = LinkedLearner {
                     learner: LearnerId::Number(number as i64),
                     active: !number.is_multiple_of(3),
                     fingerprint: Fingerprint(number.to_le_bytes()),
-                    via: routes.into_iter().flatten().collect(),
+                    routes: routes.into_iter().flatten().collect(),
                 };
-                (person(number << 64), entry)
+                (user(number << 64), entry)
             })
             .collect()
     }
@@ -301,7 +301,7 @@ mod tests {
         let other = Origin { mapping: [4; 32], ..origin() };
         assert!(matches!(recall(&path, &other, now()).await, Err(Forgotten::Other(_))));
 
-        // Fewer people, other buckets: nothing of the old ones stays.
+        // Fewer users, other buckets: nothing of the old ones stays.
         record(&path, &origin(), &known(10), now(), now()).await.unwrap();
         assert_eq!(recall(&path, &origin(), now()).await.unwrap().known, known(10));
     }

@@ -23,11 +23,11 @@ use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 
 use self::output::Failure;
-use crate::assembly;
+use crate::app;
 use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
-use crate::store::Learners;
+use crate::store::LearnerDatabase;
 
 /// Where the configuration is when nobody says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
@@ -65,7 +65,7 @@ enum Command {
     Status(status::Arguments),
     /// Show the provisioning log.
     Log(log::Arguments),
-    /// Show who is held back, and release exactly those people.
+    /// Show who is held back, and release exactly those users.
     Approve(approve::Arguments),
     /// Switch provisioning off: cycles are skipped until `resume`.
     Pause,
@@ -89,8 +89,8 @@ struct Context {
 
 impl Context {
     /// Where the learners are.
-    fn learners(&self) -> Result<Learners, Failure> {
-        Ok(assembly::learners(&self.config, &self.environment)?)
+    fn learners(&self) -> Result<LearnerDatabase, Failure> {
+        Ok(app::learners(&self.config, &self.environment)?)
     }
 }
 
@@ -123,7 +123,7 @@ pub fn main() -> ExitCode {
 /// Loads the configuration and runs a command that goes by it.
 fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
     let environment = config::environment();
-    // The learner database holds people: whatever umask the shell has, it is nobody else's to read.
+    // The learner database holds users: whatever umask the shell has, it is nobody else's to read.
     rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);
     let config = config::load(path, &environment)?;
     output::start_logging(&config.log)?;
@@ -176,7 +176,7 @@ impl Command {
 fn actor(environment: &BTreeMap<String, String>) -> String {
     let name = owner::user_name(rustix::process::geteuid().as_raw());
     match environment.get("SUDO_USER") {
-        Some(person) => format!("{person} (as {name})"),
+        Some(user) => format!("{user} (as {name})"),
         None => name,
     }
 }

@@ -36,32 +36,32 @@ pub struct Config {
     /// The file it was read from.
     pub path: PathBuf,
     /// How Entra ID and Graph are reached.
-    pub entra: Entra,
+    pub entra: EntraConfig,
     /// Whose users are kept.
-    pub app: App,
+    pub app: AppConfig,
     /// Which of them.
-    pub scope: Scope,
+    pub scope: ScopeConfig,
     /// What is kept of them.
-    pub provisioning: Provisioning,
+    pub provisioning: ProvisioningConfig,
     /// The attribute mapping, compiled once as a test.
     pub mapping: Vec<Entry>,
     /// Where the learners are.
-    pub learners: Learners,
+    pub learners: LearnersConfig,
     /// When a cycle is made.
-    pub schedule: Schedule,
+    pub schedule: ScheduleConfig,
     /// What is too much at once.
-    pub safety: Safety,
+    pub safety: SafetyConfig,
     /// Where the daemon's own files are.
-    pub state: State,
+    pub state: StateConfig,
     /// What is logged, and kept of the log.
-    pub log: Log,
+    pub log: LogConfig,
     /// What works but should be put right; to be logged once.
     pub warnings: Vec<String>,
 }
 
 /// `[entra]`: how the directory is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entra {
+pub struct EntraConfig {
     /// The tenant, a GUID or a domain, in lower case. Required.
     pub tenant_id: String,
     /// The application that signs in, a GUID in lower case. Required, except for a managed identity, where it names one
@@ -84,13 +84,13 @@ pub struct Entra {
     /// How many requests to Graph are under way at once. Default 8.
     pub concurrency: usize,
     /// How the application proves who it is.
-    pub credential: Credential,
+    pub credential: CredentialConfig,
 }
 
 /// `[entra.credential]`: how the application proves who it is, and where that is. The secrets themselves are read by
 /// [`Config::read_secret`] and [`Config::read_certificate`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Credential {
+pub enum CredentialConfig {
     /// A client secret.
     ClientSecret {
         /// The file that holds it. Without one: the systemd credential, then the environment.
@@ -114,38 +114,38 @@ pub enum Credential {
 
 /// `[app]`: the enterprise application.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct App {
+pub struct AppConfig {
     /// The object id of the service principal, or the application (client) id of it. Required.
     pub enterprise_app: EntraId,
 }
 
-/// `[scope]`: which of the assigned people count.
+/// `[scope]`: which of the assigned users count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scope {
+pub struct ScopeConfig {
     /// How far an assigned group reaches. Default: to its direct members.
     pub group_members: GroupMembers,
     /// The app roles whose assignments count, by id or value. Default: all.
     pub app_roles: Vec<String>,
     /// `[[scope.filter]]`: of whom one must hold. Default: everybody is in scope.
     pub filters: Vec<FilterEntry>,
-    /// When not empty, nobody else is touched: object ids of people or groups, user names.
+    /// When not empty, nobody else is touched: object ids of users or groups, user names.
     pub only: Vec<String>,
-    /// Who is left as they are: object ids of people or groups, user names.
+    /// Who is left as they are: object ids of users or groups, user names.
     pub ignore: Vec<String>,
 }
 
 /// `[provisioning]`: what is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Provisioning {
+pub struct ProvisioningConfig {
     /// Whether users are provisioned at all; without, a cycle has nothing to do. Default true.
     pub users: bool,
 }
 
 /// `[learners]`: the learner database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Learners {
+pub struct LearnersConfig {
     /// Where it is. Default `/var/lib/learner-sync/learners.db`.
-    pub database: Database,
+    pub database: DatabaseConfig,
     /// Where that stands, such as `learner-sync.toml:12:16`.
     pub database_place: String,
     /// The file with the password of a database server. Without one: the systemd credential, then the environment.
@@ -154,13 +154,13 @@ pub struct Learners {
     pub table: Option<Table>,
     /// By which attribute an unlinked learner is found; it is text, and mapped. Default `userName`.
     pub match_attribute: Attribute,
-    /// What happens when the address of a former learner is wanted by a new person. Default: a conflict.
+    /// What happens when the address of a former learner is wanted by a new user. Default: a conflict.
     pub reissued: Reissued,
 }
 
 /// A learner database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Database {
+pub enum DatabaseConfig {
     /// An SQLite file, made when missing.
     Sqlite {
         /// The file; an absolute path.
@@ -175,7 +175,7 @@ pub enum Database {
 
 /// `[schedule]`: when a cycle is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Schedule {
+pub struct ScheduleConfig {
     /// The shortest wait from the end of one cycle to the next. Default 20 minutes.
     pub min_interval: Duration,
     /// The longest, never shorter than `min_interval`. Default 40 minutes.
@@ -186,7 +186,7 @@ pub struct Schedule {
 
 /// `[safety]`: what is held for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Safety {
+pub struct SafetyConfig {
     /// More deactivations than this are held. Default 500.
     pub max_deactivations: u64,
     /// More per cent of the learners than this, and more than 10, are held. Default 20.
@@ -203,14 +203,14 @@ pub struct Safety {
 
 /// `[state]`: the daemon's own files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct StateConfig {
     /// An absolute path, made when missing. Default `/var/lib/learner-sync`.
     pub directory: PathBuf,
 }
 
 /// `[log]`: the operational log, and how long the provisioning log is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     /// How a line is written. Default text.
     pub format: LogFormat,
     /// A level or `target=level` directives. Default `info`.
@@ -222,7 +222,7 @@ pub struct Log {
 /// How operational logs are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Lines for people, on standard error.
+    /// Lines for users, on standard error.
     Text,
     /// A JSON object a line, on standard error.
     Json,
@@ -282,11 +282,12 @@ fn restart_keys(config: &Config) -> [(&'static str, String); 6] {
         scope: _,
         provisioning: _,
         mapping: _,
-        learners: Learners { database, database_place: _, password_file, table: _, match_attribute: _, reissued: _ },
+        learners:
+            LearnersConfig { database, database_place: _, password_file, table: _, match_attribute: _, reissued: _ },
         schedule: _,
         safety: _,
-        state: State { directory },
-        log: Log { format, level, retention },
+        state: StateConfig { directory },
+        log: LogConfig { format, level, retention },
         warnings: _,
     } = config;
     [

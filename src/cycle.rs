@@ -1,10 +1,9 @@
 //! One cycle, from top to bottom: the file to read first.
 //!
-//! [`run`] is the whole product. What it does with each person is decided in [`plan`](crate::plan::plan) and
+//! [`run`] is the whole product. What it does with each user is decided in [`plan`](crate::plan::plan) and
 //! nowhere else; [`prepare`] gathers what that decision needs and `apply` carries it out. `learner-sync plan`
 //! stops after `prepare`, and `sync --dry-run` goes on with [`rehearse`].
 
-mod bounds;
 mod credential;
 mod deadline;
 mod desired;
@@ -12,6 +11,7 @@ mod error;
 mod explanation;
 mod remember;
 mod report;
+mod restrictions;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,13 +25,15 @@ pub use self::error::CycleError;
 pub use self::explanation::Explanation;
 pub use self::report::Report;
 use crate::cache::{self, Forgotten, Origin, Remembered};
-use crate::directory::{Application, Directory, Read, Snapshot};
+use crate::directory::{AccountRead, Application, Directory, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
-use crate::model::{Attribute, Bounds, EntraId, Generation, KnownLearners, Outcome, Selection, Source, Trigger, chain};
-use crate::plan::{self, Change, Confirmed, DAY, Desired, Evidence, Finding, Limits, MemberCounts, Plan, Relink};
+use crate::model::{
+    Attribute, EntraId, Generation, LinkedLearners, Outcome, Restrictions, Selection, Source, Trigger, chain,
+};
+use crate::plan::{self, Change, Confirmed, DAY, DatabaseFacts, Desired, Finding, Limits, MemberCounts, Plan, Relink};
 use crate::scope::Scope;
-use crate::store::{CycleEnd, CycleId, Notes, Stamp, Store, StoreError};
+use crate::store::{Bookkeeping, CycleEnd, CycleId, Store, StoreError, WriteContext};
 
 /// The cycle of a rehearsal, which has no row.
 const NO_CYCLE: CycleId = CycleId(0);
@@ -52,7 +54,7 @@ pub struct Rules {
     /// The hash of mapping and scope, to which the cache is bound.
     pub hash: [u8; 32],
     /// Who is left as they are.
-    pub bounds: Bounds,
+    pub restrictions: Restrictions,
     /// The safety limits.
     pub limits: Limits,
     /// How often the learner database is compared in full.
@@ -70,7 +72,7 @@ impl Rules {
 
 /// What a cycle works with.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
+pub struct CycleContext<'a> {
     /// The directory.
     pub directory: &'a Directory,
     /// The learner database.
@@ -83,7 +85,7 @@ pub struct Parts<'a> {
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct CycleOptions<'a> {
     /// By whom.
     pub trigger: Trigger,
     /// Whether the cache is ignored.
@@ -91,16 +93,16 @@ pub struct Request<'a> {
     /// When.
     pub now: Timestamp,
     /// For whom; without it for everybody.
-    pub only: Option<Only<'a>>,
+    pub only: Option<SingleUser<'a>>,
 }
 
-/// One person instead of everybody: all is read and decided as ever, and of the plan only what concerns the person is
+/// One user instead of everybody: all is read and decided as ever, and of the plan only what concerns the user is
 /// carried out.
 #[derive(Clone, Copy, Debug)]
-pub struct Only<'a> {
+pub struct SingleUser<'a> {
     /// Who.
-    pub person: EntraId,
-    /// The learner that the person is to have.
+    pub user: EntraId,
+    /// The learner that the user is to have.
     pub relink: Option<&'a Relink>,
 }
 
@@ -111,15 +113,15 @@ pub type Stop = tokio::sync::watch::Receiver<bool>;
 ///
 /// # Errors
 /// Only when not even its beginning can be written down; a cycle that fails is a [`Report`] too.
-pub async fn run(parts: Parts<'_>, request: Request<'_>, mut stop: Stop) -> Result<Report, StoreError> {
-    let Parts { directory, store, cache: _, rules } = parts;
+pub async fn run(parts: CycleContext<'_>, request: CycleOptions<'_>, mut stop: Stop) -> Result<Report, StoreError> {
+    let CycleContext { directory, store, cache: _, rules } = parts;
     let started = Instant::now();
     let requests_before = directory.requests();
     // What an earlier cycle found out, so that one that fails before it could look is told of the same source.
     let source = store.state().await?.source(&rules.tenant, rules.application);
     let cycle = store.begin_cycle(&source, request.trigger, request.now).await?;
     reached(Step::CycleBegun);
-    let only = request.only.map(|only| only.person.to_string());
+    let only = request.only.map(|only| only.user.to_string());
     tracing::info!(cycle.id = %cycle, cycle.trigger = %request.trigger, cycle.full = request.full, user.id = only, "cycle started");
 
     let mut report = Report::new(Some(cycle), &request);
@@ -154,8 +156,8 @@ pub async fn run(parts: Parts<'_>, request: Request<'_>, mut stop: Stop) -> Resu
 
 /// The walk through one cycle.
 async fn steps(
-    parts: Parts<'_>,
-    request: Request<'_>,
+    parts: CycleContext<'_>,
+    request: CycleOptions<'_>,
     cycle: CycleId,
     report: &mut Report,
     stop: &mut Stop,
@@ -186,8 +188,8 @@ pub struct Prepared {
     /// What will be done.
     pub plan: Plan,
     source: String,
-    known: KnownLearners,
-    evidence: Evidence,
+    known: LinkedLearners,
+    evidence: DatabaseFacts,
     about: Option<explanation::About>,
     recalled: bool,
     compared_at: Timestamp,
@@ -198,8 +200,12 @@ pub struct Prepared {
 ///
 /// # Errors
 /// When anything could not be read as a whole. A plan is never made from a part.
-pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<CycleId>) -> Result<Prepared, CycleError> {
-    let Parts { directory, store: _, cache: _, rules } = parts;
+pub async fn prepare(
+    parts: CycleContext<'_>,
+    request: CycleOptions<'_>,
+    cycle: Option<CycleId>,
+) -> Result<Prepared, CycleError> {
+    let CycleContext { directory, store: _, cache: _, rules } = parts;
     let deadline = Deadline::within(rules.deadline);
     let application = deadline.keep(directory.application(rules.application)).await??;
     let source = claim(parts, &application, cycle).await?;
@@ -216,7 +222,7 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
         let second = directory.confirm(&snapshot, &candidates.absent, &candidates.unread).await?;
         let around = match request.only {
             None => None,
-            Some(Only { person, .. }) => Some(explanation::around(directory, rules, &snapshot, person, seen).await?),
+            Some(SingleUser { user, .. }) => Some(explanation::around(directory, rules, &snapshot, user, seen).await?),
         };
         Ok::<_, CycleError>((desired, snapshot, second, around))
     };
@@ -225,11 +231,11 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
     reached(Step::LeaversConfirmed);
     let evidence = evidence(parts, request, &source, &known, &desired).await?;
     let named_groups = snapshot.named_groups();
-    bounds::hold(rules, &snapshot, &named_groups, &known, &evidence)?;
+    restrictions::hold(rules, &snapshot, &named_groups, &known, &evidence)?;
     let groups: &MemberCounts = second.groups.as_ref().unwrap_or_else(|| snapshot.groups());
     let hidden = snapshot.hidden() | &second.hidden;
     let confirmed: &Confirmed = &second.verdicts;
-    let plan = plan::plan(plan::Input {
+    let plan = plan::plan(plan::PlanInput {
         known: &known,
         left: left.as_ref(),
         desired: &desired,
@@ -245,9 +251,9 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
     });
     let (plan, about) = match request.only.zip(around) {
         None => (plan, None),
-        Some((Only { person, relink: _ }, around)) => {
-            let about = explanation::About::of(person, &known, &desired, confirmed, around);
-            (plan.only(person, &desired), Some(about))
+        Some((SingleUser { user, relink: _ }, around)) => {
+            let about = explanation::About::of(user, &known, &desired, confirmed, around);
+            (plan.only(user, &desired), Some(about))
         }
     };
     // Without a comparison, what the cache says stays said, except for what is about to change.
@@ -256,8 +262,12 @@ pub async fn prepare(parts: Parts<'_>, request: Request<'_>, cycle: Option<Cycle
 }
 
 /// Whose learners this cycle keeps; refuses a database that another application keeps.
-async fn claim(parts: Parts<'_>, application: &Application, cycle: Option<CycleId>) -> Result<String, CycleError> {
-    let Parts { directory: _, store, cache: _, rules } = parts;
+async fn claim(
+    parts: CycleContext<'_>,
+    application: &Application,
+    cycle: Option<CycleId>,
+) -> Result<String, CycleError> {
+    let CycleContext { directory: _, store, cache: _, rules } = parts;
     let source = Source { tenant: rules.tenant.clone(), application: application.object_id }.to_string();
     if let Some(cycle) = cycle {
         store.set_cycle_source(cycle, &source).await?;
@@ -268,16 +278,16 @@ async fn claim(parts: Parts<'_>, application: &Application, cycle: Option<CycleI
 }
 
 struct Knowledge {
-    known: KnownLearners,
+    known: LinkedLearners,
     /// What the cache said, when it was made from exactly this state and the database was asked all the same.
-    left: Option<KnownLearners>,
+    left: Option<LinkedLearners>,
     compared_at: Timestamp,
     generation: Generation,
 }
 
 /// What is known: from the cache when it was made from exactly this state, else from the learner database.
-async fn knowledge(parts: Parts<'_>, request: Request<'_>, source: &str) -> Result<Knowledge, CycleError> {
-    let Parts { directory: _, store, cache, rules } = parts;
+async fn knowledge(parts: CycleContext<'_>, request: CycleOptions<'_>, source: &str) -> Result<Knowledge, CycleError> {
+    let CycleContext { directory: _, store, cache, rules } = parts;
     let generation = store.state().await?.generation;
     let mut left = None;
     if let Some(path) = cache {
@@ -288,14 +298,9 @@ async fn knowledge(parts: Parts<'_>, request: Request<'_>, source: &str) -> Resu
                 let age = request.now.duration_since(compared_at);
                 let due = age.is_negative() || age >= rules.full_every;
                 // A comparison is for everybody: the next cycle that is, makes it.
-                if let Some(Only { person, .. }) = request.only {
-                    return one_compared(
-                        parts,
-                        source,
-                        person,
-                        Knowledge { known, left: None, compared_at, generation },
-                    )
-                    .await;
+                if let Some(SingleUser { user, .. }) = request.only {
+                    return one_compared(parts, source, user, Knowledge { known, left: None, compared_at, generation })
+                        .await;
                 }
                 // The platform may delete learners: the database tells nobody, and takes the link along.
                 let linked = store.linked(source).await?;
@@ -317,29 +322,29 @@ async fn knowledge(parts: Parts<'_>, request: Request<'_>, source: &str) -> Resu
     Ok(Knowledge { known, left, compared_at: request.now, generation })
 }
 
-/// Compares one person with the learner database, and leaves what is known of everybody else as it is.
+/// Compares one user with the learner database, and leaves what is known of everybody else as it is.
 async fn one_compared(
-    parts: Parts<'_>,
+    parts: CycleContext<'_>,
     source: &str,
-    person: EntraId,
+    user: EntraId,
     knowledge: Knowledge,
 ) -> Result<Knowledge, CycleError> {
     let Knowledge { mut known, left: _, compared_at, generation } = knowledge;
-    let left = known.remove_entry(&person);
-    known.extend(parts.store.known_person(source, person, &parts.rules.mapped()).await?);
+    let left = known.remove_entry(&user);
+    known.extend(parts.store.known_user(source, user, &parts.rules.mapped()).await?);
     Ok(Knowledge { known, left: Some(left.into_iter().collect()), compared_at, generation })
 }
 
 /// The first look: who is assigned, and what each should be.
 async fn look(
-    parts: Parts<'_>,
-    known: &KnownLearners,
+    parts: CycleContext<'_>,
+    known: &LinkedLearners,
     application: Application,
-    request: Request<'_>,
-) -> Result<(Desired, Snapshot, Option<Read>), CycleError> {
-    let Parts { directory, store: _, cache: _, rules } = parts;
-    let mut collector = Collector::new(known, rules, request.now, request.only.map(|only| only.person));
-    let named = rules.bounds.ids().collect();
+    request: CycleOptions<'_>,
+) -> Result<(Desired, Snapshot, Option<AccountRead>), CycleError> {
+    let CycleContext { directory, store: _, cache: _, rules } = parts;
+    let mut collector = Collector::new(known, rules, request.now, request.only.map(|only| only.user));
+    let named = rules.restrictions.ids().collect();
     let snapshot = directory.read(application, &rules.selection, &named, |read| collector.take(read)).await?;
     let (desired, seen) = collector.seal(&snapshot);
     Ok((desired, snapshot, seen))
@@ -347,24 +352,24 @@ async fn look(
 
 /// Reads from the learner database what the plan needs: old values only for those for whom something may change.
 async fn evidence(
-    parts: Parts<'_>,
-    request: Request<'_>,
+    parts: CycleContext<'_>,
+    request: CycleOptions<'_>,
     source: &str,
-    known: &KnownLearners,
+    known: &LinkedLearners,
     desired: &Desired,
-) -> Result<Evidence, CycleError> {
-    let Parts { directory: _, store, cache: _, rules } = parts;
+) -> Result<DatabaseFacts, CycleError> {
+    let CycleContext { directory: _, store, cache: _, rules } = parts;
     let now = request.now;
     let attributes = rules.mapped();
     let match_attribute = rules.limits.match_attribute;
-    let mut touched = plan::touched(known, desired);
+    let mut possibly_changed = plan::possibly_changed(known, desired);
     // Who is asked for is shown as the row stands, whether or not anything may be written.
-    touched.extend(request.only.map(|only| only.person).filter(|person| known.contains_key(person)));
-    touched.dedup();
-    let rows = store.rows(source, &touched, &attributes).await?;
-    let plan::Sought { keys, match_values, newcomers } = plan::sought(known, desired, &rows, match_attribute);
+    possibly_changed.extend(request.only.map(|only| only.user).filter(|user| known.contains_key(user)));
+    possibly_changed.dedup();
+    let rows = store.rows(source, &possibly_changed, &attributes).await?;
+    let plan::Lookups { keys, match_values, newcomers } = plan::lookups(known, desired, &rows, match_attribute);
     let holders = store.holders(&keys, match_attribute, &match_values, &newcomers, &attributes).await?;
-    Ok(Evidence {
+    Ok(DatabaseFacts {
         present: if rows.is_empty() { Default::default() } else { store.present(source, &attributes).await? },
         rows,
         holders,
@@ -377,18 +382,18 @@ async fn evidence(
 
 /// Carries the plan out, batch by batch. A stop is obeyed between two batches.
 async fn apply(
-    parts: Parts<'_>,
-    request: Request<'_>,
+    parts: CycleContext<'_>,
+    request: CycleOptions<'_>,
     cycle: CycleId,
     prepared: &mut Prepared,
     report: &mut Report,
     stop: &Stop,
 ) -> Result<(), CycleError> {
-    let Parts { directory: _, store, cache: _, rules: _ } = parts;
+    let CycleContext { directory: _, store, cache: _, rules: _ } = parts;
     let Prepared { plan, source, known, evidence, generation, .. } = prepared;
-    let stamp = Stamp { cycle, source, at: request.now };
+    let stamp = WriteContext { cycle, source, at: request.now };
     report.begin(plan);
-    if let Some(renewed) = store.note(&notes(plan), &stamp).await? {
+    if let Some(renewed) = store.note(&bookkeeping(plan), &stamp).await? {
         *generation = renewed;
     }
     reached(Step::NotesCommitted);
@@ -411,12 +416,12 @@ async fn apply(
     Ok(())
 }
 
-fn notes(plan: &Plan) -> Notes<'_> {
-    Notes {
+fn bookkeeping(plan: &Plan) -> Bookkeeping<'_> {
+    Bookkeeping {
         findings: plan.findings(),
         failing_ended: plan.failing_ended(),
         held_ended: plan.held_ended(),
-        via: plan.via(),
+        routes: plan.routes(),
         group_members: plan.group_members(),
     }
 }
@@ -425,9 +430,13 @@ fn notes(plan: &Plan) -> Notes<'_> {
 ///
 /// # Errors
 /// When the learner database fails, or is busy for too long.
-pub async fn rehearse(parts: Parts<'_>, request: Request<'_>, prepared: &Prepared) -> Result<Report, CycleError> {
+pub async fn rehearse(
+    parts: CycleContext<'_>,
+    request: CycleOptions<'_>,
+    prepared: &Prepared,
+) -> Result<Report, CycleError> {
     let Prepared { plan, source, evidence, .. } = prepared;
-    let stamp = Stamp { cycle: NO_CYCLE, source, at: request.now };
+    let stamp = WriteContext { cycle: NO_CYCLE, source, at: request.now };
     let mut report = Report::new(None, &request);
     report.begin(plan);
     for batch in plan.batches() {
@@ -440,14 +449,14 @@ pub async fn rehearse(parts: Parts<'_>, request: Request<'_>, prepared: &Prepare
 }
 
 /// The report of a cycle in which everything that is planned succeeds.
-pub fn forecast(request: Request<'_>, prepared: &Prepared) -> Report {
+pub fn forecast(request: CycleOptions<'_>, prepared: &Prepared) -> Report {
     let mut report = Report::new(None, &request);
     report.counts = prepared.plan.counts();
     report.settle();
     report
 }
 
-fn findings(batch: &[Change], refused: Vec<(usize, String)>, evidence: &Evidence) -> Vec<Finding> {
+fn findings(batch: &[Change], refused: Vec<(usize, String)>, evidence: &DatabaseFacts) -> Vec<Finding> {
     refused
         .into_iter()
         .filter_map(|(index, why)| batch.get(index).map(|change| plan::refused(change, why, &evidence.failing)))

@@ -19,14 +19,14 @@ use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use self::claims::Claims;
 use self::signals::{Signal, Signals};
-use crate::assembly::{Assembly, AssemblyError, daemon_lock_path, database_path, source, source_lock_paths};
+use crate::app::{App, AppError, daemon_lock_path, database_path, source, source_lock_paths};
 use crate::config::{self, Config};
 use crate::cycle::Report;
 use crate::lock::{Holder, Lock, LockError};
 use crate::model::{Clock, Outcome, Trigger, chain};
 use crate::premises;
-use crate::session::{self, Ask, SessionError};
-use crate::store::{Access, State, Store, StoreError};
+use crate::session::{self, RunOptions, SessionError};
+use crate::store::{Access, DatabaseState, Store, StoreError};
 
 /// What others see as the holder of a lock.
 const COMMAND: &str = "learner-sync run";
@@ -42,7 +42,7 @@ const LONGEST_WAIT: Duration = Duration::from_hours(1);
 pub enum DaemonError {
     /// The configuration cannot be used: exit code 78.
     #[error(transparent)]
-    Assembly(#[from] AssemblyError),
+    App(#[from] AppError),
     /// Another daemon holds the state directory, or the lock cannot be used.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -87,7 +87,7 @@ struct Pending {
 struct Daemon {
     environment: BTreeMap<String, String>,
     clock: Clock,
-    assembly: Arc<Assembly>,
+    app: Arc<App>,
     claims: Claims,
     scheduler: JobScheduler,
     armed: Option<uuid::Uuid>,
@@ -112,14 +112,14 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     // First of all: a signal that comes while starting must not kill what it was to wake.
     let mut signals = Signals::listen()?;
     // Before anything is written: what is wrong with the configuration leaves nothing behind.
-    let assembly = Arc::new(Assembly::new(config, &environment, clock)?);
-    let config = &assembly.config;
+    let app = Arc::new(App::new(config, &environment, clock)?);
+    let config = &app.config;
     premises::inspect(config).await.map_err(SessionError::from)?;
     if let Some(holder) = Lock::holder(&daemon_lock_path(config)) {
         return Err(LockError::Held(holder).into());
     }
     // A database that cannot be opened at all is a mistake to be told now, not after the first half hour.
-    let store = Store::open(&assembly.learners, Access::ReadWrite).await.map_err(SessionError::from)?;
+    let store = Store::open(&app.learners, Access::ReadWrite).await.map_err(SessionError::from)?;
     let state = store.state().await.map_err(SessionError::from)?;
     let failing_since = store.failing_since(&source(config, &state)).await.map_err(SessionError::from)?;
     store.close().await.map_err(SessionError::from)?;
@@ -133,7 +133,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     let mut daemon = Daemon {
         environment,
         clock,
-        assembly,
+        app,
         claims,
         scheduler,
         armed: None,
@@ -215,10 +215,10 @@ impl Daemon {
         self.pending = None;
         self.disarm().await;
         service::status("a cycle is running");
-        let (assembly, stop) = (Arc::clone(&self.assembly), self.stop.subscribe());
+        let (app, stop) = (Arc::clone(&self.app), self.stop.subscribe());
         // It waits for the lock: what was asked for by a signal must not be lost to a `sync` that runs just now.
-        let ask = Ask { trigger, full, wait: true, force: false, command: COMMAND, actor: None, only: None };
-        self.running = Some(tokio::spawn(async move { session::run(&assembly, ask, stop).await }));
+        let ask = RunOptions { trigger, full, wait: true, force: false, command: COMMAND, actor: None, only: None };
+        self.running = Some(tokio::spawn(async move { session::run(&app, ask, stop).await }));
     }
 
     fn end(&mut self, ended: Result<Result<Report, SessionError>, JoinError>) {
@@ -266,7 +266,7 @@ impl Daemon {
     /// Draws the time of the next cycle and has the scheduler ring then; not later than `at_the_latest`.
     async fn arm(&mut self, at_the_latest: Option<Timestamp>) -> Result<(), DaemonError> {
         self.disarm().await;
-        let config::Schedule { min_interval, max_interval, full_every: _ } = self.assembly.config.schedule;
+        let config::ScheduleConfig { min_interval, max_interval, full_every: _ } = self.app.config.schedule;
         let now = (self.clock)();
         let drawn = longer_after(self.refusals, draw(min_interval, max_interval));
         let left = at_the_latest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
@@ -306,7 +306,7 @@ impl Daemon {
     /// Writes something small into the learner database. The loop must turn, for signals and the watchdog, so it
     /// does not wait as long as a cycle would for somebody who keeps the database locked.
     async fn write_down(&self, what: &str, write: impl AsyncFnOnce(&Store) -> Result<(), StoreError>) {
-        let learners = &self.assembly.learners;
+        let learners = &self.app.learners;
         let written = async {
             let store = Store::open(learners, Access::ReadWrite).await?;
             write(&store).await?;
@@ -325,17 +325,17 @@ impl Daemon {
     async fn reload(&mut self) -> Result<(), DaemonError> {
         service::reloading();
         let read = match self.read_again() {
-            Ok(assembly) => self.admit(&assembly).await.map(|()| assembly),
+            Ok(app) => self.admit(&app).await.map(|()| app),
             Err(error) => Err(error.into()),
         };
         match read {
-            Ok(assembly) => {
-                for warning in &assembly.config.warnings {
+            Ok(app) => {
+                for warning in &app.config.warnings {
                     tracing::warn!("{warning}");
                 }
                 // Whoever reloads every few minutes must not put the next cycle off for ever.
-                let same = assembly.config.schedule == self.assembly.config.schedule;
-                self.assembly = Arc::new(assembly);
+                let same = app.config.schedule == self.app.config.schedule;
+                self.app = Arc::new(app);
                 tracing::info!("the configuration is read again");
                 self.note_reload().await;
                 if self.running.is_none() {
@@ -353,7 +353,7 @@ impl Daemon {
 
     /// Makes sure that a new configuration fits what is there, as at a start, and that no other daemon keeps its
     /// application.
-    async fn admit(&mut self, new: &Assembly) -> Result<(), DaemonError> {
+    async fn admit(&mut self, new: &App) -> Result<(), DaemonError> {
         let state = match tokio::time::timeout(PATIENCE, look(new)).await {
             Ok(Ok(state)) => Some(state),
             Ok(Err(error)) if is_misconfiguration(&error) && !is_away(&new.config) => return Err(error.into()),
@@ -367,7 +367,7 @@ impl Daemon {
                 None
             }
         };
-        let (new, old) = (&new.config, &self.assembly.config);
+        let (new, old) = (&new.config, &self.app.config);
         if (&new.entra.tenant_id, new.app.enterprise_app) == (&old.entra.tenant_id, old.app.enterprise_app) {
             return Ok(());
         }
@@ -385,8 +385,8 @@ impl Daemon {
         self.write_down("the reload", async |store| store.audit("SIGHUP", "reload", None, at).await).await;
     }
 
-    fn read_again(&self) -> Result<Assembly, AssemblyError> {
-        let old = &self.assembly.config;
+    fn read_again(&self) -> Result<App, AppError> {
+        let old = &self.app.config;
         let path: PathBuf = old.path.clone();
         let mut new = config::load(&path, &self.environment)?;
         let needing_restart = config::changed_keys_needing_restart(old, &new);
@@ -397,12 +397,12 @@ impl Daemon {
         new.learners.password_file = old.learners.password_file.clone();
         new.state = old.state.clone();
         new.log = old.log.clone();
-        Assembly::new(new, &self.environment, self.clock)
+        App::new(new, &self.environment, self.clock)
     }
 }
 
 /// Looks at what a start would look at, and writes nothing.
-async fn look(new: &Assembly) -> Result<State, SessionError> {
+async fn look(new: &App) -> Result<DatabaseState, SessionError> {
     premises::inspect(&new.config).await?;
     let store = Store::open(&new.learners, Access::ReadOnly).await?;
     let state = store.state().await?;
@@ -435,7 +435,7 @@ async fn ended(
 }
 
 /// Claims the application of `config`, under every id that it has in the learner database.
-fn claim(claims: &mut Claims, config: &Config, state: &State) -> Result<(), DaemonError> {
+fn claim(claims: &mut Claims, config: &Config, state: &DatabaseState) -> Result<(), DaemonError> {
     claims.hold(source_lock_paths(config, state)).map_err(|error| match error {
         LockError::Held(holder) => DaemonError::Claimed(holder),
         error => error.into(),

@@ -8,11 +8,11 @@
 mod client;
 mod confirm;
 mod error;
-mod person;
 mod probe;
 mod read;
 mod roles;
 mod throttle;
+mod user;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,14 +20,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::Url;
 
 use self::client::{Client, Step};
-pub use self::confirm::SecondLook;
+pub use self::confirm::Confirmation;
 use self::error::malformed;
 pub use self::error::{DirectoryError, GraphError};
 pub use self::probe::{Assigned, GroupShape};
-pub use self::read::Read;
+pub use self::read::AccountRead;
 use self::wire::{Assignment, ServicePrincipal};
 use crate::auth::{Authenticator, Http, NetworkError};
-use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, GroupMembers, Selection, Via};
+use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, GroupMembers, Routes, Selection};
 
 /// The permission without which groups with hidden membership look empty.
 const SEES_HIDDEN: &str = "Member.Read.Hidden";
@@ -71,8 +71,8 @@ pub struct Reach {
 #[derive(Debug)]
 pub struct Snapshot {
     application: Application,
-    people: BTreeMap<EntraId, u32>,
-    via: Vec<Via>,
+    users: BTreeMap<EntraId, u32>,
+    routes: Vec<Routes>,
     groups: BTreeMap<EntraId, u64>,
     hidden: BTreeSet<EntraId>,
     names: BTreeMap<EntraId, String>,
@@ -87,14 +87,14 @@ impl Snapshot {
         &self.application
     }
 
-    /// The ways `person` is assigned.
-    pub fn via(&self, person: EntraId) -> Option<&Via> {
-        self.people.get(&person).and_then(|index| self.via.get(*index as usize))
+    /// The ways `user` is assigned.
+    pub fn routes(&self, user: EntraId) -> Option<&Routes> {
+        self.users.get(&user).and_then(|index| self.routes.get(*index as usize))
     }
 
-    /// How many people are assigned.
-    pub fn people(&self) -> usize {
-        self.people.len()
+    /// How many users are assigned.
+    pub fn users(&self) -> usize {
+        self.users.len()
     }
 
     /// Distinct user members by assigned group.
@@ -233,7 +233,7 @@ impl Directory {
             let role = app_role_id.as_deref().map(str::parse::<EntraId>).transpose();
             let role = role.map_err(|error| malformed(format!("appRoleId: {error}")))?;
             if let Some(roles) = &roles {
-                // Taking a role that is not told for another one would take its people for gone.
+                // Taking a role that is not told for another one would take its users for gone.
                 let role = role.ok_or_else(|| malformed(format!("appRoleId of {id} is missing")))?;
                 if !roles.contains(&role) {
                     found.other_roles.insert(id);
@@ -246,7 +246,7 @@ impl Directory {
                 "group" if self.reach.group_members == GroupMembers::None => {}
                 "group" => drop(found.groups.insert(id, principal_display_name.unwrap_or_default())),
                 "serviceprincipal" => tracing::debug!(principal.id = %id, "a service principal is no learner"),
-                // Passing over a kind of assignment that is not known would take its people for gone.
+                // Passing over a kind of assignment that is not known would take its users for gone.
                 _ => return Err(malformed(format!("principalType of {id} is none that is known")).into()),
             }
         }

@@ -17,7 +17,7 @@
 //! | [`store`] | the learner database, an SQLite file or on a PostgreSQL server: the only code that knows SQL |
 //! | [`cache`] | what the last cycle knew: the only code that knows sled; disposable |
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
-//! | [`assembly`], [`session`] | a configuration becomes the parts of a cycle; one cycle under the lock |
+//! | [`app`], [`session`] | a configuration becomes the parts of a cycle; one cycle under the lock |
 //! | [`premises`] | what is on disk already, looked at before anything is written |
 //! | [`failpoint`] | where a test can kill the process |
 //! | [`daemon`] | schedule and signals ask for cycles, one loop runs them |
@@ -39,8 +39,8 @@
 //! 7. [`plan::plan`] decides: creates, updates, deactivations, reactivations, and who is held, rejected or skipped.
 //! 8. [`store::Store::apply`] carries it out in batches; [`cache`] records what is known now.
 //!
-//! `provision` walks the same way for one person: all is read and decided, and [`plan::Plan::only`] keeps of the plan
-//! what concerns that person.
+//! `provision` walks the same way for one user: all is read and decided, and [`plan::Plan::only`] keeps of the plan
+//! what concerns that user.
 //!
 //! # What never happens
 //!
@@ -52,13 +52,13 @@
 //! - Two cycles never overlap.
 //! - Nothing is written to the database, or over the files, of another program or a newer learner-sync.
 //! - One bad user never stops the others.
-//! - Too many deactivations never pass without an approval of exactly those people.
+//! - Too many deactivations never pass without an approval of exactly those users.
 //! - A learner that is not linked by this source is never touched, nor one whom `scope.only` or `scope.ignore` leaves alone, and
 //!   none is ever deleted.
 //! - The access token never goes to another origin than the configured one.
 //! - No secret and no personal data ever stands in the operational log or in the cache.
 
-pub mod assembly;
+pub mod app;
 pub mod auth;
 pub mod cache;
 pub mod cli;

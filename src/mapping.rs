@@ -1,8 +1,8 @@
 //! Attribute mapping: what a learner gets, computed from a user of the directory.
 //!
 //! The same mapping that an administrator sets up for Entra's own provisioning: SCIM paths on the left,
-//! expressions on the right. [`Mapping::compile`] finds everything that is wrong before a person is looked at;
-//! [`Mapping::apply`] cannot fail, a person whose values do not fit is [`Mapped::Rejected`]. Pure: no I/O, and
+//! expressions on the right. [`Mapping::compile`] finds everything that is wrong before a user is looked at;
+//! [`Mapping::apply`] cannot fail, a user whose values do not fit is [`Mapped::Rejected`]. Pure: no I/O, and
 //! the time is a parameter.
 //!
 //! On the way from text to value: `parse` -> `syntax` -> `expression` (with `functions`, and `constant` for what is not
@@ -28,10 +28,10 @@ use std::fmt;
 
 use crate::model::{Attribute, Learner, Reason, Selection, User};
 
-pub use description::{Described, Gives, OnTime};
+pub use description::{Described, MappedValue, OnTime};
 use entries::Row;
 use evaluate::{Context, Stop};
-pub use trial::{Trial, Tried};
+pub use trial::{Trial, TrialResult};
 
 /// One line of the mapping as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct Entry {
     pub default: Option<String>,
     /// When the value is written.
     pub apply: Apply,
-    /// Whether a person without a value is rejected; `None` is the design's choice: `userName` and the e-mail.
+    /// Whether a user without a value is rejected; `None` is the design's choice: `userName` and the e-mail.
     pub required: Option<bool>,
 }
 
@@ -191,7 +191,7 @@ impl Mapping {
     fn learner(&self, context: Context<'_>) -> Result<Option<Learner>, Rejection> {
         match self.active.value(context) {
             Err(Stop::Invalid { rule, .. }) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
-            Err(Stop::Person) => return Err(self.active.left_alone()),
+            Err(Stop::AssignedUser) => return Err(self.active.left_alone()),
             Ok(Some(active)) if active == "true" => {}
             Ok(Some(_)) => return Ok(None),
             // There is no third state that a learner could be left in, so the default counts for updates as well.
@@ -209,7 +209,7 @@ impl Mapping {
             let value = row.value(context);
             match (value, &row.default) {
                 (Err(Stop::Invalid { rule, .. }), _) => return Err(row.rejection(Reason::InvalidValue, rule)),
-                (Err(Stop::Person), _) => return Err(row.left_alone()),
+                (Err(Stop::AssignedUser), _) => return Err(row.left_alone()),
                 (Ok(value @ Some(_)), _) if row.apply == Apply::OnCreate => {
                     learner.on_create.insert(row.attribute, value);
                 }
@@ -243,7 +243,7 @@ impl Mapping {
     }
 }
 
-/// Why a person is rejected.
+/// Why a user is rejected.
 struct Rejection {
     reason: Reason,
     attribute: Attribute,

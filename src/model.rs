@@ -1,4 +1,4 @@
-//! The words every other module shares: who a person is, what a learner has, and what may happen to one.
+//! The words every other module shares: who a user is, what a learner has, and what may happen to one.
 //!
 //! Nothing here knows Graph, SQL or sled, and nothing here decides. Serialisation belongs to the borders
 //! (`directory::wire`, `store`, `cache`, `cli`), so these types do not derive it.
@@ -15,12 +15,12 @@ mod words;
 use std::fmt;
 use std::str::FromStr;
 
-pub use self::assignment::{GroupMembers, Known, KnownLearners, Route, Via};
+pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes};
 pub use self::chain::chain;
-pub use self::learner::{Attribute, Fingerprint, Kind, Learner, UniqueKey, Values};
-pub use self::named::{Bounds, Named};
+pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey, Values};
+pub use self::named::{Restrictions, UserList};
 pub use self::policy::{Reissued, Repair};
-pub use self::table::{Column, Constant, Table, Words};
+pub use self::table::{Column, Constant, StateLabels, Table};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub use self::words::{Action, Outcome, Reason, Status, Trigger, UnknownWord};
 

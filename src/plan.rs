@@ -1,33 +1,33 @@
-//! What a cycle will do: every decision about every person, made from data alone.
+//! What a cycle will do: every decision about every user, made from data alone.
 //!
-//! Reading order: [`candidates`] says whom to look at a second time, [`touched`] and [`sought`] what to read from
+//! Reading order: [`candidates`] says whom to look at a second time, [`possibly_changed`] and [`lookups`] what to read from
 //! the learner database, [`plan`] decides. Whatever `store` does afterwards stands in the [`Plan`]; there is no
 //! other place where it is decided who is created, changed, switched off or held back.
 
-mod arrivals;
-mod bounds;
-mod claims;
 mod decision;
-mod evidence;
 mod holds;
+mod input;
+mod joiners;
 mod leavers;
 mod only;
 mod relink;
+mod restrictions;
 #[cfg(test)]
 mod tests;
+mod uniqueness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-pub use self::bounds::lost_group;
 pub use self::decision::{AttributeChange, Change, Counts, Finding, Plan, Planned, REDACTED, Target};
-pub use self::evidence::{
-    Compared, Confirmed, Desired, Evidence, FailingEntry, HeldEntry, Input, Limits, MemberCounts, Person, Rejection,
-    Row, Standing,
+pub use self::input::{
+    Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
+    MemberCounts, PlanInput, Rejection,
 };
 pub use self::relink::Relink;
-use crate::model::{Attribute, EntraId, KnownLearners, Reason, Status, UniqueKey};
+pub use self::restrictions::lost_group;
+use crate::model::{Attribute, EntraId, LinkedLearners, Reason, Status, UniqueKey};
 
 /// A deactivation that carries this at the start of its detail was approved and does not count again.
 pub const APPROVED_PREFIX: &str = "approved by ";
@@ -39,42 +39,42 @@ const BATCH: usize = 1000;
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Decides everything.
-pub fn plan(input: Input<'_>) -> Plan {
+pub fn plan(input: PlanInput<'_>) -> Plan {
     let mut plan = Plan::default();
-    let holders = claims::Holders::of(&input.evidence.holders, input.limits.match_attribute);
-    let mut drafts = arrivals::draft(input, &holders, &mut plan);
+    let holders = uniqueness::Holders::of(&input.evidence.holders, input.limits.match_attribute);
+    let mut drafts = joiners::draft(input, &holders, &mut plan);
     drafts = without_conflicts(input, drafts, &holders, &BTreeSet::new(), &mut plan);
     let held = holds::held_updates(input, &drafts);
     // Who is held back keeps its values: that can stand in the way of others.
     drafts = without_conflicts(input, drafts, &holders, &held.keys().copied().collect(), &mut plan);
     for draft in drafts {
-        match held.get(&draft.person).cloned() {
+        match held.get(&draft.user).cloned() {
             Some((reason, detail)) => plan.findings.push(holds::hold(input, reason, detail, draft)),
             None => plan.changes.push(holds::released(input, draft)),
         }
     }
-    plan.changes.extend(claims::move_aside(input, &plan.changes, &holders));
+    plan.changes.extend(uniqueness::move_aside(input, &plan.changes, &holders));
     let leavers = leavers::decide(input, &mut plan);
     holds::decide(input, leavers, &mut plan);
     settle(input, &mut plan);
     redact(&input.limits.redacted, &mut plan);
-    (plan.changes, plan.cuts) = claims::arrange(plan.changes, BATCH);
+    (plan.changes, plan.cuts) = uniqueness::arrange(plan.changes, BATCH);
     plan
 }
 
 fn without_conflicts(
-    input: Input<'_>,
+    input: PlanInput<'_>,
     drafts: Vec<Change>,
-    holders: &claims::Holders<'_>,
+    holders: &uniqueness::Holders<'_>,
     staying: &BTreeSet<EntraId>,
     plan: &mut Plan,
 ) -> Vec<Change> {
-    let mut conflicts = claims::conflicts(input, &drafts, holders, staying);
+    let mut conflicts = uniqueness::conflicts(input, &drafts, holders, staying);
     let mut clear = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        match conflicts.remove(&draft.person) {
-            Some(detail) if !staying.contains(&draft.person) => {
-                plan.findings.push(arrivals::conflict(input, draft, detail));
+        match conflicts.remove(&draft.user) {
+            Some(detail) if !staying.contains(&draft.user) => {
+                plan.findings.push(joiners::conflict(input, draft, detail));
             }
             _ => clear.push(draft),
         }
@@ -98,28 +98,27 @@ fn redact(redacted: &BTreeSet<Attribute>, plan: &mut Plan) {
 }
 
 /// Closes what is over in the bookkeeping tables, notes what differs there, and counts.
-fn settle(input: Input<'_>, plan: &mut Plan) {
-    let Input { known, desired, groups, evidence, .. } = input;
-    let changing: BTreeSet<EntraId> = plan.changes.iter().map(|change| change.person).collect();
+fn settle(input: PlanInput<'_>, plan: &mut Plan) {
+    let PlanInput { known, desired, groups, evidence, .. } = input;
+    let changing: BTreeSet<EntraId> = plan.changes.iter().map(|change| change.user).collect();
     let failing: BTreeSet<EntraId> = plan
         .findings
         .iter()
         .filter(|finding| finding.tracked && finding.status != Status::Held)
-        .map(|finding| finding.person)
+        .map(|finding| finding.user)
         .collect();
-    // A person with a change stays until the change is in the database: that transaction ends the failure. And who
+    // A user with a change stays until the change is in the database: that transaction ends the failure. And who
     // has waited long enough but is held has not to wait anew.
-    let over = |person: &&EntraId| {
-        !failing.contains(person) && !changing.contains(person) && !leavers::is_nowhere(input, **person)
-    };
+    let over =
+        |user: &&EntraId| !failing.contains(user) && !changing.contains(user) && !leavers::is_nowhere(input, **user);
     // Who was found nowhere just now has not been nowhere before, whatever the wait so far was for.
     let begins_anew = plan.findings.iter().filter(|finding| leavers::begins_anew(input, finding));
-    let begins_anew = begins_anew.map(|finding| finding.person);
+    let begins_anew = begins_anew.map(|finding| finding.user);
     plan.failing_ended = evidence.failing.keys().filter(over).copied().chain(begins_anew).collect();
 
-    for (id, person) in &desired.people {
-        if known.get(id).is_some_and(|known| known.via != person.via) {
-            plan.via.push((*id, person.via.clone()));
+    for (id, user) in &desired.users {
+        if known.get(id).is_some_and(|known| known.routes != user.routes) {
+            plan.routes.push((*id, user.routes.clone()));
         }
     }
     let guarded = holds::emptied_groups_with_people(input);
@@ -146,7 +145,7 @@ fn settle(input: Input<'_>, plan: &mut Plan) {
         .findings
         .iter()
         .filter(|finding| finding.status == Status::Held)
-        .map(|finding| finding.person)
+        .map(|finding| finding.user)
         .chain(evidence.held.keys().copied().filter(|id| !plan.held_ended.contains(id) && !changing.contains(id)))
         .collect();
     plan.counts.held = held.len() as u64;
@@ -155,7 +154,7 @@ fn settle(input: Input<'_>, plan: &mut Plan) {
 /// The finding for a change that the database refused.
 pub fn refused(change: &Change, why: String, failing: &BTreeMap<EntraId, FailingEntry>) -> Finding {
     Finding {
-        person: change.person,
+        user: change.user,
         action: change.action,
         status: Status::Failure,
         reason: Reason::DatabaseError,
@@ -164,14 +163,14 @@ pub fn refused(change: &Change, why: String, failing: &BTreeMap<EntraId, Failing
         user_name: change.user_name.clone(),
         changes: change.changes.clone(),
         tracked: true,
-        log: failing.get(&change.person).is_none_or(|entry| entry.reason != Reason::DatabaseError),
+        log: failing.get(&change.user).is_none_or(|entry| entry.reason != Reason::DatabaseError),
     }
 }
 
 /// Learners that are active and linked, but not wanted any more and without positive evidence why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
-    /// Not among the assigned people.
+    /// Not among the assigned users.
     pub absent: Vec<EntraId>,
     /// Assigned, but Graph answers 404 for the account.
     pub unread: Vec<EntraId>,
@@ -186,63 +185,63 @@ impl Candidates {
 }
 
 /// Whom the directory has to look at a second time before anybody may be taken for gone.
-pub fn candidates(known: &KnownLearners, desired: &Desired) -> Candidates {
+pub fn candidates(known: &LinkedLearners, desired: &Desired) -> Candidates {
     let mut found = Candidates::default();
-    for (person, _) in
-        known.iter().filter(|(person, known)| known.active && !bounds::surely_left_alone(desired, **person, known))
+    for (user, _) in
+        known.iter().filter(|(user, known)| known.active && !restrictions::surely_left_alone(desired, **user, known))
     {
-        match desired.people.get(person).map(|person| &person.standing) {
-            None => found.absent.push(*person),
-            Some(Standing::NotFound) => found.unread.push(*person),
+        match desired.users.get(user).map(|user| &user.assessment) {
+            None => found.absent.push(*user),
+            Some(Assessment::NotFound) => found.unread.push(*user),
             Some(_) => {}
         }
     }
     found
 }
 
-/// The linked people whose rows are needed: everybody for whom something may be written or logged.
-pub fn touched(known: &KnownLearners, desired: &Desired) -> Vec<EntraId> {
+/// The linked users whose rows are needed: everybody for whom something may be written or logged.
+pub fn possibly_changed(known: &LinkedLearners, desired: &Desired) -> Vec<EntraId> {
     known
         .iter()
-        .filter(|(person, known)| match desired.people.get(person).map(|person| &person.standing) {
-            Some(Standing::Unchanged) => false,
-            Some(Standing::Wanted(_)) => true,
-            None | Some(Standing::Leaving(_) | Standing::Rejected(_) | Standing::NotFound) => known.active,
+        .filter(|(user, known)| match desired.users.get(user).map(|user| &user.assessment) {
+            Some(Assessment::Unchanged) => false,
+            Some(Assessment::Wanted(_)) => true,
+            None | Some(Assessment::Leaving(_) | Assessment::Rejected(_) | Assessment::NotFound) => known.active,
         })
-        .map(|(person, _)| *person)
+        .map(|(user, _)| *user)
         .collect()
 }
 
 /// What has to be looked up among all learners, linked or not, before values are handed out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sought {
+pub struct Lookups {
     /// Unique values that somebody newly wants.
     pub keys: BTreeSet<UniqueKey>,
-    /// Values of the match attribute of people without a link.
+    /// Values of the match attribute of users without a link.
     pub match_values: Vec<String>,
     /// People without a link.
     pub newcomers: Vec<EntraId>,
 }
 
-/// Which values somebody newly wants; `rows` are those of the [`touched`].
-pub fn sought(
-    known: &KnownLearners,
+/// Which values somebody newly wants; `rows` are those of the [`possibly_changed`].
+pub fn lookups(
+    known: &LinkedLearners,
     desired: &Desired,
-    rows: &BTreeMap<EntraId, Row>,
+    rows: &BTreeMap<EntraId, LearnerRow>,
     match_attribute: Attribute,
-) -> Sought {
-    let mut sought = Sought::default();
-    for (id, person) in &desired.people {
-        let Standing::Wanted(learner) = &person.standing else { continue };
+) -> Lookups {
+    let mut lookups = Lookups::default();
+    for (id, user) in &desired.users {
+        let Assessment::Wanted(learner) = &user.assessment else { continue };
         let row = rows.get(id);
         if known.contains_key(id) {
-            sought.keys.extend(arrivals::newly_wanted(&learner.values, row));
+            lookups.keys.extend(joiners::newly_wanted(&learner.values, row));
         } else {
-            let values = arrivals::creation_values(learner);
-            sought.keys.extend(arrivals::newly_wanted(&values, None));
-            sought.match_values.extend(values.get(&match_attribute).cloned().flatten());
-            sought.newcomers.push(*id);
+            let values = joiners::creation_values(learner);
+            lookups.keys.extend(joiners::newly_wanted(&values, None));
+            lookups.match_values.extend(values.get(&match_attribute).cloned().flatten());
+            lookups.newcomers.push(*id);
         }
     }
-    sought
+    lookups
 }

@@ -4,11 +4,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::assembly::{cache_path, cycle_lock_path, daemon_lock_path, database_path, source_lock_paths};
+use crate::app::{cache_path, cycle_lock_path, daemon_lock_path, database_path, source_lock_paths};
 use crate::cache::{self, CacheRefused};
 use crate::config::Config;
 use crate::files;
-use crate::store::{Access, State, Store, StoreError};
+use crate::store::{Access, DatabaseState, Store, StoreError};
 
 /// Something there cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +110,7 @@ pub async fn inspect_database(config: &Config) -> Result<(), PremisesError> {
 ///
 /// # Errors
 /// What cannot be used, and why.
-pub fn inspect_claims(config: &Config, state: &State) -> Result<(), PremisesError> {
+pub fn inspect_claims(config: &Config, state: &DatabaseState) -> Result<(), PremisesError> {
     source_lock_paths(config, state).iter().try_for_each(|path| inspect_lock(path))
 }
 

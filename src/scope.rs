@@ -20,7 +20,7 @@ pub struct Scope {
     filters: Vec<Filter>,
 }
 
-/// What the scope says of a person.
+/// What the scope says of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// To be a learner, as far as the mapping agrees.
@@ -62,7 +62,7 @@ impl Scope {
             match filter.holds(user) {
                 Holds::Yes => return Decision::In,
                 Holds::No(_) => {}
-                Holds::Untold { reason, detail } => {
+                Holds::Missing { reason, detail } => {
                     undecided = undecided.or(Some(Decision::Undecided { reason, detail }))
                 }
             }
@@ -70,14 +70,14 @@ impl Scope {
         undecided.unwrap_or(Decision::Out(Reason::OutOfScope))
     }
 
-    /// Which filter let the person through, or which clause of each did not.
+    /// Which filter let the user through, or which clause of each did not.
     pub fn explain(&self, user: &User) -> Vec<String> {
         let told = |filter: &Filter| {
             let name = filter.name();
             match filter.holds(user) {
                 Holds::Yes => format!("filter {name:?} holds"),
                 Holds::No(clause) => format!("filter {name:?} does not hold: {clause} is false"),
-                Holds::Untold { detail, .. } => format!("filter {name:?} cannot be told: {detail}"),
+                Holds::Missing { detail, .. } => format!("filter {name:?} cannot be told: {detail}"),
             }
         };
         self.filters.iter().map(told).collect()

@@ -1,15 +1,15 @@
 //! One cycle under the lock: what the daemon, `sync` and `provision` have in common.
 
-mod person;
+mod user;
 
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-pub use self::person::{Found, Named, find};
-use crate::assembly::{Assembly, cache_path, cycle_lock_path};
-use crate::cycle::{self, Parts, Report, Request, Stop};
+pub use self::user::{FoundUser, UserArgument, find};
+use crate::app::{App, cache_path, cycle_lock_path};
+use crate::cycle::{self, CycleContext, CycleOptions, Report, Stop};
 use crate::directory::DirectoryError;
 use crate::failpoint::{Step, reached};
 use crate::lock::{Holder, Lock, LockError};
@@ -22,7 +22,7 @@ const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
 
 /// How a cycle is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
+pub struct RunOptions<'a> {
     /// By whom.
     pub trigger: Trigger,
     /// Whether the cache is ignored.
@@ -36,7 +36,7 @@ pub struct Ask<'a> {
     /// Who runs it by hand, for the audit log; the daemon is nobody.
     pub actor: Option<&'a str>,
     /// For whom; without it for everybody.
-    pub only: Option<Named<'a>>,
+    pub only: Option<UserArgument<'a>>,
 }
 
 /// No cycle was begun.
@@ -60,13 +60,13 @@ pub enum SessionError {
     /// The learner database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The person that was asked for cannot be looked up.
+    /// The user that was asked for cannot be looked up.
     #[error(transparent)]
     Directory(Box<DirectoryError>),
-    /// There is no such person.
+    /// There is no such user.
     #[error("Entra ID has no user {0:?}, and no learner of this application has that user name")]
     NoSuchUser(String),
-    /// The learner cannot be given to the person.
+    /// The learner cannot be given to the user.
     #[error("not relinked: {0}")]
     NotRelinked(String),
 }
@@ -92,13 +92,13 @@ impl From<LockError> for SessionError {
 ///
 /// # Errors
 /// When none was begun, or the database went away before its end could be written down.
-pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Report, SessionError> {
-    let Ask { trigger, full, wait, force, command, actor, only } = ask;
-    if !assembly.config.provisioning.users {
+pub async fn run(app: &App, ask: RunOptions<'_>, mut stop: Stop) -> Result<Report, SessionError> {
+    let RunOptions { trigger, full, wait, force, command, actor, only } = ask;
+    if !app.config.provisioning.users {
         return Err(SessionError::Off);
     }
-    premises::prepare(&assembly.config).await?;
-    let path = cycle_lock_path(&assembly.config);
+    premises::prepare(&app.config).await?;
+    let path = cycle_lock_path(&app.config);
     let _lock = if wait {
         tokio::select! {
             lock = Lock::wait(&path, command) => lock?,
@@ -109,25 +109,25 @@ pub async fn run(assembly: &Assembly, ask: Ask<'_>, mut stop: Stop) -> Result<Re
     };
     reached(Step::LockTaken);
     // Opened anew for each cycle: a database restored from a backup is another file.
-    let store = Store::open(&assembly.learners, Access::ReadWrite).await?;
+    let store = Store::open(&app.learners, Access::ReadWrite).await?;
     alone(&store, command, wait, &mut stop).await?;
     if !force && store.state().await?.paused {
         return Err(SessionError::Paused);
     }
-    let cache = cache_path(&assembly.config);
-    let parts = Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
+    let cache = cache_path(&app.config);
+    let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
     let found = match only {
-        Some(named) => Some(find(assembly, &store, named).await?),
+        Some(named) => Some(find(app, &store, named).await?),
         None => None,
     };
-    let now = (assembly.clock)();
+    let now = (app.clock)();
     if let Some(actor) = actor {
         let (action, detail) = audited(full, force, found.as_ref());
         store.audit(actor, action, Some(&detail.to_string()), now).await?;
     }
-    let only = found.as_ref().map(Found::only);
-    let ended = cycle::run(parts, Request { trigger, full, now, only }, stop).await;
-    let retention = SignedDuration::try_from(assembly.config.log.retention).unwrap_or(SignedDuration::MAX);
+    let only = found.as_ref().map(FoundUser::only);
+    let ended = cycle::run(parts, CycleOptions { trigger, full, now, only }, stop).await;
+    let retention = SignedDuration::try_from(app.config.log.retention).unwrap_or(SignedDuration::MAX);
     if let Ok(before) = now.checked_sub(retention) {
         match store.expire(before).await {
             Ok(0) => {}
@@ -165,13 +165,13 @@ async fn alone(store: &Store, command: &str, wait: bool, stop: &mut Stop) -> Res
 }
 
 /// What the audit log says of a run by hand.
-fn audited(full: bool, force: bool, found: Option<&Found>) -> (&'static str, Value) {
+fn audited(full: bool, force: bool, found: Option<&FoundUser>) -> (&'static str, Value) {
     match found {
         None => ("sync", json!({ "full": full, "force": force })),
-        Some(Found { person, relink: None }) => ("provision", json!({ "person": person.to_string(), "force": force })),
-        Some(Found { person, relink: Some(relink) }) => {
+        Some(FoundUser { user, relink: None }) => ("provision", json!({ "person": user.to_string(), "force": force })),
+        Some(FoundUser { user, relink: Some(relink) }) => {
             let detail =
-                json!({ "person": person.to_string(), "learner": learner_as_json(relink.learner), "force": force });
+                json!({ "person": user.to_string(), "learner": learner_as_json(relink.learner), "force": force });
             ("relink", detail)
         }
     }

@@ -19,6 +19,7 @@ use crate::model::{EntraId, Generation, Table};
 
 mod administration;
 mod apply;
+mod bookkeeping;
 mod columns;
 mod connection;
 mod copy;
@@ -29,8 +30,6 @@ mod known;
 mod layout;
 mod learners;
 mod log;
-mod note;
-mod people;
 mod postgres;
 mod report;
 mod rows;
@@ -42,15 +41,16 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod users;
 mod value;
 
-pub use apply::{Applied, Stamp};
+pub use apply::{Applied, WriteContext};
+pub use bookkeeping::Bookkeeping;
 pub use cycles::{CycleEnd, CycleId, CycleRow};
 pub use error::StoreError;
 pub use log::{LogFilter, LogRow};
-pub use note::Notes;
 pub use postgres::Server;
-pub use report::{FailingPerson, HeldPerson, LearnerCounts};
+pub use report::{FailingUser, HeldUser, LearnerCounts};
 pub use schema::Made;
 pub use table::TableFault;
 
@@ -61,7 +61,7 @@ use self::transaction::{End, in_a_transaction, roll_back};
 
 /// Where a learner database is.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum DatabaseLocation {
     /// An SQLite file.
     File(PathBuf),
     /// A PostgreSQL server.
@@ -70,32 +70,32 @@ pub enum Place {
 
 /// The learners: in which database, and in which table there.
 #[derive(Clone, Debug)]
-pub struct Learners {
+pub struct LearnerDatabase {
     /// The database.
-    pub place: Place,
+    pub place: DatabaseLocation,
     /// A table that somebody else made. Without one `learners` is ours, and made when missing.
     pub table: Option<Table>,
 }
 
-impl<P: AsRef<Path> + ?Sized> From<&P> for Learners {
+impl<P: AsRef<Path> + ?Sized> From<&P> for LearnerDatabase {
     fn from(path: &P) -> Self {
-        Self { place: Place::File(path.as_ref().to_owned()), table: None }
+        Self { place: DatabaseLocation::File(path.as_ref().to_owned()), table: None }
     }
 }
 
-impl From<Place> for Learners {
-    fn from(place: Place) -> Self {
+impl From<DatabaseLocation> for LearnerDatabase {
+    fn from(place: DatabaseLocation) -> Self {
         Self { place, table: None }
     }
 }
 
-impl From<&Place> for Learners {
-    fn from(place: &Place) -> Self {
+impl From<&DatabaseLocation> for LearnerDatabase {
+    fn from(place: &DatabaseLocation) -> Self {
         place.clone().into()
     }
 }
 
-impl From<&Self> for Learners {
+impl From<&Self> for LearnerDatabase {
     fn from(learners: &Self) -> Self {
         learners.clone()
     }
@@ -135,7 +135,7 @@ struct Line {
 
 /// What the database says about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct DatabaseState {
     /// Renewed by every transaction that writes learners.
     pub generation: Generation,
     /// Whether an administrator switched provisioning off.
@@ -159,7 +159,7 @@ pub struct CredentialNote {
     pub ends_at: Option<Timestamp>,
 }
 
-impl State {
+impl DatabaseState {
     /// The source of the application that is configured as `application`, as far as it is known without asking
     /// Graph: its object id when a cycle has looked it up, else the id as it is.
     pub fn source(&self, tenant: &str, application: EntraId) -> String {
@@ -188,18 +188,18 @@ impl Store {
     }
 
     /// Opens the database of `learners`.
-    pub async fn open(learners: impl Into<Learners>, access: Access) -> Result<Self, StoreError> {
-        let Learners { place, table } = learners.into();
-        let theirs = table.as_ref();
+    pub async fn open(learners: impl Into<LearnerDatabase>, access: Access) -> Result<Self, StoreError> {
+        let LearnerDatabase { place, table } = learners.into();
+        let external = table.as_ref();
         let (connection, layout) = match (&place, access) {
-            (Place::File(path), Access::ReadWrite) => sqlite::open_to_write(path, theirs).await?,
-            (Place::File(path), Access::ReadOnly) => sqlite::open_to_read(path, theirs).await?,
-            (Place::Server(server), Access::ReadWrite) => postgres::open_to_write(server, theirs).await?,
-            (Place::Server(server), Access::ReadOnly) => postgres::open_to_read(server, theirs).await?,
+            (DatabaseLocation::File(path), Access::ReadWrite) => sqlite::open_to_write(path, external).await?,
+            (DatabaseLocation::File(path), Access::ReadOnly) => sqlite::open_to_read(path, external).await?,
+            (DatabaseLocation::Server(server), Access::ReadWrite) => postgres::open_to_write(server, external).await?,
+            (DatabaseLocation::Server(server), Access::ReadOnly) => postgres::open_to_read(server, external).await?,
         };
         let path = match place {
-            Place::File(path) => Some(path),
-            Place::Server(_) => None,
+            DatabaseLocation::File(path) => Some(path),
+            DatabaseLocation::Server(_) => None,
         };
         let connection = Mutex::new(Line { connection, in_transaction: false });
         Ok(Self { connection, layout, table, path })
@@ -218,11 +218,11 @@ impl Store {
 
     /// The database of `learners` as the first cycle would find it: a copy in memory, with our tables, of those that the
     /// training platform keeps there. The place is only read.
-    pub async fn copy_in_memory(learners: impl Into<Learners>) -> Result<Self, StoreError> {
-        let Learners { place, table } = learners.into();
+    pub async fn copy_in_memory(learners: impl Into<LearnerDatabase>) -> Result<Self, StoreError> {
+        let LearnerDatabase { place, table } = learners.into();
         let (connection, layout) = match place {
-            Place::File(path) => copy::of_file(&path, table.as_ref()).await?,
-            Place::Server(server) => copy::of_server(&server, table.as_ref()).await?,
+            DatabaseLocation::File(path) => copy::of_file(&path, table.as_ref()).await?,
+            DatabaseLocation::Server(server) => copy::of_server(&server, table.as_ref()).await?,
         };
         Ok(Self::in_memory_with(connection, layout))
     }
@@ -233,7 +233,7 @@ impl Store {
     }
 
     /// What the database says about itself.
-    pub async fn state(&self) -> Result<State, StoreError> {
+    pub async fn state(&self) -> Result<DatabaseState, StoreError> {
         let statement = Statement::new(
             "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
                     credential_ends_at
@@ -242,7 +242,7 @@ impl Store {
         let row = self.connection().await.row(statement).await?;
         let looked_at = row.optional_time(5, "sync_state.credential_looked_at")?;
         let ends_at = row.optional_time(6, "sync_state.credential_ends_at")?;
-        Ok(State {
+        Ok(DatabaseState {
             generation: word(row.get(0)?, "sync_state.generation")?,
             paused: row.get(1)?,
             next_cycle_at: row.optional_time(2, "sync_state.next_cycle_at")?,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Origin;
-use crate::model::{EntraId, Fingerprint, Known, KnownLearners, LearnerId, Route, Via};
+use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearners, Route, Routes};
 
 /// How many buckets there are; their keys are the numbers below it.
 pub(super) const BUCKETS: u16 = 1024;
@@ -35,18 +35,18 @@ impl Manifest {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Bucket {
-    /// The few combinations of routes of its people; `None` is `direct`.
-    via: Vec<Vec<Option<[u8; 16]>>>,
+    /// The few combinations of routes of its users; `None` is `direct`.
+    routes: Vec<Vec<Option<[u8; 16]>>>,
     entries: Vec<Entry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
-    person: [u8; 16],
+    user: [u8; 16],
     learner: Learner,
     active: bool,
     fingerprint: [u8; 16],
-    via: u32,
+    routes: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,48 +75,49 @@ impl From<Learner> for LearnerId {
 
 /// The buckets on their way in, one after the other.
 pub(super) struct Decoder {
-    known: KnownLearners,
+    known: LinkedLearners,
     hasher: blake3::Hasher,
     manifest: Manifest,
-    /// Most people share their combination of routes with others.
-    shared: BTreeSet<Via>,
+    /// Most users share their combination of routes with others.
+    shared: BTreeSet<Routes>,
 }
 
 impl Decoder {
     pub(super) fn new(manifest: Manifest) -> Self {
         let hasher = manifest.hasher();
-        Self { known: KnownLearners::new(), hasher, manifest, shared: BTreeSet::new() }
+        Self { known: LinkedLearners::new(), hasher, manifest, shared: BTreeSet::new() }
     }
 
     /// In the order of their keys.
     pub(super) fn bucket(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), postcard::Error> {
         digest_bucket(&mut self.hasher, key, bytes);
-        let Bucket { via, entries } = postcard::from_bytes(bytes)?;
-        let mut ways = Vec::with_capacity(via.len());
-        for routes in via {
-            let via: Via = routes
+        let Bucket { routes, entries } = postcard::from_bytes(bytes)?;
+        let mut ways = Vec::with_capacity(routes.len());
+        for routes in routes {
+            let routes: Routes = routes
                 .into_iter()
                 .map(|route| route.map_or(Route::Direct, |id| Route::Group(EntraId::from_bytes(id))))
                 .collect();
-            let via = match self.shared.get(&via) {
+            let routes = match self.shared.get(&routes) {
                 Some(same) => same.clone(),
                 None => {
-                    self.shared.insert(via.clone());
-                    via
+                    self.shared.insert(routes.clone());
+                    routes
                 }
             };
-            ways.push(via);
+            ways.push(routes);
         }
-        for Entry { person, learner, active, fingerprint, via } in entries {
-            let via = ways.get(via as usize).cloned().ok_or(postcard::Error::SerdeDeCustom)?;
-            let entry = Known { learner: learner.into(), active, fingerprint: Fingerprint(fingerprint), via };
-            self.known.insert(EntraId::from_bytes(person), entry);
+        for Entry { user, learner, active, fingerprint, routes } in entries {
+            let routes = ways.get(routes as usize).cloned().ok_or(postcard::Error::SerdeDeCustom)?;
+            let entry =
+                LinkedLearner { learner: learner.into(), active, fingerprint: Fingerprint(fingerprint), routes };
+            self.known.insert(EntraId::from_bytes(user), entry);
         }
         Ok(())
     }
 
     /// Everybody, and when they were compared; none when something is missing or changed.
-    pub(super) fn finish(self) -> Option<(KnownLearners, Timestamp)> {
+    pub(super) fn finish(self) -> Option<(LinkedLearners, Timestamp)> {
         let Self { known, hasher, manifest, shared: _ } = self;
         let whole = known.len() as u64 == manifest.count && hasher.finalize() == manifest.digest;
         Some((known, Timestamp::from_second(manifest.compared_at).ok().filter(|_| whole)?))
@@ -137,26 +138,26 @@ pub(super) struct Encoded {
 
 pub(super) fn encode(
     origin: &Origin,
-    known: &KnownLearners,
+    known: &LinkedLearners,
     compared_at: Timestamp,
 ) -> Result<Encoded, postcard::Error> {
-    let mut buckets: BTreeMap<u16, (Bucket, BTreeMap<Via, u32>)> = BTreeMap::new();
-    for (person, Known { learner, active, fingerprint, via }) in known {
-        let (bucket, ways) = buckets.entry(bucket_of(*person)).or_default();
-        let via = *ways.entry(via.clone()).or_insert_with(|| {
-            let routes = via.routes().iter().map(|route| match route {
+    let mut buckets: BTreeMap<u16, (Bucket, BTreeMap<Routes, u32>)> = BTreeMap::new();
+    for (user, LinkedLearner { learner, active, fingerprint, routes }) in known {
+        let (bucket, ways) = buckets.entry(bucket_of(*user)).or_default();
+        let routes = *ways.entry(routes.clone()).or_insert_with(|| {
+            let routes = routes.as_slice().iter().map(|route| match route {
                 Route::Direct => None,
                 Route::Group(id) => Some(*id.as_bytes()),
             });
-            bucket.via.push(routes.collect());
-            (bucket.via.len() - 1) as u32
+            bucket.routes.push(routes.collect());
+            (bucket.routes.len() - 1) as u32
         });
         bucket.entries.push(Entry {
-            person: *person.as_bytes(),
+            user: *user.as_bytes(),
             learner: (*learner).into(),
             active: *active,
             fingerprint: fingerprint.0,
-            via,
+            routes,
         });
     }
     let Origin { generation, source, mapping } = origin;
@@ -180,8 +181,8 @@ pub(super) fn encode(
 }
 
 /// Spreads ids that may be counted up as well as random ones.
-fn bucket_of(person: EntraId) -> u16 {
-    let bytes = u128::from_be_bytes(*person.as_bytes());
+fn bucket_of(user: EntraId) -> u16 {
+    let bytes = u128::from_be_bytes(*user.as_bytes());
     let folded = (bytes ^ (bytes >> 64)) as u64;
     // 16 bits are left, so they fit.
     (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16 % BUCKETS

@@ -1,4 +1,4 @@
-//! `learner-sync approve`: shows who is held and releases exactly those people, for 24 hours and once.
+//! `learner-sync approve`: shows who is held and releases exactly those users, for 24 hours and once.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -7,16 +7,16 @@ use jiff::Timestamp;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, USAGE, print};
 use super::status::held_table;
-use crate::assembly::{database_path, source};
+use crate::app::{database_path, source};
 use crate::plan::DAY;
-use crate::store::{Access, HeldPerson, Store, StoreError};
+use crate::store::{Access, HeldUser, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Do not ask; needs --expect, except with --source.
     #[arg(long)]
     yes: bool,
-    /// Release only when exactly so many people are held.
+    /// Release only when exactly so many users are held.
     #[arg(long, value_name = "N")]
     expect: Option<usize>,
     /// Admit this application to a database that another one keeps.
@@ -39,9 +39,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         return self::admit(&store, &source, &actor, yes, now).await;
     }
 
-    let held: Vec<HeldPerson> = store.held_people(&source).await?;
-    let good = |person: &HeldPerson| person.approved.as_ref().is_some_and(|(at, _)| now.duration_since(*at) <= DAY);
-    let (approved, open): (Vec<HeldPerson>, Vec<HeldPerson>) = held.into_iter().partition(good);
+    let held: Vec<HeldUser> = store.held_users(&source).await?;
+    let good = |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| now.duration_since(*at) <= DAY);
+    let (approved, open): (Vec<HeldUser>, Vec<HeldUser>) = held.into_iter().partition(good);
     if !approved.is_empty() {
         print(&format!("{} people are approved already and wait for the next cycle.", approved.len()))?;
     }

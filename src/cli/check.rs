@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
-use crate::assembly::{self, Assembly};
+use crate::app::{self, App};
 use crate::cycle::{self, CycleError};
 use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
 use crate::model::{Clock, EntraId, GroupMembers, Source, chain};
@@ -77,10 +77,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let mut checks = Vec::new();
     checks.push(database(&context).await);
     checks.extend(state(&context));
-    match Assembly::new(context.config, &context.environment, clock) {
-        Ok(assembly) => {
-            checks.insert(0, Check::passed("configuration", assembly.config.path.display().to_string()));
-            directory(&assembly, &mut checks).await;
+    match App::new(context.config, &context.environment, clock) {
+        Ok(app) => {
+            checks.insert(0, Check::passed("configuration", app.config.path.display().to_string()));
+            directory(&app, &mut checks).await;
         }
         Err(error) => checks.insert(0, Check::failed("configuration", &error, None)),
     }
@@ -112,8 +112,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     })
 }
 
-async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
-    let Assembly { config, directory, rules, learners: _, clock } = assembly;
+async fn directory(app: &App, checks: &mut Vec<Check>) {
+    let App { config, directory, rules, learners: _, clock } = app;
     checks.push(match directory.clock_ahead(*clock).await {
         Ok(ahead) => reached(&config.entra.graph, ahead),
         Err(error) => Check::directory("network", &error.into(), ""),
@@ -136,7 +136,7 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
     let Application { object_id, app_id: _, name, roles: _ } = &application;
     checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
     if checks.iter().any(|check| check.name == DATABASE && check.ok) {
-        checks.extend(source(assembly, *object_id).await);
+        checks.extend(source(app, *object_id).await);
     }
 
     let assigned = match directory.assigned(&application).await {
@@ -160,7 +160,7 @@ async fn directory(assembly: &Assembly, checks: &mut Vec<Check>) {
         Err(error) => Check::directory("users", &error, "User.Read.All"),
     });
     checks.push(look_at_groups(directory, &assigned, config.scope.group_members).await);
-    checks.extend(look_at_bounds(assembly).await);
+    checks.extend(look_at_bounds(app).await);
 }
 
 /// Graph answered: whether the clocks agree well enough for sign-in and schedule.
@@ -228,14 +228,14 @@ async fn no_application(directory: &Directory, error: DirectoryError) -> Check {
 }
 
 /// What `scope.only` and `scope.ignore` name; a line only when they do.
-async fn look_at_bounds(assembly: &Assembly) -> Option<Check> {
-    let scope = &assembly.config.scope;
+async fn look_at_bounds(app: &App) -> Option<Check> {
+    let scope = &app.config.scope;
     if scope.only.is_empty() && scope.ignore.is_empty() {
         return None;
     }
     let (mut groups, mut users, mut nobody) = (0, 0, Vec::new());
     for text in scope.only.iter().chain(&scope.ignore) {
-        let directory = &assembly.directory;
+        let directory = &app.directory;
         let found = async {
             if let Ok(id) = text.parse()
                 && directory.named_group(id).await?.is_some()
@@ -306,10 +306,10 @@ async fn look_at_groups(directory: &Directory, assigned: &Assigned, counted: Gro
 }
 
 /// Whether the learner database is another application's: a line only when a cycle would refuse it.
-async fn source(assembly: &Assembly, application: EntraId) -> Option<Check> {
-    let here = Source { tenant: assembly.rules.tenant.clone(), application }.to_string();
+async fn source(app: &App, application: EntraId) -> Option<Check> {
+    let here = Source { tenant: app.rules.tenant.clone(), application }.to_string();
     // It may not be there yet.
-    let store = Store::open(&assembly.learners, Access::ReadOnly).await.ok()?;
+    let store = Store::open(&app.learners, Access::ReadOnly).await.ok()?;
     let others = store.other_sources(&here).await.ok().filter(|others| !others.is_empty())?;
     let error = CycleError::ForeignSource { here, others };
     Some(Check::failed("source", &error, error.hint()))
@@ -337,7 +337,7 @@ async fn database(context: &Context) -> Check {
         let store = Store::open(&learners, Access::ReadOnly).await?;
         let (state, missing) = (store.state().await?, store.missing_rights().await?);
         if missing.is_empty() {
-            store.linked(&assembly::source(&context.config, &state)).await?;
+            store.linked(&app::source(&context.config, &state)).await?;
         }
         Ok((state, store.first_damage().await?, missing))
     };

@@ -9,8 +9,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::LogFormat;
-use crate::assembly::AssemblyError;
-use crate::config::{Config, ConfigError, Log};
+use crate::app::AppError;
+use crate::config::{Config, ConfigError, LogConfig};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
 use crate::lock::LockError;
@@ -111,8 +111,8 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl From<AssemblyError> for Failure {
-    fn from(error: AssemblyError) -> Self {
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
         Self::new(CONFIGURATION, chain(&error))
     }
 }
@@ -166,7 +166,7 @@ impl From<LockError> for Failure {
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         match error {
-            DaemonError::Assembly(error) => error.into(),
+            DaemonError::App(error) => error.into(),
             DaemonError::Lock(LockError::Held(holder)) => {
                 Self::new(LOCKED, format!("a daemon runs already on this state.directory: {holder}"))
             }
@@ -185,8 +185,8 @@ impl From<std::io::Error> for Failure {
 }
 
 /// Logs go to standard error, or to the journal.
-pub(super) fn start_logging(log: &Log) -> Result<(), Failure> {
-    let Log { format, level, retention: _ } = log;
+pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
+    let LogConfig { format, level, retention: _ } = log;
     let invalid = |message: String| Failure::new(CONFIGURATION, message);
     // The scheduler tells of every timer it sets, sled in its own words what the cache tells in ours, and sqlx at every
     // connection what it thinks of a .pgpass that nobody may have meant for us; a directive of the administrator's for them

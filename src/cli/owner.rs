@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::output::{CONFIGURATION, Failure};
-use crate::assembly::{cycle_lock_path, daemon_lock_path, database_path};
+use crate::app::{cycle_lock_path, daemon_lock_path, database_path};
 use crate::config::Config;
 use crate::files;
 use crate::store::{self, Store, StoreError};

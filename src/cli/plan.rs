@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::Context;
 use super::output::{DONE, FAILED, Failure, print, print_json, shown, switched_off, table};
 use super::sync::report_as_json;
-use crate::assembly::Assembly;
-use crate::cycle::{self, CycleError, Parts, Prepared, Request};
-use crate::model::{Action, Attribute, EntraId, Kind, Reason, Status, Trigger};
+use crate::app::App;
+use crate::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared};
+use crate::model::{Action, Attribute, AttributeKind, EntraId, Reason, Status, Trigger};
 use crate::plan::{AttributeChange, Change, Finding, Planned};
-use crate::session::{self, Found, Named};
+use crate::session::{self, FoundUser, UserArgument};
 use crate::store::{Access, Store, StoreError};
 
 /// How long a rehearsal waits to open the learner database: it must not queue up behind somebody who writes.
@@ -29,11 +29,11 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: crate::mo
     let Arguments { json } = arguments;
     let Context { config, environment } = context;
     let started = Instant::now();
-    let assembly = Assembly::new(config, &environment, clock)?;
-    let planner = Planner::open(&assembly).await?;
+    let app = App::new(config, &environment, clock)?;
+    let planner = Planner::open(&app).await?;
     let prepared = planner.prepare().await?;
     let mut report = cycle::forecast(planner.request(), &prepared);
-    report.requests = assembly.directory.requests();
+    report.requests = app.directory.requests();
     report.duration = started.elapsed();
     let lines = prepared.plan.lines();
     if json {
@@ -50,30 +50,30 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: crate::mo
 
 /// What `plan` and `sync --dry-run` have in common: a database that is not written to.
 pub(super) struct Planner<'a> {
-    assembly: &'a Assembly,
+    app: &'a App,
     store: Store,
     /// In memory, because the database has none of our tables yet.
     is_copy: bool,
-    only: Option<Found>,
+    only: Option<FoundUser>,
     now: Timestamp,
 }
 
 impl<'a> Planner<'a> {
     /// A missing database is played by an empty one in memory, one without our tables by a copy with them.
-    pub(super) async fn open(assembly: &'a Assembly) -> Result<Self, Failure> {
-        let learners = &assembly.learners;
+    pub(super) async fn open(app: &'a App) -> Result<Self, Failure> {
+        let learners = &app.learners;
         let (store, is_copy) = match Store::open(learners, Access::ReadOnly).await {
             Err(StoreError::Missing { .. }) => (Store::in_memory().await?, false),
             Err(StoreError::Older { found: 0, .. }) => (Store::copy_in_memory(learners).await?, true),
             opened => (opened?, false),
         };
-        Ok(Self { assembly, store, is_copy, only: None, now: (assembly.clock)() })
+        Ok(Self { app, store, is_copy, only: None, now: (app.clock)() })
     }
 
     /// The same, opened so that a rehearsal can write what it then takes back.
-    pub(super) async fn open_to_rehearse(assembly: &'a Assembly) -> Result<Self, Failure> {
-        let planner = Self::open(assembly).await?;
-        let learners = &assembly.learners;
+    pub(super) async fn open_to_rehearse(app: &'a App) -> Result<Self, Failure> {
+        let planner = Self::open(app).await?;
+        let learners = &app.learners;
         // Only one that has our tables already: to open another one to write would make them.
         if Store::open(learners, Access::ReadOnly).await.is_err() {
             return Ok(planner);
@@ -94,24 +94,24 @@ impl<'a> Planner<'a> {
         }
     }
 
-    pub(super) fn parts(&self) -> Parts<'_> {
-        Parts { directory: &self.assembly.directory, store: &self.store, cache: None, rules: &self.assembly.rules }
+    pub(super) fn parts(&self) -> CycleContext<'_> {
+        CycleContext { directory: &self.app.directory, store: &self.store, cache: None, rules: &self.app.rules }
     }
 
-    pub(super) fn request(&self) -> Request<'_> {
-        let only = self.only.as_ref().map(Found::only);
-        Request { trigger: Trigger::Command, full: true, now: self.now, only }
+    pub(super) fn request(&self) -> CycleOptions<'_> {
+        let only = self.only.as_ref().map(FoundUser::only);
+        CycleOptions { trigger: Trigger::Command, full: true, now: self.now, only }
     }
 
-    /// From now on for one person only.
-    pub(super) async fn find(&mut self, named: Named<'_>) -> Result<(), Failure> {
-        self.only = Some(session::find(self.assembly, &self.store, named).await?);
+    /// From now on for one user only.
+    pub(super) async fn find(&mut self, named: UserArgument<'_>) -> Result<(), Failure> {
+        self.only = Some(session::find(self.app, &self.store, named).await?);
         Ok(())
     }
 
     /// Says why nothing of the plan will happen for now.
     pub(super) async fn print_obstacles(&self) -> Result<(), Failure> {
-        for line in switched_off(&self.assembly.config, self.store.state().await?.paused) {
+        for line in switched_off(&self.app.config, self.store.state().await?.paused) {
             print(line)?;
         }
         Ok(())
@@ -123,7 +123,7 @@ impl<'a> Planner<'a> {
 }
 
 struct Line<'a> {
-    person: EntraId,
+    user: EntraId,
     action: Action,
     status: Status,
     reason: Reason,
@@ -135,8 +135,8 @@ struct Line<'a> {
 impl<'a> Line<'a> {
     fn of(planned: &Planned<'a>) -> Self {
         match *planned {
-            Planned::Change(Change { person, action, reason, user_name, detail, changes, .. }) => Self {
-                person: *person,
+            Planned::Change(Change { user, action, reason, user_name, detail, changes, .. }) => Self {
+                user: *user,
                 action: *action,
                 status: Status::Success,
                 reason: *reason,
@@ -144,8 +144,8 @@ impl<'a> Line<'a> {
                 detail: detail.as_deref(),
                 changes,
             },
-            Planned::Finding(Finding { person, action, status, reason, user_name, detail, changes, .. }) => Self {
-                person: *person,
+            Planned::Finding(Finding { user, action, status, reason, user_name, detail, changes, .. }) => Self {
+                user: *user,
                 action: *action,
                 status: *status,
                 reason: *reason,
@@ -161,13 +161,13 @@ impl<'a> Line<'a> {
 pub(super) fn lines_as_json(lines: &[Planned<'_>]) -> Value {
     let value = |attribute: Attribute, text: Option<&str>| match (attribute.kind(), text) {
         (_, None) => Value::Null,
-        (Kind::Boolean, Some(text)) => json!(text == "true"),
-        (Kind::Text, Some(text)) => json!(text),
+        (AttributeKind::Boolean, Some(text)) => json!(text == "true"),
+        (AttributeKind::Text, Some(text)) => json!(text),
     };
     lines
         .iter()
         .map(|planned| {
-            let Line { person, action, status, reason, user_name, detail, changes } = Line::of(planned);
+            let Line { user, action, status, reason, user_name, detail, changes } = Line::of(planned);
             let changes: Vec<Value> = changes
                 .iter()
                 .map(|change| {
@@ -177,7 +177,7 @@ pub(super) fn lines_as_json(lines: &[Planned<'_>]) -> Value {
                 .collect();
             json!({
                 "action": action.as_str(),
-                "entra_id": person.to_string(),
+                "entra_id": user.to_string(),
                 "user_name": user_name,
                 "status": status.as_str(),
                 "reason": reason.as_str(),
@@ -192,14 +192,14 @@ pub(super) fn lines_as_json(lines: &[Planned<'_>]) -> Value {
 pub(super) fn print_lines(lines: &[Planned<'_>]) -> Result<(), Failure> {
     let mut table = table(&["action", "status", "reason", "user", "changes"]);
     for planned in lines {
-        let Line { person, action, status, reason, user_name, detail, changes } = Line::of(planned);
+        let Line { user, action, status, reason, user_name, detail, changes } = Line::of(planned);
         let changes = changes.iter().map(short).collect::<Vec<_>>().join(", ");
         let what = match (detail, changes.as_str()) {
             (Some(detail), "") => detail.to_owned(),
             (Some(detail), changes) => format!("{detail}; {changes}"),
             (None, changes) => changes.to_owned(),
         };
-        let user = user_name.map_or_else(|| person.to_string(), str::to_owned);
+        let user = user_name.map_or_else(|| user.to_string(), str::to_owned);
         table.add_row([action.as_str(), status.as_str(), reason.as_str(), &shown(&user), &shown(&what)]);
     }
     if table.row_count() > 0 {

@@ -9,11 +9,11 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
 use super::plan::{Planner, lines_as_json, short};
 use super::sync::stop_on_signal;
-use crate::assembly::Assembly;
+use crate::app::App;
 use crate::cycle::{self, Explanation, Report, Rules};
 use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger};
 use crate::plan::{Change, Finding, Planned, Target};
-use crate::session::{self, Ask, Named, learner_as_json};
+use crate::session::{self, RunOptions, UserArgument, learner_as_json};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -40,16 +40,16 @@ pub(super) struct Arguments {
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
     let Arguments { user, dry_run, relink, wait, force, json } = arguments;
     let Context { config, environment } = context;
-    let assembly = Assembly::new(config, &environment, clock)?;
+    let app = App::new(config, &environment, clock)?;
     if user.parse::<EntraId>().is_err() && !user.contains('@') {
         return Err(Failure::new(
             USAGE,
             "USER is neither an object id nor a userPrincipalName such as ada@example.org",
         ));
     }
-    let named = Named { user: &user, relink };
+    let named = UserArgument { user: &user, relink };
     let (report, rehearsed) = if dry_run {
-        let mut planner = Planner::open_to_rehearse(&assembly).await?;
+        let mut planner = Planner::open_to_rehearse(&app).await?;
         planner.find(named).await?;
         let prepared = planner.prepare().await?;
         let report = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
@@ -58,8 +58,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let actor = super::actor(&environment);
         let command = "learner-sync provision";
         let (trigger, actor, only) = (Trigger::Command, Some(actor.as_str()), Some(named));
-        let ask = Ask { trigger, full: false, wait, force, command, actor, only };
-        (session::run(&assembly, ask, stop_on_signal()?).await?, None)
+        let ask = RunOptions { trigger, full: false, wait, force, command, actor, only };
+        (session::run(&app, ask, stop_on_signal()?).await?, None)
     };
     let Some(explanation) = &report.explanation else {
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
@@ -69,9 +69,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let refused = refused.map(|learner| format!("not relinked: learner {learner}: {}", why_not(explanation)));
     let error = report.error.clone().or(refused);
     if json {
-        print_json(&as_json(&report, explanation, &assembly.rules, error.as_deref(), dry_run))?;
+        print_json(&as_json(&report, explanation, &app.rules, error.as_deref(), dry_run))?;
     } else {
-        print_steps(&report, explanation, &assembly.rules, rehearsed)?;
+        print_steps(&report, explanation, &app.rules, rehearsed)?;
         if let Some(error) = &error {
             print(error)?;
         }
@@ -118,7 +118,7 @@ fn decided(explanation: &Explanation) -> Option<Planned<'_>> {
 }
 
 fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Option<&str>, dry_run: bool) -> Value {
-    let Explanation { person, assigned, coupled, filters, nested_in, .. } = explanation;
+    let Explanation { user, assigned, coupled, filters, nested_in, .. } = explanation;
     let (account, detail) = account(explanation);
     let (learner, how) = matched(explanation);
     let line = |planned: Planned<'_>| lines_as_json(&[planned])[0].take();
@@ -128,7 +128,7 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
         "cycle": report.cycle.map(|cycle| cycle.0),
         "dry_run": dry_run,
         "outcome": report.outcome.as_str(),
-        "entra_id": person.to_string(),
+        "entra_id": user.to_string(),
         "import": {
             "account": account,
             "detail": detail,
@@ -136,7 +136,7 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
         },
         "scope": {
             "assigned": assigned.is_some(),
-            "via": assigned.as_ref().map(|person| routes(&person.via)).unwrap_or_default(),
+            "via": assigned.as_ref().map(|user| routes(&user.routes)).unwrap_or_default(),
             "nested_in": nested_in.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "filters": filters,
             "detail": scope(explanation),
@@ -170,7 +170,7 @@ fn print_steps(
         (None, "created") => "no learner yet; a new one".to_owned(),
         (None, _) => "no learner".to_owned(),
     };
-    print(&format!("import   {}: {imported}", explanation.person))?;
+    print(&format!("import   {}: {imported}", explanation.user))?;
     for (property, value) in attributes(explanation, rules) {
         let value = match value {
             Value::Null => "(nothing)".to_owned(),

@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print};
-use crate::assembly::{daemon_lock_path, source};
+use crate::app::{daemon_lock_path, source};
 use crate::lock::Lock;
 use crate::model::{Outcome, Trigger};
 use crate::session::SessionError;

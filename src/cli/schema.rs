@@ -2,7 +2,7 @@
 
 use super::output::{DONE, Failure, USAGE, print};
 use super::{Context, owner};
-use crate::assembly::{cycle_lock_path, database_path};
+use crate::app::{cycle_lock_path, database_path};
 use crate::lock::Lock;
 use crate::premises;
 use crate::session::SessionError;

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, switched_off, table};
-use crate::assembly::{cycle_lock_path, daemon_lock_path, source};
+use crate::app::{cycle_lock_path, daemon_lock_path, source};
 use crate::config::Config;
 use crate::cycle::ends_soon;
 use crate::lock::{Holder, Lock};
 use crate::model::{Outcome, Reason};
 use crate::plan::Counts;
 use crate::session::learner_as_json;
-use crate::store::{Access, CycleRow, FailingPerson, HeldPerson, LearnerCounts, Store, StoreError};
+use crate::store::{Access, CycleRow, FailingUser, HeldUser, LearnerCounts, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -68,8 +68,8 @@ struct Overview {
     failing_since: Option<jiff::Timestamp>,
     next_cycle_at: Option<jiff::Timestamp>,
     learners: LearnerCounts,
-    held: Vec<HeldPerson>,
-    failing: Vec<FailingPerson>,
+    held: Vec<HeldUser>,
+    failing: Vec<FailingUser>,
     daemon: Option<Holder>,
     cycle: Option<Holder>,
     credential_ends_at: Option<jiff::Timestamp>,
@@ -108,8 +108,8 @@ impl Overview {
             // Without a daemon nobody is going to keep that time, and while it is in a cycle the next is not drawn yet.
             next_cycle_at: state.next_cycle_at.filter(|_| daemon.is_some() && cycle != daemon),
             learners: store.learner_counts(&source).await?,
-            held: store.held_people(&source).await?,
-            failing: store.failing_people(&source).await?,
+            held: store.held_users(&source).await?,
+            failing: store.failing_users(&source).await?,
             daemon,
             cycle,
             credential_ends_at: state.credential.and_then(|note| note.ends_at),
@@ -127,12 +127,12 @@ impl Overview {
             None | Some(Outcome::Interrupted) => Standing::Interrupted,
             Some(Outcome::Failed) => Standing::Failing,
             Some(_) if self.paused => Standing::Paused,
-            // The last cycle may have been for one person; who is held or fails is so for all that.
+            // The last cycle may have been for one user; who is held or fails is so for all that.
             Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => Standing::Held,
             Some(Outcome::Held | Outcome::Partial | Outcome::Success) => {
-                let fails = |person: &FailingPerson| {
+                let fails = |user: &FailingUser| {
                     let reasons = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
-                    reasons.contains(&person.reason)
+                    reasons.contains(&user.reason)
                 };
                 if self.failing.iter().any(fails) { Standing::Partial } else { Standing::Ok }
             }
@@ -215,7 +215,7 @@ impl Overview {
         if !self.failing.is_empty() {
             print(&format!("\nNot provisioned ({}):", self.failing.len()))?;
             let mut rows = table(&["reason", "user", "since", "last tried", "attempts", "detail"]);
-            for FailingPerson { entra_id, reason, detail, first_at, last_at, attempts, user_name } in &self.failing {
+            for FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } in &self.failing {
                 let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
                 rows.add_row([
                     reason.as_str(),
@@ -266,8 +266,8 @@ fn cycle_as_json(row: &CycleRow) -> Value {
     })
 }
 
-fn held_as_json(person: &HeldPerson) -> Value {
-    let HeldPerson { entra_id, action, reason, since, approved, learner, user_name } = person;
+fn held_as_json(user: &HeldUser) -> Value {
+    let HeldUser { entra_id, action, reason, since, approved, learner, user_name } = user;
     let (approved_at, approved_by) = approved.clone().unzip();
     json!({
         "entra_id": entra_id.to_string(), "learner_id": learner.map(learner_as_json), "user_name": user_name,
@@ -276,8 +276,8 @@ fn held_as_json(person: &HeldPerson) -> Value {
     })
 }
 
-fn failing_as_json(person: &FailingPerson) -> Value {
-    let FailingPerson { entra_id, reason, detail, first_at, last_at, attempts, user_name } = person;
+fn failing_as_json(user: &FailingUser) -> Value {
+    let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } = user;
     json!({
         "entra_id": entra_id.to_string(), "user_name": user_name, "reason": reason.as_str(), "detail": detail,
         "first_at": seconds(*first_at), "last_at": seconds(*last_at), "attempts": attempts,
@@ -285,9 +285,9 @@ fn failing_as_json(person: &FailingPerson) -> Value {
 }
 
 /// Who is held, a line each.
-pub(super) fn held_table(held: &[HeldPerson]) -> String {
+pub(super) fn held_table(held: &[HeldUser]) -> String {
     let mut rows = table(&["action", "reason", "user", "learner", "since", "approved"]);
-    for HeldPerson { entra_id, action, reason, since, approved, learner, user_name } in held {
+    for HeldUser { entra_id, action, reason, since, approved, learner, user_name } in held {
         let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
         let learner = learner.map(|learner| learner.to_string()).unwrap_or_default();
         let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));

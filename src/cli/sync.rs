@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json};
 use super::plan::{Planner, lines_as_json, print_lines};
-use crate::assembly::Assembly;
+use crate::app::App;
 use crate::cycle::{self, Report};
 use crate::model::{Clock, Outcome, Trigger};
 use crate::plan::{Counts, Planned};
-use crate::session::{self, Ask};
+use crate::session::{self, RunOptions};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -37,13 +37,13 @@ pub(super) struct Arguments {
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
     let Arguments { full, dry_run, wait, force, json } = arguments;
     let Context { config, environment } = context;
-    let assembly = Assembly::new(config, &environment, clock)?;
+    let app = App::new(config, &environment, clock)?;
     if dry_run {
-        return rehearse(&assembly, json).await;
+        return rehearse(&app, json).await;
     }
     let stop = stop_on_signal()?;
     let actor = super::actor(&environment);
-    let ask = Ask {
+    let ask = RunOptions {
         trigger: Trigger::Command,
         full,
         wait,
@@ -52,7 +52,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         actor: Some(&actor),
         only: None,
     };
-    let report = session::run(&assembly, ask, stop).await?;
+    let report = session::run(&app, ask, stop).await?;
     if json {
         print_json(&report_as_json(&report))?;
     } else {
@@ -62,21 +62,21 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     Ok(exit_code(&report))
 }
 
-async fn rehearse(assembly: &Assembly, json: bool) -> Result<u8, Failure> {
+async fn rehearse(app: &App, json: bool) -> Result<u8, Failure> {
     let started = Instant::now();
-    let planner = Planner::open_to_rehearse(assembly).await?;
+    let planner = Planner::open_to_rehearse(app).await?;
     let prepared = planner.prepare().await?;
     let mut report = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
-    report.requests = assembly.directory.requests();
+    report.requests = app.directory.requests();
     report.duration = started.elapsed();
-    let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|finding| (finding.person, finding)).collect();
+    let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|finding| (finding.user, finding)).collect();
     let lines: Vec<_> = prepared
         .plan
         .lines()
         .into_iter()
         .map(|line| match line {
             Planned::Change(change) => {
-                refused.get(&change.person).map_or(Planned::Change(change), |finding| Planned::Finding(finding))
+                refused.get(&change.user).map_or(Planned::Change(change), |finding| Planned::Finding(finding))
             }
             finding @ Planned::Finding(_) => finding,
         })

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Database;
+use super::DatabaseConfig;
 
 const FILE: &str = "sqlite:///absolute/path/of/learners.db";
 const SERVER: &str = "postgres://user@host:5432/database";
@@ -10,7 +10,7 @@ const SERVER: &str = "postgres://user@host:5432/database";
 const SSL_MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
 
 /// Where the learners are.
-pub(super) fn database(text: &str) -> Result<Database, String> {
+pub(super) fn database(text: &str) -> Result<DatabaseConfig, String> {
     if holds_a_password(text) {
         return Err("holds a password: put it in a file and name that with learners.password_file".to_owned());
     }
@@ -30,7 +30,7 @@ fn holds_a_password(text: &str) -> bool {
     in_authority || in_options
 }
 
-fn file(path: &str) -> Result<Database, String> {
+fn file(path: &str) -> Result<DatabaseConfig, String> {
     if path.is_empty() || path.ends_with('/') {
         return Err(format!("names no file: {FILE}"));
     }
@@ -41,10 +41,10 @@ fn file(path: &str) -> Result<Database, String> {
     if path.contains('?') {
         return Err("takes no options after a question mark".to_owned());
     }
-    Ok(Database::Sqlite { path: path.into() })
+    Ok(DatabaseConfig::Sqlite { path: path.into() })
 }
 
-fn server(rest: &str) -> Result<Database, String> {
+fn server(rest: &str) -> Result<DatabaseConfig, String> {
     let (location, options) =
         rest.split_once('?').map_or((rest, None), |(location, options)| (location, Some(options)));
     let (authority, name) = location.split_once('/').unwrap_or((location, ""));
@@ -78,7 +78,7 @@ fn server(rest: &str) -> Result<Database, String> {
     let host = if host.is_empty() { "localhost" } else { host };
     let port = port.map_or_else(String::new, |port| format!(":{port}"));
     let options = options.map_or_else(String::new, |options| format!("?{options}"));
-    Ok(Database::Postgres { url: format!("postgres://{user}{host}{port}/{name}{options}") })
+    Ok(DatabaseConfig::Postgres { url: format!("postgres://{user}{host}{port}/{name}{options}") })
 }
 
 fn is_port(text: &str) -> Result<(), String> {
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn files_have_absolute_paths() {
-        let expect = Database::Sqlite { path: "/var/lib/learners.db".into() };
+        let expect = DatabaseConfig::Sqlite { path: "/var/lib/learners.db".into() };
         assert_eq!(database("sqlite:///var/lib/learners.db"), Ok(expect));
         for wrong in [
             "",
@@ -159,7 +159,7 @@ mod tests {
             ),
             ("postgres://sync@%2Frun%2Fpostgresql/learners", "postgres://sync@%2Frun%2Fpostgresql/learners"),
         ] {
-            assert_eq!(database(text), Ok(Database::Postgres { url: expect.to_owned() }), "{text}");
+            assert_eq!(database(text), Ok(DatabaseConfig::Postgres { url: expect.to_owned() }), "{text}");
         }
         for (wrong, words) in [
             ("postgres://sync@db.example.org", "must name one database"),

@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::Place;
 use super::reader::{FreeEntry, Reader, kind_of};
 use crate::mapping::{self, Apply, Entry, Mapping};
-use crate::model::{Attribute, Kind, Selection};
+use crate::model::{Attribute, AttributeKind, Selection};
 use crate::nearest::nearest;
 
 /// The mapping of the file, or the default one when it has none; and the attributes that it fills, when all of
@@ -54,7 +54,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<Entry>, Option<Vec<Attribute
 /// The attribute that the SCIM path `text` names, letter case ignored.
 pub(super) fn attribute(text: &str) -> Result<Attribute, String> {
     match Attribute::ALL.iter().find(|attribute| text.eq_ignore_ascii_case(attribute.path())) {
-        Some(attribute) if attribute.kind() == Kind::Text => Ok(*attribute),
+        Some(attribute) if attribute.kind() == AttributeKind::Text => Ok(*attribute),
         Some(_) => Err("must be an attribute that is a text".to_owned()),
         None => Err("is not the SCIM path of an attribute, such as userName".to_owned()),
     }

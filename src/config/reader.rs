@@ -3,7 +3,7 @@
 //! A setting is asked for by its full key, `safety.max_deactivations`: the environment is looked at first, the
 //! file second. Every key that was asked for is remembered; what then is left in either is a mistake.
 
-mod strangers;
+mod unknown_keys;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -209,8 +209,8 @@ impl<'a> Reader<'a> {
 
     /// Every problem, those of keys and variables that nobody asked for included.
     pub(super) fn finish(mut self) -> Vec<Problem> {
-        let mut strangers = self.strangers();
-        self.problems.append(&mut strangers);
+        let mut unknown_keys = self.unknown_keys();
+        self.problems.append(&mut unknown_keys);
         self.problems
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{Config, ConfigError, Credential, Database};
+use super::{Config, ConfigError, CredentialConfig, DatabaseConfig};
 
 const SECRET_FILE: &str = "entra.credential.secret_file";
 const CERTIFICATE_FILE: &str = "entra.credential.certificate_file";
@@ -23,7 +23,7 @@ impl Config {
     /// `LEARNER_SYNC_CLIENT_SECRET`.
     pub fn read_secret(&self, environment: &BTreeMap<String, String>) -> Result<SecretString, ConfigError> {
         let fault = |message| ConfigError::whole(&self.path, Some(SECRET_FILE), message);
-        if let Credential::ClientSecret { secret_file: Some(path) } = &self.entra.credential {
+        if let CredentialConfig::ClientSecret { secret_file: Some(path) } = &self.entra.credential {
             return read_line(path).map_err(fault);
         }
         if let Some(path) = systemd_credential(environment, "client-secret") {
@@ -68,7 +68,9 @@ impl Config {
 
     fn certificate_paths(&self, environment: &BTreeMap<String, String>) -> Result<(PathBuf, PathBuf), ConfigError> {
         let (certificate_file, private_key_file) = match &self.entra.credential {
-            Credential::Certificate { certificate_file, private_key_file } => (certificate_file, private_key_file),
+            CredentialConfig::Certificate { certificate_file, private_key_file } => {
+                (certificate_file, private_key_file)
+            }
             _ => (&None, &None),
         };
         let named = |name: &'static str, file: &Option<PathBuf>, credential: &str| {
@@ -91,7 +93,7 @@ impl Config {
     /// The file with the token of a workload identity: `token_file`, else `AZURE_FEDERATED_TOKEN_FILE`.
     pub fn token_file(&self, environment: &BTreeMap<String, String>) -> Result<PathBuf, ConfigError> {
         let configured = match &self.entra.credential {
-            Credential::WorkloadIdentity { token_file } => token_file.clone(),
+            CredentialConfig::WorkloadIdentity { token_file } => token_file.clone(),
             _ => None,
         };
         let given = || environment.get("AZURE_FEDERATED_TOKEN_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
@@ -134,7 +136,7 @@ impl Config {
 
     /// Looks whether there is a certificate in the file that `sslrootcert` names in the URL of the database.
     pub fn check_database_certificate(&self) -> Result<(), ConfigError> {
-        let Database::Postgres { url } = &self.learners.database else { return Ok(()) };
+        let DatabaseConfig::Postgres { url } = &self.learners.database else { return Ok(()) };
         let options = url.split_once('?').map_or("", |(_, options)| options);
         let Some(path) = options.split('&').find_map(|option| option.strip_prefix("sslrootcert=")) else {
             return Ok(());
@@ -147,10 +149,10 @@ impl Config {
     /// What an administrator should know about the files that hold secrets, though everything works.
     pub(super) fn open_secrets(&self) -> Vec<String> {
         let credential = match &self.entra.credential {
-            Credential::ClientSecret { secret_file } => (SECRET_FILE, secret_file),
-            Credential::Certificate { private_key_file, .. } => (PRIVATE_KEY_FILE, private_key_file),
-            Credential::WorkloadIdentity { token_file } => (TOKEN_FILE, token_file),
-            Credential::ManagedIdentity => (SECRET_FILE, &None),
+            CredentialConfig::ClientSecret { secret_file } => (SECRET_FILE, secret_file),
+            CredentialConfig::Certificate { private_key_file, .. } => (PRIVATE_KEY_FILE, private_key_file),
+            CredentialConfig::WorkloadIdentity { token_file } => (TOKEN_FILE, token_file),
+            CredentialConfig::ManagedIdentity => (SECRET_FILE, &None),
         };
         let files = [
             credential,

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use super::formats::{self, duration, duration_of_at_least};
 use super::reader::Reader;
-use super::{App, Credential, Database, Entra, Learners, Log, LogFormat, Provisioning, Safety, Schedule, Scope, State};
+use super::{
+    AppConfig, CredentialConfig, DatabaseConfig, EntraConfig, LearnersConfig, LogConfig, LogFormat, ProvisioningConfig,
+    SafetyConfig, ScheduleConfig, ScopeConfig, StateConfig,
+};
 use super::{database, filters, mapping, table};
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair};
 
@@ -28,14 +31,14 @@ pub(super) fn not_available(reader: &mut Reader<'_>) {
 }
 
 /// `[entra]` and `[entra.credential]`.
-pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
+pub(super) fn entra(reader: &mut Reader<'_>) -> Option<EntraConfig> {
     let tenant_id = reader.required(
         "entra.tenant_id",
         "the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant",
         formats::tenant,
     );
     let credential = credential(reader);
-    let client_id = if credential == Credential::ManagedIdentity {
+    let client_id = if credential == CredentialConfig::ManagedIdentity {
         Some(reader.text("entra.client_id", formats::id))
     } else {
         let wanted = "the Application (client) ID on the Overview page of the app registration";
@@ -64,9 +67,9 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
     if concurrency == 0 {
         reader.refuse("entra.concurrency", "must be at least 1: without a request nobody is read");
     }
-    let is_managed = credential == Credential::ManagedIdentity;
+    let is_managed = credential == CredentialConfig::ManagedIdentity;
     let authority = if is_managed { METADATA_SERVICE } else { authority };
-    Some(Entra {
+    Some(EntraConfig {
         tenant_id: tenant_id?,
         client_id: client_id?.map(|id| id.to_string()),
         authority: authority_url.unwrap_or_else(|| authority.to_owned()),
@@ -82,7 +85,7 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<Entra> {
 }
 
 /// `[entra.credential]`.
-fn credential(reader: &mut Reader<'_>) -> Credential {
+fn credential(reader: &mut Reader<'_>) -> CredentialConfig {
     const KIND: &str = "entra.credential.kind";
     let kinds = ["client-secret", "certificate", "managed-identity", "workload-identity"];
     let kind = reader.choice(KIND, &kinds.map(|kind| (kind, kind)));
@@ -98,40 +101,40 @@ fn credential(reader: &mut Reader<'_>) -> Credential {
     let private_key_file = file("entra.credential.private_key_file", "certificate");
     let token_file = file("entra.credential.token_file", "workload-identity");
     match kind {
-        "certificate" => Credential::Certificate { certificate_file, private_key_file },
-        "managed-identity" => Credential::ManagedIdentity,
-        "workload-identity" => Credential::WorkloadIdentity { token_file },
-        _ => Credential::ClientSecret { secret_file },
+        "certificate" => CredentialConfig::Certificate { certificate_file, private_key_file },
+        "managed-identity" => CredentialConfig::ManagedIdentity,
+        "workload-identity" => CredentialConfig::WorkloadIdentity { token_file },
+        _ => CredentialConfig::ClientSecret { secret_file },
     }
 }
 
 /// `[app]`.
-pub(super) fn app(reader: &mut Reader<'_>) -> Option<App> {
+pub(super) fn app(reader: &mut Reader<'_>) -> Option<AppConfig> {
     let enterprise_app = reader.required(
         "app.enterprise_app",
         "the Object ID on the Overview page of the enterprise application whose users are kept",
         formats::id,
     );
-    Some(App { enterprise_app: enterprise_app? })
+    Some(AppConfig { enterprise_app: enterprise_app? })
 }
 
 /// `[scope]`.
-pub(super) fn scope(reader: &mut Reader<'_>) -> Scope {
+pub(super) fn scope(reader: &mut Reader<'_>) -> ScopeConfig {
     let group_members = reader.choice(
         "scope.group_members",
         &[("direct", GroupMembers::Direct), ("transitive", GroupMembers::Transitive), ("none", GroupMembers::None)],
     );
-    Scope {
+    ScopeConfig {
         group_members,
         app_roles: reader.list("scope.app_roles"),
         filters: filters::read(reader),
-        only: people(reader, "scope.only"),
-        ignore: people(reader, "scope.ignore"),
+        only: users(reader, "scope.only"),
+        ignore: users(reader, "scope.ignore"),
     }
 }
 
-/// A list of people and groups. What names nobody would leave nobody alone.
-fn people(reader: &mut Reader<'_>, key: &'static str) -> Vec<String> {
+/// A list of users and groups. What names nobody would leave nobody alone.
+fn users(reader: &mut Reader<'_>, key: &'static str) -> Vec<String> {
     let list = reader.list(key);
     for (number, text) in (1..).zip(&list) {
         let is_id = text.parse::<EntraId>().is_ok();
@@ -145,7 +148,7 @@ fn people(reader: &mut Reader<'_>, key: &'static str) -> Vec<String> {
 }
 
 /// `[provisioning]`.
-pub(super) fn provisioning(reader: &mut Reader<'_>) -> Provisioning {
+pub(super) fn provisioning(reader: &mut Reader<'_>) -> ProvisioningConfig {
     let users = reader.flag("provisioning.users", true);
     if reader.flag("provisioning.groups", false) {
         reader.refuse(
@@ -153,14 +156,14 @@ pub(super) fn provisioning(reader: &mut Reader<'_>) -> Provisioning {
             "group objects are not provisioned, only the users in assigned groups; set provisioning.groups = false",
         );
     }
-    Provisioning { users }
+    ProvisioningConfig { users }
 }
 
 /// `[learners]`; the match attribute has to be one of those `mapped`, which is not known of a faulty mapping.
-pub(super) fn learners(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attribute]>) -> Learners {
+pub(super) fn learners(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attribute]>) -> LearnersConfig {
     const DEFAULT: &str = "/var/lib/learner-sync/learners.db";
     let database = reader.text("learners.database_url", database::database);
-    let database = database.unwrap_or_else(|| Database::Sqlite { path: DEFAULT.into() });
+    let database = database.unwrap_or_else(|| DatabaseConfig::Sqlite { path: DEFAULT.into() });
     let password_file = reader.path("learners.password_file");
     let match_attribute = reader.text("learners.match_attribute", mapping::attribute).unwrap_or(Attribute::UserName);
     if mapped.is_some_and(|mapped| !mapped.contains(&match_attribute)) {
@@ -170,11 +173,11 @@ pub(super) fn learners(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[At
     let reissued = reader.choice("learners.reissued", &[("conflict", Reissued::Conflict), ("free", Reissued::Free)]);
     let database_place = reader.place("learners.database_url").within(path);
     let table = table::read(reader, path, mapped);
-    Learners { database, database_place, password_file, table, match_attribute, reissued }
+    LearnersConfig { database, database_place, password_file, table, match_attribute, reissued }
 }
 
 /// `[schedule]`.
-pub(super) fn schedule(reader: &mut Reader<'_>) -> Schedule {
+pub(super) fn schedule(reader: &mut Reader<'_>) -> ScheduleConfig {
     let mut interval = |key, default| {
         let least = duration_of_at_least(Duration::from_secs(1), "1s");
         reader.text(key, least).unwrap_or(default)
@@ -190,12 +193,12 @@ pub(super) fn schedule(reader: &mut Reader<'_>) -> Schedule {
         reader.refuse(key, message);
     }
     let full_every = reader.text("schedule.full_every", duration).unwrap_or(DAY);
-    Schedule { min_interval, max_interval, full_every }
+    ScheduleConfig { min_interval, max_interval, full_every }
 }
 
 /// `[safety]`.
-pub(super) fn safety(reader: &mut Reader<'_>) -> Safety {
-    Safety {
+pub(super) fn safety(reader: &mut Reader<'_>) -> SafetyConfig {
+    SafetyConfig {
         max_deactivations: reader.number("safety.max_deactivations", u64::MAX, 500),
         max_deactivation_percent: reader.number("safety.max_deactivation_percent", 100, 20),
         max_update_percent: reader.number("safety.max_update_percent", 100, 100),
@@ -207,13 +210,13 @@ pub(super) fn safety(reader: &mut Reader<'_>) -> Safety {
 }
 
 /// `[state]`.
-pub(super) fn state(reader: &mut Reader<'_>) -> State {
-    State { directory: reader.path("state.directory").unwrap_or_else(|| "/var/lib/learner-sync".into()) }
+pub(super) fn state(reader: &mut Reader<'_>) -> StateConfig {
+    StateConfig { directory: reader.path("state.directory").unwrap_or_else(|| "/var/lib/learner-sync".into()) }
 }
 
 /// `[log]`.
-pub(super) fn log(reader: &mut Reader<'_>) -> Log {
-    Log {
+pub(super) fn log(reader: &mut Reader<'_>) -> LogConfig {
+    LogConfig {
         format: reader.choice(
             "log.format",
             &[("text", LogFormat::Text), ("json", LogFormat::Json), ("journald", LogFormat::Journald)],

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::reader::{FreeEntry, Reader, kind_of};
-use crate::model::{Attribute, Column, Constant, Table, Words};
+use crate::model::{Attribute, Column, Constant, StateLabels, Table};
 use crate::nearest::{did_you_mean, nearest};
 
 const TABLE: &str = "learners.table";
@@ -141,7 +141,7 @@ fn unknown(name: &str) -> String {
     format!("is none of {}{meant}", names.collect::<Vec<_>>().join(", "))
 }
 
-fn words(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<Words>), String> {
+fn words(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<StateLabels>), String> {
     let (mut column, mut on, mut off) = (None, None, None);
     for FreeEntry { name, value, place: _ } in entries {
         let target = match name.as_str() {
@@ -158,7 +158,7 @@ fn words(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<Words>), String>
     }
     match (column, on, off) {
         (Some(_), Some(on), Some(off)) if on == off => Err("true and false must be different texts".to_owned()),
-        (Some(column), Some(on), Some(off)) => Ok((column, Some(Words { on, off }))),
+        (Some(column), Some(on), Some(off)) => Ok((column, Some(StateLabels { on, off }))),
         (Some(column), None, None) => Ok((column, None)),
         (None, ..) => Err("needs a column".to_owned()),
         (Some(_), ..) => Err("needs both true and false, or neither for a column of booleans or numbers".to_owned()),

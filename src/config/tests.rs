@@ -456,7 +456,7 @@ fn only_what_is_opened_once_needs_a_restart() {
     new.schedule.full_every = Duration::ZERO;
     assert_eq!(changed_keys_needing_restart(&old, &new), Vec::<&str>::new());
     new.log.level = "debug".to_owned();
-    new.learners.database = Database::Sqlite { path: "other.db".into() };
+    new.learners.database = DatabaseConfig::Sqlite { path: "other.db".into() };
     assert_eq!(changed_keys_needing_restart(&old, &new), ["learners.database_url", "log.level"]);
 }
 
@@ -513,7 +513,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     config.entra.ca_file = None;
     config.entra.proxy = None;
     config.entra.proxy_password_file = None;
-    config.entra.credential = Credential::ClientSecret { secret_file: None };
+    config.entra.credential = CredentialConfig::ClientSecret { secret_file: None };
     config.learners.password_file = None;
     assert_eq!(placeless(config), placeless(load_text(REQUIRED, &[]).unwrap()));
 }

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Parts;
+use super::CycleContext;
 use crate::model::chain;
 use crate::store::{CredentialNote, StoreError};
 
@@ -26,8 +26,8 @@ pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
 
 /// Once a day: looks when the credential ends, writes it down for `status`, and warns when that is soon. Only the
 /// database can fail here; when Graph cannot be asked, what is known stays, and the next cycle asks again.
-pub(super) async fn watch(parts: Parts<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let Parts { directory, store, .. } = parts;
+pub(super) async fn watch(parts: CycleContext<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let CycleContext { directory, store, .. } = parts;
     let looked = store.state().await?.credential.map(|note| now.duration_since(note.looked_at));
     if looked.is_some_and(|ago| !ago.is_negative() && ago < EVERY) {
         return Ok(());

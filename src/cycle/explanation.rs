@@ -1,24 +1,24 @@
-//! What a cycle found out about one person, and what it did: the answer of `provision`.
+//! What a cycle found out about one user, and what it did: the answer of `provision`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Prepared, Rules};
-use crate::directory::{Directory, DirectoryError, Read, Snapshot};
-use crate::mapping::Gives;
-use crate::model::{EntraId, Known, KnownLearners, LearnerId, Verdict};
-use crate::plan::{Change, Confirmed, Desired, Evidence, Finding, Person, Row};
+use crate::directory::{AccountRead, Directory, DirectoryError, Snapshot};
+use crate::mapping::MappedValue;
+use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners, Verdict};
+use crate::plan::{AssignedUser, Change, Confirmed, DatabaseFacts, Desired, Finding, LearnerRow};
 
-/// What no cycle needs to know of a person, only whoever asks for her.
+/// What no cycle needs to know of a user, only whoever asks for her.
 #[derive(Clone, Debug)]
 pub(super) struct Around {
-    account: Read,
+    account: AccountRead,
     groups: BTreeMap<EntraId, String>,
     nested_in: BTreeSet<EntraId>,
     other_role: bool,
     other_assignments: usize,
 }
 
-/// Looks around `person`; `seen` is how the account was read already, when it was.
+/// Looks around `user`; `seen` is how the account was read already, when it was.
 ///
 /// # Errors
 /// What Graph does not tell.
@@ -26,107 +26,107 @@ pub(super) async fn around(
     directory: &Directory,
     rules: &Rules,
     snapshot: &Snapshot,
-    person: EntraId,
-    seen: Option<Read>,
+    user: EntraId,
+    seen: Option<AccountRead>,
 ) -> Result<Around, DirectoryError> {
     let account = match seen {
         Some(read) => read,
-        None => directory.account(person, &rules.selection).await?,
+        None => directory.account(user, &rules.selection).await?,
     };
-    let nested_in = match snapshot.via(person) {
+    let nested_in = match snapshot.routes(user) {
         Some(_) => BTreeSet::new(),
-        None => directory.nested_in(snapshot, person).await?,
+        None => directory.nested_in(snapshot, user).await?,
     };
-    let other_role = snapshot.other_roles().contains(&person);
+    let other_role = snapshot.other_roles().contains(&user);
     let other_assignments = snapshot.other_roles().len();
     Ok(Around { account, groups: snapshot.names().clone(), nested_in, other_role, other_assignments })
 }
 
-/// What was found out about one person before anything was done.
+/// What was found out about one user before anything was done.
 #[derive(Clone, Debug)]
 pub(super) struct About {
-    person: EntraId,
-    before: Option<Known>,
-    assigned: Option<Person>,
+    user: EntraId,
+    before: Option<LinkedLearner>,
+    assigned: Option<AssignedUser>,
     verdict: Option<Verdict>,
     around: Around,
 }
 
 impl About {
     pub(super) fn of(
-        person: EntraId,
-        known: &KnownLearners,
+        user: EntraId,
+        known: &LinkedLearners,
         desired: &Desired,
         confirmed: &Confirmed,
         around: Around,
     ) -> Self {
         Self {
-            person,
-            before: known.get(&person).cloned(),
-            assigned: desired.people.get(&person).cloned(),
-            verdict: confirmed.get(&person).cloned(),
+            user,
+            before: known.get(&user).cloned(),
+            assigned: desired.users.get(&user).cloned(),
+            verdict: confirmed.get(&user).cloned(),
             around,
         }
     }
 }
 
-/// One person, from what Graph says to what was written.
+/// One user, from what Graph says to what was written.
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// Who.
-    pub person: EntraId,
+    pub user: EntraId,
     /// What Graph tells of the account, in the order of the selection.
-    pub account: Read,
-    /// How the person is assigned and stands; none when not assigned.
-    pub assigned: Option<Person>,
+    pub account: AccountRead,
+    /// How the user is assigned and stands; none when not assigned.
+    pub assigned: Option<AssignedUser>,
     /// Display names of the assigned groups.
     pub groups: BTreeMap<EntraId, String>,
-    /// Assigned groups that hold the person only through a nested group; looked for when not assigned.
+    /// Assigned groups that hold the user only through a nested group; looked for when not assigned.
     pub nested_in: BTreeSet<EntraId>,
-    /// Whether the person is assigned, but with none of the app roles that count.
+    /// Whether the user is assigned, but with none of the app roles that count.
     pub other_role: bool,
     /// How many groups are assigned so; who is in them is not read.
     pub other_assignments: usize,
     /// What each scoping filter says, in words.
     pub filters: Vec<String>,
     /// What each line of the mapping gives, in the order of the mapping's description; nothing without an account.
-    pub mapped: Vec<Gives>,
+    pub mapped: Vec<MappedValue>,
     /// What the second look found, when it took one.
     pub verdict: Option<Verdict>,
     /// The linked learner before.
-    pub before: Option<Known>,
+    pub before: Option<LinkedLearner>,
     /// The row of the learner before, linked or to be adopted.
-    pub row: Option<Row>,
+    pub row: Option<LearnerRow>,
     /// The linked learner afterwards; before a rehearsal is carried out, as before.
     pub learner: Option<LearnerId>,
-    /// What was or would be done for the person.
+    /// What was or would be done for the user.
     pub change: Option<Change>,
     /// Why nothing was.
     pub finding: Option<Finding>,
-    /// What was or would be done for those who hand a value to the person, or get one.
+    /// What was or would be done for those who hand a value to the user, or get one.
     pub coupled: Vec<Change>,
 }
 
 impl Prepared {
-    /// What there is to tell about the person that was asked for; `refused` are the changes that came to nothing.
+    /// What there is to tell about the user that was asked for; `refused` are the changes that came to nothing.
     pub(super) fn explanation(&self, rules: &Rules, refused: &[Finding]) -> Option<Explanation> {
         let Self { plan, known, evidence, about, compared_at: now, .. } = self;
-        let About { person, before, assigned, verdict, around } = about.clone()?;
+        let About { user, before, assigned, verdict, around } = about.clone()?;
         let Around { account, groups, nested_in, other_role, other_assignments } = around;
-        let was_refused = |person: EntraId| refused.iter().find(|finding| finding.person == person);
+        let was_refused = |user: EntraId| refused.iter().find(|finding| finding.user == user);
         let (own, coupled): (Vec<&Change>, Vec<&Change>) = plan
             .changes()
             .iter()
-            .filter(|change| was_refused(change.person).is_none())
-            .partition(|change| change.person == person);
+            .filter(|change| was_refused(change.user).is_none())
+            .partition(|change| change.user == user);
         let change = own.into_iter().next().cloned();
-        let row = row(evidence, person, change.as_ref()).cloned();
+        let row = row(evidence, user, change.as_ref()).cloned();
         let (filters, mapped) = match &account {
-            Read::User(user) => (rules.scope.explain(user), rules.mapping.explain(user, *now).collect()),
-            Read::Unreadable { .. } | Read::NotFound(_) => (Vec::new(), Vec::new()),
+            AccountRead::User(user) => (rules.scope.explain(user), rules.mapping.explain(user, *now).collect()),
+            AccountRead::Unreadable { .. } | AccountRead::NotFound(_) => (Vec::new(), Vec::new()),
         };
         Some(Explanation {
-            person,
+            user,
             account,
             assigned,
             groups,
@@ -138,19 +138,19 @@ impl Prepared {
             verdict,
             before,
             row,
-            learner: known.get(&person).map(|known| known.learner),
+            learner: known.get(&user).map(|known| known.learner),
             change,
-            finding: was_refused(person).or_else(|| plan.findings().first()).cloned(),
+            finding: was_refused(user).or_else(|| plan.findings().first()).cloned(),
             coupled: coupled.into_iter().cloned().collect(),
         })
     }
 }
 
-/// The person's own row, else the one that the person is about to get.
-fn row<'a>(evidence: &'a Evidence, person: EntraId, change: Option<&Change>) -> Option<&'a Row> {
+/// The user's own row, else the one that the user is about to get.
+fn row<'a>(evidence: &'a DatabaseFacts, user: EntraId, change: Option<&Change>) -> Option<&'a LearnerRow> {
     let adopted = || {
         let learner = change?.target.learner()?;
         evidence.holders.iter().find(|row| row.learner == learner)
     };
-    evidence.rows.get(&person).or_else(adopted)
+    evidence.rows.get(&user).or_else(adopted)
 }

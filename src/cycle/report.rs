@@ -1,14 +1,14 @@
-//! What came of a cycle, in numbers and, where asked for, person by person.
+//! What came of a cycle, in numbers and, where asked for, user by user.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Explanation, Request};
+use super::{CycleOptions, Explanation};
 use crate::model::{Outcome, Reason, Status, Trigger, chain};
 use crate::plan::{Change, Counts, Finding, Plan};
 use crate::store::CycleId;
 
-/// So many people of one reason are logged one by one.
+/// So many users of one reason are logged one by one.
 const LINES_A_REASON: usize = 20;
 
 /// How a cycle went.
@@ -32,23 +32,23 @@ pub struct Report {
     pub refused: bool,
     /// The changes that the database refused.
     pub refused_rows: Vec<Finding>,
-    /// What was found out and done, when it was asked for one person.
+    /// What was found out and done, when it was asked for one user.
     pub explanation: Option<Explanation>,
 }
 
 /// Details name attributes, rules and ids, never values.
 fn log_finding(finding: &Finding, loud: bool) {
-    let Finding { person, action, status, reason, detail, .. } = finding;
+    let Finding { user, action, status, reason, detail, .. } = finding;
     let detail = detail.as_deref();
     if loud {
-        tracing::warn!(user.id = %person, %action, %status, %reason, detail, "not done");
+        tracing::warn!(user.id = %user, %action, %status, %reason, detail, "not done");
     } else {
-        tracing::debug!(user.id = %person, %action, %status, %reason, detail, "not done");
+        tracing::debug!(user.id = %user, %action, %status, %reason, detail, "not done");
     }
 }
 
 impl Report {
-    pub(super) fn new(cycle: Option<CycleId>, request: &Request<'_>) -> Self {
+    pub(super) fn new(cycle: Option<CycleId>, request: &CycleOptions<'_>) -> Self {
         Self {
             cycle,
             trigger: request.trigger,
@@ -90,26 +90,26 @@ impl Report {
             findings.iter().for_each(|finding| log_finding(finding, !many));
             if many {
                 // A bad Friday is one line, not a thousand.
-                let (people, detail) = (findings.len(), findings.first().and_then(|first| first.detail.as_deref()));
-                tracing::warn!(people, %status, %reason, detail, "not done; the provisioning log names each of them");
+                let (users, detail) = (findings.len(), findings.first().and_then(|first| first.detail.as_deref()));
+                tracing::warn!(users, %status, %reason, detail, "not done; the provisioning log names each of them");
             }
         }
     }
 
     /// A batch is committed, without the refused.
     pub(super) fn applied(&mut self, batch: &[Change], refused: Vec<Finding>) {
-        let by_person: BTreeMap<_, _> = refused.iter().map(|finding| (finding.person, finding)).collect();
+        let by_person: BTreeMap<_, _> = refused.iter().map(|finding| (finding.user, finding)).collect();
         for change in batch {
-            let Change { person, action, reason, target, .. } = change;
-            match by_person.get(person) {
+            let Change { user, action, reason, target, .. } = change;
+            match by_person.get(user) {
                 None => {
                     self.counts.add(*action);
-                    tracing::debug!(user.id = %person, learner.id = ?target.learner().map(|learner| learner.to_string()), %action, %reason, "done");
+                    tracing::debug!(user.id = %user, learner.id = ?target.learner().map(|learner| learner.to_string()), %action, %reason, "done");
                 }
                 Some(finding) => {
                     self.counts.failed += 1;
                     let detail = finding.detail.as_deref().unwrap_or_default();
-                    tracing::warn!(user.id = %person, %action, "the database refused it: {detail}");
+                    tracing::warn!(user.id = %user, %action, "the database refused it: {detail}");
                 }
             }
         }

@@ -8,12 +8,12 @@ use futures_util::stream::FuturesUnordered;
 use super::client::{Reply, Step};
 use super::read::{noted, told};
 use super::wire::RowType;
-use super::{Directory, DirectoryError, GraphError, Read, Snapshot, malformed, wire};
+use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot, malformed, wire};
 use crate::model::{EntraId, Selection, Verdict};
 
 /// What the second look found.
 #[derive(Debug, Default)]
-pub struct SecondLook {
+pub struct Confirmation {
     /// For everybody asked about.
     pub verdicts: BTreeMap<EntraId, Verdict>,
     /// The members of the assigned groups, when the assignments were read again: newer than the snapshot's.
@@ -35,8 +35,8 @@ impl Directory {
         snapshot: &Snapshot,
         absent: &[EntraId],
         unread: &[EntraId],
-    ) -> Result<SecondLook, DirectoryError> {
-        let mut look = SecondLook::default();
+    ) -> Result<Confirmation, DirectoryError> {
+        let mut look = Confirmation::default();
         if absent.is_empty() && unread.is_empty() {
             return Ok(look);
         }
@@ -44,31 +44,32 @@ impl Directory {
         for property in ["accountEnabled", "userPrincipalName", "displayName"] {
             selection.slot(property);
         }
-        let people: Vec<EntraId> = absent.iter().chain(unread).copied().collect();
+        let users: Vec<EntraId> = absent.iter().chain(unread).copied().collect();
         let mut missing = Vec::new();
         let mut enabled = BTreeSet::new();
-        for (person, account) in self.look(&people, &selection).await? {
+        for (user, account) in self.look(&users, &selection).await? {
             match account {
-                Account::Read(Read::User(user)) if user.enabled => drop(enabled.insert(person)),
-                Account::Read(Read::User(_)) => drop(look.verdicts.insert(person, Verdict::Disabled)),
-                Account::Read(Read::Unreadable { detail, .. }) | Account::Forbidden(detail) => {
-                    look.verdicts.insert(person, Verdict::Unreadable(detail));
+                Account::AccountRead(AccountRead::User(account)) if account.enabled => drop(enabled.insert(user)),
+                Account::AccountRead(AccountRead::User(_)) => drop(look.verdicts.insert(user, Verdict::Disabled)),
+                Account::AccountRead(AccountRead::Unreadable { detail, .. }) | Account::Forbidden(detail) => {
+                    look.verdicts.insert(user, Verdict::Unreadable(detail));
                 }
-                Account::Read(Read::NotFound(_)) => missing.push(person),
+                Account::AccountRead(AccountRead::NotFound(_)) => missing.push(user),
             }
         }
         self.deleted(&missing, &mut look.verdicts).await?;
-        for person in unread {
+        for user in unread {
             // Still assigned by the first look, and the account answers now.
-            if enabled.remove(person) {
-                look.verdicts.insert(*person, Verdict::Present);
+            if enabled.remove(user) {
+                look.verdicts.insert(*user, Verdict::Present);
             }
         }
         if !enabled.is_empty() {
-            let Again { people: assigned, groups, hidden, nobody_assigned } = self.assigned_again(snapshot).await?;
-            for person in enabled {
-                let verdict = if assigned.contains(&person) { Verdict::Present } else { Verdict::Unassigned };
-                look.verdicts.insert(person, verdict);
+            let CurrentAssignments { users: assigned, groups, hidden, nobody_assigned } =
+                self.assigned_again(snapshot).await?;
+            for user in enabled {
+                let verdict = if assigned.contains(&user) { Verdict::Present } else { Verdict::Unassigned };
+                look.verdicts.insert(user, verdict);
             }
             look.groups = Some(groups);
             look.hidden = hidden;
@@ -85,11 +86,11 @@ impl Directory {
     ) -> Result<(), DirectoryError> {
         let what = "reading deleted users";
         let paths: Vec<String> = missing.iter().map(|id| format!("/directory/deletedItems/{id}?$select=id")).collect();
-        for (person, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
+        for (user, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
             let verdict = match answer {
                 // A status alone is no evidence: something in between may have answered.
                 Ok(Reply { body, .. }) => match wire::user(&body, &Selection::default()) {
-                    Ok(row) if row.id == *person => Verdict::Deleted,
+                    Ok(row) if row.id == *user => Verdict::Deleted,
                     Ok(_) => Verdict::Unreadable("the answer is about another account".to_owned()),
                     Err(error) => return Err(malformed(what, &error).into()),
                 },
@@ -99,16 +100,16 @@ impl Directory {
                 }
                 Err(error) => return Err(error.into()),
             };
-            verdicts.insert(*person, verdict);
+            verdicts.insert(*user, verdict);
         }
         Ok(())
     }
 
     /// Everybody who is assigned now, by id alone.
-    async fn assigned_again(&self, snapshot: &Snapshot) -> Result<Again, DirectoryError> {
+    async fn assigned_again(&self, snapshot: &Snapshot) -> Result<CurrentAssignments, DirectoryError> {
         let assignments = self.assignments(snapshot.application()).await?;
         let nobody_assigned = assignments.users.is_empty() && assignments.groups.is_empty();
-        let mut people = assignments.users;
+        let mut users = assignments.users;
         let (mut groups, mut hidden) = (BTreeMap::new(), BTreeSet::new());
         let nothing = &Selection::default();
         let reads = assignments.groups.iter().map(|(group, name)| async move {
@@ -127,23 +128,23 @@ impl Directory {
         while let Some((group, members, hides)) = reads.try_next().await? {
             groups.insert(group, members.len() as u64);
             hidden.extend(hides.then_some(group));
-            people.extend(members);
+            users.extend(members);
         }
-        Ok(Again { people, groups, hidden, nobody_assigned })
+        Ok(CurrentAssignments { users, groups, hidden, nobody_assigned })
     }
 
     /// Reads each account alone, in batches. Unlike the first look it does not fail on a single 403.
-    async fn look(&self, people: &[EntraId], selection: &Selection) -> Result<Vec<(EntraId, Account)>, DirectoryError> {
+    async fn look(&self, users: &[EntraId], selection: &Selection) -> Result<Vec<(EntraId, Account)>, DirectoryError> {
         let what = "looking at leavers a second time";
         let select = super::select(selection);
-        let paths: Vec<String> = people.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
-        let mut accounts = Vec::with_capacity(people.len());
-        for (person, answer) in people.iter().zip(self.client.batch(what, &paths).await?) {
+        let paths: Vec<String> = users.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
+        let mut accounts = Vec::with_capacity(users.len());
+        for (user, answer) in users.iter().zip(self.client.batch(what, &paths).await?) {
             let account = match answer {
                 Ok(Reply { body, request_id }) => {
                     let row = wire::user(&body, selection).map_err(|error| malformed(what, &error))?;
-                    if row.id == *person {
-                        Account::Read(told(row, selection, &request_id))
+                    if row.id == *user {
+                        Account::AccountRead(told(row, selection, &request_id))
                     } else {
                         Account::Forbidden(noted("the answer is about another account", &request_id))
                     }
@@ -151,24 +152,24 @@ impl Directory {
                 Err(GraphError::Answered { status: 403, request_id, .. }) => {
                     Account::Forbidden(noted("the account may not be read", &request_id))
                 }
-                Err(error) if error.is_not_found() => Account::Read(Read::NotFound(*person)),
+                Err(error) if error.is_not_found() => Account::AccountRead(AccountRead::NotFound(*user)),
                 Err(error) => return Err(error.into()),
             };
-            accounts.push((*person, account));
+            accounts.push((*user, account));
         }
         Ok(accounts)
     }
 }
 
 /// The assignments, read once more.
-struct Again {
-    people: BTreeSet<EntraId>,
+struct CurrentAssignments {
+    users: BTreeSet<EntraId>,
     groups: BTreeMap<EntraId, u64>,
     hidden: BTreeSet<EntraId>,
     nobody_assigned: bool,
 }
 
 enum Account {
-    Read(Read),
+    AccountRead(AccountRead),
     Forbidden(String),
 }

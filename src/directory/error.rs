@@ -146,10 +146,10 @@ pub enum DirectoryError {
     #[error("the members of group {0}, which scope.only or scope.ignore names, are hidden")]
     NamedGroupHidden(EntraId),
     /// Not everything that is assigned is accounted for.
-    #[error("the read is not complete: {}", listed(people, groups))]
+    #[error("the read is not complete: {}", listed(users, groups))]
     Incomplete {
         /// People who were neither read nor found missing.
-        people: Vec<EntraId>,
+        users: Vec<EntraId>,
         /// Groups whose members were not read to the end.
         groups: Vec<EntraId>,
     },
@@ -162,13 +162,13 @@ fn any(names: &[String]) -> String {
 /// So many of those who are missing are named.
 const NAMED: usize = 10;
 
-fn listed(people: &[EntraId], groups: &[EntraId]) -> String {
+fn listed(users: &[EntraId], groups: &[EntraId]) -> String {
     let list = |what: &str, ids: &[EntraId]| {
         let named = ids.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let more = if ids.len() > NAMED { ", ..." } else { "" };
         (!ids.is_empty()).then(|| format!("{} {what} ({named}{more})", ids.len()))
     };
-    [list("assigned people were neither read nor found missing", people), list("groups were not read", groups)]
+    [list("assigned people were neither read nor found missing", users), list("groups were not read", groups)]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()

@@ -8,7 +8,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 
 use super::client::Reply;
-use super::read::{Read, told};
+use super::read::{AccountRead, told};
 use super::wire::{Registration, RowType};
 use super::{Application, Directory, DirectoryError, GraphError, PAGE, malformed, select, wire};
 use crate::auth::Validity;
@@ -58,8 +58,8 @@ impl Directory {
         let Reply { body, request_id } = self.client.get_bytes(what, &path).await?;
         let page = wire::user_page(&body, selection).map_err(|error| malformed(what, &error))?;
         Ok(page.rows.into_iter().map(|row| told(row, selection, &request_id)).find_map(|read| match read {
-            Read::Unreadable { detail, .. } => Some(detail),
-            Read::User(_) | Read::NotFound(_) => None,
+            AccountRead::Unreadable { detail, .. } => Some(detail),
+            AccountRead::User(_) | AccountRead::NotFound(_) => None,
         }))
     }
 

@@ -1,4 +1,4 @@
-//! The first look: everybody assigned, each person once, page by page.
+//! The first look: everybody assigned, each user once, page by page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -11,21 +11,21 @@ use super::error::malformed;
 use super::roles::{self, Roles};
 use super::wire::{Row, RowType};
 use super::{Application, Directory, DirectoryError, GraphError, Snapshot, select, wire};
-use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Selection, User, Value, Via};
+use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, User, Value};
 
 /// The most ids that an `in` filter takes.
 const IDS_IN_FILTER: usize = 15;
 const WHAT: &str = "reading assigned users";
 
-/// One assigned person, as Graph tells of it.
+/// One assigned user, as Graph tells of it.
 #[derive(Clone, Debug)]
-pub enum Read {
+pub enum AccountRead {
     /// The account, every selected property told.
     User(User),
     /// The account is there, but what would tell its state is not.
     Unreadable {
         /// Who.
-        person: EntraId,
+        user: EntraId,
         /// What is missing.
         detail: String,
     },
@@ -34,7 +34,7 @@ pub enum Read {
 }
 
 impl Directory {
-    /// Reads everybody who is assigned to `application`. Each person is handed to `take` exactly once, as soon
+    /// Reads everybody who is assigned to `application`. Each user is handed to `take` exactly once, as soon
     /// as its page is there; what was taken counts for nothing until the [`Snapshot`] proves that all came.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl Directory {
         application: Application,
         selection: &Selection,
         named: &BTreeSet<EntraId>,
-        mut take: impl FnMut(Read) + Send,
+        mut take: impl FnMut(AccountRead) + Send,
     ) -> Result<Snapshot, DirectoryError> {
         let assignments = self.assignments(&application).await?;
         let roles_at = roles::slot(selection);
@@ -84,7 +84,7 @@ impl Directory {
         }
         let Taker { taken, lacking, .. } = taker.into_inner().unwrap_or_else(PoisonError::into_inner);
 
-        let mut routes = Routes::default();
+        let mut routes = RouteMap::default();
         let mut groups = BTreeMap::new();
         for (group, members) in &members_of {
             groups.insert(*group, members.len() as u64);
@@ -92,42 +92,42 @@ impl Directory {
         }
         members_of.retain(|group, _| named.contains(group));
         routes.add(Route::Direct, &assignments.users);
-        let (people, via) = routes.finish();
-        // A person taken from a page that was read anew may be in no list any more; it is nobody's then, and
+        let (users, routes) = routes.finish();
+        // A user taken from a page that was read anew may be in no list any more; it is nobody's then, and
         // `Desired` leaves it out because the snapshot does not know it.
-        let open: Vec<EntraId> = people.keys().filter(|id| !taken.contains(id)).copied().collect();
-        tracing::debug!(people = people.len(), direct = open.len(), lacking, "lists read");
+        let open: Vec<EntraId> = users.keys().filter(|id| !taken.contains(id)).copied().collect();
+        tracing::debug!(users = users.len(), direct = open.len(), lacking, "lists read");
         let mut left: BTreeSet<EntraId> = open.iter().copied().collect();
         let roles = Roles {
             slot: roles_at,
             application: &application,
             assigned: &assignments.roles,
-            people: &people,
-            via: &via,
+            users: &users,
+            routes: &routes,
         };
         self.accounts(&open, selection, &|row| roles.fill(row), |read| {
-            left.remove(&read.person());
+            left.remove(&read.user());
             take(read);
         })
         .await?;
         let unread: Vec<EntraId> =
             assignments.groups.keys().filter(|group| !groups.contains_key(group)).copied().collect();
         if !left.is_empty() || !unread.is_empty() {
-            return Err(DirectoryError::Incomplete { people: left.into_iter().collect(), groups: unread });
+            return Err(DirectoryError::Incomplete { users: left.into_iter().collect(), groups: unread });
         }
         if let Some(group) = named.intersection(&hidden).next() {
             return Err(DirectoryError::NamedGroupHidden(*group));
         }
         for id in named {
-            // The others are assigned: as groups, whose members are there already, or as people.
-            if !members_of.contains_key(id) && !people.contains_key(id) {
+            // The others are assigned: as groups, whose members are there already, or as users.
+            if !members_of.contains_key(id) && !users.contains_key(id) {
                 members_of.extend(self.members_of_named(*id).await?.map(|members| (*id, members)));
             }
         }
         Ok(Snapshot {
             application,
-            people,
-            via,
+            users,
+            routes,
             groups,
             hidden,
             assigned: (assignments.users.len() + assignments.groups.len()) as u64,
@@ -175,16 +175,16 @@ impl Directory {
     /// <https://learn.microsoft.com/graph/api/user-list>, <https://learn.microsoft.com/graph/api/user-get>
     pub(super) async fn accounts(
         &self,
-        people: &[EntraId],
+        users: &[EntraId],
         selection: &Selection,
         fill: &(dyn Fn(&mut Row) + Sync),
-        mut take: impl FnMut(Read),
+        mut take: impl FnMut(AccountRead),
     ) -> Result<(), DirectoryError> {
         let select = select(selection);
         let mut alone = Vec::new();
-        let pieces = people.chunks(IDS_IN_FILTER * super::client::BATCH);
+        let pieces = users.chunks(IDS_IN_FILTER * super::client::BATCH);
         let mut reads: FuturesUnordered<_> =
-            pieces.map(|people| self.some_accounts(people, selection, &select, fill)).collect();
+            pieces.map(|users| self.some_accounts(users, selection, &select, fill)).collect();
         while let Some((found, left_out)) = reads.try_next().await? {
             found.into_iter().for_each(&mut take);
             alone.extend(left_out);
@@ -201,7 +201,7 @@ impl Directory {
                     fill(&mut row);
                     take(told(row, selection, &request_id));
                 }
-                Err(error) if error.is_not_found() => take(Read::NotFound(*id)),
+                Err(error) if error.is_not_found() => take(AccountRead::NotFound(*id)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -211,12 +211,12 @@ impl Directory {
     /// Reads up to 300 accounts in one `$batch`; also tells who is left out of the answers.
     async fn some_accounts(
         &self,
-        people: &[EntraId],
+        users: &[EntraId],
         selection: &Selection,
         select: &str,
         fill: &(dyn Fn(&mut Row) + Sync),
-    ) -> Result<(Vec<Read>, Vec<EntraId>), DirectoryError> {
-        let chunks: Vec<&[EntraId]> = people.chunks(IDS_IN_FILTER).collect();
+    ) -> Result<(Vec<AccountRead>, Vec<EntraId>), DirectoryError> {
+        let chunks: Vec<&[EntraId]> = users.chunks(IDS_IN_FILTER).collect();
         let paths: Vec<String> = chunks
             .iter()
             .map(|ids| {
@@ -224,7 +224,7 @@ impl Directory {
                 format!("/users?$filter=id%20in%20({})&$select={select}", list.join(","))
             })
             .collect();
-        let (mut found, mut left_out) = (Vec::with_capacity(people.len()), Vec::new());
+        let (mut found, mut left_out) = (Vec::with_capacity(users.len()), Vec::new());
         for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
             let mut asked: BTreeSet<EntraId> = ids.iter().copied().collect();
             let Reply { body, request_id } = answer?;
@@ -244,12 +244,12 @@ impl Directory {
     }
 }
 
-impl Read {
+impl AccountRead {
     /// Who it is about.
-    pub fn person(&self) -> EntraId {
+    pub fn user(&self) -> EntraId {
         match self {
             Self::User(user) => user.id,
-            Self::Unreadable { person, .. } | Self::NotFound(person) => *person,
+            Self::Unreadable { user, .. } | Self::NotFound(user) => *user,
         }
     }
 }
@@ -263,7 +263,7 @@ struct Taker<'a, F> {
     lacking: usize,
 }
 
-impl<F: FnMut(Read)> Taker<'_, F> {
+impl<F: FnMut(AccountRead)> Taker<'_, F> {
     fn take(&mut self, row: Row, request_id: &str) {
         if self.taken.contains(&row.id) {
             return;
@@ -273,7 +273,7 @@ impl<F: FnMut(Read)> Taker<'_, F> {
             return;
         }
         let read = told(row, self.selection, request_id);
-        self.taken.insert(read.person());
+        self.taken.insert(read.user());
         (self.take)(read);
     }
 }
@@ -285,9 +285,9 @@ pub(super) fn noted(detail: &str, request_id: &str) -> String {
 
 /// A row that is as complete as it gets. Without `accountEnabled`, or without any name, it is no account that was
 /// changed but one that may not be read: a lost permission looks just like that.
-pub(super) fn told(row: Row, selection: &Selection, request_id: &str) -> Read {
+pub(super) fn told(row: Row, selection: &Selection, request_id: &str) -> AccountRead {
     let Row { kind: _, id, values } = row;
-    let unreadable = |detail: &str| Read::Unreadable { person: id, detail: noted(detail, request_id) };
+    let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: noted(detail, request_id) };
     let value = |property| selection.position(property).and_then(|slot| values.get(slot)).and_then(Option::as_ref);
     let Some(Value::Boolean(enabled)) = value("accountEnabled") else {
         return unreadable("Graph does not tell accountEnabled");
@@ -306,34 +306,34 @@ pub(super) fn told(row: Row, selection: &Selection, request_id: &str) -> Read {
             None => return unreadable(&format!("Graph does not tell {property}")),
         }
     }
-    Read::User(User { id, enabled, values: told })
+    AccountRead::User(User { id, enabled, values: told })
 }
 
 /// Collects through what everybody is assigned; the few combinations there are, are shared.
 #[derive(Default)]
-struct Routes {
-    people: BTreeMap<EntraId, u32>,
+struct RouteMap {
+    users: BTreeMap<EntraId, u32>,
     sets: Vec<BTreeSet<Route>>,
     /// Which set comes of a set and one more route.
     grown: BTreeMap<(Option<u32>, Route), u32>,
 }
 
-impl Routes {
-    fn add(&mut self, route: Route, people: &BTreeSet<EntraId>) {
-        for person in people {
-            let before = self.people.get(person).copied();
+impl RouteMap {
+    fn add(&mut self, route: Route, users: &BTreeSet<EntraId>) {
+        for user in users {
+            let before = self.users.get(user).copied();
             let after = *self.grown.entry((before, route)).or_insert_with(|| {
                 let mut set = before.and_then(|index| self.sets.get(index as usize)).cloned().unwrap_or_default();
                 set.insert(route);
                 self.sets.push(set);
-                // There are fewer combinations than people, and people fit into a u32.
+                // There are fewer combinations than users, and users fit into a u32.
                 u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)
             });
-            self.people.insert(*person, after);
+            self.users.insert(*user, after);
         }
     }
 
-    fn finish(self) -> (BTreeMap<EntraId, u32>, Vec<Via>) {
-        (self.people, self.sets.into_iter().map(|set| set.into_iter().collect()).collect())
+    fn finish(self) -> (BTreeMap<EntraId, u32>, Vec<Routes>) {
+        (self.users, self.sets.into_iter().map(|set| set.into_iter().collect()).collect())
     }
 }

@@ -35,7 +35,7 @@ pub(crate) enum Part {
 
 /// Why the value of an attribute cannot be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Untold {
+pub(crate) enum Missing {
     /// The directory does not tell it, which is not the same as null.
     Missing,
     /// It is no complex attribute there.
@@ -56,7 +56,7 @@ pub(crate) fn boolean(value: bool) -> Cow<'static, Value> {
 
 impl SourceAttribute {
     /// The value that `user` has; `slot` is where its property stands in `User::values`.
-    pub(crate) fn of<'a>(&self, slot: usize, user: &'a User) -> Result<Cow<'a, Value>, Untold> {
+    pub(crate) fn of<'a>(&self, slot: usize, user: &'a User) -> Result<Cow<'a, Value>, Missing> {
         Ok(match self.part {
             Part::Id => Cow::Owned(Value::Text(user.id.to_string())),
             Part::Enabled => boolean(user.enabled),
@@ -69,9 +69,9 @@ impl SourceAttribute {
                 single => Cow::Borrowed(single),
             },
             Part::Member(member) => match &user.values[slot] {
-                Value::Complex(members) => Cow::Borrowed(members.get(member).ok_or(Untold::Missing)?),
+                Value::Complex(members) => Cow::Borrowed(members.get(member).ok_or(Missing::Missing)?),
                 Value::Null => null(),
-                _ => return Err(Untold::NotComplex),
+                _ => return Err(Missing::NotComplex),
             },
         })
     }

@@ -4,7 +4,7 @@
 //! the reason: balancing groups, conditions, groups named by a number, one name for two groups, the option `n`, and named
 //! Unicode blocks (`\p{IsGreek}`).
 //! A pattern is bounded in size, its subject in length and the search in steps: a pattern that runs wild on a value
-//! costs that person's update, not the cycle.
+//! costs that user's update, not the cycle.
 
 mod class;
 mod replacement;
@@ -32,9 +32,9 @@ pub(crate) const MAX_PRODUCED: usize = 256 << 10;
 
 /// Why a search or a replacement came to no end, without a word of the text: it is logged.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Ended(pub(crate) &'static str);
+pub(crate) struct LimitExceeded(pub(crate) &'static str);
 
-pub(crate) const TOO_LONG: Ended = Ended("a text gets longer than 256 KiB");
+pub(crate) const TOO_LONG: LimitExceeded = LimitExceeded("a text gets longer than 256 KiB");
 
 /// A compiled regular expression.
 #[derive(Clone, Debug)]
@@ -77,12 +77,12 @@ impl Pattern {
     }
 
     /// Whether there is a match.
-    pub(crate) fn matches(&self, subject: &str) -> Result<bool, Ended> {
+    pub(crate) fn matches(&self, subject: &str) -> Result<bool, LimitExceeded> {
         Ok(self.search(subject, 0)?.is_some())
     }
 
     /// Replaces every match; `replacement` may name groups.
-    pub(crate) fn replace(&self, subject: &str, replacement: &str) -> Result<String, Ended> {
+    pub(crate) fn replace(&self, subject: &str, replacement: &str) -> Result<String, LimitExceeded> {
         let replacement = Replacement::parse(replacement, &self.groups);
         let mut replaced = String::new();
         let mut copied = 0;
@@ -98,7 +98,7 @@ impl Pattern {
     }
 
     /// Replaces what `group` caught in every match.
-    pub(crate) fn replace_group(&self, subject: &str, group: &str, replacement: &str) -> Result<String, Ended> {
+    pub(crate) fn replace_group(&self, subject: &str, group: &str, replacement: &str) -> Result<String, LimitExceeded> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let mut replaced = String::new();
         let mut copied = 0;
@@ -117,7 +117,7 @@ impl Pattern {
     }
 
     /// What `group` catches in the first match.
-    pub(crate) fn extract(&self, subject: &str, group: &str) -> Result<Option<String>, Ended> {
+    pub(crate) fn extract(&self, subject: &str, group: &str) -> Result<Option<String>, LimitExceeded> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let found = self.search(subject, 0)?;
         Ok(found.and_then(|captures| captures.get(index).map(|caught| caught.as_str().to_owned())))
@@ -128,8 +128,8 @@ impl Pattern {
     fn each_match<'t>(
         &self,
         subject: &'t str,
-        mut visit: impl FnMut(&Captures<'t, str>, usize, usize) -> Result<(), Ended>,
-    ) -> Result<(), Ended> {
+        mut visit: impl FnMut(&Captures<'t, str>, usize, usize) -> Result<(), LimitExceeded>,
+    ) -> Result<(), LimitExceeded> {
         let mut from = 0;
         while let Some(captures) = self.search(subject, from)? {
             let Some(whole) = captures.get(0) else {
@@ -149,19 +149,19 @@ impl Pattern {
         Ok(())
     }
 
-    fn search<'t>(&self, subject: &'t str, from: usize) -> Result<Option<Captures<'t, str>>, Ended> {
+    fn search<'t>(&self, subject: &'t str, from: usize) -> Result<Option<Captures<'t, str>>, LimitExceeded> {
         if subject.len() > MAX_SUBJECT {
-            return Err(Ended("the text is too long for a regular expression"));
+            return Err(LimitExceeded("the text is too long for a regular expression"));
         }
         self.regex
             .captures_from_pos(subject, from)
-            .map_err(|_| Ended("a regular expression takes too many steps on this text"))
+            .map_err(|_| LimitExceeded("a regular expression takes too many steps on this text"))
     }
 }
 
-const NO_GROUP: Ended = Ended("the regular expression has no group of this name");
+const NO_GROUP: LimitExceeded = LimitExceeded("the regular expression has no group of this name");
 
-fn within_limit(text: &str) -> Result<(), Ended> {
+fn within_limit(text: &str) -> Result<(), LimitExceeded> {
     if text.len() > MAX_PRODUCED { Err(TOO_LONG) } else { Ok(()) }
 }
 
@@ -234,7 +234,7 @@ mod tests {
             assert!(refused.contains("is no regular expression"), "{refused}");
         }
         let wild = Pattern::parse("^(?:a|aa|(?=b)b)+c$").unwrap();
-        assert!(matches!(wild.replace(&"a".repeat(500), ""), Err(Ended(_))));
+        assert!(matches!(wild.replace(&"a".repeat(500), ""), Err(LimitExceeded(_))));
         let digits = Pattern::parse("^(\\d+)+$").unwrap();
         assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "").is_err());
         let growing = Pattern::parse("").unwrap();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Attribute, Kind, Value};
+use crate::model::{Attribute, AttributeKind, Value};
 
 use super::evaluate::{Stop, text};
 
@@ -14,11 +14,11 @@ pub(super) fn fit(attribute: Attribute, value: Cow<'_, Value>) -> Result<Option<
     };
     match attribute.kind() {
         // PostgreSQL cannot store it, and both databases behave alike.
-        Kind::Text if text.contains('\0') => Err(Stop::invalid("the text contains a NUL character")),
-        Kind::Text => Ok(Some(text.into_owned())),
-        Kind::Boolean if text == "1" || text.eq_ignore_ascii_case("true") => Ok(Some("true".to_owned())),
-        Kind::Boolean if text == "0" || text.eq_ignore_ascii_case("false") => Ok(Some("false".to_owned())),
-        Kind::Boolean => Err(Stop::invalid("the value is neither true nor false")),
+        AttributeKind::Text if text.contains('\0') => Err(Stop::invalid("the text contains a NUL character")),
+        AttributeKind::Text => Ok(Some(text.into_owned())),
+        AttributeKind::Boolean if text == "1" || text.eq_ignore_ascii_case("true") => Ok(Some("true".to_owned())),
+        AttributeKind::Boolean if text == "0" || text.eq_ignore_ascii_case("false") => Ok(Some("false".to_owned())),
+        AttributeKind::Boolean => Err(Stop::invalid("the value is neither true nor false")),
     }
 }
 

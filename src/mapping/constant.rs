@@ -1,7 +1,7 @@
 //! Arguments that are read as something else than text: numbers, intervals, patterns, formats.
 //!
-//! A constant one is read when the mapping is compiled, so that a slip in it is found before a person is looked at
-//! and no cycle compiles a pattern twice. One that depends on the person is read at each evaluation.
+//! A constant one is read when the mapping is compiled, so that a slip in it is found before a user is looked at
+//! and no cycle compiles a pattern twice. One that depends on the user is read at each evaluation.
 
 use super::dates::{Format, Interval, Moment, Styles};
 use super::words::{CompareType, Encoding};

@@ -20,7 +20,7 @@ pub struct Described<'a> {
     pub default: Option<&'a str>,
     /// When the value is written.
     pub apply: Apply,
-    /// Whether a person without a value is rejected.
+    /// Whether a user without a value is rejected.
     pub required: bool,
     /// Whether the value depends on the time of the cycle.
     pub on_time: OnTime,
@@ -31,7 +31,7 @@ pub struct Described<'a> {
 /// Whether a value depends on the time of the cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnTime {
-    /// It is the same as long as the person is.
+    /// It is the same as long as the user is.
     Never,
     /// The time decides between values.
     Sometimes,
@@ -39,14 +39,14 @@ pub enum OnTime {
     Always,
 }
 
-/// What a line makes of a person.
+/// What a line makes of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gives {
+pub enum MappedValue {
     /// A value; none is null, which clears the attribute.
     Value(Option<String>),
     /// Nothing: the learner keeps what it has.
     NoFlow,
-    /// Nothing, and the person is left alone altogether.
+    /// Nothing, and the user is left alone altogether.
     NoFlowOfPerson,
     /// The rule that is broken, without any value in it.
     Broken(String),
@@ -54,13 +54,13 @@ pub enum Gives {
 
 impl Mapping {
     /// What each line makes of `user`, whatever the others make of it; in the order of [`Mapping::describe`].
-    pub fn explain(&self, user: &User, now: jiff::Timestamp) -> impl Iterator<Item = Gives> {
+    pub fn explain(&self, user: &User, now: jiff::Timestamp) -> impl Iterator<Item = MappedValue> {
         let rows = Attribute::ALL.iter().filter_map(|attribute| self.row(*attribute));
         rows.map(move |row| match row.value(Context { user, now }) {
-            Ok(value) => Gives::Value(value),
-            Err(Stop::Nothing) => Gives::NoFlow,
-            Err(Stop::Person) => Gives::NoFlowOfPerson,
-            Err(Stop::Invalid { rule, .. }) => Gives::Broken(rule.into_owned()),
+            Ok(value) => MappedValue::Value(value),
+            Err(Stop::Nothing) => MappedValue::NoFlow,
+            Err(Stop::AssignedUser) => MappedValue::NoFlowOfPerson,
+            Err(Stop::Invalid { rule, .. }) => MappedValue::Broken(rule.into_owned()),
         })
     }
 

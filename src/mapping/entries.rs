@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Attribute, Kind, Reason, Selection, Value};
+use crate::model::{Attribute, AttributeKind, Reason, Selection, Value};
 
 use super::column::fit;
 use super::evaluate::{Context, Stop};
@@ -36,7 +36,7 @@ impl Row {
         Rejection { reason, attribute: self.attribute, rule: rule.into() }
     }
 
-    /// The mapping itself leaves the person alone: somebody to skip, not a failure.
+    /// The mapping itself leaves the user alone: somebody to skip, not a failure.
     pub(super) fn left_alone(&self) -> Rejection {
         self.rejection(Reason::MissingRequired, "the mapping leaves this person alone (IgnoreObjectFlow)")
     }
@@ -147,8 +147,8 @@ fn row(attribute: Attribute, expression: Expression, entry: &Entry) -> Result<Ro
 
 fn does_not_fit(what: &str, attribute: Attribute, stop: Stop) -> String {
     match (attribute.kind(), stop) {
-        (Kind::Boolean, _) => format!("the {what} must be \"true\" or \"false\""),
-        (Kind::Text, Stop::Invalid { rule, .. }) => format!("the {what} does not fit: {rule}"),
-        (Kind::Text, Stop::Nothing | Stop::Person) => format!("the {what} does not fit"),
+        (AttributeKind::Boolean, _) => format!("the {what} must be \"true\" or \"false\""),
+        (AttributeKind::Text, Stop::Invalid { rule, .. }) => format!("the {what} does not fit: {rule}"),
+        (AttributeKind::Text, Stop::Nothing | Stop::AssignedUser) => format!("the {what} does not fit"),
     }
 }

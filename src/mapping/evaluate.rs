@@ -1,7 +1,7 @@
-//! Evaluating a compiled expression for one person.
+//! Evaluating a compiled expression for one user.
 //!
-//! Values are borrowed from the person or from the expression as long as nothing changes them: most mappings
-//! copy an attribute, and there are hundreds of thousands of people.
+//! Values are borrowed from the user or from the expression as long as nothing changes them: most mappings
+//! copy an attribute, and there are hundreds of thousands of users.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,10 +11,10 @@ use super::dates::Moment;
 use super::expression::{Expression, Flow};
 use super::functions::Function;
 use super::syntax::Operator;
-use crate::entra::attribute::Untold;
+use crate::entra::attribute::Missing;
 pub(super) use crate::entra::attribute::{boolean, null};
 pub(super) use crate::entra::pattern::MAX_PRODUCED;
-use crate::entra::pattern::{Ended, TOO_LONG};
+use crate::entra::pattern::{LimitExceeded, TOO_LONG};
 use crate::model::{User, Value};
 
 /// Why an evaluation ends without a value. `?` carries it through every function.
@@ -22,8 +22,8 @@ use crate::model::{User, Value};
 pub(super) enum Stop {
     /// The attribute does not flow: the learner keeps what it has.
     Nothing,
-    /// The person is left alone altogether.
-    Person,
+    /// The user is left alone altogether.
+    AssignedUser,
     Invalid {
         /// The rule that is broken, without any value in it: it is logged.
         rule: Cow<'static, str>,
@@ -53,18 +53,18 @@ impl Stop {
     }
 }
 
-impl From<Ended> for Stop {
-    fn from(Ended(rule): Ended) -> Self {
+impl From<LimitExceeded> for Stop {
+    fn from(LimitExceeded(rule): LimitExceeded) -> Self {
         Self::invalid(rule)
     }
 }
 
-impl From<Untold> for Stop {
-    fn from(untold: Untold) -> Self {
+impl From<Missing> for Stop {
+    fn from(untold: Missing) -> Self {
         match untold {
             // What is not told is not cleared.
-            Untold::Missing => Self::Nothing,
-            Untold::NotComplex => Self::invalid("is no complex attribute in the directory"),
+            Missing::Missing => Self::Nothing,
+            Missing::NotComplex => Self::invalid("is no complex attribute in the directory"),
         }
     }
 }
@@ -169,7 +169,7 @@ impl Expression {
                 Ok(Cow::Owned(Value::Text(joined)))
             }
             Self::Ignore(Flow::Attribute) => Err(Stop::Nothing),
-            Self::Ignore(Flow::Person) => Err(Stop::Person),
+            Self::Ignore(Flow::AssignedUser) => Err(Stop::AssignedUser),
         }
     }
 }

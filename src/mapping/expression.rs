@@ -1,5 +1,5 @@
 //! Compiled expressions: every name resolved, every argument count checked and every constant read, so that evaluating
-//! a person only reads slots and calls functions.
+//! a user only reads slots and calls functions.
 
 use std::fmt;
 
@@ -41,19 +41,19 @@ pub(super) enum Expression {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flow {
     Attribute,
-    Person,
+    AssignedUser,
 }
 
 impl Flow {
     fn as_str(self) -> &'static str {
         match self {
             Self::Attribute => "IgnoreAttributeFlow",
-            Self::Person => "IgnoreObjectFlow",
+            Self::AssignedUser => "IgnoreObjectFlow",
         }
     }
 
     fn find(word: &str) -> Option<Self> {
-        [Self::Attribute, Self::Person].into_iter().find(|flow| flow.as_str().eq_ignore_ascii_case(word))
+        [Self::Attribute, Self::AssignedUser].into_iter().find(|flow| flow.as_str().eq_ignore_ascii_case(word))
     }
 }
 
@@ -191,7 +191,7 @@ impl Builder<'_> {
     }
 }
 
-/// Reads a constant argument; one that depends on the person stays as it is.
+/// Reads a constant argument; one that depends on the user stays as it is.
 fn prepare(slot: Slot, function: &str, argument: Expression) -> Result<Expression, String> {
     let Expression::Literal(literal) = argument else {
         return Ok(argument);

@@ -1,4 +1,4 @@
-//! An expression by itself, tried on values that somebody makes up, or on a person.
+//! An expression by itself, tried on values that somebody makes up, or on a user.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,14 +21,14 @@ pub struct Trial {
 
 /// What a trial comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Tried {
+pub enum TrialResult {
     /// No value: the attribute would be cleared.
     Null,
     /// One value.
     Text(String),
     /// Several values, or a list of one.
     Texts(Vec<String>),
-    /// The attribute, or the person, would be left as it is.
+    /// The attribute, or the user, would be left as it is.
     NotFlowed,
 }
 
@@ -38,7 +38,7 @@ impl Trial {
         Self::compile_with(text, attribute::any_name, Selection::default())
     }
 
-    /// Compiles `text` to be tried on people, of whom the properties in [`Trial::selection`] have to be read.
+    /// Compiles `text` to be tried on users, of whom the properties in [`Trial::selection`] have to be read.
     pub fn for_people(text: &str) -> Result<Self, Vec<Problem>> {
         let mut selection = Selection::default();
         for property in ALWAYS_SELECTED {
@@ -58,22 +58,22 @@ impl Trial {
         }
     }
 
-    /// What has to be read of a person.
+    /// What has to be read of a user.
     pub fn selection(&self) -> &Selection {
         &self.names
     }
 
     /// Evaluates it at the time `now`; an attribute that `inputs` do not have is null.
-    pub fn evaluate(&self, inputs: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<Tried, Problem> {
+    pub fn evaluate(&self, inputs: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<TrialResult, Problem> {
         let values = self.names.properties().iter().map(|name| find(inputs, name).cloned().unwrap_or(Value::Null));
         self.evaluate_for(&User { id: EntraId::from_bytes([0; 16]), enabled: true, values: values.collect() }, now)
     }
 
-    /// Evaluates it for a person who was read with [`Trial::selection`].
-    pub fn evaluate_for(&self, user: &User, now: jiff::Timestamp) -> Result<Tried, Problem> {
+    /// Evaluates it for a user who was read with [`Trial::selection`].
+    pub fn evaluate_for(&self, user: &User, now: jiff::Timestamp) -> Result<TrialResult, Problem> {
         let tried = self.expression.evaluate(Context { user, now }).and_then(tried);
         match tried {
-            Err(Stop::Nothing | Stop::Person) => Ok(Tried::NotFlowed),
+            Err(Stop::Nothing | Stop::AssignedUser) => Ok(TrialResult::NotFlowed),
             Err(Stop::Invalid { rule, position }) => {
                 Err(Problem { entry: 0, path: None, position, message: rule.into_owned() })
             }
@@ -95,12 +95,12 @@ fn find<'a>(inputs: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a Value
 }
 
 /// The value as texts, which all values behave as.
-fn tried(value: Cow<'_, Value>) -> Result<Tried, Stop> {
+fn tried(value: Cow<'_, Value>) -> Result<TrialResult, Stop> {
     if let Value::List(elements) = value.as_ref() {
         let texts = elements.iter().map(|element| Ok(text(Cow::Borrowed(element))?.map(Cow::into_owned)));
-        return Ok(Tried::Texts(texts.filter_map(Result::transpose).collect::<Result<_, Stop>>()?));
+        return Ok(TrialResult::Texts(texts.filter_map(Result::transpose).collect::<Result<_, Stop>>()?));
     }
-    Ok(text(value)?.map_or(Tried::Null, |text| Tried::Text(text.into_owned())))
+    Ok(text(value)?.map_or(TrialResult::Null, |text| TrialResult::Text(text.into_owned())))
 }
 
 fn problem(fault: Fault) -> Problem {
@@ -113,7 +113,7 @@ mod tests {
     use super::super::evaluate::tests::{now, value};
     use super::*;
 
-    fn trial(text: &str, inputs: &[(&str, Value)]) -> Result<Tried, Problem> {
+    fn trial(text: &str, inputs: &[(&str, Value)]) -> Result<TrialResult, Problem> {
         let inputs = inputs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         Trial::compile(text).unwrap().evaluate(&inputs, now())
     }
@@ -122,15 +122,15 @@ mod tests {
     fn attributes_have_any_name() {
         let cost = Value::Complex(BTreeMap::from([("centre".to_owned(), value("C7"))]));
         let inputs = [("Shoe Size", value("43")), ("cost", cost), ("worker", Value::Boolean(true))];
-        let one = |text: &str| Ok(Tried::Text(text.to_owned()));
+        let one = |text: &str| Ok(TrialResult::Text(text.to_owned()));
         assert_eq!(trial("[Shoe Size]", &inputs), one("43"));
         assert_eq!(trial("[shoe size]", &inputs), one("43"));
         assert_eq!(trial("[cost.centre]", &inputs), one("C7"));
         assert_eq!(trial("[worker]", &inputs), one("True"));
         assert_eq!(trial("Count([none])", &inputs), one("0"));
-        assert_eq!(trial("[none]", &inputs), Ok(Tried::Null));
-        assert_eq!(trial("Split([Shoe Size], \"x\")", &inputs), Ok(Tried::Texts(vec!["43".to_owned()])));
-        assert_eq!(trial("IgnoreFlowIfNullOrEmpty([none])", &inputs), Ok(Tried::NotFlowed));
+        assert_eq!(trial("[none]", &inputs), Ok(TrialResult::Null));
+        assert_eq!(trial("Split([Shoe Size], \"x\")", &inputs), Ok(TrialResult::Texts(vec!["43".to_owned()])));
+        assert_eq!(trial("IgnoreFlowIfNullOrEmpty([none])", &inputs), Ok(TrialResult::NotFlowed));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How people are assigned, and what is known of those who have a learner.
+//! How users are assigned, and what is known of those who have a learner.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ pub enum GroupMembers {
     None,
 }
 
-/// One way a person is assigned to the application.
+/// One way a user is assigned to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Route {
     /// The user itself is assigned.
@@ -44,36 +44,36 @@ impl FromStr for Route {
     }
 }
 
-/// All the ways a person is assigned: `sync_links.via`. Sorted and without duplicates; cheap to clone, because
-/// thousands of people share the same few.
+/// All the ways a user is assigned: `sync_links.routes`. Sorted and without duplicates; cheap to clone, because
+/// thousands of users share the same few.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Via(Arc<[Route]>);
+pub struct Routes(Arc<[Route]>);
 
-impl Via {
+impl Routes {
     /// The routes, `direct` first, then groups by id.
-    pub fn routes(&self) -> &[Route] {
+    pub fn as_slice(&self) -> &[Route] {
         &self.0
     }
 }
 
-impl FromIterator<Route> for Via {
-    fn from_iter<I: IntoIterator<Item = Route>>(routes: I) -> Self {
-        Self(routes.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
+impl FromIterator<Route> for Routes {
+    fn from_iter<I: IntoIterator<Item = Route>>(as_slice: I) -> Self {
+        Self(as_slice.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
     }
 }
 
 /// What is known of a linked learner without asking the database: the entry of the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct LinkedLearner {
     /// The learner row.
     pub learner: LearnerId,
     /// Whether it is switched on.
     pub active: bool,
     /// The fingerprint of the values it has.
     pub fingerprint: Fingerprint,
-    /// The ways through which the person was last seen.
-    pub via: Via,
+    /// The ways through which the user was last seen.
+    pub routes: Routes,
 }
 
 /// Everybody linked by this source.
-pub type KnownLearners = BTreeMap<EntraId, Known>;
+pub type LinkedLearners = BTreeMap<EntraId, LinkedLearner>;

@@ -1,4 +1,4 @@
-//! Errors as people read them.
+//! Errors as users read them.
 
 /// An error with its causes, in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What kind of column an attribute goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AttributeKind {
     /// Text of any length.
     Text,
     /// True or false.
@@ -29,8 +29,8 @@ macro_rules! attributes {
             }
 
             /// The kind of its column.
-            pub fn kind(self) -> Kind {
-                match self { $(Self::$variant => Kind::$kind,)+ }
+            pub fn kind(self) -> AttributeKind {
+                match self { $(Self::$variant => AttributeKind::$kind,)+ }
             }
 
             /// The SCIM attribute path as the Entra portal shows it.
@@ -70,7 +70,7 @@ attributes! {
         "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:business_unit";
     /// The platform's own team name.
     TeamName, "team_name", Text, "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:team_name";
-    /// Whether the person champions security in the team.
+    /// Whether the user champions security in the team.
     SecurityChampion, "security_champion", Boolean,
         "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:security_champion";
 }
@@ -88,11 +88,11 @@ impl Attribute {
     }
 }
 
-/// Mapped values by attribute. A missing key is an attribute that does not flow for this person and is left
+/// Mapped values by attribute. A missing key is an attribute that does not flow for this user and is left
 /// alone; `None` is a cleared one. Booleans are `"true"` or `"false"`.
 pub type Values = BTreeMap<Attribute, Option<String>>;
 
-/// A person as a learner should be, by the mapping.
+/// A user as a learner should be, by the mapping.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learner {
     /// What flows whenever it differs. `Active` is not among them.
@@ -129,7 +129,7 @@ impl fmt::Debug for Fingerprint {
 
 impl Fingerprint {
     /// Of a row that has to be looked at whenever somebody is wanted, whatever values it has.
-    pub const UNTOLD: Self = Self([0; 16]);
+    pub const UNKNOWN: Self = Self([0; 16]);
 
     /// The fingerprint of `values`; ASCII letter case of the unique attributes does not count.
     ///

@@ -6,14 +6,14 @@ use super::EntraId;
 
 /// People, one by one or by their group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Named {
-    /// Object ids, of people or of groups.
+pub struct UserList {
+    /// Object ids, of users or of groups.
     pub ids: BTreeSet<EntraId>,
     /// User names, in ASCII lower case.
     pub user_names: BTreeSet<String>,
 }
 
-impl Named {
+impl UserList {
     /// Whether nobody is named.
     pub fn is_empty(&self) -> bool {
         let Self { ids, user_names } = self;
@@ -27,7 +27,7 @@ impl Named {
 }
 
 /// A text that is an object id means one; everything else is a user name.
-impl<'a> FromIterator<&'a str> for Named {
+impl<'a> FromIterator<&'a str> for UserList {
     fn from_iter<I: IntoIterator<Item = &'a str>>(texts: I) -> Self {
         let mut named = Self::default();
         for text in texts {
@@ -42,15 +42,15 @@ impl<'a> FromIterator<&'a str> for Named {
 
 /// Who is left exactly as they are, whatever Entra says of them: `scope.only` and `scope.ignore`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bounds {
+pub struct Restrictions {
     /// When somebody is named, everybody else.
-    pub only: Named,
+    pub only: UserList,
     /// Whoever is named.
-    pub ignore: Named,
+    pub ignore: UserList,
 }
 
-impl Bounds {
-    /// Every id that is named: people, or groups whose members are meant.
+impl Restrictions {
+    /// Every id that is named: users, or groups whose members are meant.
     pub fn ids(&self) -> impl Iterator<Item = EntraId> + '_ {
         let Self { only, ignore } = self;
         only.ids.iter().chain(&ignore.ids).copied()

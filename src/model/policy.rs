@@ -11,11 +11,11 @@ pub enum Repair {
     Log,
 }
 
-/// What happens when a person wants a user name or an address that a learner who was switched off still has:
+/// What happens when a user wants a user name or an address that a learner who was switched off still has:
 /// `learners.reissued`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reissued {
-    /// The person waits until an administrator has decided.
+    /// The user waits until an administrator has decided.
     Conflict,
     /// The values of the former learner are moved aside.
     Free,

@@ -61,7 +61,7 @@ pub struct Table {
     /// The attributes that are mapped: those that the table needs a column for.
     pub mapped: Vec<Attribute>,
     /// The words for a learner who is switched on and off; without them the column has booleans or numbers.
-    pub words: Option<Words>,
+    pub words: Option<StateLabels>,
     /// What goes into other columns of a new row, by the name of the column.
     pub constants: BTreeMap<String, Constant>,
     /// Where each key of it stands in the configuration, such as `learner-sync.toml:12:9`.
@@ -71,7 +71,7 @@ pub struct Table {
 /// What stands in a text column for a learner who is switched on or off. Whoever has another word is taken for switched
 /// off by somebody else.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Words {
+pub struct StateLabels {
     /// Switched on.
     pub on: String,
     /// Switched off.

@@ -66,7 +66,7 @@ words! {
     Status {
         /// It was done.
         Success = "success",
-        /// It could not be done for this person.
+        /// It could not be done for this user.
         Failure = "failure",
         /// It was left undone on purpose.
         Skipped = "skipped",
@@ -80,7 +80,7 @@ words! {
     Reason {
         /// Assigned to the application and new here.
         Assigned = "assigned",
-        /// An existing, unlinked learner with the same match attribute became this person's.
+        /// An existing, unlinked learner with the same match attribute became this user's.
         Adopted = "adopted",
         /// Mapped attributes differ.
         AttributesChanged = "attributes-changed",
@@ -90,7 +90,7 @@ words! {
         AccountDisabled = "account-disabled",
         /// The account is deleted in Entra ID.
         AccountDeleted = "account-deleted",
-        /// A scoping filter leaves the person out.
+        /// A scoping filter leaves the user out.
         OutOfScope = "out-of-scope",
         /// The mapping of `active` says false.
         MappedInactive = "mapped-inactive",
@@ -118,7 +118,7 @@ words! {
         Threshold = "threshold",
         /// A group that had members has none.
         EmptyGroup = "empty-group",
-        /// The database refused this person's row.
+        /// The database refused this user's row.
         DatabaseError = "database-error",
     }
 }

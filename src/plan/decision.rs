@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Compared, MemberCounts};
-use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Status, Via};
+use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Routes, Status};
 
 /// One attribute before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +40,14 @@ impl AttributeChange {
 pub enum Target {
     /// A row that is made.
     New,
-    /// A row that becomes this person's.
+    /// A row that becomes this user's.
     Adopt {
         /// The row.
         learner: LearnerId,
         /// Whose it was, when it was linked: an administrator said so.
         from: Option<EntraId>,
     },
-    /// The person's own row.
+    /// The user's own row.
     Linked(LearnerId),
 }
 
@@ -65,7 +65,7 @@ impl Target {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Whose.
-    pub person: EntraId,
+    pub user: EntraId,
     /// What.
     pub action: Action,
     /// Why.
@@ -78,19 +78,19 @@ pub struct Change {
     pub changes: Vec<AttributeChange>,
     /// Whether the learner is switched on afterwards.
     pub active: bool,
-    /// The ways the person is assigned.
-    pub via: Via,
+    /// The ways the user is assigned.
+    pub routes: Routes,
     /// The fingerprint of the row afterwards.
     pub fingerprint: Fingerprint,
     /// Something more for the log: an approval, what was matched.
     pub detail: Option<String>,
 }
 
-/// A person for whom something was not done, and why.
+/// A user for whom something was not done, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// Who.
-    pub person: EntraId,
+    pub user: EntraId,
     /// The action that would have been.
     pub action: Action,
     /// `Failure`, `Skipped` or `Held`.
@@ -134,7 +134,7 @@ pub struct Counts {
     pub held: u64,
 }
 
-/// One line of `plan`: what would happen to one person.
+/// One line of `plan`: what would happen to one user.
 #[derive(Debug)]
 pub enum Planned<'a> {
     /// A change.
@@ -152,7 +152,7 @@ pub struct Plan {
     pub(super) findings: Vec<Finding>,
     pub(super) failing_ended: BTreeSet<EntraId>,
     pub(super) held_ended: BTreeSet<EntraId>,
-    pub(super) via: Vec<(EntraId, Via)>,
+    pub(super) routes: Vec<(EntraId, Routes)>,
     pub(super) group_members: MemberCounts,
     pub(super) compared: Vec<Compared>,
     pub(super) counts: Counts,
@@ -164,13 +164,13 @@ impl Plan {
         &self.changes
     }
 
-    /// Every change and finding, in the order of the people's ids.
+    /// Every change and finding, in the order of the users's ids.
     pub fn lines(&self) -> Vec<Planned<'_>> {
         let mut lines: Vec<Planned<'_>> =
             self.changes().iter().map(Planned::Change).chain(self.findings().iter().map(Planned::Finding)).collect();
         lines.sort_by_key(|line| match line {
-            Planned::Change(change) => (change.person, Status::Success),
-            Planned::Finding(finding) => (finding.person, finding.status),
+            Planned::Change(change) => (change.user, Status::Success),
+            Planned::Finding(finding) => (finding.user, finding.status),
         });
         lines
     }
@@ -198,9 +198,9 @@ impl Plan {
         &self.held_ended
     }
 
-    /// Linked people who are assigned in another way than the link says.
-    pub fn via(&self) -> &[(EntraId, Via)] {
-        &self.via
+    /// Linked users who are assigned in another way than the link says.
+    pub fn routes(&self) -> &[(EntraId, Routes)] {
+        &self.routes
     }
 
     /// The member counts that differ from `sync_groups`.
@@ -208,7 +208,7 @@ impl Plan {
         &self.group_members
     }
 
-    /// Linked people whose row was compared and already is as it should be, or is left as it is.
+    /// Linked users whose row was compared and already is as it should be, or is left as it is.
     pub fn compared(&self) -> &[Compared] {
         &self.compared
     }

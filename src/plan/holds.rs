@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-use super::arrivals::{drift, switch, text};
+use super::joiners::{drift, switch, text};
 use super::leavers::{self, Leaver, protected, waited};
-use super::{APPROVED_PREFIX, Change, Compared, DAY, Finding, HeldEntry, Input, Plan, Row, Standing, Target};
+use super::{
+    APPROVED_PREFIX, Assessment, Change, Compared, DAY, Finding, HeldEntry, LearnerRow, Plan, PlanInput, Target,
+};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Repair, Route, Status};
 
-/// Up to this many people, a share in percent says nothing.
+/// Up to this many users, a share in percent says nothing.
 const SMALL: u64 = 10;
 /// A value that vanishes from more than this share of the learners that have it looks like a lost permission.
 const MAX_CLEARING_PERCENT: u64 = 20;
@@ -18,10 +20,10 @@ const MAX_CLEARING_PERCENT: u64 = 20;
 pub(super) const GUARDED_GROUP: u64 = 3;
 
 /// Which of the updates wait for an approval, and why.
-pub(super) fn held_updates(input: Input<'_>, drafts: &[Change]) -> BTreeMap<EntraId, (Reason, Option<String>)> {
+pub(super) fn held_updates(input: PlanInput<'_>, drafts: &[Change]) -> BTreeMap<EntraId, (Reason, Option<String>)> {
     let too_many = updates_held(input, drafts);
     let why = |draft: &Change| {
-        let entry = held(input, draft.person, Action::Update);
+        let entry = held(input, draft.user, Action::Update);
         match (entry, &too_many) {
             (Some(entry), _) if approval(input, entry).is_some() => None,
             (Some(entry), _) => Some((entry.reason, None)),
@@ -32,12 +34,12 @@ pub(super) fn held_updates(input: Input<'_>, drafts: &[Change]) -> BTreeMap<Entr
     // What an administrator asks for by name needs no approval.
     let asked = |draft: &&Change| draft.reason == Reason::Relinked;
     let updates = drafts.iter().filter(|draft| draft.action == Action::Update && !asked(draft));
-    updates.filter_map(|draft| Some((draft.person, why(draft)?))).collect()
+    updates.filter_map(|draft| Some((draft.user, why(draft)?))).collect()
 }
 
 /// Puts an update that is not held into its final form: with the approval that released it, if one did.
-pub(super) fn released(input: Input<'_>, change: Change) -> Change {
-    let entry = held(input, change.person, Action::Update).filter(|_| change.action == Action::Update);
+pub(super) fn released(input: PlanInput<'_>, change: Change) -> Change {
+    let entry = held(input, change.user, Action::Update).filter(|_| change.action == Action::Update);
     match entry.and_then(|entry| approval(input, entry)) {
         Some(approval) => Change { detail: Some(joined(approval, change.detail)), ..change },
         None => change,
@@ -45,18 +47,18 @@ pub(super) fn released(input: Input<'_>, change: Change) -> Change {
 }
 
 /// Puts deactivations into `plan`, or the hold that keeps them back.
-pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan) {
+pub(super) fn decide(input: PlanInput<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan) {
     let leavers = not_by_hand(input, leavers, plan);
     let leavers = due(input, leavers, plan);
     let emptied = emptied_groups(input);
     let too_many = too_many_leavers(input, &leavers);
     for leaver in leavers {
-        let entry = held(input, leaver.person, Action::Deactivate);
+        let entry = held(input, leaver.user, Action::Deactivate);
         let approved = entry.and_then(|entry| approval(input, entry));
         let sticky = entry.map(|entry| entry.reason).filter(|reason| *reason != Reason::Unreadable);
         let change = |reason| deactivation(input, &leaver, reason);
         match leaver.evidence.clone() {
-            // An approval releases a person, but it is no evidence that the person has left. Whoever is held for
+            // An approval releases a user, but it is no evidence that the user has left. Whoever is held for
             // another reason stays held for that, so that becoming readable again does not end it.
             Err(detail) => {
                 let reason = sticky.unwrap_or(Reason::Unreadable);
@@ -100,13 +102,13 @@ pub(super) fn decide(input: Input<'_>, leavers: Vec<Leaver<'_>>, plan: &mut Plan
 
 /// The leavers without those whose switch somebody else has moved: who is off already is done with, and who was
 /// switched on again stays so.
-fn not_by_hand<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<Leaver<'a>> {
+fn not_by_hand<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<Leaver<'a>> {
     let mut rest = Vec::with_capacity(leavers.len());
     for leaver in leavers {
-        match input.evidence.rows.get(&leaver.person) {
+        match input.evidence.rows.get(&leaver.user) {
             Some(row) if !row.active => {
-                let Leaver { person, known, evidence: _ } = leaver;
-                plan.compared.push(Compared { person, fingerprint: known.fingerprint, active: false });
+                let Leaver { user, known, evidence: _ } = leaver;
+                plan.compared.push(Compared { user, fingerprint: known.fingerprint, active: false });
             }
             Some(row) if row.switched_by_hand() && input.limits.repair != Repair::All => {
                 let change = deactivation(input, &leaver, Reason::Drift);
@@ -120,23 +122,23 @@ fn not_by_hand<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) 
 
 /// The leavers without those whom nothing switches off, and those who have not been gone for long enough. Whoever is
 /// held already has waited.
-fn due<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<Leaver<'a>> {
+fn due<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<Leaver<'a>> {
     let after = input.limits.deactivate_after;
     let mut due = Vec::with_capacity(leavers.len());
     for leaver in leavers {
-        let Leaver { person, known, evidence } = &leaver;
+        let Leaver { user, known, evidence } = &leaver;
         let reason = evidence.as_ref().map_or_else(|_| Reason::Unreadable, |reason| *reason);
-        let left_alone = |why, detail| leavers::left_alone(input, *person, known, why, detail);
-        if protected(input, *person) {
+        let left_alone = |why, detail| leavers::left_alone(input, *user, known, why, detail);
+        if protected(input, *user) {
             let detail = format!("would be {reason}, but is named in safety.protected");
             plan.findings.push(left_alone(Reason::Protected, detail));
         } else if !after.is_zero()
             && evidence.is_ok()
-            && held(input, *person, Action::Deactivate).is_none_or(|entry| entry.reason == Reason::Unreadable)
-            && !waited(input, *person, after)
+            && held(input, *user, Action::Deactivate).is_none_or(|entry| entry.reason == Reason::Unreadable)
+            && !waited(input, *user, after)
         {
             // Who is nowhere goes on saying so: the next cycle asks whether the last one found the same.
-            let detail = if leavers::is_nowhere(input, *person) {
+            let detail = if leavers::is_nowhere(input, *user) {
                 leavers::NOWHERE.to_owned()
             } else {
                 format!("is {reason}, but not yet for as long as safety.deactivate_after")
@@ -149,12 +151,12 @@ fn due<'a>(input: Input<'_>, leavers: Vec<Leaver<'a>>, plan: &mut Plan) -> Vec<L
     due
 }
 
-fn held<'a>(input: Input<'a>, person: EntraId, action: Action) -> Option<&'a HeldEntry> {
-    input.evidence.held.get(&person).filter(|entry| entry.action == action)
+fn held<'a>(input: PlanInput<'a>, user: EntraId, action: Action) -> Option<&'a HeldEntry> {
+    input.evidence.held.get(&user).filter(|entry| entry.action == action)
 }
 
 /// The approval in the words of the log, while it is good.
-fn approval(input: Input<'_>, entry: &HeldEntry) -> Option<String> {
+fn approval(input: PlanInput<'_>, entry: &HeldEntry) -> Option<String> {
     let (at, by) = entry.approved.as_ref()?;
     (SignedDuration::ZERO..=DAY)
         .contains(&input.now.duration_since(*at))
@@ -169,10 +171,10 @@ fn joined(first: String, second: Option<String>) -> String {
 }
 
 /// The finding for a change that waits for an approval.
-pub(super) fn hold(input: Input<'_>, reason: Reason, detail: Option<String>, change: Change) -> Finding {
-    let entry = input.evidence.held.get(&change.person);
+pub(super) fn hold(input: PlanInput<'_>, reason: Reason, detail: Option<String>, change: Change) -> Finding {
+    let entry = input.evidence.held.get(&change.user);
     Finding {
-        person: change.person,
+        user: change.user,
         action: change.action,
         status: Status::Held,
         reason,
@@ -185,14 +187,14 @@ pub(super) fn hold(input: Input<'_>, reason: Reason, detail: Option<String>, cha
     }
 }
 
-fn deactivation(input: Input<'_>, leaver: &Leaver<'_>, reason: Reason) -> Change {
-    let row = input.evidence.rows.get(&leaver.person);
-    let (reason, detail) = match row.is_some_and(Row::switched_by_hand) {
+fn deactivation(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reason) -> Change {
+    let row = input.evidence.rows.get(&leaver.user);
+    let (reason, detail) = match row.is_some_and(LearnerRow::switched_by_hand) {
         true => (Reason::Drift, Some(format!("switched on by somebody else; is {reason}"))),
         false => (reason, None),
     };
     Change {
-        person: leaver.person,
+        user: leaver.user,
         action: Action::Deactivate,
         reason,
         target: Target::Linked(leaver.known.learner),
@@ -200,21 +202,21 @@ fn deactivation(input: Input<'_>, leaver: &Leaver<'_>, reason: Reason) -> Change
         changes: vec![switch(Some(true), false)],
         active: false,
         // Of the last sight, which for somebody who is assigned still is this one.
-        via: input.desired.people.get(&leaver.person).map_or(&leaver.known.via, |person| &person.via).clone(),
+        routes: input.desired.users.get(&leaver.user).map_or(&leaver.known.routes, |user| &user.routes).clone(),
         fingerprint: leaver.known.fingerprint,
         detail,
     }
 }
 
 fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {
-    leaver.known.via.routes().iter().filter_map(|route| match route {
+    leaver.known.routes.as_slice().iter().filter_map(|route| match route {
         Route::Direct => None,
         Route::Group(group) => Some(*group),
     })
 }
 
 /// Assigned groups that had members worth guarding and have none now, and those that hide them, however few they were.
-fn emptied_groups(input: Input<'_>) -> BTreeSet<EntraId> {
+fn emptied_groups(input: PlanInput<'_>) -> BTreeSet<EntraId> {
     let last = |group: &EntraId| input.evidence.last_members.get(group).copied().unwrap_or_default();
     let had = |group: &EntraId| last(group) >= GUARDED_GROUP || input.hidden.contains(group);
     input.groups.iter().filter(|(group, members)| **members == 0 && had(group)).map(|(group, _)| *group).collect()
@@ -222,24 +224,23 @@ fn emptied_groups(input: Input<'_>) -> BTreeSet<EntraId> {
 
 /// The emptied groups through which somebody was last seen who is active and not assigned now: as long as there
 /// is one, the group keeps its last count, so that nobody slips past the guard in a later cycle.
-pub(super) fn emptied_groups_with_people(input: Input<'_>) -> BTreeSet<EntraId> {
+pub(super) fn emptied_groups_with_people(input: PlanInput<'_>) -> BTreeSet<EntraId> {
     let emptied = emptied_groups(input);
     if emptied.is_empty() {
         return emptied;
     }
-    let missing = input.known.iter().filter(|(person, known)| {
-        known.active
-            && input.desired.people.get(person).is_none_or(|person| matches!(person.standing, Standing::NotFound))
+    let missing = input.known.iter().filter(|(user, known)| {
+        known.active && input.desired.users.get(user).is_none_or(|user| matches!(user.assessment, Assessment::NotFound))
     });
-    let through: BTreeSet<Route> = missing.flat_map(|(_, known)| known.via.routes().iter().copied()).collect();
+    let through: BTreeSet<Route> = missing.flat_map(|(_, known)| known.routes.as_slice().iter().copied()).collect();
     emptied.into_iter().filter(|group| through.contains(&Route::Group(*group))).collect()
 }
 
-/// Says why all deactivations of this cycle are too many, when they are. Approved people count on neither side.
-fn too_many_leavers(input: Input<'_>, leavers: &[Leaver<'_>]) -> Option<String> {
+/// Says why all deactivations of this cycle are too many, when they are. Approved users count on neither side.
+fn too_many_leavers(input: PlanInput<'_>, leavers: &[Leaver<'_>]) -> Option<String> {
     let limits = input.limits;
     let approved = |leaver: &&Leaver<'_>| {
-        held(input, leaver.person, Action::Deactivate).and_then(|entry| approval(input, entry)).is_some()
+        held(input, leaver.user, Action::Deactivate).and_then(|entry| approval(input, entry)).is_some()
     };
     let candidates = leavers.iter().filter(|leaver| !approved(leaver)).count() as u64;
     let recent = input.evidence.recently_deactivated.len() as u64;
@@ -261,14 +262,15 @@ fn exceeds(count: u64, percent: u64, of: u64) -> bool {
 }
 
 /// What the rows have that are adopted or switched on again: they do not count as active and linked yet.
-fn present_in_joining(input: Input<'_>, changes: &[Change]) -> BTreeMap<Attribute, u64> {
-    let adopted: BTreeMap<LearnerId, &Row> = input.evidence.holders.iter().map(|row| (row.learner, row)).collect();
+fn present_in_joining(input: PlanInput<'_>, changes: &[Change]) -> BTreeMap<Attribute, u64> {
+    let adopted: BTreeMap<LearnerId, &LearnerRow> =
+        input.evidence.holders.iter().map(|row| (row.learner, row)).collect();
     let mut present = BTreeMap::new();
     for change in changes {
         let row = match change.target {
             Target::New => None,
             Target::Adopt { learner, .. } => adopted.get(&learner).copied(),
-            Target::Linked(_) => input.evidence.rows.get(&change.person).filter(|row| !row.active),
+            Target::Linked(_) => input.evidence.rows.get(&change.user).filter(|row| !row.active),
         };
         let values = row.into_iter().flat_map(|row| &row.values).filter(|(_, value)| value.is_some());
         values.for_each(|(attribute, _)| *present.entry(*attribute).or_default() += 1);
@@ -277,10 +279,9 @@ fn present_in_joining(input: Input<'_>, changes: &[Change]) -> BTreeMap<Attribut
 }
 
 /// Says why all updates of this cycle are held, when they are.
-fn updates_held(input: Input<'_>, changes: &[Change]) -> Option<String> {
-    let counted = |change: &&Change| {
-        held(input, change.person, Action::Update).and_then(|entry| approval(input, entry)).is_none()
-    };
+fn updates_held(input: PlanInput<'_>, changes: &[Change]) -> Option<String> {
+    let counted =
+        |change: &&Change| held(input, change.user, Action::Update).and_then(|entry| approval(input, entry)).is_none();
     let mut clearing: BTreeMap<Attribute, u64> = BTreeMap::new();
     let mut updates = 0;
     for change in changes.iter().filter(counted) {
@@ -308,34 +309,34 @@ fn updates_held(input: Input<'_>, changes: &[Change]) -> Option<String> {
 }
 
 /// Whose hold is over: desired again or switched off already, or without anything left to change.
-fn ended(input: Input<'_>, plan: &Plan) -> BTreeSet<EntraId> {
+fn ended(input: PlanInput<'_>, plan: &Plan) -> BTreeSet<EntraId> {
     let kept: BTreeSet<EntraId> = plan
         .findings
         .iter()
         .filter(|finding| finding.status == Status::Held)
-        .map(|finding| finding.person)
+        .map(|finding| finding.user)
         // The transaction of the change ends the hold, and with it the approval.
-        .chain(plan.changes.iter().map(|change| change.person))
+        .chain(plan.changes.iter().map(|change| change.user))
         .collect();
-    let compared: BTreeSet<EntraId> = plan.compared.iter().map(|compared| compared.person).collect();
+    let compared: BTreeSet<EntraId> = plan.compared.iter().map(|compared| compared.user).collect();
     let left_alone = |reason: Reason| -> BTreeSet<EntraId> {
         let findings = plan.findings.iter().filter(|finding| finding.reason == reason);
-        findings.map(|finding| finding.person).collect()
+        findings.map(|finding| finding.user).collect()
     };
     let (protected, waiting) = (left_alone(Reason::Protected), left_alone(Reason::Waiting));
-    let over = |person: &EntraId, entry: &HeldEntry| {
-        let standing = input.desired.people.get(person).map(|person| &person.standing);
-        let active = input.known.get(person).is_some_and(|known| known.active);
-        match (entry.action, standing) {
-            (_, Some(Standing::Unchanged)) => true,
-            (Action::Deactivate, _) if protected.contains(person) || compared.contains(person) => true,
+    let over = |user: &EntraId, entry: &HeldEntry| {
+        let assessment = input.desired.users.get(user).map(|user| &user.assessment);
+        let active = input.known.get(user).is_some_and(|known| known.active);
+        match (entry.action, assessment) {
+            (_, Some(Assessment::Unchanged)) => true,
+            (Action::Deactivate, _) if protected.contains(user) || compared.contains(user) => true,
             // Who waits was read: what could not be told before can be told now.
-            (Action::Deactivate, _) if entry.reason == Reason::Unreadable && waiting.contains(person) => true,
+            (Action::Deactivate, _) if entry.reason == Reason::Unreadable && waiting.contains(user) => true,
             // A finding without a hold, a conflict for one, leaves an update where it is.
-            (Action::Update, Some(Standing::Wanted(_))) => compared.contains(person),
+            (Action::Update, Some(Assessment::Wanted(_))) => compared.contains(user),
             (Action::Update, Some(_)) => false,
             (Action::Update, None) => !active,
-            (_, Some(Standing::Wanted(_))) => true,
+            (_, Some(Assessment::Wanted(_))) => true,
             _ => !active,
         }
     };
@@ -343,7 +344,7 @@ fn ended(input: Input<'_>, plan: &Plan) -> BTreeSet<EntraId> {
         .evidence
         .held
         .iter()
-        .filter(|(person, entry)| !kept.contains(person) && over(person, entry))
-        .map(|(person, _)| *person)
+        .filter(|(user, entry)| !kept.contains(user) && over(user, entry))
+        .map(|(user, _)| *user)
         .collect()
 }

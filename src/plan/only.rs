@@ -1,32 +1,32 @@
-//! A plan cut down to one person, and to those without whom that person's change cannot be.
+//! A plan cut down to one user, and to those without whom that user's change cannot be.
 
 use std::collections::BTreeSet;
 
-use super::claims;
+use super::uniqueness;
 use super::{Counts, Desired, Plan};
 use crate::model::{EntraId, Status};
 
 impl Plan {
-    /// What concerns `person`: nobody else is changed, except those who hand a value to `person`, or get one by it.
+    /// What concerns `user`: nobody else is changed, except those who hand a value to `user`, or get one by it.
     /// Everybody else is left to the next cycle, so that what is only noted of them is left to it as well.
-    pub fn only(mut self, person: EntraId, desired: &Desired) -> Self {
-        let together = claims::coupled_with(&self.changes, person);
-        self.changes.retain(|change| together.contains(&change.person));
+    pub fn only(mut self, user: EntraId, desired: &Desired) -> Self {
+        let together = uniqueness::coupled_with(&self.changes, user);
+        self.changes.retain(|change| together.contains(&change.user));
         // They hand values to each other: one transaction.
         self.cuts.clear();
-        self.findings.retain(|finding| finding.person == person);
-        self.failing_ended.retain(|other| *other == person);
-        self.held_ended.retain(|other| *other == person);
-        self.via.retain(|(other, _)| *other == person);
-        self.compared.retain(|compared| compared.person == person);
+        self.findings.retain(|finding| finding.user == user);
+        self.failing_ended.retain(|other| *other == user);
+        self.held_ended.retain(|other| *other == user);
+        self.routes.retain(|(other, _)| *other == user);
+        self.compared.retain(|compared| compared.user == user);
         self.group_members.clear();
 
-        let in_scope = desired.people.get(&person).is_some_and(|person| person.standing.is_in_scope());
+        let in_scope = desired.users.get(&user).is_some_and(|user| user.assessment.is_in_scope());
         let of = |status| self.findings.iter().filter(|finding| finding.status == status).count() as u64;
-        let about: BTreeSet<EntraId> = self.changes.iter().map(|change| change.person).collect();
+        let about: BTreeSet<EntraId> = self.changes.iter().map(|change| change.user).collect();
         let mut counts = Counts {
             in_scope: u64::from(in_scope),
-            unchanged: u64::from(in_scope && self.findings.is_empty() && !about.contains(&person)),
+            unchanged: u64::from(in_scope && self.findings.is_empty() && !about.contains(&user)),
             skipped: of(Status::Skipped),
             failed: of(Status::Failure),
             held: of(Status::Held),

@@ -10,13 +10,13 @@ use proptest::prelude::*;
 use self::database::Database;
 use super::*;
 use crate::model::{
-    Action, Fingerprint, Known, Learner, LearnerId, Named, Reissued, Repair, Route, Values, Verdict, Via,
+    Action, Fingerprint, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes, UserList, Values, Verdict,
 };
 
 const SOURCE: &str = "tenant/application";
 const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute::Department, Attribute::Title];
 
-fn person(number: u8) -> EntraId {
+fn user(number: u8) -> EntraId {
     EntraId::from_bytes([number; 16])
 }
 
@@ -32,14 +32,14 @@ fn limits() -> Limits {
         match_attribute: Attribute::UserName,
         min_interval: SignedDuration::from_mins(20),
         deactivate_after: SignedDuration::ZERO,
-        protected: Named::default(),
+        protected: UserList::default(),
         redacted: BTreeSet::new(),
         repair: Repair::Attributes,
         reissued: Reissued::Conflict,
     }
 }
 
-/// How a person stands in Entra.
+/// How a user stands in Entra.
 #[derive(Clone, Debug)]
 enum Entra {
     Nowhere,
@@ -71,25 +71,26 @@ fn learner(name: u8, email: u8, department: Option<u8>) -> Learner {
     }
 }
 
-fn desired(people: &[Entra]) -> Desired {
-    let standing = |entra: &Entra| match entra {
+fn desired(users: &[Entra]) -> Desired {
+    let assessment = |entra: &Entra| match entra {
         Entra::Nowhere => None,
         Entra::Assigned { name, email, department } => {
-            Some(Standing::Wanted(Box::new(learner(*name, *email, *department))))
+            Some(Assessment::Wanted(Box::new(learner(*name, *email, *department))))
         }
-        Entra::Disabled => Some(Standing::Leaving(Reason::AccountDisabled)),
-        Entra::NoMail => Some(Standing::Rejected(Box::new(Rejection {
+        Entra::Disabled => Some(Assessment::Leaving(Reason::AccountDisabled)),
+        Entra::NoMail => Some(Assessment::Rejected(Box::new(Rejection {
             reason: Reason::MissingRequired,
             detail: String::new(),
             user_name: None,
         }))),
-        Entra::Missing => Some(Standing::NotFound),
+        Entra::Missing => Some(Assessment::NotFound),
     };
-    let via: Via = [Route::Direct].into_iter().collect();
-    let people = people.iter().zip(0..);
-    let people = people
-        .filter_map(|(entra, number)| Some((person(number), Person { standing: standing(entra)?, via: via.clone() })));
-    Desired { people: people.collect(), ..Desired::default() }
+    let routes: Routes = [Route::Direct].into_iter().collect();
+    let users = users.iter().zip(0..);
+    let users = users.filter_map(|(entra, number)| {
+        Some((user(number), AssignedUser { assessment: assessment(entra)?, routes: routes.clone() }))
+    });
+    Desired { users: users.collect(), ..Desired::default() }
 }
 
 /// Plans with everybody unassigned who is absent, and unheard of who answers 404.
@@ -98,14 +99,14 @@ fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timesta
     let Candidates { absent, unread } = candidates(&known, desired);
     let verdicts = absent.into_iter().map(|id| (id, Verdict::Unassigned));
     let confirmed: Confirmed = verdicts.chain(unread.into_iter().map(|id| (id, Verdict::NotFound))).collect();
-    plan(Input {
+    plan(PlanInput {
         known: &known,
         left: None,
         desired,
         groups: &MemberCounts::new(),
         named_groups: &MemberCounts::new(),
         hidden: &BTreeSet::new(),
-        nobody_assigned: desired.people.is_empty(),
+        nobody_assigned: desired.users.is_empty(),
         confirmed: &confirmed,
         evidence: &database.evidence(),
         limits,
@@ -125,28 +126,28 @@ proptest! {
         let limits = Limits { max_deactivations, reissued, ..limits() };
         let mut database = Database::default();
         let mut at = now();
-        for people in &history {
-            let desired = desired(people);
+        for users in &history {
+            let desired = desired(users);
             let before = database.clone();
             let first = plan_for(&database, &desired, &limits, at);
             database.apply(&first, at);
 
             for change in first.changes() {
-                let standing = desired.people.get(&change.person).map(|person| &person.standing);
+                let assessment = desired.users.get(&change.user).map(|user| &user.assessment);
                 if change.action == Action::Deactivate {
-                    prop_assert!(!matches!(standing, Some(Standing::Wanted(_) | Standing::Rejected(_))));
-                    prop_assert!(!before.held.contains_key(&change.person), "held, and not approved");
-                } else if free && !matches!(standing, Some(Standing::Wanted(_))) {
+                    prop_assert!(!matches!(assessment, Some(Assessment::Wanted(_) | Assessment::Rejected(_))));
+                    prop_assert!(!before.held.contains_key(&change.user), "held, and not approved");
+                } else if free && !matches!(assessment, Some(Assessment::Wanted(_))) {
                     // Moved aside: a former learner, who stays one, and only the values that others want.
                     let row = before.rows.values().find(|row| row.learner == change.target.learner().unwrap()).unwrap();
-                    prop_assert!(!row.active && !matches!(standing, Some(Standing::Rejected(_))));
+                    prop_assert!(!row.active && !matches!(assessment, Some(Assessment::Rejected(_))));
                     let moves = |change: &AttributeChange| {
                         Attribute::UNIQUE.contains(&change.attribute)
                             && change.new == change.old.as_ref().map(|old| format!("{}{old}", row.link.as_ref().unwrap().1))
                     };
                     prop_assert!(change.changes.iter().all(moves));
                 } else {
-                    prop_assert!(matches!(standing, Some(Standing::Wanted(_))));
+                    prop_assert!(matches!(assessment, Some(Assessment::Wanted(_))));
                 }
             }
             let deactivated = first.counts().deactivated + before.deactivated.len() as u64;
@@ -155,11 +156,11 @@ proptest! {
                 .findings()
                 .iter()
                 .filter(|finding| finding.status != Status::Held)
-                .map(|finding| finding.person)
+                .map(|finding| finding.user)
                 .collect();
             let known = database.known();
-            for (id, person) in &desired.people {
-                if let (Standing::Wanted(learner), false) = (&person.standing, conflicts.contains(id)) {
+            for (id, user) in &desired.users {
+                if let (Assessment::Wanted(learner), false) = (&user.assessment, conflicts.contains(id)) {
                     let row = &database.rows[&known[id].learner];
                     prop_assert!(row.active);
                     for (attribute, value) in &learner.values {
@@ -177,7 +178,7 @@ proptest! {
             let again = plan_for(&database, &desired, &limits, at);
             prop_assert_eq!(again.changes(), &[][..]);
             prop_assert!(again.findings().iter().all(|finding| !finding.log), "logged twice: {:?}", again.findings());
-            prop_assert!(again.via().is_empty());
+            prop_assert!(again.routes().is_empty());
             database.apply(&again, at);
             prop_assert_eq!(&database, &settled);
             at += SignedDuration::from_mins(30);
@@ -185,30 +186,26 @@ proptest! {
     }
 }
 
-/// A database in which `count` people have active learners.
+/// A database in which `count` users have active learners.
 fn staffed(count: u8) -> (Database, Vec<Entra>) {
-    let people: Vec<Entra> =
+    let users: Vec<Entra> =
         (0..count).map(|number| Entra::Assigned { name: number, email: number, department: Some(0) }).collect();
     let mut database = Database::default();
-    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    let plan = plan_for(&database, &desired(&users), &limits(), now());
     database.apply(&plan, now());
     assert_eq!(database.known().len(), usize::from(count));
-    (database, people)
+    (database, users)
 }
 
-fn leave(people: &[Entra], count: usize) -> Vec<Entra> {
-    people
-        .iter()
-        .enumerate()
-        .map(|(index, person)| if index < count { Entra::Nowhere } else { person.clone() })
-        .collect()
+fn leave(users: &[Entra], count: usize) -> Vec<Entra> {
+    users.iter().enumerate().map(|(index, user)| if index < count { Entra::Nowhere } else { user.clone() }).collect()
 }
 
 #[test]
 fn the_threshold_holds_more_than_ten_and_more_than_the_share() {
     let check = |learners: u8, leavers: usize, expect: (u64, u64)| {
-        let (database, people) = staffed(learners);
-        let counts = plan_for(&database, &desired(&leave(&people, leavers)), &limits(), now()).counts();
+        let (database, users) = staffed(learners);
+        let counts = plan_for(&database, &desired(&leave(&users, leavers)), &limits(), now()).counts();
         assert_eq!((counts.deactivated, counts.held), expect, "{leavers} of {learners}");
     };
     check(12, 10, (10, 0));
@@ -220,17 +217,17 @@ fn the_threshold_holds_more_than_ten_and_more_than_the_share() {
 
 #[test]
 fn a_drain_over_several_cycles_is_held_as_well() {
-    let (mut database, people) = staffed(100);
-    let plan = plan_for(&database, &desired(&leave(&people, 20)), &limits(), now());
+    let (mut database, users) = staffed(100);
+    let plan = plan_for(&database, &desired(&leave(&users, 20)), &limits(), now());
     database.apply(&plan, now());
-    let counts = plan_for(&database, &desired(&leave(&people, 21)), &limits(), now()).counts();
+    let counts = plan_for(&database, &desired(&leave(&users, 21)), &limits(), now()).counts();
     assert_eq!((counts.deactivated, counts.held), (0, 1));
 }
 
 #[test]
 fn an_approval_releases_once_and_only_those_it_names() {
-    let (mut database, people) = staffed(50);
-    let gone = leave(&people, 30);
+    let (mut database, users) = staffed(50);
+    let gone = leave(&users, 30);
     let plan = plan_for(&database, &desired(&gone), &limits(), now());
     database.apply(&plan, now());
     assert_eq!(database.held.len(), 30);
@@ -248,42 +245,42 @@ fn an_approval_releases_once_and_only_those_it_names() {
 
 #[test]
 fn an_attribute_that_vanishes_from_many_holds_the_updates_and_nothing_else() {
-    let (mut database, mut people) = staffed(40);
-    for person in &mut people[..11] {
-        let Entra::Assigned { department, .. } = person else { continue };
+    let (mut database, mut users) = staffed(40);
+    for user in &mut users[..11] {
+        let Entra::Assigned { department, .. } = user else { continue };
         *department = None;
     }
-    people.push(Entra::Assigned { name: 40, email: 40, department: None });
-    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    users.push(Entra::Assigned { name: 40, email: 40, department: None });
+    let plan = plan_for(&database, &desired(&users), &limits(), now());
     assert_eq!((plan.counts().updated, plan.counts().held, plan.counts().created), (0, 11, 1));
     database.apply(&plan, now());
 
     // The values come back: nothing is left to change.
-    for person in &mut people[..11] {
-        let Entra::Assigned { department, .. } = person else { continue };
+    for user in &mut users[..11] {
+        let Entra::Assigned { department, .. } = user else { continue };
         *department = Some(0);
     }
-    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    let plan = plan_for(&database, &desired(&users), &limits(), now());
     assert_eq!((plan.counts().held, plan.held_ended().len()), (0, 11));
 }
 
 #[test]
 fn an_emptied_group_keeps_its_count_while_somebody_last_seen_in_it_is_active() {
-    let group = person(200);
-    let (mut database, people) = staffed(3);
-    let via: Via = [Route::Group(group)].into_iter().collect();
-    database.via.extend((0..3).map(|number| (person(number), via.clone())));
+    let group = user(200);
+    let (mut database, users) = staffed(3);
+    let routes: Routes = [Route::Group(group)].into_iter().collect();
+    database.routes.extend((0..3).map(|number| (user(number), routes.clone())));
     database.last_members.insert(group, 3);
-    let mut people = people;
-    people.push(Entra::Assigned { name: 9, email: 9, department: None });
-    let mut desired = desired(&people);
+    let mut users = users;
+    users.push(Entra::Assigned { name: 9, email: 9, department: None });
+    let mut desired = desired(&users);
     for number in 0..3 {
-        desired.people.remove(&person(number));
+        desired.users.remove(&user(number));
     }
     let groups = MemberCounts::from([(group, 0)]);
-    let verdicts = |verdict: &Verdict| (0..3).map(|number| (person(number), verdict.clone())).collect::<Confirmed>();
+    let verdicts = |verdict: &Verdict| (0..3).map(|number| (user(number), verdict.clone())).collect::<Confirmed>();
     let check = |database: &Database, confirmed: &Confirmed| {
-        plan(Input {
+        plan(PlanInput {
             known: &database.known(),
             left: None,
             desired: &desired,
@@ -309,78 +306,78 @@ fn an_emptied_group_keeps_its_count_while_somebody_last_seen_in_it_is_active() {
     assert_eq!(unassigned.counts().deactivated, 0);
 }
 
-fn renamed(people: &mut [Entra], names: &[(usize, u8)]) {
+fn renamed(users: &mut [Entra], names: &[(usize, u8)]) {
     for (index, new) in names {
-        let Entra::Assigned { name, .. } = &mut people[*index] else { continue };
+        let Entra::Assigned { name, .. } = &mut users[*index] else { continue };
         *name = *new;
     }
 }
 
 #[test]
 fn swaps_rings_and_chains_of_renames_succeed_in_one_cycle() {
-    let (mut database, mut people) = staffed(8);
+    let (mut database, mut users) = staffed(8);
     // 0 and 1 swap, 2 to 4 are a ring, 5 takes 6's name and 6 a new one, a newcomer takes 7's.
-    renamed(&mut people, &[(0, 1), (1, 0), (2, 3), (3, 4), (4, 2), (5, 6), (6, 20), (7, 21)]);
-    people.push(Entra::Assigned { name: 7, email: 30, department: None });
-    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    renamed(&mut users, &[(0, 1), (1, 0), (2, 3), (3, 4), (4, 2), (5, 6), (6, 20), (7, 21)]);
+    users.push(Entra::Assigned { name: 7, email: 30, department: None });
+    let plan = plan_for(&database, &desired(&users), &limits(), now());
     assert_eq!((plan.counts().updated, plan.counts().created, plan.counts().failed), (8, 1, 0));
     database.apply(&plan, now());
-    assert_eq!(plan_for(&database, &desired(&people), &limits(), now()).changes(), &[]);
+    assert_eq!(plan_for(&database, &desired(&users), &limits(), now()).changes(), &[]);
 }
 
 #[test]
 fn who_waits_for_the_value_of_somebody_who_stays_is_rejected_with_all_behind() {
-    let (database, mut people) = staffed(4);
+    let (database, mut users) = staffed(4);
     // 3 wants what 2 has, 2 what 1 has, 1 what 0 has, and 0 has no mail any more.
-    renamed(&mut people, &[(1, 0), (2, 1), (3, 2)]);
-    people[0] = Entra::NoMail;
-    let plan = plan_for(&database, &desired(&people), &limits(), now());
+    renamed(&mut users, &[(1, 0), (2, 1), (3, 2)]);
+    users[0] = Entra::NoMail;
+    let plan = plan_for(&database, &desired(&users), &limits(), now());
     assert_eq!((plan.counts().updated, plan.counts().failed, plan.counts().skipped), (0, 3, 1));
     assert!(plan.findings().iter().any(|finding| {
         finding.reason == Reason::Conflict
-            && finding.detail.as_deref().is_some_and(|detail| detail.contains(&person(0).to_string()))
+            && finding.detail.as_deref().is_some_and(|detail| detail.contains(&user(0).to_string()))
     }));
 }
 
 #[test]
 fn what_moves_together_stays_in_one_transaction() {
-    let (database, mut people) = staffed(9);
-    renamed(&mut people, &[(0, 20), (1, 21), (2, 3), (3, 4), (4, 5), (5, 2), (6, 22), (7, 23)]);
-    people[8] = Entra::Disabled;
-    let plan = plan_for(&database, &desired(&people), &limits(), now());
-    let (arranged, cuts) = claims::arrange(plan.changes().to_vec(), 2);
-    let people: Vec<Vec<u8>> = {
+    let (database, mut users) = staffed(9);
+    renamed(&mut users, &[(0, 20), (1, 21), (2, 3), (3, 4), (4, 5), (5, 2), (6, 22), (7, 23)]);
+    users[8] = Entra::Disabled;
+    let plan = plan_for(&database, &desired(&users), &limits(), now());
+    let (arranged, cuts) = uniqueness::arrange(plan.changes().to_vec(), 2);
+    let users: Vec<Vec<u8>> = {
         let starts = std::iter::once(0).chain(cuts.iter().copied());
         let ends = cuts.iter().copied().chain([arranged.len()]);
         starts
             .zip(ends)
-            .map(|(start, end)| arranged[start..end].iter().map(|c| c.person.as_bytes()[0]).collect())
+            .map(|(start, end)| arranged[start..end].iter().map(|c| c.user.as_bytes()[0]).collect())
             .collect()
     };
-    assert_eq!(people, [vec![2, 3, 4, 5], vec![0, 1], vec![6, 7], vec![8]]);
+    assert_eq!(users, [vec![2, 3, 4, 5], vec![0, 1], vec![6, 7], vec![8]]);
 }
 
 #[test]
 fn a_hold_ends_when_the_person_becomes_protected() {
-    let (mut database, people) = staffed(12);
-    let gone = leave(&people, 11);
+    let (mut database, users) = staffed(12);
+    let gone = leave(&users, 11);
     database.apply(&plan_for(&database, &desired(&gone), &limits(), now()), now());
     assert_eq!(database.held.len(), 11);
-    let protected = Named { ids: [person(0)].into(), ..Named::default() };
+    let protected = UserList { ids: [user(0)].into(), ..UserList::default() };
     let plan = plan_for(&database, &desired(&gone), &Limits { protected, ..limits() }, now());
     assert_eq!((plan.counts().held, plan.counts().skipped), (10, 1));
-    assert_eq!(plan.held_ended(), &[person(0)].into());
+    assert_eq!(plan.held_ended(), &[user(0)].into());
 }
 
 #[test]
 fn what_somebody_else_switched_stays_switched_and_is_told_once() {
-    let (mut database, people) = staffed(3);
+    let (mut database, users) = staffed(3);
     let switch = |database: &mut Database, learner: i64, active: bool| {
         database.rows.get_mut(&LearnerId::Number(learner)).unwrap().active = active;
     };
     // Off by hand while wanted, and promoted: not switched on, not changed.
     switch(&mut database, 1, false);
-    let mut moved = people.clone();
+    let mut moved = users.clone();
     moved[0] = Entra::Assigned { name: 0, email: 0, department: Some(2) };
     let plan = plan_for(&database, &desired(&moved), &limits(), now());
     assert_eq!((plan.changes().len(), plan.counts().skipped), (0, 1));
@@ -389,9 +386,9 @@ fn what_somebody_else_switched_stays_switched_and_is_told_once() {
     assert!(!plan_for(&database, &desired(&moved), &limits(), now()).findings()[0].log);
 
     // On by hand though gone.
-    let gone = leave(&people, 2);
+    let gone = leave(&users, 2);
     let plan = plan_for(&database, &desired(&gone), &limits(), now());
-    assert_eq!(plan.changes().iter().map(|change| change.person).collect::<Vec<_>>(), [person(1)]);
+    assert_eq!(plan.changes().iter().map(|change| change.user).collect::<Vec<_>>(), [user(1)]);
     database.apply(&plan, now());
     switch(&mut database, 2, true);
     let plan = plan_for(&database, &desired(&gone), &limits(), now());
@@ -400,48 +397,48 @@ fn what_somebody_else_switched_stays_switched_and_is_told_once() {
 
 #[test]
 fn protected_people_are_never_switched_off_and_count_for_nothing() {
-    let (mut database, people) = staffed(30);
-    let protected = Named {
-        ids: (0..6).map(person).collect(),
+    let (mut database, users) = staffed(30);
+    let protected = UserList {
+        ids: (0..6).map(user).collect(),
         user_names: (6..12).map(|number| format!("n{number}@example.org")).collect(),
     };
     let limits = Limits { protected, ..limits() };
     // 18 leave: too many together, but only 6 may leave at all.
-    let plan = plan_for(&database, &desired(&leave(&people, 18)), &limits, now());
+    let plan = plan_for(&database, &desired(&leave(&users, 18)), &limits, now());
     assert_eq!((plan.counts().deactivated, plan.counts().skipped, plan.counts().held), (6, 12, 0));
     let told = |plan: &Plan| plan.findings().iter().filter(|finding| finding.log).count();
     assert_eq!(told(&plan), 12);
     database.apply(&plan, now());
-    let again = plan_for(&database, &desired(&leave(&people, 18)), &limits, now());
+    let again = plan_for(&database, &desired(&leave(&users, 18)), &limits, now());
     assert_eq!((again.changes().len(), again.counts().skipped, told(&again)), (0, 12, 0));
 }
 
 #[test]
 fn who_left_waits_for_deactivate_after_and_anew_after_a_return() {
-    let (mut database, people) = staffed(30);
+    let (mut database, users) = staffed(30);
     let limits = Limits { deactivate_after: SignedDuration::from_hours(48), ..limits() };
-    let mut cycle = |people: &[Entra], hours: i64| {
+    let mut cycle = |users: &[Entra], hours: i64| {
         let at = now() + SignedDuration::from_hours(hours);
-        let plan = plan_for(&database, &desired(people), &limits, at);
+        let plan = plan_for(&database, &desired(users), &limits, at);
         database.apply(&plan, at);
         (plan.counts().deactivated, plan.counts().skipped)
     };
-    assert_eq!(cycle(&leave(&people, 2), 0), (0, 2));
-    assert_eq!(cycle(&leave(&people, 2), 47), (0, 2));
-    assert_eq!(cycle(&leave(&people, 1), 47), (0, 1));
-    assert_eq!(cycle(&leave(&people, 2), 48), (1, 1));
-    assert_eq!(cycle(&leave(&people, 2), 95), (0, 1));
-    assert_eq!(cycle(&leave(&people, 2), 96), (1, 0));
+    assert_eq!(cycle(&leave(&users, 2), 0), (0, 2));
+    assert_eq!(cycle(&leave(&users, 2), 47), (0, 2));
+    assert_eq!(cycle(&leave(&users, 1), 47), (0, 1));
+    assert_eq!(cycle(&leave(&users, 2), 48), (1, 1));
+    assert_eq!(cycle(&leave(&users, 2), 95), (0, 1));
+    assert_eq!(cycle(&leave(&users, 2), 96), (1, 0));
 }
 
 #[test]
 fn who_becomes_readable_is_held_no_more_but_waits_like_everybody() {
-    let (mut database, people) = staffed(30);
-    let gone = desired(&leave(&people, 1));
+    let (mut database, users) = staffed(30);
+    let gone = desired(&leave(&users, 1));
     let limits = Limits { deactivate_after: SignedDuration::from_hours(48), ..limits() };
     let mut cycle = |verdict: Verdict, hours: i64| {
         let at = now() + SignedDuration::from_hours(hours);
-        let plan = plan(Input {
+        let plan = plan(PlanInput {
             known: &database.known(),
             left: None,
             desired: &gone,
@@ -449,7 +446,7 @@ fn who_becomes_readable_is_held_no_more_but_waits_like_everybody() {
             named_groups: &MemberCounts::new(),
             hidden: &BTreeSet::new(),
             nobody_assigned: false,
-            confirmed: &Confirmed::from([(person(0), verdict)]),
+            confirmed: &Confirmed::from([(user(0), verdict)]),
             evidence: &database.evidence(),
             limits: &limits,
             relink: None,
@@ -466,14 +463,14 @@ fn who_becomes_readable_is_held_no_more_but_waits_like_everybody() {
 
 #[test]
 fn who_is_nowhere_waits_once_and_not_in_turns() {
-    let (mut database, mut people) = staffed(30);
-    people[0] = Entra::Missing;
+    let (mut database, mut users) = staffed(30);
+    users[0] = Entra::Missing;
     let limits = Limits { deactivate_after: SignedDuration::from_hours(1), ..limits() };
     let mut cycle = |minutes: i64| {
         let at = now() + SignedDuration::from_mins(minutes);
-        let plan = plan_for(&database, &desired(&people), &limits, at);
+        let plan = plan_for(&database, &desired(&users), &limits, at);
         database.apply(&plan, at);
-        (plan.counts().deactivated, database.failing.get(&person(0)).cloned())
+        (plan.counts().deactivated, database.failing.get(&user(0)).cloned())
     };
     let (deactivated, waiting) = cycle(0);
     assert_eq!(deactivated, 0);
@@ -485,13 +482,13 @@ fn who_is_nowhere_waits_once_and_not_in_turns() {
 
 #[test]
 fn who_is_nowhere_and_protected_is_told_once() {
-    let (mut database, mut people) = staffed(30);
-    people[0] = Entra::Missing;
-    let protected = Named { ids: [person(0)].into(), ..Named::default() };
+    let (mut database, mut users) = staffed(30);
+    users[0] = Entra::Missing;
+    let protected = UserList { ids: [user(0)].into(), ..UserList::default() };
     let limits = Limits { protected, ..limits() };
     let mut cycle = |minutes: i64| {
         let at = now() + SignedDuration::from_mins(minutes);
-        let plan = plan_for(&database, &desired(&people), &limits, at);
+        let plan = plan_for(&database, &desired(&users), &limits, at);
         database.apply(&plan, at);
         plan.findings().iter().map(|finding| (finding.reason, finding.log)).collect::<Vec<_>>()
     };
@@ -503,14 +500,14 @@ fn who_is_nowhere_and_protected_is_told_once() {
 
 #[test]
 fn who_waited_as_gone_has_not_been_nowhere_yet() {
-    let (mut database, people) = staffed(30);
-    let gone = leave(&people, 1);
-    let mut nowhere = people;
+    let (mut database, users) = staffed(30);
+    let gone = leave(&users, 1);
+    let mut nowhere = users;
     nowhere[0] = Entra::Missing;
     let limits = Limits { deactivate_after: SignedDuration::from_hours(1), ..limits() };
-    let mut cycle = |people: &[Entra], minutes: i64| {
+    let mut cycle = |users: &[Entra], minutes: i64| {
         let at = now() + SignedDuration::from_mins(minutes);
-        let plan = plan_for(&database, &desired(people), &limits, at);
+        let plan = plan_for(&database, &desired(users), &limits, at);
         database.apply(&plan, at);
         plan.counts().deactivated
     };
@@ -524,22 +521,22 @@ fn who_waited_as_gone_has_not_been_nowhere_yet() {
 
 #[test]
 fn the_second_look_at_a_group_counts_also_when_the_bounds_name_it() {
-    let (database, people) = staffed(5);
+    let (database, users) = staffed(5);
     let evidence = database.evidence();
-    let plan = plan(Input {
+    let plan = plan(PlanInput {
         known: &database.known(),
         left: None,
-        desired: &desired(&people),
-        groups: &MemberCounts::from([(person(90), 5)]),
+        desired: &desired(&users),
+        groups: &MemberCounts::from([(user(90), 5)]),
         // A stale first look at the same group, and a group that is not assigned.
-        named_groups: &MemberCounts::from([(person(90), 0), (person(91), 4)]),
+        named_groups: &MemberCounts::from([(user(90), 0), (user(91), 4)]),
         hidden: &BTreeSet::new(),
         nobody_assigned: false,
         confirmed: &Confirmed::new(),
-        evidence: &Evidence { last_members: MemberCounts::from([(person(90), 5)]), ..evidence },
+        evidence: &DatabaseFacts { last_members: MemberCounts::from([(user(90), 5)]), ..evidence },
         limits: &limits(),
         relink: None,
         now: now(),
     });
-    assert_eq!(plan.group_members(), &MemberCounts::from([(person(91), 4)]));
+    assert_eq!(plan.group_members(), &MemberCounts::from([(user(91), 4)]));
 }

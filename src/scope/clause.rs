@@ -6,8 +6,8 @@
 
 use std::fmt;
 
-use crate::entra::attribute::{SourceAttribute, Untold};
-use crate::entra::pattern::{Ended, Pattern};
+use crate::entra::attribute::{Missing, SourceAttribute};
+use crate::entra::pattern::{LimitExceeded, Pattern};
 use crate::model::{Reason, User, Value};
 
 /// How a clause compares.
@@ -120,8 +120,8 @@ pub(super) struct Unclear {
 impl Clause {
     pub(super) fn holds(&self, user: &User) -> Result<bool, Unclear> {
         let value = self.attribute.of(self.slot, user).map_err(|untold| match untold {
-            Untold::Missing => Unclear { reason: Reason::Unreadable, rule: "Graph does not tell it" },
-            Untold::NotComplex => Unclear { reason: Reason::InvalidValue, rule: "it is no complex attribute" },
+            Missing::Missing => Unclear { reason: Reason::Unreadable, rule: "Graph does not tell it" },
+            Missing::NotComplex => Unclear { reason: Reason::InvalidValue, rule: "it is no complex attribute" },
         })?;
         let values: Vec<&Value> = match value.as_ref() {
             Value::List(elements) => elements.iter().filter(|element| !is_empty(element)).collect(),
@@ -161,7 +161,7 @@ impl Clause {
             (Operator::IsTrue, _) => text.eq_ignore_ascii_case("true"),
             (Operator::IsFalse, _) => text.eq_ignore_ascii_case("false"),
             (Operator::RegexMatch | Operator::NotRegexMatch, Operand::Pattern { pattern, .. }) => {
-                pattern.matches(text).map_err(|Ended(rule)| Unclear { reason: Reason::InvalidValue, rule })?
+                pattern.matches(text).map_err(|LimitExceeded(rule)| Unclear { reason: Reason::InvalidValue, rule })?
             }
             (Operator::GreaterThan, Operand::Number(bound)) => text.parse::<i64>().is_ok_and(|number| number > *bound),
             (Operator::GreaterThanOrEquals, Operand::Number(bound)) => {

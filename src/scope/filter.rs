@@ -50,7 +50,7 @@ pub(super) enum Holds {
     /// The first clause that is false, in words.
     No(String),
     /// No clause is false, but one cannot be told.
-    Untold {
+    Missing {
         reason: Reason,
         detail: String,
     },
@@ -69,7 +69,7 @@ impl Filter {
                 Ok(false) => return Holds::No(clause.to_string()),
                 Err(Unclear { reason, rule }) => {
                     let detail = format!("scope.filter {:?}, {clause}: {rule}", self.name);
-                    untold = untold.or(Some(Holds::Untold { reason, detail }));
+                    untold = untold.or(Some(Holds::Missing { reason, detail }));
                 }
             }
         }

@@ -72,7 +72,7 @@ fn clauses_compare_as_in_the_portal() {
     }
 }
 
-/// A scope and a person: [department] and [employeeOrgData.division].
+/// A scope and a user: [department] and [employeeOrgData.division].
 fn decide(filters: &[FilterEntry], department: Value, organisation: Value) -> (Decision, Vec<String>) {
     let mut selection = Selection::default();
     selection.slot("department");

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::connection::Connection;
 use super::sql::Statement;
-use super::{HeldPerson, Store, StoreError, from_json};
+use super::{HeldUser, Store, StoreError, from_json};
 use crate::model::{Action, Reason};
 
 impl Store {
@@ -16,29 +16,29 @@ impl Store {
     pub async fn approve(
         &self,
         source: &str,
-        shown: &[HeldPerson],
+        shown: &[HeldUser],
         actor: &str,
         at: Timestamp,
     ) -> Result<u64, StoreError> {
         let mut kinds: BTreeMap<(Action, Reason), Vec<String>> = BTreeMap::new();
-        for HeldPerson { entra_id, action, reason, .. } in shown {
+        for HeldUser { entra_id, action, reason, .. } in shown {
             kinds.entry((*action, *reason)).or_default().push(entra_id.to_string());
         }
         self.write(async |connection| {
             let mut released = 0;
-            for ((action, reason), people) in &kinds {
-                for people in connection.lists(people) {
+            for ((action, reason), users) in &kinds {
+                for users in connection.lists(users) {
                     let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
                     statement.push_bind(at).push(", approved_by = ").push_bind(actor);
                     statement.push(" WHERE source = ").push_bind(source);
                     statement.push(" AND action = ").push_bind(action.as_str());
                     statement.push(" AND reason = ").push_bind(reason.as_str()).push(" AND entra_id IN");
-                    statement.push_list(people);
+                    statement.push_list(users);
                     released += connection.execute(statement).await?;
                 }
             }
-            let people: Vec<&String> = kinds.values().flatten().collect();
-            let detail = json!({ "source": source, "released": released, "people": people }).to_string();
+            let users: Vec<&String> = kinds.values().flatten().collect();
+            let detail = json!({ "source": source, "released": released, "people": users }).to_string();
             write_audit(connection, actor, "approve", Some(&detail), at).await?;
             Ok(released)
         })

@@ -14,7 +14,7 @@ use crate::plan::Change;
 
 /// In whose name something is written.
 #[derive(Clone, Copy, Debug)]
-pub struct Stamp<'s> {
+pub struct WriteContext<'s> {
     /// The cycle.
     pub cycle: CycleId,
     /// Tenant and enterprise application.
@@ -35,20 +35,20 @@ pub struct Applied {
 }
 
 /// Why a statement did not work.
-pub(super) enum Trouble {
+pub(super) enum ApplyError {
     /// Because of a row in it.
     Refused(String),
     /// Because of the database.
     Failed(StoreError),
 }
 
-impl From<sqlx::Error> for Trouble {
+impl From<sqlx::Error> for ApplyError {
     fn from(error: sqlx::Error) -> Self {
         refusal(&error).map_or_else(|| Self::Failed(error.into()), Self::Refused)
     }
 }
 
-impl From<StoreError> for Trouble {
+impl From<StoreError> for ApplyError {
     fn from(error: StoreError) -> Self {
         Self::Failed(error)
     }
@@ -57,12 +57,12 @@ impl From<StoreError> for Trouble {
 impl Store {
     /// Carries out `batch`: learner rows, links, log rows, the end of holds and failures, and a new generation, in
     /// one transaction. A row that the database refuses is left out and named; after an error nothing is changed.
-    pub async fn apply(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Applied, StoreError> {
+    pub async fn apply(&self, batch: &[Change], stamp: &WriteContext<'_>) -> Result<Applied, StoreError> {
         self.write(async |connection| {
             let Done { learners, refused } = carry_out(connection, &self.layout, batch, stamp).await?;
             let generation =
                 if learners.is_empty() { generation(connection).await? } else { renew_generation(connection).await? };
-            let learners = learners.into_iter().map(|(index, learner)| (batch[index].person, learner)).collect();
+            let learners = learners.into_iter().map(|(index, learner)| (batch[index].user, learner)).collect();
             reached(Step::BatchWritten);
             Ok(Applied { learners, refused, generation })
         })
@@ -70,7 +70,11 @@ impl Store {
     }
 
     /// What the database would refuse of `batch`, by index, and why: [`Store::apply`], undone.
-    pub async fn rehearse(&self, batch: &[Change], stamp: &Stamp<'_>) -> Result<Vec<(usize, String)>, StoreError> {
+    pub async fn rehearse(
+        &self,
+        batch: &[Change],
+        stamp: &WriteContext<'_>,
+    ) -> Result<Vec<(usize, String)>, StoreError> {
         wait_for_locks(&mut *self.connection().await, PATIENCE_OF_A_REHEARSAL).await?;
         let done =
             self.transact(End::Undo, async |connection| carry_out(connection, &self.layout, batch, stamp).await).await;
@@ -89,7 +93,7 @@ async fn carry_out(
     connection: &mut Connection,
     layout: &Layout,
     batch: &[Change],
-    stamp: &Stamp<'_>,
+    stamp: &WriteContext<'_>,
 ) -> Result<Done, StoreError> {
     let mut done = Done { learners: Vec::with_capacity(batch.len()), refused: Vec::new() };
     if batch.is_empty() {
@@ -105,7 +109,7 @@ async fn carry_out(
     let units = coupling::units(batch);
     // A stack: the first half is done with before the second begins, so nobody comes before those they wait for.
     let mut waiting = Vec::new();
-    take_apart(&units, &why, &mut waiting, &mut done.refused);
+    bisect(&units, &why, &mut waiting, &mut done.refused);
     while let Some(part) = waiting.pop() {
         let mut members: Vec<usize> = part.iter().flatten().copied().collect();
         members.sort_unstable();
@@ -113,7 +117,7 @@ async fn carry_out(
             None => connection.script("RELEASE parts; SAVEPOINT parts").await?,
             Some(why) => {
                 connection.script("ROLLBACK TO parts").await?;
-                take_apart(part, &why, &mut waiting, &mut done.refused);
+                bisect(part, &why, &mut waiting, &mut done.refused);
             }
         }
     }
@@ -123,7 +127,7 @@ async fn carry_out(
 }
 
 /// Halves what was refused, or, when there is nothing left to halve, refuses it.
-fn take_apart<'u>(
+fn bisect<'u>(
     part: &'u [Vec<usize>],
     why: &str,
     waiting: &mut Vec<&'u [Vec<usize>]>,
@@ -143,7 +147,7 @@ async fn attempt(
     layout: &Layout,
     batch: &[Change],
     members: &[usize],
-    stamp: &Stamp<'_>,
+    stamp: &WriteContext<'_>,
     learners: &mut Vec<(usize, LearnerId)>,
 ) -> Result<Option<String>, StoreError> {
     let changes: Vec<&Change> = members.iter().map(|index| &batch[*index]).collect();
@@ -152,8 +156,8 @@ async fn attempt(
             learners.extend(members.iter().copied().zip(written));
             Ok(None)
         }
-        Err(Trouble::Refused(why)) => Ok(Some(why)),
-        Err(Trouble::Failed(error)) => Err(error),
+        Err(ApplyError::Refused(why)) => Ok(Some(why)),
+        Err(ApplyError::Failed(error)) => Err(error),
     }
 }
 

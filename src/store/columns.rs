@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::connection::Record;
 use super::layout::Layout;
 use super::sql::Statement;
-use crate::model::{Attribute, Kind, Values};
+use crate::model::{Attribute, AttributeKind, Values};
 
 /// `attributes` without `Active`, which is compared and read by itself.
 pub(super) fn mapped(attributes: &[Attribute]) -> BTreeSet<Attribute> {
@@ -32,8 +32,8 @@ pub(super) fn read(
         let text = match attribute.kind() {
             // Bytes, because somebody else may have written what is no UTF-8: that learner is put right, and the
             // others go on.
-            Kind::Text => row.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy),
-            Kind::Boolean => {
+            AttributeKind::Text => row.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy),
+            AttributeKind::Boolean => {
                 let value = row.get_unchecked::<Option<bool>, _>(index)?;
                 value.map(|value| if value { "true" } else { "false" }.into())
             }

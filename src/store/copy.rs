@@ -9,34 +9,34 @@ use super::postgres::{self, Server};
 use super::sql::Statement;
 use super::value::Value;
 use super::{StoreError, sqlite, table};
-use crate::model::{Attribute, Column, Kind, Table};
+use crate::model::{Attribute, AttributeKind, Column, Table};
 
 /// Copies the learners of the SQLite file at `path`, which has no other table of ours, if it has any.
-pub(super) async fn of_file(path: &Path, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+pub(super) async fn of_file(path: &Path, external: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
     let mut source = sqlite::connect_to_read(path).await?;
-    let copied = of(&mut source, theirs).await;
+    let copied = of(&mut source, external).await;
     source.close().await?;
     copied
 }
 
 /// The same from a server.
-pub(super) async fn of_server(server: &Server, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+pub(super) async fn of_server(server: &Server, external: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
     let mut source = postgres::connect_to_read(server).await?;
-    let copied = of(&mut source, theirs).await;
+    let copied = of(&mut source, external).await;
     source.close().await?;
     copied
 }
 
-async fn of(source: &mut Connection, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
-    let layout = match theirs {
+async fn of(source: &mut Connection, external: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+    let layout = match external {
         Some(table) => table::look(source, table).await?,
         None => Layout::of_design(),
     };
     let ours = layout.copied();
     let mut copy = sqlite::open_in_memory(&ours).await?;
-    let barred = Layout::BARRED;
-    copy.script(&format!("ALTER TABLE learners ADD COLUMN {barred} INTEGER NOT NULL DEFAULT 0")).await?;
-    if theirs.is_some() {
+    let other_state = Layout::OTHER_STATE;
+    copy.script(&format!("ALTER TABLE learners ADD COLUMN {other_state} INTEGER NOT NULL DEFAULT 0")).await?;
+    if external.is_some() {
         // Two names that differ in letter case alone may both be there.
         copy.script(DROP_INDEXES).await?;
     } else if !there_is_one(source).await? {
@@ -47,8 +47,8 @@ async fn of(source: &mut Connection, theirs: Option<&Table>) -> Result<(Connecti
     let columns: Vec<Column> = Column::all().filter(asked).filter(|column| layout.name(*column).is_some()).collect();
     let dialect = source.dialect();
     let expressions: Vec<String> = columns.iter().map(|column| as_text(dialect, &layout, *column)).collect();
-    let select = format!("SELECT {}, {} FROM {} r", expressions.join(", "), layout.barred("r"), layout.table);
-    let names: Vec<&str> = columns.iter().map(|column| column.name()).chain([barred]).collect();
+    let select = format!("SELECT {}, {} FROM {} r", expressions.join(", "), layout.other_state("r"), layout.table);
+    let names: Vec<&str> = columns.iter().map(|column| column.name()).chain([other_state]).collect();
     let rows = source.rows(Statement::new(select)).await?;
     copy.script("BEGIN").await?;
     for piece in copy.pieces(&rows) {
@@ -86,7 +86,7 @@ fn as_text(dialect: Dialect, layout: &Layout, column: Column) -> String {
     let truth = |value: &str| format!("CASE WHEN {value} THEN 'true' WHEN NOT {value} THEN 'false' END");
     let text = match column {
         Column::Attribute(Attribute::Active) => return truth(&format!("coalesce({}, false)", layout.active("r"))),
-        Column::Attribute(attribute) if attribute.kind() == Kind::Boolean => {
+        Column::Attribute(attribute) if attribute.kind() == AttributeKind::Boolean => {
             return truth(&layout.value("r", attribute));
         }
         column => format!("r.{}", layout.name(column).unwrap_or(column.name())),
@@ -108,7 +108,7 @@ fn values_of<'r>(row: &'r Record, layout: &Layout, columns: &[Column]) -> Result
         let text = row.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy);
         Ok(match (column, text) {
             (Column::Id, Some(text)) => layout.learner(text.parse().ok()),
-            (Column::Attribute(attribute), text) if attribute.kind() == Kind::Boolean => {
+            (Column::Attribute(attribute), text) if attribute.kind() == AttributeKind::Boolean => {
                 Value::Boolean(text.map(|text| text == "true"))
             }
             (_, text) => Value::Text(text),

@@ -1,6 +1,6 @@
 //! Which changes must be carried out together, and which before which.
 //!
-//! A change that wants a `user_name` or e-mail address which another change gives up can only go after it; two people
+//! A change that wants a `user_name` or e-mail address which another change gives up can only go after it; two users
 //! who swap addresses can only go together. Only when a batch is taken apart, because a row in it was refused, does
 //! this matter: then the others must not fail for having been separated.
 
@@ -97,7 +97,7 @@ fn reachable(start: usize, edges: &[Vec<usize>], seen: &mut [bool]) -> Vec<usize
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{person, update};
+    use super::super::tests::{update, user};
     use super::*;
 
     fn check(renames: &[(&str, &str)], expect: &[&[usize]]) {
@@ -105,7 +105,7 @@ mod tests {
             .iter()
             .zip(1..)
             .map(|((old, new), number)| {
-                update(person(number), number.into(), &[(Attribute::UserName, Some(old), Some(new))])
+                update(user(number), number.into(), &[(Attribute::UserName, Some(old), Some(new))])
             })
             .collect();
         assert_eq!(units(&batch), expect, "{renames:?}");

@@ -175,7 +175,7 @@ pub enum StoreError {
     /// The connection broke. What was not committed is undone; a commit that was under way may have happened.
     #[error("the connection to the learner database is lost")]
     Lost(#[source] Cause),
-    /// A server that refused a statement in words that may hold values of a person.
+    /// A server that refused a statement in words that may hold values of a user.
     #[error("the learner database refused a statement with SQLSTATE {code}")]
     Refused {
         /// The code of the error.

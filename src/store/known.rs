@@ -5,31 +5,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::connection::{Dialect, Record};
 use super::sql::Statement;
 use super::{Store, StoreError, columns, from_json, word};
-use crate::model::{Attribute, EntraId, Fingerprint, Known, KnownLearners, Route, Values, Via};
+use crate::model::{Attribute, EntraId, Fingerprint, LinkedLearner, LinkedLearners, Route, Routes, Values};
 
 impl Store {
     /// The learners linked by `source`, with the fingerprint of exactly `attributes`. One pass; nobody's values are
     /// kept.
-    pub async fn known(&self, source: &str, attributes: &[Attribute]) -> Result<KnownLearners, StoreError> {
+    pub async fn known(&self, source: &str, attributes: &[Attribute]) -> Result<LinkedLearners, StoreError> {
         self.known_of(source, None, attributes).await
     }
 
-    /// The same of one person.
-    pub async fn known_person(
+    /// The same of one user.
+    pub async fn known_user(
         &self,
         source: &str,
-        person: EntraId,
+        user: EntraId,
         attributes: &[Attribute],
-    ) -> Result<KnownLearners, StoreError> {
-        self.known_of(source, Some(person), attributes).await
+    ) -> Result<LinkedLearners, StoreError> {
+        self.known_of(source, Some(user), attributes).await
     }
 
     async fn known_of(
         &self,
         source: &str,
-        person: Option<EntraId>,
+        user: Option<EntraId>,
         attributes: &[Attribute],
-    ) -> Result<KnownLearners, StoreError> {
+    ) -> Result<LinkedLearners, StoreError> {
         // Who is linked to a row that we may not see would be taken for new.
         self.linked(source).await?;
         let attributes = columns::mapped(attributes);
@@ -39,23 +39,23 @@ impl Store {
         columns::push_columns(&mut statement, layout, &attributes);
         statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
         statement.push_bind(source);
-        if let Some(person) = person {
-            statement.push(" AND l.entra_id = ").push_bind(person.to_string());
+        if let Some(user) = user {
+            statement.push(" AND l.entra_id = ").push_bind(user.to_string());
         }
 
-        let mut known = KnownLearners::new();
-        let mut vias = Vias::default();
+        let mut known = LinkedLearners::new();
+        let mut routes_by_text = SharedRoutes::default();
         let mut values = Values::new();
         let each = |row: Record| {
             columns::read(&row, 5, &attributes, &mut values)?;
             let (active, deactivated): (bool, bool) = (row.get_unchecked(3)?, row.get_unchecked(4)?);
-            // Whom somebody else switched on again is no more ours to leave so, once the person is wanted.
+            // Whom somebody else switched on again is no more ours to leave so, once the user is wanted.
             let by_hand = active && deactivated;
-            let entry = Known {
+            let entry = LinkedLearner {
                 learner: layout.learner_at(&row, 1)?,
                 active,
-                fingerprint: if by_hand { Fingerprint::UNTOLD } else { Fingerprint::of(&values) },
-                via: vias.parse(row.json(2)?)?,
+                fingerprint: if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::of(&values) },
+                routes: routes_by_text.parse(row.json(2)?)?,
             };
             known.insert(word(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);
             Ok::<_, StoreError>(())
@@ -114,31 +114,31 @@ impl Store {
     }
 }
 
-/// The few different values of `via`, each kept once and shared.
+/// The few different values of `routes`, each kept once and shared.
 #[derive(Default)]
-struct Vias(BTreeMap<String, Via>);
+struct SharedRoutes(BTreeMap<String, Routes>);
 
-impl Vias {
-    fn parse(&mut self, text: &str) -> Result<Via, StoreError> {
-        if let Some(via) = self.0.get(text) {
-            return Ok(via.clone());
+impl SharedRoutes {
+    fn parse(&mut self, text: &str) -> Result<Routes, StoreError> {
+        if let Some(routes) = self.0.get(text) {
+            return Ok(routes.clone());
         }
         let column = "sync_links.via";
         let routes: Vec<String> = from_json(text, column)?;
         let routes: Result<Vec<Route>, _> = routes.iter().map(|route| word(route, column)).collect();
-        let via: Via = routes?.into_iter().collect();
-        self.0.insert(text.to_owned(), via.clone());
-        Ok(via)
+        let routes: Routes = routes?.into_iter().collect();
+        self.0.insert(text.to_owned(), routes.clone());
+        Ok(routes)
     }
 }
 
-/// `via` as it stands in its column: a JSON array, sorted as text.
-pub(super) fn via_text(via: &Via) -> String {
-    let routes: BTreeSet<String> = via.routes().iter().map(ToString::to_string).collect();
+/// `routes` as it stands in its column: a JSON array, sorted as text.
+pub(super) fn routes_text(routes: &Routes) -> String {
+    let routes: BTreeSet<String> = routes.as_slice().iter().map(ToString::to_string).collect();
     serde_json::json!(routes).to_string()
 }
 
-/// The persons' ids as the statements take them.
-pub(super) fn texts<'i>(people: impl IntoIterator<Item = &'i EntraId>) -> Vec<String> {
-    people.into_iter().map(ToString::to_string).collect()
+/// The users' ids as the statements take them.
+pub(super) fn texts<'i>(users: impl IntoIterator<Item = &'i EntraId>) -> Vec<String> {
+    users.into_iter().map(ToString::to_string).collect()
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::StoreError;
 use super::connection::Record;
 use super::value::Value;
-use crate::model::{Attribute, Column, Kind, LearnerId, Words};
+use crate::model::{Attribute, AttributeKind, Column, LearnerId, StateLabels};
 
 /// What the key of a row is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,16 +19,16 @@ pub(super) enum Key {
 
 /// How true and false stand in a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Truth {
+pub(super) enum BooleanEncoding {
     Boolean,
     /// 1 and 0; any other number is true.
     Number,
-    Words(Words),
+    StateLabels(StateLabels),
 }
 
 /// A column in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cell {
+pub(super) struct ColumnBinding {
     /// Its name.
     pub(super) plain: String,
     /// The same, in quotes where it needs them.
@@ -37,7 +37,7 @@ pub(super) struct Cell {
     pub(super) cast: Option<String>,
 }
 
-impl Cell {
+impl ColumnBinding {
     fn of(plain: &str, name: String) -> Self {
         Self { plain: plain.to_owned(), name, cast: None }
     }
@@ -54,8 +54,8 @@ pub(super) struct Layout {
     /// The name alone.
     name: String,
     pub(super) key: Key,
-    cells: BTreeMap<Column, Cell>,
-    truths: BTreeMap<Attribute, Truth>,
+    cells: BTreeMap<Column, ColumnBinding>,
+    truths: BTreeMap<Attribute, BooleanEncoding>,
     /// The names of other columns of a new row, with an expression for each.
     pub(super) constants: Vec<(String, String)>,
     /// The column of a copy that says who is in a state of the platform's own.
@@ -65,7 +65,7 @@ pub(super) struct Layout {
 impl Layout {
     /// The table that we make when there is none.
     pub(super) fn of_design() -> Self {
-        let cells = Column::all().map(|column| (column, Cell::of(column.name(), column.name().to_owned())));
+        let cells = Column::all().map(|column| (column, ColumnBinding::of(column.name(), column.name().to_owned())));
         let name = "learners".to_owned();
         Self::new((name.clone(), name), Key::Number, cells.collect(), BTreeMap::new(), Vec::new())
     }
@@ -74,8 +74,8 @@ impl Layout {
     pub(super) fn new(
         (table, name): (String, String),
         key: Key,
-        cells: BTreeMap<Column, Cell>,
-        truths: BTreeMap<Attribute, Truth>,
+        cells: BTreeMap<Column, ColumnBinding>,
+        truths: BTreeMap<Attribute, BooleanEncoding>,
         constants: Vec<(String, String)>,
     ) -> Self {
         Self { table, name, key, cells, truths, constants, copied_barred: None }
@@ -105,11 +105,11 @@ impl Layout {
 
     /// The same columns under the design's own names: a copy of the table in our form, with one column more.
     pub(super) fn copied(&self) -> Self {
-        Self { key: self.key, copied_barred: Some(Self::BARRED), ..Self::of_design() }
+        Self { key: self.key, copied_barred: Some(Self::OTHER_STATE), ..Self::of_design() }
     }
 
     /// What a copy calls that column.
-    pub(super) const BARRED: &str = "barred";
+    pub(super) const OTHER_STATE: &str = "barred";
 
     pub(super) fn name_of_table(&self) -> &str {
         &self.name
@@ -153,9 +153,9 @@ impl Layout {
     pub(super) fn value(&self, alias: &str, attribute: Attribute) -> String {
         let column = format!("{alias}.{}", self.attribute(attribute));
         match self.truths.get(&attribute) {
-            None | Some(Truth::Boolean) => column,
-            Some(Truth::Number) => format!("({column} <> 0)"),
-            Some(Truth::Words(Words { on, off: _ })) => format!("({column} = {})", literal(on)),
+            None | Some(BooleanEncoding::Boolean) => column,
+            Some(BooleanEncoding::Number) => format!("({column} <> 0)"),
+            Some(BooleanEncoding::StateLabels(StateLabels { on, off: _ })) => format!("({column} = {})", literal(on)),
         }
     }
 
@@ -187,12 +187,12 @@ impl Layout {
     }
 
     /// Whether the platform has the learner in the row called `alias` in a state that is neither on nor off.
-    pub(super) fn barred(&self, alias: &str) -> String {
+    pub(super) fn other_state(&self, alias: &str) -> String {
         if let Some(column) = self.copied_barred {
             return format!("{alias}.{column}");
         }
         match self.truths.get(&Attribute::Active) {
-            Some(Truth::Words(Words { on, off })) => {
+            Some(BooleanEncoding::StateLabels(StateLabels { on, off })) => {
                 let column = self.attribute(Attribute::Active);
                 format!("coalesce({alias}.{column} NOT IN ({}, {}), false)", literal(on), literal(off))
             }
@@ -203,15 +203,17 @@ impl Layout {
     /// How `value` of `attribute` is stored. A value for a boolean that is none stays text, which the column refuses.
     pub(super) fn stored<'v>(&'v self, attribute: Attribute, value: Option<&'v str>) -> Value<'v> {
         let truth = match (attribute.kind(), value) {
-            (Kind::Boolean, None) => None,
-            (Kind::Boolean, Some("true")) => Some(true),
-            (Kind::Boolean, Some("false")) => Some(false),
-            (Kind::Text | Kind::Boolean, value) => return value.into(),
+            (AttributeKind::Boolean, None) => None,
+            (AttributeKind::Boolean, Some("true")) => Some(true),
+            (AttributeKind::Boolean, Some("false")) => Some(false),
+            (AttributeKind::Text | AttributeKind::Boolean, value) => return value.into(),
         };
         match self.truths.get(&attribute) {
-            None | Some(Truth::Boolean) => Value::Boolean(truth),
-            Some(Truth::Number) => Value::Number(truth.map(i64::from)),
-            Some(Truth::Words(Words { on, off })) => truth.map(|truth| if truth { on } else { off }.as_str()).into(),
+            None | Some(BooleanEncoding::Boolean) => Value::Boolean(truth),
+            Some(BooleanEncoding::Number) => Value::Number(truth.map(i64::from)),
+            Some(BooleanEncoding::StateLabels(StateLabels { on, off })) => {
+                truth.map(|truth| if truth { on } else { off }.as_str()).into()
+            }
         }
     }
 

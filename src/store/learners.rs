@@ -8,67 +8,67 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::apply::{Stamp, Trouble};
+use super::apply::{ApplyError, WriteContext};
 use super::connection::Connection;
 use super::coupling::unique_values;
-use super::known::{texts, via_text};
+use super::known::{routes_text, texts};
 use super::layout::{Layout, quoted};
 use super::sql::{Statement, Tuple};
 use super::value::Value;
 use super::{StoreError, log, stored};
 use crate::failpoint::{Step, reached};
-use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Reason, Status, UniqueKey, Via};
+use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Reason, Routes, Status, UniqueKey};
 use crate::plan::{Change, Target};
 
 /// Carries out `changes` completely: learner rows, links, log rows, and the end of what was remembered of these
-/// people. Answers with their learners, in the same order.
+/// users. Answers with their learners, in the same order.
 ///
 /// After an error the caller rolls back.
 pub(super) async fn write(
     connection: &mut Connection,
     layout: &Layout,
     changes: &[&Change],
-    stamp: &Stamp<'_>,
-) -> Result<Vec<LearnerId>, Trouble> {
+    stamp: &WriteContext<'_>,
+) -> Result<Vec<LearnerId>, ApplyError> {
     park(connection, layout, changes).await?;
     reached(Step::ValuesParked);
     let created = create(connection, layout, changes, stamp.at).await?;
     reached(Step::LearnersCreated);
-    let mut people = Vec::with_capacity(changes.len());
+    let mut users = Vec::with_capacity(changes.len());
     for change in changes {
         let learner = match change.target {
-            Target::New => created.get(&change.person).copied().ok_or_else(kept_out)?,
+            Target::New => created.get(&change.user).copied().ok_or_else(kept_out)?,
             Target::Adopt { learner, .. } | Target::Linked(learner) => learner,
         };
-        people.push((*change, learner));
+        users.push((*change, learner));
     }
-    link(connection, layout, &people, stamp.source, stamp.at).await?;
+    link(connection, layout, &users, stamp.source, stamp.at).await?;
     reached(Step::LearnersLinked);
-    update(connection, layout, &people, stamp).await?;
+    update(connection, layout, &users, stamp).await?;
     mark_deactivated(connection, layout, changes, stamp).await?;
-    let otherwise = stored::compare(connection, layout, &people).await?;
+    let otherwise = stored::compare(connection, layout, &users).await?;
     reached(Step::LearnersUpdated);
 
     // Somebody who leaves keeps the ways of the last sight.
     let seen = |change: &&Change| {
         matches!(change.target, Target::Linked(_))
             && change.action != Action::Deactivate
-            && !change.via.routes().is_empty()
+            && !change.routes.as_slice().is_empty()
     };
-    let vias: Vec<(EntraId, &Via)> =
-        changes.iter().copied().filter(seen).map(|change| (change.person, &change.via)).collect();
-    write_via(connection, &vias, stamp.source).await?;
+    let routes_by_text: Vec<(EntraId, &Routes)> =
+        changes.iter().copied().filter(seen).map(|change| (change.user, &change.routes)).collect();
+    write_routes(connection, &routes_by_text, stamp.source).await?;
 
-    let entries: Vec<log::Entry<'_>> = people
+    let entries: Vec<log::Entry<'_>> = users
         .iter()
         .map(|(change, learner)| log::Entry {
             action: change.action,
             status: Status::Success,
-            person: change.person,
+            user: change.user,
             learner: Some(*learner),
             user_name: change.user_name.as_deref(),
             reason: change.reason,
-            detail: detail(change, otherwise.get(&change.person)),
+            detail: detail(change, otherwise.get(&change.user)),
             changes: &change.changes,
         })
         .collect();
@@ -76,10 +76,10 @@ pub(super) async fn write(
     reached(Step::ChangesLogged);
 
     let former: Vec<EntraId> = changes.iter().copied().filter_map(former).collect();
-    let ids = texts(changes.iter().map(|change| &change.person).chain(&former));
+    let ids = texts(changes.iter().map(|change| &change.user).chain(&former));
     forget(connection, "sync_failures", stamp.source, &ids).await?;
     forget(connection, "sync_held", stamp.source, &ids).await?;
-    Ok(people.into_iter().map(|(_, learner)| learner).collect())
+    Ok(users.into_iter().map(|(_, learner)| learner).collect())
 }
 
 /// What the plan has to say of a change, and what became of it otherwise.
@@ -90,8 +90,8 @@ fn detail<'c>(change: &'c Change, otherwise: Option<&'c String>) -> Option<Cow<'
     }
 }
 
-fn kept_out() -> Trouble {
-    Trouble::Refused("the database did not take the row; a trigger of the table may have kept it out".to_owned())
+fn kept_out() -> ApplyError {
+    ApplyError::Refused("the database did not take the row; a trigger of the table may have kept it out".to_owned())
 }
 
 /// Moves aside every value that one of these changes gives up and another one wants, until its row gets its new one:
@@ -126,7 +126,7 @@ async fn create(
     layout: &Layout,
     changes: &[&Change],
     at: Timestamp,
-) -> Result<BTreeMap<EntraId, LearnerId>, Trouble> {
+) -> Result<BTreeMap<EntraId, LearnerId>, ApplyError> {
     let mut groups: BTreeMap<Vec<Attribute>, Vec<&Change>> = BTreeMap::new();
     for change in changes.iter().filter(|change| change.target == Target::New) {
         groups.entry(columns_of(change)).or_default().push(change);
@@ -139,10 +139,10 @@ async fn create(
             None => layout.attribute(Attribute::UserName).to_owned(),
         };
         let named = layout.external_id("").is_none();
-        let mut people: BTreeMap<String, EntraId> = BTreeMap::new();
+        let mut users: BTreeMap<String, EntraId> = BTreeMap::new();
         for change in &group {
-            let key = if named { new_name(change) } else { change.person.to_string() };
-            people.insert(key, change.person);
+            let key = if named { new_name(change) } else { change.user.to_string() };
+            users.insert(key, change.user);
         }
         for piece in connection.pieces(&group) {
             let (names, values): (Vec<String>, Vec<String>) = new_row(layout, &columns).into_iter().unzip();
@@ -150,14 +150,14 @@ async fn create(
             let mut statement =
                 Statement::new(format!("INSERT INTO {} ({names}) SELECT {values} FROM (", layout.table));
             statement.push_values(piece, |row, change| {
-                row.push_bind(change.person.to_string()).push_bind(at);
+                row.push_bind(change.user.to_string()).push_bind(at);
                 push_new_values(row, layout, change);
             });
             statement.push(format_args!(") AS v RETURNING {}, {told}", layout.id()));
             for row in connection.rows(statement).await? {
                 let told: String = row.get_unchecked(1)?;
-                if let Some(person) = people.get(&told.to_ascii_lowercase()) {
-                    created.insert(*person, layout.learner_at(&row, 0)?);
+                if let Some(user) = users.get(&told.to_ascii_lowercase()) {
+                    created.insert(*user, layout.learner_at(&row, 0)?);
                 }
             }
         }
@@ -171,7 +171,7 @@ fn new_name(change: &Change) -> String {
     changed.and_then(|changed| changed.new.as_deref()).unwrap_or_default().to_ascii_lowercase()
 }
 
-/// The columns of a new row, and where the value of each comes from: a person, a time, and the values of the attributes.
+/// The columns of a new row, and where the value of each comes from: a user, a time, and the values of the attributes.
 fn new_row(layout: &Layout, attributes: &[Attribute]) -> Vec<(String, String)> {
     let ours = [(Column::ExternalId, 1), (Column::CreatedAt, 2), (Column::UpdatedAt, 2)];
     let mapped = attributes.iter().map(|attribute| Column::Attribute(*attribute)).zip(3..);
@@ -194,25 +194,25 @@ fn former(change: &Change) -> Option<EntraId> {
 async fn link(
     connection: &mut Connection,
     layout: &Layout,
-    people: &[(&Change, LearnerId)],
+    users: &[(&Change, LearnerId)],
     source: &str,
     at: Timestamp,
-) -> Result<(), Trouble> {
+) -> Result<(), ApplyError> {
     let new: Vec<&(&Change, LearnerId)> =
-        people.iter().filter(|(change, _)| !matches!(change.target, Target::Linked(_))).collect();
-    for (person, learner) in people.iter().filter_map(|(change, learner)| Some((former(change)?, learner))) {
+        users.iter().filter(|(change, _)| !matches!(change.target, Target::Linked(_))).collect();
+    for (user, learner) in users.iter().filter_map(|(change, learner)| Some((former(change)?, learner))) {
         let statement =
             Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
-        let statement = statement.bind(source).bind(person.to_string()).bind(layout.learner(Some(*learner)));
+        let statement = statement.bind(source).bind(user.to_string()).bind(layout.learner(Some(*learner)));
         if connection.execute(statement).await? != 1 {
-            return Err(Trouble::Refused(format!("the learner is not linked to {person} any more")));
+            return Err(ApplyError::Refused(format!("the learner is not linked to {user} any more")));
         }
     }
     for piece in connection.pieces(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
         statement.push_values(piece, |row, (change, learner)| {
-            row.push_bind(source).push_bind(change.person.to_string()).push_bind(layout.learner(Some(*learner)));
-            row.push_bind(Value::Json(via_text(&change.via))).push_bind(at);
+            row.push_bind(source).push_bind(change.user.to_string()).push_bind(layout.learner(Some(*learner)));
+            row.push_bind(Value::Json(routes_text(&change.routes))).push_bind(at);
         });
         // A link whose learner was deleted past the foreign key (sqlite3 does not enforce them) is as good as none.
         statement.push(format_args!(
@@ -224,7 +224,7 @@ async fn link(
             layout.id(),
         ));
         if connection.execute(statement).await? != piece.len() as u64 {
-            return Err(Trouble::Refused("the person is linked to another learner already".to_owned()));
+            return Err(ApplyError::Refused("the person is linked to another learner already".to_owned()));
         }
     }
     Ok(())
@@ -243,12 +243,12 @@ struct Shape {
 async fn update(
     connection: &mut Connection,
     layout: &Layout,
-    people: &[(&Change, LearnerId)],
-    stamp: &Stamp<'_>,
-) -> Result<(), Trouble> {
+    users: &[(&Change, LearnerId)],
+    stamp: &WriteContext<'_>,
+) -> Result<(), ApplyError> {
     let source = stamp.source;
     let mut groups: BTreeMap<Shape, Vec<&(&Change, LearnerId)>> = BTreeMap::new();
-    for pair in people.iter().filter(|(change, _)| change.target != Target::New) {
+    for pair in users.iter().filter(|(change, _)| change.target != Target::New) {
         let (change, _) = pair;
         let adopt = matches!(change.target, Target::Adopt { .. });
         let (columns, action, returned) = (columns_of(change), change.action, comes_back(change));
@@ -258,10 +258,10 @@ async fn update(
         for piece in connection.pieces(&group) {
             let mut statement = start_of_update(layout, &shape, stamp.at);
             statement.push_values(piece, |row, (change, learner)| {
-                row.push_bind(layout.learner(Some(*learner))).push_bind(change.person.to_string());
+                row.push_bind(layout.learner(Some(*learner))).push_bind(change.user.to_string());
                 push_new_values(row, layout, change);
             });
-            // Nobody's learner but the person's own, linked by this source, whatever the plan was made from.
+            // Nobody's learner but the user's own, linked by this source, whatever the plan was made from.
             statement.push(format_args!(
                 ") AS v, sync_links AS l
                  WHERE r.{} = v.column1 AND l.learner_id = v.column1 AND l.entra_id = v.column2 AND l.source = ",
@@ -272,12 +272,12 @@ async fn update(
             match shape.action {
                 Action::Deactivate => statement.push(" AND ").push(layout.active("r")),
                 Action::Reactivate => {
-                    statement.push(" AND NOT ").push(layout.active("r")).push(" AND NOT ").push(layout.barred("r"))
+                    statement.push(" AND NOT ").push(layout.active("r")).push(" AND NOT ").push(layout.other_state("r"))
                 }
                 Action::Create | Action::Update => &mut statement,
             };
             if connection.execute(statement).await? != piece.len() as u64 {
-                return Err(Trouble::Refused(why_nothing_changed(connection, layout, piece, source).await?));
+                return Err(ApplyError::Refused(why_nothing_changed(connection, layout, piece, source).await?));
             }
         }
     }
@@ -297,22 +297,22 @@ async fn why_nothing_changed(
     source: &str,
 ) -> Result<String, StoreError> {
     let [(change, learner)] = piece else { return Ok("some of the rows were not changed".to_owned()) };
-    let (table, id, active, barred) = (&layout.table, layout.id(), layout.active("r"), layout.barred("r"));
+    let (table, id, active, other_state) = (&layout.table, layout.id(), layout.active("r"), layout.other_state("r"));
     let statement = Statement::new(format!(
         "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = $1),
                 (SELECT learner_id FROM sync_links WHERE source = $2 AND entra_id = $3),
                 coalesce((SELECT {active} FROM {table} r WHERE r.{id} = $1), false),
-                coalesce((SELECT {barred} FROM {table} r WHERE r.{id} = $1), false)",
+                coalesce((SELECT {other_state} FROM {table} r WHERE r.{id} = $1), false)",
     ))
     .bind(layout.learner(Some(*learner)))
     .bind(source)
-    .bind(change.person.to_string());
+    .bind(change.user.to_string());
     let row = connection.row(statement).await?;
     let (exists, linked): (bool, _) = (row.get(0)?, layout.optional_learner_at(&row, 1)?);
-    let (active, barred): (bool, bool) = (row.get_unchecked(2)?, row.get_unchecked(3)?);
+    let (active, other_state): (bool, bool) = (row.get_unchecked(2)?, row.get_unchecked(3)?);
     let switched = match change.action {
         Action::Deactivate => !active,
-        Action::Reactivate => active || barred,
+        Action::Reactivate => active || other_state,
         Action::Create | Action::Update => false,
     };
     Ok(match (exists, linked) {
@@ -375,35 +375,35 @@ async fn mark_deactivated(
     connection: &mut Connection,
     layout: &Layout,
     changes: &[&Change],
-    stamp: &Stamp<'_>,
+    stamp: &WriteContext<'_>,
 ) -> Result<(), sqlx::Error> {
     if layout.name(Column::DeactivatedAt).is_some() {
         return Ok(());
     }
     let off: fn(&Change) -> bool = |change| change.action == Action::Deactivate;
     for (concerns, at) in [(off, Some(stamp.at)), (comes_back, None)] {
-        let people = texts(changes.iter().filter(|change| concerns(change)).map(|change| &change.person));
-        for people in connection.lists(&people) {
+        let users = texts(changes.iter().filter(|change| concerns(change)).map(|change| &change.user));
+        for users in connection.lists(&users) {
             let mut statement = Statement::new("UPDATE sync_links SET switched_off_at = ");
             statement.push_bind(at).push(" WHERE source = ").push_bind(stamp.source).push(" AND entra_id IN");
-            statement.push_list(people);
+            statement.push_list(users);
             connection.execute(statement).await?;
         }
     }
     Ok(())
 }
 
-/// Writes the ways people are assigned where the links say otherwise. Answers how many did.
-pub(super) async fn write_via(
+/// Writes the ways users are assigned where the links say otherwise. Answers how many did.
+pub(super) async fn write_routes(
     connection: &mut Connection,
-    vias: &[(EntraId, &Via)],
+    routes_by_text: &[(EntraId, &Routes)],
     source: &str,
 ) -> Result<u64, sqlx::Error> {
     let mut written = 0;
-    for piece in connection.pieces(vias) {
+    for piece in connection.pieces(routes_by_text) {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
-        statement.push_values(piece, |row, (person, via)| {
-            row.push_bind(person.to_string()).push_bind(Value::Json(via_text(via)));
+        statement.push_values(piece, |row, (user, routes)| {
+            row.push_bind(user.to_string()).push_bind(Value::Json(routes_text(routes)));
         });
         statement.push(") AS v WHERE sync_links.entra_id = v.column1 AND sync_links.via <> v.column2");
         statement.push(" AND sync_links.source = ").push_bind(source);
@@ -412,18 +412,18 @@ pub(super) async fn write_via(
     Ok(written)
 }
 
-/// Ends what `table` remembers of these people. Answers how many rows that were.
+/// Ends what `table` remembers of these users. Answers how many rows that were.
 pub(super) async fn forget(
     connection: &mut Connection,
     table: &'static str,
     source: &str,
-    people: &[String],
+    users: &[String],
 ) -> Result<u64, sqlx::Error> {
     let mut ended = 0;
-    for people in connection.lists(people) {
+    for users in connection.lists(users) {
         let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));
         statement.push_bind(source).push(" AND entra_id IN");
-        statement.push_list(people);
+        statement.push_list(users);
         ended += connection.execute(statement).await?;
     }
     Ok(ended)

@@ -9,8 +9,8 @@ use super::connection::Connection;
 use super::layout::Layout;
 use super::sql::Statement;
 use super::value::Value;
-use super::{CycleId, Stamp, Store, StoreError, from_json, word};
-use crate::model::{Action, Attribute, EntraId, Kind, LearnerId, Reason, Status};
+use super::{CycleId, Store, StoreError, WriteContext, from_json, word};
+use crate::model::{Action, Attribute, AttributeKind, EntraId, LearnerId, Reason, Status};
 use crate::plan::AttributeChange;
 
 /// Which rows of the log to show; what is `None` does not matter.
@@ -128,7 +128,7 @@ impl Store {
 pub(super) struct Entry<'e> {
     pub(super) action: Action,
     pub(super) status: Status,
-    pub(super) person: EntraId,
+    pub(super) user: EntraId,
     pub(super) learner: Option<LearnerId>,
     pub(super) user_name: Option<&'e str>,
     pub(super) reason: Reason,
@@ -141,7 +141,7 @@ pub(super) async fn write(
     connection: &mut Connection,
     layout: &Layout,
     entries: &[Entry<'_>],
-    stamp: &Stamp<'_>,
+    stamp: &WriteContext<'_>,
 ) -> Result<(), sqlx::Error> {
     for piece in connection.pieces(entries) {
         let mut statement = Statement::new(
@@ -149,9 +149,9 @@ pub(super) async fn write(
                  (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes) ",
         );
         statement.push_values(piece, |row, entry| {
-            let Entry { action, status, person, learner, user_name, reason, detail, changes } = entry;
+            let Entry { action, status, user, learner, user_name, reason, detail, changes } = entry;
             row.push_bind(stamp.cycle.0).push_bind(stamp.at).push_bind(action.as_str()).push_bind(status.as_str());
-            row.push_bind(person.to_string()).push_bind(layout.learner(*learner)).push_bind(*user_name);
+            row.push_bind(user.to_string()).push_bind(layout.learner(*learner)).push_bind(*user_name);
             row.push_bind(reason.as_str()).push_bind(detail.as_deref()).push_bind(Value::Json(changes_text(changes)));
         });
         connection.execute(statement).await?;
@@ -186,10 +186,10 @@ fn changes_text(changes: &[AttributeChange]) -> String {
     serde_json::to_string(&logged).expect("strings and booleans")
 }
 
-fn logged_value(kind: Kind, value: Option<&str>) -> LoggedValue<'_> {
+fn logged_value(kind: AttributeKind, value: Option<&str>) -> LoggedValue<'_> {
     match (kind, value) {
-        (Kind::Boolean, Some("true")) => LoggedValue::Boolean(true),
-        (Kind::Boolean, Some("false")) => LoggedValue::Boolean(false),
-        (Kind::Boolean | Kind::Text, text) => LoggedValue::Text(text),
+        (AttributeKind::Boolean, Some("true")) => LoggedValue::Boolean(true),
+        (AttributeKind::Boolean, Some("false")) => LoggedValue::Boolean(false),
+        (AttributeKind::Boolean | AttributeKind::Text, text) => LoggedValue::Text(text),
     }
 }

@@ -49,16 +49,22 @@ impl Server {
 }
 
 /// Opens a database to write; makes the tables when they are missing.
-pub(super) async fn open_to_write(server: &Server, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+pub(super) async fn open_to_write(
+    server: &Server,
+    external: Option<&Table>,
+) -> Result<(Connection, Layout), StoreError> {
     let mut connection = connect(server).await?;
-    let layout = schema::migrate(&mut connection, theirs).await?;
+    let layout = schema::migrate(&mut connection, external).await?;
     Ok((connection, layout))
 }
 
 /// Opens a database to read only.
-pub(super) async fn open_to_read(server: &Server, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+pub(super) async fn open_to_read(
+    server: &Server,
+    external: Option<&Table>,
+) -> Result<(Connection, Layout), StoreError> {
     let mut connection = connect_to_read(server).await?;
-    let layout = schema::check(&mut connection, theirs).await?;
+    let layout = schema::check(&mut connection, external).await?;
     Ok((connection, layout))
 }
 
@@ -146,7 +152,7 @@ async fn settle(connection: &mut Connection, patience: Duration) -> Result<(), S
         ("tcp_keepalives_idle", "60"),
         ("tcp_keepalives_interval", "10"),
         ("tcp_keepalives_count", "6"),
-        // What a trigger of the platform has to say may name people.
+        // What a trigger of the platform has to say may name users.
         ("client_min_messages", "error"),
         ("default_transaction_isolation", "read committed"),
         // A backslash in a literal is a backslash.

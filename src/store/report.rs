@@ -7,9 +7,9 @@ use super::sql::Statement;
 use super::{Store, StoreError, word};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason};
 
-/// Somebody who is held, as people want to read it.
+/// Somebody who is held, as users want to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldPerson {
+pub struct HeldUser {
     /// Who.
     pub entra_id: EntraId,
     /// What waits.
@@ -26,9 +26,9 @@ pub struct HeldPerson {
     pub user_name: Option<String>,
 }
 
-/// Somebody for whom it could not be done, as people want to read it.
+/// Somebody for whom it could not be done, as users want to read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FailingPerson {
+pub struct FailingUser {
     /// Who.
     pub entra_id: EntraId,
     /// Why.
@@ -58,7 +58,7 @@ pub struct LearnerCounts {
 
 impl Store {
     /// Who is held, by object id.
-    pub async fn held_people(&self, source: &str) -> Result<Vec<HeldPerson>, StoreError> {
+    pub async fn held_users(&self, source: &str) -> Result<Vec<HeldUser>, StoreError> {
         let Layout { table, .. } = &self.layout;
         let (id, user_name) = (self.layout.id(), self.layout.attribute(Attribute::UserName));
         let statement = Statement::new(format!(
@@ -73,7 +73,7 @@ impl Store {
             .map(|row| {
                 let approved_by: Option<String> = row.get(5)?;
                 let approved_at = row.optional_time(4, "sync_held.approved_at")?;
-                Ok(HeldPerson {
+                Ok(HeldUser {
                     entra_id: word(row.get(0)?, "sync_held.entra_id")?,
                     action: word(row.get(1)?, "sync_held.action")?,
                     reason: word(row.get(2)?, "sync_held.reason")?,
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Who fails, by object id.
-    pub async fn failing_people(&self, source: &str) -> Result<Vec<FailingPerson>, StoreError> {
+    pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
         let Layout { table, .. } = &self.layout;
         let (id, user_name) = (self.layout.id(), self.layout.attribute(Attribute::UserName));
         let statement = Statement::new(format!(
@@ -103,7 +103,7 @@ impl Store {
         let rows = self.connection().await.rows(statement.bind(source)).await?;
         rows.iter()
             .map(|row| {
-                Ok(FailingPerson {
+                Ok(FailingUser {
                     entra_id: word(row.get(0)?, "sync_failures.entra_id")?,
                     reason: word(row.get(1)?, "sync_failures.reason")?,
                     detail: row.get(2)?,

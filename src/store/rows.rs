@@ -9,28 +9,28 @@ use super::sql::Statement;
 use super::value::Value;
 use super::{Store, StoreError, columns, word};
 use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
-use crate::plan::Row;
+use crate::plan::LearnerRow;
 
 impl Store {
-    /// The rows linked by `source` to `people`, with `user_name`, `email` and `attributes`.
+    /// The rows linked by `source` to `users`, with `user_name`, `email` and `attributes`.
     pub async fn rows(
         &self,
         source: &str,
-        people: &[EntraId],
+        users: &[EntraId],
         attributes: &[Attribute],
-    ) -> Result<BTreeMap<EntraId, Row>, StoreError> {
+    ) -> Result<BTreeMap<EntraId, LearnerRow>, StoreError> {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut found = BTreeMap::new();
         let mut connection = self.connection().await;
-        for people in connection.lists(&texts(people)) {
+        for users in connection.lists(&texts(users)) {
             let mut statement = select(layout, &attributes);
             statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
             statement.push_bind(source).push(" AND l.entra_id IN");
-            statement.push_list(people);
+            statement.push_list(users);
             for row in connection.rows(statement).await? {
                 let row = read(&row, layout, &attributes)?;
-                if let Some((_, person)) = &row.link {
-                    found.insert(*person, row);
+                if let Some((_, user)) = &row.link {
+                    found.insert(*user, row);
                 }
             }
         }
@@ -38,7 +38,11 @@ impl Store {
     }
 
     /// The row of one learner, linked or not.
-    pub async fn learner(&self, learner: LearnerId, attributes: &[Attribute]) -> Result<Option<Row>, StoreError> {
+    pub async fn learner(
+        &self,
+        learner: LearnerId,
+        attributes: &[Attribute],
+    ) -> Result<Option<LearnerRow>, StoreError> {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut statement = select(layout, &attributes);
         statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" = ");
@@ -56,7 +60,7 @@ impl Store {
         match_values: &[String],
         external_ids: &[EntraId],
         attributes: &[Attribute],
-    ) -> Result<Vec<Row>, StoreError> {
+    ) -> Result<Vec<LearnerRow>, StoreError> {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut lookups: BTreeMap<Attribute, BTreeSet<String>> = BTreeMap::new();
         for key in keys {
@@ -133,30 +137,30 @@ fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {
 fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v> {
     let external_id = layout.external_id("r.").unwrap_or_else(|| "NULL".to_owned());
     let (id, active, deactivated) = (layout.id(), layout.active("r"), layout.deactivated("r", "l"));
-    let barred = layout.barred("r");
+    let other_state = layout.other_state("r");
     let mut statement = Statement::new(format!(
-        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {barred}"
+        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}"
     ));
     columns::push_columns(&mut statement, layout, attributes);
     statement
 }
 
-fn read(row: &Record, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Result<Row, StoreError> {
+fn read(row: &Record, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Result<LearnerRow, StoreError> {
     let source: Option<String> = row.get(2)?;
-    let person: Option<&str> = row.get(3)?;
-    let link = match (source, person) {
-        (Some(source), Some(person)) => Some((source, word(person, "sync_links.entra_id")?)),
+    let user: Option<&str> = row.get(3)?;
+    let link = match (source, user) {
+        (Some(source), Some(user)) => Some((source, word(user, "sync_links.entra_id")?)),
         _ => None,
     };
     let mut values = Values::new();
     columns::read(row, 7, attributes, &mut values)?;
-    Ok(Row {
+    Ok(LearnerRow {
         learner: layout.learner_at(row, 0)?,
         external_id: row.get_unchecked(1)?,
         link,
         active: row.get_unchecked(4)?,
         deactivated: row.get_unchecked(5)?,
-        barred: row.get_unchecked(6)?,
+        other_state: row.get_unchecked(6)?,
         values,
     })
 }

@@ -52,39 +52,39 @@ const OTHERS: &[&str] =
     &["provisioning_log", "sync_cycles", "sync_links", "sync_held", "sync_failures", "sync_groups", "audit_log"];
 
 /// Refuses a database that this program cannot read as it is.
-pub(super) async fn check(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
-    let layout = layout(connection, theirs).await?;
-    match readable_version(connection, &layout, theirs).await? {
+pub(super) async fn check(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
+    let layout = layout(connection, external).await?;
+    match readable_version(connection, &layout, external).await? {
         VERSION => {}
         found => {
-            owner::check(connection, &layout, theirs, found).await?;
-            writable(connection, &layout, theirs, found).await?;
+            owner::check(connection, &layout, external, found).await?;
+            writable(connection, &layout, external, found).await?;
             return Err(StoreError::Older { found, supported: VERSION });
         }
     }
-    same_table(connection, &layout, theirs).await?;
+    same_table(connection, &layout, external).await?;
     Ok(layout)
 }
 
 /// Makes or completes the tables; refuses a database that is not ours, and a learners table that does not fit, with
 /// nothing written.
-pub(super) async fn migrate(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
-    let layout = layout(connection, theirs).await?;
-    let ours = theirs.is_none();
+pub(super) async fn migrate(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
+    let layout = layout(connection, external).await?;
+    let ours = external.is_none();
     let _found = match connection {
         // The write lock even when there is nothing to migrate: a file that cannot be written shows itself now.
         Connection::Sqlite(_) => in_a_migration(connection, async |it| run(it, &layout, ours).await).await?,
         // Many a cycle begins while an administrator looks at the tables; only what has to be changed is locked.
-        Connection::Postgres(_) => match readable_version(connection, &layout, theirs).await? {
+        Connection::Postgres(_) => match readable_version(connection, &layout, external).await? {
             VERSION => VERSION,
             found => {
-                owner::check(connection, &layout, theirs, found).await?;
-                writable(connection, &layout, theirs, found).await?;
+                owner::check(connection, &layout, external, found).await?;
+                writable(connection, &layout, external, found).await?;
                 in_a_migration(connection, async |it| run(it, &layout, ours).await).await?
             }
         },
     };
-    same_table(connection, &layout, theirs).await?;
+    same_table(connection, &layout, external).await?;
     Ok(layout)
 }
 
@@ -97,11 +97,11 @@ pub(super) async fn make(connection: &mut Connection, layout: &Layout) -> Result
 async fn readable_version(
     connection: &mut Connection,
     layout: &Layout,
-    theirs: Option<&Table>,
+    external: Option<&Table>,
 ) -> Result<i64, StoreError> {
-    match version(connection, theirs.is_some()).await {
+    match version(connection, external.is_some()).await {
         Err(StoreError::Database(error)) if is_denied(&error) => {
-            let (role, missing) = missing_rights(connection, None, theirs, layout).await?;
+            let (role, missing) = missing_rights(connection, None, external, layout).await?;
             if missing.is_empty() {
                 Err(StoreError::Database(error))
             } else {
@@ -116,10 +116,10 @@ async fn readable_version(
 async fn writable(
     connection: &mut Connection,
     layout: &Layout,
-    theirs: Option<&Table>,
+    external: Option<&Table>,
     found: i64,
 ) -> Result<(), StoreError> {
-    let (Some(table), Dialect::Postgres, 0) = (theirs, connection.dialect(), found) else { return Ok(()) };
+    let (Some(table), Dialect::Postgres, 0) = (external, connection.dialect(), found) else { return Ok(()) };
     let role: String = connection.row(Statement::new("SELECT current_user::text")).await?.get(0)?;
     match table::missing_rights(connection, &role, table, layout).await? {
         Some(missing) => Err(StoreError::NotGranted { role, missing: vec![missing] }),
@@ -127,8 +127,8 @@ async fn writable(
     }
 }
 
-async fn layout(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
-    let Some(table) = theirs else { return Ok(Layout::of_design()) };
+async fn layout(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
+    let Some(table) = external else { return Ok(Layout::of_design()) };
     let looked = table::look(connection, table).await;
     if let (Err(StoreError::Database(error)), Some(schema)) = (&looked, &table.schema)
         && is_denied(error)
@@ -136,7 +136,7 @@ async fn layout(connection: &mut Connection, theirs: Option<&Table>) -> Result<L
         return Err(owner::schema_hidden(connection, schema).await?);
     }
     if let (Err(StoreError::Table { .. }), Dialect::Postgres) = (&looked, connection.dialect()) {
-        owner::check_schemas(connection, theirs).await?;
+        owner::check_schemas(connection, external).await?;
     }
     looked
 }
@@ -202,18 +202,18 @@ async fn run(connection: &mut Connection, layout: &Layout, ours: bool) -> Result
 }
 
 /// Refuses links that name rows of another table than the one that is configured, or of one that was made anew: its ids
-/// may be those of other people.
-async fn same_table(connection: &mut Connection, layout: &Layout, theirs: Option<&Table>) -> Result<(), StoreError> {
+/// may be those of other users.
+async fn same_table(connection: &mut Connection, layout: &Layout, external: Option<&Table>) -> Result<(), StoreError> {
     let statement = match connection.dialect() {
         Dialect::Sqlite => Statement::new(sqlite::LINKED_TABLE).bind(layout.name_of_table()),
         Dialect::Postgres => Statement::new(postgres::LINKED_TABLE).bind(layout.table.as_str()),
     };
     let row = connection.optional_row(statement.bind(layout.plain_id())).await?;
     let fault = match &row {
-        Some(row) if row.get(1)? => Some(table::linked_to_another(theirs, layout.plain_id(), row.get(0)?)),
+        Some(row) if row.get(1)? => Some(table::linked_to_another(external, layout.plain_id(), row.get(0)?)),
         Some(_) => None,
         // Whoever drops a table of a server with all that depends on it, or makes it anew, has cut them off.
-        None => match theirs {
+        None => match external {
             Some(table) => Some(table::cut_off(table, postgres::tie(layout))),
             None => {
                 let why = "sync_links is not tied to learners any more, which was dropped or made anew".to_owned();
@@ -224,7 +224,7 @@ async fn same_table(connection: &mut Connection, layout: &Layout, theirs: Option
     if let Some(fault) = fault {
         return Err(StoreError::Table { faults: vec![fault] });
     }
-    if let (Dialect::Sqlite, Some(table)) = (connection.dialect(), theirs) {
+    if let (Dialect::Sqlite, Some(table)) = (connection.dialect(), external) {
         let tied = Statement::new(sqlite::TIED).bind(layout.name_of_table());
         if !connection.row(tied).await?.get::<bool, _>(0)? {
             let tie = sqlite::TIE.replace("{learners_id}", layout.id()).replace("{learners}", &layout.table);
@@ -236,8 +236,8 @@ async fn same_table(connection: &mut Connection, layout: &Layout, theirs: Option
 
 /// The version of the tables, 0 when there are none; an error when they are not ours or too new.
 ///
-/// The table of the learners is looked at when it is ours, not `theirs`.
-pub(super) async fn version(connection: &mut Connection, theirs: bool) -> Result<i64, StoreError> {
+/// The table of the learners is looked at when it is ours, not `external`.
+pub(super) async fn version(connection: &mut Connection, external: bool) -> Result<i64, StoreError> {
     let (tables, columns, name) = match connection {
         Connection::Sqlite(_) => (sqlite::TABLES, sqlite::COLUMNS, sqlite::NAME),
         Connection::Postgres(_) => (postgres::TABLES, postgres::COLUMNS, postgres::NAME),
@@ -257,7 +257,7 @@ pub(super) async fn version(connection: &mut Connection, theirs: bool) -> Result
     }
 
     if found == 0
-        && !theirs
+        && !external
         && !tables.contains("learners")
         && tables.iter().any(|table| !OTHERS.contains(&table.as_str()))
     {
@@ -265,7 +265,7 @@ pub(super) async fn version(connection: &mut Connection, theirs: bool) -> Result
         return Err(StoreError::Foreign { database, tables: tables.into_iter().collect() });
     }
     let mut missing = Vec::new();
-    if theirs {
+    if external {
         // It has been compared with the configuration already.
     } else if tables.contains("learners") {
         let mut there: BTreeMap<String, Option<String>> = BTreeMap::new();

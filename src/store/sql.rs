@@ -18,7 +18,7 @@ pub(super) struct Statement<'v> {
 
 #[derive(Clone, Debug)]
 enum Part<'v> {
-    Words(String),
+    StateLabels(String),
     /// A value whose placeholder stands in the words.
     Bound(Value<'v>),
     /// A value that gets a placeholder here.
@@ -31,7 +31,7 @@ enum Part<'v> {
 
 impl<'v> Statement<'v> {
     pub(super) fn new(text: impl Into<String>) -> Self {
-        Self { parts: vec![Part::Words(text.into())] }
+        Self { parts: vec![Part::StateLabels(text.into())] }
     }
 
     /// Gives the next placeholder, which stands in the text already, its value. A statement with `$1`, `$2` and so on in
@@ -42,11 +42,11 @@ impl<'v> Statement<'v> {
     }
 
     pub(super) fn push(&mut self, text: impl Display) -> &mut Self {
-        if let Some(Part::Words(words)) = self.parts.last_mut() {
+        if let Some(Part::StateLabels(words)) = self.parts.last_mut() {
             // A string takes everything.
             let _ = write!(words, "{text}");
         } else {
-            self.parts.push(Part::Words(text.to_string()));
+            self.parts.push(Part::StateLabels(text.to_string()));
         }
         self
     }

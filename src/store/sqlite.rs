@@ -41,14 +41,14 @@ async fn connect(options: SqliteConnectOptions) -> Result<Connection, sqlx::Erro
 }
 
 /// Opens `path` to write; makes the file, its directory and the tables when they are missing.
-pub(super) async fn open_to_write(path: &Path, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
-    inspect_to_write(path, theirs).await?;
+pub(super) async fn open_to_write(path: &Path, external: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+    inspect_to_write(path, external).await?;
     if let Some(directory) = files::directory_of(path) {
         std::fs::create_dir_all(directory).map_err(|error| cannot_open(path, error))?;
     }
     let opened = async {
         let mut connection = connect(options().filename(path).create_if_missing(true)).await?;
-        match prepare(&mut connection, theirs).await {
+        match prepare(&mut connection, external).await {
             Ok(layout) => Ok((connection, layout)),
             Err(error) => Err(close_after(connection, error).await),
         }
@@ -57,13 +57,13 @@ pub(super) async fn open_to_write(path: &Path, theirs: Option<&Table>) -> Result
 }
 
 /// Opens `path` to read only.
-pub(super) async fn open_to_read(path: &Path, theirs: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
-    if !inspect_to_read(path, theirs).await? {
+pub(super) async fn open_to_read(path: &Path, external: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
+    if !inspect_to_read(path, external).await? {
         return Err(StoreError::Missing { path: path.into() });
     }
     let open = async || {
         let mut connection = connect(options().filename(path).read_only(true)).await?;
-        match schema::check(&mut connection, theirs).await {
+        match schema::check(&mut connection, external).await {
             Ok(layout) => Ok((connection, layout)),
             Err(error) => Err(close_after(connection, error).await),
         }
@@ -101,8 +101,8 @@ async fn close_after(connection: Connection, error: StoreError) -> StoreError {
 
 /// Refuses a path that cannot be written and a database that is not ours. Nothing is changed, and nothing made that
 /// is missing.
-pub(super) async fn inspect_to_write(path: &Path, theirs: Option<&Table>) -> Result<(), StoreError> {
-    if !inspect_to_read(path, theirs).await? {
+pub(super) async fn inspect_to_write(path: &Path, external: Option<&Table>) -> Result<(), StoreError> {
+    if !inspect_to_read(path, external).await? {
         return files::directory_of(path).map_or(Ok(()), files::can_be_made).map_err(|error| cannot_open(path, error));
     }
     for file in [path.to_owned(), files::beside(path, "-wal"), files::beside(path, "-shm")] {
@@ -115,11 +115,11 @@ pub(super) async fn inspect_to_write(path: &Path, theirs: Option<&Table>) -> Res
 /// Refuses a database that is not ours, with nothing changed; answers whether there is one at all.
 ///
 /// A file that is missing has no table of somebody else, so then it is a mistake.
-pub(super) async fn inspect_to_read(path: &Path, theirs: Option<&Table>) -> Result<bool, StoreError> {
+pub(super) async fn inspect_to_read(path: &Path, external: Option<&Table>) -> Result<bool, StoreError> {
     // SQLite says no more than "unable to open" whatever the cause, and would wait for a pipe.
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match theirs {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match external {
             Some(table) => return Err(StoreError::Table { faults: vec![table::in_no_file(table, path)] }),
             None => return Ok(false),
         },
@@ -129,12 +129,12 @@ pub(super) async fn inspect_to_read(path: &Path, theirs: Option<&Table>) -> Resu
         let what = if metadata.is_dir() { "it is a directory" } else { "it is not a file" };
         return Err(cannot_open(path, io::Error::other(what)));
     }
-    glance(path, theirs.is_some()).await?;
+    glance(path, external.is_some()).await?;
     Ok(true)
 }
 
 /// Looks whose the tables are. Whatever else is wrong shows when the file is opened.
-async fn glance(path: &Path, theirs: bool) -> Result<(), StoreError> {
+async fn glance(path: &Path, external: bool) -> Result<(), StoreError> {
     let log = files::beside(path, "-wal");
     // Even to read, SQLite makes its log and an index beside a file in WAL mode; one that nobody has open has neither,
     // and can be read as it lies there.
@@ -142,7 +142,7 @@ async fn glance(path: &Path, theirs: bool) -> Result<(), StoreError> {
     let options = options().filename(path).read_only(true).busy_timeout(GLANCE).immutable(as_it_lies);
     let found = async {
         let mut connection = connect(options).await?;
-        let found = schema::version(&mut connection, theirs).await;
+        let found = schema::version(&mut connection, external).await;
         connection.close().await?;
         found
     };
@@ -194,11 +194,11 @@ pub(super) async fn connect_to_read(path: &Path) -> Result<Connection, StoreErro
 }
 
 /// Checks or makes the tables, and only then sets what is kept in the file: one that is refused stays as it was.
-async fn prepare(connection: &mut Connection, theirs: Option<&Table>) -> Result<Layout, StoreError> {
-    let layout = schema::migrate(connection, theirs).await?;
+async fn prepare(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
+    let layout = schema::migrate(connection, external).await?;
     // Readers (`status`, the training platform) never wait for a batch and a batch never for them. How somebody else keeps
     // a file of theirs is for them to say.
-    if theirs.is_none() {
+    if external.is_none() {
         let switched = connection.script("PRAGMA journal_mode = WAL").await;
         // Busy when somebody opened the new file at the same time: it works either way, and the next to open it tries
         // again.
@@ -306,7 +306,7 @@ pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
     } else if message.starts_with("FOREIGN KEY") {
         "the learner row is gone".to_owned()
     } else {
-        // A trigger may say anything, people's values included.
+        // A trigger may say anything, users's values included.
         "the database refuses the row; a trigger of the table may have raised an error".to_owned()
     })
 }

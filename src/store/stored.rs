@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::Trouble;
+use super::apply::ApplyError;
 use super::columns;
 use super::connection::Connection;
 use super::layout::Layout;
@@ -11,7 +11,7 @@ use super::value::Value;
 use crate::model::{Action, Attribute, EntraId, LearnerId, Values};
 use crate::plan::Change;
 
-/// Reads the rows of `people` after they were written. Answers in words with what of them the table has otherwise than it
+/// Reads the rows of `users` after they were written. Answers in words with what of them the table has otherwise than it
 /// was told.
 ///
 /// # Errors
@@ -20,11 +20,11 @@ use crate::plan::Change;
 pub(super) async fn compare(
     connection: &mut Connection,
     layout: &Layout,
-    people: &[(&Change, LearnerId)],
-) -> Result<BTreeMap<EntraId, String>, Trouble> {
-    let written = people.iter().flat_map(|(change, _)| &change.changes).map(|changed| changed.attribute);
+    users: &[(&Change, LearnerId)],
+) -> Result<BTreeMap<EntraId, String>, ApplyError> {
+    let written = users.iter().flat_map(|(change, _)| &change.changes).map(|changed| changed.attribute);
     let attributes = columns::mapped(&written.collect::<Vec<_>>());
-    let ids: Vec<Value<'_>> = people.iter().map(|(_, learner)| layout.learner(Some(*learner))).collect();
+    let ids: Vec<Value<'_>> = users.iter().map(|(_, learner)| layout.learner(Some(*learner))).collect();
     let mut rows = BTreeMap::new();
     for ids in connection.lists(&ids) {
         let (id, active) = (layout.id(), layout.active("r"));
@@ -39,14 +39,14 @@ pub(super) async fn compare(
         }
     }
     let mut told = BTreeMap::new();
-    for (change, learner) in people {
+    for (change, learner) in users {
         let (active, values) = match (rows.get(learner), change.action) {
             (Some((true, _)), Action::Deactivate) => return Err(refused("the learner is still active")),
             (Some((false, _)), Action::Reactivate) => return Err(refused("the learner is not active")),
             (Some(row), _) => row,
             // A platform may put away whoever is switched off.
             (None, Action::Deactivate) => {
-                told.insert(change.person, "the row is gone since; the table may have a trigger".to_owned());
+                told.insert(change.user, "the row is gone since; the table may have a trigger".to_owned());
                 continue;
             }
             (None, _) => return Err(refused("the row is gone")),
@@ -58,14 +58,14 @@ pub(super) async fn compare(
         if !others.is_empty() {
             let others: Vec<&str> = others.into_iter().map(Attribute::path).collect();
             let others = others.join(", ");
-            told.insert(change.person, format!("the table has another value in {others}; it may have a trigger"));
+            told.insert(change.user, format!("the table has another value in {others}; it may have a trigger"));
         }
     }
     Ok(told)
 }
 
-fn refused(why: &str) -> Trouble {
-    Trouble::Refused(format!("{why} after the change; a trigger of the table may have undone it"))
+fn refused(why: &str) -> ApplyError {
+    ApplyError::Refused(format!("{why} after the change; a trigger of the table may have undone it"))
 }
 
 /// What of a change stands otherwise in the row.

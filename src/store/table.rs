@@ -70,7 +70,7 @@ pub(super) struct Found {
 struct FoundColumn {
     /// As the database writes it.
     type_name: String,
-    family: Family,
+    family: TypeClass,
     /// How many letters it takes, when that is limited.
     length: Option<u32>,
     required: bool,
@@ -82,7 +82,7 @@ struct FoundColumn {
 
 /// What goes into a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Family {
+enum TypeClass {
     Text,
     Boolean,
     Number,
@@ -155,7 +155,7 @@ pub(super) fn in_no_file(table: &Table, path: &Path) -> TableFault {
     fault(table, "learners.table".to_owned(), message, None)
 }
 
-/// The table as people write it.
+/// The table as users write it.
 pub(super) fn shown(table: &Table) -> String {
     match &table.schema {
         Some(schema) => format!("{schema}.{}", table.name),

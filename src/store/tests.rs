@@ -8,7 +8,7 @@ use sqlx::{Column as _, Row as _, TypeInfo as _};
 use super::connection::Record;
 use super::value::{Document, Moment};
 use super::*;
-use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Route, Trigger, Values, Via};
+use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Route, Routes, Trigger, Values};
 use crate::plan::{AttributeChange, Change, Target};
 
 /// Makes tests of scenarios, each for both kinds of database.
@@ -55,13 +55,13 @@ impl Kind {
         match self {
             Self::Sqlite => Store::in_memory().await.unwrap(),
             Self::Postgres(server) => {
-                let place = Place::Server(at(server, &server.database().await));
+                let place = DatabaseLocation::Server(at(server, &server.database().await));
                 Store::open(place, Access::ReadWrite).await.unwrap()
             }
         }
     }
 
-    /// The same with a cycle begun and `count` learners, created in order: learner 1 is person 1, `user1`.
+    /// The same with a cycle begun and `count` learners, created in order: learner 1 is user 1, `user1`.
     pub(super) async fn store_with(self, count: u32) -> Store {
         let store = self.empty_store().await;
         fill(&store, count).await;
@@ -89,7 +89,7 @@ pub(super) fn at(server: &server::Server, database: &str) -> Server {
 
 pub(super) const SOURCE: &str = "contoso.example/aaaaaaaa-0000-4000-8000-000000000001";
 
-pub(super) fn person(number: u32) -> EntraId {
+pub(super) fn user(number: u32) -> EntraId {
     format!("00000000-0000-4000-8000-{number:012x}").parse().unwrap()
 }
 
@@ -101,15 +101,15 @@ pub(super) fn noon() -> Timestamp {
     time("2026-01-02T12:00:00Z")
 }
 
-pub(super) fn stamp() -> Stamp<'static> {
-    Stamp { cycle: CycleId(1), source: SOURCE, at: noon() }
+pub(super) fn stamp() -> WriteContext<'static> {
+    WriteContext { cycle: CycleId(1), source: SOURCE, at: noon() }
 }
 
 type Changed<'c> = (Attribute, Option<&'c str>, Option<&'c str>);
 
-fn change(person: EntraId, action: Action, reason: Reason, target: Target, changed: &[Changed<'_>]) -> Change {
+fn change(user: EntraId, action: Action, reason: Reason, target: Target, changed: &[Changed<'_>]) -> Change {
     Change {
-        person,
+        user,
         action,
         reason,
         target,
@@ -125,16 +125,16 @@ fn change(person: EntraId, action: Action, reason: Reason, target: Target, chang
             })
             .collect(),
         active: action != Action::Deactivate,
-        via: [Route::Direct].into_iter().collect(),
+        routes: [Route::Direct].into_iter().collect(),
         fingerprint: Fingerprint([0; 16]),
         detail: None,
     }
 }
 
 /// A create of `user_name`, with the e-mail of the same name.
-pub(super) fn create(person: EntraId, user_name: &str) -> Change {
+pub(super) fn create(user: EntraId, user_name: &str) -> Change {
     create_with(
-        person,
+        user,
         &[
             (Attribute::UserName, user_name),
             (Attribute::Email, user_name),
@@ -144,25 +144,25 @@ pub(super) fn create(person: EntraId, user_name: &str) -> Change {
     )
 }
 
-pub(super) fn create_with(person: EntraId, values: &[(Attribute, &str)]) -> Change {
+pub(super) fn create_with(user: EntraId, values: &[(Attribute, &str)]) -> Change {
     let changed: Vec<Changed<'_>> = values.iter().map(|(attribute, new)| (*attribute, None, Some(*new))).collect();
-    change(person, Action::Create, Reason::Assigned, Target::New, &changed)
+    change(user, Action::Create, Reason::Assigned, Target::New, &changed)
 }
 
-pub(super) fn update(person: EntraId, learner: i64, changed: &[Changed<'_>]) -> Change {
+pub(super) fn update(user: EntraId, learner: i64, changed: &[Changed<'_>]) -> Change {
     let target = Target::Linked(LearnerId::Number(learner));
-    change(person, Action::Update, Reason::AttributesChanged, target, changed)
+    change(user, Action::Update, Reason::AttributesChanged, target, changed)
 }
 
-pub(super) fn deactivate(person: EntraId, learner: i64) -> Change {
+pub(super) fn deactivate(user: EntraId, learner: i64) -> Change {
     let changed = [(Attribute::Active, Some("true"), Some("false"))];
-    change(person, Action::Deactivate, Reason::Unassigned, Target::Linked(LearnerId::Number(learner)), &changed)
+    change(user, Action::Deactivate, Reason::Unassigned, Target::Linked(LearnerId::Number(learner)), &changed)
 }
 
 pub(super) async fn fill(store: &Store, count: u32) {
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
     let batch: Vec<Change> =
-        (1..=count).map(|number| create(person(number), &format!("user{number}@example.org"))).collect();
+        (1..=count).map(|number| create(user(number), &format!("user{number}@example.org"))).collect();
     for batch in batch.chunks(1000) {
         let applied = store.apply(batch, &stamp()).await.unwrap();
         assert_eq!(applied.refused, []);
@@ -212,6 +212,6 @@ pub(super) fn values(pairs: &[(Attribute, Option<&str>)]) -> Values {
     pairs.iter().map(|(attribute, value)| (*attribute, value.map(str::to_owned))).collect()
 }
 
-pub(super) fn via(routes: &[Route]) -> Via {
+pub(super) fn routes(routes: &[Route]) -> Routes {
     routes.iter().copied().collect()
 }

@@ -9,7 +9,7 @@ use super::StoreError;
 use super::connection::Connection;
 use super::sql::Statement;
 
-/// How long a write waits for another process: longer than any batch of ours, shorter than a patient person.
+/// How long a write waits for another process: longer than any batch of ours, shorter than a patient user.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a rehearsal waits: it is a convenience that must not queue up behind the daemon.
 pub(super) const PATIENCE_OF_A_REHEARSAL: Duration = Duration::from_secs(2);

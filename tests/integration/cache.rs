@@ -174,7 +174,7 @@ fn copy(from: &Path, to: &Path) {
 #[apply(on_both)]
 async fn the_cache_of_another_database() {
     let (mut world, group, members, direct) = forty().await;
-    // The same people in the same tenant, but another database, from before one of them was hired.
+    // The same users in the same tenant, but another database, from before one of them was hired.
     let (mut other, ..) = forty().await;
     other.sim.tenant(|tenant| tenant.unassign(&direct[1]));
     other.cycle().await;
@@ -225,7 +225,7 @@ async fn a_learner_or_a_link_that_somebody_removed_is_made_again() {
     let report = world.full_cycle().await;
     assert_eq!(report.outcome, Outcome::Success);
     assert_eq!(world.log(&members[0]).await, ["create success assigned", "create success assigned"]);
-    // Without its link the learner is nobody's, and its own person finds it again.
+    // Without its link the learner is nobody's, and its own user finds it again.
     assert_eq!(world.log(&direct[0]).await.len(), 2);
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "40");
     assert_eq!(world.value("SELECT count(*) FROM sync_links").await, "40");

@@ -97,9 +97,9 @@ async fn two_newcomers_who_want_one_address_are_both_rejected() {
     let report = world.cycle().await;
     let counts = Counts { in_scope: 3, unchanged: 1, failed: 2, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Partial, counts));
-    for (person, other) in [(&first, &second), (&second, &first)] {
-        assert_eq!(world.log(person).await, ["create failure conflict"]);
-        assert!(world.last_detail(person).await.contains(other.as_str()));
+    for (user, other) in [(&first, &second), (&second, &first)] {
+        assert_eq!(world.log(user).await, ["create failure conflict"]);
+        assert!(world.last_detail(user).await.contains(other.as_str()));
     }
     assert_eq!(world.settled().await.outcome, Outcome::Partial);
 
@@ -184,12 +184,12 @@ async fn an_address_given_to_a_new_person_never_hands_over_the_old_learner() {
 #[apply(on_both)]
 async fn two_who_swap_addresses_and_a_chain_of_renames_succeed_in_one_cycle() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 6);
+    let users = assigned(&mut tenant, 6);
     let mut world = World::start(tenant).await;
     world.cycle().await;
     let names: Vec<String> = world.sim.tenant(|tenant| {
         let name = |id: &String| tenant.user(id).unwrap().user_principal_name.clone().unwrap();
-        people.iter().map(name).collect()
+        users.iter().map(name).collect()
     });
     let rename = |id: &String, name: &str| {
         change(&world, id, |user| {
@@ -197,19 +197,19 @@ async fn two_who_swap_addresses_and_a_chain_of_renames_succeed_in_one_cycle() {
             user.mail = Some(name.to_owned());
         });
     };
-    rename(&people[0], &names[1]);
-    rename(&people[1], &names[0]);
-    rename(&people[2], &names[3]);
-    rename(&people[3], &names[4]);
-    rename(&people[4], "somebody.new@harbourworks.example");
+    rename(&users[0], &names[1]);
+    rename(&users[1], &names[0]);
+    rename(&users[2], &names[3]);
+    rename(&users[3], &names[4]);
+    rename(&users[4], "somebody.new@harbourworks.example");
     // A newcomer takes what the chain sets free.
     let newcomer = hire(&world, User::named("New", "Comer").user_principal_name(&names[2]).mail(&names[2]));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 7, created: 1, updated: 5, unchanged: 1, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));
     let expected = [&names[1], &names[0], &names[3], &names[4], "somebody.new@harbourworks.example", &names[5]];
-    for (person, name) in people.iter().zip(expected) {
-        assert_eq!(world.learner(person, "user_name, email").await, [name, name]);
+    for (user, name) in users.iter().zip(expected) {
+        assert_eq!(world.learner(user, "user_name, email").await, [name, name]);
     }
     assert_eq!(world.learner(&newcomer, "user_name").await, [names[2].as_str()]);
     world.settled().await;
@@ -224,8 +224,8 @@ async fn a_swap_among_a_thousand_updates_succeeds_in_one_cycle() {
     // In the order of the ids, in which changes are applied, they are as far apart as can be.
     let (first, last) = (everybody.iter().min().unwrap(), everybody.iter().max().unwrap());
     world.sim.tenant(|tenant| {
-        for person in &everybody {
-            tenant.user_mut(person).job_title = Some("Diver".to_owned());
+        for user in &everybody {
+            tenant.user_mut(user).job_title = Some("Diver".to_owned());
         }
         let mail = |id: &str| tenant.user(id).unwrap().mail.clone();
         let (one, other) = (mail(first), mail(last));
@@ -289,8 +289,8 @@ async fn a_match_that_is_not_unique_is_a_conflict() {
 async fn two_newcomers_who_match_one_learner_are_both_rejected() {
     let mut tenant = Tenant::default();
     for name in ["Ada", "Grace"] {
-        let person = tenant.hire(User::named(name, "Twin").employee_id("E1"));
-        tenant.assign_user(&person);
+        let user = tenant.hire(User::named(name, "Twin").employee_id("E1"));
+        tenant.assign_user(&user);
     }
     let mut world = World::start(Tenant::default()).await;
     world.configure("match_attribute = \"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber\"");

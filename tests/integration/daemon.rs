@@ -10,7 +10,7 @@ use graph_sim::{Fault, Gate};
 use serde_json::json;
 
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, people};
+use crate::program::{Daemon, users};
 use crate::world::World;
 
 /// Holds the next cycle while it reads the assignments.
@@ -22,7 +22,7 @@ fn hold_next_cycle(world: &World) -> Gate {
 
 #[apply(on_both)]
 async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_the_drawn_time() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     let daemon = world.daemon().await;
     assert_eq!(world.cycles_ended(1).await, ["startup success"]);
     daemon.logged("waiting next_cycle.at=", 1).await;
@@ -47,7 +47,7 @@ async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_the_drawn_time() {
 
 #[apply(on_both)]
 async fn a_second_daemon_exits_75_and_names_the_first() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = world.daemon().await;
     let ran = world.run_program(&["run"], 75);
     assert!(ran.stderr.contains(&format!("learner-sync run (pid {})", daemon.pid())), "{ran:?}");
@@ -57,7 +57,7 @@ async fn a_second_daemon_exits_75_and_names_the_first() {
 
 #[apply(on_both)]
 async fn further_cycles_come_by_schedule() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
     let daemon = world.daemon().await;
     let cycles = world.cycles_ended(3).await;
@@ -67,7 +67,7 @@ async fn further_cycles_come_by_schedule() {
 
 #[apply(on_both)]
 async fn a_failed_cycle_is_followed_by_the_next() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").answer(403));
     let daemon = world.daemon().await;
@@ -78,7 +78,7 @@ async fn a_failed_cycle_is_followed_by_the_next() {
 
 #[apply(on_both)]
 async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_sync() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
     gate.reached().await;
@@ -103,7 +103,7 @@ async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_syn
 
 #[apply(on_both)]
 async fn paused_the_daemon_skips_signalled_cycles_and_says_so() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["pause"], 0);
     let daemon = world.daemon().await;
     let skipped = "provisioning is paused; the cycle is skipped";
@@ -121,7 +121,7 @@ async fn paused_the_daemon_skips_signalled_cycles_and_says_so() {
 
 #[apply(on_both)]
 async fn paused_the_daemon_skips_scheduled_cycles_and_goes_on_after_the_pause() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["pause"], 0);
     world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
     let daemon = world.daemon().await;
@@ -134,7 +134,7 @@ async fn paused_the_daemon_skips_scheduled_cycles_and_goes_on_after_the_pause() 
 
 #[apply(on_both)]
 async fn a_stop_ends_a_daemon_that_waits_for_a_sync() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
     gate.reached().await;
@@ -148,7 +148,7 @@ async fn a_stop_ends_a_daemon_that_waits_for_a_sync() {
 
 #[apply(on_both)]
 async fn a_daemon_whose_log_nobody_reads_any_more_goes_on() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let mut command = world.program(&["run"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -167,7 +167,7 @@ async fn a_daemon_whose_log_nobody_reads_any_more_goes_on() {
 
 #[apply(on_both)]
 async fn status_shows_no_next_time_while_the_daemon_is_in_a_cycle() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = world.daemon().await;
     daemon.logged("waiting next_cycle.at=", 1).await;
     let gate = hold_next_cycle(&world);
@@ -183,7 +183,7 @@ async fn status_shows_no_next_time_while_the_daemon_is_in_a_cycle() {
 
 #[apply(on_both)]
 async fn a_locked_database_does_not_keep_the_daemon_from_its_signals() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = world.daemon().await;
     daemon.logged("waiting next_cycle.at=", 1).await;
     // As a training platform may do that imports something.
@@ -199,7 +199,7 @@ async fn a_locked_database_does_not_keep_the_daemon_from_its_signals() {
 
 #[apply(on_both)]
 async fn the_old_time_is_forgotten_when_a_new_one_is_drawn() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.configure("[schedule]\nmin_interval = \"2s\"\nmax_interval = \"2s\"");
     let daemon = world.daemon().await;
     daemon.logged("waiting next_cycle.at=", 1).await;
@@ -215,7 +215,7 @@ async fn the_old_time_is_forgotten_when_a_new_one_is_drawn() {
 
 #[apply(on_both)]
 async fn with_users_switched_off_there_is_no_cycle_and_the_reason_is_told() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.configure("[provisioning]\nusers = false");
     let daemon = world.daemon().await;
     daemon.logged("provisioning.users = false; the cycle is skipped", 1).await;

@@ -7,7 +7,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
-use crate::world::{World, assigned, assigned_group, people};
+use crate::world::{World, assigned, assigned_group, users};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 
@@ -85,15 +85,15 @@ async fn nested_members_devices_service_principals_and_the_unassigned_never_appe
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
     let inner = tenant.add_group("Seconded");
-    let nested = people(&mut tenant, 2);
-    nested.iter().for_each(|person| tenant.add_member(&inner, person));
+    let nested = users(&mut tenant, 2);
+    nested.iter().for_each(|user| tenant.add_member(&inner, user));
     tenant.add_group_member(&group, &inner);
     let kiosk = tenant.add_device("Kiosk");
     let robot = tenant.add_service_principal("Robot");
     tenant.add_member(&group, &kiosk);
     tenant.add_member(&group, &robot);
     tenant.assign_service_principal("Catalogue");
-    people(&mut tenant, 3);
+    users(&mut tenant, 3);
     let mut world = World::start(tenant).await;
 
     let report = world.cycle().await;
@@ -108,7 +108,7 @@ async fn transitive_members_are_learners_where_the_scope_says_so() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 1);
     let inner = tenant.add_group("Seconded");
-    let nested = people(&mut tenant, 1);
+    let nested = users(&mut tenant, 1);
     tenant.add_member(&inner, &nested[0]);
     tenant.add_group_member(&group, &inner);
     let mut world = World::start(tenant).await;
@@ -300,7 +300,7 @@ async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
     let before = world.query(&format!("SELECT {MAPPED} FROM learners ORDER BY id")).await;
 
     let newcomer = world.sim.tenant(|tenant| {
-        let newcomer = people(tenant, 1).remove(0);
+        let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         newcomer
     });
@@ -327,18 +327,18 @@ async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
 #[apply(on_both)]
 async fn somebody_assigned_whom_graph_does_not_know_yet_is_skipped_until_it_does() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 2);
+    let users = assigned(&mut tenant, 2);
     let mut world = World::start(tenant).await;
-    world.sim.inject(Fault::missing_user(&people[0]));
+    world.sim.inject(Fault::missing_user(&users[0]));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 1, created: 1, skipped: 1, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));
-    assert_eq!(world.log(&people[0]).await, Vec::<String>::new());
+    assert_eq!(world.log(&users[0]).await, Vec::<String>::new());
     world.settled().await;
 
     world.sim.clear_faults();
     assert_eq!(world.cycle().await.counts.created, 1);
-    assert_eq!(world.log(&people[0]).await, ["create success assigned"]);
+    assert_eq!(world.log(&users[0]).await, ["create success assigned"]);
     world.settled().await;
 }
 
@@ -365,7 +365,7 @@ async fn the_application_id_serves_as_well_and_the_source_is_the_object_id() {
 async fn a_person_with_several_roles_is_assigned_once() {
     let mut tenant = Tenant::default();
     let roles: Vec<String> = tenant.application.roles.iter().map(|role| role.id.clone()).collect();
-    let ada = people(&mut tenant, 1).remove(0);
+    let ada = users(&mut tenant, 1).remove(0);
     let (group, _) = assigned_group(&mut tenant, "Staff", 2);
     for role in &roles {
         tenant.assign_user_with_role(&ada, role);

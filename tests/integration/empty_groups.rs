@@ -6,9 +6,9 @@ use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
 use crate::holds::{assign, held, held_as, unassign};
-use crate::world::{World, assigned, assigned_group, people};
+use crate::world::{World, assigned, assigned_group, users};
 
-/// A world with a group of so many members beside twenty people who are assigned directly.
+/// A world with a group of so many members beside twenty users who are assigned directly.
 async fn group_of(count: usize) -> (World, String, Vec<String>) {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Night shift", count);
@@ -39,7 +39,7 @@ async fn a_group_that_ran_empty_holds_its_people() {
 
     // Somebody else joins, and the group is empty no more.
     let newcomer = world.sim.tenant(|tenant| {
-        let newcomer = people(tenant, 1).remove(0);
+        let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         newcomer
     });

@@ -13,7 +13,7 @@ use graph_sim::{Call, Fault, GraphSim, Stranger, Tenant};
 use learner_sync::model::Outcome;
 
 use crate::database::{apply, on_both};
-use crate::program::people;
+use crate::program::users;
 use crate::world::{World, assigned, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
@@ -40,7 +40,7 @@ async fn waiting() -> (World, Vec<String>) {
 /// Nobody is off but those who have left; then, without faults, one cycle does what is left to do.
 async fn comes_right(world: &mut World, left: &[String], what: &str) {
     let off = world.query("SELECT external_id FROM learners WHERE NOT active").await;
-    assert!(off.iter().flatten().all(|person| left.contains(person)), "{what}: {off:?}");
+    assert!(off.iter().flatten().all(|user| left.contains(user)), "{what}: {off:?}");
     world.sim.clear_faults();
     assert_eq!(world.cycle().await.outcome, Outcome::Success, "{what}");
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "25", "{what}");
@@ -103,7 +103,7 @@ async fn a_list_that_is_told_to_be_empty_holds_its_people_until_it_is_told_again
             let report = world.cycle().await;
             assert_eq!((report.outcome, report.counts.held), (Outcome::Held, held), "{list}");
             let off = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
-            assert!(off.iter().all(|person| *person == left[1]), "{list}: {off:?}");
+            assert!(off.iter().all(|user| *user == left[1]), "{list}: {off:?}");
         }
         world.sim.clear_faults();
         let report = world.cycle().await;
@@ -122,14 +122,14 @@ async fn a_list_that_is_told_to_be_empty_holds_its_people_until_it_is_told_again
 async fn an_attribute_that_no_answer_tells_is_not_cleared() {
     let mut tenant = Tenant::default();
     // So few that their number holds nothing back.
-    let people = assigned(&mut tenant, 5);
+    let users = assigned(&mut tenant, 5);
     let mut world = World::start(tenant).await;
     world.cycle().await;
     world.sim.inject(Fault::on("GET", "/v1.0/users").always().drop_key("department"));
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.failed), (Outcome::Partial, 5));
-    assert_eq!(world.log(&people[0]).await, ["create success assigned", "update failure unreadable"]);
-    assert!(world.last_detail(&people[0]).await.contains("does not tell department"));
+    assert_eq!(world.log(&users[0]).await, ["create success assigned", "update failure unreadable"]);
+    assert!(world.last_detail(&users[0]).await.contains("does not tell department"));
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE department = 'Research'").await, "5");
     world.sim.clear_faults();
     assert_eq!(world.cycle().await.counts.unchanged, 5);
@@ -215,7 +215,7 @@ async fn a_cycle_in_which_a_third_of_all_answers_fail_ends_right() {
 
 #[apply(on_both)]
 async fn a_private_authority_is_trusted_when_named_and_only_then() {
-    let sim = GraphSim::start_tls(people(2).0).await;
+    let sim = GraphSim::start_tls(users(2).0).await;
     let world = World::start(Tenant::default()).await;
     let authority = world.path("authority.pem");
     std::fs::write(&authority, sim.ca_pem().unwrap()).unwrap();

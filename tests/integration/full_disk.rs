@@ -11,7 +11,7 @@ use crate::machine::Mount;
 use crate::program::Ran;
 use crate::world::World;
 
-/// Several batches of people.
+/// Several batches of users.
 const PEOPLE: usize = 2000;
 /// Room for all of them, and for what SQLite keeps beside the file.
 const DISK: u64 = 48 << 20;
@@ -22,7 +22,7 @@ struct Small {
     // First, so that it is unmounted before the directory is removed.
     _disk: Mount,
     world: World,
-    people: BTreeSet<String>,
+    users: BTreeSet<String>,
 }
 
 impl Small {
@@ -36,9 +36,9 @@ impl Small {
         let planned = world.run_program(&["plan", "--json"], 0).json();
         let lines = planned["changes"].as_array().unwrap().iter();
         let created = lines.filter(|line| line["action"] == "create" && line["status"] == "success");
-        let people: BTreeSet<_> = created.map(|line| line["entra_id"].as_str().unwrap().to_owned()).collect();
-        assert!(people.len() > 1500, "{}", people.len());
-        Some(Self { _disk: disk, world, people })
+        let users: BTreeSet<_> = created.map(|line| line["entra_id"].as_str().unwrap().to_owned()).collect();
+        assert!(users.len() > 1500, "{}", users.len());
+        Some(Self { _disk: disk, world, users })
     }
 
     fn database(&self) -> PathBuf {
@@ -141,21 +141,21 @@ impl Small {
             "SELECT entra_id FROM provisioning_log WHERE action = '{action}' AND status = 'success' ORDER BY entra_id"
         );
         let logged = query(&self.database(), &sql).await;
-        assert_eq!(logged.len(), self.people.len() * rows);
-        assert_eq!(&logged.into_iter().flatten().collect::<BTreeSet<_>>(), &self.people);
-        assert_eq!(self.value("SELECT count(*) FROM learners").await, self.people.len().to_string());
+        assert_eq!(logged.len(), self.users.len() * rows);
+        assert_eq!(&logged.into_iter().flatten().collect::<BTreeSet<_>>(), &self.users);
+        assert_eq!(self.value("SELECT count(*) FROM learners").await, self.users.len().to_string());
         self.check_whole_batches().await;
         for arguments in [&["sync", "--json"][..], &["sync", "--full", "--json"]] {
             let document = self.world.run_program(arguments, 0).json();
             let told = ["created", "updated", "unchanged"].map(|key| document[key].as_u64().unwrap());
-            assert_eq!(told, [0, 0, self.people.len() as u64]);
+            assert_eq!(told, [0, 0, self.users.len() as u64]);
         }
     }
 
     fn everybody_becomes_a_diver(&self) {
         self.world.sim.tenant(|tenant| {
-            for person in &self.people {
-                tenant.user_mut(person).department = Some("Diving".to_owned());
+            for user in &self.users {
+                tenant.user_mut(user).department = Some("Diving".to_owned());
             }
         });
     }

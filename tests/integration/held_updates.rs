@@ -1,4 +1,4 @@
-//! A lost permission looks like many people who lost a value: then all updates wait, and creates go on.
+//! A lost permission looks like many users who lost a value: then all updates wait, and creates go on.
 
 use graph_sim::{Fault, Tenant, User};
 use learner_sync::model::Outcome;
@@ -6,7 +6,7 @@ use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
 use crate::holds::{held, held_as, staff};
-use crate::world::{World, assigned, assigned_group, people};
+use crate::world::{World, assigned, assigned_group, users};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 
@@ -19,7 +19,7 @@ async fn an_attribute_that_vanishes_from_many_holds_all_updates() {
     world.cycle().await;
     let newcomer = world.sim.tenant(|tenant| {
         tenant.user_mut(&direct).job_title = Some("Diver".to_owned());
-        let newcomer = people(tenant, 1).remove(0);
+        let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         newcomer
     });
@@ -50,19 +50,19 @@ async fn an_attribute_that_vanishes_from_many_holds_all_updates() {
 
 #[apply(on_both)]
 async fn an_approved_clearing_goes_through() {
-    let (mut world, people) = staff(20).await;
-    world.sim.tenant(|tenant| people.iter().for_each(|person| tenant.user_mut(person).department = None));
+    let (mut world, users) = staff(20).await;
+    world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.user_mut(user).department = None));
     assert_eq!(world.cycle().await.counts.held, 20);
     assert_eq!(world.approve().await, 20);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.updated, report.counts.held), (Outcome::Success, 20, 0));
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE department IS NULL").await, "20");
-    assert!(world.last_detail(&people[0]).await.starts_with("approved by tests"));
+    assert!(world.last_detail(&users[0]).await.starts_with("approved by tests"));
     assert_eq!(world.value("SELECT count(*) FROM sync_held").await, "0");
     world.settled().await;
 }
 
-/// The department of so many of `of` people who have one is cleared, beside ten who have none.
+/// The department of so many of `of` users who have one is cleared, beside ten who have none.
 async fn check_clearing(of: usize, clear: usize, held_back: bool) {
     let mut tenant = Tenant::default();
     let staff = assigned(&mut tenant, of);
@@ -72,7 +72,7 @@ async fn check_clearing(of: usize, clear: usize, held_back: bool) {
     }
     let mut world = World::start(tenant).await;
     world.cycle().await;
-    world.sim.tenant(|tenant| staff[..clear].iter().for_each(|person| tenant.user_mut(person).department = None));
+    world.sim.tenant(|tenant| staff[..clear].iter().for_each(|user| tenant.user_mut(user).department = None));
     let report = world.cycle().await;
     let clear = clear as u64;
     let (updated, held) = if held_back { (0, clear) } else { (clear, 0) };
@@ -89,20 +89,20 @@ async fn a_few_cleared_values_and_a_fifth_of_them_are_no_lost_permission() {
 
 #[apply(on_both)]
 async fn a_limit_on_updates_holds_all_of_them_and_creates_go_on() {
-    let (mut world, people) = staff(100).await;
+    let (mut world, users) = staff(100).await;
     world.configure("[safety]\nmax_update_percent = 11");
     world.sim.tenant(|tenant| {
-        people[..11].iter().for_each(|person| tenant.user_mut(person).job_title = Some("Diver".to_owned()));
+        users[..11].iter().for_each(|user| tenant.user_mut(user).job_title = Some("Diver".to_owned()));
     });
     assert_eq!(world.cycle().await.counts.updated, 11);
     world.sim.tenant(|tenant| {
-        people[..12].iter().for_each(|person| tenant.user_mut(person).job_title = Some("Captain".to_owned()));
+        users[..12].iter().for_each(|user| tenant.user_mut(user).job_title = Some("Captain".to_owned()));
         assigned(tenant, 1);
     });
     let report = world.cycle().await;
     let counts = Counts { in_scope: 101, created: 1, unchanged: 88, held: 12, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Held, counts));
-    assert_eq!(held(&world).await, held_as(&people[..12], "update", "threshold"));
+    assert_eq!(held(&world).await, held_as(&users[..12], "update", "threshold"));
     world.settled().await;
     world.approve().await;
     assert_eq!(world.cycle().await.counts.updated, 12);
@@ -111,13 +111,13 @@ async fn a_limit_on_updates_holds_all_of_them_and_creates_go_on() {
 
 #[apply(on_both)]
 async fn somebody_whose_update_is_held_can_still_leave() {
-    let (mut world, people) = staff(20).await;
-    world.sim.tenant(|tenant| people.iter().for_each(|person| tenant.user_mut(person).department = None));
+    let (mut world, users) = staff(20).await;
+    world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.user_mut(user).department = None));
     assert_eq!(world.cycle().await.counts.held, 20);
-    world.sim.tenant(|tenant| tenant.user_mut(&people[0]).account_enabled = Some(false));
+    world.sim.tenant(|tenant| tenant.user_mut(&users[0]).account_enabled = Some(false));
     let report = world.cycle().await;
     assert_eq!((report.counts.deactivated, report.counts.held), (1, 19));
-    assert_eq!(world.log(&people[0]).await.last().unwrap(), "deactivate success account-disabled");
-    assert_eq!(world.learner(&people[0], "department, active").await, ["Research", "0"]);
+    assert_eq!(world.log(&users[0]).await.last().unwrap(), "deactivate success account-disabled");
+    assert_eq!(world.learner(&users[0], "department, active").await, ["Research", "0"]);
     world.settled().await;
 }

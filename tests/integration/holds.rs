@@ -8,22 +8,22 @@ use learner_sync::plan::Counts;
 use crate::database::{apply, on_both};
 use crate::world::{World, assigned, assigned_group};
 
-/// A world in which so many people, assigned directly, are learners.
+/// A world in which so many users, assigned directly, are learners.
 pub(crate) async fn staff(count: usize) -> (World, Vec<String>) {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, count);
+    let users = assigned(&mut tenant, count);
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts.created, count as u64);
-    (world, people)
+    (world, users)
 }
 
-/// Takes these people off the application.
-pub(crate) fn unassign(world: &World, people: &[String]) {
-    world.sim.tenant(|tenant| people.iter().for_each(|person| tenant.unassign(person)));
+/// Takes these users off the application.
+pub(crate) fn unassign(world: &World, users: &[String]) {
+    world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.unassign(user)));
 }
 
-pub(crate) fn assign(world: &World, people: &[String]) {
-    world.sim.tenant(|tenant| people.iter().for_each(|person| tenant.assign_user(person)));
+pub(crate) fn assign(world: &World, users: &[String]) {
+    world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.assign_user(user)));
 }
 
 /// Everybody who is held, with action and reason, by id.
@@ -31,10 +31,10 @@ pub(crate) async fn held(world: &World) -> Vec<Vec<String>> {
     world.query("SELECT entra_id, action, reason FROM sync_held ORDER BY entra_id").await
 }
 
-/// These people, held so.
-pub(crate) fn held_as(people: &[String], action: &str, reason: &str) -> Vec<Vec<String>> {
+/// These users, held so.
+pub(crate) fn held_as(users: &[String], action: &str, reason: &str) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> =
-        people.iter().map(|person| vec![person.clone(), action.to_owned(), reason.to_owned()]).collect();
+        users.iter().map(|user| vec![user.clone(), action.to_owned(), reason.to_owned()]).collect();
     rows.sort();
     rows
 }
@@ -72,14 +72,14 @@ async fn a_thousand_people_taken_off_are_held_while_everything_else_goes_on() {
 
 #[apply(on_both)]
 async fn a_slow_drain_is_held_when_a_day_of_it_is_too_much() {
-    let (mut world, people) = staff(100).await;
-    unassign(&world, &people[..15]);
+    let (mut world, users) = staff(100).await;
+    unassign(&world, &users[..15]);
     assert_eq!(world.cycle().await.counts.deactivated, 15);
     // Fifteen more would be allowed alone.
-    unassign(&world, &people[15..30]);
+    unassign(&world, &users[15..30]);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.deactivated, report.counts.held), (Outcome::Held, 0, 15));
-    assert_eq!(held(&world).await, held_as(&people[15..30], "deactivate", "threshold"));
+    assert_eq!(held(&world).await, held_as(&users[15..30], "deactivate", "threshold"));
     world.settled().await;
     // Held is held, also when the day is over.
     world.pass(SignedDuration::from_hours(25));
@@ -88,15 +88,15 @@ async fn a_slow_drain_is_held_when_a_day_of_it_is_too_much() {
 
 #[apply(on_both)]
 async fn a_drain_over_many_days_and_those_who_came_back_do_not_count() {
-    let (mut world, people) = staff(100).await;
-    unassign(&world, &people[..15]);
+    let (mut world, users) = staff(100).await;
+    unassign(&world, &users[..15]);
     assert_eq!(world.cycle().await.counts.deactivated, 15);
-    assign(&world, &people[..15]);
+    assign(&world, &users[..15]);
     assert_eq!(world.cycle().await.counts.reactivated, 15);
-    unassign(&world, &people[15..30]);
+    unassign(&world, &users[15..30]);
     assert_eq!(world.cycle().await.counts.deactivated, 15);
     world.pass(SignedDuration::from_hours(25));
-    unassign(&world, &people[30..45]);
+    unassign(&world, &users[30..45]);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.deactivated), (Outcome::Success, 15));
     world.settled().await;
@@ -104,9 +104,9 @@ async fn a_drain_over_many_days_and_those_who_came_back_do_not_count() {
 
 /// So many of `of` learners leave under this configuration: either all of them go, or all are held.
 async fn check(of: usize, leave: usize, safety: &str, held_back: bool) {
-    let (mut world, people) = staff(of).await;
+    let (mut world, users) = staff(of).await;
     world.configure(&format!("[safety]\n{safety}"));
-    unassign(&world, &people[..leave]);
+    unassign(&world, &users[..leave]);
     let report = world.cycle().await;
     let leave = leave as u64;
     let (gone, held) = if held_back { (0, leave) } else { (leave, 0) };
@@ -138,33 +138,33 @@ async fn exactly_the_number_is_allowed_and_none_means_none() {
 
 #[apply(on_both)]
 async fn disabled_and_deleted_people_count_as_well() {
-    let (mut world, people) = staff(20).await;
+    let (mut world, users) = staff(20).await;
     world.sim.tenant(|tenant| {
-        people[..6].iter().for_each(|person| tenant.user_mut(person).account_enabled = Some(false));
-        people[6..11].iter().for_each(|person| tenant.delete_user(person));
+        users[..6].iter().for_each(|user| tenant.user_mut(user).account_enabled = Some(false));
+        users[6..11].iter().for_each(|user| tenant.delete_user(user));
     });
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 11, 0));
-    assert_eq!(held(&world).await, held_as(&people[..11], "deactivate", "threshold"));
+    assert_eq!(held(&world).await, held_as(&users[..11], "deactivate", "threshold"));
     world.settled().await;
     world.approve().await;
     assert_eq!(world.cycle().await.counts.deactivated, 11);
-    assert_eq!(world.log(&people[0]).await.last().unwrap(), "deactivate success account-disabled");
-    assert_eq!(world.log(&people[10]).await.last().unwrap(), "deactivate success account-deleted");
+    assert_eq!(world.log(&users[0]).await.last().unwrap(), "deactivate success account-disabled");
+    assert_eq!(world.log(&users[10]).await.last().unwrap(), "deactivate success account-deleted");
     world.settled().await;
 }
 
 #[apply(on_both)]
 async fn a_mapping_that_switches_everybody_off_is_held() {
-    let (mut world, people) = staff(20).await;
+    let (mut world, users) = staff(20).await;
     world.configure(
         "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\nactive = '\"False\"'",
     );
     let report = world.cycle().await;
     let counts = Counts { in_scope: 20, held: 20, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Held, counts));
-    assert_eq!(held(&world).await, held_as(&people, "deactivate", "threshold"));
-    assert!(world.last_detail(&people[0]).await.contains("mapped-inactive"));
+    assert_eq!(held(&world).await, held_as(&users, "deactivate", "threshold"));
+    assert!(world.last_detail(&users[0]).await.contains("mapped-inactive"));
     world.settled().await;
     // The slip is mended, and it never happened.
     world.configure("");
@@ -175,19 +175,19 @@ async fn a_mapping_that_switches_everybody_off_is_held() {
 
 #[apply(on_both)]
 async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() {
-    let (mut world, people) = staff(20).await;
-    unassign(&world, &people[..12]);
+    let (mut world, users) = staff(20).await;
+    unassign(&world, &users[..12]);
     assert_eq!(world.cycle().await.counts.held, 12);
     world.settled().await;
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
     world.settled().await;
 
     // Seven are wanted again; the five that are left would be allowed, had they not been held.
-    assign(&world, &people[..7]);
+    assign(&world, &users[..7]);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held, report.counts.unchanged), (Outcome::Held, 5, 15));
-    assert_eq!(held(&world).await, held_as(&people[7..12], "deactivate", "threshold"));
-    assert_eq!(world.log(&people[0]).await, ["create success assigned", "deactivate held threshold"]);
+    assert_eq!(held(&world).await, held_as(&users[7..12], "deactivate", "threshold"));
+    assert_eq!(world.log(&users[0]).await, ["create success assigned", "deactivate held threshold"]);
     world.settled().await;
 
     assert_eq!(world.approve().await, 5);
@@ -199,57 +199,57 @@ async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() 
 
 #[apply(on_both)]
 async fn whoever_leaves_while_others_are_held_is_held_too() {
-    let (mut world, people) = staff(20).await;
-    unassign(&world, &people[..11]);
+    let (mut world, users) = staff(20).await;
+    unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
-    unassign(&world, &people[11..12]);
+    unassign(&world, &users[11..12]);
     let report = world.cycle().await;
     assert_eq!((report.counts.held, report.counts.deactivated), (12, 0));
-    assert_eq!(world.log(&people[11]).await, ["create success assigned", "deactivate held threshold"]);
+    assert_eq!(world.log(&users[11]).await, ["create success assigned", "deactivate held threshold"]);
     world.settled().await;
 }
 
 #[apply(on_both)]
 async fn an_approval_releases_exactly_those_who_were_shown() {
-    let (mut world, people) = staff(60).await;
-    unassign(&world, &people[..13]);
+    let (mut world, users) = staff(60).await;
+    unassign(&world, &users[..13]);
     assert_eq!(world.cycle().await.counts.held, 13);
     assert_eq!(world.approve().await, 13);
     // Others leave before the next cycle.
-    unassign(&world, &people[13..26]);
+    unassign(&world, &users[13..26]);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.deactivated, report.counts.held), (Outcome::Held, 13, 13));
-    assert_eq!(held(&world).await, held_as(&people[13..26], "deactivate", "threshold"));
+    assert_eq!(held(&world).await, held_as(&users[13..26], "deactivate", "threshold"));
     assert_eq!(
-        world.log(&people[0]).await,
+        world.log(&users[0]).await,
         ["create success assigned", "deactivate held threshold", "deactivate success unassigned"]
     );
-    assert!(world.last_detail(&people[0]).await.starts_with("approved by tests"));
+    assert!(world.last_detail(&users[0]).await.starts_with("approved by tests"));
     world.settled().await;
 }
 
 #[apply(on_both)]
 async fn the_approved_do_not_count_against_others() {
-    let (mut world, people) = staff(30).await;
-    unassign(&world, &people[..11]);
+    let (mut world, users) = staff(30).await;
+    unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
     world.approve().await;
     assert_eq!(world.cycle().await.counts.deactivated, 11);
-    unassign(&world, &people[11..21]);
+    unassign(&world, &users[11..21]);
     assert_eq!(world.cycle().await.counts.deactivated, 10);
     world.settled().await;
 }
 
 #[apply(on_both)]
 async fn an_approval_is_spent_once() {
-    let (mut world, people) = staff(20).await;
-    unassign(&world, &people[..11]);
+    let (mut world, users) = staff(20).await;
+    unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
     world.approve().await;
     assert_eq!(world.cycle().await.counts.deactivated, 11);
-    assign(&world, &people[..11]);
+    assign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.reactivated, 11);
-    unassign(&world, &people[..11]);
+    unassign(&world, &users[..11]);
     let report = world.cycle().await;
     assert_eq!((report.counts.held, report.counts.deactivated), (11, 0));
     world.settled().await;
@@ -257,14 +257,14 @@ async fn an_approval_is_spent_once() {
 
 #[apply(on_both)]
 async fn an_approval_is_void_for_somebody_who_was_wanted_again_in_between() {
-    let (mut world, people) = staff(20).await;
-    unassign(&world, &people[..11]);
+    let (mut world, users) = staff(20).await;
+    unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
     world.approve().await;
-    assign(&world, &people[..11]);
+    assign(&world, &users[..11]);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held), (Outcome::Success, 0));
-    unassign(&world, &people[..11]);
+    unassign(&world, &users[..11]);
     let report = world.cycle().await;
     assert_eq!((report.counts.held, report.counts.deactivated), (11, 0));
     world.settled().await;
@@ -272,8 +272,8 @@ async fn an_approval_is_void_for_somebody_who_was_wanted_again_in_between() {
 
 #[apply(on_both)]
 async fn an_approval_is_good_for_a_day() {
-    let (mut world, people) = staff(20).await;
-    unassign(&world, &people[..11]);
+    let (mut world, users) = staff(20).await;
+    unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
     world.approve().await;
     world.pass(SignedDuration::from_mins(24 * 60 + 1));
@@ -288,8 +288,8 @@ async fn an_approval_is_good_for_a_day() {
 
 #[apply(on_both)]
 async fn an_approval_outlives_a_failed_cycle_and_is_confirmed_by_a_second_look() {
-    let (mut world, people) = staff(20).await;
-    unassign(&world, &people[..11]);
+    let (mut world, users) = staff(20).await;
+    unassign(&world, &users[..11]);
     world.cycle().await;
     world.approve().await;
     world.sim.inject(Fault::on("GET", "/v1.0/users/{id}").answer(400));

@@ -1,4 +1,4 @@
-//! What becomes of one person: hired, renamed, cleared, refused, repaired.
+//! What becomes of one user: hired, renamed, cleared, refused, repaired.
 
 use graph_sim::{Tenant, User};
 use jiff::SignedDuration;

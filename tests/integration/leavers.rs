@@ -7,13 +7,13 @@ use learner_sync::plan::Counts;
 use serde_json::json;
 
 use crate::database::{apply, on_both};
-use crate::world::{World, assigned, assigned_group, people};
+use crate::world::{World, assigned, assigned_group, users};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 const USER: &str = "/v1.0/users/{id}";
 const DELETED: &str = "/v1.0/directory/deletedItems/{id}";
 
-/// A world with eight members of a group and eight people who are assigned directly, all of them learners.
+/// A world with eight members of a group and eight users who are assigned directly, all of them learners.
 async fn sixteen() -> (World, String, Vec<String>, Vec<String>) {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 8);
@@ -27,7 +27,7 @@ async fn sixteen() -> (World, String, Vec<String>, Vec<String>) {
 async fn switched_off(world: &World, at: &str, expected: &[(&String, &str)]) {
     let mut expected: Vec<Vec<String>> = expected
         .iter()
-        .map(|(person, reason)| vec![(*person).clone(), "deactivate".to_owned(), (*reason).to_owned()])
+        .map(|(user, reason)| vec![(*user).clone(), "deactivate".to_owned(), (*reason).to_owned()])
         .collect();
     expected.sort();
     let sql = format!("SELECT entra_id, action, reason FROM provisioning_log WHERE at = '{at}' ORDER BY entra_id");
@@ -169,29 +169,29 @@ async fn a_first_look_that_was_stale_changes_nothing() {
 #[apply(on_both)]
 async fn somebody_who_comes_back_is_the_same_learner_with_all_changes_in_one_row() {
     let (mut world, _, _, direct) = sixteen().await;
-    let person = &direct[0];
-    let id = world.learner(person, "id").await;
-    world.sim.tenant(|tenant| tenant.unassign(person));
+    let user = &direct[0];
+    let id = world.learner(user, "id").await;
+    world.sim.tenant(|tenant| tenant.unassign(user));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
-    assert_eq!(world.learner(person, "active, deactivated_at").await, ["0", "2026-03-02T08:30:00Z"]);
+    assert_eq!(world.learner(user, "active, deactivated_at").await, ["0", "2026-03-02T08:30:00Z"]);
     world.settled().await;
 
     world.sim.tenant(|tenant| {
-        tenant.assign_user(person);
-        tenant.user_mut(person).job_title = Some("Diver".to_owned());
+        tenant.assign_user(user);
+        tenant.user_mut(user).job_title = Some("Diver".to_owned());
     });
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 16, reactivated: 1, unchanged: 15, ..Counts::default() });
     assert_eq!(
-        world.log(person).await,
+        world.log(user).await,
         ["create success assigned", "deactivate success unassigned", "reactivate success reassigned"]
     );
     assert_eq!(
-        world.last_changes(person).await,
+        world.last_changes(user).await,
         json!([{"attribute": "title", "old": null, "new": "Diver"}, {"attribute": "active", "old": false, "new": true}])
     );
-    assert_eq!(world.learner(person, "id").await, id);
-    assert_eq!(world.learner(person, "active, title, deactivated_at").await, ["1", "Diver", "NULL"]);
+    assert_eq!(world.learner(user, "id").await, id);
+    assert_eq!(world.learner(user, "active, title, deactivated_at").await, ["1", "Diver", "NULL"]);
     world.settled().await;
 }
 
@@ -217,7 +217,7 @@ async fn a_second_look_that_fails_ends_the_cycle() {
     let (mut world, group, members, _) = sixteen().await;
     world.sim.tenant(|tenant| {
         tenant.remove_member(&group, &members[0]);
-        let newcomer = people(tenant, 1).remove(0);
+        let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
     });
     let before = world.lasting().await;
@@ -244,7 +244,7 @@ async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
         let (mut world, group, members, _) = sixteen().await;
         world.sim.tenant(|tenant| {
             tenant.remove_member(&group, &members[0]);
-            let newcomer = people(tenant, 1).remove(0);
+            let newcomer = users(tenant, 1).remove(0);
             tenant.add_member(&group, &newcomer);
         });
         world.sim.inject(fault());
@@ -345,19 +345,19 @@ async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
 #[apply(on_both)]
 async fn a_rule_for_active_switches_off_and_on() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 8);
+    let users = assigned(&mut tenant, 8);
     let mut world = World::start(tenant).await;
     world.configure(&active("Switch([department], \"True\", \"Garden leave\", \"False\")"));
     assert_eq!(world.cycle().await.counts.created, 8);
-    world.sim.tenant(|tenant| tenant.user_mut(&people[0]).department = Some("Garden leave".to_owned()));
+    world.sim.tenant(|tenant| tenant.user_mut(&users[0]).department = Some("Garden leave".to_owned()));
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 8, deactivated: 1, unchanged: 7, ..Counts::default() });
-    switched_off(&world, "2026-03-02T08:30:00Z", &[(&people[0], "mapped-inactive")]).await;
+    switched_off(&world, "2026-03-02T08:30:00Z", &[(&users[0], "mapped-inactive")]).await;
     world.settled().await;
 
-    world.sim.tenant(|tenant| tenant.user_mut(&people[0]).department = Some("Research".to_owned()));
+    world.sim.tenant(|tenant| tenant.user_mut(&users[0]).department = Some("Research".to_owned()));
     assert_eq!(world.cycle().await.counts.reactivated, 1);
-    assert_eq!(world.log(&people[0]).await.last().unwrap(), "reactivate success reassigned");
+    assert_eq!(world.log(&users[0]).await.last().unwrap(), "reactivate success reassigned");
     world.settled().await;
 }
 
@@ -383,16 +383,13 @@ async fn a_rejected_learner_is_neither_desired_nor_gone() {
 async fn an_account_that_is_restored_is_the_same_learner_again() {
     let (mut world, _, members, direct) = sixteen().await;
     let both = [members[0].clone(), direct[0].clone()];
-    world.sim.tenant(|tenant| both.iter().for_each(|person| tenant.delete_user(person)));
+    world.sim.tenant(|tenant| both.iter().for_each(|user| tenant.delete_user(user)));
     assert_eq!(world.cycle().await.counts.deactivated, 2);
     world.settled().await;
-    world.sim.tenant(|tenant| both.iter().for_each(|person| tenant.restore_user(person)));
+    world.sim.tenant(|tenant| both.iter().for_each(|user| tenant.restore_user(user)));
     assert_eq!(world.cycle().await.counts.reactivated, 2);
-    for person in &both {
-        assert_eq!(
-            world.log(person).await[1..],
-            ["deactivate success account-deleted", "reactivate success reassigned"]
-        );
+    for user in &both {
+        assert_eq!(world.log(user).await[1..], ["deactivate success account-deleted", "reactivate success reassigned"]);
     }
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "16");
     world.settled().await;
@@ -408,7 +405,7 @@ async fn whoever_moves_from_one_way_to_another_never_left() {
         tenant.add_member(&group, &direct[0]);
     });
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 16, unchanged: 16, ..Counts::default() });
-    let via = |person: &str| format!("SELECT via FROM sync_links WHERE entra_id = '{person}'");
+    let via = |user: &str| format!("SELECT via FROM sync_links WHERE entra_id = '{user}'");
     assert_eq!(world.value(&via(&members[0])).await, "[\"direct\"]");
     assert_eq!(world.value(&via(&direct[0])).await, format!("[\"{group}\"]"));
     assert_eq!(world.value("SELECT count(*) FROM provisioning_log").await, "16");
@@ -484,9 +481,9 @@ async fn protected_people_are_logged_and_stay() {
     });
     let report = world.cycle().await;
     assert_eq!((report.counts.deactivated, report.counts.skipped), (1, 2));
-    for person in [&members[0], &direct[0]] {
-        assert_eq!(world.learner(person, "active").await, ["1"]);
-        assert_eq!(world.log(person).await.last().unwrap(), "deactivate skipped protected");
+    for user in [&members[0], &direct[0]] {
+        assert_eq!(world.learner(user, "active").await, ["1"]);
+        assert_eq!(world.log(user).await.last().unwrap(), "deactivate skipped protected");
     }
     world.settled().await;
 }

@@ -2,7 +2,6 @@
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on has failed")]
 
 mod architecture;
-mod bounds;
 mod cache;
 mod command;
 mod conflicts;
@@ -31,6 +30,7 @@ mod races;
 mod reading;
 mod refusals;
 mod reissued;
+mod restrictions;
 mod roles;
 mod sign_in;
 mod sources;

@@ -6,7 +6,7 @@ use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
 use crate::learners::{EMAIL, ada, change, hire};
-use crate::world::{World, assigned, people};
+use crate::world::{World, assigned, users};
 
 /// The default mapping, but for the lines given.
 pub(crate) fn mapping(more: &str) -> String {
@@ -37,22 +37,22 @@ async fn another_mapping_alone_updates_everybody_it_concerns() {
 async fn security_champion_is_true_or_false_in_every_spelling() {
     let champion = "\"urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:security_champion\"";
     let mut tenant = Tenant::default();
-    let people = people(&mut tenant, 6);
-    for (person, spelling) in people.iter().zip(["TRUE", "1", "false", "0", "yes"]) {
-        tenant.user_mut(person).extension_attributes.insert(1, spelling.to_owned());
+    let users = users(&mut tenant, 6);
+    for (user, spelling) in users.iter().zip(["TRUE", "1", "false", "0", "yes"]) {
+        tenant.user_mut(user).extension_attributes.insert(1, spelling.to_owned());
     }
-    people.iter().for_each(|person| tenant.assign_user(person));
+    users.iter().for_each(|user| tenant.assign_user(user));
     let mut world = World::start(tenant).await;
     world.configure(&mapping(&format!("{champion} = \"[extensionAttribute1]\"")));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 6, created: 5, failed: 1, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Partial, counts));
-    for (person, stored) in people.iter().zip(["1", "1", "0", "0"]) {
-        assert_eq!(world.learner(person, "security_champion").await, [stored]);
+    for (user, stored) in users.iter().zip(["1", "1", "0", "0"]) {
+        assert_eq!(world.learner(user, "security_champion").await, [stored]);
     }
-    assert_eq!(world.log(&people[4]).await, ["create failure invalid-value"]);
-    assert_eq!(world.learner(&people[5], "security_champion").await, ["NULL"]);
-    assert!(world.last_changes(&people[0]).await.to_string().contains("\"new\":true"));
+    assert_eq!(world.log(&users[4]).await, ["create failure invalid-value"]);
+    assert_eq!(world.learner(&users[5], "security_champion").await, ["NULL"]);
+    assert!(world.last_changes(&users[0]).await.to_string().contains("\"new\":true"));
     world.settled().await;
 
     world.configure(&mapping(&format!("{champion} = '\"false\"'")));
@@ -67,7 +67,7 @@ async fn security_champion_is_true_or_false_in_every_spelling() {
 #[apply(on_both)]
 async fn a_default_is_for_new_learners_and_is_never_cleared() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 12);
+    let users = assigned(&mut tenant, 12);
     let mut world = World::start(tenant).await;
     world.configure(&mapping("title = { expression = \"[jobTitle]\", default = \"Learner\" }"));
     assert_eq!(world.cycle().await.counts.created, 12);
@@ -76,11 +76,11 @@ async fn a_default_is_for_new_learners_and_is_never_cleared() {
     world.full_cycle().await;
     world.settled().await;
 
-    change(&world, &people[0], |user| user.job_title = Some("Diver".to_owned()));
+    change(&world, &users[0], |user| user.job_title = Some("Diver".to_owned()));
     assert_eq!(world.cycle().await.counts.updated, 1);
-    change(&world, &people[0], |user| user.job_title = None);
+    change(&world, &users[0], |user| user.job_title = None);
     assert_eq!(world.cycle().await.counts.unchanged, 12);
-    assert_eq!(world.learner(&people[0], "title").await, ["Diver"]);
+    assert_eq!(world.learner(&users[0], "title").await, ["Diver"]);
     world.settled().await;
 }
 
@@ -129,11 +129,11 @@ async fn the_platforms_own_attributes_come_from_where_the_design_recommends() {
 #[apply(on_both)]
 async fn a_required_attribute_that_is_missing_rejects_the_person() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 2);
-    tenant.user_mut(&people[0]).department = None;
+    let users = assigned(&mut tenant, 2);
+    tenant.user_mut(&users[0]).department = None;
     let mut world = World::start(tenant).await;
     world.configure(&mapping("title = { expression = \"[department]\", required = true }"));
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 2, created: 1, skipped: 1, ..Counts::default() });
-    assert_eq!(world.log(&people[0]).await, ["create skipped missing-required"]);
+    assert_eq!(world.log(&users[0]).await, ["create skipped missing-required"]);
     world.settled().await;
 }

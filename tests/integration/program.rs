@@ -16,8 +16,8 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_learner-sync");
 /// Nothing that the program does here takes as long, not even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A tenant with so many people, all assigned directly, and their ids. Their names are `Ada Number0` and so on.
-pub(crate) fn people(count: usize) -> (Tenant, Vec<String>) {
+/// A tenant with so many users, all assigned directly, and their ids. Their names are `Ada Number0` and so on.
+pub(crate) fn users(count: usize) -> (Tenant, Vec<String>) {
     let mut tenant = Tenant::default();
     let ids = (0..count).map(|number| hire(&mut tenant, "Ada", &format!("Number{number}"))).collect();
     (tenant, ids)

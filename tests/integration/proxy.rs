@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use graph_sim::{GraphSim, Tenant};
 
-use crate::program::{eventually, people};
+use crate::program::{eventually, users};
 use crate::world::World;
 
 const USER: &str = "learner-sync";
@@ -71,9 +71,9 @@ impl Drop for Tinyproxy {
     }
 }
 
-/// A world of two people whose directory speaks https under a private authority, and the port of the directory.
+/// A world of two users whose directory speaks https under a private authority, and the port of the directory.
 async fn world_with_https() -> (World, GraphSim, u16) {
-    let sim = GraphSim::start_tls(people(2).0).await;
+    let sim = GraphSim::start_tls(users(2).0).await;
     let world = World::start(Tenant::default()).await;
     let authority = world.path("authority.pem");
     std::fs::write(&authority, sim.ca_pem().unwrap()).unwrap();

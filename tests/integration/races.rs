@@ -158,17 +158,17 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
 #[apply(on_both)]
 async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 25);
+    let users = assigned(&mut tenant, 25);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
-    for (round, person) in people.iter().take(fewer_on_postgres(people.len())).enumerate() {
+    for (round, user) in users.iter().take(fewer_on_postgres(users.len())).enumerate() {
         // Some who are held, so that there is something to approve.
         let (group, members) = world.sim.tenant(|tenant| assigned_group(tenant, &format!("Club {round}"), 3));
         world.run_program(&["sync"], 0);
-        world.sim.tenant(|tenant| members.iter().for_each(|person| tenant.remove_member(&group, person)));
+        world.sim.tenant(|tenant| members.iter().for_each(|user| tenant.remove_member(&group, user)));
         world.run_program(&["sync"], 3);
         let newcomer = world.sim.tenant(|tenant| {
-            tenant.user_mut(person).job_title = Some(format!("Title {round}"));
+            tenant.user_mut(user).job_title = Some(format!("Title {round}"));
             assigned(tenant, 1).remove(0)
         });
         let mut commands: Vec<&[&str]> =
@@ -196,7 +196,7 @@ async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() 
             assert!(world.last_detail(member).await.starts_with("approved by "));
         }
         let log = ["create success assigned", "update success attributes-changed"];
-        assert_eq!(world.log(person).await, log, "round {round}");
+        assert_eq!(world.log(user).await, log, "round {round}");
         assert_eq!(world.log(&newcomer).await, ["create success assigned"], "round {round}");
     }
     let unfinished = "SELECT count(*) FROM sync_cycles WHERE outcome IS NULL OR outcome NOT IN ('success', 'held')";
@@ -208,7 +208,7 @@ async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() 
 async fn a_database_that_everybody_makes_at_the_same_instant_is_made_once() {
     for round in 0..fewer_on_postgres(25) {
         let mut tenant = Tenant::default();
-        let people = assigned(&mut tenant, 5);
+        let users = assigned(&mut tenant, 5);
         let world = World::start(tenant).await;
         let mut commands: Vec<&[&str]> = vec![&["sync"], &["status"], &["approve"], &["sync", "--wait"]];
         if round % 2 == 0 {
@@ -228,8 +228,8 @@ async fn a_database_that_everybody_makes_at_the_same_instant_is_made_once() {
         }
         world.run_program(&["resume"], 0);
         world.run_program(&["sync"], 0);
-        for person in &people {
-            assert_eq!(world.log(person).await, ["create success assigned"], "round {round}");
+        for user in &users {
+            assert_eq!(world.log(user).await, ["create success assigned"], "round {round}");
         }
         assert_eq!(world.value("SELECT count(*) FROM sync_state").await, "1");
         if !is_on_postgres() {

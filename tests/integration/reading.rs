@@ -9,7 +9,7 @@ use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
 use crate::directory::calls;
-use crate::world::{World, assigned, assigned_group, people};
+use crate::world::{World, assigned, assigned_group, users};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
@@ -24,7 +24,7 @@ async fn ends_the_cycle(page_cap: Option<usize>, fault: impl FnOnce(&World, &str
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts.created, 40);
     world.sim.tenant(|tenant| {
-        let newcomer = people(tenant, 1).remove(0);
+        let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         tenant.remove_member(&group, &members[0]);
         tenant.user_mut(&members[1]).account_enabled = Some(false);
@@ -119,7 +119,7 @@ async fn an_expired_page_token_begins_its_list_anew() {
     world.cycle().await;
 
     world.sim.tenant(|tenant| {
-        let newcomer = people(tenant, 1).remove(0);
+        let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
     });
     world.sim.clear_journal();
@@ -147,7 +147,7 @@ async fn a_deleted_group_that_is_still_assigned_counts_as_empty() {
 
     // Not found only once is a replica that lags: everybody is read, somebody new as well.
     world.sim.tenant(|tenant| {
-        let newcomer = people(tenant, 1).remove(0);
+        let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         tenant.assign_user(&members[1]);
     });
@@ -192,10 +192,10 @@ async fn a_token_that_is_refused_half_way_is_renewed_once() {
     let mut world = World::start(tenant).await;
     let gate = Gate::new();
     world.sim.inject(Fault::on("GET", MEMBERS).hold_until(&gate));
-    let assembly = world.assembly();
+    let app = world.app();
     let reading = async {
-        let application = assembly.directory.application(assembly.rules.application).await.unwrap();
-        assembly.directory.read(application, &assembly.rules.selection, &BTreeSet::new(), |_| {}).await.unwrap()
+        let application = app.directory.application(app.rules.application).await.unwrap();
+        app.directory.read(application, &app.rules.selection, &BTreeSet::new(), |_| {}).await.unwrap()
     };
     let revoking = async {
         gate.reached().await;
@@ -203,7 +203,7 @@ async fn a_token_that_is_refused_half_way_is_renewed_once() {
         gate.release();
     };
     let (snapshot, ()) = tokio::join!(reading, revoking);
-    assert_eq!(snapshot.people(), 2);
+    assert_eq!(snapshot.users(), 2);
     let journal = world.sim.journal();
     assert_eq!(calls(&journal, "/members").iter().map(|call| call.status).collect::<Vec<_>>(), [401, 200]);
     assert_eq!(calls(&journal, "/token").len(), 2);
@@ -282,7 +282,7 @@ async fn whoever_left_a_list_before_it_was_begun_anew_is_not_in_it() {
     world.cycle().await;
     // A newcomer with the smallest of some ids stands on the first page.
     let newcomer = world.sim.tenant(|tenant| {
-        let newcomer = people(tenant, 60).into_iter().min().unwrap();
+        let newcomer = users(tenant, 60).into_iter().min().unwrap();
         tenant.add_member(&group, &newcomer);
         newcomer
     });

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use learner_sync::assembly::source_lock_paths;
+use learner_sync::app::source_lock_paths;
 use learner_sync::model::Generation;
-use learner_sync::store::State;
+use learner_sync::store::DatabaseState;
 use serde_json::Value;
 
 use crate::database::{apply, on_both};
 use crate::machine::{Mount, Unprivileged};
-use crate::program::{Ran, people};
+use crate::program::{Ran, users};
 use crate::world::World;
 
 /// No file at all.
@@ -62,7 +62,7 @@ fn told_when(world: &World, name: &str, expected: &[&str], run: impl Fn(&[&str],
 
 /// A world before its first cycle, whose database some other program has made with `sql`.
 async fn world_with(sql: &str) -> World {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     std::fs::write(world.path("learners.db"), "").unwrap();
     world.execute(sql).await;
     world
@@ -137,9 +137,9 @@ async fn a_learners_table_without_our_columns_is_refused_with_every_one_that_is_
 
 #[tokio::test]
 async fn what_is_no_database_at_all_is_refused_and_left_as_it_is() {
-    let diary = World::start(people(1).0).await;
+    let diary = World::start(users(1).0).await;
     std::fs::write(diary.path("learners.db"), "Dear diary, today I was taken for a database.".repeat(100)).unwrap();
-    let directory = World::start(people(1).0).await;
+    let directory = World::start(users(1).0).await;
     std::fs::create_dir(directory.path("learners.db")).unwrap();
     for (world, why) in [(diary, "is not an SQLite database"), (directory, "it is a directory")] {
         let database = world.path("learners.db").display().to_string();
@@ -151,7 +151,7 @@ async fn what_is_no_database_at_all_is_refused_and_left_as_it_is() {
 
 #[tokio::test]
 async fn a_pipe_for_a_database_is_refused_and_not_waited_for() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let elsewhere = tempfile::tempdir().unwrap();
     let pipe = elsewhere.path().join("learners.db");
     let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
@@ -168,7 +168,7 @@ async fn a_pipe_for_a_database_is_refused_and_not_waited_for() {
 
 #[tokio::test]
 async fn a_file_in_the_place_of_the_state_directory_is_refused() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     std::fs::write(world.path("state"), "a list of the states").unwrap();
     let expected = ["state.directory", &*world.path("state").display().to_string(), "it is not a directory"];
     refused(&world, &RUNNING, &expected);
@@ -177,7 +177,7 @@ async fn a_file_in_the_place_of_the_state_directory_is_refused() {
 
 /// The name of the lock of a daemon beside the database.
 fn daemon_lock(world: &World) -> String {
-    let state = State {
+    let state = DatabaseState {
         generation: Generation(0),
         paused: false,
         next_cycle_at: None,
@@ -185,7 +185,7 @@ fn daemon_lock(world: &World) -> String {
         applications: BTreeMap::new(),
         credential: None,
     };
-    let paths = source_lock_paths(&world.assembly().config, &state);
+    let paths = source_lock_paths(&world.app().config, &state);
     paths.first().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
 }
 
@@ -196,7 +196,7 @@ fn allow(world: &World, name: &str, mode: u32) {
 
 #[tokio::test]
 async fn what_the_service_user_cannot_write_is_refused_and_named() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     let daemon_lock = daemon_lock(&world);
     // What is made unwritable, to which mode and back, the line of `check` that tells it, who else refuses, and how.
     type Commands = &'static [&'static [&'static str]];
@@ -230,7 +230,7 @@ async fn what_the_service_user_cannot_write_is_refused_and_named() {
 
 #[tokio::test]
 async fn a_file_system_that_is_read_only_is_refused_even_for_root() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     std::fs::create_dir(world.path("disk")).unwrap();
     world.reconfigure(|text| text.replace("/learners.db", "/disk/learners.db"));
     world.run_program(&["sync"], 0);
@@ -246,7 +246,7 @@ async fn a_file_system_that_is_read_only_is_refused_even_for_root() {
 
 #[apply(on_both)]
 async fn files_of_another_make_where_the_cache_would_be_are_refused() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
     // The names are those of sled, but not their kind.
@@ -286,7 +286,7 @@ fn caches(world: &World) -> Vec<String> {
 
 #[apply(on_both)]
 async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     relabel(&world, 99, "\nand something that came with it");
     let expected =
@@ -304,7 +304,7 @@ async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
 
 #[apply(on_both)]
 async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = world.daemon().await;
     daemon.logged("waiting next_cycle.at=", 1).await;
     relabel(&world, 99, "");
@@ -323,7 +323,7 @@ async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
 
 #[apply(on_both)]
 async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
-    let (tenant, ids) = people(2);
+    let (tenant, ids) = users(2);
     let mut world = World::start(tenant).await;
     world.cycle().await;
     relabel(&world, 99, "");
@@ -339,7 +339,7 @@ async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
 
 #[apply(on_both)]
 async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     relabel(&world, 1, "");
     let ran = world.run_program(&["sync"], 0);
@@ -357,7 +357,7 @@ async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
 
 #[apply(on_both)]
 async fn a_damaged_layout_is_damage_and_no_newer_version() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     relabel(&world, 99, "");
     let text = std::fs::read_to_string(world.path("state/cache/layout")).unwrap();
@@ -369,7 +369,7 @@ async fn a_damaged_layout_is_damage_and_no_newer_version() {
 
 #[tokio::test]
 async fn a_damaged_database_is_told_with_the_way_out() {
-    let world = World::start(crate::program::people(40).0).await;
+    let world = World::start(crate::program::users(40).0).await;
     world.run_program(&["sync"], 0);
     world.run_program(&["check"], 0);
     let path = world.path("learners.db");

@@ -1,11 +1,11 @@
-//! `[appRoleAssignments]`: the app role of a person, directly or by a group, as an attribute of the learner.
+//! `[appRoleAssignments]`: the app role of a user, directly or by a group, as an attribute of the learner.
 
 use graph_sim::Tenant;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
 use crate::program::hire;
-use crate::world::{World, people};
+use crate::world::{World, users};
 
 const MAPPING: &str = r#"[mapping]
 userName = "[userPrincipalName]"
@@ -19,7 +19,7 @@ async fn the_name_of_the_role_is_a_value_like_any_other() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();
     let by_default = hire(&mut tenant, "Ada", "Lovelace");
-    let ids = people(&mut tenant, 3);
+    let ids = users(&mut tenant, 3);
     let group = tenant.add_group("Trainers");
     tenant.assign_user_with_role(&group, &roles[1].id);
     tenant.assign_user_with_role(&ids[0], &roles[0].id);

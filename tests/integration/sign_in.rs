@@ -11,7 +11,7 @@ use graph_sim::{Call, Fault, SigningCertificate, Tenant};
 use learner_sync::model::Outcome;
 
 use crate::database::{apply, on_both};
-use crate::program::people;
+use crate::program::users;
 use crate::world::World;
 
 const TOKEN: &str = "/*/oauth2/v2.0/token";
@@ -19,7 +19,7 @@ const TOKEN: &str = "/*/oauth2/v2.0/token";
 #[apply(on_both)]
 async fn an_answer_that_is_no_token_answer_is_not_repeated() {
     for body in ["\"eyJhbGciOi.the.token\"", "{\"access_token\":\"eyJhbGciOi.the.token\"}", "<html>eyJhbGciOi</html>"] {
-        let mut world = World::start(people(1).0).await;
+        let mut world = World::start(users(1).0).await;
         world.sim.inject(Fault::on("POST", TOKEN).always().answer(200).body(body));
         let report = world.cycle().await;
         let error = report.error.unwrap();
@@ -44,7 +44,7 @@ async fn a_token_endpoint_that_asks_for_time_is_asked_again_when_it_has_passed()
         ("reset within the answer", Fault::on("POST", TOKEN).reset_after_headers(), 200),
     ];
     let asked = cases.into_iter().map(async |(what, fault, status)| {
-        let mut world = World::start(people(1).0).await;
+        let mut world = World::start(users(1).0).await;
         world.sim.inject(fault);
         let report = world.cycle().await;
         assert_eq!((report.outcome, report.counts.created), (Outcome::Success, 1), "{what}");
@@ -58,7 +58,7 @@ async fn a_token_endpoint_that_asks_for_time_is_asked_again_when_it_has_passed()
 
 /// A world with learners of whom one has left, which no sign-in without an answer may show.
 async fn world_with_leaver() -> World {
-    let (tenant, ids) = people(3);
+    let (tenant, ids) = users(3);
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts.created, 3);
     world.sim.tenant(|tenant| tenant.unassign(&ids[0]));
@@ -123,7 +123,7 @@ async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
 
 #[apply(on_both)]
 async fn a_token_that_is_good_for_ever_is_good_for_a_day() {
-    let mut world = World::start(people(1).0).await;
+    let mut world = World::start(users(1).0).await;
     let body = r#"{"token_type":"Bearer","expires_in":18446744073709551615,"access_token":"not-a-token"}"#;
     world.sim.inject(Fault::on("POST", TOKEN).always().answer(200).body(body));
     // Graph does not know it, but nothing breaks on the way there.
@@ -138,7 +138,7 @@ async fn plain_http_on_the_loopback_never_goes_to_a_proxy() {
         let (stream, _) = proxy.accept().unwrap();
         BufReader::new(stream).lines().next().unwrap().unwrap()
     });
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let mut program = world.program(&["sync"]);
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "ALL_PROXY"] {
         program.env(name, &address);
@@ -150,7 +150,7 @@ async fn plain_http_on_the_loopback_never_goes_to_a_proxy() {
     assert_eq!(heard.join().unwrap(), "nobody");
 }
 
-/// A world of one person, whose application signs in as the lines of `[entra.credential]` say.
+/// A world of one user, whose application signs in as the lines of `[entra.credential]` say.
 async fn world_signing_in(tenant: Tenant, credential: &str) -> World {
     let world = World::start(tenant).await;
     sign_in_with(&world, credential);
@@ -176,7 +176,7 @@ fn write_secret(world: &World, name: &str, content: &str) -> String {
 #[apply(on_both)]
 async fn a_certificate_signs_in_anew_for_every_token() {
     let certificate = SigningCertificate::new("learner-sync");
-    let mut tenant = people(1).0;
+    let mut tenant = users(1).0;
     tenant.register_certificate(&certificate.certificate_pem);
     tenant.client_secret.clear();
     let mut world = World::start(tenant).await;
@@ -205,7 +205,7 @@ async fn a_certificate_signs_in_anew_for_every_token() {
 #[apply(on_both)]
 async fn a_certificate_that_entra_does_not_know_is_explained() {
     let certificate = SigningCertificate::new("learner-sync");
-    let mut world = World::start(people(1).0).await;
+    let mut world = World::start(users(1).0).await;
     let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.key_pem, certificate.certificate_pem));
     sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {both:?}"));
     let report = world.cycle().await;
@@ -216,7 +216,7 @@ async fn a_certificate_that_entra_does_not_know_is_explained() {
 #[apply(on_both)]
 async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
     let (certificate, other) = (SigningCertificate::new("learner-sync"), SigningCertificate::new("other"));
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let public = write_secret(&world, "certificate.pem", &certificate.certificate_pem);
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIE\n-----END ENCRYPTED PRIVATE KEY-----\n";
     let broken = certificate.key_pem.replace("MII", "AAA");
@@ -250,7 +250,7 @@ async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
 
 #[apply(on_both)]
 async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
-    let mut tenant = people(1).0;
+    let mut tenant = users(1).0;
     tenant.federated_tokens = ["first".to_owned()].into();
     let world = World::start(tenant).await;
     let file = write_secret(&world, "token", "first\n");
@@ -283,7 +283,7 @@ async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
 
 #[apply(on_both)]
 async fn a_managed_identity_gets_its_token_from_the_machine() {
-    let mut world = world_signing_in(people(1).0, "kind = \"managed-identity\"").await;
+    let mut world = world_signing_in(users(1).0, "kind = \"managed-identity\"").await;
     let client = world.sim.tenant(|tenant| {
         tenant.managed_identities = [tenant.client_id.clone()].into();
         tenant.client_id.clone()
@@ -313,7 +313,7 @@ async fn a_managed_identity_gets_its_token_from_the_machine() {
 #[apply(on_both)]
 async fn a_metadata_service_that_is_being_updated_is_asked_again() {
     for status in [404, 410, 429, 500] {
-        let mut world = world_signing_in(people(1).0, "kind = \"managed-identity\"").await;
+        let mut world = world_signing_in(users(1).0, "kind = \"managed-identity\"").await;
         world.sim.tenant(|tenant| tenant.managed_identities = [tenant.client_id.clone()].into());
         world.sim.inject(Fault::on("GET", "/metadata/identity/oauth2/token").answer(status));
         assert_eq!(world.cycle().await.outcome, Outcome::Success, "{status}");

@@ -1,13 +1,13 @@
 //! Two applications and one database: nobody ever touches the learners of another one.
 
 use graph_sim::{Tenant, User};
-use learner_sync::assembly::source;
+use learner_sync::app::source;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
 
 use crate::database::{apply, on_both};
-use crate::world::{World, assigned, people};
+use crate::world::{World, assigned, users};
 
 /// A world whose database another application keeps, configured for the second one.
 struct Two {
@@ -16,7 +16,7 @@ struct Two {
     first: String,
     second: String,
     /// On the first one only.
-    theirs: Vec<String>,
+    external: Vec<String>,
     /// On both.
     shared: String,
     /// On the second one only.
@@ -27,15 +27,15 @@ async fn two_applications() -> Two {
     let mut tenant = Tenant::default();
     let first = tenant.application.object_id.clone();
     let second = tenant.add_application("Another platform");
-    let mut theirs = assigned(&mut tenant, 4);
-    let shared = theirs.remove(0);
+    let mut external = assigned(&mut tenant, 4);
+    let shared = external.remove(0);
     tenant.assign_user_to(&second, &shared);
-    let ours = people(&mut tenant, 2);
-    ours.iter().for_each(|person| tenant.assign_user_to(&second, person));
+    let ours = users(&mut tenant, 2);
+    ours.iter().for_each(|user| tenant.assign_user_to(&second, user));
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts.created, 4);
     configure(&world, &second);
-    Two { world, first, second, theirs, shared, ours }
+    Two { world, first, second, external, shared, ours }
 }
 
 fn configure(world: &World, application: &str) {
@@ -44,9 +44,9 @@ fn configure(world: &World, application: &str) {
 }
 
 async fn admit(world: &World) {
-    let assembly = world.assembly();
-    let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
-    let source = source(&assembly.config, &store.state().await.unwrap());
+    let app = world.app();
+    let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
+    let source = source(&app.config, &store.state().await.unwrap());
     store.admit_source(&source, "tests", world.now).await.unwrap();
 }
 
@@ -83,7 +83,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
 
 #[apply(on_both)]
 async fn the_learners_of_another_application_are_never_touched() {
-    let Two { mut world, first, theirs, shared, ours, .. } = two_applications().await;
+    let Two { mut world, first, external, shared, ours, .. } = two_applications().await;
     admit(&world).await;
     world.cycle().await;
     let of_the_first = "SELECT r.* FROM learners r JOIN sync_links l ON l.learner_id = r.id WHERE l.source LIKE '%";
@@ -93,8 +93,8 @@ async fn the_learners_of_another_application_are_never_touched() {
 
     // Whatever happens to them, the second application looks after its own.
     world.sim.tenant(|tenant| {
-        tenant.delete_user(&theirs[0]);
-        tenant.user_mut(&theirs[1]).account_enabled = Some(false);
+        tenant.delete_user(&external[0]);
+        tenant.user_mut(&external[1]).account_enabled = Some(false);
         tenant.user_mut(&shared).job_title = Some("Diver".to_owned());
         tenant.user_mut(&ours[0]).account_enabled = Some(false);
     });
@@ -114,18 +114,18 @@ async fn the_learners_of_another_application_are_never_touched() {
 
 #[apply(on_both)]
 async fn a_newcomer_does_not_get_the_address_of_another_applications_learner() {
-    let Two { mut world, second, theirs, .. } = two_applications().await;
+    let Two { mut world, second, external, .. } = two_applications().await;
     admit(&world).await;
     world.cycle().await;
     let newcomer = world.sim.tenant(|tenant| {
-        let mail = tenant.user(&theirs[0]).unwrap().mail.clone().unwrap();
+        let mail = tenant.user(&external[0]).unwrap().mail.clone().unwrap();
         let newcomer = tenant.hire(User::named("New", "Comer").mail(mail));
         tenant.assign_user_to(&second, &newcomer);
         newcomer
     });
     world.cycle().await;
     assert_eq!(world.log(&newcomer).await, ["create failure conflict"]);
-    assert!(world.last_detail(&newcomer).await.contains(&theirs[0]));
+    assert!(world.last_detail(&newcomer).await.contains(&external[0]));
     world.settled().await;
 }
 

@@ -124,9 +124,9 @@ async fn a_life_in_the_table_of_a_platform() {
     assert_eq!(world.value(&format!("SELECT learner_id FROM sync_links WHERE entra_id = '{ben}'")).await, id);
     settled(&mut world).await;
 
-    // What the platform writes beside us stays, whatever becomes of the person.
+    // What the platform writes beside us stays, whatever becomes of the user.
     world.execute(&format!("UPDATE {} SET notes = 'champion', quota = 9 WHERE login = '{BEN}'", table())).await;
-    let theirs = ["harbour's $1 works", "9", "2000-02-29", "champion"];
+    let external = ["harbour's $1 works", "9", "2000-02-29", "champion"];
     change(&world, &ben, |user| user.job_title = Some("Head clerk".to_owned()));
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 2, updated: 1, unchanged: 1, ..Counts::default() });
     assert_eq!(account(&world, BEN, "\"Role\", state").await, ["Head clerk", "enabled"]);
@@ -138,7 +138,7 @@ async fn a_life_in_the_table_of_a_platform() {
     world.sim.tenant(|tenant| tenant.assign_user(&ben));
     assert_eq!(world.cycle().await.counts.reactivated, 1);
     assert_eq!(account(&world, BEN, "state, uid").await, ["enabled", &id]);
-    assert_eq!(account(&world, BEN, "tenant, quota, born, notes").await, theirs);
+    assert_eq!(account(&world, BEN, "tenant, quota, born, notes").await, external);
     let guest = account(&world, "nobody@elsewhere.example", "login, mail, given, state, notes, touched").await;
     assert_eq!(guest, ["nobody@elsewhere.example", "NULL", "NULL", "enabled", "a guest", "0"]);
     settled(&mut world).await;
@@ -163,25 +163,25 @@ async fn settled(world: &mut World) {
 #[apply(on_both)]
 async fn a_state_of_the_platforms_own_is_left_and_told() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 3);
+    let users = assigned(&mut tenant, 3);
     let mut world = platform(tenant).await;
     world.cycle().await;
     let first = "number.0001@harbourworks.example";
     world.execute(&format!("UPDATE {} SET state = 'suspended' WHERE login = '{first}'", table())).await;
     world.full_cycle().await;
-    assert_eq!(world.log(&people[0]).await, ["create success assigned", "reactivate skipped drift"]);
+    assert_eq!(world.log(&users[0]).await, ["create success assigned", "reactivate skipped drift"]);
     assert_eq!(account(&world, first, "state").await, ["suspended"]);
     // Who leaves while suspended is as good as off, and stays as the platform has it.
-    world.sim.tenant(|tenant| tenant.unassign(&people[0]));
+    world.sim.tenant(|tenant| tenant.unassign(&users[0]));
     world.full_cycle().await;
     assert_eq!(account(&world, first, "state").await, ["suspended"]);
 
     // Nor is anybody let in again whom the platform has shut out after we had switched them off.
     let third = "number.0003@harbourworks.example";
-    world.sim.tenant(|tenant| tenant.unassign(&people[2]));
+    world.sim.tenant(|tenant| tenant.unassign(&users[2]));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.execute(&format!("UPDATE {} SET state = 'suspended' WHERE login = '{third}'", table())).await;
-    world.sim.tenant(|tenant| tenant.assign_user(&people[2]));
+    world.sim.tenant(|tenant| tenant.assign_user(&users[2]));
     assert_eq!(world.cycle().await.counts.reactivated, 0);
     assert_eq!(account(&world, third, "state").await, ["suspended"]);
     world.execute(&format!("UPDATE {} SET state = 'disabled' WHERE login = '{third}'", table())).await;
@@ -189,19 +189,19 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
 
     // Switched on again by hand after we have switched them off.
     let second = "number.0002@harbourworks.example";
-    world.sim.tenant(|tenant| tenant.unassign(&people[1]));
+    world.sim.tenant(|tenant| tenant.unassign(&users[1]));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.execute(&format!("UPDATE {} SET state = 'enabled' WHERE login = '{second}'", table())).await;
     world.full_cycle().await;
     let log = ["create success assigned", "deactivate success unassigned", "deactivate skipped drift"];
-    assert_eq!(world.log(&people[1]).await, log);
+    assert_eq!(world.log(&users[1]).await, log);
     assert_eq!(account(&world, second, "state").await, ["enabled"]);
     // Once back, they are ours to switch off again.
-    world.sim.tenant(|tenant| tenant.assign_user(&people[1]));
+    world.sim.tenant(|tenant| tenant.assign_user(&users[1]));
     world.cycle().await;
-    assert_eq!(world.log(&people[1]).await.last().unwrap(), "update success reassigned");
+    assert_eq!(world.log(&users[1]).await.last().unwrap(), "update success reassigned");
     assert_eq!(world.value("SELECT count(*) FROM sync_links WHERE switched_off_at IS NOT NULL").await, "0");
-    world.sim.tenant(|tenant| tenant.unassign(&people[1]));
+    world.sim.tenant(|tenant| tenant.unassign(&users[1]));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     assert_eq!(account(&world, second, "state").await, ["disabled"]);
 }
@@ -254,12 +254,12 @@ async fn whom_the_platform_has_shut_out_makes_no_room_for_somebody_else() {
 #[apply(on_both)]
 async fn addresses_are_swapped_in_a_table_that_checks_them() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 2);
+    let users = assigned(&mut tenant, 2);
     let mut world = platform(tenant).await;
     world.cycle().await;
     let [one, two] = ["number.0001", "number.0002"].map(|name| format!("{name}@harbourworks.example"));
-    for (person, name) in [(&people[0], &two), (&people[1], &one)] {
-        change(&world, person, |user| {
+    for (user, name) in [(&users[0], &two), (&users[1], &one)] {
+        change(&world, user, |user| {
             user.user_principal_name = Some(name.clone());
             user.mail = Some(name.clone());
         });
@@ -312,18 +312,18 @@ async fn commands_know_learners_by_the_ids_of_the_table() {
 #[apply(on_both)]
 async fn whoever_the_table_refuses_does_not_stop_the_others() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 30);
-    tenant.user_mut(&people[3]).employee_id = Some("12345678901234567".to_owned());
-    tenant.user_mut(&people[7]).mail = Some("no address".to_owned());
+    let users = assigned(&mut tenant, 30);
+    tenant.user_mut(&users[3]).employee_id = Some("12345678901234567".to_owned());
+    tenant.user_mut(&users[7]).mail = Some("no address".to_owned());
     let mut world = platform(tenant).await;
     if !is_on_postgres() {
         // There a length is a promise of nobody.
-        change(&world, &people[3], |user| user.mail = Some("none either".to_owned()));
+        change(&world, &users[3], |user| user.mail = Some("none either".to_owned()));
     }
     let report = world.cycle().await;
     assert_eq!((report.counts.created, report.counts.failed, report.outcome), (28, 2, Outcome::Partial));
-    for person in [&people[3], &people[7]] {
-        assert_eq!(world.log(person).await, ["create failure database-error"]);
+    for user in [&users[3], &users[7]] {
+        assert_eq!(world.log(user).await, ["create failure database-error"]);
     }
 }
 
@@ -375,7 +375,7 @@ async fn another_column_for_an_attribute_is_noticed_without_a_change_in_entra() 
 #[apply(on_both)]
 async fn a_table_of_numbers_with_all_that_the_design_has() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 2);
+    let users = assigned(&mut tenant, 2);
     let mut world = World::start(tenant).await;
     let (id, external, at) = if is_on_postgres() {
         ("integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "uuid UNIQUE", "timestamp")
@@ -394,17 +394,17 @@ async fn a_table_of_numbers_with_all_that_the_design_has() {
          email = \"mail\"\nactive = \"on_duty\"\ncreated_at = \"made\"\nupdated_at = \"changed\"\ndeactivated_at = \"gone\"\n",
     );
     assert_eq!(world.cycle().await.counts.created, 2);
-    world.sim.tenant(|tenant| tenant.unassign(&people[1]));
+    world.sim.tenant(|tenant| tenant.unassign(&users[1]));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     let rows = world.query("SELECT number, oid, on_duty, made, changed, gone FROM people ORDER BY number").await;
     let (made, gone) = ("2026-03-02T08:00:00Z", "2026-03-02T08:30:00Z");
-    assert_eq!(rows[0], ["1", &people[0], "1", made, made, "NULL"]);
-    assert_eq!(rows[1], ["2", &people[1], "0", made, gone, gone]);
+    assert_eq!(rows[0], ["1", &users[0], "1", made, made, "NULL"]);
+    assert_eq!(rows[1], ["2", &users[1], "0", made, gone, gone]);
     assert_eq!(world.full_cycle().await.counts.unchanged, 1);
     if !is_on_postgres() {
         assert_eq!(world.value("PRAGMA journal_mode").await, "delete", "the file is the platform's");
     }
-    world.sim.tenant(|tenant| tenant.assign_user(&people[1]));
+    world.sim.tenant(|tenant| tenant.assign_user(&users[1]));
     assert_eq!(world.cycle().await.counts.reactivated, 1);
     assert_eq!(world.value("SELECT coalesce(cast(gone AS text), '-') FROM people WHERE number = 2").await, "-");
 }
@@ -418,7 +418,7 @@ async fn a_look_at_the_file_of_a_platform_lets_go_of_no_lock() {
     assert_eq!(world.value("PRAGMA journal_mode").await, "delete");
     // This process writes, and looks at the file beside that, as a daemon does that is told to read its configuration again.
     let _writer = world.database.lock().await;
-    let learners = world.assembly().learners;
+    let learners = world.app().learners;
     Store::inspect(&world.path("learners.db"), learners.table.as_ref(), Access::ReadWrite).await.unwrap();
     let refused = world.run_program(&["sync", "--dry-run"], 1);
     assert!(refused.stderr.contains("locked by another process"), "{refused:?}");

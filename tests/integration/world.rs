@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use graph_sim::{GraphSim, Tenant, User};
 use jiff::{SignedDuration, Timestamp};
-use learner_sync::assembly::{Assembly, cache_path};
+use learner_sync::app::{App, cache_path};
 use learner_sync::config;
-use learner_sync::cycle::{self, CycleError, Parts, Prepared, Report, Request, Stop};
+use learner_sync::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared, Report, Stop};
 use learner_sync::model::Trigger;
 use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
@@ -102,9 +102,9 @@ impl World {
     }
 
     /// What the configuration makes.
-    pub(crate) fn assembly(&self) -> Assembly {
+    pub(crate) fn app(&self) -> App {
         let config = config::load(&self.config_path(), &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
-        Assembly::new(config, &BTreeMap::new(), learner_sync::model::system_clock).unwrap()
+        App::new(config, &BTreeMap::new(), learner_sync::model::system_clock).unwrap()
     }
 
     /// One cycle at the time of the scenario; then half an hour passes.
@@ -128,13 +128,12 @@ impl World {
 
     /// A cycle that can be stopped, or dropped on its way.
     pub(crate) async fn run_until(&self, full: bool, stop: Stop) -> Report {
-        let assembly = self.assembly();
+        let app = self.app();
         std::fs::create_dir_all(self.path("state")).unwrap();
-        let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
-        let cache = cache_path(&assembly.config);
-        let parts =
-            Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
-        let request = Request { trigger: Trigger::Command, full, now: self.now, only: None };
+        let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
+        let cache = cache_path(&app.config);
+        let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
+        let request = CycleOptions { trigger: Trigger::Command, full, now: self.now, only: None };
         cycle::run(parts, request, stop).await.unwrap()
     }
 
@@ -184,13 +183,13 @@ impl World {
 
     /// What a cycle would do; nothing is written.
     pub(crate) async fn plan(&self) -> Result<Prepared, CycleError> {
-        let assembly = self.assembly();
-        let store = match Store::open(&assembly.learners, Access::ReadOnly).await {
+        let app = self.app();
+        let store = match Store::open(&app.learners, Access::ReadOnly).await {
             Ok(store) => store,
             Err(_) => Store::in_memory().await.unwrap(),
         };
-        let parts = Parts { directory: &assembly.directory, store: &store, cache: None, rules: &assembly.rules };
-        let request = Request { trigger: Trigger::Command, full: true, now: self.now, only: None };
+        let parts = CycleContext { directory: &app.directory, store: &store, cache: None, rules: &app.rules };
+        let request = CycleOptions { trigger: Trigger::Command, full: true, now: self.now, only: None };
         cycle::prepare(parts, request, None).await
     }
 
@@ -201,11 +200,11 @@ impl World {
 
     /// Approves everybody who is held, as `approve` does, and answers how many.
     pub(crate) async fn approve(&self) -> u64 {
-        let assembly = self.assembly();
-        let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
-        let source = learner_sync::assembly::source(&assembly.config, &store.state().await.unwrap());
-        let people = store.held_people(&source).await.unwrap();
-        store.approve(&source, &people, "tests", self.now).await.unwrap()
+        let app = self.app();
+        let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
+        let source = learner_sync::app::source(&app.config, &store.state().await.unwrap());
+        let users = store.held_users(&source).await.unwrap();
+        store.approve(&source, &users, "tests", self.now).await.unwrap()
     }
 
     /// The rows of a query, in words that are the same for both databases.
@@ -232,7 +231,7 @@ impl World {
         rows.into_iter().next().unwrap_or_default()
     }
 
-    /// The log rows of a person: `action status reason`, oldest first.
+    /// The log rows of a user: `action status reason`, oldest first.
     pub(crate) async fn log(&self, entra_id: &str) -> Vec<String> {
         let sql = format!(
             "SELECT action || ' ' || status || ' ' || reason FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id"
@@ -240,13 +239,13 @@ impl World {
         self.query(&sql).await.into_iter().flatten().collect()
     }
 
-    /// The last log row of a person, with its detail.
+    /// The last log row of a user, with its detail.
     pub(crate) async fn last_detail(&self, entra_id: &str) -> String {
         let sql = format!("SELECT detail FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id DESC LIMIT 1");
         self.value(&sql).await
     }
 
-    /// The `changes` of the last log row of a person.
+    /// The `changes` of the last log row of a user.
     pub(crate) async fn last_changes(&self, entra_id: &str) -> serde_json::Value {
         let sql =
             format!("SELECT changes FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id DESC LIMIT 1");
@@ -254,26 +253,26 @@ impl World {
     }
 }
 
-/// So many people, numbered from one, not assigned yet.
-pub(crate) fn people(tenant: &mut Tenant, count: usize) -> Vec<String> {
-    let person = |number| User::named("Number", &format!("{number:04}")).department("Research");
+/// So many users, numbered from one, not assigned yet.
+pub(crate) fn users(tenant: &mut Tenant, count: usize) -> Vec<String> {
+    let user = |number| User::named("Number", &format!("{number:04}")).department("Research");
     // Numbered on from whoever is there already, so that no name is taken.
     let first = tenant.users().count() + 1;
-    (first..first + count).map(|number| tenant.hire(person(number))).collect()
+    (first..first + count).map(|number| tenant.hire(user(number))).collect()
 }
 
-/// So many people, each assigned directly.
+/// So many users, each assigned directly.
 pub(crate) fn assigned(tenant: &mut Tenant, count: usize) -> Vec<String> {
-    let people = people(tenant, count);
-    people.iter().for_each(|person| tenant.assign_user(person));
-    people
+    let users = users(tenant, count);
+    users.iter().for_each(|user| tenant.assign_user(user));
+    users
 }
 
 /// An assigned group with so many new members.
 pub(crate) fn assigned_group(tenant: &mut Tenant, name: &str, count: usize) -> (String, Vec<String>) {
     let group = tenant.add_group(name);
-    let people = people(tenant, count);
-    people.iter().for_each(|person| tenant.add_member(&group, person));
+    let users = users(tenant, count);
+    users.iter().for_each(|user| tenant.add_member(&group, user));
     tenant.assign_group(&group);
-    (group, people)
+    (group, users)
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::cli::Context;
 use crate::cli::output::{CONFIGURATION, DONE, Failure, print, print_json, shown, table};
 use crate::mapping::{Apply, Described, Mapping, OnTime};
-use crate::model::{Attribute, Kind, Selection};
+use crate::model::{Attribute, AttributeKind, Selection};
 use crate::scope::Scope;
 
 #[derive(Debug, clap::Args)]
@@ -60,8 +60,8 @@ fn warning(on_time: OnTime) -> Option<&'static str> {
 
 fn kind(attribute: Attribute) -> &'static str {
     match attribute.kind() {
-        Kind::Text => "text",
-        Kind::Boolean => "boolean",
+        AttributeKind::Text => "text",
+        AttributeKind::Boolean => "boolean",
     }
 }
 

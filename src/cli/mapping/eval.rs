@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 
 use super::input::{Input, Line, json as read};
-use crate::assembly::Assembly;
+use crate::app::App;
 use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, print};
-use crate::directory::{DirectoryError, Read};
-use crate::mapping::{Problem, Trial, Tried};
+use crate::directory::{AccountRead, DirectoryError};
+use crate::mapping::{Problem, Trial, TrialResult};
 use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, Value};
 
 #[derive(Debug, clap::Args)]
@@ -50,26 +50,28 @@ impl Arguments {
 /// Evaluates for a user as Graph tells of it now.
 pub(super) async fn run_for_user(arguments: Arguments, context: Context, clock: Clock) -> Result<u8, Failure> {
     let Arguments { expression, user, now, input: _, inputs: _ } = arguments;
-    let (expression, user) = (expression.unwrap_or_default(), user.unwrap_or_default());
+    let (expression, name) = (expression.unwrap_or_default(), user.unwrap_or_default());
     let trial = Trial::for_people(&expression).map_err(|problems| Failure::new(FAILED, in_lines(&problems)))?;
     if trial.selection().position(APP_ROLE_ASSIGNMENTS).is_some() {
         let told = "the roles of a user come of all assignments: `learner-sync provision USER --dry-run` reads them";
         return Err(Failure::new(FAILED, told));
     }
-    let Assembly { directory, .. } = Assembly::new(context.config, &context.environment, clock)?;
+    let App { directory, .. } = App::new(context.config, &context.environment, clock)?;
     let failed = |error: DirectoryError| Failure::failed(&error, error.hint());
-    let person = match user.parse::<EntraId>() {
-        Ok(person) => Some(person),
-        Err(_) => directory.user_named(&user).await.map_err(failed)?,
+    let user = match name.parse::<EntraId>() {
+        Ok(user) => Some(user),
+        Err(_) => directory.user_named(&name).await.map_err(failed)?,
     };
-    let nobody = || Failure::new(FAILED, format!("the tenant has no user {user}"));
-    match directory.account(person.ok_or_else(nobody)?, trial.selection()).await.map_err(failed)? {
-        Read::User(user) => {
+    let nobody = || Failure::new(FAILED, format!("the tenant has no user {name}"));
+    match directory.account(user.ok_or_else(nobody)?, trial.selection()).await.map_err(failed)? {
+        AccountRead::User(user) => {
             let tried = trial.evaluate_for(&user, now.unwrap_or_else(clock));
             print_value(tried.map_err(|problem| Failure::new(FAILED, problem.to_string()))?)
         }
-        Read::Unreadable { detail, .. } => Err(Failure::new(FAILED, format!("the account cannot be read: {detail}"))),
-        Read::NotFound(_) => Err(nobody()),
+        AccountRead::Unreadable { detail, .. } => {
+            Err(Failure::new(FAILED, format!("the account cannot be read: {detail}")))
+        }
+        AccountRead::NotFound(_) => Err(nobody()),
     }
 }
 
@@ -90,9 +92,9 @@ pub(super) fn run(arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Fail
     print_value(tried)
 }
 
-fn print_value(tried: Tried) -> Result<u8, Failure> {
+fn print_value(tried: TrialResult) -> Result<u8, Failure> {
     print(&match tried {
-        Tried::NotFlowed => json!({ "flow": false }).to_string(),
+        TrialResult::NotFlowed => json!({ "flow": false }).to_string(),
         tried => value(tried).to_string(),
     })?;
     Ok(DONE)
@@ -107,7 +109,7 @@ fn lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
             Line::TooLong => Err(Fault::Unreadable("the line is longer than 16 MiB".to_owned())),
         };
         print(&match tried {
-            Ok(Tried::NotFlowed) => json!({ "flow": false }).to_string(),
+            Ok(TrialResult::NotFlowed) => json!({ "flow": false }).to_string(),
             Ok(tried) => json!({ "value": value(tried) }).to_string(),
             Err(Fault::Evaluation(error)) => json!({ "error": error }).to_string(),
             Err(Fault::Unreadable(error)) => {
@@ -120,7 +122,7 @@ fn lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
 }
 
 /// Evaluates one line.
-fn one(line: &[u8], now: jiff::Timestamp) -> Result<Tried, Fault> {
+fn one(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, Fault> {
     let unreadable = |reason: &str| Fault::Unreadable(format!("the line is no object to evaluate: {reason}"));
     if line.trim_ascii().is_empty() {
         return Err(unreadable("it is empty"));
@@ -153,7 +155,7 @@ fn in_the_line(error: &serde_json::Error) -> String {
 }
 
 /// The value, or everything that is wrong, one problem a line.
-fn evaluate(expression: &str, values: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<Tried, String> {
+fn evaluate(expression: &str, values: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<TrialResult, String> {
     let trial = Trial::compile(expression).map_err(|problems| in_lines(&problems))?;
     trial.evaluate(values, now).map_err(|problem| problem.to_string())
 }
@@ -183,10 +185,10 @@ fn attribute(value: Json) -> Value {
     }
 }
 
-fn value(tried: Tried) -> Json {
+fn value(tried: TrialResult) -> Json {
     match tried {
-        Tried::Null | Tried::NotFlowed => Json::Null,
-        Tried::Text(text) => json!(text),
-        Tried::Texts(texts) => json!(texts),
+        TrialResult::Null | TrialResult::NotFlowed => Json::Null,
+        TrialResult::Text(text) => json!(text),
+        TrialResult::Texts(texts) => json!(texts),
     }
 }

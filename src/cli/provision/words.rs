@@ -1,31 +1,31 @@
-//! What was found out about a person, in words: for the answer of `provision`, as text and as JSON.
+//! What was found out about a user, in words: for the answer of `provision`, as text and as JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::cycle::{Explanation, Rules};
-use crate::directory::Read;
-use crate::mapping::{Apply, Described, Gives};
-use crate::model::{self, Attribute, EntraId, Route, Verdict, Via};
-use crate::plan::{Person, REDACTED, Standing};
+use crate::directory::AccountRead;
+use crate::mapping::{Apply, Described, MappedValue};
+use crate::model::{self, Attribute, EntraId, Route, Routes, Verdict};
+use crate::plan::{Assessment, AssignedUser, REDACTED};
 
 /// What Graph says of the account, in a word and in words.
 pub(super) fn account(explanation: &Explanation) -> (&'static str, String) {
     let told = |word, words: &str| (word, words.to_owned());
     match (&explanation.account, &explanation.verdict) {
-        (Read::User(user), _) if user.enabled => told("enabled", "the account exists and is enabled"),
-        (Read::User(_), _) => told("disabled", "the account is disabled"),
-        (Read::Unreadable { detail, .. }, _) => ("unreadable", format!("the account cannot be read: {detail}")),
-        (Read::NotFound(_), Some(Verdict::Deleted)) => told("deleted", "the account is deleted"),
-        (Read::NotFound(_), _) => told("not-found", "Graph does not know the account"),
+        (AccountRead::User(user), _) if user.enabled => told("enabled", "the account exists and is enabled"),
+        (AccountRead::User(_), _) => told("disabled", "the account is disabled"),
+        (AccountRead::Unreadable { detail, .. }, _) => ("unreadable", format!("the account cannot be read: {detail}")),
+        (AccountRead::NotFound(_), Some(Verdict::Deleted)) => told("deleted", "the account is deleted"),
+        (AccountRead::NotFound(_), _) => told("not-found", "Graph does not know the account"),
     }
 }
 
 /// What Graph tells of each property that was asked for. Where the mapping redacts what it makes of a property, the
 /// property is left out as well.
 pub(super) fn attributes(explanation: &Explanation, rules: &Rules) -> Vec<(String, Value)> {
-    let Read::User(user) = &explanation.account else { return Vec::new() };
+    let AccountRead::User(user) = &explanation.account else { return Vec::new() };
     let hidden: BTreeSet<String> =
         rules.mapping.describe().filter(|line| line.redacted).flat_map(|line| line.properties).collect();
     let told = rules.selection.properties().iter().zip(&user.values);
@@ -52,7 +52,7 @@ fn as_value(value: &model::Value) -> Value {
 
 pub(super) fn scope(explanation: &Explanation) -> String {
     let Explanation { assigned, nested_in, groups, other_role, other_assignments, .. } = explanation;
-    let Some(Person { standing, via }) = assigned else {
+    let Some(AssignedUser { assessment, routes }) = assigned else {
         return if *other_role {
             "assigned with none of the app roles that scope.app_roles names".to_owned()
         } else if !nested_in.is_empty() {
@@ -70,15 +70,15 @@ pub(super) fn scope(explanation: &Explanation) -> String {
             "not assigned to the application, neither directly nor by an assigned group".to_owned()
         };
     };
-    let ways = via.routes().iter().map(|route| match route {
+    let ways = routes.as_slice().iter().map(|route| match route {
         Route::Direct => "directly".to_owned(),
         Route::Group(group) => format!("through {}", named(*group, groups)),
     });
     let assigned = format!("assigned {}", ways.collect::<Vec<_>>().join(", "));
-    match standing {
-        Standing::Unchanged | Standing::Wanted(_) | Standing::NotFound => assigned,
-        Standing::Leaving(reason) => format!("{assigned}, but {reason}"),
-        Standing::Rejected(rejection) => format!("{assigned}, but {}: {}", rejection.reason, rejection.detail),
+    match assessment {
+        Assessment::Unchanged | Assessment::Wanted(_) | Assessment::NotFound => assigned,
+        Assessment::Leaving(reason) => format!("{assigned}, but {reason}"),
+        Assessment::Rejected(rejection) => format!("{assigned}, but {}: {}", rejection.reason, rejection.detail),
     }
 }
 
@@ -89,8 +89,8 @@ fn named(group: EntraId, names: &BTreeMap<EntraId, String>) -> String {
     }
 }
 
-pub(super) fn routes(via: &Via) -> Vec<String> {
-    via.routes().iter().map(ToString::to_string).collect()
+pub(super) fn routes(routes: &Routes) -> Vec<String> {
+    routes.as_slice().iter().map(ToString::to_string).collect()
 }
 
 /// One line of the mapping, and what it came to.
@@ -118,14 +118,14 @@ pub(super) fn mapped<'a>(explanation: &'a Explanation, rules: &'a Rules) -> Vec<
                 (None, false) => "nothing".to_owned(),
             };
             let (value, note) = match gives {
-                Gives::Value(Some(value)) if line.apply == Apply::OnCreate => {
+                MappedValue::Value(Some(value)) if line.apply == Apply::OnCreate => {
                     (Some(value.clone()), Some("for a new learner only".to_owned()))
                 }
-                Gives::Value(Some(value)) => (Some(value.clone()), None),
-                Gives::Value(None) => (None, Some(without())),
-                Gives::NoFlow => (None, Some(format!("{}, nothing flows", without()))),
-                Gives::NoFlowOfPerson => (None, Some("the mapping leaves the person alone".to_owned())),
-                Gives::Broken(rule) => (None, Some(format!("cannot be used: {rule}"))),
+                MappedValue::Value(Some(value)) => (Some(value.clone()), None),
+                MappedValue::Value(None) => (None, Some(without())),
+                MappedValue::NoFlow => (None, Some(format!("{}, nothing flows", without()))),
+                MappedValue::NoFlowOfPerson => (None, Some("the mapping leaves the person alone".to_owned())),
+                MappedValue::Broken(rule) => (None, Some(format!("cannot be used: {rule}"))),
             };
             let shown = |value: Option<String>| if line.redacted { value.map(|_| REDACTED.to_owned()) } else { value };
             Mapped { value: shown(value), old: shown(old), note, line }

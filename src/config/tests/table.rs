@@ -1,7 +1,7 @@
 //! A learners table that is there already.
 
 use super::*;
-use crate::model::{Column, Constant, Table, Words};
+use crate::model::{Column, Constant, StateLabels, Table};
 
 fn table(text: &str) -> Table {
     load_text(&format!("{REQUIRED}\n{text}"), &[]).unwrap().learners.table.unwrap()
@@ -28,7 +28,7 @@ trial = false
     let columns = [Column::Id, Column::Attribute(Attribute::UserName), Column::Attribute(Attribute::Active)];
     assert_eq!(columns.map(|column| described.column(column)), ["uid", "login", "status"]);
     assert_eq!(described.column(Column::Attribute(Attribute::Title)), "title");
-    assert_eq!(described.words, Some(Words { on: "enabled".to_owned(), off: "disabled".to_owned() }));
+    assert_eq!(described.words, Some(StateLabels { on: "enabled".to_owned(), off: "disabled".to_owned() }));
     let constants = [
         ("created_at", Constant::Text("2026-01-01".to_owned())),
         ("quota", Constant::Number(5)),

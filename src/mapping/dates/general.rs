@@ -1,4 +1,4 @@
-//! Reading a date without a format: ISO 8601, and what people in the United States write.
+//! Reading a date without a format: ISO 8601, and what users in the United States write.
 //!
 //! .NET's `DateTime.Parse` reads more: times without a date, dates without a year, and other calendars. A mapping that
 //! meets those says its format with `FormatDateTime`.

@@ -1,4 +1,4 @@
-//! Evaluating texts: the language as a whole, and that no text and no person makes it panic.
+//! Evaluating texts: the language as a whole, and that no text and no user makes it panic.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(in super::super) fn evaluated(expression: &str, inputs: &[(&str, Value)]) ->
     let user = user(&selection, &inputs.iter().cloned().collect());
     match compiled.evaluate(Context { user: &user, now: now() }) {
         Err(Stop::Nothing) => "nothing".to_owned(),
-        Err(Stop::Person) => "person".to_owned(),
+        Err(Stop::AssignedUser) => "person".to_owned(),
         Err(Stop::Invalid { rule, .. }) => format!("invalid: {rule}"),
         Ok(value) => match text(value.clone()) {
             Ok(text) => text.map_or_else(|| "null".to_owned(), Cow::into_owned),
@@ -50,7 +50,7 @@ pub(in super::super) fn evaluated(expression: &str, inputs: &[(&str, Value)]) ->
     }
 }
 
-/// Evaluates each expression for a person with these text attributes.
+/// Evaluates each expression for a user with these text attributes.
 pub(in super::super) fn check(inputs: &[(&str, &str)], rows: &[(&str, &str)]) {
     let inputs: Vec<_> = inputs.iter().map(|(name, text)| (*name, value(text))).collect();
     for (expression, expected) in rows {

@@ -44,13 +44,13 @@ fn truth(text: &str) -> Option<bool> {
     }
 }
 
-/// `Error(message)`: the person is rejected.
+/// `Error(message)`: the user is rejected.
 pub(super) fn error(call: Call<'_>) -> Outcome<'_> {
     let message = call.text(0)?.unwrap_or_default().into_owned();
     Err(Stop::broken(message))
 }
 
-/// The message is logged, so nothing of a person may stand in it.
+/// The message is logged, so nothing of a user may stand in it.
 pub(super) fn check_error(arguments: &[Expression]) -> Checked {
     let mut is_personal = false;
     for argument in arguments {

@@ -1,5 +1,5 @@
 //! `Replace(source, oldValue, regexPattern, regexGroupName, replacementValue, replacementAttributeName, template)`: five
-//! functions in one. Which one it is follows from the arguments that are there, so it is known before a person is.
+//! functions in one. Which one it is follows from the arguments that are there, so it is known before a user is.
 
 use std::borrow::Cow;
 

@@ -6,7 +6,7 @@ use crate::model::Value;
 
 use super::super::evaluate::{Call, MAX_PRODUCED, Outcome, Stop, null, produced, text};
 
-/// `Append(source, suffix)`: no value stays none, or every person without one would get the bare suffix.
+/// `Append(source, suffix)`: no value stays none, or every user without one would get the bare suffix.
 pub(super) fn append(call: Call<'_>) -> Outcome<'_> {
     let source = call.value(0)?;
     let suffix = call.text(1)?.unwrap_or_default();

@@ -5,38 +5,38 @@ use super::*;
 /// The tables that matter to a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Database {
-    pub(super) rows: BTreeMap<LearnerId, Row>,
+    pub(super) rows: BTreeMap<LearnerId, LearnerRow>,
     pub(super) held: BTreeMap<EntraId, HeldEntry>,
     pub(super) failing: BTreeMap<EntraId, FailingEntry>,
-    pub(super) via: BTreeMap<EntraId, Via>,
+    pub(super) routes: BTreeMap<EntraId, Routes>,
     pub(super) deactivated: BTreeSet<EntraId>,
     pub(super) last_members: BTreeMap<EntraId, u64>,
 }
 
 impl Database {
-    pub(super) fn known(&self) -> KnownLearners {
+    pub(super) fn known(&self) -> LinkedLearners {
         let linked = self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row)));
         linked
             .map(|(id, row)| {
                 let mut values = row.values.clone();
                 values.retain(|attribute, _| *attribute != Attribute::Title);
                 let by_hand = row.active && row.deactivated;
-                let fingerprint = if by_hand { Fingerprint::UNTOLD } else { Fingerprint::of(&values) };
-                let via = self.via.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
-                (id, Known { learner: row.learner, active: row.active, fingerprint, via })
+                let fingerprint = if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::of(&values) };
+                let routes = self.routes.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
+                (id, LinkedLearner { learner: row.learner, active: row.active, fingerprint, routes })
             })
             .collect()
     }
 
-    pub(super) fn evidence(&self) -> Evidence {
-        let linked = |row: &&Row| row.link.is_some();
+    pub(super) fn evidence(&self) -> DatabaseFacts {
+        let linked = |row: &&LearnerRow| row.link.is_some();
         let mut present = BTreeMap::new();
         for row in self.rows.values().filter(linked).filter(|row| row.active) {
             for (attribute, _) in row.values.iter().filter(|(_, value)| value.is_some()) {
                 *present.entry(*attribute).or_insert(0) += 1;
             }
         }
-        Evidence {
+        DatabaseFacts {
             rows: self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row.clone()))).collect(),
             holders: self.rows.values().cloned().collect(),
             held: self.held.clone(),
@@ -52,17 +52,17 @@ impl Database {
         assert_eq!(plan.batches().map(<[Change]>::len).sum::<usize>(), plan.changes().len());
         for change in plan.changes() {
             let learner = change.target.learner().unwrap_or_else(|| LearnerId::Number(self.rows.len() as i64 + 1));
-            let row = self.rows.entry(learner).or_insert_with(|| Row {
+            let row = self.rows.entry(learner).or_insert_with(|| LearnerRow {
                 learner,
                 external_id: None,
                 link: None,
                 active: true,
                 deactivated: false,
-                barred: false,
+                other_state: false,
                 values: MAPPED.into_iter().map(|attribute| (attribute, None)).collect(),
             });
-            row.external_id = Some(change.person.to_string());
-            row.link = Some((SOURCE.to_owned(), change.person));
+            row.external_id = Some(change.user.to_string());
+            row.link = Some((SOURCE.to_owned(), change.user));
             let switched = change.changes.iter().find(|change| change.attribute == Attribute::Active);
             if let Some(switched) = switched {
                 row.active = switched.new.as_deref() == Some("true");
@@ -76,37 +76,37 @@ impl Database {
                     row.values.insert(*attribute, new.clone());
                 }
             }
-            self.via.insert(change.person, change.via.clone());
-            self.held.remove(&change.person);
-            self.failing.remove(&change.person);
+            self.routes.insert(change.user, change.routes.clone());
+            self.held.remove(&change.user);
+            self.failing.remove(&change.user);
             if change.action == Action::Deactivate {
-                self.deactivated.insert(change.person);
+                self.deactivated.insert(change.user);
             } else {
-                self.deactivated.remove(&change.person);
+                self.deactivated.remove(&change.user);
             }
         }
-        self.held.retain(|person, _| !plan.held_ended().contains(person));
-        self.failing.retain(|person, _| !plan.failing_ended().contains(person));
+        self.held.retain(|user, _| !plan.held_ended().contains(user));
+        self.failing.retain(|user, _| !plan.failing_ended().contains(user));
         for finding in plan.findings().iter().filter(|finding| finding.tracked) {
-            let Finding { person, action, reason, detail, .. } = finding;
+            let Finding { user, action, reason, detail, .. } = finding;
             if finding.status == Status::Held {
                 let entry = HeldEntry { action: *action, reason: *reason, since: at, approved: None };
-                let kept = self.held.get(person).filter(|held| held.action == *action && held.reason == *reason);
+                let kept = self.held.get(user).filter(|held| held.action == *action && held.reason == *reason);
                 let entry = kept.cloned().unwrap_or(entry);
-                self.held.insert(*person, entry);
+                self.held.insert(*user, entry);
             } else {
-                let kept = self.failing.get(person).filter(|failing| failing.reason == *reason);
+                let kept = self.failing.get(user).filter(|failing| failing.reason == *reason);
                 let first_at = kept.map_or(at, |failing| failing.first_at);
                 // The detail of a conflict tells how the holder stood, which the same plan may change.
                 let detail = detail.clone().filter(|_| *reason == Reason::Waiting);
-                self.failing.insert(*person, FailingEntry { reason: *reason, detail, first_at });
+                self.failing.insert(*user, FailingEntry { reason: *reason, detail, first_at });
             }
         }
-        self.via.extend(plan.via().iter().cloned());
+        self.routes.extend(plan.routes().iter().cloned());
         self.last_members.extend(plan.group_members());
         let mut taken = BTreeSet::new();
         for row in self.rows.values() {
-            for key in arrivals::newly_wanted(&row.values, None) {
+            for key in joiners::newly_wanted(&row.values, None) {
                 assert!(taken.insert(key.clone()), "two learners have {key:?}");
             }
         }

@@ -103,7 +103,7 @@ pub(in crate::store) fn refusal(error: &sqlx::Error) -> Option<String> {
             "a row-level security policy of the table refuses the row".to_owned()
         }
         code if ["21", "22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)) => {
-            // A trigger may say anything, people's values included.
+            // A trigger may say anything, users's values included.
             format!("the database refuses the row (SQLSTATE {code})")
         }
         _ => return None,

@@ -5,7 +5,7 @@ use crate::model::Table;
 use crate::store::connection::Connection;
 use crate::store::layout::Layout;
 use crate::store::sql::Statement;
-use crate::store::{Place, Store, StoreError, table};
+use crate::store::{DatabaseLocation, Store, StoreError, table};
 
 /// What a cycle does with each table.
 pub(in crate::store) const RIGHTS: [(&str, &[&str]); 9] = [
@@ -36,10 +36,10 @@ pub(in crate::store) const UNUSABLE_SCHEMAS: &str =
 
 impl Store {
     /// Which database is at `place`, in words. A server is asked for its version.
-    pub async fn describe(place: &Place) -> Result<String, StoreError> {
+    pub async fn describe(place: &DatabaseLocation) -> Result<String, StoreError> {
         match place {
-            Place::File(path) => Ok(path.display().to_string()),
-            Place::Server(server) => describe(server).await,
+            DatabaseLocation::File(path) => Ok(path.display().to_string()),
+            DatabaseLocation::Server(server) => describe(server).await,
         }
     }
 
@@ -61,7 +61,7 @@ impl Store {
 pub(in crate::store) async fn missing_rights(
     connection: &mut Connection,
     role: Option<&str>,
-    theirs: Option<&Table>,
+    external: Option<&Table>,
     layout: &Layout,
 ) -> Result<(String, Vec<String>), StoreError> {
     let role: String = match role {
@@ -74,7 +74,7 @@ pub(in crate::store) async fn missing_rights(
     let schemas = connection.rows(schemas).await?;
 
     // A table of somebody else is looked at column by column.
-    let tables = RIGHTS.iter().filter(|(table, _)| theirs.is_none() || *table != "learners");
+    let tables = RIGHTS.iter().filter(|(table, _)| external.is_none() || *table != "learners");
     let wanted = tables.flat_map(|(table, rights)| rights.iter().map(move |right| (*table, *right)));
     let mut statement = Statement::new("SELECT 'GRANT ' || v.column2 || ' ON ' || v.column1 || ' TO ' ||");
     statement.push(" quote_ident(").push_bind(role.as_str()).push(") FROM (");
@@ -87,7 +87,7 @@ pub(in crate::store) async fn missing_rights(
     let mut rows = connection.rows(statement).await?;
     rows.extend(schemas);
     let mut missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
-    if let Some(table) = theirs {
+    if let Some(table) = external {
         missing.extend(table::missing_rights(connection, &role, table, layout).await?);
     }
     Ok((role, missing))

@@ -8,9 +8,9 @@ use crate::store::{StoreError, table};
 
 /// The statements that grant `writer` everything that a daemon needs. A table of somebody else is granted column by
 /// column.
-pub(super) fn grants(layout: &Layout, theirs: Option<&Table>, writer: &str) -> Vec<String> {
+pub(super) fn grants(layout: &Layout, external: Option<&Table>, writer: &str) -> Vec<String> {
     let (name, role) = (literal(writer), quoted(writer));
-    let tables = match theirs {
+    let tables = match external {
         Some(_) => format!("'sync_state'::regclass, {}::regclass", literal(&layout.table)),
         None => "'sync_state'::regclass".to_owned(),
     };
@@ -20,7 +20,7 @@ pub(super) fn grants(layout: &Layout, theirs: Option<&Table>, writer: &str) -> V
         "-- The schemas of the tables, where it may not use them yet.\nDO $$\nDECLARE\n    missing text;\nBEGIN\n    FOR missing IN\n        {schemas}\n    LOOP\n        EXECUTE missing;\n    \
          END LOOP;\nEND $$;\n"
     );
-    let learners = match theirs {
+    let learners = match external {
         Some(table) => {
             let listed = layout.rights(&table.mapped).map(|(right, columns)| {
                 let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
@@ -30,7 +30,7 @@ pub(super) fn grants(layout: &Layout, theirs: Option<&Table>, writer: &str) -> V
         }
         None => None,
     };
-    let ours = RIGHTS.iter().filter(|(table, _)| theirs.is_none() || *table != "learners");
+    let ours = RIGHTS.iter().filter(|(table, _)| external.is_none() || *table != "learners");
     let ours = ours.map(|(table, rights)| format!("GRANT {} ON {table} TO {role};\n", rights.join(", ")));
     [usage].into_iter().chain(learners).chain(ours).collect()
 }
@@ -42,10 +42,10 @@ pub(super) fn grants(layout: &Layout, theirs: Option<&Table>, writer: &str) -> V
 pub(super) async fn grant(
     connection: &mut Connection,
     layout: &Layout,
-    theirs: Option<&Table>,
+    external: Option<&Table>,
     writer: &str,
 ) -> Result<(), StoreError> {
-    let (role, missing) = missing_rights(connection, Some(writer), theirs, layout).await?;
+    let (role, missing) = missing_rights(connection, Some(writer), external, layout).await?;
     for (granted, statement) in missing.iter().enumerate() {
         if let Err(error) = connection.script(statement).await {
             let missing = missing[granted..].to_vec();
@@ -53,6 +53,6 @@ pub(super) async fn grant(
         }
     }
     // Of a part of what it may not grant, a server only warns.
-    let (role, missing) = missing_rights(connection, Some(writer), theirs, layout).await?;
+    let (role, missing) = missing_rights(connection, Some(writer), external, layout).await?;
     if missing.is_empty() { Ok(()) } else { Err(StoreError::NotGranted { role, missing }) }
 }

@@ -9,7 +9,7 @@ use crate::model::Table;
 use crate::store::connection::Connection;
 use crate::store::postgres::{self, Server, about_the_disk, take_cycle_lock};
 use crate::store::transaction::in_a_migration;
-use crate::store::{Access, Learners, Place, Store, StoreError};
+use crate::store::{Access, DatabaseLocation, LearnerDatabase, Store, StoreError};
 
 /// What became of the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,20 +30,20 @@ impl Store {
     /// Makes or completes the tables, all of them or none, and grants the role `writer` of a server what a daemon needs.
     /// Others see `command` as the holder of the lock on a server; that of a file is the caller's to take.
     pub async fn make_tables(
-        learners: impl Into<Learners>,
+        learners: impl Into<LearnerDatabase>,
         command: &str,
         writer: Option<&str>,
     ) -> Result<Made, StoreError> {
-        let Learners { place, table } = learners.into();
+        let LearnerDatabase { place, table } = learners.into();
         match place {
-            Place::File(path) => in_file(&path, table).await,
-            Place::Server(server) => on_server(&server, table.as_ref(), command, writer).await,
+            DatabaseLocation::File(path) => in_file(&path, table).await,
+            DatabaseLocation::Server(server) => on_server(&server, table.as_ref(), command, writer).await,
         }
     }
 }
 
-async fn in_file(path: &Path, theirs: Option<Table>) -> Result<Made, StoreError> {
-    let learners = || Learners { place: Place::File(path.to_owned()), table: theirs.clone() };
+async fn in_file(path: &Path, external: Option<Table>) -> Result<Made, StoreError> {
+    let learners = || LearnerDatabase { place: DatabaseLocation::File(path.to_owned()), table: external.clone() };
     let found = match Store::open(learners(), Access::ReadOnly).await {
         Ok(store) => {
             store.close().await?;
@@ -59,12 +59,12 @@ async fn in_file(path: &Path, theirs: Option<Table>) -> Result<Made, StoreError>
 
 async fn on_server(
     server: &Server,
-    theirs: Option<&Table>,
+    external: Option<&Table>,
     command: &str,
     writer: Option<&str>,
 ) -> Result<Made, StoreError> {
     let mut connection = postgres::connect(server).await?;
-    let made = make(&mut connection, theirs, command, writer).await;
+    let made = make(&mut connection, external, command, writer).await;
     let made = made.map_err(|error| match &connection {
         Connection::Postgres(session) => about_the_disk(&session.name, error),
         Connection::Sqlite(_) => error,
@@ -75,15 +75,15 @@ async fn on_server(
 
 async fn make(
     connection: &mut Connection,
-    theirs: Option<&Table>,
+    external: Option<&Table>,
     command: &str,
     writer: Option<&str>,
 ) -> Result<Made, StoreError> {
-    let layout = layout(connection, theirs).await?;
-    let ours = theirs.is_none();
+    let layout = layout(connection, external).await?;
+    let ours = external.is_none();
     let found = version(connection, !ours).await?;
     if found < VERSION {
-        owner::check(connection, &layout, theirs, found).await?;
+        owner::check(connection, &layout, external, found).await?;
     }
     // Without tables there is no cycle; one that begins now makes them before or after us.
     if found > 0
@@ -93,9 +93,9 @@ async fn make(
     }
     let found = in_a_migration(connection, async |it| {
         let found = run(it, &layout, ours).await?;
-        same_table(it, &layout, theirs).await?;
+        same_table(it, &layout, external).await?;
         if let Some(writer) = writer {
-            grant(it, &layout, theirs, writer).await?;
+            grant(it, &layout, external, writer).await?;
         }
         Ok(found)
     })

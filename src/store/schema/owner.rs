@@ -21,10 +21,10 @@ const OBSTACLE: &str = "SELECT current_user::text, CASE
         WHEN current_schema() IS NULL THEN 'may use no schema of its search_path'
         WHEN NOT has_schema_privilege(current_schema(), 'CREATE')
             THEN 'may not make any in the schema ' || current_schema()
-        WHEN {theirs} AND NOT has_column_privilege(l.oid, {id}, 'REFERENCES')
+        WHEN {external} AND NOT has_column_privilege(l.oid, {id}, 'REFERENCES')
             THEN format('may not refer to the table %s by a foreign key (its owner can let it: GRANT REFERENCES ON %1$s TO %I)',
                 l.oid::regclass, current_user)
-        WHEN NOT {theirs} AND NOT pg_has_role(l.relowner, 'USAGE') THEN 'does not own the table learners'
+        WHEN NOT {external} AND NOT pg_has_role(l.relowner, 'USAGE') THEN 'does not own the table learners'
     END
     FROM (SELECT to_regclass({table}) AS oid) t LEFT JOIN pg_class l ON l.oid = t.oid";
 
@@ -40,7 +40,7 @@ const NOT_OWNED: &str = "SELECT current_user::text, CASE WHEN EXISTS (
 pub(super) async fn check(
     connection: &mut Connection,
     layout: &Layout,
-    theirs: Option<&Table>,
+    external: Option<&Table>,
     found: i64,
 ) -> Result<(), StoreError> {
     if matches!(connection, Connection::Sqlite(_)) {
@@ -48,8 +48,8 @@ pub(super) async fn check(
     }
     let statement = match found {
         0 => {
-            check_schemas(connection, theirs).await?;
-            let text = OBSTACLE.replace("{theirs}", if theirs.is_some() { "true" } else { "false" });
+            check_schemas(connection, external).await?;
+            let text = OBSTACLE.replace("{external}", if external.is_some() { "true" } else { "false" });
             let text = text.replace("{id}", &literal(layout.plain_id()));
             Statement::new(text.replace("{table}", &literal(&layout.table)))
         }
@@ -66,8 +66,8 @@ pub(super) async fn check(
 ///
 /// # Errors
 /// When a right on a schema is missing.
-pub(super) async fn check_schemas(connection: &mut Connection, theirs: Option<&Table>) -> Result<(), StoreError> {
-    let name = theirs.filter(|table| table.schema.is_none()).map_or("sync_state", |table| table.name.as_str());
+pub(super) async fn check_schemas(connection: &mut Connection, external: Option<&Table>) -> Result<(), StoreError> {
+    let name = external.filter(|table| table.schema.is_none()).map_or("sync_state", |table| table.name.as_str());
     let rows = connection.rows(Statement::new(HIDDEN).bind(name)).await?;
     let Some(first) = rows.first() else { return Ok(()) };
     let missing = rows.iter().map(|row| row.get(1)).collect::<Result<_, _>>()?;

@@ -5,44 +5,44 @@ use super::{VERSION, layout, postgres, statements};
 use crate::model::Table;
 use crate::store::connection::Dialect;
 use crate::store::layout::Layout;
-use crate::store::{Learners, Place, Store, StoreError, sqlite, table};
+use crate::store::{DatabaseLocation, LearnerDatabase, Store, StoreError, sqlite, table};
 
 impl Store {
     /// The SQL that brings the tables from version `from` to this program's, and grants `writer` what a daemon needs. Only
     /// a table of somebody else is looked at: our links have ids of the kind that it has.
     pub async fn script(
-        learners: impl Into<Learners>,
+        learners: impl Into<LearnerDatabase>,
         from: usize,
         writer: Option<&str>,
     ) -> Result<String, StoreError> {
-        let Learners { place, table } = learners.into();
-        let theirs = table.as_ref();
-        let layout = match (&place, theirs) {
+        let LearnerDatabase { place, table } = learners.into();
+        let external = table.as_ref();
+        let layout = match (&place, external) {
             (_, None) => Layout::of_design(),
-            (Place::File(path), Some(_)) => {
-                sqlite::inspect_to_read(path, theirs).await?;
+            (DatabaseLocation::File(path), Some(_)) => {
+                sqlite::inspect_to_read(path, external).await?;
                 let mut connection = sqlite::connect_to_read(path).await?;
-                let found = layout(&mut connection, theirs).await;
+                let found = layout(&mut connection, external).await;
                 connection.close().await?;
                 found?
             }
-            (Place::Server(server), Some(_)) => {
+            (DatabaseLocation::Server(server), Some(_)) => {
                 let mut connection = crate::store::postgres::connect_to_read(server).await?;
-                let found = layout(&mut connection, theirs).await?;
+                let found = layout(&mut connection, external).await?;
                 connection.close().await?;
                 found
             }
         };
         let dialect = match place {
-            Place::File(_) => Dialect::Sqlite,
-            Place::Server(_) => Dialect::Postgres,
+            DatabaseLocation::File(_) => Dialect::Sqlite,
+            DatabaseLocation::Server(_) => Dialect::Postgres,
         };
-        Ok(script(dialect, &layout, theirs, from, writer))
+        Ok(script(dialect, &layout, external, from, writer))
     }
 }
 
-fn script(dialect: Dialect, layout: &Layout, theirs: Option<&Table>, from: usize, writer: Option<&str>) -> String {
-    let statements = statements(dialect, layout, theirs.is_none(), from);
+fn script(dialect: Dialect, layout: &Layout, external: Option<&Table>, from: usize, writer: Option<&str>) -> String {
+    let statements = statements(dialect, layout, external.is_none(), from);
     let mut script = String::new();
     let mut comment = |text: &str| script.extend(["-- ", text, "\n"]);
     match (from, statements.len()) {
@@ -53,7 +53,7 @@ fn script(dialect: Dialect, layout: &Layout, theirs: Option<&Table>, from: usize
             comment("Where they are of another version it fails, and changes nothing.");
         }
     }
-    if let Some(table) = theirs {
+    if let Some(table) = external {
         let name = table::shown(table).replace(char::is_control, " ");
         comment(&format!("The learners are rows of {name}, which sync_links refers to; nothing is made there."));
     }
@@ -72,7 +72,7 @@ fn script(dialect: Dialect, layout: &Layout, theirs: Option<&Table>, from: usize
     script.extend(statements);
     if let Some(writer) = writer {
         script.push_str("\n-- What a daemon needs that signs in as this role, and no more.\n");
-        script.extend(grants(layout, theirs, writer));
+        script.extend(grants(layout, external, writer));
     }
     script.push_str("\nCOMMIT;");
     script

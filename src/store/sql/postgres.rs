@@ -26,7 +26,7 @@ pub(in crate::store) fn write(statement: Statement<'_>) -> Result<(String, PgArg
     let (mut text, mut arguments) = (String::new(), PgArguments::default());
     for part in statement.parts {
         match part {
-            Part::Words(words) => text.push_str(&words),
+            Part::StateLabels(words) => text.push_str(&words),
             Part::Bound(value) => value.add_to_postgres(&mut arguments)?,
             Part::Value(value) => {
                 value.add_to_postgres(&mut arguments)?;

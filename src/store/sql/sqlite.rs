@@ -26,7 +26,7 @@ pub(in crate::store) fn write(statement: Statement<'_>) -> Result<(String, Sqlit
     let (mut text, mut arguments) = (String::new(), SqliteArguments::default());
     for part in statement.parts {
         match part {
-            Part::Words(words) => text.push_str(&words),
+            Part::StateLabels(words) => text.push_str(&words),
             Part::Bound(value) => value.add_to_sqlite(&mut arguments)?,
             Part::Value(value) => {
                 text.push('?');

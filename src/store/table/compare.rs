@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::{Family, Found, FoundColumn, TableFault, expression, fault, plain, shown, sql};
-use crate::model::{Attribute, Column, Kind, Table, Words};
+use super::{Found, FoundColumn, TableFault, TypeClass, expression, fault, plain, shown, sql};
+use crate::model::{Attribute, AttributeKind, Column, StateLabels, Table};
 use crate::nearest::{did_you_mean, nearest};
 use crate::store::connection::Dialect;
-use crate::store::layout::{self, Cell, Key, Layout, Truth, quoted};
+use crate::store::layout::{self, BooleanEncoding, ColumnBinding, Key, Layout, quoted};
 
 /// The layout, when all columns are there, and everything that is wrong.
 pub(super) fn compare(table: &Table, found: &Found) -> (Option<Layout>, Vec<TableFault>) {
@@ -30,8 +30,8 @@ pub(super) fn compare(table: &Table, found: &Found) -> (Option<Layout>, Vec<Tabl
     let constants = comparison.constants(&cells);
     let faults = comparison.faults;
     let key = match found.columns.get(table.column(Column::Id)).map(|column| &column.family) {
-        Some(Family::Number) => Key::Number,
-        Some(Family::Uuid | Family::Text) => Key::Uuid,
+        Some(TypeClass::Number) => Key::Number,
+        Some(TypeClass::Uuid | TypeClass::Text) => Key::Uuid,
         _ => return (None, faults),
     };
     (Some(Layout::new((sql(table), table.name.clone()), key, cells, truths, constants)), faults)
@@ -90,7 +90,7 @@ impl Comparison<'_> {
     }
 
     /// What is behind a column that is used.
-    fn column(&mut self, column: Column) -> Option<(Cell, Option<Truth>)> {
+    fn column(&mut self, column: Column) -> Option<(ColumnBinding, Option<BooleanEncoding>)> {
         let name = self.table.column(column);
         let named = self.table.columns.contains_key(&column);
         let needed = match column {
@@ -124,14 +124,16 @@ impl Comparison<'_> {
                     self.refuse(key.clone(), message, None);
                 }
                 if takes(column, there, found.dialect) {
-                    return Some((Cell::quoted(name), None));
+                    return Some((ColumnBinding::quoted(name), None));
                 }
                 let message =
                     format!("the column {name:?} is of type {}, not a whole number or a UUID", there.type_name);
                 self.refuse(key, message, None);
                 None
             }
-            Column::Attribute(attribute) if attribute.kind() == Kind::Boolean => self.truth(attribute, &key, there),
+            Column::Attribute(attribute) if attribute.kind() == AttributeKind::Boolean => {
+                self.truth(attribute, &key, there)
+            }
             _ => {
                 if !takes(column, there, found.dialect) {
                     let wanted = wanted(column, found.dialect);
@@ -142,28 +144,33 @@ impl Comparison<'_> {
                         _ => self.refuse(key, message, None),
                     }
                 }
-                let cast = (there.family == Family::Uuid).then(|| "uuid".to_owned());
-                Some((Cell { cast, ..Cell::quoted(name) }, None))
+                let cast = (there.family == TypeClass::Uuid).then(|| "uuid".to_owned());
+                Some((ColumnBinding { cast, ..ColumnBinding::quoted(name) }, None))
             }
         }
     }
 
     /// A column of true and false.
-    fn truth(&mut self, attribute: Attribute, key: &str, there: &FoundColumn) -> Option<(Cell, Option<Truth>)> {
+    fn truth(
+        &mut self,
+        attribute: Attribute,
+        key: &str,
+        there: &FoundColumn,
+    ) -> Option<(ColumnBinding, Option<BooleanEncoding>)> {
         let name = self.table.column(Column::Attribute(attribute));
         let words = self.table.words.as_ref().filter(|_| attribute == Attribute::Active);
         let type_name = &there.type_name;
         let mut cast = None;
         let truth = match (words, &there.family) {
-            (None, Family::Boolean) => Truth::Boolean,
-            (None, Family::Number | Family::Any) => Truth::Number,
+            (None, TypeClass::Boolean) => BooleanEncoding::Boolean,
+            (None, TypeClass::Number | TypeClass::Any) => BooleanEncoding::Number,
             (None, _) => {
                 let form = format!("{{ column = {name:?}, true = \"…\", false = \"…\" }}");
                 let message = format!("the column {name:?} is of type {type_name}, not boolean or a whole number");
-                if attribute == Attribute::Active && matches!(there.family, Family::Text | Family::Enum(_)) {
+                if attribute == Attribute::Active && matches!(there.family, TypeClass::Text | TypeClass::Enum(_)) {
                     let message = format!("{message}; for a column of words write active = {form}");
                     self.refuse(key.to_owned(), message, None);
-                } else if there.family == Family::Text {
+                } else if there.family == TypeClass::Text {
                     let wanted = format!("boolean USING {}::boolean", quoted(name));
                     self.refuse_type(key.to_owned(), message, name, &wanted);
                 } else {
@@ -171,9 +178,9 @@ impl Comparison<'_> {
                 }
                 return None;
             }
-            (Some(words), Family::Text | Family::Any) => Truth::Words(words.clone()),
-            (Some(words), Family::Enum(labels)) => {
-                let Words { on, off } = words;
+            (Some(words), TypeClass::Text | TypeClass::Any) => BooleanEncoding::StateLabels(words.clone()),
+            (Some(words), TypeClass::Enum(labels)) => {
+                let StateLabels { on, off } = words;
                 for word in [on, off].into_iter().filter(|word| !labels.contains(*word)) {
                     let meant = nearest(word, labels.iter().map(String::as_str));
                     let statement = format!("ALTER TYPE {type_name} ADD VALUE {}", layout::literal(word));
@@ -185,7 +192,7 @@ impl Comparison<'_> {
                     self.refuse(key.to_owned(), message, statement);
                 }
                 cast = Some(type_name.clone());
-                Truth::Words(words.clone())
+                BooleanEncoding::StateLabels(words.clone())
             }
             (Some(_), _) => {
                 let message = format!("the column {name:?} is of type {type_name}, which takes no words");
@@ -193,7 +200,7 @@ impl Comparison<'_> {
                 return None;
             }
         };
-        Some((Cell { cast, ..Cell::quoted(name) }, Some(truth)))
+        Some((ColumnBinding { cast, ..ColumnBinding::quoted(name) }, Some(truth)))
     }
 
     fn length(&mut self, column: Column, key: &str, there: &FoundColumn) {
@@ -205,7 +212,7 @@ impl Comparison<'_> {
     }
 
     /// Nobody's row may be somebody else's, whoever else writes to the table.
-    fn uniqueness(&mut self, cells: &BTreeMap<Column, Cell>) {
+    fn uniqueness(&mut self, cells: &BTreeMap<Column, ColumnBinding>) {
         let columns = [Column::Id, Column::ExternalId].into_iter();
         for column in columns.chain(Attribute::UNIQUE.map(Column::Attribute)) {
             let name = self.table.column(column);
@@ -241,7 +248,7 @@ impl Comparison<'_> {
     }
 
     /// The constants of a new row; whatever else must have a value and gets none is refused.
-    fn constants(&mut self, cells: &BTreeMap<Column, Cell>) -> Vec<(String, String)> {
+    fn constants(&mut self, cells: &BTreeMap<Column, ColumnBinding>) -> Vec<(String, String)> {
         let mut constants = Vec::new();
         for (name, constant) in &self.table.constants {
             let key = format!("learners.constants.{name}");
@@ -278,7 +285,7 @@ impl Comparison<'_> {
 /// What a column is made as.
 fn wanted(column: Column, dialect: Dialect) -> &'static str {
     match (column, dialect) {
-        (Column::Attribute(attribute), _) if attribute.kind() == Kind::Boolean => "boolean",
+        (Column::Attribute(attribute), _) if attribute.kind() == AttributeKind::Boolean => "boolean",
         (Column::CreatedAt | Column::UpdatedAt | Column::DeactivatedAt, Dialect::Postgres) => "timestamptz",
         _ => "text",
     }
@@ -287,22 +294,22 @@ fn wanted(column: Column, dialect: Dialect) -> &'static str {
 /// Whether what we write goes into a column without a loss.
 fn takes(column: Column, there: &FoundColumn, dialect: Dialect) -> bool {
     match column {
-        Column::Id => matches!(there.family, Family::Number | Family::Uuid),
-        Column::ExternalId => matches!(there.family, Family::Text | Family::Uuid | Family::Any),
+        Column::Id => matches!(there.family, TypeClass::Number | TypeClass::Uuid),
+        Column::ExternalId => matches!(there.family, TypeClass::Text | TypeClass::Uuid | TypeClass::Any),
         Column::CreatedAt | Column::UpdatedAt | Column::DeactivatedAt => {
-            let text = dialect == Dialect::Sqlite && there.family == Family::Text;
-            text || matches!(there.family, Family::Time | Family::Any)
+            let text = dialect == Dialect::Sqlite && there.family == TypeClass::Text;
+            text || matches!(there.family, TypeClass::Time | TypeClass::Any)
         }
         Column::Attribute(attribute) => match attribute.kind() {
-            Kind::Text => matches!(there.family, Family::Text | Family::Any),
-            Kind::Boolean => matches!(there.family, Family::Boolean | Family::Number | Family::Any),
+            AttributeKind::Text => matches!(there.family, TypeClass::Text | TypeClass::Any),
+            AttributeKind::Boolean => matches!(there.family, TypeClass::Boolean | TypeClass::Number | TypeClass::Any),
         },
     }
 }
 
-/// How many letters a column must take: what nearly everybody has, and for what tells people apart all that Entra allows.
+/// How many letters a column must take: what nearly everybody has, and for what tells users apart all that Entra allows.
 fn least(table: &Table, column: Column) -> u32 {
-    let words = |Words { on, off }: &Words| on.chars().count().max(off.chars().count());
+    let words = |StateLabels { on, off }: &StateLabels| on.chars().count().max(off.chars().count());
     match column {
         Column::ExternalId => 36,
         Column::Attribute(Attribute::UserName | Attribute::Email) => 113,
@@ -310,7 +317,7 @@ fn least(table: &Table, column: Column) -> u32 {
             table.words.as_ref().map_or(0, |pair| u32::try_from(words(pair)).unwrap_or(u32::MAX))
         }
         Column::Attribute(Attribute::EmployeeNumber) => 16,
-        Column::Attribute(attribute) if attribute.kind() == Kind::Text => 32,
+        Column::Attribute(attribute) if attribute.kind() == AttributeKind::Text => 32,
         _ => 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Family, Found, FoundColumn, TableFault, expression, fault, plain, sql};
+use super::{Found, FoundColumn, TableFault, TypeClass, expression, fault, plain, sql};
 use crate::model::Table;
 use crate::store::StoreError;
 use crate::store::connection::{Connection, Dialect};
@@ -44,13 +44,13 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
         let labels: &str = row.get(8)?;
         let column = FoundColumn {
             family: match (base, row.get::<&str, _>(3)?) {
-                (_, "e") => Family::Enum(crate::store::from_json(labels, "pg_enum.enumlabel")?),
-                ("text" | "varchar" | "citext", _) => Family::Text,
-                ("bool", _) => Family::Boolean,
-                ("int2" | "int4" | "int8", _) => Family::Number,
-                ("uuid", _) => Family::Uuid,
-                ("timestamptz" | "timestamp", _) => Family::Time,
-                _ => Family::Other,
+                (_, "e") => TypeClass::Enum(crate::store::from_json(labels, "pg_enum.enumlabel")?),
+                ("text" | "varchar" | "citext", _) => TypeClass::Text,
+                ("bool", _) => TypeClass::Boolean,
+                ("int2" | "int4" | "int8", _) => TypeClass::Number,
+                ("uuid", _) => TypeClass::Uuid,
+                ("timestamptz" | "timestamp", _) => TypeClass::Time,
+                _ => TypeClass::Other,
             },
             // The modifier has four more than the length.
             length: u32::try_from(modifier - 4).ok().filter(|_| base == "varchar"),

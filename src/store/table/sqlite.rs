@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Family, Found, FoundColumn, TableFault, fault};
+use super::{Found, FoundColumn, TableFault, TypeClass, fault};
 use crate::model::{Column, Table};
 use crate::store::StoreError;
 use crate::store::connection::{Connection, Dialect};
@@ -49,8 +49,8 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
         // As the configuration writes it, so that the two find each other.
         let name = written(table, &name);
         let mut family = family(&type_name);
-        if name == table.column(Column::Id) && family == Family::Text {
-            family = Family::Uuid;
+        if name == table.column(Column::Id) && family == TypeClass::Text {
+            family = TypeClass::Uuid;
         }
         let column = FoundColumn {
             family,
@@ -138,21 +138,21 @@ fn indexed_where(text: &str) -> Option<&str> {
 }
 
 /// What SQLite makes of a value, by the words of the type: <https://www.sqlite.org/datatype3.html>.
-fn family(type_name: &str) -> Family {
+fn family(type_name: &str) -> TypeClass {
     let name = type_name.to_ascii_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
     if has(&["INT"]) {
-        Family::Number
+        TypeClass::Number
     } else if has(&["CHAR", "CLOB", "TEXT"]) {
-        Family::Text
+        TypeClass::Text
     } else if name.is_empty() || has(&["BLOB", "ANY"]) {
-        Family::Any
+        TypeClass::Any
     } else if has(&["BOOL"]) {
-        Family::Number
+        TypeClass::Number
     } else if has(&["DATE", "TIME"]) {
-        Family::Time
+        TypeClass::Time
     } else {
-        Family::Other
+        TypeClass::Other
     }
 }
 

@@ -1,6 +1,6 @@
 //! Tables as platforms make them, on real databases: which fit, and what is told of those that do not.
 
-use crate::model::{Attribute, Column, Constant, Table, Words};
+use crate::model::{Attribute, Column, Constant, StateLabels, Table};
 use crate::store::layout::{Key, Layout};
 use crate::store::tests::{Kind, on_both};
 use crate::store::{StoreError, table};
@@ -53,7 +53,7 @@ fn on_postgres(kind: Kind) -> bool {
 }
 
 async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
-    let words = Some(Words { on: "enabled".to_owned(), off: "it's over".to_owned() });
+    let words = Some(StateLabels { on: "enabled".to_owned(), off: "it's over".to_owned() });
     let numbers = "CREATE TABLE accounts (uid INTEGER PRIMARY KEY, login TEXT UNIQUE, mail varchar(200) UNIQUE, enabled
         smallint NOT NULL, role TEXT, quota int NOT NULL, note text DEFAULT 'x', updated_at int)";
     let numbers = if on_postgres(kind) {
@@ -257,7 +257,7 @@ async fn ids_that_sqlite_would_not_find_again_are_refused() {
 async fn types_of_postgres_are_known_by_what_they_take() {
     let Some(server) = crate::store::tests::server::shared() else { return };
     let kind = Kind::Postgres(server);
-    let words = Some(Words { on: "on duty".to_owned(), off: "gone".to_owned() });
+    let words = Some(StateLabels { on: "on duty".to_owned(), off: "gone".to_owned() });
     let sql = "CREATE TYPE duty AS ENUM ('on duty', 'away'); CREATE DOMAIN login_name AS varchar(150) NOT NULL;
         CREATE TABLE accounts (uid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, login login_name UNIQUE, mail text UNIQUE,
             enabled duty, role char(20), external_id uuid UNIQUE, born date)";
@@ -278,7 +278,7 @@ async fn types_of_postgres_are_known_by_what_they_take() {
         ]
     );
     // A slip is no new word.
-    let slip = Some(Words { on: "on dutty".to_owned(), off: "away".to_owned() });
+    let slip = Some(StateLabels { on: "on dutty".to_owned(), off: "away".to_owned() });
     let told = look(kind, sql, &Table { words: slip, ..described.clone() }).await.unwrap_err();
     assert_eq!(
         told[0],

@@ -28,12 +28,12 @@ on_both! {
 async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
     let store = kind.store_with(0).await;
     let before = store.state().await.unwrap().generation;
-    let mut ada = create(person(7), "Ada@example.org");
-    ada.via = via(&[Route::Group(person(9)), Route::Direct]);
+    let mut ada = create(user(7), "Ada@example.org");
+    ada.routes = routes(&[Route::Group(user(9)), Route::Direct]);
     ada.detail = Some("first day".to_owned());
     let applied = store.apply(&[ada], &stamp()).await.unwrap();
 
-    assert_eq!(applied.learners, [(person(7), LearnerId::Number(1))]);
+    assert_eq!(applied.learners, [(user(7), LearnerId::Number(1))]);
     assert_eq!(applied.refused, []);
     assert_ne!(applied.generation, before);
     assert_eq!(store.state().await.unwrap().generation, applied.generation);
@@ -42,12 +42,12 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
         [format!(
             "1|{}|Ada@example.org|Ada@example.org|Ada|-|-|-|-|-|-|-|-|-|-|1|2026-01-02T12:00:00Z|\
              2026-01-02T12:00:00Z|-",
-            person(7)
+            user(7)
         )]
     );
     assert_eq!(
         select(&store, "SELECT * FROM sync_links").await,
-        [format!(r#"{SOURCE}|{}|1|["{}","direct"]|2026-01-02T12:00:00Z|-"#, person(7), person(9))]
+        [format!(r#"{SOURCE}|{}|1|["{}","direct"]|2026-01-02T12:00:00Z|-"#, user(7), user(9))]
     );
     let log = store.log(&LogFilter::default()).await.unwrap();
     assert_eq!(
@@ -58,7 +58,7 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
             at: noon(),
             action: Action::Create,
             status: crate::model::Status::Success,
-            entra_id: person(7),
+            entra_id: user(7),
             learner: Some(LearnerId::Number(1)),
             user_name: Some("Ada@example.org".to_owned()),
             reason: Reason::Assigned,
@@ -77,7 +77,7 @@ async fn only_the_named_columns_are_written(kind: Kind) {
     let store = kind.store_with(2).await;
     execute(&store, "UPDATE learners SET title = 'by hand', updated_at = '2020-01-01T00:00:00Z'").await;
     let changes = [(Attribute::FirstName, Some("Ada"), None), (Attribute::SecurityChampion, None, Some("true"))];
-    store.apply(&[update(person(1), 1, &changes)], &stamp()).await.unwrap();
+    store.apply(&[update(user(1), 1, &changes)], &stamp()).await.unwrap();
     assert_eq!(
         select(
             &store,
@@ -93,21 +93,21 @@ async fn only_the_named_columns_are_written(kind: Kind) {
 
 async fn switching_off_and_on_keeps_the_row_and_the_link(kind: Kind) {
     let store = kind.store_with(1).await;
-    let mut leaver = deactivate(person(1), 1);
-    leaver.via = via(&[]);
+    let mut leaver = deactivate(user(1), 1);
+    leaver.routes = routes(&[]);
     store.apply(&[leaver], &stamp()).await.unwrap();
     let look = "SELECT active, deactivated_at, via FROM learners JOIN sync_links ON learner_id = learners.id";
     assert_eq!(select(&store, look).await, [r#"0|2026-01-02T12:00:00Z|["direct"]"#]);
 
     let back = change(
-        person(1),
+        user(1),
         Action::Reactivate,
         Reason::Reassigned,
         Target::Linked(LearnerId::Number(1)),
         &[(Attribute::Active, Some("false"), Some("true")), (Attribute::Title, None, Some("Dean"))],
     );
-    store.apply(&[Change { via: via(&[Route::Group(person(5))]), ..back }], &stamp()).await.unwrap();
-    assert_eq!(select(&store, look).await, [format!(r#"1|-|["{}"]"#, person(5))]);
+    store.apply(&[Change { routes: routes(&[Route::Group(user(5))]), ..back }], &stamp()).await.unwrap();
+    assert_eq!(select(&store, look).await, [format!(r#"1|-|["{}"]"#, user(5))]);
     assert_eq!(
         select(&store, "SELECT action, reason, changes FROM provisioning_log WHERE id > 1 ORDER BY id").await,
         [
@@ -122,7 +122,7 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
     execute(&store, "INSERT INTO learners (user_name, active) VALUES ('bea@example.org', false)").await;
     let adopt = |number, learner| {
         change(
-            person(number),
+            user(number),
             Action::Reactivate,
             Reason::Adopted,
             Target::Adopt { learner: LearnerId::Number(learner), from: None },
@@ -130,27 +130,27 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
         )
     };
     let applied = store.apply(&[adopt(2, 2), adopt(3, 1), adopt(4, 99)], &stamp()).await.unwrap();
-    assert_eq!(applied.learners, [(person(2), LearnerId::Number(2))]);
+    assert_eq!(applied.learners, [(user(2), LearnerId::Number(2))]);
     assert_eq!(
         applied.refused,
         [(1, "the learner is linked to another person already".to_owned()), (2, "the learner row is gone".to_owned()),]
     );
     let adopted = select(&store, "SELECT external_id, active, deactivated_at FROM learners WHERE id = 2").await;
-    assert_eq!(adopted, [format!("{}|1|-", person(2))]);
+    assert_eq!(adopted, [format!("{}|1|-", user(2))]);
     assert_eq!(select(&store, "SELECT learner_id FROM sync_links ORDER BY 1").await, ["1", "2"]);
 }
 
 async fn one_duplicate_among_five_hundred_stops_nobody_else(kind: Kind) {
     let store = kind.store_with(1).await;
-    let mut batch: Vec<Change> = (2..=501).map(|n| create(person(n), &format!("user{n}@example.org"))).collect();
+    let mut batch: Vec<Change> = (2..=501).map(|n| create(user(n), &format!("user{n}@example.org"))).collect();
     batch[321] = create_with(
-        person(900),
+        user(900),
         &[(Attribute::UserName, "new"), (Attribute::Email, "USER1@example.org"), (Attribute::Active, "true")],
     );
     let applied = store.apply(&batch, &stamp()).await.unwrap();
     assert_eq!(applied.refused, [(321, "another learner has the same email".to_owned())]);
     assert_eq!(applied.learners.len(), 499);
-    assert!(applied.learners.is_sorted_by_key(|(person, _)| *person));
+    assert!(applied.learners.is_sorted_by_key(|(user, _)| *user));
     let counts = "SELECT (SELECT count(*) FROM learners), (SELECT count(*) FROM sync_links),
                          (SELECT count(*) FROM provisioning_log), (SELECT count(DISTINCT entra_id) FROM sync_links)";
     assert_eq!(select(&store, counts).await, ["500|500|500|500"]);
@@ -160,12 +160,12 @@ async fn a_batch_of_refused_rows_writes_nothing(kind: Kind) {
     let store = kind.store_with(1).await;
     let before = store.state().await.unwrap().generation;
     let batch = [
-        update(person(1), 77, &[(Attribute::Title, None, Some("x"))]),
-        // Not this person's learner.
-        update(person(2), 1, &[(Attribute::Title, None, Some("x"))]),
-        create_with(person(3), &[(Attribute::Email, "no-name@example.org")]),
-        create_with(person(4), &[(Attribute::UserName, "four"), (Attribute::SecurityChampion, "perhaps")]),
-        create(person(1), "somebody-known@example.org"),
+        update(user(1), 77, &[(Attribute::Title, None, Some("x"))]),
+        // Not this user's learner.
+        update(user(2), 1, &[(Attribute::Title, None, Some("x"))]),
+        create_with(user(3), &[(Attribute::Email, "no-name@example.org")]),
+        create_with(user(4), &[(Attribute::UserName, "four"), (Attribute::SecurityChampion, "perhaps")]),
+        create(user(1), "somebody-known@example.org"),
     ];
     let applied = store.apply(&batch, &stamp()).await.unwrap();
     assert_eq!(applied.learners, []);
@@ -204,7 +204,7 @@ async fn an_update_that_reaches_no_row_is_looked_into(kind: Kind) {
     );
     execute(&store, triggers).await;
     let title = [(Attribute::Title, None, Some("x"))];
-    let batch = [update(person(1), 1, &title), update(person(3), 3, &title), create(person(9), "nine@example.org")];
+    let batch = [update(user(1), 1, &title), update(user(3), 3, &title), create(user(9), "nine@example.org")];
     let refused = store.apply(&batch, &stamp()).await.unwrap().refused;
     let why: Vec<&str> = refused.iter().map(|(_, why)| why.as_str()).collect();
     assert_eq!(
@@ -234,9 +234,9 @@ async fn what_a_trigger_has_undone_is_no_success(kind: Kind) {
     );
     execute(&store, triggers).await;
     let title = [(Attribute::Title, None, Some("Clerk"))];
-    let mut told = update(person(3), 3, &title);
+    let mut told = update(user(3), 3, &title);
     told.detail = Some("first day".to_owned());
-    let batch = [deactivate(person(1), 1), update(person(2), 2, &title), told];
+    let batch = [deactivate(user(1), 1), update(user(2), 2, &title), told];
     let applied = store.apply(&batch, &stamp()).await.unwrap();
     let why = "the learner is still active after the change; a trigger of the table may have undone it";
     assert_eq!(applied.refused, [(0, why.to_owned())]);
@@ -264,7 +264,7 @@ async fn a_row_that_a_trigger_puts_away_has_been_switched_off(kind: Kind) {
              EXECUTE FUNCTION away()",
     );
     execute(&store, trigger).await;
-    let batch = [deactivate(person(1), 1), update(person(2), 2, &[(Attribute::Title, None, Some("x"))])];
+    let batch = [deactivate(user(1), 1), update(user(2), 2, &[(Attribute::Title, None, Some("x"))])];
     let refused = store.apply(&batch, &stamp()).await.unwrap().refused;
     let why = "the row is gone after the change; a trigger of the table may have undone it";
     assert_eq!(refused, [(1, why.to_owned())]);
@@ -282,8 +282,8 @@ async fn what_somebody_else_has_switched_meanwhile_is_not_written_over(kind: Kin
     let store = kind.store_with(2).await;
     execute(&store, "UPDATE learners SET active = false WHERE id = 1").await;
     let active = [(Attribute::Active, Some("false"), Some("true"))];
-    let back = Change { action: Action::Reactivate, ..update(person(2), 2, &active) };
-    let refused = store.apply(&[deactivate(person(1), 1), back], &stamp()).await.unwrap().refused;
+    let back = Change { action: Action::Reactivate, ..update(user(2), 2, &active) };
+    let refused = store.apply(&[deactivate(user(1), 1), back], &stamp()).await.unwrap().refused;
     let why = "somebody else has switched the learner meanwhile; the next cycle looks";
     assert_eq!(refused, [(0, why.to_owned()), (1, why.to_owned())]);
     assert_eq!(select(&store, "SELECT deactivated_at FROM learners ORDER BY id").await, ["-", "-"]);
@@ -297,7 +297,7 @@ async fn a_new_row_that_is_not_active_says_so(kind: Kind) {
          CREATE TRIGGER off BEFORE INSERT ON learners FOR EACH ROW EXECUTE FUNCTION off()",
     );
     execute(&store, trigger).await;
-    assert_eq!(store.apply(&[create(person(1), "ada@example.org")], &stamp()).await.unwrap().refused, []);
+    assert_eq!(store.apply(&[create(user(1), "ada@example.org")], &stamp()).await.unwrap().refused, []);
     let told = "success|the table has another value in active; it may have a trigger";
     assert_eq!(select(&store, "SELECT status, detail FROM provisioning_log").await, [told]);
 }
@@ -311,18 +311,18 @@ async fn a_learner_is_taken_from_one_person_and_given_to_another(kind: Kind) {
     )
     .await;
     let relink = |from| {
-        let target = Target::Adopt { learner: LearnerId::Number(1), from: Some(person(from)) };
-        change(person(7), Action::Update, Reason::Relinked, target, &[(Attribute::Title, None, Some("x"))])
+        let target = Target::Adopt { learner: LearnerId::Number(1), from: Some(user(from)) };
+        change(user(7), Action::Update, Reason::Relinked, target, &[(Attribute::Title, None, Some("x"))])
     };
     let refused = store.apply(&[relink(2)], &stamp()).await.unwrap().refused;
-    assert_eq!(refused, [(0, format!("the learner is not linked to {} any more", person(2)))]);
+    assert_eq!(refused, [(0, format!("the learner is not linked to {} any more", user(2)))]);
     let applied = store.apply(&[relink(1)], &stamp()).await.unwrap();
-    assert_eq!(applied.learners, [(person(7), LearnerId::Number(1))]);
+    assert_eq!(applied.learners, [(user(7), LearnerId::Number(1))]);
     let links = select(&store, "SELECT entra_id, learner_id FROM sync_links ORDER BY learner_id").await;
-    assert_eq!(links, [format!("{}|1", person(7)), format!("{}|2", person(2))]);
+    assert_eq!(links, [format!("{}|1", user(7)), format!("{}|2", user(2))]);
     assert_eq!(
         select(&store, "SELECT external_id, title FROM learners WHERE id = 1").await,
-        [format!("{}|x", person(7))]
+        [format!("{}|x", user(7))]
     );
     assert_eq!(select(&store, "SELECT count(*) FROM sync_failures").await, ["0"]);
 }
@@ -330,7 +330,7 @@ async fn a_learner_is_taken_from_one_person_and_given_to_another(kind: Kind) {
 async fn a_person_linked_to_another_learner_gets_no_second_one(kind: Kind) {
     let store = kind.store_with(1).await;
     execute(&store, "UPDATE learners SET external_id = NULL").await;
-    let applied = store.apply(&[create(person(1), "again@example.org")], &stamp()).await.unwrap();
+    let applied = store.apply(&[create(user(1), "again@example.org")], &stamp()).await.unwrap();
     assert_eq!(applied.refused, [(0, "the person is linked to another learner already".to_owned())]);
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
 
@@ -340,22 +340,22 @@ async fn a_person_linked_to_another_learner_gets_no_second_one(kind: Kind) {
         "SET session_replication_role = replica; DELETE FROM learners; RESET session_replication_role",
     );
     execute(&store, delete).await;
-    let applied = store.apply(&[create(person(1), "again@example.org")], &stamp()).await.unwrap();
+    let applied = store.apply(&[create(user(1), "again@example.org")], &stamp()).await.unwrap();
     assert_eq!(applied.refused, []);
     let linked = "SELECT entra_id, learner_id = (SELECT max(id) FROM learners) FROM sync_links";
-    assert_eq!(select(&store, linked).await, [format!("{}|1", person(1))]);
+    assert_eq!(select(&store, linked).await, [format!("{}|1", user(1))]);
 }
 
 async fn addresses_are_swapped_and_handed_on_in_one_batch(kind: Kind) {
     let store = kind.store_with(4).await;
     let rename = |number: u32, old: &str, new: &str| {
         let changes = [(Attribute::UserName, Some(old), Some(new)), (Attribute::Email, Some(old), Some(new))];
-        update(person(number), number.into(), &changes)
+        update(user(number), number.into(), &changes)
     };
     let batch = [
         rename(1, "user1@example.org", "user2@example.org"),
         rename(2, "user2@example.org", "USER1@example.org"),
-        create(person(9), "user3@example.org"),
+        create(user(9), "user3@example.org"),
         rename(3, "user3@example.org", "user4@example.org"),
         rename(4, "user4@example.org", "user5@example.org"),
     ];
@@ -374,7 +374,7 @@ async fn addresses_are_swapped_and_handed_on_in_one_batch(kind: Kind) {
     // An offender elsewhere in the batch does not separate them.
     let store = kind.store_with(4).await;
     let mut batch = batch.to_vec();
-    batch.insert(1, update(person(1), 88, &[(Attribute::Title, None, Some("x"))]));
+    batch.insert(1, update(user(1), 88, &[(Attribute::Title, None, Some("x"))]));
     let applied = store.apply(&batch, &stamp()).await.unwrap();
     assert_eq!(applied.refused, [(1, "the learner row is gone".to_owned())]);
     assert_eq!(select(&store, look).await, expected);
@@ -382,15 +382,15 @@ async fn addresses_are_swapped_and_handed_on_in_one_batch(kind: Kind) {
 
 async fn whoever_waits_for_a_refused_change_is_refused_with_it(kind: Kind) {
     let store = kind.store_with(2).await;
-    let taken = create(person(3), "user3@example.org");
+    let taken = create(user(3), "user3@example.org");
     store.apply(&[taken], &stamp()).await.unwrap();
     let rename = |number: u32, old: &str, new: &str| {
-        update(person(number), number.into(), &[(Attribute::UserName, Some(old), Some(new))])
+        update(user(number), number.into(), &[(Attribute::UserName, Some(old), Some(new))])
     };
     let batch = [
         rename(1, "user1@example.org", "user2@example.org"),
         rename(2, "user2@example.org", "user3@example.org"),
-        create(person(4), "user4@example.org"),
+        create(user(4), "user4@example.org"),
     ];
     let applied = store.apply(&batch, &stamp()).await.unwrap();
     let why = "another learner has the same user_name".to_owned();
@@ -405,17 +405,17 @@ async fn whoever_waits_for_a_refused_change_is_refused_with_it(kind: Kind) {
 async fn letter_case_does_not_make_names_different(kind: Kind) {
     let store = kind.store_with(1).await;
     let batch = [
-        create_with(person(2), &[(Attribute::UserName, "USER1@EXAMPLE.ORG")]),
-        create_with(person(3), &[(Attribute::UserName, "ÅSA"), (Attribute::Email, "ÅSA")]),
-        create_with(person(4), &[(Attribute::UserName, "åsa"), (Attribute::Email, "åsa")]),
+        create_with(user(2), &[(Attribute::UserName, "USER1@EXAMPLE.ORG")]),
+        create_with(user(3), &[(Attribute::UserName, "ÅSA"), (Attribute::Email, "ÅSA")]),
+        create_with(user(4), &[(Attribute::UserName, "åsa"), (Attribute::Email, "åsa")]),
         // Many may have no e-mail at all.
-        create_with(person(5), &[(Attribute::UserName, "five")]),
-        create_with(person(6), &[(Attribute::UserName, "six")]),
+        create_with(user(5), &[(Attribute::UserName, "five")]),
+        create_with(user(6), &[(Attribute::UserName, "six")]),
     ];
     let applied = store.apply(&batch, &stamp()).await.unwrap();
     assert_eq!(applied.refused, [(0, "another learner has the same user_name".to_owned())]);
     let respelled = [(Attribute::UserName, Some("user1@example.org"), Some("User1@Example.org"))];
-    assert_eq!(store.apply(&[update(person(1), 1, &respelled)], &stamp()).await.unwrap().refused, []);
+    assert_eq!(store.apply(&[update(user(1), 1, &respelled)], &stamp()).await.unwrap().refused, []);
 }
 
 async fn any_text_is_stored_as_it_is(kind: Kind) {
@@ -428,12 +428,12 @@ async fn any_text_is_stored_as_it_is(kind: Kind) {
         .zip(1..)
         .map(|(text, n)| {
             let user_name = format!("user{n}");
-            create_with(person(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::LastName, *text)])
+            create_with(user(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::LastName, *text)])
         })
         .collect();
     assert_eq!(store.apply(&batch, &stamp()).await.unwrap().refused, []);
-    let people: Vec<EntraId> = (1..=6).map(person).collect();
-    let rows = store.rows(SOURCE, &people, &[Attribute::LastName]).await.unwrap();
+    let users: Vec<EntraId> = (1..=6).map(user).collect();
+    let rows = store.rows(SOURCE, &users, &[Attribute::LastName]).await.unwrap();
     let stored: Vec<Option<&str>> = rows.values().map(|row| row.values[&Attribute::LastName].as_deref()).collect();
     assert_eq!(stored, texts.map(Some));
     let log = store.log(&LogFilter::default()).await.unwrap();
@@ -449,8 +449,8 @@ async fn a_change_ends_what_was_remembered_of_the_person(kind: Kind) {
          INSERT INTO sync_failures SELECT source, entra_id, 'conflict', NULL, since, since, 1 FROM sync_held",
     )
     .await;
-    store.apply(&[deactivate(person(1), 1)], &stamp()).await.unwrap();
-    let left = person(2).to_string();
+    store.apply(&[deactivate(user(1), 1)], &stamp()).await.unwrap();
+    let left = user(2).to_string();
     assert_eq!(select(&store, "SELECT entra_id FROM sync_held").await, [left.as_str()]);
     assert_eq!(select(&store, "SELECT entra_id FROM sync_failures").await, [left.as_str()]);
 }
@@ -458,8 +458,7 @@ async fn a_change_ends_what_was_remembered_of_the_person(kind: Kind) {
 async fn a_rehearsal_tells_what_would_be_refused_and_leaves_nothing(kind: Kind) {
     let store = kind.store_with(2).await;
     let before = (store.state().await.unwrap(), select(&store, "SELECT * FROM learners ORDER BY id").await);
-    let batch =
-        [deactivate(person(1), 1), create(person(3), "USER2@example.org"), create(person(4), "user4@example.org")];
+    let batch = [deactivate(user(1), 1), create(user(3), "USER2@example.org"), create(user(4), "user4@example.org")];
     let refused = store.rehearse(&batch, &stamp()).await.unwrap();
     assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1]);
     assert_eq!((store.state().await.unwrap(), select(&store, "SELECT * FROM learners ORDER BY id").await), before);
@@ -478,7 +477,7 @@ async fn a_full_disk_fails_the_batch_as_a_whole_and_the_store_goes_on() {
     let batch: Vec<Change> = (11..=60)
         .map(|n| {
             let user_name = format!("user{n}");
-            create_with(person(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, &long)])
+            create_with(user(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, &long)])
         })
         .collect();
     assert!(matches!(store.apply(&batch, &stamp()).await, Err(StoreError::Full { .. })));
@@ -491,13 +490,13 @@ async fn a_full_disk_fails_the_batch_as_a_whole_and_the_store_goes_on() {
 async fn whoever_is_dropped_within_a_transaction_leaves_nothing_of_it_and_no_lock(kind: Kind) {
     let directory = tempfile::tempdir().unwrap();
     let place = match kind {
-        Kind::Sqlite => Place::File(directory.path().join("learners.db")),
-        Kind::Postgres(server) => Place::Server(at(server, &server.database().await)),
+        Kind::Sqlite => DatabaseLocation::File(directory.path().join("learners.db")),
+        Kind::Postgres(server) => DatabaseLocation::Server(at(server, &server.database().await)),
     };
     let store = Store::open(&place, Access::ReadWrite).await.unwrap();
     let other = Store::open(&place, Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
-    let batch: Vec<Change> = (1..=10).map(|number| create(person(number), &format!("user{number}"))).collect();
+    let batch: Vec<Change> = (1..=10).map(|number| create(user(number), &format!("user{number}"))).collect();
     let mut dropped = 0;
     for turns in 0.. {
         let stamp = stamp();
@@ -520,6 +519,6 @@ async fn whoever_is_dropped_within_a_transaction_leaves_nothing_of_it_and_no_loc
     }
     // Not polled at all, and polled at least once.
     assert!(dropped > 1, "{dropped}");
-    assert_eq!(store.apply(&[create(person(11), "user11")], &stamp()).await.unwrap().learners.len(), 1);
+    assert_eq!(store.apply(&[create(user(11), "user11")], &stamp()).await.unwrap().learners.len(), 1);
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["11"]);
 }

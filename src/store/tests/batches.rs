@@ -1,4 +1,4 @@
-//! Large batches, of everything at once: each person must end with their own values, whatever statement they went with.
+//! Large batches, of everything at once: each user must end with their own values, whatever statement they went with.
 
 use super::*;
 
@@ -71,7 +71,7 @@ fn newcomer(number: u32) -> Change {
         1 => values.push((Attribute::SecurityChampion, if number.is_multiple_of(2) { "true" } else { "false" })),
         _ => {}
     }
-    create_with(person(number), &values)
+    create_with(user(number), &values)
 }
 
 fn mover(number: u32) -> Change {
@@ -82,18 +82,18 @@ fn mover(number: u32) -> Change {
         2 => &[(Attribute::SecurityChampion, None, Some("true"))],
         _ => &[(Attribute::Email, Some(&old), Some(&new))],
     };
-    Change { via: via(&[Route::Group(person(number % 5))]), ..update(person(number), number.into(), changes) }
+    Change { routes: routes(&[Route::Group(user(number % 5))]), ..update(user(number), number.into(), changes) }
 }
 
 fn returner(number: u32) -> Change {
     let changes = [(Attribute::Active, Some("false"), Some("true")), (Attribute::Title, None, Some("back"))];
     let target = Target::Linked(LearnerId::Number(number.into()));
-    change(person(number), Action::Reactivate, Reason::Reassigned, target, &changes)
+    change(user(number), Action::Reactivate, Reason::Reassigned, target, &changes)
 }
 
 fn renamed(number: u32, to: u32) -> Change {
     let (old, new) = (format!("user{number}@example.org"), format!("user{to}@example.org"));
-    update(person(number), number.into(), &[(Attribute::UserName, Some(&old), Some(&new))])
+    update(user(number), number.into(), &[(Attribute::UserName, Some(&old), Some(&new))])
 }
 
 async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
@@ -107,17 +107,17 @@ async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
     let id: i64 = select(&store, "SELECT max(id) FROM learners").await[0].parse().unwrap();
     let adopted = Target::Adopt { learner: LearnerId::Number(id), from: None };
     let adoption =
-        change(person(2000), Action::Update, Reason::Adopted, adopted, &[(Attribute::Title, None, Some("ours"))]);
+        change(user(2000), Action::Update, Reason::Adopted, adopted, &[(Attribute::Title, None, Some("ours"))]);
     let offenders = [
-        create_with(person(3000), &[(Attribute::UserName, "USER400@example.org")]),
-        update(person(360), 360, &[(Attribute::SecurityChampion, None, Some("perhaps"))]),
+        create_with(user(3000), &[(Attribute::UserName, "USER400@example.org")]),
+        update(user(360), 360, &[(Attribute::SecurityChampion, None, Some("perhaps"))]),
     ];
     let circle = [renamed(201, 202), renamed(202, 203), renamed(203, 201)];
     let inorder: Vec<Change> = (1001..=1347)
         .map(newcomer)
         .chain((1..=200).map(mover))
         .chain(circle)
-        .chain((204..=300).map(|number| deactivate(person(number), number.into())))
+        .chain((204..=300).map(|number| deactivate(user(number), number.into())))
         .chain((301..=350).map(returner))
         .chain([adoption])
         .chain(offenders)
@@ -126,34 +126,34 @@ async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
     let batch: Vec<Change> = (0..inorder.len()).map(|index| inorder[index * 271 % inorder.len()].clone()).collect();
     assert_eq!(batch.len(), 700);
 
-    let mut learners: BTreeMap<EntraId, Shown> = (1..=450).map(|number| (person(number), filled(number))).collect();
+    let mut learners: BTreeMap<EntraId, Shown> = (1..=450).map(|number| (user(number), filled(number))).collect();
     let platform =
         [("user_name", "platform"), ("first_name", "Bea"), ("active", "1"), ("created_at", "2020-01-01T00:00:00Z")];
     let mut adopted = nobody();
     adopted.extend(platform.map(|(column, value)| (column, value.to_owned())));
-    learners.insert(person(2000), adopted);
-    let direct = known::via_text(&via(&[Route::Direct]));
-    let mut ways: BTreeMap<EntraId, String> = learners.keys().map(|person| (*person, direct.clone())).collect();
+    learners.insert(user(2000), adopted);
+    let direct = known::routes_text(&routes(&[Route::Direct]));
+    let mut ways: BTreeMap<EntraId, String> = learners.keys().map(|user| (*user, direct.clone())).collect();
     let mut logged = BTreeSet::new();
     let accepted: Vec<&Change> =
-        batch.iter().filter(|change| ![person(3000), person(360)].contains(&change.person)).collect();
+        batch.iter().filter(|change| ![user(3000), user(360)].contains(&change.user)).collect();
     for change in &accepted {
-        let before = learners.remove(&change.person).unwrap_or_else(nobody);
-        learners.insert(change.person, changed(before, change));
-        ways.insert(change.person, known::via_text(&change.via));
-        logged.insert(format!("{}|{}|1", change.person, change.action.as_str()));
+        let before = learners.remove(&change.user).unwrap_or_else(nobody);
+        learners.insert(change.user, changed(before, change));
+        ways.insert(change.user, known::routes_text(&change.routes));
+        logged.insert(format!("{}|{}|1", change.user, change.action.as_str()));
     }
 
-    let stamp = Stamp { cycle: CycleId(2), source: SOURCE, at: time(LATER) };
+    let stamp = WriteContext { cycle: CycleId(2), source: SOURCE, at: time(LATER) };
     let applied = store.apply(&batch, &stamp).await.unwrap();
     let mut why: Vec<(EntraId, &str)> =
-        applied.refused.iter().map(|(index, why)| (batch[*index].person, why.as_str())).collect();
+        applied.refused.iter().map(|(index, why)| (batch[*index].user, why.as_str())).collect();
     why.sort_unstable();
     let no_boolean = kind
         .either("a check of the table fails: security_champion IN (0, 1)", "a value is not of the type of its column");
-    assert_eq!(why, [(person(360), no_boolean), (person(3000), "another learner has the same user_name")]);
-    let written: Vec<EntraId> = applied.learners.iter().map(|(person, _)| *person).collect();
-    assert_eq!(written, accepted.iter().map(|change| change.person).collect::<Vec<_>>());
+    assert_eq!(why, [(user(360), no_boolean), (user(3000), "another learner has the same user_name")]);
+    let written: Vec<EntraId> = applied.learners.iter().map(|(user, _)| *user).collect();
+    assert_eq!(written, accepted.iter().map(|change| change.user).collect::<Vec<_>>());
 
     let found = select(
         &store,
@@ -164,11 +164,11 @@ async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
     .await;
     let expected: Vec<String> = learners
         .iter()
-        .map(|(person, shown)| format!("{person}|{}", COMPARED.map(|column| shown[column].as_str()).join("|")))
+        .map(|(user, shown)| format!("{user}|{}", COMPARED.map(|column| shown[column].as_str()).join("|")))
         .collect();
     assert_eq!(found, expected);
     let found = select(&store, "SELECT entra_id, via FROM sync_links ORDER BY entra_id").await;
-    assert_eq!(found, ways.iter().map(|(person, way)| format!("{person}|{way}")).collect::<Vec<_>>());
+    assert_eq!(found, ways.iter().map(|(user, way)| format!("{user}|{way}")).collect::<Vec<_>>());
     let found = select(
         &store,
         "SELECT p.entra_id, p.action, p.learner_id = r.id FROM provisioning_log p
@@ -183,7 +183,7 @@ async fn a_column_takes_what_it_is_whatever_came_before(kind: Kind) {
     let store = kind.store_with(0).await;
     let champion = |number: u32, value: &str| {
         let user_name = format!("user{number}");
-        create_with(person(number), &[(Attribute::UserName, &user_name), (Attribute::SecurityChampion, value)])
+        create_with(user(number), &[(Attribute::UserName, &user_name), (Attribute::SecurityChampion, value)])
     };
     assert_eq!(store.apply(&[champion(1, "true")], &stamp()).await.unwrap().refused, []);
     // One letter, which in bytes looks like a boolean.
@@ -198,7 +198,7 @@ async fn a_letter_that_the_database_does_not_know_stops_nobody_else(kind: Kind) 
     let batch: Vec<Change> = (1..=50)
         .map(|number| {
             let (user_name, title) = (format!("user{number}"), if number == 37 { "a\0b" } else { "ab" });
-            create_with(person(number), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, title)])
+            create_with(user(number), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, title)])
         })
         .collect();
     let applied = store.apply(&batch, &stamp()).await.unwrap();

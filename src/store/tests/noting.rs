@@ -8,7 +8,7 @@ use crate::plan::{APPROVED_PREFIX, Counts, Finding, MemberCounts};
 
 fn finding(number: u32, status: Status, reason: Reason) -> Finding {
     Finding {
-        person: person(number),
+        user: user(number),
         action: Action::Deactivate,
         status,
         reason,
@@ -21,8 +21,8 @@ fn finding(number: u32, status: Status, reason: Reason) -> Finding {
     }
 }
 
-fn at(hour: u32) -> Stamp<'static> {
-    Stamp { at: time(&format!("2026-01-02T{hour:02}:00:00Z")), ..stamp() }
+fn at(hour: u32) -> WriteContext<'static> {
+    WriteContext { at: time(&format!("2026-01-02T{hour:02}:00:00Z")), ..stamp() }
 }
 
 const FAILURES: &str = "SELECT entra_id, reason, first_at, last_at, attempts FROM sync_failures";
@@ -44,12 +44,12 @@ async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
     store.note_refused(std::slice::from_ref(&conflict), &at(1)).await.unwrap();
     let goes_on = Finding { log: false, ..conflict };
     store.note_refused(&[goes_on], &at(2)).await.unwrap();
-    let id = person(1);
+    let id = user(1);
     assert_eq!(select(&store, FAILURES).await, [format!("{id}|conflict|2026-01-02T01:00:00Z|2026-01-02T02:00:00Z|2")]);
     assert_eq!(select(&store, LOGGED).await, ["1"]);
-    let people = store.failing_people(SOURCE).await.unwrap();
-    assert_eq!(people[0].user_name.as_deref(), Some("user1"));
-    assert_eq!((people[0].attempts, people[0].last_at), (2, at(2).at));
+    let users = store.failing_users(SOURCE).await.unwrap();
+    assert_eq!(users[0].user_name.as_deref(), Some("user1"));
+    assert_eq!((users[0].attempts, users[0].last_at), (2, at(2).at));
 
     store.note_refused(&[finding(1, Status::Failure, Reason::DatabaseError)], &at(3)).await.unwrap();
     assert_eq!(
@@ -64,19 +64,19 @@ async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action(kind: Kind
     let held = finding(1, Status::Held, Reason::Threshold);
     store.note_refused(std::slice::from_ref(&held), &at(1)).await.unwrap();
     store.note_refused(std::slice::from_ref(&held), &at(2)).await.unwrap();
-    let shown = store.held_people(SOURCE).await.unwrap();
-    let otherwise = HeldPerson { reason: Reason::EmptyGroup, ..shown[0].clone() };
+    let shown = store.held_users(SOURCE).await.unwrap();
+    let otherwise = HeldUser { reason: Reason::EmptyGroup, ..shown[0].clone() };
     assert_eq!(store.approve(SOURCE, &[otherwise], "root", at(3).at).await.unwrap(), 0, "not as shown");
     assert_eq!(store.approve(SOURCE, &shown, "root", at(3).at).await.unwrap(), 1);
     store.note_refused(std::slice::from_ref(&held), &at(4)).await.unwrap();
-    let id = person(1);
+    let id = user(1);
     assert_eq!(
         select(&store, HELD).await,
         [format!("{id}|deactivate|threshold|2026-01-02T01:00:00Z|2026-01-02T03:00:00Z|root")]
     );
     assert_eq!(
-        store.held_people(SOURCE).await.unwrap(),
-        [HeldPerson {
+        store.held_users(SOURCE).await.unwrap(),
+        [HeldUser {
             entra_id: id,
             action: Action::Deactivate,
             reason: Reason::Threshold,
@@ -101,44 +101,50 @@ async fn notes_end_what_is_over_and_renew_the_generation_only_for_links(kind: Ki
     let store = kind.store_with(2).await;
     let nobody = BTreeSet::new();
     let no_groups = MemberCounts::new();
-    let nothing =
-        Notes { findings: &[], failing_ended: &nobody, held_ended: &nobody, via: &[], group_members: &no_groups };
+    let nothing = Bookkeeping {
+        findings: &[],
+        failing_ended: &nobody,
+        held_ended: &nobody,
+        routes: &[],
+        group_members: &no_groups,
+    };
     let before = store.state().await.unwrap();
     assert_eq!(store.note(&nothing, &stamp()).await.unwrap(), None);
 
     let begun = [finding(1, Status::Skipped, Reason::MissingRequired), finding(2, Status::Held, Reason::Threshold)];
-    let groups = MemberCounts::from([(person(8), 3), (person(9), 0)]);
-    let notes = Notes { findings: &begun, group_members: &groups, ..nothing };
-    assert_eq!(store.note(&notes, &stamp()).await.unwrap(), None);
+    let groups = MemberCounts::from([(user(8), 3), (user(9), 0)]);
+    let bookkeeping = Bookkeeping { findings: &begun, group_members: &groups, ..nothing };
+    assert_eq!(store.note(&bookkeeping, &stamp()).await.unwrap(), None);
     assert_eq!(store.last_members(SOURCE).await.unwrap(), groups);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["1"]);
 
-    let ended = BTreeSet::from([person(1), person(2)]);
-    let fewer = MemberCounts::from([(person(8), 2)]);
+    let ended = BTreeSet::from([user(1), user(2)]);
+    let fewer = MemberCounts::from([(user(8), 2)]);
     // The first is as it was: then nothing is written.
-    let same = [(person(1), via(&[Route::Direct]))];
-    let notes = Notes { failing_ended: &ended, held_ended: &ended, via: &same, group_members: &fewer, ..nothing };
-    assert_eq!(store.note(&notes, &stamp()).await.unwrap(), None);
+    let same = [(user(1), routes(&[Route::Direct]))];
+    let bookkeeping =
+        Bookkeeping { failing_ended: &ended, held_ended: &ended, routes: &same, group_members: &fewer, ..nothing };
+    assert_eq!(store.note(&bookkeeping, &stamp()).await.unwrap(), None);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["0"]);
-    assert_eq!(store.last_members(SOURCE).await.unwrap()[&person(8)], 2);
+    assert_eq!(store.last_members(SOURCE).await.unwrap()[&user(8)], 2);
     assert_eq!(store.state().await.unwrap(), before);
 
-    let moved = [(person(2), via(&[Route::Group(person(8))]))];
-    let generation = store.note(&Notes { via: &moved, ..nothing }, &stamp()).await.unwrap();
+    let moved = [(user(2), routes(&[Route::Group(user(8))]))];
+    let generation = store.note(&Bookkeeping { routes: &moved, ..nothing }, &stamp()).await.unwrap();
     assert_eq!(generation, Some(store.state().await.unwrap().generation));
     assert_ne!(generation, Some(before.generation));
-    assert_eq!(store.known(SOURCE, &[]).await.unwrap()[&person(2)].via, moved[0].1);
+    assert_eq!(store.known(SOURCE, &[]).await.unwrap()[&user(2)].routes, moved[0].1);
 }
 
 async fn recent_deactivations_are_those_still_off_and_not_approved(kind: Kind) {
     let store = kind.store_with(4).await;
-    store.apply(&[deactivate(person(1), 1)], &at(1)).await.unwrap();
-    let approved = Change { detail: Some(format!("{APPROVED_PREFIX}root")), ..deactivate(person(2), 2) };
-    store.apply(&[approved, deactivate(person(3), 3), deactivate(person(4), 4)], &at(5)).await.unwrap();
+    store.apply(&[deactivate(user(1), 1)], &at(1)).await.unwrap();
+    let approved = Change { detail: Some(format!("{APPROVED_PREFIX}root")), ..deactivate(user(2), 2) };
+    store.apply(&[approved, deactivate(user(3), 3), deactivate(user(4), 4)], &at(5)).await.unwrap();
     execute(&store, "UPDATE learners SET active = true WHERE id = 4").await;
     let recent = |hour| store.recently_deactivated(SOURCE, at(hour).at);
-    assert_eq!(recent(1).await.unwrap(), BTreeSet::from([person(1), person(3)]));
-    assert_eq!(recent(2).await.unwrap(), BTreeSet::from([person(3)]));
+    assert_eq!(recent(1).await.unwrap(), BTreeSet::from([user(1), user(3)]));
+    assert_eq!(recent(2).await.unwrap(), BTreeSet::from([user(3)]));
     assert_eq!(store.recently_deactivated("another", at(1).at).await.unwrap(), BTreeSet::new());
 }
 
@@ -150,7 +156,7 @@ async fn what_administrators_do_is_audited(kind: Kind) {
     store.admit_source(SOURCE, "root", at(3).at).await.unwrap();
     store.audit("root", "reload", None, at(4).at).await.unwrap();
     store.note_refused(&[finding(1, Status::Held, Reason::Threshold)], &at(5)).await.unwrap();
-    let shown = store.held_people(SOURCE).await.unwrap();
+    let shown = store.held_users(SOURCE).await.unwrap();
     store.approve(SOURCE, &shown, "root", at(5).at).await.unwrap();
     assert_eq!(store.state().await.unwrap().admitted_sources, BTreeSet::from([SOURCE.to_owned()]));
     let expected = [
@@ -158,7 +164,7 @@ async fn what_administrators_do_is_audited(kind: Kind) {
         "2026-01-02T02:00:00Z|root|resume|-".to_owned(),
         format!(r#"2026-01-02T03:00:00Z|root|approve|{{"source":"{SOURCE}"}}"#),
         "2026-01-02T04:00:00Z|root|reload|-".to_owned(),
-        format!(r#"2026-01-02T05:00:00Z|root|approve|{{"people":["{}"],"released":1,"source":"{SOURCE}"}}"#, person(1)),
+        format!(r#"2026-01-02T05:00:00Z|root|approve|{{"people":["{}"],"released":1,"source":"{SOURCE}"}}"#, user(1)),
     ];
     assert_eq!(select(&store, "SELECT at, actor, action, detail FROM audit_log").await, expected);
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::model::{Status, UniqueKey};
-use crate::plan::Row;
+use crate::plan::LearnerRow;
 
 const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute::Active, Attribute::SecurityChampion];
 
@@ -22,19 +22,19 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
     execute(&store, "UPDATE learners SET security_champion = true, active = false WHERE id = 2").await;
     execute(&store, "UPDATE sync_links SET source = 'another' WHERE learner_id = 3").await;
     let known = store.known(SOURCE, &MAPPED).await.unwrap();
-    assert_eq!(known.keys().copied().collect::<Vec<_>>(), [person(1), person(2)]);
+    assert_eq!(known.keys().copied().collect::<Vec<_>>(), [user(1), user(2)]);
     let expected = values(&[
         (Attribute::UserName, Some("USER2@example.org")),
         (Attribute::Email, Some("user2@example.org")),
         (Attribute::SecurityChampion, Some("true")),
     ]);
-    let second = &known[&person(2)];
+    let second = &known[&user(2)];
     assert_eq!(second.fingerprint, Fingerprint::of(&expected));
     assert_eq!((second.learner, second.active), (LearnerId::Number(2), false));
-    assert_eq!(second.via, via(&[Route::Direct]));
-    let rows = store.rows(SOURCE, &[person(1), person(2), person(3)], &MAPPED).await.unwrap();
+    assert_eq!(second.routes, routes(&[Route::Direct]));
+    let rows = store.rows(SOURCE, &[user(1), user(2), user(3)], &MAPPED).await.unwrap();
     assert_eq!(rows.len(), 2);
-    assert!(rows.iter().all(|(person, row)| Fingerprint::of(&row.values) == known[person].fingerprint));
+    assert!(rows.iter().all(|(user, row)| Fingerprint::of(&row.values) == known[user].fingerprint));
 }
 
 async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: Kind) {
@@ -55,7 +55,7 @@ async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: 
     assert_eq!(find(&[(Attribute::UserName, "BY-hand")], (number, &["E7"]), &[]).await, [5001]);
     assert_eq!(find(&[(Attribute::UserName, "hand@example.org")], (number, &["e7"]), &[]).await, [0_i64; 0]);
     assert_eq!(find(&[(Attribute::Email, "HAND@example.org")], (number, &[]), &[]).await, [5001]);
-    assert_eq!(find(&[], (Attribute::UserName, &["BY-HAND"]), &[person(3)]).await, [3, 5001]);
+    assert_eq!(find(&[], (Attribute::UserName, &["BY-HAND"]), &[user(3)]).await, [3, 5001]);
     let upper = "0a1b2c3d-0000-4000-8000-00000000abcd".parse().unwrap();
     assert_eq!(find(&[], (number, &[]), &[upper]).await, [5001]);
 
@@ -64,13 +64,13 @@ async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: 
     assert_eq!(find(&keys, (number, &[]), &[]).await, (1..=1500).collect::<Vec<i64>>());
 
     let rows = store.holders(&BTreeSet::new(), number, &["E7".to_owned()], &[], &[]).await.unwrap();
-    let expected = Row {
+    let expected = LearnerRow {
         learner: LearnerId::Number(5001),
         external_id: Some("0A1B2C3D-0000-4000-8000-00000000ABCD".to_owned()),
         link: None,
         active: true,
         deactivated: false,
-        barred: false,
+        other_state: false,
         values: values(&[(Attribute::UserName, Some("By-Hand")), (Attribute::Email, Some("hand@example.org"))]),
     };
     assert_eq!(rows, [expected]);
@@ -109,9 +109,9 @@ async fn the_state_remembers_applications_and_the_next_cycle(kind: Kind) {
 
 async fn the_log_is_filtered(kind: Kind) {
     let store = kind.store_with(3).await;
-    let later = Stamp { at: time("2026-01-03T00:00:00Z"), ..stamp() };
+    let later = WriteContext { at: time("2026-01-03T00:00:00Z"), ..stamp() };
     let renamed = [(Attribute::UserName, Some("user2@example.org"), Some("bea@example.org"))];
-    store.apply(&[deactivate(person(1), 1), update(person(2), 2, &renamed)], &later).await.unwrap();
+    store.apply(&[deactivate(user(1), 1), update(user(2), 2, &renamed)], &later).await.unwrap();
     let ids =
         async |filter: LogFilter| store.log(&filter).await.unwrap().into_iter().map(|row| row.id).collect::<Vec<_>>();
     let of = |user: &str| LogFilter { user: Some(user.to_owned()), ..LogFilter::default() };
@@ -121,7 +121,7 @@ async fn the_log_is_filtered(kind: Kind) {
     assert_eq!(ids(LogFilter { action: Some(Action::Deactivate), ..LogFilter::default() }).await, [4]);
     assert_eq!(ids(LogFilter { status: Some(Status::Held), ..LogFilter::default() }).await, [0_i64; 0]);
     assert_eq!(ids(of("USER3@example.org")).await, [3]);
-    assert_eq!(ids(of(&person(1).to_string().to_uppercase())).await, [1, 4]);
+    assert_eq!(ids(of(&user(1).to_string().to_uppercase())).await, [1, 4]);
     assert_eq!(ids(of("1")).await, [1, 4]);
     // By the name of today also what happened under an earlier one.
     assert_eq!(ids(of("bea@example.org")).await, [2, 5]);

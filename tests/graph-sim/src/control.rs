@@ -1,4 +1,4 @@
-//! The control API: the world of a running simulator in the hands of a person with curl. JSON in, JSON out,
+//! The control API: the world of a running simulator in the hands of a user with curl. JSON in, JSON out,
 //! no token, and not a word of it in the journal.
 
 mod faults;

@@ -22,7 +22,7 @@
 //!
 //! The map: `tenant` is the world and knows no HTTP; `graph` answers a request from it; `token` lets callers
 //! in; `fault` and `journal` stand between the two and the wire; `server` runs it all on top of `wire`;
-//! `control` is for people with curl.
+//! `control` is for users with curl.
 
 mod batch;
 mod certificate;

@@ -21,7 +21,7 @@ struct Arguments {
     /// The port on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Another seed makes other people.
+    /// Another seed makes other users.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// How long a token is valid, in seconds.

@@ -1,4 +1,4 @@
-//! Made-up people: given names and surnames in several languages and scripts, and the plain ASCII alias that
+//! Made-up users: given names and surnames in several languages and scripts, and the plain ASCII alias that
 //! a directory gives to them. Names in a script that cannot be folded letter by letter carry their romanisation.
 
 /// Given names; `native|romanised` where letters alone do not tell.
@@ -55,7 +55,7 @@ pub(crate) const SURNAMES: &[&str] = &[
     "Шевченко|Shevchenko", "Οικονόμου|Oikonomou", "शर्मा|Sharma", "כהן|Cohen",
 ];
 
-/// Departments with the job titles people have there.
+/// Departments with the job titles users have there.
 pub(crate) const DEPARTMENTS: &[(&str, &[&str])] = &[
     ("Engineering", &["Software Engineer", "Senior Engineer", "Engineering Lead", "Test Engineer"]),
     ("Platform", &["Systems Administrator", "Site Reliability Engineer", "Network Engineer"]),

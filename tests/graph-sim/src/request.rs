@@ -50,7 +50,7 @@ impl Request {
         format!("/{}", self.segments.join("/"))
     }
 
-    /// The decoded query, as a person would have written it.
+    /// The decoded query, as a user would have written it.
     pub(crate) fn readable_query(&self) -> String {
         let pairs = self.query.iter().map(|(name, value)| format!("{name}={value}"));
         pairs.collect::<Vec<_>>().join("&")

@@ -44,12 +44,12 @@ impl Stranger {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let notes = Arc::clone(&seen);
+        let bookkeeping = Arc::clone(&seen);
         runtime.spawn(async move {
             let Ok(listener) = TcpListener::from_std(listener) else { return };
             while let Ok((stream, _)) = listener.accept().await {
-                lock(&notes).connections += 1;
-                tokio::spawn(serve(stream, Arc::clone(&notes)));
+                lock(&bookkeeping).connections += 1;
+                tokio::spawn(serve(stream, Arc::clone(&bookkeeping)));
             }
         });
         Ok(Self { address, seen, runtime: Some(runtime) })

@@ -8,7 +8,7 @@ mod assignments;
 mod credentials;
 mod generate;
 mod members;
-mod people;
+mod users;
 
 use std::collections::{BTreeMap, BTreeSet};
 

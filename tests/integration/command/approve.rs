@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use crate::database::{apply, on_both};
-use crate::program::people;
+use crate::program::users;
 use crate::world::World;
 
-/// A world in which twelve of fifteen people are held.
+/// A world in which twelve of fifteen users are held.
 async fn world_with_held() -> (World, Vec<String>) {
-    let (tenant, ids) = people(15);
+    let (tenant, ids) = users(15);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
@@ -91,7 +91,7 @@ async fn an_approval_is_good_for_a_day() {
 
 #[apply(on_both)]
 async fn approve_with_nobody_held_says_so() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     assert!(world.run_program(&["approve"], 0).stdout.contains("Nobody is held"));
     world.run_program(&["approve", "--yes", "--expect", "0"], 0);
@@ -99,7 +99,7 @@ async fn approve_with_nobody_held_says_so() {
 
 #[apply(on_both)]
 async fn another_application_is_refused_until_it_is_admitted() {
-    let (mut tenant, ids) = people(2);
+    let (mut tenant, ids) = users(2);
     let other = tenant.add_application("Another platform");
     tenant.assign_user_to(&other, &ids[0]);
     let (tenant_id, application) = (tenant.tenant_id.clone(), tenant.application.object_id.clone());
@@ -116,13 +116,13 @@ async fn another_application_is_refused_until_it_is_admitted() {
     world.run_program_with(&as_other, &["sync"], 1);
     world.run_program_with(&as_other, &["approve", "--source", "--yes"], 0);
     world.run_program_with(&as_other, &["sync"], 3);
-    // The first one's people are left as they are.
+    // The first one's users are left as they are.
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "2");
 }
 
 #[apply(on_both)]
 async fn paused_provisioning_refuses_cycles_unless_forced() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     world.run_program(&["pause"], 0);
     world.run_program(&["pause"], 0);
     let ran = world.run_program(&["sync"], 1);
@@ -147,7 +147,7 @@ async fn paused_provisioning_refuses_cycles_unless_forced() {
 
 #[apply(on_both)]
 async fn manual_runs_stand_in_the_audit_log() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     let audit = world.query("SELECT actor, action FROM audit_log").await;
     assert_eq!(audit.len(), 1, "{audit:?}");

@@ -6,7 +6,7 @@ use graph_sim::{Fault, GraphSim, SigningCertificate, Tenant};
 use serde_json::{Value, json};
 
 use crate::database::{apply, on_both};
-use crate::program::{hire, keys, people};
+use crate::program::{hire, keys, users};
 use crate::world::World;
 
 const TOKEN: &str = "/*/oauth2/v2.0/token";
@@ -35,7 +35,7 @@ fn checks(world: &World, code: i32) -> Vec<String> {
 }
 
 async fn world_with_group() -> World {
-    let (mut tenant, _) = people(2);
+    let (mut tenant, _) = users(2);
     let group = tenant.add_group("Crew");
     let member = hire(&mut tenant, "Grace", "Hopper");
     tenant.add_member(&group, &member);

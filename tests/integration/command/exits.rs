@@ -8,7 +8,7 @@ use serde_json::json;
 use super::SUMMARY;
 use crate::database::{apply, on_both};
 use crate::machine::{Unprivileged, skipped};
-use crate::program::{PROGRAM, Ran, finish, keys, people};
+use crate::program::{PROGRAM, Ran, finish, keys, users};
 use crate::world::World;
 
 /// No file at all.
@@ -33,7 +33,7 @@ async fn check_failed_cycle(world: &World, environment: &[(&str, &str)], cause: 
 
 #[apply(on_both)]
 async fn a_wrong_secret_fails_the_cycle_and_touches_nobody() {
-    let world = World::start(people(3).0).await;
+    let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
     std::fs::write(world.path("secret"), "not-the-secret").unwrap();
     check_failed_cycle(&world, &[], "AADSTS7000215", "the client secret is wrong").await;
@@ -41,7 +41,7 @@ async fn a_wrong_secret_fails_the_cycle_and_touches_nobody() {
 
 #[apply(on_both)]
 async fn a_wrong_application_fails_the_cycle_and_touches_nobody() {
-    let world = World::start(people(3).0).await;
+    let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
     let nobody = world.sim.tenant(|tenant| tenant.new_id());
     check_failed_cycle(
@@ -55,7 +55,7 @@ async fn a_wrong_application_fails_the_cycle_and_touches_nobody() {
 
 #[apply(on_both)]
 async fn a_network_that_is_down_fails_the_cycle_and_touches_nobody() {
-    let world = World::start(people(3).0).await;
+    let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
     // Nothing listens on port 1 of this machine.
     let down = [("LEARNER_SYNC_ENTRA__AUTHORITY_URL", "http://127.0.0.1:1")];
@@ -64,7 +64,7 @@ async fn a_network_that_is_down_fails_the_cycle_and_touches_nobody() {
 
 #[tokio::test]
 async fn a_mistake_in_the_arguments_exits_2() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let before = world.files();
     for arguments in [&["sync", "--fulll"][..], &["sink"], &["approve", "--yes"], &["log", "--action", "delete"]] {
         let ran = world.run_program(arguments, 2);
@@ -96,7 +96,7 @@ fn check_configuration(world: &World, expected: &[&str]) {
 }
 
 async fn world_configured(more: &str) -> World {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.configure(more);
     world
 }
@@ -192,7 +192,7 @@ async fn a_database_of_another_user_exits_78_with_the_sudo_line() {
         println!("skipped: only root can give a file away");
         return;
     }
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     std::os::unix::fs::chown(world.path("learners.db"), Some(65534), None).unwrap();
     for arguments in [&["sync", "--full"][..], &["run"], &["plan"], &["status"], &["log"], &["pause"], &["approve"]] {
@@ -208,7 +208,7 @@ async fn a_state_directory_of_another_user_exits_78_with_the_sudo_line() {
     if !rustix::process::geteuid().is_root() {
         return skipped("only root can give a directory away");
     }
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     // The first command of all must not be root's.
     std::os::unix::fs::chown(world.path("state"), Some(65534), None).unwrap();
@@ -240,7 +240,7 @@ fn gives_no_advice(world: &World, user: &Unprivileged, told: &[&str]) {
 
 #[tokio::test]
 async fn a_mistyped_path_of_the_system_exits_78_and_nobody_is_told_to_take_it() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let Some(user) = Unprivileged::owning(&world) else {
         return skipped("there is no other user to run the program as");
     };
@@ -265,7 +265,7 @@ async fn what_root_has_left_behind_is_given_back_only_when_it_is_a_learner_datab
     if !rustix::process::geteuid().is_root() {
         return skipped("only root leaves something of its own behind");
     }
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let Some(user) = Unprivileged::owning(&world) else {
         return skipped("there is no other user to run the program as");
     };
@@ -330,7 +330,7 @@ async fn a_secret_of_two_lines_exits_78_and_is_not_shown() {
 
 #[apply(on_both)]
 async fn the_configuration_is_found_wherever_it_is_named() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     let path = world.config_path().display().to_string();
     let bare = |arguments: &[&str], environment: &[(&str, &str)]| {
         let mut command = std::process::Command::new(PROGRAM);
@@ -350,7 +350,7 @@ async fn the_configuration_is_found_wherever_it_is_named() {
 
 #[apply(on_both)]
 async fn the_environment_overrides_the_file() {
-    let (tenant, ids) = people(5);
+    let (tenant, ids) = users(5);
     let world = World::start(tenant).await;
     world.configure("[safety]\nmax_deactivations = 100");
     world.run_program(&["sync"], 0);
@@ -364,7 +364,7 @@ async fn the_environment_overrides_the_file() {
 
 #[apply(on_both)]
 async fn no_secret_and_no_personal_data_stand_in_the_log() {
-    let (mut tenant, ids) = people(3);
+    let (mut tenant, ids) = users(3);
     let twin = tenant.user(&ids[0]).unwrap().mail.clone();
     tenant.user_mut(&ids[1]).mail = twin;
     tenant.user_mut(&ids[2]).mail = Some("not an address".to_owned());
@@ -407,7 +407,7 @@ async fn no_secret_and_no_personal_data_stand_in_the_log() {
 
 #[apply(on_both)]
 async fn the_log_comes_as_json_when_told() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let ran = world.run_program_with(&[("LEARNER_SYNC_LOG__FORMAT", "json")], &["sync"], 0);
     let lines: Vec<serde_json::Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().any(|line| line["message"] == "cycle ended" && line["cycle.outcome"] == "success"), "{ran:?}");
@@ -415,7 +415,7 @@ async fn the_log_comes_as_json_when_told() {
 
 #[apply(on_both)]
 async fn the_secret_comes_from_systemd_or_the_environment_when_no_file_is_named() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.reconfigure(|text| {
         text.lines().filter(|line| !line.starts_with("secret_file")).map(|line| format!("{line}\n")).collect()
     });

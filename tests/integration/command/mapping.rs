@@ -8,7 +8,7 @@ use assert_cmd::Command;
 use serde_json::{Value, json};
 
 use crate::mapping::mapping;
-use crate::program::{PROGRAM, Ran, people};
+use crate::program::{PROGRAM, Ran, users};
 use crate::world::World;
 
 /// No expression takes as long, not even on a busy machine.
@@ -143,7 +143,7 @@ fn files_and_arguments_that_cannot_be_used_are_refused() {
 
 #[tokio::test]
 async fn the_configured_mapping_is_shown_as_it_is_understood() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let document = world.run_program(&["mapping", "check", "--json"], 0).json();
     assert_eq!((&document["ok"], &document["warnings"]), (&json!(true), &json!([])));
     assert_eq!(document["attributes"].as_array().unwrap().len(), 9);
@@ -179,7 +179,7 @@ async fn the_configured_mapping_is_shown_as_it_is_understood() {
 
 #[tokio::test]
 async fn an_expression_is_evaluated_on_a_user_of_the_tenant() {
-    let (mut tenant, ids) = people(1);
+    let (mut tenant, ids) = users(1);
     let outside = tenant.hire(graph_sim::User::named("Grace", "Hopper").department("Research"));
     let world = World::start(tenant).await;
     let eval =

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::SUMMARY;
 use crate::database::{apply, is_on_postgres, on_both};
-use crate::program::{Daemon, hire, keys, people};
+use crate::program::{Daemon, hire, keys, users};
 use crate::world::World;
 
 /// No file at all.
@@ -39,7 +39,7 @@ fn check_shape(document: &Value) {
 
 #[apply(on_both)]
 async fn plan_before_the_first_cycle_shows_everything_and_writes_nothing() {
-    let (tenant, ids) = people(2);
+    let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     let before = world.files();
     let document = world.run_program(&["plan", "--json"], 0).json();
@@ -68,7 +68,7 @@ async fn plan_before_the_first_cycle_shows_everything_and_writes_nothing() {
 
 #[apply(on_both)]
 async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
-    let (tenant, ids) = people(3);
+    let (tenant, ids) = users(3);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| {
@@ -111,7 +111,7 @@ async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
 
 #[apply(on_both)]
 async fn plan_that_cannot_read_everything_exits_1_with_its_document() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").always().answer(403));
     let before = world.files();
     let ran = world.run_program(&["plan", "--json"], 1);
@@ -132,7 +132,7 @@ async fn content(world: &World) -> Vec<Vec<Vec<String>>> {
 
 #[apply(on_both)]
 async fn a_dry_run_shows_what_the_database_would_refuse_and_writes_nothing() {
-    let (tenant, ids) = people(4);
+    let (tenant, ids) = users(4);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.database.refuse("UPDATE", "NEW.department = 'Sales'").await;
@@ -175,7 +175,7 @@ async fn a_dry_run_shows_what_the_database_would_refuse_and_writes_nothing() {
 
 #[tokio::test]
 async fn a_missing_file_is_rehearsed_in_memory() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     let before = world.files();
     let document = world.run_program(&["sync", "--dry-run", "--json"], 0).json();
     check_shape(&document);
@@ -185,7 +185,7 @@ async fn a_missing_file_is_rehearsed_in_memory() {
 
 /// The platform has a learners table with all columns and Ada in it; learner-sync was never here.
 async fn world_of_the_platform() -> World {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     // Links name learners.
     world.execute("DROP TABLE sync_links; DELETE FROM learners").await;
@@ -228,7 +228,7 @@ async fn a_plan_for_a_database_of_the_platform_sees_who_will_be_adopted() {
 
 #[apply(on_both)]
 async fn a_dry_run_does_not_queue_up_behind_somebody_who_writes() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
     let writer = world.database.lock().await;
@@ -244,7 +244,7 @@ async fn a_dry_run_does_not_queue_up_behind_somebody_who_writes() {
 
 #[apply(on_both)]
 async fn a_dry_run_beside_a_cycle_and_while_paused_is_allowed() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     world.run_program(&["pause"], 0);
     assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["created"], json!(2));
     world.run_program(&["resume"], 0);

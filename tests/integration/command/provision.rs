@@ -6,7 +6,7 @@ use graph_sim::{Fault, Gate, Tenant, User};
 use serde_json::{Value, json};
 
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, hire, people};
+use crate::program::{Daemon, hire, users};
 use crate::world::World;
 
 const ADA: &str = "ada.lovelace@harbourworks.example";
@@ -21,7 +21,7 @@ async fn audited(world: &World) -> Vec<String> {
 
 /// A dozen learners, and Ada among them.
 async fn dozen() -> (World, String, Vec<String>) {
-    let (mut tenant, ids) = people(11);
+    let (mut tenant, ids) = users(11);
     let ada = hire(&mut tenant, "Ada", "Lovelace");
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
@@ -30,7 +30,7 @@ async fn dozen() -> (World, String, Vec<String>) {
 
 #[apply(on_both)]
 async fn one_newcomer_is_made_a_learner_and_the_others_wait_for_the_cycle() {
-    let (mut tenant, ids) = people(5);
+    let (mut tenant, ids) = users(5);
     let ada = hire(&mut tenant, "Ada", "Lovelace");
     let world = World::start(tenant).await;
     let document = world.run_program(&["provision", ADA, "--json"], 0).json();
@@ -88,7 +88,7 @@ async fn a_rehearsal_writes_nothing() {
 
 #[apply(on_both)]
 async fn who_is_not_a_learner_is_told_why() {
-    let (mut tenant, _) = people(1);
+    let (mut tenant, _) = users(1);
     let outside = tenant.hire(User::named("Grace", "Hopper"));
     let disabled = hire(&mut tenant, "Mary", "Shelley");
     tenant.user_mut(&disabled).account_enabled = Some(false);
@@ -250,7 +250,7 @@ async fn somebody_who_is_hired_again_gets_the_old_learner() {
 
 #[apply(on_both)]
 async fn a_learner_that_is_nobodys_can_be_given_whatever_it_is_called() {
-    let (mut tenant, _) = people(1);
+    let (mut tenant, _) = users(1);
     let ada = hire(&mut tenant, "Ada", "Lovelace");
     let world = World::start(Tenant::default()).await;
     world.run_program(&["sync"], 0);

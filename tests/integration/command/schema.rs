@@ -7,7 +7,7 @@ use learner_sync::store::Store;
 use serde_json::json;
 
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, people};
+use crate::program::{Daemon, users};
 use crate::world::World;
 
 const SCHEMA: &str = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name";
@@ -42,7 +42,7 @@ async fn run_script(world: &World, script: &str) -> bool {
 
 #[tokio::test]
 async fn the_script_makes_what_a_cycle_makes() {
-    let (by_cycle, by_script) = (World::start(people(2).0).await, World::start(people(2).0).await);
+    let (by_cycle, by_script) = (World::start(users(2).0).await, World::start(users(2).0).await);
     by_cycle.run_program(&["sync"], 0);
     let script = by_script.run_program(&["schema", "print"], 0).stdout;
     assert!(!by_script.path("learners.db").exists());
@@ -56,7 +56,7 @@ async fn the_script_makes_what_a_cycle_makes() {
     let before = by_script.query("SELECT * FROM sync_state").await;
     assert!(!run_script(&by_script, &script).await, "the same tables twice");
     assert_eq!(by_script.query("SELECT * FROM sync_state").await, before);
-    let other = World::start(people(2).0).await;
+    let other = World::start(users(2).0).await;
     assert!(run_script(&other, &script).await);
     assert_ne!(other.value("SELECT generation FROM sync_state").await, generation);
     assert_eq!(by_script.run_program(&["sync", "--json"], 0).json()["created"], json!(2));
@@ -64,7 +64,7 @@ async fn the_script_makes_what_a_cycle_makes() {
 
 #[tokio::test]
 async fn a_script_for_an_upgrade_fits_one_version_alone() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     world.execute(BACK_TO_1).await;
     let before = world.query(SCHEMA).await;
@@ -74,7 +74,7 @@ async fn a_script_for_an_upgrade_fits_one_version_alone() {
     let script = world.run_program(&["schema", "print", "--from", "1"], 0).stdout;
     assert!(!script.contains("CREATE"), "{script}");
     assert!(run_script(&world, &script).await, "{script}");
-    let fresh = World::start(people(1).0).await;
+    let fresh = World::start(users(1).0).await;
     fresh.run_program(&["schema", "apply"], 0);
     assert_eq!(world.query(SCHEMA).await, fresh.query(SCHEMA).await);
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(2));
@@ -91,7 +91,7 @@ async fn a_script_for_an_upgrade_fits_one_version_alone() {
 
 #[tokio::test]
 async fn a_file_has_no_roles() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     for command in ["print", "apply"] {
         let told = world.run_program(&["schema", command, "--writer", "clerk"], 2).stderr;
         assert!(told.contains("an SQLite file has no roles"), "{told}");
@@ -104,7 +104,7 @@ async fn a_file_has_no_roles() {
 
 #[apply(on_both)]
 async fn apply_makes_and_completes_the_tables_and_says_so() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     let version = Store::SCHEMA_VERSION;
     let told = |world: &World| world.run_program(&["schema", "apply"], 0).stdout;
     assert_eq!(told(&world), format!("Made the tables, version {version}.\n"));
@@ -120,7 +120,7 @@ async fn apply_makes_and_completes_the_tables_and_says_so() {
 
 #[apply(on_both)]
 async fn apply_waits_for_no_cycle_and_runs_beside_none() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["schema", "apply"], 0);
     let gate = Gate::new();
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
@@ -135,7 +135,7 @@ async fn apply_waits_for_no_cycle_and_runs_beside_none() {
 
 #[apply(on_both)]
 async fn a_table_of_somebody_else_that_does_not_fit_is_refused_with_its_faults() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     if let crate::database::Database::File(path) = &world.database {
         std::fs::File::create(path).unwrap();
     }
@@ -151,7 +151,7 @@ async fn a_table_of_somebody_else_that_does_not_fit_is_refused_with_its_faults()
 
 #[tokio::test]
 async fn the_links_of_a_script_name_ids_of_the_kind_that_the_table_has() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     std::fs::File::create(world.path("learners.db")).unwrap();
     let columns = "login TEXT UNIQUE, email TEXT UNIQUE, first_name, last_name, title, country, employee_number,
                    department, active";

@@ -6,12 +6,12 @@ use graph_sim::{Fault, Gate};
 use serde_json::{Value, json};
 
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, keys, people};
+use crate::program::{Daemon, keys, users};
 use crate::world::World;
 
-/// A world in which two people fail, as both want one address.
+/// A world in which two users fail, as both want one address.
 async fn world_with_twins() -> World {
-    let (mut tenant, ids) = people(3);
+    let (mut tenant, ids) = users(3);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
     tenant.user_mut(&ids[1]).mail = mail;
     let world = World::start(tenant).await;
@@ -19,9 +19,9 @@ async fn world_with_twins() -> World {
     world
 }
 
-/// A world in which twelve of fifteen people are held.
+/// A world in which twelve of fifteen users are held.
 async fn world_with_held() -> World {
-    let (tenant, ids) = people(15);
+    let (tenant, ids) = users(15);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
@@ -31,7 +31,7 @@ async fn world_with_held() -> World {
 
 #[apply(on_both)]
 async fn status_before_any_cycle_says_never_run_and_writes_nothing() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let before = world.files();
     let document = world.run_program(&["status", "--json"], 0).json();
     assert_eq!(document["state"], json!("never-run"));
@@ -46,7 +46,7 @@ async fn status_before_any_cycle_says_never_run_and_writes_nothing() {
 
 #[apply(on_both)]
 async fn status_json_has_the_keys_of_the_contract() {
-    let (tenant, ids) = people(3);
+    let (tenant, ids) = users(3);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| tenant.unassign(&ids[0]));
@@ -71,9 +71,9 @@ async fn status_shows_who_fails_and_why() {
     assert_eq!(document["state"], json!("partial"));
     let failing = document["failing"].as_array().unwrap();
     assert_eq!(failing.len(), 2, "{document}");
-    for person in failing {
-        assert_eq!((&person["reason"], &person["attempts"]), (&json!("conflict"), &json!(1)));
-        assert!(person["user_name"].as_str().unwrap().starts_with("ada.number"), "{document}");
+    for user in failing {
+        assert_eq!((&user["reason"], &user["attempts"]), (&json!("conflict"), &json!(1)));
+        assert!(user["user_name"].as_str().unwrap().starts_with("ada.number"), "{document}");
     }
     let words = world.run_program(&["status"], 0).stdout;
     assert!(words.contains("ada.number0@harbourworks.example") && words.contains("conflict"), "{words}");
@@ -88,9 +88,9 @@ async fn status_shows_who_is_held() {
     assert_eq!(document["state"], json!("held"));
     let held = document["held"].as_array().unwrap();
     assert_eq!(held.len(), 12);
-    for person in held {
-        assert_eq!((&person["action"], &person["reason"]), (&json!("deactivate"), &json!("threshold")));
-        assert!(person["user_name"].is_string() && person["approved_at"].is_null(), "{document}");
+    for user in held {
+        assert_eq!((&user["action"], &user["reason"]), (&json!("deactivate"), &json!("threshold")));
+        assert!(user["user_name"].is_string() && user["approved_at"].is_null(), "{document}");
     }
     let words = world.run_program(&["status"], 0).stdout;
     assert!(words.contains("Held back (12)") && words.contains("learner-sync approve"), "{words}");
@@ -98,7 +98,7 @@ async fn status_shows_who_is_held() {
 
 #[apply(on_both)]
 async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     std::fs::write(world.path("secret"), "wrong").unwrap();
     world.run_program(&["sync"], 1);
@@ -115,7 +115,7 @@ async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
 
 #[apply(on_both)]
 async fn a_failure_before_the_application_is_looked_up_is_of_the_same_source() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let (tenant, client, app_id) = world
         .sim
         .tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.app_id.clone()));
@@ -131,7 +131,7 @@ async fn a_failure_before_the_application_is_looked_up_is_of_the_same_source() {
 
 #[apply(on_both)]
 async fn status_during_a_cycle_says_running_and_by_whom() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = Gate::new();
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
     let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
@@ -154,7 +154,7 @@ fn rows(world: &World, filter: &[&str]) -> Vec<String> {
 
 #[apply(on_both)]
 async fn log_filters_by_user_action_status_and_time() {
-    let (mut tenant, ids) = people(3);
+    let (mut tenant, ids) = users(3);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
     tenant.user_mut(&ids[1]).mail = mail;
     let world = World::start(tenant).await;
@@ -186,7 +186,7 @@ async fn log_filters_by_user_action_status_and_time() {
 
 #[apply(on_both)]
 async fn log_comes_as_a_table_as_one_array_and_as_csv() {
-    let (tenant, ids) = people(2);
+    let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     let odd = "Research, \"Development\"\nand so on";
@@ -229,7 +229,7 @@ async fn log_comes_as_a_table_as_one_array_and_as_csv() {
 
 #[apply(on_both)]
 async fn a_name_that_turns_the_text_around_is_shown_without_what_does_it() {
-    let (mut tenant, ids) = people(2);
+    let (mut tenant, ids) = users(2);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
     let twin = tenant.user_mut(&ids[1]);
     twin.user_principal_name = Some("ada\u{202e}nimda@harbourworks.example".to_owned());
@@ -247,7 +247,7 @@ async fn a_name_that_turns_the_text_around_is_shown_without_what_does_it() {
 
 #[apply(on_both)]
 async fn an_empty_log_is_no_error() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let before = world.files();
     assert_eq!(world.run_program(&["log", "--format", "json"], 0).json(), json!([]));
     assert_eq!(world.run_program(&["log", "--format", "csv"], 0).stdout.lines().count(), 1);
@@ -259,7 +259,7 @@ async fn an_empty_log_is_no_error() {
 
 #[apply(on_both)]
 async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
-    let (tenant, _) = people(1);
+    let (tenant, _) = users(1);
     let world = World::start(tenant).await;
     let ends = |days: i64| {
         let at = learner_sync::model::system_clock() + jiff::SignedDuration::from_hours(24 * days + 1);
@@ -285,7 +285,7 @@ async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
 
 #[apply(on_both)]
 async fn whoever_switched_provisioning_off_is_told_by_plan_and_status() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let told = |words: &str, commands: &[&[&str]]| {
         for arguments in commands {
             let ran = world.run_program(arguments, 0);

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::SUMMARY;
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, hire, keys, people};
+use crate::program::{Daemon, hire, keys, users};
 use crate::world::World;
 
 #[apply(on_both)]
 async fn sync_prints_its_numbers_in_words() {
-    let world = World::start(people(3).0).await;
+    let world = World::start(users(3).0).await;
     let ran = world.run_program(&["sync"], 0);
     assert!(ran.stdout.contains("3 in scope: 3 created, 0 updated, 0 reactivated, 0 unchanged"), "{ran:?}");
     assert!(ran.stdout.starts_with("success in "), "{ran:?}");
@@ -21,7 +21,7 @@ async fn sync_prints_its_numbers_in_words() {
 
 #[apply(on_both)]
 async fn sync_json_is_one_document_with_exactly_the_keys_of_the_contract() {
-    let world = World::start(people(3).0).await;
+    let world = World::start(users(3).0).await;
     let document = world.run_program(&["sync", "--json"], 0).json();
     assert_eq!(keys(&document), BTreeSet::from(SUMMARY));
     assert_eq!(document["cycle"], json!(1));
@@ -38,7 +38,7 @@ async fn sync_json_is_one_document_with_exactly_the_keys_of_the_contract() {
 
 #[apply(on_both)]
 async fn full_ignores_the_cache_and_repairs_what_was_changed_by_hand() {
-    let (tenant, ids) = people(2);
+    let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     // The generation stays as it is, so the cache cannot notice.
@@ -50,7 +50,7 @@ async fn full_ignores_the_cache_and_repairs_what_was_changed_by_hand() {
 
 #[apply(on_both)]
 async fn what_was_changed_by_hand_is_repaired_with_the_reason_drift() {
-    let (tenant, ids) = people(2);
+    let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.execute("UPDATE learners SET department = 'Sales'").await;
@@ -60,7 +60,7 @@ async fn what_was_changed_by_hand_is_repaired_with_the_reason_drift() {
 
 #[apply(on_both)]
 async fn a_user_who_fails_makes_it_exit_3() {
-    let (mut tenant, _) = people(2);
+    let (mut tenant, _) = users(2);
     let twin = hire(&mut tenant, "Grace", "Hopper");
     let other = tenant.users().find(|user| user.surname.as_deref() == Some("Number0")).unwrap().clone();
     tenant.user_mut(&twin).mail = other.mail;
@@ -78,7 +78,7 @@ async fn a_user_who_fails_makes_it_exit_3() {
 
 #[apply(on_both)]
 async fn people_who_are_held_make_it_exit_3() {
-    let (tenant, ids) = people(15);
+    let (tenant, ids) = users(15);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
@@ -97,7 +97,7 @@ async fn people_who_are_held_make_it_exit_3() {
 
 #[apply(on_both)]
 async fn a_second_cycle_exits_75_and_names_the_first() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = Gate::new();
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
     let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
@@ -122,7 +122,7 @@ async fn a_second_cycle_exits_75_and_names_the_first() {
 
 #[apply(on_both)]
 async fn a_stop_while_waiting_for_the_lock_ends_the_wait() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = Gate::new();
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
     let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
@@ -138,7 +138,7 @@ async fn a_stop_while_waiting_for_the_lock_ends_the_wait() {
 
 #[apply(on_both)]
 async fn a_reader_that_has_seen_enough_is_no_error() {
-    let world = World::start(people(3).0).await;
+    let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
     for arguments in [&["log", "--format", "json"][..], &["status"], &["plan", "--json"], &["sync", "--json"]] {
         let (reader, writer) = std::io::pipe().unwrap();
@@ -152,7 +152,7 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
 
 #[apply(on_both)]
 async fn a_reader_of_the_log_that_has_seen_enough_is_no_error() {
-    let world = World::start(people(3).0).await;
+    let world = World::start(users(3).0).await;
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = world.program(&["sync"]);
@@ -170,7 +170,7 @@ async fn a_reader_of_the_log_that_has_seen_enough_is_no_error() {
 
 #[apply(on_both)]
 async fn many_at_once_run_one_after_the_other_or_not_at_all() {
-    let world = World::start(people(5).0).await;
+    let world = World::start(users(5).0).await;
     let spawn = |arguments: &[&str], number: usize| {
         Daemon::spawn(world.program(arguments), &world.path(&format!("many-{}-{number}.log", arguments.len())))
     };
@@ -195,7 +195,7 @@ async fn many_at_once_run_one_after_the_other_or_not_at_all() {
 
 #[tokio::test]
 async fn one_database_under_two_names_is_one_database() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     let config = std::fs::read_to_string(world.config_path()).unwrap();
     std::os::unix::fs::symlink(world.path("learners.db"), world.path("link.db")).unwrap();
@@ -211,7 +211,7 @@ async fn one_database_under_two_names_is_one_database() {
 
 #[tokio::test]
 async fn after_a_sync_the_file_alone_holds_everything() {
-    let world = World::start(people(40).0).await;
+    let world = World::start(users(40).0).await;
     world.run_program(&["sync"], 0);
     std::fs::copy(world.path("learners.db"), world.path("copy.db")).unwrap();
     let copied = crate::database::query(&world.path("copy.db"), "SELECT count(*) FROM learners").await;
@@ -220,7 +220,7 @@ async fn after_a_sync_the_file_alone_holds_everything() {
 
 #[tokio::test]
 async fn a_value_that_is_no_text_is_put_right_and_stops_nobody() {
-    let (tenant, _) = people(3);
+    let (tenant, _) = users(3);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.execute("UPDATE learners SET department = cast(x'c9' AS TEXT) WHERE id = 2").await;

@@ -1,4 +1,4 @@
-//! What happens in a tenant between two cycles, at random: people come, change, leave and return, and hand their
+//! What happens in a tenant between two cycles, at random: users come, change, leave and return, and hand their
 //! addresses to each other.
 
 use graph_sim::{DOMAIN, Tenant, User};
@@ -8,7 +8,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::model::{Model, Sight, Standing};
 
-/// A group does not run empty: its people would be held.
+/// A group does not run empty: its users would be held.
 const FEWEST_MEMBERS: usize = 6;
 
 /// What may happen to a text attribute.
@@ -38,7 +38,7 @@ impl Changes {
         let (mut settled, mut away, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
         let sight = Sight::of(tenant);
         for user in tenant.users().chain(tenant.deleted_users()) {
-            let people = match (sight.standing(&user.id), model.learners.get(&user.id)) {
+            let users = match (sight.standing(&user.id), model.learners.get(&user.id)) {
                 // Whoever waits for a cycle holds an address in the tenant and another one in the database, and what
                 // is to become of those is enough for one cycle.
                 (Standing::Wanted(values), Some(learner)) if learner.is(&values) => &mut settled,
@@ -46,7 +46,7 @@ impl Changes {
                 (Standing::WithoutAddress, _) => &mut skipped,
                 _ => continue,
             };
-            people.push(user.id.clone());
+            users.push(user.id.clone());
         }
         settled.shuffle(&mut self.random);
         away.shuffle(&mut self.random);
@@ -54,33 +54,33 @@ impl Changes {
         for _ in 0..self.some(much) {
             self.hire(tenant);
         }
-        for person in self.take(&mut settled, 3 * much) {
-            self.alter(tenant.user_mut(&person));
+        for user in self.take(&mut settled, 3 * much) {
+            self.alter(tenant.user_mut(&user));
         }
-        for person in self.take(&mut settled, much) {
-            self.leave(tenant, &person);
+        for user in self.take(&mut settled, much) {
+            self.leave(tenant, &user);
         }
-        for person in self.take(&mut away, much) {
-            self.return_to(tenant, &person);
+        for user in self.take(&mut away, much) {
+            self.return_to(tenant, &user);
         }
-        for person in self.take(&mut settled, much) {
-            self.rename(tenant, &person);
+        for user in self.take(&mut settled, much) {
+            self.rename(tenant, &user);
         }
         for _ in 0..self.some(much) {
-            let people = self.random.random_range(2..6);
-            let people = settled.split_off(settled.len().saturating_sub(people));
-            self.hand_on(tenant, &people);
+            let users = self.random.random_range(2..6);
+            let users = settled.split_off(settled.len().saturating_sub(users));
+            self.hand_on(tenant, &users);
         }
-        for person in self.take(&mut settled, much) {
-            self.reassign(tenant, &person);
+        for user in self.take(&mut settled, much) {
+            self.reassign(tenant, &user);
         }
-        for person in self.take(&mut settled, 1) {
-            tenant.user_mut(&person).mail = None;
+        for user in self.take(&mut settled, 1) {
+            tenant.user_mut(&user).mail = None;
         }
-        for person in self.take(&mut skipped, 2) {
+        for user in self.take(&mut skipped, 2) {
             // Its own again, because the learner has kept it.
-            let kept = model.learners.get(&person).and_then(|learner| learner.values[1].clone());
-            tenant.user_mut(&person).mail = Some(kept.unwrap_or_else(|| self.address()));
+            let kept = model.learners.get(&user).and_then(|learner| learner.values[1].clone());
+            tenant.user_mut(&user).mail = Some(kept.unwrap_or_else(|| self.address()));
         }
     }
 
@@ -88,18 +88,18 @@ impl Changes {
     pub(crate) fn reorganise(&mut self, tenant: &mut Tenant) {
         let department = self.text("Department");
         let sight = Sight::of(tenant);
-        let wanted = |person: &&User| matches!(sight.standing(&person.id), Standing::Wanted(_));
-        let people: Vec<String> = tenant.users().filter(wanted).map(|user| user.id.clone()).collect();
-        people.iter().for_each(|person| tenant.user_mut(person).department = Some(department.clone()));
+        let wanted = |user: &&User| matches!(sight.standing(&user.id), Standing::Wanted(_));
+        let users: Vec<String> = tenant.users().filter(wanted).map(|user| user.id.clone()).collect();
+        users.iter().for_each(|user| tenant.user_mut(user).department = Some(department.clone()));
     }
 
     fn some(&mut self, much: usize) -> usize {
         if self.random.random_bool(0.5) { 0 } else { self.random.random_range(1..=much) }
     }
 
-    fn take(&mut self, people: &mut Vec<String>, much: usize) -> Vec<String> {
-        let count = self.some(much).min(people.len());
-        people.split_off(people.len() - count)
+    fn take(&mut self, users: &mut Vec<String>, much: usize) -> Vec<String> {
+        let count = self.some(much).min(users.len());
+        users.split_off(users.len() - count)
     }
 
     fn text(&mut self, what: &str) -> String {
@@ -119,15 +119,15 @@ impl Changes {
         if self.random.random_bool(0.05) {
             user = user.without_mail();
         }
-        let person = tenant.hire(user);
-        self.assign(tenant, &person);
+        let user = tenant.hire(user);
+        self.assign(tenant, &user);
     }
 
     /// Directly or through a group.
-    fn assign(&mut self, tenant: &mut Tenant, person: &str) {
+    fn assign(&mut self, tenant: &mut Tenant, user: &str) {
         match groups(tenant).choose(&mut self.random) {
-            Some(group) if self.random.random_bool(0.5) => tenant.add_member(group, person),
-            _ => tenant.assign_user(person),
+            Some(group) if self.random.random_bool(0.5) => tenant.add_member(group, user),
+            _ => tenant.assign_user(user),
         }
     }
 
@@ -139,39 +139,39 @@ impl Changes {
         }
     }
 
-    fn leave(&mut self, tenant: &mut Tenant, person: &str) {
-        let memberships: Vec<_> = groups(tenant).into_iter().filter(|group| is_member(tenant, group, person)).collect();
+    fn leave(&mut self, tenant: &mut Tenant, user: &str) {
+        let memberships: Vec<_> = groups(tenant).into_iter().filter(|group| is_member(tenant, group, user)).collect();
         let emptied =
             |group: &String| tenant.group(group).is_some_and(|group| group.members().count() <= FEWEST_MEMBERS);
         match self.random.random_range(0..3) {
             0 if !memberships.iter().any(emptied) => {
-                tenant.unassign(person);
-                memberships.iter().for_each(|group| tenant.remove_member(group, person));
+                tenant.unassign(user);
+                memberships.iter().for_each(|group| tenant.remove_member(group, user));
             }
-            1 => tenant.delete_user(person),
-            _ => tenant.user_mut(person).account_enabled = Some(false),
+            1 => tenant.delete_user(user),
+            _ => tenant.user_mut(user).account_enabled = Some(false),
         }
     }
 
-    fn return_to(&mut self, tenant: &mut Tenant, person: &str) {
+    fn return_to(&mut self, tenant: &mut Tenant, user: &str) {
         let (enabled, deleted) = {
-            let user = tenant.user_mut(person);
+            let user = tenant.user_mut(user);
             (user.account_enabled, user.deleted_date_time.is_some())
         };
         match (enabled, deleted) {
-            (_, true) => tenant.restore_user(person),
-            (Some(true), false) => self.assign(tenant, person),
-            (_, false) => tenant.user_mut(person).account_enabled = Some(true),
+            (_, true) => tenant.restore_user(user),
+            (Some(true), false) => self.assign(tenant, user),
+            (_, false) => tenant.user_mut(user).account_enabled = Some(true),
         }
         if self.random.random_bool(0.3) {
-            self.alter(tenant.user_mut(person));
+            self.alter(tenant.user_mut(user));
         }
     }
 
     /// Gives somebody another name, another address, or both.
-    fn rename(&mut self, tenant: &mut Tenant, person: &str) {
+    fn rename(&mut self, tenant: &mut Tenant, user: &str) {
         let address = self.address();
-        let user = tenant.user_mut(person);
+        let user = tenant.user_mut(user);
         let what = self.random.random_range(0..4);
         if what != 0 {
             user.user_principal_name = Some(address.clone());
@@ -183,40 +183,40 @@ impl Changes {
 
     /// Each gets the addresses of the next. The last gets those of the first, or new ones; then somebody new may get
     /// those of the first.
-    fn hand_on(&mut self, tenant: &mut Tenant, people: &[String]) {
-        let addresses = |tenant: &Tenant, person: &String| {
-            let user = tenant.user(person).unwrap();
+    fn hand_on(&mut self, tenant: &mut Tenant, users: &[String]) {
+        let addresses = |tenant: &Tenant, user: &String| {
+            let user = tenant.user(user).unwrap();
             [user.user_principal_name.clone().unwrap(), user.mail.clone().unwrap()]
         };
-        let Some(first) = people.first().map(|person| addresses(tenant, person)) else { return };
+        let Some(first) = users.first().map(|user| addresses(tenant, user)) else { return };
         let in_a_ring = self.random.random_bool(0.5);
-        for index in 0..people.len() {
-            let [name, mail] = match people.get(index + 1) {
+        for index in 0..users.len() {
+            let [name, mail] = match users.get(index + 1) {
                 Some(next) => addresses(tenant, next),
                 None if in_a_ring => first.clone(),
                 None => [self.address(), self.address()],
             };
-            let user = tenant.user_mut(&people[index]);
+            let user = tenant.user_mut(&users[index]);
             (user.user_principal_name, user.mail) = (Some(name), Some(mail));
         }
         if !in_a_ring && self.random.random_bool(0.5) {
             let [name, mail] = first;
             let user = User::named("New", &self.text("Heir")).user_principal_name(name).mail(mail);
-            let person = tenant.hire(user);
-            self.assign(tenant, &person);
+            let user = tenant.hire(user);
+            self.assign(tenant, &user);
         }
     }
 
     /// One way more, or one of several less.
-    fn reassign(&mut self, tenant: &mut Tenant, person: &str) {
-        let memberships: Vec<_> = groups(tenant).into_iter().filter(|group| is_member(tenant, group, person)).collect();
-        let direct = tenant.application.assignments().any(|(principal, _)| principal == person);
+    fn reassign(&mut self, tenant: &mut Tenant, user: &str) {
+        let memberships: Vec<_> = groups(tenant).into_iter().filter(|group| is_member(tenant, group, user)).collect();
+        let direct = tenant.application.assignments().any(|(principal, _)| principal == user);
         match memberships.first() {
-            Some(_) if direct => tenant.unassign(person),
-            Some(_) => tenant.assign_user(person),
+            Some(_) if direct => tenant.unassign(user),
+            Some(_) => tenant.assign_user(user),
             None => {
                 if let Some(group) = groups(tenant).choose(&mut self.random) {
-                    tenant.add_member(group, person);
+                    tenant.add_member(group, user);
                 }
             }
         }
@@ -229,6 +229,6 @@ fn groups(tenant: &Tenant) -> Vec<String> {
     principals.filter(|principal| tenant.group(principal).is_some()).map(str::to_owned).collect()
 }
 
-fn is_member(tenant: &Tenant, group: &str, person: &str) -> bool {
-    tenant.group(group).is_some_and(|group| group.members().any(|(member, _)| member == person))
+fn is_member(tenant: &Tenant, group: &str, user: &str) -> bool {
+    tenant.group(group).is_some_and(|group| group.members().any(|(member, _)| member == user))
 }

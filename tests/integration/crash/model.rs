@@ -116,10 +116,10 @@ impl Found {
         );
         for mut row in database.query(&sql).await {
             let values: Vec<_> = row.split_off(5).into_iter().map(|text| (text != "NULL").then_some(text)).collect();
-            let [person, linked, via, active, consistent] = <[String; 5]>::try_from(row).unwrap();
-            assert_eq!((&linked, consistent.as_str()), (&person, "1"), "a learner and its link");
+            let [user, linked, via, active, consistent] = <[String; 5]>::try_from(row).unwrap();
+            assert_eq!((&linked, consistent.as_str()), (&user, "1"), "a learner and its link");
             let learner = Learner { active: active == "1", values: values.try_into().unwrap(), via };
-            assert!(found.learners.insert(person.clone(), learner).is_none(), "{person} has two learners");
+            assert!(found.learners.insert(user.clone(), learner).is_none(), "{user} has two learners");
         }
         let links = database.query("SELECT count(*) FROM sync_links").await;
         assert_eq!(links, [[found.learners.len().to_string()]], "one link each");
@@ -134,9 +134,9 @@ impl Found {
             since.logged
         );
         for row in database.query(&sql).await {
-            let [id, person, action, status, reason, user_name, changes, learner, cycle] =
+            let [id, user, action, status, reason, user_name, changes, learner, cycle] =
                 <[String; 9]>::try_from(row).unwrap();
-            assert_eq!([learner.as_str(), cycle.as_str()], ["1", "1"], "learner and cycle of log row {id} of {person}");
+            assert_eq!([learner.as_str(), cycle.as_str()], ["1", "1"], "learner and cycle of log row {id} of {user}");
             let changes: Vec<Value> = serde_json::from_str(&changes).unwrap();
             let change = |change: &Value| {
                 (change["attribute"].as_str().unwrap().to_owned(), (change["old"].clone(), change["new"].clone()))
@@ -144,9 +144,9 @@ impl Found {
             let user_name = (user_name != "NULL").then_some(user_name);
             let told = changes.len();
             let changes: BTreeMap<_, _> = changes.iter().map(change).collect();
-            assert_eq!(changes.len(), told, "an attribute twice in log row {id} of {person}");
+            assert_eq!(changes.len(), told, "an attribute twice in log row {id} of {user}");
             found.last_logged = id.parse().unwrap();
-            found.log.push((person, Entry { action, status, reason, user_name, changes }));
+            found.log.push((user, Entry { action, status, reason, user_name, changes }));
         }
         let skipped = database.query("SELECT entra_id, reason FROM sync_failures").await;
         for row in skipped {
@@ -165,15 +165,15 @@ impl Found {
 }
 
 impl Model {
-    /// What a cycle has to log, by person: the changes it has to make, and whom it has to note as skipped.
+    /// What a cycle has to log, by user: the changes it has to make, and whom it has to note as skipped.
     pub(crate) fn expected(&self, sight: &Sight<'_>) -> BTreeMap<String, Entry> {
-        let gone = self.learners.keys().map(String::as_str).filter(|person| !exists(sight.tenant, person));
-        let people = sight.tenant.users().map(|user| user.id.as_str()).chain(gone);
-        people.filter_map(|person| Some((person.to_owned(), self.due(sight, person)?))).collect()
+        let gone = self.learners.keys().map(String::as_str).filter(|user| !exists(sight.tenant, user));
+        let users = sight.tenant.users().map(|user| user.id.as_str()).chain(gone);
+        users.filter_map(|user| Some((user.to_owned(), self.due(sight, user)?))).collect()
     }
 
-    fn due(&self, sight: &Sight<'_>, person: &str) -> Option<Entry> {
-        let learner = self.learners.get(person);
+    fn due(&self, sight: &Sight<'_>, user: &str) -> Option<Entry> {
+        let learner = self.learners.get(user);
         let active = learner.is_some_and(|learner| learner.active);
         let entry = |action: &str, reason: &str, user_name: Option<&str>, changes| Entry {
             action: action.to_owned(),
@@ -183,7 +183,7 @@ impl Model {
             changes,
         };
         let switch = |old: Value, new: bool| (Attribute::Active.path().to_owned(), (old, json!(new)));
-        match (sight.standing(person), learner) {
+        match (sight.standing(user), learner) {
             (Standing::Wanted(values), None) => {
                 let mut changes = differences(&Values::default(), &values);
                 changes.extend([switch(Value::Null, true)]);
@@ -203,13 +203,13 @@ impl Model {
                 let changes = BTreeMap::from([switch(json!(true), false)]);
                 Some(entry("deactivate", reason, learner.values[0].as_deref(), changes))
             }
-            (Standing::WithoutAddress, learner) if !self.skipped.contains(person) => {
+            (Standing::WithoutAddress, learner) if !self.skipped.contains(user) => {
                 let action = match learner {
                     None => "create",
                     Some(_) if active => "update",
                     Some(_) => "reactivate",
                 };
-                let user_name = sight.tenant.user(person)?.user_principal_name.as_deref();
+                let user_name = sight.tenant.user(user)?.user_principal_name.as_deref();
                 let skipped = entry(action, "missing-required", user_name, BTreeMap::new());
                 Some(Entry { status: "skipped".to_owned(), ..skipped })
             }
@@ -225,41 +225,39 @@ impl Model {
         let moved: Vec<(String, String)> = self
             .learners
             .iter()
-            .filter_map(|(person, learner)| {
-                Some((person.clone(), sight.via(person).filter(|via| *via != learner.via)?))
-            })
+            .filter_map(|(user, learner)| Some((user.clone(), sight.via(user).filter(|via| *via != learner.via)?)))
             .collect();
-        for (person, entry) in &found.log {
-            assert_eq!(Some(entry), expected.remove(person).as_ref(), "what is logged of {person}");
-            self.absorb(person, entry, sight);
+        for (user, entry) in &found.log {
+            assert_eq!(Some(entry), expected.remove(user).as_ref(), "what is logged of {user}");
+            self.absorb(user, entry, sight);
         }
-        let written = |(person, via): &&(String, String)| found.learners[person].via == *via;
+        let written = |(user, via): &&(String, String)| found.learners[user].via == *via;
         let (new, old): (Vec<_>, Vec<_>) = moved.iter().partition(written);
         assert!(new.is_empty() || old.is_empty(), "new ways of {new:?}, but not of {old:?}");
-        for (person, via) in new {
-            self.learners.get_mut(person).unwrap().via.clone_from(via);
+        for (user, via) in new {
+            self.learners.get_mut(user).unwrap().via.clone_from(via);
         }
-        for (person, learner) in &self.learners {
-            assert_eq!(found.learners.get(person), Some(learner), "the learner of {person}");
+        for (user, learner) in &self.learners {
+            assert_eq!(found.learners.get(user), Some(learner), "the learner of {user}");
         }
         assert_eq!(found.learners.len(), self.learners.len());
         let came: Vec<_> = found.skipped.difference(&self.skipped).collect();
         assert_eq!(came, [""; 0], "skipped, and not in the log");
         let ended = self.skipped.difference(&found.skipped);
-        let too_early: Vec<_> = ended.filter(|person| sight.standing(person) == Standing::WithoutAddress).collect();
+        let too_early: Vec<_> = ended.filter(|user| sight.standing(user) == Standing::WithoutAddress).collect();
         assert_eq!(too_early, [""; 0], "skipped still, and forgotten");
         self.skipped.clone_from(&found.skipped);
         self.logged = found.last_logged;
     }
 
     /// A row of the log comes true.
-    fn absorb(&mut self, person: &str, entry: &Entry, sight: &Sight<'_>) {
+    fn absorb(&mut self, user: &str, entry: &Entry, sight: &Sight<'_>) {
         if entry.status == "skipped" {
-            self.skipped.insert(person.to_owned());
+            self.skipped.insert(user.to_owned());
             return;
         }
-        self.skipped.remove(person);
-        let learner = self.learners.entry(person.to_owned()).or_default();
+        self.skipped.remove(user);
+        let learner = self.learners.entry(user.to_owned()).or_default();
         for (path, (_, new)) in &entry.changes {
             match MAPPING.iter().position(|(attribute, _)| attribute.path() == path) {
                 Some(index) => learner.values[index] = new.as_str().map(str::to_owned),
@@ -267,17 +265,17 @@ impl Model {
             }
         }
         // Who is assigned no longer keeps the ways of the last sight.
-        learner.via = sight.via(person).unwrap_or_else(|| std::mem::take(&mut learner.via));
+        learner.via = sight.via(user).unwrap_or_else(|| std::mem::take(&mut learner.via));
     }
 
     /// Nothing is left to do: the learners are what the tenant says, and so are their links.
     pub(crate) fn agrees_with(&self, sight: &Sight<'_>) {
         assert_eq!(self.expected(sight), BTreeMap::new(), "left undone");
-        for person in &self.skipped {
-            assert_eq!(sight.standing(person), Standing::WithoutAddress, "{person} in sync_failures");
+        for user in &self.skipped {
+            assert_eq!(sight.standing(user), Standing::WithoutAddress, "{user} in sync_failures");
         }
-        for (person, learner) in &self.learners {
-            assert_eq!(sight.via(person).as_ref().unwrap_or(&learner.via), &learner.via, "the ways of {person}");
+        for (user, learner) in &self.learners {
+            assert_eq!(sight.via(user).as_ref().unwrap_or(&learner.via), &learner.via, "the ways of {user}");
         }
     }
 }
@@ -285,7 +283,7 @@ impl Model {
 /// What a cycle sees of a tenant.
 pub(crate) struct Sight<'t> {
     pub(crate) tenant: &'t Tenant,
-    /// How each assigned person is assigned.
+    /// How each assigned user is assigned.
     routes: BTreeMap<&'t str, BTreeSet<&'t str>>,
 }
 
@@ -295,8 +293,8 @@ impl<'t> Sight<'t> {
         for (principal, _) in tenant.application.assignments() {
             if let Some(group) = tenant.group(principal) {
                 // A deleted account is in no list of members, but in that of the assignments.
-                for person in group.members().map(|(member, _)| member).filter(|member| exists(tenant, member)) {
-                    routes.entry(person).or_default().insert(principal);
+                for user in group.members().map(|(member, _)| member).filter(|member| exists(tenant, member)) {
+                    routes.entry(user).or_default().insert(principal);
                 }
             } else if tenant.user(principal).is_some() {
                 routes.entry(principal).or_default().insert("direct");
@@ -306,17 +304,17 @@ impl<'t> Sight<'t> {
     }
 
     /// How somebody who is assigned is assigned, as the link tells it.
-    fn via(&self, person: &str) -> Option<String> {
-        self.routes.get(person).map(|routes| json!(routes).to_string())
+    fn via(&self, user: &str) -> Option<String> {
+        self.routes.get(user).map(|routes| json!(routes).to_string())
     }
 
     /// How somebody stands.
-    pub(crate) fn standing(&self, person: &str) -> Standing<'t> {
-        let Some(user) = self.tenant.user(person).filter(|_| exists(self.tenant, person)) else {
+    pub(crate) fn standing(&self, user: &str) -> Standing<'t> {
+        let Some(account) = self.tenant.user(user).filter(|_| exists(self.tenant, user)) else {
             return Standing::Gone("account-deleted");
         };
-        match (user.account_enabled, self.routes.contains_key(person), &user.mail) {
-            (Some(true), true, Some(_)) => Standing::Wanted(MAPPING.map(|(_, read)| read(user).as_deref())),
+        match (account.account_enabled, self.routes.contains_key(user), &account.mail) {
+            (Some(true), true, Some(_)) => Standing::Wanted(MAPPING.map(|(_, read)| read(account).as_deref())),
             (Some(true), true, None) => Standing::WithoutAddress,
             (Some(true), false, _) => Standing::Gone("unassigned"),
             (Some(false) | None, _, _) => Standing::Gone("account-disabled"),
@@ -324,8 +322,8 @@ impl<'t> Sight<'t> {
     }
 }
 
-fn exists(tenant: &Tenant, person: &str) -> bool {
-    tenant.user(person).is_some_and(|user| user.deleted_date_time.is_none())
+fn exists(tenant: &Tenant, user: &str) -> bool {
+    tenant.user(user).is_some_and(|user| user.deleted_date_time.is_none())
 }
 
 /// The values that differ.

@@ -164,7 +164,7 @@ fn later(step: Step, times: usize) -> String {
 
 /// People of all kinds, nobody of whom is a learner yet. Answers the members of a group, those of another one, and
 /// those who are assigned directly.
-fn people(tenant: &mut Tenant) -> [Vec<String>; 3] {
+fn users(tenant: &mut Tenant) -> [Vec<String>; 3] {
     let (_, staff) = assigned_group(tenant, "Staff", 12);
     let (_, club) = assigned_group(tenant, "Club", 3);
     let direct = assigned(tenant, 20);
@@ -173,11 +173,11 @@ fn people(tenant: &mut Tenant) -> [Vec<String>; 3] {
     [staff, club, direct]
 }
 
-/// A world in which something of every kind waits for the next cycle: all that a cycle can do for people and all
+/// A world in which something of every kind waits for the next cycle: all that a cycle can do for users and all
 /// reasons for which it leaves them alone. With `moves`, somebody is assigned in another way than before.
 async fn changes_of_every_kind(moves: bool) -> World {
     let mut tenant = Tenant::default();
-    let [staff, club, direct] = people(&mut tenant);
+    let [staff, club, direct] = users(&mut tenant);
     let world = World::start(tenant).await;
     world.configure(NO_LIMITS);
     world.run_program(&["sync"], 0);
@@ -207,26 +207,26 @@ async fn changes_of_every_kind(moves: bool) -> World {
         if moves {
             tenant.assign_user(&staff[8]);
         }
-        // A group that runs empty: its people are held.
+        // A group that runs empty: its users are held.
         let group = tenant.groups().find(|group| group.display_name == "Club").unwrap().id.clone();
-        club.iter().for_each(|person| tenant.remove_member(&group, person));
+        club.iter().for_each(|user| tenant.remove_member(&group, user));
         for title in ["Sailor", "refused", "Cook"] {
-            let person = assigned(tenant, 1).remove(0);
-            tenant.user_mut(&person).job_title = Some(title.to_owned());
+            let user = assigned(tenant, 1).remove(0);
+            tenant.user_mut(&user).job_title = Some(title.to_owned());
         }
     });
     world
 }
 
-/// Each of these people gets the name and address of the next.
-fn hand_on(tenant: &mut Tenant, people: &[&String]) {
-    let held = people.iter().map(|person| {
-        let user = tenant.user(person).unwrap();
+/// Each of these users gets the name and address of the next.
+fn hand_on(tenant: &mut Tenant, users: &[&String]) {
+    let held = users.iter().map(|user| {
+        let user = tenant.user(user).unwrap();
         (user.user_principal_name.clone(), user.mail.clone())
     });
     let held: Vec<_> = held.collect();
-    for (person, (name, mail)) in people.iter().zip(&held[1..]) {
-        let user = tenant.user_mut(person);
+    for (user, (name, mail)) in users.iter().zip(&held[1..]) {
+        let user = tenant.user_mut(user);
         (user.user_principal_name, user.mail) = (name.clone(), mail.clone());
     }
 }
@@ -234,7 +234,7 @@ fn hand_on(tenant: &mut Tenant, people: &[&String]) {
 #[apply(on_both)]
 async fn a_first_load_that_is_killed_at_any_step() {
     let mut tenant = Tenant::default();
-    people(&mut tenant);
+    users(&mut tenant);
     // By its other id, which only the first cycle learns to tell from this one.
     let (id, client, application) =
         (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.app_id.clone());
@@ -288,14 +288,14 @@ async fn a_batch_that_is_taken_apart_and_killed_at_any_step() {
 #[apply(on_both)]
 async fn a_second_batch_that_is_killed_at_any_step() {
     let mut tenant = Tenant::default();
-    let people = assigned(&mut tenant, 800);
+    let users = assigned(&mut tenant, 800);
     let world = World::start(tenant).await;
     world.configure(NO_LIMITS);
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| {
-        people[..150].iter().for_each(|person| tenant.unassign(person));
-        people[150..].iter().for_each(|person| tenant.user_mut(person).department = Some("Sales".to_owned()));
-        hand_on(tenant, &[&people[200], &people[201], &people[200]]);
+        users[..150].iter().for_each(|user| tenant.unassign(user));
+        users[150..].iter().for_each(|user| tenant.user_mut(user).department = Some("Sales".to_owned()));
+        hand_on(tenant, &[&users[200], &users[201], &users[200]]);
         assigned(tenant, 500);
     });
     let stage = Stage::set(world, 0).await;

@@ -10,7 +10,7 @@ use crate::database::{apply, is_on_postgres, on_both};
 use crate::program::{Daemon, eventually};
 use crate::world::World;
 
-/// Several batches of people.
+/// Several batches of users.
 const PEOPLE: usize = 3000;
 
 /// A large tenant, a learner database that takes its time, and the ids of those who will be created.
@@ -122,7 +122,7 @@ async fn a_kill_while_writing_loses_nothing_and_doubles_nothing() {
 
 #[apply(on_both)]
 async fn a_kill_while_reading_leaves_an_open_row_that_the_next_start_closes() {
-    let world = World::start(crate::program::people(2).0).await;
+    let world = World::start(crate::program::users(2).0).await;
     let gate = super::hold_next_cycle(&world);
     let mut daemon = world.daemon().await;
     gate.reached().await;
@@ -137,7 +137,7 @@ async fn a_kill_while_reading_leaves_an_open_row_that_the_next_start_closes() {
 
 #[apply(on_both)]
 async fn a_sync_that_is_killed_leaves_no_lock_behind() {
-    let world = World::start(crate::program::people(2).0).await;
+    let world = World::start(crate::program::users(2).0).await;
     let gate = super::hold_next_cycle(&world);
     let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
     gate.reached().await;
@@ -151,7 +151,7 @@ async fn a_sync_that_is_killed_leaves_no_lock_behind() {
 
 #[apply(on_both)]
 async fn a_sync_that_is_stopped_while_reading_exits_1_with_its_document() {
-    let world = World::start(crate::program::people(2).0).await;
+    let world = World::start(crate::program::users(2).0).await;
     let gate = super::hold_next_cycle(&world);
     let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
     gate.reached().await;

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::database::{apply, on_both};
 use crate::postgres::Server;
-use crate::program::{Daemon, people};
+use crate::program::{Daemon, users};
 use crate::world::World;
 
 /// The mapping of the contract with another source for the title.
@@ -20,7 +20,7 @@ async fn waiting_daemon(world: &World) -> Daemon {
 
 #[apply(on_both)]
 async fn a_good_configuration_is_taken_over_and_a_time_drawn_anew() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     let daemon = waiting_daemon(&world).await;
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE title IS NULL").await, "2");
     world.configure(OTHER_MAPPING);
@@ -38,7 +38,7 @@ async fn a_good_configuration_is_taken_over_and_a_time_drawn_anew() {
 
 #[apply(on_both)]
 async fn a_shorter_schedule_takes_effect_with_the_reload() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
     daemon.signal(Signal::HUP);
@@ -48,7 +48,7 @@ async fn a_shorter_schedule_takes_effect_with_the_reload() {
 
 #[apply(on_both)]
 async fn reloads_do_not_put_the_next_cycle_off() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     let next = world.value("SELECT next_cycle_at FROM sync_state").await;
     for reload in 1..=5 {
@@ -61,7 +61,7 @@ async fn reloads_do_not_put_the_next_cycle_off() {
 
 #[apply(on_both)]
 async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     world.configure(OTHER_MAPPING);
     let daemon = waiting_daemon(&world).await;
     world.configure("[safety]\nmax_deactivatoins = 5");
@@ -90,7 +90,7 @@ const UNFIT: &str =
 
 #[apply(on_both)]
 async fn a_learners_table_that_does_not_fit_is_reported_and_the_old_configuration_stays() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.execute("CREATE TABLE accounts (id integer PRIMARY KEY, login text, state boolean)").await;
     world.configure(UNFIT);
@@ -115,7 +115,7 @@ async fn a_learners_table_that_does_not_fit_is_reported_and_the_old_configuratio
 
 #[apply(on_both)]
 async fn a_table_that_is_not_ours_any_more_is_reported_with_what_can_be_done() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.execute("ALTER TABLE learners RENAME COLUMN job_role TO role").await;
     daemon.signal(Signal::HUP);
@@ -126,7 +126,7 @@ async fn a_table_that_is_not_ours_any_more_is_reported_with_what_can_be_done() {
 
 #[apply(on_both)]
 async fn a_database_that_nobody_may_read_now_is_no_reason_to_keep_the_old_configuration() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     let alone = world.database.shut().await;
     world.configure(OTHER_MAPPING);
@@ -142,7 +142,7 @@ async fn a_database_that_nobody_may_read_now_is_no_reason_to_keep_the_old_config
 
 #[tokio::test]
 async fn a_file_that_is_away_is_no_reason_to_keep_the_old_configuration() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     std::fs::rename(world.path("learners.db"), world.path("unmounted.db")).unwrap();
     world.configure(UNFIT);
@@ -168,7 +168,7 @@ async fn a_file_that_is_away_is_no_reason_to_keep_the_old_configuration() {
 async fn a_server_that_is_away_is_no_reason_to_keep_the_old_configuration() {
     let Some(server) = Server::start() else { return };
     let server: &'static Server = Box::leak(Box::new(server));
-    let world = World::start_on(server, people(1).0).await;
+    let world = World::start_on(server, users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     server.kill();
     world.configure(OTHER_MAPPING);
@@ -184,7 +184,7 @@ async fn a_server_that_is_away_is_no_reason_to_keep_the_old_configuration() {
 
 #[apply(on_both)]
 async fn keys_that_need_a_restart_are_named_and_the_rest_is_taken_over() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.configure(&format!("[log]\nlevel = \"debug\"\n{OTHER_MAPPING}"));
     let elsewhere = format!("sqlite://{}", world.path("elsewhere.db").display());
@@ -204,7 +204,7 @@ async fn keys_that_need_a_restart_are_named_and_the_rest_is_taken_over() {
 
 #[apply(on_both)]
 async fn a_reload_during_a_cycle_counts_from_the_next_one_on() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = super::hold_next_cycle(&world);
     let daemon = world.daemon().await;
     gate.reached().await;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::hold_next_cycle;
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, people};
+use crate::program::{Daemon, users};
 use crate::world::World;
 
 const DATABASE: &str = "LEARNER_SYNC_LEARNERS__DATABASE_URL";
@@ -31,7 +31,7 @@ fn refused(world: &World, environment: &[(&str, &str)], first: &Daemon) {
 
 #[tokio::test]
 async fn for_the_same_application_it_is_refused_by_whatever_path_it_comes() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let first = world.daemon().await;
     world.cycles_ended(1).await;
     first.logged("waiting next_cycle.at=", 1).await;
@@ -55,7 +55,7 @@ async fn for_the_same_application_it_is_refused_by_whatever_path_it_comes() {
 
 #[tokio::test]
 async fn a_daemon_that_was_killed_is_in_nobodys_way() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let mut first = world.daemon().await;
     first.signal(Signal::KILL);
     assert_eq!(first.ended().await, None);
@@ -70,7 +70,7 @@ async fn a_daemon_that_was_killed_is_in_nobodys_way() {
 
 /// A world whose database two applications keep, and the object id of the second one.
 async fn two_applications() -> (World, String) {
-    let (mut tenant, ids) = people(2);
+    let (mut tenant, ids) = users(2);
     let application = tenant.add_application("Another platform");
     tenant.unassign(&ids[1]);
     tenant.assign_user_to(&application, &ids[1]);

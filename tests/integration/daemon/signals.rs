@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use super::hold_next_cycle;
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, hire, people};
+use crate::program::{Daemon, hire, users};
 use crate::world::World;
 
 /// A daemon that waits after its first cycle.
@@ -16,7 +16,7 @@ async fn waiting_daemon(world: &World) -> Daemon {
 
 #[apply(on_both)]
 async fn usr1_runs_a_cycle_now() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
     daemon.signal(Signal::USR1);
@@ -27,7 +27,7 @@ async fn usr1_runs_a_cycle_now() {
 
 #[apply(on_both)]
 async fn signals_during_a_cycle_mean_one_more_cycle() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
     gate.reached().await;
@@ -44,7 +44,7 @@ async fn signals_during_a_cycle_mean_one_more_cycle() {
 
 #[apply(on_both)]
 async fn usr2_ignores_the_cache() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     // With the generation left alone the cache cannot notice.
     world.execute("UPDATE learners SET department = 'Sales'").await;
@@ -61,7 +61,7 @@ async fn usr2_ignores_the_cache() {
 #[apply(on_both)]
 async fn usr2_wins_over_a_waiting_usr1() {
     for signals in [[Signal::USR1, Signal::USR2], [Signal::USR2, Signal::USR1]] {
-        let world = World::start(people(1).0).await;
+        let world = World::start(users(1).0).await;
         let daemon = waiting_daemon(&world).await;
         world.execute("UPDATE learners SET department = 'Sales'").await;
         let gate = hold_next_cycle(&world);
@@ -81,7 +81,7 @@ async fn usr2_wins_over_a_waiting_usr1() {
 
 #[apply(on_both)]
 async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
-    let (tenant, ids) = people(2);
+    let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     let daemon = waiting_daemon(&world).await;
     let ran = world.run_program(&["resync"], 0);
@@ -94,7 +94,7 @@ async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
     assert!(ran.stdout.contains("Cycle 3 ended: success."), "{ran:?}");
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE department = 'Research'").await, "2");
 
-    // It exits as sync would: two people who want one address.
+    // It exits as sync would: two users who want one address.
     world.sim.tenant(|tenant| {
         let mail = tenant.user(&ids[0]).unwrap().mail.clone();
         tenant.user_mut(&ids[1]).mail = mail;
@@ -108,7 +108,7 @@ async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
 
 #[apply(on_both)]
 async fn resync_waits_for_its_own_cycle_and_not_for_one_that_runs() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
     gate.reached().await;
@@ -122,7 +122,7 @@ async fn resync_waits_for_its_own_cycle_and_not_for_one_that_runs() {
 
 #[apply(on_both)]
 async fn resync_without_a_daemon_exits_1() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let ran = world.run_program(&["resync"], 1);
     assert!(ran.stderr.contains("no daemon is running"), "{ran:?}");
     waiting_daemon(&world).await.stop().await;
@@ -134,7 +134,7 @@ async fn resync_without_a_daemon_exits_1() {
 
 #[apply(on_both)]
 async fn resync_does_not_wait_for_a_daemon_that_is_paused() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.run_program(&["pause"], 0);
     let ran = world.run_program(&["resync", "--wait"], 1);
@@ -145,7 +145,7 @@ async fn resync_does_not_wait_for_a_daemon_that_is_paused() {
 #[apply(on_both)]
 async fn a_stop_while_waiting_ends_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
-        let world = World::start(people(1).0).await;
+        let world = World::start(users(1).0).await;
         let mut daemon = waiting_daemon(&world).await;
         daemon.signal(signal);
         assert_eq!(daemon.ended().await, Some(0), "{}", daemon.log());
@@ -156,7 +156,7 @@ async fn a_stop_while_waiting_ends_at_once() {
 
 #[apply(on_both)]
 async fn a_stop_while_reading_applies_nothing() {
-    let world = World::start(people(3).0).await;
+    let world = World::start(users(3).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
     gate.reached().await;
@@ -173,7 +173,7 @@ async fn a_stop_while_reading_applies_nothing() {
 
 #[apply(on_both)]
 async fn a_cycle_asked_for_before_the_stop_is_not_begun() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
     gate.reached().await;

@@ -6,7 +6,7 @@ use graph_sim::Fault;
 use rustix::process::Signal;
 
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, eventually, people};
+use crate::program::{Daemon, eventually, users};
 use crate::world::World;
 
 /// The socket, and everything that came so far.
@@ -49,7 +49,7 @@ async fn daemon(world: &World, more: &[(&str, &str)]) -> (Daemon, Systemd) {
 
 #[apply(on_both)]
 async fn systemd_is_told_of_start_cycles_reload_and_stop() {
-    let world = World::start(people(2).0).await;
+    let world = World::start(users(2).0).await;
     let (daemon, mut systemd) = daemon(&world, &[]).await;
     let ready = systemd.told(0, "READY=1").await;
     let status = systemd.told(ready, "STATUS=last cycle at ").await;
@@ -78,7 +78,7 @@ async fn systemd_is_told_of_start_cycles_reload_and_stop() {
 
 #[apply(on_both)]
 async fn the_status_line_says_since_when_cycles_fail() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").answer(403));
     let (daemon, mut systemd) = daemon(&world, &[]).await;
     let failing = systemd.told(0, "STATUS=failing since ").await;
@@ -89,7 +89,7 @@ async fn the_status_line_says_since_when_cycles_fail() {
 
 #[apply(on_both)]
 async fn the_watchdog_is_fed_while_the_loop_turns_even_during_a_cycle() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let gate = super::hold_next_cycle(&world);
     let systemd = Systemd::listen(&world);
     let path = world.path("notify").display().to_string();

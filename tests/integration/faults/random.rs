@@ -16,7 +16,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 use super::script::{At, Lie, Round, Scene, Surprise, rounds};
-use super::staff::{COLUMNS, Event, Picture, Place, Staff, Values, picture, places, ways};
+use super::staff::{COLUMNS, DatabaseLocation, Event, Picture, Staff, Values, picture, places, ways};
 use crate::database::{apply, fewer_on_postgres, on_both};
 use crate::world::World;
 
@@ -35,7 +35,7 @@ struct Scenario {
     seed: u64,
     small_pages: bool,
     sparse: bool,
-    places: Vec<Place>,
+    places: Vec<DatabaseLocation>,
     rounds: Vec<Round>,
 }
 
@@ -136,8 +136,8 @@ impl Stage {
                     lie.iter().for_each(|lie| sim.inject(scene.lie(At::Members(group), *lie)));
                 }
             }
-            Surprise::Late(person, looks) => {
-                let id = self.staff.person(*person).to_owned();
+            Surprise::Late(user, looks) => {
+                let id = self.staff.user(*user).to_owned();
                 let again = *looks >= LOOKS && !self.waited_for.insert(id.clone());
                 sim.inject(Fault::late_user(&id, if again { LOOKS - 1 } else { *looks }));
             }
@@ -168,7 +168,7 @@ impl Stage {
             let exists = tenant.group(group).is_some();
             let only = BTreeSet::from([&**group]);
             let mut through = ways(tenant).into_iter().filter(|(_, ways)| *ways == only);
-            exists && through.all(|(person, _)| seen.get(person).is_none_or(|via| via.contains(&**group)))
+            exists && through.all(|(user, _)| seen.get(user).is_none_or(|via| via.contains(&**group)))
         })
     }
 

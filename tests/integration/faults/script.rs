@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::staff::{Event, Staff, assigned_group, events, person};
+use super::staff::{Event, Staff, assigned_group, events, user};
 
 pub(super) const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
 /// Every property that is mapped unless configured.
@@ -32,7 +32,7 @@ const TOLD: [&str; 5] = ["accountEnabled", "givenName", "surname", "country", "d
 #[derive(Clone, Debug)]
 pub(super) struct Round {
     pub(super) events: Vec<Event>,
-    pub(super) troubles: Vec<Trouble>,
+    pub(super) troubles: Vec<ApplyError>,
     pub(super) surprise: Surprise,
 }
 
@@ -86,7 +86,7 @@ pub(super) enum At {
 /// How long to wait after a 429, as a service may write it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Wait {
-    Untold,
+    Missing,
     Text(&'static str),
     /// As a date so many seconds from now.
     Date(i64),
@@ -117,7 +117,7 @@ pub(super) enum Envelope {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Trouble {
+pub(super) enum ApplyError {
     Throttled(At, Wait, usize),
     Failing(At, u16, bool),
     Reset(At, bool),
@@ -171,35 +171,35 @@ impl Scene<'_> {
         }
     }
 
-    pub(super) fn trouble(&self, trouble: Trouble) -> Fault {
+    pub(super) fn trouble(&self, trouble: ApplyError) -> Fault {
         let staying = |fault: Fault, stays: bool| if stays { fault.always() } else { fault };
         match trouble {
-            Trouble::Throttled(at, wait, times) => {
+            ApplyError::Throttled(at, wait, times) => {
                 let fault = self.at(at).times(times).answer(429);
                 match wait {
-                    Wait::Untold => fault,
+                    Wait::Missing => fault,
                     Wait::Text(text) => fault.retry_after(text),
                     Wait::Date(seconds) => fault.retry_after_date(seconds),
                 }
             }
-            Trouble::Failing(at, status, true) => self.at(at).answer(status).body("<html>Bad luck</html>"),
-            Trouble::Failing(at, status, false) => self.at(at).answer(status),
-            Trouble::Reset(at, true) => self.at(at).reset_after_headers(),
-            Trouble::Reset(at, false) => self.at(at).reset(),
-            Trouble::Garbled(at, Garbage::Half, stays) => staying(self.at(at), stays).truncated(),
-            Trouble::Garbled(at, Garbage::Html, stays) => {
+            ApplyError::Failing(at, status, true) => self.at(at).answer(status).body("<html>Bad luck</html>"),
+            ApplyError::Failing(at, status, false) => self.at(at).answer(status),
+            ApplyError::Reset(at, true) => self.at(at).reset_after_headers(),
+            ApplyError::Reset(at, false) => self.at(at).reset(),
+            ApplyError::Garbled(at, Garbage::Half, stays) => staying(self.at(at), stays).truncated(),
+            ApplyError::Garbled(at, Garbage::Html, stays) => {
                 staying(self.at(at), stays).body("<html>Please log in</html>")
             }
-            Trouble::Garbled(at, Garbage::NoList, stays) => staying(self.at(at), stays).body("{}"),
-            Trouble::Garbled(at, Garbage::Text, stays) => staying(self.at(at), stays).body("\"value\""),
-            Trouble::Refused(at, status, stays) => staying(self.at(at), stays).answer(status),
-            Trouble::Expired(at, times) => self.at(at).page(2).times(times).expired_page_token(),
-            Trouble::SecondPage(at, Some(status)) => self.at(at).page(2).always().answer(status),
-            Trouble::SecondPage(at, None) => self.at(at).page(2).always().truncated(),
-            Trouble::Circle(at, stays) => staying(self.at(at), stays).next_link(&self.first_page(at)),
-            Trouble::Astray(at, Astray::Link) => self.at(at).next_link(&format!("{}/v1.0/next", self.stranger)),
-            Trouble::Astray(at, Astray::Redirect(status)) => self.at(at).redirect(status, self.stranger),
-            Trouble::Envelope(envelope) => {
+            ApplyError::Garbled(at, Garbage::NoList, stays) => staying(self.at(at), stays).body("{}"),
+            ApplyError::Garbled(at, Garbage::Text, stays) => staying(self.at(at), stays).body("\"value\""),
+            ApplyError::Refused(at, status, stays) => staying(self.at(at), stays).answer(status),
+            ApplyError::Expired(at, times) => self.at(at).page(2).times(times).expired_page_token(),
+            ApplyError::SecondPage(at, Some(status)) => self.at(at).page(2).always().answer(status),
+            ApplyError::SecondPage(at, None) => self.at(at).page(2).always().truncated(),
+            ApplyError::Circle(at, stays) => staying(self.at(at), stays).next_link(&self.first_page(at)),
+            ApplyError::Astray(at, Astray::Link) => self.at(at).next_link(&format!("{}/v1.0/next", self.stranger)),
+            ApplyError::Astray(at, Astray::Redirect(status)) => self.at(at).redirect(status, self.stranger),
+            ApplyError::Envelope(envelope) => {
                 let batch = self.at(At::Batch);
                 match envelope {
                     Envelope::Status(status) => batch.outer_status(status),
@@ -209,12 +209,12 @@ impl Scene<'_> {
                     Envelope::Replaced(part) => batch.missing_part(part).extra_part(),
                 }
             }
-            Trouble::Bare(at, true, stays) => staying(self.at(at), stays).null_rows(),
-            Trouble::Bare(at, false, stays) => {
+            ApplyError::Bare(at, true, stays) => staying(self.at(at), stays).null_rows(),
+            ApplyError::Bare(at, false, stays) => {
                 MAPPED.iter().fold(staying(self.at(at), stays), |fault, key| fault.drop_key(key))
             }
-            Trouble::Lacking(at, key) => self.at(at).always().drop_key(key),
-            Trouble::Weather(seed) => Fault::on("*", "/v1.0/**").random(0.06, seed),
+            ApplyError::Lacking(at, key) => self.at(at).always().drop_key(key),
+            ApplyError::Weather(seed) => Fault::on("*", "/v1.0/**").random(0.06, seed),
         }
     }
 
@@ -224,7 +224,7 @@ impl Scene<'_> {
             Lie::Empty => self.at(at).empty_list(),
             Lie::EmptyPage => self.at(at).empty_page(),
             Lie::CutShort => self.at(at).cut_short(),
-            Lie::Without(person) => self.at(at).hide_row(self.staff.person(person)),
+            Lie::Without(user) => self.at(at).hide_row(self.staff.user(user)),
             Lie::NotFound(times) => self.at(at).times(times).answer(404),
         }
     }
@@ -257,13 +257,13 @@ fn rows() -> impl Strategy<Value = At> {
 fn wait() -> impl Strategy<Value = Wait> {
     let text = prop::sample::select(vec!["0", "0.3", "1", "1.2", "-3", "soon", ""]);
     prop_oneof![
-        1 => Just(Wait::Untold),
+        1 => Just(Wait::Missing),
         4 => text.prop_map(Wait::Text),
         2 => prop::sample::select(vec![-60i64, 0, 1]).prop_map(Wait::Date),
     ]
 }
 
-fn trouble() -> impl Strategy<Value = Trouble> {
+fn trouble() -> impl Strategy<Value = ApplyError> {
     let statuses = |all: &[u16]| prop::sample::select(all.to_vec());
     let garbage = prop_oneof![Just(Garbage::Half), Just(Garbage::Html), Just(Garbage::NoList), Just(Garbage::Text)];
     let astray = prop_oneof![Just(Astray::Link), statuses(&[301, 302, 307, 308]).prop_map(Astray::Redirect)];
@@ -282,20 +282,20 @@ fn trouble() -> impl Strategy<Value = Trouble> {
     ];
     prop_oneof![
         4 => (anywhere(), wait(), prop_oneof![4 => Just(1usize), 1 => Just(2)])
-            .prop_map(|(at, wait, times)| Trouble::Throttled(at, wait, times)),
+            .prop_map(|(at, wait, times)| ApplyError::Throttled(at, wait, times)),
         3 => (anywhere(), statuses(&[500, 502, 503, 504]), any::<bool>())
-            .prop_map(|(at, status, html)| Trouble::Failing(at, status, html)),
-        2 => (anywhere(), any::<bool>()).prop_map(|(at, within)| Trouble::Reset(at, within)),
-        3 => (anywhere(), garbage, any::<bool>()).prop_map(|(at, garbage, stays)| Trouble::Garbled(at, garbage, stays)),
-        5 => (refused, any::<bool>()).prop_map(|((at, status), stays)| Trouble::Refused(at, status, stays)),
-        3 => (list(), prop_oneof![1usize..4, Just(6)]).prop_map(|(at, times)| Trouble::Expired(at, times)),
-        3 => (list(), option::weighted(0.7, statuses(&[400, 403, 404]))).prop_map(|(at, status)| Trouble::SecondPage(at, status)),
-        2 => (list(), any::<bool>()).prop_map(|(at, stays)| Trouble::Circle(at, stays)),
-        2 => (of_graph(), astray).prop_map(|(at, astray)| Trouble::Astray(at, astray)),
-        4 => envelope.prop_map(Trouble::Envelope),
-        5 => (rows(), any::<bool>(), any::<bool>()).prop_map(|(at, nulls, stays)| Trouble::Bare(at, nulls, stays)),
-        5 => (rows(), prop::sample::select(TOLD.to_vec())).prop_map(|(at, key)| Trouble::Lacking(at, key)),
-        1 => any::<u64>().prop_map(Trouble::Weather),
+            .prop_map(|(at, status, html)| ApplyError::Failing(at, status, html)),
+        2 => (anywhere(), any::<bool>()).prop_map(|(at, within)| ApplyError::Reset(at, within)),
+        3 => (anywhere(), garbage, any::<bool>()).prop_map(|(at, garbage, stays)| ApplyError::Garbled(at, garbage, stays)),
+        5 => (refused, any::<bool>()).prop_map(|((at, status), stays)| ApplyError::Refused(at, status, stays)),
+        3 => (list(), prop_oneof![1usize..4, Just(6)]).prop_map(|(at, times)| ApplyError::Expired(at, times)),
+        3 => (list(), option::weighted(0.7, statuses(&[400, 403, 404]))).prop_map(|(at, status)| ApplyError::SecondPage(at, status)),
+        2 => (list(), any::<bool>()).prop_map(|(at, stays)| ApplyError::Circle(at, stays)),
+        2 => (of_graph(), astray).prop_map(|(at, astray)| ApplyError::Astray(at, astray)),
+        4 => envelope.prop_map(ApplyError::Envelope),
+        5 => (rows(), any::<bool>(), any::<bool>()).prop_map(|(at, nulls, stays)| ApplyError::Bare(at, nulls, stays)),
+        5 => (rows(), prop::sample::select(TOLD.to_vec())).prop_map(|(at, key)| ApplyError::Lacking(at, key)),
+        1 => any::<u64>().prop_map(ApplyError::Weather),
     ]
 }
 
@@ -304,7 +304,7 @@ fn lie() -> impl Strategy<Value = Lie> {
         3 => Just(Lie::Empty),
         1 => Just(Lie::EmptyPage),
         3 => Just(Lie::CutShort),
-        4 => person().prop_map(Lie::Without),
+        4 => user().prop_map(Lie::Without),
     ]
 }
 
@@ -314,7 +314,7 @@ fn surprise() -> impl Strategy<Value = Surprise> {
         4 => Just(Surprise::None),
         2 => lie().prop_map(Surprise::Assignments),
         4 => [of_group(), of_group()].prop_map(Surprise::Members),
-        3 => (person(), 1usize..6).prop_map(|(person, looks)| Surprise::Late(person, looks)),
+        3 => (user(), 1usize..6).prop_map(|(user, looks)| Surprise::Late(user, looks)),
         1 => assigned_group().prop_map(Surprise::Hides),
         2 => (assigned_group(), any::<bool>()).prop_map(|(group, gone)| Surprise::Lost(group, gone)),
         1 => Just(Surprise::NobodyAssigned),

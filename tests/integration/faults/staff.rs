@@ -1,4 +1,4 @@
-//! A random tenant, what happens to the people in it, and what learner-sync should make of them.
+//! A random tenant, what happens to the users in it, and what learner-sync should make of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,7 +33,7 @@ pub(super) type Values = [Option<String>; COLUMNS.len()];
 
 /// Where somebody new is put.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum DatabaseLocation {
     Nowhere,
     Directly,
     Group(usize),
@@ -44,7 +44,7 @@ pub(super) enum Place {
 /// What happens in the tenant. People are counted round and round; what cannot happen, does not.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
-    Hire(Place),
+    Hire(DatabaseLocation),
     Assign(usize),
     Unassign(usize),
     Join(usize, usize),
@@ -68,7 +68,7 @@ pub(super) enum Event {
 /// The ids of a tenant.
 #[derive(Debug)]
 pub(super) struct Staff {
-    pub(super) people: Vec<String>,
+    pub(super) users: Vec<String>,
     pub(super) groups: Vec<String>,
     names: usize,
 }
@@ -85,21 +85,21 @@ pub(super) struct Account {
 pub(super) type Picture = BTreeMap<String, Account>;
 
 impl Staff {
-    /// The groups and the first people.
-    pub(super) fn hired(tenant: &mut Tenant, places: &[Place]) -> Self {
+    /// The groups and the first users.
+    pub(super) fn hired(tenant: &mut Tenant, places: &[DatabaseLocation]) -> Self {
         let groups: Vec<String> = (0..GROUPS).map(|group| tenant.add_group(&format!("Group {group}"))).collect();
         ASSIGNED.iter().for_each(|group| tenant.assign_group(&groups[*group]));
         tenant.add_group_member(&groups[ASSIGNED[0]], &groups[NESTED]);
-        let mut staff = Self { people: Vec::new(), groups, names: 0 };
+        let mut staff = Self { users: Vec::new(), groups, names: 0 };
         places.iter().for_each(|place| staff.hire(tenant, *place));
         staff
     }
 
-    pub(super) fn person(&self, number: usize) -> &str {
-        &self.people[number % self.people.len()]
+    pub(super) fn user(&self, number: usize) -> &str {
+        &self.users[number % self.users.len()]
     }
 
-    fn hire(&mut self, tenant: &mut Tenant, place: Place) {
+    fn hire(&mut self, tenant: &mut Tenant, place: DatabaseLocation) {
         self.names += 1;
         let user = User::named("Ada", &format!("Number{}", self.names)).department("Research").country("Utopia");
         let id = tenant.hire(user);
@@ -109,19 +109,19 @@ impl Staff {
             }
         };
         match place {
-            Place::Nowhere => {}
-            Place::Directly => tenant.assign_user(&id),
-            Place::Group(group) => joins(tenant, group),
-            Place::Twice(group) => {
+            DatabaseLocation::Nowhere => {}
+            DatabaseLocation::Directly => tenant.assign_user(&id),
+            DatabaseLocation::Group(group) => joins(tenant, group),
+            DatabaseLocation::Twice(group) => {
                 tenant.assign_user(&id);
                 joins(tenant, group);
             }
-            Place::Disabled(group) => {
+            DatabaseLocation::Disabled(group) => {
                 tenant.user_mut(&id).account_enabled = Some(false);
                 joins(tenant, group);
             }
         }
-        self.people.push(id);
+        self.users.push(id);
     }
 
     /// Lets it happen.
@@ -129,52 +129,52 @@ impl Staff {
         if let Event::Hire(place) = event {
             return self.hire(tenant, place);
         }
-        let exists = |tenant: &Tenant, person: usize| tenant.find_user(self.person(person)).is_some();
-        let leaves = |tenant: &mut Tenant, group: usize, person: usize| {
+        let exists = |tenant: &Tenant, user: usize| tenant.find_user(self.user(user)).is_some();
+        let leaves = |tenant: &mut Tenant, group: usize, user: usize| {
             if tenant.group(&self.groups[group]).is_some() {
-                tenant.remove_member(&self.groups[group], self.person(person));
+                tenant.remove_member(&self.groups[group], self.user(user));
             }
         };
         match event {
-            Event::Unassign(person) => tenant.unassign(self.person(person)),
-            Event::Leave(person, group) => leaves(tenant, group, person),
-            Event::Purge(person) => tenant.purge_user(self.person(person)),
-            Event::Vanish(person) => tenant.vanish_user(self.person(person)),
-            Event::Restore(person) => {
-                let id = self.person(person);
+            Event::Unassign(user) => tenant.unassign(self.user(user)),
+            Event::Leave(user, group) => leaves(tenant, group, user),
+            Event::Purge(user) => tenant.purge_user(self.user(user)),
+            Event::Vanish(user) => tenant.vanish_user(self.user(user)),
+            Event::Restore(user) => {
+                let id = self.user(user);
                 if tenant.deleted_users().any(|user| user.id == id) {
                     tenant.restore_user(id);
                 }
             }
-            Event::Assign(person) if exists(tenant, person) => tenant.assign_user(self.person(person)),
-            Event::Delete(person) if exists(tenant, person) => tenant.delete_user(self.person(person)),
-            Event::Enable(person, enabled) if exists(tenant, person) => {
-                tenant.user_mut(self.person(person)).account_enabled = Some(enabled);
+            Event::Assign(user) if exists(tenant, user) => tenant.assign_user(self.user(user)),
+            Event::Delete(user) if exists(tenant, user) => tenant.delete_user(self.user(user)),
+            Event::Enable(user, enabled) if exists(tenant, user) => {
+                tenant.user_mut(self.user(user)).account_enabled = Some(enabled);
             }
-            Event::Set(person, column, number) if exists(tenant, person) => {
+            Event::Set(user, column, number) if exists(tenant, user) => {
                 let value = number.map(|number| format!("{} {number}", COLUMNS[column].0));
-                *COLUMNS[column].1(tenant.user_mut(self.person(person))) = value;
+                *COLUMNS[column].1(tenant.user_mut(self.user(user))) = value;
             }
-            Event::Rename(person) if exists(tenant, person) => {
+            Event::Rename(user) if exists(tenant, user) => {
                 self.names += 1;
-                let user = tenant.user_mut(&self.people[person % self.people.len()]);
+                let user = tenant.user_mut(&self.users[user % self.users.len()]);
                 let name = format!("renamed{}@harbourworks.example", self.names);
                 (user.user_principal_name, user.mail) = (Some(name.clone()), Some(name));
             }
-            Event::Join(person, group) | Event::Move(person, group)
-                if exists(tenant, person) && tenant.group(&self.groups[group]).is_some() =>
+            Event::Join(user, group) | Event::Move(user, group)
+                if exists(tenant, user) && tenant.group(&self.groups[group]).is_some() =>
             {
-                tenant.add_member(&self.groups[group], self.person(person));
+                tenant.add_member(&self.groups[group], self.user(user));
                 if matches!(event, Event::Move(..)) {
-                    tenant.unassign(self.person(person));
-                    (0..GROUPS).filter(|other| *other != group).for_each(|other| leaves(tenant, other, person));
+                    tenant.unassign(self.user(user));
+                    (0..GROUPS).filter(|other| *other != group).for_each(|other| leaves(tenant, other, user));
                 }
             }
             Event::Assigned(group, false) => tenant.unassign(&self.groups[group]),
             Event::Assigned(group, true) if tenant.group(&self.groups[group]).is_some() => {
                 tenant.assign_group(&self.groups[group]);
             }
-            Event::Emptied(group) => (0..self.people.len()).for_each(|person| leaves(tenant, group, person)),
+            Event::Emptied(group) => (0..self.users.len()).for_each(|user| leaves(tenant, group, user)),
             Event::Deleted(group) => tenant.delete_group(&self.groups[group]),
             _ => {}
         }
@@ -182,7 +182,7 @@ impl Staff {
 
     /// `text` with short names in place of the ids.
     pub(super) fn named(&self, mut text: String) -> String {
-        for (number, id) in self.people.iter().enumerate() {
+        for (number, id) in self.users.iter().enumerate() {
             text = text.replace(id, &format!("person {number}"));
         }
         for (number, id) in self.groups.iter().enumerate() {
@@ -192,7 +192,7 @@ impl Staff {
     }
 }
 
-/// The ways in which each person is assigned: groups by id, or `direct`.
+/// The ways in which each user is assigned: groups by id, or `direct`.
 pub(super) fn ways(tenant: &Tenant) -> BTreeMap<&str, BTreeSet<&str>> {
     let mut ways: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (principal, _) in tenant.application.assignments() {
@@ -230,22 +230,22 @@ pub(super) fn assigned_group() -> impl Strategy<Value = usize> {
     prop::sample::select(ASSIGNED.to_vec())
 }
 
-pub(super) fn person() -> impl Strategy<Value = usize> {
+pub(super) fn user() -> impl Strategy<Value = usize> {
     0..64usize
 }
 
-fn place() -> impl Strategy<Value = Place> {
+fn place() -> impl Strategy<Value = DatabaseLocation> {
     prop_oneof![
-        5 => Just(Place::Directly),
-        9 => group().prop_map(Place::Group),
-        1 => group().prop_map(Place::Twice),
-        1 => group().prop_map(Place::Disabled),
-        1 => Just(Place::Nowhere),
+        5 => Just(DatabaseLocation::Directly),
+        9 => group().prop_map(DatabaseLocation::Group),
+        1 => group().prop_map(DatabaseLocation::Twice),
+        1 => group().prop_map(DatabaseLocation::Disabled),
+        1 => Just(DatabaseLocation::Nowhere),
     ]
 }
 
-/// Enough people for a second page, in some tenants.
-pub(super) fn places() -> impl Strategy<Value = Vec<Place>> {
+/// Enough users for a second page, in some tenants.
+pub(super) fn places() -> impl Strategy<Value = Vec<DatabaseLocation>> {
     prop_oneof![1 => vec(place(), 4..20), 2 => vec(place(), 40..80)]
 }
 
@@ -253,18 +253,18 @@ fn event() -> impl Strategy<Value = Event> {
     let column = FREE..COLUMNS.len();
     prop_oneof![
         4 => place().prop_map(Event::Hire),
-        2 => person().prop_map(Event::Assign),
-        4 => person().prop_map(Event::Unassign),
-        2 => (person(), group()).prop_map(|(person, group)| Event::Join(person, group)),
-        4 => (person(), group()).prop_map(|(person, group)| Event::Leave(person, group)),
-        4 => (person(), group()).prop_map(|(person, group)| Event::Move(person, group)),
-        4 => (person(), any::<bool>()).prop_map(|(person, enabled)| Event::Enable(person, enabled)),
-        2 => person().prop_map(Event::Delete),
-        2 => person().prop_map(Event::Restore),
-        1 => person().prop_map(Event::Purge),
-        1 => person().prop_map(Event::Vanish),
-        2 => person().prop_map(Event::Rename),
-        6 => (person(), column, option::of(0u8..3)).prop_map(|(person, column, to)| Event::Set(person, column, to)),
+        2 => user().prop_map(Event::Assign),
+        4 => user().prop_map(Event::Unassign),
+        2 => (user(), group()).prop_map(|(user, group)| Event::Join(user, group)),
+        4 => (user(), group()).prop_map(|(user, group)| Event::Leave(user, group)),
+        4 => (user(), group()).prop_map(|(user, group)| Event::Move(user, group)),
+        4 => (user(), any::<bool>()).prop_map(|(user, enabled)| Event::Enable(user, enabled)),
+        2 => user().prop_map(Event::Delete),
+        2 => user().prop_map(Event::Restore),
+        1 => user().prop_map(Event::Purge),
+        1 => user().prop_map(Event::Vanish),
+        2 => user().prop_map(Event::Rename),
+        6 => (user(), column, option::of(0u8..3)).prop_map(|(user, column, to)| Event::Set(user, column, to)),
         1 => (group(), any::<bool>()).prop_map(|(group, assigned)| Event::Assigned(group, assigned)),
         1 => group().prop_map(Event::Emptied),
         1 => group().prop_map(Event::Deleted),

@@ -36,12 +36,12 @@ pub(super) const ATTRIBUTES: [(&str, &str, Slot); 8] = [
 pub(super) type Values = [Option<String>; ATTRIBUTES.len()];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Person(pub(super) usize);
+pub(super) struct AssignedUser(pub(super) usize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Group(pub(super) usize);
 
-impl fmt::Display for Person {
+impl fmt::Display for AssignedUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "P{}", self.0)
     }
@@ -81,7 +81,7 @@ pub(super) struct Employee {
 /// The whole of it.
 #[derive(Clone, Debug)]
 pub(super) struct Entra {
-    pub(super) people: BTreeMap<Person, Employee>,
+    pub(super) users: BTreeMap<AssignedUser, Employee>,
     pub(super) assigned: BTreeSet<Group>,
     /// Groups whose members are not told.
     pub(super) hidden: BTreeSet<Group>,
@@ -91,7 +91,7 @@ pub(super) struct Entra {
 
 /// How somebody new is assigned.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum DatabaseLocation {
     Nowhere,
     Directly,
     In(Group),
@@ -99,7 +99,7 @@ pub(super) enum Place {
     Twice(Group),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for DatabaseLocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nowhere => f.write_str("for something else"),
@@ -113,20 +113,20 @@ impl fmt::Display for Place {
 /// What happens in Entra ID. Whatever cannot happen when its turn comes, does not.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
-    Hire(Person, Place),
+    Hire(AssignedUser, DatabaseLocation),
     /// Hired with user name and mail of somebody else.
-    Namesake(Person, Place, Person),
-    One(Person, Fate),
+    Namesake(AssignedUser, DatabaseLocation, AssignedUser),
+    One(AssignedUser, Fate),
     /// Each gets user name and mail of the next, the last those of the first.
-    Ring([Person; 3], usize),
+    Ring([AssignedUser; 3], usize),
     /// The first gets this attribute of the second, who keeps it.
-    Copies(Person, usize, Person),
+    Copies(AssignedUser, usize, AssignedUser),
     Group(Group, Turn),
     /// Nobody has this attribute any more.
     Wiped(usize),
 }
 
-/// What happens to one person.
+/// What happens to one user.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fate {
     /// An attribute gets a value of this number, or none.
@@ -163,11 +163,11 @@ pub(super) enum Turn {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hire(person, place) => write!(f, "{person} is hired {place}"),
-            Self::Namesake(person, place, other) => write!(f, "{person}, called as {other}, is hired {place}"),
-            Self::One(person, fate) => {
+            Self::Hire(user, place) => write!(f, "{user} is hired {place}"),
+            Self::Namesake(user, place, other) => write!(f, "{user}, called as {other}, is hired {place}"),
+            Self::One(user, fate) => {
                 let word = |attribute: &usize| ATTRIBUTES[*attribute].1;
-                write!(f, "{person} ")?;
+                write!(f, "{user} ")?;
                 match fate {
                     Fate::Set(attribute, Some(number)) => write!(f, "gets {} {number}", word(attribute)),
                     Fate::Set(attribute, None) => write!(f, "has no {} any more", word(attribute)),
@@ -186,8 +186,8 @@ impl fmt::Display for Event {
                     Fate::Vanish => f.write_str("vanishes, but for the assignment"),
                 }
             }
-            Self::Ring([one, two, three], people) => {
-                let third = if *people > 2 { format!(" and {three}") } else { String::new() };
+            Self::Ring([one, two, three], users) => {
+                let third = if *users > 2 { format!(" and {three}") } else { String::new() };
                 write!(f, "{one}, {two}{third} hand on user name and mail in a ring")
             }
             Self::Copies(one, attribute, other) => {
@@ -212,15 +212,15 @@ impl Entra {
     /// The groups, and nobody.
     pub(super) fn empty() -> Self {
         Self {
-            people: BTreeMap::new(),
+            users: BTreeMap::new(),
             assigned: (0..GROUPS - 1).map(Group).collect(),
             hidden: BTreeSet::new(),
             silent: BTreeSet::new(),
         }
     }
 
-    pub(super) fn account(&self, person: Person) -> Account {
-        self.people.get(&person).map_or(Account::Gone, |employee| employee.account)
+    pub(super) fn account(&self, user: AssignedUser) -> Account {
+        self.users.get(&user).map_or(Account::Gone, |employee| employee.account)
     }
 
     fn shows(&self, group: Group, employee: &Employee) -> bool {
@@ -228,33 +228,33 @@ impl Entra {
         told && employee.account.exists() && employee.groups.contains(&group)
     }
 
-    /// The ways in which a person is on the application. An assignment outlives the account; a membership shows only
+    /// The ways in which a user is on the application. An assignment outlives the account; a membership shows only
     /// as long as there is one.
-    pub(super) fn ways(&self, person: Person) -> BTreeSet<String> {
-        let Some(employee) = self.people.get(&person) else { return BTreeSet::new() };
+    pub(super) fn ways(&self, user: AssignedUser) -> BTreeSet<String> {
+        let Some(employee) = self.users.get(&user) else { return BTreeSet::new() };
         let groups = self.assigned.iter().filter(|group| self.shows(**group, employee)).map(Group::to_string);
         groups.chain(employee.direct.then(|| "direct".to_owned())).collect()
     }
 
     /// How many members each assigned group shows.
     pub(super) fn members(&self) -> BTreeMap<Group, u64> {
-        let count = |group| self.people.values().filter(|employee| self.shows(group, employee)).count() as u64;
+        let count = |group| self.users.values().filter(|employee| self.shows(group, employee)).count() as u64;
         self.assigned.iter().map(|group| (*group, count(*group))).collect()
     }
 
     /// Whether the application has no assignment at all.
     pub(super) fn nobody_assigned(&self) -> bool {
-        self.assigned.is_empty() && self.people.values().all(|employee| !employee.direct)
+        self.assigned.is_empty() && self.users.values().all(|employee| !employee.direct)
     }
 
-    /// Whether this person is assigned and enabled, so that nobody may switch the learner off.
-    pub(super) fn wants(&self, person: Person) -> bool {
-        self.account(person) == Account::Enabled && !self.ways(person).is_empty()
+    /// Whether this user is assigned and enabled, so that nobody may switch the learner off.
+    pub(super) fn wants(&self, user: AssignedUser) -> bool {
+        self.account(user) == Account::Enabled && !self.ways(user).is_empty()
     }
 
     /// Both of the values that are unique.
-    fn names(&self, person: Person) -> Option<Names> {
-        let values = &self.people.get(&person)?.values;
+    fn names(&self, user: AssignedUser) -> Option<Names> {
+        let values = &self.users.get(&user)?.values;
         Some([values[USER_NAME].clone(), values[MAIL].clone()])
     }
 }
@@ -269,15 +269,15 @@ pub(super) struct Scene<'a> {
 /// The ids of a tenant.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ids {
-    pub(super) people: BTreeMap<Person, String>,
+    pub(super) users: BTreeMap<AssignedUser, String>,
     pub(super) groups: BTreeMap<Group, String>,
 }
 
 impl Ids {
     /// `text` with names in place of the ids.
     pub(super) fn named(&self, mut text: String) -> String {
-        for (person, id) in &self.people {
-            text = text.replace(id, &person.to_string());
+        for (user, id) in &self.users {
+            text = text.replace(id, &user.to_string());
         }
         for (group, id) in &self.groups {
             text = text.replace(id, &group.to_string());
@@ -292,29 +292,29 @@ impl Scene<'_> {
         let Self { entra, sim, ids } = self;
         sim.tenant(|tenant| {
             match event {
-                Event::Hire(person, place) => hire(person, place, None, entra, tenant, ids),
-                Event::Namesake(person, place, other) => {
+                Event::Hire(user, place) => hire(user, place, None, entra, tenant, ids),
+                Event::Namesake(user, place, other) => {
                     let names = entra.names(other);
-                    hire(person, place, names, entra, tenant, ids);
+                    hire(user, place, names, entra, tenant, ids);
                 }
-                Event::One(person, Fate::Return) => {
+                Event::One(user, Fate::Return) => {
                     for fate in [Fate::Restore, Fate::Enable, Fate::Assign] {
-                        befall(person, fate, entra, tenant, ids);
+                        befall(user, fate, entra, tenant, ids);
                     }
                 }
-                Event::One(person, fate) => befall(person, fate, entra, tenant, ids),
-                Event::Ring(people, count) => ring(&people[..count], entra),
-                Event::Copies(person, attribute, other) => {
-                    let value = entra.people.get(&other).and_then(|other| other.values[attribute].clone());
-                    if let (Some(value), Some(employee)) = (value, entra.people.get_mut(&person)) {
+                Event::One(user, fate) => befall(user, fate, entra, tenant, ids),
+                Event::Ring(users, count) => ring(&users[..count], entra),
+                Event::Copies(user, attribute, other) => {
+                    let value = entra.users.get(&other).and_then(|other| other.values[attribute].clone());
+                    if let (Some(value), Some(employee)) = (value, entra.users.get_mut(&user)) {
                         employee.values[attribute] = Some(value);
                     }
                 }
                 Event::Group(group, turn) => turn_group(group, turn, entra, tenant, ids),
-                Event::Wiped(attribute) => entra.people.values_mut().for_each(|one| one.values[attribute] = None),
+                Event::Wiped(attribute) => entra.users.values_mut().for_each(|one| one.values[attribute] = None),
             }
-            for (person, employee) in entra.people.iter().filter(|(_, employee)| employee.account.exists()) {
-                let user = tenant.user_mut(&ids.people[person]);
+            for (user, employee) in entra.users.iter().filter(|(_, employee)| employee.account.exists()) {
+                let user = tenant.user_mut(&ids.users[user]);
                 user.account_enabled = Some(employee.account == Account::Enabled);
                 for ((_, _, slot), value) in ATTRIBUTES.iter().zip(&employee.values) {
                     slot(user).clone_from(value);
@@ -326,36 +326,43 @@ impl Scene<'_> {
 
 type Names = [Option<String>; 2];
 
-fn hire(person: Person, place: Place, names: Option<Names>, entra: &mut Entra, tenant: &mut Tenant, ids: &mut Ids) {
-    if entra.people.contains_key(&person) {
+fn hire(
+    user: AssignedUser,
+    place: DatabaseLocation,
+    names: Option<Names>,
+    entra: &mut Entra,
+    tenant: &mut Tenant,
+    ids: &mut Ids,
+) {
+    if entra.users.contains_key(&user) {
         return;
     }
     let text = |text: &str| Some(text.to_owned());
-    let own = text(&format!("{}@harbourworks.example", person.to_string().to_lowercase()));
+    let own = text(&format!("{}@harbourworks.example", user.to_string().to_lowercase()));
     let [user_name, mail] = names.unwrap_or([own.clone(), own]);
-    let named = text(&person.to_string());
+    let named = text(&user.to_string());
     let values = [user_name, mail, named, text("Person"), None, text("Utopia"), None, text("department 0")];
     let (direct, group) = match place {
-        Place::Nowhere => (false, None),
-        Place::Directly => (true, None),
-        Place::In(group) => (false, Some(group)),
-        Place::Twice(group) => (true, Some(group)),
+        DatabaseLocation::Nowhere => (false, None),
+        DatabaseLocation::Directly => (true, None),
+        DatabaseLocation::In(group) => (false, Some(group)),
+        DatabaseLocation::Twice(group) => (true, Some(group)),
     };
-    let id = tenant.hire(User::named(&person.to_string(), "Newcomer"));
+    let id = tenant.hire(User::named(&user.to_string(), "Newcomer"));
     if let Some(group) = group {
         tenant.add_member(&ids.groups[&group], &id);
     }
     if direct {
         tenant.assign_user(&id);
     }
-    ids.people.insert(person, id);
+    ids.users.insert(user, id);
     let groups = group.into_iter().collect();
-    entra.people.insert(person, Employee { account: Account::Enabled, direct, groups, values });
+    entra.users.insert(user, Employee { account: Account::Enabled, direct, groups, values });
 }
 
-fn befall(person: Person, fate: Fate, entra: &mut Entra, tenant: &mut Tenant, ids: &Ids) {
-    let Some(Employee { account, direct, groups, values }) = entra.people.get_mut(&person) else { return };
-    let id = ids.people[&person].as_str();
+fn befall(user: AssignedUser, fate: Fate, entra: &mut Entra, tenant: &mut Tenant, ids: &Ids) {
+    let Some(Employee { account, direct, groups, values }) = entra.users.get_mut(&user) else { return };
+    let id = ids.users[&user].as_str();
     match fate {
         Fate::Set(attribute, number) => values[attribute] = number.map(|number| value(attribute, number)),
         Fate::Rename(number) => UNIQUE.iter().for_each(|one| values[*one] = Some(value(*one, number))),
@@ -407,13 +414,13 @@ fn value(attribute: usize, number: u8) -> String {
     }
 }
 
-fn ring(people: &[Person], entra: &mut Entra) {
-    let names: Option<Vec<_>> = people.iter().map(|person| entra.names(*person)).collect();
-    let distinct = people.iter().collect::<BTreeSet<_>>().len() == people.len();
+fn ring(users: &[AssignedUser], entra: &mut Entra) {
+    let names: Option<Vec<_>> = users.iter().map(|user| entra.names(*user)).collect();
+    let distinct = users.iter().collect::<BTreeSet<_>>().len() == users.len();
     if let Some(mut names) = names.filter(|_| distinct) {
         names.rotate_left(1);
-        for (person, [user_name, mail]) in people.iter().zip(names) {
-            if let Some(employee) = entra.people.get_mut(person) {
+        for (user, [user_name, mail]) in users.iter().zip(names) {
+            if let Some(employee) = entra.users.get_mut(user) {
                 (employee.values[USER_NAME], employee.values[MAIL]) = (user_name, mail);
             }
         }
@@ -432,9 +439,9 @@ fn turn_group(group: Group, turn: Turn, entra: &mut Entra, tenant: &mut Tenant, 
             tenant.unassign(id);
         }
         Turn::Empty => {
-            for (person, employee) in &mut entra.people {
+            for (user, employee) in &mut entra.users {
                 employee.groups.remove(&group);
-                tenant.remove_member(id, &ids.people[person]);
+                tenant.remove_member(id, &ids.users[user]);
             }
         }
         Turn::Hide => {

@@ -7,12 +7,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::entra::{Event, Fate, GROUPS, Group, MAIL, Person, Place, Turn};
+use super::entra::{AssignedUser, DatabaseLocation, Event, Fate, GROUPS, Group, MAIL, Turn};
 use super::model::Limits;
 
-/// So many people can ever be hired; more than are there at first.
+/// So many users can ever be hired; more than are there at first.
 const PEOPLE: usize = 13;
-/// A cycle of so few people comes to its end in fewer turns.
+/// A cycle of so few users comes to its end in fewer turns.
 const TURNS: usize = 50;
 const TITLE: usize = 4;
 const DEPARTMENT: usize = 7;
@@ -22,7 +22,7 @@ const DEPARTMENT: usize = 7;
 pub(super) struct History {
     pub(super) telling: Telling,
     pub(super) limits: Limits,
-    pub(super) staff: Vec<Place>,
+    pub(super) staff: Vec<DatabaseLocation>,
     pub(super) rounds: Vec<Round>,
 }
 
@@ -75,7 +75,7 @@ pub(super) enum How {
     /// The first look finds this list empty: the assignments, or the members of a group.
     Stale(Option<Group>),
     /// The second look may not see this account.
-    Unreadable(Person),
+    Unreadable(AssignedUser),
 }
 
 /// Which request.
@@ -85,7 +85,7 @@ pub(super) enum At {
     Application,
     Assignments,
     Members(Group),
-    /// Of the people who are assigned themselves.
+    /// Of the users who are assigned themselves.
     Users,
     /// From here on at the second look.
     Accounts,
@@ -136,7 +136,7 @@ impl fmt::Display for Round {
             How::Retries(at, hitch) => write!(f, "a cycle with {hitch:?} once at {at:?}")?,
             How::Stale(None) => f.write_str("a cycle that first sees no assignment at all")?,
             How::Stale(Some(group)) => write!(f, "a cycle that first sees nobody in {group}")?,
-            How::Unreadable(person) => write!(f, "a cycle that may not see {person} a second time")?,
+            How::Unreadable(user) => write!(f, "a cycle that may not see {user} a second time")?,
             How::Meanwhile(events) => {
                 f.write_str("a cycle in which, before the second look")?;
                 events.iter().try_for_each(|event| write!(f, ", {event}"))?;
@@ -156,24 +156,24 @@ impl fmt::Display for History {
 }
 
 /// How somebody comes who is there at first.
-pub(super) fn hire(number: usize, place: Place) -> Event {
-    Event::Hire(Person(number), place)
+pub(super) fn hire(number: usize, place: DatabaseLocation) -> Event {
+    Event::Hire(AssignedUser(number), place)
 }
 
-fn person() -> impl Strategy<Value = Person> {
-    (0..PEOPLE).prop_map(Person)
+fn user() -> impl Strategy<Value = AssignedUser> {
+    (0..PEOPLE).prop_map(AssignedUser)
 }
 
 fn group() -> impl Strategy<Value = Group> {
     (0..GROUPS).prop_map(Group)
 }
 
-fn place() -> impl Strategy<Value = Place> {
+fn place() -> impl Strategy<Value = DatabaseLocation> {
     prop_oneof![
-        4 => Just(Place::Directly),
-        4 => group().prop_map(Place::In),
-        1 => group().prop_map(Place::Twice),
-        1 => Just(Place::Nowhere),
+        4 => Just(DatabaseLocation::Directly),
+        4 => group().prop_map(DatabaseLocation::In),
+        1 => group().prop_map(DatabaseLocation::Twice),
+        1 => Just(DatabaseLocation::Nowhere),
     ]
 }
 
@@ -209,7 +209,7 @@ fn exit() -> impl Strategy<Value = Event> {
         2 => Just(Fate::Vanish),
     ];
     prop_oneof![
-        8 => (person(), fate).prop_map(|(person, fate)| Event::One(person, fate)),
+        8 => (user(), fate).prop_map(|(user, fate)| Event::One(user, fate)),
         1 => (group(), prop_oneof![Just(Turn::Empty), Just(Turn::Unassign), Just(Turn::Hide)])
             .prop_map(|(group, turn)| Event::Group(group, turn)),
     ]
@@ -224,11 +224,11 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Turn::Show),
     ];
     prop_oneof![
-        5 => (person(), place()).prop_map(|(person, place)| Event::Hire(person, place)),
-        24 => (person(), fate()).prop_map(|(person, fate)| Event::One(person, fate)),
-        2 => ([person(), person(), person()], 2usize..4).prop_map(|(people, count)| Event::Ring(people, count)),
-        2 => (person(), 0usize..2, person()).prop_map(|(one, attribute, other)| Event::Copies(one, attribute, other)),
-        3 => (person(), place(), person()).prop_map(|(one, place, other)| Event::Namesake(one, place, other)),
+        5 => (user(), place()).prop_map(|(user, place)| Event::Hire(user, place)),
+        24 => (user(), fate()).prop_map(|(user, fate)| Event::One(user, fate)),
+        2 => ([user(), user(), user()], 2usize..4).prop_map(|(users, count)| Event::Ring(users, count)),
+        2 => (user(), 0usize..2, user()).prop_map(|(one, attribute, other)| Event::Copies(one, attribute, other)),
+        3 => (user(), place(), user()).prop_map(|(one, place, other)| Event::Namesake(one, place, other)),
         2 => (group(), turn).prop_map(|(group, turn)| Event::Group(group, turn)),
         1 => prop_oneof![Just(TITLE), Just(DEPARTMENT)].prop_map(Event::Wiped),
     ]
@@ -289,7 +289,7 @@ fn second_look() -> impl Strategy<Value = How> {
         2 => fails(at_last()),
         3 => vec(event(), 1..4).prop_map(How::Meanwhile),
         1 => option::of(group()).prop_map(How::Stale),
-        1 => person().prop_map(How::Unreadable),
+        1 => user().prop_map(How::Unreadable),
     ]
 }
 
@@ -321,7 +321,7 @@ fn limits() -> impl Strategy<Value = Limits> {
         prop_oneof![Just(100u64), Just(20)],
         prop_oneof![4 => Just(100u64), 1 => Just(34)],
         after.prop_map(SignedDuration::from_hours),
-        option::weighted(0.2, (0..4usize).prop_map(Person)),
+        option::weighted(0.2, (0..4usize).prop_map(AssignedUser)),
     )
         .prop_map(
             |(max_deactivations, max_deactivation_percent, max_update_percent, deactivate_after, protected)| Limits {

@@ -12,7 +12,7 @@ use learner_sync::store::{Access, Store};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::entra::{Account, Entra, Event, GROUPS, Group, Ids, Person, Scene};
+use super::entra::{Account, AssignedUser, Entra, Event, GROUPS, Group, Ids, Scene};
 use super::history::{Answer, At, Damage, History, Hitch, How, Round, Telling, hire};
 use super::model::{Book, Cycle, Limits, Looks};
 use crate::interruptions::for_so_long;
@@ -69,7 +69,7 @@ impl Stage {
         entra.assigned.iter().for_each(|group| tenant.assign_group(&ids.groups[group]));
         let world = World::start(tenant).await;
         // Rows are read from the beginning, when the first cycle may fail.
-        Store::open(&world.assembly().learners, Access::ReadWrite).await.unwrap().close().await.unwrap();
+        Store::open(&world.app().learners, Access::ReadWrite).await.unwrap().close().await.unwrap();
         let (telling, limits) = (*telling, *limits);
         let mut stage = Self { world, telling, entra, ids, book: Book::default(), limits };
         (0..).zip(staff).for_each(|(number, place)| stage.happens(hire(number, *place)));
@@ -79,7 +79,7 @@ impl Stage {
     fn configure(&self) {
         let Limits { max_deactivations, max_deactivation_percent, max_update_percent, deactivate_after, protected } =
             self.limits;
-        let protected = protected.and_then(|person| self.ids.people.get(&person));
+        let protected = protected.and_then(|user| self.ids.users.get(&user));
         self.world.configure(&format!(
             "[safety]\nmax_deactivations = {max_deactivations}\nmax_deactivation_percent = {max_deactivation_percent}\n\
              max_update_percent = {max_update_percent}\ndeactivate_after = \"{}s\"\nprotected = {:?}\n",
@@ -126,7 +126,7 @@ impl Stage {
                 let first = self.stale(*list);
                 self.expect_cycle(first, false).await?;
             }
-            How::Unreadable(person) => self.unreadable(*person).await?,
+            How::Unreadable(user) => self.unreadable(*user).await?,
         }
         self.world.sim.clear_faults();
         if *again { self.once_more().await } else { Ok(()) }
@@ -144,7 +144,7 @@ impl Stage {
     }
 
     /// What a cycle comes to that sees `first`, and what is there now at its second look.
-    fn expected(&self, first: &Entra, unreadable: Option<Person>) -> Cycle {
+    fn expected(&self, first: &Entra, unreadable: Option<AssignedUser>) -> Cycle {
         let looks = Looks { first, second: &self.entra, unreadable };
         self.book.cycle(&looks, self.limits, self.world.now)
     }
@@ -174,11 +174,11 @@ impl Stage {
 
     /// Whatever the model says: nobody is switched off who is assigned and enabled.
     fn nobody_is_lost(&self, first: &Entra, rows: &BTreeSet<String>) -> Played<()> {
-        for person in self.book.active() {
-            let off = rows.iter().any(|row| row.starts_with(&format!("learner [\"{person}\",0,")));
-            let told = first.account(person) == Account::Disabled && !first.ways(person).is_empty();
-            if off && (first.wants(person) || !told && self.entra.wants(person)) {
-                return Err(format!("{person} was switched off, who is assigned and enabled"));
+        for user in self.book.active() {
+            let off = rows.iter().any(|row| row.starts_with(&format!("learner [\"{user}\",0,")));
+            let told = first.account(user) == Account::Disabled && !first.ways(user).is_empty();
+            if off && (first.wants(user) || !told && self.entra.wants(user)) {
+                return Err(format!("{user} was switched off, who is assigned and enabled"));
             }
         }
         Ok(())
@@ -264,8 +264,8 @@ impl Stage {
 
     /// A fault at the first account of the second look; before it, those without one were read alone.
     fn second_look(&self, first: &Entra) -> Fault {
-        let people = first.people.keys().filter(|person| !first.ways(**person).is_empty());
-        let alone = people.filter(|person| matches!(first.account(**person), Account::Deleted | Account::Gone)).count();
+        let users = first.users.keys().filter(|user| !first.ways(**user).is_empty());
+        let alone = users.filter(|user| matches!(first.account(**user), Account::Deleted | Account::Gone)).count();
         Fault::on("GET", ACCOUNT).nth(alone + 1)
     }
 
@@ -275,14 +275,14 @@ impl Stage {
         match at {
             At::Token | At::Application | At::Assignments => true,
             At::Members(group) => entra.assigned.contains(&group),
-            At::Users => entra.people.iter().any(|(person, employee)| {
-                let ways = entra.ways(*person);
+            At::Users => entra.users.iter().any(|(user, employee)| {
+                let ways = entra.ways(*user);
                 let lacking = self.telling.sparse && employee.values.iter().any(Option::is_none);
                 !ways.is_empty() && (lacking || ways.iter().all(|way| way == "direct"))
             }),
             At::Accounts => !expected.candidates.is_empty(),
             At::DeletedItems => {
-                let account = |person: &Person| entra.account(*person);
+                let account = |user: &AssignedUser| entra.account(*user);
                 expected
                     .candidates
                     .iter()
@@ -330,7 +330,7 @@ impl Stage {
         match list {
             None => {
                 first.assigned.clear();
-                first.people.values_mut().for_each(|employee| employee.direct = false);
+                first.users.values_mut().for_each(|employee| employee.direct = false);
                 self.world.sim.inject(self.fault(At::Assignments).empty_list());
             }
             Some(group) => {
@@ -341,11 +341,11 @@ impl Stage {
         first
     }
 
-    async fn unreadable(&mut self, person: Person) -> Played<()> {
-        let expected = self.expected(&self.entra, Some(person));
-        if let Some(id) = self.ids.people.get(&person) {
-            let account = matches!(self.entra.account(person), Account::Enabled | Account::Disabled);
-            let read_alone = !account && !self.entra.ways(person).is_empty();
+    async fn unreadable(&mut self, user: AssignedUser) -> Played<()> {
+        let expected = self.expected(&self.entra, Some(user));
+        if let Some(id) = self.ids.users.get(&user) {
+            let account = matches!(self.entra.account(user), Account::Enabled | Account::Disabled);
+            let read_alone = !account && !self.entra.ways(user).is_empty();
             let fault = Fault::on("GET", &format!("/v1.0/users/{id}")).nth(1 + usize::from(read_alone));
             self.world.sim.inject(fault.answer(403));
         }

@@ -8,7 +8,7 @@ use sqlx::Connection as _;
 
 use super::server::{GUARDED, PASSWORD};
 use super::{Server, shared};
-use crate::program::{eventually, people};
+use crate::program::{eventually, users};
 use crate::world::World;
 
 /// The line that `check` has for the database, with its hint.
@@ -23,7 +23,7 @@ pub(super) fn database_line(world: &World, code: i32) -> (bool, String, String) 
 #[tokio::test]
 async fn every_command_works_on_a_server() {
     let Some(server) = shared() else { return };
-    let mut world = World::start_on(server, people(15).0).await;
+    let mut world = World::start_on(server, users(15).0).await;
     let (ok, detail, _) = database_line(&world, 0);
     assert!(ok && detail.contains(": PostgreSQL 1") && detail.contains("makes or completes its tables"), "{detail}");
     let plan = world.run_program(&["plan", "--json"], 0).json();
@@ -46,7 +46,7 @@ async fn every_command_works_on_a_server() {
     world.run_program(&["sync"], 1);
     world.run_program(&["resume"], 0);
     let everybody = world.query("SELECT external_id FROM learners").await.concat();
-    world.sim.tenant(|tenant| everybody[..11].iter().for_each(|person| tenant.unassign(person)));
+    world.sim.tenant(|tenant| everybody[..11].iter().for_each(|user| tenant.unassign(user)));
     world.run_program(&["sync"], 3);
     world.run_program(&["approve", "--yes", "--expect", "11"], 0);
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["deactivated"], json!(11));
@@ -61,7 +61,7 @@ async fn every_command_works_on_a_server() {
 #[tokio::test]
 async fn a_rehearsal_leaves_nothing_behind() {
     let Some(server) = shared() else { return };
-    let world = World::start_on(server, people(3).0).await;
+    let world = World::start_on(server, users(3).0).await;
     world.run_program(&["sync", "--dry-run"], 0);
     let tables = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace";
     assert_eq!(world.value(tables).await, "0");
@@ -82,11 +82,11 @@ async fn a_rehearsal_leaves_nothing_behind() {
 #[tokio::test]
 async fn two_machines_never_run_a_cycle_at_the_same_time() {
     let Some(server) = shared() else { return };
-    let world = World::start_on(server, people(2).0).await;
+    let world = World::start_on(server, users(2).0).await;
     world.run_program(&["sync"], 0);
     // The other machine has a state directory of its own, so that nothing on disk keeps the two apart.
     let state = world.path("other-machine").display().to_string();
-    let store = Store::open(&world.assembly().learners, Access::ReadWrite).await.unwrap();
+    let store = Store::open(&world.app().learners, Access::ReadWrite).await.unwrap();
     assert_eq!(store.take_cycle_lock("learner-sync run").await.unwrap(), None);
     let elsewhere = [("LEARNER_SYNC_STATE__DIRECTORY", state.as_str())];
     let told = world.run_program_with(&elsewhere, &["sync", "--json"], 75);
@@ -115,7 +115,7 @@ async fn two_machines_never_run_a_cycle_at_the_same_time() {
 async fn a_server_that_is_away_fails_with_1_and_never_with_78() {
     let Some(server) = Server::start() else { return };
     let server: &'static Server = Box::leak(Box::new(server));
-    let world = World::start_on(server, people(2).0).await;
+    let world = World::start_on(server, users(2).0).await;
     world.run_program(&["sync"], 0);
     server.kill();
     for arguments in [&["sync"][..], &["sync", "--dry-run"], &["plan"], &["status"], &["log"], &["pause"], &["run"]] {
@@ -132,7 +132,7 @@ async fn a_server_that_is_away_fails_with_1_and_never_with_78() {
 async fn the_daemon_outlives_a_restart_of_the_server() {
     let Some(server) = Server::start() else { return };
     let server: &'static Server = Box::leak(Box::new(server));
-    let world = World::start_on(server, people(2).0).await;
+    let world = World::start_on(server, users(2).0).await;
     let daemon = world.daemon().await;
     world.cycles_ended(1).await;
     server.kill();
@@ -147,7 +147,7 @@ async fn the_daemon_outlives_a_restart_of_the_server() {
 #[tokio::test]
 async fn a_password_is_found_where_it_may_be_and_never_shown() {
     let Some(server) = shared() else { return };
-    let world = World::start_on(server, people(2).0).await;
+    let world = World::start_on(server, users(2).0).await;
     let mut owner = server.connect(world.database.name()).await;
     // Another test may have made the role.
     let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'");
@@ -182,7 +182,7 @@ async fn a_password_is_found_where_it_may_be_and_never_shown() {
 #[tokio::test]
 async fn a_password_file_of_postgresql_that_cannot_be_used_is_no_matter_for_the_log() {
     let Some(server) = shared() else { return };
-    let world = World::start_on(server, people(1).0).await;
+    let world = World::start_on(server, users(1).0).await;
     // Too open; and one that not even root can open.
     std::fs::write(world.path("pgpass"), "*:*:*:*:letmein\n").unwrap();
     std::fs::set_permissions(world.path("pgpass"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
@@ -199,7 +199,7 @@ async fn a_password_file_of_postgresql_that_cannot_be_used_is_no_matter_for_the_
 
 #[tokio::test]
 async fn a_certificate_authority_that_is_none_exits_78() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let file = world.path("authority.pem").display().to_string();
     world.reconfigure(|text| {
         let line = |line: &str| match line.starts_with("database_url") {
@@ -222,7 +222,7 @@ async fn a_certificate_authority_that_is_none_exits_78() {
 #[tokio::test]
 async fn check_tells_which_rights_are_missing() {
     let Some(server) = shared() else { return };
-    let world = World::start_on(server, people(2).0).await;
+    let world = World::start_on(server, users(2).0).await;
     world.run_program(&["sync"], 0);
     let database = world.database.name().to_owned();
     world

@@ -8,11 +8,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use graph_sim::Tenant;
-use learner_sync::assembly::cache_path;
-use learner_sync::cycle::{self, Parts, Report, Request};
+use learner_sync::app::cache_path;
+use learner_sync::cycle::{self, CycleContext, CycleOptions, Report};
 use learner_sync::model::{Outcome, Trigger};
 use learner_sync::plan::Counts;
-use learner_sync::store::{Access, Place, Store, StoreError};
+use learner_sync::store::{Access, DatabaseLocation, Store, StoreError};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch;
 
@@ -31,7 +31,7 @@ async fn world() -> Option<(World, &'static Server)> {
     // People are written in the order of their ids.
     let last = assigned(&mut tenant, PEOPLE).into_iter().max().unwrap();
     let world = World::start_on(server, tenant).await;
-    Store::open(&world.assembly().learners, Access::ReadWrite).await.unwrap().close().await.unwrap();
+    Store::open(&world.app().learners, Access::ReadWrite).await.unwrap().close().await.unwrap();
     world
         .execute(&format!(
             "CREATE FUNCTION rest() RETURNS trigger LANGUAGE plpgsql AS
@@ -47,15 +47,15 @@ async fn world() -> Option<(World, &'static Server)> {
 async fn struck(world: &World, server: &'static Server, strike: impl AsyncFnOnce(&str)) -> Result<Report, StoreError> {
     let mut holder = server.connect(world.database.name()).await;
     sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
-    let mut assembly = world.assembly();
-    if let Place::Server(server) = &mut assembly.learners.place {
+    let mut app = world.app();
+    if let DatabaseLocation::Server(server) = &mut app.learners.place {
         server.patience = PATIENCE;
     }
     std::fs::create_dir_all(world.path("state")).unwrap();
-    let store = Store::open(&assembly.learners, Access::ReadWrite).await.unwrap();
-    let cache = cache_path(&assembly.config);
-    let parts = Parts { directory: &assembly.directory, store: &store, cache: Some(&cache), rules: &assembly.rules };
-    let request = Request { trigger: Trigger::Command, full: false, now: world.now, only: None };
+    let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
+    let cache = cache_path(&app.config);
+    let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
+    let request = CycleOptions { trigger: Trigger::Command, full: false, now: world.now, only: None };
     let (_sender, stop) = watch::channel(false);
     let (ended, ()) = tokio::join!(cycle::run(parts, request, stop), async {
         let pid = eventually("the cycle rests", async || resting(&mut holder).await).await;

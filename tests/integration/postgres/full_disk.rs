@@ -11,7 +11,7 @@ use crate::machine::{Mount, skipped};
 use crate::program::Ran;
 use crate::world::World;
 
-/// Several batches of people.
+/// Several batches of users.
 const PEOPLE: usize = 2000;
 /// Room for all of them, and for the tables of the server itself.
 const DISK: u64 = 48 << 20;
@@ -25,7 +25,7 @@ struct Small {
     _server: Hurt,
     world: World,
     path: PathBuf,
-    people: u64,
+    users: u64,
 }
 
 /// A server that is of no use any more when its disk has gone.
@@ -52,12 +52,12 @@ impl Small {
         server.execute("postgres", &format!("CREATE TABLESPACE small LOCATION '{tables}'")).await;
         let name = world.database.name();
         server.execute("postgres", &format!("ALTER DATABASE {name} SET TABLESPACE small")).await;
-        let people = world.run_program(&["plan", "--json"], 0).json()["created"].as_u64().unwrap();
-        assert!(people > 1500, "{people}");
+        let users = world.run_program(&["plan", "--json"], 0).json()["created"].as_u64().unwrap();
+        assert!(users > 1500, "{users}");
         // Makes the tables, and nothing else.
         world.run_program(&["pause"], 0);
         world.run_program(&["resume"], 0);
-        Some(Self { _disk: disk, _server: Hurt(server), world, path, people })
+        Some(Self { _disk: disk, _server: Hurt(server), world, path, users })
     }
 
     /// Leaves so much room on the disk.
@@ -122,12 +122,12 @@ impl Small {
                     (SELECT count(*) FROM sync_cycles WHERE finished_at IS NULL)
              FROM provisioning_log WHERE action = '{action}' AND status = 'success'"
         );
-        let people = self.people.to_string();
-        assert_eq!(self.world.query(&counts).await, [[&people, &people, &people, "0"]]);
+        let users = self.users.to_string();
+        assert_eq!(self.world.query(&counts).await, [[&users, &users, &users, "0"]]);
         for arguments in [&["sync", "--json"][..], &["sync", "--full", "--json"]] {
             let document = self.world.run_program(arguments, 0).json();
             let told = ["created", "updated", "unchanged"].map(|key| document[key].as_u64().unwrap());
-            assert_eq!(told, [0, 0, self.people]);
+            assert_eq!(told, [0, 0, self.users]);
         }
     }
 }

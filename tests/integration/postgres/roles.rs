@@ -300,7 +300,7 @@ async fn rows_that_a_policy_hides_are_not_taken_for_deleted() {
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(15));
     assert!(database_line(world, 0).0);
 
-    // One that keeps single rows out rejects these people alone.
+    // One that keeps single rows out rejects these users alone.
     let name = world.sim.tenant(|tenant| tenant.user(&estate.ids[3]).unwrap().user_principal_name.clone()).unwrap();
     let keep = format!("CREATE POLICY keep ON staff AS RESTRICTIVE USING (true) WITH CHECK (login <> '{name}')");
     estate.execute_as(owner, &keep).await.unwrap();

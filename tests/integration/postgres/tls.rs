@@ -5,7 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use super::Server;
 use super::commands::database_line;
 use super::server::OWNER;
-use crate::program::people;
+use crate::program::users;
 use crate::world::World;
 
 /// The one name that the certificate of the server is good for.
@@ -71,7 +71,7 @@ fn refused(world: &World, why: &str) {
 async fn what_sslmode_asks_for_has_to_hold() {
     let (ours, other) = (authority("Ours"), authority("Another"));
     let Some(server) = encrypted_server(&ours) else { return };
-    let world = World::start_on(server, people(2).0).await;
+    let world = World::start_on(server, users(2).0).await;
     std::fs::write(world.path("ours.pem"), ours.pem()).unwrap();
     std::fs::write(world.path("other.pem"), other.pem()).unwrap();
     let trusting = |mode: &str, file: &str| format!("sslmode={mode}&sslrootcert={}", world.path(file).display());
@@ -103,7 +103,7 @@ async fn what_sslmode_asks_for_has_to_hold() {
 async fn a_server_that_does_not_encrypt_is_refused_where_that_is_asked_for() {
     let Some(server) = Server::start_on_the_network(|_| Vec::new()) else { return };
     let server: &'static Server = Box::leak(Box::new(server));
-    let world = World::start_on(server, people(1).0).await;
+    let world = World::start_on(server, users(1).0).await;
     for mode in ["require", "verify-ca", "verify-full"] {
         reach(&world, server, NAME, &format!("sslmode={mode}"));
         refused(&world, "server does not support TLS");

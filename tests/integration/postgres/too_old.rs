@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
-use crate::program::people;
+use crate::program::users;
 use crate::world::World;
 
 /// What such a server answers when it lets somebody in: `AuthenticationOk`, its version, and that it is ready.
@@ -28,7 +28,7 @@ fn let_in(mut client: TcpStream) {
 
 #[tokio::test]
 async fn a_server_that_is_too_old_is_refused_with_its_version_and_what_to_do() {
-    let world = World::start(people(1).0).await;
+    let world = World::start(users(1).0).await;
     let url = format!("postgres://sync@127.0.0.1:{}/learners?sslmode=disable", server_of_version_12());
     world.reconfigure(|text| text.replace(&world.database.url(), &url));
     for arguments in [&["sync"][..], &["sync", "--dry-run"], &["plan"], &["status"], &["log"], &["pause"], &["run"]] {

@@ -38,7 +38,7 @@ impl Tenant {
         let mut random = Sequence::new(seed ^ 0x7065_6f70_6c65);
         let mut aliases = BTreeMap::new();
         for number in 0..count {
-            let user = person(number, &mut random, &mut aliases);
+            let user = user(number, &mut random, &mut aliases);
             let id = tenant.insert_user(user);
             tenant.place(&id, &groups, &mut random);
         }
@@ -62,7 +62,7 @@ impl Tenant {
     }
 }
 
-fn person(number: usize, random: &mut Sequence, aliases: &mut BTreeMap<String, usize>) -> User {
+fn user(number: usize, random: &mut Sequence, aliases: &mut BTreeMap<String, usize>) -> User {
     let (given_name, given_roman) = names::spellings(random.pick(names::GIVEN_NAMES));
     let (surname, surname_roman) = names::spellings(random.pick(names::SURNAMES));
     let alias = names::alias(given_roman, surname_roman);

@@ -27,7 +27,7 @@ pub struct Group {
 /// What a principal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberKind {
-    /// A person.
+    /// A user.
     User,
     /// A group.
     Group,

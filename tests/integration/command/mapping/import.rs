@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::run;
-use crate::program::{Ran, people};
+use crate::program::{self, Ran};
 use crate::world::World;
 
 const DEPARTMENT: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
@@ -72,7 +72,7 @@ async fn what_is_imported_is_a_mapping_that_the_configuration_takes() {
     assert_eq!(ran.stderr, "");
     assert!(ran.stdout.contains("# match_attribute = 'userName'"), "{}", ran.stdout);
 
-    let world = World::start(people(1).0).await;
+    let world = World::start(program::users(1).0).await;
     world.configure(&ran.stdout);
     let checked = world.run_program(&["mapping", "check", "--json"], 0).json();
     let of = |column: &str| {

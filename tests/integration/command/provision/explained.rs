@@ -4,7 +4,7 @@ use graph_sim::Tenant;
 use serde_json::{Value, json};
 
 use crate::database::{apply, on_both};
-use crate::program::{hire, people};
+use crate::program::{hire, users};
 use crate::world::{World, assigned_group};
 
 /// What `provision --dry-run` says of a user, as text and as a document.
@@ -36,8 +36,8 @@ async fn every_way_of_being_assigned_is_told() {
     tenant.add_member(&staff, &nested_group);
     let nested = hire(&mut tenant, "Grace", "Hopper");
     let stranger = hire(&mut tenant, "Mary", "Shelley");
-    for person in [&nested, &stranger] {
-        tenant.unassign(person);
+    for user in [&nested, &stranger] {
+        tenant.unassign(user);
     }
     tenant.add_member(&nested_group, &nested);
     let world = World::start(tenant).await;
@@ -73,7 +73,7 @@ async fn every_way_of_being_assigned_is_told() {
 
 #[apply(on_both)]
 async fn whoever_is_kept_out_is_told_by_what() {
-    let (mut tenant, ids) = people(6);
+    let (mut tenant, ids) = users(6);
     for (id, department) in ids.iter().zip(["Sales", "Research", "Sales", "Sales", "Sales", "Sales"]) {
         tenant.user_mut(id).department = Some(department.to_owned());
     }
@@ -106,7 +106,7 @@ async fn whoever_is_kept_out_is_told_by_what() {
 
 #[apply(on_both)]
 async fn old_values_defaults_and_broken_rules_are_told() {
-    let (tenant, ids) = people(1);
+    let (tenant, ids) = users(1);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.configure(

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 use crate::postgres::Server;
-use crate::program::{Ran, people};
+use crate::program::{Ran, users};
 use crate::world::World;
 
 /// The learners as a platform keeps them: with columns that are none of our business, one of them under a name of ours.
@@ -31,7 +31,7 @@ pub(super) struct Estate {
 impl Estate {
     /// One without tables of ours; with that of the platform, when `more` configures it.
     pub(super) async fn new(server: &'static Server, more: &str) -> Self {
-        let (tenant, ids) = people(15);
+        let (tenant, ids) = users(15);
         let world = World::start_on(server, tenant).await;
         let name = world.database.name().to_owned();
         let (owner, writer) = (format!("owner_{name}"), format!("writer_{name}"));

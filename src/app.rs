@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use jiff::SignedDuration;
 
 use crate::auth::{Authenticator, Certificate, Credential, Network, NetworkError, Proof, http_client};
-use crate::config::{self, Config, ConfigError, Database};
+use crate::config::{self, Config, ConfigError, DatabaseConfig};
 use crate::cycle::Rules;
 use crate::directory::{Directory, Reach};
 use crate::files::beside;
 use crate::mapping::{Mapping, Problem};
-use crate::model::{Bounds, Clock, Named, Selection, Table};
+use crate::model::{Clock, Restrictions, Selection, Table, UserList};
 use crate::plan::Limits;
 use crate::scope::{self, Scope};
-use crate::store::{Learners, Place, Server, State};
+use crate::store::{DatabaseLocation, DatabaseState, LearnerDatabase, Server};
 
 /// Everything that outlives a cycle.
 #[derive(Debug)]
-pub struct Assembly {
+pub struct App {
     /// The configuration it was made of.
     pub config: Config,
     /// Entra and Graph.
@@ -26,14 +26,14 @@ pub struct Assembly {
     /// What every cycle goes by.
     pub rules: Rules,
     /// The learner database.
-    pub learners: Learners,
+    pub learners: LearnerDatabase,
     /// The clock.
     pub clock: Clock,
 }
 
 /// The configuration is well-formed but cannot be used: exit code 78.
 #[derive(Debug, thiserror::Error)]
-pub enum AssemblyError {
+pub enum AppError {
     /// A secret or certificate cannot be read.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -48,12 +48,12 @@ pub enum AssemblyError {
     Scope(Vec<scope::Problem>),
 }
 
-impl Assembly {
+impl App {
     /// Reads the secrets that `config` names, and puts the parts together. Nothing is connected yet.
     ///
     /// # Errors
     /// What the administrator has to mend in the configuration.
-    pub fn new(config: Config, environment: &BTreeMap<String, String>, clock: Clock) -> Result<Self, AssemblyError> {
+    pub fn new(config: Config, environment: &BTreeMap<String, String>, clock: Clock) -> Result<Self, AppError> {
         let http = http_client(&Network {
             ca_pem: config.read_ca_file()?,
             proxy: config.entra.proxy.clone().or_else(|| config::proxy_of(environment)),
@@ -86,24 +86,24 @@ impl Assembly {
 /// Reads what the application proves itself with.
 fn proof(config: &Config, environment: &BTreeMap<String, String>) -> Result<Proof, ConfigError> {
     Ok(match &config.entra.credential {
-        config::Credential::ClientSecret { .. } => Proof::Secret(config.read_secret(environment)?),
-        config::Credential::Certificate { .. } => {
+        config::CredentialConfig::ClientSecret { .. } => Proof::Secret(config.read_secret(environment)?),
+        config::CredentialConfig::Certificate { .. } => {
             let (certificate, key) = config.read_certificate(environment)?;
             let read = Certificate::from_pem(&certificate, &key);
             let certificate = read.map_err(|error| config.certificate_fault(error.is_about_the_key(), error))?;
             Proof::Certificate(Box::new(certificate))
         }
-        config::Credential::WorkloadIdentity { .. } => {
+        config::CredentialConfig::WorkloadIdentity { .. } => {
             Proof::WorkloadIdentity { token_file: config.token_file(environment)? }
         }
-        config::Credential::ManagedIdentity => Proof::ManagedIdentity,
+        config::CredentialConfig::ManagedIdentity => Proof::ManagedIdentity,
     })
 }
 
-fn rules(config: &Config) -> Result<Rules, AssemblyError> {
+fn rules(config: &Config) -> Result<Rules, AppError> {
     let mut selection = Selection::default();
-    let mapping = Mapping::compile(&config.mapping, &mut selection).map_err(AssemblyError::Mapping)?;
-    let scope = Scope::compile(&config.scope.filters, &mut selection).map_err(AssemblyError::Scope)?;
+    let mapping = Mapping::compile(&config.mapping, &mut selection).map_err(AppError::Mapping)?;
+    let scope = Scope::compile(&config.scope.filters, &mut selection).map_err(AppError::Scope)?;
     let mut hasher = blake3::Hasher::new();
     // What functions and operators do may differ from one version to the next.
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
@@ -132,13 +132,13 @@ fn rules(config: &Config) -> Result<Rules, AssemblyError> {
             redacted: mapping.redacted().clone(),
         },
         mapping,
-        bounds: Bounds { only: named(&config.scope.only), ignore: named(&config.scope.ignore) },
+        restrictions: Restrictions { only: named(&config.scope.only), ignore: named(&config.scope.ignore) },
         full_every: signed(config.schedule.full_every),
         deadline: config.entra.cycle_deadline,
     })
 }
 
-fn named(texts: &[String]) -> Named {
+fn named(texts: &[String]) -> UserList {
     texts.iter().map(String::as_str).collect()
 }
 
@@ -150,24 +150,24 @@ fn signed(duration: std::time::Duration) -> SignedDuration {
 ///
 /// # Errors
 /// When a file with the password, or with the certificate of the server's authority, cannot be read.
-pub fn learners(config: &Config, environment: &BTreeMap<String, String>) -> Result<Learners, ConfigError> {
+pub fn learners(config: &Config, environment: &BTreeMap<String, String>) -> Result<LearnerDatabase, ConfigError> {
     let place = match &config.learners.database {
-        Database::Sqlite { path } => Place::File(path.clone()),
-        Database::Postgres { url } => {
+        DatabaseConfig::Sqlite { path } => DatabaseLocation::File(path.clone()),
+        DatabaseConfig::Postgres { url } => {
             config.check_database_certificate()?;
             let password = config.read_database_password(environment)?;
             let url_place = config.learners.database_place.clone();
-            Place::Server(Server { url: url.clone(), url_place, password, patience: Server::PATIENCE })
+            DatabaseLocation::Server(Server { url: url.clone(), url_place, password, patience: Server::PATIENCE })
         }
     };
-    Ok(Learners { place, table: config.learners.table.clone() })
+    Ok(LearnerDatabase { place, table: config.learners.table.clone() })
 }
 
 /// The SQLite file of the learners; none when a server keeps them.
 pub fn database_path(config: &Config) -> Option<&Path> {
     match &config.learners.database {
-        Database::Sqlite { path } => Some(path),
-        Database::Postgres { .. } => None,
+        DatabaseConfig::Sqlite { path } => Some(path),
+        DatabaseConfig::Postgres { .. } => None,
     }
 }
 
@@ -182,7 +182,7 @@ pub fn cycle_lock_path(config: &Config) -> PathBuf {
 
 /// The locks that keep two daemons for one application on one database apart. There is one for each id under which
 /// the application is known to have been configured; none on a server, where cycles of two daemons take turns.
-pub fn source_lock_paths(config: &Config, state: &State) -> BTreeSet<PathBuf> {
+pub fn source_lock_paths(config: &Config, state: &DatabaseState) -> BTreeSet<PathBuf> {
     let Some(path) = database_path(config) else { return BTreeSet::new() };
     let database = real_path(path);
     let sources = state.spellings(&config.entra.tenant_id, config.app.enterprise_app);
@@ -218,6 +218,6 @@ pub fn cache_path(config: &Config) -> PathBuf {
 }
 
 /// The source of this configuration, as far as it is known without asking Graph.
-pub fn source(config: &Config, state: &State) -> String {
+pub fn source(config: &Config, state: &DatabaseState) -> String {
     state.source(&config.entra.tenant_id, config.app.enterprise_app)
 }

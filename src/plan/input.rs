@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Relink;
 use crate::model::{
-    Action, Attribute, Bounds, EntraId, Fingerprint, KnownLearners, Learner, LearnerId, Named, Reason, Reissued,
-    Repair, Values, Verdict, Via,
+    Action, Attribute, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason, Reissued, Repair,
+    Restrictions, Routes, UserList, Values, Verdict,
 };
 
 /// Everybody who is assigned to the application, and how each stands. Complete: somebody who is not in it was
@@ -15,23 +15,23 @@ use crate::model::{
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// By object id.
-    pub people: BTreeMap<EntraId, Person>,
+    pub users: BTreeMap<EntraId, AssignedUser>,
     /// Who is left alone. The ids of groups stand beside those of their members.
-    pub bounds: Bounds,
+    pub restrictions: Restrictions,
 }
 
-/// One assigned person.
+/// One assigned user.
 #[derive(Clone, Debug)]
-pub struct Person {
+pub struct AssignedUser {
     /// What scope and mapping say.
-    pub standing: Standing,
-    /// The ways the person is assigned.
-    pub via: Via,
+    pub assessment: Assessment,
+    /// The ways the user is assigned.
+    pub routes: Routes,
 }
 
-/// How an assigned person stands after scope and mapping.
+/// How an assigned user stands after scope and mapping.
 #[derive(Clone, Debug)]
-pub enum Standing {
+pub enum Assessment {
     /// Wanted, and the fingerprint is the known one of an active learner: nothing to do, nothing kept.
     Unchanged,
     /// Wanted; new, changed, or inactive so far.
@@ -44,8 +44,8 @@ pub enum Standing {
     NotFound,
 }
 
-impl Standing {
-    /// Whether the person counts as in scope: assigned, enabled and let through by the filters.
+impl Assessment {
+    /// Whether the user counts as in scope: assigned, enabled and let through by the filters.
     pub fn is_in_scope(&self) -> bool {
         match self {
             Self::Unchanged | Self::Wanted(_) => true,
@@ -69,24 +69,24 @@ pub struct Rejection {
 
 /// A row of the learners table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct LearnerRow {
     /// Its key.
     pub learner: LearnerId,
     /// The Entra id the row names, as it stands there.
     pub external_id: Option<String>,
-    /// The source and person it is linked to.
+    /// The source and user it is linked to.
     pub link: Option<(String, EntraId)>,
     /// Whether it is switched on.
     pub active: bool,
     /// Whether it has a `deactivated_at`: set by every deactivation, cleared by every reactivation of ours.
     pub deactivated: bool,
     /// Whether the platform has it in a state of its own, such as suspended, which is neither on nor off.
-    pub barred: bool,
+    pub other_state: bool,
     /// `user_name`, `email` and the mapped attributes, without `Active`.
     pub values: Values,
 }
 
-impl Row {
+impl LearnerRow {
     /// Whether somebody else switched it on or off: that is noted, and left so.
     pub(super) fn switched_by_hand(&self) -> bool {
         self.active == self.deactivated
@@ -97,14 +97,14 @@ impl Row {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compared {
     /// Whose.
-    pub person: EntraId,
+    pub user: EntraId,
     /// Of the values it has, or of those that are wanted and are the same.
     pub fingerprint: Fingerprint,
     /// Whether it is switched on.
     pub active: bool,
 }
 
-/// A person in `sync_held`.
+/// A user in `sync_held`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldEntry {
     /// `Deactivate` or `Update`.
@@ -117,7 +117,7 @@ pub struct HeldEntry {
     pub approved: Option<(Timestamp, String)>,
 }
 
-/// A person in `sync_failures`.
+/// A user in `sync_failures`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailingEntry {
     /// Why.
@@ -130,11 +130,11 @@ pub struct FailingEntry {
 
 /// What the learner database says, read for exactly this plan.
 #[derive(Clone, Debug, Default)]
-pub struct Evidence {
-    /// The rows of linked learners that may change, by person.
-    pub rows: BTreeMap<EntraId, Row>,
+pub struct DatabaseFacts {
+    /// The rows of linked learners that may change, by user.
+    pub rows: BTreeMap<EntraId, LearnerRow>,
     /// Every row that holds a value somebody newly wants, or names a newcomer in `external_id`.
-    pub holders: Vec<Row>,
+    pub holders: Vec<LearnerRow>,
     /// Who is held.
     pub held: BTreeMap<EntraId, HeldEntry>,
     /// Who fails.
@@ -169,7 +169,7 @@ pub struct Limits {
     /// How long somebody must have been gone.
     pub deactivate_after: SignedDuration,
     /// Who is never switched off.
-    pub protected: Named,
+    pub protected: UserList,
     /// Attributes whose values no log may show.
     pub redacted: BTreeSet<Attribute>,
     /// What is put right when somebody else has changed a learner.
@@ -180,13 +180,13 @@ pub struct Limits {
 
 /// Everything a plan is made from.
 #[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
+pub struct PlanInput<'a> {
     /// The linked learners.
-    pub known: &'a KnownLearners,
+    pub known: &'a LinkedLearners,
     /// What the last cycle left in the learner database, when `known` is what stands there now. Where the two
     /// differ, somebody else has been at work.
-    pub left: Option<&'a KnownLearners>,
-    /// The assigned people.
+    pub left: Option<&'a LinkedLearners>,
+    /// The assigned users.
     pub desired: &'a Desired,
     /// The assigned groups.
     pub groups: &'a MemberCounts,
@@ -199,7 +199,7 @@ pub struct Input<'a> {
     /// The second look.
     pub confirmed: &'a Confirmed,
     /// The learner database.
-    pub evidence: &'a Evidence,
+    pub evidence: &'a DatabaseFacts,
     /// The limits.
     pub limits: &'a Limits,
     /// A learner that an administrator gives to another account.

@@ -1,4 +1,4 @@
-//! What is remembered of people beside their learner rows: holds, failures, recent deactivations; and of their groups
+//! What is remembered of users beside their learner rows: holds, failures, recent deactivations; and of their groups
 //! and sources.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,11 +13,11 @@ use crate::plan::{APPROVED_PREFIX, FailingEntry, HeldEntry};
 impl Store {
     /// Who is held.
     pub async fn held(&self, source: &str) -> Result<BTreeMap<EntraId, HeldEntry>, StoreError> {
-        let held = self.held_people(source).await?;
+        let held = self.held_users(source).await?;
         Ok(held
             .into_iter()
-            .map(|person| {
-                let super::HeldPerson { entra_id, action, reason, since, approved, learner: _, user_name: _ } = person;
+            .map(|user| {
+                let super::HeldUser { entra_id, action, reason, since, approved, learner: _, user_name: _ } = user;
                 (entra_id, HeldEntry { action, reason, since, approved })
             })
             .collect())
@@ -68,8 +68,8 @@ impl Store {
             .collect()
     }
 
-    /// The person whose learner has this user name.
-    pub async fn linked_person(&self, source: &str, user_name: &str) -> Result<Option<EntraId>, StoreError> {
+    /// The user whose learner has this user name.
+    pub async fn linked_user(&self, source: &str, user_name: &str) -> Result<Option<EntraId>, StoreError> {
         let mut statement = Statement::new("SELECT l.entra_id");
         statement.push(self.layout.links_with_rows()).push(" WHERE l.source = ");
         let mut connection = self.connection().await;

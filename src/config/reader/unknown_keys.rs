@@ -10,16 +10,16 @@ use crate::nearest::nearest;
 
 impl<'a> Reader<'a> {
     /// A problem for each key of the file, and each variable, that is no setting.
-    pub(super) fn strangers(&self) -> Vec<Problem> {
-        let mut strangers = Vec::new();
-        self.strangers_in(self.table.get_ref(), "", &mut strangers);
+    pub(super) fn unknown_keys(&self) -> Vec<Problem> {
+        let mut unknown_keys = Vec::new();
+        self.unknown_keys_in(self.table.get_ref(), "", &mut unknown_keys);
         for (key, (name, _)) in &self.variables {
             let place = Place::Variable((*name).to_owned());
             if !self.known.contains(key.as_str()) && self.problems.iter().all(|problem| problem.place != place) {
-                strangers.push(Problem { place, key: Some(key.clone()), message: self.stranger_variable(key) });
+                unknown_keys.push(Problem { place, key: Some(key.clone()), message: self.unknown_variable(key) });
             }
         }
-        strangers
+        unknown_keys
     }
 
     /// Variables that are no settings but look as if somebody had meant one.
@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
         names.filter_map(near).collect()
     }
 
-    fn strangers_in(&self, table: &DeTable<'a>, section: &str, strangers: &mut Vec<Problem>) {
+    fn unknown_keys_in(&self, table: &DeTable<'a>, section: &str, unknown_keys: &mut Vec<Problem>) {
         for (name, value) in table {
             // A quoted name with a dot in it only looks like the key of another section.
             let dotted = name.get_ref().contains('.');
@@ -43,7 +43,7 @@ impl<'a> Reader<'a> {
             } else if self.is_section(&key) {
                 match value.get_ref().as_table() {
                     Some(table) => {
-                        self.strangers_in(table, &key, strangers);
+                        self.unknown_keys_in(table, &key, unknown_keys);
                         continue;
                     }
                     None => format!("must be a table, [{key}], not {}", kind_of(value.get_ref())),
@@ -51,7 +51,7 @@ impl<'a> Reader<'a> {
             } else {
                 self.stranger_key(&key, section, &name_text)
             };
-            strangers.push(Problem { place: self.offset(name), key: Some(key), message });
+            unknown_keys.push(Problem { place: self.offset(name), key: Some(key), message });
         }
     }
 
@@ -74,7 +74,7 @@ impl<'a> Reader<'a> {
         format!("unknown key{advice} ({place} {})", names.into_iter().collect::<Vec<_>>().join(", "))
     }
 
-    fn stranger_variable(&self, key: &str) -> String {
+    fn unknown_variable(&self, key: &str) -> String {
         if let Some(table) = self.known.iter().find(|known| key.starts_with(&format!("{known}."))) {
             return format!("[{table}] cannot be set by the environment");
         }

@@ -1,4 +1,4 @@
-//! One person, for whoever asks why she is not there: the account itself, and the groups around it.
+//! One user, for whoever asks why she is not there: the account itself, and the groups around it.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::client::Step;
-use super::{Directory, DirectoryError, PAGE, Read, Snapshot, wire};
+use super::{AccountRead, Directory, DirectoryError, PAGE, Snapshot, wire};
 use crate::model::{EntraId, GroupMembers, Selection};
 
 impl Directory {
@@ -14,9 +14,9 @@ impl Directory {
     ///
     /// # Errors
     /// When Graph cannot be read.
-    pub async fn account(&self, person: EntraId, selection: &Selection) -> Result<Read, DirectoryError> {
-        let mut found = Read::NotFound(person);
-        self.accounts(&[person], selection, &|_| {}, |read| found = read).await?;
+    pub async fn account(&self, user: EntraId, selection: &Selection) -> Result<AccountRead, DirectoryError> {
+        let mut found = AccountRead::NotFound(user);
+        self.accounts(&[user], selection, &|_| {}, |read| found = read).await?;
         Ok(found)
     }
 
@@ -28,12 +28,12 @@ impl Directory {
         Ok(self.members_of_named(id).await?.map(|members| members.len()))
     }
 
-    /// The assigned groups that hold the person only through a group nested in them, which does not count.
+    /// The assigned groups that hold the user only through a group nested in them, which does not count.
     /// <https://learn.microsoft.com/graph/api/group-list-transitivemembers>
     ///
     /// # Errors
     /// When Graph cannot be read.
-    pub async fn nested_in(&self, snapshot: &Snapshot, person: EntraId) -> Result<BTreeSet<EntraId>, DirectoryError> {
+    pub async fn nested_in(&self, snapshot: &Snapshot, user: EntraId) -> Result<BTreeSet<EntraId>, DirectoryError> {
         if self.reach.group_members != GroupMembers::Direct {
             return Ok(BTreeSet::new());
         }
@@ -45,7 +45,7 @@ impl Directory {
             let mut holds = false;
             let listed = self.client.list(&what, &path, read, |step| match step {
                 Step::Begin => holds = false,
-                Step::Page(rows, _) => holds |= rows.iter().any(|row| row.id == person),
+                Step::Page(rows, _) => holds |= rows.iter().any(|row| row.id == user),
             });
             match listed.await {
                 Ok(()) => Ok(holds.then_some(*group)),

@@ -1,12 +1,13 @@
 //! People who are to be learners: matched to a row and compared with it.
 
-use super::bounds;
-use super::claims::{Holders, Match};
+use super::restrictions;
+use super::uniqueness::{Holders, Match};
 use super::{
-    AttributeChange, Change, Compared, Finding, Input, Person, Plan, Rejection, Relink, Row, Standing, Target,
+    Assessment, AssignedUser, AttributeChange, Change, Compared, Finding, LearnerRow, Plan, PlanInput, Rejection,
+    Relink, Target,
 };
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, Known, Learner, Reason, Repair, Status, UniqueKey, Values,
+    Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, Status, UniqueKey, Values,
 };
 
 /// The values a new row gets.
@@ -17,7 +18,10 @@ pub(super) fn creation_values(learner: &Learner) -> Values {
 }
 
 /// The unique values in `values` that `row` does not have already.
-pub(super) fn newly_wanted<'a>(values: &'a Values, row: Option<&'a Row>) -> impl Iterator<Item = UniqueKey> + 'a {
+pub(super) fn newly_wanted<'a>(
+    values: &'a Values,
+    row: Option<&'a LearnerRow>,
+) -> impl Iterator<Item = UniqueKey> + 'a {
     Attribute::UNIQUE.into_iter().filter_map(move |attribute| {
         let wanted = values.get(&attribute)?.as_deref()?;
         let held = row.and_then(|row| row.values.get(&attribute)).and_then(Option::as_deref);
@@ -25,30 +29,30 @@ pub(super) fn newly_wanted<'a>(values: &'a Values, row: Option<&'a Row>) -> impl
     })
 }
 
-/// The changes that would make every wanted person's learner as it should be, as if nobody else wanted anything.
-/// Findings and counts about assigned people go into `plan`; leavers are not looked at here.
-pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) -> Vec<Change> {
+/// The changes that would make every wanted user's learner as it should be, as if nobody else wanted anything.
+/// Findings and counts about assigned users go into `plan`; leavers are not looked at here.
+pub(super) fn draft(input: PlanInput<'_>, holders: &Holders<'_>, plan: &mut Plan) -> Vec<Change> {
     let mut drafts = Vec::new();
-    for (id, person) in &input.desired.people {
+    for (id, user) in &input.desired.users {
         let known = input.known.get(id);
-        if let Some(setting) = bounds::left_alone(input, *id, input.evidence.rows.get(id)) {
+        if let Some(setting) = restrictions::left_alone(input, *id, input.evidence.rows.get(id)) {
             plan.findings.push(out_of_bounds(*id, known, setting));
             continue;
         }
-        plan.counts.in_scope += u64::from(person.standing.is_in_scope());
-        match &person.standing {
-            Standing::Unchanged => plan.counts.unchanged += 1,
-            Standing::Wanted(learner) => {
-                let relink = input.relink.filter(|relink| relink.person == *id);
+        plan.counts.in_scope += u64::from(user.assessment.is_in_scope());
+        match &user.assessment {
+            Assessment::Unchanged => plan.counts.unchanged += 1,
+            Assessment::Wanted(learner) => {
+                let relink = input.relink.filter(|relink| relink.user == *id);
                 let drafted = match (known, relink) {
-                    (Some(known), _) => linked(input, *id, person, learner, known),
-                    (None, Some(relink)) => relinked(input, *id, person, learner, relink),
-                    (None, None) => newcomer(input, *id, person, learner, holders),
+                    (Some(known), _) => linked(input, *id, user, learner, known),
+                    (None, Some(relink)) => relinked(input, *id, user, learner, relink),
+                    (None, None) => newcomer(input, *id, user, learner, holders),
                 };
                 match drafted {
                     Drafted::Nothing(fingerprint) => {
                         plan.counts.unchanged += 1;
-                        plan.compared.push(Compared { person: *id, fingerprint, active: true });
+                        plan.compared.push(Compared { user: *id, fingerprint, active: true });
                     }
                     Drafted::Drift(finding, compared) => {
                         plan.findings.push(*finding);
@@ -58,13 +62,13 @@ pub(super) fn draft(input: Input<'_>, holders: &Holders<'_>, plan: &mut Plan) ->
                     Drafted::Finding(finding) => plan.findings.push(*finding),
                 }
             }
-            Standing::Leaving(reason) => {
+            Assessment::Leaving(reason) => {
                 if known.is_none() {
                     plan.findings.push(passed_over(*id, *reason));
                 }
             }
-            Standing::Rejected(rejection) => plan.findings.push(rejected(input, *id, known, rejection)),
-            Standing::NotFound => {
+            Assessment::Rejected(rejection) => plan.findings.push(rejected(input, *id, known, rejection)),
+            Assessment::NotFound => {
                 if known.is_none() {
                     plan.findings.push(Finding { tracked: true, ..passed_over(*id, Reason::NotReadableYet) });
                 }
@@ -82,14 +86,12 @@ enum Drafted {
     Finding(Box<Finding>),
 }
 
-/// The difference between a person's own row and what it should be.
-fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, known: &Known) -> Drafted {
+/// The difference between a user's own row and what it should be.
+fn linked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Learner, known: &LinkedLearner) -> Drafted {
     let target = Target::Linked(known.learner);
     let Some(row) = input.evidence.rows.get(&id) else {
-        let change = Change {
-            changes: Vec::new(),
-            ..update(id, person, target, None, Reason::AttributesChanged, learner, true)
-        };
+        let change =
+            Change { changes: Vec::new(), ..update(id, user, target, None, Reason::AttributesChanged, learner, true) };
         return Drafted::Finding(Box::new(super::refused(
             &change,
             format!("the link names learner {}, which is not in the learners table", known.learner),
@@ -97,7 +99,7 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
         )));
     };
     let wanted = Fingerprint::of(&learner.values);
-    // Somebody else switched it on while the person was away. It is ours again from now on, so that the next to switch it
+    // Somebody else switched it on while the user was away. It is ours again from now on, so that the next to switch it
     // off is not taken for us.
     let returned = row.active && row.switched_by_hand();
     let drifted = !returned && has_drifted(input, id, wanted);
@@ -107,19 +109,19 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
         true if drifted => Reason::Drift,
         true => Reason::AttributesChanged,
         false if switched_off => Reason::Drift,
-        // Whatever became of the row while the person was away.
+        // Whatever became of the row while the user was away.
         false => Reason::Reassigned,
     };
-    let change = update(id, person, target, Some(row), reason, learner, row.active);
+    let change = update(id, user, target, Some(row), reason, learner, row.active);
     let left = match (row.active, input.limits.repair) {
-        (false, _) if row.barred => Some("in a state of the platform's own, and left so".to_owned()),
+        (false, _) if row.other_state => Some("in a state of the platform's own, and left so".to_owned()),
         (false, Repair::All) | (true, Repair::All | Repair::Attributes) => None,
         (false, _) => switched_off.then(|| "switched off by somebody else, and left so".to_owned()),
         (true, Repair::Log) => (drifted && !change.changes.is_empty()).then(|| left_as_changed(wanted)),
     };
     if let Some(detail) = left {
         // The cache is to go on saying what stands in the row, so that every cycle looks at it.
-        let compared = Compared { person: id, fingerprint: known.fingerprint, active: row.active };
+        let compared = Compared { user: id, fingerprint: known.fingerprint, active: row.active };
         return Drafted::Drift(Box::new(drift(input, change, detail)), compared);
     }
     let by_hand = match (switched_off, returned) {
@@ -137,7 +139,7 @@ fn linked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, kno
 
 /// Whether somebody else has changed the row: the last cycle left exactly what is wanted now, and it is not there any
 /// more; or that was noted before, for the same wanted values.
-fn has_drifted(input: Input<'_>, id: EntraId, wanted: Fingerprint) -> bool {
+fn has_drifted(input: PlanInput<'_>, id: EntraId, wanted: Fingerprint) -> bool {
     let left_as_wanted = input.left.and_then(|left| left.get(&id)).is_some_and(|left| left.fingerprint == wanted);
     let noted = || {
         let detail = input.evidence.failing.get(&id).filter(|entry| entry.reason == Reason::Drift)?.detail.as_ref();
@@ -147,27 +149,33 @@ fn has_drifted(input: Input<'_>, id: EntraId, wanted: Fingerprint) -> bool {
 }
 
 /// The detail of drift that is left so. It names what was wanted then: without the cache nothing else tells whether
-/// the person has changed in Entra since.
+/// the user has changed in Entra since.
 fn left_as_changed(wanted: Fingerprint) -> String {
     format!("changed by somebody else, and left so; in Entra it is state {wanted:?}")
 }
 
 /// The finding for a learner whom somebody else has changed, and who is left so.
-pub(super) fn drift(input: Input<'_>, change: Change, detail: String) -> Finding {
+pub(super) fn drift(input: PlanInput<'_>, change: Change, detail: String) -> Finding {
     Finding {
         status: Status::Skipped,
         reason: Reason::Drift,
-        log: begins(input, change.person, Reason::Drift),
+        log: begins(input, change.user, Reason::Drift),
         ..conflict(input, change, detail)
     }
 }
 
-/// A person without a link: adopts an unlinked learner, or gets a new one.
-fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, holders: &Holders<'_>) -> Drafted {
+/// A user without a link: adopts an unlinked learner, or gets a new one.
+fn newcomer(
+    input: PlanInput<'_>,
+    id: EntraId,
+    user: &AssignedUser,
+    learner: &Learner,
+    holders: &Holders<'_>,
+) -> Drafted {
     let values = creation_values(learner);
     let fingerprint = Fingerprint::of(&learner.values);
     let create = Change {
-        person: id,
+        user: id,
         action: Action::Create,
         reason: Reason::Assigned,
         target: Target::New,
@@ -179,17 +187,17 @@ fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, h
             .chain([switch(None, true)])
             .collect(),
         active: true,
-        via: person.via.clone(),
+        routes: user.routes.clone(),
         fingerprint,
         detail: None,
     };
     match holders.unlinked_match(id, &values) {
         Match::None => Drafted::Change(Box::new(create)),
         Match::Conflict(detail) => Drafted::Finding(Box::new(conflict(input, create, detail))),
-        Match::Row(row, how) => {
+        Match::LearnerRow(row, how) => {
             let change = update(
                 id,
-                person,
+                user,
                 Target::Adopt { learner: row.learner, from: None },
                 Some(row),
                 Reason::Adopted,
@@ -201,12 +209,12 @@ fn newcomer(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, h
     }
 }
 
-/// A person without a link gets the learner that an administrator names.
-fn relinked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, relink: &Relink) -> Drafted {
+/// A user without a link gets the learner that an administrator names.
+fn relinked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Learner, relink: &Relink) -> Drafted {
     let row = relink.row.as_ref();
     let target = Target::Adopt { learner: relink.learner, from: relink.former() };
     let active = row.is_some_and(|row| row.active);
-    let change = update(id, person, target, row, Reason::Relinked, learner, active);
+    let change = update(id, user, target, row, Reason::Relinked, learner, active);
     match relink.obstacle(input) {
         Some(obstacle) => Drafted::Finding(Box::new(conflict(input, change, obstacle))),
         None => {
@@ -219,9 +227,9 @@ fn relinked(input: Input<'_>, id: EntraId, person: &Person, learner: &Learner, r
 /// An update, or a reactivation when the row is not active, with exactly the values that differ.
 fn update(
     id: EntraId,
-    person: &Person,
+    user: &AssignedUser,
     target: Target,
-    row: Option<&Row>,
+    row: Option<&LearnerRow>,
     reason: Reason,
     learner: &Learner,
     active: bool,
@@ -237,7 +245,7 @@ fn update(
         changes.push(switch(Some(false), true));
     }
     Change {
-        person: id,
+        user: id,
         action: if active { Action::Update } else { Action::Reactivate },
         reason,
         target,
@@ -245,7 +253,7 @@ fn update(
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
         changes,
         active: true,
-        via: person.via.clone(),
+        routes: user.routes.clone(),
         fingerprint: Fingerprint::of(&learner.values),
         detail: None,
     }
@@ -261,9 +269,9 @@ pub(super) fn text(values: &Values, attribute: Attribute) -> Option<String> {
 }
 
 /// Somebody assigned who never was a learner and is not to become one now.
-fn passed_over(person: EntraId, reason: Reason) -> Finding {
+fn passed_over(user: EntraId, reason: Reason) -> Finding {
     Finding {
-        person,
+        user,
         action: Action::Create,
         status: Status::Skipped,
         reason,
@@ -277,16 +285,16 @@ fn passed_over(person: EntraId, reason: Reason) -> Finding {
 }
 
 /// Somebody whom `setting` leaves as they are.
-pub(super) fn out_of_bounds(person: EntraId, known: Option<&Known>, setting: &str) -> Finding {
+pub(super) fn out_of_bounds(user: EntraId, known: Option<&LinkedLearner>, setting: &str) -> Finding {
     Finding {
         action: known.map_or(Action::Create, |_| Action::Update),
         detail: Some(format!("left as it is by {setting}")),
         learner: known.map(|known| known.learner),
-        ..passed_over(person, Reason::OutOfScope)
+        ..passed_over(user, Reason::OutOfScope)
     }
 }
 
-fn rejected(input: Input<'_>, id: EntraId, known: Option<&Known>, rejection: &Rejection) -> Finding {
+fn rejected(input: PlanInput<'_>, id: EntraId, known: Option<&LinkedLearner>, rejection: &Rejection) -> Finding {
     Finding {
         action: match known {
             None => Action::Create,
@@ -306,15 +314,15 @@ fn rejected(input: Input<'_>, id: EntraId, known: Option<&Known>, rejection: &Re
     }
 }
 
-/// Whether a failure of this reason is new for this person.
-pub(super) fn begins(input: Input<'_>, person: EntraId, reason: Reason) -> bool {
-    input.evidence.failing.get(&person).is_none_or(|entry| entry.reason != reason)
+/// Whether a failure of this reason is new for this user.
+pub(super) fn begins(input: PlanInput<'_>, user: EntraId, reason: Reason) -> bool {
+    input.evidence.failing.get(&user).is_none_or(|entry| entry.reason != reason)
 }
 
 /// The finding for a change that cannot be, because of what others hold or want.
-pub(super) fn conflict(input: Input<'_>, change: Change, detail: String) -> Finding {
+pub(super) fn conflict(input: PlanInput<'_>, change: Change, detail: String) -> Finding {
     Finding {
-        person: change.person,
+        user: change.user,
         action: change.action,
         status: Status::Failure,
         reason: Reason::Conflict,
@@ -323,6 +331,6 @@ pub(super) fn conflict(input: Input<'_>, change: Change, detail: String) -> Find
         user_name: change.user_name,
         changes: change.changes,
         tracked: true,
-        log: begins(input, change.person, Reason::Conflict),
+        log: begins(input, change.user, Reason::Conflict),
     }
 }

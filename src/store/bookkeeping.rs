@@ -1,4 +1,4 @@
-//! Writing down what a cycle does not change: who failed, who was left alone, who is held, and how people are
+//! Writing down what a cycle does not change: who failed, who was left alone, who is held, and how users are
 //! assigned.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,43 +7,47 @@ use super::apply::renew_generation;
 use super::connection::Connection;
 use super::known::texts;
 use super::layout::Layout;
-use super::learners::{forget, write_via};
+use super::learners::{forget, write_routes};
 use super::sql::Statement;
-use super::{Stamp, Store, StoreError, log};
+use super::{Store, StoreError, WriteContext, log};
 use crate::failpoint::{Step, reached};
-use crate::model::{EntraId, Generation, Status, Via};
+use crate::model::{EntraId, Generation, Routes, Status};
 use crate::plan::{Finding, MemberCounts};
 
 /// The parts of a plan that are no changes.
 #[derive(Clone, Copy, Debug)]
-pub struct Notes<'n> {
+pub struct Bookkeeping<'n> {
     /// Who is left alone, and why.
     pub findings: &'n [Finding],
     /// Whose row in `sync_failures` ends.
     pub failing_ended: &'n BTreeSet<EntraId>,
     /// Whose row in `sync_held` ends.
     pub held_ended: &'n BTreeSet<EntraId>,
-    /// Linked people who are assigned in another way than the link says.
-    pub via: &'n [(EntraId, Via)],
+    /// Linked users who are assigned in another way than the link says.
+    pub routes: &'n [(EntraId, Routes)],
     /// The member counts that differ from `sync_groups`.
     pub group_members: &'n MemberCounts,
 }
 
 impl Store {
-    /// Writes down `notes` in one transaction; nothing at all when there is nothing to write. Answers the new
+    /// Writes down `bookkeeping` in one transaction; nothing at all when there is nothing to write. Answers the new
     /// generation when there is one, which is when links were written.
-    pub async fn note(&self, notes: &Notes<'_>, stamp: &Stamp<'_>) -> Result<Option<Generation>, StoreError> {
-        let Notes { findings, failing_ended, held_ended, via, group_members } = notes;
+    pub async fn note(
+        &self,
+        bookkeeping: &Bookkeeping<'_>,
+        stamp: &WriteContext<'_>,
+    ) -> Result<Option<Generation>, StoreError> {
+        let Bookkeeping { findings, failing_ended, held_ended, routes, group_members } = bookkeeping;
         if findings.iter().all(|finding| !finding.tracked && !finding.log)
             && failing_ended.is_empty()
             && held_ended.is_empty()
-            && via.is_empty()
+            && routes.is_empty()
             && group_members.is_empty()
         {
             return Ok(None);
         }
         self.write(async |connection| {
-            let generation = write(connection, &self.layout, notes, stamp).await?;
+            let generation = write(connection, &self.layout, bookkeeping, stamp).await?;
             reached(Step::NotesWritten);
             Ok(generation)
         })
@@ -51,15 +55,15 @@ impl Store {
     }
 
     /// Writes down whom the database refused in a batch.
-    pub async fn note_refused(&self, findings: &[Finding], stamp: &Stamp<'_>) -> Result<(), StoreError> {
-        let notes = Notes {
+    pub async fn note_refused(&self, findings: &[Finding], stamp: &WriteContext<'_>) -> Result<(), StoreError> {
+        let bookkeeping = Bookkeeping {
             findings,
             failing_ended: &BTreeSet::new(),
             held_ended: &BTreeSet::new(),
-            via: &[],
+            routes: &[],
             group_members: &MemberCounts::new(),
         };
-        self.note(&notes, stamp).await?;
+        self.note(&bookkeeping, stamp).await?;
         Ok(())
     }
 }
@@ -67,16 +71,16 @@ impl Store {
 async fn write(
     connection: &mut Connection,
     layout: &Layout,
-    notes: &Notes<'_>,
-    stamp: &Stamp<'_>,
+    bookkeeping: &Bookkeeping<'_>,
+    stamp: &WriteContext<'_>,
 ) -> Result<Option<Generation>, sqlx::Error> {
-    let Notes { findings, failing_ended, held_ended, via, group_members } = notes;
+    let Bookkeeping { findings, failing_ended, held_ended, routes, group_members } = bookkeeping;
     forget(connection, "sync_failures", stamp.source, &texts(*failing_ended)).await?;
     forget(connection, "sync_held", stamp.source, &texts(*held_ended)).await?;
-    // One row a person: PostgreSQL does not upsert the same row twice in one statement.
+    // One row a user: PostgreSQL does not upsert the same row twice in one statement.
     let tracked = |held: bool| -> Vec<&Finding> {
         let tracked = findings.iter().filter(|finding| finding.tracked && (finding.status == Status::Held) == held);
-        tracked.map(|finding| (finding.person, finding)).collect::<BTreeMap<_, _>>().into_values().collect()
+        tracked.map(|finding| (finding.user, finding)).collect::<BTreeMap<_, _>>().into_values().collect()
     };
     track_failures(connection, &tracked(false), stamp).await?;
     track_held(connection, &tracked(true), stamp).await?;
@@ -87,7 +91,7 @@ async fn write(
         .map(|finding| log::Entry {
             action: finding.action,
             status: finding.status,
-            person: finding.person,
+            user: finding.user,
             learner: finding.learner,
             user_name: finding.user_name.as_deref(),
             reason: finding.reason,
@@ -108,8 +112,8 @@ async fn write(
         connection.execute(statement).await?;
     }
 
-    let via: Vec<(EntraId, &Via)> = via.iter().map(|(person, via)| (*person, via)).collect();
-    if write_via(connection, &via, stamp.source).await? == 0 {
+    let routes: Vec<(EntraId, &Routes)> = routes.iter().map(|(user, routes)| (*user, routes)).collect();
+    if write_routes(connection, &routes, stamp.source).await? == 0 {
         return Ok(None);
     }
     Ok(Some(renew_generation(connection).await?))
@@ -119,14 +123,14 @@ async fn write(
 async fn track_failures(
     connection: &mut Connection,
     findings: &[&Finding],
-    stamp: &Stamp<'_>,
+    stamp: &WriteContext<'_>,
 ) -> Result<(), sqlx::Error> {
     for piece in connection.pieces(findings) {
         let mut statement = Statement::new(
             "INSERT INTO sync_failures (source, entra_id, reason, detail, first_at, last_at, attempts) ",
         );
         statement.push_values(piece, |row, finding| {
-            row.push_bind(stamp.source).push_bind(finding.person.to_string()).push_bind(finding.reason.as_str());
+            row.push_bind(stamp.source).push_bind(finding.user.to_string()).push_bind(finding.reason.as_str());
             row.push_bind(finding.detail.as_deref()).push_bind(stamp.at).push_bind(stamp.at).push_bind(1);
         });
         statement.push(
@@ -143,11 +147,15 @@ async fn track_failures(
 }
 
 /// A hold that goes on keeps its beginning; its approval is for one action only.
-async fn track_held(connection: &mut Connection, findings: &[&Finding], stamp: &Stamp<'_>) -> Result<(), sqlx::Error> {
+async fn track_held(
+    connection: &mut Connection,
+    findings: &[&Finding],
+    stamp: &WriteContext<'_>,
+) -> Result<(), sqlx::Error> {
     for piece in connection.pieces(findings) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
         statement.push_values(piece, |row, finding| {
-            row.push_bind(stamp.source).push_bind(finding.person.to_string()).push_bind(finding.action.as_str());
+            row.push_bind(stamp.source).push_bind(finding.user.to_string()).push_bind(finding.action.as_str());
             row.push_bind(finding.reason.as_str()).push_bind(stamp.at);
         });
         statement.push(

@@ -5,7 +5,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
-use crate::world::{World, assigned, assigned_group, people};
+use crate::world::{World, assigned, assigned_group, users};
 
 /// A world with `[scope]` as given.
 async fn scoped(tenant: Tenant, scope: &str) -> World {
@@ -14,8 +14,8 @@ async fn scoped(tenant: Tenant, scope: &str) -> World {
     world
 }
 
-fn rename(world: &World, people: &[String], title: &str) {
-    world.sim.tenant(|tenant| people.iter().for_each(|id| tenant.user_mut(id).job_title = Some(title.to_owned())));
+fn rename(world: &World, users: &[String], title: &str) {
+    world.sim.tenant(|tenant| users.iter().for_each(|id| tenant.user_mut(id).job_title = Some(title.to_owned())));
 }
 
 fn user_name(world: &World, id: &str) -> String {
@@ -127,7 +127,7 @@ async fn a_group_that_hides_its_members_bounds_nothing() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 2);
     let hidden = tenant.add_group("Board");
-    let member = people(&mut tenant, 1).remove(0);
+    let member = users(&mut tenant, 1).remove(0);
     tenant.add_member(&hidden, &member);
     tenant.group_mut(&hidden).visibility = Some("HiddenMembership".to_owned());
     let mut world = scoped(tenant, &format!("ignore = [{hidden:?}]")).await;
@@ -143,7 +143,7 @@ async fn a_group_that_hides_its_members_bounds_nothing() {
 async fn only_the_app_roles_that_are_named_count() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();
-    let someone = people(&mut tenant, 4);
+    let someone = users(&mut tenant, 4);
     tenant.assign_user_with_role(&someone[0], &roles[0].id);
     tenant.assign_user_with_role(&someone[1], &roles[1].id);
     tenant.assign_user_with_role(&someone[2], &roles[0].id);
