@@ -45,7 +45,7 @@ fn three_keys_are_enough() {
     assert_snapshot!(format!("{:#?}", load_text(REQUIRED, &[]).unwrap().without_mapping()), @r#"
     Config {
         path: "/etc/learner-sync/learner-sync.toml",
-        entra: Entra {
+        entra: EntraConfig {
             tenant_id: "contoso.onmicrosoft.com",
             client_id: Some(
                 "0a1b2c3d-0000-4000-8000-00000000abcd",
@@ -62,21 +62,21 @@ fn three_keys_are_enough() {
                 secret_file: None,
             },
         },
-        app: App {
+        app: AppConfig {
             enterprise_app: 11111111-2222-4333-8444-555555555555,
         },
-        scope: Scope {
+        scope: ScopeConfig {
             group_members: Direct,
             app_roles: [],
             filters: [],
             only: [],
             ignore: [],
         },
-        provisioning: Provisioning {
+        provisioning: ProvisioningConfig {
             users: true,
         },
         mapping: [],
-        learners: Learners {
+        learners: LearnersConfig {
             database: Sqlite {
                 path: "/var/lib/learner-sync/learners.db",
             },
@@ -86,12 +86,12 @@ fn three_keys_are_enough() {
             match_attribute: UserName,
             reissued: Conflict,
         },
-        schedule: Schedule {
+        schedule: ScheduleConfig {
             min_interval: 1200s,
             max_interval: 2400s,
             full_every: 86400s,
         },
-        safety: Safety {
+        safety: SafetyConfig {
             max_deactivations: 500,
             max_deactivation_percent: 20,
             max_update_percent: 100,
@@ -99,10 +99,10 @@ fn three_keys_are_enough() {
             protected: [],
             repair: Attributes,
         },
-        state: State {
+        state: StateConfig {
             directory: "/var/lib/learner-sync",
         },
-        log: Log {
+        log: LogConfig {
             format: Text,
             level: "info",
             retention: 7776000s,
