@@ -64,7 +64,7 @@ struct Demo {
 
 impl Demo {
     async fn start() -> anyhow::Result<Self> {
-        let sim = GraphSim::start(Tenant::with_people(300, 7)).await;
+        let sim = GraphSim::start(Tenant::with_users(300, 7)).await;
         let directory = tempfile::Builder::new().prefix("learner-sync-demo-").tempdir()?.keep();
         let demo = Self { sim, directory };
         let (secret, url) = (demo.path("client-secret"), demo.sim.url());
@@ -349,7 +349,7 @@ fn a_day_passes(tenant: &mut Tenant) -> anyhow::Result<()> {
         ("Tomás", "Vidal", "Logistics", "Dispatcher"),
         ("Noor", "Haddad", "Finance", "Accountant"),
     ] {
-        let id = tenant.hire(User::named(given_name, surname).department(department).job_title(job_title));
+        let id = tenant.add_user(User::named(given_name, surname).department(department).job_title(job_title));
         tenant.assign_user(&id);
     }
     tenant.user_mut(&next()?).job_title = Some("Head of operations".to_owned());

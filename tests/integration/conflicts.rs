@@ -18,7 +18,7 @@ async fn platform_learner(columns: &str, values: &str) -> (World, String) {
             "INSERT INTO learners (user_name, first_name, {columns}) VALUES ('ADA.LOVELACE@harbourworks.example', 'A.', {values})"
         ))
         .await;
-    let ada = tenant.hire(User::named("Ada", "Lovelace"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace"));
     tenant.assign_user(&ada);
     world.sim.tenant(|served| *served = tenant);
     (world, ada)
@@ -269,7 +269,7 @@ async fn another_match_attribute_finds_other_learners() {
 #[apply(on_both)]
 async fn a_match_that_is_not_unique_is_a_conflict() {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace").employee_id("E1"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace").employee_id("E1"));
     tenant.assign_user(&ada);
     let mut world = World::start(Tenant::default()).await;
     world.configure("match_attribute = \"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeeNumber\"");
@@ -289,7 +289,7 @@ async fn a_match_that_is_not_unique_is_a_conflict() {
 async fn two_newcomers_who_match_one_learner_are_both_rejected() {
     let mut tenant = Tenant::default();
     for name in ["Ada", "Grace"] {
-        let user = tenant.hire(User::named(name, "Twin").employee_id("E1"));
+        let user = tenant.add_user(User::named(name, "Twin").employee_id("E1"));
         tenant.assign_user(&user);
     }
     let mut world = World::start(Tenant::default()).await;

@@ -47,7 +47,7 @@ pub(crate) fn calls<'a>(journal: &'a [Call], end_of_path: &'a str) -> Vec<&'a Ca
 
 #[apply(on_both)]
 async fn of_five_thousand_people_exactly_the_assigned_and_enabled_with_an_address_become_learners() {
-    let mut world = World::start(Tenant::with_people(5000, 11)).await;
+    let mut world = World::start(Tenant::with_users(5000, 11)).await;
     let (mut expected, mut counts) = (BTreeMap::new(), Counts::default());
     world.sim.tenant(|tenant| {
         for user in assigned_users(tenant) {
@@ -146,7 +146,7 @@ async fn groups_do_not_count_where_the_scope_says_so() {
 #[apply(on_both)]
 async fn a_guest_keeps_the_long_user_name_that_entra_gives() {
     let mut tenant = Tenant::default();
-    let guest = tenant.hire(User::named("Gil", "Guest").invited_as("gil@partner.example"));
+    let guest = tenant.add_user(User::named("Gil", "Guest").invited_as("gil@partner.example"));
     tenant.assign_user(&guest);
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.outcome, Outcome::Success);
@@ -255,7 +255,7 @@ async fn an_attribute_that_a_member_row_does_not_tell_is_asked_for_directly() {
     let mut tenant = Tenant::default();
     tenant.members_omit_nulls = true;
     let group = tenant.add_group("Staff");
-    let ada = tenant.hire(User::named("Ada", "Lovelace").department("Research").job_title("Engineer"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace").department("Research").job_title("Engineer"));
     tenant.add_member(&group, &ada);
     tenant.assign_group(&group);
     let mut world = World::start(tenant).await;

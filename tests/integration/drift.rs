@@ -11,7 +11,7 @@ use crate::world::{World, assigned};
 /// A world with Ada and eleven others, all learners.
 async fn dozen(repair: &str) -> (World, String) {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace").job_title("Engineer").department("Research"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace").job_title("Engineer").department("Research"));
     tenant.assign_user(&ada);
     assigned(&mut tenant, 11);
     let mut world = World::start(tenant).await;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use graph_sim::{Call, Fault, GraphSim, Stranger, Tenant};
+use graph_sim::{Call, Fault, ForeignServer, GraphSim, Tenant};
 use learner_sync::model::Outcome;
 
 use crate::database::{apply, on_both};
@@ -172,7 +172,7 @@ async fn a_list_without_an_end_is_given_up() {
 
 #[apply(on_both)]
 async fn the_token_goes_to_no_other_origin() {
-    let stranger = Stranger::start();
+    let stranger = ForeignServer::start();
     for (what, fault) in [
         ("a link to the next page", Fault::on("GET", MEMBERS).next_link(&format!("{}/next", stranger.url()))),
         ("a redirect", Fault::on("GET", ASSIGNMENTS).redirect(302, &stranger.url())),

@@ -27,7 +27,7 @@ struct Small {
 
 impl Small {
     async fn start(database: bool, state: bool) -> Option<Self> {
-        let world = World::start(Tenant::with_people(PEOPLE, 3)).await;
+        let world = World::start(Tenant::with_users(PEOPLE, 3)).await;
         let disk = Mount::small_disk(&world.path("disk"), DISK)?;
         world.reconfigure(|text| {
             let text = if database { text.replace("/learners.db", "/disk/learners.db") } else { text };

@@ -67,7 +67,7 @@ async fn check_clearing(of: usize, clear: usize, held_back: bool) {
     let mut tenant = Tenant::default();
     let staff = assigned(&mut tenant, of);
     for number in 0..10 {
-        let without = tenant.hire(User::named("Without", &number.to_string()));
+        let without = tenant.add_user(User::named("Without", &number.to_string()));
         tenant.assign_user(&without);
     }
     let mut world = World::start(tenant).await;

@@ -16,7 +16,7 @@ pub(crate) const EMAIL: &str = "emails[type eq \"work\"].value";
 /// A world in which Ada is the one learner.
 pub(crate) async fn ada() -> (World, String) {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace").department("Research").job_title("Engineer"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace").department("Research").job_title("Engineer"));
     tenant.assign_user(&ada);
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 1, created: 1, ..Counts::default() });
@@ -31,7 +31,7 @@ pub(crate) fn change(world: &World, id: &str, change: impl FnOnce(&mut User)) {
 /// Hires somebody and assigns them.
 pub(crate) fn hire(world: &World, user: User) -> String {
     world.sim.tenant(|tenant| {
-        let id = tenant.hire(user);
+        let id = tenant.add_user(user);
         tenant.assign_user(&id);
         id
     })
@@ -190,7 +190,7 @@ async fn a_nul_character_rejects_the_person_and_nobody_else() {
 #[apply(on_both)]
 async fn somebody_without_an_address_waits_for_one() {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace").without_mail());
+    let ada = tenant.add_user(User::named("Ada", "Lovelace").without_mail());
     tenant.assign_user(&ada);
     let mut world = World::start(tenant).await;
     let report = world.cycle().await;

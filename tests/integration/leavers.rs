@@ -90,7 +90,7 @@ async fn a_deactivation_changes_nothing_but_active() {
 #[apply(on_both)]
 async fn somebody_disabled_who_never_was_a_learner_is_skipped_without_a_word() {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace").disabled());
+    let ada = tenant.add_user(User::named("Ada", "Lovelace").disabled());
     tenant.assign_user(&ada);
     let mut world = World::start(tenant).await;
     let report = world.cycle().await;
@@ -326,7 +326,7 @@ fn active(rule: &str) -> String {
 async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 8);
-    let disabled = tenant.hire(User::named("Ada", "Lovelace").disabled());
+    let disabled = tenant.add_user(User::named("Ada", "Lovelace").disabled());
     tenant.assign_user(&disabled);
     let mut world = World::start(tenant).await;
     world.configure(&active("\"True\""));

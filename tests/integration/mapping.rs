@@ -104,9 +104,9 @@ async fn what_applies_on_creation_is_left_to_the_platform_afterwards() {
 async fn the_platforms_own_attributes_come_from_where_the_design_recommends() {
     let prefix = "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User";
     let mut tenant = Tenant::default();
-    let ada =
-        tenant.hire(User::named("Ada", "Lovelace").company_name("Harbour Works").cost_center("4711").division("North"));
-    let grace = tenant.hire(User::named("Grace", "Hopper"));
+    let ada = tenant
+        .add_user(User::named("Ada", "Lovelace").company_name("Harbour Works").cost_center("4711").division("North"));
+    let grace = tenant.add_user(User::named("Grace", "Hopper"));
     tenant.assign_user(&ada);
     tenant.assign_user(&grace);
     let mut world = World::start(tenant).await;

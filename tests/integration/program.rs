@@ -25,7 +25,7 @@ pub(crate) fn users(count: usize) -> (Tenant, Vec<String>) {
 
 /// Hires somebody and assigns them.
 pub(crate) fn hire(tenant: &mut Tenant, given_name: &str, surname: &str) -> String {
-    let id = tenant.hire(User::named(given_name, surname).department("Research"));
+    let id = tenant.add_user(User::named(given_name, surname).department("Research"));
     tenant.assign_user(&id);
     id
 }

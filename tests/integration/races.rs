@@ -81,7 +81,7 @@ fn names_the_holder(ended: &Ended, all: &[Ended]) {
 #[apply(on_both)]
 async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
     let mut told = Told::new();
-    let tenant = Tenant::with_people(120, told.seed);
+    let tenant = Tenant::with_users(120, told.seed);
     let world = World::start(tenant.clone()).await;
     world.configure(NO_LIMITS);
     let (mut model, mut changes) = (Model::default(), Changes::new(SmallRng::seed_from_u64(told.seed)));

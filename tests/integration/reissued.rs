@@ -14,7 +14,7 @@ const ADDRESS: &str = "ada.lovelace@harbourworks.example";
 /// A world in which Ada has left and eleven others stay; her learner is switched off.
 async fn left(reissued: &str) -> (World, String) {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace"));
     tenant.assign_user(&ada);
     assigned(&mut tenant, 11);
     let mut world = World::start(tenant).await;

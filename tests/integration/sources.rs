@@ -119,7 +119,7 @@ async fn a_newcomer_does_not_get_the_address_of_another_applications_learner() {
     world.cycle().await;
     let newcomer = world.sim.tenant(|tenant| {
         let mail = tenant.user(&external[0]).unwrap().mail.clone().unwrap();
-        let newcomer = tenant.hire(User::named("New", "Comer").mail(mail));
+        let newcomer = tenant.add_user(User::named("New", "Comer").mail(mail));
         tenant.assign_user_to(&second, &newcomer);
         newcomer
     });

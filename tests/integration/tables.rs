@@ -102,8 +102,8 @@ const THEIRS: &str = "tenant, quota, born, notes, touched";
 #[apply(on_both)]
 async fn a_life_in_the_table_of_a_platform() {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace").department("Research"));
-    let ben = tenant.hire(User::named("Ben", "Carter").job_title("Clerk"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace").department("Research"));
+    let ben = tenant.add_user(User::named("Ben", "Carter").job_title("Clerk"));
     tenant.assign_user(&ada);
     tenant.assign_user(&ben);
     let mut world = platform(tenant).await;
@@ -209,7 +209,7 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
 #[apply(on_both)]
 async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
     let mut tenant = Tenant::default();
-    let ben = tenant.hire(User::named("Ben", "Carter"));
+    let ben = tenant.add_user(User::named("Ben", "Carter"));
     tenant.assign_user(&ben);
     let mut world = platform(tenant).await;
     let row = format!("INSERT INTO {} (login, state, tenant, quota) VALUES ('{BEN}', 'suspended', 'a', 1)", table());
@@ -233,7 +233,7 @@ async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
 #[apply(on_both)]
 async fn whom_the_platform_has_shut_out_makes_no_room_for_somebody_else() {
     let mut tenant = Tenant::default();
-    let ben = tenant.hire(User::named("Ben", "Carter"));
+    let ben = tenant.add_user(User::named("Ben", "Carter"));
     tenant.assign_user(&ben);
     assigned(&mut tenant, 1);
     let mut world = platform(tenant).await;
@@ -273,7 +273,7 @@ async fn addresses_are_swapped_in_a_table_that_checks_them() {
 #[apply(on_both)]
 async fn commands_know_learners_by_the_ids_of_the_table() {
     let mut tenant = Tenant::default();
-    let ben = tenant.hire(User::named("Ben", "Carter"));
+    let ben = tenant.add_user(User::named("Ben", "Carter"));
     tenant.assign_user(&ben);
     let world = platform(tenant).await;
     // Before the first cycle nothing of ours is there, and a plan makes nothing.
@@ -297,7 +297,7 @@ async fn commands_know_learners_by_the_ids_of_the_table() {
     // Hired again as somebody else, and given the old account.
     let again = world.sim.tenant(|tenant| {
         tenant.unassign(&ben);
-        let again = tenant.hire(User::named("Benjamin", "Carter"));
+        let again = tenant.add_user(User::named("Benjamin", "Carter"));
         tenant.assign_user(&again);
         again
     });
@@ -361,7 +361,7 @@ async fn a_table_that_does_not_fit_is_refused_with_the_line_and_the_statement() 
 #[apply(on_both)]
 async fn another_column_for_an_attribute_is_noticed_without_a_change_in_entra() {
     let mut tenant = Tenant::default();
-    let ben = tenant.hire(User::named("Ben", "Carter").job_title("Clerk"));
+    let ben = tenant.add_user(User::named("Ben", "Carter").job_title("Clerk"));
     tenant.assign_user(&ben);
     let mut world = platform(tenant).await;
     world.cycle().await;

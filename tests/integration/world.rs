@@ -258,7 +258,7 @@ pub(crate) fn users(tenant: &mut Tenant, count: usize) -> Vec<String> {
     let user = |number| User::named("Number", &format!("{number:04}")).department("Research");
     // Numbered on from whoever is there already, so that no name is taken.
     let first = tenant.users().count() + 1;
-    (first..first + count).map(|number| tenant.hire(user(number))).collect()
+    (first..first + count).map(|number| tenant.add_user(user(number))).collect()
 }
 
 /// So many users, each assigned directly.

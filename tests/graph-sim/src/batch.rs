@@ -1,4 +1,4 @@
-//! `POST /$batch`: up to twenty requests in one, each answered as if it had come alone.
+//! `POST /$batch`: up to twenty requests in one, each answered as if sent alone.
 //!
 //! <https://learn.microsoft.com/graph/json-batching>
 
@@ -15,16 +15,15 @@ use crate::sequence::checksum;
 use crate::server::{self, Shared};
 use crate::token::Roles;
 
-const MOST_PARTS: usize = 20;
+const MAX_PARTS: usize = 20;
 
-/// One part as it was sent.
+/// One part of a batch request.
 struct Part {
     id: String,
     request: Request,
 }
 
-/// Answers a batch whose token permits `roles`. A reset of one part resets the connection of them all, and one
-/// that is sent badly takes the others with it.
+/// Answers a batch whose token has `roles`. A reset or bad delivery of one part affects the whole batch.
 pub(crate) async fn respond(
     shared: &Shared,
     request: &Request,
@@ -51,8 +50,8 @@ pub(crate) async fn respond(
         }
     }
     let mut status = 200;
-    Distortion::all(&effects.distortions, &mut status, &mut answers);
-    // Graph promises no order, and whoever relies on one should find out.
+    Distortion::apply_all(&effects.distortions, &mut status, &mut answers);
+    // Graph does not guarantee an order, so a caller that relies on one must fail.
     answers.sort_by_key(|(id, _)| checksum(id));
     let mut body = b"{\"responses\":[".to_vec();
     for (index, (id, reply)) in answers.iter().enumerate() {
@@ -65,7 +64,7 @@ pub(crate) async fn respond(
     Outcome::Reply(Reply { status, content_type: PLAIN_JSON.to_owned(), delivery, ..Reply::odata(body) })
 }
 
-/// The parts of a batch, or why it is none.
+/// Parses the parts of a batch.
 fn parts(request: &Request) -> Result<Vec<Part>, GraphError> {
     let refused = |message: &str| GraphError::new(400, "BadRequest", message);
     let body = request.json().ok_or_else(|| refused("Invalid batch payload format."))?;
@@ -73,9 +72,8 @@ fn parts(request: &Request) -> Result<Vec<Part>, GraphError> {
     if sent.is_empty() {
         return Err(refused("The batch has no request steps."));
     }
-    if sent.len() > MOST_PARTS {
-        let told = format!("Number of batch request steps exceeds the maximum value of {MOST_PARTS}.");
-        return Err(refused(&told));
+    if sent.len() > MAX_PARTS {
+        return Err(refused(&format!("Number of batch request steps exceeds the maximum value of {MAX_PARTS}.")));
     }
     let mut ids = BTreeSet::new();
     let mut parts = Vec::with_capacity(sent.len());
@@ -103,13 +101,13 @@ fn write_part(out: &mut Vec<u8>, id: &str, reply: &Reply) {
     let mut headers: serde_json::Map<String, Value> =
         reply.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     headers.insert("Content-Type".to_owned(), reply.content_type.as_str().into());
-    // Written by hand around the body, which may be a page of a thousand rows and is JSON as it stands.
+    // The body is JSON already and may be a page of a thousand rows, so it is copied and not parsed.
     out.extend_from_slice(b"{\"id\":");
     push_json(out, id);
     out.extend_from_slice(format!(",\"status\":{},\"headers\":", reply.status).as_bytes());
     push_json(out, &headers);
     out.extend_from_slice(b",\"body\":");
-    // What a fault put there may be anything; inside a batch it can only be a text.
+    // The body of a fault may be anything; inside a batch invalid JSON becomes a text.
     let own = reply.content_type == ODATA_JSON;
     if own || serde_json::from_slice::<IgnoredAny>(&reply.body).is_ok() {
         out.extend_from_slice(&reply.body);

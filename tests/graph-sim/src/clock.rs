@@ -1,10 +1,10 @@
-//! The one place that reads the real clock: token lifetimes and the dates in error bodies. The simulated
-//! directory keeps its own time (see `Tenant`), so that two runs give the same world.
+//! The only place that reads the real clock, for token lifetimes and the dates in error bodies. The tenant keeps its
+//! own time, so that two runs produce the same tenant.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The time now.
-#[expect(clippy::disallowed_methods, reason = "the simulator's one reading of the clock: tokens really expire")]
+/// The current time.
+#[expect(clippy::disallowed_methods, reason = "the simulator's only reading of the clock: tokens really expire")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -14,7 +14,7 @@ pub(crate) fn zoneless(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S").to_string()
 }
 
-/// The HTTP date that lies so many seconds after a time, never earlier than that: it has no fractions.
+/// The HTTP date a number of seconds after a time, rounded up to a full second.
 pub(crate) fn http_date(time: Timestamp, seconds: i64) -> String {
     let date = time.checked_add(SignedDuration::new(seconds, 999_999_999)).unwrap_or(time);
     date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()

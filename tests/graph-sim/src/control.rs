@@ -1,5 +1,5 @@
-//! The control API: the world of a running simulator in the hands of a user with curl. JSON in, JSON out,
-//! no token, and not a word of it in the journal.
+//! The control API changes a running simulator, for example with curl. It takes and returns JSON, needs no token, and
+//! is not recorded in the journal.
 
 mod faults;
 mod groups;
@@ -24,7 +24,7 @@ use crate::server::Shared;
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/control/summary", get(summary))
-        .route("/control/users", get(users::list).post(users::hire))
+        .route("/control/users", get(users::list).post(users::add))
         .route("/control/users/{id}", get(users::show).patch(users::change).delete(users::delete))
         .route("/control/users/{id}/restore", post(users::restore))
         .route("/control/groups", get(groups::list).post(groups::add))
@@ -38,31 +38,31 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/control/journal", get(journal).delete(clear_journal))
 }
 
-type Answer = Result<Json<Value>, Refusal>;
+type ControlResult = Result<Json<Value>, ControlError>;
 type Simulator = State<Arc<Shared>>;
 
-/// Why a control call did nothing.
-struct Refusal(StatusCode, String);
+/// The error of a control call, which changed nothing.
+struct ControlError(StatusCode, String);
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ControlError {
     fn into_response(self) -> Response {
         (self.0, Json(json!({ "error": self.1 }))).into_response()
     }
 }
 
-impl Refusal {
+impl ControlError {
     fn bad(message: impl Into<String>) -> Self {
         Self(StatusCode::BAD_REQUEST, message.into())
     }
 
     fn nothing(id: &str) -> Self {
-        Self(StatusCode::NOT_FOUND, format!("there is nothing called {id}"))
+        Self(StatusCode::NOT_FOUND, format!("{id} does not exist"))
     }
 }
 
-/// Reads a body, whatever its content type: curl says form unless told otherwise.
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal::bad(format!("the body is not as expected: {error}")))
+/// Parses a JSON body. The content type is ignored, because curl sends a form type by default.
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ControlError> {
+    serde_json::from_slice(body).map_err(|error| ControlError::bad(format!("invalid body: {error}")))
 }
 
 /// A query option.
@@ -71,7 +71,7 @@ fn option(query: Option<&str>, name: &str) -> Option<String> {
     pairs.into_iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
-async fn summary(State(shared): Simulator) -> Answer {
+async fn summary(State(shared): Simulator) -> ControlResult {
     let tenant = shared.tenant();
     let disabled = tenant.users().filter(|user| user.account_enabled == Some(false)).count();
     Ok(Json(json!({
@@ -87,11 +87,11 @@ async fn summary(State(shared): Simulator) -> Answer {
     })))
 }
 
-async fn permissions(State(shared): Simulator) -> Answer {
+async fn permissions(State(shared): Simulator) -> ControlResult {
     Ok(Json(json!({ "permissions": shared.tenant().permissions })))
 }
 
-/// Permissions to give and to take; a token keeps those it was issued with.
+/// Permissions to grant and revoke; issued tokens keep theirs.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PermissionChange {
@@ -101,7 +101,7 @@ struct PermissionChange {
     revoke: Vec<String>,
 }
 
-async fn change_permissions(State(shared): Simulator, body: Bytes) -> Answer {
+async fn change_permissions(State(shared): Simulator, body: Bytes) -> ControlResult {
     let PermissionChange { grant, revoke } = read(&body)?;
     let mut tenant = shared.tenant();
     tenant.permissions.extend(grant);
@@ -109,12 +109,12 @@ async fn change_permissions(State(shared): Simulator, body: Bytes) -> Answer {
     Ok(Json(json!({ "permissions": tenant.permissions })))
 }
 
-async fn revoke_tokens(State(shared): Simulator) -> Answer {
+async fn revoke_tokens(State(shared): Simulator) -> ControlResult {
     shared.revoke_tokens();
     Ok(Json(json!({ "revoked": true })))
 }
 
-async fn journal(State(shared): Simulator, RawQuery(query): RawQuery) -> Answer {
+async fn journal(State(shared): Simulator, RawQuery(query): RawQuery) -> ControlResult {
     let limit = option(query.as_deref(), "limit").and_then(|limit| limit.parse().ok()).unwrap_or(100);
     let journal = shared.journal();
     let calls = journal.calls();
@@ -122,12 +122,12 @@ async fn journal(State(shared): Simulator, RawQuery(query): RawQuery) -> Answer 
     Ok(Json(json!({ "total": calls.len(), "calls": latest.iter().map(|call| call.to_json()).collect::<Vec<_>>() })))
 }
 
-async fn clear_journal(State(shared): Simulator) -> Answer {
+async fn clear_journal(State(shared): Simulator) -> ControlResult {
     shared.journal().clear();
     Ok(Json(json!({ "total": 0 })))
 }
 
-/// The id in a path, as the directory writes ids.
+/// The id in a path, in lower case unless it is a user principal name.
 fn id_of(path: Path<String>) -> String {
     if path.contains('@') { path.0 } else { path.0.to_ascii_lowercase() }
 }

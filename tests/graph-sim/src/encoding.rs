@@ -1,5 +1,4 @@
-//! Small encodings that HTTP, OData and tokens need: percent, base64 and JSON into a buffer.
-//! Written by hand: each is a few lines, and the simulator stays free of dependencies.
+//! The encodings that HTTP, OData and tokens need: percent, base64, and JSON into a buffer.
 
 use serde::Serialize;
 
@@ -39,7 +38,7 @@ pub(crate) fn base64_decode(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Decodes `%20` and the like; what is no valid escape or no UTF-8 stays readable rather than failing.
+/// Decodes percent escapes. Invalid escapes stay unchanged, invalid UTF-8 is replaced.
 pub(crate) fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -59,7 +58,7 @@ pub(crate) fn percent_decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// Decodes a form or query value, where a plus is a space.
+/// Decodes a form or query value, where `+` means a space.
 pub(crate) fn form_decode(text: &str) -> String {
     percent_decode(&text.replace('+', " "))
 }
@@ -89,9 +88,9 @@ pub(crate) fn percent_encode(text: &str) -> String {
 }
 
 /// Appends a value as JSON.
-#[expect(clippy::expect_used, reason = "only strings, numbers and values with string keys are written, into memory")]
+#[expect(clippy::expect_used, reason = "writes strings, numbers and values with string keys into memory")]
 pub(crate) fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(out, value).expect("plain data becomes JSON");
+    serde_json::to_writer(out, value).expect("plain data serializes to JSON");
 }
 
 #[cfg(test)]
@@ -99,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_there_and_back() {
+    fn base64_round_trip() {
         for text in ["", "a", "ab", "abc", "łódź ünïcode?>"] {
             assert_eq!(base64_decode(&base64url(text.as_bytes())).as_deref(), Some(text.as_bytes()));
         }
@@ -110,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn percent_there_and_back() {
+    fn percent_encoding_round_trip() {
         assert_eq!(percent_decode("a%23EXT%23@b"), "a#EXT#@b");
         assert_eq!(percent_decode("100%"), "100%");
         assert_eq!(percent_decode(&percent_encode("id in ('é','#')")), "id in ('é','#')");

@@ -1,9 +1,8 @@
 //! Faults: what goes wrong, where and how often.
 //!
-//! A fault names a place (method, path, page), the matches there that it applies to, and what happens: the
-//! answer waits at a gate, an answer is given in place of the true one, the connection is reset, or the true
-//! answer is edited. Whatever is answered may then be sent badly (`delivery`). Another kind of fault is another
-//! variant of `Action`, `Edit`, `Delivery` or `Distortion`.
+//! A fault selects calls by method, path and page, and the matches it applies to. It holds the call at a gate,
+//! substitutes an answer, resets the connection, or edits the true answer. A `Delivery` then changes how the answer is
+//! sent. A new kind of fault is a new variant of `Action`, `Edit`, `Delivery` or `Distortion`.
 
 mod batch;
 mod chance;
@@ -44,43 +43,42 @@ pub struct Fault {
     delivery: Option<Delivery>,
 }
 
-/// What a fault does to the call.
+/// The effect of a fault on a call.
 #[derive(Debug, Clone)]
 enum Action {
-    /// Nothing but waiting at the gate.
+    /// No effect besides the gate.
     Pass,
-    /// The connection is reset before a byte of the answer.
+    /// Reset the connection before the first byte of the answer.
     Reset,
-    /// Another answer.
+    /// Substitute the answer.
     Answer(Substitute),
-    /// The true answer, changed.
+    /// Edit the true answer.
     Edit(Vec<Edit>),
-    /// One of the failures that come and go, drawn for each call.
+    /// A transient failure, drawn for each call.
     AnyFailure,
 }
 
-/// An answer in place of the true one.
+/// An answer that replaces the true one.
 #[derive(Debug, Clone)]
 struct Substitute {
     status: u16,
-    /// Code and message; Graph's usual ones of that status unless given.
+    /// Code and message; `None` means those that Graph uses for the status.
     error: Option<(String, String)>,
     headers: Vec<(String, String)>,
-    /// `Retry-After` as a date so many seconds after the answer.
+    /// `Retry-After` as a date, in seconds after the answer.
     retry_date: Option<i64>,
     body: Option<String>,
 }
 
 impl Substitute {
-    /// Nothing but a status.
     fn with_status(status: u16) -> Self {
         Self { status, error: None, headers: Vec::new(), retry_date: None, body: None }
     }
 }
 
 impl Fault {
-    /// A fault at a method (`*` for any) and a path. `*` or `{anything}` stands for one segment, `**` at the end
-    /// for any number of them. Letter case is ignored, as Graph does.
+    /// A fault for a method (`*` for any) and a path. `*` or `{name}` matches one segment, `**` at the end any number.
+    /// Case is ignored, as in Graph.
     pub fn on(method: &str, path: &str) -> Self {
         Self {
             method: method.to_ascii_uppercase(),
@@ -100,14 +98,14 @@ impl Fault {
         }
     }
 
-    /// One user who exists for assignments and groups but is not found by `/users`, for ever.
+    /// A user who is assigned or a member but never found in `/users`.
     pub fn missing_user(id: &str) -> Self {
         Self::on("GET", "/v1.0/users/**").always().hide_row(id)
     }
 
-    /// One user whom `/users` does not find at the first so many looks for it by id, as a replica that lags behind.
-    pub fn late_user(id: &str, looks: usize) -> Self {
-        Self::on("GET", "/v1.0/users/**").mentioning(id).times(looks).hide_row(id)
+    /// A user who is not found by the first `reads` reads of its id, like in a lagging replica.
+    pub fn late_user(id: &str, reads: usize) -> Self {
+        Self::on("GET", "/v1.0/users/**").mentioning(id).times(reads).hide_row(id)
     }
 
     /// Only calls whose decoded path or query contains a text.
@@ -122,63 +120,63 @@ impl Fault {
         self
     }
 
-    /// Only the given page of a list, counted from one.
+    /// Only this page of a list, counted from one.
     pub fn page(mut self, number: usize) -> Self {
         self.page = Some(number);
         self
     }
 
-    /// From the `number`th matching call on, counted from one.
+    /// Only from the `number`th matching call, counted from one.
     pub fn nth(mut self, number: usize) -> Self {
         self.skip = number.saturating_sub(1);
         self
     }
 
-    /// For so many matching calls.
+    /// The number of matching calls it applies to.
     pub fn times(mut self, count: usize) -> Self {
         self.times = count;
         self
     }
 
-    /// For every matching call.
+    /// Applies to every matching call.
     pub fn always(self) -> Self {
         self.times(usize::MAX)
     }
 
-    /// Holds the call at a gate until a test releases it; the rest of the fault happens after that.
+    /// Holds the call at a gate until a test releases it, then applies the rest of the fault.
     pub fn hold_until(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
         self
     }
 
-    /// Resets the connection before a byte of the answer. For a part of a `$batch` the whole batch is lost.
+    /// Resets the connection before the first byte of the answer. A part of a `$batch` resets the whole batch.
     pub fn reset(mut self) -> Self {
         self.action = Action::Reset;
         self
     }
 
-    /// Answers with a status and the error that Graph gives with it.
+    /// Answers with a status and Graph's error for it.
     pub fn answer(self, status: u16) -> Self {
         self.answering(status, |answer| answer.status = status)
     }
 
-    /// Answers with a status and an error of the given code.
+    /// Answers with a status and an error code.
     pub fn answer_error(self, status: u16, code: &str) -> Self {
-        let usual = GraphError::of_status(status);
-        let message = if usual.code == code { &usual.message } else { "The simulator was told to answer this." };
+        let usual = GraphError::for_status(status);
+        let message = if usual.code == code { &usual.message } else { "The simulator is configured to answer this." };
         let error = (code.to_owned(), message.to_owned());
         self.answer(status).answering(status, |answer| answer.error = Some(error))
     }
 
-    /// Gives the error another text; on its own it makes the answer a 400.
+    /// Sets the message of the error; the status defaults to 400.
     pub fn message(self, text: &str) -> Self {
         self.answering(400, |answer| {
-            let code = answer.error.take().map_or_else(|| GraphError::of_status(answer.status).code, |(code, _)| code);
+            let code = answer.error.take().map_or_else(|| GraphError::for_status(answer.status).code, |(code, _)| code);
             answer.error = Some((code, text.to_owned()));
         })
     }
 
-    /// Sends the caller elsewhere, with 302 or 307 for instance.
+    /// Redirects the caller, for example with status 302 or 307.
     pub fn redirect(self, status: u16, location: &str) -> Self {
         self.answer(status).header("Location", location)
     }
@@ -189,28 +187,27 @@ impl Fault {
         self.answer(status).answering(status, |answer| answer.error = Some((code, message)))
     }
 
-    /// Adds a header to the answer; on its own it makes the answer a 429.
+    /// Adds a header to the answer; the status defaults to 429.
     pub fn header(self, name: &str, value: &str) -> Self {
         self.answering(429, |answer| answer.headers.push((name.to_owned(), value.to_owned())))
     }
 
-    /// Adds `Retry-After`, written as it should be sent; on its own it makes the answer a 429.
+    /// Adds `Retry-After` with a literal value; the status defaults to 429.
     pub fn retry_after(self, value: &str) -> Self {
         self.header("Retry-After", value)
     }
 
-    /// Adds `Retry-After` as the HTTP date that lies so many seconds after the answer; on its own it makes the
-    /// answer a 429.
+    /// Adds `Retry-After` as an HTTP date relative to the answer; the status defaults to 429.
     pub fn retry_after_date(self, seconds_from_now: i64) -> Self {
         self.answering(429, |answer| answer.retry_date = Some(seconds_from_now))
     }
 
-    /// Answers with a body, HTML when it begins with `<`; on its own with status 200.
+    /// Answers with a body, as HTML when it starts with `<`; the status defaults to 200.
     pub fn body(self, body: &str) -> Self {
         self.answering(200, |answer| answer.body = Some(body.to_owned()))
     }
 
-    /// Changes the answer that is given, which begins with `status` if there is none yet.
+    /// Changes the substituted answer; `status` is the default of a new one.
     fn answering(mut self, status: u16, change: impl FnOnce(&mut Substitute)) -> Self {
         let mut answer = match self.action {
             Action::Answer(answer) => answer,
@@ -221,7 +218,7 @@ impl Fault {
         self
     }
 
-    /// Empties the list, which ends with this page.
+    /// Empties the page and ends the list with it.
     pub fn empty_list(self) -> Self {
         self.edit(Edit::EmptyList)
     }
@@ -236,12 +233,12 @@ impl Fault {
         self.edit(Edit::NextLink(url.to_owned()))
     }
 
-    /// Makes the list end with this page, as if nothing followed.
+    /// Ends the list with this page.
     pub fn cut_short(self) -> Self {
         self.edit(Edit::CutShort)
     }
 
-    /// Leaves a key out of every row.
+    /// Omits a key from every row.
     pub fn drop_key(self, key: &str) -> Self {
         self.edit(Edit::DropKey(key.to_owned()))
     }
@@ -251,18 +248,17 @@ impl Fault {
         self.edit(Edit::NullKey(key.to_owned()))
     }
 
-    /// Nulls everything in the rows except id and type: Graph's limited information.
+    /// Sets everything in the rows except id and type to null, like Graph without permission.
     pub fn null_rows(self) -> Self {
         self.edit(Edit::NullRows)
     }
 
-    /// Leaves out the row with an id, of assignments those of the principal; an answer that is this one object becomes a
-    /// 404.
+    /// Omits the rows with this id or principal id; an answer that is this object becomes a 404.
     pub fn hide_row(self, id: &str) -> Self {
         self.edit(Edit::HideRow(id.to_owned()))
     }
 
-    /// Changes the true answer in some way.
+    /// Edits the true answer.
     pub fn edit(mut self, edit: Edit) -> Self {
         match &mut self.action {
             Action::Edit(edits) => edits.push(edit),
@@ -281,8 +277,8 @@ impl Fault {
         method && query && mention && page && path_matches(&self.path, &request.segments)
     }
 
-    /// Counts a matching call; whether the fault applies to it.
-    fn strikes(&mut self) -> bool {
+    /// Counts a matching call and returns whether the fault applies to it.
+    fn applies(&mut self) -> bool {
         if self.chance.as_mut().is_some_and(|chance| !chance.hits()) {
             return false;
         }

@@ -1,7 +1,7 @@
-//! The part of Microsoft Graph v1.0 that reads: which path leads where, and with which permission.
+//! The read part of Microsoft Graph v1.0: routes and permissions.
 //!
-//! Everything here is a function of the tenant, the token's permissions and the request; faults, tokens and
-//! the `$batch` around it are the server's business.
+//! An answer depends only on the tenant, the token's permissions and the request. The server handles faults, tokens and
+//! `$batch`.
 
 mod applications;
 mod deleted_items;
@@ -11,6 +11,7 @@ pub(crate) mod page;
 mod select;
 mod users;
 
+use self::applications::ApplicationKey;
 use crate::encoding::push_json;
 use crate::reply::{GraphError, Reply};
 use crate::request::Request;
@@ -18,41 +19,41 @@ use crate::sequence::is_guid;
 use crate::tenant::Tenant;
 use crate::token::Roles;
 
-/// What a request is answered from.
+/// The inputs of an answer.
 pub(crate) struct Context<'a> {
     pub(crate) tenant: &'a Tenant,
     pub(crate) roles: &'a Roles,
     pub(crate) request: &'a Request,
-    /// Page tokens of another epoch have expired.
+    /// Page tokens of other epochs have expired.
     pub(crate) page_epoch: u64,
 }
 
-type Answer = Result<Reply, GraphError>;
+type GraphResult = Result<Reply, GraphError>;
 
 /// Answers one request to `/v1.0/...`.
-pub(crate) fn answer(context: &Context<'_>) -> Answer {
+pub(crate) fn answer(context: &Context<'_>) -> GraphResult {
     let segments = &context.request.segments;
     let lower: Vec<String> = segments.iter().skip(1).map(|segment| segment.to_ascii_lowercase()).collect();
     let names: Vec<&str> = lower.iter().map(String::as_str).collect();
-    let place = |position: usize| segments.get(position + 1).map(String::as_str).unwrap_or_default();
+    let segment_at = |position: usize| segments.get(position + 1).map(String::as_str).unwrap_or_default();
 
-    type Handler<'h> = Box<dyn Fn() -> Answer + 'h>;
+    type Handler<'h> = Box<dyn Fn() -> GraphResult + 'h>;
     let handler: Handler<'_> = match names.as_slice() {
         ["users"] => Box::new(|| users::list(context)),
         ["users", "$count"] => Box::new(|| users::count(context)),
-        ["users", _] => Box::new(|| users::get(context, place(1))),
+        ["users", _] => Box::new(|| users::get(context, segment_at(1))),
         ["groups", id] => Box::new(|| groups::get(context, id)),
         ["groups", id, "members"] => Box::new(|| groups::members(context, id, false, None)),
         ["groups", id, "members", cast] => Box::new(|| groups::members(context, id, false, Some(cast))),
         ["groups", id, "transitivemembers"] => Box::new(|| groups::members(context, id, true, None)),
         ["groups", id, "transitivemembers", cast] => Box::new(|| groups::members(context, id, true, Some(cast))),
         ["serviceprincipals"] => Box::new(|| applications::list_principals(context)),
-        ["serviceprincipals", id] => Box::new(|| applications::get_principal(context, applications::Key::ObjectId(id))),
+        ["serviceprincipals", id] => Box::new(|| applications::get_principal(context, ApplicationKey::ObjectId(id))),
         ["serviceprincipals", id, "approleassignedto"] => {
-            Box::new(|| applications::assigned_to(context, applications::Key::ObjectId(id)))
+            Box::new(|| applications::assigned_to(context, ApplicationKey::ObjectId(id)))
         }
         ["applications"] => Box::new(|| applications::list_registrations(context)),
-        ["applications", id] => Box::new(|| applications::get_registration(context, applications::Key::ObjectId(id))),
+        ["applications", id] => Box::new(|| applications::get_registration(context, ApplicationKey::ObjectId(id))),
         ["directory", "deleteditems", "microsoft.graph.user"] => Box::new(|| deleted_items::list(context)),
         ["directory", "deleteditems", id] => Box::new(|| deleted_items::get(context, id)),
         [first, rest @ ..] => match (applications::alternate_key(first), rest) {
@@ -61,7 +62,7 @@ pub(crate) fn answer(context: &Context<'_>) -> Answer {
                 Box::new(move || applications::assigned_to(context, key))
             }
             (Some(("applications", key)), []) => Box::new(move || applications::get_registration(context, key)),
-            _ => return Err(GraphError::unknown_segment(place(unknown_from(&names)))),
+            _ => return Err(GraphError::unknown_segment(segment_at(unknown_position(&names)))),
         },
         [] => return Err(GraphError::unknown_segment("")),
     };
@@ -72,8 +73,8 @@ pub(crate) fn answer(context: &Context<'_>) -> Answer {
     handler()
 }
 
-/// The first segment that Graph would not understand, for the message.
-fn unknown_from(names: &[&str]) -> usize {
+/// The position of the first unknown segment, for the message.
+fn unknown_position(names: &[&str]) -> usize {
     let known = ["users", "groups", "serviceprincipals", "applications", "directory"];
     match names.first() {
         Some(first) if known.contains(first) => names.len() - 1,
@@ -82,7 +83,7 @@ fn unknown_from(names: &[&str]) -> usize {
 }
 
 impl Context<'_> {
-    /// Refuses the query options that no listing here takes.
+    /// Refuses unsupported query options.
     fn check_options(&self) -> Result<(), GraphError> {
         for (name, _) in &self.request.query {
             match name.to_ascii_lowercase().as_str() {
@@ -100,7 +101,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Refuses a token that carries none of several permissions.
+    /// Refuses a token without any of several permissions.
     fn require(&self, permissions: &[&str]) -> Result<(), GraphError> {
         if self.roles.any(permissions) { Ok(()) } else { Err(GraphError::denied()) }
     }
@@ -111,12 +112,12 @@ impl Context<'_> {
     }
 }
 
-/// Refuses ids that are no GUID, where Graph does not even look.
+/// Refuses ids that are not GUIDs.
 fn require_guid(id: &str) -> Result<(), GraphError> {
     if is_guid(id) { Ok(()) } else { Err(GraphError::bad_request(format!("Invalid object identifier '{id}'."))) }
 }
 
-/// An object whose rows were written as `"key":value` pairs, with its context in front.
+/// An object with its context, followed by the `"key":value` pairs that `write` appends.
 fn entity(metadata: &str, write: impl FnOnce(&mut Vec<u8>)) -> Reply {
     let mut body = b"{\"@odata.context\":".to_vec();
     push_json(&mut body, metadata);

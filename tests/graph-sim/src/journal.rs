@@ -1,4 +1,4 @@
-//! What the simulator was asked, in the order in which it was asked.
+//! The calls that the simulator received, in order.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,63 +7,62 @@ use serde_json::{Value, json};
 
 use crate::request::Request;
 
-/// A simulator that serves for days keeps only so many calls, dropping the older half when full.
+/// Maximum number of calls; a full journal drops its older half.
 const CAPACITY: usize = 200_000;
 
-/// One call, of a `$batch` or on its own.
+/// One call, alone or as a part of a `$batch`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// The HTTP method in capitals.
+    /// The HTTP method in upper case.
     pub method: String,
     /// The decoded path, for instance `/v1.0/users/ada@harbourworks.example`.
     pub path: String,
     /// The decoded query, for instance `$top=999&$select=id`.
     pub query: String,
-    /// The request headers, names in lower case, without the authorization.
+    /// The request headers without `authorization`, names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// The answer's status; 0 as long as there is none and after a reset.
+    /// The status of the answer; 0 before it and after a reset.
     pub status: u16,
-    /// Whether the call carried an authorization of any kind.
+    /// Whether the call had an `authorization` header.
     pub authorization: bool,
-    /// Whether the call carried a bearer token, valid or not.
+    /// Whether the call had a bearer token, valid or not.
     pub bearer: bool,
-    /// Whether the call was let in: with a valid token, or with credentials that got one.
+    /// Whether the token or the credentials were valid.
     pub authorized: bool,
     /// Whether the call was a part of a `$batch`.
     pub in_batch: bool,
-    /// Whether the simulator knows such a call at all.
+    /// Whether the simulator supports the call.
     pub expected: bool,
     /// The JSON body of a `$batch`.
     pub body: Option<Value>,
-    /// When the call arrived. The parts of a `$batch` arrive one after the other as they are answered.
+    /// Time of arrival. The parts of a `$batch` arrive one by one as they are answered.
     pub arrived: Instant,
-    /// When its answer was ready to be sent, or its connection to be reset; none as long as it waits at a gate.
+    /// Time when the answer or reset was ready; `None` while the call waits at a gate.
     pub answered: Option<Instant>,
 }
 
 impl Call {
-    /// A request header, whatever the case of its letters; never the authorization.
+    /// A request header by name, ignoring case; never the authorization.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(&name.to_ascii_lowercase()).map(String::as_str)
     }
 
-    /// The id that the caller gave the call, which Graph repeats and Microsoft's support asks for.
+    /// The caller's id of the call, which Graph repeats.
     pub fn client_request_id(&self) -> Option<&str> {
         self.header("client-request-id")
     }
 
-    /// The name that the caller gave itself.
+    /// The `user-agent` header.
     pub fn user_agent(&self) -> Option<&str> {
         self.header("user-agent")
     }
 
-    /// How long after the answer to an earlier call this one arrived: what is left of a wait that was asked for.
-    /// None when the earlier one had no answer by then.
+    /// Time between the answer to an earlier call and this one; `None` when the earlier one was not answered by then.
     pub fn waited_after(&self, earlier: &Self) -> Option<Duration> {
         self.arrived.checked_duration_since(earlier.answered?)
     }
 
-    /// The call that a request makes.
+    /// The call of a request.
     pub(crate) fn of(request: &Request, in_batch: bool) -> Self {
         let mut headers = request.headers.clone();
         let authorization = headers.remove("authorization");
@@ -101,16 +100,16 @@ impl Call {
     }
 }
 
-/// The calls so far.
+/// The recorded calls.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     calls: Vec<Call>,
-    /// How many calls were forgotten before the first that is kept.
+    /// Number of dropped calls.
     forgotten: usize,
 }
 
 impl Journal {
-    /// Enters a call when it arrives, so that calls which are never answered show too; returns its number.
+    /// Records a call on arrival, so that unanswered calls appear too; returns its number.
     pub(crate) fn enter(&mut self, call: Call) -> usize {
         if self.calls.len() >= CAPACITY {
             self.forget(CAPACITY / 2);
@@ -119,7 +118,7 @@ impl Journal {
         self.forgotten + self.calls.len() - 1
     }
 
-    /// Notes the answer of a call, unless it is forgotten by now.
+    /// Records the answer of a call, unless the call was dropped.
     pub(crate) fn finish(&mut self, number: usize, status: u16, authorized: bool, expected: bool) {
         let index = number.checked_sub(self.forgotten);
         if let Some(call) = index.and_then(|index| self.calls.get_mut(index)) {
@@ -128,12 +127,12 @@ impl Journal {
         }
     }
 
-    /// The calls that are kept.
+    /// The recorded calls in order.
     pub(crate) fn calls(&self) -> &[Call] {
         &self.calls
     }
 
-    /// Forgets all calls.
+    /// Drops all calls.
     pub(crate) fn clear(&mut self) {
         self.forget(self.calls.len());
     }

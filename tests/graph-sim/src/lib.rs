@@ -1,17 +1,16 @@
-//! A simulator of the calls that learner-sync makes to Microsoft Graph v1.0, to Entra's token endpoint and to the
-//! metadata service that has tokens for managed identities.
+//! Simulates Microsoft Graph v1.0, Entra's token endpoint, and the metadata service that issues tokens to managed
+//! identities, as far as learner-sync calls them.
 //!
-//! It stands in for the real thing over real HTTP, so that nothing in the product has to be mocked. A test
-//! makes a [`Tenant`], serves it with [`GraphSim`], changes it while it runs, lets things go wrong with
-//! [`Fault`] and reads in the journal what was asked. What is not written here the simulator refuses, and
-//! `unexpected_calls` tells.
+//! The simulator speaks real HTTP, so the product needs no mocks. A test builds a [`Tenant`], serves it with
+//! [`GraphSim`], changes it while it runs, injects [`Fault`]s and reads the calls from the journal. The simulator
+//! refuses every other call and lists it in `unexpected_calls`.
 //!
 //! ```
 //! # async fn example() {
 //! use graph_sim::{Fault, GraphSim, Tenant, User};
 //!
 //! let mut tenant = Tenant::default();
-//! let ada = tenant.hire(User::named("Ada", "Lovelace").department("Research"));
+//! let ada = tenant.add_user(User::named("Ada", "Lovelace").department("Research"));
 //! tenant.assign_user(&ada);
 //! let sim = GraphSim::start(tenant).await;
 //! sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").times(2).answer(503));
@@ -20,9 +19,9 @@
 //! # }
 //! ```
 //!
-//! The map: `tenant` is the world and knows no HTTP; `graph` answers a request from it; `token` lets callers
-//! in; `fault` and `journal` stand between the two and the wire; `server` runs it all on top of `wire`;
-//! `control` is for users with curl.
+//! Map: `tenant` holds the state and knows no HTTP; `graph` answers a request from it; `token` signs callers in;
+//! `fault` and `journal` see each call before it is answered; `server` runs all of them on top of `wire`; `control`
+//! changes the tenant over HTTP, for use with curl.
 
 mod batch;
 mod certificate;
@@ -30,6 +29,7 @@ mod clock;
 mod control;
 mod encoding;
 mod fault;
+mod foreign_server;
 mod graph;
 mod journal;
 mod names;
@@ -38,7 +38,6 @@ mod reply;
 mod request;
 mod sequence;
 mod server;
-mod stranger;
 mod tenant;
 mod tls;
 mod token;
@@ -47,9 +46,9 @@ mod wire;
 
 pub use certificate::SigningCertificate;
 pub use fault::{Edit, Fault, Gate};
+pub use foreign_server::ForeignServer;
 pub use journal::Call;
 pub use server::GraphSim;
-pub use stranger::Stranger;
 pub use tenant::{
     AppRole, Application, CLIENT_ID, CLIENT_SECRET, DEFAULT_ACCESS, DOMAIN, DirectoryObject, Group, MemberKind,
     RegisteredCertificate, SYSTEM_ASSIGNED_CLIENT_ID, TENANT_ID, Tenant,

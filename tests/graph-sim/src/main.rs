@@ -1,4 +1,4 @@
-//! The simulator as a program: a populated tenant on a loopback port, until it is told to stop.
+//! The simulator as a program: serves a populated tenant on a loopback port until Ctrl-C or SIGTERM.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -15,19 +15,19 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// How many users the tenant has.
+    /// Number of users in the tenant.
     #[arg(long, default_value_t = 500)]
     users: usize,
-    /// The port on 127.0.0.1; 0 takes a free one.
+    /// Port on 127.0.0.1; 0 picks a free one.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Another seed makes other users.
+    /// Seed of the generated users.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How long a token is valid, in seconds.
+    /// Lifetime of a token, in seconds.
     #[arg(long, default_value_t = 3599)]
     token_lifetime: u32,
-    /// Writes the client secret into this file, readable by its owner only.
+    /// File to write the client secret to, readable only by its owner.
     #[arg(long)]
     secret_file: Option<PathBuf>,
 }
@@ -35,14 +35,14 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let Arguments { users, port, seed, token_lifetime, secret_file } = Arguments::parse();
-    let mut tenant = Tenant::with_people(users, seed);
+    let mut tenant = Tenant::with_users(users, seed);
     tenant.token_lifetime_seconds = token_lifetime;
     if let Some(path) = &secret_file {
         write_secret(path, &tenant.client_secret)?;
     }
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let sim = GraphSim::start_on(tenant, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)).await?;
-    introduce(&sim, secret_file.as_deref());
+    print_instructions(&sim, secret_file.as_deref());
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -52,13 +52,13 @@ async fn main() -> io::Result<()> {
 
 fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
     let mut file = File::create(path)?;
-    // Before the secret is in it, and also when the file was there with other permissions.
+    // Restrict the file before it contains the secret; it may exist with other permissions.
     file.set_permissions(Permissions::from_mode(0o600))?;
     file.write_all(secret.as_bytes())
 }
 
-#[expect(clippy::print_stdout, reason = "what the person who started it has to know")]
-fn introduce(sim: &GraphSim, secret_file: Option<&Path>) {
+#[expect(clippy::print_stdout, reason = "the instructions for using the simulator")]
+fn print_instructions(sim: &GraphSim, secret_file: Option<&Path>) {
     let url = sim.url();
     let (tenant_id, client_id, secret, application, users) = sim.tenant(|tenant| {
         (
@@ -71,7 +71,7 @@ fn introduce(sim: &GraphSim, secret_file: Option<&Path>) {
     });
     let credential = match secret_file {
         Some(path) => format!("[entra.credential]\nkind = \"client-secret\"\nsecret_file = {path:?}"),
-        None => format!("# and in the environment: LEARNER_SYNC_CLIENT_SECRET='{secret}'"),
+        None => format!("# Set in the environment: LEARNER_SYNC_CLIENT_SECRET='{secret}'"),
     };
     println!(
         "Simulated tenant with {users} users.
@@ -98,7 +98,7 @@ graph_url = \"{url}\"
 [app]
 enterprise_app = \"{application}\"
 
-To change the world:
+Inspect and change the tenant:
 
 curl {url}/control/summary
 curl '{url}/control/users?limit=5'
@@ -116,6 +116,6 @@ curl {url}/control/faults -d '{{\"method\": \"*\", \"path\": \"/v1.0/**\", \"ran
 curl -X DELETE {url}/control/faults
 curl {url}/control/journal
 
-Ctrl-C ends it."
+Press Ctrl-C to stop."
     );
 }

@@ -1,7 +1,7 @@
-//! Made-up users: given names and surnames in several languages and scripts, and the plain ASCII alias that
-//! a directory gives to them. Names in a script that cannot be folded letter by letter carry their romanisation.
+//! Names of generated users, in several languages and scripts, and their ASCII aliases. A name whose script cannot be
+//! folded letter by letter carries its romanisation.
 
-/// Given names; `native|romanised` where letters alone do not tell.
+/// Given names; `native|romanised` where the letters cannot be folded.
 #[rustfmt::skip]
 pub(crate) const GIVEN_NAMES: &[&str] = &[
     "Ada", "Adam", "Adèle", "Agnieszka", "Aiko", "Aino", "Alejandra", "Aleksander", "Alice", "Álvaro", "Amara",
@@ -27,7 +27,7 @@ pub(crate) const GIVEN_NAMES: &[&str] = &[
     "Наталія|Nataliia", "Ελένη|Eleni", "Γιώργος|Giorgos", "अनिता|Anita", "नोआम|Noam", "נועה|Noa",
 ];
 
-/// Surnames, written like the given names.
+/// Surnames, in the format of the given names.
 #[rustfmt::skip]
 pub(crate) const SURNAMES: &[&str] = &[
     "Abbott", "Adeyemi", "Åkesson", "Almeida", "Álvarez", "Andersen", "Araújo", "Arslan", "Bąk", "Baker", "Balogh",
@@ -93,7 +93,7 @@ pub(crate) fn spellings(entry: &str) -> (&str, &str) {
     entry.split_once('|').unwrap_or((entry, entry))
 }
 
-/// `given.surname` in lower-case ASCII, as a mailbox or user name; `user` when nothing can be spelled.
+/// `given.surname` in lower-case ASCII; `user` when no letter can be folded.
 pub(crate) fn alias(given_name: &str, surname: &str) -> String {
     let parts = [fold(given_name), fold(surname)];
     let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_has_an_ascii_alias_of_its_own_letters() {
+    fn every_name_folds_to_ascii_without_losing_letters() {
         for entry in GIVEN_NAMES.iter().chain(SURNAMES) {
             let (_, romanised) = spellings(entry);
             let letters = romanised.chars().filter(|letter| letter.is_alphabetic()).count();

@@ -1,11 +1,11 @@
-//! Users seen through Graph's names: which attributes there are and how each is read and written as JSON.
+//! The attributes of a user by Graph's names, and how each is written as JSON.
 
 use serde_json::{Value, json};
 
 use crate::encoding::push_json;
 use crate::user::{EmployeeOrgData, ReadText, TEXTS, User};
 
-/// One attribute of a user as a query names it, looked up once and then read from many rows.
+/// One attribute, looked up once and then read from many users.
 #[derive(Clone)]
 pub(crate) struct Property {
     /// Graph's spelling.
@@ -24,7 +24,7 @@ enum Read {
     Extra { unset: &'static str },
 }
 
-/// Attributes that exist in Graph and that the simulator keeps only when somebody sets them in `extra`.
+/// Attributes of Graph that the simulator stores only in `extra`.
 const OTHER_TEXTS: &[&str] = &[
     "ageGroup",
     "consentProvidedForMinor",
@@ -49,7 +49,7 @@ const OTHER_LISTS: &[&str] =
     &["assignedLicenses", "assignedPlans", "identities", "imAddresses", "licenseAssignmentStates", "provisionedPlans"];
 
 impl Property {
-    /// Finds an attribute by name, letter case ignored as Graph does; `None` when a user has no such attribute.
+    /// Finds an attribute by name, ignoring case like Graph; `None` when users have no such attribute.
     pub(crate) fn named(name: &str) -> Option<Self> {
         let is = |known: &&str| known.eq_ignore_ascii_case(name);
         let made = |name: &str, read| Some(Self { name: name.to_owned(), read });
@@ -75,7 +75,7 @@ impl Property {
         if let Some(known) = OTHER_LISTS.iter().find(|known| is(known)) {
             return made(known, Read::Extra { unset: "[]" });
         }
-        // The name goes into answers as it is, so it may hold nothing that JSON would have to escape.
+        // The name is copied into answers, so it must not need escaping in JSON.
         let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         (plain && name.starts_with("extension_")).then(|| made(name, Read::Extra { unset: "null" }))?
     }
@@ -105,7 +105,7 @@ impl Property {
         }
     }
 
-    /// Appends the value as JSON; texts, the usual case, without a copy.
+    /// Appends the value as JSON, texts without a copy.
     pub(crate) fn write(&self, user: &User, out: &mut Vec<u8>) {
         match self.read {
             Read::Text(read) => push_json(out, &read(user)),
@@ -113,7 +113,7 @@ impl Property {
         }
     }
 
-    /// Every attribute the simulator keeps, for showing a user in full.
+    /// Every attribute that the simulator stores for a user.
     pub(crate) fn all(user: &User) -> Vec<Self> {
         let others =
             ["id", "accountEnabled", "onPremisesSyncEnabled", "businessPhones", "otherMails", "proxyAddresses"];

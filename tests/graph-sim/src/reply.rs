@@ -1,4 +1,4 @@
-//! An answer before it goes on the wire or into a `$batch`, and the shapes of Graph's errors.
+//! An answer before it is sent or put into a `$batch`, and Graph's errors.
 
 use serde_json::{Value, json};
 
@@ -6,10 +6,10 @@ use crate::clock;
 use crate::fault::Delivery;
 use crate::request::Request;
 
-/// What Graph says about its own JSON.
+/// The content type of Graph's OData answers.
 pub(crate) const ODATA_JSON: &str =
     "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8";
-/// What comes with errors and with everything that is not OData.
+/// The content type of errors and of everything that is not OData.
 pub(crate) const PLAIN_JSON: &str = "application/json";
 
 /// One answer.
@@ -19,19 +19,19 @@ pub(crate) struct Reply {
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) content_type: String,
     pub(crate) body: Vec<u8>,
-    /// Whether the request was one that the simulator knows how to answer.
+    /// Whether the simulator supports the request.
     pub(crate) expected: bool,
-    /// How it is sent, if not as it should be.
+    /// A bad way to send it, if any.
     pub(crate) delivery: Option<Delivery>,
 }
 
 impl Reply {
-    /// Status 200 with a body that is OData JSON already.
+    /// Status 200 with a body of OData JSON.
     pub(crate) fn odata(body: Vec<u8>) -> Self {
         Self { content_type: ODATA_JSON.to_owned(), ..Self::plain(200, body) }
     }
 
-    /// Any status with JSON.
+    /// A status with plain JSON.
     pub(crate) fn json(status: u16, body: &Value) -> Self {
         Self::plain(status, body.to_string().into_bytes())
     }
@@ -48,7 +48,7 @@ impl Reply {
     }
 }
 
-/// The ids of one exchange, which its headers and its error body share.
+/// The ids of one exchange, used in headers and error bodies.
 #[derive(Debug, Clone)]
 pub(crate) struct Exchange {
     pub(crate) request_id: String,
@@ -56,12 +56,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// The exchange that answers a request.
+    /// The exchange of a request.
     pub(crate) fn new(request: &Request, request_id: String) -> Self {
         Self { request_id, client_request_id: request.header("client-request-id").map(str::to_owned) }
     }
 
-    /// Adds the headers that every answer of Graph has.
+    /// Adds the headers of every Graph answer.
     pub(crate) fn stamp(&self, reply: Reply) -> Reply {
         let ok = reply.status < 300;
         let mut reply = reply.header("Cache-Control", "no-cache").header("request-id", &self.request_id);
@@ -72,7 +72,7 @@ impl Exchange {
     }
 }
 
-/// An error as Graph tells it.
+/// An error in Graph's format.
 #[derive(Debug, Clone)]
 pub(crate) struct GraphError {
     pub(crate) status: u16,
@@ -82,13 +82,13 @@ pub(crate) struct GraphError {
 }
 
 impl GraphError {
-    /// Any error.
+    /// An error with a status, code and message.
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
         Self { status, code: code.to_owned(), message: message.into(), unexpected: false }
     }
 
-    /// The error Graph usually gives with a status.
-    pub(crate) fn of_status(status: u16) -> Self {
+    /// Graph's usual error for a status.
+    pub(crate) fn for_status(status: u16) -> Self {
         let (code, message) = match status {
             400 => ("Request_BadRequest", "Invalid request."),
             401 => ("InvalidAuthenticationToken", "Lifetime validation failed, the token is expired."),
@@ -100,40 +100,40 @@ impl GraphError {
         Self::new(status, code, message)
     }
 
-    /// 400 for a query that cannot be.
+    /// 400 for an invalid query.
     pub(crate) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(400, "Request_BadRequest", message)
     }
 
-    /// 400 for a query that the plain index does not answer.
+    /// 400 for a query that needs advanced query capabilities.
     pub(crate) fn unsupported_query(message: impl Into<String>) -> Self {
         Self::new(400, "Request_UnsupportedQuery", message)
     }
 
-    /// 404 for an object that is not there.
+    /// 404 for an object that does not exist.
     pub(crate) fn not_found(id: &str) -> Self {
-        let told = "does not exist or one of its queried reference-property objects are not present.";
-        Self::new(404, "Request_ResourceNotFound", format!("Resource '{id}' {told}"))
+        let detail = "does not exist or one of its queried reference-property objects are not present.";
+        Self::new(404, "Request_ResourceNotFound", format!("Resource '{id}' {detail}"))
     }
 
-    /// 403 for a permission that the token lacks.
+    /// 403 for a missing permission.
     pub(crate) fn denied() -> Self {
-        Self::of_status(403)
+        Self::for_status(403)
     }
 
-    /// 400 for a page token that is of no use any more.
+    /// 400 for an expired page token.
     pub(crate) fn expired_page_token() -> Self {
-        let told = "The specified page token value has expired and can no longer be included in your request.";
-        Self::new(400, "Directory_ExpiredPageToken", told)
+        let detail = "The specified page token value has expired and can no longer be included in your request.";
+        Self::new(400, "Directory_ExpiredPageToken", detail)
     }
 
-    /// 400 for a path that is no resource of the simulator.
+    /// 400 for a path that the simulator does not support.
     pub(crate) fn unknown_segment(segment: &str) -> Self {
         let message = format!("Resource not found for the segment '{segment}'.");
         Self { unexpected: true, ..Self::new(400, "BadRequest", message) }
     }
 
-    /// 405 for a method that the path does not have.
+    /// 405 for a method that the path does not support.
     pub(crate) fn wrong_method() -> Self {
         let message = "Specified HTTP method is not allowed for the request target.";
         Self { unexpected: true, ..Self::new(405, "Request_BadRequest", message) }

@@ -1,4 +1,4 @@
-//! A request taken apart, whether it came over the wire or as a part of a `$batch`.
+//! A parsed request, received over HTTP or as a part of a `$batch`.
 
 use std::collections::BTreeMap;
 
@@ -7,25 +7,25 @@ use serde_json::Value;
 use crate::encoding::{form_pairs, percent_decode};
 use crate::graph::page;
 
-/// One request.
+/// A parsed request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: String,
-    /// The path as it was sent, for links that lead back to it.
+    /// The path as sent, for next-page links.
     pub(crate) raw_path: String,
-    /// The decoded parts of the path.
+    /// The decoded segments of the path.
     pub(crate) segments: Vec<String>,
-    /// The decoded query options in their order.
+    /// The decoded query options in order.
     pub(crate) query: Vec<(String, String)>,
     /// Header names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
-    /// Scheme and authority that links in the answer begin with.
+    /// Scheme and authority of the links in the answer.
     pub(crate) origin: String,
 }
 
 impl Request {
-    /// Takes a request target apart.
+    /// Parses a request target.
     pub(crate) fn new(
         method: &str,
         target: &str,
@@ -50,13 +50,13 @@ impl Request {
         format!("/{}", self.segments.join("/"))
     }
 
-    /// The decoded query, as a user would have written it.
+    /// The decoded query.
     pub(crate) fn readable_query(&self) -> String {
         let pairs = self.query.iter().map(|(name, value)| format!("{name}={value}"));
         pairs.collect::<Vec<_>>().join("&")
     }
 
-    /// A query option; names are taken in any letter case, as `$skipToken` is seen too.
+    /// A query option; the case of its name is ignored, because Graph also writes `$skipToken`.
     pub(crate) fn option(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
@@ -72,12 +72,12 @@ impl Request {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// Which page of a list is asked for, counted from one.
+    /// The requested page of a list, counted from one.
     pub(crate) fn page_number(&self) -> usize {
         self.option("$skiptoken").and_then(page::Cursor::decode).map_or(1, |cursor| cursor.number)
     }
 
-    /// Whether the request asks for the index that advanced queries need.
+    /// Whether the request is an advanced query (`ConsistencyLevel: eventual`).
     pub(crate) fn is_eventual(&self) -> bool {
         self.header("consistencylevel").is_some_and(|level| level.eq_ignore_ascii_case("eventual"))
     }

@@ -1,11 +1,11 @@
-//! Numbers and ids that look random and are the same in every run (splitmix64).
+//! Reproducible pseudo-random numbers and ids (splitmix64).
 
 /// A reproducible stream of numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Sequence(u64);
 
 impl Sequence {
-    /// The stream that belongs to a seed.
+    /// The stream of a seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -21,12 +21,12 @@ impl Sequence {
         usize::try_from(self.number() % bound as u64).unwrap_or_default()
     }
 
-    /// True in `percent` of 100 cases.
+    /// True with a probability of `percent`.
     pub(crate) fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// One of several things.
+    /// One element; the slice must not be empty.
     pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }
@@ -37,13 +37,13 @@ impl Sequence {
         uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string()
     }
 
-    /// Opaque bytes.
+    /// Pseudo-random bytes.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.number().to_be_bytes()[0])
     }
 }
 
-/// A short check value of a text; not for security.
+/// A 64-bit check value of a text; not for security.
 pub(crate) fn checksum(text: &str) -> u64 {
     text.bytes().fold(0x6a09_e667, |state, byte| mix(state ^ u64::from(byte)))
 }

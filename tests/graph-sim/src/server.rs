@@ -1,5 +1,5 @@
-//! The running simulator. It has a thread and a runtime of its own: a test may block its thread while it
-//! waits for the daemon's process, or stop tokio's clock, and still be answered.
+//! The running simulator. It has its own runtime, so a test may block its thread or pause tokio's clock and still get
+//! answers.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,11 +22,11 @@ use crate::reply::{Exchange, GraphError, Reply};
 use crate::request::Request;
 use crate::sequence::Sequence;
 use crate::tenant::Tenant;
-use crate::tls::Front;
+use crate::tls::TlsFront;
 use crate::token::{self, Roles, Tokens};
-use crate::wire::{Scissors, Wire};
+use crate::wire::{ResetHandle, Wire};
 
-/// More than the largest batch that anybody would send.
+/// More than the largest batch.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -40,7 +40,7 @@ pub struct GraphSim {
     runtime: Option<Runtime>,
 }
 
-/// What all requests share. No lock is held across an await.
+/// The state shared by all requests. No lock is held across an await.
 #[derive(Debug)]
 pub(crate) struct Shared {
     scheme: &'static str,
@@ -57,24 +57,24 @@ impl GraphSim {
     ///
     /// # Panics
     ///
-    /// When there is no port to be had: a test without its simulator has nothing to say.
+    /// When no port is free.
     pub async fn start(tenant: Tenant) -> Self {
         Self::launch(tenant, ANY_PORT).unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
     }
 
-    /// Serves a tenant with https on a free port of 127.0.0.1, with a certificate for that address and for
-    /// `localhost` from an authority that nobody knows yet, see `ca_pem`.
+    /// Serves a tenant over https on a free port of 127.0.0.1. The certificate covers that address and `localhost`; a
+    /// new authority issues it, see `ca_pem`.
     ///
     /// # Panics
     ///
-    /// When there is no port or no certificate to be had.
+    /// When no port is free or no certificate can be created.
     pub async fn start_tls(tenant: Tenant) -> Self {
-        let front = Front::new().unwrap_or_else(|error| panic!("no certificate can be made: {error}"));
+        let front = TlsFront::new().unwrap_or_else(|error| panic!("cannot create a certificate: {error}"));
         let sim = Self::begin(tenant, ANY_PORT, Some(front));
         sim.unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
     }
 
-    /// Serves a tenant on an address of its own choice.
+    /// Serves a tenant on a given address.
     ///
     /// # Errors
     ///
@@ -83,7 +83,7 @@ impl GraphSim {
         Self::launch(tenant, address)
     }
 
-    /// `start_on` for those who are not asynchronous.
+    /// Like `start_on`, for synchronous callers.
     ///
     /// # Errors
     ///
@@ -92,16 +92,16 @@ impl GraphSim {
         Self::begin(tenant, address, None)
     }
 
-    fn begin(tenant: Tenant, address: SocketAddr, front: Option<Front>) -> io::Result<Self> {
+    fn begin(tenant: Tenant, address: SocketAddr, front: Option<TlsFront>) -> io::Result<Self> {
         if !address.ip().is_loopback() {
-            let told = "the simulator has no security whatever and serves on loopback addresses only";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, told));
+            let message = "the simulator is not secured and serves loopback addresses only";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("graph-sim").enable_all().build()?;
-        let (authority, acceptor) = front.map(|Front { authority, acceptor }| (authority, acceptor)).unzip();
+        let (authority, acceptor) = front.map(|TlsFront { authority, acceptor }| (authority, acceptor)).unzip();
         let shared = Arc::new(Shared {
             scheme: if acceptor.is_some() { "https" } else { "http" },
             tenant: Mutex::new(tenant),
@@ -112,13 +112,13 @@ impl GraphSim {
             page_epoch: AtomicU64::new(1),
         });
         let wire = {
-            let _inside = runtime.enter();
+            let _guard = runtime.enter();
             Wire::new(TcpListener::from_std(listener)?, acceptor)?
         };
         let router: Router = control::router().fallback(serve).with_state(Arc::clone(&shared));
-        let service = router.into_make_service_with_connect_info::<Scissors>();
+        let service = router.into_make_service_with_connect_info::<ResetHandle>();
         runtime.spawn(async move {
-            // Serving ends with the runtime and never of itself.
+            // Serving ends only with the runtime.
             let _ = axum::serve(wire, service).await;
         });
         Ok(Self { shared, address, authority, runtime: Some(runtime) })
@@ -129,22 +129,22 @@ impl GraphSim {
         format!("{}://{}", self.shared.scheme, self.address)
     }
 
-    /// The certificate of the authority, PEM, that a client must trust; none without https.
+    /// The certificate (PEM) of the authority that a client must trust; `None` without https.
     pub fn ca_pem(&self) -> Option<&str> {
         self.authority.as_deref()
     }
 
-    /// Looks at the tenant or changes it while it is served.
+    /// Reads or changes the tenant while it is served.
     pub fn tenant<R>(&self, change: impl FnOnce(&mut Tenant) -> R) -> R {
         change(&mut self.shared.tenant())
     }
 
-    /// The calls so far, in the order in which they arrived. The parts of a `$batch` follow it.
+    /// The calls so far, in order of arrival. The parts of a `$batch` follow it.
     pub fn journal(&self) -> Vec<Call> {
         lock(&self.shared.journal).calls().to_vec()
     }
 
-    /// The calls that the simulator did not know how to answer.
+    /// The calls that the simulator does not support.
     pub fn unexpected_calls(&self) -> Vec<Call> {
         lock(&self.shared.journal).calls().iter().filter(|call| !call.expected).cloned().collect()
     }
@@ -154,22 +154,22 @@ impl GraphSim {
         lock(&self.shared.journal).clear();
     }
 
-    /// Lets something go wrong from now on.
+    /// Activates a fault.
     pub fn inject(&self, fault: Fault) {
         self.shared.faults().inject(fault);
     }
 
-    /// Lets everything go well from now on; who waits at a gate still waits for its release.
+    /// Removes all faults. Calls that wait at a gate keep waiting for its release.
     pub fn clear_faults(&self) {
         self.shared.faults().clear();
     }
 
-    /// Makes every token issued so far worthless: the next call with one is answered 401.
+    /// Revokes every token issued so far: calls with one are answered 401.
     pub fn revoke_tokens(&self) {
         self.shared.revoke_tokens();
     }
 
-    /// Makes every link to a next page that was handed out so far answer `Directory_ExpiredPageToken`.
+    /// Makes every next-page link issued so far answer `Directory_ExpiredPageToken`.
     pub fn expire_page_tokens(&self) {
         self.shared.page_epoch.fetch_add(1, Ordering::SeqCst);
     }
@@ -177,7 +177,7 @@ impl GraphSim {
 
 impl Drop for GraphSim {
     fn drop(&mut self) {
-        // In the background, because a test may drop it inside a runtime, where waiting is forbidden.
+        // A test may drop the simulator inside a runtime, where blocking is not allowed.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
@@ -185,22 +185,22 @@ impl Drop for GraphSim {
 }
 
 impl Shared {
-    /// The tenant, locked.
+    /// Locks the tenant.
     pub(crate) fn tenant(&self) -> MutexGuard<'_, Tenant> {
         lock(&self.tenant)
     }
 
-    /// The faults, locked.
+    /// Locks the faults.
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         lock(&self.faults)
     }
 
-    /// The journal, locked.
+    /// Locks the journal.
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
         lock(&self.journal)
     }
 
-    /// Makes every token issued so far worthless.
+    /// Revokes every token issued so far.
     pub(crate) fn revoke_tokens(&self) {
         lock(&self.tokens).revoke_all();
     }
@@ -209,7 +209,7 @@ impl Shared {
         Exchange::new(request, lock(&self.request_ids).guid())
     }
 
-    /// Answers what needs no waiting: the true answer and whether the caller was let in.
+    /// Answers a request without faults; the flag is true when the caller was authorized.
     fn answer(&self, request: &Request, exchange: &Exchange, batch: Option<&Roles>) -> (Reply, bool) {
         let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
         if let [_, "oauth2", "v2.0", "token"] = segments.as_slice() {
@@ -221,7 +221,7 @@ impl Shared {
             let authorized = reply.status == 200;
             return (reply, authorized);
         }
-        if token::asks_for_identity(request) {
+        if token::is_identity_request(request) {
             let reply = if request.method == "GET" {
                 lock(&self.tokens).issue_to_identity(&self.tenant(), request, exchange)
             } else {
@@ -248,16 +248,16 @@ impl Shared {
     }
 }
 
-/// A test that failed while it changed the tenant has its own message; the simulator goes on for the others.
+/// Ignores poisoning: the test that panicked reports its own failure.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Answers a request or a part of a `$batch`, which comes with the permissions of the token around it.
+/// Answers a request, or a part of a `$batch` with the permissions of the batch's token.
 pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&Roles>) -> Outcome {
     let number = shared.journal().enter(Call::of(request, batch.is_some()));
     let exchange = shared.exchange(request);
-    let effects = shared.faults().strike(request, batch.is_some());
+    let effects = shared.faults().effects_on(request, batch.is_some());
     for gate in &effects.gates {
         gate.hold().await;
     }
@@ -267,13 +267,13 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&R
         None if is_batch && batch.is_none() => {
             let roles = lock(&shared.tokens).check(request);
             match roles {
-                // Boxed because the parts of a batch come back here.
+                // Boxed because `batch::respond` calls this function for each part.
                 Ok(roles) => (Box::pin(batch::respond(shared, request, &exchange, &roles, &effects)).await, true),
                 Err(error) => (Outcome::Reply(error.reply(&exchange)), false),
             }
         }
         None => {
-            let (reply, authorized) = shared.answer(&effects.asked(request), &exchange, batch);
+            let (reply, authorized) = shared.answer(&effects.tenant_request(request), &exchange, batch);
             (Outcome::Reply(effects.edit(reply, request, &exchange)), authorized)
         }
     };
@@ -291,14 +291,14 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&R
     }
 }
 
-/// Takes a request off the wire and puts its answer there.
+/// Serves one HTTP request.
 async fn serve(
     State(shared): State<Arc<Shared>>,
-    ConnectInfo(scissors): ConnectInfo<Scissors>,
+    ConnectInfo(reset_handle): ConnectInfo<ResetHandle>,
     request: axum::extract::Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    // A body that breaks off or is too large is treated as none; what it was for will be missing.
+    // A body that is cut off or too large counts as empty, and its parameters as missing.
     let body = to_bytes(body, LARGEST_BODY).await.unwrap_or_default().to_vec();
     let headers = parts.headers.iter();
     let headers = headers
@@ -308,30 +308,30 @@ async fn serve(
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let request = Request::new(parts.method.as_str(), target, headers, body, format!("{}://{host}", shared.scheme));
     match respond(&shared, &request, None).await {
-        Outcome::Reply(reply) => into_response(reply, scissors),
+        Outcome::Reply(reply) => into_response(reply, reset_handle),
         Outcome::Reset => {
-            scissors.cut();
+            reset_handle.reset();
             Response::new(Body::empty())
         }
     }
 }
 
-fn into_response(reply: Reply, scissors: Scissors) -> Response {
+fn into_response(reply: Reply, reset_handle: ResetHandle) -> Response {
     let Reply { status, headers, content_type, body, expected: _, delivery } = reply;
     let mut response = Response::builder().status(status).header("Content-Type", content_type);
     for (name, value) in headers {
         response = response.header(name, value);
     }
     let (body, length) = match delivery {
-        Some(delivery) => delivery.body(body, scissors),
+        Some(delivery) => delivery.body(body, reset_handle),
         None => (Body::from(body), None),
     };
     if let Some(length) = length {
         response = response.header("Content-Length", length);
     }
-    // Only a fault can ask for headers or a status that HTTP does not know; better an odd answer than none.
+    // Only a fault can give a header or status that HTTP does not allow.
     response.body(body).unwrap_or_else(|error| {
-        let mut response = Response::new(Body::from(format!("the fault cannot be sent: {error}")));
+        let mut response = Response::new(Body::from(format!("cannot send the answer of the fault: {error}")));
         *response.status_mut() = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
         response
     })

@@ -1,8 +1,7 @@
-//! The simulated tenant: its users, groups, enterprise applications and assignments, and the application that
-//! signs in. Everything a test may turn is a public field or a method; the maps behind are private, because
-//! their keys and the order in them are what paging rests on.
+//! The simulated tenant: users, groups, enterprise applications, assignments, and the application that signs in. The
+//! maps are private, because paging depends on their keys and order.
 //!
-//! The tenant keeps its own time and draws its ids from a seed: two tenants that were treated alike are equal.
+//! The tenant keeps its own time and takes its ids from a seed: the same changes produce the same tenant.
 
 mod assignments;
 mod credentials;
@@ -30,10 +29,10 @@ pub const TENANT_ID: &str = "6f1c2a52-91d4-4b0e-8a37-d5e0c4b7f913";
 pub const CLIENT_ID: &str = "b84d6e0f-2c59-47a1-9e63-70f5a1d8c246";
 /// Its client secret.
 pub const CLIENT_SECRET: &str = "sim8Q~not-a-secret_only-the-simulator-knows-it";
-/// The client id of the identity of the machine itself.
+/// The client id of the system-assigned managed identity.
 pub const SYSTEM_ASSIGNED_CLIENT_ID: &str = "47f0c2ab-9d15-4e83-b6a4-1c5e8d037f92";
 
-/// A whole tenant.
+/// The simulated tenant.
 #[derive(Debug, Clone)]
 pub struct Tenant {
     /// The tenant's GUID.
@@ -50,30 +49,29 @@ pub struct Tenant {
     pub secret_expired: bool,
     /// The `endDateTime` of the secret that `/applications` shows.
     pub secret_expires_at: Timestamp,
-    /// Further secrets that `/applications` shows, by hint and `endDateTime`: old ones that nobody took away.
+    /// Old secrets that `/applications` shows as well, as hint and `endDateTime`.
     pub other_secrets: Vec<(String, Timestamp)>,
-    /// The certificates that the application may sign its assertions with, see `register_certificate`.
+    /// The certificates registered for signed assertions, see `register_certificate`.
     pub certificates: Vec<RegisteredCertificate>,
-    /// The tokens of another issuer, whatever they look like, that are accepted as the application's assertion:
-    /// its federated credentials.
+    /// The federated credentials: tokens of another issuer that are accepted as the application's assertion.
     pub federated_tokens: BTreeSet<String>,
-    /// The client ids of the user-assigned identities of the machine that asks the metadata service.
+    /// The client ids of the user-assigned managed identities.
     pub managed_identities: BTreeSet<String>,
-    /// The client id of the machine's own identity, if it has one.
+    /// The client id of the system-assigned managed identity, if there is one.
     pub system_assigned_identity: Option<String>,
-    /// The permissions of all these identities; those of the application unless given.
+    /// The permissions of the managed identities; `None` means those of the application.
     pub managed_identity_permissions: Option<BTreeSet<String>>,
-    /// How long a token is valid.
+    /// Lifetime of a token.
     pub token_lifetime_seconds: u32,
-    /// The granted application permissions; a token keeps those of the moment it was issued.
+    /// The granted application permissions; a token keeps those of the time it was issued.
     pub permissions: BTreeSet<String>,
     /// The enterprise application that learners are assigned to.
     pub application: Application,
     /// Further enterprise applications, see `add_application`.
     pub other_applications: Vec<Application>,
-    /// Leaves unset attributes out of group member rows; Graph is not consistent there.
+    /// Omits unset attributes from group member rows; Graph is not consistent there.
     pub members_omit_nulls: bool,
-    /// Serves at most so many rows a page whatever `$top` says: many pages from few users.
+    /// Maximum rows per page, whatever `$top` says, to get many pages from few users.
     pub page_cap: Option<usize>,
     pub(crate) users: BTreeMap<String, User>,
     pub(crate) deleted_users: BTreeMap<String, User>,
@@ -84,7 +82,7 @@ pub struct Tenant {
 }
 
 impl Default for Tenant {
-    /// One enterprise application with two roles, the three permissions that the product asks for, nobody in it.
+    /// One enterprise application with two roles and the three permissions that the product needs, without users.
     fn default() -> Self {
         Self::with_seed(1)
     }
@@ -94,7 +92,7 @@ impl Tenant {
     /// The default tenant with other object ids.
     pub fn with_seed(seed: u64) -> Self {
         let granted = ["Application.Read.All", "User.Read.All", "GroupMember.Read.All"];
-        // 2024-01-15T08:00:00Z: every tenant begins at the same moment.
+        // 2024-01-15T08:00:00Z
         let now = Timestamp::constant(1_705_305_600, 0);
         let roles = [
             ("0c3f7b1e-5a94-4d28-b6e0-91d7f2a8c354", "Learner", "learner"),
@@ -141,14 +139,14 @@ impl Tenant {
         }
     }
 
-    /// A GUID that nothing in the tenant has: for things that do not exist.
+    /// A GUID that no object of the tenant has.
     pub fn new_id(&mut self) -> String {
         self.ids.guid()
     }
 
     /// The tenant's own time, one second later than at the last change.
     fn tick(&mut self) -> Timestamp {
-        // The only way to overflow is to make more changes than there are seconds in 7,000 years.
+        // Overflows after 7,000 years of changes.
         self.now = self.now.checked_add(SignedDuration::from_secs(1)).unwrap_or(self.now);
         self.now
     }

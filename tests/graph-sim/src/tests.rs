@@ -1,4 +1,4 @@
-//! The simulator over real HTTP: what the product's tests rest on.
+//! Tests of the simulator over real HTTP.
 
 mod assertion;
 mod batch;
@@ -6,10 +6,10 @@ mod client;
 mod control;
 mod delivery;
 mod faults;
+mod foreign_server;
 mod graph;
 mod journal;
 mod managed_identity;
 mod speed;
-mod stranger;
 mod tls;
 mod token;

@@ -1,4 +1,4 @@
-//! The front for https: a server certificate, and the private authority that issued it, both made at the start.
+//! HTTPS: a server certificate and the private authority that issues it, both generated at the start.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-/// The names and addresses that the certificate is good for.
+/// The names and addresses of the certificate.
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// What is needed to serve https.
-pub(crate) struct Front {
-    /// The authority's certificate, PEM: who trusts it trusts the simulator.
+/// The server side of https.
+pub(crate) struct TlsFront {
+    /// The authority's certificate, PEM.
     pub(crate) authority: String,
     pub(crate) acceptor: TlsAcceptor,
 }
 
-impl Front {
-    /// Makes an authority and a certificate that it issued.
+impl TlsFront {
+    /// Generates an authority and a server certificate.
     pub(crate) fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -44,7 +44,7 @@ impl Front {
         let config =
             ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions()?;
         let mut config = config.with_no_client_auth().with_single_cert(chain, key.into())?;
-        // The simulator speaks nothing else, and a client that would like HTTP/2 has to be told.
+        // A client that offers HTTP/2 must learn that only HTTP/1.1 is supported.
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { authority: authority.pem(), acceptor: TlsAcceptor::from(Arc::new(config)) })
     }

@@ -1,4 +1,4 @@
-//! Entra's token endpoint for client credentials, and the tokens it has issued.
+//! Entra's token endpoint for client credentials, and the issued tokens.
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
 
@@ -16,7 +16,7 @@ use crate::reply::{Exchange, GraphError, Reply};
 use crate::request::Request;
 use crate::tenant::Tenant;
 
-pub(crate) use managed_identity::{error as identity_error, is_asked as asks_for_identity};
+pub(crate) use managed_identity::{error as identity_error, is_request as is_identity_request};
 
 /// The permissions that a token carries.
 #[derive(Debug, Clone, Default)]
@@ -29,7 +29,7 @@ impl Roles {
     }
 }
 
-/// All tokens that were issued, and the assertions that were spent on them.
+/// The issued tokens, and the assertions used to get them.
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     issued: BTreeMap<String, Issued>,
@@ -44,7 +44,7 @@ struct Issued {
 }
 
 impl Tokens {
-    /// What the token of a request permits.
+    /// The permissions of the request's token.
     pub(crate) fn check(&self, request: &Request) -> Result<Roles, GraphError> {
         let refused = |message: &str| GraphError::new(401, "InvalidAuthenticationToken", message);
         let header = request.header("authorization").ok_or_else(|| refused("Access token is empty."))?;
@@ -61,7 +61,7 @@ impl Tokens {
         }
     }
 
-    /// Makes every token issued so far worthless.
+    /// Revokes every token issued so far.
     pub(crate) fn revoke_all(&mut self) {
         self.issued.values_mut().for_each(|issued| issued.revoked = true);
     }
@@ -86,7 +86,7 @@ impl Tokens {
         .header("x-ms-request-id", &exchange.request_id)
     }
 
-    /// Makes a token that Graph will know.
+    /// Issues a token that the simulated Graph accepts.
     fn mint(
         &mut self,
         tenant: &Tenant,
@@ -111,7 +111,7 @@ impl Tokens {
             "uti": exchange.request_id,
             "ver": "1.0",
         });
-        // Nobody but the simulator checks the token, so the signature is only there to be in its place.
+        // Only the simulator checks the token, so a placeholder serves as signature.
         let parts = [r#"{"typ":"JWT","alg":"none"}"#, &claims.to_string(), &exchange.request_id];
         let token = parts.map(|part| base64url(part.as_bytes())).join(".");
         let roles = Roles(permissions.clone());
@@ -120,22 +120,22 @@ impl Tokens {
     }
 }
 
-/// A token that was just made.
+/// A new token.
 struct Minted {
     token: String,
     begins: Timestamp,
     expires: Timestamp,
 }
 
-/// Why there is no token.
-struct Refusal {
+/// An error of the token endpoint.
+struct TokenError {
     status: u16,
     error: &'static str,
     code: u32,
     message: String,
 }
 
-impl Refusal {
+impl TokenError {
     fn new(status: u16, error: &'static str, code: u32, message: impl Into<String>) -> Self {
         Self { status, error, code, message: message.into() }
     }
@@ -145,12 +145,12 @@ impl Refusal {
         let timestamp = clock::now().strftime("%Y-%m-%d %H:%M:%SZ").to_string();
         let trace = &exchange.request_id;
         let correlation = exchange.client_request_id.as_ref().unwrap_or(trace);
-        let told = format!(
+        let description = format!(
             "AADSTS{code}: {message}\r\nTrace ID: {trace}\r\nCorrelation ID: {correlation}\r\nTimestamp: {timestamp}"
         );
         let body = json!({
             "error": error,
-            "error_description": told,
+            "error_description": description,
             "error_codes": [code],
             "timestamp": timestamp,
             "trace_id": trace,
@@ -161,22 +161,22 @@ impl Refusal {
     }
 }
 
-/// Checks the credentials in Entra's order; the audience when all is well.
-fn grant(tenant: &Tenant, request: &Request, spent: &mut BTreeSet<String>) -> Result<String, Refusal> {
-    let asked = request.segments.first().map(String::as_str).unwrap_or_default();
-    if !asked.eq_ignore_ascii_case(&tenant.tenant_id) && !asked.eq_ignore_ascii_case(&tenant.domain) {
-        let told = "Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.";
-        return Err(Refusal::new(400, "invalid_tenant", 90002, format!("Tenant '{asked}' not found. {told}")));
+/// Checks the credentials in Entra's order and returns the audience.
+fn grant(tenant: &Tenant, request: &Request, spent: &mut BTreeSet<String>) -> Result<String, TokenError> {
+    let name = request.segments.first().map(String::as_str).unwrap_or_default();
+    if !name.eq_ignore_ascii_case(&tenant.tenant_id) && !name.eq_ignore_ascii_case(&tenant.domain) {
+        let hint = "Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.";
+        return Err(TokenError::new(400, "invalid_tenant", 90002, format!("Tenant '{name}' not found. {hint}")));
     }
     let form: BTreeMap<_, _> = form_pairs(&String::from_utf8_lossy(&request.body)).into_iter().collect();
     let missing = |name: &str| {
         let message = format!("The request body must contain the following parameter: '{name}'.");
-        Refusal::new(400, "invalid_request", 900_144, message)
+        TokenError::new(400, "invalid_request", 900_144, message)
     };
     let grant_type = form.get("grant_type").ok_or_else(|| missing("grant_type"))?;
     if grant_type != "client_credentials" {
         let message = format!("The app requested an unsupported grant type '{grant_type}'.");
-        return Err(Refusal::new(400, "unsupported_grant_type", 70003, message));
+        return Err(TokenError::new(400, "unsupported_grant_type", 70003, message));
     }
     let basic = request.header("authorization").and_then(basic_credentials);
     let (client, secret) = match &basic {
@@ -185,19 +185,19 @@ fn grant(tenant: &Tenant, request: &Request, spent: &mut BTreeSet<String>) -> Re
     };
     let client = client.ok_or_else(|| missing("client_id"))?;
     if !client.eq_ignore_ascii_case(&tenant.client_id) {
-        let told = "This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.";
+        let detail = "This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.";
         let message = format!(
-            "Application with identifier '{client}' was not found in the directory '{}'. {told}",
+            "Application with identifier '{client}' was not found in the directory '{}'. {detail}",
             tenant.display_name
         );
-        return Err(Refusal::new(400, "unauthorized_client", 700_016, message));
+        return Err(TokenError::new(400, "unauthorized_client", 700_016, message));
     }
     let scope = form.get("scope").ok_or_else(|| missing("scope"))?;
     let audience = scope.strip_suffix("/.default").filter(|audience| !audience.is_empty());
     let audience = audience.filter(|audience| !audience.contains(' ')).ok_or_else(|| {
         let message =
             format!("The provided value for the input parameter 'scope' is not valid. The scope {scope} is not valid.");
-        Refusal::new(400, "invalid_scope", 70011, message)
+        TokenError::new(400, "invalid_scope", 70011, message)
     })?;
     if let Some(assertion) = form.get("client_assertion") {
         let kind = form.get("client_assertion_type").ok_or_else(|| missing("client_assertion_type"))?;
@@ -206,22 +206,22 @@ fn grant(tenant: &Tenant, request: &Request, spent: &mut BTreeSet<String>) -> Re
     }
     let secret = secret.filter(|secret| !secret.is_empty()).ok_or_else(|| {
         let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
-        Refusal::new(401, "invalid_client", 7_000_218, message)
+        TokenError::new(401, "invalid_client", 7_000_218, message)
     })?;
     if *secret != tenant.client_secret {
-        let told = "Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app";
-        let message = format!("Invalid client secret provided. {told} '{client}'.");
-        return Err(Refusal::new(401, "invalid_client", 7_000_215, message));
+        let detail = "Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app";
+        let message = format!("Invalid client secret provided. {detail} '{client}'.");
+        return Err(TokenError::new(401, "invalid_client", 7_000_215, message));
     }
     if tenant.secret_expired {
-        let told = "Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.";
-        let message = format!("The provided client secret keys for app '{client}' are expired. {told}");
-        return Err(Refusal::new(401, "invalid_client", 7_000_222, message));
+        let detail = "Visit the Azure portal to create new keys for your app: https://aka.ms/NewClientSecret, or consider using certificate credentials for added security: https://aka.ms/certCreds.";
+        let message = format!("The provided client secret keys for app '{client}' are expired. {detail}");
+        return Err(TokenError::new(401, "invalid_client", 7_000_222, message));
     }
     Ok(audience.to_owned())
 }
 
-/// Client id and secret from a Basic header; both are form-encoded inside (RFC 6749, 2.3.1).
+/// Client id and secret of a Basic header; both are form-encoded (RFC 6749, 2.3.1).
 fn basic_credentials(header: &str) -> Option<(String, String)> {
     let text = String::from_utf8(base64_decode(header.strip_prefix("Basic ")?)?).ok()?;
     let (client, secret) = text.split_once(':')?;

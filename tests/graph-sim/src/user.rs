@@ -1,5 +1,4 @@
-//! A user as Entra keeps it: every attribute a plain public field, so that a test can set up or change
-//! whatever it likes, with setters for building.
+//! A user as Entra stores it: every attribute is a public field that a test can change, with a setter for building.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +17,7 @@ macro_rules! user {
         /// One user of the simulated tenant.
         #[derive(Debug, Clone, Default, PartialEq)]
         pub struct User {
-            /// The object id; given by the tenant when the user is hired.
+            /// The object id; assigned by `Tenant::add_user`.
             pub id: String,
             $(#[doc = concat!("Graph's `", $name, "`.")] pub $field: Option<String>,)*
             /// Graph's `accountEnabled`.
@@ -31,7 +30,7 @@ macro_rules! user {
             pub other_mails: Vec<String>,
             /// Graph's `proxyAddresses`.
             pub proxy_addresses: Vec<String>,
-            /// Graph's `employeeOrgData`; null as long as it is unset.
+            /// Graph's `employeeOrgData`; null when unset.
             pub employee_org_data: Option<EmployeeOrgData>,
             /// `extensionAttribute1` to `15` of Graph's `onPremisesExtensionAttributes`, by number.
             pub extension_attributes: BTreeMap<u8, String>,
@@ -47,7 +46,7 @@ macro_rules! user {
             })*
         }
 
-        /// The text attributes: Graph's name, and the way to read and to change the field.
+        /// The text attributes: Graph's name, a reader and a writer of the field.
         pub(crate) const TEXTS: &[(&str, ReadText, TextSlot)] =
             &[$(($name, |user| user.$field.as_deref(), |user| &mut user.$field)),*];
     };
@@ -94,7 +93,7 @@ pub struct EmployeeOrgData {
 }
 
 impl User {
-    /// An enabled member with a name and what follows from it: display name, user principal name and mail.
+    /// An enabled member; display name, user principal name and mail are derived from the name.
     pub fn named(given_name: &str, surname: &str) -> Self {
         let alias = names::alias(given_name, surname);
         let address = format!("{alias}@{DOMAIN}");
@@ -114,14 +113,14 @@ impl User {
         self
     }
 
-    /// Takes the mail address away.
+    /// Removes the mail address.
     pub fn without_mail(mut self) -> Self {
         self.mail = None;
         self.proxy_addresses.clear();
         self
     }
 
-    /// Makes the user a guest who was invited under the given address.
+    /// Makes the user a guest, invited with the given address.
     pub fn invited_as(mut self, address: &str) -> Self {
         let alias = address.replace('@', "_");
         self.user_principal_name = Some(format!("{alias}#EXT#@{DOMAIN}"));
@@ -158,7 +157,7 @@ impl User {
         self
     }
 
-    /// Sets any attribute that has no field of its own, by Graph's name.
+    /// Sets an attribute that has no field, by Graph's name.
     pub fn extra(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.extra.insert(name.to_owned(), value.into());
         self
@@ -168,7 +167,7 @@ impl User {
     ///
     /// # Errors
     ///
-    /// A sentence that says why the value does not fit the attribute.
+    /// A message when the value has the wrong type for the attribute.
     pub fn set(&mut self, name: &str, value: Value) -> Result<(), String> {
         if let Some((_, _, slot)) = TEXTS.iter().find(|(known, _, _)| *known == name) {
             *slot(self) = optional(value, |value| value.as_str().map(str::to_owned), name, "a text")?;
@@ -179,7 +178,7 @@ impl User {
             items.map(|item| item.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
         };
         match name {
-            "id" => return Err("id is given by the tenant and never changes".to_owned()),
+            "id" => return Err("id is assigned by the tenant and never changes".to_owned()),
             "accountEnabled" => self.account_enabled = optional(value, Value::as_bool, name, "true or false")?,
             "onPremisesSyncEnabled" => {
                 self.on_premises_sync_enabled = optional(value, Value::as_bool, name, "true or false")?;
@@ -205,7 +204,7 @@ impl User {
                 for (key, value) in object.unwrap_or_default() {
                     let number = key.strip_prefix("extensionAttribute").and_then(|number| number.parse().ok());
                     let number = number.filter(|number| (1..=15).contains(number));
-                    let number = number.ok_or_else(|| format!("{key} is none of extensionAttribute1 to 15"))?;
+                    let number = number.ok_or_else(|| format!("{key} is not one of extensionAttribute1 to 15"))?;
                     match value.as_str() {
                         Some(text) => drop(self.extension_attributes.insert(number, text.to_owned())),
                         None => drop(self.extension_attributes.remove(&number)),

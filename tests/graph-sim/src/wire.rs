@@ -1,5 +1,5 @@
-//! The listening socket, with connections that can be cut: a reset before the first byte of an answer is
-//! nothing an HTTP server offers, so it is done below it.
+//! The listening socket, whose connections can be reset. An HTTP server cannot reset a connection before the first byte
+//! of an answer, so this layer does.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,19 +18,18 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Nobody who says nothing is waited for longer.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A listener whose connections can be cut.
+/// A listener whose connections can be reset.
 pub(crate) struct Wire {
     address: SocketAddr,
     ready: mpsc::Receiver<(Connection, SocketAddr)>,
 }
 
-/// One connection.
+/// A connection that can be reset.
 pub(crate) struct Connection {
     stream: Stream,
-    scissors: Scissors,
+    reset_handle: ResetHandle,
 }
 
 enum Stream {
@@ -38,28 +37,27 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// What both kinds of streams are.
 trait Duplex: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
-/// What a handler cuts its own connection with.
+/// Lets a handler reset its own connection.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Scissors(Arc<AtomicBool>);
+pub(crate) struct ResetHandle(Arc<AtomicBool>);
 
-impl Scissors {
-    /// Resets the connection as soon as anything is to be written to it, or when it ends.
-    pub(crate) fn cut(&self) {
+impl ResetHandle {
+    /// Resets the connection at the next write or at its end.
+    pub(crate) fn reset(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
-    fn have_cut(&self) -> bool {
+    fn is_reset(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 }
 
 impl Wire {
-    /// Takes connections from a listener, on the runtime it is called in; with TLS those that shook hands.
+    /// Accepts connections on the current runtime, with TLS after their handshake.
     pub(crate) fn new(mut listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let (sender, ready) = mpsc::channel(1);
@@ -67,10 +65,10 @@ impl Wire {
             loop {
                 let (stream, address) = Listener::accept(&mut listener).await;
                 let (sender, tls) = (sender.clone(), tls.clone());
-                // Each on its own, so that one that is slow with its handshake stops nobody else.
+                // A task per connection, so that a slow handshake does not block the others.
                 tokio::spawn(async move {
                     if let Some(connection) = Connection::begin(stream, tls).await {
-                        // It fails when the simulator has ended.
+                        // Fails when the simulator has ended.
                         let _ = sender.send((connection, address)).await;
                     }
                 });
@@ -87,7 +85,7 @@ impl Listener for Wire {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         match self.ready.recv().await {
             Some(ready) => ready,
-            // The other end lives as long as the runtime does.
+            // Unreachable: the sender lives as long as the runtime.
             None => std::future::pending().await,
         }
     }
@@ -97,22 +95,22 @@ impl Listener for Wire {
     }
 }
 
-impl Connected<IncomingStream<'_, Wire>> for Scissors {
+impl Connected<IncomingStream<'_, Wire>> for ResetHandle {
     fn connect_info(stream: IncomingStream<'_, Wire>) -> Self {
-        stream.io().scissors.clone()
+        stream.io().reset_handle.clone()
     }
 }
 
 impl Connection {
-    /// A connection that can be read from, unless its handshake failed.
+    /// A connection ready to be read, unless its handshake failed.
     async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Self> {
-        // Small answers should not wait for each other; without it they only come later.
+        // Sends small answers at once; a failure only makes them slower.
         let _ = stream.set_nodelay(true);
         let stream = match tls {
             None => Stream::Plain(stream),
-            Some(tls) => Stream::Tls(Box::new(timeout(HANDSHAKE, tls.accept(stream)).await.ok()?.ok()?)),
+            Some(tls) => Stream::Tls(Box::new(timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await.ok()?.ok()?)),
         };
-        Some(Self { stream, scissors: Scissors::default() })
+        Some(Self { stream, reset_handle: ResetHandle::default() })
     }
 
     fn stream(&mut self) -> Pin<&mut dyn Duplex> {
@@ -123,14 +121,14 @@ impl Connection {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.scissors.have_cut() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        if self.reset_handle.is_reset() { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.scissors.have_cut() {
-            // Closing without lingering sends a reset; failing that it is an early end, which tests as well.
+        if self.reset_handle.is_reset() {
+            // Closing without linger sends a reset. If the option fails, the connection still ends early.
             let socket = match &self.stream {
                 Stream::Plain(stream) => stream,
                 Stream::Tls(stream) => stream.get_ref().0,

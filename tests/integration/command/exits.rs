@@ -368,7 +368,7 @@ async fn no_secret_and_no_personal_data_stand_in_the_log() {
     let twin = tenant.user(&ids[0]).unwrap().mail.clone();
     tenant.user_mut(&ids[1]).mail = twin;
     tenant.user_mut(&ids[2]).mail = Some("not an address".to_owned());
-    let lonely = tenant.hire(graph_sim::User::named("Grace", "Hopper").without_mail());
+    let lonely = tenant.add_user(graph_sim::User::named("Grace", "Hopper").without_mail());
     tenant.assign_user(&lonely);
     let world = World::start(tenant).await;
     let (secret, client) = world.sim.tenant(|tenant| (tenant.client_secret.clone(), tenant.client_id.clone()));

@@ -180,7 +180,7 @@ async fn the_configured_mapping_is_shown_as_it_is_understood() {
 #[tokio::test]
 async fn an_expression_is_evaluated_on_a_user_of_the_tenant() {
     let (mut tenant, ids) = users(1);
-    let outside = tenant.hire(graph_sim::User::named("Grace", "Hopper").department("Research"));
+    let outside = tenant.add_user(graph_sim::User::named("Grace", "Hopper").department("Research"));
     let world = World::start(tenant).await;
     let eval =
         |user: &str, expression: &str, code| world.run_program(&["mapping", "eval", "--user", user, expression], code);

@@ -89,7 +89,7 @@ async fn a_rehearsal_writes_nothing() {
 #[apply(on_both)]
 async fn who_is_not_a_learner_is_told_why() {
     let (mut tenant, _) = users(1);
-    let outside = tenant.hire(User::named("Grace", "Hopper"));
+    let outside = tenant.add_user(User::named("Grace", "Hopper"));
     let disabled = hire(&mut tenant, "Mary", "Shelley");
     tenant.user_mut(&disabled).account_enabled = Some(false);
     let mute = hire(&mut tenant, "Emily", "Noether");
@@ -265,7 +265,7 @@ async fn a_learner_that_is_nobodys_can_be_given_whatever_it_is_called() {
 async fn a_learner_that_cannot_be_given_is_refused_and_nothing_is_written() {
     let (world, _, new, learner) = hired_again().await;
     let learner = learner.as_str();
-    let outside = world.sim.tenant(|tenant| tenant.hire(User::named("Grace", "Hopper")));
+    let outside = world.sim.tenant(|tenant| tenant.add_user(User::named("Grace", "Hopper")));
     let before = (world.lasting().await, world.cycles().await);
     let other = world.value("SELECT id FROM learners WHERE user_name = 'ada.number0@harbourworks.example'").await;
     for (user, learner, why) in [

@@ -119,7 +119,7 @@ impl Changes {
         if self.random.random_bool(0.05) {
             user = user.without_mail();
         }
-        let user = tenant.hire(user);
+        let user = tenant.add_user(user);
         self.assign(tenant, &user);
     }
 
@@ -202,7 +202,7 @@ impl Changes {
         if !in_a_ring && self.random.random_bool(0.5) {
             let [name, mail] = first;
             let user = User::named("New", &self.text("Heir")).user_principal_name(name).mail(mail);
-            let user = tenant.hire(user);
+            let user = tenant.add_user(user);
             self.assign(tenant, &user);
         }
     }

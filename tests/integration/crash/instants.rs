@@ -287,7 +287,7 @@ impl Scene {
 #[apply(on_both)]
 async fn a_first_load_that_is_killed_at_any_instant_is_made_good_by_the_next_cycle() {
     let mut told = Told::new();
-    let tenant = Tenant::with_people(FIRST_LOAD, told.seed);
+    let tenant = Tenant::with_users(FIRST_LOAD, told.seed);
     let mut scene = Scene::new(told.seed, tenant.clone()).await;
     for round in 0..rounds().div_ceil(4) {
         told.round = round;
@@ -306,7 +306,7 @@ async fn changes_that_are_killed_at_any_instant_are_made_once() {
     let mut tally = Tally::default();
     for first in (0..rounds()).step_by(ROUNDS_OF_A_TENANT) {
         let seed = told.seed.wrapping_add(first as u64);
-        let mut scene = Scene::new(seed, Tenant::with_people(STAFF, seed)).await;
+        let mut scene = Scene::new(seed, Tenant::with_users(STAFF, seed)).await;
         scene.change(10);
         scene.time_a_cycle().await;
         scene.tally = tally;

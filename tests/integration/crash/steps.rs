@@ -168,7 +168,7 @@ fn users(tenant: &mut Tenant) -> [Vec<String>; 3] {
     let (_, staff) = assigned_group(tenant, "Staff", 12);
     let (_, club) = assigned_group(tenant, "Club", 3);
     let direct = assigned(tenant, 20);
-    let without_mail = tenant.hire(User::named("Without", "Mail").without_mail());
+    let without_mail = tenant.add_user(User::named("Without", "Mail").without_mail());
     tenant.assign_user(&without_mail);
     [staff, club, direct]
 }

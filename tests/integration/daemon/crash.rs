@@ -15,7 +15,7 @@ const PEOPLE: usize = 3000;
 
 /// A large tenant, a learner database that takes its time, and the ids of those who will be created.
 async fn large_world() -> (World, BTreeSet<String>) {
-    let world = World::start(Tenant::with_people(PEOPLE, 3)).await;
+    let world = World::start(Tenant::with_users(PEOPLE, 3)).await;
     let planned = world.run_program(&["plan", "--json"], 0).json();
     let lines = planned["changes"].as_array().unwrap().iter();
     let created = lines.filter(|line| line["action"] == "create" && line["status"] == "success");

@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::{FutureExt as _, StreamExt as _};
-use graph_sim::{Fault, Gate, GraphSim, Stranger, Tenant};
+use graph_sim::{Fault, ForeignServer, Gate, GraphSim, Tenant};
 use learner_sync::cycle::Report;
 use learner_sync::model::Outcome;
 use proptest::prelude::*;
@@ -51,7 +51,7 @@ type Rows = BTreeMap<String, (bool, Values)>;
 struct Stage {
     world: World,
     staff: Staff,
-    stranger: Stranger,
+    stranger: ForeignServer,
     /// Whoever was waited for once: a second time would be the end.
     waited_for: BTreeSet<String>,
 }
@@ -64,7 +64,7 @@ impl Stage {
         let staff = Staff::hired(&mut tenant, &scenario.places);
         let world = World::start(tenant).await;
         world.configure("[safety]\nmax_deactivations = 100000\nmax_deactivation_percent = 100");
-        Self { world, staff, stranger: Stranger::start(), waited_for: BTreeSet::new() }
+        Self { world, staff, stranger: ForeignServer::start(), waited_for: BTreeSet::new() }
     }
 
     async fn rows(&self) -> Rows {

@@ -102,7 +102,7 @@ impl Staff {
     fn hire(&mut self, tenant: &mut Tenant, place: DatabaseLocation) {
         self.names += 1;
         let user = User::named("Ada", &format!("Number{}", self.names)).department("Research").country("Utopia");
-        let id = tenant.hire(user);
+        let id = tenant.add_user(user);
         let joins = |tenant: &mut Tenant, group: usize| {
             if tenant.group(&self.groups[group]).is_some() {
                 tenant.add_member(&self.groups[group], &id);

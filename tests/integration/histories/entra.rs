@@ -348,7 +348,7 @@ fn hire(
         DatabaseLocation::In(group) => (false, Some(group)),
         DatabaseLocation::Twice(group) => (true, Some(group)),
     };
-    let id = tenant.hire(User::named(&user.to_string(), "Newcomer"));
+    let id = tenant.add_user(User::named(&user.to_string(), "Newcomer"));
     if let Some(group) = group {
         tenant.add_member(&ids.groups[&group], &id);
     }

@@ -47,7 +47,7 @@ impl Small {
         };
         std::fs::create_dir(path.join("tables")).unwrap();
         server.give(&path.join("tables"));
-        let world = World::start_on(server, Tenant::with_people(PEOPLE, 3)).await;
+        let world = World::start_on(server, Tenant::with_users(PEOPLE, 3)).await;
         let tables = path.join("tables").display().to_string();
         server.execute("postgres", &format!("CREATE TABLESPACE small LOCATION '{tables}'")).await;
         let name = world.database.name();

@@ -100,7 +100,7 @@ async fn another_column_of_ids_is_refused() {
 #[apply(on_both)]
 async fn names_that_differ_in_letter_case_alone_are_nobodys_choice() {
     let mut tenant = Tenant::default();
-    let ben = tenant.hire(User::named("Ben", "Carter"));
+    let ben = tenant.add_user(User::named("Ben", "Carter"));
     tenant.assign_user(&ben);
     let mut world = platform(tenant).await;
     let rows = format!(

@@ -9,10 +9,10 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Refusal, Simulator, read};
+use super::{ControlError, ControlResult, Simulator, read};
 use crate::fault::Fault;
 
-/// A fault as JSON: the names are those of the methods of `Fault`.
+/// A fault as JSON; the keys are the methods of `Fault`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FaultRequest {
@@ -69,7 +69,7 @@ struct FaultRequest {
     padded_key: Option<usize>,
 }
 
-/// How often a call fails, and the seed that it is drawn from.
+/// The probability of a failure, and the seed of the draws.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Random {
@@ -78,7 +78,7 @@ struct Random {
     seed: u64,
 }
 
-/// So many bytes, then a pause.
+/// A chunk size and the pause after each chunk.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Drops {
@@ -96,18 +96,18 @@ fn get() -> String {
     "GET".to_owned()
 }
 
-pub(super) async fn inject(State(shared): Simulator, body: Bytes) -> Answer {
+pub(super) async fn inject(State(shared): Simulator, body: Bytes) -> ControlResult {
     let fault = build(read(&body)?)?;
     shared.faults().inject(fault);
     Ok(Json(json!({ "injected": true })))
 }
 
-pub(super) async fn clear(State(shared): Simulator) -> Answer {
+pub(super) async fn clear(State(shared): Simulator) -> ControlResult {
     shared.faults().clear();
     Ok(Json(json!({ "cleared": true })))
 }
 
-fn build(request: FaultRequest) -> Result<Fault, Refusal> {
+fn build(request: FaultRequest) -> Result<Fault, ControlError> {
     check(&request)?;
     let FaultRequest {
         method,
@@ -211,13 +211,13 @@ fn build(request: FaultRequest) -> Result<Fault, Refusal> {
     Ok(headers.iter().fold(fault, |fault, (name, value)| fault.header(name, value)))
 }
 
-/// Refuses what would do nothing, and what would take back what it just did.
-fn check(request: &FaultRequest) -> Result<(), Refusal> {
+/// Refuses faults without an effect and combinations that exclude each other.
+fn check(request: &FaultRequest) -> Result<(), ControlError> {
     if [request.status, request.outer_status].iter().flatten().any(|status| !(200..600).contains(status)) {
-        return Err(Refusal::bad("status must be between 200 and 599"));
+        return Err(ControlError::bad("status must be between 200 and 599"));
     }
     if request.code.is_some() && request.status.is_none() {
-        return Err(Refusal::bad("a code needs a status"));
+        return Err(ControlError::bad("code requires status"));
     }
     let answers = request.status.is_some()
         || request.message.is_some()
@@ -247,8 +247,8 @@ fn check(request: &FaultRequest) -> Result<(), Refusal> {
     let kinds = [answers, edits, batch, request.reset, request.random.is_some()].iter().filter(|on| **on).count();
     match (kinds, deliveries) {
         (1, 0 | 1) | (0, 1) => Ok(()),
-        (0, 0) => Err(Refusal::bad("a fault needs something to do")),
-        (_, 2..) => Err(Refusal::bad("an answer can be sent in one way only")),
-        _ => Err(Refusal::bad("a fault either answers, or resets, or edits the true answer, or distorts a batch")),
+        (0, 0) => Err(ControlError::bad("the fault has no effect")),
+        (_, 2..) => Err(ControlError::bad("an answer can be delivered in one way only")),
+        _ => Err(ControlError::bad("choose one of: answer, reset, edit the true answer, distort a batch")),
     }
 }

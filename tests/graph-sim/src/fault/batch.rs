@@ -1,32 +1,31 @@
-//! What goes wrong with the envelope of a `$batch`, whatever its parts say. That the parts come in another order
-//! than they were sent needs no fault: they always do.
+//! Faults of the envelope of a `$batch`. The order of the parts needs no fault: it always differs from the request.
 
 use super::Fault;
 
-/// One thing that is wrong with the answer to a batch.
+/// One change to the answer of a batch. Places count from zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Distortion {
     /// Another status around the true parts.
     Status(u16),
-    /// No answer to the part with this place, counted from zero.
+    /// No answer to the part at this place.
     Missing(usize),
-    /// Two answers to the part with this place.
+    /// Two answers to the part at this place.
     Doubled(usize),
-    /// One answer that belongs to no part.
+    /// An additional answer with an unknown id.
     Extra,
 }
 
-/// The id of the answer that belongs to no part.
+/// The id of the additional answer.
 const EXTRA_ID: &str = "nobody-asked";
 
 impl Fault {
-    /// Sends the parts of a `$batch` under another status: 424 is what the documentation announces where one of
-    /// them was throttled, 200 is what comes. Like the following, for `Fault::on("POST", "/v1.0/$batch")`.
+    /// Changes the status of a `$batch`. The documentation announces 424 when a part is throttled; Graph answers 200.
+    /// For `Fault::on("POST", "/v1.0/$batch")`, like the other faults of this module.
     pub fn outer_status(self, status: u16) -> Self {
         self.distorted(Distortion::Status(status))
     }
 
-    /// Leaves out the answer to the `number`th part that was sent, counted from one.
+    /// Omits the answer to the `number`th part of the request, counted from one.
     pub fn missing_part(self, number: usize) -> Self {
         self.distorted(Distortion::Missing(number.saturating_sub(1)))
     }
@@ -36,7 +35,7 @@ impl Fault {
         self.distorted(Distortion::Doubled(number.saturating_sub(1)))
     }
 
-    /// Adds an answer with an id that no part has; with `missing_part` it comes in place of a true one.
+    /// Adds an answer with an unknown id; with `missing_part` it replaces a true one.
     pub fn extra_part(self) -> Self {
         self.distorted(Distortion::Extra)
     }
@@ -48,8 +47,8 @@ impl Fault {
 }
 
 impl Distortion {
-    /// Changes the status and the answers, which are in the order in which their parts were sent.
-    pub(crate) fn all<R: Clone>(distortions: &[Self], status: &mut u16, answers: &mut Vec<(String, R)>) {
+    /// Changes the status and the answers, which are in the order of the request.
+    pub(crate) fn apply_all<R: Clone>(distortions: &[Self], status: &mut u16, answers: &mut Vec<(String, R)>) {
         let sent = std::mem::take(answers);
         for (place, answer) in sent.iter().enumerate() {
             let copies = if distortions.contains(&Self::Doubled(place)) { 2 } else { 1 };

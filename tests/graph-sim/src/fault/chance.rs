@@ -1,11 +1,11 @@
-//! Faults that strike some calls and spare others, drawn from a seed: what a bad day of a real service looks like.
+//! Faults that affect a random part of the calls, drawn from a seed.
 
 use super::{Action, Fault, Substitute};
 use crate::sequence::Sequence;
 
 const MILLION: usize = 1_000_000;
 
-/// How likely a matching call is struck.
+/// The probability that a fault applies to a matching call.
 #[derive(Debug, Clone)]
 pub(super) struct Chance {
     of_a_million: usize,
@@ -13,16 +13,16 @@ pub(super) struct Chance {
 }
 
 impl Fault {
-    /// Of the matching calls only some, each with the given probability from 0 to 1. `nth` and `times` count
-    /// those. Calls that arrive one after the other are drawn alike in every run.
+    /// Applies to each matching call with a probability from 0 to 1. `nth` and `times` count the affected calls.
+    /// Sequential calls get the same draws in every run.
     pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
         let of_a_million = (probability.clamp(0.0, 1.0) * MILLION as f64) as usize;
         self.chance = Some(Chance { of_a_million, draws: Sequence::new(seed) });
         self
     }
 
-    /// Each matching call fails with the given probability, for ever: with 429 and a short `Retry-After`, with
-    /// 503, or by a reset. A part of a `$batch` is not reset, or hardly a batch would come through.
+    /// Fails each matching call with a probability: with 429 and a short `Retry-After`, with 503, or with a reset.
+    /// Parts of a `$batch` are not reset, because then hardly any batch would succeed.
     pub fn random(mut self, probability: f64, seed: u64) -> Self {
         self.action = Action::AnyFailure;
         self.with_probability(probability, seed).always()
@@ -44,7 +44,6 @@ impl Fault {
 }
 
 impl Chance {
-    /// Draws once.
     pub(super) fn hits(&mut self) -> bool {
         self.draws.below(MILLION) < self.of_a_million
     }

@@ -1,5 +1,5 @@
-//! How an answer goes over the wire when it does not go as it should: broken off, cut, in drops, without an end,
-//! or far larger than it has any reason to be. What is sent is made while it is sent: nothing here needs memory.
+//! Bad ways to send an answer: reset, truncated, slow, endless or oversized. Bodies are streamed, so their size costs no
+//! memory.
 
 use std::io;
 use std::time::Duration;
@@ -9,60 +9,60 @@ use futures_util::stream;
 use tokio::time::sleep;
 
 use super::Fault;
-use crate::wire::Scissors;
+use crate::wire::ResetHandle;
 
-/// Long enough that what was sent is read before the reset comes.
-const BEFORE_THE_CUT: Duration = Duration::from_millis(50);
+/// Long enough for the client to read the first half before the reset.
+const PAUSE_BEFORE_RESET: Duration = Duration::from_millis(50);
 const CHUNK: usize = 64 * 1024;
 const CHUNKS_PER_MEBIBYTE: usize = 1024 * 1024 / CHUNK;
 
 /// A bad way to send an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// The connection is reset in the middle of the body.
+    /// Reset the connection in the middle of the body.
     BrokenOff,
-    /// The first half of the body, framed as if it were the whole.
+    /// Send only the first half of the body, with a matching length.
     Truncated,
-    /// So many bytes, a pause, and so on to the end of the body.
+    /// Send the body in small chunks, with a pause after each.
     Dripping { bytes: usize, pause: Duration },
-    /// So many spaces, a pause, and so on for ever.
+    /// Send spaces in small chunks without end, with a pause after each.
     NeverEnding { bytes: usize, pause: Duration },
-    /// The body and after it so many mebibytes of white space.
+    /// Append white space to the body.
     Padded { mebibytes: usize },
-    /// The body with a key more, whose value has so many mebibytes.
+    /// Insert a key with a long text into the body.
     PaddedKey { mebibytes: usize },
 }
 
 impl Fault {
-    /// Sends the status line, the headers with the `Content-Length` of the whole answer and half of its body,
-    /// then resets the connection. This and the other bad ways to send an answer also go with `answer` and the
-    /// edits; struck by one, a part of a `$batch` spoils the whole batch.
+    /// Sends the headers with the `Content-Length` of the whole answer and half of the body, then resets the
+    /// connection. The faults of this module combine with `answer` and the edits; on a part of a `$batch` they affect
+    /// the whole batch.
     pub fn reset_after_headers(self) -> Self {
         self.delivered(Delivery::BrokenOff)
     }
 
-    /// Sends the first half of the body with a `Content-Length` that fits: whole as HTTP, broken as JSON.
+    /// Sends the first half of the body with a matching `Content-Length`: valid HTTP, invalid JSON.
     pub fn truncated(self) -> Self {
         self.delivered(Delivery::Truncated)
     }
 
-    /// Sends the body a few bytes at a time, with a pause between them.
+    /// Sends the body `bytes` at a time, with a pause after each.
     pub fn dripping(self, bytes: usize, pause: Duration) -> Self {
         self.delivered(Delivery::Dripping { bytes: bytes.max(1), pause })
     }
 
-    /// Sends spaces after the headers, so many at a time with a pause after each, until the client goes away.
+    /// Sends `bytes` spaces at a time after the headers, with a pause after each, until the client disconnects.
     pub fn never_ending(self, bytes: usize, pause: Duration) -> Self {
         self.delivered(Delivery::NeverEnding { bytes: bytes.max(1), pause })
     }
 
-    /// Sends the answer with so many MiB of white space after it: still valid JSON. It comes in chunks, as
-    /// Graph's answers do, so that no `Content-Length` warns of it.
+    /// Appends white space to the answer, which stays valid JSON. Like Graph's answers it is chunked, without a
+    /// `Content-Length`.
     pub fn padded(self, mebibytes: usize) -> Self {
         self.delivered(Delivery::Padded { mebibytes })
     }
 
-    /// Sends the answer with a key in front that nobody knows, whose text has so many MiB; in chunks too.
+    /// Inserts an unknown key with a long text in front of the answer, also chunked.
     pub fn padded_key(self, mebibytes: usize) -> Self {
         self.delivered(Delivery::PaddedKey { mebibytes })
     }
@@ -73,65 +73,68 @@ impl Fault {
     }
 }
 
-/// What is done with the connection next.
+/// The next step of a streamed answer.
 enum Step {
     Send(Bytes),
     Wait(Duration),
-    Cut,
+    Reset,
 }
 
 impl Delivery {
-    /// The body that does it, and the `Content-Length` to announce if there is to be one.
-    pub(crate) fn body(self, whole: Vec<u8>, scissors: Scissors) -> (Body, Option<usize>) {
+    /// The body and the `Content-Length` to announce, if any.
+    pub(crate) fn body(self, whole: Vec<u8>, reset_handle: ResetHandle) -> (Body, Option<usize>) {
         let whole = Bytes::from(whole);
         let length = whole.len();
         let half = whole.slice(..length / 2);
         let send = |text: &'static [u8]| Step::Send(Bytes::from_static(text));
         match self {
             Self::BrokenOff => {
-                let steps = [Step::Send(half), Step::Wait(BEFORE_THE_CUT), Step::Cut];
-                (streamed(steps.into_iter(), scissors), Some(length))
+                let steps = [Step::Send(half), Step::Wait(PAUSE_BEFORE_RESET), Step::Reset];
+                (streamed(steps.into_iter(), reset_handle), Some(length))
             }
             Self::Truncated => (Body::from(half), None),
             Self::Dripping { bytes, pause } => {
                 let drops = (0..length).step_by(bytes).map(move |start| whole.slice(start..length.min(start + bytes)));
-                (streamed(drops.flat_map(move |drop| [Step::Send(drop), Step::Wait(pause)]), scissors), Some(length))
+                (
+                    streamed(drops.flat_map(move |drop| [Step::Send(drop), Step::Wait(pause)]), reset_handle),
+                    Some(length),
+                )
             }
             Self::NeverEnding { bytes, pause } => {
                 let spaces = Bytes::from(vec![b' '; bytes]);
                 let steps = std::iter::repeat_with(move || [Step::Send(spaces.clone()), Step::Wait(pause)]).flatten();
-                (streamed(steps, scissors), None)
+                (streamed(steps, reset_handle), None)
             }
             Self::Padded { mebibytes } => {
                 let spaces = padding(&[b' '; CHUNK], mebibytes);
-                (streamed(std::iter::once(Step::Send(whole)).chain(spaces), scissors), None)
+                (streamed(std::iter::once(Step::Send(whole)).chain(spaces), reset_handle), None)
             }
             Self::PaddedKey { mebibytes } => {
-                // What is no object has no room for a key, and no fault of this kind is meant for it.
+                // This fault is meant for JSON objects only.
                 let rest = whole.slice(usize::from(whole.starts_with(b"{"))..);
                 let before = std::iter::once(send(br#"{"@simulator.padding":""#));
                 let after = [send(br#"","#), Step::Send(rest)];
-                (streamed(before.chain(padding(&[b'x'; CHUNK], mebibytes)).chain(after), scissors), None)
+                (streamed(before.chain(padding(&[b'x'; CHUNK], mebibytes)).chain(after), reset_handle), None)
             }
         }
     }
 }
 
-/// So many mebibytes from one chunk that is never copied.
+/// Repeats one chunk, without copies.
 fn padding(chunk: &'static [u8; CHUNK], mebibytes: usize) -> impl Iterator<Item = Step> + Send {
     std::iter::repeat_n(Bytes::from_static(chunk), mebibytes * CHUNKS_PER_MEBIBYTE).map(Step::Send)
 }
 
-/// A body that takes the steps one by one, as fast as the client reads.
-fn streamed(steps: impl Iterator<Item = Step> + Send + 'static, scissors: Scissors) -> Body {
-    Body::from_stream(stream::unfold((steps, scissors), |(mut steps, scissors)| async move {
+/// A body that performs the steps as fast as the client reads.
+fn streamed(steps: impl Iterator<Item = Step> + Send + 'static, reset_handle: ResetHandle) -> Body {
+    Body::from_stream(stream::unfold((steps, reset_handle), |(mut steps, reset_handle)| async move {
         loop {
             match steps.next()? {
-                Step::Send(bytes) => return Some((Ok(bytes), (steps, scissors))),
+                Step::Send(bytes) => return Some((Ok(bytes), (steps, reset_handle))),
                 Step::Wait(pause) => sleep(pause).await,
-                Step::Cut => {
-                    scissors.cut();
-                    return Some((Err(io::Error::from(io::ErrorKind::ConnectionReset)), (steps, scissors)));
+                Step::Reset => {
+                    reset_handle.reset();
+                    return Some((Err(io::Error::from(io::ErrorKind::ConnectionReset)), (steps, reset_handle)));
                 }
             }
         }

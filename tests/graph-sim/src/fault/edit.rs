@@ -1,34 +1,34 @@
-//! Changes to a true answer.
+//! Edits of a true answer.
 
 use serde_json::{Map, Value};
 
 use crate::reply::GraphError;
 
-/// One change.
+/// One edit of a true answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Edit {
-    /// No rows and no next page.
+    /// Remove the rows and the next-page link.
     EmptyList,
-    /// No rows, though the next page is still linked.
+    /// Remove the rows and keep the next-page link.
     EmptyPage,
-    /// Another link to the next page.
+    /// Replace or add the next-page link.
     NextLink(String),
-    /// No link to the next page.
+    /// Remove the next-page link.
     CutShort,
-    /// Rows without a key.
+    /// Remove a key from the rows.
     DropKey(String),
-    /// Rows with null for a key.
+    /// Set a key of the rows to null.
     NullKey(String),
-    /// Rows with nothing but id and type.
+    /// Set everything but id and type to null.
     NullRows,
-    /// No row with this id, or about the principal with this id; 404 where it is the whole answer.
+    /// Remove the rows with this id or principal id; 404 when the answer is this object.
     HideRow(String),
 }
 
 const NEXT_LINK: &str = "@odata.nextLink";
 
 impl Edit {
-    /// Changes a body, or turns it into an error.
+    /// Edits a body, or replaces it with an error.
     pub(super) fn apply(&self, body: &mut Value) -> Result<(), GraphError> {
         let Some(object) = body.as_object_mut() else { return Ok(()) };
         match self {
@@ -46,8 +46,8 @@ impl Edit {
                 }
             }),
             Self::NullRows => each_row(object, |row| {
-                let told = |key: &str| key == "id" || key.starts_with('@');
-                row.iter_mut().filter(|(key, _)| !told(key)).for_each(|(_, value)| *value = Value::Null);
+                let is_kept = |key: &str| key == "id" || key.starts_with('@');
+                row.iter_mut().filter(|(key, _)| !is_kept(key)).for_each(|(_, value)| *value = Value::Null);
             }),
             Self::HideRow(id) => {
                 let is_hidden = |row: &Map<String, Value>| {
@@ -69,7 +69,7 @@ fn set_rows(object: &mut Map<String, Value>, change: impl FnOnce(&mut Vec<Value>
     }
 }
 
-/// The rows of a list, or the object itself where the answer is one.
+/// The rows of a list, or the object when the answer is a single one.
 fn each_row(object: &mut Map<String, Value>, change: impl Fn(&mut Map<String, Value>)) {
     match object.get_mut("value").and_then(Value::as_array_mut) {
         Some(rows) => rows.iter_mut().filter_map(Value::as_object_mut).for_each(change),

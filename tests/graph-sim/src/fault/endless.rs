@@ -1,4 +1,4 @@
-//! Lists that never end: every page links to another one, made of the first when it is asked for.
+//! Endless lists: every page links to another one, generated from the first.
 
 use serde_json::{Map, Value};
 
@@ -9,23 +9,23 @@ use crate::request::Request;
 use crate::sequence::{Sequence, is_guid};
 
 impl Fault {
-    /// Makes every page of the list link to a further one, for ever. From the second page on the rows are those
-    /// of the first with other ids, as if there really were so many.
+    /// Makes every page of the list link to another one. From the second page on the rows are those of the first with
+    /// new ids.
     pub fn endless_pages(mut self) -> Self {
         self.endless = true;
         self.always()
     }
 }
 
-/// The request that every page of an endless list is made from.
+/// The request for the first page, from which every page of an endless list is generated.
 pub(super) fn first_page(request: &Request) -> Request {
     let mut first = request.clone();
     first.query.retain(|(name, _)| !name.eq_ignore_ascii_case("$skiptoken"));
     first
 }
 
-/// Makes the first page into the one that was asked for.
-pub(super) fn continued(page: &mut Value, request: &Request) {
+/// Turns the first page into the requested one.
+pub(super) fn continue_list(page: &mut Value, request: &Request) {
     let number = request.page_number();
     if number > 1 {
         let mut ids = Sequence::new(number as u64);

@@ -1,16 +1,16 @@
-//! A place where calls stop until a test lets them go on: the way to look at, or kill, a daemon at a known
-//! moment without sleeping.
+//! Holds calls until a test releases them, so that a test can inspect or kill a daemon at a known point without
+//! sleeping.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// A gate; clones are the same gate. Once released it stays open.
+/// A gate that calls wait at. Clones share its state; once released it stays open.
 #[derive(Debug, Clone)]
-pub struct Gate(Arc<State>);
+pub struct Gate(Arc<GateState>);
 
 #[derive(Debug)]
-struct State {
+struct GateState {
     arrivals: watch::Sender<usize>,
     open: watch::Sender<bool>,
 }
@@ -24,7 +24,7 @@ impl Default for Gate {
 impl Gate {
     /// A closed gate.
     pub fn new() -> Self {
-        Self(Arc::new(State { arrivals: watch::Sender::new(0), open: watch::Sender::new(false) }))
+        Self(Arc::new(GateState { arrivals: watch::Sender::new(0), open: watch::Sender::new(false) }))
     }
 
     /// Waits until a call has arrived.
@@ -32,23 +32,23 @@ impl Gate {
         self.reached_by(1).await;
     }
 
-    /// Waits until so many calls have arrived.
+    /// Waits until `count` calls have arrived.
     pub async fn reached_by(&self, count: usize) {
-        // The sender lives as long as the gate, so the wait cannot end for want of it.
+        // Cannot fail: the sender lives as long as the gate.
         let _ = self.0.arrivals.subscribe().wait_for(|arrivals| *arrivals >= count).await;
     }
 
-    /// How many calls have arrived.
+    /// Number of calls that have arrived.
     pub fn arrivals(&self) -> usize {
         *self.0.arrivals.borrow()
     }
 
-    /// Lets all calls go on, those still to come too.
+    /// Releases the waiting calls and all later ones.
     pub fn release(&self) {
         self.0.open.send_replace(true);
     }
 
-    /// Arrives and waits.
+    /// Counts the arrival of a call and waits for the release.
     pub(crate) async fn hold(&self) {
         self.0.arrivals.send_modify(|arrivals| *arrivals += 1);
         let _ = self.0.open.subscribe().wait_for(|open| *open).await;

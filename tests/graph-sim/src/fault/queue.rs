@@ -1,4 +1,4 @@
-//! The faults that wait, and what they make of a call.
+//! The active faults, and their effects on a call.
 
 use std::borrow::Cow;
 
@@ -10,11 +10,11 @@ use crate::reply::{Exchange, GraphError, PLAIN_JSON, Reply};
 use crate::request::Request;
 use crate::token;
 
-/// The faults that are waiting to happen, in the order in which they were injected.
+/// The active faults, in the order of injection.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Vec<Fault>);
 
-/// What is to happen to one call.
+/// The combined effects of all faults on one call.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) gates: Vec<Gate>,
@@ -31,17 +31,16 @@ impl Faults {
         self.0.push(fault);
     }
 
-    /// Removes all faults. Calls that wait at a gate go on waiting.
+    /// Removes all faults. Calls that wait at a gate keep waiting.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Counts a call against every fault that matches it. The first one that answers or resets ends the
-    /// search: what comes after it would not have been reached.
-    pub(crate) fn strike(&mut self, request: &Request, in_batch: bool) -> Effects {
+    /// Counts a call against every matching fault, up to the first that answers or resets.
+    pub(crate) fn effects_on(&mut self, request: &Request, in_batch: bool) -> Effects {
         let mut effects = Effects::default();
         for fault in &mut self.0 {
-            if !fault.matches(request) || !fault.strikes() {
+            if !fault.matches(request) || !fault.applies() {
                 continue;
             }
             effects.gates.extend(fault.gate.clone());
@@ -63,14 +62,14 @@ impl Faults {
     }
 }
 
-/// The end of a call: an answer, or a connection that breaks.
+/// The result of a call: an answer or a reset.
 pub(crate) enum Outcome {
     Reply(Reply),
     Reset,
 }
 
 impl Effects {
-    /// What is answered without asking the tenant, if anything.
+    /// The substituted result, if any.
     pub(crate) fn replacement(&self, request: &Request, exchange: &Exchange) -> Option<Outcome> {
         let answer = match self.replacement.as_ref()? {
             Action::Reset => return Some(Outcome::Reset),
@@ -80,9 +79,9 @@ impl Effects {
         let Substitute { status, error, headers, retry_date, body } = answer;
         let error = match error {
             Some((code, message)) => GraphError::new(*status, code, message.as_str()),
-            None => GraphError::of_status(*status),
+            None => GraphError::for_status(*status),
         };
-        let mut reply = if token::asks_for_identity(request) {
+        let mut reply = if token::is_identity_request(request) {
             token::identity_error(*status, &error.code, &error.message)
         } else {
             error.reply(exchange)
@@ -92,15 +91,15 @@ impl Effects {
             reply.content_type = if html { "text/html; charset=utf-8" } else { PLAIN_JSON }.to_owned();
             reply.body = body.clone().into_bytes();
         }
-        // A header that the fault gives replaces the usual one.
+        // A header of the fault replaces the usual one.
         reply.headers.retain(|(name, _)| !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)));
         reply.headers.extend(headers.iter().cloned());
         let date = retry_date.map(|seconds| clock::http_date(clock::now(), seconds));
         Some(Outcome::Reply(date.iter().fold(reply, |reply, date| reply.header("Retry-After", date))))
     }
 
-    /// The request that the tenant is asked for the true answer.
-    pub(crate) fn asked<'a>(&self, request: &'a Request) -> Cow<'a, Request> {
+    /// The request that the true answer is generated for.
+    pub(crate) fn tenant_request<'a>(&self, request: &'a Request) -> Cow<'a, Request> {
         if self.endless { Cow::Owned(endless::first_page(request)) } else { Cow::Borrowed(request) }
     }
 
@@ -112,7 +111,7 @@ impl Effects {
         }
         let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else { return reply };
         if self.endless && body["value"].is_array() {
-            endless::continued(&mut body, request);
+            endless::continue_list(&mut body, request);
         }
         for edit in &self.edits {
             if let Err(error) = edit.apply(&mut body) {

@@ -1,4 +1,4 @@
-//! `/servicePrincipals`, `/applications` and who is assigned.
+//! `/servicePrincipals`, `/applications` and assignments.
 //!
 //! <https://learn.microsoft.com/graph/api/serviceprincipal-list-approleassignedto>
 
@@ -10,30 +10,30 @@ use serde_json::{Value, json};
 use super::filter::Filter;
 use super::groups::object;
 use super::page::Page;
-use super::{Answer, Context, require_guid};
+use super::{Context, GraphResult, require_guid};
 use crate::encoding::push_json;
 use crate::reply::GraphError;
 use crate::tenant::{Application, Assignment, AssignmentKey, RegisteredCertificate, Tenant};
 
-/// Any of these lets read applications and their assignments.
+/// Any of these permissions allows reading applications and their assignments.
 pub(super) const READ_APPLICATIONS: &[&str] =
     &["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"];
 
-/// How a path names an application.
+/// The key by which a path names an application.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Key<'a> {
+pub(super) enum ApplicationKey<'a> {
     ObjectId(&'a str),
     AppId(&'a str),
 }
 
-/// Reads `serviceprincipals(appid='...')`; the set and the key.
-pub(super) fn alternate_key(segment: &str) -> Option<(&str, Key<'_>)> {
+/// Parses `serviceprincipals(appid='...')` into entity set and key.
+pub(super) fn alternate_key(segment: &str) -> Option<(&str, ApplicationKey<'_>)> {
     let (set, key) = segment.strip_suffix("')")?.split_once("(appid='")?;
-    Some((set, Key::AppId(key)))
+    Some((set, ApplicationKey::AppId(key)))
 }
 
 /// `GET /servicePrincipals?$filter=...`
-pub(super) fn list_principals(context: &Context<'_>) -> Answer {
+pub(super) fn list_principals(context: &Context<'_>) -> GraphResult {
     list(
         context,
         "servicePrincipals",
@@ -43,26 +43,26 @@ pub(super) fn list_principals(context: &Context<'_>) -> Answer {
 }
 
 /// `GET /servicePrincipals/{id}` and `/servicePrincipals(appId='...')`
-pub(super) fn get_principal(context: &Context<'_>, key: Key<'_>) -> Answer {
+pub(super) fn get_principal(context: &Context<'_>, key: ApplicationKey<'_>) -> GraphResult {
     let application = find_principal(context, key)?;
     Ok(object(context, "servicePrincipals", &principal(context, &application)))
 }
 
 /// `GET /applications?$filter=...`
-pub(super) fn list_registrations(context: &Context<'_>) -> Answer {
+pub(super) fn list_registrations(context: &Context<'_>) -> GraphResult {
     list(context, "applications", |_| true, |application| registration(context, application))
 }
 
 /// `GET /applications/{id}` and `/applications(appId='...')`
-pub(super) fn get_registration(context: &Context<'_>, key: Key<'_>) -> Answer {
+pub(super) fn get_registration(context: &Context<'_>, key: ApplicationKey<'_>) -> GraphResult {
     let application = find(context, key, |application| &application.registration_id)?;
     Ok(object(context, "applications", &registration(context, &application)))
 }
 
 /// `GET /servicePrincipals/.../appRoleAssignedTo`
-pub(super) fn assigned_to(context: &Context<'_>, key: Key<'_>) -> Answer {
+pub(super) fn assigned_to(context: &Context<'_>, key: ApplicationKey<'_>) -> GraphResult {
     let application = find_principal(context, key)?;
-    let page = Page::asked(context)?;
+    let page = Page::requested(context)?;
     if context.request.option("$filter").is_some() {
         return Err(GraphError::unsupported_query(
             "Unsupported or invalid query filter clause specified for property.",
@@ -98,7 +98,7 @@ fn write_row(
     push_json(out, &row);
 }
 
-/// The application as its service principal shows it.
+/// The service principal of an application.
 fn principal(context: &Context<'_>, application: &Application) -> Value {
     json!({
         "id": application.object_id,
@@ -119,7 +119,7 @@ fn principal(context: &Context<'_>, application: &Application) -> Value {
     })
 }
 
-/// The application as its registration shows it. Credentials are kept there and not with the service principal.
+/// The registration of an application, which has its credentials.
 fn registration(context: &Context<'_>, application: &Application) -> Value {
     let own = application.app_id == context.tenant.client_id;
     let (secrets, certificates) = if own { credentials(context.tenant) } else { (Vec::new(), Vec::new()) };
@@ -135,7 +135,7 @@ fn registration(context: &Context<'_>, application: &Application) -> Value {
     })
 }
 
-/// The secrets and the certificates of the application that signs in.
+/// The secrets and certificates of the application that signs in.
 fn credentials(tenant: &Tenant) -> (Vec<Value>, Vec<Value>) {
     let hint = tenant.client_secret.get(..3).map(str::to_owned);
     let current = hint.map(|hint| (hint, tenant.secret_expires_at));
@@ -186,9 +186,9 @@ fn list(
     set: &str,
     shown: impl Fn(&Application) -> bool,
     to_json: impl Fn(&Application) -> Value,
-) -> Answer {
+) -> GraphResult {
     context.require(READ_APPLICATIONS)?;
-    let page = Page::asked(context)?;
+    let page = Page::requested(context)?;
     let filter = context.request.option("$filter").map(Filter::parse).transpose()?;
     let matches = |application: &Application| match &filter {
         None => Ok(true),
@@ -208,22 +208,22 @@ fn list(
     Ok(page.write(set, rows, |out, row| push_json(out, &row)))
 }
 
-fn find_principal<'a>(context: &Context<'a>, key: Key<'_>) -> Result<Cow<'a, Application>, GraphError> {
+fn find_principal<'a>(context: &Context<'a>, key: ApplicationKey<'_>) -> Result<Cow<'a, Application>, GraphError> {
     let application = find(context, key, |application| &application.object_id)?;
     if application.deleted { Err(GraphError::not_found(&application.object_id)) } else { Ok(application) }
 }
 
 fn find<'a>(
     context: &Context<'a>,
-    key: Key<'_>,
+    key: ApplicationKey<'_>,
     id_of: impl Fn(&Application) -> &String,
 ) -> Result<Cow<'a, Application>, GraphError> {
     context.require(READ_APPLICATIONS)?;
-    let (Key::ObjectId(id) | Key::AppId(id)) = key;
+    let (ApplicationKey::ObjectId(id) | ApplicationKey::AppId(id)) = key;
     require_guid(id)?;
     let is_meant = |application: &Application| match key {
-        Key::ObjectId(id) => id_of(application) == id,
-        Key::AppId(id) => application.app_id == id,
+        ApplicationKey::ObjectId(id) => id_of(application) == id,
+        ApplicationKey::AppId(id) => application.app_id == id,
     };
     if let Some(found) = context.tenant.applications().find(|application| is_meant(application)) {
         return Ok(Cow::Borrowed(found));

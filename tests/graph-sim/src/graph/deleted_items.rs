@@ -1,28 +1,28 @@
-//! `/directory/deletedItems`: users who can still be restored.
+//! `/directory/deletedItems`: users that can be restored.
 //!
 //! <https://learn.microsoft.com/graph/api/directory-deleteditems-get>
 
 use super::page::Page;
-use super::select::{Place, Selection};
-use super::{Answer, Context, entity, require_guid, users};
+use super::select::{AnswerKind, Selection};
+use super::{Context, GraphResult, entity, require_guid, users};
 use crate::reply::GraphError;
 
 const READ_DELETED: &[&str] = &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"];
 
 /// `GET /directory/deletedItems/microsoft.graph.user`
-pub(super) fn list(context: &Context<'_>) -> Answer {
+pub(super) fn list(context: &Context<'_>) -> GraphResult {
     context.require(READ_DELETED)?;
-    let page = Page::asked(context)?;
-    let selection = Selection::asked(context, Place::List)?;
+    let page = Page::requested(context)?;
+    let selection = Selection::requested(context, AnswerKind::List)?;
     let rows = users::after(&context.tenant.deleted_users, page.after());
     Ok(page.write(&selection.metadata("users"), rows, |out, user| selection.write_row(user, out)))
 }
 
 /// `GET /directory/deletedItems/{id}`
-pub(super) fn get(context: &Context<'_>, id: &str) -> Answer {
+pub(super) fn get(context: &Context<'_>, id: &str) -> GraphResult {
     context.require(READ_DELETED)?;
     require_guid(id)?;
-    let selection = Selection::asked(context, Place::DeletedItem)?;
+    let selection = Selection::requested(context, AnswerKind::DeletedItem)?;
     let user = context.tenant.deleted_users.get(id).ok_or_else(|| GraphError::not_found(id))?;
     let metadata = context.metadata(&format!("{}/$entity", selection.metadata("directoryObjects")));
     Ok(entity(&metadata, |body| selection.write_pairs(user, body)))

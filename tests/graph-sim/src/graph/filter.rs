@@ -1,9 +1,9 @@
-//! The few filters that the simulator understands: one comparison, `name eq 'value'` or `name in ('a','b')`.
+//! The supported filters: one comparison, `name eq 'value'` or `name in ('a','b')`.
 
 use crate::reply::GraphError;
 
-/// The most values that Graph takes in one `in`.
-const MOST_VALUES: usize = 15;
+/// Graph's limit of values in one `in`.
+const MAX_VALUES: usize = 15;
 
 /// A comparison of one attribute with one or several values.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,13 +13,13 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Reads a filter.
+    /// Parses a filter.
     pub(super) fn parse(text: &str) -> Result<Self, GraphError> {
         let filter = read(text).ok_or_else(|| GraphError::bad_request("Invalid filter clause"))?;
-        if filter.values.len() > MOST_VALUES {
-            let told = "Too many child clauses specified in search filter expression containing 'OR' operators";
+        if filter.values.len() > MAX_VALUES {
+            let message = "Too many child clauses specified in search filter expression containing 'OR' operators";
             let count = filter.values.len();
-            return Err(GraphError::unsupported_query(format!("{told}: {count}. Max allowed: {MOST_VALUES}.")));
+            return Err(GraphError::unsupported_query(format!("{message}: {count}. Max allowed: {MAX_VALUES}.")));
         }
         Ok(filter)
     }
@@ -54,7 +54,7 @@ fn list(mut text: &str) -> Option<Vec<String>> {
     }
 }
 
-/// A value in single quotes, a quote inside doubled, and what follows it.
+/// Parses a value in single quotes (doubled inside) and returns it with the rest.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut rest = text.strip_prefix('\'')?;
     let mut value = String::new();
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters() {
+    fn supported_filters_are_parsed_and_others_refused() {
         let check = |text: &str, expect: Option<(&str, &[&str])>| {
             let read = Filter::parse(text).ok().map(|filter| (filter.name, filter.values));
             let expect =

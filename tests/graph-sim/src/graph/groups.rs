@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::applications::READ_APPLICATIONS;
 use super::page::Page;
-use super::select::{Place, Selection};
-use super::{Answer, Context, entity, require_guid};
+use super::select::{AnswerKind, Selection};
+use super::{Context, GraphResult, entity, require_guid};
 use crate::encoding::push_json;
 use crate::reply::{GraphError, Reply};
 use crate::tenant::{Group, MemberKind, Tenant};
@@ -25,7 +25,7 @@ const READ_GROUP: &[&str] = &[
 const READ_MEMBERS: &[&str] = &["GroupMember.ReadBasic.All"];
 
 /// `GET /groups/{id}`
-pub(super) fn get(context: &Context<'_>, id: &str) -> Answer {
+pub(super) fn get(context: &Context<'_>, id: &str) -> GraphResult {
     context.require(READ_GROUP)?;
     let group = find(context, id)?;
     let all = json!({
@@ -46,7 +46,7 @@ pub(super) fn get(context: &Context<'_>, id: &str) -> Answer {
     Ok(object(context, "groups", &all))
 }
 
-/// An object with the selected of its keys.
+/// An object with its selected keys.
 pub(super) fn object(context: &Context<'_>, set: &str, all: &Value) -> Reply {
     let selected = context.request.option("$select");
     let wanted = |key: &str| {
@@ -67,28 +67,28 @@ pub(super) fn object(context: &Context<'_>, set: &str, all: &Value) -> Reply {
 }
 
 /// `GET /groups/{id}/members` and `/transitiveMembers`, with or without a cast.
-pub(super) fn members(context: &Context<'_>, id: &str, transitive: bool, cast: Option<&str>) -> Answer {
+pub(super) fn members(context: &Context<'_>, id: &str, transitive: bool, cast: Option<&str>) -> GraphResult {
     context.require(&[READ_GROUP, READ_MEMBERS].concat())?;
-    let page = Page::asked(context)?;
+    let page = Page::requested(context)?;
     let only = cast.map(|cast| kind_of_cast(context, cast)).transpose()?;
     if context.request.option("$filter").is_some() && !context.request.is_eventual() {
         return Err(GraphError::unsupported_query("Unsupported Query."));
     }
     let group = find(context, id)?;
-    let selection = Selection::asked(context, Place::Members)?;
+    let selection = Selection::requested(context, AnswerKind::Members)?;
     let hidden = group.visibility.as_deref() == Some("HiddenMembership");
-    // A membership that may not be seen is no error to Graph, it is just empty.
+    // Graph answers a hidden membership with an empty list, not with an error.
     let show = !hidden || context.roles.any(&["Member.Read.Hidden"]);
     let groups = if transitive { context.tenant.nested_groups(group) } else { vec![group] };
-    let see = |id, kind| {
+    let visible = |id, kind| {
         let wanted = show && only.is_none_or(|only| only == kind);
-        if wanted { Seen::of(context.tenant, id, kind) } else { None }
+        if wanted { VisibleMember::of(context.tenant, id, kind) } else { None }
     };
-    let rows = merged(&groups, &page, see);
+    let rows = merged(&groups, &page, visible);
     let metadata = selection.metadata("directoryObjects");
     Ok(page.write(&metadata, rows.into_iter().map(|row| (row.id(), row)), |out, row| match row {
-        Seen::User(user) => selection.write_row(user, out),
-        Seen::Other(id, kind) => {
+        VisibleMember::User(user) => selection.write_row(user, out),
+        VisibleMember::Other(id, kind) => {
             let readable = match kind {
                 MemberKind::Group => true,
                 MemberKind::ServicePrincipal => context.roles.any(READ_APPLICATIONS),
@@ -100,14 +100,14 @@ pub(super) fn members(context: &Context<'_>, id: &str, transitive: bool, cast: O
     }))
 }
 
-/// A member that shows: it exists and is not soft-deleted.
+/// A member that exists and is not soft-deleted.
 #[derive(Clone, Copy)]
-enum Seen<'a> {
+enum VisibleMember<'a> {
     User(&'a User),
     Other(&'a str, MemberKind),
 }
 
-impl<'a> Seen<'a> {
+impl<'a> VisibleMember<'a> {
     fn of(tenant: &'a Tenant, id: &'a str, kind: MemberKind) -> Option<Self> {
         match kind {
             MemberKind::User => tenant.users.get(id).map(Self::User),
@@ -126,17 +126,17 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// The members of several groups after the page's key, each once and in order, as many as the page needs and
-/// one more: no page costs more than its own rows.
+/// The members of several groups after the page's key, in order and without duplicates. At most one row more than the
+/// page needs is read from each group.
 fn merged<'a>(
     groups: &[&'a Group],
     page: &Page<'_>,
-    see: impl Fn(&'a str, MemberKind) -> Option<Seen<'a>>,
-) -> Vec<Seen<'a>> {
+    visible: impl Fn(&'a str, MemberKind) -> Option<VisibleMember<'a>>,
+) -> Vec<VisibleMember<'a>> {
     let needed = page.size() + 1;
-    let see = |(id, kind)| see(id, kind);
+    let visible = |(id, kind)| visible(id, kind);
     let mut rows: Vec<_> =
-        groups.iter().flat_map(|group| group.after(page.after()).filter_map(see).take(needed)).collect();
+        groups.iter().flat_map(|group| group.after(page.after()).filter_map(visible).take(needed)).collect();
     if groups.len() > 1 {
         rows.sort_unstable_by_key(|row| row.id());
         rows.dedup_by_key(|row| row.id());
@@ -144,7 +144,7 @@ fn merged<'a>(
     rows
 }
 
-/// A cast is an advanced query, answered from another index; Graph wants to be asked for it.
+/// The kind that a cast selects. A cast is an advanced query, which needs `ConsistencyLevel` and `$count`.
 fn kind_of_cast(context: &Context<'_>, cast: &str) -> Result<MemberKind, GraphError> {
     let kind = match cast {
         "microsoft.graph.user" => MemberKind::User,

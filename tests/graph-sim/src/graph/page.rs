@@ -1,4 +1,4 @@
-//! Lists in pages: `$top`, opaque `$skiptoken`s and absolute links to the next page.
+//! Paging: `$top`, opaque `$skiptoken`s and absolute next-page links.
 
 use super::Context;
 use crate::encoding::{base64_decode, base64url, percent_encode, push_json};
@@ -9,10 +9,10 @@ use crate::sequence::checksum;
 const DEFAULT_PAGE: usize = 100;
 const LARGEST_PAGE: usize = 999;
 
-/// Where a page begins: after a key, so that what joins or leaves in between moves nothing.
+/// The start of a page: after a key, so that rows added or removed in between do not shift it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// Which page this is, counted from one.
+    /// Number of the page, counted from one.
     pub(crate) number: usize,
     after: String,
     epoch: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Reads a token; `None` when it was never one.
+    /// Decodes a token; `None` when it is malformed.
     pub(crate) fn decode(token: &str) -> Option<Self> {
         let text = String::from_utf8(base64_decode(token)?).ok()?;
         let mut parts = text.splitn(4, '|');
@@ -29,7 +29,7 @@ impl Cursor {
         Some(Self { number: usize::try_from(page).ok()?, after: parts.next()?.to_owned(), epoch, check })
     }
 
-    /// A page of a list that never ends: of no use without the fault that makes one.
+    /// A page of an endless list, valid only with the fault that generates it.
     pub(crate) fn endless(number: usize) -> Self {
         Self { number, after: String::new(), epoch: 0, check: 0 }
     }
@@ -40,7 +40,7 @@ impl Cursor {
     }
 }
 
-/// The page that a request asks for.
+/// The requested page.
 pub(super) struct Page<'a> {
     context: &'a Context<'a>,
     size: usize,
@@ -50,17 +50,17 @@ pub(super) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Reads `$top` and `$skiptoken`.
-    pub(super) fn asked(context: &'a Context<'a>) -> Result<Self, GraphError> {
+    /// Parses `$top` and `$skiptoken`.
+    pub(super) fn requested(context: &'a Context<'a>) -> Result<Self, GraphError> {
         let request = context.request;
         let top = match request.option("$top") {
             None => DEFAULT_PAGE,
             Some(text) => text.parse().ok().filter(|top| (1..=LARGEST_PAGE).contains(top)).ok_or_else(|| {
-                let told = format!("Must be between 1 and {LARGEST_PAGE} inclusive.");
-                GraphError::bad_request(format!("Invalid page size specified: '{text}'. {told}"))
+                let range = format!("Must be between 1 and {LARGEST_PAGE} inclusive.");
+                GraphError::bad_request(format!("Invalid page size specified: '{text}'. {range}"))
             })?,
         };
-        // A token is good for the list it came from and for no other.
+        // A token is valid only for the list that issued it.
         let check = checksum(&request.path());
         let mut page = Self {
             context,
@@ -79,17 +79,17 @@ impl<'a> Page<'a> {
         Ok(page)
     }
 
-    /// The key after which the rows begin.
+    /// The key after which the rows start.
     pub(super) fn after(&self) -> Option<&str> {
         self.after.as_deref()
     }
 
-    /// How many rows the page takes at most.
+    /// The maximum number of rows.
     pub(super) fn size(&self) -> usize {
         self.size
     }
 
-    /// Writes the page from rows that begin after the key and may go on for ever; each row comes with its key.
+    /// Writes the page from the rows after the key; each row comes with its own key.
     pub(super) fn write<K: Into<String>, R>(
         &self,
         metadata: &str,
@@ -125,7 +125,7 @@ impl<'a> Page<'a> {
     }
 }
 
-/// The request's own target with another token.
+/// The target of the request with another token.
 pub(crate) fn link(request: &Request, cursor: &Cursor) -> String {
     let mut link = format!("{}{}?", request.origin, request.raw_path);
     for (name, value) in request.query.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("$skiptoken")) {

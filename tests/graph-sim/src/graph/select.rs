@@ -1,4 +1,4 @@
-//! `$select` on users: which attributes an answer has, and how a row of them is written.
+//! `$select` on users: the attributes of an answer, and how its rows are written.
 
 use super::Context;
 use crate::encoding::push_json;
@@ -7,7 +7,7 @@ use crate::reply::GraphError;
 use crate::token::Roles;
 use crate::user::User;
 
-/// What Graph answers without `$select`.
+/// Graph's attributes without `$select`.
 const DEFAULT_SET: &[&str] = &[
     "businessPhones",
     "displayName",
@@ -20,9 +20,9 @@ const DEFAULT_SET: &[&str] = &[
     "surname",
     "userPrincipalName",
 ];
-/// What User.ReadBasic.All lets read.
+/// The attributes that User.ReadBasic.All allows.
 const BASIC_PROFILE: &[&str] = &["displayName", "givenName", "surname", "mail", "userPrincipalName"];
-/// Attributes kept outside the directory: readable for one user, never in a list.
+/// Attributes stored outside the directory: readable for one user, never in a list.
 const NOT_IN_LISTS: &[&str] = &[
     "aboutMe",
     "birthday",
@@ -37,16 +37,16 @@ const NOT_IN_LISTS: &[&str] = &[
     "skills",
 ];
 
-/// How much of a user a token may see.
+/// The attributes of users that a token may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(super) enum ReadAccess {
     Nothing,
     Basic,
     Full,
 }
 
-impl Reach {
-    /// The reach of a token.
+impl ReadAccess {
+    /// The access of a token.
     pub(super) fn of(roles: &Roles) -> Self {
         let full = ["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"];
         if roles.any(&full) {
@@ -59,72 +59,72 @@ impl Reach {
     }
 }
 
-/// What kind of answer the rows are for; Graph's rules differ.
+/// The kind of answer; Graph's rules differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum AnswerKind {
     List,
     Single,
     Members,
     DeletedItem,
 }
 
-/// The attributes of a row, in the order asked for; the id always comes first.
+/// The selected attributes in request order; the id always comes first.
 pub(super) struct Selection {
     properties: Vec<(Property, bool)>,
-    /// The selection as it was asked for, for `@odata.context`.
-    asked: Option<String>,
-    reach: Reach,
+    /// The value of `$select`, for `@odata.context`.
+    requested: Option<String>,
+    access: ReadAccess,
     omit_nulls: bool,
     typed: bool,
 }
 
 impl Selection {
-    /// Reads `$select`.
-    pub(super) fn asked(context: &Context<'_>, place: Place) -> Result<Self, GraphError> {
-        let asked = context.request.option("$select").filter(|text| !text.trim().is_empty());
-        let names: Vec<&str> = match asked {
+    /// Parses `$select`.
+    pub(super) fn requested(context: &Context<'_>, kind: AnswerKind) -> Result<Self, GraphError> {
+        let requested = context.request.option("$select").filter(|text| !text.trim().is_empty());
+        let names: Vec<&str> = match requested {
             Some(text) => text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect(),
             None => DEFAULT_SET.to_vec(),
         };
-        let is_directory_object = matches!(place, Place::Members | Place::DeletedItem);
+        let is_directory_object = matches!(kind, AnswerKind::Members | AnswerKind::DeletedItem);
         let mut properties: Vec<(Property, bool)> = Vec::new();
         for name in names {
             let outside = NOT_IN_LISTS.iter().any(|known| known.eq_ignore_ascii_case(name));
             match Property::named(name) {
                 Some(property) if property.name == "id" => {}
-                // Asked for twice, answered once.
+                // A duplicate is answered once.
                 Some(property) if properties.iter().any(|(known, _)| known.name == property.name) => {}
                 Some(property) => {
                     let basic = BASIC_PROFILE.contains(&property.name.as_str());
                     properties.push((property, basic));
                 }
-                None if outside && place == Place::List => {
-                    let told = "This operation target is not yet supported.";
-                    return Err(GraphError::new(501, "NotImplemented", told));
+                None if outside && kind == AnswerKind::List => {
+                    let message = "This operation target is not yet supported.";
+                    return Err(GraphError::new(501, "NotImplemented", message));
                 }
-                // A directoryObject is of an open type: what it does not have is left out.
+                // A directoryObject is an open type: unknown attributes are omitted.
                 None if outside || is_directory_object => {}
                 None => {
-                    let told = format!("Could not find a property named '{name}' on type 'microsoft.graph.user'.");
-                    return Err(GraphError::bad_request(told));
+                    let message = format!("Could not find a property named '{name}' on type 'microsoft.graph.user'.");
+                    return Err(GraphError::bad_request(message));
                 }
             }
         }
         Ok(Self {
             properties,
-            asked: asked.map(str::to_owned),
-            reach: Reach::of(context.roles),
-            omit_nulls: place == Place::Members && context.tenant.members_omit_nulls,
+            requested: requested.map(str::to_owned),
+            access: ReadAccess::of(context.roles),
+            omit_nulls: kind == AnswerKind::Members && context.tenant.members_omit_nulls,
             typed: is_directory_object,
         })
     }
 
-    /// The selection as `@odata.context` repeats it, for instance `users(id,mail)`.
+    /// The selection in `@odata.context`, for example `users(id,mail)`.
     pub(super) fn metadata(&self, set: &str) -> String {
-        self.asked.as_ref().map_or_else(|| set.to_owned(), |asked| format!("{set}({asked})"))
+        self.requested.as_ref().map_or_else(|| set.to_owned(), |requested| format!("{set}({requested})"))
     }
 
-    /// Whether an attribute is part of the answer.
+    /// Whether an attribute is selected.
     pub(super) fn has(&self, name: &str) -> bool {
         self.properties.iter().any(|(property, _)| property.name == name)
     }
@@ -138,11 +138,11 @@ impl Selection {
         out.extend_from_slice(user.id.as_bytes());
         out.push(b'"');
         for (property, basic) in &self.properties {
-            let readable = self.reach == Reach::Full || (*basic && self.reach == Reach::Basic);
+            let readable = self.access == ReadAccess::Full || (*basic && self.access == ReadAccess::Basic);
             if readable && self.omit_nulls && property.value(user).is_null() {
                 continue;
             }
-            // Names are Graph's own or checked to be plain, so they need no escaping.
+            // Names are Graph's or checked to be plain, so they need no escaping.
             out.extend_from_slice(b",\"");
             out.extend_from_slice(property.name.as_bytes());
             out.extend_from_slice(b"\":");
@@ -157,7 +157,7 @@ impl Selection {
         out.push(b'}');
     }
 
-    /// Appends a member that is no user: of what was asked for, it has a name at most.
+    /// Appends a member that is not a user; its only selectable attribute is the name.
     pub(super) fn write_other(&self, id: &str, odata_type: &str, display_name: Option<&str>, out: &mut Vec<u8>) {
         out.extend_from_slice(format!("{{\"@odata.type\":\"{odata_type}\",\"id\":\"{id}\"").as_bytes());
         if self.has("displayName") {

@@ -7,8 +7,8 @@ use std::ops::Bound;
 
 use super::filter::Filter;
 use super::page::Page;
-use super::select::{Place, Reach, Selection};
-use super::{Answer, Context, entity, require_guid};
+use super::select::{AnswerKind, ReadAccess, Selection};
+use super::{Context, GraphResult, entity, require_guid};
 use crate::reply::{GraphError, Reply};
 use crate::user::User;
 
@@ -22,10 +22,10 @@ pub(super) fn after<'a>(
 }
 
 /// `GET /users`
-pub(super) fn list(context: &Context<'_>) -> Answer {
-    require_reach(context)?;
-    let page = Page::asked(context)?;
-    let selection = Selection::asked(context, Place::List)?;
+pub(super) fn list(context: &Context<'_>) -> GraphResult {
+    require_read_access(context)?;
+    let page = Page::requested(context)?;
+    let selection = Selection::requested(context, AnswerKind::List)?;
     let metadata = selection.metadata("users");
     let write_row = |out: &mut Vec<u8>, user: &User| selection.write_row(user, out);
     let Some(text) = context.request.option("$filter") else {
@@ -36,7 +36,7 @@ pub(super) fn list(context: &Context<'_>) -> Answer {
     Ok(page.write(&metadata, rows, write_row))
 }
 
-/// The users that a filter names, in the order of their ids; those that do not exist are left out.
+/// The existing users that match a filter, ordered by id.
 fn filtered<'a>(context: &Context<'a>, filter: &Filter) -> Result<BTreeMap<&'a str, &'a User>, GraphError> {
     let found = |user: &'a User| (user.id.as_str(), user);
     let find = |value: &String| context.tenant.find_user(value).map(found);
@@ -57,8 +57,8 @@ fn filtered<'a>(context: &Context<'a>, filter: &Filter) -> Result<BTreeMap<&'a s
 }
 
 /// `GET /users/$count`
-pub(super) fn count(context: &Context<'_>) -> Answer {
-    require_reach(context)?;
+pub(super) fn count(context: &Context<'_>) -> GraphResult {
+    require_read_access(context)?;
     if !context.request.is_eventual() {
         return Err(GraphError::bad_request("$count is not currently supported."));
     }
@@ -67,14 +67,14 @@ pub(super) fn count(context: &Context<'_>) -> Answer {
 }
 
 /// `GET /users/{id or userPrincipalName}`
-pub(super) fn get(context: &Context<'_>, id: &str) -> Answer {
-    require_reach(context)?;
-    let selection = Selection::asked(context, Place::Single)?;
+pub(super) fn get(context: &Context<'_>, id: &str) -> GraphResult {
+    require_read_access(context)?;
+    let selection = Selection::requested(context, AnswerKind::Single)?;
     let user = context.tenant.find_user(id).ok_or_else(|| GraphError::not_found(id))?;
     let metadata = context.metadata(&format!("{}/$entity", selection.metadata("users")));
     Ok(entity(&metadata, |body| selection.write_pairs(user, body)))
 }
 
-fn require_reach(context: &Context<'_>) -> Result<(), GraphError> {
-    if Reach::of(context.roles) == Reach::Nothing { Err(GraphError::denied()) } else { Ok(()) }
+fn require_read_access(context: &Context<'_>) -> Result<(), GraphError> {
+    if ReadAccess::of(context.roles) == ReadAccess::Nothing { Err(GraphError::denied()) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! Enterprise applications and who is assigned to them.
+//! Enterprise applications and their assignments.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -27,7 +27,7 @@ pub struct Application {
     pub display_name: String,
     /// The roles that can be assigned.
     pub roles: Vec<AppRole>,
-    /// Answers 404 for the service principal, as if somebody had deleted it.
+    /// Makes the service principal answer 404, as after its deletion.
     pub deleted: bool,
     pub(crate) assignments: BTreeMap<AssignmentKey, Assignment>,
 }
@@ -43,13 +43,13 @@ pub struct AppRole {
     pub value: String,
 }
 
-/// One row of `appRoleAssignedTo`, without what its key says.
+/// One row of `appRoleAssignedTo`, without its key.
 #[derive(Debug, Clone)]
 pub(crate) struct Assignment {
     pub(crate) id: String,
     pub(crate) created: Timestamp,
     pub(crate) kind: MemberKind,
-    /// The name at the time, shown when the principal is gone.
+    /// The name at the time of the assignment, shown after the principal is deleted.
     pub(crate) display_name: String,
 }
 
@@ -97,12 +97,12 @@ impl Tenant {
     ///
     /// # Panics
     ///
-    /// When there is no such user. So do the other `assign_` methods.
+    /// When the user does not exist. The other `assign_` methods panic likewise.
     pub fn assign_user(&mut self, user: &str) {
         self.assign_user_with_role(user, DEFAULT_ACCESS);
     }
 
-    /// Assigns a user to the application in a role.
+    /// Assigns a user to the application with a role.
     pub fn assign_user_with_role(&mut self, user: &str, role: &str) {
         let application = self.application.object_id.clone();
         self.assign(&application, user, role);
@@ -130,9 +130,10 @@ impl Tenant {
         id
     }
 
-    /// Assigns any principal to any application in a role.
+    /// Assigns any principal to any application with a role.
     pub fn assign(&mut self, application: &str, principal: &str, role: &str) {
-        let kind = self.kind_of(principal).unwrap_or_else(|| panic!("nothing {principal} in the simulated tenant"));
+        let kind =
+            self.kind_of(principal).unwrap_or_else(|| panic!("no principal {principal} in the simulated tenant"));
         let assignment = Assignment {
             id: base64url(&self.ids.bytes::<32>()),
             created: self.tick(),
@@ -153,7 +154,7 @@ impl Tenant {
         }
     }
 
-    /// The name of a principal as it is now.
+    /// The current name of a principal.
     pub(crate) fn display_name_of(&self, id: &str) -> Option<&str> {
         if let Some(user) = self.user(id) {
             return user.display_name.as_deref();

@@ -1,5 +1,4 @@
-//! What the application may prove itself with besides its secret: certificates registered for it, of which the
-//! directory knows the public half.
+//! The certificates registered for the application that signs in.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
 use jiff::Timestamp;
@@ -9,16 +8,16 @@ use x509_parser::public_key::PublicKey;
 use super::Tenant;
 use crate::encoding::{base64_decode, base64url};
 
-/// A certificate as the application's registration keeps it.
+/// A certificate of an application registration.
 #[derive(Debug, Clone)]
 pub struct RegisteredCertificate {
     /// Graph's `keyId`.
     pub key_id: String,
     /// Graph's `displayName`: the certificate's subject.
     pub display_name: String,
-    /// Graph's `startDateTime`: the certificate's own unless a test changes it. Before it Entra takes no signature.
+    /// Graph's `startDateTime`: the certificate's own unless a test changes it. Signatures before it are refused.
     pub starts_at: Timestamp,
-    /// Graph's `endDateTime`, likewise.
+    /// Graph's `endDateTime`: the certificate's own unless a test changes it.
     pub ends_at: Timestamp,
     der: Vec<u8>,
     modulus: Vec<u8>,
@@ -31,7 +30,7 @@ impl RegisteredCertificate {
         base64url(digest(&SHA256, &self.der).as_ref())
     }
 
-    /// SHA-1 of the certificate in hexadecimal, as administrators see it and `customKeyIdentifier` has it.
+    /// SHA-1 of the certificate in hexadecimal, as in `customKeyIdentifier`.
     pub fn hexadecimal_thumbprint(&self) -> String {
         digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.der).as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
     }
@@ -48,7 +47,7 @@ impl RegisteredCertificate {
         };
         let (_, parsed) = parse_x509_certificate(&der).ok()?;
         let PublicKey::RSA(key) = parsed.public_key().parsed().ok()? else { return None };
-        // DER writes a zero before a number that would look negative.
+        // DER prefixes a zero to a number that would look negative.
         let number = |bytes: &[u8]| bytes.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<_>>();
         let (modulus, exponent) = (number(key.modulus), number(key.exponent));
         Some(Self {
@@ -63,7 +62,7 @@ impl RegisteredCertificate {
     }
 }
 
-/// The first certificate of a PEM file, which may hold its key as well.
+/// The first certificate of a PEM file, which may contain the key as well.
 fn pem_content(text: &str) -> Option<Vec<u8>> {
     let (_, rest) = text.split_once("-----BEGIN CERTIFICATE-----")?;
     let (content, _) = rest.split_once("-----END CERTIFICATE-----")?;
@@ -75,11 +74,11 @@ impl Tenant {
     ///
     /// # Panics
     ///
-    /// When it is no certificate, or one without an RSA key: Entra takes no other.
+    /// When it is not a certificate with an RSA key, the only kind that Entra accepts.
     pub fn register_certificate(&mut self, certificate: impl AsRef<[u8]>) -> String {
         let key_id = self.ids.guid();
         let read = RegisteredCertificate::read(certificate.as_ref(), key_id.clone());
-        self.certificates.push(read.unwrap_or_else(|| panic!("this is no certificate with an RSA key")));
+        self.certificates.push(read.unwrap_or_else(|| panic!("not a certificate with an RSA key")));
         key_id
     }
 }

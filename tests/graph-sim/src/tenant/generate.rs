@@ -1,5 +1,4 @@
-//! A populated tenant of any size, for demonstrations and measurements: the irregularities of a real
-//! directory in known proportions, the same for the same seed.
+//! Generates a tenant of any size, with the irregularities of a real directory in known proportions.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use crate::names;
 use crate::sequence::Sequence;
 use crate::user::User;
 
-/// The groups of a populated tenant.
+/// The groups of a generated tenant.
 struct Groups {
     all_staff: String,
     teams: [String; 3],
@@ -16,10 +15,10 @@ struct Groups {
 }
 
 impl Tenant {
-    /// A tenant with `count` users. About half of them are assigned directly, a third through "All staff", some
-    /// through three smaller groups; a few are only in a group nested in "All staff", which assigns nobody, and
-    /// about one in twenty is not assigned at all. 3 % are guests, 2 % have no mail, 2 % are disabled.
-    pub fn with_people(count: usize, seed: u64) -> Self {
+    /// A tenant with `count` users, the same for the same seed. About half of them are assigned directly, a third
+    /// through "All staff", and some through three smaller groups. A few are only in a group nested in "All staff",
+    /// which does not assign them. 5 % are not assigned, 3 % are guests, 2 % have no mail, 2 % are disabled.
+    pub fn with_users(count: usize, seed: u64) -> Self {
         let mut tenant = Self::with_seed(seed);
         let groups = Groups {
             all_staff: tenant.add_group("All staff"),
@@ -49,7 +48,7 @@ impl Tenant {
         match random.below(100) {
             0..50 => {
                 self.assign_user(id);
-                // Many are reached twice, which a reader has to notice.
+                // Some users are assigned by both routes.
                 if random.chance(10) {
                     self.add_member(&groups.all_staff, id);
                 }
@@ -103,7 +102,7 @@ fn user(number: usize, random: &mut Sequence, aliases: &mut BTreeMap<String, usi
         user.on_premises_sync_enabled = Some(true);
         user = user.on_premises_sam_account_name(&alias).on_premises_user_principal_name(&address);
     }
-    forget_some(&mut user, random);
+    clear_some_attributes(&mut user, random);
     if random.chance(3) {
         user.employee_id = None;
         user = user.invited_as(&format!("{alias}@partner.example")).employee_type("Contractor");
@@ -113,8 +112,7 @@ fn user(number: usize, random: &mut Sequence, aliases: &mut BTreeMap<String, usi
     if random.chance(2) { user.disabled() } else { user }
 }
 
-/// No directory is filled in completely.
-fn forget_some(user: &mut User, random: &mut Sequence) {
+fn clear_some_attributes(user: &mut User, random: &mut Sequence) {
     for (field, percent) in [
         (&mut user.job_title, 4),
         (&mut user.department, 3),
@@ -140,9 +138,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_populated_tenant_is_reproducible_unique_and_in_proportion() {
-        let tenant = Tenant::with_people(2000, 7);
-        let again = Tenant::with_people(2000, 7);
+    fn a_generated_tenant_is_reproducible_and_has_the_documented_proportions() {
+        let tenant = Tenant::with_users(2000, 7);
+        let again = Tenant::with_users(2000, 7);
         assert!(tenant.users().eq(again.users()));
         let names: BTreeSet<_> = tenant.users().map(|user| user.user_principal_name.as_deref()).collect();
         assert_eq!(names.len(), 2000);

@@ -1,11 +1,11 @@
-//! Groups and their members, and the directory objects that are neither users nor groups.
+//! Groups, their members, and directory objects that are neither users nor groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::Tenant;
 
-/// A group. Members are kept by id, so that a page continues after an id whatever joined or left meanwhile.
+/// A group. Members are ordered by id, so that a page continues after an id even when members join or leave.
 #[derive(Debug, Clone)]
 pub struct Group {
     /// The object id.
@@ -14,7 +14,7 @@ pub struct Group {
     pub display_name: String,
     /// Graph's `description`.
     pub description: Option<String>,
-    /// Graph's `visibility`; `HiddenMembership` hides the members from whoever lacks Member.Read.Hidden.
+    /// Graph's `visibility`; `HiddenMembership` hides the members from callers without Member.Read.Hidden.
     pub visibility: Option<String>,
     /// Graph's `securityEnabled`; only such groups can be assigned.
     pub security_enabled: bool,
@@ -24,21 +24,21 @@ pub struct Group {
     inner_groups: BTreeSet<String>,
 }
 
-/// What a principal is.
+/// The kind of a directory object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberKind {
     /// A user.
     User,
     /// A group.
     Group,
-    /// A device; can be a member, never assigned.
+    /// A device; can be a member, but not assigned.
     Device,
-    /// A service principal, a managed identity for instance.
+    /// A service principal, for example a managed identity.
     ServicePrincipal,
 }
 
 impl MemberKind {
-    /// The kind as `principalType` says it.
+    /// The value of `principalType`.
     pub(crate) fn principal_type(self) -> &'static str {
         match self {
             Self::User => "User",
@@ -48,7 +48,7 @@ impl MemberKind {
         }
     }
 
-    /// The kind as `@odata.type` says it.
+    /// The value of `@odata.type`.
     pub(crate) fn odata_type(self) -> &'static str {
         match self {
             Self::User => "#microsoft.graph.user",
@@ -76,13 +76,13 @@ impl Group {
         self.after(None)
     }
 
-    /// The direct members that come after an id.
+    /// The direct members after an id.
     pub(crate) fn after(&self, id: Option<&str>) -> impl Iterator<Item = (&str, MemberKind)> {
         let start = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.members.range::<str, _>((start, Bound::Unbounded)).map(|(id, kind)| (id.as_str(), *kind))
     }
 
-    /// Takes a member out, if it is one.
+    /// Removes a member if it is one.
     pub(super) fn remove(&mut self, id: &str) {
         self.members.remove(id);
         self.inner_groups.remove(id);
@@ -112,7 +112,7 @@ impl Tenant {
         self.add_object(display_name, MemberKind::Device)
     }
 
-    /// Adds the service principal of some other application and returns its id.
+    /// Adds the service principal of another application and returns its id.
     pub fn add_service_principal(&mut self, display_name: &str) -> String {
         self.add_object(display_name, MemberKind::ServicePrincipal)
     }
@@ -135,11 +135,11 @@ impl Tenant {
         self.groups.get(id)
     }
 
-    /// A group to change.
+    /// A group by id, to change it.
     ///
     /// # Panics
     ///
-    /// When there is no such group.
+    /// When the group does not exist.
     pub fn group_mut(&mut self, id: &str) -> &mut Group {
         self.groups.get_mut(id).unwrap_or_else(|| panic!("no group {id} in the simulated tenant"))
     }
@@ -150,7 +150,7 @@ impl Tenant {
     ///
     /// When either does not exist.
     pub fn add_member(&mut self, group: &str, member: &str) {
-        let kind = self.kind_of(member).unwrap_or_else(|| panic!("nothing {member} in the simulated tenant"));
+        let kind = self.kind_of(member).unwrap_or_else(|| panic!("no object {member} in the simulated tenant"));
         let group = self.group_mut(group);
         group.members.insert(member.to_owned(), kind);
         if kind == MemberKind::Group {
@@ -158,7 +158,7 @@ impl Tenant {
         }
     }
 
-    /// Makes a group a direct member of another: its members are transitive members of that one.
+    /// Nests a group in another.
     ///
     /// # Panics
     ///
@@ -168,21 +168,21 @@ impl Tenant {
         self.add_member(group, inner);
     }
 
-    /// Takes a direct member out of a group.
+    /// Removes a direct member from a group.
     ///
     /// # Panics
     ///
-    /// When there is no such group.
+    /// When the group does not exist.
     pub fn remove_member(&mut self, group: &str, member: &str) {
         self.group_mut(group).remove(member);
     }
 
-    /// Deletes a group. Assignment rows stay behind, as nobody has told whether they do; see `unassign`.
+    /// Deletes a group. Its assignment rows remain, because Entra's behaviour is not documented; see `unassign`.
     pub fn delete_group(&mut self, id: &str) {
         self.groups.remove(id);
     }
 
-    /// What an id stands for.
+    /// The kind of the object with an id.
     pub fn kind_of(&self, id: &str) -> Option<MemberKind> {
         if self.user(id).is_some() {
             return Some(MemberKind::User);
@@ -193,7 +193,7 @@ impl Tenant {
         self.objects.get(id).map(|object| object.kind)
     }
 
-    /// The group and all groups nested in it, each once, however they refer to each other.
+    /// The group and all groups nested in it, each once, even when they form a cycle.
     pub(crate) fn nested_groups<'a>(&'a self, group: &'a Group) -> Vec<&'a Group> {
         let mut seen = BTreeSet::from([group.id.as_str()]);
         let mut found = vec![group];

@@ -1,4 +1,4 @@
-//! People come, change and go.
+//! Adds, finds, changes, deletes and restores users.
 
 use std::borrow::Cow;
 
@@ -6,9 +6,9 @@ use super::Tenant;
 use crate::user::User;
 
 impl Tenant {
-    /// Adds a user and returns its object id. A user principal name that is taken gets a number, as an
-    /// administrator would choose; a user without one gets one from the names.
-    pub fn hire(&mut self, user: User) -> String {
+    /// Adds a user and returns its object id. A user principal name that is taken gets a number; a missing one is
+    /// derived from the names.
+    pub fn add_user(&mut self, user: User) -> String {
         let mut user = user;
         if user.user_principal_name.is_none() {
             let alias = crate::names::alias(
@@ -32,7 +32,7 @@ impl Tenant {
         self.insert_user(user)
     }
 
-    /// Adds a user whose name is known to be free.
+    /// Adds a user whose user principal name is free.
     pub(super) fn insert_user(&mut self, mut user: User) -> String {
         let id = self.ids.guid();
         user.id.clone_from(&id);
@@ -42,7 +42,7 @@ impl Tenant {
         id
     }
 
-    /// A user by object id, deleted ones included.
+    /// A user by object id, including soft-deleted ones.
     pub fn user(&self, id: &str) -> Option<&User> {
         self.users.get(id).or_else(|| self.deleted_users.get(id))
     }
@@ -57,8 +57,8 @@ impl Tenant {
         self.deleted_users.values()
     }
 
-    /// An existing user by object id or user principal name. A name costs a walk over all users: names are
-    /// public fields, so no index could be trusted.
+    /// An existing user by object id or user principal name. A name is searched in all users, because an index cannot
+    /// follow changes of a public field.
     pub fn find_user(&self, id_or_name: &str) -> Option<&User> {
         if let Some(user) = self.users.get(&lower(id_or_name)[..]) {
             return Some(user);
@@ -69,11 +69,11 @@ impl Tenant {
         id_or_name.contains('@').then(|| self.users.values().find(has_name))?
     }
 
-    /// A user to change, deleted ones included.
+    /// A user by object id to change it, including soft-deleted ones.
     ///
     /// # Panics
     ///
-    /// When there is no such user.
+    /// When the user does not exist.
     pub fn user_mut(&mut self, id: &str) -> &mut User {
         let user = match self.users.get_mut(id) {
             Some(user) => Some(user),
@@ -82,12 +82,12 @@ impl Tenant {
         user.unwrap_or_else(|| panic!("no user {id} in the simulated tenant"))
     }
 
-    /// Soft-deletes a user: away from `/users` and from member lists, found in `deletedItems`, the user
-    /// principal name prefixed with the id. Assignments and memberships stay behind.
+    /// Soft-deletes a user: it leaves `/users` and member lists, appears in `deletedItems`, and its user principal name
+    /// is prefixed with the id. Assignments and memberships remain.
     ///
     /// # Panics
     ///
-    /// When there is no such user.
+    /// When the user does not exist.
     pub fn delete_user(&mut self, id: &str) {
         let mut user = self.users.remove(id).unwrap_or_else(|| panic!("no user {id} in the simulated tenant"));
         user.deleted_date_time = Some(self.tick().to_string());
@@ -95,11 +95,11 @@ impl Tenant {
         self.deleted_users.insert(id.to_owned(), user);
     }
 
-    /// Brings a soft-deleted user back, into its groups and assignments too.
+    /// Restores a soft-deleted user with its groups and assignments.
     ///
     /// # Panics
     ///
-    /// When there is no such deleted user.
+    /// When the user is not soft-deleted.
     pub fn restore_user(&mut self, id: &str) {
         let mut user =
             self.deleted_users.remove(id).unwrap_or_else(|| panic!("no deleted user {id} in the simulated tenant"));
@@ -109,7 +109,7 @@ impl Tenant {
         self.users.insert(id.to_owned(), user);
     }
 
-    /// Deletes a user for good, soft-deleted before or not, with all assignments and memberships.
+    /// Deletes a user permanently, soft-deleted or not, with all assignments and memberships.
     pub fn purge_user(&mut self, id: &str) {
         self.vanish_user(id);
         self.unassign(id);
@@ -118,8 +118,7 @@ impl Tenant {
         }
     }
 
-    /// Makes a user disappear from `/users` and `deletedItems` alike while the assignment rows still name it,
-    /// as a replica does that lags behind.
+    /// Removes a user from `/users` and `deletedItems` but not from the assignments, like a lagging replica.
     pub fn vanish_user(&mut self, id: &str) {
         self.users.remove(id);
         self.deleted_users.remove(id);

@@ -1,4 +1,4 @@
-//! Signing in with a certificate or with the token of another issuer.
+//! Signing in with a certificate or with the token of a federated issuer.
 
 use std::sync::LazyLock;
 
@@ -11,12 +11,12 @@ use crate::{CLIENT_ID, GraphSim, SigningCertificate, TENANT_ID, Tenant, clock};
 
 const KIND: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// Keys take a while to make.
+// Shared, because generating RSA keys is slow.
 static ADA: LazyLock<SigningCertificate> = LazyLock::new(|| SigningCertificate::new("ada"));
 static EVE: LazyLock<SigningCertificate> = LazyLock::new(|| SigningCertificate::new("eve"));
 
-/// A simulator that knows Ada's certificate, and the claims of a good assertion.
-async fn registered() -> (GraphSim, Header, Value) {
+/// A simulator with Ada's certificate registered, and the header and claims of a valid assertion.
+async fn sim_with_certificate() -> (GraphSim, Header, Value) {
     let mut tenant = Tenant::default();
     tenant.register_certificate(&ADA.certificate_pem);
     let thumbprint = tenant.certificates[0].thumbprint();
@@ -52,9 +52,9 @@ async fn refused(sim: &GraphSim, assertion: &str, status: u16, error: &str, code
 }
 
 #[tokio::test]
-async fn a_registered_certificate_signs_in_once_with_each_assertion() {
+async fn each_assertion_of_a_registered_certificate_signs_in_once() {
     for algorithm in [Algorithm::PS256, Algorithm::RS256] {
-        let (sim, header, claims) = registered().await;
+        let (sim, header, claims) = sim_with_certificate().await;
         let assertion = signed(&Header { alg: algorithm, ..header }, &claims, &ADA);
         let answer = present(&sim, KIND, &assertion).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -66,8 +66,8 @@ async fn a_registered_certificate_signs_in_once_with_each_assertion() {
 }
 
 #[tokio::test]
-async fn a_signature_counts_only_with_a_certificate_that_is_registered_and_valid() {
-    let (sim, header, claims) = registered().await;
+async fn a_signature_needs_a_registered_and_valid_certificate() {
+    let (sim, header, claims) = sim_with_certificate().await;
     let eve = {
         let mut tenant = Tenant::default();
         tenant.register_certificate(&EVE.certificate_pem);
@@ -89,12 +89,16 @@ async fn a_signature_counts_only_with_a_certificate_that_is_registered_and_valid
     sim.tenant(|tenant| tenant.certificates[0].starts_at = clock::now() + hour);
     refused(&sim, &signed(&header, &claims, &ADA), 401, "invalid_client", 700_027).await;
     sim.tenant(|tenant| tenant.certificates[0].starts_at = Timestamp::UNIX_EPOCH);
-    assert_eq!(present(&sim, KIND, &signed(&header, &claims, &ADA)).await.status, 200, "refusals spend nothing");
+    assert_eq!(
+        present(&sim, KIND, &signed(&header, &claims, &ADA)).await.status,
+        200,
+        "refused assertions are not used up"
+    );
 }
 
 #[tokio::test]
-async fn claims_are_checked_one_by_one() {
-    let (sim, header, claims) = registered().await;
+async fn each_claim_is_checked() {
+    let (sim, header, claims) = sim_with_certificate().await;
     let now = clock::now().as_second();
     let check = async |changes: Value, code: u32| {
         let mut claims = claims.clone();
@@ -119,15 +123,14 @@ async fn claims_are_checked_one_by_one() {
     check(json!({ "exp": now + 25 * 3600 }), 700_024).await;
     check(json!({ "exp": null }), 50027).await;
     check(json!({ "jti": null }), 50027).await;
-    let without_beginning = claims.as_object().unwrap().iter().filter(|(name, _)| *name != "nbf");
-    let without_beginning = without_beginning.map(|(name, value)| (name.clone(), value.clone())).collect();
-    let assertion = signed(&header, &Value::Object(without_beginning), &ADA);
-    assert_eq!(present(&sim, KIND, &assertion).await.status, 200);
+    let mut without_nbf = claims.clone();
+    without_nbf.as_object_mut().unwrap().remove("nbf");
+    assert_eq!(present(&sim, KIND, &signed(&header, &without_nbf, &ADA)).await.status, 200);
 }
 
 #[tokio::test]
-async fn what_is_no_assertion_is_malformed() {
-    let (sim, header, claims) = registered().await;
+async fn invalid_assertions_are_malformed() {
+    let (sim, header, claims) = sim_with_certificate().await;
     refused(&sim, "nonsense", 400, "invalid_request", 50027).await;
     refused(&sim, "a.b.c", 400, "invalid_request", 50027).await;
     refused(&sim, &signed(&Header { x5t_s256: None, ..header.clone() }, &claims, &ADA), 400, "invalid_request", 50027)
@@ -146,11 +149,11 @@ async fn what_is_no_assertion_is_malformed() {
 }
 
 #[tokio::test]
-async fn the_tokens_of_another_issuer_are_accepted_as_told() {
-    let (sim, header, _) = registered().await;
+async fn only_configured_federated_tokens_are_accepted() {
+    let (sim, header, _) = sim_with_certificate().await;
     sim.tenant(|tenant| tenant.federated_tokens.insert("first-token".to_owned()));
     for _ in 0..2 {
-        assert_eq!(present(&sim, KIND, "first-token").await.status, 200, "as often as it lives");
+        assert_eq!(present(&sim, KIND, "first-token").await.status, 200, "a federated token is reusable");
     }
     refused(&sim, "second-token", 400, "invalid_request", 70021).await;
     sim.tenant(|tenant| tenant.federated_tokens = ["second-token".to_owned()].into());
@@ -162,7 +165,7 @@ async fn the_tokens_of_another_issuer_are_accepted_as_told() {
 }
 
 #[test]
-fn certificates_are_taken_as_pem_and_as_der_and_tell_their_time() {
+fn certificates_are_registered_from_pem_and_der_with_their_validity() {
     let (from, to) = (Timestamp::constant(1_767_225_600, 0), Timestamp::constant(1_798_761_600, 0));
     let made = SigningCertificate::valid("sync of learners", from, to);
     let mut tenant = Tenant::default();
@@ -178,7 +181,7 @@ fn certificates_are_taken_as_pem_and_as_der_and_tell_their_time() {
 }
 
 #[test]
-#[should_panic(expected = "no certificate with an RSA key")]
-fn what_is_no_certificate_is_not_registered() {
+#[should_panic(expected = "not a certificate with an RSA key")]
+fn an_invalid_certificate_is_not_registered() {
     Tenant::default().register_certificate("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----");
 }

@@ -6,9 +6,9 @@ use super::client::Client;
 use crate::{Fault, GraphSim, Tenant, User};
 
 #[tokio::test]
-async fn parts_are_answered_on_their_own() {
+async fn each_part_has_its_own_answer() {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace"));
     let nobody = tenant.new_id();
     let sim = GraphSim::start(tenant).await;
     let client = Client::sign_in(&sim).await;
@@ -27,7 +27,7 @@ async fn parts_are_answered_on_their_own() {
     assert_eq!(answer.status, 200);
     let responses = answer.json()["responses"].as_array().unwrap().clone();
     let order: Vec<_> = responses.iter().map(|part| part["id"].as_str().unwrap()).collect();
-    assert_ne!(order, ["1", "2", "3", "4", "5"], "no order is promised");
+    assert_ne!(order, ["1", "2", "3", "4", "5"], "the order differs from the request");
     let part = |id: &str| responses.iter().find(|part| part["id"] == id).cloned().unwrap();
     assert_eq!(part("1")["body"]["displayName"], "Ada Lovelace");
     assert_eq!(part("2")["body"]["error"]["code"], "Request_ResourceNotFound");
@@ -43,7 +43,7 @@ async fn parts_are_answered_on_their_own() {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_none_is_refused() {
+async fn an_invalid_batch_is_refused() {
     let sim = GraphSim::start(Tenant::default()).await;
     let client = Client::sign_in(&sim).await;
     let part = |id: usize| json!({ "id": id.to_string(), "method": "GET", "url": "/users" });
@@ -60,9 +60,9 @@ async fn a_batch_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn the_envelope_of_a_batch_goes_wrong() {
+async fn faults_distort_the_envelope_of_a_batch() {
     let mut tenant = Tenant::default();
-    let ids: Vec<_> = (0..3).map(|_| tenant.hire(User::named("Ada", "Lovelace"))).collect();
+    let ids: Vec<_> = (0..3).map(|_| tenant.add_user(User::named("Ada", "Lovelace"))).collect();
     let sim = GraphSim::start(tenant).await;
     let client = Client::sign_in(&sim).await;
     let part = |(place, id): (usize, &String)| json!({ "id": (place + 1).to_string(), "method": "GET", "url": format!("/users/{id}") });

@@ -1,4 +1,4 @@
-//! As much of an HTTP client as the tests need: a connection for each request.
+//! A minimal HTTP client with a connection per request.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -9,7 +9,6 @@ use serde_json::Value;
 use crate::GraphSim;
 use crate::encoding::percent_encode;
 
-/// One answer.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -33,7 +32,7 @@ impl Answer {
     }
 }
 
-/// Sends one request and reads its answer to the end; fails when the connection breaks.
+/// Sends one request and reads its whole answer; fails when the connection breaks.
 pub(super) async fn send(
     sim: &GraphSim,
     method: &str,
@@ -46,7 +45,7 @@ pub(super) async fn send(
     read_answer(&bytes)
 }
 
-/// Sends one request; the bytes that come, and how they ended.
+/// Sends one request and returns the received bytes and the result of the read.
 pub(super) async fn raw(
     sim: &GraphSim,
     method: &str,
@@ -60,7 +59,6 @@ pub(super) async fn raw(
         request.push_str(&format!("{name}: {value}\r\n"));
     }
     request.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-    // The blocking sockets of the standard library, on a thread where they may block.
     let exchange = tokio::task::spawn_blocking(move || {
         let mut bytes = Vec::new();
         let mut exchange = || {
@@ -74,7 +72,7 @@ pub(super) async fn raw(
     exchange.await.unwrap()
 }
 
-/// Takes a whole answer apart.
+/// Parses an answer.
 pub(super) fn read_answer(bytes: &[u8]) -> io::Result<Answer> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -112,7 +110,7 @@ impl<'a> Client<'a> {
         Self { sim, authorization: format!("Bearer {token}") }
     }
 
-    /// `GET` of a path below `/v1.0`, or of a whole link.
+    /// Gets a path below `/v1.0`, or a full link.
     pub(super) async fn get(&self, path: &str) -> Answer {
         self.get_with(path, &[]).await
     }
@@ -123,7 +121,7 @@ impl<'a> Client<'a> {
         read_answer(&bytes).unwrap()
     }
 
-    /// The same, as it comes.
+    /// Like `get`, but returns the received bytes and the result of the read.
     pub(super) async fn raw(&self, path: &str) -> (Vec<u8>, io::Result<()>) {
         self.raw_with(path, &[]).await
     }
@@ -141,7 +139,7 @@ impl<'a> Client<'a> {
         &self.authorization
     }
 
-    /// The ids of all pages of a list.
+    /// The ids on each page of a list.
     pub(super) async fn all(&self, path: &str) -> Vec<Vec<String>> {
         let (mut pages, mut next) = (Vec::new(), Some(path.to_owned()));
         while let Some(link) = next {

@@ -6,8 +6,8 @@ use super::client::{Client, send};
 use crate::{GraphSim, Tenant};
 
 #[tokio::test]
-async fn a_person_runs_the_world_with_curl() {
-    let mut tenant = Tenant::with_people(50, 3);
+async fn the_control_api_changes_the_tenant() {
+    let mut tenant = Tenant::with_users(50, 3);
     let group = tenant.add_group("Night watch");
     let sim = GraphSim::start(tenant).await;
     let control = async |method: &str, path: &str, body: Value| {
@@ -16,9 +16,9 @@ async fn a_person_runs_the_world_with_curl() {
         (answer.status, answer.json())
     };
     let before = control("GET", "/summary", Value::Null).await.1;
-    let hired =
+    let ada =
         json!({ "givenName": "Ada", "surname": "Lovelace", "jobTitle": "Analyst", "assign": true, "group": group });
-    let (status, user) = control("POST", "/users", hired).await;
+    let (status, user) = control("POST", "/users", ada).await;
     assert_eq!((status, &user["jobTitle"]), (200, &"Analyst".into()));
     let id = user["id"].as_str().unwrap();
     let name = user["userPrincipalName"].as_str().unwrap();
@@ -50,11 +50,11 @@ async fn a_person_runs_the_world_with_curl() {
     assert_eq!(client.get(&format!("/groups/{group}")).await.status, 503);
     assert_eq!(client.get(&format!("/groups/{group}")).await.status, 200);
     let (_, journal) = control("GET", "/journal", Value::Null).await;
-    assert_eq!(journal["total"], 3, "control calls are not in it");
+    assert_eq!(journal["total"], 3, "control calls are not recorded");
 }
 
 #[tokio::test]
-async fn every_kind_of_fault_can_be_told_with_curl() {
+async fn the_control_api_injects_every_kind_of_fault() {
     let sim = GraphSim::start(Tenant::default()).await;
     let check = async |fault: Value, status: u16| {
         let mut body = json!({ "path": "/v1.0/users" });

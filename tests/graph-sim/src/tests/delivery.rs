@@ -1,4 +1,4 @@
-//! Answers that come badly.
+//! Bad deliveries of answers.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::client::Client;
 use crate::{Fault, GraphSim, Tenant, User};
 
-async fn one_user() -> (GraphSim, String) {
+/// A simulator with one user, and the user's path.
+async fn sim_with_user() -> (GraphSim, String) {
     let mut tenant = Tenant::default();
-    let ada = tenant.hire(User::named("Ada", "Lovelace"));
+    let ada = tenant.add_user(User::named("Ada", "Lovelace"));
     (GraphSim::start(tenant).await, format!("/users/{ada}"))
 }
 
@@ -21,7 +22,7 @@ fn head_and_body(bytes: &[u8]) -> (String, String) {
     (head.to_ascii_lowercase(), body.to_owned())
 }
 
-/// Asks for a path, reads so many bytes and leaves.
+/// Gets a path, reads `count` bytes and disconnects.
 async fn read_some(sim: &GraphSim, client: &Client<'_>, path: &str, count: usize) -> Vec<u8> {
     let host = sim.url().replace("http://", "");
     let authorization = client.authorization();
@@ -38,7 +39,7 @@ async fn read_some(sim: &GraphSim, client: &Client<'_>, path: &str, count: usize
 
 #[tokio::test]
 async fn a_connection_is_reset_in_the_middle_of_a_body() {
-    let (sim, path) = one_user().await;
+    let (sim, path) = sim_with_user().await;
     let client = Client::sign_in(&sim).await;
     let whole = client.get(&path).await.text;
     sim.inject(Fault::on("GET", "/v1.0/users/*").times(2).reset_after_headers());
@@ -49,13 +50,13 @@ async fn a_connection_is_reset_in_the_middle_of_a_body() {
     assert!(head.contains(&format!("content-length: {}", whole.len())), "{head}");
     assert_eq!(body, whole[..whole.len() / 2]);
     let batch = json!({ "requests": [{ "id": "1", "method": "GET", "url": path }] });
-    assert!(client.batch(&batch).await.is_err(), "a part takes its batch with it");
+    assert!(client.batch(&batch).await.is_err(), "a reset of a part resets the batch");
     assert_eq!(client.get(&path).await.text, whole);
 }
 
 #[tokio::test]
-async fn a_truncated_body_is_whole_as_http_and_broken_as_json() {
-    let (sim, path) = one_user().await;
+async fn a_truncated_body_is_valid_http_and_invalid_json() {
+    let (sim, path) = sim_with_user().await;
     let client = Client::sign_in(&sim).await;
     let whole = client.get(&path).await.text;
     sim.inject(Fault::on("GET", "/v1.0/users/*").truncated());
@@ -66,8 +67,8 @@ async fn a_truncated_body_is_whole_as_http_and_broken_as_json() {
 }
 
 #[tokio::test]
-async fn a_dripping_body_takes_its_time_and_comes_whole() {
-    let (sim, path) = one_user().await;
+async fn a_dripping_body_is_slow_and_complete() {
+    let (sim, path) = sim_with_user().await;
     let client = Client::sign_in(&sim).await;
     let whole = client.get(&path).await.text;
     let pauses = whole.len().div_ceil(50) - 1;
@@ -76,26 +77,25 @@ async fn a_dripping_body_takes_its_time_and_comes_whole() {
     assert_eq!(client.get(&path).await.text, whole);
     assert!(start.elapsed() >= Duration::from_millis(20) * u32::try_from(pauses).unwrap());
 
-    // Errors come the same way.
     sim.inject(Fault::on("GET", "/v1.0/users/*").answer(503).dripping(50, Duration::from_millis(1)));
     assert_eq!(client.get(&path).await.status, 503);
 }
 
 #[tokio::test]
-async fn a_body_without_an_end_goes_on_until_the_client_leaves() {
-    let (sim, path) = one_user().await;
+async fn an_endless_body_lasts_until_the_client_disconnects() {
+    let (sim, path) = sim_with_user().await;
     let client = Client::sign_in(&sim).await;
     sim.inject(Fault::on("GET", "/v1.0/users/*").never_ending(1, Duration::from_millis(1)));
     let (head, body) = head_and_body(&read_some(&sim, &client, &path, 2000).await);
     assert!(head.starts_with("http/1.1 200") && head.contains("transfer-encoding: chunked"), "{head}");
     assert!(body.contains("1\r\n \r\n1\r\n \r\n"), "{body}");
     assert!(!body.contains('{'), "{body}");
-    assert_eq!(client.get(&path).await.status, 200, "the others are served meanwhile");
+    assert_eq!(client.get(&path).await.status, 200, "other calls are served meanwhile");
 }
 
 #[tokio::test]
-async fn padding_is_valid_json_of_the_size_that_was_told() {
-    let (sim, path) = one_user().await;
+async fn padding_is_valid_json_of_the_requested_size() {
+    let (sim, path) = sim_with_user().await;
     let client = Client::sign_in(&sim).await;
     let whole = client.get(&path).await.json();
     sim.inject(Fault::on("GET", "/v1.0/users/*").padded(3));
@@ -112,10 +112,10 @@ async fn padding_is_valid_json_of_the_size_that_was_told() {
 }
 
 #[tokio::test]
-async fn padding_is_made_while_it_is_sent() {
-    let (sim, path) = one_user().await;
+async fn padding_is_streamed() {
+    let (sim, path) = sim_with_user().await;
     let client = Client::sign_in(&sim).await;
-    // More than any machine has: it can be announced only because nobody holds it.
+    // More than any machine's memory.
     sim.inject(Fault::on("GET", "/v1.0/users/*").padded(1 << 30));
     let bytes = read_some(&sim, &client, &path, 1 << 20).await;
     assert!(bytes.starts_with(b"HTTP/1.1 200"));

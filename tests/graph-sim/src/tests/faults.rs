@@ -1,14 +1,15 @@
-//! Things that go wrong when told to.
+//! Injected faults.
 
 use serde_json::json;
 
 use super::client::{Client, send};
 use crate::{Fault, Gate, GraphSim, Tenant, User};
 
-async fn staffed() -> (GraphSim, String, String) {
+/// A simulator with a group of five users on three pages, the path of its members, and the id of one of them.
+async fn sim_with_group() -> (GraphSim, String, String) {
     let mut tenant = Tenant::default();
     let group = tenant.add_group("Staff");
-    let ids: Vec<_> = (0..5).map(|_| tenant.hire(User::named("Ada", "Lovelace"))).collect();
+    let ids: Vec<_> = (0..5).map(|_| tenant.add_user(User::named("Ada", "Lovelace"))).collect();
     for id in &ids {
         tenant.add_member(&group, id);
     }
@@ -17,8 +18,8 @@ async fn staffed() -> (GraphSim, String, String) {
 }
 
 #[tokio::test]
-async fn faults_strike_where_and_as_often_as_told() {
-    let (sim, members, _) = staffed().await;
+async fn faults_apply_to_the_selected_calls_only() {
+    let (sim, members, _) = sim_with_group().await;
     let client = Client::sign_in(&sim).await;
     let place = "/v1.0/groups/{id}/members";
     sim.inject(Fault::on("GET", place).page(2).times(2).answer(503));
@@ -54,7 +55,7 @@ async fn faults_strike_where_and_as_often_as_told() {
 
 #[tokio::test]
 async fn answers_are_edited() {
-    let (sim, members, ada) = staffed().await;
+    let (sim, members, ada) = sim_with_group().await;
     let client = Client::sign_in(&sim).await;
     let place = "/v1.0/groups/{id}/members";
     let select = format!("{members}?$select=accountEnabled,displayName");
@@ -85,29 +86,25 @@ async fn answers_are_edited() {
     let assigned = format!("/servicePrincipals/{application}/appRoleAssignedTo");
     sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hide_row(&ada));
     let lengths = [client.get(&assigned).await.ids().len(), client.get(&assigned).await.ids().len()];
-    assert_eq!(lengths, [0, 1], "an assignment is hidden by its principal");
+    assert_eq!(lengths, [0, 1], "an assignment is hidden by its principal id");
 }
 
 #[tokio::test]
-async fn a_user_comes_late() {
-    let (sim, members, ada) = staffed().await;
-    let other = client_ids(&sim, &members).await.into_iter().find(|id| *id != ada).unwrap();
+async fn a_late_user_is_found_after_some_reads() {
+    let (sim, members, ada) = sim_with_group().await;
     let client = Client::sign_in(&sim).await;
+    let other = client.all(&members).await.concat().into_iter().find(|id| *id != ada).unwrap();
     sim.inject(Fault::late_user(&ada, 2));
-    assert_eq!(client.get(&format!("/users/{other}")).await.status, 200, "somebody else's look counts for nothing");
+    assert_eq!(client.get(&format!("/users/{other}")).await.status, 200, "reads of other users do not count");
     assert_eq!(client.get(&format!("/users/{ada}")).await.status, 404);
     let both = format!("/users?$filter=id in ('{ada}','{other}')");
     assert_eq!(client.get(&both).await.ids(), [other]);
     assert_eq!(client.get(&both).await.ids().len(), 2);
 }
 
-async fn client_ids(sim: &GraphSim, members: &str) -> Vec<String> {
-    Client::sign_in(sim).await.all(members).await.concat()
-}
-
 #[tokio::test]
-async fn a_list_goes_on_for_ever() {
-    let (sim, members, _) = staffed().await;
+async fn an_endless_list_has_new_rows_on_every_page() {
+    let (sim, members, _) = sim_with_group().await;
     let client = Client::sign_in(&sim).await;
     let (mut link, mut seen) = (members.clone(), std::collections::BTreeSet::new());
     sim.inject(Fault::on("GET", "/v1.0/groups/{id}/members").endless_pages());
@@ -119,17 +116,17 @@ async fn a_list_goes_on_for_ever() {
         assert_ne!(next, link);
         link = next;
     }
-    assert_eq!(seen.len(), 100, "other people on every page");
+    assert_eq!(seen.len(), 100, "other users on every page");
     sim.inject(Fault::on("GET", "/v1.0/groups/{id}/members").page(51).answer(503));
-    assert_eq!(client.get(&link).await.status, 503, "its pages are counted as all others");
+    assert_eq!(client.get(&link).await.status, 503, "its pages have numbers");
     sim.clear_faults();
     assert_eq!(client.get(&link).await.code(), "Directory_ExpiredPageToken");
     assert_eq!(client.all(&members).await.len(), 3);
 }
 
 #[tokio::test]
-async fn answers_send_away_tell_dates_and_talk_too_much() {
-    let (sim, members, _) = staffed().await;
+async fn answers_redirect_have_retry_dates_and_long_messages() {
+    let (sim, members, _) = sim_with_group().await;
     let client = Client::sign_in(&sim).await;
     let place = || Fault::on("GET", "/v1.0/groups/{id}/members");
     sim.inject(place().redirect(307, "http://127.0.0.2:9/v1.0/users"));
@@ -152,9 +149,9 @@ async fn answers_send_away_tell_dates_and_talk_too_much() {
 }
 
 #[tokio::test]
-async fn about_so_many_calls_fail_as_were_told_and_the_same_ones_each_time() {
+async fn random_faults_follow_their_probability_and_seed() {
     let run = async || {
-        let (sim, members, _) = staffed().await;
+        let (sim, members, _) = sim_with_group().await;
         let client = Client::sign_in(&sim).await;
         sim.inject(Fault::on("*", "/v1.0/**").random(0.3, 4));
         let mut ends = Vec::new();
@@ -171,7 +168,7 @@ async fn about_so_many_calls_fail_as_were_told_and_the_same_ones_each_time() {
     assert_eq!(count(200) + count(429) + count(503) + count(0), 200);
     assert_eq!(run().await, ends);
 
-    let (sim, members, _) = staffed().await;
+    let (sim, members, _) = sim_with_group().await;
     let client = Client::sign_in(&sim).await;
     sim.inject(Fault::on("GET", "/v1.0/groups/**").random(1.0, 4));
     let part = |id: usize| json!({ "id": id.to_string(), "method": "GET", "url": members });
@@ -184,7 +181,7 @@ async fn about_so_many_calls_fail_as_were_told_and_the_same_ones_each_time() {
 
 #[tokio::test]
 async fn a_connection_is_reset_before_the_answer() {
-    let (sim, members, _) = staffed().await;
+    let (sim, members, _) = sim_with_group().await;
     let client = Client::sign_in(&sim).await;
     sim.clear_journal();
     sim.inject(Fault::on("GET", "/v1.0/groups/{id}/members").times(2).reset());
@@ -196,14 +193,14 @@ async fn a_connection_is_reset_before_the_answer() {
 }
 
 #[tokio::test]
-async fn a_gate_holds_until_released() {
-    let (sim, members, ada) = staffed().await;
+async fn a_gate_holds_a_call_until_it_is_released() {
+    let (sim, members, ada) = sim_with_group().await;
     let client = Client::sign_in(&sim).await;
     let gate = Gate::new();
     sim.inject(Fault::on("GET", "/v1.0/groups/{id}/members").page(2).hold_until(&gate));
     let test = async {
         gate.reached().await;
-        assert_eq!(sim.journal().last().unwrap().status, 0, "entered, not answered yet");
+        assert_eq!(sim.journal().last().unwrap().status, 0, "recorded but not answered yet");
         sim.tenant(|tenant| tenant.purge_user(&ada));
         gate.release();
     };
@@ -219,7 +216,7 @@ fn the_simulator_answers_while_a_test_blocks_and_stops_when_dropped() {
     let address = sim.url().replace("http://", "");
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     for _ in 0..2 {
-        // The same connection twice: it is kept alive.
+        // Twice, because connections are kept alive.
         stream.write_all(b"GET /control/summary HTTP/1.1\r\nHost: sim\r\n\r\n").unwrap();
         let mut start = [0; 12];
         stream.read_exact(&mut start).unwrap();

@@ -6,16 +6,16 @@ use super::client::Client;
 use crate::encoding::percent_encode;
 use crate::{GraphSim, Tenant, User};
 
-fn few_people(count: usize) -> (Tenant, Vec<String>) {
+fn tenant_with_users(count: usize) -> (Tenant, Vec<String>) {
     let mut tenant = Tenant::default();
-    let hire = |number| tenant.hire(User::named("Ada", "Lovelace").employee_id(format!("{number}")));
+    let hire = |number| tenant.add_user(User::named("Ada", "Lovelace").employee_id(format!("{number}")));
     let ids = (0..count).map(hire).collect();
     (tenant, ids)
 }
 
 #[tokio::test]
-async fn pages_are_linked_complete_and_stable() {
-    let (tenant, ids) = few_people(25);
+async fn paging_is_complete_although_users_are_deleted_in_between() {
+    let (tenant, ids) = tenant_with_users(25);
     let sim = GraphSim::start(tenant).await;
     let client = Client::sign_in(&sim).await;
     let first = client.get("/users?$select=displayName,employeeId&$top=10").await;
@@ -23,7 +23,7 @@ async fn pages_are_linked_complete_and_stable() {
     let start = format!("{}/v1.0/users?$select=displayName,employeeId&$top=10&$skiptoken=", sim.url());
     assert!(link.starts_with(&start), "{link}");
 
-    // Who is on a page that was read already may go without a shift of the pages that follow.
+    // A user deleted from a page already read must not shift the following pages.
     sim.tenant(|tenant| tenant.delete_user(&first.ids()[3]));
     let second = client.get(&link).await;
     let third = client.get(second.json()["@odata.nextLink"].as_str().unwrap()).await;
@@ -44,11 +44,11 @@ async fn pages_are_linked_complete_and_stable() {
 }
 
 #[tokio::test]
-async fn selected_properties_are_answered_as_graph_does() {
+async fn properties_are_selected_like_in_graph() {
     let mut tenant = Tenant::default();
     let user = User::named("Siobhán", "O'Brien").cost_center("4100").extra("extension_abc_shoeSize", 41);
-    let id = tenant.hire(user);
-    let guest = tenant.hire(User::named("Łucja", "Żak").invited_as("lucja@partner.example"));
+    let id = tenant.add_user(user);
+    let guest = tenant.add_user(User::named("Łucja", "Żak").invited_as("lucja@partner.example"));
     let sim = GraphSim::start(tenant).await;
     let client = Client::sign_in(&sim).await;
 
@@ -82,8 +82,8 @@ async fn selected_properties_are_answered_as_graph_does() {
 }
 
 #[tokio::test]
-async fn members_are_direct_or_transitive_and_of_all_kinds() {
-    let (mut tenant, ids) = few_people(3);
+async fn members_of_all_kinds_are_listed_directly_and_transitively() {
+    let (mut tenant, ids) = tenant_with_users(3);
     let (outer, inner) = (tenant.add_group("Outer"), tenant.add_group("Inner"));
     tenant.add_member(&outer, &ids[0]);
     tenant.add_member(&inner, &ids[0]);
@@ -127,8 +127,8 @@ async fn members_are_direct_or_transitive_and_of_all_kinds() {
 }
 
 #[tokio::test]
-async fn a_group_tells_whether_its_members_are_hidden() {
-    let (mut tenant, ids) = few_people(1);
+async fn hidden_members_are_listed_only_with_their_permission() {
+    let (mut tenant, ids) = tenant_with_users(1);
     let (outer, inner) = (tenant.add_group("Outer"), tenant.add_group("Inner"));
     tenant.add_member(&outer, &ids[0]);
     tenant.add_group_member(&outer, &inner);
@@ -142,7 +142,7 @@ async fn a_group_tells_whether_its_members_are_hidden() {
     assert!(client.get(&format!("/groups/{inner}{select}")).await.json()["visibility"].is_null());
 
     let members = format!("/groups/{outer}/members");
-    assert!(client.get(&members).await.ids().is_empty(), "not an error, only empty");
+    assert!(client.get(&members).await.ids().is_empty(), "an empty list and not an error");
     sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
     let rows = Client::sign_in(&sim).await.get(&members).await.json()["value"].as_array().unwrap().clone();
     let kind = |id: &str| rows.iter().find(|row| row["id"] == id).map(|row| row["@odata.type"].clone());
@@ -151,8 +151,8 @@ async fn a_group_tells_whether_its_members_are_hidden() {
 }
 
 #[tokio::test]
-async fn missing_permissions_deny_or_blank() {
-    let (mut tenant, ids) = few_people(1);
+async fn missing_permissions_deny_access_or_null_attributes() {
+    let (mut tenant, ids) = tenant_with_users(1);
     let group = tenant.add_group("Staff");
     tenant.add_member(&group, &ids[0]);
     let application = tenant.application.object_id.clone();
@@ -172,7 +172,7 @@ async fn missing_permissions_deny_or_blank() {
 
 #[tokio::test]
 async fn assignments_have_a_row_for_each_role() {
-    let (mut tenant, ids) = few_people(2);
+    let (mut tenant, ids) = tenant_with_users(2);
     let role = tenant.application.roles[0].id.clone();
     tenant.assign_user(&ids[0]);
     tenant.assign_user_with_role(&ids[0], &role);
@@ -199,11 +199,11 @@ async fn assignments_have_a_row_for_each_role() {
     let found = client.get(&format!("/servicePrincipals?$filter=appId eq '{}'", application.app_id)).await;
     assert_eq!(found.ids(), [application.object_id]);
     let wrong = format!("/servicePrincipals/{}/appRoleAssignedTo", application.registration_id);
-    assert_eq!(client.get(&wrong).await.status, 404, "the registration's id is no service principal");
+    assert_eq!(client.get(&wrong).await.status, 404, "the id of the registration is not a service principal");
 }
 
 #[tokio::test]
-async fn the_registration_shows_what_the_application_signs_in_with() {
+async fn the_registration_lists_the_credentials_of_the_application() {
     let mut tenant = Tenant::default();
     let ends = |seconds| jiff::Timestamp::from_second(seconds).unwrap();
     tenant.secret_expires_at = ends(1_798_761_600);
@@ -223,9 +223,12 @@ async fn the_registration_shows_what_the_application_signs_in_with() {
     assert_eq!(shown.as_object().unwrap().len(), 6, "with the context: {shown}");
     assert_eq!((&shown["id"], &shown["appId"]), (&own.registration_id.into(), &crate::CLIENT_ID.into()));
     let secrets = shown["passwordCredentials"].as_array().unwrap();
-    let told = |secret: &serde_json::Value| (secret["hint"].clone(), secret["endDateTime"].clone());
+    let hint_and_end = |secret: &serde_json::Value| (secret["hint"].clone(), secret["endDateTime"].clone());
     let expect = [("0ld", "2023-11-14T22:13:20Z"), ("sim", "2027-01-01T00:00:00Z")];
-    assert_eq!(secrets.iter().map(told).collect::<Vec<_>>(), expect.map(|(hint, end)| (hint.into(), end.into())));
+    assert_eq!(
+        secrets.iter().map(hint_and_end).collect::<Vec<_>>(),
+        expect.map(|(hint, end)| (hint.into(), end.into()))
+    );
     assert_ne!(secrets[0]["keyId"], secrets[1]["keyId"]);
     assert!(secrets.iter().all(|secret| secret["secretText"].is_null()));
     let certificate = &shown["keyCredentials"][0];
@@ -234,10 +237,10 @@ async fn the_registration_shows_what_the_application_signs_in_with() {
     assert_eq!(certificate["endDateTime"], "2026-09-21T14:13:20Z");
 
     let other = client.get(&format!("/applications/{other}{select}")).await.json();
-    assert_eq!(other["keyCredentials"], serde_json::json!([]), "another application has none of it");
-    for nobody in [own.object_id, "11111111-2222-4333-8444-555555555555".to_owned()] {
-        assert_eq!(client.get(&format!("/applications/{nobody}")).await.status, 404, "{nobody}");
-        assert_eq!(client.get(&format!("/applications(appId='{nobody}')")).await.status, 404, "{nobody}");
+    assert_eq!(other["keyCredentials"], serde_json::json!([]), "another application has no credentials");
+    for unknown in [own.object_id, "11111111-2222-4333-8444-555555555555".to_owned()] {
+        assert_eq!(client.get(&format!("/applications/{unknown}")).await.status, 404, "{unknown}");
+        assert_eq!(client.get(&format!("/applications(appId='{unknown}')")).await.status, 404, "{unknown}");
     }
     sim.tenant(|tenant| {
         tenant.client_secret.clear();
@@ -252,7 +255,7 @@ async fn the_registration_shows_what_the_application_signs_in_with() {
 
 #[tokio::test]
 async fn deleted_users_are_in_deleted_items_until_purged() {
-    let (mut tenant, ids) = few_people(1);
+    let (mut tenant, ids) = tenant_with_users(1);
     tenant.assign_user(&ids[0]);
     tenant.delete_user(&ids[0]);
     let sim = GraphSim::start(tenant).await;
@@ -271,7 +274,7 @@ async fn deleted_users_are_in_deleted_items_until_purged() {
 }
 
 #[tokio::test]
-async fn answers_carry_the_headers_of_graph() {
+async fn answers_have_the_headers_of_graph() {
     let sim = GraphSim::start(Tenant::default()).await;
     let client = Client::sign_in(&sim).await;
     let mine = [("client-request-id", "0f0f0f0f-1111-4222-8333-444444444444")];

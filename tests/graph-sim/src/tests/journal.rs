@@ -1,4 +1,4 @@
-//! What is written down about the calls.
+//! The journal of calls.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::client::{Client, ask_token, form, send};
 use crate::{CLIENT_ID, Fault, Gate, GraphSim, Tenant};
 
 #[tokio::test]
-async fn headers_are_kept_and_the_authorization_is_only_noted() {
+async fn headers_are_recorded_without_the_authorization() {
     let sim = GraphSim::start(Tenant::default()).await;
     let client = Client::sign_in(&sim).await;
     sim.clear_journal();
@@ -24,7 +24,7 @@ async fn headers_are_kept_and_the_authorization_is_only_noted() {
 }
 
 #[tokio::test]
-async fn times_tell_how_long_a_caller_waited() {
+async fn the_journal_measures_how_long_a_caller_waited() {
     const PAUSE: Duration = Duration::from_millis(60);
     let sim = GraphSim::start(Tenant::default()).await;
     let client = Client::sign_in(&sim).await;
@@ -41,7 +41,7 @@ async fn times_tell_how_long_a_caller_waited() {
     tokio::time::sleep(PAUSE).await;
     client.get("/users").await;
     let [first, second] = sim.journal().try_into().unwrap();
-    assert!(first.answered.unwrap() - first.arrived >= PAUSE, "the wait at the gate is the call's own");
+    assert!(first.answered.unwrap() - first.arrived >= PAUSE, "the wait at the gate belongs to the call");
     let waited = second.waited_after(&first).unwrap();
     assert!(waited >= PAUSE && waited <= second.arrived - first.arrived - PAUSE, "{waited:?}");
     assert_eq!(first.waited_after(&second), None);

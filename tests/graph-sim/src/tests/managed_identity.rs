@@ -26,32 +26,32 @@ async fn read_users(sim: &GraphSim, token: &Answer) -> u16 {
 }
 
 #[tokio::test]
-async fn the_machine_gets_a_token_that_graph_takes() {
+async fn graph_accepts_the_token_of_a_managed_identity() {
     let sim = GraphSim::start(Tenant::default()).await;
     let answer = ask(&sim, RIGHT).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
-    let told = answer.json();
-    let number = |key: &str| told[key].as_str().unwrap().parse::<i64>().unwrap();
+    let token = answer.json();
+    let number = |key: &str| token[key].as_str().unwrap().parse::<i64>().unwrap();
     assert_eq!((number("expires_in"), number("expires_on") - number("not_before")), (3599, 3599));
-    assert_eq!((&told["resource"], &told["token_type"]), (&"https://graph.microsoft.com/".into(), &"Bearer".into()));
+    assert_eq!((&token["resource"], &token["token_type"]), (&"https://graph.microsoft.com/".into(), &"Bearer".into()));
     assert_eq!(read_users(&sim, &answer).await, 200);
-    let claims = base64_decode(told["access_token"].as_str().unwrap().split('.').nth(1).unwrap()).unwrap();
+    let claims = base64_decode(token["access_token"].as_str().unwrap().split('.').nth(1).unwrap()).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();
-    assert_eq!((&claims["appid"], &claims["aud"]), (&SYSTEM_ASSIGNED_CLIENT_ID.into(), &told["resource"]));
+    assert_eq!((&claims["appid"], &claims["aud"]), (&SYSTEM_ASSIGNED_CLIENT_ID.into(), &token["resource"]));
 
     sim.tenant(|tenant| tenant.managed_identity_permissions = Some(["Application.Read.All".to_owned()].into()));
-    assert_eq!(read_users(&sim, &ask(&sim, RIGHT).await).await, 403, "it has permissions of its own");
+    assert_eq!(read_users(&sim, &ask(&sim, RIGHT).await).await, 403, "a managed identity has its own permissions");
     assert!(sim.unexpected_calls().is_empty());
     sim.revoke_tokens();
     assert_eq!(read_users(&sim, &answer).await, 401);
 }
 
 #[tokio::test]
-async fn a_request_has_to_be_right() {
+async fn invalid_requests_are_refused() {
     let sim = GraphSim::start(Tenant::default()).await;
     let without = send(&sim, "GET", &format!("{PATH}{RIGHT}"), &[], "").await.unwrap();
-    let told = (400, "bad_request_102".to_owned(), "Required metadata header not specified".to_owned());
-    assert_eq!(errors(&without), told);
+    let expected = (400, "bad_request_102".to_owned(), "Required metadata header not specified".to_owned());
+    assert_eq!(errors(&without), expected);
     for query in [
         "?resource=https://graph.microsoft.com/",
         "?api-version=1.0&resource=https://graph.microsoft.com/",
@@ -67,17 +67,17 @@ async fn a_request_has_to_be_right() {
 }
 
 #[tokio::test]
-async fn identities_are_told_apart_by_client_id() {
+async fn the_client_id_selects_an_identity() {
     let sim = GraphSim::start(Tenant::default()).await;
     let check = async |client_id: Option<&str>, expect: Result<&str, &str>| {
         let query = client_id.map_or_else(String::new, |id| format!("&client_id={id}"));
         let answer = ask(&sim, &format!("{RIGHT}{query}")).await;
         match expect {
             Ok(identity) => assert_eq!(answer.json()["client_id"], identity, "{}", answer.text),
-            Err(told) => {
+            Err(expected) => {
                 let (status, error, description) = errors(&answer);
                 assert_eq!((status, error.as_str()), (400, "invalid_request"));
-                assert!(description.contains(told), "{description}");
+                assert!(description.contains(expected), "{description}");
             }
         }
     };
@@ -96,7 +96,7 @@ async fn identities_are_told_apart_by_client_id() {
 }
 
 #[tokio::test]
-async fn faults_are_told_as_this_service_tells_them() {
+async fn faults_have_the_error_format_of_the_metadata_service() {
     let sim = GraphSim::start(Tenant::default()).await;
     for status in [404, 410, 429, 500] {
         sim.inject(Fault::on("GET", PATH).answer(status));

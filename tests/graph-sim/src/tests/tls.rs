@@ -1,4 +1,4 @@
-//! The front for https.
+//! HTTPS.
 
 use std::io;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::client::{Answer, form, read_answer};
 use crate::{CLIENT_ID, CLIENT_SECRET, Fault, GraphSim, TENANT_ID, Tenant, User};
 
-/// Sends one request to a simulator under a name, trusting an authority.
+/// Sends one request to the simulator by a host name, trusting one authority.
 async fn ask(sim: &GraphSim, authority: &str, name: &str, head: &str, body: &str) -> io::Result<Answer> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.as_bytes()).unwrap()).unwrap();
@@ -36,10 +36,10 @@ async fn ask(sim: &GraphSim, authority: &str, name: &str, head: &str, body: &str
 }
 
 #[tokio::test]
-async fn https_is_served_to_whoever_trusts_the_authority() {
+async fn a_client_that_trusts_the_authority_connects() {
     let mut tenant = Tenant::default();
     for _ in 0..3 {
-        tenant.hire(User::named("Ada", "Lovelace"));
+        tenant.add_user(User::named("Ada", "Lovelace"));
     }
     let sim = GraphSim::start_tls(tenant).await;
     let authority = sim.ca_pem().unwrap().to_owned();
@@ -60,15 +60,15 @@ async fn https_is_served_to_whoever_trusts_the_authority() {
 }
 
 #[tokio::test]
-async fn https_is_refused_by_whoever_expects_another() {
+async fn a_client_that_expects_another_authority_or_name_fails() {
     let (sim, other) = (GraphSim::start_tls(Tenant::default()).await, GraphSim::start_tls(Tenant::default()).await);
     let ask = async |authority: &str, name: &str| {
         ask(&sim, authority, name, "GET /v1.0/users HTTP/1.1", "").await.map(|answer| answer.status)
     };
-    assert!(ask(other.ca_pem().unwrap(), "localhost").await.is_err(), "each has an authority of its own");
+    assert!(ask(other.ca_pem().unwrap(), "localhost").await.is_err(), "each simulator has its own authority");
     assert!(ask(sim.ca_pem().unwrap(), "graph.microsoft.com").await.is_err());
     assert!(sim.journal().is_empty());
-    // Who connects and says nothing keeps nobody else waiting.
+    // A connection without a handshake must not block others.
     let _silent = TcpStream::connect(sim.url().replace("https://", "")).await.unwrap();
     assert_eq!(ask(sim.ca_pem().unwrap(), "localhost").await.unwrap(), 401);
 }

@@ -5,15 +5,15 @@ use crate::encoding::base64_decode;
 use crate::{CLIENT_ID, CLIENT_SECRET, DOMAIN, GraphSim, TENANT_ID, Tenant};
 
 #[tokio::test]
-async fn credentials_are_checked_as_entra_does() {
+async fn credentials_are_checked_like_in_entra() {
     let sim = GraphSim::start(Tenant::default()).await;
     let good = form(CLIENT_ID, CLIENT_SECRET);
     let check = async |tenant: &str, form: &str, status: u16, error: &str, code: u32| {
         let answer = ask_token(&sim, tenant, form).await;
         assert_eq!((answer.status, answer.json()["error"].as_str()), (status, Some(error)), "{}", answer.text);
         assert_eq!(answer.json()["error_codes"][0], code);
-        let told = answer.json()["error_description"].as_str().unwrap().to_owned();
-        assert!(told.starts_with(&format!("AADSTS{code}: ")), "{told}");
+        let description = answer.json()["error_description"].as_str().unwrap().to_owned();
+        assert!(description.starts_with(&format!("AADSTS{code}: ")), "{description}");
     };
     check("11111111-2222-4333-8444-555555555555", &good, 400, "invalid_tenant", 90002).await;
     check(TENANT_ID, &form("11111111-2222-4333-8444-555555555555", "x"), 400, "unauthorized_client", 700_016).await;
@@ -40,7 +40,7 @@ async fn credentials_are_checked_as_entra_does() {
 }
 
 #[tokio::test]
-async fn client_and_secret_are_taken_from_a_basic_header() {
+async fn client_id_and_secret_may_be_in_a_basic_header() {
     let sim = GraphSim::start(Tenant::default()).await;
     let basic = format!("{CLIENT_ID}:{}", crate::encoding::percent_encode(CLIENT_SECRET));
     let basic = format!("Basic {}", crate::encoding::base64url(basic.as_bytes()));
@@ -51,7 +51,7 @@ async fn client_and_secret_are_taken_from_a_basic_header() {
 }
 
 #[tokio::test]
-async fn tokens_expire_are_revoked_and_keep_their_permissions() {
+async fn tokens_expire_can_be_revoked_and_keep_their_permissions() {
     let mut tenant = Tenant::default();
     tenant.token_lifetime_seconds = 0;
     let sim = GraphSim::start(tenant).await;

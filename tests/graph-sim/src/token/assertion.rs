@@ -1,5 +1,4 @@
-//! Client assertions: a token that the application signed with a registered certificate, or one of another issuer
-//! that its federated credentials name.
+//! Client assertions: tokens signed with a registered certificate, and tokens of a federated issuer.
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/certificate-credentials>
 
@@ -10,7 +9,7 @@ use jsonwebtoken::crypto::verify;
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::Value;
 
-use super::Refusal;
+use super::TokenError;
 use crate::clock;
 use crate::encoding::base64_decode;
 use crate::request::Request;
@@ -19,25 +18,29 @@ use crate::tenant::Tenant;
 const KIND: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 const LONGEST_LIFE_SECONDS: i64 = 24 * 3600;
 
-/// Checks an assertion, which comes with its kind; remembers it when it is good, for it is so only once.
+/// Checks an assertion with its type, and records a valid one as used.
 pub(super) fn check(
     tenant: &Tenant,
     request: &Request,
     (kind, assertion): (&str, &str),
     client: &str,
     spent: &mut BTreeSet<String>,
-) -> Result<(), Refusal> {
+) -> Result<(), TokenError> {
     if kind != KIND {
         return Err(malformed(&format!("the client assertion type '{kind}' is not supported")));
     }
     if tenant.federated_tokens.contains(assertion) {
         return Ok(());
     }
-    let Some(token) = Token::read(assertion) else {
-        return Err(if tenant.federated_tokens.is_empty() { malformed("it has no three parts") } else { unmatched() });
+    let Some(token) = Assertion::read(assertion) else {
+        return Err(if tenant.federated_tokens.is_empty() {
+            malformed("it does not have three parts")
+        } else {
+            unmatched()
+        });
     };
     let Some(thumbprint) = token.header["x5t#S256"].as_str() else {
-        // Whoever signs with a certificate says with which; what comes from elsewhere says where from.
+        // A certificate assertion names its certificate, a federated token its issuer.
         let foreign = token.claim("iss").is_some_and(|issuer| issuer.starts_with("https://"));
         return Err(if foreign { unmatched_subject(&token) } else { malformed("it names no certificate") });
     };
@@ -51,20 +54,20 @@ pub(super) fn check(
     let id = token.claim("jti").filter(|id| !id.is_empty()).ok_or_else(|| malformed("it has no 'jti'"))?;
     if !spent.insert(id.to_owned()) {
         let message = format!("Assertion failed: the one with the identifier '{id}' was presented before.");
-        return Err(Refusal::new(401, "invalid_client", 50013, message));
+        return Err(TokenError::new(401, "invalid_client", 50013, message));
     }
     Ok(())
 }
 
-/// A token taken apart.
-struct Token<'a> {
+/// A parsed assertion.
+struct Assertion<'a> {
     header: Value,
     claims: Value,
     signed: &'a str,
     signature: &'a str,
 }
 
-impl<'a> Token<'a> {
+impl<'a> Assertion<'a> {
     fn read(text: &'a str) -> Option<Self> {
         let (signed, signature) = text.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
@@ -80,9 +83,9 @@ impl<'a> Token<'a> {
         Timestamp::from_second(self.claims[name].as_i64()?).ok()
     }
 
-    /// Checks whom the assertion is from, whom it is for and when.
-    fn check_claims(&self, tenant: &Tenant, request: &Request, client: &str) -> Result<(), Refusal> {
-        let refused = |code, message: &str| Err(Refusal::new(401, "invalid_client", code, message));
+    /// Checks issuer, audience and validity period.
+    fn check_claims(&self, tenant: &Tenant, request: &Request, client: &str) -> Result<(), TokenError> {
+        let refused = |code, message: &str| Err(TokenError::new(401, "invalid_client", code, message));
         if self.claim("sub") != self.claim("iss") {
             return refused(50048, "Subject must match the issuer claim in the client assertion.");
         }
@@ -92,11 +95,11 @@ impl<'a> Token<'a> {
         let mut audiences = [&tenant.tenant_id, &tenant.domain]
             .map(|tenant| format!("{}/{tenant}/oauth2/v2.0/token", request.origin))
             .into_iter();
-        if !self.claim("aud").is_some_and(|told| audiences.any(|audience| told.eq_ignore_ascii_case(&audience))) {
+        if !self.claim("aud").is_some_and(|claim| audiences.any(|audience| claim.eq_ignore_ascii_case(&audience))) {
             return refused(700_023, "Client assertion audience claim does not match Realm issuer.");
         }
         let now = clock::now();
-        // Without a beginning it is valid since 1970, as Entra sees it.
+        // Entra does not require `nbf`.
         let from = self.time("nbf").unwrap_or(Timestamp::UNIX_EPOCH);
         let to = self.time("exp").ok_or_else(|| malformed("it has no 'exp'"))?;
         let too_far = to.as_second() - now.as_second() > LONGEST_LIFE_SECONDS;
@@ -111,20 +114,20 @@ impl<'a> Token<'a> {
     }
 }
 
-/// Checks the signature with the registered certificate that the assertion names.
+/// Checks the signature against the registered certificate that the assertion names.
 fn verify_signature(
     tenant: &Tenant,
-    token: &Token<'_>,
+    token: &Assertion<'_>,
     algorithm: Algorithm,
     thumbprint: &str,
     client: &str,
-) -> Result<(), Refusal> {
+) -> Result<(), TokenError> {
     let refused = |reason: &str| {
-        let told =
+        let detail =
             "The certificate with identifier used to sign the client assertion is not registered on application.";
         let message =
-            format!("{told} [Reason - {reason}, Thumbprint of key used by client: '{thumbprint}', app '{client}'.]");
-        Err(Refusal::new(401, "invalid_client", 700_027, message))
+            format!("{detail} [Reason - {reason}, Thumbprint of key used by client: '{thumbprint}', app '{client}'.]");
+        Err(TokenError::new(401, "invalid_client", 700_027, message))
     };
     let known = tenant.certificates.iter().find(|certificate| certificate.thumbprint() == thumbprint);
     let Some(certificate) = known else { return refused("The key was not found.") };
@@ -140,18 +143,24 @@ fn verify_signature(
     }
 }
 
-fn malformed(reason: &str) -> Refusal {
-    Refusal::new(400, "invalid_request", 50027, format!("JWT token is invalid or malformed: {reason}."))
+fn malformed(reason: &str) -> TokenError {
+    TokenError::new(400, "invalid_request", 50027, format!("JWT token is invalid or malformed: {reason}."))
 }
 
-fn unmatched() -> Refusal {
-    Refusal::new(400, "invalid_request", 70021, "No matching federated identity record found for presented assertion.")
+fn unmatched() -> TokenError {
+    TokenError::new(
+        400,
+        "invalid_request",
+        70021,
+        "No matching federated identity record found for presented assertion.",
+    )
 }
 
-fn unmatched_subject(token: &Token<'_>) -> Refusal {
+fn unmatched_subject(token: &Assertion<'_>) -> TokenError {
     let subject = token.claim("sub").unwrap_or_default();
-    let told = "Check your federated identity credential Subject, Audience and Issuer against the presented assertion.";
+    let detail =
+        "Check your federated identity credential Subject, Audience and Issuer against the presented assertion.";
     let message =
-        format!("No matching federated identity record found for presented assertion subject '{subject}'. {told}");
-    Refusal::new(401, "invalid_client", 700_213, message)
+        format!("No matching federated identity record found for presented assertion subject '{subject}'. {detail}");
+    TokenError::new(401, "invalid_client", 700_213, message)
 }

@@ -1,5 +1,5 @@
-//! The instance metadata service of a virtual machine, as far as it gives tokens to managed identities. In the
-//! real world it has an address of its own, 169.254.169.254; here it is one path more.
+//! The token endpoint of the instance metadata service, for managed identities. The real one has its own address,
+//! 169.254.169.254; here it is one more path.
 //!
 //! <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>
 
@@ -12,12 +12,12 @@ use crate::tenant::Tenant;
 
 const PATH: [&str; 4] = ["metadata", "identity", "oauth2", "token"];
 
-/// Whether a request is for this service.
-pub(crate) fn is_asked(request: &Request) -> bool {
+/// Whether a request is for the metadata service.
+pub(crate) fn is_request(request: &Request) -> bool {
     request.segments.iter().map(String::as_str).eq(PATH)
 }
 
-/// An error as this service tells it.
+/// An error in the format of the metadata service.
 pub(crate) fn error(status: u16, code: &str, description: &str) -> Reply {
     Reply::json(status, &json!({ "error": code, "error_description": description }))
 }
@@ -25,11 +25,11 @@ pub(crate) fn error(status: u16, code: &str, description: &str) -> Reply {
 impl Tokens {
     /// Answers a request for the token of a managed identity.
     pub(crate) fn issue_to_identity(&mut self, tenant: &Tenant, request: &Request, exchange: &Exchange) -> Reply {
-        match asked(tenant, request) {
+        match requested_identity(tenant, request) {
             Ok((identity, resource)) => {
                 let permissions = tenant.managed_identity_permissions.as_ref().unwrap_or(&tenant.permissions);
                 let Minted { token, begins, expires } = self.mint(tenant, identity, permissions, resource, exchange);
-                // All numbers are texts here, unlike at the token endpoint.
+                // This service sends numbers as texts, unlike the token endpoint.
                 let seconds = tenant.token_lifetime_seconds.to_string();
                 let body = json!({
                     "access_token": token,
@@ -48,8 +48,11 @@ impl Tokens {
     }
 }
 
-/// The identity that is meant, and what for; or the error and its description.
-fn asked<'a>(tenant: &'a Tenant, request: &'a Request) -> Result<(&'a str, &'a str), (&'static str, &'static str)> {
+/// The requested identity and resource, or the error and its description.
+fn requested_identity<'a>(
+    tenant: &'a Tenant,
+    request: &'a Request,
+) -> Result<(&'a str, &'a str), (&'static str, &'static str)> {
     if !request.header("metadata").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err(("bad_request_102", "Required metadata header not specified"));
     }
@@ -61,18 +64,18 @@ fn asked<'a>(tenant: &'a Tenant, request: &'a Request) -> Result<(&'a str, &'a s
     let resource = request.option("resource").filter(|resource| !resource.is_empty());
     let resource = resource.ok_or(("invalid_request", "Required query variable 'resource' is missing"))?;
     if !resource.starts_with("https://") && !resource.starts_with("http://") {
-        let told = "AADSTS500011: The resource principal was not found in the tenant.";
-        return Err(("invalid_resource", told));
+        let detail = "AADSTS500011: The resource principal was not found in the tenant.";
+        return Err(("invalid_resource", detail));
     }
     let identities = &tenant.managed_identities;
     let identity = match request.option("client_id") {
-        Some(asked) => identities.iter().find(|known| known.eq_ignore_ascii_case(asked)),
+        Some(requested) => identities.iter().find(|known| known.eq_ignore_ascii_case(requested)),
         None => match (&tenant.system_assigned_identity, identities.len()) {
             (Some(own), _) => Some(own),
             (None, 0 | 1) => identities.first(),
             (None, _) => {
-                let told = "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request";
-                return Err(("invalid_request", told));
+                let detail = "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request";
+                return Err(("invalid_request", detail));
             }
         },
     };

@@ -1,5 +1,4 @@
-//! A server at an origin that is none of the simulator's: where a link or a redirect may lead, and where no
-//! credential must ever arrive.
+//! A server at a foreign origin: the target of links and redirects that no credential may be sent to.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,43 +7,44 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
-/// More than any head has.
+/// Larger than any request head.
 const LARGEST_HEAD: usize = 64 * 1024;
-/// An answer that looks like the end of a list, so that who asks has no reason to ask again.
+/// An empty last page, so that a client has no reason to ask again.
 const ANSWER: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\nConnection: close\r\n\r\n{\"value\":[]}";
 
-/// Listens on a port of 127.0.0.1 until it is dropped and writes down the head of every request.
+/// Listens on a port of 127.0.0.1 until it is dropped and records the head of every request.
 #[derive(Debug)]
-pub struct Stranger {
+pub struct ForeignServer {
     address: SocketAddr,
-    seen: Arc<Mutex<Seen>>,
+    received: Arc<Mutex<Received>>,
     runtime: Option<Runtime>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Received {
     connections: usize,
     heads: Vec<String>,
 }
 
-impl Stranger {
-    /// Listens.
+impl ForeignServer {
+    /// Starts listening.
     ///
     /// # Panics
     ///
-    /// When there is no port to be had.
+    /// When no port is free.
     pub fn start() -> Self {
-        Self::listen().unwrap_or_else(|error| panic!("the stranger cannot listen: {error}"))
+        Self::listen().unwrap_or_else(|error| panic!("the foreign server cannot listen: {error}"))
     }
 
     fn listen() -> std::io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("stranger").enable_all().build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("foreign-server").enable_all().build()?;
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let seen = Arc::new(Mutex::new(Seen::default()));
-        let bookkeeping = Arc::clone(&seen);
+        let received = Arc::new(Mutex::new(Received::default()));
+        let bookkeeping = Arc::clone(&received);
         runtime.spawn(async move {
             let Ok(listener) = TcpListener::from_std(listener) else { return };
             while let Ok((stream, _)) = listener.accept().await {
@@ -52,7 +52,7 @@ impl Stranger {
                 tokio::spawn(serve(stream, Arc::clone(&bookkeeping)));
             }
         });
-        Ok(Self { address, seen, runtime: Some(runtime) })
+        Ok(Self { address, received, runtime: Some(runtime) })
     }
 
     /// Its origin, for instance `http://127.0.0.1:40123`.
@@ -60,18 +60,18 @@ impl Stranger {
         format!("http://{}", self.address)
     }
 
-    /// How often somebody connected, whatever was said then.
+    /// Number of connections, with or without a request.
     pub fn connections(&self) -> usize {
-        lock(&self.seen).connections
+        lock(&self.received).connections
     }
 
-    /// Request line and headers of each request, as they came.
+    /// Request line and headers of each request, unchanged.
     pub fn heads(&self) -> Vec<String> {
-        lock(&self.seen).heads.clone()
+        lock(&self.received).heads.clone()
     }
 }
 
-impl Drop for Stranger {
+impl Drop for ForeignServer {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -79,12 +79,12 @@ impl Drop for Stranger {
     }
 }
 
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(received: &Mutex<Received>) -> MutexGuard<'_, Received> {
+    received.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Reads one request and answers it. What is no HTTP is written down when it ends.
-async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
+/// Reads and answers one request. Input that is not HTTP is recorded when it ends.
+async fn serve(mut stream: TcpStream, received: Arc<Mutex<Received>>) {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
@@ -100,11 +100,11 @@ async fn serve(mut stream: TcpStream, seen: Arc<Mutex<Seen>>) {
     let length = lines.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
     let length: usize = length.filter_map(|(_, value)| value.trim().parse().ok()).next().unwrap_or(0);
     if !head.is_empty() {
-        lock(&seen).heads.push(head);
+        lock(&received).heads.push(head);
     }
-    // A body that is left unread would turn the answer into a reset.
+    // Read the body, because an unread one would turn the answer into a reset.
     while bytes.len() < end + length && matches!(stream.read_buf(&mut bytes).await, Ok(1..)) {}
-    // Whoever has gone does not need the answer.
+    // The client may be gone already.
     let _ = stream.write_all(ANSWER).await;
     let _ = stream.shutdown().await;
 }
