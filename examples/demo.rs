@@ -1,58 +1,58 @@
-//! What learner-sync does, in a minute and without an Entra tenant: `cargo run --example demo`.
+//! Shows in a minute, without an Entra tenant, what learner-sync does: `cargo run --example demo`.
 //!
-//! The daemon's own pipeline runs against a simulated tenant and a real SQLite file: a first import, an ordinary day,
-//! and a bad Friday on which nobody is switched off. Every number is compared with what the tenant says, so that the
-//! demonstration ends with an error when the pipeline is broken.
+//! The real commands run against a simulated tenant and an SQLite file: a first import, an ordinary day, and a mistake
+//! that deactivates nobody. Every number is compared with the simulated tenant; a difference ends the demonstration with
+//! an error.
 //!
-//! `cargo run --example demo -- --serve` goes on afterwards with the real daemon, until Ctrl-C. `RUST_LOG=info` shows
-//! the operational log from the beginning.
+//! `cargo run --example demo -- --serve` then keeps the daemon running until Ctrl-C. `RUST_LOG=info` shows the log of
+//! the commands.
 #![expect(clippy::print_stdout, reason = "the demonstration is what it prints")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, ensure};
 use comfy_table::{ContentArrangement, Table, presets};
 use graph_sim::{GraphSim, MemberKind, Tenant, User};
-use learner_sync::app::{App, learners, source};
+use learner_sync::app::{learners, source};
 use learner_sync::config::{self, Config};
-use learner_sync::cycle::Report;
 use learner_sync::daemon;
-use learner_sync::model::{Action, EntraId, Outcome, Reason, Status, Trigger, system_clock};
-use learner_sync::plan::Counts;
-use learner_sync::session::{self, RunOptions};
-use learner_sync::store::{Access, LogFilter, LogRow, Store};
+use learner_sync::model::{Action, EntraId, Outcome, Reason, Status, system_clock};
+use learner_sync::store::{Access, CycleRow, LogFilter, LogRow, Store};
 use serde_json::Value;
 use sqlx::{Connection, Row, SqliteConnection};
-use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let serve = std::env::args().any(|argument| argument == "--serve");
-    let asked = config::environment().remove("RUST_LOG");
-    asked.as_deref().map(start_logging).transpose()?;
-    let demo = Demo::start().await?;
-    demo.everybody_is_created().await?;
-    demo.a_first_day_at_work().await?;
-    let (all_staff, night_shift) = demo.a_bad_friday().await?;
-    demo.the_administrator_decides(&all_staff, &night_shift).await?;
-    demo.show_what_is_left(serve);
-    if serve {
-        if asked.is_none() {
-            start_logging("learner_sync=info")?;
-        }
-        daemon::run(demo.config()?, BTreeMap::new(), system_clock).await?;
+const PROGRAM: &str = "learner-sync";
+
+fn main() -> anyhow::Result<ExitCode> {
+    // Cargo builds no other program for an example, so the demonstration starts itself under this name as the real one.
+    if std::env::args_os().next().is_some_and(|name| name == PROGRAM) {
+        return Ok(learner_sync::cli::main());
     }
-    Ok(())
+    let serve = std::env::args().any(|argument| argument == "--serve");
+    tokio::runtime::Runtime::new()?.block_on(demonstrate(serve))?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn start_logging(directives: &str) -> anyhow::Result<()> {
-    let lines = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(directives)?).with_target(false);
-    lines.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+async fn demonstrate(serve: bool) -> anyhow::Result<()> {
+    let demo = Demo::start().await?;
+    demo.first_cycle().await?;
+    demo.ordinary_day().await?;
+    let all_staff = demo.mistake().await?;
+    demo.mistake_fixed(&all_staff).await?;
+    demo.approval().await?;
+    demo.next_steps(serve);
+    if serve {
+        let level = demo.log_level.as_deref().unwrap_or("learner_sync=info");
+        let log = tracing_subscriber::fmt().with_env_filter(level).with_target(false);
+        log.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+        daemon::run(demo.config()?, BTreeMap::new(), system_clock).await?;
+    }
     Ok(())
 }
 
@@ -60,13 +60,17 @@ fn start_logging(directives: &str) -> anyhow::Result<()> {
 struct Demo {
     sim: GraphSim,
     directory: PathBuf,
+    /// The value of `RUST_LOG`.
+    log_level: Option<String>,
 }
 
 impl Demo {
     async fn start() -> anyhow::Result<Self> {
         let sim = GraphSim::start(Tenant::with_users(300, 7)).await;
         let directory = tempfile::Builder::new().prefix("learner-sync-demo-").tempdir()?.keep();
-        let demo = Self { sim, directory };
+        let demo = Self { sim, directory, log_level: config::environment().remove("RUST_LOG") };
+        // The warnings about skipped and held users would repeat what the demonstration shows.
+        let log_level = demo.log_level.as_deref().unwrap_or("error");
         let (secret, url) = (demo.path("client-secret"), demo.sim.url());
         let (tenant, client, application, value) = demo.sim.tenant(|tenant| {
             let application = tenant.application.object_id.clone();
@@ -82,38 +86,40 @@ impl Demo {
              [app]\nenterprise_app = \"{application}\"\n\n\
              [learners]\ndatabase_url = \"sqlite://{}\"\n\n\
              [schedule]\nmin_interval = \"5s\"\nmax_interval = \"10s\"\n\n\
-             [state]\ndirectory = {state:?}\n",
+             [state]\ndirectory = {state:?}\n\n\
+             [log]\nlevel = {log_level:?}\n",
             database.display()
         );
         std::fs::write(demo.path("learner-sync.toml"), text)?;
+        println!("A simulated Entra tenant with 300 users, and an empty learner database in");
+        println!("{}", demo.directory.display());
+        println!("\nEach step changes the tenant and then runs one cycle with `learner-sync sync`.");
+        println!("The daemon, `learner-sync run`, does the same every 20 to 40 minutes.");
         Ok(demo)
     }
 
-    async fn everybody_is_created(&self) -> anyhow::Result<()> {
+    async fn first_cycle(&self) -> anyhow::Result<()> {
+        title("1. The first cycle creates the learners");
         let (assigned, groups) = self.sim.tenant(|tenant| {
             let groups = tenant.application.assignments().filter(|(id, _)| tenant.group(id).is_some()).count();
             (learnable(tenant), groups)
         });
-        title("1. Everybody is created");
-        println!("A tenant of 300 people. Most are assigned to the application, directly or through one of");
-        println!("{groups} groups; {} of these are enabled and have an e-mail address.", assigned.len());
-        println!("The learner database is empty: {}", self.path("learners.db").display());
-        let report = self.cycle().await?;
-        self.expect(&report, Outcome::Success, Expected { created: assigned.len(), ..Expected::default() })?;
-        ensure!(self.active().await? == assigned.len() as u64, "not everybody who was created is active");
+        println!("Most users are assigned to the application, directly or through one of {groups} groups.");
+        println!("{} of these are enabled and have an e-mail address.", assigned.len());
+        let cycle = self.sync(Outcome::Success, Expected { created: assigned.len(), ..Expected::default() }).await?;
+        ensure!(self.active().await? == assigned.len() as u64, "a learner was created inactive");
 
-        let mut skipped = self.log(&report).await?;
+        let mut skipped = self.log(&cycle).await?;
         skipped.retain(|row| row.status == Status::Skipped);
-        let (without, disabled) = (skipped.len(), report.counts.skipped - skipped.len() as u64);
-        println!(
-            "\nSkipped: {without} have no e-mail address, which every learner needs; {disabled} are disabled in Entra."
-        );
-        println!("\nFive of the learners, as the training platform reads them:");
-        let columns = "user_name, last_name, title, department, active";
-        let mut rows = table(&columns.split(", ").collect::<Vec<_>>());
+        let (without, disabled) = (skipped.len(), cycle.counts.skipped - skipped.len() as u64);
+        println!("\nSkipped: {without} users have no e-mail address, which every learner needs,");
+        println!("and {disabled} are disabled in Entra.");
+        println!("\nFive rows of the table `learners`:");
+        let columns = ["user_name", "last_name", "department", "active"];
+        let mut rows = table(&columns);
         let mut connection =
             SqliteConnection::connect(&format!("sqlite://{}", self.path("learners.db").display())).await?;
-        let sql = format!("SELECT {columns} FROM learners WHERE id % 50 = 8 ORDER BY id LIMIT 5");
+        let sql = format!("SELECT {} FROM learners WHERE id % 50 = 8 ORDER BY id LIMIT 5", columns.join(", "));
         for row in sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&mut connection).await? {
             let text = |index| row.try_get_unchecked::<Option<String>, _>(index).map(Option::unwrap_or_default);
             rows.add_row((0..row.len()).map(text).collect::<Result<Vec<_>, _>>()?);
@@ -123,71 +129,66 @@ impl Demo {
         Ok(())
     }
 
-    async fn a_first_day_at_work(&self) -> anyhow::Result<()> {
-        title("2. A first day at work");
+    async fn ordinary_day(&self) -> anyhow::Result<()> {
+        title("2. An ordinary day: joiners, changes, leavers");
         let before = self.sim.tenant(|tenant| learnable(tenant));
         let after = self.sim.tenant(|tenant| {
-            a_day_passes(tenant)?;
+            change_tenant(tenant)?;
             anyhow::Ok(learnable(tenant))
         })?;
-        println!("Three people are hired. One is promoted, one marries, one loses the department. One account is");
-        println!("deleted, one is blocked, one person is taken off the application. \"Seconded from partners\" is");
-        println!("assigned to it.");
-        let report = self.cycle().await?;
         let (created, deactivated) = (after.difference(&before).count(), before.difference(&after).count());
-        self.expect(&report, Outcome::Success, Expected { created, updated: 3, deactivated, held: 0 })?;
-        ensure!(deactivated == 3, "three people leave, not {deactivated}");
-        let log = self.log(&report).await?;
+        println!("In Entra, three users join. One gets a new job title, one a new surname, and one");
+        println!("loses the department. One account is deleted, one is disabled, and one user is");
+        println!("unassigned. The group \"Seconded from partners\" is assigned.");
+        let cycle = self.sync(Outcome::Success, Expected { created, updated: 3, deactivated, held: 0 }).await?;
+        ensure!(deactivated == 3, "{deactivated} users leave, not 3");
+        let log = self.log(&cycle).await?;
         for reason in [Reason::AccountDeleted, Reason::AccountDisabled, Reason::Unassigned] {
             let found = log.iter().filter(|row| row.action == Action::Deactivate && row.reason == reason).count();
-            ensure!(found == 1, "{found} people are switched off as {reason}, not 1");
+            ensure!(found == 1, "{found} learners are deactivated as {reason}, not 1");
         }
         let updates = log.iter().filter(|row| row.action == Action::Update);
         let mut changes: Vec<usize> = updates.map(|row| row.changes.as_array().map_or(0, Vec::len)).collect();
         changes.sort_unstable();
-        ensure!(changes == [1, 1, 3], "title, department and three attributes change, not {changes:?}");
-        println!("\nThe provisioning log of this cycle:");
-        let mut rows = table(&["who", "action", "reason", "what changed"]);
-        for LogRow { user_name, entra_id, action, status, reason, changes, detail, .. } in log {
-            let (done, what) = match (status, action) {
-                (Status::Success, Action::Create) => (action.to_string(), introduced(&changes)),
-                (Status::Success, _) => (action.to_string(), changed(&changes)),
-                _ => (format!("{action} ({status})"), detail.unwrap_or_default()),
-            };
-            rows.add_row([short_name(user_name, entra_id), done, reason.to_string(), what]);
+        ensure!(changes == [1, 1, 3], "{changes:?} attributes change, not [1, 1, 3]");
+        println!("\nThe provisioning log of this cycle, shortened (`learner-sync log` shows it all):");
+        for LogRow { user_name, entra_id, action, status, reason, changes, .. } in log {
+            let action = if status == Status::Success { action.as_str() } else { status.as_str() };
+            println!("  {action:<12}{:<20}{}", reason.as_str(), short_name(user_name, entra_id));
+            for change in changes.as_array().into_iter().flatten().filter(|_| action == Action::Update.as_str()) {
+                println!("      {}: {} → {}", attribute(change), text(&change["old"]), text(&change["new"]));
+            }
         }
-        println!("{rows}");
         Ok(())
     }
 
-    async fn a_bad_friday(&self) -> anyhow::Result<(String, String)> {
-        title("3. A bad Friday");
+    async fn mistake(&self) -> anyhow::Result<String> {
+        title("3. A mistake: the largest group is unassigned");
         let active = self.active().await?;
         let before = self.sim.tenant(|tenant| learnable(tenant));
-        let (all_staff, night_shift, without_night_shift, after) = self.sim.tenant(|tenant| {
+        let (all_staff, without_night_shift, after) = self.sim.tenant(|tenant| {
             let (all_staff, night_shift) = (group(tenant, "All staff")?, group(tenant, "Night shift")?);
             for member in members(tenant, &night_shift) {
                 tenant.remove_member(&night_shift, &member);
             }
             let without_night_shift = learnable(tenant);
             tenant.unassign(&all_staff);
-            anyhow::Ok((all_staff, night_shift, without_night_shift, learnable(tenant)))
+            anyhow::Ok((all_staff, without_night_shift, learnable(tenant)))
         })?;
-        println!("Somebody takes \"All staff\" off the application, and \"Night shift\" runs empty.");
-        let report = self.cycle().await?;
         let gone = before.difference(&after).count();
-        self.expect(&report, Outcome::Held, Expected { held: gone, ..Expected::default() })?;
+        println!("In Entra, the group \"All staff\" is unassigned from the application, and the");
+        println!("group \"Night shift\" loses all its members: {gone} learners are no longer assigned.");
+        let cycle = self.sync(Outcome::Held, Expected { held: gone, ..Expected::default() }).await?;
 
-        println!("\nHeld back until an administrator decides:");
-        let mut rows = table(&["reason", "people", "the first of them", "what the log says of them"]);
-        let mut log = self.log(&report).await?;
+        println!("\nEvery deactivation waits for an administrator. The provisioning log says why:");
+        let mut rows = table(&["reason", "users", "for example", "detail"]);
+        let mut log = self.log(&cycle).await?;
         log.retain(|row| row.status == Status::Held);
         let of_night_shift = before.difference(&without_night_shift).count();
         for (reason, expected) in [(Reason::Threshold, gone - of_night_shift), (Reason::EmptyGroup, of_night_shift)] {
             let held: Vec<&LogRow> = log.iter().filter(|row| row.reason == reason).collect();
-            ensure!(held.len() == expected, "{} people are held as {reason}, not {expected}", held.len());
-            let first = held.first().context("nobody is held")?;
-            let LogRow { user_name, entra_id, detail, .. } = *first;
+            ensure!(held.len() == expected, "{} users are held as {reason}, not {expected}", held.len());
+            let LogRow { user_name, entra_id, detail, .. } = *held.first().context("no user is held")?;
             rows.add_row([
                 reason.to_string(),
                 held.len().to_string(),
@@ -196,102 +197,88 @@ impl Demo {
             ]);
         }
         println!("{rows}");
-        let now = self.active().await?;
-        println!("\nActive learners before: {active}; after: {now}. Nobody is switched off.");
-        ensure!(now == active, "{active} learners were active before, {now} are after");
-        Ok((all_staff, night_shift))
+        self.expect_active(active, 0).await?;
+        Ok(all_staff)
     }
 
-    async fn the_administrator_decides(&self, all_staff: &str, night_shift: &str) -> anyhow::Result<()> {
-        title("4. The mistake is mended");
-        println!("The administrator assigns \"All staff\" again. The night shift has really ended.");
-        let held = self.held().await?.len();
-        self.sim.tenant(|tenant| tenant.assign_group(all_staff));
-        let report = self.cycle().await?;
-        let still = self.held().await?;
-        self.expect(&report, Outcome::Held, Expected { held: still.len(), ..Expected::default() })?;
-        let ended = held - still.len();
-        println!("\n{ended} holds have ended by themselves; {} of the night shift are still held.", still.len());
-        ensure!(ended > 0 && !still.is_empty(), "{ended} holds have ended, {} are left", still.len());
-        ensure!(
-            self.sim.tenant(|tenant| members(tenant, night_shift).is_empty()),
-            "the night shift is not over in the tenant"
-        );
+    async fn mistake_fixed(&self, all_staff: &str) -> anyhow::Result<()> {
+        title("4. The mistake is fixed in Entra");
+        println!("\"All staff\" is assigned again. \"Night shift\" stays empty: that change was meant.");
+        let (active, held) = (self.active().await?, self.held().await?.len());
+        let learnable = self.sim.tenant(|tenant| {
+            tenant.assign_group(all_staff);
+            learnable(tenant).len()
+        });
+        let still_held = usize::try_from(active)? - learnable;
+        self.sync(Outcome::Held, Expected { held: still_held, ..Expected::default() }).await?;
+        let ended = held - self.held().await?.len();
+        println!("\n{ended} holds ended without an approval; {still_held} of the night shift remain.");
+        ensure!(ended > 0 && ended + still_held == held, "{ended} of {held} holds ended");
+        self.expect_active(active, 0).await
+    }
 
-        title("5. The rest is approved");
-        println!("`learner-sync approve` shows them, and releases exactly these {}.", still.len());
-        let active = self.active().await?;
-        let (store, source) = self.store().await?;
-        let released =
-            store.approve(&source, &store.held_users(&source).await?, "demonstration", system_clock()).await?;
-        ensure!(released == still.len() as u64, "{released} people are released, not {}", still.len());
-        let report = self.cycle().await?;
-        self.expect(&report, Outcome::Success, Expected { deactivated: still.len(), ..Expected::default() })?;
-        let now = self.active().await?;
-        println!("\nActive learners before: {active}; after: {now}.");
-        ensure!(now + released == active, "{active} learners were active, {released} left, and {now} are active");
-        ensure!(self.held().await?.is_empty(), "somebody is held still");
-        let learnable = self.sim.tenant(|tenant| learnable(tenant).len());
-        ensure!(now == learnable as u64, "{now} learners are active, and {learnable} should be");
+    async fn approval(&self) -> anyhow::Result<()> {
+        title("5. An administrator approves the rest");
+        println!("Without --yes the command asks before it releases the learners it shows.");
+        let (active, held) = (self.active().await?, self.held().await?.len());
+        self.run(&["approve", "--yes", "--expect", &held.to_string()], 0)?;
+        self.sync(Outcome::Success, Expected { deactivated: held, ..Expected::default() }).await?;
+        self.expect_active(active, held as u64).await?;
+        ensure!(self.held().await?.is_empty(), "a learner is still held");
+        let (now, learnable) = (self.active().await?, self.sim.tenant(|tenant| learnable(tenant).len()));
+        ensure!(now == learnable as u64, "{now} learners are active, not {learnable}");
         Ok(())
     }
 
-    fn show_what_is_left(&self, serve: bool) {
-        title(if serve { "The daemon runs until Ctrl-C" } else { "To look around" });
-        let (database, config) = (self.path("learners.db"), self.path("learner-sync.toml"));
-        println!("sqlite3 {} \"SELECT user_name, title, active FROM learners LIMIT 5\"", database.display());
+    fn next_steps(&self, serve: bool) {
+        title(if serve { "The daemon runs until Ctrl-C" } else { "Next steps" });
+        let directory = self.directory.display();
+        println!("Every number above matched the simulated tenant. Look at the database:");
+        println!("  cd {directory}");
+        println!("  sqlite3 learners.db 'SELECT user_name, title, active FROM learners LIMIT 5'");
+        println!("  sqlite3 learners.db 'SELECT action, reason, user_name FROM provisioning_log'");
         if !serve {
-            println!("\nThe directory stays there. `cargo run --example demo -- --serve` keeps the daemon running.");
+            println!("\nKeep the simulator and the daemon running, to try all commands:");
+            println!("  cargo run --example demo -- --serve");
+            println!("\nThe directory stays; remove it with: rm -r {directory}");
             return;
         }
         let url = self.sim.url();
-        let somebody = self.sim.tenant(|tenant| regulars(tenant).into_iter().next().unwrap_or_default());
-        println!("\nChange the tenant (everything else it can do: tests/graph-sim/src/main.rs):");
-        println!("curl {url}/control/users/{somebody} -X PATCH -d '{{\"jobTitle\": \"Harbour master\"}}'");
-        println!(
-            "curl {url}/control/users -d '{{\"givenName\": \"Ada\", \"surname\": \"Lovelace\", \"assign\": true}}'"
-        );
-        println!("\nAnd see what the daemon, which looks every 5 to 10 seconds, makes of it:");
-        println!("export LEARNER_SYNC_CONFIG={}", config.display());
+        let user = self.sim.tenant(|tenant| regulars(tenant).into_iter().next().unwrap_or_default());
+        println!("\nChange the tenant (`cargo run -p graph-sim` prints all that it can do):");
+        println!("  curl {url}/control/users/{user} \\\n    -X PATCH -d '{{\"jobTitle\": \"Harbour master\"}}'");
+        println!("  curl {url}/control/users \\");
+        println!("    -d '{{\"givenName\": \"Ada\", \"surname\": \"Lovelace\", \"assign\": true}}'");
+        println!("\nSee what the daemon does about it; its next cycle starts within 10 seconds:");
+        println!("  export LEARNER_SYNC_CONFIG={directory}/learner-sync.toml");
         for command in ["status", "log --since 2m", "resync --wait", "pause", "resume"] {
-            println!("cargo run --quiet -- {command}");
+            println!("  cargo run --quiet -- {command}");
         }
         println!();
     }
 
-    /// One cycle as the daemon runs it, and its numbers.
-    async fn cycle(&self) -> anyhow::Result<Report> {
-        let app = App::new(self.config()?, &BTreeMap::new(), system_clock)?;
-        let ask = RunOptions {
-            trigger: Trigger::Command,
-            full: false,
-            wait: false,
-            force: false,
-            command: "demo",
-            actor: None,
-            only: None,
-        };
-        let (_sender, stop) = watch::channel(false);
-        let report = session::run(&app, ask, stop).await?;
-        if let Some(error) = &report.error {
-            anyhow::bail!("the cycle failed: {error}");
+    /// Runs one command of the real program and shows its output.
+    fn run(&self, arguments: &[&str], expected_exit_code: i32) -> anyhow::Result<()> {
+        println!("\n$ {PROGRAM} {}", arguments.join(" "));
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg0(PROGRAM).arg("--config").arg(self.path("learner-sync.toml")).args(arguments);
+        // Settings and proxies of the caller must not change what the demonstration shows.
+        let code = command.env_clear().status()?.code();
+        ensure!(code == Some(expected_exit_code), "exit code {code:?}, not {expected_exit_code}");
+        if expected_exit_code != 0 {
+            println!("(exit code {expected_exit_code})");
         }
-        let Report { cycle, outcome, counts, requests, duration, .. } = &report;
-        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
-        let cycle = cycle.map_or(0, |cycle| cycle.0);
-        println!("\nCycle {cycle}: {outcome}, {requests} requests to Graph, {:.2} s", duration.as_secs_f64());
-        let heads = ["in scope", "created", "updated", "deactivated", "reactivated", "unchanged", "skipped"];
-        let mut rows = table(&[heads.as_slice(), &["failed", "held"]].concat());
-        rows.add_row([in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held]);
-        println!("{rows}");
-        Ok(report)
+        Ok(())
     }
 
-    /// Compares a cycle with what was expected of it; all others must be unchanged.
-    fn expect(&self, report: &Report, outcome: Outcome, expected: Expected) -> anyhow::Result<()> {
+    /// Runs one cycle and compares it with what is expected; all other learners must be unchanged.
+    async fn sync(&self, outcome: Outcome, expected: Expected) -> anyhow::Result<CycleRow> {
         let Expected { created, updated, deactivated, held } = expected;
-        ensure!(report.outcome == outcome, "the cycle ended with {}, not with {outcome}", report.outcome);
-        let (counts, learnable) = (report.counts, self.sim.tenant(|tenant| learnable(tenant).len()));
+        self.run(&["sync"], if outcome == Outcome::Held { 3 } else { 0 })?;
+        let (store, source) = self.store().await?;
+        let cycle = store.last_cycle(Some(&source)).await?.context("the cycle has no row in sync_cycles")?;
+        ensure!(cycle.outcome == Some(outcome), "the cycle ended with {:?}, not with {outcome}", cycle.outcome);
+        let (counts, learnable) = (cycle.counts, self.sim.tenant(|tenant| learnable(tenant).len()));
         for (what, found, expected) in [
             ("created", counts.created, created),
             ("updated", counts.updated, updated),
@@ -303,13 +290,20 @@ impl Demo {
         ] {
             ensure!(found == expected as u64, "{found} {what}, not {expected}");
         }
+        Ok(cycle)
+    }
+
+    async fn expect_active(&self, before: u64, deactivated: u64) -> anyhow::Result<()> {
+        let after = self.active().await?;
+        println!("\nActive learners: {before} before this cycle, {after} after it.");
+        ensure!(after + deactivated == before, "{after} learners are active, not {}", before - deactivated);
         Ok(())
     }
 
     /// The rows that a cycle wrote into the provisioning log.
-    async fn log(&self, report: &Report) -> anyhow::Result<Vec<LogRow>> {
+    async fn log(&self, cycle: &CycleRow) -> anyhow::Result<Vec<LogRow>> {
         let mut rows = self.store().await?.0.log(&LogFilter::default()).await?;
-        rows.retain(|row| Some(row.cycle) == report.cycle);
+        rows.retain(|row| row.cycle == cycle.id);
         Ok(rows)
     }
 
@@ -331,7 +325,6 @@ impl Demo {
     }
 
     fn config(&self) -> anyhow::Result<Config> {
-        // Nothing of the environment: the demonstration is the same everywhere.
         Ok(config::load(&self.path("learner-sync.toml"), &BTreeMap::new())?)
     }
 
@@ -340,10 +333,10 @@ impl Demo {
     }
 }
 
-/// What happens in the tenant on an ordinary day.
-fn a_day_passes(tenant: &mut Tenant) -> anyhow::Result<()> {
+/// Changes the tenant as an ordinary day would.
+fn change_tenant(tenant: &mut Tenant) -> anyhow::Result<()> {
     let mut users = regulars(tenant).into_iter();
-    let mut next = || users.next().context("the tenant has too few people");
+    let mut next = || users.next().context("the tenant has too few users");
     for (given_name, surname, department, job_title) in [
         ("Imke", "Quist", "Maintenance", "Electrician"),
         ("Tomás", "Vidal", "Logistics", "Dispatcher"),
@@ -353,13 +346,13 @@ fn a_day_passes(tenant: &mut Tenant) -> anyhow::Result<()> {
         tenant.assign_user(&id);
     }
     tenant.user_mut(&next()?).job_title = Some("Head of operations".to_owned());
-    let married = tenant.user_mut(&next()?);
-    let address = married.user_principal_name.clone().unwrap_or_default();
+    let renamed = tenant.user_mut(&next()?);
+    let address = renamed.user_principal_name.clone().unwrap_or_default();
     let (alias, domain) = address.split_once('@').context("a user name without a domain")?;
     let address = format!("{}.adeyemi-roth@{domain}", alias.split('.').next().unwrap_or(alias));
-    married.surname = Some("Adeyemi-Roth".to_owned());
-    married.user_principal_name = Some(address.clone());
-    married.mail = Some(address);
+    renamed.surname = Some("Adeyemi-Roth".to_owned());
+    renamed.user_principal_name = Some(address.clone());
+    renamed.mail = Some(address);
     tenant.user_mut(&next()?).department = None;
     tenant.delete_user(&next()?);
     tenant.user_mut(&next()?).account_enabled = Some(false);
@@ -369,7 +362,7 @@ fn a_day_passes(tenant: &mut Tenant) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// People with nothing unusual about them who are assigned themselves and through no group.
+/// Complete members who are assigned directly and through no group.
 fn regulars(tenant: &Tenant) -> Vec<String> {
     let grouped: BTreeSet<String> =
         tenant.groups().flat_map(|group| group.members().map(|(id, _)| id.to_owned()).collect::<Vec<_>>()).collect();
@@ -383,8 +376,8 @@ fn regulars(tenant: &Tenant) -> Vec<String> {
     tenant.users().filter(regular).map(|user| user.id.clone()).collect()
 }
 
-/// Who should be an active learner: assigned, directly or as a direct member of an assigned group, enabled, and with
-/// an e-mail address. Counted here in its own way, to compare the pipeline with.
+/// The users who should be active learners: assigned directly or as a direct member of an assigned group, enabled, and
+/// with an e-mail address. Computed without the code under demonstration.
 fn learnable(tenant: &Tenant) -> BTreeSet<String> {
     let mut users = BTreeSet::new();
     for (principal, _) in tenant.application.assignments() {
@@ -393,8 +386,8 @@ fn learnable(tenant: &Tenant) -> BTreeSet<String> {
             None => drop(users.insert(principal.to_owned())),
         }
     }
-    let good = |user: &User| user.account_enabled == Some(true) && user.mail.is_some();
-    users.retain(|id| tenant.find_user(id).is_some_and(good));
+    let is_learnable = |user: &User| user.account_enabled == Some(true) && user.mail.is_some();
+    users.retain(|id| tenant.find_user(id).is_some_and(is_learnable));
     users
 }
 
@@ -409,7 +402,7 @@ fn group(tenant: &Tenant, name: &str) -> anyhow::Result<String> {
     found.map(|group| group.id.clone()).with_context(|| format!("there is no group {name:?}"))
 }
 
-/// What a cycle should have done.
+/// The expected numbers of a cycle.
 #[derive(Default)]
 struct Expected {
     created: usize,
@@ -418,43 +411,29 @@ struct Expected {
     held: usize,
 }
 
-/// What tells a new learner from the others.
-fn introduced(changes: &Value) -> String {
-    let telling = |change: &&Value| ["title", "department"].contains(&attribute(change));
-    let values = changes.as_array().into_iter().flatten().filter(telling).map(|change| text(&change["new"]));
-    values.collect::<Vec<_>>().join(", ")
-}
-
-/// `title: Clerk → Head of operations`, a line for each attribute.
-fn changed(changes: &Value) -> String {
-    let line = |change| format!("{}: {} → {}", attribute(change), text(&change["old"]), text(&change["new"]));
-    changes.as_array().into_iter().flatten().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// The end of the SCIM path, which is all that differs.
+/// The last part of the SCIM path: for the extension attributes, all that differs.
 fn attribute(change: &Value) -> &str {
     let path = change["attribute"].as_str().unwrap_or_default();
     path.rsplit(':').next().unwrap_or(path)
 }
 
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => "(nothing)".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+fn text(value: &Value) -> &str {
+    value.as_str().map_or("(none)", without_domain)
 }
 
-/// The user name without the tenant's domain, which is the same for all.
 fn short_name(user_name: Option<String>, id: EntraId) -> String {
-    let name = user_name.unwrap_or_else(|| id.to_string());
-    name.strip_suffix(&format!("@{}", graph_sim::DOMAIN)).map_or(name.clone(), str::to_owned)
+    user_name.map_or_else(|| id.to_string(), |name| without_domain(&name).to_owned())
 }
 
+fn without_domain(name: &str) -> &str {
+    name.strip_suffix(graph_sim::DOMAIN).and_then(|name| name.strip_suffix('@')).unwrap_or(name)
+}
+
+/// A table that fits into 80 columns.
 fn table(heads: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_width(108).set_header(heads);
+    table.set_width(79).set_header(heads);
     table
 }
 
