@@ -1,9 +1,9 @@
-//! The network, Graph and its answers at their worst: whatever happens, nobody is switched off whom the tenant has, and
-//! when it is over one cycle puts everything right.
+//! Faults of the network and of Graph: no fault deactivates an assigned and enabled user, and one cycle after the fault
+//! repairs everything.
 
 mod random;
 mod script;
-mod staff;
+mod tenant;
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
@@ -21,8 +21,8 @@ const APPLICATION: &str = "/v1.0/servicePrincipals/{id}";
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
 const BATCH: &str = "/v1.0/$batch";
 
-/// A world with learners of every kind, and a change of every kind that waits.
-async fn waiting() -> (World, Vec<String>) {
+/// A world with 26 learners and pending changes of every kind, and the ids of the two users that leave.
+async fn world_with_pending_changes() -> (World, Vec<String>) {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 6);
     let direct = assigned(&mut tenant, 20);
@@ -37,10 +37,10 @@ async fn waiting() -> (World, Vec<String>) {
     (world, vec![members[0].clone(), members[1].clone()])
 }
 
-/// Nobody is off but those who have left; then, without faults, one cycle does what is left to do.
-async fn comes_right(world: &mut World, left: &[String], what: &str) {
-    let off = world.query("SELECT external_id FROM learners WHERE NOT active").await;
-    assert!(off.iter().flatten().all(|user| left.contains(user)), "{what}: {off:?}");
+/// Only the leavers are inactive, and one cycle without faults does the rest.
+async fn expect_recovery(world: &mut World, left: &[String], what: &str) {
+    let inactive = world.query("SELECT external_id FROM learners WHERE NOT active").await;
+    assert!(inactive.iter().flatten().all(|user| left.contains(user)), "{what}: {inactive:?}");
     world.sim.clear_faults();
     assert_eq!(world.cycle().await.outcome, Outcome::Success, "{what}");
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "25", "{what}");
@@ -49,7 +49,7 @@ async fn comes_right(world: &mut World, left: &[String], what: &str) {
 }
 
 #[apply(on_both)]
-async fn an_answer_that_breaks_off_is_asked_for_again() {
+async fn transient_errors_are_retried() {
     for (what, fault) in [
         ("reset before the answer", Fault::on("GET", MEMBERS).reset()),
         ("reset within the answer", Fault::on("GET", MEMBERS).reset_after_headers()),
@@ -58,15 +58,15 @@ async fn an_answer_that_breaks_off_is_asked_for_again() {
         ("throttled for a fraction of a second", Fault::on("GET", ASSIGNMENTS).retry_after("0.249")),
         ("a gateway that speaks HTML", Fault::on("GET", MEMBERS).answer(502).body("<html>Bad Gateway</html>")),
     ] {
-        let (mut world, left) = waiting().await;
+        let (mut world, left) = world_with_pending_changes().await;
         world.sim.inject(fault);
         assert_eq!(world.cycle().await.outcome, Outcome::Success, "{what}");
-        comes_right(&mut world, &left, what).await;
+        expect_recovery(&mut world, &left, what).await;
     }
 }
 
 #[apply(on_both)]
-async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
+async fn an_undocumented_answer_fails_the_cycle() {
     for (what, fault, words) in [
         ("half a document", Fault::on("GET", MEMBERS).truncated(), "cannot be understood"),
         ("HTML with status 200", Fault::on("GET", ASSIGNMENTS).body("<html>Sign in</html>"), "cannot be understood"),
@@ -74,7 +74,7 @@ async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
         ("no such list", Fault::on("GET", ASSIGNMENTS).answer(404), "404"),
         ("a batch that fails as a whole", Fault::on("POST", BATCH).outer_status(424), "424"),
         ("a part that is missing", Fault::on("POST", BATCH).missing_part(1), "not answered"),
-        ("a part that nobody asked for", Fault::on("POST", BATCH).extra_part(), "was not asked"),
+        ("a part with an unknown id", Fault::on("POST", BATCH).extra_part(), "was not asked"),
         ("a part twice", Fault::on("POST", BATCH).doubled_part(1), "was not asked"),
         ("a page of 80 MiB", Fault::on("GET", MEMBERS).padded(80), "larger than 64 MiB"),
         (
@@ -83,45 +83,45 @@ async fn an_answer_that_is_not_what_graph_documents_ends_the_cycle() {
             "400",
         ),
     ] {
-        let (mut world, left) = waiting().await;
+        let (mut world, left) = world_with_pending_changes().await;
         world.sim.inject(fault);
         let report = world.cycle().await;
         let error = report.error.unwrap_or_default();
         assert_eq!((report.outcome, report.counts.deactivated), (Outcome::Failed, 0), "{what}");
         assert!(error.contains(words) && error.len() < 1000, "{what}: {error}");
-        comes_right(&mut world, &left, what).await;
+        expect_recovery(&mut world, &left, what).await;
     }
 }
 
 #[apply(on_both)]
-async fn a_list_that_is_told_to_be_empty_holds_its_people_until_it_is_told_again() {
-    // How many are held, and how many then, who have left indeed. A member who is disabled is no matter of the list.
+async fn an_empty_list_holds_its_users_until_it_has_rows_again() {
+    // `still` counts the users that really left. The disabled member is deactivated whatever the member list says.
     for (list, held, still) in [(ASSIGNMENTS, 26, 2), (MEMBERS, 5, 1)] {
-        let (mut world, left) = waiting().await;
+        let (mut world, left) = world_with_pending_changes().await;
         world.sim.inject(Fault::on("GET", list).always().empty_list());
         for _ in 0..2 {
             let report = world.cycle().await;
             assert_eq!((report.outcome, report.counts.held), (Outcome::Held, held), "{list}");
-            let off = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
-            assert!(off.iter().all(|user| *user == left[1]), "{list}: {off:?}");
+            let inactive = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
+            assert!(inactive.iter().all(|user| *user == left[1]), "{list}: {inactive:?}");
         }
         world.sim.clear_faults();
         let report = world.cycle().await;
         assert_eq!((report.outcome, report.counts.held), (Outcome::Held, still), "{list}");
         assert_eq!(world.approve().await, still, "{list}");
         assert_eq!(world.cycle().await.counts.deactivated, still, "{list}");
-        let off = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
-        assert_eq!(BTreeSet::from_iter(off), BTreeSet::from_iter(left), "{list}");
-        // How many the group had is kept for as long as somebody is held for it.
+        let inactive = world.query("SELECT external_id FROM learners WHERE NOT active").await.concat();
+        assert_eq!(BTreeSet::from_iter(inactive), BTreeSet::from_iter(left), "{list}");
+        // The member count of the group is kept while a user is held for it; one cycle updates it.
         world.cycle().await;
         world.settled().await;
     }
 }
 
 #[apply(on_both)]
-async fn an_attribute_that_no_answer_tells_is_not_cleared() {
+async fn an_attribute_missing_from_every_answer_is_not_cleared() {
     let mut tenant = Tenant::default();
-    // So few that their number holds nothing back.
+    // Few enough to stay below every safety limit.
     let users = assigned(&mut tenant, 5);
     let mut world = World::start(tenant).await;
     world.cycle().await;
@@ -137,9 +137,9 @@ async fn an_attribute_that_no_answer_tells_is_not_cleared() {
 }
 
 #[apply(on_both)]
-async fn a_token_that_is_refused_again_is_told_with_the_keys_to_look_at() {
+async fn a_token_refused_twice_is_reported_with_the_configuration_keys_to_check() {
     for path in [APPLICATION, MEMBERS, BATCH] {
-        let (mut world, left) = waiting().await;
+        let (mut world, left) = world_with_pending_changes().await;
         world.sim.clear_journal();
         world.sim.inject(Fault::on("*", path).always().answer(401));
         for cycle in 1..=2 {
@@ -152,12 +152,12 @@ async fn a_token_that_is_refused_again_is_told_with_the_keys_to_look_at() {
             let tokens = world.sim.journal().iter().filter(|call| call.path.ends_with("/token")).count();
             assert_eq!((refused, tokens), (2 * cycle, 2 * cycle), "{path}");
         }
-        comes_right(&mut world, &left, path).await;
+        expect_recovery(&mut world, &left, path).await;
     }
 }
 
 #[apply(on_both)]
-async fn a_list_without_an_end_is_given_up() {
+async fn an_endless_list_fails_the_cycle() {
     let mut tenant = Tenant::default();
     assigned_group(&mut tenant, "Staff", 1);
     let mut world = World::start(tenant).await;
@@ -172,30 +172,30 @@ async fn a_list_without_an_end_is_given_up() {
 
 #[apply(on_both)]
 async fn the_token_goes_to_no_other_origin() {
-    let stranger = ForeignServer::start();
+    let server = ForeignServer::start();
     for (what, fault) in [
-        ("a link to the next page", Fault::on("GET", MEMBERS).next_link(&format!("{}/next", stranger.url()))),
-        ("a redirect", Fault::on("GET", ASSIGNMENTS).redirect(302, &stranger.url())),
-        ("a lasting redirect", Fault::on("GET", MEMBERS).redirect(308, &format!("{}/v1.0", stranger.url()))),
-        ("a redirect of a batch", Fault::on("POST", BATCH).redirect(307, &stranger.url())),
-        ("a redirect of the sign-in", Fault::on("POST", "/*/oauth2/v2.0/token").redirect(307, &stranger.url())),
+        ("a link to the next page", Fault::on("GET", MEMBERS).next_link(&format!("{}/next", server.url()))),
+        ("a redirect", Fault::on("GET", ASSIGNMENTS).redirect(302, &server.url())),
+        ("a lasting redirect", Fault::on("GET", MEMBERS).redirect(308, &format!("{}/v1.0", server.url()))),
+        ("a redirect of a batch", Fault::on("POST", BATCH).redirect(307, &server.url())),
+        ("a redirect of the sign-in", Fault::on("POST", "/*/oauth2/v2.0/token").redirect(307, &server.url())),
     ] {
-        let (mut world, left) = waiting().await;
+        let (mut world, left) = world_with_pending_changes().await;
         world.sim.inject(fault);
         assert_eq!(world.cycle().await.outcome, Outcome::Failed, "{what}");
-        comes_right(&mut world, &left, what).await;
+        expect_recovery(&mut world, &left, what).await;
     }
-    assert_eq!(stranger.heads(), [""; 0]);
+    assert_eq!(server.heads(), [""; 0]);
 }
 
 #[apply(on_both)]
-async fn a_cycle_in_which_a_third_of_all_answers_fail_ends_right() {
-    let (mut world, left) = waiting().await;
+async fn a_cycle_succeeds_when_a_third_of_all_answers_fail() {
+    let (mut world, left) = world_with_pending_changes().await;
     world.sim.clear_journal();
     world.sim.inject(Fault::on("*", "/v1.0/**").random(0.3, 11));
     assert_eq!(world.cycle().await.outcome, Outcome::Success);
     let calls: Vec<Call> = world.sim.journal().into_iter().filter(|call| !call.in_batch).collect();
-    assert!(calls.iter().any(|call| call.status != 200), "nothing went wrong");
+    assert!(calls.iter().any(|call| call.status != 200), "no call failed");
     for (number, call) in calls.iter().enumerate() {
         let before = calls[..number]
             .iter()
@@ -210,11 +210,11 @@ async fn a_cycle_in_which_a_third_of_all_answers_fail_ends_right() {
         let failed_in_a_row = same.take_while(|again| again.status != 200).count();
         assert!(failed_in_a_row < 10, "{} failed {failed_in_a_row} times", call.path);
     }
-    comes_right(&mut world, &left, "a third of all answers").await;
+    expect_recovery(&mut world, &left, "a third of all answers").await;
 }
 
 #[apply(on_both)]
-async fn a_private_authority_is_trusted_when_named_and_only_then() {
+async fn a_private_authority_is_trusted_only_when_configured() {
     let sim = GraphSim::start_tls(users(2).0).await;
     let world = World::start(Tenant::default()).await;
     let authority = world.path("authority.pem");

@@ -32,6 +32,7 @@ mod refusals;
 mod reissued;
 mod restrictions;
 mod roles;
+mod seeds;
 mod sign_in;
 mod sources;
 mod tables;

@@ -13,8 +13,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
 use crate::crash::changes::Changes;
-use crate::crash::model::{Found, Model, Sight};
-use crate::crash::{NO_LIMITS, Told};
+use crate::crash::model::{DatabaseContent, Model, TenantView};
+use crate::crash::{NO_LIMITS, SeedReport};
 use crate::database::{apply, fewer_on_postgres, is_on_postgres, on_both};
 use crate::program::{Daemon, PROGRAM};
 use crate::world::{World, assigned, assigned_group};
@@ -80,15 +80,15 @@ fn names_the_holder(ended: &Ended, all: &[Ended]) {
 
 #[apply(on_both)]
 async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
-    let mut told = Told::new();
-    let tenant = Tenant::with_users(120, told.seed);
+    let mut report = SeedReport::new();
+    let tenant = Tenant::with_users(120, report.seed);
     let world = World::start(tenant.clone()).await;
     world.configure(NO_LIMITS);
-    let (mut model, mut changes) = (Model::default(), Changes::new(SmallRng::seed_from_u64(told.seed)));
+    let (mut model, mut changes) = (Model::default(), Changes::new(SmallRng::seed_from_u64(report.seed)));
     let (mut cycles, mut refused): (usize, usize) = (0, 0);
     let rounds = fewer_on_postgres(ROUNDS);
     for round in 0..rounds {
-        told.round = round;
+        report.round = round;
         if round % 10 == 0 {
             // A database that does not exist yet.
             world.database.clear().await;
@@ -139,16 +139,16 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
         let document = world.run_program(&["sync", "--json"], 0).json();
         let changed = ["created", "updated", "deactivated", "reactivated"].map(|number| document[number].clone());
         assert_eq!(changed, [0, 0, 0, 0].map(|number| json!(number)), "{document}");
-        let found = Found::read(&world.database, &model).await;
+        let found = DatabaseContent::read(&world.database, &model).await;
         assert!(found.cycles.iter().all(|ended| *ended), "{:?}", found.cycles);
         let least = cycles + done + 1;
         // Who was killed may have had a row, or not.
         assert!((least..=least + killed).contains(&found.cycles.len()), "{least}, {killed}: {:?}", found.cycles);
         cycles = found.cycles.len();
         world.sim.tenant(|tenant| {
-            let sight = Sight::of(tenant);
-            model.catch_up(&found, &sight);
-            model.agrees_with(&sight);
+            let view = TenantView::of(tenant);
+            model.catch_up(&found, &view);
+            model.assert_complete(&view);
         });
     }
     // Or they never met.

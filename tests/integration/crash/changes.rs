@@ -1,17 +1,16 @@
-//! What happens in a tenant between two cycles, at random: users come, change, leave and return, and hand their
-//! addresses to each other.
+//! Random changes in a tenant between two cycles: users join, change, leave, return and exchange addresses.
 
 use graph_sim::{DOMAIN, Tenant, User};
 use rand::RngExt;
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::model::{Model, Sight, Standing};
+use super::model::{Model, RequiredLearner, TenantView};
 
-/// A group does not run empty: its users would be held.
+/// Groups keep this many members, because the users of an emptied group would be held.
 const FEWEST_MEMBERS: usize = 6;
 
-/// What may happen to a text attribute.
+/// A text attribute that may change.
 type Slot = fn(&mut User) -> &mut Option<String>;
 const SLOTS: [Slot; 6] = [
     |user| &mut user.given_name,
@@ -22,7 +21,7 @@ const SLOTS: [Slot; 6] = [
     |user| &mut user.department,
 ];
 
-/// Makes changes, and never the same name twice.
+/// Makes random changes, with a new name each time.
 pub(crate) struct Changes {
     pub(crate) random: SmallRng,
     number: usize,
@@ -33,72 +32,71 @@ impl Changes {
         Self { random, number: 0 }
     }
 
-    /// Changes of some kinds, up to `much` of each. Not of all: some of them hide what others would show.
-    pub(crate) fn make(&mut self, tenant: &mut Tenant, model: &Model, much: usize) {
-        let (mut settled, mut away, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
-        let sight = Sight::of(tenant);
+    /// Makes up to `max` changes of some kinds. Not of all kinds, because some of them hide the effects of others.
+    pub(crate) fn make(&mut self, tenant: &mut Tenant, model: &Model, max: usize) {
+        let (mut unchanged, mut away, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        let view = TenantView::of(tenant);
         for user in tenant.users().chain(tenant.deleted_users()) {
-            let users = match (sight.standing(&user.id), model.learners.get(&user.id)) {
-                // Whoever waits for a cycle holds an address in the tenant and another one in the database, and what
-                // is to become of those is enough for one cycle.
-                (Standing::Wanted(values), Some(learner)) if learner.is(&values) => &mut settled,
-                (Standing::Gone(_), Some(learner)) if !learner.active => &mut away,
-                (Standing::WithoutAddress, _) => &mut skipped,
+            let users = match (view.required_learner(&user.id), model.learners.get(&user.id)) {
+                // Users with pending changes are left out: they already have different addresses in tenant and database.
+                (RequiredLearner::Wanted(values), Some(learner)) if learner.is(&values) => &mut unchanged,
+                (RequiredLearner::Gone(_), Some(learner)) if !learner.active => &mut away,
+                (RequiredLearner::WithoutAddress, _) => &mut skipped,
                 _ => continue,
             };
             users.push(user.id.clone());
         }
-        settled.shuffle(&mut self.random);
+        unchanged.shuffle(&mut self.random);
         away.shuffle(&mut self.random);
 
-        for _ in 0..self.some(much) {
-            self.hire(tenant);
+        for _ in 0..self.some(max) {
+            self.add_user(tenant);
         }
-        for user in self.take(&mut settled, 3 * much) {
+        for user in self.take(&mut unchanged, 3 * max) {
             self.alter(tenant.user_mut(&user));
         }
-        for user in self.take(&mut settled, much) {
+        for user in self.take(&mut unchanged, max) {
             self.leave(tenant, &user);
         }
-        for user in self.take(&mut away, much) {
+        for user in self.take(&mut away, max) {
             self.return_to(tenant, &user);
         }
-        for user in self.take(&mut settled, much) {
+        for user in self.take(&mut unchanged, max) {
             self.rename(tenant, &user);
         }
-        for _ in 0..self.some(much) {
+        for _ in 0..self.some(max) {
             let users = self.random.random_range(2..6);
-            let users = settled.split_off(settled.len().saturating_sub(users));
-            self.hand_on(tenant, &users);
+            let users = unchanged.split_off(unchanged.len().saturating_sub(users));
+            self.exchange_addresses(tenant, &users);
         }
-        for user in self.take(&mut settled, much) {
+        for user in self.take(&mut unchanged, max) {
             self.reassign(tenant, &user);
         }
-        for user in self.take(&mut settled, 1) {
+        for user in self.take(&mut unchanged, 1) {
             tenant.user_mut(&user).mail = None;
         }
         for user in self.take(&mut skipped, 2) {
-            // Its own again, because the learner has kept it.
+            // The address that the learner still has.
             let kept = model.learners.get(&user).and_then(|learner| learner.values[1].clone());
             tenant.user_mut(&user).mail = Some(kept.unwrap_or_else(|| self.address()));
         }
     }
 
-    /// Another department for everybody: more than one batch.
+    /// Changes the department of all users, for more than one batch.
     pub(crate) fn reorganise(&mut self, tenant: &mut Tenant) {
         let department = self.text("Department");
-        let sight = Sight::of(tenant);
-        let wanted = |user: &&User| matches!(sight.standing(&user.id), Standing::Wanted(_));
+        let view = TenantView::of(tenant);
+        let wanted = |user: &&User| matches!(view.required_learner(&user.id), RequiredLearner::Wanted(_));
         let users: Vec<String> = tenant.users().filter(wanted).map(|user| user.id.clone()).collect();
         users.iter().for_each(|user| tenant.user_mut(user).department = Some(department.clone()));
     }
 
-    fn some(&mut self, much: usize) -> usize {
-        if self.random.random_bool(0.5) { 0 } else { self.random.random_range(1..=much) }
+    fn some(&mut self, max: usize) -> usize {
+        if self.random.random_bool(0.5) { 0 } else { self.random.random_range(1..=max) }
     }
 
-    fn take(&mut self, users: &mut Vec<String>, much: usize) -> Vec<String> {
-        let count = self.some(much).min(users.len());
+    fn take(&mut self, users: &mut Vec<String>, max: usize) -> Vec<String> {
+        let count = self.some(max).min(users.len());
         users.split_off(users.len() - count)
     }
 
@@ -109,10 +107,10 @@ impl Changes {
 
     fn address(&mut self) -> String {
         self.number += 1;
-        format!("person.{}@{DOMAIN}", self.number)
+        format!("user.{}@{DOMAIN}", self.number)
     }
 
-    fn hire(&mut self, tenant: &mut Tenant) {
+    fn add_user(&mut self, tenant: &mut Tenant) {
         let address = self.address();
         let mut user = User::named("New", &self.text("Comer")).user_principal_name(&address).mail(&address);
         self.alter(&mut user);
@@ -123,7 +121,7 @@ impl Changes {
         self.assign(tenant, &user);
     }
 
-    /// Directly or through a group.
+    /// Assigns a user directly or through a group.
     fn assign(&mut self, tenant: &mut Tenant, user: &str) {
         match groups(tenant).choose(&mut self.random) {
             Some(group) if self.random.random_bool(0.5) => tenant.add_member(group, user),
@@ -131,7 +129,7 @@ impl Changes {
         }
     }
 
-    /// One to three attributes get other values, or none.
+    /// Changes or clears one to three attributes.
     fn alter(&mut self, user: &mut User) {
         let count = self.random.random_range(1..=3);
         for slot in SLOTS.sample(&mut self.random, count) {
@@ -168,7 +166,7 @@ impl Changes {
         }
     }
 
-    /// Gives somebody another name, another address, or both.
+    /// Changes the user name, the mail address, or both.
     fn rename(&mut self, tenant: &mut Tenant, user: &str) {
         let address = self.address();
         let user = tenant.user_mut(user);
@@ -181,9 +179,9 @@ impl Changes {
         }
     }
 
-    /// Each gets the addresses of the next. The last gets those of the first, or new ones; then somebody new may get
-    /// those of the first.
-    fn hand_on(&mut self, tenant: &mut Tenant, users: &[String]) {
+    /// Gives each user the addresses of the next one. The last gets those of the first, or new ones; then a new user may
+    /// get those of the first.
+    fn exchange_addresses(&mut self, tenant: &mut Tenant, users: &[String]) {
         let addresses = |tenant: &Tenant, user: &String| {
             let user = tenant.user(user).unwrap();
             [user.user_principal_name.clone().unwrap(), user.mail.clone().unwrap()]
@@ -207,7 +205,7 @@ impl Changes {
         }
     }
 
-    /// One way more, or one of several less.
+    /// Adds an assignment route, or removes one of several.
     fn reassign(&mut self, tenant: &mut Tenant, user: &str) {
         let memberships: Vec<_> = groups(tenant).into_iter().filter(|group| is_member(tenant, group, user)).collect();
         let direct = tenant.application.assignments().any(|(principal, _)| principal == user);
@@ -223,7 +221,7 @@ impl Changes {
     }
 }
 
-/// The groups that are assigned.
+/// The assigned groups.
 fn groups(tenant: &Tenant) -> Vec<String> {
     let principals = tenant.application.assignments().map(|(principal, _)| principal);
     principals.filter(|principal| tenant.group(principal).is_some()).map(str::to_owned).collect()

@@ -1,5 +1,5 @@
-//! What the learner database has to hold and its log has to say, told from the tenant and the log alone: the learners
-//! are what the logged changes have made of them, and what is logged is what the tenant asks for.
+//! Predicts the learner database and its log from the tenant and the log alone: each learner is the result of its logged
+//! changes, and each logged change is required by the tenant.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use crate::database::Database;
 
-/// What an attribute is mapped from.
 type Source = fn(&User) -> &Option<String>;
 
-/// The mapping that holds without a configured one.
+/// The default mapping.
 const MAPPING: [(Attribute, Source); 8] = [
     (Attribute::UserName, |user| &user.user_principal_name),
     (Attribute::Email, |user| &user.mail),
@@ -24,77 +23,77 @@ const MAPPING: [(Attribute, Source); 8] = [
     (Attribute::Department, |user| &user.department),
 ];
 
-/// The mapped values in the order of the mapping.
-pub(crate) type Values = [Option<String>; MAPPING.len()];
+/// One value for each entry of the mapping.
+pub(crate) type MappedValues = [Option<String>; MAPPING.len()];
 
 /// One learner of this source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Learner {
+pub(crate) struct LoggedLearner {
     pub(crate) active: bool,
-    pub(crate) values: Values,
-    /// The ways of the assignment, as the link has them.
+    pub(crate) values: MappedValues,
+    /// The assignment routes in the link.
     via: String,
 }
 
-impl Learner {
-    /// Whether it is switched on, with these values.
+impl LoggedLearner {
+    /// Whether the learner is active with these values.
     pub(crate) fn is(&self, values: &[Option<&str>]) -> bool {
         self.active && self.values.iter().map(Option::as_deref).eq(values.iter().copied())
     }
 }
 
-/// A row of the log.
+/// A row of the provisioning log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct LogEntry {
     pub(crate) action: String,
     status: String,
     reason: String,
     user_name: Option<String>,
-    /// Before and after by attribute path, as JSON.
+    /// Old and new value by attribute path.
     changes: BTreeMap<String, (Value, Value)>,
 }
 
-impl Entry {
-    /// Whether a learner was changed.
+impl LogEntry {
+    /// Whether the row is a change of a learner.
     pub(crate) fn is_change(&self) -> bool {
         self.status == "success"
     }
 }
 
-/// How somebody stands in the tenant.
+/// The learner that the tenant requires of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing<'t> {
-    /// To be a learner with these values.
+pub(crate) enum RequiredLearner<'t> {
+    /// An active learner with these values.
     Wanted([Option<&'t str>; MAPPING.len()]),
-    /// To be left as it is, because there is no address.
+    /// No change, because a mail address is required.
     WithoutAddress,
-    /// No learner, or no longer one.
+    /// No active learner, for a reason.
     Gone(&'static str),
 }
 
-/// The learners and those who are passed over, as far as the log has told.
+/// The learners and the skipped users according to the log.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
-    pub(crate) learners: BTreeMap<String, Learner>,
-    /// Who is skipped, and has been noted.
+    pub(crate) learners: BTreeMap<String, LoggedLearner>,
+    /// Users logged as skipped.
     skipped: BTreeSet<String>,
-    /// The last row of the log that is known.
+    /// Id of the last known log row.
     logged: i64,
 }
 
-/// What stands in the database.
-pub(crate) struct Found {
-    learners: BTreeMap<String, Learner>,
+/// The content of the database.
+pub(crate) struct DatabaseContent {
+    learners: BTreeMap<String, LoggedLearner>,
     skipped: BTreeSet<String>,
-    /// The rows that came since the last look.
-    log: Vec<(String, Entry)>,
+    /// The log rows since the last read.
+    log: Vec<(String, LogEntry)>,
     last_logged: i64,
-    /// `sync_cycles`: whether each has ended, oldest first.
+    /// For each row of `sync_cycles`, oldest first, whether the cycle has ended.
     pub(crate) cycles: Vec<bool>,
 }
 
-impl Found {
-    /// Looks at a database, which may be missing or still without tables. Whatever belongs together must be together.
+impl DatabaseContent {
+    /// Reads a database, which may be missing or without tables, and checks that related rows exist together.
     pub(crate) async fn read(database: &Database, since: &Model) -> Self {
         let mut found = Self {
             learners: BTreeMap::new(),
@@ -107,7 +106,6 @@ impl Found {
             return found;
         }
         let columns: Vec<_> = MAPPING.iter().map(|(attribute, _)| format!("r.{}", attribute.column())).collect();
-        // All kinds of NULL beside a learner are one kind of error.
         let sql = format!(
             "SELECT coalesce(r.external_id, ''), coalesce(l.entra_id, ''), l.via, r.active,
                     r.active = (r.deactivated_at IS NULL), {}
@@ -118,7 +116,7 @@ impl Found {
             let values: Vec<_> = row.split_off(5).into_iter().map(|text| (text != "NULL").then_some(text)).collect();
             let [user, linked, via, active, consistent] = <[String; 5]>::try_from(row).unwrap();
             assert_eq!((&linked, consistent.as_str()), (&user, "1"), "a learner and its link");
-            let learner = Learner { active: active == "1", values: values.try_into().unwrap(), via };
+            let learner = LoggedLearner { active: active == "1", values: values.try_into().unwrap(), via };
             assert!(found.learners.insert(user.clone(), learner).is_none(), "{user} has two learners");
         }
         let links = database.query("SELECT count(*) FROM sync_links").await;
@@ -142,11 +140,11 @@ impl Found {
                 (change["attribute"].as_str().unwrap().to_owned(), (change["old"].clone(), change["new"].clone()))
             };
             let user_name = (user_name != "NULL").then_some(user_name);
-            let told = changes.len();
+            let count = changes.len();
             let changes: BTreeMap<_, _> = changes.iter().map(change).collect();
-            assert_eq!(changes.len(), told, "an attribute twice in log row {id} of {user}");
+            assert_eq!(changes.len(), count, "an attribute twice in log row {id} of {user}");
             found.last_logged = id.parse().unwrap();
-            found.log.push((user, Entry { action, status, reason, user_name, changes }));
+            found.log.push((user, LogEntry { action, status, reason, user_name, changes }));
         }
         let skipped = database.query("SELECT entra_id, reason FROM sync_failures").await;
         for row in skipped {
@@ -158,24 +156,24 @@ impl Found {
         found
     }
 
-    /// How many changes came since the last look.
+    /// Number of changes since the last read.
     pub(crate) fn changes(&self) -> usize {
         self.log.iter().filter(|(_, entry)| entry.is_change()).count()
     }
 }
 
 impl Model {
-    /// What a cycle has to log, by user: the changes it has to make, and whom it has to note as skipped.
-    pub(crate) fn expected(&self, sight: &Sight<'_>) -> BTreeMap<String, Entry> {
-        let gone = self.learners.keys().map(String::as_str).filter(|user| !exists(sight.tenant, user));
-        let users = sight.tenant.users().map(|user| user.id.as_str()).chain(gone);
-        users.filter_map(|user| Some((user.to_owned(), self.due(sight, user)?))).collect()
+    /// The log rows that a cycle must write, by user: pending changes and newly skipped users.
+    pub(crate) fn expected(&self, view: &TenantView<'_>) -> BTreeMap<String, LogEntry> {
+        let gone = self.learners.keys().map(String::as_str).filter(|user| !exists(view.tenant, user));
+        let users = view.tenant.users().map(|user| user.id.as_str()).chain(gone);
+        users.filter_map(|user| Some((user.to_owned(), self.due(view, user)?))).collect()
     }
 
-    fn due(&self, sight: &Sight<'_>, user: &str) -> Option<Entry> {
+    fn due(&self, view: &TenantView<'_>, user: &str) -> Option<LogEntry> {
         let learner = self.learners.get(user);
         let active = learner.is_some_and(|learner| learner.active);
-        let entry = |action: &str, reason: &str, user_name: Option<&str>, changes| Entry {
+        let entry = |action: &str, reason: &str, user_name: Option<&str>, changes| LogEntry {
             action: action.to_owned(),
             status: "success".to_owned(),
             reason: reason.to_owned(),
@@ -183,57 +181,57 @@ impl Model {
             changes,
         };
         let switch = |old: Value, new: bool| (Attribute::Active.path().to_owned(), (old, json!(new)));
-        match (sight.standing(user), learner) {
-            (Standing::Wanted(values), None) => {
-                let mut changes = differences(&Values::default(), &values);
+        match (view.required_learner(user), learner) {
+            (RequiredLearner::Wanted(values), None) => {
+                let mut changes = differences(&MappedValues::default(), &values);
                 changes.extend([switch(Value::Null, true)]);
                 Some(entry("create", "assigned", values[0], changes))
             }
-            (Standing::Wanted(values), Some(learner)) if learner.is(&values) => None,
-            (Standing::Wanted(values), Some(learner)) if active => {
+            (RequiredLearner::Wanted(values), Some(learner)) if learner.is(&values) => None,
+            (RequiredLearner::Wanted(values), Some(learner)) if active => {
                 let changes = differences(&learner.values, &values);
                 Some(entry("update", "attributes-changed", values[0], changes))
             }
-            (Standing::Wanted(values), Some(learner)) => {
+            (RequiredLearner::Wanted(values), Some(learner)) => {
                 let mut changes = differences(&learner.values, &values);
                 changes.extend([switch(json!(false), true)]);
                 Some(entry("reactivate", "reassigned", values[0], changes))
             }
-            (Standing::Gone(reason), Some(learner)) if active => {
+            (RequiredLearner::Gone(reason), Some(learner)) if active => {
                 let changes = BTreeMap::from([switch(json!(true), false)]);
                 Some(entry("deactivate", reason, learner.values[0].as_deref(), changes))
             }
-            (Standing::WithoutAddress, learner) if !self.skipped.contains(user) => {
+            (RequiredLearner::WithoutAddress, learner) if !self.skipped.contains(user) => {
                 let action = match learner {
                     None => "create",
                     Some(_) if active => "update",
                     Some(_) => "reactivate",
                 };
-                let user_name = sight.tenant.user(user)?.user_principal_name.as_deref();
+                let user_name = view.tenant.user(user)?.user_principal_name.as_deref();
                 let skipped = entry(action, "missing-required", user_name, BTreeMap::new());
-                Some(Entry { status: "skipped".to_owned(), ..skipped })
+                Some(LogEntry { status: "skipped".to_owned(), ..skipped })
             }
-            (Standing::Gone(_) | Standing::WithoutAddress, _) => None,
+            (RequiredLearner::Gone(_) | RequiredLearner::WithoutAddress, _) => None,
         }
     }
 
-    /// Takes over what was found: every new row of the log was to be expected, and came once; every learner is what
-    /// its log rows have made of it. Whether all of it has come is another question.
-    pub(crate) fn catch_up(&mut self, found: &Found, sight: &Sight<'_>) {
-        let mut expected = self.expected(sight);
-        // Who is assigned in another way than the link says: all of that is written at once.
+    /// Updates the model from the database. Each new log row must be expected and occur once, and each learner must be
+    /// the result of its log rows; expected rows may be missing.
+    pub(crate) fn catch_up(&mut self, found: &DatabaseContent, view: &TenantView<'_>) {
+        let mut expected = self.expected(view);
+        // Users whose routes differ from their link; all of these links are written in one transaction.
         let moved: Vec<(String, String)> = self
             .learners
             .iter()
-            .filter_map(|(user, learner)| Some((user.clone(), sight.via(user).filter(|via| *via != learner.via)?)))
+            .filter_map(|(user, learner)| Some((user.clone(), view.via(user).filter(|via| *via != learner.via)?)))
             .collect();
         for (user, entry) in &found.log {
-            assert_eq!(Some(entry), expected.remove(user).as_ref(), "what is logged of {user}");
-            self.absorb(user, entry, sight);
+            assert_eq!(Some(entry), expected.remove(user).as_ref(), "log row of {user}");
+            self.apply_entry(user, entry, view);
         }
         let written = |(user, via): &&(String, String)| found.learners[user].via == *via;
         let (new, old): (Vec<_>, Vec<_>) = moved.iter().partition(written);
-        assert!(new.is_empty() || old.is_empty(), "new ways of {new:?}, but not of {old:?}");
+        assert!(new.is_empty() || old.is_empty(), "new routes of {new:?}, but not of {old:?}");
         for (user, via) in new {
             self.learners.get_mut(user).unwrap().via.clone_from(via);
         }
@@ -242,16 +240,17 @@ impl Model {
         }
         assert_eq!(found.learners.len(), self.learners.len());
         let came: Vec<_> = found.skipped.difference(&self.skipped).collect();
-        assert_eq!(came, [""; 0], "skipped, and not in the log");
+        assert_eq!(came, [""; 0], "skipped but not logged");
         let ended = self.skipped.difference(&found.skipped);
-        let too_early: Vec<_> = ended.filter(|user| sight.standing(user) == Standing::WithoutAddress).collect();
-        assert_eq!(too_early, [""; 0], "skipped still, and forgotten");
+        let too_early: Vec<_> =
+            ended.filter(|user| view.required_learner(user) == RequiredLearner::WithoutAddress).collect();
+        assert_eq!(too_early, [""; 0], "still skipped but not in sync_failures");
         self.skipped.clone_from(&found.skipped);
         self.logged = found.last_logged;
     }
 
-    /// A row of the log comes true.
-    fn absorb(&mut self, user: &str, entry: &Entry, sight: &Sight<'_>) {
+    /// Applies a log row to the model.
+    fn apply_entry(&mut self, user: &str, entry: &LogEntry, view: &TenantView<'_>) {
         if entry.status == "skipped" {
             self.skipped.insert(user.to_owned());
             return;
@@ -264,35 +263,35 @@ impl Model {
                 None => learner.active = new == &json!(true),
             }
         }
-        // Who is assigned no longer keeps the ways of the last sight.
-        learner.via = sight.via(user).unwrap_or_else(|| std::mem::take(&mut learner.via));
+        // A user that is not assigned any more keeps the last routes.
+        learner.via = view.via(user).unwrap_or_else(|| std::mem::take(&mut learner.via));
     }
 
-    /// Nothing is left to do: the learners are what the tenant says, and so are their links.
-    pub(crate) fn agrees_with(&self, sight: &Sight<'_>) {
-        assert_eq!(self.expected(sight), BTreeMap::new(), "left undone");
+    /// Checks that nothing is pending: learners and links match the tenant.
+    pub(crate) fn assert_complete(&self, view: &TenantView<'_>) {
+        assert_eq!(self.expected(view), BTreeMap::new(), "pending changes");
         for user in &self.skipped {
-            assert_eq!(sight.standing(user), Standing::WithoutAddress, "{user} in sync_failures");
+            assert_eq!(view.required_learner(user), RequiredLearner::WithoutAddress, "{user} in sync_failures");
         }
         for (user, learner) in &self.learners {
-            assert_eq!(sight.via(user).as_ref().unwrap_or(&learner.via), &learner.via, "the ways of {user}");
+            assert_eq!(view.via(user).as_ref().unwrap_or(&learner.via), &learner.via, "the routes of {user}");
         }
     }
 }
 
-/// What a cycle sees of a tenant.
-pub(crate) struct Sight<'t> {
+/// A tenant as a cycle reads it.
+pub(crate) struct TenantView<'t> {
     pub(crate) tenant: &'t Tenant,
-    /// How each assigned user is assigned.
+    /// The assignment routes of each assigned user.
     routes: BTreeMap<&'t str, BTreeSet<&'t str>>,
 }
 
-impl<'t> Sight<'t> {
+impl<'t> TenantView<'t> {
     pub(crate) fn of(tenant: &'t Tenant) -> Self {
         let mut routes: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (principal, _) in tenant.application.assignments() {
             if let Some(group) = tenant.group(principal) {
-                // A deleted account is in no list of members, but in that of the assignments.
+                // A deleted user leaves member lists but keeps its direct assignment.
                 for user in group.members().map(|(member, _)| member).filter(|member| exists(tenant, member)) {
                     routes.entry(user).or_default().insert(principal);
                 }
@@ -303,21 +302,21 @@ impl<'t> Sight<'t> {
         Self { tenant, routes }
     }
 
-    /// How somebody who is assigned is assigned, as the link tells it.
+    /// The routes of an assigned user in the format of the link.
     fn via(&self, user: &str) -> Option<String> {
         self.routes.get(user).map(|routes| json!(routes).to_string())
     }
 
-    /// How somebody stands.
-    pub(crate) fn standing(&self, user: &str) -> Standing<'t> {
+    /// The learner that the tenant requires of a user.
+    pub(crate) fn required_learner(&self, user: &str) -> RequiredLearner<'t> {
         let Some(account) = self.tenant.user(user).filter(|_| exists(self.tenant, user)) else {
-            return Standing::Gone("account-deleted");
+            return RequiredLearner::Gone("account-deleted");
         };
         match (account.account_enabled, self.routes.contains_key(user), &account.mail) {
-            (Some(true), true, Some(_)) => Standing::Wanted(MAPPING.map(|(_, read)| read(account).as_deref())),
-            (Some(true), true, None) => Standing::WithoutAddress,
-            (Some(true), false, _) => Standing::Gone("unassigned"),
-            (Some(false) | None, _, _) => Standing::Gone("account-disabled"),
+            (Some(true), true, Some(_)) => RequiredLearner::Wanted(MAPPING.map(|(_, read)| read(account).as_deref())),
+            (Some(true), true, None) => RequiredLearner::WithoutAddress,
+            (Some(true), false, _) => RequiredLearner::Gone("unassigned"),
+            (Some(false) | None, _, _) => RequiredLearner::Gone("account-disabled"),
         }
     }
 }
@@ -326,8 +325,7 @@ fn exists(tenant: &Tenant, user: &str) -> bool {
     tenant.user(user).is_some_and(|user| user.deleted_date_time.is_none())
 }
 
-/// The values that differ.
-fn differences(old: &Values, new: &[Option<&str>]) -> BTreeMap<String, (Value, Value)> {
+fn differences(old: &MappedValues, new: &[Option<&str>]) -> BTreeMap<String, (Value, Value)> {
     let pairs = MAPPING.iter().zip(old.iter().zip(new));
     let differing = pairs.filter(|(_, (old, new))| old.as_deref() != **new);
     differing.map(|((attribute, _), (old, new))| (attribute.path().to_owned(), (json!(old), json!(new)))).collect()

@@ -1,4 +1,4 @@
-//! Killed at each step that has a name, compared with a twin that was not.
+//! Kills a cycle at each named step and compares the result with that of an undisturbed cycle.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use crate::database::{apply, on_both};
 use crate::program::eventually;
 use crate::world::{World, assigned, assigned_group};
 
-/// The steps that come once for each batch.
+/// The steps that are reached once per batch.
 const OF_A_BATCH: [Step; 8] = [
     Step::ValuesParked,
     Step::LearnersCreated,
@@ -26,8 +26,7 @@ const OF_A_BATCH: [Step; 8] = [
     Step::RefusalsNoted,
 ];
 
-/// What must be the same with a kill and without: everything but times, the numbers of cycles, and how often something
-/// was tried.
+/// The content that must be the same with and without a kill: everything but times, cycle ids and numbers of attempts.
 const CONTENT: [(&str, &str); 7] = [
     (
         "learners",
@@ -52,28 +51,28 @@ const CONTENT: [(&str, &str); 7] = [
 
 type Content = BTreeMap<&'static str, Vec<Vec<String>>>;
 
-/// A world at a moment to which it returns.
-struct Stage {
+/// A world that can be reset to a saved state.
+struct Checkpoint {
     world: World,
-    /// The database at that moment.
+    /// The saved database.
     backup: Backup,
-    /// What one undisturbed cycle makes of it.
-    twin: Content,
+    /// The content after one undisturbed cycle.
+    undisturbed: Content,
     /// The exit code of that cycle.
     code: i32,
 }
 
-impl Stage {
-    /// Keeps the database and the cache of `world` as they are, and runs the twin.
-    async fn set(world: World, code: i32) -> Self {
+impl Checkpoint {
+    /// Saves database and cache, and runs the undisturbed cycle.
+    async fn save(world: World, code: i32) -> Self {
         assert!(!world.path("learners.db-wal").exists());
         let backup = world.database.backup().await;
         if world.path("state").exists() {
             copy_directory(&world.path("state"), &world.path("kept"));
         }
         world.run_program(&["sync"], code);
-        let twin = content(&world).await;
-        Self { world, backup, twin, code }
+        let undisturbed = content(&world).await;
+        Self { world, backup, undisturbed, code }
     }
 
     async fn reset(&self) {
@@ -84,38 +83,38 @@ impl Stage {
         }
     }
 
-    /// A process that is to die at `point`, as `FAILPOINTS` says it, does so.
-    async fn dies(&self, command: &str, point: &str) {
+    /// Runs a command that is killed at `point`, in the syntax of `FAILPOINTS`.
+    async fn run_killed(&self, command: &str, point: &str) {
         let mut child = to_be_killed(&self.world, &[command]).env("FAILPOINTS", point).spawn().unwrap();
         let status = eventually(&format!("the process dies at {point}"), async || child.try_wait().unwrap()).await;
         let log = fs::read_to_string(self.world.path(LOG)).unwrap();
         assert!(is_killed(status), "{point} is not reached: {status}\n{log}");
     }
 
-    /// Killed at `point`, the next cycle ends as the twin did; then there is nothing left to do.
+    /// The cycle after a kill at `point` reaches the result of the undisturbed cycle, and leaves nothing pending.
     async fn check(&self, point: &str) {
         self.reset().await;
-        self.dies("sync", point).await;
-        // A server may take a moment to see that nobody is there any more.
+        self.run_killed("sync", point).await;
+        // A PostgreSQL server may take some time to notice the lost connection and release the lock.
         let document = self.world.run_program(&["sync", "--wait", "--json"], self.code).json();
-        self.is_as_the_twin(point).await;
+        self.expect_twin(point).await;
         let cycles = self.world.cycles().await;
         let outcome = document["outcome"].as_str().unwrap();
         assert_eq!(cycles.last(), Some(&format!("command {outcome}")), "{point}");
         for arguments in [&["sync", "--json"][..], &["sync", "--full", "--json"]] {
             let document = self.world.run_program(arguments, self.code).json();
             assert_eq!(done(&document), json!([0, 0, 0, 0]), "{point}: {document}");
-            self.is_as_the_twin(point).await;
+            self.expect_twin(point).await;
         }
     }
 
-    async fn is_as_the_twin(&self, point: &str) {
+    async fn expect_twin(&self, point: &str) {
         let content = content(&self.world).await;
-        for (table, twin) in &self.twin {
+        for (table, undisturbed) in &self.undisturbed {
             let rows = &content[table];
-            // The rows that differ say more than all of them.
-            assert_eq!(without(rows, twin), without(twin, rows), "{table} after a kill at {point}");
-            assert!(rows == twin, "the order in {table} after a kill at {point}");
+            // Shows only the rows that differ.
+            assert_eq!(without(rows, undisturbed), without(undisturbed, rows), "{table} after a kill at {point}");
+            assert!(rows == undisturbed, "the order in {table} after a kill at {point}");
         }
         let open = self.world.value("SELECT count(*) FROM sync_cycles WHERE finished_at IS NULL").await;
         assert_eq!(open, "0", "after a kill at {point}");
@@ -128,7 +127,7 @@ async fn content(world: &World) -> Content {
     CONTENT.map(|(table, _)| table).into_iter().zip(rows).collect()
 }
 
-/// What is in `these` and not in `those`, as often as it is.
+/// The rows of `these` that are not in `those`, with duplicates.
 fn without(these: &[Vec<String>], those: &[Vec<String>]) -> Vec<Vec<String>> {
     let mut rest = these.to_vec();
     for row in those {
@@ -139,7 +138,7 @@ fn without(these: &[Vec<String>], those: &[Vec<String>]) -> Vec<Vec<String>> {
     rest
 }
 
-/// How many changes a cycle made, by action.
+/// The number of changes of a cycle by action.
 fn done(document: &Value) -> Value {
     ["created", "updated", "deactivated", "reactivated"].map(|number| document[number].clone()).into()
 }
@@ -157,13 +156,12 @@ fn copy_directory(from: &Path, to: &Path) {
     }
 }
 
-/// `point` for the time after so many.
-fn later(step: Step, times: usize) -> String {
+/// A point that kills after `times` passes.
+fn after_passes(step: Step, times: usize) -> String {
     format!("{step:?}={times}*off->return")
 }
 
-/// People of all kinds, nobody of whom is a learner yet. Answers the members of a group, those of another one, and
-/// those who are assigned directly.
+/// Adds users of all kinds and returns the members of two groups and the directly assigned users.
 fn users(tenant: &mut Tenant) -> [Vec<String>; 3] {
     let (_, staff) = assigned_group(tenant, "Staff", 12);
     let (_, club) = assigned_group(tenant, "Club", 3);
@@ -173,15 +171,15 @@ fn users(tenant: &mut Tenant) -> [Vec<String>; 3] {
     [staff, club, direct]
 }
 
-/// A world in which something of every kind waits for the next cycle: all that a cycle can do for users and all
-/// reasons for which it leaves them alone. With `moves`, somebody is assigned in another way than before.
+/// A world with a pending change of every kind and a user for every reason to skip, reject or hold. With `moves`, the
+/// assignment routes of a user change too.
 async fn changes_of_every_kind(moves: bool) -> World {
     let mut tenant = Tenant::default();
     let [staff, club, direct] = users(&mut tenant);
     let world = World::start(tenant).await;
     world.configure(NO_LIMITS);
     world.run_program(&["sync"], 0);
-    // Two of them are away when the next cycle comes, and one comes back in it.
+    // Two users leave now; one of them returns below.
     world.sim.tenant(|tenant| {
         tenant.unassign(&direct[0]);
         tenant.delete_user(&direct[1]);
@@ -195,8 +193,8 @@ async fn changes_of_every_kind(moves: bool) -> World {
         tenant.unassign(&direct[2]);
         tenant.delete_user(&direct[3]);
         tenant.user_mut(&staff[0]).account_enabled = Some(false);
-        hand_on(tenant, &[&direct[4], &staff[1], &direct[4]]);
-        hand_on(tenant, &[&direct[5], &staff[2], &direct[6]]);
+        exchange_addresses(tenant, &[&direct[4], &staff[1], &direct[4]]);
+        exchange_addresses(tenant, &[&direct[5], &staff[2], &direct[6]]);
         tenant.user_mut(&direct[6]).user_principal_name = Some("fresh@harbourworks.example".to_owned());
         tenant.user_mut(&direct[6]).mail = Some("fresh@harbourworks.example".to_owned());
         tenant.user_mut(&staff[3]).job_title = Some("Diver".to_owned());
@@ -207,7 +205,7 @@ async fn changes_of_every_kind(moves: bool) -> World {
         if moves {
             tenant.assign_user(&staff[8]);
         }
-        // A group that runs empty: its users are held.
+        // The users of an emptied group are held.
         let group = tenant.groups().find(|group| group.display_name == "Club").unwrap().id.clone();
         club.iter().for_each(|user| tenant.remove_member(&group, user));
         for title in ["Sailor", "refused", "Cook"] {
@@ -218,8 +216,8 @@ async fn changes_of_every_kind(moves: bool) -> World {
     world
 }
 
-/// Each of these users gets the name and address of the next.
-fn hand_on(tenant: &mut Tenant, users: &[&String]) {
+/// Gives each user the name and address of the next one.
+fn exchange_addresses(tenant: &mut Tenant, users: &[&String]) {
     let held = users.iter().map(|user| {
         let user = tenant.user(user).unwrap();
         (user.user_principal_name.clone(), user.mail.clone())
@@ -232,61 +230,62 @@ fn hand_on(tenant: &mut Tenant, users: &[&String]) {
 }
 
 #[apply(on_both)]
-async fn a_first_load_that_is_killed_at_any_step() {
+async fn a_first_load_killed_at_any_step_is_completed() {
     let mut tenant = Tenant::default();
     users(&mut tenant);
-    // By its other id, which only the first cycle learns to tell from this one.
+    // Configured by application id, which the first cycle resolves to the object id.
     let (id, client, application) =
         (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.app_id.clone());
     let world = World::start(tenant).await;
     world.configure_for(&id, &client, &application, NO_LIMITS);
-    let stage = Stage::set(world, 0).await;
-    assert_eq!(stage.twin["learners"].len(), 35);
+    let checkpoint = Checkpoint::save(world, 0).await;
+    assert_eq!(checkpoint.undisturbed["learners"].len(), 35);
     for step in Step::ALL {
-        stage.check(&format!("{step:?}=return")).await;
+        checkpoint.check(&format!("{step:?}=return")).await;
     }
 }
 
 async fn kill_at_every_step(moves: bool) {
-    let stage = Stage::set(changes_of_every_kind(moves).await, 3).await;
-    // Or the twin would prove less than it seems to.
-    let count =
-        |index: usize, word: &str| stage.twin["provisioning_log"].iter().filter(|row| row[index] == word).count();
+    let checkpoint = Checkpoint::save(changes_of_every_kind(moves).await, 3).await;
+    // The comparison proves something only if every kind of change occurs.
+    let count = |index: usize, word: &str| {
+        checkpoint.undisturbed["provisioning_log"].iter().filter(|row| row[index] == word).count()
+    };
     let actions = ["create", "update", "deactivate", "reactivate"].map(|word| count(1, word));
-    assert_eq!(actions, [39, 10, 8, 1], "{:#?}", stage.twin["provisioning_log"]);
+    assert_eq!(actions, [39, 10, 8, 1], "{:#?}", checkpoint.undisturbed["provisioning_log"]);
     let statuses = ["success", "skipped", "failure", "held"].map(|word| count(2, word));
-    assert_eq!(statuses, [50, 2, 3, 3], "{:#?}", stage.twin["provisioning_log"]);
+    assert_eq!(statuses, [50, 2, 3, 3], "{:#?}", checkpoint.undisturbed["provisioning_log"]);
     for step in Step::ALL {
-        stage.check(&format!("{step:?}=return")).await;
+        checkpoint.check(&format!("{step:?}=return")).await;
     }
 }
 
 #[apply(on_both)]
-async fn changes_of_every_kind_that_are_killed_at_any_step() {
+async fn changes_of_every_kind_killed_at_any_step_are_completed() {
     kill_at_every_step(true).await;
 }
 
 #[apply(on_both)]
-async fn changes_that_leave_the_links_alone_and_are_killed_at_any_step() {
-    // Links that are written tell the cache by themselves that it is out of date.
+async fn changes_without_new_links_killed_at_any_step_are_completed() {
+    // Written links invalidate the cache by themselves.
     kill_at_every_step(false).await;
 }
 
 #[apply(on_both)]
-async fn a_batch_that_is_taken_apart_and_killed_at_any_step() {
-    let stage = Stage::set(changes_of_every_kind(true).await, 3).await;
-    // Two rows are refused, so the batch is tried in ever smaller parts.
+async fn a_bisected_batch_killed_at_any_step_is_completed() {
+    let checkpoint = Checkpoint::save(changes_of_every_kind(true).await, 3).await;
+    // The database refuses two rows, so the batch is bisected.
     for step in OF_A_BATCH {
         if !matches!(step, Step::BatchWritten | Step::BatchCommitted | Step::RefusalsNoted) {
             for times in [1, 2, 4] {
-                stage.check(&later(step, times)).await;
+                checkpoint.check(&after_passes(step, times)).await;
             }
         }
     }
 }
 
 #[apply(on_both)]
-async fn a_second_batch_that_is_killed_at_any_step() {
+async fn a_second_batch_killed_at_any_step_is_completed() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 800);
     let world = World::start(tenant).await;
@@ -295,18 +294,18 @@ async fn a_second_batch_that_is_killed_at_any_step() {
     world.sim.tenant(|tenant| {
         users[..150].iter().for_each(|user| tenant.unassign(user));
         users[150..].iter().for_each(|user| tenant.user_mut(user).department = Some("Sales".to_owned()));
-        hand_on(tenant, &[&users[200], &users[201], &users[200]]);
+        exchange_addresses(tenant, &[&users[200], &users[201], &users[200]]);
         assigned(tenant, 500);
     });
-    let stage = Stage::set(world, 0).await;
+    let checkpoint = Checkpoint::save(world, 0).await;
     for step in OF_A_BATCH {
-        stage.check(&later(step, 1)).await;
+        checkpoint.check(&after_passes(step, 1)).await;
     }
 }
 
 #[apply(on_both)]
-async fn a_daemon_that_is_killed_at_a_step_carries_on_when_it_starts_again() {
-    let stage = Stage::set(changes_of_every_kind(true).await, 3).await;
+async fn a_daemon_killed_at_a_step_continues_after_a_restart() {
+    let checkpoint = Checkpoint::save(changes_of_every_kind(true).await, 3).await;
     for step in [
         Step::LockTaken,
         Step::LeaversConfirmed,
@@ -317,15 +316,15 @@ async fn a_daemon_that_is_killed_at_a_step_carries_on_when_it_starts_again() {
         Step::CycleFinished,
     ] {
         let point = format!("{step:?}=return");
-        stage.reset().await;
-        let before = stage.world.cycles().await.len();
-        stage.dies("run", &point).await;
-        let killed = stage.world.cycles().await.len() - before;
+        checkpoint.reset().await;
+        let before = checkpoint.world.cycles().await.len();
+        checkpoint.run_killed("run", &point).await;
+        let killed = checkpoint.world.cycles().await.len() - before;
         assert_eq!(killed, usize::from(step != Step::LockTaken), "{point}");
-        let daemon = stage.world.daemon().await;
-        let cycles = stage.world.cycles_ended(before + killed + 1).await;
+        let daemon = checkpoint.world.daemon().await;
+        let cycles = checkpoint.world.cycles_ended(before + killed + 1).await;
         assert_eq!(cycles.last().unwrap(), "startup held", "{point}");
         daemon.stop().await;
-        stage.is_as_the_twin(&point).await;
+        checkpoint.expect_twin(&point).await;
     }
 }

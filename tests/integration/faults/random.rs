@@ -1,122 +1,133 @@
-//! Random tenants under random faults: nobody is switched off whom the tenant has, nothing is written that it does not
-//! say, and when the faults are over it is all put right.
+//! Random tenants under random faults: no assigned and enabled user is deactivated, no value is written that Entra never
+//! had, and the cycles after the faults repair everything.
 //!
-//! `LEARNER_SYNC_FAULTS` says how many; `LEARNER_SYNC_SEED` plays those of a failure again.
+//! `LEARNER_SYNC_FAULTS` sets the number of scenarios; see `seeds` for repeating a failure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use graph_sim::{Fault, ForeignServer, Gate, GraphSim, Tenant};
 use learner_sync::cycle::Report;
 use learner_sync::model::Outcome;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
-use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
-use super::script::{At, Lie, Round, Scene, Surprise, rounds};
-use super::staff::{COLUMNS, DatabaseLocation, Event, Picture, Staff, Values, picture, places, ways};
+use super::script::{Endpoint, FaultContext, FaultRound, Inconsistency, WrongList, rounds};
+use super::tenant::{
+    COLUMNS, ColumnValues, ExpectedUsers, InitialAssignment, TenantEvent, TenantIds, expected_users,
+    initial_assignments, routes,
+};
 use crate::database::{apply, fewer_on_postgres, on_both};
+use crate::seeds::{catch_panic, from_environment, generate, seeds};
 use crate::world::World;
 
-/// So many are played unless told.
+/// Number of scenarios of a normal run.
 const SCENARIOS: u64 = 60;
-/// And so many at the same time: most of the time goes by in waits that Graph asks for.
-const ABREAST: usize = 12;
-/// A filter of 15 ids is never cut.
+/// Scenarios that run concurrently: most of the time they wait for `Retry-After`.
+const CONCURRENT: usize = 12;
+/// Large enough that a filter of 15 ids needs no second page.
 const SMALLEST_PAGE: usize = 15;
-/// So many looks for an account make a cycle wait for the next one.
-const LOOKS: usize = 3;
+/// Number of failed reads of one user after which a cycle reports `waiting`.
+const READS_BEFORE_WAITING: usize = 3;
 
-/// A tenant, and what happens to it and to the calls.
+/// A tenant, and the events and faults of its cycles.
 #[derive(Clone, Debug)]
 struct Scenario {
     seed: u64,
     small_pages: bool,
     sparse: bool,
-    places: Vec<DatabaseLocation>,
-    rounds: Vec<Round>,
+    initial_assignments: Vec<InitialAssignment>,
+    rounds: Vec<FaultRound>,
 }
 
 fn scenario() -> impl Strategy<Value = Scenario> {
-    (0u64..1000, prop::bool::weighted(0.7), any::<bool>(), places(), rounds())
-        .prop_map(|(seed, small_pages, sparse, places, rounds)| Scenario { seed, small_pages, sparse, places, rounds })
+    (0u64..1000, prop::bool::weighted(0.7), any::<bool>(), initial_assignments(), rounds()).prop_map(
+        |(seed, small_pages, sparse, initial_assignments, rounds)| Scenario {
+            seed,
+            small_pages,
+            sparse,
+            initial_assignments,
+            rounds,
+        },
+    )
 }
 
-/// The learners: whether active, and their values.
-type Rows = BTreeMap<String, (bool, Values)>;
+/// The learners by user id: whether active, and their values.
+type Rows = BTreeMap<String, (bool, ColumnValues)>;
 
-/// Where a scenario is played.
-struct Stage {
+/// A running scenario.
+struct ScenarioRun {
     world: World,
-    staff: Staff,
-    stranger: ForeignServer,
-    /// Whoever was waited for once: a second time would be the end.
+    ids: TenantIds,
+    foreign: ForeignServer,
+    /// Users that caused `waiting` once; a second time would deactivate them.
     waited_for: BTreeSet<String>,
 }
 
-impl Stage {
-    async fn open(scenario: &Scenario) -> Self {
+impl ScenarioRun {
+    async fn start(scenario: &Scenario) -> Self {
         let mut tenant = Tenant::with_seed(scenario.seed);
         tenant.page_cap = scenario.small_pages.then_some(SMALLEST_PAGE);
         tenant.members_omit_nulls = scenario.sparse;
-        let staff = Staff::hired(&mut tenant, &scenario.places);
+        let ids = TenantIds::populate(&mut tenant, &scenario.initial_assignments);
         let world = World::start(tenant).await;
         world.configure("[safety]\nmax_deactivations = 100000\nmax_deactivation_percent = 100");
-        Self { world, staff, stranger: ForeignServer::start(), waited_for: BTreeSet::new() }
+        Self { world, ids, foreign: ForeignServer::start(), waited_for: BTreeSet::new() }
     }
 
     async fn rows(&self) -> Rows {
         let columns = COLUMNS.map(|(column, _)| column).join(", ");
         let rows = self.world.query(&format!("SELECT external_id, active, {columns} FROM learners")).await;
-        let told = |text: &String| (text != "NULL").then(|| text.clone());
+        let value = |text: &String| (text != "NULL").then(|| text.clone());
         rows.iter()
             .map(|row| {
-                let values = std::array::from_fn(|column| told(&row[column + 2]));
+                let values = std::array::from_fn(|column| value(&row[column + 2]));
                 (row[0].clone(), (row[1] == "1", values))
             })
             .collect()
     }
 
-    fn picture(&self) -> Picture {
-        self.world.sim.tenant(|tenant| picture(tenant))
+    fn expected_users(&self) -> ExpectedUsers {
+        self.world.sim.tenant(|tenant| expected_users(tenant))
     }
 
-    async fn round(&mut self, round: &Round) -> Result<(), String> {
-        let Round { events, troubles, surprise } = round;
-        self.happen(events);
-        let surprised = self.surprise(surprise).await;
+    async fn round(&mut self, round: &FaultRound) -> Result<(), String> {
+        let FaultRound { events, disturbances, inconsistency } = round;
+        self.apply_events(events);
+        let interruption = self.prepare_inconsistency(inconsistency).await;
         let sim = Arc::clone(&self.world.sim);
         let application = sim.tenant(|tenant| tenant.application.object_id.clone());
-        let (graph, stranger) = (sim.url(), self.stranger.url());
-        let scene = Scene { staff: &self.staff, application: &application, graph: &graph, stranger: &stranger };
-        troubles.iter().for_each(|trouble| sim.inject(scene.trouble(*trouble)));
-        let (rows, before) = (self.rows().await, self.picture());
-        let report = match surprised {
+        let (graph, foreign) = (sim.url(), self.foreign.url());
+        let context = FaultContext { ids: &self.ids, application: &application, graph: &graph, foreign: &foreign };
+        disturbances.iter().for_each(|disturbance| sim.inject(context.disturbance(*disturbance)));
+        let (rows, before) = (self.rows().await, self.expected_users());
+        let report = match interruption {
             Some((fault, events)) => self.cycle_while(fault, &events).await,
             None => self.world.cycle().await,
         };
         sim.clear_faults();
-        if let Surprise::Hides(group) = surprise {
+        if let Inconsistency::Hides(group) = inconsistency {
             sim.tenant(|tenant| {
-                if tenant.group(&self.staff.groups[*group]).is_some() {
-                    tenant.group_mut(&self.staff.groups[*group]).visibility = None;
+                if tenant.group(&self.ids.groups[*group]).is_some() {
+                    tenant.group_mut(&self.ids.groups[*group]).visibility = None;
                 }
             });
         }
-        self.is_right(&rows, [&before, &self.picture()], &report).await
+        self.check_cycle(&rows, [&before, &self.expected_users()], &report).await
     }
 
-    fn happen(&mut self, events: &[Event]) {
-        let staff = &mut self.staff;
-        self.world.sim.tenant(|tenant| events.iter().for_each(|event| staff.happens(tenant, *event)));
+    fn apply_events(&mut self, events: &[TenantEvent]) {
+        let ids = &mut self.ids;
+        self.world.sim.tenant(|tenant| events.iter().for_each(|event| ids.apply_event(tenant, *event)));
     }
 
-    /// Prepares what is unexpected; answers where something happens while the cycle runs, and what.
-    async fn surprise(&mut self, surprise: &Surprise) -> Option<(Fault, Vec<Event>)> {
-        let known_through: BTreeSet<usize> = match surprise {
-            Surprise::Hides(group) | Surprise::Lost(group, _) if self.is_known(*group).await => [*group].into(),
+    /// Prepares an inconsistency. Returns the events to apply during the cycle, and the fault that selects the time.
+    async fn prepare_inconsistency(&mut self, inconsistency: &Inconsistency) -> Option<(Fault, Vec<TenantEvent>)> {
+        let known_through: BTreeSet<usize> = match inconsistency {
+            Inconsistency::Hides(group) | Inconsistency::Lost(group, _) if self.is_known(*group).await => {
+                [*group].into()
+            }
             _ => BTreeSet::new(),
         };
         let guarded: BTreeSet<String> = self
@@ -127,62 +138,68 @@ impl Stage {
             .into_iter()
             .collect();
         let sim = &self.world.sim;
-        let scene = Scene { staff: &self.staff, application: "", graph: "", stranger: "" };
-        match surprise {
-            Surprise::None => {}
-            Surprise::Assignments(lie) => sim.inject(scene.lie(At::Assignments, *lie)),
-            Surprise::Members(lies) => {
-                for (group, lie) in lies.iter().enumerate() {
-                    lie.iter().for_each(|lie| sim.inject(scene.lie(At::Members(group), *lie)));
+        let context = FaultContext { ids: &self.ids, application: "", graph: "", foreign: "" };
+        match inconsistency {
+            Inconsistency::None => {}
+            Inconsistency::Assignments(wrong_list) => {
+                sim.inject(context.wrong_list(Endpoint::Assignments, *wrong_list))
+            }
+            Inconsistency::Members(lists) => {
+                for (group, wrong_list) in lists.iter().enumerate() {
+                    wrong_list
+                        .iter()
+                        .for_each(|wrong_list| sim.inject(context.wrong_list(Endpoint::Members(group), *wrong_list)));
                 }
             }
-            Surprise::Late(user, looks) => {
-                let id = self.staff.user(*user).to_owned();
-                let again = *looks >= LOOKS && !self.waited_for.insert(id.clone());
-                sim.inject(Fault::late_user(&id, if again { LOOKS - 1 } else { *looks }));
+            Inconsistency::Late(user, reads) => {
+                let id = self.ids.user(*user).to_owned();
+                let again = *reads >= READS_BEFORE_WAITING && !self.waited_for.insert(id.clone());
+                sim.inject(Fault::late_user(&id, if again { READS_BEFORE_WAITING - 1 } else { *reads }));
             }
-            Surprise::Hides(group) if known_through.contains(group) => {
-                let id = &self.staff.groups[*group];
+            Inconsistency::Hides(group) if known_through.contains(group) => {
+                let id = &self.ids.groups[*group];
                 sim.tenant(|tenant| tenant.group_mut(id).visibility = Some("HiddenMembership".to_owned()));
             }
-            Surprise::Lost(group, gone)
-                if known_through.contains(group) && guarded.contains(&self.staff.groups[*group]) =>
+            Inconsistency::Lost(group, gone)
+                if known_through.contains(group) && guarded.contains(&self.ids.groups[*group]) =>
             {
-                let lie = if *gone { Lie::NotFound(1) } else { Lie::Empty };
-                sim.inject(scene.lie(At::Members(*group), lie).always());
+                let wrong_list = if *gone { WrongList::NotFound(1) } else { WrongList::Empty };
+                sim.inject(context.wrong_list(Endpoint::Members(*group), wrong_list).always());
             }
-            // Too small, or not known well enough, to be guarded.
-            Surprise::Hides(_) | Surprise::Lost(..) => {}
-            Surprise::NobodyAssigned => sim.inject(scene.lie(At::Assignments, Lie::Empty).always()),
-            Surprise::Meanwhile(at, nth, events) => return Some((scene.at(*at).nth(*nth), events.clone())),
+            // No safety limit covers a small group, or one with members that learner-sync has not seen in it.
+            Inconsistency::Hides(_) | Inconsistency::Lost(..) => {}
+            Inconsistency::NobodyAssigned => {
+                sim.inject(context.wrong_list(Endpoint::Assignments, WrongList::Empty).always())
+            }
+            Inconsistency::Meanwhile(at, nth, events) => return Some((context.at(*at).nth(*nth), events.clone())),
         }
         None
     }
 
-    /// Whether learner-sync has seen in the group everybody who is assigned through nothing else.
+    /// Whether learner-sync has seen in the group every user that is assigned only through it.
     async fn is_known(&self, group: usize) -> bool {
-        let group = &self.staff.groups[group];
+        let group = &self.ids.groups[group];
         let links = self.world.query("SELECT entra_id, via FROM sync_links").await;
         let seen: BTreeMap<&str, &str> = links.iter().map(|row| (&*row[0], &*row[1])).collect();
         self.world.sim.tenant(|tenant| {
             let exists = tenant.group(group).is_some();
             let only = BTreeSet::from([&**group]);
-            let mut through = ways(tenant).into_iter().filter(|(_, ways)| *ways == only);
+            let mut through = routes(tenant).into_iter().filter(|(_, routes)| *routes == only);
             exists && through.all(|(user, _)| seen.get(user).is_none_or(|via| via.contains(&**group)))
         })
     }
 
-    /// A cycle in which something happens when this call arrives, or after it when none does.
-    async fn cycle_while(&mut self, fault: Fault, events: &[Event]) -> Report {
+    /// Runs a cycle and applies the events when the selected call arrives, or after the cycle if it does not.
+    async fn cycle_while(&mut self, fault: Fault, events: &[TenantEvent]) -> Report {
         let gate = Gate::new();
-        let (staff, sim): (_, Arc<GraphSim>) = (&mut self.staff, Arc::clone(&self.world.sim));
+        let (ids, sim): (_, Arc<GraphSim>) = (&mut self.ids, Arc::clone(&self.world.sim));
         sim.inject(fault.hold_until(&gate));
-        let mut happen = || sim.tenant(|tenant| events.iter().for_each(|event| staff.happens(tenant, *event)));
-        let mut happened = false;
+        let mut apply = || sim.tenant(|tenant| events.iter().for_each(|event| ids.apply_event(tenant, *event)));
+        let mut applied = false;
         let meanwhile = async {
             gate.reached().await;
-            happened = true;
-            happen();
+            applied = true;
+            apply();
             gate.release();
             std::future::pending::<Report>().await
         };
@@ -190,47 +207,47 @@ impl Stage {
             report = self.world.cycle() => report,
             report = meanwhile => report,
         };
-        if !happened {
-            happen();
+        if !applied {
+            apply();
         }
         report
     }
 
-    /// Of a cycle that saw the tenant change from one picture to the other.
-    async fn is_right(&self, before: &Rows, pictures: [&Picture; 2], report: &Report) -> Result<(), String> {
+    /// Checks a cycle during which the expected users changed from the first to the second.
+    async fn check_cycle(&self, before: &Rows, expected: [&ExpectedUsers; 2], report: &Report) -> Result<(), String> {
         let after = self.rows().await;
         if report.outcome == Outcome::Failed && after != *before {
             return Err(format!("a failed cycle changed learners: {}", report.summary()));
         }
-        if self.stranger.connections() > 0 {
-            return Err("somebody spoke to a stranger".to_owned());
+        if self.foreign.connections() > 0 {
+            return Err("the client connected to a foreign origin".to_owned());
         }
         if before.keys().any(|id| !after.contains_key(id)) {
-            return Err("a learner is gone".to_owned());
+            return Err("a learner was deleted".to_owned());
         }
         for (id, (active, values)) in &after {
-            let wanted = pictures.map(|picture| picture.get(id).is_some_and(|account| account.wanted));
+            let wanted = expected.map(|expected_users| expected_users.get(id).is_some_and(|account| account.wanted));
             let was = before.get(id);
             if was.is_some_and(|(active, _)| *active) && !active && wanted == [true; 2] {
-                return Err(format!("{id} was switched off, who is assigned and enabled"));
+                return Err(format!("{id} was deactivated although assigned and enabled"));
             }
             if was.is_none_or(|(active, _)| !active) && *active && wanted == [false; 2] {
-                return Err(format!("{id} was switched on, who is not assigned, or disabled"));
+                return Err(format!("{id} was activated although unassigned or disabled"));
             }
             for (column, (name, _)) in COLUMNS.iter().enumerate() {
-                let said = pictures.into_iter().filter_map(|picture| picture.get(id));
-                let mut said =
-                    said.map(|account| &account.values[column]).chain(was.map(|(_, values)| &values[column]));
-                if !said.any(|said| *said == values[column]) {
-                    return Err(format!("{name} of {id} became {:?}, which Entra never said", values[column]));
+                let known = expected.into_iter().filter_map(|expected_users| expected_users.get(id));
+                let mut known =
+                    known.map(|account| &account.values[column]).chain(was.map(|(_, values)| &values[column]));
+                if !known.any(|value| *value == values[column]) {
+                    return Err(format!("{name} of {id} became {:?}, a value that Entra never had", values[column]));
                 }
             }
         }
         Ok(())
     }
 
-    /// Without faults one cycle is enough; one more when somebody was waited for, or had to be approved.
-    async fn comes_right(&mut self) -> Result<(), String> {
+    /// Without faults one cycle repairs everything, two if a user is waiting or held.
+    async fn check_recovery(&mut self) -> Result<(), String> {
         let mut report = self.clean_cycle().await?;
         let waiting = self.world.value("SELECT count(*) FROM sync_failures WHERE reason = 'waiting'").await != "0";
         let held = report.counts.held > 0;
@@ -241,24 +258,27 @@ impl Stage {
             report = self.clean_cycle().await?;
         }
         let rows = self.rows().await;
-        let picture = self.picture();
-        for (id, account) in &picture {
+        let expected_users = self.expected_users();
+        for (id, account) in &expected_users {
             let found = rows.get(id);
-            let right = match found {
+            let correct = match found {
                 Some((active, values)) if account.wanted => *active && *values == account.values,
                 Some((active, _)) => !active,
                 None => !account.wanted,
             };
-            if !right {
-                return Err(format!("{id} is {account:?} in Entra, but as a learner {found:?}: {}", report.summary()));
+            if !correct {
+                return Err(format!(
+                    "{id} is {account:?} in Entra, but the learner is {found:?}: {}",
+                    report.summary()
+                ));
             }
         }
-        let left = rows.iter().find(|(id, (active, _))| *active && !picture.contains_key(*id));
+        let left = rows.iter().find(|(id, (active, _))| *active && !expected_users.contains_key(*id));
         if let Some((id, _)) = left {
-            return Err(format!("{id} does not exist, and is still active: {}", report.summary()));
+            return Err(format!("{id} does not exist but is still active: {}", report.summary()));
         }
         if held {
-            // How many a group had is kept for as long as somebody is held for it.
+            // The member count of a group is kept while a user is held for it; one cycle updates it.
             self.clean_cycle().await?;
         }
         self.world.settled().await;
@@ -266,9 +286,9 @@ impl Stage {
     }
 
     async fn clean_cycle(&mut self) -> Result<Report, String> {
-        let (rows, picture) = (self.rows().await, self.picture());
+        let (rows, expected_users) = (self.rows().await, self.expected_users());
         let report = self.world.cycle().await;
-        self.is_right(&rows, [&picture, &picture], &report).await?;
+        self.check_cycle(&rows, [&expected_users, &expected_users], &report).await?;
         if matches!(report.outcome, Outcome::Failed | Outcome::Partial) {
             return Err(format!("without faults: {} {:?}", report.summary(), report.error));
         }
@@ -276,52 +296,36 @@ impl Stage {
     }
 }
 
-async fn play(scenario: &Scenario) -> Result<(), String> {
-    let mut stage = Stage::open(scenario).await;
-    let first = stage.world.cycle().await;
+async fn run_scenario(scenario: &Scenario) -> Result<(), String> {
+    let mut run = ScenarioRun::start(scenario).await;
+    let first = run.world.cycle().await;
     if first.outcome != Outcome::Success {
-        return Err(format!("at first: {} {:?}", first.summary(), first.error));
+        return Err(format!("in the first cycle: {} {:?}", first.summary(), first.error));
     }
     for (number, round) in scenario.rounds.iter().enumerate() {
-        let played =
-            AssertUnwindSafe(stage.round(round)).catch_unwind().await.unwrap_or_else(|panic| Err(words(&*panic)));
-        played.map_err(|why| format!("in round {number}: {}", stage.staff.named(why)))?;
+        let result = catch_panic(run.round(round)).await;
+        result.map_err(|why| format!("in round {number}: {}", run.ids.with_names(why)))?;
     }
-    let right = AssertUnwindSafe(stage.comes_right()).catch_unwind().await.unwrap_or_else(|panic| Err(words(&*panic)));
-    right.map_err(|why| format!("in the end: {}", stage.staff.named(why)))
-}
-
-fn words(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-}
-
-#[expect(clippy::disallowed_methods, reason = "a test has no configuration but this")]
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap())
+    let result = catch_panic(run.check_recovery()).await;
+    result.map_err(|why| format!("after the faults: {}", run.ids.with_names(why)))
 }
 
 #[apply(on_both)]
-async fn whatever_goes_wrong_nobody_is_lost_and_all_comes_right() {
-    let first = number("LEARNER_SYNC_SEED").unwrap_or_else(rand::random);
-    let count = number("LEARNER_SYNC_FAULTS").unwrap_or_else(|| fewer_on_postgres(SCENARIOS));
-    let play_one = async |seed: u64| {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-        let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-        let scenario = scenario().new_tree(&mut runner).unwrap().current();
-        let played = play(&scenario).await;
-        played.err().map(|why| (seed, scenario, why))
+async fn random_faults_deactivate_no_assigned_user_and_are_recovered_from() {
+    let count = from_environment("LEARNER_SYNC_FAULTS").unwrap_or_else(|| fewer_on_postgres(SCENARIOS));
+    let run_one = async |seed: u64| {
+        let scenario = generate(seed, &scenario()).current();
+        let result = run_scenario(&scenario).await;
+        result.err().map(|why| (seed, scenario, why))
     };
-    let seeds = (0..count).map(|number| first.wrapping_add(number));
-    let mut played = futures_util::stream::iter(seeds.map(play_one)).buffer_unordered(ABREAST);
-    while let Some(failure) = played.next().await {
-        if let Some((seed, Scenario { seed: ids, small_pages, sparse, places, rounds }, why)) = failure {
+    let mut results = futures_util::stream::iter(seeds(count).map(run_one)).buffer_unordered(CONCURRENT);
+    while let Some(failure) = results.next().await {
+        if let Some((seed, Scenario { seed: id_seed, small_pages, sparse, initial_assignments, rounds }, why)) = failure
+        {
             let rounds: String = rounds.iter().map(|round| format!("{round:?}\n")).collect();
             panic!(
-                "LEARNER_SYNC_SEED={seed} LEARNER_SYNC_FAULTS=1: {why}\nids {ids}, small pages {small_pages}, sparse \
-                 {sparse}\n{places:?}\n{rounds}"
+                "LEARNER_SYNC_SEED={seed} LEARNER_SYNC_FAULTS=1: {why}\nid seed {id_seed}, small pages {small_pages}, sparse \
+                 {sparse}\n{initial_assignments:?}\n{rounds}"
             );
         }
     }

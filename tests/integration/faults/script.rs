@@ -1,17 +1,18 @@
-//! What goes wrong in a cycle, drawn at random: troubles, which show as such, and lies, which look like the truth.
+//! Random faults of a cycle: disturbances, which the client can detect, and inconsistencies, which look like valid
+//! answers.
 //!
-//! A lie is told to the first look only, unless the limits of learner-sync are made for it: what both looks see alike
-//! is the truth, as far as anybody can know.
+//! Only the snapshot gets a wrong list, unless a safety limit covers the case: what snapshot and confirmation agree on
+//! counts as true.
 
 use graph_sim::Fault;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::staff::{Event, Staff, assigned_group, events, user};
+use super::tenant::{TenantEvent, TenantIds, assigned_group, events, user};
 
 pub(super) const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
-/// Every property that is mapped unless configured.
+/// The properties of the default mapping.
 const MAPPED: [&str; 10] = [
     "accountEnabled",
     "userPrincipalName",
@@ -25,90 +26,89 @@ const MAPPED: [&str; 10] = [
     "department",
 ];
 
-/// Of those the ones that everybody has.
-const TOLD: [&str; 5] = ["accountEnabled", "givenName", "surname", "country", "department"];
+/// The mapped properties that every user has.
+const ALWAYS_SET: [&str; 5] = ["accountEnabled", "givenName", "surname", "country", "department"];
 
-/// One cycle: what happens before it, what goes wrong in it, and what happens while it runs.
+/// One cycle: events before it, faults in it, and an inconsistency while it runs.
 #[derive(Clone, Debug)]
-pub(super) struct Round {
-    pub(super) events: Vec<Event>,
-    pub(super) troubles: Vec<ApplyError>,
-    pub(super) surprise: Surprise,
+pub(super) struct FaultRound {
+    pub(super) events: Vec<TenantEvent>,
+    pub(super) disturbances: Vec<Disturbance>,
+    pub(super) inconsistency: Inconsistency,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Surprise {
+pub(super) enum Inconsistency {
     None,
-    /// The first look is told a lie of the assignments.
-    Assignments(Lie),
-    /// Or of the members of groups: of both lists, and a group that was hidden from the first look would have its lie told
-    /// to the second.
-    Members([Option<Lie>; 2]),
-    /// So many looks for this account find nothing.
+    /// The first list of assignments is wrong.
+    Assignments(WrongList),
+    /// The first lists of members of two groups are wrong.
+    Members([Option<WrongList>; 2]),
+    /// A user is not found by a number of reads.
     Late(usize, usize),
-    /// The group hides its members.
+    /// A group hides its members.
     Hides(usize),
-    /// The group is told to be empty, or not to be there, again and again.
+    /// A group is always answered as empty, or as missing if the flag is set.
     Lost(usize, bool),
-    /// The assignments are told to be none, again and again.
+    /// The assignments are always answered as empty.
     NobodyAssigned,
-    /// All of this happens at once when such a call arrives the given time.
-    Meanwhile(At, usize, Vec<Event>),
+    /// Events during the cycle, at the nth call of an endpoint.
+    Meanwhile(Endpoint, usize, Vec<TenantEvent>),
 }
 
-/// What the first look is told of a list.
+/// A wrong list that looks valid.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Lie {
+pub(super) enum WrongList {
     Empty,
-    /// Nothing on the first page.
+    /// The first page is empty.
     EmptyPage,
-    /// Nothing after the first page.
+    /// The list ends after the first page.
     CutShort,
+    /// A user is missing.
     Without(usize),
-    /// Of a group, so many times.
+    /// The group is not found a number of times.
     NotFound(usize),
 }
 
-/// Which request.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum At {
+pub(super) enum Endpoint {
     Token,
     Application,
     Assignments,
     Members(usize),
-    /// Parts of a batch, from here on: accounts by filter, accounts alone, the deleted items.
+    /// Users by filter, a part of a batch like the next two.
     Users,
     Account,
     DeletedItem,
     Batch,
 }
 
-/// How long to wait after a 429, as a service may write it.
+/// The `Retry-After` of a 429.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Wait {
+pub(super) enum RetryAfter {
     Missing,
     Text(&'static str),
-    /// As a date so many seconds from now.
+    /// A date, in seconds from now.
     Date(i64),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Garbage {
+pub(super) enum InvalidBody {
     Half,
     Html,
     NoList,
     Text,
 }
 
-/// Where the token must not go.
+/// A way to send the caller to a foreign origin.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Astray {
+pub(super) enum ForeignTarget {
     Link,
     Redirect(u16),
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Envelope {
+pub(super) enum BatchDefect {
     Status(u16),
     Missing(usize),
     Doubled(usize),
@@ -116,216 +116,237 @@ pub(super) enum Envelope {
     Replaced(usize),
 }
 
+/// A fault that the client can detect. The last flag of most variants makes it permanent.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum ApplyError {
-    Throttled(At, Wait, usize),
-    Failing(At, u16, bool),
-    Reset(At, bool),
-    /// Whether it stays.
-    Garbled(At, Garbage, bool),
-    /// A final status; whether it stays.
-    Refused(At, u16, bool),
-    /// Of the second page of a list.
-    Expired(At, usize),
-    /// A final status, or no JSON.
-    SecondPage(At, Option<u16>),
-    /// The list links to its own first page, once or for ever.
-    Circle(At, bool),
-    Astray(At, Astray),
-    Envelope(Envelope),
-    /// Rows with nothing but the id, the rest null or missing; whether it stays.
-    Bare(At, bool, bool),
-    Lacking(At, &'static str),
-    /// Of all answers a few fail, drawn from a seed.
-    Weather(u64),
+pub(super) enum Disturbance {
+    Throttled(Endpoint, RetryAfter, usize),
+    Failing(Endpoint, u16, bool),
+    Reset(Endpoint, bool),
+    Invalid(Endpoint, InvalidBody, bool),
+    /// A status that is not retried.
+    Refused(Endpoint, u16, bool),
+    /// The token of the second page expires a number of times.
+    Expired(Endpoint, usize),
+    /// The second page has a status that is not retried, or invalid JSON.
+    SecondPage(Endpoint, Option<u16>),
+    /// The list links to its own first page.
+    Loop(Endpoint, bool),
+    ForeignTarget(Endpoint, ForeignTarget),
+    BatchDefect(BatchDefect),
+    /// Rows with the id only; everything else is null if the first flag is set, else missing.
+    IdOnly(Endpoint, bool, bool),
+    /// A key is missing.
+    MissingKey(Endpoint, &'static str),
+    /// Random failures of a few calls, with a seed.
+    RandomFailures(u64),
 }
 
-/// What faults are made with.
-pub(super) struct Scene<'a> {
-    pub(super) staff: &'a Staff,
+/// The ids and URLs that faults refer to.
+pub(super) struct FaultContext<'a> {
+    pub(super) ids: &'a TenantIds,
     pub(super) application: &'a str,
     pub(super) graph: &'a str,
-    pub(super) stranger: &'a str,
+    pub(super) foreign: &'a str,
 }
 
-impl Scene<'_> {
-    /// A fault at this request that applies to one call.
-    pub(super) fn at(&self, at: At) -> Fault {
+impl FaultContext<'_> {
+    /// A fault of an endpoint that applies to one call.
+    pub(super) fn at(&self, at: Endpoint) -> Fault {
         match at {
-            At::Token => Fault::on("POST", "/{tenant}/oauth2/v2.0/token"),
-            At::Application => Fault::on("GET", "/v1.0/servicePrincipals/{id}"),
-            At::Assignments => Fault::on("GET", ASSIGNMENTS),
-            At::Members(group) => Fault::on("GET", &format!("/v1.0/groups/{}/members", self.staff.groups[group])),
-            At::Users => Fault::on("GET", "/v1.0/users"),
-            At::Account => Fault::on("GET", "/v1.0/users/{id}"),
-            At::DeletedItem => Fault::on("GET", "/v1.0/directory/deletedItems/{id}"),
-            At::Batch => Fault::on("POST", "/v1.0/$batch"),
+            Endpoint::Token => Fault::on("POST", "/{tenant}/oauth2/v2.0/token"),
+            Endpoint::Application => Fault::on("GET", "/v1.0/servicePrincipals/{id}"),
+            Endpoint::Assignments => Fault::on("GET", ASSIGNMENTS),
+            Endpoint::Members(group) => Fault::on("GET", &format!("/v1.0/groups/{}/members", self.ids.groups[group])),
+            Endpoint::Users => Fault::on("GET", "/v1.0/users"),
+            Endpoint::Account => Fault::on("GET", "/v1.0/users/{id}"),
+            Endpoint::DeletedItem => Fault::on("GET", "/v1.0/directory/deletedItems/{id}"),
+            Endpoint::Batch => Fault::on("POST", "/v1.0/$batch"),
         }
     }
 
-    fn first_page(&self, at: At) -> String {
-        let Self { staff, application, graph, stranger: _ } = self;
+    fn first_page(&self, at: Endpoint) -> String {
+        let Self { ids, application, graph, foreign: _ } = self;
         match at {
-            At::Members(group) => format!("{graph}/v1.0/groups/{}/members?$select=id&$top=999", staff.groups[group]),
+            Endpoint::Members(group) => {
+                format!("{graph}/v1.0/groups/{}/members?$select=id&$top=999", ids.groups[group])
+            }
             _ => format!("{graph}/v1.0/servicePrincipals/{application}/appRoleAssignedTo?$top=999"),
         }
     }
 
-    pub(super) fn trouble(&self, trouble: ApplyError) -> Fault {
-        let staying = |fault: Fault, stays: bool| if stays { fault.always() } else { fault };
-        match trouble {
-            ApplyError::Throttled(at, wait, times) => {
+    pub(super) fn disturbance(&self, disturbance: Disturbance) -> Fault {
+        let repeated = |fault: Fault, permanent: bool| if permanent { fault.always() } else { fault };
+        match disturbance {
+            Disturbance::Throttled(at, retry_after, times) => {
                 let fault = self.at(at).times(times).answer(429);
-                match wait {
-                    Wait::Missing => fault,
-                    Wait::Text(text) => fault.retry_after(text),
-                    Wait::Date(seconds) => fault.retry_after_date(seconds),
+                match retry_after {
+                    RetryAfter::Missing => fault,
+                    RetryAfter::Text(text) => fault.retry_after(text),
+                    RetryAfter::Date(seconds) => fault.retry_after_date(seconds),
                 }
             }
-            ApplyError::Failing(at, status, true) => self.at(at).answer(status).body("<html>Bad luck</html>"),
-            ApplyError::Failing(at, status, false) => self.at(at).answer(status),
-            ApplyError::Reset(at, true) => self.at(at).reset_after_headers(),
-            ApplyError::Reset(at, false) => self.at(at).reset(),
-            ApplyError::Garbled(at, Garbage::Half, stays) => staying(self.at(at), stays).truncated(),
-            ApplyError::Garbled(at, Garbage::Html, stays) => {
-                staying(self.at(at), stays).body("<html>Please log in</html>")
+            Disturbance::Failing(at, status, true) => self.at(at).answer(status).body("<html>Bad luck</html>"),
+            Disturbance::Failing(at, status, false) => self.at(at).answer(status),
+            Disturbance::Reset(at, true) => self.at(at).reset_after_headers(),
+            Disturbance::Reset(at, false) => self.at(at).reset(),
+            Disturbance::Invalid(at, InvalidBody::Half, permanent) => repeated(self.at(at), permanent).truncated(),
+            Disturbance::Invalid(at, InvalidBody::Html, permanent) => {
+                repeated(self.at(at), permanent).body("<html>Please log in</html>")
             }
-            ApplyError::Garbled(at, Garbage::NoList, stays) => staying(self.at(at), stays).body("{}"),
-            ApplyError::Garbled(at, Garbage::Text, stays) => staying(self.at(at), stays).body("\"value\""),
-            ApplyError::Refused(at, status, stays) => staying(self.at(at), stays).answer(status),
-            ApplyError::Expired(at, times) => self.at(at).page(2).times(times).expired_page_token(),
-            ApplyError::SecondPage(at, Some(status)) => self.at(at).page(2).always().answer(status),
-            ApplyError::SecondPage(at, None) => self.at(at).page(2).always().truncated(),
-            ApplyError::Circle(at, stays) => staying(self.at(at), stays).next_link(&self.first_page(at)),
-            ApplyError::Astray(at, Astray::Link) => self.at(at).next_link(&format!("{}/v1.0/next", self.stranger)),
-            ApplyError::Astray(at, Astray::Redirect(status)) => self.at(at).redirect(status, self.stranger),
-            ApplyError::Envelope(envelope) => {
-                let batch = self.at(At::Batch);
-                match envelope {
-                    Envelope::Status(status) => batch.outer_status(status),
-                    Envelope::Missing(part) => batch.always().missing_part(part),
-                    Envelope::Doubled(part) => batch.doubled_part(part),
-                    Envelope::Extra => batch.extra_part(),
-                    Envelope::Replaced(part) => batch.missing_part(part).extra_part(),
+            Disturbance::Invalid(at, InvalidBody::NoList, permanent) => repeated(self.at(at), permanent).body("{}"),
+            Disturbance::Invalid(at, InvalidBody::Text, permanent) => {
+                repeated(self.at(at), permanent).body("\"value\"")
+            }
+            Disturbance::Refused(at, status, permanent) => repeated(self.at(at), permanent).answer(status),
+            Disturbance::Expired(at, times) => self.at(at).page(2).times(times).expired_page_token(),
+            Disturbance::SecondPage(at, Some(status)) => self.at(at).page(2).always().answer(status),
+            Disturbance::SecondPage(at, None) => self.at(at).page(2).always().truncated(),
+            Disturbance::Loop(at, permanent) => repeated(self.at(at), permanent).next_link(&self.first_page(at)),
+            Disturbance::ForeignTarget(at, ForeignTarget::Link) => {
+                self.at(at).next_link(&format!("{}/v1.0/next", self.foreign))
+            }
+            Disturbance::ForeignTarget(at, ForeignTarget::Redirect(status)) => {
+                self.at(at).redirect(status, self.foreign)
+            }
+            Disturbance::BatchDefect(defect) => {
+                let batch = self.at(Endpoint::Batch);
+                match defect {
+                    BatchDefect::Status(status) => batch.outer_status(status),
+                    BatchDefect::Missing(part) => batch.always().missing_part(part),
+                    BatchDefect::Doubled(part) => batch.doubled_part(part),
+                    BatchDefect::Extra => batch.extra_part(),
+                    BatchDefect::Replaced(part) => batch.missing_part(part).extra_part(),
                 }
             }
-            ApplyError::Bare(at, true, stays) => staying(self.at(at), stays).null_rows(),
-            ApplyError::Bare(at, false, stays) => {
-                MAPPED.iter().fold(staying(self.at(at), stays), |fault, key| fault.drop_key(key))
+            Disturbance::IdOnly(at, true, permanent) => repeated(self.at(at), permanent).null_rows(),
+            Disturbance::IdOnly(at, false, permanent) => {
+                MAPPED.iter().fold(repeated(self.at(at), permanent), |fault, key| fault.drop_key(key))
             }
-            ApplyError::Lacking(at, key) => self.at(at).always().drop_key(key),
-            ApplyError::Weather(seed) => Fault::on("*", "/v1.0/**").random(0.06, seed),
+            Disturbance::MissingKey(at, key) => self.at(at).always().drop_key(key),
+            Disturbance::RandomFailures(seed) => Fault::on("*", "/v1.0/**").random(0.06, seed),
         }
     }
 
-    /// A lie to the first look at this list.
-    pub(super) fn lie(&self, at: At, lie: Lie) -> Fault {
-        match lie {
-            Lie::Empty => self.at(at).empty_list(),
-            Lie::EmptyPage => self.at(at).empty_page(),
-            Lie::CutShort => self.at(at).cut_short(),
-            Lie::Without(user) => self.at(at).hide_row(self.staff.user(user)),
-            Lie::NotFound(times) => self.at(at).times(times).answer(404),
+    /// A fault that makes one answer of a list wrong.
+    pub(super) fn wrong_list(&self, at: Endpoint, wrong_list: WrongList) -> Fault {
+        match wrong_list {
+            WrongList::Empty => self.at(at).empty_list(),
+            WrongList::EmptyPage => self.at(at).empty_page(),
+            WrongList::CutShort => self.at(at).cut_short(),
+            WrongList::Without(user) => self.at(at).hide_row(self.ids.user(user)),
+            WrongList::NotFound(times) => self.at(at).times(times).answer(404),
         }
     }
 }
 
-fn list() -> impl Strategy<Value = At> {
-    prop_oneof![1 => Just(At::Assignments), 3 => assigned_group().prop_map(At::Members)]
+fn list() -> impl Strategy<Value = Endpoint> {
+    prop_oneof![1 => Just(Endpoint::Assignments), 3 => assigned_group().prop_map(Endpoint::Members)]
 }
 
-fn anywhere() -> impl Strategy<Value = At> {
+fn endpoint() -> impl Strategy<Value = Endpoint> {
     prop_oneof![
-        2 => Just(At::Token),
-        1 => Just(At::Application),
+        2 => Just(Endpoint::Token),
+        1 => Just(Endpoint::Application),
         4 => list(),
-        2 => Just(At::Users),
-        4 => Just(At::Account),
-        1 => Just(At::DeletedItem),
-        2 => Just(At::Batch),
+        2 => Just(Endpoint::Users),
+        4 => Just(Endpoint::Account),
+        1 => Just(Endpoint::DeletedItem),
+        2 => Just(Endpoint::Batch),
     ]
 }
 
-fn of_graph() -> impl Strategy<Value = At> {
-    prop_oneof![Just(At::Application), list(), Just(At::Batch)]
+fn graph_endpoint() -> impl Strategy<Value = Endpoint> {
+    prop_oneof![Just(Endpoint::Application), list(), Just(Endpoint::Batch)]
 }
 
-fn rows() -> impl Strategy<Value = At> {
-    prop_oneof![2 => assigned_group().prop_map(At::Members), 2 => Just(At::Users), 1 => Just(At::Account)]
+fn row_endpoint() -> impl Strategy<Value = Endpoint> {
+    prop_oneof![2 => assigned_group().prop_map(Endpoint::Members), 2 => Just(Endpoint::Users), 1 => Just(Endpoint::Account)]
 }
 
-fn wait() -> impl Strategy<Value = Wait> {
+fn retry_after() -> impl Strategy<Value = RetryAfter> {
     let text = prop::sample::select(vec!["0", "0.3", "1", "1.2", "-3", "soon", ""]);
     prop_oneof![
-        1 => Just(Wait::Missing),
-        4 => text.prop_map(Wait::Text),
-        2 => prop::sample::select(vec![-60i64, 0, 1]).prop_map(Wait::Date),
+        1 => Just(RetryAfter::Missing),
+        4 => text.prop_map(RetryAfter::Text),
+        2 => prop::sample::select(vec![-60i64, 0, 1]).prop_map(RetryAfter::Date),
     ]
 }
 
-fn trouble() -> impl Strategy<Value = ApplyError> {
+fn disturbance() -> impl Strategy<Value = Disturbance> {
     let statuses = |all: &[u16]| prop::sample::select(all.to_vec());
-    let garbage = prop_oneof![Just(Garbage::Half), Just(Garbage::Html), Just(Garbage::NoList), Just(Garbage::Text)];
-    let astray = prop_oneof![Just(Astray::Link), statuses(&[301, 302, 307, 308]).prop_map(Astray::Redirect)];
-    let envelope = prop_oneof![
-        statuses(&[424, 429, 503, 207]).prop_map(Envelope::Status),
-        (1usize..4).prop_map(Envelope::Missing),
-        (1usize..4).prop_map(Envelope::Doubled),
-        Just(Envelope::Extra),
-        (1usize..4).prop_map(Envelope::Replaced),
+    let body = prop_oneof![
+        Just(InvalidBody::Half),
+        Just(InvalidBody::Html),
+        Just(InvalidBody::NoList),
+        Just(InvalidBody::Text)
     ];
-    // What is not found is a lie, but for these.
-    let not_found = prop_oneof![Just(At::Application), Just(At::Assignments), Just(At::Users), Just(At::Batch)];
+    let target =
+        prop_oneof![Just(ForeignTarget::Link), statuses(&[301, 302, 307, 308]).prop_map(ForeignTarget::Redirect)];
+    let defect = prop_oneof![
+        statuses(&[424, 429, 503, 207]).prop_map(BatchDefect::Status),
+        (1usize..4).prop_map(BatchDefect::Missing),
+        (1usize..4).prop_map(BatchDefect::Doubled),
+        Just(BatchDefect::Extra),
+        (1usize..4).prop_map(BatchDefect::Replaced),
+    ];
+    // A 404 is a detectable fault only for these endpoints; elsewhere it looks valid.
+    let not_found = prop_oneof![
+        Just(Endpoint::Application),
+        Just(Endpoint::Assignments),
+        Just(Endpoint::Users),
+        Just(Endpoint::Batch)
+    ];
     let refused = prop_oneof![
-        4 => (anywhere(), statuses(&[400, 401, 403, 424])),
+        4 => (endpoint(), statuses(&[400, 401, 403, 424])),
         1 => (not_found, Just(404)),
     ];
     prop_oneof![
-        4 => (anywhere(), wait(), prop_oneof![4 => Just(1usize), 1 => Just(2)])
-            .prop_map(|(at, wait, times)| ApplyError::Throttled(at, wait, times)),
-        3 => (anywhere(), statuses(&[500, 502, 503, 504]), any::<bool>())
-            .prop_map(|(at, status, html)| ApplyError::Failing(at, status, html)),
-        2 => (anywhere(), any::<bool>()).prop_map(|(at, within)| ApplyError::Reset(at, within)),
-        3 => (anywhere(), garbage, any::<bool>()).prop_map(|(at, garbage, stays)| ApplyError::Garbled(at, garbage, stays)),
-        5 => (refused, any::<bool>()).prop_map(|((at, status), stays)| ApplyError::Refused(at, status, stays)),
-        3 => (list(), prop_oneof![1usize..4, Just(6)]).prop_map(|(at, times)| ApplyError::Expired(at, times)),
-        3 => (list(), option::weighted(0.7, statuses(&[400, 403, 404]))).prop_map(|(at, status)| ApplyError::SecondPage(at, status)),
-        2 => (list(), any::<bool>()).prop_map(|(at, stays)| ApplyError::Circle(at, stays)),
-        2 => (of_graph(), astray).prop_map(|(at, astray)| ApplyError::Astray(at, astray)),
-        4 => envelope.prop_map(ApplyError::Envelope),
-        5 => (rows(), any::<bool>(), any::<bool>()).prop_map(|(at, nulls, stays)| ApplyError::Bare(at, nulls, stays)),
-        5 => (rows(), prop::sample::select(TOLD.to_vec())).prop_map(|(at, key)| ApplyError::Lacking(at, key)),
-        1 => any::<u64>().prop_map(ApplyError::Weather),
+        4 => (endpoint(), retry_after(), prop_oneof![4 => Just(1usize), 1 => Just(2)])
+            .prop_map(|(at, retry_after, times)| Disturbance::Throttled(at, retry_after, times)),
+        3 => (endpoint(), statuses(&[500, 502, 503, 504]), any::<bool>())
+            .prop_map(|(at, status, html)| Disturbance::Failing(at, status, html)),
+        2 => (endpoint(), any::<bool>()).prop_map(|(at, within)| Disturbance::Reset(at, within)),
+        3 => (endpoint(), body, any::<bool>()).prop_map(|(at, body, permanent)| Disturbance::Invalid(at, body, permanent)),
+        5 => (refused, any::<bool>()).prop_map(|((at, status), permanent)| Disturbance::Refused(at, status, permanent)),
+        3 => (list(), prop_oneof![1usize..4, Just(6)]).prop_map(|(at, times)| Disturbance::Expired(at, times)),
+        3 => (list(), option::weighted(0.7, statuses(&[400, 403, 404]))).prop_map(|(at, status)| Disturbance::SecondPage(at, status)),
+        2 => (list(), any::<bool>()).prop_map(|(at, permanent)| Disturbance::Loop(at, permanent)),
+        2 => (graph_endpoint(), target).prop_map(|(at, target)| Disturbance::ForeignTarget(at, target)),
+        4 => defect.prop_map(Disturbance::BatchDefect),
+        5 => (row_endpoint(), any::<bool>(), any::<bool>()).prop_map(|(at, nulls, permanent)| Disturbance::IdOnly(at, nulls, permanent)),
+        5 => (row_endpoint(), prop::sample::select(ALWAYS_SET.to_vec())).prop_map(|(at, key)| Disturbance::MissingKey(at, key)),
+        1 => any::<u64>().prop_map(Disturbance::RandomFailures),
     ]
 }
 
-fn lie() -> impl Strategy<Value = Lie> {
+fn wrong_list() -> impl Strategy<Value = WrongList> {
     prop_oneof![
-        3 => Just(Lie::Empty),
-        1 => Just(Lie::EmptyPage),
-        3 => Just(Lie::CutShort),
-        4 => user().prop_map(Lie::Without),
+        3 => Just(WrongList::Empty),
+        1 => Just(WrongList::EmptyPage),
+        3 => Just(WrongList::CutShort),
+        4 => user().prop_map(WrongList::Without),
     ]
 }
 
-fn surprise() -> impl Strategy<Value = Surprise> {
-    let of_group = || option::weighted(0.6, prop_oneof![4 => lie(), 2 => (1usize..4).prop_map(Lie::NotFound)]);
+fn inconsistency() -> impl Strategy<Value = Inconsistency> {
+    let group_list =
+        || option::weighted(0.6, prop_oneof![4 => wrong_list(), 2 => (1usize..4).prop_map(WrongList::NotFound)]);
     prop_oneof![
-        4 => Just(Surprise::None),
-        2 => lie().prop_map(Surprise::Assignments),
-        4 => [of_group(), of_group()].prop_map(Surprise::Members),
-        3 => (user(), 1usize..6).prop_map(|(user, looks)| Surprise::Late(user, looks)),
-        1 => assigned_group().prop_map(Surprise::Hides),
-        2 => (assigned_group(), any::<bool>()).prop_map(|(group, gone)| Surprise::Lost(group, gone)),
-        1 => Just(Surprise::NobodyAssigned),
-        3 => (anywhere(), 1usize..3, events(4)).prop_map(|(at, nth, events)| Surprise::Meanwhile(at, nth, events)),
+        4 => Just(Inconsistency::None),
+        2 => wrong_list().prop_map(Inconsistency::Assignments),
+        4 => [group_list(), group_list()].prop_map(Inconsistency::Members),
+        3 => (user(), 1usize..6).prop_map(|(user, looks)| Inconsistency::Late(user, looks)),
+        1 => assigned_group().prop_map(Inconsistency::Hides),
+        2 => (assigned_group(), any::<bool>()).prop_map(|(group, gone)| Inconsistency::Lost(group, gone)),
+        1 => Just(Inconsistency::NobodyAssigned),
+        3 => (endpoint(), 1usize..3, events(4)).prop_map(|(at, nth, events)| Inconsistency::Meanwhile(at, nth, events)),
     ]
 }
 
-pub(super) fn rounds() -> impl Strategy<Value = Vec<Round>> {
-    // Many rounds see a second look, and so need somebody who leaves; a clean one writes down what is there.
-    let troubles = prop_oneof![2 => Just(Vec::new()), 4 => vec(trouble(), 1..2), 2 => vec(trouble(), 2..4)];
-    let round =
-        (events(5), troubles, surprise()).prop_map(|(events, troubles, surprise)| Round { events, troubles, surprise });
+pub(super) fn rounds() -> impl Strategy<Value = Vec<FaultRound>> {
+    // Rounds without disturbances record the current state, which later rounds depend on.
+    let disturbances = prop_oneof![2 => Just(Vec::new()), 4 => vec(disturbance(), 1..2), 2 => vec(disturbance(), 2..4)];
+    let round = (events(5), disturbances, inconsistency())
+        .prop_map(|(events, disturbances, inconsistency)| FaultRound { events, disturbances, inconsistency });
     vec(round, 1..5)
 }

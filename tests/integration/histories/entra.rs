@@ -1,22 +1,21 @@
-//! What Entra ID knows, as small as it can be, and what happens there: to the simulated tenant and to its picture
-//! here alike.
+//! A small model of Entra ID. Events change the model and the simulated tenant alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use graph_sim::{GraphSim, Tenant, User};
 
-/// So many groups there are; all but the last are assigned at first.
+/// Number of groups; all but the last are assigned at first.
 pub(super) const GROUPS: usize = 3;
 
 pub(super) const USER_NAME: usize = 0;
 pub(super) const MAIL: usize = 1;
-/// The attributes that no two learners share, letter case ignored.
+/// The unique attributes, compared without case.
 pub(super) const UNIQUE: [usize; 2] = [USER_NAME, MAIL];
 
 type Slot = fn(&mut User) -> &mut Option<String>;
 
-/// The attributes that are mapped unless configured: SCIM path, column, and where the simulator keeps the source.
+/// The default mapping: SCIM path, column, and the field of the simulator that it is mapped from.
 pub(super) const ATTRIBUTES: [(&str, &str, Slot); 8] = [
     ("userName", "user_name", |user| &mut user.user_principal_name),
     ("emails[type eq \"work\"].value", "email", |user| &mut user.mail),
@@ -36,12 +35,12 @@ pub(super) const ATTRIBUTES: [(&str, &str, Slot); 8] = [
 pub(super) type Values = [Option<String>; ATTRIBUTES.len()];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct AssignedUser(pub(super) usize);
+pub(super) struct UserNumber(pub(super) usize);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Group(pub(super) usize);
 
-impl fmt::Display for AssignedUser {
+impl fmt::Display for UserNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "P{}", self.0)
     }
@@ -53,86 +52,85 @@ impl fmt::Display for Group {
     }
 }
 
-/// What has become of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Account {
+pub(super) enum AccountState {
     Enabled,
     Disabled,
-    /// In the deleted items.
+    /// In `deletedItems`.
     Deleted,
-    /// Nowhere at all.
+    /// Neither in `/users` nor in `deletedItems`.
     Gone,
 }
 
-impl Account {
+impl AccountState {
     fn exists(self) -> bool {
         matches!(self, Self::Enabled | Self::Disabled)
     }
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Employee {
-    pub(super) account: Account,
+pub(super) struct ModelUser {
+    pub(super) account: AccountState,
     pub(super) direct: bool,
     pub(super) groups: BTreeSet<Group>,
     pub(super) values: Values,
 }
 
-/// The whole of it.
+/// The model of the tenant.
 #[derive(Clone, Debug)]
-pub(super) struct Entra {
-    pub(super) users: BTreeMap<AssignedUser, Employee>,
+pub(super) struct EntraModel {
+    pub(super) users: BTreeMap<UserNumber, ModelUser>,
     pub(super) assigned: BTreeSet<Group>,
-    /// Groups whose members are not told.
+    /// Groups that hide their members.
     pub(super) hidden: BTreeSet<Group>,
-    /// Groups that were told to be empty this time, by mistake.
-    pub(super) silent: BTreeSet<Group>,
+    /// Groups that are wrongly answered as empty in one read.
+    pub(super) wrongly_empty: BTreeSet<Group>,
 }
 
-/// How somebody new is assigned.
+/// The assignment of a new user.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum DatabaseLocation {
+pub(super) enum Placement {
     Nowhere,
     Directly,
     In(Group),
-    /// Both ways.
-    Twice(Group),
+    /// Directly and in the group.
+    Both(Group),
 }
 
-impl fmt::Display for DatabaseLocation {
+impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nowhere => f.write_str("for something else"),
-            Self::Directly => f.write_str("and assigned"),
-            Self::In(group) => write!(f, "into {group}"),
-            Self::Twice(group) => write!(f, "into {group} and assigned as well"),
+            Self::Nowhere => f.write_str("unassigned"),
+            Self::Directly => f.write_str("assigned"),
+            Self::In(group) => write!(f, "in {group}"),
+            Self::Both(group) => write!(f, "assigned and in {group}"),
         }
     }
 }
 
-/// What happens in Entra ID. Whatever cannot happen when its turn comes, does not.
+/// An event in Entra ID. An event that is impossible at its time has no effect.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
-    Hire(AssignedUser, DatabaseLocation),
-    /// Hired with user name and mail of somebody else.
-    Namesake(AssignedUser, DatabaseLocation, AssignedUser),
-    One(AssignedUser, Fate),
-    /// Each gets user name and mail of the next, the last those of the first.
-    Ring([AssignedUser; 3], usize),
-    /// The first gets this attribute of the second, who keeps it.
-    Copies(AssignedUser, usize, AssignedUser),
-    Group(Group, Turn),
-    /// Nobody has this attribute any more.
-    Wiped(usize),
+    Add(UserNumber, Placement),
+    /// The new user has the user name and mail of another one.
+    AddWithNamesOf(UserNumber, Placement, UserNumber),
+    User(UserNumber, UserChange),
+    /// Each of the first two or three users gets user name and mail of the next, the last those of the first.
+    RotateNames([UserNumber; 3], usize),
+    /// The first user gets an attribute of the second, which keeps it.
+    CopyAttribute(UserNumber, usize, UserNumber),
+    Group(Group, GroupChange),
+    /// The attribute is cleared for all users.
+    ClearForAll(usize),
 }
 
-/// What happens to one user.
+/// A change of one user.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fate {
-    /// An attribute gets a value of this number, or none.
+pub(super) enum UserChange {
+    /// An attribute gets the value of a number, or is cleared.
     Set(usize, Option<u8>),
     Rename(u8),
-    /// Another letter case, which is no change.
+    /// User name and mail in upper case, which counts as unchanged.
     Capitals,
     Assign,
     Unassign,
@@ -142,17 +140,17 @@ pub(super) enum Fate {
     Enable,
     Delete,
     Restore,
-    /// Enabled, restored if need be, and assigned.
+    /// Restored if deleted, enabled and assigned.
     Return,
-    /// Deleted for good, with all assignments.
+    /// Deleted permanently, with all assignments.
     Purge,
-    /// As a replica that lags shows it: the assignment is there, the account is nowhere.
+    /// The assignments remain but the user is not found, like in a lagging replica.
     Vanish,
 }
 
-/// What happens to a group.
+/// A change of a group.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Turn {
+pub(super) enum GroupChange {
     Assign,
     Unassign,
     Empty,
@@ -163,119 +161,120 @@ pub(super) enum Turn {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Hire(user, place) => write!(f, "{user} is hired {place}"),
-            Self::Namesake(user, place, other) => write!(f, "{user}, called as {other}, is hired {place}"),
-            Self::One(user, fate) => {
+            Self::Add(user, placement) => write!(f, "{user} is added {placement}"),
+            Self::AddWithNamesOf(user, placement, other) => {
+                write!(f, "{user} is added {placement} with the names of {other}")
+            }
+            Self::User(user, change) => {
                 let word = |attribute: &usize| ATTRIBUTES[*attribute].1;
                 write!(f, "{user} ")?;
-                match fate {
-                    Fate::Set(attribute, Some(number)) => write!(f, "gets {} {number}", word(attribute)),
-                    Fate::Set(attribute, None) => write!(f, "has no {} any more", word(attribute)),
-                    Fate::Rename(number) => write!(f, "is called n{number} from now on"),
-                    Fate::Capitals => f.write_str("is written in capitals"),
-                    Fate::Assign => f.write_str("is assigned"),
-                    Fate::Unassign => f.write_str("is unassigned"),
-                    Fate::Join(group) => write!(f, "joins {group}"),
-                    Fate::Leave(group) => write!(f, "leaves {group}"),
-                    Fate::Disable => f.write_str("is disabled"),
-                    Fate::Enable => f.write_str("is enabled"),
-                    Fate::Delete => f.write_str("is deleted"),
-                    Fate::Restore => f.write_str("is restored"),
-                    Fate::Return => f.write_str("returns"),
-                    Fate::Purge => f.write_str("is deleted for good"),
-                    Fate::Vanish => f.write_str("vanishes, but for the assignment"),
+                match change {
+                    UserChange::Set(attribute, Some(number)) => write!(f, "gets {} {number}", word(attribute)),
+                    UserChange::Set(attribute, None) => write!(f, "loses the {}", word(attribute)),
+                    UserChange::Rename(number) => write!(f, "is renamed to n{number}"),
+                    UserChange::Capitals => f.write_str("gets names in upper case"),
+                    UserChange::Assign => f.write_str("is assigned"),
+                    UserChange::Unassign => f.write_str("is unassigned"),
+                    UserChange::Join(group) => write!(f, "joins {group}"),
+                    UserChange::Leave(group) => write!(f, "leaves {group}"),
+                    UserChange::Disable => f.write_str("is disabled"),
+                    UserChange::Enable => f.write_str("is enabled"),
+                    UserChange::Delete => f.write_str("is deleted"),
+                    UserChange::Restore => f.write_str("is restored"),
+                    UserChange::Return => f.write_str("returns"),
+                    UserChange::Purge => f.write_str("is deleted permanently"),
+                    UserChange::Vanish => f.write_str("is not found but still assigned"),
                 }
             }
-            Self::Ring([one, two, three], users) => {
+            Self::RotateNames([one, two, three], users) => {
                 let third = if *users > 2 { format!(" and {three}") } else { String::new() };
-                write!(f, "{one}, {two}{third} hand on user name and mail in a ring")
+                write!(f, "{one}, {two}{third} rotate user names and mail")
             }
-            Self::Copies(one, attribute, other) => {
+            Self::CopyAttribute(one, attribute, other) => {
                 write!(f, "{one} gets the {} of {other} as well", ATTRIBUTES[*attribute].1)
             }
-            Self::Group(group, turn) => {
+            Self::Group(group, change) => {
                 write!(f, "{group} ")?;
-                f.write_str(match turn {
-                    Turn::Assign => "is assigned",
-                    Turn::Unassign => "is unassigned",
-                    Turn::Empty => "runs empty",
-                    Turn::Hide => "hides its members",
-                    Turn::Show => "shows its members",
+                f.write_str(match change {
+                    GroupChange::Assign => "is assigned",
+                    GroupChange::Unassign => "is unassigned",
+                    GroupChange::Empty => "loses all members",
+                    GroupChange::Hide => "hides its members",
+                    GroupChange::Show => "shows its members",
                 })
             }
-            Self::Wiped(attribute) => write!(f, "nobody has a {} any more", ATTRIBUTES[*attribute].1),
+            Self::ClearForAll(attribute) => write!(f, "the {} of all users is cleared", ATTRIBUTES[*attribute].1),
         }
     }
 }
 
-impl Entra {
-    /// The groups, and nobody.
+impl EntraModel {
+    /// The groups, without users.
     pub(super) fn empty() -> Self {
         Self {
             users: BTreeMap::new(),
             assigned: (0..GROUPS - 1).map(Group).collect(),
             hidden: BTreeSet::new(),
-            silent: BTreeSet::new(),
+            wrongly_empty: BTreeSet::new(),
         }
     }
 
-    pub(super) fn account(&self, user: AssignedUser) -> Account {
-        self.users.get(&user).map_or(Account::Gone, |employee| employee.account)
+    pub(super) fn account(&self, user: UserNumber) -> AccountState {
+        self.users.get(&user).map_or(AccountState::Gone, |entry| entry.account)
     }
 
-    fn shows(&self, group: Group, employee: &Employee) -> bool {
-        let told = !self.hidden.contains(&group) && !self.silent.contains(&group);
-        told && employee.account.exists() && employee.groups.contains(&group)
+    fn shows_member(&self, group: Group, entry: &ModelUser) -> bool {
+        let listed = !self.hidden.contains(&group) && !self.wrongly_empty.contains(&group);
+        listed && entry.account.exists() && entry.groups.contains(&group)
     }
 
-    /// The ways in which a user is on the application. An assignment outlives the account; a membership shows only
-    /// as long as there is one.
-    pub(super) fn ways(&self, user: AssignedUser) -> BTreeSet<String> {
-        let Some(employee) = self.users.get(&user) else { return BTreeSet::new() };
-        let groups = self.assigned.iter().filter(|group| self.shows(**group, employee)).map(Group::to_string);
-        groups.chain(employee.direct.then(|| "direct".to_owned())).collect()
+    /// The assignment routes of a user. A direct assignment outlives the account, a membership does not.
+    pub(super) fn routes(&self, user: UserNumber) -> BTreeSet<String> {
+        let Some(entry) = self.users.get(&user) else { return BTreeSet::new() };
+        let groups = self.assigned.iter().filter(|group| self.shows_member(**group, entry)).map(Group::to_string);
+        groups.chain(entry.direct.then(|| "direct".to_owned())).collect()
     }
 
-    /// How many members each assigned group shows.
+    /// The visible member count of each assigned group.
     pub(super) fn members(&self) -> BTreeMap<Group, u64> {
-        let count = |group| self.users.values().filter(|employee| self.shows(group, employee)).count() as u64;
+        let count = |group| self.users.values().filter(|entry| self.shows_member(group, entry)).count() as u64;
         self.assigned.iter().map(|group| (*group, count(*group))).collect()
     }
 
     /// Whether the application has no assignment at all.
     pub(super) fn nobody_assigned(&self) -> bool {
-        self.assigned.is_empty() && self.users.values().all(|employee| !employee.direct)
+        self.assigned.is_empty() && self.users.values().all(|entry| !entry.direct)
     }
 
-    /// Whether this user is assigned and enabled, so that nobody may switch the learner off.
-    pub(super) fn wants(&self, user: AssignedUser) -> bool {
-        self.account(user) == Account::Enabled && !self.ways(user).is_empty()
+    /// Whether a user is assigned and enabled, so that the learner must stay active.
+    pub(super) fn wants(&self, user: UserNumber) -> bool {
+        self.account(user) == AccountState::Enabled && !self.routes(user).is_empty()
     }
 
-    /// Both of the values that are unique.
-    fn names(&self, user: AssignedUser) -> Option<Names> {
+    /// The unique values of a user.
+    fn names(&self, user: UserNumber) -> Option<Names> {
         let values = &self.users.get(&user)?.values;
         Some([values[USER_NAME].clone(), values[MAIL].clone()])
     }
 }
 
-/// A tenant and its picture.
-pub(super) struct Scene<'a> {
-    pub(super) entra: &'a mut Entra,
+/// The model and the simulated tenant.
+pub(super) struct TenantAndModel<'a> {
+    pub(super) entra: &'a mut EntraModel,
     pub(super) sim: &'a GraphSim,
-    pub(super) ids: &'a mut Ids,
+    pub(super) ids: &'a mut ObjectIds,
 }
 
-/// The ids of a tenant.
+/// The object ids of the users and groups in the simulated tenant.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ids {
-    pub(super) users: BTreeMap<AssignedUser, String>,
+pub(super) struct ObjectIds {
+    pub(super) users: BTreeMap<UserNumber, String>,
     pub(super) groups: BTreeMap<Group, String>,
 }
 
-impl Ids {
-    /// `text` with names in place of the ids.
-    pub(super) fn named(&self, mut text: String) -> String {
+impl ObjectIds {
+    /// Replaces the ids in a text with names.
+    pub(super) fn with_names(&self, mut text: String) -> String {
         for (user, id) in &self.users {
             text = text.replace(id, &user.to_string());
         }
@@ -286,37 +285,36 @@ impl Ids {
     }
 }
 
-impl Scene<'_> {
-    /// Lets `event` happen.
-    pub(super) fn happens(&mut self, event: Event) {
+impl TenantAndModel<'_> {
+    pub(super) fn apply_event(&mut self, event: Event) {
         let Self { entra, sim, ids } = self;
         sim.tenant(|tenant| {
             match event {
-                Event::Hire(user, place) => hire(user, place, None, entra, tenant, ids),
-                Event::Namesake(user, place, other) => {
+                Event::Add(user, placement) => add_user(user, placement, None, entra, tenant, ids),
+                Event::AddWithNamesOf(user, placement, other) => {
                     let names = entra.names(other);
-                    hire(user, place, names, entra, tenant, ids);
+                    add_user(user, placement, names, entra, tenant, ids);
                 }
-                Event::One(user, Fate::Return) => {
-                    for fate in [Fate::Restore, Fate::Enable, Fate::Assign] {
-                        befall(user, fate, entra, tenant, ids);
+                Event::User(user, UserChange::Return) => {
+                    for change in [UserChange::Restore, UserChange::Enable, UserChange::Assign] {
+                        apply_user_change(user, change, entra, tenant, ids);
                     }
                 }
-                Event::One(user, fate) => befall(user, fate, entra, tenant, ids),
-                Event::Ring(users, count) => ring(&users[..count], entra),
-                Event::Copies(user, attribute, other) => {
+                Event::User(user, change) => apply_user_change(user, change, entra, tenant, ids),
+                Event::RotateNames(users, count) => rotate_names(&users[..count], entra),
+                Event::CopyAttribute(user, attribute, other) => {
                     let value = entra.users.get(&other).and_then(|other| other.values[attribute].clone());
-                    if let (Some(value), Some(employee)) = (value, entra.users.get_mut(&user)) {
-                        employee.values[attribute] = Some(value);
+                    if let (Some(value), Some(entry)) = (value, entra.users.get_mut(&user)) {
+                        entry.values[attribute] = Some(value);
                     }
                 }
-                Event::Group(group, turn) => turn_group(group, turn, entra, tenant, ids),
-                Event::Wiped(attribute) => entra.users.values_mut().for_each(|one| one.values[attribute] = None),
+                Event::Group(group, change) => apply_group_change(group, change, entra, tenant, ids),
+                Event::ClearForAll(attribute) => entra.users.values_mut().for_each(|one| one.values[attribute] = None),
             }
-            for (user, employee) in entra.users.iter().filter(|(_, employee)| employee.account.exists()) {
+            for (user, entry) in entra.users.iter().filter(|(_, entry)| entry.account.exists()) {
                 let user = tenant.user_mut(&ids.users[user]);
-                user.account_enabled = Some(employee.account == Account::Enabled);
-                for ((_, _, slot), value) in ATTRIBUTES.iter().zip(&employee.values) {
+                user.account_enabled = Some(entry.account == AccountState::Enabled);
+                for ((_, _, slot), value) in ATTRIBUTES.iter().zip(&entry.values) {
                     slot(user).clone_from(value);
                 }
             }
@@ -326,13 +324,13 @@ impl Scene<'_> {
 
 type Names = [Option<String>; 2];
 
-fn hire(
-    user: AssignedUser,
-    place: DatabaseLocation,
+fn add_user(
+    user: UserNumber,
+    placement: Placement,
     names: Option<Names>,
-    entra: &mut Entra,
+    entra: &mut EntraModel,
     tenant: &mut Tenant,
-    ids: &mut Ids,
+    ids: &mut ObjectIds,
 ) {
     if entra.users.contains_key(&user) {
         return;
@@ -340,13 +338,13 @@ fn hire(
     let text = |text: &str| Some(text.to_owned());
     let own = text(&format!("{}@harbourworks.example", user.to_string().to_lowercase()));
     let [user_name, mail] = names.unwrap_or([own.clone(), own]);
-    let named = text(&user.to_string());
-    let values = [user_name, mail, named, text("Person"), None, text("Utopia"), None, text("department 0")];
-    let (direct, group) = match place {
-        DatabaseLocation::Nowhere => (false, None),
-        DatabaseLocation::Directly => (true, None),
-        DatabaseLocation::In(group) => (false, Some(group)),
-        DatabaseLocation::Twice(group) => (true, Some(group)),
+    let with_names = text(&user.to_string());
+    let values = [user_name, mail, with_names, text("User"), None, text("Utopia"), None, text("department 0")];
+    let (direct, group) = match placement {
+        Placement::Nowhere => (false, None),
+        Placement::Directly => (true, None),
+        Placement::In(group) => (false, Some(group)),
+        Placement::Both(group) => (true, Some(group)),
     };
     let id = tenant.add_user(User::named(&user.to_string(), "Newcomer"));
     if let Some(group) = group {
@@ -357,56 +355,69 @@ fn hire(
     }
     ids.users.insert(user, id);
     let groups = group.into_iter().collect();
-    entra.users.insert(user, Employee { account: Account::Enabled, direct, groups, values });
+    entra.users.insert(user, ModelUser { account: AccountState::Enabled, direct, groups, values });
 }
 
-fn befall(user: AssignedUser, fate: Fate, entra: &mut Entra, tenant: &mut Tenant, ids: &Ids) {
-    let Some(Employee { account, direct, groups, values }) = entra.users.get_mut(&user) else { return };
+fn apply_user_change(
+    user: UserNumber,
+    change: UserChange,
+    entra: &mut EntraModel,
+    tenant: &mut Tenant,
+    ids: &ObjectIds,
+) {
+    let Some(ModelUser { account, direct, groups, values }) = entra.users.get_mut(&user) else { return };
     let id = ids.users[&user].as_str();
-    match fate {
-        Fate::Set(attribute, number) => values[attribute] = number.map(|number| value(attribute, number)),
-        Fate::Rename(number) => UNIQUE.iter().for_each(|one| values[*one] = Some(value(*one, number))),
-        Fate::Capitals => UNIQUE.iter().for_each(|one| values[*one] = values[*one].as_deref().map(str::to_uppercase)),
-        Fate::Unassign => {
+    match change {
+        UserChange::Set(attribute, number) => values[attribute] = number.map(|number| value(attribute, number)),
+        UserChange::Rename(number) => UNIQUE.iter().for_each(|one| values[*one] = Some(value(*one, number))),
+        UserChange::Capitals => {
+            UNIQUE.iter().for_each(|one| values[*one] = values[*one].as_deref().map(str::to_uppercase))
+        }
+        UserChange::Unassign => {
             *direct = false;
             tenant.unassign(id);
         }
-        Fate::Leave(group) => {
+        UserChange::Leave(group) => {
             groups.remove(&group);
             tenant.remove_member(&ids.groups[&group], id);
         }
-        Fate::Assign if *account != Account::Gone => {
+        UserChange::Assign if *account != AccountState::Gone => {
             *direct = true;
             tenant.assign_user(id);
         }
-        Fate::Join(group) if *account != Account::Gone => {
+        UserChange::Join(group) if *account != AccountState::Gone => {
             groups.insert(group);
             tenant.add_member(&ids.groups[&group], id);
         }
-        Fate::Disable if account.exists() => *account = Account::Disabled,
-        Fate::Enable if account.exists() => *account = Account::Enabled,
-        Fate::Delete if account.exists() => {
-            *account = Account::Deleted;
+        UserChange::Disable if account.exists() => *account = AccountState::Disabled,
+        UserChange::Enable if account.exists() => *account = AccountState::Enabled,
+        UserChange::Delete if account.exists() => {
+            *account = AccountState::Deleted;
             tenant.delete_user(id);
         }
-        Fate::Restore if *account == Account::Deleted => {
-            *account = Account::Enabled;
+        UserChange::Restore if *account == AccountState::Deleted => {
+            *account = AccountState::Enabled;
             tenant.restore_user(id);
         }
-        Fate::Vanish => {
-            *account = Account::Gone;
+        UserChange::Vanish => {
+            *account = AccountState::Gone;
             tenant.vanish_user(id);
         }
-        Fate::Purge => {
-            (*account, *direct) = (Account::Gone, false);
+        UserChange::Purge => {
+            (*account, *direct) = (AccountState::Gone, false);
             groups.clear();
             tenant.purge_user(id);
         }
-        Fate::Assign | Fate::Join(_) | Fate::Disable | Fate::Enable | Fate::Delete | Fate::Restore | Fate::Return => {}
+        UserChange::Assign
+        | UserChange::Join(_)
+        | UserChange::Disable
+        | UserChange::Enable
+        | UserChange::Delete
+        | UserChange::Restore
+        | UserChange::Return => {}
     }
 }
 
-/// The value of a number.
 fn value(attribute: usize, number: u8) -> String {
     match attribute {
         USER_NAME | MAIL => format!("n{number}@harbourworks.example"),
@@ -414,41 +425,41 @@ fn value(attribute: usize, number: u8) -> String {
     }
 }
 
-fn ring(users: &[AssignedUser], entra: &mut Entra) {
+fn rotate_names(users: &[UserNumber], entra: &mut EntraModel) {
     let names: Option<Vec<_>> = users.iter().map(|user| entra.names(*user)).collect();
     let distinct = users.iter().collect::<BTreeSet<_>>().len() == users.len();
     if let Some(mut names) = names.filter(|_| distinct) {
         names.rotate_left(1);
         for (user, [user_name, mail]) in users.iter().zip(names) {
-            if let Some(employee) = entra.users.get_mut(user) {
-                (employee.values[USER_NAME], employee.values[MAIL]) = (user_name, mail);
+            if let Some(entry) = entra.users.get_mut(user) {
+                (entry.values[USER_NAME], entry.values[MAIL]) = (user_name, mail);
             }
         }
     }
 }
 
-fn turn_group(group: Group, turn: Turn, entra: &mut Entra, tenant: &mut Tenant, ids: &Ids) {
+fn apply_group_change(group: Group, change: GroupChange, entra: &mut EntraModel, tenant: &mut Tenant, ids: &ObjectIds) {
     let id = &ids.groups[&group];
-    match turn {
-        Turn::Assign => {
+    match change {
+        GroupChange::Assign => {
             entra.assigned.insert(group);
             tenant.assign_group(id);
         }
-        Turn::Unassign => {
+        GroupChange::Unassign => {
             entra.assigned.remove(&group);
             tenant.unassign(id);
         }
-        Turn::Empty => {
-            for (user, employee) in &mut entra.users {
-                employee.groups.remove(&group);
+        GroupChange::Empty => {
+            for (user, entry) in &mut entra.users {
+                entry.groups.remove(&group);
                 tenant.remove_member(id, &ids.users[user]);
             }
         }
-        Turn::Hide => {
+        GroupChange::Hide => {
             entra.hidden.insert(group);
             tenant.group_mut(id).visibility = Some("HiddenMembership".to_owned());
         }
-        Turn::Show => {
+        GroupChange::Show => {
             entra.hidden.remove(&group);
             tenant.group_mut(id).visibility = None;
         }

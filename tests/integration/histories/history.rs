@@ -1,4 +1,4 @@
-//! Histories, how they are drawn, and how they are told.
+//! Random histories, and their description.
 
 use std::fmt;
 
@@ -7,119 +7,119 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::entra::{AssignedUser, DatabaseLocation, Event, Fate, GROUPS, Group, MAIL, Turn};
-use super::model::Limits;
+use super::entra::{Event, GROUPS, Group, GroupChange, MAIL, Placement, UserChange, UserNumber};
+use super::model::SafetyLimits;
 
-/// So many users can ever be hired; more than are there at first.
-const PEOPLE: usize = 13;
-/// A cycle of so few users comes to its end in fewer turns.
-const TURNS: usize = 50;
+/// Number of users that can be added; more than there are at first.
+const USERS: usize = 13;
+/// More polls than a cycle of these users needs to end.
+const MAX_POLLS: usize = 50;
 const TITLE: usize = 4;
 const DEPARTMENT: usize = 7;
 
-/// A tenant and all that happens in it.
+/// The first users of a tenant, and the rounds that follow.
 #[derive(Clone, Debug)]
 pub(super) struct History {
-    pub(super) telling: Telling,
-    pub(super) limits: Limits,
-    pub(super) staff: Vec<DatabaseLocation>,
+    pub(super) representation: Representation,
+    pub(super) limits: SafetyLimits,
+    pub(super) placements: Vec<Placement>,
     pub(super) rounds: Vec<Round>,
 }
 
-/// In which order, and how, Entra ID tells the same.
+/// Properties of the answers that must not change the outcome.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Telling {
-    /// Of the ids, by which every list is ordered.
+pub(super) struct Representation {
+    /// Seed of the object ids, which order every list.
     pub(super) seed: u64,
-    /// Leaves out what a member has no value for.
+    /// Member rows omit unset attributes.
     pub(super) sparse: bool,
 }
 
-/// What happens, and then a cycle.
+/// Events, and then a cycle.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
-    /// It is ten minutes after the last one, not thirty.
+    /// The cycle starts ten minutes after the last one instead of thirty.
     pub(super) early: bool,
-    /// Everybody who is held is approved.
+    /// All held users are approved.
     pub(super) approve: bool,
-    /// And then so many hours pass.
+    /// Hours between the approval and the cycle.
     pub(super) hours: i64,
     pub(super) events: Vec<Event>,
-    pub(super) cache: Option<Damage>,
-    pub(super) cycle: How,
-    /// Whether the same cycle comes at once again.
-    pub(super) again: bool,
+    pub(super) cache: Option<CacheDamage>,
+    pub(super) cycle: CycleVariant,
+    /// Whether cycles follow at once until nothing changes.
+    pub(super) repeat: bool,
 }
 
-/// What happens to the cache while nothing runs.
+/// Damage of the cache between two cycles.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Damage {
+pub(super) enum CacheDamage {
     Lost,
     Truncated,
     Garbled,
 }
 
-/// How the cycle goes.
+/// How a cycle runs.
 #[derive(Clone, Debug)]
-pub(super) enum How {
-    Plainly,
+pub(super) enum CycleVariant {
+    Normal,
     /// Without the cache.
-    InFull,
-    /// Given up after so many turns.
-    GivenUp(usize),
-    Fails(At, Answer),
-    /// One answer does not come, and then it does.
-    Retries(At, Hitch),
-    /// This happens before the second look, if there is one.
+    Full,
+    /// Dropped after a number of polls.
+    Dropped(usize),
+    Fails(Request, PermanentError),
+    /// A request fails once.
+    Retries(Request, TransientError),
+    /// Events before the confirmation, if there is one.
     Meanwhile(Vec<Event>),
-    /// The first look finds this list empty: the assignments, or the members of a group.
+    /// The snapshot sees the members of a group as empty, or the assignments if there is no group.
     Stale(Option<Group>),
-    /// The second look may not see this account.
-    Unreadable(AssignedUser),
+    /// The confirmation may not read this user.
+    Unreadable(UserNumber),
 }
 
-/// Which request.
+/// A request to Graph or to the token endpoint.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum At {
+pub(super) enum Request {
     Token,
     Application,
     Assignments,
     Members(Group),
-    /// Of the users who are assigned themselves.
+    /// The directly assigned users.
     Users,
-    /// From here on at the second look.
+    /// A request of the confirmation, like the next three.
     Accounts,
     DeletedItems,
     AssignmentsAgain,
     MembersAgain(Group),
 }
 
-/// What is answered, again and again.
+/// An error that does not go away.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Answer {
-    /// By a status that is not tried again.
+pub(super) enum PermanentError {
+    /// A status that is not retried.
     Refused(u16),
-    /// By one that is, for some seconds.
+    /// A status that is retried for some seconds.
     InternalError,
     Html,
     HalfAList,
 }
 
-/// What makes a request be sent again.
+/// An error that makes the client retry.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Hitch {
+pub(super) enum TransientError {
     Unavailable,
     Reset,
 }
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { early, approve, hours, events, cache, cycle, again } = self;
+        let Self { early, approve, hours, events, cache, cycle, repeat } = self;
         if *early {
             f.write_str("ten minutes later; ")?;
         }
         if *approve {
-            f.write_str("all who are held are approved; ")?;
+            f.write_str("all held users are approved; ")?;
         }
         if *hours > 0 {
             write!(f, "{hours} hours pass; ")?;
@@ -129,216 +129,220 @@ impl fmt::Display for Round {
             write!(f, "the cache is {}; ", format!("{damage:?}").to_lowercase())?;
         }
         match cycle {
-            How::Plainly => f.write_str("a cycle")?,
-            How::InFull => f.write_str("a full cycle")?,
-            How::GivenUp(turns) => write!(f, "a cycle that is given up after {turns} turns")?,
-            How::Fails(at, answer) => write!(f, "a cycle with {answer:?} at {at:?}")?,
-            How::Retries(at, hitch) => write!(f, "a cycle with {hitch:?} once at {at:?}")?,
-            How::Stale(None) => f.write_str("a cycle that first sees no assignment at all")?,
-            How::Stale(Some(group)) => write!(f, "a cycle that first sees nobody in {group}")?,
-            How::Unreadable(user) => write!(f, "a cycle that may not see {user} a second time")?,
-            How::Meanwhile(events) => {
-                f.write_str("a cycle in which, before the second look")?;
+            CycleVariant::Normal => f.write_str("a cycle")?,
+            CycleVariant::Full => f.write_str("a full cycle")?,
+            CycleVariant::Dropped(polls) => write!(f, "a cycle that is dropped after {polls} polls")?,
+            CycleVariant::Fails(at, error) => write!(f, "a cycle with {error:?} at {at:?}")?,
+            CycleVariant::Retries(at, error) => write!(f, "a cycle with {error:?} once at {at:?}")?,
+            CycleVariant::Stale(None) => f.write_str("a cycle whose snapshot has no assignments")?,
+            CycleVariant::Stale(Some(group)) => write!(f, "a cycle whose snapshot has no members of {group}")?,
+            CycleVariant::Unreadable(user) => write!(f, "a cycle whose confirmation may not read {user}")?,
+            CycleVariant::Meanwhile(events) => {
+                f.write_str("a cycle in which, before the confirmation")?;
                 events.iter().try_for_each(|event| write!(f, ", {event}"))?;
             }
         }
-        if *again { f.write_str(", and the same once more") } else { Ok(()) }
+        if *repeat { f.write_str(", repeated until nothing changes") } else { Ok(()) }
     }
 }
 
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { telling, limits, staff, rounds } = self;
-        writeln!(f, "{telling:?}\n{limits:?}")?;
-        (0..).zip(staff).try_for_each(|(number, place)| writeln!(f, "at first: {}", hire(number, *place)))?;
+        let Self { representation, limits, placements, rounds } = self;
+        writeln!(f, "{representation:?}\n{limits:?}")?;
+        (0..)
+            .zip(placements)
+            .try_for_each(|(number, placement)| writeln!(f, "at first: {}", add_user_event(number, *placement)))?;
         rounds.iter().enumerate().try_for_each(|(number, round)| writeln!(f, "round {number}: {round}"))
     }
 }
 
-/// How somebody comes who is there at first.
-pub(super) fn hire(number: usize, place: DatabaseLocation) -> Event {
-    Event::Hire(AssignedUser(number), place)
+/// The event that adds one of the first users.
+pub(super) fn add_user_event(number: usize, placement: Placement) -> Event {
+    Event::Add(UserNumber(number), placement)
 }
 
-fn user() -> impl Strategy<Value = AssignedUser> {
-    (0..PEOPLE).prop_map(AssignedUser)
+fn user() -> impl Strategy<Value = UserNumber> {
+    (0..USERS).prop_map(UserNumber)
 }
 
 fn group() -> impl Strategy<Value = Group> {
     (0..GROUPS).prop_map(Group)
 }
 
-fn place() -> impl Strategy<Value = DatabaseLocation> {
+fn placement() -> impl Strategy<Value = Placement> {
     prop_oneof![
-        4 => Just(DatabaseLocation::Directly),
-        4 => group().prop_map(DatabaseLocation::In),
-        1 => group().prop_map(DatabaseLocation::Twice),
-        1 => Just(DatabaseLocation::Nowhere),
+        4 => Just(Placement::Directly),
+        4 => group().prop_map(Placement::In),
+        1 => group().prop_map(Placement::Both),
+        1 => Just(Placement::Nowhere),
     ]
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn change() -> impl Strategy<Value = UserChange> {
     prop_oneof![
-        4 => (prop_oneof![Just(TITLE), Just(DEPARTMENT)], option::of(0u8..3)).prop_map(|(one, to)| Fate::Set(one, to)),
-        2 => Just(Fate::Set(MAIL, None)),
-        2 => (0u8..8).prop_map(|to| Fate::Set(MAIL, Some(to))),
-        2 => (0u8..8).prop_map(Fate::Rename),
-        1 => Just(Fate::Capitals),
-        4 => Just(Fate::Assign),
-        5 => Just(Fate::Unassign),
-        3 => group().prop_map(Fate::Join),
-        4 => group().prop_map(Fate::Leave),
-        3 => Just(Fate::Disable),
-        4 => Just(Fate::Enable),
-        2 => Just(Fate::Delete),
-        3 => Just(Fate::Restore),
-        6 => Just(Fate::Return),
-        1 => Just(Fate::Purge),
-        1 => Just(Fate::Vanish),
+        4 => (prop_oneof![Just(TITLE), Just(DEPARTMENT)], option::of(0u8..3)).prop_map(|(one, to)| UserChange::Set(one, to)),
+        2 => Just(UserChange::Set(MAIL, None)),
+        2 => (0u8..8).prop_map(|to| UserChange::Set(MAIL, Some(to))),
+        2 => (0u8..8).prop_map(UserChange::Rename),
+        1 => Just(UserChange::Capitals),
+        4 => Just(UserChange::Assign),
+        5 => Just(UserChange::Unassign),
+        3 => group().prop_map(UserChange::Join),
+        4 => group().prop_map(UserChange::Leave),
+        3 => Just(UserChange::Disable),
+        4 => Just(UserChange::Enable),
+        2 => Just(UserChange::Delete),
+        3 => Just(UserChange::Restore),
+        6 => Just(UserChange::Return),
+        1 => Just(UserChange::Purge),
+        1 => Just(UserChange::Vanish),
     ]
 }
 
-/// Ways to leave.
-fn exit() -> impl Strategy<Value = Event> {
-    let fate = prop_oneof![
-        5 => Just(Fate::Unassign),
-        4 => group().prop_map(Fate::Leave),
-        2 => Just(Fate::Disable),
-        2 => Just(Fate::Delete),
-        1 => Just(Fate::Purge),
-        2 => Just(Fate::Vanish),
+/// Events that make users leave.
+fn leaving_event() -> impl Strategy<Value = Event> {
+    let change = prop_oneof![
+        5 => Just(UserChange::Unassign),
+        4 => group().prop_map(UserChange::Leave),
+        2 => Just(UserChange::Disable),
+        2 => Just(UserChange::Delete),
+        1 => Just(UserChange::Purge),
+        2 => Just(UserChange::Vanish),
     ];
     prop_oneof![
-        8 => (user(), fate).prop_map(|(user, fate)| Event::One(user, fate)),
-        1 => (group(), prop_oneof![Just(Turn::Empty), Just(Turn::Unassign), Just(Turn::Hide)])
-            .prop_map(|(group, turn)| Event::Group(group, turn)),
+        8 => (user(), change).prop_map(|(user, change)| Event::User(user, change)),
+        1 => (group(), prop_oneof![Just(GroupChange::Empty), Just(GroupChange::Unassign), Just(GroupChange::Hide)])
+            .prop_map(|(group, change)| Event::Group(group, change)),
     ]
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let turn = prop_oneof![
-        3 => Just(Turn::Assign),
-        2 => Just(Turn::Unassign),
-        3 => Just(Turn::Empty),
-        1 => Just(Turn::Hide),
-        2 => Just(Turn::Show),
+    let group_change = prop_oneof![
+        3 => Just(GroupChange::Assign),
+        2 => Just(GroupChange::Unassign),
+        3 => Just(GroupChange::Empty),
+        1 => Just(GroupChange::Hide),
+        2 => Just(GroupChange::Show),
     ];
     prop_oneof![
-        5 => (user(), place()).prop_map(|(user, place)| Event::Hire(user, place)),
-        24 => (user(), fate()).prop_map(|(user, fate)| Event::One(user, fate)),
-        2 => ([user(), user(), user()], 2usize..4).prop_map(|(users, count)| Event::Ring(users, count)),
-        2 => (user(), 0usize..2, user()).prop_map(|(one, attribute, other)| Event::Copies(one, attribute, other)),
-        3 => (user(), place(), user()).prop_map(|(one, place, other)| Event::Namesake(one, place, other)),
-        2 => (group(), turn).prop_map(|(group, turn)| Event::Group(group, turn)),
-        1 => prop_oneof![Just(TITLE), Just(DEPARTMENT)].prop_map(Event::Wiped),
+        5 => (user(), placement()).prop_map(|(user, placement)| Event::Add(user, placement)),
+        24 => (user(), change()).prop_map(|(user, change)| Event::User(user, change)),
+        2 => ([user(), user(), user()], 2usize..4).prop_map(|(users, count)| Event::RotateNames(users, count)),
+        2 => (user(), 0usize..2, user()).prop_map(|(one, attribute, other)| Event::CopyAttribute(one, attribute, other)),
+        3 => (user(), placement(), user()).prop_map(|(one, placement, other)| Event::AddWithNamesOf(one, placement, other)),
+        2 => (group(), group_change).prop_map(|(group, change)| Event::Group(group, change)),
+        1 => prop_oneof![Just(TITLE), Just(DEPARTMENT)].prop_map(Event::ClearForAll),
     ]
 }
 
-/// Requests of the first look.
-fn at_first() -> impl Strategy<Value = At> {
+/// Requests of the snapshot.
+fn snapshot_request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        Just(At::Token),
-        Just(At::Application),
-        Just(At::Assignments),
-        group().prop_map(At::Members),
-        Just(At::Users),
+        Just(Request::Token),
+        Just(Request::Application),
+        Just(Request::Assignments),
+        group().prop_map(Request::Members),
+        Just(Request::Users),
     ]
 }
 
-/// Requests of the second look.
-fn at_last() -> impl Strategy<Value = At> {
+/// Requests of the confirmation.
+fn confirmation_request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        Just(At::Accounts),
-        Just(At::DeletedItems),
-        Just(At::AssignmentsAgain),
-        group().prop_map(At::MembersAgain),
+        Just(Request::Accounts),
+        Just(Request::DeletedItems),
+        Just(Request::AssignmentsAgain),
+        group().prop_map(Request::MembersAgain),
     ]
 }
 
-fn fails(at: impl Strategy<Value = At>) -> impl Strategy<Value = How> {
-    let answer = prop_oneof![
-        20 => Just(Answer::Refused(403)),
-        20 => Just(Answer::Refused(400)),
-        10 => Just(Answer::Html),
-        10 => Just(Answer::HalfAList),
-        // Takes eight seconds.
-        1 => Just(Answer::InternalError),
+fn fails(at: impl Strategy<Value = Request>) -> impl Strategy<Value = CycleVariant> {
+    let error = prop_oneof![
+        20 => Just(PermanentError::Refused(403)),
+        20 => Just(PermanentError::Refused(400)),
+        10 => Just(PermanentError::Html),
+        10 => Just(PermanentError::HalfAList),
+        // Rare, because it takes eight seconds.
+        1 => Just(PermanentError::InternalError),
     ];
-    (at, answer).prop_map(|(at, answer)| How::Fails(at, answer))
+    (at, error).prop_map(|(at, error)| CycleVariant::Fails(at, error))
 }
 
-/// A cycle with or without a second look.
-fn any_cycle() -> impl Strategy<Value = How> {
-    let hitch = prop_oneof![Just(Hitch::Unavailable), Just(Hitch::Reset)];
+/// A cycle with or without a confirmation.
+fn any_cycle() -> impl Strategy<Value = CycleVariant> {
+    let error = prop_oneof![Just(TransientError::Unavailable), Just(TransientError::Reset)];
     prop_oneof![
-        50 => Just(How::Plainly),
-        8 => Just(How::InFull),
-        14 => (0..TURNS).prop_map(How::GivenUp),
-        8 => fails(at_first()),
-        // Takes a second.
-        1 => (prop_oneof![at_first(), at_last()], hitch).prop_map(|(at, hitch)| How::Retries(at, hitch)),
-        4 => option::of(group()).prop_map(How::Stale),
+        50 => Just(CycleVariant::Normal),
+        8 => Just(CycleVariant::Full),
+        14 => (0..MAX_POLLS).prop_map(CycleVariant::Dropped),
+        8 => fails(snapshot_request()),
+        // Rare, because it takes a second.
+        1 => (prop_oneof![snapshot_request(), confirmation_request()], error).prop_map(|(at, error)| CycleVariant::Retries(at, error)),
+        4 => option::of(group()).prop_map(CycleVariant::Stale),
     ]
 }
 
-/// A cycle in which much depends on the second look.
-fn second_look() -> impl Strategy<Value = How> {
+/// A cycle that depends on the confirmation.
+fn confirmation_cycle() -> impl Strategy<Value = CycleVariant> {
     prop_oneof![
-        3 => Just(How::Plainly),
-        1 => (0..TURNS).prop_map(How::GivenUp),
-        2 => fails(at_last()),
-        3 => vec(event(), 1..4).prop_map(How::Meanwhile),
-        1 => option::of(group()).prop_map(How::Stale),
-        1 => user().prop_map(How::Unreadable),
+        3 => Just(CycleVariant::Normal),
+        1 => (0..MAX_POLLS).prop_map(CycleVariant::Dropped),
+        2 => fails(confirmation_request()),
+        3 => vec(event(), 1..4).prop_map(CycleVariant::Meanwhile),
+        1 => option::of(group()).prop_map(CycleVariant::Stale),
+        1 => user().prop_map(CycleVariant::Unreadable),
     ]
 }
 
 fn round() -> impl Strategy<Value = Round> {
     let hours = prop_oneof![14 => Just(0i64), 2 => 1i64..6, 2 => 22i64..27];
-    let damage = prop_oneof![Just(Damage::Lost), Just(Damage::Truncated), Just(Damage::Garbled)];
+    let damage = prop_oneof![Just(CacheDamage::Lost), Just(CacheDamage::Truncated), Just(CacheDamage::Garbled)];
     let flag = prop::bool::weighted;
     let events = prop_oneof![
         3 => (vec(event(), 0..6), any_cycle()),
-        1 => (vec(exit(), 2..7), second_look()),
+        1 => (vec(leaving_event(), 2..7), confirmation_cycle()),
     ];
     (flag(0.1), flag(0.15), hours, events, option::weighted(0.08, damage), flag(0.25)).prop_map(
-        |(early, approve, hours, (events, cycle), cache, again)| Round {
+        |(early, approve, hours, (events, cycle), cache, repeat)| Round {
             early,
             approve,
             hours,
             events,
             cache,
             cycle,
-            again,
+            repeat,
         },
     )
 }
 
-fn limits() -> impl Strategy<Value = Limits> {
+fn limits() -> impl Strategy<Value = SafetyLimits> {
     let after = prop_oneof![6 => Just(0i64), 1 => Just(1), 1 => Just(4)];
     (
         prop_oneof![4 => Just(1000u64), 5 => 1u64..4],
         prop_oneof![Just(100u64), Just(20)],
         prop_oneof![4 => Just(100u64), 1 => Just(34)],
         after.prop_map(SignedDuration::from_hours),
-        option::weighted(0.2, (0..4usize).prop_map(AssignedUser)),
+        option::weighted(0.2, (0..4usize).prop_map(UserNumber)),
     )
         .prop_map(
-            |(max_deactivations, max_deactivation_percent, max_update_percent, deactivate_after, protected)| Limits {
-                max_deactivations,
-                max_deactivation_percent,
-                max_update_percent,
-                deactivate_after,
-                protected,
+            |(max_deactivations, max_deactivation_percent, max_update_percent, deactivate_after, protected)| {
+                SafetyLimits {
+                    max_deactivations,
+                    max_deactivation_percent,
+                    max_update_percent,
+                    deactivate_after,
+                    protected,
+                }
             },
         )
 }
 
-fn telling() -> impl Strategy<Value = Telling> {
-    (0u64..1000, any::<bool>()).prop_map(|(seed, sparse)| Telling { seed, sparse })
+fn representation() -> impl Strategy<Value = Representation> {
+    (0u64..1000, any::<bool>()).prop_map(|(seed, sparse)| Representation { seed, sparse })
 }
 
 pub(super) fn history() -> impl Strategy<Value = History> {
-    (telling(), limits(), vec(place(), 3..12), vec(round(), 1..30))
-        .prop_map(|(telling, limits, staff, rounds)| History { telling, limits, staff, rounds })
+    (representation(), limits(), vec(placement(), 3..12), vec(round(), 1..30))
+        .prop_map(|(representation, limits, placements, rounds)| History { representation, limits, placements, rounds })
 }

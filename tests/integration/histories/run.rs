@@ -1,0 +1,421 @@
+//! Runs a history through learner-sync and through the model, and compares the databases after each cycle.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use graph_sim::{Fault, Gate, Tenant};
+use jiff::SignedDuration;
+use learner_sync::cycle::Report;
+use learner_sync::model::Outcome;
+use learner_sync::plan::Counts;
+use learner_sync::store::{Access, Store};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::entra::{AccountState, EntraModel, Event, GROUPS, Group, ObjectIds, TenantAndModel, UserNumber};
+use super::history::{
+    CacheDamage, CycleVariant, History, PermanentError, Representation, Request, Round, TransientError, add_user_event,
+};
+use super::model::{ExpectedCycle, ModelDatabase, Reads, SafetyLimits};
+use crate::interruptions::for_so_long;
+use crate::world::World;
+
+const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
+const ACCOUNT: &str = "/v1.0/users/{id}";
+
+/// The rows that the model predicts: kind, JSON columns, query.
+const ROWS: [(&str, &[usize], &str); 5] = [
+    (
+        "learner",
+        &[1, 2],
+        "SELECT r.external_id, r.active, l.via, r.user_name, r.email, r.first_name, r.last_name, r.title, r.country,
+                r.employee_number, r.department
+         FROM learners r LEFT JOIN sync_links l ON l.learner_id = r.id AND l.entra_id = r.external_id",
+    ),
+    ("held", &[], "SELECT entra_id, action, reason, since, approved_at FROM sync_held"),
+    ("failing", &[], "SELECT entra_id, reason, first_at FROM sync_failures"),
+    ("group", &[1], "SELECT group_id, last_members FROM sync_groups"),
+    (
+        "log",
+        &[6, 7, 8],
+        "SELECT at, entra_id, action, status, reason, user_name,
+                CASE WHEN detail LIKE 'approved by %' THEN 'true' ELSE 'false' END,
+                CASE WHEN learner_id IS NULL THEN 'false' ELSE 'true' END, changes
+         FROM provisioning_log",
+    ),
+];
+
+pub(super) struct HistoryRun {
+    world: World,
+    representation: Representation,
+    entra: EntraModel,
+    ids: ObjectIds,
+    model: ModelDatabase,
+    limits: SafetyLimits,
+}
+
+/// The error describes the difference from the model.
+type Checked<T> = Result<T, String>;
+
+impl HistoryRun {
+    async fn start(history: &History) -> Self {
+        let History { representation, limits, placements, rounds: _ } = history;
+        let mut tenant = Tenant::with_seed(representation.seed);
+        tenant.members_omit_nulls = representation.sparse;
+        let mut ids = ObjectIds::default();
+        for group in (0..GROUPS).map(Group) {
+            let id = tenant.add_group(&group.to_string());
+            ids.groups.insert(group, id);
+        }
+        let entra = EntraModel::empty();
+        entra.assigned.iter().for_each(|group| tenant.assign_group(&ids.groups[group]));
+        let world = World::start(tenant).await;
+        // Create the tables, because rows are read even when the first cycle fails.
+        Store::open(&world.app().learners, Access::ReadWrite).await.unwrap().close().await.unwrap();
+        let (representation, limits) = (*representation, *limits);
+        let mut run = Self { world, representation, entra, ids, model: ModelDatabase::default(), limits };
+        (0..).zip(placements).for_each(|(number, placement)| run.apply_event(add_user_event(number, *placement)));
+        run
+    }
+
+    fn configure(&self) {
+        let SafetyLimits {
+            max_deactivations,
+            max_deactivation_percent,
+            max_update_percent,
+            deactivate_after,
+            protected,
+        } = self.limits;
+        let protected = protected.and_then(|user| self.ids.users.get(&user));
+        self.world.configure(&format!(
+            "[safety]\nmax_deactivations = {max_deactivations}\nmax_deactivation_percent = {max_deactivation_percent}\n\
+             max_update_percent = {max_update_percent}\ndeactivate_after = \"{}s\"\nprotected = {:?}\n",
+            deactivate_after.as_secs(),
+            protected.into_iter().collect::<Vec<_>>()
+        ));
+    }
+
+    fn apply_event(&mut self, event: Event) {
+        TenantAndModel { entra: &mut self.entra, sim: &self.world.sim, ids: &mut self.ids }.apply_event(event);
+    }
+
+    async fn round(&mut self, round: &Round) -> Checked<()> {
+        let Round { early, approve, hours, events, cache, cycle, repeat } = round;
+        self.world.pass(SignedDuration::from_mins(if *early { -20 } else { 0 }));
+        if *approve {
+            let released = self.world.approve().await;
+            let held = self.model.approve(self.world.now);
+            expect("released users", held, released)?;
+        }
+        self.world.pass(SignedDuration::from_hours(*hours));
+        events.iter().for_each(|event| self.apply_event(*event));
+        self.configure();
+        cache.iter().for_each(|damage| self.damage(*damage));
+        match cycle {
+            CycleVariant::Normal => {
+                self.expect_cycle(self.entra.clone(), false).await?;
+            }
+            CycleVariant::Full => {
+                self.expect_cycle(self.entra.clone(), true).await?;
+            }
+            CycleVariant::Dropped(polls) => self.drop_cycle(*polls).await?,
+            CycleVariant::Fails(at, error) => self.fail_cycle(*at, *error).await?,
+            CycleVariant::Retries(at, error) => {
+                let fault = self.fault(*at);
+                self.world.sim.inject(match error {
+                    TransientError::Unavailable => fault.answer(503),
+                    TransientError::Reset => fault.reset(),
+                });
+                self.expect_cycle(self.entra.clone(), false).await?;
+            }
+            CycleVariant::Meanwhile(events) => self.change_during_cycle(events).await?,
+            CycleVariant::Stale(list) => {
+                let snapshot = self.empty_snapshot_list(*list);
+                self.expect_cycle(snapshot, false).await?;
+            }
+            CycleVariant::Unreadable(user) => self.unreadable(*user).await?,
+        }
+        self.world.sim.clear_faults();
+        if *repeat { self.repeat_until_stable().await } else { Ok(()) }
+    }
+
+    fn damage(&self, damage: CacheDamage) {
+        let cache = self.world.path("state/cache");
+        let Ok(mut bytes) = std::fs::read(cache.join("db")) else { return };
+        match damage {
+            CacheDamage::Lost => return std::fs::remove_dir_all(cache).unwrap(),
+            CacheDamage::Truncated => bytes.truncate(bytes.len() / 3),
+            CacheDamage::Garbled => bytes.iter_mut().skip(100).step_by(97).for_each(|byte| *byte ^= 0xff),
+        }
+        std::fs::write(cache.join("db"), bytes).unwrap();
+    }
+
+    /// The expected result of a cycle that sees `snapshot` in the snapshot and the present state in the confirmation.
+    fn expected_cycle(&self, snapshot: &EntraModel, unreadable: Option<UserNumber>) -> ExpectedCycle {
+        let reads = Reads { snapshot, confirmation: &self.entra, unreadable };
+        self.model.cycle(&reads, self.limits, self.world.now)
+    }
+
+    async fn expect_cycle(&mut self, snapshot: EntraModel, full: bool) -> Checked<()> {
+        let expected = self.expected_cycle(&snapshot, None);
+        let report = if full { self.world.full_cycle().await } else { self.world.cycle().await };
+        self.check_ended(&snapshot, expected, &report).await
+    }
+
+    /// Compares a completed cycle with the expected one.
+    async fn check_ended(&mut self, snapshot: &EntraModel, expected: ExpectedCycle, report: &Report) -> Checked<()> {
+        expect("error", None, report.error.clone())?;
+        expect("counts", expected.counts, report.counts)?;
+        let Counts { held, failed, .. } = expected.counts;
+        let outcome = match (held, failed) {
+            (0, 0) => Outcome::Success,
+            (0, _) => Outcome::Partial,
+            _ => Outcome::Held,
+        };
+        expect("outcome", outcome, report.outcome)?;
+        let rows = self.rows().await;
+        self.check_no_wrong_deactivation(snapshot, &rows)?;
+        self.model = expected.after_changes;
+        compare(&self.model, &rows)
+    }
+
+    /// Whatever the model says, no assigned and enabled user is deactivated.
+    fn check_no_wrong_deactivation(&self, snapshot: &EntraModel, rows: &BTreeSet<String>) -> Checked<()> {
+        for user in self.model.active() {
+            let off = rows.iter().any(|row| row.starts_with(&format!("learner [\"{user}\",0,")));
+            let disabled = snapshot.account(user) == AccountState::Disabled && !snapshot.routes(user).is_empty();
+            if off && (snapshot.wants(user) || !disabled && self.entra.wants(user)) {
+                return Err(format!("{user} was deactivated although assigned and enabled"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Repeats the cycle without a pause until nothing changes, and once more to check that nothing does.
+    async fn repeat_until_stable(&mut self) -> Checked<()> {
+        let mut before = None;
+        while before.as_ref() != Some(&self.model.rows()) {
+            before = Some(self.model.rows());
+            self.world.pass(SignedDuration::from_mins(-30));
+            self.expect_cycle(self.entra.clone(), false).await?;
+        }
+        self.world.pass(SignedDuration::from_mins(-30));
+        self.world.settled().await;
+        Ok(())
+    }
+
+    /// A dropped cycle has written nothing, only the bookkeeping, or everything.
+    async fn drop_cycle(&mut self, polls: usize) -> Checked<()> {
+        let expected = self.expected_cycle(&self.entra, None);
+        let (_sender, stop) = watch::channel(false);
+        let report = for_so_long(polls, self.world.run_until(false, stop)).await;
+        if let Some(report) = report {
+            self.world.pass(SignedDuration::from_mins(30));
+            let entra = self.entra.clone();
+            return self.check_ended(&entra, expected, &report).await;
+        }
+        // A commit that has started completes even when the cycle is dropped.
+        self.world.database.comes_to_rest().await;
+        self.world.pass(SignedDuration::from_mins(30));
+        let rows = self.rows().await;
+        self.check_no_wrong_deactivation(&self.entra, &rows)?;
+        let ExpectedCycle { after_bookkeeping, after_changes, .. } = expected;
+        if compare(&self.model, &rows).is_err() {
+            self.model = if compare(&after_bookkeeping, &rows).is_ok() { after_bookkeeping } else { after_changes };
+        }
+        compare(&self.model, &rows).map_err(|why| format!("the cycle was applied partly: {why}"))
+    }
+
+    /// A cycle that cannot read everything writes nothing.
+    async fn fail_cycle(&mut self, at: Request, error: PermanentError) -> Checked<()> {
+        let expected = self.expected_cycle(&self.entra, None);
+        let reached = self.reaches(&expected, at);
+        let fault = self.fault(at).always();
+        self.world.sim.inject(match (error, at) {
+            // A 403 on a single user does not fail the cycle.
+            (PermanentError::Refused(_), Request::Accounts | Request::DeletedItems) => fault.answer(400),
+            (PermanentError::Refused(status), _) => fault.answer(status),
+            (PermanentError::InternalError, _) => fault.answer(500),
+            (PermanentError::Html, _) => fault.body("<html>Please log in</html>"),
+            (PermanentError::HalfAList, _) => fault.body("{\"value\":[{"),
+        });
+        let before = self.rows().await;
+        let report = self.world.cycle().await;
+        if !reached {
+            let entra = self.entra.clone();
+            return self.check_ended(&entra, expected, &report).await;
+        }
+        expect("outcome", Outcome::Failed, report.outcome)?;
+        expect("counts", Counts::default(), report.counts)?;
+        expect("rows", before, self.rows().await)
+    }
+
+    /// A fault of a request that applies to one call.
+    fn fault(&self, at: Request) -> Fault {
+        let members = |group: &Group| {
+            let path = format!("/v1.0/groups/{}/members", self.ids.groups[group]);
+            Fault::on("GET", &path)
+        };
+        match at {
+            Request::Token => Fault::on("POST", "/{tenant}/oauth2/v2.0/token"),
+            Request::Application => Fault::on("GET", "/v1.0/servicePrincipals/{id}"),
+            Request::Assignments => Fault::on("GET", ASSIGNMENTS),
+            Request::Members(group) => members(&group),
+            Request::Users => Fault::on("GET", "/v1.0/users"),
+            Request::Accounts => self.confirmation_fault(&self.entra),
+            Request::DeletedItems => Fault::on("GET", "/v1.0/directory/deletedItems/{id}"),
+            Request::AssignmentsAgain => Fault::on("GET", ASSIGNMENTS).nth(2),
+            Request::MembersAgain(group) => members(&group).nth(2),
+        }
+    }
+
+    /// A fault of the first user read by the confirmation; the snapshot reads the assigned users not found before it.
+    fn confirmation_fault(&self, snapshot: &EntraModel) -> Fault {
+        let users = snapshot.users.keys().filter(|user| !snapshot.routes(**user).is_empty());
+        let alone =
+            users.filter(|user| matches!(snapshot.account(**user), AccountState::Deleted | AccountState::Gone)).count();
+        Fault::on("GET", ACCOUNT).nth(alone + 1)
+    }
+
+    /// Whether the cycle sends a request.
+    fn reaches(&self, expected: &ExpectedCycle, at: Request) -> bool {
+        let entra = &self.entra;
+        match at {
+            Request::Token | Request::Application | Request::Assignments => true,
+            Request::Members(group) => entra.assigned.contains(&group),
+            Request::Users => entra.users.iter().any(|(user, entry)| {
+                let routes = entra.routes(*user);
+                let lacking = self.representation.sparse && entry.values.iter().any(Option::is_none);
+                !routes.is_empty() && (lacking || routes.iter().all(|way| way == "direct"))
+            }),
+            Request::Accounts => !expected.candidates.is_empty(),
+            Request::DeletedItems => {
+                let account = |user: &UserNumber| entra.account(*user);
+                expected
+                    .candidates
+                    .iter()
+                    .map(account)
+                    .any(|account| matches!(account, AccountState::Deleted | AccountState::Gone))
+            }
+            Request::AssignmentsAgain => expected.read_again,
+            Request::MembersAgain(group) => expected.read_again && entra.assigned.contains(&group),
+        }
+    }
+
+    /// Runs a cycle with events between snapshot and confirmation.
+    async fn change_during_cycle(&mut self, events: &[Event]) -> Checked<()> {
+        let snapshot = self.entra.clone();
+        let reads = !self.expected_cycle(&snapshot, None).candidates.is_empty();
+        let gate = Gate::new();
+        self.world.sim.inject(self.confirmation_fault(&snapshot).hold_until(&gate));
+        let (entra, ids, sim) = (&mut self.entra, &mut self.ids, Arc::clone(&self.world.sim));
+        let now = self.world.now;
+        let mut looked = false;
+        let events_at_gate = async {
+            gate.reached().await;
+            looked = true;
+            events.iter().for_each(|event| TenantAndModel { entra, sim: &sim, ids }.apply_event(*event));
+            gate.release();
+            std::future::pending::<Report>().await
+        };
+        let report = tokio::select! {
+            report = self.world.cycle() => report,
+            report = events_at_gate => report,
+        };
+        expect("whether there was a confirmation", reads, looked)?;
+        let reads = Reads { snapshot: &snapshot, confirmation: &self.entra, unreadable: None };
+        let expected = self.model.cycle(&reads, self.limits, now);
+        self.check_ended(&snapshot, expected, &report).await?;
+        if !looked {
+            events.iter().for_each(|event| self.apply_event(*event));
+        }
+        Ok(())
+    }
+
+    /// Injects an empty list into the snapshot and returns the state of Entra that the snapshot sees.
+    fn empty_snapshot_list(&self, list: Option<Group>) -> EntraModel {
+        let mut snapshot = self.entra.clone();
+        match list {
+            None => {
+                snapshot.assigned.clear();
+                snapshot.users.values_mut().for_each(|entry| entry.direct = false);
+                self.world.sim.inject(self.fault(Request::Assignments).empty_list());
+            }
+            Some(group) => {
+                snapshot.wrongly_empty.insert(group);
+                self.world.sim.inject(self.fault(Request::Members(group)).empty_list());
+            }
+        }
+        snapshot
+    }
+
+    async fn unreadable(&mut self, user: UserNumber) -> Checked<()> {
+        let expected = self.expected_cycle(&self.entra, Some(user));
+        if let Some(id) = self.ids.users.get(&user) {
+            let account = matches!(self.entra.account(user), AccountState::Enabled | AccountState::Disabled);
+            let read_alone = !account && !self.entra.routes(user).is_empty();
+            let fault = Fault::on("GET", &format!("/v1.0/users/{id}")).nth(1 + usize::from(read_alone));
+            self.world.sim.inject(fault.answer(403));
+        }
+        let report = self.world.cycle().await;
+        let entra = self.entra.clone();
+        self.check_ended(&entra, expected, &report).await
+    }
+
+    /// All rows, with names in place of ids.
+    async fn rows(&self) -> BTreeSet<String> {
+        let row = |json: &[usize], row: Vec<String>| -> Value {
+            let value = |(column, text): (usize, String)| match text {
+                text if text == "NULL" => Value::Null,
+                text if json.contains(&column) => serde_json::from_str(&text).unwrap(),
+                text => Value::String(text),
+            };
+            row.into_iter().map(|text| self.ids.with_names(text)).enumerate().map(value).collect()
+        };
+        let tables = self.world.database.query_all(ROWS.map(|(_, _, sql)| sql)).await;
+        mark_duplicates(ROWS.iter().zip(tables).flat_map(|((kind, json, _), rows)| {
+            rows.into_iter().map(move |cells| {
+                let mut value = row(json, cells);
+                if *kind == "learner" {
+                    // The database orders them by id, the model by name.
+                    value[2].as_array_mut().unwrap().sort_by_key(Value::to_string);
+                }
+                format!("{kind} {value}")
+            })
+        }))
+    }
+}
+
+fn expect<T: PartialEq + std::fmt::Debug>(what: &str, expected: T, found: T) -> Checked<()> {
+    if expected == found { Ok(()) } else { Err(format!("expected {what}: {expected:?}\nbut found: {found:?}")) }
+}
+
+/// Marks duplicate rows, so that a set keeps them.
+fn mark_duplicates(rows: impl Iterator<Item = String>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for mut row in rows {
+        while !all.insert(row.clone()) {
+            row.push_str(" again");
+        }
+    }
+    all
+}
+
+/// Compares the model with the database.
+fn compare(model: &ModelDatabase, rows: &BTreeSet<String>) -> Checked<()> {
+    let expected: BTreeSet<String> = mark_duplicates(model.rows().into_iter());
+    let lines = |word: &str, rows: Vec<&String>| rows.iter().map(|row| format!("\n{word}: {row}")).collect::<String>();
+    let missing = lines("missing", expected.difference(rows).collect());
+    let surplus = lines("unexpected", rows.difference(&expected).collect());
+    if missing.is_empty() && surplus.is_empty() { Ok(()) } else { Err(format!("{missing}{surplus}")) }
+}
+
+/// Runs a history and returns the final rows, or an error with the number of its round.
+pub(super) async fn run_history(history: &History) -> Checked<BTreeSet<String>> {
+    let mut run = HistoryRun::start(history).await;
+    for (number, round) in history.rounds.iter().enumerate() {
+        run.round(round).await.map_err(|why| format!("in round {number}: {why}"))?;
+    }
+    run.repeat_until_stable().await.map_err(|why| format!("after the last round: {why}"))?;
+    Ok(run.rows().await)
+}
