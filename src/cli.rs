@@ -2,6 +2,7 @@
 
 mod approve;
 mod check;
+mod guide;
 mod log;
 mod mapping;
 mod output;
@@ -39,7 +40,7 @@ const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
 #[command(
     after_help = "Exit codes: 0 done; 1 failed, nothing lost; 2 usage; 3 done, but some users failed or are held; \
                         75 another cycle is running; 78 configuration.\n\
-                        Start with `learner-sync check`, then `learner-sync plan`."
+                        Start with `learner-sync guide`, `learner-sync check` and `learner-sync plan`."
 )]
 struct Arguments {
     /// The configuration file.
@@ -79,6 +80,8 @@ enum Command {
     /// Print the tables as SQL for their owner, or make them now.
     #[command(subcommand)]
     Schema(schema::Command),
+    /// Print the guide: installing, going live, operations and more.
+    Guide(guide::Arguments),
 }
 
 /// What a command gets to work with.
@@ -112,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Mapping(mapping::Command::Alone(command)) if !command.needs_configuration() => {
             command.run(system_clock())
         }
+        Command::Guide(arguments) => guide::run(&arguments),
         command => configured(&config, command),
     };
     match result {
@@ -154,6 +158,7 @@ impl Command {
             Self::Mapping(mapping::Command::Check(arguments)) => mapping::check::run(&context, &arguments),
             Self::Mapping(mapping::Command::Alone(command)) => command.run_configured(context, system_clock).await,
             Self::Schema(command) => schema::run(context, command).await,
+            Self::Guide(arguments) => guide::run(&arguments),
         }
     }
 

@@ -349,7 +349,7 @@ async fn database(context: &Context) -> Check {
         },
         Ok((_, Some(damage), _)) => Check {
             ok: false,
-            hint: Some("stop the daemon and restore a backup: README, Files and backup".to_owned()),
+            hint: Some("stop the daemon and restore a backup: learner-sync guide backup".to_owned()),
             ..Check::passed(DATABASE, format!("{shown} is damaged: {}", damage.replace('\n', " ")))
         },
         Ok((state, None, _)) => match premises::inspect_claims(&context.config, &state) {

@@ -230,11 +230,11 @@ impl StoreError {
             Self::NotOurs { .. } => {
                 "nothing was written to it: add what is missing; if tables of the platform have these names, name another \
                  file in learners.database_url, or give the role a schema of its own and no other in its search_path: \
-                 README, A learners table that is there already"
+                 learner-sync guide existing-table"
                     .to_owned()
             }
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
-            Self::Damaged(_) => "stop the daemon and restore a backup: README, Files and backup".to_owned(),
+            Self::Damaged(_) => "stop the daemon and restore a backup: learner-sync guide backup".to_owned(),
             Self::Hidden { table, role, .. } => format!(
                 "have the owner of the table run: CREATE POLICY learner_sync ON {table} TO {role} USING (true) WITH CHECK (true)"
             ),

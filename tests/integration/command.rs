@@ -3,6 +3,7 @@
 mod approve;
 mod check;
 mod exits;
+mod guide;
 mod mapping;
 mod plan;
 mod provision;

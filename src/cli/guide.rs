@@ -1,0 +1,56 @@
+//! `learner-sync guide`: prints the manual. Its topics are the Markdown files in `guide/`.
+
+use super::output::{DONE, Failure, USAGE, print};
+use crate::nearest::{did_you_mean, nearest};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The topic to print; without it, the topics are listed.
+    #[arg(value_name = "TOPIC")]
+    topic: Option<String>,
+}
+
+struct Topic {
+    name: &'static str,
+    summary: &'static str,
+    text: &'static str,
+}
+
+macro_rules! topics {
+    ($($name:literal: $summary:literal,)+) => {
+        [$(Topic { name: $name, summary: $summary, text: include_str!(concat!("guide/", $name, ".md")) }),+]
+    };
+}
+
+/// In reading order.
+const TOPICS: [Topic; 11] = topics! {
+    "installing": "the program, the app registration in Entra ID, the configuration",
+    "going-live": "from a test group to the running service",
+    "operations": "daily work: every reason, outcome, exit code and signal",
+    "holds": "what is held back from a mass deactivation, and how to approve it",
+    "mapping": "attributes, expressions, scoping filters, guests",
+    "postgresql": "learners in a PostgreSQL database: roles, rights, several machines",
+    "existing-table": "learners in a table that the platform already has",
+    "backup": "files, backup and restore",
+    "migrating": "from SCIM provisioning or CSV imports",
+    "upgrading": "installing a newer version, or going back to an older one",
+    "uninstalling": "removing the service, with or without its data",
+};
+
+pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+    let Some(name) = &arguments.topic else {
+        print("Topics of the guide; `learner-sync guide TOPIC` prints one:\n")?;
+        for Topic { name, summary, .. } in &TOPICS {
+            print(&format!("  {name:<15} {summary}"))?;
+        }
+        return Ok(DONE);
+    };
+    let Some(topic) = TOPICS.iter().find(|topic| topic.name == name) else {
+        let names = TOPICS.map(|topic| topic.name);
+        let suggestion = did_you_mean(nearest(name, names.into_iter()));
+        let failure = Failure::new(USAGE, format!("the guide has no topic {name:?}{suggestion}"));
+        return Err(failure.with_hint(format!("the topics are {}", names.join(", "))));
+    };
+    print(topic.text.trim_end())?;
+    Ok(DONE)
+}
