@@ -1,4 +1,4 @@
-//! The daemon as a process: its cycles, its signals, its end, and what systemd is told.
+//! The daemon as a process: cycles, signals, reloads, shutdown, and notifications to systemd.
 
 mod crash;
 mod reload;
@@ -10,8 +10,18 @@ use graph_sim::{Fault, Gate};
 use serde_json::json;
 
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, users};
+use crate::program::{Daemon, eventually, users};
 use crate::world::World;
+
+/// A schedule with a cycle every second.
+const EVERY_SECOND: &str = "[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"";
+
+/// A daemon that waits after its first cycle.
+async fn waiting_daemon(world: &World) -> Daemon {
+    let daemon = world.daemon().await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    daemon
+}
 
 /// Holds the next cycle while it reads the assignments.
 fn hold_next_cycle(world: &World) -> Gate {
@@ -21,11 +31,10 @@ fn hold_next_cycle(world: &World) -> Gate {
 }
 
 #[apply(on_both)]
-async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_the_drawn_time() {
+async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_a_random_time() {
     let world = World::start(users(2).0).await;
-    let daemon = world.daemon().await;
-    assert_eq!(world.cycles_ended(1).await, ["startup success"]);
-    daemon.logged("waiting next_cycle.at=", 1).await;
+    let daemon = waiting_daemon(&world).await;
+    assert_eq!(world.cycles().await, ["startup success"]);
     let pid = std::fs::read_to_string(world.path("state/learner-sync.pid")).unwrap();
     assert!(pid.starts_with(&format!("{} ", daemon.pid())), "{pid}");
 
@@ -34,12 +43,12 @@ async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_the_drawn_time() {
     assert_eq!(status["state"], json!("ok"));
     let next: jiff::Timestamp = status["next_cycle_at"].as_str().unwrap().parse().unwrap();
     let ended: jiff::Timestamp = status["last_cycle"]["finished_at"].as_str().unwrap().parse().unwrap();
-    // 20 to 40 minutes after the end of the last, and some seconds for a slow machine.
+    // 20 to 40 minutes after the end of the last cycle, with a margin for a slow machine.
     let wait = next.duration_since(ended).as_secs();
     assert!((20 * 60 - 1..=40 * 60 + 60).contains(&wait), "{wait} s");
     daemon.stop().await;
 
-    // The pid file stays behind, and nobody believes it.
+    // The pid file remains but is ignored.
     let status = world.run_program(&["status", "--json"], 0).json();
     assert_eq!((&status["daemon"], &status["next_cycle_at"]), (&json!(null), &json!(null)));
     assert_eq!(world.cycles().await, ["startup success"]);
@@ -56,9 +65,9 @@ async fn a_second_daemon_exits_75_and_names_the_first() {
 }
 
 #[apply(on_both)]
-async fn further_cycles_come_by_schedule() {
+async fn further_cycles_follow_the_schedule() {
     let world = World::start(users(1).0).await;
-    world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
+    world.configure(EVERY_SECOND);
     let daemon = world.daemon().await;
     let cycles = world.cycles_ended(3).await;
     assert_eq!(cycles[..3], ["startup success", "schedule success", "schedule success"]);
@@ -68,7 +77,7 @@ async fn further_cycles_come_by_schedule() {
 #[apply(on_both)]
 async fn a_failed_cycle_is_followed_by_the_next() {
     let world = World::start(users(1).0).await;
-    world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
+    world.configure(EVERY_SECOND);
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").answer(403));
     let daemon = world.daemon().await;
     let cycles = world.cycles_ended(2).await;
@@ -77,7 +86,7 @@ async fn a_failed_cycle_is_followed_by_the_next() {
 }
 
 #[apply(on_both)]
-async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_sync() {
+async fn sync_exits_75_during_a_daemon_cycle_and_the_daemon_waits_for_a_sync() {
     let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
@@ -88,7 +97,7 @@ async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_syn
     world.cycles_ended(1).await;
     daemon.logged("waiting next_cycle.at=", 1).await;
 
-    // The other way round: nothing that was asked for is lost.
+    // The daemon runs a requested cycle after the sync.
     let gate = hold_next_cycle(&world);
     let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
     gate.reached().await;
@@ -102,7 +111,7 @@ async fn sync_beside_a_daemon_in_a_cycle_exits_75_and_the_daemon_waits_for_a_syn
 }
 
 #[apply(on_both)]
-async fn paused_the_daemon_skips_signalled_cycles_and_says_so() {
+async fn a_paused_daemon_skips_signalled_cycles_and_logs_it() {
     let world = World::start(users(1).0).await;
     world.run_program(&["pause"], 0);
     let daemon = world.daemon().await;
@@ -120,10 +129,10 @@ async fn paused_the_daemon_skips_signalled_cycles_and_says_so() {
 }
 
 #[apply(on_both)]
-async fn paused_the_daemon_skips_scheduled_cycles_and_goes_on_after_the_pause() {
+async fn a_paused_daemon_skips_scheduled_cycles_and_continues_after_resume() {
     let world = World::start(users(1).0).await;
     world.run_program(&["pause"], 0);
-    world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
+    world.configure(EVERY_SECOND);
     let daemon = world.daemon().await;
     daemon.logged("provisioning is paused; the cycle is skipped", 3).await;
     assert_eq!(world.cycles().await, [""; 0]);
@@ -147,15 +156,14 @@ async fn a_stop_ends_a_daemon_that_waits_for_a_sync() {
 }
 
 #[apply(on_both)]
-async fn a_daemon_whose_log_nobody_reads_any_more_goes_on() {
+async fn a_daemon_continues_when_its_log_pipe_is_closed() {
     let world = World::start(users(1).0).await;
     let mut command = world.program(&["run"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     command.stderr(writer);
     let daemon = Daemon::spawn_unheard(command, &world.path("nothing.log"));
-    // The file appears with its tables.
-    crate::program::eventually("the first cycle ends", async || {
+    eventually("the first cycle ends", async || {
         let status = world.run_program(&["status", "--json"], 0).json();
         (status["last_cycle"]["outcome"] == "success" && status["next_cycle_at"].is_string()).then_some(())
     })
@@ -166,10 +174,9 @@ async fn a_daemon_whose_log_nobody_reads_any_more_goes_on() {
 }
 
 #[apply(on_both)]
-async fn status_shows_no_next_time_while_the_daemon_is_in_a_cycle() {
+async fn status_shows_no_next_time_during_a_cycle() {
     let world = World::start(users(1).0).await;
-    let daemon = world.daemon().await;
-    daemon.logged("waiting next_cycle.at=", 1).await;
+    let daemon = waiting_daemon(&world).await;
     let gate = hold_next_cycle(&world);
     daemon.signal(rustix::process::Signal::USR1);
     gate.reached().await;
@@ -182,11 +189,10 @@ async fn status_shows_no_next_time_while_the_daemon_is_in_a_cycle() {
 }
 
 #[apply(on_both)]
-async fn a_locked_database_does_not_keep_the_daemon_from_its_signals() {
+async fn a_locked_database_does_not_block_signals() {
     let world = World::start(users(1).0).await;
-    let daemon = world.daemon().await;
-    daemon.logged("waiting next_cycle.at=", 1).await;
-    // As a training platform may do that imports something.
+    let daemon = waiting_daemon(&world).await;
+    // A training platform may lock the database during an import.
     let writer = world.database.lock().await;
     let begun = std::time::Instant::now();
     daemon.signal(rustix::process::Signal::HUP);
@@ -198,23 +204,22 @@ async fn a_locked_database_does_not_keep_the_daemon_from_its_signals() {
 }
 
 #[apply(on_both)]
-async fn the_old_time_is_forgotten_when_a_new_one_is_drawn() {
+async fn a_reload_replaces_the_time_of_the_next_cycle() {
     let world = World::start(users(1).0).await;
     world.configure("[schedule]\nmin_interval = \"2s\"\nmax_interval = \"2s\"");
-    let daemon = world.daemon().await;
-    daemon.logged("waiting next_cycle.at=", 1).await;
+    let daemon = waiting_daemon(&world).await;
     let drawn = std::time::Instant::now();
     world.configure("");
     daemon.signal(rustix::process::Signal::HUP);
     daemon.logged("waiting next_cycle.at=", 2).await;
     let cycles = world.cycles_ended(1).await;
-    crate::program::eventually("the old time passes", async || (drawn.elapsed().as_secs() >= 4).then_some(())).await;
+    eventually("the old time passes", async || (drawn.elapsed().as_secs() >= 4).then_some(())).await;
     assert_eq!(world.cycles().await, cycles);
     daemon.stop().await;
 }
 
 #[apply(on_both)]
-async fn with_users_switched_off_there_is_no_cycle_and_the_reason_is_told() {
+async fn without_user_provisioning_no_cycle_runs_and_the_reason_is_reported() {
     let world = World::start(users(1).0).await;
     world.configure("[provisioning]\nusers = false");
     let daemon = world.daemon().await;

@@ -82,7 +82,7 @@ impl Database {
     /// Nobody needs it any more. A file goes with its directory.
     pub(crate) fn leave(&self) {
         if let Self::Server(server, name) = self {
-            server.leave(name);
+            server.drop_later(name);
         }
     }
 

@@ -1,7 +1,7 @@
-//! What only a PostgreSQL server has: how it is reached, what its commands say, and what can happen to it meanwhile. The
-//! scenarios that it has in common with a file are played on both, see `database`.
+//! Scenarios that only PostgreSQL has: connections, roles, messages and failures of the server. The others run on both
+//! databases, see `database`.
 //!
-//! Each scenario does nothing where the programs of PostgreSQL are not installed, and says so.
+//! Without the programs of PostgreSQL each scenario prints that it is skipped.
 
 mod commands;
 mod disturbances;

@@ -1,4 +1,4 @@
-//! Stopped and killed in the middle of writing: the next start carries on to the same result.
+//! A daemon stopped or killed while it writes: the next start reaches the same result.
 
 use std::collections::BTreeSet;
 
@@ -10,21 +10,21 @@ use crate::database::{apply, is_on_postgres, on_both};
 use crate::program::{Daemon, eventually};
 use crate::world::World;
 
-/// Several batches of users.
-const PEOPLE: usize = 3000;
+/// Several batches.
+const USERS: usize = 3000;
 
-/// A large tenant, a learner database that takes its time, and the ids of those who will be created.
+/// A world with many users and a slow database, and the ids of the users to be created.
 async fn large_world() -> (World, BTreeSet<String>) {
-    let world = World::start(Tenant::with_users(PEOPLE, 3)).await;
+    let world = World::start(Tenant::with_users(USERS, 3)).await;
     let planned = world.run_program(&["plan", "--json"], 0).json();
     let lines = planned["changes"].as_array().unwrap().iter();
     let created = lines.filter(|line| line["action"] == "create" && line["status"] == "success");
     let ids: BTreeSet<_> = created.map(|line| line["entra_id"].as_str().unwrap().to_owned()).collect();
     assert!(ids.len() > 2500, "{}", ids.len());
-    // Makes the tables, and nothing else.
+    // Creates the tables only.
     world.run_program(&["pause"], 0);
     world.run_program(&["resume"], 0);
-    // Every row costs some work, so that a batch takes long enough for a signal to arrive within the cycle.
+    // A trigger slows each row down, so that a signal arrives within the cycle.
     let slow = if is_on_postgres() {
         "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN NULL; END';
          CREATE TRIGGER slow AFTER INSERT ON learners FOR EACH ROW EXECUTE FUNCTION slow()"
@@ -41,19 +41,19 @@ async fn learners(world: &World) -> usize {
     world.value("SELECT count(*) FROM learners").await.parse().unwrap()
 }
 
-/// A daemon that has written some learners, but not all.
-async fn daemon_in_the_middle(world: &World) -> Daemon {
+/// A daemon that has written some but not all learners.
+async fn writing_daemon(world: &World) -> Daemon {
     let daemon = world.daemon().await;
     eventually("the first learners appear", async || (learners(world).await > 0).then_some(())).await;
     daemon
 }
 
-/// Ends the slowness: what comes now has no moment to be hit.
-async fn hurry(world: &World) {
+/// Removes the trigger.
+async fn speed_up(world: &World) {
     world.execute(if is_on_postgres() { "DROP FUNCTION slow CASCADE" } else { "DROP TRIGGER slow" }).await;
 }
 
-/// Everybody is there, once, with one row in the log and one link.
+/// Every user has one learner, one link and one log row.
 async fn check_complete(world: &World, ids: &BTreeSet<String>) {
     let created: Vec<_> = world.query("SELECT external_id FROM learners").await.into_iter().flatten().collect();
     assert_eq!(created.len(), ids.len());
@@ -65,7 +65,7 @@ async fn check_complete(world: &World, ids: &BTreeSet<String>) {
     let linked = world.query("SELECT entra_id FROM sync_links").await;
     assert_eq!(&linked.into_iter().flatten().collect::<BTreeSet<_>>(), ids);
     world.database.is_whole().await;
-    // And there is nothing left to do, with the cache and without.
+    // Nothing is pending, with the cache and without.
     for arguments in [&["sync", "--json"][..], &["sync", "--full", "--json"]] {
         let document = world.run_program(arguments, 0).json();
         assert_eq!(
@@ -76,9 +76,9 @@ async fn check_complete(world: &World, ids: &BTreeSet<String>) {
 }
 
 #[apply(on_both)]
-async fn a_stop_while_writing_finishes_the_batch_and_the_next_start_carries_on() {
+async fn a_stop_while_writing_finishes_the_batch_and_the_next_start_continues() {
     let (world, ids) = large_world().await;
-    let daemon = daemon_in_the_middle(&world).await;
+    let daemon = writing_daemon(&world).await;
     daemon.stop().await;
     let written = learners(&world).await;
     assert!(written > 0 && written < ids.len(), "{written} of {}", ids.len());
@@ -90,7 +90,7 @@ async fn a_stop_while_writing_finishes_the_batch_and_the_next_start_carries_on()
         written.to_string()
     );
 
-    hurry(&world).await;
+    speed_up(&world).await;
     let daemon = world.daemon().await;
     world.cycles_ended(2).await;
     daemon.stop().await;
@@ -99,9 +99,9 @@ async fn a_stop_while_writing_finishes_the_batch_and_the_next_start_carries_on()
 }
 
 #[apply(on_both)]
-async fn a_kill_while_writing_loses_nothing_and_doubles_nothing() {
+async fn a_kill_while_writing_loses_and_repeats_no_change() {
     let (world, ids) = large_world().await;
-    let mut daemon = daemon_in_the_middle(&world).await;
+    let mut daemon = writing_daemon(&world).await;
     daemon.signal(Signal::KILL);
     assert_eq!(daemon.ended().await, None);
     world.database.comes_to_rest().await;
@@ -111,7 +111,7 @@ async fn a_kill_while_writing_loses_nothing_and_doubles_nothing() {
     let status = world.run_program(&["status", "--json", "--exit-code"], 1).json();
     assert_eq!((&status["state"], &status["daemon"]), (&json!("interrupted"), &json!(null)));
 
-    hurry(&world).await;
+    speed_up(&world).await;
     let daemon = world.daemon().await;
     let cycles = world.cycles_ended(2).await;
     assert_eq!(cycles[0], "startup interrupted");
@@ -136,7 +136,7 @@ async fn a_kill_while_reading_leaves_an_open_row_that_the_next_start_closes() {
 }
 
 #[apply(on_both)]
-async fn a_sync_that_is_killed_leaves_no_lock_behind() {
+async fn a_killed_sync_releases_its_lock() {
     let world = World::start(crate::program::users(2).0).await;
     let gate = super::hold_next_cycle(&world);
     let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
@@ -150,7 +150,7 @@ async fn a_sync_that_is_killed_leaves_no_lock_behind() {
 }
 
 #[apply(on_both)]
-async fn a_sync_that_is_stopped_while_reading_exits_1_with_its_document() {
+async fn a_sync_stopped_while_reading_exits_1_and_records_the_interruption() {
     let world = World::start(crate::program::users(2).0).await;
     let gate = super::hold_next_cycle(&world);
     let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));

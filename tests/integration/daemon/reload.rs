@@ -1,25 +1,20 @@
-//! SIGHUP: the configuration is read again, or stays as it was.
+//! SIGHUP: the daemon reloads the configuration, or keeps the old one.
 
 use rustix::process::Signal;
 
+use super::{EVERY_SECOND, waiting_daemon};
 use crate::database::{apply, on_both};
 use crate::postgres::Server;
-use crate::program::{Daemon, users};
+use crate::program::users;
 use crate::world::World;
 
-/// The mapping of the contract with another source for the title.
+/// A mapping with another source for the title.
 const OTHER_MAPPING: &str = "[mapping]\nuserName = \"[userPrincipalName]\"\n\
      'emails[type eq \"work\"].value' = \"[mail]\"\n\
      active = 'Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")'\ntitle = '\"Sailor\"'";
 
-async fn waiting_daemon(world: &World) -> Daemon {
-    let daemon = world.daemon().await;
-    daemon.logged("waiting next_cycle.at=", 1).await;
-    daemon
-}
-
 #[apply(on_both)]
-async fn a_good_configuration_is_taken_over_and_a_time_drawn_anew() {
+async fn a_valid_configuration_takes_effect_and_reschedules_the_next_cycle() {
     let world = World::start(users(2).0).await;
     let daemon = waiting_daemon(&world).await;
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE title IS NULL").await, "2");
@@ -27,7 +22,7 @@ async fn a_good_configuration_is_taken_over_and_a_time_drawn_anew() {
     daemon.signal(Signal::HUP);
     daemon.logged("the configuration is read again", 1).await;
     daemon.logged("waiting next_cycle.at=", 2).await;
-    // It is no cycle.
+    // A reload does not run a cycle.
     assert_eq!(world.cycles().await, ["startup success"]);
     daemon.signal(Signal::USR1);
     world.cycles_ended(2).await;
@@ -40,14 +35,14 @@ async fn a_good_configuration_is_taken_over_and_a_time_drawn_anew() {
 async fn a_shorter_schedule_takes_effect_with_the_reload() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
-    world.configure("[schedule]\nmin_interval = \"1s\"\nmax_interval = \"1s\"");
+    world.configure(EVERY_SECOND);
     daemon.signal(Signal::HUP);
     assert_eq!(world.cycles_ended(2).await[..2], ["startup success", "schedule success"]);
     daemon.stop().await;
 }
 
 #[apply(on_both)]
-async fn reloads_do_not_put_the_next_cycle_off() {
+async fn reloads_do_not_postpone_the_next_cycle() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     let next = world.value("SELECT next_cycle_at FROM sync_state").await;
@@ -60,7 +55,7 @@ async fn reloads_do_not_put_the_next_cycle_off() {
 }
 
 #[apply(on_both)]
-async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
+async fn an_invalid_configuration_is_reported_and_the_old_one_stays() {
     let world = World::start(users(2).0).await;
     world.configure(OTHER_MAPPING);
     let daemon = waiting_daemon(&world).await;
@@ -76,7 +71,7 @@ async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
     daemon.signal(Signal::HUP);
     daemon.logged("the configuration stays as it was", 3).await;
 
-    // Still the mapping it started with.
+    // The mapping of the start still applies.
     world.sim.tenant(|tenant| drop(crate::program::hire(tenant, "Grace", "Hopper")));
     daemon.signal(Signal::USR1);
     world.cycles_ended(2).await;
@@ -84,16 +79,16 @@ async fn a_bad_configuration_is_reported_and_the_old_one_stays() {
     daemon.stop().await;
 }
 
-/// Learners in a table of somebody else, in which nothing could be written.
-const UNFIT: &str =
+/// An external table that cannot be used.
+const UNUSABLE_TABLE: &str =
     "table = \"accounts\"\n[learners.columns]\nuser_name = \"login\"\nemail = \"mail\"\nactive = \"state\"";
 
 #[apply(on_both)]
-async fn a_learners_table_that_does_not_fit_is_reported_and_the_old_configuration_stays() {
+async fn an_unusable_learners_table_is_reported_and_the_old_configuration_stays() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.execute("CREATE TABLE accounts (id integer PRIMARY KEY, login text, state boolean)").await;
-    world.configure(UNFIT);
+    world.configure(UNUSABLE_TABLE);
     daemon.signal(Signal::HUP);
     daemon.logged("the configuration stays as it was: the learners table cannot be used", 1).await;
     let log = daemon.log();
@@ -102,7 +97,7 @@ async fn a_learners_table_that_does_not_fit_is_reported_and_the_old_configuratio
     daemon.signal(Signal::USR1);
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
 
-    world.configure(&UNFIT.replace("accounts", "nowhere"));
+    world.configure(&UNUSABLE_TABLE.replace("accounts", "nowhere"));
     daemon.signal(Signal::HUP);
     daemon.logged("there is no table nowhere", 1).await;
     daemon.logged("the configuration stays as it was", 2).await;
@@ -114,7 +109,7 @@ async fn a_learners_table_that_does_not_fit_is_reported_and_the_old_configuratio
 }
 
 #[apply(on_both)]
-async fn a_table_that_is_not_ours_any_more_is_reported_with_what_can_be_done() {
+async fn a_changed_table_is_reported_with_a_remedy() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.execute("ALTER TABLE learners RENAME COLUMN job_role TO role").await;
@@ -125,7 +120,7 @@ async fn a_table_that_is_not_ours_any_more_is_reported_with_what_can_be_done() {
 }
 
 #[apply(on_both)]
-async fn a_database_that_nobody_may_read_now_is_no_reason_to_keep_the_old_configuration() {
+async fn a_locked_database_does_not_prevent_a_reload() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     let alone = world.database.shut().await;
@@ -141,23 +136,23 @@ async fn a_database_that_nobody_may_read_now_is_no_reason_to_keep_the_old_config
 }
 
 #[tokio::test]
-async fn a_file_that_is_away_is_no_reason_to_keep_the_old_configuration() {
+async fn a_missing_database_file_does_not_prevent_a_reload() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     std::fs::rename(world.path("learners.db"), world.path("unmounted.db")).unwrap();
-    world.configure(UNFIT);
+    world.configure(UNUSABLE_TABLE);
     daemon.signal(Signal::HUP);
     daemon.logged("the configuration is read again", 1).await;
     assert!(daemon.log().contains("there is no database"), "{}", daemon.log());
-    // Who keeps another application is to be seen in the file alone.
-    let (tenant, client, nobody) = world.sim.tenant(|tenant| {
-        let nobody = tenant.new_id();
-        (tenant.tenant_id.clone(), tenant.client_id.clone(), nobody)
+    // Only the file shows whether another daemon keeps an application.
+    let (tenant, client, unknown) = world.sim.tenant(|tenant| {
+        let unknown = tenant.new_id();
+        (tenant.tenant_id.clone(), tenant.client_id.clone(), unknown)
     });
-    world.configure_for(&tenant, &client, &nobody, UNFIT);
+    world.configure_for(&tenant, &client, &unknown, UNUSABLE_TABLE);
     daemon.signal(Signal::HUP);
     daemon.logged("whether another daemon keeps this application cannot be seen", 1).await;
-    world.configure(UNFIT);
+    world.configure(UNUSABLE_TABLE);
     std::fs::rename(world.path("unmounted.db"), world.path("learners.db")).unwrap();
     daemon.signal(Signal::HUP);
     daemon.logged("the configuration stays as it was: the learners table cannot be used", 1).await;
@@ -165,9 +160,8 @@ async fn a_file_that_is_away_is_no_reason_to_keep_the_old_configuration() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_no_reason_to_keep_the_old_configuration() {
+async fn an_unreachable_server_does_not_prevent_a_reload() {
     let Some(server) = Server::start() else { return };
-    let server: &'static Server = Box::leak(Box::new(server));
     let world = World::start_on(server, users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     server.kill();
@@ -183,7 +177,7 @@ async fn a_server_that_is_away_is_no_reason_to_keep_the_old_configuration() {
 }
 
 #[apply(on_both)]
-async fn keys_that_need_a_restart_are_named_and_the_rest_is_taken_over() {
+async fn keys_that_need_a_restart_are_named_and_the_others_take_effect() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.configure(&format!("[log]\nlevel = \"debug\"\n{OTHER_MAPPING}"));
@@ -203,7 +197,7 @@ async fn keys_that_need_a_restart_are_named_and_the_rest_is_taken_over() {
 }
 
 #[apply(on_both)]
-async fn a_reload_during_a_cycle_counts_from_the_next_one_on() {
+async fn a_reload_during_a_cycle_takes_effect_in_the_next_one() {
     let world = World::start(users(1).0).await;
     let gate = super::hold_next_cycle(&world);
     let daemon = world.daemon().await;

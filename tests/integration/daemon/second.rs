@@ -1,11 +1,11 @@
-//! A second daemon on one learner database: refused for the same application, welcome for another one.
+//! A second daemon on one learner database: refused for the same application, allowed for another one.
 
 use std::path::Path;
 
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::hold_next_cycle;
+use super::{hold_next_cycle, waiting_daemon};
 use crate::database::{apply, on_both};
 use crate::program::{Daemon, users};
 use crate::world::World;
@@ -18,7 +18,7 @@ fn url(path: &Path) -> String {
     format!("sqlite://{}", path.display())
 }
 
-/// A second daemon with these variables exits 75, names the first, and leaves nothing behind.
+/// A second daemon with these variables exits 75, names the first and creates no state directory.
 #[track_caller]
 fn refused(world: &World, environment: &[(&str, &str)], first: &Daemon) {
     let ran = world.run_program_with(environment, &["run"], 75);
@@ -30,22 +30,20 @@ fn refused(world: &World, environment: &[(&str, &str)], first: &Daemon) {
 }
 
 #[tokio::test]
-async fn for_the_same_application_it_is_refused_by_whatever_path_it_comes() {
+async fn a_second_daemon_for_the_same_application_is_refused_by_every_path() {
     let world = World::start(users(1).0).await;
-    let first = world.daemon().await;
-    world.cycles_ended(1).await;
-    first.logged("waiting next_cycle.at=", 1).await;
+    let first = waiting_daemon(&world).await;
     let state = world.path("other-state").display().to_string();
     refused(&world, &[(STATE, &state)], &first);
     std::os::unix::fs::symlink(world.path("learners.db"), world.path("link.db")).unwrap();
     refused(&world, &[(STATE, &state), (DATABASE, &url(&world.path("link.db")))], &first);
     std::os::unix::fs::symlink(world.path(""), world.path("elsewhere")).unwrap();
     refused(&world, &[(STATE, &state), (DATABASE, &url(&world.path("elsewhere/learners.db")))], &first);
-    // The application under its other id.
+    // The application by its application id.
     let application_id = world.sim.tenant(|tenant| tenant.application.app_id.clone());
     world.run_program_with(&[(APPLICATION, &application_id)], &["sync"], 0);
     refused(&world, &[(STATE, &state), (APPLICATION, &application_id)], &first);
-    // Single cycles are still anybody's.
+    // Other processes may run single cycles.
     world.run_program_with(&[(STATE, &world.path("third-state").display().to_string())], &["sync"], 0);
     let status = world.run_program(&["status", "--json"], 0).json();
     assert_eq!(status["daemon"], json!({ "pid": first.pid(), "command": "learner-sync run" }));
@@ -54,7 +52,7 @@ async fn for_the_same_application_it_is_refused_by_whatever_path_it_comes() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_was_killed_is_in_nobodys_way() {
+async fn a_killed_daemon_does_not_block_another() {
     let world = World::start(users(1).0).await;
     let mut first = world.daemon().await;
     first.signal(Signal::KILL);
@@ -68,7 +66,7 @@ async fn a_daemon_that_was_killed_is_in_nobodys_way() {
     world.daemon().await.stop().await;
 }
 
-/// A world whose database two applications keep, and the object id of the second one.
+/// A world whose database has two applications, and the object id of the second one.
 async fn two_applications() -> (World, String) {
     let (mut tenant, ids) = users(2);
     let application = tenant.add_application("Another platform");
@@ -81,7 +79,7 @@ async fn two_applications() -> (World, String) {
 }
 
 #[apply(on_both)]
-async fn for_another_application_it_starts_and_they_take_turns() {
+async fn daemons_for_two_applications_take_turns() {
     let (world, application) = two_applications().await;
     let gate = hold_next_cycle(&world);
     let first = world.daemon().await;
@@ -99,11 +97,10 @@ async fn for_another_application_it_starts_and_they_take_turns() {
 }
 
 #[tokio::test]
-async fn a_reload_to_the_application_of_another_daemon_is_refused_and_to_a_free_one_taken() {
+async fn a_reload_to_another_application_needs_one_without_a_daemon() {
     let (world, application) = two_applications().await;
     let second_state = world.path("other-state").display().to_string();
-    let first = world.daemon().await;
-    first.logged("waiting next_cycle.at=", 1).await;
+    let first = waiting_daemon(&world).await;
     let own = world.sim.tenant(|tenant| tenant.application.object_id.clone());
     let mut command = world.program(&["run"]);
     command.env(STATE, &second_state).env(APPLICATION, &application);
@@ -117,7 +114,7 @@ async fn a_reload_to_the_application_of_another_daemon_is_refused_and_to_a_free_
     second.stop().await;
     first.signal(Signal::HUP);
     first.logged("the configuration is read again", 1).await;
-    // It holds the new one now, and has let go of its old one.
+    // The first daemon now keeps the new application and has released its old one.
     refused(&world, &[(STATE, &world.path("third-state").display().to_string()), (APPLICATION, &application)], &first);
     let mut command = world.program(&["run"]);
     command.env(STATE, &second_state).env(APPLICATION, own);

@@ -2,17 +2,10 @@
 
 use rustix::process::Signal;
 
-use super::hold_next_cycle;
+use super::{hold_next_cycle, waiting_daemon};
 use crate::database::{apply, on_both};
 use crate::program::{Daemon, hire, users};
 use crate::world::World;
-
-/// A daemon that waits after its first cycle.
-async fn waiting_daemon(world: &World) -> Daemon {
-    let daemon = world.daemon().await;
-    daemon.logged("waiting next_cycle.at=", 1).await;
-    daemon
-}
 
 #[apply(on_both)]
 async fn usr1_runs_a_cycle_now() {
@@ -26,7 +19,7 @@ async fn usr1_runs_a_cycle_now() {
 }
 
 #[apply(on_both)]
-async fn signals_during_a_cycle_mean_one_more_cycle() {
+async fn signals_during_a_cycle_start_one_more_cycle() {
     let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
@@ -46,7 +39,7 @@ async fn signals_during_a_cycle_mean_one_more_cycle() {
 async fn usr2_ignores_the_cache() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
-    // With the generation left alone the cache cannot notice.
+    // Without a new generation the cache cannot notice the change.
     world.execute("UPDATE learners SET department = 'Sales'").await;
     daemon.signal(Signal::USR1);
     world.cycles_ended(2).await;
@@ -59,7 +52,7 @@ async fn usr2_ignores_the_cache() {
 }
 
 #[apply(on_both)]
-async fn usr2_wins_over_a_waiting_usr1() {
+async fn a_pending_usr2_takes_precedence_over_usr1() {
     for signals in [[Signal::USR1, Signal::USR2], [Signal::USR2, Signal::USR1]] {
         let world = World::start(users(1).0).await;
         let daemon = waiting_daemon(&world).await;
@@ -80,7 +73,7 @@ async fn usr2_wins_over_a_waiting_usr1() {
 }
 
 #[apply(on_both)]
-async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
+async fn resync_signals_the_daemon_and_waits_with_the_option() {
     let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     let daemon = waiting_daemon(&world).await;
@@ -94,7 +87,7 @@ async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
     assert!(ran.stdout.contains("Cycle 3 ended: success."), "{ran:?}");
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE department = 'Research'").await, "2");
 
-    // It exits as sync would: two users who want one address.
+    // The exit code is that of sync: here two users have one address.
     world.sim.tenant(|tenant| {
         let mail = tenant.user(&ids[0]).unwrap().mail.clone();
         tenant.user_mut(&ids[1]).mail = mail;
@@ -107,7 +100,7 @@ async fn resync_asks_the_daemon_and_waits_for_the_end_when_told() {
 }
 
 #[apply(on_both)]
-async fn resync_waits_for_its_own_cycle_and_not_for_one_that_runs() {
+async fn resync_waits_for_its_own_cycle_and_not_for_a_running_one() {
     let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
@@ -126,14 +119,14 @@ async fn resync_without_a_daemon_exits_1() {
     let ran = world.run_program(&["resync"], 1);
     assert!(ran.stderr.contains("no daemon is running"), "{ran:?}");
     waiting_daemon(&world).await.stop().await;
-    // Its pid file is left over, and belongs to nobody or to somebody else by now.
+    // The pid file remains, but its process is gone.
     assert!(world.path("state/learner-sync.pid").exists());
     let ran = world.run_program(&["resync", "--full", "--wait"], 1);
     assert!(ran.stderr.contains("no daemon is running"), "{ran:?}");
 }
 
 #[apply(on_both)]
-async fn resync_does_not_wait_for_a_daemon_that_is_paused() {
+async fn resync_does_not_wait_for_a_paused_daemon() {
     let world = World::start(users(1).0).await;
     let daemon = waiting_daemon(&world).await;
     world.run_program(&["pause"], 0);
@@ -160,7 +153,7 @@ async fn a_stop_while_reading_applies_nothing() {
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;
     gate.reached().await;
-    // The gate stays closed: the answer never comes.
+    // The gate stays closed, so the answer never comes.
     daemon.stop().await;
     assert_eq!(world.cycles().await, ["startup interrupted"]);
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "0");
@@ -172,7 +165,7 @@ async fn a_stop_while_reading_applies_nothing() {
 }
 
 #[apply(on_both)]
-async fn a_cycle_asked_for_before_the_stop_is_not_begun() {
+async fn a_pending_cycle_does_not_start_after_a_stop() {
     let world = World::start(users(1).0).await;
     let gate = hold_next_cycle(&world);
     let daemon = world.daemon().await;

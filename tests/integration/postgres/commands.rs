@@ -1,5 +1,8 @@
-//! The program with learners on a server: what each command says, with which exit code.
+//! The output and exit codes of all commands with learners on a server.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use learner_sync::store::{Access, Store};
@@ -11,8 +14,8 @@ use super::{Server, shared};
 use crate::program::{eventually, users};
 use crate::world::World;
 
-/// The line that `check` has for the database, with its hint.
-pub(super) fn database_line(world: &World, code: i32) -> (bool, String, String) {
+/// The result of `check` for the database: whether it is ok, the detail and the hint.
+pub(super) fn database_check(world: &World, code: i32) -> (bool, String, String) {
     let document = world.run_program(&["check", "--json"], code).json();
     let checks = document["checks"].as_array().unwrap();
     let check = checks.iter().find(|check| check["name"] == "database").unwrap();
@@ -20,11 +23,27 @@ pub(super) fn database_line(world: &World, code: i32) -> (bool, String, String) 
     (check["ok"] == true, text("detail"), text("hint"))
 }
 
+/// Replaces `learners.database_url`.
+pub(super) fn configure_database_url(world: &World, url: &str) {
+    world.reconfigure(|text| {
+        let line = |line: &str| match line.starts_with("database_url") {
+            true => format!("database_url = \"{url}\"\n"),
+            false => format!("{line}\n"),
+        };
+        text.lines().map(line).collect()
+    });
+}
+
+fn write_with_mode(path: &Path, content: &str, mode: u32) {
+    std::fs::write(path, content).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
 #[tokio::test]
 async fn every_command_works_on_a_server() {
     let Some(server) = shared() else { return };
     let mut world = World::start_on(server, users(15).0).await;
-    let (ok, detail, _) = database_line(&world, 0);
+    let (ok, detail, _) = database_check(&world, 0);
     assert!(ok && detail.contains(": PostgreSQL 1") && detail.contains("makes or completes its tables"), "{detail}");
     let plan = world.run_program(&["plan", "--json"], 0).json();
     assert_eq!(plan["created"], json!(15));
@@ -33,7 +52,7 @@ async fn every_command_works_on_a_server() {
     assert_eq!(world.run_program(&["status", "--json"], 0).json()["state"], json!("never-run"));
 
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
-    assert_eq!(database_line(&world, 0).2, "");
+    assert_eq!(database_check(&world, 0).2, "");
     assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["unchanged"], json!(15));
     let status = world.run_program(&["status", "--json"], 0).json();
     assert_eq!((&status["state"], &status["learners"]["linked"]), (&json!("ok"), &json!(15)));
@@ -59,7 +78,7 @@ async fn every_command_works_on_a_server() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_leaves_nothing_behind() {
+async fn a_dry_run_changes_nothing() {
     let Some(server) = shared() else { return };
     let world = World::start_on(server, users(3).0).await;
     world.run_program(&["sync", "--dry-run"], 0);
@@ -74,8 +93,8 @@ async fn a_rehearsal_leaves_nothing_behind() {
     world
         .execute("ALTER TABLE learners ADD CHECK (first_name <> 'Ada' OR last_name <> 'Number1' OR title IS NULL)")
         .await;
-    let told = world.run_program(&["sync", "--dry-run", "--json"], 3).json();
-    assert_eq!((&told["updated"], &told["failed"]), (&json!(2), &json!(1)));
+    let report = world.run_program(&["sync", "--dry-run", "--json"], 3).json();
+    assert_eq!((&report["updated"], &report["failed"]), (&json!(2), &json!(1)));
     world.unchanged_since(&before).await;
 }
 
@@ -84,14 +103,14 @@ async fn two_machines_never_run_a_cycle_at_the_same_time() {
     let Some(server) = shared() else { return };
     let world = World::start_on(server, users(2).0).await;
     world.run_program(&["sync"], 0);
-    // The other machine has a state directory of its own, so that nothing on disk keeps the two apart.
+    // The other machine has its own state directory, so that no lock file separates the two.
     let state = world.path("other-machine").display().to_string();
     let store = Store::open(&world.app().learners, Access::ReadWrite).await.unwrap();
     assert_eq!(store.take_cycle_lock("learner-sync run").await.unwrap(), None);
     let elsewhere = [("LEARNER_SYNC_STATE__DIRECTORY", state.as_str())];
-    let told = world.run_program_with(&elsewhere, &["sync", "--json"], 75);
+    let ran = world.run_program_with(&elsewhere, &["sync", "--json"], 75);
     let expected = format!("another cycle holds the lock: learner-sync run (pid {}) on ", std::process::id());
-    assert!(told.json()["error"].as_str().unwrap().starts_with(&expected), "{told:?}");
+    assert!(ran.json()["error"].as_str().unwrap().starts_with(&expected), "{ran:?}");
     let status = world.run_program_with(&elsewhere, &["status", "--json"], 0).json();
     assert!(status["running_cycle"]["command"].as_str().unwrap().starts_with("learner-sync run"), "{status}");
 
@@ -102,9 +121,10 @@ async fn two_machines_never_run_a_cycle_at_the_same_time() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let asked = "SELECT count(*)::text FROM pg_stat_activity WHERE application_name LIKE 'learner-sync sync (pid %'
+    let waiting_connections =
+        "SELECT count(*)::text FROM pg_stat_activity WHERE application_name LIKE 'learner-sync sync (pid %'
                      AND datname = current_database()";
-    eventually("it waits", async || (world.value(asked).await == "1").then_some(())).await;
+    eventually("it waits", async || (world.value(waiting_connections).await == "1").then_some(())).await;
     assert_eq!(world.cycles().await, ["command success"]);
     store.close().await.unwrap();
     assert_eq!(waiting.wait().unwrap().code(), Some(0));
@@ -112,26 +132,24 @@ async fn two_machines_never_run_a_cycle_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_fails_with_1_and_never_with_78() {
+async fn an_unreachable_server_exits_1_and_not_78() {
     let Some(server) = Server::start() else { return };
-    let server: &'static Server = Box::leak(Box::new(server));
     let world = World::start_on(server, users(2).0).await;
     world.run_program(&["sync"], 0);
     server.kill();
     for arguments in [&["sync"][..], &["sync", "--dry-run"], &["plan"], &["status"], &["log"], &["pause"], &["run"]] {
-        let told = world.run_program(arguments, 1).stderr;
-        assert!(told.contains("cannot connect to the learner database learners_0 at /"), "{arguments:?}: {told}");
-        assert!(told.contains("hint: is the server running"), "{arguments:?}: {told}");
+        let stderr = world.run_program(arguments, 1).stderr;
+        assert!(stderr.contains("cannot connect to the learner database learners_0 at /"), "{arguments:?}: {stderr}");
+        assert!(stderr.contains("hint: is the server running"), "{arguments:?}: {stderr}");
     }
-    assert!(!database_line(&world, 1).0);
+    assert!(!database_check(&world, 1).0);
     server.run();
     world.run_program(&["sync"], 0);
 }
 
 #[tokio::test]
-async fn the_daemon_outlives_a_restart_of_the_server() {
+async fn the_daemon_survives_a_restart_of_the_server() {
     let Some(server) = Server::start() else { return };
-    let server: &'static Server = Box::leak(Box::new(server));
     let world = World::start_on(server, users(2).0).await;
     let daemon = world.daemon().await;
     world.cycles_ended(1).await;
@@ -145,19 +163,19 @@ async fn the_daemon_outlives_a_restart_of_the_server() {
 }
 
 #[tokio::test]
-async fn a_password_is_found_where_it_may_be_and_never_shown() {
+async fn a_password_is_read_from_every_source_and_never_shown() {
     let Some(server) = shared() else { return };
     let world = World::start_on(server, users(2).0).await;
     let mut owner = server.connect(world.database.name()).await;
-    // Another test may have made the role.
+    // Another test may have created the role.
     let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'");
     let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(role)).execute(&mut owner).await;
     owner.close().await.unwrap();
     world.execute(&format!("GRANT CREATE ON SCHEMA public TO {GUARDED}")).await;
     world.reconfigure(|text| text.replace("postgres://sync@", &format!("postgres://{GUARDED}@")));
 
-    let told = world.run_program(&["sync"], 1).stderr;
-    assert!(told.contains("learners.password_file"), "{told}");
+    let stderr = world.run_program(&["sync"], 1).stderr;
+    assert!(stderr.contains("learners.password_file"), "{stderr}");
     let wrong = world.run_program_with(&[("PGPASSWORD", "wrong horse")], &["sync"], 1).stderr;
     assert!(wrong.contains("password authentication failed") && !wrong.contains("horse"), "{wrong}");
     world.run_program_with(&[("PGPASSWORD", PASSWORD)], &["sync"], 0);
@@ -166,61 +184,51 @@ async fn a_password_is_found_where_it_may_be_and_never_shown() {
     let credentials = world.path("credentials").display().to_string();
     world.run_program_with(&[("CREDENTIALS_DIRECTORY", &credentials), ("PGPASSWORD", "wrong")], &["sync"], 0);
     let passes = world.path("pgpass");
-    std::fs::write(&passes, format!("localhost:*:*:{GUARDED}:{PASSWORD}\n")).unwrap();
-    std::fs::set_permissions(&passes, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    write_with_mode(&passes, &format!("localhost:*:*:{GUARDED}:{PASSWORD}\n"), 0o600);
     world.run_program_with(&[("PGPASSFILE", &passes.display().to_string())], &["sync"], 0);
-    std::fs::write(world.path("password"), format!("{PASSWORD}\n")).unwrap();
-    std::fs::set_permissions(world.path("password"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let file = world.path("password");
+    write_with_mode(&file, &format!("{PASSWORD}\n"), 0o600);
     world.reconfigure(|text| text.replace("[learners]\n", &format!("[learners]\npassword_file = {file:?}\n")));
     world.run_program(&["sync"], 0);
     std::fs::write(&file, "").unwrap();
-    let told = world.run_program(&["sync"], 78).stderr;
-    assert!(told.contains("learners.password_file") && told.contains("is empty"), "{told}");
+    let stderr = world.run_program(&["sync"], 78).stderr;
+    assert!(stderr.contains("learners.password_file") && stderr.contains("is empty"), "{stderr}");
 }
 
 #[tokio::test]
-async fn a_password_file_of_postgresql_that_cannot_be_used_is_no_matter_for_the_log() {
+async fn an_unusable_pgpass_file_is_not_logged() {
     let Some(server) = shared() else { return };
     let world = World::start_on(server, users(1).0).await;
-    // Too open; and one that not even root can open.
-    std::fs::write(world.path("pgpass"), "*:*:*:*:letmein\n").unwrap();
-    std::fs::set_permissions(world.path("pgpass"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    // One file with open permissions, and one path that not even root can open.
+    write_with_mode(&world.path("pgpass"), "*:*:*:*:letmein\n", 0o644);
     for path in [world.path("pgpass"), world.path("pgpass").join("file")] {
         let path = path.display().to_string();
-        let told = world.run_program_with(&[("PGPASSFILE", &path)], &["sync"], 0).stderr;
-        assert!(!told.contains("WARN") && !told.contains("pgpass"), "{told}");
+        let stderr = world.run_program_with(&[("PGPASSFILE", &path)], &["sync"], 0).stderr;
+        assert!(!stderr.contains("WARN") && !stderr.contains("pgpass"), "{stderr}");
         let level = "info,sqlx_postgres::options=warn";
         let asked = [("PGPASSFILE", path.as_str()), ("LEARNER_SYNC_LOG__LEVEL", level)];
-        let told = world.run_program_with(&asked, &["sync"], 0).stderr;
-        assert!(told.contains("WARN") && told.contains("pgpass"), "{told}");
+        let stderr = world.run_program_with(&asked, &["sync"], 0).stderr;
+        assert!(stderr.contains("WARN") && stderr.contains("pgpass"), "{stderr}");
     }
 }
 
 #[tokio::test]
-async fn a_certificate_authority_that_is_none_exits_78() {
+async fn an_invalid_certificate_authority_exits_78() {
     let world = World::start(users(1).0).await;
     let file = world.path("authority.pem").display().to_string();
-    world.reconfigure(|text| {
-        let line = |line: &str| match line.starts_with("database_url") {
-            true => format!(
-                "database_url = \"postgres://sync@localhost/learners?sslmode=verify-full&sslrootcert={file}\"\n"
-            ),
-            false => format!("{line}\n"),
-        };
-        text.lines().map(line).collect()
-    });
+    let url = format!("postgres://sync@localhost/learners?sslmode=verify-full&sslrootcert={file}");
+    configure_database_url(&world, &url);
     for (content, expect) in [(None, "cannot read"), (Some("no certificate"), "holds no certificate in PEM form")] {
         content.into_iter().for_each(|content| std::fs::write(&file, content).unwrap());
         for command in ["sync", "status"] {
-            let told = world.run_program(&[command], 78).stderr;
-            assert!(told.contains("learners.database_url") && told.contains(expect), "{told}");
+            let stderr = world.run_program(&[command], 78).stderr;
+            assert!(stderr.contains("learners.database_url") && stderr.contains(expect), "{stderr}");
         }
     }
 }
 
 #[tokio::test]
-async fn check_tells_which_rights_are_missing() {
+async fn check_reports_missing_privileges() {
     let Some(server) = shared() else { return };
     let world = World::start_on(server, users(2).0).await;
     world.run_program(&["sync"], 0);
@@ -231,9 +239,9 @@ async fn check_tells_which_rights_are_missing() {
         ))
         .await;
     world.reconfigure(|text| text.replace("postgres://sync@", &format!("postgres://clerk_{database}@")));
-    let (ok, detail, hint) = database_line(&world, 1);
+    let (ok, detail, hint) = database_check(&world, 1);
     assert!(!ok && detail.contains("may not do all that a cycle does"), "{detail}");
     assert!(hint.contains(&format!("GRANT UPDATE ON learners TO clerk_{database}")), "{hint}");
-    let told = world.run_program(&["sync"], 1).stderr;
-    assert!(told.contains("permission denied for table"), "{told}");
+    let stderr = world.run_program(&["sync"], 1).stderr;
+    assert!(stderr.contains("permission denied for table"), "{stderr}");
 }

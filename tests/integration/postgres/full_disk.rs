@@ -1,4 +1,4 @@
-//! A server whose disk runs full while a cycle writes.
+//! The disk of the server fills up while a cycle writes.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -11,35 +11,35 @@ use crate::machine::{Mount, skipped};
 use crate::program::Ran;
 use crate::world::World;
 
-/// Several batches of users.
-const PEOPLE: usize = 2000;
-/// Room for all of them, and for the tables of the server itself.
+/// Several batches.
+const USERS: usize = 2000;
+/// Large enough for all users and for the tables of the server.
 const DISK: u64 = 48 << 20;
 const KIB: u64 = 1 << 10;
 
-/// A world whose tables are on a small disk of their own; what the server logs for itself is elsewhere, as it would die
-/// without room for that.
-struct Small {
-    // First, so that it is unmounted before the directory is removed.
+/// A world whose tables are on a small disk. The write-ahead log is elsewhere, because a server without room for it
+/// shuts down.
+struct SmallDisk {
+    // The first field, so that the disk is unmounted before its directory is removed.
     _disk: Mount,
-    _server: Hurt,
+    _server: DiscardedServer,
     world: World,
     path: PathBuf,
     users: u64,
 }
 
-/// A server that is of no use any more when its disk has gone.
-struct Hurt(&'static Server);
+/// Discards a server, which is unusable without its disk.
+struct DiscardedServer(&'static Server);
 
-impl Drop for Hurt {
+impl Drop for DiscardedServer {
     fn drop(&mut self) {
         self.0.discard();
     }
 }
 
-impl Small {
+impl SmallDisk {
     async fn start() -> Option<Self> {
-        let server: &'static Server = Box::leak(Box::new(Server::start()?));
+        let server = Server::start()?;
         let path = server.directory().join("disk");
         let Some(disk) = Mount::small_disk(&path, DISK) else {
             skipped("nothing can be mounted here");
@@ -47,21 +47,21 @@ impl Small {
         };
         std::fs::create_dir(path.join("tables")).unwrap();
         server.give(&path.join("tables"));
-        let world = World::start_on(server, Tenant::with_users(PEOPLE, 3)).await;
+        let world = World::start_on(server, Tenant::with_users(USERS, 3)).await;
         let tables = path.join("tables").display().to_string();
         server.execute("postgres", &format!("CREATE TABLESPACE small LOCATION '{tables}'")).await;
         let name = world.database.name();
         server.execute("postgres", &format!("ALTER DATABASE {name} SET TABLESPACE small")).await;
         let users = world.run_program(&["plan", "--json"], 0).json()["created"].as_u64().unwrap();
         assert!(users > 1500, "{users}");
-        // Makes the tables, and nothing else.
+        // Creates the tables only.
         world.run_program(&["pause"], 0);
         world.run_program(&["resume"], 0);
-        Some(Self { _disk: disk, _server: Hurt(server), world, path, users })
+        Some(Self { _disk: disk, _server: DiscardedServer(server), world, path, users })
     }
 
-    /// Leaves so much room on the disk.
-    fn leave(&self, room: u64) {
+    /// Fills the disk except for `room` bytes.
+    fn fill_except(&self, room: u64) {
         let mut filler = File::create(self.path.join("filler")).unwrap();
         while filler.write_all(&[1; 4096]).is_ok() {}
         filler.set_len(filler.metadata().unwrap().len().saturating_sub(room)).unwrap();
@@ -71,12 +71,12 @@ impl Small {
         std::fs::remove_file(self.path.join("filler")).unwrap();
     }
 
-    /// Runs cycles on a disk with ever more room, until one ends; checks each of the others. Answers how many failed,
-    /// and in how many of these something was done.
-    async fn sync_with_ever_more_room(&self) -> (usize, usize) {
+    /// Runs cycles with more and more room until one succeeds, and checks each failure. Returns the number of failed
+    /// cycles, and how many of them made some changes.
+    async fn sync_with_growing_room(&self) -> (usize, usize) {
         let (mut failed, mut partly) = (0, 0);
         for room in [0, 64, 256, 512, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 16_384] {
-            self.leave(room * KIB);
+            self.fill_except(room * KIB);
             let output = self.world.program(&["sync", "--json"]).output().unwrap();
             let text = |bytes| String::from_utf8(bytes).unwrap();
             let ran = Ran { stdout: text(output.stdout), stderr: text(output.stderr) };
@@ -86,18 +86,18 @@ impl Small {
                 return (failed, partly);
             }
             assert_eq!(output.status.code(), Some(1), "with {room} KiB: {ran:?}");
-            let told = format!("the disk is full: the learner database {} at ", self.world.database.name());
-            assert!(ran.stderr.contains(&told) && ran.stderr.contains("make room"), "with {room} KiB: {ran:?}");
+            let message = format!("the disk is full: the learner database {} at ", self.world.database.name());
+            assert!(ran.stderr.contains(&message) && ran.stderr.contains("make room"), "with {room} KiB: {ran:?}");
             assert!(!ran.stderr.contains("panicked"), "{ran:?}");
             let document = ran.json();
-            assert!(document["error"].as_str().unwrap().contains(&told), "{ran:?}");
+            assert!(document["error"].as_str().unwrap().contains(&message), "{ran:?}");
             failed += 1;
             partly += usize::from(document["created"] != 0 || document["updated"] != 0);
         }
         panic!("there was never enough room");
     }
 
-    /// Learner, link and log row of somebody are there, or none of them.
+    /// Learner, link and log row of a user exist together or not at all.
     async fn check_whole_batches(&self) {
         let [learners, linked, logged, stale] = self
             .world
@@ -115,7 +115,7 @@ impl Small {
         assert_eq!(stale, [[""; 0]; 0]);
     }
 
-    /// Everybody is there, with one row of `action` in the log each, and nothing is left to do.
+    /// Every user has one learner and one log row of `action`, and nothing is pending.
     async fn check_complete(&self, action: &str) {
         let counts = format!(
             "SELECT (SELECT count(*) FROM learners), count(*), count(DISTINCT entra_id),
@@ -126,23 +126,23 @@ impl Small {
         assert_eq!(self.world.query(&counts).await, [[&users, &users, &users, "0"]]);
         for arguments in [&["sync", "--json"][..], &["sync", "--full", "--json"]] {
             let document = self.world.run_program(arguments, 0).json();
-            let told = ["created", "updated", "unchanged"].map(|key| document[key].as_u64().unwrap());
-            assert_eq!(told, [0, 0, self.users]);
+            let counts = ["created", "updated", "unchanged"].map(|key| document[key].as_u64().unwrap());
+            assert_eq!(counts, [0, 0, self.users]);
         }
     }
 }
 
 #[tokio::test]
-async fn a_first_load_and_a_large_change_go_on_when_the_server_has_room_again() {
-    let Some(small) = Small::start().await else { return };
-    let (failed, partly) = small.sync_with_ever_more_room().await;
+async fn a_first_load_and_a_large_change_continue_when_the_disk_has_room_again() {
+    let Some(small) = SmallDisk::start().await else { return };
+    let (failed, partly) = small.sync_with_growing_room().await;
     assert!(failed > 3 && partly > 0, "{failed} failed, {partly} of them with something done");
     small.check_complete("create").await;
     small.world.sim.tenant(|tenant| {
         let ids: Vec<String> = tenant.users().map(|user| user.id.clone()).collect();
         ids.iter().for_each(|id| tenant.user_mut(id).department = Some("Diving".to_owned()));
     });
-    let (failed, partly) = small.sync_with_ever_more_room().await;
+    let (failed, partly) = small.sync_with_growing_room().await;
     assert!(failed > 1 && partly > 0, "{failed} failed, {partly} of them with something done");
     small.check_complete("update").await;
 }

@@ -1,16 +1,16 @@
-//! Tables that one role owns, and another one that keeps the learners in them, with no right that it does not need.
+//! Tables owned by one role and written by another one with the minimum of privileges.
 
-mod estate;
+mod setup;
 
 use serde_json::json;
 
-use self::estate::{COLUMNS, Estate};
-use super::commands::database_line;
+use self::setup::{COLUMNS, RoleSetup};
+use super::commands::database_check;
 use super::shared;
 
-/// Everything that a daemon does with the tables.
-async fn live(estate: &Estate) {
-    let Estate { world, ids, .. } = estate;
+/// Runs everything that a daemon does with the tables.
+async fn run_everything(setup: &RoleSetup) {
+    let RoleSetup { world, ids, .. } = setup;
     let sync = |code: i32| world.run_program(&["sync", "--json"], code).json();
     let group = world.sim.tenant(|tenant| {
         let group = tenant.add_group("Divers");
@@ -50,7 +50,7 @@ async fn live(estate: &Estate) {
     let status = world.run_program(&["status", "--json"], 0).json();
     assert_eq!((&status["state"], &status["learners"]["active"]), (&json!("ok"), &json!(4)), "{status}");
     assert!(world.run_program(&["log"], 0).stdout.contains("reactivate"));
-    let (ok, detail, hint) = database_line(world, 0);
+    let (ok, detail, hint) = database_check(world, 0);
     assert!(ok && hint.is_empty(), "{detail} {hint}");
     let cycles = world.cycles().await.len();
     let daemon = world.daemon().await;
@@ -59,10 +59,10 @@ async fn live(estate: &Estate) {
 }
 
 #[tokio::test]
-async fn a_writer_does_all_that_a_daemon_does_and_nothing_else() {
+async fn the_writer_can_do_everything_a_daemon_does_and_nothing_else() {
     let Some(server) = shared() else { return };
-    let estate = Estate::applied(server, "").await;
-    live(&estate).await;
+    let setup = RoleSetup::applied(server, "").await;
+    run_everything(&setup).await;
     for sql in [
         "DROP TABLE learners",
         "TRUNCATE learners CASCADE",
@@ -76,15 +76,15 @@ async fn a_writer_does_all_that_a_daemon_does_and_nothing_else() {
         "CREATE TABLE another (id int)",
         "CREATE TABLE public.another (id int)",
     ] {
-        estate.denied(sql).await;
+        setup.denied(sql).await;
     }
 }
 
 #[tokio::test]
-async fn of_a_table_of_somebody_else_it_reaches_the_columns_that_are_configured() {
+async fn the_writer_can_access_only_the_configured_columns_of_an_external_table() {
     let Some(server) = shared() else { return };
-    let estate = Estate::applied(server, COLUMNS).await;
-    live(&estate).await;
+    let setup = RoleSetup::applied(server, COLUMNS).await;
+    run_everything(&setup).await;
     for sql in [
         "SELECT * FROM staff",
         "SELECT salary FROM staff",
@@ -99,25 +99,25 @@ async fn of_a_table_of_somebody_else_it_reaches_the_columns_that_are_configured(
         "TRUNCATE staff CASCADE",
         "ALTER TABLE staff DROP COLUMN salary",
     ] {
-        estate.denied(sql).await;
+        setup.denied(sql).await;
     }
-    estate.execute_as(&estate.writer, "SELECT login, \"E-mail\" FROM staff").await.unwrap();
+    setup.execute_as(&setup.writer, "SELECT login, \"E-mail\" FROM staff").await.unwrap();
 }
 
 #[tokio::test]
-async fn the_script_gives_what_apply_gives() {
+async fn the_printed_script_and_apply_create_the_same_tables() {
     let Some(server) = shared() else { return };
     for more in ["", COLUMNS] {
-        let (applied, printed) = (Estate::applied(server, more).await, Estate::new(server, more).await);
+        let (applied, printed) = (RoleSetup::applied(server, more).await, RoleSetup::new(server, more).await);
         let print = ["schema", "print", "--writer", &printed.writer];
         let script = printed.as_owner(&print, 0).stdout;
         assert!(printed.run_script(&script).await, "{script}");
         assert_eq!(printed.catalog().await, applied.catalog().await, "{script}");
-        let generations = [&printed, &applied].map(|estate| estate.world.value("SELECT generation FROM sync_state"));
+        let generations = [&printed, &applied].map(|setup| setup.world.value("SELECT generation FROM sync_state"));
         let [one, other] = generations;
         let (one, other) = (one.await, other.await);
         assert!(one.len() == 32 && one != other && u128::from_str_radix(&one, 16).is_ok(), "{one}");
-        assert!(!printed.run_script(&script).await, "the same tables twice");
+        assert!(!printed.run_script(&script).await, "the script fails if the tables exist");
         assert_eq!(printed.world.value("SELECT generation FROM sync_state").await, one);
         printed.as_owner(&["schema", "apply", "--writer", &printed.writer], 0);
         assert_eq!(printed.catalog().await, applied.catalog().await);
@@ -126,41 +126,41 @@ async fn the_script_gives_what_apply_gives() {
 }
 
 #[tokio::test]
-async fn what_is_ours_is_printed_without_a_server() {
+async fn the_script_for_own_tables_needs_no_server() {
     let Some(server) = shared() else { return };
-    let estate = Estate::new(server, "").await;
+    let setup = RoleSetup::new(server, "").await;
     let away = [("LEARNER_SYNC_LEARNERS__DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere")];
     let script =
-        estate.world.run_program_with(&away, &["schema", "print", "--writer", "O'Brien \"the\" clerk"], 0).stdout;
+        setup.world.run_program_with(&away, &["schema", "print", "--writer", "O'Brien \"the\" clerk"], 0).stdout;
     assert!(script.contains("GRANT INSERT ON audit_log TO \"O'Brien \"\"the\"\" clerk\";"), "{script}");
-    estate.world.execute("CREATE ROLE \"O'Brien \"\"the\"\" clerk\"").await;
-    assert!(estate.run_script(&script).await, "{script}");
-    estate.world.configure(COLUMNS);
-    let told = estate.world.run_program_with(&away, &["schema", "print"], 1).stderr;
-    assert!(told.contains("cannot connect to the learner database nowhere"), "{told}");
+    setup.world.execute("CREATE ROLE \"O'Brien \"\"the\"\" clerk\"").await;
+    assert!(setup.run_script(&script).await, "{script}");
+    setup.world.configure(COLUMNS);
+    let stderr = setup.world.run_program_with(&away, &["schema", "print"], 1).stderr;
+    assert!(stderr.contains("cannot connect to the learner database nowhere"), "{stderr}");
 }
 
 #[tokio::test]
-async fn who_may_not_make_the_tables_says_who_has_to() {
+async fn a_role_that_cannot_create_the_tables_reports_who_must() {
     let Some(server) = shared() else { return };
-    let estate = Estate::new(server, "").await;
-    estate.world.execute(&format!("GRANT USAGE ON SCHEMA training TO {}", estate.writer)).await;
+    let setup = RoleSetup::new(server, "").await;
+    setup.world.execute(&format!("GRANT USAGE ON SCHEMA training TO {}", setup.writer)).await;
     everything_is_refused(
-        &estate,
+        &setup,
         &format!(
             "learner-sync: the learner database lacks the tables of learner-sync, and the role {} may not make any in the \
              schema training: their owner has to run `learner-sync schema apply`\n",
-            estate.writer
+            setup.writer
         ),
     );
     assert_eq!(
-        estate.world.value("SELECT count(*) FROM pg_class WHERE relnamespace = 'training'::regnamespace").await,
+        setup.world.value("SELECT count(*) FROM pg_class WHERE relnamespace = 'training'::regnamespace").await,
         "0"
     );
 
-    estate.as_owner(&["schema", "apply", "--writer", &estate.writer], 0);
-    assert_eq!(estate.world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
-    estate
+    setup.as_owner(&["schema", "apply", "--writer", &setup.writer], 0);
+    assert_eq!(setup.world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
+    setup
         .world
         .execute(
             "ALTER TABLE sync_state DROP COLUMN credential_looked_at, DROP COLUMN credential_ends_at;
@@ -168,20 +168,20 @@ async fn who_may_not_make_the_tables_says_who_has_to() {
         )
         .await;
     everything_is_refused(
-        &estate,
+        &setup,
         &format!(
             "learner-sync: the learner database has schema version 1, this learner-sync needs 3, and the role {} does not \
              own them: their owner has to run `learner-sync schema apply`\n",
-            estate.writer
+            setup.writer
         ),
     );
-    let script = estate.as_owner(&["schema", "print", "--from", "1"], 0).stdout;
-    assert!(estate.run_script(&script).await, "{script}");
-    assert_eq!(estate.world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(15));
+    let script = setup.as_owner(&["schema", "print", "--from", "1"], 0).stdout;
+    assert!(setup.run_script(&script).await, "{script}");
+    assert_eq!(setup.world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(15));
 }
 
-/// Every command that needs the tables says this, and nothing else.
-fn everything_is_refused(estate: &Estate, told: &str) {
+/// Every command that needs the tables prints this message only.
+fn everything_is_refused(setup: &RoleSetup, message: &str) {
     for arguments in [
         &["sync"][..],
         &["sync", "--dry-run"],
@@ -194,15 +194,15 @@ fn everything_is_refused(estate: &Estate, told: &str) {
         &["run"],
         &["schema", "apply"],
     ] {
-        let ran = estate.world.run_program(arguments, 1);
-        assert_eq!((ran.stderr.as_str(), ran.stdout.as_str()), (told, ""), "{arguments:?}");
+        let ran = setup.world.run_program(arguments, 1);
+        assert_eq!((ran.stderr.as_str(), ran.stdout.as_str()), (message, ""), "{arguments:?}");
     }
-    let (ok, detail, _) = database_line(&estate.world, 1);
-    assert!(!ok && told.ends_with(&format!("{detail}\n")), "{detail}");
+    let (ok, detail, _) = database_check(&setup.world, 1);
+    assert!(!ok && message.ends_with(&format!("{detail}\n")), "{detail}");
 }
 
 #[tokio::test]
-async fn check_names_each_right_that_is_taken_away() {
+async fn check_names_each_revoked_privilege() {
     let Some(server) = shared() else { return };
     let rights = "SELECT DISTINCT 'TABLE', a.privilege_type, relname::text FROM pg_class, aclexplode(relacl) a
                       WHERE a.grantee = $::regrole
@@ -210,13 +210,13 @@ async fn check_names_each_right_that_is_taken_away() {
                       FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid, aclexplode(attacl) a
                       WHERE a.grantee = $::regrole";
     for (more, expected) in [("", 28), (COLUMNS, 25 + 10 + 11 + 9)] {
-        let estate = Estate::applied(server, more).await;
-        let (world, writer) = (&estate.world, &estate.writer);
+        let setup = RoleSetup::applied(server, more).await;
+        let (world, writer) = (&setup.world, &setup.writer);
         let granted = world.query(&rights.replace('$', &format!("'{writer}'"))).await;
         assert_eq!(granted.len(), expected, "{granted:?}");
         for right in &granted {
             let [kind, right, of] = right.as_slice() else { panic!("{right:?}") };
-            let (right, told) = match (kind.as_str(), of.split_once('.')) {
+            let (right, shown) = match (kind.as_str(), of.split_once('.')) {
                 ("COLUMN", Some((table, column))) => {
                     let column = format!("\"{}\"", column.trim_matches('"'));
                     let on = |table: &str| format!("{right} ({column}) ON {table}");
@@ -225,14 +225,14 @@ async fn check_names_each_right_that_is_taken_away() {
                 _ => (format!("{right} ON {of}"), format!("{right} ON {of}")),
             };
             world.execute(&format!("REVOKE {right} FROM {writer}")).await;
-            let (ok, detail, hint) = database_line(world, 1);
-            let wanted = format!("have the owner of the tables run: GRANT {told} TO {writer}");
+            let (ok, detail, hint) = database_check(world, 1);
+            let wanted = format!("have the owner of the tables run: GRANT {shown} TO {writer}");
             assert!(!ok && (hint == wanted || detail.ends_with(&wanted)), "{right}: {detail}; {hint}");
             world.execute(&format!("GRANT {right} TO {writer}")).await;
         }
-        assert!(database_line(world, 0).0);
+        assert!(database_check(world, 0).0);
         world.execute(&format!("REVOKE USAGE ON SCHEMA training FROM {writer}")).await;
-        let (ok, detail, _) = database_line(world, 1);
+        let (ok, detail, _) = database_check(world, 1);
         let wanted = format!("have the owner of the tables run: GRANT USAGE ON SCHEMA training TO {writer}");
         assert!(!ok && detail.ends_with(&wanted), "{detail}");
         assert!(world.run_program(&["sync"], 1).stderr.trim_end().ends_with(&wanted));
@@ -240,72 +240,72 @@ async fn check_names_each_right_that_is_taken_away() {
 }
 
 #[tokio::test]
-async fn what_apply_may_not_grant_it_names_and_nothing_is_made() {
+async fn apply_names_a_grant_it_may_not_make_and_creates_nothing() {
     let Some(server) = shared() else { return };
-    let estate = Estate::new(server, COLUMNS).await;
-    let (owner, writer) = (&estate.owner, &estate.writer);
+    let setup = RoleSetup::new(server, COLUMNS).await;
+    let (owner, writer) = (&setup.owner, &setup.writer);
     let make = ["schema", "apply", "--writer", writer];
-    // The table is the platform's; ours may refer to it.
+    // The platform owns its table; the owner of the other tables may only refer to it.
     let platform = format!("ALTER TABLE staff OWNER TO sync; GRANT REFERENCES, SELECT ON staff TO {owner}");
-    estate.world.execute(&platform).await;
-    let told = estate.as_owner(&make, 1).stderr;
-    let statement = told.split("the owner of the tables run: ").nth(1).unwrap_or_default().trim().to_owned();
-    assert!(told.contains(&format!("the role {writer} may not do all")), "{told}");
-    assert!(statement.starts_with("GRANT ") && statement.ends_with(&format!(" ON \"staff\" TO {writer}")), "{told}");
-    assert!(!statement.contains(';'), "ours are no matter: {told}");
-    assert_eq!(estate.world.query("SELECT relname::text FROM pg_class WHERE relname LIKE 'sync%'").await.len(), 0);
-    estate.world.execute(&statement).await;
-    estate.as_owner(&make, 0);
-    assert_eq!(estate.world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
+    setup.world.execute(&platform).await;
+    let stderr = setup.as_owner(&make, 1).stderr;
+    let statement = stderr.split("the owner of the tables run: ").nth(1).unwrap_or_default().trim().to_owned();
+    assert!(stderr.contains(&format!("the role {writer} may not do all")), "{stderr}");
+    assert!(statement.starts_with("GRANT ") && statement.ends_with(&format!(" ON \"staff\" TO {writer}")), "{stderr}");
+    assert!(!statement.contains(';'), "only the external table is named: {stderr}");
+    assert_eq!(setup.world.query("SELECT relname::text FROM pg_class WHERE relname LIKE 'sync%'").await.len(), 0);
+    setup.world.execute(&statement).await;
+    setup.as_owner(&make, 0);
+    assert_eq!(setup.world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
 
-    let told = estate.as_owner(&["schema", "apply", "--writer", "nobody_at_all"], 1).stderr;
-    assert!(told.contains("role \"nobody_at_all\" does not exist"), "{told}");
+    let stderr = setup.as_owner(&["schema", "apply", "--writer", "nobody_at_all"], 1).stderr;
+    assert!(stderr.contains("role \"nobody_at_all\" does not exist"), "{stderr}");
 }
 
 #[tokio::test]
-async fn what_an_owner_lacks_on_the_table_of_the_platform_is_told_as_a_grant() {
+async fn missing_privileges_of_the_owner_on_an_external_table_are_shown_as_grants() {
     let Some(server) = shared() else { return };
-    let estate = Estate::new(server, COLUMNS).await;
-    let owner = &estate.owner;
+    let setup = RoleSetup::new(server, COLUMNS).await;
+    let owner = &setup.owner;
     let elsewhere = "CREATE SCHEMA app; ALTER TABLE staff SET SCHEMA app; ALTER TABLE app.staff OWNER TO sync;";
-    estate.world.execute(elsewhere).await;
-    estate.world.reconfigure(|text| text.replace("table = \"staff\"", "table = \"app.staff\""));
+    setup.world.execute(elsewhere).await;
+    setup.world.reconfigure(|text| text.replace("table = \"staff\"", "table = \"app.staff\""));
     for (obstacle, grant) in [
         ("may not do all that a cycle does", format!("GRANT USAGE ON SCHEMA app TO {owner}")),
         ("may not refer to the table app.staff by a foreign key", format!("GRANT REFERENCES ON app.staff TO {owner}")),
     ] {
-        let told = estate.as_owner(&["schema", "apply"], 1).stderr;
-        assert!(told.contains(obstacle) && told.contains(&grant), "{told}");
-        estate.world.execute(&grant).await;
+        let stderr = setup.as_owner(&["schema", "apply"], 1).stderr;
+        assert!(stderr.contains(obstacle) && stderr.contains(&grant), "{stderr}");
+        setup.world.execute(&grant).await;
     }
-    estate.as_owner(&["schema", "apply"], 0);
+    setup.as_owner(&["schema", "apply"], 0);
 }
 
 #[tokio::test]
-async fn rows_that_a_policy_hides_are_not_taken_for_deleted() {
+async fn rows_hidden_by_a_policy_are_not_treated_as_deleted() {
     let Some(server) = shared() else { return };
-    let estate = Estate::applied(server, COLUMNS).await;
-    let (world, owner) = (&estate.world, &estate.owner);
+    let setup = RoleSetup::applied(server, COLUMNS).await;
+    let (world, owner) = (&setup.world, &setup.owner);
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
-    estate.execute_as(owner, "ALTER TABLE staff ENABLE ROW LEVEL SECURITY").await.unwrap();
-    let told = "15 people are linked to rows of \"staff\" that the role";
+    setup.execute_as(owner, "ALTER TABLE staff ENABLE ROW LEVEL SECURITY").await.unwrap();
+    let message = "15 people are linked to rows of \"staff\" that the role";
     for arguments in [&["sync"][..], &["sync", "--full"], &["plan"]] {
         let ran = world.run_program(arguments, 1);
-        assert!(ran.stderr.contains(told) || ran.stdout.contains(told), "{ran:?}");
+        assert!(ran.stderr.contains(message) || ran.stdout.contains(message), "{ran:?}");
     }
-    let (ok, detail, hint) = database_line(world, 1);
-    assert!(!ok && detail.contains(told), "{detail}");
+    let (ok, detail, hint) = database_check(world, 1);
+    assert!(!ok && detail.contains(message), "{detail}");
     let policy = hint.strip_prefix("have the owner of the table run: ").unwrap();
-    estate.execute_as(owner, policy).await.unwrap();
+    setup.execute_as(owner, policy).await.unwrap();
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(15));
-    assert!(database_line(world, 0).0);
+    assert!(database_check(world, 0).0);
 
-    // One that keeps single rows out rejects these users alone.
-    let name = world.sim.tenant(|tenant| tenant.user(&estate.ids[3]).unwrap().user_principal_name.clone()).unwrap();
+    // A policy that refuses single rows rejects only these users.
+    let name = world.sim.tenant(|tenant| tenant.user(&setup.ids[3]).unwrap().user_principal_name.clone()).unwrap();
     let keep = format!("CREATE POLICY keep ON staff AS RESTRICTIVE USING (true) WITH CHECK (login <> '{name}')");
-    estate.execute_as(owner, &keep).await.unwrap();
+    setup.execute_as(owner, &keep).await.unwrap();
     world.sim.tenant(|tenant| {
-        for id in &estate.ids[2..4] {
+        for id in &setup.ids[2..4] {
             tenant.user_mut(id).job_title = Some("Diver".to_owned());
         }
     });
@@ -316,18 +316,18 @@ async fn rows_that_a_policy_hides_are_not_taken_for_deleted() {
 }
 
 #[tokio::test]
-async fn rights_on_the_table_of_the_platform_are_asked_for_before_ours_are_made() {
+async fn privileges_on_an_external_table_are_checked_before_own_tables_are_created() {
     let Some(server) = shared() else { return };
-    let estate = Estate::new(server, COLUMNS).await;
-    let (world, owner, writer) = (&estate.world, &estate.owner, &estate.writer);
+    let setup = RoleSetup::new(server, COLUMNS).await;
+    let (world, owner, writer) = (&setup.world, &setup.owner, &setup.writer);
     let rights = format!(
         "GRANT USAGE, CREATE ON SCHEMA training TO {writer}; GRANT SELECT, REFERENCES, UPDATE ON staff TO {writer}"
     );
-    estate.execute_as(owner, &rights).await.unwrap();
+    setup.execute_as(owner, &rights).await.unwrap();
     for arguments in [&["plan"][..], &["sync", "--dry-run"], &["sync"]] {
         let ran = world.run_program(arguments, 1);
         assert!(ran.stderr.contains("GRANT INSERT (") && ran.stderr.contains("ON \"staff\""), "{ran:?}");
     }
-    assert!(!database_line(world, 1).0);
+    assert!(!database_check(world, 1).0);
     assert_eq!(world.query("SELECT relname::text FROM pg_class WHERE relname LIKE 'sync%'").await.len(), 0);
 }

@@ -1,4 +1,4 @@
-//! What stands in a PostgreSQL database, as the scenarios read it: in the words of SQLite.
+//! Reads rows of a PostgreSQL database in the text format of SQLite.
 
 use jiff::Timestamp;
 use sqlx::postgres::PgRow;
@@ -26,11 +26,11 @@ fn text(row: &PgRow, index: usize) -> String {
         }
         "TIMESTAMPTZ" | "TIMESTAMP" => {
             let microseconds = i64::from_be_bytes(value.as_bytes().unwrap().try_into().unwrap());
-            // PostgreSQL counts from the beginning of 2000.
+            // PostgreSQL counts from 2000-01-01.
             let at = Timestamp::from_second(microseconds / 1_000_000 + 946_684_800).unwrap();
             format!("{at:.0}")
         }
-        // After a version.
+        // The first byte is a version.
         "JSONB" => serde_json::from_slice::<serde_json::Value>(&value.as_bytes().unwrap()[1..]).unwrap().to_string(),
         _ => row.get_unchecked::<String, _>(index),
     }

@@ -1,5 +1,5 @@
-//! A PostgreSQL server of our own: in a directory that goes with it, reached by a socket unless it is told otherwise,
-//! and stopped when this process ends, however it ends.
+//! Runs a private PostgreSQL server: in a temporary directory, on a Unix socket unless configured otherwise, stopped when
+//! the test process ends for any reason.
 
 use std::fs;
 use std::io::Write as _;
@@ -14,17 +14,16 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
-/// The owner of everything in it.
+/// The superuser, who owns all databases.
 pub(crate) const OWNER: &str = "sync";
-/// A role that has to prove itself.
+/// A role that needs a password.
 pub(crate) const GUARDED: &str = "guarded";
-/// How.
+/// The password of [`GUARDED`].
 pub(crate) const PASSWORD: &str = "correct horse";
 
-/// What every new database is a copy of.
+/// The template of new databases.
 pub(crate) const EMPTY: &str = "template1";
-/// A server is killed, but never its machine: what was written need not be on the disk. Nobody but the test is at work
-/// in a database.
+/// Tests kill the server but never the machine, so nothing needs to be synced to disk.
 const SETTINGS: [&str; 9] = [
     "listen_addresses=",
     "max_connections=300",
@@ -34,7 +33,7 @@ const SETTINGS: [&str; 9] = [
     "autovacuum=off",
     "checkpoint_timeout=1h",
     "jit=off",
-    // Servers before 14 have another one.
+    // The default since version 14.
     "password_encryption=scram-sha-256",
 ];
 
@@ -43,55 +42,54 @@ const SETTINGS: [&str; 9] = [
 pub(crate) struct Server {
     programs: PathBuf,
     directory: PathBuf,
-    /// Whoever runs it: PostgreSQL does not run as root.
+    /// User and group id of the server, because PostgreSQL does not run as root.
     user: Option<(u32, u32)>,
-    /// Where it listens, by socket and by network.
     port: u16,
-    /// What is set for this one alone, as `name=value`.
+    /// Additional settings as `name=value`.
     settings: Vec<String>,
-    /// Ends the server when its standard input ends, which it does with this process at the latest.
+    /// A shell that ends the server when its standard input closes, at the latest with this process.
     keeper: Mutex<Option<Child>>,
     databases: AtomicU32,
-    /// Those that nobody needs any more.
-    left: Mutex<Vec<String>>,
+    /// Databases to be dropped.
+    unused: Mutex<Vec<String>>,
 }
 
-/// The server that the tests of this process share; none where the programs of PostgreSQL are not installed.
+/// The server shared by all tests of this process; `None` without the programs of PostgreSQL.
 pub(crate) fn shared() -> Option<&'static Server> {
-    static SHARED: OnceLock<Option<Server>> = OnceLock::new();
-    SHARED.get_or_init(Server::start).as_ref()
+    static SHARED: OnceLock<Option<&'static Server>> = OnceLock::new();
+    *SHARED.get_or_init(Server::start)
 }
 
 impl Server {
-    /// A server for a test that is going to harm it.
-    pub(crate) fn start() -> Option<Self> {
+    /// A private server, for a test that stops or kills it.
+    pub(crate) fn start() -> Option<&'static Self> {
         let server = Self::new(5432)?;
         server.run();
-        Some(server)
+        Some(Box::leak(Box::new(server)))
     }
 
-    /// A server that listens on the loopback address as well, and knows nobody yet who may come in encrypted or not.
-    pub(crate) fn start_on_the_network(settings: impl FnOnce(&Self) -> Vec<String>) -> Option<Self> {
-        // Nobody else is given this port in the next moment, so soon after it was free.
+    /// A private server that also listens on the loopback address.
+    pub(crate) fn start_on_the_network(settings: impl FnOnce(&Self) -> Vec<String>) -> Option<&'static Self> {
+        // The system does not assign a port again right after its release.
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let mut server = Self::new(port)?;
         server.settings = settings(&server);
         server.settings.push("listen_addresses=127.0.0.1".to_owned());
         server.run();
-        Some(server)
+        Some(Box::leak(Box::new(server)))
     }
 
     fn new(port: u16) -> Option<Self> {
         let Some(programs) = programs() else {
-            // Not by a macro, whose words are shown only when a test fails.
-            let told = "SKIPPED: PostgreSQL (initdb, postgres, pg_isready) is not installed; nothing is tried on it";
-            let _ = writeln!(std::io::stderr(), "{told}");
+            // The test harness shows the output of `eprintln!` only for failed tests.
+            let message = "SKIPPED: PostgreSQL (initdb, postgres, pg_isready) is not installed";
+            let _ = writeln!(std::io::stderr(), "{message}");
             return None;
         };
         let directory = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
         let user = unprivileged(&directory);
-        let (keeper, databases, left) = (Mutex::new(None), AtomicU32::new(0), Mutex::default());
-        let server = Self { programs, directory, user, port, settings: Vec::new(), keeper, databases, left };
+        let (keeper, databases, unused) = (Mutex::new(None), AtomicU32::new(0), Mutex::default());
+        let server = Self { programs, directory, user, port, settings: Vec::new(), keeper, databases, unused };
         let made = server
             .command("initdb")
             .arg("--pgdata")
@@ -108,7 +106,7 @@ impl Server {
         Some(server)
     }
 
-    /// Makes a file in its directory that only it may read.
+    /// Creates a file in the directory of the server that only the server may read.
     pub(crate) fn file(&self, name: &str, content: &str) -> PathBuf {
         let path = self.directory.join(name);
         fs::write(&path, content).unwrap();
@@ -117,19 +115,19 @@ impl Server {
         path
     }
 
-    /// Makes a file or a directory its own.
+    /// Makes the server the owner of a file or directory.
     pub(crate) fn give(&self, path: &Path) {
         if let Some((user, group)) = self.user {
             chown(path, Some(user), Some(group)).unwrap();
         }
     }
 
-    /// Where it has everything.
+    /// The directory of all its files.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Its port on the network.
+    /// The TCP port.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -147,9 +145,9 @@ impl Server {
         command
     }
 
-    /// Starts it, after a kill as well.
+    /// Starts the server, also after `kill` or `stop`.
     pub(crate) fn run(&self) {
-        // The shell waits for the end of its input, and then leaves nothing behind; SIGINT has the server end at once.
+        // At the end of its input the shell stops the server with SIGINT (fast shutdown) and removes the directory.
         let script = r#""$0" "$@" & cat; kill -INT $! 2>/dev/null; wait; [ -e keep ] || rm -rf "$PWD""#;
         let _ = fs::remove_file(self.directory.join("keep"));
         let mut shell = self.command("/bin/sh");
@@ -183,81 +181,81 @@ impl Server {
         self.directory.join("log")
     }
 
-    /// What it has written to its log.
+    /// The content of the server log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Its process, as `kill` names it.
+    /// The process id of the server, as text.
     pub(crate) fn pid(&self) -> String {
         let text = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
         text.lines().next().unwrap().to_owned()
     }
 
-    /// Kills it as a power cut would, and waits until it is gone.
+    /// Kills the server and waits for its end.
     pub(crate) fn kill(&self) {
         self.end("-KILL");
     }
 
-    /// Stops it as its administrator would for an update, and waits until it is gone.
+    /// Shuts the server down and waits for its end.
     pub(crate) fn stop(&self) {
         self.end("-INT");
     }
 
-    /// Kills it for good, and leaves nothing of it behind.
+    /// Kills the server and removes its directory.
     pub(crate) fn discard(&self) {
         self.kill();
         fs::remove_dir_all(&self.directory).unwrap();
     }
 
-    fn end(&self, by: &str) {
+    fn end(&self, signal_name: &str) {
         fs::write(self.directory.join("keep"), "").unwrap();
-        signal(by, &self.pid());
+        signal(signal_name, &self.pid());
         if let Some(mut keeper) = self.keeper.lock().unwrap().take() {
             drop(keeper.stdin.take());
             keeper.wait().unwrap();
         }
     }
 
-    /// A new, empty database.
+    /// Creates an empty database and returns its name.
     pub(crate) async fn database(&self) -> String {
         self.copy(EMPTY).await
     }
 
-    /// A new one with all that is in another, which nobody may be using.
+    /// Creates a copy of a database, which must have no connections, and returns its name.
     pub(crate) async fn copy(&self, of: &str) -> String {
         let name = format!("learners_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.create(&name, of).await;
         name
     }
 
-    /// Has a database go when the next one is made: whoever leaves it cannot wait.
-    pub(crate) fn leave(&self, name: &str) {
-        self.left.lock().unwrap().push(name.to_owned());
+    /// Drops a database when the next one is created, because the caller cannot wait.
+    pub(crate) fn drop_later(&self, name: &str) {
+        self.unused.lock().unwrap().push(name.to_owned());
     }
 
-    /// The same under this name.
+    /// Creates a copy of a database with a given name.
     pub(crate) async fn create(&self, name: &str, of: &str) {
         let mut connection = self.connect("postgres").await;
-        // All of them together would be some gigabytes.
-        let left = std::mem::take(&mut *self.left.lock().unwrap());
-        for name in left {
+        // All test databases together would take some gigabytes.
+        let unused = std::mem::take(&mut *self.unused.lock().unwrap());
+        for name in unused {
             let sql = format!("DROP DATABASE {name} WITH (FORCE)");
             connection.execute(AssertSqlSafe(sql)).await.unwrap();
         }
-        // Newer servers would rather write every page to their log; this is how the older ones did it, in half the time.
+        // Twice as fast as the default of newer servers, which writes every page to the log.
         let how = if connection.server_version_num().unwrap() < 150_000 { "" } else { "STRATEGY file_copy" };
         let sql = format!("CREATE DATABASE {name} TEMPLATE {of} {how}");
         connection.execute(AssertSqlSafe(sql)).await.unwrap();
         connection.close().await.unwrap();
     }
 
-    /// The URL of a database, as a configuration names it.
+    /// The URL of a database for a configuration.
     pub(crate) fn url(&self, user: &str, database: &str) -> String {
         format!("postgres://{user}@localhost:{}/{database}?host={}", self.port, self.directory.display())
     }
 
-    /// A connection of the owner.
+    /// Connects as the owner.
     pub(crate) async fn connect(&self, database: &str) -> PgConnection {
         PgConnection::connect(&self.url(OWNER, database)).await.unwrap()
     }
@@ -284,19 +282,19 @@ pub(crate) fn signal(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success(), "kill {signal} {pid}");
 }
 
-/// Where the programs are: the newest that Debian has, else those on the path.
+/// The directory of the programs: the newest version of Debian's packages, else on the path.
 fn programs() -> Option<PathBuf> {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
     let mut versions: Vec<PathBuf> = debian.map(|path| path.join("bin")).collect();
     versions.sort();
-    #[allow(clippy::disallowed_methods, reason = "it is no setting of ours")]
+    #[allow(clippy::disallowed_methods, reason = "PATH is not configuration")]
     let path = std::env::var_os("PATH").unwrap_or_default();
     let all = versions.into_iter().rev().chain(std::env::split_paths(&path));
     all.into_iter()
         .find(|directory| ["initdb", "postgres", "pg_isready"].iter().all(|name| directory.join(name).exists()))
 }
 
-/// Somebody who may run a server, when we are root: the directory becomes theirs.
+/// User and group id to run the server with, if this process runs as root. They become the owner of the directory.
 fn unprivileged(directory: &Path) -> Option<(u32, u32)> {
     if fs::metadata(directory).unwrap().uid() != 0 {
         return None;

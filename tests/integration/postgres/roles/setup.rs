@@ -8,19 +8,18 @@ use crate::postgres::Server;
 use crate::program::{Ran, users};
 use crate::world::World;
 
-/// The learners as a platform keeps them: with columns that are none of our business, one of them under a name of ours.
+/// An external table, with columns that are not configured; one of them has the name of a default column.
 const STAFF: &str = "CREATE TABLE staff (
         uid uuid PRIMARY KEY DEFAULT gen_random_uuid(), login varchar(150) NOT NULL UNIQUE, \"E-mail\" varchar(150) UNIQUE,
         first_name text, last_name text, title text, employee_number text, department text, country text,
         active boolean NOT NULL, tenant text NOT NULL, company text, created_at timestamptz, salary int DEFAULT 5)";
 
-/// What the configuration says of them.
+/// The configuration for the external table.
 pub(super) const COLUMNS: &str = "table = \"staff\"\n[learners.columns]\nid = \"uid\"\nuser_name = \"login\"\nemail = \"E-mail\"\n\
                        created_at = \"created_at\"\n[learners.constants]\ntenant = \"harbour\"\n";
 
-/// A database with an owner and a writer, each a role of its own, in whose schema nobody else may make anything. The
-/// program signs in as the writer.
-pub(super) struct Estate {
+/// A database whose schema is owned by one role. The program signs in as another role, the writer.
+pub(super) struct RoleSetup {
     pub(super) world: World,
     server: &'static Server,
     pub(super) owner: String,
@@ -28,8 +27,8 @@ pub(super) struct Estate {
     pub(super) ids: Vec<String>,
 }
 
-impl Estate {
-    /// One without tables of ours; with that of the platform, when `more` configures it.
+impl RoleSetup {
+    /// A database without tables, or with the external table if `more` configures it.
     pub(super) async fn new(server: &'static Server, more: &str) -> Self {
         let (tenant, ids) = users(15);
         let world = World::start_on(server, tenant).await;
@@ -42,19 +41,19 @@ impl Estate {
         world.execute(&sql).await;
         world.configure(more);
         world.reconfigure(|text| text.replace("postgres://sync@", &format!("postgres://{writer}@")));
-        let estate = Self { world, server, owner, writer, ids };
+        let setup = Self { world, server, owner, writer, ids };
         if !more.is_empty() {
-            estate.execute_as(&estate.owner, STAFF).await.unwrap();
+            setup.execute_as(&setup.owner, STAFF).await.unwrap();
         }
-        estate
+        setup
     }
 
-    /// The same with the tables that `schema apply --writer` makes.
+    /// Like `new`, with the tables that `schema apply --writer` creates.
     pub(super) async fn applied(server: &'static Server, more: &str) -> Self {
-        let estate = Self::new(server, more).await;
-        let made = estate.as_owner(&["schema", "apply", "--writer", &estate.writer], 0).stdout;
+        let setup = Self::new(server, more).await;
+        let made = setup.as_owner(&["schema", "apply", "--writer", &setup.writer], 0).stdout;
         assert!(made.starts_with("Made the tables, version "), "{made}");
-        estate
+        setup
     }
 
     fn url(&self, role: &str) -> String {
@@ -76,14 +75,14 @@ impl Estate {
         done
     }
 
-    /// The writer may not do this.
+    /// The writer is not permitted to run a statement.
     pub(super) async fn denied(&self, sql: &str) {
         let done = self.execute_as(&self.writer, sql).await;
         let code = done.as_ref().err().and_then(|error| error.as_database_error()?.code());
         assert_eq!(code.as_deref(), Some("42501"), "{sql}: {done:?}");
     }
 
-    /// Whose everything in its schema is, and who may do what with it, with the two roles under the same names in each.
+    /// All objects, owners and privileges of the schema, with the names of the two roles replaced.
     pub(super) async fn catalog(&self) -> Vec<Vec<String>> {
         let sql = "SELECT 'table', relname::text, relkind::text, pg_get_userbyid(relowner)::text, relacl::text
                        FROM pg_class WHERE relnamespace = 'training'::regnamespace AND relkind <> 'i'
@@ -111,7 +110,7 @@ impl Estate {
         found
     }
 
-    /// Has psql run a script as the owner; where it is not installed, the server in one piece.
+    /// Runs a script as the owner, with psql if it is installed.
     pub(super) async fn run_script(&self, script: &str) -> bool {
         let file = self.world.path("script.sql");
         std::fs::write(&file, script).unwrap();
