@@ -60,7 +60,7 @@ async fn survives(damage: impl Fn(&Path)) {
     all_goes_on(&mut world, (&group, &members, &direct)).await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_whole_cache_and_none_at_all() {
     survives(|_| {}).await;
     survives(|cache| std::fs::remove_dir_all(cache).unwrap()).await;
@@ -76,7 +76,7 @@ async fn a_whole_cache_and_none_at_all() {
     .await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn truncated_files() {
     for keep in [0, 1, 2, 3] {
         survives(|cache| {
@@ -89,7 +89,7 @@ async fn truncated_files() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn flipped_bits() {
     for stride in [7, 101, 1009, 65_537] {
         survives(|cache| {
@@ -103,7 +103,7 @@ async fn flipped_bits() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn files_that_are_gone() {
     let (world, ..) = forty().await;
     let count = files(&world.path("state/cache")).len();
@@ -124,7 +124,7 @@ fn entries(cache: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     db.iter().map(|entry| entry.unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn entries_of_an_earlier_time_under_a_manifest_of_today() {
     let (mut world, _, _, direct) = forty().await;
     let cache = world.path("state/cache");
@@ -144,7 +144,7 @@ async fn entries_of_an_earlier_time_under_a_manifest_of_today() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_damaged_cache_is_set_aside_and_a_new_one_made() {
     let (mut world, ..) = forty().await;
     for path in files(&world.path("state/cache")) {
@@ -183,7 +183,7 @@ async fn the_cache_of_another_database() {
     all_goes_on(&mut world, (&group, &members, &direct)).await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_cache_of_an_earlier_time() {
     let (mut world, group, members, direct) = forty().await;
     copy(&world.path("state/cache"), &world.path("earlier"));
@@ -232,7 +232,7 @@ async fn a_learner_or_a_link_that_somebody_removed_is_made_again() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn another_mapping_makes_the_cache_worthless() {
     let (mut world, ..) = forty().await;
     let mapping = "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\n\
@@ -249,7 +249,7 @@ async fn another_mapping_makes_the_cache_worthless() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn no_personal_data_stands_in_the_cache() {
     let (world, _, members, _) = forty().await;
     let (name, secret) = world.sim.tenant(|tenant| {

@@ -44,7 +44,7 @@ async fn a_learner_of_the_same_name_that_is_nobodys_is_adopted() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_inactive_learner_that_is_adopted_is_active_again() {
     let (mut world, ada) = platform_learner("active, deactivated_at", "false, '2025-01-01T00:00:00Z'").await;
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 1, reactivated: 1, ..Counts::default() });
@@ -69,7 +69,7 @@ async fn a_learner_that_names_the_person_is_adopted_whatever_it_is_called() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_learner_whose_external_id_names_somebody_else_is_a_conflict() {
     let somebody = "0f0f0f0f-0000-4000-8000-000000000001";
     let (mut world, ada) = platform_learner("active, external_id", &format!("true, '{somebody}'")).await;
@@ -112,7 +112,7 @@ async fn two_newcomers_who_want_one_address_are_both_rejected() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_learner_keeps_its_address_and_the_newcomer_who_wants_it_is_rejected() {
     let (mut world, ada) = ada().await;
     let id = world.learner(&ada, "id").await.remove(0);
@@ -139,7 +139,7 @@ async fn a_learner_keeps_its_address_and_the_newcomer_who_wants_it_is_rejected()
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_learner_who_wants_the_address_of_another_is_left_as_it_is() {
     let (mut world, ada) = ada().await;
     let grace = hire(&world, User::named("Grace", "Hopper").job_title("Admiral"));
@@ -155,7 +155,7 @@ async fn a_learner_who_wants_the_address_of_another_is_left_as_it_is() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_address_given_to_a_new_person_never_hands_over_the_old_learner() {
     let (mut world, ada) = ada().await;
     let id = world.learner(&ada, "id").await.remove(0);
@@ -285,7 +285,7 @@ async fn a_match_that_is_not_unique_is_a_conflict() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn two_newcomers_who_match_one_learner_are_both_rejected() {
     let mut tenant = Tenant::default();
     for name in ["Ada", "Grace"] {

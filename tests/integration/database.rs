@@ -1,5 +1,8 @@
-//! Where a scenario keeps its learners: in an SQLite file, or in a database on a PostgreSQL server. Nearly every
-//! scenario is played on both; of what stands there they read the same words.
+//! The learner database of a scenario: an SQLite file, or a database on a PostgreSQL server. Queries return the same
+//! text from both.
+//!
+//! A scenario runs on both when the database can make a difference: transactions, types, uniqueness, letter case,
+//! locks, rights, triggers, external tables. Scenarios about Graph, scope, mapping and decisions run on SQLite alone.
 
 mod backup;
 
@@ -12,7 +15,7 @@ pub(crate) use self::backup::Backup;
 use crate::postgres::{self, OWNER, Server};
 use crate::program::eventually;
 
-/// Makes two tests of one scenario: on an SQLite file, and on the PostgreSQL server that all share.
+/// Makes two tests of one scenario: on an SQLite file, and on the shared PostgreSQL server.
 macro_rules! on_both {
     ($(#[$about:meta])* async fn $name:ident() $scenario:block) => {
         $(#[$about])*

@@ -5,7 +5,6 @@ use std::time::Duration;
 use graph_sim::{Fault, Gate, Tenant};
 use learner_sync::model::Outcome;
 
-use crate::database::{apply, on_both};
 use crate::directory::calls;
 use crate::world::{World, assigned_group};
 
@@ -42,7 +41,7 @@ async fn fails_and_comes_right(world: &mut World, fault: Fault, path: &str, word
     asked
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_read_that_takes_too_long_ends_the_cycle() {
     for place in [MEMBERS, ASSIGNMENTS, "/v1.0/servicePrincipals/{id}"] {
         let mut world = world_with("cycle_deadline = \"1s\"").await;
@@ -52,7 +51,7 @@ async fn a_read_that_takes_too_long_ends_the_cycle() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_request_that_takes_too_long_ends_the_cycle_and_is_not_tried_again() {
     for (method, place, words, fault) in [
         ("GET", MEMBERS, "no complete answer", Fault::dripping as fn(_, _, _) -> _),
@@ -68,7 +67,7 @@ async fn a_request_that_takes_too_long_ends_the_cycle_and_is_not_tried_again() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn silence_is_asked_a_second_time() {
     let mut world = world_with("request_deadline = \"4s\"").await;
     // Nothing for half of the time, and then there is some left.

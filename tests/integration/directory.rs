@@ -45,7 +45,7 @@ pub(crate) fn calls<'a>(journal: &'a [Call], end_of_path: &'a str) -> Vec<&'a Ca
     journal.iter().filter(|call| call.path.ends_with(end_of_path)).collect()
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn of_five_thousand_people_exactly_the_assigned_and_enabled_with_an_address_become_learners() {
     let mut world = World::start(Tenant::with_users(5000, 11)).await;
     let (mut expected, mut counts) = (BTreeMap::new(), Counts::default());
@@ -80,7 +80,7 @@ async fn of_five_thousand_people_exactly_the_assigned_and_enabled_with_an_addres
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn nested_members_devices_service_principals_and_the_unassigned_never_appear() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
@@ -103,7 +103,7 @@ async fn nested_members_devices_service_principals_and_the_unassigned_never_appe
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn transitive_members_are_learners_where_the_scope_says_so() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 1);
@@ -126,7 +126,7 @@ async fn transitive_members_are_learners_where_the_scope_says_so() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn groups_do_not_count_where_the_scope_says_so() {
     let mut tenant = Tenant::default();
     let (_, members) = assigned_group(&mut tenant, "Staff", 2);
@@ -143,7 +143,7 @@ async fn groups_do_not_count_where_the_scope_says_so() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_guest_keeps_the_long_user_name_that_entra_gives() {
     let mut tenant = Tenant::default();
     let guest = tenant.add_user(User::named("Gil", "Guest").invited_as("gil@partner.example"));
@@ -183,7 +183,7 @@ async fn a_person_reached_in_three_ways_is_one_learner_and_the_link_names_them_s
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn long_lists_are_followed_to_their_end() {
     let mut tenant = Tenant::default();
     let (_, members) = assigned_group(&mut tenant, "Everybody", 1100);
@@ -202,7 +202,7 @@ async fn long_lists_are_followed_to_their_end() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn small_pages_hold_the_same_people() {
     let mut tenant = Tenant::default();
     // Not smaller than a filter of 15 ids: Graph does not cut those.
@@ -216,7 +216,7 @@ async fn small_pages_hold_the_same_people() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_cycle_asks_in_plain_words_for_nothing_but_what_is_mapped() {
     let mut tenant = Tenant::default();
     assigned_group(&mut tenant, "Staff", 3);
@@ -250,7 +250,7 @@ async fn a_cycle_asks_in_plain_words_for_nothing_but_what_is_mapped() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_attribute_that_a_member_row_does_not_tell_is_asked_for_directly() {
     let mut tenant = Tenant::default();
     tenant.members_omit_nulls = true;
@@ -277,7 +277,7 @@ async fn an_attribute_that_a_member_row_does_not_tell_is_asked_for_directly() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_key_that_even_the_direct_answer_does_not_tell_makes_the_account_unreadable() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
@@ -291,7 +291,7 @@ async fn a_key_that_even_the_direct_answer_does_not_tell_makes_the_account_unrea
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
@@ -324,7 +324,7 @@ async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn somebody_assigned_whom_graph_does_not_know_yet_is_skipped_until_it_does() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 2);
@@ -342,7 +342,7 @@ async fn somebody_assigned_whom_graph_does_not_know_yet_is_skipped_until_it_does
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_application_id_serves_as_well_and_the_source_is_the_object_id() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
@@ -361,7 +361,7 @@ async fn the_application_id_serves_as_well_and_the_source_is_the_object_id() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_person_with_several_roles_is_assigned_once() {
     let mut tenant = Tenant::default();
     let roles: Vec<String> = tenant.application.roles.iter().map(|role| role.id.clone()).collect();

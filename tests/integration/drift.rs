@@ -43,7 +43,7 @@ async fn with_log_nothing_is_put_right_and_it_is_noted_once() {
     assert_eq!(world.value("SELECT reason FROM sync_failures").await, "drift");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn with_log_a_change_in_entra_is_carried_out_all_the_same() {
     for lost in [false, true] {
         let (mut world, ada) = dozen("log").await;
@@ -62,7 +62,7 @@ async fn with_log_a_change_in_entra_is_carried_out_all_the_same() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn with_log_who_is_put_right_by_hand_is_noted_no_more() {
     let (mut world, ada) = dozen("log").await;
     world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{ada}'")).await;
@@ -73,7 +73,7 @@ async fn with_log_who_is_put_right_by_hand_is_noted_no_more() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn what_was_noted_is_put_right_as_drift_when_the_administrator_changes_his_mind() {
     let (mut world, ada) = dozen("log").await;
     world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{ada}'")).await;
@@ -105,7 +105,7 @@ async fn with_all_a_learner_switched_off_by_hand_is_switched_on_again() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn with_all_a_former_learner_switched_on_by_hand_is_switched_off_again_after_a_second_look() {
     let (mut world, ada) = dozen("all").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
@@ -117,7 +117,7 @@ async fn with_all_a_former_learner_switched_on_by_hand_is_switched_off_again_aft
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn with_all_the_limits_hold_for_those_who_were_switched_on_by_hand() {
     let (mut world, ada) = dozen("all").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
@@ -133,7 +133,7 @@ async fn with_all_the_limits_hold_for_those_who_were_switched_on_by_hand() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn without_all_the_switch_is_noted_whatever_else_is_put_right() {
     for repair in ["attributes", "log"] {
         let (mut world, ada) = dozen(repair).await;
@@ -145,7 +145,7 @@ async fn without_all_the_switch_is_noted_whatever_else_is_put_right() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn who_comes_back_by_a_full_comparison_is_reassigned_and_no_drift() {
     let (mut world, ada) = dozen("attributes").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
@@ -156,7 +156,7 @@ async fn who_comes_back_by_a_full_comparison_is_reassigned_and_no_drift() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whom_somebody_else_switched_on_meanwhile_is_ours_again_after_coming_back() {
     for noticed in [false, true] {
         let (mut world, ada) = dozen("attributes").await;
@@ -190,7 +190,7 @@ async fn whom_somebody_else_switched_on_meanwhile_is_ours_again_after_coming_bac
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn who_leaves_again_right_after_coming_back_is_switched_off() {
     let (mut world, ada) = dozen("attributes").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));

@@ -58,7 +58,7 @@ async fn a_group_that_ran_empty_holds_its_people() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_could_not_be_read_when_the_group_ran_empty_is_held_for_it_later() {
     let (mut world, group, members) = group_of(3).await;
     empty(&world, &group, &members);
@@ -71,7 +71,7 @@ async fn whoever_could_not_be_read_when_the_group_ran_empty_is_held_for_it_later
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_small_group_may_run_empty() {
     let (mut world, group, members) = group_of(2).await;
     empty(&world, &group, &members);
@@ -81,7 +81,7 @@ async fn a_small_group_may_run_empty() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_group_that_keeps_a_member_is_not_empty() {
     let (mut world, group, members) = group_of(5).await;
     empty(&world, &group, &members[..4]);
@@ -90,7 +90,7 @@ async fn a_group_that_keeps_a_member_is_not_empty() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn only_those_who_left_with_the_group_and_nothing_else_are_held_for_it() {
     let (mut world, group, members) = group_of(5).await;
     let other = world.sim.tenant(|tenant| {
@@ -109,7 +109,7 @@ async fn only_those_who_left_with_the_group_and_nothing_else_are_held_for_it() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_group_that_was_deleted_or_hides_its_members_is_an_empty_one() {
     for hide in [true, false] {
         let (mut world, group, members) = group_of(4).await;
@@ -130,7 +130,7 @@ async fn a_group_that_was_deleted_or_hides_its_members_is_an_empty_one() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_application_without_any_assignment_holds_everybody() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);

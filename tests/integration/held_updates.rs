@@ -48,7 +48,7 @@ async fn an_attribute_that_vanishes_from_many_holds_all_updates() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_approved_clearing_goes_through() {
     let (mut world, users) = staff(20).await;
     world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.user_mut(user).department = None));
@@ -80,14 +80,14 @@ async fn check_clearing(of: usize, clear: usize, held_back: bool) {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_few_cleared_values_and_a_fifth_of_them_are_no_lost_permission() {
     check_clearing(10, 10, false).await;
     check_clearing(55, 11, false).await;
     check_clearing(54, 11, true).await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_limit_on_updates_holds_all_of_them_and_creates_go_on() {
     let (mut world, users) = staff(100).await;
     world.configure("[safety]\nmax_update_percent = 11");
@@ -109,7 +109,7 @@ async fn a_limit_on_updates_holds_all_of_them_and_creates_go_on() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn somebody_whose_update_is_held_can_still_leave() {
     let (mut world, users) = staff(20).await;
     world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.user_mut(user).department = None));

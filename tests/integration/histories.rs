@@ -67,7 +67,7 @@ async fn check_all(count: u64, check: impl AsyncFn(&History) -> Result<(), Strin
 }
 
 fn history_count() -> u64 {
-    from_environment("LEARNER_SYNC_HISTORIES").unwrap_or_else(|| fewer_on_postgres(60))
+    from_environment("LEARNER_SYNC_HISTORIES").unwrap_or_else(|| fewer_on_postgres(24))
 }
 
 #[apply(on_both)]

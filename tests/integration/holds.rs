@@ -86,7 +86,7 @@ async fn a_slow_drain_is_held_when_a_day_of_it_is_too_much() {
     assert_eq!(world.settled().await.counts.held, 15);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_drain_over_many_days_and_those_who_came_back_do_not_count() {
     let (mut world, users) = staff(100).await;
     unassign(&world, &users[..15]);
@@ -115,13 +115,13 @@ async fn check(of: usize, leave: usize, safety: &str, held_back: bool) {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn ten_people_are_never_too_many_in_percent_and_eleven_may_be() {
     check(20, 10, "", false).await;
     check(20, 11, "", true).await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn exactly_the_percentage_is_allowed() {
     check(60, 12, "", false).await;
     check(60, 13, "", true).await;
@@ -129,14 +129,14 @@ async fn exactly_the_percentage_is_allowed() {
     check(20, 19, "max_deactivation_percent = 100", false).await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn exactly_the_number_is_allowed_and_none_means_none() {
     check(60, 5, "max_deactivations = 5", false).await;
     check(60, 6, "max_deactivations = 5", true).await;
     check(5, 1, "max_deactivations = 0", true).await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn disabled_and_deleted_people_count_as_well() {
     let (mut world, users) = staff(20).await;
     world.sim.tenant(|tenant| {
@@ -154,7 +154,7 @@ async fn disabled_and_deleted_people_count_as_well() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_mapping_that_switches_everybody_off_is_held() {
     let (mut world, users) = staff(20).await;
     world.configure(
@@ -173,7 +173,7 @@ async fn a_mapping_that_switches_everybody_off_is_held() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..12]);
@@ -197,7 +197,7 @@ async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() 
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_leaves_while_others_are_held_is_held_too() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..11]);
@@ -209,7 +209,7 @@ async fn whoever_leaves_while_others_are_held_is_held_too() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_approval_releases_exactly_those_who_were_shown() {
     let (mut world, users) = staff(60).await;
     unassign(&world, &users[..13]);
@@ -228,7 +228,7 @@ async fn an_approval_releases_exactly_those_who_were_shown() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_approved_do_not_count_against_others() {
     let (mut world, users) = staff(30).await;
     unassign(&world, &users[..11]);
@@ -255,7 +255,7 @@ async fn an_approval_is_spent_once() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_approval_is_void_for_somebody_who_was_wanted_again_in_between() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..11]);
@@ -286,7 +286,7 @@ async fn an_approval_is_good_for_a_day() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_approval_outlives_a_failed_cycle_and_is_confirmed_by_a_second_look() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..11]);

@@ -88,7 +88,7 @@ async fn a_cycle_that_is_stopped_while_it_reads_applies_nothing() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_change_between_the_first_look_and_the_second_is_seen() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 4);

@@ -68,7 +68,7 @@ async fn somebody_hired_gets_a_learner_and_one_log_row() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_promotion_is_one_update_of_one_column() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some("Head of Research".to_owned()));
@@ -88,7 +88,7 @@ async fn a_promotion_is_one_update_of_one_column() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_marriage_changes_name_and_address_of_the_same_learner() {
     let (mut world, ada) = ada().await;
     let before = world.learner(&ada, "id").await;
@@ -165,7 +165,7 @@ async fn names_of_every_kind_are_stored_as_they_are() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_empty_text_is_no_value() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some(String::new()));
@@ -187,7 +187,7 @@ async fn a_nul_character_rejects_the_person_and_nobody_else() {
     assert_eq!(world.settled().await.outcome, Outcome::Partial);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn somebody_without_an_address_waits_for_one() {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace").without_mail());
@@ -214,7 +214,7 @@ async fn somebody_without_an_address_waits_for_one() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_learner_who_loses_the_address_is_left_as_it_is() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| {
@@ -285,7 +285,7 @@ async fn an_attribute_changed_by_hand_is_repaired_by_a_full_comparison() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_repair_is_logged_as_drift() {
     let (mut world, ada) = ada().await;
     world.execute("UPDATE learners SET title = 'Pirate'").await;
@@ -299,7 +299,7 @@ async fn a_repair_is_logged_as_drift() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_learner_switched_off_by_hand_stays_off() {
     let (mut world, ada) = ada().await;
     world.execute("UPDATE learners SET active = false").await;
@@ -309,7 +309,7 @@ async fn a_learner_switched_off_by_hand_stays_off() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_learner_switched_off_by_hand_stays_off_whatever_changes_and_whatever_is_forgotten() {
     let (mut world, ada) = ada().await;
     world.execute("UPDATE learners SET active = false").await;

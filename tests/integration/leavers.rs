@@ -73,7 +73,7 @@ async fn every_way_to_leave_has_its_own_reason() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_deactivation_changes_nothing_but_active() {
     let (mut world, _, members, _) = sixteen().await;
     world.sim.tenant(|tenant| {
@@ -87,7 +87,7 @@ async fn a_deactivation_changes_nothing_but_active() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn somebody_disabled_who_never_was_a_learner_is_skipped_without_a_word() {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace").disabled());
@@ -120,7 +120,7 @@ async fn an_account_that_vanished_while_assigned_is_waited_for() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_account_that_comes_back_in_time_is_not_waited_for_any_more() {
     let (mut world, _, _, direct) = sixteen().await;
     world.sim.inject(Fault::missing_user(&direct[0]));
@@ -134,7 +134,7 @@ async fn an_account_that_comes_back_in_time_is_not_waited_for_any_more() {
     assert_eq!(world.log(&direct[0]).await, ["create success assigned"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_failed_cycle_in_between_is_no_second_sight() {
     let (mut world, _, _, direct) = sixteen().await;
     world.sim.tenant(|tenant| tenant.vanish_user(&direct[0]));
@@ -146,7 +146,7 @@ async fn a_failed_cycle_in_between_is_no_second_sight() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_first_look_that_was_stale_changes_nothing() {
     let (mut world, _, members, direct) = sixteen().await;
     let unchanged = Counts { in_scope: 15, unchanged: 16, ..Counts::default() };
@@ -195,7 +195,7 @@ async fn somebody_who_comes_back_is_the_same_learner_with_all_changes_in_one_row
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_disabled_account_that_is_enabled_again_is_reactivated() {
     let (mut world, _, members, _) = sixteen().await;
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(false));
@@ -206,7 +206,7 @@ async fn a_disabled_account_that_is_enabled_again_is_reactivated() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_second_look_that_fails_ends_the_cycle() {
     let faults: [fn() -> Fault; 4] = [
         || Fault::on("GET", USER).answer(400),
@@ -233,7 +233,7 @@ async fn a_second_look_that_fails_ends_the_cycle() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
     let faults: [fn() -> Fault; 3] = [
         || Fault::on("GET", USER).always().answer(403),
@@ -270,7 +270,7 @@ async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn deleted_items_that_may_not_be_read_hold_the_leaver() {
     let (mut world, _, members, _) = sixteen().await;
     world.sim.tenant(|tenant| tenant.delete_user(&members[0]));
@@ -284,7 +284,7 @@ async fn deleted_items_that_may_not_be_read_hold_the_leaver() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn deleted_items_that_answer_something_else_are_no_evidence() {
     let (mut world, _, members, direct) = sixteen().await;
     // Still assigned, but nowhere: the word of the deleted items alone would switch the learner off at once.
@@ -302,7 +302,7 @@ async fn deleted_items_that_answer_something_else_are_no_evidence() {
     assert_eq!(world.learner(&direct[0], "active").await, ["1"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_hold_for_an_unreadable_account_ends_when_the_person_is_back() {
     let (mut world, group, members, _) = sixteen().await;
     world.sim.tenant(|tenant| tenant.remove_member(&group, &members[0]));
@@ -322,7 +322,7 @@ fn active(rule: &str) -> String {
     )
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 8);
@@ -342,7 +342,7 @@ async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_rule_for_active_switches_off_and_on() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 8);
@@ -379,7 +379,7 @@ async fn a_rejected_learner_is_neither_desired_nor_gone() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_account_that_is_restored_is_the_same_learner_again() {
     let (mut world, _, members, direct) = sixteen().await;
     let both = [members[0].clone(), direct[0].clone()];
@@ -395,7 +395,7 @@ async fn an_account_that_is_restored_is_the_same_learner_again() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_moves_from_one_way_to_another_never_left() {
     let (mut world, group, members, direct) = sixteen().await;
     world.sim.tenant(|tenant| {
@@ -412,7 +412,7 @@ async fn whoever_moves_from_one_way_to_another_never_left() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_ways_of_somebody_who_is_off_are_those_of_the_last_sight_with_the_cache_and_without() {
     let (mut world, group, members, _) = sixteen().await;
     let via = format!("SELECT via FROM sync_links WHERE entra_id = '{}'", members[0]);
@@ -433,7 +433,7 @@ async fn the_ways_of_somebody_who_is_off_are_those_of_the_last_sight_with_the_ca
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn one_unreadable_leaver_does_not_keep_the_others() {
     let (mut world, group, members, direct) = sixteen().await;
     world.sim.tenant(|tenant| {
@@ -469,7 +469,7 @@ async fn every_log_row_of_a_learner_names_it() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn protected_people_are_logged_and_stay() {
     let (mut world, _, members, direct) = sixteen().await;
     let name = world.learner(&direct[0], "user_name").await.concat().to_uppercase();
@@ -488,7 +488,7 @@ async fn protected_people_are_logged_and_stay() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn deactivate_after_gives_people_time_to_come_back() {
     let (mut world, _, _, direct) = sixteen().await;
     world.configure("[safety]\ndeactivate_after = \"2h\"");

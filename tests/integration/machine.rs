@@ -1,9 +1,12 @@
 //! What only root can do to a machine: file systems of their own, and programs run as another user. Where it cannot be
 //! done, the caller says that it skips its test, and why.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
 
 use crate::program::{PROGRAM, Ran, finish};
 use crate::world::World;
@@ -54,6 +57,7 @@ fn mount(arguments: &[&str]) -> bool {
 pub(crate) struct Unprivileged {
     user: Option<u32>,
     program: PathBuf,
+    _copy: Option<TempDir>,
 }
 
 impl Unprivileged {
@@ -62,28 +66,33 @@ impl Unprivileged {
     /// Gives `world` to such a user.
     pub(crate) fn owning(world: &World) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            return Some(Self { user: None, program: PROGRAM.into() });
+            return Some(Self { user: None, program: PROGRAM.into(), _copy: None });
         }
         let directory = world.path("");
         let given = Command::new("chown").arg("-R").arg(format!("{0}:{0}", Self::NOBODY)).arg(&directory).status();
         if !given.is_ok_and(|status| status.success()) {
             return None;
         }
-        // The program may lie where only root can go.
-        let copy = world.path("learner-sync");
-        [PathBuf::from(PROGRAM), copy.clone()].into_iter().find_map(|program| {
-            if program == copy {
-                std::fs::copy(PROGRAM, &copy).unwrap();
-            }
-            let tried = Command::new(&program).arg("--version").uid(Self::NOBODY).stdout(Stdio::null()).status();
-            tried.is_ok_and(|status| status.success()).then_some(Self { user: Some(Self::NOBODY), program })
-        })
+        let starts = |program: &Path| {
+            let tried = Command::new(program).arg("--version").uid(Self::NOBODY).stdout(Stdio::null()).status();
+            tried.is_ok_and(|status| status.success())
+        };
+        let user = Some(Self::NOBODY);
+        if starts(Path::new(PROGRAM)) {
+            return Some(Self { user, program: PROGRAM.into(), _copy: None });
+        }
+        // The program may be where only root can read, and the world where nothing can be executed.
+        let copy = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(copy.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let program = copy.path().join("learner-sync");
+        std::fs::copy(PROGRAM, &program).unwrap();
+        starts(&program).then_some(Self { user, program, _copy: Some(copy) })
     }
 
     /// Runs a command of the program as that user.
     #[track_caller]
     pub(crate) fn run(&self, world: &World, arguments: &[&str], code: i32) -> Ran {
-        let Self { user, program } = self;
+        let Self { user, program, _copy } = self;
         let mut command = Command::new(program);
         command.env_clear().args(arguments).arg("--config").arg(world.config_path()).current_dir(world.path(""));
         if let Some(user) = user {

@@ -13,4 +13,4 @@ mod tls;
 mod too_old;
 
 pub(crate) use rows::rows;
-pub(crate) use server::{EMPTY, OWNER, Server, shared};
+pub(crate) use server::{EMPTY, OWNER, Server, scratch, shared};

@@ -7,7 +7,6 @@ use graph_sim::{Fault, Gate, GraphSim, Tenant};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
-use crate::database::{apply, on_both};
 use crate::directory::calls;
 use crate::world::{World, assigned, assigned_group, users};
 
@@ -47,14 +46,14 @@ async fn ends_the_cycle(page_cap: Option<usize>, fault: impl FnOnce(&World, &str
     error.replace(&group, "GROUP")
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_group_that_may_not_be_read_ends_the_cycle_and_is_named() {
     let error = ends_the_cycle(None, |_, _| Fault::on("GET", MEMBERS).always().answer(403)).await;
     assert!(error.contains("GROUP") && error.contains("Night shift"), "{error}");
     assert!(error.contains("403") && error.contains("GroupMember.Read.All"), "{error}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_second_page_that_fails_ends_the_cycle() {
     for list in [MEMBERS, ASSIGNMENTS] {
         let error = ends_the_cycle(Some(15), |_, _| Fault::on("GET", list).page(2).always().answer(400)).await;
@@ -62,20 +61,20 @@ async fn a_second_page_that_fails_ends_the_cycle() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn one_failing_part_of_a_batch_ends_the_cycle() {
     let error = ends_the_cycle(None, |_, _| Fault::on("GET", "/v1.0/users").answer(403)).await;
     assert!(error.contains("403") && error.contains("User.Read.All"), "{error}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_page_without_a_list_or_with_html_ends_the_cycle() {
     ends_the_cycle(None, |_, _| Fault::on("GET", MEMBERS).body("<html>Please log in</html>")).await;
     ends_the_cycle(None, |_, _| Fault::on("GET", MEMBERS).body("{}")).await;
     ends_the_cycle(None, |_, _| Fault::on("GET", ASSIGNMENTS).body("{\"value\":[{\"principalType\":\"User\"}]}")).await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_next_link_to_another_origin_ends_the_cycle_and_nothing_goes_there() {
     let elsewhere = GraphSim::start(Tenant::default()).await;
     let error = ends_the_cycle(None, |_, group| {
@@ -90,7 +89,7 @@ async fn a_next_link_to_another_origin_ends_the_cycle_and_nothing_goes_there() {
     assert!(error.contains("https://graph.example"), "{error}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_redirect_ends_the_cycle_and_nothing_goes_there() {
     let elsewhere = GraphSim::start(Tenant::default()).await;
     ends_the_cycle(None, |_, _| {
@@ -100,7 +99,7 @@ async fn a_redirect_ends_the_cycle_and_nothing_goes_there() {
     assert_eq!(elsewhere.journal(), []);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_list_that_goes_round_in_circles_ends_the_cycle() {
     let error = ends_the_cycle(None, |world, group| {
         let link = format!("{}/v1.0/groups/{group}/members?$select=id&$top=999", world.sim.url());
@@ -110,7 +109,7 @@ async fn a_list_that_goes_round_in_circles_ends_the_cycle() {
     assert!(error.contains("nextLink"), "{error}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_expired_page_token_begins_its_list_anew() {
     let mut tenant = Tenant::default();
     tenant.page_cap = Some(5);
@@ -131,13 +130,13 @@ async fn an_expired_page_token_begins_its_list_anew() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_list_whose_page_token_expires_a_sixth_time_ends_the_cycle() {
     let error = ends_the_cycle(Some(15), |_, _| Fault::on("GET", MEMBERS).page(2).times(6).expired_page_token()).await;
     assert!(error.contains("Directory_ExpiredPageToken"), "{error}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_deleted_group_that_is_still_assigned_counts_as_empty() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
@@ -169,7 +168,7 @@ async fn a_deleted_group_that_is_still_assigned_counts_as_empty() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_service_that_asks_to_wait_is_asked_again() {
     let mut tenant = Tenant::default();
     assigned_group(&mut tenant, "Staff", 2);
@@ -185,7 +184,7 @@ async fn a_service_that_asks_to_wait_is_asked_again() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_token_that_is_refused_half_way_is_renewed_once() {
     let mut tenant = Tenant::default();
     assigned_group(&mut tenant, "Staff", 2);
@@ -219,7 +218,7 @@ async fn a_token_that_is_refused_half_way_is_renewed_once() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_wrong_application_ends_the_cycle_with_a_hint() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 1);
@@ -234,7 +233,7 @@ async fn a_wrong_application_ends_the_cycle_with_a_hint() {
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "0");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_permission_that_is_lost_changes_nobody() {
     // What is lost, what is left in its place, and whether the cycle can go on at all.
     let losses = [
@@ -273,7 +272,7 @@ async fn a_permission_that_is_lost_changes_nobody() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_left_a_list_before_it_was_begun_anew_is_not_in_it() {
     let mut tenant = Tenant::default();
     tenant.page_cap = Some(15);
@@ -303,7 +302,7 @@ async fn whoever_left_a_list_before_it_was_begun_anew_is_not_in_it() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_error_that_is_not_graphs_own_is_no_evidence() {
     const PAGE: &str = "<html>404: no such page on this proxy</html>";
     for (place, status, body) in [
@@ -335,7 +334,7 @@ async fn an_error_that_is_not_graphs_own_is_no_evidence() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_moves_into_a_group_that_hides_its_members_is_not_switched_off() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 5);
@@ -360,7 +359,7 @@ async fn whoever_moves_into_a_group_that_hides_its_members_is_not_switched_off()
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_small_group_that_hides_its_members_holds_them_and_switches_nobody_off() {
     let mut tenant = Tenant::default();
     // Too small to be guarded as a group that ran empty.

@@ -7,7 +7,6 @@ use learner_sync::model::Generation;
 use learner_sync::store::DatabaseState;
 use serde_json::Value;
 
-use crate::database::{apply, on_both};
 use crate::machine::{Mount, Unprivileged};
 use crate::program::{Ran, users};
 use crate::world::World;
@@ -244,7 +243,7 @@ async fn a_file_system_that_is_read_only_is_refused_even_for_root() {
     world.run_program(&["sync"], 0);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn files_of_another_make_where_the_cache_would_be_are_refused() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
@@ -284,7 +283,7 @@ fn caches(world: &World) -> Vec<String> {
     names
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
@@ -302,7 +301,7 @@ async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
     world.run_program(&["sync"], 0);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
     let world = World::start(users(1).0).await;
     let daemon = world.daemon().await;
@@ -321,7 +320,7 @@ async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
     daemon.stop().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
     let (tenant, ids) = users(2);
     let mut world = World::start(tenant).await;
@@ -337,7 +336,7 @@ async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
     assert_eq!(changed, NONE);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
@@ -355,7 +354,7 @@ async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
     assert!(!ran.stderr.contains("WARN") && !ran.stderr.contains("no cache yet"), "{ran:?}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_damaged_layout_is_damage_and_no_newer_version() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);

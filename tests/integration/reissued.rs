@@ -53,7 +53,7 @@ async fn with_free_the_former_learner_makes_room() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn with_free_a_renamed_learner_gets_the_address_of_a_former_one_too() {
     let (mut world, ada) = left("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
@@ -76,7 +76,7 @@ async fn with_free_two_who_want_it_are_both_rejected_and_nobody_makes_room() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn with_free_who_is_away_for_a_while_and_comes_back_is_a_conflict_then() {
     let (mut world, _) = left("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
@@ -95,7 +95,7 @@ async fn with_free_who_is_away_for_a_while_and_comes_back_is_a_conflict_then() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn with_free_an_active_holder_and_one_who_returns_keep_what_they_have() {
     let (mut world, ada) = left("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
@@ -115,7 +115,7 @@ async fn with_free_an_active_holder_and_one_who_returns_keep_what_they_have() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn with_conflict_the_former_learner_keeps_it_and_is_named() {
     let (mut world, ada) = left("conflict").await;
     let new = hire(&world, User::named("Ada", "Lovelace"));

@@ -22,7 +22,7 @@ fn user_name(world: &World, id: &str) -> String {
     world.sim.tenant(|tenant| tenant.user_mut(id).user_principal_name.clone().unwrap())
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_canary_touches_nobody_else() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 4);
@@ -62,7 +62,7 @@ async fn a_canary_touches_nobody_else() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_is_ignored_stays_as_they_are_even_when_they_leave() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Contractors", 3);
@@ -87,7 +87,7 @@ async fn whoever_is_ignored_stays_as_they_are_even_when_they_leave() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn newcomers_who_are_ignored_are_not_created_and_a_plan_says_so() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Contractors", 2);
@@ -122,7 +122,7 @@ async fn the_values_of_whoever_is_ignored_are_not_moved_aside() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_group_that_hides_its_members_bounds_nothing() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 2);
@@ -139,7 +139,7 @@ async fn a_group_that_hides_its_members_bounds_nothing() {
     assert_eq!(world.cycle().await.counts.created, 2);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn only_the_app_roles_that_are_named_count() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();
@@ -175,7 +175,7 @@ async fn only_the_app_roles_that_are_named_count() {
     assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 3, 0));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_group_that_says_whom_to_ignore_and_says_it_no_more_ends_the_cycle() {
     for lost in ["not found", "empty", "deleted"] {
         let mut tenant = Tenant::default();
@@ -210,7 +210,7 @@ async fn a_group_that_says_whom_to_ignore_and_says_it_no_more_ends_the_cycle() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_says_whom_the_bounds_name() {
     let mut tenant = Tenant::default();
     let (group, _) = assigned_group(&mut tenant, "Staff", 2);

@@ -10,13 +10,12 @@ use futures_util::future::join_all;
 use graph_sim::{Call, Fault, SigningCertificate, Tenant};
 use learner_sync::model::Outcome;
 
-use crate::database::{apply, on_both};
 use crate::program::users;
 use crate::world::World;
 
 const TOKEN: &str = "/*/oauth2/v2.0/token";
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_answer_that_is_no_token_answer_is_not_repeated() {
     for body in ["\"eyJhbGciOi.the.token\"", "{\"access_token\":\"eyJhbGciOi.the.token\"}", "<html>eyJhbGciOi</html>"] {
         let mut world = World::start(users(1).0).await;
@@ -33,7 +32,7 @@ fn sign_ins(world: &World) -> Vec<Call> {
     world.sim.journal().into_iter().filter(|call| call.path.ends_with("/oauth2/v2.0/token")).collect()
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_token_endpoint_that_asks_for_time_is_asked_again_when_it_has_passed() {
     let cases = [
         ("throttled", Fault::on("POST", TOKEN).retry_after("1"), 429),
@@ -66,7 +65,7 @@ async fn world_with_leaver() -> World {
     world
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_token_endpoint_that_says_no_is_asked_once_a_cycle_and_nobody_is_switched_off() {
     for fault in [
         Fault::on("POST", TOKEN).answer(200).body("<html>Please log in</html>"),
@@ -89,7 +88,7 @@ async fn a_token_endpoint_that_says_no_is_asked_once_a_cycle_and_nobody_is_switc
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
     let failing = async {
         let mut world = world_with_leaver().await;
@@ -121,7 +120,7 @@ async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_token_that_is_good_for_ever_is_good_for_a_day() {
     let mut world = World::start(users(1).0).await;
     let body = r#"{"token_type":"Bearer","expires_in":18446744073709551615,"access_token":"not-a-token"}"#;
@@ -130,7 +129,7 @@ async fn a_token_that_is_good_for_ever_is_good_for_a_day() {
     assert!(world.cycle().await.error.unwrap().contains("401"));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn plain_http_on_the_loopback_never_goes_to_a_proxy() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
@@ -173,7 +172,7 @@ fn write_secret(world: &World, name: &str, content: &str) -> String {
     path.display().to_string()
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_certificate_signs_in_anew_for_every_token() {
     let certificate = SigningCertificate::new("learner-sync");
     let mut tenant = users(1).0;
@@ -202,7 +201,7 @@ async fn a_certificate_signs_in_anew_for_every_token() {
     world.run_program_with(&[("CREDENTIALS_DIRECTORY", &directory)], &["sync"], 0);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_certificate_that_entra_does_not_know_is_explained() {
     let certificate = SigningCertificate::new("learner-sync");
     let mut world = World::start(users(1).0).await;
@@ -213,7 +212,7 @@ async fn a_certificate_that_entra_does_not_know_is_explained() {
     assert!(report.refused && error.contains("AADSTS700027") && error.contains("is not registered"), "{error}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
     let (certificate, other) = (SigningCertificate::new("learner-sync"), SigningCertificate::new("other"));
     let world = World::start(users(1).0).await;
@@ -248,7 +247,7 @@ async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
     let mut tenant = users(1).0;
     tenant.federated_tokens = ["first".to_owned()].into();
@@ -281,7 +280,7 @@ async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
     assert!(ran.stdout.contains("no federated credential"), "{ran:?}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_managed_identity_gets_its_token_from_the_machine() {
     let mut world = world_signing_in(users(1).0, "kind = \"managed-identity\"").await;
     let client = world.sim.tenant(|tenant| {
@@ -310,7 +309,7 @@ async fn a_managed_identity_gets_its_token_from_the_machine() {
     assert!(report.refused && error.contains("give this virtual machine a managed identity"), "{error}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_metadata_service_that_is_being_updated_is_asked_again() {
     for status in [404, 410, 429, 500] {
         let mut world = world_signing_in(users(1).0, "kind = \"managed-identity\"").await;

@@ -81,7 +81,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_learners_of_another_application_are_never_touched() {
     let Two { mut world, first, external, shared, ours, .. } = two_applications().await;
     admit(&world).await;
@@ -129,7 +129,7 @@ async fn a_newcomer_does_not_get_the_address_of_another_applications_learner() {
     world.settled().await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn learners_that_nobody_links_are_left_alone() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);

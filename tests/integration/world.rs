@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::database::Database;
-use crate::postgres::Server;
+use crate::postgres::{Server, scratch};
 
 /// What no cycle may change when there is nothing to do. A failure that goes on counts its attempts, so those are
 /// left out, and so is the last request to Graph; the generation shows whether learners were written at all.
@@ -50,14 +50,14 @@ impl Drop for World {
 impl World {
     /// A world around `tenant`, before the first cycle, on the database of the scenario.
     pub(crate) async fn start(tenant: Tenant) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = scratch();
         let database = Database::of_the_scenario(directory.path().join("learners.db")).await;
         Self::start_with(tenant, directory, database).await
     }
 
     /// The same with the learners in a database of its own on `server`.
     pub(crate) async fn start_on(server: &'static Server, tenant: Tenant) -> Self {
-        Self::start_with(tenant, tempfile::tempdir().unwrap(), Database::on(server).await).await
+        Self::start_with(tenant, scratch(), Database::on(server).await).await
     }
 
     async fn start_with(tenant: Tenant, directory: TempDir, database: Database) -> Self {

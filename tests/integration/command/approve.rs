@@ -20,7 +20,7 @@ async fn approved(world: &World) -> String {
     world.value("SELECT count(*) FROM sync_held WHERE approved_at IS NOT NULL").await
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn approve_shows_who_is_held_and_asks_nobody_without_a_terminal() {
     let (world, _) = world_with_held().await;
     let ran = world.run_program(&["approve"], 2);
@@ -33,7 +33,7 @@ async fn approve_shows_who_is_held_and_asks_nobody_without_a_terminal() {
     assert_eq!(approved(&world).await, "0");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn approve_with_the_wrong_number_releases_nobody() {
     let (world, _) = world_with_held().await;
     for wrong in ["0", "11", "13"] {
@@ -66,7 +66,7 @@ async fn approve_releases_those_shown_once() {
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(0), &json!(12)));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_joins_the_held_after_the_approval_is_held() {
     let (world, ids) = world_with_held().await;
     world.run_program(&["approve", "--yes", "--expect", "12"], 0);
@@ -76,7 +76,7 @@ async fn whoever_joins_the_held_after_the_approval_is_held() {
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(12), &json!(3)));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_approval_is_good_for_a_day() {
     let (world, _) = world_with_held().await;
     world.run_program(&["approve", "--yes", "--expect", "12"], 0);
@@ -89,7 +89,7 @@ async fn an_approval_is_good_for_a_day() {
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["deactivated"], json!(12));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn approve_with_nobody_held_says_so() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);

@@ -93,21 +93,21 @@ fn fails(world: &World, name: &str, cause: &[&str], fix: &[&str]) {
     assert!(lines.all(|line| line.starts_with("ok ")), "{stdout}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_names_the_cause_and_the_fix_of_a_wrong_secret() {
     let world = world_with_group().await;
     std::fs::write(world.path("secret"), "wrong").unwrap();
     fails(&world, "sign-in", &["AADSTS7000215"], &["the client secret is wrong", "not its id"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_says_that_the_secret_has_expired() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| tenant.secret_expired = true);
     fails(&world, "sign-in", &["AADSTS7000222"], &["has expired", "Certificates & secrets"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_tells_a_wrong_tenant_from_a_wrong_client() {
     let world = world_with_group().await;
     let (tenant, client, application, nobody) = world.sim.tenant(|tenant| {
@@ -120,7 +120,7 @@ async fn check_tells_a_wrong_tenant_from_a_wrong_client() {
     fails(&world, "sign-in", &["AADSTS700016", &nobody], &["entra.client_id"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_says_that_there_is_no_such_enterprise_application() {
     let world = world_with_group().await;
     let (tenant, client, nobody) = world.sim.tenant(|tenant| {
@@ -136,7 +136,7 @@ async fn check_says_that_there_is_no_such_enterprise_application() {
     fails(&world, "application", &[&registration], &["object id of an app registration", &app]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_names_what_entra_says_of_certificate_clock_and_policy() {
     let world = world_with_group().await;
     let certificate = SigningCertificate::new("learner-sync");
@@ -161,7 +161,7 @@ async fn check_names_what_entra_says_of_certificate_clock_and_policy() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_says_why_nothing_can_be_reached() {
     let unreachable = async |origin: &str| {
         let world = world_with_group().await;
@@ -193,7 +193,7 @@ async fn check_says_why_nothing_can_be_reached() {
     });
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_says_that_the_clock_is_wrong() {
     let world = world_with_group().await;
     let told = |seconds: i64| {
@@ -210,7 +210,7 @@ async fn check_says_that_the_clock_is_wrong() {
     assert_eq!(checks(&world, 0)[2], "network ok");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_names_each_missing_permission() {
     for (permission, name) in
         [("Application.Read.All", "application"), ("User.Read.All", "users"), ("GroupMember.Read.All", "groups")]
@@ -231,7 +231,7 @@ async fn check_names_each_missing_permission() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_tells_the_registration_from_the_enterprise_application() {
     let world = world_with_group().await;
     let registration = world.sim.tenant(|tenant| tenant.client_application().registration_id.clone());
@@ -243,7 +243,7 @@ async fn check_tells_the_registration_from_the_enterprise_application() {
     assert!(last.contains(&client), "{last}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_says_that_the_members_of_a_group_are_hidden() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| {
@@ -260,13 +260,13 @@ async fn check_says_that_the_members_of_a_group_are_hidden() {
     checks(&world, 0);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_says_that_nobody_is_assigned() {
     let world = World::start(Tenant::default()).await;
     fails(&world, "assignments", &["nobody is assigned"], &["Enterprise applications > Users and groups"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| {
@@ -291,7 +291,7 @@ async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
     assert!(last.contains("membership is hidden: \"Secret\"") && last.contains("Member.Read.Hidden"), "{last}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
     let world = world_with_group().await;
     world.configure("[provisioning]\ngroups = true");

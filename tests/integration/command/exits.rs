@@ -31,7 +31,7 @@ async fn check_failed_cycle(world: &World, environment: &[(&str, &str)], cause: 
     assert_eq!(world.value("SELECT count(*) FROM provisioning_log").await, "3");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_wrong_secret_fails_the_cycle_and_touches_nobody() {
     let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
@@ -39,7 +39,7 @@ async fn a_wrong_secret_fails_the_cycle_and_touches_nobody() {
     check_failed_cycle(&world, &[], "AADSTS7000215", "the client secret is wrong").await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_wrong_application_fails_the_cycle_and_touches_nobody() {
     let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
@@ -53,7 +53,7 @@ async fn a_wrong_application_fails_the_cycle_and_touches_nobody() {
     .await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_network_that_is_down_fails_the_cycle_and_touches_nobody() {
     let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
@@ -203,7 +203,7 @@ async fn a_database_of_another_user_exits_78_with_the_sudo_line() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_state_directory_of_another_user_exits_78_with_the_sudo_line() {
     if !rustix::process::geteuid().is_root() {
         return skipped("only root can give a directory away");
@@ -328,7 +328,7 @@ async fn a_secret_of_two_lines_exits_78_and_is_not_shown() {
     assert!(!told.stderr.contains("letmein") && !told.stderr.contains("please"), "{told:?}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_configuration_is_found_wherever_it_is_named() {
     let world = World::start(users(2).0).await;
     let path = world.config_path().display().to_string();
@@ -348,7 +348,7 @@ async fn the_configuration_is_found_wherever_it_is_named() {
     assert!(ran.stderr.contains("/nowhere/learner-sync.toml"), "{ran:?}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_environment_overrides_the_file() {
     let (tenant, ids) = users(5);
     let world = World::start(tenant).await;
@@ -405,7 +405,7 @@ async fn no_secret_and_no_personal_data_stand_in_the_log() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_log_comes_as_json_when_told() {
     let world = World::start(users(1).0).await;
     let ran = world.run_program_with(&[("LEARNER_SYNC_LOG__FORMAT", "json")], &["sync"], 0);
@@ -413,7 +413,7 @@ async fn the_log_comes_as_json_when_told() {
     assert!(lines.iter().any(|line| line["message"] == "cycle ended" && line["cycle.outcome"] == "success"), "{ran:?}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_secret_comes_from_systemd_or_the_environment_when_no_file_is_named() {
     let world = World::start(users(1).0).await;
     world.reconfigure(|text| {

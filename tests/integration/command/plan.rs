@@ -109,7 +109,7 @@ async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
     );
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn plan_that_cannot_read_everything_exits_1_with_its_document() {
     let world = World::start(users(1).0).await;
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").always().answer(403));

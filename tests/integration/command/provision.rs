@@ -53,7 +53,7 @@ async fn one_newcomer_is_made_a_learner_and_the_others_wait_for_the_cycle() {
     assert_eq!(world.log(&ids[0]).await, ["create success assigned"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn it_is_explained_in_words() {
     let (world, ada, _) = dozen().await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).department = Some("Engines".to_owned()));
@@ -86,7 +86,7 @@ async fn a_rehearsal_writes_nothing() {
     assert_eq!(document["action"]["reason"], json!("database-error"));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn who_is_not_a_learner_is_told_why() {
     let (mut tenant, _) = users(1);
     let outside = tenant.add_user(User::named("Grace", "Hopper"));
@@ -115,7 +115,7 @@ async fn who_is_not_a_learner_is_told_why() {
     assert_eq!(learners(&world).await, "0");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_leaver_is_looked_at_again_and_switched_off_by_the_same_rules() {
     let (world, ada, ids) = dozen().await;
     // The user name is known here, but not in Entra ID any more.
@@ -134,7 +134,7 @@ async fn a_leaver_is_looked_at_again_and_switched_off_by_the_same_rules() {
     assert_eq!(world.run_program(&["status", "--json"], 0).json()["state"], json!("held"));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn those_who_hand_a_value_to_the_user_change_with_the_user() {
     let (world, ada, ids) = dozen().await;
     world.sim.tenant(|tenant| {
@@ -151,7 +151,7 @@ async fn those_who_hand_a_value_to_the_user_change_with_the_user() {
     assert_eq!((&again["updated"], &again["unchanged"]), (&json!(1), &json!(11)));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn what_others_have_drifted_to_is_still_drift_for_the_next_cycle() {
     let (world, ada, ids) = dozen().await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id <> '{ada}'")).await;
@@ -162,7 +162,7 @@ async fn what_others_have_drifted_to_is_still_drift_for_the_next_cycle() {
     assert_eq!(world.log(&ada).await, ["create success assigned", "update success attributes-changed"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn the_learner_itself_is_looked_at_and_not_what_the_cache_says_of_it() {
     let (world, ada, ids) = dozen().await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
@@ -248,7 +248,7 @@ async fn somebody_who_is_hired_again_gets_the_old_learner() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_learner_that_is_nobodys_can_be_given_whatever_it_is_called() {
     let (mut tenant, _) = users(1);
     let ada = hire(&mut tenant, "Ada", "Lovelace");
@@ -288,7 +288,7 @@ async fn a_learner_that_cannot_be_given_is_refused_and_nothing_is_written() {
     world.unchanged_since(&before.0).await;
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn who_is_back_keeps_the_learner() {
     let (world, old, _) = dozen().await;
     world.sim.tenant(|tenant| tenant.unassign(&old));

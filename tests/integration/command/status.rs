@@ -64,7 +64,7 @@ async fn status_json_has_the_keys_of_the_contract() {
     assert_eq!(last["trigger"], json!("command"));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn status_shows_who_fails_and_why() {
     let world = world_with_twins().await;
     let document = world.run_program(&["status", "--json", "--exit-code"], 3).json();
@@ -96,7 +96,7 @@ async fn status_shows_who_is_held() {
     assert!(words.contains("Held back (12)") && words.contains("learner-sync approve"), "{words}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
@@ -113,7 +113,7 @@ async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
     assert_eq!(document["failing_since"], document["last_cycle"]["started_at"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_failure_before_the_application_is_looked_up_is_of_the_same_source() {
     let world = World::start(users(1).0).await;
     let (tenant, client, app_id) = world
@@ -184,7 +184,7 @@ async fn log_filters_by_user_action_status_and_time() {
     world.run_program(&["log", "--since", "yesterday"], 2);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn log_comes_as_a_table_as_one_array_and_as_csv() {
     let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
@@ -227,7 +227,7 @@ async fn log_comes_as_a_table_as_one_array_and_as_csv() {
     assert!(table.contains("attributes-changed") && table.contains("ada.number0@harbourworks.example"), "{table}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_name_that_turns_the_text_around_is_shown_without_what_does_it() {
     let (mut tenant, ids) = users(2);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
@@ -245,7 +245,7 @@ async fn a_name_that_turns_the_text_around_is_shown_without_what_does_it() {
     assert!(log.contains("ada\u{202e}nimda"), "{log}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn an_empty_log_is_no_error() {
     let world = World::start(users(1).0).await;
     let before = world.files();
@@ -257,7 +257,7 @@ async fn an_empty_log_is_no_error() {
     assert_eq!(rows(&world, &["--status", "held"]), [""; 0]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
     let (tenant, _) = users(1);
     let world = World::start(tenant).await;
@@ -283,7 +283,7 @@ async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
     assert!(check.contains("warn credential"), "{check}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_switched_provisioning_off_is_told_by_plan_and_status() {
     let world = World::start(users(1).0).await;
     let told = |words: &str, commands: &[&[&str]]| {

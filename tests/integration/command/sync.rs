@@ -10,7 +10,7 @@ use crate::database::{apply, on_both};
 use crate::program::{Daemon, hire, keys, users};
 use crate::world::World;
 
-#[apply(on_both)]
+#[tokio::test]
 async fn sync_prints_its_numbers_in_words() {
     let world = World::start(users(3).0).await;
     let ran = world.run_program(&["sync"], 0);
@@ -19,7 +19,7 @@ async fn sync_prints_its_numbers_in_words() {
     assert_eq!(world.cycles().await, ["command success"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn sync_json_is_one_document_with_exactly_the_keys_of_the_contract() {
     let world = World::start(users(3).0).await;
     let document = world.run_program(&["sync", "--json"], 0).json();
@@ -48,7 +48,7 @@ async fn full_ignores_the_cache_and_repairs_what_was_changed_by_hand() {
     assert_eq!(world.learner(&ids[0], "department").await, ["Research"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn what_was_changed_by_hand_is_repaired_with_the_reason_drift() {
     let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
@@ -58,7 +58,7 @@ async fn what_was_changed_by_hand_is_repaired_with_the_reason_drift() {
     assert_eq!(world.log(&ids[0]).await, ["create success assigned", "update success drift"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_user_who_fails_makes_it_exit_3() {
     let (mut tenant, _) = users(2);
     let twin = hire(&mut tenant, "Grace", "Hopper");
@@ -76,7 +76,7 @@ async fn a_user_who_fails_makes_it_exit_3() {
     assert!(words.contains("`learner-sync status` shows who"), "{words}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn people_who_are_held_make_it_exit_3() {
     let (tenant, ids) = users(15);
     let world = World::start(tenant).await;
@@ -136,7 +136,7 @@ async fn a_stop_while_waiting_for_the_lock_ends_the_wait() {
     assert_eq!(world.cycles().await, ["command success"]);
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_reader_that_has_seen_enough_is_no_error() {
     let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
@@ -150,7 +150,7 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
     }
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn a_reader_of_the_log_that_has_seen_enough_is_no_error() {
     let world = World::start(users(3).0).await;
     let (reader, writer) = std::io::pipe().unwrap();

@@ -22,7 +22,7 @@ const FIRST_LOAD: usize = 1500;
 /// Users in the rounds of changes; fewer, because all of them are checked after each kill.
 const USERS: usize = 600;
 /// Rounds of changes; the first load has a quarter of them.
-const ROUNDS: usize = 160;
+const ROUNDS: usize = 80;
 /// Rounds after which a new tenant replaces the old one, which has collected too many former users.
 const ROUNDS_OF_A_TENANT: usize = 40;
 
@@ -66,7 +66,7 @@ impl Tally {
         let Self { kills, too_late, before_its_row, while_reading, while_applying, after_applying, after_its_end } =
             self;
         assert!(too_late * 2 < *kills, "{self:?}");
-        if *kills >= ROUNDS / 4 {
+        if *kills >= 40 {
             for hits in [before_its_row + while_reading, *while_applying, after_applying + after_its_end] {
                 assert!(hits > 0, "{self:?}");
             }

@@ -23,7 +23,7 @@ use crate::seeds::{catch_panic, from_environment, generate, seeds};
 use crate::world::World;
 
 /// Number of scenarios of a normal run.
-const SCENARIOS: u64 = 60;
+const SCENARIOS: u64 = 24;
 /// Scenarios that run concurrently: most of the time they wait for `Retry-After`.
 const CONCURRENT: usize = 12;
 /// Large enough that a filter of 15 ids needs no second page.

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::fs::statvfs;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tempfile::TempDir;
 
 /// The superuser, who owns all databases.
 pub(crate) const OWNER: &str = "sync";
@@ -86,7 +88,7 @@ impl Server {
             let _ = writeln!(std::io::stderr(), "{message}");
             return None;
         };
-        let directory = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
+        let directory = scratch().keep();
         let user = unprivileged(&directory);
         let (keeper, databases, unused) = (Mutex::new(None), AtomicU32::new(0), Mutex::default());
         let server = Self { programs, directory, user, port, settings: Vec::new(), keeper, databases, unused };
@@ -275,6 +277,14 @@ impl Drop for Server {
             let _ = keeper.wait();
         }
     }
+}
+
+/// A new directory, in memory where there is room. No test cuts the power, and on a disk each commit waits for it.
+pub(crate) fn scratch() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let is_roomy = statvfs(memory).is_ok_and(|disk| disk.f_bavail * disk.f_frsize > 2 << 30);
+    let in_memory = is_roomy.then(|| tempfile::tempdir_in(memory).ok()).flatten();
+    in_memory.unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
 /// Sends a signal to a process.

@@ -3,7 +3,6 @@
 use graph_sim::Tenant;
 use serde_json::{Value, json};
 
-use crate::database::{apply, on_both};
 use crate::program::{hire, users};
 use crate::world::{World, assigned_group};
 
@@ -27,7 +26,7 @@ fn mapped<'t>(text: &'t str, column: &str) -> &'t str {
     line.unwrap_or_else(|| panic!("no {column} in {text}")).get(9..).unwrap()
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn every_way_of_being_assigned_is_told() {
     let mut tenant = Tenant::default();
     let (staff, members) = assigned_group(&mut tenant, "Staff", 1);
@@ -71,7 +70,7 @@ async fn every_way_of_being_assigned_is_told() {
     assert_eq!(steps(&text).len(), 6, "{text}");
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn whoever_is_kept_out_is_told_by_what() {
     let (mut tenant, ids) = users(6);
     for (id, department) in ids.iter().zip(["Sales", "Research", "Sales", "Sales", "Sales", "Sales"]) {
@@ -104,7 +103,7 @@ async fn whoever_is_kept_out_is_told_by_what() {
     assert!(world.run_program(&["provision", "--dry-run", nobody], 1).stderr.contains("has no user"));
 }
 
-#[apply(on_both)]
+#[tokio::test]
 async fn old_values_defaults_and_broken_rules_are_told() {
     let (tenant, ids) = users(1);
     let world = World::start(tenant).await;
