@@ -4,15 +4,16 @@
 use std::hint::black_box;
 
 use criterion::Criterion;
-use learner_sync::mapping::{Entry, Mapping, default_entries};
+use learner_sync::mapping::{Mapping, MappingEntry, default_entries};
 use learner_sync::model::{EntraId, Selection, User, Value};
 
 /// The default mapping, and some of what administrators add to it.
-fn larger_entries() -> Vec<Entry> {
+fn larger_entries() -> Vec<MappingEntry> {
     let mut entries = default_entries();
     entries.retain(|entry| entry.path != "title" && entry.path != "name.familyName");
-    entries.push(Entry::new("title", r#"Replace([jobTitle], , "\\s*\\((?<grade>[^)]*)\\)$", , " ${grade}", , )"#));
-    entries.push(Entry::new("name.familyName", "PCase(NormalizeDiacritics(StripSpaces([surname])))"));
+    entries
+        .push(MappingEntry::new("title", r#"Replace([jobTitle], , "\\s*\\((?<grade>[^)]*)\\)$", , " ${grade}", , )"#));
+    entries.push(MappingEntry::new("name.familyName", "PCase(NormalizeDiacritics(StripSpaces([surname])))"));
     entries
 }
 
@@ -22,7 +23,7 @@ fn user(selection: &Selection) -> User {
     User { id: EntraId::from_bytes([7; 16]), enabled: true, values: values.collect() }
 }
 
-fn measure(criterion: &mut Criterion, name: &str, entries: &[Entry]) {
+fn measure(criterion: &mut Criterion, name: &str, entries: &[MappingEntry]) {
     let mut selection = Selection::default();
     let Ok(mapping) = Mapping::compile(entries, &mut selection) else { unreachable!("the mappings above compile") };
     let user = user(&selection);

@@ -10,10 +10,10 @@ use crate::config::{self, Config, ConfigError, DatabaseConfig};
 use crate::cycle::Rules;
 use crate::directory::{Directory, Reach};
 use crate::files::beside;
-use crate::mapping::{Mapping, Problem};
+use crate::mapping::{Mapping, MappingProblem};
 use crate::model::{Clock, Restrictions, Selection, Table, UserList};
 use crate::plan::Limits;
-use crate::scope::{self, Scope};
+use crate::scope::{FilterProblem, Scope};
 use crate::store::{DatabaseLocation, DatabaseState, LearnerDatabase, Server};
 
 /// Everything that outlives a cycle.
@@ -42,10 +42,10 @@ pub enum AppError {
     Network(#[from] NetworkError),
     /// The mapping does not compile. Loading has compiled it before, so this takes a changed rule in between.
     #[error("the mapping cannot be used: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-    Mapping(Vec<Problem>),
+    Mapping(Vec<MappingProblem>),
     /// The same of the scoping filters.
     #[error("the scoping filters cannot be used: {}", .0.iter().map(|it| it.message.as_str()).collect::<Vec<_>>().join("; "))]
-    Scope(Vec<scope::Problem>),
+    Scope(Vec<FilterProblem>),
 }
 
 impl App {

@@ -76,7 +76,7 @@ enum Command {
     Resync(resync::Arguments),
     /// Try expressions, look at the mapping, turn an exported schema into one.
     #[command(subcommand)]
-    Mapping(mapping::Command),
+    Mapping(mapping::MappingCommand),
     /// Print the tables as SQL for their owner, or make them now.
     #[command(subcommand)]
     Schema(schema::Command),
@@ -112,7 +112,7 @@ pub fn main() -> ExitCode {
     let json = command.wants_json();
     failpoint::arm();
     let result = match command {
-        Command::Mapping(mapping::Command::Alone(command)) if !command.needs_configuration() => {
+        Command::Mapping(mapping::MappingCommand::Standalone(command)) if !command.needs_configuration() => {
             command.run(system_clock())
         }
         Command::Guide(arguments) => guide::run(&arguments),
@@ -155,8 +155,10 @@ impl Command {
             Self::Pause => pause::run(context, true, system_clock()).await,
             Self::Resume => pause::run(context, false, system_clock()).await,
             Self::Resync(arguments) => resync::run(context, arguments).await,
-            Self::Mapping(mapping::Command::Check(arguments)) => mapping::check::run(&context, &arguments),
-            Self::Mapping(mapping::Command::Alone(command)) => command.run_configured(context, system_clock).await,
+            Self::Mapping(mapping::MappingCommand::Check(arguments)) => mapping::check::run(&context, &arguments),
+            Self::Mapping(mapping::MappingCommand::Standalone(command)) => {
+                command.run_configured(context, system_clock).await
+            }
             Self::Schema(command) => schema::run(context, command).await,
             Self::Guide(arguments) => guide::run(&arguments),
         }
@@ -170,7 +172,7 @@ impl Command {
             Self::Check(arguments) if arguments.json => output::Json::Check,
             Self::Status(arguments) if arguments.json => output::Json::Error,
             Self::Provision(arguments) if arguments.json => output::Json::Error,
-            Self::Mapping(mapping::Command::Check(arguments)) if arguments.json => output::Json::Error,
+            Self::Mapping(mapping::MappingCommand::Check(arguments)) if arguments.json => output::Json::Error,
             Self::Log(arguments) if arguments.format == log::Format::Json => output::Json::Error,
             _ => output::Json::None,
         }

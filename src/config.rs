@@ -24,7 +24,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::mapping::Entry;
+use crate::mapping::MappingEntry;
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair, Table};
 use crate::scope::FilterEntry;
 pub use problem::{ConfigError, Place, Problem};
@@ -44,7 +44,7 @@ pub struct Config {
     /// What is kept of them.
     pub provisioning: ProvisioningConfig,
     /// The attribute mapping, compiled once as a test.
-    pub mapping: Vec<Entry>,
+    pub mapping: Vec<MappingEntry>,
     /// Where the learners are.
     pub learners: LearnersConfig,
     /// When a cycle is made.

@@ -11,7 +11,7 @@
 //! | [`config`] | the configuration, typed, with every problem listed at once |
 //! | [`auth`], [`retry`] | a credential becomes an access token; waiting for a service that asks for it |
 //! | [`directory`] | Graph: the only code that knows it |
-//! | [`entra`] | how Entra names attributes, and its regular expressions: what scope and mapping share; pure |
+//! | [`expression`] | the expression language of Entra ID: attributes, functions, dates, regular expressions; pure |
 //! | [`scope`], [`mapping`] | who is meant, and what each should be; pure |
 //! | [`mod@plan`] | every decision of a cycle; pure |
 //! | [`store`] | the learner database, an SQLite file or on a PostgreSQL server: the only code that knows SQL |
@@ -66,7 +66,7 @@ pub mod config;
 pub mod cycle;
 pub mod daemon;
 pub mod directory;
-pub mod entra;
+pub mod expression;
 pub mod failpoint;
 mod files;
 pub mod lock;

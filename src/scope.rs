@@ -10,9 +10,9 @@ mod tests;
 
 use crate::model::{Reason, Selection, User};
 
-pub use self::clause::Operator;
-pub use self::filter::{ClauseEntry, FilterEntry, Problem};
-use self::filter::{Filter, Holds};
+pub use self::clause::ClauseOperator;
+pub use self::filter::{ClauseEntry, FilterEntry, FilterProblem};
+use self::filter::{Filter, FilterResult};
 
 /// Compiled scoping filters.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Scope {
 
 /// What the scope says of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum ScopeDecision {
     /// To be a learner, as far as the mapping agrees.
     In,
     /// None, on positive evidence.
@@ -38,36 +38,38 @@ pub enum Decision {
 
 impl Scope {
     /// Compiles the filters, adding the properties that they read to `selection`; or every problem at once.
-    pub fn compile(entries: &[FilterEntry], selection: &mut Selection) -> Result<Self, Vec<Problem>> {
+    pub fn compile(entries: &[FilterEntry], selection: &mut Selection) -> Result<Self, Vec<FilterProblem>> {
         let (mut filters, mut problems) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
             match filter::compile(entry, selection) {
                 Ok(filter) => filters.push(filter),
-                Err(found) => problems.extend(found.into_iter().map(|problem| Problem { filter: index, ..problem })),
+                Err(found) => {
+                    problems.extend(found.into_iter().map(|problem| FilterProblem { filter: index, ..problem }))
+                }
             }
         }
         if problems.is_empty() { Ok(Self { filters }) } else { Err(problems) }
     }
 
     /// Decides from a complete row.
-    pub fn decide(&self, user: &User) -> Decision {
+    pub fn decide(&self, user: &User) -> ScopeDecision {
         if !user.enabled {
-            return Decision::Out(Reason::AccountDisabled);
+            return ScopeDecision::Out(Reason::AccountDisabled);
         }
         if self.filters.is_empty() {
-            return Decision::In;
+            return ScopeDecision::In;
         }
         let mut undecided = None;
         for filter in &self.filters {
             match filter.holds(user) {
-                Holds::Yes => return Decision::In,
-                Holds::No(_) => {}
-                Holds::Missing { reason, detail } => {
-                    undecided = undecided.or(Some(Decision::Undecided { reason, detail }))
+                FilterResult::Yes => return ScopeDecision::In,
+                FilterResult::No(_) => {}
+                FilterResult::Undecided { reason, detail } => {
+                    undecided = undecided.or(Some(ScopeDecision::Undecided { reason, detail }))
                 }
             }
         }
-        undecided.unwrap_or(Decision::Out(Reason::OutOfScope))
+        undecided.unwrap_or(ScopeDecision::Out(Reason::OutOfScope))
     }
 
     /// Which filter let the user through, or which clause of each did not.
@@ -75,9 +77,9 @@ impl Scope {
         let told = |filter: &Filter| {
             let name = filter.name();
             match filter.holds(user) {
-                Holds::Yes => format!("filter {name:?} holds"),
-                Holds::No(clause) => format!("filter {name:?} does not hold: {clause} is false"),
-                Holds::Missing { detail, .. } => format!("filter {name:?} cannot be told: {detail}"),
+                FilterResult::Yes => format!("filter {name:?} holds"),
+                FilterResult::No(clause) => format!("filter {name:?} does not hold: {clause} is false"),
+                FilterResult::Undecided { detail, .. } => format!("filter {name:?} cannot be told: {detail}"),
             }
         };
         self.filters.iter().map(told).collect()

@@ -10,23 +10,23 @@ use super::output::Failure;
 use crate::model::Clock;
 
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum MappingCommand {
     /// Show the configured mapping as it is understood: expressions, types, and what is read of every user.
-    Check(check::Arguments),
+    Check(check::MappingCheckArguments),
     #[command(flatten)]
-    Alone(Alone),
+    Standalone(StandaloneCommand),
 }
 
 /// What goes by no configuration, unless a user is asked for.
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Alone {
+pub(super) enum StandaloneCommand {
     /// Evaluate an expression on values that you make up, or on a user of the tenant.
-    Eval(eval::Arguments),
+    Eval(eval::MappingEvalArguments),
     /// Turn the attribute mapping and the scoping filters of a schema that Entra ID exports into configuration.
-    Import(import::Arguments),
+    Import(import::MappingImportArguments),
 }
 
-impl Alone {
+impl StandaloneCommand {
     pub(super) fn needs_configuration(&self) -> bool {
         matches!(self, Self::Eval(arguments) if arguments.is_about_a_user())
     }

@@ -5,7 +5,7 @@ use toml::de::DeValue;
 use super::problem::Place;
 use super::reader::{FreeEntry, Reader, kind_of};
 use crate::model::Selection;
-use crate::scope::{ClauseEntry, FilterEntry, Problem, Scope};
+use crate::scope::{ClauseEntry, FilterEntry, FilterProblem, Scope};
 
 const KEY: &str = "scope.filter";
 
@@ -26,7 +26,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
     }
     // Clauses that could not be read are missing: what is wrong besides would be guessed.
     if whole && let Err(problems) = Scope::compile(&filters, &mut Selection::default()) {
-        for Problem { filter, clause, message } in problems {
+        for FilterProblem { filter, clause, message } in problems {
             let (place, clauses) = &places[filter];
             let place = clause.and_then(|clause| clauses.get(clause)).unwrap_or(place).clone();
             reader.refuse_at(place, KEY, format!("{:?}: {message}", filters[filter].name));

@@ -4,13 +4,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::Place;
 use super::reader::{FreeEntry, Reader, kind_of};
-use crate::mapping::{self, Apply, Entry, Mapping};
+use crate::mapping::{self, ApplyMode, Mapping, MappingEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
 use crate::nearest::nearest;
 
 /// The mapping of the file, or the default one when it has none; and the attributes that it fills, when all of
 /// it is right.
-pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<Entry>, Option<Vec<Attribute>>) {
+pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<MappingEntry>, Option<Vec<Attribute>>) {
     let (mut entries, mut places, mut whole) = (Vec::new(), Vec::new(), true);
     match reader.free_table("mapping") {
         None => entries = mapping::default_entries(),
@@ -32,7 +32,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<Entry>, Option<Vec<Attribute
     let attributes = match Mapping::compile(&entries, &mut Selection::default()) {
         Ok(mapping) => whole.then(|| mapping.attributes().collect()),
         Err(problems) => {
-            for mapping::Problem { entry, path, position, message } in problems {
+            for mapping::MappingProblem { entry, path, position, message } in problems {
                 let message = match position {
                     Some(position) => format!("at character {position} of the expression: {message}"),
                     None => message,
@@ -66,16 +66,20 @@ fn read_entry(
     path: &str,
     value: &DeValue<'_>,
     place: &Place,
-) -> Result<(Entry, Place), String> {
+) -> Result<(MappingEntry, Place), String> {
     match value {
-        DeValue::String(expression) => Ok((Entry::new(path, expression.as_ref()), place.clone())),
-        DeValue::Table(table) => read_table(reader, table, Entry::new(path, "")),
+        DeValue::String(expression) => Ok((MappingEntry::new(path, expression.as_ref()), place.clone())),
+        DeValue::Table(table) => read_table(reader, table, MappingEntry::new(path, "")),
         other => Err(format!("must be an expression in quotes, not {}", kind_of(other))),
     }
 }
 
 /// A row written as a table.
-fn read_table(reader: &mut Reader<'_>, table: &DeTable<'_>, mut entry: Entry) -> Result<(Entry, Place), String> {
+fn read_table(
+    reader: &mut Reader<'_>,
+    table: &DeTable<'_>,
+    mut entry: MappingEntry,
+) -> Result<(MappingEntry, Place), String> {
     const KEYS: &str = "expression, default, apply and required";
     let Some(expression) = table.get("expression") else {
         let names = table.keys().map(|name| name.get_ref().as_ref());
@@ -91,8 +95,8 @@ fn read_table(reader: &mut Reader<'_>, table: &DeTable<'_>, mut entry: Entry) ->
         match (name.get_ref().as_ref(), value.get_ref()) {
             ("expression", DeValue::String(text)) => entry.expression = text.to_string(),
             ("default", DeValue::String(text)) => entry.default = Some(text.to_string()),
-            ("apply", DeValue::String(word)) if word == "always" => entry.apply = Apply::Always,
-            ("apply", DeValue::String(word)) if word == "on-create" => entry.apply = Apply::OnCreate,
+            ("apply", DeValue::String(word)) if word == "always" => entry.apply = ApplyMode::Always,
+            ("apply", DeValue::String(word)) if word == "on-create" => entry.apply = ApplyMode::OnCreate,
             ("required", DeValue::Boolean(required)) => entry.required = Some(*required),
             ("apply", _) => return Err("apply is one of \"always\", \"on-create\"".to_owned()),
             ("required", _) => return Err("required is true or false, without quotes".to_owned()),

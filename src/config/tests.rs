@@ -12,7 +12,7 @@ use insta::assert_snapshot;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::mapping::{Apply, default_entries};
+use crate::mapping::{ApplyMode, default_entries};
 
 const SHIPPED: &str = include_str!("../../config/learner-sync.toml");
 const REQUIRED: &str = r#"
@@ -418,7 +418,7 @@ active = '"true"'
     assert_eq!((&*user_name.path, &*user_name.expression), ("userName", "[mail]"));
     assert_eq!(
         (title.default.as_deref(), title.apply, title.required),
-        (Some("Learner"), Apply::OnCreate, Some(false))
+        (Some("Learner"), ApplyMode::OnCreate, Some(false))
     );
     assert_eq!((&*active.expression, active.required), ("\"true\"", None));
 }

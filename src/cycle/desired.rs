@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::Rules;
 use crate::directory::{AccountRead, Snapshot};
-use crate::mapping::Mapped;
+use crate::mapping::MappedUser;
 use crate::model::{EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, User, UserList, Value};
 use crate::plan::{Assessment, AssignedUser, Desired, Rejection};
-use crate::scope::Decision;
+use crate::scope::ScopeDecision;
 
 /// Takes what the directory reads.
 pub(super) struct Collector<'a> {
@@ -44,9 +44,9 @@ impl<'a> Collector<'a> {
             AccountRead::User(user) => {
                 self.name(&user);
                 match self.rules.scope.decide(&user) {
-                    Decision::In => (user.id, self.assessment(user.id, self.rules.mapping.apply(&user, self.now))),
-                    Decision::Out(reason) => (user.id, Assessment::Leaving(reason)),
-                    Decision::Undecided { reason, detail } => {
+                    ScopeDecision::In => (user.id, self.assessment(user.id, self.rules.mapping.apply(&user, self.now))),
+                    ScopeDecision::Out(reason) => (user.id, Assessment::Leaving(reason)),
+                    ScopeDecision::Undecided { reason, detail } => {
                         let rejection = Rejection { reason, detail, user_name: None };
                         (user.id, Assessment::Rejected(Box::new(rejection)))
                     }
@@ -68,13 +68,13 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn assessment(&self, user: EntraId, mapped: Mapped) -> Assessment {
+    fn assessment(&self, user: EntraId, mapped: MappedUser) -> Assessment {
         match mapped {
-            Mapped::Inactive { user_name: _ } => Assessment::Leaving(Reason::MappedInactive),
-            Mapped::Rejected { reason, detail, user_name } => {
+            MappedUser::Inactive { user_name: _ } => Assessment::Leaving(Reason::MappedInactive),
+            MappedUser::Rejected { reason, detail, user_name } => {
                 Assessment::Rejected(Box::new(Rejection { reason, detail, user_name }))
             }
-            Mapped::Learner(learner) => match self.known.get(&user) {
+            MappedUser::Learner(learner) => match self.known.get(&user) {
                 Some(known) if known.active && known.fingerprint == Fingerprint::of(&learner.values) => {
                     Assessment::Unchanged
                 }

@@ -1,15 +1,13 @@
 //! A compiled mapping in words, for those who want to check what was understood.
 
-use super::entries::Row;
-use super::evaluate::{Context, Stop};
-use super::expression::Expression;
-use super::{Apply, Mapping};
-use crate::entra::attribute::Part;
+use super::entries::CompiledEntry;
+use super::{ApplyMode, Mapping};
+use crate::expression::{EvaluationContext, EvaluationStop, TimeDependence};
 use crate::model::{Attribute, User};
 
 /// One line of a mapping, as it was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Described<'a> {
+pub struct DescribedEntry<'a> {
     /// The target.
     pub attribute: Attribute,
     /// The expression in its canonical form.
@@ -19,24 +17,13 @@ pub struct Described<'a> {
     /// What a new learner gets when the expression gives nothing.
     pub default: Option<&'a str>,
     /// When the value is written.
-    pub apply: Apply,
+    pub apply: ApplyMode,
     /// Whether a user without a value is rejected.
     pub required: bool,
     /// Whether the value depends on the time of the cycle.
-    pub on_time: OnTime,
+    pub time_dependence: TimeDependence,
     /// Whether logs leave its value out.
     pub redacted: bool,
-}
-
-/// Whether a value depends on the time of the cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnTime {
-    /// It is the same as long as the user is.
-    Never,
-    /// The time decides between values.
-    Sometimes,
-    /// The time is in the value: it is another one in every cycle.
-    Always,
 }
 
 /// What a line makes of a user.
@@ -47,81 +34,38 @@ pub enum MappedValue {
     /// Nothing: the learner keeps what it has.
     NoFlow,
     /// Nothing, and the user is left alone altogether.
-    NoFlowOfPerson,
+    NoFlowForUser,
     /// The rule that is broken, without any value in it.
-    Broken(String),
+    Invalid(String),
 }
 
 impl Mapping {
     /// What each line makes of `user`, whatever the others make of it; in the order of [`Mapping::describe`].
     pub fn explain(&self, user: &User, now: jiff::Timestamp) -> impl Iterator<Item = MappedValue> {
-        let rows = Attribute::ALL.iter().filter_map(|attribute| self.row(*attribute));
-        rows.map(move |row| match row.value(Context { user, now }) {
+        let rows = Attribute::ALL.iter().filter_map(|attribute| self.compiled_entry(*attribute));
+        rows.map(move |compiled_entry| match compiled_entry.value(EvaluationContext { user, now }) {
             Ok(value) => MappedValue::Value(value),
-            Err(Stop::Nothing) => MappedValue::NoFlow,
-            Err(Stop::AssignedUser) => MappedValue::NoFlowOfPerson,
-            Err(Stop::Invalid { rule, .. }) => MappedValue::Broken(rule.into_owned()),
+            Err(EvaluationStop::IgnoreAttribute) => MappedValue::NoFlow,
+            Err(EvaluationStop::IgnoreUser) => MappedValue::NoFlowForUser,
+            Err(EvaluationStop::Invalid { rule, .. }) => MappedValue::Invalid(rule.into_owned()),
         })
     }
 
     /// Every line, in the order of the design's table.
-    pub fn describe(&self) -> impl Iterator<Item = Described<'_>> {
-        let rows = Attribute::ALL.iter().filter_map(|attribute| self.row(*attribute));
-        rows.map(|row| {
-            let Row { attribute, expression, default, apply, required } = row;
-            Described {
+    pub fn describe(&self) -> impl Iterator<Item = DescribedEntry<'_>> {
+        let rows = Attribute::ALL.iter().filter_map(|attribute| self.compiled_entry(*attribute));
+        rows.map(|compiled_entry| {
+            let CompiledEntry { attribute, expression, default, apply, required } = compiled_entry;
+            DescribedEntry {
                 attribute: *attribute,
                 expression: expression.to_string(),
-                properties: properties(expression),
+                properties: expression.properties(),
                 default: default.as_deref(),
                 apply: *apply,
                 required: *required,
-                on_time: on_time(expression),
+                time_dependence: expression.time_dependence(),
                 redacted: self.redacted.contains(attribute),
             }
         })
-    }
-}
-
-/// The Graph properties that an expression reads, each once. Every user has an id.
-fn properties(expression: &Expression) -> Vec<String> {
-    let mut properties = Vec::new();
-    expression.visit(&mut |part| {
-        if let Expression::Attribute { attribute, .. } = part
-            && attribute.part != Part::Id
-            && !properties.iter().any(|known| *known == attribute.property)
-        {
-            properties.push(attribute.property.to_string());
-        }
-    });
-    properties
-}
-
-fn on_time(expression: &Expression) -> OnTime {
-    match (expression.calls("Now"), carries_time(expression)) {
-        (false, _) => OnTime::Never,
-        (true, false) => OnTime::Sometimes,
-        (true, true) => OnTime::Always,
-    }
-}
-
-/// Whether the time of the cycle gets into the value itself, not just into a decision.
-fn carries_time(expression: &Expression) -> bool {
-    match expression {
-        Expression::Call { function, arguments, .. } => match function.name {
-            "Now" => true,
-            // Days and more change rarely; what decides gives true or false.
-            "DateDiff" | "CBool" | "Count" | "IsNothing" | "IsNull" | "IsNullOrEmpty" | "IsPresent" | "IsString" => {
-                false
-            }
-            "IIF" => arguments.iter().skip(1).any(carries_time),
-            _ => arguments.iter().any(carries_time),
-        },
-        Expression::Concatenation(operands) => operands.iter().any(carries_time),
-        Expression::Literal(_)
-        | Expression::Prepared { .. }
-        | Expression::Attribute { .. }
-        | Expression::Comparison(..)
-        | Expression::Ignore(_) => false,
     }
 }

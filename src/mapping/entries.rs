@@ -4,11 +4,9 @@ use std::borrow::Cow;
 
 use crate::model::{Attribute, AttributeKind, Reason, Selection, Value};
 
-use super::column::fit;
-use super::evaluate::{Context, Stop};
-use super::expression::{self, Expression};
-use super::{Apply, Entry, Mapping, Problem, Rejection, target};
-use crate::entra::attribute;
+use super::fit::fit;
+use super::{ApplyMode, Mapping, MappingEntry, MappingProblem, RejectedEntry, target};
+use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, attribute};
 
 /// Read of every user, mapped or not: they tell a disabled account and an unreadable row.
 pub(super) const ALWAYS_SELECTED: [&str; 3] = ["accountEnabled", "userPrincipalName", "displayName"];
@@ -17,33 +15,33 @@ const MUST_BE_MAPPED: [Attribute; 3] = [Attribute::UserName, Attribute::Email, A
 
 /// One line of the mapping, compiled.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct CompiledEntry {
     pub(super) attribute: Attribute,
     pub(super) expression: Expression,
     /// As the column takes it.
     pub(super) default: Option<String>,
-    pub(super) apply: Apply,
+    pub(super) apply: ApplyMode,
     pub(super) required: bool,
 }
 
-impl Row {
+impl CompiledEntry {
     /// The value as the column takes it.
-    pub(super) fn value(&self, context: Context<'_>) -> Result<Option<String>, Stop> {
+    pub(super) fn value(&self, context: EvaluationContext<'_>) -> Result<Option<String>, EvaluationStop> {
         fit(self.attribute, self.expression.evaluate(context)?)
     }
 
-    pub(super) fn rejection(&self, reason: Reason, rule: impl Into<Cow<'static, str>>) -> Rejection {
-        Rejection { reason, attribute: self.attribute, rule: rule.into() }
+    pub(super) fn rejection(&self, reason: Reason, rule: impl Into<Cow<'static, str>>) -> RejectedEntry {
+        RejectedEntry { reason, attribute: self.attribute, rule: rule.into() }
     }
 
     /// The mapping itself leaves the user alone: somebody to skip, not a failure.
-    pub(super) fn left_alone(&self) -> Rejection {
+    pub(super) fn left_alone(&self) -> RejectedEntry {
         self.rejection(Reason::MissingRequired, "the mapping leaves this person alone (IgnoreObjectFlow)")
     }
 }
 
 /// See [`Mapping::compile`].
-pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Mapping, Vec<Problem>> {
+pub(super) fn compile(entries: &[MappingEntry], selection: &mut Selection) -> Result<Mapping, Vec<MappingProblem>> {
     let mut wider = selection.clone();
     for property in ALWAYS_SELECTED {
         wider.slot(property);
@@ -53,7 +51,7 @@ pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Ma
     let mut targets: Vec<(Attribute, &str)> = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let mut report = |position, message| {
-            problems.push(Problem { entry: index, path: Some(entry.path.clone()), position, message });
+            problems.push(MappingProblem { entry: index, path: Some(entry.path.clone()), position, message });
         };
         let compiled = expression::compile(&entry.expression, attribute::resolve, &mut wider);
         let attribute = target::resolve(&entry.path);
@@ -64,8 +62,8 @@ pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Ma
             }
         }
         match (attribute, compiled) {
-            (Ok(attribute), Ok(expression)) => match row(attribute, expression, entry) {
-                Ok(row) => rows.push(row),
+            (Ok(attribute), Ok(expression)) => match compiled_entry(attribute, expression, entry) {
+                Ok(compiled_entry) => rows.push(compiled_entry),
                 Err(messages) => messages.into_iter().for_each(|message| report(None, message)),
             },
             (attribute, compiled) => {
@@ -78,25 +76,31 @@ pub(super) fn compile(entries: &[Entry], selection: &mut Selection) -> Result<Ma
     for attribute in MUST_BE_MAPPED {
         if !targets.iter().any(|(known, _)| *known == attribute) {
             let (path, message) = (Some(attribute.path().to_owned()), "must be mapped".to_owned());
-            problems.push(Problem { entry: usize::MAX, path, position: None, message });
+            problems.push(MappingProblem { entry: usize::MAX, path, position: None, message });
         }
     }
-    rows.sort_by_key(|row| row.attribute);
-    match rows.iter().position(|row| row.attribute == Attribute::Active) {
+    rows.sort_by_key(|compiled_entry| compiled_entry.attribute);
+    match rows.iter().position(|compiled_entry| compiled_entry.attribute == Attribute::Active) {
         Some(index) if problems.is_empty() => {
             *selection = wider;
-            let redacted = rows.iter().filter(|row| row.expression.calls("Redact")).map(|row| row.attribute).collect();
+            let redacted = rows
+                .iter()
+                .filter(|compiled_entry| compiled_entry.expression.calls("Redact"))
+                .map(|compiled_entry| compiled_entry.attribute)
+                .collect();
             Ok(Mapping { active: rows.remove(index), rows, redacted })
         }
         _ => Err(problems),
     }
 }
 
-/// See [`Entry::attribute`].
-pub(super) fn check(entry: &Entry) -> Result<Attribute, Vec<String>> {
+/// See [`MappingEntry::attribute`].
+pub(super) fn check(entry: &MappingEntry) -> Result<Attribute, Vec<String>> {
     let compiled = expression::compile(&entry.expression, attribute::resolve, &mut Selection::default());
     match (target::resolve(&entry.path), compiled) {
-        (Ok(attribute), Ok(expression)) => row(attribute, expression, entry).map(|row| row.attribute),
+        (Ok(attribute), Ok(expression)) => {
+            compiled_entry(attribute, expression, entry).map(|compiled_entry| compiled_entry.attribute)
+        }
         (attribute, compiled) => {
             let faults = compiled.err().into_iter().flatten();
             let faults = faults.map(|fault| format!("{} (at character {})", fault.message, fault.position));
@@ -106,8 +110,12 @@ pub(super) fn check(entry: &Entry) -> Result<Attribute, Vec<String>> {
 }
 
 /// The row of `entry`, or what does not fit together in it.
-fn row(attribute: Attribute, expression: Expression, entry: &Entry) -> Result<Row, Vec<String>> {
-    let Entry { path: _, expression: _, default, apply, required } = entry;
+fn compiled_entry(
+    attribute: Attribute,
+    expression: Expression,
+    entry: &MappingEntry,
+) -> Result<CompiledEntry, Vec<String>> {
+    let MappingEntry { path: _, expression: _, default, apply, required } = entry;
     let mut problems = Vec::new();
     let default = default.as_ref().and_then(|default| {
         let fitted = fit(attribute, Cow::Owned(Value::Text(default.clone())));
@@ -126,10 +134,10 @@ fn row(attribute: Attribute, expression: Expression, entry: &Entry) -> Result<Ro
         (_, Some(required)) => *required,
         (_, None) => Attribute::UNIQUE.contains(&attribute),
     };
-    if attribute == Attribute::Active && *apply == Apply::OnCreate {
+    if attribute == Attribute::Active && *apply == ApplyMode::OnCreate {
         problems.push("cannot apply on creation only: every cycle decides who is active".to_owned());
     }
-    if let Expression::Literal(constant) = &expression {
+    if let Some(constant) = expression.constant() {
         match fit(attribute, Cow::Borrowed(constant)) {
             Ok(None) if required && default.is_none() => {
                 problems.push("a value is required, and the constant is empty".to_owned());
@@ -139,16 +147,18 @@ fn row(attribute: Attribute, expression: Expression, entry: &Entry) -> Result<Ro
         }
     }
     if problems.is_empty() {
-        Ok(Row { attribute, expression, default, apply: *apply, required })
+        Ok(CompiledEntry { attribute, expression, default, apply: *apply, required })
     } else {
         Err(problems)
     }
 }
 
-fn does_not_fit(what: &str, attribute: Attribute, stop: Stop) -> String {
+fn does_not_fit(what: &str, attribute: Attribute, stop: EvaluationStop) -> String {
     match (attribute.kind(), stop) {
         (AttributeKind::Boolean, _) => format!("the {what} must be \"true\" or \"false\""),
-        (AttributeKind::Text, Stop::Invalid { rule, .. }) => format!("the {what} does not fit: {rule}"),
-        (AttributeKind::Text, Stop::Nothing | Stop::AssignedUser) => format!("the {what} does not fit"),
+        (AttributeKind::Text, EvaluationStop::Invalid { rule, .. }) => format!("the {what} does not fit: {rule}"),
+        (AttributeKind::Text, EvaluationStop::IgnoreAttribute | EvaluationStop::IgnoreUser) => {
+            format!("the {what} does not fit")
+        }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::evaluate::tests::{now, user, value};
 use super::*;
+use crate::expression::TimeDependence;
+use crate::expression::tests::{now, user, value};
 use crate::model::{Learner, Value, Values};
 
 /// The default mapping with `changes` put in: an existing path is replaced, another one is added.
-fn with(changes: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
+fn with(changes: impl IntoIterator<Item = MappingEntry>) -> Vec<MappingEntry> {
     let mut entries = default_entries();
     for change in changes {
         entries.retain(|entry| entry.path != change.path);
@@ -17,7 +18,7 @@ fn with(changes: impl IntoIterator<Item = Entry>) -> Vec<Entry> {
 }
 
 /// What `entries` make of a user with these properties.
-fn mapped(entries: &[Entry], inputs: &[(&str, Value)]) -> Mapped {
+fn mapped(entries: &[MappingEntry], inputs: &[(&str, Value)]) -> MappedUser {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(entries, &mut selection).unwrap();
     mapping.apply(&user(&selection, &inputs.iter().cloned().collect::<BTreeMap<_, _>>()), now())
@@ -45,16 +46,16 @@ fn printed(values: &Values) -> Vec<(&'static str, &str)> {
     values.iter().map(|(attribute, value)| (attribute.column(), value.as_deref().unwrap_or("null"))).collect()
 }
 
-fn learner(mapped: Mapped) -> Learner {
+fn learner(mapped: MappedUser) -> Learner {
     match mapped {
-        Mapped::Learner(learner) => learner,
+        MappedUser::Learner(learner) => learner,
         other => panic!("no learner: {other:?}"),
     }
 }
 
-fn rejected(mapped: Mapped) -> String {
+fn rejected(mapped: MappedUser) -> String {
     match mapped {
-        Mapped::Rejected { reason, detail, .. } => format!("{reason}: {detail}"),
+        MappedUser::Rejected { reason, detail, .. } => format!("{reason}: {detail}"),
         other => panic!("not rejected: {other:?}"),
     }
 }
@@ -93,26 +94,26 @@ fn inactive_wins_over_everything_else() {
     let mut inputs = ada_with("mail", Value::Null);
     inputs.push(("accountEnabled", Value::Boolean(false)));
     let user_name = Some("ada@example.org".to_owned());
-    assert_eq!(mapped(&default_entries(), &inputs), Mapped::Inactive { user_name });
+    assert_eq!(mapped(&default_entries(), &inputs), MappedUser::Inactive { user_name });
 
-    let by_department = with([Entry::new("active", "IIF([department] = \"Alumni\", \"0\", 1)")]);
+    let by_department = with([MappingEntry::new("active", "IIF([department] = \"Alumni\", \"0\", 1)")]);
     let alumni = ada_with("department", value("Alumni"));
-    assert!(matches!(mapped(&by_department, &alumni), Mapped::Inactive { .. }));
-    assert!(matches!(mapped(&by_department, &ada()), Mapped::Learner(_)));
+    assert!(matches!(mapped(&by_department, &alumni), MappedUser::Inactive { .. }));
+    assert!(matches!(mapped(&by_department, &ada()), MappedUser::Learner(_)));
 }
 
 #[test]
 fn active_needs_a_value() {
-    let entry = Entry::new("active", "Switch([department], , \"Research\", \"True\")");
+    let entry = MappingEntry::new("active", "Switch([department], , \"Research\", \"True\")");
     assert_eq!(
         rejected(mapped(&with([entry.clone()]), &ada())),
         "invalid-value: active: the mapping gives no value, and it must be true or false"
     );
-    let by_default = |word: &str| with([Entry { default: Some(word.to_owned()), ..entry.clone() }]);
-    assert!(matches!(mapped(&by_default("TRUE"), &ada()), Mapped::Learner(_)));
-    assert!(matches!(mapped(&by_default("0"), &ada()), Mapped::Inactive { .. }));
+    let by_default = |word: &str| with([MappingEntry { default: Some(word.to_owned()), ..entry.clone() }]);
+    assert!(matches!(mapped(&by_default("TRUE"), &ada()), MappedUser::Learner(_)));
+    assert!(matches!(mapped(&by_default("0"), &ada()), MappedUser::Inactive { .. }));
     assert_eq!(
-        rejected(mapped(&with([Entry::new("active", "[givenName]")]), &ada())),
+        rejected(mapped(&with([MappingEntry::new("active", "[givenName]")]), &ada())),
         "invalid-value: active: the value is neither true nor false"
     );
 }
@@ -120,7 +121,7 @@ fn active_needs_a_value() {
 #[test]
 fn rejections_name_the_attribute_and_the_rule() {
     let several = Value::List(vec![value("a"), value("b")]);
-    let with_title = |expression| with([Entry::new("title", expression)]);
+    let with_title = |expression| with([MappingEntry::new("title", expression)]);
     let champion = Attribute::SecurityChampion.path();
     for (entries, inputs, expected) in [
         (
@@ -149,32 +150,46 @@ fn rejections_name_the_attribute_and_the_rule() {
             "invalid-value: title: the condition of an IIF is neither true nor false",
         ),
         (
-            with([Entry { required: Some(true), ..Entry::new("title", "IgnoreFlowIfNullOrEmpty([jobTitle])") }]),
+            with([MappingEntry {
+                required: Some(true),
+                ..MappingEntry::new("title", "IgnoreFlowIfNullOrEmpty([jobTitle])")
+            }]),
             ada(),
             "missing-required: title: a value is required, and the mapping gives none",
         ),
         (
-            with([Entry::new(champion, "[givenName]")]),
+            with([MappingEntry::new(champion, "[givenName]")]),
             ada(),
             &format!("invalid-value: {champion}: the value is neither true nor false"),
         ),
     ] {
         assert_eq!(rejected(mapped(&entries, &inputs)), expected);
     }
-    let no_mail = with([Entry { required: Some(false), ..Entry::new("emails[type eq \"work\"].value", "[mail]") }]);
+    let no_mail =
+        with([MappingEntry { required: Some(false), ..MappingEntry::new("emails[type eq \"work\"].value", "[mail]") }]);
     assert_eq!(learner(mapped(&no_mail, &ada_with("mail", Value::Null))).values[&Attribute::Email], None);
 }
 
 #[test]
 fn defaults_and_entries_on_creation_do_not_flow_later() {
     let entries = with([
-        Entry { default: Some("Somewhere".to_owned()), ..Entry::new("addresses[0].country", "[country]") },
-        Entry { default: Some("Ada".to_owned()), ..Entry::new("name.givenName", "[givenName]") },
-        Entry { apply: Apply::OnCreate, ..Entry::new("name.familyName", "[surname]") },
-        Entry { apply: Apply::OnCreate, default: Some("none".to_owned()), ..Entry::new("title", "[jobTitle]") },
-        Entry { apply: Apply::OnCreate, ..Entry::new(Attribute::Department.path(), "[department]") },
-        Entry::new(Attribute::EmployeeNumber.path(), "IgnoreFlowIfNullOrEmpty([employeeId])"),
-        Entry { default: Some("1".to_owned()), ..Entry::new(Attribute::SecurityChampion.path(), "[jobTitle]") },
+        MappingEntry {
+            default: Some("Somewhere".to_owned()),
+            ..MappingEntry::new("addresses[0].country", "[country]")
+        },
+        MappingEntry { default: Some("Ada".to_owned()), ..MappingEntry::new("name.givenName", "[givenName]") },
+        MappingEntry { apply: ApplyMode::OnCreate, ..MappingEntry::new("name.familyName", "[surname]") },
+        MappingEntry {
+            apply: ApplyMode::OnCreate,
+            default: Some("none".to_owned()),
+            ..MappingEntry::new("title", "[jobTitle]")
+        },
+        MappingEntry { apply: ApplyMode::OnCreate, ..MappingEntry::new(Attribute::Department.path(), "[department]") },
+        MappingEntry::new(Attribute::EmployeeNumber.path(), "IgnoreFlowIfNullOrEmpty([employeeId])"),
+        MappingEntry {
+            default: Some("1".to_owned()),
+            ..MappingEntry::new(Attribute::SecurityChampion.path(), "[jobTitle]")
+        },
     ]);
     let Learner { values, on_create } = learner(mapped(&entries, &ada()));
     assert_eq!(
@@ -190,14 +205,17 @@ fn defaults_and_entries_on_creation_do_not_flow_later() {
 #[test]
 fn every_problem_is_reported_at_once() {
     let entries = [
-        Entry { required: Some(false), ..Entry::new("userName", "[userPrincipalName]") },
-        Entry { apply: Apply::OnCreate, ..Entry::new("active", "\"maybe\"") },
-        Entry::new("manager", "[manager]"),
-        Entry::new("addresses[0].country", "[contry]"),
-        Entry::new("addresses[type eq \"work\"].country", "[country]"),
-        Entry { default: Some("a\0".to_owned()), required: Some(true), ..Entry::new("title", "\"\"") },
-        Entry { default: Some("x".to_owned()), ..Entry::new(Attribute::SecurityChampion.path(), "\"no\"") },
-        Entry::new("familyName", "Join(\" \", [surname]"),
+        MappingEntry { required: Some(false), ..MappingEntry::new("userName", "[userPrincipalName]") },
+        MappingEntry { apply: ApplyMode::OnCreate, ..MappingEntry::new("active", "\"maybe\"") },
+        MappingEntry::new("manager", "[manager]"),
+        MappingEntry::new("addresses[0].country", "[contry]"),
+        MappingEntry::new("addresses[type eq \"work\"].country", "[country]"),
+        MappingEntry { default: Some("a\0".to_owned()), required: Some(true), ..MappingEntry::new("title", "\"\"") },
+        MappingEntry {
+            default: Some("x".to_owned()),
+            ..MappingEntry::new(Attribute::SecurityChampion.path(), "\"no\"")
+        },
+        MappingEntry::new("familyName", "Join(\" \", [surname]"),
     ];
     let mut selection = Selection::default();
     let problems = Mapping::compile(&entries, &mut selection).unwrap_err();
@@ -229,21 +247,21 @@ fn every_problem_is_reported_at_once() {
 #[test]
 fn a_person_is_left_alone_when_the_mapping_says_so() {
     let by_department = "IIF([department] = \"Guests\", IgnoreObjectFlow, [jobTitle])";
-    let entries = with([Entry::new("title", by_department)]);
+    let entries = with([MappingEntry::new("title", by_department)]);
     assert_eq!(
         rejected(mapped(&entries, &ada_with("department", value("Guests")))),
         "missing-required: title: the mapping leaves this person alone (IgnoreObjectFlow)"
     );
-    assert!(matches!(mapped(&entries, &ada()), Mapped::Learner(_)));
-    let active = with([Entry::new("active", "Switch([department], \"True\", \"\", IgnoreObjectFlow)")]);
+    assert!(matches!(mapped(&entries, &ada()), MappedUser::Learner(_)));
+    let active = with([MappingEntry::new("active", "Switch([department], \"True\", \"\", IgnoreObjectFlow)")]);
     assert!(rejected(mapped(&active, &ada())).starts_with("missing-required: active"));
 }
 
 #[test]
 fn what_is_redacted_flows_and_is_known() {
     let entries = with([
-        Entry::new("title", "ToUpper(Redact([jobTitle]) & \"!\")"),
-        Entry::new("name.givenName", "redact([givenName])"),
+        MappingEntry::new("title", "ToUpper(Redact([jobTitle]) & \"!\")"),
+        MappingEntry::new("name.givenName", "redact([givenName])"),
     ]);
     let mapping = Mapping::compile(&entries, &mut Selection::default()).unwrap();
     assert_eq!(mapping.redacted().iter().collect::<Vec<_>>(), [&Attribute::FirstName, &Attribute::Title]);
@@ -254,8 +272,8 @@ fn what_is_redacted_flows_and_is_known() {
 #[test]
 fn a_mapping_describes_itself() {
     let entries = with([
-        Entry::new("title", "Now( )"),
-        Entry::new(
+        MappingEntry::new("title", "Now( )"),
+        MappingEntry::new(
             Attribute::Department.path(),
             "IIF(DateDiff(\"d\", now(), [employeeHireDate]) > 0, [department], [extensionAttribute1])",
         ),
@@ -263,20 +281,20 @@ fn a_mapping_describes_itself() {
     let mapping = Mapping::compile(&entries, &mut Selection::default()).unwrap();
     let described: Vec<_> = mapping.describe().collect();
     let of = |attribute| described.iter().find(|line| line.attribute == attribute).unwrap();
-    assert_eq!(of(Attribute::Title).on_time, OnTime::Always);
+    assert_eq!(of(Attribute::Title).time_dependence, TimeDependence::Always);
     assert_eq!(of(Attribute::Title).expression, "Now()");
-    assert_eq!(of(Attribute::Department).on_time, OnTime::Sometimes);
+    assert_eq!(of(Attribute::Department).time_dependence, TimeDependence::Sometimes);
     assert_eq!(
         of(Attribute::Department).properties,
         ["employeeHireDate", "department", "onPremisesExtensionAttributes"]
     );
-    assert_eq!(of(Attribute::Email).on_time, OnTime::Never);
+    assert_eq!(of(Attribute::Email).time_dependence, TimeDependence::Never);
     assert!(of(Attribute::Email).required && described[0].attribute == Attribute::UserName);
 }
 
 #[test]
 fn the_hash_follows_the_results() {
-    let hash = |entries: &[Entry]| {
+    let hash = |entries: &[MappingEntry]| {
         let mut selection = Selection::default();
         selection.slot("city");
         Mapping::compile(entries, &mut selection).unwrap().hash()
@@ -286,18 +304,18 @@ fn the_hash_follows_the_results() {
     reordered.reverse();
     assert_eq!(hash(&reordered), plain);
     let mut respelled = default_entries();
-    respelled[0] = Entry::new("USERNAME", " [UserPrincipalName] ");
+    respelled[0] = MappingEntry::new("USERNAME", " [UserPrincipalName] ");
     respelled[2].required = Some(false);
     respelled[6].path = "addresses[type eq \"work\"].country".to_owned();
     respelled[6].default = Some(String::new());
     assert_eq!(hash(&respelled), plain);
 
-    let title = Entry::new("title", "[jobTitle]");
+    let title = MappingEntry::new("title", "[jobTitle]");
     for change in [
-        Entry::new("title", "\"jobTitle\""),
-        Entry { default: Some("x".to_owned()), ..title.clone() },
-        Entry { apply: Apply::OnCreate, ..title.clone() },
-        Entry { required: Some(true), ..title },
+        MappingEntry::new("title", "\"jobTitle\""),
+        MappingEntry { default: Some("x".to_owned()), ..title.clone() },
+        MappingEntry { apply: ApplyMode::OnCreate, ..title.clone() },
+        MappingEntry { required: Some(true), ..title },
     ] {
         assert_ne!(hash(&with([change])), plain);
     }

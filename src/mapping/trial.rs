@@ -3,12 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::Problem;
+use super::MappingProblem;
 use super::entries::ALWAYS_SELECTED;
-use super::evaluate::{Context, Stop, text};
-use super::expression::{self, Expression};
-use super::syntax::Fault;
-use crate::entra::attribute::{self, SourceAttribute};
+use crate::expression::attribute;
+use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, ExpressionProblem, Resolve, text};
 use crate::model::{EntraId, Selection, User, Value};
 
 /// A compiled expression, with what it reads.
@@ -29,17 +27,17 @@ pub enum TrialResult {
     /// Several values, or a list of one.
     Texts(Vec<String>),
     /// The attribute, or the user, would be left as it is.
-    NotFlowed,
+    NoFlow,
 }
 
 impl Trial {
     /// Compiles `text`, whose attributes may have any name, or says everything that is wrong with it.
-    pub fn compile(text: &str) -> Result<Self, Vec<Problem>> {
+    pub fn compile(text: &str) -> Result<Self, Vec<MappingProblem>> {
         Self::compile_with(text, attribute::any_name, Selection::default())
     }
 
     /// Compiles `text` to be tried on users, of whom the properties in [`Trial::selection`] have to be read.
-    pub fn for_people(text: &str) -> Result<Self, Vec<Problem>> {
+    pub fn for_users(text: &str) -> Result<Self, Vec<MappingProblem>> {
         let mut selection = Selection::default();
         for property in ALWAYS_SELECTED {
             selection.slot(property);
@@ -47,11 +45,7 @@ impl Trial {
         Self::compile_with(text, attribute::resolve, selection)
     }
 
-    fn compile_with(
-        text: &str,
-        resolve: fn(&str) -> Result<SourceAttribute, String>,
-        mut names: Selection,
-    ) -> Result<Self, Vec<Problem>> {
+    fn compile_with(text: &str, resolve: Resolve, mut names: Selection) -> Result<Self, Vec<MappingProblem>> {
         match expression::compile(text, resolve, &mut names) {
             Ok(expression) => Ok(Self { expression, names }),
             Err(faults) => Err(faults.into_iter().map(problem).collect()),
@@ -64,18 +58,22 @@ impl Trial {
     }
 
     /// Evaluates it at the time `now`; an attribute that `inputs` do not have is null.
-    pub fn evaluate(&self, inputs: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<TrialResult, Problem> {
+    pub fn evaluate(
+        &self,
+        inputs: &BTreeMap<String, Value>,
+        now: jiff::Timestamp,
+    ) -> Result<TrialResult, MappingProblem> {
         let values = self.names.properties().iter().map(|name| find(inputs, name).cloned().unwrap_or(Value::Null));
         self.evaluate_for(&User { id: EntraId::from_bytes([0; 16]), enabled: true, values: values.collect() }, now)
     }
 
     /// Evaluates it for a user who was read with [`Trial::selection`].
-    pub fn evaluate_for(&self, user: &User, now: jiff::Timestamp) -> Result<TrialResult, Problem> {
-        let tried = self.expression.evaluate(Context { user, now }).and_then(tried);
+    pub fn evaluate_for(&self, user: &User, now: jiff::Timestamp) -> Result<TrialResult, MappingProblem> {
+        let tried = self.expression.evaluate(EvaluationContext { user, now }).and_then(tried);
         match tried {
-            Err(Stop::Nothing | Stop::AssignedUser) => Ok(TrialResult::NotFlowed),
-            Err(Stop::Invalid { rule, position }) => {
-                Err(Problem { entry: 0, path: None, position, message: rule.into_owned() })
+            Err(EvaluationStop::IgnoreAttribute | EvaluationStop::IgnoreUser) => Ok(TrialResult::NoFlow),
+            Err(EvaluationStop::Invalid { rule, position }) => {
+                Err(MappingProblem { entry: 0, path: None, position, message: rule.into_owned() })
             }
             Ok(tried) => Ok(tried),
         }
@@ -95,25 +93,25 @@ fn find<'a>(inputs: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a Value
 }
 
 /// The value as texts, which all values behave as.
-fn tried(value: Cow<'_, Value>) -> Result<TrialResult, Stop> {
+fn tried(value: Cow<'_, Value>) -> Result<TrialResult, EvaluationStop> {
     if let Value::List(elements) = value.as_ref() {
         let texts = elements.iter().map(|element| Ok(text(Cow::Borrowed(element))?.map(Cow::into_owned)));
-        return Ok(TrialResult::Texts(texts.filter_map(Result::transpose).collect::<Result<_, Stop>>()?));
+        return Ok(TrialResult::Texts(texts.filter_map(Result::transpose).collect::<Result<_, EvaluationStop>>()?));
     }
     Ok(text(value)?.map_or(TrialResult::Null, |text| TrialResult::Text(text.into_owned())))
 }
 
-fn problem(fault: Fault) -> Problem {
-    let Fault { position, message } = fault;
-    Problem { entry: 0, path: None, position: Some(position), message }
+fn problem(fault: ExpressionProblem) -> MappingProblem {
+    let ExpressionProblem { position, message } = fault;
+    MappingProblem { entry: 0, path: None, position: Some(position), message }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::evaluate::tests::{now, value};
     use super::*;
+    use crate::expression::tests::{now, value};
 
-    fn trial(text: &str, inputs: &[(&str, Value)]) -> Result<TrialResult, Problem> {
+    fn trial(text: &str, inputs: &[(&str, Value)]) -> Result<TrialResult, MappingProblem> {
         let inputs = inputs.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
         Trial::compile(text).unwrap().evaluate(&inputs, now())
     }
@@ -130,7 +128,7 @@ mod tests {
         assert_eq!(trial("Count([none])", &inputs), one("0"));
         assert_eq!(trial("[none]", &inputs), Ok(TrialResult::Null));
         assert_eq!(trial("Split([Shoe Size], \"x\")", &inputs), Ok(TrialResult::Texts(vec!["43".to_owned()])));
-        assert_eq!(trial("IgnoreFlowIfNullOrEmpty([none])", &inputs), Ok(TrialResult::NotFlowed));
+        assert_eq!(trial("IgnoreFlowIfNullOrEmpty([none])", &inputs), Ok(TrialResult::NoFlow));
     }
 
     #[test]

@@ -6,13 +6,13 @@
 
 use std::fmt;
 
-use crate::entra::attribute::{Missing, SourceAttribute};
-use crate::entra::pattern::{LimitExceeded, Pattern};
+use crate::expression::attribute::{SourceAttribute, UnavailableValue};
+use crate::expression::pattern::{LimitExceeded, Pattern};
 use crate::model::{Reason, User, Value};
 
 /// How a clause compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
+pub enum ClauseOperator {
     /// The same text.
     Equals,
     /// Another text.
@@ -39,7 +39,7 @@ pub enum Operator {
     EndsWith,
 }
 
-impl Operator {
+impl ClauseOperator {
     /// All of them, in the order of the portal's list.
     pub const ALL: [Self; 12] = [
         Self::Equals,
@@ -86,7 +86,7 @@ impl Operator {
     }
 }
 
-impl fmt::Display for Operator {
+impl fmt::Display for ClauseOperator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -98,13 +98,13 @@ pub(super) struct Clause {
     pub(super) attribute: SourceAttribute,
     /// Where its property stands in `User::values`.
     pub(super) slot: usize,
-    pub(super) operator: Operator,
-    pub(super) operand: Operand,
+    pub(super) operator: ClauseOperator,
+    pub(super) operand: ClauseOperand,
 }
 
 /// What a clause compares with.
 #[derive(Debug)]
-pub(super) enum Operand {
+pub(super) enum ClauseOperand {
     None,
     Text(String),
     Number(i64),
@@ -112,16 +112,18 @@ pub(super) enum Operand {
 }
 
 /// Why a clause is neither true nor false.
-pub(super) struct Unclear {
+pub(super) struct UndecidedClause {
     pub(super) reason: Reason,
     pub(super) rule: &'static str,
 }
 
 impl Clause {
-    pub(super) fn holds(&self, user: &User) -> Result<bool, Unclear> {
-        let value = self.attribute.of(self.slot, user).map_err(|untold| match untold {
-            Missing::Missing => Unclear { reason: Reason::Unreadable, rule: "Graph does not tell it" },
-            Missing::NotComplex => Unclear { reason: Reason::InvalidValue, rule: "it is no complex attribute" },
+    pub(super) fn holds(&self, user: &User) -> Result<bool, UndecidedClause> {
+        let value = self.attribute.value_of(self.slot, user).map_err(|untold| match untold {
+            UnavailableValue::Missing => UndecidedClause { reason: Reason::Unreadable, rule: "Graph does not tell it" },
+            UnavailableValue::NotComplex => {
+                UndecidedClause { reason: Reason::InvalidValue, rule: "it is no complex attribute" }
+            }
         })?;
         let values: Vec<&Value> = match value.as_ref() {
             Value::List(elements) => elements.iter().filter(|element| !is_empty(element)).collect(),
@@ -129,12 +131,12 @@ impl Clause {
             single => vec![single],
         };
         match (self.operator, values.is_empty()) {
-            (Operator::IsNull, empty) => return Ok(empty),
+            (ClauseOperator::IsNull, empty) => return Ok(empty),
             (_, true) => return Ok(false),
-            (Operator::IsNotNull, false) => return Ok(true),
+            (ClauseOperator::IsNotNull, false) => return Ok(true),
             (_, false) => {}
         }
-        let negated = matches!(self.operator, Operator::NotEquals | Operator::NotRegexMatch);
+        let negated = matches!(self.operator, ClauseOperator::NotEquals | ClauseOperator::NotRegexMatch);
         for value in values {
             if self.fits(value)? {
                 return Ok(!negated);
@@ -144,7 +146,7 @@ impl Clause {
     }
 
     /// Whether one value fits, before `NOT`.
-    fn fits(&self, value: &Value) -> Result<bool, Unclear> {
+    fn fits(&self, value: &Value) -> Result<bool, UndecidedClause> {
         let (text, is_boolean) = match value {
             Value::Text(text) | Value::Number(text) => (text.as_str(), false),
             Value::Boolean(true) => ("True", true),
@@ -152,19 +154,23 @@ impl Clause {
             Value::Null | Value::List(_) | Value::Complex(_) => return Ok(false),
         };
         Ok(match (self.operator, &self.operand) {
-            (Operator::Equals | Operator::NotEquals, Operand::Text(wanted)) => {
+            (ClauseOperator::Equals | ClauseOperator::NotEquals, ClauseOperand::Text(wanted)) => {
                 // Graph's true and false have no spelling to be compared.
                 text == wanted || (is_boolean && text.eq_ignore_ascii_case(wanted))
             }
-            (Operator::Includes, Operand::Text(part)) => text.contains(part.as_str()),
-            (Operator::EndsWith, Operand::Text(end)) => text.ends_with(end.as_str()),
-            (Operator::IsTrue, _) => text.eq_ignore_ascii_case("true"),
-            (Operator::IsFalse, _) => text.eq_ignore_ascii_case("false"),
-            (Operator::RegexMatch | Operator::NotRegexMatch, Operand::Pattern { pattern, .. }) => {
-                pattern.matches(text).map_err(|LimitExceeded(rule)| Unclear { reason: Reason::InvalidValue, rule })?
+            (ClauseOperator::Includes, ClauseOperand::Text(part)) => text.contains(part.as_str()),
+            (ClauseOperator::EndsWith, ClauseOperand::Text(end)) => text.ends_with(end.as_str()),
+            (ClauseOperator::IsTrue, _) => text.eq_ignore_ascii_case("true"),
+            (ClauseOperator::IsFalse, _) => text.eq_ignore_ascii_case("false"),
+            (ClauseOperator::RegexMatch | ClauseOperator::NotRegexMatch, ClauseOperand::Pattern { pattern, .. }) => {
+                pattern
+                    .matches(text)
+                    .map_err(|LimitExceeded(rule)| UndecidedClause { reason: Reason::InvalidValue, rule })?
             }
-            (Operator::GreaterThan, Operand::Number(bound)) => text.parse::<i64>().is_ok_and(|number| number > *bound),
-            (Operator::GreaterThanOrEquals, Operand::Number(bound)) => {
+            (ClauseOperator::GreaterThan, ClauseOperand::Number(bound)) => {
+                text.parse::<i64>().is_ok_and(|number| number > *bound)
+            }
+            (ClauseOperator::GreaterThanOrEquals, ClauseOperand::Number(bound)) => {
                 text.parse::<i64>().is_ok_and(|number| number >= *bound)
             }
             // `filter::compile` makes no other pairs.
@@ -187,9 +193,9 @@ impl fmt::Display for Clause {
         let Self { attribute, slot: _, operator, operand } = self;
         write!(f, "[{attribute}] {operator}")?;
         match operand {
-            Operand::None => Ok(()),
-            Operand::Text(text) | Operand::Pattern { text, .. } => write!(f, " {text:?}"),
-            Operand::Number(number) => write!(f, " {number}"),
+            ClauseOperand::None => Ok(()),
+            ClauseOperand::Text(text) | ClauseOperand::Pattern { text, .. } => write!(f, " {text:?}"),
+            ClauseOperand::Number(number) => write!(f, " {number}"),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Scoping filters: from the configuration to something that decides.
 
-use super::clause::{Clause, Operand, Operator, Unclear};
-use crate::entra::attribute::{self, Part};
-use crate::entra::pattern::Pattern;
+use super::clause::{Clause, ClauseOperand, ClauseOperator, UndecidedClause};
+use crate::expression::attribute::{self, AttributePart};
+use crate::expression::pattern::Pattern;
 use crate::model::{Reason, Selection, User};
 use crate::nearest::{did_you_mean, nearest};
 
@@ -28,7 +28,7 @@ pub struct ClauseEntry {
 
 /// Something that is wrong with a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct FilterProblem {
     /// The index of the filter.
     pub filter: usize,
     /// The index of its clause, unless it is about the filter as a whole.
@@ -45,12 +45,12 @@ pub(super) struct Filter {
 }
 
 /// Whether a filter lets somebody through.
-pub(super) enum Holds {
+pub(super) enum FilterResult {
     Yes,
     /// The first clause that is false, in words.
     No(String),
     /// No clause is false, but one cannot be told.
-    Missing {
+    Undecided {
         reason: Reason,
         detail: String,
     },
@@ -61,35 +61,35 @@ impl Filter {
         &self.name
     }
 
-    pub(super) fn holds(&self, user: &User) -> Holds {
+    pub(super) fn holds(&self, user: &User) -> FilterResult {
         let mut untold = None;
         for clause in &self.clauses {
             match clause.holds(user) {
                 Ok(true) => {}
-                Ok(false) => return Holds::No(clause.to_string()),
-                Err(Unclear { reason, rule }) => {
+                Ok(false) => return FilterResult::No(clause.to_string()),
+                Err(UndecidedClause { reason, rule }) => {
                     let detail = format!("scope.filter {:?}, {clause}: {rule}", self.name);
-                    untold = untold.or(Some(Holds::Missing { reason, detail }));
+                    untold = untold.or(Some(FilterResult::Undecided { reason, detail }));
                 }
             }
         }
-        untold.unwrap_or(Holds::Yes)
+        untold.unwrap_or(FilterResult::Yes)
     }
 }
 
 /// The filter of `entry`; or everything that is wrong with it, its index left to the caller.
-pub(super) fn compile(entry: &FilterEntry, selection: &mut Selection) -> Result<Filter, Vec<Problem>> {
+pub(super) fn compile(entry: &FilterEntry, selection: &mut Selection) -> Result<Filter, Vec<FilterProblem>> {
     let FilterEntry { name, clauses } = entry;
     let (mut compiled, mut problems) = (Vec::new(), Vec::new());
     for (index, entry) in clauses.iter().enumerate() {
         match clause(entry, selection) {
             Ok(clause) => compiled.push(clause),
-            Err(message) => problems.push(Problem { filter: 0, clause: Some(index), message }),
+            Err(message) => problems.push(FilterProblem { filter: 0, clause: Some(index), message }),
         }
     }
     if clauses.is_empty() {
         let message = "has no clauses; without any filter everybody who is assigned is in scope".to_owned();
-        problems.push(Problem { filter: 0, clause: None, message });
+        problems.push(FilterProblem { filter: 0, clause: None, message });
     }
     if problems.is_empty() { Ok(Filter { name: name.clone(), clauses: compiled }) } else { Err(problems) }
 }
@@ -99,35 +99,35 @@ fn clause(entry: &ClauseEntry, selection: &mut Selection) -> Result<Clause, Stri
     let name = attribute.trim();
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     let attribute = attribute::resolve(bare.trim())?;
-    let operator = Operator::named(named).ok_or_else(|| {
-        let names = Operator::ALL.map(Operator::as_str);
+    let operator = ClauseOperator::named(named).ok_or_else(|| {
+        let names = ClauseOperator::ALL.map(ClauseOperator::as_str);
         let meant = did_you_mean(nearest(named, names.into_iter()));
         format!("unknown operator {named:?}{meant} (there are {})", names.join(", "))
     })?;
     let operand = match (operator.takes_value(), value) {
-        (false, None) => Operand::None,
+        (false, None) => ClauseOperand::None,
         (false, Some(_)) => return Err(format!("{operator} takes no value")),
         (true, None) => return Err(format!("{operator} needs a value")),
         (true, Some(value)) => operand(operator, value)?,
     };
-    let slot = if attribute.part == Part::Id { 0 } else { selection.slot(&attribute.property) };
+    let slot = if attribute.part == AttributePart::Id { 0 } else { selection.slot(&attribute.property) };
     Ok(Clause { attribute, slot, operator, operand })
 }
 
-fn operand(operator: Operator, value: &str) -> Result<Operand, String> {
+fn operand(operator: ClauseOperator, value: &str) -> Result<ClauseOperand, String> {
     match operator {
-        Operator::RegexMatch | Operator::NotRegexMatch => {
+        ClauseOperator::RegexMatch | ClauseOperator::NotRegexMatch => {
             let pattern = Box::new(Pattern::parse_whole(value)?);
-            Ok(Operand::Pattern { text: value.to_owned(), pattern })
+            Ok(ClauseOperand::Pattern { text: value.to_owned(), pattern })
         }
-        Operator::GreaterThan | Operator::GreaterThanOrEquals => match value.trim().parse() {
-            Ok(number) => Ok(Operand::Number(number)),
+        ClauseOperator::GreaterThan | ClauseOperator::GreaterThanOrEquals => match value.trim().parse() {
+            Ok(number) => Ok(ClauseOperand::Number(number)),
             Err(_) => Err(format!("{operator} compares whole numbers, and {value:?} is none")),
         },
         // No value ends with more than nothing, so that everybody or nobody would be let through.
         _ if value.is_empty() => {
             Err(format!("{operator} needs a value that is not empty; see IS NULL and IS NOT NULL"))
         }
-        _ => Ok(Operand::Text(value.to_owned())),
+        _ => Ok(ClauseOperand::Text(value.to_owned())),
     }
 }

@@ -16,7 +16,7 @@ fn lets_through(operator: &str, operand: Option<&str>, value: Value) -> bool {
     let entry = filter("one", vec![clause("department", operator, operand)]);
     let scope = Scope::compile(&[entry], &mut selection).unwrap();
     let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, values: vec![value] };
-    scope.decide(&user) == Decision::In
+    scope.decide(&user) == ScopeDecision::In
 }
 
 fn text(text: &str) -> Value {
@@ -73,7 +73,7 @@ fn clauses_compare_as_in_the_portal() {
 }
 
 /// A scope and a user: [department] and [employeeOrgData.division].
-fn decide(filters: &[FilterEntry], department: Value, organisation: Value) -> (Decision, Vec<String>) {
+fn decide(filters: &[FilterEntry], department: Value, organisation: Value) -> (ScopeDecision, Vec<String>) {
     let mut selection = Selection::default();
     selection.slot("department");
     selection.slot("employeeOrgData");
@@ -98,10 +98,10 @@ fn all_clauses_of_one_filter_must_hold() {
         ),
         filter("research", vec![clause("department", "EQUALS", Some("Research"))]),
     ];
-    assert_eq!(decide(&filters, text("Sales"), division(Some("North"))).0, Decision::In);
-    assert_eq!(decide(&filters, text("Research"), division(Some("South"))).0, Decision::In);
+    assert_eq!(decide(&filters, text("Sales"), division(Some("North"))).0, ScopeDecision::In);
+    assert_eq!(decide(&filters, text("Research"), division(Some("South"))).0, ScopeDecision::In);
     let (decision, why) = decide(&filters, text("Sales"), division(Some("South")));
-    assert_eq!(decision, Decision::Out(Reason::OutOfScope));
+    assert_eq!(decision, ScopeDecision::Out(Reason::OutOfScope));
     assert_eq!(
         why,
         [
@@ -109,7 +109,7 @@ fn all_clauses_of_one_filter_must_hold() {
             "filter \"research\" does not hold: [department] EQUALS \"Research\" is false",
         ]
     );
-    assert_eq!(decide(&[], Value::Null, Value::Null).0, Decision::In);
+    assert_eq!(decide(&[], Value::Null, Value::Null).0, ScopeDecision::In);
 }
 
 #[test]
@@ -122,19 +122,19 @@ fn what_is_not_told_decides_nothing() {
         ],
     )];
     let (decision, _) = decide(&filters, text("Sales"), division(None));
-    assert!(matches!(decision, Decision::Undecided { reason: Reason::Unreadable, .. }), "{decision:?}");
+    assert!(matches!(decision, ScopeDecision::Undecided { reason: Reason::Unreadable, .. }), "{decision:?}");
     // A clause that is false decides whatever the other one would say.
-    assert_eq!(decide(&filters, text("Research"), division(None)).0, Decision::Out(Reason::OutOfScope));
+    assert_eq!(decide(&filters, text("Research"), division(None)).0, ScopeDecision::Out(Reason::OutOfScope));
 
     let wild = [filter("wild", vec![clause("department", "REGEX MATCH", Some("(?:a|aa|(?=b)b)+c"))])];
     let (decision, _) = decide(&wild, text(&"a".repeat(500)), Value::Null);
-    assert!(matches!(decision, Decision::Undecided { reason: Reason::InvalidValue, .. }), "{decision:?}");
+    assert!(matches!(decision, ScopeDecision::Undecided { reason: Reason::InvalidValue, .. }), "{decision:?}");
 }
 
 #[test]
 fn a_disabled_account_is_out_whatever_the_filters_say() {
     let user = User { id: EntraId::from_bytes([1; 16]), enabled: false, values: Vec::new() };
-    assert_eq!(Scope::default().decide(&user), Decision::Out(Reason::AccountDisabled));
+    assert_eq!(Scope::default().decide(&user), ScopeDecision::Out(Reason::AccountDisabled));
 }
 
 #[test]

@@ -3,20 +3,21 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::Context;
+use crate::cli::EvaluationContext;
 use crate::cli::output::{CONFIGURATION, DONE, Failure, print, print_json, shown, table};
-use crate::mapping::{Apply, Described, Mapping, OnTime};
+use crate::expression::TimeDependence;
+use crate::mapping::{ApplyMode, DescribedEntry, Mapping};
 use crate::model::{Attribute, AttributeKind, Selection};
 use crate::scope::Scope;
 
 #[derive(Debug, clap::Args)]
-pub(in super::super) struct Arguments {
+pub(in super::super) struct MappingCheckArguments {
     /// Print one JSON document.
     #[arg(long)]
     pub(in super::super) json: bool,
 }
 
-pub(in super::super) fn run(context: &Context, arguments: &Arguments) -> Result<u8, Failure> {
+pub(in super::super) fn run(context: &EvaluationContext, arguments: &MappingCheckArguments) -> Result<u8, Failure> {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(&context.config.mapping, &mut selection).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -27,9 +28,9 @@ pub(in super::super) fn run(context: &Context, arguments: &Arguments) -> Result<
         let problems: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
         Failure::new(CONFIGURATION, problems.join("\n"))
     })?;
-    let lines: Vec<Described<'_>> = mapping.describe().collect();
+    let lines: Vec<DescribedEntry<'_>> = mapping.describe().collect();
     let warnings: Vec<(Attribute, &str)> =
-        lines.iter().filter_map(|line| Some((line.attribute, warning(line.on_time)?))).collect();
+        lines.iter().filter_map(|line| Some((line.attribute, warning(line.time_dependence)?))).collect();
     if arguments.json {
         print_json(&as_json(&lines, &selection, &warnings))?;
         return Ok(DONE);
@@ -48,11 +49,13 @@ pub(in super::super) fn run(context: &Context, arguments: &Arguments) -> Result<
     Ok(DONE)
 }
 
-fn warning(on_time: OnTime) -> Option<&'static str> {
-    match on_time {
-        OnTime::Never => None,
-        OnTime::Sometimes => Some("depends on Now(): learners change with time, although nothing changes in Entra ID"),
-        OnTime::Always => {
+fn warning(time_dependence: TimeDependence) -> Option<&'static str> {
+    match time_dependence {
+        TimeDependence::Never => None,
+        TimeDependence::Sometimes => {
+            Some("depends on Now(): learners change with time, although nothing changes in Entra ID")
+        }
+        TimeDependence::Always => {
             Some("contains Now(), which gives another value in every cycle: every learner is written each time")
         }
     }
@@ -65,23 +68,23 @@ fn kind(attribute: Attribute) -> &'static str {
     }
 }
 
-fn apply(apply: Apply) -> &'static str {
+fn apply(apply: ApplyMode) -> &'static str {
     match apply {
-        Apply::Always => "always",
-        Apply::OnCreate => "on-create",
+        ApplyMode::Always => "always",
+        ApplyMode::OnCreate => "on-create",
     }
 }
 
 /// What differs from the usual.
-fn options(line: &Described<'_>) -> String {
+fn options(line: &DescribedEntry<'_>) -> String {
     let default = line.default.map(|default| format!("default {default:?}"));
-    let on_create = (line.apply == Apply::OnCreate).then(|| apply(line.apply).to_owned());
+    let on_create = (line.apply == ApplyMode::OnCreate).then(|| apply(line.apply).to_owned());
     let required = line.required.then(|| "required".to_owned());
     let redacted = line.redacted.then(|| "redacted in logs".to_owned());
     [default, on_create, required, redacted].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn as_json(lines: &[Described<'_>], selection: &Selection, warnings: &[(Attribute, &str)]) -> Value {
+fn as_json(lines: &[DescribedEntry<'_>], selection: &Selection, warnings: &[(Attribute, &str)]) -> Value {
     let attributes: Vec<Value> = lines
         .iter()
         .map(|line| {

@@ -10,11 +10,11 @@ use crate::app::App;
 use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, print};
 use crate::directory::{AccountRead, DirectoryError};
-use crate::mapping::{Problem, Trial, TrialResult};
+use crate::mapping::{MappingProblem, Trial, TrialResult};
 use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, Value};
 
 #[derive(Debug, clap::Args)]
-pub(in super::super) struct Arguments {
+pub(in super::super) struct MappingEvalArguments {
     /// The expression, as it stands in [mapping]; in single quotes, so that the shell leaves it alone.
     #[arg(value_name = "EXPRESSION", required_unless_present = "inputs", conflicts_with = "inputs")]
     expression: Option<String>,
@@ -34,13 +34,13 @@ pub(in super::super) struct Arguments {
 }
 
 /// Why a line has no value.
-enum Fault {
+enum LineError {
     /// It is nothing that could be evaluated.
     Unreadable(String),
     Evaluation(String),
 }
 
-impl Arguments {
+impl MappingEvalArguments {
     /// Whether a user has to be read.
     pub(super) fn is_about_a_user(&self) -> bool {
         self.user.is_some()
@@ -48,10 +48,14 @@ impl Arguments {
 }
 
 /// Evaluates for a user as Graph tells of it now.
-pub(super) async fn run_for_user(arguments: Arguments, context: Context, clock: Clock) -> Result<u8, Failure> {
-    let Arguments { expression, user, now, input: _, inputs: _ } = arguments;
+pub(super) async fn run_for_user(
+    arguments: MappingEvalArguments,
+    context: Context,
+    clock: Clock,
+) -> Result<u8, Failure> {
+    let MappingEvalArguments { expression, user, now, input: _, inputs: _ } = arguments;
     let (expression, name) = (expression.unwrap_or_default(), user.unwrap_or_default());
-    let trial = Trial::for_people(&expression).map_err(|problems| Failure::new(FAILED, in_lines(&problems)))?;
+    let trial = Trial::for_users(&expression).map_err(|problems| Failure::new(FAILED, in_lines(&problems)))?;
     if trial.selection().position(APP_ROLE_ASSIGNMENTS).is_some() {
         let told = "the roles of a user come of all assignments: `learner-sync provision USER --dry-run` reads them";
         return Err(Failure::new(FAILED, told));
@@ -75,8 +79,8 @@ pub(super) async fn run_for_user(arguments: Arguments, context: Context, clock: 
     }
 }
 
-pub(super) fn run(arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Failure> {
-    let Arguments { expression, input, inputs, now: given, user: _ } = arguments;
+pub(super) fn run(arguments: MappingEvalArguments, now: jiff::Timestamp) -> Result<u8, Failure> {
+    let MappingEvalArguments { expression, input, inputs, now: given, user: _ } = arguments;
     let now = given.unwrap_or(now);
     if let Some(path) = inputs {
         return lines(Input::open(&path)?, now);
@@ -94,7 +98,7 @@ pub(super) fn run(arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Fail
 
 fn print_value(tried: TrialResult) -> Result<u8, Failure> {
     print(&match tried {
-        TrialResult::NotFlowed => json!({ "flow": false }).to_string(),
+        TrialResult::NoFlow => json!({ "flow": false }).to_string(),
         tried => value(tried).to_string(),
     })?;
     Ok(DONE)
@@ -106,13 +110,13 @@ fn lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
     while let Some(line) = input.line()? {
         let tried = match line {
             Line::Text(text) => one(&text, now),
-            Line::TooLong => Err(Fault::Unreadable("the line is longer than 16 MiB".to_owned())),
+            Line::TooLong => Err(LineError::Unreadable("the line is longer than 16 MiB".to_owned())),
         };
         print(&match tried {
-            Ok(TrialResult::NotFlowed) => json!({ "flow": false }).to_string(),
+            Ok(TrialResult::NoFlow) => json!({ "flow": false }).to_string(),
             Ok(tried) => json!({ "value": value(tried) }).to_string(),
-            Err(Fault::Evaluation(error)) => json!({ "error": error }).to_string(),
-            Err(Fault::Unreadable(error)) => {
+            Err(LineError::Evaluation(error)) => json!({ "error": error }).to_string(),
+            Err(LineError::Unreadable(error)) => {
                 code = FAILED;
                 json!({ "error": error }).to_string()
             }
@@ -122,8 +126,8 @@ fn lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
 }
 
 /// Evaluates one line.
-fn one(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, Fault> {
-    let unreadable = |reason: &str| Fault::Unreadable(format!("the line is no object to evaluate: {reason}"));
+fn one(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, LineError> {
+    let unreadable = |reason: &str| LineError::Unreadable(format!("the line is no object to evaluate: {reason}"));
     if line.trim_ascii().is_empty() {
         return Err(unreadable("it is empty"));
     }
@@ -144,7 +148,7 @@ fn one(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, Fault> {
             time.ok_or_else(|| unreadable("\"now\" must be a time such as 2026-01-31T08:00:00Z"))?
         }
     };
-    evaluate(&expression, &values, now).map_err(Fault::Evaluation)
+    evaluate(&expression, &values, now).map_err(LineError::Evaluation)
 }
 
 /// The error without the number of the line, which would always be 1.
@@ -160,7 +164,7 @@ fn evaluate(expression: &str, values: &BTreeMap<String, Value>, now: jiff::Times
     trial.evaluate(values, now).map_err(|problem| problem.to_string())
 }
 
-fn in_lines(problems: &[Problem]) -> String {
+fn in_lines(problems: &[MappingProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
@@ -187,7 +191,7 @@ fn attribute(value: Json) -> Value {
 
 fn value(tried: TrialResult) -> Json {
     match tried {
-        TrialResult::Null | TrialResult::NotFlowed => Json::Null,
+        TrialResult::Null | TrialResult::NoFlow => Json::Null,
         TrialResult::Text(text) => json!(text),
         TrialResult::Texts(texts) => json!(texts),
     }

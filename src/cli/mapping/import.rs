@@ -3,20 +3,20 @@
 
 mod filters;
 mod schema;
-mod writing;
+mod write;
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use super::input::Input;
 use crate::cli::output::{DONE, Failure, PARTLY, print, shown};
-use crate::mapping::{Apply, Entry, default_entries};
+use crate::mapping::{ApplyMode, MappingEntry, default_entries};
 use crate::model::Attribute;
 use crate::scope::FilterEntry;
-use schema::{AttributeMapping, ObjectMapping, Source};
+use schema::{AttributeMapping, ObjectMapping, SchemaSource};
 
 #[derive(Debug, clap::Args)]
-pub(in super::super) struct Arguments {
+pub(in super::super) struct MappingImportArguments {
     /// The schema as Microsoft Graph or the portal exports it, or one object mapping of it. `-` is standard input.
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -24,10 +24,10 @@ pub(in super::super) struct Arguments {
 
 /// What was taken, and why the rest was not.
 #[derive(Debug, Default)]
-struct Taken {
-    entries: Vec<(Attribute, Entry)>,
+struct Import {
+    entries: Vec<(Attribute, MappingEntry)>,
     /// Mapped by the default, as the schema has nothing for it.
-    filled_in: Vec<Entry>,
+    filled_in: Vec<MappingEntry>,
     match_attribute: Option<Attribute>,
     filters: Vec<FilterEntry>,
     /// Whether there are filters that could not be taken.
@@ -36,14 +36,14 @@ struct Taken {
     left_out: Vec<(String, String)>,
 }
 
-pub(in super::super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
+pub(in super::super) fn run(arguments: &MappingImportArguments) -> Result<u8, Failure> {
     let mut input = Input::open(&arguments.file)?;
     let mappings = schema::object_mappings(input.document()?).map_err(|fault| match fault {
-        schema::Fault::Other => input
+        schema::SchemaError::Other => input
             .failure("is no synchronization schema: neither `synchronizationRules` nor `attributeMappings` are in it"),
-        schema::Fault::Malformed(reason) => input.failure(&reason),
+        schema::SchemaError::Malformed(reason) => input.failure(&reason),
     })?;
-    let mut taken = Taken::default();
+    let mut taken = Import::default();
     if let Some(users) = choose(mappings, &mut taken) {
         take(&users, &mut taken);
     }
@@ -52,13 +52,13 @@ pub(in super::super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
         return Err(input.failure("there is no attribute mapping of users in it that can be taken"));
     }
     fill_in(&mut taken);
-    print(writing::toml(&taken).trim_end())?;
+    print(write::toml(&taken).trim_end())?;
     report(&taken.left_out);
     Ok(if taken.left_out.is_empty() { DONE } else { PARTLY })
 }
 
 /// The object mapping of users.
-fn choose(mappings: Vec<ObjectMapping>, taken: &mut Taken) -> Option<ObjectMapping> {
+fn choose(mappings: Vec<ObjectMapping>, taken: &mut Import) -> Option<ObjectMapping> {
     let mut chosen = None;
     for mapping in mappings {
         let reason = if !mapping.is_of_users() {
@@ -76,7 +76,7 @@ fn choose(mappings: Vec<ObjectMapping>, taken: &mut Taken) -> Option<ObjectMappi
     chosen
 }
 
-fn take(users: &ObjectMapping, taken: &mut Taken) {
+fn take(users: &ObjectMapping, taken: &mut Import) {
     let mut matching = Vec::new();
     for mapping in users.attribute_mappings() {
         let mapping = match mapping {
@@ -102,7 +102,7 @@ fn take(users: &ObjectMapping, taken: &mut Taken) {
     for other in matching {
         taken.leave_out(other.path(), "it is mapped, but existing learners are found by one attribute only");
     }
-    for flow_type in users.switched_off() {
+    for flow_type in users.disabled_actions() {
         let reason = "it is switched off there; here people are created, updated and deactivated, or nothing is done";
         taken.leave_out(&format!("target object action {flow_type:?}"), reason);
     }
@@ -116,36 +116,38 @@ fn take(users: &ObjectMapping, taken: &mut Taken) {
     }
 }
 
-impl Taken {
+impl Import {
     fn leave_out(&mut self, what: &str, reason: &str) {
         self.left_out.push((what.to_owned(), reason.to_owned()));
     }
 
     /// The line of the mapping, or everything that speaks against it.
-    fn admit(&self, mapping: AttributeMapping) -> Result<(Attribute, Entry), Vec<String>> {
+    fn admit(&self, mapping: AttributeMapping) -> Result<(Attribute, MappingEntry), Vec<String>> {
         let AttributeMapping { default_value, flow_type, matching_priority: _, source, target_attribute_name } =
             mapping;
         let default = default_value.filter(|value| !value.is_empty());
         let apply = match flow_type.as_deref() {
-            None | Some("Always") => Apply::Always,
-            Some("ObjectAddOnly") => Apply::OnCreate,
+            None | Some("Always") => ApplyMode::Always,
+            Some("ObjectAddOnly") => ApplyMode::OnCreate,
             Some(other) => {
                 return Err(vec![format!("its flow type `{other}` is for values of which there are several")]);
             }
         };
         let expression = match source {
             // The default would stand for the values that it has.
-            Some(Source { expression }) if expression.trim().is_empty() => {
+            Some(SchemaSource { expression }) if expression.trim().is_empty() => {
                 return Err(vec!["its source has no expression".to_owned()]);
             }
             source => source.map(|source| source.expression),
         };
         let entry = match (expression, default) {
-            (Some(expression), default) => Entry { default, apply, ..Entry::new(target_attribute_name, expression) },
+            (Some(expression), default) => {
+                MappingEntry { default, apply, ..MappingEntry::new(target_attribute_name, expression) }
+            }
             // Without a source the default is the value for everybody.
             (None, Some(constant)) => {
                 let constant = constant.replace('\\', r"\\").replace('"', "\\\"");
-                Entry { apply, ..Entry::new(target_attribute_name, format!("\"{constant}\"")) }
+                MappingEntry { apply, ..MappingEntry::new(target_attribute_name, format!("\"{constant}\"")) }
             }
             (None, None) => return Err(vec!["it has neither a source nor a default".to_owned()]),
         };
@@ -158,7 +160,7 @@ impl Taken {
 }
 
 /// What must be mapped and is not.
-fn fill_in(taken: &mut Taken) {
+fn fill_in(taken: &mut Import) {
     for entry in default_entries() {
         let Ok(attribute) = entry.attribute() else {
             continue;

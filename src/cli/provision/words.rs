@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cycle::{Explanation, Rules};
 use crate::directory::AccountRead;
-use crate::mapping::{Apply, Described, MappedValue};
+use crate::mapping::{ApplyMode, DescribedEntry, MappedValue};
 use crate::model::{self, Attribute, EntraId, Route, Routes, Verdict};
 use crate::plan::{Assessment, AssignedUser, REDACTED};
 
@@ -95,7 +95,7 @@ pub(super) fn routes(routes: &Routes) -> Vec<String> {
 
 /// One line of the mapping, and what it came to.
 pub(super) struct Mapped<'a> {
-    pub(super) line: Described<'a>,
+    pub(super) line: DescribedEntry<'a>,
     pub(super) value: Option<String>,
     /// What the learner has.
     pub(super) old: Option<String>,
@@ -118,14 +118,14 @@ pub(super) fn mapped<'a>(explanation: &'a Explanation, rules: &'a Rules) -> Vec<
                 (None, false) => "nothing".to_owned(),
             };
             let (value, note) = match gives {
-                MappedValue::Value(Some(value)) if line.apply == Apply::OnCreate => {
+                MappedValue::Value(Some(value)) if line.apply == ApplyMode::OnCreate => {
                     (Some(value.clone()), Some("for a new learner only".to_owned()))
                 }
                 MappedValue::Value(Some(value)) => (Some(value.clone()), None),
                 MappedValue::Value(None) => (None, Some(without())),
                 MappedValue::NoFlow => (None, Some(format!("{}, nothing flows", without()))),
-                MappedValue::NoFlowOfPerson => (None, Some("the mapping leaves the person alone".to_owned())),
-                MappedValue::Broken(rule) => (None, Some(format!("cannot be used: {rule}"))),
+                MappedValue::NoFlowForUser => (None, Some("the mapping leaves the person alone".to_owned())),
+                MappedValue::Invalid(rule) => (None, Some(format!("cannot be used: {rule}"))),
             };
             let shown = |value: Option<String>| if line.redacted { value.map(|_| REDACTED.to_owned()) } else { value };
             Mapped { value: shown(value), old: shown(old), note, line }

@@ -1,15 +1,15 @@
 //! Scoping filters: from filter groups of a schema to `[[scope.filter]]`.
 
-use super::schema::{Clause, Group, Scope};
+use super::schema::{SchemaClause, SchemaGroup, SchemaScope};
 use crate::model::Selection;
-use crate::scope::{self, ClauseEntry, FilterEntry, Operator, Problem};
+use crate::scope::{ClauseEntry, ClauseOperator, FilterEntry, FilterProblem, Scope};
 
 /// Several sets of groups are multiplied out; no administrator means more than this.
 const MAX_FILTERS: usize = 100;
 
 /// The filters, of which one must hold; or why not all of them can be had.
-pub(super) fn filters(scope: Scope) -> Result<Vec<FilterEntry>, Vec<String>> {
-    let Scope { groups, input_filter_groups, category_filter_groups } = scope;
+pub(super) fn filters(scope: SchemaScope) -> Result<Vec<FilterEntry>, Vec<String>> {
+    let SchemaScope { groups, input_filter_groups, category_filter_groups } = scope;
     let mut reasons = Vec::new();
     let mut filters: Option<Vec<FilterEntry>> = None;
     for set in [groups, input_filter_groups, category_filter_groups].into_iter().flatten() {
@@ -37,8 +37,8 @@ fn both(one: &FilterEntry, other: &FilterEntry) -> FilterEntry {
 
 /// The filter that a group is. It is compiled as the configuration will be, so that nothing is taken that would be
 /// refused there.
-fn filter(group: Group, reasons: &mut Vec<String>) -> FilterEntry {
-    let Group { name, clauses } = group;
+fn filter(group: SchemaGroup, reasons: &mut Vec<String>) -> FilterEntry {
+    let SchemaGroup { name, clauses } = group;
     let name = name.filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "Imported".to_owned());
     let mut filter = FilterEntry { name, clauses: Vec::new() };
     let known_reasons = reasons.len();
@@ -49,16 +49,17 @@ fn filter(group: Group, reasons: &mut Vec<String>) -> FilterEntry {
         }
     }
     if reasons.len() == known_reasons
-        && let Err(problems) = scope::Scope::compile(std::slice::from_ref(&filter), &mut Selection::default())
+        && let Err(problems) = Scope::compile(std::slice::from_ref(&filter), &mut Selection::default())
     {
-        reasons.extend(problems.into_iter().map(|Problem { message, .. }| format!("{:?}: {message}", filter.name)));
+        reasons
+            .extend(problems.into_iter().map(|FilterProblem { message, .. }| format!("{:?}: {message}", filter.name)));
     }
     filter
 }
 
-fn entry(clause: Clause) -> Result<ClauseEntry, String> {
-    let Clause { operator_name, source_operand_name: attribute, target_operand } = clause;
-    let Some(operator) = Operator::named(&operator_name) else {
+fn entry(clause: SchemaClause) -> Result<ClauseEntry, String> {
+    let SchemaClause { operator_name, source_operand_name: attribute, target_operand } = clause;
+    let Some(operator) = ClauseOperator::named(&operator_name) else {
         return Err(format!("the operator `{operator_name}` is not supported"));
     };
     let mut values = target_operand.and_then(|operand| operand.values).unwrap_or_default();

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a schema")]
-struct Schema {
-    synchronization_rules: Vec<Rule>,
+struct ExportedSchema {
+    synchronization_rules: Vec<SchemaRule>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a synchronization rule")]
-struct Rule {
+struct SchemaRule {
     object_mappings: Option<Vec<ObjectMapping>>,
 }
 
@@ -40,13 +40,13 @@ pub(super) struct AttributeMapping {
     /// From 1 on for attributes by which existing objects are found.
     #[serde(default)]
     pub(super) matching_priority: i64,
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<SchemaSource>,
     pub(super) target_attribute_name: String,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "a source")]
-pub(super) struct Source {
+pub(super) struct SchemaSource {
     #[serde(default)]
     pub(super) expression: String,
 }
@@ -54,36 +54,36 @@ pub(super) struct Source {
 /// Which objects are in scope: of each set that is not empty, one group must hold.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "the sets of filter groups")]
-pub(super) struct Scope {
-    pub(super) groups: Option<Vec<Group>>,
-    pub(super) input_filter_groups: Option<Vec<Group>>,
-    pub(super) category_filter_groups: Option<Vec<Group>>,
+pub(super) struct SchemaScope {
+    pub(super) groups: Option<Vec<SchemaGroup>>,
+    pub(super) input_filter_groups: Option<Vec<SchemaGroup>>,
+    pub(super) category_filter_groups: Option<Vec<SchemaGroup>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(expecting = "a filter group")]
-pub(super) struct Group {
+pub(super) struct SchemaGroup {
     pub(super) name: Option<String>,
-    pub(super) clauses: Option<Vec<Clause>>,
+    pub(super) clauses: Option<Vec<SchemaClause>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a clause")]
-pub(super) struct Clause {
+pub(super) struct SchemaClause {
     pub(super) operator_name: String,
     pub(super) source_operand_name: String,
-    pub(super) target_operand: Option<Operand>,
+    pub(super) target_operand: Option<SchemaOperand>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(expecting = "an operand")]
-pub(super) struct Operand {
+pub(super) struct SchemaOperand {
     pub(super) values: Option<Vec<String>>,
 }
 
 /// Why a document has no object mappings.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum SchemaError {
     /// It is another document altogether.
     Other,
     /// It looks like a schema, and something in it is not as it should be.
@@ -95,18 +95,18 @@ fn yes() -> bool {
 }
 
 /// The object mappings of a whole schema, or the only one that the document is.
-pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, Fault> {
-    let malformed = |error: serde_json::Error| Fault::Malformed(format!("the schema cannot be read: {error}"));
+pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, SchemaError> {
+    let malformed = |error: serde_json::Error| SchemaError::Malformed(format!("the schema cannot be read: {error}"));
     if document.get("synchronizationRules").is_some() {
-        let Schema { synchronization_rules } = serde_json::from_value(document).map_err(malformed)?;
+        let ExportedSchema { synchronization_rules } = serde_json::from_value(document).map_err(malformed)?;
         Ok(synchronization_rules.into_iter().filter_map(|rule| rule.object_mappings).flatten().collect())
     } else if document.get("objectMappings").is_some() {
-        let Rule { object_mappings } = serde_json::from_value(document).map_err(malformed)?;
+        let SchemaRule { object_mappings } = serde_json::from_value(document).map_err(malformed)?;
         Ok(object_mappings.unwrap_or_default())
     } else if document.get("attributeMappings").is_some() {
         Ok(vec![serde_json::from_value(document).map_err(malformed)?])
     } else {
-        Err(Fault::Other)
+        Err(SchemaError::Other)
     }
 }
 
@@ -129,13 +129,13 @@ impl ObjectMapping {
     }
 
     /// The scope, or why it cannot be read.
-    pub(super) fn scope(&self) -> Result<Scope, String> {
-        let scope = self.scope.as_ref().map(Scope::deserialize).transpose();
+    pub(super) fn scope(&self) -> Result<SchemaScope, String> {
+        let scope = self.scope.as_ref().map(SchemaScope::deserialize).transpose();
         Ok(scope.map_err(|error| format!("the scope cannot be read: {error}"))?.unwrap_or_default())
     }
 
     /// What of creating, updating and deactivating is switched off in the portal.
-    pub(super) fn switched_off(&self) -> Vec<&'static str> {
+    pub(super) fn disabled_actions(&self) -> Vec<&'static str> {
         let Some(flow_types) = &self.flow_types else {
             return Vec::new();
         };

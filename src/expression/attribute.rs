@@ -1,0 +1,290 @@
+//! Source attributes: the names that may stand in brackets, the portal's beside Graph's, and where Graph keeps them.
+//!
+//! A name that is not here is refused, since Graph answers a `$select` with an unknown property by failing the
+//! whole request: one slip in a mapping would end every cycle. So are properties that `/users` does not list or
+//! that need more than User.Read.All.
+//! Graph's names: <https://learn.microsoft.com/graph/api/resources/user#properties>
+
+use std::borrow::Cow;
+
+use crate::model::{APP_ROLE_ASSIGNMENTS, User, Value};
+use crate::nearest::{did_you_mean, nearest};
+
+/// A source attribute: the Graph property to select, and what to take of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SourceAttribute {
+    /// In Graph's spelling.
+    pub(crate) property: Cow<'static, str>,
+    pub(crate) part: AttributePart,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttributePart {
+    /// All of it.
+    Whole,
+    /// The first element of a multi-valued property.
+    First,
+    /// One member of a complex property.
+    Member(&'static str),
+    /// What every `User` has, selected or not.
+    Id,
+    Enabled,
+    /// Computed: what the provisioning service calls soft-deleted covers disabled accounts as well.
+    SoftDeleted,
+}
+
+/// Why the value of an attribute cannot be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UnavailableValue {
+    /// The directory does not tell it, which is not the same as null.
+    Missing,
+    /// It is no complex attribute there.
+    NotComplex,
+}
+
+static NULL: Value = Value::Null;
+static TRUE: Value = Value::Boolean(true);
+static FALSE: Value = Value::Boolean(false);
+
+pub(crate) fn null() -> Cow<'static, Value> {
+    Cow::Borrowed(&NULL)
+}
+
+pub(crate) fn boolean(value: bool) -> Cow<'static, Value> {
+    Cow::Borrowed(if value { &TRUE } else { &FALSE })
+}
+
+impl SourceAttribute {
+    /// The value that `user` has; `slot` is where its property stands in `User::values`.
+    pub(crate) fn value_of<'a>(&self, slot: usize, user: &'a User) -> Result<Cow<'a, Value>, UnavailableValue> {
+        Ok(match self.part {
+            AttributePart::Id => Cow::Owned(Value::Text(user.id.to_string())),
+            AttributePart::Enabled => boolean(user.enabled),
+            AttributePart::SoftDeleted => boolean(!user.enabled),
+            // A user has a value for each property of the selection: a missing one would be a programming error, and
+            // taking it for null would clear the attribute of everybody.
+            AttributePart::Whole => Cow::Borrowed(&user.values[slot]),
+            AttributePart::First => match &user.values[slot] {
+                Value::List(elements) => Cow::Borrowed(elements.first().unwrap_or(&NULL)),
+                single => Cow::Borrowed(single),
+            },
+            AttributePart::Member(member) => match &user.values[slot] {
+                Value::Complex(members) => Cow::Borrowed(members.get(member).ok_or(UnavailableValue::Missing)?),
+                Value::Null => null(),
+                _ => return Err(UnavailableValue::NotComplex),
+            },
+        })
+    }
+}
+
+/// The property that holds `extensionAttribute1` to `extensionAttribute15`; they cannot be selected one by one.
+const EXTENSIONS: &str = "onPremisesExtensionAttributes";
+
+/// Properties whose name in the portal, if they have one, is Graph's.
+const PROPERTIES: &[&str] = &[
+    "ageGroup",
+    "businessPhones",
+    "city",
+    "companyName",
+    "consentProvidedForMinor",
+    "country",
+    "createdDateTime",
+    "creationType",
+    "department",
+    "displayName",
+    "employeeHireDate",
+    "employeeId",
+    "employeeType",
+    "externalUserState",
+    "externalUserStateChangeDateTime",
+    "faxNumber",
+    "givenName",
+    "imAddresses",
+    "isResourceAccount",
+    "jobTitle",
+    "lastPasswordChangeDateTime",
+    "legalAgeGroupClassification",
+    "mail",
+    "mailNickname",
+    "mobilePhone",
+    "officeLocation",
+    "onPremisesDistinguishedName",
+    "onPremisesDomainName",
+    "onPremisesImmutableId",
+    "onPremisesLastSyncDateTime",
+    "onPremisesSamAccountName",
+    "onPremisesSecurityIdentifier",
+    "onPremisesSyncEnabled",
+    "onPremisesUserPrincipalName",
+    "otherMails",
+    "passwordPolicies",
+    "postalCode",
+    "preferredDataLocation",
+    "preferredLanguage",
+    "proxyAddresses",
+    "securityIdentifier",
+    "showInAddressList",
+    "signInSessionsValidFromDateTime",
+    "state",
+    "streetAddress",
+    "surname",
+    "usageLocation",
+    "userPrincipalName",
+    "userType",
+];
+
+/// Name, Graph property, what to take of it.
+const NAMED: &[(&str, &str, AttributePart)] = &[
+    (APP_ROLE_ASSIGNMENTS, APP_ROLE_ASSIGNMENTS, AttributePart::Whole),
+    ("id", "id", AttributePart::Id),
+    ("objectId", "id", AttributePart::Id),
+    ("accountEnabled", "accountEnabled", AttributePart::Enabled),
+    ("IsSoftDeleted", "accountEnabled", AttributePart::SoftDeleted),
+    ("telephoneNumber", "businessPhones", AttributePart::First),
+    ("mobile", "mobilePhone", AttributePart::Whole),
+    ("facsimileTelephoneNumber", "faxNumber", AttributePart::Whole),
+    ("physicalDeliveryOfficeName", "officeLocation", AttributePart::Whole),
+    ("originalUserPrincipalName", "userPrincipalName", AttributePart::Whole),
+    ("immutableId", "onPremisesImmutableId", AttributePart::Whole),
+    ("dirSyncEnabled", "onPremisesSyncEnabled", AttributePart::Whole),
+    ("employeeOrgData.costCenter", "employeeOrgData", AttributePart::Member("costCenter")),
+    ("employeeOrgData.division", "employeeOrgData", AttributePart::Member("division")),
+    ("extensionAttribute1", EXTENSIONS, AttributePart::Member("extensionAttribute1")),
+    ("extensionAttribute2", EXTENSIONS, AttributePart::Member("extensionAttribute2")),
+    ("extensionAttribute3", EXTENSIONS, AttributePart::Member("extensionAttribute3")),
+    ("extensionAttribute4", EXTENSIONS, AttributePart::Member("extensionAttribute4")),
+    ("extensionAttribute5", EXTENSIONS, AttributePart::Member("extensionAttribute5")),
+    ("extensionAttribute6", EXTENSIONS, AttributePart::Member("extensionAttribute6")),
+    ("extensionAttribute7", EXTENSIONS, AttributePart::Member("extensionAttribute7")),
+    ("extensionAttribute8", EXTENSIONS, AttributePart::Member("extensionAttribute8")),
+    ("extensionAttribute9", EXTENSIONS, AttributePart::Member("extensionAttribute9")),
+    ("extensionAttribute10", EXTENSIONS, AttributePart::Member("extensionAttribute10")),
+    ("extensionAttribute11", EXTENSIONS, AttributePart::Member("extensionAttribute11")),
+    ("extensionAttribute12", EXTENSIONS, AttributePart::Member("extensionAttribute12")),
+    ("extensionAttribute13", EXTENSIONS, AttributePart::Member("extensionAttribute13")),
+    ("extensionAttribute14", EXTENSIONS, AttributePart::Member("extensionAttribute14")),
+    ("extensionAttribute15", EXTENSIONS, AttributePart::Member("extensionAttribute15")),
+];
+
+/// Names that exist in Entra ID and are refused, each with its reason.
+const REFUSED: &[(&str, &str)] = &[
+    ("manager", "`manager` is a reference to another person and is not supported"),
+    (
+        "employeeOrgData",
+        "`employeeOrgData` has members; write `employeeOrgData.costCenter` or `employeeOrgData.division`",
+    ),
+    (EXTENSIONS, "`onPremisesExtensionAttributes` has members; write `extensionAttribute1` to `extensionAttribute15`"),
+    ("signInActivity", "`signInActivity` needs permissions that a synchronisation should not have"),
+    ("employeeLeaveDateTime", "`employeeLeaveDateTime` needs permissions that a synchronisation should not have"),
+];
+
+/// The attribute that `name` means, or why there is none.
+pub(crate) fn resolve(name: &str) -> Result<SourceAttribute, String> {
+    if let Some(property) = PROPERTIES.iter().find(|property| property.eq_ignore_ascii_case(name)) {
+        return Ok(SourceAttribute { property: Cow::Borrowed(property), part: AttributePart::Whole });
+    }
+    // `onPremisesExtensionAttributes.extensionAttribute7` is the long form of `extensionAttribute7`.
+    let short = match name.split_once('.') {
+        Some((complex, member)) if complex.eq_ignore_ascii_case(EXTENSIONS) => member,
+        _ => name,
+    };
+    let is_member = |part: &AttributePart| matches!(part, AttributePart::Member(_));
+    let known = NAMED
+        .iter()
+        .find(|(known, _, part)| known.eq_ignore_ascii_case(short) && (short.len() == name.len() || is_member(part)));
+    if let Some((_, property, part)) = known {
+        return Ok(SourceAttribute { property: Cow::Borrowed(property), part: *part });
+    }
+    if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
+        return Err((*reason).to_owned());
+    }
+    if name.get(..10).is_some_and(|prefix| prefix.eq_ignore_ascii_case("extension_")) {
+        return directory_extension(name);
+    }
+    let names = PROPERTIES.iter().copied().chain(NAMED.iter().map(|(known, ..)| *known));
+    Err(format!("unknown attribute `{name}`{}", did_you_mean(nearest(name, names))))
+}
+
+/// Any name at all, for values that do not come from the directory.
+pub(crate) fn any_name(name: &str) -> Result<SourceAttribute, String> {
+    Ok(SourceAttribute { property: Cow::Owned(name.to_owned()), part: AttributePart::Whole })
+}
+
+/// Directory extensions are the tenant's own, so only their form can be checked; their names are case-sensitive.
+fn directory_extension(name: &str) -> Result<SourceAttribute, String> {
+    let well_formed =
+        name.strip_prefix("extension_").and_then(|rest| rest.split_once('_')).is_some_and(|(application, property)| {
+            let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            application.len() == 32
+                && application.bytes().all(|byte| byte.is_ascii_hexdigit())
+                && !property.is_empty()
+                && property.bytes().all(is_name)
+        });
+    if well_formed {
+        Ok(SourceAttribute { property: Cow::Owned(name.to_owned()), part: AttributePart::Whole })
+    } else {
+        Err(format!(
+            "`{name}` is no directory extension; write `extension_`, the application id in 32 digits without dashes, \
+             `_` and the name"
+        ))
+    }
+}
+
+impl std::fmt::Display for SourceAttribute {
+    /// The same name for every spelling of one attribute.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let is_this = |property: &str, part| property == self.property && part == self.part;
+        let named = NAMED.iter().find(|(_, property, part)| is_this(property, *part));
+        match (self.part, named) {
+            (AttributePart::Whole, _) | (_, None) => f.write_str(&self.property),
+            (_, Some((name, ..))) => f.write_str(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn portal_names_are_graph_properties() {
+        for (name, canonical) in [
+            ("userprincipalname", "userPrincipalName"),
+            ("objectId", "id"),
+            ("TelephoneNumber", "telephoneNumber"),
+            ("businessPhones", "businessPhones"),
+            ("mobile", "mobilePhone"),
+            ("physicalDeliveryOfficeName", "officeLocation"),
+            ("ExtensionAttribute15", "extensionAttribute15"),
+            ("onPremisesExtensionAttributes.extensionAttribute3", "extensionAttribute3"),
+            ("EmployeeOrgData.Division", "employeeOrgData.division"),
+            ("isSoftDeleted", "IsSoftDeleted"),
+            (
+                "extension_0123456789abcdef0123456789abcdef_costUnit",
+                "extension_0123456789abcdef0123456789abcdef_costUnit",
+            ),
+        ] {
+            assert_eq!(resolve(name).map(|attribute| attribute.to_string()), Ok(canonical.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_graph_would_refuse_is_refused_here() {
+        for (name, words) in [
+            ("mial", "unknown attribute `mial`; did you mean `mail`?"),
+            ("departement", "did you mean `department`?"),
+            ("employeeOrgData.devision", "did you mean `employeeOrgData.division`?"),
+            ("extensionAttribute16", "did you mean `extensionAttribute1`?"),
+            ("onPremisesExtensionAttributes.mobile", "unknown attribute"),
+            ("favouriteColour", "unknown attribute `favouriteColour`"),
+            ("manager", "not supported"),
+            ("employeeOrgData", "employeeOrgData.costCenter"),
+            ("extension_costUnit", "32 digits"),
+            ("Extension_0123456789abcdef0123456789abcdef_costUnit", "no directory extension"),
+            ("extension_0123456789abcdef0123456789abcdef_cost&unit", "no directory extension"),
+        ] {
+            let reason = resolve(name).unwrap_err();
+            assert!(reason.contains(words), "{name}: {reason}");
+        }
+    }
+}

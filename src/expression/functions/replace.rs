@@ -1,0 +1,207 @@
+//! `Replace(source, oldValue, regexPattern, regexGroupName, replacementValue, replacementAttributeName, template)`: five
+//! functions in one. Which one it is follows from the arguments that are there, so it is known before a user is.
+
+use std::borrow::Cow;
+
+use crate::model::Value;
+
+use super::Checked;
+use super::text::try_each;
+use crate::expression::compile::Expression;
+use crate::expression::constant::ConstantArgument;
+use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, produced};
+use crate::expression::pattern::Pattern;
+
+const OLD: usize = 1;
+const PATTERN: usize = 2;
+const GROUP: usize = 3;
+const REPLACEMENT: usize = 4;
+const ATTRIBUTE: usize = 5;
+const TEMPLATE: usize = 6;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Each old value in the source.
+    Old,
+    /// Each old value in the template, by the source.
+    Template,
+    /// Each match in the source.
+    Matches,
+    /// What a group catches in each match.
+    Group,
+    /// Nothing, but a source without a value is what the group catches in the other attribute.
+    Extract,
+}
+
+/// What to do with these arguments, if there is anything to do.
+fn mode(arguments: &[Expression]) -> Option<Mode> {
+    let has = |index: usize| match arguments.get(index) {
+        None | Some(Expression::Literal(Value::Null)) => false,
+        // Empty is a replacement, but nothing that could be found.
+        Some(Expression::Literal(Value::Text(text))) => index == REPLACEMENT || !text.is_empty(),
+        Some(_) => true,
+    };
+    let has_group = has(PATTERN) && has(GROUP);
+    if has(OLD) && has(TEMPLATE) {
+        Some(Mode::Template)
+    } else if has(OLD) {
+        Some(Mode::Old)
+    } else if has_group && has(ATTRIBUTE) {
+        Some(Mode::Extract)
+    } else if has_group && has(REPLACEMENT) {
+        Some(Mode::Group)
+    } else if has(PATTERN) && has(REPLACEMENT) {
+        Some(Mode::Matches)
+    } else {
+        None
+    }
+}
+
+/// The arguments must belong together, and a constant group to a constant pattern.
+pub(super) fn check(arguments: &[Expression]) -> Checked {
+    if mode(arguments).is_none() {
+        let needed = "`Replace` needs an oldValue, or a regexPattern with a replacementValue, or a regexPattern with a \
+                      regexGroupName and a replacementAttributeName";
+        // Without an argument to blame, the call itself is.
+        return Err((usize::MAX, needed.to_owned()));
+    }
+    match (&arguments[PATTERN], &arguments[GROUP]) {
+        (
+            Expression::Prepared { constant: ConstantArgument::Pattern(pattern), .. },
+            Expression::Literal(Value::Text(group)),
+        ) if !group.is_empty() && !pattern.has_group(group) => {
+            Err((GROUP, format!("the regular expression has no group `{group}`")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn replace(call: Call<'_>) -> Evaluated<'_> {
+    let source = call.value(0)?;
+    match mode(call.arguments()) {
+        Some(Mode::Old) => {
+            let (old, new) = (text(call, OLD)?, text(call, REPLACEMENT)?);
+            try_each(source, |text| substitute(text, &old, &new))
+        }
+        Some(Mode::Template) => {
+            let (old, template) = (text(call, OLD)?, text(call, TEMPLATE)?);
+            try_each(source, |text| substitute(&template, &old, text))
+        }
+        Some(Mode::Matches) => {
+            let Some(pattern) = call.argument::<Pattern>(PATTERN)? else {
+                return Ok(source);
+            };
+            let new = text(call, REPLACEMENT)?;
+            try_each(source, |text| Ok(pattern.replace(text, &new)?))
+        }
+        Some(Mode::Group) => {
+            let Some(pattern) = call.argument::<Pattern>(PATTERN)? else {
+                return Ok(source);
+            };
+            let (group, new) = (text(call, GROUP)?, text(call, REPLACEMENT)?);
+            try_each(source, |text| Ok(pattern.replace_group(text, &group, &new)?))
+        }
+        Some(Mode::Extract) if super::logic::is_empty(&source) => {
+            let (Some(pattern), Some(other)) = (call.argument::<Pattern>(PATTERN)?, call.text(ATTRIBUTE)?) else {
+                return Ok(source);
+            };
+            pattern.extract(&other, &text(call, GROUP)?)?.map_or_else(|| Ok(null()), produced)
+        }
+        Some(Mode::Extract) | None => Ok(source),
+    }
+}
+
+fn text(call: Call<'_>, index: usize) -> Result<Cow<'_, str>, EvaluationStop> {
+    Ok(call.text(index)?.unwrap_or_default())
+}
+
+/// `source` with `new` for each `old`.
+fn substitute(source: &str, old: &str, new: &str) -> Result<String, EvaluationStop> {
+    if old.is_empty() {
+        return Ok(source.to_owned());
+    }
+    let mut replaced = String::new();
+    let mut copied = 0;
+    for (at, _) in source.match_indices(old) {
+        replaced.push_str(&source[copied..at]);
+        replaced.push_str(new);
+        copied = at + old.len();
+        if replaced.len() > MAX_PRODUCED {
+            return Err(EvaluationStop::TOO_LONG);
+        }
+    }
+    replaced.push_str(&source[copied..]);
+    Ok(replaced)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::expression::tests::{check as check_values, evaluated, problems, value};
+
+    const ADA: &[(&str, &str)] = &[
+        ("mail", "ada.lovelace@x.example"),
+        ("city", "Malmö Malmö"),
+        ("mobilePhone", "+46 70 123"),
+        ("mailNickname", ""),
+        ("state", "("),
+    ];
+
+    #[test]
+    fn every_mode() {
+        check_values(
+            ADA,
+            &[
+                ("Replace([city], \"Malmö\", , , \"Lund\", , )", "Lund Lund"),
+                ("Replace([city], \"malmö\", , , \"Lund\", , )", "Malmö Malmö"),
+                ("Replace([city], \" Malmö\", , , \"\", , )", "Malmö"),
+                ("Replace([city], \" Malmö\", \"\", \"\", , , )", "Malmö"),
+                ("Replace([city], [country], , , \"x\", , )", "Malmö Malmö"),
+                ("Replace([city], \"{}\", , , , , \"{}, {}!\")", "Malmö Malmö, Malmö Malmö!"),
+                ("Replace([country], \"{}\", , , , , \"{}!\")", "null"),
+                ("Replace([mail], , \"@.*\", , \"\", , )", "ada.lovelace"),
+                ("Replace([mail], , \"@.*\", , \"\")", "ada.lovelace"),
+                (r#"Replace([mail], , "(?<a>\\w+)\\.(?<b>\\w+)@.*", , "${b}.$1", , )"#, "lovelace.ada"),
+                (r#"Replace([mail], , "\d", , "x", , )"#, "ada.lovelace@x.example"),
+                (r#"Replace([mail], , "@(?<host>[^.]+)", "host", "y", , )"#, "ada.lovelace@y.example"),
+                (r#"Replace([country], , "\\+(?<cc>\\d+)", "cc", , [mobilePhone], )"#, "46"),
+                (r#"Replace([mailNickname], , "\\+(?<cc>\\d+)", "cc", "", [mobilePhone], )"#, "46"),
+                (r#"Replace([city], , "\\+(?<cc>\\d+)", "cc", , [mobilePhone], )"#, "Malmö Malmö"),
+                (r#"Replace([country], , "(?<cc>x)", "cc", , [mobilePhone], )"#, "null"),
+                ("Replace([country], , \"a\", , \"b\", , )", "null"),
+                ("Replace([city], , [mailNickname], , \"b\", , )", "Malmö Malmö"),
+                (
+                    "Replace([city], , [state], , \"b\", , )",
+                    "invalid: argument 3 of Replace is not a regular expression",
+                ),
+                (
+                    "Replace([city], , \"(?<a>M)\", [mail], \"b\", , )",
+                    "invalid: the regular expression has no group of this name",
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_runs_wild_is_stopped() {
+        let long = "a".repeat(5_000);
+        let inputs = [("city", value(&long))];
+        let grown = "Replace(Replace([city], \"a\", , , [city], , ), \"a\", , , [city], , )";
+        assert_eq!(evaluated(grown, &inputs), "invalid: a text gets longer than 256 KiB");
+        let wild = r#"Replace([city], , "^((a|aa)+)(?=b)$", , "", , )"#;
+        assert_eq!(evaluated(wild, &inputs), "invalid: a regular expression takes too many steps on this text");
+    }
+
+    #[test]
+    fn constants_are_checked_before_anybody_is_looked_at() {
+        for (expression, position, words) in [
+            ("Replace([city], , \"(\", , \"\", , )", 19, "`(` is no regular expression: a `)` is missing"),
+            ("Replace([city], , \"(?<a>x)\", \"b\", \"\", , )", 30, "no group `b`"),
+            ("Replace([city], , , , \"x\", , )", 1, "needs an oldValue"),
+            ("Trim(Replace([city], , \"a\", , , , ))", 6, "needs an oldValue"),
+        ] {
+            let found = problems(expression);
+            assert!(found.len() == 1 && found[0].position == position, "{expression}: {found:?}");
+            assert!(found[0].message.contains(words), "{expression}: {found:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Questions about a compiled expression that need no user: what it reads, and what its value depends on.
+
+use super::attribute::AttributePart;
+use super::compile::Expression;
+use crate::model::Value;
+
+/// Whether the value of an expression depends on the time of the cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeDependence {
+    /// The value changes only when the user changes.
+    Never,
+    /// `Now()` decides between values.
+    Sometimes,
+    /// `Now()` is part of the value, so every cycle gives another one.
+    Always,
+}
+
+impl Expression {
+    /// Calls `see` with this expression and everything in it, from left to right.
+    pub(super) fn visit<'a>(&'a self, see: &mut dyn FnMut(&'a Self)) {
+        see(self);
+        match self {
+            Self::Call { arguments, .. } | Self::Concatenation(arguments) => {
+                arguments.iter().for_each(|argument| argument.visit(see));
+            }
+            Self::Comparison(left, _, right) => {
+                left.visit(see);
+                right.visit(see);
+            }
+            Self::Literal(_) | Self::Prepared { .. } | Self::Attribute { .. } | Self::Ignore(_) => {}
+        }
+    }
+
+    /// Whether the expression calls the function `name`.
+    pub(crate) fn calls(&self, name: &str) -> bool {
+        let mut found = false;
+        self.visit(&mut |part| found |= matches!(part, Self::Call { function, .. } if function.name == name));
+        found
+    }
+
+    /// The value of an expression that is a single constant.
+    pub(crate) fn constant(&self) -> Option<&Value> {
+        match self {
+            Self::Literal(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The Graph properties that the expression reads, each once. The object id needs none.
+    pub(crate) fn properties(&self) -> Vec<String> {
+        let mut properties = Vec::new();
+        self.visit(&mut |part| {
+            if let Self::Attribute { attribute, .. } = part
+                && attribute.part != AttributePart::Id
+                && !properties.iter().any(|known| *known == attribute.property)
+            {
+                properties.push(attribute.property.to_string());
+            }
+        });
+        properties
+    }
+
+    /// Whether the value depends on the time of the cycle.
+    pub(crate) fn time_dependence(&self) -> TimeDependence {
+        match (self.calls("Now"), self.carries_time()) {
+            (false, _) => TimeDependence::Never,
+            (true, false) => TimeDependence::Sometimes,
+            (true, true) => TimeDependence::Always,
+        }
+    }
+
+    /// Whether the time of the cycle gets into the value itself, not just into a decision.
+    fn carries_time(&self) -> bool {
+        match self {
+            Self::Call { function, arguments, .. } => match function.name {
+                "Now" => true,
+                // A difference changes rarely, and tests give only true or false.
+                "DateDiff" | "CBool" | "Count" | "IsNothing" | "IsNull" | "IsNullOrEmpty" | "IsPresent"
+                | "IsString" => false,
+                "IIF" => arguments.iter().skip(1).any(Self::carries_time),
+                _ => arguments.iter().any(Self::carries_time),
+            },
+            Self::Concatenation(operands) => operands.iter().any(Self::carries_time),
+            Self::Literal(_)
+            | Self::Prepared { .. }
+            | Self::Attribute { .. }
+            | Self::Comparison(..)
+            | Self::Ignore(_) => false,
+        }
+    }
+
+    /// Whether the value may be a date from a date function, in the service's own notation.
+    pub(super) fn returns_date(&self) -> bool {
+        match self {
+            Self::Call { function, arguments, .. } if function.passes_through => {
+                arguments.iter().any(Self::returns_date)
+            }
+            Self::Call { function, .. } => function.returns_date,
+            _ => false,
+        }
+    }
+}

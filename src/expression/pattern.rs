@@ -1,0 +1,258 @@
+//! Regular expressions in .NET's dialect, as far as `fancy-regex` goes.
+//!
+//! `translate` rewrites what the two spell differently. What is beyond that is refused when the mapping is compiled, with
+//! the reason: balancing groups, conditions, groups named by a number, one name for two groups, the option `n`, and named
+//! Unicode blocks (`\p{IsGreek}`).
+//! A pattern is bounded in size, its subject in length and the search in steps: a pattern that runs wild on a value
+//! costs that user's update, not the cycle.
+
+mod class;
+mod replacement;
+mod translate;
+
+use fancy_regex::{Captures, Regex, RegexBuilder};
+
+use replacement::Replacement;
+use translate::{CaptureGroups, translate};
+
+/// Steps back in one search. Sensible patterns need a few for each letter.
+const MAX_BACKTRACKS: usize = 100_000;
+
+/// Bytes of a compiled pattern, and of what it keeps while it searches.
+const MAX_COMPILED: usize = 1 << 20;
+
+/// Instructions of the part of a pattern that needs backtracking.
+const MAX_INSTRUCTIONS: usize = 20_000;
+
+/// Bytes of a text that is searched. Attributes of Entra ID are far shorter.
+const MAX_SUBJECT: usize = 16 << 10;
+
+/// Bytes of a text that replacing makes.
+pub(crate) const MAX_PRODUCED: usize = 256 << 10;
+
+/// Why a search or a replacement came to no end, without a word of the text: it is logged.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LimitExceeded(pub(crate) &'static str);
+
+pub(crate) const TOO_LONG: LimitExceeded = LimitExceeded("a text gets longer than 256 KiB");
+
+/// A compiled regular expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Pattern {
+    regex: Regex,
+    groups: CaptureGroups,
+}
+
+impl Pattern {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        Self::compile(text, |translated| translated)
+    }
+
+    /// One that matches a text as a whole or not at all.
+    pub(crate) fn parse_whole(text: &str) -> Result<Self, String> {
+        Self::compile(text, |translated| format!(r"\A(?:{translated})\z"))
+    }
+
+    fn compile(text: &str, framed: impl FnOnce(String) -> String) -> Result<Self, String> {
+        let (translated, groups) =
+            translate(text).map_err(|reason| format!("`{text}` is no regular expression: {reason}"))?;
+        let regex = RegexBuilder::new(&framed(translated))
+            .backtrack_limit(MAX_BACKTRACKS)
+            .delegate_size_limit(MAX_COMPILED)
+            .delegate_dfa_size_limit(MAX_COMPILED)
+            .max_prog_size(MAX_INSTRUCTIONS)
+            .build()
+            // The library draws the pattern with a mark under the place; the last line says what it is.
+            .map_err(|error| {
+                let error = error.to_string();
+                let reason = error.lines().last().unwrap_or_default();
+                format!("`{text}` is no regular expression that can be used: {reason}")
+            })?;
+        Ok(Self { regex, groups })
+    }
+
+    /// Whether there is a group of this name or number.
+    pub(crate) fn has_group(&self, name: &str) -> bool {
+        self.groups.index(name).is_some()
+    }
+
+    /// Whether there is a match.
+    pub(crate) fn matches(&self, subject: &str) -> Result<bool, LimitExceeded> {
+        Ok(self.search(subject, 0)?.is_some())
+    }
+
+    /// Replaces every match; `replacement` may name groups.
+    pub(crate) fn replace(&self, subject: &str, replacement: &str) -> Result<String, LimitExceeded> {
+        let replacement = Replacement::parse(replacement, &self.groups);
+        let mut replaced = String::new();
+        let mut copied = 0;
+        self.each_match(subject, |captures, start, end| {
+            replaced.push_str(&subject[copied..start]);
+            replacement.append_to(&mut replaced, captures, subject, start..end);
+            copied = end;
+            within_limit(&replaced)
+        })?;
+        replaced.push_str(&subject[copied..]);
+        within_limit(&replaced)?;
+        Ok(replaced)
+    }
+
+    /// Replaces what `group` caught in every match.
+    pub(crate) fn replace_group(&self, subject: &str, group: &str, replacement: &str) -> Result<String, LimitExceeded> {
+        let index = self.groups.index(group).ok_or(NO_GROUP)?;
+        let mut replaced = String::new();
+        let mut copied = 0;
+        self.each_match(subject, |captures, _, _| {
+            // A group inside a look-around can lie before what was replaced already.
+            if let Some(caught) = captures.get(index).filter(|caught| caught.start() >= copied) {
+                replaced.push_str(&subject[copied..caught.start()]);
+                replaced.push_str(replacement);
+                copied = caught.end();
+            }
+            within_limit(&replaced)
+        })?;
+        replaced.push_str(&subject[copied..]);
+        within_limit(&replaced)?;
+        Ok(replaced)
+    }
+
+    /// What `group` catches in the first match.
+    pub(crate) fn extract(&self, subject: &str, group: &str) -> Result<Option<String>, LimitExceeded> {
+        let index = self.groups.index(group).ok_or(NO_GROUP)?;
+        let found = self.search(subject, 0)?;
+        Ok(found.and_then(|captures| captures.get(index).map(|caught| caught.as_str().to_owned())))
+    }
+
+    /// Calls `visit` with each match in turn, and where it starts and ends. As in .NET, and unlike elsewhere, an empty
+    /// match may follow right after another one: `.*` matches `ab` twice.
+    fn each_match<'t>(
+        &self,
+        subject: &'t str,
+        mut visit: impl FnMut(&Captures<'t, str>, usize, usize) -> Result<(), LimitExceeded>,
+    ) -> Result<(), LimitExceeded> {
+        let mut from = 0;
+        while let Some(captures) = self.search(subject, from)? {
+            let Some(whole) = captures.get(0) else {
+                break;
+            };
+            let (start, end) = (whole.start(), whole.end());
+            visit(&captures, start, end)?;
+            from = if start < end {
+                end
+            } else {
+                match subject[end..].chars().next() {
+                    Some(letter) => end + letter.len_utf8(),
+                    None => break,
+                }
+            };
+        }
+        Ok(())
+    }
+
+    fn search<'t>(&self, subject: &'t str, from: usize) -> Result<Option<Captures<'t, str>>, LimitExceeded> {
+        if subject.len() > MAX_SUBJECT {
+            return Err(LimitExceeded("the text is too long for a regular expression"));
+        }
+        self.regex
+            .captures_from_pos(subject, from)
+            .map_err(|_| LimitExceeded("a regular expression takes too many steps on this text"))
+    }
+}
+
+const NO_GROUP: LimitExceeded = LimitExceeded("the regular expression has no group of this name");
+
+fn within_limit(text: &str) -> Result<(), LimitExceeded> {
+    if text.len() > MAX_PRODUCED { Err(TOO_LONG) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn replaced(subject: &str, pattern: &str, replacement: &str) -> String {
+        Pattern::parse(pattern).unwrap().replace(subject, replacement).unwrap()
+    }
+
+    #[test]
+    fn matches_are_replaced_as_in_dotnet() {
+        for (subject, pattern, replacement, expected) in [
+            ("ab12", r"\d", "#", "ab##"),
+            ("ab", ".*", "x", "xx"),
+            ("ab", "x*", "-", "-a-b-"),
+            ("é1", "", ".", ".é.1."),
+            ("ab\n", "b$", "c", "ac\n"),
+            ("ab\n\n", "b$", "c", "ab\n\n"),
+            ("a\nb", "(?m)^|$", "|", "|a|\n|b|"),
+            ("a<b>", r"[\<\>]", "", "ab"),
+            ("a<b>", r"\<b\>", "", "a"),
+            ("12a٣", r"\d+", "n", "nan"),
+            ("Zoë_1 x", r"\w+", "w", "w w"),
+            ("ada lovelace", r"(?<first>\w+) (?<last>\w+)", "${last}, ${first}", "lovelace, ada"),
+            ("2029-07", r"(\d+)-(\d+)", "$2/$1 $$ $& $3", "07/2029 $ 2029-07 $3"),
+            ("aXbX", "X(?!b)", "y", "aXby"),
+            ("price: 30", r"(?<=: *)\d+", "n", "price: n"),
+            ("abab", r"(ab)\1", "x", "x"),
+            ("a{b}", "{b}", "", "a"),
+            ("K", "(?i)k", "x", "x"),
+        ] {
+            assert_eq!(replaced(subject, pattern, replacement), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn groups_are_replaced_and_extracted() {
+        let pattern = Pattern::parse(r"(?<letter>[a-z])(\d)?").unwrap();
+        assert_eq!(pattern.replace_group("a1b2c", "letter", "$1").unwrap(), "$11$12$1");
+        assert_eq!(pattern.replace_group("a1b2c", "1", "").unwrap(), "abc");
+        assert_eq!(pattern.extract("-b2", "1").unwrap().as_deref(), Some("2"));
+        assert_eq!(pattern.extract("-b", "1").unwrap(), None);
+        assert_eq!(pattern.extract("--", "letter").unwrap(), None);
+        assert!(pattern.extract("--", "digit").is_err() && !pattern.has_group("3"));
+    }
+
+    #[test]
+    fn a_whole_match_tries_every_way() {
+        for (pattern, subject, expected) in [
+            ("a|ab", "ab", true),
+            ("[1-9][0-9]", "42", true),
+            ("[1-9][0-9]", "142", false),
+            (r".*\@example\.org", "ada@example.org", true),
+            (r".*\@example\.org", "ada@example.org.invalid", false),
+            ("b$", "b\n", false),
+        ] {
+            let found = Pattern::parse_whole(pattern).unwrap().matches(subject).unwrap();
+            assert_eq!(found, expected, "{pattern} on {subject}");
+        }
+    }
+
+    #[test]
+    fn patterns_and_searches_are_bounded() {
+        for pattern in [r"\w{5000}{50}", "(", r"(?<a>x)(?<a>y)", r"(?(1)a|b)", "a**", &"(".repeat(2_000)] {
+            let refused = Pattern::parse(pattern).unwrap_err();
+            assert!(refused.contains("is no regular expression"), "{refused}");
+        }
+        let wild = Pattern::parse("^(?:a|aa|(?=b)b)+c$").unwrap();
+        assert!(matches!(wild.replace(&"a".repeat(500), ""), Err(LimitExceeded(_))));
+        let digits = Pattern::parse("^(\\d+)+$").unwrap();
+        assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "").is_err());
+        let growing = Pattern::parse("").unwrap();
+        assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000)), Err(TOO_LONG));
+    }
+
+    proptest! {
+        #[test]
+        fn no_pattern_and_no_text_makes_a_search_panic(
+            pattern in r"([a-cA-C01(){}|.^$?*+,:<=>!'#-]|\\[dwsbBAGzZknpx1u0.<-]|\[\^?|\]|\(\?<n>|\(\?[im:=!>]){0,12}",
+            subject in "[a-cA-C01 \né-]{0,20}",
+            replacement in "[$0-3{}n&_+'` ]{0,8}",
+        ) {
+            if let Ok(pattern) = Pattern::parse(&pattern) {
+                let _ = pattern.replace(&subject, &replacement);
+                let _ = pattern.replace_group(&subject, "n", &replacement);
+                let _ = pattern.extract(&subject, "1");
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Replacement texts of .NET: `$1`, `${name}`, `$&`, `$$` and their relatives. What names no group stands for itself.
+
+use std::ops::Range;
+
+use fancy_regex::Captures;
+
+use super::translate::CaptureGroups;
+
+pub(super) struct Replacement<'a> {
+    parts: Vec<ReplacementPart<'a>>,
+}
+
+#[derive(Debug, PartialEq)]
+enum ReplacementPart<'a> {
+    Text(&'a str),
+    Group(usize),
+    /// `` $` ``
+    Before,
+    /// `$'`
+    After,
+    /// `$_`
+    Subject,
+}
+
+impl<'a> Replacement<'a> {
+    pub(super) fn parse(text: &'a str, groups: &CaptureGroups) -> Self {
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some(at) = rest.find('$') {
+            parts.push(ReplacementPart::Text(&rest[..at]));
+            rest = &rest[at..];
+            let (part, length) = part(rest, groups).unwrap_or((ReplacementPart::Text("$"), 1));
+            parts.push(part);
+            rest = &rest[length..];
+        }
+        parts.push(ReplacementPart::Text(rest));
+        Self { parts }
+    }
+
+    /// Appends the text that replaces the match at `range`.
+    pub(super) fn append_to(
+        &self,
+        text: &mut String,
+        captures: &Captures<'_, str>,
+        subject: &str,
+        range: Range<usize>,
+    ) {
+        for part in &self.parts {
+            text.push_str(match part {
+                ReplacementPart::Text(literal) => literal,
+                ReplacementPart::Group(index) => captures.get(*index).map_or("", |caught| caught.as_str()),
+                ReplacementPart::Before => &subject[..range.start],
+                ReplacementPart::After => &subject[range.end..],
+                ReplacementPart::Subject => subject,
+            });
+        }
+    }
+}
+
+/// The part that starts with the `$` of `text`, and its length; nothing when it stands for itself.
+fn part<'a>(text: &'a str, groups: &CaptureGroups) -> Option<(ReplacementPart<'a>, usize)> {
+    let behind = &text[1..];
+    match behind.chars().next()? {
+        '$' => Some((ReplacementPart::Text("$"), 2)),
+        '&' => Some((ReplacementPart::Group(0), 2)),
+        '`' => Some((ReplacementPart::Before, 2)),
+        '\'' => Some((ReplacementPart::After, 2)),
+        '_' => Some((ReplacementPart::Subject, 2)),
+        '+' => Some((ReplacementPart::Group(groups.index(&groups.count().to_string())?), 2)),
+        '{' => {
+            let name = &behind[1..behind.find('}')?];
+            Some((ReplacementPart::Group(groups.index(name)?), name.len() + 3))
+        }
+        '0'..='9' => {
+            let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
+            Some((ReplacementPart::Group(groups.index(&behind[..digits])?), digits + 1))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Pattern;
+
+    #[test]
+    fn every_substitution() {
+        let pattern = Pattern::parse(r"(?<word>[a-z]+)(\d)").unwrap();
+        for (replacement, expected) in [
+            ("<$1>", "-<1>-"),
+            ("<$2>", "-<ab>-"),
+            ("<${word}${1}>", "-<ab1>-"),
+            ("<$&$0>", "-<ab1ab1>-"),
+            ("<$`|$'|$_>", "-<-|-|-ab1->-"),
+            ("<$+>", "-<ab>-"),
+            ("$$1$", "-$1$-"),
+            ("$9${none}${wo", "-$9${none}${wo-"),
+            ("$12", "-$12-"),
+            ("${1}2", "-12-"),
+            ("$é", "-$é-"),
+        ] {
+            assert_eq!(pattern.replace("-ab1-", replacement).unwrap(), expected, "{replacement}");
+        }
+    }
+}
