@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use serde_json::{Value as Json, json};
 
-use super::attribute::resolve;
+use super::attribute::{any_name, resolve};
 use super::compile::compile;
 use super::evaluate::MAX_PRODUCED;
 use super::parse::MAX_DEPTH;
 use super::syntax::ExpressionProblem;
 use super::{EvaluationContext, EvaluationStop, text};
-use crate::model::{Selection, User, Value};
+use crate::model::{EntraId, Selection, User, Value};
 
 pub(crate) fn value(text: &str) -> Value {
     Value::Text(text.to_owned())
@@ -42,8 +43,8 @@ pub(crate) fn evaluated(expression: &str, inputs: &[(&str, Value)]) -> String {
     let compiled = compile(expression, resolve, &mut selection).unwrap();
     let user = user(&selection, &inputs.iter().cloned().collect());
     match compiled.evaluate(EvaluationContext { user: &user, now: now() }) {
-        Err(EvaluationStop::IgnoreAttribute) => "nothing".to_owned(),
-        Err(EvaluationStop::IgnoreUser) => "person".to_owned(),
+        Err(EvaluationStop::IgnoreAttribute) => "no flow".to_owned(),
+        Err(EvaluationStop::IgnoreUser) => "no flow for the user".to_owned(),
         Err(EvaluationStop::Invalid { rule, .. }) => format!("invalid: {rule}"),
         Ok(value) => match text(value.clone()) {
             Ok(text) => text.map_or_else(|| "null".to_owned(), Cow::into_owned),
@@ -57,6 +58,44 @@ pub(crate) fn check(inputs: &[(&str, &str)], rows: &[(&str, &str)]) {
     let inputs: Vec<_> = inputs.iter().map(|(name, text)| (*name, value(text))).collect();
     for (expression, expected) in rows {
         assert_eq!(evaluated(expression, &inputs), *expected, "{expression}");
+    }
+}
+
+/// The worked examples: what each shows, the expression, its inputs, the time if it matters, and the expected result:
+/// a text, null, a list of texts, `{"flow": "attribute"}` or `{"flow": "user"}` for what is ignored, or `{"error": ..}`.
+#[test]
+fn worked_examples() {
+    let examples: Vec<Json> = serde_json::from_str(include_str!("tests/examples.json")).unwrap();
+    assert!(examples.len() > 100, "only {} examples", examples.len());
+    for example in examples {
+        let expression = example["expression"].as_str().unwrap();
+        let mut names = Selection::default();
+        let compiled = compile(expression, any_name, &mut names).unwrap();
+        let values = names.properties().iter().map(|name| from_json(&example["inputs"][name])).collect();
+        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, values };
+        let now = example["now"].as_str().map_or_else(now, |text| text.parse().unwrap());
+        let found = match compiled.evaluate(EvaluationContext { user: &user, now }) {
+            Ok(value) => to_json(value.into_owned()),
+            Err(EvaluationStop::IgnoreAttribute) => json!({ "flow": "attribute" }),
+            Err(EvaluationStop::IgnoreUser) => json!({ "flow": "user" }),
+            Err(EvaluationStop::Invalid { rule, .. }) => json!({ "error": rule }),
+        };
+        assert_eq!(found, example["expected"], "{}: {expression}", example["shows"]);
+    }
+}
+
+fn from_json(value: &Json) -> Value {
+    match value {
+        Json::Null => Value::Null,
+        Json::Array(elements) => Value::List(elements.iter().map(from_json).collect()),
+        text => Value::Text(text.as_str().unwrap().to_owned()),
+    }
+}
+
+fn to_json(value: Value) -> Json {
+    match value {
+        Value::List(elements) => elements.into_iter().map(to_json).collect(),
+        single => json!(text(Cow::Owned(single)).unwrap()),
     }
 }
 
@@ -79,9 +118,9 @@ fn attributes_are_read_where_graph_keeps_them() {
         ("[accountEnabled]", "True"),
         ("[IsSoftDeleted]", "False"),
         ("[employeeOrgData.costCenter]", "C-7"),
-        ("[employeeOrgData.division]", "nothing"),
+        ("[employeeOrgData.division]", "no flow"),
         ("[extensionAttribute4]", "four"),
-        ("[onPremisesExtensionAttributes.extensionAttribute5]", "nothing"),
+        ("[onPremisesExtensionAttributes.extensionAttribute5]", "no flow"),
         ("[telephoneNumber]", "+46 1"),
         ("Trim([businessPhones])", r#"List([Text("+46 1"), Text("+46 2")])"#),
         ("Append([otherMails], \"!\")", "only@example.org!"),

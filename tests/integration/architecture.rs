@@ -63,17 +63,17 @@ fn modules_named(line: &str) -> BTreeSet<String> {
 fn the_pure_modules_know_the_model_and_nothing_else_of_ours() {
     for source in sources() {
         let own = module(&source.path).to_owned();
-        if !["entra", "scope", "mapping", "plan", "model", "nearest"].contains(&own.as_str()) {
+        if !["expression", "scope", "mapping", "plan", "model", "nearest"].contains(&own.as_str()) {
             continue;
         }
         let mut allowed = BTreeSet::from([own.clone(), "model".to_owned()]);
-        if ["entra", "scope", "mapping"].contains(&own.as_str()) {
+        if ["expression", "scope", "mapping"].contains(&own.as_str()) {
             // The spelling of a suggestion; it names nothing of ours either.
             allowed.insert("nearest".to_owned());
         }
         if ["scope", "mapping"].contains(&own.as_str()) {
-            // How Entra names attributes: they share it, and it is as pure as they are.
-            allowed.insert("entra".to_owned());
+            // Both are written in its terms, and it is as pure as they are.
+            allowed.insert("expression".to_owned());
         }
         for line in &source.lines {
             let named = modules_named(line);

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::EvaluationContext;
+use crate::cli::Context;
 use crate::cli::output::{CONFIGURATION, DONE, Failure, print, print_json, shown, table};
 use crate::expression::TimeDependence;
 use crate::mapping::{ApplyMode, DescribedEntry, Mapping};
@@ -17,7 +17,7 @@ pub(in super::super) struct MappingCheckArguments {
     pub(in super::super) json: bool,
 }
 
-pub(in super::super) fn run(context: &EvaluationContext, arguments: &MappingCheckArguments) -> Result<u8, Failure> {
+pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments) -> Result<u8, Failure> {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(&context.config.mapping, &mut selection).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -228,14 +228,14 @@ mod tests {
             ADA,
             &[
                 ("IgnoreFlowIfNullOrEmpty([city])", "Kiruna"),
-                ("IgnoreFlowIfNullOrEmpty([country])", "nothing"),
-                ("IgnoreFlowIfNullOrEmpty(\"\")", "nothing"),
-                ("ToUpper(IgnoreFlowIfNullOrEmpty([country]))", "nothing"),
-                ("IIF([state] = 2, \"two\", IgnoreFlowIfNullOrEmpty([country]))", "nothing"),
+                ("IgnoreFlowIfNullOrEmpty([country])", "no flow"),
+                ("IgnoreFlowIfNullOrEmpty(\"\")", "no flow"),
+                ("ToUpper(IgnoreFlowIfNullOrEmpty([country]))", "no flow"),
+                ("IIF([state] = 2, \"two\", IgnoreFlowIfNullOrEmpty([country]))", "no flow"),
                 ("IIF([state] = 1, \"one\", IgnoreFlowIfNullOrEmpty([country]))", "one"),
-                ("IIF([state] = 2, \"two\", IgnoreAttributeFlow)", "nothing"),
+                ("IIF([state] = 2, \"two\", IgnoreAttributeFlow)", "no flow"),
                 ("Switch([city], ignoreattributeflow, \"Kiruna\", \"north\")", "north"),
-                ("Switch([city], \"south\", \"Kiruna\", IgnoreObjectFlow)", "person"),
+                ("Switch([city], \"south\", \"Kiruna\", IgnoreObjectFlow)", "no flow for the user"),
             ],
         );
     }
