@@ -9,7 +9,7 @@ use super::pattern::Pattern;
 
 /// What an argument is read as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ConstantKind {
+pub(crate) enum ConstantKind {
     Integer,
     DateInterval,
     Date,
@@ -22,7 +22,7 @@ pub(super) enum ConstantKind {
 
 /// An argument of a function that is not just text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Parameter {
+pub(crate) struct Parameter {
     pub(super) index: usize,
     pub(super) kind: ConstantKind,
     /// Whether the function is senseless without it.
@@ -41,11 +41,11 @@ pub(super) const fn accepts(index: usize, kind: ConstantKind) -> Parameter {
 
 /// A whole number: anything that 64 bits hold, with or without a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Integer(pub(super) i128);
+pub(crate) struct Integer(pub(super) i128);
 
 /// A constant argument, read.
 #[derive(Clone, Debug)]
-pub(super) enum ConstantArgument {
+pub(crate) enum ConstantArgument {
     Integer(Integer),
     DateInterval(DateInterval),
     Date(UtcDateTime),

@@ -55,7 +55,7 @@ pub(super) enum DateTimeKind {
 
 /// A date and time in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct UtcDateTime {
+pub(crate) struct UtcDateTime {
     civil: DateTime,
     zone: DateTimeKind,
 }

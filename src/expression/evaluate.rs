@@ -81,7 +81,7 @@ pub(crate) struct EvaluationContext<'a> {
 /// A call in progress: arguments are evaluated when the function asks for them, so that `Switch` and `IIF`
 /// look at the branch that they take and at no other.
 #[derive(Clone, Copy)]
-pub(super) struct Call<'a> {
+pub(crate) struct Call<'a> {
     function: &'static Function,
     arguments: &'a [Expression],
     pub(super) context: EvaluationContext<'a>,

@@ -24,7 +24,7 @@ use super::syntax::Node;
 use crate::nearest::{did_you_mean, nearest};
 
 /// A function of the expression language. It evaluates the arguments that it asks for, no others.
-pub(super) struct Function {
+pub(crate) struct Function {
     pub(super) name: &'static str,
     pub(super) arguments: ArgumentCount,
     pub(super) evaluate: for<'a> fn(Call<'a>) -> Evaluated<'a>,
@@ -41,7 +41,7 @@ pub(super) struct Function {
 }
 
 /// Fine, or the index of an argument and what is wrong with it.
-pub(super) type Checked = Result<(), (usize, String)>;
+pub(crate) type Checked = Result<(), (usize, String)>;
 
 impl fmt::Debug for Function {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,7 +86,7 @@ impl Function {
 
 /// How many arguments a function takes.
 #[derive(Clone, Copy)]
-pub(super) enum ArgumentCount {
+pub(crate) enum ArgumentCount {
     Exactly(usize),
     Between(usize, usize),
     AtLeast(usize),

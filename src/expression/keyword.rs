@@ -2,7 +2,7 @@
 
 /// How `InStr` and `Contains` compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum CompareType {
+pub(crate) enum CompareType {
     /// Letter by letter: Visual Basic's choice when nothing is said.
     #[default]
     Binary,
@@ -32,7 +32,7 @@ impl CompareType {
 
 /// How a text stands in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Encoding {
+pub(crate) enum Encoding {
     /// UTF-16 with the low byte first, which .NET calls Unicode.
     #[default]
     Unicode,

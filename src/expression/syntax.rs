@@ -17,13 +17,13 @@ impl ExpressionProblem {
 
 /// A piece of syntax and where it starts.
 #[derive(Debug, PartialEq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub(super) position: usize,
     pub(super) syntax: Syntax,
 }
 
 #[derive(Debug, PartialEq)]
-pub(super) enum Syntax {
+pub(crate) enum Syntax {
     /// An argument that is left out.
     Empty,
     /// What stands between `[` and `]`.
@@ -41,7 +41,7 @@ pub(super) enum Syntax {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ComparisonOperator {
+pub(crate) enum ComparisonOperator {
     Equal,
     NotEqual,
     Less,

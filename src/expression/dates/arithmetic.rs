@@ -11,7 +11,7 @@ const DAYS_PER_WEEK: i64 = 7;
 
 /// What is added, or counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::expression) enum DateInterval {
+pub(crate) enum DateInterval {
     Year,
     Quarter,
     Month,

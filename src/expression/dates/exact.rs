@@ -12,7 +12,7 @@ const LAST_TWO_DIGIT_YEAR: i32 = 49;
 /// `DateTimeStyles`: what is forgiven, and which time zone is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent flags in .NET as well")]
-pub(in crate::expression) struct DateTimeStyles {
+pub(crate) struct DateTimeStyles {
     leading_white: bool,
     trailing_white: bool,
     inner_white: bool,

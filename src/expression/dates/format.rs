@@ -7,7 +7,7 @@ pub(super) const FRACTION_DIGITS: usize = 7;
 
 /// A format string, in pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::expression) struct DateFormat {
+pub(crate) struct DateFormat {
     pub(super) tokens: Vec<FormatToken>,
 }
 
