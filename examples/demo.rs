@@ -19,7 +19,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, ensure};
 use comfy_table::{ContentArrangement, Table, presets};
 use graph_sim::{GraphSim, MemberKind, Tenant, User};
-use learner_sync::app::{learners, source};
+use learner_sync::runtime::{configured_source, learner_database};
 use learner_sync::config::{self, Config};
 use learner_sync::daemon;
 use learner_sync::model::{Action, EntraId, Outcome, Reason, Status, system_clock};
@@ -319,8 +319,8 @@ impl Demo {
 
     async fn store(&self) -> anyhow::Result<(Store, String)> {
         let config = self.config()?;
-        let store = Store::open(learners(&config, &BTreeMap::new())?, Access::ReadWrite).await?;
-        let source = source(&config, &store.state().await?);
+        let store = Store::open(learner_database(&config, &BTreeMap::new())?, Access::ReadWrite).await?;
+        let source = configured_source(&config, &store.state().await?);
         Ok((store, source))
     }
 

@@ -24,10 +24,10 @@ use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 
 use self::output::Failure;
-use crate::app;
 use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
+use crate::runtime::learner_database;
 use crate::store::LearnerDatabase;
 
 /// Where the configuration is when nobody says otherwise.
@@ -93,7 +93,7 @@ struct Context {
 impl Context {
     /// Where the learners are.
     fn learners(&self) -> Result<LearnerDatabase, Failure> {
-        Ok(app::learners(&self.config, &self.environment)?)
+        Ok(learner_database(&self.config, &self.environment)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the file system would say, asked before anything is written, so that a refusal leaves nothing behind.
+//! What the file system allows, checked before anything is written, so that a refusal leaves nothing behind.
 
 use std::ffi::OsString;
 use std::io;
@@ -6,57 +6,58 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access, statvfs};
 
-/// Whether `directory` is one to write to, or there is one to make it in. Nothing is made: root may ask first, and
-/// what root made the service user could not write to.
-pub(crate) fn can_be_made(directory: &Path) -> io::Result<()> {
-    let there = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
-    let about = |error: io::Error| {
-        if there == directory {
+/// Checks that `directory` is writable, or could be created. It is not created: root may check first, and the service
+/// user could not write to a directory of root's.
+pub(crate) fn check_creatable(directory: &Path) -> io::Result<()> {
+    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let with_path = |error: io::Error| {
+        if existing == directory {
             return error;
         }
-        io::Error::new(error.kind(), format!("{} cannot be made in {}: {error}", directory.display(), there.display()))
+        let (directory, existing) = (directory.display(), existing.display());
+        io::Error::new(error.kind(), format!("cannot create {directory} in {existing}: {error}"))
     };
-    if !there.is_dir() {
-        return Err(about(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory")));
+    if !existing.is_dir() {
+        return Err(with_path(io::Error::new(io::ErrorKind::NotADirectory, "it is not a directory")));
     }
-    writable(there).map_err(about)
+    check_writable(existing).map_err(with_path)
 }
 
-/// Whether `path`, a file or a directory, can be written when it is there.
-pub(crate) fn writable(path: &Path) -> io::Result<()> {
+/// Checks that the file or directory `path` can be written, if it exists.
+pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
     let wanted = if path.is_dir() { Access::WRITE_OK | Access::EXEC_OK } else { Access::WRITE_OK };
     match access(path, wanted).map_err(io::Error::from) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let what = if path.is_dir() { "the directory" } else { "the file" };
-            Err(io::Error::new(error.kind(), format!("{what} cannot be written: {error}")))
+            let what = if path.is_dir() { "directory" } else { "file" };
+            Err(io::Error::new(error.kind(), format!("cannot write to the {what}: {error}")))
         }
         _ => Ok(()),
     }
 }
 
-/// Whether nothing more can be written beside `file`.
+/// Whether the disk of `file` is full.
 pub(crate) fn disk_is_full(file: &Path) -> bool {
-    // What SQLite makes at once.
-    const LITTLE: u64 = 64 << 10;
+    // SQLite extends a file by this much at once.
+    const MINIMUM: u64 = 64 << 10;
     statvfs(directory_of(file).unwrap_or(Path::new("."))).is_ok_and(|disk| {
         let out_of_files = disk.f_files > 0 && disk.f_favail == 0;
-        out_of_files || disk.f_bavail.saturating_mul(disk.f_frsize) < LITTLE
+        out_of_files || disk.f_bavail.saturating_mul(disk.f_frsize) < MINIMUM
     })
 }
 
-/// The directory of a file; none when that is the current one.
+/// The directory of a file; `None` for the current directory.
 pub(crate) fn directory_of(file: &Path) -> Option<&Path> {
     file.parent().filter(|directory| !directory.as_os_str().is_empty())
 }
 
-/// The file whose name is that of `file` with `suffix` behind it.
+/// The path of `file` with `suffix` appended.
 pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = file.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
-/// The name of a user of this system.
+/// The name of a system user.
 pub(crate) fn user_name(uid: u32) -> Option<String> {
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     let named = users.lines().find_map(|line| {

@@ -17,8 +17,7 @@
 //! | [`store`] | the learner database, an SQLite file or on a PostgreSQL server: the only code that knows SQL |
 //! | [`cache`] | what the last cycle knew: the only code that knows sled; disposable |
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
-//! | [`app`], [`session`] | a configuration becomes the parts of a cycle; one cycle under the lock |
-//! | [`premises`] | what is on disk already, looked at before anything is written |
+//! | [`runtime`] | wiring: paths, preflight, [`runtime::App`], one cycle under the lock |
 //! | [`failpoint`] | where a test can kill the process |
 //! | [`daemon`] | schedule and signals ask for cycles, one loop runs them |
 //! | [`cli`] | one file a command |
@@ -26,7 +25,7 @@
 //! # A walk through one cycle
 //!
 //! 1. Something asks for a cycle: the start, the schedule, a signal, a command. It says that, never what changed.
-//! 2. [`premises`] looks at what is there; [`session`] takes the lock of the database and opens it; [`cycle::run`]
+//! 2. [`runtime::preflight`] inspects what is there; [`runtime::locked_cycle`] takes the lock of the database and opens it; [`cycle::run`]
 //!    writes a row in `sync_cycles`.
 //! 3. The application is looked up; tenant and application are the *source* whose learners these are.
 //! 4. What is *known* comes from the cache when it was made from exactly this state of the database, under exactly
@@ -58,7 +57,6 @@
 //! - The access token never goes to another origin than the configured one.
 //! - No secret and no personal data ever stands in the operational log or in the cache.
 
-pub mod app;
 pub mod auth;
 pub mod cache;
 pub mod cli;
@@ -69,13 +67,11 @@ pub mod directory;
 pub mod expression;
 pub mod failpoint;
 mod files;
-pub mod lock;
 pub mod mapping;
 pub mod model;
 mod nearest;
 pub mod plan;
-pub mod premises;
 pub mod retry;
+pub mod runtime;
 pub mod scope;
-pub mod session;
 pub mod store;

@@ -6,6 +6,7 @@
 mod assignment;
 mod chain;
 mod learner;
+mod lock_holder;
 mod named;
 mod policy;
 mod table;
@@ -18,6 +19,7 @@ use std::str::FromStr;
 pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes};
 pub use self::chain::chain;
 pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey, Values};
+pub use self::lock_holder::LockHolder;
 pub use self::named::{Restrictions, UserList};
 pub use self::policy::{Reissued, Repair};
 pub use self::table::{Column, Constant, StateLabels, Table};

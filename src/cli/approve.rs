@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, USAGE, print};
 use super::status::held_table;
-use crate::app::{database_path, source};
 use crate::plan::DAY;
+use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, HeldUser, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
@@ -29,11 +29,11 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     if yes && !admit && expect.is_none() {
         return Err(Failure::new(USAGE, "--yes needs --expect N, the number of people you saw held"));
     }
-    if let Some(path) = database_path(&context.config).filter(|path| !path.exists()) {
-        return Err(StoreError::Missing { path: path.to_owned() }.into());
+    if let Some(path) = Paths::new(&context.config).database.filter(|path| !path.exists()) {
+        return Err(StoreError::Missing { path }.into());
     }
     let store = Store::open(context.learners()?, Access::ReadWrite).await?;
-    let source = source(&context.config, &store.state().await?);
+    let source = configured_source(&context.config, &store.state().await?);
     let actor = super::actor(&context.environment);
     if admit {
         return self::admit(&store, &source, &actor, yes, now).await;

@@ -5,11 +5,10 @@ use serde_json::json;
 
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
-use crate::app::{self, App};
 use crate::cycle::{self, CycleError};
 use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
 use crate::model::{Clock, EntraId, GroupMembers, Source, chain};
-use crate::premises;
+use crate::runtime::{App, configured_source, preflight};
 use crate::store::{Access, Store, StoreError, TableFault};
 
 #[derive(Debug, clap::Args)]
@@ -322,7 +321,7 @@ async fn database(context: &Context) -> Check {
         let hint = error.hint().map(str::to_owned);
         return Check { ok: false, hint, ..Check::passed(DATABASE, error.message()) };
     }
-    if let Err(error) = premises::inspect_database(&context.config).await {
+    if let Err(error) = preflight::inspect_database(&context.config).await {
         return Check::failed(DATABASE, &error, error.hint());
     }
     let learners = match context.learners() {
@@ -337,7 +336,7 @@ async fn database(context: &Context) -> Check {
         let store = Store::open(&learners, Access::ReadOnly).await?;
         let (state, missing) = (store.state().await?, store.missing_rights().await?);
         if missing.is_empty() {
-            store.linked(&app::source(&context.config, &state)).await?;
+            store.linked(&configured_source(&context.config, &state)).await?;
         }
         Ok((state, store.first_damage().await?, missing))
     };
@@ -352,7 +351,7 @@ async fn database(context: &Context) -> Check {
             hint: Some("stop the daemon and restore a backup: learner-sync guide backup".to_owned()),
             ..Check::passed(DATABASE, format!("{shown} is damaged: {}", damage.replace('\n', " ")))
         },
-        Ok((state, None, _)) => match premises::inspect_claims(&context.config, &state) {
+        Ok((state, None, _)) => match preflight::inspect_source_locks(&context.config, &state) {
             Ok(()) => Check::passed(DATABASE, shown),
             Err(error) => Check::failed(DATABASE, &error, error.hint()),
         },
@@ -386,6 +385,6 @@ fn table(shown: &str, faults: &[TableFault]) -> Check {
 
 /// A line only when something is wrong.
 fn state(context: &Context) -> Option<Check> {
-    let error = premises::inspect_state(&context.config).err()?;
+    let error = preflight::inspect_state(&context.config).err()?;
     Some(Check::failed("state", &error, error.hint()))
 }

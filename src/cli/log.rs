@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Context;
 use super::output::{DONE, Failure, USAGE, print, print_json, shown, table};
 use crate::model::{Action, Status};
-use crate::session::learner_as_json;
+use crate::runtime::locked_cycle::learner_as_json;
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
 
 #[derive(Debug, clap::Args)]

@@ -9,14 +9,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::LogFormat;
-use crate::app::AppError;
 use crate::config::{Config, ConfigError, LogConfig};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
-use crate::lock::LockError;
 use crate::model::{Trigger, chain};
-use crate::premises::{self, PremisesError};
-use crate::session::SessionError;
+use crate::runtime::AppError;
+use crate::runtime::lock::LockError;
+use crate::runtime::locked_cycle::LockedCycleError;
+use crate::runtime::preflight::PreflightError;
+use crate::runtime::user_lookup::UserLookupError;
 use crate::store::StoreError;
 
 /// Exit codes.
@@ -119,8 +120,7 @@ impl From<AppError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let code = if premises::is_misconfiguration(&error) { CONFIGURATION } else { FAILED };
-        Self { hint: error.hint(), ..Self::new(code, chain(&error)) }
+        PreflightError::from(error).into()
     }
 }
 
@@ -133,25 +133,31 @@ impl From<CycleError> for Failure {
     }
 }
 
-impl From<SessionError> for Failure {
-    fn from(error: SessionError) -> Self {
+impl From<LockedCycleError> for Failure {
+    fn from(error: LockedCycleError) -> Self {
         match error {
-            SessionError::Store(error) => error.into(),
-            SessionError::Locked(_) => Self::new(LOCKED, chain(&error)),
-            SessionError::Premises(error) => error.into(),
-            SessionError::Paused => {
-                Self { hint: Some("--force runs a cycle all the same".to_owned()), ..Self::new(FAILED, chain(&error)) }
-            }
-            SessionError::Directory(error) => CycleError::Directory(*error).into(),
-            SessionError::Off | SessionError::Stopped | SessionError::NoSuchUser(_) | SessionError::NotRelinked(_) => {
-                Self::new(FAILED, chain(&error))
-            }
+            LockedCycleError::Locked(_) => Self::new(LOCKED, chain(&error)),
+            LockedCycleError::Preflight(error) => error.into(),
+            LockedCycleError::Store(error) => error.into(),
+            LockedCycleError::User(error) => (*error).into(),
+            LockedCycleError::Paused => Self::failed(&error, Some("--force runs a cycle while paused".to_owned())),
+            LockedCycleError::Disabled | LockedCycleError::Stopped => Self::failed(&error, None),
         }
     }
 }
 
-impl From<PremisesError> for Failure {
-    fn from(error: PremisesError) -> Self {
+impl From<UserLookupError> for Failure {
+    fn from(error: UserLookupError) -> Self {
+        match error {
+            UserLookupError::Store(error) => error.into(),
+            UserLookupError::Directory(error) => CycleError::Directory(error).into(),
+            UserLookupError::NoSuchUser(_) | UserLookupError::NotRelinked(_) => Self::failed(&error, None),
+        }
+    }
+}
+
+impl From<PreflightError> for Failure {
+    fn from(error: PreflightError) -> Self {
         let code = if error.is_misconfiguration() { CONFIGURATION } else { FAILED };
         Self { hint: error.hint(), ..Self::new(code, chain(&error)) }
     }
@@ -159,7 +165,7 @@ impl From<PremisesError> for Failure {
 
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
-        SessionError::from(error).into()
+        LockedCycleError::from(error).into()
     }
 }
 
@@ -168,12 +174,14 @@ impl From<DaemonError> for Failure {
         match error {
             DaemonError::App(error) => error.into(),
             DaemonError::Lock(LockError::Held(holder)) => {
-                Self::new(LOCKED, format!("a daemon runs already on this state.directory: {holder}"))
+                Self::new(LOCKED, format!("a daemon is already running on this state.directory: {holder}"))
             }
-            DaemonError::Claimed(_) => Self::new(LOCKED, error.to_string()),
+            DaemonError::SourceLocked(_) => Self::new(LOCKED, error.to_string()),
             DaemonError::Lock(error) => error.into(),
-            DaemonError::Session(error) => error.into(),
-            DaemonError::System(_) | DaemonError::Scheduler(_) | DaemonError::Unclaimable => Self::failed(&error, None),
+            DaemonError::Preflight(error) => error.into(),
+            DaemonError::Signals(_) | DaemonError::Scheduler(_) | DaemonError::SourceUnknown => {
+                Self::failed(&error, None)
+            }
         }
     }
 }

@@ -11,9 +11,9 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 
 use super::output::{CONFIGURATION, Failure};
-use crate::app::{cycle_lock_path, daemon_lock_path, database_path};
 use crate::config::Config;
 use crate::files;
+use crate::runtime::Paths;
 use crate::store::{self, Store, StoreError};
 
 const DATABASE_URL: &str = "learners.database_url";
@@ -22,8 +22,8 @@ const HEAD: &[u8] = b"SQLite format 3\0";
 
 /// Refuses when the learner database, or the state directory, belongs to another user.
 pub(super) async fn check(config: &Config) -> Result<(), Failure> {
-    if let Some(path) = database_path(config) {
-        database(config, path).await?;
+    if let Some(path) = Paths::new(config).database {
+        database(config, &path).await?;
     }
     let directory = config.state.directory.as_path();
     match other_owner(directory) {
@@ -101,8 +101,8 @@ fn is_database(path: &Path) -> io::Result<bool> {
 fn is_state(config: &Config) -> bool {
     let directory = config.state.directory.as_path();
     let is_empty = fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
-    let ours =
-        [daemon_lock_path(config), cycle_lock_path(config)].into_iter().chain(database_path(config).map(Into::into));
+    let Paths { daemon_lock, cycle_lock, database, .. } = Paths::new(config);
+    let ours = [daemon_lock, cycle_lock].into_iter().chain(database);
     is_empty
         || directory.file_name().is_some_and(|name| name == "learner-sync")
         || ours.into_iter().any(|path| files::directory_of(&path) == Some(directory) && path.exists())

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::Context;
 use super::output::{DONE, FAILED, Failure, print, print_json, shown, switched_off, table};
 use super::sync::report_as_json;
-use crate::app::App;
 use crate::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared};
 use crate::model::{Action, Attribute, AttributeKind, EntraId, Reason, Status, Trigger};
 use crate::plan::{AttributeChange, Change, Finding, Planned};
-use crate::session::{self, FoundUser, UserArgument};
+use crate::runtime::App;
+use crate::runtime::user_lookup::{FoundUser, UserArgument, find_user};
 use crate::store::{Access, Store, StoreError};
 
 /// How long a rehearsal waits to open the learner database: it must not queue up behind somebody who writes.
@@ -105,7 +105,7 @@ impl<'a> Planner<'a> {
 
     /// From now on for one user only.
     pub(super) async fn find(&mut self, named: UserArgument<'_>) -> Result<(), Failure> {
-        self.only = Some(session::find(self.app, &self.store, named).await?);
+        self.only = Some(find_user(self.app, &self.store, named).await?);
         Ok(())
     }
 

@@ -9,11 +9,12 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
 use super::plan::{Planner, lines_as_json, short};
 use super::sync::stop_on_signal;
-use crate::app::App;
 use crate::cycle::{self, Explanation, Report, Rules};
 use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger};
 use crate::plan::{Change, Finding, Planned, Target};
-use crate::session::{self, RunOptions, UserArgument, learner_as_json};
+use crate::runtime::App;
+use crate::runtime::locked_cycle::{RunOptions, learner_as_json, run_locked_cycle};
+use crate::runtime::user_lookup::UserArgument;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -59,7 +60,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let command = "learner-sync provision";
         let (trigger, actor, only) = (Trigger::Command, Some(actor.as_str()), Some(named));
         let ask = RunOptions { trigger, full: false, wait, force, command, actor, only };
-        (session::run(&app, ask, stop_on_signal()?).await?, None)
+        (run_locked_cycle(&app, ask, stop_on_signal()?).await?, None)
     };
     let Some(explanation) = &report.explanation else {
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());

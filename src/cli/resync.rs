@@ -6,10 +6,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print};
-use crate::app::{daemon_lock_path, source};
-use crate::lock::Lock;
 use crate::model::{Outcome, Trigger};
-use crate::session::SessionError;
+use crate::runtime::lock::Lock;
+use crate::runtime::locked_cycle::LockedCycleError;
+use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, CycleRow, Store};
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Failure> {
     let Arguments { full, wait } = arguments;
-    let path = daemon_lock_path(&context.config);
+    let path = Paths::new(&context.config).daemon_lock;
     // The pid in the file is believed only while its lock is held.
     let pid = Lock::holder(&path)
         .and_then(|holder| holder.pid)
@@ -42,7 +42,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
         ));
     }
     if wait && !context.config.provisioning.users {
-        return Err(SessionError::Off.into());
+        return Err(LockedCycleError::Disabled.into());
     }
     let before = if wait { last_cycle(&context).await?.map_or(0, |row| row.id.0) } else { 0 };
     let signal = if full { Signal::USR2 } else { Signal::USR1 };
@@ -87,6 +87,6 @@ async fn paused(context: &Context) -> Result<bool, Failure> {
 
 async fn last_cycle(context: &Context) -> Result<Option<CycleRow>, Failure> {
     let store = Store::open(context.learners()?, Access::ReadOnly).await?;
-    let source = source(&context.config, &store.state().await?);
+    let source = configured_source(&context.config, &store.state().await?);
     Ok(store.last_cycle(Some(&source)).await?)
 }

@@ -2,10 +2,10 @@
 
 use super::output::{DONE, Failure, USAGE, print};
 use super::{Context, owner};
-use crate::app::{cycle_lock_path, database_path};
-use crate::lock::Lock;
-use crate::premises;
-use crate::session::SessionError;
+use crate::runtime::Paths;
+use crate::runtime::lock::Lock;
+use crate::runtime::locked_cycle::LockedCycleError;
+use crate::runtime::preflight::Preflight;
 use crate::store::{Made, Store};
 
 const APPLY: &str = "learner-sync schema apply";
@@ -43,7 +43,7 @@ pub(super) struct Apply {
 
 pub(super) async fn run(context: Context, command: Command) -> Result<u8, Failure> {
     let (Command::Print(Print { writer, .. }) | Command::Apply(Apply { writer })) = &command;
-    if writer.is_some() && database_path(&context.config).is_some() {
+    if writer.is_some() && Paths::new(&context.config).database.is_some() {
         let why =
             "--writer is for a PostgreSQL server: an SQLite file has no roles, its rights are those of the system";
         return Err(Failure::new(USAGE, why));
@@ -52,7 +52,7 @@ pub(super) async fn run(context: Context, command: Command) -> Result<u8, Failur
         Command::Print(Print { writer, from }) => {
             let learners = context.learners()?;
             // Only then is the database opened, and even to look SQLite makes files beside its own.
-            if learners.table.is_some() && database_path(&context.config).is_some() {
+            if learners.table.is_some() && Paths::new(&context.config).database.is_some() {
                 owner::check(&context.config).await?;
             }
             print(&Store::script(learners, usize::from(from), writer.as_deref()).await?)?;
@@ -64,17 +64,18 @@ pub(super) async fn run(context: Context, command: Command) -> Result<u8, Failur
 
 async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
     // The lock of a server is in the server, and nothing else of this machine is needed for it.
-    let _lock = match database_path(&context.config) {
+    let _lock = match Paths::new(&context.config).database {
         Some(_) => {
             owner::check(&context.config).await?;
-            premises::prepare(&context.config).await?;
-            Some(Lock::take(&cycle_lock_path(&context.config), APPLY)?)
+            let preflight = Preflight::inspect(&context.config).await?;
+            preflight.create_directories()?;
+            Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY)?)
         }
         None => None,
     };
     let found = match Store::make_tables(context.learners()?, APPLY, writer).await? {
         Made::Tables { found } => found,
-        Made::Locked(holder) => return Err(SessionError::Locked(holder).into()),
+        Made::Locked(holder) => return Err(LockedCycleError::Locked(holder).into()),
     };
     let version = Store::SCHEMA_VERSION;
     let tables = match found {

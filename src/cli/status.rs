@@ -4,13 +4,13 @@ use serde_json::{Value, json};
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, switched_off, table};
-use crate::app::{cycle_lock_path, daemon_lock_path, source};
 use crate::config::Config;
 use crate::cycle::ends_soon;
-use crate::lock::{Holder, Lock};
-use crate::model::{Outcome, Reason};
+use crate::model::{LockHolder, Outcome, Reason};
 use crate::plan::Counts;
-use crate::session::learner_as_json;
+use crate::runtime::lock::Lock;
+use crate::runtime::locked_cycle::learner_as_json;
+use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, CycleRow, FailingUser, HeldUser, LearnerCounts, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
@@ -70,8 +70,8 @@ struct Overview {
     learners: LearnerCounts,
     held: Vec<HeldUser>,
     failing: Vec<FailingUser>,
-    daemon: Option<Holder>,
-    cycle: Option<Holder>,
+    daemon: Option<LockHolder>,
+    cycle: Option<LockHolder>,
     credential_ends_at: Option<jiff::Timestamp>,
     now: jiff::Timestamp,
 }
@@ -96,9 +96,10 @@ impl Overview {
             opened => opened?,
         };
         let state = store.state().await?;
-        let source = source(config, &state);
-        let daemon = Lock::holder(&daemon_lock_path(config));
-        let here = Lock::holder(&cycle_lock_path(config));
+        let source = configured_source(config, &state);
+        let paths = Paths::new(config);
+        let daemon = Lock::holder(&paths.daemon_lock);
+        let here = Lock::holder(&paths.cycle_lock);
         let cycle = if here.is_some() { here } else { store.cycle_holder().await? };
         Ok(Self {
             paused: state.paused,
@@ -249,8 +250,8 @@ fn in_words(row: &CycleRow) -> String {
     }
 }
 
-fn holder_as_json(holder: &Holder) -> Value {
-    let Holder { pid, command } = holder;
+fn holder_as_json(holder: &LockHolder) -> Value {
+    let LockHolder { pid, command } = holder;
     json!({ "pid": pid, "command": command })
 }
 

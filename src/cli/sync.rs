@@ -9,11 +9,11 @@ use tokio::sync::watch;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json};
 use super::plan::{Planner, lines_as_json, print_lines};
-use crate::app::App;
 use crate::cycle::{self, Report};
 use crate::model::{Clock, Outcome, Trigger};
 use crate::plan::{Counts, Planned};
-use crate::session::{self, RunOptions};
+use crate::runtime::App;
+use crate::runtime::locked_cycle::{RunOptions, run_locked_cycle};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -52,7 +52,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         actor: Some(&actor),
         only: None,
     };
-    let report = session::run(&app, ask, stop).await?;
+    let report = run_locked_cycle(&app, ask, stop).await?;
     if json {
         print_json(&report_as_json(&report))?;
     } else {

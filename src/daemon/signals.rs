@@ -1,10 +1,10 @@
 //! The signals of the daemon.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Signal {
+pub(super) enum SignalRequest {
     /// SIGUSR1.
     Cycle,
     /// SIGUSR2.
@@ -15,13 +15,12 @@ pub(super) enum Signal {
     Stop,
 }
 
-/// All of them.
 pub(super) struct Signals {
-    user1: tokio::signal::unix::Signal,
-    user2: tokio::signal::unix::Signal,
-    hangup: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
+    user1: Signal,
+    user2: Signal,
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Signals {
@@ -35,17 +34,17 @@ impl Signals {
         })
     }
 
-    /// The next one; waiting for it can be given up and begun again without losing one.
-    pub(super) async fn next(&mut self) -> Signal {
+    /// The next request. Dropping the future loses no signal.
+    pub(super) async fn next(&mut self) -> SignalRequest {
         let Self { user1, user2, hangup, terminate, interrupt } = self;
         tokio::select! {
-            // A stop comes before everything else.
+            // A stop comes first.
             biased;
-            _ = terminate.recv() => Signal::Stop,
-            _ = interrupt.recv() => Signal::Stop,
-            _ = hangup.recv() => Signal::Reload,
-            _ = user2.recv() => Signal::FullCycle,
-            _ = user1.recv() => Signal::Cycle,
+            _ = terminate.recv() => SignalRequest::Stop,
+            _ = interrupt.recv() => SignalRequest::Stop,
+            _ = hangup.recv() => SignalRequest::Reload,
+            _ = user2.recv() => SignalRequest::FullCycle,
+            _ = user1.recv() => SignalRequest::Cycle,
         }
     }
 }

@@ -103,13 +103,15 @@ async fn close_after(connection: Connection, error: StoreError) -> StoreError {
 /// is missing.
 pub(super) async fn inspect_to_write(path: &Path, external: Option<&Table>) -> Result<(), StoreError> {
     if !inspect_to_read(path, external).await? {
-        return files::directory_of(path).map_or(Ok(()), files::can_be_made).map_err(|error| cannot_open(path, error));
+        return files::directory_of(path)
+            .map_or(Ok(()), files::check_creatable)
+            .map_err(|error| cannot_open(path, error));
     }
     for file in [path.to_owned(), files::beside(path, "-wal"), files::beside(path, "-shm")] {
-        files::writable(&file).map_err(|error| cannot_open(&file, error))?;
+        files::check_writable(&file).map_err(|error| cannot_open(&file, error))?;
     }
     // SQLite keeps its log beside the file.
-    files::writable(files::directory_of(path).unwrap_or(Path::new("."))).map_err(|error| cannot_open(path, error))
+    files::check_writable(files::directory_of(path).unwrap_or(Path::new("."))).map_err(|error| cannot_open(path, error))
 }
 
 /// Refuses a database that is not ours, with nothing changed; answers whether there is one at all.

@@ -196,7 +196,7 @@ async fn a_locked_database_does_not_block_signals() {
     let writer = world.database.lock().await;
     let begun = std::time::Instant::now();
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("configuration reloaded", 1).await;
     daemon.stop().await;
     // A cycle waits 30 seconds for the database.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
@@ -230,7 +230,7 @@ async fn without_user_provisioning_no_cycle_runs_and_the_reason_is_reported() {
     }
     world.configure("");
     daemon.signal(rustix::process::Signal::HUP);
-    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("configuration reloaded", 1).await;
     world.run_program(&["resync", "--wait"], 0);
     daemon.stop().await;
 }

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use learner_sync::app::source_lock_paths;
 use learner_sync::model::Generation;
+use learner_sync::runtime::Paths;
 use learner_sync::store::DatabaseState;
 use serde_json::Value;
 
@@ -184,7 +184,7 @@ fn daemon_lock(world: &World) -> String {
         applications: BTreeMap::new(),
         credential: None,
     };
-    let paths = source_lock_paths(&world.app().config, &state);
+    let paths = Paths::new(&world.app().config).source_locks(&world.app().config, &state);
     paths.first().unwrap().file_name().unwrap().to_str().unwrap().to_owned()
 }
 
@@ -200,12 +200,12 @@ async fn what_the_service_user_cannot_write_is_refused_and_named() {
     // What is made unwritable, to which mode and back, the line of `check` that tells it, who else refuses, and how.
     type Commands = &'static [&'static [&'static str]];
     let cases: [(&str, u32, u32, &str, Commands, &str); 6] = [
-        ("learners.db", 0o444, 0o640, "database", &WRITING, "learners.db: the file cannot be written"),
-        ("", 0o555, 0o755, "database", &WRITING, "learners.db: the directory cannot be written"),
-        ("learners.db.lock", 0o444, 0o640, "database", &RUNNING, "learners.db.lock cannot be used"),
-        (&daemon_lock, 0o444, 0o640, "database", &[&["run"]], ".lock cannot be used"),
-        ("state", 0o555, 0o755, "state", &RUNNING, "state cannot be used: the directory cannot be written"),
-        ("state/learner-sync.pid", 0o444, 0o640, "state", &RUNNING, "learner-sync.pid cannot be used"),
+        ("learners.db", 0o444, 0o640, "database", &WRITING, "learners.db: cannot write to the file"),
+        ("", 0o555, 0o755, "database", &WRITING, "learners.db: cannot write to the directory"),
+        ("learners.db.lock", 0o444, 0o640, "database", &RUNNING, "cannot use the lock file"),
+        (&daemon_lock, 0o444, 0o640, "database", &[&["run"]], "cannot use the lock file"),
+        ("state", 0o555, 0o755, "state", &RUNNING, "state: cannot write to the directory"),
+        ("state/learner-sync.pid", 0o444, 0o640, "state", &RUNNING, "learner-sync.pid: cannot write"),
     ];
     std::fs::write(world.path(&daemon_lock), "").unwrap();
     std::fs::create_dir(world.path("state")).unwrap();

@@ -1,9 +1,9 @@
 //! Two applications and one database: nobody ever touches the learners of another one.
 
 use graph_sim::{Tenant, User};
-use learner_sync::app::source;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
+use learner_sync::runtime::configured_source;
 use learner_sync::store::{Access, Store};
 
 use crate::database::{apply, on_both};
@@ -46,7 +46,7 @@ fn configure(world: &World, application: &str) {
 async fn admit(world: &World) {
     let app = world.app();
     let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
-    let source = source(&app.config, &store.state().await.unwrap());
+    let source = configured_source(&app.config, &store.state().await.unwrap());
     store.admit_source(&source, "tests", world.now).await.unwrap();
 }
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use graph_sim::{GraphSim, Tenant, User};
 use jiff::{SignedDuration, Timestamp};
-use learner_sync::app::{App, cache_path};
 use learner_sync::config;
 use learner_sync::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared, Report, Stop};
 use learner_sync::model::Trigger;
 use learner_sync::plan::Counts;
+use learner_sync::runtime::{App, Paths, configured_source};
 use learner_sync::store::{Access, Store};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -131,7 +131,7 @@ impl World {
         let app = self.app();
         std::fs::create_dir_all(self.path("state")).unwrap();
         let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
-        let cache = cache_path(&app.config);
+        let cache = Paths::new(&app.config).cache;
         let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
         let request = CycleOptions { trigger: Trigger::Command, full, now: self.now, only: None };
         cycle::run(parts, request, stop).await.unwrap()
@@ -202,7 +202,7 @@ impl World {
     pub(crate) async fn approve(&self) -> u64 {
         let app = self.app();
         let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
-        let source = learner_sync::app::source(&app.config, &store.state().await.unwrap());
+        let source = configured_source(&app.config, &store.state().await.unwrap());
         let users = store.held_users(&source).await.unwrap();
         store.approve(&source, &users, "tests", self.now).await.unwrap()
     }

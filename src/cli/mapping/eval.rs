@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 
 use super::input::{Input, Line, json as read};
-use crate::app::App;
 use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, print};
 use crate::directory::{AccountRead, DirectoryError};
 use crate::mapping::{MappingProblem, Trial, TrialResult};
 use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, Value};
+use crate::runtime::App;
 
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct MappingEvalArguments {

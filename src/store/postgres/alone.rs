@@ -3,7 +3,7 @@
 //! Whoever loses the connection loses the lock with it, and with the same connection can write no more. The server lets
 //! go of it when the process is gone, so there are no stale locks.
 
-use crate::lock::Holder;
+use crate::model::LockHolder;
 use crate::store::connection::Connection;
 use crate::store::sql::Statement;
 use crate::store::{Store, StoreError};
@@ -19,7 +19,7 @@ const HOLDER: &str = "SELECT a.application_name::text FROM pg_locks l LEFT JOIN 
 impl Store {
     /// Takes the lock of cycles for as long as this store is open, at once or not at all; answers who has it instead.
     /// A file needs none: it has a lock beside it.
-    pub async fn take_cycle_lock(&self, command: &str) -> Result<Option<Holder>, StoreError> {
+    pub async fn take_cycle_lock(&self, command: &str) -> Result<Option<LockHolder>, StoreError> {
         let mut connection = self.connection().await;
         match &*connection {
             Connection::Sqlite(_) => Ok(None),
@@ -28,7 +28,7 @@ impl Store {
     }
 
     /// Who has the lock of cycles, on whatever machine.
-    pub async fn cycle_holder(&self) -> Result<Option<Holder>, StoreError> {
+    pub async fn cycle_holder(&self) -> Result<Option<LockHolder>, StoreError> {
         let mut connection = self.connection().await;
         match &*connection {
             Connection::Sqlite(_) => Ok(None),
@@ -41,7 +41,7 @@ impl Store {
 pub(in crate::store) async fn take_cycle_lock(
     connection: &mut Connection,
     command: &str,
-) -> Result<Option<Holder>, StoreError> {
+) -> Result<Option<LockHolder>, StoreError> {
     // Before it is taken, so that whoever finds it taken reads the right name.
     let name = format!("{command} (pid {}) on {}", std::process::id(), host());
     let statement = Statement::new("SELECT set_config('application_name', $1, false)").bind(name);
@@ -50,14 +50,14 @@ pub(in crate::store) async fn take_cycle_lock(
         return Ok(None);
     }
     let holder = holder(connection).await?;
-    Ok(Some(holder.unwrap_or_else(|| Holder { pid: None, command: "another process".to_owned() })))
+    Ok(Some(holder.unwrap_or_else(LockHolder::unknown)))
 }
 
-async fn holder(connection: &mut Connection) -> Result<Option<Holder>, StoreError> {
+async fn holder(connection: &mut Connection) -> Result<Option<LockHolder>, StoreError> {
     let Some(row) = connection.optional_row(Statement::new(HOLDER)).await? else { return Ok(None) };
     let command: Option<String> = row.get(0)?;
     let command = command.filter(|name| !name.is_empty()).unwrap_or_else(|| "another process".to_owned());
-    Ok(Some(Holder { pid: None, command }))
+    Ok(Some(LockHolder { pid: None, command }))
 }
 
 /// The name of this machine.

@@ -4,8 +4,7 @@ use std::path::Path;
 
 use super::grants::grant;
 use super::{VERSION, layout, owner, run, same_table, version};
-use crate::lock::Holder;
-use crate::model::Table;
+use crate::model::{LockHolder, Table};
 use crate::store::connection::Connection;
 use crate::store::postgres::{self, Server, about_the_disk, take_cycle_lock};
 use crate::store::transaction::in_a_migration;
@@ -20,7 +19,7 @@ pub enum Made {
         found: i64,
     },
     /// A cycle runs; nothing was touched.
-    Locked(Holder),
+    Locked(LockHolder),
 }
 
 impl Store {

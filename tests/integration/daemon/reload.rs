@@ -20,7 +20,7 @@ async fn a_valid_configuration_takes_effect_and_reschedules_the_next_cycle() {
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE title IS NULL").await, "2");
     world.configure(OTHER_MAPPING);
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("configuration reloaded", 1).await;
     daemon.logged("waiting next_cycle.at=", 2).await;
     // A reload does not run a cycle.
     assert_eq!(world.cycles().await, ["startup success"]);
@@ -61,15 +61,15 @@ async fn an_invalid_configuration_is_reported_and_the_old_one_stays() {
     let daemon = waiting_daemon(&world).await;
     world.configure("[safety]\nmax_deactivatoins = 5");
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration stays as it was", 1).await;
+    daemon.logged("configuration not reloaded, the old one stays", 1).await;
     assert!(daemon.log().contains("safety.max_deactivatoins"), "{}", daemon.log());
     std::fs::remove_file(world.config_path()).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration stays as it was", 2).await;
+    daemon.logged("configuration not reloaded, the old one stays", 2).await;
     world.configure("");
     std::fs::rename(world.path("secret"), world.path("secret.away")).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration stays as it was", 3).await;
+    daemon.logged("configuration not reloaded, the old one stays", 3).await;
 
     // The mapping of the start still applies.
     world.sim.tenant(|tenant| drop(crate::program::hire(tenant, "Grace", "Hopper")));
@@ -90,21 +90,21 @@ async fn an_unusable_learners_table_is_reported_and_the_old_configuration_stays(
     world.execute("CREATE TABLE accounts (id integer PRIMARY KEY, login text, state boolean)").await;
     world.configure(UNUSABLE_TABLE);
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration stays as it was: the learners table cannot be used", 1).await;
+    daemon.logged("configuration not reloaded, the old one stays: the learners table cannot be used", 1).await;
     let log = daemon.log();
     assert!(log.contains("learner-sync.toml:17:") && log.contains("learners.columns.email"), "{log}");
-    assert!(!log.contains("the configuration is read again"), "{log}");
+    assert!(!log.contains("configuration reloaded"), "{log}");
     daemon.signal(Signal::USR1);
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
 
     world.configure(&UNUSABLE_TABLE.replace("accounts", "nowhere"));
     daemon.signal(Signal::HUP);
     daemon.logged("there is no table nowhere", 1).await;
-    daemon.logged("the configuration stays as it was", 2).await;
+    daemon.logged("configuration not reloaded, the old one stays", 2).await;
     world.configure(OTHER_MAPPING);
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration is read again", 1).await;
-    assert!(!daemon.log().contains("no cycle"), "{}", daemon.log());
+    daemon.logged("configuration reloaded", 1).await;
+    assert!(!daemon.log().contains("cannot start a cycle"), "{}", daemon.log());
     daemon.stop().await;
 }
 
@@ -115,7 +115,7 @@ async fn a_changed_table_is_reported_with_a_remedy() {
     world.execute("ALTER TABLE learners RENAME COLUMN job_role TO role").await;
     daemon.signal(Signal::HUP);
     daemon.logged("learners lacks the column job_role; nothing was written to it: add what is missing", 1).await;
-    assert!(daemon.log().contains("the configuration stays as it was"), "{}", daemon.log());
+    assert!(daemon.log().contains("configuration not reloaded, the old one stays"), "{}", daemon.log());
     daemon.stop().await;
 }
 
@@ -126,8 +126,8 @@ async fn a_locked_database_does_not_prevent_a_reload() {
     let alone = world.database.shut().await;
     world.configure(OTHER_MAPPING);
     daemon.signal(Signal::HUP);
-    daemon.logged("fits the learner database cannot be seen now: it is locked, or does not answer", 1).await;
-    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("against the learner database right now: it is locked or does not answer", 1).await;
+    daemon.logged("configuration reloaded", 1).await;
     drop(alone);
     daemon.signal(Signal::USR1);
     world.cycles_ended(2).await;
@@ -142,7 +142,7 @@ async fn a_missing_database_file_does_not_prevent_a_reload() {
     std::fs::rename(world.path("learners.db"), world.path("unmounted.db")).unwrap();
     world.configure(UNUSABLE_TABLE);
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("configuration reloaded", 1).await;
     assert!(daemon.log().contains("there is no database"), "{}", daemon.log());
     // Only the file shows whether another daemon keeps an application.
     let (tenant, client, unknown) = world.sim.tenant(|tenant| {
@@ -151,11 +151,11 @@ async fn a_missing_database_file_does_not_prevent_a_reload() {
     });
     world.configure_for(&tenant, &client, &unknown, UNUSABLE_TABLE);
     daemon.signal(Signal::HUP);
-    daemon.logged("whether another daemon keeps this application cannot be seen", 1).await;
+    daemon.logged("cannot check whether another daemon provisions this application", 1).await;
     world.configure(UNUSABLE_TABLE);
     std::fs::rename(world.path("unmounted.db"), world.path("learners.db")).unwrap();
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration stays as it was: the learners table cannot be used", 1).await;
+    daemon.logged("configuration not reloaded, the old one stays: the learners table cannot be used", 1).await;
     daemon.stop().await;
 }
 
@@ -167,8 +167,8 @@ async fn an_unreachable_server_does_not_prevent_a_reload() {
     server.kill();
     world.configure(OTHER_MAPPING);
     daemon.signal(Signal::HUP);
-    daemon.logged("cannot be seen now: cannot connect to the learner database", 1).await;
-    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("right now: cannot connect to the learner database", 1).await;
+    daemon.logged("configuration reloaded", 1).await;
     server.run();
     daemon.signal(Signal::USR1);
     world.cycles_ended(2).await;
@@ -184,7 +184,7 @@ async fn keys_that_need_a_restart_are_named_and_the_others_take_effect() {
     let elsewhere = format!("sqlite://{}", world.path("elsewhere.db").display());
     world.reconfigure(|text| text.replace(&world.database.url(), &elsewhere));
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("configuration reloaded", 1).await;
     let log = daemon.log();
     let line = log.lines().find(|line| line.contains("after a restart")).unwrap();
     assert!(line.contains("learners.database_url") && line.contains("log.level"), "{line}");
@@ -204,7 +204,7 @@ async fn a_reload_during_a_cycle_takes_effect_in_the_next_one() {
     gate.reached().await;
     world.configure(OTHER_MAPPING);
     daemon.signal(Signal::HUP);
-    daemon.logged("the configuration is read again", 1).await;
+    daemon.logged("configuration reloaded", 1).await;
     gate.release();
     world.cycles_ended(1).await;
     assert_eq!(world.value("SELECT coalesce(title, '-') FROM learners").await, "-");

@@ -23,7 +23,7 @@ fn url(path: &Path) -> String {
 fn refused(world: &World, environment: &[(&str, &str)], first: &Daemon) {
     let ran = world.run_program_with(environment, &["run"], 75);
     let holder = format!("learner-sync run (pid {})", first.pid());
-    assert!(ran.stderr.contains(&holder) && ran.stderr.contains("another daemon keeps this application"), "{ran:?}");
+    assert!(ran.stderr.contains(&holder) && ran.stderr.contains("another daemon already provisions this application"), "{ran:?}");
     for (_, state) in environment.iter().filter(|(name, _)| *name == STATE) {
         assert!(!Path::new(state).exists());
     }
@@ -109,11 +109,11 @@ async fn a_reload_to_another_application_needs_one_without_a_daemon() {
 
     world.reconfigure(|text| text.replace(&own, &application));
     first.signal(Signal::HUP);
-    first.logged("the configuration stays as it was: another daemon keeps this application", 1).await;
+    first.logged("configuration not reloaded, the old one stays: another daemon already provisions this application", 1).await;
     assert!(first.log().contains(&format!("learner-sync run (pid {})", second.pid())), "{}", first.log());
     second.stop().await;
     first.signal(Signal::HUP);
-    first.logged("the configuration is read again", 1).await;
+    first.logged("configuration reloaded", 1).await;
     // The first daemon now keeps the new application and has released its old one.
     refused(&world, &[(STATE, &world.path("third-state").display().to_string()), (APPLICATION, &application)], &first);
     let mut command = world.program(&["run"]);

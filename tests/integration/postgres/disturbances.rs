@@ -7,10 +7,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use graph_sim::Tenant;
-use learner_sync::app::cache_path;
 use learner_sync::cycle::{self, CycleContext, CycleOptions, Report};
 use learner_sync::model::{Outcome, Trigger};
 use learner_sync::plan::Counts;
+use learner_sync::runtime::Paths;
 use learner_sync::store::{Access, DatabaseLocation, Store, StoreError};
 use sqlx::{Connection as _, PgConnection};
 use tokio::sync::watch;
@@ -56,7 +56,7 @@ async fn disturbed_cycle(
     }
     std::fs::create_dir_all(world.path("state")).unwrap();
     let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
-    let cache = cache_path(&app.config);
+    let cache = Paths::new(&app.config).cache;
     let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
     let request = CycleOptions { trigger: Trigger::Command, full: false, now: world.now, only: None };
     let (_sender, stop) = watch::channel(false);

@@ -1,4 +1,4 @@
-//! What systemd is told: ready, reloading, stopping, status, and that the loop still turns.
+//! Notifications to systemd: ready, reloading, stopping, the status line and the watchdog.
 //! <https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html>
 
 use std::time::Duration;
@@ -6,35 +6,35 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 fn notify(states: &[NotifyState<'_>]) {
-    // Without systemd there is no socket, and that is no error.
+    // Without systemd there is no socket, which is not an error.
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!("systemd cannot be told: {error}");
+        tracing::debug!("cannot notify systemd: {error}");
     }
 }
 
-pub(super) fn ready() {
+pub(super) fn notify_ready() {
     notify(&[NotifyState::Ready]);
 }
 
-/// With its time, so that `systemctl reload` waits for the `ready` that follows.
-pub(super) fn reloading() {
+/// With a timestamp, so that `systemctl reload` waits for the `READY=1` that follows.
+pub(super) fn notify_reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(_) => notify(&[NotifyState::Reloading]),
     }
 }
 
-pub(super) fn stopping() {
+pub(super) fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
 /// The line that `systemctl status` shows.
-pub(super) fn status(text: &str) {
+pub(super) fn notify_status(text: &str) {
     // A newline would end the message.
     notify(&[NotifyState::Status(&text.replace('\n', " "))]);
 }
 
-/// Tells systemd twice an interval that the loop still turns, when the unit has `WatchdogSec`.
+/// Notifies systemd twice per `WatchdogSec` that the loop is alive.
 pub(super) struct Watchdog {
     interval: Option<tokio::time::Interval>,
 }
@@ -45,8 +45,8 @@ impl Watchdog {
         Self { interval: sd_notify::watchdog_enabled().map(half) }
     }
 
-    /// Resolves when the loop should turn once more; never, without a watchdog.
-    pub(super) async fn due(&mut self) {
+    /// Resolves after each notification; never, when the unit has no watchdog.
+    pub(super) async fn notified(&mut self) {
         match &mut self.interval {
             None => std::future::pending().await,
             Some(interval) => {

@@ -1,0 +1,175 @@
+//! The loop: at most one cycle runs, at most one request waits, and a stop ends it between two batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::task::{JoinError, JoinHandle};
+
+use super::signals::{SignalRequest, Signals};
+use super::systemd::{self, Watchdog};
+use super::timer::draw_wait;
+use super::{COMMAND, DATABASE_TIMEOUT, Daemon, DaemonError};
+use crate::cycle::Report;
+use crate::model::{Outcome, Trigger, chain};
+use crate::runtime::locked_cycle::{LockedCycleError, RunOptions, run_locked_cycle};
+use crate::store::{Access, Store, StoreError};
+
+/// A cycle that waits for the running one to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CycleRequest {
+    pub(super) trigger: Trigger,
+    /// Whether to ignore the cache.
+    pub(super) full: bool,
+}
+
+impl CycleRequest {
+    /// Several requests make one cycle: it is full when one of them is, and a signal is its trigger when there was one,
+    /// because `resync --wait` waits for such a cycle.
+    fn merge(self, later: Self) -> Self {
+        let trigger = if later.trigger == Trigger::Signal { later.trigger } else { self.trigger };
+        Self { trigger, full: self.full || later.full }
+    }
+}
+
+type CycleResult = Result<Result<Report, LockedCycleError>, JoinError>;
+
+impl Daemon {
+    /// Serves requests until a stop, and lets the running cycle finish its batch.
+    pub(super) async fn serve(&mut self, signals: &mut Signals) -> Result<(), DaemonError> {
+        let mut watchdog = Watchdog::new();
+        loop {
+            let stopping = *self.stop.borrow();
+            if stopping && self.running.is_none() {
+                return Ok(());
+            }
+            if !stopping
+                && self.running.is_none()
+                && let Some(request) = self.pending.take()
+            {
+                self.start_cycle(request).await;
+            }
+            tokio::select! {
+                result = cycle_result(&mut self.running) => {
+                    self.running = None;
+                    self.finish_cycle(result);
+                    if !stopping && self.pending.is_none() {
+                        self.schedule_next(None).await?;
+                    }
+                }
+                signal = signals.next() => match signal {
+                    SignalRequest::Cycle => self.request_cycle(Trigger::Signal, false),
+                    SignalRequest::FullCycle => self.request_cycle(Trigger::Signal, true),
+                    SignalRequest::Reload => self.reload().await?,
+                    SignalRequest::Stop => {
+                        systemd::notify_stopping();
+                        tracing::info!(cycle.running = self.running.is_some(), "stopping");
+                        self.stop.send_replace(true);
+                    }
+                },
+                () = self.timer.fired() => self.request_cycle(Trigger::Schedule, false),
+                () = watchdog.notified() => {}
+            }
+        }
+    }
+
+    fn request_cycle(&mut self, trigger: Trigger, full: bool) {
+        let request = CycleRequest { trigger, full };
+        let request = self.pending.map_or(request, |pending| pending.merge(request));
+        self.pending = Some(request);
+        if self.running.is_some() {
+            tracing::info!(cycle.full = request.full, "a cycle is running; one more follows it");
+        }
+    }
+
+    async fn start_cycle(&mut self, request: CycleRequest) {
+        let CycleRequest { trigger, full } = request;
+        self.timer.disarm().await;
+        self.next_cycle_at = None;
+        systemd::notify_status("a cycle is running");
+        let (app, stop) = (Arc::clone(&self.app), self.stop.subscribe());
+        // It waits for the lock: a requested cycle must not be lost because `sync` is running.
+        let options = RunOptions { trigger, full, wait: true, force: false, command: COMMAND, actor: None, only: None };
+        self.running = Some(tokio::spawn(async move { run_locked_cycle(&app, options, stop).await }));
+    }
+
+    fn finish_cycle(&mut self, result: CycleResult) {
+        let now = (self.clock)();
+        let refused = matches!(&result, Ok(Ok(Report { refused: true, .. })));
+        self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
+        let failure = match result {
+            Ok(Ok(Report { outcome: Outcome::Failed, error, .. })) => error.unwrap_or_default(),
+            Ok(Ok(report)) => {
+                self.failing_since = None;
+                return self.set_status(format!("last cycle at {now:.0}: {}", report.summary()));
+            }
+            Ok(Err(LockedCycleError::Paused)) => {
+                tracing::info!("provisioning is paused; the cycle is skipped");
+                return self.set_status("paused".to_owned());
+            }
+            Ok(Err(LockedCycleError::Disabled)) => {
+                tracing::info!("provisioning.users = false; the cycle is skipped");
+                return self.set_status("provisioning.users = false".to_owned());
+            }
+            Ok(Err(LockedCycleError::Stopped)) => return,
+            Ok(Err(error)) => {
+                let error = chain(&error);
+                tracing::error!("cannot start a cycle: {error}");
+                error
+            }
+            Err(panic) => {
+                tracing::error!("the cycle panicked; the next one repeats it: {panic}");
+                "the cycle panicked".to_owned()
+            }
+        };
+        let since = *self.failing_since.get_or_insert(now);
+        self.set_status(format!("failing since {since:.0}: {failure}"));
+    }
+
+    fn set_status(&mut self, status: String) {
+        systemd::notify_status(&status);
+        self.status = status;
+    }
+
+    /// Draws the time of the next cycle, but not later than `latest`.
+    pub(super) async fn schedule_next(&mut self, latest: Option<Timestamp>) -> Result<(), DaemonError> {
+        let now = (self.clock)();
+        let drawn = draw_wait(&self.app.config.schedule, self.refusals);
+        let left = latest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let wait = left.map_or(drawn, |left| left.min(drawn));
+        self.timer.arm(wait).await?;
+        let next = now + SignedDuration::try_from(wait).unwrap_or_default();
+        self.next_cycle_at = Some(next);
+        self.record_next_cycle(Some(next)).await;
+        systemd::notify_status(&format!("{}; next cycle at {next:.0}", self.status));
+        tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
+        Ok(())
+    }
+
+    /// Records for `status` when the next cycle is due.
+    pub(super) async fn record_next_cycle(&self, at: Option<Timestamp>) {
+        self.record("the time of the next cycle", async |store| store.set_next_cycle_at(at).await).await;
+    }
+
+    /// Writes a detail into the learner database; a failure is only logged.
+    pub(super) async fn record(&self, what: &str, write: impl AsyncFnOnce(&Store) -> Result<(), StoreError>) {
+        let written = async {
+            let store = Store::open(&self.app.learners, Access::ReadWrite).await?;
+            write(&store).await?;
+            store.close().await
+        };
+        match tokio::time::timeout(DATABASE_TIMEOUT, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("cannot record {what}: {}", chain(&error)),
+            Err(_) => tracing::warn!("cannot record {what}: the learner database is locked or does not answer"),
+        }
+    }
+}
+
+/// Resolves when the running cycle ends; never, when none is running.
+async fn cycle_result(running: &mut Option<JoinHandle<Result<Report, LockedCycleError>>>) -> CycleResult {
+    match running {
+        Some(task) => task.await,
+        None => std::future::pending().await,
+    }
+}

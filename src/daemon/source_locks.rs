@@ -1,0 +1,36 @@
+//! One daemon for each application and learner database, whatever its state directory. Two daemons would run every
+//! cycle twice, and each would invalidate the cache of the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::{COMMAND, DaemonError};
+use crate::config::Config;
+use crate::runtime::Paths;
+use crate::runtime::lock::{Lock, LockError};
+use crate::store::DatabaseState;
+
+/// The locks beside the learner database, one for each id of the application.
+#[derive(Debug, Default)]
+pub(super) struct SourceLocks(BTreeMap<PathBuf, Lock>);
+
+impl SourceLocks {
+    /// Locks the application of `config` under each id that it has in the learner database.
+    pub(super) fn lock_sources(&mut self, config: &Config, state: &DatabaseState) -> Result<(), DaemonError> {
+        self.replace(Paths::new(config).source_locks(config, state)).map_err(|error| match error {
+            LockError::Held(holder) => DaemonError::SourceLocked(holder),
+            error => error.into(),
+        })
+    }
+
+    /// Holds exactly the locks at `paths` from now on; when one of them is held elsewhere, nothing changes.
+    fn replace(&mut self, paths: BTreeSet<PathBuf>) -> Result<(), LockError> {
+        let mut acquired = BTreeMap::new();
+        for path in paths.iter().filter(|path| !self.0.contains_key(*path)) {
+            acquired.insert(path.clone(), Lock::acquire(path, COMMAND)?);
+        }
+        self.0.retain(|path, _| paths.contains(path));
+        self.0.append(&mut acquired);
+        Ok(())
+    }
+}

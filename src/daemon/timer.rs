@@ -1,0 +1,95 @@
+//! When the next cycle is due.
+//!
+//! The scheduler only sends a message: tokio-cron-scheduler runs its jobs without an overlap guard, and its shutdown
+//! neither waits nor cancels.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+
+use crate::config::ScheduleConfig;
+
+/// The longest wait after repeated refusals by Entra.
+const MAX_BACKOFF: Duration = Duration::from_hours(1);
+
+/// A timer that fires once each time it is armed.
+pub(super) struct CycleTimer {
+    scheduler: JobScheduler,
+    job: Option<uuid::Uuid>,
+    sender: mpsc::Sender<()>,
+    receiver: mpsc::Receiver<()>,
+}
+
+impl CycleTimer {
+    pub(super) async fn start() -> Result<Self, JobSchedulerError> {
+        let scheduler = JobScheduler::new().await?;
+        scheduler.start().await?;
+        let (sender, receiver) = mpsc::channel(1);
+        Ok(Self { scheduler, job: None, sender, receiver })
+    }
+
+    /// Fires after `wait`, and no longer when it was to fire before.
+    pub(super) async fn arm(&mut self, wait: Duration) -> Result<(), JobSchedulerError> {
+        self.disarm().await;
+        let sender = self.sender.clone();
+        let job = Job::new_one_shot_async(wait, move |_, _| {
+            let sender = sender.clone();
+            Box::pin(async move {
+                // A full channel means that it has fired already.
+                let _ = sender.try_send(());
+            })
+        })?;
+        self.job = Some(self.scheduler.add(job).await?);
+        Ok(())
+    }
+
+    pub(super) async fn disarm(&mut self) {
+        if let Some(job) = self.job.take()
+            // A job that has fired no longer exists.
+            && let Err(error) = self.scheduler.remove(&job).await
+        {
+            tracing::debug!("the timer no longer exists: {error}");
+        }
+        while self.receiver.try_recv().is_ok() {}
+    }
+
+    /// Resolves when the timer fires. Dropping the future loses nothing.
+    pub(super) async fn fired(&mut self) {
+        // It never closes, because `sender` lives as long.
+        let _ = self.receiver.recv().await;
+    }
+
+    pub(super) async fn shut_down(&mut self) {
+        if let Err(error) = self.scheduler.shutdown().await {
+            tracing::debug!("the scheduler does not shut down: {error}");
+        }
+    }
+}
+
+/// How long to wait for the next cycle after `refusals` cycles in a row that Entra has refused.
+pub(super) fn draw_wait(schedule: &ScheduleConfig, refusals: u32) -> Duration {
+    let ScheduleConfig { min_interval, max_interval, full_every: _ } = schedule;
+    // Random, so that many machines do not ask at the same time.
+    back_off(refusals, rand::random_range(*min_interval..=*max_interval.max(min_interval)))
+}
+
+/// Doubles the wait for each refusal in a row, up to an hour: an administrator has to act first, and then sends a signal.
+fn back_off(refusals: u32, wait: Duration) -> Duration {
+    wait.max(wait.saturating_mul(2_u32.saturating_pow(refusals)).min(MAX_BACKOFF))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_lengthen_the_wait_up_to_an_hour_and_never_shorten_it() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        assert_eq!(back_off(0, minutes(25)), minutes(25));
+        assert_eq!(back_off(1, minutes(25)), minutes(50));
+        assert_eq!(back_off(2, minutes(25)), minutes(60));
+        assert_eq!(back_off(40, minutes(25)), minutes(60));
+        assert_eq!(back_off(3, minutes(90)), minutes(90));
+    }
+}

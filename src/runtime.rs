@@ -1,0 +1,14 @@
+//! Wiring: from a command to one cycle.
+//!
+//! [`preflight`] inspects what is on disk, [`App`] turns the configuration into the parts of a cycle, and
+//! [`locked_cycle`] runs one cycle under the lock. The daemon, `sync` and `provision` all go this way.
+
+mod app;
+pub mod lock;
+pub mod locked_cycle;
+mod paths;
+pub mod preflight;
+pub mod user_lookup;
+
+pub use self::app::{App, AppError, configured_source, learner_database};
+pub use self::paths::Paths;

@@ -1,0 +1,203 @@
+//! A lock file that names its holder.
+//!
+//! The operating system releases the lock when the holder dies, so there are no stale locks. The name in the file counts
+//! only while the lock is held.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, test_kill_process};
+
+use crate::model::LockHolder;
+
+/// A new holder writes its name within microseconds.
+const NAME_ATTEMPTS: u32 = 50;
+const BETWEEN_NAME_ATTEMPTS: Duration = Duration::from_millis(1);
+
+/// The lock, held until it is dropped.
+#[derive(Debug)]
+pub struct Lock {
+    // Closing the file releases the lock.
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Otherwise the next holder would go by this name until it has written its own.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// The lock was not acquired.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it.
+    #[error("{0} is running")]
+    Held(LockHolder),
+    /// The file cannot be used.
+    #[error("cannot use the lock file {path}")]
+    Unusable {
+        /// The lock file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Lock {
+    /// Acquires the lock at `path` without waiting, and writes the name of its holder into it.
+    ///
+    /// # Errors
+    /// When another process holds it, or the file cannot be used.
+    pub fn acquire(path: &Path, command: &str) -> Result<Self, LockError> {
+        let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
+        let mut attempts = 0;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::Error(source)) => return Err(unusable(source)),
+                Err(TryLockError::WouldBlock) => {}
+            }
+            // `holder` shares the lock for an instant; a real holder shares it with nobody.
+            match file.try_lock_shared() {
+                Ok(()) => file.unlock().map_err(unusable)?,
+                Err(TryLockError::Error(source)) => return Err(unusable(source)),
+                Err(TryLockError::WouldBlock) => {
+                    if let Some(holder) = read_name(&mut file, &mut attempts) {
+                        return Err(LockError::Held(holder));
+                    }
+                }
+            }
+            std::thread::yield_now();
+        }
+        match write_name(&mut file, &format!("{} {command}\n", std::process::id())) {
+            // The lock is held all the same; the next real write reports the full disk.
+            Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+                tracing::warn!("cannot write the holder into the lock file {}: {error}", path.display());
+            }
+            written => written.map_err(unusable)?,
+        }
+        Ok(Self { file })
+    }
+
+    /// Who holds the lock at `path`; `None` when it is free or does not exist.
+    pub fn holder(path: &Path) -> Option<LockHolder> {
+        let mut file = File::open(path).ok()?;
+        let mut attempts = 0;
+        loop {
+            match file.try_lock_shared() {
+                Err(TryLockError::WouldBlock) => {
+                    if let Some(holder) = read_name(&mut file, &mut attempts) {
+                        return Some(holder);
+                    }
+                }
+                Ok(()) | Err(TryLockError::Error(_)) => return None,
+            }
+        }
+    }
+}
+
+/// Overwrites the old name in place, because that needs no disk space.
+fn write_name(file: &mut File, name: &str) -> io::Result<()> {
+    file.rewind()?;
+    let written = file.write_all(name.as_bytes());
+    file.set_len(if written.is_ok() { name.len() as u64 } else { 0 })?;
+    written
+}
+
+/// The holder that the file names. An incomplete name, or the name of a process that has ended, is not that of the
+/// holder: the first attempts return `None`, the last returns the best answer there is.
+fn read_name(file: &mut File, attempts: &mut u32) -> Option<LockHolder> {
+    let mut text = String::new();
+    // A file that cannot be read counts as one without a name.
+    let _ = file.rewind().and_then(|()| file.take(1024).read_to_string(&mut text));
+    // The rest of a longer name may follow the first line.
+    let named = text.split_once('\n').and_then(|(line, _)| line.split_once(' '));
+    let holder = named.map(|(pid, command)| LockHolder { pid: pid.parse().ok(), command: command.to_owned() });
+    match holder {
+        Some(holder) if is_running(&holder) || *attempts == NAME_ATTEMPTS => Some(holder),
+        None if *attempts == NAME_ATTEMPTS => Some(LockHolder::unknown()),
+        Some(_) | None => {
+            *attempts += 1;
+            std::thread::sleep(BETWEEN_NAME_ATTEMPTS);
+            None
+        }
+    }
+}
+
+fn is_running(holder: &LockHolder) -> bool {
+    let pid = holder.pid.and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
+    // A process of another user may not be signalled, but it exists.
+    pid.is_some_and(|pid| !matches!(test_kill_process(pid), Err(rustix::io::Errno::SRCH)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_names_its_holder_and_is_free_when_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cycle.lock");
+        assert_eq!(Lock::holder(&path), None);
+        let lock = Lock::acquire(&path, "learner-sync run").unwrap();
+        let holder = LockHolder { pid: Some(std::process::id()), command: "learner-sync run".to_owned() };
+        assert_eq!(Lock::holder(&path), Some(holder.clone()));
+        assert!(matches!(Lock::acquire(&path, "learner-sync sync"), Err(LockError::Held(found)) if found == holder));
+        drop(lock);
+        assert_eq!(Lock::holder(&path), None);
+        let lock = Lock::acquire(&path, "learner-sync a-longer-name").unwrap();
+        drop(lock);
+        let _lock = Lock::acquire(&path, "learner-sync sync").unwrap();
+        assert_eq!(Lock::holder(&path).unwrap().command, "learner-sync sync");
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn asking_for_the_holder_does_not_hold_the_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cycle.lock");
+        drop(Lock::acquire(&path, "learner-sync run").unwrap());
+        let acquired = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !acquired.load(std::sync::atomic::Ordering::Relaxed) {
+                        Lock::holder(&path);
+                    }
+                });
+            }
+            let held = (0..2000).filter(|_| Lock::acquire(&path, "learner-sync sync").is_err()).count();
+            acquired.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(held, 0);
+        });
+    }
+
+    #[test]
+    fn a_refused_caller_reads_the_name_of_the_present_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cycle.lock");
+        // Left behind by a kill; no process has such a high id.
+        std::fs::write(&path, "2147483647 learner-sync run\n").unwrap();
+        let holder = LockHolder { pid: Some(std::process::id()), command: "learner-sync sync".to_owned() };
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..5000 {
+                        if let Err(LockError::Held(found)) = Lock::acquire(&path, "learner-sync sync") {
+                            assert_eq!(found, holder);
+                        }
+                    }
+                });
+            }
+            for found in (0..5000).filter_map(|_| Lock::holder(&path)) {
+                assert_eq!(found, holder);
+            }
+        });
+    }
+}

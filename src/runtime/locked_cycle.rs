@@ -1,0 +1,208 @@
+//! One cycle under the lock: preflight, lock, open, cycle, expire, close.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::app::App;
+use super::lock::{Lock, LockError};
+use super::preflight::{LOCK_FILE, Preflight, PreflightError};
+use super::user_lookup::{FoundUser, UserArgument, UserLookupError, find_user};
+use crate::cycle::{self, CycleContext, CycleOptions, Report, Stop};
+use crate::failpoint::{Step, reached};
+use crate::model::{LearnerId, LockHolder, Trigger, chain};
+use crate::store::{Access, Store, StoreError};
+
+/// How often a lock is tried again. Neither kind of lock can be awaited: a lock file blocks its thread, and a server
+/// would keep a statement open for as long as the other cycle runs.
+const LOCK_RETRY: Duration = Duration::from_millis(200);
+
+/// How a cycle is run.
+#[derive(Clone, Copy, Debug)]
+pub struct RunOptions<'a> {
+    /// What started it.
+    pub trigger: Trigger,
+    /// Whether to ignore the cache.
+    pub full: bool,
+    /// Whether to wait for the lock.
+    pub wait: bool,
+    /// Whether to run although provisioning is paused.
+    pub force: bool,
+    /// The command that others see as the holder of the lock.
+    pub command: &'static str,
+    /// The administrator, for the audit log; `None` for the daemon.
+    pub actor: Option<&'a str>,
+    /// Restricts the cycle to one user.
+    pub only: Option<UserArgument<'a>>,
+}
+
+/// No cycle was started.
+#[derive(Debug, thiserror::Error)]
+pub enum LockedCycleError {
+    /// Another cycle is running: exit code 75.
+    #[error("another cycle holds the lock: {0}")]
+    Locked(LockHolder),
+    /// An administrator paused provisioning.
+    #[error("provisioning is paused until `learner-sync resume`")]
+    Paused,
+    /// The configuration disables provisioning.
+    #[error("provisioning is disabled: provisioning.users = false")]
+    Disabled,
+    /// The process was asked to stop before the lock was free.
+    #[error("stopped by a signal")]
+    Stopped,
+    /// Something on disk cannot be used.
+    #[error(transparent)]
+    Preflight(#[from] PreflightError),
+    /// The learner database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The named user was not found, or cannot be linked.
+    #[error(transparent)]
+    User(Box<UserLookupError>),
+}
+
+impl From<UserLookupError> for LockedCycleError {
+    fn from(error: UserLookupError) -> Self {
+        Self::User(Box::new(error))
+    }
+}
+
+impl From<LockError> for LockedCycleError {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Held(holder) => Self::Locked(holder),
+            LockError::Unusable { path, source } => {
+                Self::Preflight(PreflightError::Path { what: LOCK_FILE, path, source })
+            }
+        }
+    }
+}
+
+/// Runs one cycle.
+///
+/// # Errors
+/// When none was started, or the database failed before the end of the cycle was recorded.
+pub async fn run_locked_cycle(app: &App, options: RunOptions<'_>, mut stop: Stop) -> Result<Report, LockedCycleError> {
+    if !app.config.provisioning.users {
+        return Err(LockedCycleError::Disabled);
+    }
+    let preflight = Preflight::inspect(&app.config).await?;
+    preflight.create_directories()?;
+    let _lock = acquire_file_lock(&preflight, options, &mut stop).await?;
+    reached(Step::LockTaken);
+    // Opened for each cycle: after a restore the path names another file.
+    let store = Store::open(&app.learners, Access::ReadWrite).await?;
+    acquire_server_lock(&store, options, &mut stop).await?;
+    if !options.force && store.state().await?.paused {
+        return Err(LockedCycleError::Paused);
+    }
+    let found = match options.only {
+        Some(argument) => Some(find_user(app, &store, argument).await?),
+        None => None,
+    };
+    let now = (app.clock)();
+    write_audit(&store, options, found.as_ref(), now).await?;
+    let context = CycleContext {
+        directory: &app.directory,
+        store: &store,
+        cache: Some(&preflight.paths.cache),
+        rules: &app.rules,
+    };
+    let RunOptions { trigger, full, .. } = options;
+    let only = found.as_ref().map(FoundUser::only);
+    let ended = cycle::run(context, CycleOptions { trigger, full, now, only }, stop).await;
+    expire_log(&store, app.config.log.retention, now).await;
+    reached(Step::LogExpired);
+    // The process may end at once; the last to close an SQLite file completes it from its log.
+    if let Err(error) = store.close().await {
+        tracing::warn!("cannot close the learner database: {}", chain(&error));
+    }
+    reached(Step::DatabaseClosed);
+    Ok(ended?)
+}
+
+/// Keeps other cycles of this machine out.
+async fn acquire_file_lock(
+    preflight: &Preflight,
+    options: RunOptions<'_>,
+    stop: &mut Stop,
+) -> Result<Lock, LockedCycleError> {
+    let mut waiting = Waiting { allowed: options.wait, announced: false };
+    loop {
+        match Lock::acquire(&preflight.paths.cycle_lock, options.command) {
+            Err(LockError::Held(holder)) => waiting.pause(holder, stop).await?,
+            acquired => return Ok(acquired?),
+        }
+    }
+}
+
+/// Keeps cycles of other machines out, when the learners are on a server.
+async fn acquire_server_lock(store: &Store, options: RunOptions<'_>, stop: &mut Stop) -> Result<(), LockedCycleError> {
+    let mut waiting = Waiting { allowed: options.wait, announced: false };
+    while let Some(holder) = store.take_cycle_lock(options.command).await? {
+        waiting.pause(holder, stop).await?;
+    }
+    Ok(())
+}
+
+struct Waiting {
+    allowed: bool,
+    announced: bool,
+}
+
+impl Waiting {
+    /// Waits until the lock should be tried again.
+    async fn pause(&mut self, holder: LockHolder, stop: &mut Stop) -> Result<(), LockedCycleError> {
+        if !self.allowed {
+            return Err(LockedCycleError::Locked(holder));
+        }
+        if !self.announced {
+            tracing::info!("waiting for {holder}");
+            self.announced = true;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOCK_RETRY) => Ok(()),
+            () = cycle::stopped(stop) => Err(LockedCycleError::Stopped),
+        }
+    }
+}
+
+/// Records a cycle that an administrator runs by hand.
+async fn write_audit(
+    store: &Store,
+    options: RunOptions<'_>,
+    found: Option<&FoundUser>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let RunOptions { full, force, actor: Some(actor), .. } = options else { return Ok(()) };
+    let (action, detail) = match found {
+        None => ("sync", json!({ "full": full, "force": force })),
+        Some(FoundUser { user, relink: None }) => ("provision", json!({ "person": user.to_string(), "force": force })),
+        Some(FoundUser { user, relink: Some(relink) }) => {
+            let learner = learner_as_json(relink.learner);
+            ("relink", json!({ "person": user.to_string(), "learner": learner, "force": force }))
+        }
+    };
+    store.audit(actor, action, Some(&detail.to_string()), now).await
+}
+
+/// A learner id as the learners table has it: a number or a text.
+pub fn learner_as_json(learner: LearnerId) -> Value {
+    match learner {
+        LearnerId::Number(number) => number.into(),
+        LearnerId::Uuid(_) => learner.to_string().into(),
+    }
+}
+
+/// Deletes the rows of the provisioning log that are older than `log.retention`.
+async fn expire_log(store: &Store, retention: Duration, now: Timestamp) {
+    let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
+    let Ok(before) = now.checked_sub(retention) else { return };
+    match store.expire(before).await {
+        Ok(0) => {}
+        Ok(rows) => tracing::info!(rows, "deleted expired provisioning log rows"),
+        Err(error) => tracing::warn!("cannot delete expired provisioning log rows: {}", chain(&error)),
+    }
+}

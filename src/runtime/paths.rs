@@ -1,0 +1,73 @@
+//! The files that a configuration leads to.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::config::{Config, DatabaseConfig};
+use crate::files::beside;
+use crate::store::DatabaseState;
+
+/// The files of one configuration. None of them has to exist.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The SQLite file; `None` when a server holds the learners.
+    pub database: Option<PathBuf>,
+    /// Keeps two cycles on this machine apart. The lock file of an SQLite database is beside it, so that another state
+    /// directory makes no difference. A server has its own lock as well, which covers all machines.
+    pub cycle_lock: PathBuf,
+    /// Lock and pid file of the daemon.
+    pub daemon_lock: PathBuf,
+    /// The directory of the cache.
+    pub cache: PathBuf,
+    /// Holds everything but the database and its locks.
+    pub state_directory: PathBuf,
+}
+
+impl Paths {
+    /// The paths as the file system resolves them now.
+    pub fn new(config: &Config) -> Self {
+        let database = match &config.learners.database {
+            DatabaseConfig::Sqlite { path } => Some(path.clone()),
+            DatabaseConfig::Postgres { .. } => None,
+        };
+        let state_directory = config.state.directory.clone();
+        Self {
+            cycle_lock: match &database {
+                Some(path) => beside(&canonical(path), ".lock"),
+                None => state_directory.join("cycle.lock"),
+            },
+            daemon_lock: state_directory.join("learner-sync.pid"),
+            cache: state_directory.join("cache"),
+            database,
+            state_directory,
+        }
+    }
+
+    /// The locks that keep two daemons for one application on one database apart, whatever their state directories.
+    /// There is one for each id under which the application has been configured. A server has none: cycles of two
+    /// daemons take turns there.
+    pub fn source_locks(&self, config: &Config, state: &DatabaseState) -> BTreeSet<PathBuf> {
+        let Some(path) = &self.database else { return BTreeSet::new() };
+        let database = canonical(path);
+        let sources = state.spellings(&config.entra.tenant_id, config.app.enterprise_app);
+        let lock = |source: &String| {
+            // A tenant may be a domain that is too long for a file name.
+            let hash = blake3::hash(source.as_bytes()).to_hex();
+            beside(&database, &format!(".daemon-{}.lock", &hash[..16]))
+        };
+        sources.iter().map(lock).collect()
+    }
+}
+
+/// The path without symbolic links: two configurations may reach one file in different ways.
+fn canonical(path: &Path) -> PathBuf {
+    let resolved = path.canonicalize().or_else(|error| match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            Ok(parent.canonicalize()?.join(name))
+        }
+        _ => Err(error),
+    });
+    // A path that cannot be resolved cannot be opened either; opening it reports why.
+    resolved.unwrap_or_else(|_| path.to_owned())
+}

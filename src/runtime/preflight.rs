@@ -1,0 +1,161 @@
+//! Inspects what is on disk before anything is written. After a refusal no lock file, log or directory of ours is left
+//! behind.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::paths::Paths;
+use crate::cache::{self, CacheRefused};
+use crate::config::Config;
+use crate::files;
+use crate::store::{Access, DatabaseState, Store, StoreError};
+
+/// The learner database, a directory or a lock file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PreflightError {
+    /// A directory or a lock file.
+    #[error("cannot use {what} {}", path.display())]
+    Path {
+        /// What the path is, such as the key that names it.
+        what: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The learner database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The path of the cache holds something else.
+    #[error(transparent)]
+    Cache(#[from] CacheRefused),
+}
+
+impl PreflightError {
+    /// What the administrator can do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::Cache(refused) => Some(refused.hint()),
+            Self::Path { path, source, .. } => Some(match source.kind() {
+                io::ErrorKind::StorageFull => format!("free space on the disk of {}", path.display()),
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                    "name another directory, or move the existing file away".to_owned()
+                }
+                _ => format!("the service user must be able to write to {}", path.display()),
+            }),
+        }
+    }
+
+    /// Whether the administrator has to change something before any cycle can run: exit code 78. All other errors may
+    /// pass by themselves: exit code 1.
+    pub fn is_misconfiguration(&self) -> bool {
+        match self {
+            Self::Store(error) => is_misconfigured_database(error),
+            Self::Path { source, .. } => source.kind() != io::ErrorKind::StorageFull,
+            Self::Cache(_) => true,
+        }
+    }
+}
+
+fn is_misconfigured_database(error: &StoreError) -> bool {
+    match error {
+        StoreError::CannotOpen { .. }
+        | StoreError::NotADatabase { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::NotOurs { .. }
+        | StoreError::Table { .. }
+        | StoreError::TooOld { .. }
+        | StoreError::Newer { .. } => true,
+        StoreError::Missing { .. }
+        | StoreError::Older { .. }
+        | StoreError::NotTheOwner { .. }
+        | StoreError::NotGranted { .. }
+        | StoreError::Hidden { .. }
+        // The administrator of the server can correct these without changing our configuration.
+        | StoreError::NoConnection { .. }
+        | StoreError::Lost(_)
+        | StoreError::Refused { .. }
+        | StoreError::Full { .. }
+        | StoreError::Damaged(_)
+        | StoreError::Busy(_)
+        | StoreError::Unreadable { .. }
+        | StoreError::Database(_) => false,
+    }
+}
+
+/// Everything that a cycle writes to has been inspected.
+#[derive(Debug)]
+pub struct Preflight {
+    /// The inspected paths.
+    pub paths: Paths,
+}
+
+impl Preflight {
+    /// Inspects the learner database, its lock, the state directory and the cache.
+    ///
+    /// # Errors
+    /// The first path that cannot be used.
+    pub async fn inspect(config: &Config) -> Result<Self, PreflightError> {
+        inspect_database(config).await?;
+        inspect_state(config)?;
+        Ok(Self { paths: Paths::new(config) })
+    }
+
+    /// Creates the missing directories.
+    ///
+    /// # Errors
+    /// The directory that cannot be created.
+    pub fn create_directories(&self) -> Result<(), PreflightError> {
+        if let Some(directory) = self.paths.database.as_deref().and_then(files::directory_of) {
+            std::fs::create_dir_all(directory)
+                .map_err(|source| path_error("the directory of the learner database", directory, source))?;
+        }
+        let directory = &self.paths.state_directory;
+        std::fs::create_dir_all(directory).map_err(|source| path_error(STATE_DIRECTORY, directory, source))
+    }
+}
+
+/// Inspects the learner database, when it is a file, and its lock.
+///
+/// # Errors
+/// The first path that cannot be used.
+pub async fn inspect_database(config: &Config) -> Result<(), PreflightError> {
+    let paths = Paths::new(config);
+    if let Some(path) = &paths.database {
+        Store::inspect(path, config.learners.table.as_ref(), Access::ReadWrite).await?;
+    }
+    inspect_lock(&paths.cycle_lock)
+}
+
+/// Inspects the state directory, the daemon's lock and the cache.
+///
+/// # Errors
+/// The first path that cannot be used.
+pub fn inspect_state(config: &Config) -> Result<(), PreflightError> {
+    let Paths { state_directory, daemon_lock, cache, .. } = Paths::new(config);
+    files::check_creatable(&state_directory).map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))?;
+    inspect_lock(&daemon_lock)?;
+    Ok(cache::inspect(&cache)?)
+}
+
+/// Inspects the daemon's locks beside the learner database, whose `state` lists the ids of the application.
+///
+/// # Errors
+/// The first path that cannot be used.
+pub fn inspect_source_locks(config: &Config, state: &DatabaseState) -> Result<(), PreflightError> {
+    Paths::new(config).source_locks(config, state).iter().try_for_each(|path| inspect_lock(path))
+}
+
+const STATE_DIRECTORY: &str = "state.directory";
+
+fn inspect_lock(path: &Path) -> Result<(), PreflightError> {
+    files::check_writable(path).map_err(|source| path_error(LOCK_FILE, path, source))
+}
+
+pub(super) const LOCK_FILE: &str = "the lock file";
+
+fn path_error(what: &'static str, path: &Path, source: io::Error) -> PreflightError {
+    PreflightError::Path { what, path: path.to_owned(), source }
+}

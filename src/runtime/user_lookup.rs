@@ -1,0 +1,79 @@
+//! Finds the user that a command names, and decides whether that user may be linked to the named learner.
+
+use super::app::{App, configured_source};
+use crate::cycle::SingleUser;
+use crate::directory::DirectoryError;
+use crate::model::{EntraId, LearnerId};
+use crate::plan::Relink;
+use crate::store::{Store, StoreError};
+
+/// The user as named on the command line.
+#[derive(Clone, Copy, Debug)]
+pub struct UserArgument<'a> {
+    /// An object id or a userPrincipalName.
+    pub user: &'a str,
+    /// The learner to link the user to.
+    pub relink: Option<LearnerId>,
+}
+
+/// The user that was found.
+#[derive(Debug)]
+pub struct FoundUser {
+    /// The object id.
+    pub user: EntraId,
+    /// The new link, when one was asked for.
+    pub relink: Option<Relink>,
+}
+
+impl FoundUser {
+    /// The restriction of a cycle to this user.
+    pub fn only(&self) -> SingleUser<'_> {
+        SingleUser { user: self.user, relink: self.relink.as_ref() }
+    }
+}
+
+/// The user was not found, or cannot be linked.
+#[derive(Debug, thiserror::Error)]
+pub enum UserLookupError {
+    /// The learner database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Graph could not be asked.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Neither Entra ID nor the learner database has such a user.
+    #[error("Entra ID has no user {0:?}, and no learner of this application has that user name")]
+    NoSuchUser(String),
+    /// The learner cannot be linked to the user.
+    #[error("not relinked: {0}")]
+    NotRelinked(String),
+}
+
+/// Finds the user in Entra ID, or among the linked learners when the account is deleted.
+///
+/// # Errors
+/// When no such user exists, the learner cannot be linked, or a lookup fails.
+pub async fn find_user(app: &App, store: &Store, argument: UserArgument<'_>) -> Result<FoundUser, UserLookupError> {
+    let UserArgument { user: name, relink } = argument;
+    let source = configured_source(&app.config, &store.state().await?);
+    let user = match name.parse() {
+        Ok(user) => {
+            let linked = !store.rows(&source, &[user], &[]).await?.is_empty();
+            // Without asking Graph, a mistyped id would look like a user who is not assigned.
+            if linked { Some(user) } else { app.directory.user_named(name).await? }
+        }
+        Err(_) => match app.directory.user_named(name).await? {
+            Some(user) => Some(user),
+            None => store.linked_user(&source, name).await?,
+        },
+    };
+    let user = user.ok_or_else(|| UserLookupError::NoSuchUser(name.to_owned()))?;
+    let Some(learner) = relink else { return Ok(FoundUser { user, relink: None }) };
+    let own = store.rows(&source, &[user], &[]).await?.remove(&user).map(|row| row.learner);
+    let row = store.learner(learner, &app.rules.mapped()).await?;
+    let relink = Relink { source, user, own, learner, row };
+    match relink.refusal() {
+        Some(reason) => Err(UserLookupError::NotRelinked(reason)),
+        None => Ok(FoundUser { user, relink: Some(relink) }),
+    }
+}
