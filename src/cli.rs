@@ -1,4 +1,4 @@
-//! The command line: one file a command. Results go to standard output, logs to standard error.
+//! The command line: one file per command. Results go to standard output, logs to standard error.
 
 mod approve;
 mod check;
@@ -30,16 +30,15 @@ use crate::model::system_clock;
 use crate::runtime::learner_database;
 use crate::store::LearnerDatabase;
 
-/// Where the configuration is when nobody says otherwise.
 const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
 
-/// Keeps the learner database of a training platform in step with the users assigned to an Entra ID enterprise
+/// Keeps the learner database of a training platform in sync with the users assigned to an Entra ID enterprise
 /// application.
 #[derive(Debug, Parser)]
 #[command(name = "learner-sync", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
-    after_help = "Exit codes: 0 done; 1 failed, nothing lost; 2 usage; 3 done, but some users failed or are held; \
-                        75 another cycle is running; 78 configuration.\n\
+    after_help = "Exit codes: 0 done; 1 failed, nothing lost; 2 usage; 3 done, but some users failed or were held; \
+                        75 another cycle holds the lock; 78 configuration.\n\
                         Start with `learner-sync guide`, `learner-sync check` and `learner-sync plan`."
 )]
 struct Arguments {
@@ -52,46 +51,45 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run as a daemon: a cycle at once, then by schedule and by signal.
+    /// Run the daemon: one cycle at once, then by schedule and signal.
     Run,
     /// Run one cycle now.
     Sync(sync::Arguments),
-    /// Show what a cycle would do; writes nothing and takes no lock.
+    /// Show what a cycle would do, without writing anything or taking the lock.
     Plan(plan::Arguments),
-    /// Provision one user now, and explain what is done and why.
+    /// Provision one user now, and explain each step.
     Provision(provision::Arguments),
-    /// Test the configuration, the sign-in, the application, the permissions and the database.
+    /// Check the configuration, the sign-in, the application, the permissions and the database.
     Check(check::Arguments),
-    /// Show how provisioning stands: the last cycle, the next, who is held and who fails.
+    /// Show the state: the last cycle, the next one, and the held and failing users.
     Status(status::Arguments),
     /// Show the provisioning log.
     Log(log::Arguments),
-    /// Show who is held back, and release exactly those users.
+    /// Show the held users, and release exactly those.
     Approve(approve::Arguments),
-    /// Switch provisioning off: cycles are skipped until `resume`.
+    /// Pause provisioning: cycles are skipped until `resume`.
     Pause,
-    /// Switch provisioning on again.
+    /// Resume provisioning.
     Resume,
-    /// Ask the running daemon for a cycle now.
+    /// Request a cycle from the running daemon.
     Resync(resync::Arguments),
-    /// Try expressions, look at the mapping, turn an exported schema into one.
+    /// Check the mapping, evaluate expressions, or import an exported schema.
     #[command(subcommand)]
     Mapping(mapping::MappingCommand),
-    /// Print the tables as SQL for their owner, or make them now.
+    /// Print the SQL that creates the tables, or run it.
     #[command(subcommand)]
     Schema(schema::Command),
     /// Print the guide: installing, going live, operations and more.
     Guide(guide::Arguments),
 }
 
-/// What a command gets to work with.
+/// What every configured command receives.
 struct Context {
     config: Config,
     environment: BTreeMap<String, String>,
 }
 
 impl Context {
-    /// Where the learners are.
     fn learners(&self) -> Result<LearnerDatabase, Failure> {
         Ok(learner_database(&self.config, &self.environment)?)
     }
@@ -102,7 +100,7 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version go to standard output and are no error.
+            // Help and version go to standard output and are not errors.
             let code = if error.use_stderr() { output::USAGE } else { output::DONE };
             let _ = error.print();
             return ExitCode::from(code);
@@ -124,10 +122,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Loads the configuration and runs a command that goes by it.
+/// Loads the configuration and runs a command that needs it.
 fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
     let environment = config::environment();
-    // The learner database holds users: whatever umask the shell has, it is nobody else's to read.
+    // The learner database holds personal data: other users must not read it, whatever the umask of the shell.
     rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);
     let config = config::load(path, &environment)?;
     output::start_logging(&config.log)?;
@@ -164,7 +162,7 @@ impl Command {
         }
     }
 
-    /// Which document stands on standard output when the command fails, if any.
+    /// The document that the command prints on standard output when it fails.
     fn wants_json(&self) -> output::Json {
         match self {
             Self::Sync(arguments) if arguments.json => output::Json::Cycle { lines: arguments.dry_run },
@@ -179,7 +177,7 @@ impl Command {
     }
 }
 
-/// The system user who runs this, for the audit log.
+/// The system user that runs the command, for the audit log.
 fn actor(environment: &BTreeMap<String, String>) -> String {
     let name = owner::user_name(rustix::process::geteuid().as_raw());
     match environment.get("SUDO_USER") {

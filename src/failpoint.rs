@@ -1,10 +1,10 @@
-//! Steps of a cycle at which a test can kill the process, by name: `FAILPOINTS=BatchCommitted=return`, or
-//! `2*off->return` for the third time. Only with the feature `failpoints`, which no installed program has.
+//! Steps of a cycle at which a test can kill the process: `FAILPOINTS=BatchCommitted=return`, or `2*off->return` for the
+//! third time. Only with the feature `failpoints`, which released programs are built without.
 
-/// Declares the steps, and the list of all of them.
+/// Declares the steps and the list of all steps.
 macro_rules! steps {
     ($($(#[$meta:meta])* $step:ident,)+) => {
-        /// A step of a cycle, in the order in which they come.
+        /// A step of a cycle. The variants are in the order of the cycle.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Step { $($(#[$meta])* $step,)+ }
 
@@ -16,63 +16,63 @@ macro_rules! steps {
 }
 
 steps! {
-    /// Nobody else can run a cycle.
+    /// No other process can run a cycle now.
     LockTaken,
-    /// The cycle has its row.
+    /// `sync_cycles` has a row for the cycle.
     CycleBegun,
-    /// Cache or database have told what is known.
+    /// The linked learners are read from the cache or the database.
     KnowledgeRead,
-    /// Everybody assigned is read.
+    /// All assigned users are read.
     DirectoryRead,
-    /// Those who seem to have left were looked at again.
+    /// The second look at the leavers is complete.
     LeaversConfirmed,
-    /// Everything is decided.
+    /// The plan is made.
     Planned,
-    /// What is no change is written, but not committed.
+    /// The bookkeeping rows are written, but not committed.
     NotesWritten,
-    /// What is no change is committed.
+    /// The bookkeeping rows are committed.
     NotesCommitted,
-    /// Values that change hands are out of the way.
+    /// Unique values that move between learners are set aside.
     ValuesParked,
-    /// New learners of the batch are written.
+    /// The new learners of the batch are written.
     LearnersCreated,
-    /// Their links are written.
+    /// The links of the new learners are written.
     LearnersLinked,
-    /// Changed learners of the batch are written.
+    /// The changed learners of the batch are written.
     LearnersUpdated,
     /// The log rows of the batch are written.
     ChangesLogged,
-    /// Everything of the batch is written, but not committed.
+    /// The whole batch is written, but not committed.
     BatchWritten,
     /// The batch is committed.
     BatchCommitted,
-    /// What was refused of the batch is noted.
+    /// The refused rows of the batch are recorded.
     RefusalsNoted,
-    /// All batches are committed; the cache is as before.
+    /// All batches are committed; the cache is unchanged.
     PlanApplied,
-    /// The cache is open, with nothing new in it.
+    /// The cache is open and unchanged.
     CacheOpened,
     /// The new content is in the cache, but not flushed.
     CacheWritten,
-    /// The cache is as it should be.
+    /// The cache is up to date.
     CacheFlushed,
-    /// The cycle has ended and does not say so yet.
+    /// The cycle has ended; its row does not say so yet.
     CycleEnding,
     /// The row of the cycle is complete.
     CycleFinished,
-    /// Old rows of the log are gone.
+    /// Expired log rows are deleted.
     LogExpired,
-    /// The database is closed; the lock is held still.
+    /// The database is closed; the lock is still held.
     DatabaseClosed,
 }
 
-/// The cycle has come to `step`: here the process dies when a test wants it to, as by `kill -9`.
+/// Marks that the cycle has reached `step`. A test can kill the process here, as `kill -9` would.
 #[cfg(feature = "failpoints")]
 pub(crate) fn reached(step: Step) {
     use rustix::process::{Signal, getpid, kill_process};
 
     fail::fail_point!(&format!("{step:?}"), |_| {
-        // The signal is fatal; until it is delivered nothing more may happen.
+        // The signal is fatal; nothing more may happen until it is delivered.
         let _ = kill_process(getpid(), Signal::KILL);
         loop {
             std::thread::park();
@@ -80,17 +80,17 @@ pub(crate) fn reached(step: Step) {
     });
 }
 
-/// Nothing: this program was built to be used.
+/// Does nothing without the feature.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn reached(_step: Step) {}
 
 /// Reads `FAILPOINTS` from the environment.
 #[cfg(feature = "failpoints")]
 pub(crate) fn arm() {
-    // Dropping it would take the points away again.
+    // Dropping the scenario would disarm the failpoints.
     std::mem::forget(fail::FailScenario::setup());
 }
 
-/// Nothing: there are no points to be armed.
+/// Does nothing without the feature.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn arm() {}

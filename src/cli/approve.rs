@@ -1,4 +1,4 @@
-//! `learner-sync approve`: shows who is held and releases exactly those users, for 24 hours and once.
+//! `learner-sync approve`: shows the held users and releases exactly those, for 24 hours and once.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -13,13 +13,13 @@ use crate::store::{Access, HeldUser, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Do not ask; needs --expect, except with --source.
+    /// Do not ask for confirmation; needs --expect, except with --source.
     #[arg(long)]
     yes: bool,
-    /// Release only when exactly so many users are held.
+    /// Release the users only if exactly N are held.
     #[arg(long, value_name = "N")]
     expect: Option<usize>,
-    /// Admit this application to a database that another one keeps.
+    /// Admit this application to a database that another application already uses.
     #[arg(long, conflicts_with = "expect")]
     source: bool,
 }
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {
     let Arguments { yes, expect, source: admit } = arguments;
     if yes && !admit && expect.is_none() {
-        return Err(Failure::new(USAGE, "--yes needs --expect N, the number of people you saw held"));
+        return Err(Failure::new(USAGE, "--yes needs --expect N, the number of held users that you saw"));
     }
     if let Some(path) = Paths::new(&context.config).database.filter(|path| !path.exists()) {
         return Err(StoreError::Missing { path }.into());
@@ -40,42 +40,39 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     }
 
     let held: Vec<HeldUser> = store.held_users(&source).await?;
-    let good = |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| now.duration_since(*at) <= DAY);
-    let (approved, open): (Vec<HeldUser>, Vec<HeldUser>) = held.into_iter().partition(good);
+    let is_approved = |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| now.duration_since(*at) <= DAY);
+    let (approved, open): (Vec<HeldUser>, Vec<HeldUser>) = held.into_iter().partition(is_approved);
     if !approved.is_empty() {
-        print(&format!("{} people are approved already and wait for the next cycle.", approved.len()))?;
+        print(&format!("{} users are already approved and wait for the next cycle.", approved.len()))?;
     }
     if open.is_empty() {
-        print("Nobody is held.")?;
+        print("No users are held.")?;
     } else {
         print(&held_table(&open))?;
     }
     if let Some(expected) = expect.filter(|expected| *expected != open.len()) {
-        return Err(Failure::new(
-            FAILED,
-            format!("{} people are held, not {expected}: nobody is released", open.len()),
-        ));
+        return Err(Failure::new(FAILED, format!("{} users are held, not {expected}; none were released", open.len())));
     }
     if open.is_empty() {
         return Ok(DONE);
     }
     if !yes
-        && !asked(
-            &format!("Type {} to release these people, anything else to leave them:", open.len()),
+        && !confirm_on_terminal(
+            &format!("Type {} to release these users, anything else to cancel:", open.len()),
             &open.len().to_string(),
         )?
     {
-        print("Nobody is released.")?;
+        print("No users were released.")?;
         return Ok(DONE);
     }
     let released = store.approve(&source, &open, &actor, now).await?;
     let changed = (open.len() as u64).saturating_sub(released);
     if changed > 0 {
-        print(&format!("{changed} people are not held as shown any more and are not released; look again."))?;
+        print(&format!("{changed} users are no longer held as shown and were not released; run `approve` again."))?;
     }
     print(&format!(
-        "Released {released} people for 24 hours. The next cycle looks at each of them once more; `learner-sync resync` \
-         or `learner-sync sync` runs one now."
+        "Released {released} users for 24 hours. The next cycle confirms each of them again; `learner-sync resync` or \
+         `learner-sync sync` runs one now."
     ))?;
     Ok(DONE)
 }
@@ -83,13 +80,13 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
 async fn admit(store: &Store, source: &str, actor: &str, yes: bool, now: Timestamp) -> Result<u8, Failure> {
     let others = store.other_sources(source).await?;
     if others.is_empty() {
-        print("No other application keeps this database; there is nothing to admit.")?;
+        print("No other application uses this database; there is nothing to admit.")?;
         return Ok(DONE);
     }
-    print(&format!("This database is kept by {}.", others.join(" and ")))?;
-    print(&format!("Admitted would be {source}: it then creates and adopts learners beside the other's."))?;
-    if !yes && !asked("Type yes to admit it:", "yes")? {
-        print("Nothing is changed.")?;
+    print(&format!("This database is already used by {}.", others.join(" and ")))?;
+    print(&format!("Admitting {source} lets it create and adopt learners beside those of the other application."))?;
+    if !yes && !confirm_on_terminal("Type yes to admit it, anything else to cancel:", "yes")? {
+        print("Nothing was changed.")?;
         return Ok(DONE);
     }
     store.admit_source(source, actor, now).await?;
@@ -97,13 +94,10 @@ async fn admit(store: &Store, source: &str, actor: &str, yes: bool, now: Timesta
     Ok(DONE)
 }
 
-/// Asks on the terminal; without one there is nobody to ask.
-fn asked(question: &str, answer: &str) -> Result<bool, Failure> {
+/// Asks on the terminal.
+fn confirm_on_terminal(question: &str, answer: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::new(
-            USAGE,
-            "there is no terminal to ask on: pass --yes (with --expect N for held people)",
-        ));
+        return Err(Failure::new(USAGE, "no terminal to ask on: pass --yes (with --expect N for held users)"));
     }
     print(question)?;
     let mut line = String::new();

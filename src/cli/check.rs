@@ -1,4 +1,4 @@
-//! `learner-sync check`: tests the connection step by step, with the likely cause and the fix for what fails.
+//! `learner-sync check`: tests the connection step by step, and prints the likely cause and the fix of each failure.
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -19,9 +19,9 @@ pub(super) struct Arguments {
 }
 
 const DATABASE: &str = "database";
-/// Entra and Kerberos alike take five minutes for the same time.
-const MOST_SECONDS_OFF: i64 = 300;
-/// What a cycle needs: the least permission first, then those that include it.
+/// Entra, like Kerberos, tolerates a clock difference of five minutes.
+const MAX_CLOCK_DIFFERENCE: i64 = 300;
+/// The permissions that a cycle needs, each followed by those that include it.
 const NEEDED: [&[&str]; 3] = [
     &["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
     &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
@@ -35,7 +35,7 @@ const NEEDED: [&[&str]; 3] = [
     ],
 ];
 
-/// One line of the answer.
+/// One line of the output.
 #[derive(Debug)]
 struct Check {
     name: &'static str,
@@ -53,10 +53,10 @@ impl Check {
         Self { name, ok: false, detail: chain(error), hint }
     }
 
-    /// `permission` is the one that this step needs; a cycle, which needs all three, can only name them all.
-    fn directory(name: &'static str, error: &DirectoryError, permission: &str) -> Self {
+    /// `permission` is the one that this step needs.
+    fn failed_request(name: &'static str, error: &DirectoryError, permission: &str) -> Self {
         let hint = match error {
-            DirectoryError::Graph(error) if error.is_forbidden() => Some(grant(permission)),
+            DirectoryError::Graph(error) if error.is_forbidden() => Some(grant_hint(permission)),
             _ => error.hint(),
         };
         Self::failed(name, error, hint)
@@ -67,19 +67,19 @@ fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-fn grant(permission: &str) -> String {
+fn grant_hint(permission: &str) -> String {
     format!("grant the application permission {permission} to the app registration and give admin consent")
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
     let Arguments { json } = arguments;
     let mut checks = Vec::new();
-    checks.push(database(&context).await);
-    checks.extend(state(&context));
+    checks.push(database_check(&context).await);
+    checks.extend(state_check(&context));
     match App::new(context.config, &context.environment, clock) {
         Ok(app) => {
             checks.insert(0, Check::passed("configuration", app.config.path.display().to_string()));
-            directory(&app, &mut checks).await;
+            check_directory(&app, &mut checks).await;
         }
         Err(error) => checks.insert(0, Check::failed("configuration", &error, None)),
     }
@@ -111,14 +111,14 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     })
 }
 
-async fn directory(app: &App, checks: &mut Vec<Check>) {
+async fn check_directory(app: &App, checks: &mut Vec<Check>) {
     let App { config, directory, rules, learners: _, clock } = app;
     checks.push(match directory.clock_ahead(*clock).await {
-        Ok(ahead) => reached(&config.entra.graph, ahead),
-        Err(error) => Check::directory("network", &error.into(), ""),
+        Ok(ahead) => network_check(&config.entra.graph, ahead),
+        Err(error) => Check::failed_request("network", &error.into(), ""),
     });
     if let Err(error) = directory.sign_in().await {
-        checks.push(Check::directory("sign-in", &error.into(), ""));
+        checks.push(Check::failed_request("sign-in", &error.into(), ""));
         return;
     }
     let who = config.entra.client_id.as_ref().map_or_else(
@@ -126,21 +126,21 @@ async fn directory(app: &App, checks: &mut Vec<Check>) {
         |client_id| format!("application {client_id} in tenant {}", rules.tenant),
     );
     checks.push(Check::passed("sign-in", who));
-    checks.extend(credential(directory, clock()).await);
-    checks.extend(permissions(directory).await);
+    checks.extend(credential_check(directory, clock()).await);
+    checks.extend(permissions_check(directory).await);
     let application = match directory.application(rules.application).await {
         Ok(application) => application,
-        Err(error) => return checks.push(no_application(directory, error).await),
+        Err(error) => return checks.push(unknown_application_check(directory, error).await),
     };
     let Application { object_id, app_id: _, name, roles: _ } = &application;
     checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
     if checks.iter().any(|check| check.name == DATABASE && check.ok) {
-        checks.extend(source(app, *object_id).await);
+        checks.extend(source_check(app, *object_id).await);
     }
 
     let assigned = match directory.assigned(&application).await {
         Ok(assigned) => assigned,
-        Err(error) => return checks.push(Check::directory("assignments", &error, "Application.Read.All")),
+        Err(error) => return checks.push(Check::failed_request("assignments", &error, "Application.Read.All")),
     };
     let (users, groups) = (assigned.users, assigned.groups.len());
     checks.push(if users + groups == 0 {
@@ -155,15 +155,17 @@ async fn directory(app: &App, checks: &mut Vec<Check>) {
     });
     checks.push(match directory.readable_user(&rules.selection).await {
         Ok(None) => Check::passed("users", "every mapped attribute can be read (User.Read.All)"),
-        Ok(Some(hidden)) => Check { ok: false, hint: Some(grant("User.Read.All")), ..Check::passed("users", hidden) },
-        Err(error) => Check::directory("users", &error, "User.Read.All"),
+        Ok(Some(hidden)) => {
+            Check { ok: false, hint: Some(grant_hint("User.Read.All")), ..Check::passed("users", hidden) }
+        }
+        Err(error) => Check::failed_request("users", &error, "User.Read.All"),
     });
-    checks.push(look_at_groups(directory, &assigned, config.scope.group_members).await);
-    checks.extend(look_at_bounds(app).await);
+    checks.push(groups_check(directory, &assigned, config.scope.group_members).await);
+    checks.extend(restrictions_check(app).await);
 }
 
-/// Graph answered: whether the clocks agree well enough for sign-in and schedule.
-fn reached(graph: &str, ahead: Option<SignedDuration>) -> Check {
+/// Graph answered; fails when the clocks differ too much for a sign-in.
+fn network_check(graph: &str, ahead: Option<SignedDuration>) -> Check {
     let Some(ahead) = ahead else { return Check::passed("network", format!("{graph} answers")) };
     let seconds = ahead.as_secs();
     let off = match seconds {
@@ -171,48 +173,46 @@ fn reached(graph: &str, ahead: Option<SignedDuration>) -> Check {
         ahead @ 1.. => format!("{graph} answers; the clock of this machine is {ahead} s ahead"),
         behind => format!("{graph} answers; the clock of this machine is {} s behind", behind.unsigned_abs()),
     };
-    if seconds.abs() <= MOST_SECONDS_OFF {
+    if seconds.abs() <= MAX_CLOCK_DIFFERENCE {
         return Check::passed("network", off);
     }
-    let hint = "set the clock of this machine (timedatectl set-ntp true): Entra refuses sign-ins that are more than five \
+    let hint = "set the clock of this machine (timedatectl set-ntp true): Entra refuses sign-ins when it is more than five \
                 minutes off";
     Check { ok: false, hint: Some(hint.to_owned()), ..Check::passed("network", off) }
 }
 
-/// A line only when it is known when the credential ends.
-async fn credential(directory: &Directory, now: Timestamp) -> Option<Check> {
+/// `None` when the expiry of the credential is unknown.
+async fn credential_check(directory: &Directory, now: Timestamp) -> Option<Check> {
     let end = match directory.credential_end(now).await {
         Ok(end) => end?,
-        Err(error) => return Some(Check::directory("credential", &error, "Application.Read.All")),
+        Err(error) => return Some(Check::failed_request("credential", &error, "Application.Read.All")),
     };
-    let check = Check::passed("credential", format!("good until {end:.0}"));
+    let check = Check::passed("credential", format!("valid until {end:.0}"));
     Some(match cycle::ends_soon(end, now) {
         None => check,
         Some(hint) => Check { ok: end > now, hint: Some(hint), ..check },
     })
 }
 
-/// What the token says it permits. A line only when it says so.
-async fn permissions(directory: &Directory) -> Option<Check> {
+/// The permissions in the token; `None` when the token does not list them.
+async fn permissions_check(directory: &Directory) -> Option<Check> {
     let granted = directory.granted().await.ok()??;
     let has = |any: &[&str]| any.iter().any(|permission| granted.contains(*permission));
     let missing: Vec<&str> = NEEDED.iter().filter(|any| !has(any)).map(|any| any[0]).collect();
-    let list = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
+    let join = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
     Some(if missing.is_empty() {
-        Check::passed("permissions", list(&mut granted.iter().map(String::as_str)))
+        Check::passed("permissions", join(&mut granted.iter().map(String::as_str)))
     } else {
-        let missing = list(&mut missing.into_iter());
-        let hint = format!(
-            "{}; a daemon that runs already has a token without it, for up to an hour: restart it",
-            grant(&missing)
-        );
+        let missing = join(&mut missing.into_iter());
+        let hint =
+            format!("{}; restart a running daemon, whose token lacks it for up to an hour", grant_hint(&missing));
         Check { ok: false, hint: Some(hint), ..Check::passed("permissions", format!("the token lacks {missing}")) }
     })
 }
 
-/// Why there is no such application: often the id is that of its registration.
-async fn no_application(directory: &Directory, error: DirectoryError) -> Check {
-    let check = Check::directory("application", &error, "Application.Read.All");
+/// A common mistake is the object id of the app registration.
+async fn unknown_application_check(directory: &Directory, error: DirectoryError) -> Check {
+    let check = Check::failed_request("application", &error, "Application.Read.All");
     let DirectoryError::ApplicationNotFound(id) = error else { return check };
     match directory.registration(id).await {
         Ok(Some(client_id)) => Check {
@@ -226,13 +226,13 @@ async fn no_application(directory: &Directory, error: DirectoryError) -> Check {
     }
 }
 
-/// What `scope.only` and `scope.ignore` name; a line only when they do.
-async fn look_at_bounds(app: &App) -> Option<Check> {
+/// Looks up the users and groups of `scope.only` and `scope.ignore`; `None` when both are empty.
+async fn restrictions_check(app: &App) -> Option<Check> {
     let scope = &app.config.scope;
     if scope.only.is_empty() && scope.ignore.is_empty() {
         return None;
     }
-    let (mut groups, mut users, mut nobody) = (0, 0, Vec::new());
+    let (mut groups, mut users, mut unknown) = (0, 0, Vec::new());
     for text in scope.only.iter().chain(&scope.ignore) {
         let directory = &app.directory;
         let found = async {
@@ -243,27 +243,27 @@ async fn look_at_bounds(app: &App) -> Option<Check> {
             } else if directory.user_named(text).await?.is_some() {
                 users += 1;
             } else {
-                nobody.push(text.as_str());
+                unknown.push(text.as_str());
             }
             Ok::<_, DirectoryError>(())
         };
         if let Err(error) = found.await {
-            return Some(Check::directory("scope", &error, "GroupMember.Read.All"));
+            return Some(Check::failed_request("scope", &error, "GroupMember.Read.All"));
         }
     }
-    let what = if scope.only.is_empty() { "scope.ignore names" } else { "scope.only limits every cycle; named are" };
+    let what = if scope.only.is_empty() { "scope.ignore names" } else { "scope.only limits every cycle to" };
     let detail = format!("{what} {} and {}", count(groups, "group"), count(users, "user"));
     let check = Check::passed("scope", detail);
-    Some(if nobody.is_empty() {
+    Some(if unknown.is_empty() {
         check
     } else {
-        let hint = format!("no user or group of the tenant (any more): {}", nobody.join(", "));
+        let hint = format!("the tenant does not contain: {}", unknown.join(", "));
         Check { hint: Some(hint), ..check }
     })
 }
 
-/// Reads the first members of every assigned group, and tells which of them will bring nobody.
-async fn look_at_groups(directory: &Directory, assigned: &Assigned, counted: GroupMembers) -> Check {
+/// Reads the first members of every assigned group, and names the groups that contribute no users.
+async fn groups_check(directory: &Directory, assigned: &Assigned, counted: GroupMembers) -> Check {
     let (mut missing, mut hidden, mut empty, mut nested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (group, name) in &assigned.groups {
         let named = format!("{name:?}");
@@ -273,26 +273,26 @@ async fn look_at_groups(directory: &Directory, assigned: &Assigned, counted: Gro
             Ok(GroupShape { users: 0, others: 0, more: false, .. }) => empty.push(named),
             Ok(GroupShape { others, .. }) if others > 0 => nested.push(named),
             Ok(_) => {}
-            Err(error) => return Check::directory("groups", &error, "GroupMember.Read.All"),
+            Err(error) => return Check::failed_request("groups", &error, "GroupMember.Read.All"),
         }
     }
     if counted == GroupMembers::None {
-        return Check::passed("groups", "groups do not count: scope.group_members = \"none\"");
+        return Check::passed("groups", "groups are ignored: scope.group_members = \"none\"");
     }
     if assigned.groups.is_empty() {
-        return Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tried");
+        return Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tested");
     }
     let nested_count = match counted {
-        GroupMembers::Transitive => "with members that are no users, such as nested groups, whose users count",
+        GroupMembers::Transitive => "with members other than users, such as nested groups, whose users count",
         GroupMembers::Direct | GroupMembers::None => {
-            "with members that are no users, such as nested groups, which do not count"
+            "with members other than users, such as nested groups, which do not count"
         }
     };
     let readable = assigned.groups.len() - hidden.len();
     let mut detail = format!("the members of {} can be read (GroupMember.Read.All)", count(readable, "group"));
     for (what, groups) in [
-        ("there is no such group any more", &missing),
-        ("membership is hidden", &hidden),
+        ("deleted", &missing),
+        ("with hidden membership", &hidden),
         ("without members", &empty),
         (nested_count, &nested),
     ] {
@@ -300,23 +300,23 @@ async fn look_at_groups(directory: &Directory, assigned: &Assigned, counted: Gro
             detail.push_str(&format!("; {what}: {}", groups.join(", ")));
         }
     }
-    let hint = (!hidden.is_empty()).then(|| grant("Member.Read.Hidden"));
+    let hint = (!hidden.is_empty()).then(|| grant_hint("Member.Read.Hidden"));
     Check { ok: hidden.is_empty(), hint, ..Check::passed("groups", detail) }
 }
 
-/// Whether the learner database is another application's: a line only when a cycle would refuse it.
-async fn source(app: &App, application: EntraId) -> Option<Check> {
+/// `None` unless another application uses the learner database.
+async fn source_check(app: &App, application: EntraId) -> Option<Check> {
     let here = Source { tenant: app.rules.tenant.clone(), application }.to_string();
-    // It may not be there yet.
+    // The database may not exist yet.
     let store = Store::open(&app.learners, Access::ReadOnly).await.ok()?;
     let others = store.other_sources(&here).await.ok().filter(|others| !others.is_empty())?;
     let error = CycleError::ForeignSource { here, others };
     Some(Check::failed("source", &error, error.hint()))
 }
 
-/// Looks at what is there, and opens it; says whether what is not there yet can be made. Nothing is made: root may
-/// try the connection first, and what root made the service user could not write to.
-async fn database(context: &Context) -> Check {
+/// Opens the database, or checks that it could be created. Nothing is created: root may run `check` first, and the
+/// service user could not write to a file of root's.
+async fn database_check(context: &Context) -> Check {
     if let Err(error) = super::owner::check(&context.config).await {
         let hint = error.hint().map(str::to_owned);
         return Check { ok: false, hint, ..Check::passed(DATABASE, error.message()) };
@@ -344,7 +344,7 @@ async fn database(context: &Context) -> Check {
         Ok((_, _, missing)) if !missing.is_empty() => Check {
             ok: false,
             hint: Some(format!("have the owner of the tables run: {}", missing.join("; "))),
-            ..Check::passed(DATABASE, format!("{shown}; the role may not do all that a cycle does"))
+            ..Check::passed(DATABASE, format!("{shown}; the role lacks rights that a cycle needs"))
         },
         Ok((_, Some(damage), _)) => Check {
             ok: false,
@@ -356,18 +356,18 @@ async fn database(context: &Context) -> Check {
             Err(error) => Check::failed(DATABASE, &error, error.hint()),
         },
         Err(StoreError::Missing { .. }) => {
-            Check::passed(DATABASE, format!("{shown} does not exist yet; the first cycle makes it"))
+            Check::passed(DATABASE, format!("{shown} does not exist yet; the first cycle creates it"))
         }
         Err(StoreError::Older { .. }) => {
-            Check::passed(DATABASE, format!("{shown}; the first cycle makes or completes its tables"))
+            Check::passed(DATABASE, format!("{shown}; the first cycle creates or upgrades its tables"))
         }
-        Err(StoreError::Table { faults }) => table(&shown, &faults),
+        Err(StoreError::Table { faults }) => failed_table_check(&shown, &faults),
         Err(error) => Check::failed(DATABASE, &error, error.hint()),
     }
 }
 
-/// What is wrong with the table of the platform, and the statements that mend it.
-fn table(shown: &str, faults: &[TableFault]) -> Check {
+/// The problems of an external table, and the statements that correct them.
+fn failed_table_check(shown: &str, faults: &[TableFault]) -> Check {
     let messages: Vec<String> = faults.iter().map(TableFault::problem).collect();
     let statements: Vec<String> =
         faults.iter().filter_map(|fault| fault.statement.as_ref()).map(|statement| format!("{statement};")).collect();
@@ -379,12 +379,12 @@ fn table(shown: &str, faults: &[TableFault]) -> Check {
     Check {
         ok: false,
         hint: Some(hint),
-        ..Check::passed(DATABASE, format!("{shown}; the learners table cannot be used: {}", messages.join("; ")))
+        ..Check::passed(DATABASE, format!("{shown}; the learners table is unusable: {}", messages.join("; ")))
     }
 }
 
-/// A line only when something is wrong.
-fn state(context: &Context) -> Option<Check> {
+/// `None` when the state directory is usable.
+fn state_check(context: &Context) -> Option<Check> {
     let error = preflight::inspect_state(&context.config).err()?;
     Some(Check::failed("state", &error, error.hint()))
 }

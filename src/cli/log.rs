@@ -20,30 +20,30 @@ pub(super) struct Arguments {
     /// Only this status: success, failure, skipped, held.
     #[arg(long)]
     status: Option<Status>,
-    /// Only from this time on: 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d.
+    /// Only since this time: 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only the last so many rows.
+    /// Only the last ROWS rows.
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
-    /// How to print it.
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub(super) format: Format,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
-    /// For users.
+    /// For reading.
     Table,
-    /// One array.
+    /// One JSON array.
     Json,
-    /// With a head line; changes as JSON.
+    /// With a header; changes are JSON.
     Csv,
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {
     let Arguments { user, action, status, since, limit, format } = arguments;
-    let since = since.map(|text| moment(&text, now)).transpose()?;
+    let since = since.map(|text| parse_since(&text, now)).transpose()?;
     let filter = LogFilter { user, action, status, since, limit };
     let rows = match Store::open(context.learners()?, Access::ReadOnly).await {
         Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Vec::new(),
@@ -57,8 +57,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     Ok(DONE)
 }
 
-/// A time, a day (its beginning, UTC), or an age.
-fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+/// A time, a day (its start in UTC), or an age.
+fn parse_since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
@@ -67,7 +67,7 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     {
         return Ok(at);
     }
-    // An age in days means days of 24 hours.
+    // A day of an age has 24 hours.
     if let Ok(age) = text.parse::<Span>()
         && let Ok(at) = now.to_zoned_datetime(TimeZone::UTC).checked_sub(age)
     {
@@ -75,7 +75,7 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
     }
     Err(Failure::new(
         USAGE,
-        format!("--since: {text:?} is no time; write 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d"),
+        format!("--since: {text:?} is not a time; write 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d"),
     ))
 }
 
@@ -130,7 +130,7 @@ fn print_csv(rows: &[LogRow]) -> Result<(), Failure> {
 
 fn print_table(rows: &[LogRow]) -> Result<(), Failure> {
     if rows.is_empty() {
-        print("Nothing in the log.")?;
+        print("No log entries.")?;
         return Ok(());
     }
     let mut lines = table(&["at", "action", "status", "reason", "user", "learner", "changes"]);
@@ -152,7 +152,7 @@ fn print_table(rows: &[LogRow]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `department: Sales -> Research`, with the end of the SCIM path, which is all that differs.
+/// `department: Sales -> Research`, with the last part of a long SCIM path.
 fn short(change: &Value) -> String {
     let path = change["attribute"].as_str().unwrap_or_default();
     let name = if path.starts_with("urn:") { path.rsplit(':').next().unwrap_or(path) } else { path };
@@ -172,9 +172,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_takes_times_days_and_ages() {
+    fn since_accepts_times_days_and_ages() {
         let now: Timestamp = "2026-01-10T12:00:00Z".parse().unwrap();
-        let at = |text| moment(text, now).map(|at| at.to_string()).map_err(|_| ());
+        let at = |text| parse_since(text, now).map(|at| at.to_string()).map_err(|_| ());
         assert_eq!(at("2026-01-02T03:04:05Z"), Ok("2026-01-02T03:04:05Z".to_owned()));
         assert_eq!(at("2026-01-02"), Ok("2026-01-02T00:00:00Z".to_owned()));
         assert_eq!(at("7d"), Ok("2026-01-03T12:00:00Z".to_owned()));

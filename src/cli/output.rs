@@ -1,4 +1,4 @@
-//! What is printed: tables and JSON on standard output, one clear line on standard error for what went wrong.
+//! Output: tables and JSON on standard output, failures on standard error.
 
 use std::io::{IsTerminal, Write};
 
@@ -41,11 +41,11 @@ pub(super) enum Json {
     Error,
 }
 
-/// Why a command did not do what it was to do.
+/// A failed command.
 #[derive(Debug)]
 pub(super) struct Failure {
     code: u8,
-    /// One line a problem.
+    /// One line per problem.
     message: String,
     hint: Option<String>,
 }
@@ -71,7 +71,7 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Prints it, and the document that was asked for.
+    /// Prints the failure, and the document for `--json`.
     pub(super) fn report(self, json: Json) -> u8 {
         let Self { code, message, hint } = self;
         let mut error = std::io::stderr().lock();
@@ -100,7 +100,7 @@ impl Failure {
                 document
             }
         };
-        // A reader that is gone is no reason for another exit code.
+        // A closed standard output does not change the exit code.
         let _ = print_json(&document);
         code
     }
@@ -140,7 +140,7 @@ impl From<LockedCycleError> for Failure {
             LockedCycleError::Preflight(error) => error.into(),
             LockedCycleError::Store(error) => error.into(),
             LockedCycleError::User(error) => (*error).into(),
-            LockedCycleError::Paused => Self::failed(&error, Some("--force runs a cycle while paused".to_owned())),
+            LockedCycleError::Paused => Self::failed(&error, Some("--force runs the cycle anyway".to_owned())),
             LockedCycleError::Disabled | LockedCycleError::Stopped => Self::failed(&error, None),
         }
     }
@@ -196,9 +196,8 @@ impl From<std::io::Error> for Failure {
 pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
     let LogConfig { format, level, retention: _ } = log;
     let invalid = |message: String| Failure::new(CONFIGURATION, message);
-    // The scheduler tells of every timer it sets, sled in its own words what the cache tells in ours, and sqlx at every
-    // connection what it thinks of a .pgpass that nobody may have meant for us; a directive of the administrator's for them
-    // comes later and wins.
+    // The scheduler logs every timer, sled what the cache logs already, and sqlx complains about an unrelated .pgpass at
+    // every connection. A directive in log.level comes later and wins.
     let directives = format!("tokio_cron_scheduler=warn,sled=off,sqlx_postgres::options=off,{level}");
     let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
@@ -210,7 +209,7 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
         LogFormat::Journald => {
             let journal = tracing_journald::layer()
-                .map_err(|error| invalid(format!("log.format: there is no systemd journal here: {error}")))?;
+                .map_err(|error| invalid(format!("log.format: no systemd journal is available: {error}")))?;
             registry.with(journal).try_init()
         }
     };
@@ -221,7 +220,7 @@ pub(super) fn print_json(document: &serde_json::Value) -> std::io::Result<()> {
     print(&format!("{document:#}"))
 }
 
-/// A line, or several, on standard output. A reader that has seen enough, such as `head`, is no failure.
+/// Prints lines on standard output. A reader that closes it early, such as `head`, is not a failure.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
@@ -229,37 +228,36 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// A line for each reason for which no cycle runs.
-pub(super) fn switched_off(config: &Config, paused: bool) -> Vec<&'static str> {
-    let off = "provisioning.users = false in the configuration: no cycle runs until it is true.";
-    let paused_line = "Provisioning is paused; `learner-sync resume` switches it on again.";
-    let reasons = [(!config.provisioning.users, off), (paused, paused_line)];
+/// One line for each reason why no cycle runs.
+pub(super) fn obstacles(config: &Config, paused: bool) -> Vec<&'static str> {
+    let disabled_line = "Provisioning is disabled: no cycle runs while provisioning.users = false.";
+    let paused_line = "Provisioning is paused; resume it with `learner-sync resume`.";
+    let reasons = [(!config.provisioning.users, disabled_line), (paused, paused_line)];
     reasons.into_iter().filter_map(|(holds, line)| holds.then_some(line)).collect()
 }
 
-/// No table is made narrower.
-const NARROWEST: u16 = 60;
+/// The minimum width of a table.
+const MIN_WIDTH: u16 = 60;
 
-/// Text from elsewhere, such as a user name, without what would move the cursor of a terminal, or have it show letters in
-/// another order than they are written.
+/// Foreign text, such as a user name, without characters that move the cursor of a terminal or change the order of the
+/// letters.
 pub(super) fn shown(text: &str) -> String {
-    let shows = |letter: char| !letter.is_control() && !turns(letter);
-    text.chars().map(|letter| if shows(letter) { letter } else { '\u{fffd}' }).collect()
+    let is_harmless = |letter: char| !letter.is_control() && !is_bidirectional_control(letter);
+    text.chars().map(|letter| if is_harmless(letter) { letter } else { '\u{fffd}' }).collect()
 }
 
-/// Whether it is one of Unicode's bidirectional controls.
-fn turns(letter: char) -> bool {
+fn is_bidirectional_control(letter: char) -> bool {
     matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// A table with the given heads; as wide as the terminal, when there is one.
-pub(super) fn table(heads: &[&str]) -> Table {
+/// A table with these headers, as wide as the terminal.
+pub(super) fn table(headers: &[&str]) -> Table {
     let mut table = Table::new();
-    // A terminal that does not know its width says 0, and a table of one letter a line helps nobody.
-    if table.width().is_some_and(|width| width < NARROWEST) {
-        table.set_width(NARROWEST);
+    // A terminal that does not know its width reports 0.
+    if table.width().is_some_and(|width| width < MIN_WIDTH) {
+        table.set_width(MIN_WIDTH);
     }
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heads);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(headers);
     table
 }
 
@@ -268,13 +266,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_is_shown_moves_the_cursor_or_turns_the_text() {
+    fn shown_text_neither_moves_the_cursor_nor_reverses_letters() {
         for letter in "\n\r\t\u{7}\u{1b}\u{9b}\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}"
             .chars()
         {
             assert_eq!(shown(&format!("ada{letter}nimda")), "ada\u{fffd}nimda", "{letter:?}");
         }
-        // Right to left by themselves, and joiners that words and emoji are written with.
+        // Right-to-left letters, and joiners that words and emoji need.
         for text in ["Åsa Öberg", "محمد", "דוד", "می\u{200c}خواهم", "👩\u{200d}🎓"] {
             assert_eq!(shown(text), text);
         }

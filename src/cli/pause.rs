@@ -1,4 +1,4 @@
-//! `learner-sync pause` and `resume`: the provisioning status switch, kept in the learner database.
+//! `learner-sync pause` and `resume`. The state is in the learner database.
 
 use jiff::Timestamp;
 
@@ -15,12 +15,12 @@ pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Resul
     }
     store.close().await?;
     print(match (before, paused) {
-        (true, true) => "Provisioning is paused already.",
+        (true, true) => "Provisioning is already paused.",
         (false, true) => {
-            "Provisioning is paused: cycles are skipped until `learner-sync resume`. One that is running now ends as usual."
+            "Provisioning is paused: cycles are skipped until `learner-sync resume`. A running cycle ends as usual."
         }
-        (true, false) => "Provisioning is switched on again.",
-        (false, false) => "Provisioning is switched on already.",
+        (true, false) => "Provisioning resumed.",
+        (false, false) => "Provisioning is not paused.",
     })?;
     Ok(DONE)
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, print, print_json, shown, switched_off, table};
+use super::output::{DONE, FAILED, Failure, obstacles, print, print_json, shown, table};
 use super::sync::report_as_json;
 use crate::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared};
 use crate::model::{Action, Attribute, AttributeKind, EntraId, Reason, Status, Trigger};
@@ -111,7 +111,7 @@ impl<'a> Planner<'a> {
 
     /// Says why nothing of the plan will happen for now.
     pub(super) async fn print_obstacles(&self) -> Result<(), Failure> {
-        for line in switched_off(&self.app.config, self.store.state().await?.paused) {
+        for line in obstacles(&self.app.config, self.store.state().await?.paused) {
             print(line)?;
         }
         Ok(())

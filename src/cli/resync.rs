@@ -14,10 +14,10 @@ use crate::store::{Access, CycleRow, Store};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Have it ignore the cache and compare with the whole learner database.
+    /// Ignore the cache and compare with the whole learner database.
     #[arg(long)]
     full: bool,
-    /// Wait until that cycle has ended, and exit as `sync` would.
+    /// Wait for the cycle to end, and exit with the code that `sync` would return.
     #[arg(long)]
     wait: bool,
 }
@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Failure> {
     let Arguments { full, wait } = arguments;
     let path = Paths::new(&context.config).daemon_lock;
-    // The pid in the file is believed only while its lock is held.
+    // The pid in the file counts only while the lock is held.
     let pid = Lock::holder(&path)
         .and_then(|holder| holder.pid)
         .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
@@ -35,10 +35,10 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
                 "no daemon is running on this state.directory; `learner-sync sync` runs a cycle without one",
             )
         })?;
-    if wait && paused(&context).await? {
+    if wait && is_paused(&context).await? {
         return Err(Failure::new(
             FAILED,
-            "provisioning is paused, so there will be no cycle; `learner-sync resume` switches it on again",
+            "provisioning is paused, so no cycle will run; resume it with `learner-sync resume`",
         ));
     }
     if wait && !context.config.provisioning.users {
@@ -48,9 +48,13 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
     let signal = if full { Signal::USR2 } else { Signal::USR1 };
     kill_process(pid, signal).map_err(|error| {
         let error = std::io::Error::from(error);
-        Failure::new(FAILED, format!("the daemon (pid {}) cannot be signalled: {error}", pid.as_raw_nonzero()))
+        Failure::new(FAILED, format!("cannot signal the daemon (pid {}): {error}", pid.as_raw_nonzero()))
     })?;
-    print(&format!("Asked the daemon (pid {}) for a {}cycle.", pid.as_raw_nonzero(), if full { "full " } else { "" }))?;
+    print(&format!(
+        "Requested a {}cycle from the daemon (pid {}).",
+        if full { "full " } else { "" },
+        pid.as_raw_nonzero()
+    ))?;
     if !wait {
         return Ok(DONE);
     }
@@ -70,18 +74,18 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
                 Outcome::Failed | Outcome::Interrupted => FAILED,
             });
         }
-        if paused(&context).await? {
-            return Err(Failure::new(FAILED, "provisioning was paused meanwhile, so there will be no cycle"));
+        if is_paused(&context).await? {
+            return Err(Failure::new(FAILED, "provisioning was paused meanwhile, so no cycle will run"));
         }
         if Lock::holder(&path).is_none() {
             return Err(Failure::new(FAILED, "the daemon has stopped"));
         }
-        // The end of a cycle shows in the database only.
+        // Only the database shows the end of a cycle.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-async fn paused(context: &Context) -> Result<bool, Failure> {
+async fn is_paused(context: &Context) -> Result<bool, Failure> {
     Ok(Store::open(context.learners()?, Access::ReadOnly).await?.state().await?.paused)
 }
 

@@ -1,9 +1,9 @@
-//! `learner-sync status`: how provisioning stands.
+//! `learner-sync status`: the state of provisioning.
 
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, shown, switched_off, table};
+use super::output::{DONE, FAILED, Failure, PARTLY, obstacles, print, print_json, shown, table};
 use crate::config::Config;
 use crate::cycle::ends_soon;
 use crate::model::{LockHolder, Outcome, Reason};
@@ -18,14 +18,14 @@ pub(super) struct Arguments {
     /// Print one JSON document.
     #[arg(long)]
     pub(super) json: bool,
-    /// Exit with 1 when the last cycle failed or none has run, with 3 when users failed or are held.
+    /// Exit with 1 if the last cycle failed or none has run, with 3 if users failed or are held.
     #[arg(long)]
     exit_code: bool,
 }
 
-/// How provisioning stands, in a word.
+/// The state in one word, as scripts see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum ProvisioningState {
     NeverRun,
     Running,
     Paused,
@@ -36,7 +36,7 @@ enum Standing {
     Ok,
 }
 
-impl Standing {
+impl ProvisioningState {
     fn as_str(self) -> &'static str {
         match self {
             Self::NeverRun => "never-run",
@@ -79,13 +79,13 @@ struct Overview {
 pub(super) async fn run(context: Context, arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Failure> {
     let Arguments { json, exit_code } = arguments;
     let overview = Overview::read(&context, now).await?;
-    let standing = overview.standing();
+    let state = overview.state();
     if json {
-        print_json(&overview.as_json(standing))?;
+        print_json(&overview.as_json(state))?;
     } else {
-        overview.print(standing, &context.config)?;
+        overview.print(state, &context.config)?;
     }
-    Ok(if exit_code { standing.exit_code() } else { DONE })
+    Ok(if exit_code { state.exit_code() } else { DONE })
 }
 
 impl Overview {
@@ -106,7 +106,7 @@ impl Overview {
             last_cycle: store.last_cycle(Some(&source)).await?,
             last_success: store.last_success(Some(&source)).await?,
             failing_since: store.failing_since(&source).await?,
-            // Without a daemon nobody is going to keep that time, and while it is in a cycle the next is not drawn yet.
+            // Without a daemon no cycle will start then; during a cycle the next time is not drawn yet.
             next_cycle_at: state.next_cycle_at.filter(|_| daemon.is_some() && cycle != daemon),
             learners: store.learner_counts(&source).await?,
             held: store.held_users(&source).await?,
@@ -119,28 +119,30 @@ impl Overview {
         })
     }
 
-    fn standing(&self) -> Standing {
+    fn state(&self) -> ProvisioningState {
         let Some(last) = &self.last_cycle else {
-            return if self.paused { Standing::Paused } else { Standing::NeverRun };
+            return if self.paused { ProvisioningState::Paused } else { ProvisioningState::NeverRun };
         };
         match last.outcome {
-            None if self.cycle.is_some() => Standing::Running,
-            None | Some(Outcome::Interrupted) => Standing::Interrupted,
-            Some(Outcome::Failed) => Standing::Failing,
-            Some(_) if self.paused => Standing::Paused,
-            // The last cycle may have been for one user; who is held or fails is so for all that.
-            Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => Standing::Held,
+            None if self.cycle.is_some() => ProvisioningState::Running,
+            None | Some(Outcome::Interrupted) => ProvisioningState::Interrupted,
+            Some(Outcome::Failed) => ProvisioningState::Failing,
+            Some(_) if self.paused => ProvisioningState::Paused,
+            // The last cycle may have been for one user only, so its outcome does not cover the others.
+            Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => {
+                ProvisioningState::Held
+            }
             Some(Outcome::Held | Outcome::Partial | Outcome::Success) => {
-                let fails = |user: &FailingUser| {
+                let is_failure = |user: &FailingUser| {
                     let reasons = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
                     reasons.contains(&user.reason)
                 };
-                if self.failing.iter().any(fails) { Standing::Partial } else { Standing::Ok }
+                if self.failing.iter().any(is_failure) { ProvisioningState::Partial } else { ProvisioningState::Ok }
             }
         }
     }
 
-    fn as_json(&self, standing: Standing) -> Value {
+    fn as_json(&self, state: ProvisioningState) -> Value {
         let Self {
             source,
             paused,
@@ -158,7 +160,7 @@ impl Overview {
         } = self;
         let LearnerCounts { active, inactive, linked } = learners;
         json!({
-            "state": standing.as_str(),
+            "state": state.as_str(),
             "source": source,
             "paused": paused,
             "last_cycle": last_cycle.as_ref().map(cycle_as_json),
@@ -175,11 +177,11 @@ impl Overview {
         })
     }
 
-    fn print(&self, standing: Standing, config: &Config) -> Result<(), Failure> {
+    fn print(&self, state: ProvisioningState, config: &Config) -> Result<(), Failure> {
         let LearnerCounts { active, inactive, linked } = self.learners;
-        let state = match (standing, self.failing_since.map(seconds)) {
-            (_, None) => standing.as_str().to_owned(),
-            (Standing::Failing, Some(since)) => format!("failing since {since}"),
+        let state = match (state, self.failing_since.map(seconds)) {
+            (_, None) => state.as_str().to_owned(),
+            (ProvisioningState::Failing, Some(since)) => format!("failing since {since}"),
             (other, Some(since)) => format!("{} (failing since {since})", other.as_str()),
         };
         print(&format!("State         {state}"))?;
@@ -191,30 +193,30 @@ impl Overview {
         if let (Some(error), None | Some(Outcome::Failed)) =
             self.last_cycle.as_ref().map_or((None, None), |last| (last.error.as_deref(), last.outcome))
         {
-            print(&format!("  because     {error}"))?;
+            print(&format!("  Error       {error}"))?;
             if let Some(success) = &self.last_success {
                 print(&format!("Last success  {}", in_words(success)))?;
             }
         }
         let next = match (self.next_cycle_at, &self.daemon) {
             (_, None) => "no daemon is running".to_owned(),
-            (None, Some(_)) => "not drawn yet".to_owned(),
+            (None, Some(_)) => "not scheduled yet".to_owned(),
             (Some(at), Some(_)) => seconds(at),
         };
         print(&format!("Next cycle    {next}"))?;
         print(&format!("Learners      {active} active, {inactive} inactive, {linked} linked to this application"))?;
-        for line in switched_off(config, self.paused) {
+        for line in obstacles(config, self.paused) {
             print(line)?;
         }
         if let Some(warning) = self.credential_ends_at.and_then(|end| ends_soon(end, self.now)) {
             print(&format!("Credential    {warning}"))?;
         }
         if !self.held.is_empty() {
-            print(&format!("\nHeld back ({}); `learner-sync approve` releases them:", self.held.len()))?;
+            print(&format!("\nHeld ({}); release with `learner-sync approve`:", self.held.len()))?;
             print(&held_table(&self.held))?;
         }
         if !self.failing.is_empty() {
-            print(&format!("\nNot provisioned ({}):", self.failing.len()))?;
+            print(&format!("\nFailing or skipped ({}):", self.failing.len()))?;
             let mut rows = table(&["reason", "user", "since", "last tried", "attempts", "detail"]);
             for FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } in &self.failing {
                 let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
@@ -246,7 +248,7 @@ fn in_words(row: &CycleRow) -> String {
              {reactivated} reactivated",
             seconds(*finished)
         ),
-        _ => format!("begun at {} (cycle {id}, {trigger}), not ended", seconds(*started_at)),
+        _ => format!("started at {} (cycle {id}, {trigger}), not ended", seconds(*started_at)),
     }
 }
 
@@ -285,7 +287,7 @@ fn failing_as_json(user: &FailingUser) -> Value {
     })
 }
 
-/// Who is held, a line each.
+/// The held users, one line each.
 pub(super) fn held_table(held: &[HeldUser]) -> String {
     let mut rows = table(&["action", "reason", "user", "learner", "since", "approved"]);
     for HeldUser { entra_id, action, reason, since, approved, learner, user_name } in held {

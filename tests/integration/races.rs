@@ -182,7 +182,7 @@ async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() 
             match (arguments[0], process.code.unwrap()) {
                 // Who was not approved in time is held still.
                 ("sync", 0 | 3) => {}
-                ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused;") => {}
+                ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused") => {}
                 ("sync", 75) if arguments.len() == 1 => {}
                 ("approve" | "status" | "pause" | "resume", 0) => {}
                 _ => panic!("round {round}: {arguments:?}: {process:?}"),
@@ -218,7 +218,7 @@ async fn a_database_that_everybody_makes_at_the_same_instant_is_made_once() {
         for (arguments, process) in commands.iter().zip(&ended) {
             match (arguments[0], process.code.unwrap()) {
                 ("sync" | "status" | "pause" | "resume", 0) => {}
-                ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused;") => {}
+                ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused") => {}
                 ("sync", 75) if arguments.len() == 1 => {}
                 // There may be no database yet, and then there is nobody to be approved.
                 ("approve", 0) => {}

@@ -309,7 +309,7 @@ async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
     relabel(&world, 99, "");
     let before = world.files();
     daemon.signal(rustix::process::Signal::USR1);
-    daemon.logged("no cycle: the cache in ", 1).await;
+    daemon.logged("cannot start a cycle: the cache in ", 1).await;
     daemon.logged("waiting next_cycle.at=", 2).await;
     let mut changed = world.changed_since(&before);
     changed.retain(|name| name.contains("/state/cache"));

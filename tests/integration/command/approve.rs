@@ -38,7 +38,7 @@ async fn approve_with_the_wrong_number_releases_nobody() {
     let (world, _) = world_with_held().await;
     for wrong in ["0", "11", "13"] {
         let ran = world.run_program(&["approve", "--yes", "--expect", wrong], 1);
-        assert!(ran.stderr.contains("12 people are held"), "{ran:?}");
+        assert!(ran.stderr.contains("12 users are held"), "{ran:?}");
     }
     assert_eq!(approved(&world).await, "0");
     assert_eq!(world.value("SELECT count(*) FROM audit_log WHERE action = 'approve'").await, "0");
@@ -48,12 +48,12 @@ async fn approve_with_the_wrong_number_releases_nobody() {
 async fn approve_releases_those_shown_once() {
     let (world, ids) = world_with_held().await;
     let ran = world.run_program(&["approve", "--yes", "--expect", "12"], 0);
-    assert!(ran.stdout.contains("Released 12 people"), "{ran:?}");
+    assert!(ran.stdout.contains("Released 12 users"), "{ran:?}");
     assert_eq!(approved(&world).await, "12");
     assert_eq!(world.value("SELECT count(*) FROM audit_log WHERE action = 'approve'").await, "1");
     // Asked again there is nobody left to release.
     let ran = world.run_program(&["approve", "--yes", "--expect", "12"], 1);
-    assert!(ran.stderr.contains("0 people are held"), "{ran:?}");
+    assert!(ran.stderr.contains("0 users are held"), "{ran:?}");
 
     let document = world.run_program(&["sync", "--json"], 0).json();
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(12), &json!(0)));
@@ -93,7 +93,7 @@ async fn an_approval_is_good_for_a_day() {
 async fn approve_with_nobody_held_says_so() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
-    assert!(world.run_program(&["approve"], 0).stdout.contains("Nobody is held"));
+    assert!(world.run_program(&["approve"], 0).stdout.contains("No users are held"));
     world.run_program(&["approve", "--yes", "--expect", "0"], 0);
 }
 

@@ -253,7 +253,7 @@ async fn check_says_that_the_members_of_a_group_are_hidden() {
     fails(
         &world,
         "groups",
-        &["the members of 0 groups can be read", "membership is hidden: \"Crew\""],
+        &["the members of 0 groups can be read", "with hidden membership: \"Crew\""],
         &["Member.Read.Hidden", "admin consent"],
     );
     world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
@@ -288,7 +288,7 @@ async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
     });
     let checks = checks(&world, 1);
     let last = checks.last().unwrap();
-    assert!(last.contains("membership is hidden: \"Secret\"") && last.contains("Member.Read.Hidden"), "{last}");
+    assert!(last.contains("with hidden membership: \"Secret\"") && last.contains("Member.Read.Hidden"), "{last}");
 }
 
 #[tokio::test]

@@ -249,7 +249,7 @@ async fn a_mistyped_path_of_the_system_exits_78_and_nobody_is_told_to_take_it() 
         ("/etc/passwd", "/etc/passwd is not an SQLite database"),
         ("/etc", "cannot open the learner database /etc: it is a directory"),
         ("/dev/null", "cannot open the learner database /dev/null: it is not a file"),
-        ("/etc/learners.db", "cannot make it: /etc belongs to root"),
+        ("/etc/learners.db", "cannot create it: /etc belongs to root"),
     ] {
         std::fs::write(world.config_path(), configuration.replace(&world.database.url(), &format!("sqlite://{path}")))
             .unwrap();
@@ -270,7 +270,7 @@ async fn what_root_has_left_behind_is_given_back_only_when_it_is_a_learner_datab
         return skipped("there is no other user to run the program as");
     };
     let advice =
-        format!("learners.db belongs to root; give it back: chown nobody: {}", world.path("learners.db").display());
+        format!("learners.db belongs to root; change its owner: chown nobody: {}", world.path("learners.db").display());
     let given_back = || {
         let Ran { stdout: _, stderr } = user.run(&world, &["status"], 78);
         assert!(stderr.contains(&advice), "{stderr}");
@@ -297,7 +297,7 @@ async fn what_root_has_left_behind_is_given_back_only_when_it_is_a_learner_datab
     std::fs::remove_dir_all(world.path("state")).unwrap();
     std::fs::create_dir(world.path("state")).unwrap();
     let Ran { stdout: _, stderr } = user.run(&world, &["status"], 78);
-    assert!(stderr.contains("state belongs to root; give it back: chown nobody: "), "{stderr}");
+    assert!(stderr.contains("state belongs to root; change its owner: chown nobody: "), "{stderr}");
 }
 
 #[tokio::test]

@@ -107,11 +107,11 @@ async fn apply_makes_and_completes_the_tables_and_says_so() {
     let world = World::start(users(2).0).await;
     let version = Store::SCHEMA_VERSION;
     let told = |world: &World| world.run_program(&["schema", "apply"], 0).stdout;
-    assert_eq!(told(&world), format!("Made the tables, version {version}.\n"));
-    assert_eq!(told(&world), format!("Nothing to do: the tables have version {version}.\n"));
+    assert_eq!(told(&world), format!("Created the tables, version {version}.\n"));
+    assert_eq!(told(&world), format!("Nothing to do: the tables already have version {version}.\n"));
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(2));
     world.execute(BACK_TO_1).await;
-    assert_eq!(told(&world), format!("Brought the tables from version 1 to {version}.\n"));
+    assert_eq!(told(&world), format!("Upgraded the tables from version 1 to {version}.\n"));
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(2));
     world.execute(&format!("UPDATE sync_state SET schema_version = {}", version + 1)).await;
     let newer = world.run_program(&["schema", "apply"], 78).stderr;

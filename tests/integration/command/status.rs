@@ -93,7 +93,7 @@ async fn status_shows_who_is_held() {
         assert!(user["user_name"].is_string() && user["approved_at"].is_null(), "{document}");
     }
     let words = world.run_program(&["status"], 0).stdout;
-    assert!(words.contains("Held back (12)") && words.contains("learner-sync approve"), "{words}");
+    assert!(words.contains("Held (12)") && words.contains("learner-sync approve"), "{words}");
 }
 
 #[tokio::test]
@@ -298,7 +298,7 @@ async fn whoever_switched_provisioning_off_is_told_by_plan_and_status() {
             assert!(!ran.stdout.contains(words), "{arguments:?}: {ran:?}");
         }
     };
-    let (off, paused) = ("provisioning.users = false", "Provisioning is paused; `learner-sync resume`");
+    let (off, paused) = ("provisioning.users = false", "Provisioning is paused; resume it with `learner-sync resume`");
     // Before the first cycle, when there is no database, as well as later.
     for _ in 0..2 {
         world.configure("[provisioning]\nusers = false");

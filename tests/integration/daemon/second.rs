@@ -23,7 +23,10 @@ fn url(path: &Path) -> String {
 fn refused(world: &World, environment: &[(&str, &str)], first: &Daemon) {
     let ran = world.run_program_with(environment, &["run"], 75);
     let holder = format!("learner-sync run (pid {})", first.pid());
-    assert!(ran.stderr.contains(&holder) && ran.stderr.contains("another daemon already provisions this application"), "{ran:?}");
+    assert!(
+        ran.stderr.contains(&holder) && ran.stderr.contains("another daemon already provisions this application"),
+        "{ran:?}"
+    );
     for (_, state) in environment.iter().filter(|(name, _)| *name == STATE) {
         assert!(!Path::new(state).exists());
     }
@@ -109,7 +112,9 @@ async fn a_reload_to_another_application_needs_one_without_a_daemon() {
 
     world.reconfigure(|text| text.replace(&own, &application));
     first.signal(Signal::HUP);
-    first.logged("configuration not reloaded, the old one stays: another daemon already provisions this application", 1).await;
+    first
+        .logged("configuration not reloaded, the old one stays: another daemon already provisions this application", 1)
+        .await;
     assert!(first.log().contains(&format!("learner-sync run (pid {})", second.pid())), "{}", first.log());
     second.stop().await;
     first.signal(Signal::HUP);

@@ -44,7 +44,7 @@ async fn every_command_works_on_a_server() {
     let Some(server) = shared() else { return };
     let mut world = World::start_on(server, users(15).0).await;
     let (ok, detail, _) = database_check(&world, 0);
-    assert!(ok && detail.contains(": PostgreSQL 1") && detail.contains("makes or completes its tables"), "{detail}");
+    assert!(ok && detail.contains(": PostgreSQL 1") && detail.contains("creates or upgrades its tables"), "{detail}");
     let plan = world.run_program(&["plan", "--json"], 0).json();
     assert_eq!(plan["created"], json!(15));
     assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["created"], json!(15));
@@ -155,7 +155,8 @@ async fn the_daemon_survives_a_restart_of_the_server() {
     world.cycles_ended(1).await;
     server.kill();
     daemon.signal(rustix::process::Signal::USR1);
-    eventually("the cycle fails", async || daemon.log().contains("no cycle: cannot connect").then_some(())).await;
+    eventually("the cycle fails", async || daemon.log().contains("cannot start a cycle: cannot connect").then_some(()))
+        .await;
     server.run();
     daemon.signal(rustix::process::Signal::USR1);
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
@@ -240,7 +241,7 @@ async fn check_reports_missing_privileges() {
         .await;
     world.reconfigure(|text| text.replace("postgres://sync@", &format!("postgres://clerk_{database}@")));
     let (ok, detail, hint) = database_check(&world, 1);
-    assert!(!ok && detail.contains("may not do all that a cycle does"), "{detail}");
+    assert!(!ok && detail.contains("lacks rights that a cycle needs"), "{detail}");
     assert!(hint.contains(&format!("GRANT UPDATE ON learners TO clerk_{database}")), "{hint}");
     let stderr = world.run_program(&["sync"], 1).stderr;
     assert!(stderr.contains("permission denied for table"), "{stderr}");

@@ -52,7 +52,7 @@ impl RoleSetup {
     pub(super) async fn applied(server: &'static Server, more: &str) -> Self {
         let setup = Self::new(server, more).await;
         let made = setup.as_owner(&["schema", "apply", "--writer", &setup.writer], 0).stdout;
-        assert!(made.starts_with("Made the tables, version "), "{made}");
+        assert!(made.starts_with("Created the tables, version "), "{made}");
         setup
     }
 
