@@ -24,7 +24,7 @@ pub use self::named::{Restrictions, UserList};
 pub use self::policy::{Reissued, Repair};
 pub use self::table::{Column, Constant, StateLabels, Table};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
-pub use self::words::{Action, Outcome, Reason, Status, Trigger, UnknownWord};
+pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};
 
 /// The clock. Time is a parameter everywhere; whoever starts a cycle passes one in.
 pub type Clock = fn() -> jiff::Timestamp;

@@ -1,231 +1,300 @@
 //! What a cycle will do: every decision about every user, made from data alone.
 //!
-//! Reading order: [`candidates`] says whom to look at a second time, [`possibly_changed`] and [`lookups`] what to read from
-//! the learner database, [`plan`] decides. Whatever `store` does afterwards stands in the [`Plan`]; there is no
-//! other place where it is decided who is created, changed, switched off or held back.
+//! Reading order: [`candidates`] names the learners that need a confirmation, [`possibly_changed`] and [`lookups`] say
+//! what to read from the learner database, [`plan`] decides. The store carries out the [`Plan`] and decides nothing.
 
 mod decision;
+mod display;
 mod holds;
 mod input;
 mod joiners;
 mod leavers;
-mod only;
 mod relink;
 mod restrictions;
+mod single_user;
 #[cfg(test)]
 mod tests;
 mod uniqueness;
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
-pub use self::decision::{AttributeChange, Change, Counts, Finding, Plan, Planned, REDACTED, Target};
+pub use self::decision::{AttributeChange, Counts, Decision, Effect, Leave, LeftAs, REDACTED, RowAfter, TargetRow};
 pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
     MemberCounts, PlanInput, Rejection,
 };
 pub use self::relink::Relink;
 pub use self::restrictions::lost_group;
-use crate::model::{Attribute, EntraId, LinkedLearners, Reason, Status, UniqueKey};
+pub use self::units::{Batch, unique_values};
+use crate::model::{Attribute, EntraId, LinkedLearners, Reason, Routes, UniqueKey};
 
-/// A deactivation that carries this at the start of its detail was approved and does not count again.
-pub const APPROVED_PREFIX: &str = "approved by ";
+/// How many learners one transaction changes; more only when they hand values to each other.
+const BATCH_SIZE: usize = 1000;
 
-/// How many learners change in one transaction; more only when they hand values to each other.
-const BATCH: usize = 1000;
-
-/// How long an approval is good for, and how far back deactivations are counted.
+/// How long an approval is valid, and how far back deactivations are counted.
 pub const DAY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Everything one cycle will do. Only [`plan`] makes one.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    batches: Vec<Batch>,
+    left: Vec<Decision>,
+    failing_ended: BTreeSet<EntraId>,
+    held_ended: BTreeSet<EntraId>,
+    routes: Vec<(EntraId, Routes)>,
+    group_members: MemberCounts,
+    compared: Vec<Compared>,
+    counts: Counts,
+}
+
+impl Plan {
+    /// The transactions, in the order in which they are applied.
+    pub fn batches(&self) -> &[Batch] {
+        &self.batches
+    }
+
+    /// The decisions that are applied, in order.
+    pub fn applied(&self) -> impl Iterator<Item = &Decision> {
+        self.batches.iter().flat_map(Batch::decisions)
+    }
+
+    /// The decisions that leave a learner as it is.
+    pub fn left(&self) -> &[Decision] {
+        &self.left
+    }
+
+    /// Every decision.
+    pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
+        self.applied().chain(&self.left)
+    }
+
+    /// The decisions about one user.
+    pub fn decisions_on(&self, user: EntraId) -> impl Iterator<Item = &Decision> {
+        self.decisions().filter(move |decision| decision.user == user)
+    }
+
+    /// Every decision in the order of the users' ids.
+    pub fn by_user(&self) -> Vec<&Decision> {
+        let mut decisions: Vec<&Decision> = self.decisions().collect();
+        decisions.sort_by_key(|decision| (decision.user, decision.status()));
+        decisions
+    }
+
+    /// Users whose row in `sync_failures` is deleted, before the rows of [`Plan::left`] are written.
+    pub fn failing_ended(&self) -> &BTreeSet<EntraId> {
+        &self.failing_ended
+    }
+
+    /// Users whose row in `sync_held` is deleted although no learner is written.
+    pub fn held_ended(&self) -> &BTreeSet<EntraId> {
+        &self.held_ended
+    }
+
+    /// Linked users whose routes differ from those of the link.
+    pub fn routes(&self) -> &[(EntraId, Routes)] {
+        &self.routes
+    }
+
+    /// The member counts that differ from `sync_groups`.
+    pub fn group_members(&self) -> &MemberCounts {
+        &self.group_members
+    }
+
+    /// Linked users whose row was compared and is not written.
+    pub fn compared(&self) -> &[Compared] {
+        &self.compared
+    }
+
+    /// The numbers of the cycle when every decision succeeds.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+}
+
+/// A plan in the making: decisions in the order in which they are made.
+#[derive(Default)]
+struct Draft {
+    decisions: Vec<Decision>,
+    compared: Vec<Compared>,
+    counts: Counts,
+}
 
 /// Decides everything.
 pub fn plan(input: PlanInput<'_>) -> Plan {
-    let mut plan = Plan::default();
-    let holders = uniqueness::Holders::of(&input.evidence.holders, input.limits.match_attribute);
-    let mut drafts = joiners::draft(input, &holders, &mut plan);
-    drafts = without_conflicts(input, drafts, &holders, &BTreeSet::new(), &mut plan);
-    let held = holds::held_updates(input, &drafts);
-    // Who is held back keeps its values: that can stand in the way of others.
-    drafts = without_conflicts(input, drafts, &holders, &held.keys().copied().collect(), &mut plan);
-    for draft in drafts {
-        match held.get(&draft.user).cloned() {
-            Some((reason, detail)) => plan.findings.push(holds::hold(input, reason, detail, draft)),
-            None => plan.changes.push(holds::released(input, draft)),
-        }
-    }
-    plan.changes.extend(uniqueness::move_aside(input, &plan.changes, &holders));
-    let leavers = leavers::decide(input, &mut plan);
-    holds::decide(input, leavers, &mut plan);
-    settle(input, &mut plan);
-    redact(&input.limits.redacted, &mut plan);
-    (plan.changes, plan.cuts) = uniqueness::arrange(plan.changes, BATCH);
-    plan
+    let holders = uniqueness::Holders::new(&input.facts.holders, input.limits.match_attribute);
+    let mut draft = Draft::default();
+    joiners::decide(input, &holders, &mut draft);
+    reject_conflicts(input, &holders, &BTreeSet::new(), &mut draft);
+    hold_updates(input, &holders, &mut draft);
+    let freed = uniqueness::free_reissued(input, draft.applied(), &holders);
+    draft.decisions.extend(freed);
+    let leavers = leavers::due(input, &mut draft);
+    holds::decide_leavers(input, leavers, &mut draft);
+    complete(input, draft)
 }
 
-fn without_conflicts(
+impl Draft {
+    fn applied(&self) -> impl Iterator<Item = &Decision> + Clone {
+        self.decisions.iter().filter(|decision| matches!(decision.effect, Effect::Apply(_)))
+    }
+}
+
+/// Rejects decisions that want a value of somebody else. `staying` users keep their values.
+fn reject_conflicts(
     input: PlanInput<'_>,
-    drafts: Vec<Change>,
     holders: &uniqueness::Holders<'_>,
     staying: &BTreeSet<EntraId>,
-    plan: &mut Plan,
-) -> Vec<Change> {
-    let mut conflicts = uniqueness::conflicts(input, &drafts, holders, staying);
-    let mut clear = Vec::with_capacity(drafts.len());
-    for draft in drafts {
-        match conflicts.remove(&draft.user) {
-            Some(detail) if !staying.contains(&draft.user) => {
-                plan.findings.push(joiners::conflict(input, draft, detail));
-            }
-            _ => clear.push(draft),
-        }
-    }
-    clear
-}
-
-/// Marks what no log may show.
-fn redact(redacted: &BTreeSet<Attribute>, plan: &mut Plan) {
-    if redacted.is_empty() {
-        return;
-    }
-    let changes = plan.changes.iter_mut().map(|change| (&mut change.changes, &mut change.user_name));
-    let findings = plan.findings.iter_mut().map(|finding| (&mut finding.changes, &mut finding.user_name));
-    for (changes, user_name) in changes.chain(findings) {
-        changes.iter_mut().for_each(|change| change.redacted = redacted.contains(&change.attribute));
-        if redacted.contains(&Attribute::UserName) && user_name.is_some() {
-            *user_name = Some(REDACTED.to_owned());
-        }
-    }
-}
-
-/// Closes what is over in the bookkeeping tables, notes what differs there, and counts.
-fn settle(input: PlanInput<'_>, plan: &mut Plan) {
-    let PlanInput { known, desired, groups, evidence, .. } = input;
-    let changing: BTreeSet<EntraId> = plan.changes.iter().map(|change| change.user).collect();
-    let failing: BTreeSet<EntraId> = plan
-        .findings
-        .iter()
-        .filter(|finding| finding.tracked && finding.status != Status::Held)
-        .map(|finding| finding.user)
+    draft: &mut Draft,
+) {
+    let mut conflicts = uniqueness::conflicts(input, draft.applied(), holders, staying);
+    conflicts.retain(|user, _| !staying.contains(user));
+    let decisions = std::mem::take(&mut draft.decisions);
+    draft.decisions = decisions
+        .into_iter()
+        .map(|decision| match (&decision.effect, conflicts.get(&decision.user)) {
+            (Effect::Apply(_), Some(detail)) => joiners::conflict(input, decision, detail.clone()),
+            _ => decision,
+        })
         .collect();
-    // A user with a change stays until the change is in the database: that transaction ends the failure. And who
-    // has waited long enough but is held has not to wait anew.
-    let over =
-        |user: &&EntraId| !failing.contains(user) && !changing.contains(user) && !leavers::is_nowhere(input, **user);
-    // Who was found nowhere just now has not been nowhere before, whatever the wait so far was for.
-    let begins_anew = plan.findings.iter().filter(|finding| leavers::begins_anew(input, finding));
-    let begins_anew = begins_anew.map(|finding| finding.user);
-    plan.failing_ended = evidence.failing.keys().filter(over).copied().chain(begins_anew).collect();
-
-    for (id, user) in &desired.users {
-        if known.get(id).is_some_and(|known| known.routes != user.routes) {
-            plan.routes.push((*id, user.routes.clone()));
-        }
-    }
-    let guarded = holds::emptied_groups_with_people(input);
-    // Of an assigned group the second look is the newer one.
-    let named = input.named_groups.iter().filter(|(group, _)| !groups.contains_key(group));
-    plan.group_members = groups
-        .iter()
-        .chain(named)
-        .filter(|(group, members)| evidence.last_members.get(group) != Some(members) && !guarded.contains(group))
-        .map(|(group, members)| (*group, *members))
-        .collect();
-
-    for finding in &plan.findings {
-        match finding.status {
-            Status::Skipped => plan.counts.skipped += 1,
-            Status::Failure => plan.counts.failed += 1,
-            Status::Held | Status::Success => {}
-        }
-    }
-    for change in &plan.changes {
-        plan.counts.add(change.action);
-    }
-    let held: BTreeSet<EntraId> = plan
-        .findings
-        .iter()
-        .filter(|finding| finding.status == Status::Held)
-        .map(|finding| finding.user)
-        .chain(evidence.held.keys().copied().filter(|id| !plan.held_ended.contains(id) && !changing.contains(id)))
-        .collect();
-    plan.counts.held = held.len() as u64;
 }
 
-/// The finding for a change that the database refused.
-pub fn refused(change: &Change, why: String, failing: &BTreeMap<EntraId, FailingEntry>) -> Finding {
-    Finding {
-        user: change.user,
-        action: change.action,
-        status: Status::Failure,
-        reason: Reason::DatabaseError,
-        detail: Some(why),
-        learner: change.target.learner(),
-        user_name: change.user_name.clone(),
-        changes: change.changes.clone(),
-        tracked: true,
-        log: failing.get(&change.user).is_none_or(|entry| entry.reason != Reason::DatabaseError),
+/// Holds updates that need an approval. A held user keeps its values, which may stand in the way of others.
+fn hold_updates(input: PlanInput<'_>, holders: &uniqueness::Holders<'_>, draft: &mut Draft) {
+    let mut held = holds::held_updates(input, &draft.decisions);
+    reject_conflicts(input, holders, &held.keys().copied().collect(), draft);
+    let decisions = std::mem::take(&mut draft.decisions);
+    draft.decisions = decisions
+        .into_iter()
+        .map(|decision| match decision.effect {
+            Effect::Leave(_) => decision,
+            Effect::Apply(_) => match held.remove(&decision.user) {
+                Some(hold) => holds::hold(input, decision, hold),
+                None => holds::with_approval(input, decision),
+            },
+        })
+        .collect();
+}
+
+/// Adds the bookkeeping, counts, and arranges the decisions into transactions.
+fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
+    let PlanInput { linked, desired, groups, named_groups, facts, .. } = input;
+    let held_ended = holds::ended(input, &draft);
+    let failing_ended = failing_ended(input, &draft);
+    let Draft { decisions, compared, mut counts } = draft;
+    let (applied, mut left): (Vec<Decision>, Vec<Decision>) =
+        decisions.into_iter().partition(|decision| matches!(decision.effect, Effect::Apply(_)));
+
+    let routes = desired.users.iter().filter_map(|(id, user)| {
+        linked.get(id).filter(|linked| linked.routes != user.routes).map(|_| (*id, user.routes.clone()))
+    });
+    let guarded = holds::emptied_groups_with_learners(input);
+    // For an assigned group, the count of the confirmation is newer.
+    let named = named_groups.iter().filter(|(group, _)| !groups.contains_key(group));
+    let is_new = |group: &EntraId, members: &u64| facts.last_members.get(group) != Some(members);
+    let members = groups.iter().chain(named);
+    let members = members.filter(|(group, members)| is_new(group, members) && !guarded.contains(group));
+
+    applied.iter().for_each(|decision| counts.add(decision.action));
+    let lefts = left.iter().filter_map(|decision| Some((decision.user, decision.leave()?.left_as)));
+    lefts.clone().for_each(|(_, left_as)| counts.add_left(left_as));
+    let written: BTreeSet<EntraId> = applied.iter().map(|decision| decision.user).collect();
+    let still_held = facts.held.keys().copied().filter(|user| !held_ended.contains(user) && !written.contains(user));
+    let held = lefts.filter(|(_, left_as)| *left_as == LeftAs::Held).map(|(user, _)| user);
+    counts.held = held.chain(still_held).collect::<BTreeSet<_>>().len() as u64;
+
+    let mut batches = units::arrange(applied, BATCH_SIZE);
+    let redacted = &input.limits.redacted;
+    if !redacted.is_empty() {
+        batches.iter_mut().for_each(|batch| batch.redact(redacted));
+        left.iter_mut().for_each(|decision| decision.redact(redacted));
+    }
+    Plan {
+        batches,
+        left,
+        failing_ended,
+        held_ended,
+        routes: routes.collect(),
+        group_members: members.map(|(group, members)| (*group, *members)).collect(),
+        compared,
+        counts,
     }
 }
 
-/// Learners that are active and linked, but not wanted any more and without positive evidence why.
+/// The failures that end, and the waits that start again.
+fn failing_ended(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<EntraId> {
+    // An applied decision ends the failure itself, in its transaction.
+    let lasting = draft.decisions.iter().filter(|decision| match &decision.effect {
+        Effect::Apply(_) => true,
+        Effect::Leave(leave) => leave.tracked && leave.left_as != LeftAs::Held,
+    });
+    let lasting: BTreeSet<EntraId> = lasting.map(|decision| decision.user).collect();
+    // A held user whose account is missing keeps its wait.
+    let has_ended = |user: &&EntraId| !lasting.contains(user) && !leavers::account_is_missing(input, **user);
+    let restarted = draft.decisions.iter().filter(|decision| leavers::restarts_wait(input, decision));
+    input.facts.failing.keys().filter(has_ended).copied().chain(restarted.map(|decision| decision.user)).collect()
+}
+
+/// The decision on a change that the database refused.
+pub fn refused(decision: &Decision, detail: String, failing: &BTreeMap<EntraId, FailingEntry>) -> Decision {
+    let begins = failing.get(&decision.user).is_none_or(|entry| entry.reason != Reason::DatabaseError);
+    decision.clone().left(Reason::DatabaseError, Some(detail), Leave::tracked(LeftAs::Failed, begins))
+}
+
+/// Active linked learners that are not wanted any more and lack evidence why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
-    /// Not among the assigned users.
+    /// Users that are not assigned.
     pub absent: Vec<EntraId>,
-    /// Assigned, but Graph answers 404 for the account.
+    /// Assigned users whose account Graph answers with 404.
     pub unread: Vec<EntraId>,
 }
 
-impl Candidates {
-    /// Whether nobody needs a second look.
-    pub fn is_empty(&self) -> bool {
-        let Self { absent, unread } = self;
-        absent.is_empty() && unread.is_empty()
-    }
-}
-
-/// Whom the directory has to look at a second time before anybody may be taken for gone.
-pub fn candidates(known: &LinkedLearners, desired: &Desired) -> Candidates {
-    let mut found = Candidates::default();
-    for (user, _) in
-        known.iter().filter(|(user, known)| known.active && !restrictions::surely_left_alone(desired, **user, known))
-    {
-        match desired.users.get(user).map(|user| &user.assessment) {
-            None => found.absent.push(*user),
-            Some(Assessment::NotFound) => found.unread.push(*user),
+/// The users that the directory must confirm before any of them counts as gone.
+pub fn candidates(linked: &LinkedLearners, desired: &Desired) -> Candidates {
+    let mut candidates = Candidates::default();
+    for (user, linked) in linked.iter().filter(|(_, linked)| linked.active) {
+        if restrictions::excluded_without_row(desired, *user, linked) {
+            continue;
+        }
+        match desired.assessment(*user) {
+            None => candidates.absent.push(*user),
+            Some(Assessment::NotFound) => candidates.unread.push(*user),
             Some(_) => {}
         }
     }
-    found
+    candidates
 }
 
-/// The linked users whose rows are needed: everybody for whom something may be written or logged.
-pub fn possibly_changed(known: &LinkedLearners, desired: &Desired) -> Vec<EntraId> {
-    known
+/// The linked users whose rows the plan needs: those for whom something may be written or logged.
+pub fn possibly_changed(linked: &LinkedLearners, desired: &Desired) -> Vec<EntraId> {
+    linked
         .iter()
-        .filter(|(user, known)| match desired.users.get(user).map(|user| &user.assessment) {
+        .filter(|(user, linked)| match desired.assessment(**user) {
             Some(Assessment::Unchanged) => false,
             Some(Assessment::Wanted(_)) => true,
-            None | Some(Assessment::Leaving(_) | Assessment::Rejected(_) | Assessment::NotFound) => known.active,
+            None | Some(Assessment::Leaving(_) | Assessment::Rejected(_) | Assessment::NotFound) => linked.active,
         })
         .map(|(user, _)| *user)
         .collect()
 }
 
-/// What has to be looked up among all learners, linked or not, before values are handed out.
+/// What to look up among all learners, linked or not, before planning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookups {
-    /// Unique values that somebody newly wants.
+    /// Unique values that a user newly wants.
     pub keys: BTreeSet<UniqueKey>,
     /// Values of the match attribute of users without a link.
     pub match_values: Vec<String>,
-    /// People without a link.
+    /// Users without a link.
     pub newcomers: Vec<EntraId>,
 }
 
-/// Which values somebody newly wants; `rows` are those of the [`possibly_changed`].
+/// The values that users newly want; `rows` are those of the [`possibly_changed`] users.
 pub fn lookups(
-    known: &LinkedLearners,
+    linked: &LinkedLearners,
     desired: &Desired,
     rows: &BTreeMap<EntraId, LearnerRow>,
     match_attribute: Attribute,
@@ -233,9 +302,8 @@ pub fn lookups(
     let mut lookups = Lookups::default();
     for (id, user) in &desired.users {
         let Assessment::Wanted(learner) = &user.assessment else { continue };
-        let row = rows.get(id);
-        if known.contains_key(id) {
-            lookups.keys.extend(joiners::newly_wanted(&learner.values, row));
+        if linked.contains_key(id) {
+            lookups.keys.extend(joiners::newly_wanted(&learner.values, rows.get(id)));
         } else {
             let values = joiners::creation_values(learner);
             lookups.keys.extend(joiners::newly_wanted(&values, None));

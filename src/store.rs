@@ -23,7 +23,6 @@ mod bookkeeping;
 mod columns;
 mod connection;
 mod copy;
-mod coupling;
 mod cycles;
 mod error;
 mod known;

@@ -9,8 +9,8 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, obstacles, print, print_json, shown, table};
 use super::sync::report_as_json;
 use crate::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared};
-use crate::model::{Action, Attribute, AttributeKind, EntraId, Reason, Status, Trigger};
-use crate::plan::{AttributeChange, Change, Finding, Planned};
+use crate::model::{Attribute, AttributeKind, Trigger};
+use crate::plan::{AttributeChange, Decision};
 use crate::runtime::App;
 use crate::runtime::user_lookup::{FoundUser, UserArgument, find_user};
 use crate::store::{Access, Store, StoreError};
@@ -35,13 +35,13 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: crate::mo
     let mut report = cycle::forecast(planner.request(), &prepared);
     report.requests = app.directory.requests();
     report.duration = started.elapsed();
-    let lines = prepared.plan.lines();
+    let decisions = prepared.plan.by_user();
     if json {
         let mut document = report_as_json(&report);
-        document["changes"] = lines_as_json(&lines);
+        document["changes"] = decisions_as_json(&decisions);
         print_json(&document)?;
     } else {
-        print_lines(&lines)?;
+        print_decisions(&decisions)?;
         print(&format!("A cycle now would end so: {}.", report.summary()))?;
         planner.print_obstacles().await?;
     }
@@ -122,84 +122,48 @@ impl<'a> Planner<'a> {
     }
 }
 
-struct Line<'a> {
-    user: EntraId,
-    action: Action,
-    status: Status,
-    reason: Reason,
-    user_name: Option<&'a str>,
-    detail: Option<&'a str>,
-    changes: &'a [AttributeChange],
-}
-
-impl<'a> Line<'a> {
-    fn of(planned: &Planned<'a>) -> Self {
-        match *planned {
-            Planned::Change(Change { user, action, reason, user_name, detail, changes, .. }) => Self {
-                user: *user,
-                action: *action,
-                status: Status::Success,
-                reason: *reason,
-                user_name: user_name.as_deref(),
-                detail: detail.as_deref(),
-                changes,
-            },
-            Planned::Finding(Finding { user, action, status, reason, user_name, detail, changes, .. }) => Self {
-                user: *user,
-                action: *action,
-                status: *status,
-                reason: *reason,
-                user_name: user_name.as_deref(),
-                detail: detail.as_deref(),
-                changes,
-            },
-        }
-    }
-}
-
 /// `[{"action", "entra_id", "user_name", "status", "reason", "detail", "changes"}]`
-pub(super) fn lines_as_json(lines: &[Planned<'_>]) -> Value {
+pub(super) fn decisions_as_json(decisions: &[&Decision]) -> Value {
+    decisions.iter().copied().map(decision_as_json).collect()
+}
+
+pub(super) fn decision_as_json(decision: &Decision) -> Value {
     let value = |attribute: Attribute, text: Option<&str>| match (attribute.kind(), text) {
         (_, None) => Value::Null,
         (AttributeKind::Boolean, Some(text)) => json!(text == "true"),
         (AttributeKind::Text, Some(text)) => json!(text),
     };
-    lines
+    let Decision { user, action, reason, detail, row: _, user_name, changes, effect: _ } = decision;
+    let changes: Vec<Value> = changes
         .iter()
-        .map(|planned| {
-            let Line { user, action, status, reason, user_name, detail, changes } = Line::of(planned);
-            let changes: Vec<Value> = changes
-                .iter()
-                .map(|change| {
-                    let ((old, new), attribute) = (change.shown(), change.attribute);
-                    json!({ "attribute": attribute.path(), "old": value(attribute, old), "new": value(attribute, new) })
-                })
-                .collect();
-            json!({
-                "action": action.as_str(),
-                "entra_id": user.to_string(),
-                "user_name": user_name,
-                "status": status.as_str(),
-                "reason": reason.as_str(),
-                "detail": detail,
-                "changes": changes,
-            })
+        .map(|change| {
+            let ((old, new), attribute) = (change.shown(), change.attribute);
+            json!({ "attribute": attribute.path(), "old": value(attribute, old), "new": value(attribute, new) })
         })
-        .collect()
+        .collect();
+    json!({
+        "action": action.as_str(),
+        "entra_id": user.to_string(),
+        "user_name": user_name,
+        "status": decision.status().as_str(),
+        "reason": reason.as_str(),
+        "detail": detail,
+        "changes": changes,
+    })
 }
 
-/// A table of what would happen; those who would be left alone for good come without a line each.
-pub(super) fn print_lines(lines: &[Planned<'_>]) -> Result<(), Failure> {
+pub(super) fn print_decisions(decisions: &[&Decision]) -> Result<(), Failure> {
     let mut table = table(&["action", "status", "reason", "user", "changes"]);
-    for planned in lines {
-        let Line { user, action, status, reason, user_name, detail, changes } = Line::of(planned);
+    for decision in decisions {
+        let Decision { user, action, reason, detail, row: _, user_name, changes, effect: _ } = decision;
         let changes = changes.iter().map(short).collect::<Vec<_>>().join(", ");
         let what = match (detail, changes.as_str()) {
             (Some(detail), "") => detail.to_owned(),
             (Some(detail), changes) => format!("{detail}; {changes}"),
             (None, changes) => changes.to_owned(),
         };
-        let user = user_name.map_or_else(|| user.to_string(), str::to_owned);
+        let user = user_name.clone().unwrap_or_else(|| user.to_string());
+        let status = decision.status();
         table.add_row([action.as_str(), status.as_str(), reason.as_str(), &shown(&user), &shown(&what)]);
     }
     if table.row_count() > 0 {

@@ -7,11 +7,11 @@ mod words;
 use self::words::{Mapped, account, attributes, mapped, routes, scope};
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
-use super::plan::{Planner, lines_as_json, short};
+use super::plan::{Planner, decision_as_json, short};
 use super::sync::stop_on_signal;
 use crate::cycle::{self, Explanation, Report, Rules};
 use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger};
-use crate::plan::{Change, Finding, Planned, Target};
+use crate::plan::{Decision, TargetRow};
 use crate::runtime::App;
 use crate::runtime::locked_cycle::{RunOptions, learner_as_json, run_locked_cycle};
 use crate::runtime::user_lookup::UserArgument;
@@ -80,51 +80,44 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     if error.is_some() {
         return Ok(FAILED);
     }
-    Ok(match &explanation.finding {
-        Some(Finding { status: Status::Failure | Status::Held, .. }) => PARTLY,
+    Ok(match explanation.decision.as_ref().map(Decision::status) {
+        Some(Status::Failure | Status::Held) => PARTLY,
         _ => DONE,
     })
 }
 
 fn has(explanation: &Explanation, learner: LearnerId) -> bool {
-    let changed = explanation.change.as_ref().and_then(|change| change.target.learner());
-    explanation.learner == Some(learner) || changed == Some(learner)
+    let applied = explanation.applied().and_then(|decision| decision.row.learner());
+    explanation.learner == Some(learner) || applied == Some(learner)
 }
 
 fn why_not(explanation: &Explanation) -> String {
-    match (&explanation.finding, &explanation.assigned) {
-        (Some(Finding { reason, detail: Some(detail), .. }), _) => format!("{reason}: {detail}"),
-        (Some(Finding { reason, detail: None, .. }), _) => reason.to_string(),
+    match (&explanation.decision, &explanation.assigned) {
+        (Some(Decision { reason, detail: Some(detail), .. }), _) => format!("{reason}: {detail}"),
+        (Some(Decision { reason, detail: None, .. }), _) => reason.to_string(),
         (None, None) => "the user is not assigned to the application".to_owned(),
         (None, Some(_)) => "nothing was decided about the user".to_owned(),
     }
 }
 
-/// Which learner it is, and how that is known.
+/// The learner, and how it was matched.
 fn matched(explanation: &Explanation) -> (Option<LearnerId>, &'static str) {
-    let Explanation { before, learner, change, .. } = explanation;
-    match (before, change.as_ref().map(|change| (change.target, change.reason))) {
+    let applied = explanation.applied().map(|decision| (decision.row, decision.reason));
+    match (&explanation.before, applied) {
         (Some(before), _) => (Some(before.learner), "linked"),
-        (None, Some((Target::New, _))) => (*learner, "created"),
-        (None, Some((target, Reason::Relinked))) => (target.learner(), "relinked"),
-        (None, Some((target, _))) => (target.learner(), "adopted"),
+        (None, Some((TargetRow::New, _))) => (explanation.learner, "created"),
+        (None, Some((row, Reason::Relinked))) => (row.learner(), "relinked"),
+        (None, Some((row, _))) => (row.learner(), "adopted"),
         (None, None) => (None, "none"),
     }
 }
 
-/// The change, or why there is none.
-fn decided(explanation: &Explanation) -> Option<Planned<'_>> {
-    let finding = explanation.finding.as_ref().map(Planned::Finding);
-    finding.or_else(|| explanation.change.as_ref().map(Planned::Change))
-}
-
 fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Option<&str>, dry_run: bool) -> Value {
-    let Explanation { user, assigned, coupled, filters, nested_in, .. } = explanation;
+    let Explanation { user, assigned, decision, coupled, filters, nested_in, .. } = explanation;
     let (account, detail) = account(explanation);
     let (learner, how) = matched(explanation);
-    let line = |planned: Planned<'_>| lines_as_json(&[planned])[0].take();
     let nothing = json!({ "action": null, "status": null, "reason": null, "detail": null, "changes": [] });
-    let coupled: Vec<Value> = coupled.iter().map(|change| line(Planned::Change(change))).collect();
+    let coupled: Vec<Value> = coupled.iter().map(decision_as_json).collect();
     json!({
         "cycle": report.cycle.map(|cycle| cycle.0),
         "dry_run": dry_run,
@@ -150,7 +143,7 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
                 json!({ "attribute": attribute, "expression": line.expression, "value": value, "old": old, "note": note })
             })
             .collect::<Vec<_>>(),
-        "action": decided(explanation).map_or(nothing, line),
+        "action": decision.as_ref().map_or(nothing, decision_as_json),
         "coupled": coupled,
         "error": error,
     })
@@ -202,19 +195,20 @@ fn print_steps(
         };
         print(&shown(&format!("{head} {} <- {}: {value}{old}", line.attribute.column(), line.expression)))?;
     }
-    match decided(explanation) {
+    match &explanation.decision {
         None if explanation.assigned.is_none() && explanation.before.is_none() => {
             print("action   none: not assigned, and no learner")?;
         }
         None => print("action   none: nothing has to change")?,
-        Some(Planned::Finding(Finding { action, status, reason, detail, .. })) => {
+        Some(decision) if decision.row_after().is_some() => print_applied("action  ", decision)?,
+        Some(decision) => {
+            let Decision { action, reason, detail, .. } = decision;
             let detail = detail.as_ref().map(|detail| format!(": {}", shown(detail))).unwrap_or_default();
-            print(&format!("action   no {action}, {status}, {reason}{detail}"))?;
+            print(&format!("action   no {action}, {}, {reason}{detail}", decision.status()))?;
         }
-        Some(Planned::Change(change)) => print_change("action  ", change)?,
     }
-    for change in &explanation.coupled {
-        print_change("with it ", change)?;
+    for decision in &explanation.coupled {
+        print_applied("with it ", decision)?;
     }
     match (rehearsed, report.outcome) {
         (Some(rehearsed), _) => print(rehearsed)?,
@@ -224,8 +218,8 @@ fn print_steps(
     Ok(())
 }
 
-fn print_change(head: &str, change: &Change) -> Result<(), Failure> {
-    let Change { action, reason, user_name, changes, detail, .. } = change;
+fn print_applied(head: &str, decision: &Decision) -> Result<(), Failure> {
+    let Decision { action, reason, user_name, changes, detail, .. } = decision;
     let name = user_name.as_deref().map(shown).unwrap_or_default();
     let detail = detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
     print(&format!("{head} {action} {name}, {reason}{detail}"))?;

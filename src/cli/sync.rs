@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json};
-use super::plan::{Planner, lines_as_json, print_lines};
+use super::plan::{Planner, decisions_as_json, print_decisions};
 use crate::cycle::{self, Report};
 use crate::model::{Clock, Outcome, Trigger};
-use crate::plan::{Counts, Planned};
+use crate::plan::{Counts, Decision};
 use crate::runtime::App;
 use crate::runtime::locked_cycle::{RunOptions, run_locked_cycle};
 
@@ -69,24 +69,16 @@ async fn rehearse(app: &App, json: bool) -> Result<u8, Failure> {
     let mut report = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
     report.requests = app.directory.requests();
     report.duration = started.elapsed();
-    let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|finding| (finding.user, finding)).collect();
-    let lines: Vec<_> = prepared
-        .plan
-        .lines()
-        .into_iter()
-        .map(|line| match line {
-            Planned::Change(change) => {
-                refused.get(&change.user).map_or(Planned::Change(change), |finding| Planned::Finding(finding))
-            }
-            finding @ Planned::Finding(_) => finding,
-        })
-        .collect();
+    let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|refused| (refused.user, refused)).collect();
+    let planned = prepared.plan.by_user().into_iter();
+    let decisions: Vec<&Decision> =
+        planned.map(|decision| refused.get(&decision.user).copied().unwrap_or(decision)).collect();
     if json {
         let mut document = report_as_json(&report);
-        document["changes"] = lines_as_json(&lines);
+        document["changes"] = decisions_as_json(&decisions);
         print_json(&document)?;
     } else {
-        print_lines(&lines)?;
+        print_decisions(&decisions)?;
         print(planner.rehearsed())?;
         print_report(&report)?;
         planner.print_obstacles().await?;
@@ -95,7 +87,7 @@ async fn rehearse(app: &App, json: bool) -> Result<u8, Failure> {
 }
 
 /// Ctrl-C and SIGTERM finish the batch in hand.
-pub(super) fn stop_on_signal() -> Result<cycle::Stop, Failure> {
+pub(super) fn stop_on_signal() -> Result<cycle::StopSignal, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let (sender, receiver) = watch::channel(false);

@@ -1,4 +1,4 @@
-//! A client secret or certificate that is about to expire is told of before everything stops.
+//! Warns before a client secret or certificate expires.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -6,12 +6,12 @@ use super::CycleContext;
 use crate::model::chain;
 use crate::store::{CredentialNote, StoreError};
 
-/// It is told of so long before.
+/// How long before expiry the warning starts.
 const NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// It is looked up, and told of in the log, so often.
-const EVERY: SignedDuration = SignedDuration::from_hours(24);
+/// How often the expiry is read, and the warning logged.
+const INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 
-/// What to do about a credential that ends at `end`, when that is soon.
+/// A warning about a credential that expires at `end`, when that is soon.
 pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
     let left = end.duration_since(now);
     (left < NOTICE).then(|| {
@@ -24,18 +24,18 @@ pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
     })
 }
 
-/// Once a day: looks when the credential ends, writes it down for `status`, and warns when that is soon. Only the
-/// database can fail here; when Graph cannot be asked, what is known stays, and the next cycle asks again.
-pub(super) async fn watch(parts: CycleContext<'_>, now: Timestamp) -> Result<(), StoreError> {
-    let CycleContext { directory, store, .. } = parts;
-    let looked = store.state().await?.credential.map(|note| now.duration_since(note.looked_at));
-    if looked.is_some_and(|ago| !ago.is_negative() && ago < EVERY) {
+/// Once a day, records when the credential expires for `status`, and warns when that is soon. Only the database can fail
+/// here: when Graph does not answer, the recorded time stays, and the next cycle asks again.
+pub(super) async fn record_expiry(context: CycleContext<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let CycleContext { directory, store, .. } = context;
+    let age = store.state().await?.credential.map(|note| now.duration_since(note.looked_at));
+    if age.is_some_and(|age| !age.is_negative() && age < INTERVAL) {
         return Ok(());
     }
     let ends_at = match directory.credential_end(now).await {
         Ok(end) => end,
         Err(error) => {
-            tracing::debug!("when the credential expires cannot be told: {}", chain(&error));
+            tracing::debug!("cannot read when the credential expires: {}", chain(&error));
             return Ok(());
         }
     };

@@ -1,4 +1,4 @@
-//! How long a cycle may spend on the directory, over all the pieces in which it does.
+//! The time that a cycle may spend reading the directory, over all its steps.
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use tokio::time::Instant;
 
 use super::CycleError;
 
-/// When the directory has to be read at the latest.
+/// The latest end of reading the directory.
 pub(super) struct Deadline {
     at: Instant,
     span: Duration,
 }
 
 impl Deadline {
-    /// From now on. `span` is a configured one, far from where the clock overflows.
+    /// A deadline `span` from now. `span` is configured and far too short to overflow the clock.
     pub(super) fn within(span: Duration) -> Self {
         Self { at: Instant::now() + span, span }
     }
 
-    /// The result of `work`, when it is there in time.
+    /// The result of `work`, when it finishes in time.
     ///
     /// # Errors
-    /// [`CycleError::Deadline`]; `work` is dropped where it stands then.
+    /// [`CycleError::Deadline`]; `work` is then dropped.
     pub(super) async fn keep<T>(&self, work: impl Future<Output = T>) -> Result<T, CycleError> {
         tokio::time::timeout_at(self.at, work).await.map_err(|_| CycleError::Deadline(self.span))
     }

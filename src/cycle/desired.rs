@@ -1,4 +1,4 @@
-//! Builds [`Desired`] page by page: a user is kept in full only when something may have to be written.
+//! Builds [`Desired`] page by page. A user is kept in full only when something may have to be written.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use crate::model::{EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, U
 use crate::plan::{Assessment, AssignedUser, Desired, Rejection};
 use crate::scope::ScopeDecision;
 
-/// Takes what the directory reads.
+/// Assesses each account as it is read.
 pub(super) struct Collector<'a> {
-    known: &'a LinkedLearners,
+    linked: &'a LinkedLearners,
     rules: &'a Rules,
     now: Timestamp,
     assessments: BTreeMap<EntraId, Assessment>,
-    /// Who is asked for, and how the account was read.
+    /// The single user, and its account as it was read.
     watched: Option<EntraId>,
     seen: Option<AccountRead>,
-    /// With the ids of those who are named by user name.
+    /// With the ids of users that are listed by name.
     restrictions: Restrictions,
 }
 
 impl<'a> Collector<'a> {
-    /// A collector that also keeps what is read of `watched`.
-    pub(super) fn new(known: &'a LinkedLearners, rules: &'a Rules, now: Timestamp, watched: Option<EntraId>) -> Self {
+    /// A collector that also keeps the account of `watched`.
+    pub(super) fn new(linked: &'a LinkedLearners, rules: &'a Rules, now: Timestamp, watched: Option<EntraId>) -> Self {
         let restrictions = rules.restrictions.clone();
-        Self { known, rules, now, assessments: BTreeMap::new(), watched, seen: None, restrictions }
+        Self { linked, rules, now, assessments: BTreeMap::new(), watched, seen: None, restrictions }
     }
 
-    pub(super) fn take(&mut self, read: AccountRead) {
+    pub(super) fn add(&mut self, read: AccountRead) {
         if self.watched == Some(read.user()) {
             self.seen = Some(read.clone());
         }
@@ -42,9 +42,9 @@ impl<'a> Collector<'a> {
                 (user, Assessment::Rejected(Box::new(rejection)))
             }
             AccountRead::User(user) => {
-                self.name(&user);
+                self.add_listed(&user);
                 match self.rules.scope.decide(&user) {
-                    ScopeDecision::In => (user.id, self.assessment(user.id, self.rules.mapping.apply(&user, self.now))),
+                    ScopeDecision::In => (user.id, self.assess(user.id, self.rules.mapping.apply(&user, self.now))),
                     ScopeDecision::Out(reason) => (user.id, Assessment::Leaving(reason)),
                     ScopeDecision::Undecided { reason, detail } => {
                         let rejection = Rejection { reason, detail, user_name: None };
@@ -56,8 +56,8 @@ impl<'a> Collector<'a> {
         self.assessments.insert(user, assessment);
     }
 
-    /// Notes the id of somebody whom the configuration names by user name.
-    fn name(&mut self, user: &User) {
+    /// Adds the id of a user that the configuration lists by name.
+    fn add_listed(&mut self, user: &User) {
         let Restrictions { only, ignore } = &mut self.restrictions;
         let slot = self.rules.selection.position("userPrincipalName");
         let Some(Value::Text(user_name)) = slot.and_then(|slot| user.values.get(slot)) else { return };
@@ -68,14 +68,14 @@ impl<'a> Collector<'a> {
         }
     }
 
-    fn assessment(&self, user: EntraId, mapped: MappedUser) -> Assessment {
+    fn assess(&self, user: EntraId, mapped: MappedUser) -> Assessment {
         match mapped {
             MappedUser::Inactive { user_name: _ } => Assessment::Leaving(Reason::MappedInactive),
             MappedUser::Rejected { reason, detail, user_name } => {
                 Assessment::Rejected(Box::new(Rejection { reason, detail, user_name }))
             }
-            MappedUser::Learner(learner) => match self.known.get(&user) {
-                Some(known) if known.active && known.fingerprint == Fingerprint::of(&learner.values) => {
+            MappedUser::Learner(learner) => match self.linked.get(&user) {
+                Some(linked) if linked.active && linked.fingerprint == Fingerprint::of(&learner.values) => {
                     Assessment::Unchanged
                 }
                 _ => Assessment::Wanted(Box::new(learner)),
@@ -83,7 +83,7 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// The read is complete: everybody the snapshot names, and nobody else.
+    /// The users that the complete snapshot names, and no other.
     pub(super) fn seal(self, snapshot: &Snapshot) -> (Desired, Option<AccountRead>) {
         let Restrictions { only, ignore } = self.restrictions;
         let with_members = |mut named: UserList| {

@@ -1,4 +1,4 @@
-//! Why a cycle ended early, and what an administrator can do about it.
+//! Why a cycle ended early, and what the administrator can do.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use crate::directory::{DirectoryError, GraphError};
 use crate::model::{EntraId, Outcome};
 use crate::store::StoreError;
 
-/// A cycle ended early. Nothing of its plan was applied, unless the learner database itself went away while it was
-/// being applied; then the next cycle carries on.
+/// A cycle ended early. Nothing was applied, unless the learner database failed in the middle of the apply; the next
+/// cycle then continues.
 #[derive(Debug, thiserror::Error)]
 pub enum CycleError {
     /// The directory could not be read as a whole.
@@ -17,18 +17,18 @@ pub enum CycleError {
     /// The learner database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The learners belong to another application.
-    #[error("this database is kept by {}", kept_by(others))]
+    /// The learners belong to another source.
+    #[error("the learner database belongs to {}", owners(others))]
     ForeignSource {
         /// The source of this configuration.
         here: String,
-        /// Those that have links.
+        /// The sources that have links.
         others: Vec<String>,
     },
-    /// A group that says whom to leave alone does not say it any more.
-    #[error("the group {0}, which scope.only or scope.ignore names, had members and has none now, or is gone")]
-    BoundLost(EntraId),
-    /// Reading took too long.
+    /// A group that restricts the scope was lost.
+    #[error("group {0}, which scope.only or scope.ignore names, was deleted or lost all its members")]
+    RestrictionLost(EntraId),
+    /// Reading the directory took too long.
     #[error("reading the directory took longer than entra.cycle_deadline ({} s)", .0.as_secs())]
     Deadline(Duration),
     /// The process was asked to stop.
@@ -36,7 +36,7 @@ pub enum CycleError {
     Interrupted,
 }
 
-fn kept_by(sources: &[String]) -> String {
+fn owners(sources: &[String]) -> String {
     let named = sources.iter().map(|source| match source.split_once('/') {
         Some((tenant, application)) => format!("application {application} in tenant {tenant}"),
         None => source.clone(),
@@ -44,7 +44,7 @@ fn kept_by(sources: &[String]) -> String {
     named.collect::<Vec<_>>().join(" and ")
 }
 
-/// A tenant can be named by its id and by each of its domains.
+/// Compares application ids alone: a tenant has its id and several domains as names.
 fn same_application(left: &str, right: &str) -> bool {
     let application = |source: &str| source.rsplit('/').next().map(str::to_owned);
     application(left) == application(right)
@@ -56,16 +56,16 @@ impl CycleError {
         match self {
             Self::Directory(error) => error.hint(),
             Self::ForeignSource { here, others } if others.iter().any(|other| same_application(other, here)) => Some(
-                "it is the same application under another spelling of entra.tenant_id: use the spelling from before"
+                "this is the same application under another spelling of entra.tenant_id: use the former spelling"
                     .to_owned(),
             ),
             Self::ForeignSource { .. } => Some(
-                "check entra.tenant_id and app.enterprise_app; `learner-sync approve --source` admits this application \
-                 to the database"
+                "check entra.tenant_id and app.enterprise_app, or admit this application to the database: learner-sync \
+                 approve --source"
                     .to_owned(),
             ),
-            Self::BoundLost(_) => Some(
-                "nobody is touched until it is clear whom to leave alone: mend the group, or take it out of the configuration"
+            Self::RestrictionLost(_) => Some(
+                "restore the group, or remove it from the configuration; no learner is changed until then"
                     .to_owned(),
             ),
             Self::Deadline(_) => Some("raise entra.cycle_deadline if the tenant is that large".to_owned()),
@@ -74,7 +74,7 @@ impl CycleError {
         }
     }
 
-    /// Whether Entra said no to the credential or the application: asking again soon does not help.
+    /// Whether Entra rejected the credential or the application. Asking again soon does not help.
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Directory(DirectoryError::ApplicationNotFound(_)) => true,

@@ -1,4 +1,4 @@
-//! What a cycle found out about one user, and what it did: the answer of `provision`.
+//! How one user was provisioned, from what Graph says to what was written: the answer of `provision`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,11 +6,11 @@ use super::{Prepared, Rules};
 use crate::directory::{AccountRead, Directory, DirectoryError, Snapshot};
 use crate::mapping::MappedValue;
 use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners, Verdict};
-use crate::plan::{AssignedUser, Change, Confirmed, DatabaseFacts, Desired, Finding, LearnerRow};
+use crate::plan::{AssignedUser, Confirmed, DatabaseFacts, Decision, Desired, LearnerRow};
 
-/// What no cycle needs to know of a user, only whoever asks for her.
+/// What only an explanation needs to know about a user, and no cycle.
 #[derive(Clone, Debug)]
-pub(super) struct Around {
+pub(super) struct Surroundings {
     account: AccountRead,
     groups: BTreeMap<EntraId, String>,
     nested_in: BTreeSet<EntraId>,
@@ -18,19 +18,19 @@ pub(super) struct Around {
     other_assignments: usize,
 }
 
-/// Looks around `user`; `seen` is how the account was read already, when it was.
+/// Reads the surroundings of `user`; `account` is the account as the cycle read it.
 ///
 /// # Errors
-/// What Graph does not tell.
-pub(super) async fn around(
+/// When Graph does not answer.
+pub(super) async fn surroundings(
     directory: &Directory,
     rules: &Rules,
     snapshot: &Snapshot,
     user: EntraId,
-    seen: Option<AccountRead>,
-) -> Result<Around, DirectoryError> {
-    let account = match seen {
-        Some(read) => read,
+    account: Option<AccountRead>,
+) -> Result<Surroundings, DirectoryError> {
+    let account = match account {
+        Some(account) => account,
         None => directory.account(user, &rules.selection).await?,
     };
     let nested_in = match snapshot.routes(user) {
@@ -39,33 +39,33 @@ pub(super) async fn around(
     };
     let other_role = snapshot.other_roles().contains(&user);
     let other_assignments = snapshot.other_roles().len();
-    Ok(Around { account, groups: snapshot.names().clone(), nested_in, other_role, other_assignments })
+    Ok(Surroundings { account, groups: snapshot.names().clone(), nested_in, other_role, other_assignments })
 }
 
-/// What was found out about one user before anything was done.
+/// The user to explain, before anything is written.
 #[derive(Clone, Debug)]
-pub(super) struct About {
+pub(super) struct ExplainedUser {
     user: EntraId,
     before: Option<LinkedLearner>,
     assigned: Option<AssignedUser>,
     verdict: Option<Verdict>,
-    around: Around,
+    surroundings: Surroundings,
 }
 
-impl About {
-    pub(super) fn of(
+impl ExplainedUser {
+    pub(super) fn new(
         user: EntraId,
-        known: &LinkedLearners,
+        linked: &LinkedLearners,
         desired: &Desired,
         confirmed: &Confirmed,
-        around: Around,
+        surroundings: Surroundings,
     ) -> Self {
         Self {
             user,
-            before: known.get(&user).cloned(),
+            before: linked.get(&user).cloned(),
             assigned: desired.users.get(&user).cloned(),
             verdict: confirmed.get(&user).cloned(),
-            around,
+            surroundings,
         }
     }
 }
@@ -73,54 +73,55 @@ impl About {
 /// One user, from what Graph says to what was written.
 #[derive(Clone, Debug)]
 pub struct Explanation {
-    /// Who.
+    /// The user.
     pub user: EntraId,
-    /// What Graph tells of the account, in the order of the selection.
+    /// The account as Graph returns it, in the order of the selection.
     pub account: AccountRead,
-    /// How the user is assigned and stands; none when not assigned.
+    /// How the user is assigned and assessed; `None` when not assigned.
     pub assigned: Option<AssignedUser>,
     /// Display names of the assigned groups.
     pub groups: BTreeMap<EntraId, String>,
-    /// Assigned groups that hold the user only through a nested group; looked for when not assigned.
+    /// For an unassigned user: assigned groups that contain the user through a nested group.
     pub nested_in: BTreeSet<EntraId>,
-    /// Whether the user is assigned, but with none of the app roles that count.
+    /// Whether the user is assigned only with app roles that do not count.
     pub other_role: bool,
-    /// How many groups are assigned so; who is in them is not read.
+    /// How many users and groups are assigned with app roles that do not count. Members of these groups are not read.
     pub other_assignments: usize,
-    /// What each scoping filter says, in words.
+    /// The result of each scoping filter, in words.
     pub filters: Vec<String>,
-    /// What each line of the mapping gives, in the order of the mapping's description; nothing without an account.
+    /// The value of each mapping entry, in their order; empty without an account.
     pub mapped: Vec<MappedValue>,
-    /// What the second look found, when it took one.
+    /// The verdict of the confirmation, when the user needed one.
     pub verdict: Option<Verdict>,
     /// The linked learner before.
     pub before: Option<LinkedLearner>,
-    /// The row of the learner before, linked or to be adopted.
+    /// The learner row before: linked, or about to be adopted.
     pub row: Option<LearnerRow>,
-    /// The linked learner afterwards; before a rehearsal is carried out, as before.
+    /// The linked learner after; in a rehearsal, the one before.
     pub learner: Option<LearnerId>,
-    /// What was or would be done for the user.
-    pub change: Option<Change>,
-    /// Why nothing was.
-    pub finding: Option<Finding>,
-    /// What was or would be done for those who hand a value to the user, or get one.
-    pub coupled: Vec<Change>,
+    /// What was or would be done for the user, or why nothing.
+    pub decision: Option<Decision>,
+    /// What was or would be done for users that hand a value to this user, or get one.
+    pub coupled: Vec<Decision>,
+}
+
+impl Explanation {
+    /// The decision, when it was or would be applied.
+    pub fn applied(&self) -> Option<&Decision> {
+        self.decision.as_ref().filter(|decision| decision.row_after().is_some())
+    }
 }
 
 impl Prepared {
-    /// What there is to tell about the user that was asked for; `refused` are the changes that came to nothing.
-    pub(super) fn explanation(&self, rules: &Rules, refused: &[Finding]) -> Option<Explanation> {
-        let Self { plan, known, evidence, about, compared_at: now, .. } = self;
-        let About { user, before, assigned, verdict, around } = about.clone()?;
-        let Around { account, groups, nested_in, other_role, other_assignments } = around;
-        let was_refused = |user: EntraId| refused.iter().find(|finding| finding.user == user);
-        let (own, coupled): (Vec<&Change>, Vec<&Change>) = plan
-            .changes()
-            .iter()
-            .filter(|change| was_refused(change.user).is_none())
-            .partition(|change| change.user == user);
-        let change = own.into_iter().next().cloned();
-        let row = row(evidence, user, change.as_ref()).cloned();
+    /// Explains the single user of this cycle; `refused` are the decisions that the database refused.
+    pub(super) fn explain(&self, rules: &Rules, refused: &[Decision]) -> Option<Explanation> {
+        let Self { plan, linked, facts, explained, now, .. } = self;
+        let ExplainedUser { user, before, assigned, verdict, surroundings } = explained.clone()?;
+        let Surroundings { account, groups, nested_in, other_role, other_assignments } = surroundings;
+        let is_refused = |user: EntraId| refused.iter().any(|decision| decision.user == user);
+        let applied = || plan.applied().filter(|decision| !is_refused(decision.user));
+        let own = refused.iter().chain(plan.left()).chain(applied()).find(|decision| decision.user == user);
+        let coupled = applied().filter(|decision| decision.user != user).cloned().collect();
         let (filters, mapped) = match &account {
             AccountRead::User(user) => (rules.scope.explain(user), rules.mapping.explain(user, *now).collect()),
             AccountRead::Unreadable { .. } | AccountRead::NotFound(_) => (Vec::new(), Vec::new()),
@@ -137,20 +138,19 @@ impl Prepared {
             mapped,
             verdict,
             before,
-            row,
-            learner: known.get(&user).map(|known| known.learner),
-            change,
-            finding: was_refused(user).or_else(|| plan.findings().first()).cloned(),
-            coupled: coupled.into_iter().cloned().collect(),
+            row: row_before(facts, user, own).cloned(),
+            learner: linked.get(&user).map(|linked| linked.learner),
+            decision: own.cloned(),
+            coupled,
         })
     }
 }
 
-/// The user's own row, else the one that the user is about to get.
-fn row<'a>(evidence: &'a DatabaseFacts, user: EntraId, change: Option<&Change>) -> Option<&'a LearnerRow> {
+/// The linked row, else the row that the decision adopts.
+fn row_before<'a>(facts: &'a DatabaseFacts, user: EntraId, decision: Option<&Decision>) -> Option<&'a LearnerRow> {
     let adopted = || {
-        let learner = change?.target.learner()?;
-        evidence.holders.iter().find(|row| row.learner == learner)
+        let learner = decision.filter(|decision| decision.row_after().is_some())?.row.learner()?;
+        facts.holders.iter().find(|row| row.learner == learner)
     };
-    evidence.rows.get(&user).or_else(adopted)
+    facts.rows.get(&user).or_else(adopted)
 }

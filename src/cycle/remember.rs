@@ -1,54 +1,53 @@
-//! Keeps what is known in step with what was written, and records it in the cache after the commit.
+//! Keeps the linked learners in step with what was written, and records them in the cache after the commit.
 
-use crate::cache::{self, Origin};
-use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners};
-use crate::plan::{Change, Compared, Plan, Target};
+use std::collections::BTreeMap;
 
 use super::{CycleContext, CycleOptions, Prepared};
+use crate::cache::{self, Origin};
+use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners};
+use crate::plan::{Batch, Compared, Plan, RowAfter, TargetRow};
 
-/// After the notes are written.
-pub(super) fn noted(known: &mut LinkedLearners, plan: &Plan) {
+/// Follows the bookkeeping.
+pub(super) fn recorded(linked: &mut LinkedLearners, plan: &Plan) {
     for (user, routes) in plan.routes() {
-        if let Some(known) = known.get_mut(user) {
-            known.routes = routes.clone();
+        if let Some(linked) = linked.get_mut(user) {
+            linked.routes = routes.clone();
         }
     }
     for Compared { user, fingerprint, active } in plan.compared() {
-        if let Some(known) = known.get_mut(user) {
-            known.fingerprint = *fingerprint;
-            known.active = *active;
+        if let Some(linked) = linked.get_mut(user) {
+            linked.fingerprint = *fingerprint;
+            linked.active = *active;
         }
     }
 }
 
-/// After a batch is committed; `learners` are those of its users that were not refused.
-pub(super) fn applied(known: &mut LinkedLearners, batch: &[Change], learners: &[(EntraId, LearnerId)]) {
-    let learners: std::collections::BTreeMap<_, _> = learners.iter().copied().collect();
-    for change in batch {
-        let Some(learner) = learners.get(&change.user) else { continue };
-        if let Target::Adopt { from: Some(former), .. } = change.target {
-            known.remove(&former);
+/// Follows a committed batch; `learners` are those that were not refused.
+pub(super) fn applied(linked: &mut LinkedLearners, batch: &Batch, learners: &[(EntraId, LearnerId)]) {
+    let learners: BTreeMap<_, _> = learners.iter().copied().collect();
+    for decision in batch.decisions() {
+        let (Some(learner), Some(after)) = (learners.get(&decision.user), decision.row_after()) else { continue };
+        if let TargetRow::Adopt { from: Some(former), .. } = decision.row {
+            linked.remove(&former);
         }
-        let Change { active, fingerprint, routes, .. } = change;
-        known.insert(
-            change.user,
-            LinkedLearner { learner: *learner, active: *active, fingerprint: *fingerprint, routes: routes.clone() },
-        );
+        let RowAfter { active, routes, fingerprint, approved_by: _ } = after;
+        let (learner, active, fingerprint) = (*learner, *active, *fingerprint);
+        linked.insert(decision.user, LinkedLearner { learner, active, fingerprint, routes: routes.clone() });
     }
 }
 
 impl Prepared {
-    /// Records the cache, unless it is already as it should be. A cache that cannot be written costs time only.
-    pub(super) async fn remember(&self, parts: CycleContext<'_>, request: CycleOptions<'_>) {
-        let Self { plan, source, known, evidence: _, about: _, recalled, compared_at, generation } = self;
-        let Some(path) = parts.cache else { return };
-        let as_before = plan.changes().is_empty() && plan.routes().is_empty() && plan.compared().is_empty();
-        // A comparison for one user has put nobody else right: remembered, it would pass for what the last cycle left.
-        if (*recalled && as_before) || (!*recalled && request.only.is_some()) {
+    /// Writes the cache, unless it is up to date. Failing to write it costs only time.
+    pub(super) async fn update_cache(&self, context: CycleContext<'_>, options: CycleOptions<'_>) {
+        let Self { plan, source, linked, facts: _, explained: _, from_cache, compared_at, generation, now } = self;
+        let Some(path) = context.cache else { return };
+        let is_up_to_date = plan.batches().is_empty() && plan.routes().is_empty() && plan.compared().is_empty();
+        // A comparison for one user repaired nobody else. Cached, it would pass for what the last cycle wrote.
+        if (*from_cache && is_up_to_date) || (!*from_cache && options.only.is_some()) {
             return;
         }
-        let origin = Origin { generation: *generation, source: source.clone(), mapping: parts.rules.hash };
-        if let Err(error) = cache::record(path, &origin, known, *compared_at, request.now).await {
+        let origin = Origin { generation: *generation, source: source.clone(), mapping: context.rules.hash };
+        if let Err(error) = cache::record(path, &origin, linked, *compared_at, *now).await {
             tracing::warn!("{error}; the next cycle compares with the learner database");
         }
     }

@@ -1,45 +1,45 @@
-//! What came of a cycle, in numbers and, where asked for, user by user.
+//! The outcome of a cycle in numbers, and for a single user in detail.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{CycleOptions, Explanation};
 use crate::model::{Outcome, Reason, Status, Trigger, chain};
-use crate::plan::{Change, Counts, Finding, Plan};
+use crate::plan::{Batch, Counts, Decision, Plan};
 use crate::store::CycleId;
 
-/// So many users of one reason are logged one by one.
-const LINES_A_REASON: usize = 20;
+/// More users of one reason share one log line.
+const MAX_LINES_PER_REASON: usize = 20;
 
-/// How a cycle went.
+/// The outcome of a cycle.
 #[derive(Debug)]
 pub struct Report {
-    /// Its row in `sync_cycles`; none for a plan.
+    /// Its row in `sync_cycles`; `None` for a plan or a rehearsal.
     pub cycle: Option<CycleId>,
     /// What asked for it.
     pub trigger: Trigger,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// Its numbers.
+    /// The numbers.
     pub counts: Counts,
-    /// Requests to Graph.
+    /// The number of requests to Graph.
     pub requests: u64,
-    /// How long it took.
+    /// The duration.
     pub duration: Duration,
-    /// Why it ended early.
+    /// Why the cycle ended early.
     pub error: Option<String>,
     /// Whether Entra refused the credential or does not know the application.
     pub refused: bool,
-    /// The changes that the database refused.
-    pub refused_rows: Vec<Finding>,
-    /// What was found out and done, when it was asked for one user.
+    /// The decisions that the database refused.
+    pub refused_rows: Vec<Decision>,
+    /// For a single user: what was found and done.
     pub explanation: Option<Explanation>,
 }
 
 /// Details name attributes, rules and ids, never values.
-fn log_finding(finding: &Finding, loud: bool) {
-    let Finding { user, action, status, reason, detail, .. } = finding;
-    let detail = detail.as_deref();
+fn log_left(decision: &Decision, loud: bool) {
+    let Decision { user, action, reason, detail, .. } = decision;
+    let (status, detail) = (decision.status(), detail.as_deref());
     if loud {
         tracing::warn!(user.id = %user, %action, %status, %reason, detail, "not done");
     } else {
@@ -48,10 +48,10 @@ fn log_finding(finding: &Finding, loud: bool) {
 }
 
 impl Report {
-    pub(super) fn new(cycle: Option<CycleId>, request: &CycleOptions<'_>) -> Self {
+    pub(super) fn new(cycle: Option<CycleId>, options: &CycleOptions<'_>) -> Self {
         Self {
             cycle,
-            trigger: request.trigger,
+            trigger: options.trigger,
             outcome: Outcome::Failed,
             counts: Counts::default(),
             requests: 0,
@@ -63,8 +63,8 @@ impl Report {
         }
     }
 
-    /// The plan is made: everything that needs no apply counts already.
-    pub(super) fn begin(&mut self, plan: &Plan) {
+    /// Counts and logs what the plan leaves unchanged.
+    pub(super) fn add_plan(&mut self, plan: &Plan) {
         let Counts {
             in_scope,
             created: _,
@@ -77,47 +77,48 @@ impl Report {
             held,
         } = plan.counts();
         self.counts = Counts { in_scope, unchanged, skipped, failed, held, ..Counts::default() };
-        let mut begun: BTreeMap<(Status, Reason), Vec<&Finding>> = BTreeMap::new();
-        for finding in plan.findings() {
-            if finding.log {
-                begun.entry((finding.status, finding.reason)).or_default().push(finding);
+        let mut begun: BTreeMap<(Status, Reason), Vec<&Decision>> = BTreeMap::new();
+        for decision in plan.left() {
+            if decision.leave().is_some_and(|leave| leave.begins) {
+                begun.entry((decision.status(), decision.reason)).or_default().push(decision);
             } else {
-                log_finding(finding, false);
+                log_left(decision, false);
             }
         }
-        for ((status, reason), findings) in begun {
-            let many = findings.len() > LINES_A_REASON;
-            findings.iter().for_each(|finding| log_finding(finding, !many));
-            if many {
-                // A bad Friday is one line, not a thousand.
-                let (users, detail) = (findings.len(), findings.first().and_then(|first| first.detail.as_deref()));
-                tracing::warn!(users, %status, %reason, detail, "not done; the provisioning log names each of them");
+        for ((status, reason), decisions) in begun {
+            let too_many = decisions.len() > MAX_LINES_PER_REASON;
+            decisions.iter().for_each(|decision| log_left(decision, !too_many));
+            if too_many {
+                let detail = decisions.first().and_then(|first| first.detail.as_deref());
+                let users = decisions.len();
+                tracing::warn!(users, %status, %reason, detail, "not done; the provisioning log names each user");
             }
         }
     }
 
-    /// A batch is committed, without the refused.
-    pub(super) fn applied(&mut self, batch: &[Change], refused: Vec<Finding>) {
-        let by_person: BTreeMap<_, _> = refused.iter().map(|finding| (finding.user, finding)).collect();
-        for change in batch {
-            let Change { user, action, reason, target, .. } = change;
-            match by_person.get(user) {
+    /// Counts and logs a committed batch; `refused` are the decisions that the database refused.
+    pub(super) fn add_batch(&mut self, batch: &Batch, refused: Vec<Decision>) {
+        let by_user: BTreeMap<_, _> = refused.iter().map(|refused| (refused.user, refused)).collect();
+        for decision in batch.decisions() {
+            let Decision { user, action, reason, row, .. } = decision;
+            match by_user.get(user) {
                 None => {
                     self.counts.add(*action);
-                    tracing::debug!(user.id = %user, learner.id = ?target.learner().map(|learner| learner.to_string()), %action, %reason, "done");
+                    let learner = row.learner().map(|learner| learner.to_string());
+                    tracing::debug!(user.id = %user, learner.id = ?learner, %action, %reason, "done");
                 }
-                Some(finding) => {
+                Some(refused) => {
                     self.counts.failed += 1;
-                    let detail = finding.detail.as_deref().unwrap_or_default();
-                    tracing::warn!(user.id = %user, %action, "the database refused it: {detail}");
+                    let detail = refused.detail.as_deref().unwrap_or_default();
+                    tracing::warn!(user.id = %user, %action, "the database refused the change: {detail}");
                 }
             }
         }
         self.refused_rows.extend(refused);
     }
 
-    /// Everything is done.
-    pub(super) fn settle(&mut self) {
+    /// Everything was applied.
+    pub(super) fn complete(&mut self) {
         self.outcome = if self.counts.held > 0 {
             Outcome::Held
         } else if self.counts.failed > 0 {

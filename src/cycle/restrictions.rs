@@ -1,28 +1,28 @@
-//! Whether it is clear whom `scope.only` and `scope.ignore` leave alone.
+//! Whether `scope.only` and `scope.ignore` still say which users they name.
 
 use super::{CycleError, Rules};
 use crate::directory::Snapshot;
 use crate::model::LinkedLearners;
 use crate::plan::{self, DatabaseFacts, MemberCounts};
 
-/// Ends a cycle in which a group does not say any more who is left alone, and warns of ids that name nobody.
+/// Ends the cycle when a named group was lost, and warns about ids that name nothing.
 ///
 /// # Errors
-/// [`CycleError::BoundLost`].
-pub(super) fn hold(
+/// [`CycleError::RestrictionLost`].
+pub(super) fn check(
     rules: &Rules,
     snapshot: &Snapshot,
     named_groups: &MemberCounts,
-    known: &LinkedLearners,
-    evidence: &DatabaseFacts,
+    linked: &LinkedLearners,
+    facts: &DatabaseFacts,
 ) -> Result<(), CycleError> {
-    if let Some(group) = plan::lost_group(&rules.restrictions, named_groups, &evidence.last_members, known) {
-        return Err(CycleError::BoundLost(group));
+    if let Some(group) = plan::lost_group(&rules.restrictions, named_groups, &facts.last_members, linked) {
+        return Err(CycleError::RestrictionLost(group));
     }
     for id in rules.restrictions.ids() {
-        let is_known = snapshot.routes(id).is_some() || known.contains_key(&id) || named_groups.contains_key(&id);
+        let is_known = snapshot.routes(id).is_some() || linked.contains_key(&id) || named_groups.contains_key(&id);
         if !is_known {
-            tracing::warn!(%id, "scope.only or scope.ignore names an id that is no group, nobody assigned and no learner");
+            tracing::warn!(%id, "scope.only or scope.ignore names an id that is not a group, an assigned user or a learner");
         }
     }
     Ok(())

@@ -152,3 +152,13 @@ words! {
         Interrupted = "interrupted",
     }
 }
+
+words! {
+    /// Why a `waiting` user waits.
+    Cause {
+        /// The user is still assigned, but its account is neither among the users nor in the deleted items.
+        AccountMissing = "account-missing",
+        /// `safety.deactivate_after` has not passed yet.
+        DeactivateAfter = "deactivate-after",
+    }
+}

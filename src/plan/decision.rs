@@ -1,58 +1,62 @@
-//! What is decided: changes, findings, numbers, and the [`Plan`] that holds them.
+//! One decision about one user, and what it records.
 
 use std::collections::BTreeSet;
 
-use super::{Compared, MemberCounts};
-use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Routes, Status};
+use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Routes, Status};
 
-/// One attribute before and after.
+/// An attribute before and after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttributeChange {
-    /// Which.
+    /// The attribute that changes.
     pub attribute: Attribute,
-    /// Before; `None` is null.
+    /// The value before; `None` is null.
     pub old: Option<String>,
-    /// After; `None` is null.
+    /// The value after; `None` is null.
     pub new: Option<String>,
-    /// Whether no log may show the values.
+    /// Whether logs hide the values.
     pub redacted: bool,
 }
 
-/// What stands in a log for a value that it may not show.
+/// What logs show instead of a redacted value.
 pub const REDACTED: &str = "[Redact]";
 
 impl AttributeChange {
-    /// A change that anybody may see who sees the log.
+    /// A change whose values may be logged.
     pub fn new(attribute: Attribute, old: Option<String>, new: Option<String>) -> Self {
         Self { attribute, old, new, redacted: false }
     }
 
-    /// The values before and after, as a log shows them.
+    /// The change of `active` itself.
+    pub(super) fn of_active(old: Option<bool>, new: bool) -> Self {
+        Self::new(Attribute::Active, old.map(|old| old.to_string()), Some(new.to_string()))
+    }
+
+    /// The values before and after, as logs show them.
     pub fn shown(&self) -> (Option<&str>, Option<&str>) {
         let Self { attribute: _, old, new, redacted } = self;
-        let shown = |value: &'_ Option<String>| value.as_ref().map(|_| REDACTED);
-        if *redacted { (shown(old), shown(new)) } else { (old.as_deref(), new.as_deref()) }
+        let hidden = |value: &'_ Option<String>| value.as_ref().map(|_| REDACTED);
+        if *redacted { (hidden(old), hidden(new)) } else { (old.as_deref(), new.as_deref()) }
     }
 }
 
-/// Which learner row a change is for.
+/// The learner row that a decision is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A row that is made.
+pub enum TargetRow {
+    /// No row yet.
     New,
-    /// A row that becomes this user's.
+    /// An existing row that becomes this user's.
     Adopt {
         /// The row.
         learner: LearnerId,
-        /// Whose it was, when it was linked: an administrator said so.
+        /// The user it was linked to, when an administrator relinks it.
         from: Option<EntraId>,
     },
-    /// The user's own row.
+    /// The row linked to the user.
     Linked(LearnerId),
 }
 
-impl Target {
-    /// The learner, when there is one already.
+impl TargetRow {
+    /// The learner id, when the row exists.
     pub fn learner(self) -> Option<LearnerId> {
         match self {
             Self::New => None,
@@ -61,54 +65,127 @@ impl Target {
     }
 }
 
-/// A change that will be applied: one learner row, one log row, one transaction.
+/// What happens to one user's learner in this cycle, or why nothing does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Whose.
+pub struct Decision {
+    /// The user.
     pub user: EntraId,
-    /// What.
+    /// The action, carried out or not.
     pub action: Action,
-    /// Why.
+    /// Why the action is carried out, or why it is not.
     pub reason: Reason,
-    /// To which row.
-    pub target: Target,
-    /// The user name for the log.
-    pub user_name: Option<String>,
-    /// Exactly the columns that are written, `Active` included where it changes.
-    pub changes: Vec<AttributeChange>,
-    /// Whether the learner is switched on afterwards.
-    pub active: bool,
-    /// The ways the user is assigned.
-    pub routes: Routes,
-    /// The fingerprint of the row afterwards.
-    pub fingerprint: Fingerprint,
-    /// Something more for the log: an approval, what was matched.
+    /// An explanation for people. Nothing reads it back.
     pub detail: Option<String>,
+    /// The learner row concerned.
+    pub row: TargetRow,
+    /// The user name for the log, where it is known.
+    pub user_name: Option<String>,
+    /// The columns that are written, or would be. Includes `Active` where it changes.
+    pub changes: Vec<AttributeChange>,
+    /// Whether the action is carried out.
+    pub effect: Effect,
 }
 
-/// A user for whom something was not done, and why.
+/// What comes of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// Who.
-    pub user: EntraId,
-    /// The action that would have been.
-    pub action: Action,
-    /// `Failure`, `Skipped` or `Held`.
-    pub status: Status,
-    /// Why.
-    pub reason: Reason,
-    /// In words, for the log.
-    pub detail: Option<String>,
-    /// The learner, when there is one.
-    pub learner: Option<LearnerId>,
-    /// The user name, where it could be told.
-    pub user_name: Option<String>,
-    /// What would have been written.
-    pub changes: Vec<AttributeChange>,
-    /// Whether it is kept in `sync_failures` (for `Failure` and `Skipped`) or `sync_held` (for `Held`).
+pub enum Effect {
+    /// The learner row, its link and a log row are written in one transaction.
+    Apply(RowAfter),
+    /// The learner stays as it is.
+    Leave(Leave),
+}
+
+/// A learner row after its decision is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowAfter {
+    /// Whether the learner is active.
+    pub active: bool,
+    /// How the user is assigned.
+    pub routes: Routes,
+    /// The fingerprint of the row's values.
+    pub fingerprint: Fingerprint,
+    /// The administrator who approved the action. Approved actions do not count against the limits again.
+    pub approved_by: Option<String>,
+}
+
+/// How a learner is left unchanged, and what is recorded about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leave {
+    /// How the cycle counts it.
+    pub left_as: LeftAs,
+    /// Whether a row is kept while it lasts: in `sync_held` for held users, else in `sync_failures`.
     pub tracked: bool,
-    /// Whether it begins or has another reason than last time: then the log gets a row.
-    pub log: bool,
+    /// Whether it is new, or has a new reason. Then `provisioning_log` gets a row.
+    pub begins: bool,
+    /// What the next cycle has to know about a `waiting` user.
+    pub cause: Option<Cause>,
+    /// For `drift` in attributes: the fingerprint of the values that Entra wants.
+    pub drift_fingerprint: Option<Fingerprint>,
+}
+
+/// How a cycle counts a user whose learner is left unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftAs {
+    /// Left alone, as it should be.
+    Skipped,
+    /// Held until an administrator approves.
+    Held,
+    /// Could not be provisioned.
+    Failed,
+}
+
+impl Leave {
+    /// Neither tracked nor logged.
+    pub(super) fn unrecorded(left_as: LeftAs) -> Self {
+        Self { left_as, tracked: false, begins: false, cause: None, drift_fingerprint: None }
+    }
+
+    /// Tracked while it lasts; logged when it `begins`.
+    pub(super) fn tracked(left_as: LeftAs, begins: bool) -> Self {
+        Self { tracked: true, begins, ..Self::unrecorded(left_as) }
+    }
+}
+
+impl Decision {
+    /// The status that the provisioning log gives it.
+    pub fn status(&self) -> Status {
+        match &self.effect {
+            Effect::Apply(_) => Status::Success,
+            Effect::Leave(Leave { left_as, .. }) => match left_as {
+                LeftAs::Skipped => Status::Skipped,
+                LeftAs::Held => Status::Held,
+                LeftAs::Failed => Status::Failure,
+            },
+        }
+    }
+
+    /// What is left and recorded; `None` when the decision is applied.
+    pub fn leave(&self) -> Option<&Leave> {
+        match &self.effect {
+            Effect::Apply(_) => None,
+            Effect::Leave(leave) => Some(leave),
+        }
+    }
+
+    /// The row after the decision is applied; `None` when it is not.
+    pub fn row_after(&self) -> Option<&RowAfter> {
+        match &self.effect {
+            Effect::Apply(after) => Some(after),
+            Effect::Leave(_) => None,
+        }
+    }
+
+    /// The same action, not carried out.
+    pub(super) fn left(self, reason: Reason, detail: Option<String>, leave: Leave) -> Self {
+        Self { reason, detail, effect: Effect::Leave(leave), ..self }
+    }
+
+    pub(super) fn redact(&mut self, redacted: &BTreeSet<Attribute>) {
+        self.changes.iter_mut().for_each(|change| change.redacted = redacted.contains(&change.attribute));
+        if redacted.contains(&Attribute::UserName) && self.user_name.is_some() {
+            self.user_name = Some(REDACTED.to_owned());
+        }
+    }
 }
 
 /// The numbers of a cycle, as `sync_cycles` and `sync --json` have them.
@@ -116,117 +193,42 @@ pub struct Finding {
 pub struct Counts {
     /// Distinct users that are assigned, enabled and pass the filters, rejected ones included.
     pub in_scope: u64,
-    /// Learners made.
+    /// Learners created.
     pub created: u64,
-    /// Learners changed.
+    /// Learners updated.
     pub updated: u64,
-    /// Learners switched off.
+    /// Learners deactivated.
     pub deactivated: u64,
-    /// Learners switched on again.
+    /// Learners reactivated.
     pub reactivated: u64,
     /// Learners in scope without a change.
     pub unchanged: u64,
     /// Assigned users left alone.
     pub skipped: u64,
-    /// Users for whom it could not be done.
+    /// Users that could not be provisioned.
     pub failed: u64,
-    /// People held.
+    /// Users held.
     pub held: u64,
 }
 
-/// One line of `plan`: what would happen to one user.
-#[derive(Debug)]
-pub enum Planned<'a> {
-    /// A change.
-    Change(&'a Change),
-    /// Somebody for whom nothing is done.
-    Finding(&'a Finding),
-}
-
-/// Everything one cycle will do. Made by [`plan`](super::plan) only.
-#[derive(Clone, Debug, Default)]
-pub struct Plan {
-    pub(super) changes: Vec<Change>,
-    /// Where in `changes` a transaction may end.
-    pub(super) cuts: Vec<usize>,
-    pub(super) findings: Vec<Finding>,
-    pub(super) failing_ended: BTreeSet<EntraId>,
-    pub(super) held_ended: BTreeSet<EntraId>,
-    pub(super) routes: Vec<(EntraId, Routes)>,
-    pub(super) group_members: MemberCounts,
-    pub(super) compared: Vec<Compared>,
-    pub(super) counts: Counts,
-}
-
-impl Plan {
-    /// The changes in the order in which they are applied.
-    pub fn changes(&self) -> &[Change] {
-        &self.changes
-    }
-
-    /// Every change and finding, in the order of the users's ids.
-    pub fn lines(&self) -> Vec<Planned<'_>> {
-        let mut lines: Vec<Planned<'_>> =
-            self.changes().iter().map(Planned::Change).chain(self.findings().iter().map(Planned::Finding)).collect();
-        lines.sort_by_key(|line| match line {
-            Planned::Change(change) => (change.user, Status::Success),
-            Planned::Finding(finding) => (finding.user, finding.status),
-        });
-        lines
-    }
-
-    /// The changes, transaction by transaction.
-    pub fn batches(&self) -> impl Iterator<Item = &[Change]> {
-        let starts = std::iter::once(0).chain(self.cuts.iter().copied());
-        let ends = self.cuts.iter().copied().chain([self.changes.len()]);
-        starts.zip(ends).map(|(start, end)| &self.changes[start..end]).filter(|batch| !batch.is_empty())
-    }
-
-    /// Who is left alone, and why.
-    pub fn findings(&self) -> &[Finding] {
-        &self.findings
-    }
-
-    /// Whose row in `sync_failures` ends, though no learner is written; who is among the findings as well begins a
-    /// new one.
-    pub fn failing_ended(&self) -> &BTreeSet<EntraId> {
-        &self.failing_ended
-    }
-
-    /// Whose row in `sync_held` ends, though nothing is written for them.
-    pub fn held_ended(&self) -> &BTreeSet<EntraId> {
-        &self.held_ended
-    }
-
-    /// Linked users who are assigned in another way than the link says.
-    pub fn routes(&self) -> &[(EntraId, Routes)] {
-        &self.routes
-    }
-
-    /// The member counts that differ from `sync_groups`.
-    pub fn group_members(&self) -> &MemberCounts {
-        &self.group_members
-    }
-
-    /// Linked users whose row was compared and already is as it should be, or is left as it is.
-    pub fn compared(&self) -> &[Compared] {
-        &self.compared
-    }
-
-    /// The numbers when everything in it succeeds.
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-}
-
 impl Counts {
-    /// Counts one change that was made.
+    /// Counts one action that was carried out.
     pub fn add(&mut self, action: Action) {
         match action {
             Action::Create => self.created += 1,
             Action::Update => self.updated += 1,
             Action::Deactivate => self.deactivated += 1,
             Action::Reactivate => self.reactivated += 1,
+        }
+    }
+
+    /// Counts one learner that was left unchanged. Held users are counted once over all cycles, see
+    /// [`Plan::counts`](super::Plan::counts).
+    pub(super) fn add_left(&mut self, left_as: LeftAs) {
+        match left_as {
+            LeftAs::Skipped => self.skipped += 1,
+            LeftAs::Failed => self.failed += 1,
+            LeftAs::Held => {}
         }
     }
 }

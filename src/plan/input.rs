@@ -1,4 +1,4 @@
-//! What a decision is made from.
+//! The facts that a plan is made from.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,18 +6,25 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Relink;
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason, Reissued, Repair,
+    Action, Attribute, Cause, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason, Reissued, Repair,
     Restrictions, Routes, UserList, Values, Verdict,
 };
 
-/// Everybody who is assigned to the application, and how each stands. Complete: somebody who is not in it was
-/// not in the complete read either.
+/// Every user assigned to the application, assessed. Complete: a user missing here was missing from the complete
+/// snapshot as well.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
-    /// By object id.
+    /// The assigned users by object id.
     pub users: BTreeMap<EntraId, AssignedUser>,
-    /// Who is left alone. The ids of groups stand beside those of their members.
+    /// `scope.only` and `scope.ignore`. Ids of groups stand beside the ids of their members.
     pub restrictions: Restrictions,
+}
+
+impl Desired {
+    /// How scope and mapping assess this user; `None` when the user is not assigned.
+    pub(super) fn assessment(&self, user: EntraId) -> Option<&Assessment> {
+        self.users.get(&user).map(|user| &user.assessment)
+    }
 }
 
 /// One assigned user.
@@ -25,18 +32,18 @@ pub struct Desired {
 pub struct AssignedUser {
     /// What scope and mapping say.
     pub assessment: Assessment,
-    /// The ways the user is assigned.
+    /// How the user is assigned.
     pub routes: Routes,
 }
 
-/// How an assigned user stands after scope and mapping.
+/// An assigned user after scope and mapping.
 #[derive(Clone, Debug)]
 pub enum Assessment {
-    /// Wanted, and the fingerprint is the known one of an active learner: nothing to do, nothing kept.
+    /// Wanted; the fingerprint is the known one of an active learner, so nothing is kept.
     Unchanged,
-    /// Wanted; new, changed, or inactive so far.
+    /// Wanted; new, changed or inactive so far.
     Wanted(Box<Learner>),
-    /// Assigned, but not to be a learner, on positive evidence.
+    /// Assigned, but a complete row says that the user must not be an active learner.
     Leaving(Reason),
     /// Neither wanted nor gone: the learner stays as it is.
     Rejected(Box<Rejection>),
@@ -45,7 +52,7 @@ pub enum Assessment {
 }
 
 impl Assessment {
-    /// Whether the user counts as in scope: assigned, enabled and let through by the filters.
+    /// Whether the user counts as in scope: assigned, enabled and passed by the filters.
     pub fn is_in_scope(&self) -> bool {
         match self {
             Self::Unchanged | Self::Wanted(_) => true,
@@ -54,92 +61,106 @@ impl Assessment {
             Self::NotFound => false,
         }
     }
+
+    /// Whether the learner keeps its row and its values: the user is wanted, or cannot be judged.
+    pub(super) fn keeps_learner(&self) -> bool {
+        match self {
+            Self::Unchanged | Self::Wanted(_) | Self::Rejected(_) => true,
+            Self::Leaving(_) | Self::NotFound => false,
+        }
+    }
 }
 
-/// Why somebody was rejected before the plan was made.
+/// Why a user was rejected before planning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// `missing-required`, `invalid-value` or `unreadable`.
     pub reason: Reason,
-    /// Which attribute and which rule.
+    /// The attribute and the rule.
     pub detail: String,
-    /// The user name, where it could be told.
+    /// The user name, where the mapping produced one.
     pub user_name: Option<String>,
 }
 
 /// A row of the learners table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LearnerRow {
-    /// Its key.
+    /// The primary key.
     pub learner: LearnerId,
-    /// The Entra id the row names, as it stands there.
+    /// The text of `external_id`, as stored.
     pub external_id: Option<String>,
-    /// The source and user it is linked to.
+    /// The source and the user it is linked to.
     pub link: Option<(String, EntraId)>,
-    /// Whether it is switched on.
+    /// Whether the learner is active.
     pub active: bool,
-    /// Whether it has a `deactivated_at`: set by every deactivation, cleared by every reactivation of ours.
+    /// Whether the row has a `deactivated_at`: set by each of our deactivations, cleared by each reactivation.
     pub deactivated: bool,
-    /// Whether the platform has it in a state of its own, such as suspended, which is neither on nor off.
+    /// Whether the platform keeps the learner in a state of its own, such as suspended: neither active nor inactive.
     pub other_state: bool,
     /// `user_name`, `email` and the mapped attributes, without `Active`.
     pub values: Values,
 }
 
 impl LearnerRow {
-    /// Whether somebody else switched it on or off: that is noted, and left so.
-    pub(super) fn switched_by_hand(&self) -> bool {
+    /// Whether somebody else activated or deactivated the learner.
+    pub(super) fn active_changed_outside(&self) -> bool {
         self.active == self.deactivated
+    }
+
+    pub(super) fn value(&self, attribute: Attribute) -> Option<&str> {
+        self.values.get(&attribute).and_then(Option::as_deref)
     }
 }
 
-/// A linked learner whose row was compared and needs no change: what the cache is to say of it.
+/// A linked learner whose row was compared and is not written: what the cache remembers about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compared {
-    /// Whose.
+    /// The linked user.
     pub user: EntraId,
-    /// Of the values it has, or of those that are wanted and are the same.
+    /// The fingerprint of the values that the row has.
     pub fingerprint: Fingerprint,
-    /// Whether it is switched on.
+    /// Whether the learner is active.
     pub active: bool,
 }
 
-/// A user in `sync_held`.
+/// A row of `sync_held`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldEntry {
     /// `Deactivate` or `Update`.
     pub action: Action,
     /// `threshold`, `empty-group` or `unreadable`.
     pub reason: Reason,
-    /// Since when.
+    /// When the hold began.
     pub since: Timestamp,
     /// When and by whom it was approved.
     pub approved: Option<(Timestamp, String)>,
 }
 
-/// A user in `sync_failures`.
+/// A row of `sync_failures`, without the text for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailingEntry {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// In words.
-    pub detail: Option<String>,
-    /// Since when.
+    /// Why a `waiting` user waits.
+    pub cause: Option<Cause>,
+    /// For `drift`: the fingerprint of the values that Entra wanted when the drift was found.
+    pub drift_fingerprint: Option<Fingerprint>,
+    /// When it began.
     pub first_at: Timestamp,
 }
 
-/// What the learner database says, read for exactly this plan.
+/// What the learner database contributes to one plan.
 #[derive(Clone, Debug, Default)]
 pub struct DatabaseFacts {
     /// The rows of linked learners that may change, by user.
     pub rows: BTreeMap<EntraId, LearnerRow>,
-    /// Every row that holds a value somebody newly wants, or names a newcomer in `external_id`.
+    /// Every row that holds a value that a user newly wants, or that names a newcomer in `external_id`.
     pub holders: Vec<LearnerRow>,
-    /// Who is held.
+    /// The held users.
     pub held: BTreeMap<EntraId, HeldEntry>,
-    /// Who fails.
+    /// The failing, skipped and waiting users.
     pub failing: BTreeMap<EntraId, FailingEntry>,
-    /// Whom this source switched off in the last 24 hours without an approval and who is still off.
+    /// Users that this source deactivated in the last 24 hours without an approval and that are still inactive.
     pub recently_deactivated: BTreeSet<EntraId>,
     /// How many active linked learners have a value, by attribute.
     pub present: BTreeMap<Attribute, u64>,
@@ -147,63 +168,90 @@ pub struct DatabaseFacts {
     pub last_members: BTreeMap<EntraId, u64>,
 }
 
-/// The assigned groups as this cycle saw them: user members by group.
+/// The number of user members by group.
 pub type MemberCounts = BTreeMap<EntraId, u64>;
 
-/// What the second look found, for everybody in [`Candidates`](super::Candidates).
+/// The verdict of the confirmation on every user in [`Candidates`](super::Candidates).
 pub type Confirmed = BTreeMap<EntraId, Verdict>;
 
-/// The limits an administrator set.
+/// The configured limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// More deactivations than this are held.
     pub max_deactivations: u64,
-    /// More than this share of the learners is held, in percent.
+    /// Deactivations of more than this percentage of the learners are held.
     pub max_deactivation_percent: u64,
-    /// More updates than this share of the learners are held, in percent.
+    /// Updates of more than this percentage of the learners are held.
     pub max_update_percent: u64,
-    /// The attribute by which an unlinked learner is recognised.
+    /// The attribute that identifies an unlinked learner.
     pub match_attribute: Attribute,
-    /// How long somebody who is still assigned must answer 404 before that counts.
+    /// How long a user that is still assigned must answer 404 before it counts as deleted.
     pub min_interval: SignedDuration,
-    /// How long somebody must have been gone.
+    /// How long a user must have left before it is deactivated.
     pub deactivate_after: SignedDuration,
-    /// Who is never switched off.
+    /// Users that are never deactivated.
     pub protected: UserList,
-    /// Attributes whose values no log may show.
+    /// Attributes whose values logs hide.
     pub redacted: BTreeSet<Attribute>,
-    /// What is put right when somebody else has changed a learner.
+    /// What is repaired when a learner was changed outside learner-sync.
     pub repair: Repair,
-    /// What happens to the values of former learners that are wanted by others.
+    /// What happens when a user wants a value that a former learner still has.
     pub reissued: Reissued,
 }
 
-/// Everything a plan is made from.
+/// Everything that a plan is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanInput<'a> {
     /// The linked learners.
-    pub known: &'a LinkedLearners,
-    /// What the last cycle left in the learner database, when `known` is what stands there now. Where the two
-    /// differ, somebody else has been at work.
-    pub left: Option<&'a LinkedLearners>,
+    pub linked: &'a LinkedLearners,
+    /// What the last cycle wrote, when `linked` was read from the database. A difference was made by somebody else.
+    pub last_written: Option<&'a LinkedLearners>,
     /// The assigned users.
     pub desired: &'a Desired,
-    /// The assigned groups.
+    /// The members of the assigned groups.
     pub groups: &'a MemberCounts,
-    /// The groups that the bounds name, assigned or not.
+    /// The members of the groups that the restrictions name, assigned or not.
     pub named_groups: &'a MemberCounts,
-    /// Assigned groups that look empty because they hide their members.
+    /// Assigned groups that seem empty because they hide their members.
     pub hidden: &'a BTreeSet<EntraId>,
     /// Whether the application has no assignment at all.
     pub nobody_assigned: bool,
-    /// The second look.
+    /// The confirmation of leavers.
     pub confirmed: &'a Confirmed,
-    /// The learner database.
-    pub evidence: &'a DatabaseFacts,
-    /// The limits.
+    /// What the learner database says.
+    pub facts: &'a DatabaseFacts,
+    /// The configured limits.
     pub limits: &'a Limits,
-    /// A learner that an administrator gives to another account.
+    /// The learner that an administrator gives to another user.
     pub relink: Option<&'a Relink>,
     /// The time of the cycle.
     pub now: Timestamp,
+}
+
+impl<'a> PlanInput<'a> {
+    /// The row linked to this user, where it was read.
+    pub(super) fn row(self, user: EntraId) -> Option<&'a LearnerRow> {
+        self.facts.rows.get(&user)
+    }
+
+    /// The user name that the linked row has.
+    pub(super) fn linked_user_name(self, user: EntraId) -> Option<String> {
+        self.row(user)?.value(Attribute::UserName).map(str::to_owned)
+    }
+
+    /// How the user is assigned now, else as last seen.
+    pub(super) fn routes(self, user: EntraId) -> Option<&'a Routes> {
+        let assigned = self.desired.users.get(&user).map(|user| &user.routes);
+        assigned.or_else(|| self.linked.get(&user).map(|linked| &linked.routes))
+    }
+
+    /// Whether `sync_failures` has no row of this user with this reason yet.
+    pub(super) fn begins(self, user: EntraId, reason: Reason) -> bool {
+        self.facts.failing.get(&user).is_none_or(|entry| entry.reason != reason)
+    }
+
+    /// How many learners are linked and active.
+    pub(super) fn active_learners(self) -> u64 {
+        self.linked.values().filter(|linked| linked.active).count() as u64
+    }
 }

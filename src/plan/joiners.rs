@@ -1,336 +1,277 @@
-//! People who are to be learners: matched to a row and compared with it.
+//! Users who are to have an active learner: matched to a row and compared with it.
 
-use super::restrictions;
+use super::restrictions::excluded_by;
 use super::uniqueness::{Holders, Match};
 use super::{
-    Assessment, AssignedUser, AttributeChange, Change, Compared, Finding, LearnerRow, Plan, PlanInput, Rejection,
-    Relink, Target,
+    Assessment, AssignedUser, AttributeChange, Compared, Decision, Draft, Effect, LearnerRow, Leave, LeftAs, PlanInput,
+    Rejection, Relink, RowAfter, TargetRow,
 };
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, Status, UniqueKey, Values,
+    Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, UniqueKey, Values,
 };
 
-/// The values a new row gets.
+/// The values of a new row.
 pub(super) fn creation_values(learner: &Learner) -> Values {
     let mut values = learner.values.clone();
     values.extend(learner.on_create.clone());
     values
 }
 
-/// The unique values in `values` that `row` does not have already.
+/// The unique values in `values` that `row` does not have yet.
 pub(super) fn newly_wanted<'a>(
     values: &'a Values,
     row: Option<&'a LearnerRow>,
 ) -> impl Iterator<Item = UniqueKey> + 'a {
     Attribute::UNIQUE.into_iter().filter_map(move |attribute| {
         let wanted = values.get(&attribute)?.as_deref()?;
-        let held = row.and_then(|row| row.values.get(&attribute)).and_then(Option::as_deref);
+        let held = row.and_then(|row| row.value(attribute));
         (!attribute.same(held, Some(wanted))).then(|| UniqueKey::new(attribute, wanted))
     })
 }
 
-/// The changes that would make every wanted user's learner as it should be, as if nobody else wanted anything.
-/// Findings and counts about assigned users go into `plan`; leavers are not looked at here.
-pub(super) fn draft(input: PlanInput<'_>, holders: &Holders<'_>, plan: &mut Plan) -> Vec<Change> {
-    let mut drafts = Vec::new();
+/// Decides about every assigned user as if no other user wanted anything. Leavers come later.
+pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Draft) {
     for (id, user) in &input.desired.users {
-        let known = input.known.get(id);
-        if let Some(setting) = restrictions::left_alone(input, *id, input.evidence.rows.get(id)) {
-            plan.findings.push(out_of_bounds(*id, known, setting));
+        let linked = input.linked.get(id);
+        if let Some(setting) = excluded_by(input, *id, input.row(*id)) {
+            draft.decisions.push(excluded(*id, linked, setting));
             continue;
         }
-        plan.counts.in_scope += u64::from(user.assessment.is_in_scope());
+        draft.counts.in_scope += u64::from(user.assessment.is_in_scope());
         match &user.assessment {
-            Assessment::Unchanged => plan.counts.unchanged += 1,
+            Assessment::Unchanged => draft.counts.unchanged += 1,
             Assessment::Wanted(learner) => {
                 let relink = input.relink.filter(|relink| relink.user == *id);
-                let drafted = match (known, relink) {
-                    (Some(known), _) => linked(input, *id, user, learner, known),
-                    (None, Some(relink)) => relinked(input, *id, user, learner, relink),
-                    (None, None) => newcomer(input, *id, user, learner, holders),
-                };
-                match drafted {
-                    Drafted::Nothing(fingerprint) => {
-                        plan.counts.unchanged += 1;
-                        plan.compared.push(Compared { user: *id, fingerprint, active: true });
-                    }
-                    Drafted::Drift(finding, compared) => {
-                        plan.findings.push(*finding);
-                        plan.compared.push(compared);
-                    }
-                    Drafted::Change(change) => drafts.push(*change),
-                    Drafted::Finding(finding) => plan.findings.push(*finding),
+                match (linked, relink) {
+                    (Some(linked), _) => compare_linked(input, *id, user, learner, linked, draft),
+                    (None, Some(relink)) => draft.decisions.push(relinked(input, *id, user, learner, relink)),
+                    (None, None) => draft.decisions.push(newcomer(input, *id, user, learner, holders)),
                 }
             }
-            Assessment::Leaving(reason) => {
-                if known.is_none() {
-                    plan.findings.push(passed_over(*id, *reason));
-                }
+            Assessment::Leaving(reason) if linked.is_none() => {
+                draft.decisions.push(never_a_learner(*id, *reason, Leave::unrecorded(LeftAs::Skipped)));
             }
-            Assessment::Rejected(rejection) => plan.findings.push(rejected(input, *id, known, rejection)),
-            Assessment::NotFound => {
-                if known.is_none() {
-                    plan.findings.push(Finding { tracked: true, ..passed_over(*id, Reason::NotReadableYet) });
-                }
+            Assessment::NotFound if linked.is_none() => {
+                let leave = Leave::tracked(LeftAs::Skipped, false);
+                draft.decisions.push(never_a_learner(*id, Reason::NotReadableYet, leave));
             }
+            Assessment::Leaving(_) | Assessment::NotFound => {}
+            Assessment::Rejected(rejection) => draft.decisions.push(rejected(input, *id, linked, rejection)),
         }
     }
-    drafts
 }
 
-enum Drafted {
-    Nothing(Fingerprint),
-    /// Wanted, but changed by somebody else, and left so.
-    Drift(Box<Finding>, Compared),
-    Change(Box<Change>),
-    Finding(Box<Finding>),
-}
-
-/// The difference between a user's own row and what it should be.
-fn linked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Learner, known: &LinkedLearner) -> Drafted {
-    let target = Target::Linked(known.learner);
-    let Some(row) = input.evidence.rows.get(&id) else {
-        let change =
-            Change { changes: Vec::new(), ..update(id, user, target, None, Reason::AttributesChanged, learner, true) };
-        return Drafted::Finding(Box::new(super::refused(
-            &change,
-            format!("the link names learner {}, which is not in the learners table", known.learner),
-            &input.evidence.failing,
-        )));
+/// Compares a linked row with what the user's learner should be.
+fn compare_linked(
+    input: PlanInput<'_>,
+    id: EntraId,
+    user: &AssignedUser,
+    learner: &Learner,
+    linked: &LinkedLearner,
+    draft: &mut Draft,
+) {
+    let target = TargetRow::Linked(linked.learner);
+    let Some(row) = input.row(id) else {
+        let update = update(id, user, target, None, Reason::AttributesChanged, learner);
+        let detail = format!("the link refers to learner {}, which does not exist", linked.learner);
+        let update = Decision { changes: Vec::new(), action: Action::Update, ..update };
+        draft.decisions.push(super::refused(&update, detail, &input.facts.failing));
+        return;
     };
     let wanted = Fingerprint::of(&learner.values);
-    // Somebody else switched it on while the user was away. It is ours again from now on, so that the next to switch it
-    // off is not taken for us.
-    let returned = row.active && row.switched_by_hand();
-    let drifted = !returned && has_drifted(input, id, wanted);
-    let switched_off = !row.active && row.switched_by_hand();
+    // Reactivated outside while the user was away. The learner is ours again from now on, so that the next
+    // deactivation outside is not mistaken for our own.
+    let returned = row.active && row.active_changed_outside();
+    let deactivated_outside = !row.active && row.active_changed_outside();
+    let drifted = !returned && attributes_drifted(input, id, wanted);
     let reason = match row.active {
         true if returned => Reason::Reassigned,
         true if drifted => Reason::Drift,
         true => Reason::AttributesChanged,
-        false if switched_off => Reason::Drift,
-        // Whatever became of the row while the user was away.
+        false if deactivated_outside => Reason::Drift,
         false => Reason::Reassigned,
     };
-    let change = update(id, user, target, Some(row), reason, learner, row.active);
+    let update = update(id, user, target, Some(row), reason, learner);
     let left = match (row.active, input.limits.repair) {
-        (false, _) if row.other_state => Some("in a state of the platform's own, and left so".to_owned()),
+        (false, _) if row.other_state => Some(("left in a state that only the platform may change", None)),
         (false, Repair::All) | (true, Repair::All | Repair::Attributes) => None,
-        (false, _) => switched_off.then(|| "switched off by somebody else, and left so".to_owned()),
-        (true, Repair::Log) => (drifted && !change.changes.is_empty()).then(|| left_as_changed(wanted)),
+        (false, _) => deactivated_outside.then_some(("deactivated outside learner-sync; left inactive", None)),
+        (true, Repair::Log) => (drifted && !update.changes.is_empty())
+            .then_some(("changed outside learner-sync; left unchanged", Some(wanted))),
     };
-    if let Some(detail) = left {
-        // The cache is to go on saying what stands in the row, so that every cycle looks at it.
-        let compared = Compared { user: id, fingerprint: known.fingerprint, active: row.active };
-        return Drafted::Drift(Box::new(drift(input, change, detail)), compared);
-    }
-    let by_hand = match (switched_off, returned) {
-        (true, _) => Some("switched off by somebody else"),
-        (false, true) => Some("switched on by somebody else meanwhile"),
-        (false, false) => None,
-    };
-    let detail = by_hand.map(str::to_owned);
-    if change.changes.is_empty() && !returned {
-        Drafted::Nothing(change.fingerprint)
+    if let Some((detail, drift_fingerprint)) = left {
+        // The cache keeps what the row has, so that every cycle looks at it again.
+        draft.compared.push(Compared { user: id, fingerprint: linked.fingerprint, active: row.active });
+        draft.decisions.push(drift(input, update, detail, drift_fingerprint));
+    } else if update.changes.is_empty() && !returned {
+        draft.counts.unchanged += 1;
+        draft.compared.push(Compared { user: id, fingerprint: wanted, active: true });
     } else {
-        Drafted::Change(Box::new(Change { detail, ..change }))
+        let outside = match (deactivated_outside, returned) {
+            (true, _) => Some("deactivated outside learner-sync"),
+            (false, true) => Some("reactivated outside learner-sync"),
+            (false, false) => None,
+        };
+        draft.decisions.push(Decision { detail: outside.map(str::to_owned), ..update });
     }
 }
 
-/// Whether somebody else has changed the row: the last cycle left exactly what is wanted now, and it is not there any
-/// more; or that was noted before, for the same wanted values.
-fn has_drifted(input: PlanInput<'_>, id: EntraId, wanted: Fingerprint) -> bool {
-    let left_as_wanted = input.left.and_then(|left| left.get(&id)).is_some_and(|left| left.fingerprint == wanted);
-    let noted = || {
-        let detail = input.evidence.failing.get(&id).filter(|entry| entry.reason == Reason::Drift)?.detail.as_ref();
-        Some(*detail? == left_as_changed(wanted))
-    };
-    left_as_wanted || noted().unwrap_or(false)
+/// Whether somebody else changed the row: the last cycle wrote exactly what is wanted now, or the same drift is on
+/// record.
+fn attributes_drifted(input: PlanInput<'_>, id: EntraId, wanted: Fingerprint) -> bool {
+    let last_written = input.last_written.and_then(|last_written| last_written.get(&id));
+    let recorded = input.facts.failing.get(&id).filter(|entry| entry.reason == Reason::Drift);
+    last_written.is_some_and(|last_written| last_written.fingerprint == wanted)
+        || recorded.is_some_and(|entry| entry.drift_fingerprint == Some(wanted))
 }
 
-/// The detail of drift that is left so. It names what was wanted then: without the cache nothing else tells whether
-/// the user has changed in Entra since.
-fn left_as_changed(wanted: Fingerprint) -> String {
-    format!("changed by somebody else, and left so; in Entra it is state {wanted:?}")
+/// Leaves a learner as somebody else changed it.
+pub(super) fn drift(
+    input: PlanInput<'_>,
+    decision: Decision,
+    detail: &str,
+    drift_fingerprint: Option<Fingerprint>,
+) -> Decision {
+    let begins = input.begins(decision.user, Reason::Drift);
+    let leave = Leave { drift_fingerprint, ..Leave::tracked(LeftAs::Skipped, begins) };
+    decision.left(Reason::Drift, Some(detail.to_owned()), leave)
 }
 
-/// The finding for a learner whom somebody else has changed, and who is left so.
-pub(super) fn drift(input: PlanInput<'_>, change: Change, detail: String) -> Finding {
-    Finding {
-        status: Status::Skipped,
-        reason: Reason::Drift,
-        log: begins(input, change.user, Reason::Drift),
-        ..conflict(input, change, detail)
-    }
-}
-
-/// A user without a link: adopts an unlinked learner, or gets a new one.
+/// A user without a link adopts an unlinked learner, or gets a new one.
 fn newcomer(
     input: PlanInput<'_>,
     id: EntraId,
     user: &AssignedUser,
     learner: &Learner,
     holders: &Holders<'_>,
-) -> Drafted {
+) -> Decision {
     let values = creation_values(learner);
-    let fingerprint = Fingerprint::of(&learner.values);
-    let create = Change {
+    let written = values.iter().filter(|(_, value)| value.is_some());
+    let create = Decision {
         user: id,
         action: Action::Create,
         reason: Reason::Assigned,
-        target: Target::New,
-        user_name: text(&values, Attribute::UserName),
-        changes: values
-            .iter()
-            .filter(|(_, value)| value.is_some())
-            .map(|(attribute, value)| AttributeChange::new(*attribute, None, value.clone()))
-            .chain([switch(None, true)])
-            .collect(),
-        active: true,
-        routes: user.routes.clone(),
-        fingerprint,
         detail: None,
+        row: TargetRow::New,
+        user_name: text(&values, Attribute::UserName),
+        changes: written
+            .map(|(attribute, value)| AttributeChange::new(*attribute, None, value.clone()))
+            .chain([AttributeChange::of_active(None, true)])
+            .collect(),
+        effect: Effect::Apply(active_after(user, learner)),
     };
     match holders.unlinked_match(id, &values) {
-        Match::None => Drafted::Change(Box::new(create)),
-        Match::Conflict(detail) => Drafted::Finding(Box::new(conflict(input, create, detail))),
-        Match::LearnerRow(row, how) => {
-            let change = update(
-                id,
-                user,
-                Target::Adopt { learner: row.learner, from: None },
-                Some(row),
-                Reason::Adopted,
-                learner,
-                row.active,
-            );
-            Drafted::Change(Box::new(Change { detail: Some(how), ..change }))
+        Match::None => create,
+        Match::Conflict(detail) => conflict(input, create, detail),
+        Match::Row(row, how) => {
+            let target = TargetRow::Adopt { learner: row.learner, from: None };
+            let adopt = update(id, user, target, Some(row), Reason::Adopted, learner);
+            Decision { detail: Some(how), ..adopt }
         }
     }
 }
 
 /// A user without a link gets the learner that an administrator names.
-fn relinked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Learner, relink: &Relink) -> Drafted {
-    let row = relink.row.as_ref();
-    let target = Target::Adopt { learner: relink.learner, from: relink.former() };
-    let active = row.is_some_and(|row| row.active);
-    let change = update(id, user, target, row, Reason::Relinked, learner, active);
+fn relinked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Learner, relink: &Relink) -> Decision {
+    let target = TargetRow::Adopt { learner: relink.learner, from: relink.former() };
+    let update = update(id, user, target, relink.row.as_ref(), Reason::Relinked, learner);
     match relink.obstacle(input) {
-        Some(obstacle) => Drafted::Finding(Box::new(conflict(input, change, obstacle))),
+        Some(obstacle) => conflict(input, update, obstacle),
         None => {
             let detail = relink.former().map(|former| format!("was the learner of Entra id {former}"));
-            Drafted::Change(Box::new(Change { detail, ..change }))
+            Decision { detail, ..update }
         }
     }
 }
 
-/// An update, or a reactivation when the row is not active, with exactly the values that differ.
+/// An update with exactly the values that differ; a reactivation when the row is not active.
 fn update(
     id: EntraId,
     user: &AssignedUser,
-    target: Target,
+    target: TargetRow,
     row: Option<&LearnerRow>,
     reason: Reason,
     learner: &Learner,
-    active: bool,
-) -> Change {
+) -> Decision {
+    let active = row.is_some_and(|row| row.active);
     let mut changes: Vec<AttributeChange> = Vec::new();
     for (attribute, new) in &learner.values {
-        let old = row.and_then(|row| row.values.get(attribute)).cloned().flatten();
-        if !attribute.same(old.as_deref(), new.as_deref()) {
-            changes.push(AttributeChange::new(*attribute, old, new.clone()));
+        let old = row.and_then(|row| row.value(*attribute));
+        if !attribute.same(old, new.as_deref()) {
+            changes.push(AttributeChange::new(*attribute, old.map(str::to_owned), new.clone()));
         }
     }
     if !active {
-        changes.push(switch(Some(false), true));
+        changes.push(AttributeChange::of_active(Some(false), true));
     }
-    Change {
+    Decision {
         user: id,
         action: if active { Action::Update } else { Action::Reactivate },
         reason,
-        target,
+        detail: None,
+        row: target,
         user_name: text(&learner.values, Attribute::UserName)
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
         changes,
+        effect: Effect::Apply(active_after(user, learner)),
+    }
+}
+
+fn active_after(user: &AssignedUser, learner: &Learner) -> RowAfter {
+    RowAfter {
         active: true,
         routes: user.routes.clone(),
         fingerprint: Fingerprint::of(&learner.values),
-        detail: None,
+        approved_by: None,
     }
 }
 
-/// The change of `active` itself.
-pub(super) fn switch(old: Option<bool>, new: bool) -> AttributeChange {
-    AttributeChange::new(Attribute::Active, old.map(|old| old.to_string()), Some(new.to_string()))
-}
-
-pub(super) fn text(values: &Values, attribute: Attribute) -> Option<String> {
+fn text(values: &Values, attribute: Attribute) -> Option<String> {
     values.get(&attribute).cloned().flatten()
 }
 
-/// Somebody assigned who never was a learner and is not to become one now.
-fn passed_over(user: EntraId, reason: Reason) -> Finding {
-    Finding {
+/// A user that never was a learner and does not become one now.
+fn never_a_learner(user: EntraId, reason: Reason, leave: Leave) -> Decision {
+    Decision {
         user,
         action: Action::Create,
-        status: Status::Skipped,
         reason,
         detail: None,
-        learner: None,
+        row: TargetRow::New,
         user_name: None,
         changes: Vec::new(),
-        tracked: false,
-        log: false,
+        effect: Effect::Leave(leave),
     }
 }
 
-/// Somebody whom `setting` leaves as they are.
-pub(super) fn out_of_bounds(user: EntraId, known: Option<&LinkedLearner>, setting: &str) -> Finding {
-    Finding {
-        action: known.map_or(Action::Create, |_| Action::Update),
-        detail: Some(format!("left as it is by {setting}")),
-        learner: known.map(|known| known.learner),
-        ..passed_over(user, Reason::OutOfScope)
+/// A user that `setting` excludes.
+pub(super) fn excluded(user: EntraId, linked: Option<&LinkedLearner>, setting: &str) -> Decision {
+    Decision {
+        action: linked.map_or(Action::Create, |_| Action::Update),
+        detail: Some(format!("excluded by {setting}")),
+        row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner)),
+        ..never_a_learner(user, Reason::OutOfScope, Leave::unrecorded(LeftAs::Skipped))
     }
 }
 
-fn rejected(input: PlanInput<'_>, id: EntraId, known: Option<&LinkedLearner>, rejection: &Rejection) -> Finding {
-    Finding {
-        action: match known {
+fn rejected(input: PlanInput<'_>, id: EntraId, linked: Option<&LinkedLearner>, rejection: &Rejection) -> Decision {
+    let Rejection { reason, detail, user_name } = rejection;
+    let left_as = if *reason == Reason::MissingRequired { LeftAs::Skipped } else { LeftAs::Failed };
+    Decision {
+        action: match linked {
             None => Action::Create,
-            Some(known) if known.active => Action::Update,
+            Some(linked) if linked.active => Action::Update,
             Some(_) => Action::Reactivate,
         },
-        status: if rejection.reason == Reason::MissingRequired { Status::Skipped } else { Status::Failure },
-        detail: Some(rejection.detail.clone()),
-        learner: known.map(|known| known.learner),
-        user_name: rejection
-            .user_name
-            .clone()
-            .or_else(|| input.evidence.rows.get(&id).and_then(|row| text(&row.values, Attribute::UserName))),
-        tracked: true,
-        log: begins(input, id, rejection.reason),
-        ..passed_over(id, rejection.reason)
+        detail: Some(detail.clone()),
+        row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner)),
+        user_name: user_name.clone().or_else(|| input.linked_user_name(id)),
+        ..never_a_learner(id, *reason, Leave::tracked(left_as, input.begins(id, *reason)))
     }
 }
 
-/// Whether a failure of this reason is new for this user.
-pub(super) fn begins(input: PlanInput<'_>, user: EntraId, reason: Reason) -> bool {
-    input.evidence.failing.get(&user).is_none_or(|entry| entry.reason != reason)
-}
-
-/// The finding for a change that cannot be, because of what others hold or want.
-pub(super) fn conflict(input: PlanInput<'_>, change: Change, detail: String) -> Finding {
-    Finding {
-        user: change.user,
-        action: change.action,
-        status: Status::Failure,
-        reason: Reason::Conflict,
-        detail: Some(detail),
-        learner: change.target.learner(),
-        user_name: change.user_name,
-        changes: change.changes,
-        tracked: true,
-        log: begins(input, change.user, Reason::Conflict),
-    }
+/// Rejects a decision because of what other users hold or want.
+pub(super) fn conflict(input: PlanInput<'_>, decision: Decision, detail: String) -> Decision {
+    let begins = input.begins(decision.user, Reason::Conflict);
+    decision.left(Reason::Conflict, Some(detail), Leave::tracked(LeftAs::Failed, begins))
 }

@@ -1,130 +1,215 @@
-//! Learners who are not wanted any more. Nobody leaves on the absence of evidence: either a complete row says
-//! why, or the second look does.
+//! Active learners whose user has left. Missing evidence is no reason to leave: either a complete row says why, or
+//! the confirmation does.
 
 use jiff::SignedDuration;
 
-use super::joiners::{self, begins, text};
-use super::restrictions;
-use super::{Assessment, FailingEntry, Finding, Plan, PlanInput};
-use crate::model::{Action, Attribute, EntraId, LinkedLearner, Reason, Status, Verdict};
+use super::joiners::{drift, excluded};
+use super::restrictions::excluded_by;
+use super::{
+    Assessment, AttributeChange, Compared, DatabaseFacts, Decision, Draft, Effect, LearnerRow, Leave, LeftAs,
+    PlanInput, RowAfter, TargetRow,
+};
+use crate::model::{Action, Cause, EntraId, LinkedLearner, Reason, Repair, Verdict};
 
-/// Who waits with this detail is assigned, and nobody in Entra ID.
-pub(super) const NOWHERE: &str = "still assigned, but neither among the users nor in the deleted items";
-
-/// A learner that is to be switched off.
+/// A learner that is to be deactivated.
 pub(super) struct Leaver<'a> {
     pub(super) user: EntraId,
-    pub(super) known: &'a LinkedLearner,
-    /// Why, or what the second look could not read.
+    pub(super) linked: &'a LinkedLearner,
+    /// Why the user left, or what the confirmation could not read.
     pub(super) evidence: Result<Reason, String>,
 }
 
-/// Everybody active who is to be switched off, before anything is held back. Those who must wait are noted in
-/// `plan`.
-pub(super) fn decide<'a>(input: PlanInput<'a>, plan: &mut Plan) -> Vec<Leaver<'a>> {
+/// Every learner that is due to be deactivated, before any hold. Protected and waiting learners go into `draft`.
+pub(super) fn due<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> {
+    let leavers = leavers(input, draft);
+    let leavers = without_changed_outside(input, leavers, draft);
+    without_waiting(input, leavers, draft)
+}
+
+fn leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> {
     let mut leavers = Vec::new();
-    for (user, known) in input.known.iter().filter(|(_, known)| known.active) {
-        if let Some(setting) = restrictions::left_alone(input, *user, input.evidence.rows.get(user)) {
-            // Who is assigned was counted among the assigned.
-            if !input.desired.users.contains_key(user) {
-                plan.findings.push(joiners::out_of_bounds(*user, Some(known), setting));
+    for (user, linked) in input.linked.iter().filter(|(_, linked)| linked.active) {
+        let assessment = input.desired.assessment(*user);
+        if let Some(setting) = excluded_by(input, *user, input.row(*user)) {
+            // Assigned users were counted among the joiners.
+            if assessment.is_none() {
+                draft.decisions.push(excluded(*user, Some(linked), setting));
             }
             continue;
         }
-        let evidence = match input.desired.users.get(user).map(|user| &user.assessment) {
-            Some(Assessment::Unchanged | Assessment::Wanted(_) | Assessment::Rejected(_)) => continue,
-            Some(Assessment::Leaving(reason)) => Ok(*reason),
-            Some(Assessment::NotFound) => match input.confirmed.get(user) {
-                Some(Verdict::Disabled) => Ok(Reason::AccountDisabled),
-                Some(Verdict::Deleted) => Ok(Reason::AccountDeleted),
-                // Who is never switched off need not wait for it: the two would be told in turns.
-                Some(Verdict::NotFound) if protected(input, *user) || nowhere_for_long_enough(input, *user) => {
-                    Ok(Reason::AccountDeleted)
-                }
-                Some(Verdict::NotFound) => {
-                    plan.findings.push(left_alone(input, *user, known, Reason::Waiting, NOWHERE.to_owned()));
-                    continue;
-                }
-                // Still in the assignment list, and the account answers again: the next cycle reads it.
-                Some(Verdict::Present | Verdict::Unassigned) => continue,
-                Some(Verdict::Unreadable(detail)) => Err(detail.clone()),
-                None => Err("the second look did not answer for this account".to_owned()),
-            },
-            None => match input.confirmed.get(user) {
-                Some(Verdict::Disabled) => Ok(Reason::AccountDisabled),
-                Some(Verdict::Unassigned) => Ok(Reason::Unassigned),
-                Some(Verdict::Deleted | Verdict::NotFound) => Ok(Reason::AccountDeleted),
-                Some(Verdict::Present) => {
-                    plan.counts.unchanged += 1;
-                    continue;
-                }
-                Some(Verdict::Unreadable(detail)) => Err(detail.clone()),
-                None => Err("the second look did not answer for this account".to_owned()),
-            },
+        let evidence = match (assessment, input.confirmed.get(user)) {
+            (Some(Assessment::Unchanged | Assessment::Wanted(_) | Assessment::Rejected(_)), _) => continue,
+            (Some(Assessment::Leaving(reason)), _) => Ok(*reason),
+            (Some(Assessment::NotFound) | None, None) => {
+                Err("the confirmation has no answer for this account".to_owned())
+            }
+            (Some(Assessment::NotFound) | None, Some(Verdict::Unreadable(detail))) => Err(detail.clone()),
+            (Some(Assessment::NotFound) | None, Some(Verdict::Disabled)) => Ok(Reason::AccountDisabled),
+            (Some(Assessment::NotFound) | None, Some(Verdict::Deleted)) => Ok(Reason::AccountDeleted),
+            (None, Some(Verdict::NotFound)) => Ok(Reason::AccountDeleted),
+            // A protected user need not wait; otherwise the log would alternate between `waiting` and `protected`.
+            (Some(Assessment::NotFound), Some(Verdict::NotFound))
+                if is_protected(input, *user) || account_missing_for_long(input, *user) =>
+            {
+                Ok(Reason::AccountDeleted)
+            }
+            (Some(Assessment::NotFound), Some(Verdict::NotFound)) => {
+                draft.decisions.push(waiting(input, *user, linked, Cause::AccountMissing, ACCOUNT_MISSING.to_owned()));
+                continue;
+            }
+            // Still assigned, and the account answers again: the next cycle reads it.
+            (Some(Assessment::NotFound), Some(Verdict::Present | Verdict::Unassigned)) => continue,
+            (None, Some(Verdict::Unassigned)) => Ok(Reason::Unassigned),
+            (None, Some(Verdict::Present)) => {
+                draft.counts.unchanged += 1;
+                continue;
+            }
         };
-        leavers.push(Leaver { user: *user, known, evidence });
+        leavers.push(Leaver { user: *user, linked, evidence });
     }
     leavers
 }
 
-/// Whether this learner is assigned still, but neither among the users nor in the deleted items.
-pub(super) fn is_nowhere(input: PlanInput<'_>, user: EntraId) -> bool {
-    let assessment = input.desired.users.get(&user).map(|user| &user.assessment);
-    matches!((assessment, input.confirmed.get(&user)), (Some(Assessment::NotFound), Some(Verdict::NotFound)))
+const ACCOUNT_MISSING: &str = "still assigned, but the account is neither among the users nor in the deleted items";
+
+/// Leaves out learners that somebody else activated or deactivated: the inactive are done, the active stay so.
+fn without_changed_outside<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut Draft) -> Vec<Leaver<'a>> {
+    let mut remaining = Vec::with_capacity(leavers.len());
+    for leaver in leavers {
+        match input.row(leaver.user) {
+            Some(row) if !row.active => {
+                let Leaver { user, linked, evidence: _ } = leaver;
+                draft.compared.push(Compared { user, fingerprint: linked.fingerprint, active: false });
+            }
+            Some(row) if row.active_changed_outside() && input.limits.repair != Repair::All => {
+                let decision = deactivate(input, &leaver, Reason::Drift);
+                draft.decisions.push(drift(input, decision, "reactivated outside learner-sync; left active", None));
+            }
+            Some(_) | None => remaining.push(leaver),
+        }
+    }
+    remaining
 }
 
-/// Whether an earlier cycle found the same, long enough ago. Who waited for another reason has not waited for this.
-fn nowhere_for_long_enough(input: PlanInput<'_>, user: EntraId) -> bool {
-    was_nowhere(input, user) && waited(input, user, input.limits.min_interval)
+/// Leaves out protected learners, and those whose user has not been gone for `safety.deactivate_after`. A held learner
+/// has waited already.
+fn without_waiting<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut Draft) -> Vec<Leaver<'a>> {
+    let mut due = Vec::with_capacity(leavers.len());
+    for leaver in leavers {
+        let Leaver { user, linked, evidence } = &leaver;
+        let reason = evidence.as_ref().map_or_else(|_| Reason::Unreadable, |reason| *reason);
+        if is_protected(input, *user) {
+            let begins = input.begins(*user, Reason::Protected);
+            let detail = format!("would be {reason}, but safety.protected names the user");
+            let leave = Leave::tracked(LeftAs::Skipped, begins);
+            draft.decisions.push(keep_active(input, *user, linked, Reason::Protected, detail, leave));
+        } else if evidence.is_ok() && must_wait(input, *user) {
+            // The next cycle asks whether this one found the account missing as well.
+            let (cause, detail) = if account_is_missing(input, *user) {
+                (Cause::AccountMissing, ACCOUNT_MISSING.to_owned())
+            } else {
+                (Cause::DeactivateAfter, format!("{reason}, but safety.deactivate_after has not passed yet"))
+            };
+            draft.decisions.push(waiting(input, *user, linked, cause, detail));
+        } else {
+            due.push(leaver);
+        }
+    }
+    due
 }
 
-fn was_nowhere(input: PlanInput<'_>, user: EntraId) -> bool {
-    let same = |entry: &FailingEntry| entry.detail.as_deref() == Some(NOWHERE);
-    input.evidence.failing.get(&user).is_some_and(same)
+fn must_wait(input: PlanInput<'_>, user: EntraId) -> bool {
+    let after = input.limits.deactivate_after;
+    let hold = input.facts.held.get(&user).filter(|entry| entry.action == Action::Deactivate);
+    !after.is_zero()
+        && hold.is_none_or(|entry| entry.reason == Reason::Unreadable)
+        && !has_waited(input.facts, user, after, input.now)
 }
 
-/// Whether this user waits for being nowhere now, and waited for something else before.
-pub(super) fn begins_anew(input: PlanInput<'_>, finding: &Finding) -> bool {
-    let Finding { user, detail, .. } = finding;
-    detail.as_deref() == Some(NOWHERE) && input.evidence.failing.contains_key(user) && !was_nowhere(input, *user)
+/// Whether the user is still assigned, but the account is neither among the users nor in the deleted items.
+pub(super) fn account_is_missing(input: PlanInput<'_>, user: EntraId) -> bool {
+    matches!(
+        (input.desired.assessment(user), input.confirmed.get(&user)),
+        (Some(Assessment::NotFound), Some(Verdict::NotFound))
+    )
 }
 
-/// Whether this user has been `waiting` for so long.
-pub(super) fn waited(input: PlanInput<'_>, user: EntraId, for_so_long: SignedDuration) -> bool {
-    input
-        .evidence
-        .failing
-        .get(&user)
-        .is_some_and(|entry| entry.reason == Reason::Waiting && input.now.duration_since(entry.first_at) >= for_so_long)
+/// Whether an earlier cycle found the account missing, long enough ago.
+fn account_missing_for_long(input: PlanInput<'_>, user: EntraId) -> bool {
+    waits_for(input.facts, user) == Some(Cause::AccountMissing)
+        && has_waited(input.facts, user, input.limits.min_interval, input.now)
 }
 
-/// Whether an administrator has said that this user is never switched off.
-pub(super) fn protected(input: PlanInput<'_>, user: EntraId) -> bool {
+fn waits_for(facts: &DatabaseFacts, user: EntraId) -> Option<Cause> {
+    facts.failing.get(&user)?.cause
+}
+
+/// Whether this decision begins to wait for a missing account, while the user waited for something else before. That
+/// wait does not count.
+pub(super) fn restarts_wait(input: PlanInput<'_>, decision: &Decision) -> bool {
+    let cause = decision.leave().and_then(|leave| leave.cause);
+    cause == Some(Cause::AccountMissing)
+        && input.facts.failing.contains_key(&decision.user)
+        && waits_for(input.facts, decision.user) != Some(Cause::AccountMissing)
+}
+
+fn has_waited(facts: &DatabaseFacts, user: EntraId, span: SignedDuration, now: jiff::Timestamp) -> bool {
+    let entry = facts.failing.get(&user).filter(|entry| entry.reason == Reason::Waiting);
+    entry.is_some_and(|entry| now.duration_since(entry.first_at) >= span)
+}
+
+fn is_protected(input: PlanInput<'_>, user: EntraId) -> bool {
     let protected = &input.limits.protected;
-    let user_name = || input.evidence.rows.get(&user).and_then(|row| text(&row.values, Attribute::UserName));
-    let named = || user_name().is_some_and(|user_name| protected.has_user_name(&user_name));
-    protected.ids.contains(&user) || (!protected.user_names.is_empty() && named())
+    protected.ids.contains(&user)
+        || (!protected.user_names.is_empty()
+            && input.linked_user_name(user).is_some_and(|user_name| protected.has_user_name(&user_name)))
 }
 
-/// The finding for a learner who is not switched off, at least not yet.
-pub(super) fn left_alone(
+/// A wait ends by itself, so that its beginning is not logged.
+fn waiting(input: PlanInput<'_>, user: EntraId, linked: &LinkedLearner, cause: Cause, detail: String) -> Decision {
+    let leave = Leave { cause: Some(cause), ..Leave::tracked(LeftAs::Skipped, false) };
+    keep_active(input, user, linked, Reason::Waiting, detail, leave)
+}
+
+fn keep_active(
     input: PlanInput<'_>,
     user: EntraId,
-    known: &LinkedLearner,
+    linked: &LinkedLearner,
     reason: Reason,
     detail: String,
-) -> Finding {
-    Finding {
+    leave: Leave,
+) -> Decision {
+    Decision {
         user,
         action: Action::Deactivate,
-        status: Status::Skipped,
         reason,
         detail: Some(detail),
-        learner: Some(known.learner),
-        user_name: input.evidence.rows.get(&user).and_then(|row| text(&row.values, Attribute::UserName)),
+        row: TargetRow::Linked(linked.learner),
+        user_name: input.linked_user_name(user),
         changes: Vec::new(),
-        tracked: true,
-        // Of these two only the protection is worth a line in the log: waiting ends by itself.
-        log: reason == Reason::Protected && begins(input, user, reason),
+        effect: Effect::Leave(leave),
+    }
+}
+
+pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reason) -> Decision {
+    let Leaver { user, linked, evidence: _ } = leaver;
+    let (reason, detail) = match input.row(*user).is_some_and(LearnerRow::active_changed_outside) {
+        true => (Reason::Drift, Some(format!("reactivated outside learner-sync; now {reason}"))),
+        false => (reason, None),
+    };
+    Decision {
+        user: *user,
+        action: Action::Deactivate,
+        reason,
+        detail,
+        row: TargetRow::Linked(linked.learner),
+        user_name: input.linked_user_name(*user),
+        changes: vec![AttributeChange::of_active(Some(true), false)],
+        effect: Effect::Apply(RowAfter {
+            active: false,
+            routes: input.routes(*user).unwrap_or(&linked.routes).clone(),
+            fingerprint: linked.fingerprint,
+            approved_by: None,
+        }),
     }
 }

@@ -1,60 +1,55 @@
-//! Giving a learner to another account, because an administrator says that both are one user: somebody who was hired
-//! again, say, under an address that the learner of the old account still has.
+//! Giving a learner to another account, because an administrator says that both belong to one person: for example
+//! after a rehire, when the learner of the old account still has the address.
 
 use super::{Assessment, LearnerRow, PlanInput};
 use crate::model::{EntraId, LearnerId};
 
-/// What an administrator asks for, with what the learner database says about it.
+/// The request of an administrator, with what the learner database says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relink {
     /// Tenant and enterprise application.
     pub source: String,
-    /// Who gets the learner.
+    /// The user that gets the learner.
     pub user: EntraId,
-    /// The learner that the user has.
+    /// The learner that the user has already.
     pub own: Option<LearnerId>,
-    /// The learner that the user is to have.
+    /// The learner that the user is to get.
     pub learner: LearnerId,
-    /// Its row, when there is one.
+    /// The row of `learner`, when it exists.
     pub row: Option<LearnerRow>,
 }
 
 impl Relink {
-    /// Why it cannot be; nothing is written then.
+    /// Why the request is refused; nothing is written then.
     pub fn refusal(&self) -> Option<String> {
         let Self { source, user, own, learner, row } = self;
-        let Some(row) = row else { return Some(format!("there is no learner {learner}")) };
+        let Some(row) = row else { return Some(format!("learner {learner} does not exist")) };
         match (&row.link, own) {
             (Some((_, linked)), _) if linked == user => None,
-            _ if row.other_state => Some(format!("learner {learner} is in a state of the platform's own")),
-            (_, Some(own)) => {
-                Some(format!("{user} has learner {own} already; learner {learner} would leave it without an account"))
-            }
+            _ if row.other_state => Some(format!("learner {learner} is in a state that only the platform may change")),
+            (_, Some(own)) => Some(format!("{user} already has learner {own}, which would be left without an account")),
             (Some((other, _)), None) if other != source => {
-                Some(format!("learner {learner} is kept by another application, {other}"))
+                Some(format!("learner {learner} belongs to another application, {other}"))
             }
             (Some((_, linked)), None) if row.active => Some(format!(
-                "learner {learner} is active and linked to Entra id {linked}; only one that is inactive, or not linked, \
-                 can be given to somebody else"
+                "learner {learner} is active and linked to Entra id {linked}; only an inactive or unlinked learner can \
+                 be relinked"
             )),
             (Some(_) | None, None) => None,
         }
     }
 
-    /// Whose learner it is until then.
+    /// The user that the learner is linked to so far.
     pub(super) fn former(&self) -> Option<EntraId> {
         self.row.as_ref()?.link.as_ref().map(|(_, user)| *user)
     }
 
-    /// Why it cannot be now that everybody is read.
+    /// Why the request is refused, now that every user has been read.
     pub(super) fn obstacle(&self, input: PlanInput<'_>) -> Option<String> {
-        let back = |former: &EntraId| {
-            let assessment = input.desired.users.get(former).map(|user| &user.assessment);
-            matches!(assessment, Some(Assessment::Unchanged | Assessment::Wanted(_) | Assessment::Rejected(_)))
-        };
+        let is_wanted = |former: &EntraId| input.desired.assessment(*former).is_some_and(Assessment::keeps_learner);
         self.refusal().or_else(|| {
-            let former = self.former().filter(back)?;
-            Some(format!("learner {} is wanted by its own account, Entra id {former}, which is assigned", self.learner))
+            let former = self.former().filter(is_wanted)?;
+            Some(format!("learner {} is still wanted by its own account, Entra id {former}", self.learner))
         })
     }
 }

@@ -10,11 +10,16 @@ use proptest::prelude::*;
 use self::database::Database;
 use super::*;
 use crate::model::{
-    Action, Fingerprint, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes, UserList, Values, Verdict,
+    Action, Fingerprint, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes, Status, UserList, Values,
+    Verdict,
 };
 
 const SOURCE: &str = "tenant/application";
 const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute::Department, Attribute::Title];
+
+fn begins(decision: &Decision) -> bool {
+    decision.leave().is_some_and(|leave| leave.begins)
+}
 
 fn user(number: u8) -> EntraId {
     EntraId::from_bytes([number; 16])
@@ -95,20 +100,20 @@ fn desired(users: &[Entra]) -> Desired {
 
 /// Plans with everybody unassigned who is absent, and unheard of who answers 404.
 fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timestamp) -> Plan {
-    let known = database.known();
-    let Candidates { absent, unread } = candidates(&known, desired);
+    let linked = database.linked();
+    let Candidates { absent, unread } = candidates(&linked, desired);
     let verdicts = absent.into_iter().map(|id| (id, Verdict::Unassigned));
     let confirmed: Confirmed = verdicts.chain(unread.into_iter().map(|id| (id, Verdict::NotFound))).collect();
     plan(PlanInput {
-        known: &known,
-        left: None,
+        linked: &linked,
+        last_written: None,
         desired,
         groups: &MemberCounts::new(),
         named_groups: &MemberCounts::new(),
         hidden: &BTreeSet::new(),
         nobody_assigned: desired.users.is_empty(),
         confirmed: &confirmed,
-        evidence: &database.evidence(),
+        facts: &database.facts(),
         limits,
         relink: None,
         now: at,
@@ -132,14 +137,14 @@ proptest! {
             let first = plan_for(&database, &desired, &limits, at);
             database.apply(&first, at);
 
-            for change in first.changes() {
+            for change in first.applied() {
                 let assessment = desired.users.get(&change.user).map(|user| &user.assessment);
                 if change.action == Action::Deactivate {
                     prop_assert!(!matches!(assessment, Some(Assessment::Wanted(_) | Assessment::Rejected(_))));
                     prop_assert!(!before.held.contains_key(&change.user), "held, and not approved");
                 } else if free && !matches!(assessment, Some(Assessment::Wanted(_))) {
                     // Moved aside: a former learner, who stays one, and only the values that others want.
-                    let row = before.rows.values().find(|row| row.learner == change.target.learner().unwrap()).unwrap();
+                    let row = before.rows.values().find(|row| row.learner == change.row.learner().unwrap()).unwrap();
                     prop_assert!(!row.active && !matches!(assessment, Some(Assessment::Rejected(_))));
                     let moves = |change: &AttributeChange| {
                         Attribute::UNIQUE.contains(&change.attribute)
@@ -153,15 +158,15 @@ proptest! {
             let deactivated = first.counts().deactivated + before.deactivated.len() as u64;
             prop_assert!(first.counts().deactivated == 0 || deactivated <= max_deactivations);
             let conflicts: BTreeSet<EntraId> = first
-                .findings()
+                .left()
                 .iter()
-                .filter(|finding| finding.status != Status::Held)
+                .filter(|finding| finding.status() != Status::Held)
                 .map(|finding| finding.user)
                 .collect();
-            let known = database.known();
+            let linked = database.linked();
             for (id, user) in &desired.users {
                 if let (Assessment::Wanted(learner), false) = (&user.assessment, conflicts.contains(id)) {
-                    let row = &database.rows[&known[id].learner];
+                    let row = &database.rows[&linked[id].learner];
                     prop_assert!(row.active);
                     for (attribute, value) in &learner.values {
                         prop_assert!(attribute.same(row.values[attribute].as_deref(), value.as_deref()));
@@ -176,8 +181,8 @@ proptest! {
             }
             let settled = database.clone();
             let again = plan_for(&database, &desired, &limits, at);
-            prop_assert_eq!(again.changes(), &[][..]);
-            prop_assert!(again.findings().iter().all(|finding| !finding.log), "logged twice: {:?}", again.findings());
+            prop_assert_eq!(again.applied().next(), None);
+            prop_assert!(again.left().iter().all(|finding| !begins(finding)), "logged twice: {:?}", again.left());
             prop_assert!(again.routes().is_empty());
             database.apply(&again, at);
             prop_assert_eq!(&database, &settled);
@@ -193,7 +198,7 @@ fn staffed(count: u8) -> (Database, Vec<Entra>) {
     let mut database = Database::default();
     let plan = plan_for(&database, &desired(&users), &limits(), now());
     database.apply(&plan, now());
-    assert_eq!(database.known().len(), usize::from(count));
+    assert_eq!(database.linked().len(), usize::from(count));
     (database, users)
 }
 
@@ -240,7 +245,7 @@ fn an_approval_releases_once_and_only_those_it_names() {
     let later = now() + SignedDuration::from_mins(30);
     let plan = plan_for(&database, &desired(&gone), &limits(), later);
     assert_eq!((plan.counts().deactivated, plan.counts().held), (25, 5));
-    assert!(plan.changes().iter().all(|change| change.detail.as_deref().unwrap().starts_with(APPROVED_PREFIX)));
+    assert!(plan.applied().all(|change| change.detail.as_deref().unwrap().starts_with("approved by ")));
 }
 
 #[test]
@@ -281,15 +286,15 @@ fn an_emptied_group_keeps_its_count_while_somebody_last_seen_in_it_is_active() {
     let verdicts = |verdict: &Verdict| (0..3).map(|number| (user(number), verdict.clone())).collect::<Confirmed>();
     let check = |database: &Database, confirmed: &Confirmed| {
         plan(PlanInput {
-            known: &database.known(),
-            left: None,
+            linked: &database.linked(),
+            last_written: None,
             desired: &desired,
             groups: &groups,
             named_groups: &MemberCounts::new(),
             hidden: &BTreeSet::new(),
             nobody_assigned: false,
             confirmed,
-            evidence: &database.evidence(),
+            facts: &database.facts(),
             limits: &limits(),
             relink: None,
             now: now(),
@@ -301,7 +306,7 @@ fn an_emptied_group_keeps_its_count_while_somebody_last_seen_in_it_is_active() {
     assert!(unreadable.group_members().is_empty());
     database.apply(&unreadable, now());
     let unassigned = check(&database, &verdicts(&Verdict::Unassigned));
-    let reasons: BTreeSet<Reason> = unassigned.findings().iter().map(|finding| finding.reason).collect();
+    let reasons: BTreeSet<Reason> = unassigned.left().iter().map(|finding| finding.reason).collect();
     assert_eq!(reasons, [Reason::EmptyGroup].into());
     assert_eq!(unassigned.counts().deactivated, 0);
 }
@@ -322,7 +327,7 @@ fn swaps_rings_and_chains_of_renames_succeed_in_one_cycle() {
     let plan = plan_for(&database, &desired(&users), &limits(), now());
     assert_eq!((plan.counts().updated, plan.counts().created, plan.counts().failed), (8, 1, 0));
     database.apply(&plan, now());
-    assert_eq!(plan_for(&database, &desired(&users), &limits(), now()).changes(), &[]);
+    assert_eq!(plan_for(&database, &desired(&users), &limits(), now()).applied().count(), 0);
 }
 
 #[test]
@@ -333,7 +338,7 @@ fn who_waits_for_the_value_of_somebody_who_stays_is_rejected_with_all_behind() {
     users[0] = Entra::NoMail;
     let plan = plan_for(&database, &desired(&users), &limits(), now());
     assert_eq!((plan.counts().updated, plan.counts().failed, plan.counts().skipped), (0, 3, 1));
-    assert!(plan.findings().iter().any(|finding| {
+    assert!(plan.left().iter().any(|finding| {
         finding.reason == Reason::Conflict
             && finding.detail.as_deref().is_some_and(|detail| detail.contains(&user(0).to_string()))
     }));
@@ -345,15 +350,11 @@ fn what_moves_together_stays_in_one_transaction() {
     renamed(&mut users, &[(0, 20), (1, 21), (2, 3), (3, 4), (4, 5), (5, 2), (6, 22), (7, 23)]);
     users[8] = Entra::Disabled;
     let plan = plan_for(&database, &desired(&users), &limits(), now());
-    let (arranged, cuts) = uniqueness::arrange(plan.changes().to_vec(), 2);
-    let users: Vec<Vec<u8>> = {
-        let starts = std::iter::once(0).chain(cuts.iter().copied());
-        let ends = cuts.iter().copied().chain([arranged.len()]);
-        starts
-            .zip(ends)
-            .map(|(start, end)| arranged[start..end].iter().map(|c| c.user.as_bytes()[0]).collect())
-            .collect()
-    };
+    let batches = units::arrange(plan.applied().cloned().collect(), 2);
+    let users: Vec<Vec<u8>> = batches
+        .iter()
+        .map(|batch| batch.decisions().iter().map(|decision| decision.user.as_bytes()[0]).collect())
+        .collect();
     assert_eq!(users, [vec![2, 3, 4, 5], vec![0, 1], vec![6, 7], vec![8]]);
 }
 
@@ -380,19 +381,19 @@ fn what_somebody_else_switched_stays_switched_and_is_told_once() {
     let mut moved = users.clone();
     moved[0] = Entra::Assigned { name: 0, email: 0, department: Some(2) };
     let plan = plan_for(&database, &desired(&moved), &limits(), now());
-    assert_eq!((plan.changes().len(), plan.counts().skipped), (0, 1));
-    assert!(plan.findings()[0].log);
+    assert_eq!((plan.applied().count(), plan.counts().skipped), (0, 1));
+    assert!(begins(&plan.left()[0]));
     database.apply(&plan, now());
-    assert!(!plan_for(&database, &desired(&moved), &limits(), now()).findings()[0].log);
+    assert!(!plan_for(&database, &desired(&moved), &limits(), now()).left()[0].leave().unwrap().begins);
 
     // On by hand though gone.
     let gone = leave(&users, 2);
     let plan = plan_for(&database, &desired(&gone), &limits(), now());
-    assert_eq!(plan.changes().iter().map(|change| change.user).collect::<Vec<_>>(), [user(1)]);
+    assert_eq!(plan.applied().map(|change| change.user).collect::<Vec<_>>(), [user(1)]);
     database.apply(&plan, now());
     switch(&mut database, 2, true);
     let plan = plan_for(&database, &desired(&gone), &limits(), now());
-    assert_eq!((plan.changes().len(), plan.findings()[0].reason), (0, Reason::Drift));
+    assert_eq!((plan.applied().count(), plan.left()[0].reason), (0, Reason::Drift));
 }
 
 #[test]
@@ -406,11 +407,11 @@ fn protected_people_are_never_switched_off_and_count_for_nothing() {
     // 18 leave: too many together, but only 6 may leave at all.
     let plan = plan_for(&database, &desired(&leave(&users, 18)), &limits, now());
     assert_eq!((plan.counts().deactivated, plan.counts().skipped, plan.counts().held), (6, 12, 0));
-    let told = |plan: &Plan| plan.findings().iter().filter(|finding| finding.log).count();
+    let told = |plan: &Plan| plan.left().iter().filter(|finding| begins(finding)).count();
     assert_eq!(told(&plan), 12);
     database.apply(&plan, now());
     let again = plan_for(&database, &desired(&leave(&users, 18)), &limits, now());
-    assert_eq!((again.changes().len(), again.counts().skipped, told(&again)), (0, 12, 0));
+    assert_eq!((again.applied().count(), again.counts().skipped, told(&again)), (0, 12, 0));
 }
 
 #[test]
@@ -439,15 +440,15 @@ fn who_becomes_readable_is_held_no_more_but_waits_like_everybody() {
     let mut cycle = |verdict: Verdict, hours: i64| {
         let at = now() + SignedDuration::from_hours(hours);
         let plan = plan(PlanInput {
-            known: &database.known(),
-            left: None,
+            linked: &database.linked(),
+            last_written: None,
             desired: &gone,
             groups: &MemberCounts::new(),
             named_groups: &MemberCounts::new(),
             hidden: &BTreeSet::new(),
             nobody_assigned: false,
             confirmed: &Confirmed::from([(user(0), verdict)]),
-            evidence: &database.evidence(),
+            facts: &database.facts(),
             limits: &limits,
             relink: None,
             now: at,
@@ -490,7 +491,7 @@ fn who_is_nowhere_and_protected_is_told_once() {
         let at = now() + SignedDuration::from_mins(minutes);
         let plan = plan_for(&database, &desired(&users), &limits, at);
         database.apply(&plan, at);
-        plan.findings().iter().map(|finding| (finding.reason, finding.log)).collect::<Vec<_>>()
+        plan.left().iter().map(|finding| (finding.reason, begins(finding))).collect::<Vec<_>>()
     };
     assert_eq!(cycle(0), [(Reason::Protected, true)]);
     for minutes in [30, 60, 90] {
@@ -522,10 +523,10 @@ fn who_waited_as_gone_has_not_been_nowhere_yet() {
 #[test]
 fn the_second_look_at_a_group_counts_also_when_the_bounds_name_it() {
     let (database, users) = staffed(5);
-    let evidence = database.evidence();
+    let facts = database.facts();
     let plan = plan(PlanInput {
-        known: &database.known(),
-        left: None,
+        linked: &database.linked(),
+        last_written: None,
         desired: &desired(&users),
         groups: &MemberCounts::from([(user(90), 5)]),
         // A stale first look at the same group, and a group that is not assigned.
@@ -533,7 +534,7 @@ fn the_second_look_at_a_group_counts_also_when_the_bounds_name_it() {
         hidden: &BTreeSet::new(),
         nobody_assigned: false,
         confirmed: &Confirmed::new(),
-        evidence: &DatabaseFacts { last_members: MemberCounts::from([(user(90), 5)]), ..evidence },
+        facts: &DatabaseFacts { last_members: MemberCounts::from([(user(90), 5)]), ..facts },
         limits: &limits(),
         relink: None,
         now: now(),

@@ -9,7 +9,7 @@ use super::app::App;
 use super::lock::{Lock, LockError};
 use super::preflight::{LOCK_FILE, Preflight, PreflightError};
 use super::user_lookup::{FoundUser, UserArgument, UserLookupError, find_user};
-use crate::cycle::{self, CycleContext, CycleOptions, Report, Stop};
+use crate::cycle::{self, CycleContext, CycleOptions, Report, StopSignal};
 use crate::failpoint::{Step, reached};
 use crate::model::{LearnerId, LockHolder, Trigger, chain};
 use crate::store::{Access, Store, StoreError};
@@ -84,7 +84,11 @@ impl From<LockError> for LockedCycleError {
 ///
 /// # Errors
 /// When none was started, or the database failed before the end of the cycle was recorded.
-pub async fn run_locked_cycle(app: &App, options: RunOptions<'_>, mut stop: Stop) -> Result<Report, LockedCycleError> {
+pub async fn run_locked_cycle(
+    app: &App,
+    options: RunOptions<'_>,
+    mut stop: StopSignal,
+) -> Result<Report, LockedCycleError> {
     if !app.config.provisioning.users {
         return Err(LockedCycleError::Disabled);
     }
@@ -127,7 +131,7 @@ pub async fn run_locked_cycle(app: &App, options: RunOptions<'_>, mut stop: Stop
 async fn acquire_file_lock(
     preflight: &Preflight,
     options: RunOptions<'_>,
-    stop: &mut Stop,
+    stop: &mut StopSignal,
 ) -> Result<Lock, LockedCycleError> {
     let mut waiting = Waiting { allowed: options.wait, announced: false };
     loop {
@@ -139,7 +143,11 @@ async fn acquire_file_lock(
 }
 
 /// Keeps cycles of other machines out, when the learners are on a server.
-async fn acquire_server_lock(store: &Store, options: RunOptions<'_>, stop: &mut Stop) -> Result<(), LockedCycleError> {
+async fn acquire_server_lock(
+    store: &Store,
+    options: RunOptions<'_>,
+    stop: &mut StopSignal,
+) -> Result<(), LockedCycleError> {
     let mut waiting = Waiting { allowed: options.wait, announced: false };
     while let Some(holder) = store.take_cycle_lock(options.command).await? {
         waiting.pause(holder, stop).await?;
@@ -154,7 +162,7 @@ struct Waiting {
 
 impl Waiting {
     /// Waits until the lock should be tried again.
-    async fn pause(&mut self, holder: LockHolder, stop: &mut Stop) -> Result<(), LockedCycleError> {
+    async fn pause(&mut self, holder: LockHolder, stop: &mut StopSignal) -> Result<(), LockedCycleError> {
         if !self.allowed {
             return Err(LockedCycleError::Locked(holder));
         }

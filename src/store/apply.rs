@@ -1,5 +1,7 @@
 //! Carrying out a batch of changes: all of it, or all but the rows the database refuses, in one transaction.
 
+use std::ops::Range;
+
 use jiff::Timestamp;
 
 use super::connection::Connection;
@@ -7,10 +9,10 @@ use super::error::refusal;
 use super::layout::Layout;
 use super::sql::Statement;
 use super::transaction::{End, PATIENCE, PATIENCE_OF_A_REHEARSAL, begin_anew, wait_for_locks};
-use super::{CycleId, Store, StoreError, coupling, learners, word};
+use super::{CycleId, Store, StoreError, learners, word};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
-use crate::plan::Change;
+use crate::plan::Batch;
 
 /// In whose name something is written.
 #[derive(Clone, Copy, Debug)]
@@ -55,105 +57,108 @@ impl From<StoreError> for ApplyError {
 }
 
 impl Store {
-    /// Carries out `batch`: learner rows, links, log rows, the end of holds and failures, and a new generation, in
-    /// one transaction. A row that the database refuses is left out and named; after an error nothing is changed.
-    pub async fn apply(&self, batch: &[Change], stamp: &WriteContext<'_>) -> Result<Applied, StoreError> {
+    /// Applies `batch` in one transaction: learner rows, links, log rows, the end of holds and failures, and a new
+    /// generation. A row that the database refuses is left out and named; after an error nothing is changed.
+    pub async fn apply(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
         self.write(async |connection| {
-            let Done { learners, refused } = carry_out(connection, &self.layout, batch, stamp).await?;
+            let Written { learners, refused } = write_batch(connection, &self.layout, batch, context).await?;
             let generation =
                 if learners.is_empty() { generation(connection).await? } else { renew_generation(connection).await? };
-            let learners = learners.into_iter().map(|(index, learner)| (batch[index].user, learner)).collect();
+            let user = |index: usize| batch.decisions()[index].user;
+            let learners = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
             reached(Step::BatchWritten);
             Ok(Applied { learners, refused, generation })
         })
         .await
     }
 
-    /// What the database would refuse of `batch`, by index, and why: [`Store::apply`], undone.
+    /// Applies `batch` and rolls it back. Returns what the database refuses, by index, and why.
     pub async fn rehearse(
         &self,
-        batch: &[Change],
-        stamp: &WriteContext<'_>,
+        batch: &Batch,
+        context: &WriteContext<'_>,
     ) -> Result<Vec<(usize, String)>, StoreError> {
         wait_for_locks(&mut *self.connection().await, PATIENCE_OF_A_REHEARSAL).await?;
-        let done =
-            self.transact(End::Undo, async |connection| carry_out(connection, &self.layout, batch, stamp).await).await;
+        let written = self
+            .transact(End::Undo, async |connection| write_batch(connection, &self.layout, batch, context).await)
+            .await;
         wait_for_locks(&mut *self.connection().await, PATIENCE).await?;
-        Ok(done?.refused)
+        Ok(written?.refused)
     }
 }
 
-struct Done {
+struct Written {
     learners: Vec<(usize, LearnerId)>,
     refused: Vec<(usize, String)>,
 }
 
-/// Tries all at once; what fails is halved until the offender is alone.
-async fn carry_out(
+/// Writes the whole batch at once. When a row is refused, bisects the units until the refused one is alone.
+async fn write_batch(
     connection: &mut Connection,
     layout: &Layout,
-    batch: &[Change],
-    stamp: &WriteContext<'_>,
-) -> Result<Done, StoreError> {
-    let mut done = Done { learners: Vec::with_capacity(batch.len()), refused: Vec::new() };
-    if batch.is_empty() {
-        return Ok(done);
+    batch: &Batch,
+    context: &WriteContext<'_>,
+) -> Result<Written, StoreError> {
+    let decisions = batch.decisions();
+    let mut written = Written { learners: Vec::with_capacity(decisions.len()), refused: Vec::new() };
+    if decisions.is_empty() {
+        return Ok(written);
     }
-    let whole: Vec<usize> = (0..batch.len()).collect();
-    let Some(why) = attempt(connection, layout, batch, &whole, stamp, &mut done.learners).await? else {
-        return Ok(done);
+    let whole = 0..decisions.len();
+    let Some(why) = attempt(connection, layout, batch, whole, context, &mut written.learners).await? else {
+        return Ok(written);
     };
-    // Nothing else was done yet, so all of it can go: most batches need no savepoint.
+    // Nothing else has been written in this transaction, so all of it can go: most batches need no savepoint.
     begin_anew(connection).await?;
     connection.script("SAVEPOINT parts").await?;
-    let units = coupling::units(batch);
-    // A stack: the first half is done with before the second begins, so nobody comes before those they wait for.
-    let mut waiting = Vec::new();
-    bisect(&units, &why, &mut waiting, &mut done.refused);
+    let units: Vec<Range<usize>> = batch.units().collect();
+    // A stack: the first half is written before the second, because a unit may need an earlier one.
+    let mut waiting: Vec<&[Range<usize>]> = Vec::new();
+    bisect(&units, &why, &mut waiting, &mut written.refused);
     while let Some(part) = waiting.pop() {
-        let mut members: Vec<usize> = part.iter().flatten().copied().collect();
-        members.sort_unstable();
-        match attempt(connection, layout, batch, &members, stamp, &mut done.learners).await? {
+        let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
+        let range = first.start..last.end;
+        match attempt(connection, layout, batch, range, context, &mut written.learners).await? {
             None => connection.script("RELEASE parts; SAVEPOINT parts").await?,
             Some(why) => {
                 connection.script("ROLLBACK TO parts").await?;
-                bisect(part, &why, &mut waiting, &mut done.refused);
+                bisect(part, &why, &mut waiting, &mut written.refused);
             }
         }
     }
-    done.learners.sort_unstable();
-    done.refused.sort_unstable();
-    Ok(done)
+    written.learners.sort_unstable();
+    written.refused.sort_unstable();
+    Ok(written)
 }
 
-/// Halves what was refused, or, when there is nothing left to halve, refuses it.
+/// Halves a refused part. A single unit is refused as a whole.
 fn bisect<'u>(
-    part: &'u [Vec<usize>],
+    part: &'u [Range<usize>],
     why: &str,
-    waiting: &mut Vec<&'u [Vec<usize>]>,
+    waiting: &mut Vec<&'u [Range<usize>]>,
     refused: &mut Vec<(usize, String)>,
 ) {
-    if part.len() > 1 {
-        let (first, second) = part.split_at(part.len() / 2);
-        waiting.extend([second, first]);
-    } else {
-        refused.extend(part.iter().flatten().map(|index| (*index, why.to_owned())));
+    match part {
+        [unit] => refused.extend(unit.clone().map(|index| (index, why.to_owned()))),
+        _ => {
+            let (first, second) = part.split_at(part.len() / 2);
+            waiting.extend([second, first]);
+        }
     }
 }
 
-/// Carries out `members` of `batch`, or says why the database refuses one of them; then the caller undoes it.
+/// Writes the decisions in `range`. Returns why the database refuses one of them; the caller then rolls back.
 async fn attempt(
     connection: &mut Connection,
     layout: &Layout,
-    batch: &[Change],
-    members: &[usize],
-    stamp: &WriteContext<'_>,
+    batch: &Batch,
+    range: Range<usize>,
+    context: &WriteContext<'_>,
     learners: &mut Vec<(usize, LearnerId)>,
 ) -> Result<Option<String>, StoreError> {
-    let changes: Vec<&Change> = members.iter().map(|index| &batch[*index]).collect();
-    match learners::write(connection, layout, &changes, stamp).await {
+    match learners::write(connection, layout, &batch.decisions()[range.clone()], context).await {
         Ok(written) => {
-            learners.extend(members.iter().copied().zip(written));
+            learners.extend(range.zip(written));
             Ok(None)
         }
         Err(ApplyError::Refused(why)) => Ok(Some(why)),

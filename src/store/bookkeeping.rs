@@ -1,5 +1,4 @@
-//! Writing down what a cycle does not change: who failed, who was left alone, who is held, and how users are
-//! assigned.
+//! Bookkeeping: failing, skipped and held users, how users are assigned, and the sizes of groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,36 +8,38 @@ use super::known::texts;
 use super::layout::Layout;
 use super::learners::{forget, write_routes};
 use super::sql::Statement;
+use super::value::Value;
 use super::{Store, StoreError, WriteContext, log};
 use crate::failpoint::{Step, reached};
-use crate::model::{EntraId, Generation, Routes, Status};
-use crate::plan::{Finding, MemberCounts};
+use crate::model::{Cause, EntraId, Generation, Routes};
+use crate::plan::{Decision, Leave, LeftAs, MemberCounts};
 
-/// The parts of a plan that are no changes.
+/// What a cycle records besides learners.
 #[derive(Clone, Copy, Debug)]
-pub struct Bookkeeping<'n> {
-    /// Who is left alone, and why.
-    pub findings: &'n [Finding],
-    /// Whose row in `sync_failures` ends.
-    pub failing_ended: &'n BTreeSet<EntraId>,
-    /// Whose row in `sync_held` ends.
-    pub held_ended: &'n BTreeSet<EntraId>,
-    /// Linked users who are assigned in another way than the link says.
-    pub routes: &'n [(EntraId, Routes)],
+pub struct Bookkeeping<'b> {
+    /// The decisions that leave a learner as it is.
+    pub left: &'b [Decision],
+    /// Users whose row in `sync_failures` is deleted first.
+    pub failing_ended: &'b BTreeSet<EntraId>,
+    /// Users whose row in `sync_held` is deleted.
+    pub held_ended: &'b BTreeSet<EntraId>,
+    /// Linked users whose routes differ from those of the link.
+    pub routes: &'b [(EntraId, Routes)],
     /// The member counts that differ from `sync_groups`.
-    pub group_members: &'n MemberCounts,
+    pub group_members: &'b MemberCounts,
 }
 
 impl Store {
-    /// Writes down `bookkeeping` in one transaction; nothing at all when there is nothing to write. Answers the new
-    /// generation when there is one, which is when links were written.
-    pub async fn note(
+    /// Writes `bookkeeping` in one transaction, or nothing when there is nothing to write. Returns the new generation
+    /// when links were written.
+    pub async fn record(
         &self,
         bookkeeping: &Bookkeeping<'_>,
-        stamp: &WriteContext<'_>,
+        context: &WriteContext<'_>,
     ) -> Result<Option<Generation>, StoreError> {
-        let Bookkeeping { findings, failing_ended, held_ended, routes, group_members } = bookkeeping;
-        if findings.iter().all(|finding| !finding.tracked && !finding.log)
+        let Bookkeeping { left, failing_ended, held_ended, routes, group_members } = bookkeeping;
+        let is_recorded = |decision: &Decision| decision.leave().is_some_and(|leave| leave.tracked || leave.begins);
+        if !left.iter().any(is_recorded)
             && failing_ended.is_empty()
             && held_ended.is_empty()
             && routes.is_empty()
@@ -47,24 +48,23 @@ impl Store {
             return Ok(None);
         }
         self.write(async |connection| {
-            let generation = write(connection, &self.layout, bookkeeping, stamp).await?;
+            let generation = write(connection, &self.layout, bookkeeping, context).await?;
             reached(Step::NotesWritten);
             Ok(generation)
         })
         .await
     }
 
-    /// Writes down whom the database refused in a batch.
-    pub async fn note_refused(&self, findings: &[Finding], stamp: &WriteContext<'_>) -> Result<(), StoreError> {
+    /// Writes the decisions that the database refused in a batch.
+    pub async fn record_refused(&self, refused: &[Decision], context: &WriteContext<'_>) -> Result<(), StoreError> {
         let bookkeeping = Bookkeeping {
-            findings,
+            left: refused,
             failing_ended: &BTreeSet::new(),
             held_ended: &BTreeSet::new(),
             routes: &[],
             group_members: &MemberCounts::new(),
         };
-        self.note(&bookkeeping, stamp).await?;
-        Ok(())
+        self.record(&bookkeeping, context).await.map(drop)
     }
 }
 
@@ -72,40 +72,33 @@ async fn write(
     connection: &mut Connection,
     layout: &Layout,
     bookkeeping: &Bookkeeping<'_>,
-    stamp: &WriteContext<'_>,
+    context: &WriteContext<'_>,
 ) -> Result<Option<Generation>, sqlx::Error> {
-    let Bookkeeping { findings, failing_ended, held_ended, routes, group_members } = bookkeeping;
-    forget(connection, "sync_failures", stamp.source, &texts(*failing_ended)).await?;
-    forget(connection, "sync_held", stamp.source, &texts(*held_ended)).await?;
-    // One row a user: PostgreSQL does not upsert the same row twice in one statement.
-    let tracked = |held: bool| -> Vec<&Finding> {
-        let tracked = findings.iter().filter(|finding| finding.tracked && (finding.status == Status::Held) == held);
-        tracked.map(|finding| (finding.user, finding)).collect::<BTreeMap<_, _>>().into_values().collect()
-    };
-    track_failures(connection, &tracked(false), stamp).await?;
-    track_held(connection, &tracked(true), stamp).await?;
+    let Bookkeeping { left, failing_ended, held_ended, routes, group_members } = bookkeeping;
+    forget(connection, "sync_failures", context.source, &texts(*failing_ended)).await?;
+    forget(connection, "sync_held", context.source, &texts(*held_ended)).await?;
+    // One row a user: PostgreSQL cannot upsert a row twice in one statement.
+    let (mut failing, mut held) = (BTreeMap::new(), BTreeMap::new());
+    for decision in *left {
+        match decision.leave() {
+            Some(Leave { left_as: LeftAs::Held, tracked: true, .. }) => drop(held.insert(decision.user, decision)),
+            Some(leave @ Leave { tracked: true, .. }) => drop(failing.insert(decision.user, (decision, leave))),
+            Some(_) | None => {}
+        }
+    }
+    write_failures(connection, &failing.into_values().collect::<Vec<_>>(), context).await?;
+    write_held(connection, &held.into_values().collect::<Vec<_>>(), context).await?;
 
-    let entries: Vec<log::Entry<'_>> = findings
-        .iter()
-        .filter(|finding| finding.log)
-        .map(|finding| log::Entry {
-            action: finding.action,
-            status: finding.status,
-            user: finding.user,
-            learner: finding.learner,
-            user_name: finding.user_name.as_deref(),
-            reason: finding.reason,
-            detail: finding.detail.as_deref().map(Into::into),
-            changes: &finding.changes,
-        })
-        .collect();
-    log::write(connection, layout, &entries, stamp).await?;
+    let begins = left.iter().filter(|decision| decision.leave().is_some_and(|leave| leave.begins));
+    let entries: Vec<log::LogEntry<'_>> =
+        begins.map(|decision| log::LogEntry { decision, learner: decision.row.learner(), discrepancy: None }).collect();
+    log::write(connection, layout, &entries, context).await?;
 
     let groups: Vec<(&EntraId, &u64)> = group_members.iter().collect();
     for piece in connection.pieces(&groups) {
         let mut statement = Statement::new("INSERT INTO sync_groups (source, group_id, last_members) ");
         statement.push_values(piece, |row, (group, members)| {
-            row.push_bind(stamp.source).push_bind(group.to_string());
+            row.push_bind(context.source).push_bind(group.to_string());
             row.push_bind(i64::try_from(**members).unwrap_or(i64::MAX));
         });
         statement.push(" ON CONFLICT (source, group_id) DO UPDATE SET last_members = excluded.last_members");
@@ -113,25 +106,28 @@ async fn write(
     }
 
     let routes: Vec<(EntraId, &Routes)> = routes.iter().map(|(user, routes)| (*user, routes)).collect();
-    if write_routes(connection, &routes, stamp.source).await? == 0 {
+    if write_routes(connection, &routes, context.source).await? == 0 {
         return Ok(None);
     }
     Ok(Some(renew_generation(connection).await?))
 }
 
-/// A failure that goes on keeps its beginning and counts its attempts; one with a new reason begins anew.
-async fn track_failures(
+/// A failure that lasts keeps its beginning and counts its attempts; one with a new reason begins again.
+async fn write_failures(
     connection: &mut Connection,
-    findings: &[&Finding],
-    stamp: &WriteContext<'_>,
+    failing: &[(&Decision, &Leave)],
+    context: &WriteContext<'_>,
 ) -> Result<(), sqlx::Error> {
-    for piece in connection.pieces(findings) {
+    for piece in connection.pieces(failing) {
         let mut statement = Statement::new(
-            "INSERT INTO sync_failures (source, entra_id, reason, detail, first_at, last_at, attempts) ",
+            "INSERT INTO sync_failures
+                 (source, entra_id, reason, detail, first_at, last_at, attempts, cause, drift_fingerprint) ",
         );
-        statement.push_values(piece, |row, finding| {
-            row.push_bind(stamp.source).push_bind(finding.user.to_string()).push_bind(finding.reason.as_str());
-            row.push_bind(finding.detail.as_deref()).push_bind(stamp.at).push_bind(stamp.at).push_bind(1);
+        statement.push_values(piece, |row, (decision, leave)| {
+            row.push_bind(context.source).push_bind(decision.user.to_string()).push_bind(decision.reason.as_str());
+            row.push_bind(decision.detail.as_deref()).push_bind(context.at).push_bind(context.at).push_bind(1);
+            row.push_bind(leave.cause.map(Cause::as_str));
+            row.push_bind(Value::Text(leave.drift_fingerprint.map(|fingerprint| fingerprint.to_string().into())));
         });
         statement.push(
             " ON CONFLICT (source, entra_id) DO UPDATE SET
@@ -139,24 +135,25 @@ async fn track_failures(
                                  THEN sync_failures.first_at ELSE excluded.first_at END,
                  attempts = CASE WHEN sync_failures.reason = excluded.reason
                                  THEN sync_failures.attempts + 1 ELSE 1 END,
-                 reason = excluded.reason, detail = excluded.detail, last_at = excluded.last_at",
+                 reason = excluded.reason, detail = excluded.detail, last_at = excluded.last_at,
+                 cause = excluded.cause, drift_fingerprint = excluded.drift_fingerprint",
         );
         connection.execute(statement).await?;
     }
     Ok(())
 }
 
-/// A hold that goes on keeps its beginning; its approval is for one action only.
-async fn track_held(
+/// A hold that lasts keeps its beginning. Its approval is for one action only.
+async fn write_held(
     connection: &mut Connection,
-    findings: &[&Finding],
-    stamp: &WriteContext<'_>,
+    held: &[&Decision],
+    context: &WriteContext<'_>,
 ) -> Result<(), sqlx::Error> {
-    for piece in connection.pieces(findings) {
+    for piece in connection.pieces(held) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
-        statement.push_values(piece, |row, finding| {
-            row.push_bind(stamp.source).push_bind(finding.user.to_string()).push_bind(finding.action.as_str());
-            row.push_bind(finding.reason.as_str()).push_bind(stamp.at);
+        statement.push_values(piece, |row, decision| {
+            row.push_bind(context.source).push_bind(decision.user.to_string()).push_bind(decision.action.as_str());
+            row.push_bind(decision.reason.as_str()).push_bind(context.at);
         });
         statement.push(
             " ON CONFLICT (source, entra_id) DO UPDATE SET

@@ -1,93 +1,79 @@
-//! The statements of a change: learner rows and links, many rows a statement.
+//! The statements of a decision: learner rows and links, many rows a statement.
 //!
 //! Within one call the order of the statements does not matter to the unique columns: who gives up a value that
 //! somebody else in the same call wants is parked first.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::apply::{ApplyError, WriteContext};
 use super::connection::Connection;
-use super::coupling::unique_values;
 use super::known::{routes_text, texts};
 use super::layout::{Layout, quoted};
 use super::sql::{Statement, Tuple};
 use super::value::Value;
 use super::{StoreError, log, stored};
 use crate::failpoint::{Step, reached};
-use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Reason, Routes, Status, UniqueKey};
-use crate::plan::{Change, Target};
+use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Reason, Routes, UniqueKey};
+use crate::plan::{Decision, TargetRow, unique_values};
 
-/// Carries out `changes` completely: learner rows, links, log rows, and the end of what was remembered of these
-/// users. Answers with their learners, in the same order.
+/// Writes `decisions` completely: learner rows, links, log rows, and the end of their failures and holds. Returns the
+/// learners in the same order.
 ///
 /// After an error the caller rolls back.
 pub(super) async fn write(
     connection: &mut Connection,
     layout: &Layout,
-    changes: &[&Change],
-    stamp: &WriteContext<'_>,
+    decisions: &[Decision],
+    context: &WriteContext<'_>,
 ) -> Result<Vec<LearnerId>, ApplyError> {
-    park(connection, layout, changes).await?;
+    park(connection, layout, decisions).await?;
     reached(Step::ValuesParked);
-    let created = create(connection, layout, changes, stamp.at).await?;
+    let created = create(connection, layout, decisions, context.at).await?;
     reached(Step::LearnersCreated);
-    let mut users = Vec::with_capacity(changes.len());
-    for change in changes {
-        let learner = match change.target {
-            Target::New => created.get(&change.user).copied().ok_or_else(kept_out)?,
-            Target::Adopt { learner, .. } | Target::Linked(learner) => learner,
+    let mut users = Vec::with_capacity(decisions.len());
+    for decision in decisions {
+        let learner = match decision.row {
+            TargetRow::New => created.get(&decision.user).copied().ok_or_else(kept_out)?,
+            TargetRow::Adopt { learner, .. } | TargetRow::Linked(learner) => learner,
         };
-        users.push((*change, learner));
+        users.push((decision, learner));
     }
-    link(connection, layout, &users, stamp.source, stamp.at).await?;
+    link(connection, layout, &users, context.source, context.at).await?;
     reached(Step::LearnersLinked);
-    update(connection, layout, &users, stamp).await?;
-    mark_deactivated(connection, layout, changes, stamp).await?;
-    let otherwise = stored::compare(connection, layout, &users).await?;
+    update(connection, layout, &users, context).await?;
+    mark_deactivated(connection, layout, decisions, context).await?;
+    let discrepancies = stored::verify_written(connection, layout, &users).await?;
     reached(Step::LearnersUpdated);
 
-    // Somebody who leaves keeps the ways of the last sight.
-    let seen = |change: &&Change| {
-        matches!(change.target, Target::Linked(_))
-            && change.action != Action::Deactivate
-            && !change.routes.as_slice().is_empty()
-    };
-    let routes_by_text: Vec<(EntraId, &Routes)> =
-        changes.iter().copied().filter(seen).map(|change| (change.user, &change.routes)).collect();
-    write_routes(connection, &routes_by_text, stamp.source).await?;
-
-    let entries: Vec<log::Entry<'_>> = users
+    // A leaver keeps the routes it was last seen with.
+    let is_seen =
+        |decision: &&Decision| matches!(decision.row, TargetRow::Linked(_)) && decision.action != Action::Deactivate;
+    let routes: Vec<(EntraId, &Routes)> = decisions
         .iter()
-        .map(|(change, learner)| log::Entry {
-            action: change.action,
-            status: Status::Success,
-            user: change.user,
+        .filter(is_seen)
+        .filter_map(|decision| Some((decision.user, &decision.row_after()?.routes)))
+        .filter(|(_, routes)| !routes.as_slice().is_empty())
+        .collect();
+    write_routes(connection, &routes, context.source).await?;
+
+    let entries: Vec<log::LogEntry<'_>> = users
+        .iter()
+        .map(|(decision, learner)| log::LogEntry {
+            decision,
             learner: Some(*learner),
-            user_name: change.user_name.as_deref(),
-            reason: change.reason,
-            detail: detail(change, otherwise.get(&change.user)),
-            changes: &change.changes,
+            discrepancy: discrepancies.get(&decision.user).map(String::as_str),
         })
         .collect();
-    log::write(connection, layout, &entries, stamp).await?;
+    log::write(connection, layout, &entries, context).await?;
     reached(Step::ChangesLogged);
 
-    let former: Vec<EntraId> = changes.iter().copied().filter_map(former).collect();
-    let ids = texts(changes.iter().map(|change| &change.user).chain(&former));
-    forget(connection, "sync_failures", stamp.source, &ids).await?;
-    forget(connection, "sync_held", stamp.source, &ids).await?;
+    let former: Vec<EntraId> = decisions.iter().filter_map(former).collect();
+    let ids = texts(decisions.iter().map(|decision| &decision.user).chain(&former));
+    forget(connection, "sync_failures", context.source, &ids).await?;
+    forget(connection, "sync_held", context.source, &ids).await?;
     Ok(users.into_iter().map(|(_, learner)| learner).collect())
-}
-
-/// What the plan has to say of a change, and what became of it otherwise.
-fn detail<'c>(change: &'c Change, otherwise: Option<&'c String>) -> Option<Cow<'c, str>> {
-    match (change.detail.as_deref(), otherwise) {
-        (Some(detail), Some(otherwise)) => Some(format!("{detail}; {otherwise}").into()),
-        (detail, otherwise) => detail.or(otherwise.map(String::as_str)).map(Cow::Borrowed),
-    }
 }
 
 fn kept_out() -> ApplyError {
@@ -96,17 +82,17 @@ fn kept_out() -> ApplyError {
 
 /// Moves aside every value that one of these changes gives up and another one wants, until its row gets its new one:
 /// uniqueness is checked row by row, not at the end.
-async fn park(connection: &mut Connection, layout: &Layout, changes: &[&Change]) -> Result<(), sqlx::Error> {
+async fn park(connection: &mut Connection, layout: &Layout, decisions: &[Decision]) -> Result<(), sqlx::Error> {
     let wanted: BTreeSet<UniqueKey> =
-        changes.iter().flat_map(|change| unique_values(change, |changed| changed.new.as_deref())).collect();
+        decisions.iter().flat_map(|decision| unique_values(decision, |changed| changed.new.as_deref())).collect();
     for attribute in Attribute::UNIQUE {
-        let parked: Vec<Value<'_>> = changes
+        let parked: Vec<Value<'_>> = decisions
             .iter()
-            .filter(|change| {
-                unique_values(change, |changed| changed.old.as_deref())
+            .filter(|decision| {
+                unique_values(decision, |changed| changed.old.as_deref())
                     .any(|key| key.attribute == attribute && wanted.contains(&key))
             })
-            .filter_map(|change| change.target.learner())
+            .filter_map(|decision| decision.row.learner())
             .map(|learner| layout.learner(Some(learner)))
             .collect();
         for learners in connection.lists(&parked) {
@@ -124,12 +110,12 @@ async fn park(connection: &mut Connection, layout: &Layout, changes: &[&Change])
 async fn create(
     connection: &mut Connection,
     layout: &Layout,
-    changes: &[&Change],
+    decisions: &[Decision],
     at: Timestamp,
 ) -> Result<BTreeMap<EntraId, LearnerId>, ApplyError> {
-    let mut groups: BTreeMap<Vec<Attribute>, Vec<&Change>> = BTreeMap::new();
-    for change in changes.iter().filter(|change| change.target == Target::New) {
-        groups.entry(columns_of(change)).or_default().push(change);
+    let mut groups: BTreeMap<Vec<Attribute>, Vec<&Decision>> = BTreeMap::new();
+    for decision in decisions.iter().filter(|decision| decision.row == TargetRow::New) {
+        groups.entry(columns_of(decision)).or_default().push(decision);
     }
     let mut created = BTreeMap::new();
     for (columns, group) in groups {
@@ -140,18 +126,18 @@ async fn create(
         };
         let named = layout.external_id("").is_none();
         let mut users: BTreeMap<String, EntraId> = BTreeMap::new();
-        for change in &group {
-            let key = if named { new_name(change) } else { change.user.to_string() };
-            users.insert(key, change.user);
+        for decision in &group {
+            let key = if named { new_name(decision) } else { decision.user.to_string() };
+            users.insert(key, decision.user);
         }
         for piece in connection.pieces(&group) {
             let (names, values): (Vec<String>, Vec<String>) = new_row(layout, &columns).into_iter().unzip();
             let (names, values) = (names.join(", "), values.join(", "));
             let mut statement =
                 Statement::new(format!("INSERT INTO {} ({names}) SELECT {values} FROM (", layout.table));
-            statement.push_values(piece, |row, change| {
-                row.push_bind(change.user.to_string()).push_bind(at);
-                push_new_values(row, layout, change);
+            statement.push_values(piece, |row, decision| {
+                row.push_bind(decision.user.to_string()).push_bind(at);
+                push_new_values(row, layout, decision);
             });
             statement.push(format_args!(") AS v RETURNING {}, {told}", layout.id()));
             for row in connection.rows(statement).await? {
@@ -166,8 +152,8 @@ async fn create(
 }
 
 /// The user name that a new row gets, as names are compared.
-fn new_name(change: &Change) -> String {
-    let changed = change.changes.iter().find(|changed| changed.attribute == Attribute::UserName);
+fn new_name(decision: &Decision) -> String {
+    let changed = decision.changes.iter().find(|changed| changed.attribute == Attribute::UserName);
     changed.and_then(|changed| changed.new.as_deref()).unwrap_or_default().to_ascii_lowercase()
 }
 
@@ -184,23 +170,23 @@ fn new_row(layout: &Layout, attributes: &[Attribute]) -> Vec<(String, String)> {
 }
 
 /// Whose learner it was until now.
-fn former(change: &Change) -> Option<EntraId> {
-    match change.target {
-        Target::Adopt { from, .. } => from,
-        Target::New | Target::Linked(_) => None,
+fn former(decision: &Decision) -> Option<EntraId> {
+    match decision.row {
+        TargetRow::Adopt { from, .. } => from,
+        TargetRow::New | TargetRow::Linked(_) => None,
     }
 }
 
 async fn link(
     connection: &mut Connection,
     layout: &Layout,
-    users: &[(&Change, LearnerId)],
+    users: &[(&Decision, LearnerId)],
     source: &str,
     at: Timestamp,
 ) -> Result<(), ApplyError> {
-    let new: Vec<&(&Change, LearnerId)> =
-        users.iter().filter(|(change, _)| !matches!(change.target, Target::Linked(_))).collect();
-    for (user, learner) in users.iter().filter_map(|(change, learner)| Some((former(change)?, learner))) {
+    let new: Vec<&(&Decision, LearnerId)> =
+        users.iter().filter(|(decision, _)| !matches!(decision.row, TargetRow::Linked(_))).collect();
+    for (user, learner) in users.iter().filter_map(|(decision, learner)| Some((former(decision)?, learner))) {
         let statement =
             Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
         let statement = statement.bind(source).bind(user.to_string()).bind(layout.learner(Some(*learner)));
@@ -210,9 +196,10 @@ async fn link(
     }
     for piece in connection.pieces(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
-        statement.push_values(piece, |row, (change, learner)| {
-            row.push_bind(source).push_bind(change.user.to_string()).push_bind(layout.learner(Some(*learner)));
-            row.push_bind(Value::Json(routes_text(&change.routes))).push_bind(at);
+        statement.push_values(piece, |row, (decision, learner)| {
+            row.push_bind(source).push_bind(decision.user.to_string()).push_bind(layout.learner(Some(*learner)));
+            let routes = decision.row_after().map(|after| routes_text(&after.routes));
+            row.push_bind(Value::Json(routes.unwrap_or_else(|| "[]".to_owned()))).push_bind(at);
         });
         // A link whose learner was deleted past the foreign key (sqlite3 does not enforce them) is as good as none.
         statement.push(format_args!(
@@ -243,23 +230,23 @@ struct Shape {
 async fn update(
     connection: &mut Connection,
     layout: &Layout,
-    users: &[(&Change, LearnerId)],
-    stamp: &WriteContext<'_>,
+    users: &[(&Decision, LearnerId)],
+    context: &WriteContext<'_>,
 ) -> Result<(), ApplyError> {
-    let source = stamp.source;
-    let mut groups: BTreeMap<Shape, Vec<&(&Change, LearnerId)>> = BTreeMap::new();
-    for pair in users.iter().filter(|(change, _)| change.target != Target::New) {
-        let (change, _) = pair;
-        let adopt = matches!(change.target, Target::Adopt { .. });
-        let (columns, action, returned) = (columns_of(change), change.action, comes_back(change));
+    let source = context.source;
+    let mut groups: BTreeMap<Shape, Vec<&(&Decision, LearnerId)>> = BTreeMap::new();
+    for pair in users.iter().filter(|(decision, _)| decision.row != TargetRow::New) {
+        let (decision, _) = pair;
+        let adopt = matches!(decision.row, TargetRow::Adopt { .. });
+        let (columns, action, returned) = (columns_of(decision), decision.action, comes_back(decision));
         groups.entry(Shape { columns, adopt, action, returned }).or_default().push(pair);
     }
     for (shape, group) in groups {
         for piece in connection.pieces(&group) {
-            let mut statement = start_of_update(layout, &shape, stamp.at);
-            statement.push_values(piece, |row, (change, learner)| {
-                row.push_bind(layout.learner(Some(*learner))).push_bind(change.user.to_string());
-                push_new_values(row, layout, change);
+            let mut statement = start_of_update(layout, &shape, context.at);
+            statement.push_values(piece, |row, (decision, learner)| {
+                row.push_bind(layout.learner(Some(*learner))).push_bind(decision.user.to_string());
+                push_new_values(row, layout, decision);
             });
             // Nobody's learner but the user's own, linked by this source, whatever the plan was made from.
             statement.push(format_args!(
@@ -285,18 +272,18 @@ async fn update(
 }
 
 /// Whether it is one of somebody who was switched off, as far as we know.
-fn comes_back(change: &Change) -> bool {
-    change.action == Action::Reactivate || change.reason == Reason::Reassigned
+fn comes_back(decision: &Decision) -> bool {
+    decision.action == Action::Reactivate || decision.reason == Reason::Reassigned
 }
 
 /// Why an update reached fewer rows than it names. Of several rows nobody asks: they are taken apart first.
 async fn why_nothing_changed(
     connection: &mut Connection,
     layout: &Layout,
-    piece: &[&(&Change, LearnerId)],
+    piece: &[&(&Decision, LearnerId)],
     source: &str,
 ) -> Result<String, StoreError> {
-    let [(change, learner)] = piece else { return Ok("some of the rows were not changed".to_owned()) };
+    let [(decision, learner)] = piece else { return Ok("some of the rows were not changed".to_owned()) };
     let (table, id, active, other_state) = (&layout.table, layout.id(), layout.active("r"), layout.other_state("r"));
     let statement = Statement::new(format!(
         "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = $1),
@@ -306,11 +293,11 @@ async fn why_nothing_changed(
     ))
     .bind(layout.learner(Some(*learner)))
     .bind(source)
-    .bind(change.user.to_string());
+    .bind(decision.user.to_string());
     let row = connection.row(statement).await?;
     let (exists, linked): (bool, _) = (row.get(0)?, layout.optional_learner_at(&row, 1)?);
     let (active, other_state): (bool, bool) = (row.get_unchecked(2)?, row.get_unchecked(3)?);
-    let switched = match change.action {
+    let switched = match decision.action {
         Action::Deactivate => !active,
         Action::Reactivate => active || other_state,
         Action::Create | Action::Update => false,
@@ -374,18 +361,18 @@ fn start_of_update(layout: &Layout, shape: &Shape, at: Timestamp) -> Statement<'
 async fn mark_deactivated(
     connection: &mut Connection,
     layout: &Layout,
-    changes: &[&Change],
-    stamp: &WriteContext<'_>,
+    decisions: &[Decision],
+    context: &WriteContext<'_>,
 ) -> Result<(), sqlx::Error> {
     if layout.name(Column::DeactivatedAt).is_some() {
         return Ok(());
     }
-    let off: fn(&Change) -> bool = |change| change.action == Action::Deactivate;
-    for (concerns, at) in [(off, Some(stamp.at)), (comes_back, None)] {
-        let users = texts(changes.iter().filter(|change| concerns(change)).map(|change| &change.user));
+    let off: fn(&Decision) -> bool = |decision| decision.action == Action::Deactivate;
+    for (concerns, at) in [(off, Some(context.at)), (comes_back, None)] {
+        let users = texts(decisions.iter().filter(|decision| concerns(decision)).map(|decision| &decision.user));
         for users in connection.lists(&users) {
             let mut statement = Statement::new("UPDATE sync_links SET switched_off_at = ");
-            statement.push_bind(at).push(" WHERE source = ").push_bind(stamp.source).push(" AND entra_id IN");
+            statement.push_bind(at).push(" WHERE source = ").push_bind(context.source).push(" AND entra_id IN");
             statement.push_list(users);
             connection.execute(statement).await?;
         }
@@ -429,12 +416,12 @@ pub(super) async fn forget(
     Ok(ended)
 }
 
-fn columns_of(change: &Change) -> Vec<Attribute> {
-    change.changes.iter().map(|changed| changed.attribute).collect()
+fn columns_of(decision: &Decision) -> Vec<Attribute> {
+    decision.changes.iter().map(|changed| changed.attribute).collect()
 }
 
-fn push_new_values<'v>(row: &mut Tuple<'v>, layout: &'v Layout, change: &'v Change) {
-    for changed in &change.changes {
+fn push_new_values<'v>(row: &mut Tuple<'v>, layout: &'v Layout, decision: &'v Decision) {
+    for changed in &decision.changes {
         row.push_bind(layout.stored(changed.attribute, changed.new.as_deref()));
     }
 }

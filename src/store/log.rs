@@ -11,7 +11,7 @@ use super::sql::Statement;
 use super::value::Value;
 use super::{CycleId, Store, StoreError, WriteContext, from_json, word};
 use crate::model::{Action, Attribute, AttributeKind, EntraId, LearnerId, Reason, Status};
-use crate::plan::AttributeChange;
+use crate::plan::{AttributeChange, Decision};
 
 /// Which rows of the log to show; what is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,38 +125,45 @@ impl Store {
 }
 
 /// A row about to be written.
-pub(super) struct Entry<'e> {
-    pub(super) action: Action,
-    pub(super) status: Status,
-    pub(super) user: EntraId,
+pub(super) struct LogEntry<'e> {
+    pub(super) decision: &'e Decision,
     pub(super) learner: Option<LearnerId>,
-    pub(super) user_name: Option<&'e str>,
-    pub(super) reason: Reason,
-    pub(super) detail: Option<Cow<'e, str>>,
-    pub(super) changes: &'e [AttributeChange],
+    /// What the table has instead of what was written.
+    pub(super) discrepancy: Option<&'e str>,
 }
 
 /// Writes `entries`, in their order.
 pub(super) async fn write(
     connection: &mut Connection,
     layout: &Layout,
-    entries: &[Entry<'_>],
-    stamp: &WriteContext<'_>,
+    entries: &[LogEntry<'_>],
+    context: &WriteContext<'_>,
 ) -> Result<(), sqlx::Error> {
     for piece in connection.pieces(entries) {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log
-                 (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes) ",
+                 (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes, approved_by) ",
         );
         statement.push_values(piece, |row, entry| {
-            let Entry { action, status, user, learner, user_name, reason, detail, changes } = entry;
-            row.push_bind(stamp.cycle.0).push_bind(stamp.at).push_bind(action.as_str()).push_bind(status.as_str());
-            row.push_bind(user.to_string()).push_bind(layout.learner(*learner)).push_bind(*user_name);
-            row.push_bind(reason.as_str()).push_bind(detail.as_deref()).push_bind(Value::Json(changes_text(changes)));
+            let LogEntry { decision, learner, discrepancy } = entry;
+            let Decision { user, action, reason, detail, row: _, user_name, changes, effect: _ } = decision;
+            row.push_bind(context.cycle.0).push_bind(context.at);
+            row.push_bind(action.as_str()).push_bind(decision.status().as_str());
+            row.push_bind(user.to_string()).push_bind(layout.learner(*learner)).push_bind(user_name.as_deref());
+            row.push_bind(reason.as_str()).push_bind(Value::Text(joined(detail.as_deref(), *discrepancy)));
+            row.push_bind(Value::Json(changes_text(changes)));
+            row.push_bind(decision.row_after().and_then(|after| after.approved_by.as_deref()));
         });
         connection.execute(statement).await?;
     }
     Ok(())
+}
+
+fn joined<'t>(detail: Option<&'t str>, discrepancy: Option<&'t str>) -> Option<Cow<'t, str>> {
+    match (detail, discrepancy) {
+        (Some(detail), Some(discrepancy)) => Some(format!("{detail}; {discrepancy}").into()),
+        (detail, discrepancy) => detail.or(discrepancy).map(Cow::Borrowed),
+    }
 }
 
 #[derive(Serialize)]

@@ -9,7 +9,7 @@ use super::layout::Layout;
 use super::sql::Statement;
 use super::value::Value;
 use crate::model::{Action, Attribute, EntraId, LearnerId, Values};
-use crate::plan::Change;
+use crate::plan::Decision;
 
 /// Reads the rows of `users` after they were written. Answers in words with what of them the table has otherwise than it
 /// was told.
@@ -17,12 +17,12 @@ use crate::plan::Change;
 /// # Errors
 /// Nobody is on record as switched off, or on again, who is not: such a change is refused, and so is one whose row is gone
 /// without having been switched off.
-pub(super) async fn compare(
+pub(super) async fn verify_written(
     connection: &mut Connection,
     layout: &Layout,
-    users: &[(&Change, LearnerId)],
+    users: &[(&Decision, LearnerId)],
 ) -> Result<BTreeMap<EntraId, String>, ApplyError> {
-    let written = users.iter().flat_map(|(change, _)| &change.changes).map(|changed| changed.attribute);
+    let written = users.iter().flat_map(|(decision, _)| &decision.changes).map(|changed| changed.attribute);
     let attributes = columns::mapped(&written.collect::<Vec<_>>());
     let ids: Vec<Value<'_>> = users.iter().map(|(_, learner)| layout.learner(Some(*learner))).collect();
     let mut rows = BTreeMap::new();
@@ -38,30 +38,31 @@ pub(super) async fn compare(
             rows.insert(layout.learner_at(&row, 0)?, (row.get_unchecked::<bool, _>(1)?, values));
         }
     }
-    let mut told = BTreeMap::new();
-    for (change, learner) in users {
-        let (active, values) = match (rows.get(learner), change.action) {
+    let mut discrepancies = BTreeMap::new();
+    for (decision, learner) in users {
+        let (active, values) = match (rows.get(learner), decision.action) {
             (Some((true, _)), Action::Deactivate) => return Err(refused("the learner is still active")),
             (Some((false, _)), Action::Reactivate) => return Err(refused("the learner is not active")),
             (Some(row), _) => row,
             // A platform may put away whoever is switched off.
             (None, Action::Deactivate) => {
-                told.insert(change.user, "the row is gone since; the table may have a trigger".to_owned());
+                discrepancies.insert(decision.user, "the row is gone since; the table may have a trigger".to_owned());
                 continue;
             }
             (None, _) => return Err(refused("the row is gone")),
         };
-        let mut others = others(change, values);
-        if *active != change.active {
+        let mut others = differing(decision, values);
+        if decision.row_after().is_some_and(|after| after.active != *active) {
             others.insert(Attribute::Active);
         }
         if !others.is_empty() {
             let others: Vec<&str> = others.into_iter().map(Attribute::path).collect();
             let others = others.join(", ");
-            told.insert(change.user, format!("the table has another value in {others}; it may have a trigger"));
+            discrepancies
+                .insert(decision.user, format!("the table has another value in {others}; it may have a trigger"));
         }
     }
-    Ok(told)
+    Ok(discrepancies)
 }
 
 fn refused(why: &str) -> ApplyError {
@@ -69,12 +70,12 @@ fn refused(why: &str) -> ApplyError {
 }
 
 /// What of a change stands otherwise in the row.
-fn others(change: &Change, values: &Values) -> BTreeSet<Attribute> {
+fn differing(decision: &Decision, values: &Values) -> BTreeSet<Attribute> {
     let differs = |attribute: Attribute, new: Option<&str>| match (values.get(&attribute), new) {
         (None, _) => false,
         (Some(Some(stored)), Some(new)) if Attribute::UNIQUE.contains(&attribute) => !stored.eq_ignore_ascii_case(new),
         (Some(stored), new) => stored.as_deref() != new,
     };
-    let changes = change.changes.iter().filter(|changed| differs(changed.attribute, changed.new.as_deref()));
+    let changes = decision.changes.iter().filter(|changed| differs(changed.attribute, changed.new.as_deref()));
     changes.map(|changed| changed.attribute).collect()
 }

@@ -9,7 +9,7 @@ use super::connection::Record;
 use super::value::{Document, Moment};
 use super::*;
 use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Route, Routes, Trigger, Values};
-use crate::plan::{AttributeChange, Change, Target};
+use crate::plan::{AttributeChange, Batch, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
 
 /// Makes tests of scenarios, each for both kinds of database.
 macro_rules! on_both {
@@ -107,12 +107,18 @@ pub(super) fn stamp() -> WriteContext<'static> {
 
 type Changed<'c> = (Attribute, Option<&'c str>, Option<&'c str>);
 
-fn change(user: EntraId, action: Action, reason: Reason, target: Target, changed: &[Changed<'_>]) -> Change {
-    Change {
+/// One transaction of these decisions.
+pub(super) fn batch_of(decisions: &[Decision]) -> Batch {
+    Batch::from(decisions.to_vec())
+}
+
+fn decision(user: EntraId, action: Action, reason: Reason, row: TargetRow, changed: &[Changed<'_>]) -> Decision {
+    Decision {
         user,
         action,
         reason,
-        target,
+        detail: None,
+        row,
         user_name: changed
             .iter()
             .find(|(attribute, ..)| *attribute == Attribute::UserName)
@@ -124,15 +130,40 @@ fn change(user: EntraId, action: Action, reason: Reason, target: Target, changed
                 AttributeChange::new(*attribute, old.map(str::to_owned), new.map(str::to_owned))
             })
             .collect(),
-        active: action != Action::Deactivate,
-        routes: [Route::Direct].into_iter().collect(),
-        fingerprint: Fingerprint([0; 16]),
-        detail: None,
+        effect: Effect::Apply(RowAfter {
+            active: action != Action::Deactivate,
+            routes: [Route::Direct].into_iter().collect(),
+            fingerprint: Fingerprint([0; 16]),
+            approved_by: None,
+        }),
+    }
+}
+
+/// The same decision with other routes.
+pub(super) fn with_routes(mut decision: Decision, new: &[Route]) -> Decision {
+    if let Effect::Apply(after) = &mut decision.effect {
+        after.routes = routes(new);
+    }
+    decision
+}
+
+/// A deactivation of an unknown learner that is left, tracked and logged.
+pub(super) fn left(number: u32, left_as: LeftAs, reason: Reason) -> Decision {
+    let leave = Leave { left_as, tracked: true, begins: true, cause: None, drift_fingerprint: None };
+    Decision {
+        user: user(number),
+        action: Action::Deactivate,
+        reason,
+        detail: Some("in words".to_owned()),
+        row: TargetRow::New,
+        user_name: Some(format!("user{number}")),
+        changes: Vec::new(),
+        effect: Effect::Leave(leave),
     }
 }
 
 /// A create of `user_name`, with the e-mail of the same name.
-pub(super) fn create(user: EntraId, user_name: &str) -> Change {
+pub(super) fn create(user: EntraId, user_name: &str) -> Decision {
     create_with(
         user,
         &[
@@ -144,27 +175,27 @@ pub(super) fn create(user: EntraId, user_name: &str) -> Change {
     )
 }
 
-pub(super) fn create_with(user: EntraId, values: &[(Attribute, &str)]) -> Change {
+pub(super) fn create_with(user: EntraId, values: &[(Attribute, &str)]) -> Decision {
     let changed: Vec<Changed<'_>> = values.iter().map(|(attribute, new)| (*attribute, None, Some(*new))).collect();
-    change(user, Action::Create, Reason::Assigned, Target::New, &changed)
+    decision(user, Action::Create, Reason::Assigned, TargetRow::New, &changed)
 }
 
-pub(super) fn update(user: EntraId, learner: i64, changed: &[Changed<'_>]) -> Change {
-    let target = Target::Linked(LearnerId::Number(learner));
-    change(user, Action::Update, Reason::AttributesChanged, target, changed)
+pub(super) fn update(user: EntraId, learner: i64, changed: &[Changed<'_>]) -> Decision {
+    let target = TargetRow::Linked(LearnerId::Number(learner));
+    decision(user, Action::Update, Reason::AttributesChanged, target, changed)
 }
 
-pub(super) fn deactivate(user: EntraId, learner: i64) -> Change {
+pub(super) fn deactivate(user: EntraId, learner: i64) -> Decision {
     let changed = [(Attribute::Active, Some("true"), Some("false"))];
-    change(user, Action::Deactivate, Reason::Unassigned, Target::Linked(LearnerId::Number(learner)), &changed)
+    decision(user, Action::Deactivate, Reason::Unassigned, TargetRow::Linked(LearnerId::Number(learner)), &changed)
 }
 
 pub(super) async fn fill(store: &Store, count: u32) {
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
-    let batch: Vec<Change> =
+    let batch: Vec<Decision> =
         (1..=count).map(|number| create(user(number), &format!("user{number}@example.org"))).collect();
     for batch in batch.chunks(1000) {
-        let applied = store.apply(batch, &stamp()).await.unwrap();
+        let applied = store.apply(&batch_of(batch), &stamp()).await.unwrap();
         assert_eq!(applied.refused, []);
     }
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::sql::Statement;
 use super::{Store, StoreError, word};
 use crate::model::{Action, Attribute, EntraId, Status};
-use crate::plan::{APPROVED_PREFIX, FailingEntry, HeldEntry};
+use crate::plan::{FailingEntry, HeldEntry};
 
 impl Store {
     /// Who is held.
@@ -23,38 +23,41 @@ impl Store {
             .collect())
     }
 
-    /// Who fails.
+    /// The failing, skipped and waiting users.
     pub async fn failing(&self, source: &str) -> Result<BTreeMap<EntraId, FailingEntry>, StoreError> {
-        let statement =
-            Statement::new("SELECT entra_id, reason, detail, first_at FROM sync_failures WHERE source = $1");
+        let statement = Statement::new(
+            "SELECT entra_id, reason, cause, drift_fingerprint, first_at FROM sync_failures WHERE source = $1",
+        );
         let rows = self.connection().await.rows(statement.bind(source)).await?;
         rows.iter()
             .map(|row| {
+                let (cause, fingerprint): (Option<&str>, Option<&str>) = (row.get(2)?, row.get(3)?);
                 let entry = FailingEntry {
                     reason: word(row.get(1)?, "sync_failures.reason")?,
-                    detail: row.get(2)?,
-                    first_at: row.time(3, "sync_failures.first_at")?,
+                    cause: cause.map(|cause| word(cause, "sync_failures.cause")).transpose()?,
+                    drift_fingerprint: fingerprint
+                        .map(|fingerprint| word(fingerprint, "sync_failures.drift_fingerprint"))
+                        .transpose()?,
+                    first_at: row.time(4, "sync_failures.first_at")?,
                 };
                 Ok((word(row.get(0)?, "sync_failures.entra_id")?, entry))
             })
             .collect()
     }
 
-    /// Whom this source switched off at `since` or later without an approval, and who is still off.
+    /// The users that this source deactivated at `since` or later without an approval, and that are still inactive.
     pub async fn recently_deactivated(&self, source: &str, since: Timestamp) -> Result<BTreeSet<EntraId>, StoreError> {
         let statement = Statement::new(format!(
             "SELECT DISTINCT l.entra_id{}
              JOIN provisioning_log p ON l.source = $1 AND l.entra_id = p.entra_id
-             WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT {}
-               AND substr(coalesce(p.detail, ''), 1, length($5)) <> $5",
+             WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT {} AND p.approved_by IS NULL",
             self.layout.links_with_rows(),
             self.layout.active("r"),
         ))
         .bind(source)
         .bind(since)
         .bind(Action::Deactivate.as_str())
-        .bind(Status::Success.as_str())
-        .bind(APPROVED_PREFIX);
+        .bind(Status::Success.as_str());
         let rows = self.connection().await.rows(statement).await?;
         rows.iter().map(|row| word(row.get(0)?, "sync_links.entra_id")).collect()
     }

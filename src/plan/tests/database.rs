@@ -1,6 +1,7 @@
 //! The learner database, as far as a plan sees it, and what applying a plan makes of it.
 
 use super::*;
+use crate::plan::joiners;
 
 /// The tables that matter to a plan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,7 +15,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    pub(super) fn known(&self) -> LinkedLearners {
+    pub(super) fn linked(&self) -> LinkedLearners {
         let linked = self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row)));
         linked
             .map(|(id, row)| {
@@ -28,7 +29,7 @@ impl Database {
             .collect()
     }
 
-    pub(super) fn evidence(&self) -> DatabaseFacts {
+    pub(super) fn facts(&self) -> DatabaseFacts {
         let linked = |row: &&LearnerRow| row.link.is_some();
         let mut present = BTreeMap::new();
         for row in self.rows.values().filter(linked).filter(|row| row.active) {
@@ -49,9 +50,8 @@ impl Database {
 
     /// What `store` does, without SQL. Panics where a unique index would refuse.
     pub(super) fn apply(&mut self, plan: &Plan, at: Timestamp) {
-        assert_eq!(plan.batches().map(<[Change]>::len).sum::<usize>(), plan.changes().len());
-        for change in plan.changes() {
-            let learner = change.target.learner().unwrap_or_else(|| LearnerId::Number(self.rows.len() as i64 + 1));
+        for decision in plan.applied() {
+            let learner = decision.row.learner().unwrap_or_else(|| LearnerId::Number(self.rows.len() as i64 + 1));
             let row = self.rows.entry(learner).or_insert_with(|| LearnerRow {
                 learner,
                 external_id: None,
@@ -61,45 +61,45 @@ impl Database {
                 other_state: false,
                 values: MAPPED.into_iter().map(|attribute| (attribute, None)).collect(),
             });
-            row.external_id = Some(change.user.to_string());
-            row.link = Some((SOURCE.to_owned(), change.user));
-            let switched = change.changes.iter().find(|change| change.attribute == Attribute::Active);
-            if let Some(switched) = switched {
-                row.active = switched.new.as_deref() == Some("true");
+            row.external_id = Some(decision.user.to_string());
+            row.link = Some((SOURCE.to_owned(), decision.user));
+            let active = decision.changes.iter().find(|change| change.attribute == Attribute::Active);
+            if let Some(active) = active {
+                row.active = active.new.as_deref() == Some("true");
                 row.deactivated = !row.active;
             }
-            if change.reason == Reason::Reassigned {
+            if decision.reason == Reason::Reassigned {
                 row.deactivated = false;
             }
-            for AttributeChange { attribute, old: _, new, redacted: _ } in &change.changes {
+            for AttributeChange { attribute, old: _, new, redacted: _ } in &decision.changes {
                 if *attribute != Attribute::Active {
                     row.values.insert(*attribute, new.clone());
                 }
             }
-            self.routes.insert(change.user, change.routes.clone());
-            self.held.remove(&change.user);
-            self.failing.remove(&change.user);
-            if change.action == Action::Deactivate {
-                self.deactivated.insert(change.user);
+            self.routes.insert(decision.user, decision.row_after().unwrap().routes.clone());
+            self.held.remove(&decision.user);
+            self.failing.remove(&decision.user);
+            if decision.action == Action::Deactivate {
+                self.deactivated.insert(decision.user);
             } else {
-                self.deactivated.remove(&change.user);
+                self.deactivated.remove(&decision.user);
             }
         }
         self.held.retain(|user, _| !plan.held_ended().contains(user));
         self.failing.retain(|user, _| !plan.failing_ended().contains(user));
-        for finding in plan.findings().iter().filter(|finding| finding.tracked) {
-            let Finding { user, action, reason, detail, .. } = finding;
-            if finding.status == Status::Held {
-                let entry = HeldEntry { action: *action, reason: *reason, since: at, approved: None };
-                let kept = self.held.get(user).filter(|held| held.action == *action && held.reason == *reason);
+        for decision in plan.left() {
+            let leave = decision.leave().unwrap();
+            let (user, action, reason) = (decision.user, decision.action, decision.reason);
+            if leave.left_as == LeftAs::Held {
+                let entry = HeldEntry { action, reason, since: at, approved: None };
+                let kept = self.held.get(&user).filter(|held| held.action == action && held.reason == reason);
                 let entry = kept.cloned().unwrap_or(entry);
-                self.held.insert(*user, entry);
-            } else {
-                let kept = self.failing.get(user).filter(|failing| failing.reason == *reason);
+                self.held.insert(user, entry);
+            } else if leave.tracked {
+                let kept = self.failing.get(&user).filter(|failing| failing.reason == reason);
                 let first_at = kept.map_or(at, |failing| failing.first_at);
-                // The detail of a conflict tells how the holder stood, which the same plan may change.
-                let detail = detail.clone().filter(|_| *reason == Reason::Waiting);
-                self.failing.insert(*user, FailingEntry { reason: *reason, detail, first_at });
+                let Leave { cause, drift_fingerprint, .. } = *leave;
+                self.failing.insert(user, FailingEntry { reason, cause, drift_fingerprint, first_at });
             }
         }
         self.routes.extend(plan.routes().iter().cloned());

@@ -3,7 +3,7 @@
 use crate::store::layout::Layout;
 
 /// See [`super::VERSION`].
-pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD];
+pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
 
 /// Held until the end of the transaction.
 pub(super) const ONE_AT_A_TIME: &str = "SELECT pg_advisory_xact_lock(1280530766)";
@@ -180,6 +180,28 @@ ALTER TABLE sync_state ADD COLUMN credential_ends_at timestamptz;
 /// When we switched a learner off whose table has no column for that.
 const THIRD: &str = "
 ALTER TABLE sync_links ADD COLUMN switched_off_at timestamptz;
+";
+
+/// What the next cycle decides by was read from texts for people until now: why a user waits, what drifted, who approved.
+const FOURTH: &str = "
+ALTER TABLE sync_failures ADD COLUMN cause text;
+ALTER TABLE sync_failures ADD COLUMN drift_fingerprint text;
+ALTER TABLE provisioning_log ADD COLUMN approved_by text;
+
+UPDATE sync_failures
+SET cause = CASE detail WHEN 'still assigned, but neither among the users nor in the deleted items'
+                        THEN 'account-missing' ELSE 'deactivate-after' END
+WHERE reason = 'waiting';
+
+UPDATE sync_failures SET drift_fingerprint = substr(detail, 61)
+WHERE reason = 'drift' AND length(detail) = 92
+  AND substr(detail, 1, 60) = 'changed by somebody else, and left so; in Entra it is state '
+  AND substr(detail, 61) !~ '[^0-9a-f]';
+
+UPDATE provisioning_log
+SET approved_by = CASE WHEN strpos(detail, ' at ') > 13 THEN substr(detail, 13, strpos(detail, ' at ') - 13)
+                       ELSE substr(detail, 13) END
+WHERE substr(detail, 1, 12) = 'approved by ';
 ";
 
 /// The statement that ties the links to the rows of their learners again.

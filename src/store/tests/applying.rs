@@ -28,10 +28,9 @@ on_both! {
 async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
     let store = kind.store_with(0).await;
     let before = store.state().await.unwrap().generation;
-    let mut ada = create(user(7), "Ada@example.org");
-    ada.routes = routes(&[Route::Group(user(9)), Route::Direct]);
+    let mut ada = with_routes(create(user(7), "Ada@example.org"), &[Route::Group(user(9)), Route::Direct]);
     ada.detail = Some("first day".to_owned());
-    let applied = store.apply(&[ada], &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&[ada]), &stamp()).await.unwrap();
 
     assert_eq!(applied.learners, [(user(7), LearnerId::Number(1))]);
     assert_eq!(applied.refused, []);
@@ -77,7 +76,7 @@ async fn only_the_named_columns_are_written(kind: Kind) {
     let store = kind.store_with(2).await;
     execute(&store, "UPDATE learners SET title = 'by hand', updated_at = '2020-01-01T00:00:00Z'").await;
     let changes = [(Attribute::FirstName, Some("Ada"), None), (Attribute::SecurityChampion, None, Some("true"))];
-    store.apply(&[update(user(1), 1, &changes)], &stamp()).await.unwrap();
+    store.apply(&batch_of(&[update(user(1), 1, &changes)]), &stamp()).await.unwrap();
     assert_eq!(
         select(
             &store,
@@ -93,20 +92,19 @@ async fn only_the_named_columns_are_written(kind: Kind) {
 
 async fn switching_off_and_on_keeps_the_row_and_the_link(kind: Kind) {
     let store = kind.store_with(1).await;
-    let mut leaver = deactivate(user(1), 1);
-    leaver.routes = routes(&[]);
-    store.apply(&[leaver], &stamp()).await.unwrap();
+    let leaver = with_routes(deactivate(user(1), 1), &[]);
+    store.apply(&batch_of(&[leaver]), &stamp()).await.unwrap();
     let look = "SELECT active, deactivated_at, via FROM learners JOIN sync_links ON learner_id = learners.id";
     assert_eq!(select(&store, look).await, [r#"0|2026-01-02T12:00:00Z|["direct"]"#]);
 
-    let back = change(
+    let back = decision(
         user(1),
         Action::Reactivate,
         Reason::Reassigned,
-        Target::Linked(LearnerId::Number(1)),
+        TargetRow::Linked(LearnerId::Number(1)),
         &[(Attribute::Active, Some("false"), Some("true")), (Attribute::Title, None, Some("Dean"))],
     );
-    store.apply(&[Change { routes: routes(&[Route::Group(user(5))]), ..back }], &stamp()).await.unwrap();
+    store.apply(&batch_of(&[with_routes(back, &[Route::Group(user(5))])]), &stamp()).await.unwrap();
     assert_eq!(select(&store, look).await, [format!(r#"1|-|["{}"]"#, user(5))]);
     assert_eq!(
         select(&store, "SELECT action, reason, changes FROM provisioning_log WHERE id > 1 ORDER BY id").await,
@@ -121,15 +119,15 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
     let store = kind.store_with(1).await;
     execute(&store, "INSERT INTO learners (user_name, active) VALUES ('bea@example.org', false)").await;
     let adopt = |number, learner| {
-        change(
+        decision(
             user(number),
             Action::Reactivate,
             Reason::Adopted,
-            Target::Adopt { learner: LearnerId::Number(learner), from: None },
+            TargetRow::Adopt { learner: LearnerId::Number(learner), from: None },
             &[(Attribute::Active, Some("false"), Some("true"))],
         )
     };
-    let applied = store.apply(&[adopt(2, 2), adopt(3, 1), adopt(4, 99)], &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&[adopt(2, 2), adopt(3, 1), adopt(4, 99)]), &stamp()).await.unwrap();
     assert_eq!(applied.learners, [(user(2), LearnerId::Number(2))]);
     assert_eq!(
         applied.refused,
@@ -142,12 +140,12 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
 
 async fn one_duplicate_among_five_hundred_stops_nobody_else(kind: Kind) {
     let store = kind.store_with(1).await;
-    let mut batch: Vec<Change> = (2..=501).map(|n| create(user(n), &format!("user{n}@example.org"))).collect();
+    let mut batch: Vec<Decision> = (2..=501).map(|n| create(user(n), &format!("user{n}@example.org"))).collect();
     batch[321] = create_with(
         user(900),
         &[(Attribute::UserName, "new"), (Attribute::Email, "USER1@example.org"), (Attribute::Active, "true")],
     );
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     assert_eq!(applied.refused, [(321, "another learner has the same email".to_owned())]);
     assert_eq!(applied.learners.len(), 499);
     assert!(applied.learners.is_sorted_by_key(|(user, _)| *user));
@@ -167,7 +165,7 @@ async fn a_batch_of_refused_rows_writes_nothing(kind: Kind) {
         create_with(user(4), &[(Attribute::UserName, "four"), (Attribute::SecurityChampion, "perhaps")]),
         create(user(1), "somebody-known@example.org"),
     ];
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     assert_eq!(applied.learners, []);
     let why: Vec<&str> = applied.refused.iter().map(|(_, why)| why.as_str()).collect();
     assert_eq!(
@@ -205,7 +203,7 @@ async fn an_update_that_reaches_no_row_is_looked_into(kind: Kind) {
     execute(&store, triggers).await;
     let title = [(Attribute::Title, None, Some("x"))];
     let batch = [update(user(1), 1, &title), update(user(3), 3, &title), create(user(9), "nine@example.org")];
-    let refused = store.apply(&batch, &stamp()).await.unwrap().refused;
+    let refused = store.apply(&batch_of(&batch), &stamp()).await.unwrap().refused;
     let why: Vec<&str> = refused.iter().map(|(_, why)| why.as_str()).collect();
     assert_eq!(
         why,
@@ -236,10 +234,10 @@ async fn what_a_trigger_has_undone_is_no_success(kind: Kind) {
     let title = [(Attribute::Title, None, Some("Clerk"))];
     let mut told = update(user(3), 3, &title);
     told.detail = Some("first day".to_owned());
-    let batch = [deactivate(user(1), 1), update(user(2), 2, &title), told];
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let batch = [update(user(2), 2, &title), told, deactivate(user(1), 1)];
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     let why = "the learner is still active after the change; a trigger of the table may have undone it";
-    assert_eq!(applied.refused, [(0, why.to_owned())]);
+    assert_eq!(applied.refused, [(2, why.to_owned())]);
     assert_eq!(
         select(&store, "SELECT id, active, title FROM learners ORDER BY id").await,
         ["1|1|-", "2|1|CLERK", "3|1|CLERK"]
@@ -264,10 +262,10 @@ async fn a_row_that_a_trigger_puts_away_has_been_switched_off(kind: Kind) {
              EXECUTE FUNCTION away()",
     );
     execute(&store, trigger).await;
-    let batch = [deactivate(user(1), 1), update(user(2), 2, &[(Attribute::Title, None, Some("x"))])];
-    let refused = store.apply(&batch, &stamp()).await.unwrap().refused;
+    let batch = [update(user(2), 2, &[(Attribute::Title, None, Some("x"))]), deactivate(user(1), 1)];
+    let refused = store.apply(&batch_of(&batch), &stamp()).await.unwrap().refused;
     let why = "the row is gone after the change; a trigger of the table may have undone it";
-    assert_eq!(refused, [(1, why.to_owned())]);
+    assert_eq!(refused, [(0, why.to_owned())]);
     assert_eq!(
         select(&store, "SELECT r.id, l.learner_id FROM learners r JOIN sync_links l ON l.learner_id = r.id").await,
         ["2|2"]
@@ -282,8 +280,8 @@ async fn what_somebody_else_has_switched_meanwhile_is_not_written_over(kind: Kin
     let store = kind.store_with(2).await;
     execute(&store, "UPDATE learners SET active = false WHERE id = 1").await;
     let active = [(Attribute::Active, Some("false"), Some("true"))];
-    let back = Change { action: Action::Reactivate, ..update(user(2), 2, &active) };
-    let refused = store.apply(&[deactivate(user(1), 1), back], &stamp()).await.unwrap().refused;
+    let back = Decision { action: Action::Reactivate, ..update(user(2), 2, &active) };
+    let refused = store.apply(&batch_of(&[deactivate(user(1), 1), back]), &stamp()).await.unwrap().refused;
     let why = "somebody else has switched the learner meanwhile; the next cycle looks";
     assert_eq!(refused, [(0, why.to_owned()), (1, why.to_owned())]);
     assert_eq!(select(&store, "SELECT deactivated_at FROM learners ORDER BY id").await, ["-", "-"]);
@@ -297,7 +295,7 @@ async fn a_new_row_that_is_not_active_says_so(kind: Kind) {
          CREATE TRIGGER off BEFORE INSERT ON learners FOR EACH ROW EXECUTE FUNCTION off()",
     );
     execute(&store, trigger).await;
-    assert_eq!(store.apply(&[create(user(1), "ada@example.org")], &stamp()).await.unwrap().refused, []);
+    assert_eq!(store.apply(&batch_of(&[create(user(1), "ada@example.org")]), &stamp()).await.unwrap().refused, []);
     let told = "success|the table has another value in active; it may have a trigger";
     assert_eq!(select(&store, "SELECT status, detail FROM provisioning_log").await, [told]);
 }
@@ -306,17 +304,18 @@ async fn a_learner_is_taken_from_one_person_and_given_to_another(kind: Kind) {
     let store = kind.store_with(2).await;
     execute(
         &store,
-        "INSERT INTO sync_failures VALUES ('contoso.example/aaaaaaaa-0000-4000-8000-000000000001',
+        "INSERT INTO sync_failures (source, entra_id, reason, detail, first_at, last_at, attempts)
+             VALUES ('contoso.example/aaaaaaaa-0000-4000-8000-000000000001',
         '00000000-0000-4000-8000-000000000001', 'waiting', NULL, '2026-01-01T00:00:00Z', '2026-01-01T00:00:00Z', 1)",
     )
     .await;
     let relink = |from| {
-        let target = Target::Adopt { learner: LearnerId::Number(1), from: Some(user(from)) };
-        change(user(7), Action::Update, Reason::Relinked, target, &[(Attribute::Title, None, Some("x"))])
+        let target = TargetRow::Adopt { learner: LearnerId::Number(1), from: Some(user(from)) };
+        decision(user(7), Action::Update, Reason::Relinked, target, &[(Attribute::Title, None, Some("x"))])
     };
-    let refused = store.apply(&[relink(2)], &stamp()).await.unwrap().refused;
+    let refused = store.apply(&batch_of(&[relink(2)]), &stamp()).await.unwrap().refused;
     assert_eq!(refused, [(0, format!("the learner is not linked to {} any more", user(2)))]);
-    let applied = store.apply(&[relink(1)], &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&[relink(1)]), &stamp()).await.unwrap();
     assert_eq!(applied.learners, [(user(7), LearnerId::Number(1))]);
     let links = select(&store, "SELECT entra_id, learner_id FROM sync_links ORDER BY learner_id").await;
     assert_eq!(links, [format!("{}|1", user(7)), format!("{}|2", user(2))]);
@@ -330,7 +329,7 @@ async fn a_learner_is_taken_from_one_person_and_given_to_another(kind: Kind) {
 async fn a_person_linked_to_another_learner_gets_no_second_one(kind: Kind) {
     let store = kind.store_with(1).await;
     execute(&store, "UPDATE learners SET external_id = NULL").await;
-    let applied = store.apply(&[create(user(1), "again@example.org")], &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&[create(user(1), "again@example.org")]), &stamp()).await.unwrap();
     assert_eq!(applied.refused, [(0, "the person is linked to another learner already".to_owned())]);
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
 
@@ -340,7 +339,7 @@ async fn a_person_linked_to_another_learner_gets_no_second_one(kind: Kind) {
         "SET session_replication_role = replica; DELETE FROM learners; RESET session_replication_role",
     );
     execute(&store, delete).await;
-    let applied = store.apply(&[create(user(1), "again@example.org")], &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&[create(user(1), "again@example.org")]), &stamp()).await.unwrap();
     assert_eq!(applied.refused, []);
     let linked = "SELECT entra_id, learner_id = (SELECT max(id) FROM learners) FROM sync_links";
     assert_eq!(select(&store, linked).await, [format!("{}|1", user(1))]);
@@ -359,7 +358,7 @@ async fn addresses_are_swapped_and_handed_on_in_one_batch(kind: Kind) {
         rename(3, "user3@example.org", "user4@example.org"),
         rename(4, "user4@example.org", "user5@example.org"),
     ];
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     assert_eq!(applied.refused, []);
     let look = "SELECT user_name, email FROM learners ORDER BY id";
     let expected = [
@@ -375,15 +374,15 @@ async fn addresses_are_swapped_and_handed_on_in_one_batch(kind: Kind) {
     let store = kind.store_with(4).await;
     let mut batch = batch.to_vec();
     batch.insert(1, update(user(1), 88, &[(Attribute::Title, None, Some("x"))]));
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
-    assert_eq!(applied.refused, [(1, "the learner row is gone".to_owned())]);
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
+    assert_eq!(applied.refused, [(5, "the learner row is gone".to_owned())]);
     assert_eq!(select(&store, look).await, expected);
 }
 
 async fn whoever_waits_for_a_refused_change_is_refused_with_it(kind: Kind) {
     let store = kind.store_with(2).await;
     let taken = create(user(3), "user3@example.org");
-    store.apply(&[taken], &stamp()).await.unwrap();
+    store.apply(&batch_of(&[taken]), &stamp()).await.unwrap();
     let rename = |number: u32, old: &str, new: &str| {
         update(user(number), number.into(), &[(Attribute::UserName, Some(old), Some(new))])
     };
@@ -392,7 +391,7 @@ async fn whoever_waits_for_a_refused_change_is_refused_with_it(kind: Kind) {
         rename(2, "user2@example.org", "user3@example.org"),
         create(user(4), "user4@example.org"),
     ];
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     let why = "another learner has the same user_name".to_owned();
     assert_eq!(applied.refused, [(0, why.clone()), (1, why)]);
     assert_eq!(applied.learners.len(), 1);
@@ -412,10 +411,10 @@ async fn letter_case_does_not_make_names_different(kind: Kind) {
         create_with(user(5), &[(Attribute::UserName, "five")]),
         create_with(user(6), &[(Attribute::UserName, "six")]),
     ];
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     assert_eq!(applied.refused, [(0, "another learner has the same user_name".to_owned())]);
     let respelled = [(Attribute::UserName, Some("user1@example.org"), Some("User1@Example.org"))];
-    assert_eq!(store.apply(&[update(user(1), 1, &respelled)], &stamp()).await.unwrap().refused, []);
+    assert_eq!(store.apply(&batch_of(&[update(user(1), 1, &respelled)]), &stamp()).await.unwrap().refused, []);
 }
 
 async fn any_text_is_stored_as_it_is(kind: Kind) {
@@ -423,7 +422,7 @@ async fn any_text_is_stored_as_it_is(kind: Kind) {
     let long = "x".repeat(10_000);
     let texts =
         ["O'Brien \"; DROP TABLE learners; --", "a\u{1}\t\r\n\u{7f}b", &long, "Zoë 👩‍🚀 日本 \u{202e}", "", "$1 ? %s"];
-    let batch: Vec<Change> = texts
+    let batch: Vec<Decision> = texts
         .iter()
         .zip(1..)
         .map(|(text, n)| {
@@ -431,7 +430,7 @@ async fn any_text_is_stored_as_it_is(kind: Kind) {
             create_with(user(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::LastName, *text)])
         })
         .collect();
-    assert_eq!(store.apply(&batch, &stamp()).await.unwrap().refused, []);
+    assert_eq!(store.apply(&batch_of(&batch), &stamp()).await.unwrap().refused, []);
     let users: Vec<EntraId> = (1..=6).map(user).collect();
     let rows = store.rows(SOURCE, &users, &[Attribute::LastName]).await.unwrap();
     let stored: Vec<Option<&str>> = rows.values().map(|row| row.values[&Attribute::LastName].as_deref()).collect();
@@ -446,10 +445,11 @@ async fn a_change_ends_what_was_remembered_of_the_person(kind: Kind) {
         &store,
         "INSERT INTO sync_held (source, entra_id, action, reason, since)
              SELECT source, entra_id, 'deactivate', 'threshold', '2026-01-01T00:00:00Z' FROM sync_links;
-         INSERT INTO sync_failures SELECT source, entra_id, 'conflict', NULL, since, since, 1 FROM sync_held",
+         INSERT INTO sync_failures (source, entra_id, reason, first_at, last_at, attempts)
+             SELECT source, entra_id, 'conflict', since, since, 1 FROM sync_held",
     )
     .await;
-    store.apply(&[deactivate(user(1), 1)], &stamp()).await.unwrap();
+    store.apply(&batch_of(&[deactivate(user(1), 1)]), &stamp()).await.unwrap();
     let left = user(2).to_string();
     assert_eq!(select(&store, "SELECT entra_id FROM sync_held").await, [left.as_str()]);
     assert_eq!(select(&store, "SELECT entra_id FROM sync_failures").await, [left.as_str()]);
@@ -458,12 +458,12 @@ async fn a_change_ends_what_was_remembered_of_the_person(kind: Kind) {
 async fn a_rehearsal_tells_what_would_be_refused_and_leaves_nothing(kind: Kind) {
     let store = kind.store_with(2).await;
     let before = (store.state().await.unwrap(), select(&store, "SELECT * FROM learners ORDER BY id").await);
-    let batch = [deactivate(user(1), 1), create(user(3), "USER2@example.org"), create(user(4), "user4@example.org")];
-    let refused = store.rehearse(&batch, &stamp()).await.unwrap();
-    assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [1]);
+    let batch = [create(user(3), "USER2@example.org"), create(user(4), "user4@example.org"), deactivate(user(1), 1)];
+    let refused = store.rehearse(&batch_of(&batch), &stamp()).await.unwrap();
+    assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0]);
     assert_eq!((store.state().await.unwrap(), select(&store, "SELECT * FROM learners ORDER BY id").await), before);
     assert_eq!(select(&store, "SELECT count(*) FROM provisioning_log").await, ["2"]);
-    assert_eq!(store.apply(&batch, &stamp()).await.unwrap().refused, refused);
+    assert_eq!(store.apply(&batch_of(&batch), &stamp()).await.unwrap().refused, refused);
 }
 
 #[tokio::test]
@@ -474,17 +474,17 @@ async fn a_full_disk_fails_the_batch_as_a_whole_and_the_store_goes_on() {
     execute(&store, "PRAGMA max_page_count = 1").await;
     let pages: i64 = select(&store, "PRAGMA max_page_count").await[0].parse().unwrap();
     let long = "x".repeat(100_000);
-    let batch: Vec<Change> = (11..=60)
+    let batch: Vec<Decision> = (11..=60)
         .map(|n| {
             let user_name = format!("user{n}");
             create_with(user(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, &long)])
         })
         .collect();
-    assert!(matches!(store.apply(&batch, &stamp()).await, Err(StoreError::Full { .. })));
+    assert!(matches!(store.apply(&batch_of(&batch), &stamp()).await, Err(StoreError::Full { .. })));
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["10"]);
     assert!(pages > 1);
     execute(&store, "PRAGMA max_page_count = 100000").await;
-    assert_eq!(store.apply(&batch, &stamp()).await.unwrap().learners.len(), 50);
+    assert_eq!(store.apply(&batch_of(&batch), &stamp()).await.unwrap().learners.len(), 50);
 }
 
 async fn whoever_is_dropped_within_a_transaction_leaves_nothing_of_it_and_no_lock(kind: Kind) {
@@ -496,7 +496,8 @@ async fn whoever_is_dropped_within_a_transaction_leaves_nothing_of_it_and_no_loc
     let store = Store::open(&place, Access::ReadWrite).await.unwrap();
     let other = Store::open(&place, Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
-    let batch: Vec<Change> = (1..=10).map(|number| create(user(number), &format!("user{number}"))).collect();
+    let batch: Vec<Decision> = (1..=10).map(|number| create(user(number), &format!("user{number}"))).collect();
+    let batch = batch_of(&batch);
     let mut dropped = 0;
     for turns in 0.. {
         let stamp = stamp();
@@ -519,6 +520,6 @@ async fn whoever_is_dropped_within_a_transaction_leaves_nothing_of_it_and_no_loc
     }
     // Not polled at all, and polled at least once.
     assert!(dropped > 1, "{dropped}");
-    assert_eq!(store.apply(&[create(user(11), "user11")], &stamp()).await.unwrap().learners.len(), 1);
+    assert_eq!(store.apply(&batch_of(&[create(user(11), "user11")]), &stamp()).await.unwrap().learners.len(), 1);
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["11"]);
 }

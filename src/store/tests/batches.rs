@@ -43,7 +43,7 @@ fn filled(number: u32) -> Shown {
 }
 
 /// `shown` after a change.
-fn changed(mut shown: Shown, change: &Change) -> Shown {
+fn changed(mut shown: Shown, change: &Decision) -> Shown {
     for AttributeChange { attribute, new, .. } in &change.changes {
         let value = match new.as_deref() {
             None => "-",
@@ -63,7 +63,7 @@ fn changed(mut shown: Shown, change: &Change) -> Shown {
     shown
 }
 
-fn newcomer(number: u32) -> Change {
+fn newcomer(number: u32) -> Decision {
     let name = format!("new{number}@example.org");
     let mut values = vec![(Attribute::UserName, name.as_str()), (Attribute::Active, "true")];
     match number % 3 {
@@ -74,7 +74,7 @@ fn newcomer(number: u32) -> Change {
     create_with(user(number), &values)
 }
 
-fn mover(number: u32) -> Change {
+fn mover(number: u32) -> Decision {
     let (old, new) = (format!("user{number}@example.org"), format!("moved{number}@example.org"));
     let changes: &[Changed<'_>] = match number % 4 {
         0 => &[(Attribute::Title, None, Some(&new))],
@@ -82,16 +82,16 @@ fn mover(number: u32) -> Change {
         2 => &[(Attribute::SecurityChampion, None, Some("true"))],
         _ => &[(Attribute::Email, Some(&old), Some(&new))],
     };
-    Change { routes: routes(&[Route::Group(user(number % 5))]), ..update(user(number), number.into(), changes) }
+    with_routes(update(user(number), number.into(), changes), &[Route::Group(user(number % 5))])
 }
 
-fn returner(number: u32) -> Change {
+fn returner(number: u32) -> Decision {
     let changes = [(Attribute::Active, Some("false"), Some("true")), (Attribute::Title, None, Some("back"))];
-    let target = Target::Linked(LearnerId::Number(number.into()));
-    change(user(number), Action::Reactivate, Reason::Reassigned, target, &changes)
+    let target = TargetRow::Linked(LearnerId::Number(number.into()));
+    decision(user(number), Action::Reactivate, Reason::Reassigned, target, &changes)
 }
 
-fn renamed(number: u32, to: u32) -> Change {
+fn renamed(number: u32, to: u32) -> Decision {
     let (old, new) = (format!("user{number}@example.org"), format!("user{to}@example.org"));
     update(user(number), number.into(), &[(Attribute::UserName, Some(&old), Some(&new))])
 }
@@ -105,15 +105,15 @@ async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
     )
     .await;
     let id: i64 = select(&store, "SELECT max(id) FROM learners").await[0].parse().unwrap();
-    let adopted = Target::Adopt { learner: LearnerId::Number(id), from: None };
+    let adopted = TargetRow::Adopt { learner: LearnerId::Number(id), from: None };
     let adoption =
-        change(user(2000), Action::Update, Reason::Adopted, adopted, &[(Attribute::Title, None, Some("ours"))]);
+        decision(user(2000), Action::Update, Reason::Adopted, adopted, &[(Attribute::Title, None, Some("ours"))]);
     let offenders = [
         create_with(user(3000), &[(Attribute::UserName, "USER400@example.org")]),
         update(user(360), 360, &[(Attribute::SecurityChampion, None, Some("perhaps"))]),
     ];
     let circle = [renamed(201, 202), renamed(202, 203), renamed(203, 201)];
-    let inorder: Vec<Change> = (1001..=1347)
+    let inorder: Vec<Decision> = (1001..=1347)
         .map(newcomer)
         .chain((1..=200).map(mover))
         .chain(circle)
@@ -123,7 +123,7 @@ async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
         .chain(offenders)
         .collect();
     // Mixed, and the same each time.
-    let batch: Vec<Change> = (0..inorder.len()).map(|index| inorder[index * 271 % inorder.len()].clone()).collect();
+    let batch: Vec<Decision> = (0..inorder.len()).map(|index| inorder[index * 271 % inorder.len()].clone()).collect();
     assert_eq!(batch.len(), 700);
 
     let mut learners: BTreeMap<EntraId, Shown> = (1..=450).map(|number| (user(number), filled(number))).collect();
@@ -135,19 +135,20 @@ async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
     let direct = known::routes_text(&routes(&[Route::Direct]));
     let mut ways: BTreeMap<EntraId, String> = learners.keys().map(|user| (*user, direct.clone())).collect();
     let mut logged = BTreeSet::new();
-    let accepted: Vec<&Change> =
-        batch.iter().filter(|change| ![user(3000), user(360)].contains(&change.user)).collect();
+    let batch = batch_of(&batch);
+    let accepted: Vec<&Decision> =
+        batch.decisions().iter().filter(|change| ![user(3000), user(360)].contains(&change.user)).collect();
     for change in &accepted {
         let before = learners.remove(&change.user).unwrap_or_else(nobody);
         learners.insert(change.user, changed(before, change));
-        ways.insert(change.user, known::routes_text(&change.routes));
+        ways.insert(change.user, known::routes_text(&change.row_after().unwrap().routes));
         logged.insert(format!("{}|{}|1", change.user, change.action.as_str()));
     }
 
     let stamp = WriteContext { cycle: CycleId(2), source: SOURCE, at: time(LATER) };
     let applied = store.apply(&batch, &stamp).await.unwrap();
     let mut why: Vec<(EntraId, &str)> =
-        applied.refused.iter().map(|(index, why)| (batch[*index].user, why.as_str())).collect();
+        applied.refused.iter().map(|(index, why)| (batch.decisions()[*index].user, why.as_str())).collect();
     why.sort_unstable();
     let no_boolean = kind
         .either("a check of the table fails: security_champion IN (0, 1)", "a value is not of the type of its column");
@@ -185,23 +186,23 @@ async fn a_column_takes_what_it_is_whatever_came_before(kind: Kind) {
         let user_name = format!("user{number}");
         create_with(user(number), &[(Attribute::UserName, &user_name), (Attribute::SecurityChampion, value)])
     };
-    assert_eq!(store.apply(&[champion(1, "true")], &stamp()).await.unwrap().refused, []);
+    assert_eq!(store.apply(&batch_of(&[champion(1, "true")]), &stamp()).await.unwrap().refused, []);
     // One letter, which in bytes looks like a boolean.
-    assert_eq!(store.apply(&[champion(2, "y")], &stamp()).await.unwrap().refused.len(), 1);
-    assert_eq!(store.apply(&[champion(3, "false")], &stamp()).await.unwrap().refused, []);
+    assert_eq!(store.apply(&batch_of(&[champion(2, "y")]), &stamp()).await.unwrap().refused.len(), 1);
+    assert_eq!(store.apply(&batch_of(&[champion(3, "false")]), &stamp()).await.unwrap().refused, []);
     let found = select(&store, "SELECT user_name, security_champion FROM learners ORDER BY 1").await;
     assert_eq!(found, ["user1|1", "user3|0"]);
 }
 
 async fn a_letter_that_the_database_does_not_know_stops_nobody_else(kind: Kind) {
     let store = kind.store_with(0).await;
-    let batch: Vec<Change> = (1..=50)
+    let batch: Vec<Decision> = (1..=50)
         .map(|number| {
             let (user_name, title) = (format!("user{number}"), if number == 37 { "a\0b" } else { "ab" });
             create_with(user(number), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, title)])
         })
         .collect();
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     let why = "a value has a letter that the encoding of the database does not know".to_owned();
     assert_eq!(applied.refused, kind.either(vec![], vec![(36, why)]));
     let count = kind.either("50", "49");

@@ -101,7 +101,8 @@ async fn a_learners_table_with_all_columns_is_taken_over() {
     let (_directory, path) = foreign(sql).await;
     let store = Store::open(&path, Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
-    let refused = store.apply(&[create(user(1), "OLD"), create(user(2), "new")], &stamp()).await.unwrap().refused;
+    let refused =
+        store.apply(&batch_of(&[create(user(1), "OLD"), create(user(2), "new")]), &stamp()).await.unwrap().refused;
     assert_eq!(refused, [(0, "another learner has the same user_name".to_owned())]);
     let names = ["old".to_owned()];
     let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &names, &[], &[]).await.unwrap();
@@ -136,8 +137,8 @@ async fn a_rehearsal_does_not_wait_long_for_another_writer() {
     let other = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
     execute(&other, "BEGIN IMMEDIATE").await;
     let batch = [create(user(1), "ada")];
-    assert!(matches!(store.rehearse(&batch, &stamp()).await, Err(StoreError::Busy(_))));
+    assert!(matches!(store.rehearse(&batch_of(&batch), &stamp()).await, Err(StoreError::Busy(_))));
     execute(&other, "ROLLBACK").await;
-    assert_eq!(store.rehearse(&batch, &stamp()).await.unwrap(), []);
+    assert_eq!(store.rehearse(&batch_of(&batch), &stamp()).await.unwrap(), []);
     assert_eq!(select(&store, "PRAGMA busy_timeout").await, ["30000"]);
 }

@@ -3,23 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{Outcome, Status};
-use crate::plan::{APPROVED_PREFIX, Counts, Finding, MemberCounts};
-
-fn finding(number: u32, status: Status, reason: Reason) -> Finding {
-    Finding {
-        user: user(number),
-        action: Action::Deactivate,
-        status,
-        reason,
-        detail: Some("in words".to_owned()),
-        learner: None,
-        user_name: Some(format!("user{number}")),
-        changes: Vec::new(),
-        tracked: true,
-        log: true,
-    }
-}
+use crate::model::{Cause, Outcome};
+use crate::plan::{Counts, MemberCounts};
 
 fn at(hour: u32) -> WriteContext<'static> {
     WriteContext { at: time(&format!("2026-01-02T{hour:02}:00:00Z")), ..stamp() }
@@ -31,6 +16,7 @@ const LOGGED: &str = "SELECT count(*) FROM provisioning_log";
 
 on_both! {
     a_failure_keeps_its_beginning_until_its_reason_changes,
+    a_failure_keeps_its_cause_and_its_drift,
     a_hold_keeps_its_beginning_and_an_approval_is_for_one_action,
     notes_end_what_is_over_and_renew_the_generation_only_for_links,
     recent_deactivations_are_those_still_off_and_not_approved,
@@ -40,10 +26,11 @@ on_both! {
 
 async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
     let store = kind.store_with(0).await;
-    let conflict = finding(1, Status::Failure, Reason::Conflict);
-    store.note_refused(std::slice::from_ref(&conflict), &at(1)).await.unwrap();
-    let goes_on = Finding { log: false, ..conflict };
-    store.note_refused(&[goes_on], &at(2)).await.unwrap();
+    let conflict = left(1, LeftAs::Failed, Reason::Conflict);
+    store.record_refused(std::slice::from_ref(&conflict), &at(1)).await.unwrap();
+    let mut goes_on = conflict;
+    goes_on.effect = Effect::Leave(Leave { begins: false, ..goes_on.leave().unwrap().clone() });
+    store.record_refused(&[goes_on], &at(2)).await.unwrap();
     let id = user(1);
     assert_eq!(select(&store, FAILURES).await, [format!("{id}|conflict|2026-01-02T01:00:00Z|2026-01-02T02:00:00Z|2")]);
     assert_eq!(select(&store, LOGGED).await, ["1"]);
@@ -51,7 +38,7 @@ async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
     assert_eq!(users[0].user_name.as_deref(), Some("user1"));
     assert_eq!((users[0].attempts, users[0].last_at), (2, at(2).at));
 
-    store.note_refused(&[finding(1, Status::Failure, Reason::DatabaseError)], &at(3)).await.unwrap();
+    store.record_refused(&[left(1, LeftAs::Failed, Reason::DatabaseError)], &at(3)).await.unwrap();
     assert_eq!(
         select(&store, FAILURES).await,
         [format!("{id}|database-error|2026-01-02T03:00:00Z|2026-01-02T03:00:00Z|1")]
@@ -59,16 +46,32 @@ async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
     assert_eq!(store.failing(SOURCE).await.unwrap()[&id].first_at, at(3).at);
 }
 
+async fn a_failure_keeps_its_cause_and_its_drift(kind: Kind) {
+    let store = kind.store_with(0).await;
+    let (cause, fingerprint) = (Some(Cause::AccountMissing), Some(Fingerprint([7; 16])));
+    let mut waiting = left(1, LeftAs::Skipped, Reason::Waiting);
+    waiting.effect = Effect::Leave(Leave { cause, ..waiting.leave().unwrap().clone() });
+    let mut drifted = left(2, LeftAs::Skipped, Reason::Drift);
+    drifted.effect = Effect::Leave(Leave { drift_fingerprint: fingerprint, ..drifted.leave().unwrap().clone() });
+    store.record_refused(&[waiting, drifted], &at(1)).await.unwrap();
+    let failing = store.failing(SOURCE).await.unwrap();
+    assert_eq!((failing[&user(1)].cause, failing[&user(1)].drift_fingerprint), (cause, None));
+    assert_eq!((failing[&user(2)].cause, failing[&user(2)].drift_fingerprint), (None, fingerprint));
+
+    store.record_refused(&[left(1, LeftAs::Skipped, Reason::Waiting)], &at(2)).await.unwrap();
+    assert_eq!(store.failing(SOURCE).await.unwrap()[&user(1)].cause, None);
+}
+
 async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action(kind: Kind) {
     let store = kind.store_with(1).await;
-    let held = finding(1, Status::Held, Reason::Threshold);
-    store.note_refused(std::slice::from_ref(&held), &at(1)).await.unwrap();
-    store.note_refused(std::slice::from_ref(&held), &at(2)).await.unwrap();
+    let held = left(1, LeftAs::Held, Reason::Threshold);
+    store.record_refused(std::slice::from_ref(&held), &at(1)).await.unwrap();
+    store.record_refused(std::slice::from_ref(&held), &at(2)).await.unwrap();
     let shown = store.held_users(SOURCE).await.unwrap();
     let otherwise = HeldUser { reason: Reason::EmptyGroup, ..shown[0].clone() };
     assert_eq!(store.approve(SOURCE, &[otherwise], "root", at(3).at).await.unwrap(), 0, "not as shown");
     assert_eq!(store.approve(SOURCE, &shown, "root", at(3).at).await.unwrap(), 1);
-    store.note_refused(std::slice::from_ref(&held), &at(4)).await.unwrap();
+    store.record_refused(std::slice::from_ref(&held), &at(4)).await.unwrap();
     let id = user(1);
     assert_eq!(
         select(&store, HELD).await,
@@ -88,12 +91,12 @@ async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action(kind: Kind
     );
     assert_eq!(store.held(SOURCE).await.unwrap()[&id].approved, Some((at(3).at, "root".to_owned())));
 
-    store.note_refused(&[Finding { reason: Reason::EmptyGroup, ..held.clone() }], &at(5)).await.unwrap();
+    store.record_refused(&[Decision { reason: Reason::EmptyGroup, ..held.clone() }], &at(5)).await.unwrap();
     assert_eq!(
         select(&store, HELD).await,
         [format!("{id}|deactivate|empty-group|2026-01-02T05:00:00Z|2026-01-02T03:00:00Z|root")]
     );
-    store.note_refused(&[Finding { action: Action::Update, ..held }], &at(6)).await.unwrap();
+    store.record_refused(&[Decision { action: Action::Update, ..held }], &at(6)).await.unwrap();
     assert_eq!(select(&store, HELD).await, [format!("{id}|update|threshold|2026-01-02T06:00:00Z|-|-")]);
 }
 
@@ -101,20 +104,15 @@ async fn notes_end_what_is_over_and_renew_the_generation_only_for_links(kind: Ki
     let store = kind.store_with(2).await;
     let nobody = BTreeSet::new();
     let no_groups = MemberCounts::new();
-    let nothing = Bookkeeping {
-        findings: &[],
-        failing_ended: &nobody,
-        held_ended: &nobody,
-        routes: &[],
-        group_members: &no_groups,
-    };
+    let nothing =
+        Bookkeeping { left: &[], failing_ended: &nobody, held_ended: &nobody, routes: &[], group_members: &no_groups };
     let before = store.state().await.unwrap();
-    assert_eq!(store.note(&nothing, &stamp()).await.unwrap(), None);
+    assert_eq!(store.record(&nothing, &stamp()).await.unwrap(), None);
 
-    let begun = [finding(1, Status::Skipped, Reason::MissingRequired), finding(2, Status::Held, Reason::Threshold)];
+    let begun = [left(1, LeftAs::Skipped, Reason::MissingRequired), left(2, LeftAs::Held, Reason::Threshold)];
     let groups = MemberCounts::from([(user(8), 3), (user(9), 0)]);
-    let bookkeeping = Bookkeeping { findings: &begun, group_members: &groups, ..nothing };
-    assert_eq!(store.note(&bookkeeping, &stamp()).await.unwrap(), None);
+    let bookkeeping = Bookkeeping { left: &begun, group_members: &groups, ..nothing };
+    assert_eq!(store.record(&bookkeeping, &stamp()).await.unwrap(), None);
     assert_eq!(store.last_members(SOURCE).await.unwrap(), groups);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["1"]);
 
@@ -124,13 +122,13 @@ async fn notes_end_what_is_over_and_renew_the_generation_only_for_links(kind: Ki
     let same = [(user(1), routes(&[Route::Direct]))];
     let bookkeeping =
         Bookkeeping { failing_ended: &ended, held_ended: &ended, routes: &same, group_members: &fewer, ..nothing };
-    assert_eq!(store.note(&bookkeeping, &stamp()).await.unwrap(), None);
+    assert_eq!(store.record(&bookkeeping, &stamp()).await.unwrap(), None);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["0"]);
     assert_eq!(store.last_members(SOURCE).await.unwrap()[&user(8)], 2);
     assert_eq!(store.state().await.unwrap(), before);
 
     let moved = [(user(2), routes(&[Route::Group(user(8))]))];
-    let generation = store.note(&Bookkeeping { routes: &moved, ..nothing }, &stamp()).await.unwrap();
+    let generation = store.record(&Bookkeeping { routes: &moved, ..nothing }, &stamp()).await.unwrap();
     assert_eq!(generation, Some(store.state().await.unwrap().generation));
     assert_ne!(generation, Some(before.generation));
     assert_eq!(store.known(SOURCE, &[]).await.unwrap()[&user(2)].routes, moved[0].1);
@@ -138,9 +136,11 @@ async fn notes_end_what_is_over_and_renew_the_generation_only_for_links(kind: Ki
 
 async fn recent_deactivations_are_those_still_off_and_not_approved(kind: Kind) {
     let store = kind.store_with(4).await;
-    store.apply(&[deactivate(user(1), 1)], &at(1)).await.unwrap();
-    let approved = Change { detail: Some(format!("{APPROVED_PREFIX}root")), ..deactivate(user(2), 2) };
-    store.apply(&[approved, deactivate(user(3), 3), deactivate(user(4), 4)], &at(5)).await.unwrap();
+    store.apply(&batch_of(&[deactivate(user(1), 1)]), &at(1)).await.unwrap();
+    let mut approved = deactivate(user(2), 2);
+    approved.effect =
+        Effect::Apply(RowAfter { approved_by: Some("root".to_owned()), ..approved.row_after().unwrap().clone() });
+    store.apply(&batch_of(&[approved, deactivate(user(3), 3), deactivate(user(4), 4)]), &at(5)).await.unwrap();
     execute(&store, "UPDATE learners SET active = true WHERE id = 4").await;
     let recent = |hour| store.recently_deactivated(SOURCE, at(hour).at);
     assert_eq!(recent(1).await.unwrap(), BTreeSet::from([user(1), user(3)]));
@@ -155,7 +155,7 @@ async fn what_administrators_do_is_audited(kind: Kind) {
     store.set_paused(false, "root", at(2).at).await.unwrap();
     store.admit_source(SOURCE, "root", at(3).at).await.unwrap();
     store.audit("root", "reload", None, at(4).at).await.unwrap();
-    store.note_refused(&[finding(1, Status::Held, Reason::Threshold)], &at(5)).await.unwrap();
+    store.record_refused(&[left(1, LeftAs::Held, Reason::Threshold)], &at(5)).await.unwrap();
     let shown = store.held_users(SOURCE).await.unwrap();
     store.approve(SOURCE, &shown, "root", at(5).at).await.unwrap();
     assert_eq!(store.state().await.unwrap().admitted_sources, BTreeSet::from([SOURCE.to_owned()]));

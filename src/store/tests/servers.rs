@@ -61,6 +61,8 @@ async fn an_older_schema_is_brought_up_and_two_who_come_first_make_one() {
         &one,
         "ALTER TABLE sync_state DROP COLUMN credential_looked_at; ALTER TABLE sync_state DROP COLUMN credential_ends_at;
          ALTER TABLE sync_links DROP COLUMN switched_off_at;
+         ALTER TABLE sync_failures DROP COLUMN cause; ALTER TABLE sync_failures DROP COLUMN drift_fingerprint;
+         ALTER TABLE provisioning_log DROP COLUMN approved_by;
          UPDATE sync_state SET schema_version = 1",
     )
     .await;
@@ -127,7 +129,7 @@ async fn the_learners_of_the_platform_are_taken_over() {
     let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
     let batch = [create(user(1), "OLD"), create(user(2), "new"), create(user(3), "longer than its column")];
-    let applied = store.apply(&batch, &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     let why = ["another learner has the same user_name", "a value is longer than its column takes"];
     assert_eq!(applied.refused, [(0, why[0].to_owned()), (2, why[1].to_owned())]);
     let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &["old".to_owned()], &[], &[]).await.unwrap();
@@ -203,7 +205,7 @@ async fn a_role_without_rights_on_a_table_is_told_which() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).store_with(1).await;
     execute(&store, "CREATE ROLE reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; SET ROLE reader").await;
-    let (error, hint) = told(&store.apply(&[create(user(2), "two")], &stamp()).await.unwrap_err());
+    let (error, hint) = told(&store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap_err());
     assert!(error.contains("permission denied for table sync_state"), "{error}");
     assert!(hint.contains("grant this role"), "{hint}");
     execute(&store, "RESET ROLE; DROP OWNED BY reader; DROP ROLE reader").await;
@@ -220,23 +222,11 @@ async fn values_never_stand_in_an_error() {
          CREATE TRIGGER tell BEFORE INSERT ON learners FOR EACH ROW EXECUTE FUNCTION tell()",
     )
     .await;
-    let refused = store.apply(&[create(user(2), "ada@example.org")], &stamp()).await.unwrap().refused;
+    let refused = store.apply(&batch_of(&[create(user(2), "ada@example.org")]), &stamp()).await.unwrap().refused;
     assert_eq!(refused, [(0, "the database refuses the row (SQLSTATE P0001)".to_owned())]);
     execute(&store, "CREATE TRIGGER tell BEFORE INSERT ON sync_failures FOR EACH ROW EXECUTE FUNCTION tell()").await;
     execute(&store, "ALTER TABLE sync_failures ADD user_name text DEFAULT 'ada@example.org'").await;
-    let finding = crate::plan::Finding {
-        user: user(3),
-        action: Action::Create,
-        status: crate::model::Status::Failure,
-        reason: Reason::Conflict,
-        detail: None,
-        learner: None,
-        user_name: None,
-        changes: Vec::new(),
-        tracked: true,
-        log: false,
-    };
-    let error = store.note_refused(&[finding], &stamp()).await.unwrap_err();
+    let error = store.record_refused(&[left(3, LeftAs::Failed, Reason::Conflict)], &stamp()).await.unwrap_err();
     assert_eq!(chain(&error), "the learner database refused a statement with SQLSTATE P0001");
 }
 
@@ -255,8 +245,8 @@ async fn what_the_platform_checks_at_the_end_shows_whose_row_it_is() {
         |number: u32, new| update(user(number), number.into(), &[(Attribute::EmployeeNumber, None, Some(new))]);
     let batch = [number(1, "7"), number(2, "7"), create(user(3), "three")];
     let expected = [(1, "another learner has the same employee_number".to_owned())];
-    assert_eq!(store.rehearse(&batch, &stamp()).await.unwrap(), expected);
-    assert_eq!(store.apply(&batch, &stamp()).await.unwrap().refused, expected);
+    assert_eq!(store.rehearse(&batch_of(&batch), &stamp()).await.unwrap(), expected);
+    assert_eq!(store.apply(&batch_of(&batch), &stamp()).await.unwrap().refused, expected);
 }
 
 #[tokio::test]
@@ -267,9 +257,9 @@ async fn a_rehearsal_does_not_wait_long_for_another_writer() {
     let other = open(at(machine, &database), Access::ReadWrite).await.unwrap();
     execute(&other, "BEGIN; SELECT 1 FROM sync_state FOR UPDATE").await;
     let batch = [create(user(1), "ada")];
-    assert!(matches!(store.rehearse(&batch, &stamp()).await, Err(StoreError::Busy(_))));
+    assert!(matches!(store.rehearse(&batch_of(&batch), &stamp()).await, Err(StoreError::Busy(_))));
     execute(&other, "ROLLBACK").await;
-    assert_eq!(store.rehearse(&batch, &stamp()).await.unwrap(), []);
+    assert_eq!(store.rehearse(&batch_of(&batch), &stamp()).await.unwrap(), []);
     assert_eq!(select(&store, "SELECT current_setting('lock_timeout')").await, ["30s"]);
 }
 
@@ -314,7 +304,7 @@ async fn a_connection_that_breaks_is_lost_with_its_lock_and_what_was_under_way()
          END $$"
     );
     machine.execute(&database, &end).await;
-    let error = store.apply(&[create(user(3), "three")], &stamp()).await.unwrap_err();
+    let error = store.apply(&batch_of(&[create(user(3), "three")]), &stamp()).await.unwrap_err();
     assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
     assert!(matches!(store.state().await, Err(StoreError::Lost(_))));
     let again = open(at(machine, &database), Access::ReadWrite).await.unwrap();
@@ -331,7 +321,7 @@ async fn a_server_that_falls_silent_is_given_up() {
     fill(&store, 1).await;
     let pid = select(&store, "SELECT pg_backend_pid()").await.concat();
     signal("-STOP", &pid);
-    let error = store.apply(&[create(user(2), "two")], &stamp()).await.unwrap_err();
+    let error = store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap_err();
     signal("-CONT", &pid);
     let (error, hint) = told(&error);
     assert!(error.contains("has not answered for 1 s"), "{error}");
@@ -350,9 +340,9 @@ async fn a_statement_that_takes_too_long_ends_and_the_store_goes_on() {
          SET statement_timeout = 100",
     )
     .await;
-    let error = store.apply(&[create(user(2), "two"), create(user(3), "slow")], &stamp()).await.unwrap_err();
+    let error = store.apply(&batch_of(&[create(user(2), "two"), create(user(3), "slow")]), &stamp()).await.unwrap_err();
     let (error, hint) = told(&error);
     assert!(error.contains("statement timeout") && hint.contains("overloaded"), "{error}: {hint}");
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
-    assert_eq!(store.apply(&[create(user(2), "two")], &stamp()).await.unwrap().learners.len(), 1);
+    assert_eq!(store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap().learners.len(), 1);
 }

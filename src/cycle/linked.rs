@@ -1,0 +1,69 @@
+//! The linked learners before a cycle: from the cache when it is valid, else from the learner database.
+
+use jiff::Timestamp;
+
+use super::{CycleContext, CycleError, CycleOptions, SingleUser};
+use crate::cache::{self, Forgotten, Origin, Remembered};
+use crate::model::{EntraId, Generation, LinkedLearners};
+
+/// The linked learners, and where they come from.
+pub(super) struct LinkedBefore {
+    pub(super) linked: LinkedLearners,
+    /// What the last cycle wrote, when the cache is valid but the database was compared anyway.
+    pub(super) last_written: Option<LinkedLearners>,
+    pub(super) compared_at: Timestamp,
+    pub(super) generation: Generation,
+}
+
+pub(super) async fn read_linked(
+    context: CycleContext<'_>,
+    options: CycleOptions<'_>,
+    source: &str,
+) -> Result<LinkedBefore, CycleError> {
+    let CycleContext { directory: _, store, cache, rules } = context;
+    let generation = store.state().await?.generation;
+    let mut last_written = None;
+    if let Some(path) = cache {
+        let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
+        match cache::recall(path, &origin, options.now).await {
+            Ok(Remembered { known: linked, compared_at }) => {
+                // Another cycle compares for everybody.
+                if let Some(SingleUser { user, .. }) = options.only {
+                    let before = LinkedBefore { linked, last_written: None, compared_at, generation };
+                    return compare_user(context, source, user, before).await;
+                }
+                // A comparison in the future was made by a wrong clock.
+                let age = options.now.duration_since(compared_at);
+                let is_due = age.is_negative() || age >= rules.full_every;
+                // The platform may delete learners, which deletes their links as well.
+                let count = store.linked(source).await?;
+                let is_complete = count == linked.len() as u64;
+                if !is_due && !options.full && is_complete {
+                    return Ok(LinkedBefore { linked, last_written: None, compared_at, generation });
+                }
+                if !is_complete {
+                    tracing::warn!(cached = linked.len(), linked = count, "learners were deleted outside learner-sync");
+                }
+                tracing::info!(requested = options.full, "comparing with the whole learner database");
+                last_written = Some(linked);
+            }
+            Err(Forgotten::Missing) => tracing::info!("no cache yet; comparing with the learner database"),
+            Err(why) => tracing::warn!("{why}; comparing with the learner database"),
+        }
+    }
+    let linked = store.known(source, &rules.mapped()).await?;
+    Ok(LinkedBefore { linked, last_written, compared_at: options.now, generation })
+}
+
+/// Compares one user with the learner database; the others stay as cached.
+async fn compare_user(
+    context: CycleContext<'_>,
+    source: &str,
+    user: EntraId,
+    before: LinkedBefore,
+) -> Result<LinkedBefore, CycleError> {
+    let LinkedBefore { mut linked, last_written: _, compared_at, generation } = before;
+    let last_written = linked.remove_entry(&user).into_iter().collect();
+    linked.extend(context.store.known_user(source, user, &context.rules.mapped()).await?);
+    Ok(LinkedBefore { linked, last_written: Some(last_written), compared_at, generation })
+}

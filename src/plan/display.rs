@@ -1,0 +1,82 @@
+//! A plan as a readable diff.
+
+use std::fmt;
+
+use super::{AttributeChange, Decision, LeftAs, Plan, TargetRow};
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, batch) in self.batches.iter().enumerate() {
+            if self.batches.len() > 1 {
+                writeln!(f, "transaction {}", number + 1)?;
+            }
+            for unit in batch.units() {
+                let together = unit.len() > 1;
+                for decision in &batch.decisions()[unit] {
+                    let mark = if together { "+ " } else { "" };
+                    writeln!(f, "{mark}{decision}")?;
+                }
+            }
+        }
+        for decision in &self.left {
+            writeln!(f, "{decision}")?;
+        }
+        for compared in &self.compared {
+            let state = if compared.active { "active" } else { "inactive" };
+            writeln!(f, "compared {}: {state}", compared.user)?;
+        }
+        for user in &self.held_ended {
+            writeln!(f, "hold ends {user}")?;
+        }
+        for user in &self.failing_ended {
+            writeln!(f, "failure ends {user}")?;
+        }
+        for (user, routes) in &self.routes {
+            let routes: Vec<String> = routes.as_slice().iter().map(ToString::to_string).collect();
+            writeln!(f, "routes {user}: {}", routes.join(", "))?;
+        }
+        for (group, members) in &self.group_members {
+            writeln!(f, "group {group}: {members} members")?;
+        }
+        Ok(())
+    }
+}
+
+/// `update learner 7 of USER: attributes-changed`, then a line for each attribute.
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { user, action, reason, detail, row, user_name: _, changes, effect: _ } = self;
+        match self.leave().map(|leave| leave.left_as) {
+            None => write!(f, "{action}")?,
+            Some(LeftAs::Skipped) => write!(f, "skip {action}")?,
+            Some(LeftAs::Held) => write!(f, "hold {action}")?,
+            Some(LeftAs::Failed) => write!(f, "fail {action}")?,
+        }
+        match row {
+            TargetRow::New => write!(f, " {user}")?,
+            TargetRow::Linked(learner) => write!(f, " learner {learner} of {user}")?,
+            TargetRow::Adopt { learner, from: None } => write!(f, " learner {learner} for {user}")?,
+            TargetRow::Adopt { learner, from: Some(former) } => write!(f, " learner {learner} of {former} for {user}")?,
+        }
+        write!(f, ": {reason}")?;
+        if let Some(detail) = detail {
+            write!(f, "; {detail}")?;
+        }
+        if self.leave().is_some_and(|leave| leave.tracked && !leave.begins) {
+            write!(f, " (continues)")?;
+        }
+        changes.iter().try_for_each(|change| write!(f, "\n    {change}"))
+    }
+}
+
+/// `title: Engineer -> Manager`
+impl fmt::Display for AttributeChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, (old, new)) = (self.attribute.path(), self.shown());
+        let new = new.unwrap_or("(nothing)");
+        match old {
+            None => write!(f, "{path}: {new}"),
+            Some(old) => write!(f, "{path}: {old} -> {new}"),
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! A plan for one user: the other users wait for the next cycle.
+
+use super::units::{Batch, coupled_with};
+use super::{Counts, Decision, Desired, Plan};
+use crate::model::EntraId;
+
+impl Plan {
+    /// Keeps what concerns `user`, and the users that hand it a value or get one from it.
+    pub fn only(mut self, user: EntraId, desired: &Desired) -> Self {
+        let together = coupled_with(&self.applied().collect::<Vec<_>>(), user);
+        let applied: Vec<Decision> =
+            self.applied().filter(|decision| together.contains(&decision.user)).cloned().collect();
+        self.batches = if applied.is_empty() { Vec::new() } else { vec![Batch::from(applied)] };
+        self.left.retain(|decision| decision.user == user);
+        self.failing_ended.retain(|other| *other == user);
+        self.held_ended.retain(|other| *other == user);
+        self.routes.retain(|(other, _)| *other == user);
+        self.compared.retain(|compared| compared.user == user);
+        self.group_members.clear();
+
+        let in_scope = desired.assessment(user).is_some_and(|assessment| assessment.is_in_scope());
+        let mut counts = Counts {
+            in_scope: u64::from(in_scope),
+            unchanged: u64::from(in_scope && self.decisions_on(user).next().is_none()),
+            ..Counts::default()
+        };
+        for decision in self.decisions() {
+            match decision.leave() {
+                None => counts.add(decision.action),
+                Some(leave) => counts.add_left(leave.left_as),
+            }
+            counts.held += u64::from(decision.leave().is_some_and(|leave| leave.left_as == super::LeftAs::Held));
+        }
+        self.counts = counts;
+        self
+    }
+}
