@@ -100,7 +100,7 @@ async fn with_all_a_learner_switched_off_by_hand_is_switched_on_again() {
         { "attribute": "active", "old": false, "new": true },
     ]);
     assert_eq!(world.last_changes(&ada).await, changes);
-    assert_eq!(world.last_detail(&ada).await, "switched off by somebody else");
+    assert_eq!(world.last_detail(&ada).await, "deactivated outside learner-sync");
     assert_eq!(world.learner(&ada, "active, title").await, ["1", "Engineer"]);
     world.settled().await;
 }
@@ -113,7 +113,7 @@ async fn with_all_a_former_learner_switched_on_by_hand_is_switched_off_again_aft
     world.execute(&format!("UPDATE learners SET active = true WHERE external_id = '{ada}'")).await;
     assert_eq!(world.full_cycle().await.counts.deactivated, 1);
     assert_eq!(world.log(&ada).await.last().unwrap(), "deactivate success drift");
-    assert_eq!(world.last_detail(&ada).await, "switched on by somebody else; is unassigned");
+    assert_eq!(world.last_detail(&ada).await, "reactivated outside learner-sync; now unassigned");
     world.settled().await;
 }
 
@@ -171,7 +171,7 @@ async fn whom_somebody_else_switched_on_meanwhile_is_ours_again_after_coming_bac
         world.sim.tenant(|tenant| tenant.assign_user(&ada));
         assert_eq!(world.cycle().await.counts, Counts { in_scope: 12, updated: 1, unchanged: 11, ..Counts::default() });
         assert_eq!(world.log(&ada).await.last().unwrap(), "update success reassigned");
-        assert_eq!(world.last_detail(&ada).await, "switched on by somebody else meanwhile");
+        assert_eq!(world.last_detail(&ada).await, "reactivated outside learner-sync");
         assert_eq!(world.learner(&ada, "active, deactivated_at").await, ["1", "NULL"]);
         assert_eq!(world.settled().await.counts.unchanged, 12);
         assert_eq!(world.full_cycle().await.counts.unchanged, 12);

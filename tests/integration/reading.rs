@@ -353,7 +353,7 @@ async fn whoever_moves_into_a_group_that_hides_its_members_is_not_switched_off()
     // Positive evidence is not in doubt.
     let report = world.cycle().await;
     assert_eq!((report.counts.held, report.counts.deactivated), (2, 1));
-    assert!(world.last_detail(&members[0]).await.contains("hides whether they are in it"));
+    assert!(world.last_detail(&members[0]).await.contains("hides its members, which may include the user"));
     world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
     assert_eq!(world.cycle().await.counts.unchanged, 4);
     world.settled().await;

@@ -40,7 +40,7 @@ async fn with_free_the_former_learner_makes_room() {
     assert_eq!(world.learner(&ada, "user_name, email, active, first_name").await, [&aside, &aside, "0", "Ada"]);
     assert_ne!(world.learner(&ada, "deactivated_at").await, ["NULL"]);
     assert_eq!(world.log(&ada).await.last().unwrap(), "update success attributes-changed");
-    assert_eq!(world.last_detail(&ada).await, format!("moved aside: userName is wanted by Entra id {new}"));
+    assert_eq!(world.last_detail(&ada).await, format!("freed userName for Entra id {new}"));
     let mail = "emails[type eq \"work\"].value";
     let changes = json!([
         { "attribute": "userName", "old": ADDRESS, "new": aside },

@@ -98,7 +98,7 @@ async fn newcomers_who_are_ignored_are_not_created_and_a_plan_says_so() {
     let lines = plan["changes"].as_array().unwrap();
     assert!(lines.iter().all(|line| line["status"] == "skipped" && line["reason"] == "out-of-scope"), "{plan}");
     let explained = world.run_program(&["provision", "--dry-run", &members[0]], 0).stdout;
-    assert!(explained.contains("left as it is by scope.ignore"), "{explained}");
+    assert!(explained.contains("excluded by scope.ignore"), "{explained}");
     world.settled().await;
 }
 
@@ -201,7 +201,7 @@ async fn a_group_that_says_whom_to_ignore_and_says_it_no_more_ends_the_cycle() {
         let report = world.cycle().await;
         let error = report.error.unwrap_or_default();
         assert!(report.outcome == Outcome::Failed && error.contains(&ignored), "{lost}: {error}");
-        assert!(error.contains("take it out of the configuration"), "{lost}: {error}");
+        assert!(error.contains("remove it from the configuration"), "{lost}: {error}");
         world.unchanged_since(&before).await;
         if lost != "deleted" {
             assert_eq!(world.cycle().await.outcome, Outcome::Success, "{lost}");

@@ -58,7 +58,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
         let report = world.cycle().await;
         assert_eq!((report.outcome, report.counts), (Outcome::Failed, Counts::default()));
         let error = report.error.unwrap();
-        let keeper = format!("kept by application {first} in tenant {}", graph_sim::TENANT_ID);
+        let keeper = format!("belongs to application {first} in tenant {}", graph_sim::TENANT_ID);
         assert!(error.contains(&keeper), "{error}");
         assert!(error.contains("learner-sync approve --source"), "{error}");
         world.unchanged_since(&before).await;

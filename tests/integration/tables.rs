@@ -223,10 +223,10 @@ async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
     }
     let report = world.cycle().await;
     assert_eq!((report.counts.failed, report.counts.reactivated), (1, 0));
-    assert!(world.last_detail(&ben).await.contains("in a state of the platform's own"));
+    assert!(world.last_detail(&ben).await.contains("in a state that only the platform may change"));
     let id = account(&world, BEN, "uid").await.concat();
     let refused = world.run_program(&["provision", &ben, "--relink", &id], 1);
-    assert!(refused.stderr.contains("in a state of the platform's own"), "{refused:?}");
+    assert!(refused.stderr.contains("in a state that only the platform may change"), "{refused:?}");
     assert_eq!(account(&world, BEN, "state, given").await, ["suspended", "NULL"]);
 }
 

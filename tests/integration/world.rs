@@ -8,7 +8,7 @@ use std::sync::Arc;
 use graph_sim::{GraphSim, Tenant, User};
 use jiff::{SignedDuration, Timestamp};
 use learner_sync::config;
-use learner_sync::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared, Report, Stop};
+use learner_sync::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared, Report, StopSignal};
 use learner_sync::model::Trigger;
 use learner_sync::plan::Counts;
 use learner_sync::runtime::{App, Paths, configured_source};
@@ -127,7 +127,7 @@ impl World {
     }
 
     /// A cycle that can be stopped, or dropped on its way.
-    pub(crate) async fn run_until(&self, full: bool, stop: Stop) -> Report {
+    pub(crate) async fn run_until(&self, full: bool, stop: StopSignal) -> Report {
         let app = self.app();
         std::fs::create_dir_all(self.path("state")).unwrap();
         let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();

@@ -107,7 +107,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
     world.run_program(&["sync"], 0);
     let as_other = [("LEARNER_SYNC_APP__ENTERPRISE_APP", &*other)];
     let ran = world.run_program_with(&as_other, &["sync"], 1);
-    let kept = format!("kept by application {application} in tenant {tenant_id}");
+    let kept = format!("belongs to application {application} in tenant {tenant_id}");
     assert!(ran.stderr.contains(&kept) && ran.stderr.contains("approve --source"), "{ran:?}");
     assert_eq!(world.cycles().await, ["command success", "command failed"]);
 

@@ -316,7 +316,7 @@ async fn check_says_that_another_application_keeps_the_database() {
     let failed: Vec<_> = document["checks"].as_array().unwrap().iter().filter(|check| check["ok"] == false).collect();
     assert_eq!(failed.len(), 1, "{document}");
     assert_eq!(failed[0]["name"], "source");
-    assert!(failed[0]["detail"].as_str().unwrap().contains(&format!("kept by application {first}")), "{document}");
+    assert!(failed[0]["detail"].as_str().unwrap().contains(&format!("belongs to application {first}")), "{document}");
     assert!(failed[0]["hint"].as_str().unwrap().contains("approve --source"), "{document}");
     // As the cycle says, until it is admitted.
     world.run_program_with(&environment, &["sync"], 1);

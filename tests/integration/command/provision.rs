@@ -269,9 +269,9 @@ async fn a_learner_that_cannot_be_given_is_refused_and_nothing_is_written() {
     let before = (world.lasting().await, world.cycles().await);
     let other = world.value("SELECT id FROM learners WHERE user_name = 'ada.number0@harbourworks.example'").await;
     for (user, learner, why) in [
-        (new.as_str(), "99", "there is no learner 99".to_owned()),
+        (new.as_str(), "99", "learner 99 does not exist".to_owned()),
         (&new, &other, "is active and linked to Entra id".to_owned()),
-        ("ada.number0@harbourworks.example", learner, format!("has learner {other} already")),
+        ("ada.number0@harbourworks.example", learner, format!("already has learner {other}")),
     ] {
         for more in [&["--json"][..], &["--json", "--dry-run"]] {
             let ran = world.run_program(&[&["provision", user, "--relink", learner], more].concat(), 1);
@@ -303,7 +303,7 @@ async fn who_is_back_keeps_the_learner() {
     let learner = world.learner(&old, "id").await.remove(0);
     let document = world.run_program(&["provision", &new, "--relink", &learner, "--json"], 1).json();
     assert_eq!(document["action"]["reason"], json!("conflict"), "{document}");
-    assert!(document["action"]["detail"].as_str().unwrap().contains("wanted by its own account"), "{document}");
+    assert!(document["action"]["detail"].as_str().unwrap().contains("still wanted by its own account"), "{document}");
     assert_eq!(world.learner(&old, "id, active").await, [learner.as_str(), "0"]);
     world.run_program(&["sync"], 0);
     assert_eq!(world.learner(&old, "user_name, active").await, ["ada.byron@harbourworks.example", "1"]);
