@@ -8,7 +8,8 @@ use graph_sim::Tenant;
 use learner_sync::config;
 use learner_sync::model::{Action, Outcome, Reason, Status, UnknownWord};
 
-use crate::program::{PROGRAM, Ran, finish, hire};
+use crate::postgres::shared;
+use crate::program::{PROGRAM, Ran, finish, hire, users};
 use crate::world::{World, assigned};
 
 /// The tables of the configuration.
@@ -336,7 +337,7 @@ fn needs_more(line: &str) -> bool {
 /// The exit code that a command ends with in the world of the tests.
 fn exit_code(topic: &str, line: &str) -> i32 {
     match (topic, line) {
-        // Without a terminal there is nobody to ask.
+        // Without a terminal, it cannot ask.
         ("holds", "learner-sync approve") => 2,
         ("holds", "learner-sync resync --wait") => 3,
         _ => 0,
@@ -389,4 +390,24 @@ async fn the_commands_in_the_guide_run() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn the_example_of_an_existing_table_works() {
+    let Some(server) = shared() else { return };
+    let page = topics().into_iter().find(|topic| topic.name == "existing-table").unwrap();
+    let world = World::start_on(server, users(3).0).await;
+    world.execute(&page.blocks_of("sql")[0]).await;
+    world.reconfigure(|text| {
+        let mut table: toml::Table = text.parse().unwrap();
+        let database_url = table["learners"]["database_url"].clone();
+        merge(&mut table, page.blocks_of("toml")[0].parse().unwrap());
+        table["learners"]["database_url"] = database_url;
+        table.to_string()
+    });
+    world.run_program(&["check"], 0);
+    world.run_program(&["sync"], 0);
+    let learners = "SELECT DISTINCT status, tenant, language FROM app.accounts";
+    assert_eq!(world.query(learners).await, [["enabled", "harbourworks", "en"]]);
+    assert_eq!(world.value("SELECT count(*) FROM app.accounts").await, "3");
 }
