@@ -17,7 +17,6 @@ use crate::token::Roles;
 
 const MAX_PARTS: usize = 20;
 
-/// One part of a batch request.
 struct Part {
     id: String,
     request: Request,
@@ -64,7 +63,6 @@ pub(crate) async fn respond(
     Outcome::Reply(Reply { status, content_type: PLAIN_JSON.to_owned(), delivery, ..Reply::odata(body) })
 }
 
-/// Parses the parts of a batch.
 fn parts(request: &Request) -> Result<Vec<Part>, GraphError> {
     let refused = |message: &str| GraphError::new(400, "BadRequest", message);
     let body = request.json().ok_or_else(|| refused("Invalid batch payload format."))?;
@@ -96,7 +94,6 @@ fn parts(request: &Request) -> Result<Vec<Part>, GraphError> {
     Ok(parts)
 }
 
-/// Appends one answer.
 fn write_part(out: &mut Vec<u8>, id: &str, reply: &Reply) {
     let mut headers: serde_json::Map<String, Value> =
         reply.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();

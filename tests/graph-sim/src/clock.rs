@@ -3,7 +3,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The current time.
 #[expect(clippy::disallowed_methods, reason = "the simulator's only reading of the clock: tokens really expire")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()

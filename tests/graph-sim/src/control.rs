@@ -20,7 +20,6 @@ use serde_json::{Value, json};
 use crate::encoding::form_pairs;
 use crate::server::Shared;
 
-/// The routes under `/control`.
 pub(crate) fn router() -> Router<Arc<Shared>> {
     Router::new()
         .route("/control/summary", get(summary))
@@ -41,7 +40,6 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
 type ControlResult = Result<Json<Value>, ControlError>;
 type Simulator = State<Arc<Shared>>;
 
-/// The error of a control call, which changed nothing.
 struct ControlError(StatusCode, String);
 
 impl IntoResponse for ControlError {
@@ -65,7 +63,6 @@ fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, ControlError> {
     serde_json::from_slice(body).map_err(|error| ControlError::bad(format!("invalid body: {error}")))
 }
 
-/// A query option.
 fn option(query: Option<&str>, name: &str) -> Option<String> {
     let pairs = form_pairs(query.unwrap_or_default());
     pairs.into_iter().find(|(known, _)| known == name).map(|(_, value)| value)

@@ -63,7 +63,6 @@ pub(crate) fn form_decode(text: &str) -> String {
     percent_decode(&text.replace('+', " "))
 }
 
-/// The pairs of a query string or a form body.
 pub(crate) fn form_pairs(text: &str) -> Vec<(String, String)> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
     pairs
@@ -74,7 +73,6 @@ pub(crate) fn form_pairs(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Encodes a value for a query string.
 pub(crate) fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -87,7 +85,6 @@ pub(crate) fn percent_encode(text: &str) -> String {
     encoded
 }
 
-/// Appends a value as JSON.
 #[expect(clippy::expect_used, reason = "writes strings, numbers and values with string keys into memory")]
 pub(crate) fn push_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(out, value).expect("plain data serializes to JSON");

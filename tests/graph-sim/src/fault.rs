@@ -43,16 +43,12 @@ pub struct Fault {
     delivery: Option<Delivery>,
 }
 
-/// The effect of a fault on a call.
 #[derive(Debug, Clone)]
 enum Action {
     /// No effect besides the gate.
     Pass,
-    /// Reset the connection before the first byte of the answer.
     Reset,
-    /// Substitute the answer.
     Answer(Substitute),
-    /// Edit the true answer.
     Edit(Vec<Edit>),
     /// A transient failure, drawn for each call.
     AnyFailure,

@@ -7,7 +7,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 
-/// Larger than any request head.
 const LARGEST_HEAD: usize = 64 * 1024;
 /// An empty last page, so that a client has no reason to ask again.
 const ANSWER: &[u8] =

@@ -19,7 +19,6 @@ use crate::sequence::is_guid;
 use crate::tenant::Tenant;
 use crate::token::Roles;
 
-/// The inputs of an answer.
 pub(crate) struct Context<'a> {
     pub(crate) tenant: &'a Tenant,
     pub(crate) roles: &'a Roles,
@@ -30,7 +29,6 @@ pub(crate) struct Context<'a> {
 
 type GraphResult = Result<Reply, GraphError>;
 
-/// Answers one request to `/v1.0/...`.
 pub(crate) fn answer(context: &Context<'_>) -> GraphResult {
     let segments = &context.request.segments;
     let lower: Vec<String> = segments.iter().skip(1).map(|segment| segment.to_ascii_lowercase()).collect();
@@ -83,7 +81,6 @@ fn unknown_position(names: &[&str]) -> usize {
 }
 
 impl Context<'_> {
-    /// Refuses unsupported query options.
     fn check_options(&self) -> Result<(), GraphError> {
         for (name, _) in &self.request.query {
             match name.to_ascii_lowercase().as_str() {
@@ -106,13 +103,11 @@ impl Context<'_> {
         if self.roles.any(permissions) { Ok(()) } else { Err(GraphError::denied()) }
     }
 
-    /// The `@odata.context` of an answer.
     fn metadata(&self, what: &str) -> String {
         format!("{}/v1.0/$metadata#{what}", self.request.origin)
     }
 }
 
-/// Refuses ids that are not GUIDs.
 fn require_guid(id: &str) -> Result<(), GraphError> {
     if is_guid(id) { Ok(()) } else { Err(GraphError::bad_request(format!("Invalid object identifier '{id}'."))) }
 }

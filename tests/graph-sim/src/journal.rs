@@ -62,7 +62,6 @@ impl Call {
         self.arrived.checked_duration_since(earlier.answered?)
     }
 
-    /// The call of a request.
     pub(crate) fn of(request: &Request, in_batch: bool) -> Self {
         let mut headers = request.headers.clone();
         let authorization = headers.remove("authorization");
@@ -84,7 +83,6 @@ impl Call {
         }
     }
 
-    /// The call as the control API shows it.
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "method": self.method,
@@ -100,7 +98,6 @@ impl Call {
     }
 }
 
-/// The recorded calls.
 #[derive(Debug, Default)]
 pub(crate) struct Journal {
     calls: Vec<Call>,
@@ -127,12 +124,10 @@ impl Journal {
         }
     }
 
-    /// The recorded calls in order.
     pub(crate) fn calls(&self) -> &[Call] {
         &self.calls
     }
 
-    /// Drops all calls.
     pub(crate) fn clear(&mut self) {
         self.forget(self.calls.len());
     }

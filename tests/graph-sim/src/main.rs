@@ -41,7 +41,7 @@ async fn main() -> io::Result<()> {
         write_secret(path, &tenant.client_secret)?;
     }
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let sim = GraphSim::start_on(tenant, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)).await?;
+    let sim = GraphSim::start_on(tenant, SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))?;
     print_instructions(&sim, secret_file.as_deref());
     tokio::select! {
         _ = interrupt.recv() => {}

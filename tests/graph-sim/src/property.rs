@@ -8,7 +8,6 @@ use crate::user::{EmployeeOrgData, ReadText, TEXTS, User};
 /// One attribute, looked up once and then read from many users.
 #[derive(Clone)]
 pub(crate) struct Property {
-    /// Graph's spelling.
     pub(crate) name: String,
     read: Read,
 }

@@ -12,7 +12,6 @@ pub(crate) const ODATA_JSON: &str =
 /// The content type of errors and of everything that is not OData.
 pub(crate) const PLAIN_JSON: &str = "application/json";
 
-/// One answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -41,7 +40,6 @@ impl Reply {
         Self { status, headers: Vec::new(), content_type, body, expected: true, delivery: None }
     }
 
-    /// Adds a header.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -56,7 +54,6 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    /// The exchange of a request.
     pub(crate) fn new(request: &Request, request_id: String) -> Self {
         Self { request_id, client_request_id: request.header("client-request-id").map(str::to_owned) }
     }
@@ -82,7 +79,6 @@ pub(crate) struct GraphError {
 }
 
 impl GraphError {
-    /// An error with a status, code and message.
     pub(crate) fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
         Self { status, code: code.to_owned(), message: message.into(), unexpected: false }
     }
@@ -139,7 +135,6 @@ impl GraphError {
         Self { unexpected: true, ..Self::new(405, "Request_BadRequest", message) }
     }
 
-    /// The error as an answer.
     pub(crate) fn reply(self, exchange: &Exchange) -> Reply {
         let Self { status, code, message, unexpected } = self;
         let mut inner = json!({ "date": clock::zoneless(clock::now()), "request-id": exchange.request_id });

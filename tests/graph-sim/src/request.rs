@@ -7,15 +7,12 @@ use serde_json::Value;
 use crate::encoding::{form_pairs, percent_decode};
 use crate::graph::page;
 
-/// A parsed request.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: String,
     /// The path as sent, for next-page links.
     pub(crate) raw_path: String,
-    /// The decoded segments of the path.
     pub(crate) segments: Vec<String>,
-    /// The decoded query options in order.
     pub(crate) query: Vec<(String, String)>,
     /// Header names in lower case.
     pub(crate) headers: BTreeMap<String, String>,
@@ -25,7 +22,6 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Parses a request target.
     pub(crate) fn new(
         method: &str,
         target: &str,
@@ -45,12 +41,10 @@ impl Request {
         }
     }
 
-    /// The decoded path.
     pub(crate) fn path(&self) -> String {
         format!("/{}", self.segments.join("/"))
     }
 
-    /// The decoded query.
     pub(crate) fn readable_query(&self) -> String {
         let pairs = self.query.iter().map(|(name, value)| format!("{name}={value}"));
         pairs.collect::<Vec<_>>().join("&")
@@ -62,12 +56,10 @@ impl Request {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// A header by its lower-case name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// The body as JSON.
     pub(crate) fn json(&self) -> Option<Value> {
         serde_json::from_slice(&self.body).ok()
     }

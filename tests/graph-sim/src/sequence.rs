@@ -5,12 +5,10 @@
 pub(crate) struct Sequence(u64);
 
 impl Sequence {
-    /// The stream of a seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next number.
     pub(crate) fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
@@ -31,13 +29,11 @@ impl Sequence {
         from[self.below(from.len())]
     }
 
-    /// A lower-case GUID, shaped like version 4.
     pub(crate) fn guid(&mut self) -> String {
         let bytes = u128::from(self.number()) << 64 | u128::from(self.number());
         uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string()
     }
 
-    /// Pseudo-random bytes.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.number().to_be_bytes()[0])
     }

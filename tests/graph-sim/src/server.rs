@@ -26,7 +26,6 @@ use crate::tls::TlsFront;
 use crate::token::{self, Roles, Tokens};
 use crate::wire::{ResetHandle, Wire};
 
-/// More than the largest batch.
 const LARGEST_BODY: usize = 8 * 1024 * 1024;
 
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -59,7 +58,7 @@ impl GraphSim {
     ///
     /// When no port is free.
     pub async fn start(tenant: Tenant) -> Self {
-        Self::launch(tenant, ANY_PORT).unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
+        Self::start_on(tenant, ANY_PORT).unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
     }
 
     /// Serves a tenant over https on a free port of 127.0.0.1. The certificate covers that address and `localhost`; a
@@ -79,16 +78,7 @@ impl GraphSim {
     /// # Errors
     ///
     /// When the address is not a loopback address or cannot be bound.
-    pub async fn start_on(tenant: Tenant, address: SocketAddr) -> io::Result<Self> {
-        Self::launch(tenant, address)
-    }
-
-    /// Like `start_on`, for synchronous callers.
-    ///
-    /// # Errors
-    ///
-    /// When the address is not a loopback address or cannot be bound.
-    pub fn launch(tenant: Tenant, address: SocketAddr) -> io::Result<Self> {
+    pub fn start_on(tenant: Tenant, address: SocketAddr) -> io::Result<Self> {
         Self::begin(tenant, address, None)
     }
 
@@ -185,17 +175,14 @@ impl Drop for GraphSim {
 }
 
 impl Shared {
-    /// Locks the tenant.
     pub(crate) fn tenant(&self) -> MutexGuard<'_, Tenant> {
         lock(&self.tenant)
     }
 
-    /// Locks the faults.
     pub(crate) fn faults(&self) -> MutexGuard<'_, Faults> {
         lock(&self.faults)
     }
 
-    /// Locks the journal.
     pub(crate) fn journal(&self) -> MutexGuard<'_, Journal> {
         lock(&self.journal)
     }
@@ -213,19 +200,17 @@ impl Shared {
     fn answer(&self, request: &Request, exchange: &Exchange, batch: Option<&Roles>) -> (Reply, bool) {
         let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
         if let [_, "oauth2", "v2.0", "token"] = segments.as_slice() {
-            let reply = if request.method == "POST" {
-                lock(&self.tokens).issue(&self.tenant(), request, exchange)
-            } else {
-                GraphError::wrong_method().reply(exchange)
+            let reply = match request.method.as_str() {
+                "POST" => lock(&self.tokens).issue(&self.tenant(), request, exchange),
+                _ => GraphError::wrong_method().reply(exchange),
             };
             let authorized = reply.status == 200;
             return (reply, authorized);
         }
         if token::is_identity_request(request) {
-            let reply = if request.method == "GET" {
-                lock(&self.tokens).issue_to_identity(&self.tenant(), request, exchange)
-            } else {
-                GraphError::wrong_method().reply(exchange)
+            let reply = match request.method.as_str() {
+                "GET" => lock(&self.tokens).issue_to_identity(&self.tenant(), request, exchange),
+                _ => GraphError::wrong_method().reply(exchange),
             };
             let authorized = reply.status == 200;
             return (reply, authorized);
@@ -291,7 +276,6 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&R
     }
 }
 
-/// Serves one HTTP request.
 async fn serve(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(reset_handle): ConnectInfo<ResetHandle>,

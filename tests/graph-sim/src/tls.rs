@@ -12,18 +12,14 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-/// The names and addresses of the certificate.
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// The server side of https.
 pub(crate) struct TlsFront {
-    /// The authority's certificate, PEM.
     pub(crate) authority: String,
     pub(crate) acceptor: TlsAcceptor,
 }
 
 impl TlsFront {
-    /// Generates an authority and a server certificate.
     pub(crate) fn new() -> Result<Self, Box<dyn Error + Send + Sync>> {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

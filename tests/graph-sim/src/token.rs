@@ -18,7 +18,6 @@ use crate::tenant::Tenant;
 
 pub(crate) use managed_identity::{error as identity_error, is_request as is_identity_request};
 
-/// The permissions that a token carries.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Roles(BTreeSet<String>);
 
@@ -44,7 +43,6 @@ struct Issued {
 }
 
 impl Tokens {
-    /// The permissions of the request's token.
     pub(crate) fn check(&self, request: &Request) -> Result<Roles, GraphError> {
         let refused = |message: &str| GraphError::new(401, "InvalidAuthenticationToken", message);
         let header = request.header("authorization").ok_or_else(|| refused("Access token is empty."))?;
@@ -66,7 +64,6 @@ impl Tokens {
         self.issued.values_mut().for_each(|issued| issued.revoked = true);
     }
 
-    /// Answers a request for a token.
     pub(crate) fn issue(&mut self, tenant: &Tenant, request: &Request, exchange: &Exchange) -> Reply {
         match grant(tenant, request, &mut self.spent) {
             Ok(audience) => {
@@ -120,14 +117,12 @@ impl Tokens {
     }
 }
 
-/// A new token.
 struct Minted {
     token: String,
     begins: Timestamp,
     expires: Timestamp,
 }
 
-/// An error of the token endpoint.
 struct TokenError {
     status: u16,
     error: &'static str,

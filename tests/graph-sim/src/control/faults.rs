@@ -13,18 +13,16 @@ use super::{ControlError, ControlResult, Simulator, read};
 use crate::fault::Fault;
 
 /// A fault as JSON; the keys are the methods of `Fault`.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 struct FaultRequest {
-    #[serde(default = "get")]
-    method: String,
+    method: Option<String>,
     path: String,
     query_contains: Option<String>,
     mentioning: Option<String>,
     page: Option<usize>,
     nth: Option<usize>,
     times: Option<usize>,
-    #[serde(default)]
     always: bool,
     status: Option<u16>,
     code: Option<String>,
@@ -33,35 +31,24 @@ struct FaultRequest {
     retry_after_date: Option<i64>,
     redirect: Option<String>,
     random: Option<Random>,
-    #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<String>,
-    #[serde(default)]
     reset: bool,
-    #[serde(default)]
     expired_page_token: bool,
-    #[serde(default)]
     empty_list: bool,
-    #[serde(default)]
     empty_page: bool,
-    #[serde(default)]
     cut_short: bool,
-    #[serde(default)]
     null_rows: bool,
     next_link: Option<String>,
     drop_key: Option<String>,
     null_key: Option<String>,
     hide_row: Option<String>,
-    #[serde(default)]
     endless_pages: bool,
     outer_status: Option<u16>,
     missing_part: Option<usize>,
     doubled_part: Option<usize>,
-    #[serde(default)]
     extra_part: bool,
-    #[serde(default)]
     reset_after_headers: bool,
-    #[serde(default)]
     truncated: bool,
     dripping: Option<Drops>,
     never_ending: Option<Drops>,
@@ -90,10 +77,6 @@ impl Drops {
     fn pause(self) -> Duration {
         Duration::from_millis(self.pause_ms)
     }
-}
-
-fn get() -> String {
-    "GET".to_owned()
 }
 
 pub(super) async fn inject(State(shared): Simulator, body: Bytes) -> ControlResult {
@@ -187,7 +170,7 @@ fn build(request: FaultRequest) -> Result<Fault, ControlError> {
         (padded_key, Fault::padded_key),
     ];
 
-    let mut fault = Fault::on(&method, &path);
+    let mut fault = Fault::on(method.as_deref().unwrap_or("GET"), &path);
     fault = match (status, code) {
         (Some(status), Some(code)) => fault.answer_error(status, &code),
         (Some(status), None) => fault.answer(status),
@@ -215,6 +198,9 @@ fn build(request: FaultRequest) -> Result<Fault, ControlError> {
 fn check(request: &FaultRequest) -> Result<(), ControlError> {
     if [request.status, request.outer_status].iter().flatten().any(|status| !(200..600).contains(status)) {
         return Err(ControlError::bad("status must be between 200 and 599"));
+    }
+    if request.path.is_empty() {
+        return Err(ControlError::bad("path is required"));
     }
     if request.code.is_some() && request.status.is_none() {
         return Err(ControlError::bad("code requires status"));

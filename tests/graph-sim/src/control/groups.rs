@@ -36,7 +36,6 @@ pub(super) async fn show(State(shared): Simulator, path: Path<String>) -> Contro
     Ok(Json(answer))
 }
 
-/// A new group.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct NewGroup {

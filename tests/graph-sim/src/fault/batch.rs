@@ -15,7 +15,6 @@ pub(crate) enum Distortion {
     Extra,
 }
 
-/// The id of the additional answer.
 const EXTRA_ID: &str = "nobody-asked";
 
 impl Fault {

@@ -13,22 +13,16 @@ pub(super) struct Chance {
 }
 
 impl Fault {
-    /// Applies to each matching call with a probability from 0 to 1. `nth` and `times` count the affected calls.
-    /// Sequential calls get the same draws in every run.
-    pub fn with_probability(mut self, probability: f64, seed: u64) -> Self {
+    /// Fails each matching call with a probability from 0 to 1: with 429 and a short `Retry-After`, with 503, or with a
+    /// reset. Parts of a `$batch` are not reset, because then hardly any batch would succeed. Sequential calls get the
+    /// same draws in every run.
+    pub fn random(mut self, probability: f64, seed: u64) -> Self {
         let of_a_million = (probability.clamp(0.0, 1.0) * MILLION as f64) as usize;
         self.chance = Some(Chance { of_a_million, draws: Sequence::new(seed) });
-        self
-    }
-
-    /// Fails each matching call with a probability: with 429 and a short `Retry-After`, with 503, or with a reset.
-    /// Parts of a `$batch` are not reset, because then hardly any batch would succeed.
-    pub fn random(mut self, probability: f64, seed: u64) -> Self {
         self.action = Action::AnyFailure;
-        self.with_probability(probability, seed).always()
+        self.always()
     }
 
-    /// Draws the failure of one call.
     pub(super) fn any_failure(&mut self, in_batch: bool) -> Action {
         let kinds = if in_batch { 2 } else { 3 };
         let kind = self.chance.as_mut().map_or(0, |chance| chance.draws.below(kinds));

@@ -26,12 +26,10 @@ pub(crate) struct Effects {
 }
 
 impl Faults {
-    /// Adds a fault.
     pub(crate) fn inject(&mut self, fault: Fault) {
         self.0.push(fault);
     }
 
-    /// Removes all faults. Calls that wait at a gate keep waiting.
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }
@@ -62,7 +60,6 @@ impl Faults {
     }
 }
 
-/// The result of a call: an answer or a reset.
 pub(crate) enum Outcome {
     Reply(Reply),
     Reset,
@@ -103,7 +100,6 @@ impl Effects {
         if self.endless { Cow::Owned(endless::first_page(request)) } else { Cow::Borrowed(request) }
     }
 
-    /// Applies the edits to a true answer.
     pub(crate) fn edit(&self, reply: Reply, request: &Request, exchange: &Exchange) -> Reply {
         let nothing = self.edits.is_empty() && !self.endless;
         if nothing || reply.status != 200 {

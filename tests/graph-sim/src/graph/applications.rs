@@ -19,7 +19,6 @@ use crate::tenant::{Application, Assignment, AssignmentKey, RegisteredCertificat
 pub(super) const READ_APPLICATIONS: &[&str] =
     &["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"];
 
-/// The key by which a path names an application.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ApplicationKey<'a> {
     ObjectId(&'a str),
@@ -98,7 +97,6 @@ fn write_row(
     push_json(out, &row);
 }
 
-/// The service principal of an application.
 fn principal(context: &Context<'_>, application: &Application) -> Value {
     json!({
         "id": application.object_id,

@@ -13,7 +13,6 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Parses a filter.
     pub(super) fn parse(text: &str) -> Result<Self, GraphError> {
         let filter = read(text).ok_or_else(|| GraphError::bad_request("Invalid filter clause"))?;
         if filter.values.len() > MAX_VALUES {
@@ -24,7 +23,6 @@ impl Filter {
         Ok(filter)
     }
 
-    /// Whether the filter is about an attribute.
     pub(super) fn is_about(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }

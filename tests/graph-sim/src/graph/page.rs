@@ -12,7 +12,6 @@ const LARGEST_PAGE: usize = 999;
 /// The start of a page: after a key, so that rows added or removed in between do not shift it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cursor {
-    /// Number of the page, counted from one.
     pub(crate) number: usize,
     after: String,
     epoch: u64,
@@ -40,7 +39,6 @@ impl Cursor {
     }
 }
 
-/// The requested page.
 pub(super) struct Page<'a> {
     context: &'a Context<'a>,
     size: usize,
@@ -50,7 +48,6 @@ pub(super) struct Page<'a> {
 }
 
 impl<'a> Page<'a> {
-    /// Parses `$top` and `$skiptoken`.
     pub(super) fn requested(context: &'a Context<'a>) -> Result<Self, GraphError> {
         let request = context.request;
         let top = match request.option("$top") {
@@ -84,7 +81,6 @@ impl<'a> Page<'a> {
         self.after.as_deref()
     }
 
-    /// The maximum number of rows.
     pub(super) fn size(&self) -> usize {
         self.size
     }

@@ -46,7 +46,6 @@ pub(super) enum ReadAccess {
 }
 
 impl ReadAccess {
-    /// The access of a token.
     pub(super) fn of(roles: &Roles) -> Self {
         let full = ["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"];
         if roles.any(&full) {
@@ -79,7 +78,6 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Parses `$select`.
     pub(super) fn requested(context: &Context<'_>, kind: AnswerKind) -> Result<Self, GraphError> {
         let requested = context.request.option("$select").filter(|text| !text.trim().is_empty());
         let names: Vec<&str> = match requested {
@@ -124,7 +122,6 @@ impl Selection {
         self.requested.as_ref().map_or_else(|| set.to_owned(), |requested| format!("{set}({requested})"))
     }
 
-    /// Whether an attribute is selected.
     pub(super) fn has(&self, name: &str) -> bool {
         self.properties.iter().any(|(property, _)| property.name == name)
     }
@@ -150,7 +147,6 @@ impl Selection {
         }
     }
 
-    /// Appends a user as an object.
     pub(super) fn write_row(&self, user: &User, out: &mut Vec<u8>) {
         out.push(b'{');
         self.write_pairs(user, out);

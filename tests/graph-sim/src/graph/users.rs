@@ -12,7 +12,6 @@ use super::{Context, GraphResult, entity, require_guid};
 use crate::reply::{GraphError, Reply};
 use crate::user::User;
 
-/// The users after an id.
 pub(super) fn after<'a>(
     users: &'a BTreeMap<String, User>,
     id: Option<&str>,
@@ -21,7 +20,6 @@ pub(super) fn after<'a>(
     users.range::<str, _>((start, Bound::Unbounded)).map(|(id, user)| (id.as_str(), user))
 }
 
-/// `GET /users`
 pub(super) fn list(context: &Context<'_>) -> GraphResult {
     require_read_access(context)?;
     let page = Page::requested(context)?;
@@ -56,7 +54,6 @@ fn filtered<'a>(context: &Context<'a>, filter: &Filter) -> Result<BTreeMap<&'a s
     }
 }
 
-/// `GET /users/$count`
 pub(super) fn count(context: &Context<'_>) -> GraphResult {
     require_read_access(context)?;
     if !context.request.is_eventual() {

@@ -59,7 +59,6 @@ impl Application {
         self.assignments.keys().map(|(principal, role)| (principal.as_str(), role.as_str()))
     }
 
-    /// The rows after a key.
     pub(crate) fn after(&self, key: Option<&AssignmentKey>) -> impl Iterator<Item = (&AssignmentKey, &Assignment)> {
         let start = key.map_or(Bound::Unbounded, Bound::Excluded);
         self.assignments.range((start, Bound::Unbounded))
@@ -116,11 +115,6 @@ impl Tenant {
     /// Assigns a user to another application.
     pub fn assign_user_to(&mut self, application: &str, user: &str) {
         self.assign(application, user, DEFAULT_ACCESS);
-    }
-
-    /// Assigns a group to another application.
-    pub fn assign_group_to(&mut self, application: &str, group: &str) {
-        self.assign(application, group, DEFAULT_ACCESS);
     }
 
     /// Adds a service principal, assigns it to the application and returns its id.

@@ -35,7 +35,6 @@ impl RegisteredCertificate {
         digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.der).as_ref().iter().map(|byte| format!("{byte:02X}")).collect()
     }
 
-    /// Modulus and exponent of the RSA key.
     pub(crate) fn public_key(&self) -> (&[u8], &[u8]) {
         (&self.modulus, &self.exponent)
     }

@@ -7,7 +7,6 @@ use crate::names;
 use crate::sequence::Sequence;
 use crate::user::User;
 
-/// The groups of a generated tenant.
 struct Groups {
     all_staff: String,
     teams: [String; 3],

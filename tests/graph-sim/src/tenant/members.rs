@@ -38,7 +38,6 @@ pub enum MemberKind {
 }
 
 impl MemberKind {
-    /// The value of `principalType`.
     pub(crate) fn principal_type(self) -> &'static str {
         match self {
             Self::User => "User",
@@ -48,7 +47,6 @@ impl MemberKind {
         }
     }
 
-    /// The value of `@odata.type`.
     pub(crate) fn odata_type(self) -> &'static str {
         match self {
             Self::User => "#microsoft.graph.user",
@@ -76,13 +74,11 @@ impl Group {
         self.after(None)
     }
 
-    /// The direct members after an id.
     pub(crate) fn after(&self, id: Option<&str>) -> impl Iterator<Item = (&str, MemberKind)> {
         let start = id.map_or(Bound::Unbounded, Bound::Excluded);
         self.members.range::<str, _>((start, Bound::Unbounded)).map(|(id, kind)| (id.as_str(), *kind))
     }
 
-    /// Removes a member if it is one.
     pub(super) fn remove(&mut self, id: &str) {
         self.members.remove(id);
         self.inner_groups.remove(id);

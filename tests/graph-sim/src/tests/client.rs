@@ -72,7 +72,6 @@ pub(super) async fn raw(
     exchange.await.unwrap()
 }
 
-/// Parses an answer.
 pub(super) fn read_answer(bytes: &[u8]) -> io::Result<Answer> {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -95,7 +94,6 @@ fn without_chunks(mut rest: &str) -> String {
     text
 }
 
-/// A client that has signed in.
 pub(super) struct Client<'a> {
     sim: &'a GraphSim,
     authorization: String,
@@ -156,7 +154,6 @@ impl<'a> Client<'a> {
     }
 }
 
-/// The form of a client credentials request.
 pub(super) fn form(client: &str, secret: &str) -> String {
     let scope = percent_encode("https://graph.microsoft.com/.default");
     let secret = percent_encode(secret);

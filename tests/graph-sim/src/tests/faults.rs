@@ -212,7 +212,7 @@ async fn a_gate_holds_a_call_until_it_is_released() {
 #[test]
 fn the_simulator_answers_while_a_test_blocks_and_stops_when_dropped() {
     use std::io::{Read, Write};
-    let sim = GraphSim::launch(Tenant::default(), ([127, 0, 0, 1], 0).into()).unwrap();
+    let sim = GraphSim::start_on(Tenant::default(), ([127, 0, 0, 1], 0).into()).unwrap();
     let address = sim.url().replace("http://", "");
     let mut stream = std::net::TcpStream::connect(&address).unwrap();
     for _ in 0..2 {
@@ -227,5 +227,5 @@ fn the_simulator_answers_while_a_test_blocks_and_stops_when_dropped() {
     drop(sim);
     let mut rest = Vec::new();
     assert!(stream.read_to_end(&mut rest).is_err() || rest.is_empty(), "open connections end");
-    assert!(GraphSim::launch(Tenant::default(), ([0, 0, 0, 0], 0).into()).is_err(), "loopback only");
+    assert!(GraphSim::start_on(Tenant::default(), ([0, 0, 0, 0], 0).into()).is_err(), "loopback only");
 }

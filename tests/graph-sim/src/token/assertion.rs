@@ -59,7 +59,6 @@ pub(super) fn check(
     Ok(())
 }
 
-/// A parsed assertion.
 struct Assertion<'a> {
     header: Value,
     claims: Value,

@@ -12,18 +12,15 @@ use crate::tenant::Tenant;
 
 const PATH: [&str; 4] = ["metadata", "identity", "oauth2", "token"];
 
-/// Whether a request is for the metadata service.
 pub(crate) fn is_request(request: &Request) -> bool {
     request.segments.iter().map(String::as_str).eq(PATH)
 }
 
-/// An error in the format of the metadata service.
 pub(crate) fn error(status: u16, code: &str, description: &str) -> Reply {
     Reply::json(status, &json!({ "error": code, "error_description": description }))
 }
 
 impl Tokens {
-    /// Answers a request for the token of a managed identity.
     pub(crate) fn issue_to_identity(&mut self, tenant: &Tenant, request: &Request, exchange: &Exchange) -> Reply {
         match requested_identity(tenant, request) {
             Ok((identity, resource)) => {
