@@ -7,6 +7,7 @@ mod signals;
 mod systemd;
 
 use graph_sim::{Fault, Gate};
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::database::{apply, on_both};
@@ -21,6 +22,27 @@ async fn waiting_daemon(world: &World) -> Daemon {
     let daemon = world.daemon().await;
     daemon.logged("waiting next_cycle.at=", 1).await;
     daemon
+}
+
+/// A world with one user, and its daemon after the first cycle.
+async fn waiting_world() -> (World, Daemon) {
+    let world = World::start(users(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    (world, daemon)
+}
+
+/// A daemon whose first cycle is held by a gate.
+async fn daemon_in_cycle(world: &World) -> (Daemon, Gate) {
+    let gate = hold_next_cycle(world);
+    let daemon = world.daemon().await;
+    gate.reached().await;
+    (daemon, gate)
+}
+
+/// Sends SIGHUP and waits for a text in the log.
+async fn reload(daemon: &Daemon, text: &str, times: usize) {
+    daemon.signal(Signal::HUP);
+    daemon.logged(text, times).await;
 }
 
 /// Holds the next cycle while it reads the assignments.
@@ -88,9 +110,7 @@ async fn a_failed_cycle_is_followed_by_the_next() {
 #[apply(on_both)]
 async fn sync_exits_75_during_a_daemon_cycle_and_the_daemon_waits_for_a_sync() {
     let world = World::start(users(1).0).await;
-    let gate = hold_next_cycle(&world);
-    let daemon = world.daemon().await;
-    gate.reached().await;
+    let (daemon, gate) = daemon_in_cycle(&world).await;
     let ran = world.run_program(&["sync"], 75);
     assert!(ran.stderr.contains(&format!("learner-sync run (pid {})", daemon.pid())), "{ran:?}");
     gate.release();
@@ -101,7 +121,7 @@ async fn sync_exits_75_during_a_daemon_cycle_and_the_daemon_waits_for_a_sync() {
     let gate = hold_next_cycle(&world);
     let mut sync = Daemon::spawn(world.program(&["sync"]), &world.path("sync.log"));
     gate.reached().await;
-    daemon.signal(rustix::process::Signal::USR1);
+    daemon.signal(Signal::USR1);
     daemon.logged(&format!("waiting for learner-sync sync (pid {})", sync.pid()), 1).await;
     assert_eq!(world.cycles().await, ["startup success", "command -"]);
     gate.release();
@@ -117,9 +137,9 @@ async fn a_paused_daemon_skips_signalled_cycles_and_logs_it() {
     let daemon = world.daemon().await;
     let skipped = "provisioning is paused; the cycle is skipped";
     daemon.logged(skipped, 1).await;
-    daemon.signal(rustix::process::Signal::USR1);
+    daemon.signal(Signal::USR1);
     daemon.logged(skipped, 2).await;
-    daemon.signal(rustix::process::Signal::USR2);
+    daemon.signal(Signal::USR2);
     daemon.logged(skipped, 3).await;
     assert_eq!(world.cycles().await, [""; 0]);
     world.run_program(&["resume"], 0);
@@ -168,17 +188,16 @@ async fn a_daemon_continues_when_its_log_pipe_is_closed() {
         (status["last_cycle"]["outcome"] == "success" && status["next_cycle_at"].is_string()).then_some(())
     })
     .await;
-    daemon.signal(rustix::process::Signal::USR1);
+    daemon.signal(Signal::USR1);
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
     daemon.stop().await;
 }
 
 #[apply(on_both)]
 async fn status_shows_no_next_time_during_a_cycle() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     let gate = hold_next_cycle(&world);
-    daemon.signal(rustix::process::Signal::USR1);
+    daemon.signal(Signal::USR1);
     gate.reached().await;
     let status = world.run_program(&["status", "--json"], 0).json();
     assert_eq!((&status["state"], &status["next_cycle_at"]), (&json!("running"), &json!(null)));
@@ -190,13 +209,11 @@ async fn status_shows_no_next_time_during_a_cycle() {
 
 #[apply(on_both)]
 async fn a_locked_database_does_not_block_signals() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     // A training platform may lock the database during an import.
     let writer = world.database.lock().await;
     let begun = std::time::Instant::now();
-    daemon.signal(rustix::process::Signal::HUP);
-    daemon.logged("configuration reloaded", 1).await;
+    reload(&daemon, "configuration reloaded", 1).await;
     daemon.stop().await;
     // A cycle waits 30 seconds for the database.
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
@@ -210,8 +227,7 @@ async fn a_reload_replaces_the_time_of_the_next_cycle() {
     let daemon = waiting_daemon(&world).await;
     let drawn = std::time::Instant::now();
     world.configure("");
-    daemon.signal(rustix::process::Signal::HUP);
-    daemon.logged("waiting next_cycle.at=", 2).await;
+    reload(&daemon, "waiting next_cycle.at=", 2).await;
     let cycles = world.cycles_ended(1).await;
     eventually("the old time passes", async || (drawn.elapsed().as_secs() >= 4).then_some(())).await;
     assert_eq!(world.cycles().await, cycles);
@@ -229,8 +245,7 @@ async fn without_user_provisioning_no_cycle_runs_and_the_reason_is_reported() {
         assert!(ran.stderr.contains("provisioning.users = false"), "{ran:?}");
     }
     world.configure("");
-    daemon.signal(rustix::process::Signal::HUP);
-    daemon.logged("configuration reloaded", 1).await;
+    reload(&daemon, "configuration reloaded", 1).await;
     world.run_program(&["resync", "--wait"], 0);
     daemon.stop().await;
 }

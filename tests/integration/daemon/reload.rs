@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::{EVERY_SECOND, waiting_daemon};
+use super::{EVERY_SECOND, daemon_in_cycle, reload, waiting_daemon, waiting_world};
 use crate::database::{apply, on_both};
 use crate::postgres::Server;
 use crate::program::users;
@@ -19,8 +19,7 @@ async fn a_valid_configuration_takes_effect_and_reschedules_the_next_cycle() {
     let daemon = waiting_daemon(&world).await;
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE title IS NULL").await, "2");
     world.configure(OTHER_MAPPING);
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration reloaded", 1).await;
+    reload(&daemon, "configuration reloaded", 1).await;
     daemon.logged("waiting next_cycle.at=", 2).await;
     // A reload does not run a cycle.
     assert_eq!(world.cycles().await, ["startup success"]);
@@ -33,8 +32,7 @@ async fn a_valid_configuration_takes_effect_and_reschedules_the_next_cycle() {
 
 #[apply(on_both)]
 async fn a_shorter_schedule_takes_effect_with_the_reload() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     world.configure(EVERY_SECOND);
     daemon.signal(Signal::HUP);
     assert_eq!(world.cycles_ended(2).await[..2], ["startup success", "schedule success"]);
@@ -43,12 +41,10 @@ async fn a_shorter_schedule_takes_effect_with_the_reload() {
 
 #[apply(on_both)]
 async fn reloads_do_not_postpone_the_next_cycle() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     let next = world.value("SELECT next_cycle_at FROM sync_state").await;
-    for reload in 1..=5 {
-        daemon.signal(Signal::HUP);
-        daemon.logged("waiting next_cycle.at=", reload + 1).await;
+    for number in 1..=5 {
+        reload(&daemon, "waiting next_cycle.at=", number + 1).await;
         assert!(world.value("SELECT next_cycle_at FROM sync_state").await <= next);
     }
     daemon.stop().await;
@@ -60,16 +56,13 @@ async fn an_invalid_configuration_is_reported_and_the_old_one_stays() {
     world.configure(OTHER_MAPPING);
     let daemon = waiting_daemon(&world).await;
     world.configure("[safety]\nmax_deactivatoins = 5");
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration not reloaded, the old one stays", 1).await;
+    reload(&daemon, "configuration not reloaded, the old one stays", 1).await;
     assert!(daemon.log().contains("safety.max_deactivatoins"), "{}", daemon.log());
     std::fs::remove_file(world.config_path()).unwrap();
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration not reloaded, the old one stays", 2).await;
+    reload(&daemon, "configuration not reloaded, the old one stays", 2).await;
     world.configure("");
     std::fs::rename(world.path("secret"), world.path("secret.away")).unwrap();
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration not reloaded, the old one stays", 3).await;
+    reload(&daemon, "configuration not reloaded, the old one stays", 3).await;
 
     // The mapping of the start still applies.
     world.sim.tenant(|tenant| drop(crate::program::hire(tenant, "Grace", "Hopper")));
@@ -85,12 +78,10 @@ const UNUSABLE_TABLE: &str =
 
 #[apply(on_both)]
 async fn an_unusable_learners_table_is_reported_and_the_old_configuration_stays() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     world.execute("CREATE TABLE accounts (id integer PRIMARY KEY, login text, state boolean)").await;
     world.configure(UNUSABLE_TABLE);
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration not reloaded, the old one stays: the learners table cannot be used", 1).await;
+    reload(&daemon, "configuration not reloaded, the old one stays: the learners table cannot be used", 1).await;
     let log = daemon.log();
     assert!(log.contains("learner-sync.toml:17:") && log.contains("learners.columns.email"), "{log}");
     assert!(!log.contains("configuration reloaded"), "{log}");
@@ -98,35 +89,29 @@ async fn an_unusable_learners_table_is_reported_and_the_old_configuration_stays(
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
 
     world.configure(&UNUSABLE_TABLE.replace("accounts", "nowhere"));
-    daemon.signal(Signal::HUP);
-    daemon.logged("there is no table nowhere", 1).await;
+    reload(&daemon, "there is no table nowhere", 1).await;
     daemon.logged("configuration not reloaded, the old one stays", 2).await;
     world.configure(OTHER_MAPPING);
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration reloaded", 1).await;
+    reload(&daemon, "configuration reloaded", 1).await;
     assert!(!daemon.log().contains("cannot start a cycle"), "{}", daemon.log());
     daemon.stop().await;
 }
 
 #[apply(on_both)]
 async fn a_changed_table_is_reported_with_a_remedy() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     world.execute("ALTER TABLE learners RENAME COLUMN job_role TO role").await;
-    daemon.signal(Signal::HUP);
-    daemon.logged("learners lacks the column job_role; nothing was written to it: add what is missing", 1).await;
+    reload(&daemon, "learners lacks the column job_role; nothing was written to it: add what is missing", 1).await;
     assert!(daemon.log().contains("configuration not reloaded, the old one stays"), "{}", daemon.log());
     daemon.stop().await;
 }
 
 #[apply(on_both)]
 async fn a_locked_database_does_not_prevent_a_reload() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     let alone = world.database.shut().await;
     world.configure(OTHER_MAPPING);
-    daemon.signal(Signal::HUP);
-    daemon.logged("against the learner database right now: it is locked or does not answer", 1).await;
+    reload(&daemon, "against the learner database right now: it is locked or does not answer", 1).await;
     daemon.logged("configuration reloaded", 1).await;
     drop(alone);
     daemon.signal(Signal::USR1);
@@ -137,12 +122,10 @@ async fn a_locked_database_does_not_prevent_a_reload() {
 
 #[tokio::test]
 async fn a_missing_database_file_does_not_prevent_a_reload() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     std::fs::rename(world.path("learners.db"), world.path("unmounted.db")).unwrap();
     world.configure(UNUSABLE_TABLE);
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration reloaded", 1).await;
+    reload(&daemon, "configuration reloaded", 1).await;
     assert!(daemon.log().contains("there is no database"), "{}", daemon.log());
     // Only the file shows whether another daemon keeps an application.
     let (tenant, client, unknown) = world.sim.tenant(|tenant| {
@@ -150,12 +133,10 @@ async fn a_missing_database_file_does_not_prevent_a_reload() {
         (tenant.tenant_id.clone(), tenant.client_id.clone(), unknown)
     });
     world.configure_for(&tenant, &client, &unknown, UNUSABLE_TABLE);
-    daemon.signal(Signal::HUP);
-    daemon.logged("cannot check whether another daemon provisions this application", 1).await;
+    reload(&daemon, "cannot check whether another daemon provisions this application", 1).await;
     world.configure(UNUSABLE_TABLE);
     std::fs::rename(world.path("unmounted.db"), world.path("learners.db")).unwrap();
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration not reloaded, the old one stays: the learners table cannot be used", 1).await;
+    reload(&daemon, "configuration not reloaded, the old one stays: the learners table cannot be used", 1).await;
     daemon.stop().await;
 }
 
@@ -166,8 +147,7 @@ async fn an_unreachable_server_does_not_prevent_a_reload() {
     let daemon = waiting_daemon(&world).await;
     server.kill();
     world.configure(OTHER_MAPPING);
-    daemon.signal(Signal::HUP);
-    daemon.logged("right now: cannot connect to the learner database", 1).await;
+    reload(&daemon, "right now: cannot connect to the learner database", 1).await;
     daemon.logged("configuration reloaded", 1).await;
     server.run();
     daemon.signal(Signal::USR1);
@@ -178,13 +158,11 @@ async fn an_unreachable_server_does_not_prevent_a_reload() {
 
 #[apply(on_both)]
 async fn keys_that_need_a_restart_are_named_and_the_others_take_effect() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     world.configure(&format!("[log]\nlevel = \"debug\"\n{OTHER_MAPPING}"));
     let elsewhere = format!("sqlite://{}", world.path("elsewhere.db").display());
     world.reconfigure(|text| text.replace(&world.database.url(), &elsewhere));
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration reloaded", 1).await;
+    reload(&daemon, "configuration reloaded", 1).await;
     let log = daemon.log();
     let line = log.lines().find(|line| line.contains("after a restart")).unwrap();
     assert!(line.contains("learners.database_url") && line.contains("log.level"), "{line}");
@@ -199,12 +177,9 @@ async fn keys_that_need_a_restart_are_named_and_the_others_take_effect() {
 #[apply(on_both)]
 async fn a_reload_during_a_cycle_takes_effect_in_the_next_one() {
     let world = World::start(users(1).0).await;
-    let gate = super::hold_next_cycle(&world);
-    let daemon = world.daemon().await;
-    gate.reached().await;
+    let (daemon, gate) = daemon_in_cycle(&world).await;
     world.configure(OTHER_MAPPING);
-    daemon.signal(Signal::HUP);
-    daemon.logged("configuration reloaded", 1).await;
+    reload(&daemon, "configuration reloaded", 1).await;
     gate.release();
     world.cycles_ended(1).await;
     assert_eq!(world.value("SELECT coalesce(title, '-') FROM learners").await, "-");

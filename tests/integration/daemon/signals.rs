@@ -2,15 +2,14 @@
 
 use rustix::process::Signal;
 
-use super::{hold_next_cycle, waiting_daemon};
+use super::{daemon_in_cycle, hold_next_cycle, waiting_daemon, waiting_world};
 use crate::database::{apply, on_both};
 use crate::program::{Daemon, hire, users};
 use crate::world::World;
 
 #[apply(on_both)]
 async fn usr1_runs_a_cycle_now() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
     daemon.signal(Signal::USR1);
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
@@ -21,9 +20,7 @@ async fn usr1_runs_a_cycle_now() {
 #[apply(on_both)]
 async fn signals_during_a_cycle_start_one_more_cycle() {
     let world = World::start(users(1).0).await;
-    let gate = hold_next_cycle(&world);
-    let daemon = world.daemon().await;
-    gate.reached().await;
+    let (daemon, gate) = daemon_in_cycle(&world).await;
     for times in 1..=5 {
         daemon.signal(Signal::USR1);
         daemon.logged("a cycle is running; one more follows it", times).await;
@@ -37,8 +34,7 @@ async fn signals_during_a_cycle_start_one_more_cycle() {
 
 #[apply(on_both)]
 async fn usr2_ignores_the_cache() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     // Without a new generation the cache cannot notice the change.
     world.execute("UPDATE learners SET department = 'Sales'").await;
     daemon.signal(Signal::USR1);
@@ -54,8 +50,7 @@ async fn usr2_ignores_the_cache() {
 #[apply(on_both)]
 async fn a_pending_usr2_takes_precedence_over_usr1() {
     for signals in [[Signal::USR1, Signal::USR2], [Signal::USR2, Signal::USR1]] {
-        let world = World::start(users(1).0).await;
-        let daemon = waiting_daemon(&world).await;
+        let (world, daemon) = waiting_world().await;
         world.execute("UPDATE learners SET department = 'Sales'").await;
         let gate = hold_next_cycle(&world);
         daemon.signal(Signal::USR1);
@@ -102,9 +97,7 @@ async fn resync_signals_the_daemon_and_waits_with_the_option() {
 #[apply(on_both)]
 async fn resync_waits_for_its_own_cycle_and_not_for_a_running_one() {
     let world = World::start(users(1).0).await;
-    let gate = hold_next_cycle(&world);
-    let daemon = world.daemon().await;
-    gate.reached().await;
+    let (daemon, gate) = daemon_in_cycle(&world).await;
     let mut resync = Daemon::spawn(world.program(&["resync", "--wait"]), &world.path("resync.log"));
     daemon.logged("a cycle is running; one more follows it", 1).await;
     gate.release();
@@ -127,8 +120,7 @@ async fn resync_without_a_daemon_exits_1() {
 
 #[apply(on_both)]
 async fn resync_does_not_wait_for_a_paused_daemon() {
-    let world = World::start(users(1).0).await;
-    let daemon = waiting_daemon(&world).await;
+    let (world, daemon) = waiting_world().await;
     world.run_program(&["pause"], 0);
     let ran = world.run_program(&["resync", "--wait"], 1);
     assert!(ran.stderr.contains("paused"), "{ran:?}");
@@ -138,8 +130,7 @@ async fn resync_does_not_wait_for_a_paused_daemon() {
 #[apply(on_both)]
 async fn a_stop_while_waiting_ends_at_once() {
     for signal in [Signal::TERM, Signal::INT] {
-        let world = World::start(users(1).0).await;
-        let mut daemon = waiting_daemon(&world).await;
+        let (world, mut daemon) = waiting_world().await;
         daemon.signal(signal);
         assert_eq!(daemon.ended().await, Some(0), "{}", daemon.log());
         assert!(daemon.log().contains("stopped"), "{}", daemon.log());
@@ -150,9 +141,7 @@ async fn a_stop_while_waiting_ends_at_once() {
 #[apply(on_both)]
 async fn a_stop_while_reading_applies_nothing() {
     let world = World::start(users(3).0).await;
-    let gate = hold_next_cycle(&world);
-    let daemon = world.daemon().await;
-    gate.reached().await;
+    let (daemon, _gate) = daemon_in_cycle(&world).await;
     // The gate stays closed, so the answer never comes.
     daemon.stop().await;
     assert_eq!(world.cycles().await, ["startup interrupted"]);
@@ -167,9 +156,7 @@ async fn a_stop_while_reading_applies_nothing() {
 #[apply(on_both)]
 async fn a_pending_cycle_does_not_start_after_a_stop() {
     let world = World::start(users(1).0).await;
-    let gate = hold_next_cycle(&world);
-    let daemon = world.daemon().await;
-    gate.reached().await;
+    let (daemon, _gate) = daemon_in_cycle(&world).await;
     daemon.signal(Signal::USR1);
     daemon.logged("one more follows it", 1).await;
     daemon.stop().await;

@@ -102,7 +102,7 @@ pub(super) enum InvalidBody {
 
 /// A way to send the caller to a foreign origin.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum ForeignTarget {
+pub(super) enum Foreign {
     Link,
     Redirect(u16),
 }
@@ -131,7 +131,7 @@ pub(super) enum Disturbance {
     SecondPage(Endpoint, Option<u16>),
     /// The list links to its own first page.
     Loop(Endpoint, bool),
-    ForeignTarget(Endpoint, ForeignTarget),
+    Foreign(Endpoint, Foreign),
     BatchDefect(BatchDefect),
     /// Rows with the id only; everything else is null if the first flag is set, else missing.
     IdOnly(Endpoint, bool, bool),
@@ -165,17 +165,15 @@ impl FaultContext<'_> {
     }
 
     fn first_page(&self, at: Endpoint) -> String {
-        let Self { ids, application, graph, foreign: _ } = self;
-        match at {
-            Endpoint::Members(group) => {
-                format!("{graph}/v1.0/groups/{}/members?$select=id&$top=999", ids.groups[group])
-            }
-            _ => format!("{graph}/v1.0/servicePrincipals/{application}/appRoleAssignedTo?$top=999"),
-        }
+        let path = match at {
+            Endpoint::Members(group) => format!("groups/{}/members?$select=id&$top=999", self.ids.groups[group]),
+            _ => format!("servicePrincipals/{}/appRoleAssignedTo?$top=999", self.application),
+        };
+        format!("{}/v1.0/{path}", self.graph)
     }
 
     pub(super) fn disturbance(&self, disturbance: Disturbance) -> Fault {
-        let repeated = |fault: Fault, permanent: bool| if permanent { fault.always() } else { fault };
+        let fault = |at, permanent| if permanent { self.at(at).always() } else { self.at(at) };
         match disturbance {
             Disturbance::Throttled(at, retry_after, times) => {
                 let fault = self.at(at).times(times).answer(429);
@@ -189,25 +187,17 @@ impl FaultContext<'_> {
             Disturbance::Failing(at, status, false) => self.at(at).answer(status),
             Disturbance::Reset(at, true) => self.at(at).reset_after_headers(),
             Disturbance::Reset(at, false) => self.at(at).reset(),
-            Disturbance::Invalid(at, InvalidBody::Half, permanent) => repeated(self.at(at), permanent).truncated(),
-            Disturbance::Invalid(at, InvalidBody::Html, permanent) => {
-                repeated(self.at(at), permanent).body("<html>Please log in</html>")
-            }
-            Disturbance::Invalid(at, InvalidBody::NoList, permanent) => repeated(self.at(at), permanent).body("{}"),
-            Disturbance::Invalid(at, InvalidBody::Text, permanent) => {
-                repeated(self.at(at), permanent).body("\"value\"")
-            }
-            Disturbance::Refused(at, status, permanent) => repeated(self.at(at), permanent).answer(status),
+            Disturbance::Invalid(at, InvalidBody::Half, permanent) => fault(at, permanent).truncated(),
+            Disturbance::Invalid(at, InvalidBody::Html, permanent) => fault(at, permanent).body("<html>Log in</html>"),
+            Disturbance::Invalid(at, InvalidBody::NoList, permanent) => fault(at, permanent).body("{}"),
+            Disturbance::Invalid(at, InvalidBody::Text, permanent) => fault(at, permanent).body("\"value\""),
+            Disturbance::Refused(at, status, permanent) => fault(at, permanent).answer(status),
             Disturbance::Expired(at, times) => self.at(at).page(2).times(times).expired_page_token(),
             Disturbance::SecondPage(at, Some(status)) => self.at(at).page(2).always().answer(status),
             Disturbance::SecondPage(at, None) => self.at(at).page(2).always().truncated(),
-            Disturbance::Loop(at, permanent) => repeated(self.at(at), permanent).next_link(&self.first_page(at)),
-            Disturbance::ForeignTarget(at, ForeignTarget::Link) => {
-                self.at(at).next_link(&format!("{}/v1.0/next", self.foreign))
-            }
-            Disturbance::ForeignTarget(at, ForeignTarget::Redirect(status)) => {
-                self.at(at).redirect(status, self.foreign)
-            }
+            Disturbance::Loop(at, permanent) => fault(at, permanent).next_link(&self.first_page(at)),
+            Disturbance::Foreign(at, Foreign::Link) => self.at(at).next_link(&format!("{}/v1.0/next", self.foreign)),
+            Disturbance::Foreign(at, Foreign::Redirect(status)) => self.at(at).redirect(status, self.foreign),
             Disturbance::BatchDefect(defect) => {
                 let batch = self.at(Endpoint::Batch);
                 match defect {
@@ -218,10 +208,8 @@ impl FaultContext<'_> {
                     BatchDefect::Replaced(part) => batch.missing_part(part).extra_part(),
                 }
             }
-            Disturbance::IdOnly(at, true, permanent) => repeated(self.at(at), permanent).null_rows(),
-            Disturbance::IdOnly(at, false, permanent) => {
-                MAPPED.iter().fold(repeated(self.at(at), permanent), |fault, key| fault.drop_key(key))
-            }
+            Disturbance::IdOnly(at, true, permanent) => fault(at, permanent).null_rows(),
+            Disturbance::IdOnly(at, false, permanent) => MAPPED.into_iter().fold(fault(at, permanent), Fault::drop_key),
             Disturbance::MissingKey(at, key) => self.at(at).always().drop_key(key),
             Disturbance::RandomFailures(seed) => Fault::on("*", "/v1.0/**").random(0.06, seed),
         }
@@ -280,8 +268,7 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         Just(InvalidBody::NoList),
         Just(InvalidBody::Text)
     ];
-    let target =
-        prop_oneof![Just(ForeignTarget::Link), statuses(&[301, 302, 307, 308]).prop_map(ForeignTarget::Redirect)];
+    let target = prop_oneof![Just(Foreign::Link), statuses(&[301, 302, 307, 308]).prop_map(Foreign::Redirect)];
     let defect = prop_oneof![
         statuses(&[424, 429, 503, 207]).prop_map(BatchDefect::Status),
         (1usize..4).prop_map(BatchDefect::Missing),
@@ -290,12 +277,8 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         (1usize..4).prop_map(BatchDefect::Replaced),
     ];
     // A 404 is a detectable fault only for these endpoints; elsewhere it looks valid.
-    let not_found = prop_oneof![
-        Just(Endpoint::Application),
-        Just(Endpoint::Assignments),
-        Just(Endpoint::Users),
-        Just(Endpoint::Batch)
-    ];
+    let not_found =
+        prop::sample::select(vec![Endpoint::Application, Endpoint::Assignments, Endpoint::Users, Endpoint::Batch]);
     let refused = prop_oneof![
         4 => (endpoint(), statuses(&[400, 401, 403, 424])),
         1 => (not_found, Just(404)),
@@ -311,7 +294,7 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         3 => (list(), prop_oneof![1usize..4, Just(6)]).prop_map(|(at, times)| Disturbance::Expired(at, times)),
         3 => (list(), option::weighted(0.7, statuses(&[400, 403, 404]))).prop_map(|(at, status)| Disturbance::SecondPage(at, status)),
         2 => (list(), any::<bool>()).prop_map(|(at, permanent)| Disturbance::Loop(at, permanent)),
-        2 => (graph_endpoint(), target).prop_map(|(at, target)| Disturbance::ForeignTarget(at, target)),
+        2 => (graph_endpoint(), target).prop_map(|(at, target)| Disturbance::Foreign(at, target)),
         4 => defect.prop_map(Disturbance::BatchDefect),
         5 => (row_endpoint(), any::<bool>(), any::<bool>()).prop_map(|(at, nulls, permanent)| Disturbance::IdOnly(at, nulls, permanent)),
         5 => (row_endpoint(), prop::sample::select(ALWAYS_SET.to_vec())).prop_map(|(at, key)| Disturbance::MissingKey(at, key)),
@@ -335,7 +318,7 @@ fn inconsistency() -> impl Strategy<Value = Inconsistency> {
         4 => Just(Inconsistency::None),
         2 => wrong_list().prop_map(Inconsistency::Assignments),
         4 => [group_list(), group_list()].prop_map(Inconsistency::Members),
-        3 => (user(), 1usize..6).prop_map(|(user, looks)| Inconsistency::Late(user, looks)),
+        3 => (user(), 1usize..6).prop_map(|(user, reads)| Inconsistency::Late(user, reads)),
         1 => assigned_group().prop_map(Inconsistency::Hides),
         2 => (assigned_group(), any::<bool>()).prop_map(|(group, gone)| Inconsistency::Lost(group, gone)),
         1 => Just(Inconsistency::NobodyAssigned),

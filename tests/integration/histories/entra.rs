@@ -113,8 +113,8 @@ impl fmt::Display for Placement {
 pub(super) enum Event {
     Add(UserNumber, Placement),
     /// The new user has the user name and mail of another one.
-    AddWithNamesOf(UserNumber, Placement, UserNumber),
-    User(UserNumber, UserChange),
+    AddNamesake(UserNumber, Placement, UserNumber),
+    User(UserNumber, Change),
     /// Each of the first two or three users gets user name and mail of the next, the last those of the first.
     RotateNames([UserNumber; 3], usize),
     /// The first user gets an attribute of the second, which keeps it.
@@ -126,7 +126,7 @@ pub(super) enum Event {
 
 /// A change of one user.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum UserChange {
+pub(super) enum Change {
     /// An attribute gets the value of a number, or is cleared.
     Set(usize, Option<u8>),
     Rename(u8),
@@ -162,28 +162,28 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Add(user, placement) => write!(f, "{user} is added {placement}"),
-            Self::AddWithNamesOf(user, placement, other) => {
+            Self::AddNamesake(user, placement, other) => {
                 write!(f, "{user} is added {placement} with the names of {other}")
             }
             Self::User(user, change) => {
                 let word = |attribute: &usize| ATTRIBUTES[*attribute].1;
                 write!(f, "{user} ")?;
                 match change {
-                    UserChange::Set(attribute, Some(number)) => write!(f, "gets {} {number}", word(attribute)),
-                    UserChange::Set(attribute, None) => write!(f, "loses the {}", word(attribute)),
-                    UserChange::Rename(number) => write!(f, "is renamed to n{number}"),
-                    UserChange::Capitals => f.write_str("gets names in upper case"),
-                    UserChange::Assign => f.write_str("is assigned"),
-                    UserChange::Unassign => f.write_str("is unassigned"),
-                    UserChange::Join(group) => write!(f, "joins {group}"),
-                    UserChange::Leave(group) => write!(f, "leaves {group}"),
-                    UserChange::Disable => f.write_str("is disabled"),
-                    UserChange::Enable => f.write_str("is enabled"),
-                    UserChange::Delete => f.write_str("is deleted"),
-                    UserChange::Restore => f.write_str("is restored"),
-                    UserChange::Return => f.write_str("returns"),
-                    UserChange::Purge => f.write_str("is deleted permanently"),
-                    UserChange::Vanish => f.write_str("is not found but still assigned"),
+                    Change::Set(attribute, Some(number)) => write!(f, "gets {} {number}", word(attribute)),
+                    Change::Set(attribute, None) => write!(f, "loses the {}", word(attribute)),
+                    Change::Rename(number) => write!(f, "is renamed to n{number}"),
+                    Change::Capitals => f.write_str("gets names in upper case"),
+                    Change::Assign => f.write_str("is assigned"),
+                    Change::Unassign => f.write_str("is unassigned"),
+                    Change::Join(group) => write!(f, "joins {group}"),
+                    Change::Leave(group) => write!(f, "leaves {group}"),
+                    Change::Disable => f.write_str("is disabled"),
+                    Change::Enable => f.write_str("is enabled"),
+                    Change::Delete => f.write_str("is deleted"),
+                    Change::Restore => f.write_str("is restored"),
+                    Change::Return => f.write_str("returns"),
+                    Change::Purge => f.write_str("is deleted permanently"),
+                    Change::Vanish => f.write_str("is not found but still assigned"),
                 }
             }
             Self::RotateNames([one, two, three], users) => {
@@ -291,12 +291,12 @@ impl TenantAndModel<'_> {
         sim.tenant(|tenant| {
             match event {
                 Event::Add(user, placement) => add_user(user, placement, None, entra, tenant, ids),
-                Event::AddWithNamesOf(user, placement, other) => {
+                Event::AddNamesake(user, placement, other) => {
                     let names = entra.names(other);
                     add_user(user, placement, names, entra, tenant, ids);
                 }
-                Event::User(user, UserChange::Return) => {
-                    for change in [UserChange::Restore, UserChange::Enable, UserChange::Assign] {
+                Event::User(user, Change::Return) => {
+                    for change in [Change::Restore, Change::Enable, Change::Assign] {
                         apply_user_change(user, change, entra, tenant, ids);
                     }
                 }
@@ -338,8 +338,8 @@ fn add_user(
     let text = |text: &str| Some(text.to_owned());
     let own = text(&format!("{}@harbourworks.example", user.to_string().to_lowercase()));
     let [user_name, mail] = names.unwrap_or([own.clone(), own]);
-    let with_names = text(&user.to_string());
-    let values = [user_name, mail, with_names, text("User"), None, text("Utopia"), None, text("department 0")];
+    let first_name = text(&user.to_string());
+    let values = [user_name, mail, first_name, text("User"), None, text("Utopia"), None, text("department 0")];
     let (direct, group) = match placement {
         Placement::Nowhere => (false, None),
         Placement::Directly => (true, None),
@@ -358,63 +358,55 @@ fn add_user(
     entra.users.insert(user, ModelUser { account: AccountState::Enabled, direct, groups, values });
 }
 
-fn apply_user_change(
-    user: UserNumber,
-    change: UserChange,
-    entra: &mut EntraModel,
-    tenant: &mut Tenant,
-    ids: &ObjectIds,
-) {
+fn apply_user_change(user: UserNumber, change: Change, entra: &mut EntraModel, tenant: &mut Tenant, ids: &ObjectIds) {
     let Some(ModelUser { account, direct, groups, values }) = entra.users.get_mut(&user) else { return };
     let id = ids.users[&user].as_str();
     match change {
-        UserChange::Set(attribute, number) => values[attribute] = number.map(|number| value(attribute, number)),
-        UserChange::Rename(number) => UNIQUE.iter().for_each(|one| values[*one] = Some(value(*one, number))),
-        UserChange::Capitals => {
-            UNIQUE.iter().for_each(|one| values[*one] = values[*one].as_deref().map(str::to_uppercase))
-        }
-        UserChange::Unassign => {
+        Change::Set(attribute, number) => values[attribute] = number.map(|number| value(attribute, number)),
+        Change::Rename(number) => UNIQUE.iter().for_each(|one| values[*one] = Some(value(*one, number))),
+        Change::Capitals => UNIQUE.iter().for_each(|one| values[*one] = values[*one].as_deref().map(str::to_uppercase)),
+        Change::Unassign => {
             *direct = false;
             tenant.unassign(id);
         }
-        UserChange::Leave(group) => {
+        Change::Leave(group) => {
             groups.remove(&group);
             tenant.remove_member(&ids.groups[&group], id);
         }
-        UserChange::Assign if *account != AccountState::Gone => {
+        Change::Assign if *account != AccountState::Gone => {
             *direct = true;
             tenant.assign_user(id);
         }
-        UserChange::Join(group) if *account != AccountState::Gone => {
+        Change::Join(group) if *account != AccountState::Gone => {
             groups.insert(group);
             tenant.add_member(&ids.groups[&group], id);
         }
-        UserChange::Disable if account.exists() => *account = AccountState::Disabled,
-        UserChange::Enable if account.exists() => *account = AccountState::Enabled,
-        UserChange::Delete if account.exists() => {
+        Change::Disable if account.exists() => *account = AccountState::Disabled,
+        Change::Enable if account.exists() => *account = AccountState::Enabled,
+        Change::Delete if account.exists() => {
             *account = AccountState::Deleted;
             tenant.delete_user(id);
         }
-        UserChange::Restore if *account == AccountState::Deleted => {
+        Change::Restore if *account == AccountState::Deleted => {
             *account = AccountState::Enabled;
             tenant.restore_user(id);
         }
-        UserChange::Vanish => {
+        Change::Vanish => {
             *account = AccountState::Gone;
             tenant.vanish_user(id);
         }
-        UserChange::Purge => {
+        Change::Purge => {
             (*account, *direct) = (AccountState::Gone, false);
             groups.clear();
             tenant.purge_user(id);
         }
-        UserChange::Assign
-        | UserChange::Join(_)
-        | UserChange::Disable
-        | UserChange::Enable
-        | UserChange::Delete
-        | UserChange::Restore
-        | UserChange::Return => {}
+        Change::Assign
+        | Change::Join(_)
+        | Change::Disable
+        | Change::Enable
+        | Change::Delete
+        | Change::Restore
+        | Change::Return => {}
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::entra::{Event, GROUPS, Group, GroupChange, MAIL, Placement, UserChange, UserNumber};
+use super::entra::{Change, Event, GROUPS, Group, GroupChange, MAIL, Placement, UserNumber};
 use super::model::SafetyLimits;
 
 /// Number of users that can be added; more than there are at first.
@@ -179,36 +179,36 @@ fn placement() -> impl Strategy<Value = Placement> {
     ]
 }
 
-fn change() -> impl Strategy<Value = UserChange> {
+fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => (prop_oneof![Just(TITLE), Just(DEPARTMENT)], option::of(0u8..3)).prop_map(|(one, to)| UserChange::Set(one, to)),
-        2 => Just(UserChange::Set(MAIL, None)),
-        2 => (0u8..8).prop_map(|to| UserChange::Set(MAIL, Some(to))),
-        2 => (0u8..8).prop_map(UserChange::Rename),
-        1 => Just(UserChange::Capitals),
-        4 => Just(UserChange::Assign),
-        5 => Just(UserChange::Unassign),
-        3 => group().prop_map(UserChange::Join),
-        4 => group().prop_map(UserChange::Leave),
-        3 => Just(UserChange::Disable),
-        4 => Just(UserChange::Enable),
-        2 => Just(UserChange::Delete),
-        3 => Just(UserChange::Restore),
-        6 => Just(UserChange::Return),
-        1 => Just(UserChange::Purge),
-        1 => Just(UserChange::Vanish),
+        4 => (prop_oneof![Just(TITLE), Just(DEPARTMENT)], option::of(0u8..3)).prop_map(|(one, to)| Change::Set(one, to)),
+        2 => Just(Change::Set(MAIL, None)),
+        2 => (0u8..8).prop_map(|to| Change::Set(MAIL, Some(to))),
+        2 => (0u8..8).prop_map(Change::Rename),
+        1 => Just(Change::Capitals),
+        4 => Just(Change::Assign),
+        5 => Just(Change::Unassign),
+        3 => group().prop_map(Change::Join),
+        4 => group().prop_map(Change::Leave),
+        3 => Just(Change::Disable),
+        4 => Just(Change::Enable),
+        2 => Just(Change::Delete),
+        3 => Just(Change::Restore),
+        6 => Just(Change::Return),
+        1 => Just(Change::Purge),
+        1 => Just(Change::Vanish),
     ]
 }
 
 /// Events that make users leave.
 fn leaving_event() -> impl Strategy<Value = Event> {
     let change = prop_oneof![
-        5 => Just(UserChange::Unassign),
-        4 => group().prop_map(UserChange::Leave),
-        2 => Just(UserChange::Disable),
-        2 => Just(UserChange::Delete),
-        1 => Just(UserChange::Purge),
-        2 => Just(UserChange::Vanish),
+        5 => Just(Change::Unassign),
+        4 => group().prop_map(Change::Leave),
+        2 => Just(Change::Disable),
+        2 => Just(Change::Delete),
+        1 => Just(Change::Purge),
+        2 => Just(Change::Vanish),
     ];
     prop_oneof![
         8 => (user(), change).prop_map(|(user, change)| Event::User(user, change)),
@@ -230,7 +230,7 @@ fn event() -> impl Strategy<Value = Event> {
         24 => (user(), change()).prop_map(|(user, change)| Event::User(user, change)),
         2 => ([user(), user(), user()], 2usize..4).prop_map(|(users, count)| Event::RotateNames(users, count)),
         2 => (user(), 0usize..2, user()).prop_map(|(one, attribute, other)| Event::CopyAttribute(one, attribute, other)),
-        3 => (user(), placement(), user()).prop_map(|(one, placement, other)| Event::AddWithNamesOf(one, placement, other)),
+        3 => (user(), placement(), user()).prop_map(|(one, placement, other)| Event::AddNamesake(one, placement, other)),
         2 => (group(), group_change).prop_map(|(group, change)| Event::Group(group, change)),
         1 => prop_oneof![Just(TITLE), Just(DEPARTMENT)].prop_map(Event::ClearForAll),
     ]
