@@ -93,7 +93,7 @@ impl Demo {
         std::fs::write(demo.path("learner-sync.toml"), text)?;
         println!("A simulated Entra tenant with 300 users, and an empty learner database in");
         println!("{}", demo.directory.display());
-        println!("\nEach step changes the tenant and then runs one cycle with `learner-sync sync`.");
+        println!("\nEach step runs one cycle with `learner-sync sync`.");
         println!("The daemon, `learner-sync run`, does the same every 20 to 40 minutes.");
         Ok(demo)
     }

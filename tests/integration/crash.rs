@@ -17,13 +17,11 @@ use rustix::process::Signal;
 use crate::seeds::first_seed;
 use crate::world::World;
 
-/// Limits that no change reaches.
 pub(crate) const NO_LIMITS: &str = "[safety]\nmax_deactivations = 100000\nmax_deactivation_percent = 100";
 
 /// The standard error of the process to be killed.
 const LOG: &str = "killed.log";
 
-/// Whether a process ended by SIGKILL.
 fn is_killed(status: ExitStatus) -> bool {
     status.signal() == Some(Signal::KILL.as_raw())
 }

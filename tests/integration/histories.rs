@@ -51,7 +51,6 @@ async fn shrink(
     format!("LEARNER_SYNC_SEED={seed} LEARNER_SYNC_HISTORIES=1, shortened:\n{shortest}fails {why}\n")
 }
 
-/// Checks `count` histories.
 async fn check_all(count: u64, check: impl AsyncFn(&History) -> Result<(), String>) {
     let check_one = async |seed: u64| {
         let tree = generate(seed, &history::history());

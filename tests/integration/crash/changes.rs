@@ -10,7 +10,6 @@ use super::model::{Model, RequiredLearner, TenantView};
 /// Groups keep this many members, because the users of an emptied group would be held.
 const FEWEST_MEMBERS: usize = 6;
 
-/// A text attribute that may change.
 type Slot = fn(&mut User) -> &mut Option<String>;
 const SLOTS: [Slot; 6] = [
     |user| &mut user.given_name,
@@ -121,7 +120,6 @@ impl Changes {
         self.assign(tenant, &user);
     }
 
-    /// Assigns a user directly or through a group.
     fn assign(&mut self, tenant: &mut Tenant, user: &str) {
         match groups(tenant).choose(&mut self.random) {
             Some(group) if self.random.random_bool(0.5) => tenant.add_member(group, user),
@@ -129,7 +127,6 @@ impl Changes {
         }
     }
 
-    /// Changes or clears one to three attributes.
     fn alter(&mut self, user: &mut User) {
         let count = self.random.random_range(1..=3);
         for slot in SLOTS.sample(&mut self.random, count) {
@@ -166,7 +163,6 @@ impl Changes {
         }
     }
 
-    /// Changes the user name, the mail address, or both.
     fn rename(&mut self, tenant: &mut Tenant, user: &str) {
         let address = self.address();
         let user = tenant.user_mut(user);
@@ -221,7 +217,6 @@ impl Changes {
     }
 }
 
-/// The assigned groups.
 fn groups(tenant: &Tenant) -> Vec<String> {
     let principals = tenant.application.assignments().map(|(principal, _)| principal);
     principals.filter(|principal| tenant.group(principal).is_some()).map(str::to_owned).collect()

@@ -98,7 +98,6 @@ impl Pace {
     }
 }
 
-/// The state that a kill left in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     /// The process had ended by itself.
@@ -122,7 +121,6 @@ struct CrashTest {
     changes: Changes,
     pace: Pace,
     tally: Tally,
-    /// Number of cycle rows.
     cycles: usize,
     /// Duration of the last undisturbed cycle.
     took: Duration,

@@ -11,7 +11,6 @@ use crate::database::Database;
 
 type Source = fn(&User) -> &Option<String>;
 
-/// The default mapping.
 const MAPPING: [(Attribute, Source); 8] = [
     (Attribute::UserName, |user| &user.user_principal_name),
     (Attribute::Email, |user| &user.mail),
@@ -26,7 +25,6 @@ const MAPPING: [(Attribute, Source); 8] = [
 /// One value for each entry of the mapping.
 pub(crate) type MappedValues = [Option<String>; MAPPING.len()];
 
-/// One learner of this source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LoggedLearner {
     pub(crate) active: bool,
@@ -42,7 +40,6 @@ impl LoggedLearner {
     }
 }
 
-/// A row of the provisioning log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogEntry {
     pub(crate) action: String,
@@ -54,7 +51,6 @@ pub(crate) struct LogEntry {
 }
 
 impl LogEntry {
-    /// Whether the row is a change of a learner.
     pub(crate) fn is_change(&self) -> bool {
         self.status == "success"
     }
@@ -81,7 +77,6 @@ pub(crate) struct Model {
     logged: i64,
 }
 
-/// The content of the database.
 pub(crate) struct DatabaseContent {
     learners: BTreeMap<String, LoggedLearner>,
     skipped: BTreeSet<String>,
@@ -156,7 +151,6 @@ impl DatabaseContent {
         found
     }
 
-    /// Number of changes since the last read.
     pub(crate) fn changes(&self) -> usize {
         self.log.iter().filter(|(_, entry)| entry.is_change()).count()
     }

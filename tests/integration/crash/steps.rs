@@ -54,11 +54,9 @@ type Content = BTreeMap<&'static str, Vec<Vec<String>>>;
 /// A world that can be reset to a saved state.
 struct Checkpoint {
     world: World,
-    /// The saved database.
     backup: Backup,
     /// The content after one undisturbed cycle.
     undisturbed: Content,
-    /// The exit code of that cycle.
     code: i32,
 }
 

@@ -48,7 +48,6 @@ async fn writing_daemon(world: &World) -> Daemon {
     daemon
 }
 
-/// Removes the trigger.
 async fn speed_up(world: &World) {
     world.execute(if is_on_postgres() { "DROP FUNCTION slow CASCADE" } else { "DROP TRIGGER slow" }).await;
 }

@@ -46,7 +46,6 @@ pub(super) enum Inconsistency {
     Members([Option<WrongList>; 2]),
     /// A user is not found by a number of reads.
     Late(usize, usize),
-    /// A group hides its members.
     Hides(usize),
     /// A group is always answered as empty, or as missing if the flag is set.
     Lost(usize, bool),
@@ -60,11 +59,9 @@ pub(super) enum Inconsistency {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum WrongList {
     Empty,
-    /// The first page is empty.
     EmptyPage,
     /// The list ends after the first page.
     CutShort,
-    /// A user is missing.
     Without(usize),
     /// The group is not found a number of times.
     NotFound(usize),
@@ -135,7 +132,6 @@ pub(super) enum Disturbance {
     BatchDefect(BatchDefect),
     /// Rows with the id only; everything else is null if the first flag is set, else missing.
     IdOnly(Endpoint, bool, bool),
-    /// A key is missing.
     MissingKey(Endpoint, &'static str),
     /// Random failures of a few calls, with a seed.
     RandomFailures(u64),
@@ -215,7 +211,6 @@ impl FaultContext<'_> {
         }
     }
 
-    /// A fault that makes one answer of a list wrong.
     pub(super) fn wrong_list(&self, at: Endpoint, wrong_list: WrongList) -> Fault {
         match wrong_list {
             WrongList::Empty => self.at(at).empty_list(),

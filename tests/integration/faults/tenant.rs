@@ -31,7 +31,6 @@ const FREE: usize = 2;
 /// One value for each of [`COLUMNS`].
 pub(super) type ColumnValues = [Option<String>; COLUMNS.len()];
 
-/// The assignment of a new user.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum InitialAssignment {
     Nowhere,
@@ -85,7 +84,6 @@ pub(super) struct ExpectedUser {
 pub(super) type ExpectedUsers = BTreeMap<String, ExpectedUser>;
 
 impl TenantIds {
-    /// Adds the groups and the first users.
     pub(super) fn populate(tenant: &mut Tenant, initial_assignments: &[InitialAssignment]) -> Self {
         let groups: Vec<String> = (0..GROUPS).map(|group| tenant.add_group(&format!("Group {group}"))).collect();
         ASSIGNED.iter().for_each(|group| tenant.assign_group(&groups[*group]));
@@ -207,7 +205,6 @@ pub(super) fn routes(tenant: &Tenant) -> BTreeMap<&str, BTreeSet<&str>> {
     routes
 }
 
-/// The expected state of all users now.
 pub(super) fn expected_users(tenant: &Tenant) -> ExpectedUsers {
     let routes = routes(tenant);
     let account = |user: &User| {

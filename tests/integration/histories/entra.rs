@@ -76,7 +76,6 @@ pub(super) struct ModelUser {
     pub(super) values: Values,
 }
 
-/// The model of the tenant.
 #[derive(Clone, Debug)]
 pub(super) struct EntraModel {
     pub(super) users: BTreeMap<UserNumber, ModelUser>,
@@ -87,7 +86,6 @@ pub(super) struct EntraModel {
     pub(super) wrongly_empty: BTreeSet<Group>,
 }
 
-/// The assignment of a new user.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Placement {
     Nowhere,
@@ -124,7 +122,6 @@ pub(super) enum Event {
     ClearForAll(usize),
 }
 
-/// A change of one user.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Change {
     /// An attribute gets the value of a number, or is cleared.
@@ -148,7 +145,6 @@ pub(super) enum Change {
     Vanish,
 }
 
-/// A change of a group.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum GroupChange {
     Assign,
@@ -241,7 +237,6 @@ impl EntraModel {
         self.assigned.iter().map(|group| (*group, count(*group))).collect()
     }
 
-    /// Whether the application has no assignment at all.
     pub(super) fn nobody_assigned(&self) -> bool {
         self.assigned.is_empty() && self.users.values().all(|entry| !entry.direct)
     }
@@ -251,7 +246,6 @@ impl EntraModel {
         self.account(user) == AccountState::Enabled && !self.routes(user).is_empty()
     }
 
-    /// The unique values of a user.
     fn names(&self, user: UserNumber) -> Option<Names> {
         let values = &self.users.get(&user)?.values;
         Some([values[USER_NAME].clone(), values[MAIL].clone()])

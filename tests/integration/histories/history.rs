@@ -40,7 +40,6 @@ pub(super) struct Representation {
 pub(super) struct Round {
     /// The cycle starts ten minutes after the last one instead of thirty.
     pub(super) early: bool,
-    /// All held users are approved.
     pub(super) approve: bool,
     /// Hours between the approval and the cycle.
     pub(super) hours: i64,
@@ -51,7 +50,6 @@ pub(super) struct Round {
     pub(super) repeat: bool,
 }
 
-/// Damage of the cache between two cycles.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum CacheDamage {
     Lost,
@@ -59,7 +57,6 @@ pub(super) enum CacheDamage {
     Garbled,
 }
 
-/// How a cycle runs.
 #[derive(Clone, Debug)]
 pub(super) enum CycleVariant {
     Normal,
@@ -157,7 +154,6 @@ impl fmt::Display for History {
     }
 }
 
-/// The event that adds one of the first users.
 pub(super) fn add_user_event(number: usize, placement: Placement) -> Event {
     Event::Add(UserNumber(number), placement)
 }
@@ -236,7 +232,6 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Requests of the snapshot.
 fn snapshot_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         Just(Request::Token),
@@ -247,7 +242,6 @@ fn snapshot_request() -> impl Strategy<Value = Request> {
     ]
 }
 
-/// Requests of the confirmation.
 fn confirmation_request() -> impl Strategy<Value = Request> {
     prop_oneof![
         Just(Request::Accounts),

@@ -12,7 +12,6 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The default of `schedule.min_interval`.
 const MIN_INTERVAL: SignedDuration = SignedDuration::from_mins(20);
 
-/// The safety limits.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SafetyLimits {
     pub(super) max_deactivations: u64,
@@ -64,7 +63,6 @@ struct FailureEntry {
     nowhere: bool,
 }
 
-/// The decision about one user.
 #[derive(Clone, Debug)]
 struct Decision {
     action: &'static str,
@@ -83,7 +81,6 @@ pub(super) struct ExpectedCycle {
     pub(super) after_bookkeeping: ModelDatabase,
     /// The database after the changes too.
     pub(super) after_changes: ModelDatabase,
-    /// The users that are confirmed.
     pub(super) candidates: BTreeSet<UserNumber>,
     /// Whether the confirmation reads the assignments again.
     pub(super) read_again: bool,
@@ -99,7 +96,6 @@ enum UserState<'a> {
 }
 
 impl ModelDatabase {
-    /// Approves all held users and returns their number.
     pub(super) fn approve(&mut self, now: Timestamp) -> u64 {
         self.held.values_mut().for_each(|held| held.approved = Some(now));
         self.held.len() as u64
@@ -146,7 +142,6 @@ struct CycleModel<'a> {
     now: Timestamp,
     counts: Counts,
     states: BTreeMap<UserNumber, UserState<'a>>,
-    /// Users without a change.
     unchanged: BTreeSet<UserNumber>,
     decisions: BTreeMap<UserNumber, Decision>,
     candidates: BTreeSet<UserNumber>,
@@ -492,7 +487,7 @@ impl<'a> CycleModel<'a> {
                 after_bookkeeping.log.push(self.log_row(*user, decision));
             }
             let nowhere = self.nowhere.contains(user);
-            // Waiting because of `not found` starts anew after waiting for another cause.
+            // The time of `not found` does not include the time spent waiting for another cause.
             let since = before.filter(|failing| failing.nowhere || !nowhere || decision.reason != "waiting");
             let since = since.map_or(self.now, |failing| failing.since);
             after_bookkeeping.failing.insert(*user, FailureEntry { reason: decision.reason, since, nowhere });

@@ -162,7 +162,6 @@ impl HistoryRun {
         self.check_ended(&snapshot, expected, &report).await
     }
 
-    /// Compares a completed cycle with the expected one.
     async fn check_ended(&mut self, snapshot: &EntraModel, expected: ExpectedCycle, report: &Report) -> Checked<()> {
         expect("error", None, report.error.clone())?;
         expect("counts", expected.counts, report.counts)?;
@@ -277,7 +276,6 @@ impl HistoryRun {
         Fault::on("GET", ACCOUNT).nth(alone + 1)
     }
 
-    /// Whether the cycle sends a request.
     fn reaches(&self, expected: &ExpectedCycle, at: Request) -> bool {
         let entra = &self.entra;
         match at {
@@ -401,7 +399,6 @@ fn mark_duplicates(rows: impl Iterator<Item = String>) -> BTreeSet<String> {
     all
 }
 
-/// Compares the model with the database.
 fn compare(model: &ModelDatabase, rows: &BTreeSet<String>) -> Checked<()> {
     let expected: BTreeSet<String> = mark_duplicates(model.rows().into_iter());
     let lines = |word: &str, rows: Vec<&String>| rows.iter().map(|row| format!("\n{word}: {row}")).collect::<String>();

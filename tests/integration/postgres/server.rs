@@ -39,7 +39,6 @@ const SETTINGS: [&str; 9] = [
     "password_encryption=scram-sha-256",
 ];
 
-/// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
     programs: PathBuf,
@@ -47,7 +46,6 @@ pub(crate) struct Server {
     /// User and group id of the server, because PostgreSQL does not run as root.
     user: Option<(u32, u32)>,
     port: u16,
-    /// Additional settings as `name=value`.
     settings: Vec<String>,
     /// A shell that ends the server when its standard input closes, at the latest with this process.
     keeper: Mutex<Option<Child>>,
@@ -129,7 +127,6 @@ impl Server {
         &self.directory
     }
 
-    /// The TCP port.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -183,7 +180,6 @@ impl Server {
         self.directory.join("log")
     }
 
-    /// The content of the server log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
@@ -204,7 +200,6 @@ impl Server {
         self.end("-INT");
     }
 
-    /// Kills the server and removes its directory.
     pub(crate) fn discard(&self) {
         self.kill();
         fs::remove_dir_all(&self.directory).unwrap();
@@ -219,7 +214,6 @@ impl Server {
         }
     }
 
-    /// Creates an empty database and returns its name.
     pub(crate) async fn database(&self) -> String {
         self.copy(EMPTY).await
     }
@@ -257,12 +251,10 @@ impl Server {
         format!("postgres://{user}@localhost:{}/{database}?host={}", self.port, self.directory.display())
     }
 
-    /// Connects as the owner.
     pub(crate) async fn connect(&self, database: &str) -> PgConnection {
         PgConnection::connect(&self.url(OWNER, database)).await.unwrap()
     }
 
-    /// Runs statements in a database.
     pub(crate) async fn execute(&self, database: &str, sql: &str) {
         let mut connection = self.connect(database).await;
         connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
@@ -270,16 +262,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut keeper) = self.keeper.lock().unwrap().take() {
-            drop(keeper.stdin.take());
-            let _ = keeper.wait();
-        }
-    }
-}
-
-/// A new directory, in memory where there is room. No test cuts the power, and on a disk each commit waits for it.
+/// A temporary directory, in memory if there is room, because commits wait for a disk.
 pub(crate) fn scratch() -> TempDir {
     let memory = Path::new("/dev/shm");
     let is_roomy = statvfs(memory).is_ok_and(|disk| disk.f_bavail * disk.f_frsize > 2 << 30);
@@ -287,7 +270,6 @@ pub(crate) fn scratch() -> TempDir {
     in_memory.unwrap_or_else(|| tempfile::tempdir().unwrap())
 }
 
-/// Sends a signal to a process.
 pub(crate) fn signal(signal: &str, pid: &str) {
     assert!(Command::new("kill").args([signal, pid]).status().unwrap().success(), "kill {signal} {pid}");
 }
