@@ -83,7 +83,7 @@ async fn admit(store: &Store, source: &str, actor: &str, yes: bool, now: Timesta
         print("No other application uses this database; there is nothing to admit.")?;
         return Ok(DONE);
     }
-    print(&format!("This database is already used by {}.", others.join(" and ")))?;
+    print(&format!("This learner database belongs to {}.", others.join(" and ")))?;
     print(&format!("Admitting {source} lets it create and adopt learners beside those of the other application."))?;
     if !yes && !confirm_on_terminal("Type yes to admit it, anything else to cancel:", "yes")? {
         print("Nothing was changed.")?;
