@@ -24,13 +24,13 @@ macro_rules! topics {
 
 /// In reading order.
 const TOPICS: [Topic; 11] = topics! {
-    "installing": "the program, the app registration in Entra ID, the configuration",
+    "installing": "the program, the app registration, the configuration",
     "going-live": "from a test group to the running service",
     "operations": "daily work: every reason, outcome, exit code and signal",
-    "holds": "what is held back from a mass deactivation, and how to approve it",
+    "holds": "mass deactivations: what is held, and how to approve it",
     "mapping": "attributes, expressions, scoping filters, guests",
-    "postgresql": "learners in a PostgreSQL database: roles, rights, several machines",
-    "existing-table": "learners in a table that the platform already has",
+    "postgresql": "PostgreSQL: connection, roles, rights, several machines",
+    "existing-table": "a learners table that the platform already has",
     "backup": "files, backup and restore",
     "migrating": "from SCIM provisioning or CSV imports",
     "upgrading": "installing a newer version, or going back to an older one",
