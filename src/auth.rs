@@ -1,8 +1,8 @@
-//! Signs in to Entra ID as an application and keeps the access token until shortly before it expires.
+//! Signs in to Entra ID as an application and caches the access token until shortly before it expires.
 //!
-//! Client credentials grant, with a secret, a certificate or the token of another issuer:
-//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>; or the managed identity of
-//! the machine.
+//! The client credentials grant takes a secret, a certificate or a federated token:
+//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>. On an Azure virtual machine,
+//! its managed identity works as well.
 
 mod certificate;
 mod error;
@@ -32,98 +32,96 @@ pub(crate) use self::network::unreachable_hint;
 pub use self::network::{Http, Network, NetworkError, http_client};
 
 use crate::model::Clock;
-use crate::retry::{Attempt, BRIEF, PATIENT, Waits, patience, retry_after};
+use crate::retry::{Attempt, RetryBudget, RetryWaits, retry_after};
 
-/// A token is renewed this long before it expires, so that none expires on the way.
+/// A token is renewed this long before it expires, so that it does not expire in transit.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
-/// No token is good for longer, whatever the answer says.
-const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
-/// A token answer is a few kilobytes.
+/// The longest lifetime accepted from an answer.
+const MAX_LIFETIME: Duration = Duration::from_hours(24);
+/// Token answers have a few kilobytes.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Who signs in, and where.
+/// The identity that signs in, and its endpoints.
 pub struct Credential {
     /// The tenant: a GUID or a verified domain.
     pub tenant: String,
     /// The application (client) id; a managed identity may have none.
     pub client_id: Option<String>,
-    /// How the application proves who it is.
+    /// The secret, certificate or identity that authenticates the application.
     pub proof: Proof,
-    /// The origin of the token endpoint, such as `https://login.microsoftonline.com`; for a managed identity that of the
-    /// metadata service.
+    /// The origin of the token endpoint, such as `https://login.microsoftonline.com`. For a managed identity, the origin
+    /// of the metadata service.
     pub authority: String,
-    /// The origin of Graph: the token is asked for `{graph}/.default`.
+    /// The origin of Graph; the token's scope is `{graph}/.default`.
     pub graph: String,
 }
 
-/// How an application proves who it is.
+/// What authenticates an application.
 pub enum Proof {
     /// A client secret.
     Secret(SecretString),
-    /// A certificate that is registered on the app registration.
+    /// A certificate of the app registration.
     Certificate(Box<Certificate>),
-    /// A file with the token of an issuer that the app registration trusts; whoever keeps it renews it there.
+    /// A token of another issuer, trusted by a federated credential of the app registration.
     WorkloadIdentity {
-        /// The file.
+        /// The file with the token; the platform renews its content.
         token_file: PathBuf,
     },
     /// The managed identity of this Azure virtual machine.
     ManagedIdentity,
 }
 
-/// How long a credential is good for.
+/// When a credential expires.
 #[derive(Debug)]
 pub enum Validity {
-    /// Nobody has to renew it by hand.
+    /// The platform renews it.
     Unlimited,
-    /// A certificate says it itself.
+    /// The end of the certificate.
     Until(Timestamp),
-    /// A secret does not; the app registration lists its secrets by the letters they begin with.
+    /// The expiry of a secret is known to the app registration only, which lists secrets by their first characters.
     Listed {
         /// The application (client) id of the registration.
         client_id: String,
-        /// What the secret begins with.
+        /// The first characters of the secret.
         hint: SecretString,
     },
 }
 
 type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet>;
 
-/// What is wrong with an answer and where, without a word of it: serde_json's own text can quote a value.
-pub(crate) fn place_of(error: &serde_json::Error) -> String {
+/// The kind and position of a JSON error. serde_json's own message can quote a value, so it is not used.
+pub(crate) fn json_error_position(error: &serde_json::Error) -> String {
     format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column())
 }
 
 /// Hands out access tokens.
 pub struct Authenticator {
-    way: Way,
+    source: TokenSource,
     http: Http,
     clock: Clock,
-    kept: tokio::sync::Mutex<Kept>,
+    cache: tokio::sync::Mutex<TokenCache>,
 }
 
-/// Where tokens come from.
-enum Way {
+enum TokenSource {
     Endpoint { client: Box<TokenClient>, scope: Scope, proof: Proof },
-    Machine(ManagedIdentity),
+    ManagedIdentity(ManagedIdentity),
 }
 
 #[derive(Debug, Default)]
-struct Kept {
-    token: Option<Token>,
-    /// Whoever waited while somebody else was refused does not ask again.
+struct TokenCache {
+    token: Option<CachedToken>,
+    /// The last failure. Callers that waited for the lock meanwhile share it, and do not ask again.
     failed: Option<(Instant, Arc<AuthError>)>,
 }
 
 #[derive(Clone, Debug)]
-struct Token {
+struct CachedToken {
     secret: SecretString,
     renew_at: Instant,
 }
 
-/// What an answer grants.
 #[derive(Debug)]
-struct Granted {
+struct GrantedToken {
     token: SecretString,
     lifetime: Duration,
 }
@@ -135,77 +133,77 @@ impl std::fmt::Debug for Authenticator {
 }
 
 impl Authenticator {
-    /// Signs in when the first token is asked for.
+    /// Prepares the sign-in, which happens at the first [`Self::token`].
     ///
     /// # Errors
-    /// The authority and tenant make no URL.
+    /// The authority and tenant do not form a URL.
     pub fn new(credential: Credential, http: Http, clock: Clock) -> Result<Self, NetworkError> {
         const KEY: &str = "entra.authority_url";
         let Credential { tenant, client_id, proof, authority, graph } = credential;
-        let way = if matches!(proof, Proof::ManagedIdentity) {
+        let source = if matches!(proof, Proof::ManagedIdentity) {
             let service = reqwest::Url::parse(&authority).map_err(|source| NetworkError::new(KEY, source))?;
-            Way::Machine(ManagedIdentity::new(&service, &graph, client_id.as_deref()))
+            TokenSource::ManagedIdentity(ManagedIdentity::new(&service, &graph, client_id.as_deref()))
         } else {
             let endpoint = TokenUrl::new(format!("{authority}/{tenant}/oauth2/v2.0/token"))
                 .map_err(|source| NetworkError::new(KEY, source))?;
             let client = BasicClient::new(ClientId::new(client_id.unwrap_or_default()))
-                // In the body: the Basic header would want the secret form-encoded, which not every proxy leaves alone.
+                // The Basic header would need a form-encoded secret, which some proxies change.
                 .set_auth_type(AuthType::RequestBody)
                 .set_token_uri(endpoint);
             let client = match &proof {
                 Proof::Secret(secret) => client.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned())),
                 Proof::Certificate(_) | Proof::WorkloadIdentity { .. } | Proof::ManagedIdentity => client,
             };
-            Way::Endpoint { client: Box::new(client), scope: Scope::new(format!("{graph}/.default")), proof }
+            TokenSource::Endpoint { client: Box::new(client), scope: Scope::new(format!("{graph}/.default")), proof }
         };
-        Ok(Self { way, http, clock, kept: tokio::sync::Mutex::default() })
+        Ok(Self { source, http, clock, cache: tokio::sync::Mutex::default() })
     }
 
-    /// A token that is good for some minutes yet.
+    /// A token that stays valid for some minutes.
     ///
     /// # Errors
-    /// When Entra refuses, or cannot be reached within the retries.
+    /// Entra refuses the sign-in, or is unreachable until the retries end.
     pub async fn token(&self) -> Result<SecretString, Arc<AuthError>> {
         let asked_at = Instant::now();
-        let mut kept = self.kept.lock().await;
-        if let Some(token) = kept.token.as_ref().filter(|token| Instant::now() < token.renew_at) {
+        let mut cache = self.cache.lock().await;
+        if let Some(token) = cache.token.as_ref().filter(|token| Instant::now() < token.renew_at) {
             return Ok(token.secret.clone());
         }
-        if let Some((at, error)) = &kept.failed
+        if let Some((at, error)) = &cache.failed
             && *at >= asked_at
         {
             return Err(Arc::clone(error));
         }
-        let mut waits = Waits::new(self.http.request_deadline);
+        let mut waits = RetryWaits::new(self.http.request_deadline);
         let granted = loop {
             let begun = Instant::now();
-            let attempt = match &self.way {
-                Way::Endpoint { client, scope, proof } => self.exchange(client, scope, proof).await,
-                Way::Machine(identity) => identity.request(&self.http.client).await,
+            let attempt = match &self.source {
+                TokenSource::Endpoint { client, scope, proof } => self.exchange(client, scope, proof).await,
+                TokenSource::ManagedIdentity(identity) => identity.request(&self.http.client).await,
             };
-            waits.tried(begun.elapsed());
-            if let Some(result) = waits.settle("sign-in", attempt).await {
+            waits.add_attempt(begun.elapsed());
+            if let Some(result) = waits.finish_or_wait("sign-in", attempt).await {
                 break result.map(|granted| (begun, granted));
             }
         };
         match granted {
-            Ok((begun, Granted { token, lifetime })) => {
-                let lifetime = lifetime.min(LONGEST_LIFETIME);
+            Ok((begun, GrantedToken { token, lifetime })) => {
+                let lifetime = lifetime.min(MAX_LIFETIME);
                 let renew_at = begun + lifetime.saturating_sub(EXPIRY_MARGIN).max(lifetime / 2);
-                *kept = Kept { token: Some(Token { secret: token.clone(), renew_at }), failed: None };
+                *cache = TokenCache { token: Some(CachedToken { secret: token.clone(), renew_at }), failed: None };
                 Ok(token)
             }
             Err(error) => {
                 let error = Arc::new(error);
-                kept.failed = Some((Instant::now(), Arc::clone(&error)));
+                cache.failed = Some((Instant::now(), Arc::clone(&error)));
                 Err(error)
             }
         }
     }
 
-    /// How long the credential is good for, as far as it tells itself.
+    /// When the credential expires, as far as it is known locally.
     pub fn validity(&self) -> Validity {
-        let Way::Endpoint { client, proof, .. } = &self.way else { return Validity::Unlimited };
+        let TokenSource::Endpoint { client, proof, .. } = &self.source else { return Validity::Unlimited };
         match proof {
             Proof::Certificate(certificate) => Validity::Until(certificate.not_after()),
             Proof::Secret(secret) => Validity::Listed {
@@ -216,32 +214,33 @@ impl Authenticator {
         }
     }
 
-    /// The application permissions that the token carries; `None` when it does not tell. Tokens for Graph are opaque by
-    /// contract, so this is for diagnosis only.
+    /// The application permissions in the token; `None` when the token is not a readable JWT. Microsoft declares tokens
+    /// for Graph opaque, so use this for diagnosis only.
     ///
     /// # Errors
-    /// When signing in fails.
-    pub async fn granted(&self) -> Result<Option<BTreeSet<String>>, Arc<AuthError>> {
+    /// The sign-in fails.
+    pub async fn granted_permissions(&self) -> Result<Option<BTreeSet<String>>, Arc<AuthError>> {
         #[derive(Deserialize)]
-        struct Claims {
+        struct AccessTokenClaims {
             #[serde(default)]
             roles: BTreeSet<String>,
         }
         let token = self.token().await?;
         let payload = token.expose_secret().split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
-        Ok(payload.and_then(|payload| serde_json::from_slice::<Claims>(&payload).ok()).map(|claims| claims.roles))
+        let claims = payload.and_then(|payload| serde_json::from_slice::<AccessTokenClaims>(&payload).ok());
+        Ok(claims.map(|claims| claims.roles))
     }
 
-    /// Forgets `refused`, which Graph did not accept, unless it was renewed meanwhile.
+    /// Drops the token `refused` by Graph, unless it has been renewed meanwhile.
     pub async fn discard(&self, refused: &SecretString) {
-        let mut kept = self.kept.lock().await;
-        if kept.token.as_ref().is_some_and(|token| token.secret.expose_secret() == refused.expose_secret()) {
-            kept.token = None;
+        let mut cache = self.cache.lock().await;
+        if cache.token.as_ref().is_some_and(|token| token.secret.expose_secret() == refused.expose_secret()) {
+            cache.token = None;
         }
     }
 
-    async fn exchange(&self, client: &TokenClient, scope: &Scope, proof: &Proof) -> Attempt<Granted, AuthError> {
-        let http = TokenHttp { http: &self.http.client, clock: self.clock, answered: std::sync::Mutex::default() };
+    async fn exchange(&self, client: &TokenClient, scope: &Scope, proof: &Proof) -> Attempt<GrantedToken, AuthError> {
+        let http = TokenHttp { http: &self.http.client, clock: self.clock, response_meta: std::sync::Mutex::default() };
         let mut request = client.exchange_client_credentials().add_scope(scope.clone());
         match self.assertion(client, proof) {
             Ok(None) => {}
@@ -250,41 +249,43 @@ impl Authenticator {
                     .add_extra_param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
                     .add_extra_param("client_assertion", assertion);
             }
-            Err(error) => return Attempt::Ended(Err(error)),
+            Err(error) => return Attempt::Done(Err(error)),
         }
         let result = request.request_async(&http).await;
-        let answered = http.answered();
-        let again = |error| match patience(answered.status) {
-            Some(patience) => Attempt::Again { error, after: answered.retry_after, patience },
-            None => Attempt::Ended(Err(error)),
+        let response_meta = http.response_meta();
+        let retry = |error| match RetryBudget::for_status(response_meta.status) {
+            Some(budget) => Attempt::Retry { error, after: response_meta.retry_after, budget },
+            None => Attempt::Done(Err(error)),
         };
         match result {
-            Ok(answer) => Attempt::Ended(Ok(Granted {
+            Ok(answer) => Attempt::Done(Ok(GrantedToken {
                 lifetime: answer.expires_in().unwrap_or(EXPIRY_MARGIN),
                 token: SecretString::from(answer.access_token().secret().clone()),
             })),
-            Err(RequestTokenError::Request(source)) => Attempt::Again {
-                patience: if source.is_connect() { BRIEF } else { PATIENT },
+            Err(RequestTokenError::Request(source)) => Attempt::Retry {
+                budget: if source.is_connect() { RetryBudget::Short } else { RetryBudget::Full },
                 error: AuthError::Unreachable {
                     endpoint: client.token_uri().to_string(),
                     source: source.without_url(),
                 },
                 after: None,
             },
-            Err(RequestTokenError::ServerResponse(refusal)) => again(AuthError::Refused {
+            Err(RequestTokenError::ServerResponse(refusal)) => retry(AuthError::Refused {
                 code: refusal.error().to_string(),
                 description: refusal.error_description().cloned().unwrap_or_default(),
             }),
-            // The body is not shown: a proxy's page says nothing useful, a token would say too much.
+            // The body may hold a token, so it is not shown.
             Err(RequestTokenError::Parse(error, _)) => {
-                again(AuthError::Unusable { status: answered.status, detail: place_of(error.inner()) })
+                retry(AuthError::Unusable { status: response_meta.status, detail: json_error_position(error.inner()) })
             }
-            Err(RequestTokenError::Other(detail)) => again(AuthError::Unusable { status: answered.status, detail }),
+            Err(RequestTokenError::Other(detail)) => {
+                retry(AuthError::Unusable { status: response_meta.status, detail })
+            }
         }
     }
 
-    /// What stands in for a secret. Made, or read, anew each time: a certificate's is good once, and the file of a
-    /// workload identity is renewed by somebody else.
+    /// The assertion that replaces a secret. It is created for each sign-in: a signed assertion is valid once, and the
+    /// platform renews the token file of a workload identity.
     fn assertion(&self, client: &TokenClient, proof: &Proof) -> Result<Option<String>, AuthError> {
         match proof {
             Proof::Secret(_) | Proof::ManagedIdentity => Ok(None),
@@ -293,39 +294,37 @@ impl Authenticator {
                 .map(Some)
                 .map_err(AuthError::Signature),
             Proof::WorkloadIdentity { token_file: path } => {
-                token_in(path).map(Some).map_err(|source| AuthError::TokenFile { path: path.clone(), source })
+                read_token_file(path).map(Some).map_err(|source| AuthError::TokenFile { path: path.clone(), source })
             }
         }
     }
 }
 
-/// The token in a file that somebody else renews.
-fn token_in(path: &Path) -> std::io::Result<String> {
+fn read_token_file(path: &Path) -> std::io::Result<String> {
     if !std::fs::metadata(path)?.is_file() {
-        // Reading a pipe would wait for whoever writes into it.
-        return Err(std::io::Error::other("it is no regular file"));
+        // Reading a pipe would block until another process writes to it.
+        return Err(std::io::Error::other("not a regular file"));
     }
     let token = std::fs::read_to_string(path)?.trim().to_owned();
-    if token.is_empty() { Err(std::io::Error::other("it is empty")) } else { Ok(token) }
+    if token.is_empty() { Err(std::io::Error::other("the file is empty")) } else { Ok(token) }
 }
 
-/// Lets the oauth2 crate speak through our client, and keeps what it does not hand on: the status and
-/// `Retry-After`.
+/// The HTTP client of the oauth2 crate. It keeps the status and `Retry-After`, which that crate drops.
 struct TokenHttp<'c> {
     http: &'c reqwest::Client,
     clock: Clock,
-    answered: std::sync::Mutex<Answered>,
+    response_meta: std::sync::Mutex<ResponseMeta>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Answered {
+struct ResponseMeta {
     status: u16,
     retry_after: Option<Duration>,
 }
 
 impl TokenHttp<'_> {
-    fn answered(&self) -> Answered {
-        *self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn response_meta(&self) -> ResponseMeta {
+        *self.response_meta.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -342,14 +341,14 @@ impl<'c> AsyncHttpClient<'c> for TokenHttp<'_> {
                 .and_then(|value| value.to_str().ok())
                 .and_then(|value| retry_after(value, (self.clock)()));
             let status = answer.status();
-            *self.answered.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-                Answered { status: status.as_u16(), retry_after };
+            *self.response_meta.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                ResponseMeta { status: status.as_u16(), retry_after };
             let mut response = oauth2::HttpResponse::new(Vec::new());
             *response.status_mut() = status;
             *response.headers_mut() = answer.headers().clone();
             while let Some(chunk) = answer.chunk().await? {
                 if response.body().len() + chunk.len() > MAX_ANSWER {
-                    // What is cut off here does not parse, and is reported as an unusable answer.
+                    // The truncated body does not parse and is reported as unusable.
                     break;
                 }
                 response.body_mut().extend_from_slice(&chunk);

@@ -1,14 +1,14 @@
-//! What the last cycle knew, so that the next one need not ask the learner database: ids and hashes, never
-//! users. The only code that knows sled.
+//! Linked learners of the last cycle as ids and hashes, without personal data. The only code that knows sled.
 //!
-//! The cache is an optimisation and disposable: whatever does not match in every point is not used, and what is
-//! known is then read from the learner database, with the same outcome. sled 0.34 can panic while it opens a
-//! damaged directory and can open a truncated one with entries missing; therefore it is opened only for the
-//! moment it is needed, on a thread whose panic is caught, and a manifest tells whether all is there. Entries
-//! stand in a thousand buckets by id, because sled likes few large values better than many small ones.
+//! The cache is a disposable optimisation. If it does not match its [`Origin`], the cycle reads the learner database
+//! instead, with the same outcome.
 //!
-//! Damage is set aside and made good. Two things are left alone and refused before a cycle begins: a cache that a
-//! newer learner-sync wrote, and a directory with somebody's files.
+//! sled 0.34 can panic while it opens a damaged directory, and can open a truncated one with entries missing. It is
+//! therefore opened only while needed, on a thread whose panic is caught, and a manifest proves that the content is
+//! complete. Entries are grouped into 1024 buckets, because sled handles few large values better than many small ones.
+//!
+//! A damaged cache is set aside and rebuilt. Two kinds of directories are refused before a cycle starts and stay
+//! unchanged: the cache of a newer learner-sync, and a directory with other files.
 
 mod aside;
 mod content;
@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use self::aside::set_aside;
 use self::content::{BUCKETS, Decoder, Encoded, Manifest, encode};
 pub use self::layout::CacheRefused;
-use self::layout::{Found, look};
+use self::layout::{CacheState, classify_directory};
 use crate::failpoint::{Step, reached};
 use crate::model::{Generation, LinkedLearners};
 
@@ -31,156 +31,156 @@ const MANIFEST: &str = "manifest";
 const LOCK_WAIT: Duration = Duration::from_millis(10);
 const LOCK_WAITS: u32 = 200;
 
-/// What a cache must have been made from to be of use.
+/// What a cache was built from. A cache with another origin is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The state of the learner database.
     pub generation: Generation,
-    /// Whose learners.
+    /// The tenant and enterprise application, as in the `source` columns.
     pub source: String,
-    /// The hash of compiled mapping and scope.
+    /// The hash of the compiled mapping and scope.
     pub mapping: [u8; 32],
 }
 
-/// A cache that matches.
+/// The content of a matching cache.
 #[derive(Debug)]
-pub struct Remembered {
-    /// Everybody linked.
-    pub known: LinkedLearners,
-    /// When they were last compared with the learner database in full.
+pub struct CachedLearners {
+    /// All linked learners.
+    pub linked: LinkedLearners,
+    /// The time of the last full comparison with the learner database.
     pub compared_at: Timestamp,
 }
 
-/// Why there is nothing to remember.
+/// Why the cache is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Forgotten {
+pub enum CacheMiss {
     /// There is no cache yet.
     #[error("there is no cache yet")]
     Missing,
-    /// It was made from something else.
-    #[error("the cache was made from another {0}")]
-    Other(&'static str),
-    /// Another process has it open.
+    /// The cache has another origin; names the difference.
+    #[error("the cache was built from another {0}")]
+    OriginChanged(&'static str),
+    /// Another process has opened the cache.
     #[error("the cache is open in another process")]
     Locked,
-    /// There is no room to open it, which does not make it any worse.
-    #[error("the cache cannot be opened: {0}")]
-    NoRoom(String),
-    /// It is not touched.
+    /// The disk is too full to open the cache, which is intact.
+    #[error("cannot open the cache: {0}")]
+    DiskFull(String),
+    /// The directory must not be changed.
     #[error(transparent)]
     Refused(#[from] CacheRefused),
-    /// It is damaged, or was written by an older version.
-    #[error("the cache cannot be used: {0}")]
+    /// The cache is damaged, or has an older layout.
+    #[error("the cache is unusable: {0}")]
     Unusable(String),
 }
 
-/// The cache could not be written; the next cycle then compares in full.
+/// The cache cannot be written. The next cycle compares in full.
 #[derive(Debug, thiserror::Error)]
-#[error("the cache in {path} cannot be written: {detail}")]
+#[error("cannot write the cache in {path}: {detail}")]
 pub struct CacheError {
-    /// Where.
+    /// The cache directory.
     pub path: PathBuf,
-    /// Why.
+    /// The cause.
     pub detail: String,
 }
 
-/// Refuses, before anything else is done, what is in the place of the cache and must not be touched.
+/// Checks that the cache directory may be used, before a cycle starts.
 ///
 /// # Errors
-/// Whose it is.
+/// A newer learner-sync wrote the cache, or the directory contains other files.
 pub fn inspect(directory: &Path) -> Result<(), CacheRefused> {
-    match look(directory) {
-        Found::Refused(refused) => Err(refused),
-        Found::Nothing | Found::Ours | Found::Unusable(_) => Ok(()),
+    match classify_directory(directory) {
+        CacheState::Refused(refused) => Err(refused),
+        CacheState::Absent | CacheState::Usable | CacheState::Unusable(_) => Ok(()),
     }
 }
 
-/// Reads the cache in `directory`, when it was made from exactly `origin`.
+/// Reads the cache in `directory`, if it was built from exactly `origin`. An unusable cache is set aside.
 ///
 /// # Errors
-/// Why not; what is damaged, or of an older layout, is set aside under a name with the time.
-pub async fn recall(directory: &Path, origin: &Origin, now: Timestamp) -> Result<Remembered, Forgotten> {
-    let read = match look(directory) {
-        Found::Nothing => Err(Forgotten::Missing),
-        Found::Refused(refused) => Err(refused.into()),
-        Found::Unusable(why) => Err(Forgotten::Unusable(why)),
-        Found::Ours => {
+/// The reason for not using the cache.
+pub async fn recall(directory: &Path, origin: &Origin, now: Timestamp) -> Result<CachedLearners, CacheMiss> {
+    let read = match classify_directory(directory) {
+        CacheState::Absent => Err(CacheMiss::Missing),
+        CacheState::Refused(refused) => Err(refused.into()),
+        CacheState::Unusable(why) => Err(CacheMiss::Unusable(why)),
+        CacheState::Usable => {
             let (path, origin) = (directory.to_owned(), origin.clone());
             let read = tokio::task::spawn_blocking(move || read(&path, &origin)).await;
-            read.unwrap_or_else(|panic| Err(Forgotten::Unusable(format!("it cannot be opened ({panic})"))))
+            read.unwrap_or_else(|panic| Err(CacheMiss::Unusable(format!("cannot open it ({panic})"))))
         }
     };
-    if let Err(Forgotten::Unusable(_)) = &read {
+    if let Err(CacheMiss::Unusable(_)) = &read {
         set_aside(directory, now);
     }
     read
 }
 
-/// Writes the cache: the buckets that differ, and the manifest, in one batch.
+/// Writes the changed buckets and the manifest in one batch.
 ///
 /// # Errors
-/// When it cannot be written.
+/// The cache cannot be written.
 pub async fn record(
     directory: &Path,
     origin: &Origin,
-    known: &LinkedLearners,
+    linked: &LinkedLearners,
     compared_at: Timestamp,
     now: Timestamp,
 ) -> Result<(), CacheError> {
-    let encoded = encode(origin, known, compared_at).map_err(|error| failed(directory, &error))?;
-    match look(directory) {
-        Found::Nothing => return make(directory, encoded).await,
-        Found::Refused(refused) => return Err(failed(directory, &refused)),
-        Found::Unusable(_) => {}
-        Found::Ours => {
+    let encoded = encode(origin, linked, compared_at).map_err(|error| cache_error(directory, &error))?;
+    match classify_directory(directory) {
+        CacheState::Absent => return create(directory, encoded).await,
+        CacheState::Refused(refused) => return Err(cache_error(directory, &refused)),
+        CacheState::Unusable(_) => {}
+        CacheState::Usable => {
             let (path, content) = (directory.to_owned(), encoded.clone());
             match tokio::task::spawn_blocking(move || write(&path, &content)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error @ (sled::Error::Io(_) | sled::Error::Unsupported(_)))) => {
-                    return Err(failed(directory, &error));
+                    return Err(cache_error(directory, &error));
                 }
-                // Damaged: a new one in its place holds as much.
+                // The cache is damaged; a new one replaces it.
                 Ok(Err(_)) | Err(_) => {}
             }
         }
     }
     if !set_aside(directory, now) {
-        return Err(failed(directory, &"what is there is unusable, and cannot be set aside"));
+        return Err(cache_error(directory, &"the existing cache is unusable and cannot be set aside"));
     }
-    make(directory, encoded).await
+    create(directory, encoded).await
 }
 
-/// Writes a new cache. One that cannot be finished would only be taken for a damaged one.
-async fn make(directory: &Path, encoded: Encoded) -> Result<(), CacheError> {
+/// Writes a new cache, and removes it again if that fails: an unfinished cache would look damaged.
+async fn create(directory: &Path, encoded: Encoded) -> Result<(), CacheError> {
     let path = directory.to_owned();
     let made = tokio::task::spawn_blocking(move || {
-        layout::make(&path)?;
+        layout::create(&path)?;
         write(&path, &encoded)
     });
     let made = match made.await {
-        Ok(made) => made.map_err(|error| failed(directory, &error)),
-        Err(panic) => Err(failed(directory, &panic)),
+        Ok(made) => made.map_err(|error| cache_error(directory, &error)),
+        Err(panic) => Err(cache_error(directory, &panic)),
     };
     if made.is_err() {
-        // What cannot be removed is set aside by the next cycle.
+        // If the removal fails, the next cycle sets the cache aside.
         let _ = std::fs::remove_dir_all(directory);
     }
     made
 }
 
-fn failed(path: &Path, error: &dyn std::fmt::Display) -> CacheError {
+fn cache_error(path: &Path, error: &dyn std::fmt::Display) -> CacheError {
     CacheError { path: path.to_owned(), detail: error.to_string() }
 }
 
-/// Opens the directory. A sled that was dropped just now keeps its lock until its last thread has ended, so a lock
-/// that is taken is waited for.
+/// Opens the directory, and waits for its lock: sled keeps the lock until its last thread has ended, shortly after it was
+/// dropped.
 fn open(directory: &Path) -> sled::Result<sled::Db> {
     let mut waits = 0;
     loop {
         let opened = sled::Config::new()
             .path(directory)
             .cache_capacity(16 << 20)
-            // Nothing is written but by `write`, which flushes.
+            // `write` flushes.
             .flush_every_ms(None)
             .open();
         match opened {
@@ -193,43 +193,43 @@ fn open(directory: &Path) -> sled::Result<sled::Db> {
     }
 }
 
-/// sled tells this by its text alone.
+/// sled reports a lock only in the text of the error.
 fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
-fn read(directory: &Path, origin: &Origin) -> Result<Remembered, Forgotten> {
-    let unusable = |error: &dyn std::fmt::Display| Forgotten::Unusable(error.to_string());
+fn read(directory: &Path, origin: &Origin) -> Result<CachedLearners, CacheMiss> {
+    let unusable = |error: &dyn std::fmt::Display| CacheMiss::Unusable(error.to_string());
     let db = open(directory).map_err(|error| match &error {
-        error if is_locked(error) => Forgotten::Locked,
+        error if is_locked(error) => CacheMiss::Locked,
         sled::Error::Io(why) if matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            Forgotten::NoRoom(why.to_string())
+            CacheMiss::DiskFull(why.to_string())
         }
         error => unusable(error),
     })?;
     let manifest = db
         .get(MANIFEST)
         .map_err(|error| unusable(&error))?
-        .ok_or_else(|| Forgotten::Unusable("it has no manifest".to_owned()))?;
+        .ok_or_else(|| CacheMiss::Unusable("the manifest is missing".to_owned()))?;
     let manifest: Manifest = postcard::from_bytes(&manifest).map_err(|error| unusable(&error))?;
     if manifest.source != origin.source {
-        return Err(Forgotten::Other("application"));
+        return Err(CacheMiss::OriginChanged("application"));
     }
     if manifest.mapping != origin.mapping {
-        return Err(Forgotten::Other("mapping or scope"));
+        return Err(CacheMiss::OriginChanged("mapping or scope"));
     }
     if manifest.generation != origin.generation.0 {
-        return Err(Forgotten::Other("state of the learner database"));
+        return Err(CacheMiss::OriginChanged("state of the learner database"));
     }
     let mut decoder = Decoder::new(manifest);
     for bucket in
         db.range(0u16.to_be_bytes()..).filter(|item| !matches!(item, Ok((key, _)) if key == MANIFEST.as_bytes()))
     {
         let (key, bytes) = bucket.map_err(|error| unusable(&error))?;
-        decoder.bucket(&key, &bytes).map_err(|error| unusable(&error))?;
+        decoder.add_bucket(&key, &bytes).map_err(|error| unusable(&error))?;
     }
-    let whole = decoder.finish().ok_or_else(|| Forgotten::Unusable("entries are missing or changed".to_owned()));
-    whole.map(|(known, compared_at)| Remembered { known, compared_at })
+    let verified = decoder.verify().ok_or_else(|| CacheMiss::Unusable("entries are missing or changed".to_owned()));
+    verified.map(|(linked, compared_at)| CachedLearners { linked, compared_at })
 }
 
 fn write(directory: &Path, encoded: &Encoded) -> sled::Result<()> {
@@ -263,7 +263,7 @@ mod tests {
         EntraId::from_bytes(number.to_be_bytes())
     }
 
-    fn known(count: u128) -> LinkedLearners {
+    fn linked(count: u128) -> LinkedLearners {
         (1..=count)
             .map(|number| {
                 let routes = [Some(Route::Direct), number.is_multiple_of(2).then(|| Route::Group(user(7)))];
@@ -287,27 +287,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_recorded_is_recalled_and_bound_to_its_origin() {
+    async fn a_recorded_cache_is_recalled_for_the_same_origin_only() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
-        assert_eq!(recall(&path, &origin(), now()).await.unwrap_err(), Forgotten::Missing);
-        record(&path, &origin(), &known(5000), now(), now()).await.unwrap();
-        let remembered = recall(&path, &origin(), now()).await.unwrap();
-        assert_eq!(remembered.known, known(5000));
-        assert_eq!(remembered.compared_at, now());
+        assert_eq!(recall(&path, &origin(), now()).await.unwrap_err(), CacheMiss::Missing);
+        record(&path, &origin(), &linked(5000), now(), now()).await.unwrap();
+        let recalled = recall(&path, &origin(), now()).await.unwrap();
+        assert_eq!(recalled.linked, linked(5000));
+        assert_eq!(recalled.compared_at, now());
 
         let other = Origin { generation: Generation(6), ..origin() };
-        assert!(matches!(recall(&path, &other, now()).await, Err(Forgotten::Other(_))));
+        assert!(matches!(recall(&path, &other, now()).await, Err(CacheMiss::OriginChanged(_))));
         let other = Origin { mapping: [4; 32], ..origin() };
-        assert!(matches!(recall(&path, &other, now()).await, Err(Forgotten::Other(_))));
+        assert!(matches!(recall(&path, &other, now()).await, Err(CacheMiss::OriginChanged(_))));
 
-        // Fewer users, other buckets: nothing of the old ones stays.
-        record(&path, &origin(), &known(10), now(), now()).await.unwrap();
-        assert_eq!(recall(&path, &origin(), now()).await.unwrap().known, known(10));
+        // With fewer users, no bucket of the old content remains.
+        record(&path, &origin(), &linked(10), now(), now()).await.unwrap();
+        assert_eq!(recall(&path, &origin(), now()).await.unwrap().linked, linked(10));
     }
 
     #[tokio::test]
-    async fn damage_is_noticed_set_aside_and_made_good() {
+    async fn a_damaged_cache_is_set_aside_and_rebuilt() {
         for (what, damage) in [
             (
                 "flipped",
@@ -319,28 +319,28 @@ mod tests {
         ] {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join("cache");
-            record(&path, &origin(), &known(3000), now(), now()).await.unwrap();
+            record(&path, &origin(), &linked(3000), now(), now()).await.unwrap();
             let mut bytes = std::fs::read(path.join("db")).unwrap();
             damage(&mut bytes);
             std::fs::write(path.join("db"), bytes).unwrap();
 
             let forgotten = recall(&path, &origin(), now()).await.unwrap_err();
-            assert!(matches!(forgotten, Forgotten::Unusable(_)), "{what}: {forgotten}");
+            assert!(matches!(forgotten, CacheMiss::Unusable(_)), "{what}: {forgotten}");
             let aside = directory.path().join("cache.unusable-2026-01-02T03-04-05Z");
             assert!(aside.is_dir(), "{what}");
-            record(&path, &origin(), &known(3000), now(), now()).await.unwrap();
-            assert_eq!(recall(&path, &origin(), now()).await.unwrap().known, known(3000), "{what}");
+            record(&path, &origin(), &linked(3000), now(), now()).await.unwrap();
+            assert_eq!(recall(&path, &origin(), now()).await.unwrap().linked, linked(3000), "{what}");
         }
     }
 
     #[tokio::test]
-    async fn damages_within_one_second_are_all_set_aside_and_the_last_three_kept() {
+    async fn the_last_three_damaged_caches_of_one_second_are_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("cache");
         let aside = |name: &str| directory.path().join(format!("cache.unusable-2026-01-02T03-04-05Z{name}"));
         for number in 1..=12 {
             std::fs::write(&path, format!("damage {number}")).unwrap();
-            assert!(matches!(recall(&path, &origin(), now()).await, Err(Forgotten::Unusable(_))));
+            assert!(matches!(recall(&path, &origin(), now()).await, Err(CacheMiss::Unusable(_))));
             assert!(!path.exists(), "{number}");
         }
         for (name, number) in [("-10", 10), ("-11", 11), ("-12", 12)] {

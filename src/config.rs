@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::mapping::MappingEntry;
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair, Table};
 use crate::scope::FilterEntry;
-pub use problem::{ConfigError, Place, Problem};
+pub use problem::{ConfigError, ConfigPosition, ConfigProblem};
 use reader::Reader;
 
 /// Everything that an administrator has decided. It holds no secret, only the names of files that do.
@@ -147,7 +147,7 @@ pub struct LearnersConfig {
     /// Where it is. Default `/var/lib/learner-sync/learners.db`.
     pub database: DatabaseConfig,
     /// Where that stands, such as `learner-sync.toml:12:16`.
-    pub database_place: String,
+    pub database_position: String,
     /// The file with the password of a database server. Without one: the systemd credential, then the environment.
     pub password_file: Option<PathBuf>,
     /// The table, when it is one that somebody else made; else `learners`, made when missing.
@@ -248,13 +248,13 @@ pub fn environment() -> BTreeMap<String, String> {
 
 /// The proxy that the environment names for https, when the configuration names none. Without a scheme it is one that
 /// speaks plain HTTP, as other programs have it.
-pub fn proxy_of(environment: &BTreeMap<String, String>) -> Option<String> {
+pub fn proxy_from(environment: &BTreeMap<String, String>) -> Option<String> {
     let named = first_of(environment, &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
     Some(if named.contains("://") { named } else { format!("http://{named}") })
 }
 
 /// The hosts that the environment takes out of the proxy's hands.
-pub fn no_proxy_of(environment: &BTreeMap<String, String>) -> Option<String> {
+pub fn no_proxy_from(environment: &BTreeMap<String, String>) -> Option<String> {
     first_of(environment, &["NO_PROXY", "no_proxy"])
 }
 
@@ -283,7 +283,7 @@ fn restart_keys(config: &Config) -> [(&'static str, String); 6] {
         provisioning: _,
         mapping: _,
         learners:
-            LearnersConfig { database, database_place: _, password_file, table: _, match_attribute: _, reissued: _ },
+            LearnersConfig { database, database_position: _, password_file, table: _, match_attribute: _, reissued: _ },
         schedule: _,
         safety: _,
         state: StateConfig { directory },

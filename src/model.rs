@@ -7,8 +7,8 @@ mod assignment;
 mod chain;
 mod learner;
 mod lock_holder;
-mod named;
 mod policy;
+mod restrictions;
 mod table;
 mod user;
 mod words;
@@ -20,9 +20,9 @@ pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, R
 pub use self::chain::chain;
 pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey, Values};
 pub use self::lock_holder::LockHolder;
-pub use self::named::{Restrictions, UserList};
 pub use self::policy::{Reissued, Repair};
-pub use self::table::{Column, Constant, StateLabels, Table};
+pub use self::restrictions::{Restrictions, UserList};
+pub use self::table::{Column, ColumnConstant, StateLabels, Table};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};
 
@@ -66,17 +66,17 @@ impl fmt::Debug for EntraId {
 /// The text is no GUID of the form `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an object id (a GUID such as 01234567-89ab-cdef-0123-456789abcdef)")]
-pub struct NotAnEntraId;
+pub struct InvalidEntraId;
 
 impl FromStr for EntraId {
-    type Err = NotAnEntraId;
+    type Err = InvalidEntraId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // Uuid also reads braces, URNs and undashed digits, none of which Graph or the portal ever shows.
         if text.len() != 36 {
-            return Err(NotAnEntraId);
+            return Err(InvalidEntraId);
         }
-        uuid::Uuid::try_parse(text).map(Self).map_err(|_| NotAnEntraId)
+        uuid::Uuid::try_parse(text).map(Self).map_err(|_| InvalidEntraId)
     }
 }
 
@@ -107,14 +107,14 @@ impl From<i64> for LearnerId {
 /// The text is neither a whole number nor a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("neither a number nor a UUID, as learners.id has them")]
-pub struct NotALearnerId;
+pub struct InvalidLearnerId;
 
 impl FromStr for LearnerId {
-    type Err = NotALearnerId;
+    type Err = InvalidLearnerId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let uuid = || uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
-        text.parse().map(Self::Number).or_else(|_| uuid().map(Self::Uuid).ok_or(NotALearnerId))
+        text.parse().map(Self::Number).or_else(|_| uuid().map(Self::Uuid).ok_or(InvalidLearnerId))
     }
 }
 
@@ -162,7 +162,7 @@ mod tests {
     fn entra_ids_are_lower_case_guids() {
         let id: EntraId = "0A1B2C3D-0000-4000-8000-00000000ABCD".parse().unwrap();
         assert_eq!(id.to_string(), "0a1b2c3d-0000-4000-8000-00000000abcd");
-        assert_eq!("0a1b2c3d000040008000000000000001".parse::<EntraId>(), Err(NotAnEntraId));
-        assert_eq!("{0a1b2c3d-0000-4000-8000-00000000abcd}".parse::<EntraId>(), Err(NotAnEntraId));
+        assert_eq!("0a1b2c3d000040008000000000000001".parse::<EntraId>(), Err(InvalidEntraId));
+        assert_eq!("{0a1b2c3d-0000-4000-8000-00000000abcd}".parse::<EntraId>(), Err(InvalidEntraId));
     }
 }

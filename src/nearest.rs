@@ -1,6 +1,6 @@
-//! "Did you mean": the known word that an unknown one was most likely meant to be.
+//! "Did you mean": the known word closest to an unknown one.
 
-/// The candidate with the fewest edits from `word`, letter case ignored, when they are few enough for a slip.
+/// The candidate with the fewest edits from `word`, ignoring case; `None` when all differ too much for a typing mistake.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.to_lowercase().chars().collect();
     let allowed = match word.len() {
@@ -21,7 +21,7 @@ pub(crate) fn did_you_mean(suggestion: Option<impl std::fmt::Display>) -> String
     suggestion.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
-/// Levenshtein's distance, row by row.
+/// The Levenshtein distance.
 fn edits(word: &[char], candidate: &str) -> usize {
     let mut row: Vec<usize> = (0..=word.len()).collect();
     for (line, wanted) in candidate.chars().flat_map(char::to_lowercase).enumerate() {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slips_are_found_and_strangers_are_not() {
+    fn typing_mistakes_have_a_suggestion_and_other_words_have_none() {
         let near = |word| nearest(word, ["mail", "mobilePhone", "department", "city"].into_iter());
         assert_eq!(near("mial"), Some("mail"));
         assert_eq!(near("Departement"), Some("department"));

@@ -1,6 +1,6 @@
-//! Waiting for a service that asks to be left alone: exponential backoff with jitter, `Retry-After` honoured.
+//! Retries of single requests: exponential backoff with jitter, `Retry-After` honoured.
 //!
-//! The cycle itself never retries, because the schedule is its retry; only single requests do, here.
+//! The cycle itself never retries, because the schedule is its retry.
 
 use std::time::Duration;
 
@@ -9,116 +9,134 @@ use jiff::Timestamp;
 
 use crate::model::chain;
 
-/// No wait is shorter, whatever `Retry-After` says.
-const FLOOR: Duration = Duration::from_secs(1);
-/// Waits by backoff grow up to this.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(30);
-/// All waits for one request together, when the service is there and asks for time: as long as its deadline allows.
-pub const PATIENT: Duration = Duration::MAX;
-/// A request is tried at most so often, however short the waits are that a service asks for.
-const MOST_ATTEMPTS: usize = 10;
-/// So many times what the service asks for is believed; one that goes on asking for a second has been seen.
-const BELIEVED: usize = 2;
-/// All waits for one request together, when waiting seldom helps: nothing listens, no such host, an inner error.
-pub const BRIEF: Duration = Duration::from_secs(8);
+/// The shortest wait, whatever `Retry-After` says.
+const MIN_WAIT: Duration = Duration::from_secs(1);
+/// The backoff grows up to this wait.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// The most attempts of one request, however short its waits are.
+const MAX_ATTEMPTS: usize = 10;
+/// The first waits follow `Retry-After` exactly. Later ones are at least as long as the backoff, because a service may
+/// go on asking for one second.
+const TRUSTED_RETRY_AFTERS: usize = 2;
 
-/// The wait that a service asked for, which may be too short to be meant.
-pub fn at_least(asked: Duration) -> Duration {
-    asked.max(FLOOR)
+/// How long the waits of one request may be in total. The request deadline limits them in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryBudget {
+    /// Eight seconds, for failures that a retry seldom cures: connection refused, unknown host, internal error.
+    Short,
+    /// The whole request deadline, for a service that is there and asks for time.
+    Full,
+    /// A time that the service documents.
+    Within(Duration),
 }
 
-/// How patient to be with an answer of this HTTP status; `None` when it is final.
-pub fn patience(status: u16) -> Option<Duration> {
-    match status {
-        429 | 502 | 503 | 504 => Some(PATIENT),
-        500 => Some(BRIEF),
-        _ => None,
+impl RetryBudget {
+    /// The budget for an answer with this HTTP status; `None` when the status is final.
+    pub fn for_status(status: u16) -> Option<Self> {
+        match status {
+            429 | 502 | 503 | 504 => Some(Self::Full),
+            500 => Some(Self::Short),
+            _ => None,
+        }
+    }
+
+    /// The longest total wait.
+    pub fn limit(self) -> Duration {
+        match self {
+            Self::Short => Duration::from_secs(8),
+            Self::Full => Duration::MAX,
+            Self::Within(limit) => limit,
+        }
     }
 }
 
-/// What became of one attempt.
+/// The wait that a service asked for, raised to the minimum.
+pub fn at_least_min_wait(asked: Duration) -> Duration {
+    asked.max(MIN_WAIT)
+}
+
+/// The result of one attempt.
 #[derive(Debug)]
 pub enum Attempt<T, E> {
-    /// It ended, well or not; another attempt would not change that.
-    Ended(Result<T, E>),
-    /// It may go better later.
-    Again {
-        /// What to report when there is no later.
+    /// Success, or a failure that another attempt would not change.
+    Done(Result<T, E>),
+    /// A failure that may pass.
+    Retry {
+        /// What to report when no attempt is left.
         error: E,
-        /// How long the service asked to wait.
+        /// The wait that the service asked for.
         after: Option<Duration>,
-        /// How long all waits together may be.
-        patience: Duration,
+        /// How long all waits may be in total.
+        budget: RetryBudget,
     },
 }
 
 /// The waits between the attempts of one request.
 #[derive(Debug)]
-pub struct Waits {
+pub struct RetryWaits {
     backoff: backon::ExponentialBackoff,
     deadline: Duration,
     waits: usize,
     waited: Duration,
-    tried: Duration,
+    in_attempts: Duration,
 }
 
-impl Waits {
-    /// A request that has not waited yet, and after `deadline`, attempts and waits together, is not tried again.
+impl RetryWaits {
+    /// The waits of a request that is not retried once attempts and waits together exceed `deadline`.
     pub fn new(deadline: Duration) -> Self {
         let backoff = ExponentialBuilder::new()
-            .with_min_delay(FLOOR)
-            .with_max_delay(LONGEST_BACKOFF)
+            .with_min_delay(MIN_WAIT)
+            .with_max_delay(MAX_BACKOFF)
             .with_jitter()
-            // Without a seed of its own every process would wait for the same times.
+            // Without a random seed, all processes would wait for the same times.
             .with_jitter_seed(rand::random())
             .without_max_times()
             .build();
-        Self { backoff, deadline, waits: 0, waited: Duration::ZERO, tried: Duration::ZERO }
+        Self { backoff, deadline, waits: 0, waited: Duration::ZERO, in_attempts: Duration::ZERO }
     }
 
-    /// An attempt took so long.
-    pub fn tried(&mut self, took: Duration) {
-        self.tried = self.tried.saturating_add(took);
+    /// Counts the duration of an attempt towards the deadline.
+    pub fn add_attempt(&mut self, duration: Duration) {
+        self.in_attempts = self.in_attempts.saturating_add(duration);
     }
 
-    /// The next wait: what the service asked for, else the backoff; `None` when it was tried often enough, or all waits
-    /// would be longer than `patience`, or lead beyond the deadline.
-    pub fn next(&mut self, asked: Option<Duration>, patience: Duration) -> Option<Duration> {
-        let backoff = self.backoff.next().unwrap_or(LONGEST_BACKOFF);
-        let wait = match asked.map(at_least) {
-            Some(asked) if self.waits < BELIEVED => asked,
+    /// The next wait: `asked` by the service, otherwise the backoff. `None` when the attempts, the budget or the deadline
+    /// are used up.
+    pub fn next_wait(&mut self, asked: Option<Duration>, budget: RetryBudget) -> Option<Duration> {
+        let backoff = self.backoff.next().unwrap_or(MAX_BACKOFF);
+        let wait = match asked.map(at_least_min_wait) {
+            Some(asked) if self.waits < TRUSTED_RETRY_AFTERS => asked,
             Some(asked) => asked.max(backoff),
             None => backoff,
         };
         self.waits += 1;
-        if self.waits >= MOST_ATTEMPTS {
+        if self.waits >= MAX_ATTEMPTS {
             return None;
         }
         self.waited = self.waited.saturating_add(wait);
-        (self.waited <= patience && self.waited.saturating_add(self.tried) <= self.deadline).then_some(wait)
+        let within_deadline = self.waited.saturating_add(self.in_attempts) <= self.deadline;
+        (self.waited <= budget.limit() && within_deadline).then_some(wait)
     }
-}
 
-impl Waits {
-    /// The result of the request, when `attempt` ended it or the patience is at its end. Otherwise waits, so that
-    /// it can be tried again.
-    pub async fn settle<T, E: std::error::Error>(
+    /// The result of the request, when `attempt` is final or no wait is left. Otherwise waits and returns `None`: the
+    /// caller tries again.
+    pub async fn finish_or_wait<T, E: std::error::Error>(
         &mut self,
         what: &str,
         attempt: Attempt<T, E>,
     ) -> Option<Result<T, E>> {
-        let (error, after, patience) = match attempt {
-            Attempt::Ended(result) => return Some(result),
-            Attempt::Again { error, after, patience } => (error, after, patience),
+        let (error, after, budget) = match attempt {
+            Attempt::Done(result) => return Some(result),
+            Attempt::Retry { error, after, budget } => (error, after, budget),
         };
-        let Some(wait) = self.next(after, patience) else { return Some(Err(error)) };
-        tracing::warn!(request = what, retry.wait_ms = wait.as_millis() as u64, "{}; trying again", chain(&error));
+        let Some(wait) = self.next_wait(after, budget) else { return Some(Err(error)) };
+        tracing::warn!(request = what, retry.wait_ms = wait.as_millis() as u64, "{}; retrying", chain(&error));
         tokio::time::sleep(wait).await;
         None
     }
 }
 
-/// Reads a `Retry-After` value: seconds, whole or with decimals (Graph sends both), or an HTTP date.
+/// Parses a `Retry-After` value: seconds, whole or decimal (Graph sends both), or an HTTP date.
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
     let value = value.trim();
     if let Ok(seconds) = value.parse::<f64>() {
@@ -133,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_in_every_form_seen() {
+    fn retry_after_is_parsed_in_every_known_form() {
         let now = "2026-01-02T03:04:05Z".parse().unwrap();
         let read = |value| retry_after(value, now);
         assert_eq!(read("10"), Some(Duration::from_secs(10)));
@@ -145,27 +163,32 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_asks_for_a_second_again_and_again_is_not_asked_every_second() {
-        let mut waits = Waits::new(Duration::from_secs(120));
-        let all: Vec<Duration> = std::iter::from_fn(|| waits.next(Some(Duration::ZERO), PATIENT)).collect();
-        assert_eq!(all[..2], [FLOOR, FLOOR]);
-        assert!(all.len() < MOST_ATTEMPTS && all[2] >= 2 * FLOOR, "{all:?}");
-        let mut waits = Waits::new(Duration::from_secs(86_400));
-        assert_eq!(std::iter::from_fn(|| waits.next(None, PATIENT)).count(), MOST_ATTEMPTS - 1);
+    fn a_repeated_short_retry_after_falls_back_to_the_backoff() {
+        let mut waits = RetryWaits::new(Duration::from_secs(120));
+        let all: Vec<Duration> =
+            std::iter::from_fn(|| waits.next_wait(Some(Duration::ZERO), RetryBudget::Full)).collect();
+        assert_eq!(all[..2], [MIN_WAIT, MIN_WAIT]);
+        assert!(all.len() < MAX_ATTEMPTS && all[2] >= 2 * MIN_WAIT, "{all:?}");
+        let mut waits = RetryWaits::new(Duration::from_secs(86_400));
+        assert_eq!(std::iter::from_fn(|| waits.next_wait(None, RetryBudget::Full)).count(), MAX_ATTEMPTS - 1);
     }
 
     #[test]
-    fn waits_have_a_floor_and_a_deadline() {
+    fn waits_have_a_minimum_and_stay_within_budget_and_deadline() {
         const DEADLINE: Duration = Duration::from_secs(120);
-        let mut waits = Waits::new(DEADLINE);
-        assert_eq!(waits.next(Some(Duration::ZERO), PATIENT), Some(FLOOR));
-        assert_eq!(waits.next(Some(Duration::from_secs(119)), PATIENT), Some(Duration::from_secs(119)));
-        assert_eq!(waits.next(Some(Duration::ZERO), PATIENT), None);
-        for (patience, tried, most) in [(PATIENT, 0, 120), (PATIENT, 60, 60), (PATIENT, 120, 0), (BRIEF, 60, 8)] {
-            let mut waits = Waits::new(DEADLINE);
-            waits.tried(Duration::from_secs(tried));
-            let all: Duration = std::iter::from_fn(|| waits.next(None, patience)).sum();
-            assert!(all <= Duration::from_secs(most) && (most == 0 || !all.is_zero()), "{tried}: {all:?}");
+        const FULL: RetryBudget = RetryBudget::Full;
+        let mut waits = RetryWaits::new(DEADLINE);
+        assert_eq!(waits.next_wait(Some(Duration::ZERO), FULL), Some(MIN_WAIT));
+        assert_eq!(waits.next_wait(Some(Duration::from_secs(119)), FULL), Some(Duration::from_secs(119)));
+        assert_eq!(waits.next_wait(Some(Duration::ZERO), FULL), None);
+        let within = RetryBudget::Within(Duration::from_secs(52));
+        for (budget, in_attempts, most) in
+            [(FULL, 0, 120), (FULL, 60, 60), (FULL, 120, 0), (within, 0, 52), (RetryBudget::Short, 60, 8)]
+        {
+            let mut waits = RetryWaits::new(DEADLINE);
+            waits.add_attempt(Duration::from_secs(in_attempts));
+            let all: Duration = std::iter::from_fn(|| waits.next_wait(None, budget)).sum();
+            assert!(all <= Duration::from_secs(most) && (most == 0 || !all.is_zero()), "{budget:?}: {all:?}");
         }
     }
 }

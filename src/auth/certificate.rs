@@ -1,4 +1,4 @@
-//! Signing in with a certificate: a short-lived statement, signed with its key, in place of a secret.
+//! Signing in with a certificate: its private key signs a short-lived assertion, which replaces the secret.
 //!
 //! <https://learn.microsoft.com/entra/identity-platform/certificate-credentials>
 
@@ -14,14 +14,14 @@ use serde::Serialize;
 use x509_parser::pem::Pem;
 use x509_parser::public_key::PublicKey;
 
-/// How long a statement is good for: Entra takes it at once, and clocks differ.
+/// The lifetime of an assertion. Entra uses it at once; the rest allows for clock differences.
 const LIFETIME: Duration = Duration::from_secs(600);
 
-/// A certificate with its private key. It is a secret, so there is no `Debug`.
+/// A certificate with its private key. It holds a secret, so it has no `Debug`.
 #[derive(Clone)]
 pub struct Certificate {
     key: EncodingKey,
-    /// `x5t#S256`: how Entra finds the certificate on the app registration.
+    /// `x5t#S256`, by which Entra finds the certificate on the app registration.
     thumbprint: String,
     not_after: Timestamp,
 }
@@ -29,35 +29,35 @@ pub struct Certificate {
 /// Why a certificate and a private key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
-    /// No certificate in PEM form.
+    /// There is no certificate in PEM form.
     #[error("holds no certificate in PEM form (-----BEGIN CERTIFICATE-----)")]
     NoCertificate,
-    /// Not an RSA certificate.
-    #[error("holds a certificate without an RSA key; Entra takes RSA only")]
+    /// The key is not RSA.
+    #[error("holds a certificate without an RSA key; Entra accepts RSA only")]
     NotRsa,
-    /// Not a private key that can be used.
+    /// There is no usable private key.
     #[error("holds no RSA private key in PEM form (-----BEGIN PRIVATE KEY----- or -----BEGIN RSA PRIVATE KEY-----)")]
     NoKey,
-    /// A private key behind a passphrase.
+    /// The private key has a passphrase.
     #[error(
-        "holds an encrypted private key, and nobody is there to type its passphrase: \
-         openssl pkey -in encrypted.pem -out key.pem, mode 0640, owner root:learner-sync"
+        "holds an encrypted private key, which the service cannot decrypt; run: \
+         openssl pkey -in encrypted.pem -out key.pem, then chown root:learner-sync key.pem and chmod 0640 key.pem"
     )]
     Encrypted,
-    /// The key of another certificate.
+    /// The key belongs to another certificate.
     #[error("holds a private key that does not belong to the certificate")]
     OtherKey,
 }
 
 impl CertificateError {
-    /// Whether the file with the private key is at fault, not the one with the certificate.
+    /// Whether the private key file is at fault, not the certificate file.
     pub fn is_about_the_key(self) -> bool {
         matches!(self, Self::NoKey | Self::Encrypted | Self::OtherKey)
     }
 }
 
-/// The block with the private key: a file may hold the certificate before it.
-fn private_key_of(text: &str) -> Option<&str> {
+/// The PEM block of the private key. The file may hold the certificate as well.
+fn private_key_block(text: &str) -> Option<&str> {
     const END: &str = "PRIVATE KEY-----";
     let label = text.find(END)?;
     let start = text[..label].rfind("-----BEGIN ")?;
@@ -65,13 +65,13 @@ fn private_key_of(text: &str) -> Option<&str> {
     Some(&text[start..end])
 }
 
-/// DER writes a zero before a number that would look negative.
-fn number(bytes: &[u8]) -> &[u8] {
+/// Removes the leading zero that DER adds to a number with the highest bit set.
+fn unsigned_bytes(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(&[0]).unwrap_or(bytes)
 }
 
 #[derive(Serialize)]
-struct Claims<'c> {
+struct AssertionClaims<'c> {
     aud: &'c str,
     iss: &'c str,
     sub: &'c str,
@@ -85,7 +85,7 @@ impl Certificate {
     /// The first certificate in `certificate`, with its private key: PKCS#8 or PKCS#1, unencrypted.
     ///
     /// # Errors
-    /// What is wrong with which of the two files.
+    /// One of the two files is unusable.
     pub fn from_pem(certificate: &[u8], private_key: &SecretString) -> Result<Self, CertificateError> {
         let pem = Pem::iter_from_buffer(certificate).filter_map(Result::ok).find(|pem| pem.label == "CERTIFICATE");
         let pem = pem.ok_or(CertificateError::NoCertificate)?;
@@ -98,12 +98,13 @@ impl Certificate {
         if text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
             return Err(CertificateError::Encrypted);
         }
-        let key = private_key_of(text).ok_or(CertificateError::NoKey)?;
+        let key = private_key_block(text).ok_or(CertificateError::NoKey)?;
         let key = EncodingKey::from_rsa_pem(key.as_bytes()).map_err(|_| CertificateError::NoKey)?;
-        // A key of another certificate would be found out by Entra only, who says no more than "invalid signature".
+        // Entra would only report "invalid signature" for the key of another certificate.
         let probe =
             jsonwebtoken::crypto::sign(b"probe", &key, Algorithm::PS256).map_err(|_| CertificateError::NoKey)?;
-        let public = DecodingKey::from_rsa_raw_components(number(public.modulus), number(public.exponent));
+        let public =
+            DecodingKey::from_rsa_raw_components(unsigned_bytes(public.modulus), unsigned_bytes(public.exponent));
         if !jsonwebtoken::crypto::verify(&probe, b"probe", &public, Algorithm::PS256).unwrap_or(false) {
             return Err(CertificateError::OtherKey);
         }
@@ -111,12 +112,12 @@ impl Certificate {
         Ok(Self { key, thumbprint, not_after })
     }
 
-    /// When it expires.
+    /// The expiry.
     pub fn not_after(&self) -> Timestamp {
         self.not_after
     }
 
-    /// The statement that `client_id` asks for a token at `endpoint`; each is good once.
+    /// A signed assertion with which `client_id` requests one token at `endpoint`.
     pub(super) fn assertion(
         &self,
         client_id: &str,
@@ -126,7 +127,7 @@ impl Certificate {
         let mut header = Header::new(Algorithm::PS256);
         header.x5t_s256 = Some(self.thumbprint.clone());
         let now = now.as_second();
-        let claims = Claims {
+        let claims = AssertionClaims {
             aud: endpoint,
             iss: client_id,
             sub: client_id,

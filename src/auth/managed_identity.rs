@@ -1,4 +1,4 @@
-//! Signing in as the managed identity of the Azure virtual machine this runs on: its metadata service hands out tokens.
+//! Tokens of the Azure virtual machine's managed identity, from its metadata service.
 //!
 //! <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token>
 
@@ -8,37 +8,36 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{AuthError, Granted, MAX_ANSWER, place_of};
-use crate::retry::{Attempt, BRIEF};
+use super::{AuthError, GrantedToken, MAX_ANSWER, json_error_position};
+use crate::retry::{Attempt, RetryBudget};
 
-/// Longer than the service is down while it is updated (70 s).
-const UPDATING: Duration = Duration::from_secs(90);
-/// It asks callers to be this patient with an identity that was assigned a moment ago, and with errors of its own.
-const PATIENT: Duration = Duration::from_secs(52);
+/// An update of the service takes up to 70 s.
+const UPDATE_BUDGET: RetryBudget = RetryBudget::Within(Duration::from_secs(90));
+/// The retry time that Microsoft recommends for a newly assigned identity and for internal errors:
+/// <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance>.
+const SERVICE_BUDGET: RetryBudget = RetryBudget::Within(Duration::from_secs(52));
 
-/// The identity of this machine.
 #[derive(Clone, Debug)]
 pub(super) struct ManagedIdentity {
     pub(super) endpoint: Url,
 }
 
-/// The numbers are texts here.
+/// This endpoint sends numbers as strings.
 #[derive(Deserialize)]
-struct Answer {
+struct TokenAnswer {
     access_token: SecretString,
     expires_in: String,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Refusal {
+struct TokenRefusal {
     error: String,
     error_description: String,
 }
 
 impl ManagedIdentity {
-    /// The identity assigned by the user as `client_id`, else the one that the machine has by itself, for tokens of
-    /// `graph`.
+    /// The user-assigned identity `client_id`, or the system-assigned one, for tokens with the audience `graph`.
     pub(super) fn new(service: &Url, graph: &str, client_id: Option<&str>) -> Self {
         let mut endpoint = service.clone();
         endpoint.set_path("/metadata/identity/oauth2/token");
@@ -49,10 +48,9 @@ impl ManagedIdentity {
         Self { endpoint }
     }
 
-    /// Asks once.
-    pub(super) async fn request(&self, http: &reqwest::Client) -> Attempt<Granted, AuthError> {
-        let unreachable = |source: reqwest::Error| Attempt::Again {
-            patience: BRIEF,
+    pub(super) async fn request(&self, http: &reqwest::Client) -> Attempt<GrantedToken, AuthError> {
+        let unreachable = |source: reqwest::Error| Attempt::Retry {
+            budget: RetryBudget::Short,
             error: AuthError::NoMetadataService(source.without_url()),
             after: None,
         };
@@ -71,23 +69,23 @@ impl ManagedIdentity {
             }
         }
         if status == 200 {
-            let unusable = |detail| Attempt::Ended(Err(AuthError::Unusable { status, detail }));
-            return match serde_json::from_slice::<Answer>(&body) {
-                Ok(Answer { access_token, expires_in }) => match expires_in.parse() {
+            let unusable = |detail| Attempt::Done(Err(AuthError::Unusable { status, detail }));
+            return match serde_json::from_slice::<TokenAnswer>(&body) {
+                Ok(TokenAnswer { access_token, expires_in }) => match expires_in.parse() {
                     Ok(seconds) => {
-                        Attempt::Ended(Ok(Granted { token: access_token, lifetime: Duration::from_secs(seconds) }))
+                        Attempt::Done(Ok(GrantedToken { token: access_token, lifetime: Duration::from_secs(seconds) }))
                     }
-                    Err(_) => unusable("expires_in is no number".to_owned()),
+                    Err(_) => unusable("expires_in is not a number".to_owned()),
                 },
-                Err(error) => unusable(place_of(&error)),
+                Err(error) => unusable(json_error_position(&error)),
             };
         }
-        let Refusal { error: code, error_description } = serde_json::from_slice(&body).unwrap_or_default();
+        let TokenRefusal { error: code, error_description } = serde_json::from_slice(&body).unwrap_or_default();
         let error = AuthError::NoIdentity { status, code, description: error_description };
         match status {
-            410 => Attempt::Again { error, after: None, patience: UPDATING },
-            404 | 429 | 500..=599 => Attempt::Again { error, after: None, patience: PATIENT },
-            _ => Attempt::Ended(Err(error)),
+            410 => Attempt::Retry { error, after: None, budget: UPDATE_BUDGET },
+            404 | 429 | 500..=599 => Attempt::Retry { error, after: None, budget: SERVICE_BUDGET },
+            _ => Attempt::Done(Err(error)),
         }
     }
 }

@@ -1,5 +1,4 @@
-//! The one HTTP client, for the token endpoint and for Graph: no redirects, a proxy and further certificate authorities
-//! where configured.
+//! The HTTP client for the token endpoint and Graph: no redirects, optional proxy and certificate authorities.
 
 use std::time::Duration;
 
@@ -7,38 +6,37 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::model::chain;
 
-/// Whoever has not answered a connection by then does not answer at all.
-const LONGEST_CONNECT: Duration = Duration::from_secs(10);
+/// The connect timeout; a shorter request deadline applies as well.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How to reach Entra ID and Graph. It can hold a password, so there is no `Debug`.
+/// The network settings for Entra ID and Graph. They can hold a password, so there is no `Debug`.
 #[derive(Clone)]
 pub struct Network {
     /// A PEM bundle of further certificate authorities.
     pub ca_pem: Option<Vec<u8>>,
-    /// An HTTP CONNECT proxy, perhaps with a user name.
+    /// An HTTP CONNECT proxy, with an optional user name.
     pub proxy: Option<String>,
-    /// The password for the proxy; `user:password` when the proxy has no user name.
+    /// The password for the proxy, or `user:password` when `proxy` has no user name.
     pub proxy_password: Option<SecretString>,
     /// Hosts and networks that are reached without the proxy, separated by commas.
     pub no_proxy: Option<String>,
-    /// How long one request may take, with all its attempts and the waits between them.
+    /// The longest time for one request, including retries and waits.
     pub request_deadline: Duration,
 }
 
-/// The one HTTP client, and how long a request may take.
+/// The HTTP client and its request deadline.
 #[derive(Clone, Debug)]
 pub struct Http {
     pub(crate) client: reqwest::Client,
     pub(crate) request_deadline: Duration,
 }
 
-/// The HTTP client could not be made of the configuration.
+/// The HTTP client cannot be built from the configuration.
 #[derive(Debug, thiserror::Error)]
-#[error("{key} cannot be used")]
+#[error("cannot use {key}")]
 pub struct NetworkError {
     /// The configuration key.
     key: &'static str,
-    /// Why.
     #[source]
     source: Box<dyn std::error::Error + Send + Sync>,
 }
@@ -49,42 +47,42 @@ impl NetworkError {
     }
 }
 
-/// What to look at when nothing answers, or not to the end. The words of the layers below are all there is to tell by.
+/// What the administrator can do when the server is unreachable or its answer incomplete. reqwest offers no types for
+/// these causes, so the hint depends on the message; nothing else does.
 pub(crate) fn unreachable_hint(error: &reqwest::Error) -> &'static str {
-    let told = chain(error);
-    let says = |words: &str| told.contains(words);
+    let message = chain(error);
+    let says = |words: &str| message.contains(words);
     if says("dns error") {
-        "the name is not known here: check it in the configuration (entra.cloud, entra.authority_url, entra.graph_url) and \
-         the name server of this machine; where only a proxy resolves names, set entra.proxy"
+        "this machine cannot resolve the host name: check its spelling (entra.cloud, entra.authority_url, entra.graph_url) \
+         and the machine's name server; if only a proxy resolves names, set entra.proxy"
     } else if says("proxy authorization required") {
-        "the proxy answered 407, it wants a user and a password, or other ones: put user:password into the file that \
-         entra.proxy_password_file names, or into HTTPS_PROXY"
+        "the proxy answered 407 (authentication required): put user:password into the file of \
+         entra.proxy_password_file, or into HTTPS_PROXY"
     } else if says("tunnel error") {
-        "the proxy refuses the tunnel (its log says why; 407 or 401 is about user and password): check entra.proxy and \
-         entra.proxy_password_file, or HTTPS_PROXY, and that it allows CONNECT to this host and port"
+        "the proxy refuses the tunnel; its log says why. Check entra.proxy and entra.proxy_password_file (or \
+         HTTPS_PROXY), and that the proxy allows CONNECT to this host and port"
     } else if says("certificate") {
-        "the certificate is not trusted: where something inspects TLS on the way, name its certificate authority with \
-         entra.ca_file"
+        "the certificate is not trusted: if a proxy inspects TLS, set entra.ca_file to its certificate authority"
     } else {
-        "check the network, a firewall on the way and entra.proxy, and that the address in the configuration is right"
+        "check the network, the firewall, entra.proxy and the host name in the configuration"
     }
 }
 
-/// The one HTTP client: no redirects, because a token must not follow one; bounded times.
+/// Builds the HTTP client: no redirects, because a token must not follow one, and a timeout for every step.
 ///
 /// # Errors
-/// When a part of `network` cannot be used.
+/// A setting of `network` is unusable.
 pub fn http_client(network: &Network) -> Result<Http, NetworkError> {
     let Network { ca_pem, proxy, proxy_password, no_proxy, request_deadline } = network;
     let request_deadline = *request_deadline;
     let fault = |key| move |source: reqwest::Error| NetworkError::new(key, source);
     let mut builder = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        // The environment has its say through the configuration, and plain http never goes to a proxy: it is for the
-        // loopback only, and a proxy would read the secret.
+        // The configuration reads the proxy variables. Plain http is for the loopback only and never uses a proxy, which
+        // could read the secret.
         .no_proxy()
-        .connect_timeout(LONGEST_CONNECT.min(request_deadline))
-        // Nothing at all for half of it leaves time for another attempt; an answer that drips away has all of it.
+        .connect_timeout(CONNECT_TIMEOUT.min(request_deadline))
+        // Silence for half the deadline leaves time for a second attempt. A slow answer may use all of it.
         .read_timeout(request_deadline / 2)
         .timeout(request_deadline)
         .user_agent(concat!("learner-sync/", env!("CARGO_PKG_VERSION")));
@@ -99,7 +97,7 @@ pub fn http_client(network: &Network) -> Result<Http, NetworkError> {
                 Some((user, password)) if url.username().is_empty() => (Some(user), password),
                 _ => (None, content),
             };
-            // Only a URL without a host refuses these, and a proxy has one.
+            // Only a URL without a host refuses these.
             let _ = user.map(|user| url.set_username(user));
             let _ = url.set_password(Some(password));
         }

@@ -1,4 +1,4 @@
-//! What stands in the cache, as bytes: everybody known, in buckets, and a manifest that tells whether all is there.
+//! The stored form of the cache: linked learners in buckets, and a manifest that proves that the buckets are complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::Origin;
 use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearners, Route, Routes};
 
-/// How many buckets there are; their keys are the numbers below it.
+/// The number of buckets; their keys are the numbers below it.
 pub(super) const BUCKETS: u16 = 1024;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub(super) struct Manifest {
     count: u64,
     /// Seconds since 1970.
     compared_at: i64,
-    /// Over all of the above and the hashes of all buckets.
+    /// A hash over the other fields and the hashes of all buckets.
     digest: [u8; 32],
 }
 
@@ -35,27 +35,27 @@ impl Manifest {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Bucket {
-    /// The few combinations of routes of its users; `None` is `direct`.
+    /// The distinct combinations of routes; `None` is `direct`.
     routes: Vec<Vec<Option<[u8; 16]>>>,
-    entries: Vec<Entry>,
+    entries: Vec<CacheEntry>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Entry {
+struct CacheEntry {
     user: [u8; 16],
-    learner: Learner,
+    learner: CachedLearnerId,
     active: bool,
     fingerprint: [u8; 16],
     routes: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Learner {
+enum CachedLearnerId {
     Number(i64),
     Uuid([u8; 16]),
 }
 
-impl From<LearnerId> for Learner {
+impl From<LearnerId> for CachedLearnerId {
     fn from(learner: LearnerId) -> Self {
         match learner {
             LearnerId::Number(number) => Self::Number(number),
@@ -64,63 +64,63 @@ impl From<LearnerId> for Learner {
     }
 }
 
-impl From<Learner> for LearnerId {
-    fn from(learner: Learner) -> Self {
+impl From<CachedLearnerId> for LearnerId {
+    fn from(learner: CachedLearnerId) -> Self {
         match learner {
-            Learner::Number(number) => Self::Number(number),
-            Learner::Uuid(bytes) => Self::Uuid(uuid::Uuid::from_bytes(bytes)),
+            CachedLearnerId::Number(number) => Self::Number(number),
+            CachedLearnerId::Uuid(bytes) => Self::Uuid(uuid::Uuid::from_bytes(bytes)),
         }
     }
 }
 
-/// The buckets on their way in, one after the other.
+/// Decodes one bucket after the other.
 pub(super) struct Decoder {
-    known: LinkedLearners,
+    linked: LinkedLearners,
     hasher: blake3::Hasher,
     manifest: Manifest,
-    /// Most users share their combination of routes with others.
-    shared: BTreeSet<Routes>,
+    /// The distinct combinations of routes, which users share.
+    routes: BTreeSet<Routes>,
 }
 
 impl Decoder {
     pub(super) fn new(manifest: Manifest) -> Self {
         let hasher = manifest.hasher();
-        Self { known: LinkedLearners::new(), hasher, manifest, shared: BTreeSet::new() }
+        Self { linked: LinkedLearners::new(), hasher, manifest, routes: BTreeSet::new() }
     }
 
-    /// In the order of their keys.
-    pub(super) fn bucket(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), postcard::Error> {
+    /// Adds a bucket. Buckets must come in the order of their keys.
+    pub(super) fn add_bucket(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), postcard::Error> {
         digest_bucket(&mut self.hasher, key, bytes);
         let Bucket { routes, entries } = postcard::from_bytes(bytes)?;
-        let mut ways = Vec::with_capacity(routes.len());
+        let mut combinations = Vec::with_capacity(routes.len());
         for routes in routes {
             let routes: Routes = routes
                 .into_iter()
                 .map(|route| route.map_or(Route::Direct, |id| Route::Group(EntraId::from_bytes(id))))
                 .collect();
-            let routes = match self.shared.get(&routes) {
-                Some(same) => same.clone(),
+            let routes = match self.routes.get(&routes) {
+                Some(shared) => shared.clone(),
                 None => {
-                    self.shared.insert(routes.clone());
+                    self.routes.insert(routes.clone());
                     routes
                 }
             };
-            ways.push(routes);
+            combinations.push(routes);
         }
-        for Entry { user, learner, active, fingerprint, routes } in entries {
-            let routes = ways.get(routes as usize).cloned().ok_or(postcard::Error::SerdeDeCustom)?;
+        for CacheEntry { user, learner, active, fingerprint, routes } in entries {
+            let routes = combinations.get(routes as usize).cloned().ok_or(postcard::Error::SerdeDeCustom)?;
             let entry =
                 LinkedLearner { learner: learner.into(), active, fingerprint: Fingerprint(fingerprint), routes };
-            self.known.insert(EntraId::from_bytes(user), entry);
+            self.linked.insert(EntraId::from_bytes(user), entry);
         }
         Ok(())
     }
 
-    /// Everybody, and when they were compared; none when something is missing or changed.
-    pub(super) fn finish(self) -> Option<(LinkedLearners, Timestamp)> {
-        let Self { known, hasher, manifest, shared: _ } = self;
-        let whole = known.len() as u64 == manifest.count && hasher.finalize() == manifest.digest;
-        Some((known, Timestamp::from_second(manifest.compared_at).ok().filter(|_| whole)?))
+    /// The linked learners and the time of their last comparison; `None` when the content does not match the manifest.
+    pub(super) fn verify(self) -> Option<(LinkedLearners, Timestamp)> {
+        let Self { linked, hasher, manifest, routes: _ } = self;
+        let matches = linked.len() as u64 == manifest.count && hasher.finalize() == manifest.digest;
+        Some((linked, Timestamp::from_second(manifest.compared_at).ok().filter(|_| matches)?))
     }
 }
 
@@ -129,7 +129,7 @@ fn digest_bucket(hasher: &mut blake3::Hasher, key: &[u8], bytes: &[u8]) {
     hasher.update(blake3::hash(bytes).as_bytes());
 }
 
-/// The buckets that are not empty, by number, and the manifest.
+/// The non-empty buckets by number, and the manifest.
 #[derive(Clone, Debug)]
 pub(super) struct Encoded {
     pub(super) buckets: BTreeMap<u16, Vec<u8>>,
@@ -138,13 +138,13 @@ pub(super) struct Encoded {
 
 pub(super) fn encode(
     origin: &Origin,
-    known: &LinkedLearners,
+    linked: &LinkedLearners,
     compared_at: Timestamp,
 ) -> Result<Encoded, postcard::Error> {
     let mut buckets: BTreeMap<u16, (Bucket, BTreeMap<Routes, u32>)> = BTreeMap::new();
-    for (user, LinkedLearner { learner, active, fingerprint, routes }) in known {
-        let (bucket, ways) = buckets.entry(bucket_of(*user)).or_default();
-        let routes = *ways.entry(routes.clone()).or_insert_with(|| {
+    for (user, LinkedLearner { learner, active, fingerprint, routes }) in linked {
+        let (bucket, combinations) = buckets.entry(bucket_of(*user)).or_default();
+        let routes = *combinations.entry(routes.clone()).or_insert_with(|| {
             let routes = routes.as_slice().iter().map(|route| match route {
                 Route::Direct => None,
                 Route::Group(id) => Some(*id.as_bytes()),
@@ -152,7 +152,7 @@ pub(super) fn encode(
             bucket.routes.push(routes.collect());
             (bucket.routes.len() - 1) as u32
         });
-        bucket.entries.push(Entry {
+        bucket.entries.push(CacheEntry {
             user: *user.as_bytes(),
             learner: (*learner).into(),
             active: *active,
@@ -165,7 +165,7 @@ pub(super) fn encode(
         generation: generation.0,
         source: source.clone(),
         mapping: *mapping,
-        count: known.len() as u64,
+        count: linked.len() as u64,
         compared_at: compared_at.as_second(),
         digest: [0; 32],
     };
@@ -180,10 +180,9 @@ pub(super) fn encode(
     Ok(Encoded { buckets: encoded, manifest: postcard::to_stdvec(&manifest)? })
 }
 
-/// Spreads ids that may be counted up as well as random ones.
+/// Spreads consecutive ids as evenly as random ones.
 fn bucket_of(user: EntraId) -> u16 {
     let bytes = u128::from_be_bytes(*user.as_bytes());
     let folded = (bytes ^ (bytes >> 64)) as u64;
-    // 16 bits are left, so they fit.
     (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as u16 % BUCKETS
 }

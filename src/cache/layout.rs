@@ -1,21 +1,21 @@
-//! Whose directory it is, and which layout its content has, told without opening it.
+//! Recognises a cache directory and its layout version without opening it.
 //!
-//! The layout stands in a small file of its own: sled writes even when it is only opened, and a newer one might keep
-//! its files in another way altogether. That file never changes its form: a line that ends with the version, lines
-//! that a later version may add, and a checksum over all of it. Without a fitting checksum no version is believed, so
-//! that a flipped bit is damage, which costs time, and not a newer version, which is refused.
+//! The version is in a small file beside sled's files: sled writes even when it only opens a directory, and a newer sled
+//! may use other files. The format of that file is fixed: a line that ends with the version, lines that a later version
+//! may add, and a checksum. A wrong checksum means damage, which only costs time. Without the checksum, a flipped bit
+//! could look like a newer version, which is refused.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// Changes with the layout of what is stored.
+/// Increases with each change of the stored format.
 const VERSION: u32 = 3;
 const FILE: &str = "layout";
 const NEW_FILE: &str = "layout.new";
 const FIRST_LINE: &str = "learner-sync cache, layout ";
 
-/// A directory that is not touched.
+/// A directory that must not be changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CacheRefused {
     /// A newer learner-sync wrote it.
@@ -23,15 +23,15 @@ pub enum CacheRefused {
     Newer {
         /// The directory.
         path: PathBuf,
-        /// Its layout.
+        /// The layout version.
         found: u32,
     },
-    /// Somebody keeps other files there.
-    #[error("{} is where the cache would be, and holds files of another make, such as {example}", path.display())]
+    /// The directory contains other files.
+    #[error("the cache directory {} contains files that learner-sync did not create, such as {example}", path.display())]
     Foreign {
         /// The directory.
         path: PathBuf,
-        /// One of the files.
+        /// The name of one file.
         example: String,
     },
 }
@@ -41,58 +41,60 @@ impl CacheRefused {
     pub fn hint(&self) -> String {
         match self {
             Self::Newer { path, .. } => format!(
-                "this learner-sync is older than the one that wrote it: install the newer one, or remove {}, which \
-                 costs no more than time",
+                "a newer learner-sync wrote this cache: install that version, or remove {}; the next cycle then only takes \
+                 longer",
                 path.display()
             ),
-            Self::Foreign { .. } => "move them away, or name another state.directory".to_owned(),
+            Self::Foreign { .. } => "move these files, or set state.directory to another directory".to_owned(),
         }
     }
 }
 
-/// What is in the place of the cache.
+/// The content of the cache directory.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// No directory, or one with nothing in it.
-    Nothing,
-    /// A cache of this layout.
-    Ours,
-    /// Something that is set aside, and why.
+pub(super) enum CacheState {
+    /// There is no directory, or it is empty.
+    Absent,
+    /// A cache with this program's layout.
+    Usable,
+    /// A damaged or older cache, with the reason.
     Unusable(String),
-    /// Something that is left as it is.
+    /// A directory that must not be changed.
     Refused(CacheRefused),
 }
 
-/// Looks at `directory` without changing anything.
-pub(super) fn look(directory: &Path) -> Found {
+/// Classifies `directory` without changing it.
+pub(super) fn classify_directory(directory: &Path) -> CacheState {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries.flatten().collect::<Vec<_>>(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Nothing,
-        Err(error) => return Found::Unusable(error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return CacheState::Absent,
+        Err(error) => return CacheState::Unusable(error.to_string()),
     };
-    let Some(first) = entries.first() else { return Found::Nothing };
-    if !entries.iter().any(of_a_cache) {
+    let Some(first) = entries.first() else { return CacheState::Absent };
+    if !entries.iter().any(is_cache_file) {
         let example = first.file_name().to_string_lossy().into_owned();
-        return Found::Refused(CacheRefused::Foreign { path: directory.to_owned(), example });
+        return CacheState::Refused(CacheRefused::Foreign { path: directory.to_owned(), example });
     }
     let text = match std::fs::read_to_string(directory.join(FILE)) {
         Ok(text) => text,
-        // As in the first layout.
+        // The first layout had no such file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Found::Unusable("it does not tell its layout".to_owned());
+            return CacheState::Unusable("the layout file is missing".to_owned());
         }
-        Err(error) => return Found::Unusable(format!("its file {FILE}: {error}")),
+        Err(error) => return CacheState::Unusable(format!("cannot read the file {FILE}: {error}")),
     };
     match version(&text) {
-        Some(VERSION) => Found::Ours,
-        Some(found) if found > VERSION => Found::Refused(CacheRefused::Newer { path: directory.to_owned(), found }),
-        Some(found) => Found::Unusable(format!("it has the older layout {found}, not {VERSION}")),
-        None => Found::Unusable(format!("its file {FILE} is damaged")),
+        Some(VERSION) => CacheState::Usable,
+        Some(found) if found > VERSION => {
+            CacheState::Refused(CacheRefused::Newer { path: directory.to_owned(), found })
+        }
+        Some(found) => CacheState::Unusable(format!("the layout {found} is older than {VERSION}")),
+        None => CacheState::Unusable(format!("the file {FILE} is damaged")),
     }
 }
 
-/// Whether only sled, or this module, makes an entry like this one.
-fn of_a_cache(entry: &std::fs::DirEntry) -> bool {
+/// Whether the entry is one that only sled or this module creates.
+fn is_cache_file(entry: &std::fs::DirEntry) -> bool {
     let name = entry.file_name();
     let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
     match name.to_str() {
@@ -116,8 +118,8 @@ fn text(version: u32) -> String {
     format!("{content}\n{}\n", blake3::hash(content.as_bytes()).to_hex())
 }
 
-/// Makes `directory`, with the layout of this program in it.
-pub(super) fn make(directory: &Path) -> io::Result<()> {
+/// Creates `directory` with the layout file.
+pub(super) fn create(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let new = directory.join(NEW_FILE);
     let mut file = File::create(&new)?;
@@ -131,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_believed_with_its_checksum_alone() {
+    fn a_version_needs_a_valid_checksum() {
         assert_eq!(version(&text(7)), Some(7));
         // Lines that a later version adds.
         let content = format!("{FIRST_LINE}9\nmore of it");

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::cycle::{self, CycleError};
-use crate::directory::{Application, Assigned, Directory, DirectoryError, GroupShape};
+use crate::directory::{Application, AssignmentSummary, Directory, DirectoryError, GroupPreview};
 use crate::model::{Clock, EntraId, GroupMembers, Source, chain};
 use crate::runtime::{App, configured_source, preflight};
 use crate::store::{Access, Store, StoreError, TableFault};
@@ -138,7 +138,7 @@ async fn check_directory(app: &App, checks: &mut Vec<Check>) {
         checks.extend(source_check(app, *object_id).await);
     }
 
-    let assigned = match directory.assigned(&application).await {
+    let assigned = match directory.assignment_summary(&application).await {
         Ok(assigned) => assigned,
         Err(error) => return checks.push(Check::failed_request("assignments", &error, "Application.Read.All")),
     };
@@ -196,7 +196,7 @@ async fn credential_check(directory: &Directory, now: Timestamp) -> Option<Check
 
 /// The permissions in the token; `None` when the token does not list them.
 async fn permissions_check(directory: &Directory) -> Option<Check> {
-    let granted = directory.granted().await.ok()??;
+    let granted = directory.granted_permissions().await.ok()??;
     let has = |any: &[&str]| any.iter().any(|permission| granted.contains(*permission));
     let missing: Vec<&str> = NEEDED.iter().filter(|any| !has(any)).map(|any| any[0]).collect();
     let join = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
@@ -214,7 +214,7 @@ async fn permissions_check(directory: &Directory) -> Option<Check> {
 async fn unknown_application_check(directory: &Directory, error: DirectoryError) -> Check {
     let check = Check::failed_request("application", &error, "Application.Read.All");
     let DirectoryError::ApplicationNotFound(id) = error else { return check };
-    match directory.registration(id).await {
+    match directory.find_registration(id).await {
         Ok(Some(client_id)) => Check {
             hint: Some(format!(
                 "{id} is the object id of an app registration; use the one under Enterprise applications > Properties, \
@@ -237,10 +237,10 @@ async fn restrictions_check(app: &App) -> Option<Check> {
         let directory = &app.directory;
         let found = async {
             if let Ok(id) = text.parse()
-                && directory.named_group(id).await?.is_some()
+                && directory.named_group_size(id).await?.is_some()
             {
                 groups += 1;
-            } else if directory.user_named(text).await?.is_some() {
+            } else if directory.find_user(text).await?.is_some() {
                 users += 1;
             } else {
                 unknown.push(text.as_str());
@@ -263,15 +263,15 @@ async fn restrictions_check(app: &App) -> Option<Check> {
 }
 
 /// Reads the first members of every assigned group, and names the groups that contribute no users.
-async fn groups_check(directory: &Directory, assigned: &Assigned, counted: GroupMembers) -> Check {
+async fn groups_check(directory: &Directory, assigned: &AssignmentSummary, counted: GroupMembers) -> Check {
     let (mut missing, mut hidden, mut empty, mut nested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (group, name) in &assigned.groups {
         let named = format!("{name:?}");
-        match directory.group_shape(*group, name).await {
-            Ok(GroupShape { missing: true, .. }) => missing.push(named),
-            Ok(GroupShape { hidden: true, users: 0, others: 0, .. }) => hidden.push(named),
-            Ok(GroupShape { users: 0, others: 0, more: false, .. }) => empty.push(named),
-            Ok(GroupShape { others, .. }) if others > 0 => nested.push(named),
+        match directory.preview_group(*group, name).await {
+            Ok(GroupPreview { missing: true, .. }) => missing.push(named),
+            Ok(GroupPreview { hidden: true, users: 0, others: 0, .. }) => hidden.push(named),
+            Ok(GroupPreview { users: 0, others: 0, more: false, .. }) => empty.push(named),
+            Ok(GroupPreview { others, .. }) if others > 0 => nested.push(named),
             Ok(_) => {}
             Err(error) => return Check::failed_request("groups", &error, "GroupMember.Read.All"),
         }

@@ -2,7 +2,7 @@
 
 use toml::de::DeValue;
 
-use super::problem::Place;
+use super::problem::ConfigPosition;
 use super::reader::{FreeEntry, Reader, kind_of};
 use crate::model::Selection;
 use crate::scope::{ClauseEntry, FilterEntry, FilterProblem, Scope};
@@ -35,17 +35,17 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
     filters
 }
 
-type Refusal = (Place, String);
+type Refusal = (ConfigPosition, String);
 
 /// One key of a filter, and everything that is wrong with it; where each clause stands goes into `places`.
 fn read_key(
     reader: &Reader<'_>,
     entry: FreeEntry<'_>,
     filter: &mut FilterEntry,
-    places: &mut Vec<Place>,
+    places: &mut Vec<ConfigPosition>,
 ) -> Vec<Refusal> {
     const FORM: &str = "{ attribute = \"…\", operator = \"…\", value = \"…\" }";
-    let FreeEntry { name, value, place } = entry;
+    let FreeEntry { name, value, position: place } = entry;
     let refusal = match (name.as_str(), value) {
         ("name", DeValue::String(text)) => {
             filter.name = text.into_owned();
@@ -73,9 +73,9 @@ fn read_key(
     vec![(place, refusal)]
 }
 
-fn read_clause(entries: Vec<FreeEntry<'_>>, place: &Place) -> Result<ClauseEntry, Refusal> {
+fn read_clause(entries: Vec<FreeEntry<'_>>, place: &ConfigPosition) -> Result<ClauseEntry, Refusal> {
     let (mut attribute, mut operator, mut value) = (None, None, None);
-    for FreeEntry { name, value: found, place } in entries {
+    for FreeEntry { name, value: found, position: place } in entries {
         let text = match found {
             DeValue::String(text) => text.into_owned(),
             // A number in a clause means its digits.

@@ -51,7 +51,7 @@ pub(super) fn duration_of_at_least(
 
 /// A GUID.
 pub(super) fn id(text: &str) -> Result<EntraId, String> {
-    text.parse().map_err(|error: crate::model::NotAnEntraId| format!("is {error}"))
+    text.parse().map_err(|error: crate::model::InvalidEntraId| format!("is {error}"))
 }
 
 /// A tenant: a GUID or a domain name, in lower case.

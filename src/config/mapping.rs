@@ -2,7 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::problem::Place;
+use super::problem::ConfigPosition;
 use super::reader::{FreeEntry, Reader, kind_of};
 use crate::mapping::{self, ApplyMode, Mapping, MappingEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
@@ -15,7 +15,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<MappingEntry>, Option<Vec<At
     match reader.free_table("mapping") {
         None => entries = mapping::default_entries(),
         Some(rows) => {
-            for FreeEntry { name, value, place } in rows {
+            for FreeEntry { name, value, position: place } in rows {
                 match read_entry(reader, &name, &value, &place) {
                     Ok((entry, expression_place)) => {
                         entries.push(entry);
@@ -65,8 +65,8 @@ fn read_entry(
     reader: &mut Reader<'_>,
     path: &str,
     value: &DeValue<'_>,
-    place: &Place,
-) -> Result<(MappingEntry, Place), String> {
+    place: &ConfigPosition,
+) -> Result<(MappingEntry, ConfigPosition), String> {
     match value {
         DeValue::String(expression) => Ok((MappingEntry::new(path, expression.as_ref()), place.clone())),
         DeValue::Table(table) => read_table(reader, table, MappingEntry::new(path, "")),
@@ -79,7 +79,7 @@ fn read_table(
     reader: &mut Reader<'_>,
     table: &DeTable<'_>,
     mut entry: MappingEntry,
-) -> Result<(MappingEntry, Place), String> {
+) -> Result<(MappingEntry, ConfigPosition), String> {
     const KEYS: &str = "expression, default, apply and required";
     let Some(expression) = table.get("expression") else {
         let names = table.keys().map(|name| name.get_ref().as_ref());

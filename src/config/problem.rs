@@ -12,13 +12,13 @@ pub struct ConfigError {
     /// The configuration file.
     pub path: PathBuf,
     /// Everything that is wrong, in the order of the file, the environment last.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
 }
 
 impl ConfigError {
     /// All `problems` of the configuration file at `path`.
-    pub(super) fn new(path: &Path, mut problems: Vec<Problem>) -> Self {
-        problems.sort_by(|left, right| left.place.cmp(&right.place));
+    pub(super) fn new(path: &Path, mut problems: Vec<ConfigProblem>) -> Self {
+        problems.sort_by(|left, right| left.position.cmp(&right.position));
         // A value that is read twice, for what it is and for whether it is available, is wrong once.
         problems.dedup();
         Self { path: path.to_owned(), problems }
@@ -26,15 +26,15 @@ impl ConfigError {
 
     /// A single problem that has no line: of the file as a whole, or of what a key of it names.
     pub(super) fn whole(path: &Path, key: Option<&str>, message: String) -> Self {
-        Self::new(path, vec![Problem { place: Place::Whole, key: key.map(str::to_owned), message }])
+        Self::new(path, vec![ConfigProblem { position: ConfigPosition::Whole, key: key.map(str::to_owned), message }])
     }
 }
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// Where it stands.
-    pub place: Place,
+    pub position: ConfigPosition,
     /// The key as it is written in the documentation, such as `scope.group_members`.
     pub key: Option<String>,
     /// What is wrong, and what would be right.
@@ -43,7 +43,7 @@ pub struct Problem {
 
 /// Where a setting stands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum ConfigPosition {
     /// Nowhere in particular: the file as a whole.
     Whole,
     /// In the file; both count from 1, columns in characters.
@@ -57,9 +57,9 @@ pub enum Place {
     Variable(String),
 }
 
-impl Place {
+impl ConfigPosition {
     /// The line and column of the byte `offset` in `text`.
-    pub(super) fn of_offset(text: &str, offset: usize) -> Self {
+    pub(super) fn from_offset(text: &str, offset: usize) -> Self {
         // An error at the very end of a file may point behind it, and one in a broken character into it.
         let offset = text.floor_char_boundary(offset.min(text.len()));
         let line_start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
@@ -70,7 +70,7 @@ impl Place {
     }
 
     /// It in words, when the configuration file is at `path`.
-    pub(super) fn within(&self, path: &Path) -> String {
+    pub(super) fn display_in(&self, path: &Path) -> String {
         match self {
             Self::Whole => path.display().to_string(),
             Self::File { line, column } => format!("{}:{line}:{column}", path.display()),
@@ -79,13 +79,13 @@ impl Place {
     }
 }
 
-fn lines(path: &Path, problems: &[Problem]) -> String {
-    let line = |Problem { place, key, message }: &Problem| {
+fn lines(path: &Path, problems: &[ConfigProblem]) -> String {
+    let line = |ConfigProblem { position, key, message }: &ConfigProblem| {
         // The name of a variable says the key already.
-        let key = key.as_ref().filter(|_| !matches!(place, Place::Variable(_)));
-        match (place.within(path), key) {
-            (place, Some(key)) => format!("{place}: {key}: {message}"),
-            (place, None) => format!("{place}: {message}"),
+        let key = key.as_ref().filter(|_| !matches!(position, ConfigPosition::Variable(_)));
+        match (position.display_in(path), key) {
+            (position, Some(key)) => format!("{position}: {key}: {message}"),
+            (position, None) => format!("{position}: {message}"),
         }
     };
     problems.iter().map(line).collect::<Vec<_>>().join("\n")

@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::formats;
-use super::problem::{Place, Problem};
+use super::problem::{ConfigPosition, ConfigProblem};
 
 /// What the name of an environment variable that is a setting begins with.
 const PREFIX: &str = "LEARNER_SYNC_";
@@ -26,7 +26,7 @@ pub(super) struct Reader<'a> {
     variables: BTreeMap<String, (&'a str, &'a str)>,
     /// The keys that were asked for.
     pub(super) known: BTreeSet<&'static str>,
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
 /// A value as it was found.
@@ -40,12 +40,12 @@ pub(super) struct FreeEntry<'a> {
     pub(super) name: String,
     pub(super) value: DeValue<'a>,
     /// Where the value begins.
-    pub(super) place: Place,
+    pub(super) position: ConfigPosition,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of the TOML `text` and of those variables of `environment` that are settings.
-    pub(super) fn new(text: &'a str, environment: &'a BTreeMap<String, String>) -> Result<Self, Vec<Problem>> {
+    pub(super) fn new(text: &'a str, environment: &'a BTreeMap<String, String>) -> Result<Self, Vec<ConfigProblem>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             // Half a table would only add problems that are none.
@@ -62,12 +62,12 @@ impl<'a> Reader<'a> {
 
     /// Records that `key`, wherever it stands, has this problem.
     pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>) {
-        self.refuse_at(self.place(key), key, message);
+        self.refuse_at(self.position(key), key, message);
     }
 
     /// Records a problem at a place that the caller knows better.
-    pub(super) fn refuse_at(&mut self, place: Place, key: impl Into<String>, message: impl Into<String>) {
-        self.problems.push(Problem { place, key: Some(key.into()), message: message.into() });
+    pub(super) fn refuse_at(&mut self, position: ConfigPosition, key: impl Into<String>, message: impl Into<String>) {
+        self.problems.push(ConfigProblem { position, key: Some(key.into()), message: message.into() });
     }
 
     /// Whether `key`, a setting or a table, stands anywhere.
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The tables of a list, `[[key]]`, each with its entries; none of it can be set by the environment.
-    pub(super) fn free_tables(&mut self, key: &'static str) -> Vec<(Place, Vec<FreeEntry<'a>>)> {
+    pub(super) fn free_tables(&mut self, key: &'static str) -> Vec<(ConfigPosition, Vec<FreeEntry<'a>>)> {
         self.known.insert(key);
         if self.variables.contains_key(key) {
             self.refuse(key, "cannot be set by the environment");
@@ -186,10 +186,10 @@ impl<'a> Reader<'a> {
         };
         let mut tables = Vec::new();
         for item in items {
-            let place = self.offset(&item);
+            let position = self.offset(&item);
             match item.into_inner() {
-                DeValue::Table(table) => tables.push((place, self.entries(table))),
-                other => self.refuse_at(place, key, format!("must be a table, [[{key}]], not {}", kind_of(&other))),
+                DeValue::Table(table) => tables.push((position, self.entries(table))),
+                other => self.refuse_at(position, key, format!("must be a table, [[{key}]], not {}", kind_of(&other))),
             }
         }
         tables
@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
         let mut entries: Vec<_> = table.into_iter().collect();
         entries.sort_by_key(|(name, _)| name.span().start);
         let entry = |(name, value): (Spanned<_>, Spanned<_>)| FreeEntry {
-            place: self.offset(&value),
+            position: self.offset(&value),
             name: Cow::into_owned(name.into_inner()),
             value: value.into_inner(),
         };
@@ -208,7 +208,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Every problem, those of keys and variables that nobody asked for included.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    pub(super) fn finish(mut self) -> Vec<ConfigProblem> {
         let mut unknown_keys = self.unknown_keys();
         self.problems.append(&mut unknown_keys);
         self.problems
@@ -241,9 +241,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Where `key` stands, or else the innermost section that it is missing from.
-    pub(super) fn place(&self, key: &str) -> Place {
+    pub(super) fn position(&self, key: &str) -> ConfigPosition {
         if let Some(name) = self.variable_in(key) {
-            return Place::Variable(name.to_owned());
+            return ConfigPosition::Variable(name.to_owned());
         }
         let mut key = key;
         loop {
@@ -252,21 +252,21 @@ impl<'a> Reader<'a> {
             }
             match key.rsplit_once('.') {
                 Some((section, _)) => key = section,
-                None => return Place::Whole,
+                None => return ConfigPosition::Whole,
             }
         }
     }
 
     /// Where a value of the table begins.
-    pub(super) fn offset<T>(&self, value: &Spanned<T>) -> Place {
-        Place::of_offset(self.text, value.span().start)
+    pub(super) fn offset<T>(&self, value: &Spanned<T>) -> ConfigPosition {
+        ConfigPosition::from_offset(self.text, value.span().start)
     }
 }
 
-fn syntax_problem(text: &str, error: &toml::de::Error) -> Problem {
-    let place = error.span().map_or(Place::Whole, |span| Place::of_offset(text, span.start));
+fn syntax_problem(text: &str, error: &toml::de::Error) -> ConfigProblem {
+    let position = error.span().map_or(ConfigPosition::Whole, |span| ConfigPosition::from_offset(text, span.start));
     // The Display of the error would print the line.
-    Problem { place, key: None, message: format!("TOML syntax: {}", error.message().replace('\n', " ")) }
+    ConfigProblem { position, key: None, message: format!("TOML syntax: {}", error.message().replace('\n', " ")) }
 }
 
 /// What a value is, in words.

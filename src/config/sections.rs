@@ -171,9 +171,9 @@ pub(super) fn learners(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[At
         reader.refuse("learners.match_attribute", format!("{path} is not mapped, so that nobody could be found by it"));
     }
     let reissued = reader.choice("learners.reissued", &[("conflict", Reissued::Conflict), ("free", Reissued::Free)]);
-    let database_place = reader.place("learners.database_url").within(path);
+    let database_position = reader.position("learners.database_url").display_in(path);
     let table = table::read(reader, path, mapped);
-    LearnersConfig { database, database_place, password_file, table, match_attribute, reissued }
+    LearnersConfig { database, database_position, password_file, table, match_attribute, reissued }
 }
 
 /// `[schedule]`.

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::reader::{FreeEntry, Reader, kind_of};
-use crate::model::{Attribute, Column, Constant, StateLabels, Table};
+use crate::model::{Attribute, Column, ColumnConstant, StateLabels, Table};
 use crate::nearest::{did_you_mean, nearest};
 
 const TABLE: &str = "learners.table";
@@ -17,20 +17,20 @@ const CONSTANTS: &str = "learners.constants";
 pub(super) fn read(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attribute]>) -> Option<Table> {
     let described = [TABLE, COLUMNS, CONSTANTS].map(|key| reader.present(key));
     let (schema, name) = reader.text(TABLE, table_name).unwrap_or_else(|| (None, "learners".to_owned()));
-    let mut found = Found {
+    let mut found = TableReader {
         table: Table {
             schema,
             name,
             columns: BTreeMap::new(),
             mapped: mapped.unwrap_or_default().to_vec(),
-            words: None,
+            state_labels: None,
             constants: BTreeMap::new(),
-            places: BTreeMap::new(),
+            positions: BTreeMap::new(),
         },
         owners: BTreeMap::new(),
     };
-    let place = reader.place(TABLE).within(path);
-    found.table.places.insert(TABLE.to_owned(), place);
+    let position = reader.position(TABLE).display_in(path);
+    found.table.positions.insert(TABLE.to_owned(), position);
     for entry in reader.free_table(COLUMNS).unwrap_or_default() {
         found.column(reader, path, entry);
     }
@@ -41,51 +41,51 @@ pub(super) fn read(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attrib
     described.contains(&true).then_some(found.table)
 }
 
-struct Found {
+struct TableReader {
     table: Table,
     /// The key that says what a column of the table is used for, by its name.
     owners: BTreeMap<String, String>,
 }
 
-impl Found {
+impl TableReader {
     fn column(&mut self, reader: &mut Reader<'_>, path: &Path, entry: FreeEntry<'_>) {
-        let FreeEntry { name, value, place } = entry;
+        let FreeEntry { name, value, position } = entry;
         let key = format!("{COLUMNS}.{name}");
         let Some(column) = Column::all().find(|column| column.name() == name) else {
-            return reader.refuse_at(place, key, unknown(&name));
+            return reader.refuse_at(position, key, unknown(&name));
         };
         let named = match (column, value) {
             (_, DeValue::String(text)) => Ok((text.into_owned(), None)),
-            (Column::Attribute(Attribute::Active), DeValue::Table(table)) => words(reader.entries(table)),
+            (Column::Attribute(Attribute::Active), DeValue::Table(table)) => state_labels(reader.entries(table)),
             (Column::Attribute(Attribute::Active), other) => Err(format!(
                 "must be the name of a column, or {{ column = \"…\", true = \"…\", false = \"…\" }}, not {}",
                 kind_of(&other)
             )),
             (_, other) => Err(format!("must be the name of a column in quotes, not {}", kind_of(&other))),
         };
-        let named = named.and_then(|(text, words)| Ok((identifier(&text)?, words)));
-        let (text, words) = match named {
+        let named = named.and_then(|(text, state_labels)| Ok((identifier(&text)?, state_labels)));
+        let (text, state_labels) = match named {
             Ok(named) => named,
-            Err(message) => return reader.refuse_at(place, key, message),
+            Err(message) => return reader.refuse_at(position, key, message),
         };
         if let Some(other) = self.owners.get(&text) {
-            return reader.refuse_at(place, key, format!("the column {text:?} is that of {other} already"));
+            return reader.refuse_at(position, key, format!("the column {text:?} is that of {other} already"));
         }
         self.owners.insert(text.clone(), key.clone());
-        self.table.places.insert(key, place.within(path));
+        self.table.positions.insert(key, position.display_in(path));
         self.table.columns.insert(column, text);
-        self.table.words = words.or(self.table.words.take());
+        self.table.state_labels = state_labels.or(self.table.state_labels.take());
     }
 
     fn constant(&mut self, reader: &mut Reader<'_>, path: &Path, entry: FreeEntry<'_>) {
-        let FreeEntry { name, value, place } = entry;
+        let FreeEntry { name, value, position } = entry;
         let key = format!("{CONSTANTS}.{name}");
         let constant = match value {
             DeValue::String(text) if text.contains('\0') => Err("must have no NUL in it".to_owned()),
-            DeValue::String(text) => Ok(Constant::Text(text.into_owned())),
-            DeValue::Boolean(value) => Ok(Constant::Boolean(value)),
+            DeValue::String(text) => Ok(ColumnConstant::Text(text.into_owned())),
+            DeValue::Boolean(value) => Ok(ColumnConstant::Boolean(value)),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map(Constant::Number)
+                .map(ColumnConstant::Number)
                 .map_err(|_| "is too large a number".to_owned()),
             DeValue::Float(_) => Err("must stand in quotes: it is no whole number".to_owned()),
             other => Err(format!("must be a text in quotes, a whole number, true or false, not {}", kind_of(&other))),
@@ -99,10 +99,10 @@ impl Found {
         });
         match constant {
             Ok(constant) => {
-                self.table.places.insert(key, place.within(path));
+                self.table.positions.insert(key, position.display_in(path));
                 self.table.constants.insert(name, constant);
             }
-            Err(message) => reader.refuse_at(place, key, message),
+            Err(message) => reader.refuse_at(position, key, message),
         }
     }
 
@@ -121,9 +121,9 @@ impl Found {
     fn not_twice(&self, reader: &mut Reader<'_>) {
         for column in self.unnamed() {
             if let Some(owner) = self.owners.get(column.name()) {
-                let (name, place) = (column.name(), reader.place(owner));
+                let (name, position) = (column.name(), reader.position(owner));
                 let message = format!("the column {name:?} is that of {name} already, for which no other is named");
-                reader.refuse_at(place, owner.clone(), message);
+                reader.refuse_at(position, owner.clone(), message);
             }
         }
     }
@@ -141,9 +141,9 @@ fn unknown(name: &str) -> String {
     format!("is none of {}{meant}", names.collect::<Vec<_>>().join(", "))
 }
 
-fn words(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<StateLabels>), String> {
+fn state_labels(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<StateLabels>), String> {
     let (mut column, mut on, mut off) = (None, None, None);
-    for FreeEntry { name, value, place: _ } in entries {
+    for FreeEntry { name, value, position: _ } in entries {
         let target = match name.as_str() {
             "column" => &mut column,
             "true" => &mut on,
@@ -236,7 +236,7 @@ mod tests {
         ] {
             assert_eq!(table_name(text), Ok((schema.map(str::to_owned), name.to_owned())), "{text}");
         }
-        for (wrong, words) in [
+        for (wrong, state_labels) in [
             ("", "empty"),
             ("app.", "empty"),
             (".accounts", "empty"),
@@ -247,7 +247,7 @@ mod tests {
             (&"x".repeat(64), "63 bytes"),
         ] {
             let told = table_name(wrong).unwrap_err();
-            assert!(told.contains(words), "{wrong:?}: {told}");
+            assert!(told.contains(state_labels), "{wrong:?}: {told}");
         }
     }
 }

@@ -486,12 +486,12 @@ fn the_shipped_file_asks_for_three_values_and_otherwise_holds_the_defaults() {
     ");
     let config = load_text(&shipped(), &[]).unwrap();
     assert_eq!(config.mapping, default_entries());
-    assert_eq!(placeless(config), placeless(load_text(REQUIRED, &[]).unwrap()));
+    assert_eq!(without_positions(config), without_positions(load_text(REQUIRED, &[]).unwrap()));
 }
 
 /// The same, wherever its keys stand.
-fn placeless(mut config: Config) -> Config {
-    config.learners.database_place.clear();
+fn without_positions(mut config: Config) -> Config {
+    config.learners.database_position.clear();
     config
 }
 
@@ -515,7 +515,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     config.entra.proxy_password_file = None;
     config.entra.credential = CredentialConfig::ClientSecret { secret_file: None };
     config.learners.password_file = None;
-    assert_eq!(placeless(config), placeless(load_text(REQUIRED, &[]).unwrap()));
+    assert_eq!(without_positions(config), without_positions(load_text(REQUIRED, &[]).unwrap()));
 }
 
 impl Config {

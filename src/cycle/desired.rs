@@ -75,7 +75,7 @@ impl<'a> Collector<'a> {
                 Assessment::Rejected(Box::new(Rejection { reason, detail, user_name }))
             }
             MappedUser::Learner(learner) => match self.linked.get(&user) {
-                Some(linked) if linked.active && linked.fingerprint == Fingerprint::of(&learner.values) => {
+                Some(linked) if linked.active && linked.fingerprint == Fingerprint::of_values(&learner.values) => {
                     Assessment::Unchanged
                 }
                 _ => Assessment::Wanted(Box::new(learner)),
@@ -87,7 +87,7 @@ impl<'a> Collector<'a> {
     pub(super) fn seal(self, snapshot: &Snapshot) -> (Desired, Option<AccountRead>) {
         let Restrictions { only, ignore } = self.restrictions;
         let with_members = |mut named: UserList| {
-            let members = named.ids.iter().filter_map(|group| snapshot.members_of_named(*group)).flatten();
+            let members = named.ids.iter().filter_map(|group| snapshot.named_group_members(*group)).flatten();
             named.ids.extend(members.copied().collect::<Vec<_>>());
             named
         };

@@ -1,44 +1,44 @@
-//! The second look: nobody is taken for gone because a list did not name them.
+//! Confirms leavers: absence from a list alone never deactivates a user.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::{Reply, Step};
-use super::read::{noted, told};
+use super::client::{ListEvent, Reply};
+use super::read::{read_account, with_request_id};
 use super::wire::RowType;
 use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot, malformed, wire};
 use crate::model::{EntraId, Selection, Verdict};
 
-/// What the second look found.
+/// The state of possible leavers.
 #[derive(Debug, Default)]
 pub struct Confirmation {
-    /// For everybody asked about.
+    /// One verdict for each requested user.
     pub verdicts: BTreeMap<EntraId, Verdict>,
-    /// The members of the assigned groups, when the assignments were read again: newer than the snapshot's.
+    /// The member counts of the assigned groups, if the assignments were read again. Newer than the snapshot's.
     pub groups: Option<BTreeMap<EntraId, u64>>,
-    /// Groups of those that hid their members then.
+    /// The groups of `groups` whose members are hidden.
     pub hidden: BTreeSet<EntraId>,
-    /// Whether the application had no assignment at all, when the assignments were read again.
+    /// Whether the application has no assignment at all, if the assignments were read again.
     pub nobody_assigned: Option<bool>,
 }
 
 impl Directory {
-    /// Looks at the accounts of `absent` (in no list) and `unread` (assigned, but 404), then, once for all who
-    /// exist and are enabled, at the assignments again.
+    /// Reads the accounts of `absent` (in no list) and `unread` (assigned, but 404). If any of them is enabled, reads the
+    /// assignments once more.
     ///
     /// # Errors
-    /// Whatever cannot be read: then nobody is taken for gone.
+    /// Any failed request. The caller must then deactivate none of these users.
     pub async fn confirm(
         &self,
         snapshot: &Snapshot,
         absent: &[EntraId],
         unread: &[EntraId],
     ) -> Result<Confirmation, DirectoryError> {
-        let mut look = Confirmation::default();
+        let mut confirmation = Confirmation::default();
         if absent.is_empty() && unread.is_empty() {
-            return Ok(look);
+            return Ok(confirmation);
         }
         let mut selection = Selection::default();
         for property in ["accountEnabled", "userPrincipalName", "displayName"] {
@@ -47,39 +47,40 @@ impl Directory {
         let users: Vec<EntraId> = absent.iter().chain(unread).copied().collect();
         let mut missing = Vec::new();
         let mut enabled = BTreeSet::new();
-        for (user, account) in self.look(&users, &selection).await? {
+        for (user, account) in self.reread_accounts(&users, &selection).await? {
             match account {
-                Account::AccountRead(AccountRead::User(account)) if account.enabled => drop(enabled.insert(user)),
-                Account::AccountRead(AccountRead::User(_)) => drop(look.verdicts.insert(user, Verdict::Disabled)),
-                Account::AccountRead(AccountRead::Unreadable { detail, .. }) | Account::Forbidden(detail) => {
-                    look.verdicts.insert(user, Verdict::Unreadable(detail));
+                AccountRead::User(account) if account.enabled => drop(enabled.insert(user)),
+                AccountRead::User(_) => drop(confirmation.verdicts.insert(user, Verdict::Disabled)),
+                AccountRead::Unreadable { detail, .. } => {
+                    confirmation.verdicts.insert(user, Verdict::Unreadable(detail));
                 }
-                Account::AccountRead(AccountRead::NotFound(_)) => missing.push(user),
+                AccountRead::NotFound(_) => missing.push(user),
             }
         }
-        self.deleted(&missing, &mut look.verdicts).await?;
+        self.find_deleted(&missing, &mut confirmation.verdicts).await?;
         for user in unread {
-            // Still assigned by the first look, and the account answers now.
+            // Assigned by the snapshot, and the account is readable now.
             if enabled.remove(user) {
-                look.verdicts.insert(*user, Verdict::Present);
+                confirmation.verdicts.insert(*user, Verdict::Present);
             }
         }
         if !enabled.is_empty() {
             let CurrentAssignments { users: assigned, groups, hidden, nobody_assigned } =
-                self.assigned_again(snapshot).await?;
+                self.reread_assignments(snapshot).await?;
             for user in enabled {
                 let verdict = if assigned.contains(&user) { Verdict::Present } else { Verdict::Unassigned };
-                look.verdicts.insert(user, verdict);
+                confirmation.verdicts.insert(user, verdict);
             }
-            look.groups = Some(groups);
-            look.hidden = hidden;
-            look.nobody_assigned = Some(nobody_assigned);
+            confirmation.groups = Some(groups);
+            confirmation.hidden = hidden;
+            confirmation.nobody_assigned = Some(nobody_assigned);
         }
-        Ok(look)
+        Ok(confirmation)
     }
 
-    /// Tells the deleted from those that never were: <https://learn.microsoft.com/graph/api/directory-deleteditems-get>.
-    async fn deleted(
+    /// Looks for `missing` users among the deleted items.
+    /// <https://learn.microsoft.com/graph/api/directory-deleteditems-get>
+    async fn find_deleted(
         &self,
         missing: &[EntraId],
         verdicts: &mut BTreeMap<EntraId, Verdict>,
@@ -88,7 +89,7 @@ impl Directory {
         let paths: Vec<String> = missing.iter().map(|id| format!("/directory/deletedItems/{id}?$select=id")).collect();
         for (user, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
             let verdict = match answer {
-                // A status alone is no evidence: something in between may have answered.
+                // A status alone proves nothing, because a proxy may have answered.
                 Ok(Reply { body, .. }) => match wire::user(&body, &Selection::default()) {
                     Ok(row) if row.id == *user => Verdict::Deleted,
                     Ok(_) => Verdict::Unreadable("the answer is about another account".to_owned()),
@@ -96,7 +97,7 @@ impl Directory {
                 },
                 Err(error) if error.is_not_found() => Verdict::NotFound,
                 Err(GraphError::Answered { status: 403, request_id, .. }) => {
-                    Verdict::Unreadable(noted("the deleted items may not be read", &request_id))
+                    Verdict::Unreadable(with_request_id("no permission to read the deleted items", &request_id))
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -105,8 +106,8 @@ impl Directory {
         Ok(())
     }
 
-    /// Everybody who is assigned now, by id alone.
-    async fn assigned_again(&self, snapshot: &Snapshot) -> Result<CurrentAssignments, DirectoryError> {
+    /// The ids of all users assigned now.
+    async fn reread_assignments(&self, snapshot: &Snapshot) -> Result<CurrentAssignments, DirectoryError> {
         let assignments = self.assignments(snapshot.application()).await?;
         let nobody_assigned = assignments.users.is_empty() && assignments.groups.is_empty();
         let mut users = assignments.users;
@@ -115,9 +116,9 @@ impl Directory {
         let reads = assignments.groups.iter().map(|(group, name)| async move {
             let mut members = BTreeSet::new();
             let hides = self
-                .members(*group, name, nothing, |step| match step {
-                    Step::Begin => members.clear(),
-                    Step::Page(rows, _) => {
+                .members(*group, name, nothing, |event| match event {
+                    ListEvent::Start => members.clear(),
+                    ListEvent::Page(rows, _) => {
                         members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
                     }
                 })
@@ -133,26 +134,35 @@ impl Directory {
         Ok(CurrentAssignments { users, groups, hidden, nobody_assigned })
     }
 
-    /// Reads each account alone, in batches. Unlike the first look it does not fail on a single 403.
-    async fn look(&self, users: &[EntraId], selection: &Selection) -> Result<Vec<(EntraId, Account)>, DirectoryError> {
-        let what = "looking at leavers a second time";
+    /// Reads each account by its id. Unlike [`Directory::read`], a 403 affects only its user.
+    /// <https://learn.microsoft.com/graph/api/user-get>
+    async fn reread_accounts(
+        &self,
+        users: &[EntraId],
+        selection: &Selection,
+    ) -> Result<Vec<(EntraId, AccountRead)>, DirectoryError> {
+        let what = "confirming leavers";
         let select = super::select(selection);
         let paths: Vec<String> = users.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
         let mut accounts = Vec::with_capacity(users.len());
         for (user, answer) in users.iter().zip(self.client.batch(what, &paths).await?) {
+            let unreadable = |detail, request_id: &str| AccountRead::Unreadable {
+                user: *user,
+                detail: with_request_id(detail, request_id),
+            };
             let account = match answer {
                 Ok(Reply { body, request_id }) => {
                     let row = wire::user(&body, selection).map_err(|error| malformed(what, &error))?;
                     if row.id == *user {
-                        Account::AccountRead(told(row, selection, &request_id))
+                        read_account(row, selection, &request_id)
                     } else {
-                        Account::Forbidden(noted("the answer is about another account", &request_id))
+                        unreadable("the answer is about another account", &request_id)
                     }
                 }
                 Err(GraphError::Answered { status: 403, request_id, .. }) => {
-                    Account::Forbidden(noted("the account may not be read", &request_id))
+                    unreadable("no permission to read the account", &request_id)
                 }
-                Err(error) if error.is_not_found() => Account::AccountRead(AccountRead::NotFound(*user)),
+                Err(error) if error.is_not_found() => AccountRead::NotFound(*user),
                 Err(error) => return Err(error.into()),
             };
             accounts.push((*user, account));
@@ -161,15 +171,10 @@ impl Directory {
     }
 }
 
-/// The assignments, read once more.
+/// The assignments at the time of the confirmation.
 struct CurrentAssignments {
     users: BTreeSet<EntraId>,
     groups: BTreeMap<EntraId, u64>,
     hidden: BTreeSet<EntraId>,
     nobody_assigned: bool,
-}
-
-enum Account {
-    AccountRead(AccountRead),
-    Forbidden(String),
 }

@@ -1,24 +1,24 @@
-//! What can go wrong with a request to Graph, and with a read as a whole.
+//! Errors of a single Graph request, and of a directory read as a whole.
 //!
-//! A status alone is no evidence: a proxy or a sign-in page may have answered in Graph's place, so an error knows
-//! whether it is Graph's own.
+//! A status alone proves nothing, because a proxy or a sign-in page may have answered instead of Graph. Errors therefore
+//! record whether their body has Graph's own format.
 
 use std::sync::Arc;
 
 use super::wire::ErrorBody;
-use crate::auth::{AuthError, place_of, unreachable_hint};
+use crate::auth::{AuthError, json_error_position, unreachable_hint};
 use crate::model::EntraId;
 
-/// Graph could not be read.
+/// A request to Graph failed.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
-    /// Signing in failed.
-    #[error("signing in failed")]
+    /// The sign-in failed.
+    #[error("the sign-in failed")]
     Auth(#[from] Arc<AuthError>),
     /// Graph answered with an error.
     #[error("{what}: Graph answered {status}{}: {message} (request-id {request_id})", with_code(code))]
     Answered {
-        /// What was asked for.
+        /// The purpose of the request.
         what: String,
         /// The HTTP status.
         status: u16,
@@ -28,40 +28,40 @@ pub enum GraphError {
         message: String,
         /// Graph's `request-id`, for a support case.
         request_id: String,
-        /// Whether the body is an error as Graph writes it; else something in between answered.
+        /// Whether the body has Graph's error format; otherwise a proxy answered.
         genuine: bool,
     },
-    /// No answer came, or not all of it.
+    /// There was no answer, or only a part of it.
     #[error("{what}: no complete answer")]
     Transport {
-        /// What was asked for.
+        /// The purpose of the request.
         what: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: reqwest::Error,
     },
-    /// The answer is not what Graph documents.
-    #[error("{what}: the answer cannot be understood: {detail}")]
+    /// The answer differs from Graph's documentation.
+    #[error("{what}: unexpected answer: {detail}")]
     Malformed {
-        /// What was asked for.
+        /// The purpose of the request.
         what: String,
-        /// Where it breaks; never the body.
+        /// The problem and its position, without any part of the body.
         detail: String,
     },
-    /// A nextLink or a redirect leads away from the configured Graph origin: the token does not go there.
+    /// A nextLink or a redirect leads away from the configured Graph origin, which must not receive the token.
     #[error("{what}: Graph points to another origin, {origin}; the access token is not sent there")]
     ForeignOrigin {
-        /// What was asked for.
+        /// The purpose of the request.
         what: String,
-        /// Where it points.
+        /// The other origin.
         origin: String,
     },
-    /// A list that does not end: a nextLink came twice, or too many pages.
+    /// A list does not end: a repeated nextLink, or too many pages or rows.
     #[error("{what}: the list does not end: {detail}")]
     Endless {
-        /// What was asked for.
+        /// The purpose of the request.
         what: String,
-        /// How that showed.
+        /// Which of these it was.
         detail: String,
     },
 }
@@ -71,7 +71,7 @@ fn with_code(code: &str) -> String {
 }
 
 impl GraphError {
-    /// The HTTP status, when Graph answered.
+    /// The HTTP status, if there was an answer.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Answered { status, .. } => Some(*status),
@@ -79,12 +79,12 @@ impl GraphError {
         }
     }
 
-    /// Whether Graph itself says that there is no such thing.
+    /// Whether Graph itself answered 404.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Answered { status: 404, genuine: true, .. })
     }
 
-    /// Whether Graph itself says that a permission is missing.
+    /// Whether Graph itself answered 403.
     pub fn is_forbidden(&self) -> bool {
         matches!(self, Self::Answered { status: 403, genuine: true, .. })
     }
@@ -94,7 +94,7 @@ impl GraphError {
     }
 }
 
-/// The error of an answer that is not 200. The body may be Graph's JSON or a proxy's page.
+/// The error for an answer other than 200, whose body is Graph's JSON or a proxy's page.
 pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -> GraphError {
     let error = serde_json::from_slice::<ErrorBody>(body).ok();
     let genuine = error.is_some();
@@ -111,64 +111,62 @@ pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -
 }
 
 pub(super) fn malformed(what: &str, error: &serde_json::Error) -> GraphError {
-    GraphError::Malformed { what: what.to_owned(), detail: place_of(error) }
+    GraphError::Malformed { what: what.to_owned(), detail: json_error_position(error) }
 }
 
-/// The directory could not be read as a whole.
+/// Reading the directory failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    /// A request failed after its retries.
+    /// A request failed, after its retries.
     #[error(transparent)]
     Graph(#[from] GraphError),
     /// The enterprise application does not exist.
     #[error("no enterprise application has the object id or application id {0}")]
     ApplicationNotFound(EntraId),
-    /// An assigned group may not be read.
-    #[error("the members of group {group} ({name}) may not be read")]
+    /// There is no permission to read the members of a group.
+    #[error("no permission to read the members of group {group} ({name})")]
     GroupForbidden {
         /// The group.
         group: EntraId,
-        /// Its display name.
+        /// The display name.
         name: String,
         /// Graph's answer.
         #[source]
         source: Box<GraphError>,
     },
-    /// The application has no app role of this id or value.
-    #[error("the application has no app role {role:?}, which scope.app_roles names; it has {}", any(roles))]
+    /// The application has no app role with this id or value.
+    #[error("scope.app_roles names {role:?}, but the application has only these app roles: {}", list_or_none(roles))]
     NoSuchRole {
-        /// As it is named.
+        /// The configured role.
         role: String,
-        /// The values, or ids, of the roles there are.
+        /// The values (or ids) of the application's roles.
         roles: Vec<String>,
     },
-    /// A group that is to bound the cycle does not show whom it holds.
-    #[error("the members of group {0}, which scope.only or scope.ignore names, are hidden")]
+    /// A group in `scope.only` or `scope.ignore` hides its members.
+    #[error("the members of group {0} in scope.only or scope.ignore are hidden")]
     NamedGroupHidden(EntraId),
-    /// Not everything that is assigned is accounted for.
-    #[error("the read is not complete: {}", listed(users, groups))]
+    /// The read does not cover every assignment.
+    #[error("the read is incomplete: {}", unread_summary(users, groups))]
     Incomplete {
-        /// People who were neither read nor found missing.
+        /// Assigned users that were neither read nor missing.
         users: Vec<EntraId>,
-        /// Groups whose members were not read to the end.
+        /// Assigned groups whose members were not read completely.
         groups: Vec<EntraId>,
     },
 }
 
-fn any(names: &[String]) -> String {
+fn list_or_none(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// So many of those who are missing are named.
-const NAMED: usize = 10;
-
-fn listed(users: &[EntraId], groups: &[EntraId]) -> String {
+fn unread_summary(users: &[EntraId], groups: &[EntraId]) -> String {
+    const SHOWN: usize = 10;
     let list = |what: &str, ids: &[EntraId]| {
-        let named = ids.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let more = if ids.len() > NAMED { ", ..." } else { "" };
-        (!ids.is_empty()).then(|| format!("{} {what} ({named}{more})", ids.len()))
+        let shown = ids.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let more = if ids.len() > SHOWN { ", ..." } else { "" };
+        (!ids.is_empty()).then(|| format!("{} {what} ({shown}{more})", ids.len()))
     };
-    [list("assigned people were neither read nor found missing", users), list("groups were not read", groups)]
+    [list("assigned users were not read", users), list("assigned groups were not read", groups)]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
@@ -181,8 +179,8 @@ impl DirectoryError {
         match self {
             Self::Graph(GraphError::Auth(error)) => error.hint().map(str::to_owned),
             Self::Graph(GraphError::Answered { genuine: false, .. }) => Some(
-                "the answer is not Graph's own: look at what stands between this machine and Graph (entra.proxy, a firewall, \
-                 a sign-in page) and at entra.graph_url"
+                "the answer does not come from Graph: check entra.graph_url, entra.proxy, and any firewall or sign-in page \
+                 between this machine and Graph"
                     .to_owned(),
             ),
             Self::Graph(GraphError::Answered { status: 403, .. }) => Some(
@@ -195,17 +193,17 @@ impl DirectoryError {
             }
             Self::Graph(GraphError::Transport { source, .. }) => Some(unreachable_hint(source).to_owned()),
             Self::ApplicationNotFound(_) => Some(
-                "app.enterprise_app wants the object id that Entra ID shows under Enterprise applications > Properties, \
-                 or the application id; the object id of the app registration is another one"
+                "set app.enterprise_app to the object id under Entra ID > Enterprise applications > Properties, or to the \
+                 application id; the object id of the app registration is a different one"
                     .to_owned(),
             ),
             Self::GroupForbidden { .. } => Some(
-                "grant GroupMember.Read.All (and Member.Read.Hidden for groups with hidden membership), or take the group \
-                 off the application"
+                "grant GroupMember.Read.All (and Member.Read.Hidden for groups with hidden membership), or remove the \
+                 group from the application"
                     .to_owned(),
             ),
             Self::NoSuchRole { .. } => {
-                Some("scope.app_roles takes the value or the id of an app role of the application".to_owned())
+                Some("set scope.app_roles to values or ids of app roles of the application".to_owned())
             }
             Self::NamedGroupHidden(_) => Some(
                 "grant Member.Read.Hidden to the app registration and give admin consent, or name another group".to_owned(),

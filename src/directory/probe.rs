@@ -1,4 +1,4 @@
-//! Single small calls: does each permission work, what does the application look like, when does the credential end?
+//! Small requests for `check`: permissions, assignments, credential expiry, clock.
 
 use std::collections::BTreeSet;
 
@@ -8,75 +8,76 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 
 use super::client::Reply;
-use super::read::{AccountRead, told};
+use super::read::{AccountRead, read_account};
 use super::wire::{Registration, RowType};
-use super::{Application, Directory, DirectoryError, GraphError, PAGE, malformed, select, wire};
+use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, malformed, select, wire};
 use crate::auth::Validity;
 use crate::model::{Clock, EntraId, Selection};
 
-/// Who is on the application.
+/// The assignments of the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Assigned {
-    /// Users that are assigned themselves.
+pub struct AssignmentSummary {
+    /// The number of directly assigned users.
     pub users: usize,
-    /// Assigned groups and their display names.
+    /// The assigned groups, each with its display name.
     pub groups: Vec<(EntraId, String)>,
 }
 
-/// An assigned group, by its first page of members.
+/// An assigned group, as far as its first page of members shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct GroupShape {
-    /// It is assigned, but does not exist.
+pub struct GroupPreview {
+    /// The group does not exist.
     pub missing: bool,
-    /// Its membership is hidden: without Member.Read.Hidden it looks empty.
+    /// The membership is hidden: without Member.Read.Hidden, the group looks empty.
     pub hidden: bool,
-    /// User members.
+    /// The number of users.
     pub users: usize,
-    /// Members that are no users: nested groups, devices.
+    /// The number of other members, such as nested groups and devices.
     pub others: usize,
-    /// Whether there are more than that.
+    /// Whether the group has more members than that.
     pub more: bool,
 }
 
 impl Directory {
-    /// Reads the assignments: works with Application.Read.All.
+    /// Reads the assignments, which needs Application.Read.All.
     ///
     /// # Errors
-    /// What a cycle would run into.
-    pub async fn assigned(&self, application: &Application) -> Result<Assigned, DirectoryError> {
+    /// The same as in a cycle.
+    pub async fn assignment_summary(&self, application: &Application) -> Result<AssignmentSummary, DirectoryError> {
         let assignments = self.assignments(application).await?;
-        Ok(Assigned { users: assignments.users.len(), groups: assignments.groups.into_iter().collect() })
+        Ok(AssignmentSummary { users: assignments.users.len(), groups: assignments.groups.into_iter().collect() })
     }
 
-    /// Reads one user with every mapped attribute: works with User.Read.All. `Some` tells what is hidden.
+    /// Reads one user with every mapped attribute, which needs User.Read.All. Returns what is missing in the answer.
+    /// <https://learn.microsoft.com/graph/api/user-list>
     ///
     /// # Errors
-    /// What a cycle would run into.
+    /// The same as in a cycle.
     pub async fn readable_user(&self, selection: &Selection) -> Result<Option<String>, DirectoryError> {
         let what = "reading one user";
         let path = format!("/users?$select={}&$top=1", select(selection));
         let Reply { body, request_id } = self.client.get_bytes(what, &path).await?;
         let page = wire::user_page(&body, selection).map_err(|error| malformed(what, &error))?;
-        Ok(page.rows.into_iter().map(|row| told(row, selection, &request_id)).find_map(|read| match read {
+        Ok(page.rows.into_iter().map(|row| read_account(row, selection, &request_id)).find_map(|read| match read {
             AccountRead::Unreadable { detail, .. } => Some(detail),
             AccountRead::User(_) | AccountRead::NotFound(_) => None,
         }))
     }
 
-    /// The permissions that the token carries; `None` when it does not tell.
+    /// The application permissions in the token; `None` when the token is not readable.
     ///
     /// # Errors
-    /// When signing in fails.
-    pub async fn granted(&self) -> Result<Option<BTreeSet<String>>, DirectoryError> {
-        Ok(self.client.granted().await?)
+    /// The sign-in fails.
+    pub async fn granted_permissions(&self) -> Result<Option<BTreeSet<String>>, DirectoryError> {
+        Ok(self.client.granted_permissions().await?)
     }
 
-    /// When the credential ends: `None` when it does not, or cannot be told. A secret is found on its app registration,
-    /// <https://learn.microsoft.com/graph/api/application-get>, by the letters that it begins with; of several that begin
-    /// alike, the one counts that ends first and has not ended.
+    /// The expiry of the credential; `None` when it has none or the expiry is unknown. A secret is identified on its app
+    /// registration by its first characters. If several match, the earliest future expiry counts.
+    /// <https://learn.microsoft.com/graph/api/application-get>
     ///
     /// # Errors
-    /// When Graph cannot be asked.
+    /// A request fails.
     pub async fn credential_end(&self, now: Timestamp) -> Result<Option<Timestamp>, DirectoryError> {
         let (client_id, hint) = match self.client.validity() {
             Validity::Unlimited => return Ok(None),
@@ -86,24 +87,25 @@ impl Directory {
         let what = "reading when the client secret expires";
         let path = format!("/applications(appId='{client_id}')?$select=id,appId,passwordCredentials");
         let registration = match self.client.get::<Registration>(what, &path).await {
-            // It may be registered in another tenant, or the permission may not reach so far: nothing to be told, then.
+            // The registration may be in another tenant, or the permission may be missing.
             Err(error) if error.is_forbidden() || error.is_not_found() => return Ok(None),
             registration => registration?,
         };
-        let alike = registration
+        let matching = registration
             .password_credentials
             .into_iter()
             .filter(|secret| secret.hint.as_deref() == Some(hint.expose_secret()));
-        let ends = alike.filter_map(|secret| secret.end_date_time?.parse::<Timestamp>().ok());
+        let ends = matching.filter_map(|secret| secret.end_date_time?.parse::<Timestamp>().ok());
         Ok(ends.filter(|end| *end > now).min())
     }
 
-    /// Whether `id` is the object id of an app registration, which is easily taken for that of the enterprise
-    /// application; answers the application (client) id then.
+    /// The application (client) id, if `id` is the object id of an app registration, which is easily confused with the
+    /// object id of the enterprise application.
+    /// <https://learn.microsoft.com/graph/api/application-get>
     ///
     /// # Errors
-    /// When Graph cannot be asked.
-    pub async fn registration(&self, id: EntraId) -> Result<Option<String>, DirectoryError> {
+    /// A request fails.
+    pub async fn find_registration(&self, id: EntraId) -> Result<Option<String>, DirectoryError> {
         let path = format!("/applications/{id}?$select=id,appId");
         match self.client.get::<Registration>("looking for an app registration", &path).await {
             Ok(registration) => Ok(Some(registration.app_id)),
@@ -112,44 +114,45 @@ impl Directory {
         }
     }
 
-    /// How far the clock of this machine is ahead of Graph's; `None` when Graph does not tell the time.
+    /// How far the local clock is ahead of Graph's; `None` when the answer has no `Date`.
     ///
     /// # Errors
-    /// When Graph cannot be reached: name, network, proxy or certificate.
+    /// Graph is unreachable: name resolution, network, proxy or certificate.
     pub async fn clock_ahead(&self, clock: Clock) -> Result<Option<SignedDuration>, GraphError> {
-        let date = self.client.knock().await.map_err(|source| GraphError::Transport {
+        let date = self.client.server_date().await.map_err(|source| GraphError::Transport {
             what: "connecting to Graph".to_owned(),
             source: source.without_url(),
         })?;
-        let told = date.and_then(|date| DateTimeParser::new().parse_timestamp(&date).ok());
-        Ok(told.map(|told| clock().duration_since(told)))
+        let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(&date).ok());
+        Ok(date.map(|date| clock().duration_since(date)))
     }
 
-    /// What an assigned group looks like from its first page of members.
+    /// Reads an assigned group and its first page of members.
+    /// <https://learn.microsoft.com/graph/api/group-list-members>
     ///
     /// # Errors
-    /// What a cycle would run into.
-    pub async fn group_shape(&self, group: EntraId, name: &str) -> Result<GroupShape, DirectoryError> {
-        let what = format!("looking at group {group}");
-        let found = self.client.get::<wire::Group>(&what, &format!("/groups/{group}?$select=id,visibility")).await;
+    /// The same as in a cycle.
+    pub async fn preview_group(&self, group: EntraId, name: &str) -> Result<GroupPreview, DirectoryError> {
+        let what = format!("reading group {group}");
+        let found = self.client.get::<wire::GroupRow>(&what, &format!("/groups/{group}?$select=id,visibility")).await;
         let hidden = match found {
             Ok(found) => found.hides_members(),
             Err(error) if error.is_not_found() => {
-                return Ok(GroupShape { missing: true, ..GroupShape::default() });
+                return Ok(GroupPreview { missing: true, ..GroupPreview::default() });
             }
             Err(source) if source.is_forbidden() => {
                 return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() });
             }
             Err(error) => return Err(error.into()),
         };
-        let path = format!("/groups/{group}/members?$select=id&$top={PAGE}");
+        let path = format!("/groups/{group}/members?$select=id&$top={PAGE_SIZE}");
         let nothing = Selection::default();
         match self.client.get_bytes(&what, &path).await {
             Ok(reply) => {
                 let page = wire::user_page(&reply.body, &nothing).map_err(|error| malformed(&what, &error))?;
                 let users = page.rows.iter().filter(|row| row.kind == RowType::User).count();
                 let others = page.rows.len() - users;
-                Ok(GroupShape { missing: false, hidden, users, others, more: page.next.is_some() })
+                Ok(GroupPreview { missing: false, hidden, users, others, more: page.next.is_some() })
             }
             Err(source) if source.is_forbidden() => {
                 Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() })
@@ -158,12 +161,12 @@ impl Directory {
         }
     }
 
-    /// The user with this userPrincipalName: works with User.Read.All. `None` when there is none.
+    /// The id of the user with this userPrincipalName, if there is one. Needs User.Read.All.
     /// <https://learn.microsoft.com/graph/api/user-get>
     ///
     /// # Errors
-    /// When Graph cannot be read.
-    pub async fn user_named(&self, user_principal_name: &str) -> Result<Option<EntraId>, DirectoryError> {
+    /// A request fails.
+    pub async fn find_user(&self, user_principal_name: &str) -> Result<Option<EntraId>, DirectoryError> {
         let what = "looking for the user";
         let name = utf8_percent_encode(user_principal_name, NON_ALPHANUMERIC);
         let selection = Selection::default();

@@ -1,4 +1,4 @@
-//! The first look: everybody assigned, each user once, page by page.
+//! Reads all assigned users page by page, each user once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -6,69 +6,71 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::{Reply, Step};
+use super::client::{BATCH, ListEvent, Reply};
 use super::error::malformed;
-use super::roles::{self, Roles};
-use super::wire::{Row, RowType};
+use super::roles::{RoleNames, roles_slot};
+use super::wire::{RowType, UserRow};
 use super::{Application, Directory, DirectoryError, GraphError, Snapshot, select, wire};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, User, Value};
 
-/// The most ids that an `in` filter takes.
+/// The most ids in an `in` filter: <https://learn.microsoft.com/graph/filter-query-parameter>.
 const IDS_IN_FILTER: usize = 15;
 const WHAT: &str = "reading assigned users";
 
-/// One assigned user, as Graph tells of it.
+/// The result of reading one user.
 #[derive(Clone, Debug)]
 pub enum AccountRead {
-    /// The account, every selected property told.
+    /// The account, with every selected property.
     User(User),
-    /// The account is there, but what would tell its state is not.
+    /// The account exists, but a property that determines its state is missing.
     Unreadable {
-        /// Who.
+        /// The user.
         user: EntraId,
         /// What is missing.
         detail: String,
     },
-    /// Assigned, but there is no such account.
+    /// Assigned, but the account does not exist.
     NotFound(EntraId),
 }
 
 impl Directory {
-    /// Reads everybody who is assigned to `application`. Each user is handed to `take` exactly once, as soon
-    /// as its page is there; what was taken counts for nothing until the [`Snapshot`] proves that all came.
+    /// Reads all users assigned to `application`, and the members of the groups among `named`. Each user is passed to
+    /// `on_user` exactly once, as soon as its page arrives. Only the returned [`Snapshot`] proves that the read is
+    /// complete.
     ///
     /// # Errors
-    /// Any page that fails after its retries: there is no snapshot of a part.
+    /// A page fails after its retries. There is no snapshot of a partial read.
     pub async fn read(
         &self,
         application: Application,
         selection: &Selection,
         named: &BTreeSet<EntraId>,
-        mut take: impl FnMut(AccountRead) + Send,
+        mut on_user: impl FnMut(AccountRead) + Send,
     ) -> Result<Snapshot, DirectoryError> {
         let assignments = self.assignments(&application).await?;
-        let roles_at = roles::slot(selection);
-        let ids_alone = Selection::default();
-        let listed = if roles_at.is_some() { &ids_alone } else { selection };
+        let roles_slot = roles_slot(selection);
+        let ids_only = Selection::default();
+        let listed = if roles_slot.is_some() { &ids_only } else { selection };
         let mut members_of = BTreeMap::new();
         let mut hidden = BTreeSet::new();
-        // All groups are read by one task, a page at a time: the lock is never waited for.
-        let taker = Mutex::new(Taker { selection, take: &mut take, taken: BTreeSet::new(), lacking: 0 });
+        // One task reads all groups, so the lock is always free.
+        let collector =
+            Mutex::new(MemberCollector { selection, on_user: &mut on_user, done: BTreeSet::new(), incomplete_rows: 0 });
         {
-            let taker = &taker;
+            let collector = &collector;
             let reads = assignments.groups.iter().map(|(group, name)| async move {
                 let mut members = BTreeSet::new();
                 let hidden = self
-                    .members(*group, name, listed, |step| match step {
-                        // People taken from pages that are read anew were complete: they are not taken twice.
-                        Step::Begin => members.clear(),
-                        Step::Page(rows, request_id) => {
-                            let mut taker = taker.lock().unwrap_or_else(PoisonError::into_inner);
+                    .members(*group, name, listed, |event| match event {
+                        // The collector keeps its users: their rows were complete.
+                        ListEvent::Start => members.clear(),
+                        ListEvent::Page(rows, request_id) => {
+                            let mut collector = collector.lock().unwrap_or_else(PoisonError::into_inner);
                             for row in rows.into_iter().filter(|row| row.kind == RowType::User) {
                                 members.insert(row.id);
-                                // Roles are known when all groups are: until then no row is complete.
-                                if roles_at.is_none() {
-                                    taker.take(row, request_id);
+                                // Role names need all groups, so with roles no member row is complete yet.
+                                if roles_slot.is_none() {
+                                    collector.offer(row, request_id);
                                 }
                             }
                         }
@@ -82,7 +84,8 @@ impl Directory {
                 hidden.extend(hides.then_some(group));
             }
         }
-        let Taker { taken, lacking, .. } = taker.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let MemberCollector { done, incomplete_rows, .. } =
+            collector.into_inner().unwrap_or_else(PoisonError::into_inner);
 
         let mut routes = RouteMap::default();
         let mut groups = BTreeMap::new();
@@ -92,36 +95,36 @@ impl Directory {
         }
         members_of.retain(|group, _| named.contains(group));
         routes.add(Route::Direct, &assignments.users);
-        let (users, routes) = routes.finish();
-        // A user taken from a page that was read anew may be in no list any more; it is nobody's then, and
-        // `Desired` leaves it out because the snapshot does not know it.
-        let open: Vec<EntraId> = users.keys().filter(|id| !taken.contains(id)).copied().collect();
-        tracing::debug!(users = users.len(), direct = open.len(), lacking, "lists read");
-        let mut left: BTreeSet<EntraId> = open.iter().copied().collect();
-        let roles = Roles {
-            slot: roles_at,
+        let (users, routes) = routes.into_parts();
+        // After a restarted list, `done` may hold users who are in no list any more. The snapshot does not contain
+        // them, so `Desired` drops them.
+        let open: Vec<EntraId> = users.keys().filter(|id| !done.contains(id)).copied().collect();
+        tracing::debug!(users = users.len(), direct = open.len(), incomplete_rows, "lists read");
+        let mut unread: BTreeSet<EntraId> = open.iter().copied().collect();
+        let roles = RoleNames {
+            slot: roles_slot,
             application: &application,
             assigned: &assignments.roles,
             users: &users,
             routes: &routes,
         };
-        self.accounts(&open, selection, &|row| roles.fill(row), |read| {
-            left.remove(&read.user());
-            take(read);
+        self.read_directly(&open, selection, &|row| roles.add_to(row), |read| {
+            unread.remove(&read.user());
+            on_user(read);
         })
         .await?;
-        let unread: Vec<EntraId> =
+        let unread_groups: Vec<EntraId> =
             assignments.groups.keys().filter(|group| !groups.contains_key(group)).copied().collect();
-        if !left.is_empty() || !unread.is_empty() {
-            return Err(DirectoryError::Incomplete { users: left.into_iter().collect(), groups: unread });
+        if !unread.is_empty() || !unread_groups.is_empty() {
+            return Err(DirectoryError::Incomplete { users: unread.into_iter().collect(), groups: unread_groups });
         }
         if let Some(group) = named.intersection(&hidden).next() {
             return Err(DirectoryError::NamedGroupHidden(*group));
         }
         for id in named {
-            // The others are assigned: as groups, whose members are there already, or as users.
+            // Assigned groups have been read already, and assigned users are not groups.
             if !members_of.contains_key(id) && !users.contains_key(id) {
-                members_of.extend(self.members_of_named(*id).await?.map(|members| (*id, members)));
+                members_of.extend(self.read_named_group(*id).await?.map(|members| (*id, members)));
             }
         }
         Ok(Snapshot {
@@ -137,18 +140,19 @@ impl Directory {
         })
     }
 
-    /// The user members of a group that need not be assigned; none when there is no such group.
-    pub(super) async fn members_of_named(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
-        let what = format!("reading the members of group {group}, which scope.only or scope.ignore names");
+    /// The users in a group of `scope.only` or `scope.ignore`; `None` when there is no such group.
+    /// <https://learn.microsoft.com/graph/api/group-list-members>
+    pub(super) async fn read_named_group(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
+        let what = format!("reading the members of group {group} in scope.only or scope.ignore");
         let nothing = Selection::default();
         let mut members = BTreeSet::new();
-        let read = |body: &[u8]| wire::user_page(body, &nothing).map(|page| (page.rows, page.next));
+        let parse = |body: &[u8]| wire::user_page(body, &nothing).map(|page| (page.rows, page.next));
         let path = self.members_path(group, &nothing);
         let mut missing = 0;
         let listed = loop {
-            let listed = self.client.list(&what, &path, read, |step| match step {
-                Step::Begin => members.clear(),
-                Step::Page(rows, _) => {
+            let listed = self.client.list(&what, &path, parse, |event| match event {
+                ListEvent::Start => members.clear(),
+                ListEvent::Page(rows, _) => {
                     members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
                 }
             });
@@ -170,27 +174,27 @@ impl Directory {
         }
     }
 
-    /// Reads accounts directly: filters of 15 ids in `$batch` calls, and whoever is left out of an answer alone. What
-    /// Graph does not tell of an account, `fill` may.
+    /// Reads accounts by id: filters of 15 ids in `$batch` requests, then a single request for each id missing from the
+    /// answers. `complete` adds to a row what does not come from the account.
     /// <https://learn.microsoft.com/graph/api/user-list>, <https://learn.microsoft.com/graph/api/user-get>
-    pub(super) async fn accounts(
+    pub(super) async fn read_directly(
         &self,
         users: &[EntraId],
         selection: &Selection,
-        fill: &(dyn Fn(&mut Row) + Sync),
-        mut take: impl FnMut(AccountRead),
+        complete: &(dyn Fn(&mut UserRow) + Sync),
+        mut on_user: impl FnMut(AccountRead),
     ) -> Result<(), DirectoryError> {
         let select = select(selection);
-        let mut alone = Vec::new();
-        let pieces = users.chunks(IDS_IN_FILTER * super::client::BATCH);
+        let mut missing = Vec::new();
+        let chunks = users.chunks(IDS_IN_FILTER * BATCH);
         let mut reads: FuturesUnordered<_> =
-            pieces.map(|users| self.some_accounts(users, selection, &select, fill)).collect();
-        while let Some((found, left_out)) = reads.try_next().await? {
-            found.into_iter().for_each(&mut take);
-            alone.extend(left_out);
+            chunks.map(|users| self.read_by_filter(users, selection, &select, complete)).collect();
+        while let Some((accounts, not_returned)) = reads.try_next().await? {
+            accounts.into_iter().for_each(&mut on_user);
+            missing.extend(not_returned);
         }
-        let paths: Vec<String> = alone.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
-        for (id, answer) in alone.iter().zip(self.client.batch(WHAT, &paths).await?) {
+        let paths: Vec<String> = missing.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
+        for (id, answer) in missing.iter().zip(self.client.batch(WHAT, &paths).await?) {
             match answer {
                 Ok(Reply { body, request_id }) => {
                     let mut row = wire::user(&body, selection).map_err(|error| malformed(WHAT, &error))?;
@@ -198,23 +202,23 @@ impl Directory {
                         let detail = "the answer is about another account".to_owned();
                         return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
                     }
-                    fill(&mut row);
-                    take(told(row, selection, &request_id));
+                    complete(&mut row);
+                    on_user(read_account(row, selection, &request_id));
                 }
-                Err(error) if error.is_not_found() => take(AccountRead::NotFound(*id)),
+                Err(error) if error.is_not_found() => on_user(AccountRead::NotFound(*id)),
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
 
-    /// Reads up to 300 accounts in one `$batch`; also tells who is left out of the answers.
-    async fn some_accounts(
+    /// Reads up to 300 accounts in one `$batch`. Also returns the ids missing from the answers.
+    async fn read_by_filter(
         &self,
         users: &[EntraId],
         selection: &Selection,
         select: &str,
-        fill: &(dyn Fn(&mut Row) + Sync),
+        complete: &(dyn Fn(&mut UserRow) + Sync),
     ) -> Result<(Vec<AccountRead>, Vec<EntraId>), DirectoryError> {
         let chunks: Vec<&[EntraId]> = users.chunks(IDS_IN_FILTER).collect();
         let paths: Vec<String> = chunks
@@ -224,7 +228,7 @@ impl Directory {
                 format!("/users?$filter=id%20in%20({})&$select={select}", list.join(","))
             })
             .collect();
-        let (mut found, mut left_out) = (Vec::with_capacity(users.len()), Vec::new());
+        let (mut accounts, mut not_returned) = (Vec::with_capacity(users.len()), Vec::new());
         for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
             let mut asked: BTreeSet<EntraId> = ids.iter().copied().collect();
             let Reply { body, request_id } = answer?;
@@ -233,19 +237,19 @@ impl Directory {
                 let detail = "a filter of 15 ids answered with several pages".to_owned();
                 return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
             }
-            let asked_for = page.rows.into_iter().filter(|row| asked.remove(&row.id));
-            found.extend(asked_for.map(|mut row| {
-                fill(&mut row);
-                told(row, selection, &request_id)
+            let requested = page.rows.into_iter().filter(|row| asked.remove(&row.id));
+            accounts.extend(requested.map(|mut row| {
+                complete(&mut row);
+                read_account(row, selection, &request_id)
             }));
-            left_out.extend(asked);
+            not_returned.extend(asked);
         }
-        Ok((found, left_out))
+        Ok((accounts, not_returned))
     }
 }
 
 impl AccountRead {
-    /// Who it is about.
+    /// The user's id.
     pub fn user(&self) -> EntraId {
         match self {
             Self::User(user) => user.id,
@@ -254,86 +258,88 @@ impl AccountRead {
     }
 }
 
-/// Hands on each member once, from whichever group comes first.
-struct Taker<'a, F> {
+/// Passes each group member to `on_user` once, at its first complete row.
+struct MemberCollector<'a, F> {
     selection: &'a Selection,
-    take: &'a mut F,
-    taken: BTreeSet<EntraId>,
-    /// Rows that do not tell every selected property; another row or a direct read may.
-    lacking: usize,
+    on_user: &'a mut F,
+    /// The users passed on so far.
+    done: BTreeSet<EntraId>,
+    /// Rows without a selected property. Another row or a direct read may have it.
+    incomplete_rows: usize,
 }
 
-impl<F: FnMut(AccountRead)> Taker<'_, F> {
-    fn take(&mut self, row: Row, request_id: &str) {
-        if self.taken.contains(&row.id) {
+impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
+    fn offer(&mut self, row: UserRow, request_id: &str) {
+        if self.done.contains(&row.id) {
             return;
         }
         if row.values.iter().any(Option::is_none) {
-            self.lacking += 1;
+            self.incomplete_rows += 1;
             return;
         }
-        let read = told(row, self.selection, request_id);
-        self.taken.insert(read.user());
-        (self.take)(read);
+        let read = read_account(row, self.selection, request_id);
+        self.done.insert(read.user());
+        (self.on_user)(read);
     }
 }
 
-/// What is wrong, with Graph's id of the request for a support case.
-pub(super) fn noted(detail: &str, request_id: &str) -> String {
+/// `detail` with Graph's request id, for a support case.
+pub(super) fn with_request_id(detail: &str, request_id: &str) -> String {
     format!("{detail} (request-id {request_id})")
 }
 
-/// A row that is as complete as it gets. Without `accountEnabled`, or without any name, it is no account that was
-/// changed but one that may not be read: a lost permission looks just like that.
-pub(super) fn told(row: Row, selection: &Selection, request_id: &str) -> AccountRead {
-    let Row { kind: _, id, values } = row;
-    let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: noted(detail, request_id) };
+/// Turns a row into an account. Without `accountEnabled`, or without any name, the account is unreadable, because a lost
+/// permission looks the same.
+pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
+    let UserRow { kind: _, id, values } = row;
+    let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: with_request_id(detail, request_id) };
     let value = |property| selection.position(property).and_then(|slot| values.get(slot)).and_then(Option::as_ref);
     let Some(Value::Boolean(enabled)) = value("accountEnabled") else {
-        return unreadable("Graph does not tell accountEnabled");
+        return unreadable("accountEnabled is missing in the answer of Graph");
     };
     let enabled = *enabled;
     let named = |property| matches!(value(property), Some(Value::Text(_)));
     if !named("displayName") && !named("userPrincipalName") {
-        return unreadable("Graph tells neither displayName nor userPrincipalName");
+        return unreadable("displayName and userPrincipalName are missing in the answer of Graph");
     }
-    let mut told = Vec::with_capacity(values.len());
+    let mut complete = Vec::with_capacity(values.len());
     for (property, value) in selection.properties().iter().zip(values) {
         match value {
-            Some(value) => told.push(value),
-            // Who is not assigned has no role.
-            None if property == APP_ROLE_ASSIGNMENTS => told.push(Value::List(Vec::new())),
-            None => return unreadable(&format!("Graph does not tell {property}")),
+            Some(value) => complete.push(value),
+            // Users who are not assigned have no roles.
+            None if property == APP_ROLE_ASSIGNMENTS => complete.push(Value::List(Vec::new())),
+            None => return unreadable(&format!("{property} is missing in the answer of Graph")),
         }
     }
-    AccountRead::User(User { id, enabled, values: told })
+    AccountRead::User(User { id, enabled, values: complete })
 }
 
-/// Collects through what everybody is assigned; the few combinations there are, are shared.
+/// The routes of all users. Users share the few combinations that occur.
 #[derive(Default)]
 struct RouteMap {
+    /// The index of each user's set.
     users: BTreeMap<EntraId, u32>,
     sets: Vec<BTreeSet<Route>>,
-    /// Which set comes of a set and one more route.
-    grown: BTreeMap<(Option<u32>, Route), u32>,
+    /// The index of the set that results from adding a route to another set.
+    extended: BTreeMap<(Option<u32>, Route), u32>,
 }
 
 impl RouteMap {
     fn add(&mut self, route: Route, users: &BTreeSet<EntraId>) {
         for user in users {
             let before = self.users.get(user).copied();
-            let after = *self.grown.entry((before, route)).or_insert_with(|| {
+            let after = *self.extended.entry((before, route)).or_insert_with(|| {
                 let mut set = before.and_then(|index| self.sets.get(index as usize)).cloned().unwrap_or_default();
                 set.insert(route);
                 self.sets.push(set);
-                // There are fewer combinations than users, and users fit into a u32.
+                // There are fewer combinations than users, whose number fits into a u32.
                 u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)
             });
             self.users.insert(*user, after);
         }
     }
 
-    fn finish(self) -> (BTreeMap<EntraId, u32>, Vec<Routes>) {
+    fn into_parts(self) -> (BTreeMap<EntraId, u32>, Vec<Routes>) {
         (self.users, self.sets.into_iter().map(|set| set.into_iter().collect()).collect())
     }
 }

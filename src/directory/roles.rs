@@ -1,32 +1,32 @@
-//! The app roles of a user, which no property of the account tells: they come of the assignments.
+//! The app roles of a user, which come from the assignments and not from the account.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::wire::Row;
+use super::wire::UserRow;
 use super::{Application, DEFAULT_ACCESS};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, Value};
 
-/// What the portal calls the role of those who are assigned without one.
+/// The portal's name for an assignment without a role.
 const DEFAULT_NAME: &str = "Default Assignment";
 
-/// Gives rows the names of the roles that their users are assigned in, directly or by a group.
-pub(super) struct Roles<'a> {
-    /// Where they go, when the selection wants them.
+/// Adds the names of a user's roles, direct or by group, to the row.
+pub(super) struct RoleNames<'a> {
+    /// The slot for the roles, if they are selected.
     pub(super) slot: Option<usize>,
     pub(super) application: &'a Application,
-    /// By user or group.
+    /// Roles by user or group.
     pub(super) assigned: &'a BTreeMap<EntraId, BTreeSet<EntraId>>,
     pub(super) users: &'a BTreeMap<EntraId, u32>,
     pub(super) routes: &'a [Routes],
 }
 
-/// Where a selection has the roles, when it wants them.
-pub(super) fn slot(selection: &Selection) -> Option<usize> {
+/// The slot for the roles, if they are selected.
+pub(super) fn roles_slot(selection: &Selection) -> Option<usize> {
     selection.position(APP_ROLE_ASSIGNMENTS)
 }
 
-impl Roles<'_> {
-    pub(super) fn fill(&self, row: &mut Row) {
+impl RoleNames<'_> {
+    pub(super) fn add_to(&self, row: &mut UserRow) {
         let Some(value) = self.slot.and_then(|slot| row.values.get_mut(slot)) else { return };
         let routes = self.users.get(&row.id).and_then(|index| self.routes.get(*index as usize));
         let principals = routes.map(Routes::as_slice).unwrap_or_default().iter().map(|route| match route {

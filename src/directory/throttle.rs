@@ -1,8 +1,7 @@
-//! How many requests are on their way at once, and when Graph wants none at all.
+//! Limits concurrent requests, and pauses all of them while Graph throttles.
 //!
-//! Requests made while Graph throttles count against the caller and lengthen the throttling, so one that is asked to
-//! wait makes all of them wait, and fewer go side by side afterwards:
-//! <https://learn.microsoft.com/graph/throttling>
+//! Requests made while Graph throttles prolong the throttling. One throttled request therefore pauses all of them, and
+//! halves the concurrency afterwards: <https://learn.microsoft.com/graph/throttling>
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,70 +9,69 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-/// So many answers without throttling allow one more request at once.
-const STREAK: usize = 20;
+/// This many successes in a row allow one more concurrent request.
+const SUCCESSES_TO_GROW: usize = 20;
 
-/// Lets requests through.
 #[derive(Debug)]
 pub(super) struct Throttle {
-    most: usize,
+    limit: usize,
     semaphore: Semaphore,
-    state: Mutex<State>,
+    state: Mutex<ThrottleState>,
 }
 
 #[derive(Debug)]
-struct State {
-    /// Permits that exist, handed out or not.
+struct ThrottleState {
+    /// Existing permits, whether in use or not.
     permits: usize,
-    /// Permits that should exist.
+    /// The number of permits that should exist.
     target: usize,
-    /// Answers in a row without throttling.
-    streak: usize,
-    /// Nothing is sent before this.
+    /// Successes since the last throttling or growth.
+    successes: usize,
+    /// The end of the current pause.
     resume_at: Option<Instant>,
 }
 
-/// One request on its way.
-pub(super) struct Turn<'t> {
+/// The permission to send one request.
+pub(super) struct RequestPermit<'t> {
     throttle: &'t Throttle,
     permit: Option<SemaphorePermit<'t>>,
 }
 
 impl Throttle {
-    /// At most `most` requests at once.
-    pub(super) fn new(most: usize) -> Self {
-        let state = State { permits: most, target: most, streak: 0, resume_at: None };
-        Self { most, semaphore: Semaphore::new(most), state: Mutex::new(state) }
+    /// A throttle for at most `limit` concurrent requests.
+    pub(super) fn new(limit: usize) -> Self {
+        let state = ThrottleState { permits: limit, target: limit, successes: 0, resume_at: None };
+        Self { limit, semaphore: Semaphore::new(limit), state: Mutex::new(state) }
     }
 
-    /// Waits until a request may go.
-    pub(super) async fn turn(&self) -> Turn<'_> {
-        // It is never closed.
+    /// Waits until a request may be sent.
+    pub(super) async fn acquire(&self) -> RequestPermit<'_> {
+        // The semaphore is never closed.
         let permit = self.semaphore.acquire().await.ok();
-        while let Some(at) = self.pause() {
+        while let Some(at) = self.pause_end() {
             tokio::time::sleep_until(at).await;
         }
-        Turn { throttle: self, permit }
+        RequestPermit { throttle: self, permit }
     }
 
-    /// Graph asks for time: nothing is sent for so long, and half as much at once after that.
+    /// Pauses all requests for `wait` and halves the concurrency.
     pub(super) fn pause_for(&self, wait: Duration) {
         let now = Instant::now();
         let mut state = self.state();
-        // What was on its way already belongs to the same burst.
+        // During a pause, more throttled answers belong to the same burst.
         if state.resume_at.is_none_or(|at| at <= now) {
             state.target = (state.target / 2).max(1);
         }
         state.resume_at = state.resume_at.max(Some(now + wait));
-        state.streak = 0;
+        state.successes = 0;
     }
 
-    /// An answer without throttling.
-    pub(super) fn passed(&self) {
+    /// Counts an answer without throttling.
+    pub(super) fn record_success(&self) {
         let mut state = self.state();
-        state.streak += 1;
-        if state.streak >= STREAK && state.target < self.most {
-            state.streak = 0;
+        state.successes += 1;
+        if state.successes >= SUCCESSES_TO_GROW && state.target < self.limit {
+            state.successes = 0;
             state.target += 1;
             if state.permits < state.target {
                 state.permits += 1;
@@ -82,16 +80,16 @@ impl Throttle {
         }
     }
 
-    fn pause(&self) -> Option<Instant> {
+    fn pause_end(&self) -> Option<Instant> {
         self.state().resume_at.filter(|at| *at > Instant::now())
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ThrottleState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         let mut state = self.throttle.state();
         if state.permits > state.target
@@ -108,45 +106,45 @@ mod tests {
     use super::*;
 
     async fn at_once(throttle: &Throttle) -> usize {
-        let mut turns = Vec::new();
-        while let Ok(turn) = tokio::time::timeout(Duration::from_millis(1), throttle.turn()).await {
-            turns.push(turn);
+        let mut permits = Vec::new();
+        while let Ok(permit) = tokio::time::timeout(Duration::from_millis(1), throttle.acquire()).await {
+            permits.push(permit);
         }
-        turns.len()
+        permits.len()
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_throttled_makes_all_wait_and_fewer_go_at_once() {
+    async fn throttling_pauses_all_requests_and_halves_the_concurrency() {
         let throttle = Throttle::new(8);
         assert_eq!(at_once(&throttle).await, 8);
         let begun = Instant::now();
         throttle.pause_for(Duration::from_secs(5));
         throttle.pause_for(Duration::from_secs(3));
-        drop(throttle.turn().await);
+        drop(throttle.acquire().await);
         assert_eq!(begun.elapsed(), Duration::from_secs(5));
-        // What was over the new bound goes away as it comes back.
+        // Surplus permits disappear when they are returned.
         for _ in 0..8 {
-            drop(throttle.turn().await);
+            drop(throttle.acquire().await);
         }
         assert_eq!(at_once(&throttle).await, 4);
         throttle.pause_for(Duration::ZERO);
         throttle.pause_for(Duration::ZERO);
         for _ in 0..8 {
-            drop(throttle.turn().await);
+            drop(throttle.acquire().await);
         }
         assert_eq!(at_once(&throttle).await, 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_grows_again_step_by_step_and_not_beyond_the_bound() {
+    async fn concurrency_grows_again_step_by_step_up_to_the_limit() {
         let throttle = Throttle::new(4);
         throttle.pause_for(Duration::ZERO);
         for _ in 0..4 {
-            drop(throttle.turn().await);
+            drop(throttle.acquire().await);
         }
         assert_eq!(at_once(&throttle).await, 2);
         for expected in [3, 4, 4] {
-            (0..STREAK).for_each(|_| throttle.passed());
+            (0..SUCCESSES_TO_GROW).for_each(|_| throttle.record_success());
             assert_eq!(at_once(&throttle).await, expected);
         }
     }

@@ -1,8 +1,8 @@
-//! The JSON of Graph, read straight into what the rest needs.
+//! The JSON of Graph.
 //!
-//! User rows are read against the [`Selection`], into one slot for each selected property: a hundred thousand
-//! rows with a map each would cost more than everything else in an unchanged cycle. A key that is absent stays
-//! `None`, which means "not told" and never "cleared".
+//! User rows are decoded into one slot for each property of the [`Selection`]. A map for each of a hundred thousand rows
+//! would cost more than the rest of an unchanged cycle. The slot of a missing key stays `None`; a cleared property is
+//! `Value::Null`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,26 +12,26 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::model::{EntraId, Selection, Value};
 
-/// A page of a list: <https://learn.microsoft.com/graph/paging>.
+/// A page of users or members: <https://learn.microsoft.com/graph/paging>.
 #[derive(Debug)]
-pub(super) struct Page<T> {
-    pub(super) rows: Vec<T>,
+pub(super) struct UserPage {
+    pub(super) rows: Vec<UserRow>,
     pub(super) next: Option<String>,
 }
 
-/// What a row of a member list is.
+/// The type of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RowType {
     User,
     Other,
 }
 
-/// A user row as it came: not yet known to be complete.
+/// A user row, which may be incomplete: <https://learn.microsoft.com/graph/api/resources/user>.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(super) struct UserRow {
     pub(super) kind: RowType,
     pub(super) id: EntraId,
-    /// By slot of the selection.
+    /// One value for each slot of the selection.
     pub(super) values: Vec<Option<Value>>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Row {
 /// <https://learn.microsoft.com/graph/api/resources/approleassignment>.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Assignment {
+pub(super) struct AssignmentRow {
     pub(super) principal_id: String,
     pub(super) principal_type: String,
     pub(super) principal_display_name: Option<String>,
@@ -54,13 +54,13 @@ pub(super) struct ServicePrincipal {
     pub(super) app_id: String,
     pub(super) display_name: Option<String>,
     #[serde(default)]
-    pub(super) app_roles: Vec<AppRole>,
+    pub(super) app_roles: Vec<AppRoleRow>,
 }
 
 /// An app role: <https://learn.microsoft.com/graph/api/resources/approle>.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AppRole {
+pub(super) struct AppRoleRow {
     pub(super) id: String,
     pub(super) value: Option<String>,
     pub(super) display_name: Option<String>,
@@ -76,24 +76,24 @@ pub(super) struct Registration {
     pub(super) password_credentials: Vec<PasswordCredential>,
 }
 
-/// A client secret as its registration lists it.
+/// A client secret: <https://learn.microsoft.com/graph/api/resources/passwordcredential>.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct PasswordCredential {
-    /// The first three letters of the secret.
+    /// The first three characters of the secret.
     pub(super) hint: Option<String>,
     pub(super) end_date_time: Option<String>,
 }
 
 /// A group: <https://learn.microsoft.com/graph/api/resources/group>.
 #[derive(Debug, Deserialize)]
-pub(super) struct Group {
+pub(super) struct GroupRow {
     #[serde(default)]
     pub(super) visibility: Option<String>,
 }
 
-impl Group {
-    /// Whether nobody sees the members but they themselves, and applications with a permission for it.
+impl GroupRow {
+    /// Whether only members, and applications with a special permission, see the members.
     pub(super) fn hides_members(&self) -> bool {
         self.visibility.as_ref().is_some_and(|visibility| visibility.eq_ignore_ascii_case("HiddenMembership"))
     }
@@ -127,7 +127,7 @@ pub(super) struct BatchPart {
     pub(super) body: Option<Box<serde_json::value::RawValue>>,
 }
 
-/// A list whose rows have a plain type.
+/// A page of rows that serde can decode.
 #[derive(Debug, Deserialize)]
 pub(super) struct PlainPage<T> {
     pub(super) value: Vec<T>,
@@ -135,16 +135,16 @@ pub(super) struct PlainPage<T> {
     pub(super) next: Option<String>,
 }
 
-/// Reads a page of user or member rows.
-pub(super) fn user_page(json: &[u8], selection: &Selection) -> Result<Page<Row>, serde_json::Error> {
+/// Decodes a page of users or members.
+pub(super) fn user_page(json: &[u8], selection: &Selection) -> Result<UserPage, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let page = PageSeed(selection).deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(page)
 }
 
-/// Reads a single user.
-pub(super) fn user(json: &[u8], selection: &Selection) -> Result<Row, serde_json::Error> {
+/// Decodes a single user.
+pub(super) fn user(json: &[u8], selection: &Selection) -> Result<UserRow, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let row = RowSeed(selection).deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -155,7 +155,7 @@ pub(super) fn user(json: &[u8], selection: &Selection) -> Result<Row, serde_json
 struct PageSeed<'s>(&'s Selection);
 
 impl<'de> DeserializeSeed<'de> for PageSeed<'_> {
-    type Value = Page<Row>;
+    type Value = UserPage;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -163,7 +163,7 @@ impl<'de> DeserializeSeed<'de> for PageSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for PageSeed<'_> {
-    type Value = Page<Row>;
+    type Value = UserPage;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a page of users")
@@ -171,23 +171,23 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let (mut rows, mut next) = (None, None);
-        while let Some(key) = map.next_key::<Key<'_>>()? {
+        while let Some(key) = map.next_key::<JsonKey<'_>>()? {
             match &*key.0 {
                 "value" => rows = Some(map.next_value_seed(RowsSeed(self.0))?),
                 "@odata.nextLink" => next = map.next_value()?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        // A page without its list is no empty page.
+        // A page without `value` is malformed, not empty.
         let rows = rows.ok_or_else(|| serde::de::Error::missing_field("value"))?;
-        Ok(Page { rows, next })
+        Ok(UserPage { rows, next })
     }
 }
 
 struct RowsSeed<'s>(&'s Selection);
 
 impl<'de> DeserializeSeed<'de> for RowsSeed<'_> {
-    type Value = Vec<Row>;
+    type Value = Vec<UserRow>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_seq(self)
@@ -195,7 +195,7 @@ impl<'de> DeserializeSeed<'de> for RowsSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for RowsSeed<'_> {
-    type Value = Vec<Row>;
+    type Value = Vec<UserRow>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list of users")
@@ -213,7 +213,7 @@ impl<'de> Visitor<'de> for RowsSeed<'_> {
 struct RowSeed<'s>(&'s Selection);
 
 impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
-    type Value = Row;
+    type Value = UserRow;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -221,7 +221,7 @@ impl<'de> DeserializeSeed<'de> for RowSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for RowSeed<'_> {
-    type Value = Row;
+    type Value = UserRow;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a user")
@@ -229,10 +229,10 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut id: Option<EntraId> = None;
-        // /users rows carry no type, because they can be nothing else.
+        // Rows of /users have no type.
         let mut kind = RowType::User;
         let mut values = vec![None; self.0.properties().len()];
-        while let Some(key) = map.next_key::<Key<'_>>()? {
+        while let Some(key) = map.next_key::<JsonKey<'_>>()? {
             let slot = self.0.position(&key.0);
             match (&*key.0, slot) {
                 ("id", slot) => {
@@ -251,30 +251,30 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
             }
         }
         let id = id.ok_or_else(|| serde::de::Error::missing_field("id"))?;
-        Ok(Row { kind, id, values })
+        Ok(UserRow { kind, id, values })
     }
 }
 
-/// A key of an object, borrowed where it has no escapes.
-struct Key<'a>(std::borrow::Cow<'a, str>);
+/// A key of an object, borrowed if it has no escapes.
+struct JsonKey<'a>(std::borrow::Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for JsonKey<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct KeyVisitor;
 
         impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
+            type Value = JsonKey<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
             }
 
             fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Key(std::borrow::Cow::Borrowed(text)))
+                Ok(JsonKey(std::borrow::Cow::Borrowed(text)))
             }
 
             fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Key(std::borrow::Cow::Owned(text.to_owned())))
+                Ok(JsonKey(std::borrow::Cow::Owned(text.to_owned())))
             }
         }
 
@@ -282,7 +282,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
     }
 }
 
-/// A model value as JSON spells it.
+/// A [`Value`] in JSON.
 struct WireValue(Value);
 
 impl<'de> Deserialize<'de> for WireValue {
@@ -350,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absent_is_not_null_and_types_are_kept() {
+    fn missing_keys_differ_from_null_and_types_are_kept() {
         let mut selection = Selection::default();
         for property in ["accountEnabled", "department", "mail", "employeeOrgData", "otherMails"] {
             selection.slot(property);
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_without_its_list_is_refused() {
+    fn a_page_without_value_is_refused() {
         assert!(user_page(b"{}", &Selection::default()).is_err());
         assert!(user_page(b"{\"value\":[]}", &Selection::default()).unwrap().rows.is_empty());
         assert!(user_page(b"{\"value\":[{\"displayName\":null}]}", &Selection::default()).is_err());

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{EntraId, Fingerprint, LearnerId, NotAnEntraId};
+use super::{EntraId, Fingerprint, InvalidEntraId, LearnerId};
 
 /// Which members of an assigned group count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl fmt::Display for Route {
 }
 
 impl FromStr for Route {
-    type Err = NotAnEntraId;
+    type Err = InvalidEntraId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "direct" { Ok(Self::Direct) } else { text.parse().map(Self::Group) }

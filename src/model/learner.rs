@@ -150,7 +150,7 @@ impl Fingerprint {
     /// The fingerprint of `values`; ASCII letter case of the unique attributes does not count.
     ///
     /// `active` is left out: whether a learner is switched on is compared by itself.
-    pub fn of(values: &Values) -> Self {
+    pub fn of_values(values: &Values) -> Self {
         let mut hasher = blake3::Hasher::new();
         // Values are few and short: one buffer and one update is several times faster than many updates.
         let mut bytes = Vec::with_capacity(256);
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn fingerprints_tell_null_from_empty_and_from_absent() {
         let of = |value: Option<Option<&str>>| {
-            Fingerprint::of(&value.map(|v| (Attribute::Title, v.map(str::to_owned))).into_iter().collect())
+            Fingerprint::of_values(&value.map(|v| (Attribute::Title, v.map(str::to_owned))).into_iter().collect())
         };
         assert_ne!(of(None), of(Some(None)));
         assert_ne!(of(Some(None)), of(Some(Some(""))));
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn fingerprints_ignore_the_case_of_names_that_are_unique() {
-        let of = |name: &str| Fingerprint::of(&Values::from([(Attribute::UserName, Some(name.to_owned()))]));
+        let of = |name: &str| Fingerprint::of_values(&Values::from([(Attribute::UserName, Some(name.to_owned()))]));
         assert_eq!(of("Ada@example.org"), of("ada@example.org"));
         assert_ne!(of("ÅSA@example.org"), of("åsa@example.org"));
     }

@@ -23,11 +23,11 @@ pub enum Column {
 
 impl Column {
     /// Those that no attribute is mapped to.
-    pub const OURS: [Self; 5] = [Self::Id, Self::ExternalId, Self::CreatedAt, Self::UpdatedAt, Self::DeactivatedAt];
+    pub const UNMAPPED: [Self; 5] = [Self::Id, Self::ExternalId, Self::CreatedAt, Self::UpdatedAt, Self::DeactivatedAt];
 
     /// Every column, in no particular order.
     pub fn all() -> impl Iterator<Item = Self> {
-        Self::OURS.into_iter().chain(Attribute::ALL.iter().copied().map(Self::Attribute))
+        Self::UNMAPPED.into_iter().chain(Attribute::ALL.iter().copied().map(Self::Attribute))
     }
 
     /// What the design calls it.
@@ -61,11 +61,11 @@ pub struct Table {
     /// The attributes that are mapped: those that the table needs a column for.
     pub mapped: Vec<Attribute>,
     /// The words for a learner who is switched on and off; without them the column has booleans or numbers.
-    pub words: Option<StateLabels>,
+    pub state_labels: Option<StateLabels>,
     /// What goes into other columns of a new row, by the name of the column.
-    pub constants: BTreeMap<String, Constant>,
+    pub constants: BTreeMap<String, ColumnConstant>,
     /// Where each key of it stands in the configuration, such as `learner-sync.toml:12:9`.
-    pub places: BTreeMap<String, String>,
+    pub positions: BTreeMap<String, String>,
 }
 
 /// What stands in a text column for a learner who is switched on or off. Whoever has another word is taken for switched
@@ -80,7 +80,7 @@ pub struct StateLabels {
 
 /// A value from the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Constant {
+pub enum ColumnConstant {
     /// A text, a date or whatever else the column reads out of one.
     Text(String),
     /// A whole number.
@@ -101,8 +101,8 @@ impl Table {
     }
 
     /// Where `key` stands, or else the key that names the table.
-    pub fn place(&self, key: &str) -> Option<&str> {
-        let place = self.places.get(key).or_else(|| self.places.get("learners.table"));
-        place.or_else(|| self.places.get("learners.columns")).map(String::as_str)
+    pub fn position_of(&self, key: &str) -> Option<&str> {
+        let position_of = self.positions.get(key).or_else(|| self.positions.get("learners.table"));
+        position_of.or_else(|| self.positions.get("learners.columns")).map(String::as_str)
     }
 }

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use crate::auth::{Authenticator, Certificate, Credential, Network, NetworkError, Proof, http_client};
 use crate::config::{self, Config, ConfigError, DatabaseConfig};
 use crate::cycle::Rules;
-use crate::directory::{Directory, Reach};
+use crate::directory::{AssignmentFilter, Directory};
 use crate::mapping::{Mapping, MappingProblem};
 use crate::model::{Clock, Restrictions, Selection, Table, UserList};
 use crate::plan::Limits;
@@ -55,9 +55,9 @@ impl App {
     pub fn new(config: Config, environment: &BTreeMap<String, String>, clock: Clock) -> Result<Self, AppError> {
         let http = http_client(&Network {
             ca_pem: config.read_ca_file()?,
-            proxy: config.entra.proxy.clone().or_else(|| config::proxy_of(environment)),
+            proxy: config.entra.proxy.clone().or_else(|| config::proxy_from(environment)),
             proxy_password: config.read_proxy_password()?,
-            no_proxy: config::no_proxy_of(environment),
+            no_proxy: config::no_proxy_from(environment),
             request_deadline: config.entra.request_deadline,
         })?;
         let credential = Credential {
@@ -72,7 +72,7 @@ impl App {
             http,
             authenticator,
             &config.entra.graph,
-            Reach { group_members: config.scope.group_members, app_roles: config.scope.app_roles.clone() },
+            AssignmentFilter { group_members: config.scope.group_members, app_roles: config.scope.app_roles.clone() },
             config.entra.concurrency,
             clock,
         )?;
@@ -109,7 +109,7 @@ fn compile_rules(config: &Config) -> Result<Rules, AppError> {
     hasher.update(&mapping.hash()).update(format!("{:?}", config.scope).as_bytes());
     // The cache holds what was read from these columns.
     let table = config.learners.table.as_ref();
-    let table = table.map(|Table { schema, name, columns, words, .. }| (schema, name, columns, words));
+    let table = table.map(|Table { schema, name, columns, state_labels, .. }| (schema, name, columns, state_labels));
     hasher.update(format!("{table:?}").as_bytes());
     let hash = *hasher.finalize().as_bytes();
     Ok(Rules {
@@ -158,7 +158,7 @@ pub fn learner_database(
         DatabaseConfig::Postgres { url } => {
             config.check_database_certificate()?;
             let password = config.read_database_password(environment)?;
-            let url_place = config.learners.database_place.clone();
+            let url_place = config.learners.database_position.clone();
             DatabaseLocation::Server(Server { url: url.clone(), url_place, password, patience: Server::PATIENCE })
         }
     };

@@ -60,9 +60,9 @@ pub async fn find_user(app: &App, store: &Store, argument: UserArgument<'_>) -> 
         Ok(user) => {
             let linked = !store.rows(&source, &[user], &[]).await?.is_empty();
             // Without asking Graph, a mistyped id would look like a user who is not assigned.
-            if linked { Some(user) } else { app.directory.user_named(name).await? }
+            if linked { Some(user) } else { app.directory.find_user(name).await? }
         }
-        Err(_) => match app.directory.user_named(name).await? {
+        Err(_) => match app.directory.find_user(name).await? {
             Some(user) => Some(user),
             None => store.linked_user(&source, name).await?,
         },

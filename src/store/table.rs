@@ -17,7 +17,7 @@ pub(super) use self::postgres::missing_rights;
 use super::StoreError;
 use super::connection::{Connection, Dialect};
 use super::layout::{Layout, literal, quoted};
-use crate::model::{Constant, Table};
+use crate::model::{ColumnConstant, Table};
 
 /// Something about the table that has to be mended before a learner is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ pub(super) fn linked_to_another(table: Option<&Table>, id: &str, other: &str) ->
         "the people of this database are linked to rows of {other}, not of {name}: name that table, or keep the learners \
          of {name} in another database"
     );
-    let place = table.and_then(|table| table.place("learners.table")).map(str::to_owned);
+    let place = table.and_then(|table| table.position_of("learners.table")).map(str::to_owned);
     TableFault { place, key: "learners.table".to_owned(), message, statement: None }
 }
 
@@ -172,15 +172,15 @@ pub(super) fn sql(table: &Table) -> String {
 }
 
 fn fault(table: &Table, key: String, message: String, statement: Option<String>) -> TableFault {
-    TableFault { place: table.place(&key).map(str::to_owned), key, message, statement }
+    TableFault { place: table.position_of(&key).map(str::to_owned), key, message, statement }
 }
 
 /// A constant as an expression of any column's type: an untyped literal.
-fn expression(constant: &Constant) -> String {
+fn expression(constant: &ColumnConstant) -> String {
     match constant {
-        Constant::Text(text) => literal(text),
-        Constant::Number(number) => number.to_string(),
-        Constant::Boolean(value) => value.to_string(),
+        ColumnConstant::Text(text) => literal(text),
+        ColumnConstant::Number(number) => number.to_string(),
+        ColumnConstant::Boolean(value) => value.to_string(),
     }
 }
 

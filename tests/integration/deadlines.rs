@@ -57,7 +57,7 @@ async fn a_request_that_takes_too_long_ends_the_cycle_and_is_not_tried_again() {
         ("GET", MEMBERS, "no complete answer", Fault::dripping as fn(_, _, _) -> _),
         ("GET", ASSIGNMENTS, "no complete answer", Fault::never_ending),
         ("POST", "/v1.0/$batch", "no complete answer", Fault::never_ending),
-        ("POST", "/*/oauth2/v2.0/token", "signing in failed", Fault::never_ending),
+        ("POST", "/*/oauth2/v2.0/token", "the sign-in failed", Fault::never_ending),
         ("GET", MEMBERS, "429", |fault, _, _| fault.retry_after("3600")),
     ] {
         let mut world = world_with("request_deadline = \"2s\"").await;

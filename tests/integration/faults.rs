@@ -68,14 +68,14 @@ async fn transient_errors_are_retried() {
 #[apply(on_both)]
 async fn an_undocumented_answer_fails_the_cycle() {
     for (what, fault, words) in [
-        ("half a document", Fault::on("GET", MEMBERS).truncated(), "cannot be understood"),
-        ("HTML with status 200", Fault::on("GET", ASSIGNMENTS).body("<html>Sign in</html>"), "cannot be understood"),
+        ("half a document", Fault::on("GET", MEMBERS).truncated(), "unexpected answer"),
+        ("HTML with status 200", Fault::on("GET", ASSIGNMENTS).body("<html>Sign in</html>"), "unexpected answer"),
         ("no such application", Fault::on("GET", APPLICATION).times(2).answer(404), "no enterprise application"),
         ("no such list", Fault::on("GET", ASSIGNMENTS).answer(404), "404"),
         ("a batch that fails as a whole", Fault::on("POST", BATCH).outer_status(424), "424"),
-        ("a part that is missing", Fault::on("POST", BATCH).missing_part(1), "not answered"),
-        ("a part with an unknown id", Fault::on("POST", BATCH).extra_part(), "was not asked"),
-        ("a part twice", Fault::on("POST", BATCH).doubled_part(1), "was not asked"),
+        ("a part that is missing", Fault::on("POST", BATCH).missing_part(1), "have no answer"),
+        ("a part with an unknown id", Fault::on("POST", BATCH).extra_part(), "an answer to an unknown part"),
+        ("a part twice", Fault::on("POST", BATCH).doubled_part(1), "an answer to an unknown part"),
         ("a page of 80 MiB", Fault::on("GET", MEMBERS).padded(80), "larger than 64 MiB"),
         (
             "an error of 100 kB",
@@ -129,7 +129,7 @@ async fn an_attribute_missing_from_every_answer_is_not_cleared() {
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.failed), (Outcome::Partial, 5));
     assert_eq!(world.log(&users[0]).await, ["create success assigned", "update failure unreadable"]);
-    assert!(world.last_detail(&users[0]).await.contains("does not tell department"));
+    assert!(world.last_detail(&users[0]).await.contains("department is missing in the answer of Graph"));
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE department = 'Research'").await, "5");
     world.sim.clear_faults();
     assert_eq!(world.cycle().await.counts.unchanged, 5);

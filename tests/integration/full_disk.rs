@@ -208,7 +208,7 @@ async fn a_cache_without_room_costs_a_warning_and_nothing_else() {
     small.leave(0);
     small.everybody_becomes_a_diver();
     let ran = small.world.run_program(&["sync"], 0);
-    assert!(ran.stderr.contains("the cache cannot be opened: No space left"), "{ran:?}");
+    assert!(ran.stderr.contains("cannot open the cache: No space left"), "{ran:?}");
     assert!(ran.stderr.contains(&warning), "{ran:?}");
     assert_eq!(state(&small), ["cache"]);
     small.make_room();

@@ -253,7 +253,11 @@ async fn files_of_another_make_where_the_cache_would_be_are_refused() {
         std::fs::create_dir_all(world.path("state/cache").join(name)).unwrap();
     }
     std::fs::write(world.path("state/cache/blobs"), "a list").unwrap();
-    let expected = [&*world.path("state/cache").display().to_string(), "files of another make", "move them away"];
+    let expected = [
+        &*world.path("state/cache").display().to_string(),
+        "files that learner-sync did not create",
+        "move these files",
+    ];
     refused(&world, &RUNNING, &expected);
     told_by_check(&world, "state", &expected);
     assert_eq!(world.cycles().await, ["command success"]);
@@ -346,7 +350,7 @@ async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
     // The first layout of all did not tell.
     std::fs::remove_file(world.path("state/cache/layout")).unwrap();
     let ran = world.run_program(&["sync"], 0);
-    assert!(ran.stderr.contains("it does not tell its layout"), "{ran:?}");
+    assert!(ran.stderr.contains("the layout file is missing"), "{ran:?}");
     let names = caches(&world);
     assert_eq!(names.len(), 3, "{names:?}");
     assert!(names[1..].iter().all(|name| name.starts_with("cache.unusable-2")), "{names:?}");

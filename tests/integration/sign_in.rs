@@ -23,7 +23,7 @@ async fn an_answer_that_is_no_token_answer_is_not_repeated() {
         let report = world.cycle().await;
         let error = report.error.unwrap();
         assert_eq!(report.outcome, Outcome::Failed);
-        assert!(error.contains("no usable token") && !error.contains("eyJ"), "{error}");
+        assert!(error.contains("without a usable token") && !error.contains("eyJ"), "{error}");
     }
 }
 
@@ -110,7 +110,7 @@ async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
     let calls = sign_ins(&failing).len();
     assert!((2..=4).contains(&calls) && calls == failing.sim.journal().len(), "{:?}", failing.sim.journal());
     assert_eq!(down.sim.journal(), []);
-    for (mut world, report, cause) in [(failing, first, "answered 500"), (down, second, "cannot be reached")] {
+    for (mut world, report, cause) in [(failing, first, "answered 500"), (down, second, "is unreachable")] {
         let error = report.error.unwrap();
         assert!(report.duration < Duration::from_secs(20) && error.contains(cause), "{error}");
         assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "3");

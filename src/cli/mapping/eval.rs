@@ -64,7 +64,7 @@ pub(super) async fn run_for_user(
     let failed = |error: DirectoryError| Failure::failed(&error, error.hint());
     let user = match name.parse::<EntraId>() {
         Ok(user) => Some(user),
-        Err(_) => directory.user_named(&name).await.map_err(failed)?,
+        Err(_) => directory.find_user(&name).await.map_err(failed)?,
     };
     let nobody = || Failure::new(FAILED, format!("the tenant has no user {name}"));
     match directory.account(user.ok_or_else(nobody)?, trial.selection()).await.map_err(failed)? {

@@ -5,18 +5,22 @@ use std::collections::BTreeSet;
 use toml::de::DeTable;
 
 use super::{PREFIX, Reader, kind_of};
-use crate::config::problem::{Place, Problem};
+use crate::config::problem::{ConfigPosition, ConfigProblem};
 use crate::nearest::nearest;
 
 impl<'a> Reader<'a> {
     /// A problem for each key of the file, and each variable, that is no setting.
-    pub(super) fn unknown_keys(&self) -> Vec<Problem> {
+    pub(super) fn unknown_keys(&self) -> Vec<ConfigProblem> {
         let mut unknown_keys = Vec::new();
         self.unknown_keys_in(self.table.get_ref(), "", &mut unknown_keys);
         for (key, (name, _)) in &self.variables {
-            let place = Place::Variable((*name).to_owned());
-            if !self.known.contains(key.as_str()) && self.problems.iter().all(|problem| problem.place != place) {
-                unknown_keys.push(Problem { place, key: Some(key.clone()), message: self.unknown_variable(key) });
+            let position = ConfigPosition::Variable((*name).to_owned());
+            if !self.known.contains(key.as_str()) && self.problems.iter().all(|problem| problem.position != position) {
+                unknown_keys.push(ConfigProblem {
+                    position,
+                    key: Some(key.clone()),
+                    message: self.unknown_variable(key),
+                });
             }
         }
         unknown_keys
@@ -32,7 +36,7 @@ impl<'a> Reader<'a> {
         names.filter_map(near).collect()
     }
 
-    fn unknown_keys_in(&self, table: &DeTable<'a>, section: &str, unknown_keys: &mut Vec<Problem>) {
+    fn unknown_keys_in(&self, table: &DeTable<'a>, section: &str, unknown_keys: &mut Vec<ConfigProblem>) {
         for (name, value) in table {
             // A quoted name with a dot in it only looks like the key of another section.
             let dotted = name.get_ref().contains('.');
@@ -51,7 +55,7 @@ impl<'a> Reader<'a> {
             } else {
                 self.stranger_key(&key, section, &name_text)
             };
-            unknown_keys.push(Problem { place: self.offset(name), key: Some(key), message });
+            unknown_keys.push(ConfigProblem { position: self.offset(name), key: Some(key), message });
         }
     }
 
@@ -70,8 +74,8 @@ impl<'a> Reader<'a> {
             Some(meant) => format!("; did you mean {meant}?"),
             None => String::new(),
         };
-        let place = if section.is_empty() { "the sections are".to_owned() } else { format!("[{section}] has") };
-        format!("unknown key{advice} ({place} {})", names.into_iter().collect::<Vec<_>>().join(", "))
+        let position = if section.is_empty() { "the sections are".to_owned() } else { format!("[{section}] has") };
+        format!("unknown key{advice} ({position} {})", names.into_iter().collect::<Vec<_>>().join(", "))
     }
 
     fn unknown_variable(&self, key: &str) -> String {

@@ -1,7 +1,7 @@
 //! A learners table that is there already.
 
 use super::*;
-use crate::model::{Column, Constant, StateLabels, Table};
+use crate::model::{Column, ColumnConstant, StateLabels, Table};
 
 fn table(text: &str) -> Table {
     load_text(&format!("{REQUIRED}\n{text}"), &[]).unwrap().learners.table.unwrap()
@@ -28,18 +28,19 @@ trial = false
     let columns = [Column::Id, Column::Attribute(Attribute::UserName), Column::Attribute(Attribute::Active)];
     assert_eq!(columns.map(|column| described.column(column)), ["uid", "login", "status"]);
     assert_eq!(described.column(Column::Attribute(Attribute::Title)), "title");
-    assert_eq!(described.words, Some(StateLabels { on: "enabled".to_owned(), off: "disabled".to_owned() }));
+    assert_eq!(described.state_labels, Some(StateLabels { on: "enabled".to_owned(), off: "disabled".to_owned() }));
     let constants = [
-        ("created_at", Constant::Text("2026-01-01".to_owned())),
-        ("quota", Constant::Number(5)),
-        ("tenant", Constant::Text("acme".to_owned())),
-        ("trial", Constant::Boolean(false)),
+        ("created_at", ColumnConstant::Text("2026-01-01".to_owned())),
+        ("quota", ColumnConstant::Number(5)),
+        ("tenant", ColumnConstant::Text("acme".to_owned())),
+        ("trial", ColumnConstant::Boolean(false)),
     ];
     assert_eq!(described.constants, constants.map(|(name, constant)| (name.to_owned(), constant)).into());
     assert!(described.mapped.contains(&Attribute::Department) && !described.mapped.contains(&Attribute::JobRole));
     // What nothing is said of is spoken of where the table is named.
-    let places = ["learners.columns.user_name", "learners.columns.title"].map(|key| described.place(key).unwrap());
-    assert_eq!(places, ["/etc/learner-sync/learner-sync.toml:13:13", "/etc/learner-sync/learner-sync.toml:10:9"]);
+    let positions =
+        ["learners.columns.user_name", "learners.columns.title"].map(|key| described.position_of(key).unwrap());
+    assert_eq!(positions, ["/etc/learner-sync/learner-sync.toml:13:13", "/etc/learner-sync/learner-sync.toml:10:9"]);
 
     assert_eq!(table("[learners.constants]\ntenant = 1").name, "learners");
     assert_eq!(load_text(REQUIRED, &[]).unwrap().learners.table, None);

@@ -158,7 +158,7 @@ impl Comparison<'_> {
         there: &FoundColumn,
     ) -> Option<(ColumnBinding, Option<BooleanEncoding>)> {
         let name = self.table.column(Column::Attribute(attribute));
-        let words = self.table.words.as_ref().filter(|_| attribute == Attribute::Active);
+        let words = self.table.state_labels.as_ref().filter(|_| attribute == Attribute::Active);
         let type_name = &there.type_name;
         let mut cast = None;
         let truth = match (words, &there.family) {
@@ -265,7 +265,7 @@ impl Comparison<'_> {
         for (name, there) in &self.found.columns {
             let given = used.contains(&name.as_str()) || self.table.constants.contains_key(name);
             if there.required && !there.default && !there.generated && !given {
-                let message = match Column::OURS.iter().find(|ours| ours.is_optional() && ours.name() == name) {
+                let message = match Column::UNMAPPED.iter().find(|ours| ours.is_optional() && ours.name() == name) {
                     Some(_) => format!(
                         "the column {name:?} must have a value and has no default: write {name} = {name:?} in \
                          [learners.columns], or give it a value in [learners.constants]"
@@ -314,7 +314,7 @@ fn least(table: &Table, column: Column) -> u32 {
         Column::ExternalId => 36,
         Column::Attribute(Attribute::UserName | Attribute::Email) => 113,
         Column::Attribute(Attribute::Active) => {
-            table.words.as_ref().map_or(0, |pair| u32::try_from(words(pair)).unwrap_or(u32::MAX))
+            table.state_labels.as_ref().map_or(0, |pair| u32::try_from(words(pair)).unwrap_or(u32::MAX))
         }
         Column::Attribute(Attribute::EmployeeNumber) => 16,
         Column::Attribute(attribute) if attribute.kind() == AttributeKind::Text => 32,

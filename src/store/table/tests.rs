@@ -1,6 +1,6 @@
 //! Tables as platforms make them, on real databases: which fit, and what is told of those that do not.
 
-use crate::model::{Attribute, Column, Constant, StateLabels, Table};
+use crate::model::{Attribute, Column, ColumnConstant, StateLabels, Table};
 use crate::store::layout::{Key, Layout};
 use crate::store::tests::{Kind, on_both};
 use crate::store::{StoreError, table};
@@ -23,9 +23,9 @@ fn accounts(columns: &[(Column, &str)]) -> Table {
         name: "accounts".to_owned(),
         columns,
         mapped: vec![Attribute::UserName, Attribute::Email, Attribute::Active, Attribute::Title],
-        words: None,
+        state_labels: None,
         constants: [].into(),
-        places: [("learners.table".to_owned(), "learner-sync.toml:7:9".to_owned())].into(),
+        positions: [("learners.table".to_owned(), "learner-sync.toml:7:9".to_owned())].into(),
     }
 }
 
@@ -61,7 +61,7 @@ async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
     } else {
         numbers.to_owned()
     };
-    let constants = [("quota".to_owned(), Constant::Number(5))].into();
+    let constants = [("quota".to_owned(), ColumnConstant::Number(5))].into();
     let layout = look(kind, &numbers, &Table { constants, ..accounts(&NAMED) }).await.unwrap();
     assert_eq!(layout.key, Key::Number);
     assert_eq!(layout.active("r"), r#"coalesce((r."enabled" <> 0), false)"#);
@@ -78,7 +78,7 @@ async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
         "CREATE TABLE accounts (uid {uuid}, login TEXT NOT NULL UNIQUE, mail TEXT UNIQUE, enabled varchar(20) NOT NULL,
              role TEXT, updated_at {now}, external_id text UNIQUE)"
     );
-    let mut named = Table { words, ..accounts(&NAMED) };
+    let mut named = Table { state_labels: words, ..accounts(&NAMED) };
     named.columns.insert(Column::UpdatedAt, "updated_at".to_owned());
     let layout = look(kind, &uuids, &named).await.unwrap();
     assert_eq!(layout.key, Key::Uuid);
@@ -108,7 +108,7 @@ async fn a_slip_in_a_name_is_no_new_column(kind: Kind) {
              external_id text NOT NULL)"
     );
     let mut described = accounts(&NAMED);
-    described.constants.insert("tennant".to_owned(), Constant::Text("x".to_owned()));
+    described.constants.insert("tennant".to_owned(), ColumnConstant::Text("x".to_owned()));
     assert_eq!(
         look(kind, &sql, &described).await.unwrap_err(),
         [
@@ -128,8 +128,8 @@ async fn every_misfit_is_told_with_what_mends_it(kind: Kind) {
     let mut described = accounts(&NAMED[..4]);
     described.columns.insert(Column::Attribute(Attribute::Title), "role".to_owned());
     described.columns.insert(Column::Attribute(Attribute::Department), "unit".to_owned());
-    described.places.insert("learners.columns.department".to_owned(), "learner-sync.toml:9:14".to_owned());
-    described.constants.insert("shoe_size".to_owned(), Constant::Number(43));
+    described.positions.insert("learners.columns.department".to_owned(), "learner-sync.toml:9:14".to_owned());
+    described.constants.insert("shoe_size".to_owned(), ColumnConstant::Number(43));
     let told = look(kind, &sql, &described).await.unwrap_err();
     let told: Vec<String> = told.into_iter().map(|line| line.replace("of type TEXT", "of type text")).collect();
     let to_mend = |statement: &str| {
@@ -262,8 +262,8 @@ async fn types_of_postgres_are_known_by_what_they_take() {
         CREATE TABLE accounts (uid bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, login login_name UNIQUE, mail text UNIQUE,
             enabled duty, role char(20), external_id uuid UNIQUE, born date)";
     let described = Table {
-        words,
-        constants: [("born".to_owned(), Constant::Text("never".to_owned()))].into(),
+        state_labels: words,
+        constants: [("born".to_owned(), ColumnConstant::Text("never".to_owned()))].into(),
         ..accounts(&NAMED)
     };
     let mut described = described;
@@ -279,13 +279,13 @@ async fn types_of_postgres_are_known_by_what_they_take() {
     );
     // A slip is no new word.
     let slip = Some(StateLabels { on: "on dutty".to_owned(), off: "away".to_owned() });
-    let told = look(kind, sql, &Table { words: slip, ..described.clone() }).await.unwrap_err();
+    let told = look(kind, sql, &Table { state_labels: slip, ..described.clone() }).await.unwrap_err();
     assert_eq!(
         told[0],
         r#"learner-sync.toml:7:9: learners.columns.active: the type duty of the column "enabled" has no value "on dutty"; did you mean `on duty`?"#
     );
     let mended = format!("{sql}; ALTER TYPE duty ADD VALUE 'gone'; ALTER TABLE accounts ALTER role TYPE text");
-    let constants = [("born".to_owned(), Constant::Text("2000-01-01".to_owned()))].into();
+    let constants = [("born".to_owned(), ColumnConstant::Text("2000-01-01".to_owned()))].into();
     let layout = look(kind, &mended, &Table { constants, ..described }).await.unwrap();
     assert_eq!(layout.cast_of(Column::Attribute(Attribute::Active), "v.column3"), "v.column3::duty");
     assert_eq!(layout.external_id("r."), Some(r#"r."external_id"::text"#.to_owned()));

@@ -171,8 +171,8 @@ async fn check_says_why_nothing_can_be_reached() {
     };
     let sim = GraphSim::start_tls(Tenant::default()).await;
     let worlds = [
-        (unreachable("https://graph.harbourworks.invalid").await, "dns error", "the name is not known here"),
-        (unreachable("http://127.0.0.1:1").await, "Connection refused", "a firewall on the way"),
+        (unreachable("https://graph.harbourworks.invalid").await, "dns error", "cannot resolve the host name"),
+        (unreachable("http://127.0.0.1:1").await, "Connection refused", "check the network, the firewall"),
         (unreachable(&sim.url()).await, "invalid peer certificate: UnknownIssuer", "entra.ca_file"),
     ];
     // Each waits for some seconds before it gives up.
