@@ -1,11 +1,10 @@
-//! The configuration: typed, validated, and complete before anything is done with it.
+//! The configuration: typed, and validated completely before use.
 //!
-//! [`load`] reads the TOML file and the environment into a [`Config`] or lists everything that is wrong, each
-//! problem with its line. `config/learner-sync.toml` documents the keys for administrators; the fields here
-//! document them for us.
+//! [`load`] reads the TOML file and the environment into a [`Config`], or returns every problem with its line.
+//! `config/learner-sync.toml` documents the keys for administrators.
 //!
-//! `reader` finds typed values and their places, `sections` knows the keys, `formats` what a value looks like,
-//! `database` how one is named, `mapping`, `filters` and `table` what is no list of settings, and `secrets` the secrets.
+//! `reader` finds typed values and their positions, `sections` defines the keys, `formats` and `database` parse values,
+//! `mapping`, `filters` and `table` read tables with free keys, and `secrets` reads the files of secrets.
 
 mod database;
 mod filters;
@@ -30,84 +29,84 @@ use crate::scope::FilterEntry;
 pub use problem::{ConfigError, ConfigPosition, ConfigProblem};
 use reader::Reader;
 
-/// Everything that an administrator has decided. It holds no secret, only the names of files that do.
+/// All settings. Secrets are not part of it, only the paths of their files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// The file it was read from.
+    /// The configuration file.
     pub path: PathBuf,
-    /// How Entra ID and Graph are reached.
+    /// `[entra]`: the connection to Entra ID and Graph.
     pub entra: EntraConfig,
-    /// Whose users are kept.
+    /// `[app]`: the enterprise application.
     pub app: AppConfig,
-    /// Which of them.
+    /// `[scope]`: the users in scope.
     pub scope: ScopeConfig,
-    /// What is kept of them.
+    /// `[provisioning]`: what is provisioned.
     pub provisioning: ProvisioningConfig,
-    /// The attribute mapping, compiled once as a test.
+    /// `[mapping]`: the attribute mapping, which compiles.
     pub mapping: Vec<MappingEntry>,
-    /// Where the learners are.
+    /// `[learners]`: the learner database.
     pub learners: LearnersConfig,
-    /// When a cycle is made.
+    /// `[schedule]`: the times of cycles.
     pub schedule: ScheduleConfig,
-    /// What is too much at once.
+    /// `[safety]`: the limits beyond which changes are held.
     pub safety: SafetyConfig,
-    /// Where the daemon's own files are.
+    /// `[state]`: the daemon's own files.
     pub state: StateConfig,
-    /// What is logged, and kept of the log.
+    /// `[log]`: the logs.
     pub log: LogConfig,
-    /// What works but should be put right; to be logged once.
+    /// Problems that do not prevent operation, to be logged once.
     pub warnings: Vec<String>,
 }
 
-/// `[entra]`: how the directory is reached.
+/// `[entra]`: the connection to Entra ID and Graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntraConfig {
     /// The tenant, a GUID or a domain, in lower case. Required.
     pub tenant_id: String,
-    /// The application that signs in, a GUID in lower case. Required, except for a managed identity, where it names one
-    /// assigned by a user.
+    /// The application that signs in, a GUID in lower case. Required, except for a managed identity, where it selects a
+    /// user-assigned one.
     pub client_id: Option<String>,
-    /// The origin of the token endpoint, without a slash at its end: of `cloud`, or `authority_url`.
+    /// The origin of the token endpoint, without a trailing slash: from `authority_url`, or else from `cloud`.
     pub authority: String,
-    /// The origin of Microsoft Graph, without a slash at its end: of `cloud`, or `graph_url`.
+    /// The origin of Microsoft Graph, without a trailing slash: from `graph_url`, or else from `cloud`.
     pub graph: String,
-    /// A PEM file of certificates that are trusted beside the system's.
+    /// A PEM file of certificates that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// The proxy, perhaps with a user name.
+    /// The URL of the proxy, with an optional user name.
     pub proxy: Option<String>,
-    /// The file with `user:password`, or the password alone, for the proxy.
+    /// The file with `user:password`, or only the password, for the proxy.
     pub proxy_password_file: Option<PathBuf>,
-    /// How long reading the directory may take in one cycle. Default 30 minutes.
+    /// The longest time to read the directory in one cycle. Default 30 minutes.
     pub cycle_deadline: Duration,
-    /// How long one request may take, with its attempts and the waits between them. Default 2 minutes.
+    /// The longest time for one request, including retries and waits. Default 2 minutes.
     pub request_deadline: Duration,
-    /// How many requests to Graph are under way at once. Default 8.
+    /// The number of concurrent requests to Graph. Default 8.
     pub concurrency: usize,
-    /// How the application proves who it is.
+    /// The credential of the application.
     pub credential: CredentialConfig,
 }
 
-/// `[entra.credential]`: how the application proves who it is, and where that is. The secrets themselves are read by
-/// [`Config::read_secret`] and [`Config::read_certificate`].
+/// `[entra.credential]`: the credential of the application. [`Config::read_secret`] and [`Config::read_certificate`] read
+/// the secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CredentialConfig {
     /// A client secret.
     ClientSecret {
-        /// The file that holds it. Without one: the systemd credential, then the environment.
+        /// The file with the secret. Default: the systemd credential, then the environment.
         secret_file: Option<PathBuf>,
     },
-    /// A certificate. Without files: the systemd credentials.
+    /// A certificate. Default: the systemd credentials.
     Certificate {
         /// The file with the certificate.
         certificate_file: Option<PathBuf>,
-        /// The file with its private key.
+        /// The file with the private key.
         private_key_file: Option<PathBuf>,
     },
     /// The managed identity of this virtual machine.
     ManagedIdentity,
-    /// The token of an issuer that the app registration trusts.
+    /// A token of another issuer, trusted by the app registration.
     WorkloadIdentity {
-        /// The file that holds it. Without one: `AZURE_FEDERATED_TOKEN_FILE` from the environment.
+        /// The file with the token. Default: `AZURE_FEDERATED_TOKEN_FILE` from the environment.
         token_file: Option<PathBuf>,
     },
 }
@@ -115,55 +114,55 @@ pub enum CredentialConfig {
 /// `[app]`: the enterprise application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppConfig {
-    /// The object id of the service principal, or the application (client) id of it. Required.
+    /// The object id of the service principal, or its application (client) id. Required.
     pub enterprise_app: EntraId,
 }
 
-/// `[scope]`: which of the assigned users count.
+/// `[scope]`: the users in scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeConfig {
-    /// How far an assigned group reaches. Default: to its direct members.
+    /// Which members of an assigned group count. Default: direct members.
     pub group_members: GroupMembers,
     /// The app roles whose assignments count, by id or value. Default: all.
     pub app_roles: Vec<String>,
-    /// `[[scope.filter]]`: of whom one must hold. Default: everybody is in scope.
+    /// `[[scope.filter]]`: a user in scope matches at least one. Default: all users are in scope.
     pub filters: Vec<FilterEntry>,
-    /// When not empty, nobody else is touched: object ids of users or groups, user names.
+    /// If not empty, only these users change: object ids of users or groups, user names.
     pub only: Vec<String>,
-    /// Who is left as they are: object ids of users or groups, user names.
+    /// Users that never change: object ids of users or groups, user names.
     pub ignore: Vec<String>,
 }
 
-/// `[provisioning]`: what is kept.
+/// `[provisioning]`: what is provisioned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProvisioningConfig {
-    /// Whether users are provisioned at all; without, a cycle has nothing to do. Default true.
+    /// Whether users are provisioned. If false, cycles do nothing. Default true.
     pub users: bool,
 }
 
 /// `[learners]`: the learner database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LearnersConfig {
-    /// Where it is. Default `/var/lib/learner-sync/learners.db`.
+    /// The location. Default `/var/lib/learner-sync/learners.db`.
     pub database: DatabaseConfig,
-    /// Where that stands, such as `learner-sync.toml:12:16`.
+    /// The position of `database_url`, such as `learner-sync.toml:12:16`.
     pub database_position: String,
-    /// The file with the password of a database server. Without one: the systemd credential, then the environment.
+    /// The file with the password of a database server. Default: the systemd credential, then the environment.
     pub password_file: Option<PathBuf>,
-    /// The table, when it is one that somebody else made; else `learners`, made when missing.
+    /// An external table. Default: the table `learners`, created when missing.
     pub table: Option<Table>,
-    /// By which attribute an unlinked learner is found; it is text, and mapped. Default `userName`.
+    /// The attribute that matches unlinked learners; a mapped text. Default `userName`.
     pub match_attribute: Attribute,
-    /// What happens when the address of a former learner is wanted by a new user. Default: a conflict.
+    /// What happens when a new user needs the address of an inactive learner. Default: a conflict.
     pub reissued: Reissued,
 }
 
 /// A learner database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DatabaseConfig {
-    /// An SQLite file, made when missing.
+    /// An SQLite file, created when missing.
     Sqlite {
-        /// The file; an absolute path.
+        /// The absolute path.
         path: PathBuf,
     },
     /// A database on a PostgreSQL server.
@@ -173,45 +172,45 @@ pub enum DatabaseConfig {
     },
 }
 
-/// `[schedule]`: when a cycle is made.
+/// `[schedule]`: the times of cycles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScheduleConfig {
-    /// The shortest wait from the end of one cycle to the next. Default 20 minutes.
+    /// The shortest wait from the end of a cycle to the next. Default 20 minutes.
     pub min_interval: Duration,
-    /// The longest, never shorter than `min_interval`. Default 40 minutes.
+    /// The longest wait, at least `min_interval`. Default 40 minutes.
     pub max_interval: Duration,
-    /// How often a cycle compares with the database and not with the cache. Default 24 hours.
+    /// The interval of full comparisons with the database. Default 24 hours.
     pub full_every: Duration,
 }
 
-/// `[safety]`: what is held for an administrator.
+/// `[safety]`: the limits beyond which changes are held for an administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SafetyConfig {
-    /// More deactivations than this are held. Default 500.
+    /// The most deactivations in 24 hours. Default 500.
     pub max_deactivations: u64,
-    /// More per cent of the learners than this, and more than 10, are held. Default 20.
+    /// The most deactivations in percent of the learners, if they are more than 10. Default 20.
     pub max_deactivation_percent: u64,
-    /// Updates of more per cent of the learners than this are held. Default 100: never.
+    /// The most updates of a cycle in percent of the learners. Default 100: no limit.
     pub max_update_percent: u64,
-    /// How long somebody must have been gone before being deactivated. Default 0.
+    /// How long a user must be a leaver before the deactivation. Default 0.
     pub deactivate_after: Duration,
     /// User names or object ids that are never deactivated.
     pub protected: Vec<String>,
-    /// What is put right when a learner was changed by hand. Default: its attributes.
+    /// What a full comparison repairs after manual changes. Default: attributes.
     pub repair: Repair,
 }
 
 /// `[state]`: the daemon's own files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateConfig {
-    /// An absolute path, made when missing. Default `/var/lib/learner-sync`.
+    /// The absolute path, created when missing. Default `/var/lib/learner-sync`.
     pub directory: PathBuf,
 }
 
-/// `[log]`: the operational log, and how long the provisioning log is kept.
+/// `[log]`: the operational log, and the retention of the provisioning log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// How a line is written. Default text.
+    /// The format of the operational log. Default text.
     pub format: LogFormat,
     /// A level or `target=level` directives. Default `info`.
     pub level: String,
@@ -219,50 +218,49 @@ pub struct LogConfig {
     pub retention: Duration,
 }
 
-/// How operational logs are written.
+/// The format of the operational log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Lines for users, on standard error.
+    /// Readable lines on standard error.
     Text,
-    /// A JSON object a line, on standard error.
+    /// One JSON object per line on standard error.
     Json,
-    /// Straight to the systemd journal, with fields.
+    /// The systemd journal, with fields.
     Journald,
 }
 
-/// The configuration in the file at `path`, with the settings that `environment` overrides.
+/// Reads the configuration file at `path`. Variables in `environment` override its settings.
 pub fn load(path: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     let text = fs::read_to_string(path);
-    let text = text.map_err(|error| ConfigError::whole(path, None, format!("cannot be read: {error}")))?;
+    let text = text.map_err(|error| ConfigError::whole(path, None, format!("cannot read the file: {error}")))?;
     parse(path, &text, environment)
 }
 
-/// The environment of this process. Nothing else reads it, so that tests and `SIGHUP` see what they are given.
+/// The environment of this process. No other code reads it, so that tests can replace it.
 #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
 pub fn environment() -> BTreeMap<String, String> {
-    // A setting that is not UTF-8 is not one that any key accepts: the replacement characters get it refused.
+    // No key accepts the replacement characters of invalid UTF-8.
     std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .collect()
 }
 
-/// The proxy that the environment names for https, when the configuration names none. Without a scheme it is one that
-/// speaks plain HTTP, as other programs have it.
+/// The https proxy of the environment. As in other programs, the default scheme is http.
 pub fn proxy_from(environment: &BTreeMap<String, String>) -> Option<String> {
-    let named = first_of(environment, &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
+    let named = first_set(environment, &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
     Some(if named.contains("://") { named } else { format!("http://{named}") })
 }
 
-/// The hosts that the environment takes out of the proxy's hands.
+/// The hosts that are reached without the proxy.
 pub fn no_proxy_from(environment: &BTreeMap<String, String>) -> Option<String> {
-    first_of(environment, &["NO_PROXY", "no_proxy"])
+    first_set(environment, &["NO_PROXY", "no_proxy"])
 }
 
-fn first_of(environment: &BTreeMap<String, String>, names: &[&str]) -> Option<String> {
+fn first_set(environment: &BTreeMap<String, String>, names: &[&str]) -> Option<String> {
     names.iter().filter_map(|name| environment.get(*name)).find(|value| !value.is_empty()).cloned()
 }
 
-/// The keys that differ and that a running daemon cannot take over.
+/// The changed keys that need a restart of the daemon.
 pub fn changed_keys_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     restart_keys(old)
         .into_iter()
@@ -272,9 +270,9 @@ pub fn changed_keys_needing_restart(old: &Config, new: &Config) -> Vec<&'static 
         .collect()
 }
 
-/// What is opened once, at the start, in words that can be compared.
+/// The settings that the daemon uses only at its start, in a comparable form.
 fn restart_keys(config: &Config) -> [(&'static str, String); 6] {
-    // Taken apart in full, so that a new field has to be put on one side or the other.
+    // This pattern has no `..`, so that a new field needs a decision here.
     let Config {
         path: _,
         entra: _,
@@ -302,23 +300,23 @@ fn restart_keys(config: &Config) -> [(&'static str, String); 6] {
 
 fn parse(path: &Path, text: &str, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     let mut reader = Reader::new(text, environment).map_err(|problems| ConfigError::new(path, problems))?;
-    let sections = read(&mut reader, path);
+    let sections = read_sections(&mut reader, path);
     let near_misses = reader.near_misses(environment.keys());
-    let problems = reader.finish();
+    let problems = reader.into_problems();
     match sections {
         Some(mut config) if problems.is_empty() => {
             config.warnings = near_misses;
-            config.warnings.append(&mut config.open_secrets());
+            config.warnings.append(&mut config.exposed_secrets());
             Ok(config)
         }
-        // A section is missing only if its problem has been recorded.
+        // A missing section has a recorded problem.
         _ => Err(ConfigError::new(path, problems)),
     }
 }
 
-/// All sections; `None` when a required key is missing. What `reader` recorded decides whether this counts.
-fn read(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
-    sections::not_available(reader);
+/// All sections; `None` when a required key is missing. The result is valid only if `reader` recorded no problem.
+fn read_sections(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
+    sections::refuse_unavailable(reader);
     let entra = sections::entra(reader);
     let app = sections::app(reader);
     let scope = sections::scope(reader);

@@ -1,7 +1,7 @@
-//! The words every other module shares: who a user is, what a learner has, and what may happen to one.
+//! The types that all modules share: users, learners, links, and the words of the provisioning log.
 //!
-//! Nothing here knows Graph, SQL or sled, and nothing here decides. Serialisation belongs to the borders
-//! (`directory::wire`, `store`, `cache`, `cli`), so these types do not derive it.
+//! This module knows nothing of Graph, SQL or sled, and makes no decisions. Its types do not derive `Serialize`, because
+//! each border (`directory::wire`, `store`, `cache`, `cli`) has its own format.
 
 mod assignment;
 mod chain;
@@ -26,10 +26,10 @@ pub use self::table::{Column, ColumnConstant, StateLabels, Table};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};
 
-/// The clock. Time is a parameter everywhere; whoever starts a cycle passes one in.
+/// A source of the current time. Time is a parameter everywhere, so that tests can control it.
 pub type Clock = fn() -> jiff::Timestamp;
 
-/// The machine's clock.
+/// The clock of this machine.
 #[expect(clippy::disallowed_methods, reason = "the one place where the clock is read")]
 pub fn system_clock() -> jiff::Timestamp {
     jiff::Timestamp::now()
@@ -45,7 +45,7 @@ impl EntraId {
         self.0.as_bytes()
     }
 
-    /// The id that these sixteen bytes spell.
+    /// The id with these sixteen bytes.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(uuid::Uuid::from_bytes(bytes))
     }
@@ -63,7 +63,7 @@ impl fmt::Debug for EntraId {
     }
 }
 
-/// The text is no GUID of the form `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+/// The text is not a GUID of the form `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not an object id (a GUID such as 01234567-89ab-cdef-0123-456789abcdef)")]
 pub struct InvalidEntraId;
@@ -72,7 +72,7 @@ impl FromStr for EntraId {
     type Err = InvalidEntraId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Uuid also reads braces, URNs and undashed digits, none of which Graph or the portal ever shows.
+        // Uuid also accepts braces, URNs and digits without dashes, which Graph and the portal never use.
         if text.len() != 36 {
             return Err(InvalidEntraId);
         }
@@ -80,7 +80,7 @@ impl FromStr for EntraId {
     }
 }
 
-/// The key of a row in the learners table: of the kind that the table has.
+/// The key of a row in the learners table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LearnerId {
     /// A whole number.
@@ -118,9 +118,8 @@ impl FromStr for LearnerId {
     }
 }
 
-/// Whose learners these are: one enterprise application in one tenant.
-///
-/// Written `tenant/application` in the `source` columns.
+/// The origin of learners: one enterprise application in one tenant. Stored as `tenant/application` in the `source`
+/// columns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Source {
     /// The tenant as configured: a GUID or a verified domain, in lower case.
@@ -135,8 +134,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// A random 128-bit value that every transaction renews when it writes learners: a database restored from a
-/// backup, or written by another process, has another one than the cache was made from.
+/// A random 128-bit value that every transaction renews when it writes learners. If another process writes, or a backup
+/// is restored, it differs from the value in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation(pub u128);
 

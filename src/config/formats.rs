@@ -1,7 +1,6 @@
-//! The forms that a text in the configuration can have: durations, ids, origins, proxies.
+//! Parsers for texts in the configuration: durations, ids, origins, proxies.
 //!
-//! Each function answers the value or what is wrong in words. None repeats the text it was given, because an
-//! administrator may have pasted a secret into the wrong key.
+//! The messages never repeat the text, because an administrator may have pasted a secret into the wrong key.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -9,16 +8,16 @@ use std::time::Duration;
 
 use crate::model::EntraId;
 
-/// The longest duration that is taken seriously; far from where times overflow.
+/// The longest accepted duration, far below any overflow.
 const LONGEST: Duration = Duration::from_secs(3650 * 86_400);
 
 /// A duration such as `20m`, `1h30m` or `90d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    const EXAMPLES: &str = "write it as 30s, 20m, 1h30m or 90d";
+    const EXAMPLES: &str = "write for example 30s, 20m, 1h30m or 90d";
     if text.starts_with('-') {
         return Err("must not be negative".to_owned());
     }
-    let wrong = || format!("is not a duration: {EXAMPLES}");
+    let wrong = || format!("not a duration; {EXAMPLES}");
     let mut seconds: u64 = 0;
     let mut rest = text.trim();
     let mut units = ["d", "h", "m", "s"].into_iter().zip([86_400, 3600, 60, 1]);
@@ -27,9 +26,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
     while !rest.is_empty() {
         let digits = rest.find(|letter: char| !letter.is_ascii_digit());
-        let digits = digits.ok_or_else(|| format!("is a duration without a unit: {EXAMPLES}"))?;
+        let digits = digits.ok_or_else(|| format!("the unit of the duration is missing; {EXAMPLES}"))?;
         let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        // Units left behind are used up, so that each stands once and the larger first.
+        // Each unit may occur once, the larger first.
         let (unit, length) = units.find(|(unit, _)| rest[digits..].starts_with(unit)).ok_or_else(wrong)?;
         rest = &rest[digits + unit.len()..];
         seconds = number.checked_mul(length).and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
@@ -38,13 +37,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     if duration > LONGEST { Err("must not be longer than 3650d".to_owned()) } else { Ok(duration) }
 }
 
-/// A duration of at least `least`, which is spelled `words`.
+/// A duration of at least `min`, written as `min_text`.
 pub(super) fn duration_of_at_least(
-    least: Duration,
-    words: &'static str,
+    min: Duration,
+    min_text: &'static str,
 ) -> impl FnOnce(&str) -> Result<Duration, String> {
     move |text| match duration(text)? {
-        short if short < least => Err(format!("must be at least {words}")),
+        short if short < min => Err(format!("must be at least {min_text}")),
         long => Ok(long),
     }
 }
@@ -59,8 +58,8 @@ pub(super) fn tenant(text: &str) -> Result<String, String> {
     let tenant = text.to_ascii_lowercase();
     if ["common", "organizations", "consumers"].contains(&tenant.as_str()) {
         return Err(format!(
-            "{tenant:?} stands for any tenant, and an application signs in to one: \
-             give the Directory (tenant) ID or a domain of the tenant"
+            "{tenant:?} means any tenant, but an application signs in to a single one; write the Directory (tenant) ID or \
+             a domain of the tenant"
         ));
     }
     let label =
@@ -69,40 +68,40 @@ pub(super) fn tenant(text: &str) -> Result<String, String> {
     if tenant.parse::<EntraId>().is_ok() || is_domain {
         Ok(tenant)
     } else {
-        Err("is neither a GUID nor a domain name such as contoso.onmicrosoft.com".to_owned())
+        Err("must be a GUID or a domain name such as contoso.onmicrosoft.com".to_owned())
     }
 }
 
-/// The path of a file or directory, from the root.
+/// An absolute path of a file or directory.
 pub(super) fn absolute_path(text: &str) -> Result<PathBuf, String> {
     let path = Path::new(text);
-    if path.is_absolute() { Ok(path.to_owned()) } else { Err("must be an absolute path, from /".to_owned()) }
+    if path.is_absolute() { Ok(path.to_owned()) } else { Err("must be an absolute path, starting with /".to_owned()) }
 }
 
-/// An origin: scheme, host and port, without a slash at the end.
+/// An origin: scheme, host and port, without a trailing slash.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let Address { scheme, user, host, port } = address(text)?;
     if user.is_some() {
-        return Err("must not hold a user name or password".to_owned());
+        return Err("must not contain a user name or password".to_owned());
     }
     if scheme == "http" && !is_loopback(&host) {
         return Err(format!(
-            "must be https: over plain http the access token could be read on the way \
-             (http is accepted on 127.0.0.0/8, ::1 and localhost only, and this is {host})"
+            "must use https, which protects the access token; http is allowed for 127.0.0.0/8, ::1 and localhost only, \
+             not for {host}"
         ));
     }
     Ok(format!("{scheme}://{host}{port}"))
 }
 
-/// The address of a proxy, with a user name perhaps, and never with a password.
+/// The URL of a proxy, with an optional user name but without a password.
 pub(super) fn proxy(text: &str) -> Result<String, String> {
     if !text.contains("://") {
-        return Err("must begin with http:// (or https://, when the proxy itself speaks TLS)".to_owned());
+        return Err("must start with http:// (or https://, if the proxy itself uses TLS)".to_owned());
     }
     let Address { scheme, user, host, port } = address(text)?;
     let user = match user {
         Some(user) if user.contains(':') => {
-            return Err("holds a password: put it in a file and name that with entra.proxy_password_file".to_owned());
+            return Err("contains a password: write it to a file and set entra.proxy_password_file".to_owned());
         }
         Some(user) => format!("{user}@"),
         None => String::new(),
@@ -110,12 +109,12 @@ pub(super) fn proxy(text: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{user}{host}{port}"))
 }
 
-/// Which operational logs are written: a level, or tracing's `target=level` directives.
+/// A log level, or tracing's `target=level` directives.
 pub(super) fn log_level(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let wrong = || format!("is none of {}, nor a list of target=level", LEVELS.join(", "));
+    let wrong = || format!("must be one of {}, or a list of target=level", LEVELS.join(", "));
     for directive in text.split(',').map(str::trim) {
-        // The filter would take any bare word for the name of a target, and log everything of nothing.
+        // The filter would interpret any other word as a target that does not exist.
         let bare = !directive.contains(['=', '[']);
         if bare && !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(directive)) {
             return Err(wrong());
@@ -125,12 +124,12 @@ pub(super) fn log_level(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// The parts of an `http` or `https` address that is nothing but an origin and a user.
+/// The parts of an `http` or `https` URL without a path.
 struct Address {
     scheme: &'static str,
     user: Option<String>,
     host: String,
-    /// With its colon, empty when it is the scheme's own.
+    /// The port with its colon; empty for the default port of the scheme.
     port: String,
 }
 
@@ -139,8 +138,8 @@ fn address(text: &str) -> Result<Address, String> {
     let (scheme, own_port) = match scheme.to_ascii_lowercase().as_str() {
         "https" => ("https", 443),
         "http" => ("http", 80),
-        "" => return Err("must begin with https://".to_owned()),
-        other => return Err(format!("must begin with https://, and {other}:// is not supported")),
+        "" => return Err("must start with https://".to_owned()),
+        other => return Err(format!("must start with https://; {other}:// is not supported")),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     let (user, rest) = match rest.rsplit_once('@') {
@@ -148,21 +147,21 @@ fn address(text: &str) -> Result<Address, String> {
         None => (None, rest),
     };
     if rest.contains(['/', '?', '#', '\\']) {
-        return Err("must be scheme, host and port alone, without a path, tenant or version after it".to_owned());
+        return Err("must consist of scheme, host and port only, without a path, tenant or version".to_owned());
     }
     let (host, port) = match rest.rsplit_once(':') {
-        // The colons inside the brackets of an IPv6 address are not the one before the port.
+        // The colons in the brackets of an IPv6 address do not precede a port.
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (rest, None),
     };
     if !is_host(host) {
-        return Err("names no host".to_owned());
+        return Err("the host is missing or invalid".to_owned());
     }
     let port = match port.map(str::parse::<u16>) {
         None => String::new(),
         Some(Ok(port)) if port == own_port => String::new(),
         Some(Ok(port)) if port > 0 => format!(":{port}"),
-        Some(_) => return Err("has a port that is no number from 1 to 65535".to_owned()),
+        Some(_) => return Err("the port must be a number from 1 to 65535".to_owned()),
     };
     Ok(Address { scheme, user, host: host.to_ascii_lowercase(), port })
 }
@@ -190,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_numbers_with_units_the_larger_first() {
+    fn a_duration_has_units_in_descending_order() {
         let seconds = |text| duration(text).map(|duration| duration.as_secs());
         assert_eq!(seconds("0s"), Ok(0));
         assert_eq!(seconds("20m"), Ok(1200));
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_https_unless_the_host_is_this_machine() {
+    fn an_origin_needs_https_except_on_the_loopback() {
         for (text, expect) in [
             ("https://Graph.Microsoft.com/", "https://graph.microsoft.com"),
             ("https://graph.example.org:443", "https://graph.example.org"),
@@ -247,28 +246,20 @@ mod tests {
             assert_eq!(proxy(text).as_deref(), Ok(expect));
         }
         for (wrong, words) in [
-            ("proxy.example.org:3128", "must begin with http://"),
+            ("proxy.example.org:3128", "must start with http://"),
             ("socks5://proxy.example.org", "socks5:// is not supported"),
-            ("http://me:letmein@proxy.example.org", "holds a password"),
+            ("http://me:letmein@proxy.example.org", "contains a password"),
             ("http://proxy.example.org/pac", "without a path"),
         ] {
-            let told = proxy(wrong).unwrap_err();
-            assert!(told.contains(words) && !told.contains("letmein"), "{wrong}: {told}");
+            let message = proxy(wrong).unwrap_err();
+            assert!(message.contains(words) && !message.contains("letmein"), "{wrong}: {message}");
         }
+        let message = proxy("http://me:p@ss/w@proxy.example.org").unwrap_err();
+        assert!(!message.contains("p@ss"), "{message}");
     }
 
     #[test]
-    fn proxies_have_no_password_and_perhaps_a_user() {
-        assert_eq!(proxy("http://proxy.example.org:3128/").as_deref(), Ok("http://proxy.example.org:3128"));
-        assert_eq!(proxy("http://me@Proxy.example.org").as_deref(), Ok("http://me@proxy.example.org"));
-        for wrong in ["socks5://proxy.example.org", "http://me:p@ss/w@proxy.example.org", "proxy.example.org:3128"] {
-            let told = proxy(wrong).unwrap_err();
-            assert!(!told.contains("p@ss"), "{told}");
-        }
-    }
-
-    #[test]
-    fn tenants_are_one_tenant() {
+    fn a_tenant_is_a_guid_or_a_domain() {
         assert_eq!(tenant("Contoso.OnMicrosoft.com").as_deref(), Ok("contoso.onmicrosoft.com"));
         assert_eq!(
             tenant("0A1B2C3D-0000-4000-8000-00000000ABCD").as_deref(),

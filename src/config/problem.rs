@@ -1,66 +1,66 @@
-//! What is wrong with a configuration, and where.
+//! Configuration problems and their positions.
 //!
-//! Every problem is collected before anything is said, so that an administrator edits the file once. A message
-//! never quotes the lines of the file, nor a value in which a secret could stand.
+//! All problems are reported together, so that an administrator edits the file once. A message never quotes a line of
+//! the file or a value that could be a secret.
 
 use std::path::{Path, PathBuf};
 
-/// The configuration cannot be used; `Display` gives one line for each problem.
+/// The configuration is invalid. `Display` prints one line for each problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(path, problems))]
 pub struct ConfigError {
     /// The configuration file.
     pub path: PathBuf,
-    /// Everything that is wrong, in the order of the file, the environment last.
+    /// All problems in the order of the file, followed by those of the environment.
     pub problems: Vec<ConfigProblem>,
 }
 
 impl ConfigError {
-    /// All `problems` of the configuration file at `path`.
+    /// An error with all `problems` of the configuration file at `path`.
     pub(super) fn new(path: &Path, mut problems: Vec<ConfigProblem>) -> Self {
         problems.sort_by(|left, right| left.position.cmp(&right.position));
-        // A value that is read twice, for what it is and for whether it is available, is wrong once.
+        // A value that is read twice has the same problem twice.
         problems.dedup();
         Self { path: path.to_owned(), problems }
     }
 
-    /// A single problem that has no line: of the file as a whole, or of what a key of it names.
+    /// An error with a single problem without a line, such as an unreadable file.
     pub(super) fn whole(path: &Path, key: Option<&str>, message: String) -> Self {
         Self::new(path, vec![ConfigProblem { position: ConfigPosition::Whole, key: key.map(str::to_owned), message }])
     }
 }
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Where it stands.
+    /// The position of the setting.
     pub position: ConfigPosition,
-    /// The key as it is written in the documentation, such as `scope.group_members`.
+    /// The full key, such as `scope.group_members`.
     pub key: Option<String>,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what is valid.
     pub message: String,
 }
 
-/// Where a setting stands.
+/// The position of a setting.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ConfigPosition {
-    /// Nowhere in particular: the file as a whole.
+    /// The file as a whole.
     Whole,
-    /// In the file; both count from 1, columns in characters.
+    /// A position in the file.
     File {
-        /// The line.
+        /// The line, from 1.
         line: usize,
-        /// The column.
+        /// The column in characters, from 1.
         column: usize,
     },
-    /// In the environment variable of this name.
+    /// The environment variable with this name.
     Variable(String),
 }
 
 impl ConfigPosition {
-    /// The line and column of the byte `offset` in `text`.
+    /// The line and column of the byte at `offset`.
     pub(super) fn from_offset(text: &str, offset: usize) -> Self {
-        // An error at the very end of a file may point behind it, and one in a broken character into it.
+        // A syntax error can point behind the end of the file or into a character.
         let offset = text.floor_char_boundary(offset.min(text.len()));
         let line_start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
         Self::File {
@@ -69,7 +69,7 @@ impl ConfigPosition {
         }
     }
 
-    /// It in words, when the configuration file is at `path`.
+    /// The position as text, for the configuration file at `path`.
     pub(super) fn display_in(&self, path: &Path) -> String {
         match self {
             Self::Whole => path.display().to_string(),
@@ -81,7 +81,7 @@ impl ConfigPosition {
 
 fn lines(path: &Path, problems: &[ConfigProblem]) -> String {
     let line = |ConfigProblem { position, key, message }: &ConfigProblem| {
-        // The name of a variable says the key already.
+        // The name of a variable contains the key.
         let key = key.as_ref().filter(|_| !matches!(position, ConfigPosition::Variable(_)));
         match (position.display_in(path), key) {
             (position, Some(key)) => format!("{position}: {key}: {message}"),

@@ -1,7 +1,7 @@
-//! Reads typed settings out of a TOML table that remembers its places, and out of the environment.
+//! Reads typed settings from the environment and a TOML table with positions.
 //!
-//! A setting is asked for by its full key, `safety.max_deactivations`: the environment is looked at first, the
-//! file second. Every key that was asked for is remembered; what then is left in either is a mistake.
+//! The caller requests each setting by its full key, such as `safety.max_deactivations`. The environment has precedence
+//! over the file. Keys that nobody requested are unknown, and problems.
 
 mod unknown_keys;
 
@@ -15,40 +15,39 @@ use toml::de::{DeTable, DeValue};
 use super::formats;
 use super::problem::{ConfigPosition, ConfigProblem};
 
-/// What the name of an environment variable that is a setting begins with.
+/// The prefix of environment variables that are settings.
 const PREFIX: &str = "LEARNER_SYNC_";
 
-/// The settings, and what was found wrong with them so far.
+/// The settings, and the problems found so far.
 pub(super) struct Reader<'a> {
     text: &'a str,
     table: Spanned<DeTable<'a>>,
-    /// The variables that are settings, by key.
+    /// Name and value of the variables that are settings, by key.
     variables: BTreeMap<String, (&'a str, &'a str)>,
-    /// The keys that were asked for.
+    /// The requested keys.
     pub(super) known: BTreeSet<&'static str>,
     problems: Vec<ConfigProblem>,
 }
 
-/// A value as it was found.
-enum Raw<'a> {
+enum RawValue<'a> {
     File(&'a DeValue<'a>),
     Variable(&'a str),
 }
 
-/// An entry of a table whose keys are not settings.
+/// An entry of a table with free keys.
 pub(super) struct FreeEntry<'a> {
     pub(super) name: String,
     pub(super) value: DeValue<'a>,
-    /// Where the value begins.
+    /// The start of the value.
     pub(super) position: ConfigPosition,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of the TOML `text` and of those variables of `environment` that are settings.
+    /// A reader for the TOML `text` and the settings in `environment`.
     pub(super) fn new(text: &'a str, environment: &'a BTreeMap<String, String>) -> Result<Self, Vec<ConfigProblem>> {
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
-            // Half a table would only add problems that are none.
+            // An incomplete table would cause more, misleading problems.
             return Err(errors.iter().map(|error| syntax_problem(text, error)).collect());
         }
         let variables = environment.iter().filter_map(|(name, value)| {
@@ -60,32 +59,32 @@ impl<'a> Reader<'a> {
         Ok(Self { text, table, variables, known: BTreeSet::new(), problems: Vec::new() })
     }
 
-    /// Records that `key`, wherever it stands, has this problem.
+    /// Records a problem of `key` at the position of its value.
     pub(super) fn refuse(&mut self, key: &str, message: impl Into<String>) {
         self.refuse_at(self.position(key), key, message);
     }
 
-    /// Records a problem at a place that the caller knows better.
+    /// Records a problem of `key` at another position.
     pub(super) fn refuse_at(&mut self, position: ConfigPosition, key: impl Into<String>, message: impl Into<String>) {
         self.problems.push(ConfigProblem { position, key: Some(key.into()), message: message.into() });
     }
 
-    /// Whether `key`, a setting or a table, stands anywhere.
+    /// Whether `key`, a setting or a table, is in the file or the environment.
     pub(super) fn present(&mut self, key: &'static str) -> bool {
         self.known.insert(key);
         self.variable_in(key).is_some() || self.in_file(key).is_some()
     }
 
-    /// A text that has a form of its own; `parse` says what is wrong with it.
+    /// A text, converted by `parse`, which returns a message for an invalid one.
     pub(super) fn text<T>(&mut self, key: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        self.read(key, |raw| match raw {
-            Raw::File(DeValue::String(text)) => parse(text),
-            Raw::File(other) => Err(format!("must be a text in quotes, not {}", kind_of(other))),
-            Raw::Variable(text) => parse(text),
+        self.parse_setting(key, |raw| match raw {
+            RawValue::File(DeValue::String(text)) => parse(text),
+            RawValue::File(other) => Err(format!("must be a text in quotes, not {}", kind_of(other))),
+            RawValue::Variable(text) => parse(text),
         })
     }
 
-    /// A text that has to be there; `meaning` tells where an administrator finds it.
+    /// A required text; `meaning` says where an administrator finds it.
     pub(super) fn required<T>(
         &mut self,
         key: &'static str,
@@ -93,16 +92,16 @@ impl<'a> Reader<'a> {
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
         if !self.present(key) {
-            self.refuse(key, format!("is required: {meaning}"));
+            self.refuse(key, format!("required, but missing; set it to {meaning}"));
             return None;
         }
         self.text(key, |text| {
             let placeholder = text.starts_with('<') && text.ends_with('>');
-            if placeholder { Err(format!("still holds the example's placeholder: {meaning}")) } else { parse(text) }
+            if placeholder { Err(format!("replace the placeholder with {meaning}")) } else { parse(text) }
         })
     }
 
-    /// One of a few words; the first is the default.
+    /// One of `choices`; the first is the default.
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> T {
         let chosen = self.text(key, |text| {
             let chosen = choices.iter().find(|(word, _)| *word == text);
@@ -114,55 +113,55 @@ impl<'a> Reader<'a> {
         chosen.unwrap_or(choices[0].1)
     }
 
-    /// A whole number from 0 to `most`.
-    pub(super) fn number(&mut self, key: &'static str, most: u64, default: u64) -> u64 {
-        let number = self.read(key, |raw| {
+    /// A whole number from 0 to `max`.
+    pub(super) fn number(&mut self, key: &'static str, max: u64, default: u64) -> u64 {
+        let number = self.parse_setting(key, |raw| {
             let number = match raw {
-                Raw::File(DeValue::Integer(digits)) => i128::from_str_radix(digits.as_str(), digits.radix()),
-                Raw::File(other) => return Err(format!("must be a whole number, not {}", kind_of(other))),
-                Raw::Variable(text) => text.trim().parse(),
+                RawValue::File(DeValue::Integer(digits)) => i128::from_str_radix(digits.as_str(), digits.radix()),
+                RawValue::File(other) => return Err(format!("must be a whole number, not {}", kind_of(other))),
+                RawValue::Variable(text) => text.trim().parse(),
             };
             let number = number.map_err(|_| "must be a whole number".to_owned())?;
             if number < 0 {
-                return Err(format!("must not be negative, and is {number}"));
+                return Err(format!("must not be negative, but is {number}"));
             }
-            u64::try_from(number).ok().filter(|number| *number <= most).ok_or(format!("must be at most {most}"))
+            u64::try_from(number).ok().filter(|number| *number <= max).ok_or(format!("must be at most {max}"))
         });
         number.unwrap_or(default)
     }
 
-    /// True or false.
+    /// A boolean.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        let flag = self.read(key, |raw| match raw {
-            Raw::File(DeValue::Boolean(flag)) => Ok(*flag),
-            Raw::File(other) => Err(format!("must be true or false without quotes, not {}", kind_of(other))),
-            Raw::Variable(text) => text.parse().map_err(|_| "must be true or false".to_owned()),
+        let flag = self.parse_setting(key, |raw| match raw {
+            RawValue::File(DeValue::Boolean(flag)) => Ok(*flag),
+            RawValue::File(other) => Err(format!("must be true or false without quotes, not {}", kind_of(other))),
+            RawValue::Variable(text) => text.parse().map_err(|_| "must be true or false".to_owned()),
         });
         flag.unwrap_or(default)
     }
 
-    /// A list of texts; in the environment they are separated by commas.
+    /// A list of texts, separated by commas in the environment.
     pub(super) fn list(&mut self, key: &'static str) -> Vec<String> {
-        let list = self.read(key, |raw| match raw {
-            Raw::File(DeValue::Array(items)) => items
+        let list = self.parse_setting(key, |raw| match raw {
+            RawValue::File(DeValue::Array(items)) => items
                 .iter()
                 .map(|item| item.get_ref().as_str().map(str::to_owned))
                 .collect::<Option<_>>()
                 .ok_or_else(|| "must be a list of texts in quotes".to_owned()),
-            Raw::File(other) => Err(format!("must be a list such as [\"…\", \"…\"], not {}", kind_of(other))),
-            Raw::Variable(text) => {
+            RawValue::File(other) => Err(format!("must be a list such as [\"…\", \"…\"], not {}", kind_of(other))),
+            RawValue::Variable(text) => {
                 Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect())
             }
         });
         list.unwrap_or_default()
     }
 
-    /// The absolute path of a file or directory. The value is not repeated: a secret pasted here stays unsaid.
+    /// The absolute path of a file or directory. Messages do not show the value, which could be a secret.
     pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         self.text(key, formats::absolute_path)
     }
 
-    /// A table whose keys are not settings, as its entries in the order of the file.
+    /// The entries of a table with free keys, in the order of the file.
     pub(super) fn free_table(&mut self, key: &'static str) -> Option<Vec<FreeEntry<'a>>> {
         self.known.insert(key);
         let found = self.in_file(key)?.get_ref().clone();
@@ -173,7 +172,7 @@ impl<'a> Reader<'a> {
         Some(self.entries(table))
     }
 
-    /// The tables of a list, `[[key]]`, each with its entries; none of it can be set by the environment.
+    /// The tables of an array `[[key]]`, each with its entries. The environment cannot set them.
     pub(super) fn free_tables(&mut self, key: &'static str) -> Vec<(ConfigPosition, Vec<FreeEntry<'a>>)> {
         self.known.insert(key);
         if self.variables.contains_key(key) {
@@ -181,7 +180,7 @@ impl<'a> Reader<'a> {
         }
         let Some(found) = self.in_file(key).map(|value| value.get_ref().clone()) else { return Vec::new() };
         let DeValue::Array(items) = found else {
-            self.refuse(key, format!("must be tables, [[{key}]], not {}", kind_of(&found)));
+            self.refuse(key, format!("must be written as [[{key}]] tables, not {}", kind_of(&found)));
             return Vec::new();
         };
         let mut tables = Vec::new();
@@ -207,18 +206,22 @@ impl<'a> Reader<'a> {
         entries.into_iter().map(entry).collect()
     }
 
-    /// Every problem, those of keys and variables that nobody asked for included.
-    pub(super) fn finish(mut self) -> Vec<ConfigProblem> {
+    /// All problems, including those of unknown keys and variables.
+    pub(super) fn into_problems(mut self) -> Vec<ConfigProblem> {
         let mut unknown_keys = self.unknown_keys();
         self.problems.append(&mut unknown_keys);
         self.problems
     }
 
-    fn read<T>(&mut self, key: &'static str, parse: impl FnOnce(Raw<'_>) -> Result<T, String>) -> Option<T> {
+    fn parse_setting<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(RawValue<'_>) -> Result<T, String>,
+    ) -> Option<T> {
         self.known.insert(key);
         let raw = match self.variables.get(key) {
-            Some((_, text)) => Raw::Variable(text),
-            None => Raw::File(self.in_file(key)?.get_ref()),
+            Some((_, text)) => RawValue::Variable(text),
+            None => RawValue::File(self.in_file(key)?.get_ref()),
         };
         parse(raw).map_err(|message| self.refuse(key, message)).ok()
     }
@@ -240,7 +243,7 @@ impl<'a> Reader<'a> {
         (rest.is_empty() || rest.starts_with('.')).then_some(name)
     }
 
-    /// Where `key` stands, or else the innermost section that it is missing from.
+    /// The position of `key`, or else of the innermost section that would contain it.
     pub(super) fn position(&self, key: &str) -> ConfigPosition {
         if let Some(name) = self.variable_in(key) {
             return ConfigPosition::Variable(name.to_owned());
@@ -257,7 +260,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where a value of the table begins.
+    /// The position of a value.
     pub(super) fn offset<T>(&self, value: &Spanned<T>) -> ConfigPosition {
         ConfigPosition::from_offset(self.text, value.span().start)
     }
@@ -265,11 +268,11 @@ impl<'a> Reader<'a> {
 
 fn syntax_problem(text: &str, error: &toml::de::Error) -> ConfigProblem {
     let position = error.span().map_or(ConfigPosition::Whole, |span| ConfigPosition::from_offset(text, span.start));
-    // The Display of the error would print the line.
+    // `Display` of the error would print the line.
     ConfigProblem { position, key: None, message: format!("TOML syntax: {}", error.message().replace('\n', " ")) }
 }
 
-/// What a value is, in words.
+/// The kind of a value, for messages.
 pub(super) fn kind_of(value: &DeValue<'_>) -> &'static str {
     match value {
         DeValue::String(_) => "a text",

@@ -1,4 +1,4 @@
-//! The keys of each section, with their defaults and what is accepted.
+//! The keys of each section, with their defaults and valid values.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,16 +12,13 @@ use super::{
 use super::{database, filters, mapping, table};
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair};
 
-/// Where the managed identity of an Azure virtual machine is, unless `authority_url` says otherwise.
+/// The default `authority_url` for a managed identity.
 const METADATA_SERVICE: &str = "http://169.254.169.254";
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Refuses what the documentation names and this version does not have yet.
-///
-/// Ignoring such a key would be worse: somebody who sets it relies on it. Building one of these means deleting its line
-/// here and reading it in its section below.
-pub(super) fn not_available(reader: &mut Reader<'_>) {
+/// Refuses documented sections that this version does not support. An administrator who sets them relies on them.
+pub(super) fn refuse_unavailable(reader: &mut Reader<'_>) {
     const NOT_YET: &str = "is not available in this version";
     for absent in ["http", "notify"] {
         if reader.present(absent) {
@@ -59,13 +56,13 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<EntraConfig> {
     let proxy = reader.text("entra.proxy", formats::proxy);
     let proxy_password_file = reader.path("entra.proxy_password_file");
     if proxy_password_file.is_some() && !reader.present("entra.proxy") {
-        reader.refuse("entra.proxy_password_file", "is of no use without entra.proxy");
+        reader.refuse("entra.proxy_password_file", "has no effect without entra.proxy");
     }
     let cycle_deadline = reader.text("entra.cycle_deadline", duration_of_at_least(Duration::from_secs(1), "1s"));
     let request_deadline = reader.text("entra.request_deadline", duration_of_at_least(Duration::from_secs(1), "1s"));
     let concurrency = reader.number("entra.concurrency", 64, 8);
     if concurrency == 0 {
-        reader.refuse("entra.concurrency", "must be at least 1: without a request nobody is read");
+        reader.refuse("entra.concurrency", "must be at least 1");
     }
     let is_managed = credential == CredentialConfig::ManagedIdentity;
     let authority = if is_managed { METADATA_SERVICE } else { authority };
@@ -92,7 +89,7 @@ fn credential(reader: &mut Reader<'_>) -> CredentialConfig {
     let mut file = |key, of_kind| {
         let path = reader.path(key);
         if path.is_some() && kind != of_kind {
-            reader.refuse(key, format!("is of no use with {KIND} = {kind:?}"));
+            reader.refuse(key, format!("has no effect with {KIND} = {kind:?}"));
         }
         path
     };
@@ -112,7 +109,7 @@ fn credential(reader: &mut Reader<'_>) -> CredentialConfig {
 pub(super) fn app(reader: &mut Reader<'_>) -> Option<AppConfig> {
     let enterprise_app = reader.required(
         "app.enterprise_app",
-        "the Object ID on the Overview page of the enterprise application whose users are kept",
+        "the Object ID on the Overview page of the enterprise application",
         formats::id,
     );
     Some(AppConfig { enterprise_app: enterprise_app? })
@@ -133,15 +130,15 @@ pub(super) fn scope(reader: &mut Reader<'_>) -> ScopeConfig {
     }
 }
 
-/// A list of users and groups. What names nobody would leave nobody alone.
+/// A list of users and groups. An invalid entry would not restrict anything.
 fn users(reader: &mut Reader<'_>, key: &'static str) -> Vec<String> {
     let list = reader.list(key);
     for (number, text) in (1..).zip(&list) {
         let is_id = text.parse::<EntraId>().is_ok();
         let is_name = text.contains('@') && !text.contains(char::is_whitespace);
         if !is_id && !is_name {
-            let wanted = "an object id of a user or group, nor a user name such as ada@example.org";
-            reader.refuse(key, format!("entry {number} is neither {wanted}"));
+            let valid = "an object id of a user or group, or a user name such as ada@example.org";
+            reader.refuse(key, format!("entry {number} must be {valid}"));
         }
     }
     list
@@ -168,11 +165,11 @@ pub(super) fn learners(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[At
     let match_attribute = reader.text("learners.match_attribute", mapping::attribute).unwrap_or(Attribute::UserName);
     if mapped.is_some_and(|mapped| !mapped.contains(&match_attribute)) {
         let path = match_attribute.path();
-        reader.refuse("learners.match_attribute", format!("{path} is not mapped, so that nobody could be found by it"));
+        reader.refuse("learners.match_attribute", format!("{path} is not mapped; choose a mapped attribute"));
     }
     let reissued = reader.choice("learners.reissued", &[("conflict", Reissued::Conflict), ("free", Reissued::Free)]);
     let database_position = reader.position("learners.database_url").display_in(path);
-    let table = table::read(reader, path, mapped);
+    let table = table::read_external_table(reader, path, mapped);
     LearnersConfig { database, database_position, password_file, table, match_attribute, reissued }
 }
 

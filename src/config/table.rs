@@ -1,4 +1,4 @@
-//! Reads `learners.table`, `[learners.columns]` and `[learners.constants]`: a learners table that is there already.
+//! Reads `learners.table`, `[learners.columns]` and `[learners.constants]`: an external learners table.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,11 +13,11 @@ const TABLE: &str = "learners.table";
 const COLUMNS: &str = "learners.columns";
 const CONSTANTS: &str = "learners.constants";
 
-/// The table, when the configuration says anything about one; `mapped` is not known of a faulty mapping.
-pub(super) fn read(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attribute]>) -> Option<Table> {
+/// The external table, if the configuration has any of these keys. `mapped` is `None` if the mapping is invalid.
+pub(super) fn read_external_table(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attribute]>) -> Option<Table> {
     let described = [TABLE, COLUMNS, CONSTANTS].map(|key| reader.present(key));
     let (schema, name) = reader.text(TABLE, table_name).unwrap_or_else(|| (None, "learners".to_owned()));
-    let mut found = TableReader {
+    let mut builder = TableBuilder {
         table: Table {
             schema,
             name,
@@ -30,33 +30,33 @@ pub(super) fn read(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attrib
         owners: BTreeMap::new(),
     };
     let position = reader.position(TABLE).display_in(path);
-    found.table.positions.insert(TABLE.to_owned(), position);
+    builder.table.positions.insert(TABLE.to_owned(), position);
     for entry in reader.free_table(COLUMNS).unwrap_or_default() {
-        found.column(reader, path, entry);
+        builder.add_column(reader, path, entry);
     }
-    found.not_twice(reader);
+    builder.refuse_duplicates(reader);
     for entry in reader.free_table(CONSTANTS).unwrap_or_default() {
-        found.constant(reader, path, entry);
+        builder.add_constant(reader, path, entry);
     }
-    described.contains(&true).then_some(found.table)
+    described.contains(&true).then_some(builder.table)
 }
 
-struct TableReader {
+struct TableBuilder {
     table: Table,
-    /// The key that says what a column of the table is used for, by its name.
+    /// The configuration key that uses a column, by column name.
     owners: BTreeMap<String, String>,
 }
 
-impl TableReader {
-    fn column(&mut self, reader: &mut Reader<'_>, path: &Path, entry: FreeEntry<'_>) {
+impl TableBuilder {
+    fn add_column(&mut self, reader: &mut Reader<'_>, path: &Path, entry: FreeEntry<'_>) {
         let FreeEntry { name, value, position } = entry;
         let key = format!("{COLUMNS}.{name}");
         let Some(column) = Column::all().find(|column| column.name() == name) else {
-            return reader.refuse_at(position, key, unknown(&name));
+            return reader.refuse_at(position, key, unknown_column(&name));
         };
         let named = match (column, value) {
             (_, DeValue::String(text)) => Ok((text.into_owned(), None)),
-            (Column::Attribute(Attribute::Active), DeValue::Table(table)) => state_labels(reader.entries(table)),
+            (Column::Attribute(Attribute::Active), DeValue::Table(table)) => active_column(reader.entries(table)),
             (Column::Attribute(Attribute::Active), other) => Err(format!(
                 "must be the name of a column, or {{ column = \"…\", true = \"…\", false = \"…\" }}, not {}",
                 kind_of(&other)
@@ -69,7 +69,7 @@ impl TableReader {
             Err(message) => return reader.refuse_at(position, key, message),
         };
         if let Some(other) = self.owners.get(&text) {
-            return reader.refuse_at(position, key, format!("the column {text:?} is that of {other} already"));
+            return reader.refuse_at(position, key, format!("the column {text:?} is already used by {other}"));
         }
         self.owners.insert(text.clone(), key.clone());
         self.table.positions.insert(key, position.display_in(path));
@@ -77,23 +77,23 @@ impl TableReader {
         self.table.state_labels = state_labels.or(self.table.state_labels.take());
     }
 
-    fn constant(&mut self, reader: &mut Reader<'_>, path: &Path, entry: FreeEntry<'_>) {
+    fn add_constant(&mut self, reader: &mut Reader<'_>, path: &Path, entry: FreeEntry<'_>) {
         let FreeEntry { name, value, position } = entry;
         let key = format!("{CONSTANTS}.{name}");
         let constant = match value {
-            DeValue::String(text) if text.contains('\0') => Err("must have no NUL in it".to_owned()),
+            DeValue::String(text) if text.contains('\0') => Err("must not contain NUL".to_owned()),
             DeValue::String(text) => Ok(ColumnConstant::Text(text.into_owned())),
             DeValue::Boolean(value) => Ok(ColumnConstant::Boolean(value)),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
                 .map(ColumnConstant::Number)
-                .map_err(|_| "is too large a number".to_owned()),
-            DeValue::Float(_) => Err("must stand in quotes: it is no whole number".to_owned()),
+                .map_err(|_| "the number is too large".to_owned()),
+            DeValue::Float(_) => Err("write a decimal number in quotes".to_owned()),
             other => Err(format!("must be a text in quotes, a whole number, true or false, not {}", kind_of(&other))),
         };
         let constant = constant.and_then(|constant| {
             identifier(&name)?;
             match self.used_by(&name) {
-                Some(owner) => Err(format!("the column {name:?} is that of {owner} already")),
+                Some(owner) => Err(format!("the column {name:?} is already used by {owner}")),
                 None => Ok(constant),
             }
         });
@@ -106,52 +106,53 @@ impl TableReader {
         }
     }
 
-    /// The columns that are called as in the design, because nothing else is said and they are needed.
-    fn unnamed(&self) -> impl Iterator<Item = Column> {
+    /// The needed columns that keep their default name.
+    fn default_columns(&self) -> impl Iterator<Item = Column> {
         Column::all().filter(|column| {
             let needed = match column {
                 Column::Attribute(attribute) => self.table.mapped.contains(attribute),
-                ours => !ours.is_optional(),
+                other => !other.is_optional(),
             };
             needed && !self.table.columns.contains_key(column)
         })
     }
 
-    /// Refuses a column that was named for one thing and is called like another.
-    fn not_twice(&self, reader: &mut Reader<'_>) {
-        for column in self.unnamed() {
+    /// Refuses a configured column name that is also the default name of another needed column.
+    fn refuse_duplicates(&self, reader: &mut Reader<'_>) {
+        for column in self.default_columns() {
             if let Some(owner) = self.owners.get(column.name()) {
                 let (name, position) = (column.name(), reader.position(owner));
-                let message = format!("the column {name:?} is that of {name} already, for which no other is named");
+                let message = format!("the column {name:?} is already used by {name}; set {COLUMNS}.{name} as well");
                 reader.refuse_at(position, owner.clone(), message);
             }
         }
     }
 
-    /// What the column called `name` is used for already.
+    /// What already uses the column `name`.
     fn used_by(&self, name: &str) -> Option<String> {
-        let unnamed = || self.unnamed().find(|column| column.name() == name).map(|column| column.name().to_owned());
-        self.owners.get(name).cloned().or_else(unnamed)
+        let by_default = || self.default_columns().map(Column::name).find(|column| *column == name).map(str::to_owned);
+        self.owners.get(name).cloned().or_else(by_default)
     }
 }
 
-fn unknown(name: &str) -> String {
-    let names = Column::all().map(Column::name);
-    let meant = did_you_mean(nearest(name, Column::all().map(Column::name)));
-    format!("is none of {}{meant}", names.collect::<Vec<_>>().join(", "))
+fn unknown_column(name: &str) -> String {
+    let names: Vec<_> = Column::all().map(Column::name).collect();
+    let suggestion = did_you_mean(nearest(name, names.iter().copied()));
+    format!("unknown column, not one of {}{suggestion}", names.join(", "))
 }
 
-fn state_labels(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<StateLabels>), String> {
+/// The column of `active`, with its labels if it is a text column.
+fn active_column(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<StateLabels>), String> {
     let (mut column, mut on, mut off) = (None, None, None);
     for FreeEntry { name, value, position: _ } in entries {
         let target = match name.as_str() {
             "column" => &mut column,
             "true" => &mut on,
             "false" => &mut off,
-            unknown => return Err(format!("{unknown} is not a key of it, which has column, true and false")),
+            unknown => return Err(format!("unknown key {unknown}; the keys are column, true and false")),
         };
         match value {
-            DeValue::String(text) if text.contains('\0') => return Err(format!("{name} must have no NUL in it")),
+            DeValue::String(text) if text.contains('\0') => return Err(format!("{name} must not contain NUL")),
             DeValue::String(text) => *target = Some(text.into_owned()),
             other => return Err(format!("{name} must be a text in quotes, not {}", kind_of(&other))),
         }
@@ -160,18 +161,18 @@ fn state_labels(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<StateLabe
         (Some(_), Some(on), Some(off)) if on == off => Err("true and false must be different texts".to_owned()),
         (Some(column), Some(on), Some(off)) => Ok((column, Some(StateLabels { on, off }))),
         (Some(column), None, None) => Ok((column, None)),
-        (None, ..) => Err("needs a column".to_owned()),
-        (Some(_), ..) => Err("needs both true and false, or neither for a column of booleans or numbers".to_owned()),
+        (None, ..) => Err("the key column is missing".to_owned()),
+        (Some(_), ..) => Err("set both true and false, or neither for a column of booleans or numbers".to_owned()),
     }
 }
 
-/// A table's name, perhaps behind that of its schema: `accounts`, `app.accounts`, `app."user accounts"`.
+/// A table name with an optional schema: `accounts`, `app.accounts`, `app."user accounts"`.
 fn table_name(text: &str) -> Result<(Option<String>, String), String> {
     let mut parts = Vec::new();
     let mut rest = text;
     loop {
         let (part, after) = match rest.strip_prefix('"') {
-            Some(quoted) => quoted_part(quoted).ok_or("has a quotation mark that is never closed")?,
+            Some(quoted) => quoted_part(quoted).ok_or("the closing quotation mark is missing")?,
             None => {
                 let end = rest.find('.').unwrap_or(rest.len());
                 (rest[..end].to_owned(), &rest[end..])
@@ -181,17 +182,17 @@ fn table_name(text: &str) -> Result<(Option<String>, String), String> {
         match after.strip_prefix('.') {
             Some(more) => rest = more,
             None if after.is_empty() => break,
-            None => return Err("has something behind a quotation mark; write schema.\"name\"".to_owned()),
+            None => return Err("has text after a quotation mark; write schema.\"name\"".to_owned()),
         }
     }
     match <[String; 2]>::try_from(parts) {
         Ok([schema, name]) => Ok((Some(schema), name)),
         Err(mut parts) if parts.len() == 1 => Ok((None, parts.remove(0))),
-        Err(_) => Err("must be a name, or schema.name; a name with a dot in it stands in quotation marks".to_owned()),
+        Err(_) => Err("must be a name or schema.name; write a name with a dot in quotation marks".to_owned()),
     }
 }
 
-/// What stands in quotation marks, two of which mean one; and what follows.
+/// The text up to the closing quotation mark, where two marks stand for one, and the rest.
 fn quoted_part(text: &str) -> Option<(String, &str)> {
     let mut part = String::new();
     let mut rest = text;
@@ -208,14 +209,14 @@ fn quoted_part(text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// A name that a database can have: letter case counts.
+/// A case-sensitive identifier.
 fn identifier(text: &str) -> Result<String, String> {
-    // PostgreSQL cuts a longer one.
-    const LONGEST: usize = 63;
+    // PostgreSQL truncates longer identifiers.
+    const MAX_LENGTH: usize = 63;
     match text {
         "" => Err("must not be empty".to_owned()),
-        _ if text.contains('\0') => Err("must have no NUL in it".to_owned()),
-        _ if text.len() > LONGEST => Err(format!("must be at most {LONGEST} bytes long")),
+        _ if text.contains('\0') => Err("must not contain NUL".to_owned()),
+        _ if text.len() > MAX_LENGTH => Err(format!("must be at most {MAX_LENGTH} bytes long")),
         _ => Ok(text.to_owned()),
     }
 }
@@ -225,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_named_with_its_schema_and_with_any_letters() {
+    fn table_names_can_have_a_schema_and_quotation_marks() {
         for (text, schema, name) in [
             ("accounts", None, "accounts"),
             ("app.accounts", Some("app"), "accounts"),
@@ -236,18 +237,18 @@ mod tests {
         ] {
             assert_eq!(table_name(text), Ok((schema.map(str::to_owned), name.to_owned())), "{text}");
         }
-        for (wrong, state_labels) in [
+        for (wrong, expected) in [
             ("", "empty"),
             ("app.", "empty"),
             (".accounts", "empty"),
             ("db.app.accounts", "schema.name"),
-            ("\"accounts", "never closed"),
-            ("\"app\"accounts", "behind a quotation mark"),
+            ("\"accounts", "closing quotation mark"),
+            ("\"app\"accounts", "after a quotation mark"),
             ("a\0b", "NUL"),
             (&"x".repeat(64), "63 bytes"),
         ] {
-            let told = table_name(wrong).unwrap_err();
-            assert!(told.contains(state_labels), "{wrong:?}: {told}");
+            let message = table_name(wrong).unwrap_err();
+            assert!(message.contains(expected), "{wrong:?}: {message}");
         }
     }
 }

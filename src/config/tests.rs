@@ -1,4 +1,4 @@
-//! The configuration as an administrator meets it: files, environments, and the lines that come back.
+//! The configuration as an administrator sees it: files, environments and error messages.
 
 mod filters;
 mod table;
@@ -31,7 +31,7 @@ fn variables(environment: &[(&str, &str)]) -> BTreeMap<String, String> {
     environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// The problems of the required keys with `more` behind them.
+/// The problems of a file with the required keys, followed by `more`.
 fn problems(more: &str) -> String {
     problems_with(more, &[])
 }
@@ -41,7 +41,7 @@ fn problems_with(more: &str, environment: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn three_keys_are_enough() {
+fn three_keys_are_required() {
     assert_snapshot!(format!("{:#?}", load_text(REQUIRED, &[]).unwrap().without_mapping()), @r#"
     Config {
         path: "/etc/learner-sync/learner-sync.toml",
@@ -80,7 +80,7 @@ fn three_keys_are_enough() {
             database: Sqlite {
                 path: "/var/lib/learner-sync/learners.db",
             },
-            database_place: "/etc/learner-sync/learner-sync.toml",
+            database_position: "/etc/learner-sync/learner-sync.toml",
             password_file: None,
             table: None,
             match_attribute: UserName,
@@ -113,7 +113,7 @@ fn three_keys_are_enough() {
 }
 
 #[test]
-fn every_problem_is_told_at_once_with_its_line() {
+fn all_problems_are_reported_with_their_lines() {
     let text = r#"
 [entra]
 tenant_id = "common"
@@ -161,16 +161,16 @@ min_interval = "1m"
         ("LEARNER_SYNC_CLIENT_SECRET", "letmein"),
         ("LEARNER_SYNC_CONFIG", "elsewhere"),
     ];
-    let told = load_text(text, &environment).unwrap_err().to_string();
-    assert!(!told.contains("letmein"));
-    assert_snapshot!(told, @r#"
-    /etc/learner-sync/learner-sync.toml: app.enterprise_app: is required: the Object ID on the Overview page of the enterprise application whose users are kept
-    /etc/learner-sync/learner-sync.toml:3:13: entra.tenant_id: "common" stands for any tenant, and an application signs in to one: give the Directory (tenant) ID or a domain of the tenant
-    /etc/learner-sync/learner-sync.toml:4:13: entra.client_id: still holds the example's placeholder: the Application (client) ID on the Overview page of the app registration
-    /etc/learner-sync/learner-sync.toml:5:13: entra.graph_url: must be https: over plain http the access token could be read on the way (http is accepted on 127.0.0.0/8, ::1 and localhost only, and this is graph.example.org)
-    /etc/learner-sync/learner-sync.toml:6:17: entra.authority_url: must be scheme, host and port alone, without a path, tenant or version after it
+    let message = load_text(text, &environment).unwrap_err().to_string();
+    assert!(!message.contains("letmein"));
+    assert_snapshot!(message, @r#"
+    /etc/learner-sync/learner-sync.toml: app.enterprise_app: required, but missing; set it to the Object ID on the Overview page of the enterprise application
+    /etc/learner-sync/learner-sync.toml:3:13: entra.tenant_id: "common" means any tenant, but an application signs in to a single one; write the Directory (tenant) ID or a domain of the tenant
+    /etc/learner-sync/learner-sync.toml:4:13: entra.client_id: replace the placeholder with the Application (client) ID on the Overview page of the app registration
+    /etc/learner-sync/learner-sync.toml:5:13: entra.graph_url: must use https, which protects the access token; http is allowed for 127.0.0.0/8, ::1 and localhost only, not for graph.example.org
+    /etc/learner-sync/learner-sync.toml:6:17: entra.authority_url: must consist of scheme, host and port only, without a path, tenant or version
     /etc/learner-sync/learner-sync.toml:7:18: entra.cycle_deadline: must be at least 1s
-    /etc/learner-sync/learner-sync.toml:8:9: entra.proxy: holds a password: put it in a file and name that with entra.proxy_password_file
+    /etc/learner-sync/learner-sync.toml:8:9: entra.proxy: contains a password: write it to a file and set entra.proxy_password_file
     /etc/learner-sync/learner-sync.toml:11:19: scope.group_members: "nested" is not one of direct, transitive, none
     /etc/learner-sync/learner-sync.toml:13:10: provisioning.groups: group objects are not provisioned, only the users in assigned groups; set provisioning.groups = false
     /etc/learner-sync/learner-sync.toml:14:9: provisioning.users: must be true or false without quotes, not a text
@@ -179,16 +179,16 @@ min_interval = "1m"
     /etc/learner-sync/learner-sync.toml:19:9: mapping."title": at character 1 of the expression: the `)` of this function is missing
     /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": `manager` is not supported: learners have no such column
     /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": at character 1 of the expression: `manager` is a reference to another person and is not supported
-    /etc/learner-sync/learner-sync.toml:22:16: learners.database_url: holds a password: put it in a file and name that with learners.password_file
+    /etc/learner-sync/learner-sync.toml:22:16: learners.database_url: contains a password: write it to a file and set learners.password_file
     /etc/learner-sync/learner-sync.toml:23:19: learners.match_attribute: is not the SCIM path of an attribute, such as userName
-    /etc/learner-sync/learner-sync.toml:26:14: schedule.full_every: is not a duration: write it as 30s, 20m, 1h30m or 90d
-    /etc/learner-sync/learner-sync.toml:28:21: safety.max_deactivations: must not be negative, and is -1
+    /etc/learner-sync/learner-sync.toml:26:14: schedule.full_every: not a duration; write for example 30s, 20m, 1h30m or 90d
+    /etc/learner-sync/learner-sync.toml:28:21: safety.max_deactivations: must not be negative, but is -1
     /etc/learner-sync/learner-sync.toml:29:28: safety.max_deactivation_percent: must be at most 100
     /etc/learner-sync/learner-sync.toml:30:22: safety.max_update_percent: must be a whole number, not a text
     /etc/learner-sync/learner-sync.toml:31:1: safety.max_update_percentage: unknown key; did you mean max_update_percent? ([safety] has deactivate_after, max_deactivation_percent, max_deactivations, max_update_percent, protected, repair)
-    /etc/learner-sync/learner-sync.toml:33:13: state.directory: must be an absolute path, from /
+    /etc/learner-sync/learner-sync.toml:33:13: state.directory: must be an absolute path, starting with /
     /etc/learner-sync/learner-sync.toml:35:10: log.format: "xml" is not one of text, json, journald
-    /etc/learner-sync/learner-sync.toml:36:9: log.level: is none of off, error, warn, info, debug, trace, nor a list of target=level
+    /etc/learner-sync/learner-sync.toml:36:9: log.level: must be one of off, error, warn, info, debug, trace, or a list of target=level
     /etc/learner-sync/learner-sync.toml:37:13: log.retention: must be at least 1d
     /etc/learner-sync/learner-sync.toml:38:2: shedule: unknown key; did you mean schedule? (the sections are app, entra, http, learners, log, mapping, notify, provisioning, safety, schedule, scope, state)
     LEARNER_SYNC_MAPPING__USERNAME: [mapping] cannot be set by the environment
@@ -198,7 +198,7 @@ min_interval = "1m"
 }
 
 #[test]
-fn half_a_file_is_a_problem_and_not_a_panic() {
+fn a_truncated_file_never_causes_a_panic() {
     let text = shipped().replace("\n#", "\n# ä\n#");
     for (end, _) in text.char_indices().step_by(7) {
         let _ = load_text(&text[..end], &[]);
@@ -207,17 +207,17 @@ fn half_a_file_is_a_problem_and_not_a_panic() {
 }
 
 #[test]
-fn syntax_errors_have_a_place_and_show_no_line() {
-    let told = load_text("[entra]\nsecret_file = \"letmein\ntenant_id = 1\n[entra]\n", &[]).unwrap_err().to_string();
-    assert!(!told.contains("letmein"));
-    assert_snapshot!(told, @r#"
+fn syntax_errors_have_a_position_and_quote_no_line() {
+    let message = load_text("[entra]\nsecret_file = \"letmein\ntenant_id = 1\n[entra]\n", &[]).unwrap_err().to_string();
+    assert!(!message.contains("letmein"));
+    assert_snapshot!(message, @r#"
     /etc/learner-sync/learner-sync.toml:2:23: TOML syntax: invalid basic string, expected `"`
     /etc/learner-sync/learner-sync.toml:4:2: TOML syntax: duplicate key
     "#);
 }
 
 #[test]
-fn the_environment_wins_over_the_file() {
+fn the_environment_overrides_the_file() {
     let config = load_text(
         &format!("{REQUIRED}[safety]\nmax_deactivations = 3\n[schedule]\nmin_interval = 5\n"),
         &[
@@ -237,7 +237,7 @@ fn the_environment_wins_over_the_file() {
 }
 
 #[test]
-fn every_cloud_has_its_authority_and_its_graph() {
+fn each_cloud_has_its_authority_and_graph_url() {
     for (cloud, authority, graph) in [
         ("global", "https://login.microsoftonline.com", "https://graph.microsoft.com"),
         ("us-gov", "https://login.microsoftonline.us", "https://graph.microsoft.us"),
@@ -250,7 +250,7 @@ fn every_cloud_has_its_authority_and_its_graph() {
 }
 
 #[test]
-fn the_environment_alone_can_set_what_is_required() {
+fn the_environment_can_set_all_required_keys() {
     let config = load_text(
         "",
         &[
@@ -267,7 +267,7 @@ fn the_environment_alone_can_set_what_is_required() {
 
 #[test]
 fn the_environment_is_checked_like_the_file() {
-    let told = problems_with(
+    let message = problems_with(
         "",
         &[
             ("LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS", "-1"),
@@ -278,10 +278,10 @@ fn the_environment_is_checked_like_the_file() {
             ("LEARNER_SYNC__ENTRA__CLOUD", "china"),
         ],
     );
-    assert_snapshot!(told, @r"
-    LEARNER_SYNC_ENTRA__CLIENT_SECRET: is not a setting; name a file that holds it with entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET
+    assert_snapshot!(message, @r"
+    LEARNER_SYNC_ENTRA__CLIENT_SECRET: unknown setting; write it to a file and set entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET
     LEARNER_SYNC_NOTIFY__EMAIL: is not available in this version
-    LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS: must not be negative, and is -1
+    LEARNER_SYNC_SAFETY__MAX_DEACTIVATIONS: must not be negative, but is -1
     LEARNER_SYNC_SAFETY__MAX_UPDATE_PERCENT: must be a whole number
     LEARNER_SYNC_SCHEDULE__MIN_INTERVAL: must not be longer than schedule.max_interval, which is 40m unless set
     LEARNER_SYNC__ENTRA__CLOUD: unknown setting; did you mean LEARNER_SYNC_ENTRA__CLOUD?
@@ -289,16 +289,16 @@ fn the_environment_is_checked_like_the_file() {
 }
 
 #[test]
-fn what_is_missing_is_asked_for_where_it_belongs() {
+fn a_missing_key_is_reported_at_its_section() {
     assert_snapshot!(load_text("[entra]\n", &[]).unwrap_err(), @r"
-    /etc/learner-sync/learner-sync.toml: app.enterprise_app: is required: the Object ID on the Overview page of the enterprise application whose users are kept
-    /etc/learner-sync/learner-sync.toml:1:1: entra.tenant_id: is required: the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant
-    /etc/learner-sync/learner-sync.toml:1:1: entra.client_id: is required: the Application (client) ID on the Overview page of the app registration
+    /etc/learner-sync/learner-sync.toml: app.enterprise_app: required, but missing; set it to the Object ID on the Overview page of the enterprise application
+    /etc/learner-sync/learner-sync.toml:1:1: entra.tenant_id: required, but missing; set it to the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant
+    /etc/learner-sync/learner-sync.toml:1:1: entra.client_id: required, but missing; set it to the Application (client) ID on the Overview page of the app registration
     ");
 }
 
 #[test]
-fn what_a_later_version_has_is_not_ignored() {
+fn unavailable_sections_are_refused() {
     assert_snapshot!(problems(r#"
 [entra.credential]
 [learners]
@@ -315,8 +315,8 @@ listen = "[::1]:8080"
 }
 
 #[test]
-fn secrets_do_not_stand_in_the_file() {
-    let told = problems(
+fn secrets_in_the_file_are_refused() {
+    let message = problems(
         r#"
 [entra.credential]
 client_secret = "letmein"
@@ -327,26 +327,26 @@ password = "letmein"
 "entra.tenant_id" = "letmein"
 "#,
     );
-    assert!(!told.contains("letmein"));
-    assert_snapshot!(told, @r#"
-    /etc/learner-sync/learner-sync.toml:9:1: entra.credential.client_secret: is not a key: no secret stands in this file; name a file that holds it with entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET
-    /etc/learner-sync/learner-sync.toml:10:15: entra.credential.secret_file: must be an absolute path, from /
-    /etc/learner-sync/learner-sync.toml:12:1: learners.password: is not a key: no secret stands in this file; name a file that holds it with learners.password_file
+    assert!(!message.contains("letmein"));
+    assert_snapshot!(message, @r#"
+    /etc/learner-sync/learner-sync.toml:9:1: entra.credential.client_secret: unknown key; this file must not contain secrets: write it to a file and set entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET
+    /etc/learner-sync/learner-sync.toml:10:15: entra.credential.secret_file: must be an absolute path, starting with /
+    /etc/learner-sync/learner-sync.toml:12:1: learners.password: unknown key; this file must not contain secrets: write it to a file and set learners.password_file
     /etc/learner-sync/learner-sync.toml:14:1: log."entra.tenant_id": unknown key ([log] has format, level, retention)
     "#);
 }
 
 #[test]
-fn the_secret_comes_from_the_file_then_systemd_then_the_environment() {
+fn the_secret_comes_from_the_file_or_systemd_or_the_environment() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name).display().to_string();
     let config = |secret_file: Option<&str>| {
         let key = secret_file.map(|name| format!("[entra.credential]\nsecret_file = {:?}\n", at(name)));
         load_text(&format!("{REQUIRED}{}", key.unwrap_or_default()), &[]).unwrap()
     };
-    let told = |error: ConfigError| error.to_string().replace(&at(""), "/DIRECTORY/");
+    let message = |error: ConfigError| error.to_string().replace(&at(""), "/DIRECTORY/");
     let secret = |config: &Config, environment: &[(&str, &str)]| {
-        config.read_secret(&variables(environment)).map(|secret| secret.expose_secret().to_owned()).map_err(told)
+        config.read_secret(&variables(environment)).map(|secret| secret.expose_secret().to_owned()).map_err(message)
     };
     let systemd = ("CREDENTIALS_DIRECTORY", &*at(""));
     let variable = ("LEARNER_SYNC_CLIENT_SECRET", "from the environment\n");
@@ -355,7 +355,7 @@ fn the_secret_comes_from_the_file_then_systemd_then_the_environment() {
     std::fs::write(at("secret"), "from the file\r\n").unwrap();
 
     assert_eq!(secret(&config(Some("secret")), &[systemd, variable]), Ok("from the file".to_owned()));
-    // The credential is not there yet, so systemd has another one.
+    // The unit has another credential, but not this one.
     assert_eq!(secret(&config(None), &[systemd, variable]), Ok("from the environment".to_owned()));
     std::fs::write(at("client-secret"), "from systemd").unwrap();
     assert_eq!(secret(&config(None), &[systemd, variable]), Ok("from systemd".to_owned()));
@@ -373,21 +373,21 @@ fn the_secret_comes_from_the_file_then_systemd_then_the_environment() {
     }
     assert_snapshot!(failures, @r"
     /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: /DIRECTORY/empty is empty
-    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: /DIRECTORY/two holds more than one line: leave nothing in it but the secret, on a single line
+    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: /DIRECTORY/two has more than one line; it must contain only the secret, on a single line
     /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: cannot read /DIRECTORY/none: No such file or directory (os error 2)
-    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: LEARNER_SYNC_CLIENT_SECRET holds more than one line: leave nothing in it but the secret, on a single line
-    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: there is no client secret: name a file that holds it here, or give the unit the systemd credential client-secret (LoadCredential=client-secret:/etc/learner-sync/client-secret), or set LEARNER_SYNC_CLIENT_SECRET
+    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: LEARNER_SYNC_CLIENT_SECRET has more than one line; it must contain only the secret, on a single line
+    /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: there is no client secret: set this key to a file with the secret, or add LoadCredential=client-secret:/etc/learner-sync/client-secret to the systemd unit, or set LEARNER_SYNC_CLIENT_SECRET
     ");
 
     let two = config(None).read_database_password(&variables(&[("PGPASSWORD", "letmein\nletmein")])).unwrap_err();
-    assert!(two.to_string().contains("PGPASSWORD holds more than one line"), "{two}");
+    assert!(two.to_string().contains("PGPASSWORD has more than one line"), "{two}");
 
     let debugged = format!("{:?}", config(Some("secret")).read_secret(&BTreeMap::new()).unwrap());
     assert!(!debugged.contains("from the file"));
 }
 
 #[test]
-fn a_secret_that_anybody_can_read_is_a_warning() {
+fn a_secret_file_open_to_all_users_causes_a_warning() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let warnings = |mode| {
         std::fs::set_permissions(file.path(), PermissionsExt::from_mode(mode)).unwrap();
@@ -396,11 +396,11 @@ fn a_secret_that_anybody_can_read_is_a_warning() {
         config.warnings.join("\n").replace(&path, "/FILE")
     };
     assert_eq!(warnings(0o640), "");
-    assert_snapshot!(warnings(0o644), @"entra.credential.secret_file: every user of this machine has access to /FILE (mode 0644): chown root:learner-sync /FILE && chmod 0640 /FILE");
+    assert_snapshot!(warnings(0o644), @"entra.credential.secret_file: every user of this machine has access to /FILE (mode 0644); run: chown root:learner-sync /FILE && chmod 0640 /FILE");
 }
 
 #[test]
-fn a_mapping_in_the_file_is_the_whole_mapping_in_its_order() {
+fn a_mapping_in_the_file_replaces_the_default_mapping() {
     let config = load_text(
         &format!(
             r#"{REQUIRED}
@@ -424,32 +424,32 @@ active = '"true"'
 }
 
 #[test]
-fn a_mapping_without_what_must_be_mapped_is_refused_as_a_whole() {
+fn a_mapping_without_required_attributes_is_refused() {
     assert_snapshot!(problems("[mapping]\ntitle = \"[jobTitle]\"\n"), @r#"
     /etc/learner-sync/learner-sync.toml:7:1: mapping: userName must be mapped
     /etc/learner-sync/learner-sync.toml:7:1: mapping: emails[type eq "work"].value must be mapped
     /etc/learner-sync/learner-sync.toml:7:1: mapping: active must be mapped
     "#);
-    // The row that cannot be read may be the one that is missed.
+    // The unreadable row could be the missing one.
     assert_snapshot!(problems("[mapping]\ntitle = \"[jobTitle]\"\nuserName = 3\n"), @r#"/etc/learner-sync/learner-sync.toml:9:12: mapping."userName": must be an expression in quotes, not a number"#);
 }
 
 #[test]
-fn the_match_attribute_is_mapped() {
+fn the_match_attribute_must_be_mapped() {
     let company = "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:company";
-    assert_snapshot!(problems(&format!("[learners]\nmatch_attribute = {company:?}\n")), @"/etc/learner-sync/learner-sync.toml:8:19: learners.match_attribute: urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:company is not mapped, so that nobody could be found by it");
+    assert_snapshot!(problems(&format!("[learners]\nmatch_attribute = {company:?}\n")), @"/etc/learner-sync/learner-sync.toml:8:19: learners.match_attribute: urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:company is not mapped; choose a mapped attribute");
     let employee_number = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:employeenumber";
     let config = load_text(&format!("{REQUIRED}[learners]\nmatch_attribute = {employee_number:?}\n"), &[]);
     assert_eq!(config.unwrap().learners.match_attribute, Attribute::EmployeeNumber);
 }
 
 #[test]
-fn a_file_that_is_not_there_is_said_so() {
-    assert_snapshot!(load(Path::new("/nowhere/learner-sync.toml"), &BTreeMap::new()).unwrap_err(), @"/nowhere/learner-sync.toml: cannot be read: No such file or directory (os error 2)");
+fn a_missing_file_is_reported() {
+    assert_snapshot!(load(Path::new("/nowhere/learner-sync.toml"), &BTreeMap::new()).unwrap_err(), @"/nowhere/learner-sync.toml: cannot read the file: No such file or directory (os error 2)");
 }
 
 #[test]
-fn only_what_is_opened_once_needs_a_restart() {
+fn only_settings_used_at_the_start_need_a_restart() {
     let old = load_text(REQUIRED, &[]).unwrap();
     let mut new = old.clone();
     new.safety.max_deactivations = 1;
@@ -468,7 +468,7 @@ fn shipped() -> String {
         .replace("<Object ID of the enterprise application>", "11111111-2222-4333-8444-555555555555")
 }
 
-/// The text with every key that is commented out taken in; explanations have a space behind their `#`.
+/// The text with every commented key enabled. Explanations have a space after the `#`.
 fn uncommented(text: &str) -> String {
     let line = |line: &str| match line.strip_prefix('#') {
         Some(key) if !key.is_empty() && !key.starts_with(' ') => format!("{key}\n"),
@@ -478,18 +478,18 @@ fn uncommented(text: &str) -> String {
 }
 
 #[test]
-fn the_shipped_file_asks_for_three_values_and_otherwise_holds_the_defaults() {
+fn the_shipped_file_has_three_placeholders_and_the_defaults() {
     assert_snapshot!(load_text(SHIPPED, &[]).unwrap_err(), @r"
-    /etc/learner-sync/learner-sync.toml:21:13: entra.tenant_id: still holds the example's placeholder: the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant
-    /etc/learner-sync/learner-sync.toml:24:13: entra.client_id: still holds the example's placeholder: the Application (client) ID on the Overview page of the app registration
-    /etc/learner-sync/learner-sync.toml:81:18: app.enterprise_app: still holds the example's placeholder: the Object ID on the Overview page of the enterprise application whose users are kept
+    /etc/learner-sync/learner-sync.toml:21:13: entra.tenant_id: replace the placeholder with the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant
+    /etc/learner-sync/learner-sync.toml:24:13: entra.client_id: replace the placeholder with the Application (client) ID on the Overview page of the app registration
+    /etc/learner-sync/learner-sync.toml:79:18: app.enterprise_app: replace the placeholder with the Object ID on the Overview page of the enterprise application
     ");
     let config = load_text(&shipped(), &[]).unwrap();
     assert_eq!(config.mapping, default_entries());
     assert_eq!(without_positions(config), without_positions(load_text(REQUIRED, &[]).unwrap()));
 }
 
-/// The same, wherever its keys stand.
+/// The configuration without positions of keys.
 fn without_positions(mut config: Config) -> Config {
     config.learners.database_position.clear();
     config
@@ -500,16 +500,15 @@ fn the_shipped_file_shows_every_key_with_its_default() {
     let text = uncommented(&shipped());
     let environment = BTreeMap::new();
     let mut reader = Reader::new(&text, &environment).unwrap();
-    let mut config = read(&mut reader, Path::new("/etc/learner-sync/learner-sync.toml")).unwrap();
+    let mut config = read_sections(&mut reader, Path::new("/etc/learner-sync/learner-sync.toml")).unwrap();
     let missing: Vec<_> = reader.known.clone().into_iter().filter(|key| !reader.present(key)).collect();
-    assert_eq!(reader.finish(), []);
-    // These cannot be set to anything yet, have no default that could stand there, or do not go together with the
-    // credential that the file shows.
+    assert_eq!(reader.into_problems(), []);
+    // These are unavailable, have no default, or belong to another kind of credential than the file shows.
     assert_snapshot!(missing.join(" "), @"entra.credential.certificate_file entra.credential.private_key_file entra.credential.token_file http learners.columns learners.constants learners.table notify scope.filter");
 
     assert_eq!(config.mapping.len(), default_entries().len() + 5);
     config.mapping = default_entries();
-    // These have no default.
+    // These have no default, so the file shows examples.
     config.entra.ca_file = None;
     config.entra.proxy = None;
     config.entra.proxy_password_file = None;
@@ -519,7 +518,7 @@ fn the_shipped_file_shows_every_key_with_its_default() {
 }
 
 impl Config {
-    /// The mapping is long and has tests of its own.
+    /// Shortens snapshots: the default mapping has its own tests.
     fn without_mapping(self) -> Self {
         assert_eq!(self.mapping, default_entries());
         Self { mapping: Vec::new(), ..self }

@@ -1,4 +1,4 @@
-//! How users are assigned, and what is known of those who have a learner.
+//! Assignment routes, and linked learners.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,16 +14,16 @@ pub enum GroupMembers {
     Direct,
     /// Members of nested groups as well.
     Transitive,
-    /// None: only users that are assigned themselves.
+    /// No members: only directly assigned users count.
     None,
 }
 
-/// One way a user is assigned to the application.
+/// One way in which a user is assigned to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Route {
-    /// The user itself is assigned.
+    /// A direct assignment.
     Direct,
-    /// A member of this assigned group.
+    /// Membership in this assigned group.
     Group(EntraId),
 }
 
@@ -44,8 +44,8 @@ impl FromStr for Route {
     }
 }
 
-/// All the ways a user is assigned: `sync_links.routes`. Sorted and without duplicates; cheap to clone, because
-/// thousands of users share the same few.
+/// All routes of a user, as in `sync_links.via`: sorted, without duplicates. Clones are cheap, because thousands of users
+/// share a few combinations.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Routes(Arc<[Route]>);
 
@@ -57,23 +57,23 @@ impl Routes {
 }
 
 impl FromIterator<Route> for Routes {
-    fn from_iter<I: IntoIterator<Item = Route>>(as_slice: I) -> Self {
-        Self(as_slice.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
+    fn from_iter<I: IntoIterator<Item = Route>>(routes: I) -> Self {
+        Self(routes.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
     }
 }
 
-/// What is known of a linked learner without asking the database: the entry of the cache.
+/// A learner linked to a user of this source, without personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedLearner {
-    /// The learner row.
+    /// The key of the learner row.
     pub learner: LearnerId,
-    /// Whether it is switched on.
+    /// Whether the learner is active.
     pub active: bool,
-    /// The fingerprint of the values it has.
+    /// The fingerprint of the learner's values.
     pub fingerprint: Fingerprint,
-    /// The ways through which the user was last seen.
+    /// The user's routes in the last cycle.
     pub routes: Routes,
 }
 
-/// Everybody linked by this source.
+/// All learners linked by this source, by user.
 pub type LinkedLearners = BTreeMap<EntraId, LinkedLearner>;

@@ -1,19 +1,19 @@
-//! What a learner has: attributes, their values, and the hash by which two sets of them are compared.
+//! Attributes of a learner, their values, and the fingerprint that compares them.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// What kind of column an attribute goes into.
+/// The kind of an attribute's column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttributeKind {
-    /// Text of any length.
+    /// A text of any length.
     Text,
     /// True or false.
     Boolean,
 }
 
-/// Declares the attribute table of the design: variant, column, kind, SCIM path.
+/// Declares the attributes: variant, column, kind, SCIM path.
 macro_rules! attributes {
     ($($(#[$meta:meta])* $variant:ident, $column:literal, $kind:ident, $path:literal;)+) => {
         /// A mapped attribute of a learner.
@@ -21,15 +21,15 @@ macro_rules! attributes {
         pub enum Attribute { $($(#[$meta])* $variant,)+ }
 
         impl Attribute {
-            /// Every attribute, in the order of the design's table.
+            /// Every attribute, in a fixed order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The column of the default learners table.
+            /// The name of the column in the default learners table.
             pub fn column(self) -> &'static str {
                 match self { $(Self::$variant => $column,)+ }
             }
 
-            /// The kind of its column.
+            /// The kind of the column.
             pub fn kind(self) -> AttributeKind {
                 match self { $(Self::$variant => AttributeKind::$kind,)+ }
             }
@@ -43,9 +43,9 @@ macro_rules! attributes {
 }
 
 attributes! {
-    /// The sign-in name; unique, ASCII letter case ignored.
+    /// The sign-in name; unique, ignoring ASCII case.
     UserName, "user_name", Text, "userName";
-    /// The work e-mail address; unique where present, ASCII letter case ignored.
+    /// The work e-mail address; unique where present, ignoring ASCII case.
     Email, "email", Text, "emails[type eq \"work\"].value";
     /// Whether the learner may use the platform.
     Active, "active", Boolean, "active";
@@ -71,16 +71,16 @@ attributes! {
         "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:business_unit";
     /// The platform's own team name.
     TeamName, "team_name", Text, "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:team_name";
-    /// Whether the user champions security in the team.
+    /// Whether the user is a security champion.
     SecurityChampion, "security_champion", Boolean,
         "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:security_champion";
 }
 
 impl Attribute {
-    /// The attributes whose value no two learners may share.
+    /// The attributes that are unique among learners.
     pub const UNIQUE: [Self; 2] = [Self::UserName, Self::Email];
 
-    /// Whether two values of this attribute are the same: `userName` and the e-mail ignore ASCII letter case.
+    /// Whether two values of this attribute are equal. Unique attributes ignore ASCII case.
     pub fn same(self, left: Option<&str>, right: Option<&str>) -> bool {
         match (left, right) {
             (Some(left), Some(right)) if Self::UNIQUE.contains(&self) => left.eq_ignore_ascii_case(right),
@@ -89,36 +89,36 @@ impl Attribute {
     }
 }
 
-/// Mapped values by attribute. A missing key is an attribute that does not flow for this user and is left
-/// alone; `None` is a cleared one. Booleans are `"true"` or `"false"`.
+/// Mapped values by attribute. An attribute without a key stays unchanged; `None` clears it. Booleans are `"true"` or
+/// `"false"`.
 pub type Values = BTreeMap<Attribute, Option<String>>;
 
-/// A user as a learner should be, by the mapping.
+/// The learner that the mapping produces for a user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Learner {
-    /// What flows whenever it differs. `Active` is not among them.
+    /// The values to create and update, without `Active`.
     pub values: Values,
-    /// What flows only when the row is made, over `values`: `apply = "on-create"` and defaults.
+    /// Additional values for a new row, which override `values`: `apply = "on-create"` and defaults.
     pub on_create: Values,
 }
 
-/// A value that must be unique, with the ASCII letter case folded as every comparison of it does.
+/// A unique value, in ASCII lower case for comparison.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UniqueKey {
     /// `UserName` or `Email`.
     pub attribute: Attribute,
-    /// The folded value.
+    /// The value in ASCII lower case.
     pub folded: String,
 }
 
 impl UniqueKey {
-    /// The key of `value`.
+    /// Folds `value`.
     pub fn new(attribute: Attribute, value: &str) -> Self {
         Self { attribute, folded: value.to_ascii_lowercase() }
     }
 }
 
-/// A hash over mapped values: equal fingerprints mean there is nothing to change.
+/// A hash over mapped values. Equal fingerprints mean equal values.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint(pub [u8; 16]);
 
@@ -144,15 +144,14 @@ impl FromStr for Fingerprint {
 }
 
 impl Fingerprint {
-    /// Of a row that has to be looked at whenever somebody is wanted, whatever values it has.
+    /// Matches no values, so that the next cycle compares the row itself.
     pub const UNKNOWN: Self = Self([0; 16]);
 
-    /// The fingerprint of `values`; ASCII letter case of the unique attributes does not count.
-    ///
-    /// `active` is left out: whether a learner is switched on is compared by itself.
+    /// The fingerprint of `values`. Unique attributes ignore ASCII case; `active` is excluded, because it is compared
+    /// separately.
     pub fn of_values(values: &Values) -> Self {
         let mut hasher = blake3::Hasher::new();
-        // Values are few and short: one buffer and one update is several times faster than many updates.
+        // One update with a buffer is several times faster than many short updates.
         let mut bytes = Vec::with_capacity(256);
         for (attribute, value) in values.iter().filter(|(attribute, _)| **attribute != Attribute::Active) {
             bytes.push(*attribute as u8);
@@ -181,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fingerprints_tell_null_from_empty_and_from_absent() {
+    fn fingerprints_distinguish_null_empty_and_missing_values() {
         let of = |value: Option<Option<&str>>| {
             Fingerprint::of_values(&value.map(|v| (Attribute::Title, v.map(str::to_owned))).into_iter().collect())
         };
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_ignore_the_case_of_names_that_are_unique() {
+    fn fingerprints_ignore_the_ascii_case_of_unique_attributes() {
         let of = |name: &str| Fingerprint::of_values(&Values::from([(Attribute::UserName, Some(name.to_owned()))]));
         assert_eq!(of("Ada@example.org"), of("ada@example.org"));
         assert_ne!(of("ÅSA@example.org"), of("åsa@example.org"));

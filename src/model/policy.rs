@@ -1,22 +1,21 @@
-//! What an administrator may choose about learners that somebody else has changed, or that have left.
+//! Policies for changed and former learners.
 
-/// What is put right when a learner was changed by hand: `safety.repair`.
+/// What a full comparison repairs after a manual change: `safety.repair`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// Attributes, but not whether the learner is switched on.
+    /// Attributes other than `active`.
     Attributes,
-    /// The switch as well.
+    /// All attributes and `active`.
     All,
-    /// Nothing: it is only logged.
+    /// Nothing; the change is only logged.
     Log,
 }
 
-/// What happens when a user wants a user name or an address that a learner who was switched off still has:
-/// `learners.reissued`.
+/// What happens when a new user needs the user name or e-mail of an inactive learner: `learners.reissued`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reissued {
-    /// The user waits until an administrator has decided.
+    /// The new user is rejected until an administrator decides.
     Conflict,
-    /// The values of the former learner are moved aside.
+    /// The values of the inactive learner change, so that the new user can have them.
     Free,
 }

@@ -1,19 +1,19 @@
-//! A user of the directory, and what a second look at one can find.
+//! Users of the directory, and the results of a confirmation.
 
 use std::collections::BTreeMap;
 
 use super::EntraId;
 
-/// A value of an Entra attribute as Graph delivered it.
+/// A value of an Entra attribute, as received from Graph.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
-    /// Cleared, or never set.
+    /// An attribute without a value.
     Null,
-    /// Text; dates and GUIDs are text as well.
+    /// A text, including dates and GUIDs.
     Text(String),
     /// True or false.
     Boolean(bool),
-    /// A number, in the digits of the wire.
+    /// A number, as its digits in the JSON.
     Number(String),
     /// A multi-valued attribute.
     List(Vec<Self>),
@@ -21,14 +21,14 @@ pub enum Value {
     Complex(BTreeMap<String, Self>),
 }
 
-/// The Graph user properties that a mapping and a scope need: what `$select` asks for, in a fixed order.
+/// The Graph user properties that the mapping and the scope need, in the order of their slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     properties: Vec<String>,
 }
 
 impl Selection {
-    /// The slot of `property`, added when it is not there yet. Graph's property names are case-sensitive.
+    /// The slot of `property`, which is added if necessary. Property names are case-sensitive.
     pub fn slot(&mut self, property: &str) -> usize {
         self.position(property).unwrap_or_else(|| {
             self.properties.push(property.to_owned());
@@ -36,44 +36,44 @@ impl Selection {
         })
     }
 
-    /// The slot of `property`, when it is selected.
+    /// The slot of `property`, if it is selected.
     pub fn position(&self, property: &str) -> Option<usize> {
         self.properties.iter().position(|known| known == property)
     }
 
-    /// The properties in slot order.
+    /// All properties, in the order of their slots.
     pub fn properties(&self) -> &[String] {
         &self.properties
     }
 }
 
-/// No property of a user in Graph: the names of the app roles that somebody is assigned in.
+/// A pseudo property: the names of the user's app roles, which come from the assignments.
 pub const APP_ROLE_ASSIGNMENTS: &str = "appRoleAssignments";
 
-/// A user of the directory, every selected property told.
+/// A user of the directory, with every selected property.
 #[derive(Clone, Debug, PartialEq)]
 pub struct User {
-    /// Object id.
+    /// The object id.
     pub id: EntraId,
     /// `accountEnabled`.
     pub enabled: bool,
-    /// One value for each property of the [`Selection`], in its order.
+    /// One value for each slot of the [`Selection`].
     pub values: Vec<Value>,
 }
 
-/// What the second look at a leaver found.
+/// The result of confirming a leaver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The account exists and is disabled.
     Disabled,
-    /// The account exists, is enabled, and is still not assigned when the assignments are read again.
+    /// The account exists, is enabled, and is still unassigned after the assignments were read again.
     Unassigned,
-    /// The account exists, is enabled and assigned: the first look was stale.
+    /// The account exists, is enabled and assigned: the snapshot was outdated.
     Present,
     /// The account is in the deleted items.
     Deleted,
-    /// Neither among the users nor in the deleted items.
+    /// The account is neither among the users nor in the deleted items.
     NotFound,
-    /// The account cannot be read well enough to tell; says what was missing.
+    /// The answer does not show the state of the account; says what is missing.
     Unreadable(String),
 }

@@ -1,4 +1,4 @@
-//! The fixed words of the database, of JSON and of the command line.
+//! The fixed words in the database, in JSON and on the command line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ macro_rules! words {
         pub enum $name { $($(#[$variant_meta])* $variant,)+ }
 
         impl $name {
-            /// Every word, in the order of the design.
+            /// Every variant, in a fixed order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The word as it stands in the database and in JSON.
+            /// The word in the database and in JSON.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
@@ -39,96 +39,96 @@ macro_rules! words {
     };
 }
 
-/// A text that is none of the words of its vocabulary.
+/// The text is not one of the expected words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not one of: {}", expected.join(", "))]
 pub struct UnknownWord {
-    /// The words it could have been.
+    /// The valid words.
     pub expected: &'static [&'static str],
 }
 
 words! {
-    /// What happens, or would have happened, to a learner.
+    /// A change of a learner.
     Action {
-        /// A learner row is made.
+        /// A new learner row.
         Create = "create",
-        /// Attributes of an active learner change, or an existing learner is adopted.
+        /// Changed attributes of an active learner, or the adoption of a learner.
         Update = "update",
-        /// The learner is switched off; the row stays.
+        /// `active` becomes false; the row stays.
         Deactivate = "deactivate",
-        /// The learner is switched on again, with all attribute changes.
+        /// `active` becomes true, together with all attribute changes.
         Reactivate = "reactivate",
     }
 }
 
 words! {
-    /// How an action ended.
+    /// The result of an action.
     Status {
-        /// It was done.
+        /// The learner was changed.
         Success = "success",
-        /// It could not be done for this user.
+        /// The user was rejected, or the database refused the change.
         Failure = "failure",
-        /// It was left undone on purpose.
+        /// The user is intentionally not changed.
         Skipped = "skipped",
-        /// It waits for an administrator.
+        /// The change needs the approval of an administrator.
         Held = "held",
     }
 }
 
 words! {
-    /// Why: the vocabulary of `provisioning_log.reason`.
+    /// The reason of an action, as in `provisioning_log.reason`.
     Reason {
-        /// Assigned to the application and new here.
+        /// A newly assigned user.
         Assigned = "assigned",
-        /// An existing, unlinked learner with the same match attribute became this user's.
+        /// An unlinked learner with the same match attribute was linked to the user.
         Adopted = "adopted",
         /// Mapped attributes differ.
         AttributesChanged = "attributes-changed",
-        /// No longer assigned, seen twice.
+        /// No longer assigned, and confirmed.
         Unassigned = "unassigned",
         /// The account is disabled in Entra ID.
         AccountDisabled = "account-disabled",
         /// The account is deleted in Entra ID.
         AccountDeleted = "account-deleted",
-        /// A scoping filter leaves the user out.
+        /// The user matches no scoping filter.
         OutOfScope = "out-of-scope",
-        /// The mapping of `active` says false.
+        /// The mapped value of `active` is false.
         MappedInactive = "mapped-inactive",
-        /// Assigned again after having been switched off.
+        /// Assigned again after a deactivation.
         Reassigned = "reassigned",
-        /// An administrator gave this learner to another account.
+        /// An administrator linked the learner to another account.
         Relinked = "relinked",
-        /// The learner row had been changed by somebody else.
+        /// The learner row was changed outside learner-sync.
         Drift = "drift",
         /// A required attribute has no value.
         MissingRequired = "missing-required",
-        /// Somebody else holds, or also wants, a value that must be unique.
+        /// Another learner or user has, or needs, the same unique value.
         Conflict = "conflict",
-        /// A mapped value cannot go into its column.
+        /// A mapped value does not fit its column.
         InvalidValue = "invalid-value",
-        /// Graph shows the account without the attributes that would tell its state.
+        /// Graph's answer lacks a property that determines the state of the account.
         Unreadable = "unreadable",
-        /// Assigned, but Graph does not know the account yet.
+        /// Assigned, but Graph does not return the account yet.
         NotReadableYet = "not-readable-yet",
-        /// Gone, but not yet for long enough.
+        /// A leaver whose waiting time has not passed.
         Waiting = "waiting",
-        /// Named in `safety.protected`.
+        /// Listed in `safety.protected`.
         Protected = "protected",
-        /// Too many at once.
+        /// Too many changes at once.
         Threshold = "threshold",
-        /// A group that had members has none.
+        /// A group that had members is empty.
         EmptyGroup = "empty-group",
-        /// The database refused this user's row.
+        /// The database refused the row of this user.
         DatabaseError = "database-error",
     }
 }
 
 words! {
-    /// What asked for a cycle.
+    /// The cause of a cycle.
     Trigger {
-        /// The daemon has just started.
+        /// The start of the daemon.
         Startup = "startup",
-        /// The drawn time has come.
+        /// The schedule.
         Schedule = "schedule",
         /// SIGUSR1 or SIGUSR2.
         Signal = "signal",
@@ -138,17 +138,17 @@ words! {
 }
 
 words! {
-    /// How a cycle ended.
+    /// The result of a cycle.
     Outcome {
-        /// Everything that was to be done is done.
+        /// Every change was applied.
         Success = "success",
         /// Some users failed.
         Partial = "partial",
-        /// Somebody is held back until an administrator approves.
+        /// Some users are held until an administrator approves.
         Held = "held",
-        /// It ended early.
+        /// The cycle ended early.
         Failed = "failed",
-        /// A signal or a kill stopped it.
+        /// A signal or a kill stopped the cycle.
         Interrupted = "interrupted",
     }
 }

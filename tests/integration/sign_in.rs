@@ -238,8 +238,8 @@ async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
     }
     for (credential, expected) in [
         ("kind = \"certificate\"", "there is no certificate"),
-        ("kind = \"workload-identity\"", "there is no token"),
-        ("kind = \"managed-identity\"\ntoken_file = \"/token\"", "is of no use"),
+        ("kind = \"workload-identity\"", "there is no token file"),
+        ("kind = \"managed-identity\"\ntoken_file = \"/token\"", "has no effect"),
     ] {
         sign_in_with(&world, credential);
         let ran = world.run_program(&["sync"], 78);

@@ -1,4 +1,4 @@
-//! Keys and variables that nobody asked for, and what was probably meant by them.
+//! Unknown keys and variables, with suggestions.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::config::problem::{ConfigPosition, ConfigProblem};
 use crate::nearest::nearest;
 
 impl<'a> Reader<'a> {
-    /// A problem for each key of the file, and each variable, that is no setting.
+    /// A problem for each unknown key in the file and the environment.
     pub(super) fn unknown_keys(&self) -> Vec<ConfigProblem> {
         let mut unknown_keys = Vec::new();
         self.unknown_keys_in(self.table.get_ref(), "", &mut unknown_keys);
@@ -26,7 +26,7 @@ impl<'a> Reader<'a> {
         unknown_keys
     }
 
-    /// Variables that are no settings but look as if somebody had meant one.
+    /// Warnings about variables that resemble a setting, such as one underscore instead of two.
     pub(in crate::config) fn near_misses<'n>(&self, names: impl Iterator<Item = &'n String>) -> Vec<String> {
         let near = |name: &String| {
             let setting = name.strip_prefix(PREFIX).filter(|setting| !setting.contains("__"))?;
@@ -38,7 +38,7 @@ impl<'a> Reader<'a> {
 
     fn unknown_keys_in(&self, table: &DeTable<'a>, section: &str, unknown_keys: &mut Vec<ConfigProblem>) {
         for (name, value) in table {
-            // A quoted name with a dot in it only looks like the key of another section.
+            // A quoted name with a dot resembles a key of another section.
             let dotted = name.get_ref().contains('.');
             let name_text = if dotted { format!("{:?}", name.get_ref()) } else { name.get_ref().to_string() };
             let key = if section.is_empty() { name_text.clone() } else { format!("{section}.{name_text}") };
@@ -53,7 +53,7 @@ impl<'a> Reader<'a> {
                     None => format!("must be a table, [{key}], not {}", kind_of(value.get_ref())),
                 }
             } else {
-                self.stranger_key(&key, section, &name_text)
+                self.unknown_key(&key, section, &name_text)
             };
             unknown_keys.push(ConfigProblem { position: self.offset(name), key: Some(key), message });
         }
@@ -63,9 +63,9 @@ impl<'a> Reader<'a> {
         self.known.iter().any(|known| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
     }
 
-    fn stranger_key(&self, key: &str, section: &str, name: &str) -> String {
+    fn unknown_key(&self, key: &str, section: &str, name: &str) -> String {
         if let Some(hint) = secret_hint(key) {
-            return format!("is not a key: no secret stands in this file; {hint}");
+            return format!("unknown key; this file must not contain secrets: {hint}");
         }
         let names = self.names_in(section);
         let elsewhere = || self.known.iter().find(|known| known.rsplit('.').next() == Some(name)).copied();
@@ -83,7 +83,7 @@ impl<'a> Reader<'a> {
             return format!("[{table}] cannot be set by the environment");
         }
         if let Some(hint) = secret_hint(key) {
-            return format!("is not a setting; {hint}");
+            return format!("unknown setting; {hint}");
         }
         match nearest(key, self.known.iter().copied()) {
             Some(meant) => format!("unknown setting; did you mean {}?", variable_name(meant)),
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The names of the keys, or at the top of the sections, that stand directly in `section`.
+    /// The names of the keys directly in `section`, or of the sections if `section` is empty.
     fn names_in(&self, section: &str) -> BTreeSet<&'static str> {
         let inside = |known: &&'static str| {
             let rest = if section.is_empty() { Some(*known) } else { known.strip_prefix(section)?.strip_prefix('.') };
@@ -105,15 +105,15 @@ fn variable_name(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
-/// What to do with the secret that somebody seems to have written into the configuration as `key`.
+/// What to do with a secret that the configuration seems to contain as `key`.
 fn secret_hint(key: &str) -> Option<&'static str> {
     let has = |word: &str| key.to_ascii_lowercase().contains(word);
     if has("proxy_pass") {
-        Some("name a file that holds it with entra.proxy_password_file")
+        Some("write it to a file and set entra.proxy_password_file")
     } else if has("learners.") && has("password") {
-        Some("name a file that holds it with learners.password_file")
+        Some("write it to a file and set learners.password_file")
     } else if ["secret", "password", "private_key", "token"].into_iter().any(has) {
-        Some("name a file that holds it with entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET")
+        Some("write it to a file and set entra.credential.secret_file, or set LEARNER_SYNC_CLIENT_SECRET")
     } else {
         None
     }

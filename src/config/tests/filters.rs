@@ -17,12 +17,12 @@ clauses = [
 clauses = [{ attribute = "companyName", operator = "IS NOT NULL" }]
 "#;
     let filters = load_text(&format!("{REQUIRED}{text}"), &[]).unwrap().scope.filters;
-    let told: Vec<String> = filters
+    let message: Vec<String> = filters
         .iter()
         .flat_map(|filter| filter.clauses.iter().map(move |clause| (filter, clause)))
         .map(|(filter, clause)| format!("{}: {} {} {:?}", filter.name, clause.attribute, clause.operator, clause.value))
         .collect();
-    assert_snapshot!(told.join("\n"), @r#"
+    assert_snapshot!(message.join("\n"), @r#"
     employees: userType EQUALS Some("Member")
     employees: [extensionAttribute3] GREATER_THAN Some("7")
     filter 2: companyName IS NOT NULL None
@@ -65,7 +65,7 @@ clauses = "department"
     /etc/learner-sync/learner-sync.toml:13:11: scope.filter: clauses must be a list of clauses, not a text
     "#);
     assert_snapshot!(problems("[scope]\nfilter = \"department\"\n"), @r#"
-    /etc/learner-sync/learner-sync.toml:8:10: scope.filter: must be tables, [[scope.filter]], not a text
+    /etc/learner-sync/learner-sync.toml:8:10: scope.filter: must be written as [[scope.filter]] tables, not a text
     "#);
     assert_snapshot!(problems_with("", &[("LEARNER_SYNC_SCOPE__FILTER", "department")]), @r#"
     LEARNER_SYNC_SCOPE__FILTER: cannot be set by the environment

@@ -1,4 +1,4 @@
-//! A learners table that is there already.
+//! An external learners table.
 
 use super::*;
 use crate::model::{Column, ColumnConstant, StateLabels, Table};
@@ -37,7 +37,7 @@ trial = false
     ];
     assert_eq!(described.constants, constants.map(|(name, constant)| (name.to_owned(), constant)).into());
     assert!(described.mapped.contains(&Attribute::Department) && !described.mapped.contains(&Attribute::JobRole));
-    // What nothing is said of is spoken of where the table is named.
+    // A column without a key has the position of the table name.
     let positions =
         ["learners.columns.user_name", "learners.columns.title"].map(|key| described.position_of(key).unwrap());
     assert_eq!(positions, ["/etc/learner-sync/learner-sync.toml:13:13", "/etc/learner-sync/learner-sync.toml:10:9"]);
@@ -49,7 +49,7 @@ trial = false
 }
 
 #[test]
-fn what_cannot_be_a_table_is_told_with_its_line() {
+fn every_problem_of_a_table_has_its_line() {
     assert_snapshot!(problems(
         r#"
 [entra.credential]
@@ -71,18 +71,18 @@ note = 1.5
 id = 3
 "#
     ), @r#"
-    /etc/learner-sync/learner-sync.toml:10:9: learners.table: must be a name, or schema.name; a name with a dot in it stands in quotation marks
-    /etc/learner-sync/learner-sync.toml:12:12: learners.columns.nickname: is none of id, external_id, created_at, updated_at, deactivated_at, user_name, email, active, first_name, last_name, title, country, employee_number, department, job_role, company, business_unit, team_name, security_champion
-    /etc/learner-sync/learner-sync.toml:13:12: learners.columns.usr_name: is none of id, external_id, created_at, updated_at, deactivated_at, user_name, email, active, first_name, last_name, title, country, employee_number, department, job_role, company, business_unit, team_name, security_champion; did you mean `user_name`?
-    /etc/learner-sync/learner-sync.toml:15:14: learners.columns.department: the column "role" is that of learners.columns.title already
+    /etc/learner-sync/learner-sync.toml:10:9: learners.table: must be a name or schema.name; write a name with a dot in quotation marks
+    /etc/learner-sync/learner-sync.toml:12:12: learners.columns.nickname: unknown column, not one of id, external_id, created_at, updated_at, deactivated_at, user_name, email, active, first_name, last_name, title, country, employee_number, department, job_role, company, business_unit, team_name, security_champion
+    /etc/learner-sync/learner-sync.toml:13:12: learners.columns.usr_name: unknown column, not one of id, external_id, created_at, updated_at, deactivated_at, user_name, email, active, first_name, last_name, title, country, employee_number, department, job_role, company, business_unit, team_name, security_champion; did you mean `user_name`?
+    /etc/learner-sync/learner-sync.toml:15:14: learners.columns.department: the column "role" is already used by learners.columns.title
     /etc/learner-sync/learner-sync.toml:16:14: learners.columns.first_name: must be the name of a column in quotes, not a number
     /etc/learner-sync/learner-sync.toml:17:13: learners.columns.last_name: must not be empty
-    /etc/learner-sync/learner-sync.toml:18:10: learners.columns.active: needs both true and false, or neither for a column of booleans or numbers
-    /etc/learner-sync/learner-sync.toml:19:15: learners.columns.external_id: the column "email" is that of email already, for which no other is named
-    /etc/learner-sync/learner-sync.toml:21:14: learners.constants.department: the column "department" is that of department already
-    /etc/learner-sync/learner-sync.toml:22:8: learners.constants.role: the column "role" is that of learners.columns.title already
-    /etc/learner-sync/learner-sync.toml:23:8: learners.constants.note: must stand in quotes: it is no whole number
-    /etc/learner-sync/learner-sync.toml:24:6: learners.constants.id: the column "id" is that of id already
+    /etc/learner-sync/learner-sync.toml:18:10: learners.columns.active: set both true and false, or neither for a column of booleans or numbers
+    /etc/learner-sync/learner-sync.toml:19:15: learners.columns.external_id: the column "email" is already used by email; set learners.columns.email as well
+    /etc/learner-sync/learner-sync.toml:21:14: learners.constants.department: the column "department" is already used by department
+    /etc/learner-sync/learner-sync.toml:22:8: learners.constants.role: the column "role" is already used by learners.columns.title
+    /etc/learner-sync/learner-sync.toml:23:8: learners.constants.note: write a decimal number in quotes
+    /etc/learner-sync/learner-sync.toml:24:6: learners.constants.id: the column "id" is already used by id
     "#);
     assert_snapshot!(problems(
         r#"

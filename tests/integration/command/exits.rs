@@ -307,7 +307,7 @@ async fn a_secret_of_two_lines_exits_78_and_is_not_shown() {
     std::fs::write(world.path("secret"), format!("{secret}\n\n")).unwrap();
     world.run_program(&["sync"], 0);
     std::fs::write(world.path("secret"), format!("{secret}\nletmein\n")).unwrap();
-    check_configuration(&world, &["entra.credential.secret_file", "secret holds more than one line"]);
+    check_configuration(&world, &["entra.credential.secret_file", "secret has more than one line"]);
     let told = world.run_program(&["check"], 78);
     assert!(![&secret, "letmein"].iter().any(|secret| format!("{told:?}").contains(*secret)), "{told:?}");
 
@@ -318,12 +318,12 @@ async fn a_secret_of_two_lines_exits_78_and_is_not_shown() {
     let configuration = std::fs::read_to_string(world.config_path()).unwrap();
     let proxy = format!("[entra]\nproxy = \"http://sync@127.0.0.1:1\"\nproxy_password_file = {password:?}\n");
     std::fs::write(world.config_path(), configuration.replace("[entra]\n", &proxy)).unwrap();
-    check_configuration(&world, &["entra.proxy_password_file", "password holds more than one line"]);
+    check_configuration(&world, &["entra.proxy_password_file", "password has more than one line"]);
     // Nothing listens there; it is not asked.
     let server = format!("postgres://sync@127.0.0.1:1/learners\"\npassword_file = {password:?}");
     std::fs::write(world.config_path(), configuration.replace(&format!("{}\"", world.database.url()), &server))
         .unwrap();
-    check_configuration(&world, &["learners.password_file", "password holds more than one line"]);
+    check_configuration(&world, &["learners.password_file", "password has more than one line"]);
     let told = world.run_program(&["status"], 78);
     assert!(!told.stderr.contains("letmein") && !told.stderr.contains("please"), "{told:?}");
 }
