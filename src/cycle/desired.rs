@@ -75,7 +75,7 @@ impl<'a> Collector<'a> {
                 Assessment::Rejected(Box::new(Rejection { reason, detail, user_name }))
             }
             MappedUser::Learner(learner) => match self.linked.get(&user) {
-                Some(linked) if linked.active && linked.fingerprint == Fingerprint::of_values(&learner.values) => {
+                Some(linked) if linked.active && linked.fingerprint == Fingerprint::compute(&learner.values) => {
                     Assessment::Unchanged
                 }
                 _ => Assessment::Wanted(Box::new(learner)),

@@ -78,7 +78,7 @@ fn compare_linked(
         draft.decisions.push(super::refused(&update, detail, &input.facts.failing));
         return;
     };
-    let wanted = Fingerprint::of_values(&learner.values);
+    let wanted = Fingerprint::compute(&learner.values);
     // Reactivated outside while the user was away. The learner is ours again from now on, so that the next
     // deactivation outside is not mistaken for our own.
     let returned = row.active && row.active_changed_outside();
@@ -221,7 +221,7 @@ fn active_after(user: &AssignedUser, learner: &Learner) -> RowAfter {
     RowAfter {
         active: true,
         routes: user.routes.clone(),
-        fingerprint: Fingerprint::of_values(&learner.values),
+        fingerprint: Fingerprint::compute(&learner.values),
         approved_by: None,
     }
 }

@@ -225,7 +225,7 @@ fn free_values(
         effect: Effect::Apply(RowAfter {
             active: row.active,
             routes,
-            fingerprint: Fingerprint::of_values(&values),
+            fingerprint: Fingerprint::compute(&values),
             approved_by: None,
         }),
     })

@@ -54,7 +54,7 @@ impl Store {
             let entry = LinkedLearner {
                 learner: layout.learner_at(&row, 1)?,
                 active,
-                fingerprint: if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::of_values(&values) },
+                fingerprint: if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) },
                 routes: routes_by_text.parse(row.json(2)?)?,
             };
             known.insert(word(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);

@@ -22,7 +22,7 @@ impl Database {
                 let mut values = row.values.clone();
                 values.retain(|attribute, _| *attribute != Attribute::Title);
                 let by_hand = row.active && row.deactivated;
-                let fingerprint = if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::of_values(&values) };
+                let fingerprint = if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) };
                 let routes = self.routes.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
                 (id, LinkedLearner { learner: row.learner, active: row.active, fingerprint, routes })
             })

@@ -29,12 +29,12 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
         (Attribute::SecurityChampion, Some("true")),
     ]);
     let second = &known[&user(2)];
-    assert_eq!(second.fingerprint, Fingerprint::of_values(&expected));
+    assert_eq!(second.fingerprint, Fingerprint::compute(&expected));
     assert_eq!((second.learner, second.active), (LearnerId::Number(2), false));
     assert_eq!(second.routes, routes(&[Route::Direct]));
     let rows = store.rows(SOURCE, &[user(1), user(2), user(3)], &MAPPED).await.unwrap();
     assert_eq!(rows.len(), 2);
-    assert!(rows.iter().all(|(user, row)| Fingerprint::of_values(&row.values) == known[user].fingerprint));
+    assert!(rows.iter().all(|(user, row)| Fingerprint::compute(&row.values) == known[user].fingerprint));
 }
 
 async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: Kind) {
