@@ -1,4 +1,4 @@
-//! Who holds a lock, as shown to the administrator.
+//! The holder of a lock, for messages.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub struct LockHolder {
 }
 
 impl LockHolder {
-    /// A holder of which nothing is known.
+    /// An unknown holder.
     pub fn unknown() -> Self {
         Self { pid: None, command: "another process".to_owned() }
     }
