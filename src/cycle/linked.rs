@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{CycleContext, CycleError, CycleOptions, SingleUser};
-use crate::cache::{self, Forgotten, Origin, Remembered};
+use crate::cache::{self, CacheMiss, CachedLearners, Origin};
 use crate::model::{EntraId, Generation, LinkedLearners};
 
 /// The linked learners, and where they come from.
@@ -26,7 +26,7 @@ pub(super) async fn read_linked(
     if let Some(path) = cache {
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
         match cache::recall(path, &origin, options.now).await {
-            Ok(Remembered { known: linked, compared_at }) => {
+            Ok(CachedLearners { linked, compared_at }) => {
                 // Another cycle compares for everybody.
                 if let Some(SingleUser { user, .. }) = options.only {
                     let before = LinkedBefore { linked, last_written: None, compared_at, generation };
@@ -47,7 +47,7 @@ pub(super) async fn read_linked(
                 tracing::info!(requested = options.full, "comparing with the whole learner database");
                 last_written = Some(linked);
             }
-            Err(Forgotten::Missing) => tracing::info!("no cache yet; comparing with the learner database"),
+            Err(CacheMiss::Missing) => tracing::info!("no cache yet; comparing with the learner database"),
             Err(why) => tracing::warn!("{why}; comparing with the learner database"),
         }
     }
