@@ -27,7 +27,7 @@ use crate::runtime::lock::{Lock, LockError};
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::preflight::{Preflight, PreflightError};
 use crate::runtime::{App, AppError, configured_source};
-use crate::store::{Access, DatabaseState, Store, StoreError};
+use crate::store::{DatabaseState, Store, StoreError};
 
 /// What other processes see as the holder of a lock.
 const COMMAND: &str = "learner-sync run";
@@ -101,12 +101,12 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     // First, so that an early SIGUSR1 or SIGHUP does not kill the process.
     let mut signals = Signals::listen()?;
     let app = Arc::new(App::new(config, &environment, clock)?);
-    let preflight = Preflight::inspect(&app.config).await?;
+    let preflight = Preflight::inspect(&app.config, &app.learners).await?;
     if let Some(holder) = Lock::holder(&preflight.paths.daemon_lock) {
         return Err(LockError::Held(holder).into());
     }
     // An unusable database fails the start, not the first cycle.
-    let (state, failing_since) = read_database(&app).await.map_err(PreflightError::from)?;
+    let (state, failing_since) = read_database(&app, &preflight).await.map_err(PreflightError::from)?;
     let mut source_locks = SourceLocks::default();
     source_locks.lock_sources(&app.config, &state)?;
     preflight.create_directories()?;
@@ -136,8 +136,8 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     Ok(())
 }
 
-async fn read_database(app: &App) -> Result<(DatabaseState, Option<Timestamp>), StoreError> {
-    let store = Store::open(&app.learners, Access::ReadWrite).await?;
+async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseState, Option<Timestamp>), StoreError> {
+    let store = Store::open_inspected(&preflight.database).await?;
     let state = store.state().await?;
     let failing_since = store.failing_since(&configured_source(&app.config, &state)).await?;
     store.close().await?;

@@ -321,13 +321,13 @@ async fn database_check(context: &Context) -> Check {
         let hint = error.hint().map(str::to_owned);
         return Check { ok: false, hint, ..Check::passed(DATABASE, error.message()) };
     }
-    if let Err(error) = preflight::inspect_database(&context.config).await {
-        return Check::failed(DATABASE, &error, error.hint());
-    }
     let learners = match context.learners() {
         Ok(learners) => learners,
         Err(failure) => return Check { ok: false, ..Check::passed(DATABASE, failure.message()) },
     };
+    if let Err(error) = preflight::inspect_database(&context.config, &learners).await {
+        return Check::failed(DATABASE, &error, error.hint());
+    }
     let shown = match Store::describe(&learners.place).await {
         Ok(shown) => shown,
         Err(error) => return Check::failed(DATABASE, &error, error.hint()),

@@ -8,13 +8,13 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use rustix::fs::{Access, access};
+use rustix::fs::{Access as FileAccess, access};
 
 use super::output::{CONFIGURATION, Failure};
 use crate::config::Config;
 use crate::files;
 use crate::runtime::Paths;
-use crate::store::{self, Store, StoreError};
+use crate::store::{Access, DatabaseLocation, LearnerDatabase, Store, StoreError};
 
 const DATABASE_URL: &str = "learners.database_url";
 /// The first bytes of every SQLite database.
@@ -54,7 +54,9 @@ async fn database(config: &Config, path: &Path) -> Result<(), Failure> {
     }
     if owner == 0 {
         // Other programs have databases too.
-        Store::inspect(path, config.learners.table.as_ref(), store::Access::ReadOnly).await?;
+        let place = DatabaseLocation::File(path.to_owned());
+        let database = LearnerDatabase { place, table: config.learners.table.clone() };
+        Store::inspect(database, Access::ReadOnly).await?;
     }
     Err(belongs_to(path, owner))
 }
@@ -66,7 +68,7 @@ fn check_directory(config: &Config, path: &Path) -> Result<(), Failure> {
     let Some(owner) = other_owner(directory).filter(|_| is_missing && directory != config.state.directory) else {
         return Ok(());
     };
-    if access(directory, Access::WRITE_OK).is_ok() {
+    if access(directory, FileAccess::WRITE_OK).is_ok() {
         return Ok(());
     }
     let (path, directory) = (path.display(), directory.display());

@@ -6,7 +6,7 @@ use crate::runtime::Paths;
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::preflight::Preflight;
-use crate::store::{Made, Store};
+use crate::store::{MigrationResult, Store};
 
 const APPLY: &str = "learner-sync schema apply";
 
@@ -64,15 +64,15 @@ async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
     let _lock = match Paths::new(&context.config).database {
         Some(_) => {
             owner::check(&context.config).await?;
-            let preflight = Preflight::inspect(&context.config).await?;
+            let preflight = Preflight::inspect(&context.config, &context.learners()?).await?;
             preflight.create_directories()?;
             Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY)?)
         }
         None => None,
     };
-    let found = match Store::make_tables(context.learners()?, APPLY, writer).await? {
-        Made::Tables { found } => found,
-        Made::Locked(holder) => return Err(LockedCycleError::Locked(holder).into()),
+    let found = match Store::migrate(context.learners()?, APPLY, writer).await? {
+        MigrationResult::Migrated { found } => found,
+        MigrationResult::Locked(holder) => return Err(LockedCycleError::Locked(holder).into()),
     };
     let version = Store::SCHEMA_VERSION;
     let tables = match found {

@@ -93,7 +93,7 @@ impl Daemon {
 
 /// Inspects what a start would inspect, and writes nothing.
 async fn inspect_database_state(new: &App) -> Result<DatabaseState, PreflightError> {
-    Preflight::inspect(&new.config).await?;
+    Preflight::inspect(&new.config, &new.learners).await?;
     let store = Store::open(&new.learners, Access::ReadOnly).await?;
     let state = store.state().await?;
     store.close().await?;

@@ -13,7 +13,7 @@ use crate::mapping::{Mapping, MappingProblem};
 use crate::model::{Clock, Restrictions, Selection, Table, UserList};
 use crate::plan::Limits;
 use crate::scope::{FilterProblem, Scope};
-use crate::store::{DatabaseLocation, DatabaseState, LearnerDatabase, Server};
+use crate::store::{DatabaseLocation, DatabaseState, LearnerDatabase, PostgresServer};
 
 /// Everything that outlives a cycle.
 #[derive(Debug)]
@@ -159,7 +159,8 @@ pub fn learner_database(
             config.check_database_certificate()?;
             let password = config.read_database_password(environment)?;
             let url_place = config.learners.database_position.clone();
-            DatabaseLocation::Server(Server { url: url.clone(), url_place, password, patience: Server::PATIENCE })
+            let response_timeout = PostgresServer::RESPONSE_TIMEOUT;
+            DatabaseLocation::Server(PostgresServer { url: url.clone(), url_place, password, response_timeout })
         }
     };
     Ok(LearnerDatabase { place, table: config.learners.table.clone() })

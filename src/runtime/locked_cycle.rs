@@ -12,7 +12,7 @@ use super::user_lookup::{FoundUser, UserArgument, UserLookupError, find_user};
 use crate::cycle::{self, CycleContext, CycleOptions, Report, StopSignal};
 use crate::failpoint::{Step, reached};
 use crate::model::{LearnerId, LockHolder, Trigger, chain};
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// How often a lock is tried again. Neither kind of lock can be awaited: a lock file blocks its thread, and a server
 /// would keep a statement open for as long as the other cycle runs.
@@ -92,12 +92,12 @@ pub async fn run_locked_cycle(
     if !app.config.provisioning.users {
         return Err(LockedCycleError::Disabled);
     }
-    let preflight = Preflight::inspect(&app.config).await?;
+    let preflight = Preflight::inspect(&app.config, &app.learners).await?;
     preflight.create_directories()?;
     let _lock = acquire_file_lock(&preflight, options, &mut stop).await?;
     reached(Step::LockTaken);
     // Opened for each cycle: after a restore the path names another file.
-    let store = Store::open(&app.learners, Access::ReadWrite).await?;
+    let store = Store::open_inspected(&preflight.database).await?;
     acquire_server_lock(&store, options, &mut stop).await?;
     if !options.force && store.state().await?.paused {
         return Err(LockedCycleError::Paused);

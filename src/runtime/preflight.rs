@@ -8,7 +8,7 @@ use super::paths::Paths;
 use crate::cache::{self, CacheRefused};
 use crate::config::Config;
 use crate::files;
-use crate::store::{Access, DatabaseState, Store, StoreError};
+use crate::store::{Access, DatabaseState, Inspected, LearnerDatabase, Store, StoreError};
 
 /// The learner database, a directory or a lock file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +75,6 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         | StoreError::Hidden { .. }
         // The administrator of the server can correct these without changing our configuration.
         | StoreError::NoConnection { .. }
-        | StoreError::Lost(_)
-        | StoreError::Refused { .. }
-        | StoreError::Full { .. }
-        | StoreError::Damaged(_)
-        | StoreError::Busy(_)
-        | StoreError::Unreadable { .. }
         | StoreError::Database(_) => false,
     }
 }
@@ -90,6 +84,8 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
 pub struct Preflight {
     /// The inspected paths.
     pub paths: Paths,
+    /// The inspected learner database.
+    pub database: Inspected,
 }
 
 impl Preflight {
@@ -97,10 +93,10 @@ impl Preflight {
     ///
     /// # Errors
     /// The first path that cannot be used.
-    pub async fn inspect(config: &Config) -> Result<Self, PreflightError> {
-        inspect_database(config).await?;
+    pub async fn inspect(config: &Config, learners: &LearnerDatabase) -> Result<Self, PreflightError> {
+        let database = inspect_database(config, learners).await?;
         inspect_state(config)?;
-        Ok(Self { paths: Paths::new(config) })
+        Ok(Self { paths: Paths::new(config), database })
     }
 
     /// Creates the missing directories.
@@ -121,12 +117,10 @@ impl Preflight {
 ///
 /// # Errors
 /// The first path that cannot be used.
-pub async fn inspect_database(config: &Config) -> Result<(), PreflightError> {
-    let paths = Paths::new(config);
-    if let Some(path) = &paths.database {
-        Store::inspect(path, config.learners.table.as_ref(), Access::ReadWrite).await?;
-    }
-    inspect_lock(&paths.cycle_lock)
+pub async fn inspect_database(config: &Config, learners: &LearnerDatabase) -> Result<Inspected, PreflightError> {
+    let database = Store::inspect(learners, Access::ReadWrite).await?;
+    inspect_lock(&Paths::new(config).cycle_lock)?;
+    Ok(database)
 }
 
 /// Inspects the state directory, the daemon's lock and the cache.

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::connection::Connection;
-use super::sql::Statement;
-use super::{HeldUser, Store, StoreError, from_json};
+use super::db::{Connection, Dialect, Statement, parse_json_column};
+use super::error::StoreError;
+use super::handle::Store;
+use super::report::HeldUser;
 use crate::model::{Action, Reason};
 
 impl Store {
@@ -49,7 +50,7 @@ impl Store {
     pub async fn admit_source(&self, source: &str, actor: &str, at: Timestamp) -> Result<(), StoreError> {
         self.write(async |connection| {
             let row = connection.row(Statement::new("SELECT admitted_sources FROM sync_state")).await?;
-            let mut admitted: BTreeSet<String> = from_json(row.get(0)?, "sync_state.admitted_sources")?;
+            let mut admitted: BTreeSet<String> = parse_json_column(row.get(0)?, "sync_state.admitted_sources")?;
             admitted.insert(source.to_owned());
             let statement = Statement::new("UPDATE sync_state SET admitted_sources = $1");
             connection.execute(statement.bind(json!(admitted).to_string())).await?;
@@ -85,7 +86,7 @@ impl Store {
     /// Looks through the whole file; answers the first thing that is wrong with it. A server looks after its own.
     pub async fn first_damage(&self) -> Result<Option<String>, StoreError> {
         let mut connection = self.connection().await;
-        if matches!(*connection, Connection::Postgres(_)) {
+        if connection.dialect() == Dialect::Postgres {
             return Ok(None);
         }
         let found: String = connection.row(Statement::new("PRAGMA quick_check(1)")).await?.get(0)?;

@@ -1,18 +1,26 @@
 //! Carrying out a batch of changes: all of it, or all but the rows the database refuses, in one transaction.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::connection::Connection;
-use super::error::refusal;
-use super::layout::Layout;
-use super::sql::Statement;
-use super::transaction::{End, PATIENCE, PATIENCE_OF_A_REHEARSAL, begin_anew, wait_for_locks};
-use super::{CycleId, Store, StoreError, learners, word};
+use super::cycles::CycleId;
+use super::db::{
+    Connection, DbError, LOCK_TIMEOUT, Statement, TransactionEnd, parse_column as word, restart_transaction,
+    set_lock_timeout,
+};
+use super::error::StoreError;
+use super::handle::Store;
+use super::learners;
+use super::schema::{WRITE_LOCK, describe_refusal};
+use super::table::Layout;
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Batch;
+
+/// How long a rehearsal waits for a lock: it must not queue behind the daemon.
+const REHEARSAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// In whose name something is written.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +52,12 @@ pub(super) enum ApplyError {
     Failed(StoreError),
 }
 
-impl From<sqlx::Error> for ApplyError {
-    fn from(error: sqlx::Error) -> Self {
-        refusal(&error).map_or_else(|| Self::Failed(error.into()), Self::Refused)
+impl From<DbError> for ApplyError {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::RowRefused { refusal, .. } => Self::Refused(describe_refusal(&refusal)),
+            error => Self::Failed(error.into()),
+        }
     }
 }
 
@@ -78,11 +89,13 @@ impl Store {
         batch: &Batch,
         context: &WriteContext<'_>,
     ) -> Result<Vec<(usize, String)>, StoreError> {
-        wait_for_locks(&mut *self.connection().await, PATIENCE_OF_A_REHEARSAL).await?;
+        set_lock_timeout(&mut *self.connection().await, REHEARSAL_LOCK_TIMEOUT).await?;
         let written = self
-            .transact(End::Undo, async |connection| write_batch(connection, &self.layout, batch, context).await)
+            .transact(TransactionEnd::RollBack, async |connection| {
+                write_batch(connection, &self.layout, batch, context).await
+            })
             .await;
-        wait_for_locks(&mut *self.connection().await, PATIENCE).await?;
+        set_lock_timeout(&mut *self.connection().await, LOCK_TIMEOUT).await?;
         Ok(written?.refused)
     }
 }
@@ -109,7 +122,7 @@ async fn write_batch(
         return Ok(written);
     };
     // Nothing else has been written in this transaction, so all of it can go: most batches need no savepoint.
-    begin_anew(connection).await?;
+    restart_transaction(connection, WRITE_LOCK).await?;
     connection.script("SAVEPOINT parts").await?;
     let units: Vec<Range<usize>> = batch.units().collect();
     // A stack: the first half is written before the second, because a unit may need an earlier one.
@@ -168,11 +181,11 @@ async fn attempt(
 
 async fn generation(connection: &mut Connection) -> Result<Generation, StoreError> {
     let row = connection.row(Statement::new("SELECT generation FROM sync_state")).await?;
-    word(row.get(0)?, "sync_state.generation")
+    Ok(word(row.get(0)?, "sync_state.generation")?)
 }
 
 /// Gives the database a new generation: whoever remembers another one must look at the learners again.
-pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Generation, sqlx::Error> {
+pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Generation, DbError> {
     let generation = Generation(rand::random());
     let statement = Statement::new("UPDATE sync_state SET generation = $1");
     connection.execute(statement.bind(generation.to_string())).await?;

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::renew_generation;
-use super::connection::Connection;
+use super::apply::{WriteContext, renew_generation};
+use super::db::{Connection, DbError, SqlValue as Value, Statement};
+use super::error::StoreError;
+use super::handle::Store;
 use super::known::texts;
-use super::layout::Layout;
 use super::learners::{forget, write_routes};
-use super::sql::Statement;
-use super::value::Value;
-use super::{Store, StoreError, WriteContext, log};
+use super::log;
+use super::table::Layout;
 use crate::failpoint::{Step, reached};
 use crate::model::{Cause, EntraId, Generation, Routes};
 use crate::plan::{Decision, Leave, LeftAs, MemberCounts};
@@ -73,7 +73,7 @@ async fn write(
     layout: &Layout,
     bookkeeping: &Bookkeeping<'_>,
     context: &WriteContext<'_>,
-) -> Result<Option<Generation>, sqlx::Error> {
+) -> Result<Option<Generation>, DbError> {
     let Bookkeeping { left, failing_ended, held_ended, routes, group_members } = bookkeeping;
     forget(connection, "sync_failures", context.source, &texts(*failing_ended)).await?;
     forget(connection, "sync_held", context.source, &texts(*held_ended)).await?;
@@ -117,7 +117,7 @@ async fn write_failures(
     connection: &mut Connection,
     failing: &[(&Decision, &Leave)],
     context: &WriteContext<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), DbError> {
     for piece in connection.pieces(failing) {
         let mut statement = Statement::new(
             "INSERT INTO sync_failures
@@ -148,7 +148,7 @@ async fn write_held(
     connection: &mut Connection,
     held: &[&Decision],
     context: &WriteContext<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), DbError> {
     for piece in connection.pieces(held) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
         statement.push_values(piece, |row, decision| {

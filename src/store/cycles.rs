@@ -1,14 +1,14 @@
 //! The row of a cycle, from its beginning to its end, and what is remembered from one to the next.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use super::connection::Record;
-use super::sql::Statement;
-use super::{CredentialNote, Store, StoreError, from_json, word};
+use jiff::Timestamp;
+
+use super::db::{SqlRow, Statement, parse_column};
+use super::error::StoreError;
+use super::handle::Store;
 use crate::model::{Outcome, Trigger};
 use crate::plan::Counts;
-use jiff::Timestamp;
 
 /// The key of a row in `sync_cycles`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,51 +145,20 @@ impl Store {
                   WHERE source = $1 AND outcome IS NOT NULL AND outcome NOT IN ($2, $3))",
         );
         let statement = statement.bind(source).bind(Outcome::Failed.as_str()).bind(Outcome::Interrupted.as_str());
-        self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at")
-    }
-
-    /// Remembers the object id of the application that is configured as `configured`, so that `status` and `log`
-    /// know the source without asking Graph.
-    pub async fn remember_application(&self, configured: &str, object_id: &str) -> Result<(), StoreError> {
-        if self.state().await?.applications.get(configured).is_some_and(|known| known == object_id) {
-            return Ok(());
-        }
-        self.write(async |connection| {
-            let row = connection.row(Statement::new("SELECT applications FROM sync_state")).await?;
-            let mut applications: BTreeMap<String, String> = from_json(row.get(0)?, "sync_state.applications")?;
-            applications.insert(configured.to_owned(), object_id.to_owned());
-            let statement = Statement::new("UPDATE sync_state SET applications = $1");
-            connection.execute(statement.bind(serde_json::json!(applications).to_string())).await?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Remembers when the credential ends.
-    pub async fn note_credential(&self, note: CredentialNote) -> Result<(), StoreError> {
-        let CredentialNote { looked_at, ends_at } = note;
-        let statement = Statement::new("UPDATE sync_state SET credential_looked_at = $1, credential_ends_at = $2");
-        let statement = statement.bind(looked_at).bind(ends_at);
-        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
-    }
-
-    /// When the daemon means to run again, for `status`.
-    pub async fn set_next_cycle_at(&self, at: Option<Timestamp>) -> Result<(), StoreError> {
-        let statement = Statement::new("UPDATE sync_state SET next_cycle_at = $1").bind(at);
-        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
+        Ok(self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at")?)
     }
 }
 
-fn cycle_row(row: &Record) -> Result<CycleRow, StoreError> {
+fn cycle_row(row: &SqlRow) -> Result<CycleRow, StoreError> {
     let number = |column| row.get::<i64, _>(column).map(i64::unsigned_abs);
     let outcome: Option<&str> = row.get("outcome")?;
     Ok(CycleRow {
         id: CycleId(row.get("id")?),
         source: row.get("source")?,
-        trigger: word(row.get("trigger")?, "sync_cycles.trigger")?,
+        trigger: parse_column(row.get("trigger")?, "sync_cycles.trigger")?,
         started_at: row.time("started_at", "sync_cycles.started_at")?,
         finished_at: row.optional_time("finished_at", "sync_cycles.finished_at")?,
-        outcome: outcome.map(|text| word(text, "sync_cycles.outcome")).transpose()?,
+        outcome: outcome.map(|text| parse_column(text, "sync_cycles.outcome")).transpose()?,
         counts: Counts {
             in_scope: number("in_scope")?,
             created: number("created")?,

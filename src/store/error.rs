@@ -1,217 +1,207 @@
-//! What can go wrong with the learner database, one variant for each thing a caller does differently.
+//! Why the learner database cannot be used, one variant for each thing that a caller does differently.
 
 use std::error::Error;
 use std::fmt;
-use std::ops::Deref;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use super::postgres::OLDEST;
-use super::{TableFault, postgres, sqlite};
+use super::db::postgres::OLDEST_VERSION;
+use super::db::{DbError, EngineReport};
 
-/// What a database said; of a server without the line of its own source code, which tells an administrator nothing.
-#[derive(Debug)]
-pub struct Cause(sqlx::Error);
+/// A problem of an external learners table that must be fixed before a learner is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableFault {
+    /// Where the configuration names it, such as `learner-sync.toml:12:9`.
+    pub place: Option<String>,
+    /// The configuration key.
+    pub key: String,
+    /// The problem.
+    pub message: String,
+    /// The statement that fixes it, for the owner of the table.
+    pub statement: Option<String>,
+}
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match postgres::words(&self.0) {
-            Some(words) => f.write_str(&words),
-            None => self.0.fmt(f),
+impl TableFault {
+    /// The problem, and where the configuration names it.
+    pub fn problem(&self) -> String {
+        let Self { place, key, message, statement: _ } = self;
+        match place {
+            Some(place) => format!("{place}: {key}: {message}"),
+            None => format!("{key}: {message}"),
         }
     }
 }
 
-impl Error for Cause {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        if postgres::words(&self.0).is_some() { None } else { self.0.source() }
+impl fmt::Display for TableFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.problem())?;
+        match &self.statement {
+            Some(statement) => write!(f, "; to fix it: {statement};"),
+            None => Ok(()),
+        }
     }
 }
 
-impl Deref for Cause {
-    type Target = sqlx::Error;
-
-    fn deref(&self) -> &sqlx::Error {
-        &self.0
-    }
-}
-
-impl From<sqlx::Error> for Cause {
-    fn from(error: sqlx::Error) -> Self {
-        Self(error)
-    }
-}
-
-/// The learner database cannot be used, or something went wrong with it as a whole.
+/// The learner database cannot be used, or fails as a whole.
 ///
-/// A row that it refuses is no error but a result: see [`super::Applied`].
+/// A refused row is not an error but a result: see [`super::Applied`].
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A matter of paths and permissions: the configuration is wrong, not the database.
+    /// A wrong path or missing permissions: the configuration is wrong, not the database.
     #[error("cannot open the learner database {}", path.display())]
     CannotOpen {
-        /// The file, or the directory that could not be made.
+        /// The file, or the directory that cannot be created.
         path: PathBuf,
-        /// What the system said.
+        /// What the system reported.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Opened to read, and there is no file yet.
-    #[error("there is no learner database at {}", path.display())]
+    /// Opened to read, and the file is missing.
+    #[error("the learner database {} does not exist", path.display())]
     Missing {
-        /// Where it was looked for.
+        /// The expected file.
         path: PathBuf,
     },
-    /// The file is something else.
+    /// The file has another format.
     #[error("{} is not an SQLite database", path.display())]
     NotADatabase {
         /// The file.
         path: PathBuf,
     },
-    /// The database of another program, such as that of a mistyped path. Nothing was written to it.
-    #[error("{database} is the database of another program: it has {}, and no table learners", some_of(tables))]
+    /// The database of another program, for example after a typo in the path. Nothing was written to it.
+    #[error("{database} belongs to another program: it contains {}, and no table learners", list_tables(tables))]
     Foreign {
-        /// Which.
+        /// The database.
         database: String,
-        /// What is in it.
+        /// The tables that it contains.
         tables: Vec<String>,
     },
-    /// A database with tables of these names that are not ours. Nothing was written to it.
-    #[error("the learner database has tables of another make: {}", missing.join(", "))]
+    /// Tables with our names that learner-sync did not create. Nothing was written.
+    #[error("the learner database contains tables that learner-sync did not create: {}", missing.join(", "))]
     NotOurs {
-        /// What is missing, each in words such as `learners lacks the column email`.
+        /// What is missing, such as `learners lacks the column email`.
         missing: Vec<String>,
     },
-    /// The configured learners table of somebody else is not as it must be. Nothing was written.
+    /// The configured external learners table is unusable. Nothing was written.
     #[error("the learners table cannot be used:\n{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Table {
-        /// Everything that is wrong.
+        /// All problems.
         faults: Vec<TableFault>,
     },
     /// Written by a newer learner-sync.
-    #[error("the learner database has schema version {found}; this learner-sync knows up to {supported}")]
+    #[error("the learner database has schema version {found}; this learner-sync supports versions up to {supported}")]
     Newer {
-        /// What the database says.
+        /// The version of the database.
         found: i64,
-        /// What this program knows.
+        /// The version of this program.
         supported: i64,
     },
-    /// Opened to read, and not migrated yet (0: there are no tables at all).
+    /// Opened to read, and not migrated yet.
     #[error(
-        "the learner database has schema version {found}, this learner-sync needs {supported}: a cycle migrates it"
+        "the learner database has schema version {found}, this learner-sync needs {supported}: the next cycle migrates it"
     )]
     Older {
-        /// What the database says.
+        /// The version of the database; 0 when it has no tables of learner-sync.
         found: i64,
-        /// What this program needs.
+        /// The version of this program.
         supported: i64,
     },
-    /// A server whose tables have to be made or completed by somebody else. Nothing was tried.
+    /// The role cannot create or migrate the tables on this server. Nothing was tried.
     #[error(
-        "{}, and the role {role} {obstacle}: their owner has to run `learner-sync schema apply`",
-        standing(*found, *supported)
+        "{}, and the role {role} {obstacle}: their owner must run `learner-sync schema apply`",
+        describe_version(*found, *supported)
     )]
     NotTheOwner {
-        /// What the database says; 0 when there are no tables to be seen.
+        /// The version of the database; 0 when no tables of learner-sync are visible.
         found: i64,
-        /// What this program needs.
+        /// The version of this program.
         supported: i64,
-        /// Our role.
+        /// The role of this session.
         role: String,
-        /// Why it cannot, in words such as `does not own them`.
+        /// The reason, such as `does not own them`.
         obstacle: String,
     },
-    /// A role that may not do all that a cycle does.
-    #[error("the role {role} may not do all that a cycle does; have the owner of the tables run: {}", missing.join("; "))]
+    /// The role lacks rights that a cycle needs.
+    #[error("the role {role} lacks rights that a cycle needs; the owner of the tables must run: {}", missing.join("; "))]
     NotGranted {
-        /// Which.
+        /// The role.
         role: String,
-        /// What grants the rest.
+        /// The statements that grant them.
         missing: Vec<String>,
     },
-    /// People are linked to rows that our role cannot see. Nothing was written.
+    /// Users are linked to rows that the role cannot see. Nothing was written.
     #[error(
-        "{hidden} people are linked to rows of {table} that the role {role} cannot see: row-level security hides them"
+        "{hidden} users are linked to rows of {table} that the role {role} cannot see: row-level security hides them"
     )]
     Hidden {
-        /// How many.
+        /// The number of rows.
         hidden: u64,
         /// The learners table.
         table: String,
-        /// Our role.
+        /// The role of this session.
         role: String,
     },
-    /// There is no room for what was to be written. Nothing of it was.
-    #[error("the disk is full: the learner database {database} cannot be written")]
-    Full {
-        /// Which.
-        database: String,
-        /// What the database said.
-        #[source]
-        source: Cause,
-    },
-    /// A server to which there is no connection: it is away, or it refuses this one.
-    #[error("cannot connect to the learner database {server} ({place}: learners.database_url)")]
+    /// A server that is unreachable, or that refuses the connection.
+    #[error("cannot connect to the learner database {database} ({place}: learners.database_url)")]
     NoConnection {
-        /// Which database, where, and as whom.
-        server: String,
-        /// Where the configuration says so.
+        /// The database, its server and the role.
+        database: String,
+        /// Where the configuration names it.
         place: String,
-        /// Why.
+        /// The reason.
         #[source]
-        source: Cause,
+        source: EngineReport,
     },
-    /// The server is there, but too old.
+    /// The server is too old.
     #[error(
-        "the learner database needs PostgreSQL {OLDEST} or newer; {server} runs version {found} ({place}: learners.database_url)"
+        "the learner database needs PostgreSQL {OLDEST_VERSION} or newer; {database} runs version {found} ({place}: \
+         learners.database_url)"
     )]
     TooOld {
-        /// Which database, where, and as whom.
-        server: String,
-        /// Where the configuration says so.
+        /// The database, its server and the role.
+        database: String,
+        /// Where the configuration names it.
         place: String,
-        /// Its version.
+        /// The version of the server.
         found: String,
     },
-    /// The connection broke. What was not committed is undone; a commit that was under way may have happened.
-    #[error("the connection to the learner database is lost")]
-    Lost(#[source] Cause),
-    /// A server that refused a statement in words that may hold values of a user.
-    #[error("the learner database refused a statement with SQLSTATE {code}")]
-    Refused {
-        /// The code of the error.
-        code: String,
-    },
-    /// Somebody else writes to it and did not finish in time.
-    #[error("the learner database is locked by another process")]
-    Busy(#[source] Cause),
-    /// A value in it is none that learner-sync writes.
-    #[error("the learner database has a value in {column} that cannot be read")]
-    Unreadable {
-        /// Table and column.
-        column: &'static str,
-    },
-    /// What stands in the file is no database any more.
-    #[error("the learner database is damaged")]
-    Damaged(#[source] Cause),
-    /// Anything else: the query failed.
-    #[error("the learner database failed")]
-    Database(#[source] Cause),
+    /// A statement failed. Nothing of its transaction was written; a commit whose connection was lost may have happened.
+    #[error("{}", describe(.0))]
+    Database(#[from] DbError),
 }
 
-fn standing(found: i64, supported: i64) -> String {
+/// A sentence for the class of the error. The report of the engine follows as its source.
+fn describe(error: &DbError) -> String {
+    match error {
+        DbError::Busy(_) => "the learner database is locked by another process".to_owned(),
+        DbError::Lost(_) => "the connection to the learner database is lost".to_owned(),
+        DbError::Damaged(_) => "the learner database is damaged".to_owned(),
+        DbError::Full { database, .. } => {
+            format!("the disk is full: the learner database {database} cannot be written")
+        }
+        DbError::Denied(_) => "the role lacks a right in the learner database".to_owned(),
+        DbError::Unreadable { .. } => "the learner database contains an invalid value".to_owned(),
+        DbError::RowRefused { cause, .. } | DbError::Other(cause) if cause.is_withheld() => {
+            "the learner database refused a statement".to_owned()
+        }
+        DbError::RowRefused { .. } | DbError::Other(_) => "the learner database failed".to_owned(),
+    }
+}
+
+fn describe_version(found: i64, supported: i64) -> String {
     match found {
         0 => "the learner database lacks the tables of learner-sync".to_owned(),
         found => format!("the learner database has schema version {found}, this learner-sync needs {supported}"),
     }
 }
 
-/// A few names, and how many more there are.
-fn some_of(tables: &[String]) -> String {
-    const FEW: usize = 5;
-    let (named, more) = tables.split_at(tables.len().min(FEW));
+/// The first names, and the number of the others.
+fn list_tables(tables: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let (shown, others) = tables.split_at(tables.len().min(SHOWN));
     let plural = if tables.len() == 1 { "" } else { "s" };
-    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-    format!("the table{plural} {}{more}", named.join(", "))
+    let others = if others.is_empty() { String::new() } else { format!(" and {} more", others.len()) };
+    format!("the table{plural} {}{others}", shown.join(", "))
 }
 
 impl StoreError {
@@ -222,55 +212,75 @@ impl StoreError {
                 format!("the service user must own {} and be able to write to its directory", path.display())
             }
             Self::NotADatabase { .. } => "name another file in learners.database_url".to_owned(),
-            Self::Foreign { .. } => {
-                "name another file in learners.database_url; if this is the platform's own database, \
-                                     make the table learners in it first"
-                    .to_owned()
-            }
+            Self::Foreign { .. } => "name another file in learners.database_url; if this is the platform's own database, \
+                                     create the table learners in it first"
+                .to_owned(),
             Self::NotOurs { .. } => {
-                "nothing was written to it: add what is missing; if tables of the platform have these names, name another \
-                 file in learners.database_url, or give the role a schema of its own and no other in its search_path: \
-                 learner-sync guide existing-table"
+                "nothing was written: add what is missing; if the platform uses these table names itself, name another file in \
+                 learners.database_url, or give the role a schema of its own as its only search_path: learner-sync guide \
+                 existing-table"
                     .to_owned()
             }
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
-            Self::Damaged(_) => "stop the daemon and restore a backup: learner-sync guide backup".to_owned(),
             Self::Hidden { table, role, .. } => format!(
-                "have the owner of the table run: CREATE POLICY learner_sync ON {table} TO {role} USING (true) WITH CHECK (true)"
+                "the owner of the table must run: CREATE POLICY learner_sync ON {table} TO {role} USING (true) WITH CHECK (true)"
             ),
-            Self::Full { .. } => "make room; nothing is lost, and the next cycle carries on".to_owned(),
-            Self::NoConnection { source, .. } | Self::Database(source) => return postgres::advice(source),
-            Self::TooOld { .. } => format!("move the learners to a server with PostgreSQL {OLDEST} or newer"),
-            Self::Lost(_) => "nothing is lost: the next cycle finds out what was written, and carries on".to_owned(),
-            Self::Refused { code } => format!("the log of the server tells more: look for {code}"),
+            Self::NoConnection { source, .. } => return connection_hint(source),
+            Self::TooOld { .. } => format!("move the learners to a server with PostgreSQL {OLDEST_VERSION} or newer"),
+            Self::Database(error) => return database_hint(error),
             Self::Table { .. }
             | Self::Missing { .. }
             | Self::Older { .. }
             | Self::NotTheOwner { .. }
-            | Self::NotGranted { .. }
-            | Self::Busy(_)
-            | Self::Unreadable { .. } => return None,
+            | Self::NotGranted { .. } => return None,
         })
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        if sqlite::is_busy(&error) || postgres::is_busy(&error) {
-            Self::Busy(Cause(error))
-        } else if sqlite::is_damage(&error) {
-            Self::Damaged(Cause(error))
-        } else if postgres::is_loss(&error) {
-            Self::Lost(Cause(error))
-        } else if let Some(code) = postgres::untold(&error) {
-            Self::Refused { code }
-        } else {
-            Self::Database(Cause(error))
+fn database_hint(error: &DbError) -> Option<String> {
+    match error {
+        DbError::Damaged(_) => Some("stop the daemon and restore a backup: learner-sync guide backup".to_owned()),
+        DbError::Full { .. } => Some("free disk space; nothing is lost, and the next cycle continues".to_owned()),
+        DbError::Lost(_) => Some("nothing is lost: the next cycle checks what was written, and continues".to_owned()),
+        DbError::RowRefused { cause, .. } | DbError::Other(cause) if cause.is_withheld() => {
+            cause.sqlstate().map(|code| format!("look for {code} in the log of the server: it has the details"))
         }
+        DbError::Denied(cause) | DbError::RowRefused { cause, .. } | DbError::Other(cause) => connection_hint(cause),
+        DbError::Busy(_) | DbError::Unreadable { .. } => None,
     }
 }
 
-/// Why the database refuses this very row, when that is what the error says. Names columns, never values.
-pub(super) fn refusal(error: &sqlx::Error) -> Option<String> {
-    sqlite::refusal(error).or_else(|| postgres::refusal(error))
+const TLS_HINT: &str = "check host and sslmode in learners.database_url; sslrootcert names the file of the trusted \
+                        certificate authority";
+
+/// What to do about an error of the server, or of the connection to it.
+fn connection_hint(cause: &EngineReport) -> Option<String> {
+    let hint = match (cause.io_kind(), cause.sqlstate()) {
+        // A certificate that is not trusted, or has another name.
+        (Some(ErrorKind::InvalidData), _) => TLS_HINT,
+        (Some(ErrorKind::ConnectionRefused | ErrorKind::NotFound), _) => {
+            "is the server running, and does it listen there? Check host and port in learners.database_url"
+        }
+        (Some(ErrorKind::TimedOut), _) => "is the server up, and does a firewall allow this machine to reach it?",
+        (Some(ErrorKind::PermissionDenied), _) => "the service user must be able to open the socket of the server",
+        (Some(_), _) => "check host and port in learners.database_url, and the network in between",
+        _ if cause.is_tls() => TLS_HINT,
+        (None, Some("28P01")) => {
+            "the password comes from learners.password_file, else the systemd credential database-password, else PGPASSWORD, \
+             else the password file of PostgreSQL"
+        }
+        (None, Some("28000")) => "check user and sslmode in learners.database_url, and pg_hba.conf on the server",
+        (None, Some("3D000")) => "create the database (createdb), or name another one in learners.database_url",
+        (None, Some("42501")) => {
+            "the owner of the tables must grant this role the rights that `learner-sync check` names; to create tables, run \
+             `learner-sync schema apply` as their owner"
+        }
+        (None, Some("25006")) => "this server is read-only: name the primary in learners.database_url",
+        (None, Some("53300")) => "the server has no free connection: raise max_connections, or close some",
+        (None, Some("57P03")) => "the server is starting or stopping; the next cycle tries again",
+        (None, Some("57014")) => "the statement took too long; is the server overloaded?",
+        (None, Some("3F000")) => "create a schema that the search_path of the role names",
+        _ => return None,
+    };
+    Some(hint.to_owned())
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::connection::{Dialect, Record};
-use super::sql::Statement;
-use super::{Store, StoreError, columns, from_json, word};
+use super::db::{Dialect, SqlRow as Record, Statement, parse_column as word, parse_json_column as from_json};
+use super::error::StoreError;
+use super::handle::Store;
+use super::table::columns;
 use crate::model::{Attribute, EntraId, Fingerprint, LinkedLearner, LinkedLearners, Route, Routes, Values};
 
 impl Store {

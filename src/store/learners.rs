@@ -8,12 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::apply::{ApplyError, WriteContext};
-use super::connection::Connection;
+use super::db::{Connection, DbError, SqlValue as Value, Statement, TupleBuilder as Tuple, quote_identifier as quoted};
+use super::error::StoreError;
 use super::known::{routes_text, texts};
-use super::layout::{Layout, quoted};
-use super::sql::{Statement, Tuple};
-use super::value::Value;
-use super::{StoreError, log, stored};
+use super::table::Layout;
+use super::{log, stored};
 use crate::failpoint::{Step, reached};
 use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Reason, Routes, UniqueKey};
 use crate::plan::{Decision, TargetRow, unique_values};
@@ -82,7 +81,7 @@ fn kept_out() -> ApplyError {
 
 /// Moves aside every value that one of these changes gives up and another one wants, until its row gets its new one:
 /// uniqueness is checked row by row, not at the end.
-async fn park(connection: &mut Connection, layout: &Layout, decisions: &[Decision]) -> Result<(), sqlx::Error> {
+async fn park(connection: &mut Connection, layout: &Layout, decisions: &[Decision]) -> Result<(), DbError> {
     let wanted: BTreeSet<UniqueKey> =
         decisions.iter().flat_map(|decision| unique_values(decision, |changed| changed.new.as_deref())).collect();
     for attribute in Attribute::UNIQUE {
@@ -211,7 +210,7 @@ async fn link(
             layout.id(),
         ));
         if connection.execute(statement).await? != piece.len() as u64 {
-            return Err(ApplyError::Refused("the person is linked to another learner already".to_owned()));
+            return Err(ApplyError::Refused("the user is already linked to another learner".to_owned()));
         }
     }
     Ok(())
@@ -363,7 +362,7 @@ async fn mark_deactivated(
     layout: &Layout,
     decisions: &[Decision],
     context: &WriteContext<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), DbError> {
     if layout.name(Column::DeactivatedAt).is_some() {
         return Ok(());
     }
@@ -385,7 +384,7 @@ pub(super) async fn write_routes(
     connection: &mut Connection,
     routes_by_text: &[(EntraId, &Routes)],
     source: &str,
-) -> Result<u64, sqlx::Error> {
+) -> Result<u64, DbError> {
     let mut written = 0;
     for piece in connection.pieces(routes_by_text) {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
@@ -405,7 +404,7 @@ pub(super) async fn forget(
     table: &'static str,
     source: &str,
     users: &[String],
-) -> Result<u64, sqlx::Error> {
+) -> Result<u64, DbError> {
     let mut ended = 0;
     for users in connection.lists(users) {
         let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));

@@ -5,11 +5,14 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::connection::Connection;
-use super::layout::Layout;
-use super::sql::Statement;
-use super::value::Value;
-use super::{CycleId, Store, StoreError, WriteContext, from_json, word};
+use super::apply::WriteContext;
+use super::cycles::CycleId;
+use super::db::{
+    Connection, DbError, SqlValue as Value, Statement, parse_column as word, parse_json_column as from_json,
+};
+use super::error::StoreError;
+use super::handle::Store;
+use super::table::Layout;
 use crate::model::{Action, Attribute, AttributeKind, EntraId, LearnerId, Reason, Status};
 use crate::plan::{AttributeChange, Decision};
 
@@ -138,7 +141,7 @@ pub(super) async fn write(
     layout: &Layout,
     entries: &[LogEntry<'_>],
     context: &WriteContext<'_>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), DbError> {
     for piece in connection.pieces(entries) {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log

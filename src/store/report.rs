@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::layout::Layout;
-use super::sql::Statement;
-use super::{Store, StoreError, word};
+use super::db::{Statement, parse_column as word};
+use super::error::StoreError;
+use super::handle::Store;
+use super::table::Layout;
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason};
 
 /// Somebody who is held, as users want to read it.

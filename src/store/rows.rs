@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::connection::{Connection, Record};
+use super::db::{Connection, SqlRow as Record, SqlValue as Value, Statement, parse_column as word};
+use super::error::StoreError;
+use super::handle::Store;
 use super::known::texts;
-use super::layout::Layout;
-use super::sql::Statement;
-use super::value::Value;
-use super::{Store, StoreError, columns, word};
+use super::table::{Layout, columns};
 use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
 use crate::plan::LearnerRow;
 

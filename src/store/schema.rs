@@ -1,31 +1,38 @@
-//! The tables, how they are made, and how a database that is not ours is told apart.
+//! The tables: how they are created and migrated, and how a foreign database is recognised.
 
 mod grants;
-mod make;
 mod owner;
 mod postgres;
+mod refusals;
+mod rights;
 mod script;
 mod sqlite;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::make::Made;
-use super::connection::{Connection, Dialect};
-use super::error::refusal;
-use super::layout::{Key, Layout};
-use super::postgres::{explanation, is_denied, missing_rights};
-use super::sql::Statement;
-use super::transaction::in_a_migration;
-use super::{StoreError, table};
+pub(crate) use self::grants::grant;
+pub(crate) use self::owner::check_ownership;
+pub(crate) use self::refusals::describe_refusal;
+pub(crate) use self::rights::missing_rights;
+pub(crate) use self::script::script;
+use super::db::{Connection, DbError, Dialect, Statement, TransactionEnd, in_transaction};
+use super::error::StoreError;
+use super::table::{
+    Key, Layout, links_another_table, links_without_foreign_key, missing_column_rights, read_external_layout,
+};
 use crate::model::Table;
 
-/// The schema this program knows. What brings a database from version `n` to `n + 1` is at index `n` of the migrations
-/// of each kind of database. A migration that has been released is never edited.
-pub(super) const VERSION: i64 = sqlite::MIGRATIONS.len() as i64;
-const _: () = assert!(sqlite::MIGRATIONS.len() == postgres::MIGRATIONS.len(), "both kinds have the same versions");
+/// The schema version of this program. Migration `n` of each engine leads from version `n` to `n + 1`. A released
+/// migration is never edited.
+pub(crate) const VERSION: i64 = sqlite::MIGRATIONS.len() as i64;
+const _: () = assert!(sqlite::MIGRATIONS.len() == postgres::MIGRATIONS.len(), "both engines have the same versions");
 
-/// The columns without which a learners table is not the one of the design.
-pub(super) const LEARNERS: &[&str] = &[
+/// The statement that excludes other writers of our tables on PostgreSQL. Readers do not wait for it, and the training
+/// platform does not use this table.
+pub(crate) const WRITE_LOCK: &str = "SELECT 1 FROM sync_state FOR UPDATE";
+
+/// The columns of our own learners table.
+const LEARNERS_COLUMNS: &[&str] = &[
     "id",
     "external_id",
     "user_name",
@@ -47,73 +54,75 @@ pub(super) const LEARNERS: &[&str] = &[
     "deactivated_at",
 ];
 
-/// The tables of version 1 beside learners and sync_state.
-const OTHERS: &[&str] =
+/// The other tables of version 1, beside sync_state.
+const OTHER_TABLES: &[&str] =
     &["provisioning_log", "sync_cycles", "sync_links", "sync_held", "sync_failures", "sync_groups", "audit_log"];
 
-/// Refuses a database that this program cannot read as it is.
-pub(super) async fn check(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
-    let layout = layout(connection, external).await?;
+/// Checks that this program can read the database, and returns its layout.
+pub(crate) async fn check(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
+    let layout = read_layout(connection, external).await?;
     match readable_version(connection, &layout, external).await? {
         VERSION => {}
         found => {
-            owner::check(connection, &layout, external, found).await?;
-            writable(connection, &layout, external, found).await?;
+            owner::check_ownership(connection, &layout, external, found).await?;
+            check_external_rights(connection, &layout, external, found).await?;
             return Err(StoreError::Older { found, supported: VERSION });
         }
     }
-    same_table(connection, &layout, external).await?;
+    check_links(connection, &layout, external).await?;
     Ok(layout)
 }
 
-/// Makes or completes the tables; refuses a database that is not ours, and a learners table that does not fit, with
-/// nothing written.
-pub(super) async fn migrate(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
-    let layout = layout(connection, external).await?;
+/// Creates or migrates the tables. Writes nothing to a foreign database, or beside an unusable learners table.
+pub(crate) async fn migrate(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
+    let layout = read_layout(connection, external).await?;
     let ours = external.is_none();
-    let _found = match connection {
-        // The write lock even when there is nothing to migrate: a file that cannot be written shows itself now.
-        Connection::Sqlite(_) => in_a_migration(connection, async |it| run(it, &layout, ours).await).await?,
-        // Many a cycle begins while an administrator looks at the tables; only what has to be changed is locked.
-        Connection::Postgres(_) => match readable_version(connection, &layout, external).await? {
-            VERSION => VERSION,
+    match connection.dialect() {
+        // Takes the write lock even without a migration: a file that cannot be written fails here.
+        Dialect::Sqlite => {
+            migrate_in_transaction(connection, &layout, ours).await?;
+        }
+        // Takes no lock without a migration: a cycle may begin while an administrator reads the tables.
+        Dialect::Postgres => match readable_version(connection, &layout, external).await? {
+            VERSION => {}
             found => {
-                owner::check(connection, &layout, external, found).await?;
-                writable(connection, &layout, external, found).await?;
-                in_a_migration(connection, async |it| run(it, &layout, ours).await).await?
+                owner::check_ownership(connection, &layout, external, found).await?;
+                check_external_rights(connection, &layout, external, found).await?;
+                migrate_in_transaction(connection, &layout, ours).await?;
             }
         },
-    };
-    same_table(connection, &layout, external).await?;
+    }
+    check_links(connection, &layout, external).await?;
     Ok(layout)
 }
 
-/// The tables in a new database in memory, for learners as `layout` has them.
-pub(super) async fn make(connection: &mut Connection, layout: &Layout) -> Result<(), StoreError> {
-    in_a_migration(connection, async |it| run(it, layout, true).await.map(drop)).await
+/// Creates or migrates the tables; returns their previous version. The learners table is included when it is `ours`.
+pub(crate) async fn migrate_in_transaction(
+    connection: &mut Connection,
+    layout: &Layout,
+    ours: bool,
+) -> Result<i64, StoreError> {
+    let end = TransactionEnd::Commit;
+    in_transaction(connection, None, end, async |connection| run_migrations(connection, layout, ours).await).await
 }
 
-/// The version of the tables; which rights our role lacks when it may not even read that.
+/// The version of the tables. Reports the missing rights if the role may not even read that.
 async fn readable_version(
     connection: &mut Connection,
     layout: &Layout,
     external: Option<&Table>,
 ) -> Result<i64, StoreError> {
-    match version(connection, external.is_some()).await {
-        Err(StoreError::Database(error)) if is_denied(&error) => {
+    match peek_schema(connection, external.is_some()).await {
+        Err(StoreError::Database(error @ DbError::Denied(_))) => {
             let (role, missing) = missing_rights(connection, None, external, layout).await?;
-            if missing.is_empty() {
-                Err(StoreError::Database(error))
-            } else {
-                Err(StoreError::NotGranted { role, missing })
-            }
+            if missing.is_empty() { Err(error.into()) } else { Err(StoreError::NotGranted { role, missing }) }
         }
         found => found,
     }
 }
 
-/// Refuses a table of somebody else that our role may not write, before it makes tables of ours for it.
-async fn writable(
+/// Refuses an external table that the role may not write, before tables are created for it.
+async fn check_external_rights(
     connection: &mut Connection,
     layout: &Layout,
     external: Option<&Table>,
@@ -121,34 +130,33 @@ async fn writable(
 ) -> Result<(), StoreError> {
     let (Some(table), Dialect::Postgres, 0) = (external, connection.dialect(), found) else { return Ok(()) };
     let role: String = connection.row(Statement::new("SELECT current_user::text")).await?.get(0)?;
-    match table::missing_rights(connection, &role, table, layout).await? {
+    match missing_column_rights(connection, &role, table, layout).await? {
         Some(missing) => Err(StoreError::NotGranted { role, missing: vec![missing] }),
         None => Ok(()),
     }
 }
 
-async fn layout(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
+/// The layout of the external table, or of our own.
+pub(crate) async fn read_layout(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
     let Some(table) = external else { return Ok(Layout::of_design()) };
-    let looked = table::look(connection, table).await;
-    if let (Err(StoreError::Database(error)), Some(schema)) = (&looked, &table.schema)
-        && is_denied(error)
-    {
-        return Err(owner::schema_hidden(connection, schema).await?);
+    let layout = read_external_layout(connection, table).await;
+    if let (Err(StoreError::Database(DbError::Denied(_))), Some(schema)) = (&layout, &table.schema) {
+        return Err(owner::denied_schema(connection, schema).await?);
     }
-    if let (Err(StoreError::Table { .. }), Dialect::Postgres) = (&looked, connection.dialect()) {
+    if let (Err(StoreError::Table { .. }), Dialect::Postgres) = (&layout, connection.dialect()) {
         owner::check_schemas(connection, external).await?;
     }
-    looked
+    layout
 }
 
-/// The statements that bring the tables from version `found` to this program's, the learners' own included when they
-/// are `ours`; none when they are of this version already.
-pub(super) fn statements(dialect: Dialect, layout: &Layout, ours: bool, found: usize) -> Vec<String> {
+/// The statements that migrate the tables from version `found`; none when they have this program's version. They include
+/// the learners table when it is `ours`.
+fn migration_statements(dialect: Dialect, layout: &Layout, ours: bool, found: usize) -> Vec<String> {
     let (learners, migrations, id, key) = match (dialect, layout.key) {
         (Dialect::Sqlite, Key::Number) => {
             (sqlite::LEARNERS, sqlite::MIGRATIONS, "INTEGER PRIMARY KEY AUTOINCREMENT", "INTEGER")
         }
-        // Only ever in a copy in memory, whose rows have their ids.
+        // Only for a copy in memory, whose rows bring their ids.
         (Dialect::Sqlite, Key::Uuid) => (sqlite::LEARNERS, sqlite::MIGRATIONS, sqlite::UUID_KEY, "TEXT"),
         (Dialect::Postgres, Key::Number) => {
             (postgres::LEARNERS, postgres::MIGRATIONS, "bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY", "bigint")
@@ -169,55 +177,69 @@ pub(super) fn statements(dialect: Dialect, layout: &Layout, ours: bool, found: u
         0 => Some(format!(
             "\nINSERT INTO sync_state (only_row, schema_version, generation) VALUES (1, {VERSION}, {random});\n"
         )),
-        // Of any other version it has no value, which the column refuses.
+        // For any other version the value is null, which the column refuses.
         found if found < migrations.len() => Some(format!(
             "\nUPDATE sync_state SET schema_version = CASE schema_version WHEN {found} THEN {VERSION} END;\n"
         )),
         _ => None,
     };
-    let tie = (dialect == Dialect::Sqlite && !ours && found == 0).then_some(sqlite::TIE);
-    let mut all: Vec<String> = learners.into_iter().chain(rest).chain(tie).map(filled).collect();
-    // An upgrade begins with it, so that nothing else is tried on tables of another version.
+    let trigger = (dialect == Dialect::Sqlite && !ours && found == 0).then_some(sqlite::LINK_TRIGGER);
+    let mut all: Vec<String> = learners.into_iter().chain(rest).chain(trigger).map(filled).collect();
+    // A migration starts with it, so that tables of another version are not touched.
     all.splice(if found == 0 { all.len()..all.len() } else { 0..0 }, version);
     all
 }
 
-/// Makes or completes the tables; answers which version they had.
-async fn run(connection: &mut Connection, layout: &Layout, ours: bool) -> Result<i64, StoreError> {
+/// Creates or migrates the tables; returns their previous version.
+pub(crate) async fn run_migrations(
+    connection: &mut Connection,
+    layout: &Layout,
+    ours: bool,
+) -> Result<i64, StoreError> {
     let dialect = connection.dialect();
     if dialect == Dialect::Postgres {
-        // Two that find a new database at the same time make its tables one after the other.
-        connection.script(postgres::ONE_AT_A_TIME).await?;
+        connection.script(postgres::MIGRATION_LOCK).await?;
     }
-    let found = version(connection, !ours).await?;
+    let found = peek_schema(connection, !ours).await?;
     let done = usize::try_from(found).unwrap_or(0);
-    for migration in statements(dialect, layout, ours, done) {
-        connection.script(&migration).await.map_err(|error| match refusal(&error).or_else(|| explanation(&error)) {
-            // Only an index over a table that was there before can fail so.
-            Some(why) => StoreError::NotOurs { missing: vec![format!("learners cannot be indexed: {why}")] },
-            None => error.into(),
+    for migration in migration_statements(dialect, layout, ours, done) {
+        connection.script(&migration).await.map_err(|error| {
+            let reason = match &error {
+                DbError::RowRefused { refusal, .. } => Some(describe_refusal(refusal)),
+                error => error.cause().and_then(|cause| cause.statement_fault()).map(str::to_owned),
+            };
+            match reason {
+                // Only an index on a table that the platform created can fail like this.
+                Some(reason) => StoreError::NotOurs { missing: vec![format!("learners cannot be indexed: {reason}")] },
+                None => error.into(),
+            }
         })?;
     }
     Ok(found)
 }
 
-/// Refuses links that name rows of another table than the one that is configured, or of one that was made anew: its ids
-/// may be those of other users.
-async fn same_table(connection: &mut Connection, layout: &Layout, external: Option<&Table>) -> Result<(), StoreError> {
+/// Refuses links to rows of another table than the configured one, or of a table that was created again: its ids may
+/// belong to other users.
+pub(crate) async fn check_links(
+    connection: &mut Connection,
+    layout: &Layout,
+    external: Option<&Table>,
+) -> Result<(), StoreError> {
     let statement = match connection.dialect() {
         Dialect::Sqlite => Statement::new(sqlite::LINKED_TABLE).bind(layout.name_of_table()),
         Dialect::Postgres => Statement::new(postgres::LINKED_TABLE).bind(layout.table.as_str()),
     };
     let row = connection.optional_row(statement.bind(layout.plain_id())).await?;
     let fault = match &row {
-        Some(row) if row.get(1)? => Some(table::linked_to_another(external, layout.plain_id(), row.get(0)?)),
+        Some(row) if row.get(1)? => Some(links_another_table(external, layout.plain_id(), row.get(0)?)),
         Some(_) => None,
-        // Whoever drops a table of a server with all that depends on it, or makes it anew, has cut them off.
+        // The table was dropped with its foreign keys, or created again.
         None => match external {
-            Some(table) => Some(table::cut_off(table, postgres::tie(layout))),
+            Some(table) => Some(links_without_foreign_key(table, postgres::link_foreign_key(layout))),
             None => {
-                let why = "sync_links is not tied to learners any more, which was dropped or made anew".to_owned();
-                return Err(StoreError::NotOurs { missing: vec![why] });
+                let missing =
+                    "sync_links has no foreign key to learners, which was dropped or created again".to_owned();
+                return Err(StoreError::NotOurs { missing: vec![missing] });
             }
         },
     };
@@ -225,22 +247,24 @@ async fn same_table(connection: &mut Connection, layout: &Layout, external: Opti
         return Err(StoreError::Table { faults: vec![fault] });
     }
     if let (Dialect::Sqlite, Some(table)) = (connection.dialect(), external) {
-        let tied = Statement::new(sqlite::TIED).bind(layout.name_of_table());
-        if !connection.row(tied).await?.get::<bool, _>(0)? {
-            let tie = sqlite::TIE.replace("{learners_id}", layout.id()).replace("{learners}", &layout.table);
-            return Err(StoreError::Table { faults: vec![table::cut_off(table, tie.trim().replace('\n', " "))] });
+        let has_trigger = Statement::new(sqlite::HAS_LINK_TRIGGER).bind(layout.name_of_table());
+        if !connection.row(has_trigger).await?.get::<bool, _>(0)? {
+            let trigger =
+                sqlite::LINK_TRIGGER.replace("{learners_id}", layout.id()).replace("{learners}", &layout.table);
+            let fault = links_without_foreign_key(table, trigger.trim().replace('\n', " "));
+            return Err(StoreError::Table { faults: vec![fault] });
         }
     }
     Ok(())
 }
 
-/// The version of the tables, 0 when there are none; an error when they are not ours or too new.
+/// The version of the tables, 0 when there are none. Refuses a database that is foreign or too new.
 ///
-/// The table of the learners is looked at when it is ours, not `external`.
-pub(super) async fn version(connection: &mut Connection, external: bool) -> Result<i64, StoreError> {
-    let (tables, columns, name) = match connection {
-        Connection::Sqlite(_) => (sqlite::TABLES, sqlite::COLUMNS, sqlite::NAME),
-        Connection::Postgres(_) => (postgres::TABLES, postgres::COLUMNS, postgres::NAME),
+/// Checks the learners table unless it is `external`.
+pub(crate) async fn peek_schema(connection: &mut Connection, external: bool) -> Result<i64, StoreError> {
+    let (tables, columns, name) = match connection.dialect() {
+        Dialect::Sqlite => (sqlite::TABLES, sqlite::COLUMNS, sqlite::NAME),
+        Dialect::Postgres => (postgres::TABLES, postgres::COLUMNS, postgres::NAME),
     };
     let tables = connection.rows(Statement::new(tables)).await?;
     let tables: BTreeSet<String> = tables.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
@@ -248,7 +272,10 @@ pub(super) async fn version(connection: &mut Connection, external: bool) -> Resu
     if tables.contains("sync_state") {
         let unversioned = || StoreError::NotOurs { missing: vec!["sync_state lacks a schema version".to_owned()] };
         let row = connection.optional_row(Statement::new("SELECT schema_version FROM sync_state")).await;
-        let row = row.map_err(|error| if explanation(&error).is_some() { unversioned() } else { error.into() })?;
+        let row = row.map_err(|error| match error.cause().and_then(|cause| cause.statement_fault()) {
+            Some(_) => unversioned(),
+            None => error.into(),
+        })?;
         let version = row.and_then(|row| row.get::<i64, _>(0).ok());
         found = version.filter(|version| *version > 0).ok_or_else(unversioned)?;
         if found > VERSION {
@@ -259,23 +286,23 @@ pub(super) async fn version(connection: &mut Connection, external: bool) -> Resu
     if found == 0
         && !external
         && !tables.contains("learners")
-        && tables.iter().any(|table| !OTHERS.contains(&table.as_str()))
+        && tables.iter().any(|table| !OTHER_TABLES.contains(&table.as_str()))
     {
         let database = connection.row(Statement::new(name)).await?.get(0)?;
         return Err(StoreError::Foreign { database, tables: tables.into_iter().collect() });
     }
     let mut missing = Vec::new();
     if external {
-        // It has been compared with the configuration already.
+        // It was compared with the configuration when its layout was read.
     } else if tables.contains("learners") {
-        let mut there: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let mut types: BTreeMap<String, Option<String>> = BTreeMap::new();
         for row in connection.rows(Statement::new(columns)).await? {
-            there.insert(row.get(0)?, row.get(1)?);
+            types.insert(row.get(0)?, row.get(1)?);
         }
-        for column in LEARNERS {
-            match there.get(*column) {
+        for column in LEARNERS_COLUMNS {
+            match types.get(*column) {
                 None => missing.push(format!("learners lacks the column {column}")),
-                Some(Some(found)) if !postgres::takes(column, found) => {
+                Some(Some(found)) if !postgres::accepts(column, found) => {
                     missing.push(format!("the column {column} of learners is of type {found}"));
                 }
                 Some(_) => {}
@@ -284,10 +311,10 @@ pub(super) async fn version(connection: &mut Connection, external: bool) -> Resu
     } else if found > 0 {
         missing.push("the table learners is missing".to_owned());
     }
-    for table in OTHERS {
+    for table in OTHER_TABLES {
         match (found > 0, tables.contains(*table)) {
             (true, false) => missing.push(format!("the table {table} is missing")),
-            (false, true) => missing.push(format!("there is a table {table}, but no sync_state")),
+            (false, true) => missing.push(format!("the table {table} exists without sync_state")),
             (true, true) | (false, false) => {}
         }
     }

@@ -3,11 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apply::ApplyError;
-use super::columns;
-use super::connection::Connection;
-use super::layout::Layout;
-use super::sql::Statement;
-use super::value::Value;
+use super::db::{Connection, SqlValue as Value, Statement};
+use super::table::{Layout, columns};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Values};
 use crate::plan::Decision;
 

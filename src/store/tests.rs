@@ -1,12 +1,11 @@
 //! The store against real databases: what is written, what is refused, what comes back. Every scenario runs on SQLite,
 //! and on PostgreSQL where its programs are installed.
 
-use jiff::Timestamp;
-use sqlx::postgres::PgRow;
-use sqlx::{Column as _, Row as _, TypeInfo as _};
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::connection::Record;
-use super::value::{Document, Moment};
+use jiff::Timestamp;
+
+use super::db::Statement;
 use super::*;
 use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Route, Routes, Trigger, Values};
 use crate::plan::{AttributeChange, Batch, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
@@ -78,12 +77,12 @@ impl Kind {
 }
 
 /// A database on a server, as its owner reaches it.
-pub(super) fn at(server: &server::Server, database: &str) -> Server {
-    Server {
+pub(super) fn at(server: &server::Server, database: &str) -> PostgresServer {
+    PostgresServer {
         url: server.url(server::OWNER, database),
         url_place: "learner-sync.toml:9:16".to_owned(),
         password: None,
-        patience: Server::PATIENCE,
+        response_timeout: PostgresServer::RESPONSE_TIMEOUT,
     }
 }
 
@@ -204,35 +203,8 @@ pub(super) async fn fill(store: &Store, count: u32) {
 /// stand in SQLite, whichever database it is.
 pub(super) async fn select(store: &Store, sql: &'static str) -> Vec<String> {
     let rows = store.connection().await.rows(Statement::new(sql)).await.unwrap();
-    rows.iter().map(|row| shown(row).join("|")).collect()
-}
-
-fn shown(row: &Record) -> Vec<String> {
-    let texts: Vec<Option<String>> = match row {
-        Record::Sqlite(row) => (0..row.len()).map(|index| row.try_get_unchecked(index).unwrap()).collect(),
-        Record::Postgres(row) => (0..row.len()).map(|index| shown_by_postgres(row, index)).collect(),
-    };
-    texts.into_iter().map(|text| text.map_or_else(|| "-".to_owned(), one_spelling)).collect()
-}
-
-fn shown_by_postgres(row: &PgRow, index: usize) -> Option<String> {
-    match row.column(index).type_info().name() {
-        "BOOL" => row.try_get::<Option<bool>, _>(index).unwrap().map(|value| u8::from(value).to_string()),
-        "INT8" | "INT4" => row.try_get_unchecked::<Option<i64>, _>(index).unwrap().map(|number| number.to_string()),
-        "TIMESTAMPTZ" => {
-            row.try_get_unchecked::<Option<Moment>, _>(index).unwrap().map(|Moment(at)| sqlite::time_text(at))
-        }
-        "JSONB" => {
-            row.try_get_unchecked::<Option<Document<'_>>, _>(index).unwrap().map(|Document(text)| text.to_owned())
-        }
-        _ => row.try_get(index).unwrap(),
-    }
-}
-
-/// JSON without spaces and with its keys in order.
-fn one_spelling(text: String) -> String {
-    let json = text.starts_with(['[', '{']).then(|| serde_json::from_str::<serde_json::Value>(&text).ok()).flatten();
-    json.map_or(text, |json| json.to_string())
+    let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    rows.iter().map(|row| row.texts().into_iter().map(text).collect::<Vec<_>>().join("|")).collect()
 }
 
 pub(super) async fn execute(store: &Store, sql: &'static str) {

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::sql::Statement;
-use super::{Store, StoreError, word};
+use super::db::{Statement, parse_column as word};
+use super::error::StoreError;
+use super::handle::Store;
 use crate::model::{Action, Attribute, EntraId, Status};
 use crate::plan::{FailingEntry, HeldEntry};
 
@@ -59,7 +60,7 @@ impl Store {
         .bind(Action::Deactivate.as_str())
         .bind(Status::Success.as_str());
         let rows = self.connection().await.rows(statement).await?;
-        rows.iter().map(|row| word(row.get(0)?, "sync_links.entra_id")).collect()
+        rows.iter().map(|row| Ok(word(row.get(0)?, "sync_links.entra_id")?)).collect()
     }
 
     /// How many members each assigned group had when that last changed.
@@ -80,7 +81,7 @@ impl Store {
         statement.push_bind(source).push(" AND ").push(connection.folded(&column));
         statement.push(" = ").push_bind(user_name.to_ascii_lowercase());
         let row = connection.optional_row(statement).await?;
-        row.map(|row| word(row.get(0)?, "sync_links.entra_id")).transpose()
+        row.map(|row| Ok(word(row.get(0)?, "sync_links.entra_id")?)).transpose()
     }
 
     /// The other sources that have links, when `source` has none and was not admitted: the reason to refuse a cycle.

@@ -341,7 +341,7 @@ async fn a_table_that_does_not_fit_is_refused_with_the_line_and_the_statement() 
     for told in [
         format!("learner-sync.toml:{line}:9: learners.columns.title: the table {name} has no column \"role_name\""),
         "ADD COLUMN \"role_name\" text;".to_owned(),
-        "learners.table: the column \"quota\" must have a value and has no default".to_owned(),
+        "learners.table: the column \"quota\" requires a value and has no default".to_owned(),
     ] {
         assert!(refused.stderr.contains(&told), "{told}: {refused:?}");
     }
@@ -418,8 +418,7 @@ async fn a_look_at_the_file_of_a_platform_lets_go_of_no_lock() {
     assert_eq!(world.value("PRAGMA journal_mode").await, "delete");
     // This process writes, and looks at the file beside that, as a daemon does that is told to read its configuration again.
     let _writer = world.database.lock().await;
-    let learners = world.app().learners;
-    Store::inspect(&world.path("learners.db"), learners.table.as_ref(), Access::ReadWrite).await.unwrap();
+    Store::inspect(world.app().learners, Access::ReadWrite).await.unwrap();
     let refused = world.run_program(&["sync", "--dry-run"], 1);
     assert!(refused.stderr.contains("locked by another process"), "{refused:?}");
 }

@@ -1,32 +1,31 @@
-//! The rights of a role that keeps the learners without owning a table: what a cycle does, and nothing else.
+//! Grants for a role that runs cycles without owning a table: the rights that a cycle needs, and no others.
 
+use super::rights::{MISSING_USAGE, RIGHTS, missing_rights};
 use crate::model::Table;
-use crate::store::connection::Connection;
-use crate::store::layout::{Layout, literal, quoted};
-use crate::store::postgres::{RIGHTS, UNUSABLE_SCHEMAS, is_denied, missing_rights};
-use crate::store::{StoreError, table};
+use crate::store::db::{Connection, DbError, quote_identifier, quote_literal};
+use crate::store::error::StoreError;
+use crate::store::table::{Layout, sql_name};
 
-/// The statements that grant `writer` everything that a daemon needs. A table of somebody else is granted column by
-/// column.
+/// The statements that grant `writer` all rights of a daemon. Rights on an external table are granted for each column.
 pub(super) fn grants(layout: &Layout, external: Option<&Table>, writer: &str) -> Vec<String> {
-    let (name, role) = (literal(writer), quoted(writer));
+    let (name, role) = (quote_literal(writer), quote_identifier(writer));
     let tables = match external {
-        Some(_) => format!("'sync_state'::regclass, {}::regclass", literal(&layout.table)),
+        Some(_) => format!("'sync_state'::regclass, {}::regclass", quote_literal(&layout.table)),
         None => "'sync_state'::regclass".to_owned(),
     };
-    let schemas = UNUSABLE_SCHEMAS.replace("{role}", &name).replace("{tables}", &tables);
-    // Only when it is run is it known in which schema they are.
+    let schemas = MISSING_USAGE.replace("{role}", &name).replace("{tables}", &tables);
+    // The schema of the tables is known only when the script runs.
     let usage = format!(
-        "-- The schemas of the tables, where it may not use them yet.\nDO $$\nDECLARE\n    missing text;\nBEGIN\n    FOR missing IN\n        {schemas}\n    LOOP\n        EXECUTE missing;\n    \
+        "-- The schemas of the tables, where the role may not use them yet.\nDO $$\nDECLARE\n    missing text;\nBEGIN\n    FOR missing IN\n        {schemas}\n    LOOP\n        EXECUTE missing;\n    \
          END LOOP;\nEND $$;\n"
     );
     let learners = match external {
         Some(table) => {
             let listed = layout.rights(&table.mapped).map(|(right, columns)| {
-                let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+                let columns: Vec<String> = columns.iter().map(|column| quote_identifier(column)).collect();
                 format!("{right} ({})", columns.join(", "))
             });
-            Some(format!("GRANT {} ON {} TO {role};\n", listed.join(", "), table::sql(table)))
+            Some(format!("GRANT {} ON {} TO {role};\n", listed.join(", "), sql_name(table)))
         }
         None => None,
     };
@@ -35,11 +34,11 @@ pub(super) fn grants(layout: &Layout, external: Option<&Table>, writer: &str) ->
     [usage].into_iter().chain(learners).chain(ours).collect()
 }
 
-/// Grants `writer` what it lacks.
+/// Grants `writer` the rights that it lacks.
 ///
 /// # Errors
-/// When it lacks something still: a table of somebody else is not ours to grant.
-pub(super) async fn grant(
+/// When rights are still missing: only the owner of an external table can grant rights on it.
+pub(crate) async fn grant(
     connection: &mut Connection,
     layout: &Layout,
     external: Option<&Table>,
@@ -49,10 +48,13 @@ pub(super) async fn grant(
     for (granted, statement) in missing.iter().enumerate() {
         if let Err(error) = connection.script(statement).await {
             let missing = missing[granted..].to_vec();
-            return Err(if is_denied(&error) { StoreError::NotGranted { role, missing } } else { error.into() });
+            return Err(match error {
+                DbError::Denied(_) => StoreError::NotGranted { role, missing },
+                error => error.into(),
+            });
         }
     }
-    // Of a part of what it may not grant, a server only warns.
+    // PostgreSQL only warns when it grants some of the rights.
     let (role, missing) = missing_rights(connection, Some(writer), external, layout).await?;
     if missing.is_empty() { Ok(()) } else { Err(StoreError::NotGranted { role, missing }) }
 }

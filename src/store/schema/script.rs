@@ -1,77 +1,53 @@
-//! The tables as a script, for whoever owns them to read and to run.
+//! The tables as an SQL script, for their owner to read and run.
 
 use super::grants::grants;
-use super::{VERSION, layout, postgres, statements};
+use super::{VERSION, migration_statements, postgres};
 use crate::model::Table;
-use crate::store::connection::Dialect;
-use crate::store::layout::Layout;
-use crate::store::{DatabaseLocation, LearnerDatabase, Store, StoreError, sqlite, table};
+use crate::store::db::Dialect;
+use crate::store::table::{Layout, display_name};
 
-impl Store {
-    /// The SQL that brings the tables from version `from` to this program's, and grants `writer` what a daemon needs. Only
-    /// a table of somebody else is looked at: our links have ids of the kind that it has.
-    pub async fn script(
-        learners: impl Into<LearnerDatabase>,
-        from: usize,
-        writer: Option<&str>,
-    ) -> Result<String, StoreError> {
-        let LearnerDatabase { place, table } = learners.into();
-        let external = table.as_ref();
-        let layout = match (&place, external) {
-            (_, None) => Layout::of_design(),
-            (DatabaseLocation::File(path), Some(_)) => {
-                sqlite::inspect_to_read(path, external).await?;
-                let mut connection = sqlite::connect_to_read(path).await?;
-                let found = layout(&mut connection, external).await;
-                connection.close().await?;
-                found?
-            }
-            (DatabaseLocation::Server(server), Some(_)) => {
-                let mut connection = crate::store::postgres::connect_to_read(server).await?;
-                let found = layout(&mut connection, external).await?;
-                connection.close().await?;
-                found
-            }
-        };
-        let dialect = match place {
-            DatabaseLocation::File(_) => Dialect::Sqlite,
-            DatabaseLocation::Server(_) => Dialect::Postgres,
-        };
-        Ok(script(dialect, &layout, external, from, writer))
-    }
-}
-
-fn script(dialect: Dialect, layout: &Layout, external: Option<&Table>, from: usize, writer: Option<&str>) -> String {
-    let statements = statements(dialect, layout, external.is_none(), from);
+/// The SQL that migrates the tables from version `from` and grants `writer` the rights of a daemon.
+pub(crate) fn script(
+    dialect: Dialect,
+    layout: &Layout,
+    external: Option<&Table>,
+    from: usize,
+    writer: Option<&str>,
+) -> String {
+    let statements = migration_statements(dialect, layout, external.is_none(), from);
     let mut script = String::new();
     let mut comment = |text: &str| script.extend(["-- ", text, "\n"]);
     match (from, statements.len()) {
         (0, _) => comment(&format!("The tables of learner-sync, schema version {VERSION}.")),
-        (_, 0) => comment(&format!("The tables of learner-sync have schema version {VERSION} already.")),
+        (_, 0) => comment(&format!("The tables of learner-sync already have schema version {VERSION}.")),
         (from, _) => {
-            comment(&format!("Brings the tables of learner-sync from schema version {from} to {VERSION}."));
-            comment("Where they are of another version it fails, and changes nothing.");
+            comment(&format!("Migrates the tables of learner-sync from schema version {from} to {VERSION}."));
+            comment("Fails without a change if they have another version.");
         }
     }
     if let Some(table) = external {
-        let name = table::shown(table).replace(char::is_control, " ");
-        comment(&format!("The learners are rows of {name}, which sync_links refers to; nothing is made there."));
+        let name = display_name(table).replace(char::is_control, " ");
+        comment(&format!("The learners are rows of {name}, which sync_links refers to; that table is not changed."));
     }
     match dialect {
         Dialect::Sqlite => {
-            comment("To be run as the user that the daemon runs as: sqlite3 FILE < SCRIPT");
-            // Or it would go on after a statement that fails, and commit the rest.
+            comment("Run it as the user of the daemon: sqlite3 FILE < SCRIPT");
+            // Otherwise sqlite3 continues after a failed statement, and commits the rest.
             script.push_str(".bail on\n\nBEGIN IMMEDIATE;\n");
         }
         Dialect::Postgres => {
-            comment("To be run by the owner of the tables: psql --set ON_ERROR_STOP=1 --file SCRIPT DATABASE");
+            comment("Run it as the owner of the tables: psql --set ON_ERROR_STOP=1 --file SCRIPT DATABASE");
             script.push_str("\nBEGIN;\n");
-            script.extend(["-- No cycle makes them at the same time.\n", postgres::ONE_AT_A_TIME, ";\n"]);
+            script.extend([
+                "-- Excludes a cycle that creates them at the same time.\n",
+                postgres::MIGRATION_LOCK,
+                ";\n",
+            ]);
         }
     }
     script.extend(statements);
     if let Some(writer) = writer {
-        script.push_str("\n-- What a daemon needs that signs in as this role, and no more.\n");
+        script.push_str("\n-- The rights that a daemon with this role needs, and no others.\n");
         script.extend(grants(layout, external, writer));
     }
     script.push_str("\nCOMMIT;");
@@ -91,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_upgrade_looks_at_the_version_first_and_says_what_is_new() {
+    fn a_migration_checks_the_version_first() {
         let version = "UPDATE sync_state SET schema_version = CASE schema_version WHEN 2 THEN 4 END;";
         let lock = "SELECT pg_advisory_xact_lock(1280530766);";
         let column = "ALTER TABLE sync_links ADD COLUMN switched_off_at timestamptz;";

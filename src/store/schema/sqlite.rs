@@ -1,46 +1,44 @@
-//! The tables as SQLite makes them. Times are text, booleans are 0 and 1.
+//! The tables for SQLite. Times are text, booleans are 0 and 1.
 
 /// See [`super::VERSION`].
 pub(super) const MIGRATIONS: &[&str] = &[FIRST, SECOND, THIRD, FOURTH];
 
-/// A generation that no other database has, as [`crate::model::Generation`] is written.
+/// A random generation in the form of [`crate::model::Generation`].
 pub(super) const GENERATION: &str = "lower(hex(randomblob(16)))";
 
-/// Its tables and views, with the names in lower case. SQLite keeps tables of its own, which say nothing about whose
-/// database it is; letter case says nothing to it.
+/// The tables and views in lower case, because SQLite ignores letter case, without SQLite's own tables.
 pub(super) const TABLES: &str = "SELECT lower(name) FROM sqlite_master
     WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
 
-/// The columns of the learners; any column takes any type.
+/// The columns of the table learners; any column accepts any type.
 pub(super) const COLUMNS: &str = "SELECT lower(name), NULL FROM pragma_table_info('learners')";
 
-/// What the database is called.
+/// The name of the database.
 pub(super) const NAME: &str = "SELECT file FROM pragma_database_list WHERE name = 'main'";
 
-/// The table that the links name rows of, and whether it is another one than that of the learners.
+/// The table that the links refer to, and whether it differs from the learners table.
 pub(super) const LINKED_TABLE: &str =
     "SELECT \"table\" || ' (' || \"to\" || ')', lower(\"table\") <> lower($1) OR lower(\"to\") <> lower($2)
      FROM pragma_foreign_key_list('sync_links')";
 
-/// Whether the trigger below is there, on the table of this name.
-pub(super) const TIED: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'sync_links_row' AND lower(tbl_name) = lower($1))";
+/// Whether the trigger below exists on the table with this name.
+pub(super) const HAS_LINK_TRIGGER: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'sync_links_row' AND lower(tbl_name) = lower($1))";
 
-/// Takes the link of a row along that somebody deletes: SQLite obeys foreign keys only in connections that ask for it, and
-/// may give the id to somebody else. It goes with the table, so that a table made anew is told from the old one.
-pub(super) const TIE: &str = "
+/// Deletes the link with its learner row. SQLite enforces foreign keys only in connections that enable them, and may use
+/// the id again. Dropping the table drops the trigger, which tells a new table from the old one.
+pub(super) const LINK_TRIGGER: &str = "
 CREATE TRIGGER sync_links_row AFTER DELETE ON {learners} BEGIN
     DELETE FROM sync_links WHERE learner_id = OLD.{learners_id};
 END;
 ";
 
-/// A UUID for a row that nobody keeps.
+/// A UUID key for a copy in memory.
 pub(super) const UUID_KEY: &str = "TEXT PRIMARY KEY DEFAULT (
         lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(2))
               || '-' || hex(randomblob(6))))";
 
-// `AUTOINCREMENT`, because an id of a deleted row must not name somebody else later. `IF NOT EXISTS` on learners
-// alone: the training platform may have made that table, with all its columns, before we came; for its sake the
-// unique indexes and their letter case stand apart from the columns.
+// AUTOINCREMENT, because the id of a deleted row must not be used again. IF NOT EXISTS, because the training platform may
+// have created the table; for the same reason the unique indexes are separate from the columns.
 pub(super) const LEARNERS: &str = r#"
 CREATE TABLE IF NOT EXISTS learners (
     id                {id},
@@ -68,7 +66,7 @@ CREATE UNIQUE INDEX learners_user_name ON learners (user_name COLLATE NOCASE);
 CREATE UNIQUE INDEX learners_email ON learners (email COLLATE NOCASE);
 "#;
 
-/// Beside whichever table the learners are in.
+/// The other tables of version 1.
 const FIRST: &str = r#"
 CREATE TABLE provisioning_log (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -164,13 +162,13 @@ CREATE TABLE audit_log (
 );
 "#;
 
-/// When the credential was looked at, and when it ends.
+/// When the credential was checked, and when it expires.
 const SECOND: &str = "
 ALTER TABLE sync_state ADD COLUMN credential_looked_at TEXT;
 ALTER TABLE sync_state ADD COLUMN credential_ends_at TEXT;
 ";
 
-/// When we switched a learner off whose table has no column for that.
+/// When a learner was deactivated whose table has no column for it.
 const THIRD: &str = "
 ALTER TABLE sync_links ADD COLUMN switched_off_at TEXT;
 ";

@@ -1,19 +1,20 @@
-//! What PostgreSQL says of a table.
+//! Reads a table from the catalog of PostgreSQL.
 
 use std::collections::BTreeMap;
 
-use super::{Found, FoundColumn, TableFault, TypeClass, expression, fault, plain, sql};
+use super::external::{
+    ExternalColumn, ExternalTable, TypeClass, constant_expression, fault, normalize_expression, sql_name,
+};
+use super::layout::Layout;
 use crate::model::Table;
-use crate::store::StoreError;
-use crate::store::connection::{Connection, Dialect};
-use crate::store::layout::{Layout, quoted};
-use crate::store::sql::Statement;
+use crate::store::db::{Connection, DbError, Dialect, Statement, parse_json_column, quote_identifier};
+use crate::store::error::TableFault;
 
 const RELATION: &str = "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
            WHEN 'f' THEN 'foreign table' END, relkind = 'p'
     FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p', 'v', 'm', 'f')";
 
-// A domain is as its base type, with what it asks besides.
+// A domain counts as its base type, with the constraints of both.
 const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), b.typname::text, b.typtype::text,
            greatest(a.atttypmod, t.typtypmod)::bigint, a.attnotnull OR t.typnotnull,
            a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, a.attgenerated <> '',
@@ -22,15 +23,15 @@ const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, a.atttypm
     JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped";
 
-// An index that leaves rows out counts when they are those without a value.
+// A partial index counts if it only excludes rows without a value.
 const UNIQUE: &str = "SELECT pg_get_indexdef(indexrelid, 1, true), pg_get_expr(indpred, indrelid)
     FROM pg_index WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indnkeyatts = 1";
 
-pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<Option<Found>, StoreError> {
-    let name = sql(table);
+pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Result<Option<ExternalTable>, DbError> {
+    let name = sql_name(table);
     let asked = |text: &str| Statement::new(text).bind(name.clone());
     let Some(relation) = connection.optional_row(asked(RELATION)).await? else { return Ok(None) };
-    let other = match relation.get::<Option<&str>, _>(0)? {
+    let other_kind = match relation.get::<Option<&str>, _>(0)? {
         None => None,
         Some("view") => Some("view"),
         Some("materialized view") => Some("materialized view"),
@@ -42,9 +43,9 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
         let (name, type_name, base): (String, String, &str) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let modifier: i64 = row.get(4)?;
         let labels: &str = row.get(8)?;
-        let column = FoundColumn {
-            family: match (base, row.get::<&str, _>(3)?) {
-                (_, "e") => TypeClass::Enum(crate::store::from_json(labels, "pg_enum.enumlabel")?),
+        let column = ExternalColumn {
+            type_class: match (base, row.get::<&str, _>(3)?) {
+                (_, "e") => TypeClass::Enum(parse_json_column(labels, "pg_enum.enumlabel")?),
                 ("text" | "varchar" | "citext", _) => TypeClass::Text,
                 ("bool", _) => TypeClass::Boolean,
                 ("int2" | "int4" | "int8", _) => TypeClass::Number,
@@ -52,11 +53,11 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
                 ("timestamptz" | "timestamp", _) => TypeClass::Time,
                 _ => TypeClass::Other,
             },
-            // The modifier has four more than the length.
+            // The modifier is the length plus four.
             length: u32::try_from(modifier - 4).ok().filter(|_| base == "varchar"),
             type_name,
             required: row.get(5)?,
-            default: row.get(6)?,
+            has_default: row.get(6)?,
             generated: row.get(7)?,
         };
         columns.insert(name, column);
@@ -64,53 +65,52 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
     let mut unique = Vec::new();
     for row in connection.rows(asked(UNIQUE)).await? {
         let (indexed, predicate): (&str, Option<&str>) = (row.get(0)?, row.get(1)?);
-        let plain = |expression: &str| plain(expression, Dialect::Postgres);
-        let indexed = plain(indexed);
+        let normalize = |expression: &str| normalize_expression(expression, Dialect::Postgres);
+        let indexed = normalize(indexed);
         let column = indexed.strip_prefix("lower").unwrap_or(&indexed);
-        let counts = |predicate: &str| [&indexed, column].iter().any(|it| plain(predicate) == format!("{it}ISNOTNULL"));
+        let counts =
+            |predicate: &str| [&indexed, column].iter().any(|it| normalize(predicate) == format!("{it}ISNOTNULL"));
         if predicate.is_none_or(counts) {
             unique.push(indexed);
         }
     }
-    Ok(Some(Found { dialect: Dialect::Postgres, other, partitioned, columns, unique }))
+    Ok(Some(ExternalTable { dialect: Dialect::Postgres, other_kind, partitioned, columns, unique }))
 }
 
-/// The constants that do not go into their columns; of columns that are not there, `compare` tells.
-pub(super) async fn unfit_constants(connection: &mut Connection, table: &Table) -> Result<Vec<TableFault>, StoreError> {
+/// The constants that do not fit their columns. `compare` reports missing columns.
+pub(super) async fn unfit_constants(connection: &mut Connection, table: &Table) -> Result<Vec<TableFault>, DbError> {
     let mut faults = Vec::new();
     for (name, constant) in &table.constants {
         let asked = Statement::new(
             "SELECT format_type(atttypid, NULL), format_type(atttypid, atttypmod) FROM pg_attribute
              WHERE attrelid = to_regclass($1) AND attname = $2",
         );
-        let row = connection.optional_row(asked.bind(sql(table)).bind(name.as_str())).await?;
+        let row = connection.optional_row(asked.bind(sql_name(table)).bind(name.as_str())).await?;
         let Some(row) = row else { continue };
         let (type_name, whole): (String, String) = (row.get(0)?, row.get(1)?);
-        let text = expression(constant);
-        // A cast cuts what an assignment refuses.
+        let text = constant_expression(constant);
+        // A cast truncates where an assignment fails.
         let tried = format!("SELECT {text}::{type_name} IS NOT DISTINCT FROM {text}::{whole}::{type_name}");
         let fits = match connection.optional_row(Statement::new(tried)).await {
             Ok(row) => row.is_some_and(|row| row.get(0).unwrap_or(false)),
-            Err(error) => match StoreError::from(error) {
-                lost @ StoreError::Lost(_) => return Err(lost),
-                _ => false,
-            },
+            Err(lost @ DbError::Lost(_)) => return Err(lost),
+            Err(_) => false,
         };
         if !fits {
-            let message = format!("does not go into the column {name:?} of type {whole}");
+            let message = format!("does not fit the column {name:?} of type {whole}");
             faults.push(fault(table, format!("learners.constants.{name}"), message, None));
         }
     }
     Ok(faults)
 }
 
-/// The rights on its columns that `role` lacks, as one statement.
-pub(in crate::store) async fn missing_rights(
+/// The rights on columns of `table` that `role` lacks, as one statement that grants them.
+pub(crate) async fn missing_column_rights(
     connection: &mut Connection,
     role: &str,
     table: &Table,
     layout: &Layout,
-) -> Result<Option<String>, StoreError> {
+) -> Result<Option<String>, DbError> {
     let rights = layout.rights(&table.mapped);
     let wanted = rights.iter().flat_map(|(right, columns)| columns.iter().map(move |column| (*right, column.as_str())));
     let mut statement = Statement::new("SELECT v.column1, v.column2 FROM (");
@@ -118,10 +118,10 @@ pub(in crate::store) async fn missing_rights(
         row.push_bind(right).push_bind(column);
     });
     statement.push(") AS v WHERE NOT has_column_privilege(").push_bind(role).push("::name, to_regclass(");
-    statement.push_bind(sql(table)).push(")::oid, v.column2, v.column1)");
+    statement.push_bind(sql_name(table)).push(")::oid, v.column2, v.column1)");
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in connection.rows(statement).await? {
-        missing.entry(row.get(0)?).or_default().push(quoted(row.get(1)?));
+        missing.entry(row.get(0)?).or_default().push(quote_identifier(row.get(1)?));
     }
     let listed: Vec<String> =
         missing.iter().map(|(right, columns)| format!("{right} ({})", columns.join(", "))).collect();
@@ -129,5 +129,5 @@ pub(in crate::store) async fn missing_rights(
         return Ok(None);
     }
     let row = connection.row(Statement::new("SELECT quote_ident($1)").bind(role)).await?;
-    Ok(Some(format!("GRANT {} ON {} TO {}", listed.join(", "), sql(table), row.get::<&str, _>(0)?)))
+    Ok(Some(format!("GRANT {} ON {} TO {}", listed.join(", "), sql_name(table), row.get::<&str, _>(0)?)))
 }

@@ -1,28 +1,27 @@
-//! What SQLite says of a table.
+//! Reads a table from the schema of SQLite.
 
 use std::collections::BTreeMap;
 
-use super::{Found, FoundColumn, TableFault, TypeClass, fault};
+use super::external::{ExternalColumn, ExternalTable, TypeClass, fault, normalize_expression};
+use super::layout::{Key, Layout};
 use crate::model::{Column, Table};
-use crate::store::StoreError;
-use crate::store::connection::{Connection, Dialect};
-use crate::store::layout::{Key, Layout, literal, quoted};
-use crate::store::sql::Statement;
+use crate::store::db::{Connection, DbError, Dialect, Statement, quote_identifier, quote_literal};
+use crate::store::error::TableFault;
 
 const COLUMNS: &str = "SELECT name, type, \"notnull\" <> 0, dflt_value, pk, hidden FROM pragma_table_xinfo($1)";
 
-fn plain(expression: &str) -> String {
-    super::plain(expression, Dialect::Sqlite)
+fn normalize(expression: &str) -> String {
+    normalize_expression(expression, Dialect::Sqlite)
 }
 
-/// The text of the index tells what an expression in it is.
+/// The expression of an index is only in its SQL text.
 const UNIQUE: &str = "SELECT x.name, m.sql, l.partial <> 0
     FROM pragma_index_list($1) l JOIN pragma_index_xinfo(l.name) x ON x.key = 1 AND x.seqno = 0
     LEFT JOIN sqlite_master m ON m.type = 'index' AND m.name = l.name
     WHERE l.\"unique\" = 1 AND (SELECT count(*) FROM pragma_index_xinfo(l.name) WHERE key = 1) = 1";
 
-pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<Option<Found>, StoreError> {
-    // The only schema of a file; letter case says nothing to SQLite.
+pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Result<Option<ExternalTable>, DbError> {
+    // The only schema of a file. SQLite ignores letter case.
     if table.schema.as_ref().is_some_and(|schema| !schema.eq_ignore_ascii_case("main")) {
         return Ok(None);
     }
@@ -30,7 +29,7 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
                  WHERE type IN ('table', 'view') AND lower(name) = lower($1)";
     let asked = |text: &str| Statement::new(text).bind(table.name.as_str());
     let Some(relation) = connection.optional_row(asked(kinds)).await? else { return Ok(None) };
-    let other = (relation.get::<&str, _>(0)? == "view").then_some("view");
+    let other_kind = (relation.get::<&str, _>(0)? == "view").then_some("view");
     let without_rowid: bool = relation.get(1)?;
 
     let rows = connection.rows(asked(COLUMNS)).await?;
@@ -41,82 +40,86 @@ pub(super) async fn look(connection: &mut Connection, table: &Table) -> Result<O
         let (name, type_name): (String, String) = (row.get(0)?, row.get(1)?);
         let default: Option<&str> = row.get(3)?;
         let is_key = single_key && key > 0;
-        // It stands for the number that every row has.
+        // An alias of the rowid, which every row has.
         let is_rowid = is_key && type_name.eq_ignore_ascii_case("integer") && !without_rowid;
         if is_key {
-            unique.push(plain(&quoted(&name)));
+            unique.push(normalize(&quote_identifier(&name)));
         }
-        // As the configuration writes it, so that the two find each other.
-        let name = written(table, &name);
-        let mut family = family(&type_name);
-        if name == table.column(Column::Id) && family == TypeClass::Text {
-            family = TypeClass::Uuid;
+        // In the letter case of the configuration, so that lookups by name work.
+        let name = configured_name(table, &name);
+        let mut type_class = type_class(&type_name);
+        if name == table.column(Column::Id) && type_class == TypeClass::Text {
+            type_class = TypeClass::Uuid;
         }
-        let column = FoundColumn {
-            family,
-            length: length(&type_name),
+        let column = ExternalColumn {
+            type_class,
+            length: declared_length(&type_name),
             type_name: if type_name.is_empty() { "no type".to_owned() } else { type_name },
             required: row.get(2)?,
-            default: is_rowid || default.is_some(),
-            // Computed columns; 1 is a hidden one of a virtual table.
+            has_default: is_rowid || default.is_some(),
+            // 2 and 3 are computed columns; 1 is a hidden column of a virtual table.
             generated: row.get::<i64, _>(5)? >= 2,
         };
         columns.insert(name, column);
     }
     for row in connection.rows(asked(UNIQUE)).await? {
         let (column, text, partial): (Option<&str>, Option<&str>, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let indexed = match (column, text.and_then(indexed)) {
-            (Some(column), _) => plain(&quoted(column)),
-            (None, Some((expression, _))) => plain(expression),
+        let indexed = match (column, text.and_then(split_index)) {
+            (Some(column), _) => normalize(&quote_identifier(column)),
+            (None, Some((expression, _))) => normalize(expression),
             (None, None) => continue,
         };
         let bare = indexed.strip_prefix("lower").unwrap_or(&indexed);
-        let predicate = text.and_then(indexed_where).map(plain);
+        let predicate = text.and_then(index_predicate).map(normalize);
         let counts = |it: &String| [&indexed, bare].iter().any(|name| *it == format!("{name}isnotnull"));
         if !partial || predicate.as_ref().is_some_and(counts) {
             unique.push(indexed.clone());
         }
     }
-    Ok(Some(Found { dialect: Dialect::Sqlite, other, partitioned: false, columns, unique }))
+    Ok(Some(ExternalTable { dialect: Dialect::Sqlite, other_kind, partitioned: false, columns, unique }))
 }
 
-/// Ids that are no UUIDs, or are written in another way than we write them: nobody would be found by one.
+/// Text ids that are not UUIDs, or not in our form: no lookup would find them.
 pub(super) async fn unfit_ids(
     connection: &mut Connection,
     table: &Table,
     layout: &Layout,
-) -> Result<Vec<TableFault>, StoreError> {
+) -> Result<Vec<TableFault>, DbError> {
     if layout.key == Key::Number {
         return Ok(Vec::new());
     }
     let (id, name) = (layout.id(), table.column(Column::Id));
-    let default =
-        format!("SELECT dflt_value FROM pragma_table_xinfo({}) WHERE name = {}", literal(&table.name), literal(name));
+    let default = format!(
+        "SELECT dflt_value FROM pragma_table_xinfo({}) WHERE name = {}",
+        quote_literal(&table.name),
+        quote_literal(name)
+    );
     let default: Option<String> = connection.row(Statement::new(default)).await?.get(0)?;
     let form = [8, 4, 4, 4, 12].map(|count| "[0-9a-f]".repeat(count)).join("-");
-    let form = literal(&form);
+    let form = quote_literal(&form);
     let unfit = |value: &str| format!("{value} IS NULL OR {value} NOT GLOB {form}");
     let made = default.map_or_else(String::new, |default| {
         format!(" OR EXISTS (SELECT 1 FROM (SELECT {default} AS made) WHERE {})", unfit("made"))
     });
     let asked = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {}){made}", layout.table, unfit(id));
     if connection.row(Statement::new(asked)).await?.get(0)? {
-        let message = format!("the column {name:?} has, or gets, ids that are not UUIDs in lower case with hyphens");
+        let message =
+            format!("the column {name:?} contains, or generates, ids that are not lower-case UUIDs with hyphens");
         return Ok(vec![fault(table, table.key(Column::Id), message, None)]);
     }
     Ok(Vec::new())
 }
 
-/// `name` in the letter case of the configuration, when it speaks of the column at all.
-fn written(table: &Table, name: &str) -> String {
+/// `name` in the letter case of the configuration, if it names the column.
+fn configured_name(table: &Table, name: &str) -> String {
     let named = table.columns.values().chain(table.constants.keys());
     let design = Column::all().map(Column::name);
     let mut all = named.cloned().chain(design.map(str::to_owned));
     all.find(|other| other.eq_ignore_ascii_case(name)).unwrap_or_else(|| name.to_owned())
 }
 
-/// What stands between the outer parentheses of `CREATE UNIQUE INDEX i ON t (...) WHERE ...`, and what follows them.
-fn indexed(text: &str) -> Option<(&str, &str)> {
+/// The text between the outer parentheses of `CREATE UNIQUE INDEX i ON t (...) WHERE ...`, and the text after them.
+fn split_index(text: &str) -> Option<(&str, &str)> {
     let (_, rest) = text.split_once('(')?;
     let mut depth = 1;
     let end = rest.char_indices().find(|(_, letter)| {
@@ -131,14 +134,14 @@ fn indexed(text: &str) -> Option<(&str, &str)> {
     Some((&rest[..end], &rest[end + 1..]))
 }
 
-fn indexed_where(text: &str) -> Option<&str> {
-    let (_, after) = indexed(text)?;
+fn index_predicate(text: &str) -> Option<&str> {
+    let (_, after) = split_index(text)?;
     let after = after.trim_start();
     after.get(..5).filter(|word| word.eq_ignore_ascii_case("where")).map(|_| &after[5..])
 }
 
-/// What SQLite makes of a value, by the words of the type: <https://www.sqlite.org/datatype3.html>.
-fn family(type_name: &str) -> TypeClass {
+/// The affinity of a declared type: <https://www.sqlite.org/datatype3.html>.
+fn type_class(type_name: &str) -> TypeClass {
     let name = type_name.to_ascii_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
     if has(&["INT"]) {
@@ -156,8 +159,8 @@ fn family(type_name: &str) -> TypeClass {
     }
 }
 
-/// SQLite does not mind it, but whoever wrote it does.
-fn length(type_name: &str) -> Option<u32> {
+/// The length of `VARCHAR(n)`. SQLite ignores it, but the platform may not.
+fn declared_length(type_name: &str) -> Option<u32> {
     let name = type_name.to_ascii_uppercase();
     let (_, rest) = name.split_once('(').filter(|(before, _)| before.contains("CHAR"))?;
     rest.split_once(')')?.0.trim().parse().ok()

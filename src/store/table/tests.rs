@@ -1,9 +1,10 @@
 //! Tables as platforms make them, on real databases: which fit, and what is told of those that do not.
 
+use super::external::read_external_layout;
+use super::layout::{Key, Layout};
 use crate::model::{Attribute, Column, ColumnConstant, StateLabels, Table};
-use crate::store::layout::{Key, Layout};
+use crate::store::StoreError;
 use crate::store::tests::{Kind, on_both};
-use crate::store::{StoreError, table};
 
 on_both! {
     a_table_with_other_names_and_kinds_fits,
@@ -41,7 +42,7 @@ async fn look(kind: Kind, sql: &str, described: &Table) -> Result<Layout, Vec<St
     let store = kind.empty_store().await;
     let mut connection = store.connection().await;
     connection.script(sql).await.unwrap();
-    match table::look(&mut connection, described).await {
+    match read_external_layout(&mut connection, described).await {
         Ok(layout) => Ok(layout),
         Err(StoreError::Table { faults }) => Err(faults.iter().map(ToString::to_string).collect()),
         Err(error) => panic!("{error:?}"),
@@ -114,7 +115,7 @@ async fn a_slip_in_a_name_is_no_new_column(kind: Kind) {
         [
             r#"learner-sync.toml:7:9: learners.columns.title: the table accounts has no column "role"; did you mean `rolle`?"#,
             r#"learner-sync.toml:7:9: learners.constants.tennant: the table accounts has no column "tennant"; did you mean `tenant`?"#,
-            r#"learner-sync.toml:7:9: learners.table: the column "external_id" must have a value and has no default: write external_id = "external_id" in [learners.columns], or give it a value in [learners.constants]"#,
+            r#"learner-sync.toml:7:9: learners.table: the column "external_id" requires a value and has no default: write external_id = "external_id" in [learners.columns], or give it a value in [learners.constants]"#,
         ]
     );
 }
@@ -133,8 +134,8 @@ async fn every_misfit_is_told_with_what_mends_it(kind: Kind) {
     let told = look(kind, &sql, &described).await.unwrap_err();
     let told: Vec<String> = told.into_iter().map(|line| line.replace("of type TEXT", "of type text")).collect();
     let to_mend = |statement: &str| {
-        let anew = "; SQLite changes no column: have the table made anew".to_owned();
-        if on_postgres(kind) { format!("; to mend it: {statement};") } else { anew }
+        let anew = "; SQLite cannot change a column: create the table again".to_owned();
+        if on_postgres(kind) { format!("; to fix it: {statement};") } else { anew }
     };
     let unique = |expression: &str| {
         if on_postgres(kind) {
@@ -144,21 +145,21 @@ async fn every_misfit_is_told_with_what_mends_it(kind: Kind) {
         }
     };
     let expect = [
-        r#"learner-sync.toml:7:9: learners.columns.id: the column "uid" has no default, so that no row can be made"#.to_owned(),
+        r#"learner-sync.toml:7:9: learners.columns.id: the column "uid" has no default, so no row can be created"#.to_owned(),
         format!(
-            r#"learner-sync.toml:7:9: learners.columns.user_name: the column "login" takes 20 letters, and must take 113{}"#,
+            r#"learner-sync.toml:7:9: learners.columns.user_name: the column "login" holds 20 characters, and must hold 113{}"#,
             to_mend(r#"ALTER TABLE "accounts" ALTER COLUMN "login" TYPE varchar(113)"#)
         ),
-        r#"learner-sync.toml:7:9: learners.columns.active: the column "enabled" is of type text, not boolean or a whole number; for a column of words write active = { column = "enabled", true = "…", false = "…" }"#.to_owned(),
+        r#"learner-sync.toml:7:9: learners.columns.active: the column "enabled" is of type text, not boolean or a whole number; for a text column write active = { column = "enabled", true = "…", false = "…" }"#.to_owned(),
         r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is computed by the database"#.to_owned(),
-        r#"learner-sync.toml:9:14: learners.columns.department: the table accounts has no column "unit"; to mend it: ALTER TABLE "accounts" ADD COLUMN "unit" text;"#.to_owned(),
-        r#"learner-sync.toml:7:9: learners.columns.id: the column "uid" has no unique index of its own, so that two learners could share one; to mend it: CREATE UNIQUE INDEX "accounts_uid_key" ON "accounts" ("uid");"#.to_owned(),
+        r#"learner-sync.toml:9:14: learners.columns.department: the table accounts has no column "unit"; to fix it: ALTER TABLE "accounts" ADD COLUMN "unit" text;"#.to_owned(),
+        r#"learner-sync.toml:7:9: learners.columns.id: the column "uid" has no unique index of its own, so two learners could have the same value; to fix it: CREATE UNIQUE INDEX "accounts_uid_key" ON "accounts" ("uid");"#.to_owned(),
         format!(
-            r#"learner-sync.toml:7:9: learners.columns.email: the column "mail" has no unique index of its own, so that two learners could share one; to mend it: CREATE UNIQUE INDEX "accounts_mail_key" ON "accounts" ({});"#,
+            r#"learner-sync.toml:7:9: learners.columns.email: the column "mail" has no unique index of its own, so two learners could have the same value; to fix it: CREATE UNIQUE INDEX "accounts_mail_key" ON "accounts" ({});"#,
             unique("mail")
         ),
         r#"learner-sync.toml:7:9: learners.constants.shoe_size: the table accounts has no column "shoe_size""#.to_owned(),
-        r#"learner-sync.toml:7:9: learners.table: the column "tenant" must have a value and has no default: give it one in [learners.constants], or map an attribute to it"#.to_owned(),
+        r#"learner-sync.toml:7:9: learners.table: the column "tenant" requires a value and has no default: give it one in [learners.constants], or map an attribute to it"#.to_owned(),
     ];
     assert_eq!(told, expect);
 }
@@ -199,12 +200,12 @@ async fn a_unique_index_may_take_many_forms(kind: Kind) {
 
 async fn what_is_no_table_is_told(kind: Kind) {
     let told = look(kind, "SELECT 1", &accounts(&NAMED)).await.unwrap_err();
-    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: there is no table accounts"]);
+    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: the table accounts does not exist"]);
     let told = look(kind, "CREATE VIEW accounts AS SELECT 1 AS uid", &accounts(&NAMED)).await.unwrap_err();
-    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: accounts is a view; learners are kept in a table"]);
+    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: accounts is a view, not a table"]);
     let elsewhere = Table { schema: Some("app".to_owned()), ..accounts(&NAMED) };
     let told = look(kind, "SELECT 1", &elsewhere).await.unwrap_err();
-    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: there is no table app.accounts"]);
+    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: the table app.accounts does not exist"]);
 }
 
 async fn names_mean_exactly_what_they_say(kind: Kind) {
@@ -248,7 +249,7 @@ async fn ids_that_sqlite_would_not_find_again_are_refused() {
         let looked = look(Kind::Sqlite, &sql, &accounts(&NAMED)).await;
         match looked {
             Ok(_) => assert!(fits, "{sql}"),
-            Err(told) => assert!(!fits && told.concat().contains("not UUIDs in lower case"), "{sql}: {told:?}"),
+            Err(told) => assert!(!fits && told.concat().contains("not lower-case UUIDs"), "{sql}: {told:?}"),
         }
     }
 }
@@ -272,9 +273,9 @@ async fn types_of_postgres_are_known_by_what_they_take() {
     assert_eq!(
         told,
         [
-            r#"learner-sync.toml:7:9: learners.columns.active: the type duty of the column "enabled" has no value "gone"; to mend it: ALTER TYPE duty ADD VALUE 'gone';"#,
-            r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is of type character(20), not text; to mend it: ALTER TABLE "accounts" ALTER COLUMN "role" TYPE text;"#,
-            r#"learner-sync.toml:7:9: learners.constants.born: does not go into the column "born" of type date"#,
+            r#"learner-sync.toml:7:9: learners.columns.active: the type duty of the column "enabled" has no value "gone"; to fix it: ALTER TYPE duty ADD VALUE 'gone';"#,
+            r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is of type character(20), not text; to fix it: ALTER TABLE "accounts" ALTER COLUMN "role" TYPE text;"#,
+            r#"learner-sync.toml:7:9: learners.constants.born: does not fit the column "born" of type date"#,
         ]
     );
     // A slip is no new word.
@@ -307,7 +308,7 @@ async fn letter_case_and_partitions_count_on_a_server() {
         "CREATE TABLE accounts (uid int PRIMARY KEY DEFAULT 7, login text, mail text, enabled boolean, role text)
         PARTITION BY HASH (uid)";
     let told = look(kind, partitioned, &accounts(&NAMED)).await.unwrap_err();
-    let expect = "has no unique index of its own, so that two learners could share one; a partitioned table can have none: \
-                  keep learners in a plain table";
+    let expect = "has no unique index of its own, so two learners could have the same value; a partitioned table cannot have one: \
+                  use a plain table for learners";
     assert!(told.len() == 2 && told.iter().all(|line| line.ends_with(expect)), "{told:?}");
 }

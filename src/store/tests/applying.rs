@@ -131,7 +131,7 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
     assert_eq!(applied.learners, [(user(2), LearnerId::Number(2))]);
     assert_eq!(
         applied.refused,
-        [(1, "the learner is linked to another person already".to_owned()), (2, "the learner row is gone".to_owned()),]
+        [(1, "the learner is already linked to another user".to_owned()), (2, "the learner row is gone".to_owned()),]
     );
     let adopted = select(&store, "SELECT external_id, active, deactivated_at FROM learners WHERE id = 2").await;
     assert_eq!(adopted, [format!("{}|1|-", user(2))]);
@@ -176,7 +176,7 @@ async fn a_batch_of_refused_rows_writes_nothing(kind: Kind) {
             "user_name must have a value",
             kind.either(
                 "a check of the table fails: security_champion IN (0, 1)",
-                "a value is not of the type of its column",
+                "a value does not have the type of its column",
             ),
             "another learner has the same external_id",
         ]
@@ -330,7 +330,7 @@ async fn a_person_linked_to_another_learner_gets_no_second_one(kind: Kind) {
     let store = kind.store_with(1).await;
     execute(&store, "UPDATE learners SET external_id = NULL").await;
     let applied = store.apply(&batch_of(&[create(user(1), "again@example.org")]), &stamp()).await.unwrap();
-    assert_eq!(applied.refused, [(0, "the person is linked to another learner already".to_owned())]);
+    assert_eq!(applied.refused, [(0, "the user is already linked to another learner".to_owned())]);
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
 
     // The link of a learner who was deleted past the foreign key does not count.
@@ -480,7 +480,7 @@ async fn a_full_disk_fails_the_batch_as_a_whole_and_the_store_goes_on() {
             create_with(user(n), &[(Attribute::UserName, user_name.as_str()), (Attribute::Title, &long)])
         })
         .collect();
-    assert!(matches!(store.apply(&batch_of(&batch), &stamp()).await, Err(StoreError::Full { .. })));
+    assert!(matches!(store.apply(&batch_of(&batch), &stamp()).await, Err(StoreError::Database(DbError::Full { .. }))));
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["10"]);
     assert!(pages > 1);
     execute(&store, "PRAGMA max_page_count = 100000").await;

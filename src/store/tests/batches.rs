@@ -36,7 +36,7 @@ fn nobody() -> Shown {
 fn filled(number: u32) -> Shown {
     let name = format!("user{number}@example.org");
     let mut shown = nobody();
-    let at = || sqlite::time_text(noon());
+    let at = || noon().to_string();
     shown.extend([("user_name", name.clone()), ("email", name), ("first_name", "Ada".to_owned())]);
     shown.extend([("active", "1".to_owned()), ("created_at", at()), ("updated_at", at())]);
     shown
@@ -150,8 +150,10 @@ async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
     let mut why: Vec<(EntraId, &str)> =
         applied.refused.iter().map(|(index, why)| (batch.decisions()[*index].user, why.as_str())).collect();
     why.sort_unstable();
-    let no_boolean = kind
-        .either("a check of the table fails: security_champion IN (0, 1)", "a value is not of the type of its column");
+    let no_boolean = kind.either(
+        "a check of the table fails: security_champion IN (0, 1)",
+        "a value does not have the type of its column",
+    );
     assert_eq!(why, [(user(360), no_boolean), (user(3000), "another learner has the same user_name")]);
     let written: Vec<EntraId> = applied.learners.iter().map(|(user, _)| *user).collect();
     assert_eq!(written, accepted.iter().map(|change| change.user).collect::<Vec<_>>());
@@ -203,7 +205,7 @@ async fn a_letter_that_the_database_does_not_know_stops_nobody_else(kind: Kind) 
         })
         .collect();
     let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
-    let why = "a value has a letter that the encoding of the database does not know".to_owned();
+    let why = "a value contains a character that the encoding of the database lacks".to_owned();
     assert_eq!(applied.refused, kind.either(vec![], vec![(36, why)]));
     let count = kind.either("50", "49");
     assert_eq!(select(&store, "SELECT count(*) FROM learners WHERE substr(title, 1, 1) = 'a'").await, [count]);

@@ -137,7 +137,7 @@ async fn a_rehearsal_does_not_wait_long_for_another_writer() {
     let other = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
     execute(&other, "BEGIN IMMEDIATE").await;
     let batch = [create(user(1), "ada")];
-    assert!(matches!(store.rehearse(&batch_of(&batch), &stamp()).await, Err(StoreError::Busy(_))));
+    assert!(matches!(store.rehearse(&batch_of(&batch), &stamp()).await, Err(StoreError::Database(DbError::Busy(_)))));
     execute(&other, "ROLLBACK").await;
     assert_eq!(store.rehearse(&batch_of(&batch), &stamp()).await.unwrap(), []);
     assert_eq!(select(&store, "PRAGMA busy_timeout").await, ["30000"]);

@@ -6,11 +6,11 @@ use super::server::{GUARDED, OWNER, PASSWORD, Server as Machine, shared, signal}
 use super::*;
 use crate::model::chain;
 
-async fn open(server: Server, access: Access) -> Result<Store, StoreError> {
+async fn open(server: PostgresServer, access: Access) -> Result<Store, StoreError> {
     Store::open(DatabaseLocation::Server(server), access).await
 }
 
-async fn refused(server: Server, access: Access) -> StoreError {
+async fn refused(server: PostgresServer, access: Access) -> StoreError {
     open(server, access).await.expect_err("it was to be refused")
 }
 
@@ -83,7 +83,7 @@ async fn links_that_lost_their_learners_are_refused() {
     execute(&store, "ALTER TABLE other RENAME TO learners").await;
     for access in [Access::ReadWrite, Access::ReadOnly] {
         let (error, _) = told(&refused(at(machine, &database), access).await);
-        assert!(error.contains("sync_links is not tied to learners any more"), "{error}");
+        assert!(error.contains("sync_links has no foreign key to learners"), "{error}");
     }
 }
 
@@ -93,7 +93,7 @@ async fn what_is_not_ours_is_refused_and_left_as_it_is() {
     let tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind = 'r'
                       AND relnamespace = 'public'::regnamespace";
     for (sql, left, expect) in [
-        ("CREATE TABLE orders (id int)", "orders", "it has the table orders, and no table learners"),
+        ("CREATE TABLE orders (id int)", "orders", "it contains the table orders, and no table learners"),
         ("CREATE TABLE learners (id bigint, user_name text)", "learners", "learners lacks the column external_id"),
         ("CREATE TABLE sync_state (id int)", "sync_state", "sync_state lacks a schema version"),
     ] {
@@ -130,7 +130,7 @@ async fn the_learners_of_the_platform_are_taken_over() {
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
     let batch = [create(user(1), "OLD"), create(user(2), "new"), create(user(3), "longer than its column")];
     let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
-    let why = ["another learner has the same user_name", "a value is longer than its column takes"];
+    let why = ["another learner has the same user_name", "a value is longer than its column allows"];
     assert_eq!(applied.refused, [(0, why[0].to_owned()), (2, why[1].to_owned())]);
     let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &["old".to_owned()], &[], &[]).await.unwrap();
     assert_eq!(rows.len(), 1);
@@ -175,20 +175,22 @@ async fn who_is_not_let_in_is_told_why_and_what_to_do() {
     let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(role)).execute(&mut connection).await;
     connection.close().await.unwrap();
 
-    let as_user = |user: &str, database: &str, password: Option<&str>| Server {
+    let as_user = |user: &str, database: &str, password: Option<&str>| PostgresServer {
         url_place: "learner-sync.toml:9:16".to_owned(),
         url: machine.url(user, database),
         password: password.map(Into::into),
-        patience: Server::PATIENCE,
+        response_timeout: PostgresServer::RESPONSE_TIMEOUT,
     };
-    let away = Server { url: "postgres://sync@localhost/learners?host=/nowhere".to_owned(), ..at(machine, &database) };
-    let unknown = Server { url: "postgres://sync@no-such-host.invalid/learners".to_owned(), ..at(machine, &database) };
-    let refusing = Server { url: "postgres://sync@127.0.0.1:9/learners".to_owned(), ..at(machine, &database) };
+    let away =
+        PostgresServer { url: "postgres://sync@localhost/learners?host=/nowhere".to_owned(), ..at(machine, &database) };
+    let unknown =
+        PostgresServer { url: "postgres://sync@no-such-host.invalid/learners".to_owned(), ..at(machine, &database) };
+    let refusing = PostgresServer { url: "postgres://sync@127.0.0.1:9/learners".to_owned(), ..at(machine, &database) };
     for (server, why, what) in [
         (as_user(GUARDED, &database, Some("wrong horse")), "password authentication failed", "learners.password_file"),
         (as_user("unwelcome", &database, None), "pg_hba.conf rejects", "pg_hba.conf"),
         (as_user(OWNER, "no_such_database", None), r#""no_such_database" does not exist"#, "createdb"),
-        (as_user(GUARDED, &database, Some(PASSWORD)), "has to run `learner-sync schema apply`", ""),
+        (as_user(GUARDED, &database, Some(PASSWORD)), "must run `learner-sync schema apply`", ""),
         (away, "/nowhere", "is the server running"),
         (refusing, "127.0.0.1:9", "is the server running"),
         (unknown, "no-such-host.invalid", "host and port"),
@@ -227,7 +229,7 @@ async fn values_never_stand_in_an_error() {
     execute(&store, "CREATE TRIGGER tell BEFORE INSERT ON sync_failures FOR EACH ROW EXECUTE FUNCTION tell()").await;
     execute(&store, "ALTER TABLE sync_failures ADD user_name text DEFAULT 'ada@example.org'").await;
     let error = store.record_refused(&[left(3, LeftAs::Failed, Reason::Conflict)], &stamp()).await.unwrap_err();
-    assert_eq!(chain(&error), "the learner database refused a statement with SQLSTATE P0001");
+    assert_eq!(chain(&error), "the learner database refused a statement: SQLSTATE P0001");
 }
 
 #[tokio::test]
@@ -257,7 +259,7 @@ async fn a_rehearsal_does_not_wait_long_for_another_writer() {
     let other = open(at(machine, &database), Access::ReadWrite).await.unwrap();
     execute(&other, "BEGIN; SELECT 1 FROM sync_state FOR UPDATE").await;
     let batch = [create(user(1), "ada")];
-    assert!(matches!(store.rehearse(&batch_of(&batch), &stamp()).await, Err(StoreError::Busy(_))));
+    assert!(matches!(store.rehearse(&batch_of(&batch), &stamp()).await, Err(StoreError::Database(DbError::Busy(_)))));
     execute(&other, "ROLLBACK").await;
     assert_eq!(store.rehearse(&batch_of(&batch), &stamp()).await.unwrap(), []);
     assert_eq!(select(&store, "SELECT current_setting('lock_timeout')").await, ["30s"]);
@@ -305,8 +307,8 @@ async fn a_connection_that_breaks_is_lost_with_its_lock_and_what_was_under_way()
     );
     machine.execute(&database, &end).await;
     let error = store.apply(&batch_of(&[create(user(3), "three")]), &stamp()).await.unwrap_err();
-    assert!(matches!(error, StoreError::Lost(_)), "{error:?}");
-    assert!(matches!(store.state().await, Err(StoreError::Lost(_))));
+    assert!(matches!(error, StoreError::Database(DbError::Lost(_))), "{error:?}");
+    assert!(matches!(store.state().await, Err(StoreError::Database(DbError::Lost(_)))));
     let again = open(at(machine, &database), Access::ReadWrite).await.unwrap();
     assert_eq!(again.take_cycle_lock("learner-sync run").await.unwrap(), None);
     assert_eq!(select(&again, "SELECT count(*) FROM learners").await, ["2"]);
@@ -316,7 +318,7 @@ async fn a_connection_that_breaks_is_lost_with_its_lock_and_what_was_under_way()
 async fn a_server_that_falls_silent_is_given_up() {
     let Some(machine) = Machine::start() else { return };
     let database = machine.database().await;
-    let patient = Server { patience: std::time::Duration::from_secs(1), ..at(&machine, &database) };
+    let patient = PostgresServer { response_timeout: std::time::Duration::from_secs(1), ..at(&machine, &database) };
     let store = open(patient, Access::ReadWrite).await.unwrap();
     fill(&store, 1).await;
     let pid = select(&store, "SELECT pg_backend_pid()").await.concat();

@@ -289,7 +289,7 @@ async fn what_root_has_left_behind_is_given_back_only_when_it_is_a_learner_datab
     std::fs::remove_file(world.path("learners.db")).unwrap();
     std::fs::write(world.path("learners.db"), "").unwrap();
     world.execute("CREATE TABLE packages (name TEXT)").await;
-    gives_no_advice(&world, &user, &["is the database of another program", "packages", "learners.database_url"]);
+    gives_no_advice(&world, &user, &["belongs to another program", "packages", "learners.database_url"]);
     std::fs::remove_file(world.path("learners.db")).unwrap();
     user.run(&world, &["status"], 0);
 

@@ -89,7 +89,7 @@ async fn an_unusable_learners_table_is_reported_and_the_old_configuration_stays(
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
 
     world.configure(&UNUSABLE_TABLE.replace("accounts", "nowhere"));
-    reload(&daemon, "there is no table nowhere", 1).await;
+    reload(&daemon, "the table nowhere does not exist", 1).await;
     daemon.logged("configuration not reloaded, the old one stays", 2).await;
     world.configure(OTHER_MAPPING);
     reload(&daemon, "configuration reloaded", 1).await;
@@ -126,7 +126,7 @@ async fn a_missing_database_file_does_not_prevent_a_reload() {
     std::fs::rename(world.path("learners.db"), world.path("unmounted.db")).unwrap();
     world.configure(UNUSABLE_TABLE);
     reload(&daemon, "configuration reloaded", 1).await;
-    assert!(daemon.log().contains("there is no database"), "{}", daemon.log());
+    assert!(daemon.log().contains("does not exist, so it has no table"), "{}", daemon.log());
     // Only the file shows whether another daemon keeps an application.
     let (tenant, client, unknown) = world.sim.tenant(|tenant| {
         let unknown = tenant.new_id();

@@ -52,7 +52,7 @@ async fn disturbed_cycle(
     sqlx::query("SELECT pg_advisory_lock(7)").execute(&mut holder).await.unwrap();
     let mut app = world.app();
     if let DatabaseLocation::Server(server) = &mut app.learners.place {
-        server.patience = SERVER_TIMEOUT;
+        server.response_timeout = SERVER_TIMEOUT;
     }
     std::fs::create_dir_all(world.path("state")).unwrap();
     let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();

@@ -87,7 +87,10 @@ impl SmallDisk {
             }
             assert_eq!(output.status.code(), Some(1), "with {room} KiB: {ran:?}");
             let message = format!("the disk is full: the learner database {} at ", self.world.database.name());
-            assert!(ran.stderr.contains(&message) && ran.stderr.contains("make room"), "with {room} KiB: {ran:?}");
+            assert!(
+                ran.stderr.contains(&message) && ran.stderr.contains("free disk space"),
+                "with {room} KiB: {ran:?}"
+            );
             assert!(!ran.stderr.contains("panicked"), "{ran:?}");
             let document = ran.json();
             assert!(document["error"].as_str().unwrap().contains(&message), "{ran:?}");

@@ -149,7 +149,7 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
         &setup,
         &format!(
             "learner-sync: the learner database lacks the tables of learner-sync, and the role {} may not make any in the \
-             schema training: their owner has to run `learner-sync schema apply`\n",
+             schema training: their owner must run `learner-sync schema apply`\n",
             setup.writer
         ),
     );
@@ -171,7 +171,7 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
         &setup,
         &format!(
             "learner-sync: the learner database has schema version 1, this learner-sync needs 3, and the role {} does not \
-             own them: their owner has to run `learner-sync schema apply`\n",
+             own them: their owner must run `learner-sync schema apply`\n",
             setup.writer
         ),
     );
@@ -250,7 +250,7 @@ async fn apply_names_a_grant_it_may_not_make_and_creates_nothing() {
     setup.world.execute(&platform).await;
     let stderr = setup.as_owner(&make, 1).stderr;
     let statement = stderr.split("the owner of the tables run: ").nth(1).unwrap_or_default().trim().to_owned();
-    assert!(stderr.contains(&format!("the role {writer} may not do all")), "{stderr}");
+    assert!(stderr.contains(&format!("the role {writer} lacks rights")), "{stderr}");
     assert!(statement.starts_with("GRANT ") && statement.ends_with(&format!(" ON \"staff\" TO {writer}")), "{stderr}");
     assert!(!statement.contains(';'), "only the external table is named: {stderr}");
     assert_eq!(setup.world.query("SELECT relname::text FROM pg_class WHERE relname LIKE 'sync%'").await.len(), 0);
@@ -271,7 +271,7 @@ async fn missing_privileges_of_the_owner_on_an_external_table_are_shown_as_grant
     setup.world.execute(elsewhere).await;
     setup.world.reconfigure(|text| text.replace("table = \"staff\"", "table = \"app.staff\""));
     for (obstacle, grant) in [
-        ("may not do all that a cycle does", format!("GRANT USAGE ON SCHEMA app TO {owner}")),
+        ("lacks rights that a cycle needs", format!("GRANT USAGE ON SCHEMA app TO {owner}")),
         ("may not refer to the table app.staff by a foreign key", format!("GRANT REFERENCES ON app.staff TO {owner}")),
     ] {
         let stderr = setup.as_owner(&["schema", "apply"], 1).stderr;
@@ -288,14 +288,14 @@ async fn rows_hidden_by_a_policy_are_not_treated_as_deleted() {
     let (world, owner) = (&setup.world, &setup.owner);
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
     setup.execute_as(owner, "ALTER TABLE staff ENABLE ROW LEVEL SECURITY").await.unwrap();
-    let message = "15 people are linked to rows of \"staff\" that the role";
+    let message = "15 users are linked to rows of \"staff\" that the role";
     for arguments in [&["sync"][..], &["sync", "--full"], &["plan"]] {
         let ran = world.run_program(arguments, 1);
         assert!(ran.stderr.contains(message) || ran.stdout.contains(message), "{ran:?}");
     }
     let (ok, detail, hint) = database_check(world, 1);
     assert!(!ok && detail.contains(message), "{detail}");
-    let policy = hint.strip_prefix("have the owner of the table run: ").unwrap();
+    let policy = hint.strip_prefix("the owner of the table must run: ").unwrap();
     setup.execute_as(owner, policy).await.unwrap();
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(15));
     assert!(database_check(world, 0).0);

@@ -55,7 +55,7 @@ fn expect_connected(world: &World, description: &str) {
 fn expect_refused(world: &World, why: &str) {
     let stderr = world.run_program(&["sync"], 1).stderr;
     assert!(stderr.contains("cannot connect to the learner database") && stderr.contains(why), "{stderr}");
-    assert!(stderr.contains("hint: look at host and sslmode in learners.database_url; sslrootcert names"), "{stderr}");
+    assert!(stderr.contains("hint: check host and sslmode in learners.database_url; sslrootcert names"), "{stderr}");
     let (ok, detail, hint) = database_check(world, 1);
     assert!(!ok && detail.contains(why) && hint.contains("sslrootcert"), "{detail} | {hint}");
 }

@@ -29,7 +29,7 @@ async fn links_stay_with_the_table_they_were_made_for() {
     world.reconfigure(|text| text.replace(&format!("table = \"{}\"", table()), &format!("table = \"{other}\"")));
     let refused = world.run_program(&["sync"], 78);
     assert!(
-        refused.stderr.contains(&format!("linked to rows of {} (uid), not of {other} (uid)", table())),
+        refused.stderr.contains(&format!("refer to rows of {} (uid), not of {other} (uid)", table())),
         "{refused:?}"
     );
     // Nor are they those of a table of ours.
@@ -70,11 +70,11 @@ async fn a_table_that_was_made_anew_has_nobodys_rows() {
     world.execute(&format!("DROP TABLE people{cascade}; {table}")).await;
     world.execute("INSERT INTO people (user_name, active) VALUES ('p1', true), ('p2', true)").await;
     let refused = world.run_program(&["sync"], 78);
-    assert!(refused.stderr.contains("it was dropped or made anew"), "{refused:?}");
+    assert!(refused.stderr.contains("was dropped or created again"), "{refused:?}");
     assert_eq!(world.query("SELECT user_name, active FROM people ORDER BY id").await, [["p1", "1"], ["p2", "1"]]);
     // As the message says.
     world.execute("DELETE FROM sync_links").await;
-    let statement = refused.stderr.split("to mend it: ").nth(1).unwrap().trim().to_owned();
+    let statement = refused.stderr.split("to fix it: ").nth(1).unwrap().trim().to_owned();
     world.execute(&statement).await;
     world.run_program(&["sync"], 0);
     assert_eq!(world.value("SELECT count(*) FROM people").await, "4");

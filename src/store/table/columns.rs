@@ -1,37 +1,36 @@
-//! The mapped columns of a learner row: which are read, and how.
+//! Reading the mapped columns of a learner row.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::connection::Record;
 use super::layout::Layout;
-use super::sql::Statement;
 use crate::model::{Attribute, AttributeKind, Values};
+use crate::store::db::{DbError, SqlRow, Statement};
 
-/// `attributes` without `Active`, which is compared and read by itself.
-pub(super) fn mapped(attributes: &[Attribute]) -> BTreeSet<Attribute> {
+/// `attributes` without `Active`, which is read and compared separately.
+pub(crate) fn mapped(attributes: &[Attribute]) -> BTreeSet<Attribute> {
     attributes.iter().copied().filter(|attribute| *attribute != Attribute::Active).collect()
 }
 
 /// `, r.user_name, r.email ...`
-pub(super) fn push_columns(statement: &mut Statement<'_>, layout: &Layout, attributes: &BTreeSet<Attribute>) {
+pub(crate) fn push_columns(statement: &mut Statement<'_>, layout: &Layout, attributes: &BTreeSet<Attribute>) {
     for attribute in attributes {
         statement.push(", ").push(layout.value("r", *attribute));
     }
 }
 
-/// Reads the columns that [`push_columns`] added, from `index` on, over what `values` has of an earlier row.
-pub(super) fn read(
-    row: &Record,
+/// Reads the columns that [`push_columns`] added, starting at `index`, into `values`, which may hold an earlier row.
+pub(crate) fn read(
+    row: &SqlRow,
     mut index: usize,
     attributes: &BTreeSet<Attribute>,
     values: &mut Values,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), DbError> {
     for attribute in attributes {
-        // Unchecked, because SQLite lets any column hold any type, and text and numbers turn into each other.
+        // Unchecked, because any column of SQLite can hold any type, and text and numbers convert into each other.
         let text = match attribute.kind() {
-            // Bytes, because somebody else may have written what is no UTF-8: that learner is put right, and the
-            // others go on.
+            // Bytes, because another program may have written invalid UTF-8: this learner is repaired, and the others are
+            // not affected.
             AttributeKind::Text => row.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy),
             AttributeKind::Boolean => {
                 let value = row.get_unchecked::<Option<bool>, _>(index)?;

@@ -1,7 +1,6 @@
-//! What goes into a statement and comes out of a row, for both databases.
+//! Values of statements and rows, for both engines.
 //!
-//! SQLite has neither times, booleans nor JSON: they stand there as text and numbers. PostgreSQL has them, and takes
-//! nothing else for them.
+//! SQLite stores times, booleans and JSON as text and numbers. PostgreSQL has a type for each, and accepts nothing else.
 
 use std::borrow::Cow;
 
@@ -18,18 +17,17 @@ use super::sqlite;
 
 /// A value for a placeholder.
 #[derive(Clone, Debug)]
-pub(super) enum Value<'v> {
+pub(crate) enum SqlValue<'v> {
     Text(Option<Cow<'v, str>>),
     Number(Option<i64>),
     Boolean(Option<bool>),
     Time(Option<Timestamp>),
     Uuid(Option<Uuid>),
-    /// A document in JSON.
+    /// The text of a JSON document.
     Json(String),
 }
 
-impl Value<'_> {
-    /// Adds it as SQLite takes it.
+impl SqlValue<'_> {
     pub(super) fn add_to_sqlite(self, arguments: &mut SqliteArguments) -> Result<(), sqlx::Error> {
         match self {
             Self::Text(text) => arguments.add(text.map(Cow::into_owned)),
@@ -42,20 +40,18 @@ impl Value<'_> {
         .map_err(sqlx::Error::Encode)
     }
 
-    /// Adds it as PostgreSQL takes it.
     pub(super) fn add_to_postgres(&self, arguments: &mut PgArguments) -> Result<(), sqlx::Error> {
         match self {
             Self::Text(text) => arguments.add(text.as_deref()),
             Self::Number(number) => arguments.add(number),
             Self::Boolean(value) => arguments.add(value),
-            Self::Time(at) => arguments.add(at.map(Moment)),
+            Self::Time(at) => arguments.add(at.map(Timestamptz)),
             Self::Uuid(uuid) => arguments.add(*uuid),
-            Self::Json(text) => arguments.add(Document(text)),
+            Self::Json(text) => arguments.add(Jsonb(text)),
         }
         .map_err(sqlx::Error::Encode)
     }
 
-    /// In words.
     pub(super) fn text(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Text(text) => text.as_deref().map(Cow::Borrowed),
@@ -68,133 +64,133 @@ impl Value<'_> {
     }
 }
 
-/// A `timestamptz`, to the second as everywhere.
-pub(super) struct Moment(pub(super) Timestamp);
+/// A `timestamptz`, with a precision of one second.
+pub(super) struct Timestamptz(pub(super) Timestamp);
 
-/// From the beginning of 1970 to that of 2000, from which PostgreSQL counts.
-const SECONDS_TO_2000: i64 = 946_684_800;
+/// PostgreSQL counts from 2000-01-01, Unix from 1970-01-01.
+const UNIX_SECONDS_OF_2000: i64 = 946_684_800;
 
-impl Type<Postgres> for Moment {
+impl Type<Postgres> for Timestamptz {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(1184))
     }
 }
 
-impl PgHasArrayType for Moment {
+impl PgHasArrayType for Timestamptz {
     fn array_type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(1185))
     }
 }
 
-impl Encode<'_, Postgres> for Moment {
+impl Encode<'_, Postgres> for Timestamptz {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        buffer.extend(&((self.0.as_second() - SECONDS_TO_2000) * 1_000_000).to_be_bytes());
+        buffer.extend(&((self.0.as_second() - UNIX_SECONDS_OF_2000) * 1_000_000).to_be_bytes());
         Ok(IsNull::No)
     }
 }
 
-impl Decode<'_, Postgres> for Moment {
+impl Decode<'_, Postgres> for Timestamptz {
     fn decode(value: PgValueRef<'_>) -> Result<Self, BoxDynError> {
         let microseconds = i64::from_be_bytes(value.as_bytes()?.try_into()?);
-        Ok(Self(Timestamp::from_second(microseconds.div_euclid(1_000_000) + SECONDS_TO_2000)?))
+        Ok(Self(Timestamp::from_second(microseconds.div_euclid(1_000_000) + UNIX_SECONDS_OF_2000)?))
     }
 }
 
 /// A `jsonb`: a version before the text.
-pub(super) struct Document<'d>(pub(super) &'d str);
+pub(super) struct Jsonb<'d>(pub(super) &'d str);
 
-const VERSION_OF_JSONB: u8 = 1;
+const JSONB_VERSION: u8 = 1;
 
-impl Type<Postgres> for Document<'_> {
+impl Type<Postgres> for Jsonb<'_> {
     fn type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(3802))
     }
 }
 
-impl PgHasArrayType for Document<'_> {
+impl PgHasArrayType for Jsonb<'_> {
     fn array_type_info() -> PgTypeInfo {
         PgTypeInfo::with_oid(Oid(3807))
     }
 }
 
-impl Encode<'_, Postgres> for Document<'_> {
+impl Encode<'_, Postgres> for Jsonb<'_> {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        buffer.push(VERSION_OF_JSONB);
+        buffer.push(JSONB_VERSION);
         buffer.extend(self.0.as_bytes());
         Ok(IsNull::No)
     }
 }
 
-impl<'d> Decode<'d, Postgres> for Document<'d> {
+impl<'d> Decode<'d, Postgres> for Jsonb<'d> {
     fn decode(value: PgValueRef<'d>) -> Result<Self, BoxDynError> {
         match value.as_bytes()? {
-            [VERSION_OF_JSONB, text @ ..] => Ok(Self(str::from_utf8(text)?)),
-            _ => Err("a jsonb of an unknown version".into()),
+            [JSONB_VERSION, text @ ..] => Ok(Self(str::from_utf8(text)?)),
+            _ => Err("unknown jsonb version".into()),
         }
     }
 }
 
-impl<'v> From<&'v Self> for Value<'v> {
+impl<'v> From<&'v Self> for SqlValue<'v> {
     fn from(value: &'v Self) -> Self {
         value.clone()
     }
 }
 
-impl<'v> From<&'v str> for Value<'v> {
+impl<'v> From<&'v str> for SqlValue<'v> {
     fn from(text: &'v str) -> Self {
         Self::Text(Some(text.into()))
     }
 }
 
-impl<'v> From<Option<&'v str>> for Value<'v> {
+impl<'v> From<Option<&'v str>> for SqlValue<'v> {
     fn from(text: Option<&'v str>) -> Self {
         Self::Text(text.map(Cow::Borrowed))
     }
 }
 
-impl From<String> for Value<'_> {
+impl From<String> for SqlValue<'_> {
     fn from(text: String) -> Self {
         Self::Text(Some(text.into()))
     }
 }
 
-impl<'v> From<&'v String> for Value<'v> {
+impl<'v> From<&'v String> for SqlValue<'v> {
     fn from(text: &'v String) -> Self {
         text.as_str().into()
     }
 }
 
-impl From<i64> for Value<'_> {
+impl From<i64> for SqlValue<'_> {
     fn from(number: i64) -> Self {
         Self::Number(Some(number))
     }
 }
 
-impl From<&i64> for Value<'_> {
+impl From<&i64> for SqlValue<'_> {
     fn from(number: &i64) -> Self {
         Self::Number(Some(*number))
     }
 }
 
-impl From<Option<i64>> for Value<'_> {
+impl From<Option<i64>> for SqlValue<'_> {
     fn from(number: Option<i64>) -> Self {
         Self::Number(number)
     }
 }
 
-impl From<bool> for Value<'_> {
+impl From<bool> for SqlValue<'_> {
     fn from(value: bool) -> Self {
         Self::Boolean(Some(value))
     }
 }
 
-impl From<Timestamp> for Value<'_> {
+impl From<Timestamp> for SqlValue<'_> {
     fn from(at: Timestamp) -> Self {
         Self::Time(Some(at))
     }
 }
 
-impl From<Option<Timestamp>> for Value<'_> {
+impl From<Option<Timestamp>> for SqlValue<'_> {
     fn from(at: Option<Timestamp>) -> Self {
         Self::Time(at)
     }

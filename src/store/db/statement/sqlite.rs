@@ -1,32 +1,32 @@
-//! A statement as SQLite takes it: a placeholder for each value, in few lengths, so that there are few texts.
+//! Statements for SQLite: a placeholder for each value, in few lengths, so that there are few texts.
 
 use sqlx::sqlite::SqliteArguments;
 
 use super::{Part, Statement};
-use crate::store::value::Value;
+use crate::store::db::value::SqlValue;
 
-/// How many rows one statement takes. 256 rows of all columns stay below the 32,766 placeholders of SQLite, and longer
+/// The numbers of rows in one statement. 256 rows of all columns stay below the 32,766 placeholders of SQLite, and longer
 /// statements are not faster.
-const ROWS: [usize; 5] = [256, 64, 16, 4, 1];
+const CHUNK_LENGTHS: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// How long a list is.
-const LISTS: [usize; 4] = [4, 32, 256, LIST];
+/// The lengths of an `IN` list.
+const LIST_LENGTHS: [usize; 4] = [4, 32, 256, MAX_LIST];
 
-/// How many values one list takes at most.
-pub(in crate::store) const LIST: usize = 1024;
+/// The most values in one `IN` list.
+pub(in crate::store::db) const MAX_LIST: usize = 1024;
 
-/// How many of so many rows that are left the next statement takes.
-pub(in crate::store) fn rows(left: usize) -> usize {
-    ROWS.into_iter().find(|length| *length <= left).unwrap_or(left)
+/// How many of `left` rows the next statement takes.
+pub(in crate::store::db) fn next_chunk(left: usize) -> usize {
+    CHUNK_LENGTHS.into_iter().find(|length| *length <= left).unwrap_or(left)
 }
 
-/// The text, and the values of its placeholders. They have no names: SQLite looks names up one by one, so that binding
-/// the thousands of values of one statement would cost more than everything else.
-pub(in crate::store) fn write(statement: Statement<'_>) -> Result<(String, SqliteArguments), sqlx::Error> {
+/// The text, and the values of its placeholders. The placeholders have no names: SQLite looks names up one by one, and
+/// binding thousands of values by name would cost more than everything else.
+pub(in crate::store::db) fn render(statement: Statement<'_>) -> Result<(String, SqliteArguments), sqlx::Error> {
     let (mut text, mut arguments) = (String::new(), SqliteArguments::default());
     for part in statement.parts {
         match part {
-            Part::StateLabels(words) => text.push_str(&words),
+            Part::Sql(sql) => text.push_str(&sql),
             Part::Bound(value) => value.add_to_sqlite(&mut arguments)?,
             Part::Value(value) => {
                 text.push('?');
@@ -45,9 +45,9 @@ pub(in crate::store) fn write(statement: Statement<'_>) -> Result<(String, Sqlit
                 }
             }
             Part::List(values) => {
-                let length = LISTS.into_iter().find(|length| values.len() <= *length).unwrap_or(values.len());
-                // Filled up with null, which equals nothing.
-                let rest = std::iter::repeat_n(Value::Text(None), length - values.len());
+                let length = LIST_LENGTHS.into_iter().find(|length| values.len() <= *length).unwrap_or(values.len());
+                // Padded with null, which equals nothing.
+                let rest = std::iter::repeat_n(SqlValue::Text(None), length - values.len());
                 text.push(' ');
                 push_placeholders(&mut text, length);
                 text.push(' ');

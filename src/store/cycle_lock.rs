@@ -1,0 +1,62 @@
+//! One cycle at a time on all machines: an advisory lock of the session that also writes.
+//!
+//! A session that loses its connection loses the lock with it, and can write no more. The server releases the lock of a
+//! dead process, so there are no stale locks.
+
+use super::db::{Connection, DbError, Dialect, Statement};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::model::LockHolder;
+
+/// The lock is on the table of this schema. The number separates it from the locks of other programs.
+const TRY_LOCK: &str = "SELECT pg_try_advisory_lock((1280530766::bigint << 32) | 'sync_state'::regclass::oid::bigint)";
+
+const HOLDER: &str = "SELECT a.application_name::text FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND l.classid = 1280530766 AND l.objid = 'sync_state'::regclass";
+
+impl Store {
+    /// Takes the cycle lock for as long as this store is open, without waiting; returns the holder if another process has
+    /// it. A file does nothing here, because it has a lock file.
+    pub async fn take_cycle_lock(&self, command: &str) -> Result<Option<LockHolder>, StoreError> {
+        let mut connection = self.connection().await;
+        match connection.dialect() {
+            Dialect::Sqlite => Ok(None),
+            Dialect::Postgres => Ok(take_cycle_lock(&mut connection, command).await?),
+        }
+    }
+
+    /// The holder of the cycle lock, on any machine.
+    pub async fn cycle_holder(&self) -> Result<Option<LockHolder>, StoreError> {
+        let mut connection = self.connection().await;
+        match connection.dialect() {
+            Dialect::Sqlite => Ok(None),
+            Dialect::Postgres => Ok(holder(&mut connection).await?),
+        }
+    }
+}
+
+/// Like [`Store::take_cycle_lock`], on a server whose tables exist.
+pub(crate) async fn take_cycle_lock(connection: &mut Connection, command: &str) -> Result<Option<LockHolder>, DbError> {
+    // Set before the lock is taken, so that others read the right name.
+    let name = format!("{command} (pid {}) on {}", std::process::id(), host());
+    let statement = Statement::new("SELECT set_config('application_name', $1, false)").bind(name);
+    connection.row(statement).await?;
+    if connection.row(Statement::new(TRY_LOCK)).await?.get(0)? {
+        return Ok(None);
+    }
+    let holder = holder(connection).await?;
+    Ok(Some(holder.unwrap_or_else(LockHolder::unknown)))
+}
+
+async fn holder(connection: &mut Connection) -> Result<Option<LockHolder>, DbError> {
+    let Some(row) = connection.optional_row(Statement::new(HOLDER)).await? else { return Ok(None) };
+    let command: Option<String> = row.get(0)?;
+    let command = command.filter(|name| !name.is_empty()).unwrap_or_else(|| "another process".to_owned());
+    Ok(Some(LockHolder { pid: None, command }))
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,207 @@
+//! A connection to either engine.
+//!
+//! An enum, because code generic over `sqlx::Database` needs its bounds at every function; and not sqlx's `Any`, which
+//! knows neither times nor JSON.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, Either, Executor as _, PgConnection, SqliteConnection};
+
+use super::error::DbError;
+use super::row::SqlRow;
+use super::statement::{self, Statement};
+use super::{postgres, sqlite};
+
+/// A connection to a database.
+#[derive(Debug)]
+pub(crate) enum Connection {
+    Sqlite(SqliteFile),
+    Postgres(PostgresSession),
+}
+
+/// A connection to an SQLite database.
+#[derive(Debug)]
+pub(crate) struct SqliteFile {
+    pub(super) connection: SqliteConnection,
+    /// The file; none in memory.
+    pub(super) path: Option<PathBuf>,
+}
+
+/// A connection to a PostgreSQL server.
+#[derive(Debug)]
+pub(crate) struct PostgresSession {
+    pub(super) connection: PgConnection,
+    /// How long the server may be silent. Its own timeouts hold only while it is alive.
+    pub(super) response_timeout: Duration,
+    /// `database at host:port as user`
+    pub(super) name: String,
+    /// Whether the connection is lost; then no statement is sent any more.
+    pub(super) lost: bool,
+}
+
+/// Which engine a connection is to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+impl Connection {
+    pub(crate) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite(_) => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The name of a database on a server; empty for a file.
+    pub(crate) fn server_name(&self) -> &str {
+        match self {
+            Self::Sqlite(_) => "",
+            Self::Postgres(session) => &session.name,
+        }
+    }
+
+    /// Runs a statement; returns the number of rows written.
+    pub(crate) async fn execute(&mut self, statement: Statement<'_>) -> Result<u64, DbError> {
+        self.run(statement, |_| Ok(())).await
+    }
+
+    /// The rows that a statement returns.
+    pub(crate) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<SqlRow>, DbError> {
+        let mut rows = Vec::new();
+        self.run(statement, |row| {
+            rows.push(row);
+            Ok::<_, DbError>(())
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// The first row that a statement returns, if any.
+    pub(crate) async fn optional_row(&mut self, statement: Statement<'_>) -> Result<Option<SqlRow>, DbError> {
+        Ok(self.rows(statement).await?.into_iter().next())
+    }
+
+    /// The first row that a statement returns.
+    pub(crate) async fn row(&mut self, statement: Statement<'_>) -> Result<SqlRow, DbError> {
+        self.optional_row(statement).await?.ok_or_else(|| DbError::of_driver(sqlx::Error::RowNotFound))
+    }
+
+    /// Runs a statement and passes each row to `each` when it arrives; returns the number of rows written.
+    pub(crate) async fn run<E: From<DbError>>(
+        &mut self,
+        statement: Statement<'_>,
+        mut each: impl FnMut(SqlRow) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let mut written = 0;
+        match self {
+            Self::Sqlite(SqliteFile { connection, path }) => {
+                let (text, arguments) = statement::sqlite::render(statement).map_err(DbError::of_driver)?;
+                let mut results = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
+                let classify = |error| sqlite::classify(path.as_deref(), error);
+                while let Some(result) = results.try_next().await.map_err(classify)? {
+                    match result {
+                        Either::Left(done) => written += done.rows_affected(),
+                        Either::Right(row) => each(SqlRow::Sqlite(row))?,
+                    }
+                }
+            }
+            Self::Postgres(PostgresSession { connection, response_timeout, lost, name }) => {
+                let (text, arguments) = statement::postgres::render(statement).map_err(DbError::of_driver)?;
+                let mut results = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
+                let classify = |error| postgres::classify(name, error);
+                while let Some(result) =
+                    unless_lost(lost, within(*response_timeout, results.try_next())).await.map_err(classify)?
+                {
+                    match result {
+                        Either::Left(done) => written += done.rows_affected(),
+                        Either::Right(row) => each(SqlRow::Postgres(row))?,
+                    }
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// Runs statements without values, one after the other.
+    pub(crate) async fn script(&mut self, sql: &str) -> Result<(), DbError> {
+        let script = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        match self {
+            Self::Sqlite(SqliteFile { connection, path }) => {
+                script.execute(connection).await.map(drop).map_err(|error| sqlite::classify(path.as_deref(), error))
+            }
+            Self::Postgres(PostgresSession { connection, response_timeout, lost, name }) => {
+                let done = unless_lost(lost, within(*response_timeout, script.execute(connection))).await;
+                done.map(drop).map_err(|error| postgres::classify(name, error))
+            }
+        }
+    }
+
+    /// Cuts `rows` into slices of as many as one statement takes.
+    pub(crate) fn pieces<'r, T>(&self, rows: &'r [T]) -> impl Iterator<Item = &'r [T]> + use<'r, T> {
+        let length = match self {
+            Self::Sqlite(_) => statement::sqlite::next_chunk,
+            Self::Postgres(_) => statement::postgres::next_chunk,
+        };
+        statement::chunks(rows, length)
+    }
+
+    /// Cuts `values` into slices of as many as one `IN` list takes.
+    pub(crate) fn lists<'v, T>(&self, values: &'v [T]) -> impl Iterator<Item = &'v [T]> + use<'v, T> {
+        values.chunks(match self {
+            Self::Sqlite(_) => statement::sqlite::MAX_LIST,
+            Self::Postgres(_) => statement::postgres::MAX_ROWS,
+        })
+    }
+
+    /// An expression for `column` that ignores ASCII letter case when it is compared with lower-case text.
+    ///
+    /// PostgreSQL folds nothing but ASCII in the collation C.
+    pub(crate) fn folded(&self, column: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("{column} COLLATE NOCASE"),
+            Self::Postgres(_) => format!(r#"lower({column} COLLATE "C")"#),
+        }
+    }
+
+    /// Closes the connection.
+    pub(crate) async fn close(self) -> Result<(), DbError> {
+        match self {
+            Self::Sqlite(SqliteFile { connection, path }) => {
+                let closed = sqlx::Connection::close(connection).await;
+                closed.map_err(|error| sqlite::classify(path.as_deref(), error))
+            }
+            Self::Postgres(PostgresSession { connection, response_timeout, mut lost, name }) => {
+                let closed = unless_lost(&mut lost, within(response_timeout, sqlx::Connection::close(connection)));
+                closed.await.map_err(|error| postgres::classify(&name, error))
+            }
+        }
+    }
+}
+
+/// Gives up after `timeout`.
+pub(super) async fn within<T>(
+    timeout: Duration,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(timeout, answer).await.unwrap_or_else(|_| {
+        let message = format!("the server has not answered for {} s", timeout.as_secs());
+        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message)))
+    })
+}
+
+/// Sends nothing over a connection that is lost, and records when it is.
+async fn unless_lost<T>(
+    lost: &mut bool,
+    answer: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    if *lost {
+        return Err(sqlx::Error::Io(std::io::ErrorKind::NotConnected.into()));
+    }
+    let answer = answer.await;
+    *lost = answer.as_ref().is_err_and(postgres::is_loss);
+    answer
+}

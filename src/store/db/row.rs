@@ -1,0 +1,146 @@
+//! A row that a statement returned, and what its columns contain.
+
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{ColumnIndex, Decode, Postgres, Row as _, Sqlite, Type};
+use uuid::Uuid;
+
+use super::error::DbError;
+use super::value::{Jsonb, Timestamptz};
+
+/// A row that a statement returned.
+#[derive(Debug)]
+pub(crate) enum SqlRow {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl SqlRow {
+    /// The value of a column.
+    pub(crate) fn get<'r, T, I>(&'r self, index: I) -> Result<T, DbError>
+    where
+        T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>,
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        match self {
+            Self::Sqlite(row) => row.try_get(index),
+            Self::Postgres(row) => row.try_get(index),
+        }
+        .map_err(DbError::of_driver)
+    }
+
+    /// The value of a column of any type: SQLite converts between text and numbers, and PostgreSQL has several types of
+    /// each.
+    pub(crate) fn get_unchecked<'r, T, I>(&'r self, index: I) -> Result<T, DbError>
+    where
+        T: Decode<'r, Sqlite> + Decode<'r, Postgres>,
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        match self {
+            Self::Sqlite(row) => row.try_get_unchecked(index),
+            Self::Postgres(row) => row.try_get_unchecked(index),
+        }
+        .map_err(DbError::of_driver)
+    }
+
+    /// The integer in a column of any size.
+    pub(crate) fn number(&self, index: usize) -> Result<Option<i64>, DbError> {
+        self.get_unchecked(index)
+    }
+
+    /// The UUID in a column; SQLite stores it as text.
+    pub(crate) fn uuid(&self, index: usize, column: &'static str) -> Result<Option<Uuid>, DbError> {
+        match self {
+            Self::Sqlite(_) => {
+                let text: Option<&str> = self.get_unchecked(index)?;
+                text.map(|text| parse_column(text, column)).transpose()
+            }
+            Self::Postgres(_) => self.get(index),
+        }
+    }
+
+    /// The time in a column.
+    pub(crate) fn time<I>(&self, index: I, column: &'static str) -> Result<Timestamp, DbError>
+    where
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        self.optional_time(index, column)?.ok_or(DbError::Unreadable { column })
+    }
+
+    /// Like [`Self::time`], for a nullable column.
+    pub(crate) fn optional_time<I>(&self, index: I, column: &'static str) -> Result<Option<Timestamp>, DbError>
+    where
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        match self {
+            Self::Sqlite(_) => {
+                let text: Option<&str> = self.get(index)?;
+                text.map(|text| parse_column(text, column)).transpose()
+            }
+            Self::Postgres(row) => {
+                let at = row.try_get_unchecked::<Option<Timestamptz>, _>(index);
+                Ok(at.map_err(|_| DbError::Unreadable { column })?.map(|Timestamptz(at)| at))
+            }
+        }
+    }
+
+    /// The text of a JSON column.
+    pub(crate) fn json<I>(&self, index: I) -> Result<&str, DbError>
+    where
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        match self {
+            Self::Sqlite(row) => row.try_get_unchecked(index),
+            Self::Postgres(row) => row.try_get_unchecked(index).map(|Jsonb(text)| text),
+        }
+        .map_err(DbError::of_driver)
+    }
+}
+
+/// Parses the text of `column`.
+pub(crate) fn parse_column<T: FromStr>(text: &str, column: &'static str) -> Result<T, DbError> {
+    text.parse().map_err(|_| DbError::Unreadable { column })
+}
+
+/// Parses the JSON text of `column`.
+pub(crate) fn parse_json_column<T: DeserializeOwned>(text: &str, column: &'static str) -> Result<T, DbError> {
+    serde_json::from_str(text).map_err(|_| DbError::Unreadable { column })
+}
+
+#[cfg(test)]
+impl SqlRow {
+    /// Every column as text, as SQLite stores it: booleans as 0 and 1, JSON without spaces and with sorted keys.
+    pub(crate) fn texts(&self) -> Vec<Option<String>> {
+        let texts: Vec<Option<String>> = match self {
+            Self::Sqlite(row) => (0..row.len()).map(|index| row.try_get_unchecked(index).unwrap()).collect(),
+            Self::Postgres(row) => (0..row.len()).map(|index| postgres_text(row, index)).collect(),
+        };
+        texts.into_iter().map(|text| text.map(normalized_json)).collect()
+    }
+}
+
+#[cfg(test)]
+fn postgres_text(row: &PgRow, index: usize) -> Option<String> {
+    use sqlx::{Column as _, TypeInfo as _};
+
+    match row.column(index).type_info().name() {
+        "BOOL" => row.try_get::<Option<bool>, _>(index).unwrap().map(|value| u8::from(value).to_string()),
+        "INT8" | "INT4" => row.try_get_unchecked::<Option<i64>, _>(index).unwrap().map(|number| number.to_string()),
+        "TIMESTAMPTZ" => {
+            let at = row.try_get_unchecked::<Option<Timestamptz>, _>(index).unwrap();
+            at.map(|Timestamptz(at)| super::sqlite::time_text(at))
+        }
+        "JSONB" => row.try_get_unchecked::<Option<Jsonb<'_>>, _>(index).unwrap().map(|Jsonb(text)| text.to_owned()),
+        _ => row.try_get(index).unwrap(),
+    }
+}
+
+#[cfg(test)]
+fn normalized_json(text: String) -> String {
+    let json = text.starts_with(['[', '{']).then(|| serde_json::from_str::<serde_json::Value>(&text).ok()).flatten();
+    json.map_or(text, |json| json.to_string())
+}

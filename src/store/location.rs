@@ -1,0 +1,48 @@
+//! Where a learner database is.
+
+use std::path::{Path, PathBuf};
+
+use super::db::PostgresServer;
+use crate::model::Table;
+
+/// The SQLite file or the PostgreSQL server of a learner database.
+#[derive(Clone, Debug)]
+pub enum DatabaseLocation {
+    /// An SQLite file.
+    File(PathBuf),
+    /// A PostgreSQL server.
+    Server(PostgresServer),
+}
+
+/// A learner database: its location, and the table of the learners.
+#[derive(Clone, Debug)]
+pub struct LearnerDatabase {
+    /// The location.
+    pub place: DatabaseLocation,
+    /// An external table. Without one the table is `learners`, which is created when missing.
+    pub table: Option<Table>,
+}
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for LearnerDatabase {
+    fn from(path: &P) -> Self {
+        Self { place: DatabaseLocation::File(path.as_ref().to_owned()), table: None }
+    }
+}
+
+impl From<DatabaseLocation> for LearnerDatabase {
+    fn from(place: DatabaseLocation) -> Self {
+        Self { place, table: None }
+    }
+}
+
+impl From<&DatabaseLocation> for LearnerDatabase {
+    fn from(place: &DatabaseLocation) -> Self {
+        place.clone().into()
+    }
+}
+
+impl From<&Self> for LearnerDatabase {
+    fn from(database: &Self) -> Self {
+        database.clone()
+    }
+}

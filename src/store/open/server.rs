@@ -1,0 +1,88 @@
+//! Opening a learner database on a PostgreSQL server.
+
+use crate::model::Table;
+use crate::store::db::postgres::{self, ConnectError};
+use crate::store::db::{Connection, Dialect, PostgresServer, Statement};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::location::DatabaseLocation;
+use crate::store::schema;
+use crate::store::table::Layout;
+
+impl Store {
+    /// A description of the database at `place`: its file, or its server with the version.
+    pub async fn describe(place: &DatabaseLocation) -> Result<String, StoreError> {
+        match place {
+            DatabaseLocation::File(path) => Ok(path.display().to_string()),
+            DatabaseLocation::Server(server) => describe(server).await,
+        }
+    }
+
+    /// The SQL statements that grant the rights that a cycle needs and the role lacks. None for a file.
+    pub async fn missing_rights(&self) -> Result<Vec<String>, StoreError> {
+        let mut connection = self.connection().await;
+        match connection.dialect() {
+            Dialect::Sqlite => Ok(Vec::new()),
+            Dialect::Postgres => {
+                let (_role, missing) =
+                    schema::missing_rights(&mut connection, None, self.table.as_ref(), &self.layout).await?;
+                Ok(missing)
+            }
+        }
+    }
+}
+
+/// Connects to write, and creates or migrates the tables.
+pub(super) async fn open_to_write(
+    server: &PostgresServer,
+    external: Option<&Table>,
+) -> Result<(Connection, Layout), StoreError> {
+    let mut connection = connect(server).await?;
+    let layout = schema::migrate(&mut connection, external).await?;
+    Ok((connection, layout))
+}
+
+/// Connects to read, and checks the tables.
+pub(super) async fn open_to_read(
+    server: &PostgresServer,
+    external: Option<&Table>,
+) -> Result<(Connection, Layout), StoreError> {
+    let mut connection = connect_to_read(server).await?;
+    let layout = schema::check(&mut connection, external).await?;
+    Ok((connection, layout))
+}
+
+pub(super) async fn connect(server: &PostgresServer) -> Result<Connection, StoreError> {
+    postgres::connect(server).await.map_err(|error| connect_error(server, error))
+}
+
+pub(super) async fn connect_to_read(server: &PostgresServer) -> Result<Connection, StoreError> {
+    postgres::connect_to_read(server).await.map_err(|error| connect_error(server, error))
+}
+
+fn connect_error(server: &PostgresServer, error: ConnectError) -> StoreError {
+    let place = server.url_place.clone();
+    match error {
+        ConnectError::Unreachable { database, cause } => StoreError::NoConnection { database, place, source: cause },
+        ConnectError::TooOld { database, found } => StoreError::TooOld { database, place, found },
+        ConnectError::Failed(error) => error.into(),
+    }
+}
+
+async fn describe(server: &PostgresServer) -> Result<String, StoreError> {
+    let mut connection = connect_to_read(server).await?;
+    let statement = Statement::new(
+        "SELECT current_setting('server_version'), coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
+             false), inet_client_addr() IS NULL",
+    );
+    let row = connection.row(statement).await?;
+    let (version, encrypted, local): (String, bool, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let encryption = match (encrypted, local) {
+        (true, _) => ", encrypted",
+        (false, true) => "",
+        (false, false) => ", not encrypted",
+    };
+    let description = format!("{}: PostgreSQL {version}{encryption}", connection.server_name());
+    connection.close().await?;
+    Ok(description)
+}

@@ -1,0 +1,107 @@
+//! The table `sync_state`: what the database records about itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::db::{Statement, parse_column, parse_json_column};
+use super::error::StoreError;
+use super::handle::Store;
+use crate::model::{EntraId, Generation};
+
+/// What the database records about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseState {
+    /// Renewed by every transaction that writes learners.
+    pub generation: Generation,
+    /// Whether an administrator paused provisioning.
+    pub paused: bool,
+    /// When the daemon plans its next cycle.
+    pub next_cycle_at: Option<Timestamp>,
+    /// The sources that may use this database beside another one.
+    pub admitted_sources: BTreeSet<String>,
+    /// The object id of the enterprise application, by the configured id.
+    pub applications: BTreeMap<String, String>,
+    /// The last check of the credential.
+    pub credential: Option<CredentialNote>,
+}
+
+/// What a cycle found when it checked the credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CredentialNote {
+    /// The time of the check.
+    pub looked_at: Timestamp,
+    /// When the credential expires; none when that is unknown.
+    pub ends_at: Option<Timestamp>,
+}
+
+impl DatabaseState {
+    /// The source of the application that is configured as `application`: with its object id if a cycle has looked it up,
+    /// otherwise with the configured id.
+    pub fn source(&self, tenant: &str, application: EntraId) -> String {
+        let configured = application.to_string();
+        let object_id = self.applications.get(&configured).unwrap_or(&configured);
+        format!("{tenant}/{object_id}")
+    }
+
+    /// Every source that this application may have, one for each id under which it was configured.
+    pub fn spellings(&self, tenant: &str, application: EntraId) -> BTreeSet<String> {
+        let configured = application.to_string();
+        let object_id = self.applications.get(&configured).unwrap_or(&configured);
+        let others = self.applications.iter().filter(|(_, known)| *known == object_id).map(|(other, _)| other);
+        others.chain([object_id, &configured]).map(|application| format!("{tenant}/{application}")).collect()
+    }
+}
+
+impl Store {
+    /// What the database records about itself.
+    pub async fn state(&self) -> Result<DatabaseState, StoreError> {
+        let statement = Statement::new(
+            "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
+                    credential_ends_at
+             FROM sync_state",
+        );
+        let row = self.connection().await.row(statement).await?;
+        let looked_at = row.optional_time(5, "sync_state.credential_looked_at")?;
+        let ends_at = row.optional_time(6, "sync_state.credential_ends_at")?;
+        Ok(DatabaseState {
+            generation: parse_column(row.get(0)?, "sync_state.generation")?,
+            paused: row.get(1)?,
+            next_cycle_at: row.optional_time(2, "sync_state.next_cycle_at")?,
+            admitted_sources: parse_json_column(row.get(3)?, "sync_state.admitted_sources")?,
+            applications: parse_json_column(row.get(4)?, "sync_state.applications")?,
+            credential: looked_at.map(|looked_at| CredentialNote { looked_at, ends_at }),
+        })
+    }
+
+    /// Records the object id of the application that is configured as `configured`, so that `status` and `log` know the
+    /// source without a request to Graph.
+    pub async fn remember_application(&self, configured: &str, object_id: &str) -> Result<(), StoreError> {
+        if self.state().await?.applications.get(configured).is_some_and(|known| known == object_id) {
+            return Ok(());
+        }
+        self.write(async |connection| {
+            let row = connection.row(Statement::new("SELECT applications FROM sync_state")).await?;
+            let mut applications: BTreeMap<String, String> = parse_json_column(row.get(0)?, "sync_state.applications")?;
+            applications.insert(configured.to_owned(), object_id.to_owned());
+            let statement = Statement::new("UPDATE sync_state SET applications = $1");
+            connection.execute(statement.bind(serde_json::json!(applications).to_string())).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records a check of the credential.
+    pub async fn note_credential(&self, note: CredentialNote) -> Result<(), StoreError> {
+        let CredentialNote { looked_at, ends_at } = note;
+        let statement = Statement::new("UPDATE sync_state SET credential_looked_at = $1, credential_ends_at = $2");
+        let statement = statement.bind(looked_at).bind(ends_at);
+        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
+    }
+
+    /// Records when the daemon plans its next cycle, for `status`.
+    pub async fn set_next_cycle_at(&self, at: Option<Timestamp>) -> Result<(), StoreError> {
+        let statement = Statement::new("UPDATE sync_state SET next_cycle_at = $1").bind(at);
+        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
+    }
+}

@@ -1,0 +1,241 @@
+//! The layout of the learners table: its name, its columns, and the form of their values.
+//!
+//! Every statement about learners takes its names from here.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Attribute, AttributeKind, Column, LearnerId, StateLabels};
+use crate::store::db::{DbError, SqlRow, SqlValue, quote_identifier, quote_literal};
+
+/// The type of the ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    Number,
+    Uuid,
+}
+
+/// How a column stores a boolean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BooleanEncoding {
+    Boolean,
+    /// 1 and 0; any other number means true.
+    Number,
+    StateLabels(StateLabels),
+}
+
+/// A column of the table that holds one of our columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ColumnBinding {
+    /// The name.
+    pub(crate) plain: String,
+    /// The name as an SQL identifier.
+    pub(crate) name: String,
+    /// The type to cast a text to, where PostgreSQL does not convert it implicitly.
+    pub(crate) cast: Option<String>,
+}
+
+impl ColumnBinding {
+    pub(crate) fn quoted(plain: &str) -> Self {
+        Self { plain: plain.to_owned(), name: quote_identifier(plain), cast: None }
+    }
+
+    fn unquoted(plain: &str) -> Self {
+        Self { plain: plain.to_owned(), name: plain.to_owned(), cast: None }
+    }
+}
+
+/// Where the learners are: the table, its columns and the form of their values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Layout {
+    /// The table as an SQL identifier, with its schema.
+    pub(crate) table: String,
+    /// The table without its schema.
+    name: String,
+    pub(crate) key: Key,
+    bindings: BTreeMap<Column, ColumnBinding>,
+    encodings: BTreeMap<Attribute, BooleanEncoding>,
+    /// Other columns of a new row, with an expression for each.
+    pub(crate) constants: Vec<(String, String)>,
+    /// The column of a copy in memory that marks learners in another state.
+    other_state_column: Option<&'static str>,
+}
+
+impl Layout {
+    /// The table that learner-sync creates.
+    pub(crate) fn of_design() -> Self {
+        let bindings = Column::all().map(|column| (column, ColumnBinding::unquoted(column.name())));
+        let name = "learners".to_owned();
+        Self::new((name.clone(), name), Key::Number, bindings.collect(), BTreeMap::new(), Vec::new())
+    }
+
+    /// `table` is the SQL identifier with the schema, `name` the name without it.
+    pub(crate) fn new(
+        (table, name): (String, String),
+        key: Key,
+        bindings: BTreeMap<Column, ColumnBinding>,
+        encodings: BTreeMap<Attribute, BooleanEncoding>,
+        constants: Vec<(String, String)>,
+    ) -> Self {
+        Self { table, name, key, bindings, encodings, constants, other_state_column: None }
+    }
+
+    /// The rights that a cycle needs, with the columns for each: only columns that its statements name.
+    pub(crate) fn rights(&self, mapped: &[Attribute]) -> [(&'static str, Vec<String>); 3] {
+        let is_named = |column: &Column| match column {
+            Column::Attribute(attribute) => {
+                mapped.contains(attribute) || *attribute == Attribute::Active || Attribute::UNIQUE.contains(attribute)
+            }
+            _ => true,
+        };
+        let all_but = |but: &[Column]| {
+            let bindings = self.bindings.iter().filter(|(column, _)| is_named(column) && !but.contains(column));
+            bindings.map(|(_, binding)| binding.plain.clone()).collect::<Vec<_>>()
+        };
+        let mut inserted = all_but(&[Column::Id, Column::DeactivatedAt]);
+        inserted.extend(self.constants.iter().map(|(name, _)| name.clone()));
+        [
+            ("SELECT", all_but(&[Column::CreatedAt, Column::UpdatedAt])),
+            ("INSERT", inserted),
+            ("UPDATE", all_but(&[Column::Id, Column::CreatedAt])),
+        ]
+    }
+
+    /// The layout of a copy in memory: the standard table with [`Self::OTHER_STATE`] as an additional column.
+    pub(crate) fn copied(&self) -> Self {
+        Self { key: self.key, other_state_column: Some(Self::OTHER_STATE), ..Self::of_design() }
+    }
+
+    /// The additional column of a copy in memory.
+    pub(crate) const OTHER_STATE: &str = "barred";
+
+    pub(crate) fn name_of_table(&self) -> &str {
+        &self.name
+    }
+
+    /// The name of a column; none when the table lacks it.
+    pub(crate) fn name(&self, column: Column) -> Option<&str> {
+        self.bindings.get(&column).map(|binding| binding.name.as_str())
+    }
+
+    /// The name of the id column, without quotes.
+    pub(crate) fn plain_id(&self) -> &str {
+        self.bindings.get(&Column::Id).map_or(Column::Id.name(), |binding| &binding.plain)
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.name(Column::Id).unwrap_or(Column::Id.name())
+    }
+
+    /// The column of an attribute. Mapped attributes have one: opening the database checks that.
+    pub(crate) fn attribute(&self, attribute: Attribute) -> &str {
+        self.name(Column::Attribute(attribute)).unwrap_or(attribute.column())
+    }
+
+    /// `value` as an expression that can be assigned to a column.
+    pub(crate) fn cast_of(&self, column: Column, value: &str) -> String {
+        match self.bindings.get(&column).and_then(|binding| binding.cast.as_ref()) {
+            Some(cast) => format!("{value}::{cast}"),
+            None => value.to_owned(),
+        }
+    }
+
+    /// An expression for the Entra id in a row, as text; none when the table lacks the column.
+    pub(crate) fn external_id(&self, alias: &str) -> Option<String> {
+        let binding = self.bindings.get(&Column::ExternalId)?;
+        let text = if binding.cast.is_some() { "::text" } else { "" };
+        Some(format!("{alias}{}{text}", binding.name))
+    }
+
+    /// An expression for the value of an attribute in the row `alias`: a text or a boolean.
+    pub(crate) fn value(&self, alias: &str, attribute: Attribute) -> String {
+        let column = format!("{alias}.{}", self.attribute(attribute));
+        match self.encodings.get(&attribute) {
+            None | Some(BooleanEncoding::Boolean) => column,
+            Some(BooleanEncoding::Number) => format!("({column} <> 0)"),
+            Some(BooleanEncoding::StateLabels(StateLabels { on, off: _ })) => {
+                format!("({column} = {})", quote_literal(on))
+            }
+        }
+    }
+
+    /// An expression for whether the learner in the row `alias` is active. A learner in another state is not.
+    pub(crate) fn active(&self, alias: &str) -> String {
+        match self.encodings.get(&Attribute::Active) {
+            None => self.value(alias, Attribute::Active),
+            Some(_) => format!("coalesce({}, false)", self.value(alias, Attribute::Active)),
+        }
+    }
+
+    /// The links `l`, joined with the rows `r` of their learners.
+    pub(crate) fn links_with_rows(&self) -> String {
+        format!(" FROM sync_links l JOIN {} r ON r.{} = l.learner_id", self.table, self.id())
+    }
+
+    /// The rows `r` of all learners, joined with their links `l` where they have one.
+    pub(crate) fn rows_with_links(&self) -> String {
+        format!(" FROM {} r LEFT JOIN sync_links l ON l.learner_id = r.{}", self.table, self.id())
+    }
+
+    /// An expression for whether learner-sync deactivated the learner: from the row `row`, or from the link `link` when the
+    /// table lacks the column.
+    pub(crate) fn deactivated(&self, row: &str, link: &str) -> String {
+        match self.name(Column::DeactivatedAt) {
+            Some(column) => format!("{row}.{column} IS NOT NULL"),
+            None => format!("{link}.switched_off_at IS NOT NULL"),
+        }
+    }
+
+    /// An expression for whether the learner in the row `alias` is in another state, neither active nor inactive.
+    pub(crate) fn other_state(&self, alias: &str) -> String {
+        if let Some(column) = self.other_state_column {
+            return format!("{alias}.{column}");
+        }
+        match self.encodings.get(&Attribute::Active) {
+            Some(BooleanEncoding::StateLabels(StateLabels { on, off })) => {
+                let column = self.attribute(Attribute::Active);
+                format!("coalesce({alias}.{column} NOT IN ({}, {}), false)", quote_literal(on), quote_literal(off))
+            }
+            _ => "false".to_owned(),
+        }
+    }
+
+    /// The column value for `value` of `attribute`. A text that is not a boolean stays text, which the column refuses.
+    pub(crate) fn stored<'v>(&'v self, attribute: Attribute, value: Option<&'v str>) -> SqlValue<'v> {
+        let value = match (attribute.kind(), value) {
+            (AttributeKind::Boolean, None) => None,
+            (AttributeKind::Boolean, Some("true")) => Some(true),
+            (AttributeKind::Boolean, Some("false")) => Some(false),
+            (AttributeKind::Text | AttributeKind::Boolean, value) => return value.into(),
+        };
+        match self.encodings.get(&attribute) {
+            None | Some(BooleanEncoding::Boolean) => SqlValue::Boolean(value),
+            Some(BooleanEncoding::Number) => SqlValue::Number(value.map(i64::from)),
+            Some(BooleanEncoding::StateLabels(StateLabels { on, off })) => {
+                value.map(|value| if value { on } else { off }.as_str()).into()
+            }
+        }
+    }
+
+    /// The column value for a learner id. An id of the other type becomes null, which no row has.
+    pub(crate) fn learner(&self, learner: Option<LearnerId>) -> SqlValue<'static> {
+        match (self.key, learner) {
+            (Key::Number, Some(LearnerId::Number(number))) => SqlValue::Number(Some(number)),
+            (Key::Uuid, Some(LearnerId::Uuid(uuid))) => SqlValue::Uuid(Some(uuid)),
+            (Key::Number, _) => SqlValue::Number(None),
+            (Key::Uuid, _) => SqlValue::Uuid(None),
+        }
+    }
+
+    /// The learner id in a column.
+    pub(crate) fn learner_at(&self, row: &SqlRow, index: usize) -> Result<LearnerId, DbError> {
+        self.optional_learner_at(row, index)?.ok_or(DbError::Unreadable { column: "learners.id" })
+    }
+
+    /// Like [`Self::learner_at`], for a nullable column.
+    pub(crate) fn optional_learner_at(&self, row: &SqlRow, index: usize) -> Result<Option<LearnerId>, DbError> {
+        Ok(match self.key {
+            Key::Number => row.number(index)?.map(LearnerId::Number),
+            Key::Uuid => row.uuid(index, "learners.id")?.map(LearnerId::Uuid),
+        })
+    }
+}
