@@ -9,6 +9,7 @@ mod output;
 mod owner;
 mod pause;
 mod plan;
+mod planner;
 mod provision;
 mod resync;
 mod run;

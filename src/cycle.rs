@@ -83,13 +83,20 @@ pub struct CycleContext<'a> {
     pub rules: &'a Rules,
 }
 
-/// How a cycle is asked for.
+/// What a trigger asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CycleRequest {
+    /// What asked for the cycle.
+    pub trigger: Trigger,
+    /// Whether to ignore the cache.
+    pub full: bool,
+}
+
+/// How one cycle runs.
 #[derive(Clone, Copy, Debug)]
 pub struct CycleOptions<'a> {
-    /// What asked for it.
-    pub trigger: Trigger,
-    /// Whether the cache is ignored.
-    pub full: bool,
+    /// The request.
+    pub request: CycleRequest,
     /// The time of the cycle.
     pub now: Timestamp,
     /// The only user to provision; `None` provisions everybody.
@@ -122,10 +129,11 @@ pub async fn run(
     let requests_before = directory.requests();
     // As an earlier cycle resolved it: a cycle that fails before it can do so belongs to the same source.
     let source = store.state().await?.source(&rules.tenant, rules.application);
-    let cycle = store.begin_cycle(&source, options.trigger, options.now).await?;
+    let cycle = store.begin_cycle(&source, options.request.trigger, options.now).await?;
     reached(Step::CycleBegun);
     let only = options.only.map(|only| only.user.to_string());
-    tracing::info!(cycle.id = %cycle, cycle.trigger = %options.trigger, cycle.full = options.full, user.id = only, "cycle started");
+    let CycleRequest { trigger, full } = options.request;
+    tracing::info!(cycle.id = %cycle, cycle.trigger = %trigger, cycle.full = full, user.id = only, "cycle started");
 
     let mut report = Report::new(Some(cycle), &options);
     if let Err(error) = prepare_and_apply(context, options, cycle, &mut report, &mut stop).await {

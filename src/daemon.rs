@@ -16,12 +16,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
 
-use self::event_loop::CycleRequest;
 use self::signals::Signals;
 use self::source_locks::SourceLocks;
 use self::timer::CycleTimer;
 use crate::config::Config;
-use crate::cycle::Report;
+use crate::cycle::{CycleRequest, Report};
 use crate::model::{Clock, LockHolder, Trigger};
 use crate::runtime::lock::{Lock, LockError};
 use crate::runtime::locked_cycle::LockedCycleError;

@@ -1,61 +1,61 @@
-//! learner-sync keeps the learner database of a training platform in step with the users who are assigned to one
-//! enterprise application in Entra ID. It only ever dials out.
+//! learner-sync keeps the learner database of a training platform in sync with the users assigned to one enterprise
+//! application in Entra ID. It opens outbound connections only.
 //!
 //! # Map
 //!
-//! Data goes one way, and so do the modules:
+//! Data flows in one direction, and so do the dependencies between modules:
 //!
-//! | module | what it is |
+//! | module | purpose |
 //! |---|---|
-//! | [`model`] | the words all share; depends on nothing of ours |
-//! | [`config`] | the configuration, typed, with every problem listed at once |
-//! | [`auth`], [`retry`] | a credential becomes an access token; waiting for a service that asks for it |
-//! | [`directory`] | Graph: the only code that knows it |
-//! | [`expression`] | the expression language of Entra ID: attributes, functions, dates, regular expressions; pure |
-//! | [`scope`], [`mapping`] | who is meant, and what each should be; pure |
+//! | [`model`] | the types that all modules share; depends on none of them |
+//! | [`config`] | the typed configuration; reports every problem at once |
+//! | [`auth`], [`retry`] | turns a credential into an access token; backs off when a service asks for it |
+//! | [`directory`] | Microsoft Graph: the only module that knows it |
+//! | [`expression`] | the expression language of Entra ID; pure |
+//! | [`scope`], [`mapping`] | which users are in scope, and which learner each of them should be; pure |
 //! | [`mod@plan`] | every decision of a cycle; pure |
-//! | [`store`] | the learner database, an SQLite file or on a PostgreSQL server: the only code that knows SQL |
-//! | [`cache`] | what the last cycle knew: the only code that knows sled; disposable |
+//! | [`store`] | the learner database, SQLite or PostgreSQL: the only module that knows SQL |
+//! | [`cache`] | what the last cycle wrote: the only module that knows sled; disposable |
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
-//! | [`runtime`] | wiring: paths, preflight, [`runtime::App`], one cycle under the lock |
-//! | [`failpoint`] | where a test can kill the process |
-//! | [`daemon`] | schedule and signals ask for cycles, one loop runs them |
-//! | [`cli`] | one file a command |
+//! | [`runtime`] | wiring: paths, preflight, app, one cycle under the lock |
+//! | [`daemon`] | the schedule and signals request cycles; one loop runs them |
+//! | [`cli`] | one file per command |
+//! | [`failpoint`] | the steps of a cycle at which a test can kill the process |
 //!
-//! # A walk through one cycle
+//! # One cycle
 //!
-//! 1. Something asks for a cycle: the start, the schedule, a signal, a command. It says that, never what changed.
-//! 2. [`runtime::preflight`] inspects what is there; [`runtime::locked_cycle`] takes the lock of the database and opens it; [`cycle::run`]
-//!    writes a row in `sync_cycles`.
-//! 3. The application is looked up; tenant and application are the *source* whose learners these are.
-//! 4. What is *known* comes from the cache when it was made from exactly this state of the database, under exactly
-//!    this mapping; else from the database.
-//! 5. [`directory::Directory::read`] walks the assignments, the groups and the users. Each user is scoped and mapped
-//!    as its page arrives and kept only if its fingerprint is not the known one. Only a complete read ends in a
-//!    [`directory::Snapshot`], and only with one is [`plan::Desired`] sealed.
-//! 6. [`plan::candidates`] are learners that seem to have left; [`directory::Directory::confirm`] looks at each of
-//!    them, and at the assignments, a second time.
-//! 7. [`plan::plan`] decides: creates, updates, deactivations, reactivations, and who is held, rejected or skipped.
-//! 8. [`store::Store::apply`] carries it out in batches; [`cache`] records what is known now.
+//! 1. The start of the daemon, the schedule, a signal or a command requests a cycle. No request says what has changed.
+//! 2. [`runtime::locked_cycle`] inspects the files, takes the lock and opens the database. [`cycle::run`] adds a row to
+//!    `sync_cycles`.
+//! 3. The enterprise application is looked up. Tenant and application are the *source* to which links belong.
+//! 4. The linked learners come from the cache, if it was made from exactly this state of the database under exactly this
+//!    mapping, and otherwise from the database.
+//! 5. [`directory::Directory::read`] reads the assignments, the groups and the users. Each user is scoped and mapped when
+//!    its page arrives, and kept in full only if its fingerprint has changed. Only a complete read yields a
+//!    [`directory::Snapshot`], and only a snapshot can seal [`plan::Desired`].
+//! 6. [`plan::candidates`] returns the learners that seem to have left. [`directory::Directory::confirm`] reads each of
+//!    them, and the assignments, a second time.
+//! 7. [`plan::plan`] decides about each user: create, update, deactivate or reactivate; or hold, reject or skip.
+//! 8. [`store::Store::apply`] writes the decisions in batches. [`cache::record`] stores what the next cycle compares with.
 //!
-//! `provision` walks the same way for one user: all is read and decided, and [`plan::Plan::only`] keeps of the plan
-//! what concerns that user.
+//! `provision` does the same for one user: everything is read and decided, and only the decisions that concern this user
+//! are applied.
 //!
 //! # What never happens
 //!
-//! - A plan is never made from a part of the directory.
-//! - Nobody is deactivated because a list did not name them: evidence comes from a complete row or a second look.
-//! - Apply decides nothing; whatever it does stands in the plan.
-//! - Learner row, link and log row are never written apart from each other, and the cache never before them.
-//! - The cache never changes an outcome, only the time.
+//! - A plan is never made from a partial read.
+//! - A user is never deactivated because a list omits them: the evidence is a complete row or a second look.
+//! - Apply never makes a decision; it writes what is in the plan.
+//! - A learner row is never written without its link and log row, and the cache never before their commit.
+//! - The cache never changes an outcome, only the duration.
 //! - Two cycles never overlap.
-//! - Nothing is written to the database, or over the files, of another program or a newer learner-sync.
+//! - A database or file of another program, or of a newer learner-sync, is never written to.
 //! - One bad user never stops the others.
-//! - Too many deactivations never pass without an approval of exactly those users.
-//! - A learner that is not linked by this source is never touched, nor one whom `scope.only` or `scope.ignore` leaves alone, and
-//!   none is ever deleted.
-//! - The access token never goes to another origin than the configured one.
-//! - No secret and no personal data ever stands in the operational log or in the cache.
+//! - Too many users are never deactivated without an approval of exactly those users.
+//! - A learner that is linked by another source, or excluded by `scope.only` or `scope.ignore`, is never touched.
+//! - A learner is never deleted.
+//! - The access token is never sent to an origin other than the configured one.
+//! - Secrets and personal data never appear in the operational log or in the cache.
 
 pub mod auth;
 pub mod cache;

@@ -1,4 +1,4 @@
-//! `learner-sync provision`: one user now, explained from what Graph says to what was written.
+//! `learner-sync provision`: provisions one user now, and explains each step from Graph to the learner database.
 
 use serde_json::{Value, json};
 
@@ -7,9 +7,10 @@ mod words;
 use self::words::{Mapped, account, attributes, mapped, routes, scope};
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
-use super::plan::{Planner, decision_as_json, short};
+use super::plan::{decision_as_json, short};
+use super::planner::Planner;
 use super::sync::stop_on_signal;
-use crate::cycle::{self, Explanation, Report, Rules};
+use crate::cycle::{self, CycleRequest, Explanation, Report, Rules};
 use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger};
 use crate::plan::{Decision, TargetRow};
 use crate::runtime::App;
@@ -18,19 +19,19 @@ use crate::runtime::user_lookup::UserArgument;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Object id or userPrincipalName.
+    /// The object id or userPrincipalName.
     #[arg(value_name = "USER")]
     user: String,
-    /// Show what would be done, and what the database would refuse of it; nothing is written.
+    /// Rehearse: show the result, and what the database would refuse, without writing anything.
     #[arg(long, conflicts_with_all = ["wait", "force"])]
     dry_run: bool,
-    /// Give this learner (learners.id), which is inactive or not linked, to the user: somebody who was hired again.
+    /// Link the user to this learner (learners.id), which is inactive or not linked: for a user who was hired again.
     #[arg(long, value_name = "LEARNER")]
     relink: Option<LearnerId>,
     /// Wait for a running cycle to end, instead of exiting with 75.
     #[arg(long)]
     wait: bool,
-    /// Run although provisioning is paused.
+    /// Run even if provisioning is paused.
     #[arg(long)]
     force: bool,
     /// Print one JSON document.
@@ -48,26 +49,27 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
             "USER is neither an object id nor a userPrincipalName such as ada@example.org",
         ));
     }
-    let named = UserArgument { user: &user, relink };
+    let argument = UserArgument { user: &user, relink };
     let (report, rehearsed) = if dry_run {
         let mut planner = Planner::open_to_rehearse(&app).await?;
-        planner.find(named).await?;
+        planner.find_user(argument).await?;
         let prepared = planner.prepare().await?;
-        let report = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
+        let report = cycle::rehearse(planner.context(), planner.options(), &prepared).await?;
         (report, Some(planner.rehearsed()))
     } else {
         let actor = super::actor(&environment);
         let command = "learner-sync provision";
-        let (trigger, actor, only) = (Trigger::Command, Some(actor.as_str()), Some(named));
-        let ask = RunOptions { trigger, full: false, wait, force, command, actor, only };
-        (run_locked_cycle(&app, ask, stop_on_signal()?).await?, None)
+        let request = CycleRequest { trigger: Trigger::Command, full: false };
+        let (actor, only) = (Some(actor.as_str()), Some(argument));
+        let options = RunOptions { request, wait, force, command, actor, only };
+        (run_locked_cycle(&app, options, stop_on_signal()?).await?, None)
     };
     let Some(explanation) = &report.explanation else {
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
         return Err(Failure::new(FAILED, error));
     };
-    let refused = relink.filter(|learner| !has(explanation, *learner));
-    let refused = refused.map(|learner| format!("not relinked: learner {learner}: {}", why_not(explanation)));
+    let refused = relink.filter(|learner| !is_linked_to(explanation, *learner));
+    let refused = refused.map(|learner| format!("not relinked: learner {learner}: {}", why_not_relinked(explanation)));
     let error = report.error.clone().or(refused);
     if json {
         print_json(&as_json(&report, explanation, &app.rules, error.as_deref(), dry_run))?;
@@ -86,17 +88,17 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     })
 }
 
-fn has(explanation: &Explanation, learner: LearnerId) -> bool {
+fn is_linked_to(explanation: &Explanation, learner: LearnerId) -> bool {
     let applied = explanation.applied().and_then(|decision| decision.row.learner());
     explanation.learner == Some(learner) || applied == Some(learner)
 }
 
-fn why_not(explanation: &Explanation) -> String {
+fn why_not_relinked(explanation: &Explanation) -> String {
     match (&explanation.decision, &explanation.assigned) {
         (Some(Decision { reason, detail: Some(detail), .. }), _) => format!("{reason}: {detail}"),
         (Some(Decision { reason, detail: None, .. }), _) => reason.to_string(),
         (None, None) => "the user is not assigned to the application".to_owned(),
-        (None, Some(_)) => "nothing was decided about the user".to_owned(),
+        (None, Some(_)) => "no decision was made about the user".to_owned(),
     }
 }
 
@@ -199,7 +201,7 @@ fn print_steps(
         None if explanation.assigned.is_none() && explanation.before.is_none() => {
             print("action   none: not assigned, and no learner")?;
         }
-        None => print("action   none: nothing has to change")?,
+        None => print("action   none: nothing to change")?,
         Some(decision) if decision.row_after().is_some() => print_applied("action  ", decision)?,
         Some(decision) => {
             let Decision { action, reason, detail, .. } = decision;
@@ -208,7 +210,7 @@ fn print_steps(
         }
     }
     for decision in &explanation.coupled {
-        print_applied("with it ", decision)?;
+        print_applied("also    ", decision)?;
     }
     match (rehearsed, report.outcome) {
         (Some(rehearsed), _) => print(rehearsed)?,

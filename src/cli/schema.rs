@@ -15,9 +15,11 @@ pub(super) enum Command {
     /// Print the SQL that creates or upgrades the tables, for their owner to run.
     Print(Print),
     /// Create or upgrade the tables now, with the name and password of their owner.
-    #[command(after_help = "learners.database_url names the owner. If the daemon signs in with another role, set \
+    #[command(
+        after_help = "The owner is the role in learners.database_url. If the daemon signs in with another role, set \
                             LEARNER_SYNC_LEARNERS__DATABASE_URL, and LEARNER_SYNC_LEARNERS__PASSWORD_FILE or, without a \
-                            password file in the configuration, PGPASSWORD.")]
+                            password file in the configuration, PGPASSWORD."
+    )]
     Apply(Apply),
 }
 

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json};
-use super::plan::{Planner, decisions_as_json, print_decisions};
-use crate::cycle::{self, Report};
+use super::plan::{decisions_as_json, print_decisions};
+use super::planner::Planner;
+use crate::cycle::{self, CycleRequest, Report};
 use crate::model::{Clock, Outcome, Trigger};
 use crate::plan::{Counts, Decision};
 use crate::runtime::App;
@@ -20,13 +21,13 @@ pub(super) struct Arguments {
     /// Ignore the cache and compare with the whole learner database.
     #[arg(long)]
     full: bool,
-    /// Rehearse: carry the plan out in transactions that are rolled back, and show what the database would refuse.
+    /// Rehearse: apply the plan in transactions that are rolled back, and show what the database would refuse.
     #[arg(long, conflicts_with_all = ["wait", "force"])]
     pub(super) dry_run: bool,
     /// Wait for a running cycle to end, instead of exiting with 75.
     #[arg(long)]
     wait: bool,
-    /// Run although provisioning is paused.
+    /// Run even if provisioning is paused.
     #[arg(long)]
     force: bool,
     /// Print one JSON document.
@@ -43,21 +44,20 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     }
     let stop = stop_on_signal()?;
     let actor = super::actor(&environment);
-    let ask = RunOptions {
-        trigger: Trigger::Command,
-        full,
+    let options = RunOptions {
+        request: CycleRequest { trigger: Trigger::Command, full },
         wait,
         force,
         command: "learner-sync sync",
         actor: Some(&actor),
         only: None,
     };
-    let report = run_locked_cycle(&app, ask, stop).await?;
+    let report = run_locked_cycle(&app, options, stop).await?;
     if json {
         print_json(&report_as_json(&report))?;
     } else {
         print_report(&report)?;
-        print_ways_on(&report)?;
+        print_next_steps(&report)?;
     }
     Ok(exit_code(&report))
 }
@@ -66,7 +66,7 @@ async fn rehearse(app: &App, json: bool) -> Result<u8, Failure> {
     let started = Instant::now();
     let planner = Planner::open_to_rehearse(app).await?;
     let prepared = planner.prepare().await?;
-    let mut report = cycle::rehearse(planner.parts(), planner.request(), &prepared).await?;
+    let mut report = cycle::rehearse(planner.context(), planner.options(), &prepared).await?;
     report.requests = app.directory.requests();
     report.duration = started.elapsed();
     let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|refused| (refused.user, refused)).collect();
@@ -86,7 +86,7 @@ async fn rehearse(app: &App, json: bool) -> Result<u8, Failure> {
     Ok(exit_code(&report))
 }
 
-/// Ctrl-C and SIGTERM finish the batch in hand.
+/// Ctrl-C and SIGTERM stop the cycle after the present batch.
 pub(super) fn stop_on_signal() -> Result<cycle::StopSignal, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -146,14 +146,14 @@ fn print_report(report: &Report) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where more can be seen of what was written down. A rehearsal writes nothing down.
-fn print_ways_on(report: &Report) -> Result<(), Failure> {
+/// The commands that show more. They cannot show a rehearsal, which records nothing.
+fn print_next_steps(report: &Report) -> Result<(), Failure> {
     let Counts { skipped, failed, held, .. } = &report.counts;
     if *held > 0 {
-        print("  `learner-sync approve` shows who is held and releases them.")?;
+        print("  `learner-sync approve` shows the held users and releases them.")?;
     }
     if *failed > 0 || *skipped > 0 {
-        print("  `learner-sync status` shows who was skipped or failed, and why.")?;
+        print("  `learner-sync status` shows the skipped and failed users, with the reasons.")?;
     }
     Ok(())
 }

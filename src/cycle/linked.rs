@@ -38,13 +38,13 @@ pub(super) async fn read_linked(
                 // The platform may delete learners, which deletes their links as well.
                 let count = store.linked(source).await?;
                 let is_complete = count == linked.len() as u64;
-                if !is_due && !options.full && is_complete {
+                if !is_due && !options.request.full && is_complete {
                     return Ok(LinkedBefore { linked, last_written: None, compared_at, generation });
                 }
                 if !is_complete {
                     tracing::warn!(cached = linked.len(), linked = count, "learners were deleted outside learner-sync");
                 }
-                tracing::info!(requested = options.full, "comparing with the whole learner database");
+                tracing::info!(requested = options.request.full, "comparing with the whole learner database");
                 last_written = Some(linked);
             }
             Err(CacheMiss::Missing) => tracing::info!("no cache yet; comparing with the learner database"),

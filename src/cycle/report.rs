@@ -51,7 +51,7 @@ impl Report {
     pub(super) fn new(cycle: Option<CycleId>, options: &CycleOptions<'_>) -> Self {
         Self {
             cycle,
-            trigger: options.trigger,
+            trigger: options.request.trigger,
             outcome: Outcome::Failed,
             counts: Counts::default(),
             requests: 0,

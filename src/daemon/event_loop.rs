@@ -10,27 +10,10 @@ use super::signals::{SignalRequest, Signals};
 use super::systemd::{self, Watchdog};
 use super::timer::draw_wait;
 use super::{COMMAND, DATABASE_TIMEOUT, Daemon, DaemonError};
-use crate::cycle::Report;
+use crate::cycle::{CycleRequest, Report};
 use crate::model::{Outcome, Trigger, chain};
 use crate::runtime::locked_cycle::{LockedCycleError, RunOptions, run_locked_cycle};
 use crate::store::{Access, Store, StoreError};
-
-/// A cycle that waits for the running one to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct CycleRequest {
-    pub(super) trigger: Trigger,
-    /// Whether to ignore the cache.
-    pub(super) full: bool,
-}
-
-impl CycleRequest {
-    /// Several requests make one cycle: it is full when one of them is, and a signal is its trigger when there was one,
-    /// because `resync --wait` waits for such a cycle.
-    fn merge(self, later: Self) -> Self {
-        let trigger = if later.trigger == Trigger::Signal { later.trigger } else { self.trigger };
-        Self { trigger, full: self.full || later.full }
-    }
-}
 
 type CycleResult = Result<Result<Report, LockedCycleError>, JoinError>;
 
@@ -75,7 +58,7 @@ impl Daemon {
 
     fn request_cycle(&mut self, trigger: Trigger, full: bool) {
         let request = CycleRequest { trigger, full };
-        let request = self.pending.map_or(request, |pending| pending.merge(request));
+        let request = self.pending.map_or(request, |pending| merge(pending, request));
         self.pending = Some(request);
         if self.running.is_some() {
             tracing::info!(cycle.full = request.full, "a cycle is running; one more follows it");
@@ -83,13 +66,12 @@ impl Daemon {
     }
 
     async fn start_cycle(&mut self, request: CycleRequest) {
-        let CycleRequest { trigger, full } = request;
         self.timer.disarm().await;
         self.next_cycle_at = None;
         systemd::notify_status("a cycle is running");
         let (app, stop) = (Arc::clone(&self.app), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
-        let options = RunOptions { trigger, full, wait: true, force: false, command: COMMAND, actor: None, only: None };
+        let options = RunOptions { request, wait: true, force: false, command: COMMAND, actor: None, only: None };
         self.running = Some(tokio::spawn(async move { run_locked_cycle(&app, options, stop).await }));
     }
 
@@ -172,4 +154,11 @@ async fn cycle_result(running: &mut Option<JoinHandle<Result<Report, LockedCycle
         Some(task) => task.await,
         None => std::future::pending().await,
     }
+}
+
+/// Several requests make one cycle. It is full if one of them is. Its trigger is the signal if there was one, because
+/// `resync --wait` waits for such a cycle.
+fn merge(earlier: CycleRequest, later: CycleRequest) -> CycleRequest {
+    let trigger = if later.trigger == Trigger::Signal { later.trigger } else { earlier.trigger };
+    CycleRequest { trigger, full: earlier.full || later.full }
 }

@@ -9,9 +9,9 @@ use super::app::App;
 use super::lock::{Lock, LockError};
 use super::preflight::{LOCK_FILE, Preflight, PreflightError};
 use super::user_lookup::{FoundUser, UserArgument, UserLookupError, find_user};
-use crate::cycle::{self, CycleContext, CycleOptions, Report, StopSignal};
+use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, StopSignal};
 use crate::failpoint::{Step, reached};
-use crate::model::{LearnerId, LockHolder, Trigger, chain};
+use crate::model::{LearnerId, LockHolder, chain};
 use crate::store::{Store, StoreError};
 
 /// How often a lock is tried again. Neither kind of lock can be awaited: a lock file blocks its thread, and a server
@@ -21,10 +21,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(200);
 /// How a cycle is run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions<'a> {
-    /// What started it.
-    pub trigger: Trigger,
-    /// Whether to ignore the cache.
-    pub full: bool,
+    /// What the cycle is asked for.
+    pub request: CycleRequest,
     /// Whether to wait for the lock.
     pub wait: bool,
     /// Whether to run although provisioning is paused.
@@ -114,9 +112,8 @@ pub async fn run_locked_cycle(
         cache: Some(&preflight.paths.cache),
         rules: &app.rules,
     };
-    let RunOptions { trigger, full, .. } = options;
     let only = found.as_ref().map(FoundUser::only);
-    let ended = cycle::run(context, CycleOptions { trigger, full, now, only }, stop).await;
+    let ended = cycle::run(context, CycleOptions { request: options.request, now, only }, stop).await;
     expire_log(&store, app.config.log.retention, now).await;
     reached(Step::LogExpired);
     // The process may end at once; the last to close an SQLite file completes it from its log.
@@ -184,7 +181,9 @@ async fn write_audit(
     found: Option<&FoundUser>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let RunOptions { full, force, actor: Some(actor), .. } = options else { return Ok(()) };
+    let RunOptions { request: CycleRequest { full, .. }, force, actor: Some(actor), .. } = options else {
+        return Ok(());
+    };
     let (action, detail) = match found {
         None => ("sync", json!({ "full": full, "force": force })),
         Some(FoundUser { user, relink: None }) => ("provision", json!({ "person": user.to_string(), "force": force })),

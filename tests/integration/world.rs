@@ -8,7 +8,7 @@ use std::sync::Arc;
 use graph_sim::{GraphSim, Tenant, User};
 use jiff::{SignedDuration, Timestamp};
 use learner_sync::config;
-use learner_sync::cycle::{self, CycleContext, CycleError, CycleOptions, Prepared, Report, StopSignal};
+use learner_sync::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, Prepared, Report, StopSignal};
 use learner_sync::model::Trigger;
 use learner_sync::plan::Counts;
 use learner_sync::runtime::{App, Paths, configured_source};
@@ -133,7 +133,8 @@ impl World {
         let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
         let cache = Paths::new(&app.config).cache;
         let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
-        let request = CycleOptions { trigger: Trigger::Command, full, now: self.now, only: None };
+        let request =
+            CycleOptions { request: CycleRequest { trigger: Trigger::Command, full }, now: self.now, only: None };
         cycle::run(parts, request, stop).await.unwrap()
     }
 
@@ -189,7 +190,8 @@ impl World {
             Err(_) => Store::in_memory().await.unwrap(),
         };
         let parts = CycleContext { directory: &app.directory, store: &store, cache: None, rules: &app.rules };
-        let request = CycleOptions { trigger: Trigger::Command, full: true, now: self.now, only: None };
+        let request =
+            CycleOptions { request: CycleRequest { trigger: Trigger::Command, full: true }, now: self.now, only: None };
         cycle::prepare(parts, request, None).await
     }
 

@@ -1,4 +1,4 @@
-//! What was found out about a user, in words: for the answer of `provision`, as text and as JSON.
+//! The wording of `provision`, in its text and its JSON.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,30 +10,30 @@ use crate::mapping::{ApplyMode, DescribedEntry, MappedValue};
 use crate::model::{self, Attribute, EntraId, Route, Routes, Verdict};
 use crate::plan::{Assessment, AssignedUser, REDACTED};
 
-/// What Graph says of the account, in a word and in words.
+/// The account in Graph, in one word and in a sentence.
 pub(super) fn account(explanation: &Explanation) -> (&'static str, String) {
-    let told = |word, words: &str| (word, words.to_owned());
+    let state = |word, sentence: &str| (word, sentence.to_owned());
     match (&explanation.account, &explanation.verdict) {
-        (AccountRead::User(user), _) if user.enabled => told("enabled", "the account exists and is enabled"),
-        (AccountRead::User(_), _) => told("disabled", "the account is disabled"),
+        (AccountRead::User(user), _) if user.enabled => state("enabled", "the account exists and is enabled"),
+        (AccountRead::User(_), _) => state("disabled", "the account is disabled"),
         (AccountRead::Unreadable { detail, .. }, _) => ("unreadable", format!("the account cannot be read: {detail}")),
-        (AccountRead::NotFound(_), Some(Verdict::Deleted)) => told("deleted", "the account is deleted"),
-        (AccountRead::NotFound(_), _) => told("not-found", "Graph does not know the account"),
+        (AccountRead::NotFound(_), Some(Verdict::Deleted)) => state("deleted", "the account is deleted"),
+        (AccountRead::NotFound(_), _) => state("not-found", "Graph does not know the account"),
     }
 }
 
-/// What Graph tells of each property that was asked for. Where the mapping redacts what it makes of a property, the
-/// property is left out as well.
+/// The selected properties of the account. Properties of redacted mapping entries are redacted as well.
 pub(super) fn attributes(explanation: &Explanation, rules: &Rules) -> Vec<(String, Value)> {
     let AccountRead::User(user) = &explanation.account else { return Vec::new() };
     let hidden: BTreeSet<String> =
         rules.mapping.describe().filter(|line| line.redacted).flat_map(|line| line.properties).collect();
-    let told = rules.selection.properties().iter().zip(&user.values);
-    told.map(|(property, value)| {
-        let value = if hidden.contains(property) { json!(REDACTED) } else { as_value(value) };
-        (property.clone(), value)
-    })
-    .collect()
+    let properties = rules.selection.properties().iter().zip(&user.values);
+    properties
+        .map(|(property, value)| {
+            let value = if hidden.contains(property) { json!(REDACTED) } else { as_value(value) };
+            (property.clone(), value)
+        })
+        .collect()
 }
 
 fn as_value(value: &model::Value) -> Value {
@@ -64,17 +64,17 @@ pub(super) fn scope(explanation: &Explanation) -> String {
         } else if *other_assignments > 0 {
             format!(
                 "not assigned with an app role that scope.app_roles names; {other_assignments} users and groups with other \
-                 roles are not looked into"
+                 roles are not read"
             )
         } else {
             "not assigned to the application, neither directly nor by an assigned group".to_owned()
         };
     };
-    let ways = routes.as_slice().iter().map(|route| match route {
+    let descriptions = routes.as_slice().iter().map(|route| match route {
         Route::Direct => "directly".to_owned(),
         Route::Group(group) => format!("through {}", named(*group, groups)),
     });
-    let assigned = format!("assigned {}", ways.collect::<Vec<_>>().join(", "));
+    let assigned = format!("assigned {}", descriptions.collect::<Vec<_>>().join(", "));
     match assessment {
         Assessment::Unchanged | Assessment::Wanted(_) | Assessment::NotFound => assigned,
         Assessment::Leaving(reason) => format!("{assigned}, but {reason}"),
@@ -93,20 +93,20 @@ pub(super) fn routes(routes: &Routes) -> Vec<String> {
     routes.as_slice().iter().map(ToString::to_string).collect()
 }
 
-/// One line of the mapping, and what it came to.
+/// One entry of the mapping, and its result for the user.
 pub(super) struct Mapped<'a> {
     pub(super) line: DescribedEntry<'a>,
     pub(super) value: Option<String>,
-    /// What the learner has.
+    /// The present value of the learner.
     pub(super) old: Option<String>,
-    /// Why there is no value, or what follows from that.
+    /// Why there is no value, or what that means.
     pub(super) note: Option<String>,
 }
 
 pub(super) fn mapped<'a>(explanation: &'a Explanation, rules: &'a Rules) -> Vec<Mapped<'a>> {
     let lines = rules.mapping.describe().zip(&explanation.mapped);
     lines
-        .map(|(line, gives)| {
+        .map(|(line, mapped)| {
             let old = match (&explanation.row, line.attribute) {
                 (Some(row), Attribute::Active) => Some(row.active.to_string()),
                 (Some(row), attribute) => row.values.get(&attribute).cloned().flatten(),
@@ -114,18 +114,18 @@ pub(super) fn mapped<'a>(explanation: &'a Explanation, rules: &'a Rules) -> Vec<
             };
             let without = || match (line.default, line.required) {
                 (Some(default), _) => format!("nothing; a new learner gets the default {default:?}"),
-                (None, true) => "nothing, and a value is required".to_owned(),
+                (None, true) => "nothing, but required".to_owned(),
                 (None, false) => "nothing".to_owned(),
             };
-            let (value, note) = match gives {
+            let (value, note) = match mapped {
                 MappedValue::Value(Some(value)) if line.apply == ApplyMode::OnCreate => {
                     (Some(value.clone()), Some("for a new learner only".to_owned()))
                 }
                 MappedValue::Value(Some(value)) => (Some(value.clone()), None),
                 MappedValue::Value(None) => (None, Some(without())),
-                MappedValue::NoFlow => (None, Some(format!("{}, nothing flows", without()))),
-                MappedValue::NoFlowForUser => (None, Some("the mapping leaves the person alone".to_owned())),
-                MappedValue::Invalid(rule) => (None, Some(format!("cannot be used: {rule}"))),
+                MappedValue::NoFlow => (None, Some(format!("{}, not written", without()))),
+                MappedValue::NoFlowForUser => (None, Some("the mapping skips the user".to_owned())),
+                MappedValue::Invalid(rule) => (None, Some(format!("invalid: {rule}"))),
             };
             let shown = |value: Option<String>| if line.redacted { value.map(|_| REDACTED.to_owned()) } else { value };
             Mapped { value: shown(value), old: shown(old), note, line }

@@ -284,7 +284,7 @@ async fn what_root_has_left_behind_is_given_back_only_when_it_is_a_learner_datab
     std::fs::set_permissions(world.path("learners.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
     given_back();
     std::fs::set_permissions(world.path("learners.db"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    gives_no_advice(&world, &user, &["belongs to root, and nobody may not read it", "learners.database_url"]);
+    gives_no_advice(&world, &user, &["belongs to root, and nobody cannot read it", "learners.database_url"]);
 
     std::fs::remove_file(world.path("learners.db")).unwrap();
     std::fs::write(world.path("learners.db"), "").unwrap();

@@ -67,7 +67,7 @@ async fn it_is_explained_in_words() {
         assert!(said.contains(&words), "{words:?} in {said}");
     }
     let said = world.run_program(&["provision", ADA], 0).stdout;
-    assert!(said.contains("action   none: nothing has to change"), "{said}");
+    assert!(said.contains("action   none: nothing to change"), "{said}");
 }
 
 #[apply(on_both)]

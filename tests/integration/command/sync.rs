@@ -73,7 +73,7 @@ async fn a_user_who_fails_makes_it_exit_3() {
         (&json!("partial"), &json!(2), &json!(1))
     );
     let words = world.run_program(&["sync"], 3).stdout;
-    assert!(words.contains("`learner-sync status` shows who"), "{words}");
+    assert!(words.contains("`learner-sync status` shows the skipped"), "{words}");
 }
 
 #[tokio::test]

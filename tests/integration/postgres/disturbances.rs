@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use graph_sim::Tenant;
-use learner_sync::cycle::{self, CycleContext, CycleOptions, Report};
+use learner_sync::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report};
 use learner_sync::model::{Outcome, Trigger};
 use learner_sync::plan::Counts;
 use learner_sync::runtime::Paths;
@@ -58,7 +58,8 @@ async fn disturbed_cycle(
     let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
     let cache = Paths::new(&app.config).cache;
     let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
-    let request = CycleOptions { trigger: Trigger::Command, full: false, now: world.now, only: None };
+    let request =
+        CycleOptions { request: CycleRequest { trigger: Trigger::Command, full: false }, now: world.now, only: None };
     let (_sender, stop) = watch::channel(false);
     let (result, ()) = tokio::join!(cycle::run(parts, request, stop), async {
         let pid = eventually("the cycle waits for the lock", async || waiting_process(&mut holder).await).await;

@@ -95,7 +95,7 @@ async fn whoever_is_kept_out_is_told_by_what() {
     let (text, _) = explained(&world, &ids[2]).await;
     assert!(text.contains("the account is disabled\n") && text.contains("directly, but account-disabled\n"), "{text}");
     let (text, _) = explained(&world, &ids[3]).await;
-    assert_eq!(mapped(&text, "email"), "email <- [mail]: nothing, and a value is required");
+    assert_eq!(mapped(&text, "email"), "email <- [mail]: nothing, but required");
     assert!(text.contains("action   no create, skipped, missing-required"), "{text}");
     let (text, _) = explained(&world, &ids[4]).await;
     assert!(text.contains("action   no create, failure, conflict") && text.contains(&ids[5]), "{text}");
@@ -125,7 +125,7 @@ async fn old_values_defaults_and_broken_rules_are_told() {
     );
     assert_eq!(
         mapped(&text, "last_name"),
-        "last_name <- IgnoreFlowIfNullOrEmpty([city]): nothing, nothing flows, was Number0"
+        "last_name <- IgnoreFlowIfNullOrEmpty([city]): nothing, not written, was Number0"
     );
     assert_eq!(mapped(&text, "department"), "department <- Redact([department]): [Redact]");
     for told in [&text, &document.to_string()] {

@@ -1,0 +1,89 @@
+//! What `plan` and `--dry-run` have in common: a cycle on a database to which nothing is written.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::output::{FAILED, Failure, obstacles, print};
+use crate::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, Prepared};
+use crate::model::Trigger;
+use crate::runtime::App;
+use crate::runtime::user_lookup::{FoundUser, UserArgument, find_user};
+use crate::store::{Access, Store, StoreError};
+
+/// How long a rehearsal waits for the learner database.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
+
+pub(super) struct Planner<'a> {
+    app: &'a App,
+    store: Store,
+    /// A copy in memory, because the database does not have our tables yet.
+    is_copy: bool,
+    only: Option<FoundUser>,
+    now: Timestamp,
+}
+
+impl<'a> Planner<'a> {
+    /// Opens the database to read. An empty database in memory replaces a missing one; a copy in memory replaces one
+    /// without our tables.
+    pub(super) async fn open(app: &'a App) -> Result<Self, Failure> {
+        let learners = &app.learners;
+        let (store, is_copy) = match Store::open(learners, Access::ReadOnly).await {
+            Err(StoreError::Missing { .. }) => (Store::in_memory().await?, false),
+            Err(StoreError::Older { found: 0, .. }) => (Store::copy_in_memory(learners).await?, true),
+            opened => (opened?, false),
+        };
+        Ok(Self { app, store, is_copy, only: None, now: (app.clock)() })
+    }
+
+    /// Opens the database for transactions that are rolled back.
+    pub(super) async fn open_to_rehearse(app: &'a App) -> Result<Self, Failure> {
+        let planner = Self::open(app).await?;
+        let learners = &app.learners;
+        // Opening a database without our tables to write would create them.
+        if Store::open(learners, Access::ReadOnly).await.is_err() {
+            return Ok(planner);
+        }
+        let busy = "the learner database is locked by another process, and a rehearsal does not wait for it";
+        let opened = tokio::time::timeout(DATABASE_TIMEOUT, Store::open(learners, Access::ReadWrite)).await;
+        let store = opened.map_err(|_| Failure::new(FAILED, busy))??;
+        Ok(Self { store, ..planner })
+    }
+
+    /// Restricts the cycle to one user.
+    pub(super) async fn find_user(&mut self, argument: UserArgument<'_>) -> Result<(), Failure> {
+        self.only = Some(find_user(self.app, &self.store, argument).await?);
+        Ok(())
+    }
+
+    pub(super) fn context(&self) -> CycleContext<'_> {
+        CycleContext { directory: &self.app.directory, store: &self.store, cache: None, rules: &self.app.rules }
+    }
+
+    pub(super) fn options(&self) -> CycleOptions<'_> {
+        let request = CycleRequest { trigger: Trigger::Command, full: true };
+        CycleOptions { request, now: self.now, only: self.only.as_ref().map(FoundUser::only) }
+    }
+
+    pub(super) async fn prepare(&self) -> Result<Prepared, CycleError> {
+        cycle::prepare(self.context(), self.options(), None).await
+    }
+
+    /// How far the result of a rehearsal can be trusted.
+    pub(super) fn rehearsed(&self) -> &'static str {
+        if self.is_copy {
+            "Rehearsed on a copy in memory, because the database does not have the tables of learner-sync yet. The copy \
+             lacks the checks and triggers of the database. Nothing was written."
+        } else {
+            "Rehearsed and rolled back; nothing was written."
+        }
+    }
+
+    /// Prints why no cycle would run now.
+    pub(super) async fn print_obstacles(&self) -> Result<(), Failure> {
+        for line in obstacles(&self.app.config, self.store.state().await?.paused) {
+            print(line)?;
+        }
+        Ok(())
+    }
+}
