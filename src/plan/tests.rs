@@ -1,6 +1,8 @@
 //! The planner against random worlds and a small model of the learner database.
 
+mod cases;
 mod database;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
