@@ -36,4 +36,6 @@ mod seeds;
 mod sign_in;
 mod sources;
 mod tables;
+mod upgrade;
+mod wording;
 mod world;

@@ -1,4 +1,4 @@
-//! `schema print` and `apply` with an SQLite file: what a cycle would make, by hand.
+//! `schema print` and `schema apply` with an SQLite file.
 
 use std::process::{Command, Stdio};
 
@@ -11,24 +11,24 @@ use crate::program::{Daemon, users};
 use crate::world::World;
 
 const SCHEMA: &str = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name";
-/// Takes from a file what versions 2 and 3 have brought.
 const BACK_TO_1: &str = "ALTER TABLE sync_state DROP COLUMN credential_looked_at;
     ALTER TABLE sync_state DROP COLUMN credential_ends_at; ALTER TABLE sync_links DROP COLUMN switched_off_at;
+    ALTER TABLE sync_failures DROP COLUMN cause; ALTER TABLE sync_failures DROP COLUMN drift_fingerprint;
+    ALTER TABLE provisioning_log DROP COLUMN approved_by;
     UPDATE sync_state SET schema_version = 1";
 
-/// A key that gets a UUID by itself.
+/// A key with a UUID as its default.
 const UUID: &str = "TEXT PRIMARY KEY DEFAULT (lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' ||
     hex(randomblob(2)) || '-' || hex(randomblob(2)) || '-' || hex(randomblob(6))))";
 
-/// Has sqlite3 run a script, as an administrator would; where it is not installed, everything but the line that is meant
-/// for it alone. Answers whether all went well.
+/// Runs a script with sqlite3 or, where it is not installed, without the line for sqlite3. Returns whether it succeeded.
 async fn run_script(world: &World, script: &str) -> bool {
     let file = world.path("learners.db");
     let mut shell = Command::new("sqlite3");
     shell.arg(&file).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     if let Ok(mut shell) = shell.spawn() {
         use std::io::Write as _;
-        // It may have given up before it has read everything.
+        // It may stop before it has read everything.
         let _ = shell.stdin.take().unwrap().write_all(script.as_bytes());
         return shell.wait().unwrap().success();
     }
@@ -41,7 +41,7 @@ async fn run_script(world: &World, script: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_script_makes_what_a_cycle_makes() {
+async fn the_script_creates_the_tables_of_a_cycle() {
     let (by_cycle, by_script) = (World::start(users(2).0).await, World::start(users(2).0).await);
     by_cycle.run_program(&["sync"], 0);
     let script = by_script.run_program(&["schema", "print"], 0).stdout;
@@ -63,7 +63,7 @@ async fn the_script_makes_what_a_cycle_makes() {
 }
 
 #[tokio::test]
-async fn a_script_for_an_upgrade_fits_one_version_alone() {
+async fn an_upgrade_script_works_for_one_version_only() {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     world.execute(BACK_TO_1).await;
@@ -84,8 +84,8 @@ async fn a_script_for_an_upgrade_fits_one_version_alone() {
     assert!(nothing.contains(&format!("have schema version {newest} already")), "{nothing}");
     let newer = (Store::SCHEMA_VERSION + 1).to_string();
     for unknown in [newer.as_str(), "next", "-1"] {
-        let told = world.run_program(&["schema", "print", "--from", unknown], 2).stderr;
-        assert!(told.contains("--from") || told.contains("'-1'"), "{told}");
+        let message = world.run_program(&["schema", "print", "--from", unknown], 2).stderr;
+        assert!(message.contains("--from") || message.contains("'-1'"), "{message}");
     }
 }
 
@@ -93,8 +93,8 @@ async fn a_script_for_an_upgrade_fits_one_version_alone() {
 async fn a_file_has_no_roles() {
     let world = World::start(users(1).0).await;
     for command in ["print", "apply"] {
-        let told = world.run_program(&["schema", command, "--writer", "clerk"], 2).stderr;
-        assert!(told.contains("an SQLite file has no roles"), "{told}");
+        let message = world.run_program(&["schema", command, "--writer", "clerk"], 2).stderr;
+        assert!(message.contains("an SQLite file has no roles"), "{message}");
         for nobody in ["public", ""] {
             world.run_program(&["schema", command, "--writer", nobody], 2);
         }
@@ -103,15 +103,15 @@ async fn a_file_has_no_roles() {
 }
 
 #[apply(on_both)]
-async fn apply_makes_and_completes_the_tables_and_says_so() {
+async fn apply_creates_and_upgrades_the_tables() {
     let world = World::start(users(2).0).await;
     let version = Store::SCHEMA_VERSION;
-    let told = |world: &World| world.run_program(&["schema", "apply"], 0).stdout;
-    assert_eq!(told(&world), format!("Created the tables, version {version}.\n"));
-    assert_eq!(told(&world), format!("Nothing to do: the tables already have version {version}.\n"));
+    let apply = |world: &World| world.run_program(&["schema", "apply"], 0).stdout;
+    assert_eq!(apply(&world), format!("Created the tables, version {version}.\n"));
+    assert_eq!(apply(&world), format!("Nothing to do: the tables already have version {version}.\n"));
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(2));
     world.execute(BACK_TO_1).await;
-    assert_eq!(told(&world), format!("Upgraded the tables from version 1 to {version}.\n"));
+    assert_eq!(apply(&world), format!("Upgraded the tables from version 1 to {version}.\n"));
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(2));
     world.execute(&format!("UPDATE sync_state SET schema_version = {}", version + 1)).await;
     let newer = world.run_program(&["schema", "apply"], 78).stderr;
@@ -119,22 +119,25 @@ async fn apply_makes_and_completes_the_tables_and_says_so() {
 }
 
 #[apply(on_both)]
-async fn apply_waits_for_no_cycle_and_runs_beside_none() {
+async fn apply_fails_at_once_during_a_cycle() {
     let world = World::start(users(1).0).await;
     world.run_program(&["schema", "apply"], 0);
     let gate = Gate::new();
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
     let mut cycle = Daemon::spawn(world.program(&["sync"]), &world.path("cycle.log"));
     gate.reached().await;
-    let told = world.run_program(&["schema", "apply"], 75).stderr;
-    assert!(told.contains(&format!("another cycle holds the lock: learner-sync sync (pid {})", cycle.pid())), "{told}");
+    let message = world.run_program(&["schema", "apply"], 75).stderr;
+    assert!(
+        message.contains(&format!("another cycle holds the lock: learner-sync sync (pid {})", cycle.pid())),
+        "{message}"
+    );
     gate.release();
     assert_eq!(cycle.ended().await, Some(0));
     world.run_program(&["schema", "apply"], 0);
 }
 
 #[apply(on_both)]
-async fn a_table_of_somebody_else_that_does_not_fit_is_refused_with_its_faults() {
+async fn an_unsuitable_external_table_is_refused_with_its_faults() {
     let world = World::start(users(1).0).await;
     if let crate::database::Database::File(path) = &world.database {
         std::fs::File::create(path).unwrap();
@@ -150,7 +153,7 @@ async fn a_table_of_somebody_else_that_does_not_fit_is_refused_with_its_faults()
 }
 
 #[tokio::test]
-async fn the_links_of_a_script_name_ids_of_the_kind_that_the_table_has() {
+async fn the_script_uses_the_id_type_of_the_external_table() {
     let world = World::start(users(1).0).await;
     std::fs::File::create(world.path("learners.db")).unwrap();
     let columns = "login TEXT UNIQUE, email TEXT UNIQUE, first_name, last_name, title, country, employee_number,
