@@ -1,4 +1,4 @@
-//! The cache decides nothing: lost, damaged or of another time, every outcome is the same.
+//! A lost, damaged or outdated cache changes no outcome.
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,8 @@ use learner_sync::plan::Counts;
 use crate::database::{apply, is_on_postgres, on_both};
 use crate::world::{World, assigned, assigned_group};
 
-/// A world with forty learners and a cache of them.
-async fn forty() -> (World, String, Vec<String>, Vec<String>) {
+/// A world with forty learners and their cache.
+async fn world_of_forty() -> (World, String, Vec<String>, Vec<String>) {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 20);
     let direct = assigned(&mut tenant, 20);
@@ -20,8 +20,8 @@ async fn forty() -> (World, String, Vec<String>, Vec<String>) {
     (world, group, members, direct)
 }
 
-/// Something of every kind changes, and the next cycle does all of it and nothing else.
-async fn all_goes_on(world: &mut World, (group, members, direct): (&str, &[String], &[String])) -> Report {
+/// Changes of each kind happen, and the next cycle applies exactly these.
+async fn apply_changes(world: &mut World, (group, members, direct): (&str, &[String], &[String])) -> Report {
     world.sim.tenant(|tenant| {
         tenant.remove_member(group, &members[0]);
         tenant.user_mut(&members[1]).account_enabled = Some(false);
@@ -49,19 +49,19 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The cache is damaged while nothing runs: nothing happens to nobody, and then all goes on.
+/// A damaged cache causes no change, and does not disturb the changes after it.
 async fn survives(damage: impl Fn(&Path)) {
-    let (mut world, group, members, direct) = forty().await;
+    let (mut world, group, members, direct) = world_of_forty().await;
     let cache = world.path("state/cache");
     damage(&cache);
     let report = world.settled().await;
     assert_eq!(report.counts, Counts { in_scope: 40, unchanged: 40, ..Counts::default() });
     damage(&cache);
-    all_goes_on(&mut world, (&group, &members, &direct)).await;
+    apply_changes(&mut world, (&group, &members, &direct)).await;
 }
 
 #[tokio::test]
-async fn a_whole_cache_and_none_at_all() {
+async fn an_intact_cache_and_a_missing_one() {
     survives(|_| {}).await;
     survives(|cache| std::fs::remove_dir_all(cache).unwrap()).await;
     survives(|cache| {
@@ -104,8 +104,8 @@ async fn flipped_bits() {
 }
 
 #[tokio::test]
-async fn files_that_are_gone() {
-    let (world, ..) = forty().await;
+async fn missing_files() {
+    let (world, ..) = world_of_forty().await;
     let count = files(&world.path("state/cache")).len();
     assert!(count > 1);
     for index in 0..count {
@@ -118,22 +118,21 @@ async fn files_that_are_gone() {
     }
 }
 
-/// Everything in the cache, by key.
 fn entries(cache: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
     let db = sled::open(cache).unwrap();
     db.iter().map(|entry| entry.unwrap()).map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
 #[tokio::test]
-async fn entries_of_an_earlier_time_under_a_manifest_of_today() {
-    let (mut world, _, _, direct) = forty().await;
+async fn old_entries_under_a_current_manifest() {
+    let (mut world, _, _, direct) = world_of_forty().await;
     let cache = world.path("state/cache");
     world.sim.tenant(|tenant| tenant.unassign(&direct[0]));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     let earlier = entries(&cache);
     world.sim.tenant(|tenant| tenant.assign_user(&direct[0]));
     assert_eq!(world.cycle().await.counts.reactivated, 1);
-    // A write that was lost: the cache takes somebody for inactive who is not.
+    // A lost write: in the cache an active learner is inactive.
     let db = sled::open(&cache).unwrap();
     for (key, value) in earlier.into_iter().filter(|(key, _)| key != b"manifest") {
         db.insert(key, value).unwrap();
@@ -145,8 +144,8 @@ async fn entries_of_an_earlier_time_under_a_manifest_of_today() {
 }
 
 #[tokio::test]
-async fn a_damaged_cache_is_set_aside_and_a_new_one_made() {
-    let (mut world, ..) = forty().await;
+async fn a_damaged_cache_is_set_aside_and_rebuilt() {
+    let (mut world, ..) = world_of_forty().await;
     for path in files(&world.path("state/cache")) {
         std::fs::write(path, "damaged").unwrap();
     }
@@ -173,21 +172,21 @@ fn copy(from: &Path, to: &Path) {
 
 #[apply(on_both)]
 async fn the_cache_of_another_database() {
-    let (mut world, group, members, direct) = forty().await;
-    // The same users in the same tenant, but another database, from before one of them was hired.
-    let (mut other, ..) = forty().await;
+    let (mut world, group, members, direct) = world_of_forty().await;
+    // The same tenant, but another database.
+    let (mut other, ..) = world_of_forty().await;
     other.sim.tenant(|tenant| tenant.unassign(&direct[1]));
     other.cycle().await;
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
     copy(&other.path("state/cache"), &world.path("state/cache"));
-    all_goes_on(&mut world, (&group, &members, &direct)).await;
+    apply_changes(&mut world, (&group, &members, &direct)).await;
 }
 
 #[tokio::test]
-async fn the_cache_of_an_earlier_time() {
-    let (mut world, group, members, direct) = forty().await;
+async fn an_outdated_cache() {
+    let (mut world, group, members, direct) = world_of_forty().await;
     copy(&world.path("state/cache"), &world.path("earlier"));
-    all_goes_on(&mut world, (&group, &members, &direct)).await;
+    apply_changes(&mut world, (&group, &members, &direct)).await;
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
     std::fs::rename(world.path("earlier"), world.path("state/cache")).unwrap();
     world.settled().await;
@@ -195,14 +194,14 @@ async fn the_cache_of_an_earlier_time() {
 
 #[apply(on_both)]
 async fn a_database_restored_from_a_backup_is_noticed() {
-    let (mut world, group, members, direct) = forty().await;
+    let (mut world, group, members, direct) = world_of_forty().await;
     let backup = world.database.backup().await;
-    let first = all_goes_on(&mut world, (&group, &members, &direct)).await;
+    let first = apply_changes(&mut world, (&group, &members, &direct)).await;
     let after = world.query("SELECT external_id, title, active FROM learners ORDER BY external_id").await;
 
     world.database.restore(&backup).await;
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "40");
-    // All of it once more, though the cache knows it done.
+    // The cycle repeats the changes, although the cache contains them.
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts), (first.outcome, first.counts));
     assert_eq!(world.query("SELECT external_id, title, active FROM learners ORDER BY external_id").await, after);
@@ -210,22 +209,22 @@ async fn a_database_restored_from_a_backup_is_noticed() {
 }
 
 #[apply(on_both)]
-async fn a_database_that_is_gone_is_filled_again() {
-    let (mut world, ..) = forty().await;
+async fn a_lost_database_is_filled_again() {
+    let (mut world, ..) = world_of_forty().await;
     world.database.clear().await;
     assert_eq!(world.cycle().await.counts.created, 40);
     world.settled().await;
 }
 
 #[apply(on_both)]
-async fn a_learner_or_a_link_that_somebody_removed_is_made_again() {
-    let (mut world, _, members, direct) = forty().await;
+async fn a_deleted_learner_or_link_is_created_again() {
+    let (mut world, _, members, direct) = world_of_forty().await;
     world.execute(&format!("DELETE FROM learners WHERE external_id = '{}'", members[0])).await;
     world.execute(&format!("DELETE FROM sync_links WHERE entra_id = '{}'", direct[0])).await;
     let report = world.full_cycle().await;
     assert_eq!(report.outcome, Outcome::Success);
     assert_eq!(world.log(&members[0]).await, ["create success assigned", "create success assigned"]);
-    // Without its link the learner is nobody's, and its own user finds it again.
+    // The learner without a link is adopted by its own user.
     assert_eq!(world.log(&direct[0]).await.len(), 2);
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "40");
     assert_eq!(world.value("SELECT count(*) FROM sync_links").await, "40");
@@ -233,14 +232,13 @@ async fn a_learner_or_a_link_that_somebody_removed_is_made_again() {
 }
 
 #[tokio::test]
-async fn another_mapping_makes_the_cache_worthless() {
-    let (mut world, ..) = forty().await;
+async fn a_changed_mapping_invalidates_the_cache() {
+    let (mut world, ..) = world_of_forty().await;
     let mapping = "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\n\
                    active = '\"True\"'\ntitle = \"[department]\"\n";
     world.configure(mapping);
     assert_eq!(world.cycle().await.counts.updated, 40);
     world.settled().await;
-    // And back again.
     world.configure("");
     assert_eq!(world.cycle().await.counts.held, 40);
     assert_eq!(world.approve().await, 40);
@@ -250,8 +248,8 @@ async fn another_mapping_makes_the_cache_worthless() {
 }
 
 #[tokio::test]
-async fn no_personal_data_stands_in_the_cache() {
-    let (world, _, members, _) = forty().await;
+async fn the_cache_contains_no_personal_data() {
+    let (world, _, members, _) = world_of_forty().await;
     let (name, secret) = world.sim.tenant(|tenant| {
         (tenant.user(&members[0]).unwrap().user_principal_name.clone().unwrap(), tenant.client_secret.clone())
     });
@@ -263,14 +261,14 @@ async fn no_personal_data_stands_in_the_cache() {
     for personal in [name.as_str(), "harbourworks.example", "Number", "Research", secret.as_str()] {
         assert!(!contains(personal), "{personal}");
     }
-    // The search finds what is there: the source, which is two ids.
+    // Shows that the search works.
     assert!(contains(graph_sim::TENANT_ID));
 }
 
 #[apply(on_both)]
-async fn a_link_to_a_learner_that_is_gone_is_as_good_as_none() {
-    let (mut world, _, members, _) = forty().await;
-    // As sqlite3 does, which does not enforce foreign keys, and as copies of a server come to be.
+async fn a_link_to_a_missing_learner_is_replaced() {
+    let (mut world, _, members, _) = world_of_forty().await;
+    // As in the sqlite3 shell, which does not enforce foreign keys, and in restored copies of a server.
     let unguarded =
         if is_on_postgres() { "SET session_replication_role = replica" } else { "PRAGMA foreign_keys = OFF" };
     world.execute(&format!("{unguarded}; DELETE FROM learners WHERE external_id = '{}'", members[0])).await;

@@ -1,4 +1,4 @@
-//! Single commands: what they print, what they leave behind, and how they exit.
+//! Single commands: output, changes and exit codes.
 
 mod approve;
 mod check;

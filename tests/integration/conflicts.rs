@@ -1,4 +1,4 @@
-//! Who gets a value that must be unique, and which learner is whose.
+//! Matching, adoption, and values that must be unique.
 
 use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
@@ -8,8 +8,8 @@ use crate::database::{apply, on_both};
 use crate::learners::{ada, change, hire};
 use crate::world::{World, assigned};
 
-/// A world whose database has a learner of the platform's own, named as Ada is but for the letter case.
-async fn platform_learner(columns: &str, values: &str) -> (World, String) {
+/// A world with an unlinked learner that has the user name of Ada in another letter case.
+async fn world_with_unlinked_learner(columns: &str, values: &str) -> (World, String) {
     let mut tenant = Tenant::default();
     let mut world = World::start(tenant.clone()).await;
     world.cycle().await;
@@ -25,8 +25,8 @@ async fn platform_learner(columns: &str, values: &str) -> (World, String) {
 }
 
 #[apply(on_both)]
-async fn a_learner_of_the_same_name_that_is_nobodys_is_adopted() {
-    let (mut world, ada) = platform_learner("active, team_name", "true, 'Blue'").await;
+async fn an_unlinked_learner_of_the_same_name_is_adopted() {
+    let (mut world, ada) = world_with_unlinked_learner("active, team_name", "true, 'Blue'").await;
     let id = world.value("SELECT id FROM learners").await;
     let report = world.cycle().await;
     assert_eq!(
@@ -45,8 +45,8 @@ async fn a_learner_of_the_same_name_that_is_nobodys_is_adopted() {
 }
 
 #[tokio::test]
-async fn an_inactive_learner_that_is_adopted_is_active_again() {
-    let (mut world, ada) = platform_learner("active, deactivated_at", "false, '2025-01-01T00:00:00Z'").await;
+async fn an_adopted_inactive_learner_is_reactivated() {
+    let (mut world, ada) = world_with_unlinked_learner("active, deactivated_at", "false, '2025-01-01T00:00:00Z'").await;
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 1, reactivated: 1, ..Counts::default() });
     assert_eq!(world.learner(&ada, "active, deactivated_at, first_name").await, ["1", "NULL", "Ada"]);
     assert_eq!(world.log(&ada).await, ["reactivate success adopted"]);
@@ -54,7 +54,7 @@ async fn an_inactive_learner_that_is_adopted_is_active_again() {
 }
 
 #[apply(on_both)]
-async fn a_learner_that_names_the_person_is_adopted_whatever_it_is_called() {
+async fn an_unlinked_learner_with_the_external_id_of_the_user_is_adopted() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
     let mut world = World::start(Tenant::default()).await;
@@ -70,9 +70,9 @@ async fn a_learner_that_names_the_person_is_adopted_whatever_it_is_called() {
 }
 
 #[tokio::test]
-async fn a_learner_whose_external_id_names_somebody_else_is_a_conflict() {
+async fn an_unlinked_learner_with_another_external_id_is_a_conflict() {
     let somebody = "0f0f0f0f-0000-4000-8000-000000000001";
-    let (mut world, ada) = platform_learner("active, external_id", &format!("true, '{somebody}'")).await;
+    let (mut world, ada) = world_with_unlinked_learner("active, external_id", &format!("true, '{somebody}'")).await;
     let id = world.value("SELECT id FROM learners").await;
     let before = world.query("SELECT * FROM learners").await;
     let report = world.cycle().await;
@@ -103,7 +103,7 @@ async fn two_newcomers_who_want_one_address_are_both_rejected() {
     }
     assert_eq!(world.settled().await.outcome, Outcome::Partial);
 
-    // One gives way, and the other has it.
+    // After one takes another address, both are created.
     change(&world, &second, |user| user.mail = Some("mary@harbourworks.example".to_owned()));
     assert_eq!(world.cycle().await.counts.created, 2);
     assert_eq!(world.learner(&first, "email").await, [shared]);
@@ -113,7 +113,7 @@ async fn two_newcomers_who_want_one_address_are_both_rejected() {
 }
 
 #[tokio::test]
-async fn a_learner_keeps_its_address_and_the_newcomer_who_wants_it_is_rejected() {
+async fn a_newcomer_who_wants_the_address_of_a_learner_is_rejected() {
     let (mut world, ada) = ada().await;
     let id = world.learner(&ada, "id").await.remove(0);
     change(&world, &ada, |user| user.job_title = Some("Diver".to_owned()));
@@ -131,7 +131,7 @@ async fn a_learner_keeps_its_address_and_the_newcomer_who_wants_it_is_rejected()
         [[&newcomer, "conflict", "2"]]
     );
 
-    // Another reason is another row.
+    // Another reason gets another log row.
     change(&world, &newcomer, |user| user.mail = None);
     assert_eq!(world.cycle().await.counts.skipped, 1);
     assert_eq!(world.log(&newcomer).await, ["create failure conflict", "create skipped missing-required"]);
@@ -140,7 +140,7 @@ async fn a_learner_keeps_its_address_and_the_newcomer_who_wants_it_is_rejected()
 }
 
 #[tokio::test]
-async fn a_learner_who_wants_the_address_of_another_is_left_as_it_is() {
+async fn an_update_to_the_address_of_another_learner_is_rejected() {
     let (mut world, ada) = ada().await;
     let grace = hire(&world, User::named("Grace", "Hopper").job_title("Admiral"));
     world.cycle().await;
@@ -156,12 +156,12 @@ async fn a_learner_who_wants_the_address_of_another_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_address_given_to_a_new_person_never_hands_over_the_old_learner() {
+async fn a_reissued_address_never_hands_over_the_former_learner() {
     let (mut world, ada) = ada().await;
     let id = world.learner(&ada, "id").await.remove(0);
     world.sim.tenant(|tenant| tenant.delete_user(&ada));
     let namesake = hire(&world, User::named("Ada", "Lovelace"));
-    // In the very cycle in which she leaves, and in all that follow.
+    // In the cycle in which she leaves, and in later ones.
     let report = world.cycle().await;
     assert_eq!((report.counts.deactivated, report.counts.failed), (1, 1));
     assert_eq!(world.log(&namesake).await, ["create failure conflict"]);
@@ -182,7 +182,7 @@ async fn an_address_given_to_a_new_person_never_hands_over_the_old_learner() {
 }
 
 #[apply(on_both)]
-async fn two_who_swap_addresses_and_a_chain_of_renames_succeed_in_one_cycle() {
+async fn swapped_addresses_and_a_chain_of_renames_succeed_in_one_cycle() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 6);
     let mut world = World::start(tenant).await;
@@ -202,7 +202,7 @@ async fn two_who_swap_addresses_and_a_chain_of_renames_succeed_in_one_cycle() {
     rename(&users[2], &names[3]);
     rename(&users[3], &names[4]);
     rename(&users[4], "somebody.new@harbourworks.example");
-    // A newcomer takes what the chain sets free.
+    // A newcomer takes the address at the end of the chain.
     let newcomer = hire(&world, User::named("New", "Comer").user_principal_name(&names[2]).mail(&names[2]));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 7, created: 1, updated: 5, unchanged: 1, ..Counts::default() };
@@ -221,7 +221,7 @@ async fn a_swap_among_a_thousand_updates_succeeds_in_one_cycle() {
     let everybody = assigned(&mut tenant, 1100);
     let mut world = World::start(tenant).await;
     world.cycle().await;
-    // In the order of the ids, in which changes are applied, they are as far apart as can be.
+    // Changes are applied in the order of ids: these two are as far apart as possible.
     let (first, last) = (everybody.iter().min().unwrap(), everybody.iter().max().unwrap());
     world.sim.tenant(|tenant| {
         for user in &everybody {
@@ -255,7 +255,7 @@ async fn another_match_attribute_finds_other_learners() {
         .await;
     world.sim.tenant(|served| *served = tenant);
 
-    // By the user name nobody is found, and the address is taken.
+    // No learner has the user name, and the address is taken.
     assert_eq!(world.cycle().await.counts.failed, 1);
     assert_eq!(world.log(&ada).await, ["create failure conflict"]);
     assert!(world.last_detail(&ada).await.contains("not linked"));

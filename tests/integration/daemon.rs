@@ -182,7 +182,7 @@ async fn a_daemon_continues_when_its_log_pipe_is_closed() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     command.stderr(writer);
-    let daemon = Daemon::spawn_unheard(command, &world.path("nothing.log"));
+    let daemon = Daemon::spawn_without_log(command, &world.path("nothing.log"));
     eventually("the first cycle ends", async || {
         let status = world.run_program(&["status", "--json"], 0).json();
         (status["last_cycle"]["outcome"] == "success" && status["next_cycle_at"].is_string()).then_some(())

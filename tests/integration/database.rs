@@ -38,30 +38,29 @@ macro_rules! on_both {
 pub(crate) use on_both;
 
 tokio::task_local! {
-    /// The server on which the worlds of this scenario are.
+    /// The server of this scenario.
     static SERVER: &'static Server;
 }
 
-/// Plays a scenario whose worlds are on the shared server; does nothing where PostgreSQL is not installed.
+/// Runs a scenario on the shared server; does nothing where PostgreSQL is not installed.
 pub(crate) async fn on_postgres(scenario: impl Future<Output = ()>) {
     if let Some(server) = postgres::shared() {
-        // On the heap: more of them lie within one another than the stack of a test takes.
+        // On the heap: the nested futures are larger than the stack of a test.
         SERVER.scope(server, Box::pin(scenario)).await;
     }
 }
 
-/// Whether this scenario is played on a server.
+/// Whether this scenario runs on PostgreSQL.
 pub(crate) fn is_on_postgres() -> bool {
     SERVER.try_with(|_| ()).is_ok()
 }
 
-/// How many rounds a long suite of random ones has: on a server fewer. All but a few lines of what is tried is the same,
-/// and each round takes several times as long there.
+/// The number of rounds of a random suite. A round on PostgreSQL takes several times as long.
 pub(crate) fn fewer_on_postgres<N: From<u8> + std::ops::Div<Output = N>>(rounds: N) -> N {
     if is_on_postgres() { rounds / N::from(8) } else { rounds }
 }
 
-/// Where the learners of a world are.
+/// The learner database of a world.
 #[derive(Debug)]
 pub(crate) enum Database {
     File(PathBuf),
@@ -69,7 +68,7 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    /// The one of this scenario: a file at `path`, or a new database.
+    /// A file at `path`, or a new database on the server of the scenario.
     pub(crate) async fn of_the_scenario(path: PathBuf) -> Self {
         match SERVER.try_with(|server| *server) {
             Ok(server) => Self::on(server).await,
@@ -77,19 +76,19 @@ impl Database {
         }
     }
 
-    /// A new one on `server`.
+    /// A new database on `server`.
     pub(crate) async fn on(server: &'static Server) -> Self {
         Self::Server(server, server.database().await)
     }
 
-    /// Nobody needs it any more. A file goes with its directory.
+    /// Lets the server drop the database later. A file is deleted with its directory.
     pub(crate) fn leave(&self) {
         if let Self::Server(server, name) = self {
             server.drop_later(name);
         }
     }
 
-    /// As a configuration names it.
+    /// The `database_url` of the configuration.
     pub(crate) fn url(&self) -> String {
         match self {
             Self::File(path) => format!("sqlite://{}", path.display()),
@@ -112,7 +111,7 @@ impl Database {
         rows
     }
 
-    /// The rows of each of these queries.
+    /// Like [`Self::query`], over one connection.
     pub(crate) async fn query_all<const N: usize>(&self, queries: [&str; N]) -> [Vec<Vec<String>>; N] {
         let mut all = queries.map(|_| Vec::new());
         match self {
@@ -158,10 +157,10 @@ impl Database {
         self.query(sql).await.concat()
     }
 
-    /// Waits until nobody is at work on it whose connection was dropped.
-    pub(crate) async fn comes_to_rest(&self) {
+    /// Waits until dropped connections have ended.
+    pub(crate) async fn wait_for_dropped_connections(&self) {
         match self {
-            // Whoever writes holds this lock.
+            // A writer holds this lock.
             Self::File(_) => self.execute("BEGIN IMMEDIATE; ROLLBACK").await,
             Self::Server(server, name) => {
                 let mut connection = server.connect(name).await;
@@ -176,7 +175,7 @@ impl Database {
         }
     }
 
-    /// Keeps everybody else from writing to it, until what comes back is dropped.
+    /// Locks the database against writers until the result is dropped.
     pub(crate) async fn lock(&self) -> Writer {
         match self {
             Self::File(path) => {
@@ -194,7 +193,7 @@ impl Database {
         }
     }
 
-    /// Keeps everybody else even from reading it, until what comes back is dropped.
+    /// Locks the database against readers and writers until the result is dropped.
     pub(crate) async fn shut(&self) -> Writer {
         match self {
             Self::File(path) => {
@@ -213,7 +212,7 @@ impl Database {
         }
     }
 
-    /// What belongs together in the file is together. A server looks after that itself.
+    /// Checks the integrity of a file.
     pub(crate) async fn is_whole(&self) {
         if let Self::File(path) = self {
             assert_eq!(query(path, "PRAGMA integrity_check").await, [["ok"]]);
@@ -221,8 +220,7 @@ impl Database {
         }
     }
 
-    /// Has it refuse every row of learners that this condition is true of, at `INSERT` or `UPDATE`, in words that are
-    /// not fit for a log.
+    /// Makes `event`, `INSERT` or `UPDATE`, fail for learners that meet `condition`. The message contains personal data.
     pub(crate) async fn refuse(&self, event: &str, condition: &str) {
         let trigger = format!("CREATE TRIGGER refuse_{event} BEFORE {event} ON learners");
         let sql = match self {
@@ -236,14 +234,14 @@ impl Database {
         self.execute(&sql).await;
     }
 
-    /// Has it refuse them no more.
+    /// Removes the trigger of [`Self::refuse`].
     pub(crate) async fn refuse_no_more(&self, event: &str) {
         let of = if matches!(self, Self::File(_)) { "" } else { " ON learners" };
         self.execute(&format!("DROP TRIGGER refuse_{event}{of}")).await;
     }
 }
 
-/// Somebody who writes to a database, and does not come to an end.
+/// A connection with an open transaction that locks the database.
 #[derive(Debug)]
 pub(crate) enum Writer {
     ToFile { _connection: SqliteConnection },
@@ -263,7 +261,7 @@ pub(crate) async fn query(path: &Path, sql: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// The same over a connection that is there.
+/// The rows of a query on an open connection.
 pub(crate) async fn rows(connection: &mut SqliteConnection, sql: &str) -> Vec<Vec<String>> {
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(connection).await.unwrap();
     let text = |row: &sqlx::sqlite::SqliteRow, index: usize| {

@@ -1,4 +1,4 @@
-//! What takes too long, as a whole or for one request, ends the cycle with nothing changed.
+//! Timeouts of the whole read and of single requests end the cycle with nothing changed.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use crate::world::{World, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
-/// Between the pieces of an answer: never so long that the connection looks dead.
+/// The pause between the pieces of an answer, shorter than the idle timeout.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A world whose cycles have the given lines in `[entra]`, and in which somebody has left a group.
+/// A world with these lines in `[entra]`, in which a user has left a group.
 async fn world_with(entra: &str) -> World {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
@@ -24,9 +24,9 @@ async fn world_with(entra: &str) -> World {
     world
 }
 
-/// A cycle with this fault fails with an error of these words and changes nothing. Answers how many calls it sent to
-/// where the fault is, which `path` ends; then the next cycle does what there was to do.
-async fn fails_and_comes_right(world: &mut World, fault: Fault, path: &str, words: &str) -> usize {
+/// A cycle with this fault fails with this error and changes nothing, and the next one makes the pending change.
+/// Returns the number of calls that the failed cycle sent to `path`.
+async fn calls_of_failed_cycle(world: &mut World, fault: Fault, path: &str, words: &str) -> usize {
     let before = world.lasting().await;
     world.sim.inject(fault.always());
     world.sim.clear_journal();
@@ -45,14 +45,14 @@ async fn fails_and_comes_right(world: &mut World, fault: Fault, path: &str, word
 async fn a_read_that_takes_too_long_ends_the_cycle() {
     for place in [MEMBERS, ASSIGNMENTS, "/v1.0/servicePrincipals/{id}"] {
         let mut world = world_with("cycle_deadline = \"1s\"").await;
-        // Nobody ever opens this gate.
+        // The gate never opens.
         let fault = Fault::on("GET", place).hold_until(&Gate::new());
-        fails_and_comes_right(&mut world, fault, "", "entra.cycle_deadline").await;
+        calls_of_failed_cycle(&mut world, fault, "", "entra.cycle_deadline").await;
     }
 }
 
 #[tokio::test]
-async fn a_request_that_takes_too_long_ends_the_cycle_and_is_not_tried_again() {
+async fn a_request_that_takes_too_long_ends_the_cycle_and_is_not_retried() {
     for (method, place, words, fault) in [
         ("GET", MEMBERS, "no complete answer", Fault::dripping as fn(_, _, _) -> _),
         ("GET", ASSIGNMENTS, "no complete answer", Fault::never_ending),
@@ -63,14 +63,14 @@ async fn a_request_that_takes_too_long_ends_the_cycle_and_is_not_tried_again() {
         let mut world = world_with("request_deadline = \"2s\"").await;
         let fault = fault(Fault::on(method, place), 1, PAUSE);
         let (_, path) = place.rsplit_once('/').unwrap();
-        assert_eq!(fails_and_comes_right(&mut world, fault, path, words).await, 1, "{place}");
+        assert_eq!(calls_of_failed_cycle(&mut world, fault, path, words).await, 1, "{place}");
     }
 }
 
 #[tokio::test]
-async fn silence_is_asked_a_second_time() {
+async fn a_silent_connection_is_retried() {
     let mut world = world_with("request_deadline = \"4s\"").await;
-    // Nothing for half of the time, and then there is some left.
+    // The silence ends after half of the budget.
     world.sim.inject(Fault::on("GET", MEMBERS).hold_until(&Gate::new()));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.settled().await;

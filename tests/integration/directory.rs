@@ -1,4 +1,4 @@
-//! Who becomes a learner, and what a cycle asks Graph for.
+//! Which users become learners, and what a cycle requests from Graph.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,17 +14,17 @@ const MEMBERS: &str = "/v1.0/groups/{id}/members";
 /// The columns that the default mapping fills.
 const MAPPED: &str = "user_name, email, first_name, last_name, title, country, employee_number, department, active";
 
-/// What the design makes of a user under the default mapping.
+/// The expected row of a user under the default mapping.
 fn expected_row(user: &User) -> Vec<String> {
     let User { user_principal_name, mail, given_name, surname, job_title, country, employee_id, department, .. } = user;
-    let told = [user_principal_name, mail, given_name, surname, job_title, country, employee_id, department];
+    let values = [user_principal_name, mail, given_name, surname, job_title, country, employee_id, department];
     let mut row: Vec<String> =
-        told.into_iter().map(|value| value.clone().unwrap_or_else(|| "NULL".to_owned())).collect();
+        values.into_iter().map(|value| value.clone().unwrap_or_else(|| "NULL".to_owned())).collect();
     row.push("1".to_owned());
     row
 }
 
-/// Everybody who is assigned to the application, directly or as a direct member of an assigned group.
+/// The users assigned to the application, directly or as direct members of an assigned group.
 fn assigned_users(tenant: &Tenant) -> Vec<&User> {
     let mut found = BTreeSet::new();
     for (principal, _) in tenant.application.assignments() {
@@ -40,13 +40,13 @@ fn assigned_users(tenant: &Tenant) -> Vec<&User> {
     found.into_iter().map(|id| tenant.find_user(id).unwrap()).collect()
 }
 
-/// The calls whose path ends so.
+/// The calls with this end of the path.
 pub(crate) fn calls<'a>(journal: &'a [Call], end_of_path: &'a str) -> Vec<&'a Call> {
     journal.iter().filter(|call| call.path.ends_with(end_of_path)).collect()
 }
 
 #[tokio::test]
-async fn of_five_thousand_people_exactly_the_assigned_and_enabled_with_an_address_become_learners() {
+async fn of_five_thousand_users_the_assigned_and_enabled_with_an_address_become_learners() {
     let mut world = World::start(Tenant::with_users(5000, 11)).await;
     let (mut expected, mut counts) = (BTreeMap::new(), Counts::default());
     world.sim.tenant(|tenant| {
@@ -71,7 +71,7 @@ async fn of_five_thousand_people_exactly_the_assigned_and_enabled_with_an_addres
 
     let report = world.settled().await;
     assert_eq!(report.counts, Counts { unchanged: counts.created, created: 0, ..counts });
-    // sled tidies its file up when it is opened after a write; then nothing is left that would change it.
+    // sled compacts its file when it opens it after a write; later opens do not change it.
     world.settled().await;
     let cache = std::fs::read(world.path("state/cache/db")).unwrap();
     world.settled().await;
@@ -81,7 +81,7 @@ async fn of_five_thousand_people_exactly_the_assigned_and_enabled_with_an_addres
 }
 
 #[tokio::test]
-async fn nested_members_devices_service_principals_and_the_unassigned_never_appear() {
+async fn nested_members_devices_service_principals_and_unassigned_users_never_appear() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
     let inner = tenant.add_group("Seconded");
@@ -104,7 +104,7 @@ async fn nested_members_devices_service_principals_and_the_unassigned_never_appe
 }
 
 #[tokio::test]
-async fn transitive_members_are_learners_where_the_scope_says_so() {
+async fn transitive_members_are_learners_with_the_setting() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 1);
     let inner = tenant.add_group("Seconded");
@@ -127,7 +127,7 @@ async fn transitive_members_are_learners_where_the_scope_says_so() {
 }
 
 #[tokio::test]
-async fn groups_do_not_count_where_the_scope_says_so() {
+async fn groups_do_not_count_with_the_setting() {
     let mut tenant = Tenant::default();
     let (_, members) = assigned_group(&mut tenant, "Staff", 2);
     let direct = assigned(&mut tenant, 1);
@@ -144,7 +144,7 @@ async fn groups_do_not_count_where_the_scope_says_so() {
 }
 
 #[tokio::test]
-async fn a_guest_keeps_the_long_user_name_that_entra_gives() {
+async fn a_guest_keeps_the_user_name_of_entra() {
     let mut tenant = Tenant::default();
     let guest = tenant.add_user(User::named("Gil", "Guest").invited_as("gil@partner.example"));
     tenant.assign_user(&guest);
@@ -158,7 +158,7 @@ async fn a_guest_keeps_the_long_user_name_that_entra_gives() {
 }
 
 #[apply(on_both)]
-async fn a_person_reached_in_three_ways_is_one_learner_and_the_link_names_them_sorted() {
+async fn a_user_with_three_routes_is_one_learner_and_the_link_names_the_routes_sorted() {
     let mut tenant = Tenant::default();
     let (first, members) = assigned_group(&mut tenant, "First", 1);
     let ada = members[0].clone();
@@ -184,7 +184,7 @@ async fn a_person_reached_in_three_ways_is_one_learner_and_the_link_names_them_s
 }
 
 #[tokio::test]
-async fn long_lists_are_followed_to_their_end() {
+async fn long_lists_are_read_to_their_end() {
     let mut tenant = Tenant::default();
     let (_, members) = assigned_group(&mut tenant, "Everybody", 1100);
     let direct = assigned(&mut tenant, 350);
@@ -203,9 +203,9 @@ async fn long_lists_are_followed_to_their_end() {
 }
 
 #[tokio::test]
-async fn small_pages_hold_the_same_people() {
+async fn small_pages_give_the_same_learners() {
     let mut tenant = Tenant::default();
-    // Not smaller than a filter of 15 ids: Graph does not cut those.
+    // At least the 15 ids of a filter: Graph returns those in one page.
     tenant.page_cap = Some(15);
     assigned_group(&mut tenant, "Staff", 61);
     assigned(&mut tenant, 40);
@@ -217,7 +217,7 @@ async fn small_pages_hold_the_same_people() {
 }
 
 #[tokio::test]
-async fn a_cycle_asks_in_plain_words_for_nothing_but_what_is_mapped() {
+async fn a_cycle_selects_only_mapped_attributes() {
     let mut tenant = Tenant::default();
     assigned_group(&mut tenant, "Staff", 3);
     let direct = assigned(&mut tenant, 3);
@@ -251,7 +251,7 @@ async fn a_cycle_asks_in_plain_words_for_nothing_but_what_is_mapped() {
 }
 
 #[tokio::test]
-async fn an_attribute_that_a_member_row_does_not_tell_is_asked_for_directly() {
+async fn an_attribute_missing_from_a_member_row_is_read_directly() {
     let mut tenant = Tenant::default();
     tenant.members_omit_nulls = true;
     let group = tenant.add_group("Staff");
@@ -264,13 +264,13 @@ async fn an_attribute_that_a_member_row_does_not_tell_is_asked_for_directly() {
     let asked = |world: &World| world.sim.journal().iter().filter(|call| call.query.contains(&ada)).count();
     assert_eq!(asked(&world), 1);
 
-    // Told to nobody is not cleared: the direct answer knows better.
+    // Missing from the row does not mean cleared: the direct answer has the value.
     world.sim.inject(Fault::on("GET", MEMBERS).always().drop_key("department").drop_key("accountEnabled"));
     let report = world.settled().await;
     assert_eq!(report.counts, Counts { in_scope: 1, unchanged: 1, ..Counts::default() });
     assert_eq!(asked(&world), 2);
 
-    // Really cleared, and the member row is silent about it.
+    // Cleared in Entra, and missing from the member row.
     world.sim.tenant(|tenant| tenant.user_mut(&ada).department = None);
     assert_eq!(world.cycle().await.counts.updated, 1);
     assert_eq!(world.learner(&ada, "department, title").await, ["NULL", "Engineer"]);
@@ -278,7 +278,7 @@ async fn an_attribute_that_a_member_row_does_not_tell_is_asked_for_directly() {
 }
 
 #[tokio::test]
-async fn a_key_that_even_the_direct_answer_does_not_tell_makes_the_account_unreadable() {
+async fn an_attribute_missing_from_the_direct_answer_makes_the_account_unreadable() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
     let mut world = World::start(tenant).await;
@@ -292,7 +292,7 @@ async fn a_key_that_even_the_direct_answer_does_not_tell_makes_the_account_unrea
 }
 
 #[tokio::test]
-async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
+async fn rows_of_nulls_mean_a_lost_permission_and_change_nothing() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
     let mut world = World::start(tenant).await;
@@ -313,7 +313,7 @@ async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
         assert_eq!((report.outcome, report.counts), (Outcome::Partial, Counts { failed: 3, ..Counts::default() }));
     }
     assert_eq!(world.query(&format!("SELECT {MAPPED} FROM learners ORDER BY id")).await, before);
-    // Logged once, when it began.
+    // Logged once, at the first failure.
     assert_eq!(world.log(&members[0]).await, ["create success assigned", "update failure unreadable"]);
     assert_eq!(world.log(&newcomer).await, ["create failure unreadable"]);
     assert_eq!(world.query("SELECT DISTINCT attempts FROM sync_failures").await, [["6"]]);
@@ -325,7 +325,7 @@ async fn rows_of_nulls_are_a_lost_permission_and_no_change() {
 }
 
 #[tokio::test]
-async fn somebody_assigned_whom_graph_does_not_know_yet_is_skipped_until_it_does() {
+async fn an_assigned_user_that_graph_does_not_know_yet_is_skipped() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 2);
     let mut world = World::start(tenant).await;
@@ -343,7 +343,7 @@ async fn somebody_assigned_whom_graph_does_not_know_yet_is_skipped_until_it_does
 }
 
 #[tokio::test]
-async fn the_application_id_serves_as_well_and_the_source_is_the_object_id() {
+async fn the_application_can_be_named_by_its_app_id() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
     let application = tenant.application.clone();
@@ -355,14 +355,14 @@ async fn the_application_id_serves_as_well_and_the_source_is_the_object_id() {
     assert_eq!(world.query("SELECT source, entra_id FROM sync_links").await, [[source.clone(), ada]]);
     assert_eq!(world.value("SELECT DISTINCT source FROM sync_cycles").await, source);
 
-    // The same source by its other name.
+    // The same source, named by its object id.
     world.configure("");
     assert_eq!(world.cycle().await.counts.unchanged, 1);
     world.settled().await;
 }
 
 #[tokio::test]
-async fn a_person_with_several_roles_is_assigned_once() {
+async fn a_user_with_several_roles_is_assigned_once() {
     let mut tenant = Tenant::default();
     let roles: Vec<String> = tenant.application.roles.iter().map(|role| role.id.clone()).collect();
     let ada = users(&mut tenant, 1).remove(0);
@@ -374,7 +374,7 @@ async fn a_person_with_several_roles_is_assigned_once() {
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 3, created: 3, ..Counts::default() });
     assert_eq!(calls(&world.sim.journal(), "/members").len(), 1);
-    // One of the roles less is no change.
+    // Losing one of the roles changes nothing.
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     world.sim.tenant(|tenant| tenant.assign_user_with_role(&ada, &roles[0]));
     world.settled().await;

@@ -1,4 +1,4 @@
-//! Learners that somebody else has changed: what `safety.repair` puts right, and what it only notes.
+//! Learners changed outside learner-sync: what `safety.repair` repairs, and what it only reports.
 
 use graph_sim::{Tenant, User};
 use jiff::SignedDuration;
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::database::{apply, on_both};
 use crate::world::{World, assigned};
 
-/// A world with Ada and eleven others, all learners.
+/// A world with twelve learners, one of them Ada.
 async fn dozen(repair: &str) -> (World, String) {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace").job_title("Engineer").department("Research"));
@@ -25,7 +25,7 @@ async fn forget(world: &World) {
 }
 
 #[apply(on_both)]
-async fn with_log_nothing_is_put_right_and_it_is_noted_once() {
+async fn with_log_drift_is_reported_once_and_not_repaired() {
     let (mut world, ada) = dozen("log").await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
     let counts = Counts { in_scope: 12, unchanged: 11, skipped: 1, ..Counts::default() };
@@ -33,7 +33,7 @@ async fn with_log_nothing_is_put_right_and_it_is_noted_once() {
     assert_eq!(world.log(&ada).await, ["create success assigned", "update skipped drift"]);
     let department = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
     assert_eq!(world.last_changes(&ada).await, json!([{ "attribute": department, "old": "Sales", "new": "Research" }]));
-    // By the cache, in full, and after the cache is lost.
+    // With the cache, in a full comparison, and without the cache.
     assert_eq!(world.cycle().await.counts, counts);
     assert_eq!(world.full_cycle().await.counts, counts);
     forget(&world).await;
@@ -44,7 +44,7 @@ async fn with_log_nothing_is_put_right_and_it_is_noted_once() {
 }
 
 #[tokio::test]
-async fn with_log_a_change_in_entra_is_carried_out_all_the_same() {
+async fn with_log_a_change_in_entra_is_still_applied() {
     for lost in [false, true] {
         let (mut world, ada) = dozen("log").await;
         world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
@@ -55,7 +55,7 @@ async fn with_log_a_change_in_entra_is_carried_out_all_the_same() {
         }
         assert_eq!(world.cycle().await.counts.updated, 1);
         assert_eq!(world.log(&ada).await.last().unwrap(), "update success attributes-changed");
-        // The row is as Entra has it: which of its values somebody else had set is not known.
+        // All attributes are written: the drifted ones are not known one by one.
         assert_eq!(world.learner(&ada, "title, department").await, ["Countess", "Research"]);
         assert_eq!(world.value("SELECT count(*) FROM sync_failures").await, "0");
         world.settled().await;
@@ -63,7 +63,7 @@ async fn with_log_a_change_in_entra_is_carried_out_all_the_same() {
 }
 
 #[tokio::test]
-async fn with_log_who_is_put_right_by_hand_is_noted_no_more() {
+async fn with_log_a_report_ends_after_a_repair_by_hand() {
     let (mut world, ada) = dozen("log").await;
     world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{ada}'")).await;
     world.full_cycle().await;
@@ -74,7 +74,7 @@ async fn with_log_who_is_put_right_by_hand_is_noted_no_more() {
 }
 
 #[tokio::test]
-async fn what_was_noted_is_put_right_as_drift_when_the_administrator_changes_his_mind() {
+async fn reported_drift_is_repaired_after_a_change_of_the_setting() {
     let (mut world, ada) = dozen("log").await;
     world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{ada}'")).await;
     world.full_cycle().await;
@@ -87,10 +87,10 @@ async fn what_was_noted_is_put_right_as_drift_when_the_administrator_changes_his
 }
 
 #[apply(on_both)]
-async fn with_all_a_learner_switched_off_by_hand_is_switched_on_again() {
+async fn with_all_a_learner_deactivated_by_hand_is_reactivated() {
     let (mut world, ada) = dozen("all").await;
     world.execute(&format!("UPDATE learners SET active = false, title = 'Pirate' WHERE external_id = '{ada}'")).await;
-    // Only a comparison can see it.
+    // Only a full comparison notices it.
     assert_eq!(world.cycle().await.counts.reactivated, 0);
     world.pass(SignedDuration::from_hours(24));
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 12, reactivated: 1, unchanged: 11, ..Counts::default() });
@@ -106,7 +106,7 @@ async fn with_all_a_learner_switched_off_by_hand_is_switched_on_again() {
 }
 
 #[tokio::test]
-async fn with_all_a_former_learner_switched_on_by_hand_is_switched_off_again_after_a_second_look() {
+async fn with_all_a_former_learner_activated_by_hand_is_deactivated_after_confirmation() {
     let (mut world, ada) = dozen("all").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
@@ -118,7 +118,7 @@ async fn with_all_a_former_learner_switched_on_by_hand_is_switched_off_again_aft
 }
 
 #[tokio::test]
-async fn with_all_the_limits_hold_for_those_who_were_switched_on_by_hand() {
+async fn with_all_the_limits_apply_to_learners_activated_by_hand() {
     let (mut world, ada) = dozen("all").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     world.cycle().await;
@@ -134,7 +134,7 @@ async fn with_all_the_limits_hold_for_those_who_were_switched_on_by_hand() {
 }
 
 #[tokio::test]
-async fn without_all_the_switch_is_noted_whatever_else_is_put_right() {
+async fn without_all_a_changed_active_state_is_only_reported() {
     for repair in ["attributes", "log"] {
         let (mut world, ada) = dozen(repair).await;
         world.execute(&format!("UPDATE learners SET active = false WHERE external_id = '{ada}'")).await;
@@ -146,7 +146,7 @@ async fn without_all_the_switch_is_noted_whatever_else_is_put_right() {
 }
 
 #[tokio::test]
-async fn who_comes_back_by_a_full_comparison_is_reassigned_and_no_drift() {
+async fn a_return_found_by_a_full_comparison_is_not_drift() {
     let (mut world, ada) = dozen("attributes").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
@@ -157,7 +157,7 @@ async fn who_comes_back_by_a_full_comparison_is_reassigned_and_no_drift() {
 }
 
 #[tokio::test]
-async fn whom_somebody_else_switched_on_meanwhile_is_ours_again_after_coming_back() {
+async fn a_learner_activated_by_hand_can_be_deactivated_after_the_user_returns() {
     for noticed in [false, true] {
         let (mut world, ada) = dozen("attributes").await;
         let switch = |active: bool| format!("UPDATE learners SET active = {active} WHERE external_id = '{ada}'");
@@ -176,7 +176,7 @@ async fn whom_somebody_else_switched_on_meanwhile_is_ours_again_after_coming_bac
         assert_eq!(world.settled().await.counts.unchanged, 12);
         assert_eq!(world.full_cycle().await.counts.unchanged, 12);
 
-        // The next to switch her off is not taken for us, and we may do it again.
+        // A later deactivation by hand is recognised, and learner-sync can deactivate her again.
         world.execute(&switch(false)).await;
         world.full_cycle().await;
         assert_eq!(world.log(&ada).await.last().unwrap(), "reactivate skipped drift");
@@ -191,7 +191,7 @@ async fn whom_somebody_else_switched_on_meanwhile_is_ours_again_after_coming_bac
 }
 
 #[tokio::test]
-async fn who_leaves_again_right_after_coming_back_is_switched_off() {
+async fn a_returned_user_who_leaves_at_once_is_deactivated() {
     let (mut world, ada) = dozen("attributes").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     world.cycle().await;

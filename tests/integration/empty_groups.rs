@@ -1,4 +1,4 @@
-//! A group that runs empty, or an application without any assignment, looks like a mistake until somebody says it is none.
+//! The leavers of a group that became empty are held, and so are all leavers when nobody is assigned.
 
 use graph_sim::{Fault, Tenant};
 use learner_sync::model::Outcome;
@@ -8,7 +8,7 @@ use crate::database::{apply, on_both};
 use crate::holds::{assign, held, held_as, unassign};
 use crate::world::{World, assigned, assigned_group, users};
 
-/// A world with a group of so many members beside twenty users who are assigned directly.
+/// A world with a group of `count` members and twenty users who are assigned directly.
 async fn group_of(count: usize) -> (World, String, Vec<String>) {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Night shift", count);
@@ -23,7 +23,7 @@ fn empty(world: &World, group: &str, members: &[String]) {
 }
 
 #[apply(on_both)]
-async fn a_group_that_ran_empty_holds_its_people() {
+async fn a_group_that_became_empty_holds_its_leavers() {
     let (mut world, group, members) = group_of(3).await;
     assert_eq!(world.query("SELECT group_id, last_members FROM sync_groups").await, [[group.as_str(), "3"]]);
     empty(&world, &group, &members);
@@ -37,7 +37,7 @@ async fn a_group_that_ran_empty_holds_its_people() {
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
     world.settled().await;
 
-    // Somebody else joins, and the group is empty no more.
+    // A new member joins, and the group is not empty any more.
     let newcomer = world.sim.tenant(|tenant| {
         let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
@@ -48,7 +48,7 @@ async fn a_group_that_ran_empty_holds_its_people() {
     assert_eq!(world.log(&newcomer).await, ["create success assigned"]);
     world.settled().await;
 
-    // One returns, the others are approved.
+    // One user returns; the others are approved.
     world.sim.tenant(|tenant| tenant.add_member(&group, &members[0]));
     assert_eq!(world.cycle().await.counts.held, 2);
     assert_eq!(world.approve().await, 2);
@@ -59,7 +59,7 @@ async fn a_group_that_ran_empty_holds_its_people() {
 }
 
 #[tokio::test]
-async fn whoever_could_not_be_read_when_the_group_ran_empty_is_held_for_it_later() {
+async fn a_leaver_unreadable_when_the_group_became_empty_is_held_for_it_later() {
     let (mut world, group, members) = group_of(3).await;
     empty(&world, &group, &members);
     world.sim.inject(Fault::on("GET", &format!("/v1.0/users/{}", members[0])).answer(403));
@@ -72,7 +72,7 @@ async fn whoever_could_not_be_read_when_the_group_ran_empty_is_held_for_it_later
 }
 
 #[tokio::test]
-async fn a_small_group_may_run_empty() {
+async fn a_small_group_may_become_empty() {
     let (mut world, group, members) = group_of(2).await;
     empty(&world, &group, &members);
     let report = world.cycle().await;
@@ -91,7 +91,7 @@ async fn a_group_that_keeps_a_member_is_not_empty() {
 }
 
 #[tokio::test]
-async fn only_those_who_left_with_the_group_and_nothing_else_are_held_for_it() {
+async fn only_unassigned_leavers_last_seen_in_the_group_are_held() {
     let (mut world, group, members) = group_of(5).await;
     let other = world.sim.tenant(|tenant| {
         tenant.user_mut(&members[0]).account_enabled = Some(false);
@@ -110,7 +110,7 @@ async fn only_those_who_left_with_the_group_and_nothing_else_are_held_for_it() {
 }
 
 #[tokio::test]
-async fn a_group_that_was_deleted_or_hides_its_members_is_an_empty_one() {
+async fn a_deleted_group_and_hidden_members_mean_an_empty_group() {
     for hide in [true, false] {
         let (mut world, group, members) = group_of(4).await;
         world.sim.tenant(|tenant| match hide {
@@ -131,7 +131,7 @@ async fn a_group_that_was_deleted_or_hides_its_members_is_an_empty_one() {
 }
 
 #[tokio::test]
-async fn an_application_without_any_assignment_holds_everybody() {
+async fn an_application_without_assignments_holds_all_leavers() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
     let direct = assigned(&mut tenant, 2);

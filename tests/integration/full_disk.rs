@@ -1,4 +1,4 @@
-//! A disk without room: what could not be written is told and done later, once.
+//! A full disk: the failure is reported, and the changes are made once when there is room again.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -11,15 +11,15 @@ use crate::machine::Mount;
 use crate::program::Ran;
 use crate::world::World;
 
-/// Several batches of users.
+/// Number of users: several batches.
 const PEOPLE: usize = 2000;
-/// Room for all of them, and for what SQLite keeps beside the file.
+/// Bytes for all of them, and for the files that SQLite keeps beside the database.
 const DISK: u64 = 48 << 20;
 const KIB: u64 = 1 << 10;
 
-/// A world with its database, its state, or both on a small disk of their own.
+/// A world with its database, its state directory, or both on a small disk.
 struct Small {
-    // First, so that it is unmounted before the directory is removed.
+    // Dropped before the world, so that it is unmounted before the directory is removed.
     _disk: Mount,
     world: World,
     users: BTreeSet<String>,
@@ -46,7 +46,7 @@ impl Small {
         if on_disk.exists() { on_disk } else { self.world.path("learners.db") }
     }
 
-    /// Leaves so much room on the disk.
+    /// Fills the disk up to `room` bytes.
     fn leave(&self, room: u64) {
         let path = self.world.path("disk/filler");
         fill(&path);
@@ -55,7 +55,6 @@ impl Small {
     }
 
     fn make_room(&self) {
-        // There may be none.
         let _ = std::fs::remove_file(self.world.path("disk/filler"));
     }
 
@@ -70,20 +69,20 @@ fn fill(path: &Path) {
     while file.write_all(&block).is_ok() {}
 }
 
-/// What the program says about a disk without room, and which file it means.
+/// The error names the full disk and the file.
 #[track_caller]
-fn told(small: &Small, ran: &Ran) {
+fn expect_full_disk_message(small: &Small, ran: &Ran) {
     let file = format!("the disk is full: the learner database {}", small.world.path("disk/learners.db").display());
     assert!(ran.stderr.contains(&file) && ran.stderr.contains("free disk space"), "{ran:?}");
-    // One cause, told once; nothing else goes wrong because of it.
+    // Reported once, and no other failure follows.
     assert!(!ran.stderr.contains("begin_with") && !ran.stderr.contains("panicked"), "{ran:?}");
     assert!(ran.json()["error"].as_str().unwrap().contains(&file), "{ran:?}");
 }
 
 impl Small {
-    /// Runs cycles on a disk with ever more room, until one ends; checks each of the others. Answers how many failed,
-    /// and in how many of these something was done.
-    async fn sync_with_ever_more_room(&self, state_on_it: bool) -> (usize, usize) {
+    /// Runs cycles with more and more room until one succeeds. Returns how many failed, and how many of these had
+    /// committed something.
+    async fn sync_with_growing_room(&self, state_on_it: bool) -> (usize, usize) {
         let (mut failed, mut partly, mut noted) = (0, 0, 0);
         for room in [0, 64, 128, 256, 1024, 1536, 2048, 3072, 4096, 8192, 16_384] {
             self.leave(room * KIB);
@@ -98,7 +97,7 @@ impl Small {
                 return (failed, partly);
             }
             assert_eq!(output.status.code(), Some(1), "with {room} KiB: {ran:?}");
-            told(self, &ran);
+            expect_full_disk_message(self, &ran);
             failed += 1;
             self.check_whole_batches().await;
             let document = ran.json();
@@ -118,7 +117,7 @@ impl Small {
         panic!("there was never enough room");
     }
 
-    /// Learner, link and log row of somebody are there, or none of them.
+    /// Each user has learner, link and log row, or none of them.
     async fn check_whole_batches(&self) {
         if self.value("SELECT count(*) FROM sqlite_master").await == "0" {
             return;
@@ -135,7 +134,7 @@ impl Small {
         assert_eq!(self.value(changed).await, "0");
     }
 
-    /// Everybody is there, with `rows` of `action` in the log each, and nothing is left to do.
+    /// All users are complete, with `rows` log rows of `action` each, and nothing is pending.
     async fn check_complete(&self, action: &str, rows: usize) {
         let sql = format!(
             "SELECT entra_id FROM provisioning_log WHERE action = '{action}' AND status = 'success' ORDER BY entra_id"
@@ -147,12 +146,12 @@ impl Small {
         self.check_whole_batches().await;
         for arguments in [&["sync", "--json"][..], &["sync", "--full", "--json"]] {
             let document = self.world.run_program(arguments, 0).json();
-            let told = ["created", "updated", "unchanged"].map(|key| document[key].as_u64().unwrap());
-            assert_eq!(told, [0, 0, self.users.len() as u64]);
+            let numbers = ["created", "updated", "unchanged"].map(|key| document[key].as_u64().unwrap());
+            assert_eq!(numbers, [0, 0, self.users.len() as u64]);
         }
     }
 
-    fn everybody_becomes_a_diver(&self) {
+    fn change_all_titles(&self) {
         self.world.sim.tenant(|tenant| {
             for user in &self.users {
                 tenant.user_mut(user).department = Some("Diving".to_owned());
@@ -162,23 +161,23 @@ impl Small {
 }
 
 #[tokio::test]
-async fn a_first_load_and_a_large_change_go_on_when_there_is_room_again() {
+async fn a_first_load_and_a_large_change_continue_when_there_is_room() {
     for state in [false, true] {
         let Some(small) = Small::start(true, state).await else {
             return println!("skipped: nothing can be mounted here");
         };
-        let (failed, partly) = small.sync_with_ever_more_room(state).await;
+        let (failed, partly) = small.sync_with_growing_room(state).await;
         assert!(failed > 4 && partly > 0, "{failed} failed, {partly} of them with something done");
         small.check_complete("create", 1).await;
-        small.everybody_becomes_a_diver();
-        let (failed, partly) = small.sync_with_ever_more_room(state).await;
+        small.change_all_titles();
+        let (failed, partly) = small.sync_with_growing_room(state).await;
         assert!(failed > 4 && partly > 0, "{failed} failed, {partly} of them with something done");
         small.check_complete("update", 1).await;
         small.check_complete("create", 1).await;
     }
 }
 
-/// The names in the state directory.
+/// The file names in the state directory.
 fn state(small: &Small) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(small.world.path("disk/state"))
         .unwrap()
@@ -189,7 +188,7 @@ fn state(small: &Small) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_cache_without_room_costs_a_warning_and_nothing_else() {
+async fn a_cache_without_room_causes_only_a_warning() {
     let Some(small) = Small::start(false, true).await else {
         return println!("skipped: nothing can be mounted here");
     };
@@ -198,15 +197,15 @@ async fn a_cache_without_room_costs_a_warning_and_nothing_else() {
         small.leave(room * KIB);
         let ran = small.world.run_program(&["sync"], 0);
         assert!(ran.stderr.contains(&warning) && ran.stderr.contains("No space left"), "{room} KiB: {ran:?}");
-        // Nothing is left that would be taken for a damaged one.
+        // No partial cache is left that would count as damaged.
         assert_eq!(state(&small), [""; 0]);
     }
     small.make_room();
     small.world.run_program(&["sync"], 0);
 
-    // One that is there is neither used nor set aside.
+    // An existing cache is neither used nor set aside.
     small.leave(0);
-    small.everybody_becomes_a_diver();
+    small.change_all_titles();
     let ran = small.world.run_program(&["sync"], 0);
     assert!(ran.stderr.contains("cannot open the cache: No space left"), "{ran:?}");
     assert!(ran.stderr.contains(&warning), "{ran:?}");
@@ -221,7 +220,7 @@ async fn a_cache_without_room_costs_a_warning_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_daemon_on_a_full_disk_says_so_and_recovers() {
+async fn a_daemon_reports_a_full_disk_and_recovers() {
     let Some(small) = Small::start(true, true).await else {
         return println!("skipped: nothing can be mounted here");
     };
@@ -231,7 +230,7 @@ async fn a_daemon_on_a_full_disk_says_so_and_recovers() {
     for room in [0, 1024] {
         small.leave(room * KIB);
         if room > 0 {
-            small.everybody_becomes_a_diver();
+            small.change_all_titles();
         }
         let before = daemon.log().matches("the disk is full: the learner database").count();
         daemon.logged("the disk is full: the learner database", before + 2).await;

@@ -1,4 +1,4 @@
-//! A lost permission looks like many users who lost a value: then all updates wait, and creates go on.
+//! Updates are held when many learners would lose a value, as after a lost permission. Creates continue.
 
 use graph_sim::{Fault, Tenant, User};
 use learner_sync::model::Outcome;
@@ -11,7 +11,7 @@ use crate::world::{World, assigned, assigned_group, users};
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 
 #[apply(on_both)]
-async fn an_attribute_that_vanishes_from_many_holds_all_updates() {
+async fn an_attribute_that_many_lose_holds_all_updates() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 20);
     let direct = assigned(&mut tenant, 1).remove(0);
@@ -35,7 +35,7 @@ async fn an_attribute_that_vanishes_from_many_holds_all_updates() {
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE department = 'Research'").await, "21");
     world.settled().await;
 
-    // The values are back: nothing is left to change but what really changed, and that was held.
+    // The values are back: the one real change was held and is now applied.
     world.sim.clear_faults();
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held), (Outcome::Held, 1));
@@ -49,7 +49,7 @@ async fn an_attribute_that_vanishes_from_many_holds_all_updates() {
 }
 
 #[tokio::test]
-async fn an_approved_clearing_goes_through() {
+async fn an_approved_clearing_is_applied() {
     let (mut world, users) = staff(20).await;
     world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.user_mut(user).department = None));
     assert_eq!(world.cycle().await.counts.held, 20);
@@ -62,7 +62,7 @@ async fn an_approved_clearing_goes_through() {
     world.settled().await;
 }
 
-/// The department of so many of `of` users who have one is cleared, beside ten who have none.
+/// Clears the department of `clear` of the `of` users who have one, beside ten who have none.
 async fn check_clearing(of: usize, clear: usize, held_back: bool) {
     let mut tenant = Tenant::default();
     let staff = assigned(&mut tenant, of);
@@ -81,14 +81,14 @@ async fn check_clearing(of: usize, clear: usize, held_back: bool) {
 }
 
 #[tokio::test]
-async fn a_few_cleared_values_and_a_fifth_of_them_are_no_lost_permission() {
+async fn a_few_cleared_values_or_a_fifth_of_them_are_not_held() {
     check_clearing(10, 10, false).await;
     check_clearing(55, 11, false).await;
     check_clearing(54, 11, true).await;
 }
 
 #[tokio::test]
-async fn a_limit_on_updates_holds_all_of_them_and_creates_go_on() {
+async fn a_limit_on_updates_holds_all_updates_and_no_creates() {
     let (mut world, users) = staff(100).await;
     world.configure("[safety]\nmax_update_percent = 11");
     world.sim.tenant(|tenant| {
@@ -110,7 +110,7 @@ async fn a_limit_on_updates_holds_all_of_them_and_creates_go_on() {
 }
 
 #[tokio::test]
-async fn somebody_whose_update_is_held_can_still_leave() {
+async fn a_user_with_a_held_update_can_still_leave() {
     let (mut world, users) = staff(20).await;
     world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.user_mut(user).department = None));
     assert_eq!(world.cycle().await.counts.held, 20);

@@ -1,4 +1,4 @@
-//! Too many deactivations are held until an administrator has looked at them, and how they are released.
+//! Too many deactivations are held until an administrator approves them.
 
 use graph_sim::{Fault, Tenant};
 use jiff::SignedDuration;
@@ -8,7 +8,7 @@ use learner_sync::plan::Counts;
 use crate::database::{apply, on_both};
 use crate::world::{World, assigned, assigned_group};
 
-/// A world in which so many users, assigned directly, are learners.
+/// A world with `count` learners, all assigned directly.
 pub(crate) async fn staff(count: usize) -> (World, Vec<String>) {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, count);
@@ -17,7 +17,6 @@ pub(crate) async fn staff(count: usize) -> (World, Vec<String>) {
     (world, users)
 }
 
-/// Takes these users off the application.
 pub(crate) fn unassign(world: &World, users: &[String]) {
     world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.unassign(user)));
 }
@@ -26,12 +25,12 @@ pub(crate) fn assign(world: &World, users: &[String]) {
     world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.assign_user(user)));
 }
 
-/// Everybody who is held, with action and reason, by id.
+/// `entra_id, action, reason` of each hold.
 pub(crate) async fn held(world: &World) -> Vec<Vec<String>> {
     world.query("SELECT entra_id, action, reason FROM sync_held ORDER BY entra_id").await
 }
 
-/// These users, held so.
+/// What [`held`] returns for these users.
 pub(crate) fn held_as(users: &[String], action: &str, reason: &str) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> =
         users.iter().map(|user| vec![user.clone(), action.to_owned(), reason.to_owned()]).collect();
@@ -44,7 +43,7 @@ async fn inactive(world: &World) -> String {
 }
 
 #[apply(on_both)]
-async fn a_thousand_people_taken_off_are_held_while_everything_else_goes_on() {
+async fn a_thousand_leavers_are_held_and_other_changes_continue() {
     let mut tenant = Tenant::default();
     let (group, thousand) = assigned_group(&mut tenant, "Everybody", 1000);
     let direct = assigned(&mut tenant, 200);
@@ -71,23 +70,23 @@ async fn a_thousand_people_taken_off_are_held_while_everything_else_goes_on() {
 }
 
 #[apply(on_both)]
-async fn a_slow_drain_is_held_when_a_day_of_it_is_too_much() {
+async fn leavers_are_counted_over_a_day() {
     let (mut world, users) = staff(100).await;
     unassign(&world, &users[..15]);
     assert_eq!(world.cycle().await.counts.deactivated, 15);
-    // Fifteen more would be allowed alone.
+    // Alone, these fifteen would be allowed.
     unassign(&world, &users[15..30]);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.deactivated, report.counts.held), (Outcome::Held, 0, 15));
     assert_eq!(held(&world).await, held_as(&users[15..30], "deactivate", "threshold"));
     world.settled().await;
-    // Held is held, also when the day is over.
+    // A hold lasts longer than the day.
     world.pass(SignedDuration::from_hours(25));
     assert_eq!(world.settled().await.counts.held, 15);
 }
 
 #[tokio::test]
-async fn a_drain_over_many_days_and_those_who_came_back_do_not_count() {
+async fn reactivated_learners_and_earlier_days_do_not_count() {
     let (mut world, users) = staff(100).await;
     unassign(&world, &users[..15]);
     assert_eq!(world.cycle().await.counts.deactivated, 15);
@@ -102,7 +101,7 @@ async fn a_drain_over_many_days_and_those_who_came_back_do_not_count() {
     world.settled().await;
 }
 
-/// So many of `of` learners leave under this configuration: either all of them go, or all are held.
+/// `leave` of `of` learners leave: either all of them are deactivated, or all are held.
 async fn check(of: usize, leave: usize, safety: &str, held_back: bool) {
     let (mut world, users) = staff(of).await;
     world.configure(&format!("[safety]\n{safety}"));
@@ -116,7 +115,7 @@ async fn check(of: usize, leave: usize, safety: &str, held_back: bool) {
 }
 
 #[tokio::test]
-async fn ten_people_are_never_too_many_in_percent_and_eleven_may_be() {
+async fn ten_deactivations_never_exceed_the_percentage_and_eleven_can() {
     check(20, 10, "", false).await;
     check(20, 11, "", true).await;
 }
@@ -130,14 +129,14 @@ async fn exactly_the_percentage_is_allowed() {
 }
 
 #[tokio::test]
-async fn exactly_the_number_is_allowed_and_none_means_none() {
+async fn exactly_the_number_is_allowed_and_zero_allows_none() {
     check(60, 5, "max_deactivations = 5", false).await;
     check(60, 6, "max_deactivations = 5", true).await;
     check(5, 1, "max_deactivations = 0", true).await;
 }
 
 #[tokio::test]
-async fn disabled_and_deleted_people_count_as_well() {
+async fn disabled_and_deleted_accounts_count() {
     let (mut world, users) = staff(20).await;
     world.sim.tenant(|tenant| {
         users[..6].iter().for_each(|user| tenant.user_mut(user).account_enabled = Some(false));
@@ -155,7 +154,7 @@ async fn disabled_and_deleted_people_count_as_well() {
 }
 
 #[tokio::test]
-async fn a_mapping_that_switches_everybody_off_is_held() {
+async fn a_mapping_that_deactivates_all_learners_is_held() {
     let (mut world, users) = staff(20).await;
     world.configure(
         "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\nactive = '\"False\"'",
@@ -166,7 +165,7 @@ async fn a_mapping_that_switches_everybody_off_is_held() {
     assert_eq!(held(&world).await, held_as(&users, "deactivate", "threshold"));
     assert!(world.last_detail(&users[0]).await.contains("mapped-inactive"));
     world.settled().await;
-    // The slip is mended, and it never happened.
+    // The mapping is corrected, and the holds end.
     world.configure("");
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.unchanged, report.counts.held), (Outcome::Success, 20, 0));
@@ -174,7 +173,7 @@ async fn a_mapping_that_switches_everybody_off_is_held() {
 }
 
 #[tokio::test]
-async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() {
+async fn a_hold_survives_later_cycles_a_lost_cache_and_a_partial_return() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..12]);
     assert_eq!(world.cycle().await.counts.held, 12);
@@ -182,7 +181,7 @@ async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() 
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
     world.settled().await;
 
-    // Seven are wanted again; the five that are left would be allowed, had they not been held.
+    // Seven are assigned again. The other five stay held, although five new leavers would be allowed.
     assign(&world, &users[..7]);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held, report.counts.unchanged), (Outcome::Held, 5, 15));
@@ -198,7 +197,7 @@ async fn a_hold_lasts_over_later_cycles_and_a_lost_cache_and_a_partial_return() 
 }
 
 #[tokio::test]
-async fn whoever_leaves_while_others_are_held_is_held_too() {
+async fn a_new_leaver_is_held_while_others_are_held() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
@@ -210,12 +209,11 @@ async fn whoever_leaves_while_others_are_held_is_held_too() {
 }
 
 #[tokio::test]
-async fn an_approval_releases_exactly_those_who_were_shown() {
+async fn an_approval_releases_exactly_the_users_shown() {
     let (mut world, users) = staff(60).await;
     unassign(&world, &users[..13]);
     assert_eq!(world.cycle().await.counts.held, 13);
     assert_eq!(world.approve().await, 13);
-    // Others leave before the next cycle.
     unassign(&world, &users[13..26]);
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.deactivated, report.counts.held), (Outcome::Held, 13, 13));
@@ -229,7 +227,7 @@ async fn an_approval_releases_exactly_those_who_were_shown() {
 }
 
 #[tokio::test]
-async fn the_approved_do_not_count_against_others() {
+async fn approved_deactivations_do_not_count() {
     let (mut world, users) = staff(30).await;
     unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
@@ -256,7 +254,7 @@ async fn an_approval_is_spent_once() {
 }
 
 #[tokio::test]
-async fn an_approval_is_void_for_somebody_who_was_wanted_again_in_between() {
+async fn an_approval_is_void_after_the_user_was_assigned_again() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
@@ -271,7 +269,7 @@ async fn an_approval_is_void_for_somebody_who_was_wanted_again_in_between() {
 }
 
 #[apply(on_both)]
-async fn an_approval_is_good_for_a_day() {
+async fn an_approval_expires_after_a_day() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
@@ -287,7 +285,7 @@ async fn an_approval_is_good_for_a_day() {
 }
 
 #[tokio::test]
-async fn an_approval_outlives_a_failed_cycle_and_is_confirmed_by_a_second_look() {
+async fn an_approval_survives_a_failed_cycle() {
     let (mut world, users) = staff(20).await;
     unassign(&world, &users[..11]);
     world.cycle().await;

@@ -1,4 +1,4 @@
-//! Cycles that do not come to their end, wherever they are when it happens; and plans, which never begin one.
+//! Cycles that are stopped or dropped at any point, and plans, which write nothing.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use crate::database::{apply, on_both};
 use crate::world::{World, assigned, assigned_group};
 
-/// Goes on with `future` so many times, then gives it up. Answers what it came to.
-pub(crate) async fn for_so_long<T>(turns: usize, future: impl Future<Output = T>) -> Option<T> {
+/// Polls `future` at most `turns` times, then drops it. Returns its result if it completed.
+pub(crate) async fn poll_at_most<T>(turns: usize, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut turn = 0;
     std::future::poll_fn(|context| {
@@ -28,7 +28,7 @@ pub(crate) async fn for_so_long<T>(turns: usize, future: impl Future<Output = T>
 }
 
 #[apply(on_both)]
-async fn a_cycle_that_is_dropped_anywhere_costs_one_more_cycle_and_nothing_else() {
+async fn a_cycle_dropped_anywhere_costs_one_more_cycle() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 100);
     let mut world = World::start(tenant).await;
@@ -43,10 +43,10 @@ async fn a_cycle_that_is_dropped_anywhere_costs_one_more_cycle_and_nothing_else(
         });
         turns += 1 + turns / 8;
         let (_sender, stop) = watch::channel(false);
-        let ended = for_so_long(turns, world.run_until(false, stop)).await.is_some();
+        let ended = poll_at_most(turns, world.run_until(false, stop)).await.is_some();
         let report = world.cycle().await;
         assert_eq!((report.outcome, report.counts.failed), (Outcome::Success, 0), "after {turns} turns");
-        // Whether before or after the end: each change was made once.
+        // Dropped before or after its end, each change was made once.
         assert_eq!(world.log(&newcomer).await, ["create success assigned"], "after {turns} turns");
         assert_eq!(world.log(&members[round]).await, ["create success assigned", "deactivate success unassigned"]);
         assert_eq!(world.log(&members[0]).await.len(), 1 + round);
@@ -66,7 +66,7 @@ async fn a_cycle_that_is_dropped_anywhere_costs_one_more_cycle_and_nothing_else(
 }
 
 #[apply(on_both)]
-async fn a_cycle_that_is_stopped_while_it_reads_applies_nothing() {
+async fn a_cycle_stopped_while_it_reads_applies_nothing() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 4);
     let mut world = World::start(tenant).await;
@@ -89,7 +89,7 @@ async fn a_cycle_that_is_stopped_while_it_reads_applies_nothing() {
 }
 
 #[tokio::test]
-async fn a_change_between_the_first_look_and_the_second_is_seen() {
+async fn a_change_between_snapshot_and_confirmation_is_noticed() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 4);
     tenant.remove_member(&group, &members[0]);
@@ -113,7 +113,7 @@ async fn a_change_between_the_first_look_and_the_second_is_seen() {
 }
 
 #[apply(on_both)]
-async fn a_plan_writes_nothing_and_says_what_the_cycle_then_does() {
+async fn a_plan_writes_nothing_and_shows_what_the_next_cycle_does() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 10);
     let mut world = World::start(tenant).await;

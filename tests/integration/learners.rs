@@ -1,4 +1,4 @@
-//! What becomes of one user: hired, renamed, cleared, refused, repaired.
+//! One user: created, renamed, cleared, rejected, repaired.
 
 use graph_sim::{Tenant, User};
 use jiff::SignedDuration;
@@ -10,10 +10,10 @@ use crate::database::{apply, on_both};
 use crate::world::World;
 
 const DEPARTMENT: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
-/// The e-mail address, as the portal names it.
+/// The SCIM path of the e-mail address.
 pub(crate) const EMAIL: &str = "emails[type eq \"work\"].value";
 
-/// A world in which Ada is the one learner.
+/// A world with one learner, Ada.
 pub(crate) async fn ada() -> (World, String) {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace").department("Research").job_title("Engineer"));
@@ -23,12 +23,11 @@ pub(crate) async fn ada() -> (World, String) {
     (world, ada)
 }
 
-/// Changes a user of the tenant.
 pub(crate) fn change(world: &World, id: &str, change: impl FnOnce(&mut User)) {
     world.sim.tenant(|tenant| change(tenant.user_mut(id)));
 }
 
-/// Hires somebody and assigns them.
+/// Adds a user and assigns it.
 pub(crate) fn hire(world: &World, user: User) -> String {
     world.sim.tenant(|tenant| {
         let id = tenant.add_user(user);
@@ -38,7 +37,7 @@ pub(crate) fn hire(world: &World, user: User) -> String {
 }
 
 #[apply(on_both)]
-async fn somebody_hired_gets_a_learner_and_one_log_row() {
+async fn a_new_user_gets_a_learner_and_one_log_row() {
     let (mut world, ada) = ada().await;
     let columns = "user_name, email, first_name, last_name, title, department, employee_number, active, created_at, \
                    updated_at, deactivated_at";
@@ -55,8 +54,8 @@ async fn somebody_hired_gets_a_learner_and_one_log_row() {
         (world.value("SELECT id FROM sync_cycles").await, world.value("SELECT id FROM learners").await);
     assert_eq!(row, [[&cycle, at, "create", "success", &ada, &learner, address, "assigned"]]);
     let changes = world.last_changes(&ada).await;
-    let told: Vec<_> = changes.as_array().unwrap().iter().map(|change| &change["attribute"]).collect();
-    assert_eq!(told.len(), 7, "{changes}");
+    let attributes: Vec<_> = changes.as_array().unwrap().iter().map(|change| &change["attribute"]).collect();
+    assert_eq!(attributes.len(), 7, "{changes}");
     assert!(
         changes.as_array().unwrap().contains(&json!({"attribute": "active", "old": null, "new": true})),
         "{changes}"
@@ -69,7 +68,7 @@ async fn somebody_hired_gets_a_learner_and_one_log_row() {
 }
 
 #[tokio::test]
-async fn a_promotion_is_one_update_of_one_column() {
+async fn a_new_title_is_one_update_of_one_column() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some("Head of Research".to_owned()));
     let report = world.cycle().await;
@@ -89,7 +88,7 @@ async fn a_promotion_is_one_update_of_one_column() {
 }
 
 #[tokio::test]
-async fn a_marriage_changes_name_and_address_of_the_same_learner() {
+async fn a_renamed_user_keeps_the_learner() {
     let (mut world, ada) = ada().await;
     let before = world.learner(&ada, "id").await;
     change(&world, &ada, |user| {
@@ -115,7 +114,7 @@ async fn a_marriage_changes_name_and_address_of_the_same_learner() {
 }
 
 #[apply(on_both)]
-async fn a_cleared_department_is_cleared_and_the_log_keeps_the_old_one() {
+async fn a_cleared_department_is_cleared_and_logged() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.department = None);
     assert_eq!(world.cycle().await.counts.updated, 1);
@@ -125,7 +124,7 @@ async fn a_cleared_department_is_cleared_and_the_log_keeps_the_old_one() {
 }
 
 #[apply(on_both)]
-async fn another_letter_case_of_name_and_address_is_no_change() {
+async fn a_change_of_letter_case_in_name_and_address_changes_nothing() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| {
         user.user_principal_name = Some("Ada.Lovelace@HarbourWorks.example".to_owned());
@@ -136,7 +135,7 @@ async fn another_letter_case_of_name_and_address_is_no_change() {
     assert_eq!(world.full_cycle().await.counts, Counts { in_scope: 1, unchanged: 1, ..Counts::default() });
     world.unchanged_since(&before).await;
 
-    // Of everything else the letter case counts.
+    // In other attributes the letter case counts.
     change(&world, &ada, |user| user.job_title = Some("engineer".to_owned()));
     assert_eq!(world.cycle().await.counts.updated, 1);
     assert_eq!(world.learner(&ada, "title, user_name").await[0], "engineer");
@@ -144,7 +143,7 @@ async fn another_letter_case_of_name_and_address_is_no_change() {
 }
 
 #[apply(on_both)]
-async fn names_of_every_kind_are_stored_as_they_are() {
+async fn unusual_names_are_stored_unchanged() {
     let (mut world, ada) = ada().await;
     let names = [
         "O'Brien \"the\" \\ ; DROP TABLE learners; --",
@@ -166,7 +165,7 @@ async fn names_of_every_kind_are_stored_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_empty_text_is_no_value() {
+async fn an_empty_text_clears_the_column() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some(String::new()));
     assert_eq!(world.cycle().await.counts.updated, 1);
@@ -175,7 +174,7 @@ async fn an_empty_text_is_no_value() {
 }
 
 #[apply(on_both)]
-async fn a_nul_character_rejects_the_person_and_nobody_else() {
+async fn a_nul_character_rejects_its_user_alone() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some("nul\0character".to_owned()));
     hire(&world, User::named("Grace", "Hopper"));
@@ -188,7 +187,7 @@ async fn a_nul_character_rejects_the_person_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn somebody_without_an_address_waits_for_one() {
+async fn a_user_without_an_address_is_skipped_until_there_is_one() {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace").without_mail());
     tenant.assign_user(&ada);
@@ -215,7 +214,7 @@ async fn somebody_without_an_address_waits_for_one() {
 }
 
 #[tokio::test]
-async fn a_learner_who_loses_the_address_is_left_as_it_is() {
+async fn a_learner_whose_user_loses_the_address_stays_unchanged() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| {
         user.mail = None;
@@ -233,7 +232,7 @@ async fn a_learner_who_loses_the_address_is_left_as_it_is() {
     assert_eq!(world.log(&ada).await, ["create success assigned", "update skipped missing-required"]);
     world.settled().await;
 
-    // Back as it was: nothing to change, and the failure is over.
+    // With the old values back, there is nothing to change, and the failure ends.
     change(&world, &ada, |user| {
         user.mail = Some("ada.lovelace@harbourworks.example".to_owned());
         user.job_title = Some("Engineer".to_owned());
@@ -244,7 +243,7 @@ async fn a_learner_who_loses_the_address_is_left_as_it_is() {
 }
 
 #[apply(on_both)]
-async fn a_row_that_the_database_refuses_stops_nobody_else() {
+async fn a_row_that_the_database_refuses_does_not_stop_the_others() {
     let (mut world, ada) = ada().await;
     world.database.refuse("INSERT", "NEW.first_name = 'Grace'").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
@@ -273,7 +272,7 @@ async fn an_attribute_changed_by_hand_is_repaired_by_a_full_comparison() {
     change(&world, &ada, |user| user.department = Some("Elsewhere".to_owned()));
     assert_eq!(world.cycle().await.counts.updated, 1);
     world.execute("UPDATE learners SET title = 'Pirate', team_name = 'Blue'").await;
-    // The cache does not know; the database is compared once a day and when asked.
+    // The cache does not show it. The database is compared once a day and on request.
     world.settled().await;
     assert_eq!(world.full_cycle().await.counts, Counts { in_scope: 1, updated: 1, ..Counts::default() });
     assert_eq!(world.learner(&ada, "title, team_name").await, ["Engineer", "Blue"]);
@@ -292,7 +291,7 @@ async fn a_repair_is_logged_as_drift() {
     world.full_cycle().await;
     assert_eq!(world.log(&ada).await, ["create success assigned", "update success drift"]);
     assert_eq!(world.last_changes(&ada).await, json!([{"attribute": "title", "old": "Pirate", "new": "Engineer"}]));
-    // Somebody whose account really changed is no drift.
+    // A change in Entra is not drift.
     change(&world, &ada, |user| user.job_title = Some("Diver".to_owned()));
     world.full_cycle().await;
     assert_eq!(world.log(&ada).await.last().unwrap(), "update success attributes-changed");
@@ -300,7 +299,7 @@ async fn a_repair_is_logged_as_drift() {
 }
 
 #[tokio::test]
-async fn a_learner_switched_off_by_hand_stays_off() {
+async fn a_learner_deactivated_by_hand_stays_inactive() {
     let (mut world, ada) = ada().await;
     world.execute("UPDATE learners SET active = false").await;
     let report = world.full_cycle().await;
@@ -310,7 +309,7 @@ async fn a_learner_switched_off_by_hand_stays_off() {
 }
 
 #[tokio::test]
-async fn a_learner_switched_off_by_hand_stays_off_whatever_changes_and_whatever_is_forgotten() {
+async fn a_learner_deactivated_by_hand_stays_inactive_after_changes_and_without_the_cache() {
     let (mut world, ada) = ada().await;
     world.execute("UPDATE learners SET active = false").await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).job_title = Some("Countess".to_owned()));
@@ -319,13 +318,13 @@ async fn a_learner_switched_off_by_hand_stays_off_whatever_changes_and_whatever_
     assert_eq!(world.log(&ada).await.last().unwrap(), "reactivate skipped drift");
     std::fs::remove_dir_all(world.path("state").join("cache")).unwrap();
     assert_eq!(world.cycle().await.counts.reactivated, 0);
-    // Another reason in between does not make it ours.
+    // A failure for another reason in between makes no difference.
     world.sim.tenant(|tenant| tenant.user_mut(&ada).mail = None);
     world.cycle().await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).mail = Some("ada@example.org".to_owned()));
     assert_eq!(world.cycle().await.counts.reactivated, 0);
     assert_eq!(world.learner(&ada, "active").await, ["0"]);
-    // Nor is who is off already switched off once more.
+    // An inactive learner is not deactivated again.
     world.sim.tenant(|tenant| tenant.user_mut(&ada).account_enabled = Some(false));
     assert_eq!(world.cycle().await.counts.deactivated, 0);
     assert_eq!(world.learner(&ada, "deactivated_at").await, ["NULL"]);

@@ -1,4 +1,4 @@
-//! Learners who leave: nobody on the absence of evidence, everybody with the reason that is true of them.
+//! Learners whose users leave: only on evidence, and each with its own reason.
 
 use graph_sim::{Fault, Tenant, User};
 use jiff::SignedDuration;
@@ -13,8 +13,8 @@ const MEMBERS: &str = "/v1.0/groups/{id}/members";
 const USER: &str = "/v1.0/users/{id}";
 const DELETED: &str = "/v1.0/directory/deletedItems/{id}";
 
-/// A world with eight members of a group and eight users who are assigned directly, all of them learners.
-async fn sixteen() -> (World, String, Vec<String>, Vec<String>) {
+/// A world with sixteen learners: eight members of a group and eight users who are assigned directly.
+async fn world_of_sixteen() -> (World, String, Vec<String>, Vec<String>) {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 8);
     let direct = assigned(&mut tenant, 8);
@@ -23,8 +23,8 @@ async fn sixteen() -> (World, String, Vec<String>, Vec<String>) {
     (world, group, members, direct)
 }
 
-/// These and nobody else were switched off in the cycle at `at`, for these reasons.
-async fn switched_off(world: &World, at: &str, expected: &[(&String, &str)]) {
+/// The cycle at `at` deactivated exactly these users, for these reasons.
+async fn assert_deactivated(world: &World, at: &str, expected: &[(&String, &str)]) {
     let mut expected: Vec<Vec<String>> = expected
         .iter()
         .map(|(user, reason)| vec![(*user).clone(), "deactivate".to_owned(), (*reason).to_owned()])
@@ -38,8 +38,8 @@ async fn switched_off(world: &World, at: &str, expected: &[(&String, &str)]) {
 }
 
 #[apply(on_both)]
-async fn every_way_to_leave_has_its_own_reason() {
-    let (mut world, group, members, direct) = sixteen().await;
+async fn each_way_to_leave_has_its_own_reason() {
+    let (mut world, group, members, direct) = world_of_sixteen().await;
     world.sim.tenant(|tenant| {
         tenant.user_mut(&members[0]).account_enabled = Some(false);
         tenant.user_mut(&direct[0]).account_enabled = Some(false);
@@ -49,7 +49,7 @@ async fn every_way_to_leave_has_its_own_reason() {
         tenant.delete_user(&direct[2]);
         tenant.purge_user(&members[3]);
         tenant.purge_user(&direct[3]);
-        // Off the application and disabled as well: the account itself says so.
+        // Unassigned and disabled: the account itself has the reason.
         tenant.unassign(&direct[4]);
         tenant.user_mut(&direct[4]).account_enabled = Some(false);
     });
@@ -67,7 +67,7 @@ async fn every_way_to_leave_has_its_own_reason() {
         (&direct[3], "account-deleted"),
         (&direct[4], "account-disabled"),
     ];
-    switched_off(&world, "2026-03-02T08:30:00Z", &expected).await;
+    assert_deactivated(&world, "2026-03-02T08:30:00Z", &expected).await;
     world.settled().await;
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
     world.settled().await;
@@ -75,7 +75,7 @@ async fn every_way_to_leave_has_its_own_reason() {
 
 #[tokio::test]
 async fn a_deactivation_changes_nothing_but_active() {
-    let (mut world, _, members, _) = sixteen().await;
+    let (mut world, _, members, _) = world_of_sixteen().await;
     world.sim.tenant(|tenant| {
         let user = tenant.user_mut(&members[0]);
         user.account_enabled = Some(false);
@@ -88,7 +88,7 @@ async fn a_deactivation_changes_nothing_but_active() {
 }
 
 #[tokio::test]
-async fn somebody_disabled_who_never_was_a_learner_is_skipped_without_a_word() {
+async fn a_disabled_user_without_a_learner_is_skipped_and_not_logged() {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace").disabled());
     tenant.assign_user(&ada);
@@ -100,8 +100,8 @@ async fn somebody_disabled_who_never_was_a_learner_is_skipped_without_a_word() {
 }
 
 #[apply(on_both)]
-async fn an_account_that_vanished_while_assigned_is_waited_for() {
-    let (mut world, _, _, direct) = sixteen().await;
+async fn a_missing_account_is_deactivated_after_min_interval() {
+    let (mut world, _, _, direct) = world_of_sixteen().await;
     let lost = &direct[0];
     world.sim.tenant(|tenant| tenant.vanish_user(lost));
     let waiting = Counts { in_scope: 15, unchanged: 15, skipped: 1, ..Counts::default() };
@@ -109,7 +109,7 @@ async fn an_account_that_vanished_while_assigned_is_waited_for() {
     assert_eq!((report.outcome, report.counts), (Outcome::Success, waiting));
     assert_eq!(world.query("SELECT entra_id, reason FROM sync_failures").await, [[lost.as_str(), "waiting"]]);
 
-    // Ten minutes later is too early, thirty is late enough.
+    // Ten minutes are too short, thirty are long enough.
     world.pass(SignedDuration::from_mins(-20));
     assert_eq!(world.settled().await.counts, waiting);
     assert_eq!(world.log(lost).await, ["create success assigned"]);
@@ -121,22 +121,22 @@ async fn an_account_that_vanished_while_assigned_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_account_that_comes_back_in_time_is_not_waited_for_any_more() {
-    let (mut world, _, _, direct) = sixteen().await;
+async fn a_wait_ends_when_the_account_is_back() {
+    let (mut world, _, _, direct) = world_of_sixteen().await;
     world.sim.inject(Fault::missing_user(&direct[0]));
     assert_eq!(world.cycle().await.counts.skipped, 1);
     world.sim.clear_faults();
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 16, unchanged: 16, ..Counts::default() });
     assert_eq!(world.value("SELECT count(*) FROM sync_failures").await, "0");
-    // What was waited before does not count.
+    // The earlier wait does not count.
     world.sim.inject(Fault::missing_user(&direct[0]));
     assert_eq!(world.cycle().await.counts.skipped, 1);
     assert_eq!(world.log(&direct[0]).await, ["create success assigned"]);
 }
 
 #[tokio::test]
-async fn a_failed_cycle_in_between_is_no_second_sight() {
-    let (mut world, _, _, direct) = sixteen().await;
+async fn a_failed_cycle_does_not_confirm_a_missing_account() {
+    let (mut world, _, _, direct) = world_of_sixteen().await;
     world.sim.tenant(|tenant| tenant.vanish_user(&direct[0]));
     world.cycle().await;
     world.sim.inject(Fault::on("GET", MEMBERS).answer(403));
@@ -147,19 +147,19 @@ async fn a_failed_cycle_in_between_is_no_second_sight() {
 }
 
 #[tokio::test]
-async fn a_first_look_that_was_stale_changes_nothing() {
-    let (mut world, _, members, direct) = sixteen().await;
+async fn a_stale_read_that_the_confirmation_contradicts_changes_nothing() {
+    let (mut world, _, members, direct) = world_of_sixteen().await;
     let unchanged = Counts { in_scope: 15, unchanged: 16, ..Counts::default() };
     world.sim.inject(Fault::on("GET", MEMBERS).hide_row(&members[0]));
     assert_eq!(world.settled().await.counts.unchanged, unchanged.unchanged);
-    // The account answers nothing once, and again a moment later.
+    // The account is missing from the batch and from the first direct read.
     world.sim.inject(Fault::on("GET", "/v1.0/users").hide_row(&direct[0]));
     world.sim.inject(Fault::on("GET", USER).hide_row(&direct[0]));
     let report = world.settled().await;
     assert_eq!(report.outcome, Outcome::Success);
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE NOT active").await, "0");
 
-    // A whole list that comes up empty once.
+    // A list is empty once.
     world.sim.inject(Fault::on("GET", MEMBERS).empty_list());
     assert_eq!(world.settled().await.outcome, Outcome::Success);
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").empty_list());
@@ -167,8 +167,8 @@ async fn a_first_look_that_was_stale_changes_nothing() {
 }
 
 #[apply(on_both)]
-async fn somebody_who_comes_back_is_the_same_learner_with_all_changes_in_one_row() {
-    let (mut world, _, _, direct) = sixteen().await;
+async fn a_returning_user_reactivates_the_learner_with_all_changes_in_one_row() {
+    let (mut world, _, _, direct) = world_of_sixteen().await;
     let user = &direct[0];
     let id = world.learner(user, "id").await;
     world.sim.tenant(|tenant| tenant.unassign(user));
@@ -196,8 +196,8 @@ async fn somebody_who_comes_back_is_the_same_learner_with_all_changes_in_one_row
 }
 
 #[tokio::test]
-async fn a_disabled_account_that_is_enabled_again_is_reactivated() {
-    let (mut world, _, members, _) = sixteen().await;
+async fn a_reenabled_account_is_reactivated() {
+    let (mut world, _, members, _) = world_of_sixteen().await;
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(false));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(true));
@@ -207,14 +207,14 @@ async fn a_disabled_account_that_is_enabled_again_is_reactivated() {
 }
 
 #[tokio::test]
-async fn a_second_look_that_fails_ends_the_cycle() {
+async fn a_failed_confirmation_ends_the_cycle() {
     let faults: [fn() -> Fault; 4] = [
         || Fault::on("GET", USER).answer(400),
         || Fault::on("GET", MEMBERS).nth(2).answer(400),
         || Fault::on("GET", MEMBERS).nth(2).answer(403),
         || Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").nth(2).answer(400),
     ];
-    let (mut world, group, members, _) = sixteen().await;
+    let (mut world, group, members, _) = world_of_sixteen().await;
     world.sim.tenant(|tenant| {
         tenant.remove_member(&group, &members[0]);
         let newcomer = users(tenant, 1).remove(0);
@@ -234,14 +234,14 @@ async fn a_second_look_that_fails_ends_the_cycle() {
 }
 
 #[tokio::test]
-async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
+async fn a_leaver_with_an_unreadable_account_is_held_until_it_is_readable() {
     let faults: [fn() -> Fault; 3] = [
         || Fault::on("GET", USER).always().answer(403),
         || Fault::on("GET", USER).always().null_rows(),
         || Fault::on("GET", USER).always().drop_key("accountEnabled"),
     ];
     for fault in faults {
-        let (mut world, group, members, _) = sixteen().await;
+        let (mut world, group, members, _) = world_of_sixteen().await;
         world.sim.tenant(|tenant| {
             tenant.remove_member(&group, &members[0]);
             let newcomer = users(tenant, 1).remove(0);
@@ -257,7 +257,7 @@ async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
             [[members[0].as_str(), "deactivate", "unreadable", "2026-03-02T08:30:00Z", "NULL"]]
         );
         assert_eq!(world.settled().await.outcome, Outcome::Held);
-        // An approval is no evidence.
+        // An approval does not replace the evidence.
         world.approve().await;
         assert_eq!(world.cycle().await.counts.deactivated, 0);
 
@@ -271,8 +271,8 @@ async fn a_leaver_whose_account_cannot_be_read_is_held_until_it_can() {
 }
 
 #[tokio::test]
-async fn deleted_items_that_may_not_be_read_hold_the_leaver() {
-    let (mut world, _, members, _) = sixteen().await;
+async fn forbidden_deleted_items_hold_the_leaver() {
+    let (mut world, _, members, _) = world_of_sixteen().await;
     world.sim.tenant(|tenant| tenant.delete_user(&members[0]));
     world.sim.inject(Fault::on("GET", DELETED).times(2).answer(403));
     let report = world.cycle().await;
@@ -285,9 +285,9 @@ async fn deleted_items_that_may_not_be_read_hold_the_leaver() {
 }
 
 #[tokio::test]
-async fn deleted_items_that_answer_something_else_are_no_evidence() {
-    let (mut world, _, members, direct) = sixteen().await;
-    // Still assigned, but nowhere: the word of the deleted items alone would switch the learner off at once.
+async fn unexpected_answers_of_deleted_items_deactivate_nobody() {
+    let (mut world, _, members, direct) = world_of_sixteen().await;
+    // Still assigned, but missing: the deleted items alone would deactivate the learner at once.
     world.sim.tenant(|tenant| tenant.vanish_user(&direct[0]));
     let before = world.lasting().await;
     for body in ["<html>Please log in</html>", "{}"] {
@@ -303,8 +303,8 @@ async fn deleted_items_that_answer_something_else_are_no_evidence() {
 }
 
 #[tokio::test]
-async fn a_hold_for_an_unreadable_account_ends_when_the_person_is_back() {
-    let (mut world, group, members, _) = sixteen().await;
+async fn a_hold_for_an_unreadable_account_ends_when_the_user_is_back() {
+    let (mut world, group, members, _) = world_of_sixteen().await;
     world.sim.tenant(|tenant| tenant.remove_member(&group, &members[0]));
     world.sim.inject(Fault::on("GET", USER).always().answer(403));
     assert_eq!(world.cycle().await.counts.held, 1);
@@ -315,7 +315,7 @@ async fn a_hold_for_an_unreadable_account_ends_when_the_person_is_back() {
     world.settled().await;
 }
 
-/// A whole mapping with this rule for `active`.
+/// A mapping with this rule for `active`.
 fn active(rule: &str) -> String {
     format!(
         "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\nactive = '''{rule}'''\n"
@@ -323,7 +323,7 @@ fn active(rule: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
+async fn a_constant_true_keeps_no_missing_or_disabled_user_active() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 8);
     let disabled = tenant.add_user(User::named("Ada", "Lovelace").disabled());
@@ -338,12 +338,12 @@ async fn a_constant_true_keeps_nobody_who_is_gone_or_disabled() {
     });
     assert_eq!(world.cycle().await.counts.deactivated, 3);
     let reasons = [(&members[0], "account-disabled"), (&members[1], "unassigned"), (&members[2], "account-deleted")];
-    switched_off(&world, "2026-03-02T08:30:00Z", &reasons).await;
+    assert_deactivated(&world, "2026-03-02T08:30:00Z", &reasons).await;
     world.settled().await;
 }
 
 #[tokio::test]
-async fn a_rule_for_active_switches_off_and_on() {
+async fn a_rule_for_active_deactivates_and_reactivates() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 8);
     let mut world = World::start(tenant).await;
@@ -352,7 +352,7 @@ async fn a_rule_for_active_switches_off_and_on() {
     world.sim.tenant(|tenant| tenant.user_mut(&users[0]).department = Some("Garden leave".to_owned()));
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 8, deactivated: 1, unchanged: 7, ..Counts::default() });
-    switched_off(&world, "2026-03-02T08:30:00Z", &[(&users[0], "mapped-inactive")]).await;
+    assert_deactivated(&world, "2026-03-02T08:30:00Z", &[(&users[0], "mapped-inactive")]).await;
     world.settled().await;
 
     world.sim.tenant(|tenant| tenant.user_mut(&users[0]).department = Some("Research".to_owned()));
@@ -363,13 +363,13 @@ async fn a_rule_for_active_switches_off_and_on() {
 
 #[apply(on_both)]
 async fn a_rejected_learner_is_neither_desired_nor_gone() {
-    let (mut world, _, members, _) = sixteen().await;
+    let (mut world, _, members, _) = world_of_sixteen().await;
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).mail = None);
     for _ in 0..3 {
         assert_eq!(world.cycle().await.counts.deactivated, 0);
     }
     assert_eq!(world.learner(&members[0], "active").await, ["1"]);
-    // Rejected while switched off, it stays switched off.
+    // A rejected inactive learner stays inactive.
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(false));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(true));
@@ -380,8 +380,8 @@ async fn a_rejected_learner_is_neither_desired_nor_gone() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_restored_is_the_same_learner_again() {
-    let (mut world, _, members, direct) = sixteen().await;
+async fn a_restored_account_reactivates_the_same_learner() {
+    let (mut world, _, members, direct) = world_of_sixteen().await;
     let both = [members[0].clone(), direct[0].clone()];
     world.sim.tenant(|tenant| both.iter().for_each(|user| tenant.delete_user(user)));
     assert_eq!(world.cycle().await.counts.deactivated, 2);
@@ -396,8 +396,8 @@ async fn an_account_that_is_restored_is_the_same_learner_again() {
 }
 
 #[tokio::test]
-async fn whoever_moves_from_one_way_to_another_never_left() {
-    let (mut world, group, members, direct) = sixteen().await;
+async fn a_change_of_the_assignment_route_changes_only_the_link() {
+    let (mut world, group, members, direct) = world_of_sixteen().await;
     world.sim.tenant(|tenant| {
         tenant.remove_member(&group, &members[0]);
         tenant.assign_user(&members[0]);
@@ -413,14 +413,14 @@ async fn whoever_moves_from_one_way_to_another_never_left() {
 }
 
 #[tokio::test]
-async fn the_ways_of_somebody_who_is_off_are_those_of_the_last_sight_with_the_cache_and_without() {
-    let (mut world, group, members, _) = sixteen().await;
+async fn an_inactive_learner_keeps_its_last_routes_with_and_without_the_cache() {
+    let (mut world, group, members, _) = world_of_sixteen().await;
     let via = format!("SELECT via FROM sync_links WHERE entra_id = '{}'", members[0]);
     world.sim.tenant(|tenant| tenant.assign_user(&members[0]));
     world.cycle().await;
     let both = world.value(&via).await;
     assert!(both.contains(&group) && both.contains("direct"), "{both}");
-    // In the same cycle as the end of one way, so that the cache learns of both at once.
+    // In the same cycle in which one route ends, so that the cache learns both at once.
     world.sim.tenant(|tenant| {
         tenant.remove_member(&group, &members[0]);
         tenant.user_mut(&members[0]).account_enabled = Some(false);
@@ -434,8 +434,8 @@ async fn the_ways_of_somebody_who_is_off_are_those_of_the_last_sight_with_the_ca
 }
 
 #[tokio::test]
-async fn one_unreadable_leaver_does_not_keep_the_others() {
-    let (mut world, group, members, direct) = sixteen().await;
+async fn one_unreadable_leaver_does_not_stop_the_others() {
+    let (mut world, group, members, direct) = world_of_sixteen().await;
     world.sim.tenant(|tenant| {
         tenant.remove_member(&group, &members[0]);
         tenant.unassign(&direct[0]);
@@ -448,8 +448,8 @@ async fn one_unreadable_leaver_does_not_keep_the_others() {
 }
 
 #[apply(on_both)]
-async fn every_log_row_of_a_learner_names_it() {
-    let (mut world, group, members, direct) = sixteen().await;
+async fn each_log_row_of_a_learner_names_it() {
+    let (mut world, group, members, direct) = world_of_sixteen().await;
     world.sim.tenant(|tenant| {
         tenant.remove_member(&group, &members[0]);
         tenant.remove_member(&group, &members[1]);
@@ -470,8 +470,8 @@ async fn every_log_row_of_a_learner_names_it() {
 }
 
 #[tokio::test]
-async fn protected_people_are_logged_and_stay() {
-    let (mut world, _, members, direct) = sixteen().await;
+async fn protected_users_are_logged_and_stay() {
+    let (mut world, _, members, direct) = world_of_sixteen().await;
     let name = world.learner(&direct[0], "user_name").await.concat().to_uppercase();
     world.configure(&format!("[safety]\nprotected = [\"{}\", \"{name}\"]", members[0]));
     world.sim.tenant(|tenant| {
@@ -489,8 +489,8 @@ async fn protected_people_are_logged_and_stay() {
 }
 
 #[tokio::test]
-async fn deactivate_after_gives_people_time_to_come_back() {
-    let (mut world, _, _, direct) = sixteen().await;
+async fn deactivate_after_delays_the_deactivation() {
+    let (mut world, _, _, direct) = world_of_sixteen().await;
     world.configure("[safety]\ndeactivate_after = \"2h\"");
     world.sim.tenant(|tenant| [0, 1].map(|index| tenant.unassign(&direct[index])));
     for _ in 0..3 {
@@ -499,7 +499,7 @@ async fn deactivate_after_gives_people_time_to_come_back() {
     }
     world.sim.tenant(|tenant| tenant.assign_user(&direct[1]));
     assert_eq!(world.cycle().await.counts.deactivated, 0);
-    // Four half hours after it was seen first.
+    // Two hours after the user was first missing.
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     assert_eq!(world.learner(&direct[0], "active").await, ["0"]);
     assert_eq!(world.learner(&direct[1], "active").await, ["1"]);

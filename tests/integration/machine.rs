@@ -1,5 +1,4 @@
-//! What only root can do to a machine: file systems of their own, and programs run as another user. Where it cannot be
-//! done, the caller says that it skips its test, and why.
+//! Mounts and processes of another user, which need root. Without it the caller skips its test with a message.
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -11,20 +10,20 @@ use tempfile::TempDir;
 use crate::program::{PROGRAM, Ran, finish};
 use crate::world::World;
 
-/// Says that a test is skipped, and why.
+/// Prints why a test is skipped.
 #[expect(clippy::print_stdout, reason = "whoever runs the tests is to know")]
 pub(crate) fn skipped(why: &str) {
     println!("skipped: {why}");
 }
 
-/// A file system, there until it is dropped.
+/// A mounted file system; unmounted when dropped.
 #[derive(Debug)]
 pub(crate) struct Mount {
     path: PathBuf,
 }
 
 impl Mount {
-    /// A disk of so many bytes at `path`, which is made when it is missing.
+    /// A file system of `bytes` at `path`, which is created when missing.
     pub(crate) fn small_disk(path: &Path, bytes: u64) -> Option<Self> {
         std::fs::create_dir_all(path).unwrap();
         let size = format!("size={bytes},mode=0755");
@@ -32,7 +31,7 @@ impl Mount {
             .then(|| Self { path: path.to_owned() })
     }
 
-    /// Makes the directory at `path` read-only, for root as well.
+    /// Makes the directory at `path` read-only, even for root.
     pub(crate) fn read_only(path: &Path) -> Option<Self> {
         let name = path.display().to_string();
         let bound = mount(&["--bind", &name, &name]).then(|| Self { path: path.to_owned() })?;
@@ -42,7 +41,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Lazily, so that it goes even when a panic has left somebody in it.
+        // Lazily, because a process may still use it after a panic.
         let _ = Command::new("umount").arg("-l").arg(&self.path).stderr(Stdio::null()).status();
     }
 }
@@ -52,7 +51,7 @@ fn mount(arguments: &[&str]) -> bool {
     mounted.is_ok_and(|status| status.success())
 }
 
-/// A user whom permissions bind, and who owns all of a world: nobody when the tests run as root, else oneself.
+/// A user without the rights of root, who owns the files of a world.
 #[derive(Debug)]
 pub(crate) struct Unprivileged {
     user: Option<u32>,
@@ -63,7 +62,7 @@ pub(crate) struct Unprivileged {
 impl Unprivileged {
     const NOBODY: u32 = 65534;
 
-    /// Gives `world` to such a user.
+    /// Gives the files of `world` to `nobody` when the tests run as root. `None` when that is not possible.
     pub(crate) fn owning(world: &World) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return Some(Self { user: None, program: PROGRAM.into(), _copy: None });

@@ -1,4 +1,4 @@
-//! The program as its users run it: single commands, and the daemon as a process of its own.
+//! The program as a process: single commands, and the daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,36 +13,36 @@ use crate::world::World;
 
 /// The binary under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_learner-sync");
-/// Nothing that the program does here takes as long, not even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Timeout of every wait, long enough for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A tenant with so many users, all assigned directly, and their ids. Their names are `Ada Number0` and so on.
+/// A tenant with `count` users, all assigned directly, and their ids. Their names are `Ada Number0` and so on.
 pub(crate) fn users(count: usize) -> (Tenant, Vec<String>) {
     let mut tenant = Tenant::default();
     let ids = (0..count).map(|number| hire(&mut tenant, "Ada", &format!("Number{number}"))).collect();
     (tenant, ids)
 }
 
-/// Hires somebody and assigns them.
+/// Adds a user and assigns it.
 pub(crate) fn hire(tenant: &mut Tenant, given_name: &str, surname: &str) -> String {
     let id = tenant.add_user(User::named(given_name, surname).department("Research"));
     tenant.assign_user(&id);
     id
 }
 
-/// Looks again and again until there is something to see.
+/// Polls until there is a result.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(seen) = look().await {
             return seen;
         }
-        assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(begun.elapsed() < TIMEOUT, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// What a command answered.
+/// The output of a command.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) stdout: String,
@@ -63,20 +63,20 @@ pub(crate) fn keys(object: &Value) -> BTreeSet<&str> {
 }
 
 impl World {
-    /// The program with this scenario's configuration, and nothing of the tester's environment.
+    /// The program with the configuration of this scenario and an empty environment.
     pub(crate) fn program(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(PROGRAM);
         command.env_clear().args(arguments).arg("--config").arg(self.config_path()).current_dir(self.path(""));
         command
     }
 
-    /// Runs a command to its end and checks the exit code.
+    /// Runs a command and checks the exit code.
     #[track_caller]
     pub(crate) fn run_program(&self, arguments: &[&str], code: i32) -> Ran {
         self.run_program_with(&[], arguments, code)
     }
 
-    /// The same with environment variables.
+    /// Like the above, with environment variables.
     #[track_caller]
     pub(crate) fn run_program_with(&self, environment: &[(&str, &str)], arguments: &[&str], code: i32) -> Ran {
         let mut command = self.program(arguments);
@@ -84,12 +84,12 @@ impl World {
         finish(command, code)
     }
 
-    /// The daemon, from its first log line on.
+    /// Starts the daemon and waits for its first log line.
     pub(crate) async fn daemon(&self) -> Daemon {
         self.daemon_with(&[]).await
     }
 
-    /// The same with environment variables.
+    /// Like the above, with environment variables.
     pub(crate) async fn daemon_with(&self, environment: &[(&str, &str)]) -> Daemon {
         let mut command = self.program(&["run"]);
         command.envs(environment.iter().copied());
@@ -108,7 +108,7 @@ impl World {
         self.query(sql).await.into_iter().flatten().collect()
     }
 
-    /// Waits until so many cycles have ended and none runs.
+    /// Waits until `count` cycles have ended and none runs.
     pub(crate) async fn cycles_ended(&self, count: usize) -> Vec<String> {
         eventually(&format!("{count} cycles end"), async || {
             let cycles = self.cycles().await;
@@ -131,17 +131,16 @@ impl World {
         names.into_iter().filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
     }
 
-    /// Changes the text of the configuration file.
     pub(crate) fn reconfigure(&self, change: impl FnOnce(String) -> String) {
         let text = std::fs::read_to_string(self.config_path()).unwrap();
         std::fs::write(self.config_path(), change(text)).unwrap();
     }
 }
 
-/// Runs a command to its end and checks the exit code.
+/// Runs a command and checks the exit code.
 #[track_caller]
 pub(crate) fn finish(command: Command, code: i32) -> Ran {
-    let output = assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap();
+    let output = assert_cmd::Command::from_std(command).timeout(TIMEOUT).output().unwrap();
     let ran =
         Ran { stdout: String::from_utf8(output.stdout).unwrap(), stderr: String::from_utf8(output.stderr).unwrap() };
     assert_eq!(output.status.code(), Some(code), "stdout:\n{}\nstderr:\n{}", ran.stdout, ran.stderr);
@@ -161,7 +160,7 @@ fn collect(directory: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// A process that runs on while the test looks; killed when the test is over.
+/// A running daemon; killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     child: Child,
@@ -172,11 +171,11 @@ impl Daemon {
     /// Starts it with its standard error in a file.
     pub(crate) fn spawn(mut command: Command, log: &Path) -> Self {
         command.stderr(std::fs::File::create(log).unwrap());
-        Self::spawn_unheard(command, log)
+        Self::spawn_without_log(command, log)
     }
 
-    /// Starts it with the standard error that `command` has already; its log stays empty.
-    pub(crate) fn spawn_unheard(mut command: Command, log: &Path) -> Self {
+    /// Starts it with the standard error of `command`; the log stays empty.
+    pub(crate) fn spawn_without_log(mut command: Command, log: &Path) -> Self {
         std::fs::File::options().create(true).append(true).open(log).unwrap();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         Self { child, log: log.to_owned() }
@@ -186,12 +185,12 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Everything it has logged so far.
+    /// Its log so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// Waits until a text stands in the log so many times.
+    /// Waits until the log contains `text` `times` times.
     pub(crate) async fn logged(&self, text: &str, times: usize) {
         eventually(&format!("{text:?} is logged {times} times"), async || {
             (self.log().matches(text).count() >= times).then_some(())
@@ -204,18 +203,17 @@ impl Daemon {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Whether it still does.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// Waits until it has ended by itself, and answers its exit code; none after a kill.
+    /// Waits until it has ended, and returns its exit code; `None` after a kill.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let child = &mut self.child;
         eventually("the process ends", async || child.try_wait().unwrap()).await.code()
     }
 
-    /// SIGTERM, and a clean end.
+    /// Sends SIGTERM and expects exit code 0.
     pub(crate) async fn stop(mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.ended().await, Some(0), "{}", self.log());
@@ -224,7 +222,6 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,6 +1,5 @@
-//! Everything goes through a forward proxy that wants a password: a real tinyproxy before a simulator that speaks https.
-//!
-//! What the proxy sees is the name of the target and nothing else, for the certificate behind it is checked.
+//! A forward proxy with a password: a real tinyproxy in front of a simulator with TLS. The proxy sees only the name of
+//! the target.
 
 use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
@@ -13,10 +12,10 @@ use crate::program::{eventually, users};
 use crate::world::World;
 
 const USER: &str = "learner-sync";
-/// tinyproxy reads no other characters.
+/// tinyproxy accepts no other characters.
 const PASSWORD: &str = "proxy.pass-word_7";
 
-/// The proxy; gone when it is dropped.
+/// A running tinyproxy; stopped when dropped.
 struct Tinyproxy {
     child: Child,
     port: u16,
@@ -24,7 +23,7 @@ struct Tinyproxy {
 }
 
 impl Tinyproxy {
-    /// Lets through whoever knows the password, to this port and no other. Nothing when there is no such program.
+    /// Allows connections with the password to port `target`. `None` when tinyproxy is not installed.
     async fn start(world: &World, target: u16) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (configuration, log) = (world.path("tinyproxy.conf"), world.path("tinyproxy.log"));
@@ -36,7 +35,7 @@ impl Tinyproxy {
         let mut command = Command::new("tinyproxy");
         command.arg("-d").arg("-c").arg(&configuration).stdin(Stdio::null()).stdout(Stdio::null());
         let Ok(child) = command.stderr(Stdio::null()).spawn() else {
-            // Not by eprintln, of which nothing is shown when the test passes.
+            // The output of `eprintln` is hidden when the test passes.
             let _ = writeln!(std::io::stderr(), "skipped: no proxy is tested, because tinyproxy is not installed");
             return None;
         };
@@ -49,13 +48,13 @@ impl Tinyproxy {
         Some(proxy)
     }
 
-    /// Its address as `entra.proxy` wants it, with this user.
+    /// Its address for `entra.proxy`, with this user.
     fn address(&self, user: Option<&str>) -> String {
         let user = user.map(|user| format!("{user}@")).unwrap_or_default();
         format!("http://{user}127.0.0.1:{}", self.port)
     }
 
-    /// The first line of each request so far that it took or refused.
+    /// The first line of each request so far.
     fn requests(&self) -> Vec<String> {
         let log = std::fs::read_to_string(&self.log).unwrap();
         let line = |line: &str| Some(line.split_once("Request (file descriptor ")?.1.split_once("): ")?.1.to_owned());
@@ -65,13 +64,12 @@ impl Tinyproxy {
 
 impl Drop for Tinyproxy {
     fn drop(&mut self) {
-        // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A world of two users whose directory speaks https under a private authority, and the port of the directory.
+/// A world of two users whose simulator has TLS with a private authority, and the port of the simulator.
 async fn world_with_https() -> (World, GraphSim, u16) {
     let sim = GraphSim::start_tls(users(2).0).await;
     let world = World::start(Tenant::default()).await;
@@ -86,7 +84,7 @@ async fn world_with_https() -> (World, GraphSim, u16) {
     (world, sim, port)
 }
 
-/// Names the proxy in the configuration, with a file for what `password` says.
+/// Configures the proxy, with a file that contains `password`.
 fn configure_proxy(world: &World, address: &str, password: &str) {
     use std::os::unix::fs::PermissionsExt;
     let file = world.path("proxy-password");
@@ -110,12 +108,12 @@ async fn a_configured_proxy_is_used_with_its_password_and_sees_nothing() {
         assert!(sim.journal().len() > before.1);
         assert!(proxy.requests().len() > before.0, "nobody asked the proxy");
     }
-    // The one thing that a name changes is who looks it up.
+    // A name is resolved by the proxy.
     world.reconfigure(|text| text.replace("https://127.0.0.1:", "https://localhost:"));
     let ran = world.run_program_with(&[("LEARNER_SYNC_LOG__LEVEL", "trace")], &["sync", "--full"], 0);
     assert!(!ran.stderr.contains(PASSWORD), "{ran:?}");
     assert!(proxy.requests().contains(&format!("CONNECT localhost:{port} HTTP/1.1")), "{:?}", proxy.requests());
-    // No request but those for a tunnel, in which all else was encrypted with the key of the simulator.
+    // Only requests for a tunnel; everything in it is encrypted.
     let tunnels = [format!("CONNECT 127.0.0.1:{port} HTTP/1.1"), format!("CONNECT localhost:{port} HTTP/1.1")];
     assert!(proxy.requests().iter().all(|request| tunnels.contains(request)), "{:?}", proxy.requests());
     assert!(sim.journal().iter().all(|call| call.header("proxy-authorization").is_none()));
@@ -123,7 +121,7 @@ async fn a_configured_proxy_is_used_with_its_password_and_sees_nothing() {
 }
 
 #[tokio::test]
-async fn the_proxy_of_the_environment_is_used_except_where_it_says() {
+async fn the_proxy_of_the_environment_is_used_except_for_no_proxy() {
     let (world, sim, port) = world_with_https().await;
     let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
     let address = proxy.address(Some(&format!("{USER}:proxy%2Epass%2Dword_7")));
@@ -136,7 +134,7 @@ async fn the_proxy_of_the_environment_is_used_except_where_it_says() {
     for exceptions in ["127.0.0.1", "localhost,127.0.0.0/8"] {
         world.run_program_with(&[("HTTPS_PROXY", &address), ("NO_PROXY", exceptions)], &["sync", "--full"], 0);
     }
-    // What the configuration names stands above the environment, and the exceptions are good for it too.
+    // The configured proxy has priority, and `no_proxy` applies to it too.
     configure_proxy(&world, &proxy.address(Some(USER)), PASSWORD);
     world.run_program_with(&[("NO_PROXY", "127.0.0.1")], &["sync", "--full"], 0);
     assert_eq!(proxy.requests(), asked);
@@ -146,7 +144,7 @@ async fn the_proxy_of_the_environment_is_used_except_where_it_says() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_the_password_is_told_as_such() {
+async fn a_proxy_that_refuses_the_password_is_named() {
     let (world, sim, port) = world_with_https().await;
     let Some(proxy) = Tinyproxy::start(&world, port).await else { return };
     configure_proxy(&world, &proxy.address(Some(USER)), "letmein");
@@ -155,7 +153,7 @@ async fn a_proxy_that_refuses_the_password_is_told_as_such() {
         assert!(ran.stdout.contains("entra.proxy_password_file"), "{arguments:?}: {ran:?}");
         assert!(!ran.stdout.contains("letmein") && !ran.stderr.contains("letmein"), "{ran:?}");
     }
-    // This proxy says 407 to whoever gives no password, and 401 to a wrong one.
+    // tinyproxy answers 407 without a password, and 401 to a wrong one.
     world.reconfigure(|text| {
         text.lines().filter(|line| !line.starts_with("proxy_")).map(|line| format!("{line}\n")).collect()
     });
@@ -169,7 +167,7 @@ async fn a_proxy_that_refuses_the_password_is_told_as_such() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_not_there_is_told_by_its_key() {
+async fn an_unreachable_proxy_is_reported_with_its_key() {
     let (world, sim, _) = world_with_https().await;
     configure_proxy(&world, "http://127.0.0.1:1", PASSWORD);
     let check = world.run_program(&["check"], 1).stdout;

@@ -1,5 +1,5 @@
-//! Several processes at once on one learner database: one at a time runs a cycle, the others are told whose it is, and
-//! every change is made once.
+//! Concurrent processes with one learner database: one at a time runs a cycle, the others name it, and each change is
+//! made once.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -21,17 +21,17 @@ use crate::world::{World, assigned, assigned_group};
 
 const ROUNDS: usize = 100;
 
-/// How a process ended.
+/// How one process of a race ended.
 #[derive(Debug)]
-struct Ended {
+struct RaceResult {
     pid: u32,
-    /// None after a kill.
+    /// `None` after a kill.
     code: Option<i32>,
     stderr: String,
 }
 
-/// Starts these commands at the same instant, and waits for all.
-async fn race(world: &World, commands: Vec<Command>) -> Vec<Ended> {
+/// Starts the commands at the same time and waits for all.
+async fn race(world: &World, commands: Vec<Command>) -> Vec<RaceResult> {
     let barrier = Barrier::new(commands.len());
     let start = |(index, command): (usize, Command)| {
         let log = world.path(&format!("race-{index}.log"));
@@ -46,7 +46,7 @@ async fn race(world: &World, commands: Vec<Command>) -> Vec<Ended> {
     let mut ended = Vec::new();
     for mut process in started {
         let code = process.ended().await;
-        ended.push(Ended { pid: process.pid(), code, stderr: process.log() });
+        ended.push(RaceResult { pid: process.pid(), code, stderr: process.log() });
     }
     ended
 }
@@ -66,12 +66,12 @@ fn elsewhere(world: &World, arguments: &[&str]) -> Command {
     command
 }
 
-/// Whoever did not get the lock names one of the others who had it. On a server there are two: who has that of the state
-/// directory may not get that of the database.
-fn names_the_holder(ended: &Ended, all: &[Ended]) {
-    let may_have_had_it = |other: &Ended| is_on_postgres() || other.code != Some(75);
+/// The message of a process without the lock names a process that had it. PostgreSQL has two locks: the holder of that
+/// of the state directory may not get that of the database.
+fn expect_holder_named(ended: &RaceResult, all: &[RaceResult]) {
+    let may_have_had_it = |other: &RaceResult| is_on_postgres() || other.code != Some(75);
     let holders = all.iter().filter(|other| other.pid != ended.pid && may_have_had_it(other));
-    let named = |other: &Ended| {
+    let named = |other: &RaceResult| {
         let name = format!("another cycle holds the lock: learner-sync sync (pid {})", other.pid);
         ended.stderr.contains(&name)
     };
@@ -79,7 +79,7 @@ fn names_the_holder(ended: &Ended, all: &[Ended]) {
 }
 
 #[apply(on_both)]
-async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
+async fn of_concurrent_syncs_one_makes_the_changes() {
     let mut report = SeedReport::new();
     let tenant = Tenant::with_users(120, report.seed);
     let world = World::start(tenant.clone()).await;
@@ -90,7 +90,7 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
     for round in 0..rounds {
         report.round = round;
         if round % 10 == 0 {
-            // A database that does not exist yet.
+            // The database does not exist yet.
             world.database.clear().await;
             world.sim.tenant(|served| served.clone_from(&tenant));
             (model, cycles) = (Model::default(), 0);
@@ -109,7 +109,7 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
             let there = changes.random.random_bool(0.3);
             let mut command = if there { elsewhere(&world, arguments) } else { world.program(arguments) };
             if changes.random.random_bool(0.1) {
-                // Killed while the others wait for it, if it comes so far.
+                // Killed while the others wait, if it gets the lock.
                 doomed.insert(index);
                 let step = Step::ALL.choose(&mut changes.random).unwrap();
                 command.env("FAILPOINTS", format!("{step:?}=return"));
@@ -124,25 +124,25 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
                 None if doomed.contains(&index) => killed += 1,
                 Some(75) if !patient.contains(&index) => {
                     refused += 1;
-                    names_the_holder(process, &ended);
+                    expect_holder_named(process, &ended);
                 }
                 _ => panic!("{process:?}"),
             }
         }
         assert!(done + killed > 0, "{ended:?}");
         if killed > 0 {
-            // Nobody else may have come to its turn.
+            // The killed process may have been the only one with a turn.
             world.run_program(&["sync"], 0);
             done += 1;
         }
-        // One more finds nothing to do.
+        // Another sync has nothing to do.
         let document = world.run_program(&["sync", "--json"], 0).json();
         let changed = ["created", "updated", "deactivated", "reactivated"].map(|number| document[number].clone());
         assert_eq!(changed, [0, 0, 0, 0].map(|number| json!(number)), "{document}");
         let found = DatabaseContent::read(&world.database, &model).await;
         assert!(found.cycles.iter().all(|ended| *ended), "{:?}", found.cycles);
         let least = cycles + done + 1;
-        // Who was killed may have had a row, or not.
+        // The killed process may have written its row.
         assert!((least..=least + killed).contains(&found.cycles.len()), "{least}, {killed}: {:?}", found.cycles);
         cycles = found.cycles.len();
         world.sim.tenant(|tenant| {
@@ -151,18 +151,18 @@ async fn of_syncs_that_start_at_the_same_instant_one_does_the_work() {
             model.assert_complete(&view);
         });
     }
-    // Or they never met.
+    // Otherwise the processes never competed.
     assert!(refused > rounds / 4, "{refused} of {rounds}");
 }
 
 #[apply(on_both)]
-async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() {
+async fn a_cycle_succeeds_whatever_an_administrator_does_at_the_same_time() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 25);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     for (round, user) in users.iter().take(fewer_on_postgres(users.len())).enumerate() {
-        // Some who are held, so that there is something to approve.
+        // Holds, so that there is something to approve.
         let (group, members) = world.sim.tenant(|tenant| assigned_group(tenant, &format!("Club {round}"), 3));
         world.run_program(&["sync"], 0);
         world.sim.tenant(|tenant| members.iter().for_each(|user| tenant.remove_member(&group, user)));
@@ -174,13 +174,13 @@ async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() 
         let mut commands: Vec<&[&str]> =
             vec![&["sync"], &["approve", "--yes", "--expect", "3"], &["sync", "--wait"], &["status", "--json"]];
         if round % 2 == 0 {
-            // A pause mostly comes before the cycles.
+            // The pause usually comes before the cycles.
             commands.extend([&["pause"][..], &["resume"]]);
         }
         let ended = race(&world, commands.iter().map(|arguments| world.program(arguments)).collect()).await;
         for (arguments, process) in commands.iter().zip(&ended) {
             match (arguments[0], process.code.unwrap()) {
-                // Who was not approved in time is held still.
+                // Users not approved in time are still held.
                 ("sync", 0 | 3) => {}
                 ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused") => {}
                 ("sync", 75) if arguments.len() == 1 => {}
@@ -205,7 +205,7 @@ async fn whatever_an_administrator_does_meanwhile_a_cycle_does_not_fail_of_it() 
 }
 
 #[apply(on_both)]
-async fn a_database_that_everybody_makes_at_the_same_instant_is_made_once() {
+async fn concurrent_processes_create_a_database_once() {
     for round in 0..fewer_on_postgres(25) {
         let mut tenant = Tenant::default();
         let users = assigned(&mut tenant, 5);
@@ -220,7 +220,7 @@ async fn a_database_that_everybody_makes_at_the_same_instant_is_made_once() {
                 ("sync" | "status" | "pause" | "resume", 0) => {}
                 ("sync", 1) if process.stderr.contains("learner-sync: provisioning is paused") => {}
                 ("sync", 75) if arguments.len() == 1 => {}
-                // There may be no database yet, and then there is nobody to be approved.
+                // Without a database yet, nobody is held.
                 ("approve", 0) => {}
                 ("approve", 1) if process.stderr.contains("there is no learner database") => {}
                 _ => panic!("round {round}: {arguments:?}: {process:?}"),

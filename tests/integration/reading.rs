@@ -1,4 +1,4 @@
-//! Reads that go wrong: whatever is not complete in the end changes nobody.
+//! Failed reads: an incomplete snapshot changes nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,9 +13,9 @@ use crate::world::{World, assigned, assigned_group, users};
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
 
-/// A world with learners, a change of every kind that waits, and `fault`: the cycle ends with nothing applied, and
-/// when all is well again the next one does everything. Answers the error.
-async fn ends_the_cycle(page_cap: Option<usize>, fault: impl FnOnce(&World, &str) -> Fault) -> String {
+/// With a change of each kind pending, `fault` ends the cycle with nothing applied, and the cycle after it applies
+/// everything. Returns the error of the cycle.
+async fn error_of_failed_cycle(page_cap: Option<usize>, fault: impl FnOnce(&World, &str) -> Fault) -> String {
     let mut tenant = Tenant::default();
     tenant.page_cap = page_cap;
     let (group, members) = assigned_group(&mut tenant, "Night shift", 20);
@@ -47,37 +47,40 @@ async fn ends_the_cycle(page_cap: Option<usize>, fault: impl FnOnce(&World, &str
 }
 
 #[tokio::test]
-async fn a_group_that_may_not_be_read_ends_the_cycle_and_is_named() {
-    let error = ends_the_cycle(None, |_, _| Fault::on("GET", MEMBERS).always().answer(403)).await;
+async fn a_forbidden_group_ends_the_cycle_and_is_named() {
+    let error = error_of_failed_cycle(None, |_, _| Fault::on("GET", MEMBERS).always().answer(403)).await;
     assert!(error.contains("GROUP") && error.contains("Night shift"), "{error}");
     assert!(error.contains("403") && error.contains("GroupMember.Read.All"), "{error}");
 }
 
 #[tokio::test]
-async fn a_second_page_that_fails_ends_the_cycle() {
+async fn a_failed_second_page_ends_the_cycle() {
     for list in [MEMBERS, ASSIGNMENTS] {
-        let error = ends_the_cycle(Some(15), |_, _| Fault::on("GET", list).page(2).always().answer(400)).await;
+        let error = error_of_failed_cycle(Some(15), |_, _| Fault::on("GET", list).page(2).always().answer(400)).await;
         assert!(error.contains("400") && error.contains("request-id"), "{list}: {error}");
     }
 }
 
 #[tokio::test]
-async fn one_failing_part_of_a_batch_ends_the_cycle() {
-    let error = ends_the_cycle(None, |_, _| Fault::on("GET", "/v1.0/users").answer(403)).await;
+async fn one_failed_part_of_a_batch_ends_the_cycle() {
+    let error = error_of_failed_cycle(None, |_, _| Fault::on("GET", "/v1.0/users").answer(403)).await;
     assert!(error.contains("403") && error.contains("User.Read.All"), "{error}");
 }
 
 #[tokio::test]
 async fn a_page_without_a_list_or_with_html_ends_the_cycle() {
-    ends_the_cycle(None, |_, _| Fault::on("GET", MEMBERS).body("<html>Please log in</html>")).await;
-    ends_the_cycle(None, |_, _| Fault::on("GET", MEMBERS).body("{}")).await;
-    ends_the_cycle(None, |_, _| Fault::on("GET", ASSIGNMENTS).body("{\"value\":[{\"principalType\":\"User\"}]}")).await;
+    error_of_failed_cycle(None, |_, _| Fault::on("GET", MEMBERS).body("<html>Please log in</html>")).await;
+    error_of_failed_cycle(None, |_, _| Fault::on("GET", MEMBERS).body("{}")).await;
+    error_of_failed_cycle(None, |_, _| {
+        Fault::on("GET", ASSIGNMENTS).body("{\"value\":[{\"principalType\":\"User\"}]}")
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn a_next_link_to_another_origin_ends_the_cycle_and_nothing_goes_there() {
+async fn a_next_link_to_another_origin_is_not_followed() {
     let elsewhere = GraphSim::start(Tenant::default()).await;
-    let error = ends_the_cycle(None, |_, group| {
+    let error = error_of_failed_cycle(None, |_, group| {
         let link = format!("{}/v1.0/groups/{group}/members?$skiptoken=x", elsewhere.url());
         Fault::on("GET", MEMBERS).next_link(&link)
     })
@@ -85,14 +88,15 @@ async fn a_next_link_to_another_origin_ends_the_cycle_and_nothing_goes_there() {
     assert!(error.contains("origin") && error.contains(&elsewhere.url()), "{error}");
     assert_eq!(elsewhere.journal(), []);
 
-    let error = ends_the_cycle(None, |_, _| Fault::on("GET", MEMBERS).next_link("https://graph.example/next")).await;
+    let error =
+        error_of_failed_cycle(None, |_, _| Fault::on("GET", MEMBERS).next_link("https://graph.example/next")).await;
     assert!(error.contains("https://graph.example"), "{error}");
 }
 
 #[tokio::test]
-async fn a_redirect_ends_the_cycle_and_nothing_goes_there() {
+async fn a_redirect_is_not_followed() {
     let elsewhere = GraphSim::start(Tenant::default()).await;
-    ends_the_cycle(None, |_, _| {
+    error_of_failed_cycle(None, |_, _| {
         Fault::on("GET", MEMBERS).answer(302).header("Location", &format!("{}/v1.0/users", elsewhere.url()))
     })
     .await;
@@ -100,8 +104,8 @@ async fn a_redirect_ends_the_cycle_and_nothing_goes_there() {
 }
 
 #[tokio::test]
-async fn a_list_that_goes_round_in_circles_ends_the_cycle() {
-    let error = ends_the_cycle(None, |world, group| {
+async fn a_repeated_next_link_ends_the_cycle() {
+    let error = error_of_failed_cycle(None, |world, group| {
         let link = format!("{}/v1.0/groups/{group}/members?$select=id&$top=999", world.sim.url());
         Fault::on("GET", MEMBERS).always().next_link(&link)
     })
@@ -110,7 +114,7 @@ async fn a_list_that_goes_round_in_circles_ends_the_cycle() {
 }
 
 #[tokio::test]
-async fn an_expired_page_token_begins_its_list_anew() {
+async fn an_expired_page_token_restarts_its_list() {
     let mut tenant = Tenant::default();
     tenant.page_cap = Some(5);
     let (group, _) = assigned_group(&mut tenant, "Staff", 12);
@@ -131,20 +135,21 @@ async fn an_expired_page_token_begins_its_list_anew() {
 }
 
 #[tokio::test]
-async fn a_list_whose_page_token_expires_a_sixth_time_ends_the_cycle() {
-    let error = ends_the_cycle(Some(15), |_, _| Fault::on("GET", MEMBERS).page(2).times(6).expired_page_token()).await;
+async fn a_sixth_expired_page_token_ends_the_cycle() {
+    let error =
+        error_of_failed_cycle(Some(15), |_, _| Fault::on("GET", MEMBERS).page(2).times(6).expired_page_token()).await;
     assert!(error.contains("Directory_ExpiredPageToken"), "{error}");
 }
 
 #[tokio::test]
-async fn a_deleted_group_that_is_still_assigned_counts_as_empty() {
+async fn a_deleted_group_that_is_still_assigned_is_an_empty_group() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
     assigned(&mut tenant, 2);
     let mut world = World::start(tenant).await;
     world.cycle().await;
 
-    // Not found only once is a replica that lags: everybody is read, somebody new as well.
+    // One 404 can come from a replica that lags: the members are read again.
     world.sim.tenant(|tenant| {
         let newcomer = users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
@@ -154,7 +159,7 @@ async fn a_deleted_group_that_is_still_assigned_counts_as_empty() {
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 5, created: 1, unchanged: 4, ..Counts::default() });
 
-    // Not found twice is an empty group; it had three members, which is one more than may leave unseen.
+    // Two 404 mean an empty group. It had three members, so that its leavers are held.
     world.sim.tenant(|tenant| tenant.delete_group(&group));
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held), (Outcome::Held, 2));
@@ -162,14 +167,14 @@ async fn a_deleted_group_that_is_still_assigned_counts_as_empty() {
     assert_eq!(world.cycle().await.counts.deactivated, 2);
     assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate success unassigned");
     assert_eq!(world.learner(&members[1], "active").await, ["1"]);
-    // The count follows when nobody is left for whom it was kept.
+    // The count is updated when no hold needs it any more.
     world.cycle().await;
     assert_eq!(world.query("SELECT last_members FROM sync_groups").await, [["0"]]);
     world.settled().await;
 }
 
 #[tokio::test]
-async fn a_service_that_asks_to_wait_is_asked_again() {
+async fn a_request_is_repeated_after_retry_after() {
     let mut tenant = Tenant::default();
     assigned_group(&mut tenant, "Staff", 2);
     assigned(&mut tenant, 2);
@@ -185,7 +190,7 @@ async fn a_service_that_asks_to_wait_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_half_way_is_renewed_once() {
+async fn a_token_refused_during_a_cycle_is_renewed_once() {
     let mut tenant = Tenant::default();
     assigned_group(&mut tenant, "Staff", 2);
     let mut world = World::start(tenant).await;
@@ -207,7 +212,7 @@ async fn a_token_that_is_refused_half_way_is_renewed_once() {
     assert_eq!(calls(&journal, "/members").iter().map(|call| call.status).collect::<Vec<_>>(), [401, 200]);
     assert_eq!(calls(&journal, "/token").len(), 2);
 
-    // A token that is refused again is no question of age.
+    // A new token that is refused has not expired.
     world.sim.clear_journal();
     world.sim.inject(Fault::on("GET", MEMBERS).always().answer(401));
     let report = world.cycle().await;
@@ -234,8 +239,8 @@ async fn a_wrong_application_ends_the_cycle_with_a_hint() {
 }
 
 #[tokio::test]
-async fn a_permission_that_is_lost_changes_nobody() {
-    // What is lost, what is left in its place, and whether the cycle can go on at all.
+async fn a_lost_permission_changes_no_learner() {
+    // The lost permission, the permission in its place, and the number of failed users unless the cycle fails.
     let losses = [
         ("Application.Read.All", None, None),
         ("GroupMember.Read.All", None, None),
@@ -273,13 +278,13 @@ async fn a_permission_that_is_lost_changes_nobody() {
 }
 
 #[tokio::test]
-async fn whoever_left_a_list_before_it_was_begun_anew_is_not_in_it() {
+async fn a_restarted_list_drops_its_earlier_pages() {
     let mut tenant = Tenant::default();
     tenant.page_cap = Some(15);
     let (group, members) = assigned_group(&mut tenant, "Staff", 40);
     let mut world = World::start(tenant).await;
     world.cycle().await;
-    // A newcomer with the smallest of some ids stands on the first page.
+    // The smallest of many new ids is on the first page.
     let newcomer = world.sim.tenant(|tenant| {
         let newcomer = users(tenant, 60).into_iter().min().unwrap();
         tenant.add_member(&group, &newcomer);
@@ -303,7 +308,7 @@ async fn whoever_left_a_list_before_it_was_begun_anew_is_not_in_it() {
 }
 
 #[tokio::test]
-async fn an_error_that_is_not_graphs_own_is_no_evidence() {
+async fn an_error_without_the_format_of_graph_ends_the_cycle() {
     const PAGE: &str = "<html>404: no such page on this proxy</html>";
     for (place, status, body) in [
         (MEMBERS, 404, PAGE),
@@ -335,7 +340,7 @@ async fn an_error_that_is_not_graphs_own_is_no_evidence() {
 }
 
 #[tokio::test]
-async fn whoever_moves_into_a_group_that_hides_its_members_is_not_switched_off() {
+async fn a_member_who_moves_into_a_group_with_hidden_members_stays_active() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 5);
     let mut world = World::start(tenant).await;
@@ -350,7 +355,7 @@ async fn whoever_moves_into_a_group_that_hides_its_members_is_not_switched_off()
         }
         tenant.user_mut(&members[2]).account_enabled = Some(false);
     });
-    // Positive evidence is not in doubt.
+    // A disabled account is sufficient evidence.
     let report = world.cycle().await;
     assert_eq!((report.counts.held, report.counts.deactivated), (2, 1));
     assert!(world.last_detail(&members[0]).await.contains("hides its members, which may include the user"));
@@ -360,9 +365,9 @@ async fn whoever_moves_into_a_group_that_hides_its_members_is_not_switched_off()
 }
 
 #[tokio::test]
-async fn a_small_group_that_hides_its_members_holds_them_and_switches_nobody_off() {
+async fn a_small_group_with_hidden_members_holds_its_leavers() {
     let mut tenant = Tenant::default();
-    // Too small to be guarded as a group that ran empty.
+    // Too small for an `empty-group` hold.
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
     let mut world = World::start(tenant).await;
     world.cycle().await;
@@ -373,7 +378,7 @@ async fn a_small_group_that_hides_its_members_holds_them_and_switches_nobody_off
         assert_eq!(world.log(&members[0]).await, ["create success assigned", "deactivate held empty-group"]);
         assert!(world.last_detail(&members[0]).await.contains("hides its members"));
     }
-    // With the permission the members show, and a group without any is believed.
+    // With the permission the members are visible, and an empty list is reliable.
     world.sim.tenant(|tenant| tenant.permissions.insert("Member.Read.Hidden".to_owned()));
     assert_eq!(world.cycle().await.counts.unchanged, 2);
     world.settled().await;

@@ -1,4 +1,4 @@
-//! What is there already and is not ours: refused with the reason, and left exactly as it was.
+//! Files and databases that learner-sync did not create are refused and left unchanged.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,23 +11,22 @@ use crate::machine::{Mount, Unprivileged};
 use crate::program::{Ran, users};
 use crate::world::World;
 
-/// No file at all.
 const NONE: [String; 0] = [];
 /// The commands that write to the learner database.
 const WRITING: [&[&str]; 6] = [&["sync"], &["sync", "--full"], &["run"], &["pause"], &["resume"], &["approve"]];
-/// Those that run cycles, for which there are a lock and a state directory.
+/// The commands that run cycles. They need a lock and the state directory.
 const RUNNING: [&[&str]; 3] = [&["sync"], &["sync", "--full"], &["run"]];
-/// Those that only read it.
+/// The commands that only read it.
 const READING: [&[&str]; 4] = [&["plan"], &["sync", "--dry-run"], &["status"], &["log"]];
 
-/// Each of the commands exits 78, says all of `expected`, and leaves nothing behind.
+/// Each of the commands exits 78, prints all of `expected`, and changes no file.
 #[track_caller]
-fn refused(world: &World, commands: &[&[&str]], expected: &[&str]) {
-    refused_when(world, commands, expected, |arguments, code| world.run_program(arguments, code));
+fn expect_refused(world: &World, commands: &[&[&str]], expected: &[&str]) {
+    expect_refused_by(world, commands, expected, |arguments, code| world.run_program(arguments, code));
 }
 
 #[track_caller]
-fn refused_when(world: &World, commands: &[&[&str]], expected: &[&str], run: impl Fn(&[&str], i32) -> Ran) {
+fn expect_refused_by(world: &World, commands: &[&[&str]], expected: &[&str], run: impl Fn(&[&str], i32) -> Ran) {
     let before = world.files();
     for arguments in commands {
         let ran = run(arguments, 78);
@@ -37,29 +36,29 @@ fn refused_when(world: &World, commands: &[&[&str]], expected: &[&str], run: imp
     }
 }
 
-/// `check` says it too, in its line `name`.
+/// `check` prints all of `expected` in its line `name`.
 #[track_caller]
-fn told_by_check(world: &World, name: &str, expected: &[&str]) {
-    told_when(world, name, expected, |arguments, code| world.run_program(arguments, code));
+fn expect_in_check(world: &World, name: &str, expected: &[&str]) {
+    expect_in_check_by(world, name, expected, |arguments, code| world.run_program(arguments, code));
 }
 
 #[track_caller]
-fn told_when(world: &World, name: &str, expected: &[&str], run: impl Fn(&[&str], i32) -> Ran) {
+fn expect_in_check_by(world: &World, name: &str, expected: &[&str], run: impl Fn(&[&str], i32) -> Ran) {
     let before = world.files();
     let document = run(&["check", "--json"], 1).json();
     let line = document["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap();
     assert_eq!(line["ok"], Value::Bool(false), "{document}");
-    let told = format!("{}; {}", line["detail"].as_str().unwrap(), line["hint"].as_str().unwrap_or_default());
-    assert!(expected.iter().all(|words| told.contains(words)), "{told}");
+    let line_text = format!("{}; {}", line["detail"].as_str().unwrap(), line["hint"].as_str().unwrap_or_default());
+    assert!(expected.iter().all(|words| line_text.contains(words)), "{line_text}");
     let mut changed = world.changed_since(&before);
-    if name != "database" || told.contains("daemon-") {
-        // The database is in order and was opened: SQLite keeps its index beside the file even for a reader.
+    if name != "database" || line_text.contains("daemon-") {
+        // The database was opened: SQLite creates its index file even for a reader.
         changed.retain(|name| !name.ends_with("-shm") && !name.ends_with("-wal"));
     }
     assert_eq!(changed, NONE);
 }
 
-/// A world before its first cycle, whose database some other program has made with `sql`.
+/// A world before its first cycle, with a database that another program created with `sql`.
 async fn world_with(sql: &str) -> World {
     let world = World::start(users(2).0).await;
     std::fs::write(world.path("learners.db"), "").unwrap();
@@ -77,14 +76,14 @@ async fn the_database_of_another_program_is_refused_by_every_command() {
     for sql in [MOODLE.to_owned(), format!("PRAGMA journal_mode = WAL; {MOODLE}")] {
         let world = world_with(&sql).await;
         let expected = ["mdl_course", "mdl_forum", "1 more", "learners.db", "learners.database_url"];
-        refused(&world, &WRITING, &expected);
-        refused(&world, &READING, &expected);
-        told_by_check(&world, "database", &expected);
+        expect_refused(&world, &WRITING, &expected);
+        expect_refused(&world, &READING, &expected);
+        expect_in_check(&world, "database", &expected);
     }
 }
 
 #[tokio::test]
-async fn an_empty_file_and_a_database_with_other_tables_beside_learners_are_taken() {
+async fn an_empty_file_and_other_tables_beside_learners_are_accepted() {
     for sql in ["", "PRAGMA user_version = 7", "PRAGMA journal_mode = WAL"] {
         let world = world_with(sql).await;
         world.run_program(&["plan"], 0);
@@ -105,7 +104,7 @@ async fn an_empty_file_and_a_database_with_other_tables_beside_learners_are_take
 }
 
 #[tokio::test]
-async fn a_learners_table_without_our_columns_is_refused_with_every_one_that_is_missing() {
+async fn a_learners_table_with_missing_columns_is_refused_and_they_are_named() {
     let world =
         world_with("CREATE TABLE learners (id INTEGER PRIMARY KEY, user_name TEXT, email TEXT, name TEXT)").await;
     let missing = [
@@ -129,27 +128,27 @@ async fn a_learners_table_without_our_columns_is_refused_with_every_one_that_is_
     let mut expected = missing.map(|column| format!("learners lacks the column {column}")).to_vec();
     expected.push("learners.database_url".to_owned());
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
-    refused(&world, &WRITING, &expected);
-    refused(&world, &READING, &expected);
-    told_by_check(&world, "database", &expected);
+    expect_refused(&world, &WRITING, &expected);
+    expect_refused(&world, &READING, &expected);
+    expect_in_check(&world, "database", &expected);
 }
 
 #[tokio::test]
-async fn what_is_no_database_at_all_is_refused_and_left_as_it_is() {
+async fn a_file_that_is_not_a_database_is_refused_and_unchanged() {
     let diary = World::start(users(1).0).await;
     std::fs::write(diary.path("learners.db"), "Dear diary, today I was taken for a database.".repeat(100)).unwrap();
     let directory = World::start(users(1).0).await;
     std::fs::create_dir(directory.path("learners.db")).unwrap();
     for (world, why) in [(diary, "is not an SQLite database"), (directory, "it is a directory")] {
         let database = world.path("learners.db").display().to_string();
-        refused(&world, &WRITING, &[&database, why]);
-        refused(&world, &READING, &[&database, why]);
-        told_by_check(&world, "database", &[&database, why]);
+        expect_refused(&world, &WRITING, &[&database, why]);
+        expect_refused(&world, &READING, &[&database, why]);
+        expect_in_check(&world, "database", &[&database, why]);
     }
 }
 
 #[tokio::test]
-async fn a_pipe_for_a_database_is_refused_and_not_waited_for() {
+async fn a_named_pipe_is_refused_at_once() {
     let world = World::start(users(1).0).await;
     let elsewhere = tempfile::tempdir().unwrap();
     let pipe = elsewhere.path().join("learners.db");
@@ -166,15 +165,15 @@ async fn a_pipe_for_a_database_is_refused_and_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_file_in_the_place_of_the_state_directory_is_refused() {
+async fn a_file_instead_of_the_state_directory_is_refused() {
     let world = World::start(users(1).0).await;
     std::fs::write(world.path("state"), "a list of the states").unwrap();
     let expected = ["state.directory", &*world.path("state").display().to_string(), "it is not a directory"];
-    refused(&world, &RUNNING, &expected);
-    told_by_check(&world, "state", &expected);
+    expect_refused(&world, &RUNNING, &expected);
+    expect_in_check(&world, "state", &expected);
 }
 
-/// The name of the lock of a daemon beside the database.
+/// The file name of the lock of a daemon, beside the database.
 fn daemon_lock(world: &World) -> String {
     let state = DatabaseState {
         generation: Generation(0),
@@ -194,10 +193,10 @@ fn allow(world: &World, name: &str, mode: u32) {
 }
 
 #[tokio::test]
-async fn what_the_service_user_cannot_write_is_refused_and_named() {
+async fn paths_that_the_service_user_cannot_write_are_refused_and_named() {
     let world = World::start(users(2).0).await;
     let daemon_lock = daemon_lock(&world);
-    // What is made unwritable, to which mode and back, the line of `check` that tells it, who else refuses, and how.
+    // The path, its mode without and with write permission, the line of `check`, the refusing commands and the message.
     type Commands = &'static [&'static [&'static str]];
     let cases: [(&str, u32, u32, &str, Commands, &str); 6] = [
         ("learners.db", 0o444, 0o640, "database", &WRITING, "learners.db: cannot write to the file"),
@@ -218,8 +217,8 @@ async fn what_the_service_user_cannot_write_is_refused_and_named() {
     for (name, mode, before, check, commands, why) in cases {
         allow(&world, name, mode);
         let expected = [why, "Permission denied", "the service user must"];
-        refused_when(&world, commands, &expected, run);
-        told_when(&world, check, &expected, run);
+        expect_refused_by(&world, commands, &expected, run);
+        expect_in_check_by(&world, check, &expected, run);
         allow(&world, name, before);
     }
     run(&["check"], 0);
@@ -228,7 +227,7 @@ async fn what_the_service_user_cannot_write_is_refused_and_named() {
 }
 
 #[tokio::test]
-async fn a_file_system_that_is_read_only_is_refused_even_for_root() {
+async fn a_read_only_file_system_is_refused_even_for_root() {
     let world = World::start(users(2).0).await;
     std::fs::create_dir(world.path("disk")).unwrap();
     world.reconfigure(|text| text.replace("/learners.db", "/disk/learners.db"));
@@ -237,18 +236,18 @@ async fn a_file_system_that_is_read_only_is_refused_even_for_root() {
         return println!("skipped: nothing can be mounted here");
     };
     let expected = ["disk/learners.db", "Read-only file system"];
-    refused(&world, &WRITING, &expected);
-    told_by_check(&world, "database", &expected);
+    expect_refused(&world, &WRITING, &expected);
+    expect_in_check(&world, "database", &expected);
     drop(mount);
     world.run_program(&["sync"], 0);
 }
 
 #[tokio::test]
-async fn files_of_another_make_where_the_cache_would_be_are_refused() {
+async fn other_files_in_the_directory_of_the_cache_are_refused() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
-    // The names are those of sled, but not their kind.
+    // The names of sled, but not its file types.
     for name in ["photos", "db", "conf"] {
         std::fs::create_dir_all(world.path("state/cache").join(name)).unwrap();
     }
@@ -258,10 +257,10 @@ async fn files_of_another_make_where_the_cache_would_be_are_refused() {
         "files that learner-sync did not create",
         "move these files",
     ];
-    refused(&world, &RUNNING, &expected);
-    told_by_check(&world, "state", &expected);
+    expect_refused(&world, &RUNNING, &expected);
+    expect_in_check(&world, "state", &expected);
     assert_eq!(world.cycles().await, ["command success"]);
-    // An empty directory is nobody's.
+    // An empty directory is accepted.
     for entry in std::fs::read_dir(world.path("state/cache")).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() { std::fs::remove_dir(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
@@ -271,14 +270,14 @@ async fn files_of_another_make_where_the_cache_would_be_are_refused() {
     assert_eq!(caches(&world), ["cache"]);
 }
 
-/// Has the cache say that it has another layout, as the program of that layout would.
+/// Marks the cache as one of another layout version.
 fn relabel(world: &World, layout: u32, more: &str) {
     let content = format!("learner-sync cache, layout {layout}{more}");
     let text = format!("{content}\n{}\n", blake3::hash(content.as_bytes()).to_hex());
     std::fs::write(world.path("state/cache/layout"), text).unwrap();
 }
 
-/// The names in the state directory, without those of locks.
+/// The file names in the state directory, without locks.
 fn caches(world: &World) -> Vec<String> {
     let names = std::fs::read_dir(world.path("state")).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
@@ -294,10 +293,10 @@ async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
     relabel(&world, 99, "\nand something that came with it");
     let expected =
         [&*world.path("state/cache").display().to_string(), "has layout 99", "install the newer one, or remove"];
-    refused(&world, &RUNNING, &expected);
-    told_by_check(&world, "state", &expected);
+    expect_refused(&world, &RUNNING, &expected);
+    expect_in_check(&world, "state", &expected);
     assert_eq!(world.cycles().await, ["command success"]);
-    // Whoever has nothing to do with the cache goes on.
+    // Commands without the cache work.
     for arguments in [&["status"][..], &["log"], &["plan"], &["pause"], &["resume"]] {
         world.run_program(arguments, 0);
     }
@@ -306,7 +305,7 @@ async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
 }
 
 #[tokio::test]
-async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
+async fn a_daemon_does_not_write_a_cache_that_became_newer() {
     let world = World::start(users(1).0).await;
     let daemon = world.daemon().await;
     daemon.logged("waiting next_cycle.at=", 1).await;
@@ -325,14 +324,14 @@ async fn a_daemon_leaves_a_cache_alone_that_became_newer_under_it() {
 }
 
 #[tokio::test]
-async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
+async fn a_cycle_does_not_write_a_cache_that_became_newer() {
     let (tenant, ids) = users(2);
     let mut world = World::start(tenant).await;
     world.cycle().await;
     relabel(&world, 99, "");
     let before = world.files();
     world.sim.tenant(|tenant| tenant.unassign(&ids[0]));
-    // This cycle has no session, and so nobody who looked at it before.
+    // This cycle starts without the check of the command line.
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.settled().await;
     let mut changed = world.changed_since(&before);
@@ -341,13 +340,13 @@ async fn a_cache_that_becomes_newer_within_a_cycle_is_not_written_either() {
 }
 
 #[tokio::test]
-async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
+async fn the_cache_of_an_older_learner_sync_is_set_aside_and_rebuilt() {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     relabel(&world, 1, "");
     let ran = world.run_program(&["sync"], 0);
     assert!(ran.stderr.contains("it has the older layout 1"), "{ran:?}");
-    // The first layout of all did not tell.
+    // The first layout has no version entry.
     std::fs::remove_file(world.path("state/cache/layout")).unwrap();
     let ran = world.run_program(&["sync"], 0);
     assert!(ran.stderr.contains("the layout file is missing"), "{ran:?}");
@@ -359,7 +358,7 @@ async fn the_cache_of_an_older_learner_sync_is_set_aside_and_made_anew() {
 }
 
 #[tokio::test]
-async fn a_damaged_layout_is_damage_and_no_newer_version() {
+async fn a_damaged_layout_version_is_not_taken_for_a_newer_one() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     relabel(&world, 99, "");
@@ -371,13 +370,13 @@ async fn a_damaged_layout_is_damage_and_no_newer_version() {
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_told_with_the_way_out() {
+async fn a_damaged_database_is_reported_with_the_remedy() {
     let world = World::start(crate::program::users(40).0).await;
     world.run_program(&["sync"], 0);
     world.run_program(&["check"], 0);
     let path = world.path("learners.db");
     let mut bytes = std::fs::read(&path).unwrap();
-    // All but the first page, which says what there is.
+    // All pages but the first, which has the schema.
     bytes.iter_mut().skip(4096 * 2).for_each(|byte| *byte = 0xaa);
     std::fs::write(&path, bytes).unwrap();
     let check = world.run_program(&["check"], 1).stdout;

@@ -1,4 +1,4 @@
-//! The address of somebody who has left is given to somebody else: `learners.reissued`.
+//! `learners.reissued`: the address of a former user is given to a new one.
 
 use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
@@ -11,8 +11,8 @@ use crate::world::{World, assigned};
 
 const ADDRESS: &str = "ada.lovelace@harbourworks.example";
 
-/// A world in which Ada has left and eleven others stay; her learner is switched off.
-async fn left(reissued: &str) -> (World, String) {
+/// A world with eleven active learners, and Ada, whose learner is inactive.
+async fn world_without_ada(reissued: &str) -> (World, String) {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace"));
     tenant.assign_user(&ada);
@@ -29,8 +29,8 @@ async fn left(reissued: &str) -> (World, String) {
 }
 
 #[apply(on_both)]
-async fn with_free_the_former_learner_makes_room() {
-    let (mut world, ada) = left("free").await;
+async fn with_free_the_values_of_the_former_learner_are_moved_aside() {
+    let (mut world, ada) = world_without_ada("free").await;
     let new = hire(&world, User::named("Ada", "Lovelace"));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 12, created: 1, updated: 1, unchanged: 11, ..Counts::default() };
@@ -47,7 +47,7 @@ async fn with_free_the_former_learner_makes_room() {
         { "attribute": mail, "old": ADDRESS, "new": aside },
     ]);
     assert_eq!(world.last_changes(&ada).await, changes);
-    // Three requests read everybody; a fourth would be a second look at somebody who has left long ago.
+    // Three requests read all users; a fourth would confirm a former user again.
     assert_eq!(world.settled().await.requests, 3);
     world.full_cycle().await;
     world.settled().await;
@@ -55,7 +55,7 @@ async fn with_free_the_former_learner_makes_room() {
 
 #[tokio::test]
 async fn with_free_a_renamed_learner_gets_the_address_of_a_former_one_too() {
-    let (mut world, ada) = left("free").await;
+    let (mut world, ada) = world_without_ada("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
     world.cycle().await;
     world.sim.tenant(|tenant| tenant.user_mut(&grace).mail = Some(ADDRESS.to_owned()));
@@ -66,8 +66,8 @@ async fn with_free_a_renamed_learner_gets_the_address_of_a_former_one_too() {
 }
 
 #[apply(on_both)]
-async fn with_free_two_who_want_it_are_both_rejected_and_nobody_makes_room() {
-    let (mut world, ada) = left("free").await;
+async fn with_free_two_newcomers_are_both_rejected_and_nothing_is_moved_aside() {
+    let (mut world, ada) = world_without_ada("free").await;
     hire(&world, User::named("Grace", "Hopper").mail(ADDRESS));
     hire(&world, User::named("Mary", "Shelley").mail(ADDRESS));
     let counts = Counts { in_scope: 13, failed: 2, unchanged: 11, ..Counts::default() };
@@ -77,8 +77,8 @@ async fn with_free_two_who_want_it_are_both_rejected_and_nobody_makes_room() {
 }
 
 #[tokio::test]
-async fn with_free_who_is_away_for_a_while_and_comes_back_is_a_conflict_then() {
-    let (mut world, _) = left("free").await;
+async fn with_free_a_returning_former_user_is_a_conflict() {
+    let (mut world, _) = world_without_ada("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
     world.cycle().await;
     world.sim.tenant(|tenant| tenant.unassign(&grace));
@@ -86,7 +86,7 @@ async fn with_free_who_is_away_for_a_while_and_comes_back_is_a_conflict_then() {
     let mail = "grace.hopper@harbourworks.example";
     let other = hire(&world, User::named("Mary", "Shelley").mail(mail));
     assert_eq!(world.cycle().await.counts.created, 1);
-    // The address is Mary's now; Entra would not have given it away while it was Grace's.
+    // Mary has the address now; Entra would not have reissued it while Grace had it.
     world.sim.tenant(|tenant| tenant.assign_user(&grace));
     let report = world.cycle().await;
     assert_eq!((report.counts.reactivated, report.counts.failed), (0, 1));
@@ -96,15 +96,15 @@ async fn with_free_who_is_away_for_a_while_and_comes_back_is_a_conflict_then() {
 }
 
 #[tokio::test]
-async fn with_free_an_active_holder_and_one_who_returns_keep_what_they_have() {
-    let (mut world, ada) = left("free").await;
+async fn with_free_an_active_and_a_returning_holder_keep_their_values() {
+    let (mut world, ada) = world_without_ada("free").await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
     world.cycle().await;
     let taken = "grace.hopper@harbourworks.example";
     let mary = hire(&world, User::named("Mary", "Shelley").mail(taken));
     assert_eq!(world.cycle().await.counts.failed, 1);
     assert_eq!(world.learner(&grace, "email").await, [taken]);
-    // Grace leaves and comes back in one go with Mary's wish.
+    // Grace leaves and returns in the cycle in which Mary wants her address.
     world.sim.tenant(|tenant| tenant.unassign(&grace));
     world.cycle().await;
     assert_eq!(world.learner(&mary, "email").await, Vec::<String>::new());
@@ -116,8 +116,8 @@ async fn with_free_an_active_holder_and_one_who_returns_keep_what_they_have() {
 }
 
 #[tokio::test]
-async fn with_conflict_the_former_learner_keeps_it_and_is_named() {
-    let (mut world, ada) = left("conflict").await;
+async fn with_conflict_the_former_learner_keeps_its_values_and_is_named() {
+    let (mut world, ada) = world_without_ada("conflict").await;
     let new = hire(&world, User::named("Ada", "Lovelace"));
     assert_eq!(world.cycle().await.counts.failed, 1);
     assert_eq!(world.log(&new).await, ["create failure conflict"]);

@@ -1,4 +1,4 @@
-//! `scope.only`, `scope.ignore` and `scope.app_roles`: who is left exactly as they are, and whose assignment counts.
+//! `scope.only`, `scope.ignore` and `scope.app_roles`: excluded learners stay unchanged.
 
 use graph_sim::{DEFAULT_ACCESS, Fault, Tenant};
 use learner_sync::model::Outcome;
@@ -7,7 +7,7 @@ use learner_sync::plan::Counts;
 use crate::database::{apply, on_both};
 use crate::world::{World, assigned, assigned_group, users};
 
-/// A world with `[scope]` as given.
+/// A world with these lines in `[scope]`.
 async fn scoped(tenant: Tenant, scope: &str) -> World {
     let world = World::start(tenant).await;
     world.configure(&format!("[scope]\n{scope}"));
@@ -23,17 +23,17 @@ fn user_name(world: &World, id: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_canary_touches_nobody_else() {
+async fn only_the_named_users_change() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 4);
-    // A group that is not assigned itself.
+    // The group itself is not assigned.
     let canary = tenant.add_group("Canary");
     let direct = assigned(&mut tenant, 6);
     tenant.add_member(&canary, &direct[0]);
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts.created, 10);
 
-    // Everybody changes, somebody leaves, somebody is disabled, somebody is deleted and somebody comes.
+    // Everybody is renamed; one user each leaves, is disabled, is deleted and joins.
     let newcomer = world.sim.tenant(|tenant| {
         tenant.remove_member(&group, &members[1]);
         tenant.user_mut(&direct[1]).account_enabled = Some(false);
@@ -54,7 +54,7 @@ async fn a_canary_touches_nobody_else() {
     assert_eq!((changed.len(), after.len()), (3, 10));
     world.settled().await;
 
-    // The bounds fall: what has waited is done.
+    // Without the restriction all pending changes are applied.
     world.configure("");
     let report = world.cycle().await;
     assert_eq!((report.counts.updated, report.counts.created, report.counts.deactivated), (3, 1, 3));
@@ -63,7 +63,7 @@ async fn a_canary_touches_nobody_else() {
 }
 
 #[tokio::test]
-async fn whoever_is_ignored_stays_as_they_are_even_when_they_leave() {
+async fn ignored_learners_stay_unchanged_even_when_they_leave() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Contractors", 3);
     let direct = assigned(&mut tenant, 4);
@@ -71,7 +71,7 @@ async fn whoever_is_ignored_stays_as_they_are_even_when_they_leave() {
     world.cycle().await;
     let (id, name) = (&direct[0], user_name(&world, &direct[1]));
     world.configure(&format!("[scope]\nignore = [{group:?}, {id:?}, {name:?}]"));
-    // All are gone for good, and so is the group: only what was last seen of them tells who they are.
+    // The accounts and the group are deleted: only the stored routes show that the users were in it.
     world.sim.tenant(|tenant| {
         members.iter().chain(&direct[..3]).for_each(|id| tenant.delete_user(id));
         tenant.delete_group(&group);
@@ -88,7 +88,7 @@ async fn whoever_is_ignored_stays_as_they_are_even_when_they_leave() {
 }
 
 #[tokio::test]
-async fn newcomers_who_are_ignored_are_not_created_and_a_plan_says_so() {
+async fn ignored_newcomers_are_not_created_and_shown_by_plan() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Contractors", 2);
     let direct = assigned(&mut tenant, 2);
@@ -103,7 +103,7 @@ async fn newcomers_who_are_ignored_are_not_created_and_a_plan_says_so() {
 }
 
 #[apply(on_both)]
-async fn the_values_of_whoever_is_ignored_are_not_moved_aside() {
+async fn the_values_of_ignored_learners_are_not_moved_aside() {
     let mut tenant = Tenant::default();
     let direct = assigned(&mut tenant, 2);
     let mut world = World::start(tenant).await;
@@ -123,7 +123,7 @@ async fn the_values_of_whoever_is_ignored_are_not_moved_aside() {
 }
 
 #[tokio::test]
-async fn a_group_that_hides_its_members_bounds_nothing() {
+async fn a_restriction_to_a_group_with_hidden_members_ends_the_cycle() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 2);
     let hidden = tenant.add_group("Board");
@@ -140,7 +140,7 @@ async fn a_group_that_hides_its_members_bounds_nothing() {
 }
 
 #[tokio::test]
-async fn only_the_app_roles_that_are_named_count() {
+async fn only_the_named_app_roles_count() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();
     let someone = users(&mut tenant, 4);
@@ -154,7 +154,7 @@ async fn only_the_app_roles_that_are_named_count() {
     let explained = world.run_program(&["provision", "--dry-run", &someone[1]], 0).stdout;
     assert!(explained.contains("scope.app_roles"), "{explained}");
 
-    // By id, and the one that nobody has to define.
+    // By id, and the default role, which needs no definition.
     world.configure(&format!("[scope]\napp_roles = [{:?}, {DEFAULT_ACCESS:?}]", roles[1].id));
     let report = world.cycle().await;
     assert_eq!((report.counts.created, report.counts.deactivated, report.counts.unchanged), (2, 1, 1));
@@ -167,7 +167,7 @@ async fn only_the_app_roles_that_are_named_count() {
     let error = report.error.unwrap();
     assert!(error.contains("\"lerner\"") && error.contains("learner, trainer"), "{error}");
     world.unchanged_since(&before).await;
-    // Roles that nobody is assigned in look like an application that nobody is assigned to.
+    // Roles without assignments are held like an application without assignments.
     world.sim.tenant(|tenant| someone.iter().for_each(|id| tenant.unassign(id)));
     world.sim.tenant(|tenant| someone.iter().for_each(|id| tenant.assign_user_with_role(id, &roles[0].id)));
     world.configure(&format!("[scope]\napp_roles = [{:?}]", roles[1].value));
@@ -176,18 +176,18 @@ async fn only_the_app_roles_that_are_named_count() {
 }
 
 #[tokio::test]
-async fn a_group_that_says_whom_to_ignore_and_says_it_no_more_ends_the_cycle() {
+async fn an_unreadable_ignored_group_ends_the_cycle() {
     for lost in ["not found", "empty", "deleted"] {
         let mut tenant = Tenant::default();
         assigned(&mut tenant, 2);
-        // Not assigned itself, so that nobody was ever seen through it.
+        // Not assigned, so that no route names it.
         let ignored = tenant.add_group("Board");
         let members = assigned(&mut tenant, 3);
         members.iter().for_each(|id| tenant.add_member(&ignored, id));
         let mut world = World::start(tenant).await;
         world.cycle().await;
         world.configure(&format!("[scope]\nignore = [{ignored:?}]"));
-        // Nobody is assigned any more, and they stay.
+        // Nobody is assigned any more, and the ignored stay.
         world.sim.tenant(|tenant| members.iter().for_each(|id| tenant.unassign(id)));
         assert_eq!(world.cycle().await.counts.deactivated, 0, "{lost}");
         world.settled().await;
@@ -211,7 +211,7 @@ async fn a_group_that_says_whom_to_ignore_and_says_it_no_more_ends_the_cycle() {
 }
 
 #[tokio::test]
-async fn check_says_whom_the_bounds_name() {
+async fn check_shows_the_users_of_the_restrictions() {
     let mut tenant = Tenant::default();
     let (group, _) = assigned_group(&mut tenant, "Staff", 2);
     let direct = assigned(&mut tenant, 1);

@@ -15,7 +15,7 @@ active = "Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")"
 "#;
 
 #[apply(on_both)]
-async fn the_name_of_the_role_is_a_value_like_any_other() {
+async fn the_name_of_the_role_is_mapped() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();
     let by_default = hire(&mut tenant, "Ada", "Lovelace");
@@ -36,7 +36,7 @@ async fn the_name_of_the_role_is_a_value_like_any_other() {
     }
     world.settled().await;
 
-    // Nobody in Entra changes but the assignment.
+    // Only the assignment changes.
     world.sim.tenant(|tenant| {
         tenant.unassign(&ids[2]);
         tenant.assign_user_with_role(&by_default, &roles[1].id);

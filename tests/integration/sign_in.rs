@@ -1,4 +1,4 @@
-//! Signing in: what the token endpoint says stays between it and us.
+//! Signing in: answers of the token endpoint, certificates, workload and managed identities.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -16,7 +16,7 @@ use crate::world::World;
 const TOKEN: &str = "/*/oauth2/v2.0/token";
 
 #[tokio::test]
-async fn an_answer_that_is_no_token_answer_is_not_repeated() {
+async fn an_unexpected_answer_is_not_quoted() {
     for body in ["\"eyJhbGciOi.the.token\"", "{\"access_token\":\"eyJhbGciOi.the.token\"}", "<html>eyJhbGciOi</html>"] {
         let mut world = World::start(users(1).0).await;
         world.sim.inject(Fault::on("POST", TOKEN).always().answer(200).body(body));
@@ -27,13 +27,13 @@ async fn an_answer_that_is_no_token_answer_is_not_repeated() {
     }
 }
 
-/// What the token endpoint has answered so far.
+/// The calls of the token endpoint.
 fn sign_ins(world: &World) -> Vec<Call> {
     world.sim.journal().into_iter().filter(|call| call.path.ends_with("/oauth2/v2.0/token")).collect()
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_asks_for_time_is_asked_again_when_it_has_passed() {
+async fn a_throttled_token_request_is_repeated_after_retry_after() {
     let cases = [
         ("throttled", Fault::on("POST", TOKEN).retry_after("1"), 429),
         ("throttled until a date", Fault::on("POST", TOKEN).retry_after_date(1), 429),
@@ -55,7 +55,7 @@ async fn a_token_endpoint_that_asks_for_time_is_asked_again_when_it_has_passed()
     join_all(asked).await;
 }
 
-/// A world with learners of whom one has left, which no sign-in without an answer may show.
+/// A world with a leaver who is not yet deactivated.
 async fn world_with_leaver() -> World {
     let (tenant, ids) = users(3);
     let mut world = World::start(tenant).await;
@@ -66,7 +66,7 @@ async fn world_with_leaver() -> World {
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_says_no_is_asked_once_a_cycle_and_nobody_is_switched_off() {
+async fn a_refused_sign_in_is_tried_once_a_cycle_and_deactivates_nobody() {
     for fault in [
         Fault::on("POST", TOKEN).answer(200).body("<html>Please log in</html>"),
         Fault::on("POST", TOKEN).answer(403).body("<html>Blocked by the proxy</html>"),
@@ -89,7 +89,7 @@ async fn a_token_endpoint_that_says_no_is_asked_once_a_cycle_and_nobody_is_switc
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
+async fn an_unreachable_token_endpoint_ends_the_cycle_after_seconds() {
     let failing = async {
         let mut world = world_with_leaver().await;
         world.sim.inject(Fault::on("POST", TOKEN).always().answer(500));
@@ -99,14 +99,14 @@ async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
     let down = async {
         let mut world = world_with_leaver().await;
         let authority = format!("authority_url = \"{}\"", world.sim.url());
-        // Nothing listens on port 1 of this machine.
+        // Nothing listens on port 1.
         world.reconfigure(|text| text.replace(&authority, "authority_url = \"http://127.0.0.1:1\""));
         let report = world.cycle().await;
         world.configure("");
         (world, report)
     };
     let ((failing, first), (down, second)) = tokio::join!(failing, down);
-    // Waits of one, two and four seconds, and none that ends after eight; each is up to twice as long.
+    // Waits of one, two and four seconds, each up to twice as long, within eight seconds.
     let calls = sign_ins(&failing).len();
     assert!((2..=4).contains(&calls) && calls == failing.sim.journal().len(), "{:?}", failing.sim.journal());
     assert_eq!(down.sim.journal(), []);
@@ -121,16 +121,16 @@ async fn a_token_endpoint_that_is_down_is_left_alone_after_some_seconds() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_good_for_ever_is_good_for_a_day() {
+async fn a_token_without_a_sensible_lifetime_is_used_for_a_day() {
     let mut world = World::start(users(1).0).await;
     let body = r#"{"token_type":"Bearer","expires_in":18446744073709551615,"access_token":"not-a-token"}"#;
     world.sim.inject(Fault::on("POST", TOKEN).always().answer(200).body(body));
-    // Graph does not know it, but nothing breaks on the way there.
+    // Graph does not know the token; its lifetime causes no overflow.
     assert!(world.cycle().await.error.unwrap().contains("401"));
 }
 
 #[tokio::test]
-async fn plain_http_on_the_loopback_never_goes_to_a_proxy() {
+async fn plain_http_on_loopback_never_uses_a_proxy() {
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
     let heard = std::thread::spawn(move || {
@@ -143,13 +143,13 @@ async fn plain_http_on_the_loopback_never_goes_to_a_proxy() {
         program.env(name, &address);
     }
     assert!(program.output().unwrap().status.success());
-    // Nobody has spoken to the proxy before this.
+    // The proxy had no connection before this one.
     std::io::Write::write_all(&mut std::net::TcpStream::connect(&address["http://".len()..]).unwrap(), b"nobody\n")
         .unwrap();
     assert_eq!(heard.join().unwrap(), "nobody");
 }
 
-/// A world of one user, whose application signs in as the lines of `[entra.credential]` say.
+/// A world with one user and these lines in `[entra.credential]`.
 async fn world_signing_in(tenant: Tenant, credential: &str) -> World {
     let world = World::start(tenant).await;
     sign_in_with(&world, credential);
@@ -173,7 +173,7 @@ fn write_secret(world: &World, name: &str, content: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_certificate_signs_in_anew_for_every_token() {
+async fn a_certificate_signs_a_new_assertion_for_each_token() {
     let certificate = SigningCertificate::new("learner-sync");
     let mut tenant = users(1).0;
     tenant.register_certificate(&certificate.certificate_pem);
@@ -185,11 +185,11 @@ async fn a_certificate_signs_in_anew_for_every_token() {
     );
     sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {public:?}\nprivate_key_file = {key:?}"));
     assert_eq!(world.cycle().await.outcome, Outcome::Success);
-    // The simulator takes each statement once; a token that Graph refuses is replaced by another.
+    // The simulator accepts each assertion once; a token that Graph refuses is replaced.
     world.sim.revoke_tokens();
     assert_eq!(world.cycle().await.outcome, Outcome::Success);
 
-    // One file may hold both, and systemd may hand them over.
+    // One file with both, in the credentials directory of systemd.
     let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.certificate_pem, certificate.key_pem));
     sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {both:?}"));
     world.run_program(&["sync"], 0);
@@ -202,7 +202,7 @@ async fn a_certificate_signs_in_anew_for_every_token() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_entra_does_not_know_is_explained() {
+async fn an_unknown_certificate_is_explained() {
     let certificate = SigningCertificate::new("learner-sync");
     let mut world = World::start(users(1).0).await;
     let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.key_pem, certificate.certificate_pem));
@@ -213,7 +213,7 @@ async fn a_certificate_that_entra_does_not_know_is_explained() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
+async fn problems_of_certificate_and_key_name_the_file() {
     let (certificate, other) = (SigningCertificate::new("learner-sync"), SigningCertificate::new("other"));
     let world = World::start(users(1).0).await;
     let public = write_secret(&world, "certificate.pem", &certificate.certificate_pem);
@@ -248,7 +248,7 @@ async fn what_is_wrong_with_certificate_and_key_is_told_by_file() {
 }
 
 #[tokio::test]
-async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
+async fn the_token_file_of_a_workload_identity_is_read_each_time() {
     let mut tenant = users(1).0;
     tenant.federated_tokens = ["first".to_owned()].into();
     let world = World::start(tenant).await;
@@ -256,7 +256,7 @@ async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
     sign_in_with(&world, &format!("kind = \"workload-identity\"\ntoken_file = {file:?}"));
     let daemon = world.daemon().await;
     assert_eq!(world.cycles_ended(1).await, ["startup success"]);
-    // Whoever keeps the file renews it, and the daemon is told nothing.
+    // The file is renewed without a reload.
     write_secret(&world, "token", "second");
     world.sim.tenant(|tenant| tenant.federated_tokens = ["second".to_owned()].into());
     world.sim.revoke_tokens();
@@ -281,7 +281,7 @@ async fn the_token_of_a_workload_identity_is_read_anew_each_time() {
 }
 
 #[tokio::test]
-async fn a_managed_identity_gets_its_token_from_the_machine() {
+async fn a_managed_identity_gets_its_token_from_the_metadata_service() {
     let mut world = world_signing_in(users(1).0, "kind = \"managed-identity\"").await;
     let client = world.sim.tenant(|tenant| {
         tenant.managed_identities = [tenant.client_id.clone()].into();
@@ -294,7 +294,7 @@ async fn a_managed_identity_gets_its_token_from_the_machine() {
         (asked.len(), asked.last().unwrap().query.contains("client_id"))
     };
     assert_eq!(asked(&world), (1, true));
-    // The machine's own identity has no client id to give.
+    // The system-assigned identity needs no client id.
     world.reconfigure(|text| text.replace(&format!("client_id = \"{client}\""), ""));
     world.sim.tenant(|tenant| tenant.system_assigned_identity = Some(client.clone()));
     assert_eq!(world.cycle().await.outcome, Outcome::Success);
@@ -310,7 +310,7 @@ async fn a_managed_identity_gets_its_token_from_the_machine() {
 }
 
 #[tokio::test]
-async fn a_metadata_service_that_is_being_updated_is_asked_again() {
+async fn a_metadata_service_that_is_being_updated_is_retried() {
     for status in [404, 410, 429, 500] {
         let mut world = world_signing_in(users(1).0, "kind = \"managed-identity\"").await;
         world.sim.tenant(|tenant| tenant.managed_identities = [tenant.client_id.clone()].into());

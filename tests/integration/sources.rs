@@ -1,4 +1,4 @@
-//! Two applications and one database: nobody ever touches the learners of another one.
+//! Two applications with one database: neither changes the learners of the other.
 
 use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
@@ -9,17 +9,17 @@ use learner_sync::store::{Access, Store};
 use crate::database::{apply, on_both};
 use crate::world::{World, assigned, users};
 
-/// A world whose database another application keeps, configured for the second one.
+/// A world whose database contains the learners of the first application, configured for the second.
 struct Two {
     world: World,
     /// The object ids of the applications.
     first: String,
     second: String,
-    /// On the first one only.
+    /// Assigned to the first only.
     external: Vec<String>,
-    /// On both.
+    /// Assigned to both.
     shared: String,
-    /// On the second one only.
+    /// Assigned to the second only.
     ours: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
     admit(&world).await;
     assert_eq!(world.query("SELECT actor, action FROM audit_log").await, [["tests", "approve"]]);
     let report = world.cycle().await;
-    // The one who is on both belongs to the first.
+    // The user of both belongs to the first.
     let counts = Counts { in_scope: 3, created: 2, failed: 1, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Partial, counts));
     assert_eq!(world.log(&shared).await, ["create success assigned", "create failure conflict"]);
@@ -82,7 +82,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
 }
 
 #[tokio::test]
-async fn the_learners_of_another_application_are_never_touched() {
+async fn the_learners_of_another_application_are_never_changed() {
     let Two { mut world, first, external, shared, ours, .. } = two_applications().await;
     admit(&world).await;
     world.cycle().await;
@@ -91,7 +91,7 @@ async fn the_learners_of_another_application_are_never_touched() {
     let before = world.query(&of_the_first).await;
     assert_eq!(before.len(), 4);
 
-    // Whatever happens to them, the second application looks after its own.
+    // The second application ignores changes of the first one's users.
     world.sim.tenant(|tenant| {
         tenant.delete_user(&external[0]);
         tenant.user_mut(&external[1]).account_enabled = Some(false);
@@ -103,7 +103,7 @@ async fn the_learners_of_another_application_are_never_touched() {
     assert_eq!(world.query(&of_the_first).await, before);
     world.settled().await;
 
-    // The first one in its turn; the cache between them is never a bridge.
+    // The first one runs on the cache of the second and is not misled by it.
     configure(&world, &first);
     let report = world.cycle().await;
     let Counts { created, updated, deactivated, reactivated, .. } = report.counts;
@@ -130,7 +130,7 @@ async fn a_newcomer_does_not_get_the_address_of_another_applications_learner() {
 }
 
 #[tokio::test]
-async fn learners_that_nobody_links_are_left_alone() {
+async fn unlinked_learners_stay_unchanged() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
     let mut world = World::start(tenant).await;

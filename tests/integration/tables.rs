@@ -1,5 +1,4 @@
-//! Learners in a table of somebody else's application: created, changed, switched off and on, with everything else in it
-//! left as it was.
+//! Learners in an external table, whose other columns and rows stay unchanged.
 
 mod identity;
 
@@ -12,7 +11,7 @@ use crate::database::{apply, is_on_postgres, on_both};
 use crate::learners::{change, hire};
 use crate::world::{World, assigned};
 
-/// How the platform has it: UUIDs, a word for the state, columns that must have a value, and a trigger that counts.
+/// The external table: UUIDs, a state column, required columns, and a trigger that counts updates.
 fn accounts() -> String {
     let columns = "login varchar(150) NOT NULL UNIQUE, mail varchar(150) UNIQUE CHECK (mail LIKE '%_@_%.%'),
         given text, family text, \"Role\" text, country_code text, staff_number varchar(16), unit text,
@@ -57,7 +56,7 @@ quota = 5
 born = "2000-02-29"
 "#;
 
-/// The name of the table, as the configuration has it.
+/// The name of the table in the configuration.
 fn table() -> &'static str {
     if is_on_postgres() { "app.accounts" } else { "accounts" }
 }
@@ -66,7 +65,7 @@ fn configure(world: &World) {
     world.configure(&format!("table = \"{}\"\n{COLUMNS}", table()));
 }
 
-/// A world on such a table, with one account that somebody may have and one that nobody has.
+/// A world with that table, in which one row matches Ada, and one matches nobody.
 async fn platform(tenant: Tenant) -> World {
     let world = World::start(tenant).await;
     make(&world, &accounts()).await;
@@ -81,7 +80,7 @@ async fn platform(tenant: Tenant) -> World {
     world
 }
 
-/// Makes tables in a database that may not be there yet.
+/// Creates tables, and first the SQLite file.
 async fn make(world: &World, sql: &str) {
     if !is_on_postgres() {
         std::fs::File::create(world.path("learners.db")).unwrap();
@@ -96,11 +95,11 @@ async fn account(world: &World, login: &str, columns: &str) -> Vec<String> {
 
 const ADA: &str = "ada.lovelace@harbourworks.example";
 const BEN: &str = "ben.carter@harbourworks.example";
-/// What is not ours.
-const THEIRS: &str = "tenant, quota, born, notes, touched";
+/// The columns that learner-sync does not update.
+const UNMAPPED: &str = "tenant, quota, born, notes, touched";
 
 #[apply(on_both)]
-async fn a_life_in_the_table_of_a_platform() {
+async fn an_external_table_through_all_actions() {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace").department("Research"));
     let ben = tenant.add_user(User::named("Ben", "Carter").job_title("Clerk"));
@@ -116,15 +115,15 @@ async fn a_life_in_the_table_of_a_platform() {
         account(&world, ADA, ours).await,
         ["Ada.Lovelace@HARBOURWORKS.example", ADA, "Ada", "NULL", "Research", "enabled"]
     );
-    assert_eq!(account(&world, ADA, THEIRS).await, ["other", "1", "NULL", "came by hand", "1"]);
+    assert_eq!(account(&world, ADA, UNMAPPED).await, ["other", "1", "NULL", "came by hand", "1"]);
     assert_eq!(account(&world, BEN, ours).await, [BEN, BEN, "Ben", "Clerk", "NULL", "enabled"]);
     let new = ["harbour's $1 works", "5", "2000-02-29", "none yet", "0"];
-    assert_eq!(account(&world, BEN, THEIRS).await, new);
+    assert_eq!(account(&world, BEN, UNMAPPED).await, new);
     let id = account(&world, BEN, "uid").await.concat();
     assert_eq!(world.value(&format!("SELECT learner_id FROM sync_links WHERE entra_id = '{ben}'")).await, id);
-    settled(&mut world).await;
+    expect_no_change(&mut world).await;
 
-    // What the platform writes beside us stays, whatever becomes of the user.
+    // The values of the platform stay.
     world.execute(&format!("UPDATE {} SET notes = 'champion', quota = 9 WHERE login = '{BEN}'", table())).await;
     let external = ["harbour's $1 works", "9", "2000-02-29", "champion"];
     change(&world, &ben, |user| user.job_title = Some("Head clerk".to_owned()));
@@ -133,7 +132,7 @@ async fn a_life_in_the_table_of_a_platform() {
     world.sim.tenant(|tenant| tenant.unassign(&ben));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     assert_eq!(account(&world, BEN, "\"Role\", state").await, ["Head clerk", "disabled"]);
-    settled(&mut world).await;
+    expect_no_change(&mut world).await;
     assert_eq!(world.full_cycle().await.counts.unchanged, 1);
     world.sim.tenant(|tenant| tenant.assign_user(&ben));
     assert_eq!(world.cycle().await.counts.reactivated, 1);
@@ -141,11 +140,11 @@ async fn a_life_in_the_table_of_a_platform() {
     assert_eq!(account(&world, BEN, "tenant, quota, born, notes").await, external);
     let guest = account(&world, "nobody@elsewhere.example", "login, mail, given, state, notes, touched").await;
     assert_eq!(guest, ["nobody@elsewhere.example", "NULL", "NULL", "enabled", "a guest", "0"]);
-    settled(&mut world).await;
+    expect_no_change(&mut world).await;
 }
 
-/// One more cycle writes nothing, to our tables or theirs.
-async fn settled(world: &mut World) {
+/// One more cycle writes nothing, to our tables or to the external one.
+async fn expect_no_change(world: &mut World) {
     let everything = [
         format!("SELECT * FROM {} ORDER BY login", table()),
         "SELECT * FROM provisioning_log ORDER BY id".to_owned(),
@@ -161,7 +160,7 @@ async fn settled(world: &mut World) {
 }
 
 #[apply(on_both)]
-async fn a_state_of_the_platforms_own_is_left_and_told() {
+async fn another_state_is_kept_and_reported() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 3);
     let mut world = platform(tenant).await;
@@ -171,12 +170,12 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
     world.full_cycle().await;
     assert_eq!(world.log(&users[0]).await, ["create success assigned", "reactivate skipped drift"]);
     assert_eq!(account(&world, first, "state").await, ["suspended"]);
-    // Who leaves while suspended is as good as off, and stays as the platform has it.
+    // A suspended learner counts as inactive: the state stays when the user leaves.
     world.sim.tenant(|tenant| tenant.unassign(&users[0]));
     world.full_cycle().await;
     assert_eq!(account(&world, first, "state").await, ["suspended"]);
 
-    // Nor is anybody let in again whom the platform has shut out after we had switched them off.
+    // A learner suspended after its deactivation stays suspended when the user returns.
     let third = "number.0003@harbourworks.example";
     world.sim.tenant(|tenant| tenant.unassign(&users[2]));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
@@ -187,7 +186,7 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
     world.execute(&format!("UPDATE {} SET state = 'disabled' WHERE login = '{third}'", table())).await;
     assert_eq!(world.full_cycle().await.counts.reactivated, 1);
 
-    // Switched on again by hand after we have switched them off.
+    // Activated by hand after our deactivation.
     let second = "number.0002@harbourworks.example";
     world.sim.tenant(|tenant| tenant.unassign(&users[1]));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
@@ -196,7 +195,7 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
     let log = ["create success assigned", "deactivate success unassigned", "deactivate skipped drift"];
     assert_eq!(world.log(&users[1]).await, log);
     assert_eq!(account(&world, second, "state").await, ["enabled"]);
-    // Once back, they are ours to switch off again.
+    // After the user returned, learner-sync deactivates the learner again.
     world.sim.tenant(|tenant| tenant.assign_user(&users[1]));
     world.cycle().await;
     assert_eq!(world.log(&users[1]).await.last().unwrap(), "update success reassigned");
@@ -207,14 +206,14 @@ async fn a_state_of_the_platforms_own_is_left_and_told() {
 }
 
 #[apply(on_both)]
-async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
+async fn adoption_does_not_activate_a_learner_in_another_state() {
     let mut tenant = Tenant::default();
     let ben = tenant.add_user(User::named("Ben", "Carter"));
     tenant.assign_user(&ben);
     let mut world = platform(tenant).await;
     let row = format!("INSERT INTO {} (login, state, tenant, quota) VALUES ('{BEN}', 'suspended', 'a', 1)", table());
     world.execute(&row).await;
-    // A plan knows it before there is a table of ours, and says what it is made on.
+    // A plan shows it before our tables exist, and names its basis.
     let plan = world.run_program(&["plan", "--json"], 0).json();
     assert_eq!((plan["failed"].as_u64(), plan["reactivated"].as_u64()), (Some(1), Some(0)), "{plan}");
     for (arguments, code) in [(&["sync", "--dry-run"][..], 3), (&["provision", &ben, "--dry-run"], 3)] {
@@ -231,7 +230,7 @@ async fn whom_the_platform_has_shut_out_is_not_let_in_by_being_found() {
 }
 
 #[apply(on_both)]
-async fn whom_the_platform_has_shut_out_makes_no_room_for_somebody_else() {
+async fn values_of_a_learner_in_another_state_are_not_moved_aside() {
     let mut tenant = Tenant::default();
     let ben = tenant.add_user(User::named("Ben", "Carter"));
     tenant.assign_user(&ben);
@@ -252,7 +251,7 @@ async fn whom_the_platform_has_shut_out_makes_no_room_for_somebody_else() {
 }
 
 #[apply(on_both)]
-async fn addresses_are_swapped_in_a_table_that_checks_them() {
+async fn addresses_are_swapped_in_a_table_with_a_check_constraint() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 2);
     let mut world = platform(tenant).await;
@@ -267,16 +266,16 @@ async fn addresses_are_swapped_in_a_table_that_checks_them() {
     let report = world.cycle().await;
     assert_eq!((report.counts.updated, report.outcome), (2, Outcome::Success), "{:?}", report.error);
     assert_eq!(account(&world, &one, "given, family, mail").await, ["Number", "0002", &one]);
-    settled(&mut world).await;
+    expect_no_change(&mut world).await;
 }
 
 #[apply(on_both)]
-async fn commands_know_learners_by_the_ids_of_the_table() {
+async fn commands_use_the_ids_of_the_external_table() {
     let mut tenant = Tenant::default();
     let ben = tenant.add_user(User::named("Ben", "Carter"));
     tenant.assign_user(&ben);
     let world = platform(tenant).await;
-    // Before the first cycle nothing of ours is there, and a plan makes nothing.
+    // Before the first cycle our tables do not exist, and a plan does not create them.
     let tables = world.database.tables().await;
     let plan = world.run_program(&["plan", "--json"], 0).json();
     assert_eq!((plan["created"].as_u64(), plan["changes"][0]["user_name"].as_str()), (Some(1), Some(BEN)));
@@ -294,7 +293,7 @@ async fn commands_know_learners_by_the_ids_of_the_table() {
     assert_eq!(status["learners"], serde_json::json!({ "active": 2, "inactive": 1, "linked": 1 }));
     assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["unchanged"], 1);
 
-    // Hired again as somebody else, and given the old account.
+    // A new account for the same person is relinked to the old row.
     let again = world.sim.tenant(|tenant| {
         tenant.unassign(&ben);
         let again = tenant.add_user(User::named("Benjamin", "Carter"));
@@ -310,14 +309,14 @@ async fn commands_know_learners_by_the_ids_of_the_table() {
 }
 
 #[apply(on_both)]
-async fn whoever_the_table_refuses_does_not_stop_the_others() {
+async fn a_row_that_the_table_refuses_does_not_stop_the_others() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 30);
     tenant.user_mut(&users[3]).employee_id = Some("12345678901234567".to_owned());
     tenant.user_mut(&users[7]).mail = Some("no address".to_owned());
     let mut world = platform(tenant).await;
     if !is_on_postgres() {
-        // There a length is a promise of nobody.
+        // SQLite does not enforce the length.
         change(&world, &users[3], |user| user.mail = Some("none either".to_owned()));
     }
     let report = world.cycle().await;
@@ -338,12 +337,12 @@ async fn a_table_that_does_not_fit_is_refused_with_the_line_and_the_statement() 
         1 + std::fs::read_to_string(world.config_path()).unwrap().lines().position(|l| l.starts_with("title")).unwrap();
     let refused = world.run_program(&["sync", "--json"], 78);
     let name = table();
-    for told in [
+    for expected in [
         format!("learner-sync.toml:{line}:9: learners.columns.title: the table {name} has no column \"role_name\""),
         "ADD COLUMN \"role_name\" text;".to_owned(),
         "learners.table: the column \"quota\" requires a value and has no default".to_owned(),
     ] {
-        assert!(refused.stderr.contains(&told), "{told}: {refused:?}");
+        assert!(refused.stderr.contains(&expected), "{expected}: {refused:?}");
     }
     assert!(refused.json()["error"].as_str().unwrap().contains("role_name"), "{refused:?}");
     let checked = world.run_program(&["check", "--json"], 1).json();
@@ -359,7 +358,7 @@ async fn a_table_that_does_not_fit_is_refused_with_the_line_and_the_statement() 
 }
 
 #[apply(on_both)]
-async fn another_column_for_an_attribute_is_noticed_without_a_change_in_entra() {
+async fn a_remapped_column_is_filled_without_a_change_in_entra() {
     let mut tenant = Tenant::default();
     let ben = tenant.add_user(User::named("Ben", "Carter").job_title("Clerk"));
     tenant.assign_user(&ben);
@@ -368,12 +367,12 @@ async fn another_column_for_an_attribute_is_noticed_without_a_change_in_entra() 
     world.reconfigure(|text| text.replace("title = \"Role\"", "title = \"notes\""));
     assert_eq!(world.cycle().await.counts.updated, 1);
     assert_eq!(account(&world, BEN, "notes").await, ["Clerk"]);
-    settled(&mut world).await;
+    expect_no_change(&mut world).await;
 }
 
-/// Numbers for the state and the ids, and a place for everything that we keep of a row.
+/// Numbers for the state and the ids, and a column for each column of the default table.
 #[apply(on_both)]
-async fn a_table_of_numbers_with_all_that_the_design_has() {
+async fn an_external_table_with_all_columns_of_the_default_table() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 2);
     let mut world = World::start(tenant).await;
@@ -410,13 +409,13 @@ async fn a_table_of_numbers_with_all_that_the_design_has() {
 }
 
 #[tokio::test]
-async fn a_look_at_the_file_of_a_platform_lets_go_of_no_lock() {
+async fn inspecting_the_file_of_a_platform_releases_no_lock() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 1);
     let world = platform(tenant).await;
     world.run_program(&["sync"], 0);
     assert_eq!(world.value("PRAGMA journal_mode").await, "delete");
-    // This process writes, and looks at the file beside that, as a daemon does that is told to read its configuration again.
+    // This process inspects the file while it writes, as a daemon does at a reload.
     let _writer = world.database.lock().await;
     Store::inspect(world.app().learners, Access::ReadWrite).await.unwrap();
     let refused = world.run_program(&["sync", "--dry-run"], 1);

@@ -1,4 +1,4 @@
-//! A tenant, a learner database, a cache and a clock that only moves when told.
+//! A scenario: a simulated tenant, a learner database, a cache and a clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use crate::database::Database;
 use crate::postgres::{Server, scratch};
 
-/// What no cycle may change when there is nothing to do. A failure that goes on counts its attempts, so those are
-/// left out, and so is the last request to Graph; the generation shows whether learners were written at all.
+/// The rows that a cycle without changes keeps. Attempts and request ids of failures are left out, because each cycle
+/// changes them. The generation shows whether learners were written.
 const LASTING: [&str; 6] = [
     "SELECT * FROM learners ORDER BY id",
     "SELECT * FROM provisioning_log ORDER BY id",
@@ -30,13 +30,13 @@ const LASTING: [&str; 6] = [
     "SELECT s.generation, g.* FROM sync_state s LEFT JOIN sync_groups g ON true ORDER BY source, group_id",
 ];
 
-/// Everything one scenario needs; gone when it is dropped.
+/// The environment of one scenario; deleted when dropped.
 pub(crate) struct World {
     /// The tenant.
     pub(crate) sim: Arc<GraphSim>,
     /// The time of the next cycle.
     pub(crate) now: Timestamp,
-    /// Where the learners are.
+    /// The learner database.
     pub(crate) database: Database,
     directory: TempDir,
 }
@@ -48,14 +48,14 @@ impl Drop for World {
 }
 
 impl World {
-    /// A world around `tenant`, before the first cycle, on the database of the scenario.
+    /// A world before the first cycle, with the database of the scenario.
     pub(crate) async fn start(tenant: Tenant) -> Self {
         let directory = scratch();
         let database = Database::of_the_scenario(directory.path().join("learners.db")).await;
         Self::start_with(tenant, directory, database).await
     }
 
-    /// The same with the learners in a database of its own on `server`.
+    /// A world before the first cycle, with a new database on `server`.
     pub(crate) async fn start_on(server: &'static Server, tenant: Tenant) -> Self {
         Self::start_with(tenant, scratch(), Database::on(server).await).await
     }
@@ -64,13 +64,13 @@ impl World {
         let sim = Arc::new(GraphSim::start(tenant).await);
         let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), database, directory };
         std::fs::write(world.path("secret"), world.sim.tenant(|tenant| tenant.client_secret.clone())).unwrap();
-        // As an administrator is told to keep it; otherwise every command warns.
+        // With other permissions every command warns.
         std::fs::set_permissions(world.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
         world.configure("");
         world
     }
 
-    /// A path in the scenario's own directory.
+    /// A path in the directory of the scenario.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
@@ -80,7 +80,7 @@ impl World {
         self.path("learner-sync.toml")
     }
 
-    /// Writes the configuration: what every scenario needs, and `more` TOML behind it.
+    /// Writes the configuration: the common part, followed by `more`.
     pub(crate) fn configure(&self, more: &str) {
         let (tenant, client, application) = self.sim.tenant(|tenant| {
             (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.object_id.clone())
@@ -88,7 +88,7 @@ impl World {
         self.configure_for(&tenant, &client, &application, more);
     }
 
-    /// The same, for another tenant, client or application.
+    /// Like [`Self::configure`], for another tenant, client or application.
     pub(crate) fn configure_for(&self, tenant: &str, client: &str, application: &str, more: &str) {
         let (url, secret, database, state) =
             (self.sim.url(), self.path("secret"), self.database.url(), self.path("state"));
@@ -101,18 +101,18 @@ impl World {
         std::fs::write(self.config_path(), text).unwrap();
     }
 
-    /// What the configuration makes.
+    /// The app of the present configuration.
     pub(crate) fn app(&self) -> App {
         let config = config::load(&self.config_path(), &BTreeMap::new()).unwrap_or_else(|error| panic!("{error}"));
         App::new(config, &BTreeMap::new(), learner_sync::model::system_clock).unwrap()
     }
 
-    /// One cycle at the time of the scenario; then half an hour passes.
+    /// Runs a cycle at the present time; then half an hour passes.
     pub(crate) async fn cycle(&mut self) -> Report {
         self.run(false).await
     }
 
-    /// The same without the cache.
+    /// Like [`Self::cycle`], without the cache.
     pub(crate) async fn full_cycle(&mut self) -> Report {
         self.run(true).await
     }
@@ -126,7 +126,7 @@ impl World {
         report
     }
 
-    /// A cycle that can be stopped, or dropped on its way.
+    /// Runs a cycle that can be stopped or dropped.
     pub(crate) async fn run_until(&self, full: bool, stop: StopSignal) -> Report {
         let app = self.app();
         std::fs::create_dir_all(self.path("state")).unwrap();
@@ -138,7 +138,7 @@ impl World {
         cycle::run(parts, request, stop).await.unwrap()
     }
 
-    /// The row of the cycle says what the report says.
+    /// The row of the cycle equals the report.
     async fn agrees_with(&self, report: &Report) {
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } =
             report.counts;
@@ -150,12 +150,12 @@ impl World {
                  FROM sync_cycles ORDER BY id DESC LIMIT 1",
             )
             .await;
-        let mut told: Vec<String> = numbers.iter().chain([&report.requests]).map(u64::to_string).collect();
-        told.extend([report.outcome.to_string(), report.error.clone().unwrap_or_else(|| "NULL".to_owned())]);
-        assert_eq!(row, [told]);
+        let mut expected: Vec<String> = numbers.iter().chain([&report.requests]).map(u64::to_string).collect();
+        expected.extend([report.outcome.to_string(), report.error.clone().unwrap_or_else(|| "NULL".to_owned())]);
+        assert_eq!(row, [expected]);
     }
 
-    /// One more cycle changes nothing and logs nothing.
+    /// Runs a cycle that changes nothing and logs nothing.
     pub(crate) async fn settled(&mut self) -> Report {
         let before = self.lasting().await;
         let report = self.cycle().await;
@@ -165,7 +165,7 @@ impl World {
         report
     }
 
-    /// The rows that last from cycle to cycle.
+    /// The rows of [`LASTING`].
     pub(crate) async fn lasting(&self) -> Vec<Vec<String>> {
         let mut rows = self.database.query_all(LASTING).await.concat();
         for text in rows.iter_mut().flatten() {
@@ -175,14 +175,14 @@ impl World {
         rows
     }
 
-    /// Not a row has come, gone or changed; names those that have.
+    /// No row was added, deleted or changed.
     pub(crate) async fn unchanged_since(&self, before: &[Vec<String>]) {
         let now = self.lasting().await;
         let (was, is): (BTreeSet<_>, BTreeSet<_>) = (before.iter().collect(), now.iter().collect());
         assert_eq!(was.difference(&is).collect::<Vec<_>>(), is.difference(&was).collect::<Vec<_>>(), "not settled");
     }
 
-    /// What a cycle would do; nothing is written.
+    /// Plans a cycle without writing.
     pub(crate) async fn plan(&self) -> Result<Prepared, CycleError> {
         let app = self.app();
         let store = match Store::open(&app.learners, Access::ReadOnly).await {
@@ -195,12 +195,11 @@ impl World {
         cycle::prepare(parts, request, None).await
     }
 
-    /// Time passes.
     pub(crate) fn pass(&mut self, duration: SignedDuration) {
         self.now += duration;
     }
 
-    /// Approves everybody who is held, as `approve` does, and answers how many.
+    /// Approves all held users, as `approve` does, and returns their number.
     pub(crate) async fn approve(&self) -> u64 {
         let app = self.app();
         let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
@@ -209,24 +208,24 @@ impl World {
         store.approve(&source, &users, "tests", self.now).await.unwrap()
     }
 
-    /// The rows of a query, in words that are the same for both databases.
+    /// See [`Database::query`].
     pub(crate) async fn query(&self, sql: &str) -> Vec<Vec<String>> {
         self.database.query(sql).await
     }
 
-    /// The one value of a query.
+    /// The first value of a query with one row.
     pub(crate) async fn value(&self, sql: &str) -> String {
         let rows = self.query(sql).await;
         assert_eq!(rows.len(), 1, "{sql}: {rows:?}");
         rows[0][0].clone()
     }
 
-    /// Changes the learner database behind the daemon's back.
+    /// Runs statements in the learner database.
     pub(crate) async fn execute(&self, sql: &str) {
         self.database.execute(sql).await;
     }
 
-    /// A learner, as `column=value` for the columns asked for.
+    /// These columns of a learner; empty when there is none.
     pub(crate) async fn learner(&self, entra_id: &str, columns: &str) -> Vec<String> {
         let rows = self.query(&format!("SELECT {columns} FROM learners WHERE external_id = '{entra_id}'")).await;
         assert!(rows.len() <= 1, "{rows:?}");
@@ -241,7 +240,7 @@ impl World {
         self.query(&sql).await.into_iter().flatten().collect()
     }
 
-    /// The last log row of a user, with its detail.
+    /// The `detail` of the last log row of a user.
     pub(crate) async fn last_detail(&self, entra_id: &str) -> String {
         let sql = format!("SELECT detail FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id DESC LIMIT 1");
         self.value(&sql).await
@@ -255,22 +254,22 @@ impl World {
     }
 }
 
-/// So many users, numbered from one, not assigned yet.
+/// Adds `count` numbered users that are not assigned.
 pub(crate) fn users(tenant: &mut Tenant, count: usize) -> Vec<String> {
     let user = |number| User::named("Number", &format!("{number:04}")).department("Research");
-    // Numbered on from whoever is there already, so that no name is taken.
+    // Numbers continue after the present users, so that names are unique.
     let first = tenant.users().count() + 1;
     (first..first + count).map(|number| tenant.add_user(user(number))).collect()
 }
 
-/// So many users, each assigned directly.
+/// Adds `count` users and assigns each directly.
 pub(crate) fn assigned(tenant: &mut Tenant, count: usize) -> Vec<String> {
     let users = users(tenant, count);
     users.iter().for_each(|user| tenant.assign_user(user));
     users
 }
 
-/// An assigned group with so many new members.
+/// Adds an assigned group with `count` new members.
 pub(crate) fn assigned_group(tenant: &mut Tenant, name: &str, count: usize) -> (String, Vec<String>) {
     let group = tenant.add_group(name);
     let users = users(tenant, count);

@@ -1,4 +1,4 @@
-//! `approve`, `pause` and `resume`: what an administrator decides.
+//! `approve`, `pause` and `resume`.
 
 use serde_json::json;
 
@@ -21,7 +21,7 @@ async fn approved(world: &World) -> String {
 }
 
 #[tokio::test]
-async fn approve_shows_who_is_held_and_asks_nobody_without_a_terminal() {
+async fn approve_without_a_terminal_shows_the_held_users_and_does_not_ask() {
     let (world, _) = world_with_held().await;
     let ran = world.run_program(&["approve"], 2);
     for number in 0..12 {
@@ -51,14 +51,14 @@ async fn approve_releases_those_shown_once() {
     assert!(ran.stdout.contains("Released 12 users"), "{ran:?}");
     assert_eq!(approved(&world).await, "12");
     assert_eq!(world.value("SELECT count(*) FROM audit_log WHERE action = 'approve'").await, "1");
-    // Asked again there is nobody left to release.
+    // A second approval releases nobody.
     let ran = world.run_program(&["approve", "--yes", "--expect", "12"], 1);
     assert!(ran.stderr.contains("0 users are held"), "{ran:?}");
 
     let document = world.run_program(&["sync", "--json"], 0).json();
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(12), &json!(0)));
     assert_eq!(world.value("SELECT count(*) FROM sync_held").await, "0");
-    // Spent: those who come back and leave again are held anew.
+    // The approval is spent: users who return and leave again are held again.
     world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.assign_user(id)));
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["reactivated"], json!(12));
     world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
@@ -67,30 +67,30 @@ async fn approve_releases_those_shown_once() {
 }
 
 #[tokio::test]
-async fn whoever_joins_the_held_after_the_approval_is_held() {
+async fn a_user_held_after_the_approval_stays_held() {
     let (world, ids) = world_with_held().await;
     world.run_program(&["approve", "--yes", "--expect", "12"], 0);
-    // Everybody else leaves as well: nobody is assigned any more.
+    // The other users leave as well.
     world.sim.tenant(|tenant| ids[12..].iter().for_each(|id| tenant.unassign(id)));
     let document = world.run_program(&["sync", "--json"], 3).json();
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(12), &json!(3)));
 }
 
 #[tokio::test]
-async fn an_approval_is_good_for_a_day() {
+async fn an_approval_expires_after_a_day() {
     let (world, _) = world_with_held().await;
     world.run_program(&["approve", "--yes", "--expect", "12"], 0);
     let days_ago = learner_sync::model::system_clock() - jiff::SignedDuration::from_hours(48);
     world.execute(&format!("UPDATE sync_held SET approved_at = '{days_ago:.0}'")).await;
     let document = world.run_program(&["sync", "--json"], 3).json();
     assert_eq!((&document["deactivated"], &document["held"]), (&json!(0), &json!(12)));
-    // It is given again to all of them.
+    // All of them can be approved again.
     world.run_program(&["approve", "--yes", "--expect", "12"], 0);
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["deactivated"], json!(12));
 }
 
 #[tokio::test]
-async fn approve_with_nobody_held_says_so() {
+async fn approve_without_held_users_reports_it() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     assert!(world.run_program(&["approve"], 0).stdout.contains("No users are held"));
@@ -116,7 +116,7 @@ async fn another_application_is_refused_until_it_is_admitted() {
     world.run_program_with(&as_other, &["sync"], 1);
     world.run_program_with(&as_other, &["approve", "--source", "--yes"], 0);
     world.run_program_with(&as_other, &["sync"], 3);
-    // The first one's users are left as they are.
+    // The users of the first application stay unchanged.
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE active").await, "2");
 }
 
@@ -133,7 +133,7 @@ async fn paused_provisioning_refuses_cycles_unless_forced() {
     assert_eq!(world.cycles().await, [""; 0]);
     let status = world.run_program(&["status", "--json"], 0).json();
     assert_eq!((&status["state"], &status["paused"]), (&json!("paused"), &json!(true)));
-    // To look is allowed.
+    // Read-only commands work.
     world.run_program(&["plan"], 0);
     world.run_program(&["sync", "--force"], 0);
     assert_eq!(world.cycles().await, ["command success"]);
@@ -146,14 +146,14 @@ async fn paused_provisioning_refuses_cycles_unless_forced() {
 }
 
 #[apply(on_both)]
-async fn manual_runs_stand_in_the_audit_log() {
+async fn manual_runs_are_in_the_audit_log() {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     let audit = world.query("SELECT actor, action FROM audit_log").await;
     assert_eq!(audit.len(), 1, "{audit:?}");
     assert_eq!(audit[0][1], "sync");
     assert!(!audit[0][0].is_empty());
-    // Who looked, and whoever did nothing, did not run anything.
+    // Plans and refused commands are not manual runs.
     world.run_program(&["plan"], 0);
     world.run_program(&["sync", "--dry-run"], 0);
     world.run_program(&["pause"], 0);

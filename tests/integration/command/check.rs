@@ -1,4 +1,4 @@
-//! `check`: what it says of everything that an administrator can get wrong, with the cause and the way out.
+//! `check`: each problem with its cause and its fix.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::world::World;
 
 const TOKEN: &str = "/*/oauth2/v2.0/token";
 
-/// What `check --json` says: a line for each check, and the hint of those that fail.
+/// The output of `check --json`, one line for each check: `name ok`, or `name: detail | hint`.
 #[track_caller]
 fn checks(world: &World, code: i32) -> Vec<String> {
     let document = world.run_program(&["check", "--json"], code).json();
@@ -44,7 +44,7 @@ async fn world_with_group() -> World {
 }
 
 #[apply(on_both)]
-async fn check_says_ok_line_by_line() {
+async fn check_prints_a_line_for_each_check() {
     let world = world_with_group().await;
     let all = [
         "configuration ok",
@@ -70,19 +70,19 @@ async fn check_writes_nothing() {
     let world = world_with_group().await;
     let before = world.files();
     checks(&world, 0);
-    // Root tries the connection first: whatever it made, the service user could not write to.
+    // Root often runs `check` first, and the service user could not write files of root.
     assert_eq!(world.changed_since(&before), [""; 0]);
 }
 
-/// The one line that fails, in words and as JSON alike, has this name and tells all of this.
+/// Exactly this check fails, in text and JSON, with all of `cause` in the detail and all of `fix` in the hint.
 #[track_caller]
-fn fails(world: &World, name: &str, cause: &[&str], fix: &[&str]) {
+fn expect_failure(world: &World, name: &str, cause: &[&str], fix: &[&str]) {
     let checks = checks(world, 1);
     let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
     let [line] = failed[..] else { panic!("{checks:#?}") };
-    let (told, hint) = line.split_once(" | ").unwrap();
-    assert!(told.starts_with(&format!("{name}: ")), "{line}");
-    assert!(cause.iter().all(|words| told.contains(words)), "{cause:?} in {line}");
+    let (detail, hint) = line.split_once(" | ").unwrap();
+    assert!(detail.starts_with(&format!("{name}: ")), "{line}");
+    assert!(cause.iter().all(|words| detail.contains(words)), "{cause:?} in {line}");
     assert!(fix.iter().all(|words| hint.contains(words)), "{fix:?} in {line}");
     let stdout = world.run_program(&["check"], 1).stdout;
     let mut lines = stdout.lines().skip_while(|line| !line.starts_with("FAIL"));
@@ -97,47 +97,47 @@ fn fails(world: &World, name: &str, cause: &[&str], fix: &[&str]) {
 async fn check_names_the_cause_and_the_fix_of_a_wrong_secret() {
     let world = world_with_group().await;
     std::fs::write(world.path("secret"), "wrong").unwrap();
-    fails(&world, "sign-in", &["AADSTS7000215"], &["the client secret is wrong", "not its id"]);
+    expect_failure(&world, "sign-in", &["AADSTS7000215"], &["the client secret is wrong", "not its id"]);
 }
 
 #[tokio::test]
-async fn check_says_that_the_secret_has_expired() {
+async fn check_reports_an_expired_secret() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| tenant.secret_expired = true);
-    fails(&world, "sign-in", &["AADSTS7000222"], &["has expired", "Certificates & secrets"]);
+    expect_failure(&world, "sign-in", &["AADSTS7000222"], &["has expired", "Certificates & secrets"]);
 }
 
 #[tokio::test]
-async fn check_tells_a_wrong_tenant_from_a_wrong_client() {
+async fn check_distinguishes_a_wrong_tenant_from_a_wrong_client() {
     let world = world_with_group().await;
     let (tenant, client, application, nobody) = world.sim.tenant(|tenant| {
         let nobody = tenant.new_id();
         (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.object_id.clone(), nobody)
     });
     world.configure_for(&nobody, &client, &application, "");
-    fails(&world, "sign-in", &["AADSTS90002", &nobody], &["entra.tenant_id"]);
+    expect_failure(&world, "sign-in", &["AADSTS90002", &nobody], &["entra.tenant_id"]);
     world.configure_for(&tenant, &nobody, &application, "");
-    fails(&world, "sign-in", &["AADSTS700016", &nobody], &["entra.client_id"]);
+    expect_failure(&world, "sign-in", &["AADSTS700016", &nobody], &["entra.client_id"]);
 }
 
 #[tokio::test]
-async fn check_says_that_there_is_no_such_enterprise_application() {
+async fn check_reports_an_unknown_enterprise_application() {
     let world = world_with_group().await;
     let (tenant, client, nobody) = world.sim.tenant(|tenant| {
         let nobody = tenant.new_id();
         (tenant.tenant_id.clone(), tenant.client_id.clone(), nobody)
     });
     world.configure_for(&tenant, &client, &nobody, "");
-    fails(&world, "application", &[&nobody], &["app.enterprise_app", "Enterprise applications > Properties"]);
-    // The id that stands first where the application is registered.
+    expect_failure(&world, "application", &[&nobody], &["app.enterprise_app", "Enterprise applications > Properties"]);
+    // The id shown first on the page of the app registration.
     let (registration, app) =
         world.sim.tenant(|tenant| (tenant.application.registration_id.clone(), tenant.application.app_id.clone()));
     world.configure_for(&tenant, &client, &registration, "");
-    fails(&world, "application", &[&registration], &["object id of an app registration", &app]);
+    expect_failure(&world, "application", &[&registration], &["object id of an app registration", &app]);
 }
 
 #[tokio::test]
-async fn check_names_what_entra_says_of_certificate_clock_and_policy() {
+async fn check_explains_error_codes_of_entra() {
     let world = world_with_group().await;
     let certificate = SigningCertificate::new("learner-sync");
     let pem = world.path("both.pem");
@@ -145,24 +145,24 @@ async fn check_names_what_entra_says_of_certificate_clock_and_policy() {
     std::fs::set_permissions(&pem, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let secret = format!("secret_file = {:?}", world.path("secret"));
     world.reconfigure(|text| text.replace(&secret, &format!("kind = \"certificate\"\ncertificate_file = {pem:?}")));
-    fails(&world, "sign-in", &["AADSTS700027"], &["not registered on the app registration"]);
+    expect_failure(&world, "sign-in", &["AADSTS700027"], &["not registered on the app registration"]);
     world.sim.tenant(|tenant| tenant.register_certificate(&certificate.certificate_pem));
     assert!(checks(&world, 0).contains(&"sign-in ok".to_owned()));
 
-    for (number, told, fix) in [
+    for (number, message, fix) in [
         (700_024, "Client assertion is not within its valid time range.", "clock of this machine"),
         (53_003, "Access has been blocked by Conditional Access policies.", "Conditional Access policy"),
     ] {
-        let description = format!("AADSTS{number}: {told}\r\nTrace ID: 1");
+        let description = format!("AADSTS{number}: {message}\r\nTrace ID: 1");
         let body = json!({ "error": "invalid_client", "error_description": description }).to_string();
         world.sim.inject(Fault::on("POST", TOKEN).always().answer(401).body(&body));
-        fails(&world, "sign-in", &[&format!("AADSTS{number}"), told], &[fix]);
+        expect_failure(&world, "sign-in", &[&format!("AADSTS{number}"), message], &[fix]);
         world.sim.clear_faults();
     }
 }
 
 #[tokio::test]
-async fn check_says_why_nothing_can_be_reached() {
+async fn check_explains_network_failures() {
     let unreachable = async |origin: &str| {
         let world = world_with_group().await;
         let url = world.sim.url();
@@ -175,7 +175,7 @@ async fn check_says_why_nothing_can_be_reached() {
         (unreachable("http://127.0.0.1:1").await, "Connection refused", "check the network, the firewall"),
         (unreachable(&sim.url()).await, "invalid peer certificate: UnknownIssuer", "entra.ca_file"),
     ];
-    // Each waits for some seconds before it gives up.
+    // Each attempt takes some seconds.
     std::thread::scope(|scope| {
         for (world, cause, fix) in &worlds {
             scope.spawn(move || {
@@ -184,8 +184,8 @@ async fn check_says_why_nothing_can_be_reached() {
                 let [network, sign_in] = failed[..] else { panic!("{checks:#?}") };
                 assert!(network.starts_with("network: ") && sign_in.starts_with("sign-in: "), "{checks:#?}");
                 for line in [network, sign_in] {
-                    let (told, hint) = line.split_once(" | ").unwrap();
-                    assert!(told.contains(cause), "{cause} in {line}");
+                    let (detail, hint) = line.split_once(" | ").unwrap();
+                    assert!(detail.contains(cause), "{cause} in {line}");
                     assert!(hint.contains(fix), "{line}");
                 }
             });
@@ -194,19 +194,19 @@ async fn check_says_why_nothing_can_be_reached() {
 }
 
 #[tokio::test]
-async fn check_says_that_the_clock_is_wrong() {
+async fn check_reports_a_wrong_clock() {
     let world = world_with_group().await;
-    let told = |seconds: i64| {
+    let expect_clock_failure = |seconds: i64| {
         let date = learner_sync::model::system_clock() + jiff::SignedDuration::from_secs(seconds);
         let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
         world.sim.clear_faults();
         world.sim.inject(Fault::on("GET", "/").always().answer(404).header("Date", &date));
     };
     for (seconds, way) in [(-3600, "s ahead"), (3600, "s behind")] {
-        told(seconds);
-        fails(&world, "network", &["the clock of this machine is 3", way], &["timedatectl set-ntp true"]);
+        expect_clock_failure(seconds);
+        expect_failure(&world, "network", &["the clock of this machine is 3", way], &["timedatectl set-ntp true"]);
     }
-    told(-200);
+    expect_clock_failure(-200);
     assert_eq!(checks(&world, 0)[2], "network ok");
 }
 
@@ -219,20 +219,20 @@ async fn check_names_each_missing_permission() {
         world.sim.tenant(|tenant| assert!(tenant.permissions.remove(permission)));
         let checks = checks(&world, 1);
         let failed: Vec<_> = checks.iter().filter(|line| !line.ends_with(" ok")).collect();
-        // By what the token says, and by a real call.
+        // By the roles in the token, and by a real call.
         assert_eq!(failed.len(), 2, "{permission}: {checks:?}");
         assert!(failed[0].starts_with("permissions: the token lacks"), "{permission}: {failed:?}");
         assert!(failed[1].starts_with(&format!("{name}: ")), "{permission}: {failed:?}");
         let others = ["Application.Read.All", "User.Read.All", "GroupMember.Read.All"];
         for line in failed {
-            let told: Vec<_> = others.iter().filter(|other| line.contains(*other)).collect();
-            assert_eq!(told, [&permission], "the hint names the one that is missing: {line}");
+            let named: Vec<_> = others.iter().filter(|other| line.contains(*other)).collect();
+            assert_eq!(named, [&permission], "the hint names the one that is missing: {line}");
         }
     }
 }
 
 #[tokio::test]
-async fn check_tells_the_registration_from_the_enterprise_application() {
+async fn check_recognises_the_id_of_the_app_registration() {
     let world = world_with_group().await;
     let registration = world.sim.tenant(|tenant| tenant.client_application().registration_id.clone());
     let (tenant, client) = world.sim.tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone()));
@@ -244,13 +244,13 @@ async fn check_tells_the_registration_from_the_enterprise_application() {
 }
 
 #[tokio::test]
-async fn check_says_that_the_members_of_a_group_are_hidden() {
+async fn check_reports_a_group_with_hidden_members() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| {
         let group = tenant.groups().next().unwrap().id.clone();
         tenant.group_mut(&group).visibility = Some("HiddenMembership".to_owned());
     });
-    fails(
+    expect_failure(
         &world,
         "groups",
         &["the members of 0 groups can be read", "with hidden membership: \"Crew\""],
@@ -261,13 +261,13 @@ async fn check_says_that_the_members_of_a_group_are_hidden() {
 }
 
 #[tokio::test]
-async fn check_says_that_nobody_is_assigned() {
+async fn check_reports_an_application_without_assignments() {
     let world = World::start(Tenant::default()).await;
-    fails(&world, "assignments", &["nobody is assigned"], &["Enterprise applications > Users and groups"]);
+    expect_failure(&world, "assignments", &["nobody is assigned"], &["Enterprise applications > Users and groups"]);
 }
 
 #[tokio::test]
-async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
+async fn check_reports_hidden_empty_nested_and_deleted_groups() {
     let world = world_with_group().await;
     world.sim.tenant(|tenant| {
         let empty = tenant.add_group("Nobody");
@@ -292,7 +292,7 @@ async fn check_tells_groups_that_are_hidden_empty_nested_or_gone() {
 }
 
 #[tokio::test]
-async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
+async fn check_of_an_invalid_configuration_prints_json() {
     let world = world_with_group().await;
     world.configure("[provisioning]\ngroups = true");
     let document = world.run_program(&["check", "--json"], 78).json();
@@ -301,7 +301,7 @@ async fn check_of_a_configuration_that_cannot_be_used_prints_its_document() {
 }
 
 #[apply(on_both)]
-async fn check_says_that_another_application_keeps_the_database() {
+async fn check_reports_a_database_of_another_application() {
     let world = world_with_group().await;
     world.run_program(&["sync"], 0);
     let first = world.sim.tenant(|tenant| tenant.application.object_id.clone());
@@ -318,7 +318,7 @@ async fn check_says_that_another_application_keeps_the_database() {
     assert_eq!(failed[0]["name"], "source");
     assert!(failed[0]["detail"].as_str().unwrap().contains(&format!("belongs to application {first}")), "{document}");
     assert!(failed[0]["hint"].as_str().unwrap().contains("approve --source"), "{document}");
-    // As the cycle says, until it is admitted.
+    // Until the application is admitted.
     world.run_program_with(&environment, &["sync"], 1);
     world.run_program_with(&environment, &["check"], 1);
     world.run_program_with(&environment, &["approve", "--source", "--yes"], 0);

@@ -1,4 +1,4 @@
-//! The exit codes for what goes wrong: each names its cause, and leaves behind what it should and no more.
+//! Exit codes and messages of failures.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,10 +11,9 @@ use crate::machine::{Unprivileged, skipped};
 use crate::program::{PROGRAM, Ran, finish, keys, users};
 use crate::world::World;
 
-/// No file at all.
 const NONE: [String; 0] = [];
 
-/// A cycle that fails: exit code 1, a row that says so, nobody touched, the cause and the hint told.
+/// A failed cycle: exit code 1, a row in `sync_cycles`, no learner changed, cause and hint in the output.
 async fn check_failed_cycle(world: &World, environment: &[(&str, &str)], cause: &str, hint: &str) {
     let before = world.query("SELECT id, user_name, active, updated_at FROM learners").await;
     let cycles = world.cycles().await.len();
@@ -32,7 +31,7 @@ async fn check_failed_cycle(world: &World, environment: &[(&str, &str)], cause: 
 }
 
 #[tokio::test]
-async fn a_wrong_secret_fails_the_cycle_and_touches_nobody() {
+async fn a_wrong_secret_fails_the_cycle() {
     let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
     std::fs::write(world.path("secret"), "not-the-secret").unwrap();
@@ -40,7 +39,7 @@ async fn a_wrong_secret_fails_the_cycle_and_touches_nobody() {
 }
 
 #[tokio::test]
-async fn a_wrong_application_fails_the_cycle_and_touches_nobody() {
+async fn a_wrong_application_fails_the_cycle() {
     let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
     let nobody = world.sim.tenant(|tenant| tenant.new_id());
@@ -54,10 +53,10 @@ async fn a_wrong_application_fails_the_cycle_and_touches_nobody() {
 }
 
 #[tokio::test]
-async fn a_network_that_is_down_fails_the_cycle_and_touches_nobody() {
+async fn an_unreachable_network_fails_the_cycle() {
     let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
-    // Nothing listens on port 1 of this machine.
+    // Nothing listens on port 1.
     let down = [("LEARNER_SYNC_ENTRA__AUTHORITY_URL", "http://127.0.0.1:1")];
     check_failed_cycle(&world, &down, "http://127.0.0.1:1", "check the network").await;
 }
@@ -77,7 +76,7 @@ async fn a_mistake_in_the_arguments_exits_2() {
     finish(alone, 2);
 }
 
-/// A configuration that cannot be used: exit code 78, one line that says why, nothing written.
+/// An invalid configuration: exit code 78, one line with the reason, nothing written.
 #[track_caller]
 fn check_configuration(world: &World, expected: &[&str]) {
     let before = world.files();
@@ -117,7 +116,7 @@ async fn a_missing_tenant_id_exits_78() {
 }
 
 #[tokio::test]
-async fn a_secret_that_cannot_be_read_exits_78() {
+async fn an_unreadable_secret_exits_78() {
     let world = world_configured("").await;
     std::fs::remove_file(world.path("secret")).unwrap();
     check_configuration(&world, &["entra.credential.secret_file", "No such file"]);
@@ -161,9 +160,9 @@ async fn plain_http_to_another_machine_exits_78() {
 }
 
 #[tokio::test]
-async fn a_database_path_that_cannot_be_written_exits_78_and_writes_nothing() {
+async fn an_unwritable_database_path_exits_78_and_writes_nothing() {
     let world = world_configured("").await;
-    // A file where a directory should be: not even root can write there.
+    // A file instead of a directory: even root cannot write there.
     let database = world.path("secret").join("learners.db");
     let environment = [("LEARNER_SYNC_LEARNERS__DATABASE_URL", &*format!("sqlite://{}", database.display()))];
     let before = world.files();
@@ -175,7 +174,7 @@ async fn a_database_path_that_cannot_be_written_exits_78_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_exits_78_and_stays_as_it_was() {
+async fn a_file_that_is_not_a_database_exits_78_and_stays_unchanged() {
     let world = world_configured("").await;
     std::fs::write(world.path("learners.db"), "Dear diary, today I was taken for a database.".repeat(100)).unwrap();
     let before = std::fs::read(world.path("learners.db")).unwrap();
@@ -210,7 +209,7 @@ async fn a_state_directory_of_another_user_exits_78_with_the_sudo_line() {
     }
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
-    // The first command of all must not be root's.
+    // The first command must not create files of root.
     std::os::unix::fs::chown(world.path("state"), Some(65534), None).unwrap();
     let ran = world.run_program(&["sync"], 78);
     assert!(
@@ -223,29 +222,29 @@ async fn a_state_directory_of_another_user_exits_78_with_the_sudo_line() {
     assert_eq!(world.cycles().await, ["command success"]);
 }
 
-/// The commands exit 78, `check` fails, and both say all of `told`, and nothing of `chown`.
+/// The commands exit 78, `check` fails, and both print all of `expected` and do not suggest `chown`.
 #[track_caller]
-fn gives_no_advice(world: &World, user: &Unprivileged, told: &[&str]) {
+fn expect_no_chown(world: &World, user: &Unprivileged, expected: &[&str]) {
     for arguments in [&["status"][..], &["plan"], &["sync"], &["run"], &["schema", "apply"]] {
         let Ran { stdout, stderr } = user.run(world, arguments, 78);
-        assert!(told.iter().all(|words| stderr.contains(words)), "{arguments:?}: {stderr}");
+        assert!(expected.iter().all(|words| stderr.contains(words)), "{arguments:?}: {stderr}");
         assert!(!stderr.contains("chown") && !stderr.contains("sudo"), "{arguments:?}: {stderr}");
         assert_eq!(stdout, "", "{arguments:?}");
     }
     let document = user.run(world, &["check", "--json"], 1).json();
     let line = document["checks"].as_array().unwrap().iter().find(|check| check["name"] == "database").unwrap();
     let said = format!("{}; {}", line["detail"].as_str().unwrap(), line["hint"].as_str().unwrap_or_default());
-    assert!(told.iter().all(|words| said.contains(words)) && !said.contains("chown"), "{said}");
+    assert!(expected.iter().all(|words| said.contains(words)) && !said.contains("chown"), "{said}");
 }
 
 #[tokio::test]
-async fn a_mistyped_path_of_the_system_exits_78_and_nobody_is_told_to_take_it() {
+async fn a_mistyped_system_path_exits_78_without_suggesting_chown() {
     let world = World::start(users(1).0).await;
     let Some(user) = Unprivileged::owning(&world) else {
         return skipped("there is no other user to run the program as");
     };
     let configuration = std::fs::read_to_string(world.config_path()).unwrap();
-    for (path, told) in [
+    for (path, message) in [
         ("/etc/passwd", "/etc/passwd is not an SQLite database"),
         ("/etc", "cannot open the learner database /etc: it is a directory"),
         ("/dev/null", "cannot open the learner database /dev/null: it is not a file"),
@@ -253,15 +252,15 @@ async fn a_mistyped_path_of_the_system_exits_78_and_nobody_is_told_to_take_it() 
     ] {
         std::fs::write(world.config_path(), configuration.replace(&world.database.url(), &format!("sqlite://{path}")))
             .unwrap();
-        gives_no_advice(&world, &user, &[told, "learners.database_url"]);
+        expect_no_chown(&world, &user, &[message, "learners.database_url"]);
     }
     let state = format!("{:?}", world.path("state"));
     std::fs::write(world.config_path(), configuration.replace(&state, "\"/etc\"")).unwrap();
-    gives_no_advice(&world, &user, &["/etc belongs to root", "is state.directory mistyped?"]);
+    expect_no_chown(&world, &user, &["/etc belongs to root", "is state.directory mistyped?"]);
 }
 
 #[tokio::test]
-async fn what_root_has_left_behind_is_given_back_only_when_it_is_a_learner_database() {
+async fn chown_is_suggested_only_for_a_learner_database() {
     if !rustix::process::geteuid().is_root() {
         return skipped("only root leaves something of its own behind");
     }
@@ -284,16 +283,16 @@ async fn what_root_has_left_behind_is_given_back_only_when_it_is_a_learner_datab
     std::fs::set_permissions(world.path("learners.db"), std::fs::Permissions::from_mode(0o644)).unwrap();
     given_back();
     std::fs::set_permissions(world.path("learners.db"), std::fs::Permissions::from_mode(0o600)).unwrap();
-    gives_no_advice(&world, &user, &["belongs to root, and nobody cannot read it", "learners.database_url"]);
+    expect_no_chown(&world, &user, &["belongs to root, and nobody cannot read it", "learners.database_url"]);
 
     std::fs::remove_file(world.path("learners.db")).unwrap();
     std::fs::write(world.path("learners.db"), "").unwrap();
     world.execute("CREATE TABLE packages (name TEXT)").await;
-    gives_no_advice(&world, &user, &["belongs to another program", "packages", "learners.database_url"]);
+    expect_no_chown(&world, &user, &["belongs to another program", "packages", "learners.database_url"]);
     std::fs::remove_file(world.path("learners.db")).unwrap();
     user.run(&world, &["status"], 0);
 
-    // The state directory that is made by hand.
+    // A state directory created by hand.
     std::fs::remove_dir_all(world.path("state")).unwrap();
     std::fs::create_dir(world.path("state")).unwrap();
     let Ran { stdout: _, stderr } = user.run(&world, &["status"], 78);
@@ -308,8 +307,8 @@ async fn a_secret_of_two_lines_exits_78_and_is_not_shown() {
     world.run_program(&["sync"], 0);
     std::fs::write(world.path("secret"), format!("{secret}\nletmein\n")).unwrap();
     check_configuration(&world, &["entra.credential.secret_file", "secret has more than one line"]);
-    let told = world.run_program(&["check"], 78);
-    assert!(![&secret, "letmein"].iter().any(|secret| format!("{told:?}").contains(*secret)), "{told:?}");
+    let output = world.run_program(&["check"], 78);
+    assert!(![&secret, "letmein"].iter().any(|secret| format!("{output:?}").contains(*secret)), "{output:?}");
 
     std::fs::write(world.path("secret"), &secret).unwrap();
     let password = world.path("password");
@@ -319,17 +318,17 @@ async fn a_secret_of_two_lines_exits_78_and_is_not_shown() {
     let proxy = format!("[entra]\nproxy = \"http://sync@127.0.0.1:1\"\nproxy_password_file = {password:?}\n");
     std::fs::write(world.config_path(), configuration.replace("[entra]\n", &proxy)).unwrap();
     check_configuration(&world, &["entra.proxy_password_file", "password has more than one line"]);
-    // Nothing listens there; it is not asked.
+    // Nothing listens there: the command never connects.
     let server = format!("postgres://sync@127.0.0.1:1/learners\"\npassword_file = {password:?}");
     std::fs::write(world.config_path(), configuration.replace(&format!("{}\"", world.database.url()), &server))
         .unwrap();
     check_configuration(&world, &["learners.password_file", "password has more than one line"]);
-    let told = world.run_program(&["status"], 78);
-    assert!(!told.stderr.contains("letmein") && !told.stderr.contains("please"), "{told:?}");
+    let output = world.run_program(&["status"], 78);
+    assert!(!output.stderr.contains("letmein") && !output.stderr.contains("please"), "{output:?}");
 }
 
 #[tokio::test]
-async fn the_configuration_is_found_wherever_it_is_named() {
+async fn the_configuration_path_comes_from_the_argument_or_the_environment() {
     let world = World::start(users(2).0).await;
     let path = world.config_path().display().to_string();
     let bare = |arguments: &[&str], environment: &[(&str, &str)]| {
@@ -341,7 +340,7 @@ async fn the_configuration_is_found_wherever_it_is_named() {
     finish(bare(&["sync", "--config", &path, "--json"], &[]), 0);
     let ran = finish(bare(&["sync"], &[("LEARNER_SYNC_CONFIG", &path)]), 0);
     assert!(!ran.stderr.contains("WARN"), "{ran:?}");
-    // The argument wins.
+    // The argument has priority.
     finish(bare(&["sync", "--config", &path], &[("LEARNER_SYNC_CONFIG", "/nowhere")]), 0);
     assert_eq!(world.cycles().await.len(), 4);
     let ran = finish(bare(&["status"], &[("LEARNER_SYNC_CONFIG", "/nowhere/learner-sync.toml")]), 78);
@@ -363,7 +362,7 @@ async fn the_environment_overrides_the_file() {
 }
 
 #[apply(on_both)]
-async fn no_secret_and_no_personal_data_stand_in_the_log() {
+async fn the_log_contains_no_secret_and_no_personal_data() {
     let (mut tenant, ids) = users(3);
     let twin = tenant.user(&ids[0]).unwrap().mail.clone();
     tenant.user_mut(&ids[1]).mail = twin;
@@ -389,7 +388,7 @@ async fn no_secret_and_no_personal_data_stand_in_the_log() {
         &secret,
         "sim8Q",
         "wrong-secret-words",
-        // How every token of the simulator begins.
+        // The prefix of all tokens of the simulator.
         "eyJ0eXAiOiJKV1Qi",
         "Bearer ",
         "Basic ",
@@ -400,13 +399,13 @@ async fn no_secret_and_no_personal_data_stand_in_the_log() {
         "Hopper",
         "hopper",
     ] {
-        let told: Vec<_> = stderr.lines().filter(|line| line.contains(private)).take(3).collect();
-        assert!(told.is_empty(), "{private}: {told:#?}");
+        let lines: Vec<_> = stderr.lines().filter(|line| line.contains(private)).take(3).collect();
+        assert!(lines.is_empty(), "{private}: {lines:#?}");
     }
 }
 
 #[tokio::test]
-async fn the_log_comes_as_json_when_told() {
+async fn the_log_format_can_be_json() {
     let world = World::start(users(1).0).await;
     let ran = world.run_program_with(&[("LEARNER_SYNC_LOG__FORMAT", "json")], &["sync"], 0);
     let lines: Vec<serde_json::Value> = ran.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -414,7 +413,7 @@ async fn the_log_comes_as_json_when_told() {
 }
 
 #[tokio::test]
-async fn the_secret_comes_from_systemd_or_the_environment_when_no_file_is_named() {
+async fn without_a_file_the_secret_comes_from_systemd_or_the_environment() {
     let world = World::start(users(1).0).await;
     world.reconfigure(|text| {
         text.lines().filter(|line| !line.starts_with("secret_file")).map(|line| format!("{line}\n")).collect()
@@ -426,7 +425,7 @@ async fn the_secret_comes_from_systemd_or_the_environment_when_no_file_is_named(
     std::fs::create_dir(world.path("credentials")).unwrap();
     std::fs::write(world.path("credentials/client-secret"), format!("{secret}\n")).unwrap();
     let directory = world.path("credentials").display().to_string();
-    // It comes before the environment.
+    // systemd has priority over the environment.
     let both = [("CREDENTIALS_DIRECTORY", &*directory), ("LEARNER_SYNC_CLIENT_SECRET", "wrong")];
     world.run_program_with(&both, &["sync"], 0);
     assert_eq!(world.cycles().await, ["command success", "command success"]);

@@ -1,4 +1,4 @@
-//! `plan` and `sync --dry-run`: they show what a cycle would do, and write nothing.
+//! `plan` and `sync --dry-run` show what a cycle would do, and write nothing.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,6 @@ use crate::database::{apply, is_on_postgres, on_both};
 use crate::program::{Daemon, hire, keys, users};
 use crate::world::World;
 
-/// No file at all.
 const NONE: [String; 0] = [];
 
 /// The lines of a plan: `action status reason user_name`, in the order of the document.
@@ -87,7 +86,7 @@ async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
             "update success attributes-changed ada.number0@harbourworks.example",
         ]
     );
-    // SQLite keeps its index of the write-ahead log beside the file even for a reader; the data stays as it was.
+    // SQLite creates the index of its write-ahead log even for a reader; the data is unchanged.
     let changed = world.changed_since(&before);
     assert!(changed.iter().all(|name| name.ends_with("-shm") || name.ends_with("-wal")), "{changed:?}");
 
@@ -102,7 +101,7 @@ async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
     assert!(changed.iter().all(|name| name.ends_with("-shm") || name.ends_with("-wal")), "{changed:?}");
     gate.release();
     assert_eq!(first.ended().await, Some(0));
-    // What was planned is what is done.
+    // The cycle does what was planned.
     assert_eq!(
         world.query("SELECT created, updated, deactivated FROM sync_cycles WHERE id = 2").await,
         [["1", "1", "1"]]
@@ -121,7 +120,7 @@ async fn plan_that_cannot_read_everything_exits_1_with_its_document() {
     assert_eq!(world.changed_since(&before), NONE);
 }
 
-/// Everything that stands in the database.
+/// All rows of all tables.
 async fn content(world: &World) -> Vec<Vec<Vec<String>>> {
     let mut content = Vec::new();
     for table in world.database.tables().await {
@@ -168,7 +167,7 @@ async fn a_dry_run_shows_what_the_database_would_refuse_and_writes_nothing() {
     let words = world.run_program(&["sync", "--dry-run"], 3).stdout;
     assert!(words.contains("Rehearsed and rolled back; nothing was written."), "{words}");
     assert_eq!(content(&world).await, before);
-    // And so it happens.
+    // The cycle does the same.
     let real = world.run_program(&["sync", "--json"], 3).json();
     assert_eq!((&real["updated"], &real["failed"]), (&document["updated"], &document["failed"]));
 }
@@ -183,11 +182,10 @@ async fn a_missing_file_is_rehearsed_in_memory() {
     assert_eq!(world.changed_since(&before), NONE);
 }
 
-/// The platform has a learners table with all columns and Ada in it; learner-sync was never here.
+/// A database with a complete learners table of the platform that contains Ada, and no other table of learner-sync.
 async fn world_of_the_platform() -> World {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
-    // Links name learners.
     world.execute("DROP TABLE sync_links; DELETE FROM learners").await;
     for table in world.database.tables().await.iter().filter(|table| *table != "learners") {
         world.execute(&format!("DROP TABLE {table}")).await;
@@ -206,7 +204,7 @@ async fn world_of_the_platform() -> World {
 }
 
 #[apply(on_both)]
-async fn looking_at_a_database_of_the_platform_makes_no_tables_in_it() {
+async fn read_only_commands_create_no_tables_in_a_database_of_the_platform() {
     let world = world_of_the_platform().await;
     let before = content(&world).await;
     for arguments in [&["sync", "--dry-run"][..], &["plan"], &["check"], &["status"], &["log"]] {
@@ -216,7 +214,7 @@ async fn looking_at_a_database_of_the_platform_makes_no_tables_in_it() {
 }
 
 #[apply(on_both)]
-async fn a_plan_for_a_database_of_the_platform_sees_who_will_be_adopted() {
+async fn a_plan_for_a_database_of_the_platform_shows_adoptions() {
     let world = world_of_the_platform().await;
     let planned = world.run_program(&["plan", "--json"], 0).json();
     let rehearsed = world.run_program(&["sync", "--dry-run", "--json"], 0).json();
@@ -227,7 +225,7 @@ async fn a_plan_for_a_database_of_the_platform_sees_who_will_be_adopted() {
 }
 
 #[apply(on_both)]
-async fn a_dry_run_does_not_queue_up_behind_somebody_who_writes() {
+async fn a_dry_run_does_not_wait_long_for_another_writer() {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
@@ -236,7 +234,7 @@ async fn a_dry_run_does_not_queue_up_behind_somebody_who_writes() {
     let ran = world.run_program(&["sync", "--dry-run"], 1);
     assert!(ran.stderr.contains("locked by another process"), "{ran:?}");
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
-    // Who only looks does not wait at all.
+    // A plan does not wait at all.
     assert_eq!(world.run_program(&["plan", "--json"], 0).json()["created"], json!(1));
     world.run_program(&["status"], 0);
     drop(writer);
@@ -252,7 +250,7 @@ async fn a_dry_run_beside_a_cycle_and_while_paused_is_allowed() {
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
     let mut first = Daemon::spawn(world.program(&["sync"]), &world.path("first.log"));
     gate.reached().await;
-    // Its own read passes: the gate holds one call.
+    // The gate holds one call, so that the dry run can read.
     assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["created"], json!(2));
     gate.release();
     assert_eq!(first.ended().await, Some(0));

@@ -1,4 +1,4 @@
-//! `provision`: one user now, explained, and nobody else.
+//! `provision`: one user at once, with an explanation.
 
 mod explained;
 
@@ -19,7 +19,7 @@ async fn audited(world: &World) -> Vec<String> {
     world.query("SELECT action FROM audit_log ORDER BY id").await.into_iter().flatten().collect()
 }
 
-/// A dozen learners, and Ada among them.
+/// A world with twelve learners, one of them Ada.
 async fn dozen() -> (World, String, Vec<String>) {
     let (mut tenant, ids) = users(11);
     let ada = hire(&mut tenant, "Ada", "Lovelace");
@@ -29,7 +29,7 @@ async fn dozen() -> (World, String, Vec<String>) {
 }
 
 #[apply(on_both)]
-async fn one_newcomer_is_made_a_learner_and_the_others_wait_for_the_cycle() {
+async fn one_newcomer_is_created_and_the_others_wait_for_the_cycle() {
     let (mut tenant, ids) = users(5);
     let ada = hire(&mut tenant, "Ada", "Lovelace");
     let world = World::start(tenant).await;
@@ -54,7 +54,7 @@ async fn one_newcomer_is_made_a_learner_and_the_others_wait_for_the_cycle() {
 }
 
 #[tokio::test]
-async fn it_is_explained_in_words() {
+async fn the_text_output_explains_the_result() {
     let (world, ada, _) = dozen().await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).department = Some("Engines".to_owned()));
     let said = world.run_program(&["provision", &ada.to_uppercase()], 0).stdout;
@@ -80,14 +80,14 @@ async fn a_rehearsal_writes_nothing() {
     assert_eq!(document["action"]["changes"][0]["new"], json!("Engines"));
     world.unchanged_since(&before).await;
     assert_eq!(audited(&world).await, ["sync"]);
-    // And what the database would refuse shows.
+    // A refusal by the database is shown.
     world.database.refuse("UPDATE", "true").await;
     let document = world.run_program(&["provision", ADA, "--dry-run", "--json"], 3).json();
     assert_eq!(document["action"]["reason"], json!("database-error"));
 }
 
 #[tokio::test]
-async fn who_is_not_a_learner_is_told_why() {
+async fn a_user_without_a_learner_is_explained() {
     let (mut tenant, _) = users(1);
     let outside = tenant.add_user(User::named("Grace", "Hopper"));
     let disabled = hire(&mut tenant, "Mary", "Shelley");
@@ -116,16 +116,16 @@ async fn who_is_not_a_learner_is_told_why() {
 }
 
 #[tokio::test]
-async fn a_leaver_is_looked_at_again_and_switched_off_by_the_same_rules() {
+async fn a_leaver_is_confirmed_and_deactivated_by_the_same_rules() {
     let (world, ada, ids) = dozen().await;
-    // The user name is known here, but not in Entra ID any more.
+    // Only the learner database still knows the user name.
     world.sim.tenant(|tenant| tenant.delete_user(&ada));
     let document = world.run_program(&["provision", ADA, "--json"], 0).json();
     assert_eq!(document["import"]["account"], json!("deleted"));
     assert_eq!(document["action"]["reason"], json!("account-deleted"));
     assert_eq!(world.learner(&ada, "active").await, ["0"]);
 
-    // Eleven more are too many at once: then the one is held like all of them, and only the one is noted.
+    // Eleven more leavers are too many: the user is held, and only this hold is recorded.
     world.sim.tenant(|tenant| ids.iter().for_each(|id| tenant.unassign(id)));
     let document = world.run_program(&["provision", &ids[0], "--json"], 3).json();
     let action = &document["action"];
@@ -135,7 +135,7 @@ async fn a_leaver_is_looked_at_again_and_switched_off_by_the_same_rules() {
 }
 
 #[tokio::test]
-async fn those_who_hand_a_value_to_the_user_change_with_the_user() {
+async fn learners_that_hand_over_a_value_change_together() {
     let (world, ada, ids) = dozen().await;
     world.sim.tenant(|tenant| {
         let [ours, other] = [&ada, &ids[0]].map(|id| tenant.user(id).unwrap().mail.clone());
@@ -152,7 +152,7 @@ async fn those_who_hand_a_value_to_the_user_change_with_the_user() {
 }
 
 #[tokio::test]
-async fn what_others_have_drifted_to_is_still_drift_for_the_next_cycle() {
+async fn drift_of_other_learners_stays_drift_for_the_next_cycle() {
     let (world, ada, ids) = dozen().await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id <> '{ada}'")).await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).department = Some("Engines".to_owned()));
@@ -163,7 +163,7 @@ async fn what_others_have_drifted_to_is_still_drift_for_the_next_cycle() {
 }
 
 #[tokio::test]
-async fn the_learner_itself_is_looked_at_and_not_what_the_cache_says_of_it() {
+async fn the_learner_is_read_from_the_database_and_not_from_the_cache() {
     let (world, ada, ids) = dozen().await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
     world.execute(&format!("UPDATE learners SET active = false WHERE external_id = '{}'", ids[0])).await;
@@ -181,7 +181,7 @@ async fn the_learner_itself_is_looked_at_and_not_what_the_cache_says_of_it() {
 }
 
 #[apply(on_both)]
-async fn it_wants_force_while_paused_and_the_lock_of_a_cycle() {
+async fn provision_needs_force_while_paused_and_the_lock_of_a_cycle() {
     let (world, _, _) = dozen().await;
     world.run_program(&["pause"], 0);
     world.run_program(&["provision", ADA], 1);
@@ -198,8 +198,8 @@ async fn it_wants_force_while_paused_and_the_lock_of_a_cycle() {
     assert_eq!(sync.ended().await, Some(0));
 }
 
-/// Ada was deleted and is hired again: her old learner still has her address.
-async fn hired_again() -> (World, String, String, String) {
+/// Ada has a new account; her former learner still has her address.
+async fn world_with_new_account() -> (World, String, String, String) {
     let (world, old, _) = dozen().await;
     let learner = world.learner(&old, "id").await.remove(0);
     world.sim.tenant(|tenant| {
@@ -215,8 +215,8 @@ async fn hired_again() -> (World, String, String, String) {
 }
 
 #[apply(on_both)]
-async fn somebody_who_is_hired_again_gets_the_old_learner() {
-    let (world, old, new, learner) = hired_again().await;
+async fn relink_gives_a_new_account_the_former_learner() {
+    let (world, old, new, learner) = world_with_new_account().await;
     let learner = learner.as_str();
     let rehearsed = world.run_program(&["provision", ADA, "--relink", learner, "--dry-run", "--json"], 0).json();
     assert_eq!(rehearsed["action"]["reason"], json!("relinked"));
@@ -239,7 +239,7 @@ async fn somebody_who_is_hired_again_gets_the_old_learner() {
             .contains(&format!("\"learner\":{learner}"))
     );
 
-    // Once more says the same and does nothing; and the next cycles have nothing to do.
+    // A repeated command and later cycles change nothing.
     let again = world.run_program(&["provision", ADA, "--relink", learner, "--json"], 0).json();
     assert_eq!(again["action"]["action"], Value::Null);
     for arguments in [&["sync", "--json"][..], &["sync", "--full", "--json"]] {
@@ -249,7 +249,7 @@ async fn somebody_who_is_hired_again_gets_the_old_learner() {
 }
 
 #[tokio::test]
-async fn a_learner_that_is_nobodys_can_be_given_whatever_it_is_called() {
+async fn an_unlinked_learner_of_any_name_can_be_relinked() {
     let (mut tenant, _) = users(1);
     let ada = hire(&mut tenant, "Ada", "Lovelace");
     let world = World::start(Tenant::default()).await;
@@ -262,8 +262,8 @@ async fn a_learner_that_is_nobodys_can_be_given_whatever_it_is_called() {
 }
 
 #[apply(on_both)]
-async fn a_learner_that_cannot_be_given_is_refused_and_nothing_is_written() {
-    let (world, _, new, learner) = hired_again().await;
+async fn a_learner_that_cannot_be_relinked_is_refused() {
+    let (world, _, new, learner) = world_with_new_account().await;
     let learner = learner.as_str();
     let outside = world.sim.tenant(|tenant| tenant.add_user(User::named("Grace", "Hopper")));
     let before = (world.lasting().await, world.cycles().await);
@@ -280,7 +280,7 @@ async fn a_learner_that_cannot_be_given_is_refused_and_nothing_is_written() {
     }
     assert_eq!(world.cycles().await, before.1);
     world.run_program(&["provision", ADA, "--relink", "none"], 2);
-    // Nobody who is not assigned becomes a learner by it.
+    // An unassigned user does not become a learner.
     let ran = world.run_program(&["provision", &outside, "--relink", learner], 1);
     assert!(ran.stdout.contains("not relinked") && ran.stdout.contains("not assigned"), "{ran:?}");
     let document = world.run_program(&["provision", &outside, "--relink", learner, "--json"], 1).json();
@@ -289,7 +289,7 @@ async fn a_learner_that_cannot_be_given_is_refused_and_nothing_is_written() {
 }
 
 #[tokio::test]
-async fn who_is_back_keeps_the_learner() {
+async fn a_learner_of_a_returned_user_cannot_be_relinked() {
     let (world, old, _) = dozen().await;
     world.sim.tenant(|tenant| tenant.unassign(&old));
     world.run_program(&["sync"], 0);

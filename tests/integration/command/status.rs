@@ -1,4 +1,4 @@
-//! `status`, `log` and `check`: what an administrator sees.
+//! `status` and `log`.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::database::{apply, on_both};
 use crate::program::{Daemon, keys, users};
 use crate::world::World;
 
-/// A world in which two users fail, as both want one address.
+/// A world in which two users fail, because both want one address.
 async fn world_with_twins() -> World {
     let (mut tenant, ids) = users(3);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
@@ -30,7 +30,7 @@ async fn world_with_held() -> World {
 }
 
 #[apply(on_both)]
-async fn status_before_any_cycle_says_never_run_and_writes_nothing() {
+async fn status_before_the_first_cycle_is_never_run_and_writes_nothing() {
     let world = World::start(users(1).0).await;
     let before = world.files();
     let document = world.run_program(&["status", "--json"], 0).json();
@@ -65,7 +65,7 @@ async fn status_json_has_the_keys_of_the_contract() {
 }
 
 #[tokio::test]
-async fn status_shows_who_fails_and_why() {
+async fn status_shows_failing_users_with_reasons() {
     let world = world_with_twins().await;
     let document = world.run_program(&["status", "--json", "--exit-code"], 3).json();
     assert_eq!(document["state"], json!("partial"));
@@ -82,7 +82,7 @@ async fn status_shows_who_fails_and_why() {
 }
 
 #[apply(on_both)]
-async fn status_shows_who_is_held() {
+async fn status_shows_held_users() {
     let world = world_with_held().await;
     let document = world.run_program(&["status", "--json", "--exit-code"], 3).json();
     assert_eq!(document["state"], json!("held"));
@@ -97,12 +97,12 @@ async fn status_shows_who_is_held() {
 }
 
 #[tokio::test]
-async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
+async fn status_after_a_failed_cycle_shows_the_error_and_the_last_success() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     std::fs::write(world.path("secret"), "wrong").unwrap();
     world.run_program(&["sync"], 1);
-    // Not even the secret is needed to look.
+    // `status` does not need the secret.
     std::fs::remove_file(world.path("secret")).unwrap();
     let document = world.run_program(&["status", "--json", "--exit-code"], 1).json();
     assert_eq!((&document["state"], &document["last_cycle"]["outcome"]), (&json!("failing"), &json!("failed")));
@@ -114,7 +114,7 @@ async fn status_after_a_failed_cycle_says_why_and_what_went_well_before() {
 }
 
 #[tokio::test]
-async fn a_failure_before_the_application_is_looked_up_is_of_the_same_source() {
+async fn a_failure_before_the_application_is_read_belongs_to_the_same_source() {
     let world = World::start(users(1).0).await;
     let (tenant, client, app_id) = world
         .sim
@@ -130,7 +130,7 @@ async fn a_failure_before_the_application_is_looked_up_is_of_the_same_source() {
 }
 
 #[apply(on_both)]
-async fn status_during_a_cycle_says_running_and_by_whom() {
+async fn status_during_a_cycle_is_running_and_names_the_process() {
     let world = World::start(users(1).0).await;
     let gate = Gate::new();
     world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").hold_until(&gate));
@@ -185,7 +185,7 @@ async fn log_filters_by_user_action_status_and_time() {
 }
 
 #[tokio::test]
-async fn log_comes_as_a_table_as_one_array_and_as_csv() {
+async fn log_prints_a_table_json_and_csv() {
     let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
@@ -228,7 +228,7 @@ async fn log_comes_as_a_table_as_one_array_and_as_csv() {
 }
 
 #[tokio::test]
-async fn a_name_that_turns_the_text_around_is_shown_without_what_does_it() {
+async fn direction_characters_in_names_are_replaced() {
     let (mut tenant, ids) = users(2);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
     let twin = tenant.user_mut(&ids[1]);
@@ -240,13 +240,13 @@ async fn a_name_that_turns_the_text_around_is_shown_without_what_does_it() {
         let words = world.run_program(&[command], 0).stdout;
         assert!(words.contains("ada\u{fffd}nimda") && !words.contains('\u{202e}'), "{command}: {words}");
     }
-    // Other programs get what the database has.
+    // JSON contains the stored value.
     let log = world.run_program(&["log", "--format", "json"], 0).stdout;
     assert!(log.contains("ada\u{202e}nimda"), "{log}");
 }
 
 #[tokio::test]
-async fn an_empty_log_is_no_error() {
+async fn an_empty_log_exits_0() {
     let world = World::start(users(1).0).await;
     let before = world.files();
     assert_eq!(world.run_program(&["log", "--format", "json"], 0).json(), json!([]));
@@ -258,7 +258,7 @@ async fn an_empty_log_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
+async fn an_expiring_credential_is_reported_by_log_status_and_check() {
     let (tenant, _) = users(1);
     let world = World::start(tenant).await;
     let ends = |days: i64| {
@@ -270,11 +270,11 @@ async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
     assert!(!quiet.stderr.contains("expires in"), "{quiet:?}");
     assert!(!world.run_program(&["status"], 0).stdout.contains("Credential"));
 
-    // Looked at once a day.
+    // Checked once a day.
     ends(12);
     world.execute("UPDATE sync_state SET credential_looked_at = '2026-01-01T00:00:00Z'").await;
-    let told = world.run_program(&["sync"], 0).stderr;
-    assert!(told.contains("WARN") && told.contains("the credential expires in 12 days"), "{told}");
+    let log = world.run_program(&["sync"], 0).stderr;
+    assert!(log.contains("WARN") && log.contains("the credential expires in 12 days"), "{log}");
     assert!(!world.run_program(&["sync"], 0).stderr.contains("expires in"));
     let status = world.run_program(&["status"], 0).stdout;
     assert!(status.contains("Credential    the credential expires in 12 days: add a new one"), "{status}");
@@ -284,9 +284,9 @@ async fn a_credential_that_ends_soon_is_told_by_the_log_status_and_check() {
 }
 
 #[tokio::test]
-async fn whoever_switched_provisioning_off_is_told_by_plan_and_status() {
+async fn plan_and_status_report_disabled_provisioning() {
     let world = World::start(users(1).0).await;
-    let told = |words: &str, commands: &[&[&str]]| {
+    let expect_in = |words: &str, commands: &[&[&str]]| {
         for arguments in commands {
             let ran = world.run_program(arguments, 0);
             assert!(ran.stdout.contains(words), "{arguments:?}: {ran:?}");
@@ -299,17 +299,17 @@ async fn whoever_switched_provisioning_off_is_told_by_plan_and_status() {
         }
     };
     let (off, paused) = ("provisioning.users = false", "Provisioning is paused; resume it with `learner-sync resume`");
-    // Before the first cycle, when there is no database, as well as later.
+    // Also before the first cycle, without a database.
     for _ in 0..2 {
         world.configure("[provisioning]\nusers = false");
-        told(off, &[&["status"], &["plan"], &["sync", "--dry-run"]]);
+        expect_in(off, &[&["status"], &["plan"], &["sync", "--dry-run"]]);
         untold(paused);
         world.configure("");
         untold(off);
         world.run_program(&["sync"], 0);
     }
     world.run_program(&["pause"], 0);
-    told(paused, &[&["status"], &["plan"], &["sync", "--dry-run"]]);
+    expect_in(paused, &[&["status"], &["plan"], &["sync", "--dry-run"]]);
     assert_eq!(world.run_program(&["status", "--json"], 0).json()["paused"], json!(true));
     world.run_program(&["resume"], 0);
     untold(paused);

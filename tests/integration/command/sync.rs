@@ -1,4 +1,4 @@
-//! `sync`: what it prints, and that it runs alone.
+//! `sync`: its output and its lock.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::program::{Daemon, hire, keys, users};
 use crate::world::World;
 
 #[tokio::test]
-async fn sync_prints_its_numbers_in_words() {
+async fn sync_prints_a_summary() {
     let world = World::start(users(3).0).await;
     let ran = world.run_program(&["sync"], 0);
     assert!(ran.stdout.contains("3 in scope: 3 created, 0 updated, 0 reactivated, 0 unchanged"), "{ran:?}");
@@ -20,7 +20,7 @@ async fn sync_prints_its_numbers_in_words() {
 }
 
 #[tokio::test]
-async fn sync_json_is_one_document_with_exactly_the_keys_of_the_contract() {
+async fn sync_json_has_exactly_the_documented_keys() {
     let world = World::start(users(3).0).await;
     let document = world.run_program(&["sync", "--json"], 0).json();
     assert_eq!(keys(&document), BTreeSet::from(SUMMARY));
@@ -37,11 +37,11 @@ async fn sync_json_is_one_document_with_exactly_the_keys_of_the_contract() {
 }
 
 #[apply(on_both)]
-async fn full_ignores_the_cache_and_repairs_what_was_changed_by_hand() {
+async fn full_ignores_the_cache_and_repairs_drift() {
     let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
-    // The generation stays as it is, so the cache cannot notice.
+    // The generation is unchanged, so that the cache looks current.
     world.execute("UPDATE learners SET department = 'Sales'").await;
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["updated"], json!(0));
     assert_eq!(world.run_program(&["sync", "--full", "--json"], 0).json()["updated"], json!(2));
@@ -49,7 +49,7 @@ async fn full_ignores_the_cache_and_repairs_what_was_changed_by_hand() {
 }
 
 #[tokio::test]
-async fn what_was_changed_by_hand_is_repaired_with_the_reason_drift() {
+async fn a_repair_has_the_reason_drift() {
     let (tenant, ids) = users(2);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
@@ -59,7 +59,7 @@ async fn what_was_changed_by_hand_is_repaired_with_the_reason_drift() {
 }
 
 #[tokio::test]
-async fn a_user_who_fails_makes_it_exit_3() {
+async fn a_failed_user_exits_3() {
     let (mut tenant, _) = users(2);
     let twin = hire(&mut tenant, "Grace", "Hopper");
     let other = tenant.users().find(|user| user.surname.as_deref() == Some("Number0")).unwrap().clone();
@@ -77,12 +77,11 @@ async fn a_user_who_fails_makes_it_exit_3() {
 }
 
 #[tokio::test]
-async fn people_who_are_held_make_it_exit_3() {
+async fn held_users_exit_3() {
     let (tenant, ids) = users(15);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
-    // Nobody is held yet.
     let rehearsed = world.run_program(&["sync", "--dry-run"], 3).stdout;
     assert!(rehearsed.contains("12 held") && !rehearsed.contains("`learner-sync approve`"), "{rehearsed}");
     let document = world.run_program(&["sync", "--json"], 3).json();
@@ -137,7 +136,7 @@ async fn a_stop_while_waiting_for_the_lock_ends_the_wait() {
 }
 
 #[tokio::test]
-async fn a_reader_that_has_seen_enough_is_no_error() {
+async fn a_closed_standard_output_is_not_an_error() {
     let world = World::start(users(3).0).await;
     world.run_program(&["sync"], 0);
     for arguments in [&["log", "--format", "json"][..], &["status"], &["plan", "--json"], &["sync", "--json"]] {
@@ -151,7 +150,7 @@ async fn a_reader_that_has_seen_enough_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_log_that_has_seen_enough_is_no_error() {
+async fn a_closed_standard_error_is_not_an_error() {
     let world = World::start(users(3).0).await;
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -159,7 +158,7 @@ async fn a_reader_of_the_log_that_has_seen_enough_is_no_error() {
     let mut process = command.stderr(writer).stdout(std::process::Stdio::null()).spawn().unwrap();
     assert_eq!(process.wait().unwrap().code(), Some(0));
     assert_eq!(world.cycles().await, ["command success"]);
-    // What went wrong is told by the exit code at least.
+    // The exit code still shows the result.
     std::fs::remove_file(world.path("secret")).unwrap();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -169,7 +168,7 @@ async fn a_reader_of_the_log_that_has_seen_enough_is_no_error() {
 }
 
 #[apply(on_both)]
-async fn many_at_once_run_one_after_the_other_or_not_at_all() {
+async fn concurrent_syncs_run_one_after_the_other_or_exit_75() {
     let world = World::start(users(5).0).await;
     let spawn = |arguments: &[&str], number: usize| {
         Daemon::spawn(world.program(arguments), &world.path(&format!("many-{}-{number}.log", arguments.len())))
@@ -194,7 +193,7 @@ async fn many_at_once_run_one_after_the_other_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn one_database_under_two_names_is_one_database() {
+async fn one_database_with_two_names_has_one_lock() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     let config = std::fs::read_to_string(world.config_path()).unwrap();
@@ -210,7 +209,7 @@ async fn one_database_under_two_names_is_one_database() {
 }
 
 #[tokio::test]
-async fn after_a_sync_the_file_alone_holds_everything() {
+async fn after_a_sync_the_file_is_complete_without_its_log() {
     let world = World::start(users(40).0).await;
     world.run_program(&["sync"], 0);
     std::fs::copy(world.path("learners.db"), world.path("copy.db")).unwrap();
@@ -219,7 +218,7 @@ async fn after_a_sync_the_file_alone_holds_everything() {
 }
 
 #[tokio::test]
-async fn a_value_that_is_no_text_is_put_right_and_stops_nobody() {
+async fn a_value_of_another_type_is_repaired() {
     let (tenant, _) = users(3);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);

@@ -103,7 +103,7 @@ async fn a_kill_while_writing_loses_and_repeats_no_change() {
     let mut daemon = writing_daemon(&world).await;
     daemon.signal(Signal::KILL);
     assert_eq!(daemon.ended().await, None);
-    world.database.comes_to_rest().await;
+    world.database.wait_for_dropped_connections().await;
     let written = learners(&world).await;
     assert!(written > 0 && written < ids.len(), "{written} of {}", ids.len());
     assert_eq!(world.cycles().await, ["startup -"]);

@@ -1,4 +1,4 @@
-//! All that is in a database at some time, and its return to that.
+//! Backups of the learner database of a scenario.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use crate::postgres::EMPTY;
 /// A backup of a database.
 #[derive(Debug)]
 pub(crate) enum Backup {
-    /// Its files with their content, or without one.
+    /// The files of SQLite, with the content of those that exist.
     Files(Vec<(PathBuf, Option<Vec<u8>>)>),
     /// The copy of a database on a server.
     Copy(String),
 }
 
 impl Database {
-    /// What is in it now. Nobody may be at work on it.
+    /// Saves the content. No other connection may be open.
     pub(crate) async fn backup(&self) -> Backup {
         match self {
             Self::File(path) => {
@@ -26,7 +26,6 @@ impl Database {
         }
     }
 
-    /// Puts a backup back.
     pub(crate) async fn restore(&self, backup: &Backup) {
         self.remove().await;
         match (self, backup) {
@@ -40,7 +39,7 @@ impl Database {
         }
     }
 
-    /// As if nobody had ever been here: no file, or an empty database.
+    /// Deletes the file, or replaces the database by an empty one.
     pub(crate) async fn clear(&self) {
         self.remove().await;
         if let Self::Server(server, name) = self {
@@ -48,8 +47,8 @@ impl Database {
         }
     }
 
-    /// What a program has left behind that was just killed. A file is looked at in a copy in `directory`: whoever opens
-    /// it first tidies up in it, and that is to be the program. A server finishes what it was told until it notices.
+    /// The database after a kill. A file is copied to `directory`, because opening it recovers it, which is left to the
+    /// program. A server first finishes the running statement.
     pub(crate) async fn left_behind(&self, directory: &Path) -> Self {
         match self {
             Self::File(path) => {
@@ -62,7 +61,7 @@ impl Database {
                 Self::File(copy)
             }
             Self::Server(server, name) => {
-                self.comes_to_rest().await;
+                self.wait_for_dropped_connections().await;
                 Self::Server(server, name.clone())
             }
         }
@@ -72,7 +71,7 @@ impl Database {
         match self {
             Self::File(path) => {
                 for path in files(path) {
-                    // Not all of them are there.
+                    // Not all of them exist.
                     let _ = fs::remove_file(path);
                 }
             }
@@ -83,7 +82,7 @@ impl Database {
     }
 }
 
-/// The file of an SQLite database with all that belongs to it.
+/// The files of an SQLite database.
 fn files(path: &Path) -> [PathBuf; 4] {
     ["", "-wal", "-shm", "-journal"].map(|suffix| PathBuf::from(format!("{}{suffix}", path.display())))
 }

@@ -17,7 +17,7 @@ use super::history::{
     CacheDamage, CycleVariant, History, PermanentError, Representation, Request, Round, TransientError, add_user_event,
 };
 use super::model::{ExpectedCycle, ModelDatabase, Reads, SafetyLimits};
-use crate::interruptions::for_so_long;
+use crate::interruptions::poll_at_most;
 use crate::world::World;
 
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
@@ -207,14 +207,14 @@ impl HistoryRun {
     async fn drop_cycle(&mut self, polls: usize) -> Checked<()> {
         let expected = self.expected_cycle(&self.entra, None);
         let (_sender, stop) = watch::channel(false);
-        let report = for_so_long(polls, self.world.run_until(false, stop)).await;
+        let report = poll_at_most(polls, self.world.run_until(false, stop)).await;
         if let Some(report) = report {
             self.world.pass(SignedDuration::from_mins(30));
             let entra = self.entra.clone();
             return self.check_ended(&entra, expected, &report).await;
         }
         // A commit that has started completes even when the cycle is dropped.
-        self.world.database.comes_to_rest().await;
+        self.world.database.wait_for_dropped_connections().await;
         self.world.pass(SignedDuration::from_mins(30));
         let rows = self.rows().await;
         self.check_no_wrong_deactivation(&self.entra, &rows)?;

@@ -1,4 +1,4 @@
-//! Whose row it is: links stay with the table, the column and the rows they were made for.
+//! Links belong to one table, one id column, and its rows.
 
 use graph_sim::{Tenant, User};
 
@@ -7,7 +7,7 @@ use crate::database::{apply, is_on_postgres, on_both};
 use crate::world::{World, assigned};
 
 #[apply(on_both)]
-async fn links_stay_with_the_table_they_were_made_for() {
+async fn links_belong_to_the_table_they_were_made_for() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 1);
     let mut world = platform(tenant).await;
@@ -32,14 +32,14 @@ async fn links_stay_with_the_table_they_were_made_for() {
         refused.stderr.contains(&format!("refer to rows of {} (uid), not of {other} (uid)", table())),
         "{refused:?}"
     );
-    // Nor are they those of a table of ours.
+    // The same holds for the default table.
     world.configure("");
     let refused = world.run_program(&["sync"], 78);
     assert!(refused.stderr.contains("the table learners is missing"), "{refused:?}");
 }
 
 #[apply(on_both)]
-async fn a_table_that_was_made_anew_has_nobodys_rows() {
+async fn the_rows_of_a_recreated_table_are_not_linked() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 3);
     let mut world = World::start(tenant).await;
@@ -52,14 +52,14 @@ async fn a_table_that_was_made_anew_has_nobodys_rows() {
     world.configure("table = \"people\"\n");
     assert_eq!(world.cycle().await.counts.created, 3);
 
-    // A row that the platform deletes takes its link along, whatever connection it has; its id may be somebody else's then.
+    // A row deleted by the platform takes its link along on every connection, because its id may be used again.
     let last = world.value("SELECT entra_id FROM sync_links WHERE learner_id = 3").await;
-    // As a connection of SQLite has it unless it asks.
+    // The default of an SQLite connection.
     let careless = if is_on_postgres() { "" } else { "PRAGMA foreign_keys = OFF;" };
     let guest = "INSERT INTO people (user_name, active) VALUES ('guest', true)";
     world.execute(&format!("{careless} DELETE FROM people WHERE id = 3; {guest}")).await;
     world.sim.tenant(|tenant| tenant.unassign(&last));
-    // Noticed at once, though nobody has changed in Entra.
+    // Noticed without a change in Entra.
     world.cycle().await;
     let guest = "SELECT user_name, active, title FROM people WHERE user_name = 'guest'";
     assert_eq!(world.query(guest).await, [["guest", "1", "NULL"]]);
@@ -72,7 +72,7 @@ async fn a_table_that_was_made_anew_has_nobodys_rows() {
     let refused = world.run_program(&["sync"], 78);
     assert!(refused.stderr.contains("was dropped or created again"), "{refused:?}");
     assert_eq!(world.query("SELECT user_name, active FROM people ORDER BY id").await, [["p1", "1"], ["p2", "1"]]);
-    // As the message says.
+    // The statement from the message.
     world.execute("DELETE FROM sync_links").await;
     let statement = refused.stderr.split("to fix it: ").nth(1).unwrap().trim().to_owned();
     world.execute(&statement).await;
@@ -98,7 +98,7 @@ async fn another_column_of_ids_is_refused() {
 }
 
 #[apply(on_both)]
-async fn names_that_differ_in_letter_case_alone_are_nobodys_choice() {
+async fn tables_that_differ_only_in_letter_case_are_ambiguous() {
     let mut tenant = Tenant::default();
     let ben = tenant.add_user(User::named("Ben", "Carter"));
     tenant.assign_user(&ben);

@@ -1,4 +1,4 @@
-//! Why is she not there, and why does this learner look like this: five steps for everybody that may be asked for.
+//! The five steps with which `provision` explains a user.
 
 use graph_sim::Tenant;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::program::{hire, users};
 use crate::world::{World, assigned_group};
 
-/// What `provision --dry-run` says of a user, as text and as a document.
+/// The output of `provision --dry-run`, as text and as JSON.
 async fn explained(world: &World, user: &str) -> (String, Value) {
     let code = |document: &Value| i32::from(document["action"]["status"] == "failure") * 3;
     let json = world.program(&["provision", "--dry-run", "--json", user]).output().unwrap();
@@ -15,19 +15,19 @@ async fn explained(world: &World, user: &str) -> (String, Value) {
     (text, document)
 }
 
-/// The lines that begin with one of the five steps, without what stands below them.
+/// The first line of each of the five steps.
 fn steps(text: &str) -> Vec<&str> {
     text.lines().filter(|line| !line.starts_with(' ')).collect()
 }
 
-/// What `map` says of one column.
+/// The line of the step `map` for one column.
 fn mapped<'t>(text: &'t str, column: &str) -> &'t str {
     let line = text.lines().find(|line| line.get(9..).is_some_and(|rest| rest.starts_with(&format!("{column} <- "))));
     line.unwrap_or_else(|| panic!("no {column} in {text}")).get(9..).unwrap()
 }
 
 #[tokio::test]
-async fn every_way_of_being_assigned_is_told() {
+async fn each_assignment_route_is_shown() {
     let mut tenant = Tenant::default();
     let (staff, members) = assigned_group(&mut tenant, "Staff", 1);
     let direct = hire(&mut tenant, "Ada", "Lovelace");
@@ -64,14 +64,14 @@ async fn every_way_of_being_assigned_is_told() {
     let scope = "\nscope    not assigned to the application, neither directly nor by an assigned group\n";
     assert!(text.contains(scope) && text.contains("\naction   none: not assigned, and no learner\n"), "{text}");
     assert_eq!(document["scope"]["nested_in"], json!([]));
-    // What she would be is told all the same.
+    // The mapping result is shown all the same.
     assert_eq!(mapped(&text, "first_name"), "first_name <- [givenName]: Mary");
     let (text, _) = explained(&world, &direct).await;
     assert_eq!(steps(&text).len(), 6, "{text}");
 }
 
 #[tokio::test]
-async fn whoever_is_kept_out_is_told_by_what() {
+async fn the_reason_for_being_out_of_scope_is_shown() {
     let (mut tenant, ids) = users(6);
     for (id, department) in ids.iter().zip(["Sales", "Research", "Sales", "Sales", "Sales", "Sales"]) {
         tenant.user_mut(id).department = Some(department.to_owned());
@@ -104,7 +104,7 @@ async fn whoever_is_kept_out_is_told_by_what() {
 }
 
 #[tokio::test]
-async fn old_values_defaults_and_broken_rules_are_told() {
+async fn old_values_defaults_and_failing_rules_are_shown() {
     let (tenant, ids) = users(1);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
@@ -128,10 +128,10 @@ async fn old_values_defaults_and_broken_rules_are_told() {
         "last_name <- IgnoreFlowIfNullOrEmpty([city]): nothing, not written, was Number0"
     );
     assert_eq!(mapped(&text, "department"), "department <- Redact([department]): [Redact]");
-    for told in [&text, &document.to_string()] {
-        assert!(!told.contains("Secret") && !told.contains("Research"), "{told}");
+    for output in [&text, &document.to_string()] {
+        assert!(!output.contains("Secret") && !output.contains("Research"), "{output}");
     }
-    // The value flows; what was logged shows neither the old nor the new one.
+    // The value is written; the output shows neither the old nor the new one.
     world.run_program(&["sync"], 0);
     assert_eq!(world.learner(&ids[0], "department").await, ["Secret"]);
     let logged = world.run_program(&["log", "--format", "json"], 0).stdout;
