@@ -1,8 +1,7 @@
 //! Shows in a minute, without an Entra tenant, what learner-sync does: `cargo run --example demo`.
 //!
 //! The real commands run against a simulated tenant and an SQLite file: a first import, an ordinary day, and a mistake
-//! that deactivates nobody. Every number is compared with the simulated tenant; a difference ends the demonstration with
-//! an error.
+//! that deactivates no learner. Every number is compared with the simulated tenant; a difference is an error.
 //!
 //! `cargo run --example demo -- --serve` then keeps the daemon running until Ctrl-C. `RUST_LOG=info` shows the log of
 //! the commands.

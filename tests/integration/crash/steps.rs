@@ -161,19 +161,19 @@ fn after_passes(step: Step, times: usize) -> String {
 
 /// Adds users of all kinds and returns the members of two groups and the directly assigned users.
 fn users(tenant: &mut Tenant) -> [Vec<String>; 3] {
-    let (_, staff) = assigned_group(tenant, "Staff", 12);
+    let (_, members) = assigned_group(tenant, "Staff", 12);
     let (_, club) = assigned_group(tenant, "Club", 3);
     let direct = assigned(tenant, 20);
     let without_mail = tenant.add_user(User::named("Without", "Mail").without_mail());
     tenant.assign_user(&without_mail);
-    [staff, club, direct]
+    [members, club, direct]
 }
 
 /// A world with a pending change of every kind and a user for every reason to skip, reject or hold. With `moves`, the
 /// assignment routes of a user change too.
 async fn changes_of_every_kind(moves: bool) -> World {
     let mut tenant = Tenant::default();
-    let [staff, club, direct] = users(&mut tenant);
+    let [members, club, direct] = users(&mut tenant);
     let world = World::start(tenant).await;
     world.configure(NO_LIMITS);
     world.run_program(&["sync"], 0);
@@ -190,18 +190,18 @@ async fn changes_of_every_kind(moves: bool) -> World {
         tenant.assign_user(&direct[0]);
         tenant.unassign(&direct[2]);
         tenant.delete_user(&direct[3]);
-        tenant.user_mut(&staff[0]).account_enabled = Some(false);
-        exchange_addresses(tenant, &[&direct[4], &staff[1], &direct[4]]);
-        exchange_addresses(tenant, &[&direct[5], &staff[2], &direct[6]]);
+        tenant.user_mut(&members[0]).account_enabled = Some(false);
+        exchange_addresses(tenant, &[&direct[4], &members[1], &direct[4]]);
+        exchange_addresses(tenant, &[&direct[5], &members[2], &direct[6]]);
         tenant.user_mut(&direct[6]).user_principal_name = Some("fresh@harbourworks.example".to_owned());
         tenant.user_mut(&direct[6]).mail = Some("fresh@harbourworks.example".to_owned());
-        tenant.user_mut(&staff[3]).job_title = Some("Diver".to_owned());
-        tenant.user_mut(&staff[4]).department = None;
-        tenant.user_mut(&staff[5]).job_title = Some("refused".to_owned());
-        tenant.user_mut(&staff[6]).mail = None;
-        tenant.user_mut(&staff[7]).mail = tenant.user(&direct[7]).unwrap().mail.clone();
+        tenant.user_mut(&members[3]).job_title = Some("Diver".to_owned());
+        tenant.user_mut(&members[4]).department = None;
+        tenant.user_mut(&members[5]).job_title = Some("refused".to_owned());
+        tenant.user_mut(&members[6]).mail = None;
+        tenant.user_mut(&members[7]).mail = tenant.user(&direct[7]).unwrap().mail.clone();
         if moves {
-            tenant.assign_user(&staff[8]);
+            tenant.assign_user(&members[8]);
         }
         // The users of an emptied group are held.
         let group = tenant.groups().find(|group| group.display_name == "Club").unwrap().id.clone();

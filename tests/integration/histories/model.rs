@@ -389,20 +389,20 @@ impl<'a> CycleModel<'a> {
     }
 
     fn hold_or_deactivate(&mut self, leavers: BTreeMap<UserNumber, Result<&'static str, ()>>) {
-        let (members, nobody) = match self.reads {
+        let (members, nothing_assigned) = match self.reads {
             Reads { confirmation, .. } if self.read_again => (confirmation.members(), confirmation.nobody_assigned()),
             Reads { snapshot, .. } => (snapshot.members(), snapshot.nobody_assigned()),
         };
         let emptied = self.emptied(&members);
         let Reads { snapshot, confirmation, .. } = self.reads;
         let hiding =
-            |look: &EntraModel| look.members().iter().any(|(group, now)| *now == 0 && look.hidden.contains(group));
+            |entra: &EntraModel| entra.members().iter().any(|(group, now)| *now == 0 && entra.hidden.contains(group));
         // A user in such a group may still be assigned.
         let unseen = hiding(snapshot) || self.read_again && hiding(confirmation);
         let candidates = leavers.keys().filter(|user| !self.approved(**user, "deactivate")).count();
-        let off = |user: &UserNumber| !self.is_active(*user);
+        let is_inactive = |user: &UserNumber| !self.is_active(*user);
         let recent =
-            self.model.deactivated.iter().filter(|(user, at)| off(user) && self.now.duration_since(*at) <= DAY);
+            self.model.deactivated.iter().filter(|(user, at)| is_inactive(user) && self.now.duration_since(*at) <= DAY);
         let recent = recent.map(|(user, _)| user).collect::<BTreeSet<_>>().len();
         let count = candidates + recent;
         let learners = self.model.active().count() + recent;
@@ -411,12 +411,12 @@ impl<'a> CycleModel<'a> {
         for (user, evidence) in leavers {
             let approved = self.approved(user, "deactivate");
             let held = self.held(user, "deactivate").map(|held| held.reason).filter(|reason| *reason != "unreadable");
-            let through_emptied = self.model.learners[&user].routes.iter().any(|way| emptied.contains(way));
+            let through_emptied = self.model.learners[&user].routes.iter().any(|route| emptied.contains(route));
             let hold = match evidence {
                 Err(()) => Some(held.unwrap_or("unreadable")),
                 Ok(_) if approved => None,
                 Ok(_) if held.is_some() => held,
-                Ok(_) if nobody => Some("empty-group"),
+                Ok(_) if nothing_assigned => Some("empty-group"),
                 Ok("unassigned") if through_emptied || unseen => Some("empty-group"),
                 Ok(_) => too_many.then_some("threshold"),
             };
@@ -527,8 +527,8 @@ impl<'a> CycleModel<'a> {
 
     /// An emptied group keeps its count while an active learner last seen in it is missing.
     fn record_members(&self, after_bookkeeping: &mut ModelDatabase) {
-        let looked = if self.read_again { self.reads.confirmation } else { self.reads.snapshot };
-        let members = looked.members();
+        let list_read = if self.read_again { self.reads.confirmation } else { self.reads.snapshot };
+        let members = list_read.members();
         let emptied = self.emptied(&members);
         let missing = |user: &UserNumber| {
             matches!(self.states.get(user), None | Some(UserState::NoAccount)) && self.is_active(*user)

@@ -284,7 +284,7 @@ impl HistoryRun {
             Request::Users => entra.users.iter().any(|(user, entry)| {
                 let routes = entra.routes(*user);
                 let lacking = self.representation.sparse && entry.values.iter().any(Option::is_none);
-                !routes.is_empty() && (lacking || routes.iter().all(|way| way == "direct"))
+                !routes.is_empty() && (lacking || routes.iter().all(|route| route == "direct"))
             }),
             Request::Accounts => !expected.candidates.is_empty(),
             Request::DeletedItems => {
@@ -303,15 +303,15 @@ impl HistoryRun {
     /// Runs a cycle with events between snapshot and confirmation.
     async fn change_during_cycle(&mut self, events: &[Event]) -> Checked<()> {
         let snapshot = self.entra.clone();
-        let reads = !self.expected_cycle(&snapshot, None).candidates.is_empty();
+        let expect_confirmation = !self.expected_cycle(&snapshot, None).candidates.is_empty();
         let gate = Gate::new();
         self.world.sim.inject(self.confirmation_fault(&snapshot).hold_until(&gate));
         let (entra, ids, sim) = (&mut self.entra, &mut self.ids, Arc::clone(&self.world.sim));
         let now = self.world.now;
-        let mut looked = false;
+        let mut confirmed = false;
         let events_at_gate = async {
             gate.reached().await;
-            looked = true;
+            confirmed = true;
             events.iter().for_each(|event| TenantAndModel { entra, sim: &sim, ids }.apply_event(*event));
             gate.release();
             std::future::pending::<Report>().await
@@ -320,11 +320,11 @@ impl HistoryRun {
             report = self.world.cycle() => report,
             report = events_at_gate => report,
         };
-        expect("whether there was a confirmation", reads, looked)?;
+        expect("whether there was a confirmation", expect_confirmation, confirmed)?;
         let reads = Reads { snapshot: &snapshot, confirmation: &self.entra, unreadable: None };
         let expected = self.model.cycle(&reads, self.limits, now);
         self.check_ended(&snapshot, expected, &report).await?;
-        if !looked {
+        if !confirmed {
             events.iter().for_each(|event| self.apply_event(*event));
         }
         Ok(())

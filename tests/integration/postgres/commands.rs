@@ -64,12 +64,12 @@ async fn every_command_works_on_a_server() {
     world.run_program(&["pause"], 0);
     world.run_program(&["sync"], 1);
     world.run_program(&["resume"], 0);
-    let everybody = world.query("SELECT external_id FROM learners").await.concat();
-    world.sim.tenant(|tenant| everybody[..11].iter().for_each(|user| tenant.unassign(user)));
+    let users = world.query("SELECT external_id FROM learners").await.concat();
+    world.sim.tenant(|tenant| users[..11].iter().for_each(|user| tenant.unassign(user)));
     world.run_program(&["sync"], 3);
     world.run_program(&["approve", "--yes", "--expect", "11"], 0);
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["deactivated"], json!(11));
-    world.run_program(&["provision", &everybody[12]], 0);
+    world.run_program(&["provision", &users[12]], 0);
     assert_eq!(
         world.query("SELECT DISTINCT action FROM audit_log ORDER BY action").await.concat(),
         ["approve", "pause", "provision", "resume", "sync"]

@@ -15,7 +15,7 @@ pub(crate) enum Distortion {
     Extra,
 }
 
-const EXTRA_ID: &str = "nobody-asked";
+const EXTRA_ID: &str = "unknown-part";
 
 impl Fault {
     /// Changes the status of a `$batch`. The documentation announces 424 when a part is throttled; Graph answers 200.

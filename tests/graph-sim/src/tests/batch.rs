@@ -9,7 +9,7 @@ use crate::{Fault, GraphSim, Tenant, User};
 async fn each_part_has_its_own_answer() {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace"));
-    let nobody = tenant.new_id();
+    let unknown = tenant.new_id();
     let sim = GraphSim::start(tenant).await;
     let client = Client::sign_in(&sim).await;
     sim.clear_journal();
@@ -18,9 +18,9 @@ async fn each_part_has_its_own_answer() {
     let part = |id: &str, url: &str| json!({ "id": id, "method": "GET", "url": url });
     let body = json!({ "requests": [
         part("1", &format!("/users/{ada}?$select=displayName")),
-        part("2", &format!("users/{nobody}")),
+        part("2", &format!("users/{unknown}")),
         part("3", &format!("/users?$filter=id in ('{ada}')&$select=id")),
-        part("4", &format!("/groups/{nobody}")),
+        part("4", &format!("/groups/{unknown}")),
         json!({ "id": "5", "method": "DELETE", "url": format!("/users/{ada}") }),
     ] });
     let answer = client.batch(&body).await.unwrap();
@@ -79,8 +79,8 @@ async fn faults_distort_the_envelope_of_a_batch() {
     let batch = || Fault::on("POST", "/v1.0/$batch");
     check(batch().missing_part(2), 200, &["1", "3"]).await;
     check(batch().doubled_part(2), 200, &["1", "2", "2", "3"]).await;
-    check(batch().extra_part(), 200, &["1", "2", "3", "nobody-asked"]).await;
-    check(batch().missing_part(1).extra_part(), 200, &["2", "3", "nobody-asked"]).await;
+    check(batch().extra_part(), 200, &["1", "2", "3", "unknown-part"]).await;
+    check(batch().missing_part(1).extra_part(), 200, &["2", "3", "unknown-part"]).await;
     check(batch().outer_status(424), 424, &["1", "2", "3"]).await;
     check(batch().nth(2).outer_status(424), 200, &["1", "2", "3"]).await;
 }

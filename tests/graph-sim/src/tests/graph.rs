@@ -71,11 +71,11 @@ async fn properties_are_selected_like_in_graph() {
     assert_eq!(client.get(&format!("/users/{encoded}")).await.json()["id"], guest.as_str());
     let quoted = client.get("/users?$filter=userPrincipalName eq 'siobhan.obrien@harbourworks.example'").await;
     assert_eq!(quoted.ids(), std::slice::from_ref(&id));
-    let nobody = sim.tenant(Tenant::new_id);
-    assert_eq!(client.get(&format!("/users?$filter=id in ('{id}','{nobody}')")).await.ids(), [id]);
-    let sixteen = vec![format!("'{nobody}'"); 16].join(",");
+    let unknown = sim.tenant(Tenant::new_id);
+    assert_eq!(client.get(&format!("/users?$filter=id in ('{id}','{unknown}')")).await.ids(), [id]);
+    let sixteen = vec![format!("'{unknown}'"); 16].join(",");
     assert_eq!(client.get(&format!("/users?$filter=id in ({sixteen})")).await.status, 400);
-    assert_eq!(client.get(&format!("/users/{nobody}")).await.code(), "Request_ResourceNotFound");
+    assert_eq!(client.get(&format!("/users/{unknown}")).await.code(), "Request_ResourceNotFound");
     assert!(sim.unexpected_calls().is_empty());
     assert_eq!(client.get("/me/drive").await.status, 400);
     assert_eq!(sim.unexpected_calls().len(), 1);
