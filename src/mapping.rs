@@ -1,13 +1,11 @@
-//! Attribute mapping: what a learner gets, computed from a user of the directory.
+//! Attribute mapping: the values of a learner, computed from a user of the directory. Pure: the time is a parameter.
 //!
-//! The same mapping that an administrator sets up for Entra's own provisioning: SCIM paths on the left,
-//! expressions on the right. [`Mapping::compile`] finds everything that is wrong before a user is looked at;
-//! [`Mapping::apply`] cannot fail, a user whose values do not fit is [`MappedUser::Rejected`]. Pure: no I/O, and
-//! the time is a parameter.
+//! It is the mapping that an administrator knows from Entra's own provisioning: SCIM paths on the left, expressions (see
+//! [`crate::expression`]) on the right. [`Mapping::compile`] reports every problem before a user is read.
+//! [`Mapping::apply`] cannot fail: a user with unsuitable values is [`MappedUser::Rejected`].
 //!
-//! On the way from text to value: `parse` -> `syntax` -> `expression` (with `functions`, and `constant` for what is not
-//! text: `dates`, `words`) -> `evaluate` -> `column`; `entries` holds the rules of the table as a
-//! whole (with `target`).
+//! `target` finds the attribute of a SCIM path, `entries` compiles and checks the table, `fit` converts a value for its
+//! column, `description` and `trial` serve the commands of the administrator.
 
 mod description;
 mod entries;
@@ -25,45 +23,48 @@ pub use description::{DescribedEntry, MappedValue};
 use entries::CompiledEntry;
 pub use trial::{Trial, TrialResult};
 
-/// One line of the mapping as it is configured.
+/// One line of the mapping as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappingEntry {
     /// The SCIM path of the target attribute.
     pub path: String,
-    /// Where its value comes from.
+    /// The expression that gives its value.
     pub expression: String,
-    /// What a new learner gets when the expression gives nothing.
+    /// The value of a new learner when the expression gives none.
     pub default: Option<String>,
     /// When the value is written.
     pub apply: ApplyMode,
-    /// Whether a user without a value is rejected; `None` is the design's choice: `userName` and the e-mail.
+    /// Whether a user without a value is rejected; by default only for `userName` and the e-mail address.
     pub required: Option<bool>,
 }
 
 impl MappingEntry {
-    /// A line without options.
+    /// An entry without options.
     pub fn new(path: impl Into<String>, expression: impl Into<String>) -> Self {
         let (path, expression) = (path.into(), expression.into());
         Self { path, expression, default: None, apply: ApplyMode::Always, required: None }
     }
 
-    /// The target, when nothing is wrong with this line alone; or everything that is.
+    /// Checks this entry on its own and returns its target.
+    ///
+    /// # Errors
+    /// Every problem.
     pub fn attribute(&self) -> Result<Attribute, Vec<String>> {
-        entries::check(self)
+        entries::check_entry(self)
     }
 }
 
 /// When a mapped value is written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ApplyMode {
-    /// When the learner is made, and whenever the value changes.
+    /// When the learner is created, and whenever the value changes.
     #[default]
     Always,
-    /// Only when the learner is made.
+    /// Only when the learner is created.
     OnCreate,
 }
 
-/// The mapping that holds without a configured one.
+/// The mapping that is used when none is configured.
 pub fn default_entries() -> Vec<MappingEntry> {
     [
         (Attribute::UserName, "[userPrincipalName]"),
@@ -80,16 +81,16 @@ pub fn default_entries() -> Vec<MappingEntry> {
     .into()
 }
 
-/// Something that is wrong with a mapping.
+/// A problem with a mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MappingProblem {
-    /// The index of the entry; `usize::MAX` when it concerns the mapping as a whole.
+    /// The index of the entry; `usize::MAX` for the mapping as a whole.
     pub entry: usize,
-    /// The path of the entry as it is written, or of the attribute that has none.
+    /// The path of the entry as written, or of the attribute that is not mapped.
     pub path: Option<String>,
-    /// The character of the expression that it is about, counted from 1.
+    /// The character of the expression, counted from 1.
     pub position: Option<usize>,
-    /// What is wrong, and where possible what was meant.
+    /// What is wrong, with a suggestion where possible.
     pub message: String,
 }
 
@@ -103,26 +104,26 @@ impl fmt::Display for MappingProblem {
     }
 }
 
-/// A mapping in which everything is resolved: applying it only reads slots and calls functions.
+/// A compiled mapping.
 #[derive(Debug)]
 pub struct Mapping {
     active: CompiledEntry,
-    /// All others, in the order of their attributes.
-    rows: Vec<CompiledEntry>,
+    /// All other entries, in the order of their attributes.
+    others: Vec<CompiledEntry>,
     redacted: BTreeSet<Attribute>,
 }
 
-/// What a mapping makes of a user.
+/// A user after the mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MappedUser {
-    /// An active learner.
+    /// The learner is to be active, with these values.
     Learner(Learner),
     /// The mapping of `active` says false.
     Inactive {
         /// The sign-in name, for the log.
         user_name: Option<String>,
     },
-    /// The values break a rule; the learner, if there is one, is to be left as it is.
+    /// A value breaks a rule. An existing learner stays unchanged.
     Rejected {
         /// `MissingRequired` or `InvalidValue`.
         reason: Reason,
@@ -134,17 +135,18 @@ pub enum MappedUser {
 }
 
 impl Mapping {
-    /// Compiles `entries`, adding the properties that they read to `selection`; or every problem at once, with
-    /// `selection` as it was.
+    /// Compiles `entries` and adds the properties that they read to `selection`.
+    ///
+    /// # Errors
+    /// Every problem; `selection` is then unchanged.
     pub fn compile(entries: &[MappingEntry], selection: &mut Selection) -> Result<Self, Vec<MappingProblem>> {
-        entries::compile(entries, selection)
+        entries::compile_entries(entries, selection)
     }
 
-    /// The learner that `user` is mapped to, at the time `now`.
+    /// Maps `user` at the time `now`.
     ///
     /// # Panics
-    ///
-    /// When `user` lacks values of the selection that the mapping was compiled with.
+    /// If `user` was read with another selection than the mapping was compiled with.
     pub fn apply(&self, user: &User, now: jiff::Timestamp) -> MappedUser {
         let context = EvaluationContext { user, now };
         match self.learner(context) {
@@ -157,87 +159,87 @@ impl Mapping {
         }
     }
 
-    /// The mapped targets, in the order of the design's table.
+    /// The mapped attributes, in the order of [`Attribute::ALL`].
     pub fn attributes(&self) -> impl Iterator<Item = Attribute> {
-        Attribute::ALL.iter().copied().filter(|attribute| self.compiled_entry(*attribute).is_some())
+        Attribute::ALL.iter().copied().filter(|attribute| self.entry(*attribute).is_some())
     }
 
-    /// The targets whose values no log may show: `Redact` is somewhere in their expressions.
+    /// The attributes whose values no log may show, because their expressions call `Redact`.
     pub fn redacted(&self) -> &BTreeSet<Attribute> {
         &self.redacted
     }
 
-    /// A hash of everything that decides what a user is mapped to, and of nothing else: how an expression is
-    /// spelled and where the selection keeps a property do not count.
+    /// A hash of everything that affects the result: the spelling of an expression and the order of the selection do
+    /// not.
     pub fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        for compiled_entry in std::iter::once(&self.active).chain(&self.rows) {
-            let CompiledEntry { attribute, expression, default, apply, required } = compiled_entry;
+        for entry in std::iter::once(&self.active).chain(&self.others) {
+            let CompiledEntry { attribute, expression, default, apply, required } = entry;
             let line = format!("{}\t{expression}\t{default:?}\t{apply:?}\t{required}\n", attribute.path());
             hasher.update(line.as_bytes());
         }
         *hasher.finalize().as_bytes()
     }
 
-    /// The learner, or nothing when it is to be inactive, whatever else is wrong with it.
+    /// The learner; `None` if it is to be inactive, even if other entries would reject it.
     fn learner(&self, context: EvaluationContext<'_>) -> Result<Option<Learner>, RejectedEntry> {
         match self.active.value(context) {
             Err(EvaluationStop::Invalid { rule, .. }) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
-            Err(EvaluationStop::IgnoreUser) => return Err(self.active.left_alone()),
+            Err(EvaluationStop::IgnoreUser) => return Err(self.active.ignored_user()),
             Ok(Some(active)) if active == "true" => {}
             Ok(Some(_)) => return Ok(None),
-            // There is no third state that a learner could be left in, so the default counts for updates as well.
+            // A learner is active or inactive, so the default of `active` applies to existing learners as well.
             Ok(None) | Err(EvaluationStop::IgnoreAttribute) => match self.active.default.as_deref() {
                 Some("true") => {}
                 Some(_) => return Ok(None),
                 None => {
-                    let rule = "the mapping gives no value, and it must be true or false";
+                    let rule = "the mapping produced no value, but true or false is required";
                     return Err(self.active.rejection(Reason::InvalidValue, rule));
                 }
             },
         }
         let mut learner = Learner::default();
-        for compiled_entry in &self.rows {
-            let value = compiled_entry.value(context);
-            match (value, &compiled_entry.default) {
+        for entry in &self.others {
+            let value = entry.value(context);
+            match (value, &entry.default) {
                 (Err(EvaluationStop::Invalid { rule, .. }), _) => {
-                    return Err(compiled_entry.rejection(Reason::InvalidValue, rule));
+                    return Err(entry.rejection(Reason::InvalidValue, rule));
                 }
-                (Err(EvaluationStop::IgnoreUser), _) => return Err(compiled_entry.left_alone()),
-                (Ok(value @ Some(_)), _) if compiled_entry.apply == ApplyMode::OnCreate => {
-                    learner.on_create.insert(compiled_entry.attribute, value);
+                (Err(EvaluationStop::IgnoreUser), _) => return Err(entry.ignored_user()),
+                (Ok(value @ Some(_)), _) if entry.apply == ApplyMode::OnCreate => {
+                    learner.on_create.insert(entry.attribute, value);
                 }
                 (Ok(value @ Some(_)), _) => {
-                    learner.values.insert(compiled_entry.attribute, value);
+                    learner.values.insert(entry.attribute, value);
                 }
-                // A default is for new learners and is not cleared later: for all others nothing flows.
+                // A default is for new learners only; existing learners keep their value.
                 (_, Some(default)) => {
-                    learner.on_create.insert(compiled_entry.attribute, Some(default.clone()));
+                    learner.on_create.insert(entry.attribute, Some(default.clone()));
                 }
-                _ if compiled_entry.required => {
-                    let rule = "a value is required, and the mapping gives none";
-                    return Err(compiled_entry.rejection(Reason::MissingRequired, rule));
+                _ if entry.required => {
+                    let rule = "required, but the mapping produced no value";
+                    return Err(entry.rejection(Reason::MissingRequired, rule));
                 }
-                (Ok(None), None) if compiled_entry.apply == ApplyMode::Always => {
-                    learner.values.insert(compiled_entry.attribute, None);
+                (Ok(None), None) if entry.apply == ApplyMode::Always => {
+                    learner.values.insert(entry.attribute, None);
                 }
-                // Nothing to write: the column of a new learner is null anyway.
+                // Nothing to write: the column of a new learner is null by default.
                 (Ok(None) | Err(EvaluationStop::IgnoreAttribute), None) => {}
             }
         }
         Ok(Some(learner))
     }
 
-    fn compiled_entry(&self, attribute: Attribute) -> Option<&CompiledEntry> {
-        std::iter::once(&self.active).chain(&self.rows).find(|compiled_entry| compiled_entry.attribute == attribute)
+    fn entry(&self, attribute: Attribute) -> Option<&CompiledEntry> {
+        std::iter::once(&self.active).chain(&self.others).find(|entry| entry.attribute == attribute)
     }
 
     fn user_name(&self, context: EvaluationContext<'_>) -> Option<String> {
-        self.compiled_entry(Attribute::UserName)?.value(context).ok()?
+        self.entry(Attribute::UserName)?.value(context).ok()?
     }
 }
 
-/// Why a user is rejected.
+/// The entry that rejects a user, and why.
 struct RejectedEntry {
     reason: Reason,
     attribute: Attribute,

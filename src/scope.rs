@@ -1,7 +1,7 @@
-//! Who of the assigned is meant to be a learner at all: enabled accounts that a scoping filter lets through. Pure.
+//! Scoping: decides which assigned users become learners. Disabled accounts are out of scope. Pure.
 //!
-//! As in Entra's own provisioning, all clauses of a filter must hold, and one filter of several; without a filter
-//! everybody is in scope. What the directory does not tell decides nothing.
+//! As in Entra's own provisioning, a user is in scope if all clauses of at least one filter hold; without a filter all
+//! users are in scope. A missing value never puts a user out of scope.
 
 mod clause;
 mod filter;
@@ -20,28 +20,31 @@ pub struct Scope {
     filters: Vec<Filter>,
 }
 
-/// What the scope says of a user.
+/// Whether a user is in scope.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScopeDecision {
-    /// To be a learner, as far as the mapping agrees.
+    /// In scope.
     In,
-    /// None, on positive evidence.
+    /// Out of scope, on positive evidence.
     Out(Reason),
-    /// It cannot be told: the learner, if there is one, is to be left as it is.
+    /// Unknown: an existing learner stays unchanged.
     Undecided {
         /// `Unreadable` or `InvalidValue`.
         reason: Reason,
-        /// Which clause, and what was wrong; never a value.
+        /// The clause and the problem; never a value of the user.
         detail: String,
     },
 }
 
 impl Scope {
-    /// Compiles the filters, adding the properties that they read to `selection`; or every problem at once.
+    /// Compiles the filters and adds the properties that they read to `selection`.
+    ///
+    /// # Errors
+    /// Every problem.
     pub fn compile(entries: &[FilterEntry], selection: &mut Selection) -> Result<Self, Vec<FilterProblem>> {
         let (mut filters, mut problems) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
-            match filter::compile(entry, selection) {
+            match filter::compile_filter(entry, selection) {
                 Ok(filter) => filters.push(filter),
                 Err(found) => {
                     problems.extend(found.into_iter().map(|problem| FilterProblem { filter: index, ..problem }))
@@ -51,7 +54,7 @@ impl Scope {
         if problems.is_empty() { Ok(Self { filters }) } else { Err(problems) }
     }
 
-    /// Decides from a complete row.
+    /// Decides about a user that was read with the selection of the filters.
     pub fn decide(&self, user: &User) -> ScopeDecision {
         if !user.enabled {
             return ScopeDecision::Out(Reason::AccountDisabled);
@@ -72,16 +75,16 @@ impl Scope {
         undecided.unwrap_or(ScopeDecision::Out(Reason::OutOfScope))
     }
 
-    /// Which filter let the user through, or which clause of each did not.
+    /// Explains each filter: whether it holds, or the clause that does not.
     pub fn explain(&self, user: &User) -> Vec<String> {
-        let told = |filter: &Filter| {
+        let explanation = |filter: &Filter| {
             let name = filter.name();
             match filter.holds(user) {
                 FilterResult::Yes => format!("filter {name:?} holds"),
                 FilterResult::No(clause) => format!("filter {name:?} does not hold: {clause} is false"),
-                FilterResult::Undecided { detail, .. } => format!("filter {name:?} cannot be told: {detail}"),
+                FilterResult::Undecided { detail, .. } => format!("filter {name:?} is undecided: {detail}"),
             }
         };
-        self.filters.iter().map(told).collect()
+        self.filters.iter().map(explanation).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! `learner-sync mapping`: everything about the attribute mapping that needs no database.
+//! `learner-sync mapping`: commands for the attribute mapping. None of them opens the database.
 
 pub(super) mod check;
 mod eval;
@@ -11,29 +11,29 @@ use crate::model::Clock;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum MappingCommand {
-    /// Show the configured mapping as it is understood: expressions, types, and what is read of every user.
+    /// Show the compiled mapping: expressions, types, and the properties that are read for every user.
     Check(check::MappingCheckArguments),
     #[command(flatten)]
     Standalone(StandaloneCommand),
 }
 
-/// What goes by no configuration, unless a user is asked for.
+/// Commands that need no configuration, except `eval --user`.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum StandaloneCommand {
-    /// Evaluate an expression on values that you make up, or on a user of the tenant.
+    /// Evaluate an expression on given values, or on a user of the tenant.
     Eval(eval::MappingEvalArguments),
-    /// Turn the attribute mapping and the scoping filters of a schema that Entra ID exports into configuration.
+    /// Convert the attribute mapping and the scoping filters of an exported Entra ID schema to configuration.
     Import(import::MappingImportArguments),
 }
 
 impl StandaloneCommand {
     pub(super) fn needs_configuration(&self) -> bool {
-        matches!(self, Self::Eval(arguments) if arguments.is_about_a_user())
+        matches!(self, Self::Eval(arguments) if arguments.reads_user())
     }
 
     pub(super) async fn run_configured(self, context: Context, clock: Clock) -> Result<u8, Failure> {
         match self {
-            Self::Eval(arguments) if arguments.is_about_a_user() => eval::run_for_user(arguments, context, clock).await,
+            Self::Eval(arguments) if arguments.reads_user() => eval::run_for_user(arguments, context, clock).await,
             other => other.run(clock()),
         }
     }

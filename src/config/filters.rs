@@ -1,4 +1,4 @@
-//! Reads `[[scope.filter]]` and has it compiled, so that a slip in a clause is found at load.
+//! Reads and compiles `[[scope.filter]]`, so that mistakes are found when the configuration is loaded.
 
 use toml::de::DeValue;
 
@@ -9,7 +9,7 @@ use crate::scope::{ClauseEntry, FilterEntry, FilterProblem, Scope};
 
 const KEY: &str = "scope.filter";
 
-/// The filters, when nothing is wrong with any; everything that is wrong is refused.
+/// Reads the filters and reports their problems.
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
     let (mut filters, mut places, mut whole) = (Vec::new(), Vec::new(), true);
     for (number, (place, entries)) in (1..).zip(reader.free_tables(KEY)) {
@@ -24,7 +24,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
         filters.push(filter);
         places.push((place, clauses));
     }
-    // Clauses that could not be read are missing: what is wrong besides would be guessed.
+    // If a clause could not be read, further problems could be misleading.
     if whole && let Err(problems) = Scope::compile(&filters, &mut Selection::default()) {
         for FilterProblem { filter, clause, message } in problems {
             let (place, clauses) = &places[filter];
@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
 
 type Refusal = (ConfigPosition, String);
 
-/// One key of a filter, and everything that is wrong with it; where each clause stands goes into `places`.
+/// Reads one key of a filter, adds the places of its clauses to `places`, and returns its problems.
 fn read_key(
     reader: &Reader<'_>,
     entry: FreeEntry<'_>,
@@ -78,7 +78,7 @@ fn read_clause(entries: Vec<FreeEntry<'_>>, place: &ConfigPosition) -> Result<Cl
     for FreeEntry { name, value: found, position: place } in entries {
         let text = match found {
             DeValue::String(text) => text.into_owned(),
-            // A number in a clause means its digits.
+            // The value may be a number without quotes.
             DeValue::Integer(number) if name == "value" && number.radix() == 10 => number.as_str().to_owned(),
             other => return Err((place, format!("{name} must be a text in quotes, not {}", kind_of(&other)))),
         };

@@ -1,4 +1,4 @@
-//! Reads the `[mapping]` table and has it compiled, so that a slip in an expression is found at load.
+//! Reads and compiles the `[mapping]` table, so that mistakes in expressions are found when the configuration is loaded.
 
 use toml::de::{DeTable, DeValue};
 
@@ -8,8 +8,7 @@ use crate::mapping::{self, ApplyMode, Mapping, MappingEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
 use crate::nearest::nearest;
 
-/// The mapping of the file, or the default one when it has none; and the attributes that it fills, when all of
-/// it is right.
+/// The mapping of the file or the default mapping, and the mapped attributes if it has no problems.
 pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<MappingEntry>, Option<Vec<Attribute>>) {
     let (mut entries, mut places, mut whole) = (Vec::new(), Vec::new(), true);
     match reader.free_table("mapping") {
@@ -39,7 +38,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<MappingEntry>, Option<Vec<At
                 };
                 match (places.get(entry), path) {
                     (Some(place), _) => reader.refuse_at(place.clone(), key(&entries[entry].path), message),
-                    // What the mapping lacks as a whole may stand in a row that could not be read.
+                    // A required entry may be missing only because it could not be read.
                     (None, _) if !whole => {}
                     (None, Some(path)) => reader.refuse("mapping", format!("{path} {message}")),
                     (None, None) => reader.refuse("mapping", message),
@@ -55,12 +54,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<MappingEntry>, Option<Vec<At
 pub(super) fn attribute(text: &str) -> Result<Attribute, String> {
     match Attribute::ALL.iter().find(|attribute| text.eq_ignore_ascii_case(attribute.path())) {
         Some(attribute) if attribute.kind() == AttributeKind::Text => Ok(*attribute),
-        Some(_) => Err("must be an attribute that is a text".to_owned()),
+        Some(_) => Err("must be a text attribute".to_owned()),
         None => Err("is not the SCIM path of an attribute, such as userName".to_owned()),
     }
 }
 
-/// One row, and where its expression stands.
+/// One entry, and the place of its expression.
 fn read_entry(
     reader: &mut Reader<'_>,
     path: &str,
@@ -74,7 +73,7 @@ fn read_entry(
     }
 }
 
-/// A row written as a table.
+/// An entry written as a table.
 fn read_table(
     reader: &mut Reader<'_>,
     table: &DeTable<'_>,
@@ -87,7 +86,7 @@ fn read_table(
             return Err(format!("{meant} is not a key of a mapping, which has {KEYS}"));
         }
         return Err(format!(
-            "is a table without an expression (it has {KEYS}); an attribute path with dots in it stands in quotes"
+            "is a table without an expression (it has {KEYS}); write an attribute path with dots in quotes"
         ));
     };
     let expression_place = reader.offset(expression);

@@ -175,10 +175,10 @@ min_interval = "1m"
     /etc/learner-sync/learner-sync.toml:13:10: provisioning.groups: group objects are not provisioned, only the users in assigned groups; set provisioning.groups = false
     /etc/learner-sync/learner-sync.toml:14:9: provisioning.users: must be true or false without quotes, not a text
     /etc/learner-sync/learner-sync.toml:17:10: mapping."active": apply is one of "always", "on-create"
-    /etc/learner-sync/learner-sync.toml:18:1: mapping."name": is a table without an expression (it has expression, default, apply and required); an attribute path with dots in it stands in quotes
-    /etc/learner-sync/learner-sync.toml:19:9: mapping."title": at character 1 of the expression: the `)` of this function is missing
+    /etc/learner-sync/learner-sync.toml:18:1: mapping."name": is a table without an expression (it has expression, default, apply and required); write an attribute path with dots in quotes
+    /etc/learner-sync/learner-sync.toml:19:9: mapping."title": at character 1 of the expression: the closing `)` of this function is missing
     /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": `manager` is not supported: learners have no such column
-    /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": at character 1 of the expression: `manager` is a reference to another person and is not supported
+    /etc/learner-sync/learner-sync.toml:20:72: mapping."urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager": at character 1 of the expression: `manager` refers to another user and is not supported
     /etc/learner-sync/learner-sync.toml:22:16: learners.database_url: contains a password: write it to a file and set learners.password_file
     /etc/learner-sync/learner-sync.toml:23:19: learners.match_attribute: is not the SCIM path of an attribute, such as userName
     /etc/learner-sync/learner-sync.toml:26:14: schedule.full_every: not a duration; write for example 30s, 20m, 1h30m or 90d

@@ -1,16 +1,15 @@
-//! Source attributes: the names that may stand in brackets, the portal's beside Graph's, and where Graph keeps them.
+//! Source attributes: the names allowed in brackets (the portal's and Graph's), and the Graph property behind each.
 //!
-//! A name that is not here is refused, since Graph answers a `$select` with an unknown property by failing the
-//! whole request: one slip in a mapping would end every cycle. So are properties that `/users` does not list or
-//! that need more than User.Read.All.
-//! Graph's names: <https://learn.microsoft.com/graph/api/resources/user#properties>
+//! Unknown names are refused: Graph fails the whole request for a `$select` with an unknown property, so one typing
+//! error would end every cycle. Properties that `/users` does not list, or that need more than User.Read.All, are
+//! refused too. Graph's names: <https://learn.microsoft.com/graph/api/resources/user#properties>
 
 use std::borrow::Cow;
 
 use crate::model::{APP_ROLE_ASSIGNMENTS, User, Value};
 use crate::nearest::{did_you_mean, nearest};
 
-/// A source attribute: the Graph property to select, and what to take of it.
+/// A source attribute: the Graph property to select, and the part of it to use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceAttribute {
     /// In Graph's spelling.
@@ -20,25 +19,24 @@ pub(crate) struct SourceAttribute {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttributePart {
-    /// All of it.
     Whole,
     /// The first element of a multi-valued property.
     First,
     /// One member of a complex property.
     Member(&'static str),
-    /// What every `User` has, selected or not.
+    /// Every `User` has an id and an enabled state, whatever is selected.
     Id,
     Enabled,
-    /// Computed: what the provisioning service calls soft-deleted covers disabled accounts as well.
+    /// The provisioning service counts disabled accounts as soft-deleted.
     SoftDeleted,
 }
 
-/// Why the value of an attribute cannot be told.
+/// Why an attribute has no value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UnavailableValue {
-    /// The directory does not tell it, which is not the same as null.
+    /// The key is absent from Graph's answer, which is not the same as null.
     Missing,
-    /// It is no complex attribute there.
+    /// The attribute is not complex in the directory.
     NotComplex,
 }
 
@@ -55,14 +53,14 @@ pub(crate) fn boolean(value: bool) -> Cow<'static, Value> {
 }
 
 impl SourceAttribute {
-    /// The value that `user` has; `slot` is where its property stands in `User::values`.
+    /// The attribute of `user`; `slot` is the index of its property in `User::values`.
     pub(crate) fn value_of<'a>(&self, slot: usize, user: &'a User) -> Result<Cow<'a, Value>, UnavailableValue> {
         Ok(match self.part {
             AttributePart::Id => Cow::Owned(Value::Text(user.id.to_string())),
             AttributePart::Enabled => boolean(user.enabled),
             AttributePart::SoftDeleted => boolean(!user.enabled),
-            // A user has a value for each property of the selection: a missing one would be a programming error, and
-            // taking it for null would clear the attribute of everybody.
+            // A user has a value for each selected property. A missing one is a programming error, and reading it as
+            // null would clear the attribute of every learner.
             AttributePart::Whole => Cow::Borrowed(&user.values[slot]),
             AttributePart::First => match &user.values[slot] {
                 Value::List(elements) => Cow::Borrowed(elements.first().unwrap_or(&NULL)),
@@ -77,10 +75,10 @@ impl SourceAttribute {
     }
 }
 
-/// The property that holds `extensionAttribute1` to `extensionAttribute15`; they cannot be selected one by one.
+/// Holds `extensionAttribute1` to `extensionAttribute15`, which cannot be selected one by one.
 const EXTENSIONS: &str = "onPremisesExtensionAttributes";
 
-/// Properties whose name in the portal, if they have one, is Graph's.
+/// Properties with the same name in the portal and in Graph.
 const PROPERTIES: &[&str] = &[
     "ageGroup",
     "businessPhones",
@@ -133,7 +131,7 @@ const PROPERTIES: &[&str] = &[
     "userType",
 ];
 
-/// Name, Graph property, what to take of it.
+/// Name, Graph property, part.
 const NAMED: &[(&str, &str, AttributePart)] = &[
     (APP_ROLE_ASSIGNMENTS, APP_ROLE_ASSIGNMENTS, AttributePart::Whole),
     ("id", "id", AttributePart::Id),
@@ -166,19 +164,22 @@ const NAMED: &[(&str, &str, AttributePart)] = &[
     ("extensionAttribute15", EXTENSIONS, AttributePart::Member("extensionAttribute15")),
 ];
 
-/// Names that exist in Entra ID and are refused, each with its reason.
+/// Attributes of Entra ID that are refused, and the reason.
 const REFUSED: &[(&str, &str)] = &[
-    ("manager", "`manager` is a reference to another person and is not supported"),
+    ("manager", "`manager` refers to another user and is not supported"),
     (
         "employeeOrgData",
         "`employeeOrgData` has members; write `employeeOrgData.costCenter` or `employeeOrgData.division`",
     ),
     (EXTENSIONS, "`onPremisesExtensionAttributes` has members; write `extensionAttribute1` to `extensionAttribute15`"),
-    ("signInActivity", "`signInActivity` needs permissions that a synchronisation should not have"),
-    ("employeeLeaveDateTime", "`employeeLeaveDateTime` needs permissions that a synchronisation should not have"),
+    ("signInActivity", "`signInActivity` needs permissions that learner-sync does not ask for"),
+    ("employeeLeaveDateTime", "`employeeLeaveDateTime` needs permissions that learner-sync does not ask for"),
 ];
 
-/// The attribute that `name` means, or why there is none.
+/// Finds the attribute called `name`, ignoring case.
+///
+/// # Errors
+/// Why the name is refused.
 pub(crate) fn resolve(name: &str) -> Result<SourceAttribute, String> {
     if let Some(property) = PROPERTIES.iter().find(|property| property.eq_ignore_ascii_case(name)) {
         return Ok(SourceAttribute { property: Cow::Borrowed(property), part: AttributePart::Whole });
@@ -205,12 +206,12 @@ pub(crate) fn resolve(name: &str) -> Result<SourceAttribute, String> {
     Err(format!("unknown attribute `{name}`{}", did_you_mean(nearest(name, names))))
 }
 
-/// Any name at all, for values that do not come from the directory.
+/// Accepts any name, for values that do not come from the directory.
 pub(crate) fn any_name(name: &str) -> Result<SourceAttribute, String> {
     Ok(SourceAttribute { property: Cow::Owned(name.to_owned()), part: AttributePart::Whole })
 }
 
-/// Directory extensions are the tenant's own, so only their form can be checked; their names are case-sensitive.
+/// Directory extensions belong to the tenant, so only their form can be checked. Their names are case-sensitive.
 fn directory_extension(name: &str) -> Result<SourceAttribute, String> {
     let well_formed =
         name.strip_prefix("extension_").and_then(|rest| rest.split_once('_')).is_some_and(|(application, property)| {
@@ -224,14 +225,14 @@ fn directory_extension(name: &str) -> Result<SourceAttribute, String> {
         Ok(SourceAttribute { property: Cow::Owned(name.to_owned()), part: AttributePart::Whole })
     } else {
         Err(format!(
-            "`{name}` is no directory extension; write `extension_`, the application id in 32 digits without dashes, \
+            "`{name}` is not a directory extension; write `extension_`, the application id in 32 digits without dashes, \
              `_` and the name"
         ))
     }
 }
 
 impl std::fmt::Display for SourceAttribute {
-    /// The same name for every spelling of one attribute.
+    /// One canonical name for all spellings of an attribute.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let is_this = |property: &str, part| property == self.property && part == self.part;
         let named = NAMED.iter().find(|(_, property, part)| is_this(property, *part));
@@ -247,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn portal_names_are_graph_properties() {
+    fn portal_names_resolve_to_graph_properties() {
         for (name, canonical) in [
             ("userprincipalname", "userPrincipalName"),
             ("objectId", "id"),
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn what_graph_would_refuse_is_refused_here() {
+    fn unsupported_names_are_refused() {
         for (name, words) in [
             ("mial", "unknown attribute `mial`; did you mean `mail`?"),
             ("departement", "did you mean `department`?"),
@@ -280,8 +281,8 @@ mod tests {
             ("manager", "not supported"),
             ("employeeOrgData", "employeeOrgData.costCenter"),
             ("extension_costUnit", "32 digits"),
-            ("Extension_0123456789abcdef0123456789abcdef_costUnit", "no directory extension"),
-            ("extension_0123456789abcdef0123456789abcdef_cost&unit", "no directory extension"),
+            ("Extension_0123456789abcdef0123456789abcdef_costUnit", "not a directory extension"),
+            ("extension_0123456789abcdef0123456789abcdef_cost&unit", "not a directory extension"),
         ] {
             let reason = resolve(name).unwrap_err();
             assert!(reason.contains(words), "{name}: {reason}");

@@ -1,5 +1,5 @@
-//! Compiled expressions: every name resolved, every argument count checked and every constant read, so that evaluating
-//! a user only reads slots and calls functions.
+//! Syntax to compiled expression: names are resolved, argument counts checked and constants parsed here, so that
+//! evaluation only reads slots and calls functions.
 
 use std::fmt;
 
@@ -10,25 +10,26 @@ use super::parse::parse;
 use super::syntax::{ComparisonOperator, ExpressionProblem, Node, Syntax};
 use crate::model::{Selection, Value};
 
+/// A compiled expression. `Display` gives its canonical form.
 #[derive(Debug)]
 pub(crate) enum Expression {
-    /// A constant; null for an argument that is left out.
+    /// A constant; null for an omitted argument.
     Literal(Value),
     Attribute {
         attribute: SourceAttribute,
-        /// Where its property stands in `User::values`; not read for the object id, which every user has.
+        /// The index of its property in `User::values`; unused for the object id.
         slot: usize,
     },
-    /// A constant argument that was read as something else than text.
+    /// A constant argument, already parsed to what the function needs.
     Prepared {
-        /// As it stands in the mapping.
+        /// As written in the mapping.
         literal: Value,
         constant: ConstantArgument,
     },
     Call {
         function: &'static Function,
         arguments: Vec<Self>,
-        /// The character that the name starts at.
+        /// The character at which the name starts, counted from 1.
         position: usize,
     },
     Comparison(Box<Self>, ComparisonOperator, Box<Self>),
@@ -37,7 +38,7 @@ pub(crate) enum Expression {
     Ignore(IgnoreFlow),
 }
 
-/// What a branch can leave as it is.
+/// The keywords that stop a branch from writing anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IgnoreFlow {
     Attribute,
@@ -57,10 +58,13 @@ impl IgnoreFlow {
     }
 }
 
-/// Finds the attribute that a name in brackets means.
+/// Finds the attribute for a name in brackets, or says why there is none.
 pub(crate) type Resolve = fn(&str) -> Result<SourceAttribute, String>;
 
-/// Compiles `text`, adding the properties that it reads to `selection`; or everything that is wrong with it.
+/// Compiles `text` and adds the properties that it reads to `selection`.
+///
+/// # Errors
+/// Every problem, in the order of the text.
 pub(crate) fn compile(
     text: &str,
     resolve: Resolve,
@@ -74,7 +78,7 @@ pub(crate) fn compile(
     if problems.is_empty() { Ok(expression) } else { Err(problems) }
 }
 
-/// From syntax to an expression. What cannot be compiled goes into `problems` and leaves a null behind.
+/// Collects problems and puts a null in place of what cannot be compiled.
 struct Compiler<'a> {
     resolve: Resolve,
     selection: &'a mut Selection,
@@ -116,33 +120,34 @@ impl Compiler<'_> {
         Expression::Literal(Value::Null)
     }
 
-    /// A call, or what is wrong with the call itself. The arguments are compiled in any case: their faults are worth
-    /// knowing as well.
+    /// Compiles a call. The arguments are compiled even when the call itself is wrong, to report their problems too.
     fn call(&mut self, position: usize, name: &str, mut nodes: Vec<Node>) -> Result<Expression, String> {
         let function = functions::find(name);
         if let Ok(function) = function {
             (function.arrange)(&mut nodes);
-            // A `,` too many at the end is documented use: `Trim([mail], )`.
+            // Documented examples have a superfluous `,` at the end: `Trim([mail], )`.
             while !function.arguments.admits(nodes.len()) && nodes.pop_if(|node| node.syntax == Syntax::Empty).is_some()
             {
             }
         }
-        let known_faults = self.problems.len();
-        let places: Vec<usize> = nodes.iter().map(|node| node.position).collect();
-        let slots = function.as_ref().map_or(&[][..], |function| function.slots);
+        let earlier_problems = self.problems.len();
+        let positions: Vec<usize> = nodes.iter().map(|node| node.position).collect();
+        let parameters = function.as_ref().map_or(&[][..], |function| function.parameters);
         let mut arguments = Vec::with_capacity(nodes.len());
         for (index, mut node) in nodes.into_iter().enumerate() {
-            let slot = slots.iter().find(|slot| slot.index == index);
+            let parameter = parameters.iter().find(|parameter| parameter.index == index);
             match node.syntax {
-                Syntax::Word(word) if slot.is_some_and(|slot| slot.kind.is_word()) => node.syntax = Syntax::Text(word),
+                Syntax::Word(word) if parameter.is_some_and(|parameter| parameter.kind.is_word()) => {
+                    node.syntax = Syntax::Text(word)
+                }
                 syntax => node.syntax = syntax,
             }
-            let place = node.position;
-            let problems = self.problems.len();
+            let argument_at = node.position;
+            let problems_before = self.problems.len();
             let mut argument = self.build(node);
-            if let Some(slot) = slot.filter(|_| self.problems.len() == problems) {
-                argument = prepare(*slot, name, argument).unwrap_or_else(|reason| {
-                    self.problems.push(ExpressionProblem::new(place, reason));
+            if let Some(parameter) = parameter.filter(|_| self.problems.len() == problems_before) {
+                argument = parse_constant(*parameter, name, argument).unwrap_or_else(|reason| {
+                    self.problems.push(ExpressionProblem::new(argument_at, reason));
                     Expression::Literal(Value::Null)
                 });
             }
@@ -151,43 +156,43 @@ impl Compiler<'_> {
         let function = function?;
         let found = arguments.len();
         if !function.arguments.admits(found) {
-            return Err(format!("`{}` takes {}, here are {found}", function.name, function.arguments));
+            return Err(format!("`{}` takes {}, found {found}", function.name, function.arguments));
         }
-        // What is wrong in itself stands for nothing here.
-        if self.problems.len() == known_faults
+        // A null in place of a faulty argument would only cause a second, misleading problem.
+        if self.problems.len() == earlier_problems
             && let Err((index, reason)) = (function.check)(&arguments)
         {
-            self.problems.push(ExpressionProblem::new(places.get(index).copied().unwrap_or(position), reason));
+            self.problems.push(ExpressionProblem::new(positions.get(index).copied().unwrap_or(position), reason));
         }
         Ok(Expression::Call { function, arguments, position })
     }
 }
 
-/// Reads a constant argument; one that depends on the user stays as it is.
-fn prepare(slot: Parameter, function: &str, argument: Expression) -> Result<Expression, String> {
+/// Parses a constant argument; one that depends on the user is left alone.
+fn parse_constant(parameter: Parameter, function: &str, argument: Expression) -> Result<Expression, String> {
     let Expression::Literal(literal) = argument else {
         return Ok(argument);
     };
     match &literal {
         Value::Text(text) | Value::Number(text) if !text.is_empty() => {
-            let constant = slot.kind.parse(text)?;
+            let constant = parameter.kind.parse(text)?;
             Ok(Expression::Prepared { literal, constant })
         }
-        _ if slot.required => {
-            Err(format!("argument {} of `{function}` must be {}", slot.index + 1, slot.kind.expected()))
+        _ if parameter.required => {
+            Err(format!("argument {} of `{function}` must be {}", parameter.index + 1, parameter.kind.expected()))
         }
         _ => Ok(Expression::Literal(literal)),
     }
 }
 
-/// Why a word stands for nothing, and what was meant.
+/// The problem with a bare word, with a suggestion.
 fn wrong_word(word: &str) -> String {
     if functions::find(word).is_ok() {
-        return format!("`{word}` is a function: its arguments in parentheses are missing");
+        return format!("`{word}` is a function; its arguments in parentheses are missing");
     }
     match attribute::resolve(word) {
-        Ok(_) => format!("an attribute stands in brackets: `[{word}]`"),
-        Err(_) => format!("`{word}` is no constant; a text stands in quotes: `\"{word}\"`"),
+        Ok(_) => format!("write an attribute in brackets: `[{word}]`"),
+        Err(_) => format!("`{word}` is not a constant; write a text in quotes: `\"{word}\"`"),
     }
 }
 
@@ -201,7 +206,7 @@ impl fmt::Display for Expression {
             },
             Self::Literal(literal) => write_literal(literal, f),
             Self::Attribute { attribute, .. } => write!(f, "[{attribute}]"),
-            // `F()` has no argument at all; the one that is left out needs its comma.
+            // `F()` has no arguments; one omitted argument needs its comma.
             Self::Call { function, arguments, .. } if matches!(arguments[..], [Self::Literal(Value::Null)]) => {
                 write!(f, "{}(,)", function.name)
             }
@@ -230,7 +235,7 @@ fn write_literal(literal: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match literal {
         Value::Number(digits) => f.write_str(digits),
         Value::Text(text) => write!(f, "\"{}\"", text.replace('\\', r"\\").replace('"', "\\\"")),
-        // The parser makes no other constants than these and null.
+        // The parser produces no other constants except null.
         _ => Ok(()),
     }
 }
@@ -256,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_read_is_selected_and_once() {
+    fn each_property_is_selected_once() {
         let mut selection = Selection::default();
         let text = "Join(\" \", [givenName], [Surname], [givenname], [objectId], [extensionAttribute2])";
         compile(text, attribute::resolve, &mut selection).unwrap();
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn every_fault_is_reported() {
+    fn every_problem_is_reported() {
         for (text, expected) in [
             ("Swich([mail], , \"a\", \"b\")", &[(1, "unknown function `Swich`; did you mean `Switch`?")][..]),
             (
@@ -272,20 +277,20 @@ mod tests {
                 &[
                     (10, "unknown function `Lower`; did you mean `ToLower`?"),
                     (16, "unknown attribute `mial`; did you mean `mail`?"),
-                    (25, "`manager` is a reference to another person and is not supported"),
+                    (25, "`manager` refers to another user and is not supported"),
                 ],
             ),
-            ("IIF([mail] = \"a\", \"b\")", &[(1, "`IIF` takes 3 arguments, here are 2")]),
-            ("ToLower()", &[(1, "`ToLower` takes 1 to 2 arguments, here are 0")]),
-            ("Trim([mail], [mail])", &[(1, "`Trim` takes 1 argument, here are 2")]),
-            ("Join(\",\")", &[(1, "`Join` takes at least 2 arguments, here are 1")]),
+            ("IIF([mail] = \"a\", \"b\")", &[(1, "`IIF` takes 3 arguments, found 2")]),
+            ("ToLower()", &[(1, "`ToLower` takes 1 to 2 arguments, found 0")]),
+            ("Trim([mail], [mail])", &[(1, "`Trim` takes 1 argument, found 2")]),
+            ("Join(\",\")", &[(1, "`Join` takes at least 2 arguments, found 1")]),
             (
                 "Switch([city], \"a\", \"b\", \"c\", \"d\")",
-                &[(1, "`Switch` takes an even number of arguments and at least 4, here are 5")],
+                &[(1, "`Switch` takes an even number of arguments and at least 4, found 5")],
             ),
-            ("mail", &[(1, "an attribute stands in brackets: `[mail]`")]),
-            ("ToLower", &[(1, "`ToLower` is a function: its arguments in parentheses are missing")]),
-            ("IIF(True, \"a\", \"b\")", &[(5, "`True` is no constant; a text stands in quotes: `\"True\"`")]),
+            ("mail", &[(1, "write an attribute in brackets: `[mail]`")]),
+            ("ToLower", &[(1, "`ToLower` is a function; its arguments in parentheses are missing")]),
+            ("IIF(True, \"a\", \"b\")", &[(5, "`True` is not a constant; write a text in quotes: `\"True\"`")]),
         ] {
             let problems = compile(text, attribute::resolve, &mut Selection::default()).unwrap_err();
             let found: Vec<_> = problems.iter().map(|problem| (problem.position, problem.message.as_str())).collect();

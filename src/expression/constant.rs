@@ -1,13 +1,13 @@
-//! Arguments that are read as something else than text: numbers, intervals, patterns, formats.
+//! Arguments that are more than text: numbers, dates, intervals, formats, patterns.
 //!
-//! A constant one is read when the mapping is compiled, so that a slip in it is found before a user is looked at
-//! and no cycle compiles a pattern twice. One that depends on the user is read at each evaluation.
+//! A constant argument is parsed when the expression is compiled: mistakes are found at the start, and no cycle compiles
+//! a pattern twice. An argument that depends on the user is parsed at each evaluation.
 
 use super::dates::{DateFormat, DateInterval, DateTimeStyles, UtcDateTime};
 use super::keyword::{CompareType, Encoding};
 use super::pattern::Pattern;
 
-/// What an argument is read as.
+/// The type of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConstantKind {
     Integer,
@@ -20,30 +20,29 @@ pub(crate) enum ConstantKind {
     Pattern,
 }
 
-/// An argument of a function that is not just text.
+/// An argument of a function that is more than text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parameter {
     pub(super) index: usize,
     pub(super) kind: ConstantKind,
-    /// Whether the function is senseless without it.
     pub(super) required: bool,
 }
 
-/// An argument that must be there.
+/// A required argument.
 pub(super) const fn needs(index: usize, kind: ConstantKind) -> Parameter {
     Parameter { index, kind, required: true }
 }
 
-/// An argument that may be left out.
+/// An optional argument.
 pub(super) const fn accepts(index: usize, kind: ConstantKind) -> Parameter {
     Parameter { index, kind, required: false }
 }
 
-/// A whole number: anything that 64 bits hold, with or without a sign.
+/// A whole number of 64 bits, signed or unsigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Integer(pub(super) i128);
 
-/// A constant argument, read.
+/// A parsed constant argument.
 #[derive(Clone, Debug)]
 pub(crate) enum ConstantArgument {
     Integer(Integer),
@@ -56,20 +55,21 @@ pub(crate) enum ConstantArgument {
     Pattern(Box<Pattern>),
 }
 
-/// What can be read from an argument.
+/// A type that an argument can be parsed to.
 pub(super) trait ArgumentType: Clone {
-    /// What the argument has to be, for the message that it is not.
+    /// Completes the message "must be ..."; it names the expected form.
     const EXPECTED: &str;
 
-    /// What `text` says, or what is wrong with it: only shown when the text stands in the mapping itself.
+    /// # Errors
+    /// What is wrong with `text`. It quotes the text, so it is shown only for constants, never for values of a user.
     fn parse_argument(text: &str) -> Result<Self, String>;
 
-    /// The constant, when it is of this kind.
+    /// The constant, if it has this type.
     fn from_constant(constant: &ConstantArgument) -> Option<&Self>;
 }
 
 impl ConstantKind {
-    /// Reads a constant argument.
+    /// Parses a constant argument.
     pub(super) fn parse(self, text: &str) -> Result<ConstantArgument, String> {
         Ok(match self {
             Self::Integer => ConstantArgument::Integer(Integer::parse_argument(text)?),
@@ -83,7 +83,6 @@ impl ConstantKind {
         })
     }
 
-    /// What the argument has to be.
     pub(super) fn expected(self) -> &'static str {
         match self {
             Self::Integer => Integer::EXPECTED,
@@ -104,7 +103,7 @@ impl ConstantKind {
 }
 
 impl ConstantArgument {
-    /// The one spelling of a constant that is a bare word.
+    /// The canonical spelling of a constant that is a bare word.
     pub(super) fn word(&self) -> Option<&'static str> {
         match self {
             Self::Encoding(encoding) => Some(encoding.as_str()),
@@ -129,7 +128,7 @@ macro_rules! from_constant {
 impl ArgumentType for Integer {
     const EXPECTED: &str = "a whole number";
 
-    /// Decimals are cut off, as Visual Basic does where a whole number is wanted; `&HF7` is fifteen times sixteen and 7.
+    /// Decimals are cut off, as in Visual Basic. `&HF7` is hexadecimal.
     fn parse_argument(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let hexadecimal = text.strip_prefix("&H").or_else(|| text.strip_prefix("&h"));
@@ -140,7 +139,7 @@ impl ArgumentType for Integer {
             _ => None,
         };
         let fits = |number: &i128| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(number);
-        whole.filter(fits).map(Self).ok_or_else(|| format!("`{text}` is no whole number"))
+        whole.filter(fits).map(Self).ok_or_else(|| format!("`{text}` is not a whole number"))
     }
 
     from_constant!(Integer);
@@ -160,7 +159,7 @@ impl ArgumentType for UtcDateTime {
     const EXPECTED: &str = "a date";
 
     fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|reason| format!("`{text}` is no date that CDate reads: {reason}"))
+        Self::parse(text).map_err(|reason| format!("`{text}` is not a date that CDate can read: {reason}"))
     }
 
     from_constant!(Date);
@@ -180,7 +179,7 @@ impl ArgumentType for DateFormat {
     const EXPECTED: &str = "a date format";
 
     fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|reason| format!("`{text}` is no date format: {reason}"))
+        Self::parse(text).map_err(|reason| format!("`{text}` is not a date format: {reason}"))
     }
 
     from_constant!(DateFormat);
@@ -221,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whole_numbers_in_every_spelling() {
+    fn whole_numbers() {
         let read = |text| Integer::parse_argument(text).ok().map(|Integer(number)| number);
         for (text, expected) in [
             ("12", Some(12)),

@@ -1,7 +1,7 @@
-//! Dates as the provisioning service has them: .NET's `DateTime` in UTC, years 1 to 9999, culture invariant.
+//! Dates of the provisioning service: .NET's `DateTime` in UTC, years 1 to 9999, invariant culture.
 //!
-//! Values of the language are texts, so a date is one only between being read (`general`, or `exact` by a format)
-//! and being written again (by a format, or as the service prints it).
+//! Values of the language are texts. A date function parses its arguments (`general`, or `exact` with a format) and
+//! prints its result (`write` with a format, or the service's own notation).
 
 mod arithmetic;
 mod exact;
@@ -31,25 +31,23 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
-/// From Monday.
 const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// Months and days have the same abbreviations: the first three letters.
+/// Names of months and days are abbreviated to their first three letters.
 const ABBREVIATED: usize = 3;
 
-/// File times count from here, in steps of 100 ns.
+/// File times count steps of 100 ns from here.
 const FILE_TIME_EPOCH: DateTime = date(1601, 1, 1).at(0, 0, 0, 0);
 
 const NANOSECONDS_PER_TICK: i128 = 100;
 const TICKS_PER_SECOND: i128 = 10_000_000;
 
-/// What is known of the time zone of a date, once it is in UTC: .NET's `DateTimeKind`.
+/// .NET's `DateTimeKind`: the time zone that a date, now in UTC, was given in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DateTimeKind {
-    /// Nothing was said.
     Unspecified,
     Utc,
-    /// The service's own, which is UTC as well.
+    /// The time zone of the service, which is UTC as well.
     Local,
 }
 
@@ -61,12 +59,12 @@ pub(crate) struct UtcDateTime {
 }
 
 impl UtcDateTime {
-    /// `civil`, unless no .NET date is that old.
+    /// `None` before the year 1, where .NET has no dates.
     fn new(civil: DateTime, zone: DateTimeKind) -> Option<Self> {
         (civil.year() >= 1).then_some(Self { civil, zone })
     }
 
-    /// `civil` as a clock shows it that is `offset` ahead of UTC.
+    /// The date of a clock that is `offset` ahead of UTC.
     fn with_offset(civil: DateTime, offset: SignedDuration, zone: DateTimeKind) -> Option<Self> {
         Self::new(civil.checked_sub(offset).ok()?, zone)
     }
@@ -75,18 +73,18 @@ impl UtcDateTime {
         Self::new(jiff::tz::Offset::UTC.to_datetime(now), DateTimeKind::Utc)
     }
 
-    /// Reads a text as `CDate` does.
+    /// Parses a text as `CDate` does.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
         general::read(text)
     }
 
-    /// Reads a text that was [`printed`](Self::printed).
+    /// Parses the result of [`Self::printed`].
     pub(super) fn from_printed(text: &str) -> Option<Self> {
-        // Whatever `CDate` reads and starts like this is the same date in both.
+        // Every text with a slash that `CDate` accepts is in this notation or means the same date.
         text.contains('/').then(|| general::read(text).ok())?
     }
 
-    /// As the service prints a date: `M/d/yyyy h:mm:ss tt`.
+    /// The notation of the service: `M/d/yyyy h:mm:ss tt`.
     pub(super) fn printed(self) -> String {
         let time = self.civil;
         let (hour, half) = write::twelve_hours(time.hour());
@@ -100,7 +98,7 @@ impl UtcDateTime {
         )
     }
 
-    /// A file time of Active Directory; nothing when it is before the year 1601 or after the year 9999.
+    /// The date of a file time of Active Directory, between the years 1601 and 9999.
     pub(super) fn from_file_time(ticks: i128) -> Option<Self> {
         let (seconds, rest) = (ticks.div_euclid(TICKS_PER_SECOND), ticks.rem_euclid(TICKS_PER_SECOND));
         let nanoseconds = i32::try_from(rest * NANOSECONDS_PER_TICK).ok()?;
@@ -123,7 +121,7 @@ impl PartialOrd for UtcDateTime {
     }
 }
 
-/// The index of the name that `text` starts with, letter case ignored, and what is behind it.
+/// The index of the name at the start of `text`, ignoring case, and the rest of the text.
 fn starts_with_name<'a>(text: &'a str, names: &[&str], abbreviated: bool) -> Option<(usize, &'a str)> {
     let length = |name: &str| if abbreviated { ABBREVIATED } else { name.len() };
     names.iter().enumerate().find_map(|(index, name)| {
@@ -153,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_printed_is_read_again() {
+    fn printed_dates_can_be_parsed() {
         for text in ["1/2/0001 12:00:00 AM", "12/31/9999 11:59:59 PM", "7/4/2031 12:05:09 PM"] {
             assert_eq!(UtcDateTime::from_printed(text).map(UtcDateTime::printed).as_deref(), Some(text));
         }

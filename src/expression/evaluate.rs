@@ -1,7 +1,7 @@
 //! Evaluating a compiled expression for one user.
 //!
-//! Values are borrowed from the user or from the expression as long as nothing changes them: most mappings
-//! copy an attribute, and there are hundreds of thousands of users.
+//! Values are borrowed from the user or from the expression until a function changes them: most mappings just copy an
+//! attribute, and there can be hundreds of thousands of users.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -20,20 +20,19 @@ use crate::model::{User, Value};
 /// Why an evaluation ends without a value. `?` carries it through every function.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EvaluationStop {
-    /// The attribute does not flow: the learner keeps what it has.
+    /// The attribute does not flow: the learner keeps its value.
     IgnoreAttribute,
-    /// The user is left alone altogether.
+    /// The user is ignored altogether.
     IgnoreUser,
     Invalid {
-        /// The rule that is broken, without any value in it: it is logged.
+        /// The broken rule. It is logged, so it contains no value of the user.
         rule: Cow<'static, str>,
-        /// The character of the expression that the function stands at, when it was one.
+        /// The character at which the failing function starts, if a function failed.
         position: Option<usize>,
     },
 }
 
 impl EvaluationStop {
-    /// Too much is made of too little.
     pub(crate) const TOO_LONG: Self = Self::invalid(TOO_LONG.0);
 
     pub(crate) const fn invalid(rule: &'static str) -> Self {
@@ -44,10 +43,10 @@ impl EvaluationStop {
         Self::Invalid { rule: Cow::Owned(rule), position: None }
     }
 
-    /// The same, with the place of the innermost function.
-    fn at(self, place: usize) -> Self {
+    /// Adds the position of the innermost function.
+    fn at(self, position: usize) -> Self {
         match self {
-            Self::Invalid { rule, position: None } => Self::Invalid { rule, position: Some(place) },
+            Self::Invalid { rule, position: None } => Self::Invalid { rule, position: Some(position) },
             other => other,
         }
     }
@@ -62,24 +61,23 @@ impl From<LimitExceeded> for EvaluationStop {
 impl From<UnavailableValue> for EvaluationStop {
     fn from(unavailable: UnavailableValue) -> Self {
         match unavailable {
-            // What is not told is not cleared.
+            // A missing value must not clear the attribute.
             UnavailableValue::Missing => Self::IgnoreAttribute,
-            UnavailableValue::NotComplex => Self::invalid("is no complex attribute in the directory"),
+            UnavailableValue::NotComplex => Self::invalid("the attribute is not complex in the directory"),
         }
     }
 }
 
 pub(crate) type Evaluated<'a> = Result<Cow<'a, Value>, EvaluationStop>;
 
-/// Whom and when an evaluation is about.
+/// The user and the time of an evaluation.
 #[derive(Clone, Copy)]
 pub(crate) struct EvaluationContext<'a> {
     pub(crate) user: &'a User,
     pub(crate) now: jiff::Timestamp,
 }
 
-/// A call in progress: arguments are evaluated when the function asks for them, so that `Switch` and `IIF`
-/// look at the branch that they take and at no other.
+/// A call in progress. Arguments are evaluated on demand, so that `Switch` and `IIF` evaluate only the branch they take.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     function: &'static Function,
@@ -88,22 +86,22 @@ pub(crate) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// The value of argument `index`; null when it is left out.
+    /// Argument `index`; null when it is omitted.
     pub(super) fn value(self, index: usize) -> Evaluated<'a> {
         self.arguments.get(index).map_or(Ok(null()), |argument| argument.evaluate(self.context))
     }
 
-    /// The text of argument `index`; nothing when it is null.
+    /// Argument `index` as text, unless it is null.
     pub(super) fn text(self, index: usize) -> Result<Option<Cow<'a, str>>, EvaluationStop> {
         text(self.value(index)?)
     }
 
-    /// Argument `index` as something else than text; nothing when it is null or empty.
+    /// Argument `index` as a `T`, unless it is null or empty.
     pub(super) fn argument<T: ArgumentType>(self, index: usize) -> Result<Option<Cow<'a, T>>, EvaluationStop> {
         self.argument_unless(index, str::is_empty)
     }
 
-    /// The same, where an empty text is wrong.
+    /// Like [`Self::argument`], but an empty text is an error.
     pub(super) fn strict_argument<T: ArgumentType>(self, index: usize) -> Result<Option<Cow<'a, T>>, EvaluationStop> {
         self.argument_unless(index, |_| false)
     }
@@ -127,7 +125,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Argument `index` where the function is senseless without it.
+    /// Like [`Self::argument`], but an argument without a value is an error.
     pub(super) fn required_argument<T: ArgumentType>(self, index: usize) -> Result<Cow<'a, T>, EvaluationStop> {
         self.argument(index)?.ok_or_else(|| self.wrong(index, "has no value; it must be", T::EXPECTED))
     }
@@ -136,7 +134,7 @@ impl<'a> Call<'a> {
         EvaluationStop::broken(format!("argument {} of {} {how} {expected}", index + 1, self.function.name))
     }
 
-    /// Whether argument `index` may be a date that another function made.
+    /// Whether argument `index` may be a date from another function.
     pub(super) fn is_date(self, index: usize) -> bool {
         self.arguments.get(index).is_some_and(Expression::returns_date)
     }
@@ -178,20 +176,19 @@ impl Expression {
     }
 }
 
-/// A text that was made, unless it is too long.
+/// A produced text, unless it is too long.
 pub(super) fn produced<'a>(text: String) -> Evaluated<'a> {
     if text.len() > MAX_PRODUCED { Err(EvaluationStop::TOO_LONG) } else { Ok(Cow::Owned(Value::Text(text))) }
 }
 
-/// A number that was made.
 pub(super) fn number<'a>(number: impl ToString) -> Evaluated<'a> {
     Ok(Cow::Owned(Value::Number(number.to_string())))
 }
 
-/// `value` as the one text that it is; nothing for null. Booleans are spelled as Entra spells them.
+/// `value` as a single text, unless it is null. Booleans are spelled as Entra spells them.
 pub(crate) fn text(value: Cow<'_, Value>) -> Result<Option<Cow<'_, str>>, EvaluationStop> {
-    const SEVERAL: EvaluationStop = EvaluationStop::invalid("there are several values where one is expected");
-    const COMPLEX: EvaluationStop = EvaluationStop::invalid("there is a complex value where a text is expected");
+    const SEVERAL: EvaluationStop = EvaluationStop::invalid("expected one value, found several");
+    const COMPLEX: EvaluationStop = EvaluationStop::invalid("expected a text, found a complex value");
     Ok(match value {
         Cow::Borrowed(Value::Null) | Cow::Owned(Value::Null) => None,
         Cow::Borrowed(Value::Text(text) | Value::Number(text)) => Some(Cow::Borrowed(text)),
@@ -216,7 +213,7 @@ fn spelled(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-/// Whether `left operator right` holds. Null is the empty text. With `dates`, one of them was made by a date function.
+/// Whether `left operator right` holds. Null counts as the empty text; `dates` says that a date function made one side.
 fn compare(
     left: Cow<'_, Value>,
     operator: ComparisonOperator,
@@ -226,8 +223,8 @@ fn compare(
     let is_number = matches!(*left, Value::Number(_)) || matches!(*right, Value::Number(_));
     let is_order = !matches!(operator, ComparisonOperator::Equal | ComparisonOperator::NotEqual);
     let (left, right) = (text(left)?.unwrap_or_default(), text(right)?.unwrap_or_default());
-    // "007" and "7" are two employee numbers, but the same when one of them is no text; and nobody who asks for
-    // more than "9" wants "10" left out.
+    // "007" and "7" are different employee numbers as texts, but equal when one side is a number. An order is numeric
+    // where possible: "10" is greater than "9".
     let as_numbers = if is_number || is_order { compare_numbers(&left, &right) } else { None };
     if is_order && (left.is_empty() || right.is_empty()) {
         return Ok(false);
@@ -244,18 +241,18 @@ fn compare(
     })
 }
 
-/// How two texts compare as dates, when both are dates: as they are printed, October comes before February.
+/// Compares two dates; in their printed form October would come before February.
 fn compare_dates(left: &str, right: &str) -> Option<Ordering> {
     UtcDateTime::parse(left).ok()?.partial_cmp(&UtcDateTime::parse(right).ok()?)
 }
 
-/// How two texts compare as numbers, when both are numbers.
+/// Compares two numbers.
 fn compare_numbers(left: &str, right: &str) -> Option<Ordering> {
-    // Integers on their own: a file time has more digits than a floating-point number keeps.
+    // Integers first: a file time has more digits than a floating-point number can hold.
     if let (Ok(left), Ok(right)) = (left.parse::<i128>(), right.parse::<i128>()) {
         return Some(left.cmp(&right));
     }
-    // Rust would read `inf` and `NaN` as well.
+    // Rust would also parse `inf` and `NaN`.
     let decimal = |text: &str| {
         if text.contains(char::is_alphabetic) { None } else { text.parse::<f64>().ok() }
     };

@@ -1,6 +1,6 @@
-//! The function table: one row and one function for each name of the expression language.
+//! The function table: one row and one Rust function for each function of the expression language.
 //!
-//! Reference: <https://learn.microsoft.com/entra/identity/app-provisioning/functions-for-customizing-application-data>
+//! <https://learn.microsoft.com/entra/identity/app-provisioning/functions-for-customizing-application-data>
 
 mod convert;
 mod date;
@@ -23,24 +23,24 @@ use super::evaluate::{Call, Evaluated};
 use super::syntax::Node;
 use crate::nearest::{did_you_mean, nearest};
 
-/// A function of the expression language. It evaluates the arguments that it asks for, no others.
+/// A function of the expression language.
 pub(crate) struct Function {
     pub(super) name: &'static str,
     pub(super) arguments: ArgumentCount,
     pub(super) evaluate: for<'a> fn(Call<'a>) -> Evaluated<'a>,
-    /// The arguments that are read as something else than text.
-    pub(super) slots: &'static [Parameter],
-    /// Puts the arguments of an older form where the present one has them.
+    /// The arguments that are more than text.
+    pub(super) parameters: &'static [Parameter],
+    /// Rearranges the arguments of an older form of the function.
     pub(super) arrange: fn(&mut Vec<Node>),
-    /// What is wrong between arguments that are each right, with the index of the one to blame.
+    /// Checks arguments against each other.
     pub(super) check: fn(&[Expression]) -> Checked,
-    /// Whether the value is a date as the service prints it.
+    /// Whether the result is a date in the service's notation.
     pub(super) returns_date: bool,
-    /// Whether the value is that of an argument.
+    /// Whether the result is one of the arguments, unchanged.
     pub(super) passes_through: bool,
 }
 
-/// Fine, or the index of an argument and what is wrong with it.
+/// The error is the index of an argument and what is wrong with it.
 pub(crate) type Checked = Result<(), (usize, String)>;
 
 impl fmt::Debug for Function {
@@ -54,25 +54,25 @@ const fn function(
     arguments: ArgumentCount,
     evaluate: for<'a> fn(Call<'a>) -> Evaluated<'a>,
 ) -> Function {
-    const fn as_written(_: &mut Vec<Node>) {}
-    const fn nothing_more(_: &[Expression]) -> Checked {
+    const fn keep_order(_: &mut Vec<Node>) {}
+    const fn no_check(_: &[Expression]) -> Checked {
         Ok(())
     }
     Function {
         name,
         arguments,
         evaluate,
-        slots: &[],
-        arrange: as_written,
-        check: nothing_more,
+        parameters: &[],
+        arrange: keep_order,
+        check: no_check,
         returns_date: false,
         passes_through: false,
     }
 }
 
 impl Function {
-    const fn reads(self, slots: &'static [Parameter]) -> Self {
-        Self { slots, ..self }
+    const fn parses(self, parameters: &'static [Parameter]) -> Self {
+        Self { parameters, ..self }
     }
 
     const fn returns_date(self) -> Self {
@@ -90,7 +90,7 @@ pub(crate) enum ArgumentCount {
     Exactly(usize),
     Between(usize, usize),
     AtLeast(usize),
-    /// An even number, and at least this one.
+    /// An even number, at least this many.
     Even(usize),
 }
 
@@ -99,53 +99,57 @@ use ArgumentCount::{AtLeast, Between, Even, Exactly};
 /// Every function, in alphabetical order.
 pub(super) const FUNCTIONS: &[Function] = &[
     function("Append", Exactly(2), text::append),
-    function("BitAnd", Exactly(2), convert::bit_and).reads(&[needs(0, Integer), needs(1, Integer)]),
+    function("BitAnd", Exactly(2), convert::bit_and).parses(&[needs(0, Integer), needs(1, Integer)]),
     function("CBool", Exactly(1), logic::c_bool),
-    function("CDate", Exactly(1), date::c_date).reads(&[needs(0, Date)]).returns_date(),
-    // A reference is written as its text.
+    function("CDate", Exactly(1), date::c_date).parses(&[needs(0, Date)]).returns_date(),
+    // A reference is a text here.
     function("CRef", Exactly(1), convert::c_str),
     function("CStr", Exactly(1), convert::c_str),
     function("Coalesce", AtLeast(1), logic::coalesce).passes_through(),
-    function("Contains", Between(2, 3), list::contains).reads(&[accepts(2, CompareType)]),
-    function("ConvertFromBase64", Between(1, 2), encoding::from_base64).reads(&[accepts(1, Encoding)]),
+    function("Contains", Between(2, 3), list::contains).parses(&[accepts(2, CompareType)]),
+    function("ConvertFromBase64", Between(1, 2), encoding::from_base64).parses(&[accepts(1, Encoding)]),
     function("ConvertToBase64", Exactly(1), encoding::to_base64),
     function("ConvertToUTF8Hex", Exactly(1), encoding::to_hexadecimal),
     function("Count", Exactly(1), list::count),
-    function("DNComponent", Exactly(2), distinguished_name::component).reads(&[needs(1, Integer)]),
+    function("DNComponent", Exactly(2), distinguished_name::component).parses(&[needs(1, Integer)]),
     function("DateAdd", Exactly(3), date::add)
-        .reads(&[needs(0, DateInterval), needs(1, Integer), needs(2, Date)])
+        .parses(&[needs(0, DateInterval), needs(1, Integer), needs(2, Date)])
         .returns_date(),
-    function("DateDiff", Exactly(3), date::difference).reads(&[needs(0, DateInterval), needs(1, Date), needs(2, Date)]),
-    function("DateFromNum", Exactly(1), date::from_number).reads(&[needs(0, Integer)]).returns_date(),
+    function("DateDiff", Exactly(3), date::difference).parses(&[
+        needs(0, DateInterval),
+        needs(1, Date),
+        needs(2, Date),
+    ]),
+    function("DateFromNum", Exactly(1), date::from_number).parses(&[needs(0, Integer)]).returns_date(),
     Function { check: logic::check_error, ..function("Error", Exactly(1), logic::error) },
     Function {
-        slots: date::FORMAT_SLOTS,
+        parameters: date::FORMAT_PARAMETERS,
         arrange: date::arrange_format,
         ..function("FormatDateTime", Exactly(4), date::format)
     },
     function("IIF", Exactly(3), logic::iif).passes_through(),
     function("IgnoreFlowIfNullOrEmpty", Exactly(1), logic::ignore_flow_if_null_or_empty).passes_through(),
-    function("InStr", Between(2, 4), substring::in_str).reads(&[accepts(2, Integer), accepts(3, CompareType)]),
+    function("InStr", Between(2, 4), substring::in_str).parses(&[accepts(2, Integer), accepts(3, CompareType)]),
     function("IsNothing", Exactly(1), logic::is_null),
     function("IsNull", Exactly(1), logic::is_null),
     function("IsNullOrEmpty", Exactly(1), logic::is_null_or_empty),
     function("IsPresent", Exactly(1), logic::is_present),
     function("IsString", Exactly(1), logic::is_string),
-    function("Item", Exactly(2), list::item).reads(&[needs(1, Integer)]),
+    function("Item", Exactly(2), list::item).parses(&[needs(1, Integer)]),
     function("Join", AtLeast(2), text::join),
-    function("Left", Exactly(2), substring::left).reads(&[needs(1, Integer)]),
-    function("Mid", Between(2, 3), substring::mid).reads(&[needs(1, Integer), accepts(2, Integer)]),
+    function("Left", Exactly(2), substring::left).parses(&[needs(1, Integer)]),
+    function("Mid", Between(2, 3), substring::mid).parses(&[needs(1, Integer), accepts(2, Integer)]),
     function("NormalizeDiacritics", Exactly(1), diacritics::normalize),
     function("Not", Exactly(1), logic::not),
     function("Now", Exactly(0), date::now).returns_date(),
-    function("NumFromDate", Exactly(1), date::to_number).reads(&[needs(0, Date)]),
+    function("NumFromDate", Exactly(1), date::to_number).parses(&[needs(0, Date)]),
     function("PCase", Between(1, 2), title_case::p_case),
     function("Prepend", Exactly(2), text::prepend),
     function("Redact", Exactly(1), convert::redact).passes_through(),
     function("RemoveDuplicates", Exactly(1), list::remove_duplicates),
     Function {
         check: replace::check,
-        ..function("Replace", Between(5, 7), replace::replace).reads(&[accepts(2, Pattern)])
+        ..function("Replace", Between(5, 7), replace::replace).parses(&[accepts(2, Pattern)])
     },
     function("SingleAppRoleAssignment", Exactly(1), list::single_app_role_assignment),
     Function { check: list::check_split, ..function("Split", Exactly(2), list::split) },
@@ -154,32 +158,35 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("ToLower", Between(1, 2), text::to_lower),
     function("ToUpper", Between(1, 2), text::to_upper),
     function("Trim", Exactly(1), text::trim),
-    function("Word", Exactly(3), substring::word).reads(&[needs(1, Integer)]),
+    function("Word", Exactly(3), substring::word).parses(&[needs(1, Integer)]),
 ];
 
-/// Functions that exist in Entra ID and are refused, each with its reason.
+/// Functions of Entra ID that are refused, and the reason.
 const REFUSED: &[(&str, &str)] = &[
-    ("AppRoleAssignments", "gives several roles, and no learner attribute takes them; use `SingleAppRoleAssignment`"),
+    ("AppRoleAssignments", "returns several roles, but a learner attribute takes one; use `SingleAppRoleAssignment`"),
     (
         "AppRoleAssignmentsComplex",
-        "gives complex values, and no learner attribute takes them; use `SingleAppRoleAssignment`",
+        "returns complex values, but a learner attribute takes texts; use `SingleAppRoleAssignment`",
     ),
     (
         "AssertiveAppRoleAssignmentsComplex",
-        "gives complex values, and no learner attribute takes them; use `SingleAppRoleAssignment`",
+        "returns complex values, but a learner attribute takes texts; use `SingleAppRoleAssignment`",
     ),
     ("DefaultDomain", "is not supported: the domains of the tenant are not read; write the domain in quotes"),
-    ("Guid", "is not supported: it would give every learner another value in every cycle"),
-    ("RandomString", "is not supported: it would give every learner another value in every cycle"),
+    ("Guid", "is not supported: it returns a new value in every cycle"),
+    ("RandomString", "is not supported: it returns a new value in every cycle"),
     (
         "SelectUniqueValue",
-        "is not supported: Entra ID has it for Active Directory alone, as its value depends on the others'",
+        "is not supported: Entra ID offers it for Active Directory only, and its value depends on other users",
     ),
-    ("StringFromSid", "is not needed: Graph tells the identifier as a text; write `[onPremisesSecurityIdentifier]`"),
+    ("StringFromSid", "is not needed: Graph returns the identifier as text; write `[onPremisesSecurityIdentifier]`"),
 ];
 
-/// The function that `name` means, or why there is none. The language is case-sensitive, but its documentation
-/// is not (`switch(`), and mappings are copied from there.
+/// Finds the function called `name`. The language is case-sensitive, but its documentation is not (`switch(`), and
+/// mappings are copied from there.
+///
+/// # Errors
+/// Why there is no such function, with a suggestion.
 pub(super) fn find(name: &str) -> Result<&'static Function, String> {
     let exact = FUNCTIONS.iter().find(|function| function.name == name);
     let found = exact.or_else(|| FUNCTIONS.iter().find(|function| function.name.eq_ignore_ascii_case(name)));
@@ -221,16 +228,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_in_order_and_without_twins() {
+    fn the_table_is_sorted_and_unique() {
         let names: Vec<_> = FUNCTIONS.iter().map(|function| function.name).collect();
         assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
     }
+
     #[test]
-    fn what_cannot_be_had_is_refused_with_the_reason() {
+    fn unsupported_functions_are_refused_with_a_reason() {
         for (name, words) in [
-            ("Guid", "another value in every cycle"),
+            ("Guid", "a new value in every cycle"),
             ("randomstring", "`RandomString` is not supported"),
-            ("SelectUniqueValue", "Active Directory alone"),
+            ("SelectUniqueValue", "Active Directory only"),
             ("stringfromsid", "write `[onPremisesSecurityIdentifier]`"),
             ("AppRoleAssignmentsComplex", "use `SingleAppRoleAssignment`"),
             ("Cdat", "did you mean `CDate`?"),

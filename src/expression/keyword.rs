@@ -1,12 +1,12 @@
-//! The bare words of the language: how texts are compared, and how they stand in bytes.
+//! The bare words of the language: comparison types and encodings.
 
 /// How `InStr` and `Contains` compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum CompareType {
-    /// Letter by letter: Visual Basic's choice when nothing is said.
+    /// Case-sensitive, the default of Visual Basic.
     #[default]
     Binary,
-    /// Letter case ignored.
+    /// Case-insensitive.
     Text,
 }
 
@@ -25,15 +25,15 @@ impl CompareType {
         } else if is("vbTextCompare") || is("CaseInsensitive") {
             Ok(Self::Text)
         } else {
-            Err(format!("`{word}` is no comparison: write vbTextCompare or vbBinaryCompare"))
+            Err(format!("`{word}` is not a comparison type; write vbTextCompare or vbBinaryCompare"))
         }
     }
 }
 
-/// How a text stands in bytes.
+/// A text encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Encoding {
-    /// UTF-16 with the low byte first, which .NET calls Unicode.
+    /// UTF-16, little endian: .NET calls it Unicode.
     #[default]
     Unicode,
     Utf8,
@@ -58,11 +58,11 @@ impl Encoding {
         } else if is("ASCII") || is("US-ASCII") {
             Ok(Self::Ascii)
         } else {
-            Err(format!("`{word}` is no encoding: write UTF8, ASCII or Unicode"))
+            Err(format!("`{word}` is not an encoding; write UTF8, ASCII or Unicode"))
         }
     }
 
-    /// The text that `bytes` are. What is no letter becomes the sign that .NET puts there.
+    /// Invalid bytes become the replacement character that .NET uses.
     pub(super) fn decode(self, bytes: &[u8]) -> String {
         match self {
             Self::Utf8 => String::from_utf8_lossy(bytes).into_owned(),
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_known_in_any_case() {
+    fn words_are_case_insensitive() {
         for compare in [CompareType::Binary, CompareType::Text] {
             assert_eq!(CompareType::parse(&compare.as_str().to_uppercase()), Ok(compare));
         }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_become_text() {
+    fn decoding() {
         assert_eq!(Encoding::Unicode.decode(b"\xc5\0s\0a\0"), "Åsa");
         assert_eq!(Encoding::Unicode.decode(b"\x00\xd8a"), "\u{fffd}\u{fffd}");
         assert_eq!(Encoding::Utf8.decode(b"\xc3\x85s\xff"), "Ås\u{fffd}");

@@ -1,19 +1,19 @@
-//! Text to syntax: the expression language as the Entra portal takes it.
+//! Text to syntax: the expression language as the Entra portal accepts it.
 //!
-//! An expression is an attribute in brackets, a constant or a call; arguments may be left out, also the last
-//! one. Nothing here knows which attributes and functions exist: `expression` does. Positions are characters,
-//! counted from 1, as an editor shows them.
+//! An expression is an attribute in brackets, a constant, a call, a comparison or a concatenation. Arguments may be
+//! omitted. Which attributes and functions exist is checked later, by `compile`. Positions are characters counted from
+//! 1, as in an editor.
 
 use super::syntax::{ComparisonOperator, ExpressionProblem, Node, Syntax};
 
-/// The service takes no longer expressions either.
+/// The limit of the service.
 const MAX_CHARACTERS: usize = 10_000;
 
-/// Parsing, compiling, evaluating and dropping recurse as deep as calls are nested. Where `IIF` stands for OR, as the
-/// documentation has it, there is one for each alternative.
+/// Parsing, compiling, evaluating and dropping recurse once per nested call. Nested `IIF` is the documented way to write
+/// OR, so real expressions can be deep.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// The syntax of `text`.
+/// Parses a whole expression.
 pub(super) fn parse(text: &str) -> Result<Node, ExpressionProblem> {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() > MAX_CHARACTERS {
@@ -23,8 +23,8 @@ pub(super) fn parse(text: &str) -> Result<Node, ExpressionProblem> {
     let node = parser.expression(0)?;
     parser.skip_space();
     match parser.peek() {
-        Some(')') => Err(parser.problem("this `)` closes nothing")),
-        Some(',') => Err(parser.problem("a `,` separates arguments, and there is no function around it")),
+        Some(')') => Err(parser.problem("unmatched `)`")),
+        Some(',') => Err(parser.problem("unexpected `,`: it separates the arguments of a function")),
         Some(_) => Err(parser.unexpected("the end")),
         None if node.syntax == Syntax::Empty => Err(ExpressionProblem::new(1, "the expression is empty")),
         None => Ok(node),
@@ -45,14 +45,14 @@ impl Parser<'_> {
         };
         let right = self.concatenation(depth)?;
         if left.syntax == Syntax::Empty || right.syntax == Syntax::Empty {
-            let message = format!("`{}` needs a value on both sides; the empty one is \"\"", operator.as_str());
+            let message = format!("`{}` needs a value on both sides; an empty text is \"\"", operator.as_str());
             return Err(ExpressionProblem::new(operator_at, message));
         }
         let position = left.position;
         Ok(Node { position, syntax: Syntax::Comparison(Box::new(left), operator, Box::new(right)) })
     }
 
-    /// Operands with `&` between them, which binds closer than a comparison.
+    /// Operands joined by `&`, which binds closer than a comparison.
     fn concatenation(&mut self, depth: usize) -> Result<Node, ExpressionProblem> {
         let first = self.operand(depth)?;
         let position = first.position;
@@ -62,7 +62,7 @@ impl Parser<'_> {
         while self.eat('&') {
             operands.push(self.operand(depth)?);
             if operands.iter().rev().take(2).any(|operand| operand.syntax == Syntax::Empty) {
-                return Err(ExpressionProblem::new(sign_at, "`&` needs a value on both sides; the empty one is \"\""));
+                return Err(ExpressionProblem::new(sign_at, "`&` needs a value on both sides; an empty text is \"\""));
             }
             self.skip_space();
             sign_at = self.position();
@@ -96,7 +96,7 @@ impl Parser<'_> {
         Ok(Node { position, syntax })
     }
 
-    /// The arguments behind a `(`, to the `)` that closes it.
+    /// The arguments after a `(`, up to its `)`.
     fn arguments(&mut self, name_at: usize, depth: usize) -> Result<Vec<Node>, ExpressionProblem> {
         if depth > MAX_DEPTH {
             return Err(ExpressionProblem::new(name_at, format!("functions are nested more than {MAX_DEPTH} deep")));
@@ -113,7 +113,7 @@ impl Parser<'_> {
                 return Ok(arguments);
             }
             if self.peek().is_none() {
-                return Err(ExpressionProblem::new(name_at, "the `)` of this function is missing"));
+                return Err(ExpressionProblem::new(name_at, "the closing `)` of this function is missing"));
             }
             if !self.eat(',') {
                 return Err(self.unexpected("`,` or `)`"));
@@ -132,7 +132,7 @@ impl Parser<'_> {
                     self.next += 1;
                     text.push(escaped);
                 }
-                // Any other backslash stands for itself: documented patterns contain `\+` and `\d`.
+                // Any other backslash is literal: documented patterns contain `\+` and `\d`.
                 (literal, _) => text.push(literal),
             }
         }
@@ -147,12 +147,12 @@ impl Parser<'_> {
             return Err(ExpressionProblem::new(opened_at, "the closing `]` of this attribute is missing"));
         }
         match name.trim() {
-            "" => Err(ExpressionProblem::new(opened_at, "there is no attribute name between `[` and `]`")),
+            "" => Err(ExpressionProblem::new(opened_at, "the attribute name between `[` and `]` is missing")),
             name => Ok(Syntax::Attribute(name.to_owned())),
         }
     }
 
-    /// Up to the `]` of this attribute; a SCIM path has brackets of its own.
+    /// The text up to the matching `]`: a SCIM path has brackets of its own.
     fn bracketed(&mut self) -> String {
         let mut inner = 0_usize;
         let mut name = String::new();
@@ -185,7 +185,7 @@ impl Parser<'_> {
             digits.push_str(&fraction);
         }
         if !complete || self.peek().is_some_and(is_word) {
-            return Err(ExpressionProblem::new(started_at, "this is no number; a text stands in quotes"));
+            return Err(ExpressionProblem::new(started_at, "this is not a number; write a text in quotes"));
         }
         Ok(Syntax::Number(digits))
     }
@@ -194,7 +194,7 @@ impl Parser<'_> {
         let started_at = self.position();
         self.next += 1;
         if !self.eat('H') && !self.eat('h') {
-            return Err(ExpressionProblem::new(started_at, "a number in hexadecimal digits starts with `&H`"));
+            return Err(ExpressionProblem::new(started_at, "a hexadecimal number starts with `&H`"));
         }
         match u64::from_str_radix(&self.take_while(is_word), 16) {
             Ok(number) => Ok(Syntax::Number(number.to_string())),
@@ -218,17 +218,17 @@ impl Parser<'_> {
         }
     }
 
-    /// The fault that something else stands here, with the usual way out where there is one.
+    /// The problem that something else was expected here, with a hint for common mistakes.
     fn unexpected(&mut self, expected: &str) -> ExpressionProblem {
         let position = self.position();
         let Some(found) = self.peek() else {
             return self.problem(format!("expected {expected}"));
         };
         let hint = match found {
-            '“' | '”' | '„' | '\'' => "; texts stand in straight double quotes",
-            '(' => "; parentheses stand behind a function name only",
+            '“' | '”' | '„' | '\'' => "; write texts in straight double quotes",
+            '(' => "; parentheses follow a function name only",
             _ => match self.take_while(is_word).to_ascii_lowercase().as_str() {
-                "and" | "or" => "; there is no AND and no OR, nest IIF instead",
+                "and" | "or" => "; there are no operators AND and OR, nest IIF instead",
                 _ => "",
             },
         };
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_may_be_left_out() {
+    fn arguments_may_be_omitted() {
         let counts = |text: &str| match parse(text).unwrap().syntax {
             Syntax::Call(_, arguments) => {
                 let empty = arguments.iter().filter(|node| node.syntax == Syntax::Empty).count();
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn comparisons_hold_two_operands() {
+    fn comparison_operators() {
         for (sign, operator) in [
             ("=", ComparisonOperator::Equal),
             ("<>", ComparisonOperator::NotEqual),
@@ -339,18 +339,18 @@ mod tests {
     }
 
     #[test]
-    fn faults_say_where_and_what() {
+    fn problems_have_a_position() {
         for (text, position, words) in [
             ("", 1, "empty"),
             ("  \n", 1, "empty"),
             ("[mail", 1, "closing `]`"),
             ("Trim([mails[0])", 6, "closing `]`"),
-            ("Trim([])", 6, "no attribute name"),
+            ("Trim([])", 6, "attribute name between"),
             ("Trim(\"é, [mail])", 6, "closing `\"`"),
             ("Join(\"é\", [a] [b])", 15, "expected `,` or `)`, found `[`"),
-            ("Trim([a]", 1, "the `)` of this function"),
-            ("Trim([a]))", 10, "closes nothing"),
-            ("[a], [b]", 4, "no function around it"),
+            ("Trim([a]", 1, "closing `)` of this function"),
+            ("Trim([a]))", 10, "unmatched `)`"),
+            ("[a], [b]", 4, "separates the arguments"),
             ("[a] & ", 5, "both sides"),
             ("IIF([a] & = \"b\", , )", 9, "both sides"),
             ("IIF([a]=\"x\" AND [b]=\"y\", \"1\", \"0\")", 13, "nest IIF"),
@@ -358,9 +358,9 @@ mod tests {
             ("IIF([a]=, \"1\", \"0\")", 8, "both sides"),
             ("IIF([a]=\"b\"=\"c\", , )", 12, "expected `,` or `)`"),
             ("“mail”", 1, "straight double quotes"),
-            ("12ab", 1, "no number"),
-            ("-", 1, "no number"),
-            ("1.", 1, "no number"),
+            ("12ab", 1, "not a number"),
+            ("-", 1, "not a number"),
+            ("1.", 1, "not a number"),
             ("&HXY", 1, "hexadecimal"),
             ("&H11111111111111111", 1, "1 to 16"),
         ] {
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn length_and_depth_are_bounded() {
+    fn length_and_depth_are_limited() {
         assert!(parse(&format!("\"{}\"", "é".repeat(9_998))).is_ok());
         assert_eq!(problem(&"x".repeat(10_001)).0, 10_001);
         let nested = |depth: usize| format!("{}\"x\"{}", "Trim(".repeat(depth), ")".repeat(depth));

@@ -1,10 +1,11 @@
-//! Regular expressions in .NET's dialect, as far as `fancy-regex` goes.
+//! Regular expressions in .NET's dialect, on top of `fancy-regex`.
 //!
-//! `translate` rewrites what the two spell differently. What is beyond that is refused when the mapping is compiled, with
-//! the reason: balancing groups, conditions, groups named by a number, one name for two groups, the option `n`, and named
-//! Unicode blocks (`\p{IsGreek}`).
-//! A pattern is bounded in size, its subject in length and the search in steps: a pattern that runs wild on a value
-//! costs that user's update, not the cycle.
+//! `translate` rewrites the syntax that differs. Unsupported syntax is refused when the expression is compiled: balancing
+//! groups, conditions, groups named by a number, one name for two groups, the option `n`, and named Unicode blocks
+//! (`\p{IsGreek}`).
+//!
+//! The size of a pattern, the length of a subject and the steps of a search are limited: a pattern that explodes on one
+//! value rejects that user, and the cycle goes on.
 
 mod class;
 mod replacement;
@@ -15,26 +16,26 @@ use fancy_regex::{Captures, Regex, RegexBuilder};
 use replacement::Replacement;
 use translate::{CaptureGroups, translate};
 
-/// Steps back in one search. Sensible patterns need a few for each letter.
+/// Backtracking steps of one search. Sensible patterns need a few per character.
 const MAX_BACKTRACKS: usize = 100_000;
 
-/// Bytes of a compiled pattern, and of what it keeps while it searches.
+/// Bytes of a compiled pattern, and of its state during a search.
 const MAX_COMPILED: usize = 1 << 20;
 
-/// Instructions of the part of a pattern that needs backtracking.
+/// Instructions of the backtracking part of a pattern.
 const MAX_INSTRUCTIONS: usize = 20_000;
 
-/// Bytes of a text that is searched. Attributes of Entra ID are far shorter.
+/// Bytes of a subject. Attributes of Entra ID are far shorter.
 const MAX_SUBJECT: usize = 16 << 10;
 
-/// Bytes of a text that replacing makes.
+/// Bytes of a text that a function produces.
 pub(crate) const MAX_PRODUCED: usize = 256 << 10;
 
-/// Why a search or a replacement came to no end, without a word of the text: it is logged.
+/// Why a search or a replacement failed. It is logged, so it contains nothing of the text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LimitExceeded(pub(crate) &'static str);
 
-pub(crate) const TOO_LONG: LimitExceeded = LimitExceeded("a text gets longer than 256 KiB");
+pub(crate) const TOO_LONG: LimitExceeded = LimitExceeded("a text exceeds 256 KiB");
 
 /// A compiled regular expression.
 #[derive(Clone, Debug)]
@@ -48,35 +49,33 @@ impl Pattern {
         Self::compile(text, |translated| translated)
     }
 
-    /// One that matches a text as a whole or not at all.
+    /// A pattern that must match the whole text.
     pub(crate) fn parse_whole(text: &str) -> Result<Self, String> {
         Self::compile(text, |translated| format!(r"\A(?:{translated})\z"))
     }
 
     fn compile(text: &str, framed: impl FnOnce(String) -> String) -> Result<Self, String> {
         let (translated, groups) =
-            translate(text).map_err(|reason| format!("`{text}` is no regular expression: {reason}"))?;
+            translate(text).map_err(|reason| format!("`{text}` is not a valid regular expression: {reason}"))?;
         let regex = RegexBuilder::new(&framed(translated))
             .backtrack_limit(MAX_BACKTRACKS)
             .delegate_size_limit(MAX_COMPILED)
             .delegate_dfa_size_limit(MAX_COMPILED)
             .max_prog_size(MAX_INSTRUCTIONS)
             .build()
-            // The library draws the pattern with a mark under the place; the last line says what it is.
+            // The message of the library shows the pattern with a marker; the reason is the last line.
             .map_err(|error| {
                 let error = error.to_string();
                 let reason = error.lines().last().unwrap_or_default();
-                format!("`{text}` is no regular expression that can be used: {reason}")
+                format!("`{text}` is not a supported regular expression: {reason}")
             })?;
         Ok(Self { regex, groups })
     }
 
-    /// Whether there is a group of this name or number.
     pub(crate) fn has_group(&self, name: &str) -> bool {
         self.groups.index(name).is_some()
     }
 
-    /// Whether there is a match.
     pub(crate) fn matches(&self, subject: &str) -> Result<bool, LimitExceeded> {
         Ok(self.search(subject, 0)?.is_some())
     }
@@ -97,17 +96,17 @@ impl Pattern {
         Ok(replaced)
     }
 
-    /// Replaces what `group` caught in every match.
+    /// Replaces what `group` captured in every match.
     pub(crate) fn replace_group(&self, subject: &str, group: &str, replacement: &str) -> Result<String, LimitExceeded> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let mut replaced = String::new();
         let mut copied = 0;
         self.each_match(subject, |captures, _, _| {
-            // A group inside a look-around can lie before what was replaced already.
-            if let Some(caught) = captures.get(index).filter(|caught| caught.start() >= copied) {
-                replaced.push_str(&subject[copied..caught.start()]);
+            // A group in a look-around can lie before the part that was already replaced.
+            if let Some(captured) = captures.get(index).filter(|captured| captured.start() >= copied) {
+                replaced.push_str(&subject[copied..captured.start()]);
                 replaced.push_str(replacement);
-                copied = caught.end();
+                copied = captured.end();
             }
             within_limit(&replaced)
         })?;
@@ -116,15 +115,15 @@ impl Pattern {
         Ok(replaced)
     }
 
-    /// What `group` catches in the first match.
+    /// What `group` captures in the first match.
     pub(crate) fn extract(&self, subject: &str, group: &str) -> Result<Option<String>, LimitExceeded> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let found = self.search(subject, 0)?;
-        Ok(found.and_then(|captures| captures.get(index).map(|caught| caught.as_str().to_owned())))
+        Ok(found.and_then(|captures| captures.get(index).map(|captured| captured.as_str().to_owned())))
     }
 
-    /// Calls `visit` with each match in turn, and where it starts and ends. As in .NET, and unlike elsewhere, an empty
-    /// match may follow right after another one: `.*` matches `ab` twice.
+    /// Calls `visit` with each match, its start and its end. As in .NET, an empty match may directly follow another
+    /// match: `.*` matches `ab` twice.
     fn each_match<'t>(
         &self,
         subject: &'t str,
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_match_tries_every_way() {
+    fn whole_matches_try_all_alternatives() {
         for (pattern, subject, expected) in [
             ("a|ab", "ab", true),
             ("[1-9][0-9]", "42", true),
@@ -228,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn patterns_and_searches_are_bounded() {
+    fn patterns_and_searches_are_limited() {
         for pattern in [r"\w{5000}{50}", "(", r"(?<a>x)(?<a>y)", r"(?(1)a|b)", "a**", &"(".repeat(2_000)] {
             let refused = Pattern::parse(pattern).unwrap_err();
-            assert!(refused.contains("is no regular expression"), "{refused}");
+            assert!(refused.contains("regular expression: "), "{refused}");
         }
         let wild = Pattern::parse("^(?:a|aa|(?=b)b)+c$").unwrap();
         assert!(matches!(wild.replace(&"a".repeat(500), ""), Err(LimitExceeded(_))));

@@ -1,11 +1,10 @@
-//! The syntax tree of an expression, before anybody asks whether its names exist.
+//! The syntax tree of an expression. Its names may not exist.
 
-/// What is wrong with an expression, and where.
+/// A problem with an expression, and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExpressionProblem {
-    /// The character it is about, counted from 1.
+    /// The character, counted from 1.
     pub(crate) position: usize,
-    /// What is wrong.
     pub(crate) message: String,
 }
 
@@ -15,7 +14,7 @@ impl ExpressionProblem {
     }
 }
 
-/// A piece of syntax and where it starts.
+/// A syntax element and the character at which it starts.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Node {
     pub(super) position: usize,
@@ -24,19 +23,19 @@ pub(crate) struct Node {
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Syntax {
-    /// An argument that is left out.
+    /// An omitted argument.
     Empty,
-    /// What stands between `[` and `]`.
+    /// The name between `[` and `]`.
     Attribute(String),
-    /// A constant in quotes, escapes resolved.
+    /// A text in quotes, escapes resolved.
     Text(String),
-    /// A number in decimal digits, also when it was written as `&H..`.
+    /// A number in decimal digits, even if it was written as `&H..`.
     Number(String),
-    /// A name that is not called.
+    /// A bare word.
     Word(String),
     Call(String, Vec<Node>),
     Comparison(Box<Node>, ComparisonOperator, Box<Node>),
-    /// Two or more operands with `&` between them.
+    /// Two or more operands joined by `&`.
     Concatenation(Vec<Node>),
 }
 

@@ -1,4 +1,4 @@
-//! Evaluating texts: the language as a whole, and that no text and no user makes it panic.
+//! The language as a whole: worked examples, and random expressions that must not panic.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,11 +20,11 @@ pub(crate) fn value(text: &str) -> Value {
 
 /// A user whose selected properties have these values, and null where none is given.
 pub(crate) fn user(selection: &Selection, inputs: &BTreeMap<&str, Value>) -> User {
-    let told = |property: &String| inputs.get(property.as_str()).cloned().unwrap_or(Value::Null);
+    let value_of = |property: &String| inputs.get(property.as_str()).cloned().unwrap_or(Value::Null);
     User {
         id: "0a1b2c3d-0000-4000-8000-000000000007".parse().unwrap(),
         enabled: inputs.get("accountEnabled") != Some(&Value::Boolean(false)),
-        values: selection.properties().iter().map(told).collect(),
+        values: selection.properties().iter().map(value_of).collect(),
     }
 }
 
@@ -32,12 +32,12 @@ pub(crate) fn now() -> jiff::Timestamp {
     "2026-03-04T17:06:09Z".parse().unwrap()
 }
 
-/// What is wrong with `expression`.
+/// The problems of an expression that does not compile.
 pub(crate) fn problems(expression: &str) -> Vec<ExpressionProblem> {
     compile(expression, resolve, &mut Selection::default()).unwrap_err()
 }
 
-/// The text that `expression` gives, `null`, or the reason why it stops.
+/// The result of `expression` as text, `null`, or the reason why there is none.
 pub(crate) fn evaluated(expression: &str, inputs: &[(&str, Value)]) -> String {
     let mut selection = Selection::default();
     let compiled = compile(expression, resolve, &mut selection).unwrap();
@@ -53,7 +53,7 @@ pub(crate) fn evaluated(expression: &str, inputs: &[(&str, Value)]) -> String {
     }
 }
 
-/// Evaluates each expression for a user with these text attributes.
+/// Checks the result of each expression for a user with these text attributes.
 pub(crate) fn check(inputs: &[(&str, &str)], rows: &[(&str, &str)]) {
     let inputs: Vec<_> = inputs.iter().map(|(name, text)| (*name, value(text))).collect();
     for (expression, expected) in rows {
@@ -160,10 +160,7 @@ fn comparisons() {
         ],
     );
     let phones = [("businessPhones", Value::List(vec![value("1"), value("2")]))];
-    assert_eq!(
-        evaluated("[businessPhones] = \"1\"", &phones),
-        "invalid: there are several values where one is expected"
-    );
+    assert_eq!(evaluated("[businessPhones] = \"1\"", &phones), "invalid: expected one value, found several");
 }
 
 #[test]
@@ -171,7 +168,7 @@ fn the_deepest_expression_fits_the_stack() {
     let alternatives = "IIF(\"x\" & [city] = \"1\" & [city], , ";
     let deepest = format!("{}[city]{}", alternatives.repeat(MAX_DEPTH), ")".repeat(MAX_DEPTH));
     check(&[("city", "Kiruna")], &[(&deepest, "Kiruna")]);
-    // Whoever asks for an argument twice would be at it for years here.
+    // A function that evaluates an argument twice would take exponential time here.
     for (head, tail) in [
         ("CDate(", ")"),
         ("DateAdd(\"d\", 1, ", ")"),
@@ -187,7 +184,7 @@ fn the_deepest_expression_fits_the_stack() {
     }
 }
 
-/// Source that is mostly well formed, so that more than the parser sees it.
+/// Mostly well-formed text, so that more than the parser is tested.
 fn any_expression() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("[mail]".to_owned()),
@@ -219,7 +216,7 @@ fn any_expression() -> impl Strategy<Value = String> {
         .prop_map(str::to_owned),
     ];
     leaf.prop_recursive(5, 40, 6, |inner| {
-        // As many arguments as each takes, mostly: otherwise few calls would compile.
+        // Mostly the right number of arguments, or few calls would compile.
         let counted = super::functions::FUNCTIONS.iter().map(|function| {
             let count = (0..8).find(|count| function.arguments.admits(*count)).unwrap_or(0);
             (function.name, count)
@@ -262,7 +259,7 @@ proptest! {
     }
 
     #[test]
-    fn no_person_makes_an_expression_panic(
+    fn no_user_makes_an_expression_panic(
         expression in any_expression(),
         values in prop::collection::vec(any_value(), 4),
         enabled: bool,
@@ -273,9 +270,9 @@ proptest! {
             user.enabled = enabled;
             user.values.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
             let value = compiled.evaluate(EvaluationContext { user: &user, now: now() });
-            let made = matches!(&value, Ok(Cow::Owned(Value::Text(text))) if text.len() > MAX_PRODUCED);
-            prop_assert!(!made, "an expression makes a text without end");
-            // The canonical form stands for the expression in the cache's manifest: it must lose nothing.
+            let too_long = matches!(&value, Ok(Cow::Owned(Value::Text(text))) if text.len() > MAX_PRODUCED);
+            prop_assert!(!too_long, "an expression produces a text beyond the limit");
+            // The canonical form goes into the hash of the mapping: it must not lose anything.
             let canonical = compiled.to_string();
             prop_assert_eq!(compile(&canonical, resolve, &mut selection).unwrap().to_string(), canonical);
         }

@@ -1,20 +1,20 @@
-//! A compiled mapping in words, for those who want to check what was understood.
+//! A compiled mapping, described for the administrator.
 
 use super::entries::CompiledEntry;
 use super::{ApplyMode, Mapping};
 use crate::expression::{EvaluationContext, EvaluationStop, TimeDependence};
 use crate::model::{Attribute, User};
 
-/// One line of a mapping, as it was understood.
+/// One entry of a compiled mapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DescribedEntry<'a> {
     /// The target.
     pub attribute: Attribute,
-    /// The expression in its canonical form.
+    /// The canonical form of the expression.
     pub expression: String,
     /// The Graph properties that it reads.
     pub properties: Vec<String>,
-    /// What a new learner gets when the expression gives nothing.
+    /// The value of a new learner when the expression gives none.
     pub default: Option<&'a str>,
     /// When the value is written.
     pub apply: ApplyMode,
@@ -22,28 +22,28 @@ pub struct DescribedEntry<'a> {
     pub required: bool,
     /// Whether the value depends on the time of the cycle.
     pub time_dependence: TimeDependence,
-    /// Whether logs leave its value out.
+    /// Whether logs leave out the value.
     pub redacted: bool,
 }
 
-/// What a line makes of a user.
+/// The result of one entry for one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MappedValue {
-    /// A value; none is null, which clears the attribute.
+    /// A value; `None` clears the attribute.
     Value(Option<String>),
-    /// Nothing: the learner keeps what it has.
+    /// The attribute does not flow: the learner keeps its value.
     NoFlow,
-    /// Nothing, and the user is left alone altogether.
+    /// The mapping ignores the user.
     NoFlowForUser,
-    /// The rule that is broken, without any value in it.
+    /// The broken rule; it contains no value of the user.
     Invalid(String),
 }
 
 impl Mapping {
-    /// What each line makes of `user`, whatever the others make of it; in the order of [`Mapping::describe`].
+    /// The result of each entry for `user`, independent of the others, in the order of [`Mapping::describe`].
     pub fn explain(&self, user: &User, now: jiff::Timestamp) -> impl Iterator<Item = MappedValue> {
-        let rows = Attribute::ALL.iter().filter_map(|attribute| self.compiled_entry(*attribute));
-        rows.map(move |compiled_entry| match compiled_entry.value(EvaluationContext { user, now }) {
+        let entries = Attribute::ALL.iter().filter_map(|attribute| self.entry(*attribute));
+        entries.map(move |entry| match entry.value(EvaluationContext { user, now }) {
             Ok(value) => MappedValue::Value(value),
             Err(EvaluationStop::IgnoreAttribute) => MappedValue::NoFlow,
             Err(EvaluationStop::IgnoreUser) => MappedValue::NoFlowForUser,
@@ -51,11 +51,11 @@ impl Mapping {
         })
     }
 
-    /// Every line, in the order of the design's table.
+    /// Every entry, in the order of [`Attribute::ALL`].
     pub fn describe(&self) -> impl Iterator<Item = DescribedEntry<'_>> {
-        let rows = Attribute::ALL.iter().filter_map(|attribute| self.compiled_entry(*attribute));
-        rows.map(|compiled_entry| {
-            let CompiledEntry { attribute, expression, default, apply, required } = compiled_entry;
+        let entries = Attribute::ALL.iter().filter_map(|attribute| self.entry(*attribute));
+        entries.map(|entry| {
+            let CompiledEntry { attribute, expression, default, apply, required } = entry;
             DescribedEntry {
                 attribute: *attribute,
                 expression: expression.to_string(),

@@ -1,4 +1,4 @@
-//! The rules of the mapping table as a whole: which targets there must be, once each, with options that fit.
+//! Compiles the entries of a mapping and checks the table as a whole: required targets, duplicates, options.
 
 use std::borrow::Cow;
 
@@ -8,24 +8,24 @@ use super::fit::fit;
 use super::{ApplyMode, Mapping, MappingEntry, MappingProblem, RejectedEntry, target};
 use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, attribute};
 
-/// Read of every user, mapped or not: they tell a disabled account and an unreadable row.
+/// Read for every user, mapped or not: they show whether the account is disabled or unreadable.
 pub(super) const ALWAYS_SELECTED: [&str; 3] = ["accountEnabled", "userPrincipalName", "displayName"];
 
-const MUST_BE_MAPPED: [Attribute; 3] = [Attribute::UserName, Attribute::Email, Attribute::Active];
+const REQUIRED_TARGETS: [Attribute; 3] = [Attribute::UserName, Attribute::Email, Attribute::Active];
 
-/// One line of the mapping, compiled.
+/// A compiled entry.
 #[derive(Debug)]
 pub(super) struct CompiledEntry {
     pub(super) attribute: Attribute,
     pub(super) expression: Expression,
-    /// As the column takes it.
+    /// Converted for the column.
     pub(super) default: Option<String>,
     pub(super) apply: ApplyMode,
     pub(super) required: bool,
 }
 
 impl CompiledEntry {
-    /// The value as the column takes it.
+    /// The value, converted for the column.
     pub(super) fn value(&self, context: EvaluationContext<'_>) -> Result<Option<String>, EvaluationStop> {
         fit(self.attribute, self.expression.evaluate(context)?)
     }
@@ -34,14 +34,17 @@ impl CompiledEntry {
         RejectedEntry { reason, attribute: self.attribute, rule: rule.into() }
     }
 
-    /// The mapping itself leaves the user alone: somebody to skip, not a failure.
-    pub(super) fn left_alone(&self) -> RejectedEntry {
-        self.rejection(Reason::MissingRequired, "the mapping leaves this person alone (IgnoreObjectFlow)")
+    /// The mapping ignores the user: a skip, not a failure.
+    pub(super) fn ignored_user(&self) -> RejectedEntry {
+        self.rejection(Reason::MissingRequired, "the mapping ignores this user (IgnoreObjectFlow)")
     }
 }
 
 /// See [`Mapping::compile`].
-pub(super) fn compile(entries: &[MappingEntry], selection: &mut Selection) -> Result<Mapping, Vec<MappingProblem>> {
+pub(super) fn compile_entries(
+    entries: &[MappingEntry],
+    selection: &mut Selection,
+) -> Result<Mapping, Vec<MappingProblem>> {
     let mut wider = selection.clone();
     for property in ALWAYS_SELECTED {
         wider.slot(property);
@@ -54,7 +57,7 @@ pub(super) fn compile(entries: &[MappingEntry], selection: &mut Selection) -> Re
             problems.push(MappingProblem { entry: index, path: Some(entry.path.clone()), position, message });
         };
         let compiled = expression::compile(&entry.expression, attribute::resolve, &mut wider);
-        let attribute = target::resolve(&entry.path);
+        let attribute = target::find_target(&entry.path);
         if let Ok(attribute) = attribute {
             match targets.iter().find(|(known, _)| *known == attribute) {
                 Some((_, path)) => report(None, format!("mapped twice: `{path}` is the same attribute")),
@@ -62,55 +65,50 @@ pub(super) fn compile(entries: &[MappingEntry], selection: &mut Selection) -> Re
             }
         }
         match (attribute, compiled) {
-            (Ok(attribute), Ok(expression)) => match compiled_entry(attribute, expression, entry) {
-                Ok(compiled_entry) => rows.push(compiled_entry),
+            (Ok(attribute), Ok(expression)) => match check_options(attribute, expression, entry) {
+                Ok(entry) => rows.push(entry),
                 Err(messages) => messages.into_iter().for_each(|message| report(None, message)),
             },
             (attribute, compiled) => {
                 attribute.err().into_iter().for_each(|message| report(None, message));
-                let faults = compiled.err().into_iter().flatten();
-                faults.for_each(|fault| report(Some(fault.position), fault.message));
+                let found = compiled.err().into_iter().flatten();
+                found.for_each(|problem| report(Some(problem.position), problem.message));
             }
         }
     }
-    for attribute in MUST_BE_MAPPED {
+    for attribute in REQUIRED_TARGETS {
         if !targets.iter().any(|(known, _)| *known == attribute) {
             let (path, message) = (Some(attribute.path().to_owned()), "must be mapped".to_owned());
             problems.push(MappingProblem { entry: usize::MAX, path, position: None, message });
         }
     }
-    rows.sort_by_key(|compiled_entry| compiled_entry.attribute);
-    match rows.iter().position(|compiled_entry| compiled_entry.attribute == Attribute::Active) {
+    rows.sort_by_key(|entry| entry.attribute);
+    match rows.iter().position(|entry| entry.attribute == Attribute::Active) {
         Some(index) if problems.is_empty() => {
             *selection = wider;
-            let redacted = rows
-                .iter()
-                .filter(|compiled_entry| compiled_entry.expression.calls("Redact"))
-                .map(|compiled_entry| compiled_entry.attribute)
-                .collect();
-            Ok(Mapping { active: rows.remove(index), rows, redacted })
+            let redacted =
+                rows.iter().filter(|entry| entry.expression.calls("Redact")).map(|entry| entry.attribute).collect();
+            Ok(Mapping { active: rows.remove(index), others: rows, redacted })
         }
         _ => Err(problems),
     }
 }
 
 /// See [`MappingEntry::attribute`].
-pub(super) fn check(entry: &MappingEntry) -> Result<Attribute, Vec<String>> {
+pub(super) fn check_entry(entry: &MappingEntry) -> Result<Attribute, Vec<String>> {
     let compiled = expression::compile(&entry.expression, attribute::resolve, &mut Selection::default());
-    match (target::resolve(&entry.path), compiled) {
-        (Ok(attribute), Ok(expression)) => {
-            compiled_entry(attribute, expression, entry).map(|compiled_entry| compiled_entry.attribute)
-        }
+    match (target::find_target(&entry.path), compiled) {
+        (Ok(attribute), Ok(expression)) => check_options(attribute, expression, entry).map(|entry| entry.attribute),
         (attribute, compiled) => {
-            let faults = compiled.err().into_iter().flatten();
-            let faults = faults.map(|fault| format!("{} (at character {})", fault.message, fault.position));
-            Err(attribute.err().into_iter().chain(faults).collect())
+            let found = compiled.err().into_iter().flatten();
+            let found = found.map(|problem| format!("{} (at character {})", problem.message, problem.position));
+            Err(attribute.err().into_iter().chain(found).collect())
         }
     }
 }
 
-/// The row of `entry`, or what does not fit together in it.
-fn compiled_entry(
+/// Checks the options of `entry` against its target and its expression.
+fn check_options(
     attribute: Attribute,
     expression: Expression,
     entry: &MappingEntry,
@@ -120,7 +118,7 @@ fn compiled_entry(
     let default = default.as_ref().and_then(|default| {
         let fitted = fit(attribute, Cow::Owned(Value::Text(default.clone())));
         fitted.unwrap_or_else(|stop| {
-            problems.push(does_not_fit("default", attribute, stop));
+            problems.push(misfit("default", attribute, stop));
             None
         })
     });
@@ -129,7 +127,7 @@ fn compiled_entry(
             problems.push("cannot be optional: every learner has one".to_owned());
             true
         }
-        // A row for `active` without a value is refused whether or not it is called required.
+        // A user without a value for `active` is always rejected.
         (Attribute::Active, _) => true,
         (_, Some(required)) => *required,
         (_, None) => Attribute::UNIQUE.contains(&attribute),
@@ -140,10 +138,10 @@ fn compiled_entry(
     if let Some(constant) = expression.constant() {
         match fit(attribute, Cow::Borrowed(constant)) {
             Ok(None) if required && default.is_none() => {
-                problems.push("a value is required, and the constant is empty".to_owned());
+                problems.push("required, but the constant is empty".to_owned());
             }
             Ok(_) => {}
-            Err(stop) => problems.push(does_not_fit("constant", attribute, stop)),
+            Err(stop) => problems.push(misfit("constant", attribute, stop)),
         }
     }
     if problems.is_empty() {
@@ -153,12 +151,12 @@ fn compiled_entry(
     }
 }
 
-fn does_not_fit(what: &str, attribute: Attribute, stop: EvaluationStop) -> String {
+fn misfit(what: &str, attribute: Attribute, stop: EvaluationStop) -> String {
     match (attribute.kind(), stop) {
         (AttributeKind::Boolean, _) => format!("the {what} must be \"true\" or \"false\""),
-        (AttributeKind::Text, EvaluationStop::Invalid { rule, .. }) => format!("the {what} does not fit: {rule}"),
+        (AttributeKind::Text, EvaluationStop::Invalid { rule, .. }) => format!("invalid {what}: {rule}"),
         (AttributeKind::Text, EvaluationStop::IgnoreAttribute | EvaluationStop::IgnoreUser) => {
-            format!("the {what} does not fit")
+            format!("invalid {what}")
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a mapped value becomes in its column: text in full, booleans in one spelling, or a broken rule.
+//! Converts a mapped value for its column: text unchanged, booleans as `true` or `false`.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,13 @@ use crate::model::{Attribute, AttributeKind, Value};
 
 use crate::expression::{EvaluationStop, text};
 
-/// `value` as the column of `attribute` takes it. An empty text is no value: the learner table knows one kind
-/// of nothing. Nothing is trimmed or cut.
+/// Converts `value` for the column of `attribute`. An empty text becomes null; nothing is trimmed or shortened.
 pub(super) fn fit(attribute: Attribute, value: Cow<'_, Value>) -> Result<Option<String>, EvaluationStop> {
     let Some(text) = text(value)?.filter(|text| !text.is_empty()) else {
         return Ok(None);
     };
     match attribute.kind() {
-        // PostgreSQL cannot store it, and both databases behave alike.
+        // PostgreSQL cannot store NUL; both databases behave alike.
         AttributeKind::Text if text.contains('\0') => Err(EvaluationStop::invalid("the text contains a NUL character")),
         AttributeKind::Text => Ok(Some(text.into_owned())),
         AttributeKind::Boolean if text == "1" || text.eq_ignore_ascii_case("true") => Ok(Some("true".to_owned())),
@@ -28,7 +27,7 @@ mod tests {
     use crate::expression::tests::value;
 
     #[test]
-    fn text_is_taken_faithfully_and_booleans_in_one_spelling() {
+    fn texts_stay_unchanged_and_booleans_are_normalized() {
         let fitted = |attribute, value| fit(attribute, Cow::Owned(value)).ok();
         let stored = |text: &str| Some(Some(text.to_owned()));
         let long = " x\n".repeat(100_000);

@@ -1,22 +1,25 @@
-//! Target attributes: the SCIM paths of the portal, and the ones that are refused by name.
+//! Target attributes: the SCIM paths of the portal.
 
 use crate::model::Attribute;
 
 use crate::nearest::{did_you_mean, nearest};
 
-/// The portal shows the same attribute in both forms, depending on the age of the application.
+/// Newer and older applications show the same attribute with different paths.
 const ALIASES: &[(&str, Attribute)] = &[("addresses[type eq \"work\"].country", Attribute::Country)];
 
 const ENTERPRISE: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:user:";
 
-/// The attribute that `path` means, or why there is none. Letter case and white space do not count.
-pub(super) fn resolve(path: &str) -> Result<Attribute, String> {
+/// The attribute of a SCIM path, ignoring case and white space.
+///
+/// # Errors
+/// Why the path is refused, with a suggestion.
+pub(super) fn find_target(path: &str) -> Result<Attribute, String> {
     let folded = fold(path);
     if let Some((_, attribute)) = paths().find(|(known, _)| fold(known) == folded) {
         return Ok(attribute);
     }
     let name = folded.strip_prefix(ENTERPRISE).unwrap_or(&folded);
-    // A name itself, or a part of what it names: `manager`, `manager.value`, `members[value eq "x"]`.
+    // The name alone or with a sub-attribute: `manager`, `manager.value`, `members[value eq "x"]`.
     let is = |wanted: &str| name.strip_prefix(wanted).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
     if is("manager") {
         return Err("`manager` is not supported: learners have no such column".to_owned());
@@ -25,7 +28,7 @@ pub(super) fn resolve(path: &str) -> Result<Attribute, String> {
         return Err("group attributes are not supported: groups are not provisioned".to_owned());
     }
     if is("externalid") {
-        return Err("`externalId` is always the object id and is not mapped".to_owned());
+        return Err("`externalId` is always the object id and cannot be mapped".to_owned());
     }
     Err(format!("no learner attribute has this SCIM path{}", did_you_mean(suggestion(path, &folded))))
 }
@@ -39,7 +42,7 @@ fn fold(path: &str) -> String {
     path.chars().filter(|character| !character.is_whitespace()).flat_map(char::to_lowercase).collect()
 }
 
-/// The path that was meant: by the column's name, by the last or the first word of the path, or by a slip.
+/// The path that was probably meant: by its column, its first or last name, or a typing error.
 fn suggestion(path: &str, folded: &str) -> Option<&'static str> {
     let by_word = Attribute::ALL.iter().find(|attribute| {
         let known = fold(attribute.path());
@@ -54,35 +57,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_path_is_found_in_any_case() {
+    fn paths_are_case_insensitive() {
         for attribute in Attribute::ALL {
-            assert_eq!(resolve(attribute.path()), Ok(*attribute));
-            assert_eq!(resolve(&attribute.path().to_uppercase()), Ok(*attribute));
+            assert_eq!(find_target(attribute.path()), Ok(*attribute));
+            assert_eq!(find_target(&attribute.path().to_uppercase()), Ok(*attribute));
         }
-        assert_eq!(resolve(" emails[ type  eq \"work\" ].value"), Ok(Attribute::Email));
-        assert_eq!(resolve("addresses[type eq \"work\"].country"), Ok(Attribute::Country));
+        assert_eq!(find_target(" emails[ type  eq \"work\" ].value"), Ok(Attribute::Email));
+        assert_eq!(find_target("addresses[type eq \"work\"].country"), Ok(Attribute::Country));
     }
 
     #[test]
-    fn others_are_refused_in_clear_words() {
+    fn other_paths_are_refused() {
         for (path, words) in [
             ("manager", "`manager` is not supported"),
             ("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager", "`manager` is not supported"),
             ("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:manager.value", "`manager` is not supported"),
             ("members", "groups are not provisioned"),
+            ("groups", "groups are not provisioned"),
+            ("groups[0].display", "groups are not provisioned"),
             ("urn:ietf:params:scim:schemas:core:2.0:Group:displayName", "groups are not provisioned"),
             ("externalId", "always the object id"),
             ("givenName", "did you mean `name.givenName`?"),
             ("first_name", "did you mean `name.givenName`?"),
+            ("employeeNumber", "User:employeeNumber`?"),
+            ("employee_number", "User:employeeNumber`?"),
+            ("country", "did you mean `addresses[0].country`?"),
+            ("addresses", "did you mean `addresses[0].country`?"),
             ("emails", "did you mean `emails[type eq \"work\"].value`?"),
             ("emails[type eq \"home\"].value", "did you mean `emails[type eq \"work\"].value`?"),
             ("usrName", "did you mean `userName`?"),
             ("urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:jobrole", "2.0:User:job_role`?"),
             ("nickName", "no learner attribute has this SCIM path"),
         ] {
-            let reason = resolve(path).unwrap_err();
+            let reason = find_target(path).unwrap_err();
             assert!(reason.contains(words), "{path}: {reason}");
         }
-        assert_eq!(resolve("managers"), Err("no learner attribute has this SCIM path".to_owned()));
+        assert_eq!(find_target("managers"), Err("no learner attribute has this SCIM path".to_owned()));
     }
 }

@@ -1,4 +1,4 @@
-//! Whole mappings: the table's rules, and what users become.
+//! Whole mappings: the rules of the table, and mapped users.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::expression::TimeDependence;
 use crate::expression::tests::{now, user, value};
 use crate::model::{Learner, Value, Values};
 
-/// The default mapping with `changes` put in: an existing path is replaced, another one is added.
+/// The default mapping with `changes`: entries with the same path are replaced, others are added.
 fn with(changes: impl IntoIterator<Item = MappingEntry>) -> Vec<MappingEntry> {
     let mut entries = default_entries();
     for change in changes {
@@ -17,7 +17,7 @@ fn with(changes: impl IntoIterator<Item = MappingEntry>) -> Vec<MappingEntry> {
     entries
 }
 
-/// What `entries` make of a user with these properties.
+/// Maps a user with these properties.
 fn mapped(entries: &[MappingEntry], inputs: &[(&str, Value)]) -> MappedUser {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(entries, &mut selection).unwrap();
@@ -80,7 +80,7 @@ fn the_default_mapping() {
 }
 
 #[test]
-fn the_selection_starts_with_what_every_user_needs() {
+fn the_selection_starts_with_the_properties_of_every_user() {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(&default_entries(), &mut selection).unwrap();
     assert_eq!(selection.properties()[..4], ["accountEnabled", "userPrincipalName", "displayName", "mail"]);
@@ -90,7 +90,7 @@ fn the_selection_starts_with_what_every_user_needs() {
 }
 
 #[test]
-fn inactive_wins_over_everything_else() {
+fn inactive_wins_over_rejections() {
     let mut inputs = ada_with("mail", Value::Null);
     inputs.push(("accountEnabled", Value::Boolean(false)));
     let user_name = Some("ada@example.org".to_owned());
@@ -107,7 +107,7 @@ fn active_needs_a_value() {
     let entry = MappingEntry::new("active", "Switch([department], , \"Research\", \"True\")");
     assert_eq!(
         rejected(mapped(&with([entry.clone()]), &ada())),
-        "invalid-value: active: the mapping gives no value, and it must be true or false"
+        "invalid-value: active: the mapping produced no value, but true or false is required"
     );
     let by_default = |word: &str| with([MappingEntry { default: Some(word.to_owned()), ..entry.clone() }]);
     assert!(matches!(mapped(&by_default("TRUE"), &ada()), MappedUser::Learner(_)));
@@ -127,12 +127,12 @@ fn rejections_name_the_attribute_and_the_rule() {
         (
             default_entries(),
             ada_with("mail", value("")),
-            "missing-required: emails[type eq \"work\"].value: a value is required, and the mapping gives none",
+            "missing-required: emails[type eq \"work\"].value: required, but the mapping produced no value",
         ),
         (
             default_entries(),
             ada_with("userPrincipalName", Value::Null),
-            "missing-required: userName: a value is required, and the mapping gives none",
+            "missing-required: userName: required, but the mapping produced no value",
         ),
         (
             default_entries(),
@@ -142,7 +142,7 @@ fn rejections_name_the_attribute_and_the_rule() {
         (
             with_title("[businessPhones]"),
             ada_with("businessPhones", several),
-            "invalid-value: title: there are several values where one is expected",
+            "invalid-value: title: expected one value, found several",
         ),
         (
             with_title("IIF([givenName], , )"),
@@ -155,7 +155,7 @@ fn rejections_name_the_attribute_and_the_rule() {
                 ..MappingEntry::new("title", "IgnoreFlowIfNullOrEmpty([jobTitle])")
             }]),
             ada(),
-            "missing-required: title: a value is required, and the mapping gives none",
+            "missing-required: title: required, but the mapping produced no value",
         ),
         (
             with([MappingEntry::new(champion, "[givenName]")]),
@@ -171,7 +171,7 @@ fn rejections_name_the_attribute_and_the_rule() {
 }
 
 #[test]
-fn defaults_and_entries_on_creation_do_not_flow_later() {
+fn defaults_and_on_create_entries_do_not_flow_later() {
     let entries = with([
         MappingEntry {
             default: Some("Somewhere".to_owned()),
@@ -219,7 +219,7 @@ fn every_problem_is_reported_at_once() {
     ];
     let mut selection = Selection::default();
     let problems = Mapping::compile(&entries, &mut selection).unwrap_err();
-    assert_eq!(selection, Selection::default(), "what is refused leaves nothing behind");
+    assert_eq!(selection, Selection::default(), "a refused mapping must not change the selection");
     let champion = Attribute::SecurityChampion.path();
     assert_eq!(
         problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -228,15 +228,15 @@ fn every_problem_is_reported_at_once() {
             "active: cannot apply on creation only: every cycle decides who is active",
             "active: the constant must be \"true\" or \"false\"",
             "manager: `manager` is not supported: learners have no such column",
-            "manager: `manager` is a reference to another person and is not supported (at character 1)",
+            "manager: `manager` refers to another user and is not supported (at character 1)",
             "addresses[0].country: unknown attribute `contry`; did you mean `country`? (at character 1)",
             "addresses[type eq \"work\"].country: mapped twice: `addresses[0].country` is the same attribute",
-            "title: the default does not fit: the text contains a NUL character",
-            "title: a value is required, and the constant is empty",
+            "title: invalid default: the text contains a NUL character",
+            "title: required, but the constant is empty",
             &format!("{champion}: the default must be \"true\" or \"false\""),
             &format!("{champion}: the constant must be \"true\" or \"false\""),
             "familyName: no learner attribute has this SCIM path; did you mean `name.familyName`?",
-            "familyName: the `)` of this function is missing (at character 1)",
+            "familyName: the closing `)` of this function is missing (at character 1)",
             "emails[type eq \"work\"].value: must be mapped",
         ]
     );
@@ -245,12 +245,81 @@ fn every_problem_is_reported_at_once() {
 }
 
 #[test]
-fn a_person_is_left_alone_when_the_mapping_says_so() {
+fn an_entry_is_checked_on_its_own() {
+    let title = |expression| MappingEntry::new("title", expression);
+    for (entry, expected) in [
+        (title("[jobTitle]"), Ok(Attribute::Title)),
+        (MappingEntry::new("USERNAME", "[mail]"), Ok(Attribute::UserName)),
+        (title("[jobTitel]"), Err("unknown attribute `jobTitel`; did you mean `jobTitle`? (at character 1)")),
+        (MappingEntry::new("titel", "[mail]"), Err("no learner attribute has this SCIM path; did you mean `title`?")),
+        (MappingEntry { required: Some(true), ..title("\"\"") }, Err("required, but the constant is empty")),
+        (MappingEntry { required: Some(false), ..title("\"\"") }, Ok(Attribute::Title)),
+        (MappingEntry { required: Some(true), default: Some("x".to_owned()), ..title("\"\"") }, Ok(Attribute::Title)),
+        (MappingEntry { required: Some(true), ..title("\"x\"") }, Ok(Attribute::Title)),
+        (MappingEntry { required: Some(true), ..title("[jobTitle]") }, Ok(Attribute::Title)),
+        (title("\"a\0\""), Err("invalid constant: the text contains a NUL character")),
+        (MappingEntry { apply: ApplyMode::OnCreate, ..title("[jobTitle]") }, Ok(Attribute::Title)),
+        (MappingEntry::new("active", "1"), Ok(Attribute::Active)),
+        (MappingEntry::new("active", "7"), Err("the constant must be \"true\" or \"false\"")),
+    ] {
+        assert_eq!(
+            entry.attribute().map_err(|problems| problems.join("; ")),
+            expected.map_err(str::to_owned),
+            "{entry:?}"
+        );
+    }
+}
+
+#[test]
+fn each_entry_is_explained_independently() {
+    let entries = with([
+        MappingEntry::new("title", "IgnoreFlowIfNullOrEmpty([jobTitle])"),
+        MappingEntry::new("name.givenName", "ToUpper([givenName])"),
+        MappingEntry::new("addresses[0].country", "IIF([country] = \"\", IgnoreObjectFlow, [country])"),
+        MappingEntry::new(Attribute::Department.path(), "CDate([givenName])"),
+    ]);
+    let mut selection = Selection::default();
+    let mapping = Mapping::compile(&entries, &mut selection).unwrap();
+    let user = user(&selection, &ada().into_iter().collect());
+    let explained: Vec<_> = mapping.attributes().zip(mapping.explain(&user, now())).collect();
+    let text = |text: &str| MappedValue::Value(Some(text.to_owned()));
+    assert_eq!(
+        explained,
+        [
+            (Attribute::UserName, text("ada@example.org")),
+            (Attribute::Email, text("Ada@Example.org")),
+            (Attribute::Active, text("true")),
+            (Attribute::FirstName, text("ADA")),
+            (Attribute::LastName, text(" Núñez  ")),
+            (Attribute::Title, MappedValue::NoFlow),
+            (Attribute::Country, MappedValue::NoFlowForUser),
+            (Attribute::EmployeeNumber, MappedValue::Value(None)),
+            (Attribute::Department, MappedValue::Invalid("argument 1 of CDate is not a date".to_owned())),
+        ]
+    );
+    assert_eq!(
+        mapping.describe().map(|entry| entry.attribute).collect::<Vec<_>>(),
+        mapping.attributes().collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn a_rejection_names_the_user() {
+    let named = |inputs: &[(&str, Value)]| match mapped(&default_entries(), inputs) {
+        MappedUser::Rejected { user_name, .. } => user_name,
+        other => panic!("not rejected: {other:?}"),
+    };
+    assert_eq!(named(&ada_with("mail", Value::Null)).as_deref(), Some("ada@example.org"));
+    assert_eq!(named(&ada_with("userPrincipalName", Value::Null)), None);
+}
+
+#[test]
+fn a_mapping_can_ignore_a_user() {
     let by_department = "IIF([department] = \"Guests\", IgnoreObjectFlow, [jobTitle])";
     let entries = with([MappingEntry::new("title", by_department)]);
     assert_eq!(
         rejected(mapped(&entries, &ada_with("department", value("Guests")))),
-        "missing-required: title: the mapping leaves this person alone (IgnoreObjectFlow)"
+        "missing-required: title: the mapping ignores this user (IgnoreObjectFlow)"
     );
     assert!(matches!(mapped(&entries, &ada()), MappedUser::Learner(_)));
     let active = with([MappingEntry::new("active", "Switch([department], \"True\", \"\", IgnoreObjectFlow)")]);
@@ -258,7 +327,7 @@ fn a_person_is_left_alone_when_the_mapping_says_so() {
 }
 
 #[test]
-fn what_is_redacted_flows_and_is_known() {
+fn redacted_values_flow() {
     let entries = with([
         MappingEntry::new("title", "ToUpper(Redact([jobTitle]) & \"!\")"),
         MappingEntry::new("name.givenName", "redact([givenName])"),
@@ -270,7 +339,7 @@ fn what_is_redacted_flows_and_is_known() {
 }
 
 #[test]
-fn a_mapping_describes_itself() {
+fn description() {
     let entries = with([
         MappingEntry::new("title", "Now( )"),
         MappingEntry::new(
@@ -289,11 +358,12 @@ fn a_mapping_describes_itself() {
         ["employeeHireDate", "department", "onPremisesExtensionAttributes"]
     );
     assert_eq!(of(Attribute::Email).time_dependence, TimeDependence::Never);
+    assert_eq!((of(Attribute::Email).required, of(Attribute::Title).required), (true, false));
     assert!(of(Attribute::Email).required && described[0].attribute == Attribute::UserName);
 }
 
 #[test]
-fn the_hash_follows_the_results() {
+fn the_hash_changes_with_the_results() {
     let hash = |entries: &[MappingEntry]| {
         let mut selection = Selection::default();
         selection.slot("city");

@@ -1,4 +1,4 @@
-//! An expression by itself, tried on values that somebody makes up, or on a user.
+//! A single expression, evaluated on given values or on a user.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,34 +9,40 @@ use crate::expression::attribute;
 use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, ExpressionProblem, Resolve, text};
 use crate::model::{EntraId, Selection, User, Value};
 
-/// A compiled expression, with what it reads.
+/// A compiled expression and its source attributes.
 #[derive(Debug)]
 pub struct Trial {
     expression: Expression,
-    /// The names of its attributes: as they are written when any name goes, else Graph's properties.
+    /// Its attributes: as written, or Graph's properties for [`Trial::for_users`].
     names: Selection,
 }
 
-/// What a trial comes to.
+/// The result of a trial.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TrialResult {
-    /// No value: the attribute would be cleared.
+    /// Null: the attribute would be cleared.
     Null,
     /// One value.
     Text(String),
     /// Several values, or a list of one.
     Texts(Vec<String>),
-    /// The attribute, or the user, would be left as it is.
+    /// The attribute or the user would be ignored.
     NoFlow,
 }
 
 impl Trial {
-    /// Compiles `text`, whose attributes may have any name, or says everything that is wrong with it.
+    /// Compiles `text`; its attributes may have any name.
+    ///
+    /// # Errors
+    /// Every problem.
     pub fn compile(text: &str) -> Result<Self, Vec<MappingProblem>> {
         Self::compile_with(text, attribute::any_name, Selection::default())
     }
 
-    /// Compiles `text` to be tried on users, of whom the properties in [`Trial::selection`] have to be read.
+    /// Compiles `text` for users that are read with [`Trial::selection`].
+    ///
+    /// # Errors
+    /// Every problem.
     pub fn for_users(text: &str) -> Result<Self, Vec<MappingProblem>> {
         let mut selection = Selection::default();
         for property in ALWAYS_SELECTED {
@@ -48,52 +54,59 @@ impl Trial {
     fn compile_with(text: &str, resolve: Resolve, mut names: Selection) -> Result<Self, Vec<MappingProblem>> {
         match expression::compile(text, resolve, &mut names) {
             Ok(expression) => Ok(Self { expression, names }),
-            Err(faults) => Err(faults.into_iter().map(problem).collect()),
+            Err(problems) => Err(problems.into_iter().map(problem).collect()),
         }
     }
 
-    /// What has to be read of a user.
+    /// The properties to read.
     pub fn selection(&self) -> &Selection {
         &self.names
     }
 
-    /// Evaluates it at the time `now`; an attribute that `inputs` do not have is null.
+    /// Evaluates the expression at the time `now`. An attribute that is not in `inputs` is null.
+    ///
+    /// # Errors
+    /// The broken rule and its position.
     pub fn evaluate(
         &self,
         inputs: &BTreeMap<String, Value>,
         now: jiff::Timestamp,
     ) -> Result<TrialResult, MappingProblem> {
-        let values = self.names.properties().iter().map(|name| find(inputs, name).cloned().unwrap_or(Value::Null));
+        let values =
+            self.names.properties().iter().map(|name| find_input(inputs, name).cloned().unwrap_or(Value::Null));
         self.evaluate_for(&User { id: EntraId::from_bytes([0; 16]), enabled: true, values: values.collect() }, now)
     }
 
-    /// Evaluates it for a user who was read with [`Trial::selection`].
+    /// Evaluates the expression for a user that was read with [`Trial::selection`].
+    ///
+    /// # Errors
+    /// The broken rule and its position.
     pub fn evaluate_for(&self, user: &User, now: jiff::Timestamp) -> Result<TrialResult, MappingProblem> {
-        let tried = self.expression.evaluate(EvaluationContext { user, now }).and_then(tried);
-        match tried {
+        let result = self.expression.evaluate(EvaluationContext { user, now }).and_then(to_result);
+        match result {
             Err(EvaluationStop::IgnoreAttribute | EvaluationStop::IgnoreUser) => Ok(TrialResult::NoFlow),
             Err(EvaluationStop::Invalid { rule, position }) => {
                 Err(MappingProblem { entry: 0, path: None, position, message: rule.into_owned() })
             }
-            Ok(tried) => Ok(tried),
+            Ok(result) => Ok(result),
         }
     }
 }
 
-/// The input of this name: spelled alike, else but for letter case, else a member of one.
-fn find<'a>(inputs: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a Value> {
+/// The input called `name`: exactly, else ignoring case, else as a member of a complex input.
+fn find_input<'a>(inputs: &'a BTreeMap<String, Value>, name: &str) -> Option<&'a Value> {
     let alike = || inputs.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
     inputs.get(name).or_else(alike).or_else(|| {
         let (whole, member) = name.split_once('.')?;
-        match find(inputs, whole)? {
-            Value::Complex(members) => find(members, member),
+        match find_input(inputs, whole)? {
+            Value::Complex(members) => find_input(members, member),
             _ => None,
         }
     })
 }
 
-/// The value as texts, which all values behave as.
-fn tried(value: Cow<'_, Value>) -> Result<TrialResult, EvaluationStop> {
+/// Converts a value to texts.
+fn to_result(value: Cow<'_, Value>) -> Result<TrialResult, EvaluationStop> {
     if let Value::List(elements) = value.as_ref() {
         let texts = elements.iter().map(|element| Ok(text(Cow::Borrowed(element))?.map(Cow::into_owned)));
         return Ok(TrialResult::Texts(texts.filter_map(Result::transpose).collect::<Result<_, EvaluationStop>>()?));
@@ -101,8 +114,8 @@ fn tried(value: Cow<'_, Value>) -> Result<TrialResult, EvaluationStop> {
     Ok(text(value)?.map_or(TrialResult::Null, |text| TrialResult::Text(text.into_owned())))
 }
 
-fn problem(fault: ExpressionProblem) -> MappingProblem {
-    let ExpressionProblem { position, message } = fault;
+fn problem(problem: ExpressionProblem) -> MappingProblem {
+    let ExpressionProblem { position, message } = problem;
     MappingProblem { entry: 0, path: None, position: Some(position), message }
 }
 
@@ -132,7 +145,30 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_has_a_place() {
+    fn users_are_read_with_the_selection() {
+        let trial = Trial::for_users("Join(\"/\", [objectId], [country], [mail])").unwrap();
+        let properties = ["accountEnabled", "userPrincipalName", "displayName", "country", "mail"];
+        assert_eq!(trial.selection().properties(), properties);
+        let values = properties.iter().map(|name| value(name)).collect();
+        let user = User { id: EntraId::from_bytes([0x11; 16]), enabled: true, values };
+        let expected = "11111111-1111-1111-1111-111111111111/country/mail";
+        assert_eq!(trial.evaluate_for(&user, now()), Ok(TrialResult::Text(expected.to_owned())));
+        assert_eq!(Trial::for_users("[shoeSize]").unwrap_err()[0].position, Some(1));
+    }
+
+    #[test]
+    fn a_list_becomes_texts_without_nulls() {
+        let list = |elements: Vec<Value>| trial("[list]", &[("list", Value::List(elements))]);
+        let texts = |texts: &[&str]| Ok(TrialResult::Texts(texts.iter().map(|text| (*text).to_owned()).collect()));
+        assert_eq!(list(vec![value("a"), Value::Null, Value::Boolean(true)]), texts(&["a", "True"]));
+        assert_eq!(list(Vec::new()), texts(&[]));
+        let nested = list(vec![Value::Complex(BTreeMap::new())]).unwrap_err();
+        assert_eq!(nested.message, "expected a text, found a complex value");
+        assert_eq!(trial("IIF([none] = \"\", IgnoreObjectFlow, )", &[]), Ok(TrialResult::NoFlow));
+    }
+
+    #[test]
+    fn problems_have_a_position() {
         let failed = trial("Trim(ToLower(CDate([a])))", &[("a", value("soon"))]).unwrap_err();
         assert_eq!((failed.position, failed.message.as_str()), (Some(14), "argument 1 of CDate is not a date"));
         let problems = Trial::compile("Trim(Lower([a]), CDate(\"soon\"))").unwrap_err();

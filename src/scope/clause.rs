@@ -1,8 +1,8 @@
 //! One clause of a filter: an attribute, an operator of the portal, a value.
 //!
-//! Null, or an empty text or list, makes every clause false but `IS NULL`. Of several values one has to fit, and for the
-//! two operators that begin with `NOT` none of them may. Letter case counts, and a regular expression matches a value as a
-//! whole: <https://learn.microsoft.com/entra/identity/app-provisioning/define-conditional-rules-for-provisioning-user-accounts>.
+//! Null, an empty text and an empty list make every clause false except `IS NULL`. One of several values has to match; for
+//! `NOT EQUALS` and `NOT REGEX MATCH` none may. Comparisons are case-sensitive, and a regular expression must match the
+//! whole value: <https://learn.microsoft.com/entra/identity/app-provisioning/define-conditional-rules-for-provisioning-user-accounts>.
 
 use std::fmt;
 
@@ -10,37 +10,37 @@ use crate::expression::attribute::{SourceAttribute, UnavailableValue};
 use crate::expression::pattern::{LimitExceeded, Pattern};
 use crate::model::{Reason, User, Value};
 
-/// How a clause compares.
+/// The operator of a clause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClauseOperator {
-    /// The same text.
+    /// The value equals the text.
     Equals,
-    /// Another text.
+    /// The value differs from the text.
     NotEquals,
-    /// True.
+    /// The value is true.
     IsTrue,
-    /// False.
+    /// The value is false.
     IsFalse,
-    /// No value, or an empty one.
+    /// The value is missing or empty.
     IsNull,
-    /// Any value.
+    /// There is a value.
     IsNotNull,
-    /// The regular expression matches the value as a whole.
+    /// The regular expression matches the whole value.
     RegexMatch,
-    /// It does not.
+    /// The regular expression does not match the whole value.
     NotRegexMatch,
-    /// A greater whole number.
+    /// The value is a greater whole number.
     GreaterThan,
-    /// The same whole number, or a greater one.
+    /// The value is the same or a greater whole number.
     GreaterThanOrEquals,
-    /// The text is somewhere in the value.
+    /// The value contains the text.
     Includes,
     /// The value ends with the text.
     EndsWith,
 }
 
 impl ClauseOperator {
-    /// All of them, in the order of the portal's list.
+    /// All operators, in the order of the portal.
     pub const ALL: [Self; 12] = [
         Self::Equals,
         Self::NotEquals,
@@ -56,7 +56,7 @@ impl ClauseOperator {
         Self::EndsWith,
     ];
 
-    /// As the portal shows it.
+    /// The name in the portal.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Equals => "EQUALS",
@@ -74,13 +74,13 @@ impl ClauseOperator {
         }
     }
 
-    /// The operator of this name; letter case, and whether words are joined by spaces or by underscores, do not count.
+    /// The operator with this name, ignoring case; spaces and underscores are the same.
     pub fn named(name: &str) -> Option<Self> {
         let plain = |name: &str| name.trim().to_ascii_uppercase().replace('_', " ");
         Self::ALL.into_iter().find(|operator| plain(operator.as_str()) == plain(name))
     }
 
-    /// Whether it compares with a value.
+    /// Whether the operator needs a value to compare with.
     pub fn takes_value(self) -> bool {
         !matches!(self, Self::IsTrue | Self::IsFalse | Self::IsNull | Self::IsNotNull)
     }
@@ -96,13 +96,13 @@ impl fmt::Display for ClauseOperator {
 #[derive(Debug)]
 pub(super) struct Clause {
     pub(super) attribute: SourceAttribute,
-    /// Where its property stands in `User::values`.
+    /// The index of its property in `User::values`.
     pub(super) slot: usize,
     pub(super) operator: ClauseOperator,
     pub(super) operand: ClauseOperand,
 }
 
-/// What a clause compares with.
+/// The value that a clause compares with.
 #[derive(Debug)]
 pub(super) enum ClauseOperand {
     None,
@@ -111,7 +111,7 @@ pub(super) enum ClauseOperand {
     Pattern { text: String, pattern: Box<Pattern> },
 }
 
-/// Why a clause is neither true nor false.
+/// Why a clause is neither true nor false, without any value of the user.
 pub(super) struct UndecidedClause {
     pub(super) reason: Reason,
     pub(super) rule: &'static str,
@@ -119,10 +119,12 @@ pub(super) struct UndecidedClause {
 
 impl Clause {
     pub(super) fn holds(&self, user: &User) -> Result<bool, UndecidedClause> {
-        let value = self.attribute.value_of(self.slot, user).map_err(|untold| match untold {
-            UnavailableValue::Missing => UndecidedClause { reason: Reason::Unreadable, rule: "Graph does not tell it" },
+        let value = self.attribute.value_of(self.slot, user).map_err(|unavailable| match unavailable {
+            UnavailableValue::Missing => {
+                UndecidedClause { reason: Reason::Unreadable, rule: "missing from the answer of Graph" }
+            }
             UnavailableValue::NotComplex => {
-                UndecidedClause { reason: Reason::InvalidValue, rule: "it is no complex attribute" }
+                UndecidedClause { reason: Reason::InvalidValue, rule: "not a complex attribute" }
             }
         })?;
         let values: Vec<&Value> = match value.as_ref() {
@@ -138,15 +140,15 @@ impl Clause {
         }
         let negated = matches!(self.operator, ClauseOperator::NotEquals | ClauseOperator::NotRegexMatch);
         for value in values {
-            if self.fits(value)? {
+            if self.matches(value)? {
                 return Ok(!negated);
             }
         }
         Ok(negated)
     }
 
-    /// Whether one value fits, before `NOT`.
-    fn fits(&self, value: &Value) -> Result<bool, UndecidedClause> {
+    /// Whether one value matches, before `NOT`.
+    fn matches(&self, value: &Value) -> Result<bool, UndecidedClause> {
         let (text, is_boolean) = match value {
             Value::Text(text) | Value::Number(text) => (text.as_str(), false),
             Value::Boolean(true) => ("True", true),
@@ -155,7 +157,7 @@ impl Clause {
         };
         Ok(match (self.operator, &self.operand) {
             (ClauseOperator::Equals | ClauseOperator::NotEquals, ClauseOperand::Text(wanted)) => {
-                // Graph's true and false have no spelling to be compared.
+                // Booleans of Graph have no spelling of their own.
                 text == wanted || (is_boolean && text.eq_ignore_ascii_case(wanted))
             }
             (ClauseOperator::Includes, ClauseOperand::Text(part)) => text.contains(part.as_str()),
@@ -173,7 +175,7 @@ impl Clause {
             (ClauseOperator::GreaterThanOrEquals, ClauseOperand::Number(bound)) => {
                 text.parse::<i64>().is_ok_and(|number| number >= *bound)
             }
-            // `filter::compile` makes no other pairs.
+            // `compile_filter` creates no other pairs.
             _ => false,
         })
     }

@@ -1,4 +1,4 @@
-//! Scoping filters: from the configuration to something that decides.
+//! Compiles the configured filters.
 
 use super::clause::{Clause, ClauseOperand, ClauseOperator, UndecidedClause};
 use crate::expression::attribute::{self, AttributePart};
@@ -6,32 +6,32 @@ use crate::expression::pattern::Pattern;
 use crate::model::{Reason, Selection, User};
 use crate::nearest::{did_you_mean, nearest};
 
-/// A `[[scope.filter]]` as it is configured.
+/// A `[[scope.filter]]` as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterEntry {
-    /// What an administrator calls it.
+    /// The name for messages.
     pub name: String,
-    /// All of which must hold.
+    /// The clauses, all of which must hold.
     pub clauses: Vec<ClauseEntry>,
 }
 
-/// One clause as it is configured.
+/// One clause as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClauseEntry {
-    /// A source attribute, by Graph's name or the portal's; brackets around it are allowed.
+    /// A source attribute, by its name in Graph or in the portal, optionally in brackets.
     pub attribute: String,
-    /// The operator as the portal shows it.
+    /// The operator by its name in the portal.
     pub operator: String,
-    /// What to compare with, for the operators that do.
+    /// The value to compare with, for operators that need one.
     pub value: Option<String>,
 }
 
-/// Something that is wrong with a filter.
+/// A problem with a filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterProblem {
     /// The index of the filter.
     pub filter: usize,
-    /// The index of its clause, unless it is about the filter as a whole.
+    /// The index of the clause; `None` for the filter as a whole.
     pub clause: Option<usize>,
     /// What is wrong.
     pub message: String,
@@ -44,12 +44,12 @@ pub(super) struct Filter {
     clauses: Vec<Clause>,
 }
 
-/// Whether a filter lets somebody through.
+/// Whether a filter holds for a user.
 pub(super) enum FilterResult {
     Yes,
-    /// The first clause that is false, in words.
+    /// The first clause that is false, as text.
     No(String),
-    /// No clause is false, but one cannot be told.
+    /// No clause is false, but one is undecided.
     Undecided {
         reason: Reason,
         detail: String,
@@ -62,39 +62,42 @@ impl Filter {
     }
 
     pub(super) fn holds(&self, user: &User) -> FilterResult {
-        let mut untold = None;
+        let mut undecided = None;
         for clause in &self.clauses {
             match clause.holds(user) {
                 Ok(true) => {}
                 Ok(false) => return FilterResult::No(clause.to_string()),
                 Err(UndecidedClause { reason, rule }) => {
                     let detail = format!("scope.filter {:?}, {clause}: {rule}", self.name);
-                    untold = untold.or(Some(FilterResult::Undecided { reason, detail }));
+                    undecided = undecided.or(Some(FilterResult::Undecided { reason, detail }));
                 }
             }
         }
-        untold.unwrap_or(FilterResult::Yes)
+        undecided.unwrap_or(FilterResult::Yes)
     }
 }
 
-/// The filter of `entry`; or everything that is wrong with it, its index left to the caller.
-pub(super) fn compile(entry: &FilterEntry, selection: &mut Selection) -> Result<Filter, Vec<FilterProblem>> {
+/// Compiles a filter.
+///
+/// # Errors
+/// Every problem; the caller sets the index of the filter.
+pub(super) fn compile_filter(entry: &FilterEntry, selection: &mut Selection) -> Result<Filter, Vec<FilterProblem>> {
     let FilterEntry { name, clauses } = entry;
     let (mut compiled, mut problems) = (Vec::new(), Vec::new());
     for (index, entry) in clauses.iter().enumerate() {
-        match clause(entry, selection) {
+        match compile_clause(entry, selection) {
             Ok(clause) => compiled.push(clause),
             Err(message) => problems.push(FilterProblem { filter: 0, clause: Some(index), message }),
         }
     }
     if clauses.is_empty() {
-        let message = "has no clauses; without any filter everybody who is assigned is in scope".to_owned();
+        let message = "has no clauses; without any filter all assigned users are in scope".to_owned();
         problems.push(FilterProblem { filter: 0, clause: None, message });
     }
     if problems.is_empty() { Ok(Filter { name: name.clone(), clauses: compiled }) } else { Err(problems) }
 }
 
-fn clause(entry: &ClauseEntry, selection: &mut Selection) -> Result<Clause, String> {
+fn compile_clause(entry: &ClauseEntry, selection: &mut Selection) -> Result<Clause, String> {
     let ClauseEntry { attribute, operator: named, value } = entry;
     let name = attribute.trim();
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
@@ -102,19 +105,19 @@ fn clause(entry: &ClauseEntry, selection: &mut Selection) -> Result<Clause, Stri
     let operator = ClauseOperator::named(named).ok_or_else(|| {
         let names = ClauseOperator::ALL.map(ClauseOperator::as_str);
         let meant = did_you_mean(nearest(named, names.into_iter()));
-        format!("unknown operator {named:?}{meant} (there are {})", names.join(", "))
+        format!("unknown operator {named:?}{meant} (operators: {})", names.join(", "))
     })?;
     let operand = match (operator.takes_value(), value) {
         (false, None) => ClauseOperand::None,
         (false, Some(_)) => return Err(format!("{operator} takes no value")),
         (true, None) => return Err(format!("{operator} needs a value")),
-        (true, Some(value)) => operand(operator, value)?,
+        (true, Some(value)) => parse_operand(operator, value)?,
     };
     let slot = if attribute.part == AttributePart::Id { 0 } else { selection.slot(&attribute.property) };
     Ok(Clause { attribute, slot, operator, operand })
 }
 
-fn operand(operator: ClauseOperator, value: &str) -> Result<ClauseOperand, String> {
+fn parse_operand(operator: ClauseOperator, value: &str) -> Result<ClauseOperand, String> {
     match operator {
         ClauseOperator::RegexMatch | ClauseOperator::NotRegexMatch => {
             let pattern = Box::new(Pattern::parse_whole(value)?);
@@ -122,9 +125,9 @@ fn operand(operator: ClauseOperator, value: &str) -> Result<ClauseOperand, Strin
         }
         ClauseOperator::GreaterThan | ClauseOperator::GreaterThanOrEquals => match value.trim().parse() {
             Ok(number) => Ok(ClauseOperand::Number(number)),
-            Err(_) => Err(format!("{operator} compares whole numbers, and {value:?} is none")),
+            Err(_) => Err(format!("{operator} compares whole numbers, but {value:?} is not one")),
         },
-        // No value ends with more than nothing, so that everybody or nobody would be let through.
+        // Every value ends with the empty text and none equals it: the clause would hold for all users or for none.
         _ if value.is_empty() => {
             Err(format!("{operator} needs a value that is not empty; see IS NULL and IS NOT NULL"))
         }

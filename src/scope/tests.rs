@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::model::{EntraId, Value};
 
@@ -10,8 +12,8 @@ fn filter(name: &str, clauses: Vec<ClauseEntry>) -> FilterEntry {
     FilterEntry { name: name.to_owned(), clauses }
 }
 
-/// Whether a filter of one clause on `department` lets a user with this value through.
-fn lets_through(operator: &str, operand: Option<&str>, value: Value) -> bool {
+/// Whether one clause on `department` holds for a user with this value.
+fn holds(operator: &str, operand: Option<&str>, value: Value) -> bool {
     let mut selection = Selection::default();
     let entry = filter("one", vec![clause("department", operator, operand)]);
     let scope = Scope::compile(&[entry], &mut selection).unwrap();
@@ -31,6 +33,10 @@ fn clauses_compare_as_in_the_portal() {
         ("EQUALS", Some("Sales"), text("Sales"), true),
         ("EQUALS", Some("Sales"), text("sales"), false),
         ("EQUALS", Some("true"), Value::Boolean(true), true),
+        ("EQUALS", Some("FALSE"), Value::Boolean(false), true),
+        ("EQUALS", Some("true"), Value::Boolean(false), false),
+        ("EQUALS", Some("true"), text("TRUE"), false),
+        ("EQUALS", Some("7"), number("7"), true),
         ("EQUALS", Some("Sales"), Value::Null, false),
         ("NOT EQUALS", Some("Sales"), text("sales"), true),
         ("NOT EQUALS", Some("Sales"), text("Sales"), false),
@@ -38,8 +44,12 @@ fn clauses_compare_as_in_the_portal() {
         ("NOT EQUALS", Some("Sales"), text(""), false),
         ("IS TRUE", None, Value::Boolean(true), true),
         ("IS TRUE", None, text("True"), true),
+        ("IS TRUE", None, text("yes"), false),
+        ("IS TRUE", None, Value::Boolean(false), false),
         ("IS TRUE", None, Value::Null, false),
         ("IS FALSE", None, Value::Boolean(false), true),
+        ("IS FALSE", None, Value::Boolean(true), false),
+        ("IS FALSE", None, text("no"), false),
         ("IS FALSE", None, Value::Null, false),
         ("IS NULL", None, Value::Null, true),
         ("IS NULL", None, text(""), true),
@@ -47,6 +57,9 @@ fn clauses_compare_as_in_the_portal() {
         ("IS NULL", None, text("x"), false),
         ("IS NOT NULL", None, text("x"), true),
         ("IS NOT NULL", None, list(&[""]), false),
+        ("IS NOT NULL", None, list(&["", "x"]), true),
+        ("IS NOT NULL", None, Value::Boolean(false), true),
+        ("IS NOT NULL", None, Value::Null, false),
         ("REGEX MATCH", Some("([1-9][0-9])"), number("42"), true),
         ("REGEX MATCH", Some("([1-9][0-9])"), number("142"), false),
         ("REGEX MATCH", Some("sales"), text("Sales"), false),
@@ -57,7 +70,11 @@ fn clauses_compare_as_in_the_portal() {
         ("GREATER_THAN", Some("9"), text("10"), true),
         ("GREATER_THAN", Some("9"), number("9"), false),
         ("GREATER_THAN", Some("9"), text("ten"), false),
+        ("GREATER_THAN", Some("9"), number("8"), false),
+        ("GREATER_THAN", Some(" -9 "), number("-8"), true),
         ("GREATER_THAN_OR_EQUALS", Some("9"), number("9"), true),
+        ("GREATER_THAN_OR_EQUALS", Some("9"), number("10"), true),
+        ("GREATER_THAN_OR_EQUALS", Some("9"), number("8"), false),
         ("INCLUDES", Some("ale"), text("Sales"), true),
         ("INCLUDES", Some("ALE"), text("Sales"), false),
         ("ENDS_WITH", Some("les"), text("Sales"), true),
@@ -67,12 +84,13 @@ fn clauses_compare_as_in_the_portal() {
         ("NOT EQUALS", Some("c"), list(&["a", "b"]), true),
         ("not_equals", Some("Sales"), text("sales"), true),
         ("greater than", Some("9"), text("10"), true),
+        ("EQUALS", Some("x"), Value::Complex(BTreeMap::new()), false),
     ] {
-        assert_eq!(lets_through(operator, operand, value.clone()), expected, "{value:?} {operator} {operand:?}");
+        assert_eq!(holds(operator, operand, value.clone()), expected, "{value:?} {operator} {operand:?}");
     }
 }
 
-/// A scope and a user: [department] and [employeeOrgData.division].
+/// Decides about a user with this `department` and `employeeOrgData`.
 fn decide(filters: &[FilterEntry], department: Value, organisation: Value) -> (ScopeDecision, Vec<String>) {
     let mut selection = Selection::default();
     selection.slot("department");
@@ -113,7 +131,7 @@ fn all_clauses_of_one_filter_must_hold() {
 }
 
 #[test]
-fn what_is_not_told_decides_nothing() {
+fn a_missing_value_does_not_put_a_user_out_of_scope() {
     let filters = [filter(
         "sales",
         vec![
@@ -123,7 +141,7 @@ fn what_is_not_told_decides_nothing() {
     )];
     let (decision, _) = decide(&filters, text("Sales"), division(None));
     assert!(matches!(decision, ScopeDecision::Undecided { reason: Reason::Unreadable, .. }), "{decision:?}");
-    // A clause that is false decides whatever the other one would say.
+    // A false clause decides, even if another clause is undecided.
     assert_eq!(decide(&filters, text("Research"), division(None)).0, ScopeDecision::Out(Reason::OutOfScope));
 
     let wild = [filter("wild", vec![clause("department", "REGEX MATCH", Some("(?:a|aa|(?=b)b)+c"))])];
@@ -132,14 +150,69 @@ fn what_is_not_told_decides_nothing() {
 }
 
 #[test]
-fn a_disabled_account_is_out_whatever_the_filters_say() {
+fn only_a_complex_attribute_has_members() {
+    let filters = [filter("north", vec![clause("employeeOrgData.division", "EQUALS", Some("North"))])];
+    let undecided = |reason, rule: &str| {
+        let detail = format!("scope.filter \"north\", [employeeOrgData.division] EQUALS \"North\": {rule}");
+        (
+            ScopeDecision::Undecided { reason, detail: detail.clone() },
+            vec![format!("filter \"north\" is undecided: {detail}")],
+        )
+    };
+    let decided = |organisation| decide(&filters, Value::Null, organisation);
+    assert_eq!(decided(text("North")), undecided(Reason::InvalidValue, "not a complex attribute"));
+    assert_eq!(decided(division(None)), undecided(Reason::Unreadable, "missing from the answer of Graph"));
+    assert_eq!(decided(Value::Null).0, ScopeDecision::Out(Reason::OutOfScope));
+    assert_eq!(decided(division(Some("North"))), (ScopeDecision::In, vec!["filter \"north\" holds".to_owned()]));
+}
+
+#[test]
+fn the_first_undecided_filter_is_reported_unless_another_one_holds() {
+    let filters = [
+        filter("first", vec![clause("employeeOrgData.division", "IS NOT NULL", None)]),
+        filter("second", vec![clause("employeeOrgData.costCenter", "IS NOT NULL", None)]),
+        filter("third", vec![clause("department", "EQUALS", Some("Sales"))]),
+    ];
+    assert_eq!(decide(&filters, text("Sales"), division(None)).0, ScopeDecision::In);
+    let (decision, _) = decide(&filters, text("Research"), division(None));
+    assert!(matches!(&decision, ScopeDecision::Undecided { detail, .. } if detail.contains("first")), "{decision:?}");
+}
+
+#[test]
+fn clauses_are_shown_like_in_the_portal() {
+    for (attribute, operator, value, expected) in [
+        ("objectId", "regex match", Some("f.*"), "[id] REGEX MATCH \"f.*\""),
+        (" [mail] ", "is_null", None, "[mail] IS NULL"),
+        ("employeeId", "GREATER_THAN", Some("7"), "[employeeId] GREATER_THAN 7"),
+    ] {
+        let mut selection = Selection::default();
+        selection.slot("city");
+        let scope = Scope::compile(&[filter("f", vec![clause(attribute, operator, value)])], &mut selection).unwrap();
+        let values = vec![text("x"); selection.properties().len()];
+        let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, values };
+        assert_eq!(scope.explain(&user), [format!("filter \"f\" does not hold: {expected} is false")]);
+    }
+}
+
+#[test]
+fn the_object_id_is_not_selected() {
+    let mut selection = Selection::default();
+    let by_id = filter("id", vec![clause("id", "EQUALS", Some("01010101-0101-0101-0101-010101010101"))]);
+    let scope = Scope::compile(&[by_id], &mut selection).unwrap();
+    assert_eq!(selection, Selection::default());
+    let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, values: Vec::new() };
+    assert_eq!(scope.decide(&user), ScopeDecision::In);
+}
+
+#[test]
+fn a_disabled_account_is_out_of_scope() {
     let user = User { id: EntraId::from_bytes([1; 16]), enabled: false, values: Vec::new() };
     assert_eq!(Scope::default().decide(&user), ScopeDecision::Out(Reason::AccountDisabled));
 }
 
 #[test]
-fn every_slip_is_found_at_the_start() {
-    let told = |clauses: Vec<ClauseEntry>| {
+fn mistakes_are_found_when_compiling() {
+    let messages = |clauses: Vec<ClauseEntry>| {
         let mut selection = Selection::default();
         let problems = Scope::compile(&[filter("one", clauses)], &mut selection).unwrap_err();
         problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
@@ -152,10 +225,20 @@ fn every_slip_is_found_at_the_start() {
         ("department", "EQUALS", Some(""), "IS NULL"),
         ("department", "IS TRUE", Some("yes"), "takes no value"),
         ("department", "GREATER_THAN", Some("many"), "whole numbers"),
-        ("department", "REGEX MATCH", Some("("), "no regular expression"),
+        ("department", "REGEX MATCH", Some("("), "not a valid regular expression"),
     ] {
-        let message = told(vec![clause(attribute, operator, value)]);
+        let message = messages(vec![clause(attribute, operator, value)]);
         assert!(message.contains(words), "{message}");
     }
-    assert!(told(Vec::new()).contains("no clauses"));
+    assert!(messages(Vec::new()).contains("no clauses"));
+    assert_eq!(
+        messages(vec![clause("mail", "EQUALS", None), clause("mail", "EQUALS", Some(""))]).split("; E").count(),
+        2
+    );
+
+    let good = filter("good", vec![clause("mail", "IS NULL", None)]);
+    let bad = filter("bad", vec![clause("mail", "IS NULL", None), clause("mail", "NULL", None)]);
+    let problems = Scope::compile(&[good, bad, filter("empty", Vec::new())], &mut Selection::default()).unwrap_err();
+    let places: Vec<_> = problems.iter().map(|problem| (problem.filter, problem.clause)).collect();
+    assert_eq!(places, [(1, Some(1)), (2, None)]);
 }

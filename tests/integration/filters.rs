@@ -1,4 +1,4 @@
-//! Scoping filters over several cycles: who falls out is switched off by the book, who falls in again comes back.
+//! Scoping filters over several cycles: users leave the scope and return.
 
 use graph_sim::{Fault, Tenant};
 use learner_sync::model::Outcome;
@@ -10,7 +10,7 @@ use crate::world::{World, assigned};
 const SALES: &str = "[[scope.filter]]\nname = \"sales\"\n\
     clauses = [{ attribute = \"department\", operator = \"EQUALS\", value = \"Sales\" }]\n";
 
-async fn sales_people(count: usize) -> (World, Vec<String>) {
+async fn sales_department(count: usize) -> (World, Vec<String>) {
     let mut tenant = Tenant::default();
     let ids = assigned(&mut tenant, count);
     ids.iter().for_each(|id| tenant.user_mut(id).department = Some("Sales".to_owned()));
@@ -25,13 +25,13 @@ fn move_to(world: &World, ids: &[String], department: Option<&str>) {
 }
 
 #[apply(on_both)]
-async fn whoever_falls_out_is_switched_off_and_comes_back() {
-    let (mut world, ids) = sales_people(8).await;
+async fn users_out_of_scope_are_deactivated_and_can_return() {
+    let (mut world, ids) = sales_department(8).await;
     move_to(&world, &ids[7..], Some("Research"));
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 7, created: 7, skipped: 1, ..Counts::default() });
 
     move_to(&world, &ids[..1], Some("Research"));
-    // What nobody says is not in the filter either.
+    // Null does not match the filter either.
     move_to(&world, &ids[1..2], None);
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 5, deactivated: 2, unchanged: 5, skipped: 1, ..Counts::default() });
@@ -48,8 +48,8 @@ async fn whoever_falls_out_is_switched_off_and_comes_back() {
 }
 
 #[apply(on_both)]
-async fn another_filter_alone_is_a_change_that_a_plan_shows_and_the_limits_hold() {
-    let (mut world, ids) = sales_people(30).await;
+async fn a_changed_filter_is_planned_and_limited() {
+    let (mut world, ids) = sales_department(30).await;
     world.cycle().await;
     move_to(&world, &ids[..20], Some("Research"));
     world.configure(&format!("{SALES}{}", SALES.replace("sales", "research").replace("Sales", "Research")));
@@ -67,7 +67,7 @@ async fn another_filter_alone_is_a_change_that_a_plan_shows_and_the_limits_hold(
 }
 
 #[apply(on_both)]
-async fn what_graph_does_not_tell_puts_nobody_out_of_scope() {
+async fn a_missing_value_does_not_put_users_out_of_scope() {
     let mut tenant = Tenant::default();
     let ids = assigned(&mut tenant, 3);
     for id in &ids {

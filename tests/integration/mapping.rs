@@ -1,4 +1,4 @@
-//! Another mapping than the default one, from the configuration to the learner row.
+//! Configured mappings, from the configuration to the learner row.
 
 use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
@@ -8,7 +8,7 @@ use crate::database::{apply, on_both};
 use crate::learners::{EMAIL, ada, change, hire};
 use crate::world::{World, assigned, users};
 
-/// The default mapping, but for the lines given.
+/// The required entries of the default mapping, and `more` lines.
 pub(crate) fn mapping(more: &str) -> String {
     format!(
         "[mapping]\nuserName = \"[userPrincipalName]\"\n'{EMAIL}' = \"[mail]\"\n\
@@ -17,14 +17,14 @@ pub(crate) fn mapping(more: &str) -> String {
 }
 
 #[apply(on_both)]
-async fn another_mapping_alone_updates_everybody_it_concerns() {
+async fn a_changed_mapping_updates_the_affected_learners() {
     let (mut world, ada) = ada().await;
     let grace = hire(&world, User::named("Grace", "Hopper"));
     world.cycle().await;
     world.configure(&mapping("title = \"[department]\""));
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 2, updated: 1, unchanged: 1, ..Counts::default() });
-    // What is not mapped any more is left as it is.
+    // Attributes that are no longer mapped stay unchanged.
     assert_eq!(world.learner(&ada, "title, department, first_name").await, ["Research", "Research", "Ada"]);
     assert_eq!(world.log(&grace).await, ["create success assigned"]);
     world.settled().await;
@@ -65,7 +65,7 @@ async fn security_champion_is_true_or_false_in_every_spelling() {
 }
 
 #[apply(on_both)]
-async fn a_default_is_for_new_learners_and_is_never_cleared() {
+async fn a_default_applies_to_new_learners_and_is_never_cleared() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 12);
     let mut world = World::start(tenant).await;
@@ -85,7 +85,7 @@ async fn a_default_is_for_new_learners_and_is_never_cleared() {
 }
 
 #[apply(on_both)]
-async fn what_applies_on_creation_is_left_to_the_platform_afterwards() {
+async fn an_on_create_value_belongs_to_the_platform_afterwards() {
     let mut tenant = Tenant::default();
     let ada = assigned(&mut tenant, 1).remove(0);
     let mut world = World::start(tenant).await;
@@ -101,7 +101,7 @@ async fn what_applies_on_creation_is_left_to_the_platform_afterwards() {
 }
 
 #[apply(on_both)]
-async fn the_platforms_own_attributes_come_from_where_the_design_recommends() {
+async fn recommended_sources_of_the_platform_attributes() {
     let prefix = "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User";
     let mut tenant = Tenant::default();
     let ada = tenant
@@ -127,7 +127,7 @@ async fn the_platforms_own_attributes_come_from_where_the_design_recommends() {
 }
 
 #[apply(on_both)]
-async fn a_required_attribute_that_is_missing_rejects_the_person() {
+async fn a_missing_required_attribute_rejects_the_user() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 2);
     tenant.user_mut(&users[0]).department = None;

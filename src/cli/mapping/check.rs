@@ -1,5 +1,5 @@
-//! `learner-sync mapping check`: the configured mapping, as it was understood. What is wrong with it has been told by
-//! then: the configuration is not loaded with a mapping that does not compile.
+//! `learner-sync mapping check`: shows the compiled mapping. Its problems are already reported when the configuration is
+//! loaded.
 
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         Failure::new(CONFIGURATION, problems.join("\n"))
     })?;
-    // What the scoping filters read is read as well; that they compile, loading the configuration has shown.
+    // The scoping filters add the properties that they read.
     Scope::compile(&context.config.scope.filters, &mut selection).map_err(|problems| {
         let problems: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
         Failure::new(CONFIGURATION, problems.join("\n"))
@@ -42,7 +42,7 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
         table.add_row([path, kind(line.attribute), &shown(&line.expression), &reads, &shown(&options(line))]);
     }
     print(&table.trim_fmt())?;
-    print(&format!("Read of every user: {}.", selection.properties().join(", ")))?;
+    print(&format!("Read for every user: {}.", selection.properties().join(", ")))?;
     for (attribute, words) in &warnings {
         print(&format!("warning: {}: {words}", attribute.path()))?;
     }
@@ -52,11 +52,9 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
 fn warning(time_dependence: TimeDependence) -> Option<&'static str> {
     match time_dependence {
         TimeDependence::Never => None,
-        TimeDependence::Sometimes => {
-            Some("depends on Now(): learners change with time, although nothing changes in Entra ID")
-        }
+        TimeDependence::Sometimes => Some("depends on Now(): learners can change although nothing changes in Entra ID"),
         TimeDependence::Always => {
-            Some("contains Now(), which gives another value in every cycle: every learner is written each time")
+            Some("contains Now(), which is different in every cycle: every cycle updates every learner")
         }
     }
 }
@@ -75,7 +73,7 @@ fn apply(apply: ApplyMode) -> &'static str {
     }
 }
 
-/// What differs from the usual.
+/// The options that differ from their defaults.
 fn options(line: &DescribedEntry<'_>) -> String {
     let default = line.default.map(|default| format!("default {default:?}"));
     let on_create = (line.apply == ApplyMode::OnCreate).then(|| apply(line.apply).to_owned());

@@ -1,4 +1,4 @@
-//! `learner-sync mapping eval`: an expression, evaluated on values that somebody makes up, or on a user.
+//! `learner-sync mapping eval`: evaluates an expression on given values or on a user.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,39 +15,39 @@ use crate::runtime::App;
 
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct MappingEvalArguments {
-    /// The expression, as it stands in [mapping]; in single quotes, so that the shell leaves it alone.
+    /// The expression, as in [mapping]. Single quotes protect it from the shell.
     #[arg(value_name = "EXPRESSION", required_unless_present = "inputs", conflicts_with = "inputs")]
     expression: Option<String>,
-    /// A JSON object with the source attributes, of any name; one that it does not have is null. `-` is standard input.
+    /// A JSON object with the source attributes, by any name; missing attributes are null. `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
     input: Option<PathBuf>,
-    /// A user of the tenant instead, by object id or userPrincipalName; this goes by the configuration.
+    /// A user of the tenant, by object id or userPrincipalName. Uses the configuration to sign in.
     #[arg(long, value_name = "USER", conflicts_with_all = ["input", "inputs"])]
     user: Option<String>,
-    /// Evaluate a file of lines, each {"expression", "inputs", "now"}, the last two optional; prints a line for each:
+    /// Evaluate each line of a file, {"expression", "inputs", "now"}, the last two optional; prints one line for each:
     /// {"value"}, {"flow": false} or {"error"}. `-` is standard input.
     #[arg(long, value_name = "FILE")]
     inputs: Option<PathBuf>,
-    /// The time that Now() gives, such as 2026-01-31T08:00:00Z, instead of the present.
+    /// The result of Now(), such as 2026-01-31T08:00:00Z; by default the current time.
     #[arg(long, value_name = "TIME")]
     now: Option<jiff::Timestamp>,
 }
 
-/// Why a line has no value.
+/// Why a line has no result.
 enum LineError {
-    /// It is nothing that could be evaluated.
-    Unreadable(String),
+    /// The line is malformed.
+    Malformed(String),
     Evaluation(String),
 }
 
 impl MappingEvalArguments {
-    /// Whether a user has to be read.
-    pub(super) fn is_about_a_user(&self) -> bool {
+    /// Whether the command reads a user of the tenant.
+    pub(super) fn reads_user(&self) -> bool {
         self.user.is_some()
     }
 }
 
-/// Evaluates for a user as Graph tells of it now.
+/// Evaluates the expression for a user that is read from Graph now.
 pub(super) async fn run_for_user(
     arguments: MappingEvalArguments,
     context: Context,
@@ -55,10 +55,10 @@ pub(super) async fn run_for_user(
 ) -> Result<u8, Failure> {
     let MappingEvalArguments { expression, user, now, input: _, inputs: _ } = arguments;
     let (expression, name) = (expression.unwrap_or_default(), user.unwrap_or_default());
-    let trial = Trial::for_users(&expression).map_err(|problems| Failure::new(FAILED, in_lines(&problems)))?;
+    let trial = Trial::for_users(&expression).map_err(|problems| Failure::new(FAILED, join_lines(&problems)))?;
     if trial.selection().position(APP_ROLE_ASSIGNMENTS).is_some() {
-        let told = "the roles of a user come of all assignments: `learner-sync provision USER --dry-run` reads them";
-        return Err(Failure::new(FAILED, told));
+        let message = "[appRoleAssignments] needs all assignments; run: learner-sync provision USER --dry-run";
+        return Err(Failure::new(FAILED, message));
     }
     let App { directory, .. } = App::new(context.config, &context.environment, clock)?;
     let failed = |error: DirectoryError| Failure::failed(&error, error.hint());
@@ -66,16 +66,16 @@ pub(super) async fn run_for_user(
         Ok(user) => Some(user),
         Err(_) => directory.find_user(&name).await.map_err(failed)?,
     };
-    let nobody = || Failure::new(FAILED, format!("the tenant has no user {name}"));
-    match directory.account(user.ok_or_else(nobody)?, trial.selection()).await.map_err(failed)? {
+    let not_found = || Failure::new(FAILED, format!("the tenant has no user {name}"));
+    match directory.account(user.ok_or_else(not_found)?, trial.selection()).await.map_err(failed)? {
         AccountRead::User(user) => {
-            let tried = trial.evaluate_for(&user, now.unwrap_or_else(clock));
-            print_value(tried.map_err(|problem| Failure::new(FAILED, problem.to_string()))?)
+            let result = trial.evaluate_for(&user, now.unwrap_or_else(clock));
+            print_value(result.map_err(|problem| Failure::new(FAILED, problem.to_string()))?)
         }
         AccountRead::Unreadable { detail, .. } => {
-            Err(Failure::new(FAILED, format!("the account cannot be read: {detail}")))
+            Err(Failure::new(FAILED, format!("cannot read the account: {detail}")))
         }
-        AccountRead::NotFound(_) => Err(nobody()),
+        AccountRead::NotFound(_) => Err(not_found()),
     }
 }
 
@@ -83,40 +83,42 @@ pub(super) fn run(arguments: MappingEvalArguments, now: jiff::Timestamp) -> Resu
     let MappingEvalArguments { expression, input, inputs, now: given, user: _ } = arguments;
     let now = given.unwrap_or(now);
     if let Some(path) = inputs {
-        return lines(Input::open(&path)?, now);
+        return evaluate_lines(Input::open(&path)?, now);
     }
     let values = match input {
         None => BTreeMap::new(),
         Some(path) => {
             let mut input = Input::open(&path)?;
-            attributes(input.document()?).ok_or_else(|| input.failure("is no JSON object of source attributes"))?
+            source_attributes(input.document()?)
+                .ok_or_else(|| input.failure("not a JSON object of source attributes"))?
         }
     };
-    let tried = evaluate(&expression.unwrap_or_default(), &values, now).map_err(|error| Failure::new(FAILED, error))?;
-    print_value(tried)
+    let result =
+        evaluate(&expression.unwrap_or_default(), &values, now).map_err(|error| Failure::new(FAILED, error))?;
+    print_value(result)
 }
 
-fn print_value(tried: TrialResult) -> Result<u8, Failure> {
-    print(&match tried {
+fn print_value(result: TrialResult) -> Result<u8, Failure> {
+    print(&match result {
         TrialResult::NoFlow => json!({ "flow": false }).to_string(),
-        tried => value(tried).to_string(),
+        result => to_json(result).to_string(),
     })?;
     Ok(DONE)
 }
 
-/// Evaluates line by line. The exit code is about the lines; whether an expression gives a value is the answer.
-fn lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
+/// Evaluates line by line. Only malformed lines change the exit code: an evaluation error is a result.
+fn evaluate_lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
     let mut code = DONE;
     while let Some(line) = input.line()? {
-        let tried = match line {
-            Line::Text(text) => one(&text, now),
-            Line::TooLong => Err(LineError::Unreadable("the line is longer than 16 MiB".to_owned())),
+        let result = match line {
+            Line::Text(text) => evaluate_line(&text, now),
+            Line::TooLong => Err(LineError::Malformed("the line is longer than 16 MiB".to_owned())),
         };
-        print(&match tried {
+        print(&match result {
             Ok(TrialResult::NoFlow) => json!({ "flow": false }).to_string(),
-            Ok(tried) => json!({ "value": value(tried) }).to_string(),
+            Ok(result) => json!({ "value": to_json(result) }).to_string(),
             Err(LineError::Evaluation(error)) => json!({ "error": error }).to_string(),
-            Err(LineError::Unreadable(error)) => {
+            Err(LineError::Malformed(error)) => {
                 code = FAILED;
                 json!({ "error": error }).to_string()
             }
@@ -125,72 +127,72 @@ fn lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// Evaluates one line.
-fn one(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, LineError> {
-    let unreadable = |reason: &str| LineError::Unreadable(format!("the line is no object to evaluate: {reason}"));
+fn evaluate_line(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, LineError> {
+    let malformed = |reason: &str| LineError::Malformed(format!("invalid line: {reason}"));
     if line.trim_ascii().is_empty() {
-        return Err(unreadable("it is empty"));
+        return Err(malformed("empty"));
     }
-    let Json::Object(mut line) = read(line).map_err(|error| unreadable(&in_the_line(&error)))? else {
-        return Err(unreadable("it is not {\"expression\", \"inputs\", \"now\"}"));
+    let Json::Object(mut line) = read(line).map_err(|error| malformed(&without_line(&error)))? else {
+        return Err(malformed("not an object {\"expression\", \"inputs\", \"now\"}"));
     };
     let Some(Json::String(expression)) = line.remove("expression") else {
-        return Err(unreadable("\"expression\" must be a text"));
+        return Err(malformed("\"expression\" must be a text"));
     };
     let values = match line.remove("inputs") {
         None | Some(Json::Null) => BTreeMap::new(),
-        Some(inputs) => attributes(inputs).ok_or_else(|| unreadable("\"inputs\" must be an object"))?,
+        Some(inputs) => source_attributes(inputs).ok_or_else(|| malformed("\"inputs\" must be an object"))?,
     };
     let now = match line.remove("now") {
         None | Some(Json::Null) => now,
         Some(given) => {
             let time = given.as_str().and_then(|text| text.parse().ok());
-            time.ok_or_else(|| unreadable("\"now\" must be a time such as 2026-01-31T08:00:00Z"))?
+            time.ok_or_else(|| malformed("\"now\" must be a time such as 2026-01-31T08:00:00Z"))?
         }
     };
     evaluate(&expression, &values, now).map_err(LineError::Evaluation)
 }
 
-/// The error without the number of the line, which would always be 1.
-fn in_the_line(error: &serde_json::Error) -> String {
+/// The error without its line number, which is always 1.
+fn without_line(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     format!("{} (column {})", text.strip_suffix(&place).unwrap_or(&text), error.column())
 }
 
-/// The value, or everything that is wrong, one problem a line.
+/// # Errors
+/// Every problem, one per line.
 fn evaluate(expression: &str, values: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<TrialResult, String> {
-    let trial = Trial::compile(expression).map_err(|problems| in_lines(&problems))?;
+    let trial = Trial::compile(expression).map_err(|problems| join_lines(&problems))?;
     trial.evaluate(values, now).map_err(|problem| problem.to_string())
 }
 
-fn in_lines(problems: &[MappingProblem]) -> String {
+fn join_lines(problems: &[MappingProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// The source attributes of a JSON object.
-fn attributes(document: Json) -> Option<BTreeMap<String, Value>> {
+fn source_attributes(document: Json) -> Option<BTreeMap<String, Value>> {
     let Json::Object(members) = document else {
         return None;
     };
-    Some(members.into_iter().map(|(name, value)| (name, attribute(value))).collect())
+    Some(members.into_iter().map(|(name, value)| (name, directory_value(value))).collect())
 }
 
-fn attribute(value: Json) -> Value {
+fn directory_value(value: Json) -> Value {
     match value {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Boolean(value),
         Json::Number(number) => Value::Number(number.to_string()),
         Json::String(text) => Value::Text(text),
-        Json::Array(elements) => Value::List(elements.into_iter().map(attribute).collect()),
+        Json::Array(elements) => Value::List(elements.into_iter().map(directory_value).collect()),
         Json::Object(members) => {
-            Value::Complex(members.into_iter().map(|(name, value)| (name, attribute(value))).collect())
+            Value::Complex(members.into_iter().map(|(name, value)| (name, directory_value(value))).collect())
         }
     }
 }
 
-fn value(tried: TrialResult) -> Json {
-    match tried {
+fn to_json(result: TrialResult) -> Json {
+    match result {
         TrialResult::Null | TrialResult::NoFlow => Json::Null,
         TrialResult::Text(text) => json!(text),
         TrialResult::Texts(texts) => json!(texts),

@@ -1,4 +1,4 @@
-//! Reading the files that `mapping` is given: bounded, and with `-` for standard input.
+//! Reads the input files of `mapping`, with limits on their size; `-` is standard input.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -8,19 +8,19 @@ use serde_json::Value;
 
 use crate::cli::output::{FAILED, Failure};
 
-/// No line and no single document is longer; a schema that Entra exports has a few hundred kilobytes.
+/// Size limit of a line or a document. A schema exported from Entra has a few hundred kilobytes.
 pub(super) const MAX_DOCUMENT: u64 = 16 << 20;
 
-/// No file of lines is longer.
+/// Size limit of a file of lines.
 const MAX_FILE: u64 = 1 << 30;
 
-/// A file that is read line by line, and what it is called in a message.
+/// An open file, and its name for messages.
 pub(super) struct Input {
     reader: Box<dyn BufRead>,
     name: String,
 }
 
-/// A line, without its end.
+/// A line without its line feed.
 pub(super) enum Line {
     Text(Vec<u8>),
     TooLong,
@@ -34,42 +34,42 @@ impl Input {
         }
         let name = path.display().to_string();
         let refuse = |reason: String| Failure::new(FAILED, format!("{name}: {reason}"));
-        let file = File::open(path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-        let metadata = file.metadata().map_err(|error| refuse(format!("cannot be read: {error}")))?;
+        let file = File::open(path).map_err(|error| refuse(format!("cannot read the file: {error}")))?;
+        let metadata = file.metadata().map_err(|error| refuse(format!("cannot read the file: {error}")))?;
         if metadata.is_dir() {
             return Err(refuse("is a directory, not a file".to_owned()));
         }
         if metadata.len() > MAX_FILE {
-            return Err(refuse("is longer than 1 GiB".to_owned()));
+            return Err(refuse("is larger than 1 GiB".to_owned()));
         }
         Ok(Self { reader: Box::new(BufReader::new(file).take(MAX_FILE)), name })
     }
 
-    /// The file as one document.
+    /// Reads the whole file as one JSON document.
     pub(super) fn document(&mut self) -> Result<Value, Failure> {
         let mut bytes = Vec::new();
         let read = self.reader.by_ref().take(MAX_DOCUMENT + 1).read_to_end(&mut bytes);
-        read.map_err(|error| self.failure(&format!("cannot be read: {error}")))?;
+        read.map_err(|error| self.failure(&format!("cannot read the file: {error}")))?;
         if bytes.len() as u64 > MAX_DOCUMENT {
-            return Err(self.failure("is longer than 16 MiB"));
+            return Err(self.failure("is larger than 16 MiB"));
         }
         if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            return Err(self.failure("is in UTF-16, as PowerShell writes it; write it in UTF-8 (-Encoding utf8)"));
+            return Err(self.failure("is in UTF-16; save it as UTF-8 (in PowerShell: -Encoding utf8)"));
         }
-        json(&bytes).map_err(|error| self.failure(&format!("is no JSON document: {error}")))
+        json(&bytes).map_err(|error| self.failure(&format!("not a JSON document: {error}")))
     }
 
-    /// The next line, if there is one.
+    /// Reads the next line.
     pub(super) fn line(&mut self) -> Result<Option<Line>, Failure> {
         let mut line = Vec::new();
         let mut head = self.reader.by_ref().take(MAX_DOCUMENT);
         let read = head.read_until(b'\n', &mut line);
-        let length = read.map_err(|error| self.failure(&format!("cannot be read: {error}")))?;
+        let length = read.map_err(|error| self.failure(&format!("cannot read the file: {error}")))?;
         if length == 0 {
             return Ok(None);
         }
         if line.pop_if(|byte| *byte == b'\n').is_none() && length as u64 == MAX_DOCUMENT {
-            self.reader.skip_until(b'\n').map_err(|error| self.failure(&format!("cannot be read: {error}")))?;
+            self.reader.skip_until(b'\n').map_err(|error| self.failure(&format!("cannot read the file: {error}")))?;
             return Ok(Some(Line::TooLong));
         }
         Ok(Some(Line::Text(line)))
@@ -80,7 +80,7 @@ impl Input {
     }
 }
 
-/// The JSON that `bytes` are. The byte order mark that Windows puts in front does not count.
+/// Parses JSON, ignoring a byte order mark.
 pub(super) fn json(bytes: &[u8]) -> serde_json::Result<Value> {
     serde_json::from_slice(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
 }

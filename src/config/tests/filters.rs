@@ -44,10 +44,10 @@ clauses = [
 name = "nobody"
 "#), @r#"
     /etc/learner-sync/learner-sync.toml:11:3: scope.filter: "employees": unknown attribute `usertyp`; did you mean `userType`?
-    /etc/learner-sync/learner-sync.toml:12:3: scope.filter: "employees": unknown operator "EQUAL"; did you mean `EQUALS`? (there are EQUALS, NOT EQUALS, IS TRUE, IS FALSE, IS NULL, IS NOT NULL, REGEX MATCH, NOT REGEX MATCH, GREATER_THAN, GREATER_THAN_OR_EQUALS, INCLUDES, ENDS_WITH)
-    /etc/learner-sync/learner-sync.toml:13:3: scope.filter: "employees": `(` is no regular expression: a `)` is missing
+    /etc/learner-sync/learner-sync.toml:12:3: scope.filter: "employees": unknown operator "EQUAL"; did you mean `EQUALS`? (operators: EQUALS, NOT EQUALS, IS TRUE, IS FALSE, IS NULL, IS NOT NULL, REGEX MATCH, NOT REGEX MATCH, GREATER_THAN, GREATER_THAN_OR_EQUALS, INCLUDES, ENDS_WITH)
+    /etc/learner-sync/learner-sync.toml:13:3: scope.filter: "employees": `(` is not a valid regular expression: a `)` is missing
     /etc/learner-sync/learner-sync.toml:14:3: scope.filter: "employees": IS NULL takes no value
-    /etc/learner-sync/learner-sync.toml:16:1: scope.filter: "nobody": has no clauses; without any filter everybody who is assigned is in scope
+    /etc/learner-sync/learner-sync.toml:16:1: scope.filter: "nobody": has no clauses; without any filter all assigned users are in scope
     "#);
     assert_snapshot!(problems(r#"
 [[scope.filter]]

@@ -1,4 +1,4 @@
-//! `DateAdd` and `DateDiff`, as Visual Basic counts.
+//! `DateAdd` and `DateDiff`, with the rules of Visual Basic.
 
 use jiff::{SignedDuration, Span};
 
@@ -9,16 +9,16 @@ const SECONDS_PER_HOUR: i64 = 60 * SECONDS_PER_MINUTE;
 const SECONDS_PER_DAY: i64 = 24 * SECONDS_PER_HOUR;
 const DAYS_PER_WEEK: i64 = 7;
 
-/// What is added, or counted.
+/// The unit of `DateAdd` and `DateDiff`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DateInterval {
     Year,
     Quarter,
     Month,
     Day,
-    /// Adding days, but counting spans of seven days.
+    /// Adds days, counts spans of seven days.
     Weekday,
-    /// Adding seven days, but counting Sundays.
+    /// Adds seven days, counts Sundays.
     Week,
     Hour,
     Minute,
@@ -26,7 +26,7 @@ pub(crate) enum DateInterval {
 }
 
 impl DateInterval {
-    /// The documented intervals, and the three others that Visual Basic has; in any case, as there.
+    /// Accepts the documented intervals and the three others of Visual Basic, in any case.
     pub(in crate::expression) fn parse(text: &str) -> Result<Self, String> {
         Ok(match text.trim().to_ascii_lowercase().as_str() {
             "yyyy" => Self::Year,
@@ -38,14 +38,13 @@ impl DateInterval {
             "h" => Self::Hour,
             "n" => Self::Minute,
             "s" => Self::Second,
-            _ => return Err(format!("`{text}` is no interval: write yyyy, m, d, ww, h, n (minutes) or s")),
+            _ => return Err(format!("`{text}` is not an interval; write yyyy, m, d, ww, h, n (minutes) or s")),
         })
     }
 }
 
 impl UtcDateTime {
-    /// This date and `count` intervals more. The 31st of a shorter month is its last day. Nothing when that is no
-    /// date any more.
+    /// Adds `count` intervals. The 31st of a shorter month becomes its last day. `None` outside the calendar.
     pub(in crate::expression) fn add(self, interval: DateInterval, count: i128) -> Option<Self> {
         let count = i64::try_from(count).ok()?;
         let seconds = |length: i64| Some(SignedDuration::from_secs(count.checked_mul(length)?));
@@ -62,14 +61,14 @@ impl UtcDateTime {
         Self::new(civil.ok()?, self.zone)
     }
 
-    /// How many intervals lie between this date and a later one. Years, quarters, months and weeks are counted on the
-    /// calendar, all others in full.
+    /// The number of intervals from this date to `later`. Years, quarters, months and weeks count their starts in
+    /// between; all others count full spans.
     pub(in crate::expression) fn until(self, later: Self, interval: DateInterval) -> i64 {
         let (from, to) = (self.civil, later.civil);
         let seconds = to.duration_since(from).as_secs();
         let years = i64::from(to.year()) - i64::from(from.year());
-        let steps = |per_year: i64, of: fn(i8) -> i8| {
-            years * per_year + i64::from(of(to.month())) - i64::from(of(from.month()))
+        let steps = |per_year: i64, index: fn(i8) -> i8| {
+            years * per_year + i64::from(index(to.month())) - i64::from(index(from.month()))
         };
         match interval {
             DateInterval::Year => years,
@@ -78,7 +77,7 @@ impl UtcDateTime {
             DateInterval::Day => seconds / SECONDS_PER_DAY,
             DateInterval::Weekday => seconds / SECONDS_PER_DAY / DAYS_PER_WEEK,
             DateInterval::Week => {
-                // Each date is moved to the Sunday before it, and keeps its time.
+                // Each date moves back to the last Sunday and keeps its time.
                 let since_sunday = |date: jiff::civil::DateTime| i64::from(date.weekday().to_sunday_zero_offset());
                 let moved = seconds + SECONDS_PER_DAY * (since_sunday(from) - since_sunday(to));
                 moved / SECONDS_PER_DAY / DAYS_PER_WEEK
@@ -99,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_moved() {
+    fn adding() {
         for (start, interval, count, expected) in [
             ("2024-02-29", "yyyy", 1, "2/28/2025 12:00:00 AM"),
             ("2024-01-31", "m", 1, "2/29/2024 12:00:00 AM"),
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_no_dates_beyond_the_calendar() {
+    fn adding_stays_within_the_calendar() {
         for interval in ["yyyy", "q", "m", "d", "w", "ww", "h", "n", "s"] {
             let interval = DateInterval::parse(interval).unwrap();
             for count in [i128::MAX, i128::from(i64::MAX), i128::from(i64::MIN), -400_000_000_000] {
@@ -131,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_counted() {
+    fn differences() {
         for (interval, from, to, expected) in [
             ("yyyy", "2023-12-31", "2024-01-01", 1),
             ("q", "2023-12-31", "2024-01-01", 1),
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn other_intervals_are_refused() {
+    fn unknown_intervals_are_refused() {
         for text in ["", "day", "dd", "min"] {
             assert!(DateInterval::parse(text).unwrap_err().contains("yyyy, m, d"));
         }

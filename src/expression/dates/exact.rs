@@ -1,4 +1,4 @@
-//! Reading a date by a format, as .NET's `DateTime.ParseExact` does.
+//! Parses a date with a format, as .NET's `DateTime.ParseExact` does.
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
@@ -6,17 +6,17 @@ use jiff::civil::{Date, DateTime, Time};
 use super::format::{DateFormat, FRACTION_DIGITS, FormatToken};
 use super::{DAYS, DateTimeKind, MONTHS, UtcDateTime, starts_with_name};
 
-/// Two digits of a year up to this one are in this century: where Windows and .NET 8 draw the line.
+/// Two-digit years up to this one are in this century, as in Windows and .NET 8.
 const LAST_TWO_DIGIT_YEAR: i32 = 49;
 
-/// `DateTimeStyles`: what is forgiven, and which time zone is meant.
+/// .NET's `DateTimeStyles`: allowed white space and assumed time zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent flags in .NET as well")]
 pub(crate) struct DateTimeStyles {
     leading_white: bool,
     trailing_white: bool,
     inner_white: bool,
-    /// A time without a date is on the first day of the calendar, not today.
+    /// A time without a date is on the first day of the calendar instead of today.
     no_current_date: bool,
     to_universal: bool,
     assume_local: bool,
@@ -36,14 +36,14 @@ const NONE: DateTimeStyles = DateTimeStyles {
 };
 
 impl Default for DateTimeStyles {
-    /// What the service takes when nothing is said.
+    /// The default of the service.
     fn default() -> Self {
         Self { leading_white: true, trailing_white: true, roundtrip: true, ..NONE }
     }
 }
 
 impl DateTimeStyles {
-    /// Names of .NET's enumeration, separated by commas.
+    /// Parses names of .NET's enumeration, separated by commas.
     pub(in crate::expression) fn parse(text: &str) -> Result<Self, String> {
         let mut styles = NONE;
         for name in text.split([',', '|']) {
@@ -62,7 +62,7 @@ impl DateTimeStyles {
                 "assumelocal" => styles.assume_local = true,
                 "assumeuniversal" => styles.assume_universal = true,
                 "roundtripkind" => styles.roundtrip = true,
-                _ => return Err(format!("`{name}` is no value of DateTimeStyles")),
+                _ => return Err(format!("`{name}` is not a DateTimeStyles value")),
             }
         }
         let zoned = styles.assume_local || styles.assume_universal || styles.to_universal;
@@ -72,10 +72,9 @@ impl DateTimeStyles {
         Ok(styles)
     }
 
-    /// What is known of the time zone of a date that came with this one.
-    fn zone(self, told: Option<StatedOffset>) -> DateTimeKind {
-        match told {
-            _ if self.to_universal && (told.is_some() || self.assume_local || self.assume_universal) => {
+    fn zone(self, stated: Option<StatedOffset>) -> DateTimeKind {
+        match stated {
+            _ if self.to_universal && (stated.is_some() || self.assume_local || self.assume_universal) => {
                 DateTimeKind::Utc
             }
             Some(StatedOffset { zulu: true, .. }) if self.roundtrip => DateTimeKind::Utc,
@@ -86,7 +85,7 @@ impl DateTimeStyles {
     }
 }
 
-/// What a text says of its time zone.
+/// The offset that a text states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StatedOffset {
     offset: SignedDuration,
@@ -95,7 +94,7 @@ struct StatedOffset {
 
 const ZULU: StatedOffset = StatedOffset { offset: SignedDuration::ZERO, zulu: true };
 
-/// What was read so far.
+/// The fields parsed so far.
 #[derive(Debug, Default)]
 struct ParsedFields {
     year: Option<i32>,
@@ -108,12 +107,11 @@ struct ParsedFields {
     weekday: Option<usize>,
     is_afternoon: Option<bool>,
     twelve_hours: bool,
-    told: Option<StatedOffset>,
+    stated: Option<StatedOffset>,
 }
 
 impl UtcDateTime {
-    /// Reads `text` by `format`; nothing when they do not match or it is no date. What the text does not tell of the
-    /// date is taken from `now`.
+    /// Parses `text` with `format`. Missing parts of the date come from `now`.
     pub(in crate::expression) fn read_exactly(
         text: &str,
         format: &DateFormat,
@@ -132,7 +130,7 @@ impl UtcDateTime {
             }
             rest = match token {
                 FormatToken::Literal(' ') if styles.inner_white => rest,
-                // `.F`: a point that may be missing together with the decimals.
+                // In `.F`, the point may be missing together with the decimals.
                 FormatToken::Literal('.')
                     if !rest.starts_with('.') && matches!(tokens.peek(), Some(FormatToken::Field('F', _))) =>
                 {
@@ -141,7 +139,7 @@ impl UtcDateTime {
                 }
                 FormatToken::Literal(letter) => rest.strip_prefix(*letter)?,
                 FormatToken::Zulu => {
-                    fields.told = Some(ZULU);
+                    fields.stated = Some(ZULU);
                     rest.strip_prefix(['Z', 'z']).or_else(|| rest.strip_prefix("GMT"))?
                 }
                 FormatToken::Field(letter, count) => fields.read(*letter, *count, rest)?,
@@ -155,7 +153,7 @@ impl UtcDateTime {
 }
 
 impl ParsedFields {
-    /// Reads one field from the start of `rest`, and returns what is behind it.
+    /// Parses one field at the start of `rest` and returns the text after it.
     fn read<'a>(&mut self, letter: char, count: usize, rest: &'a str) -> Option<&'a str> {
         match letter {
             'd' if count > 2 => {
@@ -174,7 +172,7 @@ impl ParsedFields {
             }
             'K' => match rest.chars().next() {
                 Some('Z' | 'z') => {
-                    self.told = Some(ZULU);
+                    self.stated = Some(ZULU);
                     Some(&rest[1..])
                 }
                 Some('+' | '-') => self.offset(rest, 3),
@@ -202,7 +200,7 @@ impl ParsedFields {
         }
     }
 
-    /// Decimals of the second: all of them, or as many as there are.
+    /// Decimals of the second: exactly `count`, or at most.
     fn fraction<'a>(&mut self, rest: &'a str, count: usize, exactly: bool) -> Option<&'a str> {
         let found = rest.bytes().take(count).take_while(u8::is_ascii_digit).count();
         if exactly && found < count {
@@ -226,7 +224,7 @@ impl ParsedFields {
         Some(&rest[length..])
     }
 
-    /// `+h`, `+hh` or `+hh:mm`, where the colon may be missing.
+    /// `+h`, `+hh`, `+hh:mm` or `+hhmm`.
     fn offset<'a>(&mut self, rest: &'a str, count: usize) -> Option<&'a str> {
         let sign = match rest.chars().next()? {
             '+' => 1,
@@ -240,15 +238,15 @@ impl ParsedFields {
         }
         let (hours, minutes) = (hours?, minutes.unwrap_or(0));
         let total = sign * i64::from(hours * 60 + minutes);
-        // .NET's clocks are at most 14 hours apart from UTC.
+        // .NET allows offsets of at most 14 hours.
         if minutes > 59 || total.abs() > 14 * 60 {
             return None;
         }
-        self.told = Some(StatedOffset { offset: SignedDuration::from_mins(total), zulu: false });
+        self.stated = Some(StatedOffset { offset: SignedDuration::from_mins(total), zulu: false });
         Some(rest)
     }
 
-    /// The date that all fields together say.
+    /// Combines the fields.
     fn moment(self, styles: DateTimeStyles, now: UtcDateTime) -> Option<UtcDateTime> {
         let hour = self.hour()?;
         let Self { year, month, day, hour: _, minute, second, nanosecond, weekday, .. } = self;
@@ -267,11 +265,11 @@ impl ParsedFields {
             return None;
         }
         let small = |field: Option<i32>| i8::try_from(field.unwrap_or(0)).ok();
-        // jiff takes a leap second for the one before it; .NET does not know any.
+        // jiff accepts a leap second; .NET does not.
         let second = small(second).filter(|second| *second < 60)?;
         let time = Time::new(i8::try_from(hour).ok()?, small(minute)?, second, nanosecond).ok()?;
-        let offset = self.told.map_or(SignedDuration::ZERO, |told| told.offset);
-        UtcDateTime::with_offset(DateTime::from_parts(date, time), offset, styles.zone(self.told))
+        let offset = self.stated.map_or(SignedDuration::ZERO, |stated| stated.offset);
+        UtcDateTime::with_offset(DateTime::from_parts(date, time), offset, styles.zone(self.stated))
     }
 
     /// The hour from 0 to 23.
@@ -280,7 +278,7 @@ impl ParsedFields {
         match (self.twelve_hours, self.is_afternoon) {
             (true, _) if hour > 12 => None,
             (true, Some(true)) => Some(if hour == 12 { 12 } else { hour + 12 }),
-            // Without a half of the day .NET takes the morning.
+            // Without AM or PM, .NET assumes AM.
             (true, _) => Some(if hour == 12 { 0 } else { hour }),
             (false, Some(true)) if hour < 12 => None,
             (false, Some(false)) if hour >= 12 => None,
@@ -289,7 +287,7 @@ impl ParsedFields {
     }
 }
 
-/// Reads exactly `count` digits, or one or two where one is asked for.
+/// Parses exactly `count` digits; for a count of 1, one or two.
 fn number<'a>(rest: &'a str, count: usize, field: &mut Option<i32>) -> Option<&'a str> {
     let (least, most) = if count == 1 { (1, 2) } else { (count, count) };
     let found = rest.bytes().take(most).take_while(u8::is_ascii_digit).count();
@@ -300,7 +298,7 @@ fn number<'a>(rest: &'a str, count: usize, field: &mut Option<i32>) -> Option<&'
     Some(&rest[found..])
 }
 
-/// A field that is told twice must be the same twice.
+/// Sets a field. A field that appears twice must have the same value.
 fn put(field: &mut Option<i32>, value: i32) -> Option<()> {
     (field.is_none() || *field == Some(value)).then(|| *field = Some(value))
 }
@@ -317,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_that_match() {
+    fn matching_dates() {
         for (text, format, styles, expected) in [
             ("4/7/2029", "d/M/yyyy", "", "2029-07-04T00:00:00"),
             (" 04.07.29 ", "dd.MM.yy", "", "2029-07-04T00:00:00"),
@@ -344,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_that_do_not() {
+    fn other_dates_are_refused() {
         for (text, format, styles) in [
             ("", "yyyy-MM-dd", ""),
             ("2029-7-4", "yyyy-MM-dd", ""),
@@ -366,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn styles_are_known_by_name() {
+    fn styles_are_parsed_by_name() {
         assert!(
             DateTimeStyles::parse("DateTimeStyles.RoundtripKind | allowLeadingWhite, AllowTrailingWhite")
                 == Ok(DateTimeStyles::default())

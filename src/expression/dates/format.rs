@@ -1,11 +1,11 @@
-//! Custom and standard date format strings of .NET, read once and then used to read and to write dates.
+//! Custom and standard date format strings of .NET, parsed once to parse and write dates.
 //!
 //! <https://learn.microsoft.com/dotnet/standard/base-types/custom-date-and-time-format-strings>
 
-/// .NET refuses more digits of a second; it has no more.
+/// .NET allows no more decimals of a second.
 pub(super) const FRACTION_DIGITS: usize = 7;
 
-/// A format string, in pieces.
+/// A parsed format string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DateFormat {
     pub(super) tokens: Vec<FormatToken>,
@@ -13,11 +13,10 @@ pub(crate) struct DateFormat {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FormatToken {
-    /// A letter of the format language and how often it stands there, such as `yyyy`.
+    /// A letter of the format language and its count, such as `yyyy`.
     Field(char, usize),
-    /// `Z`: a literal when writing; when reading it says that the time is in UTC.
+    /// `Z`: a literal when writing; UTC when parsing.
     Zulu,
-    /// Anything that stands for itself.
     Literal(char),
 }
 
@@ -25,8 +24,7 @@ impl DateFormat {
     pub(in crate::expression) fn parse(text: &str) -> Result<Self, &'static str> {
         let mut letters = text.chars();
         if let (Some(letter), None) = (letters.next(), letters.next()) {
-            let pattern =
-                standard(letter).ok_or("a single letter stands for a standard format, and there is no such")?;
+            let pattern = standard(letter).ok_or("unknown standard format")?;
             return Self::custom(pattern);
         }
         Self::custom(text)
@@ -53,9 +51,9 @@ impl DateFormat {
                     tokens.push(FormatToken::Literal(*escaped));
                     2
                 }
-                // `%d` is the day, where `d` alone would be a standard format.
+                // `%d` is the day; a single `d` would be a standard format.
                 '%' if letters.get(next + 1).is_some_and(|letter| *letter != '%') => 1,
-                '%' => return Err("a `%` stands before one letter"),
+                '%' => return Err("`%` must be followed by a letter"),
                 other => {
                     tokens.push(FormatToken::Literal(other));
                     1
@@ -69,13 +67,13 @@ impl DateFormat {
 fn field(letter: char, repeated: usize) -> Result<FormatToken, &'static str> {
     match letter {
         'F' | 'f' if repeated > FRACTION_DIGITS => Err("a second has at most 7 decimals"),
-        'y' if repeated > 9 => Err("a year has not so many digits"),
-        'K' if repeated > 1 => Err("`K` stands alone"),
+        'y' if repeated > 9 => Err("a year has at most 9 digits"),
+        'K' if repeated > 1 => Err("`K` cannot be repeated"),
         _ => Ok(FormatToken::Field(letter, repeated)),
     }
 }
 
-/// Pushes what stands between quotes; returns how many letters that took.
+/// Pushes the quoted literals and returns the number of characters consumed.
 fn quoted(letters: &[char], quote: char, tokens: &mut Vec<FormatToken>) -> Result<usize, &'static str> {
     let mut next = 1;
     loop {
@@ -92,7 +90,7 @@ fn quoted(letters: &[char], quote: char, tokens: &mut Vec<FormatToken>) -> Resul
     }
 }
 
-/// What a standard format means in the invariant culture.
+/// The custom format that a standard format stands for, in the invariant culture.
 fn standard(letter: char) -> Option<&'static str> {
     Some(match letter {
         'd' => "MM/dd/yyyy",
@@ -118,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats_are_taken_apart() {
+    fn formats_are_split_into_tokens() {
         use FormatToken::{Field, Literal, Zulu};
         let tokens = |text| DateFormat::parse(text).unwrap().tokens;
         assert_eq!(tokens("yyyy-Md"), [Field('y', 4), Literal('-'), Field('M', 1), Field('d', 1)]);
@@ -129,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_formats_are_refused() {
+    fn invalid_formats_are_refused() {
         for text in ["x", "yyyy'T", "yyyy\\", "ffffffff", "MM%", "%%d", "KK", "'a\\"] {
             assert!(DateFormat::parse(text).is_err(), "{text}");
         }

@@ -1,27 +1,28 @@
-//! Reading a date without a format: ISO 8601, and what users in the United States write.
+//! Parses a date without a format: ISO 8601 and the notations common in the United States.
 //!
-//! .NET's `DateTime.Parse` reads more: times without a date, dates without a year, and other calendars. A mapping that
-//! meets those says its format with `FormatDateTime`.
+//! .NET's `DateTime.Parse` accepts more: times without a date, dates without a year, other calendars. For those a mapping
+//! needs `FormatDateTime` with a format.
 
 use jiff::SignedDuration;
 use jiff::civil::{Date, DateTime, Time};
 
 use super::{ABBREVIATED, DAYS, DateTimeKind, MONTHS, UtcDateTime, starts_with_name};
 
-/// Reads `text`, or says what is missing in it; the text itself is not told.
+/// # Errors
+/// What is wrong, without quoting the text.
 pub(super) fn read(text: &str) -> Result<UtcDateTime, &'static str> {
     let mut rest = text.trim();
-    if let Some((_, behind)) = name(rest, &DAYS) {
-        rest = behind.trim_start_matches(',').trim_start();
+    if let Some((_, after)) = name(rest, &DAYS) {
+        rest = after.trim_start_matches(',').trim_start();
     }
-    let (date, behind) = read_date(rest).ok_or("it starts with no date")?;
-    let (time, behind) = read_time(behind).ok_or("the time behind the date is none")?;
-    let (offset, behind) = read_offset(behind).ok_or("the offset from UTC is none")?;
-    if !behind.trim().is_empty() {
-        return Err("something follows the date");
+    let (date, after) = read_date(rest).ok_or("no date at the start")?;
+    let (time, after) = read_time(after).ok_or("invalid time after the date")?;
+    let (offset, after) = read_offset(after).ok_or("invalid offset from UTC")?;
+    if !after.trim().is_empty() {
+        return Err("unexpected text after the date");
     }
     let civil = DateTime::from_parts(date, time);
-    UtcDateTime::with_offset(civil, offset, DateTimeKind::Utc).ok_or("it is beyond the calendar")
+    UtcDateTime::with_offset(civil, offset, DateTimeKind::Utc).ok_or("outside the calendar")
 }
 
 fn read_date(text: &str) -> Option<(Date, &str)> {
@@ -52,10 +53,10 @@ fn day_of(year: i16, month: i16, day: i16) -> Option<Date> {
     Date::new(year, i8::try_from(month).ok()?, i8::try_from(day).ok()?).ok()
 }
 
-/// The time, which is midnight when there is none.
+/// The time; midnight when it is missing.
 fn read_time(text: &str) -> Option<(Time, &str)> {
     let start = text.strip_prefix(['T', 't']).unwrap_or(text).trim_start();
-    // What follows a date and is no time can only be an offset.
+    // Anything else can only be an offset.
     if !start.starts_with(|letter: char| letter.is_ascii_digit()) {
         return (start.len() == text.trim_start().len()).then_some((Time::midnight(), text));
     }
@@ -81,12 +82,12 @@ fn read_time(text: &str) -> Option<(Time, &str)> {
         _ => (hour, rest),
     };
     let small = |number: i16| i8::try_from(number).ok();
-    // jiff takes a leap second for the one before it; .NET does not know any.
+    // jiff accepts a leap second; .NET does not.
     let second = small(second).filter(|second| *second < 60)?;
     Some((Time::new(small(hour)?, small(minute)?, second, nanosecond).ok()?, rest))
 }
 
-/// How far the clock is ahead of UTC: not at all when nothing is said.
+/// The offset from UTC; zero when it is missing.
 fn read_offset(text: &str) -> Option<(SignedDuration, &str)> {
     let text = text.trim_start();
     for zulu in ["Z", "z", "GMT", "UTC"] {
@@ -108,18 +109,18 @@ fn read_offset(text: &str) -> Option<(SignedDuration, &str)> {
         }
     };
     let total = i64::from(hours) * 60 + i64::from(minutes);
-    // .NET's clocks are at most 14 hours apart from UTC.
+    // .NET allows offsets of at most 14 hours.
     (minutes < 60 && total <= 14 * 60).then(|| (SignedDuration::from_mins(sign * total), rest))
 }
 
-/// A name in full or abbreviated, and what is behind it.
+/// The index of a full or abbreviated name, and the rest of the text.
 fn name<'a>(text: &'a str, names: &[&str]) -> Option<(usize, &'a str)> {
     let found = starts_with_name(text, names, false).or_else(|| starts_with_name(text, names, true))?;
     let rest = if text.len() - found.1.len() == ABBREVIATED { found.1.trim_start_matches('.') } else { found.1 };
     (!rest.starts_with(char::is_alphabetic)).then_some((found.0, rest))
 }
 
-/// `least` to `most` digits, and what is behind them.
+/// The number of `least` to `most` digits, and the rest of the text.
 fn digits(text: &str, least: usize, most: usize) -> Option<(i16, &str)> {
     let found = text.bytes().take_while(u8::is_ascii_digit).count();
     if !(least..=most).contains(&found) {
@@ -133,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_in_many_spellings() {
+    fn accepted_notations() {
         for (text, expected) in [
             ("2029-07-04", "7/4/2029 12:00:00 AM"),
             ("2029-7-4", "7/4/2029 12:00:00 AM"),
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_date() {
+    fn other_texts_are_refused() {
         for text in [
             "",
             "soon",

@@ -1,9 +1,9 @@
-//! Writing a date by a format.
+//! Writes a date with a format.
 
 use super::format::{DateFormat, FormatToken};
 use super::{ABBREVIATED, DAYS, DateTimeKind, MONTHS, UtcDateTime};
 
-/// The hour on a clock face, and which half of the day it is.
+/// The hour from 1 to 12, and AM or PM.
 pub(super) fn twelve_hours(hour: i8) -> (i8, &'static str) {
     let half = if hour < 12 { "AM" } else { "PM" };
     (if hour % 12 == 0 { 12 } else { hour % 12 }, half)
@@ -16,7 +16,7 @@ impl UtcDateTime {
             match token {
                 FormatToken::Literal(letter) => text.push(*letter),
                 FormatToken::Zulu => text.push('Z'),
-                // A decimal point is dropped together with decimals that are all zero.
+                // Trailing zeros are dropped; the decimal point too if nothing is left.
                 FormatToken::Field('F', digits) => match fraction(self, *digits).trim_end_matches('0') {
                     "" if text.ends_with('.') => drop(text.pop()),
                     decimals => text.push_str(decimals),
@@ -50,7 +50,6 @@ impl UtcDateTime {
             't' => twelve_hours(time.hour()).1[..count.min(2)].to_owned(),
             'y' if count > 2 => format!("{:0count$}", time.year()),
             'y' => format!("{:0count$}", time.year() % 100),
-            // Every date is in UTC.
             'z' if count > 2 => "+00:00".to_owned(),
             'z' => format!("+{:0count$}", 0),
             _ => String::new(),
@@ -58,7 +57,7 @@ impl UtcDateTime {
     }
 }
 
-/// The first decimals of the second.
+/// The first `digits` decimals of the second.
 fn fraction(moment: UtcDateTime, digits: usize) -> String {
     let decimals = format!("{:09}", moment.civil.subsec_nanosecond());
     decimals.chars().take(digits).collect()

@@ -1,4 +1,4 @@
-//! Functions that read a value as another type, or hand it on as it is.
+//! Conversions to text and numbers, and `Redact`.
 
 use std::borrow::Cow;
 
@@ -23,7 +23,7 @@ pub(super) fn c_str(call: Call<'_>) -> Evaluated<'_> {
     })
 }
 
-/// `Redact(value)`: the value flows; what is logged of it is decided by the mapping as a whole.
+/// `Redact(value)`: the value itself flows; the mapping keeps it out of the logs.
 pub(super) fn redact(call: Call<'_>) -> Evaluated<'_> {
     call.value(0)
 }
@@ -33,7 +33,7 @@ mod tests {
     use crate::expression::tests::check;
 
     #[test]
-    fn values_are_read_as_another_type() {
+    fn conversions() {
         check(
             &[("employeeId", "514"), ("city", "Kiruna")],
             &[

@@ -1,6 +1,6 @@
-//! Functions of time. The time is the cycle's: no function reads a clock.
+//! Date functions. `Now()` is the time of the cycle: no function reads a clock.
 //!
-//! A date that is none stays none where it is only converted; where a difference is counted, it is a fault.
+//! Converting a missing date gives no value; `DateDiff` of a missing date is an error.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::expression::dates::{DateFormat, DateInterval, DateTimeStyles, UtcDate
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, null, number, produced};
 use crate::expression::syntax::{Node, Syntax};
 
-const BEYOND: EvaluationStop = EvaluationStop::invalid("the date is beyond the calendar");
+const BEYOND: EvaluationStop = EvaluationStop::invalid("the date is outside the calendar");
 
 /// `Now()`: the time of the cycle in UTC.
 pub(super) fn now(call: Call<'_>) -> Evaluated<'_> {
@@ -20,26 +20,26 @@ pub(super) fn now(call: Call<'_>) -> Evaluated<'_> {
 
 /// `CDate(expression)`.
 pub(super) fn c_date(call: Call<'_>) -> Evaluated<'_> {
-    moment(call, 0)?.map_or_else(|| Ok(null()), |moment| printed(Some(moment)))
+    date_argument(call, 0)?.map_or_else(|| Ok(null()), |date| printed(Some(date)))
 }
 
 /// `DateAdd(interval, value, dateTime)`.
 pub(super) fn add(call: Call<'_>) -> Evaluated<'_> {
     let (interval, count) = (call.required_argument::<DateInterval>(0)?, call.required_argument::<Integer>(1)?);
-    match moment(call, 2)? {
-        Some(moment) => printed(moment.add(*interval, count.0)),
+    match date_argument(call, 2)? {
+        Some(date) => printed(date.add(*interval, count.0)),
         None => Ok(null()),
     }
 }
 
-/// `DateDiff(interval, date1, date2)`: how much later the second is.
+/// `DateDiff(interval, date1, date2)`: positive when the second date is later.
 pub(super) fn difference(call: Call<'_>) -> Evaluated<'_> {
     let interval = call.required_argument::<DateInterval>(0)?;
     let (from, to) = (call.required_argument::<UtcDateTime>(1)?, call.required_argument::<UtcDateTime>(2)?);
     number(from.until(*to, *interval))
 }
 
-/// `DateFromNum(value)`: from a file time of Active Directory.
+/// `DateFromNum(value)`: converts a file time of Active Directory.
 pub(super) fn from_number(call: Call<'_>) -> Evaluated<'_> {
     match call.argument::<Integer>(0)? {
         Some(ticks) => printed(UtcDateTime::from_file_time(ticks.0)),
@@ -47,18 +47,15 @@ pub(super) fn from_number(call: Call<'_>) -> Evaluated<'_> {
     }
 }
 
-/// `NumFromDate(value)`: to a file time of Active Directory.
+/// `NumFromDate(value)`: converts to a file time of Active Directory.
 pub(super) fn to_number(call: Call<'_>) -> Evaluated<'_> {
-    match moment(call, 0)? {
-        Some(moment) => {
-            number(moment.file_time().ok_or(EvaluationStop::invalid("there are no file times before 1601"))?)
-        }
+    match date_argument(call, 0)? {
+        Some(date) => number(date.file_time().ok_or(EvaluationStop::invalid("dates before 1601 have no file time"))?),
         None => Ok(null()),
     }
 }
 
-/// Those of `FormatDateTime`.
-pub(super) const FORMAT_SLOTS: &[Parameter] = &[
+pub(super) const FORMAT_PARAMETERS: &[Parameter] = &[
     accepts(1, ConstantKind::DateTimeStyles),
     accepts(2, ConstantKind::DateFormat),
     accepts(3, ConstantKind::DateFormat),
@@ -69,40 +66,40 @@ pub(super) fn arrange_format(nodes: &mut Vec<Node>) {
     while nodes.len() > 3 && nodes.pop_if(|node| node.syntax == Syntax::Empty).is_some() {}
     if let [_, Node { position, syntax }, _] = nodes.as_slice() {
         let left_out = Node { position: *position, syntax: Syntax::Empty };
-        // `(source, , inputFormat)` is the present form without its end.
+        // `(source, , inputFormat)` is the current form without its last argument.
         let at = if *syntax == Syntax::Empty { 3 } else { 1 };
         nodes.insert(at, left_out);
     }
 }
 
-/// `FormatDateTime(source, dateTimeStyles, inputFormat, outputFormat)`: without a format the date is read, or printed,
-/// as everywhere else. A date that another function made needs no input format: it is one already.
+/// `FormatDateTime(source, dateTimeStyles, inputFormat, outputFormat)`: a missing format means the service's own
+/// notation. The result of a date function ignores the input format.
 pub(super) fn format(call: Call<'_>) -> Evaluated<'_> {
     let Some(text) = call.text(0)? else {
         return Ok(null());
     };
     let now = UtcDateTime::from_timestamp(call.context.now).ok_or(BEYOND)?;
     let styles = call.argument::<DateTimeStyles>(1)?.map_or_else(DateTimeStyles::default, Cow::into_owned);
-    let made = if call.is_date(0) { UtcDateTime::from_printed(&text) } else { None };
-    let moment = match (made, call.argument::<DateFormat>(2)?) {
-        (Some(made), _) => Some(made),
+    let from_function = if call.is_date(0) { UtcDateTime::from_printed(&text) } else { None };
+    let date = match (from_function, call.argument::<DateFormat>(2)?) {
+        (Some(date), _) => Some(date),
         (None, Some(format)) => UtcDateTime::read_exactly(&text, &format, styles, now),
         (None, None) => UtcDateTime::parse(&text).ok(),
     };
-    let moment = moment.ok_or(EvaluationStop::invalid("the text is no date in the format that is expected"))?;
+    let date = date.ok_or(EvaluationStop::invalid("the text does not match the expected date format"))?;
     match call.argument::<DateFormat>(3)? {
-        Some(format) => produced(moment.write(&format)),
-        None => printed(Some(moment)),
+        Some(format) => produced(date.write(&format)),
+        None => printed(Some(date)),
     }
 }
 
-/// A date; nothing when there is no value at all.
-fn moment(call: Call<'_>, index: usize) -> Result<Option<UtcDateTime>, EvaluationStop> {
+/// Argument `index` as a date, unless it is null.
+fn date_argument(call: Call<'_>, index: usize) -> Result<Option<UtcDateTime>, EvaluationStop> {
     Ok(call.strict_argument::<UtcDateTime>(index)?.map(Cow::into_owned))
 }
 
-fn printed<'a>(moment: Option<UtcDateTime>) -> Evaluated<'a> {
-    Ok(Cow::Owned(Value::Text(moment.ok_or(BEYOND)?.printed())))
+fn printed<'a>(date: Option<UtcDateTime>) -> Evaluated<'a> {
+    Ok(Cow::Owned(Value::Text(date.ok_or(BEYOND)?.printed())))
 }
 
 #[cfg(test)]
@@ -117,7 +114,7 @@ mod tests {
     ];
 
     #[test]
-    fn dates_are_read_moved_and_counted() {
+    fn date_functions() {
         check(
             ADA,
             &[
@@ -136,7 +133,7 @@ mod tests {
                     "invalid: argument 2 of DateAdd has no value; it must be a whole number",
                 ),
                 ("DateAdd(\"d\", 1, [country])", "null"),
-                ("DateAdd(\"yyyy\", 8000, Now())", "invalid: the date is beyond the calendar"),
+                ("DateAdd(\"yyyy\", 8000, Now())", "invalid: the date is outside the calendar"),
                 ("DateDiff(\"d\", Now(), CDate([employeeHireDate]))", "1218"),
                 (
                     "DateDiff(\"d\", CDate([country]), Now())",
@@ -146,17 +143,17 @@ mod tests {
                 ("CDate(\"2029-10-01\") > CDate(\"2029-02-01\")", "True"),
                 ("CDate(\"2029-10-01\") = \"2029-10-01\"", "True"),
                 ("DateFromNum(\"133000000000000000\")", "6/18/2022 4:26:40 AM"),
-                ("DateFromNum(9223372036854775807)", "invalid: the date is beyond the calendar"),
+                ("DateFromNum(9223372036854775807)", "invalid: the date is outside the calendar"),
                 ("DateFromNum([country])", "null"),
                 ("NumFromDate(\"2022-06-18T06:26:40+02:00\")", "133000000000000000"),
-                ("NumFromDate(\"1600-12-31\")", "invalid: there are no file times before 1601"),
+                ("NumFromDate(\"1600-12-31\")", "invalid: dates before 1601 have no file time"),
                 ("NumFromDate([country])", "null"),
             ],
         );
     }
 
     #[test]
-    fn dates_change_their_format() {
+    fn format_date_time() {
         check(
             ADA,
             &[
@@ -172,7 +169,7 @@ mod tests {
                 ("FormatDateTime([country], , \"yyyy\", \"yy\")", "null"),
                 (
                     "FormatDateTime([city], , \"yyyy\", \"yy\")",
-                    "invalid: the text is no date in the format that is expected",
+                    "invalid: the text does not match the expected date format",
                 ),
                 (
                     "FormatDateTime([state], [city], \"yyyy\", \"yy\")",
@@ -183,14 +180,14 @@ mod tests {
     }
 
     #[test]
-    fn constants_are_checked_before_anybody_is_looked_at() {
+    fn constants_are_checked_when_compiling() {
         for (expression, position, words) in [
-            ("DateAdd(\"days\", 1, Now())", 9, "`days` is no interval"),
-            ("DateAdd(\"d\", \"one\", Now())", 14, "`one` is no whole number"),
+            ("DateAdd(\"days\", 1, Now())", 9, "`days` is not an interval"),
+            ("DateAdd(\"d\", \"one\", Now())", 14, "`one` is not a whole number"),
             ("DateAdd(\"d\", , Now())", 14, "must be a whole number"),
-            ("CDate(\"soon\")", 7, "`soon` is no date"),
+            ("CDate(\"soon\")", 7, "`soon` is not a date"),
             ("CDate(\"\")", 7, "must be a date"),
-            ("DateDiff(\"d\", Now(), \"2029-02-30\")", 22, "no date"),
+            ("DateDiff(\"d\", Now(), \"2029-02-30\")", 22, "not a date"),
             ("FormatDateTime([state], \"Roundtrip\", \"yyyy\", \"yy\")", 25, "DateTimeStyles"),
             ("FormatDateTime([state], , \"yyyy'\", \"yy\")", 27, "closing quote"),
             ("FormatDateTime([state], \"dd.MM.yyyy\", \"Q\")", 39, "standard format"),

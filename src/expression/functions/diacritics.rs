@@ -1,7 +1,7 @@
-//! `NormalizeDiacritics`: Latin letters without their marks.
+//! `NormalizeDiacritics`: removes the marks of Latin letters.
 //!
-//! The documented table lists the letters of many languages and leaves out those of others, `ķ` and `ẽ` among them; here
-//! every Latin letter loses its marks. Letters that are no marked form of another (đ, þ, œ), and other scripts, stay.
+//! The documented table leaves out letters of some languages, such as `ķ` and `ẽ`; here every Latin letter loses its
+//! marks. Letters that are not a marked form of another one (đ, þ, œ) and other scripts stay.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
@@ -16,7 +16,7 @@ pub(super) fn normalize(call: Call<'_>) -> Evaluated<'_> {
         let mut letters = text.chars().peekable();
         while let Some(letter) = letters.next() {
             let base = std::iter::once(letter).nfd().next().unwrap_or(letter);
-            // An `œ` is a letter of its own, unless it is a marked `ø` as some transcriptions have it.
+            // `œ` stays, but with a mark it is a transcription of `ø`.
             let is_marked = letters.peek().copied().is_some_and(is_combining_mark);
             let Some(replaced) = latin(base, is_marked) else {
                 plain.push(letter);
@@ -29,7 +29,7 @@ pub(super) fn normalize(call: Call<'_>) -> Evaluated<'_> {
     })
 }
 
-/// What a Latin letter without its marks becomes; nothing for any other letter.
+/// The replacement of a Latin base letter; `None` for all other letters.
 fn latin(base: char, is_marked: bool) -> Option<String> {
     Some(match base {
         'æ' => "ae".to_owned(),
@@ -52,7 +52,7 @@ mod tests {
     use crate::expression::tests::check;
 
     #[test]
-    fn marks_are_taken_off_latin_letters() {
+    fn marks_of_latin_letters_are_removed() {
         check(
             &[("givenName", "Ærøskøbing, Łódź & İzmir"), ("surname", "e\u{301}n\u{331}\u{304}o")],
             &[

@@ -7,8 +7,8 @@ use crate::model::Value;
 use crate::expression::constant::Integer;
 use crate::expression::evaluate::{Call, Evaluated, null};
 
-/// `DNComponent(dn, componentNumber)`: the value of a component, counted from 1 and from the left; none when there are
-/// not as many.
+/// `DNComponent(dn, componentNumber)`: the value of a component, counted from the left and from 1; null when there are
+/// fewer.
 pub(super) fn component(call: Call<'_>) -> Evaluated<'_> {
     let Some(name) = call.text(0)? else {
         return Ok(null());
@@ -16,10 +16,10 @@ pub(super) fn component(call: Call<'_>) -> Evaluated<'_> {
     let wanted = call.required_argument::<Integer>(1)?.0;
     let found = usize::try_from(wanted - 1).ok().and_then(|index| components(&name).nth(index));
     let value = found.and_then(|component| component.split_once('='));
-    Ok(value.map_or_else(null, |(_, value)| Cow::Owned(Value::Text(plain(value)))))
+    Ok(value.map_or_else(null, |(_, value)| Cow::Owned(Value::Text(unescape(value)))))
 }
 
-/// The pieces between the commas, but for those behind a backslash.
+/// Splits at commas that are not escaped.
 fn components(name: &str) -> impl Iterator<Item = &str> {
     let mut escaped = false;
     name.split(move |letter| {
@@ -29,20 +29,20 @@ fn components(name: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// `value` without its backslashes, behind which stands a letter, or a byte of UTF-8 in two digits.
-fn plain(value: &str) -> String {
+/// Resolves escapes: a backslash and a character, or a byte of UTF-8 in two hexadecimal digits.
+fn unescape(value: &str) -> String {
     let mut bytes = Vec::with_capacity(value.len());
     let mut rest = value;
-    while let Some((before, behind)) = rest.split_once('\\') {
+    while let Some((before, after)) = rest.split_once('\\') {
         bytes.extend_from_slice(before.as_bytes());
-        let digits = behind.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let digits = after.get(..2).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             bytes.push(byte);
-            rest = &behind[2..];
+            rest = &after[2..];
         } else {
-            let letter = behind.chars().next().map_or(0, char::len_utf8);
-            bytes.extend_from_slice(&behind.as_bytes()[..letter]);
-            rest = &behind[letter..];
+            let letter = after.chars().next().map_or(0, char::len_utf8);
+            bytes.extend_from_slice(&after.as_bytes()[..letter]);
+            rest = &after[letter..];
         }
     }
     bytes.extend_from_slice(rest.as_bytes());

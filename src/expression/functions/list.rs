@@ -1,4 +1,4 @@
-//! Functions of several values. A single value is a list of one, and no value an empty list.
+//! Functions of multi-valued attributes. A single value is a list of one; null is an empty list.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use crate::expression::constant::Integer;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, number, text};
 use crate::expression::keyword::CompareType;
 
-/// `Contains(attribute, value)`: where the first element stands that contains the text, counted from 1.
+/// `Contains(attribute, value)`: the position of the first element that contains the text, counted from 1; else 0.
 pub(super) fn contains(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let wanted = call.text(1)?.unwrap_or_default();
@@ -37,10 +37,10 @@ pub(super) fn item(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let index = call.required_argument::<Integer>(1)?.0;
     let found = usize::try_from(index - 1).ok().and_then(|index| elements(&source).get(index).cloned());
-    found.map(Cow::Owned).ok_or(EvaluationStop::invalid("there is no element with this number"))
+    found.map(Cow::Owned).ok_or(EvaluationStop::invalid("the list has no element with this number"))
 }
 
-/// `RemoveDuplicates(attribute)`: the first of each stays where it is.
+/// `RemoveDuplicates(attribute)`: keeps the first of equal elements.
 pub(super) fn remove_duplicates(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let Value::List(elements) = source.as_ref() else {
@@ -56,7 +56,7 @@ pub(super) fn remove_duplicates(call: Call<'_>) -> Evaluated<'_> {
     Ok(Cow::Owned(Value::List(unique)))
 }
 
-/// `Split(source, delimiter)`: as in the documented example, the pieces come without the white space around them.
+/// `Split(source, delimiter)`: as in the documented example, each part is trimmed.
 pub(super) fn split(call: Call<'_>) -> Evaluated<'_> {
     let Some(source) = call.text(0)? else {
         return Ok(null());
@@ -65,24 +65,24 @@ pub(super) fn split(call: Call<'_>) -> Evaluated<'_> {
     if source.len() > MAX_PRODUCED {
         return Err(EvaluationStop::TOO_LONG);
     }
-    let piece = |piece: &str| Value::Text(piece.trim().to_owned());
-    let pieces =
-        if delimiter.is_empty() { vec![piece(&source)] } else { source.split(delimiter.as_ref()).map(piece).collect() };
-    Ok(Cow::Owned(Value::List(pieces)))
+    let part = |part: &str| Value::Text(part.trim().to_owned());
+    let parts =
+        if delimiter.is_empty() { vec![part(&source)] } else { source.split(delimiter.as_ref()).map(part).collect() };
+    Ok(Cow::Owned(Value::List(parts)))
 }
 
-/// A delimiter that is left out splits nothing.
+/// An empty delimiter splits nothing.
 pub(super) fn check_split(arguments: &[Expression]) -> Checked {
-    let is_nothing =
+    let is_missing =
         |value: &Value| matches!(value, Value::Null) || matches!(value, Value::Text(text) if text.is_empty());
     match arguments {
-        [_, Expression::Literal(delimiter)] if is_nothing(delimiter) => Err((1, "the delimiter is empty".to_owned())),
+        [_, Expression::Literal(delimiter)] if is_missing(delimiter) => Err((1, "the delimiter is empty".to_owned())),
         _ => Ok(()),
     }
 }
 
-/// `SingleAppRoleAssignment([appRoleAssignments])`: the name of the role. Of several the first in the alphabet, since
-/// nobody promises an order and the value must not change from cycle to cycle.
+/// `SingleAppRoleAssignment([appRoleAssignments])`: the name of the role. Graph promises no order, so it is the first
+/// name in alphabetical order: the value must not change from cycle to cycle.
 pub(super) fn single_app_role_assignment(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let mut names = BTreeSet::new();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_counted_and_found() {
+    fn elements() {
         let inputs = [("otherMails", list(&["b@x.example", "A@x.example", "b@x.example"])), ("city", value("Kiruna"))];
         for (expression, expected) in [
             ("Count([otherMails])", "3"),
@@ -127,9 +127,9 @@ mod tests {
             ("Count([country])", "0"),
             ("Item([otherMails], 2)", "A@x.example"),
             ("Item([city], \"1\")", "Kiruna"),
-            ("Item([otherMails], 4)", "invalid: there is no element with this number"),
-            ("Item([otherMails], 0)", "invalid: there is no element with this number"),
-            ("Item([country], 1)", "invalid: there is no element with this number"),
+            ("Item([otherMails], 4)", "invalid: the list has no element with this number"),
+            ("Item([otherMails], 0)", "invalid: the list has no element with this number"),
+            ("Item([country], 1)", "invalid: the list has no element with this number"),
             ("Contains([otherMails], \"A@\")", "2"),
             ("Contains([otherMails], \"a@\")", "0"),
             ("Contains([otherMails], \"a@\", CaseInsensitive)", "2"),
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_split() {
+    fn split_into_parts() {
         check(
             &[("city", "Kiruna; Malmö;"), ("mailNickname", "")],
             &[
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_named() {
+    fn the_first_role_by_name_is_used() {
         let role = |member: &str, name: &str| Value::Complex(BTreeMap::from([(member.to_owned(), value(name))]));
         for (assignments, expected) in [
             (list(&["Trainer"]), "Trainer"),

@@ -1,4 +1,4 @@
-//! Functions that choose between values, and the tests that they choose by.
+//! Functions that choose between values, and the conditions that they use.
 
 use crate::model::Value;
 
@@ -6,7 +6,7 @@ use super::Checked;
 use crate::expression::compile::Expression;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, boolean, null, text};
 
-/// `Switch(source, default, key1, value1, ...)`: keys are compared with case; the key `""` is for no value.
+/// `Switch(source, default, key1, value1, ...)`: keys are case-sensitive; the key `""` matches a missing value.
 pub(super) fn switch(call: Call<'_>) -> Evaluated<'_> {
     let source = call.text(0)?.unwrap_or_default();
     for key in (2..call.count()).step_by(2) {
@@ -21,7 +21,6 @@ pub(super) fn switch(call: Call<'_>) -> Evaluated<'_> {
 pub(super) fn iif(call: Call<'_>) -> Evaluated<'_> {
     const UNDECIDED: EvaluationStop = EvaluationStop::invalid("the condition of an IIF is neither true nor false");
     let condition = text(call.value(0)?)?.unwrap_or_default();
-    // The documentation says that a condition on an attribute without a value fails.
     let holds = truth(&condition).ok_or(UNDECIDED)?;
     call.value(if holds { 1 } else { 2 })
 }
@@ -32,25 +31,25 @@ pub(super) fn c_bool(call: Call<'_>) -> Evaluated<'_> {
     truth(&text).map(boolean).ok_or(EvaluationStop::invalid("the value is neither true nor false nor a number"))
 }
 
-/// What a text says as a condition: a number is true unless it is zero, and no value is false.
+/// Reads a text as a condition: a number is true unless it is zero; an empty text is false.
 fn truth(text: &str) -> Option<bool> {
     match text {
         "" => Some(false),
         word if word.eq_ignore_ascii_case("true") => Some(true),
         word if word.eq_ignore_ascii_case("false") => Some(false),
-        // Rust would read `inf` and `NaN` as well.
+        // Rust would also parse `inf` and `NaN`.
         number if number.contains(char::is_alphabetic) => None,
         number => number.trim().parse::<f64>().ok().map(|number| number != 0.0),
     }
 }
 
-/// `Error(message)`: the user is rejected.
+/// `Error(message)`: rejects the user.
 pub(super) fn error(call: Call<'_>) -> Evaluated<'_> {
     let message = call.text(0)?.unwrap_or_default().into_owned();
     Err(EvaluationStop::broken(message))
 }
 
-/// The message is logged, so nothing of a user may stand in it.
+/// The message is logged, so it must not contain values of a user.
 pub(super) fn check_error(arguments: &[Expression]) -> Checked {
     let mut is_personal = false;
     for argument in arguments {
@@ -62,10 +61,10 @@ pub(super) fn check_error(arguments: &[Expression]) -> Checked {
     Ok(())
 }
 
-/// `Coalesce(source1, source2, ...)`: the first that has a value.
+/// `Coalesce(source1, source2, ...)`: the first source with a value.
 ///
-/// The documentation skips null alone, but one of its examples an empty text as well. So an empty one is taken when
-/// nothing better follows.
+/// The documentation skips only null, but one of its examples also skips an empty text. So an empty text is used only
+/// when no other source has a value.
 pub(super) fn coalesce(call: Call<'_>) -> Evaluated<'_> {
     let mut empty = null();
     for index in 0..call.count() {
@@ -80,7 +79,7 @@ pub(super) fn coalesce(call: Call<'_>) -> Evaluated<'_> {
     Ok(empty)
 }
 
-/// `IgnoreFlowIfNullOrEmpty(source)`: without a value the learner keeps what it has.
+/// `IgnoreFlowIfNullOrEmpty(source)`: without a value, the learner keeps its own.
 pub(super) fn ignore_flow_if_null_or_empty(call: Call<'_>) -> Evaluated<'_> {
     let value = call.value(0)?;
     if is_empty(&value) { Err(EvaluationStop::IgnoreAttribute) } else { Ok(value) }
@@ -105,7 +104,7 @@ pub(super) fn is_present(call: Call<'_>) -> Evaluated<'_> {
     Ok(boolean(!is_empty(call.value(0)?.as_ref())))
 }
 
-/// `IsString(source)`: whether there is one value that can be written as a text.
+/// `IsString(source)`: whether there is a single value that can be written as text.
 pub(super) fn is_string(call: Call<'_>) -> Evaluated<'_> {
     Ok(boolean(matches!(text(call.value(0)?), Ok(Some(_)))))
 }
@@ -134,7 +133,7 @@ mod tests {
     const FAILS: &str = "IIF(\"perhaps\", , )";
 
     #[test]
-    fn switch_takes_one_branch() {
+    fn switch_evaluates_one_branch() {
         let lazy = format!("Switch([city], {FAILS}, \"Kiruna\", \"north\", {FAILS}, {FAILS})");
         check(
             ADA,
@@ -155,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn iif_takes_one_branch() {
+    fn iif_evaluates_one_branch() {
         let lazy = format!("IIF([city] = \"Kiruna\", \"yes\", {FAILS})");
         check(
             ADA,
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn coalesce_takes_the_first_value() {
+    fn coalesce_returns_the_first_value() {
         check(
             ADA,
             &[
@@ -197,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn tests_give_true_or_false() {
+    fn conditions() {
         check(
             ADA,
             &[
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_person_can_be_refused() {
+    fn error_rejects_the_user() {
         assert!(problems("Error(\"not \" & [city])")[0].message.contains("is logged"));
         check(
             ADA,

@@ -1,5 +1,5 @@
 //! `Replace(source, oldValue, regexPattern, regexGroupName, replacementValue, replacementAttributeName, template)`: five
-//! functions in one. Which one it is follows from the arguments that are there, so it is known before a user is.
+//! functions in one. The arguments that are present decide which one, when the expression is compiled.
 
 use std::borrow::Cow;
 
@@ -21,23 +21,23 @@ const TEMPLATE: usize = 6;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
-    /// Each old value in the source.
+    /// Replaces each old value in the source.
     Old,
-    /// Each old value in the template, by the source.
+    /// Replaces each old value in the template by the source.
     Template,
-    /// Each match in the source.
+    /// Replaces each match in the source.
     Matches,
-    /// What a group catches in each match.
+    /// Replaces what a group captures in each match.
     Group,
-    /// Nothing, but a source without a value is what the group catches in the other attribute.
+    /// Gives a source without a value what the group captures in another attribute.
     Extract,
 }
 
-/// What to do with these arguments, if there is anything to do.
+/// The mode that the arguments ask for, if they ask for one.
 fn mode(arguments: &[Expression]) -> Option<Mode> {
     let has = |index: usize| match arguments.get(index) {
         None | Some(Expression::Literal(Value::Null)) => false,
-        // Empty is a replacement, but nothing that could be found.
+        // An empty text is a replacement, but cannot be searched for.
         Some(Expression::Literal(Value::Text(text))) => index == REPLACEMENT || !text.is_empty(),
         Some(_) => true,
     };
@@ -57,12 +57,12 @@ fn mode(arguments: &[Expression]) -> Option<Mode> {
     }
 }
 
-/// The arguments must belong together, and a constant group to a constant pattern.
+/// The arguments must match one mode, and a constant group must exist in a constant pattern.
 pub(super) fn check(arguments: &[Expression]) -> Checked {
     if mode(arguments).is_none() {
         let needed = "`Replace` needs an oldValue, or a regexPattern with a replacementValue, or a regexPattern with a \
                       regexGroupName and a replacementAttributeName";
-        // Without an argument to blame, the call itself is.
+        // No single argument is wrong: report the position of the call.
         return Err((usize::MAX, needed.to_owned()));
     }
     match (&arguments[PATTERN], &arguments[GROUP]) {
@@ -115,7 +115,7 @@ fn text(call: Call<'_>, index: usize) -> Result<Cow<'_, str>, EvaluationStop> {
     Ok(call.text(index)?.unwrap_or_default())
 }
 
-/// `source` with `new` for each `old`.
+/// Replaces each `old` in `source` by `new`.
 fn substitute(source: &str, old: &str, new: &str) -> Result<String, EvaluationStop> {
     if old.is_empty() {
         return Ok(source.to_owned());
@@ -147,7 +147,7 @@ mod tests {
     ];
 
     #[test]
-    fn every_mode() {
+    fn all_modes() {
         check_values(
             ADA,
             &[
@@ -182,19 +182,19 @@ mod tests {
     }
 
     #[test]
-    fn what_runs_wild_is_stopped() {
+    fn size_and_steps_are_limited() {
         let long = "a".repeat(5_000);
         let inputs = [("city", value(&long))];
         let grown = "Replace(Replace([city], \"a\", , , [city], , ), \"a\", , , [city], , )";
-        assert_eq!(evaluated(grown, &inputs), "invalid: a text gets longer than 256 KiB");
+        assert_eq!(evaluated(grown, &inputs), "invalid: a text exceeds 256 KiB");
         let wild = r#"Replace([city], , "^((a|aa)+)(?=b)$", , "", , )"#;
         assert_eq!(evaluated(wild, &inputs), "invalid: a regular expression takes too many steps on this text");
     }
 
     #[test]
-    fn constants_are_checked_before_anybody_is_looked_at() {
+    fn constants_are_checked_when_compiling() {
         for (expression, position, words) in [
-            ("Replace([city], , \"(\", , \"\", , )", 19, "`(` is no regular expression: a `)` is missing"),
+            ("Replace([city], , \"(\", , \"\", , )", 19, "`(` is not a valid regular expression: a `)` is missing"),
             ("Replace([city], , \"(?<a>x)\", \"b\", \"\", , )", 30, "no group `b`"),
             ("Replace([city], , , , \"x\", , )", 1, "needs an oldValue"),
             ("Trim(Replace([city], , \"a\", , , , ))", 6, "needs an oldValue"),

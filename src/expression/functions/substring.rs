@@ -1,28 +1,28 @@
-//! Functions that find or take a piece of a text. Positions are characters, counted from 1.
+//! Functions that find or take a part of a text. Positions are characters, counted from 1.
 
 use std::borrow::Cow;
 
 use crate::model::Value;
 
-use super::text::{each, only};
+use super::text::{each, single};
 use crate::expression::constant::Integer;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, null, number};
 use crate::expression::keyword::CompareType;
 
-/// `Left(string, numChars)`: a negative number takes the whole text, and no value is an empty text.
+/// `Left(string, numChars)`: a negative number takes the whole text; null gives an empty text.
 pub(super) fn left(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let count = call.required_argument::<Integer>(1)?.0;
     each(or_empty(source), |text| taken(text, 0, Some(count)))
 }
 
-/// `Mid(source, start, length)`: without a length, or with a negative one, to the end.
+/// `Mid(source, start, length)`: to the end without a length or with a negative one.
 pub(super) fn mid(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let (start, length) = (call.required_argument::<Integer>(1)?.0, call.argument::<Integer>(2)?);
     let length = length.map(|length| length.0);
     if start < 1 {
-        return Err(EvaluationStop::invalid("a text starts at position 1"));
+        return Err(EvaluationStop::invalid("positions start at 1"));
     }
     each(source, |text| taken(text, start - 1, length))
 }
@@ -39,26 +39,27 @@ pub(super) fn word(call: Call<'_>) -> Evaluated<'_> {
     })
 }
 
-/// `InStr(value1, value2, start, compareType)`: where the second is found in the first; 0 when it is not.
+/// `InStr(value1, value2, start, compareType)`: the position of the second text in the first, else 0.
 pub(super) fn in_str(call: Call<'_>) -> Evaluated<'_> {
     let source = call.text(0)?.unwrap_or_default();
     let wanted = call.text(1)?.unwrap_or_default();
     let start = call.argument::<Integer>(2)?.map_or(1, |start| start.0);
     let compare = call.argument::<CompareType>(3)?.map_or_else(CompareType::default, Cow::into_owned);
-    let skipped = usize::try_from(start - 1).map_err(|_| EvaluationStop::invalid("a text starts at position 1"))?;
-    // Behind the last character nothing is found, not even an empty text: so has it Visual Basic.
+    let skipped = usize::try_from(start - 1).map_err(|_| EvaluationStop::invalid("positions start at 1"))?;
+    // As in Visual Basic, nothing is found after the last character, not even an empty text.
     let found = if skipped < source.chars().count() { find(&source, &wanted, skipped, compare) } else { None };
     number(found.map_or(0, |position| position + 1))
 }
 
-/// How many characters stand before `wanted`, when it is found behind the first `skipped` ones.
+/// The number of characters before `wanted`, searched after the first `skipped` characters.
 pub(super) fn find(source: &str, wanted: &str, skipped: usize, compare: CompareType) -> Option<usize> {
     let from = source.char_indices().map(|(at, _)| at).chain([source.len()]).nth(skipped)?;
     let found = match compare {
         CompareType::Binary => source[from..].find(wanted).map(|at| source[from..from + at].chars().count()),
         CompareType::Text => {
-            // Character by character, so that positions stay what they are.
-            let fold = |text: &str| text.chars().map(|letter| only(letter.to_lowercase(), letter)).collect::<String>();
+            // Folded character by character, to keep positions.
+            let fold =
+                |text: &str| text.chars().map(|letter| single(letter.to_lowercase(), letter)).collect::<String>();
             let (folded, wanted) = (fold(&source[from..]), fold(wanted));
             folded.find(&wanted).map(|at| folded[..at].chars().count())
         }
@@ -66,14 +67,14 @@ pub(super) fn find(source: &str, wanted: &str, skipped: usize, compare: CompareT
     found.map(|position| position + skipped)
 }
 
-/// `length` characters behind the first `skipped` ones, or as many as there are.
+/// At most `length` characters after the first `skipped` ones.
 fn taken(text: &str, skipped: i128, length: Option<i128>) -> String {
     let count = |number: i128| usize::try_from(number).unwrap_or(usize::MAX);
     let length = length.filter(|length| *length >= 0).map_or(usize::MAX, count);
     text.chars().skip(count(skipped)).take(length).collect()
 }
 
-/// The documentation makes an empty text of no value here, and only here.
+/// For `Left` and `Word`, the documentation says that null becomes an empty text.
 fn or_empty(value: Cow<'_, Value>) -> Cow<'_, Value> {
     if value == null() { Cow::Owned(Value::Text(String::new())) } else { value }
 }
@@ -85,7 +86,7 @@ mod tests {
     const ADA: &[(&str, &str)] = &[("city", "Örebro"), ("mail", "ada.LOVELACE@x.example"), ("mailNickname", "")];
 
     #[test]
-    fn pieces_are_taken() {
+    fn parts() {
         check(
             ADA,
             &[
@@ -101,7 +102,7 @@ mod tests {
                 ("Mid([city], 3, -1)", "ebro"),
                 ("Mid([city], 7, 1)", ""),
                 ("Mid([city], 1, 0)", ""),
-                ("Mid([city], Count([country]), 1)", "invalid: a text starts at position 1"),
+                ("Mid([city], Count([country]), 1)", "invalid: positions start at 1"),
                 ("Mid([country], 1, 2)", "null"),
                 ("Word(\"one, two;three\", 2, \",; \")", "two"),
                 ("Word(\"one, two;three\", 4, \",; \")", ""),
@@ -114,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_found() {
+    fn positions() {
         check(
             ADA,
             &[
@@ -133,13 +134,13 @@ mod tests {
                 ("InStr([mailNickname], \"\")", "0"),
                 ("InStr([mailNickname], [country])", "0"),
                 ("InStr([country], \"b\")", "0"),
-                ("InStr([city], \"b\", -1)", "invalid: a text starts at position 1"),
+                ("InStr([city], \"b\", -1)", "invalid: positions start at 1"),
             ],
         );
     }
 
     #[test]
-    fn numbers_are_checked_before_anybody_is_looked_at() {
+    fn constants_are_checked_when_compiling() {
         for (expression, position) in [
             ("Left([city], \"two\")", 14),
             ("Mid([city], , 2)", 13),

@@ -1,4 +1,4 @@
-//! Functions that make texts out of texts. On several values they work element by element.
+//! Functions from text to text. They change each element of a multi-valued attribute.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::model::Value;
 
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, produced, text};
 
-/// `Append(source, suffix)`: no value stays none, or every user without one would get the bare suffix.
+/// `Append(source, suffix)`: null stays null, or users without a value would get the bare suffix.
 pub(super) fn append(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let suffix = call.text(1)?.unwrap_or_default();
@@ -19,7 +19,7 @@ pub(super) fn prepend(call: Call<'_>) -> Evaluated<'_> {
     each(call.value(1)?, |text| format!("{prefix}{text}"))
 }
 
-/// `Join(separator, source1, source2, ...)`: sources without a value leave no separator behind.
+/// `Join(separator, source1, source2, ...)`: skips sources without a value.
 pub(super) fn join(call: Call<'_>) -> Evaluated<'_> {
     let separator = call.text(0)?.unwrap_or_default();
     let mut joined = String::new();
@@ -39,14 +39,13 @@ pub(super) fn join(call: Call<'_>) -> Evaluated<'_> {
 fn push(joined: &mut String, separator: &str, value: &Value) -> Result<(), EvaluationStop> {
     let part = text(Cow::Borrowed(value))?.unwrap_or_default();
     if !part.is_empty() {
-        // Something is there already exactly when a part was pushed, since no part is empty.
         joined.push_str(if joined.is_empty() { "" } else { separator });
         joined.push_str(&part);
     }
     if joined.len() > MAX_PRODUCED { Err(EvaluationStop::TOO_LONG) } else { Ok(()) }
 }
 
-/// `StripSpaces(source)`: spaces, not other white space.
+/// `StripSpaces(source)`: removes spaces, but not other white space.
 pub(super) fn strip_spaces(call: Call<'_>) -> Evaluated<'_> {
     each(call.value(0)?, |text| text.replace(' ', ""))
 }
@@ -58,7 +57,7 @@ pub(super) fn to_lower(call: Call<'_>) -> Evaluated<'_> {
         let lower = |character| match character {
             'I' if turkic => 'ı',
             'İ' if turkic => 'i',
-            other => only(other.to_lowercase(), other),
+            other => single(other.to_lowercase(), other),
         };
         text.chars().map(lower).collect()
     })
@@ -70,9 +69,9 @@ pub(super) fn to_upper(call: Call<'_>) -> Evaluated<'_> {
     each(call.value(0)?, |text| {
         let upper = |character| match character {
             'i' if turkic => 'İ',
-            // Without a culture the service leaves it alone; the Unicode table would make it `I`.
+            // Unicode would map it to `I`; the service does not, without a culture.
             'ı' if !turkic => 'ı',
-            other => only(other.to_uppercase(), other),
+            other => single(other.to_uppercase(), other),
         };
         text.chars().map(upper).collect()
     })
@@ -83,27 +82,27 @@ pub(super) fn trim(call: Call<'_>) -> Evaluated<'_> {
     each(call.value(0)?, |text| text.trim().to_owned())
 }
 
-/// The cultures in which `i` and `I` are two letters; all others agree with the invariant one.
+/// Turkish and Azeri distinguish dotted and dotless i; all other cultures agree with the invariant culture.
 fn is_turkic(call: Call<'_>) -> Result<bool, EvaluationStop> {
     let culture = call.text(1)?.unwrap_or_default();
     let language = culture.split('-').next().unwrap_or_default();
     Ok(language.eq_ignore_ascii_case("tr") || language.eq_ignore_ascii_case("az"))
 }
 
-/// The service changes case character by character: `ß` stays, where Unicode's full mapping would make `SS`.
-pub(super) fn only(mut mapped: impl Iterator<Item = char>, otherwise: char) -> char {
+/// The single character of a case mapping. The service maps character by character: `ß` stays `ß`, not `SS`.
+pub(super) fn single(mut mapped: impl Iterator<Item = char>, otherwise: char) -> char {
     match (mapped.next(), mapped.next()) {
-        (Some(single), None) => single,
+        (Some(mapped), None) => mapped,
         _ => otherwise,
     }
 }
 
-/// `change` of the text, or of each of several.
+/// Applies `change` to the text, or to each element of a list.
 pub(super) fn each<'a>(source: Cow<'a, Value>, change: impl Fn(&str) -> String) -> Evaluated<'a> {
     try_each(source, |text| Ok(change(text)))
 }
 
-/// `change` of the text, or of each of several; none of it may fail.
+/// Like [`each`], for a change that can fail. The result as a whole is limited in size.
 pub(super) fn try_each<'a>(
     source: Cow<'a, Value>,
     change: impl Fn(&str) -> Result<String, EvaluationStop>,
@@ -166,23 +165,23 @@ mod tests {
     }
 
     #[test]
-    fn several_values() {
+    fn lists() {
         let phones = [("businessPhones", Value::List(vec![value(" a"), Value::Null, value("b ")]))];
         assert_eq!(evaluated("Trim([businessPhones])", &phones), r#"List([Text("a"), Null, Text("b")])"#);
         assert_eq!(evaluated("Join(\"|\", \"x\", [businessPhones])", &phones), "x| a|b ");
     }
 
     #[test]
-    fn nothing_grows_without_end() {
+    fn size_is_limited() {
         let long = "x".repeat(4_000);
         let doubled = |depth: usize, text: &str| {
             (0..depth).fold(text.to_owned(), |inner, _| format!("Join(\"\", {inner}, {inner})"))
         };
         let inputs = [("city", value(&long))];
-        assert_eq!(evaluated(&doubled(7, "[city]"), &inputs), "invalid: a text gets longer than 256 KiB");
+        assert_eq!(evaluated(&doubled(7, "[city]"), &inputs), "invalid: a text exceeds 256 KiB");
         assert_eq!(evaluated(&doubled(6, "[city]"), &inputs), long.repeat(64));
         let many = [("city", value(&long)), ("mail", value(&",".repeat(4_000)))];
         let appended = "Append(Split([mail], \",\"), [city])";
-        assert_eq!(evaluated(appended, &many), "invalid: a text gets longer than 256 KiB");
+        assert_eq!(evaluated(appended, &many), "invalid: a text exceeds 256 KiB");
     }
 }

@@ -1,6 +1,6 @@
-//! `PCase`: the first letter of each word upper case, all others lower case.
+//! `PCase`: capitalizes words.
 
-use super::text::{each, only};
+use super::text::{each, single};
 use crate::expression::evaluate::{Call, Evaluated};
 
 /// `PCase(source, wordSeparators)`.
@@ -12,7 +12,7 @@ pub(super) fn p_case(call: Call<'_>) -> Evaluated<'_> {
     }
 }
 
-/// Words start behind one of the separators, with whatever stands there.
+/// A word starts after a separator, with any character.
 fn by_separators(text: &str, separators: &str) -> String {
     let mut starts = true;
     let cased = |letter| {
@@ -23,8 +23,8 @@ fn by_separators(text: &str, separators: &str) -> String {
     text.chars().map(cased).collect()
 }
 
-/// As .NET's `ToTitleCase`: a word starts with a letter, and lasts until something that is neither letter, digit nor
-/// mark. An apostrophe ends it as well, as the service has it.
+/// As .NET's `ToTitleCase`: a word starts with a letter and continues with letters, digits and marks. Unlike there, but
+/// like in the service, an apostrophe ends it.
 fn by_letters(text: &str) -> String {
     let mut within = false;
     let cased = |letter: char| {
@@ -35,17 +35,17 @@ fn by_letters(text: &str) -> String {
     text.chars().map(cased).collect()
 }
 
-/// What may stand within a word: digits, and marks that combine with the letter before.
+/// Digits and combining marks continue a word.
 fn is_inner(letter: char) -> bool {
     letter.is_numeric() || unicode_normalization::char::is_combining_mark(letter)
 }
 
 fn upper(letter: char) -> char {
-    only(letter.to_uppercase(), letter)
+    single(letter.to_uppercase(), letter)
 }
 
 fn lower(letter: char) -> char {
-    only(letter.to_lowercase(), letter)
+    single(letter.to_lowercase(), letter)
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
     use crate::expression::tests::check;
 
     #[test]
-    fn words_start_with_an_upper_case_letter() {
+    fn words_are_capitalized() {
         check(
             &[("surname", "o'BRIEN-åKESSON (ab)"), ("city", "saint_george's 3RD")],
             &[

@@ -1,14 +1,14 @@
-//! Character classes: in .NET only `]`, `\`, `^` at the start and `-` between two letters are special, and `-[..]` at
-//! the end takes letters away again.
+//! Character classes. In .NET only `]`, `\`, a leading `^` and `-` between two characters are special, and a final `-[..]`
+//! subtracts a class.
 
 use super::translate::{Letters, character, property};
 
-/// .NET would take more; nobody writes it.
+/// Enough for any real pattern, and bounds the recursion.
 const MAX_DEPTH: usize = 20;
 
-/// The class whose `[` was just read.
+/// Translates a class after its `[`.
 pub(super) fn translate(letters: &mut Letters, depth: usize) -> Result<String, String> {
-    const OPEN: &str = "a class is not closed by `]`";
+    const OPEN: &str = "the closing `]` of a class is missing";
     if depth > MAX_DEPTH {
         return Err(format!("classes are nested more than {MAX_DEPTH} deep"));
     }
@@ -21,7 +21,7 @@ pub(super) fn translate(letters: &mut Letters, depth: usize) -> Result<String, S
         }
         if letter == '-' && !items.is_empty() && letters.next_if_eq(&'[').is_some() {
             let taken = translate(letters, depth + 1)?;
-            letters.next_if_eq(&']').ok_or("what is taken from a class stands at its end")?;
+            letters.next_if_eq(&']').ok_or("a class subtraction must end the class")?;
             return Ok(format!("[[{negated}{items}]--{taken}]"));
         }
         let first = match item(letter, letters)? {
@@ -38,8 +38,8 @@ pub(super) fn translate(letters: &mut Letters, depth: usize) -> Result<String, S
             let last = letters.next().ok_or(OPEN)?;
             match item(last, letters)? {
                 Item::Letter(last) if last >= first => items.push_str(&format!("-{}", literal(last))),
-                Item::Letter(_) => return Err("a range of letters ends before it starts".to_owned()),
-                Item::Set(_) => return Err("a range of letters ends with a whole class".to_owned()),
+                Item::Letter(_) => return Err("a range ends before it starts".to_owned()),
+                Item::Set(_) => return Err("a range ends with a class".to_owned()),
             }
         }
     }
@@ -58,13 +58,13 @@ fn item(letter: char, letters: &mut Letters) -> Result<Item, String> {
         None => Err("nothing follows the last `\\`".to_owned()),
         Some(letter @ ('d' | 'D' | 'w' | 'W' | 's' | 'S')) => Ok(Item::Set(format!("\\{letter}"))),
         Some(letter @ ('p' | 'P')) => property(letter, letters).map(Item::Set),
-        // A backspace; outside of a class it is the edge of a word.
+        // A backspace; outside a class, `\b` is a word boundary.
         Some('b') => Ok(Item::Letter('\u{8}')),
         Some(letter) => character(letter, letters).map(Item::Letter),
     }
 }
 
-/// A letter that stands for itself within a class: `[`, `&&`, `--` and `~~` mean something else here.
+/// A literal character within a class: `[`, `&&`, `--` and `~~` are special in `fancy-regex`.
 fn literal(letter: char) -> String {
     if letter.is_ascii_alphanumeric() || !letter.is_ascii() {
         letter.to_string()
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_rewritten() {
+    fn classes_are_translated() {
         for (class, expected) in [
             ("[a-z_]", r"[a-z\x5f]"),
             ("[^a]", "[^a]"),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn rewritten_classes_match_what_they_should() {
+    fn translated_classes_match_as_in_dotnet() {
         let removed = |class: &str, text: &str| Pattern::parse(class).unwrap().replace(text, "").unwrap();
         assert_eq!(removed("[[:&&~~-]", "a[:b&~-"), "ab");
         assert_eq!(removed("[a-z-[aeiou]]", "audit"), "aui");

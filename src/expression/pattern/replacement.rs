@@ -1,4 +1,4 @@
-//! Replacement texts of .NET: `$1`, `${name}`, `$&`, `$$` and their relatives. What names no group stands for itself.
+//! Replacement texts of .NET: `$1`, `${name}`, `$&`, `$$` and so on. A reference to an unknown group is literal.
 
 use std::ops::Range;
 
@@ -37,7 +37,7 @@ impl<'a> Replacement<'a> {
         Self { parts }
     }
 
-    /// Appends the text that replaces the match at `range`.
+    /// Appends the replacement of the match at `range`.
     pub(super) fn append_to(
         &self,
         text: &mut String,
@@ -48,7 +48,7 @@ impl<'a> Replacement<'a> {
         for part in &self.parts {
             text.push_str(match part {
                 ReplacementPart::Text(literal) => literal,
-                ReplacementPart::Group(index) => captures.get(*index).map_or("", |caught| caught.as_str()),
+                ReplacementPart::Group(index) => captures.get(*index).map_or("", |captured| captured.as_str()),
                 ReplacementPart::Before => &subject[..range.start],
                 ReplacementPart::After => &subject[range.end..],
                 ReplacementPart::Subject => subject,
@@ -57,10 +57,10 @@ impl<'a> Replacement<'a> {
     }
 }
 
-/// The part that starts with the `$` of `text`, and its length; nothing when it stands for itself.
+/// The substitution at the `$` of `text`, and its length; `None` when the `$` is literal.
 fn part<'a>(text: &'a str, groups: &CaptureGroups) -> Option<(ReplacementPart<'a>, usize)> {
-    let behind = &text[1..];
-    match behind.chars().next()? {
+    let after = &text[1..];
+    match after.chars().next()? {
         '$' => Some((ReplacementPart::Text("$"), 2)),
         '&' => Some((ReplacementPart::Group(0), 2)),
         '`' => Some((ReplacementPart::Before, 2)),
@@ -68,12 +68,12 @@ fn part<'a>(text: &'a str, groups: &CaptureGroups) -> Option<(ReplacementPart<'a
         '_' => Some((ReplacementPart::Subject, 2)),
         '+' => Some((ReplacementPart::Group(groups.index(&groups.count().to_string())?), 2)),
         '{' => {
-            let name = &behind[1..behind.find('}')?];
+            let name = &after[1..after.find('}')?];
             Some((ReplacementPart::Group(groups.index(name)?), name.len() + 3))
         }
         '0'..='9' => {
-            let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
-            Some((ReplacementPart::Group(groups.index(&behind[..digits])?), digits + 1))
+            let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+            Some((ReplacementPart::Group(groups.index(&after[..digits])?), digits + 1))
         }
         _ => None,
     }
@@ -84,7 +84,7 @@ mod tests {
     use super::super::Pattern;
 
     #[test]
-    fn every_substitution() {
+    fn substitutions() {
         let pattern = Pattern::parse(r"(?<word>[a-z]+)(\d)").unwrap();
         for (replacement, expected) in [
             ("<$1>", "-<1>-"),

@@ -1,29 +1,29 @@
-//! From .NET's spelling of a regular expression to `fancy-regex`'s.
+//! Translates a regular expression from .NET's syntax to that of `fancy-regex`.
 //!
-//! Letters are told apart as .NET does it and written so that they cannot be misread: an escaped `<` is a `<` there and
-//! the start of a word here, `{` is a letter unless it starts a count, and `$` also matches before a last line break.
+//! Literals are escaped so that both agree: an escaped `<` is a literal in .NET but the start of a word in `fancy-regex`;
+//! `{` is a literal unless it starts a count; `$` also matches before a final line break.
 
 use std::iter::Peekable;
 use std::vec::IntoIter;
 
 use super::class;
 
-/// .NET would take more, but an expression has only 10,000 letters and a sensible one a handful of groups.
+/// Enough for any real pattern, and bounds the recursion of the compiler.
 const MAX_DEPTH: usize = 100;
 
-/// `$` and `\Z`: the end, or before the line break at the end.
+/// `$` and `\Z`: the end, or before a final line break.
 const END: &str = r"(?=\n?\z)";
 
 pub(super) type Letters = Peekable<IntoIter<char>>;
 
-/// The groups of a pattern in the order of their parentheses; each with its name, if it has one.
+/// The capture groups of a pattern in the order of their parentheses, with their names.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CaptureGroups {
     names: Vec<Option<String>>,
 }
 
 impl CaptureGroups {
-    /// Where the group with this name or number stands. .NET numbers the groups without a name first.
+    /// The position of the group with this name or number. .NET numbers unnamed groups first.
     pub(super) fn index(&self, name: &str) -> Option<usize> {
         if let Some(position) = self.names.iter().position(|known| known.as_deref() == Some(name)) {
             return Some(position + 1);
@@ -40,13 +40,13 @@ impl CaptureGroups {
         }
     }
 
-    /// How many there are, the whole match not counted.
+    /// The number of groups, without the whole match.
     pub(super) fn count(&self) -> usize {
         self.names.len()
     }
 }
 
-/// The options that change how letters are read.
+/// The options that change the syntax.
 #[derive(Clone, Copy, Debug, Default)]
 struct PatternOptions {
     multiline: bool,
@@ -55,7 +55,7 @@ struct PatternOptions {
 
 enum PatternPart {
     Text(String),
-    /// A reference to a group by the number or name that .NET knows it by.
+    /// A reference to a group by its number or name in .NET.
     Reference(String),
 }
 
@@ -63,11 +63,14 @@ struct Translator {
     letters: Letters,
     parts: Vec<PatternPart>,
     groups: CaptureGroups,
-    /// Those of the groups that are open; the last is in force.
+    /// The options of the open groups; the last is in force.
     options: Vec<PatternOptions>,
 }
 
-/// The pattern in the other dialect, and its groups; or what cannot be had.
+/// The translated pattern and its groups.
+///
+/// # Errors
+/// What is invalid or unsupported.
 pub(super) fn translate(pattern: &str) -> Result<(String, CaptureGroups), String> {
     let letters = pattern.chars().collect::<Vec<_>>().into_iter().peekable();
     let mut translator = Translator {
@@ -84,7 +87,7 @@ pub(super) fn translate(pattern: &str) -> Result<(String, CaptureGroups), String
             PatternPart::Text(text) => translated.push_str(&text),
             PatternPart::Reference(name) => {
                 let index = groups.index(&name).ok_or_else(|| format!("there is no group `{name}`"))?;
-                // In parentheses, or a digit behind it would belong to the number.
+                // In parentheses, or a following digit would extend the number.
                 translated.push_str(&format!(r"(?:\{index})"));
             }
         }
@@ -105,7 +108,7 @@ impl Translator {
                 ')' => {
                     self.options.pop();
                     if self.options.is_empty() {
-                        return Err("a `)` closes nothing".to_owned());
+                        return Err("unmatched `)`".to_owned());
                     }
                     self.push(")");
                 }
@@ -123,7 +126,7 @@ impl Translator {
         if self.options.len() > 1 { Err("a `)` is missing".to_owned()) } else { Ok(()) }
     }
 
-    /// What follows a `(`.
+    /// Translates the text after a `(`.
     fn open(&mut self) -> Result<(), String> {
         if self.options.len() > MAX_DEPTH {
             return Err(format!("groups are nested more than {MAX_DEPTH} deep"));
@@ -165,18 +168,18 @@ impl Translator {
             return Err(format!("a group cannot be named by a number: `{name}`"));
         }
         if name.is_empty() || !name.chars().all(is_word) {
-            return Err(format!("`{name}` is no name of a group"));
+            return Err(format!("`{name}` is not a valid group name"));
         }
         if self.groups.index(&name).is_some() {
             return Err(format!("two groups are named `{name}`"));
         }
         self.groups.names.push(Some(name));
-        // Found by its position, as those without a name are.
+        // All groups are referred to by position.
         self.push("(");
         Ok(())
     }
 
-    /// `(?im-s)` or `(?im-s:`, from the letter behind the `?` on.
+    /// Translates `(?im-s)` or `(?im-s:` after the `?`.
     fn options(&mut self, first: char) -> Result<(), String> {
         let mut options = self.in_force();
         let (mut on, mut off, mut is_on) = (String::new(), String::new(), true);
@@ -200,7 +203,7 @@ impl Translator {
                 Some('n') => return Err("the option `n` is not supported".to_owned()),
                 Some(')') => break false,
                 Some(':') => break true,
-                _ => return Err("`(?` starts no group that is known".to_owned()),
+                _ => return Err("unknown kind of group after `(?`".to_owned()),
             }
             letter = self.letters.next();
         };
@@ -219,7 +222,7 @@ impl Translator {
         Ok(())
     }
 
-    /// What follows a `\`.
+    /// Translates the text after a `\`.
     fn escape(&mut self) -> Result<(), String> {
         let letter = self.letters.next().ok_or("nothing follows the last `\\`")?;
         match letter {
@@ -233,7 +236,7 @@ impl Translator {
                 let end = match self.letters.next() {
                     Some('<') => '>',
                     Some('\'') => '\'',
-                    _ => return Err("`\\k` is followed by a name in `<` and `>`".to_owned()),
+                    _ => return Err("`\\k` must be followed by a name in `<` and `>`".to_owned()),
                 };
                 let name = std::iter::from_fn(|| self.letters.next_if(|letter| *letter != end)).collect();
                 self.letters.next().ok_or("the name of a group is not closed")?;
@@ -252,7 +255,7 @@ impl Translator {
         Ok(())
     }
 
-    /// A `{`: the start of a count, or a letter.
+    /// Translates a `{`: the start of a count, or a literal.
     fn count(&mut self) -> Result<(), String> {
         let mut ahead = self.letters.clone();
         let text: String =
@@ -266,7 +269,7 @@ impl Translator {
         self.quantifier(format!("{{{text}}}"))
     }
 
-    /// A quantifier, and the `?` that makes it lazy. .NET knows no possessive ones.
+    /// Translates a quantifier with its lazy `?`. .NET has no possessive quantifiers.
     fn quantifier(&mut self, text: String) -> Result<(), String> {
         self.push(text);
         if self.letters.next_if_eq(&'?').is_some() {
@@ -287,7 +290,7 @@ impl Translator {
     }
 }
 
-/// A letter that stands for itself, as it is written outside of a class.
+/// A literal character outside a class.
 fn literal(letter: char) -> String {
     if r"\.+*?()|[]{}^$#".contains(letter) { format!("\\{letter}") } else { letter.to_string() }
 }
@@ -296,7 +299,7 @@ fn is_word(letter: char) -> bool {
     letter.is_alphanumeric() || letter == '_'
 }
 
-/// `\p{Lu}`, from the letter behind the `\` on.
+/// Translates `\p{Lu}` after the `\`.
 pub(super) fn property(letter: char, letters: &mut Letters) -> Result<String, String> {
     let name: String = match letters.next() {
         Some('{') => std::iter::from_fn(|| letters.next_if(|letter| *letter != '}')).collect(),
@@ -306,13 +309,13 @@ pub(super) fn property(letter: char, letters: &mut Letters) -> Result<String, St
     if (1..=2).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         Ok(format!("\\{letter}{{{name}}}"))
     } else {
-        Err(format!("`\\{letter}` takes a Unicode category such as {{Lu}}"))
+        Err(format!("`\\{letter}` needs a Unicode category such as {{Lu}}"))
     }
 }
 
-/// The letter that an escape sequence means, from the letter behind the `\` on.
+/// The character of an escape sequence, after the `\`.
 pub(super) fn character(letter: char, letters: &mut Letters) -> Result<char, String> {
-    let unknown = || format!("`\\{letter}` is no escape sequence");
+    let unknown = || format!("`\\{letter}` is not an escape sequence");
     let code = match letter {
         'a' => 0x07,
         'e' => 0x1b,
@@ -346,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_spelled_differently_is_rewritten() {
+    fn different_syntax_is_translated() {
         for (pattern, expected) in [
             (r"a\:\;\<\-", r"a:;<-"),
             ("^a$", r"^a(?:(?=\n?\z))"),
@@ -367,26 +370,26 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_refused() {
+    fn unsupported_syntax_is_refused() {
         for (pattern, words) in [
             ("a\\", "nothing follows"),
-            (r"\h", "no escape sequence"),
-            (r"\_", "no escape sequence"),
-            (r"\x4", "no escape sequence"),
-            (r"\ud800", "no escape sequence"),
+            (r"\h", "not an escape sequence"),
+            (r"\_", "not an escape sequence"),
+            (r"\x4", "not an escape sequence"),
+            (r"\ud800", "not an escape sequence"),
             ("(a", "missing"),
-            ("a)", "closes nothing"),
+            ("a)", "unmatched"),
             ("(?<a-b>x)", "balancing"),
             ("(?<1>x)", "number"),
-            ("(?<>x)", "no name"),
+            ("(?<>x)", "not a valid group name"),
             ("(?<a", "not closed"),
-            ("(?P<a>x)", "no group that is known"),
+            ("(?P<a>x)", "unknown kind of group"),
             ("(?n)a", "option `n`"),
             ("a*+", "follows another"),
             (r"(a)\2", "no group `2`"),
             (r"\k<b>", "no group `b`"),
             (r"\p{IsGreek}", "Unicode category"),
-            ("[a", "not closed"),
+            ("[a", "closing `]`"),
         ] {
             let reason = translate(pattern).unwrap_err();
             assert!(reason.contains(words), "{pattern}: {reason}");

@@ -1,4 +1,4 @@
-//! `mapping eval`, `check` and `import`: what is tried, shown and taken over, without a directory or a database.
+//! `mapping eval`, `check` and `import`.
 
 mod import;
 
@@ -11,10 +11,10 @@ use crate::mapping::mapping;
 use crate::program::{PROGRAM, Ran, users};
 use crate::world::World;
 
-/// No expression takes as long, not even on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Far longer than any expression takes, even on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Runs `mapping` where there is no configuration, with `files` beside it and `stdin` to read.
+/// Runs `mapping` without a configuration, in a directory with `files`.
 #[track_caller]
 fn run(files: &[(&str, &str)], arguments: &[&str], stdin: Option<&str>, code: i32) -> Ran {
     let directory = tempfile::tempdir().unwrap();
@@ -22,7 +22,7 @@ fn run(files: &[(&str, &str)], arguments: &[&str], stdin: Option<&str>, code: i3
         std::fs::write(directory.path().join(name), text).unwrap();
     }
     let mut command = Command::new(PROGRAM);
-    command.env_clear().arg("mapping").args(arguments).current_dir(directory.path()).timeout(PATIENCE);
+    command.env_clear().arg("mapping").args(arguments).current_dir(directory.path()).timeout(TIMEOUT);
     let output = command.write_stdin(stdin.unwrap_or_default()).output().unwrap();
     let ran =
         Ran { stdout: String::from_utf8(output.stdout).unwrap(), stderr: String::from_utf8(output.stderr).unwrap() };
@@ -54,15 +54,15 @@ fn an_expression_gives_one_line_of_json() {
 }
 
 #[test]
-fn what_goes_wrong_in_an_expression_is_told_with_its_place() {
+fn problems_of_an_expression_have_a_position() {
     let files = [("ada.json", r#"{"hired": "soon", "mail": "ada@x.example"}"#)];
     for (expression, words) in [
-        ("Trim(", "the `)` of this function is missing (at character 1)"),
+        ("Trim(", "the closing `)` of this function is missing (at character 1)"),
         ("Trim(Lower([a]), )", "unknown function `Lower`; did you mean `ToLower`? (at character 6)"),
         ("Trim(CDate([hired]))", "argument 1 of CDate is not a date (at character 6)"),
         ("IIF([mail], \"a\", )", "neither true nor false (at character 1)"),
         ("Error(\"who?\")", "who? (at character 1)"),
-        ("Guid()", "another value in every cycle (at character 1)"),
+        ("Guid()", "a new value in every cycle (at character 1)"),
     ] {
         let ran = run(&files, &["eval", expression, "--input", "ada.json"], None, 1);
         assert_eq!(ran.stdout, "");
@@ -74,7 +74,7 @@ fn what_goes_wrong_in_an_expression_is_told_with_its_place() {
 }
 
 #[test]
-fn a_file_of_lines_gives_a_line_each() {
+fn a_file_is_evaluated_line_by_line() {
     let lines = [
         r#"{"expression": "[a] & \"!\"", "inputs": {"a": "x"}}"#,
         r#"{"expression": "Now()", "now": "2031-01-01T00:00:00Z", "inputs": null, "note": "kept for us"}"#,
@@ -109,18 +109,18 @@ fn a_file_of_lines_gives_a_line_each() {
     let ran = run(&[("lines", &broken)], &["eval", "--inputs", "lines"], None, 1);
     let kinds: Vec<bool> = answers(&ran).iter().map(|answer| answer.get("error").is_some()).collect();
     assert_eq!(kinds, [false, true, true, true, true, true]);
-    assert_eq!(answers(&ran)[1]["error"], "the line is no object to evaluate: expected ident (column 2)");
-    assert_eq!(answers(&ran)[2]["error"], "the line is no object to evaluate: it is empty");
+    assert_eq!(answers(&ran)[1]["error"], "invalid line: expected ident (column 2)");
+    assert_eq!(answers(&ran)[2]["error"], "invalid line: empty");
 }
 
 #[test]
-fn files_and_arguments_that_cannot_be_used_are_refused() {
+fn unusable_files_and_arguments_are_refused() {
     let files = [("list.json", "[1]"), ("broken.json", "{\"a\": "), ("empty.json", "")];
     for (file, words) in [
-        ("list.json", "no JSON object of source attributes"),
-        ("broken.json", "broken.json: is no JSON document"),
-        ("empty.json", "is no JSON document"),
-        ("missing.json", "missing.json: cannot be read"),
+        ("list.json", "not a JSON object of source attributes"),
+        ("broken.json", "broken.json: not a JSON document"),
+        ("empty.json", "not a JSON document"),
+        ("missing.json", "missing.json: cannot read the file"),
         (".", "is a directory"),
     ] {
         let ran = run(&files, &["eval", "[a]", "--input", file], None, 1);
@@ -142,7 +142,7 @@ fn files_and_arguments_that_cannot_be_used_are_refused() {
 }
 
 #[tokio::test]
-async fn the_configured_mapping_is_shown_as_it_is_understood() {
+async fn check_shows_the_compiled_mapping() {
     let world = World::start(users(1).0).await;
     let document = world.run_program(&["mapping", "check", "--json"], 0).json();
     assert_eq!((&document["ok"], &document["warnings"]), (&json!(true), &json!([])));
@@ -185,7 +185,7 @@ async fn an_expression_is_evaluated_on_a_user_of_the_tenant() {
     let eval =
         |user: &str, expression: &str, code| world.run_program(&["mapping", "eval", "--user", user, expression], code);
     assert_eq!(eval(&ids[0], "Join(\" \", [givenName], [surname])", 0).stdout, "\"Ada Number0\"\n");
-    // Assigned or not, and by the portal's names.
+    // Assigned or not, and with the attribute names of the portal.
     assert_eq!(eval("grace.hopper@harbourworks.example", "[objectId]", 0).stdout, format!("\"{outside}\"\n"));
     assert_eq!(eval(&outside, "Append([department], [extensionAttribute1])", 0).stdout, "\"Research\"\n");
     assert_eq!(eval(&outside, "IgnoreFlowIfNullOrEmpty([city])", 0).stdout, "{\"flow\":false}\n");

@@ -1,4 +1,4 @@
-//! The synchronization schema of Microsoft Graph, as far as it is taken.
+//! The synchronization schema of Microsoft Graph, as far as it is imported.
 //!
 //! <https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationschema>
 
@@ -17,8 +17,8 @@ struct SchemaRule {
     object_mappings: Option<Vec<ObjectMapping>>,
 }
 
-/// How one kind of object becomes one of the other directory. What stands in it is read line by line, so that one
-/// that cannot be read costs no other.
+/// The mapping of one kind of object. Its attribute mappings are parsed one by one, so that a malformed one does not
+/// affect the others.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "an object mapping")]
 pub(super) struct ObjectMapping {
@@ -37,7 +37,7 @@ pub(super) struct ObjectMapping {
 pub(super) struct AttributeMapping {
     pub(super) default_value: Option<String>,
     pub(super) flow_type: Option<String>,
-    /// From 1 on for attributes by which existing objects are found.
+    /// Positive for attributes that match existing objects.
     #[serde(default)]
     pub(super) matching_priority: i64,
     pub(super) source: Option<SchemaSource>,
@@ -51,7 +51,7 @@ pub(super) struct SchemaSource {
     pub(super) expression: String,
 }
 
-/// Which objects are in scope: of each set that is not empty, one group must hold.
+/// The scope of an object mapping: one group of each set must hold, empty sets excepted.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "the sets of filter groups")]
 pub(super) struct SchemaScope {
@@ -81,12 +81,12 @@ pub(super) struct SchemaOperand {
     pub(super) values: Option<Vec<String>>,
 }
 
-/// Why a document has no object mappings.
+/// Why a document cannot be imported.
 #[derive(Debug)]
 pub(super) enum SchemaError {
-    /// It is another document altogether.
-    Other,
-    /// It looks like a schema, and something in it is not as it should be.
+    /// It is not a schema.
+    NotASchema,
+    /// It is a malformed schema.
     Malformed(String),
 }
 
@@ -94,9 +94,9 @@ fn yes() -> bool {
     true
 }
 
-/// The object mappings of a whole schema, or the only one that the document is.
+/// The object mappings of a schema, of one of its rules, or a single one.
 pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, SchemaError> {
-    let malformed = |error: serde_json::Error| SchemaError::Malformed(format!("the schema cannot be read: {error}"));
+    let malformed = |error: serde_json::Error| SchemaError::Malformed(format!("malformed schema: {error}"));
     if document.get("synchronizationRules").is_some() {
         let ExportedSchema { synchronization_rules } = serde_json::from_value(document).map_err(malformed)?;
         Ok(synchronization_rules.into_iter().filter_map(|rule| rule.object_mappings).flatten().collect())
@@ -106,35 +106,34 @@ pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, Sch
     } else if document.get("attributeMappings").is_some() {
         Ok(vec![serde_json::from_value(document).map_err(malformed)?])
     } else {
-        Err(SchemaError::Other)
+        Err(SchemaError::NotASchema)
     }
 }
 
 impl ObjectMapping {
-    /// Without names it is the one that somebody cut out, and meant.
+    /// An object mapping without names is a fragment and counts as one for users.
     pub(super) fn is_of_users(&self) -> bool {
         let is_user = |name: &Option<String>| name.as_deref().is_none_or(|name| name.eq_ignore_ascii_case("user"));
         let target = self.target_object_name.as_deref().unwrap_or_default().to_ascii_lowercase();
         is_user(&self.source_object_name) && !target.contains("group")
     }
 
-    /// The mappings of attributes; of one that cannot be read its target, as far as it is known, and the reason.
+    /// The attribute mappings. The error is the target of a malformed one, if known, and the reason.
     pub(super) fn attribute_mappings(&self) -> impl Iterator<Item = Result<AttributeMapping, (String, String)>> {
         self.attribute_mappings.iter().flatten().map(|mapping| {
             AttributeMapping::deserialize(mapping).map_err(|error| {
                 let target = mapping.get("targetAttributeName").and_then(Value::as_str).unwrap_or("attribute mapping");
-                (target.to_owned(), format!("it cannot be read: {error}"))
+                (target.to_owned(), format!("malformed: {error}"))
             })
         })
     }
 
-    /// The scope, or why it cannot be read.
     pub(super) fn scope(&self) -> Result<SchemaScope, String> {
         let scope = self.scope.as_ref().map(SchemaScope::deserialize).transpose();
-        Ok(scope.map_err(|error| format!("the scope cannot be read: {error}"))?.unwrap_or_default())
+        Ok(scope.map_err(|error| format!("malformed scope: {error}"))?.unwrap_or_default())
     }
 
-    /// What of creating, updating and deactivating is switched off in the portal.
+    /// The actions that are disabled in the portal.
     pub(super) fn disabled_actions(&self) -> Vec<&'static str> {
         let Some(flow_types) = &self.flow_types else {
             return Vec::new();

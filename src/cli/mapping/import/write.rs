@@ -1,24 +1,24 @@
-//! What was import, as TOML.
+//! Writes an import as TOML.
 
 use super::Import;
 use crate::cli::output::shown;
 use crate::mapping::{ApplyMode, MappingEntry};
 use crate::scope::ClauseEntry;
 
-/// `[mapping]` and the filters, ready to stand in a configuration.
+/// `[mapping]` and the filters, as part of a configuration file.
 pub(super) fn toml(import: &Import) -> String {
     let mut text = String::from("[mapping]\n");
     for (_, entry) in &import.entries {
         text.push_str(&line(entry));
     }
-    if !import.filled_in.is_empty() {
-        text.push_str("# Nothing was import for these, and they must be mapped:\n");
-        import.filled_in.iter().for_each(|entry| text.push_str(&line(entry)));
+    if !import.added_defaults.is_empty() {
+        text.push_str("# Required, but not in the schema; from the default mapping:\n");
+        import.added_defaults.iter().for_each(|entry| text.push_str(&line(entry)));
     }
     if import.filters_left_out {
         text.push_str(
-            "\n# The scoping filters of the schema could not be import. As this stands, everybody who is assigned is in scope:\n\
-             # write [[scope.filter]] by hand before you use it.\n",
+            "\n# The scoping filters of the schema could not be imported, so all assigned users are in scope.\n\
+             # Write [[scope.filter]] by hand before you use this mapping.\n",
         );
     }
     for filter in &import.filters {
@@ -28,7 +28,7 @@ pub(super) fn toml(import: &Import) -> String {
     }
     if let Some(attribute) = import.match_attribute {
         text.push_str(&format!(
-            "\n# Existing learners were found by this attribute; under [learners]:\n# match_attribute = {}\n",
+            "\n# The schema matches existing users by this attribute; for [learners]:\n# match_attribute = {}\n",
             quoted(attribute.path())
         ));
     }
@@ -57,12 +57,12 @@ fn key(path: &str) -> String {
     if !path.is_empty() && path.chars().all(is_bare) { path.to_owned() } else { quoted(path) }
 }
 
-/// A text between quotes that leave it as it is, where it has none of them.
+/// A literal string where possible, else a basic string.
 fn quoted(text: &str) -> String {
     if !text.contains('\'') && shown(text) == text {
         return format!("'{text}'");
     }
-    // TOML knows the escapes of JSON, and wants DEL escaped as well.
+    // TOML has the escapes of JSON, but requires one for DEL as well.
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_quoted_so_that_they_stay_what_they_are() {
+    fn quoting() {
         for (text, expected) in [
             (r#"Join(" ", [a])"#, r#"'Join(" ", [a])'"#),
             ("it's \"so\"", r#""it's \"so\"""#),

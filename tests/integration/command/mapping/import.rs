@@ -1,4 +1,4 @@
-//! `mapping import`: schemas in, configuration out.
+//! `mapping import`: a schema becomes configuration.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::world::World;
 
 const DEPARTMENT: &str = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
 
-/// A mapping of one attribute by an expression.
+/// One attribute mapping.
 fn line(target: &str, expression: &str) -> Value {
     json!({
         "defaultValue": null, "exportMissingReferences": false, "flowBehavior": "FlowWhenChanged",
@@ -17,8 +17,8 @@ fn line(target: &str, expression: &str) -> Value {
     })
 }
 
-/// What every mapping needs.
-fn needed() -> Vec<Value> {
+/// The required attribute mappings.
+fn required() -> Vec<Value> {
     let mut user_name = line("userName", "[userPrincipalName]");
     user_name["matchingPriority"] = json!(1);
     vec![
@@ -52,8 +52,8 @@ fn import(document: &Value, code: i32) -> Ran {
 }
 
 #[tokio::test]
-async fn what_is_imported_is_a_mapping_that_the_configuration_takes() {
-    let mut lines = needed();
+async fn an_imported_mapping_can_be_loaded() {
+    let mut lines = required();
     let mut title = line("title", "Join(\" \", [jobTitle], \"it's \\\\ \\\"so\\\"\")");
     title["defaultValue"] = json!("Apprentice");
     title["flowType"] = json!("ObjectAddOnly");
@@ -85,8 +85,9 @@ async fn what_is_imported_is_a_mapping_that_the_configuration_takes() {
     }
     let text = std::fs::read_to_string(world.config_path()).unwrap();
     let config = learner_sync::config::load(&world.config_path(), &Default::default()).unwrap();
-    let told: Vec<_> = config.scope.filters.iter().map(|filter| (filter.name.as_str(), filter.clauses.len())).collect();
-    assert_eq!(told, [("It's \"so\"", 2), ("Deck\n", 1)], "{text}");
+    let names: Vec<_> =
+        config.scope.filters.iter().map(|filter| (filter.name.as_str(), filter.clauses.len())).collect();
+    assert_eq!(names, [("It's \"so\"", 2), ("Deck\n", 1)], "{text}");
     assert_eq!(config.scope.filters[0].clauses[0].value.as_deref(), Some("Hamn \\ 'o'"));
     assert_eq!(of("title")["expression"], json!("Join(\" \",[jobTitle],\"it's \\\\ \\\"so\\\"\")"));
     assert_eq!((&of("title")["default"], &of("title")["apply"]), (&json!("Apprentice"), &json!("on-create")));
@@ -96,8 +97,9 @@ async fn what_is_imported_is_a_mapping_that_the_configuration_takes() {
 
 #[test]
 fn one_object_mapping_is_enough() {
-    let whole = import(&json!({ "synchronizationRules": [{ "objectMappings": [users(&needed(), &Value::Null)] }] }), 0);
-    for document in [users(&needed(), &json!({ "groups": [] })), json!({ "attributeMappings": needed() })] {
+    let whole =
+        import(&json!({ "synchronizationRules": [{ "objectMappings": [users(&required(), &Value::Null)] }] }), 0);
+    for document in [users(&required(), &json!({ "groups": [] })), json!({ "attributeMappings": required() })] {
         assert_eq!(import(&document, 0).stdout, whole.stdout);
         let stdin = run(&[], &["import", "-"], Some(&document.to_string()), 0);
         assert_eq!(stdin.stdout, whole.stdout);
@@ -105,8 +107,8 @@ fn one_object_mapping_is_enough() {
 }
 
 #[test]
-fn what_cannot_be_taken_is_told() {
-    let mut lines = needed();
+fn everything_left_out_is_reported() {
+    let mut lines = required();
     lines[1]["targetAttributeName"] = json!("emails[type eq \"home\"].value");
     let mut several = line("addresses[0].country", "[country]");
     several["flowType"] = json!("MultiValueAddOnly");
@@ -126,7 +128,7 @@ fn what_cannot_be_taken_is_told() {
     let mappings = [off, groups, users(&lines, &Value::Null)];
     let ran = import(&json!({ "synchronizationRules": [{ "objectMappings": mappings }] }), 3);
     for words in [
-        "object mapping \"Old\": it is switched off",
+        "object mapping \"Old\": it is disabled",
         "object mapping \"Teams\": only users are provisioned",
         "emails[type eq \"home\"].value: no learner attribute has this SCIM path",
         "manager: `manager` is not supported",
@@ -136,7 +138,7 @@ fn what_cannot_be_taken_is_told() {
         "USERNAME: `userName` is the same attribute",
         "addresses[0].country: its flow type `MultiValueAddOnly`",
         "name.familyName: it has neither a source nor a default",
-        "emails[type eq \"work\"].value: nothing was taken for it, and it must be mapped",
+        "emails[type eq \"work\"].value: it must be mapped, but nothing was imported",
     ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
@@ -145,10 +147,10 @@ fn what_cannot_be_taken_is_told() {
 }
 
 #[test]
-fn scoping_filters_are_taken_whole_or_not_at_all() {
+fn scoping_filters_are_imported_completely_or_not_at_all() {
     let north = group("North", &[("state", "EQUALS", &["Norrbotten"]), ("mail", "IS_NOT_NULL", &[])]);
     let crew = group("", &[("department", "regex match", &["(Crew|Deck).*"])]);
-    let ran = import(&users(&needed(), &json!({ "groups": [north, crew] })), 0);
+    let ran = import(&users(&required(), &json!({ "groups": [north, crew] })), 0);
     let expected = "\
 [[scope.filter]]
 name = 'North'
@@ -167,37 +169,37 @@ clauses = [
 
     // One of each set must hold.
     let input = [group("In", &[("country", "EQUALS", &["SE"])])];
-    let ran = import(&users(&needed(), &json!({ "groups": [north, crew], "inputFilterGroups": input })), 0);
+    let ran = import(&users(&required(), &json!({ "groups": [north, crew], "inputFilterGroups": input })), 0);
     assert_eq!(ran.stdout.matches("{ attribute = 'country', operator = 'EQUALS', value = 'SE' },\n]").count(), 2);
     assert_eq!(ran.stdout.matches("[[scope.filter]]").count(), 2, "{}", ran.stdout);
 
     for (clause, words) in [
         (("shoeSize", "EQUALS", &["43"][..]), "unknown attribute `shoeSize`"),
         (("mail", "SOUNDS LIKE", &["x"]), "the operator `SOUNDS LIKE` is not supported"),
-        (("mail", "EQUALS", &["x", "y"]), "`EQUALS` takes one value, and there are 2"),
+        (("mail", "EQUALS", &["x", "y"]), "`EQUALS` takes one value, found 2"),
         (("mail", "EQUALS", &[""]), "EQUALS needs a value that is not empty"),
-        (("mail", "REGEX MATCH", &["("]), "`(` is no regular expression"),
+        (("mail", "REGEX MATCH", &["("]), "`(` is not a valid regular expression"),
         (("employeeId", "GREATER_THAN", &["many"]), "compares whole numbers"),
     ] {
         let odd = group("Odd", &[clause]);
-        let ran = import(&users(&needed(), &json!({ "groups": [north, odd] })), 3);
-        assert!(ran.stderr.contains(words) && ran.stderr.contains("no filter is taken"), "{}", ran.stderr);
+        let ran = import(&users(&required(), &json!({ "groups": [north, odd] })), 3);
+        assert!(ran.stderr.contains(words) && ran.stderr.contains("no filter is imported"), "{}", ran.stderr);
         assert!(!ran.stdout.contains("\n[[scope.filter]]"), "{}", ran.stdout);
-        // Whoever pastes it in is told as well.
-        assert!(ran.stdout.contains("everybody who is assigned is in scope"), "{}", ran.stdout);
+        // The output carries the warning as well.
+        assert!(ran.stdout.contains("all assigned users are in scope"), "{}", ran.stdout);
     }
-    let ran = import(&users(&needed(), &json!({ "groups": [north, 7] })), 3);
-    assert!(ran.stderr.contains("the scope cannot be read") && ran.stdout.contains("userName"), "{}", ran.stderr);
+    let ran = import(&users(&required(), &json!({ "groups": [north, 7] })), 3);
+    assert!(ran.stderr.contains("malformed scope") && ran.stdout.contains("userName"), "{}", ran.stderr);
     assert!(!ran.stdout.contains("\n[[scope.filter]]"), "{}", ran.stdout);
-    let ran = import(&users(&needed(), &json!({ "groups": [north, { "name": "All", "clauses": null }] })), 0);
+    let ran = import(&users(&required(), &json!({ "groups": [north, { "name": "All", "clauses": null }] })), 0);
     assert!(!ran.stdout.contains("\n[[scope.filter]]"), "{}", ran.stdout);
-    let ran = import(&users(&needed(), &json!({ "groups": [north, { "name": "All", "clauses": [] }] })), 0);
+    let ran = import(&users(&required(), &json!({ "groups": [north, { "name": "All", "clauses": [] }] })), 0);
     assert!(!ran.stdout.contains("scope.filter"), "{}", ran.stdout);
 }
 
 #[test]
-fn a_line_that_cannot_be_read_costs_no_other() {
-    let mut lines = needed();
+fn a_malformed_line_does_not_affect_others() {
+    let mut lines = required();
     lines[1]["matchingPriority"] = json!(2);
     let mut no_expression = line("name.givenName", "");
     no_expression["defaultValue"] = json!("Everybody");
@@ -208,12 +210,12 @@ fn a_line_that_cannot_be_read_costs_no_other() {
     mapping["flowTypes"] = json!("Update,Add");
     let ran = import(&mapping, 3);
     for words in [
-        "emails[type eq \"work\"].value: it is mapped, but existing learners are found by one attribute only",
+        "emails[type eq \"work\"].value: it is mapped, but only one attribute can match existing learners",
         "name.givenName: its source has no expression",
-        "title: it cannot be read: invalid type: boolean `true`, expected a string",
-        "attribute mapping: it cannot be read: invalid type: integer `7`, expected an attribute mapping",
-        "attribute mapping: it cannot be read: missing field `targetAttributeName`",
-        "target object action \"Delete\": it is switched off there",
+        "title: malformed: invalid type: boolean `true`, expected a string",
+        "attribute mapping: malformed: invalid type: integer `7`, expected an attribute mapping",
+        "attribute mapping: malformed: missing field `targetAttributeName`",
+        "target object action \"Delete\": disabled in Entra",
     ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
@@ -223,10 +225,10 @@ fn a_line_that_cannot_be_read_costs_no_other() {
 }
 
 #[test]
-fn what_windows_writes_is_read_or_told() {
-    let document = json!({ "attributeMappings": needed() }).to_string();
+fn files_written_by_windows() {
+    let document = json!({ "attributeMappings": required() }).to_string();
     let marked = run(&[("schema.json", &format!("\u{feff}{document}"))], &["import", "schema.json"], None, 0);
-    assert_eq!(marked.stdout, import(&json!({ "attributeMappings": needed() }), 0).stdout);
+    assert_eq!(marked.stdout, import(&json!({ "attributeMappings": required() }), 0).stdout);
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("schema.json");
@@ -239,15 +241,15 @@ fn what_windows_writes_is_read_or_told() {
 #[test]
 fn other_documents_are_refused() {
     for (text, words) in [
-        ("{}", "is no synchronization schema"),
-        ("[]", "is no synchronization schema"),
-        ("", "is no JSON document"),
-        ("{\"synchronizationRules\": 7}", "schema.json: the schema cannot be read"),
+        ("{}", "not a synchronization schema"),
+        ("[]", "not a synchronization schema"),
+        ("", "not a JSON document"),
+        ("{\"synchronizationRules\": 7}", "schema.json: malformed schema"),
         ("{\"synchronizationRules\": [7]}", "expected a synchronization rule"),
-        ("{\"synchronizationRules\": [{\"objectMappings\": null}]}", "no attribute mapping of users"),
+        ("{\"synchronizationRules\": [{\"objectMappings\": null}]}", "no attribute mapping for users"),
         ("{\"attributeMappings\": [{}]}", "targetAttributeName"),
-        ("{\"attributeMappings\": []}", "no attribute mapping of users"),
-        ("{\"sourceObjectName\": \"Group\", \"attributeMappings\": []}", "no attribute mapping of users"),
+        ("{\"attributeMappings\": []}", "no attribute mapping for users"),
+        ("{\"sourceObjectName\": \"Group\", \"attributeMappings\": []}", "no attribute mapping for users"),
     ] {
         let ran = run(&[("schema.json", text)], &["import", "schema.json"], None, 1);
         assert_eq!(ran.stdout, "");
