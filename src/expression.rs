@@ -1,4 +1,4 @@
-//! The expression language of Entra ID's provisioning: what stands on the right of an attribute mapping. Pure.
+//! The expression language of Entra ID's provisioning, the right side of an attribute mapping. Pure.
 //!
 //! | step | module |
 //! |---|---|

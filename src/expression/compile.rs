@@ -122,7 +122,7 @@ impl Compiler<'_> {
 
     /// Compiles a call. The arguments are compiled even when the call itself is wrong, to report their problems too.
     fn call(&mut self, position: usize, name: &str, mut nodes: Vec<Node>) -> Result<Expression, String> {
-        let function = functions::find(name);
+        let function = functions::find_function(name);
         if let Ok(function) = function {
             (function.arrange)(&mut nodes);
             // Documented examples have a superfluous `,` at the end: `Trim([mail], )`.
@@ -187,7 +187,7 @@ fn parse_constant(parameter: Parameter, function: &str, argument: Expression) ->
 
 /// The problem with a bare word, with a suggestion.
 fn wrong_word(word: &str) -> String {
-    if functions::find(word).is_ok() {
+    if functions::find_function(word).is_ok() {
         return format!("`{word}` is a function; its arguments in parentheses are missing");
     }
     match attribute::resolve(word) {

@@ -75,13 +75,13 @@ impl UtcDateTime {
 
     /// Parses a text as `CDate` does.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        general::read(text)
+        general::parse_date(text)
     }
 
     /// Parses the result of [`Self::printed`].
     pub(super) fn from_printed(text: &str) -> Option<Self> {
         // Every text with a slash that `CDate` accepts is in this notation or means the same date.
-        text.contains('/').then(|| general::read(text).ok())?
+        text.contains('/').then(|| general::parse_date(text).ok())?
     }
 
     /// The notation of the service: `M/d/yyyy h:mm:ss tt`.

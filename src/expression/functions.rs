@@ -187,7 +187,7 @@ const REFUSED: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// Why there is no such function, with a suggestion.
-pub(super) fn find(name: &str) -> Result<&'static Function, String> {
+pub(super) fn find_function(name: &str) -> Result<&'static Function, String> {
     let exact = FUNCTIONS.iter().find(|function| function.name == name);
     let found = exact.or_else(|| FUNCTIONS.iter().find(|function| function.name.eq_ignore_ascii_case(name)));
     found.ok_or_else(|| match REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
@@ -243,7 +243,7 @@ mod tests {
             ("AppRoleAssignmentsComplex", "use `SingleAppRoleAssignment`"),
             ("Cdat", "did you mean `CDate`?"),
         ] {
-            let reason = find(name).unwrap_err();
+            let reason = find_function(name).unwrap_err();
             assert!(reason.contains(words), "{name}: {reason}");
         }
     }

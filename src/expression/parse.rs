@@ -125,7 +125,7 @@ impl Parser<'_> {
         let opened_at = self.position();
         self.next += 1;
         let mut text = String::new();
-        while let Some(character) = self.take() {
+        while let Some(character) = self.next_character() {
             match (character, self.peek()) {
                 ('"', _) => return Ok(Syntax::Text(text)),
                 ('\\', Some(escaped @ ('\\' | '"'))) => {
@@ -247,7 +247,7 @@ impl Parser<'_> {
         self.characters.get(self.next).copied()
     }
 
-    fn take(&mut self) -> Option<char> {
+    fn next_character(&mut self) -> Option<char> {
         let character = self.peek()?;
         self.next += 1;
         Some(character)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
-use super::input::{Input, Line, json as read};
+use super::input::{Input, InputLine, json as parse_json};
 use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, print};
 use crate::directory::{AccountRead, DirectoryError};
@@ -111,8 +111,8 @@ fn evaluate_lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure>
     let mut code = DONE;
     while let Some(line) = input.line()? {
         let result = match line {
-            Line::Text(text) => evaluate_line(&text, now),
-            Line::TooLong => Err(LineError::Malformed("the line is longer than 16 MiB".to_owned())),
+            InputLine::Text(text) => evaluate_line(&text, now),
+            InputLine::TooLong => Err(LineError::Malformed("the line is longer than 16 MiB".to_owned())),
         };
         print(&match result {
             Ok(TrialResult::NoFlow) => json!({ "flow": false }).to_string(),
@@ -132,7 +132,7 @@ fn evaluate_line(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, LineE
     if line.trim_ascii().is_empty() {
         return Err(malformed("empty"));
     }
-    let Json::Object(mut line) = read(line).map_err(|error| malformed(&without_line(&error)))? else {
+    let Json::Object(mut line) = parse_json(line).map_err(|error| malformed(&without_line(&error)))? else {
         return Err(malformed("not an object {\"expression\", \"inputs\", \"now\"}"));
     };
     let Some(Json::String(expression)) = line.remove("expression") else {

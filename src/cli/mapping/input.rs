@@ -21,7 +21,7 @@ pub(super) struct Input {
 }
 
 /// A line without its line feed.
-pub(super) enum Line {
+pub(super) enum InputLine {
     Text(Vec<u8>),
     TooLong,
 }
@@ -60,7 +60,7 @@ impl Input {
     }
 
     /// Reads the next line.
-    pub(super) fn line(&mut self) -> Result<Option<Line>, Failure> {
+    pub(super) fn line(&mut self) -> Result<Option<InputLine>, Failure> {
         let mut line = Vec::new();
         let mut head = self.reader.by_ref().take(MAX_DOCUMENT);
         let read = head.read_until(b'\n', &mut line);
@@ -70,9 +70,9 @@ impl Input {
         }
         if line.pop_if(|byte| *byte == b'\n').is_none() && length as u64 == MAX_DOCUMENT {
             self.reader.skip_until(b'\n').map_err(|error| self.failure(&format!("cannot read the file: {error}")))?;
-            return Ok(Some(Line::TooLong));
+            return Ok(Some(InputLine::TooLong));
         }
-        Ok(Some(Line::Text(line)))
+        Ok(Some(InputLine::Text(line)))
     }
 
     pub(super) fn failure(&self, reason: &str) -> Failure {

@@ -10,7 +10,7 @@ use super::{ABBREVIATED, DAYS, DateTimeKind, MONTHS, UtcDateTime, starts_with_na
 
 /// # Errors
 /// What is wrong, without quoting the text.
-pub(super) fn read(text: &str) -> Result<UtcDateTime, &'static str> {
+pub(super) fn parse_date(text: &str) -> Result<UtcDateTime, &'static str> {
     let mut rest = text.trim();
     if let Some((_, after)) = name(rest, &DAYS) {
         rest = after.trim_start_matches(',').trim_start();
@@ -155,7 +155,7 @@ mod tests {
             ("Wed, 04 Jul 2029 13:05:09 GMT", "7/4/2029 1:05:09 PM"),
             ("9999-12-31", "12/31/9999 12:00:00 AM"),
         ] {
-            assert_eq!(read(text).map(UtcDateTime::printed).as_deref(), Ok(expected), "{text}");
+            assert_eq!(parse_date(text).map(UtcDateTime::printed).as_deref(), Ok(expected), "{text}");
         }
     }
 
@@ -184,7 +184,7 @@ mod tests {
             "4 Julian 2029",
             "é",
         ] {
-            assert!(read(text).is_err(), "{text}");
+            assert!(parse_date(text).is_err(), "{text}");
         }
     }
 }

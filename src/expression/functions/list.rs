@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use crate::model::Value;
 
 use super::Checked;
-use super::substring::find;
+use super::substring::find_text;
 use crate::expression::compile::Expression;
 use crate::expression::constant::Integer;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, number, text};
@@ -19,7 +19,7 @@ pub(super) fn contains(call: Call<'_>) -> Evaluated<'_> {
     let compare = call.argument::<CompareType>(2)?.map_or_else(CompareType::default, Cow::into_owned);
     for (index, element) in elements(&source).iter().enumerate() {
         let element = text(Cow::Borrowed(element))?.unwrap_or_default();
-        if find(&element, &wanted, 0, compare).is_some() {
+        if find_text(&element, &wanted, 0, compare).is_some() {
             return number(index + 1);
         }
     }

@@ -47,12 +47,12 @@ pub(super) fn in_str(call: Call<'_>) -> Evaluated<'_> {
     let compare = call.argument::<CompareType>(3)?.map_or_else(CompareType::default, Cow::into_owned);
     let skipped = usize::try_from(start - 1).map_err(|_| EvaluationStop::invalid("positions start at 1"))?;
     // As in Visual Basic, nothing is found after the last character, not even an empty text.
-    let found = if skipped < source.chars().count() { find(&source, &wanted, skipped, compare) } else { None };
+    let found = if skipped < source.chars().count() { find_text(&source, &wanted, skipped, compare) } else { None };
     number(found.map_or(0, |position| position + 1))
 }
 
 /// The number of characters before `wanted`, searched after the first `skipped` characters.
-pub(super) fn find(source: &str, wanted: &str, skipped: usize, compare: CompareType) -> Option<usize> {
+pub(super) fn find_text(source: &str, wanted: &str, skipped: usize, compare: CompareType) -> Option<usize> {
     let from = source.char_indices().map(|(at, _)| at).chain([source.len()]).nth(skipped)?;
     let found = match compare {
         CompareType::Binary => source[from..].find(wanted).map(|at| source[from..from + at].chars().count()),
