@@ -3,13 +3,15 @@
 //! | step | module |
 //! |---|---|
 //! | text to syntax tree | `parse`, `syntax` |
-//! | syntax tree to [`Expression`]: names resolved, argument counts and constants checked | `compile`, `constant`, `keyword` |
+//! | syntax tree to compiled expression: names resolved, argument counts and constants checked | `compile` |
+//! | types of arguments, and constants parsed at the start | `constant`, `keyword` |
 //! | attribute names of the portal and of Graph | `attribute` |
+//! | what a compiled expression reads, and whether it depends on the time | `inspect` |
 //! | expression and user to value | `evaluate` |
 //! | the functions, one row each in a table | `functions`, with `dates` and `pattern` |
 //!
-//! All mistakes in an expression are found when it is compiled, before a user is read. Evaluation reads no clock and
-//! cannot fail: it ends with a value or with an [`EvaluationStop`].
+//! Every mistake in an expression is found when it is compiled, before a user is read. Evaluation reads no clock. It
+//! ends with a value, or with the reason why there is none. `tests/examples.json` has worked examples of the language.
 
 pub(crate) mod attribute;
 mod compile;

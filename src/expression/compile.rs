@@ -33,7 +33,7 @@ pub(crate) enum Expression {
         position: usize,
     },
     Comparison(Box<Self>, ComparisonOperator, Box<Self>),
-    /// Two or more operands with `&` between them.
+    /// Two or more operands joined by `&`.
     Concatenation(Vec<Self>),
     Ignore(IgnoreFlow),
 }

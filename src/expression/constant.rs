@@ -113,7 +113,7 @@ impl ConstantArgument {
     }
 }
 
-/// Implements [`ArgumentType::of`].
+/// Implements [`ArgumentType::from_constant`].
 macro_rules! from_constant {
     ($variant:ident) => {
         fn from_constant(constant: &ConstantArgument) -> Option<&Self> {
