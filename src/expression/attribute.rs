@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{APP_ROLE_ASSIGNMENTS, User, Value};
+use crate::model::{APP_ROLE_ASSIGNMENTS, Selection, User, Value};
 use crate::nearest::{did_you_mean, nearest};
 
 /// A source attribute: the Graph property to select, and the part of it to use.
@@ -52,7 +52,22 @@ pub(crate) fn boolean(value: bool) -> Cow<'static, Value> {
     Cow::Borrowed(if value { &TRUE } else { &FALSE })
 }
 
+/// Whether there is no value: null, an empty text, or a list of nothing else.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Text(text) => text.is_empty(),
+        Value::List(elements) => elements.iter().all(is_empty),
+        Value::Boolean(_) | Value::Number(_) | Value::Complex(_) => false,
+    }
+}
+
 impl SourceAttribute {
+    /// Adds the property to `selection` and returns its slot. The object id needs no property.
+    pub(crate) fn select(&self, selection: &mut Selection) -> usize {
+        if self.part == AttributePart::Id { 0 } else { selection.slot(&self.property) }
+    }
+
     /// The attribute of `user`; `slot` is the index of its property in `User::values`.
     pub(crate) fn value_of<'a>(&self, slot: usize, user: &'a User) -> Result<Cow<'a, Value>, UnavailableValue> {
         Ok(match self.part {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::attribute::{self, AttributePart, SourceAttribute};
+use super::attribute::{self, SourceAttribute};
 use super::constant::{ConstantArgument, Parameter};
 use super::functions::{self, Function};
 use super::parse::parse;
@@ -101,8 +101,7 @@ impl Compiler<'_> {
             }
             Syntax::Attribute(name) => match (self.resolve)(&name) {
                 Ok(attribute) => {
-                    let slot =
-                        if attribute.part == AttributePart::Id { 0 } else { self.selection.slot(&attribute.property) };
+                    let slot = attribute.select(self.selection);
                     return Expression::Attribute { attribute, slot };
                 }
                 Err(reason) => reason,

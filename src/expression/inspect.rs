@@ -100,3 +100,65 @@ impl Expression {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::attribute::resolve;
+    use super::super::compile::compile;
+    use super::*;
+    use crate::model::Selection;
+
+    #[test]
+    fn time_dependence() {
+        use TimeDependence::{Always, Never, Sometimes};
+        for (text, expected) in [
+            ("[mail]", Never),
+            ("CDate([employeeHireDate])", Never),
+            ("Now()", Always),
+            ("Append(Now(), \"!\")", Always),
+            ("\"since \" & Now()", Always),
+            ("Now() > [employeeHireDate]", Sometimes),
+            ("CBool(Now())", Sometimes),
+            ("DateDiff(\"d\", Now(), [employeeHireDate])", Sometimes),
+            ("IIF(Now() > [employeeHireDate], [mail], )", Sometimes),
+            ("IIF([accountEnabled], [mail], Now())", Always),
+            ("Trim(IIF(IsPresent(Now()), [mail], IgnoreAttributeFlow))", Sometimes),
+        ] {
+            let expression = compile(text, resolve, &mut Selection::default()).unwrap();
+            assert_eq!(expression.time_dependence(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn properties_and_constants() {
+        for (text, properties, is_constant) in [
+            ("[objectId]", &[][..], false),
+            ("[mail] & [Mail] = [IsSoftDeleted]", &["mail", "accountEnabled"], false),
+            (
+                "Join(\",\", [extensionAttribute1], Trim([city]), [extensionAttribute2])",
+                &["onPremisesExtensionAttributes", "city"],
+                false,
+            ),
+            ("\"text\"", &[], true),
+            ("7", &[], true),
+            ("IgnoreAttributeFlow", &[], false),
+        ] {
+            let expression = compile(text, resolve, &mut Selection::default()).unwrap();
+            assert_eq!(expression.properties(), properties, "{text}");
+            assert_eq!(expression.constant().is_some(), is_constant, "{text}");
+        }
+    }
+
+    #[test]
+    fn dates_of_functions_are_recognized() {
+        for (text, expected) in [
+            ("Now()", true),
+            ("IIF([accountEnabled], Now(), [mail])", true),
+            ("Coalesce([mail], CDate([mail]))", true),
+            ("Trim(Now())", false),
+            ("[employeeHireDate]", false),
+        ] {
+            assert_eq!(compile(text, resolve, &mut Selection::default()).unwrap().returns_date(), expected, "{text}");
+        }
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use crate::expression::attribute::{SourceAttribute, UnavailableValue};
+use crate::expression::attribute::{SourceAttribute, UnavailableValue, is_empty};
 use crate::expression::pattern::{LimitExceeded, Pattern};
 use crate::model::{Reason, User, Value};
 
@@ -178,15 +178,6 @@ impl Clause {
             // `compile_filter` creates no other pairs.
             _ => false,
         })
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Text(text) => text.is_empty(),
-        Value::List(elements) => elements.iter().all(is_empty),
-        Value::Boolean(_) | Value::Number(_) | Value::Complex(_) => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Compiles the configured filters.
 
 use super::clause::{Clause, ClauseOperand, ClauseOperator, UndecidedClause};
-use crate::expression::attribute::{self, AttributePart};
+use crate::expression::attribute;
 use crate::expression::pattern::Pattern;
 use crate::model::{Reason, Selection, User};
 use crate::nearest::{did_you_mean, nearest};
@@ -113,7 +113,7 @@ fn compile_clause(entry: &ClauseEntry, selection: &mut Selection) -> Result<Clau
         (true, None) => return Err(format!("{operator} needs a value")),
         (true, Some(value)) => parse_operand(operator, value)?,
     };
-    let slot = if attribute.part == AttributePart::Id { 0 } else { selection.slot(&attribute.property) };
+    let slot = attribute.select(selection);
     Ok(Clause { attribute, slot, operator, operand })
 }
 

@@ -3,6 +3,7 @@
 use crate::model::Value;
 
 use super::Checked;
+use crate::expression::attribute::is_empty;
 use crate::expression::compile::Expression;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, boolean, null, text};
 
@@ -113,15 +114,6 @@ pub(super) fn is_string(call: Call<'_>) -> Evaluated<'_> {
 pub(super) fn not(call: Call<'_>) -> Evaluated<'_> {
     let is_true = call.text(0)?.is_some_and(|word| word.eq_ignore_ascii_case("true"));
     Ok(boolean(!is_true))
-}
-
-pub(super) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Text(text) => text.is_empty(),
-        Value::List(elements) => elements.iter().all(is_empty),
-        Value::Boolean(_) | Value::Number(_) | Value::Complex(_) => false,
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use crate::model::Value;
 
 use super::Checked;
 use super::text::try_each;
+use crate::expression::attribute::is_empty;
 use crate::expression::compile::Expression;
 use crate::expression::constant::ConstantArgument;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, produced};
@@ -101,7 +102,7 @@ pub(super) fn replace(call: Call<'_>) -> Evaluated<'_> {
             let (group, new) = (text(call, GROUP)?, text(call, REPLACEMENT)?);
             try_each(source, |text| Ok(pattern.replace_group(text, &group, &new)?))
         }
-        Some(Mode::Extract) if super::logic::is_empty(&source) => {
+        Some(Mode::Extract) if is_empty(&source) => {
             let (Some(pattern), Some(other)) = (call.argument::<Pattern>(PATTERN)?, call.text(ATTRIBUTE)?) else {
                 return Ok(source);
             };
