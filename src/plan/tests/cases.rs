@@ -388,7 +388,7 @@ fn attributes_changed_outside_are_repaired_or_left() {
         1 in scope, 1 skipped
     ",
     );
-    let wanted = Fingerprint::of(&world.wanted(1).values);
+    let wanted = Fingerprint::compute(&world.wanted(1).values);
     let recorded = |plan: &Plan| plan.left()[0].leave().unwrap().drift_fingerprint;
     assert_eq!(recorded(&world.plan()), Some(wanted));
 

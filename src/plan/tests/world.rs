@@ -151,7 +151,7 @@ impl World {
                 let learner = LinkedLearner {
                     learner: row.learner,
                     active: row.active,
-                    fingerprint: Fingerprint::of(&row.values),
+                    fingerprint: Fingerprint::compute(&row.values),
                     routes: self.routes.get(&id).cloned().unwrap_or_else(direct),
                 };
                 (id, learner)
