@@ -40,7 +40,7 @@ pub enum CertificateError {
     NoKey,
     /// The private key has a passphrase.
     #[error(
-        "holds an encrypted private key, which the service cannot decrypt; run: \
+        "holds a private key with a passphrase, which the service cannot use; run: \
          openssl pkey -in encrypted.pem -out key.pem, then chown root:learner-sync key.pem and chmod 0640 key.pem"
     )]
     Encrypted,

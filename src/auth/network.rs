@@ -59,8 +59,8 @@ pub(crate) fn unreachable_hint(error: &reqwest::Error) -> &'static str {
         "the proxy answered 407 (authentication required): put user:password into the file of \
          entra.proxy_password_file, or into HTTPS_PROXY"
     } else if says("tunnel error") {
-        "the proxy refuses the tunnel; its log says why. Check entra.proxy and entra.proxy_password_file (or \
-         HTTPS_PROXY), and that the proxy allows CONNECT to this host and port"
+        "the proxy refuses the tunnel; its log says why (401 or 407: wrong user or password). Check entra.proxy and \
+         entra.proxy_password_file (or HTTPS_PROXY), and that the proxy allows CONNECT to this host and port"
     } else if says("certificate") {
         "the certificate is not trusted: if a proxy inspects TLS, set entra.ca_file to its certificate authority"
     } else {

@@ -106,7 +106,7 @@ impl Small {
                 continue;
             }
             let last = "SELECT id || ' ' || outcome || ' ' || error FROM sync_cycles ORDER BY id DESC LIMIT 1";
-            let row = if ran.stderr.contains("the end of the cycle cannot be written down: the disk is full") {
+            let row = if ran.stderr.contains("cannot record the end of the cycle: the disk is full") {
                 "NULL".to_owned()
             } else {
                 noted += 1;
@@ -192,7 +192,7 @@ async fn a_cache_without_room_causes_only_a_warning() {
     let Some(small) = Small::start(false, true).await else {
         return println!("skipped: nothing can be mounted here");
     };
-    let warning = format!("the cache in {} cannot be written", small.world.path("disk/state/cache").display());
+    let warning = format!("cannot write the cache in {}", small.world.path("disk/state/cache").display());
     for room in [0, 4, 8, 64] {
         small.leave(room * KIB);
         let ran = small.world.run_program(&["sync"], 0);

@@ -292,7 +292,7 @@ async fn the_cache_of_a_newer_learner_sync_is_refused_before_a_cycle_begins() {
     world.run_program(&["sync"], 0);
     relabel(&world, 99, "\nand something that came with it");
     let expected =
-        [&*world.path("state/cache").display().to_string(), "has layout 99", "install the newer one, or remove"];
+        [&*world.path("state/cache").display().to_string(), "has layout 99", "install that version, or remove"];
     expect_refused(&world, &RUNNING, &expected);
     expect_in_check(&world, "state", &expected);
     assert_eq!(world.cycles().await, ["command success"]);
@@ -345,7 +345,7 @@ async fn the_cache_of_an_older_learner_sync_is_set_aside_and_rebuilt() {
     world.run_program(&["sync"], 0);
     relabel(&world, 1, "");
     let ran = world.run_program(&["sync"], 0);
-    assert!(ran.stderr.contains("it has the older layout 1"), "{ran:?}");
+    assert!(ran.stderr.contains("the layout 1 is older than"), "{ran:?}");
     // The first layout has no version entry.
     std::fs::remove_file(world.path("state/cache/layout")).unwrap();
     let ran = world.run_program(&["sync"], 0);

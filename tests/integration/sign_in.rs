@@ -261,7 +261,7 @@ async fn the_token_file_of_a_workload_identity_is_read_each_time() {
     world.sim.tenant(|tenant| tenant.federated_tokens = ["second".to_owned()].into());
     world.sim.revoke_tokens();
     world.run_program(&["resync", "--wait"], 0);
-    for (what, words) in [("nothing", "No such file"), ("empty", "is empty"), ("a pipe", "no regular file")] {
+    for (what, words) in [("nothing", "No such file"), ("empty", "is empty"), ("a pipe", "not a regular file")] {
         let _ = std::fs::remove_file(&file);
         match what {
             "empty" => drop(write_secret(&world, "token", " \n")),
@@ -270,7 +270,7 @@ async fn the_token_file_of_a_workload_identity_is_read_each_time() {
         }
         world.sim.revoke_tokens();
         let said = world.run_program(&["resync", "--wait"], 1).stdout;
-        assert!(said.contains("token_file must be a file with a token") && said.contains(words), "{what}: {said}");
+        assert!(said.contains("token_file must be a token file") && said.contains(words), "{what}: {said}");
     }
     daemon.stop().await;
 
@@ -306,7 +306,7 @@ async fn a_managed_identity_gets_its_token_from_the_metadata_service() {
     });
     let report = world.cycle().await;
     let error = report.error.unwrap();
-    assert!(report.refused && error.contains("give this virtual machine a managed identity"), "{error}");
+    assert!(report.refused && error.contains("assign a managed identity to this virtual machine"), "{error}");
 }
 
 #[tokio::test]

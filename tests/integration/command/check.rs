@@ -97,7 +97,7 @@ fn expect_failure(world: &World, name: &str, cause: &[&str], fix: &[&str]) {
 async fn check_names_the_cause_and_the_fix_of_a_wrong_secret() {
     let world = world_with_group().await;
     std::fs::write(world.path("secret"), "wrong").unwrap();
-    expect_failure(&world, "sign-in", &["AADSTS7000215"], &["the client secret is wrong", "not its id"]);
+    expect_failure(&world, "sign-in", &["AADSTS7000215"], &["the client secret is wrong", "not its ID"]);
 }
 
 #[tokio::test]

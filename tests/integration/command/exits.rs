@@ -112,7 +112,7 @@ async fn a_missing_tenant_id_exits_78() {
     world.reconfigure(|text| {
         text.lines().filter(|line| !line.starts_with("tenant_id")).map(|line| format!("{line}\n")).collect()
     });
-    check_configuration(&world, &["entra.tenant_id", "is required", "Directory (tenant) ID"]);
+    check_configuration(&world, &["entra.tenant_id", "required, but missing", "Directory (tenant) ID"]);
 }
 
 #[tokio::test]
