@@ -65,7 +65,8 @@ impl Tally {
         println!("{self:?}");
         let Self { kills, too_late, before_its_row, while_reading, while_applying, after_applying, after_its_end } =
             self;
-        assert!(too_late * 2 < *kills, "{self:?}");
+        // A few kills prove nothing: on a loaded machine most of them may come too late.
+        assert!(*kills < 20 || too_late * 2 < *kills, "{self:?}");
         if *kills >= 40 {
             for hits in [before_its_row + while_reading, *while_applying, after_applying + after_its_end] {
                 assert!(hits > 0, "{self:?}");
