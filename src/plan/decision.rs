@@ -27,7 +27,7 @@ impl AttributeChange {
     }
 
     /// The change of `active` itself.
-    pub(super) fn of_active(old: Option<bool>, new: bool) -> Self {
+    pub(super) fn active(old: Option<bool>, new: bool) -> Self {
         Self::new(Attribute::Active, old.map(|old| old.to_string()), Some(new.to_string()))
     }
 

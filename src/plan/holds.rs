@@ -54,7 +54,7 @@ pub(super) fn decide_leavers(input: PlanInput<'_>, leavers: Vec<Leaver<'_>>, dra
         // Other holds last, so that becoming readable does not end them.
         let lasting = entry.map(|entry| entry.reason).filter(|reason| *reason != Reason::Unreadable);
         let decision = match (&leaver.evidence, released, lasting) {
-            // An approval releases a user, but it is no evidence that the user has left.
+            // An approval releases a user; it does not prove that the user has left.
             (Err(detail), _, lasting) => {
                 let reason = lasting.unwrap_or(Reason::Unreadable);
                 hold(input, deactivate(input, &leaver, reason), (reason, Some(detail.clone())))

@@ -156,7 +156,7 @@ fn newcomer(
         user_name: text(&values, Attribute::UserName),
         changes: written
             .map(|(attribute, value)| AttributeChange::new(*attribute, None, value.clone()))
-            .chain([AttributeChange::of_active(None, true)])
+            .chain([AttributeChange::active(None, true)])
             .collect(),
         effect: Effect::Apply(active_after(user, learner)),
     };
@@ -202,7 +202,7 @@ fn update(
         }
     }
     if !active {
-        changes.push(AttributeChange::of_active(Some(false), true));
+        changes.push(AttributeChange::active(Some(false), true));
     }
     Decision {
         user: id,

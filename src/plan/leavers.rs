@@ -1,4 +1,4 @@
-//! Active learners whose user has left. Missing evidence is no reason to leave: either a complete row says why, or
+//! Active learners whose user has left. Missing evidence never deactivates: either a complete row says why, or
 //! the confirmation does.
 
 use jiff::SignedDuration;
@@ -204,7 +204,7 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
         detail,
         row: TargetRow::Linked(linked.learner),
         user_name: input.linked_user_name(*user),
-        changes: vec![AttributeChange::of_active(Some(true), false)],
+        changes: vec![AttributeChange::active(Some(true), false)],
         effect: Effect::Apply(RowAfter {
             active: false,
             routes: input.routes(*user).unwrap_or(&linked.routes).clone(),

@@ -1,6 +1,6 @@
 //! Unique values: which learner holds them, which users want them, and which of these can have them.
 //!
-//! Values may move within one cycle: two users who swap addresses, and chains of renames, are no conflict. Such
+//! Values may move within one cycle: swaps and chains of renames are not conflicts. Such
 //! decisions are applied together, see [`Batch`](super::Batch).
 
 use std::collections::{BTreeMap, BTreeSet};
