@@ -37,7 +37,7 @@ pub(super) async fn check(config: &Config) -> Result<(), Failure> {
 }
 
 async fn database(config: &Config, path: &Path) -> Result<(), Failure> {
-    let Some(owner) = other_owner(path) else { return check_directory(config, path) };
+    let Some(owner) = other_owner(path) else { return check_parent_directory(config, path) };
     match is_database(path) {
         Ok(true) => {}
         Ok(false) => return Err(StoreError::NotADatabase { path: path.to_owned() }.into()),
@@ -62,7 +62,7 @@ async fn database(config: &Config, path: &Path) -> Result<(), Failure> {
 }
 
 /// Refuses a missing database whose directory belongs to another user.
-fn check_directory(config: &Config, path: &Path) -> Result<(), Failure> {
+fn check_parent_directory(config: &Config, path: &Path) -> Result<(), Failure> {
     let Some(directory) = files::directory_of(path) else { return Ok(()) };
     let is_missing = path.try_exists().is_ok_and(|exists| !exists);
     let Some(owner) = other_owner(directory).filter(|_| is_missing && directory != config.state.directory) else {

@@ -90,9 +90,13 @@ pub async fn run_locked_cycle(
     if !app.config.provisioning.users {
         return Err(LockedCycleError::Disabled);
     }
-    let preflight = Preflight::inspect(&app.config, &app.learners).await?;
+    let mut preflight = Preflight::inspect(&app.config, &app.learners).await?;
     preflight.create_directories()?;
-    let _lock = acquire_file_lock(&preflight, options, &mut stop).await?;
+    let (_lock, waited) = acquire_file_lock(&preflight, options, &mut stop).await?;
+    if waited {
+        // The file may have been replaced meanwhile.
+        preflight = Preflight::inspect(&app.config, &app.learners).await?;
+    }
     reached(Step::LockTaken);
     // Opened for each cycle: after a restore the path names another file.
     let store = Store::open_inspected(&preflight.database).await?;
@@ -124,17 +128,17 @@ pub async fn run_locked_cycle(
     Ok(ended?)
 }
 
-/// Keeps other cycles of this machine out.
+/// Keeps other cycles of this machine out. Returns whether it had to wait.
 async fn acquire_file_lock(
     preflight: &Preflight,
     options: RunOptions<'_>,
     stop: &mut StopSignal,
-) -> Result<Lock, LockedCycleError> {
+) -> Result<(Lock, bool), LockedCycleError> {
     let mut waiting = Waiting { allowed: options.wait, announced: false };
     loop {
         match Lock::acquire(&preflight.paths.cycle_lock, options.command) {
             Err(LockError::Held(holder)) => waiting.pause(holder, stop).await?,
-            acquired => return Ok(acquired?),
+            acquired => return Ok((acquired?, waiting.announced)),
         }
     }
 }

@@ -1,0 +1,249 @@
+//! What `check` asks Entra ID and Graph.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Check, DATABASE};
+use crate::cycle::{self, CycleError};
+use crate::directory::{Application, AssignmentSummary, Directory, DirectoryError, GroupPreview};
+use crate::model::{EntraId, GroupMembers, Source};
+use crate::runtime::App;
+use crate::store::{Access, Store};
+
+/// Entra, like Kerberos, tolerates a clock difference of five minutes.
+const MAX_CLOCK_DIFFERENCE: i64 = 300;
+/// The permissions that a cycle needs, each followed by those that include it.
+const NEEDED: [&[&str]; 3] = [
+    &["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+    &["User.Read.All", "User.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
+    &[
+        "GroupMember.Read.All",
+        "GroupMember.ReadWrite.All",
+        "Group.Read.All",
+        "Group.ReadWrite.All",
+        "Directory.Read.All",
+        "Directory.ReadWrite.All",
+    ],
+];
+
+impl Check {
+    /// `permission` is the one that this step needs.
+    fn failed_request(name: &'static str, error: &DirectoryError, permission: &str) -> Self {
+        let hint = match error {
+            DirectoryError::Graph(error) if error.is_forbidden() => Some(grant_hint(permission)),
+            _ => error.hint(),
+        };
+        Self::failed(name, error, hint)
+    }
+}
+
+/// Checks the network, the sign-in, the permissions and the assignments, as far as each step allows the next.
+pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
+    let App { config, directory, rules, learners: _, clock } = app;
+    checks.push(match directory.clock_ahead(*clock).await {
+        Ok(ahead) => network_check(&config.entra.graph, ahead),
+        Err(error) => Check::failed_request("network", &error.into(), ""),
+    });
+    if let Err(error) = directory.sign_in().await {
+        checks.push(Check::failed_request("sign-in", &error.into(), ""));
+        return;
+    }
+    let who = config.entra.client_id.as_ref().map_or_else(
+        || "the managed identity of this machine".to_owned(),
+        |client_id| format!("application {client_id} in tenant {}", rules.tenant),
+    );
+    checks.push(Check::passed("sign-in", who));
+    checks.extend(credential_check(directory, clock()).await);
+    checks.extend(permissions_check(directory).await);
+    let application = match directory.application(rules.application).await {
+        Ok(application) => application,
+        Err(error) => return checks.push(unknown_application_check(directory, error).await),
+    };
+    let Application { object_id, app_id: _, name, roles: _ } = &application;
+    checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
+    if checks.iter().any(|check| check.name == DATABASE && check.ok) {
+        checks.extend(source_check(app, *object_id).await);
+    }
+
+    let assigned = match directory.assignment_summary(&application).await {
+        Ok(assigned) => assigned,
+        Err(error) => return checks.push(Check::failed_request("assignments", &error, "Application.Read.All")),
+    };
+    let (users, groups) = (assigned.users, assigned.groups.len());
+    checks.push(if users + groups == 0 {
+        Check {
+            ok: false,
+            hint: Some("assign users or groups under Enterprise applications > Users and groups".to_owned()),
+            ..Check::passed("assignments", "nobody is assigned to the application")
+        }
+    } else {
+        let detail = format!("{} and {} assigned (Application.Read.All)", count(users, "user"), count(groups, "group"));
+        Check::passed("assignments", detail)
+    });
+    checks.push(match directory.readable_user(&rules.selection).await {
+        Ok(None) => Check::passed("users", "every mapped attribute can be read (User.Read.All)"),
+        Ok(Some(hidden)) => {
+            Check { ok: false, hint: Some(grant_hint("User.Read.All")), ..Check::passed("users", hidden) }
+        }
+        Err(error) => Check::failed_request("users", &error, "User.Read.All"),
+    });
+    checks.push(groups_check(directory, &assigned, config.scope.group_members).await);
+    checks.extend(restrictions_check(app).await);
+}
+
+/// Graph answered; fails when the clocks differ too much for a sign-in.
+fn network_check(graph: &str, ahead: Option<SignedDuration>) -> Check {
+    let Some(ahead) = ahead else { return Check::passed("network", format!("{graph} answers")) };
+    let seconds = ahead.as_secs();
+    let off = match seconds {
+        0 => format!("{graph} answers; the clocks agree"),
+        ahead @ 1.. => format!("{graph} answers; the clock of this machine is {ahead} s ahead"),
+        behind => format!("{graph} answers; the clock of this machine is {} s behind", behind.unsigned_abs()),
+    };
+    if seconds.abs() <= MAX_CLOCK_DIFFERENCE {
+        return Check::passed("network", off);
+    }
+    let hint = "set the clock of this machine (timedatectl set-ntp true): Entra refuses sign-ins when it is more than five \
+                minutes off";
+    Check { ok: false, hint: Some(hint.to_owned()), ..Check::passed("network", off) }
+}
+
+/// `None` when the expiry of the credential is unknown.
+async fn credential_check(directory: &Directory, now: Timestamp) -> Option<Check> {
+    let end = match directory.credential_end(now).await {
+        Ok(end) => end?,
+        Err(error) => return Some(Check::failed_request("credential", &error, "Application.Read.All")),
+    };
+    let check = Check::passed("credential", format!("valid until {end:.0}"));
+    Some(match cycle::ends_soon(end, now) {
+        None => check,
+        Some(hint) => Check { ok: end > now, hint: Some(hint), ..check },
+    })
+}
+
+/// The permissions in the token; `None` when the token does not list them.
+async fn permissions_check(directory: &Directory) -> Option<Check> {
+    let granted = directory.granted_permissions().await.ok()??;
+    let has = |any: &[&str]| any.iter().any(|permission| granted.contains(*permission));
+    let missing: Vec<&str> = NEEDED.iter().filter(|any| !has(any)).map(|any| any[0]).collect();
+    let join = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
+    Some(if missing.is_empty() {
+        Check::passed("permissions", join(&mut granted.iter().map(String::as_str)))
+    } else {
+        let missing = join(&mut missing.into_iter());
+        let hint =
+            format!("{}; restart a running daemon, whose token lacks it for up to an hour", grant_hint(&missing));
+        Check { ok: false, hint: Some(hint), ..Check::passed("permissions", format!("the token lacks {missing}")) }
+    })
+}
+
+/// A common mistake is the object id of the app registration.
+async fn unknown_application_check(directory: &Directory, error: DirectoryError) -> Check {
+    let check = Check::failed_request("application", &error, "Application.Read.All");
+    let DirectoryError::ApplicationNotFound(id) = error else { return check };
+    match directory.find_registration(id).await {
+        Ok(Some(client_id)) => Check {
+            hint: Some(format!(
+                "{id} is the object id of an app registration; use the one under Enterprise applications > Properties, \
+                 or the application (client) id {client_id}"
+            )),
+            ..check
+        },
+        Ok(None) | Err(_) => check,
+    }
+}
+
+/// Looks up the users and groups of `scope.only` and `scope.ignore`; `None` when both are empty.
+async fn restrictions_check(app: &App) -> Option<Check> {
+    let scope = &app.config.scope;
+    if scope.only.is_empty() && scope.ignore.is_empty() {
+        return None;
+    }
+    let (mut groups, mut users, mut unknown) = (0, 0, Vec::new());
+    for text in scope.only.iter().chain(&scope.ignore) {
+        let directory = &app.directory;
+        let found = async {
+            if let Ok(id) = text.parse()
+                && directory.named_group_size(id).await?.is_some()
+            {
+                groups += 1;
+            } else if directory.find_user(text).await?.is_some() {
+                users += 1;
+            } else {
+                unknown.push(text.as_str());
+            }
+            Ok::<_, DirectoryError>(())
+        };
+        if let Err(error) = found.await {
+            return Some(Check::failed_request("scope", &error, "GroupMember.Read.All"));
+        }
+    }
+    let what = if scope.only.is_empty() { "scope.ignore names" } else { "scope.only limits every cycle to" };
+    let detail = format!("{what} {} and {}", count(groups, "group"), count(users, "user"));
+    let check = Check::passed("scope", detail);
+    Some(if unknown.is_empty() {
+        check
+    } else {
+        let hint = format!("the tenant does not contain: {}", unknown.join(", "));
+        Check { hint: Some(hint), ..check }
+    })
+}
+
+/// Reads the first members of every assigned group, and names the groups that contribute no users.
+async fn groups_check(directory: &Directory, assigned: &AssignmentSummary, counted: GroupMembers) -> Check {
+    let (mut missing, mut hidden, mut empty, mut nested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (group, name) in &assigned.groups {
+        let named = format!("{name:?}");
+        match directory.preview_group(*group, name).await {
+            Ok(GroupPreview { missing: true, .. }) => missing.push(named),
+            Ok(GroupPreview { hidden: true, users: 0, others: 0, .. }) => hidden.push(named),
+            Ok(GroupPreview { users: 0, others: 0, more: false, .. }) => empty.push(named),
+            Ok(GroupPreview { others, .. }) if others > 0 => nested.push(named),
+            Ok(_) => {}
+            Err(error) => return Check::failed_request("groups", &error, "GroupMember.Read.All"),
+        }
+    }
+    if counted == GroupMembers::None {
+        return Check::passed("groups", "groups are ignored: scope.group_members = \"none\"");
+    }
+    if assigned.groups.is_empty() {
+        return Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tested");
+    }
+    let nested_count = match counted {
+        GroupMembers::Transitive => "with members other than users, such as nested groups, whose users count",
+        GroupMembers::Direct | GroupMembers::None => {
+            "with members other than users, such as nested groups, which do not count"
+        }
+    };
+    let readable = assigned.groups.len() - hidden.len();
+    let mut detail = format!("the members of {} can be read (GroupMember.Read.All)", count(readable, "group"));
+    for (what, groups) in [
+        ("deleted", &missing),
+        ("with hidden membership", &hidden),
+        ("without members", &empty),
+        (nested_count, &nested),
+    ] {
+        if !groups.is_empty() {
+            detail.push_str(&format!("; {what}: {}", groups.join(", ")));
+        }
+    }
+    let hint = (!hidden.is_empty()).then(|| grant_hint("Member.Read.Hidden"));
+    Check { ok: hidden.is_empty(), hint, ..Check::passed("groups", detail) }
+}
+
+/// `None` unless another application uses the learner database.
+async fn source_check(app: &App, application: EntraId) -> Option<Check> {
+    let here = Source { tenant: app.rules.tenant.clone(), application }.to_string();
+    // The database may not exist yet.
+    let store = Store::open(&app.learners, Access::ReadOnly).await.ok()?;
+    let others = store.other_sources(&here).await.ok().filter(|others| !others.is_empty())?;
+    let error = CycleError::ForeignSource { here, others };
+    Some(Check::failed("source", &error, error.hint()))
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn grant_hint(permission: &str) -> String {
+    format!("grant the application permission {permission} to the app registration and give admin consent")
+}
