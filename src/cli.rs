@@ -79,7 +79,7 @@ enum Command {
     Mapping(mapping::MappingCommand),
     /// Print the SQL that creates the tables, or run it.
     #[command(subcommand)]
-    Schema(schema::Command),
+    Schema(schema::SchemaCommand),
     /// Print the guide: installing, going live, operations and more.
     Guide(guide::Arguments),
 }
@@ -108,7 +108,7 @@ pub fn main() -> ExitCode {
         }
     };
     let Arguments { config, command } = arguments;
-    let json = command.wants_json();
+    let document = command.failure_document();
     failpoint::arm();
     let result = match command {
         Command::Mapping(mapping::MappingCommand::Standalone(command)) if !command.needs_configuration() => {
@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => ExitCode::from(failure.report(json)),
+        Err(failure) => ExitCode::from(failure.report(document)),
     }
 }
 
@@ -140,7 +140,7 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
 impl Command {
     async fn run(self, context: Context) -> Result<u8, Failure> {
         if !matches!(self, Self::Check(_) | Self::Mapping(_) | Self::Schema(_)) {
-            owner::check(&context.config).await?;
+            owner::check_owner(&context.config).await?;
         }
         match self {
             Self::Run => run::run(context, system_clock).await,
@@ -164,16 +164,18 @@ impl Command {
     }
 
     /// The document that the command prints on standard output when it fails.
-    fn wants_json(&self) -> output::Json {
+    fn failure_document(&self) -> output::FailureDocument {
         match self {
-            Self::Sync(arguments) if arguments.json => output::Json::Cycle { lines: arguments.dry_run },
-            Self::Plan(arguments) if arguments.json => output::Json::Cycle { lines: true },
-            Self::Check(arguments) if arguments.json => output::Json::Check,
-            Self::Status(arguments) if arguments.json => output::Json::Error,
-            Self::Provision(arguments) if arguments.json => output::Json::Error,
-            Self::Mapping(mapping::MappingCommand::Check(arguments)) if arguments.json => output::Json::Error,
-            Self::Log(arguments) if arguments.format == log::Format::Json => output::Json::Error,
-            _ => output::Json::None,
+            Self::Sync(arguments) if arguments.json => output::FailureDocument::Cycle { lines: arguments.dry_run },
+            Self::Plan(arguments) if arguments.json => output::FailureDocument::Cycle { lines: true },
+            Self::Check(arguments) if arguments.json => output::FailureDocument::Check,
+            Self::Status(arguments) if arguments.json => output::FailureDocument::Error,
+            Self::Provision(arguments) if arguments.json => output::FailureDocument::Error,
+            Self::Mapping(mapping::MappingCommand::Check(arguments)) if arguments.json => {
+                output::FailureDocument::Error
+            }
+            Self::Log(arguments) if arguments.format == log::OutputFormat::Json => output::FailureDocument::Error,
+            _ => output::FailureDocument::None,
         }
     }
 }

@@ -52,7 +52,8 @@
 //! - A database or file of another program, or of a newer learner-sync, is never written to.
 //! - One bad user never stops the others.
 //! - Too many users are never deactivated without an approval of exactly those users.
-//! - A learner that is linked by another source, or excluded by `scope.only` or `scope.ignore`, is never touched.
+//! - A learner without a link of this source is never touched, except to adopt it, nor one that `scope.only` or
+//!   `scope.ignore` excludes.
 //! - A learner is never deleted.
 //! - The access token is never sent to an origin other than the configured one.
 //! - Secrets and personal data never appear in the operational log or in the cache.

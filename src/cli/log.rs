@@ -27,12 +27,12 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
     /// The output format.
-    #[arg(long, value_enum, default_value_t = Format::Table)]
-    pub(super) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(super) format: OutputFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
+pub(super) enum OutputFormat {
     /// For reading.
     Table,
     /// One JSON array.
@@ -50,9 +50,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         opened => opened?.log(&filter).await?,
     };
     match format {
-        Format::Json => print_json(&rows.iter().map(as_json).collect())?,
-        Format::Csv => print_csv(&rows)?,
-        Format::Table => print_table(&rows)?,
+        OutputFormat::Json => print_json(&rows.iter().map(as_json).collect())?,
+        OutputFormat::Csv => print_csv(&rows)?,
+        OutputFormat::Table => print_table(&rows)?,
     }
     Ok(DONE)
 }

@@ -28,9 +28,9 @@ pub(super) const PARTLY: u8 = 3;
 pub(super) const LOCKED: u8 = 75;
 pub(super) const CONFIGURATION: u8 = 78;
 
-/// The document that `--json` prints when the command fails.
+/// The document that a failed command prints with `--json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Json {
+pub(super) enum FailureDocument {
     None,
     /// That of `sync`, or of `plan`, which has `changes` as well.
     Cycle {
@@ -72,7 +72,7 @@ impl Failure {
     }
 
     /// Prints the failure, and the document for `--json`.
-    pub(super) fn report(self, json: Json) -> u8 {
+    pub(super) fn report(self, document: FailureDocument) -> u8 {
         let Self { code, message, hint } = self;
         let mut error = std::io::stderr().lock();
         for line in message.lines() {
@@ -81,14 +81,14 @@ impl Failure {
         if let Some(hint) = &hint {
             let _ = writeln!(error, "  hint: {hint}");
         }
-        let document = match json {
-            Json::None => return code,
-            Json::Error => json!({ "error": message, "hint": hint }),
-            Json::Check => json!({
+        let document = match document {
+            FailureDocument::None => return code,
+            FailureDocument::Error => json!({ "error": message, "hint": hint }),
+            FailureDocument::Check => json!({
                 "ok": false,
                 "checks": [{ "name": "configuration", "ok": false, "detail": message, "hint": hint }],
             }),
-            Json::Cycle { lines } => {
+            FailureDocument::Cycle { lines } => {
                 let mut document = json!({
                     "cycle": null, "trigger": Trigger::Command.as_str(), "outcome": "failed", "in_scope": 0, "created": 0, "updated": 0,
                     "deactivated": 0, "reactivated": 0, "unchanged": 0, "skipped": 0, "failed": 0, "held": 0,

@@ -21,9 +21,9 @@ const DATABASE_URL: &str = "learners.database_url";
 const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Refuses a learner database or state directory of another user.
-pub(super) async fn check(config: &Config) -> Result<(), Failure> {
+pub(super) async fn check_owner(config: &Config) -> Result<(), Failure> {
     if let Some(path) = Paths::new(config).database {
-        database(config, &path).await?;
+        check_database_file(config, &path).await?;
     }
     let directory = config.state.directory.as_path();
     match other_owner(directory) {
@@ -36,7 +36,7 @@ pub(super) async fn check(config: &Config) -> Result<(), Failure> {
     }
 }
 
-async fn database(config: &Config, path: &Path) -> Result<(), Failure> {
+async fn check_database_file(config: &Config, path: &Path) -> Result<(), Failure> {
     let Some(owner) = other_owner(path) else { return check_parent_directory(config, path) };
     match is_database(path) {
         Ok(true) => {}

@@ -11,20 +11,20 @@ use crate::store::{MigrationResult, Store};
 const APPLY: &str = "learner-sync schema apply";
 
 #[derive(Debug, clap::Subcommand)]
-pub(super) enum Command {
+pub(super) enum SchemaCommand {
     /// Print the SQL that creates or upgrades the tables, for their owner to run.
-    Print(Print),
+    Print(PrintArguments),
     /// Create or upgrade the tables now, with the name and password of their owner.
     #[command(
         after_help = "The owner is the role in learners.database_url. If the daemon signs in with another role, set \
                             LEARNER_SYNC_LEARNERS__DATABASE_URL, and LEARNER_SYNC_LEARNERS__PASSWORD_FILE or, without a \
                             password file in the configuration, PGPASSWORD."
     )]
-    Apply(Apply),
+    Apply(ApplyArguments),
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Print {
+pub(super) struct PrintArguments {
     /// Grant this server role exactly the rights that the daemon needs.
     #[arg(long, value_name = "ROLE", value_parser = parse_role)]
     writer: Option<String>,
@@ -35,29 +35,30 @@ pub(super) struct Print {
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Apply {
+pub(super) struct ApplyArguments {
     /// Grant this server role exactly the rights that the daemon needs.
     #[arg(long, value_name = "ROLE", value_parser = parse_role)]
     writer: Option<String>,
 }
 
-pub(super) async fn run(context: Context, command: Command) -> Result<u8, Failure> {
-    let (Command::Print(Print { writer, .. }) | Command::Apply(Apply { writer })) = &command;
+pub(super) async fn run(context: Context, command: SchemaCommand) -> Result<u8, Failure> {
+    let (SchemaCommand::Print(PrintArguments { writer, .. }) | SchemaCommand::Apply(ApplyArguments { writer })) =
+        &command;
     if writer.is_some() && Paths::new(&context.config).database.is_some() {
         let why = "--writer needs a PostgreSQL server: an SQLite file has no roles, only file permissions";
         return Err(Failure::new(USAGE, why));
     }
     match command {
-        Command::Print(Print { writer, from }) => {
+        SchemaCommand::Print(PrintArguments { writer, from }) => {
             let learners = context.learners()?;
             // Only then is the database opened, and even to read, SQLite creates files beside its own.
             if learners.table.is_some() && Paths::new(&context.config).database.is_some() {
-                owner::check(&context.config).await?;
+                owner::check_owner(&context.config).await?;
             }
             print(&Store::script(learners, usize::from(from), writer.as_deref()).await?)?;
             Ok(DONE)
         }
-        Command::Apply(Apply { writer }) => apply(context, writer.as_deref()).await,
+        SchemaCommand::Apply(ApplyArguments { writer }) => apply(context, writer.as_deref()).await,
     }
 }
 
@@ -65,7 +66,7 @@ async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
     // The lock of a server is in the server, so nothing on this machine is needed.
     let _lock = match Paths::new(&context.config).database {
         Some(_) => {
-            owner::check(&context.config).await?;
+            owner::check_owner(&context.config).await?;
             let preflight = Preflight::inspect(&context.config, &context.learners()?).await?;
             preflight.create_directories()?;
             Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY)?)

@@ -8,7 +8,7 @@ use crate::store::{Access, Store, StoreError, TableFault};
 /// Opens the database, or checks that it could be created. Nothing is created: root may run `check` first, and the
 /// service user could not write to a file of root's.
 pub(super) async fn database_check(context: &Context) -> Check {
-    if let Err(error) = owner::check(&context.config).await {
+    if let Err(error) = owner::check_owner(&context.config).await {
         let hint = error.hint().map(str::to_owned);
         return Check { ok: false, hint, ..Check::passed(DATABASE, error.message()) };
     }
