@@ -101,7 +101,7 @@ async fn an_unusable_learners_table_is_reported_and_the_old_configuration_stays(
 async fn a_changed_table_is_reported_with_a_remedy() {
     let (world, daemon) = waiting_world().await;
     world.execute("ALTER TABLE learners RENAME COLUMN job_role TO role").await;
-    reload(&daemon, "learners lacks the column job_role; nothing was written to it: add what is missing", 1).await;
+    reload(&daemon, "learners lacks the column job_role; nothing was written: add what is missing", 1).await;
     assert!(daemon.log().contains("configuration not reloaded, the old one stays"), "{}", daemon.log());
     daemon.stop().await;
 }
