@@ -4,45 +4,39 @@
 //! cycle left unchanged, with the reason. Each is one transaction. The rest reads: for the plan, and for `status` and
 //! `log`.
 //!
-//! The modules are floors, lowest first; each uses only those above it in this list. `db` knows both engines, SQLite
-//! files and PostgreSQL servers, but no table. `table` knows the learners table, our own or the platform's. `schema`
-//! creates the tables. `handle` is the open database, and the others read, write and open it.
+//! The modules are floors, and each uses only those before it in this list:
+//!
+//! - `db` knows both engines, SQLite files and PostgreSQL servers, but no table.
+//! - `error` is [`StoreError`].
+//! - `table` is the layout of the learners table, our own or the platform's.
+//! - `schema` creates and migrates the tables.
+//! - `location` and `handle` are where a database is, and an open one.
+//! - `state`, `cycles`, `cycle_lock`, `read`, `write` and `administration` work with an open database.
+//! - `open` inspects, opens and copies databases.
 
+mod administration;
 mod cycle_lock;
 mod cycles;
 mod db;
 mod error;
 mod handle;
 mod location;
+mod open;
+mod read;
 mod schema;
 mod state;
 mod table;
-
-mod known;
-mod log;
-mod report;
-mod rows;
-mod users;
-
-mod apply;
-mod bookkeeping;
-mod learners;
-mod stored;
-
-mod administration;
-mod open;
+mod write;
 
 #[cfg(test)]
 mod tests;
 
-pub use self::apply::{Applied, WriteContext};
-pub use self::bookkeeping::Bookkeeping;
 pub use self::cycles::{CycleEnd, CycleId, CycleRow};
 pub use self::db::{DbError, EngineReport, PostgresServer, RowRefusal, ViolatedKey};
 pub use self::error::{StoreError, TableFault};
 pub use self::handle::Store;
 pub use self::location::{DatabaseLocation, LearnerDatabase};
-pub use self::log::{LogFilter, LogRow};
 pub use self::open::{Access, Inspected, MigrationResult};
-pub use self::report::{FailingUser, HeldUser, LearnerCounts};
+pub use self::read::{FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow};
 pub use self::state::{CredentialNote, DatabaseState};
+pub use self::write::{Applied, Bookkeeping, WriteContext};

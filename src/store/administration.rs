@@ -8,7 +8,7 @@ use serde_json::json;
 use super::db::{Connection, Dialect, Statement, parse_json_column};
 use super::error::StoreError;
 use super::handle::Store;
-use super::report::HeldUser;
+use super::read::HeldUser;
 use crate::model::{Action, Reason};
 
 impl Store {
@@ -28,7 +28,7 @@ impl Store {
         self.write(async |connection| {
             let mut released = 0;
             for ((action, reason), users) in &kinds {
-                for users in connection.lists(users) {
+                for users in connection.list_chunks(users) {
                     let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
                     statement.push_bind(at).push(", approved_by = ").push_bind(actor);
                     statement.push(" WHERE source = ").push_bind(source);

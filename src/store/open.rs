@@ -72,7 +72,7 @@ impl Store {
 
     /// Creates an empty learner database in memory, which ends when it is dropped.
     pub async fn in_memory() -> Result<Self, StoreError> {
-        let layout = Layout::of_design();
+        let layout = Layout::standard();
         Ok(Self::new(file::create_in_memory(&layout).await?, layout, None))
     }
 

@@ -138,7 +138,7 @@ async fn check_external_rights(
 
 /// The layout of the external table, or of our own.
 pub(crate) async fn read_layout(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
-    let Some(table) = external else { return Ok(Layout::of_design()) };
+    let Some(table) = external else { return Ok(Layout::standard()) };
     let layout = read_external_layout(connection, table).await;
     if let (Err(StoreError::Database(DbError::Denied(_))), Some(schema)) = (&layout, &table.schema) {
         return Err(owner::denied_schema(connection, schema).await?);

@@ -2,7 +2,7 @@
 //!
 //! `compare` is pure; `postgres` and `sqlite` read what the database reports.
 
-pub(crate) mod columns;
+mod columns;
 mod compare;
 mod external;
 mod layout;
@@ -11,6 +11,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::columns::{id_texts, push_columns, read_columns, without_active};
 pub(crate) use self::external::{
     display_name, links_another_table, links_without_foreign_key, missing_file, read_external_layout, sql_name,
 };

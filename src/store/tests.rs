@@ -34,7 +34,7 @@ pub(super) use on_both;
 mod applying;
 mod batches;
 mod files;
-mod noting;
+mod recording;
 mod reading;
 #[path = "../../tests/integration/postgres/server.rs"]
 #[allow(dead_code, reason = "the scenarios of whole cycles use the rest of it")]

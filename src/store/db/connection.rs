@@ -141,7 +141,7 @@ impl Connection {
     }
 
     /// Cuts `rows` into slices of as many as one statement takes.
-    pub(crate) fn pieces<'r, T>(&self, rows: &'r [T]) -> impl Iterator<Item = &'r [T]> + use<'r, T> {
+    pub(crate) fn row_chunks<'r, T>(&self, rows: &'r [T]) -> impl Iterator<Item = &'r [T]> + use<'r, T> {
         let length = match self {
             Self::Sqlite(_) => statement::sqlite::next_chunk,
             Self::Postgres(_) => statement::postgres::next_chunk,
@@ -150,7 +150,7 @@ impl Connection {
     }
 
     /// Cuts `values` into slices of as many as one `IN` list takes.
-    pub(crate) fn lists<'v, T>(&self, values: &'v [T]) -> impl Iterator<Item = &'v [T]> + use<'v, T> {
+    pub(crate) fn list_chunks<'v, T>(&self, values: &'v [T]) -> impl Iterator<Item = &'v [T]> + use<'v, T> {
         values.chunks(match self {
             Self::Sqlite(_) => statement::sqlite::MAX_LIST,
             Self::Postgres(_) => statement::postgres::MAX_ROWS,

@@ -33,7 +33,7 @@ pub(super) async fn copy_learners(
     let names: Vec<&str> = columns.iter().map(|column| column.name()).chain([other_state]).collect();
     let rows = source.rows(Statement::new(select)).await?;
     copy.script("BEGIN").await?;
-    for chunk in copy.pieces(&rows) {
+    for chunk in copy.row_chunks(&rows) {
         let mut values = Vec::with_capacity(chunk.len());
         for row in chunk {
             let mut all = values_of(row, &ours, &columns)?;
@@ -88,7 +88,7 @@ fn values_of<'r>(row: &'r SqlRow, layout: &Layout, columns: &[Column]) -> Result
         // Bytes, because another program may have written invalid UTF-8.
         let text = row.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy);
         Ok(match (column, text) {
-            (Column::Id, Some(text)) => layout.learner(text.parse().ok()),
+            (Column::Id, Some(text)) => layout.learner_value(text.parse().ok()),
             (Column::Attribute(attribute), text) if attribute.kind() == AttributeKind::Boolean => {
                 SqlValue::Boolean(text.map(|text| text == "true"))
             }

@@ -57,7 +57,7 @@ impl Store {
         let LearnerDatabase { place, table } = database.into();
         let external = table.as_ref();
         let layout = match external {
-            None => Layout::of_design(),
+            None => Layout::standard(),
             Some(_) => {
                 if let DatabaseLocation::File(path) = &place {
                     file::inspect_to_read(path, external).await?;

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     fn check(dialect: Dialect, from: usize, expect: &[&str]) {
-        let text = script(dialect, &Layout::of_design(), None, from, None);
+        let text = script(dialect, &Layout::standard(), None, from, None);
         let is_said = |line: &&str| !line.is_empty() && !line.starts_with("--");
         let lines: Vec<&str> = text.lines().filter(is_said).collect();
         assert_eq!(lines[..expect.len().min(lines.len())], *expect, "{dialect:?} from {from}");

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::layout::Layout;
-use crate::model::{Attribute, AttributeKind, Values};
+use crate::model::{Attribute, AttributeKind, EntraId, Values};
 use crate::store::db::{DbError, SqlRow, Statement};
 
 /// `attributes` without `Active`, which is read and compared separately.
-pub(crate) fn mapped(attributes: &[Attribute]) -> BTreeSet<Attribute> {
+pub(crate) fn without_active(attributes: &[Attribute]) -> BTreeSet<Attribute> {
     attributes.iter().copied().filter(|attribute| *attribute != Attribute::Active).collect()
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn push_columns(statement: &mut Statement<'_>, layout: &Layout, attri
 }
 
 /// Reads the columns that [`push_columns`] added, starting at `index`, into `values`, which may hold an earlier row.
-pub(crate) fn read(
+pub(crate) fn read_columns(
     row: &SqlRow,
     mut index: usize,
     attributes: &BTreeSet<Attribute>,
@@ -45,4 +45,9 @@ pub(crate) fn read(
         index += 1;
     }
     Ok(())
+}
+
+/// Entra ids as their columns store them.
+pub(crate) fn id_texts<'i>(users: impl IntoIterator<Item = &'i EntraId>) -> Vec<String> {
+    users.into_iter().map(ToString::to_string).collect()
 }

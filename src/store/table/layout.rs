@@ -62,7 +62,7 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// The table that learner-sync creates.
-    pub(crate) fn of_design() -> Self {
+    pub(crate) fn standard() -> Self {
         let bindings = Column::all().map(|column| (column, ColumnBinding::unquoted(column.name())));
         let name = "learners".to_owned();
         Self::new((name.clone(), name), Key::Number, bindings.collect(), BTreeMap::new(), Vec::new())
@@ -102,7 +102,7 @@ impl Layout {
 
     /// The layout of a copy in memory: the standard table with [`Self::OTHER_STATE`] as an additional column.
     pub(crate) fn copied(&self) -> Self {
-        Self { key: self.key, other_state_column: Some(Self::OTHER_STATE), ..Self::of_design() }
+        Self { key: self.key, other_state_column: Some(Self::OTHER_STATE), ..Self::standard() }
     }
 
     /// The additional column of a copy in memory.
@@ -200,7 +200,7 @@ impl Layout {
     }
 
     /// The column value for `value` of `attribute`. A text that is not a boolean stays text, which the column refuses.
-    pub(crate) fn stored<'v>(&'v self, attribute: Attribute, value: Option<&'v str>) -> SqlValue<'v> {
+    pub(crate) fn encode<'v>(&'v self, attribute: Attribute, value: Option<&'v str>) -> SqlValue<'v> {
         let value = match (attribute.kind(), value) {
             (AttributeKind::Boolean, None) => None,
             (AttributeKind::Boolean, Some("true")) => Some(true),
@@ -217,7 +217,7 @@ impl Layout {
     }
 
     /// The column value for a learner id. An id of the other type becomes null, which no row has.
-    pub(crate) fn learner(&self, learner: Option<LearnerId>) -> SqlValue<'static> {
+    pub(crate) fn learner_value(&self, learner: Option<LearnerId>) -> SqlValue<'static> {
         match (self.key, learner) {
             (Key::Number, Some(LearnerId::Number(number))) => SqlValue::Number(Some(number)),
             (Key::Uuid, Some(LearnerId::Uuid(uuid))) => SqlValue::Uuid(Some(uuid)),

@@ -7,13 +7,13 @@ use crate::store::StoreError;
 use crate::store::tests::{Kind, on_both};
 
 on_both! {
-    a_table_with_other_names_and_kinds_fits,
-    every_misfit_is_told_with_what_mends_it,
+    a_table_with_other_names_and_types_fits,
+    every_difference_is_reported_with_the_statement_that_fixes_it,
     a_unique_index_may_take_many_forms,
-    a_table_of_which_nothing_is_said_is_of_our_form,
-    a_slip_in_a_name_is_no_new_column,
-    what_is_no_table_is_told,
-    names_mean_exactly_what_they_say,
+    a_table_without_configured_columns_has_our_form,
+    a_typo_in_a_name_gets_a_suggestion,
+    a_missing_table_and_a_view_are_reported,
+    names_are_quoted_exactly,
 }
 
 /// A table called `accounts` with these columns of its own, for the attributes that must be mapped.
@@ -53,7 +53,7 @@ fn on_postgres(kind: Kind) -> bool {
     matches!(kind, Kind::Postgres(_))
 }
 
-async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
+async fn a_table_with_other_names_and_types_fits(kind: Kind) {
     let words = Some(StateLabels { on: "enabled".to_owned(), off: "it's over".to_owned() });
     let numbers = "CREATE TABLE accounts (uid INTEGER PRIMARY KEY, login TEXT UNIQUE, mail varchar(200) UNIQUE, enabled
         smallint NOT NULL, role TEXT, quota int NOT NULL, note text DEFAULT 'x', updated_at int)";
@@ -88,7 +88,7 @@ async fn a_table_with_other_names_and_kinds_fits(kind: Kind) {
     assert_eq!(layout.external_id("r."), None, "the platform's own, called as one of ours");
 }
 
-async fn a_table_of_which_nothing_is_said_is_of_our_form(kind: Kind) {
+async fn a_table_without_configured_columns_has_our_form(kind: Kind) {
     let (id, at) =
         if on_postgres(kind) { ("serial PRIMARY KEY", "timestamptz") } else { ("INTEGER PRIMARY KEY", "TEXT") };
     let sql = format!(
@@ -102,7 +102,7 @@ async fn a_table_of_which_nothing_is_said_is_of_our_form(kind: Kind) {
     assert_eq!((created, updated), (Some(r#""created_at""#), None));
 }
 
-async fn a_slip_in_a_name_is_no_new_column(kind: Kind) {
+async fn a_typo_in_a_name_gets_a_suggestion(kind: Kind) {
     let id = if on_postgres(kind) { "serial PRIMARY KEY" } else { "INTEGER PRIMARY KEY" };
     let sql = format!(
         "CREATE TABLE accounts (uid {id}, login text UNIQUE, mail text UNIQUE, enabled boolean, rolle text, tenant text,
@@ -120,7 +120,7 @@ async fn a_slip_in_a_name_is_no_new_column(kind: Kind) {
     );
 }
 
-async fn every_misfit_is_told_with_what_mends_it(kind: Kind) {
+async fn every_difference_is_reported_with_the_statement_that_fixes_it(kind: Kind) {
     let computed = "role text GENERATED ALWAYS AS ('clerk') STORED";
     let sql = format!(
         "CREATE TABLE accounts (uid int, login varchar(20) UNIQUE, mail text, enabled text, {computed}, tenant text NOT NULL,
@@ -198,7 +198,7 @@ async fn a_unique_index_may_take_many_forms(kind: Kind) {
     }
 }
 
-async fn what_is_no_table_is_told(kind: Kind) {
+async fn a_missing_table_and_a_view_are_reported(kind: Kind) {
     let told = look(kind, "SELECT 1", &accounts(&NAMED)).await.unwrap_err();
     assert_eq!(told, ["learner-sync.toml:7:9: learners.table: the table accounts does not exist"]);
     let told = look(kind, "CREATE VIEW accounts AS SELECT 1 AS uid", &accounts(&NAMED)).await.unwrap_err();
@@ -208,7 +208,7 @@ async fn what_is_no_table_is_told(kind: Kind) {
     assert_eq!(told, ["learner-sync.toml:7:9: learners.table: the table app.accounts does not exist"]);
 }
 
-async fn names_mean_exactly_what_they_say(kind: Kind) {
+async fn names_are_quoted_exactly(kind: Kind) {
     let name = r#"Us"er $1 'accounts'; --?"#;
     let quoted = format!("\"{}\"", name.replace('"', "\"\""));
     let id = if on_postgres(kind) { "serial PRIMARY KEY" } else { "INTEGER PRIMARY KEY" };
@@ -231,7 +231,7 @@ async fn names_mean_exactly_what_they_say(kind: Kind) {
 }
 
 #[tokio::test]
-async fn ids_that_sqlite_would_not_find_again_are_refused() {
+async fn ids_that_sqlite_would_not_find_are_refused() {
     let table = |default: &str, more: &str| {
         format!(
             "CREATE TABLE accounts (uid TEXT PRIMARY KEY DEFAULT ({default}), login TEXT UNIQUE, mail TEXT UNIQUE,
@@ -255,7 +255,7 @@ async fn ids_that_sqlite_would_not_find_again_are_refused() {
 }
 
 #[tokio::test]
-async fn types_of_postgres_are_known_by_what_they_take() {
+async fn postgres_types_are_classified() {
     let Some(server) = crate::store::tests::server::shared() else { return };
     let kind = Kind::Postgres(server);
     let words = Some(StateLabels { on: "on duty".to_owned(), off: "gone".to_owned() });
@@ -293,7 +293,7 @@ async fn types_of_postgres_are_known_by_what_they_take() {
 }
 
 #[tokio::test]
-async fn letter_case_and_partitions_count_on_a_server() {
+async fn letter_case_and_partitions_matter_on_postgres() {
     let Some(server) = crate::store::tests::server::shared() else { return };
     let kind = Kind::Postgres(server);
     let table = |more: &str| {

@@ -3,9 +3,9 @@
 use super::*;
 
 on_both! {
-    seven_hundred_mixed_changes_stand_row_by_row,
-    a_column_takes_what_it_is_whatever_came_before,
-    a_letter_that_the_database_does_not_know_stops_nobody_else,
+    seven_hundred_mixed_changes_are_written_exactly,
+    a_statement_is_prepared_again_for_other_types,
+    a_character_that_the_encoding_lacks_is_the_only_refusal,
 }
 
 const LATER: &str = "2026-01-03T08:30:00Z";
@@ -96,7 +96,7 @@ fn renamed(number: u32, to: u32) -> Decision {
     update(user(number), number.into(), &[(Attribute::UserName, Some(&old), Some(&new))])
 }
 
-async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
+async fn seven_hundred_mixed_changes_are_written_exactly(kind: Kind) {
     let store = kind.store_with(450).await;
     execute(
         &store,
@@ -182,7 +182,7 @@ async fn seven_hundred_mixed_changes_stand_row_by_row(kind: Kind) {
     assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), logged);
 }
 
-async fn a_column_takes_what_it_is_whatever_came_before(kind: Kind) {
+async fn a_statement_is_prepared_again_for_other_types(kind: Kind) {
     let store = kind.store_with(0).await;
     let champion = |number: u32, value: &str| {
         let user_name = format!("user{number}");
@@ -196,7 +196,7 @@ async fn a_column_takes_what_it_is_whatever_came_before(kind: Kind) {
     assert_eq!(found, ["user1|1", "user3|0"]);
 }
 
-async fn a_letter_that_the_database_does_not_know_stops_nobody_else(kind: Kind) {
+async fn a_character_that_the_encoding_lacks_is_the_only_refusal(kind: Kind) {
     let store = kind.store_with(0).await;
     let batch: Vec<Decision> = (1..=50)
         .map(|number| {

@@ -22,7 +22,7 @@ async fn foreign(sql: &'static str) -> (tempfile::TempDir, PathBuf) {
 }
 
 #[tokio::test]
-async fn a_missing_file_is_made_to_write_and_not_to_read() {
+async fn only_a_writer_creates_a_missing_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(&directory);
     assert!(matches!(Store::open(&path, Access::ReadOnly).await, Err(StoreError::Missing { .. })));
@@ -42,7 +42,7 @@ async fn a_missing_file_is_made_to_write_and_not_to_read() {
 }
 
 #[tokio::test]
-async fn a_path_that_cannot_be_used_is_told_apart() {
+async fn unusable_paths_have_their_own_errors() {
     let directory = tempfile::tempdir().unwrap();
     let a_file = directory.path().join("file");
     std::fs::write(&a_file, "this is no database, and longer than a header of SQLite. ".repeat(10)).unwrap();
@@ -57,7 +57,7 @@ async fn a_path_that_cannot_be_used_is_told_apart() {
 }
 
 #[tokio::test]
-async fn learners_of_another_make_are_refused_and_left_as_they_are() {
+async fn a_learners_table_of_another_form_is_refused_and_left_unchanged() {
     let (_directory, path) = foreign("CREATE TABLE learners (id INTEGER PRIMARY KEY, user_name TEXT, mail TEXT)").await;
     let before = std::fs::read(&path).unwrap();
     for access in [Access::ReadWrite, Access::ReadOnly] {
@@ -69,7 +69,7 @@ async fn learners_of_another_make_are_refused_and_left_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_a_kill_left_half_written_is_undone_for_whoever_reads_first() {
+async fn a_reader_recovers_a_transaction_that_a_kill_left() {
     let directory = tempfile::tempdir().unwrap();
     let [writing, killed] = ["writing.db", "killed.db"].map(|name| directory.path().join(name));
     let options = sqlx::sqlite::SqliteConnectOptions::new();
@@ -93,7 +93,7 @@ async fn what_a_kill_left_half_written_is_undone_for_whoever_reads_first() {
 }
 
 #[tokio::test]
-async fn a_learners_table_with_all_columns_is_taken_over() {
+async fn an_existing_learners_table_with_all_columns_is_used() {
     let sql = "CREATE TABLE learners (id INTEGER PRIMARY KEY, external_id, user_name TEXT, email TEXT, first_name,
                    last_name, title, employee_number, department, country, job_role, company, business_unit,
                    team_name, security_champion, active, created_at, updated_at, deactivated_at);
@@ -131,7 +131,7 @@ async fn a_database_of_another_version_is_refused() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_does_not_wait_long_for_another_writer() {
+async fn a_rehearsal_waits_only_briefly_for_another_writer() {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
     let other = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();

@@ -10,10 +10,10 @@ const MAPPED: [Attribute; 4] = [Attribute::UserName, Attribute::Email, Attribute
 
 on_both! {
     known_learners_have_the_fingerprint_of_the_mapped_values,
-    holders_are_found_by_name_e_mail_match_and_external_id_once_each,
+    rows_are_found_once_by_name_email_match_value_or_external_id,
     values_are_counted_among_the_active_and_linked,
-    a_newcomer_among_sources_is_told_of_the_others,
-    the_state_remembers_applications_and_the_next_cycle,
+    a_new_source_sees_the_other_sources,
+    the_state_records_applications_and_the_next_cycle,
     the_log_is_filtered,
 }
 
@@ -37,7 +37,7 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
     assert!(rows.iter().all(|(user, row)| Fingerprint::compute(&row.values) == known[user].fingerprint));
 }
 
-async fn holders_are_found_by_name_e_mail_match_and_external_id_once_each(kind: Kind) {
+async fn rows_are_found_once_by_name_email_match_value_or_external_id(kind: Kind) {
     let store = kind.store_with(1500).await;
     execute(
         &store,
@@ -86,7 +86,7 @@ async fn values_are_counted_among_the_active_and_linked(kind: Kind) {
     assert_eq!(counts, LearnerCounts { active: 3, inactive: 1, linked: 3 });
 }
 
-async fn a_newcomer_among_sources_is_told_of_the_others(kind: Kind) {
+async fn a_new_source_sees_the_other_sources(kind: Kind) {
     let store = kind.store_with(1).await;
     assert_eq!(store.other_sources(SOURCE).await.unwrap(), [""; 0]);
     assert_eq!(store.other_sources("mistyped").await.unwrap(), [SOURCE]);
@@ -95,7 +95,7 @@ async fn a_newcomer_among_sources_is_told_of_the_others(kind: Kind) {
     assert_eq!(kind.empty_store().await.other_sources("first").await.unwrap(), [""; 0]);
 }
 
-async fn the_state_remembers_applications_and_the_next_cycle(kind: Kind) {
+async fn the_state_records_applications_and_the_next_cycle(kind: Kind) {
     let store = kind.store_with(0).await;
     store.remember_application("client", "object").await.unwrap();
     store.remember_application("client", "object").await.unwrap();

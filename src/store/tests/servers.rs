@@ -20,7 +20,7 @@ fn told(error: &StoreError) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_session_has_its_limits_whatever_the_server_is_set_to() {
+async fn a_session_has_its_own_limits() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).empty_store().await;
     let limits = "SELECT current_setting('statement_timeout'), current_setting('lock_timeout'),
@@ -31,7 +31,7 @@ async fn a_session_has_its_limits_whatever_the_server_is_set_to() {
 }
 
 #[tokio::test]
-async fn tables_are_made_to_write_and_not_to_read() {
+async fn only_a_writer_creates_tables() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let error = refused(at(machine, &database), Access::ReadOnly).await;
@@ -50,7 +50,7 @@ async fn tables_are_made_to_write_and_not_to_read() {
 }
 
 #[tokio::test]
-async fn an_older_schema_is_brought_up_and_two_who_come_first_make_one() {
+async fn an_older_schema_is_migrated_and_two_first_openings_create_one() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let (one, other) =
@@ -74,7 +74,7 @@ async fn an_older_schema_is_brought_up_and_two_who_come_first_make_one() {
 }
 
 #[tokio::test]
-async fn links_that_lost_their_learners_are_refused() {
+async fn links_without_their_learners_table_are_refused() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).store_with(1).await;
     let database = select(&store, "SELECT current_database()::text").await.concat();
@@ -88,7 +88,7 @@ async fn links_that_lost_their_learners_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_ours_is_refused_and_left_as_it_is() {
+async fn a_foreign_database_is_refused_and_left_unchanged() {
     let Some(machine) = shared() else { return };
     let tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relkind = 'r'
                       AND relnamespace = 'public'::regnamespace";
@@ -118,7 +118,7 @@ const PLATFORM: &str = "CREATE TABLE learners (id serial PRIMARY KEY, external_i
     INSERT INTO learners (user_name, email) VALUES ('Old', 'Old@example.org')";
 
 #[tokio::test]
-async fn the_learners_of_the_platform_are_taken_over() {
+async fn the_platforms_learners_table_is_used() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     machine.execute(&database, PLATFORM).await;
@@ -140,7 +140,7 @@ async fn the_learners_of_the_platform_are_taken_over() {
 }
 
 #[tokio::test]
-async fn learners_that_cannot_be_kept_are_refused() {
+async fn unusable_learners_tables_are_refused() {
     let Some(machine) = shared() else { return };
     for (change, expect) in [
         ("INSERT INTO learners (user_name) VALUES ('old')", "another learner has the same user_name"),
@@ -164,7 +164,7 @@ async fn learners_that_cannot_be_kept_are_refused() {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_is_told_why_and_what_to_do() {
+async fn a_refused_connection_says_why_and_what_to_do() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE unwelcome LOGIN");
@@ -203,7 +203,7 @@ async fn who_is_not_let_in_is_told_why_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn a_role_without_rights_on_a_table_is_told_which() {
+async fn missing_rights_on_a_table_are_named() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).store_with(1).await;
     execute(&store, "CREATE ROLE reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; SET ROLE reader").await;
@@ -214,7 +214,7 @@ async fn a_role_without_rights_on_a_table_is_told_which() {
 }
 
 #[tokio::test]
-async fn values_never_stand_in_an_error() {
+async fn errors_contain_no_values() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).store_with(1).await;
     execute(
@@ -233,7 +233,7 @@ async fn values_never_stand_in_an_error() {
 }
 
 #[tokio::test]
-async fn what_the_platform_checks_at_the_end_shows_whose_row_it_is() {
+async fn a_deferred_constraint_names_the_violating_row() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).store_with(2).await;
     execute(
@@ -252,7 +252,7 @@ async fn what_the_platform_checks_at_the_end_shows_whose_row_it_is() {
 }
 
 #[tokio::test]
-async fn a_rehearsal_does_not_wait_long_for_another_writer() {
+async fn a_rehearsal_waits_only_briefly_for_another_writer() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
@@ -266,7 +266,7 @@ async fn a_rehearsal_does_not_wait_long_for_another_writer() {
 }
 
 #[tokio::test]
-async fn one_cycle_at_a_time_holds_a_database_until_its_connection_ends() {
+async fn the_cycle_lock_lasts_until_its_connection_ends() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
@@ -292,7 +292,7 @@ async fn one_cycle_at_a_time_holds_a_database_until_its_connection_ends() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_is_lost_with_its_lock_and_what_was_under_way() {
+async fn a_broken_connection_loses_its_lock_and_its_transaction() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
@@ -315,7 +315,7 @@ async fn a_connection_that_breaks_is_lost_with_its_lock_and_what_was_under_way()
 }
 
 #[tokio::test]
-async fn a_server_that_falls_silent_is_given_up() {
+async fn a_silent_server_is_given_up() {
     let Some(machine) = Machine::start() else { return };
     let database = machine.database().await;
     let patient = PostgresServer { response_timeout: std::time::Duration::from_secs(1), ..at(&machine, &database) };
@@ -331,7 +331,7 @@ async fn a_server_that_falls_silent_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_statement_that_takes_too_long_ends_and_the_store_goes_on() {
+async fn a_slow_statement_is_cancelled_and_the_store_stays_usable() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).store_with(1).await;
     execute(

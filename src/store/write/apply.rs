@@ -1,54 +1,40 @@
-//! Carrying out a batch of changes: all of it, or all but the rows the database refuses, in one transaction.
+//! Applying a batch in one transaction: all of it, or all but the rows that the database refuses.
 
 use std::ops::Range;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use super::cycles::CycleId;
-use super::db::{
-    Connection, DbError, LOCK_TIMEOUT, Statement, TransactionEnd, parse_column as word, restart_transaction,
-    set_lock_timeout,
-};
-use super::error::StoreError;
-use super::handle::Store;
-use super::learners;
-use super::schema::{WRITE_LOCK, describe_refusal};
-use super::table::Layout;
+use super::decisions::write_decisions;
+use super::{WriteContext, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Batch;
+use crate::store::db::{
+    Connection, DbError, LOCK_TIMEOUT, Statement, TransactionEnd, parse_column, restart_transaction, set_lock_timeout,
+};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::schema::{WRITE_LOCK, describe_refusal};
+use crate::store::table::Layout;
 
 /// How long a rehearsal waits for a lock: it must not queue behind the daemon.
 const REHEARSAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// In whose name something is written.
-#[derive(Clone, Copy, Debug)]
-pub struct WriteContext<'s> {
-    /// The cycle.
-    pub cycle: CycleId,
-    /// Tenant and enterprise application.
-    pub source: &'s str,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
-    /// Whose change stands in the database, with the learner, in the order of the batch.
+    /// The users whose changes were written, with their learners, in the order of the batch.
     pub learners: Vec<(EntraId, LearnerId)>,
-    /// The indices in the batch of the changes that the database refused, and why; no personal data.
+    /// The indices of the decisions that the database refused, and why, without personal data.
     pub refused: Vec<(usize, String)>,
     /// The generation of the database afterwards.
     pub generation: Generation,
 }
 
-/// Why a statement did not work.
+/// Why decisions were not written.
 pub(super) enum ApplyError {
-    /// Because of a row in it.
+    /// The database refuses a row.
     Refused(String),
-    /// Because of the database.
+    /// The database failed.
     Failed(StoreError),
 }
 
@@ -73,8 +59,11 @@ impl Store {
     pub async fn apply(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
         self.write(async |connection| {
             let Written { learners, refused } = write_batch(connection, &self.layout, batch, context).await?;
-            let generation =
-                if learners.is_empty() { generation(connection).await? } else { renew_generation(connection).await? };
+            let generation = if learners.is_empty() {
+                read_generation(connection).await?
+            } else {
+                renew_generation(connection).await?
+            };
             let user = |index: usize| batch.decisions()[index].user;
             let learners = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
             reached(Step::BatchWritten);
@@ -169,7 +158,7 @@ async fn attempt(
     context: &WriteContext<'_>,
     learners: &mut Vec<(usize, LearnerId)>,
 ) -> Result<Option<String>, StoreError> {
-    match learners::write(connection, layout, &batch.decisions()[range.clone()], context).await {
+    match write_decisions(connection, layout, &batch.decisions()[range.clone()], context).await {
         Ok(written) => {
             learners.extend(range.zip(written));
             Ok(None)
@@ -179,15 +168,7 @@ async fn attempt(
     }
 }
 
-async fn generation(connection: &mut Connection) -> Result<Generation, StoreError> {
+async fn read_generation(connection: &mut Connection) -> Result<Generation, StoreError> {
     let row = connection.row(Statement::new("SELECT generation FROM sync_state")).await?;
-    Ok(word(row.get(0)?, "sync_state.generation")?)
-}
-
-/// Gives the database a new generation: whoever remembers another one must look at the learners again.
-pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Generation, DbError> {
-    let generation = Generation(rand::random());
-    let statement = Statement::new("UPDATE sync_state SET generation = $1");
-    connection.execute(statement.bind(generation.to_string())).await?;
-    Ok(generation)
+    Ok(parse_column(row.get(0)?, "sync_state.generation")?)
 }

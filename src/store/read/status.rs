@@ -1,23 +1,23 @@
-//! What `status` and `approve` show.
+//! Held and failing users as `status` and `approve` show them.
 
 use jiff::Timestamp;
 
-use super::db::{Statement, parse_column as word};
-use super::error::StoreError;
-use super::handle::Store;
-use super::table::Layout;
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason};
+use crate::store::db::{Statement, parse_column};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::table::Layout;
 
-/// Somebody who is held, as users want to read it.
+/// A held user, with its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldUser {
-    /// Who.
+    /// The user.
     pub entra_id: EntraId,
-    /// What waits.
+    /// The held action.
     pub action: Action,
-    /// Why.
+    /// Why it is held.
     pub reason: Reason,
-    /// Since when.
+    /// When the hold began.
     pub since: Timestamp,
     /// When and by whom it was approved.
     pub approved: Option<(Timestamp, String)>,
@@ -27,38 +27,38 @@ pub struct HeldUser {
     pub user_name: Option<String>,
 }
 
-/// Somebody for whom it could not be done, as users want to read it.
+/// A failing, skipped or waiting user, with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailingUser {
-    /// Who.
+    /// The user.
     pub entra_id: EntraId,
-    /// Why.
+    /// Why it fails.
     pub reason: Reason,
-    /// In words.
+    /// The reason as a sentence.
     pub detail: Option<String>,
-    /// Since when.
+    /// The first attempt.
     pub first_at: Timestamp,
-    /// Tried last.
+    /// The last attempt.
     pub last_at: Timestamp,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u64,
     /// The learner's user name, or the one in the log when there is no learner.
     pub user_name: Option<String>,
 }
 
-/// How many learners there are.
+/// The numbers of learners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LearnerCounts {
-    /// Switched on, linked or not.
+    /// Active, linked or not.
     pub active: u64,
-    /// Switched off, linked or not.
+    /// Inactive, linked or not.
     pub inactive: u64,
     /// Linked by the source.
     pub linked: u64,
 }
 
 impl Store {
-    /// Who is held, by object id.
+    /// The held users, in order of object id.
     pub async fn held_users(&self, source: &str) -> Result<Vec<HeldUser>, StoreError> {
         let Layout { table, .. } = &self.layout;
         let (id, user_name) = (self.layout.id(), self.layout.attribute(Attribute::UserName));
@@ -75,9 +75,9 @@ impl Store {
                 let approved_by: Option<String> = row.get(5)?;
                 let approved_at = row.optional_time(4, "sync_held.approved_at")?;
                 Ok(HeldUser {
-                    entra_id: word(row.get(0)?, "sync_held.entra_id")?,
-                    action: word(row.get(1)?, "sync_held.action")?,
-                    reason: word(row.get(2)?, "sync_held.reason")?,
+                    entra_id: parse_column(row.get(0)?, "sync_held.entra_id")?,
+                    action: parse_column(row.get(1)?, "sync_held.action")?,
+                    reason: parse_column(row.get(2)?, "sync_held.reason")?,
                     since: row.time(3, "sync_held.since")?,
                     approved: approved_at.map(|at| (at, approved_by.unwrap_or_default())),
                     learner: self.layout.optional_learner_at(row, 6)?,
@@ -87,7 +87,7 @@ impl Store {
             .collect()
     }
 
-    /// Who fails, by object id.
+    /// The failing users, in order of object id.
     pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
         let Layout { table, .. } = &self.layout;
         let (id, user_name) = (self.layout.id(), self.layout.attribute(Attribute::UserName));
@@ -105,8 +105,8 @@ impl Store {
         rows.iter()
             .map(|row| {
                 Ok(FailingUser {
-                    entra_id: word(row.get(0)?, "sync_failures.entra_id")?,
-                    reason: word(row.get(1)?, "sync_failures.reason")?,
+                    entra_id: parse_column(row.get(0)?, "sync_failures.entra_id")?,
+                    reason: parse_column(row.get(1)?, "sync_failures.reason")?,
                     detail: row.get(2)?,
                     first_at: row.time(3, "sync_failures.first_at")?,
                     last_at: row.time(4, "sync_failures.last_at")?,
@@ -117,7 +117,7 @@ impl Store {
             .collect()
     }
 
-    /// How many learners there are.
+    /// The numbers of learners.
     pub async fn learner_counts(&self, source: &str) -> Result<LearnerCounts, StoreError> {
         let (table, active) = (&self.layout.table, self.layout.active("r"));
         let statement = Statement::new(format!(

@@ -1,24 +1,25 @@
-//! What is remembered of users beside their learner rows: holds, failures, recent deactivations; and of their groups
-//! and sources.
+//! Records about users besides their learner rows: holds, failures and recent deactivations; and about groups and
+//! sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::db::{Statement, parse_column as word};
-use super::error::StoreError;
-use super::handle::Store;
+use super::status::HeldUser;
 use crate::model::{Action, Attribute, EntraId, Status};
 use crate::plan::{FailingEntry, HeldEntry};
+use crate::store::db::{Statement, parse_column};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
 
 impl Store {
-    /// Who is held.
+    /// The held users.
     pub async fn held(&self, source: &str) -> Result<BTreeMap<EntraId, HeldEntry>, StoreError> {
         let held = self.held_users(source).await?;
         Ok(held
             .into_iter()
             .map(|user| {
-                let super::HeldUser { entra_id, action, reason, since, approved, learner: _, user_name: _ } = user;
+                let HeldUser { entra_id, action, reason, since, approved, learner: _, user_name: _ } = user;
                 (entra_id, HeldEntry { action, reason, since, approved })
             })
             .collect())
@@ -34,14 +35,14 @@ impl Store {
             .map(|row| {
                 let (cause, fingerprint): (Option<&str>, Option<&str>) = (row.get(2)?, row.get(3)?);
                 let entry = FailingEntry {
-                    reason: word(row.get(1)?, "sync_failures.reason")?,
-                    cause: cause.map(|cause| word(cause, "sync_failures.cause")).transpose()?,
+                    reason: parse_column(row.get(1)?, "sync_failures.reason")?,
+                    cause: cause.map(|cause| parse_column(cause, "sync_failures.cause")).transpose()?,
                     drift_fingerprint: fingerprint
-                        .map(|fingerprint| word(fingerprint, "sync_failures.drift_fingerprint"))
+                        .map(|fingerprint| parse_column(fingerprint, "sync_failures.drift_fingerprint"))
                         .transpose()?,
                     first_at: row.time(4, "sync_failures.first_at")?,
                 };
-                Ok((word(row.get(0)?, "sync_failures.entra_id")?, entry))
+                Ok((parse_column(row.get(0)?, "sync_failures.entra_id")?, entry))
             })
             .collect()
     }
@@ -60,15 +61,15 @@ impl Store {
         .bind(Action::Deactivate.as_str())
         .bind(Status::Success.as_str());
         let rows = self.connection().await.rows(statement).await?;
-        rows.iter().map(|row| Ok(word(row.get(0)?, "sync_links.entra_id")?)).collect()
+        rows.iter().map(|row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).collect()
     }
 
-    /// How many members each assigned group had when that last changed.
+    /// The last recorded number of members of each assigned group.
     pub async fn last_members(&self, source: &str) -> Result<BTreeMap<EntraId, u64>, StoreError> {
         let statement = Statement::new("SELECT group_id, last_members FROM sync_groups WHERE source = $1");
         let rows = self.connection().await.rows(statement.bind(source)).await?;
         rows.iter()
-            .map(|row| Ok((word(row.get(0)?, "sync_groups.group_id")?, row.get::<i64, _>(1)?.unsigned_abs())))
+            .map(|row| Ok((parse_column(row.get(0)?, "sync_groups.group_id")?, row.get::<i64, _>(1)?.unsigned_abs())))
             .collect()
     }
 
@@ -81,7 +82,7 @@ impl Store {
         statement.push_bind(source).push(" AND ").push(connection.folded(&column));
         statement.push(" = ").push_bind(user_name.to_ascii_lowercase());
         let row = connection.optional_row(statement).await?;
-        row.map(|row| Ok(word(row.get(0)?, "sync_links.entra_id")?)).transpose()
+        row.map(|row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).transpose()
     }
 
     /// The other sources that have links, when `source` has none and was not admitted: the reason to refuse a cycle.

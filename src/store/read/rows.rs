@@ -1,14 +1,13 @@
-//! Learner rows with their values: those that may change, and those that hold what somebody wants.
+//! Learner rows with their values: rows that may change, and rows that hold a value that another user needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::db::{Connection, SqlRow as Record, SqlValue as Value, Statement, parse_column as word};
-use super::error::StoreError;
-use super::handle::Store;
-use super::known::texts;
-use super::table::{Layout, columns};
 use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
 use crate::plan::LearnerRow;
+use crate::store::db::{Connection, SqlRow, SqlValue, Statement, parse_column};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::table::{Layout, id_texts, push_columns, read_columns, without_active};
 
 impl Store {
     /// The rows linked by `source` to `users`, with `user_name`, `email` and `attributes`.
@@ -21,7 +20,7 @@ impl Store {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut found = BTreeMap::new();
         let mut connection = self.connection().await;
-        for users in connection.lists(&texts(users)) {
+        for users in connection.list_chunks(&id_texts(users)) {
             let mut statement = select(layout, &attributes);
             statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
             statement.push_bind(source).push(" AND l.entra_id IN");
@@ -45,13 +44,13 @@ impl Store {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut statement = select(layout, &attributes);
         statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" = ");
-        statement.push_bind(layout.learner(Some(learner)));
+        statement.push_bind(layout.learner_value(Some(learner)));
         let row = self.connection().await.optional_row(statement).await?;
         row.map(|row| read(&row, layout, &attributes)).transpose()
     }
 
-    /// Every row, linked or not, that has one of the wanted `keys`, one of `match_values` in `match_attribute`, or
-    /// names one of `external_ids`; each once, in order of id.
+    /// Every row, linked or not, that has one of `keys`, one of `match_values` in `match_attribute`, or one of
+    /// `external_ids`; each once, in order of id.
     pub async fn holders(
         &self,
         keys: &BTreeSet<UniqueKey>,
@@ -74,13 +73,13 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut connection = self.connection().await;
-        // The first run asks for everybody, of a table that is often empty.
+        // The first run looks up every user in a table that is often empty.
         let any = format!("SELECT EXISTS (SELECT 1 FROM {})", layout.table);
         let any: bool = connection.row(Statement::new(any)).await?.get(0)?;
         if !any {
             return Ok(Vec::new());
         }
-        // Ids first: most values are held by nobody, and a row that is found three ways is read once.
+        // Ids first: most values have no row, and a row that is found several times is read once.
         let mut ids = BTreeSet::new();
         for (attribute, values) in lookups {
             let column = layout.attribute(attribute);
@@ -91,12 +90,12 @@ impl Store {
         }
         if let Some(column) = layout.external_id("") {
             let external_id = connection.folded(&column);
-            ids.extend(ids_where(&mut connection, layout, &external_id, &texts(external_ids)).await?);
+            ids.extend(ids_where(&mut connection, layout, &external_id, &id_texts(external_ids)).await?);
         }
 
-        let ids: Vec<Value<'_>> = ids.into_iter().map(|id| layout.learner(Some(id))).collect();
+        let ids: Vec<SqlValue<'_>> = ids.into_iter().map(|id| layout.learner_value(Some(id))).collect();
         let mut found = Vec::with_capacity(ids.len());
-        for ids in connection.lists(&ids) {
+        for ids in connection.list_chunks(&ids) {
             let mut statement = select(layout, &attributes);
             statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" IN");
             statement.push_list(ids);
@@ -117,7 +116,7 @@ async fn ids_where(
     values: &[String],
 ) -> Result<Vec<LearnerId>, StoreError> {
     let mut ids = Vec::new();
-    for values in connection.lists(values) {
+    for values in connection.list_chunks(values) {
         let mut statement = Statement::new(format!("SELECT {} FROM {} WHERE {column} IN", layout.id(), layout.table));
         statement.push_list(values);
         for row in connection.rows(statement).await? {
@@ -128,7 +127,7 @@ async fn ids_where(
 }
 
 fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {
-    let mut attributes = columns::mapped(attributes);
+    let mut attributes = without_active(attributes);
     attributes.extend(Attribute::UNIQUE);
     attributes
 }
@@ -140,19 +139,19 @@ fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v
     let mut statement = Statement::new(format!(
         "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}"
     ));
-    columns::push_columns(&mut statement, layout, attributes);
+    push_columns(&mut statement, layout, attributes);
     statement
 }
 
-fn read(row: &Record, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Result<LearnerRow, StoreError> {
+fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Result<LearnerRow, StoreError> {
     let source: Option<String> = row.get(2)?;
     let user: Option<&str> = row.get(3)?;
     let link = match (source, user) {
-        (Some(source), Some(user)) => Some((source, word(user, "sync_links.entra_id")?)),
+        (Some(source), Some(user)) => Some((source, parse_column(user, "sync_links.entra_id")?)),
         _ => None,
     };
     let mut values = Values::new();
-    columns::read(row, 7, attributes, &mut values)?;
+    read_columns(row, 7, attributes, &mut values)?;
     Ok(LearnerRow {
         learner: layout.learner_at(row, 0)?,
         external_id: row.get_unchecked(1)?,

@@ -1,37 +1,35 @@
-//! Whether the learners table has kept what was written to it: a trigger of the platform may have changed it, or undone it.
+//! Verifies that the learners table kept what was written: a trigger of the platform may have changed or undone it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::ApplyError;
-use super::db::{Connection, SqlValue as Value, Statement};
-use super::table::{Layout, columns};
+use super::ApplyError;
 use crate::model::{Action, Attribute, EntraId, LearnerId, Values};
 use crate::plan::Decision;
+use crate::store::db::{Connection, SqlValue, Statement};
+use crate::store::table::{Layout, push_columns, read_columns, without_active};
 
-/// Reads the rows of `users` after they were written. Answers in words with what of them the table has otherwise than it
-/// was told.
+/// Reads the rows of `users` after the write. Returns a sentence for each row that differs from what was written.
 ///
 /// # Errors
-/// Nobody is on record as switched off, or on again, who is not: such a change is refused, and so is one whose row is gone
-/// without having been switched off.
+/// Refuses a deactivation or reactivation that did not take effect, and any other change whose row is gone.
 pub(super) async fn verify_written(
     connection: &mut Connection,
     layout: &Layout,
     users: &[(&Decision, LearnerId)],
 ) -> Result<BTreeMap<EntraId, String>, ApplyError> {
     let written = users.iter().flat_map(|(decision, _)| &decision.changes).map(|changed| changed.attribute);
-    let attributes = columns::mapped(&written.collect::<Vec<_>>());
-    let ids: Vec<Value<'_>> = users.iter().map(|(_, learner)| layout.learner(Some(*learner))).collect();
+    let attributes = without_active(&written.collect::<Vec<_>>());
+    let ids: Vec<SqlValue<'_>> = users.iter().map(|(_, learner)| layout.learner_value(Some(*learner))).collect();
     let mut rows = BTreeMap::new();
-    for ids in connection.lists(&ids) {
+    for ids in connection.list_chunks(&ids) {
         let (id, active) = (layout.id(), layout.active("r"));
         let mut statement = Statement::new(format!("SELECT r.{id}, {active}"));
-        columns::push_columns(&mut statement, layout, &attributes);
+        push_columns(&mut statement, layout, &attributes);
         statement.push(format_args!(" FROM {} r WHERE r.{id} IN", layout.table));
         statement.push_list(ids);
         for row in connection.rows(statement).await? {
             let mut values = Values::new();
-            columns::read(&row, 2, &attributes, &mut values)?;
+            read_columns(&row, 2, &attributes, &mut values)?;
             rows.insert(layout.learner_at(&row, 0)?, (row.get_unchecked::<bool, _>(1)?, values));
         }
     }
@@ -41,9 +39,12 @@ pub(super) async fn verify_written(
             (Some((true, _)), Action::Deactivate) => return Err(refused("the learner is still active")),
             (Some((false, _)), Action::Reactivate) => return Err(refused("the learner is not active")),
             (Some(row), _) => row,
-            // A platform may put away whoever is switched off.
+            // The platform may delete inactive learners.
             (None, Action::Deactivate) => {
-                discrepancies.insert(decision.user, "the row is gone since; the table may have a trigger".to_owned());
+                discrepancies.insert(
+                    decision.user,
+                    "the row was deleted after the change; the table may have a trigger".to_owned(),
+                );
                 continue;
             }
             (None, _) => return Err(refused("the row is gone")),
@@ -66,7 +67,7 @@ fn refused(why: &str) -> ApplyError {
     ApplyError::Refused(format!("{why} after the change; a trigger of the table may have undone it"))
 }
 
-/// What of a change stands otherwise in the row.
+/// The attributes whose stored value differs from the written one.
 fn differing(decision: &Decision, values: &Values) -> BTreeSet<Attribute> {
     let differs = |attribute: Attribute, new: Option<&str>| match (values.get(&attribute), new) {
         (None, _) => false,

@@ -1,21 +1,21 @@
-//! Everybody who is linked, as hashes: what the cache would have said, read from the database.
+//! The linked learners as fingerprints: what the cache contains, read from the database.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::db::{Dialect, SqlRow as Record, Statement, parse_column as word, parse_json_column as from_json};
-use super::error::StoreError;
-use super::handle::Store;
-use super::table::columns;
 use crate::model::{Attribute, EntraId, Fingerprint, LinkedLearner, LinkedLearners, Route, Routes, Values};
+use crate::store::db::{DbError, Dialect, SqlRow, Statement, parse_column, parse_json_column};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::table::{push_columns, read_columns, without_active};
 
 impl Store {
-    /// The learners linked by `source`, with the fingerprint of exactly `attributes`. One pass; nobody's values are
-    /// kept.
+    /// The learners linked by `source`, with the fingerprint of exactly `attributes`. Reads each row once, and keeps no
+    /// values.
     pub async fn known(&self, source: &str, attributes: &[Attribute]) -> Result<LinkedLearners, StoreError> {
         self.known_of(source, None, attributes).await
     }
 
-    /// The same of one user.
+    /// Like [`Self::known`], for one user.
     pub async fn known_user(
         &self,
         source: &str,
@@ -31,13 +31,13 @@ impl Store {
         user: Option<EntraId>,
         attributes: &[Attribute],
     ) -> Result<LinkedLearners, StoreError> {
-        // Who is linked to a row that we may not see would be taken for new.
+        // Fails if a policy hides rows: their users would count as new.
         self.linked(source).await?;
-        let attributes = columns::mapped(attributes);
+        let attributes = without_active(attributes);
         let layout = &self.layout;
         let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, ");
         statement.push(layout.active("r")).push(", ").push(layout.deactivated("r", "l"));
-        columns::push_columns(&mut statement, layout, &attributes);
+        push_columns(&mut statement, layout, &attributes);
         statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
         statement.push_bind(source);
         if let Some(user) = user {
@@ -47,28 +47,28 @@ impl Store {
         let mut known = LinkedLearners::new();
         let mut routes_by_text = SharedRoutes::default();
         let mut values = Values::new();
-        let each = |row: Record| {
-            columns::read(&row, 5, &attributes, &mut values)?;
+        let each = |row: SqlRow| {
+            read_columns(&row, 5, &attributes, &mut values)?;
             let (active, deactivated): (bool, bool) = (row.get_unchecked(3)?, row.get_unchecked(4)?);
-            // Whom somebody else switched on again is no more ours to leave so, once the user is wanted.
-            let by_hand = active && deactivated;
+            // Another program reactivated the learner; an unknown fingerprint makes the plan look at it.
+            let reactivated_by_hand = active && deactivated;
             let entry = LinkedLearner {
                 learner: layout.learner_at(&row, 1)?,
                 active,
-                fingerprint: if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) },
+                fingerprint: if reactivated_by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) },
                 routes: routes_by_text.parse(row.json(2)?)?,
             };
-            known.insert(word(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);
+            known.insert(parse_column(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);
             Ok::<_, StoreError>(())
         };
         self.connection().await.run(statement, each).await?;
         Ok(known)
     }
 
-    /// How many learners are linked by `source`.
+    /// The number of learners linked by `source`.
     ///
     /// # Errors
-    /// On a server also when a policy hides some of them from our role.
+    /// On a server also when a policy hides some of them from the role.
     pub async fn linked(&self, source: &str) -> Result<u64, StoreError> {
         let (table, id) = (&self.layout.table, self.layout.id());
         let statement = Statement::new(format!(
@@ -79,9 +79,9 @@ impl Store {
         let row = connection.row(statement.bind(source)).await?;
         let (linked, hidden) = (row.get::<i64, _>(0)?.unsigned_abs(), row.get::<i64, _>(1)?.unsigned_abs());
         if hidden > 0 && connection.dialect() == Dialect::Postgres {
-            let asked = "SELECT quote_ident(current_user), row_security_active(to_regclass($1)::oid)";
-            let row = connection.row(Statement::new(asked).bind(table.as_str())).await?;
-            // Without a policy it is a copy of a database that had them: such a link is as good as none.
+            let policy = "SELECT quote_ident(current_user), row_security_active(to_regclass($1)::oid)";
+            let row = connection.row(Statement::new(policy).bind(table.as_str())).await?;
+            // Without a policy the rows are missing, for example in a restored copy; such a link counts as none.
             if row.get(1)? {
                 return Err(StoreError::Hidden { hidden, table: table.clone(), role: row.get(0)? });
             }
@@ -89,7 +89,7 @@ impl Store {
         Ok(linked)
     }
 
-    /// How many active linked learners have a value, by attribute.
+    /// The number of active linked learners that have a value, by attribute.
     pub async fn present(
         &self,
         source: &str,
@@ -115,31 +115,20 @@ impl Store {
     }
 }
 
-/// The few different values of `routes`, each kept once and shared.
+/// The distinct values of `via`, each parsed once and shared.
 #[derive(Default)]
 struct SharedRoutes(BTreeMap<String, Routes>);
 
 impl SharedRoutes {
-    fn parse(&mut self, text: &str) -> Result<Routes, StoreError> {
+    fn parse(&mut self, text: &str) -> Result<Routes, DbError> {
         if let Some(routes) = self.0.get(text) {
             return Ok(routes.clone());
         }
         let column = "sync_links.via";
-        let routes: Vec<String> = from_json(text, column)?;
-        let routes: Result<Vec<Route>, _> = routes.iter().map(|route| word(route, column)).collect();
+        let routes: Vec<String> = parse_json_column(text, column)?;
+        let routes: Result<Vec<Route>, _> = routes.iter().map(|route| parse_column(route, column)).collect();
         let routes: Routes = routes?.into_iter().collect();
         self.0.insert(text.to_owned(), routes.clone());
         Ok(routes)
     }
-}
-
-/// `routes` as it stands in its column: a JSON array, sorted as text.
-pub(super) fn routes_text(routes: &Routes) -> String {
-    let routes: BTreeSet<String> = routes.as_slice().iter().map(ToString::to_string).collect();
-    serde_json::json!(routes).to_string()
-}
-
-/// The users' ids as the statements take them.
-pub(super) fn texts<'i>(users: impl IntoIterator<Item = &'i EntraId>) -> Vec<String> {
-    users.into_iter().map(ToString::to_string).collect()
 }

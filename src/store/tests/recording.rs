@@ -17,11 +17,11 @@ const LOGGED: &str = "SELECT count(*) FROM provisioning_log";
 on_both! {
     a_failure_keeps_its_beginning_until_its_reason_changes,
     a_failure_keeps_its_cause_and_its_drift,
-    a_hold_keeps_its_beginning_and_an_approval_is_for_one_action,
-    notes_end_what_is_over_and_renew_the_generation_only_for_links,
-    recent_deactivations_are_those_still_off_and_not_approved,
-    what_administrators_do_is_audited,
-    a_cycle_closes_what_a_kill_left_open,
+    a_hold_keeps_its_beginning_and_an_approval_covers_one_action,
+    bookkeeping_renews_the_generation_only_for_links,
+    recent_deactivations_are_still_inactive_and_not_approved,
+    administrative_actions_are_audited,
+    a_cycle_closes_the_row_of_a_killed_one,
 }
 
 async fn a_failure_keeps_its_beginning_until_its_reason_changes(kind: Kind) {
@@ -62,7 +62,7 @@ async fn a_failure_keeps_its_cause_and_its_drift(kind: Kind) {
     assert_eq!(store.failing(SOURCE).await.unwrap()[&user(1)].cause, None);
 }
 
-async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action(kind: Kind) {
+async fn a_hold_keeps_its_beginning_and_an_approval_covers_one_action(kind: Kind) {
     let store = kind.store_with(1).await;
     let held = left(1, LeftAs::Held, Reason::Threshold);
     store.record_refused(std::slice::from_ref(&held), &at(1)).await.unwrap();
@@ -100,7 +100,7 @@ async fn a_hold_keeps_its_beginning_and_an_approval_is_for_one_action(kind: Kind
     assert_eq!(select(&store, HELD).await, [format!("{id}|update|threshold|2026-01-02T06:00:00Z|-|-")]);
 }
 
-async fn notes_end_what_is_over_and_renew_the_generation_only_for_links(kind: Kind) {
+async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     let store = kind.store_with(2).await;
     let nobody = BTreeSet::new();
     let no_groups = MemberCounts::new();
@@ -134,7 +134,7 @@ async fn notes_end_what_is_over_and_renew_the_generation_only_for_links(kind: Ki
     assert_eq!(store.known(SOURCE, &[]).await.unwrap()[&user(2)].routes, moved[0].1);
 }
 
-async fn recent_deactivations_are_those_still_off_and_not_approved(kind: Kind) {
+async fn recent_deactivations_are_still_inactive_and_not_approved(kind: Kind) {
     let store = kind.store_with(4).await;
     store.apply(&batch_of(&[deactivate(user(1), 1)]), &at(1)).await.unwrap();
     let mut approved = deactivate(user(2), 2);
@@ -148,7 +148,7 @@ async fn recent_deactivations_are_those_still_off_and_not_approved(kind: Kind) {
     assert_eq!(store.recently_deactivated("another", at(1).at).await.unwrap(), BTreeSet::new());
 }
 
-async fn what_administrators_do_is_audited(kind: Kind) {
+async fn administrative_actions_are_audited(kind: Kind) {
     let store = kind.store_with(0).await;
     store.set_paused(true, "root", at(1).at).await.unwrap();
     assert!(store.state().await.unwrap().paused);
@@ -169,7 +169,7 @@ async fn what_administrators_do_is_audited(kind: Kind) {
     assert_eq!(select(&store, "SELECT at, actor, action, detail FROM audit_log").await, expected);
 }
 
-async fn a_cycle_closes_what_a_kill_left_open(kind: Kind) {
+async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
     let store = kind.empty_store().await;
     let killed = store.begin_cycle(SOURCE, Trigger::Schedule, at(1).at).await.unwrap();
     let other = store.begin_cycle("another", Trigger::Startup, at(2).at).await.unwrap();

@@ -2,17 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apply::{WriteContext, renew_generation};
-use super::db::{Connection, DbError, SqlValue as Value, Statement};
-use super::error::StoreError;
-use super::handle::Store;
-use super::known::texts;
-use super::learners::{forget, write_routes};
-use super::log;
-use super::table::Layout;
+use super::links::write_routes;
+use super::log::{LogEntry, write_log};
+use super::{WriteContext, delete_records, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{Cause, EntraId, Generation, Routes};
 use crate::plan::{Decision, Leave, LeftAs, MemberCounts};
+use crate::store::db::{Connection, DbError, SqlValue, Statement};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+use crate::store::table::{Layout, id_texts};
 
 /// What a cycle records besides learners.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +47,7 @@ impl Store {
             return Ok(None);
         }
         self.write(async |connection| {
-            let generation = write(connection, &self.layout, bookkeeping, context).await?;
+            let generation = write_bookkeeping(connection, &self.layout, bookkeeping, context).await?;
             reached(Step::NotesWritten);
             Ok(generation)
         })
@@ -68,15 +67,15 @@ impl Store {
     }
 }
 
-async fn write(
+async fn write_bookkeeping(
     connection: &mut Connection,
     layout: &Layout,
     bookkeeping: &Bookkeeping<'_>,
     context: &WriteContext<'_>,
 ) -> Result<Option<Generation>, DbError> {
     let Bookkeeping { left, failing_ended, held_ended, routes, group_members } = bookkeeping;
-    forget(connection, "sync_failures", context.source, &texts(*failing_ended)).await?;
-    forget(connection, "sync_held", context.source, &texts(*held_ended)).await?;
+    delete_records(connection, "sync_failures", context.source, &id_texts(*failing_ended)).await?;
+    delete_records(connection, "sync_held", context.source, &id_texts(*held_ended)).await?;
     // One row a user: PostgreSQL cannot upsert a row twice in one statement.
     let (mut failing, mut held) = (BTreeMap::new(), BTreeMap::new());
     for decision in *left {
@@ -90,14 +89,14 @@ async fn write(
     write_held(connection, &held.into_values().collect::<Vec<_>>(), context).await?;
 
     let begins = left.iter().filter(|decision| decision.leave().is_some_and(|leave| leave.begins));
-    let entries: Vec<log::LogEntry<'_>> =
-        begins.map(|decision| log::LogEntry { decision, learner: decision.row.learner(), discrepancy: None }).collect();
-    log::write(connection, layout, &entries, context).await?;
+    let entries: Vec<LogEntry<'_>> =
+        begins.map(|decision| LogEntry { decision, learner: decision.row.learner(), discrepancy: None }).collect();
+    write_log(connection, layout, &entries, context).await?;
 
     let groups: Vec<(&EntraId, &u64)> = group_members.iter().collect();
-    for piece in connection.pieces(&groups) {
+    for chunk in connection.row_chunks(&groups) {
         let mut statement = Statement::new("INSERT INTO sync_groups (source, group_id, last_members) ");
-        statement.push_values(piece, |row, (group, members)| {
+        statement.push_values(chunk, |row, (group, members)| {
             row.push_bind(context.source).push_bind(group.to_string());
             row.push_bind(i64::try_from(**members).unwrap_or(i64::MAX));
         });
@@ -118,16 +117,16 @@ async fn write_failures(
     failing: &[(&Decision, &Leave)],
     context: &WriteContext<'_>,
 ) -> Result<(), DbError> {
-    for piece in connection.pieces(failing) {
+    for chunk in connection.row_chunks(failing) {
         let mut statement = Statement::new(
             "INSERT INTO sync_failures
                  (source, entra_id, reason, detail, first_at, last_at, attempts, cause, drift_fingerprint) ",
         );
-        statement.push_values(piece, |row, (decision, leave)| {
+        statement.push_values(chunk, |row, (decision, leave)| {
             row.push_bind(context.source).push_bind(decision.user.to_string()).push_bind(decision.reason.as_str());
             row.push_bind(decision.detail.as_deref()).push_bind(context.at).push_bind(context.at).push_bind(1);
             row.push_bind(leave.cause.map(Cause::as_str));
-            row.push_bind(Value::Text(leave.drift_fingerprint.map(|fingerprint| fingerprint.to_string().into())));
+            row.push_bind(SqlValue::Text(leave.drift_fingerprint.map(|fingerprint| fingerprint.to_string().into())));
         });
         statement.push(
             " ON CONFLICT (source, entra_id) DO UPDATE SET
@@ -149,9 +148,9 @@ async fn write_held(
     held: &[&Decision],
     context: &WriteContext<'_>,
 ) -> Result<(), DbError> {
-    for piece in connection.pieces(held) {
+    for chunk in connection.row_chunks(held) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
-        statement.push_values(piece, |row, decision| {
+        statement.push_values(chunk, |row, decision| {
             row.push_bind(context.source).push_bind(decision.user.to_string()).push_bind(decision.action.as_str());
             row.push_bind(decision.reason.as_str()).push_bind(context.at);
         });

@@ -1,0 +1,54 @@
+//! Writing what a plan decided: learners, links, bookkeeping and the provisioning log.
+
+mod apply;
+mod bookkeeping;
+mod decisions;
+mod learner_rows;
+mod links;
+mod log;
+mod verify;
+
+use jiff::Timestamp;
+
+pub use self::apply::Applied;
+use self::apply::ApplyError;
+pub use self::bookkeeping::Bookkeeping;
+use super::cycles::CycleId;
+use super::db::{Connection, DbError, Statement};
+use crate::model::Generation;
+
+/// The cycle, source and time of a write.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteContext<'s> {
+    /// The cycle.
+    pub cycle: CycleId,
+    /// Tenant and enterprise application.
+    pub source: &'s str,
+    /// The time to record.
+    pub at: Timestamp,
+}
+
+/// Renews the generation: a cache with another one compares all learners again.
+async fn renew_generation(connection: &mut Connection) -> Result<Generation, DbError> {
+    let generation = Generation(rand::random());
+    let statement = Statement::new("UPDATE sync_state SET generation = $1");
+    connection.execute(statement.bind(generation.to_string())).await?;
+    Ok(generation)
+}
+
+/// Deletes the rows of these users from `table`; returns their number.
+async fn delete_records(
+    connection: &mut Connection,
+    table: &'static str,
+    source: &str,
+    users: &[String],
+) -> Result<u64, DbError> {
+    let mut deleted = 0;
+    for users in connection.list_chunks(users) {
+        let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));
+        statement.push_bind(source).push(" AND entra_id IN");
+        statement.push_list(users);
+        deleted += connection.execute(statement).await?;
+    }
+    Ok(deleted)
+}

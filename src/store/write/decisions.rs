@@ -1,0 +1,74 @@
+//! Writes decisions: learner rows, links, routes and log rows.
+
+use super::learner_rows::{create_rows, park_unique_values, update_rows};
+use super::links::{former_user, link_learners, mark_deactivated, write_routes};
+use super::log::{LogEntry, write_log};
+use super::verify::verify_written;
+use super::{ApplyError, WriteContext, delete_records};
+use crate::failpoint::{Step, reached};
+use crate::model::{Action, EntraId, LearnerId, Routes};
+use crate::plan::{Decision, TargetRow};
+use crate::store::db::Connection;
+use crate::store::table::{Layout, id_texts};
+
+/// Writes `decisions` completely: learner rows, links, log rows, and the end of their failures and holds. Returns the
+/// learners in the same order.
+///
+/// After an error the caller rolls back.
+pub(super) async fn write_decisions(
+    connection: &mut Connection,
+    layout: &Layout,
+    decisions: &[Decision],
+    context: &WriteContext<'_>,
+) -> Result<Vec<LearnerId>, ApplyError> {
+    park_unique_values(connection, layout, decisions).await?;
+    reached(Step::ValuesParked);
+    let created = create_rows(connection, layout, decisions, context.at).await?;
+    reached(Step::LearnersCreated);
+    let mut users = Vec::with_capacity(decisions.len());
+    for decision in decisions {
+        let learner = match decision.row {
+            TargetRow::New => created.get(&decision.user).copied().ok_or_else(missing_row)?,
+            TargetRow::Adopt { learner, .. } | TargetRow::Linked(learner) => learner,
+        };
+        users.push((decision, learner));
+    }
+    link_learners(connection, layout, &users, context.source, context.at).await?;
+    reached(Step::LearnersLinked);
+    update_rows(connection, layout, &users, context).await?;
+    mark_deactivated(connection, layout, decisions, context).await?;
+    let discrepancies = verify_written(connection, layout, &users).await?;
+    reached(Step::LearnersUpdated);
+
+    // A leaver keeps the routes it was last seen with.
+    let is_seen =
+        |decision: &&Decision| matches!(decision.row, TargetRow::Linked(_)) && decision.action != Action::Deactivate;
+    let routes: Vec<(EntraId, &Routes)> = decisions
+        .iter()
+        .filter(is_seen)
+        .filter_map(|decision| Some((decision.user, &decision.row_after()?.routes)))
+        .filter(|(_, routes)| !routes.as_slice().is_empty())
+        .collect();
+    write_routes(connection, &routes, context.source).await?;
+
+    let entries: Vec<LogEntry<'_>> = users
+        .iter()
+        .map(|(decision, learner)| LogEntry {
+            decision,
+            learner: Some(*learner),
+            discrepancy: discrepancies.get(&decision.user).map(String::as_str),
+        })
+        .collect();
+    write_log(connection, layout, &entries, context).await?;
+    reached(Step::ChangesLogged);
+
+    let former: Vec<EntraId> = decisions.iter().filter_map(former_user).collect();
+    let ids = id_texts(decisions.iter().map(|decision| &decision.user).chain(&former));
+    delete_records(connection, "sync_failures", context.source, &ids).await?;
+    delete_records(connection, "sync_held", context.source, &ids).await?;
+    Ok(users.into_iter().map(|(_, learner)| learner).collect())
+}
+
+fn missing_row() -> ApplyError {
+    ApplyError::Refused("the database did not create the row; a trigger of the table may have prevented it".to_owned())
+}

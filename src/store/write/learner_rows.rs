@@ -1,0 +1,254 @@
+//! The rows of learners: many rows in each statement.
+//!
+//! The order of the decisions does not matter for unique columns, because conflicting values are parked first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::links::reactivates;
+use super::{ApplyError, WriteContext};
+use crate::model::{Action, Attribute, Column, EntraId, LearnerId, UniqueKey};
+use crate::plan::{Decision, TargetRow, unique_values};
+use crate::store::db::{Connection, DbError, SqlValue, Statement, TupleBuilder, quote_identifier};
+use crate::store::error::StoreError;
+use crate::store::table::Layout;
+
+/// Replaces every unique value that one decision gives up and another one needs by a temporary value, until its row gets
+/// the new one: the database checks uniqueness row by row.
+pub(super) async fn park_unique_values(
+    connection: &mut Connection,
+    layout: &Layout,
+    decisions: &[Decision],
+) -> Result<(), DbError> {
+    let wanted: BTreeSet<UniqueKey> =
+        decisions.iter().flat_map(|decision| unique_values(decision, |changed| changed.new.as_deref())).collect();
+    for attribute in Attribute::UNIQUE {
+        let parked: Vec<SqlValue<'_>> = decisions
+            .iter()
+            .filter(|decision| {
+                unique_values(decision, |changed| changed.old.as_deref())
+                    .any(|key| key.attribute == attribute && wanted.contains(&key))
+            })
+            .filter_map(|decision| decision.row.learner())
+            .map(|learner| layout.learner_value(Some(learner)))
+            .collect();
+        for learners in connection.list_chunks(&parked) {
+            let (table, id, column) = (&layout.table, layout.id(), layout.attribute(attribute));
+            // The form of an address, because the table may have a check.
+            let temporary = format!("'moving.' || {id} || '@learner-sync.invalid'");
+            let mut statement = Statement::new(format!("UPDATE {table} SET {column} = {temporary} WHERE {id} IN"));
+            statement.push_list(learners);
+            connection.execute(statement).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Creates the new rows; returns their ids by user.
+pub(super) async fn create_rows(
+    connection: &mut Connection,
+    layout: &Layout,
+    decisions: &[Decision],
+    at: Timestamp,
+) -> Result<BTreeMap<EntraId, LearnerId>, ApplyError> {
+    let mut groups: BTreeMap<Vec<Attribute>, Vec<&Decision>> = BTreeMap::new();
+    for decision in decisions.iter().filter(|decision| decision.row == TargetRow::New) {
+        groups.entry(columns_of(decision)).or_default().push(decision);
+    }
+    let mut created = BTreeMap::new();
+    for (columns, group) in groups {
+        // Identifies each new row: the Entra id, or else the unique user name.
+        let identifier = match layout.external_id("") {
+            Some(column) => column,
+            None => layout.attribute(Attribute::UserName).to_owned(),
+        };
+        let by_name = layout.external_id("").is_none();
+        let mut users: BTreeMap<String, EntraId> = BTreeMap::new();
+        for decision in &group {
+            let key = if by_name { new_name(decision) } else { decision.user.to_string() };
+            users.insert(key, decision.user);
+        }
+        for chunk in connection.row_chunks(&group) {
+            let (names, values): (Vec<String>, Vec<String>) = new_row(layout, &columns).into_iter().unzip();
+            let (names, values) = (names.join(", "), values.join(", "));
+            let mut statement =
+                Statement::new(format!("INSERT INTO {} ({names}) SELECT {values} FROM (", layout.table));
+            statement.push_values(chunk, |row, decision| {
+                row.push_bind(decision.user.to_string()).push_bind(at);
+                push_new_values(row, layout, decision);
+            });
+            statement.push(format_args!(") AS v RETURNING {}, {identifier}", layout.id()));
+            for row in connection.rows(statement).await? {
+                let identifier: String = row.get_unchecked(1)?;
+                if let Some(user) = users.get(&identifier.to_ascii_lowercase()) {
+                    created.insert(*user, layout.learner_at(&row, 0)?);
+                }
+            }
+        }
+    }
+    Ok(created)
+}
+
+/// The user name of a new row, folded for comparison.
+fn new_name(decision: &Decision) -> String {
+    let changed = decision.changes.iter().find(|changed| changed.attribute == Attribute::UserName);
+    changed.and_then(|changed| changed.new.as_deref()).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// The columns of a new row with their expressions: the user, the time, the attributes and the constants.
+fn new_row(layout: &Layout, attributes: &[Attribute]) -> Vec<(String, String)> {
+    let ours = [(Column::ExternalId, 1), (Column::CreatedAt, 2), (Column::UpdatedAt, 2)];
+    let mapped = attributes.iter().map(|attribute| Column::Attribute(*attribute)).zip(3..);
+    let given = ours.into_iter().chain(mapped).filter_map(|(column, number)| {
+        let value = layout.cast_of(column, &format!("v.column{number}"));
+        Some((layout.name(column)?.to_owned(), value))
+    });
+    let constants = layout.constants.iter().map(|(name, constant)| (quote_identifier(name), constant.clone()));
+    given.chain(constants).collect()
+}
+
+/// The decisions with the same shape share one UPDATE statement.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct UpdateShape {
+    columns: Vec<Attribute>,
+    adopt: bool,
+    action: Action,
+    reactivates: bool,
+}
+
+/// Updates the rows of linked and adopted learners.
+pub(super) async fn update_rows(
+    connection: &mut Connection,
+    layout: &Layout,
+    users: &[(&Decision, LearnerId)],
+    context: &WriteContext<'_>,
+) -> Result<(), ApplyError> {
+    let source = context.source;
+    let mut groups: BTreeMap<UpdateShape, Vec<&(&Decision, LearnerId)>> = BTreeMap::new();
+    for pair in users.iter().filter(|(decision, _)| decision.row != TargetRow::New) {
+        let (decision, _) = pair;
+        let adopt = matches!(decision.row, TargetRow::Adopt { .. });
+        let (columns, action, reactivates) = (columns_of(decision), decision.action, reactivates(decision));
+        groups.entry(UpdateShape { columns, adopt, action, reactivates }).or_default().push(pair);
+    }
+    for (shape, group) in groups {
+        for chunk in connection.row_chunks(&group) {
+            let mut statement = start_update(layout, &shape, context.at);
+            statement.push_values(chunk, |row, (decision, learner)| {
+                row.push_bind(layout.learner_value(Some(*learner))).push_bind(decision.user.to_string());
+                push_new_values(row, layout, decision);
+            });
+            // Only the learner that this source linked to the user, whatever the plan assumed.
+            statement.push(format_args!(
+                ") AS v, sync_links AS l
+                 WHERE r.{} = v.column1 AND l.learner_id = v.column1 AND l.entra_id = v.column2 AND l.source = ",
+                layout.id(),
+            ));
+            statement.push_bind(source);
+            // Only if no other program has changed the state since it was read.
+            match shape.action {
+                Action::Deactivate => statement.push(" AND ").push(layout.active("r")),
+                Action::Reactivate => {
+                    statement.push(" AND NOT ").push(layout.active("r")).push(" AND NOT ").push(layout.other_state("r"))
+                }
+                Action::Create | Action::Update => &mut statement,
+            };
+            if connection.execute(statement).await? != chunk.len() as u64 {
+                return Err(ApplyError::Refused(explain_missing_update(connection, layout, chunk, source).await?));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why an update changed fewer rows than expected. Several rows are bisected first, so their reason is never shown.
+async fn explain_missing_update(
+    connection: &mut Connection,
+    layout: &Layout,
+    chunk: &[&(&Decision, LearnerId)],
+    source: &str,
+) -> Result<String, StoreError> {
+    let [(decision, learner)] = chunk else { return Ok("some of the rows were not changed".to_owned()) };
+    let (table, id, active, other_state) = (&layout.table, layout.id(), layout.active("r"), layout.other_state("r"));
+    let statement = Statement::new(format!(
+        "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = $1),
+                (SELECT learner_id FROM sync_links WHERE source = $2 AND entra_id = $3),
+                coalesce((SELECT {active} FROM {table} r WHERE r.{id} = $1), false),
+                coalesce((SELECT {other_state} FROM {table} r WHERE r.{id} = $1), false)",
+    ))
+    .bind(layout.learner_value(Some(*learner)))
+    .bind(source)
+    .bind(decision.user.to_string());
+    let row = connection.row(statement).await?;
+    let (exists, linked): (bool, _) = (row.get(0)?, layout.optional_learner_at(&row, 1)?);
+    let (active, other_state): (bool, bool) = (row.get_unchecked(2)?, row.get_unchecked(3)?);
+    let changed_meanwhile = match decision.action {
+        Action::Deactivate => !active,
+        Action::Reactivate => active || other_state,
+        Action::Create | Action::Update => false,
+    };
+    Ok(match (exists, linked) {
+        (false, _) => "the learner row is gone".to_owned(),
+        (true, None) => "the user is not linked to a learner any more".to_owned(),
+        (true, Some(other)) if other != *learner => format!("the user is linked to learner {other} now"),
+        (true, Some(_)) if changed_meanwhile => {
+            "another program changed the state of the learner meanwhile; the next cycle checks it again".to_owned()
+        }
+        (true, Some(_)) => {
+            "the database did not change the row; a trigger of the table may have prevented it".to_owned()
+        }
+    })
+}
+
+/// `UPDATE learners AS r SET user_name = r.user_name, updated_at = ..., title = v.column3 FROM (`
+fn start_update(layout: &Layout, shape: &UpdateShape, at: Timestamp) -> Statement<'static> {
+    let user_name = layout.attribute(Attribute::UserName);
+    // UPDATE needs at least one column, and the table may lack all of the following.
+    let unchanged = if shape.columns.contains(&Attribute::UserName) { None } else { Some(user_name) };
+    let mut statement = Statement::new(format!("UPDATE {} AS r SET ", layout.table));
+    let mut before = "";
+    let mut next = |statement: &mut Statement<'_>, column: &str| {
+        statement.push(before).push(column).push(" = ");
+        before = ", ";
+    };
+    if let Some(column) = unchanged {
+        next(&mut statement, column);
+        statement.push("r.").push(column);
+    }
+    if let Some(column) = layout.name(Column::UpdatedAt) {
+        next(&mut statement, column);
+        statement.push_bind(at);
+    }
+    // An active row with a time of deactivation means that another program reactivated it. An adopted row starts without.
+    let clear_deactivated = shape.reactivates || (shape.adopt && shape.action == Action::Update);
+    if let Some(column) = layout.name(Column::DeactivatedAt) {
+        if shape.action == Action::Deactivate {
+            next(&mut statement, column);
+            statement.push_bind(at);
+        } else if clear_deactivated {
+            next(&mut statement, column);
+            statement.push("NULL");
+        }
+    }
+    if let (true, Some(column)) = (shape.adopt, layout.name(Column::ExternalId)) {
+        next(&mut statement, column);
+        statement.push(layout.cast_of(Column::ExternalId, "v.column2"));
+    }
+    for (attribute, number) in shape.columns.iter().zip(3..) {
+        next(&mut statement, layout.attribute(*attribute));
+        statement.push(layout.cast_of(Column::Attribute(*attribute), &format!("v.column{number}")));
+    }
+    statement.push(" FROM (");
+    statement
+}
+
+fn columns_of(decision: &Decision) -> Vec<Attribute> {
+    decision.changes.iter().map(|changed| changed.attribute).collect()
+}
+
+fn push_new_values<'v>(row: &mut TupleBuilder<'v>, layout: &'v Layout, decision: &'v Decision) {
+    for changed in &decision.changes {
+        row.push_bind(layout.encode(changed.attribute, changed.new.as_deref()));
+    }
+}

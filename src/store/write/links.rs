@@ -1,0 +1,113 @@
+//! The links between users and learners.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use super::{ApplyError, WriteContext};
+use crate::model::{Action, Column, EntraId, LearnerId, Reason, Routes};
+use crate::plan::{Decision, TargetRow};
+use crate::store::db::{Connection, DbError, SqlValue, Statement};
+use crate::store::table::{Layout, id_texts};
+
+/// Links new and adopted learners to their users.
+pub(super) async fn link_learners(
+    connection: &mut Connection,
+    layout: &Layout,
+    users: &[(&Decision, LearnerId)],
+    source: &str,
+    at: Timestamp,
+) -> Result<(), ApplyError> {
+    let new: Vec<&(&Decision, LearnerId)> =
+        users.iter().filter(|(decision, _)| !matches!(decision.row, TargetRow::Linked(_))).collect();
+    for (user, learner) in users.iter().filter_map(|(decision, learner)| Some((former_user(decision)?, learner))) {
+        let statement =
+            Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
+        let statement = statement.bind(source).bind(user.to_string()).bind(layout.learner_value(Some(*learner)));
+        if connection.execute(statement).await? != 1 {
+            return Err(ApplyError::Refused(format!("the learner is not linked to {user} any more")));
+        }
+    }
+    for chunk in connection.row_chunks(&new) {
+        let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
+        statement.push_values(chunk, |row, (decision, learner)| {
+            row.push_bind(source).push_bind(decision.user.to_string()).push_bind(layout.learner_value(Some(*learner)));
+            let routes = decision.row_after().map(|after| routes_text(&after.routes));
+            row.push_bind(SqlValue::Json(routes.unwrap_or_else(|| "[]".to_owned()))).push_bind(at);
+        });
+        // Replaces a link whose learner row is missing: the sqlite3 shell does not enforce foreign keys.
+        statement.push(format_args!(
+            " ON CONFLICT (source, entra_id) DO UPDATE
+                 SET learner_id = excluded.learner_id, via = excluded.via, linked_at = excluded.linked_at,
+                     switched_off_at = NULL
+                 WHERE NOT EXISTS (SELECT 1 FROM {} r WHERE r.{} = sync_links.learner_id)",
+            layout.table,
+            layout.id(),
+        ));
+        if connection.execute(statement).await? != chunk.len() as u64 {
+            return Err(ApplyError::Refused("the user is already linked to another learner".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// The user whose learner an adoption takes over.
+pub(super) fn former_user(decision: &Decision) -> Option<EntraId> {
+    match decision.row {
+        TargetRow::Adopt { from, .. } => from,
+        TargetRow::New | TargetRow::Linked(_) => None,
+    }
+}
+
+/// Whether the decision makes an inactive learner active again.
+pub(super) fn reactivates(decision: &Decision) -> bool {
+    decision.action == Action::Reactivate || decision.reason == Reason::Reassigned
+}
+
+/// Records deactivations in the links when the table has no column for them.
+pub(super) async fn mark_deactivated(
+    connection: &mut Connection,
+    layout: &Layout,
+    decisions: &[Decision],
+    context: &WriteContext<'_>,
+) -> Result<(), DbError> {
+    if layout.name(Column::DeactivatedAt).is_some() {
+        return Ok(());
+    }
+    let deactivates: fn(&Decision) -> bool = |decision| decision.action == Action::Deactivate;
+    for (is_affected, at) in [(deactivates, Some(context.at)), (reactivates, None)] {
+        let users = id_texts(decisions.iter().filter(|decision| is_affected(decision)).map(|decision| &decision.user));
+        for users in connection.list_chunks(&users) {
+            let mut statement = Statement::new("UPDATE sync_links SET switched_off_at = ");
+            statement.push_bind(at).push(" WHERE source = ").push_bind(context.source).push(" AND entra_id IN");
+            statement.push_list(users);
+            connection.execute(statement).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Updates the routes of links that differ; returns their number.
+pub(super) async fn write_routes(
+    connection: &mut Connection,
+    routes: &[(EntraId, &Routes)],
+    source: &str,
+) -> Result<u64, DbError> {
+    let mut written = 0;
+    for chunk in connection.row_chunks(routes) {
+        let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
+        statement.push_values(chunk, |row, (user, routes)| {
+            row.push_bind(user.to_string()).push_bind(SqlValue::Json(routes_text(routes)));
+        });
+        statement.push(") AS v WHERE sync_links.entra_id = v.column1 AND sync_links.via <> v.column2");
+        statement.push(" AND sync_links.source = ").push_bind(source);
+        written += connection.execute(statement).await?;
+    }
+    Ok(written)
+}
+
+/// The value of the column `via`: a JSON array, sorted as text.
+fn routes_text(routes: &Routes) -> String {
+    let routes: BTreeSet<String> = routes.as_slice().iter().map(ToString::to_string).collect();
+    serde_json::json!(routes).to_string()
+}
