@@ -170,37 +170,13 @@ CREATE TABLE audit_log (
 "#;
 
 /// When the credential was checked, and when it expires.
-const SECOND: &str = "
-ALTER TABLE sync_state ADD COLUMN credential_looked_at timestamptz;
-ALTER TABLE sync_state ADD COLUMN credential_ends_at timestamptz;
-";
+const SECOND: &str = concat!("\n", include_str!("postgres/002_credential.sql"));
 
 /// When a learner was deactivated whose table has no column for it.
-const THIRD: &str = "
-ALTER TABLE sync_links ADD COLUMN switched_off_at timestamptz;
-";
+const THIRD: &str = concat!("\n", include_str!("postgres/003_deactivated_at.sql"));
 
-/// What the next cycle decides by was read from texts for people until now: why a user waits, what drifted, who approved.
-const FOURTH: &str = "
-ALTER TABLE sync_failures ADD COLUMN cause text;
-ALTER TABLE sync_failures ADD COLUMN drift_fingerprint text;
-ALTER TABLE provisioning_log ADD COLUMN approved_by text;
-
-UPDATE sync_failures
-SET cause = CASE detail WHEN 'still assigned, but neither among the users nor in the deleted items'
-                        THEN 'account-missing' ELSE 'deactivate-after' END
-WHERE reason = 'waiting';
-
-UPDATE sync_failures SET drift_fingerprint = substr(detail, 61)
-WHERE reason = 'drift' AND length(detail) = 92
-  AND substr(detail, 1, 60) = 'changed by somebody else, and left so; in Entra it is state '
-  AND substr(detail, 61) !~ '[^0-9a-f]';
-
-UPDATE provisioning_log
-SET approved_by = CASE WHEN strpos(detail, ' at ') > 13 THEN substr(detail, 13, strpos(detail, ' at ') - 13)
-                       ELSE substr(detail, 13) END
-WHERE substr(detail, 1, 12) = 'approved by ';
-";
+/// Earlier versions kept this state in `detail`: why a user waits, which drift was reported, who approved.
+const FOURTH: &str = concat!("\n", include_str!("postgres/004_typed_state.sql"));
 
 /// The statement that adds the foreign key from the links to the learner rows again.
 pub(super) fn link_foreign_key(layout: &Layout) -> String {
