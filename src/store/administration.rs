@@ -1,4 +1,4 @@
-//! What an administrator does to the database. Each leaves a row in `audit_log`, in the same transaction.
+//! Actions of an administrator. Each writes a row of `audit_log` in the same transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,8 +12,7 @@ use super::read::HeldUser;
 use crate::model::{Action, Reason};
 
 impl Store {
-    /// Releases those of `shown` who are still held as they were shown: for the same action and reason. Answers how
-    /// many.
+    /// Approves the users of `shown` that are still held for the same action and reason. Returns their number.
     pub async fn approve(
         &self,
         source: &str,
@@ -46,7 +45,7 @@ impl Store {
         .await
     }
 
-    /// Lets `source` keep this database beside the sources that have links in it.
+    /// Admits `source` to this database beside the sources that have links in it.
     pub async fn admit_source(&self, source: &str, actor: &str, at: Timestamp) -> Result<(), StoreError> {
         self.write(async |connection| {
             let row = connection.row(Statement::new("SELECT admitted_sources FROM sync_state")).await?;
@@ -60,7 +59,7 @@ impl Store {
         .await
     }
 
-    /// Switches provisioning off or on.
+    /// Pauses or resumes provisioning.
     pub async fn set_paused(&self, paused: bool, actor: &str, at: Timestamp) -> Result<(), StoreError> {
         self.write(async |connection| {
             connection.execute(Statement::new("UPDATE sync_state SET paused = $1").bind(paused)).await?;
@@ -70,7 +69,7 @@ impl Store {
         .await
     }
 
-    /// Notes something an administrator did that is not written anywhere else: a reload, a manual run.
+    /// Records an action of an administrator that no other row shows: a reload or a manual run.
     pub async fn audit(
         &self,
         actor: &str,
@@ -83,7 +82,7 @@ impl Store {
 }
 
 impl Store {
-    /// Looks through the whole file; answers the first thing that is wrong with it. A server looks after its own.
+    /// Checks the whole file; returns the first problem. A server is not checked.
     pub async fn first_damage(&self) -> Result<Option<String>, StoreError> {
         let mut connection = self.connection().await;
         if connection.dialect() == Dialect::Postgres {

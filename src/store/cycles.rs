@@ -1,4 +1,4 @@
-//! The row of a cycle, from its beginning to its end, and what is remembered from one to the next.
+//! The rows of `sync_cycles`.
 
 use std::fmt;
 
@@ -23,13 +23,13 @@ impl fmt::Display for CycleId {
 /// How a cycle ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CycleEnd {
-    /// When.
+    /// When it ended.
     pub at: Timestamp,
-    /// How.
+    /// Its outcome.
     pub outcome: Outcome,
     /// Its numbers.
     pub counts: Counts,
-    /// How many requests it made of Graph.
+    /// The number of requests to Graph.
     pub requests: u64,
     /// Why it ended early.
     pub error: Option<String>,
@@ -42,24 +42,24 @@ pub struct CycleRow {
     pub id: CycleId,
     /// Tenant and enterprise application.
     pub source: String,
-    /// What asked for it.
+    /// What started it.
     pub trigger: Trigger,
-    /// When it began.
+    /// When it started.
     pub started_at: Timestamp,
     /// When it ended; none while it runs.
     pub finished_at: Option<Timestamp>,
-    /// How it ended; none while it runs.
+    /// Its outcome; none while it runs.
     pub outcome: Option<Outcome>,
     /// Its numbers.
     pub counts: Counts,
-    /// How many requests it made of Graph.
+    /// The number of requests to Graph.
     pub requests: u64,
     /// Why it ended early.
     pub error: Option<String>,
 }
 
 impl Store {
-    /// Begins a cycle. Rows of `source` that a kill left open are closed as interrupted.
+    /// Begins a cycle. Closes rows of `source` that a kill left open, as interrupted.
     pub async fn begin_cycle(&self, source: &str, trigger: Trigger, at: Timestamp) -> Result<CycleId, StoreError> {
         self.write(async |connection| {
             let close = Statement::new(
@@ -75,8 +75,8 @@ impl Store {
         .await
     }
 
-    /// Gives a cycle the source it turned out to be of, once the id of the application is resolved. Other rows of
-    /// that source that a kill left open are closed as interrupted when this cycle began.
+    /// Sets the source of a cycle, once the id of the application is resolved. Closes rows of that source that a kill left
+    /// open, as interrupted at the start of this cycle.
     pub async fn set_cycle_source(&self, cycle: CycleId, source: &str) -> Result<(), StoreError> {
         self.write(async |connection| {
             let close = Statement::new(
@@ -111,20 +111,20 @@ impl Store {
         self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
     }
 
-    /// A cycle.
+    /// One cycle.
     pub async fn cycle(&self, id: CycleId) -> Result<Option<CycleRow>, StoreError> {
         let statement = Statement::new("SELECT * FROM sync_cycles WHERE id = $1").bind(id.0);
         self.cycle_of(statement).await
     }
 
-    /// The cycle that began last, of `source` or of any.
+    /// The cycle of `source`, or of any, that started last.
     pub async fn last_cycle(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
         let statement =
             Statement::new("SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) ORDER BY id DESC LIMIT 1");
         self.cycle_of(statement.bind(source)).await
     }
 
-    /// The last cycle whose outcome was success, of `source` or of any.
+    /// The last successful cycle of `source`, or of any.
     pub async fn last_success(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
         let statement = Statement::new(
             "SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) AND outcome = $2 ORDER BY id DESC LIMIT 1",
@@ -137,7 +137,8 @@ impl Store {
         row.map(|row| cycle_row(&row)).transpose()
     }
 
-    /// Since when every cycle of `source` that ended has failed; none, when the last one did not.
+    /// The start of the first of the failed cycles of `source` since the last one that did not fail; none if that is the
+    /// last one.
     pub async fn failing_since(&self, source: &str) -> Result<Option<Timestamp>, StoreError> {
         let statement = Statement::new(
             "SELECT min(started_at) FROM sync_cycles WHERE source = $1 AND outcome = $2 AND id >

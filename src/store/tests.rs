@@ -1,5 +1,4 @@
-//! The store against real databases: what is written, what is refused, what comes back. Every scenario runs on SQLite,
-//! and on PostgreSQL where its programs are installed.
+//! The store on real databases. Every scenario runs on SQLite, and on PostgreSQL where its programs are installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +9,7 @@ use super::*;
 use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Route, Routes, Trigger, Values};
 use crate::plan::{AttributeChange, Batch, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
 
-/// Makes tests of scenarios, each for both kinds of database.
+/// Makes two tests of each scenario, one for each engine.
 macro_rules! on_both {
     ($($scenario:ident,)+) => {
         mod on_sqlite {
@@ -34,14 +33,14 @@ pub(super) use on_both;
 mod applying;
 mod batches;
 mod files;
-mod recording;
 mod reading;
+mod recording;
 #[path = "../../tests/integration/postgres/server.rs"]
 #[allow(dead_code, reason = "the scenarios of whole cycles use the rest of it")]
 pub(super) mod server;
 mod servers;
 
-/// A kind of database.
+/// The engine of a test.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind {
     Sqlite,
@@ -49,7 +48,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// A store of its own.
+    /// Opens an empty database.
     pub(super) async fn empty_store(self) -> Store {
         match self {
             Self::Sqlite => Store::in_memory().await.unwrap(),
@@ -60,14 +59,14 @@ impl Kind {
         }
     }
 
-    /// The same with a cycle begun and `count` learners, created in order: learner 1 is user 1, `user1`.
+    /// Opens a database with a cycle and `count` learners: learner 1 is user 1, `user1`.
     pub(super) async fn store_with(self, count: u32) -> Store {
         let store = self.empty_store().await;
         fill(&store, count).await;
         store
     }
 
-    /// What differs from one to the other.
+    /// Selects what differs between the engines.
     pub(super) fn either<T>(self, sqlite: T, postgres: T) -> T {
         match self {
             Self::Sqlite => sqlite,
@@ -76,7 +75,7 @@ impl Kind {
     }
 }
 
-/// A database on a server, as its owner reaches it.
+/// A database on a server, with the role that owns it.
 pub(super) fn at(server: &server::Server, database: &str) -> PostgresServer {
     PostgresServer {
         url: server.url(server::OWNER, database),
@@ -199,8 +198,7 @@ pub(super) async fn fill(store: &Store, count: u32) {
     }
 }
 
-/// The rows a query answers, each column as text and joined with `|`, null as `-`, times, booleans and JSON as they
-/// stand in SQLite, whichever database it is.
+/// The rows of a query in the form of SQLite: columns as text, joined with `|`, and null as `-`.
 pub(super) async fn select(store: &Store, sql: &'static str) -> Vec<String> {
     let rows = store.connection().await.rows(Statement::new(sql)).await.unwrap();
     let text = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());

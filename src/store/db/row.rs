@@ -114,7 +114,7 @@ pub(crate) fn parse_json_column<T: DeserializeOwned>(text: &str, column: &'stati
 #[cfg(test)]
 impl SqlRow {
     /// Every column as text, as SQLite stores it: booleans as 0 and 1, JSON without spaces and with sorted keys.
-    pub(crate) fn id_texts(&self) -> Vec<Option<String>> {
+    pub(crate) fn texts(&self) -> Vec<Option<String>> {
         let texts: Vec<Option<String>> = match self {
             Self::Sqlite(row) => (0..row.len()).map(|index| row.try_get_unchecked(index).unwrap()).collect(),
             Self::Postgres(row) => (0..row.len()).map(|index| postgres_text(row, index)).collect(),

@@ -1,4 +1,4 @@
-//! Tables as platforms make them, on real databases: which fit, and what is told of those that do not.
+//! External tables on real databases: which are usable, and the reported problems of the others.
 
 use super::external::read_external_layout;
 use super::layout::{Key, Layout};
@@ -16,7 +16,7 @@ on_both! {
     names_are_quoted_exactly,
 }
 
-/// A table called `accounts` with these columns of its own, for the attributes that must be mapped.
+/// A configured table `accounts` with these column names.
 fn accounts(columns: &[(Column, &str)]) -> Table {
     let columns = columns.iter().map(|(column, name)| (*column, (*name).to_owned())).collect();
     Table {
@@ -38,7 +38,7 @@ const NAMED: [(Column, &str); 5] = [
     (Column::Attribute(Attribute::Title), "role"),
 ];
 
-async fn look(kind: Kind, sql: &str, described: &Table) -> Result<Layout, Vec<String>> {
+async fn read_layout(kind: Kind, sql: &str, described: &Table) -> Result<Layout, Vec<String>> {
     let store = kind.empty_store().await;
     let mut connection = store.connection().await;
     connection.script(sql).await.unwrap();
@@ -63,10 +63,10 @@ async fn a_table_with_other_names_and_types_fits(kind: Kind) {
         numbers.to_owned()
     };
     let constants = [("quota".to_owned(), ColumnConstant::Number(5))].into();
-    let layout = look(kind, &numbers, &Table { constants, ..accounts(&NAMED) }).await.unwrap();
+    let layout = read_layout(kind, &numbers, &Table { constants, ..accounts(&NAMED) }).await.unwrap();
     assert_eq!(layout.key, Key::Number);
     assert_eq!(layout.active("r"), r#"coalesce((r."enabled" <> 0), false)"#);
-    // Nobody has named it.
+    // The configuration does not name it.
     assert_eq!(layout.name(Column::UpdatedAt), None);
     assert_eq!(layout.deactivated("r", "l"), "l.switched_off_at IS NOT NULL");
 
@@ -81,7 +81,7 @@ async fn a_table_with_other_names_and_types_fits(kind: Kind) {
     );
     let mut named = Table { state_labels: words, ..accounts(&NAMED) };
     named.columns.insert(Column::UpdatedAt, "updated_at".to_owned());
-    let layout = look(kind, &uuids, &named).await.unwrap();
+    let layout = read_layout(kind, &uuids, &named).await.unwrap();
     assert_eq!(layout.key, Key::Uuid);
     assert_eq!(layout.active("r"), r#"coalesce((r."enabled" = 'enabled'), false)"#);
     assert_eq!((layout.name(Column::UpdatedAt), layout.name(Column::CreatedAt)), (Some(r#""updated_at""#), None));
@@ -95,9 +95,9 @@ async fn a_table_without_configured_columns_has_our_form(kind: Kind) {
         "CREATE TABLE accounts (id {id}, external_id text UNIQUE, user_name text UNIQUE, email text UNIQUE, active boolean,
              title text, created_at {at}, updated_at int)"
     );
-    let layout = look(kind, &sql, &accounts(&[])).await.unwrap();
+    let layout = read_layout(kind, &sql, &accounts(&[])).await.unwrap();
     assert_eq!(layout.external_id("r."), Some(r#"r."external_id""#.to_owned()));
-    // Of another kind, so it is something else.
+    // It has another type, so it is a column of the platform.
     let [created, updated] = [Column::CreatedAt, Column::UpdatedAt].map(|column| layout.name(column));
     assert_eq!((created, updated), (Some(r#""created_at""#), None));
 }
@@ -111,7 +111,7 @@ async fn a_typo_in_a_name_gets_a_suggestion(kind: Kind) {
     let mut described = accounts(&NAMED);
     described.constants.insert("tennant".to_owned(), ColumnConstant::Text("x".to_owned()));
     assert_eq!(
-        look(kind, &sql, &described).await.unwrap_err(),
+        read_layout(kind, &sql, &described).await.unwrap_err(),
         [
             r#"learner-sync.toml:7:9: learners.columns.title: the table accounts has no column "role"; did you mean `rolle`?"#,
             r#"learner-sync.toml:7:9: learners.constants.tennant: the table accounts has no column "tennant"; did you mean `tenant`?"#,
@@ -131,8 +131,8 @@ async fn every_difference_is_reported_with_the_statement_that_fixes_it(kind: Kin
     described.columns.insert(Column::Attribute(Attribute::Department), "unit".to_owned());
     described.positions.insert("learners.columns.department".to_owned(), "learner-sync.toml:9:14".to_owned());
     described.constants.insert("shoe_size".to_owned(), ColumnConstant::Number(43));
-    let told = look(kind, &sql, &described).await.unwrap_err();
-    let told: Vec<String> = told.into_iter().map(|line| line.replace("of type TEXT", "of type text")).collect();
+    let problems = read_layout(kind, &sql, &described).await.unwrap_err();
+    let problems: Vec<String> = problems.into_iter().map(|line| line.replace("of type TEXT", "of type text")).collect();
     let to_mend = |statement: &str| {
         let anew = "; SQLite cannot change a column: create the table again".to_owned();
         if on_postgres(kind) { format!("; to fix it: {statement};") } else { anew }
@@ -161,7 +161,7 @@ async fn every_difference_is_reported_with_the_statement_that_fixes_it(kind: Kin
         r#"learner-sync.toml:7:9: learners.constants.shoe_size: the table accounts has no column "shoe_size""#.to_owned(),
         r#"learner-sync.toml:7:9: learners.table: the column "tenant" requires a value and has no default: give it one in [learners.constants], or map an attribute to it"#.to_owned(),
     ];
-    assert_eq!(told, expect);
+    assert_eq!(problems, expect);
 }
 
 async fn a_unique_index_may_take_many_forms(kind: Kind) {
@@ -181,11 +181,11 @@ async fn a_unique_index_may_take_many_forms(kind: Kind) {
         "ON accounts (lower(login) DESC)",
     ] {
         let sql = table(&format!("CREATE UNIQUE INDEX i {good}"));
-        assert_eq!(look(kind, &sql, &accounts(&NAMED)).await.map(drop), Ok(()), "{good}");
+        assert_eq!(read_layout(kind, &sql, &accounts(&NAMED)).await.map(drop), Ok(()), "{good}");
     }
     let by_letters = if on_postgres(kind) { r#"lower(login COLLATE "C")"# } else { "login COLLATE NOCASE" };
     let sql = table(&format!("CREATE UNIQUE INDEX i ON accounts ({by_letters})"));
-    assert_eq!(look(kind, &sql, &accounts(&NAMED)).await.map(drop), Ok(()));
+    assert_eq!(read_layout(kind, &sql, &accounts(&NAMED)).await.map(drop), Ok(()));
     for bad in [
         "CREATE INDEX i ON accounts (login)",
         "CREATE UNIQUE INDEX i ON accounts (tenant, login)",
@@ -193,19 +193,19 @@ async fn a_unique_index_may_take_many_forms(kind: Kind) {
         "CREATE UNIQUE INDEX i ON accounts (upper(login))",
         "ALTER TABLE accounts ADD COLUMN desclogin text; CREATE UNIQUE INDEX i ON accounts (desclogin)",
     ] {
-        let told = look(kind, &table(bad), &accounts(&NAMED)).await.unwrap_err();
-        assert!(told.len() == 1 && told[0].contains(r#""login" has no unique index"#), "{bad}: {told:?}");
+        let problems = read_layout(kind, &table(bad), &accounts(&NAMED)).await.unwrap_err();
+        assert!(problems.len() == 1 && problems[0].contains(r#""login" has no unique index"#), "{bad}: {problems:?}");
     }
 }
 
 async fn a_missing_table_and_a_view_are_reported(kind: Kind) {
-    let told = look(kind, "SELECT 1", &accounts(&NAMED)).await.unwrap_err();
-    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: the table accounts does not exist"]);
-    let told = look(kind, "CREATE VIEW accounts AS SELECT 1 AS uid", &accounts(&NAMED)).await.unwrap_err();
-    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: accounts is a view, not a table"]);
+    let problems = read_layout(kind, "SELECT 1", &accounts(&NAMED)).await.unwrap_err();
+    assert_eq!(problems, ["learner-sync.toml:7:9: learners.table: the table accounts does not exist"]);
+    let problems = read_layout(kind, "CREATE VIEW accounts AS SELECT 1 AS uid", &accounts(&NAMED)).await.unwrap_err();
+    assert_eq!(problems, ["learner-sync.toml:7:9: learners.table: accounts is a view, not a table"]);
     let elsewhere = Table { schema: Some("app".to_owned()), ..accounts(&NAMED) };
-    let told = look(kind, "SELECT 1", &elsewhere).await.unwrap_err();
-    assert_eq!(told, ["learner-sync.toml:7:9: learners.table: the table app.accounts does not exist"]);
+    let problems = read_layout(kind, "SELECT 1", &elsewhere).await.unwrap_err();
+    assert_eq!(problems, ["learner-sync.toml:7:9: learners.table: the table app.accounts does not exist"]);
 }
 
 async fn names_are_quoted_exactly(kind: Kind) {
@@ -225,7 +225,7 @@ async fn names_are_quoted_exactly(kind: Kind) {
             (Column::Attribute(Attribute::Active), "Enabled?"),
         ])
     };
-    let layout = look(kind, &sql, &described).await.unwrap();
+    let layout = read_layout(kind, &sql, &described).await.unwrap();
     assert_eq!(layout.table, quoted);
     assert_eq!(layout.attribute(Attribute::UserName), r#""log $2 in""#);
 }
@@ -246,10 +246,12 @@ async fn ids_that_sqlite_would_not_find_are_refused() {
         (table("NULL", ""), false),
         (table(good, insert), false),
     ] {
-        let looked = look(Kind::Sqlite, &sql, &accounts(&NAMED)).await;
-        match looked {
+        let result = read_layout(Kind::Sqlite, &sql, &accounts(&NAMED)).await;
+        match result {
             Ok(_) => assert!(fits, "{sql}"),
-            Err(told) => assert!(!fits && told.concat().contains("not lower-case UUIDs"), "{sql}: {told:?}"),
+            Err(problems) => {
+                assert!(!fits && problems.concat().contains("not lower-case UUIDs"), "{sql}: {problems:?}")
+            }
         }
     }
 }
@@ -269,25 +271,25 @@ async fn postgres_types_are_classified() {
     };
     let mut described = described;
     described.columns.insert(Column::ExternalId, "external_id".to_owned());
-    let told = look(kind, sql, &described).await.unwrap_err();
+    let problems = read_layout(kind, sql, &described).await.unwrap_err();
     assert_eq!(
-        told,
+        problems,
         [
             r#"learner-sync.toml:7:9: learners.columns.active: the type duty of the column "enabled" has no value "gone"; to fix it: ALTER TYPE duty ADD VALUE 'gone';"#,
             r#"learner-sync.toml:7:9: learners.columns.title: the column "role" is of type character(20), not text; to fix it: ALTER TABLE "accounts" ALTER COLUMN "role" TYPE text;"#,
             r#"learner-sync.toml:7:9: learners.constants.born: does not fit the column "born" of type date"#,
         ]
     );
-    // A slip is no new word.
-    let slip = Some(StateLabels { on: "on dutty".to_owned(), off: "away".to_owned() });
-    let told = look(kind, sql, &Table { state_labels: slip, ..described.clone() }).await.unwrap_err();
+    // A typo gets a suggestion, not a new label.
+    let typo = Some(StateLabels { on: "on dutty".to_owned(), off: "away".to_owned() });
+    let problems = read_layout(kind, sql, &Table { state_labels: typo, ..described.clone() }).await.unwrap_err();
     assert_eq!(
-        told[0],
+        problems[0],
         r#"learner-sync.toml:7:9: learners.columns.active: the type duty of the column "enabled" has no value "on dutty"; did you mean `on duty`?"#
     );
-    let mended = format!("{sql}; ALTER TYPE duty ADD VALUE 'gone'; ALTER TABLE accounts ALTER role TYPE text");
+    let fixed = format!("{sql}; ALTER TYPE duty ADD VALUE 'gone'; ALTER TABLE accounts ALTER role TYPE text");
     let constants = [("born".to_owned(), ColumnConstant::Text("2000-01-01".to_owned()))].into();
-    let layout = look(kind, &mended, &Table { constants, ..described }).await.unwrap();
+    let layout = read_layout(kind, &fixed, &Table { constants, ..described }).await.unwrap();
     assert_eq!(layout.cast_of(Column::Attribute(Attribute::Active), "v.column3"), "v.column3::duty");
     assert_eq!(layout.external_id("r."), Some(r#"r."external_id"::text"#.to_owned()));
 }
@@ -302,13 +304,13 @@ async fn letter_case_and_partitions_matter_on_postgres() {
                  role text) {more}"#
         )
     };
-    let told = look(kind, &table(""), &accounts(&NAMED)).await.unwrap_err();
-    assert!(told.len() == 1 && told[0].contains(r#""login" has no unique index"#), "{told:?}");
+    let problems = read_layout(kind, &table(""), &accounts(&NAMED)).await.unwrap_err();
+    assert!(problems.len() == 1 && problems[0].contains(r#""login" has no unique index"#), "{problems:?}");
     let partitioned =
         "CREATE TABLE accounts (uid int PRIMARY KEY DEFAULT 7, login text, mail text, enabled boolean, role text)
         PARTITION BY HASH (uid)";
-    let told = look(kind, partitioned, &accounts(&NAMED)).await.unwrap_err();
+    let problems = read_layout(kind, partitioned, &accounts(&NAMED)).await.unwrap_err();
     let expect = "has no unique index of its own, so two learners could have the same value; a partitioned table cannot have one: \
                   use a plain table for learners";
-    assert!(told.len() == 2 && told.iter().all(|line| line.ends_with(expect)), "{told:?}");
+    assert!(problems.len() == 2 && problems.iter().all(|line| line.ends_with(expect)), "{problems:?}");
 }

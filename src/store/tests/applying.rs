@@ -1,4 +1,4 @@
-//! Changes: what `apply` writes, what it leaves alone, and what it does with a row the database refuses.
+//! Applying decisions: what is written, what is left unchanged, and refused rows.
 
 use super::*;
 
@@ -159,7 +159,7 @@ async fn a_batch_of_refused_rows_writes_nothing(kind: Kind) {
     let before = store.state().await.unwrap().generation;
     let batch = [
         update(user(1), 77, &[(Attribute::Title, None, Some("x"))]),
-        // Not this user's learner.
+        // The learner of another user.
         update(user(2), 1, &[(Attribute::Title, None, Some("x"))]),
         create_with(user(3), &[(Attribute::Email, "no-name@example.org")]),
         create_with(user(4), &[(Attribute::UserName, "four"), (Attribute::SecurityChampion, "perhaps")]),
@@ -232,9 +232,9 @@ async fn a_change_that_a_trigger_undoes_is_refused(kind: Kind) {
     );
     execute(&store, triggers).await;
     let title = [(Attribute::Title, None, Some("Clerk"))];
-    let mut told = update(user(3), 3, &title);
-    told.detail = Some("first day".to_owned());
-    let batch = [update(user(2), 2, &title), told, deactivate(user(1), 1)];
+    let mut with_detail = update(user(3), 3, &title);
+    with_detail.detail = Some("first day".to_owned());
+    let batch = [update(user(2), 2, &title), with_detail, deactivate(user(1), 1)];
     let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
     let why = "the learner is still active after the change; a trigger of the table may have undone it";
     assert_eq!(applied.refused, [(2, why.to_owned())]);
@@ -242,7 +242,7 @@ async fn a_change_that_a_trigger_undoes_is_refused(kind: Kind) {
         select(&store, "SELECT id, active, title FROM learners ORDER BY id").await,
         ["1|1|-", "2|1|CLERK", "3|1|CLERK"]
     );
-    // That letters of an address were changed makes no difference to anybody.
+    // Letter case of an address is not a discrepancy.
     let otherwise = "the table has another value in title; it may have a trigger";
     assert_eq!(
         select(&store, "SELECT action, status, detail FROM provisioning_log WHERE id > 3 ORDER BY id").await,
@@ -296,8 +296,8 @@ async fn a_new_row_that_a_trigger_deactivates_is_reported(kind: Kind) {
     );
     execute(&store, trigger).await;
     assert_eq!(store.apply(&batch_of(&[create(user(1), "ada@example.org")]), &stamp()).await.unwrap().refused, []);
-    let told = "success|the table has another value in active; it may have a trigger";
-    assert_eq!(select(&store, "SELECT status, detail FROM provisioning_log").await, [told]);
+    let logged = "success|the table has another value in active; it may have a trigger";
+    assert_eq!(select(&store, "SELECT status, detail FROM provisioning_log").await, [logged]);
 }
 
 async fn a_learner_is_relinked_from_one_user_to_another(kind: Kind) {
@@ -333,7 +333,7 @@ async fn a_linked_user_gets_no_second_learner(kind: Kind) {
     assert_eq!(applied.refused, [(0, "the user is already linked to another learner".to_owned())]);
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
 
-    // The link of a learner who was deleted past the foreign key does not count.
+    // A link whose learner was deleted without its foreign key does not count.
     let delete = kind.either(
         "PRAGMA foreign_keys = OFF; DELETE FROM learners; PRAGMA foreign_keys = ON",
         "SET session_replication_role = replica; DELETE FROM learners; RESET session_replication_role",
@@ -370,7 +370,7 @@ async fn addresses_are_swapped_and_passed_on_in_one_batch(kind: Kind) {
     ];
     assert_eq!(select(&store, look).await, expected);
 
-    // An offender elsewhere in the batch does not separate them.
+    // A refused row elsewhere in the batch does not separate them.
     let store = kind.store_with(4).await;
     let mut batch = batch.to_vec();
     batch.insert(1, update(user(1), 88, &[(Attribute::Title, None, Some("x"))]));
@@ -407,7 +407,7 @@ async fn letter_case_does_not_make_names_different(kind: Kind) {
         create_with(user(2), &[(Attribute::UserName, "USER1@EXAMPLE.ORG")]),
         create_with(user(3), &[(Attribute::UserName, "ÅSA"), (Attribute::Email, "ÅSA")]),
         create_with(user(4), &[(Attribute::UserName, "åsa"), (Attribute::Email, "åsa")]),
-        // Many may have no e-mail at all.
+        // Several learners may lack an e-mail address.
         create_with(user(5), &[(Attribute::UserName, "five")]),
         create_with(user(6), &[(Attribute::UserName, "six")]),
     ];

@@ -1,4 +1,4 @@
-//! Opening: what is made, what is refused, and how a refusal is told apart.
+//! Opening files: what is created, and what is refused.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ fn file(directory: &tempfile::TempDir) -> PathBuf {
     directory.path().join("deep/er/learners.db")
 }
 
-/// A database that some other program made with `sql`.
+/// A database that another program created with `sql`.
 async fn foreign(sql: &'static str) -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("foreign.db");
@@ -45,7 +45,7 @@ async fn only_a_writer_creates_a_missing_file() {
 async fn unusable_paths_have_their_own_errors() {
     let directory = tempfile::tempdir().unwrap();
     let a_file = directory.path().join("file");
-    std::fs::write(&a_file, "this is no database, and longer than a header of SQLite. ".repeat(10)).unwrap();
+    std::fs::write(&a_file, "this is not a database, and longer than a header of SQLite. ".repeat(10)).unwrap();
     for path in [directory.path().to_path_buf(), a_file.join("learners.db")] {
         let error = Store::open(&path, Access::ReadWrite).await.unwrap_err();
         assert!(matches!(error, StoreError::CannotOpen { .. }), "{error:?}");
@@ -74,7 +74,7 @@ async fn a_reader_recovers_a_transaction_that_a_kill_left() {
     let [writing, killed] = ["writing.db", "killed.db"].map(|name| directory.path().join(name));
     let options = sqlx::sqlite::SqliteConnectOptions::new();
     let mut connection = options.clone().filename(&writing).create_if_missing(true).connect().await.unwrap();
-    // More than the cache holds, so that some of it is in the file before the commit.
+    // More than the cache holds, so part of it reaches the file before the commit.
     let sql = "CREATE TABLE kept (name); INSERT INTO kept VALUES ('kept'); PRAGMA cache_size = 1; BEGIN;
                UPDATE kept SET name = 'half written';
                WITH n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 100)
@@ -85,7 +85,7 @@ async fn a_reader_recovers_a_transaction_that_a_kill_left() {
     let mut reader = options.clone().filename(&killed).read_only(true).connect().await.unwrap();
     assert!(sqlx::query("SELECT * FROM kept").execute(&mut reader).await.is_err());
 
-    // It is read, and so told apart from ours.
+    // The recovered file is recognised as foreign.
     let error = Store::open(&killed, Access::ReadOnly).await.unwrap_err();
     assert!(matches!(error, StoreError::Foreign { .. }), "{error:?}");
     let kept: Vec<String> = sqlx::query_scalar("SELECT name FROM kept").fetch_all(&mut reader).await.unwrap();

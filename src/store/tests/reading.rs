@@ -1,4 +1,4 @@
-//! What the planner, `status` and `log` are told.
+//! What the plan, `status` and `log` read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -123,7 +123,7 @@ async fn the_log_is_filtered(kind: Kind) {
     assert_eq!(ids(of("USER3@example.org")).await, [3]);
     assert_eq!(ids(of(&user(1).to_string().to_uppercase())).await, [1, 5]);
     assert_eq!(ids(of("1")).await, [1, 5]);
-    // By the name of today also what happened under an earlier one.
+    // The current name also finds rows with an earlier one.
     assert_eq!(ids(of("bea@example.org")).await, [2, 4]);
     assert_eq!(ids(LogFilter { action: Some(Action::Create), ..of("bea@example.org") }).await, [2]);
 }

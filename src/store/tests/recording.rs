@@ -1,4 +1,4 @@
-//! What is written down beside changes, and what administrators do.
+//! Bookkeeping, cycles and administrative actions.
 
 use std::collections::BTreeSet;
 
@@ -118,7 +118,7 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
 
     let ended = BTreeSet::from([user(1), user(2)]);
     let fewer = MemberCounts::from([(user(8), 2)]);
-    // The first is as it was: then nothing is written.
+    // The first links are unchanged, so nothing is written.
     let same = [(user(1), routes(&[Route::Direct]))];
     let bookkeeping =
         Bookkeeping { failing_ended: &ended, held_ended: &ended, routes: &same, group_members: &fewer, ..nothing };

@@ -1,4 +1,4 @@
-//! Servers: how they are reached, what in them is refused, and how what goes wrong with one is told.
+//! Servers: connections, refused databases, and the errors of both.
 
 use sqlx::Connection as _;
 
@@ -11,11 +11,11 @@ async fn open(server: PostgresServer, access: Access) -> Result<Store, StoreErro
 }
 
 async fn refused(server: PostgresServer, access: Access) -> StoreError {
-    open(server, access).await.expect_err("it was to be refused")
+    open(server, access).await.expect_err("the database must be refused")
 }
 
-/// What is told of an error, and what to do about it.
-fn told(error: &StoreError) -> (String, String) {
+/// The message and the hint.
+fn message_and_hint(error: &StoreError) -> (String, String) {
     (chain(error), error.hint().unwrap_or_default())
 }
 
@@ -78,11 +78,11 @@ async fn links_without_their_learners_table_are_refused() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).store_with(1).await;
     let database = select(&store, "SELECT current_database()::text").await.concat();
-    // The ids of a new table would be taken for those of the old one.
+    // The ids of the new table may belong to other learners.
     execute(&store, "CREATE TABLE other (LIKE learners INCLUDING ALL); DROP TABLE learners CASCADE").await;
     execute(&store, "ALTER TABLE other RENAME TO learners").await;
     for access in [Access::ReadWrite, Access::ReadOnly] {
-        let (error, _) = told(&refused(at(machine, &database), access).await);
+        let (error, _) = message_and_hint(&refused(at(machine, &database), access).await);
         assert!(error.contains("sync_links has no foreign key to learners"), "{error}");
     }
 }
@@ -100,7 +100,7 @@ async fn a_foreign_database_is_refused_and_left_unchanged() {
         let database = machine.database().await;
         machine.execute(&database, sql).await;
         for access in [Access::ReadWrite, Access::ReadOnly] {
-            let (error, _) = told(&refused(at(machine, &database), access).await);
+            let (error, _) = message_and_hint(&refused(at(machine, &database), access).await);
             assert!(error.contains(expect), "{error}");
         }
         let mut connection = machine.connect(&database).await;
@@ -109,7 +109,7 @@ async fn a_foreign_database_is_refused_and_left_unchanged() {
     }
 }
 
-/// The learners as a training platform may have made them.
+/// A learners table as a training platform may create it.
 const PLATFORM: &str = "CREATE TABLE learners (id serial PRIMARY KEY, external_id varchar(64), user_name varchar(20)
         NOT NULL, email varchar(200) UNIQUE, first_name text, last_name text, title text, employee_number text,
         department text, country text, job_role text, company text, business_unit text, team_name text,
@@ -168,9 +168,9 @@ async fn a_refused_connection_says_why_and_what_to_do() {
     let Some(machine) = shared() else { return };
     let database = machine.database().await;
     let role = format!("CREATE ROLE {GUARDED} LOGIN PASSWORD '{PASSWORD}'; CREATE ROLE unwelcome LOGIN");
-    // Before 15 everybody may make tables there.
+    // Before PostgreSQL 15 every role may create tables there.
     machine.execute(&database, "REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
-    // Another test may have made them.
+    // Another test may have created them.
     let mut connection = machine.connect(&database).await;
     let _ = sqlx::raw_sql(sqlx::AssertSqlSafe(role)).execute(&mut connection).await;
     connection.close().await.unwrap();
@@ -195,7 +195,7 @@ async fn a_refused_connection_says_why_and_what_to_do() {
         (refusing, "127.0.0.1:9", "is the server running"),
         (unknown, "no-such-host.invalid", "host and port"),
     ] {
-        let (error, hint) = told(&refused(server, Access::ReadWrite).await);
+        let (error, hint) = message_and_hint(&refused(server, Access::ReadWrite).await);
         assert!(error.contains(why), "{error}");
         assert!(hint.contains(what), "{error}: {hint}");
         assert!(!error.contains("horse") && !error.contains('\n'), "{error}");
@@ -207,7 +207,8 @@ async fn missing_rights_on_a_table_are_named() {
     let Some(machine) = shared() else { return };
     let store = Kind::Postgres(machine).store_with(1).await;
     execute(&store, "CREATE ROLE reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; SET ROLE reader").await;
-    let (error, hint) = told(&store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap_err());
+    let (error, hint) =
+        message_and_hint(&store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap_err());
     assert!(error.contains("permission denied for table sync_state"), "{error}");
     assert!(hint.contains("grant this role"), "{hint}");
     execute(&store, "RESET ROLE; DROP OWNED BY reader; DROP ROLE reader").await;
@@ -278,13 +279,13 @@ async fn the_cycle_lock_lasts_until_its_connection_ends() {
         let expected = format!("learner-sync run (pid {}) on ", std::process::id());
         assert!(holder.starts_with(&expected) && holder.len() > expected.len(), "{holder}");
     }
-    // Another database, or another schema of this one, has nothing to do with it.
+    // The lock does not affect other databases, or other schemas of this one.
     let elsewhere = Kind::Postgres(machine).empty_store().await;
     assert_eq!(elsewhere.take_cycle_lock("learner-sync sync").await.unwrap(), None);
 
     let ended = store.close().await;
     ended.unwrap();
-    // The server notices the end in its own time.
+    // The server notices the end after a while.
     while let Some(holder) = other.take_cycle_lock("learner-sync sync").await.unwrap() {
         assert!(holder.command.starts_with("learner-sync run"), "{holder}");
         tokio::task::yield_now().await;
@@ -299,7 +300,7 @@ async fn a_broken_connection_loses_its_lock_and_its_transaction() {
     fill(&store, 2).await;
     assert_eq!(store.take_cycle_lock("learner-sync run").await.unwrap(), None);
     let pid = select(&store, "SELECT pg_backend_pid()").await.concat();
-    // Only since 14 does it wait by itself.
+    // Before PostgreSQL 14 it does not wait by itself.
     let end = format!(
         "DO $$ BEGIN PERFORM pg_terminate_backend({pid});
              WHILE EXISTS (SELECT 1 FROM pg_stat_activity WHERE pid = {pid}) LOOP PERFORM pg_stat_clear_snapshot(); END LOOP;
@@ -325,7 +326,7 @@ async fn a_silent_server_is_given_up() {
     signal("-STOP", &pid);
     let error = store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap_err();
     signal("-CONT", &pid);
-    let (error, hint) = told(&error);
+    let (error, hint) = message_and_hint(&error);
     assert!(error.contains("has not answered for 1 s"), "{error}");
     assert!(hint.contains("nothing is lost"), "{hint}");
 }
@@ -343,7 +344,7 @@ async fn a_slow_statement_is_cancelled_and_the_store_stays_usable() {
     )
     .await;
     let error = store.apply(&batch_of(&[create(user(2), "two"), create(user(3), "slow")]), &stamp()).await.unwrap_err();
-    let (error, hint) = told(&error);
+    let (error, hint) = message_and_hint(&error);
     assert!(error.contains("statement timeout") && hint.contains("overloaded"), "{error}: {hint}");
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
     assert_eq!(store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap().learners.len(), 1);
