@@ -242,6 +242,10 @@ fn every_problem_is_reported_at_once() {
     );
     assert_eq!(problems[4].entry, 2);
     assert_eq!(problems[13].entry, usize::MAX);
+
+    let entries = with([MappingEntry::new("title", "[jobTitel]")]);
+    let problems = Mapping::compile(&entries, &mut selection).unwrap_err();
+    assert_eq!((problems.len(), problems[0].entry, problems[0].position), (1, 8, Some(1)));
 }
 
 #[test]
