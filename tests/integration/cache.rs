@@ -71,7 +71,7 @@ async fn an_intact_cache_and_a_missing_one() {
     .await;
     survives(|cache| {
         std::fs::remove_dir_all(cache).unwrap();
-        std::fs::write(cache, "this is no directory").unwrap();
+        std::fs::write(cache, "not a directory").unwrap();
     })
     .await;
 }

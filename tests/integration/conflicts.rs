@@ -5,7 +5,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
-use crate::learners::{ada, change, hire};
+use crate::learners::{ada, add_user, change};
 use crate::world::{World, assigned};
 
 /// A world with an unlinked learner that has the user name of Ada in another letter case.
@@ -92,8 +92,8 @@ async fn an_unlinked_learner_with_another_external_id_is_a_conflict() {
 async fn two_newcomers_who_want_one_address_are_both_rejected() {
     let (mut world, ada) = ada().await;
     let shared = "office@harbourworks.example";
-    let first = hire(&world, User::named("Grace", "Hopper").mail(shared));
-    let second = hire(&world, User::named("Mary", "Shelley").mail("OFFICE@harbourworks.example"));
+    let first = add_user(&world, User::named("Grace", "Hopper").mail(shared));
+    let second = add_user(&world, User::named("Mary", "Shelley").mail("OFFICE@harbourworks.example"));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 3, unchanged: 1, failed: 2, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Partial, counts));
@@ -117,7 +117,7 @@ async fn a_newcomer_who_wants_the_address_of_a_learner_is_rejected() {
     let (mut world, ada) = ada().await;
     let id = world.learner(&ada, "id").await.remove(0);
     change(&world, &ada, |user| user.job_title = Some("Diver".to_owned()));
-    let newcomer = hire(&world, User::named("Grace", "Hopper").mail("ada.lovelace@harbourworks.example"));
+    let newcomer = add_user(&world, User::named("Grace", "Hopper").mail("ada.lovelace@harbourworks.example"));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 2, updated: 1, failed: 1, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Partial, counts));
@@ -142,7 +142,7 @@ async fn a_newcomer_who_wants_the_address_of_a_learner_is_rejected() {
 #[tokio::test]
 async fn an_update_to_the_address_of_another_learner_is_rejected() {
     let (mut world, ada) = ada().await;
-    let grace = hire(&world, User::named("Grace", "Hopper").job_title("Admiral"));
+    let grace = add_user(&world, User::named("Grace", "Hopper").job_title("Admiral"));
     world.cycle().await;
     change(&world, &grace, |user| {
         user.mail = Some("ada.lovelace@harbourworks.example".to_owned());
@@ -160,7 +160,7 @@ async fn a_reissued_address_never_hands_over_the_former_learner() {
     let (mut world, ada) = ada().await;
     let id = world.learner(&ada, "id").await.remove(0);
     world.sim.tenant(|tenant| tenant.delete_user(&ada));
-    let namesake = hire(&world, User::named("Ada", "Lovelace"));
+    let namesake = add_user(&world, User::named("Ada", "Lovelace"));
     // In the cycle in which she leaves, and in later ones.
     let report = world.cycle().await;
     assert_eq!((report.counts.deactivated, report.counts.failed), (1, 1));
@@ -168,7 +168,7 @@ async fn a_reissued_address_never_hands_over_the_former_learner() {
     let report = world.full_cycle().await;
     assert_eq!((report.outcome, report.counts.failed), (Outcome::Partial, 1));
 
-    let second = hire(&world, User::named("Augusta", "King").mail("ada.lovelace@harbourworks.example"));
+    let second = add_user(&world, User::named("Augusta", "King").mail("ada.lovelace@harbourworks.example"));
     assert_eq!(world.cycle().await.counts.failed, 2);
     let detail = world.last_detail(&second).await;
     assert!(
@@ -203,7 +203,7 @@ async fn swapped_addresses_and_a_chain_of_renames_succeed_in_one_cycle() {
     rename(&users[3], &names[4]);
     rename(&users[4], "somebody.new@harbourworks.example");
     // A newcomer takes the address at the end of the chain.
-    let newcomer = hire(&world, User::named("New", "Comer").user_principal_name(&names[2]).mail(&names[2]));
+    let newcomer = add_user(&world, User::named("New", "Comer").user_principal_name(&names[2]).mail(&names[2]));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 7, created: 1, updated: 5, unchanged: 1, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));

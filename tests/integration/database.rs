@@ -69,7 +69,7 @@ pub(crate) enum Database {
 
 impl Database {
     /// A file at `path`, or a new database on the server of the scenario.
-    pub(crate) async fn of_the_scenario(path: PathBuf) -> Self {
+    pub(crate) async fn for_scenario(path: PathBuf) -> Self {
         match SERVER.try_with(|server| *server) {
             Ok(server) => Self::on(server).await,
             Err(_) => Self::File(path),

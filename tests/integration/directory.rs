@@ -7,7 +7,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
-use crate::world::{World, assigned, assigned_group, users};
+use crate::world::{World, add_users, assigned, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 
@@ -46,7 +46,7 @@ pub(crate) fn calls<'a>(journal: &'a [Call], end_of_path: &'a str) -> Vec<&'a Ca
 }
 
 #[tokio::test]
-async fn of_five_thousand_users_the_assigned_and_enabled_with_an_address_become_learners() {
+async fn assigned_enabled_users_with_an_address_become_learners() {
     let mut world = World::start(Tenant::with_users(5000, 11)).await;
     let (mut expected, mut counts) = (BTreeMap::new(), Counts::default());
     world.sim.tenant(|tenant| {
@@ -85,7 +85,7 @@ async fn nested_members_devices_service_principals_and_unassigned_users_never_ap
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 2);
     let inner = tenant.add_group("Seconded");
-    let nested = users(&mut tenant, 2);
+    let nested = add_users(&mut tenant, 2);
     nested.iter().for_each(|user| tenant.add_member(&inner, user));
     tenant.add_group_member(&group, &inner);
     let kiosk = tenant.add_device("Kiosk");
@@ -93,7 +93,7 @@ async fn nested_members_devices_service_principals_and_unassigned_users_never_ap
     tenant.add_member(&group, &kiosk);
     tenant.add_member(&group, &robot);
     tenant.assign_service_principal("Catalogue");
-    users(&mut tenant, 3);
+    add_users(&mut tenant, 3);
     let mut world = World::start(tenant).await;
 
     let report = world.cycle().await;
@@ -108,7 +108,7 @@ async fn transitive_members_are_learners_with_the_setting() {
     let mut tenant = Tenant::default();
     let (group, members) = assigned_group(&mut tenant, "Staff", 1);
     let inner = tenant.add_group("Seconded");
-    let nested = users(&mut tenant, 1);
+    let nested = add_users(&mut tenant, 1);
     tenant.add_member(&inner, &nested[0]);
     tenant.add_group_member(&group, &inner);
     let mut world = World::start(tenant).await;
@@ -300,7 +300,7 @@ async fn rows_of_nulls_mean_a_lost_permission_and_change_nothing() {
     let before = world.query(&format!("SELECT {MAPPED} FROM learners ORDER BY id")).await;
 
     let newcomer = world.sim.tenant(|tenant| {
-        let newcomer = users(tenant, 1).remove(0);
+        let newcomer = add_users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         newcomer
     });
@@ -365,7 +365,7 @@ async fn the_application_can_be_named_by_its_app_id() {
 async fn a_user_with_several_roles_is_assigned_once() {
     let mut tenant = Tenant::default();
     let roles: Vec<String> = tenant.application.roles.iter().map(|role| role.id.clone()).collect();
-    let ada = users(&mut tenant, 1).remove(0);
+    let ada = add_users(&mut tenant, 1).remove(0);
     let (group, _) = assigned_group(&mut tenant, "Staff", 2);
     for role in &roles {
         tenant.assign_user_with_role(&ada, role);

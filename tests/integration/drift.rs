@@ -9,7 +9,7 @@ use crate::database::{apply, on_both};
 use crate::world::{World, assigned};
 
 /// A world with twelve learners, one of them Ada.
-async fn dozen(repair: &str) -> (World, String) {
+async fn world_with_repair(repair: &str) -> (World, String) {
     let mut tenant = Tenant::default();
     let ada = tenant.add_user(User::named("Ada", "Lovelace").job_title("Engineer").department("Research"));
     tenant.assign_user(&ada);
@@ -26,7 +26,7 @@ async fn forget(world: &World) {
 
 #[apply(on_both)]
 async fn with_log_drift_is_reported_once_and_not_repaired() {
-    let (mut world, ada) = dozen("log").await;
+    let (mut world, ada) = world_with_repair("log").await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
     let counts = Counts { in_scope: 12, unchanged: 11, skipped: 1, ..Counts::default() };
     assert_eq!(world.full_cycle().await.counts, counts);
@@ -46,7 +46,7 @@ async fn with_log_drift_is_reported_once_and_not_repaired() {
 #[tokio::test]
 async fn with_log_a_change_in_entra_is_still_applied() {
     for lost in [false, true] {
-        let (mut world, ada) = dozen("log").await;
+        let (mut world, ada) = world_with_repair("log").await;
         world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
         world.full_cycle().await;
         world.sim.tenant(|tenant| tenant.user_mut(&ada).job_title = Some("Countess".to_owned()));
@@ -64,7 +64,7 @@ async fn with_log_a_change_in_entra_is_still_applied() {
 
 #[tokio::test]
 async fn with_log_a_report_ends_after_a_repair_by_hand() {
-    let (mut world, ada) = dozen("log").await;
+    let (mut world, ada) = world_with_repair("log").await;
     world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{ada}'")).await;
     world.full_cycle().await;
     world.execute(&format!("UPDATE learners SET title = 'Engineer' WHERE external_id = '{ada}'")).await;
@@ -75,7 +75,7 @@ async fn with_log_a_report_ends_after_a_repair_by_hand() {
 
 #[tokio::test]
 async fn reported_drift_is_repaired_after_a_change_of_the_setting() {
-    let (mut world, ada) = dozen("log").await;
+    let (mut world, ada) = world_with_repair("log").await;
     world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{ada}'")).await;
     world.full_cycle().await;
     world.configure("[safety]\nrepair = \"attributes\"");
@@ -88,7 +88,7 @@ async fn reported_drift_is_repaired_after_a_change_of_the_setting() {
 
 #[apply(on_both)]
 async fn with_all_a_learner_deactivated_by_hand_is_reactivated() {
-    let (mut world, ada) = dozen("all").await;
+    let (mut world, ada) = world_with_repair("all").await;
     world.execute(&format!("UPDATE learners SET active = false, title = 'Pirate' WHERE external_id = '{ada}'")).await;
     // Only a full comparison notices it.
     assert_eq!(world.cycle().await.counts.reactivated, 0);
@@ -107,7 +107,7 @@ async fn with_all_a_learner_deactivated_by_hand_is_reactivated() {
 
 #[tokio::test]
 async fn with_all_a_former_learner_activated_by_hand_is_deactivated_after_confirmation() {
-    let (mut world, ada) = dozen("all").await;
+    let (mut world, ada) = world_with_repair("all").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.execute(&format!("UPDATE learners SET active = true WHERE external_id = '{ada}'")).await;
@@ -119,7 +119,7 @@ async fn with_all_a_former_learner_activated_by_hand_is_deactivated_after_confir
 
 #[tokio::test]
 async fn with_all_the_limits_apply_to_learners_activated_by_hand() {
-    let (mut world, ada) = dozen("all").await;
+    let (mut world, ada) = world_with_repair("all").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     world.cycle().await;
     world.configure("[safety]\nrepair = \"all\"\nmax_deactivations = 0");
@@ -136,7 +136,7 @@ async fn with_all_the_limits_apply_to_learners_activated_by_hand() {
 #[tokio::test]
 async fn without_all_a_changed_active_state_is_only_reported() {
     for repair in ["attributes", "log"] {
-        let (mut world, ada) = dozen(repair).await;
+        let (mut world, ada) = world_with_repair(repair).await;
         world.execute(&format!("UPDATE learners SET active = false WHERE external_id = '{ada}'")).await;
         let counts = Counts { in_scope: 12, unchanged: 11, skipped: 1, ..Counts::default() };
         assert_eq!(world.full_cycle().await.counts, counts);
@@ -147,7 +147,7 @@ async fn without_all_a_changed_active_state_is_only_reported() {
 
 #[tokio::test]
 async fn a_return_found_by_a_full_comparison_is_not_drift() {
-    let (mut world, ada) = dozen("attributes").await;
+    let (mut world, ada) = world_with_repair("attributes").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.sim.tenant(|tenant| tenant.assign_user(&ada));
@@ -159,7 +159,7 @@ async fn a_return_found_by_a_full_comparison_is_not_drift() {
 #[tokio::test]
 async fn a_learner_activated_by_hand_can_be_deactivated_after_the_user_returns() {
     for noticed in [false, true] {
-        let (mut world, ada) = dozen("attributes").await;
+        let (mut world, ada) = world_with_repair("attributes").await;
         let switch = |active: bool| format!("UPDATE learners SET active = {active} WHERE external_id = '{ada}'");
         world.sim.tenant(|tenant| tenant.unassign(&ada));
         assert_eq!(world.cycle().await.counts.deactivated, 1);
@@ -192,7 +192,7 @@ async fn a_learner_activated_by_hand_can_be_deactivated_after_the_user_returns()
 
 #[tokio::test]
 async fn a_returned_user_who_leaves_at_once_is_deactivated() {
-    let (mut world, ada) = dozen("attributes").await;
+    let (mut world, ada) = world_with_repair("attributes").await;
     world.sim.tenant(|tenant| tenant.unassign(&ada));
     world.cycle().await;
     world.execute(&format!("UPDATE learners SET active = true WHERE external_id = '{ada}'")).await;

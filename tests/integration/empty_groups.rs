@@ -6,7 +6,7 @@ use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
 use crate::holds::{assign, held, held_as, unassign};
-use crate::world::{World, assigned, assigned_group, users};
+use crate::world::{World, add_users, assigned, assigned_group};
 
 /// A world with a group of `count` members and twenty users who are assigned directly.
 async fn group_of(count: usize) -> (World, String, Vec<String>) {
@@ -39,7 +39,7 @@ async fn a_group_that_became_empty_holds_its_leavers() {
 
     // A new member joins, and the group is not empty any more.
     let newcomer = world.sim.tenant(|tenant| {
-        let newcomer = users(tenant, 1).remove(0);
+        let newcomer = add_users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         newcomer
     });

@@ -6,7 +6,7 @@ use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
 use crate::holds::{held, held_as, staff};
-use crate::world::{World, assigned, assigned_group, users};
+use crate::world::{World, add_users, assigned, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 
@@ -19,7 +19,7 @@ async fn an_attribute_that_many_lose_holds_all_updates() {
     world.cycle().await;
     let newcomer = world.sim.tenant(|tenant| {
         tenant.user_mut(&direct).job_title = Some("Diver".to_owned());
-        let newcomer = users(tenant, 1).remove(0);
+        let newcomer = add_users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         newcomer
     });

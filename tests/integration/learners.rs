@@ -28,7 +28,7 @@ pub(crate) fn change(world: &World, id: &str, change: impl FnOnce(&mut User)) {
 }
 
 /// Adds a user and assigns it.
-pub(crate) fn hire(world: &World, user: User) -> String {
+pub(crate) fn add_user(world: &World, user: User) -> String {
     world.sim.tenant(|tenant| {
         let id = tenant.add_user(user);
         tenant.assign_user(&id);
@@ -177,7 +177,7 @@ async fn an_empty_text_clears_the_column() {
 async fn a_nul_character_rejects_its_user_alone() {
     let (mut world, ada) = ada().await;
     change(&world, &ada, |user| user.job_title = Some("nul\0character".to_owned()));
-    hire(&world, User::named("Grace", "Hopper"));
+    add_user(&world, User::named("Grace", "Hopper"));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 2, created: 1, failed: 1, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Partial, counts));
@@ -246,8 +246,8 @@ async fn a_learner_whose_user_loses_the_address_stays_unchanged() {
 async fn a_row_that_the_database_refuses_does_not_stop_the_others() {
     let (mut world, ada) = ada().await;
     world.database.refuse("INSERT", "NEW.first_name = 'Grace'").await;
-    let grace = hire(&world, User::named("Grace", "Hopper"));
-    let mary = hire(&world, User::named("Mary", "Shelley"));
+    let grace = add_user(&world, User::named("Grace", "Hopper"));
+    let mary = add_user(&world, User::named("Mary", "Shelley"));
     change(&world, &ada, |user| user.job_title = Some("Diver".to_owned()));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 3, created: 1, updated: 1, failed: 1, ..Counts::default() };

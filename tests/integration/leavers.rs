@@ -7,7 +7,7 @@ use learner_sync::plan::Counts;
 use serde_json::json;
 
 use crate::database::{apply, on_both};
-use crate::world::{World, assigned, assigned_group, users};
+use crate::world::{World, add_users, assigned, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 const USER: &str = "/v1.0/users/{id}";
@@ -217,7 +217,7 @@ async fn a_failed_confirmation_ends_the_cycle() {
     let (mut world, group, members, _) = world_of_sixteen().await;
     world.sim.tenant(|tenant| {
         tenant.remove_member(&group, &members[0]);
-        let newcomer = users(tenant, 1).remove(0);
+        let newcomer = add_users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
     });
     let before = world.lasting().await;
@@ -244,7 +244,7 @@ async fn a_leaver_with_an_unreadable_account_is_held_until_it_is_readable() {
         let (mut world, group, members, _) = world_of_sixteen().await;
         world.sim.tenant(|tenant| {
             tenant.remove_member(&group, &members[0]);
-            let newcomer = users(tenant, 1).remove(0);
+            let newcomer = add_users(tenant, 1).remove(0);
             tenant.add_member(&group, &newcomer);
         });
         world.sim.inject(fault());

@@ -11,7 +11,7 @@ use crate::program::{PROGRAM, Ran, finish};
 use crate::world::World;
 
 /// Prints why a test is skipped.
-#[expect(clippy::print_stdout, reason = "whoever runs the tests is to know")]
+#[expect(clippy::print_stdout, reason = "a skipped test must be visible")]
 pub(crate) fn skipped(why: &str) {
     println!("skipped: {why}");
 }

@@ -5,8 +5,8 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
-use crate::learners::{EMAIL, ada, change, hire};
-use crate::world::{World, assigned, users};
+use crate::learners::{EMAIL, ada, add_user, change};
+use crate::world::{World, add_users, assigned};
 
 /// The required entries of the default mapping, and `more` lines.
 pub(crate) fn mapping(more: &str) -> String {
@@ -19,7 +19,7 @@ pub(crate) fn mapping(more: &str) -> String {
 #[apply(on_both)]
 async fn a_changed_mapping_updates_the_affected_learners() {
     let (mut world, ada) = ada().await;
-    let grace = hire(&world, User::named("Grace", "Hopper"));
+    let grace = add_user(&world, User::named("Grace", "Hopper"));
     world.cycle().await;
     world.configure(&mapping("title = \"[department]\""));
     let report = world.cycle().await;
@@ -37,7 +37,7 @@ async fn a_changed_mapping_updates_the_affected_learners() {
 async fn security_champion_is_true_or_false_in_every_spelling() {
     let champion = "\"urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:security_champion\"";
     let mut tenant = Tenant::default();
-    let users = users(&mut tenant, 6);
+    let users = add_users(&mut tenant, 6);
     for (user, spelling) in users.iter().zip(["TRUE", "1", "false", "0", "yes"]) {
         tenant.user_mut(user).extension_attributes.insert(1, spelling.to_owned());
     }

@@ -16,15 +16,18 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_learner-sync");
 /// Timeout of every wait, long enough for a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// The result of [`World::changed_since`] without changes.
+pub(crate) const NO_FILES: [String; 0] = [];
+
 /// A tenant with `count` users, all assigned directly, and their ids. Their names are `Ada Number0` and so on.
 pub(crate) fn users(count: usize) -> (Tenant, Vec<String>) {
     let mut tenant = Tenant::default();
-    let ids = (0..count).map(|number| hire(&mut tenant, "Ada", &format!("Number{number}"))).collect();
+    let ids = (0..count).map(|number| add_assigned_user(&mut tenant, "Ada", &format!("Number{number}"))).collect();
     (tenant, ids)
 }
 
 /// Adds a user and assigns it.
-pub(crate) fn hire(tenant: &mut Tenant, given_name: &str, surname: &str) -> String {
+pub(crate) fn add_assigned_user(tenant: &mut Tenant, given_name: &str, surname: &str) -> String {
     let id = tenant.add_user(User::named(given_name, surname).department("Research"));
     tenant.assign_user(&id);
     id

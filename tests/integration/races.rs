@@ -79,7 +79,7 @@ fn expect_holder_named(ended: &RaceResult, all: &[RaceResult]) {
 }
 
 #[apply(on_both)]
-async fn of_concurrent_syncs_one_makes_the_changes() {
+async fn one_of_the_concurrent_syncs_makes_the_changes() {
     let mut report = SeedReport::new();
     let tenant = Tenant::with_users(120, report.seed);
     let world = World::start(tenant.clone()).await;

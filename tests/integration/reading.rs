@@ -8,7 +8,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
 use crate::directory::calls;
-use crate::world::{World, assigned, assigned_group, users};
+use crate::world::{World, add_users, assigned, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
@@ -23,7 +23,7 @@ async fn error_of_failed_cycle(page_cap: Option<usize>, fault: impl FnOnce(&Worl
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts.created, 40);
     world.sim.tenant(|tenant| {
-        let newcomer = users(tenant, 1).remove(0);
+        let newcomer = add_users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         tenant.remove_member(&group, &members[0]);
         tenant.user_mut(&members[1]).account_enabled = Some(false);
@@ -122,7 +122,7 @@ async fn an_expired_page_token_restarts_its_list() {
     world.cycle().await;
 
     world.sim.tenant(|tenant| {
-        let newcomer = users(tenant, 1).remove(0);
+        let newcomer = add_users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
     });
     world.sim.clear_journal();
@@ -151,7 +151,7 @@ async fn a_deleted_group_that_is_still_assigned_is_an_empty_group() {
 
     // One 404 can come from a replica that lags: the members are read again.
     world.sim.tenant(|tenant| {
-        let newcomer = users(tenant, 1).remove(0);
+        let newcomer = add_users(tenant, 1).remove(0);
         tenant.add_member(&group, &newcomer);
         tenant.assign_user(&members[1]);
     });
@@ -286,7 +286,7 @@ async fn a_restarted_list_drops_its_earlier_pages() {
     world.cycle().await;
     // The smallest of many new ids is on the first page.
     let newcomer = world.sim.tenant(|tenant| {
-        let newcomer = users(tenant, 60).into_iter().min().unwrap();
+        let newcomer = add_users(tenant, 60).into_iter().min().unwrap();
         tenant.add_member(&group, &newcomer);
         newcomer
     });

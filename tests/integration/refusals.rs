@@ -8,10 +8,9 @@ use learner_sync::store::DatabaseState;
 use serde_json::Value;
 
 use crate::machine::{Mount, Unprivileged};
-use crate::program::{Ran, users};
+use crate::program::{NO_FILES, Ran, users};
 use crate::world::World;
 
-const NONE: [String; 0] = [];
 /// The commands that write to the learner database.
 const WRITING: [&[&str]; 6] = [&["sync"], &["sync", "--full"], &["run"], &["pause"], &["resume"], &["approve"]];
 /// The commands that run cycles. They need a lock and the state directory.
@@ -32,7 +31,7 @@ fn expect_refused_by(world: &World, commands: &[&[&str]], expected: &[&str], run
         let ran = run(arguments, 78);
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert!(expected.iter().all(|words| ran.stderr.contains(words)), "{arguments:?}: {ran:?}");
-        assert_eq!(world.changed_since(&before), NONE, "{arguments:?}");
+        assert_eq!(world.changed_since(&before), NO_FILES, "{arguments:?}");
     }
 }
 
@@ -55,7 +54,7 @@ fn expect_in_check_by(world: &World, name: &str, expected: &[&str], run: impl Fn
         // The database was opened: SQLite creates its index file even for a reader.
         changed.retain(|name| !name.ends_with("-shm") && !name.ends_with("-wal"));
     }
-    assert_eq!(changed, NONE);
+    assert_eq!(changed, NO_FILES);
 }
 
 /// A world before its first cycle, with a database that another program created with `sql`.
@@ -160,7 +159,7 @@ async fn a_named_pipe_is_refused_at_once() {
         let ran = world.run_program_with(&environment, arguments, 78);
         assert!(ran.stderr.contains("it is not a file"), "{arguments:?}: {ran:?}");
     }
-    assert_eq!(world.changed_since(&before), NONE);
+    assert_eq!(world.changed_since(&before), NO_FILES);
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 1);
 }
 
@@ -316,7 +315,7 @@ async fn a_daemon_does_not_write_a_cache_that_became_newer() {
     daemon.logged("waiting next_cycle.at=", 2).await;
     let mut changed = world.changed_since(&before);
     changed.retain(|name| name.contains("/state/cache"));
-    assert_eq!(changed, NONE);
+    assert_eq!(changed, NO_FILES);
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
     daemon.signal(rustix::process::Signal::USR1);
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
@@ -336,7 +335,7 @@ async fn a_cycle_does_not_write_a_cache_that_became_newer() {
     world.settled().await;
     let mut changed = world.changed_since(&before);
     changed.retain(|name| name.contains("/state/"));
-    assert_eq!(changed, NONE);
+    assert_eq!(changed, NO_FILES);
 }
 
 #[tokio::test]

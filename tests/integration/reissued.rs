@@ -6,7 +6,7 @@ use learner_sync::plan::Counts;
 use serde_json::json;
 
 use crate::database::{apply, on_both};
-use crate::learners::hire;
+use crate::learners::add_user;
 use crate::world::{World, assigned};
 
 const ADDRESS: &str = "ada.lovelace@harbourworks.example";
@@ -31,7 +31,7 @@ async fn world_without_ada(reissued: &str) -> (World, String) {
 #[apply(on_both)]
 async fn with_free_the_values_of_the_former_learner_are_moved_aside() {
     let (mut world, ada) = world_without_ada("free").await;
-    let new = hire(&world, User::named("Ada", "Lovelace"));
+    let new = add_user(&world, User::named("Ada", "Lovelace"));
     let report = world.cycle().await;
     let counts = Counts { in_scope: 12, created: 1, updated: 1, unchanged: 11, ..Counts::default() };
     assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));
@@ -56,7 +56,7 @@ async fn with_free_the_values_of_the_former_learner_are_moved_aside() {
 #[tokio::test]
 async fn with_free_a_renamed_learner_gets_the_address_of_a_former_one_too() {
     let (mut world, ada) = world_without_ada("free").await;
-    let grace = hire(&world, User::named("Grace", "Hopper"));
+    let grace = add_user(&world, User::named("Grace", "Hopper"));
     world.cycle().await;
     world.sim.tenant(|tenant| tenant.user_mut(&grace).mail = Some(ADDRESS.to_owned()));
     assert_eq!(world.cycle().await.counts.updated, 2);
@@ -68,8 +68,8 @@ async fn with_free_a_renamed_learner_gets_the_address_of_a_former_one_too() {
 #[apply(on_both)]
 async fn with_free_two_newcomers_are_both_rejected_and_nothing_is_moved_aside() {
     let (mut world, ada) = world_without_ada("free").await;
-    hire(&world, User::named("Grace", "Hopper").mail(ADDRESS));
-    hire(&world, User::named("Mary", "Shelley").mail(ADDRESS));
+    add_user(&world, User::named("Grace", "Hopper").mail(ADDRESS));
+    add_user(&world, User::named("Mary", "Shelley").mail(ADDRESS));
     let counts = Counts { in_scope: 13, failed: 2, unchanged: 11, ..Counts::default() };
     assert_eq!(world.cycle().await.counts, counts);
     assert_eq!(world.learner(&ada, "email").await, [ADDRESS]);
@@ -79,12 +79,12 @@ async fn with_free_two_newcomers_are_both_rejected_and_nothing_is_moved_aside() 
 #[tokio::test]
 async fn with_free_a_returning_former_user_is_a_conflict() {
     let (mut world, _) = world_without_ada("free").await;
-    let grace = hire(&world, User::named("Grace", "Hopper"));
+    let grace = add_user(&world, User::named("Grace", "Hopper"));
     world.cycle().await;
     world.sim.tenant(|tenant| tenant.unassign(&grace));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     let mail = "grace.hopper@harbourworks.example";
-    let other = hire(&world, User::named("Mary", "Shelley").mail(mail));
+    let other = add_user(&world, User::named("Mary", "Shelley").mail(mail));
     assert_eq!(world.cycle().await.counts.created, 1);
     // Mary has the address now; Entra would not have reissued it while Grace had it.
     world.sim.tenant(|tenant| tenant.assign_user(&grace));
@@ -98,10 +98,10 @@ async fn with_free_a_returning_former_user_is_a_conflict() {
 #[tokio::test]
 async fn with_free_an_active_and_a_returning_holder_keep_their_values() {
     let (mut world, ada) = world_without_ada("free").await;
-    let grace = hire(&world, User::named("Grace", "Hopper"));
+    let grace = add_user(&world, User::named("Grace", "Hopper"));
     world.cycle().await;
     let taken = "grace.hopper@harbourworks.example";
-    let mary = hire(&world, User::named("Mary", "Shelley").mail(taken));
+    let mary = add_user(&world, User::named("Mary", "Shelley").mail(taken));
     assert_eq!(world.cycle().await.counts.failed, 1);
     assert_eq!(world.learner(&grace, "email").await, [taken]);
     // Grace leaves and returns in the cycle in which Mary wants her address.
@@ -118,7 +118,7 @@ async fn with_free_an_active_and_a_returning_holder_keep_their_values() {
 #[tokio::test]
 async fn with_conflict_the_former_learner_keeps_its_values_and_is_named() {
     let (mut world, ada) = world_without_ada("conflict").await;
-    let new = hire(&world, User::named("Ada", "Lovelace"));
+    let new = add_user(&world, User::named("Ada", "Lovelace"));
     assert_eq!(world.cycle().await.counts.failed, 1);
     assert_eq!(world.log(&new).await, ["create failure conflict"]);
     let detail = world.last_detail(&new).await;

@@ -5,7 +5,7 @@ use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
-use crate::world::{World, assigned, assigned_group, users};
+use crate::world::{World, add_users, assigned, assigned_group};
 
 /// A world with these lines in `[scope]`.
 async fn scoped(tenant: Tenant, scope: &str) -> World {
@@ -127,7 +127,7 @@ async fn a_restriction_to_a_group_with_hidden_members_ends_the_cycle() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 2);
     let hidden = tenant.add_group("Board");
-    let member = users(&mut tenant, 1).remove(0);
+    let member = add_users(&mut tenant, 1).remove(0);
     tenant.add_member(&hidden, &member);
     tenant.group_mut(&hidden).visibility = Some("HiddenMembership".to_owned());
     let mut world = scoped(tenant, &format!("ignore = [{hidden:?}]")).await;
@@ -143,7 +143,7 @@ async fn a_restriction_to_a_group_with_hidden_members_ends_the_cycle() {
 async fn only_the_named_app_roles_count() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();
-    let someone = users(&mut tenant, 4);
+    let someone = add_users(&mut tenant, 4);
     tenant.assign_user_with_role(&someone[0], &roles[0].id);
     tenant.assign_user_with_role(&someone[1], &roles[1].id);
     tenant.assign_user_with_role(&someone[2], &roles[0].id);

@@ -4,8 +4,8 @@ use graph_sim::Tenant;
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
-use crate::program::hire;
-use crate::world::{World, users};
+use crate::program::add_assigned_user;
+use crate::world::{World, add_users};
 
 const MAPPING: &str = r#"[mapping]
 userName = "[userPrincipalName]"
@@ -18,8 +18,8 @@ active = "Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")"
 async fn the_name_of_the_role_is_mapped() {
     let mut tenant = Tenant::default();
     let roles = tenant.application.roles.clone();
-    let by_default = hire(&mut tenant, "Ada", "Lovelace");
-    let ids = users(&mut tenant, 3);
+    let by_default = add_assigned_user(&mut tenant, "Ada", "Lovelace");
+    let ids = add_users(&mut tenant, 3);
     let group = tenant.add_group("Trainers");
     tenant.assign_user_with_role(&group, &roles[1].id);
     tenant.assign_user_with_role(&ids[0], &roles[0].id);

@@ -7,7 +7,7 @@ use learner_sync::runtime::configured_source;
 use learner_sync::store::{Access, Store};
 
 use crate::database::{apply, on_both};
-use crate::world::{World, assigned, users};
+use crate::world::{World, add_users, assigned};
 
 /// A world whose database contains the learners of the first application, configured for the second.
 struct Two {
@@ -30,7 +30,7 @@ async fn two_applications() -> Two {
     let mut external = assigned(&mut tenant, 4);
     let shared = external.remove(0);
     tenant.assign_user_to(&second, &shared);
-    let ours = users(&mut tenant, 2);
+    let ours = add_users(&mut tenant, 2);
     ours.iter().for_each(|user| tenant.assign_user_to(&second, user));
     let mut world = World::start(tenant).await;
     assert_eq!(world.cycle().await.counts.created, 4);

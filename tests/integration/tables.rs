@@ -8,7 +8,7 @@ use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
 
 use crate::database::{apply, is_on_postgres, on_both};
-use crate::learners::{change, hire};
+use crate::learners::{add_user, change};
 use crate::world::{World, assigned};
 
 /// The external table: UUIDs, a state column, required columns, and a trigger that counts updates.
@@ -244,7 +244,7 @@ async fn values_of_a_learner_in_another_state_are_not_moved_aside() {
     });
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.execute(&format!("UPDATE {} SET state = 'suspended' WHERE login = '{BEN}'", table())).await;
-    hire(&world, User::named("Ben", "Carter"));
+    add_user(&world, User::named("Ben", "Carter"));
     let counts = world.cycle().await.counts;
     assert_eq!((counts.created, counts.updated, counts.failed), (0, 0, 1));
     assert_eq!(account(&world, BEN, "state").await, ["suspended"]);

@@ -51,7 +51,7 @@ impl World {
     /// A world before the first cycle, with the database of the scenario.
     pub(crate) async fn start(tenant: Tenant) -> Self {
         let directory = scratch();
-        let database = Database::of_the_scenario(directory.path().join("learners.db")).await;
+        let database = Database::for_scenario(directory.path().join("learners.db")).await;
         Self::start_with(tenant, directory, database).await
     }
 
@@ -255,7 +255,7 @@ impl World {
 }
 
 /// Adds `count` numbered users that are not assigned.
-pub(crate) fn users(tenant: &mut Tenant, count: usize) -> Vec<String> {
+pub(crate) fn add_users(tenant: &mut Tenant, count: usize) -> Vec<String> {
     let user = |number| User::named("Number", &format!("{number:04}")).department("Research");
     // Numbers continue after the present users, so that names are unique.
     let first = tenant.users().count() + 1;
@@ -264,7 +264,7 @@ pub(crate) fn users(tenant: &mut Tenant, count: usize) -> Vec<String> {
 
 /// Adds `count` users and assigns each directly.
 pub(crate) fn assigned(tenant: &mut Tenant, count: usize) -> Vec<String> {
-    let users = users(tenant, count);
+    let users = add_users(tenant, count);
     users.iter().for_each(|user| tenant.assign_user(user));
     users
 }
@@ -272,7 +272,7 @@ pub(crate) fn assigned(tenant: &mut Tenant, count: usize) -> Vec<String> {
 /// Adds an assigned group with `count` new members.
 pub(crate) fn assigned_group(tenant: &mut Tenant, name: &str, count: usize) -> (String, Vec<String>) {
     let group = tenant.add_group(name);
-    let users = users(tenant, count);
+    let users = add_users(tenant, count);
     users.iter().for_each(|user| tenant.add_member(&group, user));
     tenant.assign_group(&group);
     (group, users)

@@ -7,7 +7,7 @@ use crate::program::users;
 use crate::world::World;
 
 /// A world in which twelve of fifteen users are held.
-async fn world_with_held() -> (World, Vec<String>) {
+pub(super) async fn world_with_held() -> (World, Vec<String>) {
     let (tenant, ids) = users(15);
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);

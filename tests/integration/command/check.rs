@@ -6,7 +6,7 @@ use graph_sim::{Fault, GraphSim, SigningCertificate, Tenant};
 use serde_json::{Value, json};
 
 use crate::database::{apply, on_both};
-use crate::program::{hire, keys, users};
+use crate::program::{add_assigned_user, keys, users};
 use crate::world::World;
 
 const TOKEN: &str = "/*/oauth2/v2.0/token";
@@ -37,7 +37,7 @@ fn checks(world: &World, code: i32) -> Vec<String> {
 async fn world_with_group() -> World {
     let (mut tenant, _) = users(2);
     let group = tenant.add_group("Crew");
-    let member = hire(&mut tenant, "Grace", "Hopper");
+    let member = add_assigned_user(&mut tenant, "Grace", "Hopper");
     tenant.add_member(&group, &member);
     tenant.assign_group(&group);
     World::start(tenant).await
@@ -281,7 +281,7 @@ async fn check_reports_hidden_empty_nested_and_deleted_groups() {
     assert!(words.contains("which do not count: \"Outer\""), "{words}");
     world.sim.tenant(|tenant| {
         let hidden = tenant.add_group("Secret");
-        let member = hire(tenant, "Mary", "Shelley");
+        let member = add_assigned_user(tenant, "Mary", "Shelley");
         tenant.add_member(&hidden, &member);
         tenant.assign_group(&hidden);
         tenant.group_mut(&hidden).visibility = Some("HiddenMembership".to_owned());

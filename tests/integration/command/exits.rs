@@ -8,10 +8,8 @@ use serde_json::json;
 use super::SUMMARY;
 use crate::database::{apply, on_both};
 use crate::machine::{Unprivileged, skipped};
-use crate::program::{PROGRAM, Ran, finish, keys, users};
+use crate::program::{NO_FILES, PROGRAM, Ran, finish, keys, users};
 use crate::world::World;
-
-const NONE: [String; 0] = [];
 
 /// A failed cycle: exit code 1, a row in `sync_cycles`, no learner changed, cause and hint in the output.
 async fn check_failed_cycle(world: &World, environment: &[(&str, &str)], cause: &str, hint: &str) {
@@ -70,7 +68,7 @@ async fn a_mistake_in_the_arguments_exits_2() {
         assert_eq!(ran.stdout, "", "{arguments:?}");
         assert!(!ran.stderr.is_empty(), "{arguments:?}");
     }
-    assert_eq!(world.changed_since(&before), NONE);
+    assert_eq!(world.changed_since(&before), NO_FILES);
     let mut alone = std::process::Command::new(PROGRAM);
     alone.env_clear();
     finish(alone, 2);
@@ -85,7 +83,7 @@ fn check_configuration(world: &World, expected: &[&str]) {
         assert_eq!(stdout, "", "{arguments:?}");
         assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
         assert!(expected.iter().all(|words| stderr.contains(words)), "{arguments:?}: {stderr}");
-        assert_eq!(world.changed_since(&before), NONE, "{arguments:?}");
+        assert_eq!(world.changed_since(&before), NO_FILES, "{arguments:?}");
     }
     let document = world.run_program(&["sync", "--json"], 78).json();
     assert_eq!(keys(&document), BTreeSet::from(SUMMARY));
@@ -169,7 +167,7 @@ async fn an_unwritable_database_path_exits_78_and_writes_nothing() {
     for arguments in [&["sync"][..], &["run"], &["pause"]] {
         let ran = world.run_program_with(&environment, arguments, 78);
         assert!(ran.stderr.contains(&*world.path("secret").to_string_lossy()), "{arguments:?}: {ran:?}");
-        assert_eq!(world.changed_since(&before), NONE, "{arguments:?}");
+        assert_eq!(world.changed_since(&before), NO_FILES, "{arguments:?}");
     }
 }
 

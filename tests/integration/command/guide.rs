@@ -9,7 +9,7 @@ use learner_sync::config;
 use learner_sync::model::{Action, Outcome, Reason, Status, UnknownWord};
 
 use crate::postgres::shared;
-use crate::program::{PROGRAM, Ran, finish, hire, users};
+use crate::program::{PROGRAM, Ran, add_assigned_user, finish, users};
 use crate::world::{World, assigned};
 
 /// The tables of the configuration.
@@ -349,7 +349,7 @@ fn exit_code(topic: &str, line: &str) -> i32 {
 async fn world_for(topic: &str) -> World {
     let mut tenant = Tenant::default();
     for (given_name, surname) in [("Ada", "Lovelace"), ("Grace", "Hopper")] {
-        hire(&mut tenant, given_name, surname);
+        add_assigned_user(&mut tenant, given_name, surname);
     }
     let leavers = if topic == "holds" { assigned(&mut tenant, 25) } else { Vec::new() };
     let world = World::start(tenant).await;

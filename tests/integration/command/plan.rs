@@ -7,10 +7,8 @@ use serde_json::{Value, json};
 
 use super::SUMMARY;
 use crate::database::{apply, is_on_postgres, on_both};
-use crate::program::{Daemon, hire, keys, users};
+use crate::program::{Daemon, NO_FILES, add_assigned_user, keys, users};
 use crate::world::World;
-
-const NONE: [String; 0] = [];
 
 /// The lines of a plan: `action status reason user_name`, in the order of the document.
 fn lines(document: &Value) -> Vec<String> {
@@ -62,7 +60,7 @@ async fn plan_before_the_first_cycle_shows_everything_and_writes_nothing() {
     );
     let words = world.run_program(&["plan"], 0).stdout;
     assert!(words.contains("ada.number1@harbourworks.example") && words.contains("2 created"), "{words}");
-    assert_eq!(world.changed_since(&before), NONE);
+    assert_eq!(world.changed_since(&before), NO_FILES);
 }
 
 #[apply(on_both)]
@@ -73,7 +71,7 @@ async fn plan_beside_a_running_cycle_leaves_every_file_as_it_is() {
     world.sim.tenant(|tenant| {
         tenant.user_mut(&ids[0]).department = Some("Sales".to_owned());
         tenant.unassign(&ids[1]);
-        hire(tenant, "Grace", "Hopper");
+        add_assigned_user(tenant, "Grace", "Hopper");
     });
     let before = world.files();
     let planned = world.run_program(&["plan", "--json"], 0).json();
@@ -117,7 +115,7 @@ async fn plan_that_cannot_read_everything_exits_1_with_its_document() {
     check_shape(&ran.json());
     assert_eq!(ran.json()["outcome"], json!("failed"));
     assert!(ran.stderr.contains("Application.Read.All"), "{ran:?}");
-    assert_eq!(world.changed_since(&before), NONE);
+    assert_eq!(world.changed_since(&before), NO_FILES);
 }
 
 /// All rows of all tables.
@@ -179,7 +177,7 @@ async fn a_missing_file_is_rehearsed_in_memory() {
     let document = world.run_program(&["sync", "--dry-run", "--json"], 0).json();
     check_shape(&document);
     assert_eq!((&document["created"], &document["outcome"]), (&json!(2), &json!("success")));
-    assert_eq!(world.changed_since(&before), NONE);
+    assert_eq!(world.changed_since(&before), NO_FILES);
 }
 
 /// A database with a complete learners table of the platform that contains Ada, and no other table of learner-sync.
@@ -228,7 +226,7 @@ async fn a_plan_for_a_database_of_the_platform_shows_adoptions() {
 async fn a_dry_run_does_not_wait_long_for_another_writer() {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
-    world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
+    world.sim.tenant(|tenant| drop(add_assigned_user(tenant, "Grace", "Hopper")));
     let writer = world.database.lock().await;
     let begun = std::time::Instant::now();
     let ran = world.run_program(&["sync", "--dry-run"], 1);

@@ -6,7 +6,7 @@ use graph_sim::{Fault, Gate, Tenant, User};
 use serde_json::{Value, json};
 
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, hire, users};
+use crate::program::{Daemon, add_assigned_user, users};
 use crate::world::World;
 
 const ADA: &str = "ada.lovelace@harbourworks.example";
@@ -20,9 +20,9 @@ async fn audited(world: &World) -> Vec<String> {
 }
 
 /// A world with twelve learners, one of them Ada.
-async fn dozen() -> (World, String, Vec<String>) {
+async fn world_with_ada() -> (World, String, Vec<String>) {
     let (mut tenant, ids) = users(11);
-    let ada = hire(&mut tenant, "Ada", "Lovelace");
+    let ada = add_assigned_user(&mut tenant, "Ada", "Lovelace");
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 0);
     (world, ada, ids)
@@ -31,7 +31,7 @@ async fn dozen() -> (World, String, Vec<String>) {
 #[apply(on_both)]
 async fn one_newcomer_is_created_and_the_others_wait_for_the_cycle() {
     let (mut tenant, ids) = users(5);
-    let ada = hire(&mut tenant, "Ada", "Lovelace");
+    let ada = add_assigned_user(&mut tenant, "Ada", "Lovelace");
     let world = World::start(tenant).await;
     let document = world.run_program(&["provision", ADA, "--json"], 0).json();
     assert_eq!(document["entra_id"], json!(ada));
@@ -55,7 +55,7 @@ async fn one_newcomer_is_created_and_the_others_wait_for_the_cycle() {
 
 #[tokio::test]
 async fn the_text_output_explains_the_result() {
-    let (world, ada, _) = dozen().await;
+    let (world, ada, _) = world_with_ada().await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).department = Some("Engines".to_owned()));
     let said = world.run_program(&["provision", &ada.to_uppercase()], 0).stdout;
     for words in [
@@ -72,7 +72,7 @@ async fn the_text_output_explains_the_result() {
 
 #[apply(on_both)]
 async fn a_rehearsal_writes_nothing() {
-    let (world, ada, _) = dozen().await;
+    let (world, ada, _) = world_with_ada().await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).department = Some("Engines".to_owned()));
     let before = world.lasting().await;
     let document = world.run_program(&["provision", ADA, "--dry-run", "--json"], 0).json();
@@ -90,9 +90,9 @@ async fn a_rehearsal_writes_nothing() {
 async fn a_user_without_a_learner_is_explained() {
     let (mut tenant, _) = users(1);
     let outside = tenant.add_user(User::named("Grace", "Hopper"));
-    let disabled = hire(&mut tenant, "Mary", "Shelley");
+    let disabled = add_assigned_user(&mut tenant, "Mary", "Shelley");
     tenant.user_mut(&disabled).account_enabled = Some(false);
-    let mute = hire(&mut tenant, "Emily", "Noether");
+    let mute = add_assigned_user(&mut tenant, "Emily", "Noether");
     tenant.user_mut(&mute).mail = None;
     let world = World::start(tenant).await;
     for (user, account, assigned, reason, code) in [
@@ -117,7 +117,7 @@ async fn a_user_without_a_learner_is_explained() {
 
 #[tokio::test]
 async fn a_leaver_is_confirmed_and_deactivated_by_the_same_rules() {
-    let (world, ada, ids) = dozen().await;
+    let (world, ada, ids) = world_with_ada().await;
     // Only the learner database still knows the user name.
     world.sim.tenant(|tenant| tenant.delete_user(&ada));
     let document = world.run_program(&["provision", ADA, "--json"], 0).json();
@@ -136,7 +136,7 @@ async fn a_leaver_is_confirmed_and_deactivated_by_the_same_rules() {
 
 #[tokio::test]
 async fn learners_that_hand_over_a_value_change_together() {
-    let (world, ada, ids) = dozen().await;
+    let (world, ada, ids) = world_with_ada().await;
     world.sim.tenant(|tenant| {
         let [ours, other] = [&ada, &ids[0]].map(|id| tenant.user(id).unwrap().mail.clone());
         tenant.user_mut(&ada).mail = other;
@@ -153,7 +153,7 @@ async fn learners_that_hand_over_a_value_change_together() {
 
 #[tokio::test]
 async fn drift_of_other_learners_stays_drift_for_the_next_cycle() {
-    let (world, ada, ids) = dozen().await;
+    let (world, ada, ids) = world_with_ada().await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id <> '{ada}'")).await;
     world.sim.tenant(|tenant| tenant.user_mut(&ada).department = Some("Engines".to_owned()));
     world.run_program(&["provision", ADA], 0);
@@ -164,7 +164,7 @@ async fn drift_of_other_learners_stays_drift_for_the_next_cycle() {
 
 #[tokio::test]
 async fn the_learner_is_read_from_the_database_and_not_from_the_cache() {
-    let (world, ada, ids) = dozen().await;
+    let (world, ada, ids) = world_with_ada().await;
     world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
     world.execute(&format!("UPDATE learners SET active = false WHERE external_id = '{}'", ids[0])).await;
     world.execute(&format!("DELETE FROM learners WHERE external_id = '{}'", ids[1])).await;
@@ -182,7 +182,7 @@ async fn the_learner_is_read_from_the_database_and_not_from_the_cache() {
 
 #[apply(on_both)]
 async fn provision_needs_force_while_paused_and_the_lock_of_a_cycle() {
-    let (world, _, _) = dozen().await;
+    let (world, _, _) = world_with_ada().await;
     world.run_program(&["pause"], 0);
     world.run_program(&["provision", ADA], 1);
     world.run_program(&["provision", ADA, "--force"], 0);
@@ -200,14 +200,14 @@ async fn provision_needs_force_while_paused_and_the_lock_of_a_cycle() {
 
 /// Ada has a new account; her former learner still has her address.
 async fn world_with_new_account() -> (World, String, String, String) {
-    let (world, old, _) = dozen().await;
+    let (world, old, _) = world_with_ada().await;
     let learner = world.learner(&old, "id").await.remove(0);
     world.sim.tenant(|tenant| {
         tenant.delete_user(&old);
         tenant.purge_user(&old);
     });
     world.run_program(&["sync"], 0);
-    let new = world.sim.tenant(|tenant| hire(tenant, "Ada", "Lovelace"));
+    let new = world.sim.tenant(|tenant| add_assigned_user(tenant, "Ada", "Lovelace"));
     world.sim.tenant(|tenant| tenant.user_mut(&new).department = Some("Engines".to_owned()));
     world.run_program(&["sync"], 3);
     assert_eq!(world.log(&new).await, ["create failure conflict"]);
@@ -251,7 +251,7 @@ async fn relink_gives_a_new_account_the_former_learner() {
 #[tokio::test]
 async fn an_unlinked_learner_of_any_name_can_be_relinked() {
     let (mut tenant, _) = users(1);
-    let ada = hire(&mut tenant, "Ada", "Lovelace");
+    let ada = add_assigned_user(&mut tenant, "Ada", "Lovelace");
     let world = World::start(Tenant::default()).await;
     world.run_program(&["sync"], 0);
     world.execute("INSERT INTO learners (user_name, external_id, team_name) VALUES ('countess', 'old', 'Blue')").await;
@@ -290,7 +290,7 @@ async fn a_learner_that_cannot_be_relinked_is_refused() {
 
 #[tokio::test]
 async fn a_learner_of_a_returned_user_cannot_be_relinked() {
-    let (world, old, _) = dozen().await;
+    let (world, old, _) = world_with_ada().await;
     world.sim.tenant(|tenant| tenant.unassign(&old));
     world.run_program(&["sync"], 0);
     let new = world.sim.tenant(|tenant| {
@@ -298,7 +298,7 @@ async fn a_learner_of_a_returned_user_cannot_be_relinked() {
         user.user_principal_name = Some("ada.byron@harbourworks.example".to_owned());
         user.mail = Some("ada.byron@harbourworks.example".to_owned());
         tenant.assign_user(&old);
-        hire(tenant, "Ada", "Lovelace")
+        add_assigned_user(tenant, "Ada", "Lovelace")
     });
     let learner = world.learner(&old, "id").await.remove(0);
     let document = world.run_program(&["provision", &new, "--relink", &learner, "--json"], 1).json();

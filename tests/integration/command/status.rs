@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use graph_sim::{Fault, Gate};
 use serde_json::{Value, json};
 
+use super::approve::world_with_held;
 use crate::database::{apply, on_both};
 use crate::program::{Daemon, keys, users};
 use crate::world::World;
@@ -15,16 +16,6 @@ async fn world_with_twins() -> World {
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
     tenant.user_mut(&ids[1]).mail = mail;
     let world = World::start(tenant).await;
-    world.run_program(&["sync"], 3);
-    world
-}
-
-/// A world in which twelve of fifteen users are held.
-async fn world_with_held() -> World {
-    let (tenant, ids) = users(15);
-    let world = World::start(tenant).await;
-    world.run_program(&["sync"], 0);
-    world.sim.tenant(|tenant| ids[..12].iter().for_each(|id| tenant.unassign(id)));
     world.run_program(&["sync"], 3);
     world
 }
@@ -83,7 +74,7 @@ async fn status_shows_failing_users_with_reasons() {
 
 #[apply(on_both)]
 async fn status_shows_held_users() {
-    let world = world_with_held().await;
+    let (world, _) = world_with_held().await;
     let document = world.run_program(&["status", "--json", "--exit-code"], 3).json();
     assert_eq!(document["state"], json!("held"));
     let held = document["held"].as_array().unwrap();

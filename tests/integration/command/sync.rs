@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::SUMMARY;
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, hire, keys, users};
+use crate::program::{Daemon, add_assigned_user, keys, users};
 use crate::world::World;
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn a_repair_has_the_reason_drift() {
 #[tokio::test]
 async fn a_failed_user_exits_3() {
     let (mut tenant, _) = users(2);
-    let twin = hire(&mut tenant, "Grace", "Hopper");
+    let twin = add_assigned_user(&mut tenant, "Grace", "Hopper");
     let other = tenant.users().find(|user| user.surname.as_deref() == Some("Number0")).unwrap().clone();
     tenant.user_mut(&twin).mail = other.mail;
     let world = World::start(tenant).await;

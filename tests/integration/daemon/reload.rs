@@ -65,7 +65,7 @@ async fn an_invalid_configuration_is_reported_and_the_old_one_stays() {
     reload(&daemon, "configuration not reloaded, the old one stays", 3).await;
 
     // The mapping of the start still applies.
-    world.sim.tenant(|tenant| drop(crate::program::hire(tenant, "Grace", "Hopper")));
+    world.sim.tenant(|tenant| drop(crate::program::add_assigned_user(tenant, "Grace", "Hopper")));
     daemon.signal(Signal::USR1);
     world.cycles_ended(2).await;
     assert_eq!(world.value("SELECT count(*) FROM learners WHERE title = 'Sailor'").await, "3");

@@ -4,13 +4,13 @@ use rustix::process::Signal;
 
 use super::{daemon_in_cycle, hold_next_cycle, waiting_daemon, waiting_world};
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, hire, users};
+use crate::program::{Daemon, add_assigned_user, users};
 use crate::world::World;
 
 #[apply(on_both)]
 async fn usr1_runs_a_cycle_now() {
     let (world, daemon) = waiting_world().await;
-    world.sim.tenant(|tenant| drop(hire(tenant, "Grace", "Hopper")));
+    world.sim.tenant(|tenant| drop(add_assigned_user(tenant, "Grace", "Hopper")));
     daemon.signal(Signal::USR1);
     assert_eq!(world.cycles_ended(2).await, ["startup success", "signal success"]);
     assert_eq!(world.value("SELECT count(*) FROM learners").await, "2");

@@ -3,7 +3,7 @@
 use graph_sim::Tenant;
 use serde_json::{Value, json};
 
-use crate::program::{hire, users};
+use crate::program::{add_assigned_user, users};
 use crate::world::{World, assigned_group};
 
 /// The output of `provision --dry-run`, as text and as JSON.
@@ -30,11 +30,11 @@ fn mapped<'t>(text: &'t str, column: &str) -> &'t str {
 async fn each_assignment_route_is_shown() {
     let mut tenant = Tenant::default();
     let (staff, members) = assigned_group(&mut tenant, "Staff", 1);
-    let direct = hire(&mut tenant, "Ada", "Lovelace");
+    let direct = add_assigned_user(&mut tenant, "Ada", "Lovelace");
     let nested_group = tenant.add_group("Contractors");
     tenant.add_member(&staff, &nested_group);
-    let nested = hire(&mut tenant, "Grace", "Hopper");
-    let stranger = hire(&mut tenant, "Mary", "Shelley");
+    let nested = add_assigned_user(&mut tenant, "Grace", "Hopper");
+    let stranger = add_assigned_user(&mut tenant, "Mary", "Shelley");
     for user in [&nested, &stranger] {
         tenant.unassign(user);
     }
