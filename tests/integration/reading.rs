@@ -334,7 +334,7 @@ async fn an_error_without_the_format_of_graph_ends_the_cycle() {
         let report = world.cycle().await;
         let error = report.error.unwrap_or_default();
         assert_eq!(report.outcome, Outcome::Failed, "{place} {status} {body}");
-        assert!(error.contains("not Graph's own"), "{place} {status} {body}: {error}");
+        assert!(error.contains("does not come from Graph"), "{place} {status} {body}: {error}");
         world.unchanged_since(&before).await;
     }
 }

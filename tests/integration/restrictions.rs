@@ -227,7 +227,7 @@ async fn check_shows_the_users_of_the_restrictions() {
 
     world.configure("[scope]\nonly = [\"All staff\"]\nignore = [\"\", \"ada\"]");
     let refused = world.run_program(&["check"], 78).stderr;
-    for words in ["scope.only: entry 1 is neither", "scope.ignore: entry 1 is neither", "scope.ignore: entry 2 is"] {
+    for words in ["scope.only: entry 1 must be", "scope.ignore: entry 1 must be", "scope.ignore: entry 2 must be"] {
         assert!(refused.contains(words), "{refused}");
     }
 }

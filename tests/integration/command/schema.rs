@@ -81,7 +81,7 @@ async fn an_upgrade_script_works_for_one_version_only() {
 
     let newest = Store::SCHEMA_VERSION.to_string();
     let nothing = world.run_program(&["schema", "print", "--from", &newest], 0).stdout;
-    assert!(nothing.contains(&format!("have schema version {newest} already")), "{nothing}");
+    assert!(nothing.contains(&format!("already have schema version {newest}")), "{nothing}");
     let newer = (Store::SCHEMA_VERSION + 1).to_string();
     for unknown in [newer.as_str(), "next", "-1"] {
         let message = world.run_program(&["schema", "print", "--from", unknown], 2).stderr;
