@@ -47,7 +47,7 @@ pub struct Credential {
     pub tenant: String,
     /// The application (client) id; a managed identity may have none.
     pub client_id: Option<String>,
-    /// The secret, certificate or identity that authenticates the application.
+    /// The proof of the identity.
     pub proof: Proof,
     /// The origin of the token endpoint, such as `https://login.microsoftonline.com`. For a managed identity, the origin
     /// of the metadata service.
@@ -56,7 +56,7 @@ pub struct Credential {
     pub graph: String,
 }
 
-/// What authenticates an application.
+/// The secret, certificate or identity that authenticates an application.
 pub enum Proof {
     /// A client secret.
     Secret(SecretString),
@@ -71,7 +71,7 @@ pub enum Proof {
     ManagedIdentity,
 }
 
-/// When a credential expires.
+/// The expiry of a credential.
 #[derive(Debug)]
 pub enum Validity {
     /// The platform renews it.
@@ -201,7 +201,7 @@ impl Authenticator {
         }
     }
 
-    /// When the credential expires, as far as it is known locally.
+    /// The expiry of the credential, as far as it is known locally.
     pub fn validity(&self) -> Validity {
         let TokenSource::Endpoint { client, proof, .. } = &self.source else { return Validity::Unlimited };
         match proof {

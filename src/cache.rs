@@ -31,7 +31,7 @@ const MANIFEST: &str = "manifest";
 const LOCK_WAIT: Duration = Duration::from_millis(10);
 const LOCK_WAITS: u32 = 200;
 
-/// What a cache was built from. A cache with another origin is not used.
+/// The data that a cache was built from. A cache with another origin is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The state of the learner database.
@@ -51,7 +51,7 @@ pub struct CachedLearners {
     pub compared_at: Timestamp,
 }
 
-/// Why the cache is not used.
+/// The reason for not using the cache.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CacheMiss {
     /// There is no cache yet.

@@ -153,7 +153,7 @@ pub struct LearnersConfig {
     pub table: Option<Table>,
     /// The attribute that matches unlinked learners; a mapped text. Default `userName`.
     pub match_attribute: Attribute,
-    /// What happens when a new user needs the address of an inactive learner. Default: a conflict.
+    /// The handling of a new user who needs the address of an inactive learner. Default: a conflict.
     pub reissued: Reissued,
 }
 
@@ -196,7 +196,7 @@ pub struct SafetyConfig {
     pub deactivate_after: Duration,
     /// User names or object ids that are never deactivated.
     pub protected: Vec<String>,
-    /// What a full comparison repairs after manual changes. Default: attributes.
+    /// The repairs of a full comparison after manual changes. Default: attributes.
     pub repair: Repair,
 }
 

@@ -62,7 +62,7 @@ pub enum Attempt<T, E> {
     Done(Result<T, E>),
     /// A failure that may pass.
     Retry {
-        /// What to report when no attempt is left.
+        /// The error to report when no attempt is left.
         error: E,
         /// The wait that the service asked for.
         after: Option<Duration>,

@@ -26,7 +26,7 @@ pub struct Certificate {
     not_after: Timestamp,
 }
 
-/// Why a certificate and a private key cannot be used.
+/// The reason why a certificate or its private key is unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateError {
     /// There is no certificate in PEM form.

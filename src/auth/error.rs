@@ -24,7 +24,7 @@ pub enum AuthError {
     NoIdentity {
         /// The HTTP status.
         status: u16,
-        /// Its error code, such as `invalid_request`.
+        /// The error code, such as `invalid_request`.
         code: String,
         /// The service's message.
         description: String,
@@ -45,7 +45,7 @@ pub enum AuthError {
     Unusable {
         /// The HTTP status.
         status: u16,
-        /// What is wrong with the body.
+        /// The problem of the body.
         detail: String,
     },
     /// There was no answer.
@@ -70,7 +70,7 @@ fn first_line(text: &str) -> &str {
 }
 
 impl AuthError {
-    /// What the administrator can do, by the AADSTS number where there is one. Nothing else depends on these numbers:
+    /// Advice for the administrator, by the AADSTS number where there is one. Nothing else depends on these numbers:
     /// <https://learn.microsoft.com/entra/identity-platform/reference-error-codes>.
     pub fn hint(&self) -> Option<&'static str> {
         let description = match self {

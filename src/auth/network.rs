@@ -47,7 +47,7 @@ impl NetworkError {
     }
 }
 
-/// What the administrator can do when the server is unreachable or its answer incomplete. reqwest offers no types for
+/// Advice for an unreachable server or an incomplete answer. reqwest offers no types for
 /// these causes, so the hint depends on the message; nothing else does.
 pub(crate) fn unreachable_hint(error: &reqwest::Error) -> &'static str {
     let message = chain(error);

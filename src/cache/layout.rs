@@ -37,7 +37,7 @@ pub enum CacheRefused {
 }
 
 impl CacheRefused {
-    /// What the administrator can do.
+    /// Advice for the administrator.
     pub fn hint(&self) -> String {
         match self {
             Self::Newer { path, .. } => format!(

@@ -37,7 +37,7 @@ pub struct ConfigProblem {
     pub position: ConfigPosition,
     /// The full key, such as `scope.group_members`.
     pub key: Option<String>,
-    /// What is wrong, and what is valid.
+    /// The problem, and the valid values.
     pub message: String,
 }
 

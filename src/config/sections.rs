@@ -38,8 +38,8 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<EntraConfig> {
     let client_id = if credential == CredentialConfig::ManagedIdentity {
         Some(reader.text("entra.client_id", formats::id))
     } else {
-        let wanted = "the Application (client) ID on the Overview page of the app registration";
-        reader.required("entra.client_id", wanted, formats::id).map(Some)
+        let meaning = "the Application (client) ID on the Overview page of the app registration";
+        reader.required("entra.client_id", meaning, formats::id).map(Some)
     };
     let (authority, graph) = reader.choice(
         "entra.cloud",

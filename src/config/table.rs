@@ -128,7 +128,7 @@ impl TableBuilder {
         }
     }
 
-    /// What already uses the column `name`.
+    /// The current use of the column `name`.
     fn used_by(&self, name: &str) -> Option<String> {
         let by_default = || self.default_columns().map(Column::name).find(|column| *column == name).map(str::to_owned);
         self.owners.get(name).cloned().or_else(by_default)

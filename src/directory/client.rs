@@ -75,7 +75,7 @@ impl GraphClient {
         Ok(self.authenticator.granted_permissions().await?)
     }
 
-    /// When the credential expires, as far as it is known locally.
+    /// The expiry of the credential, as far as it is known locally.
     pub(super) fn validity(&self) -> Validity {
         self.authenticator.validity()
     }

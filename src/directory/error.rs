@@ -174,7 +174,7 @@ fn unread_summary(users: &[EntraId], groups: &[EntraId]) -> String {
 }
 
 impl DirectoryError {
-    /// What the administrator can do.
+    /// Advice for the administrator.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Graph(GraphError::Auth(error)) => error.hint().map(str::to_owned),

@@ -26,7 +26,7 @@ pub enum AccountRead {
     Unreadable {
         /// The user.
         user: EntraId,
-        /// What is missing.
+        /// The missing property.
         detail: String,
     },
     /// Assigned, but the account does not exist.

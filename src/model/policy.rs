@@ -1,6 +1,6 @@
 //! Policies for changed and former learners.
 
-/// What a full comparison repairs after a manual change: `safety.repair`.
+/// The repairs of a full comparison after a manual change: `safety.repair`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repair {
     /// Attributes other than `active`.
@@ -11,7 +11,7 @@ pub enum Repair {
     Log,
 }
 
-/// What happens when a new user needs the user name or e-mail of an inactive learner: `learners.reissued`.
+/// The handling of a new user who needs the user name or e-mail of an inactive learner: `learners.reissued`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reissued {
     /// The new user is rejected until an administrator decides.

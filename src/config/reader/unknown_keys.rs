@@ -105,7 +105,7 @@ fn variable_name(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_ascii_uppercase())
 }
 
-/// What to do with a secret that the configuration seems to contain as `key`.
+/// Advice for a secret that the configuration seems to contain as `key`.
 fn secret_hint(key: &str) -> Option<&'static str> {
     let has = |word: &str| key.to_ascii_lowercase().contains(word);
     if has("proxy_pass") {
