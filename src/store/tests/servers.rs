@@ -319,7 +319,7 @@ async fn a_broken_connection_loses_its_lock_and_its_transaction() {
 async fn a_silent_server_is_given_up() {
     let Some(machine) = Machine::start() else { return };
     let database = machine.database().await;
-    let patient = PostgresServer { response_timeout: std::time::Duration::from_secs(1), ..at(&machine, &database) };
+    let patient = PostgresServer { response_timeout: std::time::Duration::from_secs(1), ..at(machine, &database) };
     let store = open(patient, Access::ReadWrite).await.unwrap();
     fill(&store, 1).await;
     let pid = select(&store, "SELECT pg_backend_pid()").await.concat();
