@@ -34,7 +34,7 @@ pub(super) async fn database_check(context: &Context) -> Check {
     match opened.await {
         Ok((_, _, missing)) if !missing.is_empty() => Check {
             ok: false,
-            hint: Some(format!("have the owner of the tables run: {}", missing.join("; "))),
+            hint: Some(format!("the owner of the tables must run: {}", missing.join("; "))),
             ..Check::passed(DATABASE, format!("{shown}; the role lacks rights that a cycle needs"))
         },
         Ok((_, Some(damage), _)) => Check {
@@ -65,7 +65,7 @@ fn failed_table_check(shown: &str, faults: &[TableFault]) -> Check {
     let hint = if statements.is_empty() {
         "name another table or other columns, or have the owner of the table change it".to_owned()
     } else {
-        format!("have the owner of the table run: {}", statements.join(" "))
+        format!("the owner of the table must run: {}", statements.join(" "))
     };
     Check {
         ok: false,

@@ -148,7 +148,7 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
     everything_is_refused(
         &setup,
         &format!(
-            "learner-sync: the learner database lacks the tables of learner-sync, and the role {} may not make any in the \
+            "learner-sync: the learner database lacks the tables of learner-sync, and the role {} may not create any in the \
              schema training: their owner must run `learner-sync schema apply`\n",
             setup.writer
         ),
@@ -226,14 +226,14 @@ async fn check_names_each_revoked_privilege() {
             };
             world.execute(&format!("REVOKE {right} FROM {writer}")).await;
             let (ok, detail, hint) = database_check(world, 1);
-            let wanted = format!("have the owner of the tables run: GRANT {shown} TO {writer}");
+            let wanted = format!("the owner of the tables must run: GRANT {shown} TO {writer}");
             assert!(!ok && (hint == wanted || detail.ends_with(&wanted)), "{right}: {detail}; {hint}");
             world.execute(&format!("GRANT {right} TO {writer}")).await;
         }
         assert!(database_check(world, 0).0);
         world.execute(&format!("REVOKE USAGE ON SCHEMA training FROM {writer}")).await;
         let (ok, detail, _) = database_check(world, 1);
-        let wanted = format!("have the owner of the tables run: GRANT USAGE ON SCHEMA training TO {writer}");
+        let wanted = format!("the owner of the tables must run: GRANT USAGE ON SCHEMA training TO {writer}");
         assert!(!ok && detail.ends_with(&wanted), "{detail}");
         assert!(world.run_program(&["sync"], 1).stderr.trim_end().ends_with(&wanted));
     }
@@ -249,7 +249,7 @@ async fn apply_names_a_grant_it_may_not_make_and_creates_nothing() {
     let platform = format!("ALTER TABLE staff OWNER TO sync; GRANT REFERENCES, SELECT ON staff TO {owner}");
     setup.world.execute(&platform).await;
     let stderr = setup.as_owner(&make, 1).stderr;
-    let statement = stderr.split("the owner of the tables run: ").nth(1).unwrap_or_default().trim().to_owned();
+    let statement = stderr.split("the owner of the tables must run: ").nth(1).unwrap_or_default().trim().to_owned();
     assert!(stderr.contains(&format!("the role {writer} lacks rights")), "{stderr}");
     assert!(statement.starts_with("GRANT ") && statement.ends_with(&format!(" ON \"staff\" TO {writer}")), "{stderr}");
     assert!(!statement.contains(';'), "only the external table is named: {stderr}");
