@@ -1,6 +1,6 @@
 //! The learner database: the only code that knows SQL.
 //!
-//! Nothing is decided here: [`Store::apply`] carries out the changes of a plan, [`Store::note`] records the users that a
+//! Nothing is decided here: [`Store::apply`] carries out the changes of a plan, [`Store::record`] records the users that a
 //! cycle left unchanged, with the reason. Each is one transaction. The rest reads: for the plan, and for `status` and
 //! `log`.
 //!
