@@ -6,8 +6,8 @@ use super::{AttributeChange, Decision, LeftAs, Plan, TargetRow};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, batch) in self.batches.iter().enumerate() {
-            if self.batches.len() > 1 {
+        for (number, batch) in self.batches().iter().enumerate() {
+            if self.batches().len() > 1 {
                 writeln!(f, "transaction {}", number + 1)?;
             }
             for unit in batch.units() {
@@ -18,24 +18,24 @@ impl fmt::Display for Plan {
                 }
             }
         }
-        for decision in &self.left {
+        for decision in self.left() {
             writeln!(f, "{decision}")?;
         }
-        for compared in &self.compared {
+        for compared in self.compared() {
             let state = if compared.active { "active" } else { "inactive" };
             writeln!(f, "compared {}: {state}", compared.user)?;
         }
-        for user in &self.held_ended {
+        for user in self.held_ended() {
             writeln!(f, "hold ends {user}")?;
         }
-        for user in &self.failing_ended {
+        for user in self.failing_ended() {
             writeln!(f, "failure ends {user}")?;
         }
-        for (user, routes) in &self.routes {
+        for (user, routes) in self.routes() {
             let routes: Vec<String> = routes.as_slice().iter().map(ToString::to_string).collect();
             writeln!(f, "routes {user}: {}", routes.join(", "))?;
         }
-        for (group, members) in &self.group_members {
+        for (group, members) in self.group_members() {
             writeln!(f, "group {group}: {members} members")?;
         }
         Ok(())

@@ -1351,6 +1351,12 @@ fn redacted_values_are_hidden_wherever_they_are_shown() {
     );
     let names: Vec<_> = world.plan().decisions().map(|decision| decision.user_name.clone()).collect();
     assert_eq!(names, [Some(REDACTED.to_owned()), Some(REDACTED.to_owned())]);
+    world.limits.redacted = [Attribute::Department].into();
+    let names: Vec<_> = world.plan().decisions().map(|decision| decision.user_name.clone()).collect();
+    assert_eq!(names, [Some("n2".to_owned()), Some("n3".to_owned())]);
+    world.limits.redacted = [Attribute::UserName].into();
+    world.assess(4, Assessment::Leaving(Reason::OutOfScope));
+    assert_eq!(world.plan().decisions_on(user(4)).next().unwrap().user_name, None);
 }
 
 #[test]
@@ -1425,6 +1431,16 @@ fn a_plan_for_one_user_keeps_those_who_hand_values_to_it() {
         1 held
     ",
     );
+}
+
+#[test]
+fn decisions_are_listed_by_user() {
+    let mut world = World::new();
+    world.leaver(1);
+    world.rejected(2, Reason::InvalidValue);
+    world.wanted(3);
+    let users: Vec<u8> = world.plan().by_user().iter().map(|decision| decision.user.as_bytes()[0]).collect();
+    assert_eq!(users, [1, 2, 3]);
 }
 
 #[test]
