@@ -87,7 +87,7 @@ impl Connection {
 
     /// The first row that a statement returns.
     pub(crate) async fn row(&mut self, statement: Statement<'_>) -> Result<SqlRow, DbError> {
-        self.optional_row(statement).await?.ok_or_else(|| DbError::of_driver(sqlx::Error::RowNotFound))
+        self.optional_row(statement).await?.ok_or_else(|| DbError::from_driver(sqlx::Error::RowNotFound))
     }
 
     /// Runs a statement and passes each row to `each` when it arrives; returns the number of rows written.
@@ -99,7 +99,7 @@ impl Connection {
         let mut written = 0;
         match self {
             Self::Sqlite(SqliteFile { connection, path }) => {
-                let (text, arguments) = statement::sqlite::render(statement).map_err(DbError::of_driver)?;
+                let (text, arguments) = statement::sqlite::render(statement).map_err(DbError::from_driver)?;
                 let mut results = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
                 let classify = |error| sqlite::classify(path.as_deref(), error);
                 while let Some(result) = results.try_next().await.map_err(classify)? {
@@ -110,7 +110,7 @@ impl Connection {
                 }
             }
             Self::Postgres(PostgresSession { connection, response_timeout, lost, name }) => {
-                let (text, arguments) = statement::postgres::render(statement).map_err(DbError::of_driver)?;
+                let (text, arguments) = statement::postgres::render(statement).map_err(DbError::from_driver)?;
                 let mut results = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
                 let classify = |error| postgres::classify(name, error);
                 while let Some(result) =

@@ -103,7 +103,7 @@ impl DbError {
     }
 
     /// An error of the driver itself: a value that it cannot encode or decode.
-    pub(super) fn of_driver(error: sqlx::Error) -> Self {
+    pub(super) fn from_driver(error: sqlx::Error) -> Self {
         Self::Other(EngineReport::new(error))
     }
 }

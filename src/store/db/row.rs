@@ -30,7 +30,7 @@ impl SqlRow {
             Self::Sqlite(row) => row.try_get(index),
             Self::Postgres(row) => row.try_get(index),
         }
-        .map_err(DbError::of_driver)
+        .map_err(DbError::from_driver)
     }
 
     /// The value of a column of any type: SQLite converts between text and numbers, and PostgreSQL has several types of
@@ -44,7 +44,7 @@ impl SqlRow {
             Self::Sqlite(row) => row.try_get_unchecked(index),
             Self::Postgres(row) => row.try_get_unchecked(index),
         }
-        .map_err(DbError::of_driver)
+        .map_err(DbError::from_driver)
     }
 
     /// The integer in a column of any size.
@@ -97,7 +97,7 @@ impl SqlRow {
             Self::Sqlite(row) => row.try_get_unchecked(index),
             Self::Postgres(row) => row.try_get_unchecked(index).map(|Jsonb(text)| text),
         }
-        .map_err(DbError::of_driver)
+        .map_err(DbError::from_driver)
     }
 }
 

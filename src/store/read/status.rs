@@ -19,7 +19,7 @@ pub struct HeldUser {
     pub reason: Reason,
     /// When the hold began.
     pub since: Timestamp,
-    /// When and by whom it was approved.
+    /// The time and the administrator of its approval.
     pub approved: Option<(Timestamp, String)>,
     /// The learner.
     pub learner: Option<LearnerId>,
