@@ -82,9 +82,7 @@ fn read_time(text: &str) -> Option<(Time, &str)> {
         _ => (hour, rest),
     };
     let small = |number: i16| i8::try_from(number).ok();
-    // jiff accepts a leap second; .NET does not.
-    let second = small(second).filter(|second| *second < 60)?;
-    Some((Time::new(small(hour)?, small(minute)?, second, nanosecond).ok()?, rest))
+    Some((Time::new(small(hour)?, small(minute)?, small(second)?, nanosecond).ok()?, rest))
 }
 
 /// The offset from UTC; zero when it is missing.
@@ -151,6 +149,7 @@ mod tests {
             ("7-4-2029", "7/4/2029 12:00:00 AM"),
             ("4 July 2029", "7/4/2029 12:00:00 AM"),
             ("4-Jul-2029", "7/4/2029 12:00:00 AM"),
+            ("Jul. 4, 2029", "7/4/2029 12:00:00 AM"),
             ("July 4, 2029 8:00 AM", "7/4/2029 8:00:00 AM"),
             ("Wed, 04 Jul 2029 13:05:09 GMT", "7/4/2029 1:05:09 PM"),
             ("9999-12-31", "12/31/9999 12:00:00 AM"),
@@ -175,6 +174,8 @@ mod tests {
             "2029-07-04 10:00:60",
             "2029-07-04 10:00:00.",
             "2029-07-04+25:00",
+            "2029-07-04+01:60",
+            "July. 4, 2029",
             "2029-07-04 x",
             "20290704",
             "0001-01-01+01:00",
