@@ -39,7 +39,7 @@ const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
 #[command(name = "learner-sync", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 done; 1 failed, nothing lost; 2 usage; 3 done, but some users failed or were held; \
-                        75 another cycle holds the lock; 78 configuration.\n\
+                        75 another cycle or daemon is running; 78 configuration.\n\
                         Start with `learner-sync guide`, `learner-sync check` and `learner-sync plan`."
 )]
 struct Arguments {

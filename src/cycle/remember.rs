@@ -1,4 +1,4 @@
-//! Keeps the linked learners in step with what was written, and records them in the cache after the commit.
+//! Keeps the linked learners in sync with what was written, and records them in the cache after the commit.
 
 use std::collections::BTreeMap;
 
