@@ -15,6 +15,7 @@ use self::apply::ApplyError;
 pub use self::bookkeeping::Bookkeeping;
 use super::cycles::CycleId;
 use super::db::{Connection, DbError, Statement};
+use super::table::Layout;
 use crate::model::Generation;
 
 /// The cycle, source and time of a write.
@@ -28,6 +29,13 @@ pub struct WriteContext<'s> {
     pub at: Timestamp,
 }
 
+/// An open transaction, with the layout of the table and the context of the write.
+struct WriteSession<'w> {
+    connection: &'w mut Connection,
+    layout: &'w Layout,
+    context: &'w WriteContext<'w>,
+}
+
 /// Renews the generation: a cache with another one compares all learners again.
 async fn renew_generation(connection: &mut Connection) -> Result<Generation, DbError> {
     let generation = Generation(rand::random());
@@ -36,19 +44,12 @@ async fn renew_generation(connection: &mut Connection) -> Result<Generation, DbE
     Ok(generation)
 }
 
-/// Deletes the rows of these users from `table`; returns their number.
-async fn delete_records(
-    connection: &mut Connection,
-    table: &'static str,
-    source: &str,
-    users: &[String],
-) -> Result<u64, DbError> {
-    let mut deleted = 0;
-    for users in connection.list_chunks(users) {
+/// Deletes the rows of these users from `table`.
+async fn delete_records(session: &mut WriteSession<'_>, table: &str, users: &[String]) -> Result<(), DbError> {
+    for users in session.connection.list_chunks(users) {
         let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));
-        statement.push_bind(source).push(" AND entra_id IN");
-        statement.push_list(users);
-        deleted += connection.execute(statement).await?;
+        statement.push_bind(session.context.source).push(" AND entra_id IN").push_list(users);
+        session.connection.execute(statement).await?;
     }
-    Ok(deleted)
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::decisions::write_decisions;
-use super::{WriteContext, renew_generation};
+use super::{WriteContext, WriteSession, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Batch;
@@ -14,7 +14,6 @@ use crate::store::db::{
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::schema::{WRITE_LOCK, describe_refusal};
-use crate::store::table::Layout;
 
 /// How long a rehearsal waits for a lock: it must not queue behind the daemon.
 const REHEARSAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -58,11 +57,12 @@ impl Store {
     /// generation. A row that the database refuses is left out and named; after an error nothing is changed.
     pub async fn apply(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
         self.write(async |connection| {
-            let Written { learners, refused } = write_batch(connection, &self.layout, batch, context).await?;
+            let mut session = WriteSession { connection, layout: &self.layout, context };
+            let Written { learners, refused } = write_batch(&mut session, batch).await?;
             let generation = if learners.is_empty() {
-                read_generation(connection).await?
+                read_generation(session.connection).await?
             } else {
-                renew_generation(connection).await?
+                renew_generation(session.connection).await?
             };
             let user = |index: usize| batch.decisions()[index].user;
             let learners = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
@@ -81,7 +81,7 @@ impl Store {
         set_lock_timeout(&mut *self.connection().await, REHEARSAL_LOCK_TIMEOUT).await?;
         let written = self
             .transact(TransactionEnd::RollBack, async |connection| {
-                write_batch(connection, &self.layout, batch, context).await
+                write_batch(&mut WriteSession { connection, layout: &self.layout, context }, batch).await
             })
             .await;
         set_lock_timeout(&mut *self.connection().await, LOCK_TIMEOUT).await?;
@@ -89,30 +89,23 @@ impl Store {
     }
 }
 
+#[derive(Default)]
 struct Written {
     learners: Vec<(usize, LearnerId)>,
     refused: Vec<(usize, String)>,
 }
 
 /// Writes the whole batch at once. When a row is refused, bisects the units until the refused one is alone.
-async fn write_batch(
-    connection: &mut Connection,
-    layout: &Layout,
-    batch: &Batch,
-    context: &WriteContext<'_>,
-) -> Result<Written, StoreError> {
-    let decisions = batch.decisions();
-    let mut written = Written { learners: Vec::with_capacity(decisions.len()), refused: Vec::new() };
-    if decisions.is_empty() {
+async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Written, StoreError> {
+    let mut written = Written::default();
+    let whole = 0..batch.decisions().len();
+    if whole.is_empty() {
         return Ok(written);
     }
-    let whole = 0..decisions.len();
-    let Some(why) = attempt(connection, layout, batch, whole, context, &mut written.learners).await? else {
-        return Ok(written);
-    };
+    let Some(why) = attempt(session, batch, whole, &mut written.learners).await? else { return Ok(written) };
     // Nothing else has been written in this transaction, so all of it can go: most batches need no savepoint.
-    restart_transaction(connection, WRITE_LOCK).await?;
-    connection.script("SAVEPOINT parts").await?;
+    restart_transaction(session.connection, WRITE_LOCK).await?;
+    session.connection.script("SAVEPOINT parts").await?;
     let units: Vec<Range<usize>> = batch.units().collect();
     // A stack: the first half is written before the second, because a unit may need an earlier one.
     let mut waiting: Vec<&[Range<usize>]> = Vec::new();
@@ -120,10 +113,10 @@ async fn write_batch(
     while let Some(part) = waiting.pop() {
         let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
         let range = first.start..last.end;
-        match attempt(connection, layout, batch, range, context, &mut written.learners).await? {
-            None => connection.script("RELEASE parts; SAVEPOINT parts").await?,
+        match attempt(session, batch, range, &mut written.learners).await? {
+            None => session.connection.script("RELEASE parts; SAVEPOINT parts").await?,
             Some(why) => {
-                connection.script("ROLLBACK TO parts").await?;
+                session.connection.script("ROLLBACK TO parts").await?;
                 bisect(part, &why, &mut waiting, &mut written.refused);
             }
         }
@@ -151,14 +144,12 @@ fn bisect<'u>(
 
 /// Writes the decisions in `range`. Returns why the database refuses one of them; the caller then rolls back.
 async fn attempt(
-    connection: &mut Connection,
-    layout: &Layout,
+    session: &mut WriteSession<'_>,
     batch: &Batch,
     range: Range<usize>,
-    context: &WriteContext<'_>,
     learners: &mut Vec<(usize, LearnerId)>,
 ) -> Result<Option<String>, StoreError> {
-    match write_decisions(connection, layout, &batch.decisions()[range.clone()], context).await {
+    match write_decisions(session, &batch.decisions()[range.clone()]).await {
         Ok(written) => {
             learners.extend(range.zip(written));
             Ok(None)

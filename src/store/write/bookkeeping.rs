@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::links::write_routes;
 use super::log::{LogEntry, write_log};
-use super::{WriteContext, delete_records, renew_generation};
+use super::{WriteContext, WriteSession, delete_records, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{Cause, EntraId, Generation, Routes};
 use crate::plan::{Decision, Leave, LeftAs, MemberCounts};
-use crate::store::db::{Connection, DbError, SqlValue, Statement};
+use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
-use crate::store::table::{Layout, id_texts};
+use crate::store::table::id_texts;
 
 /// What a cycle records besides learners.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +47,8 @@ impl Store {
             return Ok(None);
         }
         self.write(async |connection| {
-            let generation = write_bookkeeping(connection, &self.layout, bookkeeping, context).await?;
+            let mut session = WriteSession { connection, layout: &self.layout, context };
+            let generation = write_bookkeeping(&mut session, bookkeeping).await?;
             reached(Step::NotesWritten);
             Ok(generation)
         })
@@ -68,14 +69,12 @@ impl Store {
 }
 
 async fn write_bookkeeping(
-    connection: &mut Connection,
-    layout: &Layout,
+    session: &mut WriteSession<'_>,
     bookkeeping: &Bookkeeping<'_>,
-    context: &WriteContext<'_>,
 ) -> Result<Option<Generation>, DbError> {
     let Bookkeeping { left, failing_ended, held_ended, routes, group_members } = bookkeeping;
-    delete_records(connection, "sync_failures", context.source, &id_texts(*failing_ended)).await?;
-    delete_records(connection, "sync_held", context.source, &id_texts(*held_ended)).await?;
+    delete_records(session, "sync_failures", &id_texts(*failing_ended)).await?;
+    delete_records(session, "sync_held", &id_texts(*held_ended)).await?;
     // One row a user: PostgreSQL cannot upsert a row twice in one statement.
     let (mut failing, mut held) = (BTreeMap::new(), BTreeMap::new());
     for decision in *left {
@@ -85,38 +84,35 @@ async fn write_bookkeeping(
             Some(_) | None => {}
         }
     }
-    write_failures(connection, &failing.into_values().collect::<Vec<_>>(), context).await?;
-    write_held(connection, &held.into_values().collect::<Vec<_>>(), context).await?;
+    write_failures(session, &failing.into_values().collect::<Vec<_>>()).await?;
+    write_held(session, &held.into_values().collect::<Vec<_>>()).await?;
 
     let begins = left.iter().filter(|decision| decision.leave().is_some_and(|leave| leave.begins));
     let entries: Vec<LogEntry<'_>> =
         begins.map(|decision| LogEntry { decision, learner: decision.row.learner(), discrepancy: None }).collect();
-    write_log(connection, layout, &entries, context).await?;
+    write_log(session, &entries).await?;
 
     let groups: Vec<(&EntraId, &u64)> = group_members.iter().collect();
-    for chunk in connection.row_chunks(&groups) {
+    for chunk in session.connection.row_chunks(&groups) {
         let mut statement = Statement::new("INSERT INTO sync_groups (source, group_id, last_members) ");
         statement.push_values(chunk, |row, (group, members)| {
-            row.push_bind(context.source).push_bind(group.to_string());
+            row.push_bind(session.context.source).push_bind(group.to_string());
             row.push_bind(i64::try_from(**members).unwrap_or(i64::MAX));
         });
         statement.push(" ON CONFLICT (source, group_id) DO UPDATE SET last_members = excluded.last_members");
-        connection.execute(statement).await?;
+        session.connection.execute(statement).await?;
     }
 
     let routes: Vec<(EntraId, &Routes)> = routes.iter().map(|(user, routes)| (*user, routes)).collect();
-    if write_routes(connection, &routes, context.source).await? == 0 {
+    if write_routes(session, &routes).await? == 0 {
         return Ok(None);
     }
-    Ok(Some(renew_generation(connection).await?))
+    Ok(Some(renew_generation(session.connection).await?))
 }
 
 /// A failure that lasts keeps its beginning and counts its attempts; one with a new reason begins again.
-async fn write_failures(
-    connection: &mut Connection,
-    failing: &[(&Decision, &Leave)],
-    context: &WriteContext<'_>,
-) -> Result<(), DbError> {
+async fn write_failures(session: &mut WriteSession<'_>, failing: &[(&Decision, &Leave)]) -> Result<(), DbError> {
+    let WriteSession { connection, layout: _, context } = session;
     for chunk in connection.row_chunks(failing) {
         let mut statement = Statement::new(
             "INSERT INTO sync_failures
@@ -143,11 +139,8 @@ async fn write_failures(
 }
 
 /// A hold that lasts keeps its beginning. Its approval is for one action only.
-async fn write_held(
-    connection: &mut Connection,
-    held: &[&Decision],
-    context: &WriteContext<'_>,
-) -> Result<(), DbError> {
+async fn write_held(session: &mut WriteSession<'_>, held: &[&Decision]) -> Result<(), DbError> {
+    let WriteSession { connection, layout: _, context } = session;
     for chunk in connection.row_chunks(held) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
         statement.push_values(chunk, |row, decision| {

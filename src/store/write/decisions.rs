@@ -4,26 +4,23 @@ use super::learner_rows::{create_rows, park_unique_values, update_rows};
 use super::links::{former_user, link_learners, mark_deactivated, write_routes};
 use super::log::{LogEntry, write_log};
 use super::verify::verify_written;
-use super::{ApplyError, WriteContext, delete_records};
+use super::{ApplyError, WriteSession, delete_records};
 use crate::failpoint::{Step, reached};
 use crate::model::{Action, EntraId, LearnerId, Routes};
 use crate::plan::{Decision, TargetRow};
-use crate::store::db::Connection;
-use crate::store::table::{Layout, id_texts};
+use crate::store::table::id_texts;
 
 /// Writes `decisions` completely: learner rows, links, log rows, and the end of their failures and holds. Returns the
 /// learners in the same order.
 ///
 /// After an error the caller rolls back.
 pub(super) async fn write_decisions(
-    connection: &mut Connection,
-    layout: &Layout,
+    session: &mut WriteSession<'_>,
     decisions: &[Decision],
-    context: &WriteContext<'_>,
 ) -> Result<Vec<LearnerId>, ApplyError> {
-    park_unique_values(connection, layout, decisions).await?;
+    park_unique_values(session, decisions).await?;
     reached(Step::ValuesParked);
-    let created = create_rows(connection, layout, decisions, context.at).await?;
+    let created = create_rows(session, decisions).await?;
     reached(Step::LearnersCreated);
     let mut users = Vec::with_capacity(decisions.len());
     for decision in decisions {
@@ -33,11 +30,11 @@ pub(super) async fn write_decisions(
         };
         users.push((decision, learner));
     }
-    link_learners(connection, layout, &users, context.source, context.at).await?;
+    link_learners(session, &users).await?;
     reached(Step::LearnersLinked);
-    update_rows(connection, layout, &users, context).await?;
-    mark_deactivated(connection, layout, decisions, context).await?;
-    let discrepancies = verify_written(connection, layout, &users).await?;
+    update_rows(session, &users).await?;
+    mark_deactivated(session, decisions).await?;
+    let discrepancies = verify_written(session, &users).await?;
     reached(Step::LearnersUpdated);
 
     // A leaver keeps the routes it was last seen with.
@@ -49,7 +46,7 @@ pub(super) async fn write_decisions(
         .filter_map(|decision| Some((decision.user, &decision.row_after()?.routes)))
         .filter(|(_, routes)| !routes.as_slice().is_empty())
         .collect();
-    write_routes(connection, &routes, context.source).await?;
+    write_routes(session, &routes).await?;
 
     let entries: Vec<LogEntry<'_>> = users
         .iter()
@@ -59,13 +56,13 @@ pub(super) async fn write_decisions(
             discrepancy: discrepancies.get(&decision.user).map(String::as_str),
         })
         .collect();
-    write_log(connection, layout, &entries, context).await?;
+    write_log(session, &entries).await?;
     reached(Step::ChangesLogged);
 
     let former: Vec<EntraId> = decisions.iter().filter_map(former_user).collect();
     let ids = id_texts(decisions.iter().map(|decision| &decision.user).chain(&former));
-    delete_records(connection, "sync_failures", context.source, &ids).await?;
-    delete_records(connection, "sync_held", context.source, &ids).await?;
+    delete_records(session, "sync_failures", &ids).await?;
+    delete_records(session, "sync_held", &ids).await?;
     Ok(users.into_iter().map(|(_, learner)| learner).collect())
 }
 

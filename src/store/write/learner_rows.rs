@@ -7,20 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::links::reactivates;
-use super::{ApplyError, WriteContext};
+use super::{ApplyError, WriteSession};
 use crate::model::{Action, Attribute, Column, EntraId, LearnerId, UniqueKey};
 use crate::plan::{Decision, TargetRow, unique_values};
-use crate::store::db::{Connection, DbError, SqlValue, Statement, TupleBuilder, quote_identifier};
+use crate::store::db::{DbError, SqlValue, Statement, TupleBuilder, quote_identifier};
 use crate::store::error::StoreError;
 use crate::store::table::Layout;
 
 /// Replaces every unique value that one decision gives up and another one needs by a temporary value, until its row gets
 /// the new one: the database checks uniqueness row by row.
-pub(super) async fn park_unique_values(
-    connection: &mut Connection,
-    layout: &Layout,
-    decisions: &[Decision],
-) -> Result<(), DbError> {
+pub(super) async fn park_unique_values(session: &mut WriteSession<'_>, decisions: &[Decision]) -> Result<(), DbError> {
+    let WriteSession { connection, layout, context: _ } = session;
     let wanted: BTreeSet<UniqueKey> =
         decisions.iter().flat_map(|decision| unique_values(decision, |changed| changed.new.as_deref())).collect();
     for attribute in Attribute::UNIQUE {
@@ -47,11 +44,10 @@ pub(super) async fn park_unique_values(
 
 /// Creates the new rows; returns their ids by user.
 pub(super) async fn create_rows(
-    connection: &mut Connection,
-    layout: &Layout,
+    session: &mut WriteSession<'_>,
     decisions: &[Decision],
-    at: Timestamp,
 ) -> Result<BTreeMap<EntraId, LearnerId>, ApplyError> {
+    let (layout, context) = (session.layout, session.context);
     let mut groups: BTreeMap<Vec<Attribute>, Vec<&Decision>> = BTreeMap::new();
     for decision in decisions.iter().filter(|decision| decision.row == TargetRow::New) {
         groups.entry(columns_of(decision)).or_default().push(decision);
@@ -59,27 +55,24 @@ pub(super) async fn create_rows(
     let mut created = BTreeMap::new();
     for (columns, group) in groups {
         // Identifies each new row: the Entra id, or else the unique user name.
-        let identifier = match layout.external_id("") {
-            Some(column) => column,
-            None => layout.attribute(Attribute::UserName).to_owned(),
+        let external_id = layout.external_id("");
+        let key = |decision: &Decision| match external_id {
+            Some(_) => decision.user.to_string(),
+            None => new_name(decision),
         };
-        let by_name = layout.external_id("").is_none();
-        let mut users: BTreeMap<String, EntraId> = BTreeMap::new();
-        for decision in &group {
-            let key = if by_name { new_name(decision) } else { decision.user.to_string() };
-            users.insert(key, decision.user);
-        }
-        for chunk in connection.row_chunks(&group) {
+        let users: BTreeMap<String, EntraId> = group.iter().map(|decision| (key(decision), decision.user)).collect();
+        let identifier = external_id.as_deref().unwrap_or(layout.attribute(Attribute::UserName));
+        for chunk in session.connection.row_chunks(&group) {
             let (names, values): (Vec<String>, Vec<String>) = new_row(layout, &columns).into_iter().unzip();
             let (names, values) = (names.join(", "), values.join(", "));
             let mut statement =
                 Statement::new(format!("INSERT INTO {} ({names}) SELECT {values} FROM (", layout.table));
             statement.push_values(chunk, |row, decision| {
-                row.push_bind(decision.user.to_string()).push_bind(at);
+                row.push_bind(decision.user.to_string()).push_bind(context.at);
                 push_new_values(row, layout, decision);
             });
             statement.push(format_args!(") AS v RETURNING {}, {identifier}", layout.id()));
-            for row in connection.rows(statement).await? {
+            for row in session.connection.rows(statement).await? {
                 let identifier: String = row.get_unchecked(1)?;
                 if let Some(user) = users.get(&identifier.to_ascii_lowercase()) {
                     created.insert(*user, layout.learner_at(&row, 0)?);
@@ -119,12 +112,10 @@ struct UpdateShape {
 
 /// Updates the rows of linked and adopted learners.
 pub(super) async fn update_rows(
-    connection: &mut Connection,
-    layout: &Layout,
+    session: &mut WriteSession<'_>,
     users: &[(&Decision, LearnerId)],
-    context: &WriteContext<'_>,
 ) -> Result<(), ApplyError> {
-    let source = context.source;
+    let (layout, context) = (session.layout, session.context);
     let mut groups: BTreeMap<UpdateShape, Vec<&(&Decision, LearnerId)>> = BTreeMap::new();
     for pair in users.iter().filter(|(decision, _)| decision.row != TargetRow::New) {
         let (decision, _) = pair;
@@ -133,7 +124,7 @@ pub(super) async fn update_rows(
         groups.entry(UpdateShape { columns, adopt, action, reactivates }).or_default().push(pair);
     }
     for (shape, group) in groups {
-        for chunk in connection.row_chunks(&group) {
+        for chunk in session.connection.row_chunks(&group) {
             let mut statement = start_update(layout, &shape, context.at);
             statement.push_values(chunk, |row, (decision, learner)| {
                 row.push_bind(layout.learner_value(Some(*learner))).push_bind(decision.user.to_string());
@@ -145,7 +136,7 @@ pub(super) async fn update_rows(
                  WHERE r.{} = v.column1 AND l.learner_id = v.column1 AND l.entra_id = v.column2 AND l.source = ",
                 layout.id(),
             ));
-            statement.push_bind(source);
+            statement.push_bind(context.source);
             // Only if no other program has changed the state since it was read.
             match shape.action {
                 Action::Deactivate => statement.push(" AND ").push(layout.active("r")),
@@ -154,8 +145,8 @@ pub(super) async fn update_rows(
                 }
                 Action::Create | Action::Update => &mut statement,
             };
-            if connection.execute(statement).await? != chunk.len() as u64 {
-                return Err(ApplyError::Refused(explain_missing_update(connection, layout, chunk, source).await?));
+            if session.connection.execute(statement).await? != chunk.len() as u64 {
+                return Err(ApplyError::Refused(explain_missing_update(session, chunk).await?));
             }
         }
     }
@@ -164,11 +155,10 @@ pub(super) async fn update_rows(
 
 /// Why an update changed fewer rows than expected. Several rows are bisected first, so their reason is never shown.
 async fn explain_missing_update(
-    connection: &mut Connection,
-    layout: &Layout,
+    session: &mut WriteSession<'_>,
     chunk: &[&(&Decision, LearnerId)],
-    source: &str,
 ) -> Result<String, StoreError> {
+    let WriteSession { connection, layout, context } = session;
     let [(decision, learner)] = chunk else { return Ok("some of the rows were not changed".to_owned()) };
     let (table, id, active, other_state) = (&layout.table, layout.id(), layout.active("r"), layout.other_state("r"));
     let statement = Statement::new(format!(
@@ -178,7 +168,7 @@ async fn explain_missing_update(
                 coalesce((SELECT {other_state} FROM {table} r WHERE r.{id} = $1), false)",
     ))
     .bind(layout.learner_value(Some(*learner)))
-    .bind(source)
+    .bind(context.source)
     .bind(decision.user.to_string());
     let row = connection.row(statement).await?;
     let (exists, linked): (bool, _) = (row.get(0)?, layout.optional_learner_at(&row, 1)?);
@@ -203,16 +193,15 @@ async fn explain_missing_update(
 
 /// `UPDATE learners AS r SET user_name = r.user_name, updated_at = ..., title = v.column3 FROM (`
 fn start_update(layout: &Layout, shape: &UpdateShape, at: Timestamp) -> Statement<'static> {
-    let user_name = layout.attribute(Attribute::UserName);
-    // UPDATE needs at least one column, and the table may lack all of the following.
-    let unchanged = if shape.columns.contains(&Attribute::UserName) { None } else { Some(user_name) };
     let mut statement = Statement::new(format!("UPDATE {} AS r SET ", layout.table));
     let mut before = "";
     let mut next = |statement: &mut Statement<'_>, column: &str| {
         statement.push(before).push(column).push(" = ");
         before = ", ";
     };
-    if let Some(column) = unchanged {
+    // UPDATE needs at least one column, and the table may lack all of the following.
+    if !shape.columns.contains(&Attribute::UserName) {
+        let column = layout.attribute(Attribute::UserName);
         next(&mut statement, column);
         statement.push("r.").push(column);
     }

@@ -2,28 +2,24 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-
-use super::{ApplyError, WriteContext};
+use super::{ApplyError, WriteContext, WriteSession};
 use crate::model::{Action, Column, EntraId, LearnerId, Reason, Routes};
 use crate::plan::{Decision, TargetRow};
-use crate::store::db::{Connection, DbError, SqlValue, Statement};
-use crate::store::table::{Layout, id_texts};
+use crate::store::db::{DbError, SqlValue, Statement};
+use crate::store::table::id_texts;
 
 /// Links new and adopted learners to their users.
 pub(super) async fn link_learners(
-    connection: &mut Connection,
-    layout: &Layout,
+    session: &mut WriteSession<'_>,
     users: &[(&Decision, LearnerId)],
-    source: &str,
-    at: Timestamp,
 ) -> Result<(), ApplyError> {
+    let WriteSession { connection, layout, context: WriteContext { cycle: _, source, at } } = session;
     let new: Vec<&(&Decision, LearnerId)> =
         users.iter().filter(|(decision, _)| !matches!(decision.row, TargetRow::Linked(_))).collect();
     for (user, learner) in users.iter().filter_map(|(decision, learner)| Some((former_user(decision)?, learner))) {
         let statement =
             Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
-        let statement = statement.bind(source).bind(user.to_string()).bind(layout.learner_value(Some(*learner)));
+        let statement = statement.bind(*source).bind(user.to_string()).bind(layout.learner_value(Some(*learner)));
         if connection.execute(statement).await? != 1 {
             return Err(ApplyError::Refused(format!("the learner is not linked to {user} any more")));
         }
@@ -31,9 +27,9 @@ pub(super) async fn link_learners(
     for chunk in connection.row_chunks(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
         statement.push_values(chunk, |row, (decision, learner)| {
-            row.push_bind(source).push_bind(decision.user.to_string()).push_bind(layout.learner_value(Some(*learner)));
+            row.push_bind(*source).push_bind(decision.user.to_string()).push_bind(layout.learner_value(Some(*learner)));
             let routes = decision.row_after().map(|after| routes_text(&after.routes));
-            row.push_bind(SqlValue::Json(routes.unwrap_or_else(|| "[]".to_owned()))).push_bind(at);
+            row.push_bind(SqlValue::Json(routes.unwrap_or_else(|| "[]".to_owned()))).push_bind(*at);
         });
         // Replaces a link whose learner row is missing: the sqlite3 shell does not enforce foreign keys.
         statement.push(format_args!(
@@ -65,12 +61,8 @@ pub(super) fn reactivates(decision: &Decision) -> bool {
 }
 
 /// Records deactivations in the links when the table has no column for them.
-pub(super) async fn mark_deactivated(
-    connection: &mut Connection,
-    layout: &Layout,
-    decisions: &[Decision],
-    context: &WriteContext<'_>,
-) -> Result<(), DbError> {
+pub(super) async fn mark_deactivated(session: &mut WriteSession<'_>, decisions: &[Decision]) -> Result<(), DbError> {
+    let WriteSession { connection, layout, context } = session;
     if layout.name(Column::DeactivatedAt).is_some() {
         return Ok(());
     }
@@ -79,8 +71,8 @@ pub(super) async fn mark_deactivated(
         let users = id_texts(decisions.iter().filter(|decision| is_affected(decision)).map(|decision| &decision.user));
         for users in connection.list_chunks(&users) {
             let mut statement = Statement::new("UPDATE sync_links SET switched_off_at = ");
-            statement.push_bind(at).push(" WHERE source = ").push_bind(context.source).push(" AND entra_id IN");
-            statement.push_list(users);
+            statement.push_bind(at).push(" WHERE source = ").push_bind(context.source);
+            statement.push(" AND entra_id IN").push_list(users);
             connection.execute(statement).await?;
         }
     }
@@ -89,10 +81,10 @@ pub(super) async fn mark_deactivated(
 
 /// Updates the routes of links that differ; returns their number.
 pub(super) async fn write_routes(
-    connection: &mut Connection,
+    session: &mut WriteSession<'_>,
     routes: &[(EntraId, &Routes)],
-    source: &str,
 ) -> Result<u64, DbError> {
+    let WriteSession { connection, layout: _, context } = session;
     let mut written = 0;
     for chunk in connection.row_chunks(routes) {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
@@ -100,7 +92,7 @@ pub(super) async fn write_routes(
             row.push_bind(user.to_string()).push_bind(SqlValue::Json(routes_text(routes)));
         });
         statement.push(") AS v WHERE sync_links.entra_id = v.column1 AND sync_links.via <> v.column2");
-        statement.push(" AND sync_links.source = ").push_bind(source);
+        statement.push(" AND sync_links.source = ").push_bind(context.source);
         written += connection.execute(statement).await?;
     }
     Ok(written)

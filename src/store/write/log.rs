@@ -5,13 +5,12 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::WriteContext;
+use super::WriteSession;
 use crate::model::{AttributeKind, LearnerId};
 use crate::plan::{AttributeChange, Decision};
-use crate::store::db::{Connection, DbError, SqlValue, Statement};
+use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
-use crate::store::table::Layout;
 
 impl Store {
     /// Deletes log rows and cycles that are older than `before`, but no row of the audit log. Returns the number of deleted
@@ -35,12 +34,8 @@ pub(super) struct LogEntry<'e> {
 }
 
 /// Writes `entries` in order.
-pub(super) async fn write_log(
-    connection: &mut Connection,
-    layout: &Layout,
-    entries: &[LogEntry<'_>],
-    context: &WriteContext<'_>,
-) -> Result<(), DbError> {
+pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntry<'_>]) -> Result<(), DbError> {
+    let WriteSession { connection, layout, context } = session;
     for chunk in connection.row_chunks(entries) {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log

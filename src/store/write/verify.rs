@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::ApplyError;
+use super::{ApplyError, WriteSession};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Values};
 use crate::plan::Decision;
-use crate::store::db::{Connection, SqlValue, Statement};
-use crate::store::table::{Layout, push_columns, read_columns, without_active};
+use crate::store::db::{SqlValue, Statement};
+use crate::store::table::{push_columns, read_columns, without_active};
 
 /// Reads the rows of `users` after the write. Returns a sentence for each row that differs from what was written.
 ///
 /// # Errors
 /// Refuses a deactivation or reactivation that did not take effect, and any other change whose row is gone.
 pub(super) async fn verify_written(
-    connection: &mut Connection,
-    layout: &Layout,
+    session: &mut WriteSession<'_>,
     users: &[(&Decision, LearnerId)],
 ) -> Result<BTreeMap<EntraId, String>, ApplyError> {
+    let WriteSession { connection, layout, context: _ } = session;
     let written = users.iter().flat_map(|(decision, _)| &decision.changes).map(|changed| changed.attribute);
     let attributes = without_active(&written.collect::<Vec<_>>());
     let ids: Vec<SqlValue<'_>> = users.iter().map(|(_, learner)| layout.learner_value(Some(*learner))).collect();
