@@ -2,11 +2,10 @@
 
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use super::db::{Connection, TransactionEnd, in_transaction, roll_back};
+use super::db::{Connection, SqlRow, Statement, TransactionEnd, in_transaction, roll_back};
 use super::error::StoreError;
 use super::schema::WRITE_LOCK;
 use super::table::Layout;
-use crate::model::Table;
 
 /// An open learner database.
 ///
@@ -18,8 +17,6 @@ pub struct Store {
     // this connection holds the cycle lock, so nothing is written without the lock.
     connection: Mutex<SharedConnection>,
     pub(super) layout: Layout,
-    /// The external table, if there is one.
-    pub(super) table: Option<Table>,
 }
 
 #[derive(Debug)]
@@ -30,9 +27,9 @@ struct SharedConnection {
 }
 
 impl Store {
-    pub(super) fn new(connection: Connection, layout: Layout, table: Option<Table>) -> Self {
+    pub(super) fn new(connection: Connection, layout: Layout) -> Self {
         let connection = Mutex::new(SharedConnection { connection, in_transaction: false });
-        Self { connection, layout, table }
+        Self { connection, layout }
     }
 
     /// Closes the connection. The last process to close an SQLite file moves its write-ahead log into it.
@@ -51,6 +48,16 @@ impl Store {
             shared.in_transaction = false;
         }
         shared
+    }
+
+    /// The rows that `statement` returns, each as `read` converts it.
+    pub(super) async fn query<T, C: FromIterator<T>>(
+        &self,
+        statement: Statement<'_>,
+        read: impl Fn(&SqlRow) -> Result<T, StoreError>,
+    ) -> Result<C, StoreError> {
+        let rows = self.connection().await.rows(statement).await?;
+        rows.iter().map(read).collect()
     }
 
     /// Runs `work` in one transaction: all of it, or nothing.

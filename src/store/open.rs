@@ -59,10 +59,9 @@ impl Store {
                 return Err(StoreError::Missing { path: path.clone() });
             }
             (DatabaseLocation::File(path), Access::ReadOnly) => file::open_to_read(path, external).await?,
-            (DatabaseLocation::Server(server), Access::ReadWrite) => server::open_to_write(server, external).await?,
-            (DatabaseLocation::Server(server), Access::ReadOnly) => server::open_to_read(server, external).await?,
+            (DatabaseLocation::Server(server), access) => server::open(server, *access, external).await?,
         };
-        Ok(Self::new(connection, layout, table.clone()))
+        Ok(Self::new(connection, layout))
     }
 
     /// Inspects and opens a learner database.
@@ -73,7 +72,7 @@ impl Store {
     /// Creates an empty learner database in memory, which ends when it is dropped.
     pub async fn in_memory() -> Result<Self, StoreError> {
         let layout = Layout::standard();
-        Ok(Self::new(file::create_in_memory(&layout).await?, layout, None))
+        Ok(Self::new(file::create_in_memory(&layout).await?, layout))
     }
 
     /// Copies the learners into a database in memory with our tables, as the first cycle would find them. The database is
@@ -84,7 +83,7 @@ impl Store {
         let copy = copy::copy_learners(&mut source, table.as_ref()).await;
         source.close().await?;
         let (connection, layout) = copy?;
-        Ok(Self::new(connection, layout, None))
+        Ok(Self::new(connection, layout))
     }
 }
 
@@ -92,6 +91,6 @@ impl Store {
 async fn connect_to_read(place: &DatabaseLocation) -> Result<super::db::Connection, StoreError> {
     match place {
         DatabaseLocation::File(path) => Ok(super::db::sqlite::connect_to_read(path).await?),
-        DatabaseLocation::Server(server) => server::connect_to_read(server).await,
+        DatabaseLocation::Server(server) => server::connect(server, Access::ReadOnly).await,
     }
 }

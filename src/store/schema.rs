@@ -61,79 +61,59 @@ const OTHER_TABLES: &[&str] =
 /// Checks that this program can read the database, and returns its layout.
 pub(crate) async fn check(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
     let layout = read_layout(connection, external).await?;
-    match readable_version(connection, &layout, external).await? {
-        VERSION => {}
-        found => {
-            owner::check_ownership(connection, &layout, external, found).await?;
-            check_external_rights(connection, &layout, external, found).await?;
-            return Err(StoreError::Older { found, supported: VERSION });
-        }
+    let found = migratable_version(connection, &layout).await?;
+    if found != VERSION {
+        return Err(StoreError::Older { found, supported: VERSION });
     }
-    check_links(connection, &layout, external).await?;
+    check_links(connection, &layout).await?;
     Ok(layout)
 }
 
 /// Creates or migrates the tables. Writes nothing to a foreign database, or beside an unusable learners table.
 pub(crate) async fn migrate(connection: &mut Connection, external: Option<&Table>) -> Result<Layout, StoreError> {
     let layout = read_layout(connection, external).await?;
-    let ours = external.is_none();
-    match connection.dialect() {
+    let migrates = match connection.dialect() {
         // Takes the write lock even without a migration: a file that cannot be written fails here.
-        Dialect::Sqlite => {
-            migrate_in_transaction(connection, &layout, ours).await?;
-        }
+        Dialect::Sqlite => true,
         // Takes no lock without a migration: a cycle may begin while an administrator reads the tables.
-        Dialect::Postgres => match readable_version(connection, &layout, external).await? {
-            VERSION => {}
-            found => {
-                owner::check_ownership(connection, &layout, external, found).await?;
-                check_external_rights(connection, &layout, external, found).await?;
-                migrate_in_transaction(connection, &layout, ours).await?;
-            }
-        },
+        Dialect::Postgres => migratable_version(connection, &layout).await? != VERSION,
+    };
+    if migrates {
+        migrate_in_transaction(connection, &layout).await?;
     }
-    check_links(connection, &layout, external).await?;
+    check_links(connection, &layout).await?;
     Ok(layout)
 }
 
-/// Creates or migrates the tables; returns their previous version. The learners table is included when it is `ours`.
-pub(crate) async fn migrate_in_transaction(
-    connection: &mut Connection,
-    layout: &Layout,
-    ours: bool,
-) -> Result<i64, StoreError> {
+/// Creates or migrates the tables; returns their previous version.
+pub(crate) async fn migrate_in_transaction(connection: &mut Connection, layout: &Layout) -> Result<i64, StoreError> {
     let end = TransactionEnd::Commit;
-    in_transaction(connection, None, end, async |connection| run_migrations(connection, layout, ours).await).await
+    in_transaction(connection, None, end, async |connection| run_migrations(connection, layout).await).await
 }
 
-/// The version of the tables. Reports the missing rights if the role may not even read that.
-async fn readable_version(
-    connection: &mut Connection,
-    layout: &Layout,
-    external: Option<&Table>,
-) -> Result<i64, StoreError> {
-    match peek_schema(connection, external.is_some()).await {
+/// The version of the tables.
+///
+/// # Errors
+/// With the missing rights if the role may not even read that, or if the version is old and the role may not migrate.
+async fn migratable_version(connection: &mut Connection, layout: &Layout) -> Result<i64, StoreError> {
+    let found = match peek_schema(connection, layout.external.is_some()).await {
         Err(StoreError::Database(error @ DbError::Denied(_))) => {
-            let (role, missing) = missing_rights(connection, None, external, layout).await?;
-            if missing.is_empty() { Err(error.into()) } else { Err(StoreError::NotGranted { role, missing }) }
+            let (role, missing) = missing_rights(connection, None, layout).await?;
+            return Err(if missing.is_empty() { error.into() } else { StoreError::NotGranted { role, missing } });
         }
-        found => found,
+        found => found?,
+    };
+    if found != VERSION {
+        check_ownership(connection, layout, found).await?;
     }
-}
-
-/// Refuses an external table that the role may not write, before tables are created for it.
-async fn check_external_rights(
-    connection: &mut Connection,
-    layout: &Layout,
-    external: Option<&Table>,
-    found: i64,
-) -> Result<(), StoreError> {
-    let (Some(table), Dialect::Postgres, 0) = (external, connection.dialect(), found) else { return Ok(()) };
-    let role: String = connection.row(Statement::new("SELECT current_user::text")).await?.get(0)?;
-    match missing_column_rights(connection, &role, table, layout).await? {
-        Some(missing) => Err(StoreError::NotGranted { role, missing: vec![missing] }),
-        None => Ok(()),
+    // Refuses an external table that the role may not write, before tables are created for it.
+    if found == 0 && connection.dialect() == Dialect::Postgres && layout.external.is_some() {
+        let role: String = connection.row(Statement::new("SELECT current_user::text")).await?.get(0)?;
+        if let Some(missing) = missing_column_rights(connection, &role, layout).await? {
+            return Err(StoreError::NotGranted { role, missing: vec![missing] });
+        }
     }
+    Ok(found)
 }
 
 /// The layout of the external table, or of our own.
@@ -150,28 +130,25 @@ pub(crate) async fn read_layout(connection: &mut Connection, external: Option<&T
 }
 
 /// The statements that migrate the tables from version `found`; none when they have this program's version. They include
-/// the learners table when it is `ours`.
-fn migration_statements(dialect: Dialect, layout: &Layout, ours: bool, found: usize) -> Vec<String> {
-    let (learners, migrations, id, key) = match (dialect, layout.key) {
-        (Dialect::Sqlite, Key::Number) => {
-            (sqlite::LEARNERS, sqlite::MIGRATIONS, "INTEGER PRIMARY KEY AUTOINCREMENT", "INTEGER")
-        }
+/// the learners table, unless it is external.
+fn migration_statements(dialect: Dialect, layout: &Layout, found: usize) -> Vec<String> {
+    let ours = layout.external.is_none();
+    let (learners, migrations, random) = match dialect {
+        Dialect::Sqlite => (sqlite::LEARNERS, sqlite::MIGRATIONS, sqlite::GENERATION),
+        Dialect::Postgres => (postgres::LEARNERS, postgres::MIGRATIONS, postgres::GENERATION),
+    };
+    let (id, key) = match (dialect, layout.key) {
+        (Dialect::Sqlite, Key::Number) => ("INTEGER PRIMARY KEY AUTOINCREMENT", "INTEGER"),
         // Only for a copy in memory, whose rows bring their ids.
-        (Dialect::Sqlite, Key::Uuid) => (sqlite::LEARNERS, sqlite::MIGRATIONS, sqlite::UUID_KEY, "TEXT"),
-        (Dialect::Postgres, Key::Number) => {
-            (postgres::LEARNERS, postgres::MIGRATIONS, "bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY", "bigint")
-        }
-        (Dialect::Postgres, Key::Uuid) => (postgres::LEARNERS, postgres::MIGRATIONS, "uuid PRIMARY KEY", "uuid"),
+        (Dialect::Sqlite, Key::Uuid) => (sqlite::UUID_KEY, "TEXT"),
+        (Dialect::Postgres, Key::Number) => ("bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY", "bigint"),
+        (Dialect::Postgres, Key::Uuid) => ("uuid PRIMARY KEY", "uuid"),
     };
     let learners = (ours && found == 0).then_some(learners);
     let rest = migrations[found.min(migrations.len())..].iter().copied();
     let filled = |text: &str| {
         let text = text.replace("{id}", id).replace("{key}", key).replace("{learners_id}", layout.id());
-        text.replace("{learners}", &layout.table)
-    };
-    let random = match dialect {
-        Dialect::Sqlite => sqlite::GENERATION,
-        Dialect::Postgres => postgres::GENERATION,
+        format!("\n{}", text.replace("{learners}", &layout.table))
     };
     let version = match found {
         0 => Some(format!(
@@ -191,18 +168,14 @@ fn migration_statements(dialect: Dialect, layout: &Layout, ours: bool, found: us
 }
 
 /// Creates or migrates the tables; returns their previous version.
-pub(crate) async fn run_migrations(
-    connection: &mut Connection,
-    layout: &Layout,
-    ours: bool,
-) -> Result<i64, StoreError> {
+pub(crate) async fn run_migrations(connection: &mut Connection, layout: &Layout) -> Result<i64, StoreError> {
     let dialect = connection.dialect();
     if dialect == Dialect::Postgres {
         connection.script(postgres::MIGRATION_LOCK).await?;
     }
-    let found = peek_schema(connection, !ours).await?;
+    let found = peek_schema(connection, layout.external.is_some()).await?;
     let done = usize::try_from(found).unwrap_or(0);
-    for migration in migration_statements(dialect, layout, ours, done) {
+    for migration in migration_statements(dialect, layout, done) {
         connection.script(&migration).await.map_err(|error| {
             let reason = match &error {
                 DbError::RowRefused { refusal, .. } => Some(describe_refusal(refusal)),
@@ -220,42 +193,33 @@ pub(crate) async fn run_migrations(
 
 /// Refuses links to rows of another table than the configured one, or of a table that was created again: its ids may
 /// belong to other users.
-pub(crate) async fn check_links(
-    connection: &mut Connection,
-    layout: &Layout,
-    external: Option<&Table>,
-) -> Result<(), StoreError> {
+pub(crate) async fn check_links(connection: &mut Connection, layout: &Layout) -> Result<(), StoreError> {
+    let external = layout.external.as_ref();
     let statement = match connection.dialect() {
         Dialect::Sqlite => Statement::new(sqlite::LINKED_TABLE).bind(layout.name_of_table()),
         Dialect::Postgres => Statement::new(postgres::LINKED_TABLE).bind(layout.table.as_str()),
     };
     let row = connection.optional_row(statement.bind(layout.plain_id())).await?;
-    let fault = match &row {
-        Some(row) if row.get(1)? => Some(links_another_table(external, layout.plain_id(), row.get(0)?)),
-        Some(_) => None,
-        // The table was dropped with its foreign keys, or created again.
-        None => match external {
-            Some(table) => Some(links_without_foreign_key(table, postgres::link_foreign_key(layout))),
-            None => {
-                let missing =
-                    "sync_links has no foreign key to learners, which was dropped or created again".to_owned();
-                return Err(StoreError::NotOurs { missing: vec![missing] });
+    let fault = match (row, external) {
+        (Some(row), _) if row.get(1)? => links_another_table(external, layout.plain_id(), row.get(0)?),
+        (Some(_), Some(table)) if connection.dialect() == Dialect::Sqlite => {
+            let has_trigger = Statement::new(sqlite::HAS_LINK_TRIGGER).bind(layout.name_of_table());
+            if connection.row(has_trigger).await?.get(0)? {
+                return Ok(());
             }
-        },
-    };
-    if let Some(fault) = fault {
-        return Err(StoreError::Table { faults: vec![fault] });
-    }
-    if let (Dialect::Sqlite, Some(table)) = (connection.dialect(), external) {
-        let has_trigger = Statement::new(sqlite::HAS_LINK_TRIGGER).bind(layout.name_of_table());
-        if !connection.row(has_trigger).await?.get::<bool, _>(0)? {
             let trigger =
                 sqlite::LINK_TRIGGER.replace("{learners_id}", layout.id()).replace("{learners}", &layout.table);
-            let fault = links_without_foreign_key(table, trigger.trim().replace('\n', " "));
-            return Err(StoreError::Table { faults: vec![fault] });
+            links_without_foreign_key(table, trigger.trim().replace('\n', " "))
         }
-    }
-    Ok(())
+        (Some(_), _) => return Ok(()),
+        // The table was dropped with its foreign keys, or created again.
+        (None, Some(table)) => links_without_foreign_key(table, postgres::link_foreign_key(layout)),
+        (None, None) => {
+            let missing = "sync_links has no foreign key to learners, which was dropped or created again".to_owned();
+            return Err(StoreError::NotOurs { missing: vec![missing] });
+        }
+    };
+    Err(StoreError::Table { faults: vec![fault] })
 }
 
 /// The version of the tables, 0 when there are none. Refuses a database that is foreign or too new.

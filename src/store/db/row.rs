@@ -47,11 +47,6 @@ impl SqlRow {
         .map_err(DbError::from_driver)
     }
 
-    /// The integer in a column of any size.
-    pub(crate) fn number(&self, index: usize) -> Result<Option<i64>, DbError> {
-        self.get_unchecked(index)
-    }
-
     /// The UUID in a column; SQLite stores it as text.
     pub(crate) fn uuid(&self, index: usize, column: &'static str) -> Result<Option<Uuid>, DbError> {
         match self {
@@ -112,35 +107,4 @@ pub(crate) fn parse_json_column<T: DeserializeOwned>(text: &str, column: &'stati
 }
 
 #[cfg(test)]
-impl SqlRow {
-    /// Every column as text, as SQLite stores it: booleans as 0 and 1, JSON without spaces and with sorted keys.
-    pub(crate) fn texts(&self) -> Vec<Option<String>> {
-        let texts: Vec<Option<String>> = match self {
-            Self::Sqlite(row) => (0..row.len()).map(|index| row.try_get_unchecked(index).unwrap()).collect(),
-            Self::Postgres(row) => (0..row.len()).map(|index| postgres_text(row, index)).collect(),
-        };
-        texts.into_iter().map(|text| text.map(normalized_json)).collect()
-    }
-}
-
-#[cfg(test)]
-fn postgres_text(row: &PgRow, index: usize) -> Option<String> {
-    use sqlx::{Column as _, TypeInfo as _};
-
-    match row.column(index).type_info().name() {
-        "BOOL" => row.try_get::<Option<bool>, _>(index).unwrap().map(|value| u8::from(value).to_string()),
-        "INT8" | "INT4" => row.try_get_unchecked::<Option<i64>, _>(index).unwrap().map(|number| number.to_string()),
-        "TIMESTAMPTZ" => {
-            let at = row.try_get_unchecked::<Option<Timestamptz>, _>(index).unwrap();
-            at.map(|Timestamptz(at)| super::sqlite::time_text(at))
-        }
-        "JSONB" => row.try_get_unchecked::<Option<Jsonb<'_>>, _>(index).unwrap().map(|Jsonb(text)| text.to_owned()),
-        _ => row.try_get(index).unwrap(),
-    }
-}
-
-#[cfg(test)]
-fn normalized_json(text: String) -> String {
-    let json = text.starts_with(['[', '{']).then(|| serde_json::from_str::<serde_json::Value>(&text).ok()).flatten();
-    json.map_or(text, |json| json.to_string())
-}
+mod tests;

@@ -18,10 +18,8 @@ pub(super) async fn open_to_write(path: &Path, external: Option<&Table>) -> Resu
     }
     let opened = async {
         let mut connection = sqlite::connect_to_write(path).await?;
-        match migrate(&mut connection, external).await {
-            Ok(layout) => Ok((connection, layout)),
-            Err(error) => Err(close_after(connection, error).await),
-        }
+        let layout = migrate(&mut connection, external).await;
+        close_refused(connection, layout).await
     };
     opened.await.map_err(|error| open_error(path, error))
 }
@@ -30,10 +28,8 @@ pub(super) async fn open_to_write(path: &Path, external: Option<&Table>) -> Resu
 pub(super) async fn open_to_read(path: &Path, external: Option<&Table>) -> Result<(Connection, Layout), StoreError> {
     let open = async || {
         let mut connection = sqlite::connect_to_read(path).await?;
-        match schema::check(&mut connection, external).await {
-            Ok(layout) => Ok((connection, layout)),
-            Err(error) => Err(close_after(connection, error).await),
-        }
+        let layout = schema::check(&mut connection, external).await;
+        close_refused(connection, layout).await
     };
     let opened = match open().await {
         Err(StoreError::Database(error)) if sqlite::needs_recovery(&error) => match sqlite::recover(path).await {
@@ -48,15 +44,23 @@ pub(super) async fn open_to_read(path: &Path, external: Option<&Table>) -> Resul
 /// Creates an empty database in memory, with the tables.
 pub(super) async fn create_in_memory(layout: &Layout) -> Result<Connection, StoreError> {
     let mut connection = sqlite::connect_in_memory().await?;
-    schema::migrate_in_transaction(&mut connection, layout, true).await?;
+    schema::migrate_in_transaction(&mut connection, layout).await?;
     Ok(connection)
 }
 
 /// Closes a refused file at once: the process may end soon, and would leave SQLite's log behind.
-async fn close_after(connection: Connection, error: StoreError) -> StoreError {
-    // The first error counts.
-    let _ = connection.close().await;
-    error
+async fn close_refused(
+    connection: Connection,
+    layout: Result<Layout, StoreError>,
+) -> Result<(Connection, Layout), StoreError> {
+    match layout {
+        Ok(layout) => Ok((connection, layout)),
+        Err(error) => {
+            // The first error counts.
+            let _ = connection.close().await;
+            Err(error)
+        }
+    }
 }
 
 /// Refuses a path that cannot be written, and a foreign database. Returns whether the file exists; changes nothing.

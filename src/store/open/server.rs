@@ -1,5 +1,6 @@
 //! Opening a learner database on a PostgreSQL server.
 
+use super::Access;
 use crate::model::Table;
 use crate::store::db::postgres::{self, ConnectError};
 use crate::store::db::{Connection, Dialect, PostgresServer, Statement};
@@ -23,54 +24,43 @@ impl Store {
         let mut connection = self.connection().await;
         match connection.dialect() {
             Dialect::Sqlite => Ok(Vec::new()),
-            Dialect::Postgres => {
-                let (_role, missing) =
-                    schema::missing_rights(&mut connection, None, self.table.as_ref(), &self.layout).await?;
-                Ok(missing)
-            }
+            Dialect::Postgres => Ok(schema::missing_rights(&mut connection, None, &self.layout).await?.1),
         }
     }
 }
 
-/// Connects to write, and creates or migrates the tables.
-pub(super) async fn open_to_write(
+/// Connects; to write, also creates or migrates the tables.
+pub(super) async fn open(
     server: &PostgresServer,
+    access: Access,
     external: Option<&Table>,
 ) -> Result<(Connection, Layout), StoreError> {
-    let mut connection = connect(server).await?;
-    let layout = schema::migrate(&mut connection, external).await?;
+    let mut connection = connect(server, access).await?;
+    let layout = match access {
+        Access::ReadWrite => schema::migrate(&mut connection, external).await?,
+        Access::ReadOnly => schema::check(&mut connection, external).await?,
+    };
     Ok((connection, layout))
 }
 
-/// Connects to read, and checks the tables.
-pub(super) async fn open_to_read(
-    server: &PostgresServer,
-    external: Option<&Table>,
-) -> Result<(Connection, Layout), StoreError> {
-    let mut connection = connect_to_read(server).await?;
-    let layout = schema::check(&mut connection, external).await?;
-    Ok((connection, layout))
-}
-
-pub(super) async fn connect(server: &PostgresServer) -> Result<Connection, StoreError> {
-    postgres::connect(server).await.map_err(|error| connect_error(server, error))
-}
-
-pub(super) async fn connect_to_read(server: &PostgresServer) -> Result<Connection, StoreError> {
-    postgres::connect_to_read(server).await.map_err(|error| connect_error(server, error))
-}
-
-fn connect_error(server: &PostgresServer, error: ConnectError) -> StoreError {
-    let place = server.url_place.clone();
-    match error {
-        ConnectError::Unreachable { database, cause } => StoreError::NoConnection { database, place, source: cause },
-        ConnectError::TooOld { database, found } => StoreError::TooOld { database, place, found },
+/// Connects to a server with any tables.
+pub(super) async fn connect(server: &PostgresServer, access: Access) -> Result<Connection, StoreError> {
+    let connected = match access {
+        Access::ReadWrite => postgres::connect(server).await,
+        Access::ReadOnly => postgres::connect_to_read(server).await,
+    };
+    let place = || server.url_place.clone();
+    connected.map_err(|error| match error {
+        ConnectError::Unreachable { database, cause } => {
+            StoreError::NoConnection { database, place: place(), source: cause }
+        }
+        ConnectError::TooOld { database, found } => StoreError::TooOld { database, place: place(), found },
         ConnectError::Failed(error) => error.into(),
-    }
+    })
 }
 
 async fn describe(server: &PostgresServer) -> Result<String, StoreError> {
-    let mut connection = connect_to_read(server).await?;
+    let mut connection = connect(server, Access::ReadOnly).await?;
     let statement = Statement::new(
         "SELECT current_setting('server_version'), coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
              false), inet_client_addr() IS NULL",

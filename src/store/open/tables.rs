@@ -1,7 +1,5 @@
 //! The commands `schema print` and `schema apply`: the tables as a script, or created now by their owner.
 
-use std::path::Path;
-
 use super::{Access, connect_to_read, file, server};
 use crate::model::{LockHolder, Table};
 use crate::store::cycle_lock::take_cycle_lock;
@@ -35,12 +33,12 @@ impl Store {
         command: &str,
         writer: Option<&str>,
     ) -> Result<MigrationResult, StoreError> {
-        let LearnerDatabase { place, table } = database.into();
-        match place {
-            DatabaseLocation::File(path) => migrate_file(&path, table).await,
+        let database = database.into();
+        match &database.place {
+            DatabaseLocation::File(_) => migrate_file(&database).await,
             DatabaseLocation::Server(server) => {
-                let mut connection = server::connect(&server).await?;
-                let result = migrate_server(&mut connection, table.as_ref(), command, writer).await?;
+                let mut connection = server::connect(server, Access::ReadWrite).await?;
+                let result = migrate_server(&mut connection, database.table.as_ref(), command, writer).await?;
                 connection.close().await?;
                 Ok(result)
             }
@@ -72,13 +70,12 @@ impl Store {
             DatabaseLocation::File(_) => Dialect::Sqlite,
             DatabaseLocation::Server(_) => Dialect::Postgres,
         };
-        Ok(schema::script(dialect, &layout, external, from, writer))
+        Ok(schema::script(dialect, &layout, from, writer))
     }
 }
 
-async fn migrate_file(path: &Path, external: Option<Table>) -> Result<MigrationResult, StoreError> {
-    let database = LearnerDatabase { place: DatabaseLocation::File(path.to_owned()), table: external };
-    let found = match Store::open(&database, Access::ReadOnly).await {
+async fn migrate_file(database: &LearnerDatabase) -> Result<MigrationResult, StoreError> {
+    let found = match Store::open(database, Access::ReadOnly).await {
         Ok(store) => {
             store.close().await?;
             schema::VERSION
@@ -87,7 +84,7 @@ async fn migrate_file(path: &Path, external: Option<Table>) -> Result<MigrationR
         Err(StoreError::Missing { path: _ }) => 0,
         Err(error) => return Err(error),
     };
-    Store::open(&database, Access::ReadWrite).await?.close().await?;
+    Store::open(database, Access::ReadWrite).await?.close().await?;
     Ok(MigrationResult::Migrated { found })
 }
 
@@ -98,10 +95,9 @@ async fn migrate_server(
     writer: Option<&str>,
 ) -> Result<MigrationResult, StoreError> {
     let layout = schema::read_layout(connection, external).await?;
-    let ours = external.is_none();
-    let found = schema::peek_schema(connection, !ours).await?;
+    let found = schema::peek_schema(connection, external.is_some()).await?;
     if found < schema::VERSION {
-        schema::check_ownership(connection, &layout, external, found).await?;
+        schema::check_ownership(connection, &layout, found).await?;
     }
     // Without tables no cycle runs; one that starts now creates them before or after this transaction.
     if found > 0
@@ -110,10 +106,10 @@ async fn migrate_server(
         return Ok(MigrationResult::Locked(holder));
     }
     let found = in_transaction(connection, None, TransactionEnd::Commit, async |connection| {
-        let found = schema::run_migrations(connection, &layout, ours).await?;
-        schema::check_links(connection, &layout, external).await?;
+        let found = schema::run_migrations(connection, &layout).await?;
+        schema::check_links(connection, &layout).await?;
         if let Some(writer) = writer {
-            schema::grant(connection, &layout, external, writer).await?;
+            schema::grant(connection, &layout, writer).await?;
         }
         Ok::<_, StoreError>(found)
     })

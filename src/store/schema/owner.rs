@@ -8,24 +8,10 @@ use crate::store::table::Layout;
 
 /// The schemas of the search path that contain our tables and that the role may not use. The server ignores such schemas,
 /// so the tables would be created a second time in another one.
-const HIDDEN_SCHEMAS: &str = "SELECT DISTINCT current_user::text,
-        format('GRANT USAGE ON SCHEMA %I TO %I', n.nspname, current_user)
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relname IN ('sync_state', $1) AND NOT has_schema_privilege(n.oid, 'USAGE')
-      AND n.nspname = ANY (string_to_array(replace(replace(replace(current_setting('search_path'),
-          '$user', current_user), '\"', ''), ' ', ''), ','))";
+const HIDDEN_SCHEMAS: &str = include_str!("postgres/hidden_schemas.sql");
 
 /// Why the role cannot create the tables.
-const CREATE_OBSTACLE: &str = "SELECT current_user::text, CASE
-        WHEN current_schema() IS NULL THEN 'may use no schema of its search_path'
-        WHEN NOT has_schema_privilege(current_schema(), 'CREATE')
-            THEN 'may not create any in the schema ' || current_schema()
-        WHEN {external} AND NOT has_column_privilege(l.oid, {id}, 'REFERENCES')
-            THEN format('may not refer to the table %s by a foreign key (its owner can allow it: GRANT REFERENCES ON %1$s TO %I)',
-                l.oid::regclass, current_user)
-        WHEN NOT {external} AND NOT pg_has_role(l.relowner, 'USAGE') THEN 'does not own the table learners'
-    END
-    FROM (SELECT to_regclass({table}) AS oid) t LEFT JOIN pg_class l ON l.oid = t.oid";
+const CREATE_OBSTACLE: &str = include_str!("postgres/create_obstacle.sql");
 
 /// Why the role cannot migrate the tables.
 const MIGRATE_OBSTACLE: &str = "SELECT current_user::text, CASE WHEN EXISTS (
@@ -39,7 +25,6 @@ const MIGRATE_OBSTACLE: &str = "SELECT current_user::text, CASE WHEN EXISTS (
 pub(crate) async fn check_ownership(
     connection: &mut Connection,
     layout: &Layout,
-    external: Option<&Table>,
     found: i64,
 ) -> Result<(), StoreError> {
     if matches!(connection, Connection::Sqlite(_)) {
@@ -47,8 +32,8 @@ pub(crate) async fn check_ownership(
     }
     let statement = match found {
         0 => {
-            check_schemas(connection, external).await?;
-            let text = CREATE_OBSTACLE.replace("{external}", if external.is_some() { "true" } else { "false" });
+            check_schemas(connection, layout.external.as_ref()).await?;
+            let text = CREATE_OBSTACLE.replace("{external}", &layout.external.is_some().to_string());
             let text = text.replace("{id}", &quote_literal(layout.plain_id()));
             Statement::new(text.replace("{table}", &quote_literal(&layout.table)))
         }

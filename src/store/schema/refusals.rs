@@ -16,8 +16,7 @@ pub(crate) fn describe_refusal(refusal: &RowRefusal) -> String {
         },
         RowRefusal::Null { column } => format!("{column} must have a value"),
         RowRefusal::Check { constraint } => format!("a check of the table fails: {constraint}"),
-        RowRefusal::MissingReference { table: None, .. } => "the learner row is gone".to_owned(),
-        RowRefusal::MissingReference { table: Some(table), .. } if table == "sync_links" => {
+        RowRefusal::MissingReference { table, .. } if table.as_deref().is_none_or(|table| table == "sync_links") => {
             "the learner row is gone".to_owned()
         }
         RowRefusal::MissingReference { constraint, .. } => format!("a foreign key of the table fails: {constraint}"),

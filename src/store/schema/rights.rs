@@ -1,6 +1,5 @@
 //! The rights that a cycle needs on a PostgreSQL server.
 
-use crate::model::Table;
 use crate::store::db::{Connection, Statement};
 use crate::store::error::StoreError;
 use crate::store::table::{Layout, missing_column_rights};
@@ -20,22 +19,12 @@ pub(super) const RIGHTS: [(&str, &[&str]); 9] = [
 
 /// Statements that grant the role `{role}` the schemas of the tables in `{tables}`, and the sequences of their serial
 /// columns, where it lacks them. The sequences of identity columns need no right.
-pub(super) const MISSING_USAGE: &str = "SELECT format('GRANT USAGE ON SCHEMA %s TO %I', n.oid::regnamespace, {role})
-        FROM pg_namespace n
-        WHERE n.oid IN (SELECT relnamespace FROM pg_class WHERE oid IN ({tables}))
-          AND NOT has_schema_privilege({role}, n.oid, 'USAGE')
-        UNION ALL
-        SELECT format('GRANT USAGE ON SEQUENCE %s TO %I', s.oid::regclass, {role})
-        FROM pg_depend d JOIN pg_class s ON s.oid = d.objid
-        WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'a'
-          AND d.refobjid IN ({tables})
-          AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege({role}, s.oid, 'USAGE') END";
+pub(super) const MISSING_USAGE: &str = include_str!("postgres/missing_usage.sql");
 
 /// The statements that grant `role`, or the role of this session, the rights that it lacks; and the name of that role.
 pub(crate) async fn missing_rights(
     connection: &mut Connection,
     role: Option<&str>,
-    external: Option<&Table>,
     layout: &Layout,
 ) -> Result<(String, Vec<String>), StoreError> {
     let role: String = match role {
@@ -48,7 +37,7 @@ pub(crate) async fn missing_rights(
     let schemas = connection.rows(schemas).await?;
 
     // Rights on an external table are checked for each column.
-    let tables = RIGHTS.iter().filter(|(table, _)| external.is_none() || *table != "learners");
+    let tables = RIGHTS.iter().filter(|(table, _)| layout.external.is_none() || *table != "learners");
     let wanted = tables.flat_map(|(table, rights)| rights.iter().map(move |right| (*table, *right)));
     let mut statement = Statement::new("SELECT 'GRANT ' || v.column2 || ' ON ' || v.column1 || ' TO ' ||");
     statement.push(" quote_ident(").push_bind(role.as_str()).push(") FROM (");
@@ -61,8 +50,6 @@ pub(crate) async fn missing_rights(
     let mut rows = connection.rows(statement).await?;
     rows.extend(schemas);
     let mut missing: Vec<String> = rows.iter().map(|row| row.get(0)).collect::<Result<_, _>>()?;
-    if let Some(table) = external {
-        missing.extend(missing_column_rights(connection, &role, table, layout).await?);
-    }
+    missing.extend(missing_column_rights(connection, &role, layout).await?);
     Ok((role, missing))
 }

@@ -2,19 +2,12 @@
 
 use super::grants::grants;
 use super::{VERSION, migration_statements, postgres};
-use crate::model::Table;
 use crate::store::db::Dialect;
 use crate::store::table::{Layout, display_name};
 
 /// The SQL that migrates the tables from version `from` and grants `writer` the rights of a daemon.
-pub(crate) fn script(
-    dialect: Dialect,
-    layout: &Layout,
-    external: Option<&Table>,
-    from: usize,
-    writer: Option<&str>,
-) -> String {
-    let statements = migration_statements(dialect, layout, external.is_none(), from);
+pub(crate) fn script(dialect: Dialect, layout: &Layout, from: usize, writer: Option<&str>) -> String {
+    let statements = migration_statements(dialect, layout, from);
     let mut script = String::new();
     let mut comment = |text: &str| script.extend(["-- ", text, "\n"]);
     match (from, statements.len()) {
@@ -25,7 +18,7 @@ pub(crate) fn script(
             comment("Fails without a change if they have another version.");
         }
     }
-    if let Some(table) = external {
+    if let Some(table) = &layout.external {
         let name = display_name(table).replace(char::is_control, " ");
         comment(&format!("The learners are rows of {name}, which sync_links refers to; that table is not changed."));
     }
@@ -48,7 +41,7 @@ pub(crate) fn script(
     script.extend(statements);
     if let Some(writer) = writer {
         script.push_str("\n-- The rights that a daemon with this role needs, and no others.\n");
-        script.extend(grants(layout, external, writer));
+        script.extend(grants(layout, writer));
     }
     script.push_str("\nCOMMIT;");
     script
@@ -59,7 +52,7 @@ mod tests {
     use super::*;
 
     fn check(dialect: Dialect, from: usize, expect: &[&str]) {
-        let text = script(dialect, &Layout::standard(), None, from, None);
+        let text = script(dialect, &Layout::standard(), from, None);
         let is_said = |line: &&str| !line.is_empty() && !line.starts_with("--");
         let lines: Vec<&str> = text.lines().filter(is_said).collect();
         assert_eq!(lines[..expect.len().min(lines.len())], *expect, "{dialect:?} from {from}");

@@ -15,7 +15,7 @@ use crate::store::error::TableFault;
 
 /// The layout, if the id is usable, and every problem.
 pub(super) fn compare(table: &Table, found: &ExternalTable) -> (Option<Layout>, Vec<TableFault>) {
-    if let Some(kind) = found.other_kind {
+    if let Some(kind) = &found.other_kind {
         let message = format!("{} is a {kind}, not a table", display_name(table));
         return (None, vec![fault(table, "learners.table".to_owned(), message, None)]);
     }
@@ -38,7 +38,10 @@ pub(super) fn compare(table: &Table, found: &ExternalTable) -> (Option<Layout>, 
         Some(TypeClass::Uuid | TypeClass::Text) => Key::Uuid,
         _ => return (None, faults),
     };
-    (Some(Layout::new((sql_name(table), table.name.clone()), key, bindings, encodings, constants)), faults)
+    let external = Some(table.clone());
+    let layout =
+        Layout { table: sql_name(table), external, key, bindings, encodings, constants, other_state_column: None };
+    (Some(layout), faults)
 }
 
 struct Comparison<'c> {
@@ -81,22 +84,14 @@ impl Comparison<'_> {
 
     /// Refuses a column of the wrong type.
     fn refuse_type(&mut self, key: String, message: String, name: &str, type_name: &str) {
-        let statement = self.alter_type(name, type_name);
-        let message = match statement {
-            Some(_) => message,
-            None => format!("{message}; SQLite cannot change a column: create the table again"),
+        let (message, statement) = match self.found.dialect {
+            Dialect::Postgres => {
+                let change = format_args!("ALTER COLUMN {} TYPE {type_name}", quote_identifier(name));
+                (message, self.alter_table(change))
+            }
+            Dialect::Sqlite => (format!("{message}; SQLite cannot change a column: create the table again"), None),
         };
         self.refuse(key, message, statement);
-    }
-
-    /// The statement that changes the type; SQLite has none.
-    fn alter_type(&self, name: &str, type_name: &str) -> Option<String> {
-        match self.found.dialect {
-            Dialect::Postgres => {
-                self.alter_table(format_args!("ALTER COLUMN {} TYPE {type_name}", quote_identifier(name)))
-            }
-            Dialect::Sqlite => None,
-        }
     }
 
     /// Checks a column, and binds it if learner-sync uses it.

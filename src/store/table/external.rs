@@ -15,7 +15,7 @@ use crate::store::error::{StoreError, TableFault};
 pub(super) struct ExternalTable {
     pub(super) dialect: Dialect,
     /// The kind of a relation that is not a table, such as `view`.
-    pub(super) other_kind: Option<&'static str>,
+    pub(super) other_kind: Option<String>,
     pub(super) partitioned: bool,
     pub(super) columns: BTreeMap<String, ExternalColumn>,
     /// The unique indexes of one column, each as [`normalize_expression`] returns it: a column, or a column in lower case.

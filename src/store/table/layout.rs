@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Attribute, AttributeKind, Column, LearnerId, StateLabels};
+use crate::model::{Attribute, AttributeKind, Column, LearnerId, StateLabels, Table};
 use crate::store::db::{DbError, SqlRow, SqlValue, quote_identifier, quote_literal};
 
 /// The type of the ids.
@@ -49,34 +49,29 @@ impl ColumnBinding {
 pub(crate) struct Layout {
     /// The table as an SQL identifier, with its schema.
     pub(crate) table: String,
-    /// The table without its schema.
-    name: String,
+    /// The configuration of an external table.
+    pub(crate) external: Option<Table>,
     pub(crate) key: Key,
-    bindings: BTreeMap<Column, ColumnBinding>,
-    encodings: BTreeMap<Attribute, BooleanEncoding>,
+    pub(super) bindings: BTreeMap<Column, ColumnBinding>,
+    pub(super) encodings: BTreeMap<Attribute, BooleanEncoding>,
     /// Other columns of a new row, with an expression for each.
     pub(crate) constants: Vec<(String, String)>,
     /// The column of a copy in memory that marks learners in another state.
-    other_state_column: Option<&'static str>,
+    pub(super) other_state_column: Option<&'static str>,
 }
 
 impl Layout {
     /// The table that learner-sync creates.
     pub(crate) fn standard() -> Self {
-        let bindings = Column::all().map(|column| (column, ColumnBinding::unquoted(column.name())));
-        let name = "learners".to_owned();
-        Self::new((name.clone(), name), Key::Number, bindings.collect(), BTreeMap::new(), Vec::new())
-    }
-
-    /// `table` is the SQL identifier with the schema, `name` the name without it.
-    pub(crate) fn new(
-        (table, name): (String, String),
-        key: Key,
-        bindings: BTreeMap<Column, ColumnBinding>,
-        encodings: BTreeMap<Attribute, BooleanEncoding>,
-        constants: Vec<(String, String)>,
-    ) -> Self {
-        Self { table, name, key, bindings, encodings, constants, other_state_column: None }
+        Self {
+            table: "learners".to_owned(),
+            external: None,
+            key: Key::Number,
+            bindings: Column::all().map(|column| (column, ColumnBinding::unquoted(column.name()))).collect(),
+            encodings: BTreeMap::new(),
+            constants: Vec::new(),
+            other_state_column: None,
+        }
     }
 
     /// The rights that a cycle needs, with the columns for each: only columns that its statements name.
@@ -108,8 +103,9 @@ impl Layout {
     /// The additional column of a copy in memory.
     pub(crate) const OTHER_STATE: &str = "barred";
 
+    /// The table without its schema.
     pub(crate) fn name_of_table(&self) -> &str {
-        &self.name
+        self.external.as_ref().map_or(&self.table, |table| &table.name)
     }
 
     /// The name of a column; none when the table lacks it.
@@ -234,7 +230,7 @@ impl Layout {
     /// Like [`Self::learner_at`], for a nullable column.
     pub(crate) fn optional_learner_at(&self, row: &SqlRow, index: usize) -> Result<Option<LearnerId>, DbError> {
         Ok(match self.key {
-            Key::Number => row.number(index)?.map(LearnerId::Number),
+            Key::Number => row.get_unchecked::<Option<i64>, _>(index)?.map(LearnerId::Number),
             Key::Uuid => row.uuid(index, "learners.id")?.map(LearnerId::Uuid),
         })
     }

@@ -15,13 +15,7 @@ const RELATION: &str = "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN '
     FROM pg_class WHERE oid = to_regclass($1) AND relkind IN ('r', 'p', 'v', 'm', 'f')";
 
 // A domain counts as its base type, with the constraints of both.
-const COLUMNS: &str = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), b.typname::text, b.typtype::text,
-           greatest(a.atttypmod, t.typtypmod)::bigint, a.attnotnull OR t.typnotnull,
-           a.atthasdef OR a.attidentity <> '' OR t.typdefault IS NOT NULL, a.attgenerated <> '',
-           coalesce((SELECT json_agg(e.enumlabel::text) FROM pg_enum e WHERE e.enumtypid = b.oid), '[]')::text
-    FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-    JOIN pg_type b ON b.oid = CASE t.typtype WHEN 'd' THEN t.typbasetype ELSE t.oid END
-    WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped";
+const COLUMNS: &str = include_str!("postgres/columns.sql");
 
 // A partial index counts if it only excludes rows without a value.
 const UNIQUE: &str = "SELECT pg_get_indexdef(indexrelid, 1, true), pg_get_expr(indpred, indrelid)
@@ -31,13 +25,7 @@ pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Re
     let name = sql_name(table);
     let asked = |text: &str| Statement::new(text).bind(name.clone());
     let Some(relation) = connection.optional_row(asked(RELATION)).await? else { return Ok(None) };
-    let other_kind = match relation.get::<Option<&str>, _>(0)? {
-        None => None,
-        Some("view") => Some("view"),
-        Some("materialized view") => Some("materialized view"),
-        Some(_) => Some("foreign table"),
-    };
-    let partitioned = relation.get(1)?;
+    let (other_kind, partitioned) = (relation.get(0)?, relation.get(1)?);
     let mut columns = BTreeMap::new();
     for row in connection.rows(asked(COLUMNS)).await? {
         let (name, type_name, base): (String, String, &str) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -104,13 +92,13 @@ pub(super) async fn unfit_constants(connection: &mut Connection, table: &Table) 
     Ok(faults)
 }
 
-/// The rights on columns of `table` that `role` lacks, as one statement that grants them.
+/// The rights on columns of an external table that `role` lacks, as one statement that grants them.
 pub(crate) async fn missing_column_rights(
     connection: &mut Connection,
     role: &str,
-    table: &Table,
     layout: &Layout,
 ) -> Result<Option<String>, DbError> {
+    let Some(table) = &layout.external else { return Ok(None) };
     let rights = layout.rights(&table.mapped);
     let wanted = rights.iter().flat_map(|(right, columns)| columns.iter().map(move |column| (*right, column.as_str())));
     let mut statement = Statement::new("SELECT v.column1, v.column2 FROM (");
@@ -118,7 +106,7 @@ pub(crate) async fn missing_column_rights(
         row.push_bind(right).push_bind(column);
     });
     statement.push(") AS v WHERE NOT has_column_privilege(").push_bind(role).push("::name, to_regclass(");
-    statement.push_bind(sql_name(table)).push(")::oid, v.column2, v.column1)");
+    statement.push_bind(layout.table.as_str()).push(")::oid, v.column2, v.column1)");
     let mut missing: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in connection.rows(statement).await? {
         missing.entry(row.get(0)?).or_default().push(quote_identifier(row.get(1)?));
@@ -129,5 +117,5 @@ pub(crate) async fn missing_column_rights(
         return Ok(None);
     }
     let row = connection.row(Statement::new("SELECT quote_ident($1)").bind(role)).await?;
-    Ok(Some(format!("GRANT {} ON {} TO {}", listed.join(", "), sql_name(table), row.get::<&str, _>(0)?)))
+    Ok(Some(format!("GRANT {} ON {} TO {}", listed.join(", "), layout.table, row.get::<&str, _>(0)?)))
 }

@@ -29,7 +29,7 @@ pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Re
                  WHERE type IN ('table', 'view') AND lower(name) = lower($1)";
     let asked = |text: &str| Statement::new(text).bind(table.name.as_str());
     let Some(relation) = connection.optional_row(asked(kinds)).await? else { return Ok(None) };
-    let other_kind = (relation.get::<&str, _>(0)? == "view").then_some("view");
+    let other_kind = (relation.get::<&str, _>(0)? == "view").then(|| "view".to_owned());
     let without_rowid: bool = relation.get(1)?;
 
     let rows = connection.rows(asked(COLUMNS)).await?;
