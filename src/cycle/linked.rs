@@ -51,7 +51,7 @@ pub(super) async fn read_linked(
             Err(why) => tracing::warn!("{why}; comparing with the learner database"),
         }
     }
-    let linked = store.known(source, &rules.mapped()).await?;
+    let linked = store.known(source, None, &rules.mapped()).await?;
     Ok(LinkedBefore { linked, last_written, compared_at: options.now, generation })
 }
 
@@ -64,6 +64,6 @@ async fn compare_user(
 ) -> Result<LinkedBefore, CycleError> {
     let LinkedBefore { mut linked, last_written: _, compared_at, generation } = before;
     let last_written = linked.remove_entry(&user).into_iter().collect();
-    linked.extend(context.store.known_user(source, user, &context.rules.mapped()).await?);
+    linked.extend(context.store.known(source, Some(user), &context.rules.mapped()).await?);
     Ok(LinkedBefore { linked, last_written: Some(last_written), compared_at, generation })
 }

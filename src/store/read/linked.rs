@@ -9,23 +9,9 @@ use crate::store::handle::Store;
 use crate::store::table::{push_columns, read_columns, without_active};
 
 impl Store {
-    /// The learners linked by `source`, with the fingerprint of exactly `attributes`. Reads each row once, and keeps no
-    /// values.
-    pub async fn known(&self, source: &str, attributes: &[Attribute]) -> Result<LinkedLearners, StoreError> {
-        self.known_of(source, None, attributes).await
-    }
-
-    /// Like [`Self::known`], for one user.
-    pub async fn known_user(
-        &self,
-        source: &str,
-        user: EntraId,
-        attributes: &[Attribute],
-    ) -> Result<LinkedLearners, StoreError> {
-        self.known_of(source, Some(user), attributes).await
-    }
-
-    async fn known_of(
+    /// The learners linked by `source`, of all users or of one, with the fingerprint of exactly `attributes`. Reads each
+    /// row once, and keeps no values.
+    pub async fn known(
         &self,
         source: &str,
         user: Option<EntraId>,

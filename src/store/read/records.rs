@@ -30,21 +30,19 @@ impl Store {
         let statement = Statement::new(
             "SELECT entra_id, reason, cause, drift_fingerprint, first_at FROM sync_failures WHERE source = $1",
         );
-        let rows = self.connection().await.rows(statement.bind(source)).await?;
-        rows.iter()
-            .map(|row| {
-                let (cause, fingerprint): (Option<&str>, Option<&str>) = (row.get(2)?, row.get(3)?);
-                let entry = FailingEntry {
-                    reason: parse_column(row.get(1)?, "sync_failures.reason")?,
-                    cause: cause.map(|cause| parse_column(cause, "sync_failures.cause")).transpose()?,
-                    drift_fingerprint: fingerprint
-                        .map(|fingerprint| parse_column(fingerprint, "sync_failures.drift_fingerprint"))
-                        .transpose()?,
-                    first_at: row.time(4, "sync_failures.first_at")?,
-                };
-                Ok((parse_column(row.get(0)?, "sync_failures.entra_id")?, entry))
-            })
-            .collect()
+        self.query(statement.bind(source), |row| {
+            let (cause, fingerprint): (Option<&str>, Option<&str>) = (row.get(2)?, row.get(3)?);
+            let entry = FailingEntry {
+                reason: parse_column(row.get(1)?, "sync_failures.reason")?,
+                cause: cause.map(|cause| parse_column(cause, "sync_failures.cause")).transpose()?,
+                drift_fingerprint: fingerprint
+                    .map(|fingerprint| parse_column(fingerprint, "sync_failures.drift_fingerprint"))
+                    .transpose()?,
+                first_at: row.time(4, "sync_failures.first_at")?,
+            };
+            Ok((parse_column(row.get(0)?, "sync_failures.entra_id")?, entry))
+        })
+        .await
     }
 
     /// The users that this source deactivated at `since` or later without an approval, and that are still inactive.
@@ -60,17 +58,16 @@ impl Store {
         .bind(since)
         .bind(Action::Deactivate.as_str())
         .bind(Status::Success.as_str());
-        let rows = self.connection().await.rows(statement).await?;
-        rows.iter().map(|row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).collect()
+        self.query(statement, |row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).await
     }
 
     /// The last recorded number of members of each assigned group.
     pub async fn last_members(&self, source: &str) -> Result<BTreeMap<EntraId, u64>, StoreError> {
         let statement = Statement::new("SELECT group_id, last_members FROM sync_groups WHERE source = $1");
-        let rows = self.connection().await.rows(statement.bind(source)).await?;
-        rows.iter()
-            .map(|row| Ok((parse_column(row.get(0)?, "sync_groups.group_id")?, row.get::<i64, _>(1)?.unsigned_abs())))
-            .collect()
+        self.query(statement.bind(source), |row| {
+            Ok((parse_column(row.get(0)?, "sync_groups.group_id")?, row.get::<i64, _>(1)?.unsigned_abs()))
+        })
+        .await
     }
 
     /// The user whose learner has this user name.
@@ -90,17 +87,15 @@ impl Store {
         if self.state().await?.admitted_sources.contains(source) {
             return Ok(Vec::new());
         }
-        let sources = self.texts_of("SELECT DISTINCT source FROM sync_links ORDER BY source").await?;
+        let sources = Statement::new("SELECT DISTINCT source FROM sync_links ORDER BY source");
+        let sources: Vec<String> = self.query(sources, |row| Ok(row.get(0)?)).await?;
         Ok(if sources.iter().any(|known| known == source) { Vec::new() } else { sources })
     }
 
     /// Every source that has links or ran a cycle here.
     pub async fn sources(&self) -> Result<Vec<String>, StoreError> {
-        self.texts_of("SELECT source FROM sync_links UNION SELECT source FROM sync_cycles ORDER BY source").await
-    }
-
-    async fn texts_of(&self, sql: &str) -> Result<Vec<String>, StoreError> {
-        let rows = self.connection().await.rows(Statement::new(sql)).await?;
-        rows.iter().map(|row| Ok(row.get(0)?)).collect()
+        let sources =
+            Statement::new("SELECT source FROM sync_links UNION SELECT source FROM sync_cycles ORDER BY source");
+        self.query(sources, |row| Ok(row.get(0)?)).await
     }
 }

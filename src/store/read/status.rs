@@ -6,7 +6,6 @@ use crate::model::{Action, Attribute, EntraId, LearnerId, Reason};
 use crate::store::db::{Statement, parse_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
-use crate::store::table::Layout;
 
 /// A held user, with its names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +59,8 @@ pub struct LearnerCounts {
 impl Store {
     /// The held users, in order of object id.
     pub async fn held_users(&self, source: &str) -> Result<Vec<HeldUser>, StoreError> {
-        let Layout { table, .. } = &self.layout;
-        let (id, user_name) = (self.layout.id(), self.layout.attribute(Attribute::UserName));
+        let layout = &self.layout;
+        let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
         let statement = Statement::new(format!(
             "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}
              FROM sync_held h
@@ -69,28 +68,26 @@ impl Store {
              LEFT JOIN {table} r ON r.{id} = l.learner_id
              WHERE h.source = $1 ORDER BY h.entra_id",
         ));
-        let rows = self.connection().await.rows(statement.bind(source)).await?;
-        rows.iter()
-            .map(|row| {
-                let approved_by: Option<String> = row.get(5)?;
-                let approved_at = row.optional_time(4, "sync_held.approved_at")?;
-                Ok(HeldUser {
-                    entra_id: parse_column(row.get(0)?, "sync_held.entra_id")?,
-                    action: parse_column(row.get(1)?, "sync_held.action")?,
-                    reason: parse_column(row.get(2)?, "sync_held.reason")?,
-                    since: row.time(3, "sync_held.since")?,
-                    approved: approved_at.map(|at| (at, approved_by.unwrap_or_default())),
-                    learner: self.layout.optional_learner_at(row, 6)?,
-                    user_name: row.get_unchecked(7)?,
-                })
+        self.query(statement.bind(source), |row| {
+            let approved_by: Option<String> = row.get(5)?;
+            let approved_at = row.optional_time(4, "sync_held.approved_at")?;
+            Ok(HeldUser {
+                entra_id: parse_column(row.get(0)?, "sync_held.entra_id")?,
+                action: parse_column(row.get(1)?, "sync_held.action")?,
+                reason: parse_column(row.get(2)?, "sync_held.reason")?,
+                since: row.time(3, "sync_held.since")?,
+                approved: approved_at.map(|at| (at, approved_by.unwrap_or_default())),
+                learner: self.layout.optional_learner_at(row, 6)?,
+                user_name: row.get_unchecked(7)?,
             })
-            .collect()
+        })
+        .await
     }
 
     /// The failing users, in order of object id.
     pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
-        let Layout { table, .. } = &self.layout;
-        let (id, user_name) = (self.layout.id(), self.layout.attribute(Attribute::UserName));
+        let layout = &self.layout;
+        let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
         let statement = Statement::new(format!(
             "SELECT f.entra_id, f.reason, f.detail, f.first_at, f.last_at, f.attempts,
                     coalesce(r.{user_name}, (SELECT p.user_name FROM provisioning_log p
@@ -101,20 +98,18 @@ impl Store {
              LEFT JOIN {table} r ON r.{id} = l.learner_id
              WHERE f.source = $1 ORDER BY f.entra_id",
         ));
-        let rows = self.connection().await.rows(statement.bind(source)).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(FailingUser {
-                    entra_id: parse_column(row.get(0)?, "sync_failures.entra_id")?,
-                    reason: parse_column(row.get(1)?, "sync_failures.reason")?,
-                    detail: row.get(2)?,
-                    first_at: row.time(3, "sync_failures.first_at")?,
-                    last_at: row.time(4, "sync_failures.last_at")?,
-                    attempts: row.get::<i64, _>(5)?.unsigned_abs(),
-                    user_name: row.get_unchecked(6)?,
-                })
+        self.query(statement.bind(source), |row| {
+            Ok(FailingUser {
+                entra_id: parse_column(row.get(0)?, "sync_failures.entra_id")?,
+                reason: parse_column(row.get(1)?, "sync_failures.reason")?,
+                detail: row.get(2)?,
+                first_at: row.time(3, "sync_failures.first_at")?,
+                last_at: row.time(4, "sync_failures.last_at")?,
+                attempts: row.get::<i64, _>(5)?.unsigned_abs(),
+                user_name: row.get_unchecked(6)?,
             })
-            .collect()
+        })
+        .await
     }
 
     /// The numbers of learners.

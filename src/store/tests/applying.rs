@@ -493,8 +493,8 @@ async fn a_dropped_transaction_leaves_no_change_and_no_lock(kind: Kind) {
         Kind::Sqlite => DatabaseLocation::File(directory.path().join("learners.db")),
         Kind::Postgres(server) => DatabaseLocation::Server(at(server, &server.database().await)),
     };
-    let store = Store::open(&place, Access::ReadWrite).await.unwrap();
-    let other = Store::open(&place, Access::ReadWrite).await.unwrap();
+    let store = Store::open(place.clone(), Access::ReadWrite).await.unwrap();
+    let other = Store::open(place, Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
 
     let (changed, is_changed) = tokio::sync::oneshot::channel();

@@ -37,7 +37,7 @@ async fn only_a_writer_creates_a_missing_file() {
     let again = Store::open(&path, Access::ReadWrite).await.unwrap();
     let reader = Store::open(&path, Access::ReadOnly).await.unwrap();
     assert_eq!(again.state().await.unwrap().generation, generation);
-    assert_eq!(reader.known(SOURCE, &[]).await.unwrap().len(), 1);
+    assert_eq!(reader.known(SOURCE, None, &[]).await.unwrap().len(), 1);
     assert!(matches!(reader.set_paused(true, "root", noon()).await, Err(StoreError::Database(_))));
 }
 

@@ -21,7 +21,7 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
     let store = kind.store_with(3).await;
     execute(&store, "UPDATE learners SET security_champion = true, active = false WHERE id = 2").await;
     execute(&store, "UPDATE sync_links SET source = 'another' WHERE learner_id = 3").await;
-    let known = store.known(SOURCE, &MAPPED).await.unwrap();
+    let known = store.known(SOURCE, None, &MAPPED).await.unwrap();
     assert_eq!(known.keys().copied().collect::<Vec<_>>(), [user(1), user(2)]);
     let expected = values(&[
         (Attribute::UserName, Some("USER2@example.org")),

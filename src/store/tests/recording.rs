@@ -131,7 +131,7 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     let generation = store.record(&Bookkeeping { routes: &moved, ..nothing }, &stamp()).await.unwrap();
     assert_eq!(generation, Some(store.state().await.unwrap().generation));
     assert_ne!(generation, Some(before.generation));
-    assert_eq!(store.known(SOURCE, &[]).await.unwrap()[&user(2)].routes, moved[0].1);
+    assert_eq!(store.known(SOURCE, None, &[]).await.unwrap()[&user(2)].routes, moved[0].1);
 }
 
 async fn recent_deactivations_are_still_inactive_and_not_approved(kind: Kind) {

@@ -40,7 +40,7 @@ async fn only_a_writer_creates_tables() {
     fill(&store, 1).await;
     let reader = open(at(machine, &database), Access::ReadOnly).await.unwrap();
     assert_eq!(reader.state().await.unwrap(), store.state().await.unwrap());
-    assert_eq!(reader.known(SOURCE, &[]).await.unwrap().len(), 1);
+    assert_eq!(reader.known(SOURCE, None, &[]).await.unwrap().len(), 1);
     assert!(matches!(reader.set_paused(true, "root", noon()).await, Err(StoreError::Database(_))));
     execute(&store, "UPDATE sync_state SET schema_version = 1000").await;
     for access in [Access::ReadWrite, Access::ReadOnly] {
@@ -136,7 +136,7 @@ async fn the_platforms_learners_table_is_used() {
     assert_eq!(rows.len(), 1);
     let learner = applied.learners[0].1;
     assert_eq!(store.learner(learner, &[]).await.unwrap().unwrap().external_id, Some(user(2).to_string()));
-    assert!(store.known(SOURCE, &[Attribute::Title]).await.unwrap()[&user(2)].active);
+    assert!(store.known(SOURCE, None, &[Attribute::Title]).await.unwrap()[&user(2)].active);
 }
 
 #[tokio::test]
