@@ -79,9 +79,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(async |connection| write_audit(connection, actor, action, detail, at).await).await
     }
-}
 
-impl Store {
     /// Checks the whole file; returns the first problem. A server is not checked.
     pub async fn first_damage(&self) -> Result<Option<String>, StoreError> {
         let mut connection = self.connection().await;

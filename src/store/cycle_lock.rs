@@ -40,7 +40,9 @@ impl Store {
 /// Like [`Store::take_cycle_lock`], on a server whose tables exist.
 pub(crate) async fn take_cycle_lock(connection: &mut Connection, command: &str) -> Result<Option<LockHolder>, DbError> {
     // Set before the lock is taken, so that others read the right name.
-    let name = format!("{command} (pid {}) on {}", std::process::id(), host());
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    let name = format!("{command} (pid {}) on {host}", std::process::id());
     let statement = Statement::new("SELECT set_config('application_name', $1, false)").bind(name);
     connection.row(statement).await?;
     if connection.row(Statement::new(TRY_LOCK)).await?.get(0)? {
@@ -55,8 +57,4 @@ async fn holder(connection: &mut Connection) -> Result<Option<LockHolder>, DbErr
     let command: Option<String> = row.get(0)?;
     let command = command.filter(|name| !name.is_empty()).unwrap_or_else(|| "another process".to_owned());
     Ok(Some(LockHolder { pid: None, command }))
-}
-
-fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

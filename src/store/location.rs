@@ -1,6 +1,6 @@
 //! Where a learner database is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::db::PostgresServer;
 use crate::model::Table;
@@ -21,24 +21,6 @@ pub struct LearnerDatabase {
     pub place: DatabaseLocation,
     /// An external table. Without one the table is `learners`, which is created when missing.
     pub table: Option<Table>,
-}
-
-impl<P: AsRef<Path> + ?Sized> From<&P> for LearnerDatabase {
-    fn from(path: &P) -> Self {
-        Self { place: DatabaseLocation::File(path.as_ref().to_owned()), table: None }
-    }
-}
-
-impl From<DatabaseLocation> for LearnerDatabase {
-    fn from(place: DatabaseLocation) -> Self {
-        Self { place, table: None }
-    }
-}
-
-impl From<&DatabaseLocation> for LearnerDatabase {
-    fn from(place: &DatabaseLocation) -> Self {
-        place.clone().into()
-    }
 }
 
 impl From<&Self> for LearnerDatabase {

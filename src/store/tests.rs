@@ -1,6 +1,7 @@
 //! The store on real databases. Every scenario runs on SQLite, and on PostgreSQL where its programs are installed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -39,6 +40,18 @@ mod recording;
 #[allow(dead_code, reason = "the scenarios of whole cycles use the rest of it")]
 pub(super) mod server;
 mod servers;
+
+impl<P: AsRef<Path> + ?Sized> From<&P> for LearnerDatabase {
+    fn from(path: &P) -> Self {
+        Self { place: DatabaseLocation::File(path.as_ref().to_owned()), table: None }
+    }
+}
+
+impl From<DatabaseLocation> for LearnerDatabase {
+    fn from(place: DatabaseLocation) -> Self {
+        Self { place, table: None }
+    }
+}
 
 /// The engine of a test.
 #[derive(Clone, Copy, Debug)]

@@ -187,10 +187,6 @@ impl EngineReport {
         }
     }
 
-    pub(super) fn is_lost(&self) -> bool {
-        matches!(&self.0, Report::Driver(error) if postgres::is_loss(error))
-    }
-
     /// Whether TLS could not be set up.
     pub fn is_tls(&self) -> bool {
         matches!(self.0, Report::Driver(sqlx::Error::Tls(_)))

@@ -15,6 +15,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteError};
 
 use super::connection::{Connection, SqliteFile};
 use super::error::{DbError, EngineReport, RowRefusal, ViolatedKey};
+use super::postgres;
 use super::transaction::LOCK_TIMEOUT;
 use crate::files;
 
@@ -149,8 +150,9 @@ pub(super) fn classify(path: Option<&Path>, error: sqlx::Error) -> DbError {
         Some(10 | 14) => no_room_for_index || path.is_some_and(files::disk_is_full),
         _ => false,
     };
+    let is_lost = code.is_none() && postgres::is_loss(&error);
     let cause = EngineReport::new(error);
-    match cause.sqlite_code().map(primary) {
+    match code.map(primary) {
         // SQLITE_BUSY, SQLITE_LOCKED
         Some(5 | 6) => DbError::Busy(cause),
         // SQLITE_CORRUPT
@@ -159,7 +161,7 @@ pub(super) fn classify(path: Option<&Path>, error: sqlx::Error) -> DbError {
             let database = path.map_or_else(|| "in memory".to_owned(), |path| path.display().to_string());
             DbError::Full { database, cause }
         }
-        None if cause.is_lost() => DbError::Lost(cause),
+        _ if is_lost => DbError::Lost(cause),
         _ => DbError::Other(cause),
     }
 }

@@ -128,7 +128,8 @@ mod tests {
         });
         rows.push(") AS v WHERE b = ").push_bind(3);
         let mut list = Statement::new("DELETE FROM t WHERE a = ");
-        list.push_bind("a").push(" AND b IN").push_list(&[1, 2, 3]).push("AND c = ").push_bind(true);
+        let numbers = [1, 2, 3].map(SqlValue::from);
+        list.push_bind("a").push(" AND b IN").push_list(&numbers).push("AND c = ").push_bind(true);
         for (statement, for_sqlite, for_postgres) in [
             (Statement::new("SELECT $1, $2, $1").bind(1).bind("a"), "SELECT $1, $2, $1", "SELECT $1, $2, $1"),
             (

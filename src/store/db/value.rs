@@ -166,18 +166,6 @@ impl From<i64> for SqlValue<'_> {
     }
 }
 
-impl From<&i64> for SqlValue<'_> {
-    fn from(number: &i64) -> Self {
-        Self::Number(Some(*number))
-    }
-}
-
-impl From<Option<i64>> for SqlValue<'_> {
-    fn from(number: Option<i64>) -> Self {
-        Self::Number(number)
-    }
-}
-
 impl From<bool> for SqlValue<'_> {
     fn from(value: bool) -> Self {
         Self::Boolean(Some(value))
