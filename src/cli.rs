@@ -29,7 +29,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
 use crate::runtime::learner_database;
-use crate::store::LearnerDatabase;
+use crate::store::{Access, LearnerDatabase, Store, StoreError};
 
 const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
 
@@ -93,6 +93,19 @@ struct Context {
 impl Context {
     fn learners(&self) -> Result<LearnerDatabase, Failure> {
         Ok(learner_database(&self.config, &self.environment)?)
+    }
+
+    /// Opens the learner database to write. Refuses an older schema: only a cycle migrates it, because a cycle of the
+    /// older version may be running.
+    async fn open_current_store(&self) -> Result<Store, Failure> {
+        let database = self.learners()?;
+        match Store::open(&database, Access::ReadOnly).await {
+            Ok(store) => store.close().await?,
+            Err(error @ StoreError::Older { found: 1.., .. }) => return Err(error.into()),
+            // Opening it to write creates it, or reports the same error.
+            Err(_) => {}
+        }
+        Ok(Store::open(&database, Access::ReadWrite).await?)
     }
 }
 

@@ -99,11 +99,11 @@ pub struct CycleOptions<'a> {
     pub request: CycleRequest,
     /// The time of the cycle.
     pub now: Timestamp,
-    /// The only user to provision; `None` provisions everybody.
+    /// The only user to provision; `None` provisions all users.
     pub only: Option<SingleUser<'a>>,
 }
 
-/// One user instead of everybody. Everything is read and decided as usual; only what concerns this user is applied.
+/// One user instead of all. Everything is read and decided as usual; only what concerns this user is applied.
 #[derive(Clone, Copy, Debug)]
 pub struct SingleUser<'a> {
     /// The user.
@@ -127,7 +127,7 @@ pub async fn run(
     let CycleContext { directory, store, cache: _, rules } = context;
     let started = Instant::now();
     let requests_before = directory.requests();
-    // As an earlier cycle resolved it: a cycle that fails before it can do so belongs to the same source.
+    // The source as an earlier cycle resolved it, so that a cycle that fails early is recorded under the same source.
     let source = store.state().await?.source(&rules.tenant, rules.application);
     let cycle = store.begin_cycle(&source, options.request.trigger, options.now).await?;
     reached(Step::CycleBegun);
@@ -185,7 +185,7 @@ async fn prepare_and_apply(
     applied
 }
 
-/// Resolves when the process is asked to stop. Pending for ever when nobody can ask.
+/// Resolves when the process is asked to stop; never when the sender is gone.
 pub(crate) async fn stopped(stop: &mut StopSignal) {
     if stop.wait_for(|stop| *stop).await.is_err() {
         std::future::pending::<()>().await;
@@ -255,7 +255,7 @@ pub async fn prepare(
         Some((SingleUser { user, relink: _ }, surroundings)) => {
             let explained =
                 explanation::ExplainedUser::new(user, &linked, &desired, &confirmation.verdicts, surroundings);
-            (plan.only(user, &desired), Some(explained))
+            (plan.for_user(user, &desired), Some(explained))
         }
     };
     Ok(Prepared {
@@ -329,7 +329,7 @@ async fn read_facts(
     let attributes = rules.mapped();
     let match_attribute = rules.limits.match_attribute;
     let mut users = plan::possibly_changed(linked, desired);
-    // A single user is shown as its row stands, whether or not anything is written.
+    // `provision` shows the row of its user even when nothing changes.
     users.extend(options.only.map(|only| only.user).filter(|user| linked.contains_key(user)));
     let rows = store.rows(source, &users, &attributes).await?;
     let plan::Lookups { keys, match_values, newcomers } = plan::lookups(linked, desired, &rows, match_attribute);
@@ -370,7 +370,7 @@ async fn apply(
         let applied = store.apply(batch, &write_context).await?;
         reached(Step::BatchCommitted);
         *generation = applied.generation;
-        let refused = refused(batch, applied.refused, facts);
+        let refused = refused_decisions(batch, applied.refused, facts);
         store.record_refused(&refused, &write_context).await?;
         reached(Step::RefusalsNoted);
         report.add_batch(batch, refused);
@@ -383,7 +383,7 @@ async fn apply(
 
 fn bookkeeping(plan: &Plan) -> Bookkeeping<'_> {
     Bookkeeping {
-        left: plan.left(),
+        left: plan.not_applied(),
         failing_ended: plan.failing_ended(),
         held_ended: plan.held_ended(),
         routes: plan.routes(),
@@ -405,7 +405,7 @@ pub async fn rehearse(
     let mut report = Report::new(None, &options);
     report.add_plan(plan);
     for batch in plan.batches() {
-        let refused = refused(batch, context.store.rehearse(batch, &write_context).await?, facts);
+        let refused = refused_decisions(batch, context.store.rehearse(batch, &write_context).await?, facts);
         report.add_batch(batch, refused);
     }
     report.complete();
@@ -421,8 +421,8 @@ pub fn forecast(options: CycleOptions<'_>, prepared: &Prepared) -> Report {
     report
 }
 
-fn refused(batch: &Batch, refused: Vec<(usize, String)>, facts: &DatabaseFacts) -> Vec<Decision> {
+fn refused_decisions(batch: &Batch, refused: Vec<(usize, String)>, facts: &DatabaseFacts) -> Vec<Decision> {
     let decision =
-        |(index, why): (usize, String)| Some(plan::refused(batch.decisions().get(index)?, why, &facts.failing));
+        |(index, why): (usize, String)| Some(plan::refuse(batch.decisions().get(index)?, why, &facts.failing));
     refused.into_iter().filter_map(decision).collect()
 }

@@ -62,7 +62,7 @@ impl Plan {
     }
 
     /// The decisions that leave a learner as it is.
-    pub fn left(&self) -> &[Decision] {
+    pub fn not_applied(&self) -> &[Decision] {
         &self.left
     }
 
@@ -83,7 +83,7 @@ impl Plan {
         decisions
     }
 
-    /// Users whose row in `sync_failures` is deleted, before the rows of [`Plan::left`] are written.
+    /// Users whose row in `sync_failures` is deleted, before the rows of [`Plan::not_applied`] are written.
     pub fn failing_ended(&self) -> &BTreeSet<EntraId> {
         &self.failing_ended
     }
@@ -142,7 +142,7 @@ impl Draft {
     }
 }
 
-/// Rejects decisions that want a value of somebody else. `staying` users keep their values.
+/// Rejects decisions that want a value of another learner. `staying` users keep their values.
 fn reject_conflicts(
     input: PlanInput<'_>,
     holders: &uniqueness::Holders<'_>,
@@ -163,7 +163,7 @@ fn reject_conflicts(
 
 /// Holds updates that need an approval. A held user keeps its values, which may stand in the way of others.
 fn hold_updates(input: PlanInput<'_>, holders: &uniqueness::Holders<'_>, draft: &mut Draft) {
-    let mut held = holds::held_updates(input, &draft.decisions);
+    let mut held = holds::updates_to_hold(input, &draft.decisions);
     reject_conflicts(input, holders, &held.keys().copied().collect(), draft);
     let decisions = std::mem::take(&mut draft.decisions);
     draft.decisions = decisions
@@ -171,7 +171,7 @@ fn hold_updates(input: PlanInput<'_>, holders: &uniqueness::Holders<'_>, draft: 
         .map(|decision| match decision.effect {
             Effect::Leave(_) => decision,
             Effect::Apply(_) => match held.remove(&decision.user) {
-                Some(hold) => holds::hold(input, decision, hold),
+                Some(hold) => holds::hold_decision(input, decision, hold),
                 None => holds::with_approval(input, decision),
             },
         })
@@ -181,7 +181,7 @@ fn hold_updates(input: PlanInput<'_>, holders: &uniqueness::Holders<'_>, draft: 
 /// Adds the bookkeeping, counts, and arranges the decisions into transactions.
 fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     let PlanInput { linked, desired, groups, named_groups, facts, .. } = input;
-    let held_ended = holds::ended(input, &draft);
+    let held_ended = holds::ended_holds(input, &draft);
     let failing_ended = failing_ended(input, &draft);
     let Draft { decisions, compared, mut counts } = draft;
     let (applied, mut left): (Vec<Decision>, Vec<Decision>) =
@@ -198,11 +198,11 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     let members = members.filter(|(group, members)| is_new(group, members) && !guarded.contains(group));
 
     applied.iter().for_each(|decision| counts.add(decision.action));
-    let lefts = left.iter().filter_map(|decision| Some((decision.user, decision.leave()?.left_as)));
-    lefts.clone().for_each(|(_, left_as)| counts.add_left(left_as));
+    let left_counts = left.iter().filter_map(|decision| Some((decision.user, decision.leave()?.left_as)));
+    left_counts.clone().for_each(|(_, left_as)| counts.add_left(left_as));
     let written: BTreeSet<EntraId> = applied.iter().map(|decision| decision.user).collect();
     let still_held = facts.held.keys().copied().filter(|user| !held_ended.contains(user) && !written.contains(user));
-    let held = lefts.filter(|(_, left_as)| *left_as == LeftAs::Held).map(|(user, _)| user);
+    let held = left_counts.filter(|(_, left_as)| *left_as == LeftAs::Held).map(|(user, _)| user);
     counts.held = held.chain(still_held).collect::<BTreeSet<_>>().len() as u64;
 
     let mut batches = units::arrange(applied, BATCH_SIZE);
@@ -223,7 +223,7 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     }
 }
 
-/// The failures that end, and the waits that start again.
+/// Users whose row in `sync_failures` is deleted: the failure ended, or the wait starts again.
 fn failing_ended(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<EntraId> {
     // An applied decision ends the failure itself, in its transaction.
     let lasting = draft.decisions.iter().filter(|decision| match &decision.effect {
@@ -237,13 +237,13 @@ fn failing_ended(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<EntraId> {
     input.facts.failing.keys().filter(has_ended).copied().chain(restarted.map(|decision| decision.user)).collect()
 }
 
-/// The decision on a change that the database refused.
-pub fn refused(decision: &Decision, detail: String, failing: &BTreeMap<EntraId, FailingEntry>) -> Decision {
+/// Turns a decision that the database refused into a failure.
+pub fn refuse(decision: &Decision, detail: String, failing: &BTreeMap<EntraId, FailingEntry>) -> Decision {
     let begins = failing.get(&decision.user).is_none_or(|entry| entry.reason != Reason::DatabaseError);
-    decision.clone().left(Reason::DatabaseError, Some(detail), Leave::tracked(LeftAs::Failed, begins))
+    decision.clone().leave_as(Reason::DatabaseError, Some(detail), Leave::tracked(LeftAs::Failed, begins))
 }
 
-/// Active linked learners that are not wanted any more and lack evidence why.
+/// Active linked learners whose user is no longer desired, without evidence of the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Candidates {
     /// Users that are not assigned.
@@ -268,7 +268,7 @@ pub fn candidates(linked: &LinkedLearners, desired: &Desired) -> Candidates {
     candidates
 }
 
-/// The linked users whose rows the plan needs: those for whom something may be written or logged.
+/// The linked users whose learner may be written or logged: the plan needs their rows.
 pub fn possibly_changed(linked: &LinkedLearners, desired: &Desired) -> Vec<EntraId> {
     linked
         .iter()

@@ -9,7 +9,7 @@ use super::output::{DONE, FAILED, Failure, USAGE, print};
 use super::status::held_table;
 use crate::plan::DAY;
 use crate::runtime::{Paths, configured_source};
-use crate::store::{Access, HeldUser, Store, StoreError};
+use crate::store::{HeldUser, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -32,7 +32,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     if let Some(path) = Paths::new(&context.config).database.filter(|path| !path.exists()) {
         return Err(StoreError::Missing { path }.into());
     }
-    let store = Store::open(context.learners()?, Access::ReadWrite).await?;
+    let store = context.open_current_store().await?;
     let source = configured_source(&context.config, &store.state().await?);
     let actor = super::actor(&context.environment);
     if admit {

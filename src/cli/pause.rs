@@ -4,11 +4,10 @@ use jiff::Timestamp;
 
 use super::Context;
 use super::output::{DONE, Failure, print};
-use crate::store::{Access, Store};
 
 pub(super) async fn run(context: Context, paused: bool, now: Timestamp) -> Result<u8, Failure> {
     let actor = super::actor(&context.environment);
-    let store = Store::open(context.learners()?, Access::ReadWrite).await?;
+    let store = context.open_current_store().await?;
     let before = store.state().await?.paused;
     if before != paused {
         store.set_paused(paused, &actor, now).await?;

@@ -27,7 +27,7 @@ pub(super) async fn read_linked(
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
         match cache::recall(path, &origin, options.now).await {
             Ok(CachedLearners { linked, compared_at }) => {
-                // Another cycle compares for everybody.
+                // The next cycle for all users compares.
                 if let Some(SingleUser { user, .. }) = options.only {
                     let before = LinkedBefore { linked, last_written: None, compared_at, generation };
                     return compare_user(context, source, user, before).await;

@@ -42,7 +42,7 @@ impl Prepared {
         let Self { plan, source, linked, facts: _, explained: _, from_cache, compared_at, generation, now } = self;
         let Some(path) = context.cache else { return };
         let is_up_to_date = plan.batches().is_empty() && plan.routes().is_empty() && plan.compared().is_empty();
-        // A comparison for one user repaired nobody else. Cached, it would pass for what the last cycle wrote.
+        // A comparison for one user repaired no other users. Cached, it would pass for what the last cycle wrote.
         if (*from_cache && is_up_to_date) || (!*from_cache && options.only.is_some()) {
             return;
         }

@@ -36,14 +36,14 @@ pub struct Report {
     pub explanation: Option<Explanation>,
 }
 
-/// Details name attributes, rules and ids, never values.
-fn log_left(decision: &Decision, loud: bool) {
+/// Logs a decision that is not applied, as a warning when it begins. Details never contain values.
+fn log_left(decision: &Decision, begins: bool) {
     let Decision { user, action, reason, detail, .. } = decision;
     let (status, detail) = (decision.status(), detail.as_deref());
-    if loud {
-        tracing::warn!(user.id = %user, %action, %status, %reason, detail, "not done");
+    if begins {
+        tracing::warn!(user.id = %user, %action, %status, %reason, detail, "change not applied");
     } else {
-        tracing::debug!(user.id = %user, %action, %status, %reason, detail, "not done");
+        tracing::debug!(user.id = %user, %action, %status, %reason, detail, "change not applied");
     }
 }
 
@@ -78,7 +78,7 @@ impl Report {
         } = plan.counts();
         self.counts = Counts { in_scope, unchanged, skipped, failed, held, ..Counts::default() };
         let mut begun: BTreeMap<(Status, Reason), Vec<&Decision>> = BTreeMap::new();
-        for decision in plan.left() {
+        for decision in plan.not_applied() {
             if decision.leave().is_some_and(|leave| leave.begins) {
                 begun.entry((decision.status(), decision.reason)).or_default().push(decision);
             } else {
@@ -91,7 +91,7 @@ impl Report {
             if too_many {
                 let detail = decisions.first().and_then(|first| first.detail.as_deref());
                 let users = decisions.len();
-                tracing::warn!(users, %status, %reason, detail, "not done; the provisioning log names each user");
+                tracing::warn!(users, %status, %reason, detail, "changes not applied; the provisioning log names each user");
             }
         }
     }
@@ -105,7 +105,7 @@ impl Report {
                 None => {
                     self.counts.add(*action);
                     let learner = row.learner().map(|learner| learner.to_string());
-                    tracing::debug!(user.id = %user, learner.id = ?learner, %action, %reason, "done");
+                    tracing::debug!(user.id = %user, learner.id = ?learner, %action, %reason, "change applied");
                 }
                 Some(refused) => {
                     self.counts.failed += 1;

@@ -74,7 +74,7 @@ pub struct Decision {
     pub action: Action,
     /// Why the action is carried out, or why it is not.
     pub reason: Reason,
-    /// An explanation for people. Nothing reads it back.
+    /// An explanation for administrators; no code parses it.
     pub detail: Option<String>,
     /// The learner row concerned.
     pub row: TargetRow,
@@ -86,7 +86,7 @@ pub struct Decision {
     pub effect: Effect,
 }
 
-/// What comes of a decision.
+/// Whether a decision is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The learner row, its link and a log row are written in one transaction.
@@ -126,7 +126,7 @@ pub struct Leave {
 /// How a cycle counts a user whose learner is left unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeftAs {
-    /// Left alone, as it should be.
+    /// Intentionally not changed.
     Skipped,
     /// Held until an administrator approves.
     Held,
@@ -176,7 +176,7 @@ impl Decision {
     }
 
     /// The same action, not carried out.
-    pub(super) fn left(self, reason: Reason, detail: Option<String>, leave: Leave) -> Self {
+    pub(super) fn leave_as(self, reason: Reason, detail: Option<String>, leave: Leave) -> Self {
         Self { reason, detail, effect: Effect::Leave(leave), ..self }
     }
 

@@ -18,7 +18,7 @@ impl fmt::Display for Plan {
                 }
             }
         }
-        for decision in self.left() {
+        for decision in self.not_applied() {
             writeln!(f, "{decision}")?;
         }
         for compared in self.compared() {

@@ -20,10 +20,10 @@ pub(super) const GUARDED_GROUP: u64 = 3;
 pub(super) type Hold = (Reason, Option<String>);
 
 /// The updates that wait for an approval, by user.
-pub(super) fn held_updates(input: PlanInput<'_>, decisions: &[Decision]) -> BTreeMap<EntraId, Hold> {
+pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> BTreeMap<EntraId, Hold> {
     let too_many = too_many_updates(input, decisions);
-    let hold = |decision: &Decision| match (held(input, decision.user, Action::Update), &too_many) {
-        (Some(entry), _) if approval(input, entry).is_some() => None,
+    let hold = |decision: &Decision| match (held_entry(input, decision.user, Action::Update), &too_many) {
+        (Some(entry), _) if valid_approval(input, entry).is_some() => None,
         (Some(entry), _) => Some((entry.reason, None)),
         (None, Some(too_many)) => Some((Reason::Threshold, Some(too_many.clone()))),
         (None, None) => None,
@@ -37,9 +37,9 @@ pub(super) fn held_updates(input: PlanInput<'_>, decisions: &[Decision]) -> BTre
 
 /// Marks an update that an approval released.
 pub(super) fn with_approval(input: PlanInput<'_>, decision: Decision) -> Decision {
-    let entry = held(input, decision.user, decision.action).filter(|entry| entry.action == Action::Update);
-    match entry.and_then(|entry| approval(input, entry)) {
-        Some(released) => approved(decision, released),
+    let entry = held_entry(input, decision.user, decision.action).filter(|entry| entry.action == Action::Update);
+    match entry.and_then(|entry| valid_approval(input, entry)) {
+        Some(released) => mark_approved(decision, released),
         None => decision,
     }
 }
@@ -49,20 +49,20 @@ pub(super) fn decide_leavers(input: PlanInput<'_>, leavers: Vec<Leaver<'_>>, dra
     let emptied = emptied_groups(input);
     let too_many = too_many_leavers(input, &leavers);
     for leaver in leavers {
-        let entry = held(input, leaver.user, Action::Deactivate);
-        let released = entry.and_then(|entry| approval(input, entry));
+        let entry = held_entry(input, leaver.user, Action::Deactivate);
+        let released = entry.and_then(|entry| valid_approval(input, entry));
         // Other holds last, so that becoming readable does not end them.
         let lasting = entry.map(|entry| entry.reason).filter(|reason| *reason != Reason::Unreadable);
         let decision = match (&leaver.evidence, released, lasting) {
             // An approval releases a user; it does not prove that the user has left.
             (Err(detail), _, lasting) => {
                 let reason = lasting.unwrap_or(Reason::Unreadable);
-                hold(input, deactivate(input, &leaver, reason), (reason, Some(detail.clone())))
+                hold_decision(input, deactivate(input, &leaver, reason), (reason, Some(detail.clone())))
             }
-            (Ok(reason), Some(released), _) => approved(deactivate(input, &leaver, *reason), released),
+            (Ok(reason), Some(released), _) => mark_approved(deactivate(input, &leaver, *reason), released),
             (Ok(reason), None, Some(lasting)) => {
-                let hold_reason = (lasting, Some(format!("would be {reason}")));
-                hold(input, deactivate(input, &leaver, *reason), hold_reason)
+                let hold_reason = (lasting, Some(format!("would deactivate ({reason})")));
+                hold_decision(input, deactivate(input, &leaver, *reason), hold_reason)
             }
             (Ok(reason), None, None) => {
                 let decision = deactivate(input, &leaver, *reason);
@@ -74,9 +74,11 @@ pub(super) fn decide_leavers(input: PlanInput<'_>, leavers: Vec<Leaver<'_>>, dra
                         .or_else(|| Some((Reason::Threshold, too_many.clone()?)))
                 };
                 match new_hold {
-                    Some((held_for, detail)) => {
-                        hold(input, decision, (held_for, Some(format!("would be {reason}: {detail}"))))
-                    }
+                    Some((held_for, detail)) => hold_decision(
+                        input,
+                        decision,
+                        (held_for, Some(format!("would deactivate ({reason}): {detail}"))),
+                    ),
                     None => decision,
                 }
             }
@@ -105,7 +107,7 @@ fn empty_group(
     }
 }
 
-fn held<'a>(input: PlanInput<'a>, user: EntraId, action: Action) -> Option<&'a HeldEntry> {
+fn held_entry<'a>(input: PlanInput<'a>, user: EntraId, action: Action) -> Option<&'a HeldEntry> {
     input.facts.held.get(&user).filter(|entry| entry.action == action)
 }
 
@@ -117,14 +119,14 @@ struct Approval {
 }
 
 /// The approval of a hold, while it is valid.
-fn approval(input: PlanInput<'_>, entry: &HeldEntry) -> Option<Approval> {
+fn valid_approval(input: PlanInput<'_>, entry: &HeldEntry) -> Option<Approval> {
     let (at, by) = entry.approved.as_ref()?;
     (SignedDuration::ZERO..=DAY)
         .contains(&input.now.duration_since(*at))
         .then(|| Approval { by: by.clone(), detail: format!("approved by {by} at {at:.0}") })
 }
 
-fn approved(mut decision: Decision, approval: Approval) -> Decision {
+fn mark_approved(mut decision: Decision, approval: Approval) -> Decision {
     let Approval { by, detail } = approval;
     decision.detail = Some(match decision.detail {
         None => detail,
@@ -137,10 +139,10 @@ fn approved(mut decision: Decision, approval: Approval) -> Decision {
 }
 
 /// Holds a decision until it is approved.
-pub(super) fn hold(input: PlanInput<'_>, decision: Decision, (reason, detail): Hold) -> Decision {
+pub(super) fn hold_decision(input: PlanInput<'_>, decision: Decision, (reason, detail): Hold) -> Decision {
     let entry = input.facts.held.get(&decision.user);
     let begins = entry.is_none_or(|entry| entry.reason != reason || entry.action != decision.action);
-    decision.left(reason, detail, Leave::tracked(LeftAs::Held, begins))
+    decision.leave_as(reason, detail, Leave::tracked(LeftAs::Held, begins))
 }
 
 fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {
@@ -176,7 +178,7 @@ pub(super) fn emptied_groups_with_learners(input: PlanInput<'_>) -> BTreeSet<Ent
 fn too_many_leavers(input: PlanInput<'_>, leavers: &[Leaver<'_>]) -> Option<String> {
     let limits = input.limits;
     let is_approved = |leaver: &&Leaver<'_>| {
-        held(input, leaver.user, Action::Deactivate).is_some_and(|entry| approval(input, entry).is_some())
+        held_entry(input, leaver.user, Action::Deactivate).is_some_and(|entry| valid_approval(input, entry).is_some())
     };
     let candidates = leavers.iter().filter(|leaver| !is_approved(leaver)).count() as u64;
     let recent = input.facts.recently_deactivated.len() as u64;
@@ -199,8 +201,8 @@ fn exceeds_percent(count: u64, percent: u64, of: u64) -> bool {
 /// Why all updates of this cycle are too many. Approved users do not count.
 fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<String> {
     let is_counted = |decision: &&Decision| {
-        let hold = held(input, decision.user, Action::Update);
-        is_applied(decision) && hold.is_none_or(|entry| approval(input, entry).is_none())
+        let hold = held_entry(input, decision.user, Action::Update);
+        is_applied(decision) && hold.is_none_or(|entry| valid_approval(input, entry).is_none())
     };
     let mut clearing: BTreeMap<Attribute, u64> = BTreeMap::new();
     let mut updates = 0;
@@ -246,7 +248,7 @@ fn is_applied(decision: &Decision) -> bool {
 }
 
 /// The holds that end although nothing is written for the user: desired again, inactive already, or nothing to change.
-pub(super) fn ended(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<EntraId> {
+pub(super) fn ended_holds(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<EntraId> {
     // The transaction of an applied decision ends the hold, and with it the approval.
     let lasting = draft.decisions.iter().filter(|decision| match &decision.effect {
         Effect::Apply(_) => true,

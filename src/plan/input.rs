@@ -102,7 +102,7 @@ pub struct LearnerRow {
 }
 
 impl LearnerRow {
-    /// Whether somebody else activated or deactivated the learner.
+    /// Whether the learner was activated or deactivated outside learner-sync.
     pub(super) fn active_changed_outside(&self) -> bool {
         self.active == self.deactivated
     }
@@ -132,7 +132,7 @@ pub struct HeldEntry {
     pub reason: Reason,
     /// When the hold began.
     pub since: Timestamp,
-    /// When and by whom it was approved.
+    /// The time of the approval, and the approver.
     pub approved: Option<(Timestamp, String)>,
 }
 
@@ -204,7 +204,7 @@ pub struct Limits {
 pub struct PlanInput<'a> {
     /// The linked learners.
     pub linked: &'a LinkedLearners,
-    /// What the last cycle wrote, when `linked` was read from the database. A difference was made by somebody else.
+    /// What the last cycle wrote, when `linked` was read from the database. A difference was made outside learner-sync.
     pub last_written: Option<&'a LinkedLearners>,
     /// The assigned users.
     pub desired: &'a Desired,

@@ -75,7 +75,7 @@ fn compare_linked(
         let update = update(id, user, target, None, Reason::AttributesChanged, learner);
         let detail = format!("the link refers to learner {}, which does not exist", linked.learner);
         let update = Decision { changes: Vec::new(), action: Action::Update, ..update };
-        draft.decisions.push(super::refused(&update, detail, &input.facts.failing));
+        draft.decisions.push(super::refuse(&update, detail, &input.facts.failing));
         return;
     };
     let wanted = Fingerprint::compute(&learner.values);
@@ -116,7 +116,7 @@ fn compare_linked(
     }
 }
 
-/// Whether somebody else changed the row: the last cycle wrote exactly what is wanted now, or the same drift is on
+/// Whether the row was changed outside learner-sync: the last cycle wrote exactly what is wanted now, or the same drift is on
 /// record.
 fn attributes_drifted(input: PlanInput<'_>, id: EntraId, wanted: Fingerprint) -> bool {
     let last_written = input.last_written.and_then(|last_written| last_written.get(&id));
@@ -125,7 +125,7 @@ fn attributes_drifted(input: PlanInput<'_>, id: EntraId, wanted: Fingerprint) ->
         || recorded.is_some_and(|entry| entry.drift_fingerprint == Some(wanted))
 }
 
-/// Leaves a learner as somebody else changed it.
+/// Leaves a learner as it was changed outside learner-sync.
 pub(super) fn drift(
     input: PlanInput<'_>,
     decision: Decision,
@@ -134,7 +134,7 @@ pub(super) fn drift(
 ) -> Decision {
     let begins = input.begins(decision.user, Reason::Drift);
     let leave = Leave { drift_fingerprint, ..Leave::tracked(LeftAs::Skipped, begins) };
-    decision.left(Reason::Drift, Some(detail.to_owned()), leave)
+    decision.leave_as(Reason::Drift, Some(detail.to_owned()), leave)
 }
 
 /// A user without a link adopts an unlinked learner, or gets a new one.
@@ -273,5 +273,5 @@ fn rejected(input: PlanInput<'_>, id: EntraId, linked: Option<&LinkedLearner>, r
 /// Rejects a decision because of what other users hold or want.
 pub(super) fn conflict(input: PlanInput<'_>, decision: Decision, detail: String) -> Decision {
     let begins = input.begins(decision.user, Reason::Conflict);
-    decision.left(Reason::Conflict, Some(detail), Leave::tracked(LeftAs::Failed, begins))
+    decision.leave_as(Reason::Conflict, Some(detail), Leave::tracked(LeftAs::Failed, begins))
 }

@@ -21,12 +21,12 @@ pub(super) struct Leaver<'a> {
 
 /// Every learner that is due to be deactivated, before any hold. Protected and waiting learners go into `draft`.
 pub(super) fn due<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> {
-    let leavers = leavers(input, draft);
-    let leavers = without_changed_outside(input, leavers, draft);
-    without_waiting(input, leavers, draft)
+    let leavers = find_leavers(input, draft);
+    let leavers = drop_changed_outside(input, leavers, draft);
+    drop_waiting(input, leavers, draft)
 }
 
-fn leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> {
+fn find_leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> {
     let mut leavers = Vec::new();
     for (user, linked) in input.linked.iter().filter(|(_, linked)| linked.active) {
         let assessment = input.desired.assessment(*user);
@@ -72,8 +72,9 @@ fn leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> {
 
 const ACCOUNT_MISSING: &str = "still assigned, but the account is neither among the users nor in the deleted items";
 
-/// Leaves out learners that somebody else activated or deactivated: the inactive are done, the active stay so.
-fn without_changed_outside<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut Draft) -> Vec<Leaver<'a>> {
+/// Leaves out learners that were activated or deactivated outside learner-sync: inactive learners need no change, active
+/// ones stay active.
+fn drop_changed_outside<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut Draft) -> Vec<Leaver<'a>> {
     let mut remaining = Vec::with_capacity(leavers.len());
     for leaver in leavers {
         match input.row(leaver.user) {
@@ -93,14 +94,14 @@ fn without_changed_outside<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, d
 
 /// Leaves out protected learners, and those whose user has not been gone for `safety.deactivate_after`. A held learner
 /// has waited already.
-fn without_waiting<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut Draft) -> Vec<Leaver<'a>> {
+fn drop_waiting<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut Draft) -> Vec<Leaver<'a>> {
     let mut due = Vec::with_capacity(leavers.len());
     for leaver in leavers {
         let Leaver { user, linked, evidence } = &leaver;
         let reason = evidence.as_ref().map_or_else(|_| Reason::Unreadable, |reason| *reason);
         if is_protected(input, *user) {
             let begins = input.begins(*user, Reason::Protected);
-            let detail = format!("would be {reason}, but safety.protected names the user");
+            let detail = format!("would deactivate ({reason}), but safety.protected names the user");
             let leave = Leave::tracked(LeftAs::Skipped, begins);
             draft.decisions.push(keep_active(input, *user, linked, Reason::Protected, detail, leave));
         } else if evidence.is_ok() && must_wait(input, *user) {
@@ -141,7 +142,7 @@ fn account_missing_for_long(input: PlanInput<'_>, user: EntraId) -> bool {
 }
 
 fn waits_for(facts: &DatabaseFacts, user: EntraId) -> Option<Cause> {
-    facts.failing.get(&user)?.cause
+    facts.failing.get(&user).filter(|entry| entry.reason == Reason::Waiting)?.cause
 }
 
 /// Whether this decision begins to wait for a missing account, while the user waited for something else before. That
@@ -165,7 +166,7 @@ fn is_protected(input: PlanInput<'_>, user: EntraId) -> bool {
             && input.linked_user_name(user).is_some_and(|user_name| protected.has_user_name(&user_name)))
 }
 
-/// A wait ends by itself, so that its beginning is not logged.
+/// A wait ends by itself, so its beginning is not logged.
 fn waiting(input: PlanInput<'_>, user: EntraId, linked: &LinkedLearner, cause: Cause, detail: String) -> Decision {
     let leave = Leave { cause: Some(cause), ..Leave::tracked(LeftAs::Skipped, false) };
     keep_active(input, user, linked, Reason::Waiting, detail, leave)

@@ -1,4 +1,4 @@
-//! Users excluded from provisioning: everybody outside `scope.only`, and everybody in `scope.ignore`.
+//! Users excluded from provisioning: those outside `scope.only`, and those in `scope.ignore`.
 //!
 //! A list names users by object id, by group or by user name. For a user that Graph no longer returns, the groups it
 //! was last seen in and the user name of its learner count.
@@ -31,8 +31,8 @@ pub(super) fn excluded_without_row(desired: &Desired, user: EntraId, linked: &Li
     lists(ignore, user, routes) || (!only.is_empty() && only.user_names.is_empty() && !lists(only, user, routes))
 }
 
-/// A group in `scope.only` or `scope.ignore` that disappeared or lost all members. Nobody can say any more who was in
-/// it, unless a learner was last seen through it.
+/// A group in `scope.only` or `scope.ignore` that disappeared or lost all members. Its former
+/// members are unknown, unless a learner was last seen through it.
 pub fn lost_group(
     restrictions: &Restrictions,
     named: &MemberCounts,

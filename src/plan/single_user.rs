@@ -6,7 +6,7 @@ use crate::model::EntraId;
 
 impl Plan {
     /// Keeps what concerns `user`, and the users that hand it a value or get one from it.
-    pub fn only(mut self, user: EntraId, desired: &Desired) -> Self {
+    pub fn for_user(mut self, user: EntraId, desired: &Desired) -> Self {
         let together = coupled_with(&self.applied().collect::<Vec<_>>(), user);
         let applied: Vec<Decision> =
             self.applied().filter(|decision| together.contains(&decision.user)).cloned().collect();

@@ -160,7 +160,7 @@ proptest! {
             let deactivated = first.counts().deactivated + before.deactivated.len() as u64;
             prop_assert!(first.counts().deactivated == 0 || deactivated <= max_deactivations);
             let conflicts: BTreeSet<EntraId> = first
-                .left()
+                .not_applied()
                 .iter()
                 .filter(|decision| decision.status() != Status::Held)
                 .map(|decision| decision.user)
@@ -184,7 +184,7 @@ proptest! {
             let settled = database.clone();
             let again = plan_for(&database, &desired, &limits, at);
             prop_assert_eq!(again.applied().next(), None);
-            prop_assert!(again.left().iter().all(|decision| !begins(decision)), "logged twice: {:?}", again.left());
+            prop_assert!(again.not_applied().iter().all(|decision| !begins(decision)), "logged twice: {:?}", again.not_applied());
             prop_assert!(again.routes().is_empty());
             database.apply(&again, at);
             prop_assert_eq!(&database, &settled);
@@ -294,7 +294,7 @@ fn an_emptied_group_is_guarded_until_its_last_members_are_inactive() {
     assert!(unreadable.group_members().is_empty());
     database.apply(&unreadable, now());
     let unassigned = check(&database, &verdicts(&Verdict::Unassigned));
-    let reasons: BTreeSet<Reason> = unassigned.left().iter().map(|decision| decision.reason).collect();
+    let reasons: BTreeSet<Reason> = unassigned.not_applied().iter().map(|decision| decision.reason).collect();
     assert_eq!(reasons, [Reason::EmptyGroup].into());
     assert_eq!(unassigned.counts().deactivated, 0);
 }
@@ -330,9 +330,9 @@ fn learners_changed_outside_stay_so_and_are_logged_once() {
     moved[0] = Entra::Assigned { name: 0, email: 0, department: Some(2) };
     let plan = plan_for(&database, &desired(&moved), &limits(), now());
     assert_eq!((plan.applied().count(), plan.counts().skipped), (0, 1));
-    assert!(begins(&plan.left()[0]));
+    assert!(begins(&plan.not_applied()[0]));
     database.apply(&plan, now());
-    assert!(!plan_for(&database, &desired(&moved), &limits(), now()).left()[0].leave().unwrap().begins);
+    assert!(!plan_for(&database, &desired(&moved), &limits(), now()).not_applied()[0].leave().unwrap().begins);
 
     // Reactivated outside although the user has left.
     let gone = without_first(&users, 2);
@@ -341,7 +341,7 @@ fn learners_changed_outside_stay_so_and_are_logged_once() {
     database.apply(&plan, now());
     set_active(&mut database, 2, true);
     let plan = plan_for(&database, &desired(&gone), &limits(), now());
-    assert_eq!((plan.applied().count(), plan.left()[0].reason), (0, Reason::Drift));
+    assert_eq!((plan.applied().count(), plan.not_applied()[0].reason), (0, Reason::Drift));
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn protected_users_stay_active_and_do_not_count_against_the_limit() {
     // 18 leave: too many together, but only 6 may leave at all.
     let plan = plan_for(&database, &desired(&without_first(&users, 18)), &limits, now());
     assert_eq!((plan.counts().deactivated, plan.counts().skipped, plan.counts().held), (6, 12, 0));
-    let logged = |plan: &Plan| plan.left().iter().filter(|decision| begins(decision)).count();
+    let logged = |plan: &Plan| plan.not_applied().iter().filter(|decision| begins(decision)).count();
     assert_eq!(logged(&plan), 12);
     database.apply(&plan, now());
     let again = plan_for(&database, &desired(&without_first(&users, 18)), &limits, now());
@@ -439,7 +439,7 @@ fn a_protected_user_with_a_missing_account_is_logged_once() {
         let at = now() + SignedDuration::from_mins(minutes);
         let plan = plan_for(&database, &desired(&users), &limits, at);
         database.apply(&plan, at);
-        plan.left().iter().map(|decision| (decision.reason, begins(decision))).collect::<Vec<_>>()
+        plan.not_applied().iter().map(|decision| (decision.reason, begins(decision))).collect::<Vec<_>>()
     };
     assert_eq!(cycle(0), [(Reason::Protected, true)]);
     for minutes in [30, 60, 90] {

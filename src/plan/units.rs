@@ -49,24 +49,25 @@ impl From<Vec<Decision>> for Batch {
 }
 
 /// Cuts `decisions` into transactions of about `size`. Decisions that hand values to each other stay in one
-/// transaction. Deactivations come last: whatever stops the apply half-way has kept everybody active.
+/// transaction. Deactivations come last, so an interrupted apply leaves
+/// learners active.
 pub(super) fn arrange(decisions: Vec<Decision>, size: usize) -> Vec<Batch> {
-    let groups = Coupled::of(&decisions);
-    let mut order: Vec<Vec<usize>> = units(&decisions);
-    let key = |unit: &Vec<usize>| {
-        let first = unit[0];
-        let group = groups.is_coupled(first).then(|| groups.root(first));
-        (decisions[first].action == Action::Deactivate, group.is_none(), group)
-    };
+    let edges = Edges::new(&decisions);
+    let groups = edges.groups();
+    let mut units: Vec<_> = edges
+        .units()
+        .into_iter()
+        .map(|unit| (decisions[unit[0]].action == Action::Deactivate, groups[unit[0]].is_none(), groups[unit[0]], unit))
+        .collect();
     // Stable: within a group the order of the units stays.
-    order.sort_by_key(key);
-    let keys: Vec<_> = order.iter().map(key).collect();
+    units.sort_by_key(|(is_last, is_alone, group, _)| (*is_last, *is_alone, *group));
 
     let mut decisions: Vec<Option<Decision>> = decisions.into_iter().map(Some).collect();
     let mut batches: Vec<Batch> = Vec::new();
-    for (position, unit) in order.into_iter().enumerate() {
-        let (_, _, group) = keys[position];
-        let continues = group.is_some() && position > 0 && keys[position - 1].2 == group;
+    let mut group_before = None;
+    for (_, _, group, unit) in units {
+        let continues = group.is_some() && group == group_before;
+        group_before = group;
         let unit = unit.into_iter().filter_map(|index| decisions[index].take());
         match batches.last_mut() {
             Some(batch) if batch.decisions.len() < size || continues => batch.push_unit(unit),
@@ -82,10 +83,10 @@ pub(super) fn arrange(decisions: Vec<Decision>, size: usize) -> Vec<Batch> {
 
 /// `user`, and every user in `decisions` that hands a value to one of them or gets one.
 pub(super) fn coupled_with(decisions: &[&Decision], user: EntraId) -> BTreeSet<EntraId> {
-    let groups = Coupled::of(decisions.iter().copied());
-    let own = decisions.iter().position(|decision| decision.user == user).map(|index| groups.root(index));
-    let together = decisions.iter().enumerate().filter(|(index, _)| Some(groups.root(*index)) == own);
-    together.map(|(_, decision)| decision.user).collect()
+    let groups = Edges::new(decisions.iter().copied()).groups();
+    let own = decisions.iter().position(|decision| decision.user == user).and_then(|index| groups[index]);
+    let together = decisions.iter().zip(groups).filter(|(_, group)| own.is_some() && *group == own);
+    together.map(|(decision, _)| decision.user).chain([user]).collect()
 }
 
 /// The unique values that a decision gives up (`old`) or takes (`new`).
@@ -100,81 +101,54 @@ pub fn unique_values<'d>(
         .filter_map(move |change| Some(UniqueKey::new(change.attribute, side(change)?)))
 }
 
-/// Who gives up which value, by index.
-fn givers<'d>(decisions: impl IntoIterator<Item = &'d Decision>) -> BTreeMap<UniqueKey, usize> {
-    let all = decisions.into_iter().enumerate();
-    all.flat_map(|(index, decision)| {
-        unique_values(decision, |change| change.old.as_deref()).map(move |key| (key, index))
-    })
-    .collect()
+/// For each decision, the decisions whose values it takes, by index; and the reverse.
+struct Edges {
+    waits_for: Vec<Vec<usize>>,
+    awaited_by: Vec<Vec<usize>>,
 }
 
-/// Sets of decisions that are connected by handed-over values.
-struct Coupled {
-    parents: Vec<usize>,
-    coupled: BTreeSet<usize>,
-}
-
-impl Coupled {
-    fn of<'d>(decisions: impl IntoIterator<Item = &'d Decision, IntoIter: Clone>) -> Self {
+impl Edges {
+    fn new<'d>(decisions: impl IntoIterator<Item = &'d Decision, IntoIter: ExactSizeIterator + Clone>) -> Self {
         let decisions = decisions.into_iter();
-        let givers = givers(decisions.clone());
-        let mut sets = Self { parents: (0..decisions.clone().count()).collect(), coupled: BTreeSet::new() };
-        if givers.is_empty() {
-            return sets;
+        let none = vec![Vec::new(); decisions.len()];
+        let mut edges = Self { waits_for: none.clone(), awaited_by: none };
+        let mut givers: BTreeMap<UniqueKey, usize> = BTreeMap::new();
+        for (index, decision) in decisions.clone().enumerate() {
+            givers.extend(unique_values(decision, |change| change.old.as_deref()).map(|key| (key, index)));
         }
-        for (index, decision) in decisions.enumerate() {
-            for giver in unique_values(decision, |change| change.new.as_deref()).filter_map(|key| givers.get(&key)) {
-                let (left, right) = (sets.root(index), sets.root(*giver));
-                sets.parents[left.max(right)] = left.min(right);
-                sets.coupled.extend([index, *giver]);
+        for (index, decision) in decisions.enumerate().filter(|_| !givers.is_empty()) {
+            let wanted = unique_values(decision, |change| change.new.as_deref());
+            for giver in wanted.filter_map(|key| givers.get(&key).copied()).filter(|giver| *giver != index) {
+                edges.waits_for[index].push(giver);
+                edges.awaited_by[giver].push(index);
             }
         }
-        sets
+        edges
     }
 
-    fn is_coupled(&self, index: usize) -> bool {
-        self.coupled.contains(&index)
-    }
-
-    fn root(&self, mut index: usize) -> usize {
-        while self.parents[index] != index {
-            index = self.parents[index];
+    /// The set of connected decisions that each belongs to, named by its first index; `None` for one without edges.
+    fn groups(&self) -> Vec<Option<usize>> {
+        let both = self.waits_for.iter().zip(&self.awaited_by);
+        let neighbours: Vec<Vec<usize>> =
+            both.map(|(waits_for, awaited_by)| [&waits_for[..], awaited_by].concat()).collect();
+        let mut seen = vec![false; neighbours.len()];
+        let mut groups = vec![None; neighbours.len()];
+        for start in (0..neighbours.len()).filter(|index| !neighbours[*index].is_empty()) {
+            reachable(start, &neighbours, &mut seen).into_iter().for_each(|index| groups[index] = Some(start));
         }
-        index
+        groups
     }
-}
 
-/// The smallest sets of indices that can be applied one after the other.
-fn units(decisions: &[Decision]) -> Vec<Vec<usize>> {
-    let waits_for = dependencies(decisions);
-    let mut awaited_by = vec![Vec::new(); decisions.len()];
-    for (index, others) in waits_for.iter().enumerate() {
-        for other in others {
-            awaited_by[*other].push(index);
-        }
+    /// The smallest sets of indices that can be applied one after the other.
+    fn units(&self) -> Vec<Vec<usize>> {
+        // Strongly connected components by Kosaraju's algorithm, without recursion: a batch can be one long chain.
+        let finished = postorder(&self.waits_for);
+        let mut seen = vec![false; finished.len()];
+        let components = finished.into_iter().rev().map(|start| reachable(start, &self.awaited_by, &mut seen));
+        let mut units: Vec<Vec<usize>> = components.filter(|unit| !unit.is_empty()).collect();
+        units.reverse();
+        units
     }
-    // Strongly connected components by Kosaraju's algorithm, without recursion because a batch can be one long chain.
-    let finished = postorder(&waits_for);
-    let mut seen = vec![false; decisions.len()];
-    let components = finished.into_iter().rev().map(|start| reachable(start, &awaited_by, &mut seen));
-    let mut units: Vec<Vec<usize>> = components.filter(|unit| !unit.is_empty()).collect();
-    units.reverse();
-    units
-}
-
-/// For each decision, those whose values it takes.
-fn dependencies(decisions: &[Decision]) -> Vec<Vec<usize>> {
-    let givers = givers(decisions);
-    let mut waits_for = vec![Vec::new(); decisions.len()];
-    if givers.is_empty() {
-        return waits_for;
-    }
-    for (index, decision) in decisions.iter().enumerate() {
-        let wanted = unique_values(decision, |change| change.new.as_deref());
-        waits_for[index].extend(wanted.filter_map(|key| givers.get(&key).copied()).filter(|other| *other != index));
-    }
-    waits_for
 }
 
 fn postorder(edges: &[Vec<usize>]) -> Vec<usize> {

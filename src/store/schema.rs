@@ -183,8 +183,10 @@ pub(crate) async fn run_migrations(connection: &mut Connection, layout: &Layout)
             };
             match reason {
                 // Only an index on a table that the platform created can fail like this.
-                Some(reason) => StoreError::NotOurs { missing: vec![format!("learners cannot be indexed: {reason}")] },
-                None => error.into(),
+                Some(reason) if found == 0 => {
+                    StoreError::NotOurs { missing: vec![format!("learners cannot be indexed: {reason}")] }
+                }
+                Some(_) | None => error.into(),
             }
         })?;
     }

@@ -149,3 +149,23 @@ async fn an_upgrade_that_is_killed_between_two_statements_is_completed_by_the_ne
     assert_eq!(upgrade.version().await, "3");
     upgrade.decides_as_before().await;
 }
+
+#[apply(on_both)]
+async fn commands_beside_a_cycle_leave_the_upgrade_to_the_next_cycle() {
+    let mut upgrade = Upgrade::start().await;
+    for arguments in [&["pause"][..], &["resume"], &["approve"], &["approve", "--source", "--yes"]] {
+        let ran = upgrade.world.run_program(arguments, 1);
+        assert!(ran.stderr.contains("the next cycle migrates it"), "{ran:?}");
+        assert_eq!(upgrade.version().await, "3", "{arguments:?}");
+    }
+    upgrade.decides_as_before().await;
+}
+
+#[apply(on_both)]
+async fn a_failed_upgrade_is_not_reported_as_a_foreign_table() {
+    let upgrade = Upgrade::start().await;
+    upgrade.world.execute("ALTER TABLE provisioning_log ADD COLUMN approved_by text").await;
+    let ran = upgrade.world.run_program(&["sync"], 1);
+    assert!(!ran.stderr.contains("indexed"), "{ran:?}");
+    assert_eq!(upgrade.version().await, "3");
+}

@@ -170,7 +170,7 @@ fn a_linked_learner_gets_exactly_the_values_that_differ() {
     let mut world = World::new();
     world.learner(1);
     world.wanted(1);
-    // Letter case alone is no difference in the unique attributes.
+    // The unique attributes ignore letter case.
     world.wanted(1).values.insert(Attribute::Email, Some("E1".to_owned()));
     world.check(
         r"
@@ -291,7 +291,7 @@ fn a_rejected_user_keeps_its_learner() {
         2 in scope, 2 failed
     ",
     );
-    assert!(world.plan().left().iter().all(|decision| decision.user_name.is_some()));
+    assert!(world.plan().not_applied().iter().all(|decision| decision.user_name.is_some()));
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn attributes_changed_outside_are_repaired_or_left() {
     ",
     );
     let wanted = Fingerprint::compute(&world.wanted(1).values);
-    let recorded = |plan: &Plan| plan.left()[0].leave().unwrap().drift_fingerprint;
+    let recorded = |plan: &Plan| plan.not_applied()[0].leave().unwrap().drift_fingerprint;
     assert_eq!(recorded(&world.plan()), Some(wanted));
 
     // Without the cache, the recorded fingerprint says that Entra has not changed since.
@@ -826,7 +826,7 @@ fn a_leaver_waits_for_deactivate_after_unless_held_or_protected() {
     world.hold(1, Action::Deactivate, Reason::Threshold);
     world.check(
         r"
-        hold deactivate learner 1 of u1: threshold; would be unassigned (continues)
+        hold deactivate learner 1 of u1: threshold; would deactivate (unassigned) (continues)
             active: true -> false
         1 held
     ",
@@ -863,8 +863,8 @@ fn protected_users_are_never_deactivated() {
         r"
         deactivate learner 3 of u3: unassigned
             active: true -> false
-        skip deactivate learner 1 of u1: protected; would be unassigned, but safety.protected names the user
-        skip deactivate learner 2 of u2: protected; would be unassigned, but safety.protected names the user (continues)
+        skip deactivate learner 1 of u1: protected; would deactivate (unassigned), but safety.protected names the user
+        skip deactivate learner 2 of u2: protected; would deactivate (unassigned), but safety.protected names the user (continues)
         hold ends u1
         1 deactivated, 2 skipped
     ",
@@ -872,7 +872,7 @@ fn protected_users_are_never_deactivated() {
 }
 
 #[test]
-fn a_leaver_changed_outside_is_done_or_left_active() {
+fn a_leaver_deactivated_outside_needs_no_change_and_a_reactivated_one_stays_active() {
     let mut world = World::new();
     world.leaver(1).active = false;
     world.hold(1, Action::Deactivate, Reason::Threshold);
@@ -952,7 +952,7 @@ fn excluded_users_are_left_as_they_are() {
 }
 
 #[test]
-fn a_user_that_is_surely_excluded_needs_no_confirmation() {
+fn a_user_excluded_by_id_needs_no_confirmation() {
     let candidates_of = |world: &World| {
         let Candidates { absent, unread } = candidates(&world.linked(), &world.desired);
         let numbers = |users: Vec<EntraId>| users.iter().map(|user| user.as_bytes()[0]).collect::<Vec<_>>();
@@ -976,7 +976,7 @@ fn a_user_that_is_surely_excluded_needs_no_confirmation() {
 }
 
 #[test]
-fn a_lost_group_is_one_that_is_gone_or_empty_unless_learners_were_seen_in_it() {
+fn a_deleted_or_emptied_group_is_lost_unless_a_learner_was_seen_in_it() {
     let mut world = World::new();
     world.learner(1);
     let restrictions = |only: &[u8], ignore: &[u8]| {
@@ -1038,18 +1038,18 @@ fn limits_hold_one_deactivation_more_than_they_allow() {
     let mut world = leavers(2, 3);
     world.limits.max_deactivations = 1;
     world.check(r"
-        hold deactivate learner 0 of u0: threshold; would be unassigned: 2 deactivations now and 0 in the last 24 hours exceed safety.max_deactivations = 1
+        hold deactivate learner 0 of u0: threshold; would deactivate (unassigned): 2 deactivations now and 0 in the last 24 hours exceed safety.max_deactivations = 1
             active: true -> false
-        hold deactivate learner 1 of u1: threshold; would be unassigned: 2 deactivations now and 0 in the last 24 hours exceed safety.max_deactivations = 1
+        hold deactivate learner 1 of u1: threshold; would deactivate (unassigned): 2 deactivations now and 0 in the last 24 hours exceed safety.max_deactivations = 1
             active: true -> false
         1 in scope, 1 unchanged, 2 held
     ");
     world.limits.max_deactivations = 500;
     world.recently_deactivated = (100..110).map(user).collect();
     world.check(r"
-        hold deactivate learner 0 of u0: threshold; would be unassigned: 2 deactivations now and 10 in the last 24 hours exceed safety.max_deactivation_percent = 20 of 13 learners
+        hold deactivate learner 0 of u0: threshold; would deactivate (unassigned): 2 deactivations now and 10 in the last 24 hours exceed safety.max_deactivation_percent = 20 of 13 learners
             active: true -> false
-        hold deactivate learner 1 of u1: threshold; would be unassigned: 2 deactivations now and 10 in the last 24 hours exceed safety.max_deactivation_percent = 20 of 13 learners
+        hold deactivate learner 1 of u1: threshold; would deactivate (unassigned): 2 deactivations now and 10 in the last 24 hours exceed safety.max_deactivation_percent = 20 of 13 learners
             active: true -> false
         1 in scope, 1 unchanged, 2 held
     ");
@@ -1061,7 +1061,7 @@ fn a_hold_lasts_until_it_is_approved_for_its_action() {
     world.hold(0, Action::Deactivate, Reason::Threshold);
     world.check(
         r"
-        hold deactivate learner 0 of u0: threshold; would be unassigned (continues)
+        hold deactivate learner 0 of u0: threshold; would deactivate (unassigned) (continues)
             active: true -> false
         1 in scope, 1 unchanged, 1 held
     ",
@@ -1122,7 +1122,7 @@ fn the_last_members_of_a_group_that_became_empty_are_held() {
     world.last_members.insert(user(200), 3);
     world.check(
         r"
-        hold deactivate learner 0 of u0: empty-group; would be unassigned: group u200 no longer has members
+        hold deactivate learner 0 of u0: empty-group; would deactivate (unassigned): group u200 no longer has members
             active: true -> false
         1 in scope, 1 unchanged, 1 held
     ",
@@ -1140,7 +1140,7 @@ fn the_last_members_of_a_group_that_became_empty_are_held() {
     world.hidden.insert(user(200));
     world.check(
         r"
-        hold deactivate learner 0 of u0: empty-group; would be unassigned: group u200 hides its members
+        hold deactivate learner 0 of u0: empty-group; would deactivate (unassigned): group u200 hides its members
             active: true -> false
         1 in scope, 1 unchanged, 1 held
     ",
@@ -1148,7 +1148,7 @@ fn the_last_members_of_a_group_that_became_empty_are_held() {
     // A user who was elsewhere may have moved into it.
     world.routes.insert(user(0), direct());
     world.check(r"
-        hold deactivate learner 0 of u0: empty-group; would be unassigned: group u200 hides its members, which may include the user
+        hold deactivate learner 0 of u0: empty-group; would deactivate (unassigned): group u200 hides its members, which may include the user
             active: true -> false
         group u200: 0 members
         1 in scope, 1 unchanged, 1 held
@@ -1167,7 +1167,7 @@ fn the_last_members_of_a_group_that_became_empty_are_held() {
     world.nobody_assigned = true;
     world.check(
         r"
-        hold deactivate learner 0 of u0: empty-group; would be unassigned: the application has no assignments
+        hold deactivate learner 0 of u0: empty-group; would deactivate (unassigned): the application has no assignments
             active: true -> false
         group u200: 0 members
         1 in scope, 1 unchanged, 1 held
@@ -1322,7 +1322,7 @@ fn a_failure_ends_when_the_user_is_not_left_any_more() {
             emails[type eq "work"].value: e2 -> e8
             department: d2 -> d8
         fail update learner 3 of u3: invalid-value; a rule
-        hold deactivate learner 4 of u4: threshold; would be unassigned (continues)
+        hold deactivate learner 4 of u4: threshold; would deactivate (unassigned) (continues)
             active: true -> false
         failure ends u1
         failure ends u4
@@ -1374,7 +1374,7 @@ fn a_plan_for_one_user_keeps_those_who_hand_values_to_it() {
     world.hold(5, Action::Deactivate, Reason::Threshold);
     world.failing(6, Reason::Conflict);
     let only = |number: u8, expect: &str| {
-        world::check_plan(&world.plan().only(user(number), &world.desired), expect);
+        world::check_plan(&world.plan().for_user(user(number), &world.desired), expect);
     };
     only(
         1,
@@ -1416,7 +1416,7 @@ fn a_plan_for_one_user_keeps_those_who_hand_values_to_it() {
     world.learner(1);
     world.assess(1, Assessment::Unchanged);
     world::check_plan(
-        &world.plan().only(user(1), &world.desired),
+        &world.plan().for_user(user(1), &world.desired),
         r"
         1 in scope, 1 unchanged
     ",
@@ -1424,9 +1424,9 @@ fn a_plan_for_one_user_keeps_those_who_hand_values_to_it() {
     let mut world = leavers(1, 2);
     world.hold(0, Action::Deactivate, Reason::Threshold);
     world::check_plan(
-        &world.plan().only(user(0), &world.desired),
+        &world.plan().for_user(user(0), &world.desired),
         r"
-        hold deactivate learner 0 of u0: threshold; would be unassigned (continues)
+        hold deactivate learner 0 of u0: threshold; would deactivate (unassigned) (continues)
             active: true -> false
         1 held
     ",

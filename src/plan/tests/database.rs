@@ -87,7 +87,7 @@ impl Database {
         }
         self.held.retain(|user, _| !plan.held_ended().contains(user));
         self.failing.retain(|user, _| !plan.failing_ended().contains(user));
-        for decision in plan.left() {
+        for decision in plan.not_applied() {
             let leave = decision.leave().unwrap();
             let (user, action, reason) = (decision.user, decision.action, decision.reason);
             if leave.left_as == LeftAs::Held {

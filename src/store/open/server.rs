@@ -2,6 +2,7 @@
 
 use super::Access;
 use crate::model::Table;
+use crate::store::cycle_lock::take_cycle_lock;
 use crate::store::db::postgres::{self, ConnectError};
 use crate::store::db::{Connection, Dialect, PostgresServer, Statement};
 use crate::store::error::StoreError;
@@ -36,9 +37,15 @@ pub(super) async fn open(
     external: Option<&Table>,
 ) -> Result<(Connection, Layout), StoreError> {
     let mut connection = connect(server, access).await?;
-    let layout = match access {
-        Access::ReadWrite => schema::migrate(&mut connection, external).await?,
-        Access::ReadOnly => schema::check(&mut connection, external).await?,
+    let layout = match (schema::check(&mut connection, external).await, access) {
+        (Err(error @ StoreError::Older { found, .. }), Access::ReadWrite) => {
+            // The tables must not change during a cycle of an older version.
+            if found > 0 && take_cycle_lock(&mut connection, "learner-sync").await?.is_some() {
+                return Err(error);
+            }
+            schema::migrate(&mut connection, external).await?
+        }
+        (checked, _) => checked?,
     };
     Ok((connection, layout))
 }

@@ -34,10 +34,9 @@ impl Store {
             let (cause, fingerprint): (Option<&str>, Option<&str>) = (row.get(2)?, row.get(3)?);
             let entry = FailingEntry {
                 reason: parse_column(row.get(1)?, "sync_failures.reason")?,
-                cause: cause.map(|cause| parse_column(cause, "sync_failures.cause")).transpose()?,
-                drift_fingerprint: fingerprint
-                    .map(|fingerprint| parse_column(fingerprint, "sync_failures.drift_fingerprint"))
-                    .transpose()?,
+                // An unknown value only starts a wait again, so it must not stop the cycle.
+                cause: cause.and_then(|cause| cause.parse().ok()),
+                drift_fingerprint: fingerprint.and_then(|fingerprint| fingerprint.parse().ok()),
                 first_at: row.time(4, "sync_failures.first_at")?,
             };
             Ok((parse_column(row.get(0)?, "sync_failures.entra_id")?, entry))

@@ -15,7 +15,8 @@ const CREATE_OBSTACLE: &str = include_str!("postgres/create_obstacle.sql");
 
 /// Why the role cannot migrate the tables.
 const MIGRATE_OBSTACLE: &str = "SELECT current_user::text, CASE WHEN EXISTS (
-        SELECT 1 FROM pg_class WHERE oid IN (to_regclass('sync_state'), to_regclass('sync_links'))
+        SELECT 1 FROM pg_class WHERE oid IN (to_regclass('sync_state'), to_regclass('sync_links'),
+                to_regclass('sync_failures'), to_regclass('provisioning_log'))
             AND NOT pg_has_role(relowner, 'USAGE')) THEN 'does not own them' END";
 
 /// Checks that the role may migrate tables of version `found`. A file has no owner in SQL.
