@@ -169,9 +169,7 @@ impl Compiler<'_> {
 
 /// Parses a constant argument; one that depends on the user is left alone.
 fn parse_constant(parameter: Parameter, function: &str, argument: Expression) -> Result<Expression, String> {
-    let Expression::Literal(literal) = argument else {
-        return Ok(argument);
-    };
+    let Expression::Literal(literal) = argument else { return Ok(argument) };
     match &literal {
         Value::Text(text) | Value::Number(text) if !text.is_empty() => {
             let constant = parameter.kind.parse(text)?;

@@ -7,19 +7,6 @@ use super::dates::{DateFormat, DateInterval, DateTimeStyles, UtcDateTime};
 use super::keyword::{CompareType, Encoding};
 use super::pattern::Pattern;
 
-/// The type of an argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConstantKind {
-    Integer,
-    DateInterval,
-    Date,
-    DateTimeStyles,
-    DateFormat,
-    Encoding,
-    CompareType,
-    Pattern,
-}
-
 /// An argument of a function that is more than text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parameter {
@@ -42,19 +29,6 @@ pub(super) const fn accepts(index: usize, kind: ConstantKind) -> Parameter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Integer(pub(super) i128);
 
-/// A parsed constant argument.
-#[derive(Clone, Debug)]
-pub(crate) enum ConstantArgument {
-    Integer(Integer),
-    DateInterval(DateInterval),
-    Date(UtcDateTime),
-    DateTimeStyles(DateTimeStyles),
-    DateFormat(DateFormat),
-    Encoding(Encoding),
-    CompareType(CompareType),
-    Pattern(Box<Pattern>),
-}
-
 /// A type that an argument can be parsed to.
 pub(super) trait ArgumentType: Clone {
     /// Completes the message "must be ..."; it names the expected form.
@@ -68,34 +42,58 @@ pub(super) trait ArgumentType: Clone {
     fn from_constant(constant: &ConstantArgument) -> Option<&Self>;
 }
 
-impl ConstantKind {
-    /// Parses a constant argument.
-    pub(super) fn parse(self, text: &str) -> Result<ConstantArgument, String> {
-        Ok(match self {
-            Self::Integer => ConstantArgument::Integer(Integer::parse_argument(text)?),
-            Self::DateInterval => ConstantArgument::DateInterval(DateInterval::parse_argument(text)?),
-            Self::Date => ConstantArgument::Date(UtcDateTime::parse_argument(text)?),
-            Self::DateTimeStyles => ConstantArgument::DateTimeStyles(DateTimeStyles::parse_argument(text)?),
-            Self::DateFormat => ConstantArgument::DateFormat(DateFormat::parse_argument(text)?),
-            Self::Encoding => ConstantArgument::Encoding(Encoding::parse_argument(text)?),
-            Self::CompareType => ConstantArgument::CompareType(CompareType::parse_argument(text)?),
-            Self::Pattern => ConstantArgument::Pattern(Box::new(Pattern::parse_argument(text)?)),
-        })
-    }
+/// Declares the types of arguments: the variant, the type, and the words that complete the message "must be ...".
+macro_rules! argument_types {
+    ($($variant:ident($type:ty) = $expected:literal,)+) => {
+        /// The type of an argument.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum ConstantKind { $($variant,)+ }
 
-    pub(super) fn expected(self) -> &'static str {
-        match self {
-            Self::Integer => Integer::EXPECTED,
-            Self::DateInterval => DateInterval::EXPECTED,
-            Self::Date => UtcDateTime::EXPECTED,
-            Self::DateTimeStyles => DateTimeStyles::EXPECTED,
-            Self::DateFormat => DateFormat::EXPECTED,
-            Self::Encoding => Encoding::EXPECTED,
-            Self::CompareType => CompareType::EXPECTED,
-            Self::Pattern => Pattern::EXPECTED,
+        /// A parsed constant argument.
+        #[derive(Clone, Debug)]
+        pub(crate) enum ConstantArgument { $($variant($type),)+ }
+
+        impl ConstantKind {
+            /// Parses a constant argument.
+            pub(super) fn parse(self, text: &str) -> Result<ConstantArgument, String> {
+                match self { $(Self::$variant => <$type>::parse(text).map(ConstantArgument::$variant),)+ }
+            }
+
+            /// Completes the message "must be ...".
+            pub(super) fn expected(self) -> &'static str {
+                match self { $(Self::$variant => $expected,)+ }
+            }
         }
-    }
 
+        $(impl ArgumentType for $type {
+            const EXPECTED: &str = $expected;
+
+            fn parse_argument(text: &str) -> Result<Self, String> {
+                Self::parse(text)
+            }
+
+            fn from_constant(constant: &ConstantArgument) -> Option<&Self> {
+                match constant {
+                    ConstantArgument::$variant(constant) => Some(constant),
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+
+argument_types! {
+    Integer(Integer) = "a whole number",
+    DateInterval(DateInterval) = "an interval such as \"d\"",
+    Date(UtcDateTime) = "a date",
+    DateTimeStyles(DateTimeStyles) = "the name of a DateTimeStyles value",
+    DateFormat(DateFormat) = "a date format",
+    Encoding(Encoding) = "an encoding: UTF8, ASCII or Unicode",
+    CompareType(CompareType) = "vbTextCompare or vbBinaryCompare",
+    Pattern(Pattern) = "a regular expression",
+}
+
+impl ConstantKind {
     /// Whether the constant may be a bare word such as `vbTextCompare`.
     pub(super) fn is_word(self) -> bool {
         matches!(self, Self::Encoding | Self::CompareType)
@@ -113,23 +111,9 @@ impl ConstantArgument {
     }
 }
 
-/// Implements [`ArgumentType::from_constant`].
-macro_rules! from_constant {
-    ($variant:ident) => {
-        fn from_constant(constant: &ConstantArgument) -> Option<&Self> {
-            match constant {
-                ConstantArgument::$variant(constant) => Some(constant),
-                _ => None,
-            }
-        }
-    };
-}
-
-impl ArgumentType for Integer {
-    const EXPECTED: &str = "a whole number";
-
+impl Integer {
     /// Decimals are cut off, as in Visual Basic. `&HF7` is hexadecimal.
-    fn parse_argument(text: &str) -> Result<Self, String> {
+    fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let hexadecimal = text.strip_prefix("&H").or_else(|| text.strip_prefix("&h"));
         let whole = match (hexadecimal, text.split_once('.')) {
@@ -141,78 +125,6 @@ impl ArgumentType for Integer {
         let fits = |number: &i128| (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(number);
         whole.filter(fits).map(Self).ok_or_else(|| format!("`{text}` is not a whole number"))
     }
-
-    from_constant!(Integer);
-}
-
-impl ArgumentType for DateInterval {
-    const EXPECTED: &str = "an interval such as \"d\"";
-
-    fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-
-    from_constant!(DateInterval);
-}
-
-impl ArgumentType for UtcDateTime {
-    const EXPECTED: &str = "a date";
-
-    fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|reason| format!("`{text}` is not a date that CDate can read: {reason}"))
-    }
-
-    from_constant!(Date);
-}
-
-impl ArgumentType for DateTimeStyles {
-    const EXPECTED: &str = "the name of a DateTimeStyles value";
-
-    fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-
-    from_constant!(DateTimeStyles);
-}
-
-impl ArgumentType for DateFormat {
-    const EXPECTED: &str = "a date format";
-
-    fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|reason| format!("`{text}` is not a date format: {reason}"))
-    }
-
-    from_constant!(DateFormat);
-}
-
-impl ArgumentType for Encoding {
-    const EXPECTED: &str = "an encoding: UTF8, ASCII or Unicode";
-
-    fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-
-    from_constant!(Encoding);
-}
-
-impl ArgumentType for CompareType {
-    const EXPECTED: &str = "vbTextCompare or vbBinaryCompare";
-
-    fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-
-    from_constant!(CompareType);
-}
-
-impl ArgumentType for Pattern {
-    const EXPECTED: &str = "a regular expression";
-
-    fn parse_argument(text: &str) -> Result<Self, String> {
-        Self::parse(text)
-    }
-
-    from_constant!(Pattern);
 }
 
 #[cfg(test)]
@@ -221,7 +133,7 @@ mod tests {
 
     #[test]
     fn whole_numbers() {
-        let read = |text| Integer::parse_argument(text).ok().map(|Integer(number)| number);
+        let read = |text| Integer::parse(text).ok().map(|Integer(number)| number);
         for (text, expected) in [
             ("12", Some(12)),
             (" -3 ", Some(-3)),

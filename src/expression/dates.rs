@@ -74,8 +74,8 @@ impl UtcDateTime {
     }
 
     /// Parses a text as `CDate` does.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        general::parse_date(text)
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        general::parse_date(text).map_err(|reason| format!("`{text}` is not a date that CDate can read: {reason}"))
     }
 
     /// Parses the result of [`Self::printed`].
@@ -177,8 +177,8 @@ mod tests {
             }
             if let Ok(format) = DateFormat::parse(&format) {
                 let written = now.write(&format);
-                let _ = UtcDateTime::read_exactly(&written, &format, DateTimeStyles::default(), now);
-                let _ = UtcDateTime::read_exactly(&text, &format, DateTimeStyles::default(), now);
+                let _ = UtcDateTime::read_exactly(&written, &format, DateTimeStyles::service_default(), now);
+                let _ = UtcDateTime::read_exactly(&text, &format, DateTimeStyles::service_default(), now);
             }
         }
     }

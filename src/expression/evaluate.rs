@@ -81,7 +81,7 @@ pub(crate) struct EvaluationContext<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     function: &'static Function,
-    arguments: &'a [Expression],
+    pub(super) arguments: &'a [Expression],
     pub(super) context: EvaluationContext<'a>,
 }
 
@@ -101,12 +101,8 @@ impl<'a> Call<'a> {
         self.argument_unless(index, str::is_empty)
     }
 
-    /// Like [`Self::argument`], but an empty text is an error.
-    pub(super) fn strict_argument<T: ArgumentType>(self, index: usize) -> Result<Option<Cow<'a, T>>, EvaluationStop> {
-        self.argument_unless(index, |_| false)
-    }
-
-    fn argument_unless<T: ArgumentType>(
+    /// Argument `index` as a `T`, unless it is null or `is_nothing` accepts its text.
+    pub(super) fn argument_unless<T: ArgumentType>(
         self,
         index: usize,
         is_nothing: fn(&str) -> bool,
@@ -116,9 +112,7 @@ impl<'a> Call<'a> {
         {
             return Ok(Some(Cow::Borrowed(read)));
         }
-        let Some(text) = self.text(index)?.filter(|text| !is_nothing(text)) else {
-            return Ok(None);
-        };
+        let Some(text) = self.text(index)?.filter(|text| !is_nothing(text)) else { return Ok(None) };
         match T::parse_argument(&text) {
             Ok(read) => Ok(Some(Cow::Owned(read))),
             Err(_) => Err(self.wrong(index, "is not", T::EXPECTED)),
@@ -132,19 +126,6 @@ impl<'a> Call<'a> {
 
     fn wrong(self, index: usize, how: &str, expected: &str) -> EvaluationStop {
         EvaluationStop::broken(format!("argument {} of {} {how} {expected}", index + 1, self.function.name))
-    }
-
-    /// Whether argument `index` may be a date from another function.
-    pub(super) fn is_date(self, index: usize) -> bool {
-        self.arguments.get(index).is_some_and(Expression::returns_date)
-    }
-
-    pub(super) fn count(self) -> usize {
-        self.arguments.len()
-    }
-
-    pub(super) fn arguments(self) -> &'a [Expression] {
-        self.arguments
     }
 }
 

@@ -19,13 +19,10 @@ impl CompareType {
     }
 
     pub(super) fn parse(word: &str) -> Result<Self, String> {
-        let is = |known: &str| word.trim().eq_ignore_ascii_case(known);
-        if is("vbBinaryCompare") || is("CaseSensitive") {
-            Ok(Self::Binary)
-        } else if is("vbTextCompare") || is("CaseInsensitive") {
-            Ok(Self::Text)
-        } else {
-            Err(format!("`{word}` is not a comparison type; write vbTextCompare or vbBinaryCompare"))
+        match word.trim().to_ascii_lowercase().as_str() {
+            "vbbinarycompare" | "casesensitive" => Ok(Self::Binary),
+            "vbtextcompare" | "caseinsensitive" => Ok(Self::Text),
+            _ => Err(format!("`{word}` is not a comparison type; write vbTextCompare or vbBinaryCompare")),
         }
     }
 }
@@ -50,15 +47,11 @@ impl Encoding {
     }
 
     pub(super) fn parse(word: &str) -> Result<Self, String> {
-        let is = |known: &str| word.trim().eq_ignore_ascii_case(known);
-        if is("Unicode") || is("UTF16") || is("UTF-16") {
-            Ok(Self::Unicode)
-        } else if is("UTF8") || is("UTF-8") {
-            Ok(Self::Utf8)
-        } else if is("ASCII") || is("US-ASCII") {
-            Ok(Self::Ascii)
-        } else {
-            Err(format!("`{word}` is not an encoding; write UTF8, ASCII or Unicode"))
+        match word.trim().to_ascii_lowercase().as_str() {
+            "unicode" | "utf16" | "utf-16" => Ok(Self::Unicode),
+            "utf8" | "utf-8" => Ok(Self::Utf8),
+            "ascii" | "us-ascii" => Ok(Self::Ascii),
+            _ => Err(format!("`{word}` is not an encoding; write UTF8, ASCII or Unicode")),
         }
     }
 

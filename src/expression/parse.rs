@@ -40,9 +40,7 @@ impl Parser<'_> {
     fn expression(&mut self, depth: usize) -> Result<Node, ExpressionProblem> {
         let left = self.concatenation(depth)?;
         let operator_at = self.position();
-        let Some(operator) = self.operator() else {
-            return Ok(left);
-        };
+        let Some(operator) = self.operator() else { return Ok(left) };
         let right = self.concatenation(depth)?;
         if left.syntax == Syntax::Empty || right.syntax == Syntax::Empty {
             let message = format!("`{}` needs a value on both sides; an empty text is \"\"", operator.as_str());
@@ -125,7 +123,8 @@ impl Parser<'_> {
         let opened_at = self.position();
         self.next += 1;
         let mut text = String::new();
-        while let Some(character) = self.next_character() {
+        while let Some(character) = self.peek() {
+            self.next += 1;
             match (character, self.peek()) {
                 ('"', _) => return Ok(Syntax::Text(text)),
                 ('\\', Some(escaped @ ('\\' | '"'))) => {
@@ -221,9 +220,7 @@ impl Parser<'_> {
     /// The problem that something else was expected here, with a hint for common mistakes.
     fn unexpected(&mut self, expected: &str) -> ExpressionProblem {
         let position = self.position();
-        let Some(found) = self.peek() else {
-            return self.problem(format!("expected {expected}"));
-        };
+        let Some(found) = self.peek() else { return self.problem(format!("expected {expected}")) };
         let hint = match found {
             '“' | '”' | '„' | '\'' => "; write texts in straight double quotes",
             '(' => "; parentheses follow a function name only",
@@ -245,12 +242,6 @@ impl Parser<'_> {
 
     fn peek(&self) -> Option<char> {
         self.characters.get(self.next).copied()
-    }
-
-    fn next_character(&mut self) -> Option<char> {
-        let character = self.peek()?;
-        self.next += 1;
-        Some(character)
     }
 
     fn eat(&mut self, wanted: char) -> bool {

@@ -131,9 +131,7 @@ impl Pattern {
     ) -> Result<(), LimitExceeded> {
         let mut from = 0;
         while let Some(captures) = self.search(subject, from)? {
-            let Some(whole) = captures.get(0) else {
-                break;
-            };
+            let Some(whole) = captures.get(0) else { break };
             let (start, end) = (whole.start(), whole.end());
             visit(&captures, start, end)?;
             from = if start < end {

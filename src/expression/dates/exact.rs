@@ -10,7 +10,7 @@ use super::{DAYS, DateTimeKind, MONTHS, UtcDateTime, starts_with_name};
 const LAST_TWO_DIGIT_YEAR: i32 = 49;
 
 /// .NET's `DateTimeStyles`: allowed white space and assumed time zone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent flags in .NET as well")]
 pub(crate) struct DateTimeStyles {
     leading_white: bool,
@@ -24,28 +24,15 @@ pub(crate) struct DateTimeStyles {
     roundtrip: bool,
 }
 
-const NONE: DateTimeStyles = DateTimeStyles {
-    leading_white: false,
-    trailing_white: false,
-    inner_white: false,
-    no_current_date: false,
-    to_universal: false,
-    assume_local: false,
-    assume_universal: false,
-    roundtrip: false,
-};
-
-impl Default for DateTimeStyles {
-    /// The default of the service.
-    fn default() -> Self {
-        Self { leading_white: true, trailing_white: true, roundtrip: true, ..NONE }
-    }
-}
-
 impl DateTimeStyles {
+    /// The styles of the service, where a mapping gives none.
+    pub(in crate::expression) fn service_default() -> Self {
+        Self { leading_white: true, trailing_white: true, roundtrip: true, ..Self::default() }
+    }
+
     /// Parses names of .NET's enumeration, separated by commas.
     pub(in crate::expression) fn parse(text: &str) -> Result<Self, String> {
-        let mut styles = NONE;
+        let mut styles = Self::default();
         for name in text.split([',', '|']) {
             let name = name.trim();
             let name = name.strip_prefix("DateTimeStyles.").unwrap_or(name);
@@ -259,9 +246,8 @@ impl ParsedFields {
                 Date::new(i16::try_from(year).ok()?, month, i8::try_from(day.unwrap_or(1)).ok()?).ok()?
             }
         };
-        if weekday.is_some_and(|index| {
-            DAYS[index] != DAYS[usize::from(date.weekday().to_monday_zero_offset().unsigned_abs())]
-        }) {
+        let found = usize::from(date.weekday().to_monday_zero_offset().unsigned_abs());
+        if weekday.is_some_and(|stated| stated != found) {
             return None;
         }
         let small = |field: Option<i32>| i8::try_from(field.unwrap_or(0)).ok();
@@ -308,7 +294,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str, format: &str, styles: &str) -> Option<String> {
-        let styles = if styles.is_empty() { DateTimeStyles::default() } else { DateTimeStyles::parse(styles).unwrap() };
+        let styles =
+            if styles.is_empty() { DateTimeStyles::service_default() } else { DateTimeStyles::parse(styles).unwrap() };
         let now = UtcDateTime::parse("2031-07-04T15:00:00Z").unwrap();
         let moment = UtcDateTime::read_exactly(text, &DateFormat::parse(format).unwrap(), styles, now)?;
         Some(moment.write(&DateFormat::parse("yyyy-MM-ddTHH:mm:ss.FFFFFFFK").unwrap()))
@@ -367,7 +354,7 @@ mod tests {
     fn styles_are_parsed_by_name() {
         assert!(
             DateTimeStyles::parse("DateTimeStyles.RoundtripKind | allowLeadingWhite, AllowTrailingWhite")
-                == Ok(DateTimeStyles::default())
+                == Ok(DateTimeStyles::service_default())
         );
         assert!(DateTimeStyles::parse("AssumeUTC").is_err());
         assert!(DateTimeStyles::parse("RoundtripKind, AssumeLocal").is_err());

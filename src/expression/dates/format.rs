@@ -21,13 +21,13 @@ pub(super) enum FormatToken {
 }
 
 impl DateFormat {
-    pub(in crate::expression) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub(in crate::expression) fn parse(text: &str) -> Result<Self, String> {
         let mut letters = text.chars();
-        if let (Some(letter), None) = (letters.next(), letters.next()) {
-            let pattern = standard(letter).ok_or("unknown standard format")?;
-            return Self::custom(pattern);
-        }
-        Self::custom(text)
+        let custom = match (letters.next(), letters.next()) {
+            (Some(letter), None) => standard(letter).ok_or("unknown standard format"),
+            _ => Ok(text),
+        };
+        custom.and_then(Self::custom).map_err(|reason| format!("`{text}` is not a date format: {reason}"))
     }
 
     fn custom(text: &str) -> Result<Self, &'static str> {

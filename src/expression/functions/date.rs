@@ -6,6 +6,7 @@ use std::borrow::Cow;
 
 use crate::model::Value;
 
+use crate::expression::compile::Expression;
 use crate::expression::constant::{ConstantKind, Integer, Parameter, accepts};
 use crate::expression::dates::{DateFormat, DateInterval, DateTimeStyles, UtcDateTime};
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, null, number, produced};
@@ -75,12 +76,14 @@ pub(super) fn arrange_format(nodes: &mut Vec<Node>) {
 /// `FormatDateTime(source, dateTimeStyles, inputFormat, outputFormat)`: a missing format means the service's own
 /// notation. The result of a date function ignores the input format.
 pub(super) fn format(call: Call<'_>) -> Evaluated<'_> {
-    let Some(text) = call.text(0)? else {
-        return Ok(null());
-    };
+    let Some(text) = call.text(0)? else { return Ok(null()) };
     let now = UtcDateTime::from_timestamp(call.context.now).ok_or(BEYOND)?;
-    let styles = call.argument::<DateTimeStyles>(1)?.map_or_else(DateTimeStyles::default, Cow::into_owned);
-    let from_function = if call.is_date(0) { UtcDateTime::from_printed(&text) } else { None };
+    let styles = call.argument::<DateTimeStyles>(1)?.map_or_else(DateTimeStyles::service_default, Cow::into_owned);
+    let from_function = if call.arguments.first().is_some_and(Expression::returns_date) {
+        UtcDateTime::from_printed(&text)
+    } else {
+        None
+    };
     let date = match (from_function, call.argument::<DateFormat>(2)?) {
         (Some(date), _) => Some(date),
         (None, Some(format)) => UtcDateTime::read_exactly(&text, &format, styles, now),
@@ -93,9 +96,9 @@ pub(super) fn format(call: Call<'_>) -> Evaluated<'_> {
     }
 }
 
-/// Argument `index` as a date, unless it is null.
+/// Argument `index` as a date, unless it is null. An empty text is an error.
 fn date_argument(call: Call<'_>, index: usize) -> Result<Option<UtcDateTime>, EvaluationStop> {
-    Ok(call.strict_argument::<UtcDateTime>(index)?.map(Cow::into_owned))
+    Ok(call.argument_unless::<UtcDateTime>(index, |_| false)?.map(Cow::into_owned))
 }
 
 fn printed<'a>(date: Option<UtcDateTime>) -> Evaluated<'a> {

@@ -10,9 +10,7 @@ use crate::expression::evaluate::{Call, Evaluated, null};
 /// `DNComponent(dn, componentNumber)`: the value of a component, counted from the left and from 1; null when there are
 /// fewer.
 pub(super) fn component(call: Call<'_>) -> Evaluated<'_> {
-    let Some(name) = call.text(0)? else {
-        return Ok(null());
-    };
+    let Some(name) = call.text(0)? else { return Ok(null()) };
     let wanted = call.required_argument::<Integer>(1)?.0;
     let found = usize::try_from(wanted - 1).ok().and_then(|index| components(&name).nth(index));
     let value = found.and_then(|component| component.split_once('='));

@@ -7,6 +7,7 @@ use crate::model::Value;
 
 use super::Checked;
 use super::substring::find_text;
+use crate::expression::attribute::is_empty;
 use crate::expression::compile::Expression;
 use crate::expression::constant::Integer;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, number, text};
@@ -43,9 +44,7 @@ pub(super) fn item(call: Call<'_>) -> Evaluated<'_> {
 /// `RemoveDuplicates(attribute)`: keeps the first of equal elements.
 pub(super) fn remove_duplicates(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
-    let Value::List(elements) = source.as_ref() else {
-        return Ok(source);
-    };
+    let Value::List(elements) = source.as_ref() else { return Ok(source) };
     let mut seen = BTreeSet::new();
     let mut unique = Vec::new();
     for element in elements {
@@ -58,9 +57,7 @@ pub(super) fn remove_duplicates(call: Call<'_>) -> Evaluated<'_> {
 
 /// `Split(source, delimiter)`: as in the documented example, each part is trimmed.
 pub(super) fn split(call: Call<'_>) -> Evaluated<'_> {
-    let Some(source) = call.text(0)? else {
-        return Ok(null());
-    };
+    let Some(source) = call.text(0)? else { return Ok(null()) };
     let delimiter = call.text(1)?.unwrap_or_default();
     if source.len() > MAX_PRODUCED {
         return Err(EvaluationStop::TOO_LONG);
@@ -73,10 +70,8 @@ pub(super) fn split(call: Call<'_>) -> Evaluated<'_> {
 
 /// An empty delimiter splits nothing.
 pub(super) fn check_split(arguments: &[Expression]) -> Checked {
-    let is_missing =
-        |value: &Value| matches!(value, Value::Null) || matches!(value, Value::Text(text) if text.is_empty());
     match arguments {
-        [_, Expression::Literal(delimiter)] if is_missing(delimiter) => Err((1, "the delimiter is empty".to_owned())),
+        [_, Expression::Literal(delimiter)] if is_empty(delimiter) => Err((1, "the delimiter is empty".to_owned())),
         _ => Ok(()),
     }
 }

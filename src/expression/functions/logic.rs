@@ -10,7 +10,7 @@ use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, boolean, null
 /// `Switch(source, default, key1, value1, ...)`: keys are case-sensitive; the key `""` matches a missing value.
 pub(super) fn switch(call: Call<'_>) -> Evaluated<'_> {
     let source = call.text(0)?.unwrap_or_default();
-    for key in (2..call.count()).step_by(2) {
+    for key in (2..call.arguments.len()).step_by(2) {
         if call.text(key)?.unwrap_or_default() == source {
             return call.value(key + 1);
         }
@@ -68,7 +68,7 @@ pub(super) fn check_error(arguments: &[Expression]) -> Checked {
 /// when no other source has a value.
 pub(super) fn coalesce(call: Call<'_>) -> Evaluated<'_> {
     let mut empty = null();
-    for index in 0..call.count() {
+    for index in 0..call.arguments.len() {
         let value = call.value(index)?;
         if !is_empty(&value) {
             return Ok(value);

@@ -79,7 +79,7 @@ pub(super) fn check(arguments: &[Expression]) -> Checked {
 
 pub(super) fn replace(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
-    match mode(call.arguments()) {
+    match mode(call.arguments) {
         Some(Mode::Old) => {
             let (old, new) = (text(call, OLD)?, text(call, REPLACEMENT)?);
             try_each(source, |text| substitute(text, &old, &new))
@@ -89,16 +89,12 @@ pub(super) fn replace(call: Call<'_>) -> Evaluated<'_> {
             try_each(source, |text| substitute(&template, &old, text))
         }
         Some(Mode::Matches) => {
-            let Some(pattern) = call.argument::<Pattern>(PATTERN)? else {
-                return Ok(source);
-            };
+            let Some(pattern) = call.argument::<Pattern>(PATTERN)? else { return Ok(source) };
             let new = text(call, REPLACEMENT)?;
             try_each(source, |text| Ok(pattern.replace(text, &new)?))
         }
         Some(Mode::Group) => {
-            let Some(pattern) = call.argument::<Pattern>(PATTERN)? else {
-                return Ok(source);
-            };
+            let Some(pattern) = call.argument::<Pattern>(PATTERN)? else { return Ok(source) };
             let (group, new) = (text(call, GROUP)?, text(call, REPLACEMENT)?);
             try_each(source, |text| Ok(pattern.replace_group(text, &group, &new)?))
         }

@@ -23,7 +23,7 @@ pub(super) fn prepend(call: Call<'_>) -> Evaluated<'_> {
 pub(super) fn join(call: Call<'_>) -> Evaluated<'_> {
     let separator = call.text(0)?.unwrap_or_default();
     let mut joined = String::new();
-    for index in 1..call.count() {
+    for index in 1..call.arguments.len() {
         match call.value(index)?.as_ref() {
             Value::List(elements) => {
                 for element in elements {
@@ -109,9 +109,7 @@ pub(super) fn try_each<'a>(
 ) -> Evaluated<'a> {
     let mut left = MAX_PRODUCED;
     let mut changed = |value| {
-        let Some(text) = text(Cow::Borrowed(value))? else {
-            return Ok(Value::Null);
-        };
+        let Some(text) = text(Cow::Borrowed(value))? else { return Ok(Value::Null) };
         let changed = change(&text)?;
         left = left.checked_sub(changed.len()).ok_or(EvaluationStop::TOO_LONG)?;
         Ok(Value::Text(changed))

@@ -1,5 +1,7 @@
 //! `PCase`: capitalizes words.
 
+use unicode_normalization::char::is_combining_mark;
+
 use super::text::{each, single};
 use crate::expression::evaluate::{Call, Evaluated};
 
@@ -7,45 +9,28 @@ use crate::expression::evaluate::{Call, Evaluated};
 pub(super) fn p_case(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     match call.text(1)?.filter(|separators| !separators.is_empty()) {
-        Some(separators) => each(source, |text| by_separators(text, &separators)),
-        None => each(source, by_letters),
+        // A word starts after a separator, with any character.
+        Some(separators) => each(source, |text| capitalize(text, |letter, _| !separators.contains(letter))),
+        // As .NET's `ToTitleCase`: a word starts with a letter and continues with letters, digits and marks. Unlike
+        // there, but like in the service, an apostrophe ends it.
+        None => each(source, |text| {
+            capitalize(text, |letter, within| {
+                letter.is_alphabetic() || within && (letter.is_numeric() || is_combining_mark(letter))
+            })
+        }),
     }
 }
 
-/// A word starts after a separator, with any character.
-fn by_separators(text: &str, separators: &str) -> String {
-    let mut starts = true;
-    let cased = |letter| {
-        let cased = if starts { upper(letter) } else { lower(letter) };
-        starts = separators.contains(letter);
-        cased
-    };
-    text.chars().map(cased).collect()
-}
-
-/// As .NET's `ToTitleCase`: a word starts with a letter and continues with letters, digits and marks. Unlike there, but
-/// like in the service, an apostrophe ends it.
-fn by_letters(text: &str) -> String {
+/// Writes the first letter of each word in upper case and all others in lower case. `continues` says whether a word
+/// goes on after a character; it also receives whether the character itself continued one.
+fn capitalize(text: &str, continues: impl Fn(char, bool) -> bool) -> String {
     let mut within = false;
     let cased = |letter: char| {
-        let cased = if within { lower(letter) } else { upper(letter) };
-        within = letter.is_alphabetic() || within && is_inner(letter);
+        let cased = if within { single(letter.to_lowercase(), letter) } else { single(letter.to_uppercase(), letter) };
+        within = continues(letter, within);
         cased
     };
     text.chars().map(cased).collect()
-}
-
-/// Digits and combining marks continue a word.
-fn is_inner(letter: char) -> bool {
-    letter.is_numeric() || unicode_normalization::char::is_combining_mark(letter)
-}
-
-fn upper(letter: char) -> char {
-    single(letter.to_uppercase(), letter)
-}
-
-fn lower(letter: char) -> char {
-    single(letter.to_lowercase(), letter)
 }
 
 #[cfg(test)]

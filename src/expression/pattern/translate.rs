@@ -187,17 +187,12 @@ impl Translator {
         let is_group = loop {
             match letter {
                 Some('-') => is_on = false,
-                Some('m') => {
-                    options.multiline = is_on;
-                    if is_on { on.push('m') } else { off.push('m') }
-                }
                 Some('x') => options.white_space = is_on,
-                Some(letter @ ('i' | 's')) => {
-                    if is_on {
-                        on.push(letter)
-                    } else {
-                        off.push(letter)
+                Some(letter @ ('i' | 'm' | 's')) => {
+                    if letter == 'm' {
+                        options.multiline = is_on;
                     }
+                    if is_on { &mut on } else { &mut off }.push(letter);
                 }
                 Some('n') if !is_on => {}
                 Some('n') => return Err("the option `n` is not supported".to_owned()),
