@@ -24,6 +24,7 @@ pub use self::policy::{Reissued, Repair};
 pub use self::restrictions::{Restrictions, UserList};
 pub use self::table::{Column, ColumnConstant, StateLabels, Table};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
+pub(crate) use self::words::words;
 pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};
 
 /// A source of the current time. Time is a parameter everywhere, so that tests can control it.

@@ -44,11 +44,9 @@ impl Scope {
     pub fn compile(entries: &[FilterEntry], selection: &mut Selection) -> Result<Self, Vec<FilterProblem>> {
         let (mut filters, mut problems) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
-            match filter::compile_filter(entry, selection) {
+            match filter::compile_filter(index, entry, selection) {
                 Ok(filter) => filters.push(filter),
-                Err(found) => {
-                    problems.extend(found.into_iter().map(|problem| FilterProblem { filter: index, ..problem }))
-                }
+                Err(found) => problems.extend(found),
             }
         }
         if problems.is_empty() { Ok(Self { filters }) } else { Err(problems) }
@@ -78,7 +76,7 @@ impl Scope {
     /// Explains each filter: whether it holds, or the clause that does not.
     pub fn explain(&self, user: &User) -> Vec<String> {
         let explanation = |filter: &Filter| {
-            let name = filter.name();
+            let name = &filter.name;
             match filter.holds(user) {
                 FilterResult::Yes => format!("filter {name:?} holds"),
                 FilterResult::No(clause) => format!("filter {name:?} does not hold: {clause} is false"),

@@ -1,9 +1,6 @@
-//! The fixed words in the database, in JSON and on the command line.
+//! The fixed words in the database, in JSON, in the configuration and on the command line.
 
-use std::fmt;
-use std::str::FromStr;
-
-/// Declares an enum whose variants are fixed words in the database, in JSON and on the command line.
+/// Declares an enum whose variants are fixed words.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$meta])*
@@ -14,30 +11,31 @@ macro_rules! words {
             /// Every variant, in a fixed order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The word in the database and in JSON.
+            /// The fixed word.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
 
-        impl FromStr for $name {
-            type Err = UnknownWord;
+        impl std::str::FromStr for $name {
+            type Err = $crate::model::UnknownWord;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 match text {
                     $($word => Ok(Self::$variant),)+
-                    _ => Err(UnknownWord { expected: &[$($word,)+] }),
+                    _ => Err($crate::model::UnknownWord { expected: &[$($word,)+] }),
                 }
             }
         }
     };
 }
+pub(crate) use words;
 
 /// The text is not one of the expected words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,87 +8,48 @@ use std::fmt;
 
 use crate::expression::attribute::{SourceAttribute, UnavailableValue, is_empty};
 use crate::expression::pattern::{LimitExceeded, Pattern};
-use crate::model::{Reason, User, Value};
+use crate::model::{Reason, User, Value, words};
 
-/// The operator of a clause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClauseOperator {
-    /// The value equals the text.
-    Equals,
-    /// The value differs from the text.
-    NotEquals,
-    /// The value is true.
-    IsTrue,
-    /// The value is false.
-    IsFalse,
-    /// The value is missing or empty.
-    IsNull,
-    /// There is a value.
-    IsNotNull,
-    /// The regular expression matches the whole value.
-    RegexMatch,
-    /// The regular expression does not match the whole value.
-    NotRegexMatch,
-    /// The value is a greater whole number.
-    GreaterThan,
-    /// The value is the same or a greater whole number.
-    GreaterThanOrEquals,
-    /// The value contains the text.
-    Includes,
-    /// The value ends with the text.
-    EndsWith,
+words! {
+    /// The operator of a clause, by its name in the portal.
+    ClauseOperator {
+        /// The value equals the text.
+        Equals = "EQUALS",
+        /// The value differs from the text.
+        NotEquals = "NOT EQUALS",
+        /// The value is true.
+        IsTrue = "IS TRUE",
+        /// The value is false.
+        IsFalse = "IS FALSE",
+        /// The value is missing or empty.
+        IsNull = "IS NULL",
+        /// There is a value.
+        IsNotNull = "IS NOT NULL",
+        /// The regular expression matches the whole value.
+        RegexMatch = "REGEX MATCH",
+        /// The regular expression does not match the whole value.
+        NotRegexMatch = "NOT REGEX MATCH",
+        /// The value is a greater whole number.
+        GreaterThan = "GREATER_THAN",
+        /// The value is the same or a greater whole number.
+        GreaterThanOrEquals = "GREATER_THAN_OR_EQUALS",
+        /// The value contains the text.
+        Includes = "INCLUDES",
+        /// The value ends with the text.
+        EndsWith = "ENDS_WITH",
+    }
 }
 
 impl ClauseOperator {
-    /// All operators, in the order of the portal.
-    pub const ALL: [Self; 12] = [
-        Self::Equals,
-        Self::NotEquals,
-        Self::IsTrue,
-        Self::IsFalse,
-        Self::IsNull,
-        Self::IsNotNull,
-        Self::RegexMatch,
-        Self::NotRegexMatch,
-        Self::GreaterThan,
-        Self::GreaterThanOrEquals,
-        Self::Includes,
-        Self::EndsWith,
-    ];
-
-    /// The name in the portal.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Equals => "EQUALS",
-            Self::NotEquals => "NOT EQUALS",
-            Self::IsTrue => "IS TRUE",
-            Self::IsFalse => "IS FALSE",
-            Self::IsNull => "IS NULL",
-            Self::IsNotNull => "IS NOT NULL",
-            Self::RegexMatch => "REGEX MATCH",
-            Self::NotRegexMatch => "NOT REGEX MATCH",
-            Self::GreaterThan => "GREATER_THAN",
-            Self::GreaterThanOrEquals => "GREATER_THAN_OR_EQUALS",
-            Self::Includes => "INCLUDES",
-            Self::EndsWith => "ENDS_WITH",
-        }
-    }
-
     /// The operator with this name, ignoring case; spaces and underscores are the same.
     pub fn named(name: &str) -> Option<Self> {
         let plain = |name: &str| name.trim().to_ascii_uppercase().replace('_', " ");
-        Self::ALL.into_iter().find(|operator| plain(operator.as_str()) == plain(name))
+        Self::ALL.iter().copied().find(|operator| plain(operator.as_str()) == plain(name))
     }
 
     /// Whether the operator needs a value to compare with.
     pub fn takes_value(self) -> bool {
         !matches!(self, Self::IsTrue | Self::IsFalse | Self::IsNull | Self::IsNotNull)
-    }
-}
-
-impl fmt::Display for ClauseOperator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -111,21 +72,13 @@ pub(super) enum ClauseOperand {
     Pattern { text: String, pattern: Box<Pattern> },
 }
 
-/// Why a clause is neither true nor false, without any value of the user.
-pub(super) struct UndecidedClause {
-    pub(super) reason: Reason,
-    pub(super) rule: &'static str,
-}
-
 impl Clause {
-    pub(super) fn holds(&self, user: &User) -> Result<bool, UndecidedClause> {
+    /// # Errors
+    /// The clause is neither true nor false; the rule contains no value of the user.
+    pub(super) fn holds(&self, user: &User) -> Result<bool, (Reason, &'static str)> {
         let value = self.attribute.value_of(self.slot, user).map_err(|unavailable| match unavailable {
-            UnavailableValue::Missing => {
-                UndecidedClause { reason: Reason::Unreadable, rule: "missing from the answer of Graph" }
-            }
-            UnavailableValue::NotComplex => {
-                UndecidedClause { reason: Reason::InvalidValue, rule: "not a complex attribute" }
-            }
+            UnavailableValue::Missing => (Reason::Unreadable, "missing from the answer of Graph"),
+            UnavailableValue::NotComplex => (Reason::InvalidValue, "not a complex attribute"),
         })?;
         let values: Vec<&Value> = match value.as_ref() {
             Value::List(elements) => elements.iter().filter(|element| !is_empty(element)).collect(),
@@ -148,7 +101,7 @@ impl Clause {
     }
 
     /// Whether one value matches, before `NOT`.
-    fn matches(&self, value: &Value) -> Result<bool, UndecidedClause> {
+    fn matches(&self, value: &Value) -> Result<bool, (Reason, &'static str)> {
         let (text, is_boolean) = match value {
             Value::Text(text) | Value::Number(text) => (text.as_str(), false),
             Value::Boolean(true) => ("True", true),
@@ -165,9 +118,7 @@ impl Clause {
             (ClauseOperator::IsTrue, _) => text.eq_ignore_ascii_case("true"),
             (ClauseOperator::IsFalse, _) => text.eq_ignore_ascii_case("false"),
             (ClauseOperator::RegexMatch | ClauseOperator::NotRegexMatch, ClauseOperand::Pattern { pattern, .. }) => {
-                pattern
-                    .matches(text)
-                    .map_err(|LimitExceeded(rule)| UndecidedClause { reason: Reason::InvalidValue, rule })?
+                pattern.matches(text).map_err(|LimitExceeded(rule)| (Reason::InvalidValue, rule))?
             }
             (ClauseOperator::GreaterThan, ClauseOperand::Number(bound)) => {
                 text.parse::<i64>().is_ok_and(|number| number > *bound)

@@ -1,6 +1,6 @@
 //! Compiles the configured filters.
 
-use super::clause::{Clause, ClauseOperand, ClauseOperator, UndecidedClause};
+use super::clause::{Clause, ClauseOperand, ClauseOperator};
 use crate::expression::attribute;
 use crate::expression::pattern::Pattern;
 use crate::model::{Reason, Selection, User};
@@ -40,7 +40,7 @@ pub struct FilterProblem {
 /// A compiled filter.
 #[derive(Debug)]
 pub(super) struct Filter {
-    name: String,
+    pub(super) name: String,
     clauses: Vec<Clause>,
 }
 
@@ -57,17 +57,13 @@ pub(super) enum FilterResult {
 }
 
 impl Filter {
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
     pub(super) fn holds(&self, user: &User) -> FilterResult {
         let mut undecided = None;
         for clause in &self.clauses {
             match clause.holds(user) {
                 Ok(true) => {}
                 Ok(false) => return FilterResult::No(clause.to_string()),
-                Err(UndecidedClause { reason, rule }) => {
+                Err((reason, rule)) => {
                     let detail = format!("scope.filter {:?}, {clause}: {rule}", self.name);
                     undecided = undecided.or(Some(FilterResult::Undecided { reason, detail }));
                 }
@@ -77,22 +73,26 @@ impl Filter {
     }
 }
 
-/// Compiles a filter.
+/// Compiles the filter with the index `filter`.
 ///
 /// # Errors
-/// Every problem; the caller sets the index of the filter.
-pub(super) fn compile_filter(entry: &FilterEntry, selection: &mut Selection) -> Result<Filter, Vec<FilterProblem>> {
+/// Every problem.
+pub(super) fn compile_filter(
+    filter: usize,
+    entry: &FilterEntry,
+    selection: &mut Selection,
+) -> Result<Filter, Vec<FilterProblem>> {
     let FilterEntry { name, clauses } = entry;
     let (mut compiled, mut problems) = (Vec::new(), Vec::new());
     for (index, entry) in clauses.iter().enumerate() {
         match compile_clause(entry, selection) {
             Ok(clause) => compiled.push(clause),
-            Err(message) => problems.push(FilterProblem { filter: 0, clause: Some(index), message }),
+            Err(message) => problems.push(FilterProblem { filter, clause: Some(index), message }),
         }
     }
     if clauses.is_empty() {
         let message = "has no clauses; without any filter all assigned users are in scope".to_owned();
-        problems.push(FilterProblem { filter: 0, clause: None, message });
+        problems.push(FilterProblem { filter, clause: None, message });
     }
     if problems.is_empty() { Ok(Filter { name: name.clone(), clauses: compiled }) } else { Err(problems) }
 }
@@ -103,8 +103,8 @@ fn compile_clause(entry: &ClauseEntry, selection: &mut Selection) -> Result<Clau
     let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
     let attribute = attribute::resolve(bare.trim())?;
     let operator = ClauseOperator::named(named).ok_or_else(|| {
-        let names = ClauseOperator::ALL.map(ClauseOperator::as_str);
-        let meant = did_you_mean(nearest(named, names.into_iter()));
+        let names: Vec<_> = ClauseOperator::ALL.iter().map(|operator| operator.as_str()).collect();
+        let meant = did_you_mean(nearest(named, names.iter().copied()));
         format!("unknown operator {named:?}{meant} (operators: {})", names.join(", "))
     })?;
     let operand = match (operator.takes_value(), value) {
