@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::expression::{EvaluationContext, EvaluationStop};
-use crate::model::{Attribute, Learner, Reason, Selection, User};
+use crate::model::{Attribute, Learner, Reason, User};
 
 pub use description::{DescribedEntry, MappedValue};
 use entries::CompiledEntry;
@@ -43,14 +43,6 @@ impl MappingEntry {
     pub fn new(path: impl Into<String>, expression: impl Into<String>) -> Self {
         let (path, expression) = (path.into(), expression.into());
         Self { path, expression, default: None, apply: ApplyMode::Always, required: None }
-    }
-
-    /// Checks this entry on its own and returns its target.
-    ///
-    /// # Errors
-    /// Every problem.
-    pub fn attribute(&self) -> Result<Attribute, Vec<String>> {
-        entries::check_entry(self)
     }
 }
 
@@ -135,14 +127,6 @@ pub enum MappedUser {
 }
 
 impl Mapping {
-    /// Compiles `entries` and adds the properties that they read to `selection`.
-    ///
-    /// # Errors
-    /// Every problem; `selection` is then unchanged.
-    pub fn compile(entries: &[MappingEntry], selection: &mut Selection) -> Result<Self, Vec<MappingProblem>> {
-        entries::compile_entries(entries, selection)
-    }
-
     /// Maps `user` at the time `now`.
     ///
     /// # Panics
@@ -152,10 +136,7 @@ impl Mapping {
         match self.learner(context) {
             Ok(Some(learner)) => MappedUser::Learner(learner),
             Ok(None) => MappedUser::Inactive { user_name: self.user_name(context) },
-            Err(RejectedEntry { reason, attribute, rule }) => {
-                let detail = format!("{}: {rule}", attribute.path());
-                MappedUser::Rejected { reason, detail, user_name: self.user_name(context) }
-            }
+            Err((reason, detail)) => MappedUser::Rejected { reason, detail, user_name: self.user_name(context) },
         }
     }
 
@@ -182,7 +163,10 @@ impl Mapping {
     }
 
     /// The learner; `None` if it is to be inactive, even if other entries would reject it.
-    fn learner(&self, context: EvaluationContext<'_>) -> Result<Option<Learner>, RejectedEntry> {
+    ///
+    /// # Errors
+    /// The reason and the detail of a rejection.
+    fn learner(&self, context: EvaluationContext<'_>) -> Result<Option<Learner>, (Reason, String)> {
         match self.active.value(context) {
             Err(EvaluationStop::Invalid { rule, .. }) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
             Err(EvaluationStop::IgnoreUser) => return Err(self.active.ignored_user()),
@@ -237,13 +221,6 @@ impl Mapping {
     fn user_name(&self, context: EvaluationContext<'_>) -> Option<String> {
         self.entry(Attribute::UserName)?.value(context).ok()?
     }
-}
-
-/// The entry that rejects a user, and why.
-struct RejectedEntry {
-    reason: Reason,
-    attribute: Attribute,
-    rule: std::borrow::Cow<'static, str>,
 }
 
 #[cfg(test)]

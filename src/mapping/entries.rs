@@ -1,11 +1,12 @@
 //! Compiles the entries of a mapping and checks the table as a whole: required targets, duplicates, options.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 use crate::model::{Attribute, AttributeKind, Reason, Selection, Value};
 
 use super::fit::fit;
-use super::{ApplyMode, Mapping, MappingEntry, MappingProblem, RejectedEntry, target};
+use super::{ApplyMode, Mapping, MappingEntry, MappingProblem, target};
 use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, attribute};
 
 /// Read for every user, mapped or not: they show whether the account is disabled or unreadable.
@@ -30,79 +31,87 @@ impl CompiledEntry {
         fit(self.attribute, self.expression.evaluate(context)?)
     }
 
-    pub(super) fn rejection(&self, reason: Reason, rule: impl Into<Cow<'static, str>>) -> RejectedEntry {
-        RejectedEntry { reason, attribute: self.attribute, rule: rule.into() }
+    /// The reason and the detail of a rejection.
+    pub(super) fn rejection(&self, reason: Reason, rule: impl Display) -> (Reason, String) {
+        (reason, format!("{}: {rule}", self.attribute.path()))
     }
 
     /// The mapping ignores the user: a skip, not a failure.
-    pub(super) fn ignored_user(&self) -> RejectedEntry {
+    pub(super) fn ignored_user(&self) -> (Reason, String) {
         self.rejection(Reason::MissingRequired, "the mapping ignores this user (IgnoreObjectFlow)")
     }
 }
 
-/// See [`Mapping::compile`].
-pub(super) fn compile_entries(
-    entries: &[MappingEntry],
-    selection: &mut Selection,
-) -> Result<Mapping, Vec<MappingProblem>> {
-    let mut wider = selection.clone();
-    for property in ALWAYS_SELECTED {
-        wider.slot(property);
-    }
-    let mut problems = Vec::new();
-    let mut rows = Vec::new();
-    let mut targets: Vec<(Attribute, &str)> = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let mut report = |position, message| {
-            problems.push(MappingProblem { entry: index, path: Some(entry.path.clone()), position, message });
-        };
-        let compiled = expression::compile(&entry.expression, attribute::resolve, &mut wider);
-        let attribute = target::find_target(&entry.path);
-        if let Ok(attribute) = attribute {
-            match targets.iter().find(|(known, _)| *known == attribute) {
-                Some((_, path)) => report(None, format!("mapped twice: `{path}` is the same attribute")),
-                None => targets.push((attribute, &entry.path)),
+impl Mapping {
+    /// Compiles `entries` and adds the properties that they read to `selection`.
+    ///
+    /// # Errors
+    /// Every problem; `selection` is then unchanged.
+    pub fn compile(entries: &[MappingEntry], selection: &mut Selection) -> Result<Self, Vec<MappingProblem>> {
+        let mut wider = selection.clone();
+        for property in ALWAYS_SELECTED {
+            wider.slot(property);
+        }
+        let mut problems = Vec::new();
+        let mut rows = Vec::new();
+        let mut targets: Vec<(Attribute, &str)> = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            let mut report = |position, message| {
+                problems.push(MappingProblem { entry: index, path: Some(entry.path.clone()), position, message });
+            };
+            let compiled = expression::compile(&entry.expression, attribute::resolve, &mut wider);
+            let attribute = target::find_target(&entry.path);
+            if let Ok(attribute) = attribute {
+                match targets.iter().find(|(known, _)| *known == attribute) {
+                    Some((_, path)) => report(None, format!("mapped twice: `{path}` is the same attribute")),
+                    None => targets.push((attribute, &entry.path)),
+                }
+            }
+            match (attribute, compiled) {
+                (Ok(attribute), Ok(expression)) => match check_options(attribute, expression, entry) {
+                    Ok(entry) => rows.push(entry),
+                    Err(messages) => messages.into_iter().for_each(|message| report(None, message)),
+                },
+                (attribute, compiled) => {
+                    attribute.err().into_iter().for_each(|message| report(None, message));
+                    let found = compiled.err().into_iter().flatten();
+                    found.for_each(|problem| report(Some(problem.position), problem.message));
+                }
             }
         }
-        match (attribute, compiled) {
-            (Ok(attribute), Ok(expression)) => match check_options(attribute, expression, entry) {
-                Ok(entry) => rows.push(entry),
-                Err(messages) => messages.into_iter().for_each(|message| report(None, message)),
-            },
-            (attribute, compiled) => {
-                attribute.err().into_iter().for_each(|message| report(None, message));
-                let found = compiled.err().into_iter().flatten();
-                found.for_each(|problem| report(Some(problem.position), problem.message));
+        for attribute in REQUIRED_TARGETS {
+            if !targets.iter().any(|(known, _)| *known == attribute) {
+                let (path, message) = (Some(attribute.path().to_owned()), "must be mapped".to_owned());
+                problems.push(MappingProblem { entry: usize::MAX, path, position: None, message });
             }
         }
-    }
-    for attribute in REQUIRED_TARGETS {
-        if !targets.iter().any(|(known, _)| *known == attribute) {
-            let (path, message) = (Some(attribute.path().to_owned()), "must be mapped".to_owned());
-            problems.push(MappingProblem { entry: usize::MAX, path, position: None, message });
+        rows.sort_by_key(|entry| entry.attribute);
+        match rows.iter().position(|entry| entry.attribute == Attribute::Active) {
+            Some(index) if problems.is_empty() => {
+                *selection = wider;
+                let redacted =
+                    rows.iter().filter(|entry| entry.expression.calls("Redact")).map(|entry| entry.attribute).collect();
+                Ok(Self { active: rows.remove(index), others: rows, redacted })
+            }
+            _ => Err(problems),
         }
-    }
-    rows.sort_by_key(|entry| entry.attribute);
-    match rows.iter().position(|entry| entry.attribute == Attribute::Active) {
-        Some(index) if problems.is_empty() => {
-            *selection = wider;
-            let redacted =
-                rows.iter().filter(|entry| entry.expression.calls("Redact")).map(|entry| entry.attribute).collect();
-            Ok(Mapping { active: rows.remove(index), others: rows, redacted })
-        }
-        _ => Err(problems),
     }
 }
 
-/// See [`MappingEntry::attribute`].
-pub(super) fn check_entry(entry: &MappingEntry) -> Result<Attribute, Vec<String>> {
-    let compiled = expression::compile(&entry.expression, attribute::resolve, &mut Selection::default());
-    match (target::find_target(&entry.path), compiled) {
-        (Ok(attribute), Ok(expression)) => check_options(attribute, expression, entry).map(|entry| entry.attribute),
-        (attribute, compiled) => {
-            let found = compiled.err().into_iter().flatten();
-            let found = found.map(|problem| format!("{} (at character {})", problem.message, problem.position));
-            Err(attribute.err().into_iter().chain(found).collect())
+impl MappingEntry {
+    /// Checks this entry on its own and returns its target.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub fn attribute(&self) -> Result<Attribute, Vec<String>> {
+        let compiled = expression::compile(&self.expression, attribute::resolve, &mut Selection::default());
+        match (target::find_target(&self.path), compiled) {
+            (Ok(attribute), Ok(expression)) => check_options(attribute, expression, self).map(|entry| entry.attribute),
+            (attribute, compiled) => {
+                let found = compiled.err().into_iter().flatten();
+                let found = found.map(|problem| format!("{} (at character {})", problem.message, problem.position));
+                Err(attribute.err().into_iter().chain(found).collect())
+            }
         }
     }
 }

@@ -8,9 +8,7 @@ use crate::expression::{EvaluationStop, text};
 
 /// Converts `value` for the column of `attribute`. An empty text becomes null; nothing is trimmed or shortened.
 pub(super) fn fit(attribute: Attribute, value: Cow<'_, Value>) -> Result<Option<String>, EvaluationStop> {
-    let Some(text) = text(value)?.filter(|text| !text.is_empty()) else {
-        return Ok(None);
-    };
+    let Some(text) = text(value)?.filter(|text| !text.is_empty()) else { return Ok(None) };
     match attribute.kind() {
         // PostgreSQL cannot store NUL; both databases behave alike.
         AttributeKind::Text if text.contains('\0') => Err(EvaluationStop::invalid("the text contains a NUL character")),

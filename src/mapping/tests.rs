@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::expression::TimeDependence;
 use crate::expression::tests::{now, user, value};
-use crate::model::{Learner, Value, Values};
+use crate::model::{Learner, Selection, Value, Values};
 
 /// The default mapping with `changes`: entries with the same path are replaced, others are added.
 fn with(changes: impl IntoIterator<Item = MappingEntry>) -> Vec<MappingEntry> {

@@ -52,10 +52,16 @@ impl Trial {
     }
 
     fn compile_with(text: &str, resolve: Resolve, mut names: Selection) -> Result<Self, Vec<MappingProblem>> {
-        match expression::compile(text, resolve, &mut names) {
-            Ok(expression) => Ok(Self { expression, names }),
-            Err(problems) => Err(problems.into_iter().map(problem).collect()),
-        }
+        let expression = expression::compile(text, resolve, &mut names).map_err(|problems| {
+            let problems = problems.into_iter().map(|ExpressionProblem { position, message }| MappingProblem {
+                entry: 0,
+                path: None,
+                position: Some(position),
+                message,
+            });
+            problems.collect::<Vec<_>>()
+        })?;
+        Ok(Self { expression, names })
     }
 
     /// The properties to read.
@@ -112,11 +118,6 @@ fn to_result(value: Cow<'_, Value>) -> Result<TrialResult, EvaluationStop> {
         return Ok(TrialResult::Texts(texts.filter_map(Result::transpose).collect::<Result<_, EvaluationStop>>()?));
     }
     Ok(text(value)?.map_or(TrialResult::Null, |text| TrialResult::Text(text.into_owned())))
-}
-
-fn problem(problem: ExpressionProblem) -> MappingProblem {
-    let ExpressionProblem { position, message } = problem;
-    MappingProblem { entry: 0, path: None, position: Some(position), message }
 }
 
 #[cfg(test)]
