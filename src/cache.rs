@@ -21,7 +21,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use self::aside::set_aside;
-use self::content::{BUCKETS, Decoder, Encoded, Manifest, encode};
+use self::content::{BUCKETS, Encoded, Manifest, decode, encode};
 pub use self::layout::CacheRefused;
 use self::layout::{CacheState, classify_directory};
 use crate::failpoint::{Step, reached};
@@ -198,8 +198,11 @@ fn is_locked(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
+fn unusable(error: &dyn std::fmt::Display) -> CacheMiss {
+    CacheMiss::Unusable(error.to_string())
+}
+
 fn read(directory: &Path, origin: &Origin) -> Result<CachedLearners, CacheMiss> {
-    let unusable = |error: &dyn std::fmt::Display| CacheMiss::Unusable(error.to_string());
     let db = open(directory).map_err(|error| match &error {
         error if is_locked(error) => CacheMiss::Locked,
         sled::Error::Io(why) if matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
@@ -207,10 +210,8 @@ fn read(directory: &Path, origin: &Origin) -> Result<CachedLearners, CacheMiss> 
         }
         error => unusable(error),
     })?;
-    let manifest = db
-        .get(MANIFEST)
-        .map_err(|error| unusable(&error))?
-        .ok_or_else(|| CacheMiss::Unusable("the manifest is missing".to_owned()))?;
+    let manifest = db.get(MANIFEST).map_err(|error| unusable(&error))?;
+    let manifest = manifest.ok_or_else(|| unusable(&"the manifest is missing"))?;
     let manifest: Manifest = postcard::from_bytes(&manifest).map_err(|error| unusable(&error))?;
     if manifest.source != origin.source {
         return Err(CacheMiss::OriginChanged("application"));
@@ -221,15 +222,9 @@ fn read(directory: &Path, origin: &Origin) -> Result<CachedLearners, CacheMiss> 
     if manifest.generation != origin.generation.0 {
         return Err(CacheMiss::OriginChanged("state of the learner database"));
     }
-    let mut decoder = Decoder::new(manifest);
-    for bucket in
-        db.range(0u16.to_be_bytes()..).filter(|item| !matches!(item, Ok((key, _)) if key == MANIFEST.as_bytes()))
-    {
-        let (key, bytes) = bucket.map_err(|error| unusable(&error))?;
-        decoder.add_bucket(&key, &bytes).map_err(|error| unusable(&error))?;
-    }
-    let verified = decoder.verify().ok_or_else(|| CacheMiss::Unusable("entries are missing or changed".to_owned()));
-    verified.map(|(linked, compared_at)| CachedLearners { linked, compared_at })
+    let buckets =
+        db.range(0u16.to_be_bytes()..).filter(|item| !matches!(item, Ok((key, _)) if key == MANIFEST.as_bytes()));
+    decode(&manifest, buckets)
 }
 
 fn write(directory: &Path, encoded: &Encoded) -> sled::Result<()> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Origin;
+use super::{CacheMiss, CachedLearners, Origin, unusable};
 use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearners, Route, Routes};
 
 /// The number of buckets; their keys are the numbers below it.
@@ -55,73 +55,42 @@ enum CachedLearnerId {
     Uuid([u8; 16]),
 }
 
-impl From<LearnerId> for CachedLearnerId {
-    fn from(learner: LearnerId) -> Self {
-        match learner {
-            LearnerId::Number(number) => Self::Number(number),
-            LearnerId::Uuid(uuid) => Self::Uuid(uuid.into_bytes()),
-        }
-    }
-}
-
-impl From<CachedLearnerId> for LearnerId {
-    fn from(learner: CachedLearnerId) -> Self {
-        match learner {
-            CachedLearnerId::Number(number) => Self::Number(number),
-            CachedLearnerId::Uuid(bytes) => Self::Uuid(uuid::Uuid::from_bytes(bytes)),
-        }
-    }
-}
-
-/// Decodes one bucket after the other.
-pub(super) struct Decoder {
-    linked: LinkedLearners,
-    hasher: blake3::Hasher,
-    manifest: Manifest,
-    /// The distinct combinations of routes, which users share.
-    routes: BTreeSet<Routes>,
-}
-
-impl Decoder {
-    pub(super) fn new(manifest: Manifest) -> Self {
-        let hasher = manifest.hasher();
-        Self { linked: LinkedLearners::new(), hasher, manifest, routes: BTreeSet::new() }
-    }
-
-    /// Adds a bucket. Buckets must come in the order of their keys.
-    pub(super) fn add_bucket(&mut self, key: &[u8], bytes: &[u8]) -> Result<(), postcard::Error> {
-        digest_bucket(&mut self.hasher, key, bytes);
-        let Bucket { routes, entries } = postcard::from_bytes(bytes)?;
+/// Decodes the buckets, which come in the order of their keys, and checks them against the manifest.
+pub(super) fn decode(
+    manifest: &Manifest,
+    buckets: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
+) -> Result<CachedLearners, CacheMiss> {
+    let mut hasher = manifest.hasher();
+    let mut linked = LinkedLearners::new();
+    // The distinct combinations of routes, which users share.
+    let mut shared = BTreeSet::new();
+    for bucket in buckets {
+        let (key, bytes) = bucket.map_err(|error| unusable(&error))?;
+        digest_bucket(&mut hasher, &key, &bytes);
+        let Bucket { routes, entries } = postcard::from_bytes(&bytes).map_err(|error| unusable(&error))?;
         let mut combinations = Vec::with_capacity(routes.len());
         for routes in routes {
-            let routes: Routes = routes
-                .into_iter()
-                .map(|route| route.map_or(Route::Direct, |id| Route::Group(EntraId::from_bytes(id))))
-                .collect();
-            let routes = match self.routes.get(&routes) {
-                Some(shared) => shared.clone(),
-                None => {
-                    self.routes.insert(routes.clone());
-                    routes
-                }
-            };
+            let route = |id: Option<_>| id.map_or(Route::Direct, |id| Route::Group(EntraId::from_bytes(id)));
+            let routes: Routes = routes.into_iter().map(route).collect();
+            let routes = shared.get(&routes).cloned().unwrap_or(routes);
+            shared.insert(routes.clone());
             combinations.push(routes);
         }
         for CacheEntry { user, learner, active, fingerprint, routes } in entries {
-            let routes = combinations.get(routes as usize).cloned().ok_or(postcard::Error::SerdeDeCustom)?;
-            let entry =
-                LinkedLearner { learner: learner.into(), active, fingerprint: Fingerprint(fingerprint), routes };
-            self.linked.insert(EntraId::from_bytes(user), entry);
+            let routes = combinations.get(routes as usize).cloned();
+            let routes = routes.ok_or_else(|| unusable(&postcard::Error::SerdeDeCustom))?;
+            let learner = match learner {
+                CachedLearnerId::Number(number) => LearnerId::Number(number),
+                CachedLearnerId::Uuid(bytes) => LearnerId::Uuid(uuid::Uuid::from_bytes(bytes)),
+            };
+            let entry = LinkedLearner { learner, active, fingerprint: Fingerprint(fingerprint), routes };
+            linked.insert(EntraId::from_bytes(user), entry);
         }
-        Ok(())
     }
-
-    /// The linked learners and the time of their last comparison; `None` when the content does not match the manifest.
-    pub(super) fn verify(self) -> Option<(LinkedLearners, Timestamp)> {
-        let Self { linked, hasher, manifest, routes: _ } = self;
-        let matches = linked.len() as u64 == manifest.count && hasher.finalize() == manifest.digest;
-        Some((linked, Timestamp::from_second(manifest.compared_at).ok().filter(|_| matches)?))
-    }
+    let is_complete = linked.len() as u64 == manifest.count && hasher.finalize() == manifest.digest;
+    let compared_at = Timestamp::from_second(manifest.compared_at).ok().filter(|_| is_complete);
+    let compared_at = compared_at.ok_or_else(|| unusable(&"entries are missing or changed"))?;
+    Ok(CachedLearners { linked, compared_at })
 }
 
 fn digest_bucket(hasher: &mut blake3::Hasher, key: &[u8], bytes: &[u8]) {
@@ -154,7 +123,10 @@ pub(super) fn encode(
         });
         bucket.entries.push(CacheEntry {
             user: *user.as_bytes(),
-            learner: (*learner).into(),
+            learner: match learner {
+                LearnerId::Number(number) => CachedLearnerId::Number(*number),
+                LearnerId::Uuid(uuid) => CachedLearnerId::Uuid(*uuid.as_bytes()),
+            },
             active: *active,
             fingerprint: fingerprint.0,
             routes,
