@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -27,7 +27,6 @@ use serde::Deserialize;
 
 pub use self::certificate::{Certificate, CertificateError};
 pub use self::error::AuthError;
-use self::managed_identity::ManagedIdentity;
 pub(crate) use self::network::unreachable_hint;
 pub use self::network::{Http, Network, NetworkError, http_client};
 
@@ -104,7 +103,7 @@ pub struct Authenticator {
 
 enum TokenSource {
     Endpoint { client: Box<TokenClient>, scope: Scope, proof: Proof },
-    ManagedIdentity(ManagedIdentity),
+    ManagedIdentity(reqwest::Url),
 }
 
 #[derive(Debug, Default)]
@@ -142,7 +141,7 @@ impl Authenticator {
         let Credential { tenant, client_id, proof, authority, graph } = credential;
         let source = if matches!(proof, Proof::ManagedIdentity) {
             let service = reqwest::Url::parse(&authority).map_err(|source| NetworkError::new(KEY, source))?;
-            TokenSource::ManagedIdentity(ManagedIdentity::new(&service, &graph, client_id.as_deref()))
+            TokenSource::ManagedIdentity(managed_identity::token_url(service, &graph, client_id.as_deref()))
         } else {
             let endpoint = TokenUrl::new(format!("{authority}/{tenant}/oauth2/v2.0/token"))
                 .map_err(|source| NetworkError::new(KEY, source))?;
@@ -179,7 +178,9 @@ impl Authenticator {
             let begun = Instant::now();
             let attempt = match &self.source {
                 TokenSource::Endpoint { client, scope, proof } => self.exchange(client, scope, proof).await,
-                TokenSource::ManagedIdentity(identity) => identity.request(&self.http.client).await,
+                TokenSource::ManagedIdentity(url) => {
+                    managed_identity::request_token(&self.http.client, url.clone()).await
+                }
             };
             waits.add_attempt(begun.elapsed());
             if let Some(result) = waits.finish_or_wait("sign-in", attempt).await {
@@ -205,7 +206,7 @@ impl Authenticator {
     pub fn validity(&self) -> Validity {
         let TokenSource::Endpoint { client, proof, .. } = &self.source else { return Validity::Unlimited };
         match proof {
-            Proof::Certificate(certificate) => Validity::Until(certificate.not_after()),
+            Proof::Certificate(certificate) => Validity::Until(certificate.not_after),
             Proof::Secret(secret) => Validity::Listed {
                 client_id: client.client_id().to_string(),
                 hint: secret.expose_secret().chars().take(3).collect::<String>().into(),
@@ -240,7 +241,7 @@ impl Authenticator {
     }
 
     async fn exchange(&self, client: &TokenClient, scope: &Scope, proof: &Proof) -> Attempt<GrantedToken, AuthError> {
-        let http = TokenHttp { http: &self.http.client, clock: self.clock, response_meta: std::sync::Mutex::default() };
+        let http = TokenHttp { http: &self.http.client, clock: self.clock, response_meta: Mutex::default() };
         let mut request = client.exchange_client_credentials().add_scope(scope.clone());
         match self.assertion(client, proof) {
             Ok(None) => {}
@@ -252,7 +253,7 @@ impl Authenticator {
             Err(error) => return Attempt::Done(Err(error)),
         }
         let result = request.request_async(&http).await;
-        let response_meta = http.response_meta();
+        let response_meta = http.response_meta.into_inner().unwrap_or_else(PoisonError::into_inner);
         let retry = |error| match RetryBudget::for_status(response_meta.status) {
             Some(budget) => Attempt::Retry { error, after: response_meta.retry_after, budget },
             None => Attempt::Done(Err(error)),
@@ -309,23 +310,26 @@ fn read_token_file(path: &Path) -> std::io::Result<String> {
     if token.is_empty() { Err(std::io::Error::other("the file is empty")) } else { Ok(token) }
 }
 
+/// The body of an answer, truncated if it is too large. A truncated body does not parse and is reported as unusable.
+async fn limited_body(answer: &mut reqwest::Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await?.filter(|chunk| body.len() + chunk.len() <= MAX_ANSWER) {
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
 /// The HTTP client of the oauth2 crate. It keeps the status and `Retry-After`, which that crate drops.
 struct TokenHttp<'c> {
     http: &'c reqwest::Client,
     clock: Clock,
-    response_meta: std::sync::Mutex<ResponseMeta>,
+    response_meta: Mutex<ResponseMeta>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct ResponseMeta {
     status: u16,
     retry_after: Option<Duration>,
-}
-
-impl TokenHttp<'_> {
-    fn response_meta(&self) -> ResponseMeta {
-        *self.response_meta.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
 }
 
 impl<'c> AsyncHttpClient<'c> for TokenHttp<'_> {
@@ -341,18 +345,12 @@ impl<'c> AsyncHttpClient<'c> for TokenHttp<'_> {
                 .and_then(|value| value.to_str().ok())
                 .and_then(|value| retry_after(value, (self.clock)()));
             let status = answer.status();
-            *self.response_meta.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            *self.response_meta.lock().unwrap_or_else(PoisonError::into_inner) =
                 ResponseMeta { status: status.as_u16(), retry_after };
             let mut response = oauth2::HttpResponse::new(Vec::new());
             *response.status_mut() = status;
             *response.headers_mut() = answer.headers().clone();
-            while let Some(chunk) = answer.chunk().await? {
-                if response.body().len() + chunk.len() > MAX_ANSWER {
-                    // The truncated body does not parse and is reported as unusable.
-                    break;
-                }
-                response.body_mut().extend_from_slice(&chunk);
-            }
+            *response.body_mut() = limited_body(&mut answer).await?;
             Ok(response)
         })
     }

@@ -23,7 +23,7 @@ pub struct Certificate {
     key: EncodingKey,
     /// `x5t#S256`, by which Entra finds the certificate on the app registration.
     thumbprint: String,
-    not_after: Timestamp,
+    pub(super) not_after: Timestamp,
 }
 
 /// The reason why a certificate or its private key is unusable.
@@ -110,11 +110,6 @@ impl Certificate {
         }
         let thumbprint = BASE64_URL_SAFE_NO_PAD.encode(digest(&SHA256, &pem.contents));
         Ok(Self { key, thumbprint, not_after })
-    }
-
-    /// The expiry.
-    pub fn not_after(&self) -> Timestamp {
-        self.not_after
     }
 
     /// A signed assertion with which `client_id` requests one token at `endpoint`.

@@ -8,7 +8,7 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{AuthError, GrantedToken, MAX_ANSWER, json_error_position};
+use super::{AuthError, GrantedToken, json_error_position, limited_body};
 use crate::retry::{Attempt, RetryBudget};
 
 /// An update of the service takes up to 70 s.
@@ -16,11 +16,6 @@ const UPDATE_BUDGET: RetryBudget = RetryBudget::Within(Duration::from_secs(90));
 /// The retry time that Microsoft recommends for a newly assigned identity and for internal errors:
 /// <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance>.
 const SERVICE_BUDGET: RetryBudget = RetryBudget::Within(Duration::from_secs(52));
-
-#[derive(Clone, Debug)]
-pub(super) struct ManagedIdentity {
-    pub(super) endpoint: Url,
-}
 
 /// This endpoint sends numbers as strings.
 #[derive(Deserialize)]
@@ -36,56 +31,50 @@ struct TokenRefusal {
     error_description: String,
 }
 
-impl ManagedIdentity {
-    /// The user-assigned identity `client_id`, or the system-assigned one, for tokens with the audience `graph`.
-    pub(super) fn new(service: &Url, graph: &str, client_id: Option<&str>) -> Self {
-        let mut endpoint = service.clone();
-        endpoint.set_path("/metadata/identity/oauth2/token");
-        endpoint.query_pairs_mut().append_pair("api-version", "2018-02-01").append_pair("resource", graph);
-        if let Some(client_id) = client_id {
-            endpoint.query_pairs_mut().append_pair("client_id", client_id);
-        }
-        Self { endpoint }
+/// The URL that gives tokens with the audience `graph` for the user-assigned identity `client_id`, or for the
+/// system-assigned one.
+pub(super) fn token_url(mut service: Url, graph: &str, client_id: Option<&str>) -> Url {
+    service.set_path("/metadata/identity/oauth2/token");
+    service.query_pairs_mut().append_pair("api-version", "2018-02-01").append_pair("resource", graph);
+    if let Some(client_id) = client_id {
+        service.query_pairs_mut().append_pair("client_id", client_id);
     }
+    service
+}
 
-    pub(super) async fn request(&self, http: &reqwest::Client) -> Attempt<GrantedToken, AuthError> {
-        let unreachable = |source: reqwest::Error| Attempt::Retry {
-            budget: RetryBudget::Short,
-            error: AuthError::NoMetadataService(source.without_url()),
-            after: None,
+pub(super) async fn request_token(http: &reqwest::Client, url: Url) -> Attempt<GrantedToken, AuthError> {
+    let unreachable = |source: reqwest::Error| Attempt::Retry {
+        budget: RetryBudget::Short,
+        error: AuthError::NoMetadataService(source.without_url()),
+        after: None,
+    };
+    let sent = http.get(url).header("Metadata", "true").timeout(Duration::from_secs(30)).send();
+    let mut answer = match sent.await {
+        Ok(answer) => answer,
+        Err(source) => return unreachable(source),
+    };
+    let status = answer.status().as_u16();
+    let body = match limited_body(&mut answer).await {
+        Ok(body) => body,
+        Err(source) => return unreachable(source),
+    };
+    if status == 200 {
+        let unusable = |detail| Attempt::Done(Err(AuthError::Unusable { status, detail }));
+        return match serde_json::from_slice::<TokenAnswer>(&body) {
+            Ok(TokenAnswer { access_token, expires_in }) => match expires_in.parse() {
+                Ok(seconds) => {
+                    Attempt::Done(Ok(GrantedToken { token: access_token, lifetime: Duration::from_secs(seconds) }))
+                }
+                Err(_) => unusable("expires_in is not a number".to_owned()),
+            },
+            Err(error) => unusable(json_error_position(&error)),
         };
-        let sent = http.get(self.endpoint.clone()).header("Metadata", "true").timeout(Duration::from_secs(30)).send();
-        let mut answer = match sent.await {
-            Ok(answer) => answer,
-            Err(source) => return unreachable(source),
-        };
-        let status = answer.status().as_u16();
-        let mut body = Vec::new();
-        loop {
-            match answer.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER => body.extend_from_slice(&chunk),
-                Ok(_) => break,
-                Err(source) => return unreachable(source),
-            }
-        }
-        if status == 200 {
-            let unusable = |detail| Attempt::Done(Err(AuthError::Unusable { status, detail }));
-            return match serde_json::from_slice::<TokenAnswer>(&body) {
-                Ok(TokenAnswer { access_token, expires_in }) => match expires_in.parse() {
-                    Ok(seconds) => {
-                        Attempt::Done(Ok(GrantedToken { token: access_token, lifetime: Duration::from_secs(seconds) }))
-                    }
-                    Err(_) => unusable("expires_in is not a number".to_owned()),
-                },
-                Err(error) => unusable(json_error_position(&error)),
-            };
-        }
-        let TokenRefusal { error: code, error_description } = serde_json::from_slice(&body).unwrap_or_default();
-        let error = AuthError::NoIdentity { status, code, description: error_description };
-        match status {
-            410 => Attempt::Retry { error, after: None, budget: UPDATE_BUDGET },
-            404 | 429 | 500..=599 => Attempt::Retry { error, after: None, budget: SERVICE_BUDGET },
-            _ => Attempt::Done(Err(error)),
-        }
+    }
+    let TokenRefusal { error: code, error_description } = serde_json::from_slice(&body).unwrap_or_default();
+    let error = AuthError::NoIdentity { status, code, description: error_description };
+    match status {
+        410 => Attempt::Retry { error, after: None, budget: UPDATE_BUDGET },
+        404 | 429 | 500..=599 => Attempt::Retry { error, after: None, budget: SERVICE_BUDGET },
+        _ => Attempt::Done(Err(error)),
     }
 }
