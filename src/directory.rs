@@ -16,13 +16,14 @@ mod user;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 
 use reqwest::Url;
 
 use self::client::{GraphClient, ListEvent};
 pub use self::confirm::Confirmation;
-use self::error::malformed;
 pub use self::error::{DirectoryError, GraphError};
+use self::error::{invalid_json, malformed};
 pub use self::probe::{AssignmentSummary, GroupPreview};
 pub use self::read::AccountRead;
 use self::wire::{AssignmentRow, ServicePrincipal};
@@ -171,7 +172,7 @@ impl Directory {
 
     /// The number of requests sent to Graph so far.
     pub fn requests(&self) -> u64 {
-        self.client.requests()
+        self.client.requests.load(Ordering::Relaxed)
     }
 
     /// Signs in without calling Graph.
@@ -179,7 +180,8 @@ impl Directory {
     /// # Errors
     /// Entra refuses the sign-in or is unreachable.
     pub async fn sign_in(&self) -> Result<(), GraphError> {
-        self.client.sign_in().await
+        self.client.authenticator.token().await?;
+        Ok(())
     }
 
     /// The enterprise application with this object id, or else with this application id.
@@ -190,17 +192,11 @@ impl Directory {
     pub async fn application(&self, id: EntraId) -> Result<Application, DirectoryError> {
         let what = "reading the enterprise application";
         for path in [format!("/servicePrincipals/{id}"), format!("/servicePrincipals(appId='{id}')")] {
-            match self
-                .client
-                .get::<ServicePrincipal>(what, &format!("{path}?$select=id,appId,displayName,appRoles"))
-                .await
-            {
+            let path = format!("{path}?$select=id,appId,displayName,appRoles");
+            match self.client.get::<ServicePrincipal>(what, &path).await {
                 Ok(ServicePrincipal { id, app_id, display_name, app_roles }) => {
                     let id_of = |text: &str, key: &str| {
-                        text.parse().map_err(|error| GraphError::Malformed {
-                            what: what.to_owned(),
-                            detail: format!("{key}: {error}"),
-                        })
+                        text.parse().map_err(|error| malformed(what, format!("{key}: {error}")))
                     };
                     let object_id = id_of(&id, "id")?;
                     let name = display_name.unwrap_or_default();
@@ -229,7 +225,7 @@ impl Directory {
         for AssignmentRow { principal_id, principal_type, principal_display_name, app_role_id } in
             self.client.collect(what, &path).await?
         {
-            let malformed = |detail| GraphError::Malformed { what: what.to_owned(), detail };
+            let malformed = |detail: String| malformed(what, detail);
             let id: EntraId = principal_id.parse().map_err(|error| malformed(format!("principalId: {error}")))?;
             let role = app_role_id.as_deref().map(str::parse::<EntraId>).transpose();
             let role = role.map_err(|error| malformed(format!("appRoleId: {error}")))?;
@@ -263,17 +259,14 @@ impl Directory {
     /// <https://learn.microsoft.com/graph/api/resources/group#group-visibility-options>
     async fn hides_members(&self, group: EntraId, name: &str) -> Result<bool, DirectoryError> {
         let what = format!("reading group {group}");
-        let hides =
-            match self.client.get::<wire::GroupRow>(&what, &format!("/groups/{group}?$select=id,visibility")).await {
-                Ok(found) => found.hides_members(),
-                Err(error) if error.is_not_found() => false,
-                Err(source) if source.is_forbidden() => {
-                    return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() });
-                }
-                Err(error) => return Err(error.into()),
-            };
+        let path = format!("/groups/{group}?$select=id,visibility");
+        let hides = match self.client.get::<wire::GroupRow>(&what, &path).await {
+            Ok(found) => found.hides_members(),
+            Err(error) if error.is_not_found() => false,
+            Err(error) => return Err(DirectoryError::of_group(group, name, error)),
+        };
         // An unreadable token counts as one without the permission.
-        let permissions = if hides { self.client.granted_permissions().await? } else { None };
+        let permissions = if hides { self.granted_permissions().await? } else { None };
         let hides = hides && !permissions.is_some_and(|permissions| permissions.contains(HIDDEN_MEMBERS_PERMISSION));
         if hides {
             tracing::warn!(
@@ -303,7 +296,7 @@ impl Directory {
     ) -> Result<bool, DirectoryError> {
         let what = format!("reading the members of group {group}");
         let path = self.members_path(group, selection);
-        let read = |body: &[u8]| wire::user_page(body, selection).map(|page| (page.rows, page.next));
+        let read = |body: &[u8]| wire::user_page(body, selection);
         let (mut missing, mut rows) = (0, 0);
         loop {
             let counted = |event: ListEvent<'_, wire::UserRow>| {
@@ -322,10 +315,7 @@ impl Directory {
                     on_event(ListEvent::Start);
                     return Ok(false);
                 }
-                Err(source) if source.is_forbidden() => {
-                    return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() });
-                }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(DirectoryError::of_group(group, name, error)),
             }
         }
     }

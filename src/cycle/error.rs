@@ -54,7 +54,7 @@ impl CycleError {
     /// What the administrator can do.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Directory(error) => error.hint(),
+            Self::Directory(error) => error.hint().map(str::to_owned),
             Self::ForeignSource { here, others } if others.iter().any(|other| same_application(other, here)) => Some(
                 "this is the same application under another spelling of entra.tenant_id: use the former spelling"
                     .to_owned(),

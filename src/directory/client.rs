@@ -12,10 +12,10 @@ use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
-use super::error::{GraphError, answered, malformed};
+use super::error::{GraphError, answered, invalid_json, malformed};
 use super::throttle::Throttle;
-use super::wire::{BatchAnswer, BatchPart, PlainPage};
-use crate::auth::{Authenticator, Http, Validity};
+use super::wire::{BatchAnswer, BatchPart, Page};
+use crate::auth::{Authenticator, Http};
 use crate::model::Clock;
 use crate::retry::{Attempt, RetryBudget, RetryWaits, at_least_min_wait, retry_after};
 
@@ -35,11 +35,12 @@ pub(super) const BATCH: usize = 20;
 #[derive(Debug)]
 pub(super) struct GraphClient {
     http: Http,
-    authenticator: Authenticator,
+    pub(super) authenticator: Authenticator,
     root: Url,
     clock: Clock,
     throttle: Throttle,
-    requests: AtomicU64,
+    /// The number of requests sent so far; a `$batch` counts as one.
+    pub(super) requests: AtomicU64,
 }
 
 /// An answer with status 200, to a single request or to a part of a `$batch`.
@@ -59,27 +60,6 @@ impl GraphClient {
         Self { http, authenticator, root, clock, throttle, requests: AtomicU64::new(0) }
     }
 
-    /// The number of requests sent to Graph so far; a `$batch` counts as one.
-    pub(super) fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Signs in, unless there is a valid token.
-    pub(super) async fn sign_in(&self) -> Result<(), GraphError> {
-        self.authenticator.token().await?;
-        Ok(())
-    }
-
-    /// The application permissions in the token; `None` when the token is not readable.
-    pub(super) async fn granted_permissions(&self) -> Result<Option<BTreeSet<String>>, GraphError> {
-        Ok(self.authenticator.granted_permissions().await?)
-    }
-
-    /// The expiry of the credential, as far as it is known locally.
-    pub(super) fn validity(&self) -> Validity {
-        self.authenticator.validity()
-    }
-
     /// The `Date` header of Graph's answer to a request without a token.
     pub(super) async fn server_date(&self) -> Result<Option<String>, reqwest::Error> {
         let answer = self.http.client.get(self.root.clone()).send().await?;
@@ -88,9 +68,7 @@ impl GraphClient {
 
     /// The URL of `path` below `/v1.0`.
     fn url(&self, path: &str) -> Result<Url, GraphError> {
-        self.root
-            .join(&format!("/v1.0{path}"))
-            .map_err(|error| GraphError::Malformed { what: path.to_owned(), detail: error.to_string() })
+        self.root.join(&format!("/v1.0{path}")).map_err(|error| malformed(path, error.to_string()))
     }
 
     /// GETs `path` and decodes the JSON.
@@ -103,14 +81,14 @@ impl GraphClient {
         self.send(what, self.url(path)?, None).await
     }
 
-    /// Reads a list to its end. `parse` turns a body into rows and a nextLink, and `on_event` receives each page. When
+    /// Reads a list to its end. `parse` decodes a page, and `on_event` receives each page. When
     /// the page token expires, the list is restarted with another [`ListEvent::Start`].
     /// <https://learn.microsoft.com/graph/paging>
     pub(super) async fn list<P>(
         &self,
         what: &str,
         path: &str,
-        parse: impl Fn(&[u8]) -> Result<(Vec<P>, Option<String>), serde_json::Error>,
+        parse: impl Fn(&[u8]) -> Result<Page<P>, serde_json::Error>,
         mut on_event: impl FnMut(ListEvent<'_, P>),
     ) -> Result<(), GraphError> {
         let endless = |detail| GraphError::Endless { what: what.to_owned(), detail };
@@ -129,7 +107,7 @@ impl GraphClient {
                     }
                     result => result?,
                 };
-                let (page, next) = parse(&body).map_err(|error| malformed(what, &error))?;
+                let Page { rows: page, next } = parse(&body).map_err(|error| invalid_json(what, &error))?;
                 rows += page.len();
                 if rows > MAX_ROWS {
                     return Err(endless(format!("more than {MAX_ROWS} rows")));
@@ -150,21 +128,22 @@ impl GraphClient {
     /// Reads a whole list of rows that serde can decode.
     pub(super) async fn collect<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<Vec<T>, GraphError> {
         let mut rows = Vec::new();
-        let parse = |body: &[u8]| serde_json::from_slice::<PlainPage<T>>(body).map(|page| (page.value, page.next));
-        self.list(what, path, parse, |event| match event {
-            ListEvent::Start => rows.clear(),
-            ListEvent::Page(page, _) => rows.extend(page),
-        })
+        self.list(
+            what,
+            path,
+            |body| serde_json::from_slice(body),
+            |event| match event {
+                ListEvent::Start => rows.clear(),
+                ListEvent::Page(page, _) => rows.extend(page),
+            },
+        )
         .await?;
         Ok(rows)
     }
 
     /// The URL of a nextLink, which must stay on the configured origin.
     fn next_page_url(&self, what: &str, link: &str) -> Result<Url, GraphError> {
-        let url = self
-            .root
-            .join(link)
-            .map_err(|error| GraphError::Malformed { what: what.to_owned(), detail: format!("nextLink: {error}") })?;
+        let url = self.root.join(link).map_err(|error| malformed(what, format!("nextLink: {error}")))?;
         if url.origin() != self.root.origin() {
             return Err(GraphError::ForeignOrigin {
                 what: what.to_owned(),
@@ -205,7 +184,7 @@ impl GraphClient {
                 let missing = &chunk[*missing];
                 let detail =
                     format!("{} of {} parts of the batch have no answer, {missing} first", open.len(), chunk.len());
-                return Err(GraphError::Malformed { what: what.to_owned(), detail });
+                return Err(malformed(what, detail));
             }
         }
         Ok(answers.into_iter().flatten().collect())
@@ -229,10 +208,8 @@ impl GraphClient {
         let mut retry: Option<BatchRetry> = None;
         let mut unanswered = open.clone();
         for part in answer.responses {
-            let index = part.id.parse().ok().filter(|index| unanswered.remove(index)).ok_or_else(|| {
-                let detail = "an answer to an unknown part".to_owned();
-                GraphError::Malformed { what: what.to_owned(), detail }
-            })?;
+            let index = part.id.parse().ok().filter(|index| unanswered.remove(index));
+            let index = index.ok_or_else(|| malformed(what, "an answer to an unknown part"))?;
             let BatchPart { id: _, status, headers, body } = part;
             let body = body.map(|body| body.get().as_bytes().to_vec()).unwrap_or_default();
             if let Some(budget) = RetryBudget::for_status(status) {
@@ -316,7 +293,7 @@ impl GraphClient {
                 Ok(Some(chunk)) if status != StatusCode::OK && body.len() + chunk.len() > MAX_ERROR_BODY => break,
                 Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
                     let detail = format!("the answer is larger than {} MiB", MAX_BODY >> 20);
-                    return Attempt::Done(Err(GraphError::Malformed { what: what.to_owned(), detail }));
+                    return Attempt::Done(Err(malformed(what, detail)));
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
@@ -360,5 +337,5 @@ pub(super) enum ListEvent<'r, P> {
 }
 
 fn decode<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, GraphError> {
-    serde_json::from_slice(body).map_err(|error| malformed(what, &error))
+    serde_json::from_slice(body).map_err(|error| invalid_json(what, &error))
 }

@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::{ListEvent, Reply};
-use super::read::{read_account, with_request_id};
-use super::wire::RowType;
-use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot, malformed, wire};
+use super::client::Reply;
+use super::read::{collect_users, read_account, with_request_id};
+use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot, invalid_json, wire};
 use crate::model::{EntraId, Selection, Verdict};
 
 /// The state of possible leavers.
@@ -65,15 +64,11 @@ impl Directory {
             }
         }
         if !enabled.is_empty() {
-            let CurrentAssignments { users: assigned, groups, hidden, nobody_assigned } =
-                self.reread_assignments(snapshot).await?;
+            let assigned = self.reread_assignments(snapshot, &mut confirmation).await?;
             for user in enabled {
                 let verdict = if assigned.contains(&user) { Verdict::Present } else { Verdict::Unassigned };
                 confirmation.verdicts.insert(user, verdict);
             }
-            confirmation.groups = Some(groups);
-            confirmation.hidden = hidden;
-            confirmation.nobody_assigned = Some(nobody_assigned);
         }
         Ok(confirmation)
     }
@@ -93,7 +88,7 @@ impl Directory {
                 Ok(Reply { body, .. }) => match wire::user(&body, &Selection::default()) {
                     Ok(row) if row.id == *user => Verdict::Deleted,
                     Ok(_) => Verdict::Unreadable("the answer is about another account".to_owned()),
-                    Err(error) => return Err(malformed(what, &error).into()),
+                    Err(error) => return Err(invalid_json(what, &error).into()),
                 },
                 Err(error) if error.is_not_found() => Verdict::NotFound,
                 Err(GraphError::Answered { status: 403, request_id, .. }) => {
@@ -106,32 +101,30 @@ impl Directory {
         Ok(())
     }
 
-    /// The ids of all users assigned now.
-    async fn reread_assignments(&self, snapshot: &Snapshot) -> Result<CurrentAssignments, DirectoryError> {
+    /// The ids of all users assigned now. Adds the state of the assignments to `confirmation`.
+    async fn reread_assignments(
+        &self,
+        snapshot: &Snapshot,
+        confirmation: &mut Confirmation,
+    ) -> Result<BTreeSet<EntraId>, DirectoryError> {
         let assignments = self.assignments(snapshot.application()).await?;
-        let nobody_assigned = assignments.users.is_empty() && assignments.groups.is_empty();
+        confirmation.nobody_assigned = Some(assignments.users.is_empty() && assignments.groups.is_empty());
         let mut users = assignments.users;
-        let (mut groups, mut hidden) = (BTreeMap::new(), BTreeSet::new());
+        let mut groups = BTreeMap::new();
         let nothing = &Selection::default();
         let reads = assignments.groups.iter().map(|(group, name)| async move {
             let mut members = BTreeSet::new();
-            let hides = self
-                .members(*group, name, nothing, |event| match event {
-                    ListEvent::Start => members.clear(),
-                    ListEvent::Page(rows, _) => {
-                        members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
-                    }
-                })
-                .await?;
+            let hides = self.members(*group, name, nothing, |event| collect_users(&mut members, event)).await?;
             Ok::<_, DirectoryError>((*group, members, hides))
         });
         let mut reads: FuturesUnordered<_> = reads.collect();
         while let Some((group, members, hides)) = reads.try_next().await? {
             groups.insert(group, members.len() as u64);
-            hidden.extend(hides.then_some(group));
+            confirmation.hidden.extend(hides.then_some(group));
             users.extend(members);
         }
-        Ok(CurrentAssignments { users, groups, hidden, nobody_assigned })
+        confirmation.groups = Some(groups);
+        Ok(users)
     }
 
     /// Reads each account by its id. Unlike [`Directory::read`], a 403 affects only its user.
@@ -152,7 +145,7 @@ impl Directory {
             };
             let account = match answer {
                 Ok(Reply { body, request_id }) => {
-                    let row = wire::user(&body, selection).map_err(|error| malformed(what, &error))?;
+                    let row = wire::user(&body, selection).map_err(|error| invalid_json(what, &error))?;
                     if row.id == *user {
                         read_account(row, selection, &request_id)
                     } else {
@@ -169,12 +162,4 @@ impl Directory {
         }
         Ok(accounts)
     }
-}
-
-/// The assignments at the time of the confirmation.
-struct CurrentAssignments {
-    users: BTreeSet<EntraId>,
-    groups: BTreeMap<EntraId, u64>,
-    hidden: BTreeSet<EntraId>,
-    nobody_assigned: bool,
 }

@@ -110,8 +110,13 @@ pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -
     }
 }
 
-pub(super) fn malformed(what: &str, error: &serde_json::Error) -> GraphError {
-    GraphError::Malformed { what: what.to_owned(), detail: json_error_position(error) }
+/// An answer that differs from Graph's documentation.
+pub(super) fn malformed(what: &str, detail: impl Into<String>) -> GraphError {
+    GraphError::Malformed { what: what.to_owned(), detail: detail.into() }
+}
+
+pub(super) fn invalid_json(what: &str, error: &serde_json::Error) -> GraphError {
+    malformed(what, json_error_position(error))
 }
 
 /// Reading the directory failed.
@@ -174,41 +179,44 @@ fn unread_summary(users: &[EntraId], groups: &[EntraId]) -> String {
 }
 
 impl DirectoryError {
+    /// A failed request about the members of `group`.
+    pub(super) fn of_group(group: EntraId, name: &str, error: GraphError) -> Self {
+        if error.is_forbidden() {
+            Self::GroupForbidden { group, name: name.to_owned(), source: error.into() }
+        } else {
+            error.into()
+        }
+    }
+
     /// Advice for the administrator.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Graph(GraphError::Auth(error)) => error.hint().map(str::to_owned),
-            Self::Graph(GraphError::Answered { genuine: false, .. }) => Some(
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Graph(GraphError::Auth(error)) => return error.hint(),
+            Self::Graph(GraphError::Answered { genuine: false, .. }) => {
                 "the answer does not come from Graph: check entra.graph_url, entra.proxy, and any firewall or sign-in page \
                  between this machine and Graph"
-                    .to_owned(),
-            ),
-            Self::Graph(GraphError::Answered { status: 403, .. }) => Some(
+            }
+            Self::Graph(GraphError::Answered { status: 403, .. }) => {
                 "grant the application permissions Application.Read.All, User.Read.All and GroupMember.Read.All to the \
                  app registration and give admin consent"
-                    .to_owned(),
-            ),
-            Self::Graph(GraphError::Answered { status: 401, .. }) => {
-                Some("Graph refuses the access token: check entra.cloud, entra.graph_url and entra.authority_url".to_owned())
             }
-            Self::Graph(GraphError::Transport { source, .. }) => Some(unreachable_hint(source).to_owned()),
-            Self::ApplicationNotFound(_) => Some(
+            Self::Graph(GraphError::Answered { status: 401, .. }) => {
+                "Graph refuses the access token: check entra.cloud, entra.graph_url and entra.authority_url"
+            }
+            Self::Graph(GraphError::Transport { source, .. }) => unreachable_hint(source),
+            Self::ApplicationNotFound(_) => {
                 "set app.enterprise_app to the object id under Entra ID > Enterprise applications > Properties, or to the \
                  application id; the object id of the app registration is a different one"
-                    .to_owned(),
-            ),
-            Self::GroupForbidden { .. } => Some(
+            }
+            Self::GroupForbidden { .. } => {
                 "grant GroupMember.Read.All (and Member.Read.Hidden for groups with hidden membership), or remove the \
                  group from the application"
-                    .to_owned(),
-            ),
-            Self::NoSuchRole { .. } => {
-                Some("set scope.app_roles to values or ids of app roles of the application".to_owned())
             }
-            Self::NamedGroupHidden(_) => Some(
-                "grant Member.Read.Hidden to the app registration and give admin consent, or name another group".to_owned(),
-            ),
-            Self::Graph(_) | Self::Incomplete { .. } => None,
-        }
+            Self::NoSuchRole { .. } => "set scope.app_roles to values or ids of app roles of the application",
+            Self::NamedGroupHidden(_) => {
+                "grant Member.Read.Hidden to the app registration and give admin consent, or name another group"
+            }
+            Self::Graph(_) | Self::Incomplete { .. } => return None,
+        })
     }
 }

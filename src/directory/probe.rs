@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use super::client::Reply;
 use super::read::{AccountRead, read_account};
 use super::wire::{Registration, RowType};
-use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, malformed, select, wire};
+use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, invalid_json, select, wire};
 use crate::auth::Validity;
 use crate::model::{Clock, EntraId, Selection};
 
@@ -57,7 +57,7 @@ impl Directory {
         let what = "reading one user";
         let path = format!("/users?$select={}&$top=1", select(selection));
         let Reply { body, request_id } = self.client.get_bytes(what, &path).await?;
-        let page = wire::user_page(&body, selection).map_err(|error| malformed(what, &error))?;
+        let page = wire::user_page(&body, selection).map_err(|error| invalid_json(what, &error))?;
         Ok(page.rows.into_iter().map(|row| read_account(row, selection, &request_id)).find_map(|read| match read {
             AccountRead::Unreadable { detail, .. } => Some(detail),
             AccountRead::User(_) | AccountRead::NotFound(_) => None,
@@ -69,7 +69,7 @@ impl Directory {
     /// # Errors
     /// The sign-in fails.
     pub async fn granted_permissions(&self) -> Result<Option<BTreeSet<String>>, DirectoryError> {
-        Ok(self.client.granted_permissions().await?)
+        Ok(self.client.authenticator.granted_permissions().await.map_err(GraphError::from)?)
     }
 
     /// The expiry of the credential; `None` when it has none or the expiry is unknown. A secret is identified on its app
@@ -79,7 +79,7 @@ impl Directory {
     /// # Errors
     /// A request fails.
     pub async fn credential_end(&self, now: Timestamp) -> Result<Option<Timestamp>, DirectoryError> {
-        let (client_id, hint) = match self.client.validity() {
+        let (client_id, hint) = match self.client.authenticator.validity() {
             Validity::Unlimited => return Ok(None),
             Validity::Until(end) => return Ok(Some(end)),
             Validity::Listed { client_id, hint } => (client_id, hint),
@@ -140,24 +140,18 @@ impl Directory {
             Err(error) if error.is_not_found() => {
                 return Ok(GroupPreview { missing: true, ..GroupPreview::default() });
             }
-            Err(source) if source.is_forbidden() => {
-                return Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() });
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(DirectoryError::of_group(group, name, error)),
         };
         let path = format!("/groups/{group}/members?$select=id&$top={PAGE_SIZE}");
         let nothing = Selection::default();
         match self.client.get_bytes(&what, &path).await {
             Ok(reply) => {
-                let page = wire::user_page(&reply.body, &nothing).map_err(|error| malformed(&what, &error))?;
+                let page = wire::user_page(&reply.body, &nothing).map_err(|error| invalid_json(&what, &error))?;
                 let users = page.rows.iter().filter(|row| row.kind == RowType::User).count();
                 let others = page.rows.len() - users;
                 Ok(GroupPreview { missing: false, hidden, users, others, more: page.next.is_some() })
             }
-            Err(source) if source.is_forbidden() => {
-                Err(DirectoryError::GroupForbidden { group, name: name.to_owned(), source: source.into() })
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(DirectoryError::of_group(group, name, error)),
         }
     }
 
@@ -172,7 +166,7 @@ impl Directory {
         let selection = Selection::default();
         match self.client.get_bytes(what, &format!("/users/{name}?$select={}", select(&selection))).await {
             Ok(reply) => {
-                let row = wire::user(&reply.body, &selection).map_err(|error| malformed(what, &error))?;
+                let row = wire::user(&reply.body, &selection).map_err(|error| invalid_json(what, &error))?;
                 Ok(Some(row.id))
             }
             Err(error) if error.is_not_found() => Ok(None),

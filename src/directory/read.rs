@@ -7,10 +7,10 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::client::{BATCH, ListEvent, Reply};
-use super::error::malformed;
-use super::roles::{RoleNames, roles_slot};
+use super::error::{invalid_json, malformed};
+use super::roles::RoleNames;
 use super::wire::{RowType, UserRow};
-use super::{Application, Directory, DirectoryError, GraphError, Snapshot, select, wire};
+use super::{Application, Directory, DirectoryError, Snapshot, select, wire};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, User, Value};
 
 /// The most ids in an `in` filter: <https://learn.microsoft.com/graph/filter-query-parameter>.
@@ -48,7 +48,7 @@ impl Directory {
         mut on_user: impl FnMut(AccountRead) + Send,
     ) -> Result<Snapshot, DirectoryError> {
         let assignments = self.assignments(&application).await?;
-        let roles_slot = roles_slot(selection);
+        let roles_slot = selection.position(APP_ROLE_ASSIGNMENTS);
         let ids_only = Selection::default();
         let listed = if roles_slot.is_some() { &ids_only } else { selection };
         let mut members_of = BTreeMap::new();
@@ -146,17 +146,11 @@ impl Directory {
         let what = format!("reading the members of group {group} in scope.only or scope.ignore");
         let nothing = Selection::default();
         let mut members = BTreeSet::new();
-        let parse = |body: &[u8]| wire::user_page(body, &nothing).map(|page| (page.rows, page.next));
+        let parse = |body: &[u8]| wire::user_page(body, &nothing);
         let path = self.members_path(group, &nothing);
         let mut missing = 0;
         let listed = loop {
-            let listed = self.client.list(&what, &path, parse, |event| match event {
-                ListEvent::Start => members.clear(),
-                ListEvent::Page(rows, _) => {
-                    members.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
-                }
-            });
-            match listed.await {
+            match self.client.list(&what, &path, parse, |event| collect_users(&mut members, event)).await {
                 Err(error) if error.is_not_found() && missing == 0 => missing += 1,
                 listed => break listed,
             }
@@ -167,10 +161,7 @@ impl Directory {
             }
             Ok(()) => Ok(Some(members)),
             Err(error) if error.is_not_found() => Ok(None),
-            Err(source) if source.is_forbidden() => {
-                Err(DirectoryError::GroupForbidden { group, name: String::new(), source: source.into() })
-            }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(DirectoryError::of_group(group, "", error)),
         }
     }
 
@@ -197,10 +188,9 @@ impl Directory {
         for (id, answer) in missing.iter().zip(self.client.batch(WHAT, &paths).await?) {
             match answer {
                 Ok(Reply { body, request_id }) => {
-                    let mut row = wire::user(&body, selection).map_err(|error| malformed(WHAT, &error))?;
+                    let mut row = wire::user(&body, selection).map_err(|error| invalid_json(WHAT, &error))?;
                     if row.id != *id {
-                        let detail = "the answer is about another account".to_owned();
-                        return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
+                        return Err(malformed(WHAT, "the answer is about another account").into());
                     }
                     complete(&mut row);
                     on_user(read_account(row, selection, &request_id));
@@ -232,10 +222,9 @@ impl Directory {
         for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
             let mut asked: BTreeSet<EntraId> = ids.iter().copied().collect();
             let Reply { body, request_id } = answer?;
-            let page = wire::user_page(&body, selection).map_err(|error| malformed(WHAT, &error))?;
+            let page = wire::user_page(&body, selection).map_err(|error| invalid_json(WHAT, &error))?;
             if page.next.is_some() {
-                let detail = "a filter of 15 ids answered with several pages".to_owned();
-                return Err(GraphError::Malformed { what: WHAT.to_owned(), detail }.into());
+                return Err(malformed(WHAT, "a filter of 15 ids answered with several pages").into());
             }
             let requested = page.rows.into_iter().filter(|row| asked.remove(&row.id));
             accounts.extend(requested.map(|mut row| {
@@ -280,6 +269,16 @@ impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
         let read = read_account(row, self.selection, request_id);
         self.done.insert(read.user());
         (self.on_user)(read);
+    }
+}
+
+/// Keeps the ids of the users in a list of members.
+pub(super) fn collect_users(users: &mut BTreeSet<EntraId>, event: ListEvent<'_, UserRow>) {
+    match event {
+        ListEvent::Start => users.clear(),
+        ListEvent::Page(rows, _) => {
+            users.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::wire::UserRow;
 use super::{Application, DEFAULT_ACCESS};
-use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, Value};
+use crate::model::{EntraId, Route, Routes, Value};
 
 /// The portal's name for an assignment without a role.
 const DEFAULT_NAME: &str = "Default Assignment";
@@ -18,11 +18,6 @@ pub(super) struct RoleNames<'a> {
     pub(super) assigned: &'a BTreeMap<EntraId, BTreeSet<EntraId>>,
     pub(super) users: &'a BTreeMap<EntraId, u32>,
     pub(super) routes: &'a [Routes],
-}
-
-/// The slot for the roles, if they are selected.
-pub(super) fn roles_slot(selection: &Selection) -> Option<usize> {
-    selection.position(APP_ROLE_ASSIGNMENTS)
 }
 
 impl RoleNames<'_> {

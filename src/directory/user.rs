@@ -41,7 +41,7 @@ impl Directory {
             let what = format!("reading the nested members of group {group}");
             let path = format!("/groups/{group}/transitiveMembers?$select=id&$top={PAGE_SIZE}");
             let nothing = Selection::default();
-            let parse = |body: &[u8]| wire::user_page(body, &nothing).map(|page| (page.rows, page.next));
+            let parse = |body: &[u8]| wire::user_page(body, &nothing);
             let mut holds = false;
             let listed = self.client.list(&what, &path, parse, |event| match event {
                 ListEvent::Start => holds = false,

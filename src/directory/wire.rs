@@ -12,10 +12,12 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::model::{EntraId, Selection, Value};
 
-/// A page of users or members: <https://learn.microsoft.com/graph/paging>.
-#[derive(Debug)]
-pub(super) struct UserPage {
-    pub(super) rows: Vec<UserRow>,
+/// A page of a list: <https://learn.microsoft.com/graph/paging>.
+#[derive(Debug, Deserialize)]
+pub(super) struct Page<T> {
+    #[serde(rename = "value")]
+    pub(super) rows: Vec<T>,
+    #[serde(rename = "@odata.nextLink")]
     pub(super) next: Option<String>,
 }
 
@@ -88,7 +90,6 @@ pub(super) struct PasswordCredential {
 /// A group: <https://learn.microsoft.com/graph/api/resources/group>.
 #[derive(Debug, Deserialize)]
 pub(super) struct GroupRow {
-    #[serde(default)]
     pub(super) visibility: Option<String>,
 }
 
@@ -123,20 +124,11 @@ pub(super) struct BatchPart {
     pub(super) status: u16,
     #[serde(default)]
     pub(super) headers: BTreeMap<String, serde_json::Value>,
-    #[serde(default)]
     pub(super) body: Option<Box<serde_json::value::RawValue>>,
 }
 
-/// A page of rows that serde can decode.
-#[derive(Debug, Deserialize)]
-pub(super) struct PlainPage<T> {
-    pub(super) value: Vec<T>,
-    #[serde(rename = "@odata.nextLink")]
-    pub(super) next: Option<String>,
-}
-
 /// Decodes a page of users or members.
-pub(super) fn user_page(json: &[u8], selection: &Selection) -> Result<UserPage, serde_json::Error> {
+pub(super) fn user_page(json: &[u8], selection: &Selection) -> Result<Page<UserRow>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let page = PageSeed(selection).deserialize(&mut deserializer)?;
     deserializer.end()?;
@@ -155,7 +147,7 @@ pub(super) fn user(json: &[u8], selection: &Selection) -> Result<UserRow, serde_
 struct PageSeed<'s>(&'s Selection);
 
 impl<'de> DeserializeSeed<'de> for PageSeed<'_> {
-    type Value = UserPage;
+    type Value = Page<UserRow>;
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -163,7 +155,7 @@ impl<'de> DeserializeSeed<'de> for PageSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for PageSeed<'_> {
-    type Value = UserPage;
+    type Value = Page<UserRow>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a page of users")
@@ -180,7 +172,7 @@ impl<'de> Visitor<'de> for PageSeed<'_> {
         }
         // A page without `value` is malformed, not empty.
         let rows = rows.ok_or_else(|| serde::de::Error::missing_field("value"))?;
-        Ok(UserPage { rows, next })
+        Ok(Page { rows, next })
     }
 }
 
@@ -246,7 +238,7 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
                     let text: String = map.next_value()?;
                     kind = if text == "#microsoft.graph.user" { RowType::User } else { RowType::Other };
                 }
-                (_, Some(slot)) => values[slot] = Some(map.next_value::<WireValue>()?.0),
+                (_, Some(slot)) => values[slot] = Some(to_value(map.next_value()?)),
                 (_, None) => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -256,92 +248,23 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
 }
 
 /// A key of an object, borrowed if it has no escapes.
-struct JsonKey<'a>(std::borrow::Cow<'a, str>);
+#[derive(Deserialize)]
+struct JsonKey<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for JsonKey<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = JsonKey<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(JsonKey(std::borrow::Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(JsonKey(std::borrow::Cow::Owned(text.to_owned())))
-            }
+fn to_value(json: serde_json::Value) -> Value {
+    match json {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(value) => Value::Boolean(value),
+        serde_json::Value::Number(number) => Value::Number(match number.as_f64() {
+            // JSON would add `.0` to a whole one.
+            Some(decimal) if number.is_f64() => decimal.to_string(),
+            _ => number.to_string(),
+        }),
+        serde_json::Value::String(text) => Value::Text(text),
+        serde_json::Value::Array(elements) => Value::List(elements.into_iter().map(to_value).collect()),
+        serde_json::Value::Object(members) => {
+            Value::Complex(members.into_iter().map(|(name, value)| (name, to_value(value))).collect())
         }
-
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-/// A [`Value`] in JSON.
-struct WireValue(Value);
-
-impl<'de> Deserialize<'de> for WireValue {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ValueVisitor)
-    }
-}
-
-struct ValueVisitor;
-
-impl<'de> Visitor<'de> for ValueVisitor {
-    type Value = WireValue;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(WireValue(Value::Null))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(WireValue(Value::Boolean(value)))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(WireValue(Value::Number(value.to_string())))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(WireValue(Value::Number(value.to_string())))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(WireValue(Value::Number(value.to_string())))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
-        Ok(WireValue(Value::Text(value.to_owned())))
-    }
-
-    fn visit_string<E>(self, value: String) -> Result<Self::Value, E> {
-        Ok(WireValue(Value::Text(value)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut values = Vec::new();
-        while let Some(WireValue(value)) = list.next_element()? {
-            values.push(value);
-        }
-        Ok(WireValue(Value::List(values)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = BTreeMap::new();
-        while let Some((key, WireValue(value))) = map.next_entry()? {
-            members.insert(key, value);
-        }
-        Ok(WireValue(Value::Complex(members)))
     }
 }
 
@@ -375,6 +298,15 @@ mod tests {
                 Some(Value::List(vec![Value::Text("a@example.org".to_owned())])),
             ]
         );
+    }
+
+    #[test]
+    fn keys_have_escapes_and_numbers_keep_no_trailing_zeros() {
+        let mut selection = Selection::default();
+        selection.slot("mail");
+        let json = br#"{"id":"0a1b2c3d-0000-4000-8000-000000000001","\u006dail":[7,-3,18446744073709551615,1.50,1e3]}"#;
+        let numbers = ["7", "-3", "18446744073709551615", "1.5", "1000"].map(|digits| Value::Number(digits.to_owned()));
+        assert_eq!(user(json, &selection).unwrap().values, [Some(Value::List(numbers.into()))]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl Check {
     fn failed_request(name: &'static str, error: &DirectoryError, permission: &str) -> Self {
         let hint = match error {
             DirectoryError::Graph(error) if error.is_forbidden() => Some(grant_hint(permission)),
-            _ => error.hint(),
+            _ => error.hint().map(str::to_owned),
         };
         Self::failed(name, error, hint)
     }

@@ -61,7 +61,7 @@ pub(super) async fn run_for_user(
         return Err(Failure::new(FAILED, message));
     }
     let App { directory, .. } = App::new(context.config, &context.environment, clock)?;
-    let failed = |error: DirectoryError| Failure::failed(&error, error.hint());
+    let failed = |error: DirectoryError| Failure::failed(&error, error.hint().map(str::to_owned));
     let user = match name.parse::<EntraId>() {
         Ok(user) => Some(user),
         Err(_) => directory.find_user(&name).await.map_err(failed)?,
