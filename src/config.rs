@@ -262,40 +262,20 @@ fn first_set(environment: &BTreeMap<String, String>, names: &[&str]) -> Option<S
 
 /// The changed keys that need a restart of the daemon.
 pub fn changed_keys_needing_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    restart_keys(old)
-        .into_iter()
-        .zip(restart_keys(new))
-        .filter(|(old, new)| old != new)
-        .map(|((key, _), _)| key)
-        .collect()
-}
-
-/// The settings that the daemon uses only at its start, in a comparable form.
-fn restart_keys(config: &Config) -> [(&'static str, String); 6] {
-    // This pattern has no `..`, so that a new field needs a decision here.
-    let Config {
-        path: _,
-        entra: _,
-        app: _,
-        scope: _,
-        provisioning: _,
-        mapping: _,
-        learners:
-            LearnersConfig { database, database_position: _, password_file, table: _, match_attribute: _, reissued: _ },
-        schedule: _,
-        safety: _,
-        state: StateConfig { directory },
-        log: LogConfig { format, level, retention },
-        warnings: _,
-    } = config;
-    [
-        ("learners.database_url", format!("{database:?}")),
-        ("learners.password_file", format!("{password_file:?}")),
-        ("state.directory", format!("{directory:?}")),
-        ("log.format", format!("{format:?}")),
-        ("log.level", level.clone()),
-        ("log.retention", format!("{retention:?}")),
-    ]
+    // These patterns have no `..`, so that a new field needs a decision here.
+    let LearnersConfig { database, database_position: _, password_file, table: _, match_attribute: _, reissued: _ } =
+        &old.learners;
+    let StateConfig { directory } = &old.state;
+    let LogConfig { format, level, retention } = &old.log;
+    let changed = [
+        ("learners.database_url", *database != new.learners.database),
+        ("learners.password_file", *password_file != new.learners.password_file),
+        ("state.directory", *directory != new.state.directory),
+        ("log.format", *format != new.log.format),
+        ("log.level", *level != new.log.level),
+        ("log.retention", *retention != new.log.retention),
+    ];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }
 
 fn parse(path: &Path, text: &str, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
@@ -317,28 +297,21 @@ fn parse(path: &Path, text: &str, environment: &BTreeMap<String, String>) -> Res
 /// All sections; `None` when a required key is missing. The result is valid only if `reader` recorded no problem.
 fn read_sections(reader: &mut Reader<'_>, path: &Path) -> Option<Config> {
     sections::refuse_unavailable(reader);
-    let entra = sections::entra(reader);
-    let app = sections::app(reader);
-    let scope = sections::scope(reader);
-    let provisioning = sections::provisioning(reader);
+    let (entra, app) = (sections::entra(reader), sections::app(reader));
     let (mapping, mapped) = mapping::read(reader);
-    let learners = sections::learners(reader, path, mapped.as_deref());
-    let schedule = sections::schedule(reader);
-    let safety = sections::safety(reader);
-    let state = sections::state(reader);
-    let log = sections::log(reader);
     Some(Config {
         path: path.to_owned(),
+        scope: sections::scope(reader),
+        provisioning: sections::provisioning(reader),
+        mapping,
+        learners: sections::learners(reader, path, mapped.as_deref()),
+        schedule: sections::schedule(reader),
+        safety: sections::safety(reader),
+        state: sections::state(reader),
+        log: sections::log(reader),
+        warnings: Vec::new(),
+        // Last, so that the problems of all sections are recorded.
         entra: entra?,
         app: app?,
-        scope,
-        provisioning,
-        mapping,
-        learners,
-        schedule,
-        safety,
-        state,
-        log,
-        warnings: Vec::new(),
     })
 }

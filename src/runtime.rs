@@ -10,5 +10,5 @@ mod paths;
 pub mod preflight;
 pub mod user_lookup;
 
-pub use self::app::{App, AppError, configured_source, learner_database};
+pub use self::app::{App, AppError, compile_rules, configured_source, learner_database};
 pub use self::paths::Paths;

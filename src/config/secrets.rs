@@ -47,9 +47,24 @@ impl Config {
     /// `certificate` and `private-key`. One file may contain both.
     pub fn read_certificate(
         &self,
+        certificate_file: &Option<PathBuf>,
+        private_key_file: &Option<PathBuf>,
         environment: &BTreeMap<String, String>,
     ) -> Result<(Vec<u8>, SecretString), ConfigError> {
-        let (certificate, key) = self.certificate_paths(environment)?;
+        let find = |name, file: &Option<PathBuf>, credential| {
+            file.clone().or_else(|| systemd_credential(environment, credential)).ok_or_else(|| {
+                let message = format!(
+                    "there is no {credential}: set this key to a PEM file, or add LoadCredential={credential}:FILE to \
+                     the systemd unit"
+                );
+                ConfigError::whole(&self.path, Some(name), message)
+            })
+        };
+        let certificate = find(CERTIFICATE_FILE, certificate_file, "certificate")?;
+        let key = match private_key_file {
+            None if certificate_file.is_some() && contains_private_key(&certificate) => certificate.clone(),
+            file => find(PRIVATE_KEY_FILE, file, "private-key")?,
+        };
         let read = |name, path: &Path| {
             let fault = |message| ConfigError::whole(&self.path, Some(name), message);
             check_regular_file(path).map_err(fault)?;
@@ -66,38 +81,14 @@ impl Config {
         ConfigError::whole(&self.path, Some(key), format!("the file {message}"))
     }
 
-    fn certificate_paths(&self, environment: &BTreeMap<String, String>) -> Result<(PathBuf, PathBuf), ConfigError> {
-        let (certificate_file, private_key_file) = match &self.entra.credential {
-            CredentialConfig::Certificate { certificate_file, private_key_file } => {
-                (certificate_file, private_key_file)
-            }
-            _ => (&None, &None),
-        };
-        let named = |name: &'static str, file: &Option<PathBuf>, credential: &str| {
-            file.clone().or_else(|| systemd_credential(environment, credential)).ok_or_else(|| {
-                let message = format!(
-                    "there is no {credential}: set this key to a PEM file, or add LoadCredential={credential}:FILE to \
-                     the systemd unit"
-                );
-                ConfigError::whole(&self.path, Some(name), message)
-            })
-        };
-        let certificate = named(CERTIFICATE_FILE, certificate_file, "certificate")?;
-        let key = match private_key_file {
-            None if certificate_file.is_some() && contains_private_key(&certificate) => certificate.clone(),
-            file => named(PRIVATE_KEY_FILE, file, "private-key")?,
-        };
-        Ok((certificate, key))
-    }
-
     /// The file with the token of a workload identity: `token_file`, or else `AZURE_FEDERATED_TOKEN_FILE`.
-    pub fn token_file(&self, environment: &BTreeMap<String, String>) -> Result<PathBuf, ConfigError> {
-        let configured = match &self.entra.credential {
-            CredentialConfig::WorkloadIdentity { token_file } => token_file.clone(),
-            _ => None,
-        };
+    pub fn find_token_file(
+        &self,
+        token_file: &Option<PathBuf>,
+        environment: &BTreeMap<String, String>,
+    ) -> Result<PathBuf, ConfigError> {
         let given = || environment.get("AZURE_FEDERATED_TOKEN_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
-        configured.or_else(given).ok_or_else(|| {
+        token_file.clone().or_else(given).ok_or_else(|| {
             let message = "there is no token file: set this key to its path, or set AZURE_FEDERATED_TOKEN_FILE";
             ConfigError::whole(&self.path, Some(TOKEN_FILE), message.to_owned())
         })
@@ -129,9 +120,8 @@ impl Config {
 
     /// The additional trusted certificates in PEM, if configured.
     pub fn read_ca_file(&self) -> Result<Option<Vec<u8>>, ConfigError> {
-        let Some(path) = &self.entra.ca_file else { return Ok(None) };
         let fault = |message| ConfigError::whole(&self.path, Some("entra.ca_file"), message);
-        read_certificates(path).map(Some).map_err(fault)
+        self.entra.ca_file.as_deref().map(read_certificates).transpose().map_err(fault)
     }
 
     /// Checks that the file of `sslrootcert` in the database URL contains a certificate.
@@ -163,13 +153,11 @@ impl Config {
             let path = path.as_ref()?;
             // The mode of a device must not change; reading it fails anyway.
             let mode = fs::metadata(path).ok().filter(fs::Metadata::is_file)?.permissions().mode() & 0o777;
-            let advice = format!("chown root:learner-sync {0} && chmod 0640 {0}", path.display());
-            (mode & 0o007 != 0).then(|| {
-                format!(
-                    "{key}: every user of this machine has access to {} (mode {mode:04o}); run: {advice}",
-                    path.display()
-                )
-            })
+            let path = path.display();
+            let advice = format!("chown root:learner-sync {path} && chmod 0640 {path}");
+            let warning =
+                format!("{key}: every user of this machine has access to {path} (mode {mode:04o}); run: {advice}");
+            (mode & 0o007 != 0).then_some(warning)
         };
         files.into_iter().filter_map(open).collect()
     }
@@ -212,9 +200,9 @@ fn contains_private_key(path: &Path) -> bool {
 
 /// The file of a systemd credential, if the unit has it.
 fn systemd_credential(environment: &BTreeMap<String, String>, name: &str) -> Option<PathBuf> {
-    let path = environment.get("CREDENTIALS_DIRECTORY").map(|directory| Path::new(directory).join(name));
+    let path = Path::new(environment.get("CREDENTIALS_DIRECTORY")?).join(name);
     // The directory exists for any credential of the unit, not only this one.
-    path.filter(|path| path.exists())
+    path.exists().then_some(path)
 }
 
 /// A secret has one line. With a second one, the server would only report a wrong secret.

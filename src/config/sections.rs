@@ -19,21 +19,17 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Refuses documented sections that this version does not support. An administrator who sets them relies on them.
 pub(super) fn refuse_unavailable(reader: &mut Reader<'_>) {
-    const NOT_YET: &str = "is not available in this version";
     for absent in ["http", "notify"] {
         if reader.present(absent) {
-            reader.refuse(absent, NOT_YET);
+            reader.refuse(absent, "is not available in this version");
         }
     }
 }
 
 /// `[entra]` and `[entra.credential]`.
 pub(super) fn entra(reader: &mut Reader<'_>) -> Option<EntraConfig> {
-    let tenant_id = reader.required(
-        "entra.tenant_id",
-        "the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant",
-        formats::tenant,
-    );
+    let meaning = "the Directory (tenant) ID on the Overview page of the app registration, or a domain of the tenant";
+    let tenant_id = reader.required("entra.tenant_id", meaning, formats::tenant);
     let credential = credential(reader);
     let client_id = if credential == CredentialConfig::ManagedIdentity {
         Some(reader.text("entra.client_id", formats::id))
@@ -107,12 +103,8 @@ fn credential(reader: &mut Reader<'_>) -> CredentialConfig {
 
 /// `[app]`.
 pub(super) fn app(reader: &mut Reader<'_>) -> Option<AppConfig> {
-    let enterprise_app = reader.required(
-        "app.enterprise_app",
-        "the Object ID on the Overview page of the enterprise application",
-        formats::id,
-    );
-    Some(AppConfig { enterprise_app: enterprise_app? })
+    let meaning = "the Object ID on the Overview page of the enterprise application";
+    Some(AppConfig { enterprise_app: reader.required("app.enterprise_app", meaning, formats::id)? })
 }
 
 /// `[scope]`.

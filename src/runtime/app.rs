@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use crate::auth::{Authenticator, Certificate, Credential, Network, NetworkError, Proof, http_client};
-use crate::config::{self, Config, ConfigError, DatabaseConfig};
+use crate::config::{self, Config, ConfigError, CredentialConfig, DatabaseConfig};
 use crate::cycle::Rules;
 use crate::directory::{AssignmentFilter, Directory};
 use crate::mapping::{Mapping, MappingProblem};
@@ -85,21 +85,25 @@ impl App {
 /// Reads the credential of the application.
 fn read_credential(config: &Config, environment: &BTreeMap<String, String>) -> Result<Proof, ConfigError> {
     Ok(match &config.entra.credential {
-        config::CredentialConfig::ClientSecret { .. } => Proof::Secret(config.read_secret(environment)?),
-        config::CredentialConfig::Certificate { .. } => {
-            let (certificate, key) = config.read_certificate(environment)?;
+        CredentialConfig::ClientSecret { .. } => Proof::Secret(config.read_secret(environment)?),
+        CredentialConfig::Certificate { certificate_file, private_key_file } => {
+            let (certificate, key) = config.read_certificate(certificate_file, private_key_file, environment)?;
             let read = Certificate::from_pem(&certificate, &key);
             let certificate = read.map_err(|error| config.certificate_fault(error.is_about_the_key(), error))?;
             Proof::Certificate(Box::new(certificate))
         }
-        config::CredentialConfig::WorkloadIdentity { .. } => {
-            Proof::WorkloadIdentity { token_file: config.token_file(environment)? }
+        CredentialConfig::WorkloadIdentity { token_file } => {
+            Proof::WorkloadIdentity { token_file: config.find_token_file(token_file, environment)? }
         }
-        config::CredentialConfig::ManagedIdentity => Proof::ManagedIdentity,
+        CredentialConfig::ManagedIdentity => Proof::ManagedIdentity,
     })
 }
 
-fn compile_rules(config: &Config) -> Result<Rules, AppError> {
+/// Compiles the mapping and the scoping filters of `config`.
+///
+/// # Errors
+/// When one of them does not compile.
+pub fn compile_rules(config: &Config) -> Result<Rules, AppError> {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(&config.mapping, &mut selection).map_err(AppError::Mapping)?;
     let scope = Scope::compile(&config.scope.filters, &mut selection).map_err(AppError::Scope)?;
@@ -141,7 +145,7 @@ fn user_list(texts: &[String]) -> UserList {
     texts.iter().map(String::as_str).collect()
 }
 
-fn signed(duration: Duration) -> SignedDuration {
+pub(super) fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }
 

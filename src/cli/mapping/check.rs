@@ -4,11 +4,12 @@
 use serde_json::{Value, json};
 
 use crate::cli::Context;
-use crate::cli::output::{CONFIGURATION, DONE, Failure, print, print_json, shown, table};
+use crate::cli::output::{DONE, Failure, print, print_json, shown, table};
+use crate::cycle::Rules;
 use crate::expression::TimeDependence;
-use crate::mapping::{ApplyMode, DescribedEntry, Mapping};
+use crate::mapping::{ApplyMode, DescribedEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
-use crate::scope::Scope;
+use crate::runtime::compile_rules;
 
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct MappingCheckArguments {
@@ -18,16 +19,7 @@ pub(in super::super) struct MappingCheckArguments {
 }
 
 pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments) -> Result<u8, Failure> {
-    let mut selection = Selection::default();
-    let mapping = Mapping::compile(&context.config.mapping, &mut selection).map_err(|problems| {
-        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        Failure::new(CONFIGURATION, problems.join("\n"))
-    })?;
-    // The scoping filters add the properties that they read.
-    Scope::compile(&context.config.scope.filters, &mut selection).map_err(|problems| {
-        let problems: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
-        Failure::new(CONFIGURATION, problems.join("\n"))
-    })?;
+    let Rules { mapping, selection, .. } = compile_rules(&context.config)?;
     let lines: Vec<DescribedEntry<'_>> = mapping.describe().collect();
     let warnings: Vec<(Attribute, &str)> =
         lines.iter().filter_map(|line| Some((line.attribute, warning(line.time_dependence)?))).collect();

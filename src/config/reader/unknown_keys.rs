@@ -69,11 +69,9 @@ impl<'a> Reader<'a> {
         }
         let names = self.names_in(section);
         let elsewhere = || self.known.iter().find(|known| known.rsplit('.').next() == Some(name)).copied();
-        let nearest = nearest(name, names.iter().copied()).map(str::to_owned);
-        let advice = match nearest.or_else(|| elsewhere().map(str::to_owned)) {
-            Some(meant) => format!("; did you mean {meant}?"),
-            None => String::new(),
-        };
+        let nearest = nearest(name, names.iter().copied());
+        let meant = nearest.or_else(elsewhere);
+        let advice = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
         let position = if section.is_empty() { "the sections are".to_owned() } else { format!("[{section}] has") };
         format!("unknown key{advice} ({position} {})", names.into_iter().collect::<Vec<_>>().join(", "))
     }
