@@ -62,19 +62,8 @@ pub enum DaemonError {
     Scheduler(#[from] JobSchedulerError),
 }
 
-impl DaemonError {
-    /// What the administrator can do.
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Preflight(error) => error.hint(),
-            _ => None,
-        }
-    }
-}
-
 struct Daemon {
     environment: BTreeMap<String, String>,
-    clock: Clock,
     app: Arc<App>,
     source_locks: SourceLocks,
     timer: CycleTimer,
@@ -113,7 +102,6 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
 
     let mut daemon = Daemon {
         environment,
-        clock,
         app,
         source_locks,
         timer: CycleTimer::start().await?,

@@ -76,7 +76,7 @@ impl Daemon {
     }
 
     fn finish_cycle(&mut self, result: CycleResult) {
-        let now = (self.clock)();
+        let now = (self.app.clock)();
         let refused = matches!(&result, Ok(Ok(Report { refused: true, .. })));
         self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
         let failure = match result {
@@ -115,7 +115,7 @@ impl Daemon {
 
     /// Draws the time of the next cycle, but not later than `latest`.
     pub(super) async fn schedule_next(&mut self, latest: Option<Timestamp>) -> Result<(), DaemonError> {
-        let now = (self.clock)();
+        let now = (self.app.clock)();
         let drawn = draw_wait(&self.app.config.schedule, self.refusals);
         let left = latest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
         let wait = left.map_or(drawn, |left| left.min(drawn));

@@ -28,13 +28,16 @@ impl Daemon {
                 let same_schedule = app.config.schedule == self.app.config.schedule;
                 self.app = Arc::new(app);
                 tracing::info!("configuration reloaded");
-                self.record_reload().await;
+                // The sender of a signal is unknown.
+                let at = (self.app.clock)();
+                self.record("the reload", async |store| store.audit("SIGHUP", "reload", None, at).await).await;
                 if self.running.is_none() {
                     self.schedule_next(self.next_cycle_at.filter(|_| same_schedule)).await?;
                 }
             }
             Err(error) => {
-                let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                let hint = if let DaemonError::Preflight(error) = &error { error.hint() } else { None };
+                let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
                 tracing::error!("configuration not reloaded, the old one stays: {}{hint}", chain(&error));
             }
         }
@@ -54,15 +57,17 @@ impl Daemon {
         new.learners.password_file = old.learners.password_file.clone();
         new.state = old.state.clone();
         new.log = old.log.clone();
-        App::new(new, &self.environment, self.clock)
+        App::new(new, &self.environment, self.app.clock)
     }
 
     /// Refuses a configuration that a start would refuse, and one whose application another daemon provisions.
     async fn admit(&mut self, new: &App) -> Result<(), DaemonError> {
+        let file = Paths::new(&new.config).database;
+        let is_missing = || file.as_ref().is_some_and(|path| path.try_exists().is_ok_and(|exists| !exists));
         let state = match tokio::time::timeout(DATABASE_TIMEOUT, inspect_database_state(new)).await {
             Ok(Ok(state)) => Some(state),
             // While its disk is not mounted, the file does not exist; that is not a mistake in the configuration.
-            Ok(Err(error)) if error.is_misconfiguration() && !database_is_missing(new) => return Err(error.into()),
+            Ok(Err(error)) if error.is_misconfiguration() && !is_missing() => return Err(error.into()),
             Ok(Err(error)) => {
                 tracing::warn!("{UNCHECKED}: {}", chain(&error));
                 None
@@ -79,15 +84,9 @@ impl Daemon {
         match state {
             Some(state) => self.source_locks.lock_sources(new, &state),
             // A server has no source locks.
-            None if Paths::new(new).database.is_none() => Ok(()),
+            None if file.is_none() => Ok(()),
             None => Err(DaemonError::SourceUnknown),
         }
-    }
-
-    /// The audit log names the signal: its sender is unknown.
-    async fn record_reload(&self) {
-        let at = (self.clock)();
-        self.record("the reload", async |store| store.audit("SIGHUP", "reload", None, at).await).await;
     }
 }
 
@@ -98,8 +97,4 @@ async fn inspect_database_state(new: &App) -> Result<DatabaseState, PreflightErr
     let state = store.state().await?;
     store.close().await?;
     Ok(state)
-}
-
-fn database_is_missing(app: &App) -> bool {
-    Paths::new(&app.config).database.is_some_and(|path| path.try_exists().is_ok_and(|exists| !exists))
 }

@@ -1,7 +1,7 @@
 //! One daemon for each application and learner database, whatever its state directory. Two daemons would run every
 //! cycle twice, and each would invalidate the cache of the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{COMMAND, DaemonError};
@@ -15,19 +15,17 @@ use crate::store::DatabaseState;
 pub(super) struct SourceLocks(BTreeMap<PathBuf, Lock>);
 
 impl SourceLocks {
-    /// Locks the application of `config` under each id that it has in the learner database.
+    /// Locks the application of `config` under each id that it has in the learner database, and unlocks every other one.
+    /// When one of them is locked elsewhere, nothing changes.
     pub(super) fn lock_sources(&mut self, config: &Config, state: &DatabaseState) -> Result<(), DaemonError> {
-        self.replace(Paths::new(config).source_locks(config, state)).map_err(|error| match error {
-            LockError::Held(holder) => DaemonError::SourceLocked(holder),
-            error => error.into(),
-        })
-    }
-
-    /// Holds exactly the locks at `paths` from now on; when one of them is held elsewhere, nothing changes.
-    fn replace(&mut self, paths: BTreeSet<PathBuf>) -> Result<(), LockError> {
+        let paths = Paths::new(config).source_locks(config, state);
         let mut acquired = BTreeMap::new();
         for path in paths.iter().filter(|path| !self.0.contains_key(*path)) {
-            acquired.insert(path.clone(), Lock::acquire(path, COMMAND)?);
+            let lock = Lock::acquire(path, COMMAND).map_err(|error| match error {
+                LockError::Held(holder) => DaemonError::SourceLocked(holder),
+                error => error.into(),
+            })?;
+            acquired.insert(path.clone(), lock);
         }
         self.0.retain(|path, _| paths.contains(path));
         self.0.append(&mut acquired);
