@@ -89,16 +89,12 @@ impl Lock {
     pub fn holder(path: &Path) -> Option<LockHolder> {
         let mut file = File::open(path).ok()?;
         let mut attempts = 0;
-        loop {
-            match file.try_lock_shared() {
-                Err(TryLockError::WouldBlock) => {
-                    if let Some(holder) = read_name(&mut file, &mut attempts) {
-                        return Some(holder);
-                    }
-                }
-                Ok(()) | Err(TryLockError::Error(_)) => return None,
+        while let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
+            if let Some(holder) = read_name(&mut file, &mut attempts) {
+                return Some(holder);
             }
         }
+        None
     }
 }
 

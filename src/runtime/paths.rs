@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, DatabaseConfig};
-use crate::files::beside;
+use crate::files::{beside, directory_of};
 use crate::store::DatabaseState;
 
 /// The files of one configuration. None of them has to exist.
@@ -61,13 +61,10 @@ impl Paths {
 
 /// The path without symbolic links: two configurations may reach one file in different ways.
 fn canonical(path: &Path) -> PathBuf {
-    let resolved = path.canonicalize().or_else(|error| match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) => {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            Ok(parent.canonicalize()?.join(name))
-        }
-        _ => Err(error),
-    });
+    let in_directory = || {
+        let directory = directory_of(path).unwrap_or(Path::new("."));
+        Some(directory.canonicalize().ok()?.join(path.file_name()?))
+    };
     // A path that cannot be resolved cannot be opened either; opening it reports why.
-    resolved.unwrap_or_else(|_| path.to_owned())
+    path.canonicalize().ok().or_else(in_directory).unwrap_or_else(|| path.to_owned())
 }
