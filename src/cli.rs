@@ -24,7 +24,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
 
-use self::output::Failure;
+use self::mapping::MappingCommand;
+use self::output::{Failure, FailureDocument};
 use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
@@ -76,7 +77,7 @@ enum Command {
     Resync(resync::Arguments),
     /// Check the mapping, evaluate expressions, or import an exported schema.
     #[command(subcommand)]
-    Mapping(mapping::MappingCommand),
+    Mapping(MappingCommand),
     /// Print the SQL that creates the tables, or run it.
     #[command(subcommand)]
     Schema(schema::SchemaCommand),
@@ -111,22 +112,14 @@ impl Context {
 
 /// Parses the arguments, loads the configuration, runs the command.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(error) => {
-            // Help and version go to standard output and are not errors.
-            let code = if error.use_stderr() { output::USAGE } else { output::DONE };
-            let _ = error.print();
-            return ExitCode::from(code);
-        }
-    };
-    let Arguments { config, command } = arguments;
+    let Arguments { config, command } = Arguments::parse();
     let document = command.failure_document();
     failpoint::arm();
     let result = match command {
-        Command::Mapping(mapping::MappingCommand::Standalone(command)) if !command.needs_configuration() => {
-            command.run(system_clock())
+        Command::Mapping(MappingCommand::Eval(arguments)) if arguments.user.is_none() => {
+            mapping::eval::run(arguments, system_clock())
         }
+        Command::Mapping(MappingCommand::Import(arguments)) => mapping::import::run(&arguments),
         Command::Guide(arguments) => guide::run(&arguments),
         command => configured(&config, command),
     };
@@ -167,28 +160,27 @@ impl Command {
             Self::Pause => pause::run(context, true, system_clock()).await,
             Self::Resume => pause::run(context, false, system_clock()).await,
             Self::Resync(arguments) => resync::run(context, arguments).await,
-            Self::Mapping(mapping::MappingCommand::Check(arguments)) => mapping::check::run(&context, &arguments),
-            Self::Mapping(mapping::MappingCommand::Standalone(command)) => {
-                command.run_configured(context, system_clock).await
+            Self::Mapping(MappingCommand::Check(arguments)) => mapping::check::run(&context, &arguments),
+            Self::Mapping(MappingCommand::Eval(arguments)) => {
+                mapping::eval::run_for_user(arguments, context, system_clock).await
             }
+            Self::Mapping(MappingCommand::Import(arguments)) => mapping::import::run(&arguments),
             Self::Schema(command) => schema::run(context, command).await,
             Self::Guide(arguments) => guide::run(&arguments),
         }
     }
 
     /// The document that the command prints on standard output when it fails.
-    fn failure_document(&self) -> output::FailureDocument {
+    fn failure_document(&self) -> FailureDocument {
         match self {
-            Self::Sync(arguments) if arguments.json => output::FailureDocument::Cycle { lines: arguments.dry_run },
-            Self::Plan(arguments) if arguments.json => output::FailureDocument::Cycle { lines: true },
-            Self::Check(arguments) if arguments.json => output::FailureDocument::Check,
-            Self::Status(arguments) if arguments.json => output::FailureDocument::Error,
-            Self::Provision(arguments) if arguments.json => output::FailureDocument::Error,
-            Self::Mapping(mapping::MappingCommand::Check(arguments)) if arguments.json => {
-                output::FailureDocument::Error
-            }
-            Self::Log(arguments) if arguments.format == log::OutputFormat::Json => output::FailureDocument::Error,
-            _ => output::FailureDocument::None,
+            Self::Sync(arguments) if arguments.json => FailureDocument::Cycle { lines: arguments.dry_run },
+            Self::Plan(arguments) if arguments.json => FailureDocument::Cycle { lines: true },
+            Self::Check(arguments) if arguments.json => FailureDocument::Check,
+            Self::Status(arguments) if arguments.json => FailureDocument::Error,
+            Self::Provision(arguments) if arguments.json => FailureDocument::Error,
+            Self::Mapping(MappingCommand::Check(arguments)) if arguments.json => FailureDocument::Error,
+            Self::Log(arguments) if arguments.format == log::OutputFormat::Json => FailureDocument::Error,
+            _ => FailureDocument::None,
         }
     }
 }

@@ -13,43 +13,36 @@ const APPLY: &str = "learner-sync schema apply";
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum SchemaCommand {
     /// Print the SQL that creates or upgrades the tables, for their owner to run.
-    Print(PrintArguments),
+    Print {
+        /// Grant this server role exactly the rights that the daemon needs.
+        #[arg(long, value_name = "ROLE", value_parser = parse_role)]
+        writer: Option<String>,
+        /// Print only the changes since this schema version; 0 means an empty database.
+        #[arg(long, value_name = "VERSION", default_value_t = 0,
+              value_parser = clap::value_parser!(u8).range(0..=Store::SCHEMA_VERSION))]
+        from: u8,
+    },
     /// Create or upgrade the tables now, with the name and password of their owner.
     #[command(
         after_help = "The owner is the role in learners.database_url. If the daemon signs in with another role, set \
                             LEARNER_SYNC_LEARNERS__DATABASE_URL, and LEARNER_SYNC_LEARNERS__PASSWORD_FILE or, without a \
                             password file in the configuration, PGPASSWORD."
     )]
-    Apply(ApplyArguments),
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct PrintArguments {
-    /// Grant this server role exactly the rights that the daemon needs.
-    #[arg(long, value_name = "ROLE", value_parser = parse_role)]
-    writer: Option<String>,
-    /// Print only the changes since this schema version; 0 means an empty database.
-    #[arg(long, value_name = "VERSION", default_value_t = 0,
-          value_parser = clap::value_parser!(u8).range(0..=Store::SCHEMA_VERSION))]
-    from: u8,
-}
-
-#[derive(Debug, clap::Args)]
-pub(super) struct ApplyArguments {
-    /// Grant this server role exactly the rights that the daemon needs.
-    #[arg(long, value_name = "ROLE", value_parser = parse_role)]
-    writer: Option<String>,
+    Apply {
+        /// Grant this server role exactly the rights that the daemon needs.
+        #[arg(long, value_name = "ROLE", value_parser = parse_role)]
+        writer: Option<String>,
+    },
 }
 
 pub(super) async fn run(context: Context, command: SchemaCommand) -> Result<u8, Failure> {
-    let (SchemaCommand::Print(PrintArguments { writer, .. }) | SchemaCommand::Apply(ApplyArguments { writer })) =
-        &command;
+    let (SchemaCommand::Print { writer, .. } | SchemaCommand::Apply { writer }) = &command;
     if writer.is_some() && Paths::new(&context.config).database.is_some() {
         let why = "--writer needs a PostgreSQL server: an SQLite file has no roles, only file permissions";
         return Err(Failure::new(USAGE, why));
     }
     match command {
-        SchemaCommand::Print(PrintArguments { writer, from }) => {
+        SchemaCommand::Print { writer, from } => {
             let learners = context.learners()?;
             // Only then is the database opened, and even to read, SQLite creates files beside its own.
             if learners.table.is_some() && Paths::new(&context.config).database.is_some() {
@@ -58,7 +51,7 @@ pub(super) async fn run(context: Context, command: SchemaCommand) -> Result<u8, 
             print(&Store::script(learners, usize::from(from), writer.as_deref()).await?)?;
             Ok(DONE)
         }
-        SchemaCommand::Apply(ApplyArguments { writer }) => apply(context, writer.as_deref()).await,
+        SchemaCommand::Apply { writer } => apply(context, writer.as_deref()).await,
     }
 }
 
@@ -69,7 +62,7 @@ async fn apply(context: Context, writer: Option<&str>) -> Result<u8, Failure> {
             owner::check_owner(&context.config).await?;
             let preflight = Preflight::inspect(&context.config, &context.learners()?).await?;
             preflight.create_directories()?;
-            Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY)?)
+            Some(Lock::acquire(&preflight.paths.cycle_lock, APPLY).map_err(LockedCycleError::from)?)
         }
         None => None,
     };

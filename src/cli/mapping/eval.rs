@@ -23,7 +23,7 @@ pub(in super::super) struct MappingEvalArguments {
     input: Option<PathBuf>,
     /// A user of the tenant, by object id or userPrincipalName. Uses the configuration to sign in.
     #[arg(long, value_name = "USER", conflicts_with_all = ["input", "inputs"])]
-    user: Option<String>,
+    pub(in super::super) user: Option<String>,
     /// Evaluate each line of a file, {"expression", "inputs", "now"}, the last two optional; prints one line for each:
     /// {"value"}, {"flow": false} or {"error"}. `-` is standard input.
     #[arg(long, value_name = "FILE")]
@@ -33,22 +33,8 @@ pub(in super::super) struct MappingEvalArguments {
     now: Option<jiff::Timestamp>,
 }
 
-/// Why a line has no result.
-enum LineError {
-    /// The line is malformed.
-    Malformed(String),
-    Evaluation(String),
-}
-
-impl MappingEvalArguments {
-    /// Whether the command reads a user of the tenant.
-    pub(super) fn reads_user(&self) -> bool {
-        self.user.is_some()
-    }
-}
-
 /// Evaluates the expression for a user that is read from Graph now.
-pub(super) async fn run_for_user(
+pub(in super::super) async fn run_for_user(
     arguments: MappingEvalArguments,
     context: Context,
     clock: Clock,
@@ -79,7 +65,7 @@ pub(super) async fn run_for_user(
     }
 }
 
-pub(super) fn run(arguments: MappingEvalArguments, now: jiff::Timestamp) -> Result<u8, Failure> {
+pub(in super::super) fn run(arguments: MappingEvalArguments, now: jiff::Timestamp) -> Result<u8, Failure> {
     let MappingEvalArguments { expression, input, inputs, now: given, user: _ } = arguments;
     let now = given.unwrap_or(now);
     if let Some(path) = inputs {
@@ -99,10 +85,7 @@ pub(super) fn run(arguments: MappingEvalArguments, now: jiff::Timestamp) -> Resu
 }
 
 fn print_value(result: TrialResult) -> Result<u8, Failure> {
-    print(&match result {
-        TrialResult::NoFlow => json!({ "flow": false }).to_string(),
-        result => to_json(result).to_string(),
-    })?;
+    print(&to_json(result).to_string())?;
     Ok(DONE)
 }
 
@@ -112,23 +95,23 @@ fn evaluate_lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure>
     while let Some(line) = input.line()? {
         let result = match line {
             InputLine::Text(text) => evaluate_line(&text, now),
-            InputLine::TooLong => Err(LineError::Malformed("the line is longer than 16 MiB".to_owned())),
+            InputLine::TooLong => Err("the line is longer than 16 MiB".to_owned()),
         };
-        print(&match result {
-            Ok(TrialResult::NoFlow) => json!({ "flow": false }).to_string(),
-            Ok(result) => json!({ "value": to_json(result) }).to_string(),
-            Err(LineError::Evaluation(error)) => json!({ "error": error }).to_string(),
-            Err(LineError::Malformed(error)) => {
-                code = FAILED;
-                json!({ "error": error }).to_string()
-            }
-        })?;
+        let document = result.unwrap_or_else(|error| {
+            code = FAILED;
+            json!({ "error": error })
+        });
+        print(&document.to_string())?;
     }
     Ok(code)
 }
 
-fn evaluate_line(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, LineError> {
-    let malformed = |reason: &str| LineError::Malformed(format!("invalid line: {reason}"));
+/// The document to print for a line.
+///
+/// # Errors
+/// Why the line is malformed.
+fn evaluate_line(line: &[u8], now: jiff::Timestamp) -> Result<Json, String> {
+    let malformed = |reason: &str| format!("invalid line: {reason}");
     if line.trim_ascii().is_empty() {
         return Err(malformed("empty"));
     }
@@ -149,7 +132,11 @@ fn evaluate_line(line: &[u8], now: jiff::Timestamp) -> Result<TrialResult, LineE
             time.ok_or_else(|| malformed("\"now\" must be a time such as 2026-01-31T08:00:00Z"))?
         }
     };
-    evaluate(&expression, &values, now).map_err(LineError::Evaluation)
+    Ok(match evaluate(&expression, &values, now) {
+        Ok(result @ TrialResult::NoFlow) => to_json(result),
+        Ok(result) => json!({ "value": to_json(result) }),
+        Err(error) => json!({ "error": error }),
+    })
 }
 
 /// The error without its line number, which is always 1.
@@ -172,9 +159,7 @@ fn join_lines(problems: &[MappingProblem]) -> String {
 
 /// The source attributes of a JSON object.
 fn source_attributes(document: Json) -> Option<BTreeMap<String, Value>> {
-    let Json::Object(members) = document else {
-        return None;
-    };
+    let Json::Object(members) = document else { return None };
     Some(members.into_iter().map(|(name, value)| (name, directory_value(value))).collect())
 }
 
@@ -193,7 +178,8 @@ fn directory_value(value: Json) -> Value {
 
 fn to_json(result: TrialResult) -> Json {
     match result {
-        TrialResult::Null | TrialResult::NoFlow => Json::Null,
+        TrialResult::NoFlow => json!({ "flow": false }),
+        TrialResult::Null => Json::Null,
         TrialResult::Text(text) => json!(text),
         TrialResult::Texts(texts) => json!(texts),
     }

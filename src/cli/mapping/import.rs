@@ -38,12 +38,7 @@ struct Import {
 
 pub(in super::super) fn run(arguments: &MappingImportArguments) -> Result<u8, Failure> {
     let mut input = Input::open(&arguments.file)?;
-    let mappings = schema::object_mappings(input.document()?).map_err(|fault| match fault {
-        schema::SchemaError::NotASchema => {
-            input.failure("not a synchronization schema: it has neither `synchronizationRules` nor `attributeMappings`")
-        }
-        schema::SchemaError::Malformed(reason) => input.failure(&reason),
-    })?;
+    let mappings = schema::object_mappings(input.document()?).map_err(|reason| input.failure(&reason))?;
     let mut import = Import::default();
     if let Some(users) = choose(mappings, &mut import) {
         import_users(&users, &mut import);
@@ -134,9 +129,7 @@ impl Import {
         let apply = match flow_type.as_deref() {
             None | Some("Always") => ApplyMode::Always,
             Some("ObjectAddOnly") => ApplyMode::OnCreate,
-            Some(other) => {
-                return Err(vec![format!("its flow type `{other}` is for multi-valued attributes")]);
-            }
+            Some(other) => return Err(vec![format!("its flow type `{other}` is for multi-valued attributes")]),
         };
         let expression = match source {
             // Importing only the default would discard the values of the source.
@@ -167,9 +160,7 @@ impl Import {
 /// Adds required entries that are missing.
 fn add_defaults(import: &mut Import) {
     for entry in default_entries() {
-        let Ok(attribute) = entry.attribute() else {
-            continue;
-        };
+        let Ok(attribute) = entry.attribute() else { continue };
         let is_mapped = import.entries.iter().any(|(known, _)| *known == attribute);
         if !is_mapped && [Attribute::UserName, Attribute::Email, Attribute::Active].contains(&attribute) {
             import.leave_out(&entry.path, "it must be mapped, but nothing was imported: the default mapping is used");

@@ -81,22 +81,16 @@ pub(super) struct SchemaOperand {
     pub(super) values: Option<Vec<String>>,
 }
 
-/// Why a document cannot be imported.
-#[derive(Debug)]
-pub(super) enum SchemaError {
-    /// It is not a schema.
-    NotASchema,
-    /// It is a malformed schema.
-    Malformed(String),
-}
-
 fn yes() -> bool {
     true
 }
 
 /// The object mappings of a schema, of one of its rules, or a single one.
-pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, SchemaError> {
-    let malformed = |error: serde_json::Error| SchemaError::Malformed(format!("malformed schema: {error}"));
+///
+/// # Errors
+/// Why the document cannot be imported.
+pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, String> {
+    let malformed = |error: serde_json::Error| format!("malformed schema: {error}");
     if document.get("synchronizationRules").is_some() {
         let ExportedSchema { synchronization_rules } = serde_json::from_value(document).map_err(malformed)?;
         Ok(synchronization_rules.into_iter().filter_map(|rule| rule.object_mappings).flatten().collect())
@@ -106,7 +100,7 @@ pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, Sch
     } else if document.get("attributeMappings").is_some() {
         Ok(vec![serde_json::from_value(document).map_err(malformed)?])
     } else {
-        Err(SchemaError::NotASchema)
+        Err("not a synchronization schema: it has neither `synchronizationRules` nor `attributeMappings`".to_owned())
     }
 }
 
@@ -135,9 +129,7 @@ impl ObjectMapping {
 
     /// The actions that are disabled in the portal.
     pub(super) fn disabled_actions(&self) -> Vec<&'static str> {
-        let Some(flow_types) = &self.flow_types else {
-            return Vec::new();
-        };
+        let Some(flow_types) = &self.flow_types else { return Vec::new() };
         let is_on = |name: &str| flow_types.split(',').any(|flow_type| flow_type.trim().eq_ignore_ascii_case(name));
         ["Add", "Update", "Delete"].into_iter().filter(|name| !is_on(name)).collect()
     }
