@@ -100,16 +100,16 @@ pub struct CycleOptions<'a> {
     /// The time of the cycle.
     pub now: Timestamp,
     /// The only user to provision; `None` provisions all users.
-    pub only: Option<SingleUser<'a>>,
+    pub only: Option<&'a SingleUser>,
 }
 
 /// One user instead of all. Everything is read and decided as usual; only what concerns this user is applied.
-#[derive(Clone, Copy, Debug)]
-pub struct SingleUser<'a> {
+#[derive(Debug)]
+pub struct SingleUser {
     /// The user.
     pub user: EntraId,
     /// The learner to give to the user.
-    pub relink: Option<&'a Relink>,
+    pub relink: Option<Relink>,
 }
 
 /// Becomes true when the process is asked to stop.
@@ -247,12 +247,12 @@ pub async fn prepare(
         confirmed: &confirmation.verdicts,
         facts: &facts,
         limits: &rules.limits,
-        relink: options.only.and_then(|only| only.relink),
+        relink: options.only.and_then(|only| only.relink.as_ref()),
         now: options.now,
     });
     let (plan, explained) = match options.only.zip(surroundings) {
         None => (plan, None),
-        Some((SingleUser { user, relink: _ }, surroundings)) => {
+        Some((&SingleUser { user, relink: _ }, surroundings)) => {
             let explained =
                 explanation::ExplainedUser::new(user, &linked, &desired, &confirmation.verdicts, surroundings);
             (plan.for_user(user, &desired), Some(explained))

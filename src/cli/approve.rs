@@ -39,9 +39,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         return self::admit(&store, &source, &actor, yes, now).await;
     }
 
-    let held: Vec<HeldUser> = store.held_users(&source).await?;
     let is_approved = |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| now.duration_since(*at) <= DAY);
-    let (approved, open): (Vec<HeldUser>, Vec<HeldUser>) = held.into_iter().partition(is_approved);
+    let (approved, open): (Vec<_>, Vec<_>) = store.held_users(&source).await?.into_iter().partition(is_approved);
     if !approved.is_empty() {
         print(&format!("{} users are already approved and wait for the next cycle.", approved.len()))?;
     }
@@ -56,12 +55,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     if open.is_empty() {
         return Ok(DONE);
     }
-    if !yes
-        && !confirm_on_terminal(
-            &format!("Type {} to release these users, anything else to cancel:", open.len()),
-            &open.len().to_string(),
-        )?
-    {
+    let count = open.len().to_string();
+    let question = format!("Type {count} to release these users, anything else to cancel:");
+    if !yes && !confirm_on_terminal(&question, &count)? {
         print("No users were released.")?;
         return Ok(DONE);
     }

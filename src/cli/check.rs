@@ -5,12 +5,12 @@ mod directory;
 
 use serde_json::json;
 
-use self::database::{database_check, state_check};
+use self::database::database_check;
 use self::directory::check_directory;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::model::{Clock, chain};
-use crate::runtime::App;
+use crate::runtime::{App, preflight};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 const DATABASE: &str = "database";
 
 /// One line of the output.
-#[derive(Debug)]
+#[derive(Debug, serde::Serialize)]
 struct Check {
     name: &'static str,
     ok: bool,
@@ -38,13 +38,17 @@ impl Check {
     fn failed(name: &'static str, error: &dyn std::error::Error, hint: Option<String>) -> Self {
         Self { name, ok: false, detail: chain(error), hint }
     }
+
+    fn refused(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { ok: false, hint: Some(hint.into()), ..Self::passed(name, detail) }
+    }
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
-    let Arguments { json } = arguments;
-    let mut checks = Vec::new();
-    checks.push(database_check(&context).await);
-    checks.extend(state_check(&context));
+    let mut checks = vec![database_check(&context).await];
+    // None when the state directory is usable.
+    let unusable_state = preflight::inspect_state(&context.config).err();
+    checks.extend(unusable_state.map(|error| Check::failed("state", &error, error.hint())));
     match App::new(context.config, &context.environment, clock) {
         Ok(app) => {
             checks.insert(0, Check::passed("configuration", app.config.path.display().to_string()));
@@ -53,11 +57,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         Err(error) => checks.insert(0, Check::failed("configuration", &error, None)),
     }
     let ok = checks.iter().all(|check| check.ok);
-    if json {
-        let checks: Vec<_> = checks
-            .iter()
-            .map(|Check { name, ok, detail, hint }| json!({ "name": name, "ok": ok, "detail": detail, "hint": hint }))
-            .collect();
+    if arguments.json {
         print_json(&json!({ "ok": ok, "checks": checks }))?;
     } else {
         for Check { name, ok, detail, hint } in &checks {

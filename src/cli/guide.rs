@@ -48,8 +48,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     let Some(topic) = TOPICS.iter().find(|topic| topic.name == name) else {
         let names = TOPICS.map(|topic| topic.name);
         let suggestion = did_you_mean(nearest(name, names.into_iter()));
-        let failure = Failure::new(USAGE, format!("the guide has no topic {name:?}{suggestion}"));
-        return Err(failure.with_hint(format!("the topics are {}", names.join(", "))));
+        let hint = Some(format!("the topics are {}", names.join(", ")));
+        return Err(Failure { hint, ..Failure::new(USAGE, format!("the guide has no topic {name:?}{suggestion}")) });
     };
     print(topic.text.trim_end())?;
     Ok(DONE)

@@ -4,7 +4,7 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, Failure, USAGE, print, print_json, shown, table};
+use super::output::{DONE, Failure, USAGE, print, print_json, shown, table, value_text};
 use crate::model::{Action, Status};
 use crate::runtime::locked_cycle::learner_as_json;
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
@@ -59,24 +59,13 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
 
 /// A time, a day (its start in UTC), or an age.
 fn parse_since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Ok(at);
-    }
-    if let Ok(day) = text.parse::<jiff::civil::Date>()
-        && let Ok(at) = TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0))
-    {
-        return Ok(at);
-    }
+    let day = || TimeZone::UTC.to_timestamp(text.parse::<jiff::civil::Date>().ok()?.at(0, 0, 0, 0)).ok();
     // A day of an age has 24 hours.
-    if let Ok(age) = text.parse::<Span>()
-        && let Ok(at) = now.to_zoned_datetime(TimeZone::UTC).checked_sub(age)
-    {
-        return Ok(at.timestamp());
-    }
-    Err(Failure::new(
-        USAGE,
-        format!("--since: {text:?} is not a time; write 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d"),
-    ))
+    let age = || now.to_zoned_datetime(TimeZone::UTC).checked_sub(text.parse::<Span>().ok()?).ok();
+    text.parse().ok().or_else(day).or_else(|| Some(age()?.timestamp())).ok_or_else(|| {
+        let valid = "2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d";
+        Failure::new(USAGE, format!("--since: {text:?} is not a time; write {valid}"))
+    })
 }
 
 fn as_json(row: &LogRow) -> Value {
@@ -89,39 +78,13 @@ fn as_json(row: &LogRow) -> Value {
 }
 
 fn print_csv(rows: &[LogRow]) -> Result<(), Failure> {
+    let columns = "id,cycle_id,at,action,status,entra_id,learner_id,user_name,reason,detail,changes".split(',');
     let mut writer = csv::Writer::from_writer(Vec::new());
     let failed = |error: csv::Error| Failure::failed(&error, None);
-    writer
-        .write_record([
-            "id",
-            "cycle_id",
-            "at",
-            "action",
-            "status",
-            "entra_id",
-            "learner_id",
-            "user_name",
-            "reason",
-            "detail",
-            "changes",
-        ])
-        .map_err(failed)?;
-    for LogRow { id, cycle, at, action, status, entra_id, learner, user_name, reason, detail, changes } in rows {
-        writer
-            .write_record([
-                id.to_string(),
-                cycle.to_string(),
-                format!("{at:.0}"),
-                action.to_string(),
-                status.to_string(),
-                entra_id.to_string(),
-                learner.map(|learner| learner.to_string()).unwrap_or_default(),
-                user_name.clone().unwrap_or_default(),
-                reason.to_string(),
-                detail.clone().unwrap_or_default(),
-                changes.to_string(),
-            ])
-            .map_err(failed)?;
+    writer.write_record(columns.clone()).map_err(failed)?;
+    for document in rows.iter().map(as_json) {
+        let cells = columns.clone().map(|column| value_text(&document[column], ""));
+        writer.write_record(cells).map_err(failed)?;
     }
     let bytes = writer.into_inner().map_err(|error| Failure::failed(&error, None))?;
     print(String::from_utf8_lossy(&bytes).trim_end())?;
@@ -156,14 +119,10 @@ fn print_table(rows: &[LogRow]) -> Result<(), Failure> {
 fn short(change: &Value) -> String {
     let path = change["attribute"].as_str().unwrap_or_default();
     let name = if path.starts_with("urn:") { path.rsplit(':').next().unwrap_or(path) } else { path };
-    let text = |value: &Value| match value {
-        Value::Null => "(nothing)".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
+    let new = value_text(&change["new"], "(nothing)");
     match &change["old"] {
-        Value::Null => format!("{name}: {}", text(&change["new"])),
-        old => format!("{name}: {} -> {}", text(old), text(&change["new"])),
+        Value::Null => format!("{name}: {new}"),
+        old => format!("{name}: {} -> {new}", value_text(old, "")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use serde_json::json;
+use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -44,10 +44,10 @@ pub(super) enum FailureDocument {
 /// A failed command.
 #[derive(Debug)]
 pub(super) struct Failure {
-    code: u8,
+    pub(super) code: u8,
     /// One line per problem.
-    message: String,
-    hint: Option<String>,
+    pub(super) message: String,
+    pub(super) hint: Option<String>,
 }
 
 impl Failure {
@@ -57,18 +57,6 @@ impl Failure {
 
     pub(super) fn failed(error: &dyn std::error::Error, hint: Option<String>) -> Self {
         Self { hint, ..Self::new(FAILED, chain(error)) }
-    }
-
-    pub(super) fn message(&self) -> &str {
-        &self.message
-    }
-
-    pub(super) fn hint(&self) -> Option<&str> {
-        self.hint.as_deref()
-    }
-
-    pub(super) fn with_hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
     }
 
     /// Prints the failure, and the document for `--json`.
@@ -128,7 +116,7 @@ impl From<CycleError> for Failure {
     fn from(error: CycleError) -> Self {
         match error {
             CycleError::Store(error) => error.into(),
-            error => Self { hint: error.hint(), ..Self::new(FAILED, chain(&error)) },
+            error => Self::failed(&error, error.hint()),
         }
     }
 }
@@ -163,12 +151,6 @@ impl From<PreflightError> for Failure {
     }
 }
 
-impl From<LockError> for Failure {
-    fn from(error: LockError) -> Self {
-        LockedCycleError::from(error).into()
-    }
-}
-
 impl From<DaemonError> for Failure {
     fn from(error: DaemonError) -> Self {
         match error {
@@ -177,7 +159,7 @@ impl From<DaemonError> for Failure {
                 Self::new(LOCKED, format!("a daemon is already running on this state.directory: {holder}"))
             }
             DaemonError::SourceLocked(_) => Self::new(LOCKED, error.to_string()),
-            DaemonError::Lock(error) => error.into(),
+            DaemonError::Lock(error) => LockedCycleError::from(error).into(),
             DaemonError::Preflight(error) => error.into(),
             DaemonError::Signals(_) | DaemonError::Scheduler(_) | DaemonError::SourceUnknown => {
                 Self::failed(&error, None)
@@ -216,7 +198,7 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
     started.map_err(|error| Failure::failed(&error, None))
 }
 
-pub(super) fn print_json(document: &serde_json::Value) -> std::io::Result<()> {
+pub(super) fn print_json(document: &Value) -> std::io::Result<()> {
     print(&format!("{document:#}"))
 }
 
@@ -228,12 +210,24 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     }
 }
 
-/// One line for each reason why no cycle runs.
-pub(super) fn obstacles(config: &Config, paused: bool) -> Vec<&'static str> {
-    let disabled_line = "Provisioning is disabled: no cycle runs while provisioning.users = false.";
-    let paused_line = "Provisioning is paused; resume it with `learner-sync resume`.";
-    let reasons = [(!config.provisioning.users, disabled_line), (paused, paused_line)];
-    reasons.into_iter().filter_map(|(holds, line)| holds.then_some(line)).collect()
+/// Prints why no cycle runs.
+pub(super) fn print_obstacles(config: &Config, paused: bool) -> std::io::Result<()> {
+    if !config.provisioning.users {
+        print("Provisioning is disabled: no cycle runs while provisioning.users = false.")?;
+    }
+    if paused {
+        print("Provisioning is paused; resume it with `learner-sync resume`.")?;
+    }
+    Ok(())
+}
+
+/// A JSON value as text without quotes; `nothing` stands for null.
+pub(super) fn value_text(value: &Value, nothing: &str) -> String {
+    match value {
+        Value::Null => nothing.to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// The minimum width of a table.

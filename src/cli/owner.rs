@@ -49,7 +49,7 @@ async fn check_database_file(config: &Config, path: &Path) -> Result<(), Failure
         }
         Err(source) => {
             let error = StoreError::CannotOpen { path: path.to_owned(), source: source.into() };
-            return Err(Failure::from(error).with_hint(format!("name another file in {DATABASE_URL}")));
+            return Err(Failure { hint: Some(format!("name another file in {DATABASE_URL}")), ..error.into() });
         }
     }
     if owner == 0 {
@@ -125,7 +125,7 @@ fn belongs_to(path: &Path, owner: u32) -> Failure {
 /// A refusal of a path that may have nothing to do with us; `key` names it.
 fn perhaps_mistyped(key: &str, message: String) -> Failure {
     let hint = format!("is {key} mistyped? it must belong to {}", user_name(me()));
-    Failure::new(CONFIGURATION, message).with_hint(hint)
+    Failure { hint: Some(hint), ..Failure::new(CONFIGURATION, message) }
 }
 
 /// The name of a user, or `#` and its number, which sudo accepts as well.

@@ -21,7 +21,6 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
-    let Arguments { json } = arguments;
     let Context { config, environment } = context;
     let started = Instant::now();
     let app = App::new(config, &environment, clock)?;
@@ -31,7 +30,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     report.requests = app.directory.requests();
     report.duration = started.elapsed();
     let decisions = prepared.plan.by_user();
-    if json {
+    if arguments.json {
         let mut document = report_as_json(&report);
         document["changes"] = decisions_as_json(&decisions);
         print_json(&document)?;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::output::{FAILED, Failure, obstacles, print};
-use crate::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, Prepared};
+use super::output::{FAILED, Failure, print_obstacles};
+use crate::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, Prepared, SingleUser};
 use crate::model::Trigger;
 use crate::runtime::App;
-use crate::runtime::user_lookup::{FoundUser, UserArgument, find_user};
+use crate::runtime::user_lookup::{UserArgument, find_user};
 use crate::store::{Access, Store, StoreError};
 
 /// How long a rehearsal waits for the learner database.
@@ -19,7 +19,7 @@ pub(super) struct Planner<'a> {
     store: Store,
     /// A copy in memory, because the database does not have our tables yet.
     is_copy: bool,
-    only: Option<FoundUser>,
+    only: Option<SingleUser>,
     now: Timestamp,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Planner<'a> {
 
     pub(super) fn options(&self) -> CycleOptions<'_> {
         let request = CycleRequest { trigger: Trigger::Command, full: true };
-        CycleOptions { request, now: self.now, only: self.only.as_ref().map(FoundUser::only) }
+        CycleOptions { request, now: self.now, only: self.only.as_ref() }
     }
 
     pub(super) async fn prepare(&self) -> Result<Prepared, CycleError> {
@@ -81,9 +81,6 @@ impl<'a> Planner<'a> {
 
     /// Prints why no cycle would run now.
     pub(super) async fn print_obstacles(&self) -> Result<(), Failure> {
-        for line in obstacles(&self.app.config, self.store.state().await?.paused) {
-            print(line)?;
-        }
-        Ok(())
+        Ok(print_obstacles(&self.app.config, self.store.state().await?.paused)?)
     }
 }

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 mod words;
 
-use self::words::{Mapped, account, attributes, mapped, routes, scope};
+use self::words::{Mapped, account, attributes, mapped, scope};
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown};
+use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown, value_text};
 use super::plan::{decision_as_json, short};
 use super::planner::Planner;
 use super::sync::stop_on_signal;
@@ -44,10 +44,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let Context { config, environment } = context;
     let app = App::new(config, &environment, clock)?;
     if user.parse::<EntraId>().is_err() && !user.contains('@') {
-        return Err(Failure::new(
-            USAGE,
-            "USER is neither an object id nor a userPrincipalName such as ada@example.org",
-        ));
+        let message = "USER is neither an object id nor a userPrincipalName such as ada@example.org";
+        return Err(Failure::new(USAGE, message));
     }
     let argument = UserArgument { user: &user, relink };
     let (report, rehearsed) = if dry_run {
@@ -68,7 +66,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
         return Err(Failure::new(FAILED, error));
     };
-    let refused = relink.filter(|learner| !is_linked_to(explanation, *learner));
+    let applied = explanation.applied().and_then(|decision| decision.row.learner());
+    let refused = relink.filter(|learner| ![explanation.learner, applied].contains(&Some(*learner)));
     let refused = refused.map(|learner| format!("not relinked: learner {learner}: {}", why_not_relinked(explanation)));
     let error = report.error.clone().or(refused);
     if json {
@@ -86,11 +85,6 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         Some(Status::Failure | Status::Held) => PARTLY,
         _ => DONE,
     })
-}
-
-fn is_linked_to(explanation: &Explanation, learner: LearnerId) -> bool {
-    let applied = explanation.applied().and_then(|decision| decision.row.learner());
-    explanation.learner == Some(learner) || applied == Some(learner)
 }
 
 fn why_not_relinked(explanation: &Explanation) -> String {
@@ -120,6 +114,11 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
     let (learner, how) = matched(explanation);
     let nothing = json!({ "action": null, "status": null, "reason": null, "detail": null, "changes": [] });
     let coupled: Vec<Value> = coupled.iter().map(decision_as_json).collect();
+    let entry = |Mapped { line, value, old, note }: Mapped<'_>| {
+        let attribute = line.attribute.path();
+        json!({ "attribute": attribute, "expression": line.expression, "value": value, "old": old, "note": note })
+    };
+    let map: Vec<Value> = mapped(explanation, rules).into_iter().map(entry).collect();
     json!({
         "cycle": report.cycle.map(|cycle| cycle.0),
         "dry_run": dry_run,
@@ -132,19 +131,13 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
         },
         "scope": {
             "assigned": assigned.is_some(),
-            "via": assigned.as_ref().map(|user| routes(&user.routes)).unwrap_or_default(),
+            "via": assigned.iter().flat_map(|user| user.routes.as_slice()).map(ToString::to_string).collect::<Vec<_>>(),
             "nested_in": nested_in.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "filters": filters,
             "detail": scope(explanation),
         },
         "match": { "learner_id": learner.map(learner_as_json), "how": how },
-        "map": mapped(explanation, rules)
-            .into_iter()
-            .map(|Mapped { line, value, old, note }| {
-                let attribute = line.attribute.path();
-                json!({ "attribute": attribute, "expression": line.expression, "value": value, "old": old, "note": note })
-            })
-            .collect::<Vec<_>>(),
+        "map": map,
         "action": decision.as_ref().map_or(nothing, decision_as_json),
         "coupled": coupled,
         "error": error,
@@ -168,12 +161,7 @@ fn print_steps(
     };
     print(&format!("import   {}: {imported}", explanation.user))?;
     for (property, value) in attributes(explanation, rules) {
-        let value = match value {
-            Value::Null => "(nothing)".to_owned(),
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
-        print(&shown(&format!("           {property}: {value}")))?;
+        print(&shown(&format!("           {property}: {}", value_text(&value, "(nothing)"))))?;
     }
     print(&format!("scope    {}", shown(&scope(explanation))))?;
     for filter in &explanation.filters {

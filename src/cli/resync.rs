@@ -5,8 +5,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print};
-use crate::model::{Outcome, Trigger};
+use super::output::{DONE, FAILED, Failure, print};
+use super::sync::exit_code;
+use crate::model::Trigger;
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::{Paths, configured_source};
@@ -24,22 +25,17 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Failure> {
     let Arguments { full, wait } = arguments;
+    let failed = |message: &str| Failure::new(FAILED, message);
     let path = Paths::new(&context.config).daemon_lock;
     // The pid in the file counts only while the lock is held.
     let pid = Lock::holder(&path)
         .and_then(|holder| holder.pid)
         .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?))
         .ok_or_else(|| {
-            Failure::new(
-                FAILED,
-                "no daemon is running on this state.directory; `learner-sync sync` runs a cycle without one",
-            )
+            failed("no daemon is running on this state.directory; `learner-sync sync` runs a cycle without one")
         })?;
     if wait && is_paused(&context).await? {
-        return Err(Failure::new(
-            FAILED,
-            "provisioning is paused, so no cycle will run; resume it with `learner-sync resume`",
-        ));
+        return Err(failed("provisioning is paused, so no cycle will run; resume it with `learner-sync resume`"));
     }
     if wait && !context.config.provisioning.users {
         return Err(LockedCycleError::Disabled.into());
@@ -48,13 +44,10 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
     let signal = if full { Signal::USR2 } else { Signal::USR1 };
     kill_process(pid, signal).map_err(|error| {
         let error = std::io::Error::from(error);
-        Failure::new(FAILED, format!("cannot signal the daemon (pid {}): {error}", pid.as_raw_nonzero()))
+        failed(&format!("cannot signal the daemon (pid {}): {error}", pid.as_raw_nonzero()))
     })?;
-    print(&format!(
-        "Requested a {}cycle from the daemon (pid {}).",
-        if full { "full " } else { "" },
-        pid.as_raw_nonzero()
-    ))?;
+    let cycle = if full { "full cycle" } else { "cycle" };
+    print(&format!("Requested a {cycle} from the daemon (pid {}).", pid.as_raw_nonzero()))?;
     if !wait {
         return Ok(DONE);
     }
@@ -68,17 +61,13 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
             if let Some(error) = &row.error {
                 print(&format!("  {error}"))?;
             }
-            return Ok(match outcome {
-                Outcome::Success => DONE,
-                Outcome::Partial | Outcome::Held => PARTLY,
-                Outcome::Failed | Outcome::Interrupted => FAILED,
-            });
+            return Ok(exit_code(outcome));
         }
         if is_paused(&context).await? {
-            return Err(Failure::new(FAILED, "provisioning was paused meanwhile, so no cycle will run"));
+            return Err(failed("provisioning was paused meanwhile, so no cycle will run"));
         }
         if Lock::holder(&path).is_none() {
-            return Err(Failure::new(FAILED, "the daemon has stopped"));
+            return Err(failed("the daemon has stopped"));
         }
         // Only the database shows the end of a cycle.
         tokio::time::sleep(Duration::from_millis(200)).await;

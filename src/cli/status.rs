@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, obstacles, print, print_json, shown, table};
+use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, print_obstacles, shown, table};
 use crate::config::Config;
 use crate::cycle::ends_soon;
 use crate::model::{LockHolder, Outcome, Reason};
@@ -23,41 +23,17 @@ pub(super) struct Arguments {
     exit_code: bool,
 }
 
-/// The state in one word, as scripts see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ProvisioningState {
-    NeverRun,
-    Running,
-    Paused,
-    Failing,
-    Interrupted,
-    Held,
-    Partial,
-    Ok,
-}
+/// The state in one word, as scripts see it, and the code of `--exit-code`.
+type ProvisioningState = (&'static str, u8);
 
-impl ProvisioningState {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::NeverRun => "never-run",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Failing => "failing",
-            Self::Interrupted => "interrupted",
-            Self::Held => "held",
-            Self::Partial => "partial",
-            Self::Ok => "ok",
-        }
-    }
-
-    fn exit_code(self) -> u8 {
-        match self {
-            Self::Ok | Self::Running | Self::Paused => DONE,
-            Self::Held | Self::Partial => PARTLY,
-            Self::NeverRun | Self::Failing | Self::Interrupted => FAILED,
-        }
-    }
-}
+const NEVER_RUN: ProvisioningState = ("never-run", FAILED);
+const RUNNING: ProvisioningState = ("running", DONE);
+const PAUSED: ProvisioningState = ("paused", DONE);
+const FAILING: ProvisioningState = ("failing", FAILED);
+const INTERRUPTED: ProvisioningState = ("interrupted", FAILED);
+const HELD: ProvisioningState = ("held", PARTLY);
+const PARTIAL: ProvisioningState = ("partial", PARTLY);
+const OK: ProvisioningState = ("ok", DONE);
 
 #[derive(Debug)]
 struct Overview {
@@ -79,13 +55,13 @@ struct Overview {
 pub(super) async fn run(context: Context, arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Failure> {
     let Arguments { json, exit_code } = arguments;
     let overview = Overview::read(&context, now).await?;
-    let state = overview.state();
+    let state @ (word, code) = overview.state();
     if json {
-        print_json(&overview.as_json(state))?;
+        print_json(&overview.as_json(word))?;
     } else {
         overview.print(state, &context.config)?;
     }
-    Ok(if exit_code { state.exit_code() } else { DONE })
+    Ok(if exit_code { code } else { DONE })
 }
 
 impl Overview {
@@ -121,58 +97,38 @@ impl Overview {
 
     fn state(&self) -> ProvisioningState {
         let Some(last) = &self.last_cycle else {
-            return if self.paused { ProvisioningState::Paused } else { ProvisioningState::NeverRun };
+            return if self.paused { PAUSED } else { NEVER_RUN };
         };
         match last.outcome {
-            None if self.cycle.is_some() => ProvisioningState::Running,
-            None | Some(Outcome::Interrupted) => ProvisioningState::Interrupted,
-            Some(Outcome::Failed) => ProvisioningState::Failing,
-            Some(_) if self.paused => ProvisioningState::Paused,
+            None if self.cycle.is_some() => RUNNING,
+            None | Some(Outcome::Interrupted) => INTERRUPTED,
+            Some(Outcome::Failed) => FAILING,
+            Some(_) if self.paused => PAUSED,
             // The last cycle may have been for one user only, so its outcome does not cover the others.
-            Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => {
-                ProvisioningState::Held
-            }
+            Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => HELD,
             Some(Outcome::Held | Outcome::Partial | Outcome::Success) => {
-                let is_failure = |user: &FailingUser| {
-                    let reasons = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
-                    reasons.contains(&user.reason)
-                };
-                if self.failing.iter().any(is_failure) { ProvisioningState::Partial } else { ProvisioningState::Ok }
+                let failures = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
+                if self.failing.iter().any(|user| failures.contains(&user.reason)) { PARTIAL } else { OK }
             }
         }
     }
 
-    fn as_json(&self, state: ProvisioningState) -> Value {
-        let Self {
-            source,
-            paused,
-            last_cycle,
-            last_success,
-            failing_since,
-            next_cycle_at,
-            learners,
-            held,
-            failing,
-            daemon,
-            cycle,
-            credential_ends_at,
-            now: _,
-        } = self;
-        let LearnerCounts { active, inactive, linked } = learners;
+    fn as_json(&self, state: &str) -> Value {
+        let LearnerCounts { active, inactive, linked } = self.learners;
         json!({
-            "state": state.as_str(),
-            "source": source,
-            "paused": paused,
-            "last_cycle": last_cycle.as_ref().map(cycle_as_json),
-            "last_success": last_success.as_ref().map(cycle_as_json),
-            "failing_since": failing_since.map(seconds),
-            "next_cycle_at": next_cycle_at.map(seconds),
+            "state": state,
+            "source": self.source,
+            "paused": self.paused,
+            "last_cycle": self.last_cycle.as_ref().map(cycle_as_json),
+            "last_success": self.last_success.as_ref().map(cycle_as_json),
+            "failing_since": self.failing_since.map(seconds),
+            "next_cycle_at": self.next_cycle_at.map(seconds),
             "learners": { "active": active, "inactive": inactive, "linked": linked },
-            "held": held.iter().map(held_as_json).collect::<Vec<_>>(),
-            "failing": failing.iter().map(failing_as_json).collect::<Vec<_>>(),
-            "daemon": daemon.as_ref().map(holder_as_json),
-            "running_cycle": cycle.as_ref().map(holder_as_json),
-            "credential_ends_at": credential_ends_at.map(seconds),
+            "held": self.held.iter().map(held_as_json).collect::<Vec<_>>(),
+            "failing": self.failing.iter().map(failing_as_json).collect::<Vec<_>>(),
+            "daemon": self.daemon.as_ref().map(holder_as_json),
+            "running_cycle": self.cycle.as_ref().map(holder_as_json),
+            "credential_ends_at": self.credential_ends_at.map(seconds),
             "version": env!("CARGO_PKG_VERSION"),
         })
     }
@@ -180,9 +136,9 @@ impl Overview {
     fn print(&self, state: ProvisioningState, config: &Config) -> Result<(), Failure> {
         let LearnerCounts { active, inactive, linked } = self.learners;
         let state = match (state, self.failing_since.map(seconds)) {
-            (_, None) => state.as_str().to_owned(),
-            (ProvisioningState::Failing, Some(since)) => format!("failing since {since}"),
-            (other, Some(since)) => format!("{} (failing since {since})", other.as_str()),
+            ((word, _), None) => word.to_owned(),
+            (FAILING, Some(since)) => format!("failing since {since}"),
+            ((word, _), Some(since)) => format!("{word} (failing since {since})"),
         };
         print(&format!("State         {state}"))?;
         print(&format!("Source        {}", self.source))?;
@@ -190,9 +146,7 @@ impl Overview {
             None => print("Last cycle    none yet")?,
             Some(last) => print(&format!("Last cycle    {}", in_words(last)))?,
         }
-        if let (Some(error), None | Some(Outcome::Failed)) =
-            self.last_cycle.as_ref().map_or((None, None), |last| (last.error.as_deref(), last.outcome))
-        {
+        if let Some(CycleRow { error: Some(error), outcome: None | Some(Outcome::Failed), .. }) = &self.last_cycle {
             print(&format!("  Error       {error}"))?;
             if let Some(success) = &self.last_success {
                 print(&format!("Last success  {}", in_words(success)))?;
@@ -205,9 +159,7 @@ impl Overview {
         };
         print(&format!("Next cycle    {next}"))?;
         print(&format!("Learners      {active} active, {inactive} inactive, {linked} linked to this application"))?;
-        for line in obstacles(config, self.paused) {
-            print(line)?;
-        }
+        print_obstacles(config, self.paused)?;
         if let Some(warning) = self.credential_ends_at.and_then(|end| ends_soon(end, self.now)) {
             print(&format!("Credential    {warning}"))?;
         }

@@ -59,7 +59,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         print_report(&report)?;
         print_next_steps(&report)?;
     }
-    Ok(exit_code(&report))
+    Ok(exit_code(report.outcome))
 }
 
 async fn rehearse(app: &App, json: bool) -> Result<u8, Failure> {
@@ -83,7 +83,7 @@ async fn rehearse(app: &App, json: bool) -> Result<u8, Failure> {
         print_report(&report)?;
         planner.print_obstacles().await?;
     }
-    Ok(exit_code(&report))
+    Ok(exit_code(report.outcome))
 }
 
 /// Ctrl-C and SIGTERM stop the cycle after the present batch.
@@ -101,8 +101,8 @@ pub(super) fn stop_on_signal() -> Result<cycle::StopSignal, Failure> {
     Ok(receiver)
 }
 
-fn exit_code(report: &Report) -> u8 {
-    match report.outcome {
+pub(super) fn exit_code(outcome: Outcome) -> u8 {
+    match outcome {
         Outcome::Success => DONE,
         Outcome::Partial | Outcome::Held => PARTLY,
         Outcome::Failed | Outcome::Interrupted => FAILED,
@@ -114,21 +114,10 @@ pub(super) fn report_as_json(report: &Report) -> Value {
     let Report { cycle, trigger, outcome, counts, requests, duration, error, .. } = report;
     let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
     json!({
-        "cycle": cycle.map(|cycle| cycle.0),
-        "trigger": trigger.as_str(),
-        "outcome": outcome.as_str(),
-        "in_scope": in_scope,
-        "created": created,
-        "updated": updated,
-        "deactivated": deactivated,
-        "reactivated": reactivated,
-        "unchanged": unchanged,
-        "skipped": skipped,
-        "failed": failed,
-        "held": held,
-        "requests": requests,
-        "duration_ms": duration.as_millis() as u64,
-        "error": error,
+        "cycle": cycle.map(|cycle| cycle.0), "trigger": trigger.as_str(), "outcome": outcome.as_str(),
+        "in_scope": in_scope, "created": created, "updated": updated, "deactivated": deactivated,
+        "reactivated": reactivated, "unchanged": unchanged, "skipped": skipped, "failed": failed, "held": held,
+        "requests": requests, "duration_ms": duration.as_millis() as u64, "error": error,
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn read_linked(
         match cache::recall(path, &origin, options.now).await {
             Ok(CachedLearners { linked, compared_at }) => {
                 // The next cycle for all users compares.
-                if let Some(SingleUser { user, .. }) = options.only {
+                if let Some(&SingleUser { user, .. }) = options.only {
                     let before = LinkedBefore { linked, last_written: None, compared_at, generation };
                     return compare_user(context, source, user, before).await;
                 }

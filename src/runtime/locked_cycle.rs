@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::app::App;
+use super::app::{App, signed};
 use super::lock::{Lock, LockError};
 use super::preflight::{LOCK_FILE, Preflight, PreflightError};
-use super::user_lookup::{FoundUser, UserArgument, UserLookupError, find_user};
-use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, StopSignal};
+use super::user_lookup::{UserArgument, UserLookupError, find_user};
+use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
 use crate::model::{LearnerId, LockHolder, chain};
 use crate::store::{Store, StoreError};
@@ -92,7 +92,14 @@ pub async fn run_locked_cycle(
     }
     let mut preflight = Preflight::inspect(&app.config, &app.learners).await?;
     preflight.create_directories()?;
-    let (_lock, waited) = acquire_file_lock(&preflight, options, &mut stop).await?;
+    // Keeps other cycles of this machine out.
+    let mut waited = false;
+    let _lock = loop {
+        match Lock::acquire(&preflight.paths.cycle_lock, options.command) {
+            Err(LockError::Held(holder)) => wait_for_lock(holder, options, &mut waited, &mut stop).await?,
+            acquired => break acquired?,
+        }
+    };
     if waited {
         // The file may have been replaced meanwhile.
         preflight = Preflight::inspect(&app.config, &app.learners).await?;
@@ -100,7 +107,11 @@ pub async fn run_locked_cycle(
     reached(Step::LockTaken);
     // Opened for each cycle: after a restore the path names another file.
     let store = Store::open_inspected(&preflight.database).await?;
-    acquire_server_lock(&store, options, &mut stop).await?;
+    // Keeps cycles of other machines out, when the learners are on a server.
+    let mut waited = false;
+    while let Some(holder) = store.take_cycle_lock(options.command).await? {
+        wait_for_lock(holder, options, &mut waited, &mut stop).await?;
+    }
     if !options.force && store.state().await?.paused {
         return Err(LockedCycleError::Paused);
     }
@@ -116,8 +127,7 @@ pub async fn run_locked_cycle(
         cache: Some(&preflight.paths.cache),
         rules: &app.rules,
     };
-    let only = found.as_ref().map(FoundUser::only);
-    let ended = cycle::run(context, CycleOptions { request: options.request, now, only }, stop).await;
+    let ended = cycle::run(context, CycleOptions { request: options.request, now, only: found.as_ref() }, stop).await;
     expire_log(&store, app.config.log.retention, now).await;
     reached(Step::LogExpired);
     // The process may end at once; the last to close an SQLite file completes it from its log.
@@ -128,53 +138,22 @@ pub async fn run_locked_cycle(
     Ok(ended?)
 }
 
-/// Keeps other cycles of this machine out. Returns whether it had to wait.
-async fn acquire_file_lock(
-    preflight: &Preflight,
+/// Waits until the lock of `holder` should be tried again, when `options` allow to wait.
+async fn wait_for_lock(
+    holder: LockHolder,
     options: RunOptions<'_>,
-    stop: &mut StopSignal,
-) -> Result<(Lock, bool), LockedCycleError> {
-    let mut waiting = Waiting { allowed: options.wait, announced: false };
-    loop {
-        match Lock::acquire(&preflight.paths.cycle_lock, options.command) {
-            Err(LockError::Held(holder)) => waiting.pause(holder, stop).await?,
-            acquired => return Ok((acquired?, waiting.announced)),
-        }
-    }
-}
-
-/// Keeps cycles of other machines out, when the learners are on a server.
-async fn acquire_server_lock(
-    store: &Store,
-    options: RunOptions<'_>,
+    waited: &mut bool,
     stop: &mut StopSignal,
 ) -> Result<(), LockedCycleError> {
-    let mut waiting = Waiting { allowed: options.wait, announced: false };
-    while let Some(holder) = store.take_cycle_lock(options.command).await? {
-        waiting.pause(holder, stop).await?;
+    if !options.wait {
+        return Err(LockedCycleError::Locked(holder));
     }
-    Ok(())
-}
-
-struct Waiting {
-    allowed: bool,
-    announced: bool,
-}
-
-impl Waiting {
-    /// Waits until the lock should be tried again.
-    async fn pause(&mut self, holder: LockHolder, stop: &mut StopSignal) -> Result<(), LockedCycleError> {
-        if !self.allowed {
-            return Err(LockedCycleError::Locked(holder));
-        }
-        if !self.announced {
-            tracing::info!("waiting for {holder}");
-            self.announced = true;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LOCK_RETRY) => Ok(()),
-            () = cycle::stopped(stop) => Err(LockedCycleError::Stopped),
-        }
+    if !std::mem::replace(waited, true) {
+        tracing::info!("waiting for {holder}");
+    }
+    tokio::select! {
+        () = tokio::time::sleep(LOCK_RETRY) => Ok(()),
+        () = cycle::stopped(stop) => Err(LockedCycleError::Stopped),
     }
 }
 
@@ -182,7 +161,7 @@ impl Waiting {
 async fn write_audit(
     store: &Store,
     options: RunOptions<'_>,
-    found: Option<&FoundUser>,
+    found: Option<&SingleUser>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let RunOptions { request: CycleRequest { full, .. }, force, actor: Some(actor), .. } = options else {
@@ -190,8 +169,8 @@ async fn write_audit(
     };
     let (action, detail) = match found {
         None => ("sync", json!({ "full": full, "force": force })),
-        Some(FoundUser { user, relink: None }) => ("provision", json!({ "person": user.to_string(), "force": force })),
-        Some(FoundUser { user, relink: Some(relink) }) => {
+        Some(SingleUser { user, relink: None }) => ("provision", json!({ "person": user.to_string(), "force": force })),
+        Some(SingleUser { user, relink: Some(relink) }) => {
             let learner = learner_as_json(relink.learner);
             ("relink", json!({ "person": user.to_string(), "learner": learner, "force": force }))
         }
@@ -209,8 +188,7 @@ pub fn learner_as_json(learner: LearnerId) -> Value {
 
 /// Deletes the rows of the provisioning log that are older than `log.retention`.
 async fn expire_log(store: &Store, retention: Duration, now: Timestamp) {
-    let retention = SignedDuration::try_from(retention).unwrap_or(SignedDuration::MAX);
-    let Ok(before) = now.checked_sub(retention) else { return };
+    let Ok(before) = now.checked_sub(signed(retention)) else { return };
     match store.expire(before).await {
         Ok(0) => {}
         Ok(rows) => tracing::info!(rows, "deleted expired provisioning log rows"),

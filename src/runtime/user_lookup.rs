@@ -3,7 +3,7 @@
 use super::app::{App, configured_source};
 use crate::cycle::SingleUser;
 use crate::directory::DirectoryError;
-use crate::model::{EntraId, LearnerId};
+use crate::model::LearnerId;
 use crate::plan::Relink;
 use crate::store::{Store, StoreError};
 
@@ -14,22 +14,6 @@ pub struct UserArgument<'a> {
     pub user: &'a str,
     /// The learner to link the user to.
     pub relink: Option<LearnerId>,
-}
-
-/// The user that was found.
-#[derive(Debug)]
-pub struct FoundUser {
-    /// The object id.
-    pub user: EntraId,
-    /// The new link, when one was asked for.
-    pub relink: Option<Relink>,
-}
-
-impl FoundUser {
-    /// The restriction of a cycle to this user.
-    pub fn only(&self) -> SingleUser<'_> {
-        SingleUser { user: self.user, relink: self.relink.as_ref() }
-    }
 }
 
 /// The user was not found, or cannot be linked.
@@ -53,7 +37,7 @@ pub enum UserLookupError {
 ///
 /// # Errors
 /// When no such user exists, the learner cannot be linked, or a lookup fails.
-pub async fn find_user(app: &App, store: &Store, argument: UserArgument<'_>) -> Result<FoundUser, UserLookupError> {
+pub async fn find_user(app: &App, store: &Store, argument: UserArgument<'_>) -> Result<SingleUser, UserLookupError> {
     let UserArgument { user: name, relink } = argument;
     let source = configured_source(&app.config, &store.state().await?);
     let user = match name.parse() {
@@ -68,12 +52,12 @@ pub async fn find_user(app: &App, store: &Store, argument: UserArgument<'_>) -> 
         },
     };
     let user = user.ok_or_else(|| UserLookupError::NoSuchUser(name.to_owned()))?;
-    let Some(learner) = relink else { return Ok(FoundUser { user, relink: None }) };
+    let Some(learner) = relink else { return Ok(SingleUser { user, relink: None }) };
     let own = store.rows(&source, &[user], &[]).await?.remove(&user).map(|row| row.learner);
     let row = store.learner(learner, &app.rules.mapped()).await?;
     let relink = Relink { source, user, own, learner, row };
     match relink.refusal() {
         Some(reason) => Err(UserLookupError::NotRelinked(reason)),
-        None => Ok(FoundUser { user, relink: Some(relink) }),
+        None => Ok(SingleUser { user, relink: Some(relink) }),
     }
 }

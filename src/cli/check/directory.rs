@@ -70,20 +70,15 @@ pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
     };
     let (users, groups) = (assigned.users, assigned.groups.len());
     checks.push(if users + groups == 0 {
-        Check {
-            ok: false,
-            hint: Some("assign users or groups under Enterprise applications > Users and groups".to_owned()),
-            ..Check::passed("assignments", "nobody is assigned to the application")
-        }
+        let hint = "assign users or groups under Enterprise applications > Users and groups";
+        Check::refused("assignments", "nobody is assigned to the application", hint)
     } else {
         let detail = format!("{} and {} assigned (Application.Read.All)", count(users, "user"), count(groups, "group"));
         Check::passed("assignments", detail)
     });
     checks.push(match directory.readable_user(&rules.selection).await {
         Ok(None) => Check::passed("users", "every mapped attribute can be read (User.Read.All)"),
-        Ok(Some(hidden)) => {
-            Check { ok: false, hint: Some(grant_hint("User.Read.All")), ..Check::passed("users", hidden) }
-        }
+        Ok(Some(hidden)) => Check::refused("users", hidden, grant_hint("User.Read.All")),
         Err(error) => Check::failed_request("users", &error, "User.Read.All"),
     });
     checks.push(groups_check(directory, &assigned, config.scope.group_members).await);
@@ -104,7 +99,7 @@ fn network_check(graph: &str, ahead: Option<SignedDuration>) -> Check {
     }
     let hint = "set the clock of this machine (timedatectl set-ntp true): Entra refuses sign-ins when it is more than five \
                 minutes off";
-    Check { ok: false, hint: Some(hint.to_owned()), ..Check::passed("network", off) }
+    Check::refused("network", off, hint)
 }
 
 /// `None` when the expiry of the credential is unknown.
@@ -114,10 +109,7 @@ async fn credential_check(directory: &Directory, now: Timestamp) -> Option<Check
         Err(error) => return Some(Check::failed_request("credential", &error, "Application.Read.All")),
     };
     let check = Check::passed("credential", format!("valid until {end:.0}"));
-    Some(match cycle::ends_soon(end, now) {
-        None => check,
-        Some(hint) => Check { ok: end > now, hint: Some(hint), ..check },
-    })
+    Some(Check { ok: end > now, hint: cycle::ends_soon(end, now), ..check })
 }
 
 /// The permissions in the token; `None` when the token does not list them.
@@ -125,14 +117,13 @@ async fn permissions_check(directory: &Directory) -> Option<Check> {
     let granted = directory.granted_permissions().await.ok()??;
     let has = |any: &[&str]| any.iter().any(|permission| granted.contains(*permission));
     let missing: Vec<&str> = NEEDED.iter().filter(|any| !has(any)).map(|any| any[0]).collect();
-    let join = |names: &mut dyn Iterator<Item = &str>| names.collect::<Vec<_>>().join(", ");
     Some(if missing.is_empty() {
-        Check::passed("permissions", join(&mut granted.iter().map(String::as_str)))
+        Check::passed("permissions", granted.into_iter().collect::<Vec<_>>().join(", "))
     } else {
-        let missing = join(&mut missing.into_iter());
+        let missing = missing.join(", ");
         let hint =
             format!("{}; restart a running daemon, whose token lacks it for up to an hour", grant_hint(&missing));
-        Check { ok: false, hint: Some(hint), ..Check::passed("permissions", format!("the token lacks {missing}")) }
+        Check::refused("permissions", format!("the token lacks {missing}"), hint)
     })
 }
 
@@ -140,16 +131,12 @@ async fn permissions_check(directory: &Directory) -> Option<Check> {
 async fn unknown_application_check(directory: &Directory, error: DirectoryError) -> Check {
     let check = Check::failed_request("application", &error, "Application.Read.All");
     let DirectoryError::ApplicationNotFound(id) = error else { return check };
-    match directory.find_registration(id).await {
-        Ok(Some(client_id)) => Check {
-            hint: Some(format!(
-                "{id} is the object id of an app registration; use the one under Enterprise applications > Properties, \
-                 or the application (client) id {client_id}"
-            )),
-            ..check
-        },
-        Ok(None) | Err(_) => check,
-    }
+    let Ok(Some(client_id)) = directory.find_registration(id).await else { return check };
+    let hint = format!(
+        "{id} is the object id of an app registration; use the one under Enterprise applications > Properties, or the \
+         application (client) id {client_id}"
+    );
+    Check { hint: Some(hint), ..check }
 }
 
 /// Looks up the users and groups of `scope.only` and `scope.ignore`; `None` when both are empty.
@@ -179,13 +166,8 @@ async fn restrictions_check(app: &App) -> Option<Check> {
     }
     let what = if scope.only.is_empty() { "scope.ignore names" } else { "scope.only limits every cycle to" };
     let detail = format!("{what} {} and {}", count(groups, "group"), count(users, "user"));
-    let check = Check::passed("scope", detail);
-    Some(if unknown.is_empty() {
-        check
-    } else {
-        let hint = format!("the tenant does not contain: {}", unknown.join(", "));
-        Check { hint: Some(hint), ..check }
-    })
+    let hint = (!unknown.is_empty()).then(|| format!("the tenant does not contain: {}", unknown.join(", ")));
+    Some(Check { hint, ..Check::passed("scope", detail) })
 }
 
 /// Reads the first members of every assigned group, and names the groups that contribute no users.
@@ -208,19 +190,15 @@ async fn groups_check(directory: &Directory, assigned: &AssignmentSummary, count
     if assigned.groups.is_empty() {
         return Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tested");
     }
-    let nested_count = match counted {
-        GroupMembers::Transitive => "with members other than users, such as nested groups, whose users count",
-        GroupMembers::Direct | GroupMembers::None => {
-            "with members other than users, such as nested groups, which do not count"
-        }
-    };
+    let counting = if counted == GroupMembers::Transitive { "whose users count" } else { "which do not count" };
+    let with_nested = format!("with members other than users, such as nested groups, {counting}");
     let readable = assigned.groups.len() - hidden.len();
     let mut detail = format!("the members of {} can be read (GroupMember.Read.All)", count(readable, "group"));
     for (what, groups) in [
         ("deleted", &missing),
         ("with hidden membership", &hidden),
         ("without members", &empty),
-        (nested_count, &nested),
+        (&with_nested, &nested),
     ] {
         if !groups.is_empty() {
             detail.push_str(&format!("; {what}: {}", groups.join(", ")));

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::cycle::{Explanation, Rules};
 use crate::directory::AccountRead;
 use crate::mapping::{ApplyMode, DescribedEntry, MappedValue};
-use crate::model::{self, Attribute, EntraId, Route, Routes, Verdict};
+use crate::model::{self, Attribute, EntraId, Route, Verdict};
 use crate::plan::{Assessment, AssignedUser, REDACTED};
 
 /// The account in Graph, in one word and in a sentence.
@@ -87,10 +87,6 @@ fn named(group: EntraId, names: &BTreeMap<EntraId, String>) -> String {
         Some(name) if !name.is_empty() => format!("group {name:?} ({group})"),
         _ => format!("group {group}"),
     }
-}
-
-pub(super) fn routes(routes: &Routes) -> Vec<String> {
-    routes.as_slice().iter().map(ToString::to_string).collect()
 }
 
 /// One entry of the mapping, and its result for the user.
