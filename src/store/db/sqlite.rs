@@ -54,22 +54,15 @@ pub(crate) async fn connect_in_memory() -> Result<Connection, DbError> {
     connect(options().in_memory(true), None).await
 }
 
-/// A connection that reads a file without creating other files beside it.
-#[derive(Debug)]
-pub(crate) struct Peek {
-    pub(crate) connection: Connection,
-    /// Whether the file is read as if nobody could write it.
-    pub(crate) immutable: bool,
-}
-
-/// Opens the file for a short look.
+/// Opens the file for a short look, without creating other files beside it. Also returns whether the file is immutable:
+/// read as if nobody could write it.
 ///
 /// Even a reader makes SQLite create a log and an index beside a file in WAL mode. A file that no process has open has
 /// neither, and can be read as it is.
-pub(crate) async fn peek(path: &Path) -> Result<Peek, DbError> {
+pub(crate) async fn peek(path: &Path) -> Result<(Connection, bool), DbError> {
     let immutable = !has_log(path) && is_in_wal_mode(path);
     let options = options().filename(path).read_only(true).busy_timeout(PEEK_TIMEOUT).immutable(immutable);
-    Ok(Peek { connection: connect(options, Some(path)).await?, immutable })
+    Ok((connect(options, Some(path)).await?, immutable))
 }
 
 /// Whether the file has a write-ahead log, which means that a process has it open or was killed.
@@ -110,29 +103,21 @@ pub(crate) fn needs_recovery(error: &DbError) -> bool {
     error.cause().and_then(EngineReport::sqlite_code) == Some(776)
 }
 
-/// Why a file cannot be opened.
-pub(crate) enum OpenError {
-    /// The path or its permissions are wrong.
-    Inaccessible(EngineReport),
-    /// The file is not an SQLite database.
-    NotADatabase,
-    Other(DbError),
-}
-
-/// Distinguishes a wrong path from an error of the database.
-pub(crate) fn classify_open_error(error: DbError) -> OpenError {
+/// Whether the path of a file or its permissions are wrong.
+pub(crate) fn is_inaccessible(error: &DbError) -> bool {
     match error {
         // A path that contains a NUL or is not UTF-8.
-        DbError::Lost(cause) => OpenError::Inaccessible(cause),
-        DbError::Other(cause) => match cause.sqlite_code().map(primary) {
-            // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH
-            Some(3 | 8 | 14 | 23) => OpenError::Inaccessible(cause),
-            // SQLITE_NOTADB
-            Some(26) => OpenError::NotADatabase,
-            _ => OpenError::Other(DbError::Other(cause)),
-        },
-        other => OpenError::Other(other),
+        DbError::Lost(_) => true,
+        // SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN, SQLITE_AUTH
+        DbError::Other(cause) => matches!(cause.sqlite_code().map(primary), Some(3 | 8 | 14 | 23)),
+        _ => false,
     }
+}
+
+/// Whether a file is not an SQLite database.
+pub(crate) fn is_not_a_database(error: &DbError) -> bool {
+    // SQLITE_NOTADB
+    matches!(error, DbError::Other(cause) if cause.sqlite_code().map(primary) == Some(26))
 }
 
 /// Classifies an error of a connection to the file at `path`.

@@ -41,7 +41,8 @@ pub(crate) async fn in_transaction<T, E: From<DbError>>(
     result
 }
 
-async fn begin(connection: &mut Connection, lock: Option<&str>) -> Result<(), DbError> {
+/// Begins a transaction, like [`in_transaction`].
+pub(crate) async fn begin(connection: &mut Connection, lock: Option<&str>) -> Result<(), DbError> {
     match connection {
         // IMMEDIATE takes the write lock with the first statement. A transaction that begins with a read may find its
         // snapshot stale when it writes, and waiting does not help then.
@@ -59,12 +60,6 @@ async fn begin(connection: &mut Connection, lock: Option<&str>) -> Result<(), Db
             begun
         }
     }
-}
-
-/// Rolls back and begins again.
-pub(crate) async fn restart_transaction(connection: &mut Connection, lock: &str) -> Result<(), DbError> {
-    roll_back(connection).await;
-    begin(connection, Some(lock)).await
 }
 
 /// Rolls back the transaction, if there is one.

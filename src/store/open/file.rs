@@ -5,8 +5,7 @@ use std::path::Path;
 
 use crate::files;
 use crate::model::Table;
-use crate::store::db::sqlite::{self, OpenError, Peek};
-use crate::store::db::{Connection, DbError};
+use crate::store::db::{Connection, DbError, sqlite};
 use crate::store::error::StoreError;
 use crate::store::schema;
 use crate::store::table::{Layout, missing_file};
@@ -102,7 +101,7 @@ pub(super) async fn inspect_to_read(path: &Path, external: Option<&Table>) -> Re
 async fn refuse_foreign(path: &Path, external: bool) -> Result<(), StoreError> {
     let mut immutable = false;
     let peeked = async {
-        let Peek { mut connection, immutable: is_immutable } = sqlite::peek(path).await?;
+        let (mut connection, is_immutable) = sqlite::peek(path).await?;
         immutable = is_immutable;
         let found = schema::peek_schema(&mut connection, external).await;
         connection.close().await?;
@@ -126,11 +125,14 @@ fn cannot_open(path: &Path, source: io::Error) -> StoreError {
 
 /// Names the path if it is the problem, and not the database.
 fn open_error(path: &Path, error: StoreError) -> StoreError {
-    let StoreError::Database(error) = error else { return error };
-    match sqlite::classify_open_error(error) {
-        OpenError::Inaccessible(cause) => StoreError::CannotOpen { path: path.into(), source: Box::new(cause) },
-        OpenError::NotADatabase => StoreError::NotADatabase { path: path.into() },
-        OpenError::Other(error) => error.into(),
+    match error {
+        StoreError::Database(error) if sqlite::is_inaccessible(&error) => {
+            StoreError::CannotOpen { path: path.into(), source: Box::new(error) }
+        }
+        StoreError::Database(error) if sqlite::is_not_a_database(&error) => {
+            StoreError::NotADatabase { path: path.into() }
+        }
+        error => error,
     }
 }
 

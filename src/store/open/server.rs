@@ -14,10 +14,26 @@ use crate::store::table::Layout;
 impl Store {
     /// A description of the database at `place`: its file, or its server with the version.
     pub async fn describe(place: &DatabaseLocation) -> Result<String, StoreError> {
-        match place {
-            DatabaseLocation::File(path) => Ok(path.display().to_string()),
-            DatabaseLocation::Server(server) => describe(server).await,
-        }
+        let server = match place {
+            DatabaseLocation::File(path) => return Ok(path.display().to_string()),
+            DatabaseLocation::Server(server) => server,
+        };
+        let mut connection = connect(server, Access::ReadOnly).await?;
+        let statement = Statement::new(
+            "SELECT current_setting('server_version'),
+                    coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false),
+                    inet_client_addr() IS NULL",
+        );
+        let row = connection.row(statement).await?;
+        let (version, encrypted, local): (String, bool, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let encryption = match (encrypted, local) {
+            (true, _) => ", encrypted",
+            (false, true) => "",
+            (false, false) => ", not encrypted",
+        };
+        let description = format!("{}: PostgreSQL {version}{encryption}", connection.server_name());
+        connection.close().await?;
+        Ok(description)
     }
 
     /// The SQL statements that grant the rights that a cycle needs and the role lacks. None for a file.
@@ -64,22 +80,4 @@ pub(super) async fn connect(server: &PostgresServer, access: Access) -> Result<C
         ConnectError::TooOld { database, found } => StoreError::TooOld { database, place: place(), found },
         ConnectError::Failed(error) => error.into(),
     })
-}
-
-async fn describe(server: &PostgresServer) -> Result<String, StoreError> {
-    let mut connection = connect(server, Access::ReadOnly).await?;
-    let statement = Statement::new(
-        "SELECT current_setting('server_version'), coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()),
-             false), inet_client_addr() IS NULL",
-    );
-    let row = connection.row(statement).await?;
-    let (version, encrypted, local): (String, bool, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
-    let encryption = match (encrypted, local) {
-        (true, _) => ", encrypted",
-        (false, true) => "",
-        (false, false) => ", not encrypted",
-    };
-    let description = format!("{}: PostgreSQL {version}{encryption}", connection.server_name());
-    connection.close().await?;
-    Ok(description)
 }

@@ -31,7 +31,7 @@ impl Store {
         }
 
         let mut known = LinkedLearners::new();
-        let mut routes_by_text = SharedRoutes::default();
+        let mut routes_by_text = BTreeMap::new();
         let mut values = Values::new();
         let each = |row: SqlRow| {
             read_columns(&row, 5, &attributes, &mut values)?;
@@ -42,7 +42,7 @@ impl Store {
                 learner: layout.learner_at(&row, 1)?,
                 active,
                 fingerprint: if reactivated_by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) },
-                routes: routes_by_text.parse(row.json(2)?)?,
+                routes: parse_routes(&mut routes_by_text, row.json(2)?)?,
             };
             known.insert(parse_column(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);
             Ok::<_, StoreError>(())
@@ -93,28 +93,20 @@ impl Store {
         statement.push(" WHERE ").push(layout.active("r")).push(" AND l.source = ");
         statement.push_bind(source);
         let row = self.connection().await.row(statement).await?;
-        let mut present = BTreeMap::new();
-        for (index, attribute) in attributes.into_iter().enumerate() {
-            present.insert(attribute, row.get::<i64, _>(index)?.unsigned_abs());
-        }
-        Ok(present)
+        let count = |(index, attribute)| Ok((attribute, row.get::<i64, _>(index)?.unsigned_abs()));
+        attributes.into_iter().enumerate().map(count).collect()
     }
 }
 
-/// The distinct values of `via`, each parsed once and shared.
-#[derive(Default)]
-struct SharedRoutes(BTreeMap<String, Routes>);
-
-impl SharedRoutes {
-    fn parse(&mut self, text: &str) -> Result<Routes, DbError> {
-        if let Some(routes) = self.0.get(text) {
-            return Ok(routes.clone());
-        }
-        let column = "sync_links.via";
-        let routes: Vec<String> = parse_json_column(text, column)?;
-        let routes: Result<Vec<Route>, _> = routes.iter().map(|route| parse_column(route, column)).collect();
-        let routes: Routes = routes?.into_iter().collect();
-        self.0.insert(text.to_owned(), routes.clone());
-        Ok(routes)
+/// Parses a value of `via`. Equal values are parsed once and shared.
+fn parse_routes(parsed: &mut BTreeMap<String, Routes>, text: &str) -> Result<Routes, DbError> {
+    if let Some(routes) = parsed.get(text) {
+        return Ok(routes.clone());
     }
+    let column = "sync_links.via";
+    let routes: Vec<String> = parse_json_column(text, column)?;
+    let routes: Result<Vec<Route>, _> = routes.iter().map(|route| parse_column(route, column)).collect();
+    let routes: Routes = routes?.into_iter().collect();
+    parsed.insert(text.to_owned(), routes.clone());
+    Ok(routes)
 }

@@ -9,7 +9,7 @@ use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Batch;
 use crate::store::db::{
-    Connection, DbError, LOCK_TIMEOUT, Statement, TransactionEnd, parse_column, restart_transaction, set_lock_timeout,
+    Connection, DbError, LOCK_TIMEOUT, Statement, TransactionEnd, begin, parse_column, roll_back, set_lock_timeout,
 };
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -104,7 +104,8 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
     }
     let Some(why) = attempt(session, batch, whole, &mut written.learners).await? else { return Ok(written) };
     // Nothing else has been written in this transaction, so all of it can go: most batches need no savepoint.
-    restart_transaction(session.connection, WRITE_LOCK).await?;
+    roll_back(session.connection).await;
+    begin(session.connection, Some(WRITE_LOCK)).await?;
     session.connection.script("SAVEPOINT parts").await?;
     let units: Vec<Range<usize>> = batch.units().collect();
     // A stack: the first half is written before the second, because a unit may need an earlier one.
