@@ -99,12 +99,6 @@ impl fmt::Display for LearnerId {
     }
 }
 
-impl From<i64> for LearnerId {
-    fn from(number: i64) -> Self {
-        Self::Number(number)
-    }
-}
-
 /// The text is neither a whole number nor a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("neither a number nor a UUID, as learners.id has them")]

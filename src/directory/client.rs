@@ -258,7 +258,7 @@ impl GraphClient {
                 waits.add_attempt(begun.elapsed());
                 attempt
             };
-            let refused = matches!(&attempt, Attempt::Done(Err(error)) if error.status() == Some(401));
+            let refused = matches!(&attempt, Attempt::Done(Err(GraphError::Answered { status: 401, .. })));
             if refused && !std::mem::replace(&mut renewed, true) {
                 self.authenticator.discard(&token).await;
             } else if let Some(result) = waits.finish_or_wait(what, attempt).await {

@@ -71,14 +71,6 @@ fn with_code(code: &str) -> String {
 }
 
 impl GraphError {
-    /// The HTTP status, if there was an answer.
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Answered { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
-
     /// Whether Graph itself answered 404.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Answered { status: 404, genuine: true, .. })

@@ -54,7 +54,7 @@ pub(super) enum DateTimeKind {
 /// A date and time in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UtcDateTime {
-    civil: DateTime,
+    pub(super) civil: DateTime,
     zone: DateTimeKind,
 }
 
@@ -112,12 +112,6 @@ impl UtcDateTime {
     pub(super) fn file_time(self) -> Option<i128> {
         let ticks = self.civil.duration_since(FILE_TIME_EPOCH).as_nanos().div_euclid(NANOSECONDS_PER_TICK);
         (ticks >= 0).then_some(ticks)
-    }
-}
-
-impl PartialOrd for UtcDateTime {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.civil.cmp(&other.civil))
     }
 }
 

@@ -224,7 +224,7 @@ fn compare(
 
 /// Compares two dates; in their printed form October would come before February.
 fn compare_dates(left: &str, right: &str) -> Option<Ordering> {
-    UtcDateTime::parse(left).ok()?.partial_cmp(&UtcDateTime::parse(right).ok()?)
+    Some(UtcDateTime::parse(left).ok()?.civil.cmp(&UtcDateTime::parse(right).ok()?.civil))
 }
 
 /// Compares two numbers.

@@ -13,7 +13,6 @@ mod translate;
 
 use fancy_regex::{Captures, Regex, RegexBuilder};
 
-use replacement::Replacement;
 use translate::{CaptureGroups, translate};
 
 /// Backtracking steps of one search. Sensible patterns need a few per character.
@@ -82,12 +81,12 @@ impl Pattern {
 
     /// Replaces every match; `replacement` may name groups.
     pub(crate) fn replace(&self, subject: &str, replacement: &str) -> Result<String, LimitExceeded> {
-        let replacement = Replacement::parse(replacement, &self.groups);
+        let parts = replacement::parse(replacement, &self.groups);
         let mut replaced = String::new();
         let mut copied = 0;
         self.each_match(subject, |captures, start, end| {
             replaced.push_str(&subject[copied..start]);
-            replacement.append_to(&mut replaced, captures, subject, start..end);
+            replaced.extend(parts.iter().map(|part| part.text(captures, subject, &(start..end))));
             copied = end;
             within_limit(&replaced)
         })?;

@@ -6,12 +6,8 @@ use fancy_regex::Captures;
 
 use super::translate::CaptureGroups;
 
-pub(super) struct Replacement<'a> {
-    parts: Vec<ReplacementPart<'a>>,
-}
-
 #[derive(Debug, PartialEq)]
-enum ReplacementPart<'a> {
+pub(super) enum ReplacementPart<'a> {
     Text(&'a str),
     Group(usize),
     /// `` $` ``
@@ -22,37 +18,29 @@ enum ReplacementPart<'a> {
     Subject,
 }
 
-impl<'a> Replacement<'a> {
-    pub(super) fn parse(text: &'a str, groups: &CaptureGroups) -> Self {
-        let mut parts = Vec::new();
-        let mut rest = text;
-        while let Some(at) = rest.find('$') {
-            parts.push(ReplacementPart::Text(&rest[..at]));
-            rest = &rest[at..];
-            let (part, length) = part(rest, groups).unwrap_or((ReplacementPart::Text("$"), 1));
-            parts.push(part);
-            rest = &rest[length..];
-        }
-        parts.push(ReplacementPart::Text(rest));
-        Self { parts }
+pub(super) fn parse<'a>(text: &'a str, groups: &CaptureGroups) -> Vec<ReplacementPart<'a>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        parts.push(ReplacementPart::Text(&rest[..at]));
+        rest = &rest[at..];
+        let (part, length) = part(rest, groups).unwrap_or((ReplacementPart::Text("$"), 1));
+        parts.push(part);
+        rest = &rest[length..];
     }
+    parts.push(ReplacementPart::Text(rest));
+    parts
+}
 
-    /// Appends the replacement of the match at `range`.
-    pub(super) fn append_to(
-        &self,
-        text: &mut String,
-        captures: &Captures<'_, str>,
-        subject: &str,
-        range: Range<usize>,
-    ) {
-        for part in &self.parts {
-            text.push_str(match part {
-                ReplacementPart::Text(literal) => literal,
-                ReplacementPart::Group(index) => captures.get(*index).map_or("", |captured| captured.as_str()),
-                ReplacementPart::Before => &subject[..range.start],
-                ReplacementPart::After => &subject[range.end..],
-                ReplacementPart::Subject => subject,
-            });
+impl<'a> ReplacementPart<'a> {
+    /// The text that replaces the match at `range`.
+    pub(super) fn text(&self, captures: &Captures<'a, str>, subject: &'a str, range: &Range<usize>) -> &'a str {
+        match self {
+            Self::Text(literal) => literal,
+            Self::Group(index) => captures.get(*index).map_or("", |captured| captured.as_str()),
+            Self::Before => &subject[..range.start],
+            Self::After => &subject[range.end..],
+            Self::Subject => subject,
         }
     }
 }
