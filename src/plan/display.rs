@@ -6,16 +6,10 @@ use super::{AttributeChange, Decision, LeftAs, Plan, TargetRow};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, batch) in self.batches().iter().enumerate() {
-            if self.batches().len() > 1 {
-                writeln!(f, "transaction {}", number + 1)?;
-            }
+        for batch in self.batches() {
             for unit in batch.units() {
-                let together = unit.len() > 1;
-                for decision in &batch.decisions()[unit] {
-                    let mark = if together { "+ " } else { "" };
-                    writeln!(f, "{mark}{decision}")?;
-                }
+                let mark = if unit.len() > 1 { "+ " } else { "" };
+                batch.decisions()[unit].iter().try_for_each(|decision| writeln!(f, "{mark}{decision}"))?;
             }
         }
         for decision in self.not_applied() {

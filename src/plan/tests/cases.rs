@@ -1084,6 +1084,12 @@ fn a_hold_lasts_until_it_is_approved_for_its_action() {
     assert_eq!(world.plan().counts().held, 1);
     approve(&mut world, -1);
     assert_eq!(world.plan().counts().held, 1, "an approval in the future");
+    // A new reason is logged, even for the same action.
+    let mut unreadable = leavers(2, 3);
+    unreadable.limits.max_deactivations = 1;
+    unreadable.hold(0, Action::Deactivate, Reason::Unreadable);
+    unreadable.hold(1, Action::Update, Reason::Threshold);
+    assert!(unreadable.plan().not_applied().iter().all(begins));
     // Of another action, or without evidence.
     world.hold(0, Action::Update, Reason::Threshold);
     approve(&mut world, 0);
@@ -1275,6 +1281,16 @@ fn updates_are_held_beyond_max_update_percent() {
         5 in scope, 1 created, 2 unchanged, 2 held
     "#,
     );
+    // A rejected user is not an update.
+    let mut world = updates(2, 4, Some("new"));
+    world.limits.max_update_percent = 50;
+    world.rejected(3, Reason::InvalidValue);
+    assert_eq!(counts(&world), (2, 0));
+    // Adopted learners are not linked yet, so one update is more than 100 % of them.
+    let mut world = World::new();
+    world.unlinked_learner(1);
+    world.wanted(1);
+    assert_eq!(counts(&world), (1, 0));
     let mut world = updates(4, 4, Some("new"));
     world.limits.max_update_percent = 100;
     assert_eq!(counts(&world), (4, 0));
@@ -1296,6 +1312,14 @@ fn a_hold_ends_when_nothing_is_left_to_hold() {
     assert!(ends(update, &|world| drop(world.wanted(1).values.clone())), "compared and as wanted");
     assert!(!ends(update, &|world| world.rejected(1, Reason::InvalidValue)));
     assert!(!ends(deactivate, &|world| world.rejected(1, Reason::InvalidValue)));
+    assert!(!ends(update, &|world| {
+        world.rows[0].active = false;
+        world.rejected(1, Reason::InvalidValue);
+    }));
+    assert!(ends(deactivate, &|world| {
+        world.learner(2);
+        world.wanted_as(1, 2);
+    }));
     assert!(!ends(update, &|world| drop(world.confirmed.insert(user(1), Verdict::Present))));
     assert!(ends(update, &|world| world.rows[0].active = false));
     assert!(ends(deactivate, &|world| world.rows[0].active = false));
