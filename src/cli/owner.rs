@@ -124,7 +124,7 @@ fn belongs_to(path: &Path, owner: u32) -> Failure {
 
 /// A refusal of a path that may have nothing to do with us; `key` names it.
 fn perhaps_mistyped(key: &str, message: String) -> Failure {
-    let hint = format!("is {key} mistyped? it must belong to {}", user_name(me()));
+    let hint = format!("check {key}: the path must belong to {}", user_name(me()));
     Failure { hint: Some(hint), ..Failure::new(CONFIGURATION, message) }
 }
 

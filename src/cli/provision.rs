@@ -194,7 +194,7 @@ fn print_steps(
         Some(decision) => {
             let Decision { action, reason, detail, .. } = decision;
             let detail = detail.as_ref().map(|detail| format!(": {}", shown(detail))).unwrap_or_default();
-            print(&format!("action   no {action}, {}, {reason}{detail}", decision.status()))?;
+            print(&format!("action   {action} not applied ({}): {reason}{detail}", decision.status()))?;
         }
     }
     for decision in &explanation.coupled {

@@ -1,7 +1,7 @@
 //! Reads typed settings from the environment and a TOML table with positions.
 //!
 //! The caller requests each setting by its full key, such as `safety.max_deactivations`. The environment has precedence
-//! over the file. Keys that nobody requested are unknown, and problems.
+//! over the file. Keys that were not requested are reported as unknown.
 
 mod unknown_keys;
 

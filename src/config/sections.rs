@@ -148,7 +148,7 @@ pub(super) fn provisioning(reader: &mut Reader<'_>) -> ProvisioningConfig {
     ProvisioningConfig { users }
 }
 
-/// `[learners]`; the match attribute has to be one of those `mapped`, which is not known of a faulty mapping.
+/// `[learners]`; the match attribute must be one of `mapped`, which is `None` if the mapping is invalid.
 pub(super) fn learners(reader: &mut Reader<'_>, path: &Path, mapped: Option<&[Attribute]>) -> LearnersConfig {
     const DEFAULT: &str = "/var/lib/learner-sync/learners.db";
     let database = reader.text("learners.database_url", database::database);

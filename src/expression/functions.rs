@@ -102,7 +102,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("BitAnd", Exactly(2), convert::bit_and).parses(&[needs(0, Integer), needs(1, Integer)]),
     function("CBool", Exactly(1), logic::c_bool),
     function("CDate", Exactly(1), date::c_date).parses(&[needs(0, Date)]).returns_date(),
-    // A reference is a text here.
+    // References are handled as texts.
     function("CRef", Exactly(1), convert::c_str),
     function("CStr", Exactly(1), convert::c_str),
     function("Coalesce", AtLeast(1), logic::coalesce).passes_through(),

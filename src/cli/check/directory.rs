@@ -71,7 +71,7 @@ pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
     let (users, groups) = (assigned.users, assigned.groups.len());
     checks.push(if users + groups == 0 {
         let hint = "assign users or groups under Enterprise applications > Users and groups";
-        Check::refused("assignments", "nobody is assigned to the application", hint)
+        Check::refused("assignments", "no users or groups are assigned to the application", hint)
     } else {
         let detail = format!("{} and {} assigned (Application.Read.All)", count(users, "user"), count(groups, "group"));
         Check::passed("assignments", detail)

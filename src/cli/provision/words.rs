@@ -18,7 +18,7 @@ pub(super) fn account(explanation: &Explanation) -> (&'static str, String) {
         (AccountRead::User(_), _) => state("disabled", "the account is disabled"),
         (AccountRead::Unreadable { detail, .. }, _) => ("unreadable", format!("the account cannot be read: {detail}")),
         (AccountRead::NotFound(_), Some(Verdict::Deleted)) => state("deleted", "the account is deleted"),
-        (AccountRead::NotFound(_), _) => state("not-found", "Graph does not know the account"),
+        (AccountRead::NotFound(_), _) => state("not-found", "the account does not exist"),
     }
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn describe_refusal(refusal: &RowRefusal) -> String {
         RowRefusal::Null { column } => format!("{column} must have a value"),
         RowRefusal::Check { constraint } => format!("a check of the table fails: {constraint}"),
         RowRefusal::MissingReference { table, .. } if table.as_deref().is_none_or(|table| table == "sync_links") => {
-            "the learner row is gone".to_owned()
+            "the learner row no longer exists".to_owned()
         }
         RowRefusal::MissingReference { constraint, .. } => format!("a foreign key of the table fails: {constraint}"),
         RowRefusal::TooLong => "a value is longer than its column allows".to_owned(),

@@ -215,7 +215,7 @@ impl Comparison<'_> {
     fn check_length(&mut self, column: Column, key: &str, there: &ExternalColumn) {
         let (name, minimum) = (self.table.column(column), minimum_length(self.table, column));
         if let Some(length) = there.length.filter(|length| *length < minimum) {
-            let message = format!("the column {name:?} holds {length} characters, and must hold {minimum}");
+            let message = format!("the column {name:?} holds {length} characters, but needs {minimum}");
             self.refuse_type(key.to_owned(), message, name, &format!("varchar({minimum})"));
         }
     }

@@ -147,7 +147,7 @@ async fn every_difference_is_reported_with_the_statement_that_fixes_it(kind: Kin
     let expect = [
         r#"learner-sync.toml:7:9: learners.columns.id: the column "uid" has no default, so no row can be created"#.to_owned(),
         format!(
-            r#"learner-sync.toml:7:9: learners.columns.user_name: the column "login" holds 20 characters, and must hold 113{}"#,
+            r#"learner-sync.toml:7:9: learners.columns.user_name: the column "login" holds 20 characters, but needs 113{}"#,
             to_mend(r#"ALTER TABLE "accounts" ALTER COLUMN "login" TYPE varchar(113)"#)
         ),
         r#"learner-sync.toml:7:9: learners.columns.active: the column "enabled" is of type text, not boolean or a whole number; for a text column write active = { column = "enabled", true = "…", false = "…" }"#.to_owned(),

@@ -131,7 +131,10 @@ async fn an_unlinked_learner_is_adopted_and_a_linked_one_is_not(kind: Kind) {
     assert_eq!(applied.learners, [(user(2), LearnerId::Number(2))]);
     assert_eq!(
         applied.refused,
-        [(1, "the learner is already linked to another user".to_owned()), (2, "the learner row is gone".to_owned()),]
+        [
+            (1, "the learner is already linked to another user".to_owned()),
+            (2, "the learner row no longer exists".to_owned()),
+        ]
     );
     let adopted = select(&store, "SELECT external_id, active, deactivated_at FROM learners WHERE id = 2").await;
     assert_eq!(adopted, [format!("{}|1|-", user(2))]);
@@ -171,7 +174,7 @@ async fn a_batch_of_refused_rows_writes_nothing(kind: Kind) {
     assert_eq!(
         why,
         [
-            "the learner row is gone",
+            "the learner row no longer exists",
             "the user is not linked to a learner any more",
             "user_name must have a value",
             kind.either(
@@ -264,7 +267,7 @@ async fn a_trigger_may_delete_a_deactivated_row(kind: Kind) {
     execute(&store, trigger).await;
     let batch = [update(user(2), 2, &[(Attribute::Title, None, Some("x"))]), deactivate(user(1), 1)];
     let refused = store.apply(&batch_of(&batch), &stamp()).await.unwrap().refused;
-    let why = "the row is gone after the change; a trigger of the table may have undone it";
+    let why = "the row does not exist after the change; a trigger of the table may have undone it";
     assert_eq!(refused, [(0, why.to_owned())]);
     assert_eq!(
         select(&store, "SELECT r.id, l.learner_id FROM learners r JOIN sync_links l ON l.learner_id = r.id").await,
@@ -375,7 +378,7 @@ async fn addresses_are_swapped_and_passed_on_in_one_batch(kind: Kind) {
     let mut batch = batch.to_vec();
     batch.insert(1, update(user(1), 88, &[(Attribute::Title, None, Some("x"))]));
     let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
-    assert_eq!(applied.refused, [(5, "the learner row is gone".to_owned())]);
+    assert_eq!(applied.refused, [(5, "the learner row no longer exists".to_owned())]);
     assert_eq!(select(&store, look).await, expected);
 }
 

@@ -179,7 +179,7 @@ async fn explain_missing_update(
         Action::Create | Action::Update => false,
     };
     Ok(match (exists, linked) {
-        (false, _) => "the learner row is gone".to_owned(),
+        (false, _) => "the learner row no longer exists".to_owned(),
         (true, None) => "the user is not linked to a learner any more".to_owned(),
         (true, Some(other)) if other != *learner => format!("the user is linked to learner {other} now"),
         (true, Some(_)) if changed_meanwhile => {

@@ -47,7 +47,7 @@ pub(super) async fn verify_written(
                 );
                 continue;
             }
-            (None, _) => return Err(refused("the row is gone")),
+            (None, _) => return Err(refused("the row does not exist")),
         };
         let mut others = differing(decision, values);
         if decision.row_after().is_some_and(|after| after.active != *active) {

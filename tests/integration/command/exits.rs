@@ -254,7 +254,7 @@ async fn a_mistyped_system_path_exits_78_without_suggesting_chown() {
     }
     let state = format!("{:?}", world.path("state"));
     std::fs::write(world.config_path(), configuration.replace(&state, "\"/etc\"")).unwrap();
-    expect_no_chown(&world, &user, &["/etc belongs to root", "is state.directory mistyped?"]);
+    expect_no_chown(&world, &user, &["/etc belongs to root", "check state.directory: the path must belong to"]);
 }
 
 #[tokio::test]

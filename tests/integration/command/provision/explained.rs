@@ -96,9 +96,9 @@ async fn the_reason_for_being_out_of_scope_is_shown() {
     assert!(text.contains("the account is disabled\n") && text.contains("directly, but account-disabled\n"), "{text}");
     let (text, _) = explained(&world, &ids[3]).await;
     assert_eq!(mapped(&text, "email"), "email <- [mail]: nothing, but required");
-    assert!(text.contains("action   no create, skipped, missing-required"), "{text}");
+    assert!(text.contains("action   create not applied (skipped): missing-required"), "{text}");
     let (text, _) = explained(&world, &ids[4]).await;
-    assert!(text.contains("action   no create, failure, conflict") && text.contains(&ids[5]), "{text}");
+    assert!(text.contains("action   create not applied (failure): conflict") && text.contains(&ids[5]), "{text}");
     let nobody = "00000000-0000-4000-8000-00000000dead";
     assert!(world.run_program(&["provision", "--dry-run", nobody], 1).stderr.contains("has no user"));
 }
