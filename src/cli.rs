@@ -100,13 +100,15 @@ impl Context {
     /// older version may be running.
     async fn open_current_store(&self) -> Result<Store, Failure> {
         let database = self.learners()?;
+        // First, because reading a file that cannot be written leaves SQLite's log beside it.
+        let inspected = Store::inspect(&database, Access::ReadWrite).await?;
         match Store::open(&database, Access::ReadOnly).await {
             Ok(store) => store.close().await?,
             Err(error @ StoreError::Older { found: 1.., .. }) => return Err(error.into()),
             // Opening it to write creates it, or reports the same error.
             Err(_) => {}
         }
-        Ok(Store::open(&database, Access::ReadWrite).await?)
+        Ok(Store::open_inspected(&inspected).await?)
     }
 }
 
