@@ -185,10 +185,10 @@ fn too_many_leavers(input: PlanInput<'_>, leavers: &[Leaver<'_>]) -> Option<Stri
     let (count, learners) = (candidates + recent, input.active_learners() + recent);
     let what = format!("{candidates} deactivations now and {recent} in the last 24 hours");
     if count > limits.max_deactivations {
-        Some(format!("{what} exceed safety.max_deactivations = {}", limits.max_deactivations))
+        Some(format!("{what} exceed {} (safety.max_deactivations)", limits.max_deactivations))
     } else if count > SMALL && exceeds_percent(count, limits.max_deactivation_percent, learners) {
         let percent = limits.max_deactivation_percent;
-        Some(format!("{what} exceed safety.max_deactivation_percent = {percent} of {learners} learners"))
+        Some(format!("{what} exceed {percent} % of {learners} active learners (safety.max_deactivation_percent)"))
     } else {
         None
     }
@@ -223,7 +223,7 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
     }
     let (learners, percent) = (input.active_learners(), input.limits.max_update_percent);
     (percent < 100 && exceeds_percent(updates, percent, learners))
-        .then(|| format!("{updates} updates exceed safety.max_update_percent = {percent} of {learners} learners"))
+        .then(|| format!("{updates} updates exceed {percent} % of {learners} active learners (safety.max_update_percent)"))
 }
 
 /// The values of rows that are adopted or reactivated: the database does not count these as active and linked yet.

@@ -1038,18 +1038,18 @@ fn limits_hold_one_deactivation_more_than_they_allow() {
     let mut world = leavers(2, 3);
     world.limits.max_deactivations = 1;
     world.check(r"
-        hold deactivate learner 0 of u0: threshold; would deactivate (unassigned): 2 deactivations now and 0 in the last 24 hours exceed safety.max_deactivations = 1
+        hold deactivate learner 0 of u0: threshold; would deactivate (unassigned): 2 deactivations now and 0 in the last 24 hours exceed 1 (safety.max_deactivations)
             active: true -> false
-        hold deactivate learner 1 of u1: threshold; would deactivate (unassigned): 2 deactivations now and 0 in the last 24 hours exceed safety.max_deactivations = 1
+        hold deactivate learner 1 of u1: threshold; would deactivate (unassigned): 2 deactivations now and 0 in the last 24 hours exceed 1 (safety.max_deactivations)
             active: true -> false
         1 in scope, 1 unchanged, 2 held
     ");
     world.limits.max_deactivations = 500;
     world.recently_deactivated = (100..110).map(user).collect();
     world.check(r"
-        hold deactivate learner 0 of u0: threshold; would deactivate (unassigned): 2 deactivations now and 10 in the last 24 hours exceed safety.max_deactivation_percent = 20 of 13 learners
+        hold deactivate learner 0 of u0: threshold; would deactivate (unassigned): 2 deactivations now and 10 in the last 24 hours exceed 20 % of 13 active learners (safety.max_deactivation_percent)
             active: true -> false
-        hold deactivate learner 1 of u1: threshold; would deactivate (unassigned): 2 deactivations now and 10 in the last 24 hours exceed safety.max_deactivation_percent = 20 of 13 learners
+        hold deactivate learner 1 of u1: threshold; would deactivate (unassigned): 2 deactivations now and 10 in the last 24 hours exceed 20 % of 13 active learners (safety.max_deactivation_percent)
             active: true -> false
         1 in scope, 1 unchanged, 2 held
     ");
@@ -1274,9 +1274,9 @@ fn updates_are_held_beyond_max_update_percent() {
             emails[type eq "work"].value: e5
             department: d5
             active: true
-        hold update learner 0 of u0: threshold; 2 updates exceed safety.max_update_percent = 49 of 4 learners
+        hold update learner 0 of u0: threshold; 2 updates exceed 49 % of 4 active learners (safety.max_update_percent)
             department: d0 -> new
-        hold update learner 1 of u1: threshold; 2 updates exceed safety.max_update_percent = 49 of 4 learners
+        hold update learner 1 of u1: threshold; 2 updates exceed 49 % of 4 active learners (safety.max_update_percent)
             department: d1 -> new
         5 in scope, 1 created, 2 unchanged, 2 held
     "#,
