@@ -222,8 +222,9 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
         }
     }
     let (learners, percent) = (input.active_learners(), input.limits.max_update_percent);
-    (percent < 100 && exceeds_percent(updates, percent, learners))
-        .then(|| format!("{updates} updates exceed {percent} % of {learners} active learners (safety.max_update_percent)"))
+    (percent < 100 && exceeds_percent(updates, percent, learners)).then(|| {
+        format!("{updates} updates exceed {percent} % of {learners} active learners (safety.max_update_percent)")
+    })
 }
 
 /// The values of rows that are adopted or reactivated: the database does not count these as active and linked yet.

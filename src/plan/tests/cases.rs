@@ -1321,6 +1321,11 @@ fn a_hold_ends_when_nothing_is_left_to_hold() {
         world.wanted_as(1, 2);
     }));
     assert!(!ends(update, &|world| drop(world.confirmed.insert(user(1), Verdict::Present))));
+    // Readable again, but assigned: the next cycle assesses the user.
+    assert!(!ends(deactivate, &|world| {
+        world.hold(1, Action::Deactivate, Reason::Unreadable);
+        world.confirmed.insert(user(1), Verdict::Present);
+    }));
     assert!(ends(update, &|world| world.rows[0].active = false));
     assert!(ends(deactivate, &|world| world.rows[0].active = false));
     assert!(ends(deactivate, &|world| world.rows.clear()), "the learner is not linked any more");

@@ -263,7 +263,12 @@ async fn check_reports_a_group_with_hidden_members() {
 #[tokio::test]
 async fn check_reports_an_application_without_assignments() {
     let world = World::start(Tenant::default()).await;
-    expect_failure(&world, "assignments", &["no users or groups are assigned"], &["Enterprise applications > Users and groups"]);
+    expect_failure(
+        &world,
+        "assignments",
+        &["no users or groups are assigned"],
+        &["Enterprise applications > Users and groups"],
+    );
 }
 
 #[tokio::test]
