@@ -24,7 +24,7 @@ steps! {
     KnowledgeRead,
     /// All assigned users are read.
     DirectoryRead,
-    /// The second look at the leavers is complete.
+    /// The leavers are confirmed.
     LeaversConfirmed,
     /// The plan is made.
     Planned,

@@ -44,7 +44,7 @@
 //! # What never happens
 //!
 //! - A plan is never made from a partial read.
-//! - A user is never deactivated because a list omits them: the evidence is a complete row or a second look.
+//! - A user is never deactivated because a list omits them: the evidence is a complete row or a confirmation.
 //! - Apply never makes a decision; it writes what is in the plan.
 //! - A learner row is never written without its link and log row, and the cache never before their commit.
 //! - The cache never changes an outcome, only the duration.

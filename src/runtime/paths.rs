@@ -1,4 +1,4 @@
-//! The files that a configuration leads to.
+//! The paths of the files that a configuration uses.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
