@@ -30,7 +30,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
 use crate::runtime::learner_database;
-use crate::store::{Access, LearnerDatabase, Store, StoreError};
+use crate::store::{Access, LearnerDatabase, Store};
 
 const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
 
@@ -96,19 +96,11 @@ impl Context {
         Ok(learner_database(&self.config, &self.environment)?)
     }
 
-    /// Opens the learner database to write. Refuses an older schema: only a cycle migrates it, because a cycle of the
-    /// older version may be running.
+    /// Opens the learner database to write, unless it has an older schema: only a cycle migrates it.
     async fn open_current_store(&self) -> Result<Store, Failure> {
-        let database = self.learners()?;
         // First, because reading a file that cannot be written leaves SQLite's log beside it.
-        let inspected = Store::inspect(&database, Access::ReadWrite).await?;
-        match Store::open(&database, Access::ReadOnly).await {
-            Ok(store) => store.close().await?,
-            Err(error @ StoreError::Older { found: 1.., .. }) => return Err(error.into()),
-            // Opening it to write creates it, or reports the same error.
-            Err(_) => {}
-        }
-        Ok(Store::open_inspected(&inspected).await?)
+        let inspected = Store::inspect(self.learners()?, Access::ReadWrite).await?;
+        Ok(Store::open_unmigrated(&inspected).await?)
     }
 }
 

@@ -124,7 +124,11 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
 }
 
 async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseState, Option<Timestamp>), StoreError> {
-    let store = Store::open_inspected(&preflight.database).await?;
+    // A cycle of an older version, such as `sync` by hand, must end before its tables are migrated.
+    let store = match Lock::holder(&preflight.paths.cycle_lock) {
+        Some(_) => Store::open_unmigrated(&preflight.database).await?,
+        None => Store::open_inspected(&preflight.database).await?,
+    };
     let state = store.state().await?;
     let failing_since = store.failing_since(&configured_source(&app.config, &state)).await?;
     store.close().await?;

@@ -64,6 +64,21 @@ impl Store {
         Ok(Self::new(connection, layout))
     }
 
+    /// Opens a learner database that was inspected, but does not migrate an older schema: a cycle of the older version may
+    /// be running.
+    ///
+    /// # Errors
+    /// [`StoreError::Older`] when the next cycle has to migrate it.
+    pub async fn open_unmigrated(inspected: &Inspected) -> Result<Self, StoreError> {
+        match Self::open(&inspected.database, Access::ReadOnly).await {
+            Ok(store) => store.close().await?,
+            Err(error @ StoreError::Older { found: 1.., .. }) => return Err(error),
+            // Opening it to write creates it, or reports the same error.
+            Err(_) => {}
+        }
+        Self::open_inspected(inspected).await
+    }
+
     /// Inspects and opens a learner database.
     pub async fn open(database: impl Into<LearnerDatabase>, access: Access) -> Result<Self, StoreError> {
         Self::open_inspected(&Self::inspect(database, access).await?).await

@@ -10,6 +10,7 @@ use graph_sim::Tenant;
 use jiff::SignedDuration;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
+use learner_sync::runtime::lock::Lock;
 use learner_sync::store::Store;
 
 use crate::database::{Database, apply, is_on_postgres, on_both};
@@ -159,6 +160,19 @@ async fn commands_beside_a_cycle_leave_the_upgrade_to_the_next_cycle() {
         assert_eq!(upgrade.version().await, "3", "{arguments:?}");
     }
     upgrade.decides_as_before().await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_starts_beside_a_cycle_does_not_migrate_its_tables() {
+    let upgrade = Upgrade::start().await;
+    let Database::File(path) = &upgrade.world.database else {
+        panic!("scenarios run on SQLite unless they say otherwise")
+    };
+    let lock = path.with_file_name(format!("{}.lock", path.file_name().unwrap().to_str().unwrap()));
+    let _cycle = Lock::acquire(&lock, "learner-sync sync").unwrap();
+    let ran = upgrade.world.run_program(&["run"], 1);
+    assert!(ran.stderr.contains("the next cycle migrates it"), "{ran:?}");
+    assert_eq!(upgrade.version().await, "3");
 }
 
 #[apply(on_both)]
