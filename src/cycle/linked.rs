@@ -36,7 +36,7 @@ pub(super) async fn read_linked(
                 let age = options.now.duration_since(compared_at);
                 let is_due = age.is_negative() || age >= rules.full_every;
                 // The platform may delete learners, which deletes their links as well.
-                let count = store.linked(source).await?;
+                let count = store.count_linked(source).await?;
                 let is_complete = count == linked.len() as u64;
                 if !is_due && !options.request.full && is_complete {
                     return Ok(LinkedBefore { linked, last_written: None, compared_at, generation });
@@ -51,7 +51,7 @@ pub(super) async fn read_linked(
             Err(why) => tracing::warn!("{why}; comparing with the learner database"),
         }
     }
-    let linked = store.known(source, None, &rules.mapped()).await?;
+    let linked = store.linked_learners(source, None, &rules.mapped()).await?;
     Ok(LinkedBefore { linked, last_written, compared_at: options.now, generation })
 }
 
@@ -64,6 +64,6 @@ async fn compare_user(
 ) -> Result<LinkedBefore, CycleError> {
     let LinkedBefore { mut linked, last_written: _, compared_at, generation } = before;
     let last_written = linked.remove_entry(&user).into_iter().collect();
-    linked.extend(context.store.known(source, Some(user), &context.rules.mapped()).await?);
+    linked.extend(context.store.linked_learners(source, Some(user), &context.rules.mapped()).await?);
     Ok(LinkedBefore { linked, last_written: Some(last_written), compared_at, generation })
 }

@@ -112,7 +112,7 @@ pub(super) fn noon() -> Timestamp {
     time("2026-01-02T12:00:00Z")
 }
 
-pub(super) fn stamp() -> WriteContext<'static> {
+pub(super) fn write_context() -> WriteContext<'static> {
     WriteContext { cycle: CycleId(1), source: SOURCE, at: noon() }
 }
 
@@ -206,7 +206,7 @@ pub(super) async fn fill(store: &Store, count: u32) {
     let batch: Vec<Decision> =
         (1..=count).map(|number| create(user(number), &format!("user{number}@example.org"))).collect();
     for batch in batch.chunks(1000) {
-        let applied = store.apply(&batch_of(batch), &stamp()).await.unwrap();
+        let applied = store.apply(&batch_of(batch), &write_context()).await.unwrap();
         assert_eq!(applied.refused, []);
     }
 }

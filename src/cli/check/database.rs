@@ -41,7 +41,7 @@ async fn check_tables(context: &Context, learners: &LearnerDatabase, shown: &str
         let hint = format!("the owner of the tables must run: {}", missing.join("; "));
         return Ok(Check::refused(DATABASE, detail, hint));
     }
-    store.linked(&configured_source(&context.config, &state)).await?;
+    store.count_linked(&configured_source(&context.config, &state)).await?;
     if let Some(damage) = store.first_damage().await? {
         let detail = format!("{shown} is damaged: {}", damage.replace('\n', " "));
         return Ok(Check::refused(DATABASE, detail, "stop the daemon and restore a backup: learner-sync guide backup"));

@@ -11,14 +11,14 @@ use crate::store::table::{push_columns, read_columns, without_active};
 impl Store {
     /// The learners linked by `source`, of all users or of one, with the fingerprint of exactly `attributes`. Reads each
     /// row once, and keeps no values.
-    pub async fn known(
+    pub async fn linked_learners(
         &self,
         source: &str,
         user: Option<EntraId>,
         attributes: &[Attribute],
     ) -> Result<LinkedLearners, StoreError> {
         // Fails if a policy hides rows: their users would count as new.
-        self.linked(source).await?;
+        self.count_linked(source).await?;
         let attributes = without_active(attributes);
         let layout = &self.layout;
         let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, ");
@@ -55,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// On a server also when a policy hides some of them from the role.
-    pub async fn linked(&self, source: &str) -> Result<u64, StoreError> {
+    pub async fn count_linked(&self, source: &str) -> Result<u64, StoreError> {
         let (table, id) = (&self.layout.table, self.layout.id());
         let statement = Statement::new(format!(
             "SELECT count(r.{id}), count(*) - count(r.{id}) FROM sync_links l LEFT JOIN {table} r ON r.{id} = l.learner_id

@@ -37,7 +37,7 @@ async fn only_a_writer_creates_a_missing_file() {
     let again = Store::open(&path, Access::ReadWrite).await.unwrap();
     let reader = Store::open(&path, Access::ReadOnly).await.unwrap();
     assert_eq!(again.state().await.unwrap().generation, generation);
-    assert_eq!(reader.known(SOURCE, None, &[]).await.unwrap().len(), 1);
+    assert_eq!(reader.linked_learners(SOURCE, None, &[]).await.unwrap().len(), 1);
     assert!(matches!(reader.set_paused(true, "root", noon()).await, Err(StoreError::Database(_))));
 }
 
@@ -101,8 +101,11 @@ async fn an_existing_learners_table_with_all_columns_is_used() {
     let (_directory, path) = foreign(sql).await;
     let store = Store::open(&path, Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
-    let refused =
-        store.apply(&batch_of(&[create(user(1), "OLD"), create(user(2), "new")]), &stamp()).await.unwrap().refused;
+    let refused = store
+        .apply(&batch_of(&[create(user(1), "OLD"), create(user(2), "new")]), &write_context())
+        .await
+        .unwrap()
+        .refused;
     assert_eq!(refused, [(0, "another learner has the same user_name".to_owned())]);
     let names = ["old".to_owned()];
     let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &names, &[], &[]).await.unwrap();
@@ -137,8 +140,11 @@ async fn a_rehearsal_waits_only_briefly_for_another_writer() {
     let other = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
     execute(&other, "BEGIN IMMEDIATE").await;
     let batch = [create(user(1), "ada")];
-    assert!(matches!(store.rehearse(&batch_of(&batch), &stamp()).await, Err(StoreError::Database(DbError::Busy(_)))));
+    assert!(matches!(
+        store.rehearse(&batch_of(&batch), &write_context()).await,
+        Err(StoreError::Database(DbError::Busy(_)))
+    ));
     execute(&other, "ROLLBACK").await;
-    assert_eq!(store.rehearse(&batch_of(&batch), &stamp()).await.unwrap(), []);
+    assert_eq!(store.rehearse(&batch_of(&batch), &write_context()).await.unwrap(), []);
     assert_eq!(select(&store, "PRAGMA busy_timeout").await, ["30000"]);
 }

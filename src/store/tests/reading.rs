@@ -21,7 +21,7 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
     let store = kind.store_with(3).await;
     execute(&store, "UPDATE learners SET security_champion = true, active = false WHERE id = 2").await;
     execute(&store, "UPDATE sync_links SET source = 'another' WHERE learner_id = 3").await;
-    let known = store.known(SOURCE, None, &MAPPED).await.unwrap();
+    let known = store.linked_learners(SOURCE, None, &MAPPED).await.unwrap();
     assert_eq!(known.keys().copied().collect::<Vec<_>>(), [user(1), user(2)]);
     let expected = values(&[
         (Attribute::UserName, Some("USER2@example.org")),
@@ -109,7 +109,7 @@ async fn the_state_records_applications_and_the_next_cycle(kind: Kind) {
 
 async fn the_log_is_filtered(kind: Kind) {
     let store = kind.store_with(3).await;
-    let later = WriteContext { at: time("2026-01-03T00:00:00Z"), ..stamp() };
+    let later = WriteContext { at: time("2026-01-03T00:00:00Z"), ..write_context() };
     let renamed = [(Attribute::UserName, Some("user2@example.org"), Some("bea@example.org"))];
     store.apply(&batch_of(&[update(user(2), 2, &renamed), deactivate(user(1), 1)]), &later).await.unwrap();
     let ids =

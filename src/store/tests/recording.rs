@@ -7,7 +7,7 @@ use crate::model::{Cause, Outcome};
 use crate::plan::{Counts, MemberCounts};
 
 fn at(hour: u32) -> WriteContext<'static> {
-    WriteContext { at: time(&format!("2026-01-02T{hour:02}:00:00Z")), ..stamp() }
+    WriteContext { at: time(&format!("2026-01-02T{hour:02}:00:00Z")), ..write_context() }
 }
 
 const FAILURES: &str = "SELECT entra_id, reason, first_at, last_at, attempts FROM sync_failures";
@@ -107,12 +107,12 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     let nothing =
         Bookkeeping { left: &[], failing_ended: &nobody, held_ended: &nobody, routes: &[], group_members: &no_groups };
     let before = store.state().await.unwrap();
-    assert_eq!(store.record(&nothing, &stamp()).await.unwrap(), None);
+    assert_eq!(store.record(&nothing, &write_context()).await.unwrap(), None);
 
     let begun = [left(1, LeftAs::Skipped, Reason::MissingRequired), left(2, LeftAs::Held, Reason::Threshold)];
     let groups = MemberCounts::from([(user(8), 3), (user(9), 0)]);
     let bookkeeping = Bookkeeping { left: &begun, group_members: &groups, ..nothing };
-    assert_eq!(store.record(&bookkeeping, &stamp()).await.unwrap(), None);
+    assert_eq!(store.record(&bookkeeping, &write_context()).await.unwrap(), None);
     assert_eq!(store.last_members(SOURCE).await.unwrap(), groups);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["1"]);
 
@@ -122,16 +122,16 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     let same = [(user(1), routes(&[Route::Direct]))];
     let bookkeeping =
         Bookkeeping { failing_ended: &ended, held_ended: &ended, routes: &same, group_members: &fewer, ..nothing };
-    assert_eq!(store.record(&bookkeeping, &stamp()).await.unwrap(), None);
+    assert_eq!(store.record(&bookkeeping, &write_context()).await.unwrap(), None);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["0"]);
     assert_eq!(store.last_members(SOURCE).await.unwrap()[&user(8)], 2);
     assert_eq!(store.state().await.unwrap(), before);
 
     let moved = [(user(2), routes(&[Route::Group(user(8))]))];
-    let generation = store.record(&Bookkeeping { routes: &moved, ..nothing }, &stamp()).await.unwrap();
+    let generation = store.record(&Bookkeeping { routes: &moved, ..nothing }, &write_context()).await.unwrap();
     assert_eq!(generation, Some(store.state().await.unwrap().generation));
     assert_ne!(generation, Some(before.generation));
-    assert_eq!(store.known(SOURCE, None, &[]).await.unwrap()[&user(2)].routes, moved[0].1);
+    assert_eq!(store.linked_learners(SOURCE, None, &[]).await.unwrap()[&user(2)].routes, moved[0].1);
 }
 
 async fn recent_deactivations_are_still_inactive_and_not_approved(kind: Kind) {

@@ -40,7 +40,7 @@ async fn only_a_writer_creates_tables() {
     fill(&store, 1).await;
     let reader = open(at(machine, &database), Access::ReadOnly).await.unwrap();
     assert_eq!(reader.state().await.unwrap(), store.state().await.unwrap());
-    assert_eq!(reader.known(SOURCE, None, &[]).await.unwrap().len(), 1);
+    assert_eq!(reader.linked_learners(SOURCE, None, &[]).await.unwrap().len(), 1);
     assert!(matches!(reader.set_paused(true, "root", noon()).await, Err(StoreError::Database(_))));
     execute(&store, "UPDATE sync_state SET schema_version = 1000").await;
     for access in [Access::ReadWrite, Access::ReadOnly] {
@@ -129,14 +129,14 @@ async fn the_platforms_learners_table_is_used() {
     let store = open(at(machine, &database), Access::ReadWrite).await.unwrap();
     store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
     let batch = [create(user(1), "OLD"), create(user(2), "new"), create(user(3), "longer than its column")];
-    let applied = store.apply(&batch_of(&batch), &stamp()).await.unwrap();
+    let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
     let why = ["another learner has the same user_name", "a value is longer than its column allows"];
     assert_eq!(applied.refused, [(0, why[0].to_owned()), (2, why[1].to_owned())]);
     let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &["old".to_owned()], &[], &[]).await.unwrap();
     assert_eq!(rows.len(), 1);
     let learner = applied.learners[0].1;
     assert_eq!(store.learner(learner, &[]).await.unwrap().unwrap().external_id, Some(user(2).to_string()));
-    assert!(store.known(SOURCE, None, &[Attribute::Title]).await.unwrap()[&user(2)].active);
+    assert!(store.linked_learners(SOURCE, None, &[Attribute::Title]).await.unwrap()[&user(2)].active);
 }
 
 #[tokio::test]
@@ -208,7 +208,7 @@ async fn missing_rights_on_a_table_are_named() {
     let store = Kind::Postgres(machine).store_with(1).await;
     execute(&store, "CREATE ROLE reader; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader; SET ROLE reader").await;
     let (error, hint) =
-        message_and_hint(&store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap_err());
+        message_and_hint(&store.apply(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap_err());
     assert!(error.contains("permission denied for table sync_state"), "{error}");
     assert!(hint.contains("grant this role"), "{hint}");
     execute(&store, "RESET ROLE; DROP OWNED BY reader; DROP ROLE reader").await;
@@ -225,11 +225,12 @@ async fn errors_contain_no_values() {
          CREATE TRIGGER tell BEFORE INSERT ON learners FOR EACH ROW EXECUTE FUNCTION tell()",
     )
     .await;
-    let refused = store.apply(&batch_of(&[create(user(2), "ada@example.org")]), &stamp()).await.unwrap().refused;
+    let refused =
+        store.apply(&batch_of(&[create(user(2), "ada@example.org")]), &write_context()).await.unwrap().refused;
     assert_eq!(refused, [(0, "the database refuses the row (SQLSTATE P0001)".to_owned())]);
     execute(&store, "CREATE TRIGGER tell BEFORE INSERT ON sync_failures FOR EACH ROW EXECUTE FUNCTION tell()").await;
     execute(&store, "ALTER TABLE sync_failures ADD user_name text DEFAULT 'ada@example.org'").await;
-    let error = store.record_refused(&[left(3, LeftAs::Failed, Reason::Conflict)], &stamp()).await.unwrap_err();
+    let error = store.record_refused(&[left(3, LeftAs::Failed, Reason::Conflict)], &write_context()).await.unwrap_err();
     assert_eq!(chain(&error), "the learner database refused a statement: SQLSTATE P0001");
 }
 
@@ -248,8 +249,8 @@ async fn a_deferred_constraint_names_the_violating_row() {
         |number: u32, new| update(user(number), number.into(), &[(Attribute::EmployeeNumber, None, Some(new))]);
     let batch = [number(1, "7"), number(2, "7"), create(user(3), "three")];
     let expected = [(1, "another learner has the same employee_number".to_owned())];
-    assert_eq!(store.rehearse(&batch_of(&batch), &stamp()).await.unwrap(), expected);
-    assert_eq!(store.apply(&batch_of(&batch), &stamp()).await.unwrap().refused, expected);
+    assert_eq!(store.rehearse(&batch_of(&batch), &write_context()).await.unwrap(), expected);
+    assert_eq!(store.apply(&batch_of(&batch), &write_context()).await.unwrap().refused, expected);
 }
 
 #[tokio::test]
@@ -260,9 +261,12 @@ async fn a_rehearsal_waits_only_briefly_for_another_writer() {
     let other = open(at(machine, &database), Access::ReadWrite).await.unwrap();
     execute(&other, "BEGIN; SELECT 1 FROM sync_state FOR UPDATE").await;
     let batch = [create(user(1), "ada")];
-    assert!(matches!(store.rehearse(&batch_of(&batch), &stamp()).await, Err(StoreError::Database(DbError::Busy(_)))));
+    assert!(matches!(
+        store.rehearse(&batch_of(&batch), &write_context()).await,
+        Err(StoreError::Database(DbError::Busy(_)))
+    ));
     execute(&other, "ROLLBACK").await;
-    assert_eq!(store.rehearse(&batch_of(&batch), &stamp()).await.unwrap(), []);
+    assert_eq!(store.rehearse(&batch_of(&batch), &write_context()).await.unwrap(), []);
     assert_eq!(select(&store, "SELECT current_setting('lock_timeout')").await, ["30s"]);
 }
 
@@ -307,7 +311,7 @@ async fn a_broken_connection_loses_its_lock_and_its_transaction() {
          END $$"
     );
     machine.execute(&database, &end).await;
-    let error = store.apply(&batch_of(&[create(user(3), "three")]), &stamp()).await.unwrap_err();
+    let error = store.apply(&batch_of(&[create(user(3), "three")]), &write_context()).await.unwrap_err();
     assert!(matches!(error, StoreError::Database(DbError::Lost(_))), "{error:?}");
     assert!(matches!(store.state().await, Err(StoreError::Database(DbError::Lost(_)))));
     let again = open(at(machine, &database), Access::ReadWrite).await.unwrap();
@@ -324,7 +328,7 @@ async fn a_silent_server_is_given_up() {
     fill(&store, 1).await;
     let pid = select(&store, "SELECT pg_backend_pid()").await.concat();
     signal("-STOP", &pid);
-    let error = store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap_err();
+    let error = store.apply(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap_err();
     signal("-CONT", &pid);
     let (error, hint) = message_and_hint(&error);
     assert!(error.contains("has not answered for 1 s"), "{error}");
@@ -343,9 +347,10 @@ async fn a_slow_statement_is_cancelled_and_the_store_stays_usable() {
          SET statement_timeout = 100",
     )
     .await;
-    let error = store.apply(&batch_of(&[create(user(2), "two"), create(user(3), "slow")]), &stamp()).await.unwrap_err();
+    let error =
+        store.apply(&batch_of(&[create(user(2), "two"), create(user(3), "slow")]), &write_context()).await.unwrap_err();
     let (error, hint) = message_and_hint(&error);
     assert!(error.contains("statement timeout") && hint.contains("overloaded"), "{error}: {hint}");
     assert_eq!(select(&store, "SELECT count(*) FROM learners").await, ["1"]);
-    assert_eq!(store.apply(&batch_of(&[create(user(2), "two")]), &stamp()).await.unwrap().learners.len(), 1);
+    assert_eq!(store.apply(&batch_of(&[create(user(2), "two")]), &write_context()).await.unwrap().learners.len(), 1);
 }
