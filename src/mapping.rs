@@ -21,6 +21,7 @@ use crate::model::{Attribute, Learner, Reason, User};
 
 pub use description::{DescribedEntry, MappedValue};
 use entries::CompiledEntry;
+pub(crate) use target::find_target;
 pub use trial::{Trial, TrialResult};
 
 /// One line of the mapping as configured.

@@ -50,12 +50,12 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<MappingEntry>, Option<Vec<At
     (entries, attributes)
 }
 
-/// The attribute that the SCIM path `text` names, letter case ignored.
+/// The text attribute that the SCIM path `text` names.
 pub(super) fn attribute(text: &str) -> Result<Attribute, String> {
-    match Attribute::ALL.iter().find(|attribute| text.eq_ignore_ascii_case(attribute.path())) {
-        Some(attribute) if attribute.kind() == AttributeKind::Text => Ok(*attribute),
-        Some(_) => Err("must be a text attribute".to_owned()),
-        None => Err("is not the SCIM path of an attribute, such as userName".to_owned()),
+    match mapping::find_target(text) {
+        Ok(attribute) if attribute.kind() == AttributeKind::Text => Ok(attribute),
+        Ok(_) => Err("must be a text attribute".to_owned()),
+        Err(_) => Err("is not the SCIM path of an attribute, such as userName".to_owned()),
     }
 }
 

@@ -160,6 +160,11 @@ const NAMED: &[(&str, &str, AttributePart)] = &[
     ("originalUserPrincipalName", "userPrincipalName", AttributePart::Whole),
     ("immutableId", "onPremisesImmutableId", AttributePart::Whole),
     ("dirSyncEnabled", "onPremisesSyncEnabled", AttributePart::Whole),
+    ("lastDirSyncTime", "onPremisesLastSyncDateTime", AttributePart::Whole),
+    ("refreshTokensValidFromDateTime", "signInSessionsValidFromDateTime", AttributePart::Whole),
+    ("sipProxyAddress", "imAddresses", AttributePart::First),
+    ("userState", "externalUserState", AttributePart::Whole),
+    ("userStateChangedOn", "externalUserStateChangeDateTime", AttributePart::Whole),
     ("employeeOrgData.costCenter", "employeeOrgData", AttributePart::Member("costCenter")),
     ("employeeOrgData.division", "employeeOrgData", AttributePart::Member("division")),
     ("extensionAttribute1", EXTENSIONS, AttributePart::Member("extensionAttribute1")),
@@ -210,6 +215,9 @@ pub(crate) fn resolve(name: &str) -> Result<SourceAttribute, String> {
         .find(|(known, _, part)| known.eq_ignore_ascii_case(short) && (short.len() == name.len() || is_member(part)));
     if let Some((_, property, part)) = known {
         return Ok(SourceAttribute { property: Cow::Borrowed(property), part: *part });
+    }
+    if name.eq_ignore_ascii_case("null") {
+        return Err(format!("`{name}` is not an attribute; for no value leave the argument empty"));
     }
     if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
         return Err((*reason).to_owned());
@@ -271,6 +279,8 @@ mod tests {
             ("businessPhones", "businessPhones"),
             ("mobile", "mobilePhone"),
             ("physicalDeliveryOfficeName", "officeLocation"),
+            ("sipProxyAddress", "sipProxyAddress"),
+            ("userState", "externalUserState"),
             ("ExtensionAttribute15", "extensionAttribute15"),
             ("onPremisesExtensionAttributes.extensionAttribute3", "extensionAttribute3"),
             ("EmployeeOrgData.Division", "employeeOrgData.division"),

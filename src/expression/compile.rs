@@ -110,6 +110,7 @@ impl Compiler<'_> {
                 Ok(call) => return call,
                 Err(reason) => reason,
             },
+            Syntax::Word(word) if is_null(&word) => return Expression::Literal(Value::Null),
             Syntax::Word(word) => match IgnoreFlow::find(&word) {
                 Some(flow) => return Expression::Ignore(flow),
                 None => wrong_word(&word),
@@ -122,6 +123,11 @@ impl Compiler<'_> {
     /// Compiles a call. The arguments are compiled even when the call itself is wrong, to report their problems too.
     fn call(&mut self, position: usize, name: &str, mut nodes: Vec<Node>) -> Result<Expression, String> {
         let function = functions::find_function(name);
+        for node in &mut nodes {
+            if matches!(&node.syntax, Syntax::Word(word) if is_null(word)) {
+                node.syntax = Syntax::Empty;
+            }
+        }
         if let Ok(function) = function {
             (function.arrange)(&mut nodes);
             // Documented examples have a superfluous `,` at the end: `Trim([mail], )`.
@@ -182,8 +188,18 @@ fn parse_constant(parameter: Parameter, function: &str, argument: Expression) ->
     }
 }
 
+/// Whether a bare word is the null of Visual Basic, on which the language is modelled.
+fn is_null(word: &str) -> bool {
+    word.eq_ignore_ascii_case("null")
+}
+
 /// The problem with a bare word, with a suggestion.
 fn wrong_word(word: &str) -> String {
+    if ["dbnull", "empty", "nil", "none", "nothing", "undefined", "vbnull", "vbnullstring"]
+        .contains(&word.to_ascii_lowercase().as_str())
+    {
+        return format!("`{word}` is not a constant; for no value leave the argument empty");
+    }
     if functions::find_function(word).is_ok() {
         return format!("`{word}` is a function; its arguments in parentheses are missing");
     }
@@ -215,16 +231,28 @@ impl fmt::Display for Expression {
                 }
                 f.write_str(")")
             }
-            Self::Comparison(left, operator, right) => write!(f, "{left}{}{right}", operator.as_str()),
+            Self::Comparison(left, operator, right) => {
+                write_operand(left, f)?;
+                f.write_str(operator.as_str())?;
+                write_operand(right, f)
+            }
             Self::Concatenation(operands) => {
                 for (index, operand) in operands.iter().enumerate() {
                     f.write_str(if index == 0 { "" } else { "&" })?;
-                    operand.fmt(f)?;
+                    write_operand(operand, f)?;
                 }
                 Ok(())
             }
             Self::Ignore(flow) => f.write_str(flow.as_str()),
         }
+    }
+}
+
+/// Only an argument can be left out.
+fn write_operand(operand: &Expression, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match operand {
+        Expression::Literal(Value::Null) => f.write_str("NULL"),
+        operand => write!(f, "{operand}"),
     }
 }
 
@@ -255,6 +283,17 @@ mod tests {
         assert_eq!(canonical("InStr([mail], \"@\", , \"VBTextCompare\")"), "InStr([mail],\"@\",,vbTextCompare)");
         assert_eq!(canonical("\"a\" & [mail] &&HF = ignoreattributeflow"), "\"a\"&[mail]&15=IgnoreAttributeFlow");
         assert_eq!(canonical("FormatDateTime([mail], \"yyyy\", \"MM\", )"), "FormatDateTime([mail],,\"yyyy\",\"MM\")");
+        for (text, expected) in [
+            ("IIF([mail] = NULL, Null, null)", "IIF([mail]=NULL,,)"),
+            ("\"a\" & null", "\"a\"&NULL"),
+            ("Trim([mail], NULL)", "Trim([mail])"),
+            ("InStr([mail], \"@\", NULL, null)", "InStr([mail],\"@\",,)"),
+            ("FormatDateTime([mail], NULL, \"yyyy\", \"MM\")", "FormatDateTime([mail],,\"yyyy\",\"MM\")"),
+            ("Replace([mail], \"a\", NULL, NULL, \"b\", NULL, NULL)", "Replace([mail],\"a\",,,\"b\",,)"),
+        ] {
+            assert_eq!(canonical(text), expected);
+            assert_eq!(canonical(expected), expected);
+        }
     }
 
     #[test]
@@ -287,6 +326,13 @@ mod tests {
             ),
             ("mail", &[(1, "write an attribute in brackets: `[mail]`")]),
             ("ToLower", &[(1, "`ToLower` is a function; its arguments in parentheses are missing")]),
+            ("Left([city], NULL)", &[(14, "argument 2 of `Left` must be a whole number")]),
+            (
+                "IIF([city] = \"a\", \"b\", Nothing)",
+                &[(24, "`Nothing` is not a constant; for no value leave the argument empty")],
+            ),
+            ("Coalesce([mail], NULL())", &[(18, "`NULL` is not a function; for no value leave the argument empty")]),
+            ("Coalesce([mail], [null])", &[(18, "`null` is not an attribute; for no value leave the argument empty")]),
             ("IIF(True, \"a\", \"b\")", &[(5, "`True` is not a constant; write a text in quotes: `\"True\"`")]),
         ] {
             let problems = compile(text, attribute::resolve, &mut Selection::default()).unwrap_err();

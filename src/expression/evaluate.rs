@@ -98,21 +98,12 @@ impl<'a> Call<'a> {
 
     /// Argument `index` as a `T`, unless it is null or empty.
     pub(super) fn argument<T: ArgumentType>(self, index: usize) -> Result<Option<Cow<'a, T>>, EvaluationStop> {
-        self.argument_unless(index, str::is_empty)
-    }
-
-    /// Argument `index` as a `T`, unless it is null or `is_nothing` accepts its text.
-    pub(super) fn argument_unless<T: ArgumentType>(
-        self,
-        index: usize,
-        is_nothing: fn(&str) -> bool,
-    ) -> Result<Option<Cow<'a, T>>, EvaluationStop> {
         if let Some(Expression::Prepared { constant, .. }) = self.arguments.get(index)
             && let Some(read) = T::from_constant(constant)
         {
             return Ok(Some(Cow::Borrowed(read)));
         }
-        let Some(text) = self.text(index)?.filter(|text| !is_nothing(text)) else { return Ok(None) };
+        let Some(text) = self.text(index)?.filter(|text| !text.is_empty()) else { return Ok(None) };
         match T::parse_argument(&text) {
             Ok(read) => Ok(Some(Cow::Owned(read))),
             Err(_) => Err(self.wrong(index, "is not", T::EXPECTED)),

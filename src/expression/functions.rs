@@ -192,6 +192,9 @@ pub(super) fn find_function(name: &str) -> Result<&'static Function, String> {
     let found = exact.or_else(|| FUNCTIONS.iter().find(|function| function.name.eq_ignore_ascii_case(name)));
     found.ok_or_else(|| match REFUSED.iter().find(|(refused, _)| refused.eq_ignore_ascii_case(name)) {
         Some((refused, reason)) => format!("`{refused}` {reason}"),
+        None if name.eq_ignore_ascii_case("null") => {
+            format!("`{name}` is not a function; for no value leave the argument empty")
+        }
         None => {
             let suggestion = nearest(name, FUNCTIONS.iter().map(|function| function.name));
             format!("unknown function `{name}`{}", did_you_mean(suggestion))

@@ -1,6 +1,7 @@
 //! Date functions. `Now()` is the time of the cycle: no function reads a clock.
 //!
-//! Converting a missing date gives no value; `DateDiff` of a missing date is an error.
+//! Converting a missing or empty date gives no value. `DateDiff` of a missing date is an error: a comparison with no
+//! value would decide silently, for example who is active.
 
 use std::borrow::Cow;
 
@@ -76,7 +77,7 @@ pub(super) fn arrange_format(nodes: &mut Vec<Node>) {
 /// `FormatDateTime(source, dateTimeStyles, inputFormat, outputFormat)`: a missing format means the service's own
 /// notation. The result of a date function ignores the input format.
 pub(super) fn format(call: Call<'_>) -> Evaluated<'_> {
-    let Some(text) = call.text(0)? else { return Ok(null()) };
+    let Some(text) = call.text(0)?.filter(|text| !text.is_empty()) else { return Ok(null()) };
     let now = UtcDateTime::from_timestamp(call.context.now).ok_or(BEYOND)?;
     let styles = call.argument::<DateTimeStyles>(1)?.map_or_else(DateTimeStyles::service_default, Cow::into_owned);
     let from_function = if call.arguments.first().is_some_and(Expression::returns_date) {
@@ -96,9 +97,9 @@ pub(super) fn format(call: Call<'_>) -> Evaluated<'_> {
     }
 }
 
-/// Argument `index` as a date, unless it is null. An empty text is an error.
+/// Argument `index` as a date, unless it is null or empty.
 fn date_argument(call: Call<'_>, index: usize) -> Result<Option<UtcDateTime>, EvaluationStop> {
-    Ok(call.argument_unless::<UtcDateTime>(index, |_| false)?.map(Cow::into_owned))
+    Ok(call.argument::<UtcDateTime>(index)?.map(Cow::into_owned))
 }
 
 fn printed<'a>(date: Option<UtcDateTime>) -> Evaluated<'a> {
@@ -125,7 +126,10 @@ mod tests {
                 ("CDate([employeeHireDate])", "7/5/2029 1:30:00 AM"),
                 ("CDate(\"7/5/2029\")", "7/5/2029 12:00:00 AM"),
                 ("CDate([country])", "null"),
-                ("CDate([mailNickname])", "invalid: argument 1 of CDate is not a date"),
+                ("CDate([mailNickname])", "null"),
+                ("NumFromDate([mailNickname])", "null"),
+                ("DateAdd(\"d\", 1, [mailNickname])", "null"),
+                ("Coalesce(CDate([mailNickname]), [city])", "Kiruna"),
                 ("CDate([city])", "invalid: argument 1 of CDate is not a date"),
                 ("DateAdd(\"M\", \"-1\", \"2029-03-31\")", "2/28/2029 12:00:00 AM"),
                 ("DateAdd(\"h\", 1.9, CDate([employeeHireDate]))", "7/5/2029 2:30:00 AM"),
@@ -170,6 +174,7 @@ mod tests {
                 ("FormatDateTime(CDate([employeeHireDate]), , \"yyyy\", \"HH:mm\")", "01:30"),
                 ("FormatDateTime(IIF(\"1\", Now(), ), , \"d.M.yyyy\", \"d.M.yyyy\")", "4.3.2026"),
                 ("FormatDateTime([country], , \"yyyy\", \"yy\")", "null"),
+                ("FormatDateTime([mailNickname], , \"yyyy\", \"yy\")", "null"),
                 (
                     "FormatDateTime([city], , \"yyyy\", \"yy\")",
                     "invalid: the text does not match the expected date format",

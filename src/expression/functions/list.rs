@@ -33,12 +33,12 @@ pub(super) fn count(call: Call<'_>) -> Evaluated<'_> {
     number(elements(&source).len())
 }
 
-/// `Item(attribute, index)`, counted from 1.
+/// `Item(attribute, index)`, counted from 1; null when there are fewer elements, so that `Coalesce` goes on.
 pub(super) fn item(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let index = call.required_argument::<Integer>(1)?.0;
     let found = usize::try_from(index - 1).ok().and_then(|index| elements(&source).get(index).cloned());
-    found.map(Cow::Owned).ok_or(EvaluationStop::invalid("the list has no element with this number"))
+    Ok(found.map_or_else(null, Cow::Owned))
 }
 
 /// `RemoveDuplicates(attribute)`: keeps the first of equal elements.
@@ -115,21 +115,30 @@ mod tests {
 
     #[test]
     fn elements() {
-        let inputs = [("otherMails", list(&["b@x.example", "A@x.example", "b@x.example"])), ("city", value("Kiruna"))];
+        let inputs = [
+            ("otherMails", list(&["b@x.example", "A@x.example", "b@x.example"])),
+            ("proxyAddresses", list(&[])),
+            ("city", value("Kiruna")),
+        ];
         for (expression, expected) in [
             ("Count([otherMails])", "3"),
             ("Count([city])", "1"),
             ("Count([country])", "0"),
             ("Item([otherMails], 2)", "A@x.example"),
             ("Item([city], \"1\")", "Kiruna"),
-            ("Item([otherMails], 4)", "invalid: the list has no element with this number"),
-            ("Item([otherMails], 0)", "invalid: the list has no element with this number"),
-            ("Item([country], 1)", "invalid: the list has no element with this number"),
+            ("Item([otherMails], 4)", "null"),
+            ("Item([otherMails], 0)", "null"),
+            ("Item([country], 1)", "null"),
             ("Contains([otherMails], \"A@\")", "2"),
             ("Contains([otherMails], \"a@\")", "0"),
             ("Contains([otherMails], \"a@\", CaseInsensitive)", "2"),
             ("Contains([country], \"a\")", "0"),
             ("Item([otherMails], Contains([otherMails], \"A\"))", "A@x.example"),
+            ("Coalesce([mail], Item([proxyAddresses], 1), [city])", "Kiruna"),
+            ("Coalesce(Item([otherMails], 9), Item(Split([country], \",\"), 2), [city])", "Kiruna"),
+            ("Coalesce(Item([proxyAddresses], Contains([proxyAddresses], \"SMTP:\")), [city])", "Kiruna"),
+            ("IIF(IsPresent(Item([otherMails], 4)), \"four\", \"fewer\")", "fewer"),
+            ("ToLower(Item([proxyAddresses], 1))", "null"),
             ("RemoveDuplicates([otherMails])", r#"List([Text("b@x.example"), Text("A@x.example")])"#),
             ("RemoveDuplicates([city])", "Kiruna"),
             ("RemoveDuplicates([country])", "null"),

@@ -191,7 +191,7 @@ async fn an_expression_is_evaluated_on_a_user_of_the_tenant() {
     assert_eq!(eval(&outside, "IgnoreFlowIfNullOrEmpty([city])", 0).stdout, "{\"flow\":false}\n");
     for (user, expression, words) in [
         (outside.as_str(), "[departement]", "did you mean `department`?"),
-        (&outside, "Item([department], 4)", "no element"),
+        (&outside, "CDate([department])", "is not a date"),
         (&outside, "SingleAppRoleAssignment([appRoleAssignments])", "provision"),
         ("nobody@harbourworks.example", "[mail]", "has no user nobody@"),
     ] {
