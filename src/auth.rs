@@ -30,6 +30,7 @@ pub use self::error::AuthError;
 pub(crate) use self::network::unreachable_hint;
 pub use self::network::{Http, Network, NetworkError, http_client};
 
+use crate::files;
 use crate::model::Clock;
 use crate::retry::{Attempt, RetryBudget, RetryWaits, retry_after};
 
@@ -302,11 +303,7 @@ impl Authenticator {
 }
 
 fn read_token_file(path: &Path) -> std::io::Result<String> {
-    if !std::fs::metadata(path)?.is_file() {
-        // Reading a pipe would block until another process writes to it.
-        return Err(std::io::Error::other("not a regular file"));
-    }
-    let token = std::fs::read_to_string(path)?.trim().to_owned();
+    let token = files::read_text(path, files::MAX_SECRET)?.trim().to_owned();
     if token.is_empty() { Err(std::io::Error::other("the file is empty")) } else { Ok(token) }
 }
 

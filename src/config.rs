@@ -19,10 +19,10 @@ mod table;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::files;
 use crate::mapping::MappingEntry;
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair, Table};
 use crate::scope::FilterEntry;
@@ -231,7 +231,7 @@ pub enum LogFormat {
 
 /// Reads the configuration file at `path`. Variables in `environment` override its settings.
 pub fn load(path: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
-    let text = fs::read_to_string(path);
+    let text = files::read_text(path, files::MAX_DOCUMENT);
     let text = text.map_err(|error| ConfigError::whole(path, None, format!("cannot read the file: {error}")))?;
     parse(path, &text, environment)
 }

@@ -1,10 +1,15 @@
-//! What the file system allows, checked before anything is written, so that a refusal leaves nothing behind.
+//! What the file system allows, checked before anything is written, so that a refusal leaves nothing behind; and the only
+//! place where files are opened.
+
+mod regular;
 
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access, statvfs};
+
+pub(crate) use self::regular::{MAX_DOCUMENT, MAX_SECRET, check_regular, open_regular, read, read_text};
 
 /// Checks that `directory` is writable, or could be created. It is not created: root may check first, and the service
 /// user could not write to a directory of root's.
@@ -59,7 +64,7 @@ pub(crate) fn beside(file: &Path, suffix: &str) -> PathBuf {
 
 /// The name of a system user.
 pub(crate) fn user_name(uid: u32) -> Option<String> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    let users = read_text(Path::new("/etc/passwd"), MAX_DOCUMENT).ok()?;
     let named = users.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;

@@ -9,6 +9,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use crate::files;
+
 /// Increases with each change of the stored format.
 const VERSION: u32 = 3;
 const FILE: &str = "layout";
@@ -75,7 +77,7 @@ pub(super) fn classify_directory(directory: &Path) -> CacheState {
         let example = first.file_name().to_string_lossy().into_owned();
         return CacheState::Refused(CacheRefused::Foreign { path: directory.to_owned(), example });
     }
-    let text = match std::fs::read_to_string(directory.join(FILE)) {
+    let text = match files::read_text(&directory.join(FILE), files::MAX_SECRET) {
         Ok(text) => text,
         // The first layout had no such file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

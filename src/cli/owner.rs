@@ -3,7 +3,7 @@
 //!
 //! A path may be mistyped, so no hint changes the owner of files that are not clearly ours.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -89,13 +89,8 @@ fn me() -> u32 {
 
 /// Whether the file is empty or an SQLite database; an error when it is not a file or unreadable.
 fn is_database(path: &Path) -> io::Result<bool> {
-    let metadata = path.metadata()?;
-    if !metadata.is_file() {
-        let what = if metadata.is_dir() { "it is a directory" } else { "it is not a file" };
-        return Err(io::Error::other(what));
-    }
     let mut head = Vec::new();
-    File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut head)?;
+    files::open_regular(path)?.take(MAGIC.len() as u64).read_to_end(&mut head)?;
     Ok(head.is_empty() || head == MAGIC)
 }
 

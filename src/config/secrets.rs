@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
+use crate::files;
+
 use super::{Config, ConfigError, CredentialConfig, DatabaseConfig};
 
 const SECRET_FILE: &str = "entra.credential.secret_file";
@@ -67,8 +69,8 @@ impl Config {
         };
         let read = |name, path: &Path| {
             let fault = |message| ConfigError::whole(&self.path, Some(name), message);
-            check_regular_file(path).map_err(fault)?;
-            fs::read(path).map_err(|error| fault(format!("cannot read {}: {error}", path.display())))
+            let read = files::read(path, files::MAX_DOCUMENT);
+            read.map_err(|error| fault(format!("cannot read {}: {error}", path.display())))
         };
         let certificate = read(CERTIFICATE_FILE, &certificate)?;
         let key = read(PRIVATE_KEY_FILE, &key)?;
@@ -165,7 +167,8 @@ impl Config {
 
 /// A PEM file with at least one certificate.
 fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
-    let pem = fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let pem =
+        files::read(path, files::MAX_DOCUMENT).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     // reqwest accepts a file without a certificate as an empty list.
     let begin = b"-----BEGIN CERTIFICATE-----";
     if !pem.windows(begin.len()).any(|window| window == begin) {
@@ -176,8 +179,8 @@ fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
 
 /// The secret in a file, without trailing newlines.
 fn read_secret_file(path: &Path) -> Result<SecretString, String> {
-    check_regular_file(path)?;
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let text = files::read_text(path, files::MAX_SECRET);
+    let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let secret = without_newline(&text);
     if secret.trim().is_empty() {
         return Err(format!("{} is empty", path.display()));
@@ -186,16 +189,8 @@ fn read_secret_file(path: &Path) -> Result<SecretString, String> {
     Ok(secret.into())
 }
 
-/// Reading a pipe would block until another process writes to it.
-fn check_regular_file(path: &Path) -> Result<(), String> {
-    match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => Err(format!("{} is not a regular file", path.display())),
-        _ => Ok(()),
-    }
-}
-
 fn contains_private_key(path: &Path) -> bool {
-    fs::read_to_string(path).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
+    files::read_text(path, files::MAX_DOCUMENT).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
 }
 
 /// The file of a systemd credential, if the unit has it.

@@ -23,6 +23,7 @@ mod learners;
 mod leavers;
 mod machine;
 mod mapping;
+mod odd_files;
 mod postgres;
 mod program;
 mod proxy;

@@ -157,7 +157,7 @@ async fn a_named_pipe_is_refused_at_once() {
     let before = world.files();
     for arguments in WRITING.iter().chain(&READING) {
         let ran = world.run_program_with(&environment, arguments, 78);
-        assert!(ran.stderr.contains("it is not a file"), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains("it is a FIFO, not a regular file"), "{arguments:?}: {ran:?}");
     }
     assert_eq!(world.changed_since(&before), NO_FILES);
     assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 1);

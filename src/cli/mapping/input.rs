@@ -1,12 +1,12 @@
 //! Reads the input files of `mapping`, with limits on their size; `-` is standard input.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::cli::output::{FAILED, Failure};
+use crate::files;
 
 /// Size limit of a line or a document. A schema exported from Entra has a few hundred kilobytes.
 pub(super) const MAX_DOCUMENT: u64 = 16 << 20;
@@ -34,12 +34,9 @@ impl Input {
         }
         let name = path.display().to_string();
         let refuse = |reason: String| Failure::new(FAILED, format!("{name}: {reason}"));
-        let file = File::open(path).map_err(|error| refuse(format!("cannot read the file: {error}")))?;
-        let metadata = file.metadata().map_err(|error| refuse(format!("cannot read the file: {error}")))?;
-        if metadata.is_dir() {
-            return Err(refuse("is a directory, not a file".to_owned()));
-        }
-        if metadata.len() > MAX_FILE {
+        let cannot_read = |error| refuse(format!("cannot read the file: {error}"));
+        let file = files::open_regular(path).map_err(cannot_read)?;
+        if file.metadata().map_err(cannot_read)?.len() > MAX_FILE {
             return Err(refuse("is larger than 1 GiB".to_owned()));
         }
         Ok(Self { reader: Box::new(BufReader::new(file).take(MAX_FILE)), name })

@@ -84,7 +84,7 @@ fn read_header(path: &Path, header: &mut [u8]) -> io::Result<()> {
     let mut open_files = OPEN_FILES.lock().unwrap_or_else(PoisonError::into_inner);
     let file = match open_files.entry((metadata.dev(), metadata.ino())) {
         Entry::Occupied(file) => file.into_mut(),
-        Entry::Vacant(entry) => entry.insert(File::open(path)?),
+        Entry::Vacant(entry) => entry.insert(files::open_regular(path)?),
     };
     file.read_exact_at(header, 0)
 }

@@ -80,7 +80,7 @@ pub(super) async fn inspect_to_write(path: &Path, external: Option<&Table>) -> R
 ///
 /// An external table needs a file that exists.
 pub(super) async fn inspect_to_read(path: &Path, external: Option<&Table>) -> Result<bool, StoreError> {
-    // SQLite reports "unable to open" for any cause, and would wait for a pipe.
+    // SQLite reports "unable to open" for any cause, and would wait for a FIFO.
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == io::ErrorKind::NotFound => match external {
@@ -89,10 +89,7 @@ pub(super) async fn inspect_to_read(path: &Path, external: Option<&Table>) -> Re
         },
         Err(error) => return Err(cannot_open(path, error)),
     };
-    if !metadata.is_file() {
-        let problem = if metadata.is_dir() { "it is a directory" } else { "it is not a file" };
-        return Err(cannot_open(path, io::Error::other(problem)));
-    }
+    files::check_regular(&metadata).map_err(|error| cannot_open(path, error))?;
     refuse_foreign(path, external.is_some()).await?;
     Ok(true)
 }

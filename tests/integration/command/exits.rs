@@ -245,7 +245,7 @@ async fn a_mistyped_system_path_exits_78_without_suggesting_chown() {
     for (path, message) in [
         ("/etc/passwd", "/etc/passwd is not an SQLite database"),
         ("/etc", "cannot open the learner database /etc: it is a directory"),
-        ("/dev/null", "cannot open the learner database /dev/null: it is not a file"),
+        ("/dev/null", "cannot open the learner database /dev/null: it is a device, not a regular file"),
         ("/etc/learners.db", "cannot create it: /etc belongs to root"),
     ] {
         std::fs::write(world.config_path(), configuration.replace(&world.database.url(), &format!("sqlite://{path}")))
