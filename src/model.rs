@@ -15,6 +15,7 @@ mod words;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes};
 pub use self::chain::chain;
@@ -22,7 +23,7 @@ pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKe
 pub use self::lock_holder::LockHolder;
 pub use self::policy::{Reissued, Repair};
 pub use self::restrictions::{Restrictions, UserList};
-pub use self::table::{Column, ColumnConstant, StateLabels, Table};
+pub use self::table::{Column, ColumnConstant, IdGenerator, StateLabels, Table};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub(crate) use self::words::words;
 pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};
@@ -81,13 +82,16 @@ impl FromStr for EntraId {
     }
 }
 
-/// The key of a row in the learners table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The key of a row in the learners table. The kind follows from the column; an id from outside becomes the kind of the
+/// column before it is compared.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LearnerId {
     /// A whole number.
     Number(i64),
     /// A UUID.
     Uuid(uuid::Uuid),
+    /// A text of any form, letter case included.
+    Text(Arc<str>),
 }
 
 impl fmt::Display for LearnerId {
@@ -95,21 +99,8 @@ impl fmt::Display for LearnerId {
         match self {
             Self::Number(number) => number.fmt(f),
             Self::Uuid(uuid) => uuid.as_hyphenated().fmt(f),
+            Self::Text(text) => text.fmt(f),
         }
-    }
-}
-
-/// The text is neither a whole number nor a UUID.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("neither a number nor a UUID, as learners.id has them")]
-pub struct InvalidLearnerId;
-
-impl FromStr for LearnerId {
-    type Err = InvalidLearnerId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uuid = || uuid::Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
-        text.parse().map(Self::Number).or_else(|_| uuid().map(Self::Uuid).ok_or(InvalidLearnerId))
     }
 }
 

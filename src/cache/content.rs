@@ -53,6 +53,7 @@ struct CacheEntry {
 enum CachedLearnerId {
     Number(i64),
     Uuid([u8; 16]),
+    Text(String),
 }
 
 /// Decodes the buckets, which come in the order of their keys, and checks them against the manifest.
@@ -82,6 +83,7 @@ pub(super) fn decode(
             let learner = match learner {
                 CachedLearnerId::Number(number) => LearnerId::Number(number),
                 CachedLearnerId::Uuid(bytes) => LearnerId::Uuid(uuid::Uuid::from_bytes(bytes)),
+                CachedLearnerId::Text(text) => LearnerId::Text(text.into()),
             };
             let entry = LinkedLearner { learner, active, fingerprint: Fingerprint(fingerprint), routes };
             linked.insert(EntraId::from_bytes(user), entry);
@@ -126,6 +128,7 @@ pub(super) fn encode(
             learner: match learner {
                 LearnerId::Number(number) => CachedLearnerId::Number(*number),
                 LearnerId::Uuid(uuid) => CachedLearnerId::Uuid(*uuid.as_bytes()),
+                LearnerId::Text(text) => CachedLearnerId::Text(text.to_string()),
             },
             active: *active,
             fingerprint: fingerprint.0,

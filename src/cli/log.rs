@@ -72,7 +72,7 @@ fn as_json(row: &LogRow) -> Value {
     let LogRow { id, cycle, at, action, status, entra_id, learner, user_name, reason, detail, changes } = row;
     json!({
         "id": id, "cycle_id": cycle.0, "at": format!("{at:.0}"), "action": action.as_str(), "status": status.as_str(),
-        "entra_id": entra_id.to_string(), "learner_id": learner.map(learner_as_json), "user_name": user_name,
+        "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(learner_as_json), "user_name": user_name,
         "reason": reason.as_str(), "detail": detail, "changes": changes,
     })
 }
@@ -107,7 +107,7 @@ fn print_table(rows: &[LogRow]) -> Result<(), Failure> {
             status.to_string(),
             reason.to_string(),
             shown(&user),
-            learner.map(|learner| learner.to_string()).unwrap_or_default(),
+            learner.as_ref().map(ToString::to_string).unwrap_or_default(),
             shown(&what.join(", ")),
         ]);
     }

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     dry_run: bool,
     /// Link the user to this learner (learners.id), which is inactive or not linked: for a user who was hired again.
     #[arg(long, value_name = "LEARNER")]
-    relink: Option<LearnerId>,
+    relink: Option<String>,
     /// Wait for a running cycle to end, instead of exiting with 75.
     #[arg(long)]
     wait: bool,
@@ -47,7 +47,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let message = "USER is neither an object id nor a userPrincipalName such as ada@example.org";
         return Err(Failure::new(USAGE, message));
     }
-    let argument = UserArgument { user: &user, relink };
+    let argument = UserArgument { user: &user, relink: relink.as_deref() };
     let (report, rehearsed) = if dry_run {
         let mut planner = Planner::open_to_rehearse(&app).await?;
         planner.find_user(argument).await?;
@@ -66,9 +66,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
         return Err(Failure::new(FAILED, error));
     };
-    let applied = explanation.applied().and_then(|decision| decision.row.learner());
-    let refused = relink.filter(|learner| ![explanation.learner, applied].contains(&Some(*learner)));
-    let refused = refused.map(|learner| format!("not relinked: learner {learner}: {}", why_not_relinked(explanation)));
+    let refused = relink
+        .filter(|learner| !is_linked_to(explanation, learner))
+        .map(|learner| format!("not relinked: learner {learner}: {}", why_not_relinked(explanation)));
     let error = report.error.clone().or(refused);
     if json {
         print_json(&as_json(&report, explanation, &app.rules, error.as_deref(), dry_run))?;
@@ -87,6 +87,13 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     })
 }
 
+/// Whether the user has the learner that the command names, or would have it. A UUID may be written in upper case.
+fn is_linked_to(explanation: &Explanation, learner: &str) -> bool {
+    let applied = explanation.applied().and_then(|decision| decision.row.learner());
+    let linked = explanation.learner.as_ref().into_iter().chain(applied);
+    linked.into_iter().any(|linked| linked.to_string().eq_ignore_ascii_case(learner))
+}
+
 fn why_not_relinked(explanation: &Explanation) -> String {
     match (&explanation.decision, &explanation.assigned) {
         (Some(Decision { reason, detail: Some(detail), .. }), _) => format!("{reason}: {detail}"),
@@ -97,11 +104,11 @@ fn why_not_relinked(explanation: &Explanation) -> String {
 }
 
 /// The learner, and how it was matched.
-fn matched(explanation: &Explanation) -> (Option<LearnerId>, &'static str) {
-    let applied = explanation.applied().map(|decision| (decision.row, decision.reason));
+fn matched(explanation: &Explanation) -> (Option<&LearnerId>, &'static str) {
+    let applied = explanation.applied().map(|decision| (&decision.row, decision.reason));
     match (&explanation.before, applied) {
-        (Some(before), _) => (Some(before.learner), "linked"),
-        (None, Some((TargetRow::New, _))) => (explanation.learner, "created"),
+        (Some(before), _) => (Some(&before.learner), "linked"),
+        (None, Some((TargetRow::New, _))) => (explanation.learner.as_ref(), "created"),
         (None, Some((row, Reason::Relinked))) => (row.learner(), "relinked"),
         (None, Some((row, _))) => (row.learner(), "adopted"),
         (None, None) => (None, "none"),

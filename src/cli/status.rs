@@ -225,7 +225,7 @@ fn held_as_json(user: &HeldUser) -> Value {
     let HeldUser { entra_id, action, reason, since, approved, learner, user_name } = user;
     let (approved_at, approved_by) = approved.clone().unzip();
     json!({
-        "entra_id": entra_id.to_string(), "learner_id": learner.map(learner_as_json), "user_name": user_name,
+        "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(learner_as_json), "user_name": user_name,
         "action": action.as_str(), "reason": reason.as_str(), "since": seconds(*since),
         "approved_at": approved_at.map(seconds), "approved_by": approved_by,
     })
@@ -244,7 +244,7 @@ pub(super) fn held_table(held: &[HeldUser]) -> String {
     let mut rows = table(&["action", "reason", "user", "learner", "since", "approved"]);
     for HeldUser { entra_id, action, reason, since, approved, learner, user_name } in held {
         let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-        let learner = learner.map(|learner| learner.to_string()).unwrap_or_default();
+        let learner = learner.as_ref().map(ToString::to_string).unwrap_or_default();
         let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));
         rows.add_row([action.as_str(), reason.as_str(), &user, &learner, &seconds(*since), &approved]);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use toml::de::DeValue;
 
 use super::reader::{FreeEntry, Reader, kind_of};
-use crate::model::{Attribute, Column, ColumnConstant, StateLabels, Table};
+use crate::model::{Attribute, Column, ColumnConstant, IdGenerator, StateLabels, Table};
 use crate::nearest::{did_you_mean, nearest};
 
 const TABLE: &str = "learners.table";
@@ -24,6 +24,7 @@ pub(super) fn read_external_table(reader: &mut Reader<'_>, path: &Path, mapped: 
             columns: BTreeMap::new(),
             mapped: mapped.unwrap_or_default().to_vec(),
             state_labels: None,
+            generate: None,
             constants: BTreeMap::new(),
             positions: BTreeMap::new(),
         },
@@ -57,6 +58,14 @@ impl TableBuilder {
         let named = match (column, value) {
             (_, DeValue::String(text)) => Ok((text.into_owned(), None)),
             (Column::Attribute(Attribute::Active), DeValue::Table(table)) => active_column(reader.entries(table)),
+            (Column::Id, DeValue::Table(table)) => id_column(reader.entries(table)).map(|(text, generate)| {
+                self.table.generate = generate;
+                (text, None)
+            }),
+            (Column::Id, other) => Err(format!(
+                "must be the name of a column, or {{ column = \"…\", generate = \"uuid\" }}, not {}",
+                kind_of(&other)
+            )),
             (Column::Attribute(Attribute::Active), other) => Err(format!(
                 "must be the name of a column, or {{ column = \"…\", true = \"…\", false = \"…\" }}, not {}",
                 kind_of(&other)
@@ -164,6 +173,22 @@ fn active_column(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<StateLab
         (None, ..) => Err("the key column is missing".to_owned()),
         (Some(_), ..) => Err("set both true and false, or neither for a column of booleans or numbers".to_owned()),
     }
+}
+
+/// The column of the id, and how its values are generated.
+fn id_column(entries: Vec<FreeEntry<'_>>) -> Result<(String, Option<IdGenerator>), String> {
+    let (mut column, mut generate) = (None, None);
+    for FreeEntry { name, value, position: _ } in entries {
+        let DeValue::String(text) = value else {
+            return Err(format!("{name} must be a text in quotes, not {}", kind_of(&value)));
+        };
+        match name.as_str() {
+            "column" => column = Some(text.into_owned()),
+            "generate" => generate = Some(text.parse().map_err(|error| format!("generate is {error}"))?),
+            unknown => return Err(format!("unknown key {unknown}; the keys are column and generate")),
+        }
+    }
+    column.map(|column| (column, generate)).ok_or_else(|| "the key column is missing".to_owned())
 }
 
 /// A table name with an optional schema: `accounts`, `app.accounts`, `app."user accounts"`.

@@ -139,7 +139,7 @@ impl Prepared {
             verdict,
             before,
             row: row_before(facts, user, own).cloned(),
-            learner: linked.get(&user).map(|linked| linked.learner),
+            learner: linked.get(&user).map(|linked| linked.learner.clone()),
             decision: own.cloned(),
             coupled,
         })
@@ -150,7 +150,7 @@ impl Prepared {
 fn row_before<'a>(facts: &'a DatabaseFacts, user: EntraId, decision: Option<&Decision>) -> Option<&'a LearnerRow> {
     let adopted = || {
         let learner = decision.filter(|decision| decision.row_after().is_some())?.row.learner()?;
-        facts.holders.iter().find(|row| row.learner == learner)
+        facts.holders.iter().find(|row| row.learner == *learner)
     };
     facts.rows.get(&user).or_else(adopted)
 }

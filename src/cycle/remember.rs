@@ -24,14 +24,14 @@ pub(super) fn recorded(linked: &mut LinkedLearners, plan: &Plan) {
 
 /// Follows a committed batch; `learners` are those that were not refused.
 pub(super) fn applied(linked: &mut LinkedLearners, batch: &Batch, learners: &[(EntraId, LearnerId)]) {
-    let learners: BTreeMap<_, _> = learners.iter().copied().collect();
+    let learners: BTreeMap<_, _> = learners.iter().map(|(user, learner)| (*user, learner)).collect();
     for decision in batch.decisions() {
         let (Some(learner), Some(after)) = (learners.get(&decision.user), decision.row_after()) else { continue };
         if let TargetRow::Adopt { from: Some(former), .. } = decision.row {
             linked.remove(&former);
         }
         let RowAfter { active, routes, fingerprint, approved_by: _ } = after;
-        let (learner, active, fingerprint) = (*learner, *active, *fingerprint);
+        let (learner, active, fingerprint) = ((*learner).clone(), *active, *fingerprint);
         linked.insert(decision.user, LinkedLearner { learner, active, fingerprint, routes: routes.clone() });
     }
 }

@@ -40,7 +40,7 @@ impl AttributeChange {
 }
 
 /// The learner row that a decision is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TargetRow {
     /// No row yet.
     New,
@@ -57,7 +57,7 @@ pub enum TargetRow {
 
 impl TargetRow {
     /// The learner id, when the row exists.
-    pub fn learner(self) -> Option<LearnerId> {
+    pub fn learner(&self) -> Option<&LearnerId> {
         match self {
             Self::New => None,
             Self::Adopt { learner, .. } | Self::Linked(learner) => Some(learner),

@@ -229,13 +229,13 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
 
 /// The values of rows that are adopted or reactivated: the database does not count these as active and linked yet.
 fn present_in_joining_rows(input: PlanInput<'_>, decisions: &[Decision]) -> BTreeMap<Attribute, u64> {
-    let adoptable: BTreeMap<LearnerId, &LearnerRow> =
-        input.facts.holders.iter().map(|row| (row.learner, row)).collect();
+    let adoptable: BTreeMap<&LearnerId, &LearnerRow> =
+        input.facts.holders.iter().map(|row| (&row.learner, row)).collect();
     let mut present = BTreeMap::new();
     for decision in decisions.iter().filter(|decision| is_applied(decision)) {
-        let row = match decision.row {
+        let row = match &decision.row {
             TargetRow::New => None,
-            TargetRow::Adopt { learner, .. } => adoptable.get(&learner).copied(),
+            TargetRow::Adopt { learner, .. } => adoptable.get(learner).copied(),
             TargetRow::Linked(_) => input.row(decision.user).filter(|row| !row.active),
         };
         let values = row.into_iter().flat_map(|row| &row.values).filter(|(_, value)| value.is_some());

@@ -70,7 +70,7 @@ fn compare_linked(
     linked: &LinkedLearner,
     draft: &mut Draft,
 ) {
-    let target = TargetRow::Linked(linked.learner);
+    let target = TargetRow::Linked(linked.learner.clone());
     let Some(row) = input.row(id) else {
         let update = update(id, user, target, None, Reason::AttributesChanged, learner);
         let detail = format!("the link refers to learner {}, which does not exist", linked.learner);
@@ -164,7 +164,7 @@ fn newcomer(
         Match::None => create,
         Match::Conflict(detail) => conflict(input, create, detail),
         Match::Row(row, how) => {
-            let target = TargetRow::Adopt { learner: row.learner, from: None };
+            let target = TargetRow::Adopt { learner: row.learner.clone(), from: None };
             let adopt = update(id, user, target, Some(row), Reason::Adopted, learner);
             Decision { detail: Some(how), ..adopt }
         }
@@ -173,7 +173,7 @@ fn newcomer(
 
 /// A user without a link gets the learner that an administrator names.
 fn relinked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Learner, relink: &Relink) -> Decision {
-    let target = TargetRow::Adopt { learner: relink.learner, from: relink.former() };
+    let target = TargetRow::Adopt { learner: relink.learner.clone(), from: relink.former() };
     let update = update(id, user, target, relink.row.as_ref(), Reason::Relinked, learner);
     match relink.obstacle(input) {
         Some(obstacle) => conflict(input, update, obstacle),
@@ -249,7 +249,7 @@ pub(super) fn excluded(user: EntraId, linked: Option<&LinkedLearner>, setting: &
     Decision {
         action: linked.map_or(Action::Create, |_| Action::Update),
         detail: Some(format!("excluded by {setting}")),
-        row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner)),
+        row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner.clone())),
         ..never_a_learner(user, Reason::OutOfScope, Leave::unrecorded(LeftAs::Skipped))
     }
 }
@@ -264,7 +264,7 @@ fn rejected(input: PlanInput<'_>, id: EntraId, linked: Option<&LinkedLearner>, r
             Some(_) => Action::Reactivate,
         },
         detail: Some(detail.clone()),
-        row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner)),
+        row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner.clone())),
         user_name: user_name.clone().or_else(|| input.linked_user_name(id)),
         ..never_a_learner(id, *reason, Leave::tracked(left_as, input.begins(id, *reason)))
     }

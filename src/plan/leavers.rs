@@ -185,7 +185,7 @@ fn keep_active(
         action: Action::Deactivate,
         reason,
         detail: Some(detail),
-        row: TargetRow::Linked(linked.learner),
+        row: TargetRow::Linked(linked.learner.clone()),
         user_name: input.linked_user_name(user),
         changes: Vec::new(),
         effect: Effect::Leave(leave),
@@ -203,7 +203,7 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
         action: Action::Deactivate,
         reason,
         detail,
-        row: TargetRow::Linked(linked.learner),
+        row: TargetRow::Linked(linked.learner.clone()),
         user_name: input.linked_user_name(*user),
         changes: vec![AttributeChange::active(Some(true), false)],
         effect: Effect::Apply(RowAfter {

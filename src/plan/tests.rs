@@ -146,7 +146,7 @@ proptest! {
                     prop_assert!(!before.held.contains_key(&change.user), "held, and not approved");
                 } else if free && !matches!(assessment, Some(Assessment::Wanted(_))) {
                     // Freed values: the former learner stays one, and only unique values change.
-                    let row = before.rows.values().find(|row| row.learner == change.row.learner().unwrap()).unwrap();
+                    let row = before.rows.values().find(|row| row.learner == *change.row.learner().unwrap()).unwrap();
                     prop_assert!(!row.active && !matches!(assessment, Some(Assessment::Rejected(_))));
                     let moves = |change: &AttributeChange| {
                         Attribute::UNIQUE.contains(&change.attribute)

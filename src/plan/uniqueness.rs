@@ -101,7 +101,7 @@ fn describe(row: &LearnerRow) -> String {
 /// The command for a newcomer who wants a value of a former learner.
 fn relink_command(input: PlanInput<'_>, decision: &Decision, row: &LearnerRow) -> String {
     if decision.row == TargetRow::New && linked_user(input, row).is_some() && !row.active {
-        let (user, learner) = (decision.user, row.learner);
+        let (user, learner) = (decision.user, &row.learner);
         format!("; if both accounts belong to one person, run: learner-sync provision {user} --relink {learner}")
     } else {
         String::new()
@@ -123,9 +123,9 @@ pub(super) fn conflicts<'d>(
     staying: &BTreeSet<EntraId>,
 ) -> BTreeMap<EntraId, String> {
     let mut conflicts = BTreeMap::new();
-    let mut adoptions: BTreeMap<LearnerId, Vec<EntraId>> = BTreeMap::new();
+    let mut adoptions: BTreeMap<&LearnerId, Vec<EntraId>> = BTreeMap::new();
     for decision in decisions.clone() {
-        if let TargetRow::Adopt { learner, .. } = decision.row {
+        if let TargetRow::Adopt { learner, .. } = &decision.row {
             adoptions.entry(learner).or_default().push(decision.user);
         }
     }
@@ -142,7 +142,7 @@ pub(super) fn conflicts<'d>(
             conflicts.insert(decision.user, format!("{} is also wanted by {others}", key.attribute.path()));
         }
     }
-    let by_learner: BTreeMap<LearnerId, &Decision> =
+    let by_learner: BTreeMap<&LearnerId, &Decision> =
         decisions.filter_map(|decision| Some((decision.row.learner()?, decision))).collect();
     // A user in conflict keeps its value, which puts those who wait for the value in conflict as well. The name of a
     // holder replaces that of another claimant, because it says more.
@@ -158,7 +158,7 @@ pub(super) fn conflicts<'d>(
             if becomes_free {
                 continue;
             }
-            let others = claimants.iter().filter(|claimant| claimant.row.learner() != Some(row.learner));
+            let others = claimants.iter().filter(|claimant| claimant.row.learner() != Some(&row.learner));
             for decision in others.filter(|claimant| !settled.contains(&claimant.user)) {
                 let held = format!("{} is held by {}", key.attribute.path(), describe(row));
                 found.insert(decision.user, format!("{held}{}", relink_command(input, decision, row)));
@@ -187,7 +187,7 @@ pub(super) fn free_reissued<'d>(
     decisions: impl Iterator<Item = &'d Decision> + Clone,
     holders: &Holders<'_>,
 ) -> Vec<Decision> {
-    let written: BTreeSet<LearnerId> = decisions.clone().filter_map(|decision| decision.row.learner()).collect();
+    let written: BTreeSet<&LearnerId> = decisions.clone().filter_map(|decision| decision.row.learner()).collect();
     let mut freed = BTreeMap::new();
     for (key, claimants) in wanted_keys(decisions) {
         let Some(row) = holders.by_key.get(&key).filter(|row| !written.contains(&row.learner)) else { continue };
@@ -219,7 +219,7 @@ fn free_values(
         action: Action::Update,
         reason: Reason::AttributesChanged,
         detail: Some(format!("freed {} for Entra id {by}", wanted.path())),
-        row: TargetRow::Linked(row.learner),
+        row: TargetRow::Linked(row.learner.clone()),
         user_name: row.value(Attribute::UserName).map(str::to_owned),
         changes,
         effect: Effect::Apply(RowAfter {

@@ -171,7 +171,7 @@ async fn write_audit(
         None => ("sync", json!({ "full": full, "force": force })),
         Some(SingleUser { user, relink: None }) => ("provision", json!({ "person": user.to_string(), "force": force })),
         Some(SingleUser { user, relink: Some(relink) }) => {
-            let learner = learner_as_json(relink.learner);
+            let learner = learner_as_json(&relink.learner);
             ("relink", json!({ "person": user.to_string(), "learner": learner, "force": force }))
         }
     };
@@ -179,10 +179,10 @@ async fn write_audit(
 }
 
 /// A learner id as the learners table has it: a number or a text.
-pub fn learner_as_json(learner: LearnerId) -> Value {
+pub fn learner_as_json(learner: &LearnerId) -> Value {
     match learner {
-        LearnerId::Number(number) => number.into(),
-        LearnerId::Uuid(_) => learner.to_string().into(),
+        LearnerId::Number(number) => (*number).into(),
+        LearnerId::Uuid(_) | LearnerId::Text(_) => learner.to_string().into(),
     }
 }
 

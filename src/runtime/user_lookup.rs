@@ -3,7 +3,6 @@
 use super::app::{App, configured_source};
 use crate::cycle::SingleUser;
 use crate::directory::DirectoryError;
-use crate::model::LearnerId;
 use crate::plan::Relink;
 use crate::store::{Store, StoreError};
 
@@ -13,7 +12,7 @@ pub struct UserArgument<'a> {
     /// An object id or a userPrincipalName.
     pub user: &'a str,
     /// The learner to link the user to.
-    pub relink: Option<LearnerId>,
+    pub relink: Option<&'a str>,
 }
 
 /// The user was not found, or cannot be linked.
@@ -54,7 +53,7 @@ pub async fn find_user(app: &App, store: &Store, argument: UserArgument<'_>) -> 
     let user = user.ok_or_else(|| UserLookupError::NoSuchUser(name.to_owned()))?;
     let Some(learner) = relink else { return Ok(SingleUser { user, relink: None }) };
     let own = store.rows(&source, &[user], &[]).await?.remove(&user).map(|row| row.learner);
-    let row = store.learner(learner, &app.rules.mapped()).await?;
+    let (learner, row) = store.learner(learner, &app.rules.mapped()).await?;
     let relink = Relink { source, user, own, learner, row };
     match relink.refusal() {
         Some(reason) => Err(UserLookupError::NotRelinked(reason)),

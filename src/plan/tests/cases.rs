@@ -641,8 +641,13 @@ fn a_relink_gives_the_learner_of_a_former_account_to_the_user() {
     world.inactive_learner(1);
     world.wanted_as(2, 1);
     let row = world.rows[0].clone();
-    let relink =
-        Relink { source: SOURCE.to_owned(), user: user(2), own: None, learner: row.learner, row: Some(row.clone()) };
+    let relink = Relink {
+        source: SOURCE.to_owned(),
+        user: user(2),
+        own: None,
+        learner: row.learner.clone(),
+        row: Some(row.clone()),
+    };
     assert_eq!(relink.refusal(), None);
     world.relink = Some(relink.clone());
     world.check(

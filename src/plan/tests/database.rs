@@ -24,7 +24,7 @@ impl Database {
                 let by_hand = row.active && row.deactivated;
                 let fingerprint = if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) };
                 let routes = self.routes.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
-                (id, LinkedLearner { learner: row.learner, active: row.active, fingerprint, routes })
+                (id, LinkedLearner { learner: row.learner.clone(), active: row.active, fingerprint, routes })
             })
             .collect()
     }
@@ -51,8 +51,9 @@ impl Database {
     /// What `store` does, without SQL. Panics where a unique index would refuse.
     pub(super) fn apply(&mut self, plan: &Plan, at: Timestamp) {
         for decision in plan.applied() {
-            let learner = decision.row.learner().unwrap_or_else(|| LearnerId::Number(self.rows.len() as i64 + 1));
-            let row = self.rows.entry(learner).or_insert_with(|| LearnerRow {
+            let learner =
+                decision.row.learner().cloned().unwrap_or_else(|| LearnerId::Number(self.rows.len() as i64 + 1));
+            let row = self.rows.entry(learner.clone()).or_insert_with(|| LearnerRow {
                 learner,
                 external_id: None,
                 link: None,

@@ -149,7 +149,7 @@ impl World {
         linked
             .map(|(id, row)| {
                 let learner = LinkedLearner {
-                    learner: row.learner,
+                    learner: row.learner.clone(),
                     active: row.active,
                     fingerprint: Fingerprint::compute(&row.values),
                     routes: self.routes.get(&id).cloned().unwrap_or_else(direct),

@@ -3,6 +3,7 @@
 //! SQLite stores times, booleans and JSON as text and numbers. PostgreSQL has a type for each, and accepts nothing else.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use sqlx::encode::IsNull;
@@ -19,6 +20,8 @@ use super::sqlite;
 #[derive(Clone, Debug)]
 pub(crate) enum SqlValue<'v> {
     Text(Option<Cow<'v, str>>),
+    /// A text for a column of this type, whose index PostgreSQL uses only for values of the same type.
+    TextOf(Arc<str>, Option<Arc<str>>),
     Number(Option<i64>),
     Boolean(Option<bool>),
     Time(Option<Timestamp>),
@@ -31,6 +34,7 @@ impl SqlValue<'_> {
     pub(super) fn add_to_sqlite(self, arguments: &mut SqliteArguments) -> Result<(), sqlx::Error> {
         match self {
             Self::Text(text) => arguments.add(text.map(Cow::into_owned)),
+            Self::TextOf(_, text) => arguments.add(text.map(|text| text.to_string())),
             Self::Number(number) => arguments.add(number),
             Self::Boolean(value) => arguments.add(value),
             Self::Time(at) => arguments.add(at.map(sqlite::time_text)),
@@ -43,6 +47,7 @@ impl SqlValue<'_> {
     pub(super) fn add_to_postgres(&self, arguments: &mut PgArguments) -> Result<(), sqlx::Error> {
         match self {
             Self::Text(text) => arguments.add(text.as_deref()),
+            Self::TextOf(_, text) => arguments.add(text.as_deref()),
             Self::Number(number) => arguments.add(number),
             Self::Boolean(value) => arguments.add(value),
             Self::Time(at) => arguments.add(at.map(Timestamptz)),
@@ -55,6 +60,7 @@ impl SqlValue<'_> {
     pub(super) fn text(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Text(text) => text.as_deref().map(Cow::Borrowed),
+            Self::TextOf(_, text) => text.as_deref().map(Cow::Borrowed),
             Self::Number(number) => number.map(|number| number.to_string().into()),
             Self::Boolean(value) => value.map(|value| value.to_string().into()),
             Self::Time(at) => at.map(|at| at.to_string().into()),

@@ -88,7 +88,7 @@ fn values_of<'r>(row: &'r SqlRow, layout: &Layout, columns: &[Column]) -> Result
         // Bytes, because another program may have written invalid UTF-8.
         let text = row.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy);
         Ok(match (column, text) {
-            (Column::Id, Some(text)) => layout.learner_value(text.parse().ok()),
+            (Column::Id, Some(text)) => layout.learner_value(layout.parse_learner(&text).as_ref()),
             (Column::Attribute(attribute), text) if attribute.kind() == AttributeKind::Boolean => {
                 SqlValue::Boolean(text.map(|text| text == "true"))
             }

@@ -68,8 +68,8 @@ impl Store {
             statement.push(format_args!(" OR learner_id IN (SELECT {id} FROM {table} WHERE "));
             statement.push(connection.folded(self.layout.attribute(Attribute::UserName)));
             statement.push(" = ").push_bind(folded).push(")");
-            if let Ok(learner) = user.parse::<LearnerId>() {
-                statement.push(" OR learner_id = ").push_bind(self.layout.learner_value(Some(learner)));
+            if let Some(learner) = self.layout.parse_learner(user) {
+                statement.push(" OR learner_id = ").push_bind(self.layout.learner_value(Some(&learner)));
             }
             statement.push(")");
         }

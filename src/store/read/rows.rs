@@ -35,18 +35,21 @@ impl Store {
         Ok(found)
     }
 
-    /// The row of one learner, linked or not.
+    /// The learner with the id that an administrator writes, and its row, linked or not.
     pub async fn learner(
         &self,
-        learner: LearnerId,
+        learner: &str,
         attributes: &[Attribute],
-    ) -> Result<Option<LearnerRow>, StoreError> {
+    ) -> Result<(LearnerId, Option<LearnerRow>), StoreError> {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
+        // An id of another kind is nobody's.
+        let Some(learner) = layout.parse_learner(learner) else { return Ok((LearnerId::Text(learner.into()), None)) };
         let mut statement = select(layout, &attributes);
         statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" = ");
-        statement.push_bind(layout.learner_value(Some(learner)));
+        statement.push_bind(layout.learner_value(Some(&learner)));
         let row = self.connection().await.optional_row(statement).await?;
-        row.map(|row| read(&row, layout, &attributes)).transpose()
+        let row = row.map(|row| read(&row, layout, &attributes)).transpose()?;
+        Ok((learner, row))
     }
 
     /// Every row, linked or not, that has one of `keys`, one of `match_values` in `match_attribute`, or one of
@@ -93,7 +96,7 @@ impl Store {
             ids.extend(ids_where(&mut connection, layout, &external_id, &id_texts(external_ids)).await?);
         }
 
-        let ids: Vec<SqlValue<'_>> = ids.into_iter().map(|id| layout.learner_value(Some(id))).collect();
+        let ids: Vec<SqlValue<'_>> = ids.iter().map(|id| layout.learner_value(Some(id))).collect();
         let mut found = Vec::with_capacity(ids.len());
         for ids in connection.list_chunks(&ids) {
             let mut statement = select(layout, &attributes);

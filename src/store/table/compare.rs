@@ -33,10 +33,12 @@ pub(super) fn compare(table: &Table, found: &ExternalTable) -> (Option<Layout>, 
     comparison.check_uniqueness(&bindings);
     let constants = comparison.constants(&bindings);
     let faults = comparison.faults;
-    let key = match found.columns.get(table.column(Column::Id)).map(|column| &column.type_class) {
-        Some(TypeClass::Number) => Key::Number,
-        Some(TypeClass::Uuid | TypeClass::Text) => Key::Uuid,
-        _ => return (None, faults),
+    let key = match found.columns.get(table.column(Column::Id)) {
+        Some(there) if !accepts(Column::Id, there, found.dialect) => return (None, faults),
+        Some(ExternalColumn { type_class: TypeClass::Number, .. }) => Key::Number,
+        Some(ExternalColumn { type_class: TypeClass::Uuid, .. }) => Key::Uuid,
+        Some(there) => Key::Text(there.type_name.as_str().into()),
+        None => return (None, faults),
     };
     let external = Some(table.clone());
     let layout =
@@ -128,15 +130,12 @@ impl Comparison<'_> {
         self.check_length(column, &key, there);
         match column {
             Column::Id => {
-                if !there.has_default {
-                    let message = format!("the column {name:?} has no default, so no row can be created");
-                    self.refuse(key.clone(), message, None);
-                }
+                self.check_generation(&key, there);
                 if accepts(column, there, found.dialect) {
                     return Some((ColumnBinding::quoted(name), None));
                 }
                 let message =
-                    format!("the column {name:?} is of type {}, not a whole number or a UUID", there.type_name);
+                    format!("the column {name:?} is of type {}, not a whole number, a UUID or a text", there.type_name);
                 self.refuse(key, message, None);
                 None
             }
@@ -157,6 +156,26 @@ impl Comparison<'_> {
                 Some((ColumnBinding { cast, ..ColumnBinding::quoted(name) }, None))
             }
         }
+    }
+
+    /// Checks that exactly one side generates the ids: ids of two forms in one column are nobody's intention.
+    fn check_generation(&mut self, key: &str, there: &ExternalColumn) {
+        let name = self.table.column(Column::Id);
+        let is_number = there.type_class == TypeClass::Number;
+        let message = match (self.table.generate, there.has_default) {
+            (None, true) => return,
+            (Some(_), false) if !is_number => return,
+            (None, false) if is_number => format!("the column {name:?} has no default, so no row can be created"),
+            (None, false) => format!(
+                "the column {name:?} has no default, so no row can be created: give it one, or write id = {{ column = \
+                 {name:?}, generate = \"uuid\" }}"
+            ),
+            (Some(_), true) => {
+                format!("the column {name:?} has a default, so the database generates the ids: remove generate")
+            }
+            (Some(generator), false) => format!("generate = \"{generator}\" does not fit a column of numbers"),
+        };
+        self.refuse(key.to_owned(), message, None);
     }
 
     /// Checks a boolean column.
@@ -307,7 +326,10 @@ fn type_for(column: Column, dialect: Dialect) -> &'static str {
 /// Whether a column accepts our values without loss.
 fn accepts(column: Column, there: &ExternalColumn, dialect: Dialect) -> bool {
     match column {
-        Column::Id => matches!(there.type_class, TypeClass::Number | TypeClass::Uuid),
+        Column::Id => {
+            matches!(there.type_class, TypeClass::Number | TypeClass::Uuid | TypeClass::Text)
+                || there.type_name.starts_with("character(")
+        }
         Column::ExternalId => matches!(there.type_class, TypeClass::Text | TypeClass::Uuid | TypeClass::Any),
         Column::CreatedAt | Column::UpdatedAt | Column::DeactivatedAt => {
             let text = dialect == Dialect::Sqlite && there.type_class == TypeClass::Text;
@@ -327,6 +349,7 @@ fn accepts(column: Column, there: &ExternalColumn, dialect: Dialect) -> bool {
 fn minimum_length(table: &Table, column: Column) -> u32 {
     let words = |StateLabels { on, off }: &StateLabels| on.chars().count().max(off.chars().count());
     match column {
+        Column::Id if table.generate.is_some() => 36,
         Column::ExternalId => 36,
         Column::Attribute(Attribute::UserName | Attribute::Email) => 113,
         Column::Attribute(Attribute::Active) => {

@@ -3,15 +3,21 @@
 //! Every statement about learners takes its names from here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use crate::model::{Attribute, AttributeKind, Column, LearnerId, StateLabels, Table};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::model::{Attribute, AttributeKind, Column, IdGenerator, LearnerId, StateLabels, Table};
 use crate::store::db::{DbError, SqlRow, SqlValue, quote_identifier, quote_literal};
 
 /// The type of the ids.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Number,
     Uuid,
+    /// A text of this type.
+    Text(Arc<str>),
 }
 
 /// How a column stores a boolean.
@@ -86,7 +92,9 @@ impl Layout {
             let bindings = self.bindings.iter().filter(|(column, _)| is_named(column) && !but.contains(column));
             bindings.map(|(_, binding)| binding.plain.clone()).collect::<Vec<_>>()
         };
-        let mut inserted = all_but(&[Column::Id, Column::DeactivatedAt]);
+        let generated = self.generator().is_none().then_some(Column::Id);
+        let not_inserted: Vec<Column> = generated.into_iter().chain([Column::DeactivatedAt]).collect();
+        let mut inserted = all_but(&not_inserted);
         inserted.extend(self.constants.iter().map(|(name, _)| name.clone()));
         [
             ("SELECT", all_but(&[Column::CreatedAt, Column::UpdatedAt])),
@@ -97,7 +105,7 @@ impl Layout {
 
     /// The layout of a copy in memory: the standard table with [`Self::OTHER_STATE`] as an additional column.
     pub(crate) fn copied(&self) -> Self {
-        Self { key: self.key, other_state_column: Some(Self::OTHER_STATE), ..Self::standard() }
+        Self { key: self.key.clone(), other_state_column: Some(Self::OTHER_STATE), ..Self::standard() }
     }
 
     /// The additional column of a copy in memory.
@@ -116,6 +124,28 @@ impl Layout {
     /// The name of the id column, without quotes.
     pub(crate) fn plain_id(&self) -> &str {
         self.bindings.get(&Column::Id).map_or(Column::Id.name(), |binding| &binding.plain)
+    }
+
+    /// How ids of new rows are generated; none when the table has a default.
+    pub(crate) fn generator(&self) -> Option<IdGenerator> {
+        self.external.as_ref().and_then(|table| table.generate)
+    }
+
+    /// A generated id for a new row.
+    pub(crate) fn generate_learner(&self, generator: IdGenerator, at: Timestamp) -> LearnerId {
+        let random: u128 = rand::random();
+        let uuid = match generator {
+            IdGenerator::Uuid => uuid::Builder::from_random_bytes(random.to_be_bytes()),
+            IdGenerator::Uuid7 => {
+                let [bytes @ .., _, _, _, _, _, _] = random.to_be_bytes();
+                uuid::Builder::from_unix_timestamp_millis(at.as_millisecond().unsigned_abs(), &bytes)
+            }
+        }
+        .into_uuid();
+        match self.key {
+            Key::Uuid => LearnerId::Uuid(uuid),
+            Key::Number | Key::Text(_) => LearnerId::Text(uuid.to_string().into()),
+        }
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -212,13 +242,24 @@ impl Layout {
         }
     }
 
-    /// The column value for a learner id. An id of the other type becomes null, which no row has.
-    pub(crate) fn learner_value(&self, learner: Option<LearnerId>) -> SqlValue<'static> {
-        match (self.key, learner) {
-            (Key::Number, Some(LearnerId::Number(number))) => SqlValue::Number(Some(number)),
-            (Key::Uuid, Some(LearnerId::Uuid(uuid))) => SqlValue::Uuid(Some(uuid)),
+    /// The learner id that an administrator writes, as the column has it; none if it is of another kind.
+    pub(crate) fn parse_learner(&self, text: &str) -> Option<LearnerId> {
+        match self.key {
+            Key::Number => text.parse().ok().map(LearnerId::Number),
+            Key::Uuid => Uuid::try_parse(text).ok().filter(|_| text.len() == 36).map(LearnerId::Uuid),
+            Key::Text(_) => Some(LearnerId::Text(text.into())),
+        }
+    }
+
+    /// The column value for a learner id. An id of another kind becomes null, which no row has.
+    pub(crate) fn learner_value(&self, learner: Option<&LearnerId>) -> SqlValue<'static> {
+        match (&self.key, learner) {
+            (Key::Number, Some(LearnerId::Number(number))) => SqlValue::Number(Some(*number)),
+            (Key::Uuid, Some(LearnerId::Uuid(uuid))) => SqlValue::Uuid(Some(*uuid)),
+            (Key::Text(kind), Some(LearnerId::Text(text))) => SqlValue::TextOf(kind.clone(), Some(text.clone())),
             (Key::Number, _) => SqlValue::Number(None),
             (Key::Uuid, _) => SqlValue::Uuid(None),
+            (Key::Text(kind), _) => SqlValue::TextOf(kind.clone(), None),
         }
     }
 
@@ -232,6 +273,11 @@ impl Layout {
         Ok(match self.key {
             Key::Number => row.get_unchecked::<Option<i64>, _>(index)?.map(LearnerId::Number),
             Key::Uuid => row.uuid(index, "learners.id")?.map(LearnerId::Uuid),
+            // A `char` column pads its values with blanks that mean nothing.
+            Key::Text(ref kind) => row.get_unchecked::<Option<&str>, _>(index)?.map(|text| {
+                let padded = kind.starts_with("character(");
+                LearnerId::Text(if padded { text.trim_end_matches(' ') } else { text }.into())
+            }),
         })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::external::{ExternalColumn, ExternalTable, TypeClass, fault, normalize_expression};
 use super::layout::{Key, Layout};
 use crate::model::{Column, Table};
-use crate::store::db::{Connection, DbError, Dialect, Statement, quote_identifier, quote_literal};
+use crate::store::db::{Connection, DbError, Dialect, Statement, quote_identifier};
 use crate::store::error::TableFault;
 
 const COLUMNS: &str = "SELECT name, type, \"notnull\" <> 0, dflt_value, pk, hidden FROM pragma_table_xinfo($1)";
@@ -47,12 +47,8 @@ pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Re
         }
         // In the letter case of the configuration, so that lookups by name work.
         let name = configured_name(table, &name);
-        let mut type_class = type_class(&type_name);
-        if name == table.column(Column::Id) && type_class == TypeClass::Text {
-            type_class = TypeClass::Uuid;
-        }
         let column = ExternalColumn {
-            type_class,
+            type_class: type_class(&type_name),
             length: declared_length(&type_name),
             type_name: if type_name.is_empty() { "no type".to_owned() } else { type_name },
             required: row.get(2)?,
@@ -79,7 +75,7 @@ pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Re
     Ok(Some(ExternalTable { dialect: Dialect::Sqlite, other_kind, partitioned: false, columns, unique }))
 }
 
-/// Text ids that are not UUIDs, or not in our form: no lookup would find them.
+/// A default that makes bytes where ids are texts: `randomblob(16)` without `hex`.
 pub(super) async fn unfit_ids(
     connection: &mut Connection,
     table: &Table,
@@ -88,23 +84,13 @@ pub(super) async fn unfit_ids(
     if layout.key == Key::Number {
         return Ok(Vec::new());
     }
-    let (id, name) = (layout.id(), table.column(Column::Id));
-    let default = format!(
-        "SELECT dflt_value FROM pragma_table_xinfo({}) WHERE name = {}",
-        quote_literal(&table.name),
-        quote_literal(name)
-    );
-    let default: Option<String> = connection.row(Statement::new(default)).await?.get(0)?;
-    let form = [8, 4, 4, 4, 12].map(|count| "[0-9a-f]".repeat(count)).join("-");
-    let form = quote_literal(&form);
-    let unfit = |value: &str| format!("{value} IS NULL OR {value} NOT GLOB {form}");
-    let made = default.map_or_else(String::new, |default| {
-        format!(" OR EXISTS (SELECT 1 FROM (SELECT {default} AS made) WHERE {})", unfit("made"))
-    });
-    let asked = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {}){made}", layout.table, unfit(id));
-    if connection.row(Statement::new(asked)).await?.get(0)? {
-        let message =
-            format!("the column {name:?} contains, or generates, ids that are not lower-case UUIDs with hyphens");
+    let name = table.column(Column::Id);
+    let default = Statement::new("SELECT dflt_value FROM pragma_table_xinfo($1) WHERE lower(name) = lower($2)");
+    let default = connection.row(default.bind(table.name.as_str()).bind(name)).await?;
+    let Some(default) = default.get::<Option<String>, _>(0)? else { return Ok(Vec::new()) };
+    let made = Statement::new(format!("SELECT typeof(made) IN ('blob', 'null') FROM (SELECT {default} AS made)"));
+    if connection.row(made).await?.get(0)? {
+        let message = format!("the default of the column {name:?} generates bytes, not a text: use lower(hex(...))");
         return Ok(vec![fault(table, table.key(Column::Id), message, None)]);
     }
     Ok(Vec::new())

@@ -30,7 +30,7 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
     ]);
     let second = &known[&user(2)];
     assert_eq!(second.fingerprint, Fingerprint::compute(&expected));
-    assert_eq!((second.learner, second.active), (LearnerId::Number(2), false));
+    assert_eq!((second.learner.clone(), second.active), (LearnerId::Number(2), false));
     assert_eq!(second.routes, routes(&[Route::Direct]));
     let rows = store.rows(SOURCE, &[user(1), user(2), user(3)], &MAPPED).await.unwrap();
     assert_eq!(rows.len(), 2);

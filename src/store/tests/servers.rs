@@ -134,8 +134,11 @@ async fn the_platforms_learners_table_is_used() {
     assert_eq!(applied.refused, [(0, why[0].to_owned()), (2, why[1].to_owned())]);
     let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &["old".to_owned()], &[], &[]).await.unwrap();
     assert_eq!(rows.len(), 1);
-    let learner = applied.learners[0].1;
-    assert_eq!(store.learner(learner, &[]).await.unwrap().unwrap().external_id, Some(user(2).to_string()));
+    let learner = &applied.learners[0].1;
+    assert_eq!(
+        store.learner(&learner.to_string(), &[]).await.unwrap().1.unwrap().external_id,
+        Some(user(2).to_string())
+    );
     assert!(store.linked_learners(SOURCE, None, &[Attribute::Title]).await.unwrap()[&user(2)].active);
 }
 

@@ -24,11 +24,11 @@ pub(super) async fn write_decisions(
     reached(Step::LearnersCreated);
     let mut users = Vec::with_capacity(decisions.len());
     for decision in decisions {
-        let learner = match decision.row {
-            TargetRow::New => created.get(&decision.user).copied().ok_or_else(missing_row)?,
+        let learner = match &decision.row {
+            TargetRow::New => created.get(&decision.user).ok_or_else(missing_row)?,
             TargetRow::Adopt { learner, .. } | TargetRow::Linked(learner) => learner,
         };
-        users.push((decision, learner));
+        users.push((decision, learner.clone()));
     }
     link_learners(session, &users).await?;
     reached(Step::LearnersLinked);
@@ -52,7 +52,7 @@ pub(super) async fn write_decisions(
         .iter()
         .map(|(decision, learner)| LogEntry {
             decision,
-            learner: Some(*learner),
+            learner: Some(learner),
             discrepancy: discrepancies.get(&decision.user).map(String::as_str),
         })
         .collect();

@@ -70,6 +70,10 @@ pub(super) async fn create_rows(
             statement.push_values(chunk, |row, decision| {
                 row.push_bind(decision.user.to_string()).push_bind(context.at);
                 push_new_values(row, layout, decision);
+                if let Some(generator) = layout.generator() {
+                    let id = layout.generate_learner(generator, context.at);
+                    row.push_bind(layout.learner_value(Some(&id)));
+                }
             });
             statement.push(format_args!(") AS v RETURNING {}, {identifier}", layout.id()));
             for row in session.connection.rows(statement).await? {
@@ -89,7 +93,7 @@ fn new_name(decision: &Decision) -> String {
     changed.and_then(|changed| changed.new.as_deref()).unwrap_or_default().to_ascii_lowercase()
 }
 
-/// The columns of a new row with their expressions: the user, the time, the attributes and the constants.
+/// The columns of a new row with their expressions: the user, the time, the attributes, a generated id and the constants.
 fn new_row(layout: &Layout, attributes: &[Attribute]) -> Vec<(String, String)> {
     let ours = [(Column::ExternalId, 1), (Column::CreatedAt, 2), (Column::UpdatedAt, 2)];
     let mapped = attributes.iter().map(|attribute| Column::Attribute(*attribute)).zip(3..);
@@ -97,8 +101,9 @@ fn new_row(layout: &Layout, attributes: &[Attribute]) -> Vec<(String, String)> {
         let value = layout.cast_of(column, &format!("v.column{number}"));
         Some((layout.name(column)?.to_owned(), value))
     });
+    let id = layout.generator().map(|_| (layout.id().to_owned(), format!("v.column{}", attributes.len() + 3)));
     let constants = layout.constants.iter().map(|(name, constant)| (quote_identifier(name), constant.clone()));
-    given.chain(constants).collect()
+    given.chain(id).chain(constants).collect()
 }
 
 /// The decisions with the same shape share one UPDATE statement.
@@ -127,7 +132,7 @@ pub(super) async fn update_rows(
         for chunk in session.connection.row_chunks(&group) {
             let mut statement = start_update(layout, &shape, context.at);
             statement.push_values(chunk, |row, (decision, learner)| {
-                row.push_bind(layout.learner_value(Some(*learner))).push_bind(decision.user.to_string());
+                row.push_bind(layout.learner_value(Some(learner))).push_bind(decision.user.to_string());
                 push_new_values(row, layout, decision);
             });
             // Only the learner that this source linked to the user, whatever the plan assumed.
@@ -167,7 +172,7 @@ async fn explain_missing_update(
                 coalesce((SELECT {active} FROM {table} r WHERE r.{id} = $1), false),
                 coalesce((SELECT {other_state} FROM {table} r WHERE r.{id} = $1), false)",
     ))
-    .bind(layout.learner_value(Some(*learner)))
+    .bind(layout.learner_value(Some(learner)))
     .bind(context.source)
     .bind(decision.user.to_string());
     let row = connection.row(statement).await?;

@@ -19,7 +19,7 @@ pub(super) async fn link_learners(
     for (user, learner) in users.iter().filter_map(|(decision, learner)| Some((former_user(decision)?, learner))) {
         let statement =
             Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
-        let statement = statement.bind(*source).bind(user.to_string()).bind(layout.learner_value(Some(*learner)));
+        let statement = statement.bind(*source).bind(user.to_string()).bind(layout.learner_value(Some(learner)));
         if connection.execute(statement).await? != 1 {
             return Err(ApplyError::Refused(format!("the learner is not linked to {user} any more")));
         }
@@ -27,7 +27,7 @@ pub(super) async fn link_learners(
     for chunk in connection.row_chunks(&new) {
         let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
         statement.push_values(chunk, |row, (decision, learner)| {
-            row.push_bind(*source).push_bind(decision.user.to_string()).push_bind(layout.learner_value(Some(*learner)));
+            row.push_bind(*source).push_bind(decision.user.to_string()).push_bind(layout.learner_value(Some(learner)));
             let routes = decision.row_after().map(|after| routes_text(&after.routes));
             row.push_bind(SqlValue::Json(routes.unwrap_or_else(|| "[]".to_owned()))).push_bind(*at);
         });

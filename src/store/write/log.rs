@@ -28,7 +28,7 @@ impl Store {
 /// A row to write.
 pub(super) struct LogEntry<'e> {
     pub(super) decision: &'e Decision,
-    pub(super) learner: Option<LearnerId>,
+    pub(super) learner: Option<&'e LearnerId>,
     /// How the row differs from what was written.
     pub(super) discrepancy: Option<&'e str>,
 }

@@ -19,7 +19,7 @@ pub(super) async fn verify_written(
     let WriteSession { connection, layout, context: _ } = session;
     let written = users.iter().flat_map(|(decision, _)| &decision.changes).map(|changed| changed.attribute);
     let attributes = without_active(&written.collect::<Vec<_>>());
-    let ids: Vec<SqlValue<'_>> = users.iter().map(|(_, learner)| layout.learner_value(Some(*learner))).collect();
+    let ids: Vec<SqlValue<'_>> = users.iter().map(|(_, learner)| layout.learner_value(Some(learner))).collect();
     let mut rows = BTreeMap::new();
     for ids in connection.list_chunks(&ids) {
         let (id, active) = (layout.id(), layout.active("r"));

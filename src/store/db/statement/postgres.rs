@@ -74,12 +74,15 @@ fn array(arguments: &mut PgArguments, values: &[&SqlValue<'_>]) -> Result<String
         Some(SqlValue::Time(_)) => ("timestamptz[]", all!(Time, at => at.map(Timestamptz))),
         Some(SqlValue::Uuid(_)) => ("uuid[]", all!(Uuid, uuid => *uuid)),
         Some(SqlValue::Json(_)) => ("jsonb[]", all!(Json, text => Some(Jsonb(text)))),
-        Some(SqlValue::Text(_)) | None => {
+        Some(SqlValue::Text(_) | SqlValue::TextOf(..)) | None => {
             ("text[]", arguments.add(values.iter().map(|value| value.text()).bind_iter()))
         }
     };
     added.map_err(Error::Encode)?;
-    Ok(format!("${}::{kind}", arguments.len()))
+    Ok(match values.first().filter(|_| of_one_kind) {
+        Some(SqlValue::TextOf(column, _)) => format!("${}::{kind}::{column}[]", arguments.len()),
+        _ => format!("${}::{kind}", arguments.len()),
+    })
 }
 
 #[cfg(test)]
