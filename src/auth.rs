@@ -31,7 +31,7 @@ pub(crate) use self::network::unreachable_hint;
 pub use self::network::{Http, Network, NetworkError, http_client};
 
 use crate::files;
-use crate::model::Clock;
+use crate::model::{Clock, foreign_text};
 use crate::retry::{Attempt, RetryBudget, RetryWaits, retry_after};
 
 /// A token is renewed this long before it expires, so that it does not expire in transit.
@@ -273,8 +273,8 @@ impl Authenticator {
                 after: None,
             },
             Err(RequestTokenError::ServerResponse(refusal)) => retry(AuthError::Refused {
-                code: refusal.error().to_string(),
-                description: refusal.error_description().cloned().unwrap_or_default(),
+                code: foreign_text(refusal.error().as_ref()),
+                description: first_line(refusal.error_description()),
             }),
             // The body may hold a token, so it is not shown.
             Err(RequestTokenError::Parse(error, _)) => {
@@ -305,6 +305,11 @@ impl Authenticator {
 fn read_token_file(path: &Path) -> std::io::Result<String> {
     let token = files::read_text(path, files::MAX_SECRET)?.trim().to_owned();
     if token.is_empty() { Err(std::io::Error::other("the file is empty")) } else { Ok(token) }
+}
+
+/// The first line of Entra's message; trace id and time follow.
+fn first_line(description: Option<&String>) -> String {
+    description.and_then(|text| text.lines().next()).map(foreign_text).unwrap_or_default()
 }
 
 /// The body of an answer, truncated if it is too large. A truncated body does not parse and is reported as unusable.

@@ -28,7 +28,7 @@ pub use self::probe::{AssignmentSummary, GroupPreview};
 pub use self::read::AccountRead;
 use self::wire::{AssignmentRow, ServicePrincipal};
 use crate::auth::{Authenticator, Http, NetworkError};
-use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, GroupMembers, Routes, Selection};
+use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, GroupMembers, Routes, Selection, foreign_text};
 
 /// Without this permission, groups with hidden membership look empty.
 const HIDDEN_MEMBERS_PERMISSION: &str = "Member.Read.Hidden";
@@ -199,7 +199,7 @@ impl Directory {
                         text.parse().map_err(|error| malformed(what, format!("{key}: {error}")))
                     };
                     let object_id = id_of(&id, "id")?;
-                    let name = display_name.unwrap_or_default();
+                    let name = foreign_text(&display_name.unwrap_or_default());
                     let mut roles = BTreeMap::new();
                     for wire::AppRoleRow { id, value, display_name } in app_roles {
                         let value = value.filter(|value| !value.is_empty());
@@ -241,7 +241,9 @@ impl Directory {
             match principal_type.to_ascii_lowercase().as_str() {
                 "user" => drop(found.users.insert(id)),
                 "group" if self.filter.group_members == GroupMembers::None => {}
-                "group" => drop(found.groups.insert(id, principal_display_name.unwrap_or_default())),
+                "group" => {
+                    found.groups.insert(id, foreign_text(&principal_display_name.unwrap_or_default()));
+                }
                 "serviceprincipal" => tracing::debug!(principal.id = %id, "ignoring an assigned service principal"),
                 // Users behind an ignored assignment would look unassigned.
                 _ => return Err(malformed(format!("unknown principalType of {id}")).into()),
@@ -338,7 +340,7 @@ fn wanted_roles(application: &Application, named: &[String]) -> Result<Option<BT
             roles: application
                 .roles
                 .iter()
-                .map(|(id, role)| role.value.clone().unwrap_or_else(|| id.to_string()))
+                .map(|(id, role)| role.value.as_deref().map_or_else(|| id.to_string(), foreign_text))
                 .collect(),
         })
     };

@@ -5,6 +5,7 @@
 
 mod assignment;
 mod chain;
+mod foreign_text;
 mod learner;
 mod lock_holder;
 mod policy;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes};
 pub use self::chain::chain;
+pub use self::foreign_text::{foreign_message, foreign_text, hides_something, is_visible, visible};
 pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey, Values};
 pub use self::lock_holder::LockHolder;
 pub use self::policy::{Reissued, Repair};

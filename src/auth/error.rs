@@ -33,7 +33,7 @@ pub enum AuthError {
     #[error("the metadata service of this machine is unreachable")]
     NoMetadataService(#[source] reqwest::Error),
     /// Entra refused the sign-in.
-    #[error("Entra refused the sign-in: {} ({code})", first_line(description))]
+    #[error("Entra refused the sign-in: {description} ({code})")]
     Refused {
         /// The OAuth error code, such as `invalid_client`.
         code: String,
@@ -61,12 +61,8 @@ pub enum AuthError {
 
 /// The code and the message, each only where present.
 fn details(code: &str, description: &str) -> String {
-    let details = [code, first_line(description)].into_iter().filter(|detail| !detail.is_empty());
+    let details = [code, description].into_iter().filter(|detail| !detail.is_empty());
     details.map(|detail| format!(": {detail}")).collect()
-}
-
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
 }
 
 impl AuthError {

@@ -8,7 +8,8 @@ use reqwest::Url;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{AuthError, GrantedToken, json_error_position, limited_body};
+use super::{AuthError, GrantedToken, first_line, json_error_position, limited_body};
+use crate::model::foreign_text;
 use crate::retry::{Attempt, RetryBudget};
 
 /// An update of the service takes up to 70 s.
@@ -71,7 +72,8 @@ pub(super) async fn request_token(http: &reqwest::Client, url: Url) -> Attempt<G
         };
     }
     let TokenRefusal { error: code, error_description } = serde_json::from_slice(&body).unwrap_or_default();
-    let error = AuthError::NoIdentity { status, code, description: error_description };
+    let (code, description) = (foreign_text(&code), first_line(Some(&error_description)));
+    let error = AuthError::NoIdentity { status, code, description };
     match status {
         410 => Attempt::Retry { error, after: None, budget: UPDATE_BUDGET },
         404 | 429 | 500..=599 => Attempt::Retry { error, after: None, budget: SERVICE_BUDGET },

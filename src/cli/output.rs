@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -12,7 +14,7 @@ use super::LogFormat;
 use crate::config::{Config, ConfigError, LogConfig};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
-use crate::model::{Trigger, chain};
+use crate::model::{Trigger, chain, hides_something, is_visible, visible};
 use crate::runtime::AppError;
 use crate::runtime::lock::LockError;
 use crate::runtime::locked_cycle::LockedCycleError;
@@ -64,10 +66,10 @@ impl Failure {
         let Self { code, message, hint } = self;
         let mut error = std::io::stderr().lock();
         for line in message.lines() {
-            let _ = writeln!(error, "learner-sync: {line}");
+            let _ = writeln!(error, "learner-sync: {}", visible(line));
         }
         if let Some(hint) = &hint {
-            let _ = writeln!(error, "  hint: {hint}");
+            let _ = writeln!(error, "  hint: {}", visible(hint));
         }
         let document = match document {
             FailureDocument::None => return code,
@@ -184,9 +186,18 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // The text of an error can come from another machine.
+    let fields = debug_fn(|writer, field, value| {
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => write!(writer, "{}", visible(&value)),
+            name => write!(writer, "{name}={}", visible(&value)),
+        }
+    });
     let started = match format {
         LogFormat::Text => {
-            registry.with(layer.with_target(false).with_ansi(std::io::stderr().is_terminal())).try_init()
+            let layer = layer.fmt_fields(fields.delimited(" ")).with_target(false);
+            registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()
         }
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
         LogFormat::Journald => {
@@ -199,15 +210,46 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
 }
 
 pub(super) fn print_json(document: &Value) -> std::io::Result<()> {
-    print(&format!("{document:#}"))
+    write_line(&visible_json(format!("{document:#}")))
 }
 
-/// Prints lines on standard output. A reader that closes it early, such as `head`, is not a failure.
+/// Prints a document as one line.
+pub(super) fn print_json_line(document: &Value) -> std::io::Result<()> {
+    write_line(&visible_json(document.to_string()))
+}
+
+/// Prints lines on standard output, without characters that would hide or rearrange something.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
+    write_line(&visible_lines(text))
+}
+
+/// A reader that closes standard output early, such as `head`, is not a failure.
+fn write_line(text: &str) -> std::io::Result<()> {
     match writeln!(std::io::stdout().lock(), "{text}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+fn visible_lines(text: &str) -> String {
+    text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
+}
+
+/// The same document: what hides something becomes an escape of JSON, which only strings can contain.
+fn visible_json(json: String) -> String {
+    if !json.split('\n').any(hides_something) {
+        return json;
+    }
+    let mut shown = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter == '\n' || is_visible(letter) {
+            shown.push(letter);
+        } else {
+            let mut units = [0; 2];
+            shown.extend(letter.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    shown
 }
 
 /// Prints why no cycle runs.
@@ -233,15 +275,9 @@ pub(super) fn value_text(value: &Value, nothing: &str) -> String {
 /// The minimum width of a table.
 const MIN_WIDTH: u16 = 60;
 
-/// Foreign text, such as a user name, without characters that move the cursor of a terminal or change the order of the
-/// letters.
+/// Foreign text, such as a user name, for a cell of a table or within a line.
 pub(super) fn shown(text: &str) -> String {
-    let is_harmless = |letter: char| !letter.is_control() && !is_bidirectional_control(letter);
-    text.chars().map(|letter| if is_harmless(letter) { letter } else { '\u{fffd}' }).collect()
-}
-
-fn is_bidirectional_control(letter: char) -> bool {
-    matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    visible(text).into_owned()
 }
 
 /// A table with these headers, as wide as the terminal.
@@ -260,15 +296,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shown_text_neither_moves_the_cursor_nor_reverses_letters() {
-        for letter in "\n\r\t\u{7}\u{1b}\u{9b}\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}"
-            .chars()
-        {
-            assert_eq!(shown(&format!("ada{letter}nimda")), "ada\u{fffd}nimda", "{letter:?}");
-        }
-        // Right-to-left letters, and joiners that words and emoji need.
-        for text in ["Åsa Öberg", "محمد", "דוד", "می\u{200c}خواهم", "👩\u{200d}🎓"] {
-            assert_eq!(shown(text), text);
-        }
+    fn output_hides_nothing() {
+        let text = "Ada\u{202e}\u{9b}2J\n\u{1b}[2JÅsa\ttab";
+        assert_eq!(visible_lines(text), "Ada\\u{202e}\\u{9b}2J\n\\u{1b}[2JÅsa tab");
+        let document = json!({ "name\u{feff}": "Ada\u{202e}\u{9b}\u{1b}\u{e0041}\u{7f} Åsa\n👩\u{200d}🎓" });
+        let printed = visible_json(document.to_string());
+        assert_eq!(printed, r#"{"name\ufeff":"Ada\u202e\u009b\u001b\udb40\udc41\u007f Åsa\n👩\u200d🎓"}"#);
+        assert_eq!(serde_json::from_str::<Value>(&printed).unwrap(), document);
+        assert_eq!(visible_json(format!("{:#}", json!({ "a": 1 }))), "{\n  \"a\": 1\n}");
     }
 }

@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::model::{foreign_message, foreign_text};
+
 /// The configuration is invalid. `Display` prints one line for each problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(path, problems))]
@@ -18,6 +20,10 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error with all `problems` of the configuration file at `path`.
     pub(super) fn new(path: &Path, mut problems: Vec<ConfigProblem>) -> Self {
+        for ConfigProblem { position: _, key, message } in &mut problems {
+            *key = key.as_deref().map(foreign_text);
+            *message = foreign_message(message);
+        }
         problems.sort_by(|left, right| left.position.cmp(&right.position));
         // A value that is read twice has the same problem twice.
         problems.dedup();

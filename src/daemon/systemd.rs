@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::model::visible;
+
 fn notify(states: &[NotifyState<'_>]) {
     // Without systemd there is no socket, which is not an error.
     if let Err(error) = sd_notify::notify(states) {
@@ -31,7 +33,7 @@ pub(super) fn notify_stopping() {
 /// The line that `systemctl status` shows.
 pub(super) fn notify_status(text: &str) {
     // A newline would end the message.
-    notify(&[NotifyState::Status(&text.replace('\n', " "))]);
+    notify(&[NotifyState::Status(&visible(text))]);
 }
 
 /// Notifies systemd twice per `WatchdogSec` that the loop is alive.

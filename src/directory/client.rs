@@ -16,7 +16,7 @@ use super::error::{GraphError, answered, invalid_json, malformed};
 use super::throttle::Throttle;
 use super::wire::{BatchAnswer, BatchPart, Page};
 use crate::auth::{Authenticator, Http};
-use crate::model::Clock;
+use crate::model::{Clock, foreign_text};
 use crate::retry::{Attempt, RetryBudget, RetryWaits, at_least_min_wait, retry_after};
 
 /// Page limit: ten times what `MAX_ROWS` needs.
@@ -279,7 +279,7 @@ impl GraphClient {
         };
         let status = answer.status();
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let request_id = header("request-id").unwrap_or_else(|| "none".to_owned());
+        let request_id = header("request-id").map_or_else(|| "none".to_owned(), |id| foreign_text(&id));
         let asked = header("retry-after").and_then(|value| retry_after(&value, (self.clock)()));
         if status.is_redirection() {
             let origin = header("location")

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::wire::ErrorBody;
 use crate::auth::{AuthError, json_error_position, unreachable_hint};
-use crate::model::EntraId;
+use crate::model::{EntraId, foreign_text};
 
 /// A request to Graph failed.
 #[derive(Debug, thiserror::Error)]
@@ -95,9 +95,9 @@ pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -
     GraphError::Answered {
         what: what.to_owned(),
         status,
-        code: error.code.unwrap_or_default().chars().take(100).collect(),
-        message: message.chars().take(300).filter(|c| !c.is_control()).collect(),
-        request_id: request_id.chars().take(100).collect(),
+        code: foreign_text(&error.code.unwrap_or_default()),
+        message: foreign_text(&message),
+        request_id: request_id.to_owned(),
         genuine,
     }
 }

@@ -1,5 +1,7 @@
 //! The syntax tree of an expression. Its names may not exist.
 
+use crate::model::foreign_message;
+
 /// A problem with an expression, and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExpressionProblem {
@@ -10,7 +12,7 @@ pub(crate) struct ExpressionProblem {
 
 impl ExpressionProblem {
     pub(super) fn new(position: usize, message: impl Into<String>) -> Self {
-        Self { position, message: message.into() }
+        Self { position, message: foreign_message(&message.into()) }
     }
 }
 

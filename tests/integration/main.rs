@@ -14,6 +14,7 @@ mod drift;
 mod empty_groups;
 mod faults;
 mod filters;
+mod foreign_text;
 mod full_disk;
 mod held_updates;
 mod histories;

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::input::{Input, InputLine, json as parse_json};
 use crate::cli::Context;
-use crate::cli::output::{DONE, FAILED, Failure, print};
+use crate::cli::output::{DONE, FAILED, Failure, print_json_line};
 use crate::directory::{AccountRead, DirectoryError};
 use crate::mapping::{MappingProblem, Trial, TrialResult};
 use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, Value};
@@ -85,7 +85,7 @@ pub(in super::super) fn run(arguments: MappingEvalArguments, now: jiff::Timestam
 }
 
 fn print_value(result: TrialResult) -> Result<u8, Failure> {
-    print(&to_json(result).to_string())?;
+    print_json_line(&to_json(result))?;
     Ok(DONE)
 }
 
@@ -101,7 +101,7 @@ fn evaluate_lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure>
             code = FAILED;
             json!({ "error": error })
         });
-        print(&document.to_string())?;
+        print_json_line(&document)?;
     }
     Ok(code)
 }

@@ -1,8 +1,8 @@
 //! Writes an import as TOML.
 
 use super::Import;
-use crate::cli::output::shown;
 use crate::mapping::{ApplyMode, MappingEntry};
+use crate::model::{hides_something, is_visible};
 use crate::scope::ClauseEntry;
 
 /// `[mapping]` and the filters, as part of a configuration file.
@@ -59,11 +59,15 @@ fn key(path: &str) -> String {
 
 /// A literal string where possible, else a basic string.
 fn quoted(text: &str) -> String {
-    if !text.contains('\'') && shown(text) == text {
+    if !text.contains('\'') && !hides_something(text) {
         return format!("'{text}'");
     }
-    // TOML has the escapes of JSON, but requires one for DEL as well.
-    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
+    // TOML has the escapes of JSON, except for surrogates.
+    let escape = |letter: char| match letter {
+        _ if is_visible(letter) => letter.to_string(),
+        letter => format!("\\U{:08x}", u32::from(letter)),
+    };
+    serde_json::Value::from(text).to_string().chars().map(escape).collect()
 }
 
 #[cfg(test)]
@@ -75,7 +79,7 @@ mod tests {
         for (text, expected) in [
             (r#"Join(" ", [a])"#, r#"'Join(" ", [a])'"#),
             ("it's \"so\"", r#""it's \"so\"""#),
-            ("a\nb\t\u{7f}\\", r#""a\nb\t\u007f\\""#),
+            ("a\nb\t\u{7f}\u{202e}\\", r#""a\nb\t\U0000007f\U0000202e\\""#),
             ("", "''"),
         ] {
             assert_eq!(quoted(text), expected);
