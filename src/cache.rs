@@ -14,7 +14,6 @@ mod aside;
 mod content;
 mod layout;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ use self::content::{BUCKETS, Encoded, Manifest, decode, encode};
 pub use self::layout::CacheRefused;
 use self::layout::{CacheState, classify_directory};
 use crate::failpoint::{Step, reached};
+use crate::files;
 use crate::model::{Generation, LinkedLearners};
 
 const MANIFEST: &str = "manifest";
@@ -63,9 +63,9 @@ pub enum CacheMiss {
     /// Another process has opened the cache.
     #[error("the cache is open in another process")]
     Locked,
-    /// The disk is too full to open the cache, which is intact.
+    /// The system cannot open the cache at present, which is intact.
     #[error("cannot open the cache: {0}")]
-    DiskFull(String),
+    Unavailable(String),
     /// The directory must not be changed.
     #[error(transparent)]
     Refused(#[from] CacheRefused),
@@ -91,7 +91,7 @@ pub struct CacheError {
 pub fn inspect(directory: &Path) -> Result<(), CacheRefused> {
     match classify_directory(directory) {
         CacheState::Refused(refused) => Err(refused),
-        CacheState::Absent | CacheState::Usable | CacheState::Unusable(_) => Ok(()),
+        CacheState::Absent | CacheState::Usable | CacheState::Unavailable(_) | CacheState::Unusable(_) => Ok(()),
     }
 }
 
@@ -103,6 +103,7 @@ pub async fn recall(directory: &Path, origin: &Origin, now: Timestamp) -> Result
     let read = match classify_directory(directory) {
         CacheState::Absent => Err(CacheMiss::Missing),
         CacheState::Refused(refused) => Err(refused.into()),
+        CacheState::Unavailable(why) => Err(CacheMiss::Unavailable(why)),
         CacheState::Unusable(why) => Err(CacheMiss::Unusable(why)),
         CacheState::Usable => {
             let (path, origin) = (directory.to_owned(), origin.clone());
@@ -131,6 +132,7 @@ pub async fn record(
     match classify_directory(directory) {
         CacheState::Absent => return create(directory, encoded).await,
         CacheState::Refused(refused) => return Err(cache_error(directory, &refused)),
+        CacheState::Unavailable(why) => return Err(cache_error(directory, &why)),
         CacheState::Unusable(_) => {}
         CacheState::Usable => {
             let (path, content) = (directory.to_owned(), encoded.clone());
@@ -205,9 +207,7 @@ fn unusable(error: &dyn std::fmt::Display) -> CacheMiss {
 fn read(directory: &Path, origin: &Origin) -> Result<CachedLearners, CacheMiss> {
     let db = open(directory).map_err(|error| match &error {
         error if is_locked(error) => CacheMiss::Locked,
-        sled::Error::Io(why) if matches!(why.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            CacheMiss::DiskFull(why.to_string())
-        }
+        sled::Error::Io(why) if files::is_shortage(why) => CacheMiss::Unavailable(why.to_string()),
         error => unusable(error),
     })?;
     let manifest = db.get(MANIFEST).map_err(|error| unusable(&error))?;
@@ -334,13 +334,48 @@ mod tests {
         let path = directory.path().join("cache");
         let aside = |name: &str| directory.path().join(format!("cache.unusable-2026-01-02T03-04-05Z{name}"));
         for number in 1..=12 {
-            std::fs::write(&path, format!("damage {number}")).unwrap();
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("db"), format!("damage {number}")).unwrap();
             assert!(matches!(recall(&path, &origin(), now()).await, Err(CacheMiss::Unusable(_))));
             assert!(!path.exists(), "{number}");
         }
         for (name, number) in [("-10", 10), ("-11", 11), ("-12", 12)] {
-            assert_eq!(std::fs::read_to_string(aside(name)).unwrap(), format!("damage {number}"));
+            assert_eq!(std::fs::read_to_string(aside(name).join("db")).unwrap(), format!("damage {number}"));
         }
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_others_put_in_the_place_of_a_cache_is_never_changed_or_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let path = at("cache");
+        std::fs::write(at("theirs"), "a database of others").unwrap();
+        std::fs::create_dir(at("cache.unusable-notes")).unwrap();
+        let kinds: [(&str, &dyn Fn()); 5] = [
+            ("a file", &|| std::fs::write(&path, "a list").unwrap()),
+            ("a link as db", &|| std::os::unix::fs::symlink(at("theirs"), path.join("db")).unwrap()),
+            ("a FIFO as conf", &|| {
+                rustix::fs::mkfifoat(rustix::fs::CWD, path.join("conf"), rustix::fs::Mode::RWXU).unwrap();
+            }),
+            ("a FIFO as layout", &|| {
+                std::fs::rename(path.join("layout"), path.join("db")).unwrap();
+                rustix::fs::mkfifoat(rustix::fs::CWD, path.join("layout"), rustix::fs::Mode::RWXU).unwrap();
+            }),
+            ("a directory as snapshot", &|| std::fs::create_dir(path.join("snap.0")).unwrap()),
+        ];
+        for (what, put) in kinds {
+            if what != "a file" {
+                layout::create(&path).unwrap();
+            }
+            put();
+            assert!(matches!(recall(&path, &origin(), now()).await, Err(CacheMiss::Unusable(_))), "{what}");
+        }
+        let names = || std::fs::read_dir(directory.path()).unwrap().count();
+        assert_eq!((names(), std::fs::read_to_string(at("theirs")).unwrap().as_str()), (7, "a database of others"));
+        // None of the three oldest is only a cache.
+        record(&path, &origin(), &linked(3), now(), now()).await.unwrap();
+        assert_eq!(recall(&path, &origin(), now()).await.unwrap().linked, linked(3));
+        assert_eq!(names(), 8);
     }
 }

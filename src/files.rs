@@ -8,8 +8,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access, statvfs};
+use rustix::io::Errno;
 
-pub(crate) use self::regular::{MAX_DOCUMENT, MAX_SECRET, check_regular, open_regular, read, read_text};
+pub(crate) use self::regular::{
+    MAX_DOCUMENT, MAX_SECRET, check_own, check_regular, create_own, foreign_content, open_own, open_own_to_read,
+    open_regular, read, read_text,
+};
 
 /// Checks that `directory` is writable, or could be created. It is not created: root may check first, and the service
 /// user could not write to a directory of root's.
@@ -38,6 +42,34 @@ pub(crate) fn check_writable(path: &Path) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the system lacks something at present: descriptors, memory, space, or a device that answers. Nothing is wrong
+/// with the path.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    let shortages = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::AGAIN,
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::IO,
+        Errno::NOBUFS,
+        Errno::NOLCK,
+        Errno::STALE,
+        Errno::TIMEDOUT,
+        Errno::NOTCONN,
+        Errno::HOSTDOWN,
+        Errno::INTR,
+        Errno::BUSY,
+        Errno::NODEV,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+        || matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory
+        )
 }
 
 /// Whether the disk of `file` is full.

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::layout::is_only_a_cache;
+
 /// The number of caches that are kept.
 const KEPT: usize = 3;
 
@@ -29,9 +31,8 @@ pub(super) fn set_aside(directory: &Path, now: Timestamp) -> bool {
     }
     kept.push(((time, number), aside));
     kept.sort();
-    for (_, path) in kept.iter().rev().skip(KEPT) {
-        let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
-        if let Err(error) = removed {
+    for (_, path) in kept.iter().rev().skip(KEPT).filter(|(_, path)| is_only_a_cache(path)) {
+        if let Err(error) = std::fs::remove_dir_all(path) {
             tracing::warn!(cache.aside = %path.display(), "cannot remove an old unusable cache: {error}");
         }
     }
@@ -49,7 +50,9 @@ fn list_kept(directory: &Path, prefix: &str) -> Vec<((String, u32), PathBuf)> {
                 Some((time, number)) => (format!("{time}Z"), number.parse().ok()?),
                 None => (name.to_owned(), 1),
             };
-            Some(((time, number), path))
+            // Others may use similar names, and what is set aside may be a file of others.
+            let is_time = jiff::civil::DateTime::strptime("%Y-%m-%dT%H-%M-%SZ", &time).is_ok();
+            is_time.then_some(((time, number), path))
         })
         .collect()
 }

@@ -5,7 +5,6 @@
 //! may add, and a checksum. A wrong checksum means damage, which only costs time. Without the checksum, a flipped bit
 //! could look like a newer version, which is refused.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -59,6 +58,8 @@ pub(super) enum CacheState {
     Absent,
     /// A cache with this program's layout.
     Usable,
+    /// The system cannot read it at present, with the reason.
+    Unavailable(String),
     /// A damaged or older cache, with the reason.
     Unusable(String),
     /// A directory that must not be changed.
@@ -70,6 +71,7 @@ pub(super) fn classify_directory(directory: &Path) -> CacheState {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries.flatten().collect::<Vec<_>>(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return CacheState::Absent,
+        Err(error) if files::is_shortage(&error) => return CacheState::Unavailable(error.to_string()),
         Err(error) => return CacheState::Unusable(error.to_string()),
     };
     let Some(first) = entries.first() else { return CacheState::Absent };
@@ -77,12 +79,17 @@ pub(super) fn classify_directory(directory: &Path) -> CacheState {
         let example = first.file_name().to_string_lossy().into_owned();
         return CacheState::Refused(CacheRefused::Foreign { path: directory.to_owned(), example });
     }
+    // sled would follow a link and wait for a FIFO.
+    if let Some(odd) = entries.iter().find(|entry| has_cache_name(entry) && !is_cache_file(entry)) {
+        return CacheState::Unusable(format!("{} is not the file of a cache", odd.file_name().display()));
+    }
     let text = match files::read_text(&directory.join(FILE), files::MAX_SECRET) {
         Ok(text) => text,
         // The first layout had no such file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return CacheState::Unusable("the layout file is missing".to_owned());
         }
+        Err(error) if files::is_shortage(&error) => return CacheState::Unavailable(error.to_string()),
         Err(error) => return CacheState::Unusable(format!("cannot read the file {FILE}: {error}")),
     };
     match version(&text) {
@@ -97,14 +104,23 @@ pub(super) fn classify_directory(directory: &Path) -> CacheState {
 
 /// Whether the entry is one that only sled or this module creates.
 fn is_cache_file(entry: &std::fs::DirEntry) -> bool {
+    let is_directory = entry.file_name() == "blobs";
+    has_cache_name(entry)
+        && entry.file_type().is_ok_and(|kind| if is_directory { kind.is_dir() } else { kind.is_file() })
+}
+
+fn has_cache_name(entry: &std::fs::DirEntry) -> bool {
     let name = entry.file_name();
-    let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-    match name.to_str() {
-        Some("conf" | "db" | FILE | NEW_FILE) => is_file,
-        Some("blobs") => !is_file,
-        Some(name) => is_file && name.starts_with("snap."),
-        None => false,
-    }
+    let is_snapshot = || name.to_str().is_some_and(|name| name.starts_with("snap."));
+    ["conf", "db", "blobs", FILE, NEW_FILE].iter().any(|known| name == *known) || is_snapshot()
+}
+
+/// Whether `directory` contains nothing but a cache.
+pub(super) fn is_only_a_cache(directory: &Path) -> bool {
+    let is_directory = std::fs::symlink_metadata(directory).is_ok_and(|metadata| metadata.is_dir());
+    is_directory
+        && std::fs::read_dir(directory)
+            .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| is_cache_file(&entry))))
 }
 
 fn version(text: &str) -> Option<u32> {
@@ -124,7 +140,7 @@ fn text(version: u32) -> String {
 pub(super) fn create(directory: &Path) -> io::Result<()> {
     std::fs::create_dir_all(directory)?;
     let new = directory.join(NEW_FILE);
-    let mut file = File::create(&new)?;
+    let mut file = files::create_own(&new)?;
     file.write_all(text(VERSION).as_bytes())?;
     file.sync_all()?;
     std::fs::rename(new, directory.join(FILE))

@@ -1,7 +1,7 @@
-//! Reads the files that an administrator or another program names.
+//! Opens files: only regular ones, and reads them only up to a limit.
 //!
 //! Anything can be in the place of a file. Opening a FIFO waits for a writer, a device may never end, and a file may be
-//! larger than the memory; so only regular files are opened, and only read up to a limit.
+//! larger than the memory. The target of a link in the place of a file of ours belongs to others.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -19,13 +19,46 @@ pub(crate) const MAX_SECRET: u64 = 64 << 10;
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     // Opening a device can have an effect, such as rewinding a tape. The file may be replaced between the two checks.
     check_regular(&std::fs::metadata(path)?)?;
-    let file = OpenOptions::new().read(true).custom_flags(without_waiting()).open(path)?;
+    open_checked(OpenOptions::new().read(true), path, OFlags::empty())
+}
+
+/// Opens a file of our own to read and write, and creates it if it is missing. Never follows a link, and never changes
+/// what is in the file.
+pub(crate) fn open_own(path: &Path) -> io::Result<File> {
+    check_own(path)?;
+    open_checked(OpenOptions::new().read(true).write(true).create(true).truncate(false), path, OFlags::NOFOLLOW)
+}
+
+/// Opens a file of our own to read.
+pub(crate) fn open_own_to_read(path: &Path) -> io::Result<File> {
+    check_own(path)?;
+    open_checked(OpenOptions::new().read(true), path, OFlags::NOFOLLOW)
+}
+
+/// Creates a file of our own that does not exist yet.
+pub(crate) fn create_own(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Checks that a file of our own is missing or regular.
+pub(crate) fn check_own(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => check_regular(&metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn open_checked(options: &mut OpenOptions, path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY | flags;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;
     check_regular(&file.metadata()?)?;
     Ok(file)
 }
 
-fn without_waiting() -> i32 {
-    (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed()
+/// The refusal of a file with a content that is not ours.
+pub(crate) fn foreign_content() -> io::Error {
+    invalid("learner-sync did not write its content".to_owned())
 }
 
 /// Reads a regular file of at most `limit` bytes.

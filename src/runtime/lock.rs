@@ -3,18 +3,21 @@
 //! The operating system releases the lock when the holder dies, so there are no stale locks. The name in the file counts
 //! only while the lock is held.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 
+use crate::files;
 use crate::model::LockHolder;
 
 /// A new holder writes its name within microseconds.
 const NAME_ATTEMPTS: u32 = 50;
 const BETWEEN_NAME_ATTEMPTS: Duration = Duration::from_millis(1);
+/// Limit of the names in a lock file.
+const MAX_CONTENT: u64 = 256;
 
 /// The lock, held until it is dropped.
 #[derive(Debug)]
@@ -54,8 +57,7 @@ impl Lock {
     /// When another process holds it, or the file cannot be used.
     pub fn acquire(path: &Path, command: &str) -> Result<Self, LockError> {
         let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
+        let mut file = files::open_own(path).map_err(unusable)?;
         let mut attempts = 0;
         loop {
             match file.try_lock() {
@@ -75,6 +77,7 @@ impl Lock {
             }
             std::thread::yield_now();
         }
+        check_content(&mut file).map_err(unusable)?;
         match write_name(&mut file, &format!("{} {command}\n", std::process::id())) {
             // The lock is held all the same; the next real write reports the full disk.
             Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
@@ -87,7 +90,7 @@ impl Lock {
 
     /// Who holds the lock at `path`; `None` when it is free or does not exist.
     pub fn holder(path: &Path) -> Option<LockHolder> {
-        let mut file = File::open(path).ok()?;
+        let mut file = files::open_own_to_read(path).ok()?;
         let mut attempts = 0;
         while let Err(TryLockError::WouldBlock) = file.try_lock_shared() {
             if let Some(holder) = read_name(&mut file, &mut attempts) {
@@ -96,6 +99,31 @@ impl Lock {
         }
         None
     }
+}
+
+/// Checks that a lock could be acquired at `path`, as far as that can be seen without changing anything.
+pub(super) fn inspect(path: &Path) -> io::Result<()> {
+    files::check_own(path)?;
+    files::check_writable(path)?;
+    match files::open_own_to_read(path) {
+        Ok(mut file) => check_content(&mut file),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // The file can be written, and that is what a lock needs.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Refuses a file with something else than the name of a holder: it belongs to others, who may need its content.
+fn check_content(file: &mut File) -> io::Result<()> {
+    let mut content = Vec::new();
+    file.rewind()?;
+    file.take(MAX_CONTENT + 1).read_to_end(&mut content)?;
+    // After a power cut a file can have its length, but not its content.
+    let is_empty = content.iter().all(|byte| *byte == 0);
+    let digits = content.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let is_ours = is_empty || digits > 0 && content[digits..].starts_with(b" learner-sync ");
+    if is_ours && content.len() as u64 <= MAX_CONTENT { Ok(()) } else { Err(files::foreign_content()) }
 }
 
 /// Overwrites the old name in place, because that needs no disk space.
@@ -152,6 +180,35 @@ mod tests {
         let _lock = Lock::acquire(&path, "learner-sync sync").unwrap();
         assert_eq!(Lock::holder(&path).unwrap().command, "learner-sync sync");
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn only_an_empty_file_or_one_with_a_name_becomes_a_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cycle.lock");
+        for ours in ["", "77 learner-sync run\n", "77 learner-sync sync\nnner\n", "\0\0\0\0"] {
+            std::fs::write(&path, ours).unwrap();
+            inspect(&path).unwrap();
+            drop(Lock::acquire(&path, "learner-sync run").unwrap());
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "", "{ours:?}");
+        }
+        let long = format!("77 learner-sync run\n{}", "x".repeat(1000));
+        for foreign in ["1234\n", "1234", "# keep\n", " learner-sync run\n", "77 nginx\n", &"\0".repeat(1000), &long] {
+            std::fs::write(&path, foreign).unwrap();
+            // A second name of the file changes nothing.
+            let _ = std::fs::hard_link(&path, directory.path().join("second"));
+            inspect(&path).unwrap_err();
+            let error = Lock::acquire(&path, "learner-sync run").unwrap_err();
+            assert!(matches!(error, LockError::Unusable { .. }), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), foreign);
+        }
+        std::fs::rename(&path, directory.path().join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &path).unwrap();
+        std::fs::write(directory.path().join("elsewhere"), "").unwrap();
+        inspect(&path).unwrap_err();
+        Lock::acquire(&path, "learner-sync run").unwrap_err();
+        assert_eq!(Lock::holder(&path), None);
+        assert_eq!(std::fs::read(directory.path().join("elsewhere")).unwrap(), b"");
     }
 
     #[test]

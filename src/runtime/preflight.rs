@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::lock;
 use super::paths::Paths;
 use crate::cache::{self, CacheRefused};
 use crate::config::Config;
@@ -43,6 +44,7 @@ impl PreflightError {
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
                     "name another directory, or move the existing file away".to_owned()
                 }
+                io::ErrorKind::InvalidData => format!("move {} away", path.display()),
                 _ => format!("the service user must be able to write to {}", path.display()),
             }),
         }
@@ -145,7 +147,7 @@ pub fn inspect_source_locks(config: &Config, state: &DatabaseState) -> Result<()
 const STATE_DIRECTORY: &str = "state.directory";
 
 fn inspect_lock(path: &Path) -> Result<(), PreflightError> {
-    files::check_writable(path).map_err(|source| path_error(LOCK_FILE, path, source))
+    lock::inspect(path).map_err(|source| path_error(LOCK_FILE, path, source))
 }
 
 pub(super) const LOCK_FILE: &str = "the lock file";

@@ -7,6 +7,7 @@ use std::path::Path;
 use rustix::fs::{CWD, Mode, mkfifoat};
 
 use crate::program::users;
+use crate::refusals::daemon_lock;
 use crate::world::World;
 
 /// Puts something that is not a usable file at `path`. Returns the reason that a refusal has to give.
@@ -85,4 +86,66 @@ async fn only_a_regular_file_of_bounded_size_is_a_secret_or_certificate() {
             assert!(ran.stderr.contains(&expected), "{kind}, {with}: {ran:?}");
         }
     }
+}
+
+/// The files of ours that hold no learners.
+fn own_files(world: &World) -> Vec<std::path::PathBuf> {
+    ["learners.db.lock", "state/learner-sync.pid", "learners.db-wal", "learners.db-journal", "learners.db-shm"]
+        .map(|name| world.path(name))
+        .into_iter()
+        .chain([world.path(&daemon_lock(world))])
+        .collect()
+}
+
+#[tokio::test]
+async fn a_file_of_others_in_the_place_of_ours_is_refused_and_unchanged() {
+    let world = World::start(users(1).0).await;
+    std::fs::create_dir(world.path("state")).unwrap();
+    let theirs = world.path("theirs");
+    let notes = "notes of others\n".repeat(60);
+    for exists in [false, true] {
+        if exists {
+            world.run_program(&["sync"], 0);
+        }
+        for path in own_files(&world) {
+            for kind in
+                ["file", "hard link", "link", "link to an empty file", "fifo", "socket", "directory", "dangling"]
+            {
+                std::fs::write(&theirs, if kind == "link to an empty file" { "" } else { &notes }).unwrap();
+                let before = std::fs::read(&theirs).unwrap();
+                let reason = match kind {
+                    "file" => std::fs::copy(&theirs, &path).map(|_| "learner-sync did not write its content").unwrap(),
+                    "hard link" => {
+                        std::fs::hard_link(&theirs, &path).unwrap();
+                        "learner-sync did not write its content"
+                    }
+                    "link" | "link to an empty file" => {
+                        symlink(&theirs, &path).unwrap();
+                        "it is a symbolic link, not a regular file"
+                    }
+                    "dangling" => {
+                        put(&path, kind);
+                        "it is a symbolic link, not a regular file"
+                    }
+                    kind => put(&path, kind),
+                };
+                let commands: &[&[&str]] =
+                    if path.ends_with("learners.db.lock") { &[&["sync"], &["run"]] } else { &[&["run"]] };
+                for arguments in commands {
+                    let ran = world.run_program(arguments, 78);
+                    let named = ran.stderr.contains(&path.display().to_string());
+                    assert!(named && ran.stderr.contains(reason), "{}, {kind}: {ran:?}", path.display());
+                }
+                if kind == "file" {
+                    assert_eq!(std::fs::read_to_string(&path).unwrap(), notes);
+                }
+                assert_eq!(std::fs::read(&theirs).unwrap(), before, "{}, {kind}", path.display());
+                assert!(!world.path("nowhere").exists());
+                let _ = std::fs::remove_dir(&path);
+                let _ = std::fs::remove_file(&path);
+                std::fs::remove_file(&theirs).unwrap();
+            }
+        }
+    }
+    world.run_program(&["sync"], 0);
 }

@@ -173,7 +173,7 @@ async fn a_file_instead_of_the_state_directory_is_refused() {
 }
 
 /// The file name of the lock of a daemon, beside the database.
-fn daemon_lock(world: &World) -> String {
+pub(crate) fn daemon_lock(world: &World) -> String {
     let state = DatabaseState {
         generation: Generation(0),
         paused: false,

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,6 +87,46 @@ fn read_header(path: &Path, header: &mut [u8]) -> io::Result<()> {
         Entry::Vacant(entry) => entry.insert(files::open_regular(path)?),
     };
     file.read_exact_at(header, 0)
+}
+
+/// Refuses a file of others in the place of a log of SQLite, which would overwrite it, or remove it.
+pub(crate) fn check_side_files(path: &Path) -> Result<(), (PathBuf, io::Error)> {
+    for (suffix, is_ours) in
+        [("-wal", is_log as fn(&Path) -> io::Result<bool>), ("-journal", is_journal), ("-shm", is_index)]
+    {
+        let side = files::beside(path, suffix);
+        let checked = files::check_own(&side).and_then(|()| match is_ours(&side) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(files::foreign_content()),
+            // It is missing, or opening the database reports why it cannot be read.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => Ok(()),
+            Err(error) => Err(error),
+        });
+        checked.map_err(|error| (side, error))?;
+    }
+    Ok(())
+}
+
+/// <https://www.sqlite.org/walformat.html>
+fn is_log(path: &Path) -> io::Result<bool> {
+    begins_with(path, &[0x37, 0x7f, 0x06])
+}
+
+/// <https://www.sqlite.org/fileformat.html#the_rollback_journal>
+fn is_journal(path: &Path) -> io::Result<bool> {
+    begins_with(path, &[0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7])
+}
+
+/// Whether the file is empty or begins with `magic`, or with the zeros that a finished transaction or a power cut leaves.
+fn begins_with(path: &Path, magic: &[u8]) -> io::Result<bool> {
+    let mut head = Vec::new();
+    files::open_own_to_read(path)?.take(magic.len() as u64).read_to_end(&mut head)?;
+    Ok(magic.starts_with(&head) || head.iter().all(|byte| *byte == 0))
+}
+
+/// Judged by its length, because closing this file would drop the locks that a connection of this process has on it.
+fn is_index(path: &Path) -> io::Result<bool> {
+    Ok(path.metadata()?.len().is_multiple_of(4096))
 }
 
 /// Lets SQLite roll back a transaction that a kill left in the file, and writes nothing else.

@@ -80,6 +80,9 @@ pub(super) async fn inspect_to_write(path: &Path, external: Option<&Table>) -> R
 ///
 /// An external table needs a file that exists.
 pub(super) async fn inspect_to_read(path: &Path, external: Option<&Table>) -> Result<bool, StoreError> {
+    // SQLite names these files after the target of a link.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    sqlite::check_side_files(&target).map_err(|(side, error)| cannot_open(&side, error))?;
     // SQLite reports "unable to open" for any cause, and would wait for a FIFO.
     let metadata = match path.metadata() {
         Ok(metadata) => metadata,
