@@ -134,7 +134,10 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
         tracing::warn!("{warning}");
     }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error, None))?;
-    runtime.block_on(command.run(Context { config, environment }))
+    let result = runtime.block_on(command.run(Context { config, environment }));
+    // A thread that waits for a disk must not keep the process.
+    runtime.shutdown_background();
+    result
 }
 
 impl Command {

@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
 
+use self::event_loop::Note;
+use self::reload::Reloaded;
 use self::signals::Signals;
 use self::source_locks::SourceLocks;
 use self::timer::CycleTimer;
@@ -54,6 +56,9 @@ pub enum DaemonError {
          send SIGHUP again when it is back"
     )]
     SourceUnknown,
+    /// A defect ended the reload.
+    #[error("the reload panicked")]
+    ReloadPanicked(#[source] tokio::task::JoinError),
     /// The system refuses signal handlers.
     #[error("cannot listen for signals")]
     Signals(#[from] std::io::Error),
@@ -73,6 +78,10 @@ struct Daemon {
     pending: Option<CycleRequest>,
     /// A cycle runs in a task of its own, so that the loop survives its panic.
     running: Option<JoinHandle<Result<Report, LockedCycleError>>>,
+    /// A reload reads files and the database in a task of its own: either may not answer.
+    reloading: Option<JoinHandle<Result<Reloaded, DaemonError>>>,
+    /// Whether another reload is to follow the present one.
+    reload_again: bool,
     stop: watch::Sender<bool>,
     failing_since: Option<Timestamp>,
     /// How many cycles in a row Entra has refused.
@@ -88,6 +97,31 @@ struct Daemon {
 pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: Clock) -> Result<(), DaemonError> {
     // First, so that an early SIGUSR1 or SIGHUP does not kill the process.
     let mut signals = Signals::listen()?;
+    let started = tokio::select! {
+        started = tokio::spawn(start(config, environment, clock)) => started,
+        () = signals.stop() => {
+            tracing::info!("stopped before the start was complete");
+            return Ok(());
+        }
+    };
+    let (mut daemon, _lock) = started.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    systemd::notify_ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
+    daemon.serve(&mut signals).await?;
+    systemd::notify_stopping();
+    daemon.record(Note::NextCycle(None)).await;
+    daemon.timer.shut_down().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads and locks everything that the daemon needs. This happens in a task of its own, because a disk or a server may not
+/// answer.
+async fn start(
+    config: Config,
+    environment: BTreeMap<String, String>,
+    clock: Clock,
+) -> Result<(Daemon, Lock), DaemonError> {
     let app = Arc::new(App::new(config, &environment, clock)?);
     let preflight = Preflight::inspect(&app.config, &app.learners).await?;
     if let Some(holder) = Lock::holder(&preflight.paths.daemon_lock) {
@@ -98,9 +132,8 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     let mut source_locks = SourceLocks::default();
     source_locks.lock_sources(&app.config, &state)?;
     preflight.create_directories()?;
-    let _lock = Lock::acquire(&preflight.paths.daemon_lock, COMMAND)?;
-
-    let mut daemon = Daemon {
+    let lock = Lock::acquire(&preflight.paths.daemon_lock, COMMAND)?;
+    let daemon = Daemon {
         environment,
         app,
         source_locks,
@@ -108,19 +141,14 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
         next_cycle_at: None,
         pending: Some(CycleRequest { trigger: Trigger::Startup, full: false }),
         running: None,
+        reloading: None,
+        reload_again: false,
         stop: watch::Sender::new(false),
         failing_since,
         refusals: 0,
         status: String::new(),
     };
-    systemd::notify_ready();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
-    daemon.serve(&mut signals).await?;
-    systemd::notify_stopping();
-    daemon.record_next_cycle(None).await;
-    daemon.timer.shut_down().await;
-    tracing::info!("stopped");
-    Ok(())
+    Ok((daemon, lock))
 }
 
 async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseState, Option<Timestamp>), StoreError> {

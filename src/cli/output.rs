@@ -163,9 +163,10 @@ impl From<DaemonError> for Failure {
             DaemonError::SourceLocked(_) => Self::new(LOCKED, error.to_string()),
             DaemonError::Lock(error) => LockedCycleError::from(error).into(),
             DaemonError::Preflight(error) => error.into(),
-            DaemonError::Signals(_) | DaemonError::Scheduler(_) | DaemonError::SourceUnknown => {
-                Self::failed(&error, None)
-            }
+            DaemonError::Signals(_)
+            | DaemonError::Scheduler(_)
+            | DaemonError::SourceUnknown
+            | DaemonError::ReloadPanicked(_) => Self::failed(&error, None),
         }
     }
 }

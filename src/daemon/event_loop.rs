@@ -13,7 +13,7 @@ use super::{COMMAND, DATABASE_TIMEOUT, Daemon, DaemonError};
 use crate::cycle::{CycleRequest, Report};
 use crate::model::{Outcome, Trigger, chain};
 use crate::runtime::locked_cycle::{LockedCycleError, RunOptions, run_locked_cycle};
-use crate::store::{Access, Store, StoreError};
+use crate::store::{Access, Store};
 
 type CycleResult = Result<Result<Report, LockedCycleError>, JoinError>;
 
@@ -24,6 +24,9 @@ impl Daemon {
         loop {
             let stopping = *self.stop.borrow();
             if stopping && self.running.is_none() {
+                if let Some(reload) = self.reloading.take() {
+                    reload.abort();
+                }
                 return Ok(());
             }
             if !stopping
@@ -33,17 +36,21 @@ impl Daemon {
                 self.start_cycle(request).await;
             }
             tokio::select! {
-                result = cycle_result(&mut self.running) => {
+                result = task_result(&mut self.running) => {
                     self.running = None;
                     self.finish_cycle(result);
                     if !stopping && self.pending.is_none() {
                         self.schedule_next(None).await?;
                     }
                 }
+                reloaded = task_result(&mut self.reloading) => {
+                    self.reloading = None;
+                    self.finish_reload(reloaded).await?;
+                }
                 signal = signals.next() => match signal {
                     SignalRequest::Cycle => self.request_cycle(Trigger::Signal, false),
                     SignalRequest::FullCycle => self.request_cycle(Trigger::Signal, true),
-                    SignalRequest::Reload => self.reload().await?,
+                    SignalRequest::Reload => self.request_reload(),
                     SignalRequest::Stop => {
                         systemd::notify_stopping();
                         tracing::info!(cycle.running = self.running.is_some(), "stopping");
@@ -122,35 +129,49 @@ impl Daemon {
         self.timer.arm(wait).await?;
         let next = now + SignedDuration::try_from(wait).unwrap_or_default();
         self.next_cycle_at = Some(next);
-        self.record_next_cycle(Some(next)).await;
+        self.record(Note::NextCycle(Some(next))).await;
         systemd::notify_status(&format!("{}; next cycle at {next:.0}", self.status));
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         Ok(())
     }
 
-    /// Records for `status` when the next cycle is due.
-    pub(super) async fn record_next_cycle(&self, at: Option<Timestamp>) {
-        self.record("the time of the next cycle", async |store| store.set_next_cycle_at(at).await).await;
-    }
-
-    /// Writes a detail into the learner database; a failure is only logged.
-    pub(super) async fn record(&self, what: &str, write: impl AsyncFnOnce(&Store) -> Result<(), StoreError>) {
-        let written = async {
-            let store = Store::open(&self.app.learners, Access::ReadWrite).await?;
-            write(&store).await?;
-            store.close().await
+    /// Writes a detail into the learner database, in a task of its own; a failure is only logged.
+    pub(super) async fn record(&self, note: Note) {
+        let what = match note {
+            Note::NextCycle(_) => "the time of the next cycle",
+            Note::Reload(_) => "the reload",
         };
+        let app = Arc::clone(&self.app);
+        let written = tokio::spawn(async move {
+            let store = Store::open(&app.learners, Access::ReadWrite).await?;
+            match note {
+                Note::NextCycle(at) => store.set_next_cycle_at(at).await?,
+                // The sender of a signal is unknown.
+                Note::Reload(at) => store.audit("SIGHUP", "reload", None, at).await?,
+            }
+            store.close().await
+        });
         match tokio::time::timeout(DATABASE_TIMEOUT, written).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("cannot record {what}: {}", chain(&error)),
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!("cannot record {what}: {}", chain(&error)),
+            Ok(Err(panic)) => tracing::warn!("cannot record {what}: {panic}"),
             Err(_) => tracing::warn!("cannot record {what}: the learner database is locked or does not answer"),
         }
     }
 }
 
-/// Resolves when the running cycle ends; never, when none is running.
-async fn cycle_result(running: &mut Option<JoinHandle<Result<Report, LockedCycleError>>>) -> CycleResult {
-    match running {
+/// A detail that the daemon writes into the learner database outside of cycles.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Note {
+    /// When the next cycle is due, for `status`.
+    NextCycle(Option<Timestamp>),
+    /// The configuration was reloaded.
+    Reload(Timestamp),
+}
+
+/// Resolves when the task ends; never, when there is none.
+async fn task_result<T>(task: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match task {
         Some(task) => task.await,
         None => std::future::pending().await,
     }

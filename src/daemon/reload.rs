@@ -1,8 +1,11 @@
 //! SIGHUP: reads the configuration again. An unusable configuration is logged and changes nothing.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{DATABASE_TIMEOUT, Daemon, DaemonError, systemd};
+use tokio::task::JoinError;
+
+use super::{DATABASE_TIMEOUT, Daemon, DaemonError, Note, systemd};
 use crate::config;
 use crate::model::chain;
 use crate::runtime::preflight::{Preflight, PreflightError};
@@ -12,14 +15,33 @@ use crate::store::{Access, DatabaseState, Store};
 /// A reload goes on without the learner database: it is checked again when it is back.
 const UNCHECKED: &str = "cannot check the configuration against the learner database right now";
 
+/// What a reload has read.
+pub(super) struct Reloaded {
+    app: App,
+    /// `None` when the learner database is unavailable.
+    state: Option<DatabaseState>,
+}
+
 impl Daemon {
-    pub(super) async fn reload(&mut self) -> Result<(), DaemonError> {
+    /// Starts a reload, or lets another one follow the present one, which may have read the older file.
+    pub(super) fn request_reload(&mut self) {
+        if self.reloading.is_some() {
+            self.reload_again = true;
+            return;
+        }
         systemd::notify_reloading();
-        let loaded = match self.load_app() {
-            Ok(app) => self.admit(&app).await.map(|()| app),
-            Err(error) => Err(error.into()),
+        self.reloading = Some(tokio::spawn(read(Arc::clone(&self.app), self.environment.clone())));
+    }
+
+    pub(super) async fn finish_reload(
+        &mut self,
+        reloaded: Result<Result<Reloaded, DaemonError>, JoinError>,
+    ) -> Result<(), DaemonError> {
+        let admitted = match reloaded {
+            Ok(reloaded) => reloaded.and_then(|reloaded| self.admit(reloaded)),
+            Err(panic) => Err(DaemonError::ReloadPanicked(panic)),
         };
-        match loaded {
+        match admitted {
             Ok(app) => {
                 for warning in &app.config.warnings {
                     tracing::warn!("{warning}");
@@ -28,9 +50,7 @@ impl Daemon {
                 let same_schedule = app.config.schedule == self.app.config.schedule;
                 self.app = Arc::new(app);
                 tracing::info!("configuration reloaded");
-                // The sender of a signal is unknown.
-                let at = (self.app.clock)();
-                self.record("the reload", async |store| store.audit("SIGHUP", "reload", None, at).await).await;
+                self.record(Note::Reload((self.app.clock)())).await;
                 if self.running.is_none() {
                     self.schedule_next(self.next_cycle_at.filter(|_| same_schedule)).await?;
                 }
@@ -42,52 +62,61 @@ impl Daemon {
             }
         }
         systemd::notify_ready();
+        if std::mem::take(&mut self.reload_again) {
+            self.request_reload();
+        }
         Ok(())
     }
 
-    /// Loads the configuration; the keys that need a restart keep their old values.
-    fn load_app(&self) -> Result<App, AppError> {
-        let old = &self.app.config;
-        let mut new = config::load(&old.path, &self.environment)?;
-        let needing_restart = config::changed_keys_needing_restart(old, &new);
-        if !needing_restart.is_empty() {
-            tracing::warn!("these keys take effect after a restart: {}", needing_restart.join(", "));
+    /// Refuses a configuration whose application another daemon provisions.
+    fn admit(&mut self, Reloaded { app, state }: Reloaded) -> Result<App, DaemonError> {
+        let (new, old) = (&app.config, &self.app.config);
+        if (&new.entra.tenant_id, new.app.enterprise_app) != (&old.entra.tenant_id, old.app.enterprise_app) {
+            match state {
+                Some(state) => self.source_locks.lock_sources(new, &state)?,
+                // A server has no source locks.
+                None if Paths::new(new).database.is_none() => {}
+                None => return Err(DaemonError::SourceUnknown),
+            }
         }
-        new.learners.database = old.learners.database.clone();
-        new.learners.password_file = old.learners.password_file.clone();
-        new.state = old.state.clone();
-        new.log = old.log.clone();
-        App::new(new, &self.environment, self.app.clock)
+        Ok(app)
     }
+}
 
-    /// Refuses a configuration that a start would refuse, and one whose application another daemon provisions.
-    async fn admit(&mut self, new: &App) -> Result<(), DaemonError> {
-        let file = Paths::new(&new.config).database;
-        let is_missing = || file.as_ref().is_some_and(|path| path.try_exists().is_ok_and(|exists| !exists));
-        let state = match tokio::time::timeout(DATABASE_TIMEOUT, inspect_database_state(new)).await {
-            Ok(Ok(state)) => Some(state),
-            // While its disk is not mounted, the file does not exist; that is not a mistake in the configuration.
-            Ok(Err(error)) if error.is_misconfiguration() && !is_missing() => return Err(error.into()),
-            Ok(Err(error)) => {
-                tracing::warn!("{UNCHECKED}: {}", chain(&error));
-                None
-            }
-            Err(_) => {
-                tracing::warn!("{UNCHECKED}: it is locked or does not answer");
-                None
-            }
-        };
-        let (new, old) = (&new.config, &self.app.config);
-        if (&new.entra.tenant_id, new.app.enterprise_app) == (&old.entra.tenant_id, old.app.enterprise_app) {
-            return Ok(());
+/// Reads the new configuration, and refuses what a start would refuse.
+async fn read(old: Arc<App>, environment: BTreeMap<String, String>) -> Result<Reloaded, DaemonError> {
+    let loaded = tokio::task::spawn_blocking(move || load_app(&old, &environment)).await;
+    let app = loaded.map_err(DaemonError::ReloadPanicked)??;
+    let file = Paths::new(&app.config).database;
+    let is_missing = || file.as_ref().is_some_and(|path| path.try_exists().is_ok_and(|exists| !exists));
+    let state = match tokio::time::timeout(DATABASE_TIMEOUT, inspect_database_state(&app)).await {
+        Ok(Ok(state)) => Some(state),
+        // While its disk is not mounted, the file does not exist; that is not a mistake in the configuration.
+        Ok(Err(error)) if error.is_misconfiguration() && !is_missing() => return Err(error.into()),
+        Ok(Err(error)) => {
+            tracing::warn!("{UNCHECKED}: {}", chain(&error));
+            None
         }
-        match state {
-            Some(state) => self.source_locks.lock_sources(new, &state),
-            // A server has no source locks.
-            None if file.is_none() => Ok(()),
-            None => Err(DaemonError::SourceUnknown),
+        Err(_) => {
+            tracing::warn!("{UNCHECKED}: it is locked or does not answer");
+            None
         }
+    };
+    Ok(Reloaded { app, state })
+}
+
+/// Loads the configuration; the keys that need a restart keep their old values.
+fn load_app(old: &App, environment: &BTreeMap<String, String>) -> Result<App, AppError> {
+    let mut new = config::load(&old.config.path, environment)?;
+    let needing_restart = config::changed_keys_needing_restart(&old.config, &new);
+    if !needing_restart.is_empty() {
+        tracing::warn!("these keys take effect after a restart: {}", needing_restart.join(", "));
     }
+    new.learners.database = old.config.learners.database.clone();
+    new.learners.password_file = old.config.learners.password_file.clone();
+    new.state = old.config.state.clone();
+    new.log = old.config.log.clone();
+    App::new(new, environment, old.clock)
 }
 
 /// Inspects what a start would inspect, and writes nothing.

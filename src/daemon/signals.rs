@@ -34,6 +34,15 @@ impl Signals {
         })
     }
 
+    /// Resolves at SIGTERM or SIGINT. The other signals stay for [`Self::next`].
+    pub(super) async fn stop(&mut self) {
+        let Self { user1: _, user2: _, hangup: _, terminate, interrupt } = self;
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+
     /// The next request. Dropping the future loses no signal.
     pub(super) async fn next(&mut self) -> SignalRequest {
         let Self { user1, user2, hangup, terminate, interrupt } = self;

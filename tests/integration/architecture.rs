@@ -251,6 +251,17 @@ fn each_dependency_has_one_home() {
 }
 
 #[test]
+fn only_the_files_module_opens_files() {
+    for source in sources().iter().filter(|source| source.module() != "files" && !source.is_test()) {
+        for word in
+            ["fs::read(", "read_to_string(path", "File::open", "File::create", "OpenOptions", "fs::write", "fs::copy"]
+        {
+            assert!(!source.code.contains(word), "{} uses {word}", source.path);
+        }
+    }
+}
+
+#[test]
 fn directory_store_and_cache_never_use_each_other() {
     let apart = ["directory", "store", "cache"];
     for source in sources().iter().filter(|source| apart.contains(&source.module())) {

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::process::Signal;
 
 use crate::program::users;
 use crate::refusals::daemon_lock;
@@ -61,6 +62,28 @@ async fn only_a_regular_file_of_bounded_size_is_a_configuration() {
             assert!(ran.stderr.contains(&expected), "{kind}: {ran:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_daemon_survives_whatever_is_in_the_place_of_its_files_at_a_reload() {
+    let world = World::start(users(1).0).await;
+    let daemon = world.daemon().await;
+    world.cycles_ended(1).await;
+    let configuration = std::fs::read(world.config_path()).unwrap();
+    let mut refused = 0;
+    for kind in KINDS {
+        let reason = put(&world.config_path(), kind);
+        daemon.signal(Signal::HUP);
+        refused += 1;
+        daemon.logged("configuration not reloaded, the old one stays", refused).await;
+        daemon.logged(reason, 1).await;
+        let _ = std::fs::remove_dir(world.config_path());
+        let _ = std::fs::remove_file(world.config_path());
+        std::fs::write(world.config_path(), &configuration).unwrap();
+    }
+    daemon.signal(Signal::HUP);
+    daemon.logged("configuration reloaded", 1).await;
+    daemon.stop().await;
 }
 
 #[tokio::test]

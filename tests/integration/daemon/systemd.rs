@@ -100,3 +100,21 @@ async fn the_watchdog_is_notified_even_during_a_cycle() {
     world.cycles_ended(1).await;
     daemon.stop().await;
 }
+
+#[apply(on_both)]
+async fn a_stop_does_not_wait_for_a_reload() {
+    let world = World::start(users(1).0).await;
+    let (mut daemon, mut systemd) = daemon_with_socket(&world, &[]).await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    let alone = world.database.shut().await;
+    daemon.signal(Signal::HUP);
+    let reloading = systemd.notified(0, "RELOADING=1").await;
+    // Merged into one that follows.
+    daemon.signal(Signal::HUP);
+    daemon.signal(Signal::TERM);
+    systemd.notified(reloading, "STOPPING=1").await;
+    assert_eq!(daemon.ended().await, Some(0));
+    drop(alone);
+    let log = daemon.log();
+    assert!(!log.contains("against the learner database") && !log.contains("reloaded"), "{log}");
+}
