@@ -153,7 +153,7 @@ impl Command {
             Self::Check(arguments) => check::run(context, arguments, system_clock).await,
             Self::Status(arguments) => status::run(context, arguments, system_clock()).await,
             Self::Log(arguments) => log::run(context, arguments, system_clock()).await,
-            Self::Approve(arguments) => approve::run(context, arguments, system_clock()).await,
+            Self::Approve(arguments) => approve::run(context, arguments, system_clock).await,
             Self::Pause => pause::run(context, true, system_clock()).await,
             Self::Resume => pause::run(context, false, system_clock()).await,
             Self::Resync(arguments) => resync::run(context, arguments).await,

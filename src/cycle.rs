@@ -342,6 +342,7 @@ async fn read_facts(
         failing: store.failing(source).await?,
         recently_deactivated: store.recently_deactivated(source, options.now - DAY).await?,
         last_members: store.last_members(source).await?,
+        taken_over: store.state().await?.taken_over_sources.contains(source),
     })
 }
 
@@ -388,6 +389,7 @@ fn bookkeeping(plan: &Plan) -> Bookkeeping<'_> {
         held_ended: plan.held_ended(),
         routes: plan.routes(),
         group_members: plan.group_members(),
+        take_over_ended: plan.take_over_ended(),
     }
 }
 

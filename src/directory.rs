@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use reqwest::Url;
+use serde::de::IgnoredAny;
 
 use self::client::{GraphClient, ListEvent};
 pub use self::confirm::Confirmation;
@@ -213,6 +214,19 @@ impl Directory {
             }
         }
         Err(DirectoryError::ApplicationNotFound(id))
+    }
+
+    /// Whether Entra has an enterprise application with this object id. A deleted one, which can be restored, does not count.
+    ///
+    /// # Errors
+    /// A request fails: no answer proves nothing.
+    pub async fn has_application(&self, object_id: EntraId) -> Result<bool, DirectoryError> {
+        let path = format!("/servicePrincipals/{object_id}?$select=id");
+        match self.client.get::<IgnoredAny>("reading the former enterprise application", &path).await {
+            Ok(IgnoredAny) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads all assignments, one row for each principal and role. Service principals are ignored.

@@ -46,6 +46,7 @@ pub struct Plan {
     held_ended: BTreeSet<EntraId>,
     routes: Vec<(EntraId, Routes)>,
     group_members: MemberCounts,
+    take_over_ended: bool,
     compared: Vec<Compared>,
     counts: Counts,
 }
@@ -101,6 +102,11 @@ impl Plan {
     /// The member counts that differ from `sync_groups`.
     pub fn group_members(&self) -> &MemberCounts {
         &self.group_members
+    }
+
+    /// Whether the holds of the first cycle after a take-over are in this plan.
+    pub fn take_over_ended(&self) -> bool {
+        self.take_over_ended
     }
 
     /// Linked users whose row was compared and is not written.
@@ -218,6 +224,7 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
         held_ended,
         routes: routes.collect(),
         group_members: members.map(|(group, members)| (*group, *members)).collect(),
+        take_over_ended: facts.taken_over,
         compared,
         counts,
     }

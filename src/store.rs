@@ -11,7 +11,7 @@
 //! - `table` is the layout of the learners table, our own or the platform's.
 //! - `schema` creates and migrates the tables.
 //! - `location` and `handle` are where a database is, and an open one.
-//! - `state`, `cycles`, `cycle_lock`, `read`, `write` and `administration` work with an open database.
+//! - `state`, `cycles`, `cycle_lock`, `read`, `write`, `administration` and `take_over` work with an open database.
 //! - `open` inspects, opens and copies databases.
 
 mod administration;
@@ -26,6 +26,7 @@ mod read;
 mod schema;
 mod state;
 mod table;
+mod take_over;
 mod write;
 
 #[cfg(test)]
@@ -39,4 +40,5 @@ pub use self::location::{DatabaseLocation, LearnerDatabase};
 pub use self::open::{Access, Inspected, MigrationResult};
 pub use self::read::{FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow};
 pub use self::state::{CredentialNote, DatabaseState};
+pub use self::take_over::SourceRecords;
 pub use self::write::{Applied, Bookkeeping, WriteContext};

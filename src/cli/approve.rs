@@ -1,15 +1,17 @@
 //! `learner-sync approve`: shows the held users and releases exactly those, for 24 hours and once.
 
+mod source;
+
 use std::io::{BufRead, IsTerminal};
 
-use jiff::Timestamp;
-
+use self::source::FormerSource;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, USAGE, print};
 use super::status::held_table;
+use crate::model::Clock;
 use crate::plan::DAY;
 use crate::runtime::{Paths, configured_source};
-use crate::store::{HeldUser, Store, StoreError};
+use crate::store::{HeldUser, StoreError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -22,21 +24,31 @@ pub(super) struct Arguments {
     /// Admit this application to a database that another application already uses.
     #[arg(long, conflicts_with = "expect")]
     source: bool,
+    /// Move the learners of OLD, an application that was deleted and created again, to this one.
+    #[arg(long, value_name = "TENANT/OBJECT-ID", requires = "source")]
+    take_over: Option<FormerSource>,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {
-    let Arguments { yes, expect, source: admit } = arguments;
+/// Exit code 1: what was asked for did not happen.
+const CANCELLED: &str = "cancelled; nothing was approved";
+
+pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
+    let Arguments { yes, expect, source: admit, take_over } = arguments;
+    let now = clock();
     if yes && !admit && expect.is_none() {
         return Err(Failure::new(USAGE, "--yes needs --expect N, the number of held users that you saw"));
     }
     if let Some(path) = Paths::new(&context.config).database.filter(|path| !path.exists()) {
         return Err(StoreError::Missing { path }.into());
     }
+    let actor = super::actor(&context.environment);
+    if let Some(former) = take_over {
+        return source::take_over(context, &former, &actor, yes, clock).await;
+    }
     let store = context.open_current_store().await?;
     let source = configured_source(&context.config, &store.state().await?);
-    let actor = super::actor(&context.environment);
     if admit {
-        return self::admit(&store, &source, &actor, yes, now).await;
+        return source::admit(&store, &source, &actor, yes, now).await;
     }
 
     let is_approved = |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| now.duration_since(*at) <= DAY);
@@ -58,8 +70,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     let count = open.len().to_string();
     let question = format!("Type {count} to release these users, anything else to cancel:");
     if !yes && !confirm_on_terminal(&question, &count)? {
-        print("No users were released.")?;
-        return Ok(DONE);
+        return Err(Failure::new(FAILED, CANCELLED));
     }
     let released = store.approve(&source, &open, &actor, now).await?;
     let changed = (open.len() as u64).saturating_sub(released);
@@ -70,23 +81,6 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         "Released {released} users for 24 hours. The next cycle confirms each of them again; `learner-sync resync` or \
          `learner-sync sync` runs one now."
     ))?;
-    Ok(DONE)
-}
-
-async fn admit(store: &Store, source: &str, actor: &str, yes: bool, now: Timestamp) -> Result<u8, Failure> {
-    let others = store.other_sources(source).await?;
-    if others.is_empty() {
-        print("No other application uses this database; there is nothing to admit.")?;
-        return Ok(DONE);
-    }
-    print(&format!("This learner database belongs to {}.", others.join(" and ")))?;
-    print(&format!("Admitting {source} lets it create and adopt learners beside those of the other application."))?;
-    if !yes && !confirm_on_terminal("Type yes to admit it, anything else to cancel:", "yes")? {
-        print("Nothing was changed.")?;
-        return Ok(DONE);
-    }
-    store.admit_source(source, actor, now).await?;
-    print("Admitted.")?;
     Ok(DONE)
 }
 

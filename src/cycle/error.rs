@@ -50,6 +50,25 @@ fn same_application(left: &str, right: &str) -> bool {
     application(left) == application(right)
 }
 
+/// The application may have been created again, be another one, or be a mistake.
+fn foreign_hint(here: &str, others: &[String]) -> String {
+    let tenant = |source: &str| source.split('/').next().map(str::to_owned);
+    let former = others.iter().filter(|other| tenant(other) == tenant(here));
+    let commands: Vec<String> =
+        former.map(|other| format!("learner-sync approve --source --take-over {other}")).collect();
+    let take_over = match &*commands {
+        [] => String::new(),
+        commands => format!(
+            "if the enterprise application was deleted and created again, move its learners to this one: {}; ",
+            commands.join(" or ")
+        ),
+    };
+    format!(
+        "{take_over}if both applications are to use this database, admit this one beside it: learner-sync approve \
+         --source; otherwise correct entra.tenant_id or app.enterprise_app"
+    )
+}
+
 impl CycleError {
     /// What the administrator can do.
     pub fn hint(&self) -> Option<String> {
@@ -59,14 +78,9 @@ impl CycleError {
                 "this is the same application under another spelling of entra.tenant_id: use the former spelling"
                     .to_owned(),
             ),
-            Self::ForeignSource { .. } => Some(
-                "check entra.tenant_id and app.enterprise_app, or admit this application to the database: learner-sync \
-                 approve --source"
-                    .to_owned(),
-            ),
+            Self::ForeignSource { here, others } => Some(foreign_hint(here, others)),
             Self::RestrictionLost(_) => Some(
-                "restore the group, or remove it from the configuration; no learner is changed until then"
-                    .to_owned(),
+                "restore the group, or remove it from the configuration; no learner is changed until then".to_owned(),
             ),
             Self::Deadline(_) => Some("raise entra.cycle_deadline if the tenant is that large".to_owned()),
             Self::Store(error) => error.hint(),

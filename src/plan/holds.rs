@@ -183,6 +183,9 @@ fn too_many_leavers(input: PlanInput<'_>, leavers: &[Leaver<'_>]) -> Option<Stri
     let candidates = leavers.iter().filter(|leaver| !is_approved(leaver)).count() as u64;
     let recent = input.facts.recently_deactivated.len() as u64;
     let (count, learners) = (candidates + recent, input.active_learners() + recent);
+    if input.facts.taken_over {
+        return Some("the learners were taken over from another application".to_owned());
+    }
     let what = format!("{candidates} deactivations now and {recent} in the last 24 hours");
     if count > limits.max_deactivations {
         Some(format!("{what} exceed {} (safety.max_deactivations)", limits.max_deactivations))

@@ -166,6 +166,8 @@ pub struct DatabaseFacts {
     pub present: BTreeMap<Attribute, u64>,
     /// How many members each assigned group had, by `sync_groups`.
     pub last_members: BTreeMap<EntraId, u64>,
+    /// Whether this is the first complete cycle since the learners were taken over from another application.
+    pub taken_over: bool,
 }
 
 /// The number of user members by group.

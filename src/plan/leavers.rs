@@ -122,7 +122,9 @@ fn drop_waiting<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut 
 fn must_wait(input: PlanInput<'_>, user: EntraId) -> bool {
     let after = input.limits.deactivate_after;
     let hold = input.facts.held.get(&user).filter(|entry| entry.action == Action::Deactivate);
-    !after.is_zero()
+    // After a take-over all leavers are held: those who wait would leave unseen in a later cycle.
+    !input.facts.taken_over
+        && !after.is_zero()
         && hold.is_none_or(|entry| entry.reason == Reason::Unreadable)
         && !has_waited(input.facts, user, after, input.now)
 }

@@ -17,6 +17,7 @@ impl Plan {
         self.routes.retain(|(other, _)| *other == user);
         self.compared.retain(|compared| compared.user == user);
         self.group_members.clear();
+        self.take_over_ended = false;
 
         let in_scope = desired.assessment(user).is_some_and(|assessment| assessment.is_in_scope());
         let mut counts = Counts {

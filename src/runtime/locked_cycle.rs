@@ -90,28 +90,8 @@ pub async fn run_locked_cycle(
     if !app.config.provisioning.users {
         return Err(LockedCycleError::Disabled);
     }
-    let mut preflight = Preflight::inspect(&app.config, &app.learners).await?;
-    preflight.create_directories()?;
-    // Keeps other cycles of this machine out.
-    let mut waited = false;
-    let _lock = loop {
-        match Lock::acquire(&preflight.paths.cycle_lock, options.command) {
-            Err(LockError::Held(holder)) => wait_for_lock(holder, options, &mut waited, &mut stop).await?,
-            acquired => break acquired?,
-        }
-    };
-    if waited {
-        // The file may have been replaced meanwhile.
-        preflight = Preflight::inspect(&app.config, &app.learners).await?;
-    }
-    reached(Step::LockTaken);
-    // Opened for each cycle: after a restore the path names another file.
-    let store = Store::open_inspected(&preflight.database).await?;
-    // Keeps cycles of other machines out, when the learners are on a server.
-    let mut waited = false;
-    while let Some(holder) = store.take_cycle_lock(options.command).await? {
-        wait_for_lock(holder, options, &mut waited, &mut stop).await?;
-    }
+    let LockedDatabase { _lock, preflight, store } =
+        lock_database(app, options.command, options.wait, &mut stop).await?;
     if !options.force && store.state().await?.paused {
         return Err(LockedCycleError::Paused);
     }
@@ -138,14 +118,59 @@ pub async fn run_locked_cycle(
     Ok(ended?)
 }
 
-/// Waits until the lock of `holder` should be tried again, when `options` allow to wait.
+/// The learner database, with the locks that keep every cycle out until it is dropped.
+#[derive(Debug)]
+pub struct LockedDatabase {
+    /// The open database.
+    pub store: Store,
+    preflight: Preflight,
+    // Last, because it is released after the database is closed.
+    _lock: Lock,
+}
+
+/// Takes the cycle lock for `command`, waiting for it if `wait` is set, and opens the learner database.
+///
+/// # Errors
+/// When a cycle runs, or something on disk cannot be used.
+pub async fn lock_database(
+    app: &App,
+    command: &str,
+    wait: bool,
+    stop: &mut StopSignal,
+) -> Result<LockedDatabase, LockedCycleError> {
+    let mut preflight = Preflight::inspect(&app.config, &app.learners).await?;
+    preflight.create_directories()?;
+    // Keeps other cycles of this machine out.
+    let mut waited = false;
+    let _lock = loop {
+        match Lock::acquire(&preflight.paths.cycle_lock, command) {
+            Err(LockError::Held(holder)) => wait_for_lock(holder, wait, &mut waited, stop).await?,
+            acquired => break acquired?,
+        }
+    };
+    if waited {
+        // The file may have been replaced meanwhile.
+        preflight = Preflight::inspect(&app.config, &app.learners).await?;
+    }
+    reached(Step::LockTaken);
+    // Opened for each cycle: after a restore the path names another file.
+    let store = Store::open_inspected(&preflight.database).await?;
+    // Keeps cycles of other machines out, when the learners are on a server.
+    let mut waited = false;
+    while let Some(holder) = store.take_cycle_lock(command).await? {
+        wait_for_lock(holder, wait, &mut waited, stop).await?;
+    }
+    Ok(LockedDatabase { store, preflight, _lock })
+}
+
+/// Waits until the lock of `holder` should be tried again, if it may `wait`.
 async fn wait_for_lock(
     holder: LockHolder,
-    options: RunOptions<'_>,
+    wait: bool,
     waited: &mut bool,
     stop: &mut StopSignal,
 ) -> Result<(), LockedCycleError> {
-    if !options.wait {
+    if !wait {
         return Err(LockedCycleError::Locked(holder));
     }
     if !std::mem::replace(waited, true) {

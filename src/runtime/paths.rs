@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Config, DatabaseConfig};
 use crate::files::{beside, directory_of};
+use crate::model::{EntraId, LockHolder};
+use crate::runtime::lock::Lock;
 use crate::store::DatabaseState;
 
 /// The files of one configuration. None of them has to exist.
@@ -47,9 +49,17 @@ impl Paths {
     /// There is one for each id under which the application has been configured. A server has none: cycles of two
     /// daemons take turns there.
     pub fn source_locks(&self, config: &Config, state: &DatabaseState) -> BTreeSet<PathBuf> {
+        self.locks_of(&state.spellings(&config.entra.tenant_id, config.app.enterprise_app))
+    }
+
+    /// The daemon of another application of this tenant on this database; a server does not know it.
+    pub fn daemon_of(&self, tenant: &str, application: EntraId, state: &DatabaseState) -> Option<LockHolder> {
+        self.locks_of(&state.spellings(tenant, application)).iter().find_map(|path| Lock::holder(path))
+    }
+
+    fn locks_of(&self, sources: &BTreeSet<String>) -> BTreeSet<PathBuf> {
         let Some(path) = &self.database else { return BTreeSet::new() };
         let database = canonical(path);
-        let sources = state.spellings(&config.entra.tenant_id, config.app.enterprise_app);
         let lock = |source: &String| {
             // A tenant may be a domain that is too long for a file name.
             let hash = blake3::hash(source.as_bytes()).to_hex();

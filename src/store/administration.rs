@@ -91,7 +91,7 @@ impl Store {
     }
 }
 
-async fn write_audit(
+pub(super) async fn write_audit(
     connection: &mut Connection,
     actor: &str,
     action: &str,

@@ -20,6 +20,8 @@ pub struct DatabaseState {
     pub next_cycle_at: Option<Timestamp>,
     /// The sources that may use this database beside another one.
     pub admitted_sources: BTreeSet<String>,
+    /// The sources that took over the learners of another one and have not completed a cycle since.
+    pub taken_over_sources: BTreeSet<String>,
     /// The object id of the enterprise application, by the configured id.
     pub applications: BTreeMap<String, String>,
     /// The last check of the credential.
@@ -58,7 +60,7 @@ impl Store {
     pub async fn state(&self) -> Result<DatabaseState, StoreError> {
         let statement = Statement::new(
             "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
-                    credential_ends_at
+                    credential_ends_at, taken_over_sources
              FROM sync_state",
         );
         let row = self.connection().await.row(statement).await?;
@@ -70,6 +72,7 @@ impl Store {
             next_cycle_at: row.optional_time(2, "sync_state.next_cycle_at")?,
             admitted_sources: parse_json_column(row.get(3)?, "sync_state.admitted_sources")?,
             applications: parse_json_column(row.get(4)?, "sync_state.applications")?,
+            taken_over_sources: parse_json_column(row.get(7)?, "sync_state.taken_over_sources")?,
             credential: looked_at.map(|looked_at| CredentialNote { looked_at, ends_at }),
         })
     }

@@ -37,7 +37,7 @@ struct WriteSession<'w> {
 }
 
 /// Renews the generation: a cache with another one compares all learners again.
-async fn renew_generation(connection: &mut Connection) -> Result<Generation, DbError> {
+pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Generation, DbError> {
     let generation = Generation(rand::random());
     let statement = Statement::new("UPDATE sync_state SET generation = $1");
     connection.execute(statement.bind(generation.to_string())).await?;

@@ -10,6 +10,7 @@ mod provision;
 mod schema;
 mod status;
 mod sync;
+mod take_over;
 
 /// The keys of the document that `sync --json` prints.
 const SUMMARY: [&str; 15] = [

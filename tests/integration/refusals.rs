@@ -175,6 +175,7 @@ async fn a_file_instead_of_the_state_directory_is_refused() {
 /// The file name of the lock of a daemon, beside the database.
 pub(crate) fn daemon_lock(world: &World) -> String {
     let state = DatabaseState {
+        taken_over_sources: BTreeSet::new(),
         generation: Generation(0),
         paused: false,
         next_cycle_at: None,

@@ -1126,6 +1126,37 @@ fn a_hold_lasts_until_it_is_approved_for_its_action() {
 }
 
 #[test]
+fn after_a_take_over_every_leaver_is_held_once() {
+    let mut world = World::new();
+    world.taken_over = true;
+    world.limits.deactivate_after = SignedDuration::from_mins(60);
+    world.leaver(1);
+    world.leaver(2);
+    let approval = (now(), "grace".to_owned());
+    world.hold(2, Action::Deactivate, Reason::Threshold).approved = Some(approval);
+    world.wanted(3);
+    let plan = world.plan();
+    assert!(plan.take_over_ended());
+    world::check_plan(
+        &plan,
+        r#"
+        create u3: assigned
+            userName: n3
+            emails[type eq "work"].value: e3
+            department: d3
+            active: true
+        deactivate learner 2 of u2: unassigned; approved by grace at 2026-01-02T03:04:05Z
+            active: true -> false
+        hold deactivate learner 1 of u1: threshold; would deactivate (unassigned): the learners were taken over from another application
+            active: true -> false
+        1 in scope, 1 created, 1 deactivated, 1 held
+    "#,
+    );
+    // One user is not all.
+    assert!(!plan.for_user(user(1), &world.desired).take_over_ended());
+}
+
+#[test]
 fn the_last_members_of_a_group_that_became_empty_are_held() {
     let mut world = leavers(1, 2);
     world.routes.insert(user(0), through(200));

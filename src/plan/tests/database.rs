@@ -38,6 +38,7 @@ impl Database {
             }
         }
         DatabaseFacts {
+            taken_over: false,
             rows: self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row.clone()))).collect(),
             holders: self.rows.values().cloned().collect(),
             held: self.held.clone(),

@@ -21,6 +21,7 @@ pub(super) struct World {
     /// Links that say something else than the rows.
     pub(super) stale_links: LinkedLearners,
     pub(super) limits: Limits,
+    pub(super) taken_over: bool,
     pub(super) relink: Option<Relink>,
 }
 
@@ -58,6 +59,7 @@ impl World {
             routes: BTreeMap::new(),
             stale_links: LinkedLearners::new(),
             limits: limits(),
+            taken_over: false,
             relink: None,
         }
     }
@@ -169,6 +171,7 @@ impl World {
             }
         }
         DatabaseFacts {
+            taken_over: self.taken_over,
             rows: linked().filter_map(|row| Some((row.link.as_ref()?.1, row.clone()))).collect(),
             holders: self.rows.clone(),
             held: self.held.clone(),

@@ -90,11 +90,4 @@ impl Store {
         let sources: Vec<String> = self.query(sources, |row| Ok(row.get(0)?)).await?;
         Ok(if sources.iter().any(|known| known == source) { Vec::new() } else { sources })
     }
-
-    /// Every source that has links or ran a cycle here.
-    pub async fn sources(&self) -> Result<Vec<String>, StoreError> {
-        let sources =
-            Statement::new("SELECT source FROM sync_links UNION SELECT source FROM sync_cycles ORDER BY source");
-        self.query(sources, |row| Ok(row.get(0)?)).await
-    }
 }

@@ -12,6 +12,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/003_deactivated_at.sql"),
     // Earlier versions kept this state in `detail`: why a user waits, which drift was reported, who approved.
     include_str!("postgres/004_typed_state.sql"),
+    // The sources that took over learners and have not completed a cycle since.
+    include_str!("postgres/005_taken_over.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

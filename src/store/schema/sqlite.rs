@@ -10,6 +10,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/003_deactivated_at.sql"),
     // Earlier versions kept this state in `detail`: why a user waits, which drift was reported, who approved.
     include_str!("sqlite/004_typed_state.sql"),
+    // The sources that took over learners and have not completed a cycle since.
+    include_str!("sqlite/005_taken_over.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

@@ -104,8 +104,14 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     let store = kind.store_with(2).await;
     let nobody = BTreeSet::new();
     let no_groups = MemberCounts::new();
-    let nothing =
-        Bookkeeping { left: &[], failing_ended: &nobody, held_ended: &nobody, routes: &[], group_members: &no_groups };
+    let nothing = Bookkeeping {
+        left: &[],
+        failing_ended: &nobody,
+        held_ended: &nobody,
+        routes: &[],
+        group_members: &no_groups,
+        take_over_ended: false,
+    };
     let before = store.state().await.unwrap();
     assert_eq!(store.record(&nothing, &write_context()).await.unwrap(), None);
 

@@ -12,6 +12,7 @@ use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::table::id_texts;
+use crate::store::take_over::end_take_over;
 
 /// What a cycle records besides learners.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +27,8 @@ pub struct Bookkeeping<'b> {
     pub routes: &'b [(EntraId, Routes)],
     /// The member counts that differ from `sync_groups`.
     pub group_members: &'b MemberCounts,
+    /// Whether the source completes its first cycle since a take-over.
+    pub take_over_ended: bool,
 }
 
 impl Store {
@@ -36,13 +39,14 @@ impl Store {
         bookkeeping: &Bookkeeping<'_>,
         context: &WriteContext<'_>,
     ) -> Result<Option<Generation>, StoreError> {
-        let Bookkeeping { left, failing_ended, held_ended, routes, group_members } = bookkeeping;
+        let Bookkeeping { left, failing_ended, held_ended, routes, group_members, take_over_ended } = bookkeeping;
         let is_recorded = |decision: &Decision| decision.leave().is_some_and(|leave| leave.tracked || leave.begins);
         if !left.iter().any(is_recorded)
             && failing_ended.is_empty()
             && held_ended.is_empty()
             && routes.is_empty()
             && group_members.is_empty()
+            && !take_over_ended
         {
             return Ok(None);
         }
@@ -63,6 +67,7 @@ impl Store {
             held_ended: &BTreeSet::new(),
             routes: &[],
             group_members: &MemberCounts::new(),
+            take_over_ended: false,
         };
         self.record(&bookkeeping, context).await.map(drop)
     }
@@ -72,7 +77,11 @@ async fn write_bookkeeping(
     session: &mut WriteSession<'_>,
     bookkeeping: &Bookkeeping<'_>,
 ) -> Result<Option<Generation>, DbError> {
-    let Bookkeeping { left, failing_ended, held_ended, routes, group_members } = bookkeeping;
+    let Bookkeeping { left, failing_ended, held_ended, routes, group_members, take_over_ended } = bookkeeping;
+    // With the holds in one transaction: a kill between them would release the leavers.
+    if *take_over_ended {
+        end_take_over(session.connection, session.context.source).await?;
+    }
     delete_records(session, "sync_failures", &id_texts(*failing_ended)).await?;
     delete_records(session, "sync_held", &id_texts(*held_ended)).await?;
     // One row a user: PostgreSQL cannot upsert a row twice in one statement.

@@ -26,6 +26,8 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/control/users", get(users::list).post(users::add))
         .route("/control/users/{id}", get(users::show).patch(users::change).delete(users::delete))
         .route("/control/users/{id}/restore", post(users::restore))
+        .route("/control/users/{id}/recreate", post(users::recreate))
+        .route("/control/application/recreate", post(recreate_application))
         .route("/control/groups", get(groups::list).post(groups::add))
         .route("/control/groups/{id}", get(groups::show).delete(groups::delete))
         .route("/control/groups/{id}/members/{member}", post(groups::add_member).delete(groups::remove_member))
@@ -82,6 +84,10 @@ async fn summary(State(shared): Simulator) -> ControlResult {
         "assignments": tenant.application.assignments().count(),
         "permissions": tenant.permissions,
     })))
+}
+
+async fn recreate_application(State(shared): Simulator) -> ControlResult {
+    Ok(Json(json!({ "enterprise_app": shared.tenant().recreate_application() })))
 }
 
 async fn permissions(State(shared): Simulator) -> ControlResult {

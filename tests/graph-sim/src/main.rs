@@ -106,6 +106,8 @@ curl {url}/control/users -d '{{\"givenName\": \"Ada\", \"surname\": \"Lovelace\"
 curl -X PATCH {url}/control/users/ada.lovelace@harbourworks.example -d '{{\"accountEnabled\": false, \"jobTitle\": null}}'
 curl -X DELETE {url}/control/users/ada.lovelace@harbourworks.example
 curl -X POST {url}/control/users/USER-ID/restore
+curl -X POST {url}/control/users/USER-ID/recreate
+curl -X POST {url}/control/application/recreate
 curl {url}/control/groups
 curl -X POST {url}/control/groups/GROUP-ID/members/USER-ID
 curl {url}/control/assignments -d '{{\"principal\": \"GROUP-ID\"}}'

@@ -7,6 +7,7 @@ mod assignments;
 mod credentials;
 mod generate;
 mod members;
+mod recreate;
 mod users;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -107,3 +107,13 @@ pub(super) async fn restore(State(shared): Simulator, path: Path<String>) -> Con
     }
     Ok(Json(tenant.user(&id).map(shown).unwrap_or_default()))
 }
+
+pub(super) async fn recreate(State(shared): Simulator, path: Path<String>) -> ControlResult {
+    let mut tenant = shared.tenant();
+    let id = resolve(&tenant, &id_of(path))?;
+    if tenant.find_user(&id).is_none() {
+        return Err(ControlError::nothing(&id));
+    }
+    let new = tenant.recreate_user(&id);
+    Ok(Json(tenant.user(&new).map(shown).unwrap_or_default()))
+}

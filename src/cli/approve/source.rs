@@ -1,0 +1,164 @@
+//! `approve --source`: admits this application to a database that another one uses, or moves the learners of an
+//! application that was created again to it.
+
+use jiff::Timestamp;
+
+use super::{CANCELLED, confirm_on_terminal};
+use crate::cli::Context;
+use crate::cli::output::{DONE, FAILED, Failure, print};
+use crate::cli::sync::stop_on_signal;
+use crate::cycle::CycleError;
+use crate::model::{Clock, EntraId, Source};
+use crate::nearest::{did_you_mean, nearest};
+use crate::runtime::locked_cycle::lock_database;
+use crate::runtime::{App, Paths};
+use crate::store::{SourceRecords, Store};
+
+pub(super) async fn admit(store: &Store, source: &str, actor: &str, yes: bool, now: Timestamp) -> Result<u8, Failure> {
+    let others = store.other_sources(source).await?;
+    if others.is_empty() {
+        print("No other application uses this database; there is nothing to admit.")?;
+        return Ok(DONE);
+    }
+    print(&format!("This learner database belongs to {}.", others.join(" and ")))?;
+    print(&format!("Admitting {source} lets it create and adopt learners beside those of the other application."))?;
+    if !yes && !confirm_on_terminal("Type yes to admit it, anything else to cancel:", "yes")? {
+        return Err(Failure::new(FAILED, CANCELLED));
+    }
+    store.admit_source(source, actor, now).await?;
+    print("Admitted.")?;
+    Ok(DONE)
+}
+
+/// The former application as the command line names it: `tenant/object id`, as the refusal of a cycle prints it, or the
+/// object id alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FormerSource {
+    tenant: Option<String>,
+    application: EntraId,
+}
+
+impl std::str::FromStr for FormerSource {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim().to_lowercase();
+        let (tenant, application) = match text.rsplit_once('/') {
+            Some((tenant, application)) => (Some(tenant.trim().to_owned()), application),
+            None => (None, &*text),
+        };
+        let application = application.trim().parse().ok().filter(|_| tenant.as_deref() != Some(""));
+        let application = application.ok_or("expected TENANT/OBJECT-ID, as the refusal of a cycle prints it")?;
+        Ok(Self { tenant, application })
+    }
+}
+
+/// What is moved from where to where, after everything that can be checked was checked.
+#[derive(Debug, PartialEq, Eq)]
+struct TakeOver {
+    old: String,
+    new: String,
+    records: SourceRecords,
+}
+
+pub(super) async fn take_over(
+    context: Context,
+    former: &FormerSource,
+    actor: &str,
+    yes: bool,
+    clock: Clock,
+) -> Result<u8, Failure> {
+    // A cycle migrates the tables, this command does not.
+    let store = context.open_current_store().await?;
+    let Context { config, environment } = context;
+    let app = App::new(config, &environment, clock)?;
+    let Some(shown) = TakeOver::check(&app, &store, former).await? else {
+        print("This application has no learners or records here any more; there is nothing to take over.")?;
+        return Ok(DONE);
+    };
+    store.close().await?;
+    shown.print()?;
+    if !yes && !confirm_on_terminal("Type yes to take them over, anything else to cancel:", "yes")? {
+        return Err(Failure::new(FAILED, CANCELLED));
+    }
+    let mut stop = stop_on_signal()?;
+    let locked = lock_database(&app, "learner-sync approve", false, &mut stop).await?;
+    if TakeOver::check(&app, &locked.store, former).await?.as_ref() != Some(&shown) {
+        let message = "the learner database changed meanwhile, and nothing was taken over; run the command again";
+        return Err(Failure::new(FAILED, message));
+    }
+    let TakeOver { old, new, records } = &shown;
+    locked.store.take_over(old, new, *records, actor, clock()).await?;
+    print(
+        "Taken over. The next cycle holds every deactivation until it is approved (`learner-sync guide migrating`); run \
+         `learner-sync plan` first.",
+    )?;
+    Ok(DONE)
+}
+
+impl TakeOver {
+    /// What would be moved; `None` when there is nothing.
+    async fn check(app: &App, store: &Store, former: &FormerSource) -> Result<Option<Self>, Failure> {
+        let refused = |message: String| Err(Failure::new(FAILED, message));
+        let tenant = &app.config.entra.tenant_id;
+        let application = app.directory.application(app.rules.application).await.map_err(CycleError::from)?;
+        let new = Source { tenant: tenant.clone(), application: application.object_id }.to_string();
+        let old_application = former.application;
+        let named = Source { tenant: former.tenant.as_ref().unwrap_or(tenant).clone(), application: old_application };
+        let named = named.to_string();
+        let sources = store.sources().await?;
+        let Some(old) = sources.iter().find(|source| source.eq_ignore_ascii_case(&named)).cloned() else {
+            let others: Vec<&str> = sources.iter().map(String::as_str).filter(|source| *source != new).collect();
+            let suggestion = nearest(&named, others.iter().copied());
+            let known = if others.is_empty() { "no other application".to_owned() } else { others.join(", ") };
+            return refused(format!(
+                "this learner database has no learners of {named}{}; it knows {known}",
+                did_you_mean(suggestion)
+            ));
+        };
+        if old == new {
+            return refused(format!("{old} is this application itself"));
+        }
+        if former.tenant.as_ref().is_some_and(|former| former != tenant) {
+            let hint = "learners move between applications of one tenant only; if both are spellings of one tenant, \
+                        write the former one in entra.tenant_id";
+            let message = format!("{old} belongs to another tenant than {tenant}");
+            return Err(Failure { hint: Some(hint.to_owned()), ..Failure::new(FAILED, message) });
+        }
+        let records = store.source_records(&old).await?;
+        if records == SourceRecords::default() {
+            return Ok(None);
+        }
+        if app.directory.has_application(old_application).await.map_err(CycleError::from)? {
+            let hint = "to use one database for both, run: learner-sync approve --source";
+            let message = format!("the application {old_application} still exists in Entra; nothing was taken over");
+            return Err(Failure { hint: Some(hint.to_owned()), ..Failure::new(FAILED, message) });
+        }
+        let state = store.state().await?;
+        if let Some(daemon) = Paths::new(&app.config).daemon_of(tenant, old_application, &state) {
+            let hint = "stop it, or reload it if its configuration names the new application now";
+            let message = format!("a daemon of {old} is running: {daemon}");
+            return Err(Failure { hint: Some(hint.to_owned()), ..Failure::new(FAILED, message) });
+        }
+        match &*store.linked_by_both(&old, &new).await? {
+            [] => Ok(Some(Self { old, new, records })),
+            both @ [first, ..] => refused(format!(
+                "{} users have a learner of each application, such as {first}; decide which learner is theirs, and delete \
+                 the link of the other one: DELETE FROM sync_links WHERE entra_id = '{first}' AND source = '{new}' (or \
+                 '{old}')",
+                both.len()
+            )),
+        }
+    }
+
+    fn print(&self) -> Result<(), Failure> {
+        let Self { old, new, records: SourceRecords { links, held, failures, groups } } = self;
+        print(&format!("From  {old}\nTo    {new}"))?;
+        print(&format!(
+            "Moves {links} learners, {held} held users, {failures} failing or skipped users and\n{groups} groups. No \
+             learner is changed. Approvals of held users are withdrawn."
+        ))?;
+        print("The former application does not exist in Entra. If it is restored there,\nit has no learners here.")?;
+        Ok(())
+    }
+}
