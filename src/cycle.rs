@@ -306,10 +306,11 @@ async fn read_directory(
     let named = rules.restrictions.ids().collect();
     let take = |read: AccountRead| collector.add(read);
     let snapshot = directory.read(application, &rules.selection, &named, take).await?;
-    let (desired, account) = collector.seal(&snapshot);
+    let (mut desired, account) = collector.seal(&snapshot);
     reached(Step::DirectoryRead);
     let candidates = plan::candidates(linked, &desired);
     let confirmation = directory.confirm(&snapshot, &candidates.absent, &candidates.unread).await?;
+    desired::add_confirmed(rules, &confirmation.user_names, &mut desired);
     let surroundings = match options.only {
         None => None,
         Some(only) => Some(explanation::surroundings(directory, rules, &snapshot, only.user, account).await?),

@@ -197,9 +197,13 @@ impl Mapping {
                 (Ok(value @ Some(_)), _) => {
                     learner.values.insert(entry.attribute, value);
                 }
-                // A default is for new learners only; existing learners keep their value.
-                (_, Some(default)) => {
+                (value, Some(default)) => {
                     learner.on_create.insert(entry.attribute, Some(default.clone()));
+                    // A required attribute is never cleared.
+                    if value.is_ok() && entry.apply == ApplyMode::Always && !entry.required {
+                        learner.values.insert(entry.attribute, None);
+                        learner.kept_defaults.insert(entry.attribute, default.clone());
+                    }
                 }
                 _ if entry.required => {
                     let rule = "required, but the mapping produced no value";

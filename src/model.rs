@@ -6,6 +6,7 @@
 mod assignment;
 mod chain;
 mod foreign_text;
+mod guest;
 mod learner;
 mod lock_holder;
 mod policy;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes};
 pub use self::chain::chain;
 pub use self::foreign_text::{foreign_message, foreign_text, hides_something, is_visible, visible};
+pub use self::guest::{home_name, stored_name_prefix};
 pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey, Values};
 pub use self::lock_holder::LockHolder;
 pub use self::policy::{Reissued, Repair};

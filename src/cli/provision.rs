@@ -19,7 +19,7 @@ use crate::runtime::user_lookup::UserArgument;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The object id or userPrincipalName.
+    /// The object id or userPrincipalName; of a guest also the name in the home tenant.
     #[arg(value_name = "USER")]
     user: String,
     /// Rehearse: show the result, and what the database would refuse, without writing anything.

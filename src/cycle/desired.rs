@@ -1,6 +1,6 @@
 //! Builds [`Desired`] page by page. A user is kept in full only when something may have to be written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -22,13 +22,22 @@ pub(super) struct Collector<'a> {
     seen: Option<AccountRead>,
     /// With the ids of users that are listed by name.
     restrictions: Restrictions,
+    protected: BTreeSet<EntraId>,
 }
 
 impl<'a> Collector<'a> {
     /// A collector that also keeps the account of `watched`.
     pub(super) fn new(linked: &'a LinkedLearners, rules: &'a Rules, now: Timestamp, watched: Option<EntraId>) -> Self {
-        let restrictions = rules.restrictions.clone();
-        Self { linked, rules, now, assessments: BTreeMap::new(), watched, seen: None, restrictions }
+        Self {
+            linked,
+            rules,
+            now,
+            assessments: BTreeMap::new(),
+            watched,
+            seen: None,
+            restrictions: rules.restrictions.clone(),
+            protected: BTreeSet::new(),
+        }
     }
 
     pub(super) fn add(&mut self, read: AccountRead) {
@@ -58,14 +67,9 @@ impl<'a> Collector<'a> {
 
     /// Adds the id of a user that the configuration lists by name.
     fn add_listed(&mut self, user: &User) {
-        let Restrictions { only, ignore } = &mut self.restrictions;
         let slot = self.rules.selection.position("userPrincipalName");
         let Some(Value::Text(user_name)) = slot.and_then(|slot| user.values.get(slot)) else { return };
-        for named in [only, ignore] {
-            if named.has_user_name(user_name) {
-                named.ids.insert(user.id);
-            }
-        }
+        add_listed(self.rules, user.id, user_name, &mut self.restrictions, &mut self.protected);
     }
 
     fn assess(&self, user: EntraId, mapped: MappedUser) -> Assessment {
@@ -99,6 +103,29 @@ impl<'a> Collector<'a> {
             })
             .collect();
         let restrictions = Restrictions { only: with_members(only), ignore: with_members(ignore) };
-        (Desired { users, restrictions }, self.seen)
+        (Desired { users, restrictions, protected: self.protected }, self.seen)
+    }
+}
+
+/// Adds leavers that the configuration lists by the name that Entra stores, as the confirmation read it.
+pub(super) fn add_confirmed(rules: &Rules, user_names: &BTreeMap<EntraId, String>, desired: &mut Desired) {
+    let Desired { users: _, restrictions, protected } = desired;
+    user_names.iter().for_each(|(user, user_name)| add_listed(rules, *user, user_name, restrictions, protected));
+}
+
+fn add_listed(
+    rules: &Rules,
+    user: EntraId,
+    user_name: &str,
+    Restrictions { only, ignore }: &mut Restrictions,
+    protected: &mut BTreeSet<EntraId>,
+) {
+    for named in [only, ignore] {
+        if named.has_user_name(user_name) {
+            named.ids.insert(user);
+        }
+    }
+    if rules.limits.protected.has_user_name(user_name) {
+        protected.insert(user);
     }
 }

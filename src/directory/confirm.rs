@@ -8,13 +8,15 @@ use futures_util::stream::FuturesUnordered;
 use super::client::Reply;
 use super::read::{collect_users, read_account, with_request_id};
 use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot, invalid_json, wire};
-use crate::model::{EntraId, Selection, Verdict};
+use crate::model::{EntraId, Selection, Value, Verdict};
 
 /// The state of possible leavers.
 #[derive(Debug, Default)]
 pub struct Confirmation {
     /// One verdict for each requested user.
     pub verdicts: BTreeMap<EntraId, Verdict>,
+    /// The userPrincipalName of each account that was read.
+    pub user_names: BTreeMap<EntraId, String>,
     /// The member counts of the assigned groups, if the assignments were read again. Newer than the snapshot's.
     pub groups: Option<BTreeMap<EntraId, u64>>,
     /// The groups of `groups` whose members are hidden.
@@ -40,13 +42,19 @@ impl Directory {
             return Ok(confirmation);
         }
         let mut selection = Selection::default();
-        for property in ["accountEnabled", "userPrincipalName", "displayName"] {
+        for property in ["accountEnabled", "displayName"] {
             selection.slot(property);
         }
+        let name_slot = selection.slot("userPrincipalName");
         let users: Vec<EntraId> = absent.iter().chain(unread).copied().collect();
         let mut missing = Vec::new();
         let mut enabled = BTreeSet::new();
         for (user, account) in self.reread_accounts(&users, &selection).await? {
+            if let AccountRead::User(account) = &account
+                && let Some(Value::Text(user_name)) = account.values.get(name_slot)
+            {
+                confirmation.user_names.insert(user, user_name.clone());
+            }
             match account {
                 AccountRead::User(account) if account.enabled => drop(enabled.insert(user)),
                 AccountRead::User(_) => drop(confirmation.verdicts.insert(user, Verdict::Disabled)),

@@ -12,7 +12,7 @@ use super::read::{AccountRead, read_account};
 use super::wire::{Registration, RowType};
 use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, invalid_json, select, wire};
 use crate::auth::Validity;
-use crate::model::{Clock, EntraId, Selection};
+use crate::model::{Clock, EntraId, Selection, stored_name_prefix};
 
 /// The assignments of the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,12 +155,35 @@ impl Directory {
         }
     }
 
-    /// The id of the user with this userPrincipalName, if there is one. Needs User.Read.All.
-    /// <https://learn.microsoft.com/graph/api/user-get>
+    /// The id of the user with this userPrincipalName, or of the guest with this name in the home tenant. Needs
+    /// User.Read.All.
     ///
     /// # Errors
     /// A request fails.
-    pub async fn find_user(&self, user_principal_name: &str) -> Result<Option<EntraId>, DirectoryError> {
+    pub async fn find_user(&self, name: &str) -> Result<Option<EntraId>, DirectoryError> {
+        match (self.find_stored_name(name).await?, stored_name_prefix(name)) {
+            (Some(user), _) => Ok(Some(user)),
+            (None, Some(prefix)) => self.find_guest(&prefix).await,
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The only user whose userPrincipalName starts with `prefix`.
+    /// <https://learn.microsoft.com/graph/api/user-list>
+    async fn find_guest(&self, prefix: &str) -> Result<Option<EntraId>, DirectoryError> {
+        let what = "looking for the guest";
+        let selection = Selection::default();
+        let filter = format!("startswith(userPrincipalName,'{}')", prefix.replace('\'', "''"));
+        let filter = utf8_percent_encode(&filter, NON_ALPHANUMERIC);
+        let path = format!("/users?$filter={filter}&$select={}&$top=2", select(&selection));
+        let reply = self.client.get_bytes(what, &path).await?;
+        let page = wire::user_page(&reply.body, &selection).map_err(|error| invalid_json(what, &error))?;
+        let [user] = page.rows.as_slice() else { return Ok(None) };
+        Ok(Some(user.id))
+    }
+
+    /// <https://learn.microsoft.com/graph/api/user-get>
+    async fn find_stored_name(&self, user_principal_name: &str) -> Result<Option<EntraId>, DirectoryError> {
         let what = "looking for the user";
         let name = utf8_percent_encode(user_principal_name, NON_ALPHANUMERIC);
         let selection = Selection::default();

@@ -20,6 +20,8 @@ pub(crate) struct SourceAttribute {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AttributePart {
     Whole,
+    /// The whole property, also where `[userPrincipalName]` would be the name of a guest in the home tenant.
+    Stored,
     /// The first element of a multi-valued property.
     First,
     /// One member of a complex property.
@@ -76,7 +78,7 @@ impl SourceAttribute {
             AttributePart::SoftDeleted => boolean(!user.enabled),
             // A user has a value for each selected property. A missing one is a programming error, and reading it as
             // null would clear the attribute of every learner.
-            AttributePart::Whole => Cow::Borrowed(&user.values[slot]),
+            AttributePart::Whole | AttributePart::Stored => Cow::Borrowed(&user.values[slot]),
             AttributePart::First => match &user.values[slot] {
                 Value::List(elements) => Cow::Borrowed(elements.first().unwrap_or(&NULL)),
                 single => Cow::Borrowed(single),
@@ -157,7 +159,7 @@ const NAMED: &[(&str, &str, AttributePart)] = &[
     ("mobile", "mobilePhone", AttributePart::Whole),
     ("facsimileTelephoneNumber", "faxNumber", AttributePart::Whole),
     ("physicalDeliveryOfficeName", "officeLocation", AttributePart::Whole),
-    ("originalUserPrincipalName", "userPrincipalName", AttributePart::Whole),
+    ("originalUserPrincipalName", "userPrincipalName", AttributePart::Stored),
     ("immutableId", "onPremisesImmutableId", AttributePart::Whole),
     ("dirSyncEnabled", "onPremisesSyncEnabled", AttributePart::Whole),
     ("lastDirSyncTime", "onPremisesLastSyncDateTime", AttributePart::Whole),
@@ -281,6 +283,7 @@ mod tests {
             ("physicalDeliveryOfficeName", "officeLocation"),
             ("sipProxyAddress", "sipProxyAddress"),
             ("userState", "externalUserState"),
+            ("OriginalUserPrincipalName", "originalUserPrincipalName"),
             ("ExtensionAttribute15", "extensionAttribute15"),
             ("onPremisesExtensionAttributes.extensionAttribute3", "extensionAttribute3"),
             ("EmployeeOrgData.Division", "employeeOrgData.division"),

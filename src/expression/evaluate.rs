@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use super::attribute::UnavailableValue;
+use super::attribute::{AttributePart, UnavailableValue};
 pub(super) use super::attribute::{boolean, null};
 use super::compile::{Expression, IgnoreFlow};
 use super::constant::ArgumentType;
@@ -15,7 +15,7 @@ use super::functions::Function;
 pub(super) use super::pattern::MAX_PRODUCED;
 use super::pattern::{LimitExceeded, TOO_LONG};
 use super::syntax::ComparisonOperator;
-use crate::model::{User, Value};
+use crate::model::{User, Value, home_name};
 
 /// Why an evaluation ends without a value. `?` carries it through every function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +121,22 @@ impl<'a> Call<'a> {
 }
 
 impl Expression {
+    /// The value as a mapping entry gives it. As in Entra's own provisioning, `[userPrincipalName]` alone is the name of
+    /// a guest in the home tenant.
+    pub(crate) fn evaluate_entry<'a>(&'a self, context: EvaluationContext<'a>) -> Evaluated<'a> {
+        let value = self.evaluate(context)?;
+        let home = match (self, value.as_ref()) {
+            (Self::Attribute { attribute, .. }, Value::Text(stored))
+                if attribute.part == AttributePart::Whole
+                    && attribute.property.eq_ignore_ascii_case("userPrincipalName") =>
+            {
+                home_name(stored)
+            }
+            _ => None,
+        };
+        Ok(home.map_or(value, |home| Cow::Owned(Value::Text(home))))
+    }
+
     pub(crate) fn evaluate<'a>(&'a self, context: EvaluationContext<'a>) -> Evaluated<'a> {
         match self {
             Self::Literal(value) | Self::Prepared { literal: value, .. } => Ok(Cow::Borrowed(value)),

@@ -28,7 +28,7 @@ pub(super) struct CompiledEntry {
 impl CompiledEntry {
     /// The value, converted for the column.
     pub(super) fn value(&self, context: EvaluationContext<'_>) -> Result<Option<String>, EvaluationStop> {
-        fit(self.attribute, self.expression.evaluate(context)?)
+        fit(self.attribute, self.expression.evaluate_entry(context)?)
     }
 
     /// The reason and the detail of a rejection.

@@ -62,7 +62,8 @@ fn rejected(mapped: MappedUser) -> String {
 
 #[test]
 fn the_default_mapping() {
-    let Learner { values, on_create } = learner(mapped(&default_entries(), &ada()));
+    let Learner { values, on_create, kept_defaults } = learner(mapped(&default_entries(), &ada()));
+    assert_eq!(kept_defaults.len(), 0);
     assert_eq!(
         printed(&values),
         [
@@ -171,7 +172,7 @@ fn rejections_name_the_attribute_and_the_rule() {
 }
 
 #[test]
-fn defaults_and_on_create_entries_do_not_flow_later() {
+fn defaults_and_on_create_entries() {
     let entries = with([
         MappingEntry {
             default: Some("Somewhere".to_owned()),
@@ -191,10 +192,20 @@ fn defaults_and_on_create_entries_do_not_flow_later() {
             ..MappingEntry::new(Attribute::SecurityChampion.path(), "[jobTitle]")
         },
     ]);
-    let Learner { values, on_create } = learner(mapped(&entries, &ada()));
+    let Learner { values, on_create, kept_defaults } = learner(mapped(&entries, &ada()));
     assert_eq!(
         printed(&values),
-        [("user_name", "ada@example.org"), ("email", "Ada@Example.org"), ("first_name", "Ada")]
+        [
+            ("user_name", "ada@example.org"),
+            ("email", "Ada@Example.org"),
+            ("first_name", "Ada"),
+            ("country", "null"),
+            ("security_champion", "null"),
+        ]
+    );
+    assert_eq!(
+        kept_defaults.into_iter().collect::<Vec<_>>(),
+        [(Attribute::Country, "Somewhere".to_owned()), (Attribute::SecurityChampion, "true".to_owned())]
     );
     assert_eq!(
         printed(&on_create),
@@ -392,5 +403,43 @@ fn the_hash_changes_with_the_results() {
         MappingEntry { required: Some(true), ..title },
     ] {
         assert_ne!(hash(&with([change])), plain);
+    }
+}
+
+#[test]
+fn a_default_never_clears_what_is_required_or_does_not_flow() {
+    let title = |expression: &str| MappingEntry {
+        default: Some("Learner".to_owned()),
+        ..MappingEntry::new("title", expression)
+    };
+    for entry in [
+        MappingEntry { required: Some(true), ..title("[jobTitle]") },
+        MappingEntry { apply: ApplyMode::OnCreate, ..title("[jobTitle]") },
+        title("IgnoreFlowIfNullOrEmpty([jobTitle])"),
+    ] {
+        let Learner { values, on_create, kept_defaults } = learner(mapped(&with([entry]), &ada()));
+        assert_eq!((values.get(&Attribute::Title), kept_defaults.len()), (None, 0));
+        assert_eq!(on_create[&Attribute::Title].as_deref(), Some("Learner"));
+    }
+}
+
+#[test]
+fn only_the_whole_expression_is_the_home_name_of_a_guest() {
+    let stored = "ada.lovelace_partner.example#EXT#@tenant.example";
+    for (expression, expected) in [
+        ("[userPrincipalName]", "ada.lovelace@partner.example"),
+        (" [USERPRINCIPALNAME] ", "ada.lovelace@partner.example"),
+        ("[originalUserPrincipalName]", stored),
+        ("Trim([userPrincipalName])", stored),
+        ("IIF([userPrincipalName] = \"x\", , [userPrincipalName])", stored),
+        ("[userPrincipalName] & \"\"", stored),
+        ("Word([userPrincipalName], 1, \"#\")", "ada.lovelace_partner.example"),
+    ] {
+        for path in ["userName", "emails[type eq \"work\"].value"] {
+            let entries = with([MappingEntry::new(path, expression)]);
+            let values = learner(mapped(&entries, &ada_with("userPrincipalName", value(stored)))).values;
+            let attribute = find_target(path).unwrap();
+            assert_eq!(values[&attribute].as_deref(), Some(expected), "{path}: {expression}");
+        }
     }
 }

@@ -88,7 +88,7 @@ impl Trial {
     /// # Errors
     /// The broken rule and its position.
     pub fn evaluate_for(&self, user: &User, now: jiff::Timestamp) -> Result<TrialResult, MappingProblem> {
-        let result = self.expression.evaluate(EvaluationContext { user, now }).and_then(to_result);
+        let result = self.expression.evaluate_entry(EvaluationContext { user, now }).and_then(to_result);
         match result {
             Err(EvaluationStop::IgnoreAttribute | EvaluationStop::IgnoreUser) => Ok(TrialResult::NoFlow),
             Err(EvaluationStop::Invalid { rule, position }) => {

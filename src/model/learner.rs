@@ -100,6 +100,8 @@ pub struct Learner {
     pub values: Values,
     /// Additional values for a new row, which override `values`: `apply = "on-create"` and defaults.
     pub on_create: Values,
+    /// Defaults of attributes that `values` clears. A row that still has its default keeps it.
+    pub kept_defaults: BTreeMap<Attribute, String>,
 }
 
 /// A unique value, in ASCII lower case for comparison.

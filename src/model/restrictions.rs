@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::EntraId;
+use super::{EntraId, home_name};
 
 /// Users, named by object id, user name or group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserList {
     /// Object ids of users or groups.
     pub ids: BTreeSet<EntraId>,
-    /// User names, in ASCII lower case.
+    /// User names, in ASCII lower case. The stored name of a guest stands beside the name in the home tenant.
     pub user_names: BTreeSet<String>,
 }
 
@@ -20,9 +20,10 @@ impl UserList {
         ids.is_empty() && user_names.is_empty()
     }
 
-    /// Whether the list contains this user name, ignoring ASCII case.
+    /// Whether the list contains this user name, or the name in the home tenant of this guest, ignoring ASCII case.
     pub fn has_user_name(&self, user_name: &str) -> bool {
-        !self.user_names.is_empty() && self.user_names.contains(&user_name.to_ascii_lowercase())
+        let contains = |name: &str| self.user_names.contains(&name.to_ascii_lowercase());
+        !self.user_names.is_empty() && (contains(user_name) || home_name(user_name).is_some_and(|home| contains(&home)))
     }
 }
 
@@ -33,7 +34,10 @@ impl<'a> FromIterator<&'a str> for UserList {
         for text in texts {
             match text.parse() {
                 Ok(id) => drop(named.ids.insert(id)),
-                Err(_) => drop(named.user_names.insert(text.to_ascii_lowercase())),
+                Err(_) => {
+                    let names = [Some(text.to_owned()), home_name(text)];
+                    named.user_names.extend(names.into_iter().flatten().map(|name| name.to_ascii_lowercase()));
+                }
             }
         }
         named
@@ -54,5 +58,20 @@ impl Restrictions {
     pub fn ids(&self) -> impl Iterator<Item = EntraId> + '_ {
         let Self { only, ignore } = self;
         only.ids.iter().chain(&ignore.ids).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_named_by_either_name() {
+        let (stored, home) = ("Ada_partner.example#EXT#@tenant.example", "ada@Partner.example");
+        for text in [stored, home] {
+            let list = UserList::from_iter([text]);
+            assert!(list.has_user_name(&stored.to_uppercase()) && list.has_user_name(home), "{text}");
+            assert!(!list.has_user_name("grace@partner.example"));
+        }
     }
 }

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::leavers::{Leaver, deactivate};
 use super::{Assessment, DAY, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow};
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Route};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Route, home_name};
 
 /// Up to this many users a percentage means nothing.
 const SMALL: u64 = 10;
@@ -25,6 +25,7 @@ pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> B
     let hold = |decision: &Decision| match (held_entry(input, decision.user, Action::Update), &too_many) {
         (Some(entry), _) if valid_approval(input, entry).is_some() => None,
         (Some(entry), _) => Some((entry.reason, None)),
+        (None, _) if renames_guest(decision) => Some((Reason::Threshold, Some(GUEST_RENAMED.to_owned()))),
         (None, Some(too_many)) => Some((Reason::Threshold, Some(too_many.clone()))),
         (None, None) => None,
     };
@@ -33,6 +34,18 @@ pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> B
         is_applied(decision) && decision.action == Action::Update && decision.reason != Reason::Relinked
     });
     updates.filter_map(|decision| Some((decision.user, hold(decision)?))).collect()
+}
+
+const GUEST_RENAMED: &str = "would replace the stored name of a guest by the name in the home tenant; approve it if this \
+                             is the name that the guest signs in with, else map [originalUserPrincipalName]";
+
+/// Whether an update replaces the stored name of a guest by the name in the home tenant, as after an upgrade.
+fn renames_guest(decision: &Decision) -> bool {
+    decision.action == Action::Update
+        && decision.changes.iter().any(|change| match (change.old.as_deref().and_then(home_name), &change.new) {
+            (Some(home), Some(new)) => home.eq_ignore_ascii_case(new),
+            _ => false,
+        })
 }
 
 /// Marks an update that an approval released.
@@ -205,7 +218,7 @@ fn exceeds_percent(count: u64, percent: u64, of: u64) -> bool {
 fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<String> {
     let is_counted = |decision: &&Decision| {
         let hold = held_entry(input, decision.user, Action::Update);
-        is_applied(decision) && hold.is_none_or(|entry| valid_approval(input, entry).is_none())
+        is_applied(decision) && hold.map_or(!renames_guest(decision), |entry| valid_approval(input, entry).is_none())
     };
     let mut clearing: BTreeMap<Attribute, u64> = BTreeMap::new();
     let mut updates = 0;

@@ -18,6 +18,8 @@ pub struct Desired {
     pub users: BTreeMap<EntraId, AssignedUser>,
     /// `scope.only` and `scope.ignore`. Ids of groups stand beside the ids of their members.
     pub restrictions: Restrictions,
+    /// Users whose stored name `safety.protected` lists.
+    pub protected: BTreeSet<EntraId>,
 }
 
 impl Desired {

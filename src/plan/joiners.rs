@@ -197,7 +197,8 @@ fn update(
     let mut changes: Vec<AttributeChange> = Vec::new();
     for (attribute, new) in &learner.values {
         let old = row.and_then(|row| row.value(*attribute));
-        if !attribute.same(old, new.as_deref()) {
+        let keeps_default = new.is_none() && old == learner.kept_defaults.get(attribute).map(String::as_str);
+        if !attribute.same(old, new.as_deref()) && !keeps_default {
             changes.push(AttributeChange::new(*attribute, old.map(str::to_owned), new.clone()));
         }
     }

@@ -164,6 +164,7 @@ fn has_waited(facts: &DatabaseFacts, user: EntraId, span: SignedDuration, now: j
 fn is_protected(input: PlanInput<'_>, user: EntraId) -> bool {
     let protected = &input.limits.protected;
     protected.ids.contains(&user)
+        || input.desired.protected.contains(&user)
         || (!protected.user_names.is_empty()
             && input.linked_user_name(user).is_some_and(|user_name| protected.has_user_name(&user_name)))
 }

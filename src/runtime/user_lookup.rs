@@ -3,13 +3,14 @@
 use super::app::{App, configured_source};
 use crate::cycle::SingleUser;
 use crate::directory::DirectoryError;
+use crate::model::home_name;
 use crate::plan::Relink;
 use crate::store::{Store, StoreError};
 
 /// The user as named on the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct UserArgument<'a> {
-    /// An object id or a userPrincipalName.
+    /// An object id or a userPrincipalName; of a guest also the name in the home tenant.
     pub user: &'a str,
     /// The learner to link the user to.
     pub relink: Option<&'a str>,
@@ -47,7 +48,13 @@ pub async fn find_user(app: &App, store: &Store, argument: UserArgument<'_>) -> 
         }
         Err(_) => match app.directory.find_user(name).await? {
             Some(user) => Some(user),
-            None => store.linked_user(&source, name).await?,
+            None => match store.linked_user(&source, name).await? {
+                Some(user) => Some(user),
+                None => match home_name(name) {
+                    Some(home) => store.linked_user(&source, &home).await?,
+                    None => None,
+                },
+            },
         },
     };
     let user = user.ok_or_else(|| UserLookupError::NoSuchUser(name.to_owned()))?;

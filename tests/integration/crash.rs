@@ -12,6 +12,8 @@ use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 
+use graph_sim::Tenant;
+use learner_sync::model::home_name;
 use rustix::process::Signal;
 
 use crate::seeds::first_seed;
@@ -52,4 +54,14 @@ impl Drop for SeedReport {
             println!("in round {}; LEARNER_SYNC_SEED={} repeats the changes", self.round, self.seed);
         }
     }
+}
+
+/// A tenant whose guests are called as in the home tenant: the model compares `user_name` with the stored name.
+pub(crate) fn tenant_with_users(count: usize, seed: u64) -> Tenant {
+    let mut tenant = Tenant::with_users(count, seed);
+    let home = |user: &graph_sim::User| Some((user.id.clone(), home_name(user.user_principal_name.as_deref()?)?));
+    for (id, name) in tenant.users().filter_map(home).collect::<Vec<_>>() {
+        tenant.user_mut(&id).user_principal_name = Some(name);
+    }
+    tenant
 }

@@ -16,6 +16,7 @@ mod faults;
 mod filters;
 mod foreign_text;
 mod full_disk;
+mod guests;
 mod held_updates;
 mod histories;
 mod holds;

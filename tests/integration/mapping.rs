@@ -65,11 +65,11 @@ async fn security_champion_is_true_or_false_in_every_spelling() {
 }
 
 #[apply(on_both)]
-async fn a_default_applies_to_new_learners_and_is_never_cleared() {
+async fn a_default_applies_to_new_learners_and_stays_until_it_is_replaced() {
     let mut tenant = Tenant::default();
     let users = assigned(&mut tenant, 12);
     let mut world = World::start(tenant).await;
-    world.configure(&mapping("title = { expression = \"[jobTitle]\", default = \"Learner\" }"));
+    world.configure(&mapping("title = { expression = \"Redact([jobTitle])\", default = \"Learner\" }"));
     assert_eq!(world.cycle().await.counts.created, 12);
     assert_eq!(world.query("SELECT DISTINCT title FROM learners").await, [["Learner"]]);
     world.settled().await;
@@ -79,8 +79,21 @@ async fn a_default_applies_to_new_learners_and_is_never_cleared() {
     change(&world, &users[0], |user| user.job_title = Some("Diver".to_owned()));
     assert_eq!(world.cycle().await.counts.updated, 1);
     change(&world, &users[0], |user| user.job_title = None);
-    assert_eq!(world.cycle().await.counts.unchanged, 12);
-    assert_eq!(world.learner(&users[0], "title").await, ["Diver"]);
+    assert_eq!(world.cycle().await.counts.updated, 1);
+    assert_eq!(world.learner(&users[0], "title").await, ["NULL"]);
+    world.settled().await;
+
+    // A change on the platform is repaired: to null, because the default is gone, while the default itself stays.
+    let pirate = &users[1];
+    world.execute(&format!("UPDATE learners SET title = 'Pirate' WHERE external_id = '{pirate}'")).await;
+    world.full_cycle().await;
+    assert_eq!(world.learner(pirate, "title").await, ["NULL"]);
+    assert_eq!(world.log(pirate).await.last().unwrap(), "update success drift");
+    change(&world, &users[2], |user| user.account_enabled = Some(false));
+    world.cycle().await;
+    change(&world, &users[2], |user| user.account_enabled = Some(true));
+    assert_eq!(world.cycle().await.counts.reactivated, 1);
+    assert_eq!(world.learner(&users[2], "title").await, ["Learner"]);
     world.settled().await;
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::crash::changes::Changes;
 use crate::crash::model::{DatabaseContent, Model, TenantView};
-use crate::crash::{NO_LIMITS, SeedReport};
+use crate::crash::{NO_LIMITS, SeedReport, tenant_with_users};
 use crate::database::{apply, fewer_on_postgres, is_on_postgres, on_both};
 use crate::program::{Daemon, PROGRAM};
 use crate::world::{World, assigned, assigned_group};
@@ -81,7 +81,7 @@ fn expect_holder_named(ended: &RaceResult, all: &[RaceResult]) {
 #[apply(on_both)]
 async fn one_of_the_concurrent_syncs_makes_the_changes() {
     let mut report = SeedReport::new();
-    let tenant = Tenant::with_users(120, report.seed);
+    let tenant = tenant_with_users(120, report.seed);
     let world = World::start(tenant.clone()).await;
     world.configure(NO_LIMITS);
     let (mut model, mut changes) = (Model::default(), Changes::new(SmallRng::seed_from_u64(report.seed)));

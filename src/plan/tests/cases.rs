@@ -1583,3 +1583,123 @@ fn rows_and_values_are_looked_up_for_users_that_may_change() {
     assert_eq!(keys, ["created", "e8", "new"]);
     assert_eq!((match_values, newcomers), (vec!["created".to_owned()], vec![user(8)]));
 }
+
+#[test]
+fn a_null_clears_a_value_unless_it_is_the_default() {
+    let mut world = World::new();
+    for number in 1..=3 {
+        world.learner(number).values.insert(
+            Attribute::Title,
+            [None, Some("Boss"), Some("Learner")][usize::from(number) - 1].map(str::to_owned),
+        );
+        let learner = world.wanted(number);
+        learner.values.insert(Attribute::Title, None);
+        learner.kept_defaults.insert(Attribute::Title, "Learner".to_owned());
+    }
+    world.check(
+        r"
+        update learner 2 of u2: attributes-changed
+            title: Boss -> (nothing)
+        compared u1: active
+        compared u3: active
+        3 in scope, 1 updated, 2 unchanged
+    ",
+    );
+    // The same for a learner that comes back, and for one that is adopted.
+    (world.rows[2].active, world.rows[2].deactivated) = (false, true);
+    (world.rows[1].external_id, world.rows[1].link) = (None, None);
+    world.check(
+        r"
+        update learner 2 for u2: adopted; matched by userName
+            title: Boss -> (nothing)
+        reactivate learner 3 of u3: reassigned
+            active: false -> true
+        compared u1: active
+        3 in scope, 1 updated, 1 reactivated, 1 unchanged
+    ",
+    );
+    // Drift away from the default is repaired to null.
+    let mut world = World::new();
+    world.learner(1).values.insert(Attribute::Title, Some("Pirate".to_owned()));
+    let learner = world.wanted(1);
+    learner.values.insert(Attribute::Title, None);
+    learner.kept_defaults.insert(Attribute::Title, "Learner".to_owned());
+    let wanted = Fingerprint::compute(&learner.values);
+    let mut written = world.linked();
+    written.get_mut(&user(1)).unwrap().fingerprint = wanted;
+    world.last_written = Some(written);
+    world.check(
+        r"
+        update learner 1 of u1: drift
+            title: Pirate -> (nothing)
+        1 in scope, 1 updated
+    ",
+    );
+}
+
+fn guest(number: u8) -> (String, String) {
+    (format!("G_{number}_partner.example#EXT#@tenant.example"), format!("g_{number}@partner.example"))
+}
+
+#[test]
+fn a_guest_is_renamed_only_after_an_approval() {
+    let mut world = World::new();
+    let (stored, home) = guest(1);
+    world.learner(1).values.insert(Attribute::UserName, Some(stored));
+    world.wanted(1).values.insert(Attribute::UserName, Some(home));
+    world.learner(2);
+    world.wanted(2).values.insert(Attribute::Department, Some("elsewhere".to_owned()));
+    // Guests do not count for the limit on the updates of others.
+    world.limits.max_update_percent = 50;
+    world.check(
+        r"
+        update learner 2 of u2: attributes-changed
+            department: d2 -> elsewhere
+        hold update learner 1 of u1: threshold; would replace the stored name of a guest by the name in the home tenant; approve it if this is the name that the guest signs in with, else map [originalUserPrincipalName]
+            userName: G_1_partner.example#EXT#@tenant.example -> g_1@partner.example
+        2 in scope, 1 updated, 1 held
+    ",
+    );
+    world.hold(1, Action::Update, Reason::Threshold).approved = Some((now(), "kim".to_owned()));
+    let plan = world.plan();
+    assert_eq!((plan.counts().updated, plan.counts().held), (2, 0));
+    // Any other new name is an ordinary update, and so is a return.
+    let mut world = World::new();
+    world.learner(1).values.insert(Attribute::UserName, Some(guest(1).0));
+    world.wanted(1).values.insert(Attribute::UserName, Some("married@partner.example".to_owned()));
+    world.inactive_learner(2).values.insert(Attribute::UserName, Some(guest(2).0));
+    world.wanted(2).values.insert(Attribute::UserName, Some(guest(2).1));
+    let plan = world.plan();
+    assert_eq!((plan.counts().updated, plan.counts().reactivated, plan.counts().held), (1, 1, 0));
+}
+
+#[test]
+fn a_guest_never_takes_the_name_of_a_member() {
+    let mut world = World::new();
+    world.learner(1);
+    world.wanted(1);
+    world.learner(2).values.insert(Attribute::UserName, Some("n1_#EXT#@tenant.example".to_owned()));
+    world.rows[0].values.insert(Attribute::UserName, Some(guest(2).1.to_uppercase()));
+    world.rows[1].values.insert(Attribute::UserName, Some(guest(2).0));
+    world.wanted(1).values.insert(Attribute::UserName, Some(guest(2).1.to_uppercase()));
+    world.wanted(2).values.insert(Attribute::UserName, Some(guest(2).1));
+    let conflict = "conflict; userName is held by learner 1";
+    let plan = world.plan();
+    assert_eq!((plan.counts().unchanged, plan.counts().failed), (1, 1));
+    assert!(plan.to_string().contains(conflict), "{plan}");
+}
+
+#[test]
+fn a_protected_guest_is_known_by_every_name() {
+    let mut world = World::new();
+    for number in 1..=4 {
+        world.leaver(number);
+    }
+    // The learner has the stored name, the home name, and names of its own.
+    world.rows[0].values.insert(Attribute::UserName, Some(guest(1).0));
+    world.rows[1].values.insert(Attribute::UserName, Some(guest(2).1));
+    world.limits.protected = [guest(1).1, guest(2).0, "n3".to_owned()].iter().map(String::as_str).collect();
+    world.desired.protected.insert(user(4));
+    let plan = world.plan();
+    assert_eq!((plan.counts().skipped, plan.counts().deactivated), (4, 0), "{plan}");
+}

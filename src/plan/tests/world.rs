@@ -98,7 +98,7 @@ impl World {
 
     /// User `number` is wanted, with the names `name`.
     pub(super) fn wanted_as(&mut self, number: u8, name: u8) -> &mut Learner {
-        let learner = Learner { values: values(name), on_create: Values::new() };
+        let learner = Learner { values: values(name), ..Learner::default() };
         self.assess(number, Assessment::Wanted(Box::new(learner)));
         match &mut self.desired.users.get_mut(&user(number)).unwrap().assessment {
             Assessment::Wanted(learner) => learner,

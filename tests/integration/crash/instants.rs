@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::changes::Changes;
 use super::model::{DatabaseContent, Model, TenantView};
-use super::{LOG, NO_LIMITS, SeedReport, is_killed, to_be_killed};
+use super::{LOG, NO_LIMITS, SeedReport, is_killed, tenant_with_users, to_be_killed};
 use crate::database::{apply, fewer_on_postgres, on_both};
 use crate::seeds::from_environment;
 use crate::world::World;
@@ -286,7 +286,7 @@ impl CrashTest {
 #[apply(on_both)]
 async fn a_first_load_killed_at_any_time_is_completed_by_the_next_cycle() {
     let mut report = SeedReport::new();
-    let tenant = Tenant::with_users(FIRST_LOAD, report.seed);
+    let tenant = tenant_with_users(FIRST_LOAD, report.seed);
     let mut test = CrashTest::new(report.seed, tenant.clone()).await;
     for round in 0..rounds().div_ceil(4) {
         report.round = round;
@@ -305,7 +305,7 @@ async fn changes_killed_at_any_time_are_made_once() {
     let mut tally = Tally::default();
     for first in (0..rounds()).step_by(ROUNDS_OF_A_TENANT) {
         let seed = report.seed.wrapping_add(first as u64);
-        let mut test = CrashTest::new(seed, Tenant::with_users(USERS, seed)).await;
+        let mut test = CrashTest::new(seed, tenant_with_users(USERS, seed)).await;
         test.change_tenant(10);
         test.time_a_cycle().await;
         test.tally = tally;

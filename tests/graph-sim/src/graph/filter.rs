@@ -1,4 +1,4 @@
-//! The supported filters: one comparison, `name eq 'value'` or `name in ('a','b')`.
+//! The supported filters: one comparison, `name eq 'value'`, `name in ('a','b')` or `startswith(name,'value')`.
 
 use crate::reply::GraphError;
 
@@ -10,6 +10,8 @@ const MAX_VALUES: usize = 15;
 pub(super) struct Filter {
     pub(super) name: String,
     pub(super) values: Vec<String>,
+    /// Whether the values are only the start of the attribute.
+    pub(super) is_prefix: bool,
 }
 
 impl Filter {
@@ -29,6 +31,12 @@ impl Filter {
 }
 
 fn read(text: &str) -> Option<Filter> {
+    if let Some(arguments) = text.trim().strip_prefix("startswith(").and_then(|rest| rest.strip_suffix(')')) {
+        let (name, value) = arguments.split_once(',')?;
+        let (value, rest) = quoted(value.trim_start())?;
+        let filter = Filter { name: name.trim().to_owned(), values: vec![value], is_prefix: true };
+        return rest.is_empty().then_some(filter);
+    }
     let (name, rest) = text.trim().split_once(' ')?;
     let (operator, rest) = rest.trim_start().split_at_checked(2)?;
     let rest = rest.trim();
@@ -37,7 +45,7 @@ fn read(text: &str) -> Option<Filter> {
         "in" => list(rest.strip_prefix('(')?.strip_suffix(')')?)?,
         _ => return None,
     };
-    (!values.is_empty()).then(|| Filter { name: name.to_owned(), values })
+    (!values.is_empty()).then(|| Filter { name: name.to_owned(), values, is_prefix: false })
 }
 
 fn list(mut text: &str) -> Option<Vec<String>> {
@@ -87,6 +95,7 @@ mod tests {
         check("id in ()", None);
         check("id eq a", None);
         check("id eq 'a' or id eq 'b'", None);
-        check("startswith(displayName,'a')", None);
+        check("startswith(userPrincipalName,'a_b#EXT#@')", Some(("userPrincipalName", &["a_b#EXT#@"])));
+        check("startswith(displayName,a)", None);
     }
 }

@@ -38,6 +38,19 @@ pub(super) fn list(context: &Context<'_>) -> GraphResult {
 fn filtered<'a>(context: &Context<'a>, filter: &Filter) -> Result<BTreeMap<&'a str, &'a User>, GraphError> {
     let found = |user: &'a User| (user.id.as_str(), user);
     let find = |value: &String| context.tenant.find_user(value).map(found);
+    if filter.is_prefix {
+        if !filter.is_about("userPrincipalName") {
+            return Err(GraphError::unsupported_query(
+                "Unsupported property filter clause operator 'StartsWithMatch'.",
+            ));
+        }
+        let starts = |name: &str| {
+            let start = |value: &String| name.to_lowercase().starts_with(&value.to_lowercase());
+            filter.values.iter().any(start)
+        };
+        let has_start = |user: &&User| user.user_principal_name.as_deref().is_some_and(starts);
+        return Ok(context.tenant.users.values().filter(has_start).map(found).collect());
+    }
     if filter.is_about("id") {
         filter.values.iter().try_for_each(|id| require_guid(id))?;
         Ok(filter.values.iter().filter_map(find).collect())
