@@ -74,7 +74,7 @@ async fn a_hold_ends_when_the_stored_name_is_mapped() {
 
 #[tokio::test]
 async fn a_guest_is_named_by_every_name() {
-    let platform = "ada on the platform";
+    let platform = "ada@platform.example";
     for (setting, name) in [
         ("[safety]\nprotected", HOME),
         ("[safety]\nprotected", STORED),
