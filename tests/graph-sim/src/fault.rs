@@ -18,6 +18,8 @@ pub use edit::Edit;
 pub use gate::Gate;
 pub(crate) use queue::{Effects, Faults, Outcome};
 
+use serde_json::Value;
+
 use crate::encoding::percent_decode;
 use crate::reply::GraphError;
 use crate::request::Request;
@@ -252,6 +254,37 @@ impl Fault {
     /// Omits the rows with this id or principal id; an answer that is this object becomes a 404.
     pub fn hide_row(self, id: &str) -> Self {
         self.edit(Edit::HideRow(id.to_owned()))
+    }
+
+    /// Sets a key of the page itself, for instance `error`.
+    pub fn page_key(self, key: &str, value: impl Into<Value>) -> Self {
+        self.edit(Edit::PageKey(key.to_owned(), value.into()))
+    }
+
+    /// Adds a row to the page.
+    pub fn add_row(self, row: impl Into<Value>) -> Self {
+        self.edit(Edit::AddRow(row.into()))
+    }
+
+    /// Sets a key of the row with this id or principal id.
+    pub fn set_key(self, id: &str, key: &str, value: impl Into<Value>) -> Self {
+        self.edit(Edit::SetKey(id.to_owned(), key.to_owned(), value.into()))
+    }
+
+    /// Adds a copy of the row with this id or principal id that disagrees in one key.
+    pub fn repeat_row(self, id: &str, key: &str, value: impl Into<Value>) -> Self {
+        self.edit(Edit::RepeatRow(id.to_owned(), key.to_owned(), value.into()))
+    }
+
+    /// Replaces a text in the true answer with any bytes.
+    pub fn replace_text(self, old: &str, new: impl Into<Vec<u8>>) -> Self {
+        self.edit(Edit::Text(old.to_owned(), new.into()))
+    }
+
+    /// Puts half an emoji into a text of the row with this id or principal id.
+    pub fn broken_text(self, id: &str, key: &str) -> Self {
+        const MARK: &str = "the-simulator-breaks-this";
+        self.set_key(id, key, MARK).replace_text(MARK, r"Head \ud83d")
     }
 
     /// Edits the true answer.

@@ -24,13 +24,14 @@ enum Read {
 }
 
 /// Attributes of Graph that the simulator stores only in `extra`.
-const OTHER_TEXTS: &[&str] = &[
+const OTHER_VALUES: &[&str] = &[
     "ageGroup",
     "consentProvidedForMinor",
     "creationType",
     "employeeLeaveDateTime",
     "externalUserStateChangeDateTime",
     "faxNumber",
+    "isResourceAccount",
     "lastPasswordChangeDateTime",
     "legalAgeGroupClassification",
     "onPremisesDistinguishedName",
@@ -39,6 +40,7 @@ const OTHER_TEXTS: &[&str] = &[
     "onPremisesSecurityIdentifier",
     "passwordPolicies",
     "passwordProfile",
+    "preferredDataLocation",
     "refreshTokensValidFromDateTime",
     "securityIdentifier",
     "showInAddressList",
@@ -68,7 +70,7 @@ impl Property {
         if let Some((known, read)) = other.into_iter().find(|(known, _)| is(known)) {
             return made(known, read);
         }
-        if let Some(known) = OTHER_TEXTS.iter().find(|known| is(known)) {
+        if let Some(known) = OTHER_VALUES.iter().find(|known| is(known)) {
             return made(known, Read::Extra { unset: "null" });
         }
         if let Some(known) = OTHER_LISTS.iter().find(|known| is(known)) {

@@ -34,6 +34,8 @@ macro_rules! user {
             pub employee_org_data: Option<EmployeeOrgData>,
             /// `extensionAttribute1` to `15` of Graph's `onPremisesExtensionAttributes`, by number.
             pub extension_attributes: BTreeMap<u8, String>,
+            /// Whether the account is an agent's (Graph's type `agentUser`).
+            pub agent: bool,
             /// Any other attribute by Graph's name, for instance `extension_<app>_<name>`.
             pub extra: BTreeMap<String, Value>,
         }
@@ -110,6 +112,12 @@ impl User {
     /// Sets `accountEnabled` to false.
     pub fn disabled(mut self) -> Self {
         self.account_enabled = Some(false);
+        self
+    }
+
+    /// Makes the account an agent's.
+    pub fn of_agent(mut self) -> Self {
+        self.agent = true;
         self
     }
 

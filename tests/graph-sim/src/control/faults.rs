@@ -7,7 +7,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{ControlError, ControlResult, Simulator, read};
 use crate::fault::Fault;
@@ -43,6 +43,13 @@ struct FaultRequest {
     drop_key: Option<String>,
     null_key: Option<String>,
     hide_row: Option<String>,
+    page_key: Option<(String, Value)>,
+    add_row: Option<Value>,
+    set_key: Option<(String, String, Value)>,
+    repeat_row: Option<(String, String, Value)>,
+    broken_text: Option<(String, String)>,
+    replace_text: Option<(String, String)>,
+    byte_order_mark: bool,
     endless_pages: bool,
     outer_status: Option<u16>,
     missing_part: Option<usize>,
@@ -120,6 +127,13 @@ fn build(request: FaultRequest) -> Result<Fault, ControlError> {
         drop_key,
         null_key,
         hide_row,
+        page_key,
+        add_row,
+        set_key,
+        repeat_row,
+        broken_text,
+        replace_text,
+        byte_order_mark,
         endless_pages,
         outer_status,
         missing_part,
@@ -147,7 +161,7 @@ fn build(request: FaultRequest) -> Result<Fault, ControlError> {
         (null_key, |fault, text| fault.null_key(text)),
         (hide_row, |fault, text| fault.hide_row(text)),
     ];
-    let switches: [(bool, Switch); 11] = [
+    let switches: [(bool, Switch); 12] = [
         (always, Fault::always),
         (reset, Fault::reset),
         (expired_page_token, Fault::expired_page_token),
@@ -159,6 +173,7 @@ fn build(request: FaultRequest) -> Result<Fault, ControlError> {
         (extra_part, Fault::extra_part),
         (reset_after_headers, Fault::reset_after_headers),
         (truncated, Fault::truncated),
+        (byte_order_mark, Fault::byte_order_mark),
     ];
     let numbers: [(Option<usize>, Count); 7] = [
         (page, Fault::page),
@@ -186,6 +201,12 @@ fn build(request: FaultRequest) -> Result<Fault, ControlError> {
     for (_, step) in switches.into_iter().filter(|(on, _)| *on) {
         fault = step(fault);
     }
+    fault = page_key.into_iter().fold(fault, |fault, (key, value)| fault.page_key(&key, value));
+    fault = add_row.into_iter().fold(fault, Fault::add_row);
+    fault = set_key.into_iter().fold(fault, |fault, (id, key, value)| fault.set_key(&id, &key, value));
+    fault = repeat_row.into_iter().fold(fault, |fault, (id, key, value)| fault.repeat_row(&id, &key, value));
+    fault = broken_text.into_iter().fold(fault, |fault, (id, key)| fault.broken_text(&id, &key));
+    fault = replace_text.into_iter().fold(fault, |fault, (old, new)| fault.replace_text(&old, new));
     fault = redirect.iter().fold(fault, |fault, location| fault.redirect(status.unwrap_or(302), location));
     fault = retry_after_date.into_iter().fold(fault, Fault::retry_after_date);
     fault = outer_status.into_iter().fold(fault, Fault::outer_status);
@@ -217,6 +238,8 @@ fn check(request: &FaultRequest) -> Result<(), ControlError> {
         || [&request.next_link, &request.drop_key, &request.null_key, &request.hide_row]
             .iter()
             .any(|key| key.is_some())
+        || [request.set_key.is_some(), request.repeat_row.is_some(), request.page_key.is_some()].contains(&true)
+        || [request.add_row.is_some(), request.broken_text.is_some(), request.replace_text.is_some()].contains(&true)
         || request.endless_pages;
     let batch = request.extra_part
         || request.outer_status.is_some()
@@ -224,6 +247,7 @@ fn check(request: &FaultRequest) -> Result<(), ControlError> {
     let deliveries = [
         request.reset_after_headers,
         request.truncated,
+        request.byte_order_mark,
         request.dripping.is_some(),
         request.never_ending.is_some(),
         request.padded.is_some(),

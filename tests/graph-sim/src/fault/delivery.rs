@@ -31,6 +31,8 @@ pub(crate) enum Delivery {
     Padded { mebibytes: usize },
     /// Insert a key with a long text into the body.
     PaddedKey { mebibytes: usize },
+    /// Put a byte order mark in front of the body.
+    Marked,
 }
 
 impl Fault {
@@ -67,6 +69,11 @@ impl Fault {
         self.delivered(Delivery::PaddedKey { mebibytes })
     }
 
+    /// Puts a UTF-8 byte order mark in front of the answer, whatever it is.
+    pub fn byte_order_mark(self) -> Self {
+        self.delivered(Delivery::Marked)
+    }
+
     fn delivered(mut self, delivery: Delivery) -> Self {
         self.delivery = Some(delivery);
         self
@@ -93,6 +100,7 @@ impl Delivery {
                 (streamed(steps.into_iter(), reset_handle), Some(length))
             }
             Self::Truncated => (Body::from(half), None),
+            Self::Marked => (Body::from([&b"\xef\xbb\xbf"[..], &whole].concat()), None),
             Self::Dripping { bytes, pause } => {
                 let drops = (0..length).step_by(bytes).map(move |start| whole.slice(start..length.min(start + bytes)));
                 (

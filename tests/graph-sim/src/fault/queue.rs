@@ -114,6 +114,8 @@ impl Effects {
                 return error.reply(exchange);
             }
         }
-        Reply { body: body.to_string().into_bytes(), ..reply }
+        let mut body = body.to_string().into_bytes();
+        self.edits.iter().for_each(|edit| edit.apply_to_text(&mut body));
+        Reply { body, ..reply }
     }
 }

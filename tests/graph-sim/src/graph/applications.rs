@@ -13,7 +13,7 @@ use super::page::Page;
 use super::{Context, GraphResult, require_guid};
 use crate::encoding::push_json;
 use crate::reply::GraphError;
-use crate::tenant::{Application, Assignment, AssignmentKey, RegisteredCertificate, Tenant};
+use crate::tenant::{Application, Assignment, AssignmentKey, MemberKind, RegisteredCertificate, Tenant};
 
 /// Any of these permissions allows reading applications and their assignments.
 pub(super) const READ_APPLICATIONS: &[&str] =
@@ -43,6 +43,15 @@ pub(super) fn list_principals(context: &Context<'_>) -> GraphResult {
 
 /// `GET /servicePrincipals/{id}` and `/servicePrincipals(appId='...')`
 pub(super) fn get_principal(context: &Context<'_>, key: ApplicationKey<'_>) -> GraphResult {
+    let other = match key {
+        ApplicationKey::ObjectId(id) => context.tenant.objects.get(id),
+        ApplicationKey::AppId(_) => None,
+    };
+    if let Some(other) = other.filter(|other| other.kind == MemberKind::ServicePrincipal) {
+        context.require(READ_APPLICATIONS)?;
+        let other = json!({"id": other.id, "displayName": other.display_name});
+        return Ok(object(context, "servicePrincipals", &other));
+    }
     let application = find_principal(context, key)?;
     Ok(object(context, "servicePrincipals", &principal(context, &application)))
 }

@@ -1,7 +1,10 @@
-//! `/directory/deletedItems`: users that can be restored.
+//! `/directory/deletedItems`: users and groups that can be restored.
 //!
 //! <https://learn.microsoft.com/graph/api/directory-deleteditems-get>
 
+use serde_json::json;
+
+use super::groups::object;
 use super::page::Page;
 use super::select::{AnswerKind, Selection};
 use super::{Context, GraphResult, entity, require_guid, users};
@@ -23,6 +26,14 @@ pub(super) fn get(context: &Context<'_>, id: &str) -> GraphResult {
     context.require(READ_DELETED)?;
     require_guid(id)?;
     let selection = Selection::requested(context, AnswerKind::DeletedItem)?;
+    if let Some(group) = context.tenant.deleted_groups.get(id) {
+        let group = json!({
+            "@odata.type": "#microsoft.graph.group",
+            "id": group.id,
+            "displayName": group.display_name,
+        });
+        return Ok(object(context, "directoryObjects", &group));
+    }
     let user = context.tenant.deleted_users.get(id).ok_or_else(|| GraphError::not_found(id))?;
     let metadata = context.metadata(&format!("{}/$entity", selection.metadata("directoryObjects")));
     Ok(entity(&metadata, |body| selection.write_pairs(user, body)))

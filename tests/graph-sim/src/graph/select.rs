@@ -128,8 +128,11 @@ impl Selection {
 
     /// Appends a user as `"key":value` pairs, without braces.
     pub(super) fn write_pairs(&self, user: &User, out: &mut Vec<u8>) {
-        if self.typed {
-            out.extend_from_slice(b"\"@odata.type\":\"#microsoft.graph.user\",");
+        // A list of users names the type only where it is a more special one.
+        match user.agent {
+            true => out.extend_from_slice(b"\"@odata.type\":\"#microsoft.graph.agentUser\","),
+            false if self.typed => out.extend_from_slice(b"\"@odata.type\":\"#microsoft.graph.user\","),
+            false => {}
         }
         out.extend_from_slice(b"\"id\":\"");
         out.extend_from_slice(user.id.as_bytes());

@@ -178,6 +178,20 @@ impl Tenant {
         self.groups.remove(id);
     }
 
+    /// Moves a group to the deleted items; its members and its assignments remain.
+    pub fn soft_delete_group(&mut self, id: &str) {
+        if let Some(group) = self.groups.remove(id) {
+            self.deleted_groups.insert(group.id.clone(), group);
+        }
+    }
+
+    /// Restores a group from the deleted items, with its members.
+    pub fn restore_group(&mut self, id: &str) {
+        if let Some(group) = self.deleted_groups.remove(id) {
+            self.groups.insert(group.id.clone(), group);
+        }
+    }
+
     /// The kind of the object with an id.
     pub fn kind_of(&self, id: &str) -> Option<MemberKind> {
         if self.user(id).is_some() {
