@@ -125,6 +125,8 @@ pub struct ScopeConfig {
     pub group_members: GroupMembers,
     /// The app roles whose assignments count, by id or value. Default: all.
     pub app_roles: Vec<String>,
+    /// Whether the accounts of agents count as users. Default: no.
+    pub agent_users: bool,
     /// `[[scope.filter]]`: a user in scope matches at least one. Default: all users are in scope.
     pub filters: Vec<FilterEntry>,
     /// If not empty, only these users change: object ids of users or groups, user names.

@@ -243,6 +243,8 @@ pub async fn prepare(
         groups: confirmation.groups.as_ref().unwrap_or_else(|| snapshot.groups()),
         named_groups: &named_groups,
         hidden: &(snapshot.hidden() | &confirmation.hidden),
+        gone: &(snapshot.gone() | &confirmation.gone),
+        unclear: &snapshot.unclear().merged(&confirmation.unclear),
         nobody_assigned: confirmation.nobody_assigned.unwrap_or_else(|| snapshot.nobody_assigned()),
         confirmed: &confirmation.verdicts,
         facts: &facts,

@@ -19,7 +19,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes};
+pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes, UnclearPrincipal, UnclearRows};
 pub use self::chain::chain;
 pub use self::foreign_text::{foreign_message, foreign_text, hides_something, is_visible, visible};
 pub use self::guest::{home_name, stored_name_prefix};

@@ -14,6 +14,7 @@ mod restrictions;
 mod single_user;
 #[cfg(test)]
 mod tests;
+mod unclear;
 mod uniqueness;
 mod units;
 
@@ -137,6 +138,7 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
     hold_updates(input, &holders, &mut draft);
     let freed = uniqueness::free_reissued(input, draft.applied(), &holders);
     draft.decisions.extend(freed);
+    unclear::decide(input, &mut draft);
     let leavers = leavers::due(input, &mut draft);
     holds::decide_leavers(input, leavers, &mut draft);
     complete(input, draft)

@@ -116,6 +116,7 @@ pub(super) fn scope(reader: &mut Reader<'_>) -> ScopeConfig {
     ScopeConfig {
         group_members,
         app_roles: reader.list("scope.app_roles"),
+        agent_users: reader.flag("scope.agent_users", false),
         filters: filters::read(reader),
         only: users(reader, "scope.only"),
         ignore: users(reader, "scope.ignore"),

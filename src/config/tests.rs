@@ -68,6 +68,7 @@ fn three_keys_are_required() {
         scope: ScopeConfig {
             group_members: Direct,
             app_roles: [],
+            agent_users: false,
             filters: [],
             only: [],
             ignore: [],

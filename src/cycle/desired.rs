@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use super::Rules;
 use crate::directory::{AccountRead, Snapshot};
 use crate::mapping::MappedUser;
-use crate::model::{EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, User, UserList, Value};
+use crate::model::{
+    EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, UnclearPrincipal, User, UserList, Value,
+};
 use crate::plan::{Assessment, AssignedUser, Desired, Rejection};
 use crate::scope::ScopeDecision;
 
@@ -40,18 +42,17 @@ impl<'a> Collector<'a> {
         }
     }
 
+    /// Assesses an account. A second read of the same account replaces the first.
     pub(super) fn add(&mut self, read: AccountRead) {
         if self.watched == Some(read.user()) {
             self.seen = Some(read.clone());
         }
         let (user, assessment) = match read {
             AccountRead::NotFound(user) => (user, Assessment::NotFound),
-            AccountRead::Unreadable { user, detail } => {
-                let rejection = Rejection { reason: Reason::Unreadable, detail, user_name: None };
-                (user, Assessment::Rejected(Box::new(rejection)))
-            }
+            AccountRead::AgentUser(user) => (user, Assessment::Leaving(Reason::OutOfScope)),
+            AccountRead::Unreadable { user, detail } => (user, unreadable(detail)),
             AccountRead::User(user) => {
-                self.add_listed(&user);
+                self.list_by_name(&user);
                 match self.rules.scope.decide(&user) {
                     ScopeDecision::In => (user.id, self.assess(user.id, self.rules.mapping.apply(&user, self.now))),
                     ScopeDecision::Out(reason) => (user.id, Assessment::Leaving(reason)),
@@ -66,9 +67,18 @@ impl<'a> Collector<'a> {
     }
 
     /// Adds the id of a user that the configuration lists by name.
-    fn add_listed(&mut self, user: &User) {
+    fn list_by_name(&mut self, user: &User) {
         let slot = self.rules.selection.position("userPrincipalName");
         let Some(Value::Text(user_name)) = slot.and_then(|slot| user.values.get(slot)) else { return };
+        // An earlier row of the user may have shown another name.
+        let configured = &self.rules.restrictions;
+        let Restrictions { only, ignore } = &mut self.restrictions;
+        for (named, configured) in [(only, &configured.only), (ignore, &configured.ignore)] {
+            if !configured.ids.contains(&user.id) {
+                named.ids.remove(&user.id);
+            }
+        }
+        self.protected.remove(&user.id);
         add_listed(self.rules, user.id, user_name, &mut self.restrictions, &mut self.protected);
     }
 
@@ -95,13 +105,19 @@ impl<'a> Collector<'a> {
             named.ids.extend(members.copied().collect::<Vec<_>>());
             named
         };
-        let users = self
-            .assessments
-            .into_iter()
-            .filter_map(|(id, assessment)| {
-                Some((id, AssignedUser { assessment, routes: snapshot.routes(id)?.clone() }))
-            })
-            .collect();
+        let users = self.assessments.into_iter().filter_map(|(id, assessment)| {
+            Some((id, AssignedUser { assessment, routes: snapshot.routes(id)?.clone() }))
+        });
+        let mut users: BTreeMap<EntraId, AssignedUser> = users.collect();
+        // The principal of an unclear assignment is known to be a user if it is a learner.
+        for (id, why) in &snapshot.unclear().principals {
+            let Some(linked) = self.linked.get(id) else { continue };
+            let assessment = match why {
+                UnclearPrincipal::NotFound => Assessment::NotFound,
+                UnclearPrincipal::Unreadable(detail) => unreadable(detail.clone()),
+            };
+            users.entry(*id).or_insert(AssignedUser { assessment, routes: linked.routes.clone() });
+        }
         let restrictions = Restrictions { only: with_members(only), ignore: with_members(ignore) };
         (Desired { users, restrictions, protected: self.protected }, self.seen)
     }
@@ -128,4 +144,8 @@ fn add_listed(
     if rules.limits.protected.has_user_name(user_name) {
         protected.insert(user);
     }
+}
+
+fn unreadable(detail: String) -> Assessment {
+    Assessment::Rejected(Box::new(Rejection { reason: Reason::Unreadable, detail, user_name: None }))
 }

@@ -124,7 +124,9 @@ impl Prepared {
         let coupled = applied().filter(|decision| decision.user != user).cloned().collect();
         let (filters, mapped) = match &account {
             AccountRead::User(user) => (rules.scope.explain(user), rules.mapping.explain(user, *now).collect()),
-            AccountRead::Unreadable { .. } | AccountRead::NotFound(_) => (Vec::new(), Vec::new()),
+            AccountRead::Unreadable { .. } | AccountRead::AgentUser(_) | AccountRead::NotFound(_) => {
+                (Vec::new(), Vec::new())
+            }
         };
         Some(Explanation {
             user,

@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesOrdered;
+use percent_encoding::percent_decode_str;
 use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
-use super::error::{GraphError, answered, invalid_json, malformed};
+use super::error::{GraphError, answered, malformed};
 use super::throttle::Throttle;
-use super::wire::{BatchAnswer, BatchPart, Page};
+use super::wire::{self, BatchAnswer, BatchPart, Page};
 use crate::auth::{Authenticator, Http};
-use crate::model::{Clock, foreign_text};
+use crate::model::{Clock, EntraId, foreign_text};
 use crate::retry::{Attempt, RetryBudget, RetryWaits, at_least_min_wait, retry_after};
 
 /// Page limit: ten times what `MAX_ROWS` needs.
@@ -46,7 +47,8 @@ pub(super) struct GraphClient {
 /// An answer with status 200, to a single request or to a part of a `$batch`.
 #[derive(Debug)]
 pub(super) struct Reply {
-    pub(super) body: Vec<u8>,
+    /// Without a byte order mark.
+    pub(super) body: String,
     /// Graph's id of the request, for a support case; a part has the id of its `$batch`.
     pub(super) request_id: String,
 }
@@ -73,31 +75,33 @@ impl GraphClient {
 
     /// GETs `path` and decodes the JSON.
     pub(super) async fn get<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<T, GraphError> {
-        decode(what, &self.get_bytes(what, path).await?.body)
+        decode(what, &self.get_text(what, path).await?.body)
     }
 
     /// GETs `path`.
-    pub(super) async fn get_bytes(&self, what: &str, path: &str) -> Result<Reply, GraphError> {
+    pub(super) async fn get_text(&self, what: &str, path: &str) -> Result<Reply, GraphError> {
         self.send(what, self.url(path)?, None).await
     }
 
-    /// Reads a list to its end. `parse` decodes a page, and `on_event` receives each page. When
-    /// the page token expires, the list is restarted with another [`ListEvent::Start`].
+    /// Reads a list to its end. `on_event` receives each row, or refuses it with the reason why the list fails. When the
+    /// page token expires, the list is restarted with another [`ListEvent::Start`]. A 404 is returned as such only for a
+    /// list that has shown no page: afterwards it means that the rest is missing.
     /// <https://learn.microsoft.com/graph/paging>
-    pub(super) async fn list<P>(
+    pub(super) async fn list(
         &self,
         what: &str,
         path: &str,
-        parse: impl Fn(&[u8]) -> Result<Page<P>, serde_json::Error>,
-        mut on_event: impl FnMut(ListEvent<'_, P>),
+        mut on_event: impl FnMut(ListEvent<'_>) -> Result<(), String>,
     ) -> Result<(), GraphError> {
         let endless = |detail| GraphError::Endless { what: what.to_owned(), detail };
-        let mut restarts = 0;
+        let first = self.url(path)?;
+        let (mut restarts, mut has_begun) = (0, false);
         'list: loop {
-            on_event(ListEvent::Start);
-            let mut url = self.url(path)?;
-            let mut links = BTreeSet::new();
-            let mut rows = 0;
+            let mut fail = |event: ListEvent<'_>| on_event(event).map_err(|detail| malformed(what, detail));
+            fail(ListEvent::Start)?;
+            let mut url = first.clone();
+            let mut links = BTreeSet::from([url.to_string()]);
+            let (mut rows, mut counts) = (0, BTreeSet::new());
             loop {
                 let Reply { body, request_id } = match self.send(what, url.clone(), None).await {
                     Err(error) if error.is_expired_page_token() && restarts < MAX_RESTARTS => {
@@ -105,45 +109,51 @@ impl GraphClient {
                         tracing::warn!(list = what, restarts, "the page token expired; restarting the list");
                         continue 'list;
                     }
+                    Err(error) if has_begun && error.is_not_found() => {
+                        let detail = "404 after the first page, so the list is incomplete";
+                        return Err(malformed(what, with_request_id(detail, &request_id_of(&error))));
+                    }
                     result => result?,
                 };
-                let Page { rows: page, next } = parse(&body).map_err(|error| invalid_json(what, &error))?;
+                let invalid = |detail: String| malformed(what, with_request_id(&detail, &request_id));
+                let Page { rows: page, next, count, context } = wire::page(&body).map_err(invalid)?;
+                if context.is_some_and(|context| !is_about(&first, &context)) {
+                    return Err(invalid("the page belongs to another object".to_owned()));
+                }
+                has_begun = true;
                 rows += page.len();
                 if rows > MAX_ROWS {
                     return Err(endless(format!("more than {MAX_ROWS} rows")));
                 }
-                on_event(ListEvent::Page(page, &request_id));
-                let Some(next) = next else { return Ok(()) };
-                url = self.next_page_url(what, &next)?;
-                if !links.insert(next) {
+                for row in page {
+                    fail(ListEvent::Row(row.get(), &request_id))?;
+                }
+                counts.extend(count);
+                let Some(next) = next else {
+                    return match counts.into_iter().find(|count| *count != rows as u64) {
+                        Some(count) => {
+                            Err(invalid(format!("the list has {count} rows, but only {rows} were returned")))
+                        }
+                        None => Ok(()),
+                    };
+                };
+                url = self.next_page_url(what, &url, &next)?;
+                if list_of(&url) != list_of(&first) {
+                    return Err(invalid("the nextLink leads to another list".to_owned()));
+                }
+                if !links.insert(url.to_string()) {
                     return Err(endless("repeated nextLink".to_owned()));
                 }
-                if links.len() >= MAX_PAGES {
+                if links.len() > MAX_PAGES {
                     return Err(endless(format!("more than {MAX_PAGES} pages")));
                 }
             }
         }
     }
 
-    /// Reads a whole list of rows that serde can decode.
-    pub(super) async fn collect<T: DeserializeOwned>(&self, what: &str, path: &str) -> Result<Vec<T>, GraphError> {
-        let mut rows = Vec::new();
-        self.list(
-            what,
-            path,
-            |body| serde_json::from_slice(body),
-            |event| match event {
-                ListEvent::Start => rows.clear(),
-                ListEvent::Page(page, _) => rows.extend(page),
-            },
-        )
-        .await?;
-        Ok(rows)
-    }
-
     /// The URL of a nextLink, which must stay on the configured origin.
-    fn next_page_url(&self, what: &str, link: &str) -> Result<Url, GraphError> {
-        let url = self.root.join(link).map_err(|error| malformed(what, format!("nextLink: {error}")))?;
+    fn next_page_url(&self, what: &str, page: &Url, link: &str) -> Result<Url, GraphError> {
+        let url = page.join(link).map_err(|error| malformed(what, format!("nextLink: {error}")))?;
         if url.origin() != self.root.origin() {
             return Err(GraphError::ForeignOrigin {
                 what: what.to_owned(),
@@ -181,7 +191,8 @@ impl GraphClient {
                 }
                 tokio::time::sleep(wait).await;
             } else if let Some(missing) = open.first() {
-                let missing = &chunk[*missing];
+                // The query can be long.
+                let missing = chunk[*missing].split('?').next().unwrap_or_default();
                 let detail =
                     format!("{} of {} parts of the batch have no answer, {missing} first", open.len(), chunk.len());
                 return Err(malformed(what, detail));
@@ -211,10 +222,11 @@ impl GraphClient {
             let index = part.id.parse().ok().filter(|index| unanswered.remove(index));
             let index = index.ok_or_else(|| malformed(what, "an answer to an unknown part"))?;
             let BatchPart { id: _, status, headers, body } = part;
-            let body = body.map(|body| body.get().as_bytes().to_vec()).unwrap_or_default();
-            if let Some(budget) = RetryBudget::for_status(status) {
+            let body = body.map(|body| String::from(Box::<str>::from(body))).unwrap_or_default();
+            if let Some(budget) = batch_budget(status) {
                 let asked = headers
                     .iter()
+                    .flatten()
                     .find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))
                     .and_then(|(_, value)| value.as_str().map(str::to_owned).or_else(|| Some(value.to_string())))
                     .and_then(|value| retry_after(&value, (self.clock)()));
@@ -254,7 +266,7 @@ impl GraphClient {
                 let _permit = self.throttle.acquire().await;
                 self.requests.fetch_add(1, Ordering::Relaxed);
                 let begun = Instant::now();
-                let attempt = self.attempt(what, request).await;
+                let attempt = self.attempt(what, request, json.is_some()).await;
                 waits.add_attempt(begun.elapsed());
                 attempt
             };
@@ -267,7 +279,12 @@ impl GraphClient {
         }
     }
 
-    async fn attempt(&self, what: &str, request: reqwest::RequestBuilder) -> Attempt<Reply, GraphError> {
+    async fn attempt(
+        &self,
+        what: &str,
+        request: reqwest::RequestBuilder,
+        is_batch: bool,
+    ) -> Attempt<Reply, GraphError> {
         let transport = |source: reqwest::Error| Attempt::Retry {
             budget: if source.is_connect() { RetryBudget::Short } else { RetryBudget::Full },
             error: GraphError::Transport { what: what.to_owned(), source: source.without_url() },
@@ -281,11 +298,8 @@ impl GraphClient {
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let request_id = header("request-id").map_or_else(|| "none".to_owned(), |id| foreign_text(&id));
         let asked = header("retry-after").and_then(|value| retry_after(&value, (self.clock)()));
-        if status.is_redirection() {
-            let origin = header("location")
-                .and_then(|location| self.root.join(&location).ok())
-                .map_or_else(|| "an unknown one".to_owned(), |url| url.origin().ascii_serialization());
-            return Attempt::Done(Err(GraphError::ForeignOrigin { what: what.to_owned(), origin }));
+        if let Some(location) = header("location").filter(|_| status.is_redirection()) {
+            return Attempt::Done(Err(self.redirected(what, status.as_u16(), &location)));
         }
         let mut body = Vec::new();
         loop {
@@ -300,23 +314,63 @@ impl GraphClient {
                 Err(source) => return transport(source),
             }
         }
+        let body = wire::body_text(body);
         if status == StatusCode::OK {
             self.throttle.record_success();
             return Attempt::Done(Ok(Reply { body, request_id }));
         }
-        let budget = RetryBudget::for_status(status.as_u16());
+        let status_code = status.as_u16();
+        let budget = if is_batch { batch_budget(status_code) } else { RetryBudget::for_status(status_code) };
         if let Some(asked) = asked.filter(|_| budget.is_some()) {
             // Without this limit, a long Retry-After would delay the next cycle as well.
             self.throttle.pause_for(at_least_min_wait(asked).min(self.http.request_deadline));
         } else if status == StatusCode::TOO_MANY_REQUESTS {
             self.throttle.pause_for(at_least_min_wait(Duration::ZERO));
         }
-        let error = answered(what, status.as_u16(), &body, &request_id);
+        let error = answered(what, status_code, &body, &request_id);
         match budget {
             Some(budget) => Attempt::Retry { error, after: asked, budget },
             None => Attempt::Done(Err(error)),
         }
     }
+
+    /// The error for a redirect, which is not followed: the token must not leave the configured origin.
+    fn redirected(&self, what: &str, status: u16, location: &str) -> GraphError {
+        let what = what.to_owned();
+        match self.root.join(location) {
+            Ok(url) if url.origin() == self.root.origin() => GraphError::Redirected { what, status },
+            Ok(url) => GraphError::ForeignOrigin { what, origin: url.origin().ascii_serialization() },
+            Err(_) => GraphError::ForeignOrigin { what, origin: "an unknown one".to_owned() },
+        }
+    }
+}
+
+/// The retries of a `$batch` or a part of it. Graph documents 424 for a batch that contains a throttled part.
+fn batch_budget(status: u16) -> Option<RetryBudget> {
+    if status == 424 { Some(RetryBudget::Full) } else { RetryBudget::for_status(status) }
+}
+
+fn request_id_of(error: &GraphError) -> String {
+    match error {
+        GraphError::Answered { request_id, .. } => request_id.clone(),
+        _ => "none".to_owned(),
+    }
+}
+
+/// The object and the name of the list that a URL leads to. Graph may write a key in parentheses, and add a cast.
+fn list_of(url: &Url) -> Vec<String> {
+    let path =
+        percent_decode_str(url.path()).decode_utf8_lossy().to_ascii_lowercase().replace("('", "/").replace("')", "");
+    let segments = path.split('/').filter(|segment| !segment.is_empty() && !segment.starts_with("microsoft.graph."));
+    let segments: Vec<String> = segments.map(str::to_owned).collect();
+    segments[segments.len().saturating_sub(2)..].to_vec()
+}
+
+/// Whether `context`, the address of a schema, names no other object than the one of the list.
+fn is_about(list: &Url, context: &str) -> bool {
+    let object: Option<EntraId> = list_of(list).first().and_then(|id| id.parse().ok());
+    let named = context.split('(').filter_map(|part| part.trim_start_matches(['\'', '"']).get(..36)?.parse().ok());
+    named.into_iter().all(|named| Some(named) == object)
 }
 
 /// How the open parts of a `$batch` are retried.
@@ -329,13 +383,52 @@ struct BatchRetry {
 }
 
 /// The progress of a list.
-pub(super) enum ListEvent<'r, P> {
-    /// The list starts or restarts; earlier pages are void.
+pub(super) enum ListEvent<'r> {
+    /// The list starts or restarts; earlier rows are void.
     Start,
-    /// The rows of the next page, and Graph's request id.
-    Page(Vec<P>, &'r str),
+    /// The next row as JSON, and Graph's request id.
+    Row(&'r str, &'r str),
 }
 
-fn decode<T: DeserializeOwned>(what: &str, body: &[u8]) -> Result<T, GraphError> {
-    serde_json::from_slice(body).map_err(|error| invalid_json(what, &error))
+fn decode<T: DeserializeOwned>(what: &str, body: &str) -> Result<T, GraphError> {
+    wire::object(body).map_err(|detail| malformed(what, detail))
+}
+
+/// `detail` with Graph's request id, for a support case.
+pub(super) fn with_request_id(detail: &str, request_id: &str) -> String {
+    format!("{detail} (request-id {request_id})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_links_to_the_same_list_continue_it() {
+        const GROUP: &str = "0a1b2c3d-0000-4000-8000-000000000001";
+        let url = |text: &str| Url::parse("https://graph.example/v1.0/").unwrap().join(text).unwrap();
+        let list = url(&format!("/v1.0/groups/{GROUP}/members?$top=999"));
+        for same in [
+            format!("/v1.0/groups/{GROUP}/members?$skiptoken=x"),
+            format!("/v1.0/Groups('{}')/Members?$skiptoken=x", GROUP.to_ascii_uppercase()),
+            format!("/v1.0/groups/{GROUP}/members/microsoft.graph.user?$skiptoken=x"),
+        ] {
+            assert_eq!(list_of(&list), list_of(&url(&same)), "{same}");
+        }
+        for other in [
+            format!("/v1.0/groups/{GROUP}/owners?$skiptoken=x"),
+            format!("/v1.0/groups/{GROUP}/transitiveMembers?$skiptoken=x"),
+            format!("/v1.0/groups/{}/members", GROUP.replace('1', "2")),
+            format!("/v1.0/groups/{GROUP}"),
+            "/v1.0/members".to_owned(),
+            "/".to_owned(),
+        ] {
+            assert_ne!(list_of(&list), list_of(&url(&other)), "{other}");
+        }
+        assert!(is_about(&list, "https://graph.example/v1.0/$metadata#directoryObjects(id,displayName)"));
+        assert!(is_about(&list, &format!("https://graph.example/v1.0/$metadata#groups('{GROUP}')/members")));
+        let other = GROUP.replace('1', "2");
+        assert!(!is_about(&list, &format!("https://graph.example/v1.0/$metadata#groups('{other}')/members")));
+        assert!(!is_about(&list, &format!("https://graph.example/v1.0/$metadata#groups({other})/members")));
+    }
 }

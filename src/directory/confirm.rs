@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::Reply;
-use super::read::{collect_users, read_account, with_request_id};
-use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot, invalid_json, wire};
-use crate::model::{EntraId, Selection, Value, Verdict};
+use super::client::with_request_id;
+use super::members::{GroupState, MemberList};
+use super::principals::Assignments;
+use super::read::{read_account, single_user};
+use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot};
+use crate::model::{EntraId, Selection, UnclearRows, Value, Verdict};
 
 /// The state of possible leavers.
 #[derive(Debug, Default)]
@@ -21,6 +23,10 @@ pub struct Confirmation {
     pub groups: Option<BTreeMap<EntraId, u64>>,
     /// The groups of `groups` whose members are hidden.
     pub hidden: BTreeSet<EntraId>,
+    /// The groups of `groups` that do not exist any more.
+    pub gone: BTreeSet<EntraId>,
+    /// The rows that may hide assigned users, if the assignments were read again.
+    pub unclear: UnclearRows,
     /// Whether the application has no assignment at all, if the assignments were read again.
     pub nobody_assigned: Option<bool>,
 }
@@ -62,6 +68,8 @@ impl Directory {
                     confirmation.verdicts.insert(user, Verdict::Unreadable(detail));
                 }
                 AccountRead::NotFound(_) => missing.push(user),
+                // Such accounts are told apart only among the assigned users.
+                AccountRead::AgentUser(_) => {}
             }
         }
         self.find_deleted(&missing, &mut confirmation.verdicts).await?;
@@ -93,10 +101,9 @@ impl Directory {
         for (user, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
             let verdict = match answer {
                 // A status alone proves nothing, because a proxy may have answered.
-                Ok(Reply { body, .. }) => match wire::user(&body, &Selection::default()) {
-                    Ok(row) if row.id == *user => Verdict::Deleted,
-                    Ok(_) => Verdict::Unreadable("the answer is about another account".to_owned()),
-                    Err(error) => return Err(invalid_json(what, &error).into()),
+                Ok(reply) => match single_user(what, *user, &reply, &Selection::default())? {
+                    Ok(_) => Verdict::Deleted,
+                    Err(detail) => Verdict::Unreadable(detail),
                 },
                 Err(error) if error.is_not_found() => Verdict::NotFound,
                 Err(GraphError::Answered { status: 403, request_id, .. }) => {
@@ -116,20 +123,24 @@ impl Directory {
         confirmation: &mut Confirmation,
     ) -> Result<BTreeSet<EntraId>, DirectoryError> {
         let assignments = self.assignments(snapshot.application()).await?;
-        confirmation.nobody_assigned = Some(assignments.users.is_empty() && assignments.groups.is_empty());
-        let mut users = assignments.users;
+        let Assignments { mut users, groups: names, other_roles: _, roles: _, unknown_roles: _, unclear } = assignments;
+        confirmation.nobody_assigned = Some(users.is_empty() && names.is_empty());
+        confirmation.unclear = unclear;
         let mut groups = BTreeMap::new();
         let nothing = &Selection::default();
-        let reads = assignments.groups.iter().map(|(group, name)| async move {
-            let mut members = BTreeSet::new();
-            let hides = self.members(*group, name, nothing, |event| collect_users(&mut members, event)).await?;
-            Ok::<_, DirectoryError>((*group, members, hides))
+        let reads = names.iter().map(|(group, name)| async move {
+            Ok::<_, DirectoryError>((*group, self.members(*group, name, nothing, |_, _| {}).await?))
         });
         let mut reads: FuturesUnordered<_> = reads.collect();
-        while let Some((group, members, hides)) = reads.try_next().await? {
+        while let Some((group, list)) = reads.try_next().await? {
+            let MemberList { users: mut members, unknown, bad_rows, state, .. } = list;
+            // The snapshot knows whether a member of unknown type is a user.
+            members.extend(unknown.iter().filter(|id| snapshot.routes(**id).is_some()));
             groups.insert(group, members.len() as u64);
-            confirmation.hidden.extend(hides.then_some(group));
-            users.extend(members);
+            confirmation.hidden.extend((state == GroupState::Hidden).then_some(group));
+            confirmation.gone.extend((state == GroupState::Gone).then_some(group));
+            confirmation.unclear.unnamed += bad_rows;
+            users.extend(members.into_iter().chain(unknown));
         }
         confirmation.groups = Some(groups);
         Ok(users)
@@ -152,14 +163,10 @@ impl Directory {
                 detail: with_request_id(detail, request_id),
             };
             let account = match answer {
-                Ok(Reply { body, request_id }) => {
-                    let row = wire::user(&body, selection).map_err(|error| invalid_json(what, &error))?;
-                    if row.id == *user {
-                        read_account(row, selection, &request_id)
-                    } else {
-                        unreadable("the answer is about another account", &request_id)
-                    }
-                }
+                Ok(reply) => match single_user(what, *user, &reply, selection)? {
+                    Ok(row) => read_account(row, selection, &reply.request_id),
+                    Err(detail) => AccountRead::Unreadable { user: *user, detail },
+                },
                 Err(GraphError::Answered { status: 403, request_id, .. }) => {
                     unreadable("no permission to read the account", &request_id)
                 }

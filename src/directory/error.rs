@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::wire::ErrorBody;
-use crate::auth::{AuthError, json_error_position, unreachable_hint};
+use crate::auth::{AuthError, unreachable_hint};
 use crate::model::{EntraId, foreign_text};
 
 /// A request to Graph failed.
@@ -56,6 +56,14 @@ pub enum GraphError {
         /// The other origin.
         origin: String,
     },
+    /// Something on the configured origin redirects the request.
+    #[error("{what}: unexpected redirect ({status}) on the Graph origin itself; redirects are not followed")]
+    Redirected {
+        /// The purpose of the request.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+    },
     /// A list does not end: a repeated nextLink, or too many pages or rows.
     #[error("{what}: the list does not end: {detail}")]
     Endless {
@@ -87,8 +95,8 @@ impl GraphError {
 }
 
 /// The error for an answer other than 200, whose body is Graph's JSON or a proxy's page.
-pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -> GraphError {
-    let error = serde_json::from_slice::<ErrorBody>(body).ok();
+pub(super) fn answered(what: &str, status: u16, body: &str, request_id: &str) -> GraphError {
+    let error = serde_json::from_str::<ErrorBody>(body).ok();
     let genuine = error.is_some();
     let error = error.unwrap_or_default().error;
     let message = error.message.filter(|message| !message.is_empty()).unwrap_or_else(|| "no message".to_owned());
@@ -105,10 +113,6 @@ pub(super) fn answered(what: &str, status: u16, body: &[u8], request_id: &str) -
 /// An answer that differs from Graph's documentation.
 pub(super) fn malformed(what: &str, detail: impl Into<String>) -> GraphError {
     GraphError::Malformed { what: what.to_owned(), detail: detail.into() }
-}
-
-pub(super) fn invalid_json(what: &str, error: &serde_json::Error) -> GraphError {
-    malformed(what, json_error_position(error))
 }
 
 /// Reading the directory failed.
@@ -184,7 +188,7 @@ impl DirectoryError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Graph(GraphError::Auth(error)) => return error.hint(),
-            Self::Graph(GraphError::Answered { genuine: false, .. }) => {
+            Self::Graph(GraphError::Answered { genuine: false, .. } | GraphError::Redirected { .. }) => {
                 "the answer does not come from Graph: check entra.graph_url, entra.proxy, and any firewall or sign-in page \
                  between this machine and Graph"
             }

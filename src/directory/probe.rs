@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 
-use super::client::Reply;
+use super::client::{Reply, with_request_id};
+use super::error::malformed;
 use super::read::{AccountRead, read_account};
-use super::wire::{Registration, RowType};
-use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, invalid_json, select, wire};
+use super::wire::{self, InvalidRow, Registration, RowType};
+use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, select};
 use crate::auth::Validity;
 use crate::model::{Clock, EntraId, Selection, stored_name_prefix};
 
@@ -56,12 +57,22 @@ impl Directory {
     pub async fn readable_user(&self, selection: &Selection) -> Result<Option<String>, DirectoryError> {
         let what = "reading one user";
         let path = format!("/users?$select={}&$top=1", select(selection));
-        let Reply { body, request_id } = self.client.get_bytes(what, &path).await?;
-        let page = wire::user_page(&body, selection).map_err(|error| invalid_json(what, &error))?;
-        Ok(page.rows.into_iter().map(|row| read_account(row, selection, &request_id)).find_map(|read| match read {
-            AccountRead::Unreadable { detail, .. } => Some(detail),
-            AccountRead::User(_) | AccountRead::NotFound(_) => None,
-        }))
+        let Reply { body, request_id } = self.client.get_text(what, &path).await?;
+        let invalid = |why: String| malformed(what, with_request_id(&why, &request_id));
+        let page = wire::page(&body).map_err(invalid)?;
+        for row in page.rows {
+            match wire::user(row.get(), selection) {
+                Ok(row) => {
+                    if let AccountRead::Unreadable { detail, .. } = read_account(row, selection, &request_id) {
+                        return Ok(Some(detail));
+                    }
+                }
+                Err(InvalidRow::Failed(why) | InvalidRow::Bad(why) | InvalidRow::NoObject(why)) => {
+                    return Err(invalid(why).into());
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// The application permissions in the token; `None` when the token is not readable.
@@ -134,20 +145,22 @@ impl Directory {
     /// The same as in a cycle.
     pub async fn preview_group(&self, group: EntraId, name: &str) -> Result<GroupPreview, DirectoryError> {
         let what = format!("reading group {group}");
-        let found = self.client.get::<wire::GroupRow>(&what, &format!("/groups/{group}?$select=id,visibility")).await;
-        let hidden = match found {
-            Ok(found) => found.hides_members(),
-            Err(error) if error.is_not_found() => {
-                return Ok(GroupPreview { missing: true, ..GroupPreview::default() });
-            }
-            Err(error) => return Err(DirectoryError::of_group(group, name, error)),
+        let Some(hidden) = self.hides_members(group, name).await? else {
+            return Ok(GroupPreview { missing: true, ..GroupPreview::default() });
         };
         let path = format!("/groups/{group}/members?$select=id&$top={PAGE_SIZE}");
         let nothing = Selection::default();
-        match self.client.get_bytes(&what, &path).await {
+        match self.client.get_text(&what, &path).await {
             Ok(reply) => {
-                let page = wire::user_page(&reply.body, &nothing).map_err(|error| invalid_json(&what, &error))?;
-                let users = page.rows.iter().filter(|row| row.kind == RowType::User).count();
+                let page = wire::page(&reply.body).map_err(|why| malformed(&what, why))?;
+                let mut users = 0;
+                for row in &page.rows {
+                    match wire::member(row.get(), &nothing) {
+                        Ok(row) => users += usize::from(row.kind == RowType::User),
+                        Err(InvalidRow::Failed(why)) => return Err(malformed(&what, why).into()),
+                        Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => {}
+                    }
+                }
                 let others = page.rows.len() - users;
                 Ok(GroupPreview { missing: false, hidden, users, others, more: page.next.is_some() })
             }
@@ -176,10 +189,10 @@ impl Directory {
         let filter = format!("startswith(userPrincipalName,'{}')", prefix.replace('\'', "''"));
         let filter = utf8_percent_encode(&filter, NON_ALPHANUMERIC);
         let path = format!("/users?$filter={filter}&$select={}&$top=2", select(&selection));
-        let reply = self.client.get_bytes(what, &path).await?;
-        let page = wire::user_page(&reply.body, &selection).map_err(|error| invalid_json(what, &error))?;
-        let [user] = page.rows.as_slice() else { return Ok(None) };
-        Ok(Some(user.id))
+        let reply = self.client.get_text(what, &path).await?;
+        let page = wire::page(&reply.body).map_err(|why| malformed(what, why))?;
+        let [row] = page.rows.as_slice() else { return Ok(None) };
+        found_id(what, row.get())
     }
 
     /// <https://learn.microsoft.com/graph/api/user-get>
@@ -187,13 +200,19 @@ impl Directory {
         let what = "looking for the user";
         let name = utf8_percent_encode(user_principal_name, NON_ALPHANUMERIC);
         let selection = Selection::default();
-        match self.client.get_bytes(what, &format!("/users/{name}?$select={}", select(&selection))).await {
-            Ok(reply) => {
-                let row = wire::user(&reply.body, &selection).map_err(|error| invalid_json(what, &error))?;
-                Ok(Some(row.id))
-            }
+        match self.client.get_text(what, &format!("/users/{name}?$select={}", select(&selection))).await {
+            Ok(reply) => found_id(what, &reply.body),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn found_id(what: &str, json: &str) -> Result<Option<EntraId>, DirectoryError> {
+    match wire::user(json, &Selection::default()) {
+        Ok(row) => Ok(Some(row.id)),
+        Err(InvalidRow::Failed(why) | InvalidRow::Bad(why) | InvalidRow::NoObject(why)) => {
+            Err(malformed(what, why).into())
         }
     }
 }

@@ -1,16 +1,20 @@
 //! Reads all assigned users page by page, each user once.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::{BATCH, ListEvent, Reply};
-use super::error::{invalid_json, malformed};
+use super::client::{BATCH, Reply, with_request_id};
+use super::error::{GraphError, malformed};
+use super::members::{GroupState, MemberList, named_members};
+use super::principals::Assignments;
 use super::roles::RoleNames;
-use super::wire::{RowType, UserRow};
-use super::{Application, Directory, DirectoryError, Snapshot, select, wire};
+use super::wire::{self, InvalidRow, RowType, UserRow};
+use super::{Application, Directory, DirectoryError, Snapshot, select};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, User, Value};
 
 /// The most ids in an `in` filter: <https://learn.microsoft.com/graph/filter-query-parameter>.
@@ -29,14 +33,16 @@ pub enum AccountRead {
         /// The missing property.
         detail: String,
     },
+    /// The account of an agent, and such accounts do not count.
+    AgentUser(EntraId),
     /// Assigned, but the account does not exist.
     NotFound(EntraId),
 }
 
 impl Directory {
     /// Reads all users assigned to `application`, and the members of the groups among `named`. Each user is passed to
-    /// `on_user` exactly once, as soon as its page arrives. Only the returned [`Snapshot`] proves that the read is
-    /// complete.
+    /// `on_user` as soon as its page arrives, and once more when its rows disagree: the last read counts. Only the returned
+    /// [`Snapshot`] proves that the read is complete.
     ///
     /// # Errors
     /// A page fails after its retries. There is no snapshot of a partial read.
@@ -51,80 +57,95 @@ impl Directory {
         let roles_slot = selection.position(APP_ROLE_ASSIGNMENTS);
         let ids_only = Selection::default();
         let listed = if roles_slot.is_some() { &ids_only } else { selection };
-        let mut members_of = BTreeMap::new();
-        let mut hidden = BTreeSet::new();
+        let mut members_of: BTreeMap<EntraId, MemberList> = BTreeMap::new();
         // One task reads all groups, so the lock is always free.
-        let collector =
-            Mutex::new(MemberCollector { selection, on_user: &mut on_user, done: BTreeSet::new(), incomplete_rows: 0 });
+        let collector = Mutex::new(MemberCollector {
+            selection,
+            agent_users: self.filter.agent_users,
+            on_user: &mut on_user,
+            done: BTreeMap::new(),
+            reread: BTreeSet::new(),
+        });
         {
             let collector = &collector;
             let reads = assignments.groups.iter().map(|(group, name)| async move {
-                let mut members = BTreeSet::new();
-                let hidden = self
-                    .members(*group, name, listed, |event| match event {
-                        // The collector keeps its users: their rows were complete.
-                        ListEvent::Start => members.clear(),
-                        ListEvent::Page(rows, request_id) => {
-                            let mut collector = collector.lock().unwrap_or_else(PoisonError::into_inner);
-                            for row in rows.into_iter().filter(|row| row.kind == RowType::User) {
-                                members.insert(row.id);
-                                // Role names need all groups, so with roles no member row is complete yet.
-                                if roles_slot.is_none() {
-                                    collector.offer(row, request_id);
-                                }
-                            }
-                        }
-                    })
-                    .await?;
-                Ok::<_, DirectoryError>((*group, members, hidden))
+                let members = self.members(*group, name, listed, |row, request_id| {
+                    // Role names need all groups, so with roles no member row is complete yet.
+                    if roles_slot.is_none() {
+                        collector.lock().unwrap_or_else(PoisonError::into_inner).offer(row, request_id);
+                    }
+                });
+                Ok::<_, DirectoryError>((*group, members.await?))
             });
             let mut reads: FuturesUnordered<_> = reads.collect();
-            while let Some((group, members, hides)) = reads.try_next().await? {
+            while let Some((group, members)) = reads.try_next().await? {
                 members_of.insert(group, members);
-                hidden.extend(hides.then_some(group));
             }
         }
-        let MemberCollector { done, incomplete_rows, .. } =
-            collector.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let MemberCollector { done, reread, .. } = collector.into_inner().unwrap_or_else(PoisonError::into_inner);
 
         let mut routes = RouteMap::default();
-        let mut groups = BTreeMap::new();
         for (group, members) in &members_of {
-            groups.insert(*group, members.len() as u64);
-            routes.add(Route::Group(*group), members);
+            routes.add(Route::Group(*group), members.users.union(&members.unknown));
         }
-        members_of.retain(|group, _| named.contains(group));
         routes.add(Route::Direct, &assignments.users);
-        let (users, routes) = routes.into_parts();
+        let (mut users, routes) = routes.into_parts();
         // After a restarted list, `done` may hold users who are in no list any more. The snapshot does not contain
         // them, so `Desired` drops them.
-        let open: Vec<EntraId> = users.keys().filter(|id| !done.contains(id)).copied().collect();
-        tracing::debug!(users = users.len(), direct = open.len(), incomplete_rows, "lists read");
+        let open: Vec<EntraId> =
+            users.keys().filter(|id| !done.contains_key(id) || reread.contains(id)).copied().collect();
+        tracing::debug!(users = users.len(), direct = open.len(), reread = reread.len(), "lists read");
+        let known: BTreeSet<&EntraId> =
+            members_of.values().flat_map(|list| &list.users).chain(&assignments.users).collect();
+        let unknown = members_of.values().flat_map(|list| &list.unknown);
+        let uncertain: BTreeSet<EntraId> = unknown.filter(|id| !known.contains(id)).copied().collect();
         let mut unread: BTreeSet<EntraId> = open.iter().copied().collect();
+        let mut not_found = BTreeSet::new();
         let roles = RoleNames {
             slot: roles_slot,
             application: &application,
             assigned: &assignments.roles,
+            unknown: &assignments.unknown_roles,
             users: &users,
             routes: &routes,
         };
-        self.read_directly(&open, selection, &|row| roles.add_to(row), |read| {
+        self.read_directly(&open, &uncertain, selection, &|row| roles.add_to(row), |read| {
             unread.remove(&read.user());
+            if let AccountRead::NotFound(user) = &read {
+                not_found.insert(*user);
+            }
             on_user(read);
         })
         .await?;
         let unread_groups: Vec<EntraId> =
-            assignments.groups.keys().filter(|group| !groups.contains_key(group)).copied().collect();
+            assignments.groups.keys().filter(|group| !members_of.contains_key(group)).copied().collect();
         if !unread.is_empty() || !unread_groups.is_empty() {
             return Err(DirectoryError::Incomplete { users: unread.into_iter().collect(), groups: unread_groups });
+        }
+
+        let Assignments { users: direct, groups: names, other_roles, roles: _, unknown_roles: _, mut unclear } =
+            assignments;
+        // A member of unknown type without an account is not a user.
+        let is_no_user = |id: &EntraId| not_found.contains(id) && uncertain.contains(id);
+        users.retain(|id, _| !is_no_user(id));
+        let (mut groups, mut hidden, mut gone) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        for (group, list) in &mut members_of {
+            list.unknown.retain(|id| !is_no_user(id));
+            groups.insert(*group, list.users.union(&list.unknown).count() as u64);
+            hidden.extend((list.state == GroupState::Hidden).then_some(*group));
+            gone.extend((list.state == GroupState::Gone).then_some(*group));
+            unclear.unnamed += list.bad_rows;
         }
         if let Some(group) = named.intersection(&hidden).next() {
             return Err(DirectoryError::NamedGroupHidden(*group));
         }
+        let mut named_lists = BTreeMap::new();
         for id in named {
             // Assigned groups have been read already, and assigned users are not groups.
-            if !members_of.contains_key(id) && !users.contains_key(id) {
-                members_of.extend(self.read_named_group(*id).await?.map(|members| (*id, members)));
+            if let Some(list) = members_of.remove(id) {
+                named_lists.insert(*id, named_members(*id, list)?);
+            } else if !users.contains_key(id) {
+                named_lists.extend(self.read_named_group(*id).await?.map(|members| (*id, members)));
             }
         }
         Ok(Snapshot {
@@ -133,44 +154,23 @@ impl Directory {
             routes,
             groups,
             hidden,
-            assigned: (assignments.users.len() + assignments.groups.len()) as u64,
-            names: assignments.groups,
-            named: members_of,
-            other_roles: assignments.other_roles,
+            gone,
+            unclear,
+            assigned: (direct.len() + names.len()) as u64,
+            names,
+            named: named_lists,
+            other_roles,
         })
     }
 
-    /// The users in a group of `scope.only` or `scope.ignore`; `None` when there is no such group.
-    /// <https://learn.microsoft.com/graph/api/group-list-members>
-    pub(super) async fn read_named_group(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
-        let what = format!("reading the members of group {group} in scope.only or scope.ignore");
-        let nothing = Selection::default();
-        let mut members = BTreeSet::new();
-        let parse = |body: &[u8]| wire::user_page(body, &nothing);
-        let path = self.members_path(group, &nothing);
-        let mut missing = 0;
-        let listed = loop {
-            match self.client.list(&what, &path, parse, |event| collect_users(&mut members, event)).await {
-                Err(error) if error.is_not_found() && missing == 0 => missing += 1,
-                listed => break listed,
-            }
-        };
-        match listed {
-            Ok(()) if members.is_empty() && self.hides_members(group, "").await? => {
-                Err(DirectoryError::NamedGroupHidden(group))
-            }
-            Ok(()) => Ok(Some(members)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(DirectoryError::of_group(group, "", error)),
-        }
-    }
-
     /// Reads accounts by id: filters of 15 ids in `$batch` requests, then a single request for each id missing from the
-    /// answers. `complete` adds to a row what does not come from the account.
+    /// answers. An account among `uncertain` may be no user, so a refusal to read it concerns it alone. `complete` adds to a
+    /// row what does not come from the account.
     /// <https://learn.microsoft.com/graph/api/user-list>, <https://learn.microsoft.com/graph/api/user-get>
     pub(super) async fn read_directly(
         &self,
         users: &[EntraId],
+        uncertain: &BTreeSet<EntraId>,
         selection: &Selection,
         complete: &(dyn Fn(&mut UserRow) + Sync),
         mut on_user: impl FnMut(AccountRead),
@@ -187,15 +187,19 @@ impl Directory {
         let paths: Vec<String> = missing.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
         for (id, answer) in missing.iter().zip(self.client.batch(WHAT, &paths).await?) {
             match answer {
-                Ok(Reply { body, request_id }) => {
-                    let mut row = wire::user(&body, selection).map_err(|error| invalid_json(WHAT, &error))?;
-                    if row.id != *id {
-                        return Err(malformed(WHAT, "the answer is about another account").into());
+                Ok(reply) => on_user(match single_user(WHAT, *id, &reply, selection)? {
+                    Ok(mut row) => {
+                        complete(&mut row);
+                        self.read_user(row, selection, &reply.request_id)
                     }
-                    complete(&mut row);
-                    on_user(read_account(row, selection, &request_id));
-                }
+                    Err(detail) => AccountRead::Unreadable { user: *id, detail },
+                }),
                 Err(error) if error.is_not_found() => on_user(AccountRead::NotFound(*id)),
+                Err(GraphError::Answered { request_id, .. }) if uncertain.contains(id) => {
+                    let detail =
+                        with_request_id("the type of the member is unknown, and it cannot be read", &request_id);
+                    on_user(AccountRead::Unreadable { user: *id, detail });
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -220,21 +224,66 @@ impl Directory {
             .collect();
         let (mut accounts, mut not_returned) = (Vec::with_capacity(users.len()), Vec::new());
         for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
-            let mut asked: BTreeSet<EntraId> = ids.iter().copied().collect();
             let Reply { body, request_id } = answer?;
-            let page = wire::user_page(&body, selection).map_err(|error| invalid_json(WHAT, &error))?;
-            if page.next.is_some() {
-                return Err(malformed(WHAT, "a filter of 15 ids answered with several pages").into());
+            // What is behind a nextLink is missing here, and read by its id.
+            let page = wire::page(&body).map_err(|why| malformed(WHAT, with_request_id(&why, &request_id)))?;
+            let mut rows: BTreeMap<EntraId, Option<UserRow>> = BTreeMap::new();
+            for row in page.rows {
+                match wire::user(row.get(), selection) {
+                    Ok(row) => match rows.entry(row.id) {
+                        Entry::Vacant(entry) => drop(entry.insert(Some(row))),
+                        // Several rows of one user say nothing.
+                        Entry::Occupied(mut entry) => drop(entry.insert(None)),
+                    },
+                    Err(InvalidRow::Failed(why)) => {
+                        return Err(malformed(WHAT, with_request_id(&why, &request_id)).into());
+                    }
+                    Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => {}
+                }
             }
-            let requested = page.rows.into_iter().filter(|row| asked.remove(&row.id));
-            accounts.extend(requested.map(|mut row| {
-                complete(&mut row);
-                read_account(row, selection, &request_id)
-            }));
-            not_returned.extend(asked);
+            for id in *ids {
+                match rows.remove(id).flatten() {
+                    Some(mut row) => {
+                        complete(&mut row);
+                        accounts.push(self.read_user(row, selection, &request_id));
+                    }
+                    None => not_returned.push(*id),
+                }
+            }
         }
         Ok((accounts, not_returned))
     }
+
+    /// Turns the row of an assigned user into an account.
+    fn read_user(&self, row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
+        if row.kind == RowType::Agent && !self.filter.agent_users {
+            return AccountRead::AgentUser(row.id);
+        }
+        read_account(row, selection, request_id)
+    }
+}
+
+/// Decodes the answer about one user, or says why the user is unreadable.
+///
+/// # Errors
+/// The answer reports an error, or is not an object with an id: it is not about a user.
+pub(super) fn single_user(
+    what: &str,
+    user: EntraId,
+    reply: &Reply,
+    selection: &Selection,
+) -> Result<Result<UserRow, String>, GraphError> {
+    let Reply { body, request_id } = reply;
+    Ok(match wire::user(body, selection) {
+        Ok(row) if row.id == user => Ok(row),
+        Ok(_) => Err(with_request_id("the answer is about another account", request_id)),
+        Err(InvalidRow::Bad(why)) => {
+            Err(with_request_id(&format!("the answer of Graph cannot be read: {why}"), request_id))
+        }
+        Err(InvalidRow::Failed(why) | InvalidRow::NoObject(why)) => {
+            return Err(malformed(what, with_request_id(&why, request_id)));
+        }
+    })
 }
 
 impl AccountRead {
@@ -242,61 +291,60 @@ impl AccountRead {
     pub fn user(&self) -> EntraId {
         match self {
             Self::User(user) => user.id,
-            Self::Unreadable { user, .. } | Self::NotFound(user) => *user,
+            Self::Unreadable { user, .. } | Self::AgentUser(user) | Self::NotFound(user) => *user,
         }
     }
 }
 
-/// Passes each group member to `on_user` once, at its first complete row.
+/// Passes each group member to `on_user` at its first complete row.
 struct MemberCollector<'a, F> {
     selection: &'a Selection,
+    agent_users: bool,
     on_user: &'a mut F,
-    /// The users passed on so far.
-    done: BTreeSet<EntraId>,
-    /// Rows without a selected property. Another row or a direct read may have it.
-    incomplete_rows: usize,
+    /// The users passed on so far, with the hash of their row.
+    done: BTreeMap<EntraId, u64>,
+    /// Users with an incomplete row or with rows that disagree. A direct read decides.
+    reread: BTreeSet<EntraId>,
 }
 
 impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
     fn offer(&mut self, row: UserRow, request_id: &str) {
-        if self.done.contains(&row.id) {
-            return;
-        }
-        if row.values.iter().any(Option::is_none) {
-            self.incomplete_rows += 1;
-            return;
-        }
-        let read = read_account(row, self.selection, request_id);
-        self.done.insert(read.user());
-        (self.on_user)(read);
-    }
-}
-
-/// Keeps the ids of the users in a list of members.
-pub(super) fn collect_users(users: &mut BTreeSet<EntraId>, event: ListEvent<'_, UserRow>) {
-    match event {
-        ListEvent::Start => users.clear(),
-        ListEvent::Page(rows, _) => {
-            users.extend(rows.into_iter().filter(|row| row.kind == RowType::User).map(|row| row.id));
+        let UserRow { kind, id, values, problem } = &row;
+        let mut hasher = DefaultHasher::new();
+        (kind, values).hash(&mut hasher);
+        let hash = hasher.finish();
+        if *kind == RowType::Agent && !self.agent_users {
+            self.pass_on(hash, AccountRead::AgentUser(*id));
+        } else if *kind == RowType::Unknown || problem.is_some() || values.iter().any(Option::is_none) {
+            self.reread.insert(*id);
+        } else {
+            self.pass_on(hash, read_account(row, self.selection, request_id));
         }
     }
-}
 
-/// `detail` with Graph's request id, for a support case.
-pub(super) fn with_request_id(detail: &str, request_id: &str) -> String {
-    format!("{detail} (request-id {request_id})")
+    fn pass_on(&mut self, hash: u64, read: AccountRead) {
+        match self.done.insert(read.user(), hash) {
+            None => (self.on_user)(read),
+            Some(before) if before == hash => {}
+            Some(_) => drop(self.reread.insert(read.user())),
+        }
+    }
 }
 
 /// Turns a row into an account. Without `accountEnabled`, or without any name, the account is unreadable, because a lost
 /// permission looks the same.
 pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
-    let UserRow { kind: _, id, values } = row;
+    let UserRow { kind: _, id, values, problem } = row;
     let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: with_request_id(detail, request_id) };
+    if let Some(problem) = problem {
+        return unreadable(&format!("{problem} in the answer of Graph"));
+    }
     let value = |property| selection.position(property).and_then(|slot| values.get(slot)).and_then(Option::as_ref);
-    let Some(Value::Boolean(enabled)) = value("accountEnabled") else {
-        return unreadable("accountEnabled is missing in the answer of Graph");
+    let enabled = match value("accountEnabled") {
+        Some(Value::Boolean(enabled)) => *enabled,
+        None | Some(Value::Null) => return unreadable("accountEnabled is missing in the answer of Graph"),
+        Some(_) => return unreadable("accountEnabled is neither true nor false in the answer of Graph"),
     };
-    let enabled = *enabled;
     let named = |property| matches!(value(property), Some(Value::Text(_)));
     if !named("displayName") && !named("userPrincipalName") {
         return unreadable("displayName and userPrincipalName are missing in the answer of Graph");
@@ -324,7 +372,7 @@ struct RouteMap {
 }
 
 impl RouteMap {
-    fn add(&mut self, route: Route, users: &BTreeSet<EntraId>) {
+    fn add<'u>(&mut self, route: Route, users: impl IntoIterator<Item = &'u EntraId>) {
         for user in users {
             let before = self.users.get(user).copied();
             let after = *self.extended.entry((before, route)).or_insert_with(|| {

@@ -16,6 +16,8 @@ pub(super) struct RoleNames<'a> {
     pub(super) application: &'a Application,
     /// Roles by user or group.
     pub(super) assigned: &'a BTreeMap<EntraId, BTreeSet<EntraId>>,
+    /// Users and groups with a role that could not be read.
+    pub(super) unknown: &'a BTreeSet<EntraId>,
     pub(super) users: &'a BTreeMap<EntraId, u32>,
     pub(super) routes: &'a [Routes],
 }
@@ -28,6 +30,10 @@ impl RoleNames<'_> {
             Route::Direct => row.id,
             Route::Group(group) => *group,
         });
+        if principals.clone().any(|principal| self.unknown.contains(&principal)) {
+            row.problem = Some("the app role of an assignment is missing or invalid".to_owned());
+            return;
+        }
         let roles = principals.filter_map(|principal| self.assigned.get(&principal)).flatten();
         let names: BTreeSet<String> = roles.map(|role| self.name(*role)).collect();
         *value = Some(Value::List(names.into_iter().map(Value::Text).collect()));

@@ -6,7 +6,8 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::client::ListEvent;
-use super::{AccountRead, Directory, DirectoryError, PAGE_SIZE, Snapshot, wire};
+use super::wire::{self, InvalidRow};
+use super::{AccountRead, Directory, DirectoryError, PAGE_SIZE, Snapshot};
 use crate::model::{EntraId, GroupMembers, Selection};
 
 impl Directory {
@@ -16,7 +17,7 @@ impl Directory {
     /// A request fails.
     pub async fn account(&self, user: EntraId, selection: &Selection) -> Result<AccountRead, DirectoryError> {
         let mut found = AccountRead::NotFound(user);
-        self.read_directly(&[user], selection, &|_| {}, |read| found = read).await?;
+        self.read_directly(&[user], &BTreeSet::new(), selection, &|_| {}, |read| found = read).await?;
         Ok(found)
     }
 
@@ -41,11 +42,18 @@ impl Directory {
             let what = format!("reading the nested members of group {group}");
             let path = format!("/groups/{group}/transitiveMembers?$select=id&$top={PAGE_SIZE}");
             let nothing = Selection::default();
-            let parse = |body: &[u8]| wire::user_page(body, &nothing);
             let mut holds = false;
-            let listed = self.client.list(&what, &path, parse, |event| match event {
-                ListEvent::Start => holds = false,
-                ListEvent::Page(rows, _) => holds |= rows.iter().any(|row| row.id == user),
+            let listed = self.client.list(&what, &path, |event| {
+                match event {
+                    ListEvent::Start => holds = false,
+                    ListEvent::Row(json, _) => match wire::member(json, &nothing) {
+                        Ok(row) => holds |= row.id == user,
+                        Err(InvalidRow::Failed(why) | InvalidRow::Bad(why) | InvalidRow::NoObject(why)) => {
+                            return Err(why);
+                        }
+                    },
+                }
+                Ok(())
             });
             match listed.await {
                 Ok(()) => Ok(holds.then_some(*group)),

@@ -62,6 +62,38 @@ impl FromIterator<Route> for Routes {
     }
 }
 
+/// Rows of a complete read that name no user clearly. Each may hide users who are assigned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnclearRows {
+    /// Rows of assignments and members without an id.
+    pub unnamed: u64,
+    /// Principals of assignments that cannot be told to be users or groups.
+    pub principals: BTreeMap<EntraId, UnclearPrincipal>,
+}
+
+/// Why a principal is unclear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UnclearPrincipal {
+    /// Graph knows no user, group or service principal with this id.
+    NotFound,
+    /// Graph's answers do not say what it is; says why.
+    Unreadable(String),
+}
+
+impl UnclearRows {
+    /// The rows of two reads of the same lists. A principal must be missing in both to be so.
+    pub fn merged(&self, later: &Self) -> Self {
+        let mut principals = later.principals.clone();
+        for (id, why) in &self.principals {
+            let merged = principals.entry(*id).or_insert_with(|| why.clone());
+            if *merged == UnclearPrincipal::NotFound {
+                *merged = why.clone();
+            }
+        }
+        Self { unnamed: self.unnamed.max(later.unnamed), principals }
+    }
+}
+
 /// A learner linked to a user of this source, without personal data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkedLearner {

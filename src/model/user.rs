@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::EntraId;
 
 /// A value of an Entra attribute, as received from Graph.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Value {
     /// An attribute without a value.
     Null,

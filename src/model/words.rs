@@ -152,11 +152,13 @@ words! {
 }
 
 words! {
-    /// Why a `waiting` user waits.
+    /// Why a user waits, or what an unreadable principal lacks.
     Cause {
         /// The user is still assigned, but its account is neither among the users nor in the deleted items.
         AccountMissing = "account-missing",
         /// `safety.deactivate_after` has not passed yet.
         DeactivateAfter = "deactivate-after",
+        /// An assignment of unknown type names an id that no object has.
+        PrincipalMissing = "principal-missing",
     }
 }

@@ -112,6 +112,7 @@ fn empty_group(
     }
     match groups_of(leaver).find(|group| emptied.contains(group)) {
         Some(group) if input.hidden.contains(&group) => Some(format!("group {group} hides its members")),
+        Some(group) if input.gone.contains(&group) => Some(format!("group {group} no longer exists")),
         Some(group) => Some(format!("group {group} no longer has members")),
         // A user who moved to a group that hides its members is still assigned.
         None => {
@@ -165,10 +166,12 @@ fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {
     })
 }
 
-/// Assigned groups that seem empty now: those that had enough members to be guarded, and those that hide theirs.
+/// Assigned groups that seem empty now: those that had enough members to be guarded, those that hide theirs, and those that
+/// do not exist any more.
 fn emptied_groups(input: PlanInput<'_>) -> BTreeSet<EntraId> {
     let last = |group: &EntraId| input.facts.last_members.get(group).copied().unwrap_or_default();
-    let is_guarded = |group: &EntraId| last(group) >= GUARDED_GROUP || input.hidden.contains(group);
+    let is_guarded =
+        |group: &EntraId| last(group) >= GUARDED_GROUP || input.hidden.contains(group) || input.gone.contains(group);
     let emptied = input.groups.iter().filter(|(group, members)| **members == 0 && is_guarded(group));
     emptied.map(|(group, _)| *group).collect()
 }

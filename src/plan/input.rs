@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Relink;
 use crate::model::{
     Action, Attribute, Cause, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason, Reissued, Repair,
-    Restrictions, Routes, UserList, Values, Verdict,
+    Restrictions, Routes, UnclearRows, UserList, Values, Verdict,
 };
 
 /// Every user assigned to the application, assessed. Complete: a user missing here was missing from the complete
@@ -143,7 +143,7 @@ pub struct HeldEntry {
 pub struct FailingEntry {
     /// The reason.
     pub reason: Reason,
-    /// Why a `waiting` user waits.
+    /// Why a `waiting` user waits, or what an unreadable principal lacks.
     pub cause: Option<Cause>,
     /// For `drift`: the fingerprint of the values that Entra wanted when the drift was found.
     pub drift_fingerprint: Option<Fingerprint>,
@@ -218,6 +218,10 @@ pub struct PlanInput<'a> {
     pub named_groups: &'a MemberCounts,
     /// Assigned groups that seem empty because they hide their members.
     pub hidden: &'a BTreeSet<EntraId>,
+    /// Assigned groups that do not exist any more.
+    pub gone: &'a BTreeSet<EntraId>,
+    /// The rows that may hide assigned users.
+    pub unclear: &'a UnclearRows,
     /// Whether the application has no assignment at all.
     pub nobody_assigned: bool,
     /// The confirmation of leavers.

@@ -232,7 +232,7 @@ fn text(values: &Values, attribute: Attribute) -> Option<String> {
 }
 
 /// A user that never was a learner and does not become one now.
-fn never_a_learner(user: EntraId, reason: Reason, leave: Leave) -> Decision {
+pub(super) fn never_a_learner(user: EntraId, reason: Reason, leave: Leave) -> Decision {
     Decision {
         user,
         action: Action::Create,

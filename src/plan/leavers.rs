@@ -5,6 +5,7 @@ use jiff::SignedDuration;
 
 use super::joiners::{drift, excluded};
 use super::restrictions::excluded_by;
+use super::unclear;
 use super::{
     Assessment, AttributeChange, Compared, DatabaseFacts, Decision, Draft, Effect, LearnerRow, Leave, LeftAs,
     PlanInput, RowAfter, TargetRow,
@@ -59,7 +60,7 @@ fn find_leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> 
             }
             // Still assigned, and the account answers again: the next cycle reads it.
             (Some(Assessment::NotFound), Some(Verdict::Present | Verdict::Unassigned)) => continue,
-            (None, Some(Verdict::Unassigned)) => Ok(Reason::Unassigned),
+            (None, Some(Verdict::Unassigned)) => unclear::may_hide_users(input).map_or(Ok(Reason::Unassigned), Err),
             (None, Some(Verdict::Present)) => {
                 draft.counts.unchanged += 1;
                 continue;
@@ -147,13 +148,17 @@ fn waits_for(facts: &DatabaseFacts, user: EntraId) -> Option<Cause> {
     facts.failing.get(&user).filter(|entry| entry.reason == Reason::Waiting)?.cause
 }
 
-/// Whether this decision begins to wait for a missing account, while the user waited for something else before. That
-/// wait does not count.
+/// Whether this decision begins to wait for a missing account or principal, while something else was on record before.
+/// That time does not count.
 pub(super) fn restarts_wait(input: PlanInput<'_>, decision: &Decision) -> bool {
-    let cause = decision.leave().and_then(|leave| leave.cause);
-    cause == Some(Cause::AccountMissing)
-        && input.facts.failing.contains_key(&decision.user)
-        && waits_for(input.facts, decision.user) != Some(Cause::AccountMissing)
+    let before = input.facts.failing.get(&decision.user);
+    match decision.leave().and_then(|leave| leave.cause) {
+        Some(Cause::AccountMissing) => {
+            before.is_some() && waits_for(input.facts, decision.user) != Some(Cause::AccountMissing)
+        }
+        Some(Cause::PrincipalMissing) => before.is_some_and(|entry| entry.cause != Some(Cause::PrincipalMissing)),
+        Some(Cause::DeactivateAfter) | None => false,
+    }
 }
 
 fn has_waited(facts: &DatabaseFacts, user: EntraId, span: SignedDuration, now: jiff::Timestamp) -> bool {

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use self::database::Database;
 use super::*;
 use crate::model::{
-    Action, Fingerprint, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes, Status, UserList, Values,
-    Verdict,
+    Action, Fingerprint, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes, Status, UnclearPrincipal,
+    UnclearRows, UserList, Values, Verdict,
 };
 
 const SOURCE: &str = "tenant/application";
@@ -114,6 +114,8 @@ fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timesta
         groups: &MemberCounts::new(),
         named_groups: &MemberCounts::new(),
         hidden: &BTreeSet::new(),
+        gone: &BTreeSet::new(),
+        unclear: &UnclearRows::default(),
         nobody_assigned: desired.users.is_empty(),
         confirmed: &confirmed,
         facts: &database.facts(),
@@ -281,6 +283,8 @@ fn an_emptied_group_is_guarded_until_its_last_members_are_inactive() {
             groups: &groups,
             named_groups: &MemberCounts::new(),
             hidden: &BTreeSet::new(),
+            gone: &BTreeSet::new(),
+            unclear: &UnclearRows::default(),
             nobody_assigned: false,
             confirmed,
             facts: &database.facts(),
@@ -395,6 +399,8 @@ fn an_unreadable_leaver_waits_once_it_is_readable() {
             groups: &MemberCounts::new(),
             named_groups: &MemberCounts::new(),
             hidden: &BTreeSet::new(),
+            gone: &BTreeSet::new(),
+            unclear: &UnclearRows::default(),
             nobody_assigned: false,
             confirmed: &Confirmed::from([(user(0), verdict)]),
             facts: &database.facts(),

@@ -72,7 +72,11 @@ impl App {
             http,
             authenticator,
             &config.entra.graph,
-            AssignmentFilter { group_members: config.scope.group_members, app_roles: config.scope.app_roles.clone() },
+            AssignmentFilter {
+                group_members: config.scope.group_members,
+                app_roles: config.scope.app_roles.clone(),
+                agent_users: config.scope.agent_users,
+            },
             config.entra.concurrency,
             clock,
         )?;

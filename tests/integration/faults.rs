@@ -72,7 +72,6 @@ async fn an_undocumented_answer_fails_the_cycle() {
         ("HTML with status 200", Fault::on("GET", ASSIGNMENTS).body("<html>Sign in</html>"), "unexpected answer"),
         ("no such application", Fault::on("GET", APPLICATION).times(2).answer(404), "no enterprise application"),
         ("no such list", Fault::on("GET", ASSIGNMENTS).answer(404), "404"),
-        ("a batch that fails as a whole", Fault::on("POST", BATCH).outer_status(424), "424"),
         ("a part that is missing", Fault::on("POST", BATCH).missing_part(1), "have no answer"),
         ("a part with an unknown id", Fault::on("POST", BATCH).extra_part(), "an answer to an unknown part"),
         ("a part twice", Fault::on("POST", BATCH).doubled_part(1), "an answer to an unknown part"),

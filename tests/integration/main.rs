@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a scenario that cannot go on has failed")]
 
 mod architecture;
+mod bad_rows;
 mod cache;
 mod command;
 mod conflicts;
@@ -26,6 +27,7 @@ mod leavers;
 mod machine;
 mod mapping;
 mod odd_files;
+mod partial_lists;
 mod postgres;
 mod program;
 mod proxy;

@@ -17,6 +17,9 @@ pub(super) fn account(explanation: &Explanation) -> (&'static str, String) {
         (AccountRead::User(user), _) if user.enabled => state("enabled", "the account exists and is enabled"),
         (AccountRead::User(_), _) => state("disabled", "the account is disabled"),
         (AccountRead::Unreadable { detail, .. }, _) => ("unreadable", format!("the account cannot be read: {detail}")),
+        (AccountRead::AgentUser(_), _) => {
+            state("agent-user", "the account of an agent, which does not count (scope.agent_users)")
+        }
         (AccountRead::NotFound(_), Some(Verdict::Deleted)) => state("deleted", "the account is deleted"),
         (AccountRead::NotFound(_), _) => state("not-found", "the account does not exist"),
     }

@@ -1187,6 +1187,18 @@ fn the_last_members_of_a_group_that_became_empty_are_held() {
         1 in scope, 1 unchanged, 1 held
     ",
     );
+    // Whatever its size, a group that does not exist any more may come back.
+    world.hidden.clear();
+    world.gone.insert(user(200));
+    world.check(
+        r"
+        hold deactivate learner 0 of u0: empty-group; would deactivate (unassigned): group u200 no longer exists
+            active: true -> false
+        1 in scope, 1 unchanged, 1 held
+    ",
+    );
+    world.gone.clear();
+    world.hidden.insert(user(200));
     // A user who was elsewhere may have moved into it.
     world.routes.insert(user(0), direct());
     world.check(r"
@@ -1702,4 +1714,76 @@ fn a_protected_guest_is_known_by_every_name() {
     world.desired.protected.insert(user(4));
     let plan = world.plan();
     assert_eq!((plan.counts().skipped, plan.counts().deactivated), (4, 0), "{plan}");
+}
+
+#[test]
+fn an_unclear_row_holds_those_who_would_leave_as_unassigned() {
+    const HELD: &str = r"
+        hold deactivate learner 0 of u0: unreadable; a row of the assignments or members cannot be read, and the user may be in it
+            active: true -> false
+        1 in scope, 1 unchanged, 2 failed, 1 held
+    ";
+    let mut world = leavers(1, 2);
+    world.unclear.unnamed = 2;
+    world.check(HELD);
+    // An approval does not prove that the user has left.
+    world.hold(0, Action::Deactivate, Reason::Unreadable).approved = Some((now(), "admin".to_owned()));
+    assert_eq!((world.plan().counts().held, world.plan().counts().deactivated), (1, 0));
+    world.held.clear();
+    // Other evidence does not depend on the row.
+    world.confirmed.insert(user(0), Verdict::Deleted);
+    world.check(
+        r"
+        deactivate learner 0 of u0: account-deleted
+            active: true -> false
+        1 in scope, 1 deactivated, 1 unchanged, 2 failed
+    ",
+    );
+}
+
+#[test]
+fn a_principal_that_nobody_finds_is_ignored_after_a_while() {
+    const IGNORED: &str = r"
+        deactivate learner 0 of u0: unassigned
+            active: true -> false
+        skip create u9: not-readable-yet; the id of an assignment is neither a user nor a group nor a service principal (continues)
+        1 in scope, 1 deactivated, 1 unchanged, 1 skipped
+    ";
+    const HELD: &str = r"
+        fail create u9: unreadable; the id of an assignment is neither a user nor a group nor a service principal
+        hold deactivate learner 0 of u0: unreadable; the assignment of u9 cannot be read, so the user may still be assigned through it
+            active: true -> false
+        1 in scope, 1 unchanged, 1 failed, 1 held
+    ";
+    let mut world = leavers(1, 2);
+    world.unclear.principals.insert(user(9), UnclearPrincipal::NotFound);
+    world.check(HELD);
+    let cause = |plan: &Plan| plan.decisions_on(user(9)).next().unwrap().leave().unwrap().cause;
+    assert_eq!(cause(&world.plan()), Some(Cause::PrincipalMissing));
+    let on_record = |world: &mut World, reason, cause, minutes| {
+        let entry = world.failing(9, reason);
+        (entry.cause, entry.first_at) = (cause, now() - SignedDuration::from_mins(minutes));
+    };
+    on_record(&mut world, Reason::Unreadable, Some(Cause::PrincipalMissing), 19);
+    assert_eq!((world.plan().counts().held, world.plan().counts().deactivated), (1, 0));
+    assert!(world.plan().failing_ended().is_empty());
+    // The time in which something else was unclear does not count.
+    on_record(&mut world, Reason::Unreadable, None, 500);
+    assert_eq!((world.plan().counts().held, world.plan().counts().deactivated), (1, 0));
+    assert_eq!(world.plan().failing_ended(), &BTreeSet::from([user(9)]));
+    on_record(&mut world, Reason::Unreadable, Some(Cause::PrincipalMissing), 20);
+    world.check(IGNORED);
+    on_record(&mut world, Reason::NotReadableYet, Some(Cause::PrincipalMissing), 0);
+    world.check(IGNORED);
+
+    // An answer that says nothing is no evidence, however long it lasts.
+    world.unclear.principals.insert(user(9), UnclearPrincipal::Unreadable("says nothing".to_owned()));
+    on_record(&mut world, Reason::Unreadable, Some(Cause::PrincipalMissing), 500);
+    let plan = world.plan();
+    assert_eq!((cause(&plan), plan.counts().held, plan.counts().deactivated), (None, 1, 0));
+
+    // The id of a learner is the id of a user, behind which nobody else can be.
+    world.failing.clear();
+    world.unclear.principals = BTreeMap::from([(user(1), UnclearPrincipal::NotFound)]);
+    assert_eq!((world.plan().counts().held, world.plan().counts().deactivated), (0, 1));
 }

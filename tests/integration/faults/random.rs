@@ -26,8 +26,8 @@ use crate::world::World;
 const SCENARIOS: u64 = 24;
 /// Scenarios that run concurrently: most of the time they wait for `Retry-After`.
 const CONCURRENT: usize = 12;
-/// Large enough that a filter of 15 ids needs no second page.
-const SMALLEST_PAGE: usize = 15;
+/// Small enough that a filter of 15 ids is cut off.
+const SMALLEST_PAGE: usize = 7;
 /// Number of failed reads of one user after which a cycle reports `waiting`.
 const READS_BEFORE_WAITING: usize = 3;
 
@@ -161,7 +161,7 @@ impl ScenarioRun {
                 sim.tenant(|tenant| tenant.group_mut(id).visibility = Some("HiddenMembership".to_owned()));
             }
             Inconsistency::Lost(group, gone)
-                if known_through.contains(group) && guarded.contains(&self.ids.groups[*group]) =>
+                if known_through.contains(group) && (*gone || guarded.contains(&self.ids.groups[*group])) =>
             {
                 let wrong_list = if *gone { WrongList::NotFound(1) } else { WrongList::Empty };
                 sim.inject(context.wrong_list(Endpoint::Members(*group), wrong_list).always());

@@ -8,6 +8,7 @@ use graph_sim::Fault;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::tenant::{TenantEvent, TenantIds, assigned_group, events, user};
 
@@ -135,6 +136,31 @@ pub(super) enum Disturbance {
     MissingKey(Endpoint, &'static str),
     /// Random failures of a few calls, with a seed.
     RandomFailures(u64),
+    /// A list that may not be whole.
+    Doubtful(Endpoint, Doubt, bool),
+    /// A row without an id.
+    BadRow(Endpoint),
+    /// A text of a user that cannot be decoded, in every answer.
+    BrokenText(usize, &'static str),
+    /// The assignment of a user, or of a group if the flag is set, has no type.
+    Untyped(usize, bool),
+    /// A member of a group is listed twice, with another account state if the flag is set, else as another type.
+    Contradiction(usize, usize, bool),
+    /// An answer with a byte order mark.
+    Marked(Endpoint),
+}
+
+/// Why a list may not be whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Doubt {
+    Error,
+    ErrorRow,
+    NullLink,
+    EmptyLink,
+    OtherList,
+    TwoValues,
+    MoreRows,
+    Trailing,
 }
 
 /// The ids and URLs that faults refer to.
@@ -208,6 +234,38 @@ impl FaultContext<'_> {
             Disturbance::IdOnly(at, false, permanent) => MAPPED.into_iter().fold(fault(at, permanent), Fault::drop_key),
             Disturbance::MissingKey(at, key) => self.at(at).always().drop_key(key),
             Disturbance::RandomFailures(seed) => Fault::on("*", "/v1.0/**").random(0.06, seed),
+            Disturbance::Doubtful(at, doubt, permanent) => {
+                let fault = fault(at, permanent);
+                match doubt {
+                    Doubt::Error => fault.page_key("error", json!({"code": "InternalServerError"})),
+                    Doubt::ErrorRow => fault.add_row(json!({"error": {"code": "InternalServerError"}})),
+                    Doubt::NullLink => fault.page_key("@odata.nextLink", json!(null)),
+                    Doubt::EmptyLink => fault.page_key("@odata.nextLink", ""),
+                    Doubt::OtherList => fault.page_key("@odata.nextLink", "/v1.0/users?$skiptoken=x"),
+                    Doubt::TwoValues => fault.replace_text("\"value\":[", "\"value\":[],\"value\":["),
+                    Doubt::MoreRows => fault.page_key("@odata.count", 100_000),
+                    Doubt::Trailing => fault.replace_text("]}", "]}{}"),
+                }
+            }
+            Disturbance::BadRow(at) => self.at(at).always().add_row(json!(null)),
+            Disturbance::BrokenText(user, key) => {
+                Fault::on("GET", "/v1.0/**").always().broken_text(self.ids.user(user), key)
+            }
+            Disturbance::Untyped(user, false) => {
+                self.at(Endpoint::Assignments).always().set_key(self.ids.user(user), "principalType", json!(null))
+            }
+            Disturbance::Untyped(group, true) => {
+                let group = &self.ids.groups[group % self.ids.groups.len()];
+                self.at(Endpoint::Assignments).always().set_key(group, "principalType", json!(null))
+            }
+            Disturbance::Contradiction(group, user, true) => {
+                self.at(Endpoint::Members(group)).always().repeat_row(self.ids.user(user), "accountEnabled", false)
+            }
+            Disturbance::Contradiction(group, user, false) => {
+                let kind = "#microsoft.graph.agentUser";
+                self.at(Endpoint::Members(group)).always().repeat_row(self.ids.user(user), "@odata.type", kind)
+            }
+            Disturbance::Marked(at) => self.at(at).byte_order_mark(),
         }
     }
 
@@ -271,6 +329,16 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         Just(BatchDefect::Extra),
         (1usize..4).prop_map(BatchDefect::Replaced),
     ];
+    let doubt = prop::sample::select(vec![
+        Doubt::Error,
+        Doubt::ErrorRow,
+        Doubt::NullLink,
+        Doubt::EmptyLink,
+        Doubt::OtherList,
+        Doubt::TwoValues,
+        Doubt::MoreRows,
+        Doubt::Trailing,
+    ]);
     // A 404 is a detectable fault only for these endpoints; elsewhere it looks valid.
     let not_found =
         prop::sample::select(vec![Endpoint::Application, Endpoint::Assignments, Endpoint::Users, Endpoint::Batch]);
@@ -294,6 +362,12 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         5 => (row_endpoint(), any::<bool>(), any::<bool>()).prop_map(|(at, nulls, permanent)| Disturbance::IdOnly(at, nulls, permanent)),
         5 => (row_endpoint(), prop::sample::select(ALWAYS_SET.to_vec())).prop_map(|(at, key)| Disturbance::MissingKey(at, key)),
         1 => any::<u64>().prop_map(Disturbance::RandomFailures),
+        6 => (list(), doubt, any::<bool>()).prop_map(|(at, doubt, permanent)| Disturbance::Doubtful(at, doubt, permanent)),
+        3 => list().prop_map(Disturbance::BadRow),
+        3 => (user(), prop::sample::select(MAPPED[1..].to_vec())).prop_map(|(user, key)| Disturbance::BrokenText(user, key)),
+        3 => (user(), any::<bool>()).prop_map(|(number, group)| Disturbance::Untyped(number, group)),
+        3 => (assigned_group(), user(), any::<bool>()).prop_map(|(group, user, state)| Disturbance::Contradiction(group, user, state)),
+        2 => endpoint().prop_map(Disturbance::Marked),
     ]
 }
 

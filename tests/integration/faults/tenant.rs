@@ -62,6 +62,10 @@ pub(super) enum TenantEvent {
     Assigned(usize, bool),
     Emptied(usize),
     Deleted(usize),
+    /// Deleted, or restored from the deleted items.
+    SoftDeleted(usize, bool),
+    /// The account becomes an agent's, or a person's again.
+    Agent(usize, bool),
 }
 
 /// The ids of the users and groups of a random tenant.
@@ -173,6 +177,9 @@ impl TenantIds {
             }
             TenantEvent::Emptied(group) => (0..self.users.len()).for_each(|user| leaves(tenant, group, user)),
             TenantEvent::Deleted(group) => tenant.delete_group(&self.groups[group]),
+            TenantEvent::SoftDeleted(group, true) => tenant.soft_delete_group(&self.groups[group]),
+            TenantEvent::SoftDeleted(group, false) => tenant.restore_group(&self.groups[group]),
+            TenantEvent::Agent(user, agent) if exists(tenant, user) => tenant.user_mut(self.user(user)).agent = agent,
             _ => {}
         }
     }
@@ -210,7 +217,7 @@ pub(super) fn expected_users(tenant: &Tenant) -> ExpectedUsers {
     let account = |user: &User| {
         let mut user = user.clone();
         ExpectedUser {
-            wanted: user.account_enabled == Some(true) && routes.contains_key(&*user.id),
+            wanted: user.account_enabled == Some(true) && !user.agent && routes.contains_key(&*user.id),
             values: COLUMNS.map(|(_, slot)| slot(&mut user).clone()),
         }
     };
@@ -263,6 +270,8 @@ fn event() -> impl Strategy<Value = TenantEvent> {
         1 => (group(), any::<bool>()).prop_map(|(group, assigned)| TenantEvent::Assigned(group, assigned)),
         1 => group().prop_map(TenantEvent::Emptied),
         1 => group().prop_map(TenantEvent::Deleted),
+        2 => (group(), any::<bool>()).prop_map(|(group, deleted)| TenantEvent::SoftDeleted(group, deleted)),
+        2 => (user(), any::<bool>()).prop_map(|(user, agent)| TenantEvent::Agent(user, agent)),
     ]
 }
 

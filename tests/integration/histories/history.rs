@@ -100,6 +100,10 @@ pub(super) enum PermanentError {
     InternalError,
     Html,
     HalfAList,
+    /// An error beside the true rows.
+    ErrorBesideRows,
+    /// A link to the next page that is null.
+    NullLink,
 }
 
 /// An error that makes the client retry.
@@ -257,6 +261,8 @@ fn fails(at: impl Strategy<Value = Request>) -> impl Strategy<Value = CycleVaria
         20 => Just(PermanentError::Refused(400)),
         10 => Just(PermanentError::Html),
         10 => Just(PermanentError::HalfAList),
+        10 => Just(PermanentError::ErrorBesideRows),
+        10 => Just(PermanentError::NullLink),
         // Rare, because it takes eight seconds.
         1 => Just(PermanentError::InternalError),
     ];

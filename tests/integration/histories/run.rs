@@ -9,7 +9,7 @@ use learner_sync::cycle::Report;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 use learner_sync::store::{Access, Store};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::entra::{AccountState, EntraModel, Event, GROUPS, Group, ObjectIds, TenantAndModel, UserNumber};
@@ -237,6 +237,14 @@ impl HistoryRun {
             (PermanentError::InternalError, _) => fault.answer(500),
             (PermanentError::Html, _) => fault.body("<html>Please log in</html>"),
             (PermanentError::HalfAList, _) => fault.body("{\"value\":[{"),
+            // Such an answer about a single user concerns that user alone.
+            (PermanentError::ErrorBesideRows | PermanentError::NullLink, Request::Accounts | Request::DeletedItems) => {
+                fault.answer(400)
+            }
+            (PermanentError::NullLink, Request::Token | Request::Application) => fault.body("{}"),
+            (PermanentError::ErrorBesideRows, Request::Token) => fault.body("{}"),
+            (PermanentError::ErrorBesideRows, _) => fault.page_key("error", json!({"code": "InternalServerError"})),
+            (PermanentError::NullLink, _) => fault.page_key("@odata.nextLink", Value::Null),
         });
         let before = self.rows().await;
         let report = self.world.cycle().await;

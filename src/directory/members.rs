@@ -1,0 +1,182 @@
+//! The members of groups.
+
+use std::collections::BTreeSet;
+
+use super::client::ListEvent;
+use super::error::malformed;
+use super::wire::{self, InvalidRow, RowType, UserRow};
+use super::{Directory, DirectoryError, PAGE_SIZE, select};
+use crate::model::{EntraId, GroupMembers, Selection};
+
+/// Without this permission, groups with hidden membership look empty.
+const HIDDEN_MEMBERS_PERMISSION: &str = "Member.Read.Hidden";
+
+/// A complete list of members.
+#[derive(Debug, Default)]
+pub(super) struct MemberList {
+    pub(super) users: BTreeSet<EntraId>,
+    /// Members of an unknown type, which may be users.
+    pub(super) unknown: BTreeSet<EntraId>,
+    /// Rows without an id: each may be a user.
+    pub(super) bad_rows: u64,
+    pub(super) state: GroupState,
+    rows: usize,
+}
+
+/// What a list of members says about its group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum GroupState {
+    /// The list has all members.
+    #[default]
+    Listed,
+    /// The list is empty because the members are hidden.
+    Hidden,
+    /// The group does not exist.
+    Gone,
+}
+
+impl MemberList {
+    /// Adds a row. Passes the rows that may be of users to `on_user`.
+    fn add(
+        &mut self,
+        event: ListEvent<'_>,
+        selection: &Selection,
+        mut on_user: impl FnMut(UserRow, &str),
+    ) -> Result<(), String> {
+        let (json, request_id) = match event {
+            ListEvent::Start => {
+                *self = Self::default();
+                return Ok(());
+            }
+            ListEvent::Row(json, request_id) => (json, request_id),
+        };
+        self.rows += 1;
+        match wire::member(json, selection) {
+            Ok(row) => match row.kind {
+                RowType::Other => {}
+                RowType::User | RowType::Agent => {
+                    self.users.insert(row.id);
+                    on_user(row, request_id);
+                }
+                RowType::Unknown => {
+                    self.unknown.insert(row.id);
+                    on_user(row, request_id);
+                }
+            },
+            Err(InvalidRow::Failed(why)) => return Err(why),
+            Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => self.bad_rows += 1,
+        }
+        Ok(())
+    }
+}
+
+impl Directory {
+    /// The path that lists the counted members of a group.
+    fn members_path(&self, group: EntraId, selection: &Selection) -> String {
+        let transitive = self.filter.group_members == GroupMembers::Transitive;
+        let list = if transitive { "transitiveMembers" } else { "members" };
+        format!("/groups/{group}/{list}?$select={}&$top={PAGE_SIZE}", select(selection))
+    }
+
+    /// Reads the members of an assigned group. Only a 404 in place of the first page, twice, says that the group does not
+    /// exist.
+    /// <https://learn.microsoft.com/graph/api/group-list-members>
+    pub(super) async fn members(
+        &self,
+        group: EntraId,
+        name: &str,
+        selection: &Selection,
+        mut on_user: impl FnMut(UserRow, &str),
+    ) -> Result<MemberList, DirectoryError> {
+        let what = format!("reading the members of group {group}");
+        let path = self.members_path(group, selection);
+        let mut list = MemberList::default();
+        let mut missing = 0;
+        loop {
+            match self.client.list(&what, &path, |event| list.add(event, selection, &mut on_user)).await {
+                Ok(()) => break,
+                Err(error) if error.is_not_found() && missing == 0 => missing += 1,
+                Err(error) if error.is_not_found() => {
+                    tracing::warn!(group.id = %group, "the assigned group does not exist; it counts as empty");
+                    return Ok(MemberList { state: GroupState::Gone, ..MemberList::default() });
+                }
+                Err(error) => return Err(DirectoryError::of_group(group, name, error)),
+            }
+        }
+        if list.rows == 0 {
+            list.state = self.state_of_empty_group(group, name).await?;
+        }
+        if list.bad_rows > 0 {
+            tracing::warn!(group.id = %group, rows = list.bad_rows, "rows of the members cannot be read; leavers are held");
+        }
+        Ok(list)
+    }
+
+    /// The users in a group of `scope.only` or `scope.ignore`; `None` when there is no such group.
+    /// <https://learn.microsoft.com/graph/api/group-list-members>
+    pub(super) async fn read_named_group(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
+        let what = format!("reading the members of group {group} in scope.only or scope.ignore");
+        let nothing = Selection::default();
+        let path = self.members_path(group, &nothing);
+        let mut list = MemberList::default();
+        let mut missing = 0;
+        loop {
+            match self.client.list(&what, &path, |event| list.add(event, &nothing, |_, _| {})).await {
+                Ok(()) => break,
+                Err(error) if error.is_not_found() && missing == 0 => missing += 1,
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(DirectoryError::of_group(group, "", error)),
+            }
+        }
+        if list.rows == 0 && self.state_of_empty_group(group, "").await? == GroupState::Hidden {
+            return Err(DirectoryError::NamedGroupHidden(group));
+        }
+        named_members(group, list).map(Some)
+    }
+
+    /// Whether a group that lists no members hides them from this application.
+    /// <https://learn.microsoft.com/graph/api/resources/group#group-visibility-options>
+    async fn state_of_empty_group(&self, group: EntraId, name: &str) -> Result<GroupState, DirectoryError> {
+        let Some(hides) = self.hides_members(group, name).await? else {
+            tracing::warn!(group.id = %group, "the assigned group does not exist any more; it counts as empty");
+            return Ok(GroupState::Gone);
+        };
+        // An unreadable token counts as one without the permission.
+        let permissions = if hides { self.granted_permissions().await? } else { None };
+        if !hides || permissions.is_some_and(|permissions| permissions.contains(HIDDEN_MEMBERS_PERMISSION)) {
+            return Ok(GroupState::Listed);
+        }
+        tracing::warn!(
+            group.id = %group,
+            "the members of the assigned group are hidden; grant {HIDDEN_MEMBERS_PERMISSION} to the app registration \
+             and give admin consent, or remove the group from the application"
+        );
+        Ok(GroupState::Hidden)
+    }
+
+    /// Whether only members, and applications with a special permission, see the members; `None` when there is no such
+    /// group.
+    pub(super) async fn hides_members(&self, group: EntraId, name: &str) -> Result<Option<bool>, DirectoryError> {
+        let what = format!("reading group {group}");
+        match self.client.get::<wire::GroupRow>(&what, &format!("/groups/{group}?$select=id,visibility")).await {
+            Ok(found) if found.id.parse() == Ok(group) => Ok(Some(found.hides_members())),
+            Ok(_) => Err(malformed(&what, "the answer is about another group").into()),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(DirectoryError::of_group(group, name, error)),
+        }
+    }
+}
+
+/// The members of a group that restricts the scope. A member of unknown type counts, because it may be a user.
+///
+/// # Errors
+/// A row is unreadable: nobody can say whom the restriction names.
+pub(super) fn named_members(group: EntraId, list: MemberList) -> Result<BTreeSet<EntraId>, DirectoryError> {
+    let MemberList { mut users, unknown, bad_rows, state: _, rows: _ } = list;
+    if bad_rows > 0 {
+        let what = format!("reading the members of group {group} in scope.only or scope.ignore");
+        return Err(malformed(&what, format!("{bad_rows} rows have no id")).into());
+    }
+    users.extend(unknown);
+    Ok(users)
+}
