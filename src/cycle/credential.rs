@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::CycleContext;
-use crate::model::chain;
+use crate::model::{CycleTime, chain};
 use crate::store::{CredentialNote, StoreError};
 
 /// How long before expiry the warning starts.
@@ -26,12 +26,13 @@ pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
 
 /// Once a day, records when the credential expires for `status`, and warns when that is soon. Only the database can fail
 /// here: when Graph does not answer, the recorded time stays, and the next cycle asks again.
-pub(super) async fn record_expiry(context: CycleContext<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn record_expiry(context: CycleContext<'_>, time: CycleTime) -> Result<(), StoreError> {
     let CycleContext { directory, store, .. } = context;
-    let age = store.state().await?.credential.map(|note| now.duration_since(note.looked_at));
-    if age.is_some_and(|age| !age.is_negative() && age < INTERVAL) {
+    let last = store.state().await?.credential;
+    if last.is_some_and(|note| !time.is_due_again(note.looked_at, INTERVAL)) {
         return Ok(());
     }
+    let now = time.recorded();
     let ends_at = match directory.credential_end(now).await {
         Ok(end) => end,
         Err(error) => {
