@@ -4,6 +4,8 @@
 //! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>. On an Azure virtual machine,
 //! its managed identity works as well.
 
+mod advice;
+mod answer;
 mod certificate;
 mod error;
 mod managed_identity;
@@ -11,26 +13,26 @@ mod network;
 
 use std::collections::BTreeSet;
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::{SignedDuration, Timestamp};
 use oauth2::basic::BasicClient;
 use oauth2::{AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, EndpointSet, Scope, TokenUrl};
-use oauth2::{RequestTokenError, TokenResponse};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-pub use self::certificate::{Certificate, CertificateError};
-pub use self::error::AuthError;
+use self::advice::Evidence;
+pub use self::certificate::{Certificate, CertificateError, PemFile};
+pub use self::error::{AuthError, Refusal};
 pub(crate) use self::network::unreachable_hint;
 pub use self::network::{Http, Network, NetworkError, http_client};
 
-use crate::files;
 use crate::model::{Clock, foreign_text};
 use crate::retry::{Attempt, RetryBudget, RetryWaits, retry_after};
 
@@ -47,8 +49,8 @@ pub struct Credential {
     pub tenant: String,
     /// The application (client) id; a managed identity may have none.
     pub client_id: Option<String>,
-    /// The proof of the identity.
-    pub proof: Proof,
+    /// The identity, with its proof.
+    pub identity: Identity,
     /// The origin of the token endpoint, such as `https://login.microsoftonline.com`. For a managed identity, the origin
     /// of the metadata service.
     pub authority: String,
@@ -56,30 +58,45 @@ pub struct Credential {
     pub graph: String,
 }
 
-/// The secret, certificate or identity that authenticates an application.
+/// The cause of a failed [`ReadProof`].
+pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
+/// Reads the proof of the identity. Files are replaced while the daemon runs, so this happens at each sign-in.
+pub type ReadProof = Box<dyn Fn() -> Result<Proof, ReadError> + Send + Sync>;
+
+/// The kind of identity that signs in.
+pub enum Identity {
+    /// An app registration.
+    Application(ReadProof),
+    /// The managed identity of this Azure virtual machine.
+    Managed,
+}
+
+/// The secret, certificate or token that authenticates an application.
 pub enum Proof {
     /// A client secret.
     Secret(SecretString),
     /// A certificate of the app registration.
     Certificate(Box<Certificate>),
     /// A token of another issuer, trusted by a federated credential of the app registration.
-    WorkloadIdentity {
-        /// The file with the token; the platform renews its content.
-        token_file: PathBuf,
-    },
-    /// The managed identity of this Azure virtual machine.
-    ManagedIdentity,
+    FederatedToken(SecretString),
 }
 
 /// The expiry of a credential.
 #[derive(Debug)]
 pub enum Validity {
-    /// The platform renews it.
-    Unlimited,
-    /// The end of the certificate.
-    Until(Timestamp),
+    /// Something else renews it, or it cannot be read.
+    Unknown,
+    /// The certificate has its own end; the app registration lists another one beside its thumbprint.
+    Certificate {
+        /// The application (client) id of the registration.
+        client_id: String,
+        /// The SHA-1 thumbprint.
+        thumbprint: String,
+        /// The end of the certificate.
+        until: Timestamp,
+    },
     /// The expiry of a secret is known to the app registration only, which lists secrets by their first characters.
-    Listed {
+    Secret {
         /// The application (client) id of the registration.
         client_id: String,
         /// The first characters of the secret.
@@ -103,8 +120,15 @@ pub struct Authenticator {
 }
 
 enum TokenSource {
-    Endpoint { client: Box<TokenClient>, scope: Scope, proof: Proof },
+    Endpoint(Box<TokenEndpoint>),
     ManagedIdentity(reqwest::Url),
+}
+
+struct TokenEndpoint {
+    client: TokenClient,
+    scope: Scope,
+    authority: String,
+    read_proof: ReadProof,
 }
 
 #[derive(Debug, Default)]
@@ -139,22 +163,22 @@ impl Authenticator {
     /// The authority and tenant do not form a URL.
     pub fn new(credential: Credential, http: Http, clock: Clock) -> Result<Self, NetworkError> {
         const KEY: &str = "entra.authority_url";
-        let Credential { tenant, client_id, proof, authority, graph } = credential;
-        let source = if matches!(proof, Proof::ManagedIdentity) {
-            let service = reqwest::Url::parse(&authority).map_err(|source| NetworkError::new(KEY, source))?;
-            TokenSource::ManagedIdentity(managed_identity::token_url(service, &graph, client_id.as_deref()))
-        } else {
-            let endpoint = TokenUrl::new(format!("{authority}/{tenant}/oauth2/v2.0/token"))
-                .map_err(|source| NetworkError::new(KEY, source))?;
-            let client = BasicClient::new(ClientId::new(client_id.unwrap_or_default()))
-                // The Basic header would need a form-encoded secret, which some proxies change.
-                .set_auth_type(AuthType::RequestBody)
-                .set_token_uri(endpoint);
-            let client = match &proof {
-                Proof::Secret(secret) => client.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned())),
-                Proof::Certificate(_) | Proof::WorkloadIdentity { .. } | Proof::ManagedIdentity => client,
-            };
-            TokenSource::Endpoint { client: Box::new(client), scope: Scope::new(format!("{graph}/.default")), proof }
+        let Credential { tenant, client_id, identity, authority, graph } = credential;
+        let source = match identity {
+            Identity::Managed => {
+                let service = reqwest::Url::parse(&authority).map_err(|source| NetworkError::new(KEY, source))?;
+                TokenSource::ManagedIdentity(managed_identity::token_url(service, &graph, client_id.as_deref()))
+            }
+            Identity::Application(read_proof) => {
+                let endpoint = TokenUrl::new(format!("{authority}/{tenant}/oauth2/v2.0/token"))
+                    .map_err(|source| NetworkError::new(KEY, source))?;
+                let client = BasicClient::new(ClientId::new(client_id.unwrap_or_default()))
+                    // The Basic header would need a form-encoded secret, which some proxies change.
+                    .set_auth_type(AuthType::RequestBody)
+                    .set_token_uri(endpoint);
+                let scope = Scope::new(format!("{graph}/.default"));
+                TokenSource::Endpoint(Box::new(TokenEndpoint { client, scope, authority, read_proof }))
+            }
         };
         Ok(Self { source, http, clock, cache: tokio::sync::Mutex::default() })
     }
@@ -178,7 +202,7 @@ impl Authenticator {
         let granted = loop {
             let begun = Instant::now();
             let attempt = match &self.source {
-                TokenSource::Endpoint { client, scope, proof } => self.exchange(client, scope, proof).await,
+                TokenSource::Endpoint(endpoint) => self.exchange(endpoint).await,
                 TokenSource::ManagedIdentity(url) => {
                     managed_identity::request_token(&self.http.client, url.clone()).await
                 }
@@ -205,14 +229,27 @@ impl Authenticator {
 
     /// The expiry of the credential, as far as it is known locally.
     pub fn validity(&self) -> Validity {
-        let TokenSource::Endpoint { client, proof, .. } = &self.source else { return Validity::Unlimited };
-        match proof {
-            Proof::Certificate(certificate) => Validity::Until(certificate.not_after),
-            Proof::Secret(secret) => Validity::Listed {
-                client_id: client.client_id().to_string(),
-                hint: secret.expose_secret().chars().take(3).collect::<String>().into(),
+        let TokenSource::Endpoint(endpoint) = &self.source else { return Validity::Unknown };
+        let client_id = endpoint.client.client_id().to_string();
+        match (endpoint.read_proof)() {
+            Ok(Proof::Certificate(certificate)) => Validity::Certificate {
+                client_id,
+                thumbprint: certificate.thumbprint(),
+                until: certificate.not_after(),
             },
-            Proof::WorkloadIdentity { .. } | Proof::ManagedIdentity => Validity::Unlimited,
+            Ok(Proof::Secret(secret)) => {
+                Validity::Secret { client_id, hint: secret.expose_secret().chars().take(3).collect::<String>().into() }
+            }
+            Ok(Proof::FederatedToken(_)) | Err(_) => Validity::Unknown,
+        }
+    }
+
+    /// Why the certificate is not valid at `now`, by its own dates.
+    pub fn certificate_problem(&self, now: Timestamp) -> Option<String> {
+        let TokenSource::Endpoint(endpoint) = &self.source else { return None };
+        match (endpoint.read_proof)() {
+            Ok(Proof::Certificate(certificate)) => certificate.date_problem(now),
+            _ => None,
         }
     }
 
@@ -228,9 +265,7 @@ impl Authenticator {
             roles: BTreeSet<String>,
         }
         let token = self.token().await?;
-        let payload = token.expose_secret().split('.').nth(1).and_then(|part| BASE64_URL_SAFE_NO_PAD.decode(part).ok());
-        let claims = payload.and_then(|payload| serde_json::from_slice::<AccessTokenClaims>(&payload).ok());
-        Ok(claims.map(|claims| claims.roles))
+        Ok(jwt_claims::<AccessTokenClaims>(&token).map(|claims| claims.roles))
     }
 
     /// Drops the token `refused` by Graph, unless it has been renewed meanwhile.
@@ -241,75 +276,56 @@ impl Authenticator {
         }
     }
 
-    async fn exchange(&self, client: &TokenClient, scope: &Scope, proof: &Proof) -> Attempt<GrantedToken, AuthError> {
-        let http = TokenHttp { http: &self.http.client, clock: self.clock, response_meta: Mutex::default() };
-        let mut request = client.exchange_client_credentials().add_scope(scope.clone());
-        match self.assertion(client, proof) {
-            Ok(None) => {}
-            Ok(Some(assertion)) => {
-                request = request
-                    .add_extra_param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
-                    .add_extra_param("client_assertion", assertion);
-            }
-            Err(error) => return Attempt::Done(Err(error)),
-        }
-        let result = request.request_async(&http).await;
-        let response_meta = http.response_meta.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let retry = |error| match RetryBudget::for_status(response_meta.status) {
-            Some(budget) => Attempt::Retry { error, after: response_meta.retry_after, budget },
-            None => Attempt::Done(Err(error)),
+    async fn exchange(&self, endpoint: &TokenEndpoint) -> Attempt<GrantedToken, AuthError> {
+        let TokenEndpoint { client, scope, authority, read_proof } = endpoint;
+        let proof = match read_proof() {
+            Ok(proof) => proof,
+            Err(source) => return Attempt::Done(Err(AuthError::Credential(source))),
         };
-        match result {
-            Ok(answer) => Attempt::Done(Ok(GrantedToken {
-                lifetime: answer.expires_in().unwrap_or(EXPIRY_MARGIN),
-                token: SecretString::from(answer.access_token().secret().clone()),
-            })),
-            Err(RequestTokenError::Request(source)) => Attempt::Retry {
+        let (client, assertion) = match &proof {
+            Proof::Secret(secret) => {
+                (client.clone().set_client_secret(ClientSecret::new(secret.expose_secret().to_owned())), None)
+            }
+            Proof::FederatedToken(token) => (client.clone(), Some(token.clone())),
+            // A signed assertion is valid once.
+            Proof::Certificate(certificate) => {
+                let (id, audience) = (client.client_id().as_str(), client.token_uri().as_str());
+                match certificate.assertion(id, audience, (self.clock)()) {
+                    Ok(assertion) => (client.clone(), Some(assertion.into())),
+                    Err(error) => return Attempt::Done(Err(AuthError::Signature(error))),
+                }
+            }
+        };
+        let mut request = client.exchange_client_credentials().add_scope(scope.clone());
+        if let Some(assertion) = &assertion {
+            request = request
+                .add_extra_param("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+                .add_extra_param("client_assertion", assertion.expose_secret().to_owned());
+        }
+        let http = TokenHttp { http: &self.http.client, answer: Mutex::default() };
+        let result = request.request_async(&http).await;
+        if let Err(oauth2::RequestTokenError::Request(source)) = result {
+            return Attempt::Retry {
                 budget: if source.is_connect() { RetryBudget::Short } else { RetryBudget::Full },
                 error: AuthError::Unreachable {
                     endpoint: client.token_uri().to_string(),
                     source: source.without_url(),
                 },
                 after: None,
-            },
-            Err(RequestTokenError::ServerResponse(refusal)) => retry(AuthError::Refused {
-                code: foreign_text(refusal.error().as_ref()),
-                description: first_line(refusal.error_description()),
-            }),
-            // The body may hold a token, so it is not shown.
-            Err(RequestTokenError::Parse(error, _)) => {
-                retry(AuthError::Unusable { status: response_meta.status, detail: json_error_position(error.inner()) })
-            }
-            Err(RequestTokenError::Other(detail)) => {
-                retry(AuthError::Unusable { status: response_meta.status, detail })
-            }
+            };
         }
-    }
-
-    /// The assertion that replaces a secret. It is created for each sign-in: a signed assertion is valid once, and the
-    /// platform renews the token file of a workload identity.
-    fn assertion(&self, client: &TokenClient, proof: &Proof) -> Result<Option<String>, AuthError> {
-        match proof {
-            Proof::Secret(_) | Proof::ManagedIdentity => Ok(None),
-            Proof::Certificate(certificate) => certificate
-                .assertion(client.client_id().as_str(), client.token_uri().as_str(), (self.clock)())
-                .map(Some)
-                .map_err(AuthError::Signature),
-            Proof::WorkloadIdentity { token_file: path } => {
-                read_token_file(path).map(Some).map_err(|source| AuthError::TokenFile { path: path.clone(), source })
-            }
-        }
+        // The crate knows neither Entra's numbers and ids nor `Retry-After`, so its reading of the answer is not used.
+        let answer = http.answer.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let now = (self.clock)();
+        let evidence = Evidence { proof: &proof, authority, now, clock_ahead: answer.clock_ahead(now) };
+        answer.judge(&evidence, assertion.as_ref())
     }
 }
 
-fn read_token_file(path: &Path) -> std::io::Result<String> {
-    let token = files::read_text(path, files::MAX_SECRET)?.trim().to_owned();
-    if token.is_empty() { Err(std::io::Error::other("the file is empty")) } else { Ok(token) }
-}
-
-/// The first line of Entra's message; trace id and time follow.
-fn first_line(description: Option<&String>) -> String {
-    description.and_then(|text| text.lines().next()).map(foreign_text).unwrap_or_default()
+/// The claims of a token; `None` when it is not a readable JSON Web Token.
+fn jwt_claims<T: DeserializeOwned>(token: &SecretString) -> Option<T> {
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(token.expose_secret().split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&payload).ok()
 }
 
 /// The body of an answer, truncated if it is too large. A truncated body does not parse and is reported as unusable.
@@ -321,17 +337,66 @@ async fn limited_body(answer: &mut reqwest::Response) -> reqwest::Result<Vec<u8>
     Ok(body)
 }
 
-/// The HTTP client of the oauth2 crate. It keeps the status and `Retry-After`, which that crate drops.
+/// The HTTP client of the oauth2 crate. It keeps the answer.
 struct TokenHttp<'c> {
     http: &'c reqwest::Client,
-    clock: Clock,
-    response_meta: Mutex<ResponseMeta>,
+    answer: Mutex<EndpointAnswer>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct ResponseMeta {
+/// An answer of the token endpoint.
+#[derive(Clone, Debug, Default)]
+struct EndpointAnswer {
     status: u16,
-    retry_after: Option<Duration>,
+    retry_after: Option<String>,
+    date: Option<String>,
+    location: Option<String>,
+    body: Vec<u8>,
+}
+
+impl EndpointAnswer {
+    /// How far the clock of this machine is ahead of the endpoint's.
+    fn clock_ahead(&self, now: Timestamp) -> Option<SignedDuration> {
+        let date = DateTimeParser::new().parse_timestamp(self.date.as_ref()?).ok()?;
+        Some(now.duration_since(date))
+    }
+
+    fn judge(&self, evidence: &Evidence<'_>, assertion: Option<&SecretString>) -> Attempt<GrantedToken, AuthError> {
+        let Self { status, retry_after: asked, date: _, location, body } = self;
+        let status = *status;
+        let unusable = |detail| AuthError::Unusable { status, detail };
+        if status == 200 {
+            return Attempt::Done(answer::granted(body).map_err(unusable));
+        }
+        let secret = match evidence.proof {
+            Proof::Secret(secret) => Some(secret),
+            Proof::Certificate(_) | Proof::FederatedToken(_) => assertion,
+        };
+        let secrets: Vec<&str> = secret.iter().map(|secret| secret.expose_secret()).collect();
+        let refusal = answer::refusal(status, body, &secrets);
+        let budget = answer::retry_budget(status, refusal.as_ref());
+        let error = match (refusal, location) {
+            (Some(refusal), _) => AuthError::Refused { advice: advice::advice(&refusal, evidence), refusal },
+            (None, Some(location)) if (300..400).contains(&status) => {
+                unusable(format!("it redirects to {}", redirect_target(location)))
+            }
+            (None, _) => unusable("it is not an error message of Entra".to_owned()),
+        };
+        match budget {
+            Some(budget) => {
+                let after = asked.as_deref().and_then(|asked| retry_after(asked, evidence.now));
+                Attempt::Retry { error, after, budget }
+            }
+            None => Attempt::Done(Err(error)),
+        }
+    }
+}
+
+/// The origin of a redirect; its path may contain a token.
+fn redirect_target(location: &str) -> String {
+    match reqwest::Url::parse(location) {
+        Ok(url) => foreign_text(&url.origin().ascii_serialization()),
+        Err(_) => "another path of the same host".to_owned(),
+    }
 }
 
 impl<'c> AsyncHttpClient<'c> for TokenHttp<'_> {
@@ -341,18 +406,18 @@ impl<'c> AsyncHttpClient<'c> for TokenHttp<'_> {
     fn call(&'c self, request: oauth2::HttpRequest) -> Self::Future {
         Box::pin(async move {
             let mut answer = self.http.execute(reqwest::Request::try_from(request)?).await?;
-            let retry_after = answer
-                .headers()
-                .get(reqwest::header::RETRY_AFTER)
-                .and_then(|value| value.to_str().ok())
-                .and_then(|value| retry_after(value, (self.clock)()));
             let status = answer.status();
-            *self.response_meta.lock().unwrap_or_else(PoisonError::into_inner) =
-                ResponseMeta { status: status.as_u16(), retry_after };
-            let mut response = oauth2::HttpResponse::new(Vec::new());
+            let header = |name| Some(answer.headers().get(name)?.to_str().ok()?.to_owned());
+            let (retry_after, date, location) = (
+                header(reqwest::header::RETRY_AFTER),
+                header(reqwest::header::DATE),
+                header(reqwest::header::LOCATION),
+            );
+            let body = limited_body(&mut answer).await?;
+            *self.answer.lock().unwrap_or_else(PoisonError::into_inner) =
+                EndpointAnswer { status: status.as_u16(), retry_after, date, location, body: body.clone() };
+            let mut response = oauth2::HttpResponse::new(body);
             *response.status_mut() = status;
-            *response.headers_mut() = answer.headers().clone();
-            *response.body_mut() = limited_body(&mut answer).await?;
             Ok(response)
         })
     }

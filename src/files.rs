@@ -1,7 +1,9 @@
 //! What the file system allows, checked before anything is written, so that a refusal leaves nothing behind; and the only
 //! place where files are opened.
 
+mod pem;
 mod regular;
+mod secret;
 
 use std::ffi::OsString;
 use std::io;
@@ -10,10 +12,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access, statvfs};
 use rustix::io::Errno;
 
+pub use self::pem::PemFile;
+pub(crate) use self::pem::{PemBlock, converting};
 pub(crate) use self::regular::{
     MAX_DOCUMENT, MAX_SECRET, check_own, check_regular, create_own, foreign_content, open_own, open_own_to_read,
     open_regular, read, read_text,
 };
+pub use self::secret::SecretSource;
+pub(crate) use self::secret::{SecretKind, check_secret, is_utf16, read_secret, suspicious_password};
 
 /// Checks that `directory` is writable, or could be created. It is not created: root may check first, and the service
 /// user could not write to a directory of root's.
@@ -80,6 +86,13 @@ pub(crate) fn disk_is_full(file: &Path) -> bool {
         let out_of_files = disk.f_files > 0 && disk.f_favail == 0;
         out_of_files || disk.f_bavail.saturating_mul(disk.f_frsize) < MINIMUM
     })
+}
+
+/// A path as one word of a shell command.
+pub(crate) fn shell_quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:,@".contains(letter);
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// The directory of a file; `None` for the current directory.

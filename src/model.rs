@@ -5,9 +5,9 @@
 
 mod assignment;
 mod chain;
-mod clock;
 mod foreign_text;
 mod guest;
+mod impersonal;
 mod learner;
 mod lock_holder;
 mod policy;
@@ -22,9 +22,9 @@ use std::sync::Arc;
 
 pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes, UnclearPrincipal, UnclearRows};
 pub use self::chain::chain;
-pub use self::clock::{CLOCK_TOLERANCE, ClockFault, ClockFinding, CycleTime, DAY, is_valid_approval_age};
 pub use self::foreign_text::{foreign_message, foreign_text, hides_something, is_visible, visible};
 pub use self::guest::{home_name, stored_name_prefix};
+pub use self::impersonal::without_personal_data;
 pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey, Values};
 pub use self::lock_holder::LockHolder;
 pub use self::policy::{Reissued, Repair};

@@ -42,3 +42,4 @@ pub use self::read::{FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow};
 pub use self::state::{CredentialNote, DatabaseState};
 pub use self::take_over::SourceRecords;
 pub use self::write::{Applied, Bookkeeping, WriteContext};
+pub use crate::files::SecretSource;

@@ -5,11 +5,10 @@
 use std::time::Duration;
 
 use reqwest::Url;
-use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::{AuthError, GrantedToken, first_line, json_error_position, limited_body};
-use crate::model::foreign_text;
+use super::{AuthError, GrantedToken, answer, limited_body};
+use crate::model::{foreign_text, without_personal_data};
 use crate::retry::{Attempt, RetryBudget};
 
 /// An update of the service takes up to 70 s.
@@ -17,13 +16,6 @@ const UPDATE_BUDGET: RetryBudget = RetryBudget::Within(Duration::from_secs(90));
 /// The retry time that Microsoft recommends for a newly assigned identity and for internal errors:
 /// <https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#retry-guidance>.
 const SERVICE_BUDGET: RetryBudget = RetryBudget::Within(Duration::from_secs(52));
-
-/// This endpoint sends numbers as strings.
-#[derive(Deserialize)]
-struct TokenAnswer {
-    access_token: SecretString,
-    expires_in: String,
-}
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -60,19 +52,11 @@ pub(super) async fn request_token(http: &reqwest::Client, url: Url) -> Attempt<G
         Err(source) => return unreachable(source),
     };
     if status == 200 {
-        let unusable = |detail| Attempt::Done(Err(AuthError::Unusable { status, detail }));
-        return match serde_json::from_slice::<TokenAnswer>(&body) {
-            Ok(TokenAnswer { access_token, expires_in }) => match expires_in.parse() {
-                Ok(seconds) => {
-                    Attempt::Done(Ok(GrantedToken { token: access_token, lifetime: Duration::from_secs(seconds) }))
-                }
-                Err(_) => unusable("expires_in is not a number".to_owned()),
-            },
-            Err(error) => unusable(json_error_position(&error)),
-        };
+        return Attempt::Done(answer::granted(&body).map_err(|detail| AuthError::Unusable { status, detail }));
     }
     let TokenRefusal { error: code, error_description } = serde_json::from_slice(&body).unwrap_or_default();
-    let (code, description) = (foreign_text(&code), first_line(Some(&error_description)));
+    let public = |text: &str| foreign_text(&without_personal_data(text, &[]));
+    let (code, description) = (public(&code), public(&error_description));
     let error = AuthError::NoIdentity { status, code, description };
     match status {
         410 => Attempt::Retry { error, after: None, budget: UPDATE_BUDGET },

@@ -23,10 +23,11 @@ macro_rules! topics {
 }
 
 /// In reading order.
-const TOPICS: [Topic; 11] = topics! {
+const TOPICS: [Topic; 12] = topics! {
     "installing": "the program, the app registration, the configuration",
     "going-live": "from a test group to the running service",
     "operations": "daily work: every reason, outcome, exit code and signal",
+    "troubleshooting": "failed sign-ins, answers of Graph, new credentials",
     "holds": "mass deactivations: what is held, and how to approve it",
     "mapping": "attributes, expressions, scoping filters, guests",
     "postgresql": "PostgreSQL: connection, roles, rights, several machines",

@@ -8,9 +8,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
-use crate::files;
+use crate::files::{self, PemFile, SecretKind, SecretSource};
 
 use super::{Config, ConfigError, CredentialConfig, DatabaseConfig};
 
@@ -24,16 +24,19 @@ impl Config {
     /// The client secret from `secret_file`, or else from the systemd credential `client-secret`, or else from
     /// `LEARNER_SYNC_CLIENT_SECRET`.
     pub fn read_secret(&self, environment: &BTreeMap<String, String>) -> Result<SecretString, ConfigError> {
+        const VARIABLE: &str = "LEARNER_SYNC_CLIENT_SECRET";
         let fault = |message| ConfigError::whole(&self.path, Some(SECRET_FILE), message);
-        if let CredentialConfig::ClientSecret { secret_file: Some(path) } = &self.entra.credential {
-            return read_secret_file(path).map_err(fault);
+        let file = match &self.entra.credential {
+            CredentialConfig::ClientSecret { secret_file } => secret_file.clone(),
+            _ => None,
+        };
+        if let Some(path) = file.or_else(|| systemd_credential(environment, "client-secret")) {
+            return files::read_secret(&path, SecretKind::ClientSecret).map_err(fault);
         }
-        if let Some(path) = systemd_credential(environment, "client-secret") {
-            return read_secret_file(&path).map_err(fault);
-        }
-        match environment.get("LEARNER_SYNC_CLIENT_SECRET").map(|secret| without_newline(secret)) {
+        match environment.get(VARIABLE).map(|secret| secret.trim_end_matches(['\r', '\n'])) {
             Some(secret) if !secret.is_empty() => {
-                one_line(secret).map_err(|message| fault(format!("LEARNER_SYNC_CLIENT_SECRET {message}")))?;
+                files::check_secret(secret, SecretKind::ClientSecret)
+                    .map_err(|problem| fault(format!("{VARIABLE} {problem}")))?;
                 Ok(secret.into())
             }
             _ => Err(fault(
@@ -52,35 +55,34 @@ impl Config {
         certificate_file: &Option<PathBuf>,
         private_key_file: &Option<PathBuf>,
         environment: &BTreeMap<String, String>,
-    ) -> Result<(Vec<u8>, SecretString), ConfigError> {
-        let find = |name, file: &Option<PathBuf>, credential| {
-            file.clone().or_else(|| systemd_credential(environment, credential)).ok_or_else(|| {
-                let message = format!(
+    ) -> Result<(PemFile, PemFile), ConfigError> {
+        let read = |name, file: &Option<PathBuf>, credential| {
+            let fault = |message| ConfigError::whole(&self.path, Some(name), message);
+            let path = file.clone().or_else(|| systemd_credential(environment, credential)).ok_or_else(|| {
+                fault(format!(
                     "there is no {credential}: set this key to a PEM file, or add LoadCredential={credential}:FILE to \
                      the systemd unit"
-                );
-                ConfigError::whole(&self.path, Some(name), message)
-            })
+                ))
+            })?;
+            let content = files::read(&path, files::MAX_DOCUMENT);
+            let content = content.map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;
+            Ok(PemFile { path, content: content.into() })
         };
-        let certificate = find(CERTIFICATE_FILE, certificate_file, "certificate")?;
+        let certificate = read(CERTIFICATE_FILE, certificate_file, "certificate")?;
         let key = match private_key_file {
-            None if certificate_file.is_some() && contains_private_key(&certificate) => certificate.clone(),
-            file => find(PRIVATE_KEY_FILE, file, "private-key")?,
+            // A file without a certificate in PEM may hold both in another form.
+            None if certificate_file.is_some() && (certificate.has_key() || !certificate.has_certificate()) => {
+                certificate.clone()
+            }
+            file => read(PRIVATE_KEY_FILE, file, "private-key")?,
         };
-        let read = |name, path: &Path| {
-            let fault = |message| ConfigError::whole(&self.path, Some(name), message);
-            let read = files::read(path, files::MAX_DOCUMENT);
-            read.map_err(|error| fault(format!("cannot read {}: {error}", path.display())))
-        };
-        let certificate = read(CERTIFICATE_FILE, &certificate)?;
-        let key = read(PRIVATE_KEY_FILE, &key)?;
-        Ok((certificate, String::from_utf8_lossy(&key).into_owned().into()))
+        Ok((certificate, key))
     }
 
     /// A problem of the certificate file, or of the private key file.
     pub fn certificate_fault(&self, is_about_the_key: bool, message: impl std::fmt::Display) -> ConfigError {
         let key = if is_about_the_key { PRIVATE_KEY_FILE } else { CERTIFICATE_FILE };
-        ConfigError::whole(&self.path, Some(key), format!("the file {message}"))
+        ConfigError::whole(&self.path, Some(key), message.to_string())
     }
 
     /// The file with the token of a workload identity: `token_file`, or else `AZURE_FEDERATED_TOKEN_FILE`.
@@ -96,28 +98,48 @@ impl Config {
         })
     }
 
+    /// The token of a workload identity.
+    pub fn read_token(&self, file: &Path) -> Result<SecretString, ConfigError> {
+        let fault = |message| ConfigError::whole(&self.path, Some(TOKEN_FILE), message);
+        files::read_secret(file, SecretKind::Token).map_err(fault)
+    }
+
     /// The password for the proxy, if one is configured.
     pub fn read_proxy_password(&self) -> Result<Option<SecretString>, ConfigError> {
-        let fault = |message| ConfigError::whole(&self.path, Some("entra.proxy_password_file"), message);
-        self.entra.proxy_password_file.as_deref().map(read_secret_file).transpose().map_err(fault)
+        const KEY: &str = "entra.proxy_password_file";
+        let Some(path) = &self.entra.proxy_password_file else { return Ok(None) };
+        self.check_password(KEY, &SecretSource::File(path.clone()), &path.display().to_string()).map(Some)
     }
 
     /// The password of the database server from `password_file`, or else from the systemd credential `database-password`,
     /// or else from `PGPASSWORD`. It is optional: peer authentication and PostgreSQL's password file need none here.
-    pub fn read_database_password(
+    pub fn database_password(
         &self,
         environment: &BTreeMap<String, String>,
-    ) -> Result<Option<SecretString>, ConfigError> {
-        let fault = |message| ConfigError::whole(&self.path, Some(DATABASE_PASSWORD_FILE), message);
+    ) -> Result<Option<SecretSource>, ConfigError> {
+        const VARIABLE: &str = "PGPASSWORD";
         let file = self.learners.password_file.clone();
-        if let Some(path) = file.or_else(|| systemd_credential(environment, "database-password")) {
-            return read_secret_file(&path).map(Some).map_err(fault);
-        }
-        let Some(password) = environment.get("PGPASSWORD").filter(|password| !password.is_empty()) else {
-            return Ok(None);
+        let (source, name) = match file.or_else(|| systemd_credential(environment, "database-password")) {
+            Some(path) => (SecretSource::File(path.clone()), path.display().to_string()),
+            None => match environment.get(VARIABLE).filter(|password| !password.is_empty()) {
+                Some(password) => (SecretSource::Fixed(password.as_str().into()), VARIABLE.to_owned()),
+                None => return Ok(None),
+            },
         };
-        one_line(password).map_err(|message| fault(format!("PGPASSWORD {message}")))?;
-        Ok(Some(password.as_str().into()))
+        self.check_password(DATABASE_PASSWORD_FILE, &source, &name)?;
+        Ok(Some(source))
+    }
+
+    /// Reads a password, and warns when it is probably not what was meant.
+    fn check_password(&self, key: &str, source: &SecretSource, name: &str) -> Result<SecretString, ConfigError> {
+        let fault = |message| ConfigError::whole(&self.path, Some(key), message);
+        let password = source.read(SecretKind::Password).map_err(fault)?;
+        files::check_secret(password.expose_secret(), SecretKind::Password)
+            .map_err(|problem| fault(format!("{name} {problem}")))?;
+        if let Some(suspicion) = files::suspicious_password(password.expose_secret()) {
+            tracing::warn!("{key}: the password in {name} {suspicion}");
+        }
+        Ok(password)
     }
 
     /// The additional trusted certificates in PEM, if configured.
@@ -167,30 +189,11 @@ impl Config {
 
 /// A PEM file with at least one certificate.
 fn read_certificates(path: &Path) -> Result<Vec<u8>, String> {
-    let pem =
-        files::read(path, files::MAX_DOCUMENT).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let content = files::read(path, files::MAX_DOCUMENT);
+    let content = content.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let file = PemFile { path: path.to_owned(), content: content.clone().into() };
     // reqwest accepts a file without a certificate as an empty list.
-    let begin = b"-----BEGIN CERTIFICATE-----";
-    if !pem.windows(begin.len()).any(|window| window == begin) {
-        return Err(format!("{} holds no certificate in PEM form", path.display()));
-    }
-    Ok(pem)
-}
-
-/// The secret in a file, without trailing newlines.
-fn read_secret_file(path: &Path) -> Result<SecretString, String> {
-    let text = files::read_text(path, files::MAX_SECRET);
-    let text = text.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let secret = without_newline(&text);
-    if secret.trim().is_empty() {
-        return Err(format!("{} is empty", path.display()));
-    }
-    one_line(secret).map_err(|message| format!("{} {message}", path.display()))?;
-    Ok(secret.into())
-}
-
-fn contains_private_key(path: &Path) -> bool {
-    files::read_text(path, files::MAX_DOCUMENT).is_ok_and(|text| text.contains("PRIVATE KEY-----"))
+    if file.has_certificate() { Ok(content) } else { Err(format!("{} {}", path.display(), file.no_certificate())) }
 }
 
 /// The file of a systemd credential, if the unit has it.
@@ -198,16 +201,4 @@ fn systemd_credential(environment: &BTreeMap<String, String>, name: &str) -> Opt
     let path = Path::new(environment.get("CREDENTIALS_DIRECTORY")?).join(name);
     // The directory exists for any credential of the unit, not only this one.
     path.exists().then_some(path)
-}
-
-/// A secret has one line. With a second one, the server would only report a wrong secret.
-fn one_line(secret: &str) -> Result<(), &'static str> {
-    if secret.contains(['\r', '\n']) {
-        return Err("has more than one line; it must contain only the secret, on a single line");
-    }
-    Ok(())
-}
-
-fn without_newline(text: &str) -> &str {
-    text.trim_end_matches(['\r', '\n'])
 }

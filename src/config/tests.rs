@@ -380,7 +380,7 @@ fn the_secret_comes_from_the_file_or_systemd_or_the_environment() {
     /etc/learner-sync/learner-sync.toml: entra.credential.secret_file: there is no client secret: set this key to a file with the secret, or add LoadCredential=client-secret:/etc/learner-sync/client-secret to the systemd unit, or set LEARNER_SYNC_CLIENT_SECRET
     ");
 
-    let two = config(None).read_database_password(&variables(&[("PGPASSWORD", "letmein\nletmein")])).unwrap_err();
+    let two = config(None).database_password(&variables(&[("PGPASSWORD", "letmein\nletmein")])).unwrap_err();
     assert!(two.to_string().contains("PGPASSWORD has more than one line"), "{two}");
 
     let debugged = format!("{:?}", config(Some("secret")).read_secret(&BTreeMap::new()).unwrap());

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::CycleContext;
-use crate::model::{CycleTime, chain};
+use crate::model::chain;
 use crate::store::{CredentialNote, StoreError};
 
 /// How long before expiry the warning starts.
@@ -26,13 +26,17 @@ pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
 
 /// Once a day, records when the credential expires for `status`, and warns when that is soon. Only the database can fail
 /// here: when Graph does not answer, the recorded time stays, and the next cycle asks again.
-pub(super) async fn record_expiry(context: CycleContext<'_>, time: CycleTime) -> Result<(), StoreError> {
+pub(super) async fn record_expiry(context: CycleContext<'_>, now: Timestamp) -> Result<(), StoreError> {
     let CycleContext { directory, store, .. } = context;
-    let last = store.state().await?.credential;
-    if last.is_some_and(|note| !time.is_due_again(note.looked_at, INTERVAL)) {
+    let recent = store.state().await?.credential.filter(|note| {
+        let age = now.duration_since(note.looked_at);
+        !age.is_negative() && age < INTERVAL
+    });
+    // A new credential ends the warning of `status` at the next cycle.
+    let is_warned = |end: Timestamp| ends_soon(end, now).is_some();
+    if recent.as_ref().is_some_and(|note| !note.ends_at.is_some_and(is_warned)) {
         return Ok(());
     }
-    let now = time.recorded();
     let ends_at = match directory.credential_end(now).await {
         Ok(end) => end,
         Err(error) => {
@@ -40,6 +44,9 @@ pub(super) async fn record_expiry(context: CycleContext<'_>, time: CycleTime) ->
             return Ok(());
         }
     };
+    if recent.is_some_and(|note| note.ends_at == ends_at) {
+        return Ok(());
+    }
     store.note_credential(CredentialNote { looked_at: now, ends_at }).await?;
     if let Some(hint) = ends_at.and_then(|end| ends_soon(end, now)) {
         tracing::warn!(credential.ends_at = %ends_at.unwrap_or(now), "{hint}");

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::wire::ErrorBody;
 use crate::auth::{AuthError, unreachable_hint};
-use crate::model::{EntraId, foreign_text};
+use crate::model::{EntraId, foreign_text, without_personal_data};
 
 /// A request to Graph failed.
 #[derive(Debug, thiserror::Error)]
@@ -104,7 +104,7 @@ pub(super) fn answered(what: &str, status: u16, body: &str, request_id: &str) ->
         what: what.to_owned(),
         status,
         code: foreign_text(&error.code.unwrap_or_default()),
-        message: foreign_text(&message),
+        message: foreign_text(&without_personal_data(&message, &[])),
         request_id: request_id.to_owned(),
         genuine,
     }
@@ -185,7 +185,7 @@ impl DirectoryError {
     }
 
     /// Advice for the administrator.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         Some(match self {
             Self::Graph(GraphError::Auth(error)) => return error.hint(),
             Self::Graph(GraphError::Answered { genuine: false, .. } | GraphError::Redirected { .. }) => {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use jiff::{SignedDuration, Timestamp};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 
@@ -12,7 +13,7 @@ use super::read::{AccountRead, read_account};
 use super::wire::{self, InvalidRow, Registration, RowType};
 use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, select};
 use crate::auth::Validity;
-use crate::model::{EntraId, Selection, stored_name_prefix};
+use crate::model::{Clock, EntraId, Selection, stored_name_prefix};
 
 /// The assignments of the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,31 +83,49 @@ impl Directory {
         Ok(self.client.authenticator.granted_permissions().await.map_err(GraphError::from)?)
     }
 
-    /// The expiry of the credential; `None` when it has none or the expiry is unknown. A secret is identified on its app
-    /// registration by its first characters. If several match, the earliest future expiry counts.
+    /// The expiry of the credential; `None` when it has none or the expiry is unknown. The app registration lists secrets by
+    /// their first characters; if several match, the earliest future expiry counts. It lists certificates by their
+    /// thumbprint; the earlier of its end and the certificate's own counts.
     /// <https://learn.microsoft.com/graph/api/application-get>
     ///
     /// # Errors
     /// A request fails.
     pub async fn credential_end(&self, now: Timestamp) -> Result<Option<Timestamp>, DirectoryError> {
-        let (client_id, hint) = match self.client.authenticator.validity() {
-            Validity::Unlimited => return Ok(None),
-            Validity::Until(end) => return Ok(Some(end)),
-            Validity::Listed { client_id, hint } => (client_id, hint),
+        let validity = self.client.authenticator.validity();
+        let (client_id, own) = match &validity {
+            Validity::Unknown => return Ok(None),
+            Validity::Certificate { client_id, until, .. } => (client_id, Some(*until)),
+            Validity::Secret { client_id, .. } => (client_id, None),
         };
-        let what = "reading when the client secret expires";
-        let path = format!("/applications(appId='{client_id}')?$select=id,appId,passwordCredentials");
+        let what = "reading when the credential expires";
+        let path = format!("/applications(appId='{client_id}')?$select=id,appId,passwordCredentials,keyCredentials");
         let registration = match self.client.get::<Registration>(what, &path).await {
             // The registration may be in another tenant, or the permission may be missing.
-            Err(error) if error.is_forbidden() || error.is_not_found() => return Ok(None),
+            Err(error) if own.is_some() || error.is_forbidden() || error.is_not_found() => return Ok(own),
             registration => registration?,
         };
-        let matching = registration
-            .password_credentials
-            .into_iter()
-            .filter(|secret| secret.hint.as_deref() == Some(hint.expose_secret()));
-        let ends = matching.filter_map(|secret| secret.end_date_time?.parse::<Timestamp>().ok());
-        Ok(ends.filter(|end| *end > now).min())
+        let Registration { app_id: _, password_credentials, key_credentials } = registration;
+        let time = |text: Option<String>| text?.parse::<Timestamp>().ok();
+        Ok(match &validity {
+            Validity::Secret { hint, .. } => password_credentials
+                .into_iter()
+                .filter(|secret| secret.hint.as_deref() == Some(hint.expose_secret()))
+                .filter_map(|secret| time(secret.end_date_time))
+                .filter(|end| *end > now)
+                .min(),
+            Validity::Certificate { thumbprint, .. } => key_credentials
+                .into_iter()
+                .filter(|key| key.custom_key_identifier.as_ref().is_some_and(|id| id.eq_ignore_ascii_case(thumbprint)))
+                .filter_map(|key| time(key.end_date_time))
+                .chain(own)
+                .min(),
+            Validity::Unknown => None,
+        })
+    }
+
+    /// Why the certificate is not valid at `now`, by its own dates.
+    pub fn certificate_problem(&self, now: Timestamp) -> Option<String> {
+        self.client.authenticator.certificate_problem(now)
     }
 
     /// The application (client) id, if `id` is the object id of an app registration, which is easily confused with the
@@ -124,15 +143,17 @@ impl Directory {
         }
     }
 
-    /// Connects without a token. Returns the `Date` of the answer, which may be that of a proxy.
+    /// How far the local clock is ahead of Graph's; `None` when the answer has no `Date`.
     ///
     /// # Errors
     /// Graph is unreachable: name resolution, network, proxy or certificate.
-    pub async fn connect(&self) -> Result<Option<Timestamp>, GraphError> {
-        self.client.server_date().await.map_err(|source| GraphError::Transport {
+    pub async fn clock_ahead(&self, clock: Clock) -> Result<Option<SignedDuration>, GraphError> {
+        let date = self.client.server_date().await.map_err(|source| GraphError::Transport {
             what: "connecting to Graph".to_owned(),
             source: source.without_url(),
-        })
+        })?;
+        let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(&date).ok());
+        Ok(date.map(|date| clock().duration_since(date)))
     }
 
     /// Reads an assigned group and its first page of members.

@@ -59,6 +59,8 @@ pub(super) struct Registration {
     pub(super) app_id: String,
     #[serde(default)]
     pub(super) password_credentials: Vec<PasswordCredential>,
+    #[serde(default)]
+    pub(super) key_credentials: Vec<KeyCredential>,
 }
 
 /// A client secret: <https://learn.microsoft.com/graph/api/resources/passwordcredential>.
@@ -67,6 +69,15 @@ pub(super) struct Registration {
 pub(super) struct PasswordCredential {
     /// The first three characters of the secret.
     pub(super) hint: Option<String>,
+    pub(super) end_date_time: Option<String>,
+}
+
+/// A certificate: <https://learn.microsoft.com/graph/api/resources/keycredential>.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeyCredential {
+    /// The thumbprint in hexadecimal digits, unless the registration was given another value.
+    pub(super) custom_key_identifier: Option<String>,
     pub(super) end_date_time: Option<String>,
 }
 

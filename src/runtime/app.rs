@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use crate::auth::{Authenticator, Certificate, Credential, Network, NetworkError, Proof, http_client};
+use crate::auth::{Authenticator, Certificate, Credential, Identity, Network, NetworkError, Proof, http_client};
 use crate::config::{self, Config, ConfigError, CredentialConfig, DatabaseConfig};
 use crate::cycle::Rules;
 use crate::directory::{AssignmentFilter, Directory};
@@ -63,7 +63,7 @@ impl App {
         let credential = Credential {
             tenant: config.entra.tenant_id.clone(),
             client_id: config.entra.client_id.clone(),
-            proof: read_credential(&config, environment)?,
+            identity: identity(&config, environment)?,
             authority: config.entra.authority.clone(),
             graph: config.entra.graph.clone(),
         };
@@ -86,20 +86,37 @@ impl App {
     }
 }
 
+/// The identity that signs in. Its credential is read here as well, so that an unusable one is reported at the start.
+fn identity(config: &Config, environment: &BTreeMap<String, String>) -> Result<Identity, ConfigError> {
+    match &config.entra.credential {
+        CredentialConfig::ManagedIdentity => return Ok(Identity::Managed),
+        // The platform may write the token later.
+        CredentialConfig::WorkloadIdentity { token_file } => {
+            config.find_token_file(token_file, environment)?;
+        }
+        CredentialConfig::ClientSecret { .. } | CredentialConfig::Certificate { .. } => {
+            read_proof(config, environment)?;
+        }
+    }
+    let (config, environment) = (config.clone(), environment.clone());
+    Ok(Identity::Application(Box::new(move || read_proof(&config, &environment).map_err(Into::into))))
+}
+
 /// Reads the credential of the application.
-fn read_credential(config: &Config, environment: &BTreeMap<String, String>) -> Result<Proof, ConfigError> {
+fn read_proof(config: &Config, environment: &BTreeMap<String, String>) -> Result<Proof, ConfigError> {
     Ok(match &config.entra.credential {
-        CredentialConfig::ClientSecret { .. } => Proof::Secret(config.read_secret(environment)?),
         CredentialConfig::Certificate { certificate_file, private_key_file } => {
             let (certificate, key) = config.read_certificate(certificate_file, private_key_file, environment)?;
-            let read = Certificate::from_pem(&certificate, &key);
-            let certificate = read.map_err(|error| config.certificate_fault(error.is_about_the_key(), error))?;
+            let read = Certificate::from_files(&certificate, &key);
+            let certificate = read.map_err(|error| config.certificate_fault(error.is_about_the_key, error))?;
             Proof::Certificate(Box::new(certificate))
         }
         CredentialConfig::WorkloadIdentity { token_file } => {
-            Proof::WorkloadIdentity { token_file: config.find_token_file(token_file, environment)? }
+            Proof::FederatedToken(config.read_token(&config.find_token_file(token_file, environment)?)?)
         }
-        CredentialConfig::ManagedIdentity => Proof::ManagedIdentity,
+        CredentialConfig::ClientSecret { .. } | CredentialConfig::ManagedIdentity => {
+            Proof::Secret(config.read_secret(environment)?)
+        }
     })
 }
 
@@ -165,7 +182,7 @@ pub fn learner_database(
         DatabaseConfig::Sqlite { path } => DatabaseLocation::File(path.clone()),
         DatabaseConfig::Postgres { url } => {
             config.check_database_certificate()?;
-            let password = config.read_database_password(environment)?;
+            let password = config.database_password(environment)?;
             let url_place = config.learners.database_position.clone();
             let response_timeout = PostgresServer::RESPONSE_TIMEOUT;
             DatabaseLocation::Server(PostgresServer { url: url.clone(), url_place, password, response_timeout })

@@ -308,7 +308,7 @@ fn each_public_type_has_its_own_name() {
 }
 
 /// The floors of the store, lowest first.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 13] = [
     "db",
     "error",
     "table",
@@ -321,7 +321,6 @@ const FLOORS: [&str; 14] = [
     "read",
     "write",
     "administration",
-    "take_over",
     "open",
 ];
 

@@ -4,7 +4,6 @@
 mod architecture;
 mod bad_rows;
 mod cache;
-mod clocks;
 mod command;
 mod conflicts;
 mod crash;

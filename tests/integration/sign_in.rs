@@ -6,8 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use graph_sim::{Call, Fault, SigningCertificate, Tenant};
+use jiff::Timestamp;
+use learner_sync::directory::DirectoryError;
 use learner_sync::model::Outcome;
 
 use crate::program::users;
@@ -213,6 +217,256 @@ async fn an_unknown_certificate_is_explained() {
 }
 
 #[tokio::test]
+async fn every_known_number_has_a_cause_and_a_fix() {
+    let world = World::start(users(1).0).await;
+    let certificate = SigningCertificate::new("learner-sync");
+    let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.key_pem, certificate.certificate_pem));
+    let claims = r#"{"iss":"https://issuer.example/1","sub":"workload","aud":["other"],"exp":4070908800}"#;
+    let token = write_secret(&world, "token", &format!("e30.{}.c2ln", BASE64_URL_SAFE_NO_PAD.encode(claims)));
+    let by_certificate = format!("kind = \"certificate\"\ncertificate_file = {both:?}");
+    let by_token = format!("kind = \"workload-identity\"\ntoken_file = {token:?}");
+    let by_secret = format!("secret_file = {:?}", world.path("secret"));
+    type Expected<'a> = &'a [(u32, &'a [&'a str])];
+    let cases: [(&str, Expected<'_>); 3] = [
+        (
+            &by_secret,
+            &[
+                (50059, &["entra.tenant_id"]),
+                (50194, &["single tenant"]),
+                (50196, &["too many equal sign-ins", "entra.client_id"]),
+                (53003, &["Conditional Access"]),
+                (53004, &["risk", "Risky workload identities"]),
+                (65001, &["admin consent"]),
+                (70001, &["is disabled", "Enterprise applications"]),
+                (500011, &["entra.cloud"]),
+                (500014, &["Microsoft Graph is disabled", "00000003-0000-0000-c000-000000000000"]),
+                (500021, &["proxy", "Restrict-Access-To-Tenants"]),
+                (501051, &["Assignment required"]),
+                (700023, &["scope", "entra.graph_url"]),
+                (700025, &["public client"]),
+                (900382, &["another Microsoft cloud", "entra.cloud"]),
+                (5000224, &["blocked or was deleted", "entra.tenant_id"]),
+                (7000112, &["is disabled", "Enabled for users to sign-in"]),
+                (7000229, &["no enterprise application", "admin consent"]),
+                (7000232, &["managed identity"]),
+                (1234567, &["look up the number", "/error?code=1234567"]),
+            ],
+        ),
+        (
+            &by_certificate,
+            &[
+                (50012, &["thumbprint"]),
+                (700021, &["another application", "entra.client_id"]),
+                (700023, &["another token endpoint", "entra.authority_url"]),
+                (700024, &["clock"]),
+                (700027, &["not registered", "thumbprint"]),
+                (700030, &["upload the certificate"]),
+                (1000502, &["at this time", "clock"]),
+                (7000214, &["was revoked", "request a new one"]),
+                (7000274, &["at this time", "clock"]),
+                (7000277, &["was revoked"]),
+            ],
+        ),
+        (
+            &by_token,
+            &[
+                (50027, &["JSON Web Token"]),
+                (70021, &["no federated credential", "issuer https://issuer.example/1", "subject workload"]),
+                (700021, &["issuer of a federated credential"]),
+                (700023, &["api://AzureADTokenExchange"]),
+                (700211, &["no federated credential", "issuer https://issuer.example/1"]),
+                (700212, &["no federated credential", "not api://AzureADTokenExchange"]),
+                (700213, &["no federated credential", "subject workload"]),
+                (7002121, &["no federated credential", "audience [\"other\"]"]),
+                (7002138, &["letter case matters"]),
+            ],
+        ),
+    ];
+    for (credential, numbers) in cases {
+        sign_in_with(&world, credential);
+        let app = world.app();
+        for (number, expected) in numbers {
+            world.sim.inject(Fault::refused_sign_in(*number));
+            let error = app.directory.sign_in().await.unwrap_err();
+            let message = learner_sync::model::chain(&error);
+            let hint = DirectoryError::from(error).hint().unwrap().to_owned();
+            assert!(expected.iter().all(|words| hint.contains(words)), "{number}: {hint}");
+            assert!(
+                message.contains(&format!("AADSTS{number}: ")) && message.contains("trace id 3f1f7c0e"),
+                "{message}"
+            );
+            assert!(message.contains("2026-03-02 08:00:00Z") && !message.contains('\r'), "{message}");
+            world.sim.clear_faults();
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_dates_of_a_certificate_explain_a_refusal_and_never_prevent_a_sign_in() {
+    let time = |text: &str| text.parse::<Timestamp>().unwrap();
+    for (from, to, words) in [
+        ("2020-01-01T00:00:00Z", "2021-01-01T00:00:00Z", "the certificate expired on 2021-01-01T00:00:00Z"),
+        ("2090-01-01T00:00:00Z", "2091-01-01T00:00:00Z", "the certificate is valid only from 2090-01-01T00:00:00Z"),
+    ] {
+        let certificate = SigningCertificate::valid("learner-sync", time(from), time(to));
+        let world = World::start(users(1).0).await;
+        let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.key_pem, certificate.certificate_pem));
+        sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {both:?}"));
+        let checked = world.run_program(&["check"], 1).stdout;
+        let warned = checked.lines().find(|line| line.starts_with("warn credential")).unwrap_or_default();
+        assert!(warned.contains(words), "{checked}");
+        // The hint of the failed sign-in.
+        assert_eq!(checked.matches(words).count(), 2, "{checked}");
+
+        // Entra's clock and its own dates decide.
+        world.sim.tenant(|tenant| {
+            tenant.register_certificate(&certificate.certificate_pem);
+            let registered = tenant.certificates.last_mut().unwrap();
+            (registered.starts_at, registered.ends_at) = (time("2020-01-01T00:00:00Z"), time("2099-01-01T00:00:00Z"));
+        });
+        world.run_program(&["sync"], 0);
+        let checked = world.run_program(&["check"], 0).stdout;
+        assert!(checked.contains("warn credential") && checked.contains(words), "{checked}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_soon_is_reported_by_check_and_status() {
+    let soon = |days: i64| learner_sync::model::system_clock() + jiff::SignedDuration::from_hours(24 * days + 1);
+    let begin = "2020-01-01T00:00:00Z".parse().unwrap();
+    // The earlier end counts: that of the file, or that of the app registration.
+    for (own, registered) in [(20, 400), (400, 20)] {
+        let certificate = SigningCertificate::valid("learner-sync", begin, soon(own));
+        let world = World::start(users(1).0).await;
+        world.sim.tenant(|tenant| {
+            tenant.register_certificate(&certificate.certificate_pem);
+            tenant.certificates.last_mut().unwrap().ends_at = soon(registered);
+        });
+        let both = write_secret(&world, "both.pem", &format!("{}{}", certificate.key_pem, certificate.certificate_pem));
+        sign_in_with(&world, &format!("kind = \"certificate\"\ncertificate_file = {both:?}"));
+        assert!(world.run_program(&["check"], 0).stdout.contains("the credential expires in 20 days"));
+        world.run_program(&["sync"], 0);
+        assert!(world.run_program(&["status"], 0).stdout.contains("the credential expires in 20 days"));
+
+        // A new certificate ends the warning with the next cycle.
+        let new = SigningCertificate::new("learner-sync");
+        world.sim.tenant(|tenant| tenant.register_certificate(&new.certificate_pem));
+        write_secret(&world, "both.pem", &format!("{}{}", new.key_pem, new.certificate_pem));
+        world.run_program(&["sync"], 0);
+        assert!(!world.run_program(&["status"], 0).stdout.contains("expires in"));
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_reads_its_credential_at_each_sign_in() {
+    let world = World::start(users(1).0).await;
+    let secret = world.path("secret");
+    let daemon = world.daemon().await;
+    assert_eq!(world.cycles_ended(1).await, ["startup success"]);
+    world.sim.tenant(|tenant| tenant.client_secret = "the second secret".to_owned());
+    world.sim.revoke_tokens();
+    let refused = world.run_program(&["resync", "--wait"], 1).stdout;
+    assert!(refused.contains("AADSTS7000215"), "{refused}");
+    write_secret(&world, "secret", "\u{feff}the second secret\r\n");
+    world.run_program(&["resync", "--wait"], 0);
+    for (content, words) in [(None, "No such file"), (Some("\"the second secret\""), "a quotation mark")] {
+        std::fs::remove_file(&secret).unwrap();
+        if let Some(content) = content {
+            write_secret(&world, "secret", content);
+        }
+        world.sim.revoke_tokens();
+        world.sim.clear_journal();
+        let said = world.run_program(&["resync", "--wait"], 1).stdout;
+        assert!(said.contains("entra.credential.secret_file: ") && said.contains(words), "{said}");
+        assert_eq!(sign_ins(&world), [], "an unusable secret is not sent");
+        write_secret(&world, "secret", "the second secret");
+        world.run_program(&["resync", "--wait"], 0);
+    }
+    assert!(!daemon.log().contains("second secret"), "{}", daemon.log());
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_busy_entra_is_retried_whatever_the_status() {
+    let cases = [
+        (400, r#"{"error":"temporarily_unavailable","error_description":"AADSTS90033: x","error_codes":[90033]}"#),
+        (401, r#"{"error":"temporarily_unavailable"}"#),
+        (400, r#"{"error":"slow_down"}"#),
+        (403, r#"{"error":"server_error"}"#),
+        (400, r#"{"error":"invalid_grant","error_codes":[90024]}"#),
+    ];
+    let asked = cases.into_iter().map(async |(status, body)| {
+        let mut world = World::start(users(1).0).await;
+        world.sim.inject(Fault::on("POST", TOKEN).answer(status).retry_after("2").body(body));
+        assert_eq!(world.cycle().await.outcome, Outcome::Success, "{body}");
+        let [first, second] = &sign_ins(&world)[..] else { panic!("{body}: {:?}", sign_ins(&world)) };
+        assert!(second.waited_after(first).unwrap() >= Duration::from_millis(1_950), "{body}");
+    });
+    join_all(asked).await;
+    // A repeated sign-in would only make it worse.
+    let mut world = World::start(users(1).0).await;
+    world.sim.inject(Fault::refused_sign_in(50196));
+    assert!(world.cycle().await.error.unwrap().contains("too many equal sign-ins"));
+    assert_eq!(sign_ins(&world).len(), 1);
+}
+
+#[tokio::test]
+async fn an_unusable_token_is_named_at_once() {
+    for (answer, words) in [
+        (r#""token_type":"Bearer","access_token":"a\nb""#, "a control character"),
+        (r#""token_type":"Bearer","access_token":"a\u0007b""#, "a control character"),
+        (r#""token_type":"Bearer","access_token":"a b""#, "a blank"),
+        (r#""token_type":"Bearer","access_token":"ключ""#, "not ASCII"),
+        (r#""token_type":"Bearer","access_token":"""#, "is empty"),
+        (r#""token_type":"Bearer","access_token":7"#, "no access_token"),
+        (r#""token_type":"pop\u001b","access_token":"abc""#, "not Bearer"),
+        (r#""token_type":7,"access_token":"abc""#, "token_type is not a text"),
+    ] {
+        let mut world = World::start(users(1).0).await;
+        let body = format!("{{\"expires_in\":3599,{answer}}}");
+        world.sim.inject(Fault::on("POST", TOKEN).always().answer(200).body(&body));
+        let error = world.cycle().await.error.unwrap();
+        assert!(error.contains(words) && error.contains("without a usable token"), "{answer}: {error}");
+        assert_eq!(world.sim.journal().len(), 1, "{answer}");
+    }
+    // What leaves the token usable does not matter: Graph itself refuses this one.
+    for more in
+        ["", ",\"expires_in\":\"3599\"", ",\"expires_in\":null", ",\"expires_in\":-1", ",\"expires_in\":\"soon\""]
+    {
+        let mut world = World::start(users(1).0).await;
+        let body = format!("\u{feff}{{\"token_type\":\"bearer\",\"access_token\":\"not-a-token\"{more}}}");
+        world.sim.inject(Fault::on("POST", TOKEN).always().answer(200).body(&body));
+        assert!(world.cycle().await.error.unwrap().contains("401"), "{more}");
+    }
+    // A redirect is not followed, and its path is not shown.
+    let mut world = World::start(users(1).0).await;
+    world.sim.inject(Fault::on("POST", TOKEN).redirect(302, "https://portal.example/login?session=secret"));
+    let error = world.cycle().await.error.unwrap();
+    assert!(
+        error.contains("302")
+            && error.contains("it redirects to https://portal.example;")
+            && !error.contains("session"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn the_log_names_nobody_and_no_part_of_the_secret() {
+    let mut world = World::start(users(1).0).await;
+    let secret = world.sim.tenant(|tenant| tenant.client_secret.clone());
+    let part = &secret[..secret.len() / 2];
+    let description = format!(
+        "AADSTS50034: User 'ada@contoso.example' ({part}) sent eyJhbGciOi.eyJzdWIi.c2ln.\\r\\nTrace ID: 7\\r\\nTimestamp: now"
+    );
+    let body = format!("{{\"error\":\"invalid_grant\",\"error_description\":\"{description}\"}}");
+    world.sim.inject(Fault::on("POST", TOKEN).always().answer(400).body(&body));
+    let error = world.cycle().await.error.unwrap();
+    assert!(error.contains("AADSTS50034: User '(address)' ((hidden)) sent (hidden)."), "{error}");
+    assert!(error.contains("(invalid_grant, trace id 7, now)") && error.contains("/error?code=50034"), "{error}");
+    assert!(!error.contains(part) && !error.contains("ada@") && !error.contains("eyJ"), "{error}");
+}
+
+#[tokio::test]
 async fn problems_of_certificate_and_key_name_the_file() {
     let (certificate, other) = (SigningCertificate::new("learner-sync"), SigningCertificate::new("other"));
     let world = World::start(users(1).0).await;
@@ -270,7 +524,7 @@ async fn the_token_file_of_a_workload_identity_is_read_each_time() {
         }
         world.sim.revoke_tokens();
         let said = world.run_program(&["resync", "--wait"], 1).stdout;
-        assert!(said.contains("token_file must be a token file") && said.contains(words), "{what}: {said}");
+        assert!(said.contains("entra.credential.token_file: ") && said.contains(words), "{what}: {said}");
     }
     daemon.stop().await;
 

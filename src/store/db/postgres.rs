@@ -4,7 +4,7 @@ mod errors;
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
@@ -13,7 +13,7 @@ use super::connection::{Connection, PostgresSession, within};
 use super::error::{DbError, EngineReport};
 use super::statement::Statement;
 use super::transaction::LOCK_TIMEOUT;
-use crate::files;
+use crate::files::{self, SecretKind, SecretSource};
 
 /// The oldest version that is tested.
 pub(crate) const OLDEST_VERSION: u32 = 13;
@@ -27,8 +27,8 @@ pub struct PostgresServer {
     pub url: String,
     /// Where the configuration names the URL, such as `learner-sync.toml:12:16`.
     pub url_place: String,
-    /// The password. Without one, PostgreSQL's own password file is read.
-    pub password: Option<SecretString>,
+    /// The password, read for each connection. Without one, PostgreSQL's own password file is read.
+    pub password: Option<SecretSource>,
     /// How long the server may be silent before the connection counts as lost.
     pub response_timeout: Duration,
 }
@@ -55,9 +55,10 @@ pub(crate) async fn connect(server: &PostgresServer) -> Result<Connection, Conne
     let unreachable =
         |database, error: sqlx::Error| ConnectError::Unreachable { database, cause: EngineReport::new(error) };
     let options = options(url).map_err(|error| unreachable("with this URL".to_owned(), error))?;
-    let options = match password {
-        Some(password) => options.password(password.expose_secret()),
-        None => options,
+    let options = match password.as_ref().map(|source| source.read(SecretKind::Password)).transpose() {
+        Ok(Some(password)) => options.password(password.expose_secret()),
+        Ok(None) => options,
+        Err(problem) => return Err(unreachable(name(&options), sqlx::Error::Configuration(problem.into()))),
     };
     // A statement with a thousand placeholders is useless in a log.
     let options = options.application_name("learner-sync").disable_statement_logging();

@@ -62,8 +62,7 @@ async fn an_older_schema_is_migrated_and_two_first_openings_create_one() {
         "ALTER TABLE sync_state DROP COLUMN credential_looked_at; ALTER TABLE sync_state DROP COLUMN credential_ends_at;
          ALTER TABLE sync_links DROP COLUMN switched_off_at;
          ALTER TABLE sync_failures DROP COLUMN cause; ALTER TABLE sync_failures DROP COLUMN drift_fingerprint;
-         ALTER TABLE provisioning_log DROP COLUMN approved_by; ALTER TABLE sync_state DROP COLUMN clock;
-         ALTER TABLE sync_state DROP COLUMN taken_over_sources;
+         ALTER TABLE provisioning_log DROP COLUMN approved_by;
          UPDATE sync_state SET schema_version = 1",
     )
     .await;
@@ -182,7 +181,7 @@ async fn a_refused_connection_says_why_and_what_to_do() {
     let as_user = |user: &str, database: &str, password: Option<&str>| PostgresServer {
         url_place: "learner-sync.toml:9:16".to_owned(),
         url: machine.url(user, database),
-        password: password.map(Into::into),
+        password: password.map(|password| SecretSource::Fixed(password.into())),
         response_timeout: PostgresServer::RESPONSE_TIMEOUT,
     };
     let away =
@@ -203,6 +202,22 @@ async fn a_refused_connection_says_why_and_what_to_do() {
         assert!(error.contains(why), "{error}");
         assert!(hint.contains(what), "{error}: {hint}");
         assert!(!error.contains("horse") && !error.contains('\n'), "{error}");
+    }
+
+    // The file is read for each connection.
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("password");
+    let password = Some(SecretSource::File(file.clone()));
+    let server = PostgresServer { password, ..as_user(GUARDED, &database, None) };
+    for (content, why) in [
+        (None, "cannot read"),
+        (Some("wrong horse\n".to_owned()), "password authentication failed"),
+        (Some(format!("\u{feff}{PASSWORD}\r\n")), "must run `learner-sync schema apply`"),
+        (Some("two\nhorses".to_owned()), "has more than one line"),
+    ] {
+        let _ = content.map(|content| std::fs::write(&file, content).unwrap());
+        let (error, _) = message_and_hint(&refused(server.clone(), Access::ReadWrite).await);
+        assert!(error.contains(why) && !error.contains("horse"), "{error}");
     }
 }
 

@@ -20,7 +20,6 @@ pub(crate) use queue::{Effects, Faults, Outcome};
 
 use serde_json::Value;
 
-use crate::clock::DateHeader;
 use crate::encoding::percent_decode;
 use crate::reply::GraphError;
 use crate::request::Request;
@@ -44,7 +43,6 @@ pub struct Fault {
     endless: bool,
     distortions: Vec<Distortion>,
     delivery: Option<Delivery>,
-    date: Option<DateHeader>,
 }
 
 #[derive(Debug, Clone)]
@@ -95,7 +93,6 @@ impl Fault {
             endless: false,
             distortions: Vec::new(),
             delivery: None,
-            date: None,
         }
     }
 
@@ -107,6 +104,12 @@ impl Fault {
     /// A user who is not found by the first `reads` reads of its id, like in a lagging replica.
     pub fn late_user(id: &str, reads: usize) -> Self {
         Self::on("GET", "/v1.0/users/**").mentioning(id).times(reads).hide_row(id)
+    }
+
+    /// Every sign-in is refused with this AADSTS number.
+    pub fn refused_sign_in(code: u32) -> Self {
+        let (status, body) = crate::token::refusal(code);
+        Self::on("POST", "/*/oauth2/v2.0/token").always().answer(status).body(&body)
     }
 
     /// Only calls whose decoded path or query contains a text.
@@ -147,12 +150,6 @@ impl Fault {
     /// Holds the call at a gate until a test releases it, then applies the rest of the fault.
     pub fn hold_until(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
-        self
-    }
-
-    /// Sends the answer with this `Date`, whatever else happens to it.
-    pub fn dated(mut self, date: DateHeader) -> Self {
-        self.date = Some(date);
         self
     }
 

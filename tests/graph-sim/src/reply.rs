@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::clock::{self, DateHeader};
+use crate::clock;
 use crate::fault::Delivery;
 use crate::request::Request;
 
@@ -22,8 +22,6 @@ pub(crate) struct Reply {
     pub(crate) expected: bool,
     /// A bad way to send it, if any.
     pub(crate) delivery: Option<Delivery>,
-    /// Its date, when it differs from that of other answers.
-    pub(crate) date: Option<DateHeader>,
 }
 
 impl Reply {
@@ -39,7 +37,7 @@ impl Reply {
 
     fn plain(status: u16, body: Vec<u8>) -> Self {
         let content_type = PLAIN_JSON.to_owned();
-        Self { status, headers: Vec::new(), content_type, body, expected: true, delivery: None, date: None }
+        Self { status, headers: Vec::new(), content_type, body, expected: true, delivery: None }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {

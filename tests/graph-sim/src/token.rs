@@ -4,6 +4,7 @@
 
 mod assertion;
 mod managed_identity;
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +18,7 @@ use crate::request::Request;
 use crate::tenant::Tenant;
 
 pub(crate) use managed_identity::{error as identity_error, is_request as is_identity_request};
+pub(crate) use refusals::refusal;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Roles(BTreeSet<String>);
