@@ -21,6 +21,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use self::credential::ends_soon;
 use self::deadline::Deadline;
 use self::desired::Collector;
+pub(crate) use self::desired::count_roles;
 pub use self::error::CycleError;
 pub use self::explanation::Explanation;
 use self::linked::{LinkedBefore, read_linked};

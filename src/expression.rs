@@ -7,6 +7,7 @@
 //! | types of arguments, and constants parsed at the start | `constant`, `keyword` |
 //! | attribute names of the portal and of Graph | `attribute` |
 //! | what a compiled expression reads, and whether it depends on the time | `inspect` |
+//! | what it gives to every user | `foresee` |
 //! | expression and user to value | `evaluate` |
 //! | the functions, one row each in a table | `functions`, with `dates` and `pattern` |
 //!
@@ -18,6 +19,7 @@ mod compile;
 mod constant;
 mod dates;
 mod evaluate;
+mod foresee;
 mod functions;
 mod inspect;
 mod keyword;

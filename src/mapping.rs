@@ -5,13 +5,15 @@
 //! [`Mapping::apply`] cannot fail: a user with unsuitable values is [`MappedUser::Rejected`].
 //!
 //! `target` finds the attribute of a SCIM path, `entries` compiles and checks the table, `fit` converts a value for its
-//! column, `description` and `trial` serve the commands of the administrator.
+//! column, `warnings` finds probable mistakes, `description` and
+//! `trial` serve the commands of the administrator.
 
 mod description;
 mod entries;
 mod fit;
 mod target;
 mod trial;
+mod warnings;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,7 +24,7 @@ use crate::model::{Attribute, Learner, Reason, User};
 pub use description::{DescribedEntry, MappedValue};
 use entries::CompiledEntry;
 pub(crate) use target::find_target;
-pub use trial::{Trial, TrialResult};
+pub use trial::{Trial, TrialResult, is_user_document};
 
 /// One line of the mapping as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,10 +8,14 @@ use super::Rules;
 use crate::directory::{AccountRead, Snapshot};
 use crate::mapping::MappedUser;
 use crate::model::{
-    EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, UnclearPrincipal, User, UserList, Value,
+    APP_ROLE_ASSIGNMENTS, EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, UnclearPrincipal, User, UserList,
+    Value,
 };
 use crate::plan::{Assessment, AssignedUser, Desired, Rejection};
 use crate::scope::ScopeDecision;
+
+/// How many ids one log line names.
+const MAX_LOGGED: usize = 20;
 
 /// Assesses each account as it is read.
 pub(super) struct Collector<'a> {
@@ -25,6 +29,9 @@ pub(super) struct Collector<'a> {
     /// With the ids of users that are listed by name.
     restrictions: Restrictions,
     protected: BTreeSet<EntraId>,
+    /// The slot of the app roles, where the mapping uses only one of them.
+    role_slot: Option<usize>,
+    several_roles: BTreeSet<EntraId>,
 }
 
 impl<'a> Collector<'a> {
@@ -39,6 +46,8 @@ impl<'a> Collector<'a> {
             seen: None,
             restrictions: rules.restrictions.clone(),
             protected: BTreeSet::new(),
+            role_slot: rules.selection.position(APP_ROLE_ASSIGNMENTS).filter(|_| rules.mapping.picks_one_role()),
+            several_roles: BTreeSet::new(),
         }
     }
 
@@ -53,6 +62,7 @@ impl<'a> Collector<'a> {
             AccountRead::Unreadable { user, detail } => (user, unreadable(detail)),
             AccountRead::User(user) => {
                 self.list_by_name(&user);
+                self.add_roles(&user);
                 match self.rules.scope.decide(&user) {
                     ScopeDecision::In => (user.id, self.assess(user.id, self.rules.mapping.apply(&user, self.now))),
                     ScopeDecision::Out(reason) => (user.id, Assessment::Leaving(reason)),
@@ -82,6 +92,15 @@ impl<'a> Collector<'a> {
         add_listed(self.rules, user.id, user_name, &mut self.restrictions, &mut self.protected);
     }
 
+    fn add_roles(&mut self, user: &User) {
+        let is_explained = self.watched.is_none_or(|watched| watched == user.id);
+        if is_explained && self.role_slot.is_some_and(|slot| count_roles(&user.values[slot]) > 1) {
+            self.several_roles.insert(user.id);
+        } else {
+            self.several_roles.remove(&user.id);
+        }
+    }
+
     fn assess(&self, user: EntraId, mapped: MappedUser) -> Assessment {
         match mapped {
             MappedUser::Inactive { user_name: _ } => Assessment::Leaving(Reason::MappedInactive),
@@ -99,6 +118,12 @@ impl<'a> Collector<'a> {
 
     /// The users that the complete snapshot names, and no other.
     pub(super) fn seal(self, snapshot: &Snapshot) -> (Desired, Option<AccountRead>) {
+        if !self.several_roles.is_empty() {
+            let some =
+                self.several_roles.iter().take(MAX_LOGGED).map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            let users = self.several_roles.len();
+            tracing::warn!(users, user.id = some, "users have several app roles; the mapping uses the first by name");
+        }
         let Restrictions { only, ignore } = self.restrictions;
         let with_members = |mut named: UserList| {
             let members = named.ids.iter().filter_map(|group| snapshot.named_group_members(*group)).flatten();
@@ -121,6 +146,16 @@ impl<'a> Collector<'a> {
         let restrictions = Restrictions { only: with_members(only), ignore: with_members(ignore) };
         (Desired { users, restrictions, protected: self.protected }, self.seen)
     }
+}
+
+/// The number of app roles with different names.
+pub(crate) fn count_roles(roles: &Value) -> usize {
+    let Value::List(roles) = roles else { return 0 };
+    let names = roles.iter().filter_map(|role| match role {
+        Value::Text(name) => Some(name),
+        _ => None,
+    });
+    names.collect::<BTreeSet<_>>().len()
 }
 
 /// Adds leavers that the configuration lists by the name that Entra stores, as the confirmation read it.

@@ -1,6 +1,7 @@
 //! A compiled mapping, described for the administrator.
 
 use super::entries::CompiledEntry;
+use super::warnings::ONE_ROLE;
 use super::{ApplyMode, Mapping};
 use crate::expression::{EvaluationContext, EvaluationStop, TimeDependence};
 use crate::model::{Attribute, User};
@@ -24,6 +25,8 @@ pub struct DescribedEntry<'a> {
     pub time_dependence: TimeDependence,
     /// Whether logs leave out the value.
     pub redacted: bool,
+    /// Whether only one of several app roles is used.
+    pub picks_one_role: bool,
 }
 
 /// The result of one entry for one user.
@@ -65,6 +68,7 @@ impl Mapping {
                 required: *required,
                 time_dependence: expression.time_dependence(),
                 redacted: self.redacted.contains(attribute),
+                picks_one_role: expression.calls(ONE_ROLE),
             }
         })
     }

@@ -99,6 +99,24 @@ impl Mapping {
 }
 
 impl MappingEntry {
+    /// Whether this entry of `active` makes every user active whose account is enabled.
+    pub fn keeps_enabled_active(&self) -> bool {
+        let Ok(expression) = expression::compile(&self.expression, attribute::resolve, &mut Selection::default())
+        else {
+            return false;
+        };
+        let Some(Ok(value)) = expression.for_every_user() else { return false };
+        let default = || self.default.clone().map_or(Value::Null, Value::Text);
+        let fitted = |value: Value| fit(Attribute::Active, Cow::Owned(value)).ok().flatten();
+        fitted(value).or_else(|| fitted(default())).as_deref() == Some("true")
+    }
+
+    /// Whether the expression depends on the state of the account.
+    pub fn reads_account_state(&self) -> bool {
+        let compiled = expression::compile(&self.expression, attribute::resolve, &mut Selection::default());
+        compiled.is_ok_and(|expression| expression.properties().iter().any(|property| property == "accountEnabled"))
+    }
+
     /// Checks this entry on its own and returns its target.
     ///
     /// # Errors

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use super::MappingProblem;
 use super::entries::ALWAYS_SELECTED;
-use crate::expression::attribute;
+use crate::expression::attribute::{self, AttributePart, SourceAttribute};
 use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, ExpressionProblem, Resolve, text};
-use crate::model::{EntraId, Selection, User, Value};
+use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Selection, User, Value};
 
 /// A compiled expression and its source attributes.
 #[derive(Debug)]
@@ -69,6 +69,23 @@ impl Trial {
         &self.names
     }
 
+    /// What is to be said about the attributes that are not in `inputs`.
+    pub fn missing(&self, inputs: &BTreeMap<String, Value>) -> Vec<String> {
+        let missing = self.names.properties().iter().filter(|name| input_value(inputs, name).is_none());
+        missing
+            .map(|name| match attribute::resolve(name) {
+                Ok(attribute) if attribute.property == APP_ROLE_ASSIGNMENTS => {
+                    format!("[{name}] comes from the assignments and is not in the input, so it is null")
+                }
+                Ok(attribute) => {
+                    let property = attribute.property;
+                    format!("[{name}] is not in the input, so it is null; Graph returns it with $select={property}")
+                }
+                Err(reason) => format!("[{name}] is not in the input, so it is null: {reason}"),
+            })
+            .collect()
+    }
+
     /// Evaluates the expression at the time `now`. An attribute that is not in `inputs` is null.
     ///
     /// # Errors
@@ -78,8 +95,7 @@ impl Trial {
         inputs: &BTreeMap<String, Value>,
         now: jiff::Timestamp,
     ) -> Result<TrialResult, MappingProblem> {
-        let values =
-            self.names.properties().iter().map(|name| find_input(inputs, name).cloned().unwrap_or(Value::Null));
+        let values = self.names.properties().iter().map(|name| input_value(inputs, name).unwrap_or(Value::Null));
         self.evaluate_for(&User { id: EntraId::from_bytes([0; 16]), enabled: true, values: values.collect() }, now)
     }
 
@@ -96,6 +112,26 @@ impl Trial {
             }
             Ok(result) => Ok(result),
         }
+    }
+}
+
+/// Whether `inputs` has attributes of a user, as Graph returns them.
+pub fn is_user_document(inputs: &BTreeMap<String, Value>) -> bool {
+    inputs.keys().any(|name| name.starts_with("@odata.") || attribute::resolve(name).is_ok())
+}
+
+/// The input called `name`, else the one of the Graph property that the portal calls `name`.
+fn input_value(inputs: &BTreeMap<String, Value>, name: &str) -> Option<Value> {
+    if let Some(value) = find_input(inputs, name) {
+        return Some(value.clone());
+    }
+    let SourceAttribute { property, part } = attribute::resolve(name).ok()?;
+    let value = find_input(inputs, &property)?;
+    match (part, value) {
+        (AttributePart::First, Value::List(elements)) => Some(elements.first().cloned().unwrap_or(Value::Null)),
+        (AttributePart::Member(member), Value::Complex(members)) => find_input(members, member).cloned(),
+        (AttributePart::SoftDeleted, Value::Boolean(enabled)) => Some(Value::Boolean(!enabled)),
+        (_, value) => Some(value.clone()),
     }
 }
 
@@ -143,6 +179,55 @@ mod tests {
         assert_eq!(trial("[none]", &inputs), Ok(TrialResult::Null));
         assert_eq!(trial("Split([Shoe Size], \"x\")", &inputs), Ok(TrialResult::Texts(vec!["43".to_owned()])));
         assert_eq!(trial("IgnoreFlowIfNullOrEmpty([none])", &inputs), Ok(TrialResult::NoFlow));
+    }
+
+    #[test]
+    fn a_user_of_graph_is_known_by_the_names_of_the_portal() {
+        let members = |name: &str, text: &str| Value::Complex(BTreeMap::from([(name.to_owned(), value(text))]));
+        let inputs: BTreeMap<String, Value> = [
+            ("@odata.context", value("https://graph.example/v1.0/$metadata#users/$entity")),
+            ("id", value("11111111-1111-1111-1111-111111111111")),
+            ("accountEnabled", Value::Boolean(false)),
+            ("mobilePhone", value("+46 1")),
+            ("businessPhones", Value::List(vec![value("+46 2"), value("+46 3")])),
+            ("officeLocation", Value::Null),
+            ("userPrincipalName", value("a_b.example#EXT#@t.example")),
+            ("employeeOrgData", members("costCenter", "C7")),
+            ("onPremisesExtensionAttributes", members("extensionAttribute3", "x")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        let evaluate = |text: &str| Trial::compile(text).unwrap().evaluate(&inputs, now());
+        for (text, expected) in [
+            ("[mobile]", Some("+46 1")),
+            ("[objectId]", Some("11111111-1111-1111-1111-111111111111")),
+            ("[TelephoneNumber]", Some("+46 2")),
+            ("[IsSoftDeleted]", Some("True")),
+            ("[physicalDeliveryOfficeName]", None),
+            ("[employeeOrgData.costCenter]", Some("C7")),
+            ("[extensionAttribute3]", Some("x")),
+            ("[originalUserPrincipalName]", Some("a_b.example#EXT#@t.example")),
+            ("[userPrincipalName]", Some("a@b.example")),
+        ] {
+            let expected = expected.map_or(TrialResult::Null, |text| TrialResult::Text(text.to_owned()));
+            assert_eq!(evaluate(text), Ok(expected), "{text}");
+            assert_eq!(Trial::compile(text).unwrap().missing(&inputs), Vec::<String>::new());
+        }
+        for (text, words) in [
+            ("[companyName]", "$select=companyName"),
+            ("[facsimileTelephoneNumber]", "$select=faxNumber"),
+            ("[extensionAttribute4]", "$select=onPremisesExtensionAttributes"),
+            ("[shoeSize]", "unknown attribute `shoeSize`"),
+            ("[manager]", "not supported"),
+            ("[appRoleAssignments]", "comes from the assignments"),
+        ] {
+            let missing = Trial::compile(text).unwrap().missing(&inputs);
+            assert!(missing.len() == 1 && missing[0].contains(words), "{text}: {missing:?}");
+            assert_eq!(evaluate(text), Ok(TrialResult::Null));
+        }
+        assert!(
+            is_user_document(&inputs) && !is_user_document(&BTreeMap::from([("Shoe size".to_owned(), Value::Null)]))
+        );
     }
 
     #[test]

@@ -53,4 +53,17 @@ async fn the_name_of_the_role_is_mapped() {
     let explained = world.run_program(&["provision", "--dry-run", &ids[1]], 0).stdout;
     assert!(explained.contains("appRoleAssignments: [\"Trainer\"]"), "{explained}");
     assert!(world.run_program(&["check"], 0).stdout.contains("every mapped attribute can be read"));
+
+    // A second role: the first by name is used, and it is said. The same role twice is one role.
+    world.sim.tenant(|tenant| {
+        tenant.assign_user_with_role(&ids[1], &roles[0].id);
+        tenant.assign_user_with_role(&ids[2], &roles[1].id);
+    });
+    let said = world.run_program(&["sync"], 0).stderr;
+    assert!(said.contains("several app roles") && said.contains(&ids[1]) && !said.contains(&ids[2]), "{said}");
+    assert_eq!(world.learner(&ids[1], "job_role").await, ["Learner"]);
+    let explained = world.run_program(&["provision", "--dry-run", &ids[1]], 0).stdout;
+    assert!(explained.contains("warning: the user has 2 app roles"), "{explained}");
+    let explained = world.run_program(&["provision", "--dry-run", &ids[2]], 0).stdout;
+    assert!(!explained.contains("warning"), "{explained}");
 }

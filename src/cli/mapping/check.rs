@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use crate::cli::Context;
 use crate::cli::output::{DONE, Failure, print, print_json, shown, table};
 use crate::cycle::Rules;
-use crate::expression::TimeDependence;
 use crate::mapping::{ApplyMode, DescribedEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
 use crate::runtime::compile_rules;
@@ -19,10 +18,9 @@ pub(in super::super) struct MappingCheckArguments {
 }
 
 pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments) -> Result<u8, Failure> {
-    let Rules { mapping, selection, .. } = compile_rules(&context.config)?;
+    let Rules { mapping, selection, limits, .. } = compile_rules(&context.config)?;
     let lines: Vec<DescribedEntry<'_>> = mapping.describe().collect();
-    let warnings: Vec<(Attribute, &str)> =
-        lines.iter().filter_map(|line| Some((line.attribute, warning(line.time_dependence)?))).collect();
+    let warnings = mapping.warnings(limits.match_attribute);
     if arguments.json {
         print_json(&as_json(&lines, &selection, &warnings))?;
         return Ok(DONE);
@@ -36,19 +34,9 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
     print(&table.trim_fmt())?;
     print(&format!("Read for every user: {}.", selection.properties().join(", ")))?;
     for (attribute, words) in &warnings {
-        print(&format!("warning: {}: {words}", attribute.path()))?;
+        print(&shown(&format!("warning: {}: {words}", attribute.path())))?;
     }
     Ok(DONE)
-}
-
-fn warning(time_dependence: TimeDependence) -> Option<&'static str> {
-    match time_dependence {
-        TimeDependence::Never => None,
-        TimeDependence::Sometimes => Some("depends on Now(): learners can change although nothing changes in Entra ID"),
-        TimeDependence::Always => {
-            Some("contains Now(), which is different in every cycle: every cycle updates every learner")
-        }
-    }
 }
 
 fn kind(attribute: Attribute) -> &'static str {
@@ -74,7 +62,7 @@ fn options(line: &DescribedEntry<'_>) -> String {
     [default, on_create, required, redacted].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn as_json(lines: &[DescribedEntry<'_>], selection: &Selection, warnings: &[(Attribute, &str)]) -> Value {
+fn as_json(lines: &[DescribedEntry<'_>], selection: &Selection, warnings: &[(Attribute, String)]) -> Value {
     let attributes: Vec<Value> = lines
         .iter()
         .map(|line| {

@@ -1,15 +1,16 @@
 //! `learner-sync mapping eval`: evaluates an expression on given values or on a user.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
 use super::input::{Input, InputLine, json as parse_json};
 use crate::cli::Context;
-use crate::cli::output::{DONE, FAILED, Failure, print_json_line};
+use crate::cli::output::{DONE, FAILED, Failure, print_json_line, shown};
 use crate::directory::{AccountRead, DirectoryError};
-use crate::mapping::{MappingProblem, Trial, TrialResult};
+use crate::mapping::{MappingProblem, Trial, TrialResult, is_user_document};
 use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, Value};
 use crate::runtime::App;
 
@@ -18,7 +19,8 @@ pub(in super::super) struct MappingEvalArguments {
     /// The expression, as in [mapping]. Single quotes protect it from the shell.
     #[arg(value_name = "EXPRESSION", required_unless_present = "inputs", conflicts_with = "inputs")]
     expression: Option<String>,
-    /// A JSON object with the source attributes, by any name; missing attributes are null. `-` is standard input.
+    /// A JSON object with the source attributes, by any name, or a user as Graph returns it; missing attributes are
+    /// null. `-` is standard input.
     #[arg(long, value_name = "FILE", conflicts_with = "inputs")]
     input: Option<PathBuf>,
     /// A user of the tenant, by object id or userPrincipalName. Uses the configuration to sign in.
@@ -78,13 +80,45 @@ pub(in super::super) fn run(arguments: MappingEvalArguments, now: jiff::Timestam
         None => BTreeMap::new(),
         Some(path) => {
             let mut input = Input::open(&path)?;
-            source_attributes(input.document()?)
-                .ok_or_else(|| input.failure("not a JSON object of source attributes"))?
+            let document = one_user(input.document()?).map_err(|reason| input.failure(&reason))?;
+            source_attributes(document).ok_or_else(|| input.failure("not a JSON object of source attributes"))?
         }
     };
-    let result =
-        evaluate(&expression.unwrap_or_default(), &values, now).map_err(|error| Failure::new(FAILED, error))?;
-    print_value(result)
+    let trial = Trial::compile(&expression.unwrap_or_default())
+        .map_err(|problems| Failure::new(FAILED, join_lines(&problems)))?;
+    if is_user_document(&values) {
+        let mut error = std::io::stderr().lock();
+        for words in trial.missing(&values) {
+            // A closed standard error must not change the exit code.
+            let _ = writeln!(error, "learner-sync: warning: {}", shown(&words));
+        }
+    }
+    print_value(trial.evaluate(&values, now).map_err(|problem| Failure::new(FAILED, problem.to_string()))?)
+}
+
+/// The only user of a list as Graph returns it; every other document as it is.
+///
+/// # Errors
+/// There are several users, or none.
+fn one_user(document: Json) -> Result<Json, String> {
+    let is_envelope = |key: &String| key == "value" || key.starts_with('@') || key.eq_ignore_ascii_case("count");
+    let mut users = match document {
+        Json::Array(users) => users,
+        Json::Object(mut members) if members.keys().all(is_envelope) => match members.remove("value") {
+            Some(Json::Array(users)) => users,
+            Some(value) => {
+                members.insert("value".to_owned(), value);
+                return Ok(Json::Object(members));
+            }
+            None => return Ok(Json::Object(members)),
+        },
+        other => return Ok(other),
+    };
+    match (users.pop(), users.len()) {
+        (Some(user), 0) => Ok(user),
+        (None, _) => Err("the list has no user".to_owned()),
+        (Some(_), more) => Err(format!("the list has {} users; keep one of them", more + 1)),
+    }
 }
 
 fn print_value(result: TrialResult) -> Result<u8, Failure> {

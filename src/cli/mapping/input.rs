@@ -50,8 +50,11 @@ impl Input {
         if bytes.len() as u64 > MAX_DOCUMENT {
             return Err(self.failure("is larger than 16 MiB"));
         }
-        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            return Err(self.failure("is in UTF-16; save it as UTF-8 (in PowerShell: -Encoding utf8)"));
+        let bytes = utf8(bytes).ok_or_else(|| self.failure("is invalid UTF-16; save it as UTF-8"))?;
+        if bytes.trim_ascii_start().starts_with(b"@{") || bytes.trim_ascii_start().starts_with(b"System.") {
+            return Err(
+                self.failure("PowerShell wrote the type of an object instead of JSON; use ConvertTo-Json -Depth 20")
+            );
         }
         json(&bytes).map_err(|error| self.failure(&format!("not a JSON document: {error}")))
     }
@@ -75,6 +78,21 @@ impl Input {
     pub(super) fn failure(&self, reason: &str) -> Failure {
         Failure::new(FAILED, format!("{}: {reason}", self.name))
     }
+}
+
+/// The document in UTF-8. PowerShell 5 writes UTF-16, with a byte order mark or without.
+fn utf8(bytes: Vec<u8>) -> Option<Vec<u8>> {
+    let (units, little_endian) = match bytes.as_slice() {
+        [0xff, 0xfe, units @ ..] => (units, true),
+        [0xfe, 0xff, units @ ..] => (units, false),
+        units @ [_, 0, ..] => (units, true),
+        units @ [0, _, ..] => (units, false),
+        _ => return Some(bytes),
+    };
+    let to_unit = if little_endian { u16::from_le_bytes } else { u16::from_be_bytes };
+    let (pairs, rest) = units.as_chunks::<2>();
+    let text = String::from_utf16(&pairs.iter().copied().map(to_unit).collect::<Vec<_>>()).ok()?;
+    rest.is_empty().then(|| text.into_bytes())
 }
 
 /// Parses JSON, ignoring a byte order mark.

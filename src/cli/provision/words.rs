@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::cycle::{Explanation, Rules};
+use crate::cycle::{Explanation, Rules, count_roles};
 use crate::directory::AccountRead;
 use crate::mapping::{ApplyMode, DescribedEntry, MappedValue};
-use crate::model::{self, Attribute, EntraId, Route, Verdict};
+use crate::model::{self, APP_ROLE_ASSIGNMENTS, Attribute, EntraId, Route, Verdict};
 use crate::plan::{Assessment, AssignedUser, REDACTED};
 
 /// The account in Graph, in one word and in a sentence.
@@ -125,6 +125,17 @@ pub(super) fn mapped<'a>(explanation: &'a Explanation, rules: &'a Rules) -> Vec<
                 MappedValue::NoFlow => (None, Some(format!("{}, not written", without()))),
                 MappedValue::NoFlowForUser => (None, Some("the mapping skips the user".to_owned())),
                 MappedValue::Invalid(rule) => (None, Some(format!("invalid: {rule}"))),
+            };
+            let roles = rules.selection.position(APP_ROLE_ASSIGNMENTS).zip(match &explanation.account {
+                AccountRead::User(user) => Some(user),
+                _ => None,
+            });
+            let roles = roles.and_then(|(slot, user)| user.values.get(slot)).map_or(0, count_roles);
+            let note = match note {
+                None if line.picks_one_role && roles > 1 => {
+                    Some(format!("warning: the user has {roles} app roles; this is the first by name"))
+                }
+                note => note,
             };
             let shown = |value: Option<String>| if line.redacted { value.map(|_| REDACTED.to_owned()) } else { value };
             Mapped { value: shown(value), old: shown(old), note, line }

@@ -200,3 +200,99 @@ async fn an_expression_is_evaluated_on_a_user_of_the_tenant() {
     }
     assert!(!world.path("learners.db").exists());
 }
+
+#[tokio::test]
+async fn check_warns_of_what_would_reject_or_deactivate_users() {
+    let world = World::start(users(1).0).await;
+    let department = "urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department";
+    let champion = "urn:ietf:params:scim:schemas:extension:SJUserAttributes:2.0:User:security_champion";
+    let mut wrong = Vec::new();
+    for (attribute, entry, words) in [
+        ("title", "'[businessPhones]'", "users with several are rejected; use Item"),
+        ("title", "'ToUpper([otherMails])'", "[otherMails] can have several values"),
+        ("title", "'Coalesce([jobTitle], [proxyAddresses])'", "[proxyAddresses] can have several"),
+        ("title", "'[appRoleAssignments]'", "use SingleAppRoleAssignment"),
+        ("title", "'SingleAppRoleAssignment([appRoleAssignments])'", "first of their names"),
+        ("title", "'IIF([city] = \"a\", \"b\", \"NULL\")'", "writes the text \"NULL\""),
+        ("title", "'NULL'", "never has a value"),
+        ("title", "'IgnoreAttributeFlow'", "never has a value"),
+        ("title", "'Error(\"no\")'", "rejects every user: no"),
+        ("title", "'IIF([accountEnabled], IgnoreObjectFlow, )'", "ignores every user"),
+        ("title", "{ expression = '[jobTitle]', default = 'x', required = true }", "`required` skips nobody"),
+        ("title", "{ expression = 'Switch([city], , \"a\", \"b\")', required = true }", "give Switch a default"),
+        (champion, "'[jobTitle]'", "[jobTitle] is neither"),
+        (champion, "'IIF([jobTitle] = \"a\", \"yes\", \"no\")'", "a constant in it is neither"),
+        ("userName", "'\"everybody\"'", "the same for all users"),
+        ("userName", "'Append(\"every\", \"body\")'", "the same for all users"),
+        ("userName", "'[department]'", "many users have the same [department]"),
+        ("userName", "{ expression = '[mail]', apply = 'on-create' }", "applies on creation only"),
+        (
+            "emails[type eq \"work\"].value",
+            "{ expression = '[mail]', default = 'none@x.example' }",
+            "two users without a value",
+        ),
+        ("active", "'\"False\"'", "every learner would be deactivated"),
+        ("active", "'[IsSoftDeleted]'", "every learner would be deactivated"),
+        ("active", "{ expression = 'NULL', default = 'False' }", "every learner would be deactivated"),
+        ("active", "'\"True\"'", "is always true"),
+        ("active", "'Switch([department], , \"a\", \"True\")'", "give Switch a default"),
+        ("active", "'[department]'", "[department] is neither"),
+        (department, "{ expression = '[city]', required = false }", ""),
+        ("title", "'Item([businessPhones], 1)'", ""),
+        ("title", "'Join(\", \", [businessPhones])'", ""),
+        ("title", "'[telephoneNumber]'", ""),
+        ("active", "'Not([IsSoftDeleted])'", ""),
+        ("active", "'[accountEnabled]'", ""),
+        (champion, "'IIF([jobTitle] = \"a\", \"True\", \"False\")'", ""),
+        (champion, "'[extensionAttribute1]'", ""),
+    ] {
+        let plain = mapping("");
+        let kept = plain.lines().filter(|line| !line.trim_matches(['"', '\'']).starts_with(attribute));
+        world.configure(&format!("{}\n'{attribute}' = {entry}\n", kept.collect::<Vec<_>>().join("\n")));
+        let document = world.run_program(&["mapping", "check", "--json"], 0).json();
+        let said = document["warnings"].as_array().unwrap().iter();
+        let said: Vec<&str> = said.map(|warning| warning["message"].as_str().unwrap()).collect();
+        let as_expected = match words {
+            "" => said.is_empty(),
+            words => matches!(said[..], [warning] if warning.contains(words)),
+        };
+        if !as_expected {
+            wrong.push(format!("{attribute} = {entry}: {said:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_user_of_graph_explorer_is_an_input() {
+    let ada = json!({
+        "@odata.context": "https://graph.example/v1.0/$metadata#users/$entity", "id": "1", "mobilePhone": "+46 1",
+        "businessPhones": ["+46 2", "+46 3"], "displayName": "Ada", "userPrincipalName": "ada_x.example#EXT#@t.example",
+    });
+    let pascal =
+        json!({ "Id": "1", "MobilePhone": "+46 1", "BusinessPhones": "+46 2", "UserPrincipalName": "ada@x.example" });
+    for (document, expression, expected, warning) in [
+        (&ada, "[mobile]", json!("+46 1"), ""),
+        (&ada, "[objectId]", json!("1"), ""),
+        (&ada, "[telephoneNumber]", json!("+46 2"), ""),
+        (&ada, "[userPrincipalName]", json!("ada@x.example"), ""),
+        (&ada, "Coalesce([companyName], [displayName])", json!("Ada"), "[companyName] is not in the input"),
+        (&ada, "[departement]", Value::Null, "did you mean `department`?"),
+        (&json!({ "@odata.context": "c", "value": [ada] }), "[mobile]", json!("+46 1"), ""),
+        (&json!({ "value": [pascal], "Count": 1 }), "[mobile]", json!("+46 1"), ""),
+        (&json!([ada]), "[mobile]", json!("+46 1"), ""),
+        (&pascal, "[objectId]", json!("1"), ""),
+        (&json!({ "value": 7 }), "[value]", json!("7"), ""),
+    ] {
+        let ran = run(&[("ada.json", &document.to_string())], &["eval", expression, "--input", "ada.json"], None, 0);
+        assert_eq!(ran.json(), expected, "{expression}");
+        assert!(
+            ran.stderr.contains(warning) && ran.stderr.is_empty() == warning.is_empty(),
+            "{expression}: {}",
+            ran.stderr
+        );
+    }
+    let two = json!({ "value": [ada, ada] }).to_string();
+    let ran = run(&[("two.json", &two)], &["eval", "[mail]", "--input", "two.json"], None, 1);
+    assert!(ran.stderr.contains("the list has 2 users"), "{}", ran.stderr);
+}

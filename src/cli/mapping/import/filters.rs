@@ -1,41 +1,21 @@
 //! Converts the filter groups of a schema to `[[scope.filter]]`.
 
-use super::schema::{SchemaClause, SchemaGroup, SchemaScope};
+use super::schema::{SchemaClause, SchemaGroup};
 use crate::model::Selection;
 use crate::scope::{ClauseEntry, ClauseOperator, FilterEntry, FilterProblem, Scope};
 
-/// Several sets of groups are multiplied. More filters than this are not intended.
-const MAX_FILTERS: usize = 100;
-
-/// Converts the scope of an object mapping.
+/// Converts the groups of which one must hold.
 ///
 /// # Errors
-/// Every reason why it cannot be imported completely.
-pub(super) fn convert_filters(scope: SchemaScope) -> Result<Vec<FilterEntry>, Vec<String>> {
-    let SchemaScope { groups, input_filter_groups, category_filter_groups } = scope;
-    let mut reasons = Vec::new();
-    let mut filters: Option<Vec<FilterEntry>> = None;
-    for set in [groups, input_filter_groups, category_filter_groups].into_iter().flatten() {
-        // A group without clauses holds for all users, and so does its set.
-        if set.is_empty() || set.iter().any(|group| group.clauses.as_ref().is_none_or(Vec::is_empty)) {
-            continue;
-        }
-        let set: Vec<FilterEntry> = set.into_iter().map(|group| convert_group(group, &mut reasons)).collect();
-        filters = Some(match filters {
-            None => set,
-            Some(others) if others.len() * set.len() > MAX_FILTERS => {
-                reasons.push("its sets of groups make too many filters".to_owned());
-                others
-            }
-            Some(others) => others.iter().flat_map(|one| set.iter().map(|other| both(one, other))).collect(),
-        });
+/// Every reason why they cannot be imported completely.
+pub(super) fn convert_filters(groups: Vec<SchemaGroup>) -> Result<Vec<FilterEntry>, Vec<String>> {
+    // A group without clauses holds for all users, and so do all groups together.
+    if groups.iter().any(SchemaGroup::holds_for_all) {
+        return Ok(Vec::new());
     }
-    if reasons.is_empty() { Ok(filters.unwrap_or_default()) } else { Err(reasons) }
-}
-
-fn both(one: &FilterEntry, other: &FilterEntry) -> FilterEntry {
-    let clauses = one.clauses.iter().chain(&other.clauses).cloned().collect();
-    FilterEntry { name: format!("{} and {}", one.name, other.name), clauses }
+    let mut reasons = Vec::new();
+    let filters = groups.into_iter().map(|group| convert_group(group, &mut reasons)).collect();
+    if reasons.is_empty() { Ok(filters) } else { Err(reasons) }
 }
 
 /// Converts a group. It is compiled like the configuration, so that the result will load.

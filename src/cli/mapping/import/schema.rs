@@ -2,8 +2,12 @@
 //!
 //! <https://learn.microsoft.com/graph/api/resources/synchronization-synchronizationschema>
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::document::normalize;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a schema")]
@@ -25,7 +29,7 @@ pub(super) struct ObjectMapping {
     attribute_mappings: Option<Vec<Value>>,
     #[serde(default = "yes")]
     pub(super) enabled: bool,
-    flow_types: Option<String>,
+    flow_types: Option<Value>,
     name: Option<String>,
     scope: Option<Value>,
     source_object_name: Option<String>,
@@ -55,9 +59,29 @@ pub(super) struct SchemaSource {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "the sets of filter groups")]
 pub(super) struct SchemaScope {
+    /// The scoping filters of the portal.
     pub(super) groups: Option<Vec<SchemaGroup>>,
-    pub(super) input_filter_groups: Option<Vec<SchemaGroup>>,
-    pub(super) category_filter_groups: Option<Vec<SchemaGroup>>,
+    /// The sets that a template brings along, by name. The portal does not show them.
+    #[serde(flatten)]
+    pub(super) others: BTreeMap<String, Value>,
+}
+
+impl SchemaScope {
+    /// The names of the sets of a template that leave out somebody.
+    pub(super) fn hidden_sets(&self) -> impl Iterator<Item = &str> {
+        let holds_for_all = |set: &Value| match set {
+            Value::Null | Value::String(_) => true,
+            Value::Array(groups) => {
+                groups.is_empty() || groups.iter().any(|group| group.get("clauses").is_none_or(is_empty))
+            }
+            _ => false,
+        };
+        self.others.iter().filter(move |(_, set)| !holds_for_all(set)).map(|(name, _)| name.as_str())
+    }
+}
+
+fn is_empty(list: &Value) -> bool {
+    list.is_null() || list.as_array().is_some_and(Vec::is_empty)
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -65,6 +89,12 @@ pub(super) struct SchemaScope {
 pub(super) struct SchemaGroup {
     pub(super) name: Option<String>,
     pub(super) clauses: Option<Vec<SchemaClause>>,
+}
+
+impl SchemaGroup {
+    pub(super) fn holds_for_all(&self) -> bool {
+        self.clauses.as_ref().is_none_or(Vec::is_empty)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -85,22 +115,67 @@ fn yes() -> bool {
     true
 }
 
-/// The object mappings of a schema, of one of its rules, or a single one.
+/// The object mappings of a schema, a rule or a job, or of several of them, wherever they stand in the document.
 ///
 /// # Errors
 /// Why the document cannot be imported.
 pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, String> {
-    let malformed = |error: serde_json::Error| format!("malformed schema: {error}");
-    if document.get("synchronizationRules").is_some() {
-        let ExportedSchema { synchronization_rules } = serde_json::from_value(document).map_err(malformed)?;
-        Ok(synchronization_rules.into_iter().filter_map(|rule| rule.object_mappings).flatten().collect())
-    } else if document.get("objectMappings").is_some() {
-        let SchemaRule { object_mappings } = serde_json::from_value(document).map_err(malformed)?;
-        Ok(object_mappings.unwrap_or_default())
-    } else if document.get("attributeMappings").is_some() {
-        Ok(vec![serde_json::from_value(document).map_err(malformed)?])
+    let is_job = has_key(&document, "templateId");
+    let mut found = Vec::new();
+    if collect(normalize(document)?, &mut found).map_err(|error| format!("malformed schema: {error}"))? {
+        Ok(found)
+    } else if is_job {
+        Err("a synchronization job without its schema; export .../synchronization/jobs/JOB/schema".to_owned())
     } else {
         Err("not a synchronization schema: it has neither `synchronizationRules` nor `attributeMappings`".to_owned())
+    }
+}
+
+/// Adds the object mappings of `document`. The result is whether it has a place for them.
+fn collect(document: Value, found: &mut Vec<ObjectMapping>) -> serde_json::Result<bool> {
+    let members: Vec<Value> = match document {
+        Value::Array(items) => items,
+        Value::Object(members) if members.contains_key("synchronizationRules") => {
+            let ExportedSchema { synchronization_rules } = serde_json::from_value(Value::Object(members))?;
+            found.extend(synchronization_rules.into_iter().filter_map(|rule| rule.object_mappings).flatten());
+            return Ok(true);
+        }
+        Value::Object(members) if members.contains_key("objectMappings") => {
+            let SchemaRule { object_mappings } = serde_json::from_value(Value::Object(members))?;
+            found.extend(object_mappings.into_iter().flatten());
+            return Ok(true);
+        }
+        Value::Object(members) if members.contains_key("attributeMappings") => {
+            found.push(serde_json::from_value(Value::Object(members))?);
+            return Ok(true);
+        }
+        Value::Object(members) => members.into_iter().map(|(_, member)| member).collect(),
+        _ => return Ok(false),
+    };
+    members.into_iter().try_fold(false, |before, member| Ok(collect(member, found)? || before))
+}
+
+/// Whether a setting of the document keeps users who leave the scope.
+pub(super) fn skips_deletions(document: &Value) -> bool {
+    match document {
+        Value::Array(items) => items.iter().any(skips_deletions),
+        Value::Object(members) => {
+            let is_named = |value: &Value| value.as_str() == Some("SkipOutOfScopeDeletions");
+            let is_true = |value: &Value| value.to_string().trim_matches('"').eq_ignore_ascii_case("true");
+            (members.values().any(is_named) && members.values().any(is_true)) || members.values().any(skips_deletions)
+        }
+        _ => false,
+    }
+}
+
+/// Whether `document` has this key anywhere, letter case ignored.
+fn has_key(document: &Value, wanted: &str) -> bool {
+    match document {
+        Value::Array(items) => items.iter().any(|item| has_key(item, wanted)),
+        Value::Object(members) => {
+            members.iter().any(|(key, member)| key.eq_ignore_ascii_case(wanted) || has_key(member, wanted))
+        }
+        _ => false,
     }
 }
 
@@ -129,8 +204,12 @@ impl ObjectMapping {
 
     /// The actions that are disabled in the portal.
     pub(super) fn disabled_actions(&self) -> Vec<&'static str> {
-        let Some(flow_types) = &self.flow_types else { return Vec::new() };
-        let is_on = |name: &str| flow_types.split(',').any(|flow_type| flow_type.trim().eq_ignore_ascii_case(name));
+        let flow_types = match &self.flow_types {
+            Some(Value::String(names)) => names.split(',').map(str::trim).collect(),
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>(),
+            _ => return Vec::new(),
+        };
+        let is_on = |name: &str| flow_types.iter().any(|flow_type| flow_type.eq_ignore_ascii_case(name));
         ["Add", "Update", "Delete"].into_iter().filter(|name| !is_on(name)).collect()
     }
 

@@ -17,9 +17,12 @@ pub(super) fn toml(import: &Import) -> String {
     }
     if import.filters_left_out {
         text.push_str(
-            "\n# The scoping filters of the schema could not be imported, so all assigned users are in scope.\n\
+            "\n# Filters of the schema were not imported: without a [[scope.filter]] all assigned users are in scope.\n\
              # Write [[scope.filter]] by hand before you use this mapping.\n",
         );
+    }
+    if !import.filters.is_empty() {
+        text.push_str("\n# Learners who pass none of these filters are deactivated. Run first: learner-sync plan\n");
     }
     for filter in &import.filters {
         text.push_str(&format!("\n[[scope.filter]]\nname = {}\nclauses = [\n", quoted(&filter.name)));

@@ -167,12 +167,6 @@ clauses = [
 ";
     assert!(ran.stdout.contains(expected), "{}", ran.stdout);
 
-    // One of each set must hold.
-    let input = [group("In", &[("country", "EQUALS", &["SE"])])];
-    let ran = import(&users(&required(), &json!({ "groups": [north, crew], "inputFilterGroups": input })), 0);
-    assert_eq!(ran.stdout.matches("{ attribute = 'country', operator = 'EQUALS', value = 'SE' },\n]").count(), 2);
-    assert_eq!(ran.stdout.matches("[[scope.filter]]").count(), 2, "{}", ran.stdout);
-
     for (clause, words) in [
         (("shoeSize", "EQUALS", &["43"][..]), "unknown attribute `shoeSize`"),
         (("mail", "SOUNDS LIKE", &["x"]), "the operator `SOUNDS LIKE` is not supported"),
@@ -227,15 +221,140 @@ fn a_malformed_line_does_not_affect_others() {
 #[test]
 fn files_written_by_windows() {
     let document = json!({ "attributeMappings": required() }).to_string();
-    let marked = run(&[("schema.json", &format!("\u{feff}{document}"))], &["import", "schema.json"], None, 0);
-    assert_eq!(marked.stdout, import(&json!({ "attributeMappings": required() }), 0).stdout);
-
+    let expected = import(&json!({ "attributeMappings": required() }), 0).stdout;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("schema.json");
-    std::fs::write(&path, format!("\u{feff}{document}").encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>())
-        .unwrap();
+    let le = |text: &str| text.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    let be = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<_>>();
+    let marked = format!("\u{feff}{document}\r\n");
+    for bytes in [marked.clone().into_bytes(), le(&marked), be(&marked), le(&document), be(&document)] {
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(run(&[], &["import", path.to_str().unwrap()], None, 0).stdout, expected);
+    }
+    std::fs::write(&path, [le(&marked), vec![0]].concat()).unwrap();
     let ran = run(&[], &["import", path.to_str().unwrap()], None, 1);
-    assert!(ran.stderr.contains("schema.json: is in UTF-16"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("invalid UTF-16"), "{}", ran.stderr);
+}
+
+/// A copy of `value` with keys as PowerShell writes them.
+fn in_pascal_case(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(in_pascal_case).collect(),
+        Value::Object(members) => members
+            .iter()
+            .map(|(key, member)| (format!("{}{}", key[..1].to_uppercase(), &key[1..]), in_pascal_case(member)))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        scalar => scalar.clone(),
+    }
+}
+
+#[test]
+fn schemas_are_found_wherever_they_stand() {
+    let users = users(&required(), &Value::Null);
+    let whole = json!({ "synchronizationRules": [{ "objectMappings": [users] }] });
+    let expected = import(&whole, 0).stdout;
+    let job = json!({ "id": "x.job", "templateId": "scim", "schedule": { "state": "Active" }, "schema": whole });
+    for document in [
+        json!({ "@odata.context": "c", "value": [job] }),
+        json!({ "value": [{ "factoryTag": "scim", "schema": whole, "metadata": [{ "key": "k", "value": "v" }] }] }),
+        json!([whole]),
+        job.clone(),
+        json!({ "Schema": whole.to_string() }),
+        json!({ "value": { "schema": [whole] } }),
+        json!({ "synchronizationRules": { "objectMappings": users } }),
+        json!({ "synchronizationRules": { "value": [{ "objectMappings": { "value": [users], "Count": 1 } }], "Count": 1 } }),
+        json!({ "objectMappings": [users] }),
+        json!({ "directories": "System.Object[]", "synchronizationRules": [{ "name": "empty" }, { "objectMappings": [users] }] }),
+    ] {
+        assert_eq!(import(&document, 0).stdout, expected, "{document}");
+        assert_eq!(import(&in_pascal_case(&document), 0).stdout, expected, "{document}");
+    }
+    // Several rules: the users of the first, and no groups.
+    let groups = json!({ "name": "Teams", "sourceObjectName": "Group", "attributeMappings": [line("displayName", "[displayName]")] });
+    let rules = json!({ "synchronizationRules": [{ "objectMappings": [groups] }, { "objectMappings": [users] }] });
+    let ran = import(&json!({ "value": [{ "schema": rules }] }), 3);
+    assert_eq!(ran.stdout, expected);
+    assert!(ran.stderr.contains("\"Teams\": only users are provisioned"), "{}", ran.stderr);
+    let without = json!({ "value": [{ "id": "x.job", "templateId": "scim", "schedule": {} }] });
+    assert!(import(&without, 1).stderr.contains("a synchronization job without its schema"));
+}
+
+#[test]
+fn a_cut_file_is_refused_with_the_way_out() {
+    let mut cut_source = required();
+    cut_source[2]["source"] = json!("System.Collections.Hashtable");
+    for document in [
+        json!({ "value": "System.Object[]" }).to_string().replace("value", "synchronizationRules"),
+        json!({ "synchronizationRules": [{ "objectMappings": "" }] }).to_string(),
+        json!({ "value": [{ "schema": "@{id=x; synchronizationRules=System.Object[]}" }] }).to_string(),
+        users(&cut_source, &Value::Null).to_string(),
+        users(&required(), &json!({ "groups": [{ "name": "g", "clauses": "" }] })).to_string(),
+        users(&required(), &json!("@{groups=System.Object[]}")).to_string(),
+        "@{synchronizationRules=System.Object[]}".to_owned(),
+        "System.Collections.Hashtable".to_owned(),
+    ] {
+        let ran = run(&[("schema.json", &document)], &["import", "schema.json"], None, 1);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains("ConvertTo-Json -Depth 20"), "{document}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn nothing_that_decides_about_leavers_is_imported_silently() {
+    let expected = import(&users(&required(), &Value::Null), 0).stdout;
+    // Filters that the portal does not show.
+    let group = group("In", &[("country", "EQUALS", &["SE"])]);
+    for set in ["inputFilterGroups", "categoryFilterGroups", "outputFilterGroups"] {
+        let ran = import(&users(&required(), &json!({ set: [group], "groups": [] })), 3);
+        assert!(ran.stderr.contains(&format!("scope.{set}: ")) && ran.stderr.contains("deactivate"), "{}", ran.stderr);
+        assert!(ran.stdout.starts_with(&expected[..expected.find("\n\n").unwrap()]), "{}", ran.stdout);
+        assert!(
+            !ran.stdout.contains("\n[[scope.filter]]") && ran.stdout.contains("all assigned users"),
+            "{}",
+            ran.stdout
+        );
+        for harmless in [json!([]), json!([{ "name": "All", "clauses": [] }]), Value::Null] {
+            assert_eq!(import(&users(&required(), &json!({ set: harmless })), 0).stdout, expected);
+        }
+    }
+    // The same meaning as the default mapping.
+    for expression in
+        ["Not([IsSoftDeleted])", "[accountEnabled]", "\"True\"", "IIF([IsSoftDeleted] = \"True\", \"False\", \"True\")"]
+    {
+        let mut lines = required();
+        lines[2] = line("active", expression);
+        import(&users(&lines, &Value::Null), 0);
+    }
+    for (expression, default) in [
+        ("IIF([department] = \"Alumni\", \"False\", \"True\")", Value::Null),
+        ("[IsSoftDeleted]", Value::Null),
+        ("\"False\"", Value::Null),
+        ("Switch([IsSoftDeleted], , \"True\", \"False\")", json!("False")),
+        ("IIF(Now() > [employeeHireDate], \"True\", \"False\")", Value::Null),
+    ] {
+        let mut lines = required();
+        lines[2] = line("active", expression);
+        lines[2]["defaultValue"] = default;
+        let ran = import(&users(&lines, &Value::Null), 3);
+        assert!(ran.stderr.contains("active: it would deactivate"), "{expression}: {}", ran.stderr);
+        assert!(ran.stdout.contains("active = 'Switch([IsSoftDeleted], ,"), "{expression}: {}", ran.stdout);
+    }
+    // Imported, but not as in Entra.
+    let mut lines = required();
+    lines[0]["matchingPriority"] = json!(0);
+    lines[1]["matchingPriority"] = json!(1);
+    lines.push(line("title", "IIF([IsSoftDeleted] = \"True\", \"Former\", [jobTitle])"));
+    let mut document = users(&lines, &Value::Null);
+    document["metadata"] = json!([{ "key": "SkipOutOfScopeDeletions", "value": "True" }]);
+    let ran = import(&document, 3);
+    for words in [
+        "title: it depends on the state of the account",
+        "emails[type eq \"work\"].value: the schema matches existing users by it",
+        "SkipOutOfScopeDeletions: learner-sync always deactivates",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
+    }
+    assert!(ran.stdout.contains("Former"), "{}", ran.stdout);
 }
 
 #[test]

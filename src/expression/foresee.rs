@@ -1,0 +1,257 @@
+//! What a compiled expression gives to every user, found without reading one.
+
+use super::attribute::{AttributePart, SourceAttribute};
+use super::compile::Expression;
+use super::evaluate::{EvaluationContext, EvaluationStop};
+use super::inspect::TimeDependence;
+use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, User, Value};
+
+/// Multi-valued properties.
+const LISTS: &[&str] = &["businessPhones", "imAddresses", "otherMails", "proxyAddresses", APP_ROLE_ASSIGNMENTS];
+
+/// Properties with the same value for many users.
+const SHARED: &[&str] = &[
+    "accountEnabled",
+    "ageGroup",
+    "city",
+    "companyName",
+    "country",
+    "creationType",
+    "department",
+    "employeeOrgData",
+    "employeeType",
+    "externalUserState",
+    "isResourceAccount",
+    "jobTitle",
+    "legalAgeGroupClassification",
+    "officeLocation",
+    "onPremisesDomainName",
+    "onPremisesSyncEnabled",
+    "passwordPolicies",
+    "postalCode",
+    "preferredDataLocation",
+    "preferredLanguage",
+    "showInAddressList",
+    "state",
+    "streetAddress",
+    "usageLocation",
+    "userType",
+];
+
+impl SourceAttribute {
+    fn is_list(&self) -> bool {
+        self.part == AttributePart::Whole && LISTS.contains(&self.property.as_ref())
+    }
+
+    fn is_boolean(&self) -> bool {
+        let property = self.property.as_ref();
+        matches!(self.part, AttributePart::Enabled | AttributePart::SoftDeleted)
+            || ["isResourceAccount", "onPremisesSyncEnabled", "showInAddressList"].contains(&property)
+            // Their types and values are not known here.
+            || property.starts_with("extension_")
+            || matches!(self.part, AttributePart::Member(member) if member.starts_with("extensionAttribute"))
+    }
+}
+
+impl Expression {
+    /// The result for every user whose account is enabled, unless it depends on the user or the time. Disabled accounts
+    /// are never mapped.
+    pub(crate) fn for_every_user(&self) -> Option<Result<Value, EvaluationStop>> {
+        let mut is_fixed = self.time_dependence() == TimeDependence::Never;
+        self.visit(&mut |part| {
+            is_fixed &= match part {
+                Self::Attribute { attribute, .. } => {
+                    matches!(attribute.part, AttributePart::Enabled | AttributePart::SoftDeleted)
+                }
+                _ => true,
+            }
+        });
+        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, values: Vec::new() };
+        let context = EvaluationContext { user: &user, now: jiff::Timestamp::UNIX_EPOCH };
+        is_fixed.then(|| self.evaluate(context).map(std::borrow::Cow::into_owned))
+    }
+
+    /// The parts that can be the result, unchanged.
+    pub(crate) fn outcomes(&self) -> Vec<&Self> {
+        match self {
+            Self::Call { function, arguments, .. } if function.passes_through => {
+                let results = arguments.iter().enumerate().filter(|(index, _)| is_result(function.name, *index));
+                results.flat_map(|(_, argument)| argument.outcomes()).collect()
+            }
+            other => vec![other],
+        }
+    }
+
+    /// The constant texts that can be the result.
+    pub(crate) fn constant_outcomes(&self) -> impl Iterator<Item = &Value> {
+        self.outcomes().into_iter().filter_map(Self::constant)
+    }
+
+    /// Whether a `Switch` or `IIF` has no value for some users, because its default or a branch is left out.
+    pub(crate) fn leaves_out_users(&self) -> bool {
+        !self.calls("Coalesce") && self.constant_outcomes().any(|value| *value == Value::Null)
+    }
+
+    /// An attribute that can be the result and is neither true nor false.
+    pub(crate) fn text_outcome(&self) -> Option<String> {
+        self.outcomes().into_iter().find_map(|outcome| match outcome {
+            Self::Attribute { attribute, .. } if !attribute.is_boolean() => Some(attribute.to_string()),
+            _ => None,
+        })
+    }
+
+    /// The attribute that is the result for all users, if many share its values.
+    pub(crate) fn shared_outcome(&self) -> Option<String> {
+        match self.outcomes().as_slice() {
+            [Self::Attribute { attribute, .. }] if SHARED.contains(&attribute.property.as_ref()) => {
+                Some(attribute.to_string())
+            }
+            _ => None,
+        }
+    }
+
+    /// The sources of several values that are used where one is needed.
+    pub(crate) fn lists_as_one_value(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.find_lists(true, &mut found);
+        found
+    }
+
+    fn find_lists(&self, one_is_needed: bool, found: &mut Vec<String>) {
+        if one_is_needed
+            && let Some(list) = self.list_source()
+            && !found.contains(&list)
+        {
+            found.push(list);
+        }
+        match self {
+            Self::Call { function, arguments, .. } => {
+                for (index, argument) in arguments.iter().enumerate() {
+                    let takes_lists = takes_list(function.name, index)
+                        || is_changed_one_by_one(function.name, index)
+                        || (function.passes_through && is_result(function.name, index));
+                    argument.find_lists(!takes_lists, found);
+                }
+            }
+            Self::Concatenation(operands) => operands.iter().for_each(|operand| operand.find_lists(true, found)),
+            Self::Comparison(left, _, right) => {
+                left.find_lists(true, found);
+                right.find_lists(true, found);
+            }
+            Self::Literal(_) | Self::Prepared { .. } | Self::Attribute { .. } | Self::Ignore(_) => {}
+        }
+    }
+
+    /// What makes several values of this expression.
+    fn list_source(&self) -> Option<String> {
+        match self {
+            Self::Attribute { attribute, .. } => attribute.is_list().then(|| format!("[{attribute}]")),
+            Self::Call { function, .. } if function.name == "Split" => Some("Split".to_owned()),
+            Self::Call { function, arguments, .. } => {
+                let passed = arguments.iter().enumerate().filter(|(index, _)| {
+                    is_changed_one_by_one(function.name, *index)
+                        || (function.passes_through && is_result(function.name, *index))
+                });
+                passed.into_iter().find_map(|(_, argument)| argument.list_source())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether an argument of a function that passes values through can be its result.
+fn is_result(function: &str, index: usize) -> bool {
+    match function {
+        "IIF" => index > 0,
+        // The default, then keys and values.
+        "Switch" => index % 2 == 1,
+        _ => true,
+    }
+}
+
+/// Whether a function takes several values in this argument.
+fn takes_list(function: &str, index: usize) -> bool {
+    match function {
+        "Join" => index > 0,
+        "Contains"
+        | "Count"
+        | "IsNothing"
+        | "IsNull"
+        | "IsNullOrEmpty"
+        | "IsPresent"
+        | "IsString"
+        | "Item"
+        | "SingleAppRoleAssignment" => index == 0,
+        _ => false,
+    }
+}
+
+/// Whether a function changes each value of a list in this argument.
+fn is_changed_one_by_one(function: &str, index: usize) -> bool {
+    match function {
+        "Prepend" => index == 1,
+        "Append"
+        | "Left"
+        | "Mid"
+        | "NormalizeDiacritics"
+        | "PCase"
+        | "RemoveDuplicates"
+        | "Replace"
+        | "StripSpaces"
+        | "ToLower"
+        | "ToUpper"
+        | "Trim"
+        | "Word" => index == 0,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::attribute::resolve;
+    use super::super::compile::compile;
+    use super::*;
+    use crate::model::Selection;
+
+    fn compiled(text: &str) -> Expression {
+        compile(text, resolve, &mut Selection::default()).unwrap()
+    }
+
+    #[test]
+    fn several_values_where_one_is_needed() {
+        for (text, expected) in [
+            ("[businessPhones]", &["[businessPhones]"][..]),
+            ("[telephoneNumber]", &[]),
+            ("Trim([otherMails])", &["[otherMails]"]),
+            ("Coalesce([mail], [otherMails])", &["[otherMails]"]),
+            ("IIF([accountEnabled], ToLower([proxyAddresses]), [mail])", &["[proxyAddresses]"]),
+            ("Switch([imAddresses], [mail], \"a\", \"b\")", &["[imAddresses]"]),
+            ("IIF([otherMails] = \"a\", \"b\", \"c\")", &["[otherMails]"]),
+            ("[mail] & [otherMails]", &["[otherMails]"]),
+            ("Split([city], \",\")", &["Split"]),
+            ("Append(\"a\", [otherMails])", &["[otherMails]"]),
+            ("[appRoleAssignments]", &["[appRoleAssignments]"]),
+            ("Item([otherMails], 1)", &[]),
+            ("Join(\",\", [otherMails], Split([city], \",\"))", &[]),
+            ("Item(Trim([proxyAddresses]), Contains([proxyAddresses], \"SMTP:\"))", &[]),
+            ("Coalesce([mail], Item([otherMails], 1), [userPrincipalName])", &[]),
+            ("IIF(IsPresent([otherMails]), \"a\", \"b\")", &[]),
+            ("SingleAppRoleAssignment([appRoleAssignments])", &[]),
+        ] {
+            assert_eq!(compiled(text).lists_as_one_value(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn results_that_are_the_same_for_all() {
+        let result = |text: &str| compiled(text).for_every_user().map(Result::ok);
+        let text = |text: &str| Some(Some(Value::Text(text.to_owned())));
+        assert_eq!(result("Switch([IsSoftDeleted], , \"False\", \"True\", \"True\", \"False\")"), text("True"));
+        assert_eq!(result("IIF([accountEnabled], \"a\", [IsSoftDeleted])"), text("a"));
+        assert_eq!(result("Not([IsSoftDeleted])"), Some(Some(Value::Boolean(true))));
+        assert_eq!(result("Error(\"no\")"), Some(None));
+        for text in ["[mail]", "[objectId]", "Now()", "IIF(Now() > \"2029-01-01\", \"a\", \"b\")"] {
+            assert_eq!(result(text), None, "{text}");
+        }
+    }
+}
