@@ -3,6 +3,7 @@
 //! [`run`] is the whole product: [`prepare`] reads everything and [`plan`](crate::plan::plan) decides about each user;
 //! `apply` carries the plan out. `learner-sync plan` stops after `prepare`; `sync --dry-run` goes on with [`rehearse`].
 
+mod clock;
 mod credential;
 mod deadline;
 mod desired;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use self::clock::{cycle_time, log_finding};
 pub use self::credential::ends_soon;
 use self::deadline::Deadline;
 use self::desired::Collector;
@@ -30,9 +32,10 @@ use crate::directory::{AccountRead, Application, Confirmation, Directory, Snapsh
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{
-    Attribute, EntraId, Generation, LinkedLearners, Outcome, Restrictions, Selection, Source, Trigger, chain,
+    Attribute, CycleTime, DAY, EntraId, Generation, LinkedLearners, Outcome, Restrictions, Selection, Source, Trigger,
+    chain,
 };
-use crate::plan::{self, Batch, DAY, DatabaseFacts, Decision, Desired, Limits, Plan, PlanInput, Relink};
+use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, Plan, PlanInput, Relink};
 use crate::scope::Scope;
 use crate::store::{Bookkeeping, CycleEnd, CycleId, Store, StoreError, WriteContext};
 
@@ -98,7 +101,7 @@ pub struct CycleRequest {
 pub struct CycleOptions<'a> {
     /// The request.
     pub request: CycleRequest,
-    /// The time of the cycle.
+    /// The start of the cycle by the clock of this machine.
     pub now: Timestamp,
     /// The only user to provision; `None` provisions all users.
     pub only: Option<&'a SingleUser>,
@@ -144,8 +147,15 @@ pub async fn run(
     }
     report.duration = started.elapsed();
     report.requests = directory.requests() - requests_before;
+    report.time = cycle_time(context, options, &source).await.unwrap_or(report.time);
+    let began = report.time.recorded();
     let end = CycleEnd {
-        at: options.now + SignedDuration::try_from(report.duration).unwrap_or_default(),
+        began,
+        at: SignedDuration::try_from(report.duration)
+            .ok()
+            .and_then(|took| began.checked_add(took).ok())
+            .unwrap_or(began),
+        clock: report.time.finding(),
         outcome: report.outcome,
         counts: report.counts,
         requests: report.requests,
@@ -178,7 +188,7 @@ async fn prepare_and_apply(
         () = stopped(stop) => return Err(CycleError::Interrupted),
     };
     reached(Step::Planned);
-    let applied = apply(context, options, cycle, &mut prepared, report, stop).await;
+    let applied = apply(context, cycle, &mut prepared, report, stop).await;
     if applied.is_ok() || matches!(applied, Err(CycleError::Interrupted)) {
         prepared.update_cache(context, options).await;
     }
@@ -202,12 +212,10 @@ pub struct Prepared {
     linked: LinkedLearners,
     facts: DatabaseFacts,
     explained: Option<explanation::ExplainedUser>,
-    /// When `linked` was last compared with the whole learner database.
-    compared_at: Timestamp,
-    /// Whether `linked` came from the cache.
-    from_cache: bool,
+    /// For `linked` from the cache: when it was last compared with the whole learner database.
+    compared_at: Option<Timestamp>,
     generation: Generation,
-    now: Timestamp,
+    time: CycleTime,
 }
 
 /// Reads everything and decides everything. Writes nothing but the source and the credential's expiry of a real
@@ -222,19 +230,26 @@ pub async fn prepare(
 ) -> Result<Prepared, CycleError> {
     let CycleContext { directory, store: _, cache: _, rules } = context;
     let deadline = Deadline::within(rules.deadline);
+    directory.start_clock();
     let application = deadline.keep(directory.application(rules.application)).await??;
-    let source = resolve_source(context, &application, cycle).await?;
+    let source = Source { tenant: rules.tenant.clone(), application: application.object_id }.to_string();
+    let time = cycle_time(context, options, &source).await?;
+    admit_source(context, &application, &source, cycle, time).await?;
     if cycle.is_some() {
-        deadline.keep(credential::record_expiry(context, options.now)).await??;
+        deadline.keep(credential::record_expiry(context, time)).await??;
     }
-    let LinkedBefore { linked, last_written, compared_at, generation } = read_linked(context, options, &source).await?;
+    let LinkedBefore { linked, last_written, compared_at, generation } =
+        read_linked(context, options, &source, time).await?;
     reached(Step::KnowledgeRead);
 
-    let read = read_directory(context, options, application, &linked);
+    let read = read_directory(context, options, application, &linked, time);
     let DirectoryRead { desired, snapshot, confirmation, surroundings } = deadline.keep(read).await??;
     reached(Step::LeaversConfirmed);
 
-    let facts = read_facts(context, options, &source, &linked, &desired).await?;
+    // The other answers may contradict the first.
+    let time = cycle_time(context, options, &source).await?;
+    log_finding(time);
+    let facts = read_facts(context, options, &source, &linked, &desired, time).await?;
     let named_groups = snapshot.named_groups();
     restrictions::check(rules, &snapshot, &named_groups, &linked, &facts)?;
     let plan = plan::plan(PlanInput {
@@ -251,7 +266,7 @@ pub async fn prepare(
         facts: &facts,
         limits: &rules.limits,
         relink: options.only.and_then(|only| only.relink.as_ref()),
-        now: options.now,
+        time,
     });
     let (plan, explained) = match options.only.zip(surroundings) {
         None => (plan, None),
@@ -261,33 +276,24 @@ pub async fn prepare(
             (plan.for_user(user, &desired), Some(explained))
         }
     };
-    Ok(Prepared {
-        plan,
-        source,
-        linked,
-        facts,
-        explained,
-        compared_at,
-        from_cache: compared_at != options.now,
-        generation,
-        now: options.now,
-    })
+    Ok(Prepared { plan, source, linked, facts, explained, compared_at, generation, time })
 }
 
-/// The source that this cycle provisions. Refuses a database of another application.
-async fn resolve_source(
+/// Records the source that this cycle provisions. Refuses a database of another application.
+async fn admit_source(
     context: CycleContext<'_>,
     application: &Application,
+    source: &str,
     cycle: Option<CycleId>,
-) -> Result<String, CycleError> {
+    time: CycleTime,
+) -> Result<(), CycleError> {
     let CycleContext { directory: _, store, cache: _, rules } = context;
-    let source = Source { tenant: rules.tenant.clone(), application: application.object_id }.to_string();
     if let Some(cycle) = cycle {
-        store.set_cycle_source(cycle, &source).await?;
+        store.set_cycle_source(cycle, source, time.recorded()).await?;
         store.remember_application(&rules.application.to_string(), &application.object_id.to_string()).await?;
     }
-    let others = store.other_sources(&source).await?;
-    if others.is_empty() { Ok(source) } else { Err(CycleError::ForeignSource { here: source, others }) }
+    let others = store.other_sources(source).await?;
+    if others.is_empty() { Ok(()) } else { Err(CycleError::ForeignSource { here: source.to_owned(), others }) }
 }
 
 struct DirectoryRead {
@@ -303,9 +309,10 @@ async fn read_directory(
     options: CycleOptions<'_>,
     application: Application,
     linked: &LinkedLearners,
+    time: CycleTime,
 ) -> Result<DirectoryRead, CycleError> {
     let CycleContext { directory, store: _, cache: _, rules } = context;
-    let mut collector = Collector::new(linked, rules, options.now, options.only.map(|only| only.user));
+    let mut collector = Collector::new(linked, rules, time.recorded(), options.only.map(|only| only.user));
     let named = rules.restrictions.ids().collect();
     let take = |read: AccountRead| collector.add(read);
     let snapshot = directory.read(application, &rules.selection, &named, take).await?;
@@ -328,6 +335,7 @@ async fn read_facts(
     source: &str,
     linked: &LinkedLearners,
     desired: &Desired,
+    time: CycleTime,
 ) -> Result<DatabaseFacts, CycleError> {
     let CycleContext { directory: _, store, cache: _, rules } = context;
     let attributes = rules.mapped();
@@ -338,13 +346,21 @@ async fn read_facts(
     let rows = store.rows(source, &users, &attributes).await?;
     let plan::Lookups { keys, match_values, newcomers } = plan::lookups(linked, desired, &rows, match_attribute);
     let holders = store.holders(&keys, match_attribute, &match_values, &newcomers, &attributes).await?;
+    let recent = time.recent_since(DAY);
+    let (present, recently_cleared) = match rows.is_empty() {
+        true => Default::default(),
+        false => {
+            (store.present(source, &attributes).await?, store.recently_cleared(source, recent, &attributes).await?)
+        }
+    };
     Ok(DatabaseFacts {
-        present: if rows.is_empty() { Default::default() } else { store.present(source, &attributes).await? },
+        present,
+        recently_cleared,
         rows,
         holders,
         held: store.held(source).await?,
         failing: store.failing(source).await?,
-        recently_deactivated: store.recently_deactivated(source, options.now - DAY).await?,
+        recently_deactivated: store.recently_deactivated(source, recent).await?,
         last_members: store.last_members(source).await?,
         taken_over: store.state().await?.taken_over_sources.contains(source),
     })
@@ -353,15 +369,14 @@ async fn read_facts(
 /// Carries out the plan, batch by batch. A stop takes effect between two batches.
 async fn apply(
     context: CycleContext<'_>,
-    options: CycleOptions<'_>,
     cycle: CycleId,
     prepared: &mut Prepared,
     report: &mut Report,
     stop: &StopSignal,
 ) -> Result<(), CycleError> {
     let store = context.store;
-    let Prepared { plan, source, linked, facts, generation, .. } = prepared;
-    let write_context = WriteContext { cycle, source, at: options.now };
+    let Prepared { plan, source, linked, facts, generation, time, .. } = prepared;
+    let write_context = WriteContext { cycle, source, at: time.recorded() };
     report.add_plan(plan);
     if let Some(renewed) = store.record(&bookkeeping(plan), &write_context).await? {
         *generation = renewed;
@@ -406,8 +421,8 @@ pub async fn rehearse(
     options: CycleOptions<'_>,
     prepared: &Prepared,
 ) -> Result<Report, CycleError> {
-    let Prepared { plan, source, facts, .. } = prepared;
-    let write_context = WriteContext { cycle: NO_CYCLE, source, at: options.now };
+    let Prepared { plan, source, facts, time, .. } = prepared;
+    let write_context = WriteContext { cycle: NO_CYCLE, source, at: time.recorded() };
     let mut report = Report::new(None, &options);
     report.add_plan(plan);
     for batch in plan.batches() {

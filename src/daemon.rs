@@ -72,8 +72,6 @@ struct Daemon {
     app: Arc<App>,
     source_locks: SourceLocks,
     timer: CycleTimer,
-    /// When the timer fires; `None` while it is not armed.
-    next_cycle_at: Option<Timestamp>,
     /// The next cycle, when it is to follow at once.
     pending: Option<CycleRequest>,
     /// A cycle runs in a task of its own, so that the loop survives its panic.
@@ -138,7 +136,6 @@ async fn start(
         app,
         source_locks,
         timer: CycleTimer::start().await?,
-        next_cycle_at: None,
         pending: Some(CycleRequest { trigger: Trigger::Startup, full: false }),
         running: None,
         reloading: None,

@@ -7,6 +7,7 @@
 
 mod client;
 mod confirm;
+mod dates;
 mod error;
 mod members;
 mod principals;
@@ -20,6 +21,7 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+use jiff::Timestamp;
 use reqwest::Url;
 
 use self::client::GraphClient;
@@ -30,7 +32,9 @@ pub use self::probe::{AssignmentSummary, GroupPreview};
 pub use self::read::AccountRead;
 use self::wire::ServicePrincipal;
 use crate::auth::{Authenticator, Http, NetworkError};
-use crate::model::{APP_ROLE_ASSIGNMENTS, Clock, EntraId, GroupMembers, Routes, Selection, UnclearRows, foreign_text};
+use crate::model::{
+    APP_ROLE_ASSIGNMENTS, Clock, ClockFault, EntraId, GroupMembers, Routes, Selection, UnclearRows, foreign_text,
+};
 
 /// The app role of an assignment without a role: <https://learn.microsoft.com/graph/api/resources/approleassignment>.
 const DEFAULT_ACCESS: EntraId = EntraId::from_bytes([0; 16]);
@@ -170,6 +174,16 @@ impl Directory {
     ) -> Result<Self, NetworkError> {
         let root = Url::parse(root).map_err(|source| NetworkError::new("entra.graph_url", source))?;
         Ok(Self { client: GraphClient::new(http, authenticator, root, at_once, clock), filter })
+    }
+
+    /// Forgets the dates of earlier answers, at the start of a cycle.
+    pub fn start_clock(&self) {
+        self.client.dates.start_over();
+    }
+
+    /// Graph's time at the last [`Self::start_clock`], as its answers say since then; `None` before the first one.
+    pub fn time_at_start(&self) -> Option<Result<Timestamp, ClockFault>> {
+        self.client.dates.at_start()
     }
 
     /// The number of requests sent to Graph so far.

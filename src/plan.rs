@@ -20,8 +20,6 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
-
 pub use self::decision::{AttributeChange, Counts, Decision, Effect, Leave, LeftAs, REDACTED, RowAfter, TargetRow};
 pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
@@ -34,9 +32,6 @@ use crate::model::{Attribute, EntraId, LinkedLearners, Reason, Routes, UniqueKey
 
 /// How many learners one transaction changes; more only when they hand values to each other.
 const BATCH_SIZE: usize = 1000;
-
-/// How long an approval is valid, and how far back deactivations are counted.
-pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Everything one cycle will do. Only [`plan`] makes one.
 #[derive(Clone, Debug, Default)]

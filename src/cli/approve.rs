@@ -8,8 +8,7 @@ use self::source::FormerSource;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, USAGE, print};
 use super::status::held_table;
-use crate::model::Clock;
-use crate::plan::DAY;
+use crate::model::{Clock, ClockFinding, is_valid_approval_age};
 use crate::runtime::{Paths, configured_source};
 use crate::store::{HeldUser, StoreError};
 
@@ -51,7 +50,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         return source::admit(&store, &source, &actor, yes, now).await;
     }
 
-    let is_approved = |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| now.duration_since(*at) <= DAY);
+    let is_approved =
+        |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| is_valid_approval_age(now.duration_since(*at)));
     let (approved, open): (Vec<_>, Vec<_>) = store.held_users(&source).await?.into_iter().partition(is_approved);
     if !approved.is_empty() {
         print(&format!("{} users are already approved and wait for the next cycle.", approved.len()))?;
@@ -81,6 +81,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         "Released {released} users for 24 hours. The next cycle confirms each of them again; `learner-sync resync` or \
          `learner-sync sync` runs one now."
     ))?;
+    // An approval that seems to be of the future, or of yesterday, is not valid.
+    if let Some(warning) = store.state().await?.clock.and_then(ClockFinding::warning) {
+        print(&format!("Warning: {warning}"))?;
+    }
     Ok(DONE)
 }
 

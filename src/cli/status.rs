@@ -6,7 +6,7 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, print_obstacles, shown, table};
 use crate::config::Config;
 use crate::cycle::ends_soon;
-use crate::model::{LockHolder, Outcome, Reason};
+use crate::model::{CLOCK_TOLERANCE, ClockFinding, LockHolder, Outcome, Reason};
 use crate::plan::Counts;
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::learner_as_json;
@@ -30,6 +30,7 @@ const NEVER_RUN: ProvisioningState = ("never-run", FAILED);
 const RUNNING: ProvisioningState = ("running", DONE);
 const PAUSED: ProvisioningState = ("paused", DONE);
 const FAILING: ProvisioningState = ("failing", FAILED);
+const STALE: ProvisioningState = ("stale", FAILED);
 const INTERRUPTED: ProvisioningState = ("interrupted", FAILED);
 const HELD: ProvisioningState = ("held", PARTLY);
 const PARTIAL: ProvisioningState = ("partial", PARTLY);
@@ -49,6 +50,7 @@ struct Overview {
     daemon: Option<LockHolder>,
     cycle: Option<LockHolder>,
     credential_ends_at: Option<jiff::Timestamp>,
+    clock: Option<ClockFinding>,
     now: jiff::Timestamp,
 }
 
@@ -90,6 +92,7 @@ impl Overview {
             daemon,
             cycle,
             credential_ends_at: state.credential.and_then(|note| note.ends_at),
+            clock: state.clock,
             now,
             source,
         })
@@ -101,8 +104,9 @@ impl Overview {
         };
         match last.outcome {
             None if self.cycle.is_some() => RUNNING,
-            None | Some(Outcome::Interrupted) => INTERRUPTED,
             Some(Outcome::Failed) => FAILING,
+            _ if !self.paused && self.last_cycle_is_in_the_future() => STALE,
+            None | Some(Outcome::Interrupted) => INTERRUPTED,
             Some(_) if self.paused => PAUSED,
             // The last cycle may have been for one user only, so its outcome does not cover the others.
             Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => HELD,
@@ -111,6 +115,12 @@ impl Overview {
                 if self.failing.iter().any(|user| failures.contains(&user.reason)) { PARTIAL } else { OK }
             }
         }
+    }
+
+    /// Whether a clock was wrong when the last cycle ran, or is wrong now: its age says nothing.
+    fn last_cycle_is_in_the_future(&self) -> bool {
+        let latest = self.last_cycle.as_ref().map(|last| last.finished_at.unwrap_or(last.started_at));
+        latest.is_some_and(|at| at.duration_since(self.now) > CLOCK_TOLERANCE)
     }
 
     fn as_json(&self, state: &str) -> Value {
@@ -129,6 +139,7 @@ impl Overview {
             "daemon": self.daemon.as_ref().map(holder_as_json),
             "running_cycle": self.cycle.as_ref().map(holder_as_json),
             "credential_ends_at": self.credential_ends_at.map(seconds),
+            "clock": self.clock.map(clock_as_json),
             "version": env!("CARGO_PKG_VERSION"),
         })
     }
@@ -162,6 +173,12 @@ impl Overview {
         print_obstacles(config, self.paused)?;
         if let Some(warning) = self.credential_ends_at.and_then(|end| ends_soon(end, self.now)) {
             print(&format!("Credential    {warning}"))?;
+        }
+        if let Some(warning) = self.clock.and_then(ClockFinding::warning) {
+            print(&format!("Clock         {warning}"))?;
+        }
+        if self.last_cycle_is_in_the_future() {
+            print("Clock         the last cycle lies in the future: the clock of this machine was or is wrong")?;
         }
         if !self.held.is_empty() {
             print(&format!("\nHeld ({}); release with `learner-sync approve`:", self.held.len()))?;
@@ -202,6 +219,15 @@ fn in_words(row: &CycleRow) -> String {
         ),
         _ => format!("started at {} (cycle {id}, {trigger}), not ended", seconds(*started_at)),
     }
+}
+
+fn clock_as_json(finding: ClockFinding) -> Value {
+    let (word, ahead) = match finding {
+        ClockFinding::Agree => ("agree", None),
+        ClockFinding::Differ(ahead) => ("differ", Some(ahead.as_secs())),
+        ClockFinding::Unknown(fault) => (fault.as_str(), None),
+    };
+    json!({ "finding": word, "ahead_seconds": ahead })
 }
 
 fn holder_as_json(holder: &LockHolder) -> Value {

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::CycleContext;
-use crate::model::chain;
+use crate::model::{CycleTime, chain};
 use crate::store::{CredentialNote, StoreError};
 
 /// How long before expiry the warning starts.
@@ -26,12 +26,10 @@ pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
 
 /// Once a day, records when the credential expires for `status`, and warns when that is soon. Only the database can fail
 /// here: when Graph does not answer, the recorded time stays, and the next cycle asks again.
-pub(super) async fn record_expiry(context: CycleContext<'_>, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn record_expiry(context: CycleContext<'_>, time: CycleTime) -> Result<(), StoreError> {
     let CycleContext { directory, store, .. } = context;
-    let recent = store.state().await?.credential.filter(|note| {
-        let age = now.duration_since(note.looked_at);
-        !age.is_negative() && age < INTERVAL
-    });
+    let now = time.recorded();
+    let recent = store.state().await?.credential.filter(|note| !time.is_due_again(note.looked_at, INTERVAL));
     // A new credential ends the warning of `status` at the next cycle.
     let is_warned = |end: Timestamp| ends_soon(end, now).is_some();
     if recent.as_ref().is_some_and(|note| !note.ends_at.is_some_and(is_warned)) {

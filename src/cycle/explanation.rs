@@ -115,7 +115,7 @@ impl Explanation {
 impl Prepared {
     /// Explains the single user of this cycle; `refused` are the decisions that the database refused.
     pub(super) fn explain(&self, rules: &Rules, refused: &[Decision]) -> Option<Explanation> {
-        let Self { plan, linked, facts, explained, now, .. } = self;
+        let Self { plan, linked, facts, explained, time, .. } = self;
         let ExplainedUser { user, before, assigned, verdict, surroundings } = explained.clone()?;
         let Surroundings { account, groups, nested_in, other_role, other_assignments } = surroundings;
         let is_refused = |user: EntraId| refused.iter().any(|decision| decision.user == user);
@@ -123,7 +123,9 @@ impl Prepared {
         let own = refused.iter().chain(plan.not_applied()).chain(applied()).find(|decision| decision.user == user);
         let coupled = applied().filter(|decision| decision.user != user).cloned().collect();
         let (filters, mapped) = match &account {
-            AccountRead::User(user) => (rules.scope.explain(user), rules.mapping.explain(user, *now).collect()),
+            AccountRead::User(user) => {
+                (rules.scope.explain(user), rules.mapping.explain(user, time.recorded()).collect())
+            }
             AccountRead::Unreadable { .. } | AccountRead::AgentUser(_) | AccountRead::NotFound(_) => {
                 (Vec::new(), Vec::new())
             }

@@ -4,14 +4,15 @@ use jiff::Timestamp;
 
 use super::{CycleContext, CycleError, CycleOptions, SingleUser};
 use crate::cache::{self, CacheMiss, CachedLearners, Origin};
-use crate::model::{EntraId, Generation, LinkedLearners};
+use crate::model::{CycleTime, EntraId, Generation, LinkedLearners};
 
 /// The linked learners, and where they come from.
 pub(super) struct LinkedBefore {
     pub(super) linked: LinkedLearners,
     /// What the last cycle wrote, when the cache is valid but the database was compared anyway.
     pub(super) last_written: Option<LinkedLearners>,
-    pub(super) compared_at: Timestamp,
+    /// When `linked` was last compared with the whole learner database; none when it was read from there.
+    pub(super) compared_at: Option<Timestamp>,
     pub(super) generation: Generation,
 }
 
@@ -19,27 +20,27 @@ pub(super) async fn read_linked(
     context: CycleContext<'_>,
     options: CycleOptions<'_>,
     source: &str,
+    time: CycleTime,
 ) -> Result<LinkedBefore, CycleError> {
     let CycleContext { directory: _, store, cache, rules } = context;
     let generation = store.state().await?.generation;
     let mut last_written = None;
     if let Some(path) = cache {
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
-        match cache::recall(path, &origin, options.now).await {
+        match cache::recall(path, &origin, time.recorded()).await {
             Ok(CachedLearners { linked, compared_at }) => {
                 // The next cycle for all users compares.
                 if let Some(&SingleUser { user, .. }) = options.only {
-                    let before = LinkedBefore { linked, last_written: None, compared_at, generation };
+                    let before =
+                        LinkedBefore { linked, last_written: None, compared_at: Some(compared_at), generation };
                     return compare_user(context, source, user, before).await;
                 }
-                // A comparison in the future was made by a wrong clock.
-                let age = options.now.duration_since(compared_at);
-                let is_due = age.is_negative() || age >= rules.full_every;
+                let is_due = time.is_due_again(compared_at, rules.full_every);
                 // The platform may delete learners, which deletes their links as well.
                 let count = store.count_linked(source).await?;
                 let is_complete = count == linked.len() as u64;
                 if !is_due && !options.request.full && is_complete {
-                    return Ok(LinkedBefore { linked, last_written: None, compared_at, generation });
+                    return Ok(LinkedBefore { linked, last_written: None, compared_at: Some(compared_at), generation });
                 }
                 if !is_complete {
                     tracing::warn!(cached = linked.len(), linked = count, "learners were deleted outside learner-sync");
@@ -52,7 +53,7 @@ pub(super) async fn read_linked(
         }
     }
     let linked = store.linked_learners(source, None, &rules.mapped()).await?;
-    Ok(LinkedBefore { linked, last_written, compared_at: options.now, generation })
+    Ok(LinkedBefore { linked, last_written, compared_at: None, generation })
 }
 
 /// Compares one user with the learner database; the others stay as cached.

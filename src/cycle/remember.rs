@@ -39,15 +39,17 @@ pub(super) fn applied(linked: &mut LinkedLearners, batch: &Batch, learners: &[(E
 impl Prepared {
     /// Writes the cache, unless it is up to date. Failing to write it costs only time.
     pub(super) async fn update_cache(&self, context: CycleContext<'_>, options: CycleOptions<'_>) {
-        let Self { plan, source, linked, facts: _, explained: _, from_cache, compared_at, generation, now } = self;
+        let Self { plan, source, linked, facts: _, explained: _, compared_at, generation, time } = self;
         let Some(path) = context.cache else { return };
         let is_up_to_date = plan.batches().is_empty() && plan.routes().is_empty() && plan.compared().is_empty();
         // A comparison for one user repaired no other users. Cached, it would pass for what the last cycle wrote.
-        if (*from_cache && is_up_to_date) || (!*from_cache && options.only.is_some()) {
+        let from_cache = compared_at.is_some();
+        if (from_cache && is_up_to_date) || (!from_cache && options.only.is_some()) {
             return;
         }
+        let now = time.recorded();
         let origin = Origin { generation: *generation, source: source.clone(), mapping: context.rules.hash };
-        if let Err(error) = cache::record(path, &origin, linked, *compared_at, *now).await {
+        if let Err(error) = cache::record(path, &origin, linked, compared_at.unwrap_or(now), now).await {
             tracing::warn!("{error}; the next cycle compares with the learner database");
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{CycleOptions, Explanation};
-use crate::model::{Outcome, Reason, Status, Trigger, chain};
+use crate::model::{CycleTime, Outcome, Reason, Status, Trigger, chain};
 use crate::plan::{Batch, Counts, Decision, Plan};
 use crate::store::CycleId;
 
@@ -22,6 +22,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// The numbers.
     pub counts: Counts,
+    /// When it started.
+    pub time: CycleTime,
     /// The number of requests to Graph.
     pub requests: u64,
     /// The duration.
@@ -54,6 +56,7 @@ impl Report {
             trigger: options.request.trigger,
             outcome: Outcome::Failed,
             counts: Counts::default(),
+            time: CycleTime::new(options.now, None, None),
             requests: 0,
             duration: Duration::ZERO,
             error: None,

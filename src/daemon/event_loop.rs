@@ -74,7 +74,6 @@ impl Daemon {
 
     async fn start_cycle(&mut self, request: CycleRequest) {
         self.timer.disarm().await;
-        self.next_cycle_at = None;
         systemd::notify_status("a cycle is running");
         let (app, stop) = (Arc::clone(&self.app), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
@@ -120,15 +119,13 @@ impl Daemon {
         self.status = status;
     }
 
-    /// Draws the time of the next cycle, but not later than `latest`.
-    pub(super) async fn schedule_next(&mut self, latest: Option<Timestamp>) -> Result<(), DaemonError> {
+    /// Draws the time of the next cycle, but not later than after `longest`.
+    pub(super) async fn schedule_next(&mut self, longest: Option<Duration>) -> Result<(), DaemonError> {
         let now = (self.app.clock)();
         let drawn = draw_wait(&self.app.config.schedule, self.refusals);
-        let left = latest.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-        let wait = left.map_or(drawn, |left| left.min(drawn));
+        let wait = longest.map_or(drawn, |longest| longest.min(drawn));
         self.timer.arm(wait).await?;
-        let next = now + SignedDuration::try_from(wait).unwrap_or_default();
-        self.next_cycle_at = Some(next);
+        let next = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
         self.record(Note::NextCycle(Some(next))).await;
         systemd::notify_status(&format!("{}; next cycle at {next:.0}", self.status));
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");

@@ -52,7 +52,7 @@ impl Daemon {
                 tracing::info!("configuration reloaded");
                 self.record(Note::Reload((self.app.clock)())).await;
                 if self.running.is_none() {
-                    self.schedule_next(self.next_cycle_at.filter(|_| same_schedule)).await?;
+                    self.schedule_next(self.timer.left().filter(|_| same_schedule)).await?;
                 }
             }
             Err(error) => {

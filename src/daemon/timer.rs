@@ -2,10 +2,15 @@
 //!
 //! The scheduler only sends a message: tokio-cron-scheduler runs its jobs without an overlap guard, and its shutdown
 //! neither waits nor cancels.
+//!
+//! It compares with the clock of this machine, which may be set back while it waits. A monotonic clock therefore waits
+//! beside it, and the first of the two fires. A monotonic clock stands still while a machine is suspended; the scheduler
+//! notices afterwards that its time has passed.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
 use crate::config::ScheduleConfig;
@@ -17,6 +22,8 @@ const MAX_BACKOFF: Duration = Duration::from_hours(1);
 pub(super) struct CycleTimer {
     scheduler: JobScheduler,
     job: Option<uuid::Uuid>,
+    /// When it fires at the latest; `None` while it is not armed.
+    due: Option<Instant>,
     sender: mpsc::Sender<()>,
     receiver: mpsc::Receiver<()>,
 }
@@ -26,12 +33,13 @@ impl CycleTimer {
         let scheduler = JobScheduler::new().await?;
         scheduler.start().await?;
         let (sender, receiver) = mpsc::channel(1);
-        Ok(Self { scheduler, job: None, sender, receiver })
+        Ok(Self { scheduler, job: None, due: None, sender, receiver })
     }
 
     /// Fires after `wait`, and no longer when it was to fire before.
     pub(super) async fn arm(&mut self, wait: Duration) -> Result<(), JobSchedulerError> {
         self.disarm().await;
+        self.due = Some(Instant::now() + wait);
         let sender = self.sender.clone();
         let job = Job::new_one_shot_async(wait, move |_, _| {
             let sender = sender.clone();
@@ -45,6 +53,7 @@ impl CycleTimer {
     }
 
     pub(super) async fn disarm(&mut self) {
+        self.due = None;
         if let Some(job) = self.job.take()
             // A job that has fired no longer exists.
             && let Err(error) = self.scheduler.remove(&job).await
@@ -54,10 +63,29 @@ impl CycleTimer {
         while self.receiver.try_recv().is_ok() {}
     }
 
+    /// How long it waits at most; `None` while it is not armed.
+    pub(super) fn left(&self) -> Option<Duration> {
+        self.due.map(|due| due.saturating_duration_since(Instant::now()))
+    }
+
     /// Resolves when the timer fires. Dropping the future loses nothing.
     pub(super) async fn fired(&mut self) {
-        // It never closes, because `sender` lives as long.
-        let _ = self.receiver.recv().await;
+        let due = self.due;
+        let elapsed = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(elapsed);
+        loop {
+            tokio::select! {
+                // It never closes, because `sender` lives as long. A job may still send while it is removed.
+                _ = self.receiver.recv() => if due.is_some() { break },
+                () = &mut elapsed => break,
+            }
+        }
+        self.due = None;
     }
 
     pub(super) async fn shut_down(&mut self) {
@@ -82,6 +110,35 @@ fn back_off(refusals: u32, wait: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_fires_once_while_the_clock_of_the_machine_stands_still() {
+        const WAIT: Duration = Duration::from_hours(1);
+        // Time passes only for the monotonic clock here, so the job of the scheduler never runs.
+        let mut timer = CycleTimer::start().await.unwrap();
+        timer.arm(WAIT / 2).await.unwrap();
+        timer.arm(WAIT).await.unwrap();
+        let begun = Instant::now();
+        timer.fired().await;
+        assert!((WAIT..WAIT * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        for _ in 0..2 {
+            assert_eq!(timer.left(), None);
+            let again = tokio::time::timeout(WAIT * 3, timer.fired()).await;
+            assert!(again.is_err(), "it fires again");
+            timer.arm(WAIT).await.unwrap();
+            timer.disarm().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn the_timer_fires_when_the_scheduler_finds_its_time_passed() {
+        let mut timer = CycleTimer::start().await.unwrap();
+        timer.arm(Duration::ZERO).await.unwrap();
+        // As after a suspension, in which the monotonic clock stood still.
+        timer.due = Some(Instant::now() + Duration::from_hours(1));
+        timer.fired().await;
+        assert_eq!(timer.left(), None);
+    }
 
     #[test]
     fn refusals_lengthen_the_wait_up_to_an_hour_and_never_shorten_it() {

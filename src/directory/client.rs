@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesOrdered;
+use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
+use super::dates::{Dates, parse_date};
 use super::error::{GraphError, answered, malformed};
 use super::throttle::Throttle;
 use super::wire::{self, BatchAnswer, BatchPart, Page};
@@ -40,6 +42,7 @@ pub(super) struct GraphClient {
     root: Url,
     clock: Clock,
     throttle: Throttle,
+    pub(super) dates: Dates,
     /// The number of requests sent so far; a `$batch` counts as one.
     pub(super) requests: AtomicU64,
 }
@@ -59,13 +62,13 @@ pub(super) type BatchReply = Result<Reply, GraphError>;
 impl GraphClient {
     pub(super) fn new(http: Http, authenticator: Authenticator, root: Url, at_once: usize, clock: Clock) -> Self {
         let throttle = Throttle::new(at_once.max(1));
-        Self { http, authenticator, root, clock, throttle, requests: AtomicU64::new(0) }
+        Self { http, authenticator, root, clock, throttle, dates: Dates::new(), requests: AtomicU64::new(0) }
     }
 
-    /// The `Date` header of Graph's answer to a request without a token.
-    pub(super) async fn server_date(&self) -> Result<Option<String>, reqwest::Error> {
+    /// The `Date` of Graph's answer to a request without a token.
+    pub(super) async fn server_date(&self) -> Result<Option<Timestamp>, reqwest::Error> {
         let answer = self.http.client.get(self.root.clone()).send().await?;
-        Ok(answer.headers().get("date").and_then(|date| date.to_str().ok()).map(str::to_owned))
+        Ok(parse_date(answer.headers()).ok())
     }
 
     /// The URL of `path` below `/v1.0`.
@@ -295,6 +298,9 @@ impl GraphClient {
             Err(source) => return transport(source),
         };
         let status = answer.status();
+        if status.is_success() {
+            self.dates.add(answer.headers());
+        }
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let request_id = header("request-id").map_or_else(|| "none".to_owned(), |id| foreign_text(&id));
         let asked = header("retry-after").and_then(|value| retry_after(&value, (self.clock)()));

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use jiff::fmt::rfc2822::DateTimeParser;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 
@@ -13,7 +12,7 @@ use super::read::{AccountRead, read_account};
 use super::wire::{self, InvalidRow, Registration, RowType};
 use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, select};
 use crate::auth::Validity;
-use crate::model::{Clock, EntraId, Selection, stored_name_prefix};
+use crate::model::{EntraId, Selection, stored_name_prefix};
 
 /// The assignments of the application.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -143,17 +142,15 @@ impl Directory {
         }
     }
 
-    /// How far the local clock is ahead of Graph's; `None` when the answer has no `Date`.
+    /// Connects without a token. Returns the `Date` of the answer, which may be that of a proxy.
     ///
     /// # Errors
     /// Graph is unreachable: name resolution, network, proxy or certificate.
-    pub async fn clock_ahead(&self, clock: Clock) -> Result<Option<SignedDuration>, GraphError> {
-        let date = self.client.server_date().await.map_err(|source| GraphError::Transport {
+    pub async fn connect(&self) -> Result<Option<Timestamp>, GraphError> {
+        self.client.server_date().await.map_err(|source| GraphError::Transport {
             what: "connecting to Graph".to_owned(),
             source: source.without_url(),
-        })?;
-        let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(&date).ok());
-        Ok(date.map(|date| clock().duration_since(date)))
+        })
     }
 
     /// Reads an assigned group and its first page of members.

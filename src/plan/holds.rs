@@ -3,10 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
-
 use super::leavers::{Leaver, deactivate};
-use super::{Assessment, DAY, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow};
+use super::{Assessment, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Route, home_name};
 
 /// Up to this many users a percentage means nothing.
@@ -135,8 +133,9 @@ struct Approval {
 /// The approval of a hold, while it is valid.
 fn valid_approval(input: PlanInput<'_>, entry: &HeldEntry) -> Option<Approval> {
     let (at, by) = entry.approved.as_ref()?;
-    (SignedDuration::ZERO..=DAY)
-        .contains(&input.now.duration_since(*at))
+    input
+        .time
+        .is_valid_approval(*at)
         .then(|| Approval { by: by.clone(), detail: format!("approved by {by} at {at:.0}") })
 }
 
@@ -223,21 +222,30 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
         let hold = held_entry(input, decision.user, Action::Update);
         is_applied(decision) && hold.map_or(!renames_guest(decision), |entry| valid_approval(input, entry).is_none())
     };
-    let mut clearing: BTreeMap<Attribute, u64> = BTreeMap::new();
+    let mut clearing: BTreeMap<Attribute, BTreeSet<EntraId>> = BTreeMap::new();
     let mut updates = 0;
     for decision in decisions.iter().filter(is_counted) {
         updates += u64::from(decision.action == Action::Update);
         for cleared in decision.changes.iter().filter(|change| change.old.is_some() && change.new.is_none()) {
-            *clearing.entry(cleared.attribute).or_default() += 1;
+            clearing.entry(cleared.attribute).or_default().insert(decision.user);
         }
     }
     let joining = present_in_joining_rows(input, decisions);
-    for (attribute, count) in clearing {
+    for (attribute, users) in clearing {
+        let now = users.len() as u64;
+        // A lost permission or a damaged feed may take the values a few at a time.
+        let recent =
+            input.facts.recently_cleared.get(&attribute).map_or(0, |recent| recent.difference(&users).count() as u64);
         let present = [&input.facts.present, &joining];
-        let present = present.iter().filter_map(|counts| counts.get(&attribute)).sum::<u64>();
-        if count > SMALL && exceeds_percent(count, MAX_CLEARING_PERCENT, present) {
+        let present = present.iter().filter_map(|counts| counts.get(&attribute)).sum::<u64>() + recent;
+        if now + recent > SMALL && exceeds_percent(now + recent, MAX_CLEARING_PERCENT, present) {
             let path = attribute.path();
-            return Some(format!("{path} would become empty for {count} of the {present} learners that have it"));
+            let before =
+                if recent > 0 { format!(", {recent} of them emptied in the last 24 hours") } else { String::new() };
+            let count = now + recent;
+            return Some(format!(
+                "{path} would be empty for {count} of {present} learners that have or had it{before}"
+            ));
         }
     }
     let (learners, percent) = (input.active_learners(), input.limits.max_update_percent);

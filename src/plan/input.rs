@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Relink;
 use crate::model::{
-    Action, Attribute, Cause, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason, Reissued, Repair,
-    Restrictions, Routes, UnclearRows, UserList, Values, Verdict,
+    Action, Attribute, Cause, CycleTime, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason, Reissued,
+    Repair, Restrictions, Routes, UnclearRows, UserList, Values, Verdict,
 };
 
 /// Every user assigned to the application, assessed. Complete: a user missing here was missing from the complete
@@ -164,6 +164,8 @@ pub struct DatabaseFacts {
     pub failing: BTreeMap<EntraId, FailingEntry>,
     /// Users that this source deactivated in the last 24 hours without an approval and that are still inactive.
     pub recently_deactivated: BTreeSet<EntraId>,
+    /// Active users whose attribute was cleared in the last 24 hours without an approval and is still empty.
+    pub recently_cleared: BTreeMap<Attribute, BTreeSet<EntraId>>,
     /// How many active linked learners have a value, by attribute.
     pub present: BTreeMap<Attribute, u64>,
     /// How many members each assigned group had, by `sync_groups`.
@@ -233,7 +235,7 @@ pub struct PlanInput<'a> {
     /// The learner that an administrator gives to another user.
     pub relink: Option<&'a Relink>,
     /// The time of the cycle.
-    pub now: Timestamp,
+    pub time: CycleTime,
 }
 
 impl<'a> PlanInput<'a> {

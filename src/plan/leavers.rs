@@ -127,7 +127,7 @@ fn must_wait(input: PlanInput<'_>, user: EntraId) -> bool {
     !input.facts.taken_over
         && !after.is_zero()
         && hold.is_none_or(|entry| entry.reason == Reason::Unreadable)
-        && !has_waited(input.facts, user, after, input.now)
+        && !has_waited(input, user, after)
 }
 
 /// Whether the user is still assigned, but the account is neither among the users nor in the deleted items.
@@ -140,8 +140,7 @@ pub(super) fn account_is_missing(input: PlanInput<'_>, user: EntraId) -> bool {
 
 /// Whether an earlier cycle found the account missing, long enough ago.
 fn account_missing_for_long(input: PlanInput<'_>, user: EntraId) -> bool {
-    waits_for(input.facts, user) == Some(Cause::AccountMissing)
-        && has_waited(input.facts, user, input.limits.min_interval, input.now)
+    waits_for(input.facts, user) == Some(Cause::AccountMissing) && has_waited(input, user, input.limits.min_interval)
 }
 
 fn waits_for(facts: &DatabaseFacts, user: EntraId) -> Option<Cause> {
@@ -161,9 +160,9 @@ pub(super) fn restarts_wait(input: PlanInput<'_>, decision: &Decision) -> bool {
     }
 }
 
-fn has_waited(facts: &DatabaseFacts, user: EntraId, span: SignedDuration, now: jiff::Timestamp) -> bool {
-    let entry = facts.failing.get(&user).filter(|entry| entry.reason == Reason::Waiting);
-    entry.is_some_and(|entry| now.duration_since(entry.first_at) >= span)
+fn has_waited(input: PlanInput<'_>, user: EntraId, span: SignedDuration) -> bool {
+    let entry = input.facts.failing.get(&user).filter(|entry| entry.reason == Reason::Waiting);
+    entry.is_some_and(|entry| input.time.has_elapsed(entry.first_at, span))
 }
 
 fn is_protected(input: PlanInput<'_>, user: EntraId) -> bool {

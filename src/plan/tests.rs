@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use self::database::Database;
 use super::*;
 use crate::model::{
-    Action, Fingerprint, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes, Status, UnclearPrincipal,
-    UnclearRows, UserList, Values, Verdict,
+    Action, CycleTime, DAY, Fingerprint, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes, Status,
+    UnclearPrincipal, UnclearRows, UserList, Values, Verdict,
 };
 
 const SOURCE: &str = "tenant/application";
@@ -29,6 +29,11 @@ fn user(number: u8) -> EntraId {
 
 fn now() -> Timestamp {
     "2026-01-02T03:04:05Z".parse().unwrap()
+}
+
+/// Both clocks agree.
+fn clocks_at(at: Timestamp) -> CycleTime {
+    CycleTime::new(at, Some(Ok(at)), None)
 }
 
 fn limits() -> Limits {
@@ -121,7 +126,7 @@ fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timesta
         facts: &database.facts(),
         limits,
         relink: None,
-        now: at,
+        time: clocks_at(at),
     })
 }
 
@@ -231,7 +236,7 @@ fn an_approval_releases_exactly_the_approved_users() {
     for (_, entry) in database.held.iter_mut().take(25) {
         entry.approved = Some((now(), "root".to_owned()));
     }
-    let plan = plan_for(&database, &desired(&gone), &limits(), now() + DAY + SignedDuration::from_secs(1));
+    let plan = plan_for(&database, &desired(&gone), &limits(), now() + DAY + SignedDuration::from_mins(6));
     assert_eq!((plan.counts().deactivated, plan.counts().held), (0, 30), "expired");
     let later = now() + SignedDuration::from_mins(30);
     let plan = plan_for(&database, &desired(&gone), &limits(), later);
@@ -290,7 +295,7 @@ fn an_emptied_group_is_guarded_until_its_last_members_are_inactive() {
             facts: &database.facts(),
             limits: &limits(),
             relink: None,
-            now: now(),
+            time: clocks_at(now()),
         })
     };
     // Unreadable at first, unassigned later: the guard must still be there.
@@ -406,7 +411,7 @@ fn an_unreadable_leaver_waits_once_it_is_readable() {
             facts: &database.facts(),
             limits: &limits,
             relink: None,
-            now: at,
+            time: clocks_at(at),
         });
         database.apply(&plan, at);
         (plan.counts().deactivated, plan.counts().held, plan.counts().skipped)

@@ -56,6 +56,6 @@ pub(super) fn may_hide_users(input: PlanInput<'_>) -> Option<String> {
 fn not_found_for_long(input: PlanInput<'_>, id: EntraId) -> bool {
     let entry = input.facts.failing.get(&id).filter(|entry| entry.cause == Some(Cause::PrincipalMissing));
     entry.is_some_and(|FailingEntry { reason, first_at, .. }| {
-        *reason == Reason::NotReadableYet || input.now.duration_since(*first_at) >= input.limits.min_interval
+        *reason == Reason::NotReadableYet || input.time.has_elapsed(*first_at, input.limits.min_interval)
     })
 }

@@ -11,7 +11,7 @@ use super::preflight::{LOCK_FILE, Preflight, PreflightError};
 use super::user_lookup::{UserArgument, UserLookupError, find_user};
 use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
-use crate::model::{LearnerId, LockHolder, chain};
+use crate::model::{CycleTime, LearnerId, LockHolder, chain};
 use crate::store::{Store, StoreError};
 
 /// How often a lock is tried again. Neither kind of lock can be awaited: a lock file blocks its thread, and a server
@@ -108,7 +108,8 @@ pub async fn run_locked_cycle(
         rules: &app.rules,
     };
     let ended = cycle::run(context, CycleOptions { request: options.request, now, only: found.as_ref() }, stop).await;
-    expire_log(&store, app.config.log.retention, now).await;
+    let time = ended.as_ref().map_or_else(|_| CycleTime::new(now, None, None), |report| report.time);
+    expire_log(&store, app.config.log.retention, time).await;
     reached(Step::LogExpired);
     // The process may end at once; the last to close an SQLite file completes it from its log.
     if let Err(error) = store.close().await {
@@ -211,9 +212,9 @@ pub fn learner_as_json(learner: &LearnerId) -> Value {
     }
 }
 
-/// Deletes the rows of the provisioning log that are older than `log.retention`.
-async fn expire_log(store: &Store, retention: Duration, now: Timestamp) {
-    let Ok(before) = now.checked_sub(signed(retention)) else { return };
+/// Deletes the rows of the provisioning log that are older than `log.retention` by both clocks.
+async fn expire_log(store: &Store, retention: Duration, time: CycleTime) {
+    let Some(before) = time.before(signed(retention)) else { return };
     match store.expire(before).await {
         Ok(0) => {}
         Ok(rows) => tracing::info!(rows, "deleted expired provisioning log rows"),

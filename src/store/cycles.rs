@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::db::{SqlRow, Statement, parse_column};
 use super::error::StoreError;
 use super::handle::Store;
-use crate::model::{Outcome, Trigger};
+use crate::model::{ClockFinding, Outcome, Trigger};
 use crate::plan::Counts;
 
 /// The key of a row in `sync_cycles`.
@@ -23,8 +23,12 @@ impl fmt::Display for CycleId {
 /// How a cycle ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CycleEnd {
+    /// When it began, by the clock that is known better at its end.
+    pub began: Timestamp,
     /// When it ended.
     pub at: Timestamp,
+    /// How the clocks compare; `None` keeps the last comparison.
+    pub clock: Option<ClockFinding>,
     /// Its outcome.
     pub outcome: Outcome,
     /// Its numbers.
@@ -63,7 +67,9 @@ impl Store {
     pub async fn begin_cycle(&self, source: &str, trigger: Trigger, at: Timestamp) -> Result<CycleId, StoreError> {
         self.write(async |connection| {
             let close = Statement::new(
-                "UPDATE sync_cycles SET finished_at = $1, outcome = $2 WHERE source = $3 AND finished_at IS NULL",
+                "UPDATE sync_cycles SET outcome = $2,
+                     finished_at = CASE WHEN started_at > $1 THEN started_at ELSE $1 END
+                 WHERE source = $3 AND finished_at IS NULL",
             );
             connection.execute(close.bind(at).bind(Outcome::Interrupted.as_str()).bind(source)).await?;
             let begin = Statement::new(
@@ -75,18 +81,24 @@ impl Store {
         .await
     }
 
-    /// Sets the source of a cycle, once the id of the application is resolved. Closes rows of that source that a kill left
-    /// open, as interrupted at the start of this cycle.
-    pub async fn set_cycle_source(&self, cycle: CycleId, source: &str) -> Result<(), StoreError> {
+    /// Sets the source of a cycle, once the id of the application is resolved, and its start by the clock of Graph. Closes
+    /// rows of that source that a kill left open, as interrupted at the start of this cycle.
+    pub async fn set_cycle_source(
+        &self,
+        cycle: CycleId,
+        source: &str,
+        started_at: Timestamp,
+    ) -> Result<(), StoreError> {
         self.write(async |connection| {
             let close = Statement::new(
                 "UPDATE sync_cycles SET outcome = $1,
-                     finished_at = (SELECT started_at FROM sync_cycles WHERE id = $2)
+                     finished_at = CASE WHEN started_at > $4 THEN started_at ELSE $4 END
                  WHERE source = $3 AND id <> $2 AND finished_at IS NULL",
             );
-            connection.execute(close.bind(Outcome::Interrupted.as_str()).bind(cycle.0).bind(source)).await?;
-            let name = Statement::new("UPDATE sync_cycles SET source = $1 WHERE id = $2");
-            connection.execute(name.bind(source).bind(cycle.0)).await?;
+            let close = close.bind(Outcome::Interrupted.as_str()).bind(cycle.0).bind(source).bind(started_at);
+            connection.execute(close).await?;
+            let name = Statement::new("UPDATE sync_cycles SET source = $1, started_at = $2 WHERE id = $3");
+            connection.execute(name.bind(source).bind(started_at).bind(cycle.0)).await?;
             Ok(())
         })
         .await
@@ -94,21 +106,29 @@ impl Store {
 
     /// Ends a cycle.
     pub async fn finish_cycle(&self, cycle: CycleId, end: &CycleEnd) -> Result<(), StoreError> {
-        let CycleEnd { at, outcome, counts, requests, error } = end;
+        let CycleEnd { began, at, clock, outcome, counts, requests, error } = end;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
         let mut statement = Statement::new(
             "UPDATE sync_cycles SET in_scope = $1, created = $2, updated = $3, deactivated = $4, reactivated = $5,
                  unchanged = $6, skipped = $7, failed = $8, held = $9, requests = $10, finished_at = $11,
-                 outcome = $12, error = $13
-             WHERE id = $14",
+                 outcome = $12, error = $13, started_at = $14
+             WHERE id = $15",
         );
         for number in
             [in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, *requests]
         {
             statement = statement.bind(i64::try_from(number).unwrap_or(i64::MAX));
         }
-        let statement = statement.bind(*at).bind(outcome.as_str()).bind(error.as_deref()).bind(cycle.0);
-        self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await
+        let statement = statement.bind(*at).bind(outcome.as_str()).bind(error.as_deref()).bind(*began).bind(cycle.0);
+        self.write(async |connection| {
+            if let Some(finding) = clock {
+                let note = Statement::new("UPDATE sync_state SET clock = $1").bind(finding.to_text());
+                connection.execute(note).await?;
+            }
+            connection.execute(statement).await?;
+            Ok(())
+        })
+        .await
     }
 
     /// One cycle.
@@ -130,6 +150,17 @@ impl Store {
             "SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) AND outcome = $2 ORDER BY id DESC LIMIT 1",
         );
         self.cycle_of(statement.bind(source).bind(Outcome::Success.as_str())).await
+    }
+
+    /// When the last complete cycle of `source` started. A failed one may have recorded a wrong clock.
+    pub async fn last_complete_cycle(&self, source: &str) -> Result<Option<Timestamp>, StoreError> {
+        let statement = Statement::new(
+            "SELECT started_at FROM sync_cycles WHERE source = $1 AND outcome IN ($2, $3, $4) ORDER BY id DESC LIMIT 1",
+        );
+        let complete = [Outcome::Success, Outcome::Partial, Outcome::Held];
+        let statement = complete.into_iter().fold(statement.bind(source), |all, one| all.bind(one.as_str()));
+        let row = self.connection().await.optional_row(statement).await?;
+        row.map(|row| Ok(row.time(0, "sync_cycles.started_at")?)).transpose()
     }
 
     async fn cycle_of(&self, statement: Statement<'_>) -> Result<Option<CycleRow>, StoreError> {

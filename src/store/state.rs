@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::db::{Statement, parse_column, parse_json_column};
 use super::error::StoreError;
 use super::handle::Store;
-use crate::model::{EntraId, Generation};
+use crate::model::{ClockFinding, EntraId, Generation};
 
 /// What the database records about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct DatabaseState {
     pub applications: BTreeMap<String, String>,
     /// The last check of the credential.
     pub credential: Option<CredentialNote>,
+    /// How the last cycle found the clocks.
+    pub clock: Option<ClockFinding>,
 }
 
 /// What a cycle found when it checked the credential.
@@ -60,7 +62,7 @@ impl Store {
     pub async fn state(&self) -> Result<DatabaseState, StoreError> {
         let statement = Statement::new(
             "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
-                    credential_ends_at, taken_over_sources
+                    credential_ends_at, taken_over_sources, clock
              FROM sync_state",
         );
         let row = self.connection().await.row(statement).await?;
@@ -73,6 +75,7 @@ impl Store {
             admitted_sources: parse_json_column(row.get(3)?, "sync_state.admitted_sources")?,
             applications: parse_json_column(row.get(4)?, "sync_state.applications")?,
             taken_over_sources: parse_json_column(row.get(7)?, "sync_state.taken_over_sources")?,
+            clock: row.get::<Option<&str>, _>(8)?.and_then(ClockFinding::from_text),
             credential: looked_at.map(|looked_at| CredentialNote { looked_at, ends_at }),
         })
     }

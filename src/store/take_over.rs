@@ -133,13 +133,3 @@ async fn forget_source(connection: &mut Connection, old: &str, new: &str) -> Res
     connection.execute(statement).await?;
     Ok(())
 }
-
-/// The first complete cycle after the take-over recorded its holds.
-pub(super) async fn end_take_over(connection: &mut Connection, source: &str) -> Result<(), DbError> {
-    let row = connection.row(Statement::new("SELECT taken_over_sources FROM sync_state")).await?;
-    let mut taken_over: BTreeSet<String> = parse_json_column(row.get(0)?, "sync_state.taken_over_sources")?;
-    taken_over.remove(source);
-    let statement = Statement::new("UPDATE sync_state SET taken_over_sources = $1");
-    connection.execute(statement.bind(json!(taken_over).to_string())).await?;
-    Ok(())
-}

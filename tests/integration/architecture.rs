@@ -308,7 +308,7 @@ fn each_public_type_has_its_own_name() {
 }
 
 /// The floors of the store, lowest first.
-const FLOORS: [&str; 13] = [
+const FLOORS: [&str; 14] = [
     "db",
     "error",
     "table",
@@ -321,6 +321,7 @@ const FLOORS: [&str; 13] = [
     "read",
     "write",
     "administration",
+    "take_over",
     "open",
 ];
 

@@ -1,6 +1,7 @@
 //! Updates are held when many learners would lose a value, as after a lost permission. Creates continue.
 
 use graph_sim::{Fault, Tenant, User};
+use jiff::SignedDuration;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
@@ -120,4 +121,65 @@ async fn a_user_with_a_held_update_can_still_leave() {
     assert_eq!(world.log(&users[0]).await.last().unwrap(), "deactivate success account-disabled");
     assert_eq!(world.learner(&users[0], "department, active").await, ["Research", "0"]);
     world.settled().await;
+}
+
+/// The log hides the values of the department.
+const REDACTED: &str = r#"[mapping]
+userName = "[userPrincipalName]"
+'emails[type eq "work"].value' = "[mail]"
+active = 'Switch([IsSoftDeleted], , "False", "True", "True", "False")'
+"urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:department" = "Redact([department])"
+"#;
+
+/// Nine learners a cycle lose a value: each cycle alone is within the limit.
+#[apply(on_both)]
+async fn values_that_vanish_slowly_are_counted_over_a_day() {
+    for redact in [false, true] {
+        let (mut world, users) = staff(45).await;
+        if redact {
+            world.configure(REDACTED);
+        }
+        let clear = |world: &World, users: &[String]| {
+            world.sim.tenant(|tenant| users.iter().for_each(|user| tenant.user_mut(user).department = None));
+        };
+        clear(&world, &users[..9]);
+        assert_eq!(world.cycle().await.counts.updated, 9);
+        // 18 of 45; other changes are held with them.
+        clear(&world, &users[9..18]);
+        world.sim.tenant(|tenant| tenant.user_mut(&users[44]).job_title = Some("Diver".to_owned()));
+        let report = world.cycle().await;
+        assert_eq!(
+            (report.counts.updated, report.counts.held),
+            (0, if redact { 9 } else { 10 }),
+            "{}",
+            report.summary()
+        );
+        let detail = world.last_detail(&users[9]).await;
+        assert!(detail.contains("18 of 45") && detail.contains("9 of them"), "{detail}");
+        world.settled().await;
+        // Approved users are excepted, then and afterwards; the first nine are not.
+        world.approve().await;
+        assert_eq!(world.cycle().await.counts.held, 0);
+        clear(&world, &users[18..19]);
+        assert_eq!(world.cycle().await.counts.updated, 1);
+        clear(&world, &users[19..20]);
+        assert_eq!(world.cycle().await.counts.held, 1, "11 of 36");
+        // What has a value again, or belongs to an inactive learner, does not count.
+        world.sim.tenant(|tenant| {
+            tenant.user_mut(&users[0]).department = Some("Research".to_owned());
+            tenant.unassign(&users[1]);
+        });
+        world.approve().await;
+        assert_eq!(world.cycle().await.counts.held, 0);
+        clear(&world, &users[20..22]);
+        assert_eq!(world.cycle().await.counts.updated, 2, "ten");
+        clear(&world, &users[22..23]);
+        assert_eq!(world.cycle().await.counts.held, 1);
+        // A day later nothing of this counts.
+        world.pass(SignedDuration::from_hours(25));
+        world.approve().await;
+        assert_eq!(world.cycle().await.counts.held, 0);
+        clear(&world, &users[23..26]);
+        assert_eq!(world.cycle().await.counts.updated, 3);
+    }
 }

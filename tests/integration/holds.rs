@@ -274,7 +274,7 @@ async fn an_approval_expires_after_a_day() {
     unassign(&world, &users[..11]);
     assert_eq!(world.cycle().await.counts.held, 11);
     world.approve().await;
-    world.pass(SignedDuration::from_mins(24 * 60 + 1));
+    world.pass(SignedDuration::from_mins(24 * 60 + 6));
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held, report.counts.deactivated), (Outcome::Held, 11, 0));
     world.settled().await;

@@ -4,6 +4,7 @@
 mod architecture;
 mod bad_rows;
 mod cache;
+mod clocks;
 mod command;
 mod conflicts;
 mod crash;

@@ -66,8 +66,10 @@ pub(crate) fn keys(object: &Value) -> BTreeSet<&str> {
 }
 
 impl World {
-    /// The program with the configuration of this scenario and an empty environment.
+    /// The program with the configuration of this scenario and an empty environment. It reads the real clock, and so does
+    /// Graph unless the scenario says otherwise.
     pub(crate) fn program(&self, arguments: &[&str]) -> Command {
+        self.sim.set_date(self.date.clone().unwrap_or_default());
         let mut command = Command::new(PROGRAM);
         command.env_clear().args(arguments).arg("--config").arg(self.config_path()).current_dir(self.path(""));
         command

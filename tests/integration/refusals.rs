@@ -182,6 +182,7 @@ pub(crate) fn daemon_lock(world: &World) -> String {
         admitted_sources: BTreeSet::new(),
         applications: BTreeMap::new(),
         credential: None,
+        clock: None,
     };
     let paths = Paths::new(&world.app().config).source_locks(&world.app().config, &state);
     paths.first().unwrap().file_name().unwrap().to_str().unwrap().to_owned()

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use graph_sim::{GraphSim, Tenant, User};
+use graph_sim::{DateHeader, GraphSim, Tenant, User};
 use jiff::{SignedDuration, Timestamp};
 use learner_sync::config;
 use learner_sync::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, Prepared, Report, StopSignal};
@@ -36,6 +36,8 @@ pub(crate) struct World {
     pub(crate) sim: Arc<GraphSim>,
     /// The time of the next cycle.
     pub(crate) now: Timestamp,
+    /// Graph's `Date` in the next cycles; `None` agrees with [`Self::now`].
+    pub(crate) date: Option<DateHeader>,
     /// The learner database.
     pub(crate) database: Database,
     directory: TempDir,
@@ -62,7 +64,7 @@ impl World {
 
     async fn start_with(tenant: Tenant, directory: TempDir, database: Database) -> Self {
         let sim = Arc::new(GraphSim::start(tenant).await);
-        let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), database, directory };
+        let world = Self { sim, now: "2026-03-02T08:00:00Z".parse().unwrap(), date: None, database, directory };
         std::fs::write(world.path("secret"), world.sim.tenant(|tenant| tenant.client_secret.clone())).unwrap();
         // With other permissions every command warns.
         std::fs::set_permissions(world.path("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -128,6 +130,7 @@ impl World {
 
     /// Runs a cycle that can be stopped or dropped.
     pub(crate) async fn run_until(&self, full: bool, stop: StopSignal) -> Report {
+        self.set_date();
         let app = self.app();
         std::fs::create_dir_all(self.path("state")).unwrap();
         let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
@@ -184,6 +187,7 @@ impl World {
 
     /// Plans a cycle without writing.
     pub(crate) async fn plan(&self) -> Result<Prepared, CycleError> {
+        self.set_date();
         let app = self.app();
         let store = match Store::open(&app.learners, Access::ReadOnly).await {
             Ok(store) => store,
@@ -193,6 +197,11 @@ impl World {
         let request =
             CycleOptions { request: CycleRequest { trigger: Trigger::Command, full: true }, now: self.now, only: None };
         cycle::prepare(parts, request, None).await
+    }
+
+    /// Sets Graph's clock for a cycle.
+    pub(crate) fn set_date(&self) {
+        self.sim.set_date(self.date.clone().unwrap_or_else(|| DateHeader::clock(self.now)));
     }
 
     pub(crate) fn pass(&mut self, duration: SignedDuration) {

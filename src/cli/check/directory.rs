@@ -1,16 +1,14 @@
 //! What `check` asks Entra ID and Graph.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use super::{Check, DATABASE};
 use crate::cycle::{self, CycleError};
 use crate::directory::{Application, AssignmentSummary, Directory, DirectoryError, GroupPreview};
-use crate::model::{EntraId, GroupMembers, Source};
+use crate::model::{ClockFinding, CycleTime, EntraId, GroupMembers, Source};
 use crate::runtime::App;
 use crate::store::{Access, Store};
 
-/// Entra, like Kerberos, tolerates a clock difference of five minutes.
-const MAX_CLOCK_DIFFERENCE: i64 = 300;
 /// The permissions that a cycle needs, each followed by those that include it.
 const NEEDED: [&[&str]; 3] = [
     &["Application.Read.All", "Application.ReadWrite.All", "Directory.Read.All", "Directory.ReadWrite.All"],
@@ -39,16 +37,26 @@ impl Check {
 /// Checks the network, the sign-in, the permissions and the assignments, as far as each step allows the next.
 pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
     let App { config, directory, rules, learners: _, clock } = app;
-    checks.push(match directory.clock_ahead(*clock).await {
-        Ok(ahead) => network_check(&config.entra.graph, ahead),
-        Err(error) => Check::failed_request("network", &error.into(), ""),
-    });
+    let connected = directory.connect().await;
+    let begun = clock();
+    // The date of an answer without a token may be that of a proxy, but explains a refused sign-in.
+    let (network, finding) = match connected {
+        Ok(date) => (
+            Check::passed("network", format!("{} answers", config.entra.graph)),
+            date.map(|date| ClockFinding::compare(begun, date)),
+        ),
+        Err(error) => (Check::failed_request("network", &error.into(), ""), None),
+    };
+    checks.push(network);
     if let Err(error) = directory.sign_in().await {
         checks.push(Check::failed_request("sign-in", &error.into(), ""));
+        checks.extend(finding.and_then(clock_check));
         // The dates are a likely cause, whatever Entra says.
         checks.extend(directory.certificate_problem(clock()).map(certificate_check));
         return;
     }
+    let begun = clock();
+    directory.start_clock();
     let who = config.entra.client_id.as_ref().map_or_else(
         || "the managed identity of this machine".to_owned(),
         |client_id| format!("application {client_id} in tenant {}", rules.tenant),
@@ -62,6 +70,8 @@ pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
     };
     let Application { object_id, app_id: _, name, roles: _ } = &application;
     checks.push(Check::passed("application", format!("{name:?}, object id {object_id}")));
+    // As a cycle compares them.
+    checks.extend(CycleTime::new(begun, directory.time_at_start(), None).finding().and_then(clock_check));
     if checks.iter().any(|check| check.name == DATABASE && check.ok) {
         checks.extend(source_check(app, *object_id).await);
     }
@@ -87,21 +97,10 @@ pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
     checks.extend(restrictions_check(app).await);
 }
 
-/// Graph answered; fails when the clocks differ too much for a sign-in.
-fn network_check(graph: &str, ahead: Option<SignedDuration>) -> Check {
-    let Some(ahead) = ahead else { return Check::passed("network", format!("{graph} answers")) };
-    let seconds = ahead.as_secs();
-    let off = match seconds {
-        0 => format!("{graph} answers; the clocks agree"),
-        ahead @ 1.. => format!("{graph} answers; the clock of this machine is {ahead} s ahead"),
-        behind => format!("{graph} answers; the clock of this machine is {} s behind", behind.unsigned_abs()),
-    };
-    if seconds.abs() <= MAX_CLOCK_DIFFERENCE {
-        return Check::passed("network", off);
-    }
-    let hint = "set the clock of this machine (timedatectl set-ntp true): Entra refuses sign-ins when it is more than five \
-                minutes off";
-    Check::refused("network", off, hint)
+/// Warns when the clocks do not agree.
+fn clock_check(finding: ClockFinding) -> Option<Check> {
+    let hint = finding.advice()?.to_owned();
+    Some(Check { hint: Some(hint), ..Check::passed("clock", finding.description()) })
 }
 
 /// A warning: the clock of this machine may be wrong, and Entra decides.

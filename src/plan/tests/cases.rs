@@ -1085,9 +1085,9 @@ fn a_hold_lasts_until_it_is_approved_for_its_action() {
     );
     let approved_by: Vec<_> = world.plan().applied().map(|it| it.row_after().unwrap().approved_by.clone()).collect();
     assert_eq!(approved_by, [Some("ada".to_owned())]);
-    approve(&mut world, 24 * 60 + 1);
+    approve(&mut world, 24 * 60 + 6);
     assert_eq!(world.plan().counts().held, 1);
-    approve(&mut world, -1);
+    approve(&mut world, -6);
     assert_eq!(world.plan().counts().held, 1, "an approval in the future");
     // A new reason is logged, even for the same action.
     let mut unreadable = leavers(2, 3);

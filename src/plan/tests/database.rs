@@ -44,6 +44,7 @@ impl Database {
             held: self.held.clone(),
             failing: self.failing.clone(),
             recently_deactivated: self.deactivated.clone(),
+            recently_cleared: BTreeMap::new(),
             present,
             last_members: self.last_members.clone(),
         }

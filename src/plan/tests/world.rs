@@ -1,7 +1,7 @@
 //! A small world to plan in: learner rows, users as assessed, and everything else a plan is made from.
 
 use super::*;
-use crate::model::{Cause, Restrictions};
+use crate::model::{Cause, CycleTime, Restrictions};
 
 /// The input of one plan. By default user `n` has learner `n`, with the names `n` in every value.
 pub(super) struct World {
@@ -18,6 +18,7 @@ pub(super) struct World {
     pub(super) held: BTreeMap<EntraId, HeldEntry>,
     pub(super) failing: BTreeMap<EntraId, FailingEntry>,
     pub(super) recently_deactivated: BTreeSet<EntraId>,
+    pub(super) recently_cleared: BTreeMap<Attribute, BTreeSet<EntraId>>,
     pub(super) last_members: MemberCounts,
     pub(super) routes: BTreeMap<EntraId, Routes>,
     /// Links that say something else than the rows.
@@ -25,6 +26,7 @@ pub(super) struct World {
     pub(super) limits: Limits,
     pub(super) taken_over: bool,
     pub(super) relink: Option<Relink>,
+    pub(super) time: CycleTime,
 }
 
 pub(super) fn direct() -> Routes {
@@ -59,12 +61,14 @@ impl World {
             held: BTreeMap::new(),
             failing: BTreeMap::new(),
             recently_deactivated: BTreeSet::new(),
+            recently_cleared: BTreeMap::new(),
             last_members: MemberCounts::new(),
             routes: BTreeMap::new(),
             stale_links: LinkedLearners::new(),
             limits: limits(),
             taken_over: false,
             relink: None,
+            time: clocks_at(now()),
         }
     }
 
@@ -181,6 +185,7 @@ impl World {
             held: self.held.clone(),
             failing: self.failing.clone(),
             recently_deactivated: self.recently_deactivated.clone(),
+            recently_cleared: self.recently_cleared.clone(),
             present,
             last_members: self.last_members.clone(),
         }
@@ -201,7 +206,7 @@ impl World {
             facts: &self.facts(),
             limits: &self.limits,
             relink: self.relink.as_ref(),
-            now: now(),
+            time: self.time,
         })
     }
 

@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::Deserialize;
 
 use super::status::HeldUser;
 use crate::model::{Action, Attribute, EntraId, Status};
 use crate::plan::{FailingEntry, HeldEntry};
-use crate::store::db::{Statement, parse_column};
+use crate::store::db::{Dialect, Statement, parse_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
@@ -58,6 +59,67 @@ impl Store {
         .bind(Action::Deactivate.as_str())
         .bind(Status::Success.as_str());
         self.query(statement, |row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).await
+    }
+
+    /// The active users of `source`, by attribute, for whom one of `attributes` was cleared at `since` or later without an
+    /// approval and is still empty.
+    pub async fn recently_cleared(
+        &self,
+        source: &str,
+        since: Timestamp,
+        attributes: &[Attribute],
+    ) -> Result<BTreeMap<Attribute, BTreeSet<EntraId>>, StoreError> {
+        let cleared = self.cleared_since(since, attributes).await?;
+        if cleared.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let users: BTreeSet<EntraId> = cleared.iter().map(|(user, _)| *user).collect();
+        let rows = self.rows(source, &users.into_iter().collect::<Vec<_>>(), attributes).await?;
+        let mut recent: BTreeMap<Attribute, BTreeSet<EntraId>> = BTreeMap::new();
+        for (user, attribute) in cleared {
+            if rows.get(&user).is_some_and(|row| row.active && row.values.get(&attribute) == Some(&None)) {
+                recent.entry(attribute).or_default().insert(user);
+            }
+        }
+        Ok(recent)
+    }
+
+    /// What the provisioning log says was cleared at `since` or later without an approval.
+    async fn cleared_since(
+        &self,
+        since: Timestamp,
+        attributes: &[Attribute],
+    ) -> Result<BTreeSet<(EntraId, Attribute)>, StoreError> {
+        #[derive(Deserialize)]
+        struct LoggedChange {
+            attribute: String,
+            old: serde_json::Value,
+            new: serde_json::Value,
+        }
+        let mut connection = self.connection().await;
+        // Most rows clear nothing: a million of them are created on the first day.
+        let clears = match connection.dialect() {
+            Dialect::Sqlite => r#"changes LIKE '%"new":null%'"#,
+            Dialect::Postgres => r#"changes @> '[{"new": null}]'"#,
+        };
+        let statement = Statement::new(format!(
+            "SELECT entra_id, changes FROM provisioning_log
+             WHERE at >= $1 AND action IN ($2, $3) AND status = $4 AND approved_by IS NULL AND {clears}"
+        ));
+        let statement = statement.bind(since).bind(Action::Update.as_str()).bind(Action::Reactivate.as_str());
+        let rows = connection.rows(statement.bind(Status::Success.as_str())).await?;
+        let mut cleared = BTreeSet::new();
+        for row in rows {
+            // Somebody may have edited the log; a row that says nothing must not stop the cycle.
+            let Ok(user) = row.get::<&str, _>(0)?.parse() else { continue };
+            let Ok(changes) = serde_json::from_str::<Vec<LoggedChange>>(row.json(1)?) else { continue };
+            for LoggedChange { attribute: path, old, new } in changes {
+                let attribute = attributes.iter().find(|attribute| attribute.path() == path);
+                cleared
+                    .extend(attribute.filter(|_| new.is_null() && !old.is_null()).map(|attribute| (user, *attribute)));
+            }
+        }
+        Ok(cleared)
     }
 
     /// The last recorded number of members of each assigned group.

@@ -14,6 +14,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/004_typed_state.sql"),
     // The sources that took over learners and have not completed a cycle since.
     include_str!("postgres/005_taken_over.sql"),
+    // How the last cycle found the clocks of this machine and of Graph.
+    include_str!("postgres/006_clock.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

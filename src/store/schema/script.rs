@@ -49,6 +49,7 @@ pub(crate) fn script(dialect: Dialect, layout: &Layout, from: usize, writer: Opt
 
 #[cfg(test)]
 mod tests {
+    use super::super::VERSION;
     use super::*;
 
     fn check(dialect: Dialect, from: usize, expect: &[&str]) {
@@ -61,13 +62,15 @@ mod tests {
 
     #[test]
     fn a_migration_checks_the_version_first() {
-        let version = "UPDATE sync_state SET schema_version = CASE schema_version WHEN 2 THEN 4 END;";
+        let newest = usize::try_from(VERSION).unwrap();
+        let version = format!("UPDATE sync_state SET schema_version = CASE schema_version WHEN 2 THEN {newest} END;");
+        let version = version.as_str();
         let lock = "SELECT pg_advisory_xact_lock(1280530766);";
         let column = "ALTER TABLE sync_links ADD COLUMN switched_off_at timestamptz;";
         check(Dialect::Postgres, 2, &["BEGIN;", lock, version, column]);
         let column = "ALTER TABLE sync_links ADD COLUMN switched_off_at TEXT;";
         check(Dialect::Sqlite, 2, &[".bail on", "BEGIN IMMEDIATE;", version, column]);
-        check(Dialect::Postgres, 4, &["BEGIN;", lock, "COMMIT;"]);
-        check(Dialect::Sqlite, 4, &[".bail on", "BEGIN IMMEDIATE;", "COMMIT;"]);
+        check(Dialect::Postgres, newest, &["BEGIN;", lock, "COMMIT;"]);
+        check(Dialect::Sqlite, newest, &[".bail on", "BEGIN IMMEDIATE;", "COMMIT;"]);
     }
 }

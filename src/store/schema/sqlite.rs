@@ -12,6 +12,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/004_typed_state.sql"),
     // The sources that took over learners and have not completed a cycle since.
     include_str!("sqlite/005_taken_over.sql"),
+    // How the last cycle found the clocks of this machine and of Graph.
+    include_str!("sqlite/006_clock.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

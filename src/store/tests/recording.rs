@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::model::{Cause, Outcome};
+use crate::model::{Cause, ClockFault, ClockFinding, Outcome};
 use crate::plan::{Counts, MemberCounts};
 
 fn at(hour: u32) -> WriteContext<'static> {
@@ -179,14 +179,20 @@ async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
     let store = kind.empty_store().await;
     let killed = store.begin_cycle(SOURCE, Trigger::Schedule, at(1).at).await.unwrap();
     let other = store.begin_cycle("another", Trigger::Startup, at(2).at).await.unwrap();
-    let cycle = store.begin_cycle("tenant/configured", Trigger::Signal, at(3).at).await.unwrap();
-    store.set_cycle_source(cycle, SOURCE).await.unwrap();
-    let killed = store.cycle(killed).await.unwrap().unwrap();
-    assert_eq!((killed.outcome, killed.finished_at), (Some(Outcome::Interrupted), Some(at(3).at)));
+    let ahead = store.begin_cycle("tenant/configured", Trigger::Schedule, at(9).at).await.unwrap();
+    let cycle = store.begin_cycle("tenant/configured", Trigger::Signal, at(2).at).await.unwrap();
+    store.set_cycle_source(cycle, SOURCE, at(3).at).await.unwrap();
+    // No cycle ends before it started, whatever the clocks do.
+    for (killed, end) in [(killed, at(3).at), (ahead, at(9).at)] {
+        let killed = store.cycle(killed).await.unwrap().unwrap();
+        assert_eq!((killed.outcome, killed.finished_at), (Some(Outcome::Interrupted), Some(end)));
+    }
     assert_eq!(store.cycle(other).await.unwrap().unwrap().outcome, None);
 
     let end = CycleEnd {
+        began: at(3).at,
         at: at(4).at,
+        clock: Some(ClockFinding::Unknown(ClockFault::Missing)),
         outcome: Outcome::Success,
         counts: Counts {
             in_scope: 9,
@@ -218,9 +224,12 @@ async fn a_cycle_closes_the_row_of_a_killed_one(kind: Kind) {
             error: end.error,
         }
     );
+    assert_eq!(store.last_complete_cycle(SOURCE).await.unwrap(), Some(at(3).at));
+    assert_eq!(store.last_complete_cycle("another").await.unwrap(), None);
+    assert_eq!(store.state().await.unwrap().clock, end.clock);
     assert_eq!(store.last_success(None).await.unwrap(), Some(row.clone()));
     store.begin_cycle(SOURCE, Trigger::Signal, at(5).at).await.unwrap();
     assert_eq!(store.last_success(Some(SOURCE)).await.unwrap(), Some(row));
     assert_eq!(store.last_success(Some("another")).await.unwrap(), None);
-    assert_eq!(store.sources().await.unwrap(), ["another", SOURCE]);
+    assert_eq!(store.sources().await.unwrap(), ["another", SOURCE, "tenant/configured"]);
 }

@@ -8,11 +8,10 @@ use super::{WriteContext, WriteSession, delete_records, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{Cause, EntraId, Generation, Routes};
 use crate::plan::{Decision, Leave, LeftAs, MemberCounts};
-use crate::store::db::{DbError, SqlValue, Statement};
+use crate::store::db::{Connection, DbError, SqlValue, Statement, parse_json_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::table::id_texts;
-use crate::store::take_over::end_take_over;
 
 /// What a cycle records besides learners.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +118,8 @@ async fn write_bookkeeping(
     Ok(Some(renew_generation(session.connection).await?))
 }
 
-/// A failure that lasts keeps its beginning and counts its attempts; one with a new reason begins again.
+/// A failure that lasts keeps its beginning, unless that lies in the future, and counts its attempts; one with a new
+/// reason begins again.
 async fn write_failures(session: &mut WriteSession<'_>, failing: &[(&Decision, &Leave)]) -> Result<(), DbError> {
     let WriteSession { connection, layout: _, context } = session;
     for chunk in connection.row_chunks(failing) {
@@ -135,7 +135,7 @@ async fn write_failures(session: &mut WriteSession<'_>, failing: &[(&Decision, &
         });
         statement.push(
             " ON CONFLICT (source, entra_id) DO UPDATE SET
-                 first_at = CASE WHEN sync_failures.reason = excluded.reason
+                 first_at = CASE WHEN sync_failures.reason = excluded.reason AND sync_failures.first_at < excluded.first_at
                                  THEN sync_failures.first_at ELSE excluded.first_at END,
                  attempts = CASE WHEN sync_failures.reason = excluded.reason
                                  THEN sync_failures.attempts + 1 ELSE 1 END,
@@ -167,5 +167,15 @@ async fn write_held(session: &mut WriteSession<'_>, held: &[&Decision]) -> Resul
         );
         connection.execute(statement).await?;
     }
+    Ok(())
+}
+
+/// The first complete cycle after the take-over recorded its holds.
+async fn end_take_over(connection: &mut Connection, source: &str) -> Result<(), DbError> {
+    let row = connection.row(Statement::new("SELECT taken_over_sources FROM sync_state")).await?;
+    let mut taken_over: BTreeSet<String> = parse_json_column(row.get(0)?, "sync_state.taken_over_sources")?;
+    taken_over.remove(source);
+    let statement = Statement::new("UPDATE sync_state SET taken_over_sources = $1");
+    connection.execute(statement.bind(serde_json::json!(taken_over).to_string())).await?;
     Ok(())
 }

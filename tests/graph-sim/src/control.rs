@@ -13,10 +13,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::clock::{self, DateHeader};
 use crate::encoding::form_pairs;
 use crate::server::Shared;
 
@@ -35,6 +37,7 @@ pub(crate) fn router() -> Router<Arc<Shared>> {
         .route("/control/assignments/{principal}", delete(groups::unassign))
         .route("/control/permissions", get(permissions).post(change_permissions))
         .route("/control/tokens", delete(revoke_tokens))
+        .route("/control/date", post(set_date).delete(reset_date))
         .route("/control/faults", post(faults::inject).delete(faults::clear))
         .route("/control/journal", get(journal).delete(clear_journal))
 }
@@ -115,6 +118,34 @@ async fn change_permissions(State(shared): Simulator, body: Bytes) -> ControlRes
 async fn revoke_tokens(State(shared): Simulator) -> ControlResult {
     shared.revoke_tokens();
     Ok(Json(json!({ "revoked": true })))
+}
+
+/// The `Date` of the answers: seconds ahead of the real time, literal values, or what is wrong with it.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DateRequest {
+    Ahead(i64),
+    Values(Vec<String>),
+    Missing,
+    Cached,
+}
+
+async fn set_date(State(shared): Simulator, body: Bytes) -> ControlResult {
+    *shared.date() = match read(&body)? {
+        DateRequest::Ahead(seconds) => {
+            let time = clock::now().checked_add(SignedDuration::from_secs(seconds));
+            DateHeader::clock(time.map_err(|error| ControlError::bad(error.to_string()))?)
+        }
+        DateRequest::Values(values) => DateHeader::Text(values),
+        DateRequest::Missing => DateHeader::Missing,
+        DateRequest::Cached => DateHeader::Cached,
+    };
+    Ok(Json(json!({ "date": shared.date().headers() })))
+}
+
+async fn reset_date(State(shared): Simulator) -> ControlResult {
+    *shared.date() = DateHeader::Real;
+    Ok(Json(json!({ "date": shared.date().headers() })))
 }
 
 async fn journal(State(shared): Simulator, RawQuery(query): RawQuery) -> ControlResult {

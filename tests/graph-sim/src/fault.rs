@@ -20,6 +20,7 @@ pub(crate) use queue::{Effects, Faults, Outcome};
 
 use serde_json::Value;
 
+use crate::clock::DateHeader;
 use crate::encoding::percent_decode;
 use crate::reply::GraphError;
 use crate::request::Request;
@@ -43,6 +44,7 @@ pub struct Fault {
     endless: bool,
     distortions: Vec<Distortion>,
     delivery: Option<Delivery>,
+    date: Option<DateHeader>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,6 +95,7 @@ impl Fault {
             endless: false,
             distortions: Vec::new(),
             delivery: None,
+            date: None,
         }
     }
 
@@ -150,6 +153,12 @@ impl Fault {
     /// Holds the call at a gate until a test releases it, then applies the rest of the fault.
     pub fn hold_until(mut self, gate: &Gate) -> Self {
         self.gate = Some(gate.clone());
+        self
+    }
+
+    /// Sends the answer with this `Date`, whatever else happens to it.
+    pub fn dated(mut self, date: DateHeader) -> Self {
+        self.date = Some(date);
         self
     }
 

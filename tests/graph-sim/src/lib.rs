@@ -45,6 +45,7 @@ mod user;
 mod wire;
 
 pub use certificate::SigningCertificate;
+pub use clock::DateHeader;
 pub use fault::{Edit, Fault, Gate};
 pub use foreign_server::ForeignServer;
 pub use journal::Call;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::clock;
+use crate::clock::{self, DateHeader};
 use crate::fault::Delivery;
 use crate::request::Request;
 
@@ -22,6 +22,8 @@ pub(crate) struct Reply {
     pub(crate) expected: bool,
     /// A bad way to send it, if any.
     pub(crate) delivery: Option<Delivery>,
+    /// Its date, when it differs from that of other answers.
+    pub(crate) date: Option<DateHeader>,
 }
 
 impl Reply {
@@ -37,7 +39,7 @@ impl Reply {
 
     fn plain(status: u16, body: Vec<u8>) -> Self {
         let content_type = PLAIN_JSON.to_owned();
-        Self { status, headers: Vec::new(), content_type, body, expected: true, delivery: None }
+        Self { status, headers: Vec::new(), content_type, body, expected: true, delivery: None, date: None }
     }
 
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {

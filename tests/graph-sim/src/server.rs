@@ -6,14 +6,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::batch;
+use crate::clock::DateHeader;
 use crate::control;
 use crate::fault::{Fault, Faults, Outcome};
 use crate::graph;
@@ -49,6 +53,7 @@ pub(crate) struct Shared {
     journal: Mutex<Journal>,
     request_ids: Mutex<Sequence>,
     page_epoch: AtomicU64,
+    date: Mutex<DateHeader>,
 }
 
 impl GraphSim {
@@ -100,16 +105,24 @@ impl GraphSim {
             journal: Mutex::default(),
             request_ids: Mutex::new(Sequence::new(0x7265_7175_6573_7473)),
             page_epoch: AtomicU64::new(1),
+            date: Mutex::default(),
         });
-        let wire = {
+        let mut wire = {
             let _guard = runtime.enter();
-            Wire::new(TcpListener::from_std(listener)?, acceptor)?
+            Wire::new(TcpListener::from_std(listener)?, acceptor)
         };
         let router: Router = control::router().fallback(serve).with_state(Arc::clone(&shared));
-        let service = router.into_make_service_with_connect_info::<ResetHandle>();
         runtime.spawn(async move {
             // Serving ends only with the runtime.
-            let _ = axum::serve(wire, service).await;
+            loop {
+                let connection = wire.accept().await;
+                let service = router.clone().layer(Extension(ConnectInfo(connection.reset_handle())));
+                // Not `axum::serve`, which adds a `Date` to every answer.
+                let served = http1::Builder::new()
+                    .auto_date_header(false)
+                    .serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
+                tokio::spawn(served);
+            }
         });
         Ok(Self { shared, address, authority, runtime: Some(runtime) })
     }
@@ -154,6 +167,11 @@ impl GraphSim {
         self.shared.faults().clear();
     }
 
+    /// Sets the `Date` of the answers from now on.
+    pub fn set_date(&self, date: DateHeader) {
+        *lock(&self.shared.date) = date;
+    }
+
     /// Revokes every token issued so far: calls with one are answered 401.
     pub fn revoke_tokens(&self) {
         self.shared.revoke_tokens();
@@ -190,6 +208,10 @@ impl Shared {
     /// Revokes every token issued so far.
     pub(crate) fn revoke_tokens(&self) {
         lock(&self.tokens).revoke_all();
+    }
+
+    pub(crate) fn date(&self) -> MutexGuard<'_, DateHeader> {
+        lock(&self.date)
     }
 
     fn exchange(&self, request: &Request) -> Exchange {
@@ -270,7 +292,8 @@ pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&R
         Outcome::Reply(reply) => {
             shared.journal().finish(number, reply.status, authorized, reply.expected);
             let from_graph = request.segments.first().is_some_and(|segment| segment == "v1.0");
-            let reply = Reply { delivery: effects.delivery.or(reply.delivery), ..reply };
+            let reply =
+                Reply { delivery: effects.delivery.or(reply.delivery), date: effects.date.or(reply.date), ..reply };
             Outcome::Reply(if from_graph { exchange.stamp(reply) } else { reply })
         }
     }
@@ -292,7 +315,13 @@ async fn serve(
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let request = Request::new(parts.method.as_str(), target, headers, body, format!("{}://{host}", shared.scheme));
     match respond(&shared, &request, None).await {
-        Outcome::Reply(reply) => into_response(reply, reset_handle),
+        Outcome::Reply(mut reply) => {
+            let date = reply.date.take().unwrap_or_else(|| shared.date().clone());
+            // A fault may have given the headers itself.
+            let own = reply.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("date"));
+            reply.headers.extend(date.headers().into_iter().filter(|_| !own));
+            into_response(reply, reset_handle)
+        }
         Outcome::Reset => {
             reset_handle.reset();
             Response::new(Body::empty())
@@ -301,7 +330,7 @@ async fn serve(
 }
 
 fn into_response(reply: Reply, reset_handle: ResetHandle) -> Response {
-    let Reply { status, headers, content_type, body, expected: _, delivery } = reply;
+    let Reply { status, headers, content_type, body, expected: _, delivery, date: _ } = reply;
     let mut response = Response::builder().status(status).header("Content-Type", content_type);
     for (name, value) in headers {
         response = response.header(name, value);

@@ -2,15 +2,13 @@
 //! of an answer, so this layer does.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::extract::connect_info::Connected;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -21,8 +19,7 @@ use tokio_rustls::server::TlsStream;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Wire {
-    address: SocketAddr,
-    ready: mpsc::Receiver<(Connection, SocketAddr)>,
+    ready: mpsc::Receiver<Connection>,
 }
 
 pub(crate) struct Connection {
@@ -56,50 +53,39 @@ impl ResetHandle {
 
 impl Wire {
     /// Accepts connections on the current runtime, with TLS after their handshake.
-    pub(crate) fn new(mut listener: TcpListener, tls: Option<TlsAcceptor>) -> io::Result<Self> {
-        let address = listener.local_addr()?;
+    pub(crate) fn new(mut listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         let (sender, ready) = mpsc::channel(1);
         tokio::spawn(async move {
             loop {
-                let (stream, address) = Listener::accept(&mut listener).await;
+                let (stream, _) = Listener::accept(&mut listener).await;
                 let (sender, tls) = (sender.clone(), tls.clone());
                 // A task per connection, so that a slow handshake does not block the others.
                 tokio::spawn(async move {
                     if let Some(connection) = Connection::begin(stream, tls).await {
                         // Fails when the simulator has ended.
-                        let _ = sender.send((connection, address)).await;
+                        let _ = sender.send(connection).await;
                     }
                 });
             }
         });
-        Ok(Self { address, ready })
+        Self { ready }
     }
-}
 
-impl Listener for Wire {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    /// The next connection.
+    pub(crate) async fn accept(&mut self) -> Connection {
         match self.ready.recv().await {
-            Some(ready) => ready,
+            Some(connection) => connection,
             // Unreachable: the sender lives as long as the runtime.
             None => std::future::pending().await,
         }
     }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
-impl Connected<IncomingStream<'_, Wire>> for ResetHandle {
-    fn connect_info(stream: IncomingStream<'_, Wire>) -> Self {
-        stream.io().reset_handle.clone()
-    }
 }
 
 impl Connection {
+    pub(crate) fn reset_handle(&self) -> ResetHandle {
+        self.reset_handle.clone()
+    }
+
     /// A connection ready to be read, unless its handshake failed.
     async fn begin(stream: TcpStream, tls: Option<TlsAcceptor>) -> Option<Self> {
         // Sends small answers at once; a failure only makes them slower.

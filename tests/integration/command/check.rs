@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use graph_sim::{Fault, GraphSim, SigningCertificate, Tenant};
+use graph_sim::{DateHeader, Fault, GraphSim, SigningCertificate, Tenant};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::database::{apply, on_both};
@@ -195,19 +196,38 @@ async fn check_explains_network_failures() {
 
 #[tokio::test]
 async fn check_reports_a_wrong_clock() {
-    let world = world_with_group().await;
-    let expect_clock_failure = |seconds: i64| {
-        let date = learner_sync::model::system_clock() + jiff::SignedDuration::from_secs(seconds);
-        let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        world.sim.clear_faults();
-        world.sim.inject(Fault::on("GET", "/").always().answer(404).header("Date", &date));
+    let mut world = world_with_group().await;
+    let now = learner_sync::model::system_clock;
+    let ahead = |seconds| DateHeader::clock(now() + SignedDuration::from_secs(seconds));
+    let warning = |world: &World| {
+        let document = world.run_program(&["check", "--json"], 0).json();
+        let clock = document["checks"].as_array().unwrap().iter().find(|check| check["name"] == "clock").cloned();
+        clock.map(|clock| format!("{} | {}", clock["detail"].as_str().unwrap(), clock["hint"].as_str().unwrap()))
     };
-    for (seconds, way) in [(-3600, "s ahead"), (3600, "s behind")] {
-        expect_clock_failure(seconds);
-        expect_failure(&world, "network", &["the clock of this machine is 3", way], &["timedatectl set-ntp true"]);
+    for (date, detail, hint) in [
+        (ahead(-3600), "s ahead of Graph's | ", "timedatectl set-ntp true"),
+        (ahead(3600), "s behind Graph's | ", "timedatectl set-ntp true"),
+        (DateHeader::Missing, "no Date header", "the proxy"),
+        (DateHeader::Cached, "come from a cache", "the proxy"),
+        (DateHeader::Text(vec!["now".to_owned()]), "an invalid Date header", "the proxy"),
+    ] {
+        world.date = Some(date);
+        let found = warning(&world).unwrap();
+        assert!(found.contains(detail) && found.contains(hint), "{found}");
+        world.run_program(&["sync"], 0);
+        let status = world.run_program(&["status"], 0).stdout;
+        let line = status.lines().find(|line| line.starts_with("Clock ")).unwrap();
+        assert!(line.contains(detail.trim_end_matches(" | ")) && line.contains(hint), "{status}");
     }
-    expect_clock_failure(-200);
-    assert_eq!(checks(&world, 0)[2], "network ok");
+    for seconds in [-200, 200] {
+        world.date = Some(ahead(seconds));
+        assert_eq!(warning(&world), None);
+    }
+    // A wrong clock can be the reason why Entra refuses the sign-in.
+    world.date = Some(ahead(3600));
+    world.sim.tenant(|tenant| tenant.client_secret = "another".to_owned());
+    let found = checks(&world, 1);
+    assert!(found.iter().any(|line| line.starts_with("clock")), "{found:?}");
 }
 
 #[tokio::test]

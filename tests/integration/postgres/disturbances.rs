@@ -60,6 +60,7 @@ async fn disturbed_cycle(
     let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
     let request =
         CycleOptions { request: CycleRequest { trigger: Trigger::Command, full: false }, now: world.now, only: None };
+    world.set_date();
     let (_sender, stop) = watch::channel(false);
     let (result, ()) = tokio::join!(cycle::run(parts, request, stop), async {
         let pid = eventually("the cycle waits for the lock", async || waiting_process(&mut holder).await).await;

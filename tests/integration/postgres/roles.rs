@@ -2,6 +2,7 @@
 
 mod setup;
 
+use learner_sync::store::Store;
 use serde_json::json;
 
 use self::setup::{COLUMNS, RoleSetup};
@@ -163,7 +164,8 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
     setup
         .world
         .execute(
-            "ALTER TABLE sync_state DROP COLUMN credential_looked_at, DROP COLUMN credential_ends_at;
+            "ALTER TABLE sync_state DROP COLUMN credential_looked_at, DROP COLUMN credential_ends_at, DROP COLUMN clock,
+                 DROP COLUMN taken_over_sources;
              ALTER TABLE sync_links DROP COLUMN switched_off_at;
              ALTER TABLE sync_failures DROP COLUMN cause, DROP COLUMN drift_fingerprint;
              ALTER TABLE provisioning_log DROP COLUMN approved_by; UPDATE sync_state SET schema_version = 1",
@@ -172,8 +174,9 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
     everything_is_refused(
         &setup,
         &format!(
-            "learner-sync: the learner database has schema version 1, this learner-sync needs 4, and the role {} does not \
+            "learner-sync: the learner database has schema version 1, this learner-sync needs {}, and the role {} does not \
              own them: their owner must run `learner-sync schema apply`\n",
+            Store::SCHEMA_VERSION,
             setup.writer
         ),
     );

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::{Action, Delivery, Distortion, Edit, Fault, Gate, Substitute, endless};
-use crate::clock;
+use crate::clock::{self, DateHeader};
 use crate::reply::{Exchange, GraphError, PLAIN_JSON, Reply};
 use crate::request::Request;
 use crate::token;
@@ -20,6 +20,7 @@ pub(crate) struct Effects {
     pub(crate) gates: Vec<Gate>,
     pub(crate) distortions: Vec<Distortion>,
     pub(crate) delivery: Option<Delivery>,
+    pub(crate) date: Option<DateHeader>,
     edits: Vec<Edit>,
     endless: bool,
     replacement: Option<Action>,
@@ -45,6 +46,7 @@ impl Faults {
             effects.distortions.extend(&fault.distortions);
             effects.endless |= fault.endless;
             effects.delivery = effects.delivery.or(fault.delivery);
+            effects.date = effects.date.or_else(|| fault.date.clone());
             match &fault.action {
                 Action::Pass => continue,
                 Action::Edit(edits) => {
