@@ -59,6 +59,11 @@ impl EntraId {
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(uuid::Uuid::from_bytes(bytes))
     }
+
+    /// The id that a text of another program names, in any notation of a GUID: with braces, without hyphens, as a URN.
+    pub fn from_any_notation(text: &str) -> Option<Self> {
+        uuid::Uuid::try_parse(text.trim()).ok().map(Self)
+    }
 }
 
 impl fmt::Display for EntraId {
@@ -157,5 +162,15 @@ mod tests {
         assert_eq!(id.to_string(), "0a1b2c3d-0000-4000-8000-00000000abcd");
         assert_eq!("0a1b2c3d000040008000000000000001".parse::<EntraId>(), Err(InvalidEntraId));
         assert_eq!("{0a1b2c3d-0000-4000-8000-00000000abcd}".parse::<EntraId>(), Err(InvalidEntraId));
+        for text in [
+            " {0A1B2C3D-0000-4000-8000-00000000ABCD}",
+            "0a1b2c3d00004000800000000000abcd",
+            "urn:uuid:0a1b2c3d-0000-4000-8000-00000000abcd",
+        ] {
+            assert_eq!(EntraId::from_any_notation(text), Some(id), "{text}");
+        }
+        for text in ["", "ralf", "0a1b2c3d", "0a1b2c3d-0000-4000-8000-00000000abcd@harbourworks.example"] {
+            assert_eq!(EntraId::from_any_notation(text), None, "{text}");
+        }
     }
 }

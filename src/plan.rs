@@ -20,7 +20,9 @@ mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::decision::{AttributeChange, Counts, Decision, Effect, Leave, LeftAs, REDACTED, RowAfter, TargetRow};
+pub use self::decision::{
+    AttributeChange, Counts, Decision, EXTERNAL_ID, Effect, Leave, LeftAs, REDACTED, RowAfter, TargetRow,
+};
 pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
     MemberCounts, PlanInput, Rejection,

@@ -9,8 +9,8 @@ use super::output::{DONE, Failure, print, print_json, shown, table};
 use super::planner::Planner;
 use super::sync::report_as_json;
 use crate::cycle;
-use crate::model::{Attribute, AttributeKind, Clock};
-use crate::plan::{AttributeChange, Decision};
+use crate::model::{Attribute, AttributeKind, Clock, Column};
+use crate::plan::{AttributeChange, Decision, EXTERNAL_ID};
 use crate::runtime::App;
 
 #[derive(Debug, clap::Args)]
@@ -53,14 +53,14 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
         (AttributeKind::Boolean, Some(text)) => json!(text == "true"),
         (AttributeKind::Text, Some(text)) => json!(text),
     };
-    let Decision { user, action, reason, detail, row: _, user_name, changes, effect: _ } = decision;
-    let changes: Vec<Value> = changes
-        .iter()
-        .map(|change| {
-            let ((old, new), attribute) = (change.shown(), change.attribute);
-            json!({ "attribute": attribute.path(), "old": value(attribute, old), "new": value(attribute, new) })
-        })
-        .collect();
+    let Decision { user, action, reason, detail, row: _, user_name, changes, old_external_id, effect: _ } = decision;
+    let replaced =
+        old_external_id.as_ref().map(|old| json!({ "attribute": EXTERNAL_ID, "old": old, "new": user.to_string() }));
+    let changes = changes.iter().map(|change| {
+        let ((old, new), attribute) = (change.shown(), change.attribute);
+        json!({ "attribute": attribute.path(), "old": value(attribute, old), "new": value(attribute, new) })
+    });
+    let changes: Vec<Value> = replaced.into_iter().chain(changes).collect();
     json!({
         "action": action.as_str(),
         "entra_id": user.to_string(),
@@ -75,8 +75,9 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
 pub(super) fn print_decisions(decisions: &[&Decision]) -> Result<(), Failure> {
     let mut table = table(&["action", "status", "reason", "user", "changes"]);
     for decision in decisions {
-        let Decision { user, action, reason, detail, row: _, user_name, changes, effect: _ } = decision;
-        let changes = changes.iter().map(short).collect::<Vec<_>>().join(", ");
+        let Decision { user, action, reason, detail, row: _, user_name, changes: _, old_external_id: _, effect: _ } =
+            decision;
+        let changes = short_changes(decision).collect::<Vec<_>>().join(", ");
         let what = match (detail, changes.as_str()) {
             (Some(detail), "") => detail.to_owned(),
             (Some(detail), changes) => format!("{detail}; {changes}"),
@@ -92,8 +93,15 @@ pub(super) fn print_decisions(decisions: &[&Decision]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Every change in short form, with the `external_id` that an adoption replaces.
+pub(super) fn short_changes(decision: &Decision) -> impl Iterator<Item = String> + '_ {
+    let replaced = decision.old_external_id.as_ref();
+    let replaced = replaced.map(|old| format!("{}: {old} -> {}", Column::ExternalId.name(), decision.user));
+    replaced.into_iter().chain(decision.changes.iter().map(short))
+}
+
 /// `department: Sales -> Research`
-pub(super) fn short(change: &AttributeChange) -> String {
+fn short(change: &AttributeChange) -> String {
     let (column, (old, new)) = (change.attribute.column(), change.shown());
     let new = new.unwrap_or("(nothing)");
     match old {

@@ -7,7 +7,7 @@ mod words;
 use self::words::{Mapped, account, attributes, mapped, scope};
 use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown, value_text};
-use super::plan::{decision_as_json, short};
+use super::plan::{decision_as_json, short_changes};
 use super::planner::Planner;
 use super::sync::stop_on_signal;
 use crate::cycle::{self, CycleRequest, Explanation, Report, Rules};
@@ -216,12 +216,12 @@ fn print_steps(
 }
 
 fn print_applied(head: &str, decision: &Decision) -> Result<(), Failure> {
-    let Decision { action, reason, user_name, changes, detail, .. } = decision;
+    let Decision { action, reason, user_name, detail, .. } = decision;
     let name = user_name.as_deref().map(shown).unwrap_or_default();
     let detail = detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
     print(&format!("{head} {action} {name}, {reason}{detail}"))?;
-    for changed in changes {
-        print(&format!("           {}", shown(&short(changed))))?;
+    for changed in short_changes(decision) {
+        print(&format!("           {}", shown(&changed)))?;
     }
     Ok(())
 }

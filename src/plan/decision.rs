@@ -17,6 +17,9 @@ pub struct AttributeChange {
     pub redacted: bool,
 }
 
+/// The SCIM path of the object id, as logs name it beside the attributes.
+pub const EXTERNAL_ID: &str = "externalId";
+
 /// What logs show instead of a redacted value.
 pub const REDACTED: &str = "[Redact]";
 
@@ -82,6 +85,8 @@ pub struct Decision {
     pub user_name: Option<String>,
     /// The columns that are written, or would be. Includes `Active` where it changes.
     pub changes: Vec<AttributeChange>,
+    /// The text in `external_id` that an adoption replaces by the object id.
+    pub old_external_id: Option<String>,
     /// Whether the action is carried out.
     pub effect: Effect,
 }
@@ -184,6 +189,10 @@ impl Decision {
         self.changes.iter_mut().for_each(|change| change.redacted = redacted.contains(&change.attribute));
         if redacted.contains(&Attribute::UserName) && self.user_name.is_some() {
             self.user_name = Some(REDACTED.to_owned());
+        }
+        // It may be the user name, the e-mail address, or a part of them.
+        if Attribute::UNIQUE.iter().any(|attribute| redacted.contains(attribute)) && self.old_external_id.is_some() {
+            self.old_external_id = Some(REDACTED.to_owned());
         }
     }
 }

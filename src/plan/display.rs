@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AttributeChange, Decision, LeftAs, Plan, TargetRow};
+use super::{AttributeChange, Decision, EXTERNAL_ID, LeftAs, Plan, TargetRow};
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +39,7 @@ impl fmt::Display for Plan {
 /// `update learner 7 of USER: attributes-changed`, then a line for each attribute.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { user, action, reason, detail, row, user_name: _, changes, effect: _ } = self;
+        let Self { user, action, reason, detail, row, user_name: _, changes, old_external_id, effect: _ } = self;
         match self.leave().map(|leave| leave.left_as) {
             None => write!(f, "{action}")?,
             Some(LeftAs::Skipped) => write!(f, "skip {action}")?,
@@ -58,6 +58,9 @@ impl fmt::Display for Decision {
         }
         if self.leave().is_some_and(|leave| leave.tracked && !leave.begins) {
             write!(f, " (continues)")?;
+        }
+        if let Some(old) = old_external_id {
+            write!(f, "\n    {EXTERNAL_ID}: {old} -> {user}")?;
         }
         changes.iter().try_for_each(|change| write!(f, "\n    {change}"))
     }

@@ -158,6 +158,7 @@ fn newcomer(
             .map(|(attribute, value)| AttributeChange::new(*attribute, None, value.clone()))
             .chain([AttributeChange::active(None, true)])
             .collect(),
+        old_external_id: None,
         effect: Effect::Apply(active_after(user, learner)),
     };
     match holders.unlinked_match(id, &values) {
@@ -214,8 +215,18 @@ fn update(
         user_name: text(&learner.values, Attribute::UserName)
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
         changes,
+        old_external_id: match target {
+            TargetRow::Adopt { from: None, .. } => row.and_then(|row| replaced_external_id(row, id)),
+            // The detail of a relink names the former user.
+            TargetRow::New | TargetRow::Adopt { from: Some(_), .. } | TargetRow::Linked(_) => None,
+        },
         effect: Effect::Apply(active_after(user, learner)),
     }
+}
+
+/// The text in `external_id`, unless it is the object id as it is written.
+fn replaced_external_id(row: &LearnerRow, id: EntraId) -> Option<String> {
+    row.external_id.clone().filter(|text| *text != id.to_string())
 }
 
 fn active_after(user: &AssignedUser, learner: &Learner) -> RowAfter {
@@ -241,6 +252,7 @@ pub(super) fn never_a_learner(user: EntraId, reason: Reason, leave: Leave) -> De
         row: TargetRow::New,
         user_name: None,
         changes: Vec::new(),
+        old_external_id: None,
         effect: Effect::Leave(leave),
     }
 }

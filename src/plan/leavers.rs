@@ -195,6 +195,7 @@ fn keep_active(
         row: TargetRow::Linked(linked.learner.clone()),
         user_name: input.linked_user_name(user),
         changes: Vec::new(),
+        old_external_id: None,
         effect: Effect::Leave(leave),
     }
 }
@@ -213,6 +214,7 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
         row: TargetRow::Linked(linked.learner.clone()),
         user_name: input.linked_user_name(*user),
         changes: vec![AttributeChange::active(Some(true), false)],
+        old_external_id: None,
         effect: Effect::Apply(RowAfter {
             active: false,
             routes: input.routes(*user).unwrap_or(&linked.routes).clone(),

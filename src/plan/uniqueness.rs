@@ -14,7 +14,7 @@ use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, R
 /// The learners by the values they hold, linked or not.
 pub(super) struct Holders<'a> {
     by_key: BTreeMap<UniqueKey, &'a LearnerRow>,
-    by_external_id: BTreeMap<String, &'a LearnerRow>,
+    by_external_id: BTreeMap<EntraId, &'a LearnerRow>,
     match_attribute: Attribute,
     /// By the folded value of the match attribute.
     unlinked_by_match: BTreeMap<String, Vec<&'a LearnerRow>>,
@@ -38,8 +38,8 @@ impl<'a> Holders<'a> {
         };
         for row in rows {
             holders.by_key.extend(newly_wanted(&row.values, None).map(|key| (key, row)));
-            if let Some(external_id) = &row.external_id {
-                holders.by_external_id.insert(external_id.to_ascii_lowercase(), row);
+            if let Some(named) = named_user(row) {
+                holders.by_external_id.insert(named, row);
             }
             if let (None, Some(value)) = (&row.link, row.value(match_attribute)) {
                 holders.unlinked_by_match.entry(folded(match_attribute, value)).or_default().push(row);
@@ -51,7 +51,7 @@ impl<'a> Holders<'a> {
     /// The unlinked learner of this user: the one that names it in `external_id`, else the only one with the same match
     /// attribute.
     pub(super) fn unlinked_match(&self, id: EntraId, values: &Values) -> Match<'a> {
-        if let Some(row) = self.by_external_id.get(&id.to_string()) {
+        if let Some(row) = self.by_external_id.get(&id) {
             return if row.link.is_none() && !row.other_state {
                 Match::Row(row, "matched by external_id".to_owned())
             } else {
@@ -64,7 +64,8 @@ impl<'a> Holders<'a> {
         let matching = self.unlinked_by_match.get(&folded(self.match_attribute, wanted));
         match matching.map_or(&[][..], Vec::as_slice) {
             [] => Match::None,
-            [row] if row.external_id.is_some() => {
+            // Any other text, such as a mailNickname, is left by Entra's own provisioning and names no user.
+            [row] if named_user(row).is_some() => {
                 Match::Conflict(format!("{path} matches {}, whose external_id names another user", describe(row)))
             }
             [row] if row.other_state => Match::Conflict(format!("{path} matches {}", describe(row))),
@@ -83,11 +84,16 @@ fn folded(attribute: Attribute, value: &str) -> String {
     if Attribute::UNIQUE.contains(&attribute) { value.to_ascii_lowercase() } else { value.to_owned() }
 }
 
+/// The user that `external_id` names, whoever wrote it there.
+fn named_user(row: &LearnerRow) -> Option<EntraId> {
+    row.external_id.as_deref().and_then(EntraId::from_any_notation)
+}
+
 /// The holder as a conflict names it: by ids, never by name.
 fn describe(row: &LearnerRow) -> String {
-    let link = match (&row.link, &row.external_id) {
+    let link = match (&row.link, named_user(row)) {
         (Some((source, user)), _) => format!("Entra id {user} of {source}"),
-        (None, Some(external_id)) => format!("external_id {external_id}, not linked"),
+        (None, Some(named)) => format!("external_id {named}, not linked"),
         (None, None) => "not linked".to_owned(),
     };
     let state = match (row.active, row.other_state) {
@@ -222,6 +228,7 @@ fn free_values(
         row: TargetRow::Linked(row.learner.clone()),
         user_name: row.value(Attribute::UserName).map(str::to_owned),
         changes,
+        old_external_id: None,
         effect: Effect::Apply(RowAfter {
             active: row.active,
             routes,

@@ -141,6 +141,7 @@ fn decision(user: EntraId, action: Action, reason: Reason, row: TargetRow, chang
                 AttributeChange::new(*attribute, old.map(str::to_owned), new.map(str::to_owned))
             })
             .collect(),
+        old_external_id: None,
         effect: Effect::Apply(RowAfter {
             active: action != Action::Deactivate,
             routes: [Route::Direct].into_iter().collect(),
@@ -169,6 +170,7 @@ pub(super) fn left(number: u32, left_as: LeftAs, reason: Reason) -> Decision {
         row: TargetRow::New,
         user_name: Some(format!("user{number}")),
         changes: Vec::new(),
+        old_external_id: None,
         effect: Effect::Leave(leave),
     }
 }

@@ -1,8 +1,11 @@
 //! Matching, adoption, and values that must be unique.
 
+use std::collections::BTreeSet;
+
 use graph_sim::{Tenant, User};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
+use serde_json::json;
 
 use crate::database::{apply, on_both};
 use crate::learners::{ada, add_user, change};
@@ -66,6 +69,34 @@ async fn an_unlinked_learner_with_the_external_id_of_the_user_is_adopted() {
     assert_eq!(world.cycle().await.counts, Counts { in_scope: 1, updated: 1, ..Counts::default() });
     assert_eq!(world.log(&ada).await, ["update success adopted"]);
     assert_eq!(world.learner(&ada, "external_id, user_name").await, [&ada, "number.0001@harbourworks.example"]);
+    world.settled().await;
+}
+
+#[apply(on_both)]
+async fn an_external_id_that_is_not_an_object_id_is_replaced_at_adoption() {
+    let mut tenant = Tenant::default();
+    let users = assigned(&mut tenant, 3);
+    let mut world = World::start(Tenant::default()).await;
+    world.cycle().await;
+    // Entra's SCIM default is mailNickname. These nicknames were handed on, so each is the name of another row.
+    let old = ["number.0002", "number.0001", ""];
+    for (number, external_id) in old.iter().enumerate() {
+        let name = format!("number.{:04}@harbourworks.example", number + 1);
+        world
+            .execute(&format!("INSERT INTO learners (user_name, external_id) VALUES ('{name}', '{external_id}')"))
+            .await;
+    }
+    world.sim.tenant(|served| *served = tenant);
+    let plan = world.run_program(&["plan", "--json"], 0).json();
+    let shown = plan["changes"].as_array().unwrap().iter().map(|change| change["changes"][0]["old"].as_str().unwrap());
+    assert_eq!(shown.collect::<BTreeSet<_>>(), old.into(), "{plan}");
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 3, updated: 3, ..Counts::default() });
+    for (user, old) in users.iter().zip(old) {
+        assert_eq!(world.learner(user, "external_id").await, [user.as_str()]);
+        assert_eq!(world.log(user).await, ["update success adopted"]);
+        let replaced = json!({ "attribute": "externalId", "old": old, "new": user });
+        assert_eq!(world.last_changes(user).await[0], replaced);
+    }
     world.settled().await;
 }
 

@@ -80,6 +80,45 @@ fn an_unlinked_learner_is_adopted_by_the_match_attribute() {
 }
 
 #[test]
+fn an_external_id_that_names_nobody_is_replaced_at_adoption() {
+    for (text, number) in [("ralf", 1), ("", 1), ("N1@harbourworks.example", 1), ("{U1}", 1)] {
+        let text = text.replace("U1", &user(1).to_string().to_uppercase());
+        let mut world = World::new();
+        world.unlinked_learner(1).external_id = Some(text.clone());
+        world.wanted(number);
+        let plan = world.plan();
+        let adopted = plan.applied().next().unwrap();
+        assert_eq!((adopted.reason, adopted.old_external_id.as_deref()), (Reason::Adopted, Some(&*text)), "{text}");
+        assert_eq!(plan.counts(), Counts { in_scope: 1, updated: 1, ..Counts::default() });
+    }
+    let mut world = World::new();
+    for (number, nickname) in [(1, "n2"), (2, "n1")] {
+        world.unlinked_learner(number).external_id = Some(nickname.to_owned());
+        world.wanted(number);
+    }
+    // Nothing is replaced, or it is replaced by the same text.
+    world.unlinked_learner(3).external_id = Some(user(3).to_string());
+    world.unlinked_learner(4);
+    world.wanted(3);
+    world.wanted(4);
+    world.check(
+        r"
+        update learner 1 for u1: adopted; matched by userName
+            externalId: n2 -> u1
+        update learner 2 for u2: adopted; matched by userName
+            externalId: n1 -> u2
+        update learner 3 for u3: adopted; matched by external_id
+        update learner 4 for u4: adopted; matched by userName
+        4 in scope, 4 updated
+    ",
+    );
+    world.limits.redacted.insert(Attribute::Email);
+    assert!(
+        world.plan().applied().all(|decision| decision.old_external_id.as_deref().is_none_or(|old| old == REDACTED))
+    );
+}
+
+#[test]
 fn a_match_that_is_not_unique_or_not_free_is_a_conflict() {
     let mut world = World::new();
     world.limits.match_attribute = Attribute::Department;
@@ -99,10 +138,11 @@ fn a_match_that_is_not_unique_or_not_free_is_a_conflict() {
     );
 
     let mut world = World::new();
-    world.unlinked_learner(1).external_id = Some("another".to_owned());
     world.wanted(1);
+    // Of a user that is known, or unknown, in any notation.
+    world.unlinked_learner(1).external_id = Some(user(9).to_string().replace('-', "").to_uppercase());
     world.check(r#"
-        fail create u1: conflict; userName matches learner 1 (external_id another, not linked, active), whose external_id names another user
+        fail create u1: conflict; userName matches learner 1 (external_id u9, not linked, active), whose external_id names another user
             userName: n1
             emails[type eq "work"].value: e1
             department: d1

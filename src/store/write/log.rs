@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::WriteSession;
-use crate::model::{AttributeKind, LearnerId};
-use crate::plan::{AttributeChange, Decision};
+use crate::model::{AttributeKind, EntraId, LearnerId};
+use crate::plan::{AttributeChange, Decision, EXTERNAL_ID};
 use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -43,12 +43,13 @@ pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntr
         );
         statement.push_values(chunk, |row, entry| {
             let LogEntry { decision, learner, discrepancy } = entry;
-            let Decision { user, action, reason, detail, row: _, user_name, changes, effect: _ } = decision;
+            let Decision { user, action, reason, detail, row: _, user_name, changes, old_external_id, effect: _ } =
+                decision;
             row.push_bind(context.cycle.0).push_bind(context.at);
             row.push_bind(action.as_str()).push_bind(decision.status().as_str());
             row.push_bind(user.to_string()).push_bind(layout.learner_value(*learner)).push_bind(user_name.as_deref());
             row.push_bind(reason.as_str()).push_bind(SqlValue::Text(join_details(detail.as_deref(), *discrepancy)));
-            row.push_bind(SqlValue::Json(changes_text(changes)));
+            row.push_bind(SqlValue::Json(changes_text(*user, old_external_id.as_deref(), changes)));
             row.push_bind(decision.row_after().and_then(|after| after.approved_by.as_deref()));
         });
         connection.execute(statement).await?;
@@ -78,14 +79,20 @@ enum LoggedValue<'c> {
 }
 
 #[expect(clippy::expect_used, reason = "structs of strings and booleans always have a JSON form")]
-fn changes_text(changes: &[AttributeChange]) -> String {
-    let logged: Vec<LoggedChange<'_>> = changes
-        .iter()
-        .map(|changed| {
+fn changes_text(user: EntraId, old_external_id: Option<&str>, changes: &[AttributeChange]) -> String {
+    let user = user.to_string();
+    let replaced = old_external_id.map(|old| LoggedChange {
+        attribute: EXTERNAL_ID,
+        old: LoggedValue::Text(Some(old)),
+        new: LoggedValue::Text(Some(&user)),
+    });
+    let logged: Vec<LoggedChange<'_>> = replaced
+        .into_iter()
+        .chain(changes.iter().map(|changed| {
             let ((old, new), kind) = (changed.shown(), changed.attribute.kind());
             let attribute = changed.attribute.path();
             LoggedChange { attribute, old: logged_value(kind, old), new: logged_value(kind, new) }
-        })
+        }))
         .collect();
     serde_json::to_string(&logged).expect("strings and booleans")
 }
