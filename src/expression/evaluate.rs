@@ -39,7 +39,7 @@ impl EvaluationStop {
         Self::Invalid { rule: Cow::Borrowed(rule), position: None }
     }
 
-    pub(super) fn broken(rule: String) -> Self {
+    pub(crate) fn broken(rule: String) -> Self {
         Self::Invalid { rule: Cow::Owned(rule), position: None }
     }
 

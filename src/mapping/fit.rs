@@ -1,17 +1,31 @@
-//! Converts a mapped value for its column: text unchanged, booleans as `true` or `false`.
+//! Converts a mapped value for its column: user name and e-mail without blanks at their ends, other text unchanged,
+//! booleans as `true` or `false`.
 
 use std::borrow::Cow;
 
-use crate::model::{Attribute, AttributeKind, Value};
+use crate::model::{Attribute, AttributeKind, Value, is_invisible, trim_blanks};
 
 use crate::expression::{EvaluationStop, text};
 
-/// Converts `value` for the column of `attribute`. An empty text becomes null; nothing is trimmed or shortened.
+/// Converts `value` for the column of `attribute`. A text of blanks alone becomes null; nothing is shortened.
+///
+/// # Errors
+/// An invisible character inside a user name or an e-mail is invalid: it would make two of them that look the same.
 pub(super) fn fit(attribute: Attribute, value: Cow<'_, Value>) -> Result<Option<String>, EvaluationStop> {
-    let Some(text) = text(value)?.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = text(value)?.filter(|text| !trim_blanks(text).is_empty()) else { return Ok(None) };
     match attribute.kind() {
         // PostgreSQL cannot store NUL; both databases behave alike.
         AttributeKind::Text if text.contains('\0') => Err(EvaluationStop::invalid("the text contains a NUL character")),
+        AttributeKind::Text if Attribute::UNIQUE.contains(&attribute) => {
+            let trimmed = trim_blanks(&text);
+            match trimmed.chars().find(|character| is_invisible(*character)) {
+                Some(invisible) => Err(EvaluationStop::broken(format!(
+                    "the text contains an invisible character, U+{:04X}",
+                    u32::from(invisible)
+                ))),
+                None => Ok(Some(trimmed.to_owned())),
+            }
+        }
         AttributeKind::Text => Ok(Some(text.into_owned())),
         AttributeKind::Boolean if text == "1" || text.eq_ignore_ascii_case("true") => Ok(Some("true".to_owned())),
         AttributeKind::Boolean if text == "0" || text.eq_ignore_ascii_case("false") => Ok(Some("false".to_owned())),
@@ -23,6 +37,36 @@ pub(super) fn fit(attribute: Attribute, value: Cow<'_, Value>) -> Result<Option<
 mod tests {
     use super::*;
     use crate::expression::tests::value;
+
+    #[test]
+    fn blanks_count_as_missing_and_are_trimmed_from_unique_attributes() {
+        let fitted = |attribute, text| fit(attribute, Cow::Owned(value(text))).ok();
+        let stored = |text: &str| Some(Some(text.to_owned()));
+        for blank in [
+            " ",
+            "\t\r\n",
+            "\u{A0}",
+            "\u{3000}\u{200B}",
+            "\u{200C}\u{200D}\u{2060}\u{FEFF}",
+            "\u{AD}",
+            "\u{202F}\u{200E}",
+        ] {
+            for attribute in [Attribute::UserName, Attribute::Email, Attribute::Title, Attribute::SecurityChampion] {
+                assert_eq!(fitted(attribute, blank), Some(None), "{attribute:?} {blank:?}");
+            }
+        }
+        for padded in [" Ada@x", "Ada@x\u{A0}", "\u{200B}Ada@x\t", "\u{FEFF}\u{202A}Ada@x\u{202C}\n"] {
+            assert_eq!(fitted(Attribute::UserName, padded), stored("Ada@x"));
+            assert_eq!(fitted(Attribute::Email, padded), stored("Ada@x"));
+            assert_eq!(fitted(Attribute::Title, padded), stored(padded));
+        }
+        for inside in ["ada\u{200B}@x", "ada\u{AD}@x", "ada@x\u{200E}.example", "a\u{FEFF}da@x"] {
+            assert_eq!(fitted(Attribute::Email, inside), None, "{inside:?}");
+            assert_eq!(fitted(Attribute::Title, inside), stored(inside));
+        }
+        // White space that is seen is not invisible.
+        assert_eq!(fitted(Attribute::UserName, "Ada\u{A0}King"), stored("Ada\u{A0}King"));
+    }
 
     #[test]
     fn texts_stay_unchanged_and_booleans_are_normalized() {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use super::blanks::{fold, trim_blanks};
+
 /// The kind of an attribute's column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttributeKind {
@@ -80,12 +82,19 @@ impl Attribute {
     /// The attributes that are unique among learners.
     pub const UNIQUE: [Self; 2] = [Self::UserName, Self::Email];
 
-    /// Whether two values of this attribute are equal. Unique attributes ignore ASCII case.
+    /// Whether two values of this attribute are equal. Unique attributes ignore ASCII case and blanks at the ends.
     pub fn same(self, left: Option<&str>, right: Option<&str>) -> bool {
         match (left, right) {
-            (Some(left), Some(right)) if Self::UNIQUE.contains(&self) => left.eq_ignore_ascii_case(right),
+            (Some(left), Some(right)) if Self::UNIQUE.contains(&self) => {
+                trim_blanks(left).eq_ignore_ascii_case(trim_blanks(right))
+            }
             _ => left == right,
         }
+    }
+
+    /// A value in the form in which matching compares it: unique attributes also ignore ASCII case.
+    pub fn matched(self, value: &str) -> String {
+        if Self::UNIQUE.contains(&self) { fold(value) } else { trim_blanks(value).to_owned() }
     }
 }
 
@@ -104,19 +113,19 @@ pub struct Learner {
     pub kept_defaults: BTreeMap<Attribute, String>,
 }
 
-/// A unique value, in ASCII lower case for comparison.
+/// A unique value, folded for comparison.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UniqueKey {
     /// `UserName` or `Email`.
     pub attribute: Attribute,
-    /// The value in ASCII lower case.
+    /// The value as [`fold`] returns it.
     pub folded: String,
 }
 
 impl UniqueKey {
     /// Folds `value`.
     pub fn new(attribute: Attribute, value: &str) -> Self {
-        Self { attribute, folded: value.to_ascii_lowercase() }
+        Self { attribute, folded: fold(value) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::blanks::fold;
 use super::{EntraId, home_name};
 
 /// Users, named by object id, user name or group.
@@ -9,7 +10,7 @@ use super::{EntraId, home_name};
 pub struct UserList {
     /// Object ids of users or groups.
     pub ids: BTreeSet<EntraId>,
-    /// User names, in ASCII lower case. The stored name of a guest stands beside the name in the home tenant.
+    /// User names, folded for comparison. The stored name of a guest stands beside the name in the home tenant.
     pub user_names: BTreeSet<String>,
 }
 
@@ -20,9 +21,10 @@ impl UserList {
         ids.is_empty() && user_names.is_empty()
     }
 
-    /// Whether the list contains this user name, or the name in the home tenant of this guest, ignoring ASCII case.
+    /// Whether the list contains this user name, or the name in the home tenant of this guest, ignoring ASCII case and
+    /// blanks at the ends.
     pub fn has_user_name(&self, user_name: &str) -> bool {
-        let contains = |name: &str| self.user_names.contains(&name.to_ascii_lowercase());
+        let contains = |name: &str| self.user_names.contains(&fold(name));
         !self.user_names.is_empty() && (contains(user_name) || home_name(user_name).is_some_and(|home| contains(&home)))
     }
 }
@@ -36,7 +38,7 @@ impl<'a> FromIterator<&'a str> for UserList {
                 Ok(id) => drop(named.ids.insert(id)),
                 Err(_) => {
                     let names = [Some(text.to_owned()), home_name(text)];
-                    named.user_names.extend(names.into_iter().flatten().map(|name| name.to_ascii_lowercase()));
+                    named.user_names.extend(names.into_iter().flatten().map(|name| fold(&name)));
                 }
             }
         }

@@ -42,7 +42,7 @@ impl<'a> Holders<'a> {
                 holders.by_external_id.insert(named, row);
             }
             if let (None, Some(value)) = (&row.link, row.value(match_attribute)) {
-                holders.unlinked_by_match.entry(folded(match_attribute, value)).or_default().push(row);
+                holders.unlinked_by_match.entry(match_attribute.matched(value)).or_default().push(row);
             }
         }
         holders
@@ -61,7 +61,7 @@ impl<'a> Holders<'a> {
         let path = self.match_attribute.path();
         let Some(wanted) = values.get(&self.match_attribute).and_then(Option::as_deref) else { return Match::None };
         // An external table may have several names that differ in letter case alone.
-        let matching = self.unlinked_by_match.get(&folded(self.match_attribute, wanted));
+        let matching = self.unlinked_by_match.get(&self.match_attribute.matched(wanted));
         match matching.map_or(&[][..], Vec::as_slice) {
             [] => Match::None,
             // Any other text, such as a mailNickname, is left by Entra's own provisioning and names no user.
@@ -77,11 +77,6 @@ impl<'a> Holders<'a> {
             }
         }
     }
-}
-
-/// A value in the form in which equal values are the same text.
-fn folded(attribute: Attribute, value: &str) -> String {
-    if Attribute::UNIQUE.contains(&attribute) { value.to_ascii_lowercase() } else { value.to_owned() }
 }
 
 /// The user that `external_id` names, whoever wrote it there.

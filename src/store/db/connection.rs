@@ -167,6 +167,15 @@ impl Connection {
         }
     }
 
+    /// A condition that holds for a text with a blank at either end, and for few others: those that begin or end with
+    /// a character beyond ASCII. The characters themselves are not named, because an encoding may lack them.
+    pub(crate) fn may_be_padded(&self, column: &str) -> String {
+        match self {
+            Self::Sqlite(_) => format!("({column} GLOB '[^!-~]*' OR {column} GLOB '*[^!-~]')"),
+            Self::Postgres(_) => format!(r#"{column} COLLATE "C" ~ '^[^!-~]|[^!-~]$'"#),
+        }
+    }
+
     /// Closes the connection.
     pub(crate) async fn close(self) -> Result<(), DbError> {
         match self {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::status::HeldUser;
-use crate::model::{Action, Attribute, EntraId, Status};
+use crate::model::{Action, Attribute, EntraId, Status, fold};
 use crate::plan::{FailingEntry, HeldEntry};
 use crate::store::db::{Dialect, Statement, parse_column};
 use crate::store::error::StoreError;
@@ -138,7 +138,7 @@ impl Store {
         let mut connection = self.connection().await;
         let column = format!("r.{}", self.layout.attribute(Attribute::UserName));
         statement.push_bind(source).push(" AND ").push(connection.folded(&column));
-        statement.push(" = ").push_bind(user_name.to_ascii_lowercase());
+        statement.push(" = ").push_bind(fold(user_name));
         let row = connection.optional_row(statement).await?;
         row.map(|row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).transpose()
     }

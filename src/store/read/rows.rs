@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Attribute, EntraId, LearnerId, UniqueKey, Values};
+use crate::model::{Attribute, AttributeKind, EntraId, LearnerId, UniqueKey, Values};
 use crate::plan::LearnerRow;
 use crate::store::db::{Connection, SqlRow, SqlValue, Statement, parse_column};
 use crate::store::error::StoreError;
@@ -67,9 +67,7 @@ impl Store {
         for key in keys {
             lookups.entry(key.attribute).or_default().insert(key.folded.clone());
         }
-        let folds = Attribute::UNIQUE.contains(&match_attribute);
-        let match_values =
-            match_values.iter().map(|value| if folds { value.to_ascii_lowercase() } else { value.clone() });
+        let match_values = match_values.iter().map(|value| match_attribute.matched(value));
         lookups.entry(match_attribute).or_default().extend(match_values);
 
         if lookups.values().all(BTreeSet::is_empty) && external_ids.is_empty() {
@@ -84,7 +82,10 @@ impl Store {
         }
         // Ids first: most values have no row, and a row that is found several times is read once.
         let mut ids = BTreeSet::new();
-        for (attribute, values) in lookups {
+        for (attribute, values) in lookups.into_iter().filter(|(_, values)| !values.is_empty()) {
+            if attribute.kind() == AttributeKind::Text {
+                ids.extend(padded_ids(&mut connection, layout, attribute, &values).await?);
+            }
             let column = layout.attribute(attribute);
             let column =
                 if Attribute::UNIQUE.contains(&attribute) { connection.folded(column) } else { column.to_owned() };
@@ -126,6 +127,29 @@ async fn ids_where(
             ids.push(layout.learner_at(&row, 0)?);
         }
     }
+    Ok(ids)
+}
+
+/// The learners whose value of `attribute` is one of `values` with blanks at its ends.
+async fn padded_ids(
+    connection: &mut Connection,
+    layout: &Layout,
+    attribute: Attribute,
+    values: &BTreeSet<String>,
+) -> Result<Vec<LearnerId>, StoreError> {
+    let (id, column) = (layout.id(), layout.attribute(attribute));
+    let padded = connection.may_be_padded(column);
+    let statement = Statement::new(format!("SELECT {id}, {column} FROM {} WHERE {padded}", layout.table));
+    let mut ids = Vec::new();
+    let each = |row: SqlRow| {
+        // Bytes, because another program may have written invalid UTF-8.
+        let text = row.get_unchecked::<Option<&[u8]>, _>(1)?.map(String::from_utf8_lossy).unwrap_or_default();
+        if values.contains(&attribute.matched(&text)) {
+            ids.push(layout.learner_at(&row, 0)?);
+        }
+        Ok::<_, StoreError>(())
+    };
+    connection.run(statement, each).await?;
     Ok(ids)
 }
 

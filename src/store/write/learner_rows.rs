@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::links::reactivates;
 use super::{ApplyError, WriteSession};
-use crate::model::{Action, Attribute, Column, EntraId, LearnerId, UniqueKey};
+use crate::model::{Action, Attribute, Column, EntraId, LearnerId, UniqueKey, fold};
 use crate::plan::{Decision, TargetRow, unique_values};
 use crate::store::db::{DbError, SqlValue, Statement, TupleBuilder, quote_identifier};
 use crate::store::error::StoreError;
@@ -78,7 +78,7 @@ pub(super) async fn create_rows(
             statement.push(format_args!(") AS v RETURNING {}, {identifier}", layout.id()));
             for row in session.connection.rows(statement).await? {
                 let identifier: String = row.get_unchecked(1)?;
-                if let Some(user) = users.get(&identifier.to_ascii_lowercase()) {
+                if let Some(user) = users.get(&fold(&identifier)) {
                     created.insert(*user, layout.learner_at(&row, 0)?);
                 }
             }
@@ -90,7 +90,7 @@ pub(super) async fn create_rows(
 /// The user name of a new row, folded for comparison.
 fn new_name(decision: &Decision) -> String {
     let changed = decision.changes.iter().find(|changed| changed.attribute == Attribute::UserName);
-    changed.and_then(|changed| changed.new.as_deref()).unwrap_or_default().to_ascii_lowercase()
+    changed.and_then(|changed| changed.new.as_deref()).map(fold).unwrap_or_default()
 }
 
 /// The columns of a new row with their expressions: the user, the time, the attributes, a generated id and the constants.

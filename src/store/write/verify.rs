@@ -69,10 +69,8 @@ fn refused(why: &str) -> ApplyError {
 
 /// The attributes whose stored value differs from the written one.
 fn differing(decision: &Decision, values: &Values) -> BTreeSet<Attribute> {
-    let differs = |attribute: Attribute, new: Option<&str>| match (values.get(&attribute), new) {
-        (None, _) => false,
-        (Some(Some(stored)), Some(new)) if Attribute::UNIQUE.contains(&attribute) => !stored.eq_ignore_ascii_case(new),
-        (Some(stored), new) => stored.as_deref() != new,
+    let differs = |attribute: Attribute, new: Option<&str>| {
+        values.get(&attribute).is_some_and(|stored| !attribute.same(stored.as_deref(), new))
     };
     let changes = decision.changes.iter().filter(|changed| differs(changed.attribute, changed.new.as_deref()));
     changes.map(|changed| changed.attribute).collect()
