@@ -158,24 +158,28 @@ impl Fingerprint {
     /// Matches no values, so that the next cycle compares the row itself.
     pub const UNKNOWN: Self = Self([0; 16]);
 
-    /// The fingerprint of `values`. Unique attributes ignore ASCII case; `active` is excluded, because it is compared
-    /// separately.
+    /// The fingerprint of `values` without `active`, which is compared separately.
     pub fn compute(values: &Values) -> Self {
+        Self::over(values.iter().filter(|(attribute, _)| **attribute != Attribute::Active))
+    }
+
+    /// The fingerprint of the unique attributes alone, with their letter case. A learner table may keep its own.
+    pub fn spelling(values: &Values) -> Self {
+        Self::over(values.iter().filter(|(attribute, _)| Attribute::UNIQUE.contains(attribute)))
+    }
+
+    fn over<'v>(values: impl Iterator<Item = (&'v Attribute, &'v Option<String>)>) -> Self {
         let mut hasher = blake3::Hasher::new();
         // One update with a buffer is several times faster than many short updates.
         let mut bytes = Vec::with_capacity(256);
-        for (attribute, value) in values.iter().filter(|(attribute, _)| **attribute != Attribute::Active) {
+        for (attribute, value) in values {
             bytes.push(*attribute as u8);
             match value {
                 None => bytes.push(0),
                 Some(text) => {
                     bytes.push(1);
                     bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
-                    let start = bytes.len();
                     bytes.extend_from_slice(text.as_bytes());
-                    if Attribute::UNIQUE.contains(attribute) {
-                        bytes[start..].make_ascii_lowercase();
-                    }
                 }
             }
         }
@@ -201,9 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_ignore_the_ascii_case_of_unique_attributes() {
-        let of = |name: &str| Fingerprint::compute(&Values::from([(Attribute::UserName, Some(name.to_owned()))]));
-        assert_eq!(of("Ada@example.org"), of("ada@example.org"));
-        assert_ne!(of("ÅSA@example.org"), of("åsa@example.org"));
+    fn a_spelling_covers_the_unique_attributes_alone() {
+        let values = |name: &str, title: &str| {
+            Values::from([(Attribute::UserName, Some(name.to_owned())), (Attribute::Title, Some(title.to_owned()))])
+        };
+        let (ada, shouted, head) = (values("ada", "Head"), values("ADA", "Head"), values("ada", "Chair"));
+        assert_eq!(Fingerprint::spelling(&ada), Fingerprint::spelling(&head));
+        for of in [Fingerprint::spelling, Fingerprint::compute] {
+            assert_ne!(of(&ada), of(&shouted));
+        }
     }
 }

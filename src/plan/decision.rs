@@ -109,6 +109,8 @@ pub struct RowAfter {
     pub routes: Routes,
     /// The fingerprint of the row's values.
     pub fingerprint: Fingerprint,
+    /// The fingerprint of user name and e-mail as they are written; `None` when they are not.
+    pub spelling: Option<Fingerprint>,
     /// The administrator who approved the action. Approved actions do not count against the limits again.
     pub approved_by: Option<String>,
 }

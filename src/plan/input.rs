@@ -97,6 +97,8 @@ pub struct LearnerRow {
     pub active: bool,
     /// Whether the row has a `deactivated_at`: set by each of our deactivations, cleared by each reactivation.
     pub deactivated: bool,
+    /// The fingerprint of user name and e-mail as this program last wrote them, if it did.
+    pub spelling: Option<Fingerprint>,
     /// Whether the platform keeps the learner in a state of its own, such as suspended: neither active nor inactive.
     pub other_state: bool,
     /// `user_name`, `email` and the mapped attributes, without `Active`.

@@ -83,7 +83,10 @@ fn compare_linked(
     // deactivation outside is not mistaken for our own.
     let returned = row.active && row.active_changed_outside();
     let deactivated_outside = !row.active && row.active_changed_outside();
-    let drifted = !returned && attributes_drifted(input, id, wanted);
+    let update = update(id, user, target, Some(row), Reason::AttributesChanged, learner);
+    // Platforms and administrators write names in their own letter case.
+    let is_respelled = |change: &AttributeChange| change.attribute.same(change.old.as_deref(), change.new.as_deref());
+    let drifted = !returned && !update.changes.iter().all(is_respelled) && attributes_drifted(input, id, wanted);
     let reason = match row.active {
         true if returned => Reason::Reassigned,
         true if drifted => Reason::Drift,
@@ -91,7 +94,7 @@ fn compare_linked(
         false if deactivated_outside => Reason::Drift,
         false => Reason::Reassigned,
     };
-    let update = update(id, user, target, Some(row), reason, learner);
+    let update = Decision { reason, ..update };
     let left = match (row.active, input.limits.repair) {
         (false, _) if row.other_state => Some(("left in a state that only the platform may change", None)),
         (false, Repair::All) | (true, Repair::All | Repair::Attributes) => None,
@@ -195,11 +198,19 @@ fn update(
     learner: &Learner,
 ) -> Decision {
     let active = row.is_some_and(|row| row.active);
+    // The database kept its own letter case when the same names were written.
+    let is_written = row.is_some_and(|row| row.spelling == Some(Fingerprint::spelling(&learner.values)));
+    let old_external_id = match target {
+        TargetRow::Adopt { from: None, .. } => row.and_then(|row| replaced_external_id(row, id)),
+        // The detail of a relink names the former user.
+        TargetRow::New | TargetRow::Adopt { from: Some(_), .. } | TargetRow::Linked(_) => None,
+    };
     let mut changes: Vec<AttributeChange> = Vec::new();
     for (attribute, new) in &learner.values {
         let old = row.and_then(|row| row.value(*attribute));
         let keeps_default = new.is_none() && old == learner.kept_defaults.get(attribute).map(String::as_str);
-        if !attribute.same(old, new.as_deref()) && !keeps_default {
+        let is_equal = old == new.as_deref() || (is_written && attribute.same(old, new.as_deref()));
+        if !is_equal && !keeps_default {
             changes.push(AttributeChange::new(*attribute, old.map(str::to_owned), new.clone()));
         }
     }
@@ -215,11 +226,7 @@ fn update(
         user_name: text(&learner.values, Attribute::UserName)
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
         changes,
-        old_external_id: match target {
-            TargetRow::Adopt { from: None, .. } => row.and_then(|row| replaced_external_id(row, id)),
-            // The detail of a relink names the former user.
-            TargetRow::New | TargetRow::Adopt { from: Some(_), .. } | TargetRow::Linked(_) => None,
-        },
+        old_external_id,
         effect: Effect::Apply(active_after(user, learner)),
     }
 }
@@ -234,6 +241,7 @@ fn active_after(user: &AssignedUser, learner: &Learner) -> RowAfter {
         active: true,
         routes: user.routes.clone(),
         fingerprint: Fingerprint::compute(&learner.values),
+        spelling: Some(Fingerprint::spelling(&learner.values)),
         approved_by: None,
     }
 }

@@ -219,6 +219,7 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
             active: false,
             routes: input.routes(*user).unwrap_or(&linked.routes).clone(),
             fingerprint: linked.fingerprint,
+            spelling: None,
             approved_by: None,
         }),
     }

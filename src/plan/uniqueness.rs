@@ -228,6 +228,7 @@ fn free_values(
             active: row.active,
             routes,
             fingerprint: Fingerprint::compute(&values),
+            spelling: None,
             approved_by: None,
         }),
     })

@@ -89,7 +89,7 @@ pub(super) fn coupled_with(decisions: &[&Decision], user: EntraId) -> BTreeSet<E
     together.map(|(decision, _)| decision.user).chain([user]).collect()
 }
 
-/// The unique values that a decision gives up (`old`) or takes (`new`).
+/// The unique values that a decision gives up (`old`) or takes (`new`). A value whose letter case alone changes is kept.
 pub fn unique_values<'d>(
     decision: &'d Decision,
     side: impl Fn(&'d AttributeChange) -> Option<&'d str> + 'd,
@@ -98,6 +98,7 @@ pub fn unique_values<'d>(
         .changes
         .iter()
         .filter(|change| Attribute::UNIQUE.contains(&change.attribute))
+        .filter(|change| !change.attribute.same(change.old.as_deref(), change.new.as_deref()))
         .filter_map(move |change| Some(UniqueKey::new(change.attribute, side(change)?)))
 }
 

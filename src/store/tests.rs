@@ -146,6 +146,7 @@ fn decision(user: EntraId, action: Action, reason: Reason, row: TargetRow, chang
             active: action != Action::Deactivate,
             routes: [Route::Direct].into_iter().collect(),
             fingerprint: Fingerprint([0; 16]),
+            spelling: None,
             approved_by: None,
         }),
     }

@@ -38,7 +38,7 @@ async fn an_unlinked_learner_of_the_same_name_is_adopted() {
     );
     assert_eq!(
         world.learner(&ada, "id, user_name, email, first_name, team_name, active").await,
-        [&id, "ADA.LOVELACE@harbourworks.example", "ada.lovelace@harbourworks.example", "Ada", "Blue", "1"]
+        [&id, "ada.lovelace@harbourworks.example", "ada.lovelace@harbourworks.example", "Ada", "Blue", "1"]
     );
     assert_eq!(world.log(&ada).await, ["update success adopted"]);
     assert_eq!(world.query("SELECT entra_id, learner_id FROM sync_links").await, [[ada, id]]);

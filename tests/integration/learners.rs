@@ -124,25 +124,6 @@ async fn a_cleared_department_is_cleared_and_logged() {
 }
 
 #[apply(on_both)]
-async fn a_change_of_letter_case_in_name_and_address_changes_nothing() {
-    let (mut world, ada) = ada().await;
-    change(&world, &ada, |user| {
-        user.user_principal_name = Some("Ada.Lovelace@HarbourWorks.example".to_owned());
-        user.mail = Some("ADA.Lovelace@HarbourWorks.example".to_owned());
-    });
-    assert_eq!(world.settled().await.counts.unchanged, 1);
-    let before = world.lasting().await;
-    assert_eq!(world.full_cycle().await.counts, Counts { in_scope: 1, unchanged: 1, ..Counts::default() });
-    world.unchanged_since(&before).await;
-
-    // In other attributes the letter case counts.
-    change(&world, &ada, |user| user.job_title = Some("engineer".to_owned()));
-    assert_eq!(world.cycle().await.counts.updated, 1);
-    assert_eq!(world.learner(&ada, "title, user_name").await[0], "engineer");
-    world.settled().await;
-}
-
-#[apply(on_both)]
 async fn unusual_names_are_stored_unchanged() {
     let (mut world, ada) = ada().await;
     let names = [

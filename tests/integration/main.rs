@@ -27,6 +27,7 @@ mod learners;
 mod leavers;
 mod machine;
 mod mapping;
+mod names;
 mod odd_files;
 mod partial_lists;
 mod postgres;

@@ -50,6 +50,7 @@ fn an_unlinked_learner_is_adopted_by_the_match_attribute() {
     world.check(
         r"
         reactivate learner 1 for u1: adopted; matched by userName
+            userName: N1 -> n1
             active: false -> true
         1 in scope, 1 reactivated
     ",
@@ -210,8 +211,6 @@ fn a_linked_learner_gets_exactly_the_values_that_differ() {
     let mut world = World::new();
     world.learner(1);
     world.wanted(1);
-    // The unique attributes ignore letter case.
-    world.wanted(1).values.insert(Attribute::Email, Some("E1".to_owned()));
     world.check(
         r"
         compared u1: active
@@ -233,6 +232,76 @@ fn a_linked_learner_gets_exactly_the_values_that_differ() {
             department: d1 -> (nothing)
         1 in scope, 1 updated
     ",
+    );
+}
+
+#[test]
+fn a_change_of_letter_case_is_written_once() {
+    let mut world = World::new();
+    world.learner(1);
+    world.wanted(1).values.insert(Attribute::Email, Some("E1".to_owned()));
+    // Not even when the last cycle wrote these names is it drift.
+    world.last_written = Some(world.linked());
+    let wanted = world.wanted(1);
+    wanted.values.insert(Attribute::Email, Some("E1".to_owned()));
+    let written = Fingerprint::compute(&wanted.values);
+    let spelling = Fingerprint::spelling(&wanted.values);
+    world.last_written.as_mut().unwrap().get_mut(&user(1)).unwrap().fingerprint = written;
+    for repair in [Repair::All, Repair::Attributes, Repair::Log] {
+        world.limits.repair = repair;
+        world.check(
+            r#"
+            update learner 1 of u1: attributes-changed
+                emails[type eq "work"].value: e1 -> E1
+            1 in scope, 1 updated
+        "#,
+        );
+    }
+    // The database kept its own letter case, or an administrator changed it.
+    world.rows[0].spelling = Some(spelling);
+    for (user_name, email) in [("n1", "e1"), ("N1", "E1"), (" n1 ", "e1")] {
+        world.rows[0].values.insert(Attribute::UserName, Some(user_name.to_owned()));
+        world.rows[0].values.insert(Attribute::Email, Some(email.to_owned()));
+        world.check(
+            r"
+            compared u1: active
+            1 in scope, 1 unchanged
+        ",
+        );
+    }
+    // What it does to other letters is a change.
+    let mut world = World::new();
+    world.learner(1).values.insert(Attribute::Email, Some("åsa".to_owned()));
+    let wanted = world.wanted(1);
+    wanted.values.insert(Attribute::Email, Some("ÅSA".to_owned()));
+    world.rows[0].spelling = Some(Fingerprint::spelling(&world.wanted(1).values));
+    world.wanted(1).values.insert(Attribute::Email, Some("ÅSA".to_owned()));
+    world.check(
+        r#"
+        update learner 1 of u1: attributes-changed
+            emails[type eq "work"].value: åsa -> ÅSA
+        1 in scope, 1 updated
+    "#,
+    );
+}
+
+#[test]
+fn a_holder_that_changes_its_letter_case_keeps_its_value() {
+    let mut world = World::new();
+    world.learner(1);
+    world.wanted(1).values.insert(Attribute::Email, Some("E1".to_owned()));
+    world.wanted(2).values.insert(Attribute::Email, Some("e1".to_owned()));
+    world.check(
+        r#"
+        update learner 1 of u1: attributes-changed
+            emails[type eq "work"].value: e1 -> E1
+        fail create u2: conflict; emails[type eq "work"].value is held by learner 1 (Entra id u1 of tenant/application, active)
+            userName: n2
+            emails[type eq "work"].value: e1
+            department: d2
+            active: true
+        2 in scope, 1 updated, 1 failed
+    "#,
     );
 }
 

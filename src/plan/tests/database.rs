@@ -62,6 +62,7 @@ impl Database {
                 active: true,
                 deactivated: false,
                 other_state: false,
+                spelling: None,
                 values: MAPPED.into_iter().map(|attribute| (attribute, None)).collect(),
             });
             row.external_id = Some(decision.user.to_string());
@@ -79,6 +80,7 @@ impl Database {
                     row.values.insert(*attribute, new.clone());
                 }
             }
+            row.spelling = decision.row_after().unwrap().spelling.or(row.spelling);
             self.routes.insert(decision.user, decision.row_after().unwrap().routes.clone());
             self.held.remove(&decision.user);
             self.failing.remove(&decision.user);

@@ -81,6 +81,7 @@ impl World {
             active: true,
             deactivated: false,
             other_state: false,
+            spelling: None,
             values: values(number),
         });
         self.rows.last_mut().unwrap()

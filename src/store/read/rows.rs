@@ -164,7 +164,7 @@ fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v
     let (id, active, deactivated) = (layout.id(), layout.active("r"), layout.deactivated("r", "l"));
     let other_state = layout.other_state("r");
     let mut statement = Statement::new(format!(
-        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}"
+        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}, l.spelling"
     ));
     push_columns(&mut statement, layout, attributes);
     statement
@@ -178,7 +178,8 @@ fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Resu
         _ => None,
     };
     let mut values = Values::new();
-    read_columns(row, 7, attributes, &mut values)?;
+    read_columns(row, 8, attributes, &mut values)?;
+    let spelling: Option<&str> = row.get(7)?;
     Ok(LearnerRow {
         learner: layout.learner_at(row, 0)?,
         external_id: row.get_unchecked(1)?,
@@ -186,6 +187,8 @@ fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Resu
         active: row.get_unchecked(4)?,
         deactivated: row.get_unchecked(5)?,
         other_state: row.get_unchecked(6)?,
+        // An unknown text only means one more update.
+        spelling: spelling.and_then(|spelling| spelling.parse().ok()),
         values,
     })
 }

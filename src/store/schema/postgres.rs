@@ -16,6 +16,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/005_taken_over.sql"),
     // How the last cycle found the clocks of this machine and of Graph.
     include_str!("postgres/006_clock.sql"),
+    // The names of a learner in the letter case in which they were written: the database may keep its own.
+    include_str!("postgres/007_spelling.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

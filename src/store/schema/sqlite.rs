@@ -14,6 +14,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/005_taken_over.sql"),
     // How the last cycle found the clocks of this machine and of Graph.
     include_str!("sqlite/006_clock.sql"),
+    // The names of a learner in the letter case in which they were written: the database may keep its own.
+    include_str!("sqlite/007_spelling.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

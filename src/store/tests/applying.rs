@@ -45,7 +45,7 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
         )]
     );
     assert_eq!(
-        select(&store, "SELECT * FROM sync_links").await,
+        select(&store, "SELECT source, entra_id, learner_id, via, linked_at, switched_off_at FROM sync_links").await,
         [format!(r#"{SOURCE}|{}|1|["{}","direct"]|2026-01-02T12:00:00Z|-"#, user(7), user(9))]
     );
     let log = store.log(&LogFilter::default()).await.unwrap();

@@ -24,7 +24,7 @@ async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
     let known = store.linked_learners(SOURCE, None, &MAPPED).await.unwrap();
     assert_eq!(known.keys().copied().collect::<Vec<_>>(), [user(1), user(2)]);
     let expected = values(&[
-        (Attribute::UserName, Some("USER2@example.org")),
+        (Attribute::UserName, Some("user2@example.org")),
         (Attribute::Email, Some("user2@example.org")),
         (Attribute::SecurityChampion, Some("true")),
     ]);
@@ -71,6 +71,7 @@ async fn rows_are_found_once_by_name_email_match_value_or_external_id(kind: Kind
         active: true,
         deactivated: false,
         other_state: false,
+        spelling: None,
         values: values(&[(Attribute::UserName, Some("By-Hand")), (Attribute::Email, Some("hand@example.org"))]),
     };
     assert_eq!(rows, [expected]);

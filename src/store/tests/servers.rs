@@ -63,7 +63,7 @@ async fn an_older_schema_is_migrated_and_two_first_openings_create_one() {
          ALTER TABLE sync_links DROP COLUMN switched_off_at;
          ALTER TABLE sync_failures DROP COLUMN cause; ALTER TABLE sync_failures DROP COLUMN drift_fingerprint;
          ALTER TABLE provisioning_log DROP COLUMN approved_by; ALTER TABLE sync_state DROP COLUMN clock;
-         ALTER TABLE sync_state DROP COLUMN taken_over_sources;
+         ALTER TABLE sync_state DROP COLUMN taken_over_sources; ALTER TABLE sync_links DROP COLUMN spelling;
          UPDATE sync_state SET schema_version = 1",
     )
     .await;

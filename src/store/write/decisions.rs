@@ -1,7 +1,7 @@
 //! Writes decisions: learner rows, links, routes and log rows.
 
 use super::learner_rows::{create_rows, park_unique_values, update_rows};
-use super::links::{former_user, link_learners, mark_deactivated, write_routes};
+use super::links::{former_user, link_learners, mark_deactivated, write_routes, write_spellings};
 use super::log::{LogEntry, write_log};
 use super::verify::verify_written;
 use super::{ApplyError, WriteSession, delete_records};
@@ -47,6 +47,7 @@ pub(super) async fn write_decisions(
         .filter(|(_, routes)| !routes.as_slice().is_empty())
         .collect();
     write_routes(session, &routes).await?;
+    write_spellings(session, &users).await?;
 
     let entries: Vec<LogEntry<'_>> = users
         .iter()

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{ApplyError, WriteContext, WriteSession};
-use crate::model::{Action, Column, EntraId, LearnerId, Reason, Routes};
+use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Reason, Routes};
 use crate::plan::{Decision, TargetRow};
 use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::table::id_texts;
@@ -25,17 +25,19 @@ pub(super) async fn link_learners(
         }
     }
     for chunk in connection.row_chunks(&new) {
-        let mut statement = Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at) ");
+        let mut statement =
+            Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at, spelling) ");
         statement.push_values(chunk, |row, (decision, learner)| {
             row.push_bind(*source).push_bind(decision.user.to_string()).push_bind(layout.learner_value(Some(learner)));
             let routes = decision.row_after().map(|after| routes_text(&after.routes));
             row.push_bind(SqlValue::Json(routes.unwrap_or_else(|| "[]".to_owned()))).push_bind(*at);
+            row.push_bind(spelling_value(decision));
         });
         // Replaces a link whose learner row is missing: the sqlite3 shell does not enforce foreign keys.
         statement.push(format_args!(
             " ON CONFLICT (source, entra_id) DO UPDATE
                  SET learner_id = excluded.learner_id, via = excluded.via, linked_at = excluded.linked_at,
-                     switched_off_at = NULL
+                     switched_off_at = NULL, spelling = excluded.spelling
                  WHERE NOT EXISTS (SELECT 1 FROM {} r WHERE r.{} = sync_links.learner_id)",
             layout.table,
             layout.id(),
@@ -96,6 +98,33 @@ pub(super) async fn write_routes(
         written += connection.execute(statement).await?;
     }
     Ok(written)
+}
+
+/// Records the spelling of names that were written to linked rows.
+pub(super) async fn write_spellings(
+    session: &mut WriteSession<'_>,
+    users: &[(&Decision, LearnerId)],
+) -> Result<(), DbError> {
+    let WriteSession { connection, layout, context: _ } = session;
+    let is_written = |(decision, _): &&(&Decision, LearnerId)| {
+        matches!(decision.row, TargetRow::Linked(_))
+            && decision.changes.iter().any(|change| Attribute::UNIQUE.contains(&change.attribute))
+    };
+    let written: Vec<&(&Decision, LearnerId)> = users.iter().filter(is_written).collect();
+    for chunk in connection.row_chunks(&written) {
+        let mut statement = Statement::new("UPDATE sync_links SET spelling = v.column2 FROM (");
+        statement.push_values(chunk, |row, (decision, learner)| {
+            row.push_bind(layout.learner_value(Some(learner))).push_bind(spelling_value(decision));
+        });
+        statement.push(") AS v WHERE sync_links.learner_id = v.column1");
+        connection.execute(statement).await?;
+    }
+    Ok(())
+}
+
+fn spelling_value(decision: &Decision) -> SqlValue<'static> {
+    let spelling = decision.row_after().and_then(|after| after.spelling);
+    SqlValue::Text(spelling.map(|spelling| spelling.to_string().into()))
 }
 
 /// The value of the column `via`: a JSON array, sorted as text.

@@ -127,7 +127,7 @@ pub(super) enum Change {
     /// An attribute gets the value of a number, or is cleared.
     Set(usize, Option<u8>),
     Rename(u8),
-    /// User name and mail in upper case, which counts as unchanged.
+    /// User name and mail in upper case.
     Capitals,
     Assign,
     Unassign,

@@ -271,7 +271,7 @@ impl<'a> CycleModel<'a> {
             for ((attribute, _), users) in having.iter().filter(|(_, users)| users.len() > 1) {
                 let wants = |user: &&UserNumber| {
                     let decision = drafts.get(*user).filter(|_| !staying.contains(*user));
-                    decision.is_some_and(|decision| decision.values.iter().any(|(changed, ..)| changed == attribute))
+                    decision.is_some_and(|decision| decision.values.iter().any(|change| moves(*attribute, change)))
                 };
                 rejected.extend(users.iter().filter(wants));
             }
@@ -572,7 +572,7 @@ impl<'a> CycleModel<'a> {
 fn plan_change(learner: Option<&ModelLearner>, wanted: &Values) -> Option<Decision> {
     let none = Values::default();
     let own = learner.map_or(&none, |learner| &learner.values);
-    let changed = |attribute: &usize| !same(*attribute, own[*attribute].as_deref(), wanted[*attribute].as_deref());
+    let changed = |attribute: &usize| own[*attribute] != wanted[*attribute];
     let values: Vec<_> = (0..ATTRIBUTES.len())
         .filter(changed)
         .map(|attribute| (attribute, own[attribute].clone(), wanted[attribute].clone()))
@@ -587,11 +587,10 @@ fn plan_change(learner: Option<&ModelLearner>, wanted: &Values) -> Option<Decisi
     Some(Decision { action, status: "success", reason, user_name, approved: false, values, active_change })
 }
 
-fn same(attribute: usize, left: Option<&str>, right: Option<&str>) -> bool {
-    match (left, right) {
-        (Some(left), Some(right)) if UNIQUE.contains(&attribute) => left.eq_ignore_ascii_case(right),
-        _ => left == right,
-    }
+/// Whether a change takes another value of a unique attribute, not only another letter case.
+fn moves(attribute: usize, (changed, old, new): &(usize, Option<String>, Option<String>)) -> bool {
+    let fold = |value: &Option<String>| value.as_deref().map(str::to_ascii_lowercase);
+    *changed == attribute && fold(old) != fold(new)
 }
 
 /// Whether `count` exceeds a percentage.

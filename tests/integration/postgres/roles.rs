@@ -168,7 +168,8 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
                  DROP COLUMN taken_over_sources;
              ALTER TABLE sync_links DROP COLUMN switched_off_at;
              ALTER TABLE sync_failures DROP COLUMN cause, DROP COLUMN drift_fingerprint;
-             ALTER TABLE provisioning_log DROP COLUMN approved_by; UPDATE sync_state SET schema_version = 1",
+             ALTER TABLE sync_links DROP COLUMN spelling; ALTER TABLE provisioning_log DROP COLUMN approved_by;
+             UPDATE sync_state SET schema_version = 1",
         )
         .await;
     everything_is_refused(
