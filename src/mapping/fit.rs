@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Attribute, AttributeKind, Value, is_invisible, trim_blanks};
+use crate::model::{Attribute, AttributeKind, Value, hides_something, is_visible, trim_blanks};
 
 use crate::expression::{EvaluationStop, text};
 
@@ -18,7 +18,7 @@ pub(super) fn fit(attribute: Attribute, value: Cow<'_, Value>) -> Result<Option<
         AttributeKind::Text if text.contains('\0') => Err(EvaluationStop::invalid("the text contains a NUL character")),
         AttributeKind::Text if Attribute::UNIQUE.contains(&attribute) => {
             let trimmed = trim_blanks(&text);
-            match trimmed.chars().find(|character| is_invisible(*character)) {
+            match trimmed.chars().find(|character| !is_visible(*character)).filter(|_| hides_something(trimmed)) {
                 Some(invisible) => Err(EvaluationStop::broken(format!(
                     "the text contains an invisible character, U+{:04X}",
                     u32::from(invisible)

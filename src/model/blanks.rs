@@ -1,22 +1,11 @@
 //! White space as people see it: every character without ink, many of which come from copied text.
 
-/// Whether a character has no ink: white space, or one of the characters that only affect their neighbours or their
-/// direction.
-pub fn is_blank(character: char) -> bool {
-    character.is_whitespace() || is_invisible(character)
-}
+use super::foreign_text::is_visible;
 
-/// Whether a character has neither ink nor width.
-pub fn is_invisible(character: char) -> bool {
-    matches!(
-        character,
-        // Soft hyphen, grapheme joiner, Arabic letter mark, Hangul fillers, Khmer and Mongolian marks.
-        '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}' | '\u{180B}'..='\u{180F}'
-        // Zero-width spaces and joiners, marks and embeddings of direction, invisible operators.
-        | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{206F}'
-        // Braille blank, Hangul fillers, byte order mark.
-        | '\u{2800}' | '\u{3164}' | '\u{FFA0}' | '\u{FEFF}'
-    )
+/// Whether a character has no ink: white space, or a character that only affects its neighbours or their direction.
+fn is_blank(character: char) -> bool {
+    // The blank of Braille is a symbol by category.
+    character.is_whitespace() || !is_visible(character) || character == '\u{2800}'
 }
 
 /// `text` without blanks at its ends.
