@@ -68,7 +68,7 @@ impl Directory {
                     confirmation.verdicts.insert(user, Verdict::Unreadable(detail));
                 }
                 AccountRead::NotFound(_) => missing.push(user),
-                // Such accounts are told apart only among the assigned users.
+                // Only the reads of assigned users return this.
                 AccountRead::AgentUser(_) => {}
             }
         }

@@ -21,6 +21,8 @@ pub struct AssignmentSummary {
     pub users: usize,
     /// The assigned groups, each with its display name.
     pub groups: Vec<(EntraId, String)>,
+    /// The number of assignments that do not say whom they assign.
+    pub unclear: usize,
 }
 
 /// An assigned group, as far as its first page of members shows.
@@ -45,7 +47,12 @@ impl Directory {
     /// The same as in a cycle.
     pub async fn assignment_summary(&self, application: &Application) -> Result<AssignmentSummary, DirectoryError> {
         let assignments = self.assignments(application).await?;
-        Ok(AssignmentSummary { users: assignments.users.len(), groups: assignments.groups.into_iter().collect() })
+        let unclear = assignments.unclear.unnamed as usize + assignments.unclear.principals.len();
+        Ok(AssignmentSummary {
+            users: assignments.users.len(),
+            groups: assignments.groups.into_iter().collect(),
+            unclear,
+        })
     }
 
     /// Reads one user with every mapped attribute, which needs User.Read.All. Returns what is missing in the answer.
@@ -61,6 +68,8 @@ impl Directory {
         let page = wire::page(&body).map_err(invalid)?;
         for row in page.rows {
             match wire::user(row.get(), selection) {
+                // A bad value of one user is not a missing permission.
+                Ok(row) if row.problem.is_some() => {}
                 Ok(row) => {
                     if let AccountRead::Unreadable { detail, .. } = read_account(row, selection, &request_id) {
                         return Ok(Some(detail));

@@ -13,7 +13,7 @@ use super::error::{GraphError, malformed};
 use super::members::{GroupState, MemberList, named_members};
 use super::principals::Assignments;
 use super::roles::RoleNames;
-use super::wire::{self, InvalidRow, RowType, UserRow};
+use super::wire::{self, InvalidRow, RowProblem, RowType, UserRow};
 use super::{Application, Directory, DirectoryError, Snapshot, select};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, User, Value};
 
@@ -315,6 +315,8 @@ impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
         let hash = hasher.finish();
         if *kind == RowType::Agent && !self.agent_users {
             self.pass_on(hash, AccountRead::AgentUser(*id));
+        } else if problem.as_ref().is_some_and(|problem| problem.is_oversized) {
+            self.pass_on(hash, read_account(row, self.selection, request_id));
         } else if *kind == RowType::Unknown || problem.is_some() || values.iter().any(Option::is_none) {
             self.reread.insert(*id);
         } else {
@@ -336,8 +338,8 @@ impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
 pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
     let UserRow { kind: _, id, values, problem } = row;
     let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: with_request_id(detail, request_id) };
-    if let Some(problem) = problem {
-        return unreadable(&format!("{problem} in the answer of Graph"));
+    if let Some(RowProblem { detail, is_oversized: _ }) = problem {
+        return unreadable(&format!("{detail} in the answer of Graph"));
     }
     let value = |property| selection.position(property).and_then(|slot| values.get(slot)).and_then(Option::as_ref);
     let enabled = match value("accountEnabled") {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::wire::UserRow;
+use super::wire::{RowProblem, UserRow};
 use super::{Application, DEFAULT_ACCESS};
 use crate::model::{EntraId, Route, Routes, Value};
 
@@ -31,7 +31,8 @@ impl RoleNames<'_> {
             Route::Group(group) => *group,
         });
         if principals.clone().any(|principal| self.unknown.contains(&principal)) {
-            row.problem = Some("the app role of an assignment is missing or invalid".to_owned());
+            let detail = "the app role of an assignment is missing or invalid".to_owned();
+            row.problem = Some(RowProblem { detail, is_oversized: false });
             return;
         }
         let roles = principals.filter_map(|principal| self.assigned.get(&principal)).flatten();

@@ -67,7 +67,7 @@ impl FromIterator<Route> for Routes {
 pub struct UnclearRows {
     /// Rows of assignments and members without an id.
     pub unnamed: u64,
-    /// Principals of assignments that cannot be told to be users or groups.
+    /// Principals of assignments without a known type.
     pub principals: BTreeMap<EntraId, UnclearPrincipal>,
 }
 

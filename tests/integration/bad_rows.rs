@@ -351,3 +351,16 @@ async fn other_properties_of_graph_can_be_mapped() {
     assert_eq!(world.learner(&room, "title, first_name").await, ["EUR", "True"]);
     world.settled().await;
 }
+
+#[tokio::test]
+async fn check_reports_bad_assignments_but_no_bad_value() {
+    let (world, _, _, direct) = world_of_seven().await;
+    world.sim.inject(Fault::on("GET", "/v1.0/users").always().broken_text(&direct[0], "jobTitle"));
+    world.run_program(&["check"], 0);
+    world.sim.inject(Fault::on("GET", ASSIGNMENTS).always().add_row(Value::Null));
+    let check = world.run_program(&["check"], 1).stdout;
+    assert!(
+        check.contains("FAIL assignments") && check.contains("1 assignment without a clear user or group"),
+        "{check}"
+    );
+}

@@ -84,6 +84,11 @@ pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
     checks.push(if users + groups == 0 {
         let hint = "assign users or groups under Enterprise applications > Users and groups";
         Check::refused("assignments", "no users or groups are assigned to the application", hint)
+    } else if assigned.unclear > 0 {
+        let detail = format!("{} without a clear user or group", count(assigned.unclear, "assignment"));
+        let hint =
+            "nobody leaves as unassigned until then: remove these assignments, which the log names, and add them again";
+        Check::refused("assignments", detail, hint)
     } else {
         let detail = format!("{} and {} assigned (Application.Read.All)", count(users, "user"), count(groups, "group"));
         Check::passed("assignments", detail)

@@ -14,6 +14,7 @@ use crate::model::{EntraId, Selection, Value};
 
 /// A larger value rejects its user.
 const MAX_VALUE: usize = 1 << 20;
+const OVERSIZED: &str = "is larger than 1 MiB";
 /// From here on a decimal number is not exact.
 const MAX_NUMBER: f64 = u64::MAX as f64;
 
@@ -50,7 +51,15 @@ pub(in crate::directory) struct UserRow {
     /// One value for each slot of the selection.
     pub(in crate::directory) values: Vec<Option<Value>>,
     /// Why a value could not be taken; its slot is empty.
-    pub(in crate::directory) problem: Option<String>,
+    pub(in crate::directory) problem: Option<RowProblem>,
+}
+
+/// Why a value of a row could not be taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::directory) struct RowProblem {
+    pub(in crate::directory) detail: String,
+    /// Whether the same value would be as bad, and costly, in another answer.
+    pub(in crate::directory) is_oversized: bool,
 }
 
 /// A row that does not identify its object.
@@ -95,18 +104,22 @@ fn row(json: &str, selection: &Selection, untyped: RowType) -> Result<UserRow, I
         }
         let Some(slot) = slot else { continue };
         let taken = match &values[slot] {
-            Some(_) => Err("occurs twice".to_owned()),
+            Some(_) => Err("occurs twice"),
             None => self::value(value),
         };
         match taken {
             Ok(value) => values[slot] = Some(value),
-            Err(why) => problem = Some(format!("{key} {why}")),
+            Err(why) => {
+                problem = Some(RowProblem { detail: format!("{key} {why}"), is_oversized: why == OVERSIZED });
+            }
         }
     }
     let Some(id) = ids.first().copied() else { return Err(InvalidRow::NoObject("it has no id".to_owned())) };
     match &ids[1..] {
         [] => {}
-        others if others.iter().all(|other| *other == id) => problem = Some("id occurs twice".to_owned()),
+        others if others.iter().all(|other| *other == id) => {
+            problem = Some(RowProblem { detail: "id occurs twice".to_owned(), is_oversized: false });
+        }
         _ => return Err(InvalidRow::Bad("it has several ids".to_owned())),
     }
     let kind = match kinds.as_slice() {
@@ -118,11 +131,11 @@ fn row(json: &str, selection: &Selection, untyped: RowType) -> Result<UserRow, I
 }
 
 /// Decodes a value, or says why it cannot be taken.
-fn value(json: &RawValue) -> Result<Value, String> {
+fn value(json: &RawValue) -> Result<Value, &'static str> {
     if json.get().len() > MAX_VALUE {
-        return Err(format!("is larger than {} MiB", MAX_VALUE >> 20));
+        return Err(OVERSIZED);
     }
-    let Decoded(value) = serde_json::from_str(json.get()).map_err(|_| "cannot be decoded".to_owned())?;
+    let Decoded(value) = serde_json::from_str(json.get()).map_err(|_| "cannot be decoded")?;
     Ok(value)
 }
 
@@ -256,7 +269,7 @@ mod tests {
         ] {
             let json = format!(r#"{{"id":"{ID}","jobTitle":{bad},"mail":"a@example.org"}}"#);
             let row = user(&json, &selection).unwrap();
-            assert!(row.problem.as_ref().unwrap().starts_with("jobTitle "), "{:?}", row.problem);
+            assert!(row.problem.as_ref().unwrap().detail.starts_with("jobTitle "), "{:?}", row.problem);
             assert_eq!(row.values[1], Some(Value::Text("a@example.org".to_owned())));
         }
         let json = format!(r#"{{"id":"{ID}","jobTitle":"{}"}}"#, &long[2..]);
