@@ -42,7 +42,9 @@ pub(super) async fn record_expiry(context: CycleContext<'_>, time: CycleTime) ->
             return Ok(());
         }
     };
-    if recent.is_some_and(|note| note.ends_at == ends_at) {
+    // The database keeps whole seconds.
+    let seconds = |end: Option<Timestamp>| end.map(Timestamp::as_second);
+    if recent.is_some_and(|note| seconds(note.ends_at) == seconds(ends_at)) {
         return Ok(());
     }
     store.note_credential(CredentialNote { looked_at: now, ends_at }).await?;
