@@ -114,9 +114,19 @@ fn object(member: Value) -> Result<Value, &'static str> {
     }
 }
 
+/// Whether PowerShell wrote the type or the members of a value anywhere.
+pub(super) fn names_types(document: &Value) -> bool {
+    match document {
+        Value::Array(items) => items.iter().any(names_types),
+        Value::Object(members) => members.values().any(names_types),
+        Value::String(text) => !text.trim().is_empty() && is_cut(document),
+        _ => false,
+    }
+}
+
 /// Whether this is the text that PowerShell writes for a value it does not follow: the type of a value, its members, or
 /// nothing for an empty list.
-pub(super) fn is_cut(value: &Value) -> bool {
+fn is_cut(value: &Value) -> bool {
     let Value::String(text) = value else { return false };
     let text = text.trim_start();
     text.trim().is_empty() || ["System.", "@{", "Microsoft.Graph."].iter().any(|start| text.starts_with(start))

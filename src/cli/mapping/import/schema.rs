@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::document::normalize;
+use super::document::{CUT, names_types, normalize};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", expecting = "a schema")]
@@ -120,10 +120,12 @@ fn yes() -> bool {
 /// # Errors
 /// Why the document cannot be imported.
 pub(super) fn object_mappings(document: Value) -> Result<Vec<ObjectMapping>, String> {
-    let is_job = has_key(&document, "templateId");
+    let (is_job, is_cut) = (has_key(&document, "templateId"), names_types(&document));
     let mut found = Vec::new();
     if collect(normalize(document)?, &mut found).map_err(|error| format!("malformed schema: {error}"))? {
         Ok(found)
+    } else if is_cut {
+        Err(CUT.to_owned())
     } else if is_job {
         Err("a synchronization job without its schema; export .../synchronization/jobs/JOB/schema".to_owned())
     } else {

@@ -291,6 +291,9 @@ fn a_cut_file_is_refused_with_the_way_out() {
         users(&cut_source, &Value::Null).to_string(),
         users(&required(), &json!({ "groups": [{ "name": "g", "clauses": "" }] })).to_string(),
         users(&required(), &json!("@{groups=System.Object[]}")).to_string(),
+        json!({ "@odata.context": "c", "value": "System.Object[]" }).to_string(),
+        json!({ "value": ["System.Collections.Hashtable"] }).to_string(),
+        json!("System.Collections.Hashtable").to_string(),
         "@{synchronizationRules=System.Object[]}".to_owned(),
         "System.Collections.Hashtable".to_owned(),
     ] {
