@@ -10,10 +10,12 @@ mod desired;
 mod error;
 mod explanation;
 mod linked;
+mod relink;
 mod remember;
 mod report;
 mod restrictions;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -27,17 +29,18 @@ pub(crate) use self::desired::count_roles;
 pub use self::error::CycleError;
 pub use self::explanation::Explanation;
 use self::linked::{LinkedBefore, read_linked};
+pub use self::relink::PreparedRelink;
 pub use self::report::Report;
 use crate::directory::{AccountRead, Application, Confirmation, Directory, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{
     Attribute, CycleTime, DAY, EntraId, Generation, LinkedLearners, Outcome, Restrictions, Selection, Source, Trigger,
-    chain,
+    UnclearRows, chain,
 };
-use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, Plan, PlanInput, Relink};
+use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, MemberCounts, Plan, PlanInput, Relink};
 use crate::scope::Scope;
-use crate::store::{Bookkeeping, CycleEnd, CycleId, Store, StoreError, WriteContext};
+use crate::store::{Bookkeeping, CycleId, Store, StoreError, WriteContext};
 
 /// The cycle of a rehearsal, which has no row.
 const NO_CYCLE: CycleId = CycleId(0);
@@ -148,19 +151,7 @@ pub async fn run(
     report.duration = started.elapsed();
     report.requests = directory.requests() - requests_before;
     report.time = cycle_time(context, options, &source).await.unwrap_or(report.time);
-    let began = report.time.recorded();
-    let end = CycleEnd {
-        began,
-        at: SignedDuration::try_from(report.duration)
-            .ok()
-            .and_then(|took| began.checked_add(took).ok())
-            .unwrap_or(began),
-        clock: report.time.finding(),
-        outcome: report.outcome,
-        counts: report.counts,
-        requests: report.requests,
-        error: report.error.clone(),
-    };
+    let end = report.cycle_end();
     // Logged first, because recording can fail for the same reason as the cycle.
     report.log();
     reached(Step::CycleEnding);
@@ -228,6 +219,71 @@ pub async fn prepare(
     options: CycleOptions<'_>,
     cycle: Option<CycleId>,
 ) -> Result<Prepared, CycleError> {
+    let evidence = read_evidence(context, options, cycle).await?;
+    let relinks = options.only.and_then(|only| Some((only.user, only.relink.clone()?))).into_iter().collect();
+    let mut plan = plan::plan(evidence.plan_input(context.rules, &relinks));
+    let explained = match options.only.zip(evidence.read.surroundings.clone()) {
+        None => None,
+        Some((&SingleUser { user, relink: _ }, surroundings)) => {
+            let Evidence {
+                before: LinkedBefore { linked, .. }, read: DirectoryRead { desired, confirmation, .. }, ..
+            } = &evidence;
+            plan = plan.for_user(user, desired);
+            Some(explanation::ExplainedUser::new(user, linked, desired, &confirmation.verdicts, surroundings))
+        }
+    };
+    Ok(Prepared { explained, ..evidence.prepared(plan) })
+}
+
+/// Everything that a plan is made from, as it was read.
+struct Evidence {
+    source: String,
+    before: LinkedBefore,
+    read: DirectoryRead,
+    facts: DatabaseFacts,
+    named_groups: MemberCounts,
+    /// What either read found.
+    hidden: BTreeSet<EntraId>,
+    gone: BTreeSet<EntraId>,
+    unclear: UnclearRows,
+    time: CycleTime,
+}
+
+impl Evidence {
+    fn plan_input<'a>(&'a self, rules: &'a Rules, relinks: &'a BTreeMap<EntraId, Relink>) -> PlanInput<'a> {
+        let Self { source: _, before, read, facts, named_groups, hidden, gone, unclear, time } = self;
+        let DirectoryRead { desired, snapshot, confirmation, surroundings: _ } = read;
+        PlanInput {
+            linked: &before.linked,
+            last_written: before.last_written.as_ref(),
+            desired,
+            groups: confirmation.groups.as_ref().unwrap_or_else(|| snapshot.groups()),
+            named_groups,
+            hidden,
+            gone,
+            unclear,
+            nobody_assigned: confirmation.nobody_assigned.unwrap_or_else(|| snapshot.nobody_assigned()),
+            confirmed: &confirmation.verdicts,
+            facts,
+            limits: &rules.limits,
+            relinks,
+            time: *time,
+        }
+    }
+
+    fn prepared(self, plan: Plan) -> Prepared {
+        let Self { source, before, facts, time, .. } = self;
+        let LinkedBefore { linked, last_written: _, compared_at, generation } = before;
+        Prepared { plan, source, linked, facts, explained: None, compared_at, generation, time }
+    }
+}
+
+/// Reads the directory and the learner database.
+async fn read_evidence(
+    context: CycleContext<'_>,
+    options: CycleOptions<'_>,
+    cycle: Option<CycleId>,
+) -> Result<Evidence, CycleError> {
     let CycleContext { directory, store: _, cache: _, rules } = context;
     let deadline = Deadline::within(rules.deadline);
     directory.start_clock();
@@ -238,45 +294,23 @@ pub async fn prepare(
     if cycle.is_some() {
         deadline.keep(credential::record_expiry(context, time)).await??;
     }
-    let LinkedBefore { linked, last_written, compared_at, generation } =
-        read_linked(context, options, &source, time).await?;
+    let before = read_linked(context, options, &source, time).await?;
     reached(Step::KnowledgeRead);
 
-    let read = read_directory(context, options, application, &linked, time);
-    let DirectoryRead { desired, snapshot, confirmation, surroundings } = deadline.keep(read).await??;
+    let read = deadline.keep(read_directory(context, options, application, &before.linked, time)).await??;
     reached(Step::LeaversConfirmed);
 
     // The other answers may contradict the first.
     let time = cycle_time(context, options, &source).await?;
     log_finding(time);
-    let facts = read_facts(context, options, &source, &linked, &desired, time).await?;
+    let facts = read_facts(context, options, &source, &before.linked, &read.desired, time).await?;
+    let DirectoryRead { snapshot, confirmation, .. } = &read;
     let named_groups = snapshot.named_groups();
-    restrictions::check(rules, &snapshot, &named_groups, &linked, &facts)?;
-    let plan = plan::plan(PlanInput {
-        linked: &linked,
-        last_written: last_written.as_ref(),
-        desired: &desired,
-        groups: confirmation.groups.as_ref().unwrap_or_else(|| snapshot.groups()),
-        named_groups: &named_groups,
-        hidden: &(snapshot.hidden() | &confirmation.hidden),
-        gone: &(snapshot.gone() | &confirmation.gone),
-        unclear: &snapshot.unclear().merged(&confirmation.unclear),
-        nobody_assigned: confirmation.nobody_assigned.unwrap_or_else(|| snapshot.nobody_assigned()),
-        confirmed: &confirmation.verdicts,
-        facts: &facts,
-        limits: &rules.limits,
-        relink: options.only.and_then(|only| only.relink.as_ref()),
-        time,
-    });
-    let (plan, explained) = match options.only.zip(surroundings) {
-        None => (plan, None),
-        Some((&SingleUser { user, relink: _ }, surroundings)) => {
-            let explained =
-                explanation::ExplainedUser::new(user, &linked, &desired, &confirmation.verdicts, surroundings);
-            (plan.for_user(user, &desired), Some(explained))
-        }
-    };
-    Ok(Prepared { plan, source, linked, facts, explained, compared_at, generation, time })
+    restrictions::check(rules, snapshot, &named_groups, &before.linked, &facts)?;
+    let hidden = snapshot.hidden() | &confirmation.hidden;
+    let gone = snapshot.gone() | &confirmation.gone;
+    let unclear = snapshot.unclear().merged(&confirmation.unclear);
+    Ok(Evidence { source, before, read, facts, named_groups, hidden, gone, unclear, time })
 }
 
 /// Records the source that this cycle provisions. Refuses a database of another application.

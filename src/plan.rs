@@ -9,6 +9,7 @@ mod holds;
 mod input;
 mod joiners;
 mod leavers;
+mod recreated;
 mod relink;
 mod restrictions;
 mod single_user;
@@ -27,6 +28,7 @@ pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
     MemberCounts, PlanInput, Rejection,
 };
+pub use self::recreated::{Doubt, Evidence, Recreated, RecreatedUser, former_accounts, recreated};
 pub use self::relink::Relink;
 pub use self::restrictions::lost_group;
 pub use self::units::{Batch, unique_values};
@@ -160,7 +162,7 @@ fn reject_conflicts(
     draft.decisions = decisions
         .into_iter()
         .map(|decision| match (&decision.effect, conflicts.get(&decision.user)) {
-            (Effect::Apply(_), Some(detail)) => joiners::conflict(input, decision, detail.clone()),
+            (Effect::Apply(_), Some(conflict)) => joiners::conflict(input, decision, conflict.clone()),
             _ => decision,
         })
         .collect();

@@ -1,5 +1,6 @@
 //! `learner-sync approve`: shows the held users and releases exactly those, for 24 hours and once.
 
+mod relink;
 mod source;
 
 use std::io::{BufRead, IsTerminal};
@@ -7,7 +8,7 @@ use std::io::{BufRead, IsTerminal};
 use self::source::FormerSource;
 use super::Context;
 use super::output::{DONE, FAILED, Failure, USAGE, print};
-use super::status::held_table;
+use super::status::{held_table, print_recreated};
 use crate::model::{Clock, ClockFinding, is_valid_approval_age};
 use crate::runtime::{Paths, configured_source};
 use crate::store::{HeldUser, StoreError};
@@ -17,12 +18,15 @@ pub(super) struct Arguments {
     /// Do not ask for confirmation; needs --expect, except with --source.
     #[arg(long)]
     yes: bool,
-    /// Release the users only if exactly N are held.
+    /// Release the users only if exactly N are held, or relink them only if they are exactly N.
     #[arg(long, value_name = "N")]
     expect: Option<usize>,
     /// Admit this application to a database that another application already uses.
     #[arg(long, conflicts_with = "expect")]
     source: bool,
+    /// Show the users whose account was deleted and created again, and link exactly those to their former learners.
+    #[arg(long, conflicts_with = "source")]
+    relink: bool,
     /// Move the learners of OLD, an application that was deleted and created again, to this one.
     #[arg(long, value_name = "TENANT/OBJECT-ID", requires = "source")]
     take_over: Option<FormerSource>,
@@ -32,10 +36,10 @@ pub(super) struct Arguments {
 const CANCELLED: &str = "cancelled; nothing was approved";
 
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
-    let Arguments { yes, expect, source: admit, take_over } = arguments;
+    let Arguments { yes, expect, source: admit, relink, take_over } = arguments;
     let now = clock();
     if yes && !admit && expect.is_none() {
-        return Err(Failure::new(USAGE, "--yes needs --expect N, the number of held users that you saw"));
+        return Err(Failure::new(USAGE, "--yes needs --expect N, the number of users that you saw"));
     }
     if let Some(path) = Paths::new(&context.config).database.filter(|path| !path.exists()) {
         return Err(StoreError::Missing { path }.into());
@@ -43,6 +47,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let actor = super::actor(&context.environment);
     if let Some(former) = take_over {
         return source::take_over(context, &former, &actor, yes, clock).await;
+    }
+    if relink {
+        return relink::run(context, expect, yes, &actor, clock).await;
     }
     let store = context.open_current_store().await?;
     let source = configured_source(&context.config, &store.state().await?);
@@ -61,6 +68,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     } else {
         print(&held_table(&open))?;
     }
+    print_recreated(store.recreated_users(&source).await?)?;
     if let Some(expected) = expect.filter(|expected| *expected != open.len()) {
         return Err(Failure::new(FAILED, format!("{} users are held, not {expected}; none were released", open.len())));
     }

@@ -33,7 +33,7 @@ const TOPICS: [Topic; 12] = topics! {
     "postgresql": "PostgreSQL: connection, roles, rights, several machines",
     "existing-table": "a learners table that the platform already has",
     "backup": "files, backup and restore",
-    "migrating": "from SCIM or CSV imports; recreated applications",
+    "migrating": "from SCIM or CSV; recreated applications and users",
     "upgrading": "installing a newer version, or going back to an older one",
     "uninstalling": "removing the service, with or without its data",
 };

@@ -47,6 +47,7 @@ struct Overview {
     learners: LearnerCounts,
     held: Vec<HeldUser>,
     failing: Vec<FailingUser>,
+    recreated: u64,
     daemon: Option<LockHolder>,
     cycle: Option<LockHolder>,
     credential_ends_at: Option<jiff::Timestamp>,
@@ -89,6 +90,7 @@ impl Overview {
             learners: store.learner_counts(&source).await?,
             held: store.held_users(&source).await?,
             failing: store.failing_users(&source).await?,
+            recreated: store.recreated_users(&source).await?,
             daemon,
             cycle,
             credential_ends_at: state.credential.and_then(|note| note.ends_at),
@@ -200,8 +202,20 @@ impl Overview {
             }
             print(&rows.trim_fmt())?;
         }
+        print_recreated(self.recreated)?;
         Ok(())
     }
+}
+
+/// Points to the command that keeps these users from losing their learners.
+pub(super) fn print_recreated(users: u64) -> Result<(), Failure> {
+    if users > 0 {
+        print(&format!(
+            "\n{users} of the users in conflict may have new accounts and deleted former ones:\nlook at them with \
+             `learner-sync approve --relink` before you approve deactivations."
+        ))?;
+    }
+    Ok(())
 }
 
 fn seconds(at: jiff::Timestamp) -> String {

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::{CycleOptions, Explanation};
 use crate::model::{CycleTime, Outcome, Reason, Status, Trigger, chain};
 use crate::plan::{Batch, Counts, Decision, Plan};
-use crate::store::CycleId;
+use crate::store::{CycleEnd, CycleId};
 
 /// More users of one reason share one log line.
 const MAX_LINES_PER_REASON: usize = 20;
@@ -150,6 +152,21 @@ impl Report {
              reactivated, {skipped} skipped, {failed} failed, {held} held",
             self.outcome
         )
+    }
+
+    /// What `sync_cycles` records.
+    pub(super) fn cycle_end(&self) -> CycleEnd {
+        let began = self.time.recorded();
+        let took = SignedDuration::try_from(self.duration).ok();
+        CycleEnd {
+            began,
+            at: took.and_then(|took| began.checked_add(took).ok()).unwrap_or(began),
+            clock: self.time.finding(),
+            outcome: self.outcome,
+            counts: self.counts,
+            requests: self.requests,
+            error: self.error.clone(),
+        }
     }
 
     pub(super) fn log(&self) {

@@ -152,7 +152,7 @@ words! {
 }
 
 words! {
-    /// Why a user waits, or what an unreadable principal lacks.
+    /// The cause behind a reason, where the next cycle or `status` needs it.
     Cause {
         /// The user is still assigned, but its account is neither among the users nor in the deleted items.
         AccountMissing = "account-missing",
@@ -160,5 +160,7 @@ words! {
         DeactivateAfter = "deactivate-after",
         /// An assignment of unknown type names an id that no object has.
         PrincipalMissing = "principal-missing",
+        /// A `conflict`: the account may have been deleted and created again.
+        Recreated = "recreated",
     }
 }

@@ -234,8 +234,8 @@ pub struct PlanInput<'a> {
     pub facts: &'a DatabaseFacts,
     /// The configured limits.
     pub limits: &'a Limits,
-    /// The learner that an administrator gives to another user.
-    pub relink: Option<&'a Relink>,
+    /// The learners that an administrator gives to other users, by the user that gets one.
+    pub relinks: &'a BTreeMap<EntraId, Relink>,
     /// The time of the cycle.
     pub time: CycleTime,
 }

@@ -1,7 +1,7 @@
 //! Users who are to have an active learner: matched to a row and compared with it.
 
 use super::restrictions::excluded_by;
-use super::uniqueness::{Holders, Match};
+use super::uniqueness::{Conflict, Holders, Match};
 use super::{
     Assessment, AssignedUser, AttributeChange, Compared, Decision, Draft, Effect, LearnerRow, Leave, LeftAs, PlanInput,
     Rejection, Relink, RowAfter, TargetRow,
@@ -40,14 +40,11 @@ pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Dr
         draft.counts.in_scope += u64::from(user.assessment.is_in_scope());
         match &user.assessment {
             Assessment::Unchanged => draft.counts.unchanged += 1,
-            Assessment::Wanted(learner) => {
-                let relink = input.relink.filter(|relink| relink.user == *id);
-                match (linked, relink) {
-                    (Some(linked), _) => compare_linked(input, *id, user, learner, linked, draft),
-                    (None, Some(relink)) => draft.decisions.push(relinked(input, *id, user, learner, relink)),
-                    (None, None) => draft.decisions.push(newcomer(input, *id, user, learner, holders)),
-                }
-            }
+            Assessment::Wanted(learner) => match (linked, input.relinks.get(id)) {
+                (Some(linked), _) => compare_linked(input, *id, user, learner, linked, draft),
+                (None, Some(relink)) => draft.decisions.push(relinked(input, *id, user, learner, relink)),
+                (None, None) => draft.decisions.push(newcomer(input, *id, user, learner, holders)),
+            },
             Assessment::Leaving(reason) if linked.is_none() => {
                 draft.decisions.push(never_a_learner(*id, *reason, Leave::unrecorded(LeftAs::Skipped)));
             }
@@ -166,7 +163,7 @@ fn newcomer(
     };
     match holders.unlinked_match(id, &values) {
         Match::None => create,
-        Match::Conflict(detail) => conflict(input, create, detail),
+        Match::Conflict(detail) => conflict(input, create, detail.into()),
         Match::Row(row, how) => {
             let target = TargetRow::Adopt { learner: row.learner.clone(), from: None };
             let adopt = update(id, user, target, Some(row), Reason::Adopted, learner);
@@ -180,7 +177,7 @@ fn relinked(input: PlanInput<'_>, id: EntraId, user: &AssignedUser, learner: &Le
     let target = TargetRow::Adopt { learner: relink.learner.clone(), from: relink.former() };
     let update = update(id, user, target, relink.row.as_ref(), Reason::Relinked, learner);
     match relink.obstacle(input) {
-        Some(obstacle) => conflict(input, update, obstacle),
+        Some(obstacle) => conflict(input, update, obstacle.into()),
         None => {
             let detail = relink.former().map(|former| format!("was the learner of Entra id {former}"));
             Decision { detail, ..update }
@@ -292,7 +289,8 @@ fn rejected(input: PlanInput<'_>, id: EntraId, linked: Option<&LinkedLearner>, r
 }
 
 /// Rejects a decision because of what other users hold or want.
-pub(super) fn conflict(input: PlanInput<'_>, decision: Decision, detail: String) -> Decision {
+pub(super) fn conflict(input: PlanInput<'_>, decision: Decision, conflict: Conflict) -> Decision {
     let begins = input.begins(decision.user, Reason::Conflict);
-    decision.leave_as(Reason::Conflict, Some(detail), Leave::tracked(LeftAs::Failed, begins))
+    let Conflict { detail, cause } = conflict;
+    decision.leave_as(Reason::Conflict, Some(detail), Leave { cause, ..Leave::tracked(LeftAs::Failed, begins) })
 }

@@ -1,6 +1,8 @@
 //! Active learners whose user has left. Missing evidence never deactivates: either a complete row says why, or
 //! the confirmation does.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 
 use super::joiners::{drift, excluded};
@@ -8,7 +10,7 @@ use super::restrictions::excluded_by;
 use super::unclear;
 use super::{
     Assessment, AttributeChange, Compared, DatabaseFacts, Decision, Draft, Effect, LearnerRow, Leave, LeftAs,
-    PlanInput, RowAfter, TargetRow,
+    PlanInput, Relink, RowAfter, TargetRow,
 };
 use crate::model::{Action, Cause, EntraId, LinkedLearner, Reason, Repair, Verdict};
 
@@ -29,7 +31,8 @@ pub(super) fn due<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>
 
 fn find_leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> {
     let mut leavers = Vec::new();
-    for (user, linked) in input.linked.iter().filter(|(_, linked)| linked.active) {
+    let relinked: BTreeSet<EntraId> = input.relinks.values().filter_map(Relink::former).collect();
+    for (user, linked) in input.linked.iter().filter(|(user, linked)| linked.active && !relinked.contains(user)) {
         let assessment = input.desired.assessment(*user);
         if let Some(setting) = excluded_by(input, *user, input.row(*user)) {
             // Assigned users were counted among the joiners.
@@ -138,6 +141,16 @@ pub(super) fn account_is_missing(input: PlanInput<'_>, user: EntraId) -> bool {
     )
 }
 
+/// Whether the account is deleted beyond doubt.
+pub(super) fn account_is_deleted(input: PlanInput<'_>, user: EntraId) -> bool {
+    match (input.desired.assessment(user), input.confirmed.get(&user)) {
+        (None, Some(Verdict::Deleted | Verdict::NotFound)) | (Some(Assessment::NotFound), Some(Verdict::Deleted)) => {
+            true
+        }
+        _ => account_is_missing(input, user) && account_missing_for_long(input, user),
+    }
+}
+
 /// Whether an earlier cycle found the account missing, long enough ago.
 fn account_missing_for_long(input: PlanInput<'_>, user: EntraId) -> bool {
     waits_for(input.facts, user) == Some(Cause::AccountMissing) && has_waited(input, user, input.limits.min_interval)
@@ -156,7 +169,7 @@ pub(super) fn restarts_wait(input: PlanInput<'_>, decision: &Decision) -> bool {
             before.is_some() && waits_for(input.facts, decision.user) != Some(Cause::AccountMissing)
         }
         Some(Cause::PrincipalMissing) => before.is_some_and(|entry| entry.cause != Some(Cause::PrincipalMissing)),
-        Some(Cause::DeactivateAfter) | None => false,
+        Some(Cause::DeactivateAfter | Cause::Recreated) | None => false,
     }
 }
 

@@ -17,12 +17,14 @@ pub struct Relink {
     pub learner: LearnerId,
     /// The row of `learner`, when it exists.
     pub row: Option<LearnerRow>,
+    /// Whether the former account is confirmed deleted. Then the learner may be active.
+    pub recreated: bool,
 }
 
 impl Relink {
     /// Why the request is refused; nothing is written then.
     pub fn refusal(&self) -> Option<String> {
-        let Self { source, user, own, learner, row } = self;
+        let Self { source, user, own, learner, row, recreated } = self;
         let Some(row) = row else { return Some(format!("learner {learner} does not exist")) };
         match (&row.link, own) {
             (Some((_, linked)), _) if linked == user => None,
@@ -31,7 +33,7 @@ impl Relink {
             (Some((other, _)), None) if other != source => {
                 Some(format!("learner {learner} belongs to another application, {other}"))
             }
-            (Some((_, linked)), None) if row.active => Some(format!(
+            (Some((_, linked)), None) if row.active && !recreated => Some(format!(
                 "learner {learner} is active and linked to Entra id {linked}; only an inactive or unlinked learner can \
                  be relinked"
             )),

@@ -125,7 +125,7 @@ fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timesta
         confirmed: &confirmed,
         facts: &database.facts(),
         limits,
-        relink: None,
+        relinks: &BTreeMap::new(),
         time: clocks_at(at),
     })
 }
@@ -294,7 +294,7 @@ fn an_emptied_group_is_guarded_until_its_last_members_are_inactive() {
             confirmed,
             facts: &database.facts(),
             limits: &limits(),
-            relink: None,
+            relinks: &BTreeMap::new(),
             time: clocks_at(now()),
         })
     };
@@ -410,7 +410,7 @@ fn an_unreadable_leaver_waits_once_it_is_readable() {
             confirmed: &Confirmed::from([(user(0), verdict)]),
             facts: &database.facts(),
             limits: &limits,
-            relink: None,
+            relinks: &BTreeMap::new(),
             time: clocks_at(at),
         });
         database.apply(&plan, at);

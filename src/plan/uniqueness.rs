@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::joiners::newly_wanted;
+use super::leavers::account_is_deleted;
 use super::restrictions::excluded_by;
 use super::units::unique_values;
 use super::{Assessment, AttributeChange, Decision, Effect, LearnerRow, PlanInput, RowAfter, TargetRow};
-use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Reissued, UniqueKey, Values};
+use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Reissued, UniqueKey, Values};
 
 /// The learners by the values they hold, linked or not.
 pub(super) struct Holders<'a> {
@@ -48,6 +49,15 @@ impl<'a> Holders<'a> {
         holders
     }
 
+    /// Every row that has one of the unique `values`, or that this user would adopt.
+    pub(super) fn similar(&self, id: EntraId, values: &Values) -> impl Iterator<Item = &'a LearnerRow> {
+        let wanted = values.get(&self.match_attribute).and_then(Option::as_deref);
+        let matching = wanted.and_then(|wanted| self.unlinked_by_match.get(&self.match_attribute.matched(wanted)));
+        let holding = newly_wanted(values, None).filter_map(|key| self.by_key.get(&key).copied());
+        let rows: Vec<&LearnerRow> = holding.chain(self.by_external_id.get(&id).copied()).collect();
+        rows.into_iter().chain(matching.into_iter().flatten().copied())
+    }
+
     /// The unlinked learner of this user: the one that names it in `external_id`, else the only one with the same match
     /// attribute.
     pub(super) fn unlinked_match(&self, id: EntraId, values: &Values) -> Match<'a> {
@@ -79,6 +89,20 @@ impl<'a> Holders<'a> {
     }
 }
 
+/// Why a user cannot have what it wants.
+#[derive(Clone)]
+pub(super) struct Conflict {
+    pub(super) detail: String,
+    /// Whether its account may have been created again.
+    pub(super) cause: Option<Cause>,
+}
+
+impl From<String> for Conflict {
+    fn from(detail: String) -> Self {
+        Self { detail, cause: None }
+    }
+}
+
 /// The user that `external_id` names, whoever wrote it there.
 fn named_user(row: &LearnerRow) -> Option<EntraId> {
     row.external_id.as_deref().and_then(EntraId::from_any_notation)
@@ -99,18 +123,22 @@ fn describe(row: &LearnerRow) -> String {
     format!("learner {} ({link}, {state})", row.learner)
 }
 
-/// The command for a newcomer who wants a value of a former learner.
-fn relink_command(input: PlanInput<'_>, decision: &Decision, row: &LearnerRow) -> String {
-    if decision.row == TargetRow::New && linked_user(input, row).is_some() && !row.active {
-        let (user, learner) = (decision.user, &row.learner);
-        format!("; if both accounts belong to one person, run: learner-sync provision {user} --relink {learner}")
-    } else {
-        String::new()
+/// Whether a newcomer wants a value of a learner of this source whose account may have been created again as this one.
+fn may_be_recreated(input: PlanInput<'_>, decision: &Decision, row: &LearnerRow) -> bool {
+    decision.row == TargetRow::New
+        && linked_user(input, row).is_some_and(|former| !row.active || account_is_deleted(input, former))
+}
+
+/// The command for such a newcomer. A learner that is still active can only be relinked by proof.
+fn relink_command(user: EntraId, row: &LearnerRow, several: bool) -> String {
+    if several || row.active {
+        return "; if the account was deleted and created again, run: learner-sync approve --relink".to_owned();
     }
+    format!("; if both accounts belong to one person, run: learner-sync provision {user} --relink {}", row.learner)
 }
 
 /// The user that this row is linked to by this source.
-fn linked_user(input: PlanInput<'_>, row: &LearnerRow) -> Option<EntraId> {
+pub(super) fn linked_user(input: PlanInput<'_>, row: &LearnerRow) -> Option<EntraId> {
     let (_, user) = row.link.as_ref()?;
     input.linked.get(user).is_some_and(|linked| linked.learner == row.learner).then_some(*user)
 }
@@ -122,8 +150,8 @@ pub(super) fn conflicts<'d>(
     decisions: impl Iterator<Item = &'d Decision> + Clone,
     holders: &Holders<'_>,
     staying: &BTreeSet<EntraId>,
-) -> BTreeMap<EntraId, String> {
-    let mut conflicts = BTreeMap::new();
+) -> BTreeMap<EntraId, Conflict> {
+    let mut conflicts: BTreeMap<EntraId, Conflict> = BTreeMap::new();
     let mut adoptions: BTreeMap<&LearnerId, Vec<EntraId>> = BTreeMap::new();
     for decision in decisions.clone() {
         if let TargetRow::Adopt { learner, .. } = &decision.row {
@@ -132,7 +160,8 @@ pub(super) fn conflicts<'d>(
     }
     adoptions.retain(|_, users| users.len() > 1);
     for (learner, users) in &adoptions {
-        conflicts.extend(users.iter().map(|user| (*user, format!("{} users match learner {learner}", users.len()))));
+        let detail = format!("{} users match learner {learner}", users.len());
+        conflicts.extend(users.iter().map(|user| (*user, detail.clone().into())));
     }
     let wanted = wanted_keys(decisions.clone());
     for (key, claimants) in wanted.iter().filter(|(_, claimants)| claimants.len() > 1) {
@@ -140,11 +169,16 @@ pub(super) fn conflicts<'d>(
             let others = claimants.iter().filter(|other| other.user != decision.user);
             let others: BTreeSet<String> = others.map(|other| other.user.to_string()).collect();
             let others = others.into_iter().collect::<Vec<_>>().join(", ");
-            conflicts.insert(decision.user, format!("{} is also wanted by {others}", key.attribute.path()));
+            conflicts.insert(decision.user, format!("{} is also wanted by {others}", key.attribute.path()).into());
         }
     }
     let by_learner: BTreeMap<&LearnerId, &Decision> =
         decisions.filter_map(|decision| Some((decision.row.learner()?, decision))).collect();
+    let recreated = wanted.iter().filter_map(|(key, claimants)| Some((holders.by_key.get(key)?, claimants)));
+    let recreated = recreated.flat_map(|(row, claimants)| {
+        claimants.iter().filter(|claimant| may_be_recreated(input, claimant, row)).map(|claimant| claimant.user)
+    });
+    let recreated: BTreeSet<EntraId> = recreated.collect();
     // A user in conflict keeps its value, which puts those who wait for the value in conflict as well. The name of a
     // holder replaces that of another claimant, because it says more.
     let mut settled: BTreeSet<EntraId> = adoptions.into_values().flatten().collect();
@@ -161,8 +195,12 @@ pub(super) fn conflicts<'d>(
             }
             let others = claimants.iter().filter(|claimant| claimant.row.learner() != Some(&row.learner));
             for decision in others.filter(|claimant| !settled.contains(&claimant.user)) {
-                let held = format!("{} is held by {}", key.attribute.path(), describe(row));
-                found.insert(decision.user, format!("{held}{}", relink_command(input, decision, row)));
+                let mut conflict = Conflict::from(format!("{} is held by {}", key.attribute.path(), describe(row)));
+                if may_be_recreated(input, decision, row) {
+                    conflict.detail += &relink_command(decision.user, row, recreated.len() > 1);
+                    conflict.cause = Some(Cause::Recreated);
+                }
+                found.insert(decision.user, conflict);
             }
         }
         if found.is_empty() {

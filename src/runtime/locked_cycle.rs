@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::app::{App, signed};
 use super::lock::{Lock, LockError};
@@ -124,7 +125,8 @@ pub async fn run_locked_cycle(
 pub struct LockedDatabase {
     /// The open database.
     pub store: Store,
-    preflight: Preflight,
+    /// The paths.
+    pub preflight: Preflight,
     // Last, because it is released after the database is closed.
     _lock: Lock,
 }
@@ -162,6 +164,11 @@ pub async fn lock_database(
         wait_for_lock(holder, wait, &mut waited, stop).await?;
     }
     Ok(LockedDatabase { store, preflight, _lock })
+}
+
+/// For a command that a signal kills: its transaction is written as a whole or not at all.
+pub fn never_stopped() -> StopSignal {
+    watch::channel(false).1
 }
 
 /// Waits until the lock of `holder` should be tried again, if it may `wait`.

@@ -70,7 +70,8 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         | StoreError::Table { .. }
         | StoreError::TooOld { .. }
         | StoreError::Newer { .. } => true,
-        StoreError::Missing { .. }
+        StoreError::RelinkRefused { .. }
+        | StoreError::Missing { .. }
         | StoreError::Older { .. }
         | StoreError::NotTheOwner { .. }
         | StoreError::NotGranted { .. }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::db::postgres::OLDEST_VERSION;
 use super::db::{DbError, EngineReport};
+use crate::model::EntraId;
 
 /// A problem of an external learners table that must be fixed before a learner is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,14 @@ pub enum StoreError {
         /// What the system reported.
         #[source]
         source: Box<dyn Error + Send + Sync>,
+    },
+    /// The database refuses to relink a user; none was relinked.
+    #[error("the database refuses to relink {user}: {why}; none were relinked")]
+    RelinkRefused {
+        /// The first such user.
+        user: EntraId,
+        /// The reason.
+        why: String,
     },
     /// Opened to read, and the file is missing.
     #[error("the learner database {} does not exist", path.display())]
@@ -229,6 +238,7 @@ impl StoreError {
             Self::TooOld { .. } => format!("move the learners to a server with PostgreSQL {OLDEST_VERSION} or newer"),
             Self::Database(error) => return database_hint(error),
             Self::Table { .. }
+            | Self::RelinkRefused { .. }
             | Self::Missing { .. }
             | Self::Older { .. }
             | Self::NotTheOwner { .. }

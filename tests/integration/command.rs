@@ -7,6 +7,7 @@ mod guide;
 mod mapping;
 mod plan;
 mod provision;
+mod relink;
 mod schema;
 mod status;
 mod sync;

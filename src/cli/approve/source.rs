@@ -6,11 +6,10 @@ use jiff::Timestamp;
 use super::{CANCELLED, confirm_on_terminal};
 use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, print};
-use crate::cli::sync::stop_on_signal;
 use crate::cycle::CycleError;
 use crate::model::{Clock, EntraId, Source};
 use crate::nearest::{did_you_mean, nearest};
-use crate::runtime::locked_cycle::lock_database;
+use crate::runtime::locked_cycle::{lock_database, never_stopped};
 use crate::runtime::{App, Paths};
 use crate::store::{SourceRecords, Store};
 
@@ -81,8 +80,7 @@ pub(super) async fn take_over(
     if !yes && !confirm_on_terminal("Type yes to take them over, anything else to cancel:", "yes")? {
         return Err(Failure::new(FAILED, CANCELLED));
     }
-    let mut stop = stop_on_signal()?;
-    let locked = lock_database(&app, "learner-sync approve", false, &mut stop).await?;
+    let locked = lock_database(&app, "learner-sync approve", false, &mut never_stopped()).await?;
     if TakeOver::check(&app, &locked.store, former).await?.as_ref() != Some(&shown) {
         let message = "the learner database changed meanwhile, and nothing was taken over; run the command again";
         return Err(Failure::new(FAILED, message));

@@ -756,9 +756,10 @@ fn a_relink_gives_the_learner_of_a_former_account_to_the_user() {
         own: None,
         learner: row.learner.clone(),
         row: Some(row.clone()),
+        recreated: false,
     };
     assert_eq!(relink.refusal(), None);
-    world.relink = Some(relink.clone());
+    world.relinks = BTreeMap::from([(user(2), relink.clone())]);
     world.check(
         r"
         reactivate learner 1 of u1 for u2: relinked; was the learner of Entra id u1
@@ -776,7 +777,7 @@ fn a_relink_gives_the_learner_of_a_former_account_to_the_user() {
     ",
     );
     world.desired.users.remove(&user(1));
-    world.relink = Some(Relink { user: user(3), ..relink.clone() });
+    world.relinks = BTreeMap::from([(user(3), relink.clone())]);
     world.check(r#"
         fail create u2: conflict; emails[type eq "work"].value is held by learner 1 (Entra id u1 of tenant/application, inactive); if both accounts belong to one person, run: learner-sync provision u2 --relink 1
             userName: n1
@@ -1232,6 +1233,26 @@ fn a_hold_lasts_until_it_is_approved_for_its_action() {
         1 in scope, 1 unchanged, 1 held
     ",
     );
+}
+
+#[test]
+fn several_recreated_users_are_pointed_to_one_command() {
+    let mut world = World::new();
+    for number in [1, 2] {
+        world.learner(number);
+        world.confirmed.insert(user(number), Verdict::Deleted);
+        world.wanted_as(number + 10, number);
+    }
+    // The account of this one still exists.
+    world.leaver(3);
+    world.wanted_as(13, 3);
+    let plan = world.plan();
+    let causes: Vec<_> = plan.not_applied().iter().filter_map(|decision| decision.leave()?.cause).collect();
+    assert_eq!(causes, [Cause::Recreated, Cause::Recreated]);
+    let text = plan.to_string();
+    assert_eq!(text.matches("run: learner-sync approve --relink").count(), 2, "{text}");
+    let found = recreated(world.input(&world.linked(), &world.facts(), &BTreeMap::new()), SOURCE);
+    assert_eq!((found.pairs.len(), found.doubts.len()), (0, 3));
 }
 
 #[test]

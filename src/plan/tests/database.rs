@@ -1,6 +1,7 @@
 //! The learner database, as far as a plan sees it, and what applying a plan makes of it.
 
 use super::*;
+use crate::model::Cause;
 use crate::plan::joiners;
 
 /// The tables that matter to a plan.
@@ -104,6 +105,8 @@ impl Database {
                 let kept = self.failing.get(&user).filter(|failing| failing.reason == reason);
                 let first_at = kept.map_or(at, |failing| failing.first_at);
                 let Leave { cause, drift_fingerprint, .. } = *leave;
+                // It follows the state of the holder, as the detail does, and decides nothing.
+                let cause = cause.filter(|cause| *cause != Cause::Recreated);
                 self.failing.insert(user, FailingEntry { reason, cause, drift_fingerprint, first_at });
             }
         }

@@ -25,7 +25,7 @@ pub(super) struct World {
     pub(super) stale_links: LinkedLearners,
     pub(super) limits: Limits,
     pub(super) taken_over: bool,
-    pub(super) relink: Option<Relink>,
+    pub(super) relinks: BTreeMap<EntraId, Relink>,
     pub(super) time: CycleTime,
 }
 
@@ -67,7 +67,7 @@ impl World {
             stale_links: LinkedLearners::new(),
             limits: limits(),
             taken_over: false,
-            relink: None,
+            relinks: BTreeMap::new(),
             time: clocks_at(now()),
         }
     }
@@ -171,7 +171,7 @@ impl World {
             .collect()
     }
 
-    fn facts(&self) -> DatabaseFacts {
+    pub(super) fn facts(&self) -> DatabaseFacts {
         let linked = || self.rows.iter().filter(|row| row.link.is_some());
         let mut present = BTreeMap::new();
         for row in linked().filter(|row| row.active) {
@@ -192,9 +192,14 @@ impl World {
         }
     }
 
-    pub(super) fn plan(&self) -> Plan {
-        plan(PlanInput {
-            linked: &self.linked(),
+    pub(super) fn input<'a>(
+        &'a self,
+        linked: &'a LinkedLearners,
+        facts: &'a DatabaseFacts,
+        relinks: &'a BTreeMap<EntraId, Relink>,
+    ) -> PlanInput<'a> {
+        PlanInput {
+            linked,
             last_written: self.last_written.as_ref(),
             desired: &self.desired,
             groups: &self.groups,
@@ -204,11 +209,15 @@ impl World {
             unclear: &self.unclear,
             nobody_assigned: self.nobody_assigned,
             confirmed: &self.confirmed,
-            facts: &self.facts(),
+            facts,
             limits: &self.limits,
-            relink: self.relink.as_ref(),
+            relinks,
             time: self.time,
-        })
+        }
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        plan(self.input(&self.linked(), &self.facts(), &self.relinks))
     }
 
     /// The plan and its counts as text, with short ids.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::status::HeldUser;
-use crate::model::{Action, Attribute, EntraId, Status, fold};
+use crate::model::{Action, Attribute, Cause, EntraId, Reason, Status, fold};
 use crate::plan::{FailingEntry, HeldEntry};
 use crate::store::db::{Dialect, Statement, parse_column};
 use crate::store::error::StoreError;
@@ -120,6 +120,14 @@ impl Store {
             }
         }
         Ok(cleared)
+    }
+
+    /// How many users are in conflict with the learner of an account that may have been theirs.
+    pub async fn recreated_users(&self, source: &str) -> Result<u64, StoreError> {
+        let statement =
+            Statement::new("SELECT count(*) FROM sync_failures WHERE source = $1 AND reason = $2 AND cause = $3");
+        let statement = statement.bind(source).bind(Reason::Conflict.as_str()).bind(Cause::Recreated.as_str());
+        Ok(self.connection().await.row(statement).await?.get::<i64, _>(0)?.unsigned_abs())
     }
 
     /// The last recorded number of members of each assigned group.

@@ -3,11 +3,14 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::decisions::write_decisions;
 use super::{WriteContext, WriteSession, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Batch;
+use crate::store::administration::write_audit;
 use crate::store::db::{
     Connection, DbError, LOCK_TIMEOUT, Statement, TransactionEnd, begin, parse_column, roll_back, set_lock_timeout,
 };
@@ -68,6 +71,29 @@ impl Store {
             let learners = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
             reached(Step::BatchWritten);
             Ok(Applied { learners, refused, generation })
+        })
+        .await
+    }
+
+    /// Applies the relinks in `batch`, all of them or none, with a row of the audit log.
+    pub async fn relink(&self, batch: &Batch, context: &WriteContext<'_>, actor: &str) -> Result<Applied, StoreError> {
+        self.write(async |connection| {
+            let mut session = WriteSession { connection, layout: &self.layout, context };
+            let Written { learners, refused } = write_batch(&mut session, batch).await?;
+            if let Some((index, why)) = refused.into_iter().next() {
+                return Err(StoreError::RelinkRefused { user: batch.decisions()[index].user, why });
+            }
+            let generation = renew_generation(session.connection).await?;
+            let user = |index: usize| batch.decisions()[index].user;
+            let learners: Vec<_> = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
+            let pairs: Vec<_> = learners
+                .iter()
+                .map(|(user, learner)| json!({ "person": user.to_string(), "learner": learner.to_string() }))
+                .collect();
+            let detail = json!({ "source": context.source, "relinked": pairs.len(), "pairs": pairs }).to_string();
+            write_audit(session.connection, actor, "relink", Some(&detail), context.at).await?;
+            reached(Step::BatchWritten);
+            Ok(Applied { learners, refused: Vec::new(), generation })
         })
         .await
     }

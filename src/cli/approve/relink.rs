@@ -1,0 +1,130 @@
+//! `approve --relink`: shows the users whose account was deleted and created again, and relinks exactly those.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::{CANCELLED, confirm_on_terminal};
+use crate::cli::Context;
+use crate::cli::output::{DONE, FAILED, Failure, print, shown, table};
+use crate::cycle::{CycleContext, PreparedRelink};
+use crate::model::{Attribute, Clock, EntraId, LearnerId};
+use crate::plan::{Doubt, Evidence, Recreated, RecreatedUser};
+use crate::runtime::App;
+use crate::runtime::locked_cycle::{LockedCycleError, lock_database, never_stopped};
+use crate::store::Store;
+
+pub(super) async fn run(
+    context: Context,
+    expect: Option<usize>,
+    yes: bool,
+    actor: &str,
+    clock: Clock,
+) -> Result<u8, Failure> {
+    // A cycle migrates the tables, this command does not.
+    let store = context.open_current_store().await?;
+    let Context { config, environment } = context;
+    let app = App::new(config, &environment, clock)?;
+    if !app.config.provisioning.users {
+        return Err(LockedCycleError::Disabled.into());
+    }
+    refuse_paused(&store).await?;
+    let found = prepare(cycle_context(&app, &store, None), clock()).await?;
+    store.close().await?;
+    print_found(&found.recreated)?;
+    print_changes(&found)?;
+    let pairs = found.recreated.pairs.len();
+    if let Some(expected) = expect.filter(|expected| *expected != pairs) {
+        let message = format!("{pairs} users can be relinked, not {expected}; none were relinked");
+        return Err(Failure::new(FAILED, message));
+    }
+    if pairs == 0 {
+        return Ok(DONE);
+    }
+    let count = pairs.to_string();
+    let question = format!("Type {count} to relink these users, anything else to cancel:");
+    if !yes && !confirm_on_terminal(&question, &count)? {
+        return Err(Failure::new(FAILED, CANCELLED));
+    }
+    let locked = lock_database(&app, "learner-sync approve", false, &mut never_stopped()).await?;
+    refuse_paused(&locked.store).await?;
+    let context = cycle_context(&app, &locked.store, Some(&locked.preflight.paths.cache));
+    let again = prepare(context, clock()).await?;
+    if pairs_of(&again.recreated) != pairs_of(&found.recreated) {
+        let message = "the users to relink have changed meanwhile, and none were relinked; run the command again";
+        return Err(Failure::new(FAILED, message));
+    }
+    again.apply(context, actor, clock()).await?;
+    print(&format!("Relinked {pairs} users. Their holds and failures have ended."))?;
+    Ok(DONE)
+}
+
+async fn refuse_paused(store: &Store) -> Result<(), Failure> {
+    match store.state().await?.paused {
+        true => Err(Failure::failed(&LockedCycleError::Paused, None)),
+        false => Ok(()),
+    }
+}
+
+fn cycle_context<'a>(app: &'a App, store: &'a Store, cache: Option<&'a Path>) -> CycleContext<'a> {
+    CycleContext { directory: &app.directory, store, cache, rules: &app.rules }
+}
+
+async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<PreparedRelink, Failure> {
+    Ok(PreparedRelink::prepare(context, now).await?)
+}
+
+/// The pairs that the administrator has seen.
+fn pairs_of(recreated: &Recreated) -> BTreeSet<(EntraId, &LearnerId)> {
+    recreated.pairs.iter().map(|pair| (pair.relink.user, &pair.relink.learner)).collect()
+}
+
+fn print_found(recreated: &Recreated) -> Result<(), Failure> {
+    let Recreated { pairs, doubts } = recreated;
+    let name = |user: EntraId, user_name: &Option<String>| user_name.as_deref().map_or_else(|| user.to_string(), shown);
+    if pairs.is_empty() {
+        print("No account was created again whose learner can be relinked.")?;
+    } else {
+        print(&format!("Created again ({}): the former account is deleted.", pairs.len()))?;
+        let mut rows = table(&["user", "learner", "proof"]);
+        for RecreatedUser { relink, user_name, evidence } in pairs {
+            let proof = match evidence {
+                Evidence::EmployeeNumber => "employee number",
+                Evidence::Names => "names",
+            };
+            rows.add_row([&name(relink.user, user_name), &relink.learner.to_string(), proof]);
+        }
+        print(&rows.trim_fmt())?;
+    }
+    if !doubts.is_empty() {
+        print(&format!("\ndifferent person? ({}, not relinked)", doubts.len()))?;
+        let mut rows = table(&["user", "learner", "why"]);
+        for Doubt { user, user_name, learner, reason } in doubts {
+            rows.add_row([&name(*user, user_name), &learner.to_string(), reason]);
+        }
+        print(&rows.trim_fmt())?;
+    }
+    Ok(())
+}
+
+/// What changes besides the links: an account that was created again may lack values.
+fn print_changes(found: &PreparedRelink) -> Result<(), Failure> {
+    let mut changes: BTreeMap<Attribute, (u64, u64)> = BTreeMap::new();
+    for change in found.decisions().flat_map(|decision| &decision.changes) {
+        let (changed, cleared) = changes.entry(change.attribute).or_default();
+        *changed += 1;
+        *cleared += u64::from(change.new.is_none());
+    }
+    if changes.is_empty() {
+        return Ok(());
+    }
+    print("\nWith their new accounts, the learners change in:")?;
+    let mut rows = table(&["attribute", "learners", "cleared"]);
+    for (attribute, (changed, cleared)) in changes {
+        rows.add_row([attribute.path(), &changed.to_string(), &cleared.to_string()]);
+    }
+    print(&rows.trim_fmt())?;
+    Ok(())
+}
