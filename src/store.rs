@@ -11,10 +11,12 @@
 //! - `table` is the layout of the learners table, our own or the platform's.
 //! - `schema` creates and migrates the tables.
 //! - `location` and `handle` are where a database is, and an open one.
-//! - `state`, `cycles`, `cycle_lock`, `read`, `write`, `administration` and `take_over` work with an open database.
+//! - `state`, `audit`, `cycles`, `cycle_lock`, `read`, `write`, `administration` and `take_over` work with an open
+//!   database.
 //! - `open` inspects, opens and copies databases.
 
 mod administration;
+mod audit;
 mod cycle_lock;
 mod cycles;
 mod db;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::db::{Connection, Dialect, Statement, parse_json_column};
+use super::audit::write_audit;
+use super::db::{Dialect, Statement, parse_json_column};
 use super::error::StoreError;
 use super::handle::Store;
 use super::read::HeldUser;
@@ -89,16 +90,4 @@ impl Store {
         let found: String = connection.row(Statement::new("PRAGMA quick_check(1)")).await?.get(0)?;
         Ok((found != "ok").then_some(found))
     }
-}
-
-pub(super) async fn write_audit(
-    connection: &mut Connection,
-    actor: &str,
-    action: &str,
-    detail: Option<&str>,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let statement = Statement::new("INSERT INTO audit_log (at, actor, action, detail) VALUES ($1, $2, $3, $4)");
-    connection.execute(statement.bind(at).bind(actor).bind(action).bind(detail)).await?;
-    Ok(())
 }

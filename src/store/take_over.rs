@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::administration::write_audit;
+use super::audit::write_audit;
 use super::db::{Connection, DbError, Statement, parse_column, parse_json_column};
 use super::error::StoreError;
 use super::handle::Store;

@@ -308,7 +308,7 @@ fn each_public_type_has_its_own_name() {
 }
 
 /// The floors of the store, lowest first.
-const FLOORS: [&str; 14] = [
+const FLOORS: [&str; 15] = [
     "db",
     "error",
     "table",
@@ -316,6 +316,7 @@ const FLOORS: [&str; 14] = [
     "location",
     "handle",
     "state",
+    "audit",
     "cycles",
     "cycle_lock",
     "read",

@@ -10,7 +10,7 @@ use super::{WriteContext, WriteSession, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Batch;
-use crate::store::administration::write_audit;
+use crate::store::audit::write_audit;
 use crate::store::db::{
     Connection, DbError, LOCK_TIMEOUT, Statement, TransactionEnd, begin, parse_column, roll_back, set_lock_timeout,
 };
