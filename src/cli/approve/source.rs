@@ -72,7 +72,7 @@ pub(super) async fn take_over(
     let Context { config, environment } = context;
     let app = App::new(config, &environment, clock)?;
     let Some(shown) = TakeOver::check(&app, &store, former).await? else {
-        print("This application has no learners or records here any more; there is nothing to take over.")?;
+        print("The former application has no learners or records here; there is nothing to take over.")?;
         return Ok(DONE);
     };
     store.close().await?;
@@ -88,8 +88,8 @@ pub(super) async fn take_over(
     let TakeOver { old, new, records } = &shown;
     locked.store.take_over(old, new, *records, actor, clock()).await?;
     print(
-        "Taken over. The next cycle holds every deactivation until it is approved (`learner-sync guide migrating`); run \
-         `learner-sync plan` first.",
+        "Taken over. The next cycle holds every deactivation until it is approved: look at\n`learner-sync plan` first \
+         (`learner-sync guide migrating`).",
     )?;
     Ok(DONE)
 }
