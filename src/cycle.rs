@@ -133,6 +133,7 @@ pub async fn run(
 ) -> Result<Report, StoreError> {
     let CycleContext { directory, store, cache: _, rules } = context;
     let started = Instant::now();
+    directory.start_clock();
     let requests_before = directory.requests();
     // The source as an earlier cycle resolved it, so that a cycle that fails early is recorded under the same source.
     let source = store.state().await?.source(&rules.tenant, rules.application);
@@ -286,7 +287,9 @@ async fn read_evidence(
 ) -> Result<Evidence, CycleError> {
     let CycleContext { directory, store: _, cache: _, rules } = context;
     let deadline = Deadline::within(rules.deadline);
-    directory.start_clock();
+    if cycle.is_none() {
+        directory.start_clock();
+    }
     let application = deadline.keep(directory.application(rules.application)).await??;
     let source = Source { tenant: rules.tenant.clone(), application: application.object_id }.to_string();
     let time = cycle_time(context, options, &source).await?;

@@ -130,7 +130,6 @@ impl World {
 
     /// Runs a cycle that can be stopped or dropped.
     pub(crate) async fn run_until(&self, full: bool, stop: StopSignal) -> Report {
-        self.set_date();
         let app = self.app();
         std::fs::create_dir_all(self.path("state")).unwrap();
         let store = Store::open(&app.learners, Access::ReadWrite).await.unwrap();
@@ -138,6 +137,7 @@ impl World {
         let parts = CycleContext { directory: &app.directory, store: &store, cache: Some(&cache), rules: &app.rules };
         let request =
             CycleOptions { request: CycleRequest { trigger: Trigger::Command, full }, now: self.now, only: None };
+        self.set_date();
         cycle::run(parts, request, stop).await.unwrap()
     }
 
@@ -187,7 +187,6 @@ impl World {
 
     /// Plans a cycle without writing.
     pub(crate) async fn plan(&self) -> Result<Prepared, CycleError> {
-        self.set_date();
         let app = self.app();
         let store = match Store::open(&app.learners, Access::ReadOnly).await {
             Ok(store) => store,
@@ -196,12 +195,17 @@ impl World {
         let parts = CycleContext { directory: &app.directory, store: &store, cache: None, rules: &app.rules };
         let request =
             CycleOptions { request: CycleRequest { trigger: Trigger::Command, full: true }, now: self.now, only: None };
+        self.set_date();
         cycle::prepare(parts, request, None).await
     }
 
-    /// Sets Graph's clock for a cycle.
+    /// Sets Graph's clock at the start of a cycle.
     pub(crate) fn set_date(&self) {
-        self.sim.set_date(self.date.clone().unwrap_or_else(|| DateHeader::clock(self.now)));
+        self.sim.set_date(match &self.date {
+            None => DateHeader::clock(self.now),
+            Some(DateHeader::Clock(time, _)) => DateHeader::clock(*time),
+            Some(date) => date.clone(),
+        });
     }
 
     pub(crate) fn pass(&mut self, duration: SignedDuration) {

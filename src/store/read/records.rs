@@ -61,7 +61,7 @@ impl Store {
         self.query(statement, |row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).await
     }
 
-    /// The active users of `source`, by attribute, for whom one of `attributes` was cleared at `since` or later without an
+    /// The active users of `source` by attribute, for each of `attributes` that was cleared at `since` or later without an
     /// approval and is still empty.
     pub async fn recently_cleared(
         &self,

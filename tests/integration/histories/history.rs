@@ -45,9 +45,19 @@ pub(super) struct Round {
     pub(super) hours: i64,
     pub(super) events: Vec<Event>,
     pub(super) cache: Option<CacheDamage>,
+    pub(super) clock: ClockSkew,
     pub(super) cycle: CycleVariant,
     /// Whether cycles follow at once until nothing changes.
     pub(super) repeat: bool,
+}
+
+/// How the clocks are wrong during a cycle.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ClockSkew {
+    /// How many hours the clock of the machine is ahead.
+    pub(super) local: i64,
+    /// How many hours Graph's clock is ahead; `None` hides it.
+    pub(super) graph: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +125,7 @@ pub(super) enum TransientError {
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { early, approve, hours, events, cache, cycle, repeat } = self;
+        let Self { early, approve, hours, events, cache, clock, cycle, repeat } = self;
         if *early {
             f.write_str("ten minutes later; ")?;
         }
@@ -128,6 +138,9 @@ impl fmt::Display for Round {
         events.iter().try_for_each(|event| write!(f, "{event}; "))?;
         if let Some(damage) = cache {
             write!(f, "the cache is {}; ", format!("{damage:?}").to_lowercase())?;
+        }
+        if !matches!(clock, ClockSkew { local: 0, graph: Some(0) }) {
+            write!(f, "{clock:?}; ")?;
         }
         match cycle {
             CycleVariant::Normal => f.write_str("a cycle")?,
@@ -295,6 +308,18 @@ fn confirmation_cycle() -> impl Strategy<Value = CycleVariant> {
     ]
 }
 
+/// Clocks that are wrong by less or more than a day, or by a year.
+fn skew() -> impl Strategy<Value = ClockSkew> {
+    const YEAR: i64 = 24 * 365;
+    let hours = || prop_oneof![2 => Just(0i64), 1 => Just(1), 1 => Just(-2), 1 => Just(30), 1 => Just(-30), 1 => Just(YEAR), 1 => Just(-YEAR)];
+    let right = ClockSkew { local: 0, graph: Some(0) };
+    prop_oneof![
+        7 => Just(right),
+        2 => hours().prop_map(move |local| ClockSkew { local, ..right }),
+        1 => (hours(), option::weighted(0.6, hours())).prop_map(|(local, graph)| ClockSkew { local, graph }),
+    ]
+}
+
 fn round() -> impl Strategy<Value = Round> {
     let hours = prop_oneof![14 => Just(0i64), 2 => 1i64..6, 2 => 22i64..27];
     let damage = prop_oneof![Just(CacheDamage::Lost), Just(CacheDamage::Truncated), Just(CacheDamage::Garbled)];
@@ -303,13 +328,14 @@ fn round() -> impl Strategy<Value = Round> {
         3 => (vec(event(), 0..6), any_cycle()),
         1 => (vec(leaving_event(), 2..7), confirmation_cycle()),
     ];
-    (flag(0.1), flag(0.15), hours, events, option::weighted(0.08, damage), flag(0.25)).prop_map(
-        |(early, approve, hours, (events, cycle), cache, repeat)| Round {
+    (flag(0.1), flag(0.15), hours, events, option::weighted(0.08, damage), skew(), flag(0.25)).prop_map(
+        |(early, approve, hours, (events, cycle), cache, clock, repeat)| Round {
             early,
             approve,
             hours,
             events,
             cache,
+            clock,
             cycle,
             repeat,
         },

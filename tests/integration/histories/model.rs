@@ -12,6 +12,48 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The default of `schedule.min_interval`.
 const MIN_INTERVAL: SignedDuration = SignedDuration::from_mins(20);
 
+/// The time of a cycle by both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clocks {
+    local: Timestamp,
+    /// None when it is unknown or doubted.
+    graph: Option<Timestamp>,
+    pub(super) recorded: Timestamp,
+}
+
+impl Clocks {
+    /// `last` is the recorded time of the last complete cycle.
+    pub(super) fn new(local: Timestamp, graph: Option<Timestamp>, last: Option<Timestamp>) -> Self {
+        let latest = last.map_or(local, |last| last.max(local));
+        match graph {
+            Some(graph) if last.is_none_or(|last| graph >= last) => Self { local, graph: Some(graph), recorded: graph },
+            Some(graph) if local == graph => Self { local, graph: None, recorded: graph },
+            Some(_) | None => Self { local, graph: None, recorded: latest },
+        }
+    }
+
+    pub(super) fn are_doubted(self) -> bool {
+        self.graph.is_none()
+    }
+
+    fn both(self, at: Timestamp, is_right: impl Fn(SignedDuration) -> bool) -> bool {
+        self.graph.is_some_and(|graph| is_right(graph.duration_since(at)) && is_right(self.local.duration_since(at)))
+    }
+
+    fn has_elapsed(self, at: Timestamp, span: SignedDuration) -> bool {
+        self.both(at, |age| age >= span)
+    }
+
+    fn is_recent(self, at: Timestamp) -> bool {
+        !self.both(at, |age| age > DAY)
+    }
+
+    fn is_approval(self, at: Timestamp) -> bool {
+        let tolerance = SignedDuration::from_mins(5);
+        self.both(at, |age| age >= -tolerance && age <= DAY + tolerance)
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SafetyLimits {
     pub(super) max_deactivations: u64,
@@ -37,6 +79,8 @@ pub(super) struct ModelDatabase {
     last_members: BTreeMap<Group, u64>,
     /// Every deactivation without an approval.
     deactivated: Vec<(UserNumber, Timestamp)>,
+    /// Every attribute that was cleared without an approval.
+    cleared: Vec<(UserNumber, usize, Timestamp)>,
     log: Vec<Value>,
 }
 
@@ -76,6 +120,8 @@ struct Decision {
 
 /// The expected result of a complete cycle.
 pub(super) struct ExpectedCycle {
+    /// The time that the cycle records.
+    pub(super) recorded: Timestamp,
     pub(super) counts: Counts,
     /// The database after the bookkeeping.
     pub(super) after_bookkeeping: ModelDatabase,
@@ -105,8 +151,8 @@ impl ModelDatabase {
         self.learners.iter().filter(|(_, learner)| learner.active).map(|(user, _)| *user)
     }
 
-    pub(super) fn cycle(&self, reads: &Reads<'_>, limits: SafetyLimits, now: Timestamp) -> ExpectedCycle {
-        let mut cycle = CycleModel::new(self, reads, limits, now);
+    pub(super) fn cycle(&self, reads: &Reads<'_>, limits: SafetyLimits, clocks: Clocks) -> ExpectedCycle {
+        let mut cycle = CycleModel::new(self, reads, limits, clocks);
         cycle.plan_joiners();
         cycle.plan_leavers();
         cycle.finish()
@@ -139,7 +185,7 @@ struct CycleModel<'a> {
     model: &'a ModelDatabase,
     reads: &'a Reads<'a>,
     limits: SafetyLimits,
-    now: Timestamp,
+    clocks: Clocks,
     counts: Counts,
     states: BTreeMap<UserNumber, UserState<'a>>,
     unchanged: BTreeSet<UserNumber>,
@@ -150,7 +196,7 @@ struct CycleModel<'a> {
 }
 
 impl<'a> CycleModel<'a> {
-    fn new(model: &'a ModelDatabase, reads: &'a Reads<'a>, limits: SafetyLimits, now: Timestamp) -> Self {
+    fn new(model: &'a ModelDatabase, reads: &'a Reads<'a>, limits: SafetyLimits, clocks: Clocks) -> Self {
         let state = |user: UserNumber| {
             let entry = &reads.snapshot.users[&user];
             match entry.account {
@@ -165,7 +211,7 @@ impl<'a> CycleModel<'a> {
             model,
             reads,
             limits,
-            now,
+            clocks,
             counts: Counts::default(),
             states: users.map(|user| (*user, state(*user))).collect(),
             unchanged: BTreeSet::new(),
@@ -189,10 +235,10 @@ impl<'a> CycleModel<'a> {
         self.model.held.get(&user).filter(|held| held.action == action)
     }
 
-    /// Whether an approval of the last 24 hours releases this user.
+    /// Whether an approval releases this user.
     fn approved(&self, user: UserNumber, action: &str) -> bool {
         let at = self.held(user, action).and_then(|held| held.approved);
-        at.is_some_and(|at| self.now.duration_since(at) <= DAY)
+        at.is_some_and(|at| self.clocks.is_approval(at))
     }
 
     /// Decides about assigned users: create, update, reactivate, skip or hold.
@@ -286,6 +332,19 @@ impl<'a> CycleModel<'a> {
         }
     }
 
+    /// The active users who lost this attribute in the last 24 hours and have not got it again.
+    fn recently_cleared(&self, attribute: usize) -> impl Iterator<Item = UserNumber> {
+        let recent = self
+            .model
+            .cleared
+            .iter()
+            .filter(move |(_, cleared, at)| *cleared == attribute && self.clocks.is_recent(*at));
+        let is_empty = move |user: &UserNumber| {
+            self.model.learners.get(user).is_some_and(|learner| learner.active && learner.values[attribute].is_none())
+        };
+        recent.map(|(user, ..)| *user).filter(is_empty)
+    }
+
     /// The updates that are held: those held before, and all when too many users would change or lose a value.
     fn held_updates(&self, drafts: &BTreeMap<UserNumber, Decision>) -> BTreeMap<UserNumber, &'static str> {
         let active = self.model.learners.values().filter(|learner| learner.active);
@@ -297,11 +356,15 @@ impl<'a> CycleModel<'a> {
             let loses = |decision: &Decision| {
                 decision.values.iter().any(|(changed, _, new)| *changed == attribute && new.is_none())
             };
-            let losing = counted().filter(|(_, decision)| loses(decision)).count();
+            let losing: BTreeSet<UserNumber> =
+                counted().filter(|(_, decision)| loses(decision)).map(|(user, _)| *user).collect();
+            let recent =
+                self.recently_cleared(attribute).filter(|user| !losing.contains(user)).collect::<BTreeSet<_>>().len();
             let joining = drafts.iter().filter(|(_, decision)| decision.action == "reactivate");
             let joining = joining.filter_map(|(user, _)| self.model.learners.get(user));
             let having = active.clone().chain(joining).filter(|learner| learner.values[attribute].is_some()).count();
-            too_many |= losing > 10 && exceeds(losing, 20, having);
+            let count = losing.len() + recent;
+            too_many |= !losing.is_empty() && count > 10 && exceeds(count, 20, having + recent);
         }
         let updates = drafts.iter().filter(|(_, decision)| decision.action == "update").map(|(user, _)| *user);
         let why = |user| match self.held(user, "update") {
@@ -334,7 +397,7 @@ impl<'a> CycleModel<'a> {
                 AccountState::Gone => {
                     self.nowhere.insert(user);
                     let before = self.model.failing.get(&user).filter(|failing| failing.nowhere);
-                    let same = before.is_some_and(|before| self.now.duration_since(before.since) >= MIN_INTERVAL);
+                    let same = before.is_some_and(|before| self.clocks.has_elapsed(before.since, MIN_INTERVAL));
                     if !same && self.limits.protected != Some(user) {
                         self.skip(user, "waiting");
                         continue;
@@ -383,8 +446,7 @@ impl<'a> CycleModel<'a> {
     fn has_waited(&self, user: UserNumber) -> bool {
         let held = self.held(user, "deactivate").is_some_and(|held| held.reason != "unreadable");
         let waiting = self.model.failing.get(&user).filter(|failing| failing.reason == "waiting");
-        let long =
-            waiting.is_some_and(|waiting| self.now.duration_since(waiting.since) >= self.limits.deactivate_after);
+        let long = waiting.is_some_and(|waiting| self.clocks.has_elapsed(waiting.since, self.limits.deactivate_after));
         self.limits.deactivate_after.is_zero() || held || long
     }
 
@@ -401,8 +463,7 @@ impl<'a> CycleModel<'a> {
         let unseen = hiding(snapshot) || self.read_again && hiding(confirmation);
         let candidates = leavers.keys().filter(|user| !self.approved(**user, "deactivate")).count();
         let is_inactive = |user: &UserNumber| !self.is_active(*user);
-        let recent =
-            self.model.deactivated.iter().filter(|(user, at)| is_inactive(user) && self.now.duration_since(*at) <= DAY);
+        let recent = self.model.deactivated.iter().filter(|(user, at)| is_inactive(user) && self.clocks.is_recent(*at));
         let recent = recent.map(|(user, _)| user).collect::<BTreeSet<_>>().len();
         let count = candidates + recent;
         let learners = self.model.active().count() + recent;
@@ -472,8 +533,8 @@ impl<'a> CycleModel<'a> {
             }
         }
         self.counts.held = after_changes.held.len() as u64;
-        let Self { counts, candidates, read_again, .. } = self;
-        ExpectedCycle { counts, after_bookkeeping, after_changes, candidates, read_again }
+        let Self { counts, candidates, read_again, clocks: Clocks { recorded, .. }, .. } = self;
+        ExpectedCycle { recorded, counts, after_bookkeeping, after_changes, candidates, read_again }
     }
 
     /// A failing or skipped user is logged once per reason; the entry goes when the reason does.
@@ -489,7 +550,8 @@ impl<'a> CycleModel<'a> {
             let nowhere = self.nowhere.contains(user);
             // The time of `not found` does not include the time spent waiting for another cause.
             let since = before.filter(|failing| failing.nowhere || !nowhere || decision.reason != "waiting");
-            let since = since.map_or(self.now, |failing| failing.since);
+            let now = self.clocks.recorded;
+            let since = since.map_or(now, |failing| failing.since.min(now));
             after_bookkeeping.failing.insert(*user, FailureEntry { reason: decision.reason, since, nowhere });
         }
         let decisions = &self.decisions;
@@ -507,7 +569,7 @@ impl<'a> CycleModel<'a> {
             if same.is_none() {
                 after_bookkeeping.log.push(self.log_row(*user, decision));
             }
-            let since = same.map_or(self.now, |held| held.since);
+            let since = same.map_or(self.clocks.recorded, |held| held.since);
             let approved = before.and_then(|held| held.approved);
             after_bookkeeping
                 .held
@@ -548,13 +610,16 @@ impl<'a> CycleModel<'a> {
         after_changes.held.remove(&user);
         after_changes.failing.remove(&user);
         if decision.action == "deactivate" && !decision.approved {
-            after_changes.deactivated.push((user, self.now));
+            after_changes.deactivated.push((user, self.clocks.recorded));
         }
         let new = || ModelLearner { active: true, values: Values::default(), routes: self.reads.snapshot.routes(user) };
         let learner = after_changes.learners.entry(user).or_insert_with(new);
         learner.active = decision.action != "deactivate";
-        for (attribute, _, new) in &decision.values {
+        for (attribute, old, new) in &decision.values {
             learner.values[*attribute].clone_from(new);
+            if decision.action != "create" && !decision.approved && old.is_some() && new.is_none() {
+                after_changes.cleared.push((user, *attribute, self.clocks.recorded));
+            }
         }
     }
 
@@ -564,7 +629,17 @@ impl<'a> CycleModel<'a> {
         let active_change = active_change.map(|(old, new)| json!({ "attribute": "active", "old": old, "new": new }));
         let changes: Vec<Value> = values.iter().map(value).chain(active_change).collect();
         let learner = self.model.learners.contains_key(&user) || *status == "success";
-        json!([self.now.to_string(), user.to_string(), action, status, reason, user_name, *approved, learner, changes])
+        json!([
+            self.clocks.recorded.to_string(),
+            user.to_string(),
+            action,
+            status,
+            reason,
+            user_name,
+            *approved,
+            learner,
+            changes
+        ])
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use graph_sim::{Fault, Gate, Tenant};
-use jiff::SignedDuration;
+use graph_sim::{DateHeader, Fault, Gate, Tenant};
+use jiff::{SignedDuration, Timestamp};
 use learner_sync::cycle::Report;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
@@ -14,14 +14,16 @@ use tokio::sync::watch;
 
 use super::entra::{AccountState, EntraModel, Event, GROUPS, Group, ObjectIds, TenantAndModel, UserNumber};
 use super::history::{
-    CacheDamage, CycleVariant, History, PermanentError, Representation, Request, Round, TransientError, add_user_event,
+    CacheDamage, ClockSkew, CycleVariant, History, PermanentError, Representation, Request, Round, TransientError,
+    add_user_event,
 };
-use super::model::{ExpectedCycle, ModelDatabase, Reads, SafetyLimits};
+use super::model::{Clocks, ExpectedCycle, ModelDatabase, Reads, SafetyLimits};
 use crate::interruptions::poll_at_most;
 use crate::world::World;
 
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
 const ACCOUNT: &str = "/v1.0/users/{id}";
+const RIGHT: ClockSkew = ClockSkew { local: 0, graph: Some(0) };
 
 /// The rows that the model predicts: kind, JSON columns, query.
 const ROWS: [(&str, &[usize], &str); 5] = [
@@ -52,6 +54,9 @@ pub(super) struct HistoryRun {
     ids: ObjectIds,
     model: ModelDatabase,
     limits: SafetyLimits,
+    clock: ClockSkew,
+    /// The recorded time of the last complete cycle.
+    last: Option<Timestamp>,
 }
 
 /// The error describes the difference from the model.
@@ -73,7 +78,16 @@ impl HistoryRun {
         // Create the tables, because rows are read even when the first cycle fails.
         Store::open(&world.app().learners, Access::ReadWrite).await.unwrap().close().await.unwrap();
         let (representation, limits) = (*representation, *limits);
-        let mut run = Self { world, representation, entra, ids, model: ModelDatabase::default(), limits };
+        let mut run = Self {
+            world,
+            representation,
+            entra,
+            ids,
+            model: ModelDatabase::default(),
+            limits,
+            clock: RIGHT,
+            last: None,
+        };
         (0..).zip(placements).for_each(|(number, placement)| run.apply_event(add_user_event(number, *placement)));
         run
     }
@@ -100,7 +114,7 @@ impl HistoryRun {
     }
 
     async fn round(&mut self, round: &Round) -> Checked<()> {
-        let Round { early, approve, hours, events, cache, cycle, repeat } = round;
+        let Round { early, approve, hours, events, cache, clock, cycle, repeat } = round;
         self.world.pass(SignedDuration::from_mins(if *early { -20 } else { 0 }));
         if *approve {
             let released = self.world.approve().await;
@@ -111,6 +125,7 @@ impl HistoryRun {
         events.iter().for_each(|event| self.apply_event(*event));
         self.configure();
         cache.iter().for_each(|damage| self.damage(*damage));
+        self.set_clocks(*clock);
         match cycle {
             CycleVariant::Normal => {
                 self.expect_cycle(self.entra.clone(), false).await?;
@@ -136,7 +151,27 @@ impl HistoryRun {
             CycleVariant::Unreadable(user) => self.unreadable(*user).await?,
         }
         self.world.sim.clear_faults();
+        self.set_clocks(RIGHT);
         if *repeat { self.repeat_until_stable().await } else { Ok(()) }
+    }
+
+    /// Moves the clocks; the time that passes meanwhile is the same for both.
+    fn set_clocks(&mut self, clock: ClockSkew) {
+        self.world.pass(SignedDuration::from_hours(clock.local - self.clock.local));
+        self.clock = clock;
+        self.world.date = match self.graph_clock() {
+            None => Some(DateHeader::Missing),
+            Some(graph) => Some(DateHeader::clock(graph)),
+        };
+    }
+
+    fn graph_clock(&self) -> Option<Timestamp> {
+        let ClockSkew { local, graph } = self.clock;
+        graph.map(|graph| self.world.now + SignedDuration::from_hours(graph - local))
+    }
+
+    fn clocks(&self) -> Clocks {
+        Clocks::new(self.world.now, self.graph_clock(), self.last)
     }
 
     fn damage(&self, damage: CacheDamage) {
@@ -153,7 +188,7 @@ impl HistoryRun {
     /// The expected result of a cycle that sees `snapshot` in the snapshot and the present state in the confirmation.
     fn expected_cycle(&self, snapshot: &EntraModel, unreadable: Option<UserNumber>) -> ExpectedCycle {
         let reads = Reads { snapshot, confirmation: &self.entra, unreadable };
-        self.model.cycle(&reads, self.limits, self.world.now)
+        self.model.cycle(&reads, self.limits, self.clocks())
     }
 
     async fn expect_cycle(&mut self, snapshot: EntraModel, full: bool) -> Checked<()> {
@@ -165,6 +200,7 @@ impl HistoryRun {
     async fn check_ended(&mut self, snapshot: &EntraModel, expected: ExpectedCycle, report: &Report) -> Checked<()> {
         expect("error", None, report.error.clone())?;
         expect("counts", expected.counts, report.counts)?;
+        self.last = Some(expected.recorded);
         let Counts { held, failed, .. } = expected.counts;
         let outcome = match (held, failed) {
             (0, 0) => Outcome::Success,
@@ -192,13 +228,18 @@ impl HistoryRun {
 
     /// Repeats the cycle without a pause until nothing changes, and once more to check that nothing does.
     async fn repeat_until_stable(&mut self) -> Checked<()> {
-        let mut before = None;
-        while before.as_ref() != Some(&self.model.rows()) {
+        let (mut before, mut doubted) = (None, false);
+        // After a cycle that doubts the clocks, the next one may find that time has elapsed.
+        while doubted || before.as_ref() != Some(&self.model.rows()) {
             before = Some(self.model.rows());
             self.world.pass(SignedDuration::from_mins(-30));
+            self.set_clocks(RIGHT);
+            doubted = self.clocks().are_doubted();
             self.expect_cycle(self.entra.clone(), false).await?;
         }
         self.world.pass(SignedDuration::from_mins(-30));
+        self.set_clocks(RIGHT);
+        self.last = Some(self.clocks().recorded);
         self.world.settled().await;
         Ok(())
     }
@@ -314,8 +355,8 @@ impl HistoryRun {
         let expect_confirmation = !self.expected_cycle(&snapshot, None).candidates.is_empty();
         let gate = Gate::new();
         self.world.sim.inject(self.confirmation_fault(&snapshot).hold_until(&gate));
+        let clocks = self.clocks();
         let (entra, ids, sim) = (&mut self.entra, &mut self.ids, Arc::clone(&self.world.sim));
-        let now = self.world.now;
         let mut confirmed = false;
         let events_at_gate = async {
             gate.reached().await;
@@ -330,7 +371,7 @@ impl HistoryRun {
         };
         expect("whether there was a confirmation", expect_confirmation, confirmed)?;
         let reads = Reads { snapshot: &snapshot, confirmation: &self.entra, unreadable: None };
-        let expected = self.model.cycle(&reads, self.limits, now);
+        let expected = self.model.cycle(&reads, self.limits, clocks);
         self.check_ended(&snapshot, expected, &report).await?;
         if !confirmed {
             events.iter().for_each(|event| self.apply_event(*event));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::client::{Client, send};
+use super::client::{Client, raw, send};
 use crate::{GraphSim, Tenant};
 
 #[tokio::test]
@@ -97,4 +97,19 @@ async fn the_control_api_injects_every_kind_of_fault() {
     assert_eq!((first.status, first.headers["location"].as_str()), (307, "http://127.0.0.2/"));
     assert!(second.status == 503 && second.headers["retry-after"].ends_with("GMT"));
     assert!(serde_json::from_str::<Value>(&second.text).is_err());
+}
+
+#[tokio::test]
+async fn the_date_of_answers_can_be_wrong_or_missing() {
+    let sim = GraphSim::start(Tenant::default()).await;
+    let headers = async |request: Value| {
+        send(&sim, "POST", "/control/date", &[], &request.to_string()).await.unwrap();
+        let (bytes, _) = raw(&sim, "GET", "/v1.0/users", &[], "").await;
+        let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
+        ["\r\ndate: ", "\r\nage: "].map(|name| text.matches(name).count())
+    };
+    assert_eq!(headers(json!({ "ahead": 3600 })).await, [1, 0]);
+    assert_eq!(headers(json!("missing")).await, [0, 0]);
+    assert_eq!(headers(json!({ "values": ["soon", "later"] })).await, [2, 0]);
+    assert_eq!(headers(json!("cached")).await, [1, 1]);
 }
