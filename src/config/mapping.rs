@@ -8,12 +8,22 @@ use crate::mapping::{self, ApplyMode, Mapping, MappingEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
 use crate::nearest::nearest;
 
+/// More entries than this are not read: each may have a suggestion, which takes time.
+const MAX_ENTRIES: usize = 500;
+
 /// The mapping of the file or the default mapping, and the mapped attributes if it has no problems.
 pub(super) fn read(reader: &mut Reader<'_>) -> (Vec<MappingEntry>, Option<Vec<Attribute>>) {
     let (mut entries, mut places, mut whole) = (Vec::new(), Vec::new(), true);
     match reader.free_table("mapping") {
         None => entries = mapping::default_entries(),
-        Some(rows) => {
+        Some(mut rows) => {
+            if rows.len() > MAX_ENTRIES {
+                whole = false;
+                let message =
+                    format!("has {} entries, but there are only {} attributes", rows.len(), Attribute::ALL.len());
+                reader.refuse("mapping", message);
+                rows.truncate(MAX_ENTRIES);
+            }
             for FreeEntry { name, value, position: place } in rows {
                 match read_entry(reader, &name, &value, &place) {
                     Ok((entry, expression_place)) => {

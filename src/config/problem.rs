@@ -9,13 +9,18 @@ use crate::model::{foreign_message, foreign_text};
 
 /// The configuration is invalid. `Display` prints one line for each problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", lines(path, problems))]
+#[error("{}{}", lines(path, problems), further(*omitted))]
 pub struct ConfigError {
     /// The configuration file.
     pub path: PathBuf,
-    /// All problems in the order of the file, followed by those of the environment.
+    /// The first problems in the order of the file, followed by those of the environment.
     pub problems: Vec<ConfigProblem>,
+    /// The number of further problems.
+    pub omitted: usize,
 }
+
+/// The number of problems that are listed. A file with more was probably made by a broken program.
+pub(super) const MAX_LISTED: usize = 100;
 
 impl ConfigError {
     /// An error with all `problems` of the configuration file at `path`.
@@ -27,7 +32,9 @@ impl ConfigError {
         problems.sort_by(|left, right| left.position.cmp(&right.position));
         // A value that is read twice has the same problem twice.
         problems.dedup();
-        Self { path: path.to_owned(), problems }
+        let omitted = problems.len().saturating_sub(MAX_LISTED);
+        problems.truncate(MAX_LISTED);
+        Self { path: path.to_owned(), problems, omitted }
     }
 
     /// An error with a single problem without a line, such as an unreadable file.
@@ -64,17 +71,6 @@ pub enum ConfigPosition {
 }
 
 impl ConfigPosition {
-    /// The line and column of the byte at `offset`.
-    pub(super) fn from_offset(text: &str, offset: usize) -> Self {
-        // A syntax error can point behind the end of the file or into a character.
-        let offset = text.floor_char_boundary(offset.min(text.len()));
-        let line_start = text[..offset].rfind('\n').map_or(0, |newline| newline + 1);
-        Self::File {
-            line: text[..line_start].matches('\n').count() + 1,
-            column: text[line_start..offset].chars().count() + 1,
-        }
-    }
-
     /// The position as text, for the configuration file at `path`.
     pub(super) fn display_in(&self, path: &Path) -> String {
         match self {
@@ -83,6 +79,60 @@ impl ConfigPosition {
             Self::Variable(name) => name.clone(),
         }
     }
+}
+
+/// Finds lines and columns in the text of a configuration, without reading all of it for each position.
+#[derive(Debug)]
+pub(super) struct Positions<'t> {
+    text: &'t str,
+    /// The offsets of the first bytes of the lines.
+    lines: Vec<usize>,
+    /// The number of characters before each block of [`Self::BLOCK`] bytes.
+    characters: Vec<usize>,
+}
+
+impl<'t> Positions<'t> {
+    const BLOCK: usize = 512;
+
+    pub(super) fn new(text: &'t str) -> Self {
+        let newlines = text.match_indices('\n').map(|(newline, _)| newline + 1);
+        let mut before = 0;
+        let blocks = text.as_bytes().chunks(Self::BLOCK).map(|block| {
+            let here = before;
+            before += characters_in(block);
+            here
+        });
+        Self { text, lines: std::iter::once(0).chain(newlines).collect(), characters: blocks.collect() }
+    }
+
+    /// The line and column of the byte at `offset`.
+    pub(super) fn at(&self, offset: usize) -> ConfigPosition {
+        // A syntax error can point behind the end of the file or into a character.
+        let offset = self.text.floor_char_boundary(offset.min(self.text.len()));
+        // The first line begins at 0.
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let column = self.characters_before(offset) - self.characters_before(self.lines[line - 1]) + 1;
+        ConfigPosition::File { line, column }
+    }
+
+    fn characters_before(&self, offset: usize) -> usize {
+        let block = offset / Self::BLOCK;
+        let rest = &self.text.as_bytes()[(block * Self::BLOCK).min(offset)..offset];
+        // An offset at the end of the last block has no block of its own.
+        match self.characters.get(block) {
+            Some(before) => before + characters_in(rest),
+            None => self.text.chars().count(),
+        }
+    }
+}
+
+/// The characters that begin in `bytes`.
+fn characters_in(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|byte| !matches!(byte, 0x80..=0xbf)).count()
+}
+
+fn further(omitted: usize) -> String {
+    if omitted == 0 { String::new() } else { format!("\nand {omitted} more problems") }
 }
 
 fn lines(path: &Path, problems: &[ConfigProblem]) -> String {
@@ -95,4 +145,23 @@ fn lines(path: &Path, problems: &[ConfigProblem]) -> String {
         }
     };
     problems.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_those_of_counting_from_the_start() {
+        for text in ["", "\n", "a", "é\nb", &"ü".repeat(256), &"aé\n😀b".repeat(400), &"x".repeat(1024)] {
+            let positions = Positions::new(text);
+            for offset in 0..text.len() + 2 {
+                let before = &text[..text.floor_char_boundary(offset.min(text.len()))];
+                let (line, start) =
+                    (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |newline| newline + 1));
+                let column = before[start..].chars().count() + 1;
+                assert_eq!(positions.at(offset), ConfigPosition::File { line, column }, "{offset}");
+            }
+        }
+    }
 }

@@ -13,14 +13,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::formats;
-use super::problem::{ConfigPosition, ConfigProblem};
+use super::problem::{ConfigPosition, ConfigProblem, Positions};
 
 /// The prefix of environment variables that are settings.
 const PREFIX: &str = "LEARNER_SYNC_";
 
 /// The settings, and the problems found so far.
 pub(super) struct Reader<'a> {
-    text: &'a str,
+    positions: Positions<'a>,
     table: Spanned<DeTable<'a>>,
     /// Name and value of the variables that are settings, by key.
     variables: BTreeMap<String, (&'a str, &'a str)>,
@@ -45,10 +45,11 @@ pub(super) struct FreeEntry<'a> {
 impl<'a> Reader<'a> {
     /// A reader for the TOML `text` and the settings in `environment`.
     pub(super) fn new(text: &'a str, environment: &'a BTreeMap<String, String>) -> Result<Self, Vec<ConfigProblem>> {
+        let positions = Positions::new(text);
         let (table, errors) = DeTable::parse_recoverable(text);
         if !errors.is_empty() {
             // An incomplete table would cause more, misleading problems.
-            return Err(errors.iter().map(|error| syntax_problem(text, error)).collect());
+            return Err(errors.iter().map(|error| syntax_problem(&positions, error)).collect());
         }
         let variables = environment.iter().filter_map(|(name, value)| {
             let setting = name.strip_prefix(PREFIX)?;
@@ -56,7 +57,7 @@ impl<'a> Reader<'a> {
             Some((key, (name.as_str(), value.as_str())))
         });
         let variables = variables.collect();
-        Ok(Self { text, table, variables, known: BTreeSet::new(), problems: Vec::new() })
+        Ok(Self { positions, table, variables, known: BTreeSet::new(), problems: Vec::new() })
     }
 
     /// Records a problem of `key` at the position of its value.
@@ -262,12 +263,12 @@ impl<'a> Reader<'a> {
 
     /// The position of a value.
     pub(super) fn offset<T>(&self, value: &Spanned<T>) -> ConfigPosition {
-        ConfigPosition::from_offset(self.text, value.span().start)
+        self.positions.at(value.span().start)
     }
 }
 
-fn syntax_problem(text: &str, error: &toml::de::Error) -> ConfigProblem {
-    let position = error.span().map_or(ConfigPosition::Whole, |span| ConfigPosition::from_offset(text, span.start));
+fn syntax_problem(positions: &Positions<'_>, error: &toml::de::Error) -> ConfigProblem {
+    let position = error.span().map_or(ConfigPosition::Whole, |span| positions.at(span.start));
     // `Display` of the error would print the line.
     ConfigProblem { position, key: None, message: format!("TOML syntax: {}", error.message().replace('\n', " ")) }
 }

@@ -4,19 +4,25 @@
 //! groups, conditions, groups named by a number, one name for two groups, the option `n`, and named Unicode blocks
 //! (`\p{IsGreek}`).
 //!
-//! The size of a pattern, the length of a subject and the steps of a search are limited: a pattern that explodes on one
-//! value rejects that user, and the cycle goes on.
+//! The size of a pattern, the length of a subject and the steps of an evaluation are limited: a pattern that explodes on
+//! one value rejects that user, and the cycle goes on.
 
 mod class;
 mod replacement;
+mod steps;
 mod translate;
 
-use fancy_regex::{Captures, Regex, RegexBuilder};
+use std::fmt;
+use std::sync::OnceLock;
 
+use fancy_regex::{Captures, Error, Regex, RegexBuilder, RuntimeError};
+
+pub(crate) use self::steps::Steps;
 use translate::{CaptureGroups, translate};
 
-/// Backtracking steps of one search. Sensible patterns need a few per character.
-const MAX_BACKTRACKS: usize = 100_000;
+/// Branches after which a search gives up, and is tried again with the next limit: only a search that needs many of them
+/// is charged for many. Sensible patterns need a few per character.
+const BRANCH_LIMITS: [usize; 3] = [256, 4_096, 100_000];
 
 /// Bytes of a compiled pattern, and of its state during a search.
 const MAX_COMPILED: usize = 1 << 20;
@@ -34,12 +40,19 @@ pub(crate) const MAX_PRODUCED: usize = 256 << 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LimitExceeded(pub(crate) &'static str);
 
+const TOO_MANY_STEPS: LimitExceeded = LimitExceeded("a regular expression takes too many steps on this text");
+
 pub(crate) const TOO_LONG: LimitExceeded = LimitExceeded("a text exceeds 256 KiB");
 
 /// A compiled regular expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
+    /// With the first of [`BRANCH_LIMITS`].
     regex: Regex,
+    /// With the other limits, once a search has needed them.
+    patient: [OnceLock<Option<Regex>>; BRANCH_LIMITS.len() - 1],
+    /// Whether every search takes linear time.
+    is_linear: bool,
     groups: CaptureGroups,
 }
 
@@ -56,35 +69,31 @@ impl Pattern {
     fn compile(text: &str, framed: impl FnOnce(String) -> String) -> Result<Self, String> {
         let (translated, groups) =
             translate(text).map_err(|reason| format!("`{text}` is not a valid regular expression: {reason}"))?;
-        let regex = RegexBuilder::new(&framed(translated))
-            .backtrack_limit(MAX_BACKTRACKS)
-            .delegate_size_limit(MAX_COMPILED)
-            .delegate_dfa_size_limit(MAX_COMPILED)
-            .max_prog_size(MAX_INSTRUCTIONS)
-            .build()
+        let regex = build(&framed(translated), BRANCH_LIMITS[0])
             // The message of the library shows the pattern with a marker; the reason is the last line.
             .map_err(|error| {
                 let error = error.to_string();
                 let reason = error.lines().last().unwrap_or_default();
                 format!("`{text}` is not a supported regular expression: {reason}")
             })?;
-        Ok(Self { regex, groups })
+        let is_linear = is_linear(&regex);
+        Ok(Self { regex, patient: Default::default(), is_linear, groups })
     }
 
     pub(crate) fn has_group(&self, name: &str) -> bool {
         self.groups.index(name).is_some()
     }
 
-    pub(crate) fn matches(&self, subject: &str) -> Result<bool, LimitExceeded> {
-        Ok(self.search(subject, 0)?.is_some())
+    pub(crate) fn matches(&self, subject: &str, steps: &Steps) -> Result<bool, LimitExceeded> {
+        Ok(self.search(subject, 0, steps)?.is_some())
     }
 
     /// Replaces every match; `replacement` may name groups.
-    pub(crate) fn replace(&self, subject: &str, replacement: &str) -> Result<String, LimitExceeded> {
+    pub(crate) fn replace(&self, subject: &str, replacement: &str, steps: &Steps) -> Result<String, LimitExceeded> {
         let parts = replacement::parse(replacement, &self.groups);
         let mut replaced = String::new();
         let mut copied = 0;
-        self.each_match(subject, |captures, start, end| {
+        self.each_match(subject, steps, |captures, start, end| {
             replaced.push_str(&subject[copied..start]);
             replaced.extend(parts.iter().map(|part| part.text(captures, subject, &(start..end))));
             copied = end;
@@ -96,11 +105,17 @@ impl Pattern {
     }
 
     /// Replaces what `group` captured in every match.
-    pub(crate) fn replace_group(&self, subject: &str, group: &str, replacement: &str) -> Result<String, LimitExceeded> {
+    pub(crate) fn replace_group(
+        &self,
+        subject: &str,
+        group: &str,
+        replacement: &str,
+        steps: &Steps,
+    ) -> Result<String, LimitExceeded> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let mut replaced = String::new();
         let mut copied = 0;
-        self.each_match(subject, |captures, _, _| {
+        self.each_match(subject, steps, |captures, _, _| {
             // A group in a look-around can lie before the part that was already replaced.
             if let Some(captured) = captures.get(index).filter(|captured| captured.start() >= copied) {
                 replaced.push_str(&subject[copied..captured.start()]);
@@ -115,9 +130,9 @@ impl Pattern {
     }
 
     /// What `group` captures in the first match.
-    pub(crate) fn extract(&self, subject: &str, group: &str) -> Result<Option<String>, LimitExceeded> {
+    pub(crate) fn extract(&self, subject: &str, group: &str, steps: &Steps) -> Result<Option<String>, LimitExceeded> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
-        let found = self.search(subject, 0)?;
+        let found = self.search(subject, 0, steps)?;
         Ok(found.and_then(|captures| captures.get(index).map(|captured| captured.as_str().to_owned())))
     }
 
@@ -126,10 +141,11 @@ impl Pattern {
     fn each_match<'t>(
         &self,
         subject: &'t str,
+        steps: &Steps,
         mut visit: impl FnMut(&Captures<'t, str>, usize, usize) -> Result<(), LimitExceeded>,
     ) -> Result<(), LimitExceeded> {
         let mut from = 0;
-        while let Some(captures) = self.search(subject, from)? {
+        while let Some(captures) = self.search(subject, from, steps)? {
             let Some(whole) = captures.get(0) else { break };
             let (start, end) = (whole.start(), whole.end());
             visit(&captures, start, end)?;
@@ -145,14 +161,58 @@ impl Pattern {
         Ok(())
     }
 
-    fn search<'t>(&self, subject: &'t str, from: usize) -> Result<Option<Captures<'t, str>>, LimitExceeded> {
+    fn search<'t>(
+        &self,
+        subject: &'t str,
+        from: usize,
+        steps: &Steps,
+    ) -> Result<Option<Captures<'t, str>>, LimitExceeded> {
         if subject.len() > MAX_SUBJECT {
             return Err(LimitExceeded("the text is too long for a regular expression"));
         }
-        self.regex
-            .captures_from_pos(subject, from)
-            .map_err(|_| LimitExceeded("a regular expression takes too many steps on this text"))
+        let rest = subject.len() - from;
+        for (index, limit) in BRANCH_LIMITS.into_iter().enumerate() {
+            if self.is_linear {
+                steps.take_linear(rest)?;
+            } else {
+                steps.take_branching(rest, subject.len(), limit)?;
+            }
+            match self.with_limit(index).ok_or(TOO_MANY_STEPS)?.captures_from_pos(subject, from) {
+                Ok(found) => return Ok(found),
+                Err(Error::RuntimeError(RuntimeError::BacktrackLimitExceeded)) => {}
+                Err(_) => break,
+            }
+        }
+        Err(TOO_MANY_STEPS)
     }
+
+    /// The expression with the limit at `index` of [`BRANCH_LIMITS`].
+    fn with_limit(&self, index: usize) -> Option<&Regex> {
+        match index.checked_sub(1).and_then(|index| self.patient.get(index).zip(BRANCH_LIMITS.get(index + 1))) {
+            None => Some(&self.regex),
+            Some((patient, limit)) => patient.get_or_init(|| build(self.regex.as_str(), *limit).ok()).as_ref(),
+        }
+    }
+}
+
+fn build(pattern: &str, limit: usize) -> fancy_regex::Result<Regex> {
+    RegexBuilder::new(pattern)
+        .backtrack_limit(limit)
+        .delegate_size_limit(MAX_COMPILED)
+        .delegate_dfa_size_limit(MAX_COMPILED)
+        .max_prog_size(MAX_INSTRUCTIONS)
+        .build()
+}
+
+/// Whether the expression needs no backtracking. The library shows it only in its description.
+fn is_linear(regex: &Regex) -> bool {
+    struct Description<'r>(&'r Regex);
+    impl fmt::Display for Description<'_> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            self.0.debug_print(f)
+        }
+    }
+    Description(regex).to_string().starts_with("wrapped Regex")
 }
 
 const NO_GROUP: LimitExceeded = LimitExceeded("the regular expression has no group of this name");
@@ -168,7 +228,7 @@ mod tests {
     use super::*;
 
     fn replaced(subject: &str, pattern: &str, replacement: &str) -> String {
-        Pattern::parse(pattern).unwrap().replace(subject, replacement).unwrap()
+        Pattern::parse(pattern).unwrap().replace(subject, replacement, &Steps::new()).unwrap()
     }
 
     #[test]
@@ -200,12 +260,12 @@ mod tests {
     #[test]
     fn groups_are_replaced_and_extracted() {
         let pattern = Pattern::parse(r"(?<letter>[a-z])(\d)?").unwrap();
-        assert_eq!(pattern.replace_group("a1b2c", "letter", "$1").unwrap(), "$11$12$1");
-        assert_eq!(pattern.replace_group("a1b2c", "1", "").unwrap(), "abc");
-        assert_eq!(pattern.extract("-b2", "1").unwrap().as_deref(), Some("2"));
-        assert_eq!(pattern.extract("-b", "1").unwrap(), None);
-        assert_eq!(pattern.extract("--", "letter").unwrap(), None);
-        assert!(pattern.extract("--", "digit").is_err() && !pattern.has_group("3"));
+        assert_eq!(pattern.replace_group("a1b2c", "letter", "$1", &Steps::new()).unwrap(), "$11$12$1");
+        assert_eq!(pattern.replace_group("a1b2c", "1", "", &Steps::new()).unwrap(), "abc");
+        assert_eq!(pattern.extract("-b2", "1", &Steps::new()).unwrap().as_deref(), Some("2"));
+        assert_eq!(pattern.extract("-b", "1", &Steps::new()).unwrap(), None);
+        assert_eq!(pattern.extract("--", "letter", &Steps::new()).unwrap(), None);
+        assert!(pattern.extract("--", "digit", &Steps::new()).is_err() && !pattern.has_group("3"));
     }
 
     #[test]
@@ -218,7 +278,7 @@ mod tests {
             (r".*\@example\.org", "ada@example.org.invalid", false),
             ("b$", "b\n", false),
         ] {
-            let found = Pattern::parse_whole(pattern).unwrap().matches(subject).unwrap();
+            let found = Pattern::parse_whole(pattern).unwrap().matches(subject, &Steps::new()).unwrap();
             assert_eq!(found, expected, "{pattern} on {subject}");
         }
     }
@@ -230,11 +290,39 @@ mod tests {
             assert!(refused.contains("regular expression: "), "{refused}");
         }
         let wild = Pattern::parse("^(?:a|aa|(?=b)b)+c$").unwrap();
-        assert!(matches!(wild.replace(&"a".repeat(500), ""), Err(LimitExceeded(_))));
+        assert!(matches!(wild.replace(&"a".repeat(500), "", &Steps::new()), Err(LimitExceeded(_))));
         let digits = Pattern::parse("^(\\d+)+$").unwrap();
-        assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "").is_err());
+        assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "", &Steps::new()).is_err());
         let growing = Pattern::parse("").unwrap();
-        assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000)), Err(TOO_LONG));
+        assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000), &Steps::new()), Err(TOO_LONG));
+    }
+
+    #[test]
+    fn the_steps_of_an_evaluation_are_limited() {
+        let long = "a".repeat(MAX_SUBJECT);
+        for pattern in [
+            r"(?:(?=[^z]*z)x|a)+?(?=[^z]*z)b|a",
+            r"(?=(?:(?=[^z]*$)a)+)a",
+            r"(?<=(?:[^z]*))a(?=[^y]*y)|a",
+            r"(a)(?=.*\1z)|a",
+            r"(?>a+)z|(?=a)a",
+        ] {
+            let pattern = Pattern::parse(pattern).unwrap();
+            assert_eq!(pattern.replace(&long, "", &Steps::new()), Err(TOO_MANY_STEPS));
+            // The same pattern on a text of usual length.
+            pattern.replace(&"a".repeat(64), "", &Steps::new()).unwrap();
+        }
+        // Each alone takes few steps.
+        let (pattern, steps) = (Pattern::parse("(?=a+)(a+)+$").unwrap(), Steps::new());
+        let short = "a".repeat(40);
+        assert!((0..1_000_000).any(|_| pattern.replace(&short, "", &steps) == Err(TOO_MANY_STEPS)));
+        for (pattern, is_linear) in
+            [("[a-z]+$", true), (r"\w+@(?<host>[^.]+)", true), ("(?=a)b", false), (r"(a)\1", false)]
+        {
+            assert_eq!(Pattern::parse(pattern).unwrap().is_linear, is_linear, "{pattern}");
+        }
+        let pattern = Pattern::parse("[^a-z]|a").unwrap();
+        assert_eq!(pattern.replace(&long, "b", &Steps::new()).unwrap().len(), MAX_SUBJECT);
     }
 
     proptest! {
@@ -245,9 +333,10 @@ mod tests {
             replacement in "[$0-3{}n&_+'` ]{0,8}",
         ) {
             if let Ok(pattern) = Pattern::parse(&pattern) {
-                let _ = pattern.replace(&subject, &replacement);
-                let _ = pattern.replace_group(&subject, "n", &replacement);
-                let _ = pattern.extract(&subject, "1");
+                let steps = Steps::new();
+                let _ = pattern.replace(&subject, &replacement, &steps);
+                let _ = pattern.replace_group(&subject, "n", &replacement, &steps);
+                let _ = pattern.extract(&subject, "1", &steps);
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use crate::expression::attribute::{SourceAttribute, UnavailableValue, is_empty};
-use crate::expression::pattern::{LimitExceeded, Pattern};
+use crate::expression::pattern::{LimitExceeded, Pattern, Steps};
 use crate::model::{Reason, User, Value, words};
 
 words! {
@@ -92,8 +92,9 @@ impl Clause {
             (_, false) => {}
         }
         let negated = matches!(self.operator, ClauseOperator::NotEquals | ClauseOperator::NotRegexMatch);
+        let steps = Steps::new();
         for value in values {
-            if self.matches(value)? {
+            if self.matches(value, &steps)? {
                 return Ok(!negated);
             }
         }
@@ -101,7 +102,7 @@ impl Clause {
     }
 
     /// Whether one value matches, before `NOT`.
-    fn matches(&self, value: &Value) -> Result<bool, (Reason, &'static str)> {
+    fn matches(&self, value: &Value, steps: &Steps) -> Result<bool, (Reason, &'static str)> {
         let (text, is_boolean) = match value {
             Value::Text(text) | Value::Number(text) => (text.as_str(), false),
             Value::Boolean(true) => ("True", true),
@@ -118,7 +119,7 @@ impl Clause {
             (ClauseOperator::IsTrue, _) => text.eq_ignore_ascii_case("true"),
             (ClauseOperator::IsFalse, _) => text.eq_ignore_ascii_case("false"),
             (ClauseOperator::RegexMatch | ClauseOperator::NotRegexMatch, ClauseOperand::Pattern { pattern, .. }) => {
-                pattern.matches(text).map_err(|LimitExceeded(rule)| (Reason::InvalidValue, rule))?
+                pattern.matches(text, steps).map_err(|LimitExceeded(rule)| (Reason::InvalidValue, rule))?
             }
             (ClauseOperator::GreaterThan, ClauseOperand::Number(bound)) => {
                 text.parse::<i64>().is_ok_and(|number| number > *bound)

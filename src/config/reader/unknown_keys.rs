@@ -13,9 +13,10 @@ impl<'a> Reader<'a> {
     pub(super) fn unknown_keys(&self) -> Vec<ConfigProblem> {
         let mut unknown_keys = Vec::new();
         self.unknown_keys_in(self.table.get_ref(), "", &mut unknown_keys);
+        let faulty: BTreeSet<&ConfigPosition> = self.problems.iter().map(|problem| &problem.position).collect();
         for (key, (name, _)) in &self.variables {
             let position = ConfigPosition::Variable((*name).to_owned());
-            if !self.known.contains(key.as_str()) && self.problems.iter().all(|problem| problem.position != position) {
+            if !self.known.contains(key.as_str()) && !faulty.contains(&position) {
                 unknown_keys.push(ConfigProblem {
                     position,
                     key: Some(key.clone()),

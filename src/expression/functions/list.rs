@@ -165,6 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn many_elements_and_a_long_text_take_linear_time() {
+        let (many, long) = (",".repeat(200_000), "x".repeat(200_000));
+        let inputs = [("city", value(&many)), ("state", value(&long))];
+        for (expression, expected) in [
+            ("Contains(Split([city], \",\"), [state])", "0"),
+            ("Contains(Split([city], \",\"), [state], CaseInsensitive)", "0"),
+            ("Count(RemoveDuplicates(Split([city], \",\")))", "1"),
+            ("Join(, Replace(Split([city], \",\"), [state], , , \"\", , ))", ""),
+            ("Word([state], 2, [city])", ""),
+            ("Count(PCase(Split([city], \",\"), [state]))", "200001"),
+            ("Join([state], Split([city], \",\"), \"a\", \"b\", \"c\")", "invalid: a text exceeds 256 KiB"),
+        ] {
+            assert_eq!(evaluated(expression, &inputs), expected, "{expression}");
+        }
+    }
+
+    #[test]
     fn the_first_role_by_name_is_used() {
         let role = |member: &str, name: &str| Value::Complex(BTreeMap::from([(member.to_owned(), value(name))]));
         for (assignments, expected) in [

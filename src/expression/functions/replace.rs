@@ -11,7 +11,7 @@ use crate::expression::attribute::is_empty;
 use crate::expression::compile::Expression;
 use crate::expression::constant::ConstantArgument;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, produced};
-use crate::expression::pattern::Pattern;
+use crate::expression::pattern::{Pattern, Steps};
 
 const OLD: usize = 1;
 const PATTERN: usize = 2;
@@ -90,19 +90,20 @@ pub(super) fn replace(call: Call<'_>) -> Evaluated<'_> {
         }
         Some(Mode::Matches) => {
             let Some(pattern) = call.argument::<Pattern>(PATTERN)? else { return Ok(source) };
-            let new = text(call, REPLACEMENT)?;
-            try_each(source, |text| Ok(pattern.replace(text, &new)?))
+            let (new, steps) = (text(call, REPLACEMENT)?, Steps::new());
+            try_each(source, |text| Ok(pattern.replace(text, &new, &steps)?))
         }
         Some(Mode::Group) => {
             let Some(pattern) = call.argument::<Pattern>(PATTERN)? else { return Ok(source) };
             let (group, new) = (text(call, GROUP)?, text(call, REPLACEMENT)?);
-            try_each(source, |text| Ok(pattern.replace_group(text, &group, &new)?))
+            let steps = Steps::new();
+            try_each(source, |text| Ok(pattern.replace_group(text, &group, &new, &steps)?))
         }
         Some(Mode::Extract) if is_empty(&source) => {
             let (Some(pattern), Some(other)) = (call.argument::<Pattern>(PATTERN)?, call.text(ATTRIBUTE)?) else {
                 return Ok(source);
             };
-            pattern.extract(&other, &text(call, GROUP)?)?.map_or_else(|| Ok(null()), produced)
+            pattern.extract(&other, &text(call, GROUP)?, &Steps::new())?.map_or_else(|| Ok(null()), produced)
         }
         Some(Mode::Extract) | None => Ok(source),
     }
@@ -114,7 +115,8 @@ fn text(call: Call<'_>, index: usize) -> Result<Cow<'_, str>, EvaluationStop> {
 
 /// Replaces each `old` in `source` by `new`.
 fn substitute(source: &str, old: &str, new: &str) -> Result<String, EvaluationStop> {
-    if old.is_empty() {
+    // Preparing the search takes as long as `old`, for each element of a list.
+    if old.is_empty() || old.len() > source.len() {
         return Ok(source.to_owned());
     }
     let mut replaced = String::new();

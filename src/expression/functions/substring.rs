@@ -1,6 +1,7 @@
 //! Functions that find or take a part of a text. Positions are characters, counted from 1.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use crate::model::Value;
 
@@ -31,9 +32,9 @@ pub(super) fn mid(call: Call<'_>) -> Evaluated<'_> {
 pub(super) fn word(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     let wanted = call.required_argument::<Integer>(1)?.0;
-    let delimiters = call.text(2)?.unwrap_or_default();
+    let delimiters: BTreeSet<char> = call.text(2)?.unwrap_or_default().chars().collect();
     each(or_empty(source), |text| {
-        let mut words = text.split(|letter| delimiters.contains(letter)).filter(|word| !word.is_empty());
+        let mut words = text.split(|letter| delimiters.contains(&letter)).filter(|word| !word.is_empty());
         let found = usize::try_from(wanted - 1).ok().and_then(|index| words.nth(index));
         found.unwrap_or_default().to_owned()
     })
@@ -54,6 +55,10 @@ pub(super) fn in_str(call: Call<'_>) -> Evaluated<'_> {
 /// The number of characters before `wanted`, searched after the first `skipped` characters.
 pub(super) fn find_text(source: &str, wanted: &str, skipped: usize, compare: CompareType) -> Option<usize> {
     let from = source.char_indices().map(|(at, _)| at).chain([source.len()]).nth(skipped)?;
+    // Preparing the search takes as long as `wanted`, for each element of a list. A character has at most four bytes.
+    if wanted.len() > 4 * (source.len() - from) {
+        return None;
+    }
     let found = match compare {
         CompareType::Binary => source[from..].find(wanted).map(|at| source[from..from + at].chars().count()),
         CompareType::Text => {

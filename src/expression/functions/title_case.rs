@@ -1,5 +1,7 @@
 //! `PCase`: capitalizes words.
 
+use std::collections::BTreeSet;
+
 use unicode_normalization::char::is_combining_mark;
 
 use super::text::{each, single};
@@ -10,7 +12,10 @@ pub(super) fn p_case(call: Call<'_>) -> Evaluated<'_> {
     let source = call.value(0)?;
     match call.text(1)?.filter(|separators| !separators.is_empty()) {
         // A word starts after a separator, with any character.
-        Some(separators) => each(source, |text| capitalize(text, |letter, _| !separators.contains(letter))),
+        Some(separators) => {
+            let separators: BTreeSet<char> = separators.chars().collect();
+            each(source, |text| capitalize(text, |letter, _| !separators.contains(&letter)))
+        }
         // As .NET's `ToTitleCase`: a word starts with a letter and continues with letters, digits and marks. Unlike
         // there, but like in the service, an apostrophe ends it.
         None => each(source, |text| {

@@ -75,7 +75,7 @@ fn literal(letter: char) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Pattern;
+    use super::super::{Pattern, Steps};
     use super::*;
 
     fn translated(class: &str) -> Result<String, String> {
@@ -103,7 +103,8 @@ mod tests {
 
     #[test]
     fn translated_classes_match_as_in_dotnet() {
-        let removed = |class: &str, text: &str| Pattern::parse(class).unwrap().replace(text, "").unwrap();
+        let removed =
+            |class: &str, text: &str| Pattern::parse(class).unwrap().replace(text, "", &Steps::new()).unwrap();
         assert_eq!(removed("[[:&&~~-]", "a[:b&~-"), "ab");
         assert_eq!(removed("[a-z-[aeiou]]", "audit"), "aui");
         assert_eq!(removed("[^a-c-[x]]", "abxy"), "abx");

@@ -69,7 +69,7 @@ fn part<'a>(text: &'a str, groups: &CaptureGroups) -> Option<(ReplacementPart<'a
 
 #[cfg(test)]
 mod tests {
-    use super::super::Pattern;
+    use super::super::{Pattern, Steps};
 
     #[test]
     fn substitutions() {
@@ -87,7 +87,7 @@ mod tests {
             ("${1}2", "-12-"),
             ("$é", "-$é-"),
         ] {
-            assert_eq!(pattern.replace("-ab1-", replacement).unwrap(), expected, "{replacement}");
+            assert_eq!(pattern.replace("-ab1-", replacement, &Steps::new()).unwrap(), expected, "{replacement}");
         }
     }
 }
