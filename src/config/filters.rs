@@ -9,10 +9,19 @@ use crate::scope::{ClauseEntry, FilterEntry, FilterProblem, Scope};
 
 const KEY: &str = "scope.filter";
 
+/// Every filter may be tried for every user.
+const MAX_FILTERS: usize = 10_000;
+
 /// Reads the filters and reports their problems.
 pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
     let (mut filters, mut places, mut whole) = (Vec::new(), Vec::new(), true);
-    for (number, (place, entries)) in (1..).zip(reader.free_tables(KEY)) {
+    let mut tables = reader.free_tables(KEY);
+    if tables.len() > MAX_FILTERS {
+        whole = false;
+        reader.refuse(KEY, format!("there are {} filters; at most {MAX_FILTERS} are allowed", tables.len()));
+        tables.truncate(MAX_FILTERS);
+    }
+    for (number, (place, entries)) in (1..).zip(tables) {
         let mut filter = FilterEntry { name: format!("filter {number}"), clauses: Vec::new() };
         let mut clauses = Vec::new();
         for entry in entries {

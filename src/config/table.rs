@@ -32,14 +32,26 @@ pub(super) fn read_external_table(reader: &mut Reader<'_>, path: &Path, mapped: 
     };
     let position = reader.position(TABLE).display_in(path);
     builder.table.positions.insert(TABLE.to_owned(), position);
-    for entry in reader.free_table(COLUMNS).unwrap_or_default() {
+    for entry in entries(reader, COLUMNS) {
         builder.add_column(reader, path, entry);
     }
     builder.refuse_duplicates(reader);
-    for entry in reader.free_table(CONSTANTS).unwrap_or_default() {
+    for entry in entries(reader, CONSTANTS) {
         builder.add_constant(reader, path, entry);
     }
     described.contains(&true).then_some(builder.table)
+}
+
+/// The entries of a table with free keys, each of which names a column.
+fn entries<'a>(reader: &mut Reader<'a>, key: &'static str) -> Vec<FreeEntry<'a>> {
+    // PostgreSQL allows 1600.
+    const MAX_COLUMNS: usize = 2000;
+    let mut entries = reader.free_table(key).unwrap_or_default();
+    if entries.len() > MAX_COLUMNS {
+        reader.refuse(key, format!("has {} entries; a table has at most {MAX_COLUMNS} columns", entries.len()));
+        entries.truncate(MAX_COLUMNS);
+    }
+    entries
 }
 
 struct TableBuilder {

@@ -525,3 +525,25 @@ impl Config {
         Self { mapping: Vec::new(), ..self }
     }
 }
+
+#[test]
+fn the_first_hundred_problems_are_listed_and_the_others_counted() {
+    let lines = |key: &str| (0..5_000).map(|number| format!("{key}{number} = \"é\"\n")).collect::<String>();
+    let filter = "[[scope.filter]]\nclauses = 1\n".repeat(5_000);
+    for (more, first, further) in [
+        (format!("[safety]\n{}", lines("repar")), "safety.repar0: unknown key", 4_900),
+        (format!("[mapping]\n{}", lines("title")), "mapping: has 5000 entries", 901),
+        (format!("[learners.columns]\n{}", lines("titl")), "learners.columns: has 5000 entries", 1_901),
+        (filter, "clauses must be a list", 4_900),
+        (format!("[safety]\nx = {{ {} }}", lines("a").replace('\n', ", ")), "safety.x: unknown key", 0),
+        ("a = \n".repeat(300), "TOML syntax", 200),
+    ] {
+        let found = problems(&more);
+        assert!(found.lines().next().unwrap().contains(first), "{found}");
+        let last = found.lines().last().unwrap();
+        match further {
+            0 => assert_eq!(found.lines().count(), 1),
+            further => assert_eq!((last, found.lines().count()), (&*format!("and {further} more problems"), 101)),
+        }
+    }
+}

@@ -2,17 +2,33 @@
 
 use std::collections::BTreeSet;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::{PREFIX, Reader, kind_of};
-use crate::config::problem::{ConfigPosition, ConfigProblem};
+use crate::config::problem::{ConfigPosition, ConfigProblem, MAX_LISTED};
 use crate::nearest::nearest;
+
+/// An unknown key of the file.
+struct UnknownKey<'a, 't> {
+    /// The offset of its name.
+    start: usize,
+    key: String,
+    section: String,
+    name: String,
+    value: &'t DeValue<'a>,
+    /// Whether there is a section of this name.
+    is_section: bool,
+}
 
 impl<'a> Reader<'a> {
     /// A problem for each unknown key in the file and the environment.
     pub(super) fn unknown_keys(&self) -> Vec<ConfigProblem> {
-        let mut unknown_keys = Vec::new();
-        self.unknown_keys_in(self.table.get_ref(), "", &mut unknown_keys);
+        let mut in_file = Vec::new();
+        self.unknown_keys_in(self.table.get_ref(), "", &mut in_file);
+        in_file.sort_by_key(|unknown| unknown.start);
+        let in_file = in_file.into_iter().enumerate();
+        let mut unknown_keys: Vec<ConfigProblem> =
+            in_file.map(|(index, unknown)| self.unknown_key_problem(unknown, index < MAX_LISTED)).collect();
         let faulty: BTreeSet<&ConfigPosition> = self.problems.iter().map(|problem| &problem.position).collect();
         for (key, (name, _)) in &self.variables {
             let position = ConfigPosition::Variable((*name).to_owned());
@@ -37,27 +53,38 @@ impl<'a> Reader<'a> {
         names.filter_map(near).collect()
     }
 
-    fn unknown_keys_in(&self, table: &DeTable<'a>, section: &str, unknown_keys: &mut Vec<ConfigProblem>) {
+    fn unknown_keys_in<'t>(&self, table: &'t DeTable<'a>, section: &str, unknown_keys: &mut Vec<UnknownKey<'a, 't>>) {
+        let sections = self.names_in(section);
         for (name, value) in table {
             // A quoted name with a dot resembles a key of another section.
             let dotted = name.get_ref().contains('.');
             let name_text = if dotted { format!("{:?}", name.get_ref()) } else { name.get_ref().to_string() };
             let key = if section.is_empty() { name_text.clone() } else { format!("{section}.{name_text}") };
-            let message = if self.known.contains(key.as_str()) {
+            if self.known.contains(key.as_str()) {
                 continue;
-            } else if self.is_section(&key) {
-                match value.get_ref().as_table() {
-                    Some(table) => {
-                        self.unknown_keys_in(table, &key, unknown_keys);
-                        continue;
-                    }
-                    None => format!("must be a table, [{key}], not {}", kind_of(value.get_ref())),
+            }
+            let is_section = sections.contains(name_text.as_str()) && self.is_section(&key);
+            match value.get_ref().as_table().filter(|_| is_section) {
+                Some(table) => self.unknown_keys_in(table, &key, unknown_keys),
+                None => {
+                    let (section, name, start) = (section.to_owned(), name_text, name.span().start);
+                    unknown_keys.push(UnknownKey { start, key, section, name, value: value.get_ref(), is_section });
                 }
-            } else {
-                self.unknown_key(&key, section, &name_text)
-            };
-            unknown_keys.push(ConfigProblem { position: self.offset(name), key: Some(key), message });
+            }
         }
+    }
+
+    fn unknown_key_problem(&self, unknown: UnknownKey<'_, '_>, is_listed: bool) -> ConfigProblem {
+        let UnknownKey { start, key, section, name, value, is_section } = unknown;
+        let message = if is_section {
+            format!("must be a table, [{key}], not {}", kind_of(value))
+        } else if is_listed {
+            self.unknown_key(&key, &section, &name)
+        } else {
+            // A suggestion takes time.
+            "unknown key".to_owned()
+        };
+        ConfigProblem { position: self.positions.at(start), key: Some(key), message }
     }
 
     fn is_section(&self, key: &str) -> bool {
