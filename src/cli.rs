@@ -14,6 +14,7 @@ mod provision;
 mod resync;
 mod run;
 mod schema;
+mod spreadsheet;
 mod status;
 mod sync;
 
@@ -109,7 +110,7 @@ pub fn main() -> ExitCode {
     let Arguments { config, command } = Arguments::parse();
     let document = command.failure_document();
     failpoint::arm();
-    let result = match command {
+    let run = || match command {
         Command::Mapping(MappingCommand::Eval(arguments)) if arguments.user.is_none() => {
             mapping::eval::run(arguments, system_clock())
         }
@@ -117,7 +118,10 @@ pub fn main() -> ExitCode {
         Command::Guide(arguments) => guide::run(&arguments),
         command => configured(&config, command),
     };
-    match result {
+    // A thread that cannot be started is a panic in tokio.
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+    match result.unwrap_or_else(|_| Err(Failure::new(output::FAILED, "the command ended early, for the reason above")))
+    {
         Ok(code) => ExitCode::from(code),
         Err(failure) => ExitCode::from(failure.report(document)),
     }
@@ -125,6 +129,7 @@ pub fn main() -> ExitCode {
 
 /// Loads the configuration and runs a command that needs it.
 fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
+    check_descriptors()?;
     let environment = config::environment();
     // The learner database holds personal data: other users must not read it, whatever the umask of the shell.
     rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);
@@ -138,6 +143,19 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
     // A thread that waits for a disk must not keep the process.
     runtime.shutdown_background();
     result
+}
+
+/// Refuses a limit under which a cycle would fail halfway, or tokio would panic.
+fn check_descriptors() -> Result<(), Failure> {
+    const NEEDED: u64 = 64;
+    match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        Some(limit) if limit < NEEDED => {
+            let message = format!("too few file descriptors: the limit is {limit}, and {NEEDED} are needed");
+            let hint = "raise LimitNOFILE= of the unit, or ulimit -n of the shell".to_owned();
+            Err(Failure { hint: Some(hint), ..Failure::new(output::FAILED, message) })
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Command {

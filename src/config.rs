@@ -234,7 +234,10 @@ pub enum LogFormat {
 /// Reads the configuration file at `path`. Variables in `environment` override its settings.
 pub fn load(path: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     let text = files::read_text(path, files::MAX_DOCUMENT);
-    let text = text.map_err(|error| ConfigError::whole(path, None, format!("cannot read the file: {error}")))?;
+    let text = text.map_err(|error| ConfigError {
+        is_shortage: files::is_shortage(&error),
+        ..ConfigError::whole(path, None, format!("cannot read the file: {error}"))
+    })?;
     parse(path, &text, environment)
 }
 

@@ -78,6 +78,11 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
         )
 }
 
+/// Whether this process or the system has too many open files. SQLite reports it like a wrong path.
+pub(crate) fn are_descriptors_exhausted() -> bool {
+    regular::is_openable_device().is_err_and(|error| is_shortage(&error))
+}
+
 /// Whether the disk of `file` is full.
 pub(crate) fn disk_is_full(file: &Path) -> bool {
     // SQLite extends a file by this much at once.

@@ -14,6 +14,7 @@ mod learner;
 mod lock_holder;
 mod policy;
 mod restrictions;
+mod shell;
 mod table;
 mod user;
 mod words;
@@ -33,6 +34,7 @@ pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKe
 pub use self::lock_holder::LockHolder;
 pub use self::policy::{Reissued, Repair};
 pub use self::restrictions::{Restrictions, UserList};
+pub use self::shell::shell_word;
 pub use self::table::{Column, ColumnConstant, IdGenerator, StateLabels, Table};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub(crate) use self::words::words;

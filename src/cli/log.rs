@@ -1,10 +1,14 @@
 //! `learner-sync log`: the provisioning log.
 
+use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
+
+use comfy_table::{ColumnConstraint, Width};
 use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, Failure, USAGE, print, print_json, shown, table, value_text};
+use super::output::{DONE, Failure, USAGE, shown, table, value_text, visible_json};
+use super::spreadsheet::safe_cell;
 use crate::model::{Action, Status};
 use crate::runtime::locked_cycle::learner_as_json;
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
@@ -23,7 +27,7 @@ pub(super) struct Arguments {
     /// Only since this time: 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only the last ROWS rows.
+    /// Only the last ROWS rows; without it a terminal shows the last 100, and a file or pipe gets all of them.
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
     /// The output format.
@@ -41,20 +45,143 @@ pub(super) enum OutputFormat {
     Csv,
 }
 
+/// The rows of a page: enough to be quick, and few enough to be held in memory.
+const PAGE: u32 = 500;
+/// What a terminal shows without `--limit`.
+const TERMINAL_ROWS: u32 = 100;
+
 pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {
     let Arguments { user, action, status, since, limit, format } = arguments;
     let since = since.map(|text| parse_since(&text, now)).transpose()?;
-    let filter = LogFilter { user, action, status, since, limit };
-    let rows = match Store::open(context.learners()?, Access::ReadOnly).await {
-        Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Vec::new(),
-        opened => opened?.log(&filter).await?,
+    let by_default = limit.is_none() && std::io::stdout().is_terminal();
+    let limit = if by_default { Some(TERMINAL_ROWS) } else { limit };
+    let filter = LogFilter { user, action, status, since, limit: None, after: None, skip: 0 };
+    let store = match Store::open(context.learners()?, Access::ReadOnly).await {
+        Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => None,
+        opened => Some(opened?),
     };
-    match format {
-        OutputFormat::Json => print_json(&rows.iter().map(as_json).collect())?,
-        OutputFormat::Csv => print_csv(&rows)?,
-        OutputFormat::Table => print_table(&rows)?,
+    let mut printer = LogPrinter::new(format);
+    let printed = print_pages(store.as_ref(), filter, limit, &mut printer).await;
+    match printed {
+        Ok(rows) => {
+            if by_default && rows == TERMINAL_ROWS {
+                let _ = writeln!(std::io::stderr(), "These are the last {rows} rows; --limit ROWS shows more.");
+            }
+            Ok(DONE)
+        }
+        // A reader that closes standard output early, such as `head`, has seen enough.
+        Err(LogError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(DONE),
+        Err(LogError::Output(error)) => Err(error.into()),
+        Err(LogError::Store(error)) => Err(error.into()),
     }
-    Ok(DONE)
+}
+
+enum LogError {
+    Store(StoreError),
+    Output(std::io::Error),
+}
+
+impl From<StoreError> for LogError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<std::io::Error> for LogError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Prints the last `limit` rows page by page, oldest first, and returns their number.
+async fn print_pages(
+    store: Option<&Store>,
+    filter: LogFilter,
+    limit: Option<u32>,
+    printer: &mut LogPrinter,
+) -> Result<u32, LogError> {
+    let mut rows = 0;
+    if let Some(store) = store {
+        let mut after = match limit {
+            None => 0,
+            Some(0) => i64::MAX,
+            Some(limit) => {
+                let first = LogFilter { limit: Some(1), skip: limit - 1, ..filter.clone() };
+                store.log(&first).await?.first().map_or(0, |row| row.id - 1)
+            }
+        };
+        loop {
+            let left = limit.map_or(PAGE, |limit| PAGE.min(limit - rows));
+            let mut page = store.log(&LogFilter { after: Some(after), limit: Some(left), ..filter.clone() }).await?;
+            page.sort_by_key(|row| row.id);
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            rows = rows.saturating_add(u32::try_from(page.len()).unwrap_or(u32::MAX));
+            printer.print(&page)?;
+            if limit.is_some_and(|limit| rows >= limit) {
+                break;
+            }
+        }
+    }
+    printer.finish()?;
+    Ok(rows)
+}
+
+/// Prints rows as they arrive.
+struct LogPrinter {
+    format: OutputFormat,
+    output: BufWriter<Stdout>,
+    is_empty: bool,
+    /// The widths of the columns of the first page, which the others keep.
+    widths: Vec<u16>,
+}
+
+impl LogPrinter {
+    fn new(format: OutputFormat) -> Self {
+        Self { format, output: BufWriter::new(std::io::stdout()), is_empty: true, widths: Vec::new() }
+    }
+
+    fn print(&mut self, page: &[LogRow]) -> std::io::Result<()> {
+        match self.format {
+            OutputFormat::Json => {
+                for row in page {
+                    self.output.write_all(if self.is_empty { b"[\n  " } else { b",\n  " })?;
+                    self.is_empty = false;
+                    let document = visible_json(format!("{:#}", as_json(row)));
+                    self.output.write_all(document.replace('\n', "\n  ").as_bytes())?;
+                }
+            }
+            OutputFormat::Csv => {
+                let mut writer = csv::Writer::from_writer(Vec::new());
+                if self.is_empty {
+                    writer.write_record(COLUMNS)?;
+                }
+                for document in page.iter().map(as_json) {
+                    writer.write_record(COLUMNS.map(|column| safe_cell(&value_text(&document[column], ""))))?;
+                }
+                let page = writer.into_inner().map_err(|error| error.into_error())?;
+                self.output.write_all(&page)?;
+            }
+            OutputFormat::Table => {
+                let (text, widths) = as_table(page, self.is_empty, &self.widths);
+                self.widths = widths;
+                writeln!(self.output, "{text}")?;
+            }
+        }
+        self.is_empty = false;
+        self.output.flush()
+    }
+
+    fn finish(&mut self) -> std::io::Result<()> {
+        match (self.format, self.is_empty) {
+            (OutputFormat::Json, true) => writeln!(self.output, "[]")?,
+            (OutputFormat::Json, false) => writeln!(self.output, "\n]")?,
+            (OutputFormat::Csv, true) => writeln!(self.output, "{}", COLUMNS.join(","))?,
+            (OutputFormat::Table, true) => writeln!(self.output, "No log entries.")?,
+            (OutputFormat::Csv | OutputFormat::Table, false) => {}
+        }
+        self.output.flush()
+    }
 }
 
 /// A time, a day (its start in UTC), or an age.
@@ -77,26 +204,15 @@ fn as_json(row: &LogRow) -> Value {
     })
 }
 
-fn print_csv(rows: &[LogRow]) -> Result<(), Failure> {
-    let columns = "id,cycle_id,at,action,status,entra_id,learner_id,user_name,reason,detail,changes".split(',');
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    let failed = |error: csv::Error| Failure::failed(&error, None);
-    writer.write_record(columns.clone()).map_err(failed)?;
-    for document in rows.iter().map(as_json) {
-        let cells = columns.clone().map(|column| value_text(&document[column], ""));
-        writer.write_record(cells).map_err(failed)?;
-    }
-    let bytes = writer.into_inner().map_err(|error| Failure::failed(&error, None))?;
-    print(String::from_utf8_lossy(&bytes).trim_end())?;
-    Ok(())
-}
+const COLUMNS: [&str; 11] =
+    ["id", "cycle_id", "at", "action", "status", "entra_id", "learner_id", "user_name", "reason", "detail", "changes"];
 
-fn print_table(rows: &[LogRow]) -> Result<(), Failure> {
-    if rows.is_empty() {
-        print("No log entries.")?;
-        return Ok(());
-    }
+/// A page as a table whose columns have at least the given `widths`, and the widths of its columns.
+fn as_table(rows: &[LogRow], with_header: bool, widths: &[u16]) -> (String, Vec<u16>) {
     let mut lines = table(&["at", "action", "status", "reason", "user", "learner", "changes"]);
+    if !with_header {
+        lines.set_header(comfy_table::Row::new());
+    }
     for LogRow { id: _, cycle: _, at, action, status, entra_id, learner, user_name, reason, detail, changes } in rows {
         let user = user_name.clone().unwrap_or_else(|| entra_id.to_string());
         let what: Vec<String> =
@@ -111,8 +227,16 @@ fn print_table(rows: &[LogRow]) -> Result<(), Failure> {
             shown(&what.join(", ")),
         ]);
     }
-    print(&lines.trim_fmt())?;
-    Ok(())
+    let found: Vec<u16> = lines.column_max_content_widths();
+    // A terminal has a width of its own.
+    if lines.width().is_none() {
+        for (column, width) in lines.column_iter_mut().zip(widths) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width)));
+        }
+    }
+    let widths = if widths.is_empty() { found } else { widths.to_vec() };
+    // Without a header, an empty line stands in its place.
+    (lines.trim_fmt().trim_start_matches('\n').to_owned(), widths)
 }
 
 /// `department: Sales -> Research`, with the last part of a long SCIM path.

@@ -98,13 +98,16 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(CONFIGURATION, error.to_string())
+        Self::new(if error.is_shortage { FAILED } else { CONFIGURATION }, error.to_string())
     }
 }
 
 impl From<AppError> for Failure {
     fn from(error: AppError) -> Self {
-        Self::new(CONFIGURATION, chain(&error))
+        match error {
+            AppError::Config(error) => error.into(),
+            error => Self::new(CONFIGURATION, chain(&error)),
+        }
     }
 }
 
@@ -237,7 +240,7 @@ fn visible_lines(text: &str) -> String {
 }
 
 /// The same document: what hides something becomes an escape of JSON, which only strings can contain.
-fn visible_json(json: String) -> String {
+pub(super) fn visible_json(json: String) -> String {
     if !json.split('\n').any(hides_something) {
         return json;
     }

@@ -13,6 +13,7 @@ use rustix::fs::{Access as FileAccess, access};
 use super::output::{CONFIGURATION, Failure};
 use crate::config::Config;
 use crate::files;
+use crate::model::shell_word;
 use crate::runtime::Paths;
 use crate::store::{Access, DatabaseLocation, LearnerDatabase, Store, StoreError};
 
@@ -31,7 +32,7 @@ pub(super) async fn check_owner(config: &Config) -> Result<(), Failure> {
             let what = "and contains no files of learner-sync";
             Err(perhaps_mistyped("state.directory", format!("{} belongs to root {what}", directory.display())))
         }
-        Some(owner) => Err(belongs_to(directory, owner)),
+        Some(owner) => Err(belongs_to(config, directory, owner)),
         None => Ok(()),
     }
 }
@@ -58,7 +59,7 @@ async fn check_database_file(config: &Config, path: &Path) -> Result<(), Failure
         let database = LearnerDatabase { place, table: config.learners.table.clone() };
         Store::inspect(database, Access::ReadOnly).await?;
     }
-    Err(belongs_to(path, owner))
+    Err(belongs_to(config, path, owner))
 }
 
 /// Refuses a missing database whose directory belongs to another user.
@@ -105,15 +106,22 @@ fn is_clearly_ours(config: &Config) -> bool {
         || ours.into_iter().any(|path| files::directory_of(&path) == Some(directory) && path.exists())
 }
 
-fn belongs_to(path: &Path, owner: u32) -> Failure {
+fn belongs_to(config: &Config, path: &Path, owner: u32) -> Failure {
     let (shown, name) = (path.display(), user_name(owner));
     if owner == 0 {
-        let me = user_name(me());
-        return Failure::new(CONFIGURATION, format!("{shown} belongs to root; change its owner: chown {me}: {shown}"));
+        let (owner, path) = (shell_word(&format!("{}:", user_id(me()))), shell_word(&shown.to_string()));
+        return Failure::new(CONFIGURATION, format!("{shown} belongs to root; change its owner: chown {owner} {path}"));
     }
-    let command: Vec<String> = std::env::args().skip(1).collect();
-    let command = command.join(" ");
-    let message = format!("{shown} belongs to {name}; run it as that user: sudo -u {name} learner-sync {command}");
+    let mut command = vec!["sudo".to_owned(), "-u".to_owned(), shell_word(&user_id(owner)), "learner-sync".to_owned()];
+    let mut arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    // sudo does not pass the variable on that may have named the file.
+    let names_config = arguments.iter().any(|word| word == "--config" || word.starts_with("--config="));
+    if !names_config && config.path != Path::new(super::DEFAULT_CONFIG) {
+        arguments.extend(["--config".to_owned(), config.path.display().to_string()]);
+    }
+    command.extend(arguments.iter().map(|word| shell_word(word)));
+    let message = format!("{shown} belongs to {name}; run it as that user: {}", command.join(" "));
     Failure::new(CONFIGURATION, message)
 }
 
@@ -123,7 +131,12 @@ fn perhaps_mistyped(key: &str, message: String) -> Failure {
     Failure { hint: Some(hint), ..Failure::new(CONFIGURATION, message) }
 }
 
-/// The name of a user, or `#` and its number, which sudo accepts as well.
+/// The name of a user, or its number.
 pub(super) fn user_name(uid: u32) -> String {
-    files::user_name(uid).unwrap_or_else(|| format!("'#{uid}'"))
+    files::user_name(uid).unwrap_or_else(|| format!("the user with the id {uid}"))
+}
+
+/// What sudo and chown accept as the name of a user.
+fn user_id(uid: u32) -> String {
+    files::user_name(uid).unwrap_or_else(|| format!("#{uid}"))
 }

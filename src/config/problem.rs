@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::files;
 use crate::model::{foreign_message, foreign_text};
 
 /// The configuration is invalid. `Display` prints one line for each problem.
@@ -17,6 +18,8 @@ pub struct ConfigError {
     pub problems: Vec<ConfigProblem>,
     /// The number of further problems.
     pub omitted: usize,
+    /// Whether the system lacks something at present, and the configuration may be right.
+    pub is_shortage: bool,
 }
 
 /// The number of problems that are listed. A file with more was probably made by a broken program.
@@ -34,7 +37,7 @@ impl ConfigError {
         problems.dedup();
         let omitted = problems.len().saturating_sub(MAX_LISTED);
         problems.truncate(MAX_LISTED);
-        Self { path: path.to_owned(), problems, omitted }
+        Self { path: path.to_owned(), problems, omitted, is_shortage: files::are_descriptors_exhausted() }
     }
 
     /// An error with a single problem without a line, such as an unreadable file.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::files::{self, PemFile, SecretKind, SecretSource};
+use crate::model::shell_word;
 
 use super::{Config, ConfigError, CredentialConfig, DatabaseConfig};
 
@@ -177,8 +178,9 @@ impl Config {
             let path = path.as_ref()?;
             // The mode of a device must not change; reading it fails anyway.
             let mode = fs::metadata(path).ok().filter(fs::Metadata::is_file)?.permissions().mode() & 0o777;
-            let path = path.display();
-            let advice = format!("chown root:learner-sync {path} && chmod 0640 {path}");
+            let path = path.display().to_string();
+            let word = shell_word(&path);
+            let advice = format!("chown root:learner-sync {word} && chmod 0640 {word}");
             let warning =
                 format!("{key}: every user of this machine has access to {path} (mode {mode:04o}); run: {advice}");
             (mode & 0o007 != 0).then_some(warning)

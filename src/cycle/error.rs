@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::auth::AuthError;
 use crate::directory::{DirectoryError, GraphError};
-use crate::model::{EntraId, Outcome};
+use crate::model::{EntraId, Outcome, shell_word};
 use crate::store::StoreError;
 
 /// A cycle ended early. Nothing was applied, unless the learner database failed in the middle of the apply; the next
@@ -55,7 +55,7 @@ fn foreign_hint(here: &str, others: &[String]) -> String {
     let tenant = |source: &str| source.split('/').next().map(str::to_owned);
     let former = others.iter().filter(|other| tenant(other) == tenant(here));
     let commands: Vec<String> =
-        former.map(|other| format!("learner-sync approve --source --take-over {other}")).collect();
+        former.map(|other| format!("learner-sync approve --source --take-over {}", shell_word(other))).collect();
     let take_over = match &*commands {
         [] => String::new(),
         commands => format!(

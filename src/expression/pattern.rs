@@ -50,7 +50,7 @@ pub(crate) struct Pattern {
     /// With the first of [`BRANCH_LIMITS`].
     regex: Regex,
     /// With the other limits, once a search has needed them.
-    patient: [OnceLock<Option<Regex>>; BRANCH_LIMITS.len() - 1],
+    patient: Box<[OnceLock<Option<Regex>>; BRANCH_LIMITS.len() - 1]>,
     /// Whether every search takes linear time.
     is_linear: bool,
     groups: CaptureGroups,

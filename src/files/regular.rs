@@ -56,6 +56,11 @@ fn open_checked(options: &mut OpenOptions, path: &Path, flags: OFlags) -> io::Re
     Ok(file)
 }
 
+/// Opens a device that every system has and nobody waits for.
+pub(super) fn is_openable_device() -> io::Result<()> {
+    File::open("/dev/null").map(drop)
+}
+
 /// The refusal of a file with a content that is not ours.
 pub(crate) fn foreign_content() -> io::Error {
     invalid("learner-sync did not write its content".to_owned())

@@ -10,7 +10,9 @@ use super::leavers::account_is_deleted;
 use super::restrictions::excluded_by;
 use super::units::unique_values;
 use super::{Assessment, AttributeChange, Decision, Effect, LearnerRow, PlanInput, RowAfter, TargetRow};
-use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Reissued, UniqueKey, Values};
+use crate::model::{
+    Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Reissued, UniqueKey, Values, shell_word,
+};
 
 /// The learners by the values they hold, linked or not.
 pub(super) struct Holders<'a> {
@@ -134,7 +136,8 @@ fn relink_command(user: EntraId, row: &LearnerRow, several: bool) -> String {
     if several || row.active {
         return "; if the account was deleted and created again, run: learner-sync approve --relink".to_owned();
     }
-    format!("; if both accounts belong to one person, run: learner-sync provision {user} --relink {}", row.learner)
+    let learner = shell_word(&row.learner.to_string());
+    format!("; if both accounts belong to one person, run: learner-sync provision {user} --relink {learner}")
 }
 
 /// The user that this row is linked to by this source.

@@ -44,6 +44,9 @@ impl PreflightError {
                 io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
                     "name another directory, or move the existing file away".to_owned()
                 }
+                _ if files::is_shortage(source) => {
+                    "the next attempt may succeed; see the limits of the service".to_owned()
+                }
                 io::ErrorKind::InvalidData => format!("move {} away", path.display()),
                 _ => format!("the service user must be able to write to {}", path.display()),
             }),
@@ -55,7 +58,7 @@ impl PreflightError {
     pub fn is_misconfiguration(&self) -> bool {
         match self {
             Self::Store(error) => is_misconfigured_database(error),
-            Self::Path { source, .. } => source.kind() != io::ErrorKind::StorageFull,
+            Self::Path { source, .. } => !files::is_shortage(source),
             Self::Cache(_) => true,
         }
     }
@@ -63,8 +66,10 @@ impl PreflightError {
 
 fn is_misconfigured_database(error: &StoreError) -> bool {
     match error {
-        StoreError::CannotOpen { .. }
-        | StoreError::NotADatabase { .. }
+        StoreError::CannotOpen { source, .. } => {
+            !source.downcast_ref().is_some_and(files::is_shortage) && !files::are_descriptors_exhausted()
+        }
+         StoreError::NotADatabase { .. }
         | StoreError::Foreign { .. }
         | StoreError::NotOurs { .. }
         | StoreError::Table { .. }

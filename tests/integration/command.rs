@@ -4,6 +4,7 @@ mod approve;
 mod check;
 mod exits;
 mod guide;
+mod log;
 mod mapping;
 mod plan;
 mod provision;

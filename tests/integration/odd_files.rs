@@ -172,3 +172,27 @@ async fn a_file_of_others_in_the_place_of_ours_is_refused_and_unchanged() {
     }
     world.run_program(&["sync"], 0);
 }
+
+#[tokio::test]
+async fn too_few_descriptors_are_a_failure_and_no_mistake_in_the_configuration() {
+    let world = World::start(users(1).0).await;
+    world.run_program(&["sync"], 0);
+    for limit in [4, 6, 8, 10, 16, 32, 63, 64, 80] {
+        for command in ["sync", "status"] {
+            let mut shell = std::process::Command::new("sh");
+            let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+            shell.env_clear().arg("-c").arg(script).arg(crate::program::PROGRAM).arg(command);
+            let ran = shell.arg("--config").arg(world.config_path()).output().unwrap();
+            let stderr = String::from_utf8(ran.stderr).unwrap();
+            // 127: the program itself cannot be started.
+            assert!(
+                matches!(ran.status.code(), Some(0 | 1 | 3 | 127)),
+                "{command}, {limit}: {:?} {stderr}",
+                ran.status
+            );
+            assert!(!stderr.contains("panicked"), "{command}, {limit}: {stderr}");
+        }
+    }
+    world.run_program(&["sync"], 0);
+    assert_eq!(std::fs::read_dir(world.path("state")).unwrap().count(), 1, "the cache was not set aside");
+}

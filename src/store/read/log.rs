@@ -21,6 +21,10 @@ pub struct LogFilter {
     pub since: Option<Timestamp>,
     /// The maximum number of rows; the last ones are kept.
     pub limit: Option<u32>,
+    /// Only rows after the one with this id, of which the first ones are kept.
+    pub after: Option<i64>,
+    /// The number of last rows to leave out.
+    pub skip: u32,
 }
 
 /// A row of `provisioning_log`.
@@ -51,9 +55,9 @@ pub struct LogRow {
 }
 
 impl Store {
-    /// The rows that match `filter`, oldest first.
+    /// The rows that match `filter`, oldest first; after a given row, newest first.
     pub async fn log(&self, filter: &LogFilter) -> Result<Vec<LogRow>, StoreError> {
-        let LogFilter { user, action, status, since, limit } = filter;
+        let LogFilter { user, action, status, since, limit, after, skip } = filter;
         let mut connection = self.connection().await;
         let mut statement = Statement::new(
             "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes
@@ -82,9 +86,13 @@ impl Store {
         if let Some(since) = since {
             statement.push(" AND at >= ").push_bind(*since);
         }
-        statement.push(" ORDER BY id DESC");
+        if let Some(after) = after {
+            statement.push(" AND id > ").push_bind(*after);
+        }
+        statement.push(if after.is_some() { " ORDER BY id" } else { " ORDER BY id DESC" });
         if let Some(limit) = limit {
             statement.push(" LIMIT ").push_bind(i64::from(*limit));
+            statement.push(" OFFSET ").push_bind(i64::from(*skip));
         }
         let rows = connection.rows(statement).await?;
         rows.iter()

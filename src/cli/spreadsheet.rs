@@ -1,0 +1,56 @@
+//! Cells of a CSV file, which spreadsheets may run as formulas.
+
+use crate::model::visible;
+
+/// `text` as a cell that a spreadsheet shows and does not run: behind an apostrophe where it would be a formula, and
+/// without characters that hide something.
+pub(super) fn safe_cell(text: &str) -> String {
+    let is_ignored =
+        |letter: char| letter.is_whitespace() || matches!(letter, '\'' | '"' | '\u{feff}') || letter.is_control();
+    let start = text.trim_start_matches(is_ignored).chars().next();
+    // Spreadsheets also take the wide forms of the signs, and a tab or a line break for the start of another cell.
+    let is_formula =
+        start.is_some_and(|letter| "=+-@＝＋－＠﹦﹢﹣﹫−".contains(letter)) || text.starts_with(['\t', '\r', '\n']);
+    let visible = visible(text);
+    if is_formula { format!("'{visible}") } else { visible.into_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_become_texts() {
+        for formula in [
+            "=1+1",
+            "+1",
+            "-1",
+            "@SUM(A1)",
+            "\t=1",
+            "\r=1",
+            "\n@a",
+            "\tada",
+            "  =1",
+            "\"=1",
+            "'=1",
+            "\u{a0}=1",
+            "\u{feff}=1",
+            "＝1",
+            "＋1",
+            "－1",
+            "＠a",
+            "−1",
+            "\u{1b}=1",
+            "\" =1",
+        ] {
+            assert!(safe_cell(formula).starts_with('\''), "{formula:?}");
+        }
+        for text in
+            ["ada@contoso.example", "", "a=b", "2026-01-02T03:04:05Z", "12", "[{\"old\":null}]", "O'Brien", "\"Ada\""]
+        {
+            assert_eq!(safe_cell(text), text);
+        }
+        assert_eq!(safe_cell("a\u{1b}[2J\u{202e}b"), "a\\u{1b}[2J\\u{202e}b");
+        assert_eq!(safe_cell("\u{9b}=1"), "'\\u{9b}=1");
+    }
+}
