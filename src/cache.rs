@@ -265,6 +265,7 @@ mod tests {
                 let entry = LinkedLearner {
                     learner: LearnerId::Number(number as i64),
                     active: !number.is_multiple_of(3),
+                    outside: number.is_multiple_of(5),
                     fingerprint: Fingerprint(number.to_le_bytes()),
                     routes: routes.into_iter().flatten().collect(),
                 };

@@ -45,6 +45,7 @@ struct CacheEntry {
     user: [u8; 16],
     learner: CachedLearnerId,
     active: bool,
+    outside: bool,
     fingerprint: [u8; 16],
     routes: u32,
 }
@@ -77,7 +78,7 @@ pub(super) fn decode(
             shared.insert(routes.clone());
             combinations.push(routes);
         }
-        for CacheEntry { user, learner, active, fingerprint, routes } in entries {
+        for CacheEntry { user, learner, active, outside, fingerprint, routes } in entries {
             let routes = combinations.get(routes as usize).cloned();
             let routes = routes.ok_or_else(|| unusable(&postcard::Error::SerdeDeCustom))?;
             let learner = match learner {
@@ -85,7 +86,7 @@ pub(super) fn decode(
                 CachedLearnerId::Uuid(bytes) => LearnerId::Uuid(uuid::Uuid::from_bytes(bytes)),
                 CachedLearnerId::Text(text) => LearnerId::Text(text.into()),
             };
-            let entry = LinkedLearner { learner, active, fingerprint: Fingerprint(fingerprint), routes };
+            let entry = LinkedLearner { learner, active, outside, fingerprint: Fingerprint(fingerprint), routes };
             linked.insert(EntraId::from_bytes(user), entry);
         }
     }
@@ -113,7 +114,7 @@ pub(super) fn encode(
     compared_at: Timestamp,
 ) -> Result<Encoded, postcard::Error> {
     let mut buckets: BTreeMap<u16, (Bucket, BTreeMap<Routes, u32>)> = BTreeMap::new();
-    for (user, LinkedLearner { learner, active, fingerprint, routes }) in linked {
+    for (user, LinkedLearner { learner, active, outside, fingerprint, routes }) in linked {
         let (bucket, combinations) = buckets.entry(bucket_of(*user)).or_default();
         let routes = *combinations.entry(routes.clone()).or_insert_with(|| {
             let routes = routes.as_slice().iter().map(|route| match route {
@@ -131,6 +132,7 @@ pub(super) fn encode(
                 LearnerId::Text(text) => CachedLearnerId::Text(text.to_string()),
             },
             active: *active,
+            outside: *outside,
             fingerprint: fingerprint.0,
             routes,
         });

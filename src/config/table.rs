@@ -1,6 +1,6 @@
 //! Reads `learners.table`, `[learners.columns]` and `[learners.constants]`: an external learners table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use toml::de::DeValue;
@@ -26,6 +26,7 @@ pub(super) fn read_external_table(reader: &mut Reader<'_>, path: &Path, mapped: 
             state_labels: None,
             generate: None,
             constants: BTreeMap::new(),
+            limits: BTreeSet::new(),
             positions: BTreeMap::new(),
         },
         owners: BTreeMap::new(),
@@ -102,14 +103,8 @@ impl TableBuilder {
         let FreeEntry { name, value, position } = entry;
         let key = format!("{CONSTANTS}.{name}");
         let constant = match value {
-            DeValue::String(text) if text.contains('\0') => Err("must not contain NUL".to_owned()),
-            DeValue::String(text) => Ok(ColumnConstant::Text(text.into_owned())),
-            DeValue::Boolean(value) => Ok(ColumnConstant::Boolean(value)),
-            DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
-                .map(ColumnConstant::Number)
-                .map_err(|_| "the number is too large".to_owned()),
-            DeValue::Float(_) => Err("write a decimal number in quotes".to_owned()),
-            other => Err(format!("must be a text in quotes, a whole number, true or false, not {}", kind_of(&other))),
+            DeValue::Table(table) => limiting_constant(reader.entries(table)),
+            value => constant(value).map(|constant| (constant, false)),
         };
         let constant = constant.and_then(|constant| {
             identifier(&name)?;
@@ -119,8 +114,11 @@ impl TableBuilder {
             }
         });
         match constant {
-            Ok(constant) => {
+            Ok((constant, limit)) => {
                 self.table.positions.insert(key, position.display_in(path));
+                if limit {
+                    self.table.limits.insert(name.clone());
+                }
                 self.table.constants.insert(name, constant);
             }
             Err(message) => reader.refuse_at(position, key, message),
@@ -154,6 +152,39 @@ impl TableBuilder {
         let by_default = || self.default_columns().map(Column::name).find(|column| *column == name).map(str::to_owned);
         self.owners.get(name).cloned().or_else(by_default)
     }
+}
+
+fn constant(value: DeValue<'_>) -> Result<ColumnConstant, String> {
+    match value {
+        DeValue::String(text) if text.contains('\0') => Err("must not contain NUL".to_owned()),
+        DeValue::String(text) => Ok(ColumnConstant::Text(text.into_owned())),
+        DeValue::Boolean(value) => Ok(ColumnConstant::Boolean(value)),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .map(ColumnConstant::Number)
+            .map_err(|_| "the number is too large".to_owned()),
+        DeValue::Float(_) => Err("write a decimal number in quotes".to_owned()),
+        other => Err(format!(
+            "must be a text in quotes, a whole number, true or false, or {{ value = …, limit = true }}, not {}",
+            kind_of(&other)
+        )),
+    }
+}
+
+/// A constant, and whether it limits the table.
+fn limiting_constant(entries: Vec<FreeEntry<'_>>) -> Result<(ColumnConstant, bool), String> {
+    let (mut found, mut limit) = (None, false);
+    for FreeEntry { name, value, position: _ } in entries {
+        match (name.as_str(), value) {
+            ("value", DeValue::Table(_)) => {
+                return Err("value must be a text, a whole number, true or false".to_owned());
+            }
+            ("value", value) => found = Some(constant(value).map_err(|message| format!("value: {message}"))?),
+            ("limit", DeValue::Boolean(value)) => limit = value,
+            ("limit", other) => return Err(format!("limit must be true or false, not {}", kind_of(&other))),
+            (unknown, _) => return Err(format!("unknown key {unknown}; the keys are value and limit")),
+        }
+    }
+    found.map(|constant| (constant, limit)).ok_or_else(|| "the key value is missing".to_owned())
 }
 
 fn unknown_column(name: &str) -> String {

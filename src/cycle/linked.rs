@@ -38,12 +38,17 @@ pub(super) async fn read_linked(
                 let is_due = time.is_due_again(compared_at, rules.full_every);
                 // The platform may delete learners, which deletes their links as well.
                 let count = store.count_linked(source).await?;
-                let is_complete = count == linked.len() as u64;
+                let inside = linked.values().filter(|linked| !linked.outside).count() as u64;
+                let is_complete = count == inside;
                 if !is_due && !options.request.full && is_complete {
                     return Ok(LinkedBefore { linked, last_written: None, compared_at: Some(compared_at), generation });
                 }
                 if !is_complete {
-                    tracing::warn!(cached = linked.len(), linked = count, "learners were deleted outside learner-sync");
+                    tracing::warn!(
+                        cached = inside,
+                        linked = count,
+                        "learners were deleted or moved outside learner-sync"
+                    );
                 }
                 tracing::info!(requested = options.request.full, "comparing with the whole learner database");
                 last_written = Some(linked);

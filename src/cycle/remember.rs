@@ -32,7 +32,8 @@ pub(super) fn applied(linked: &mut LinkedLearners, batch: &Batch, learners: &[(E
         }
         let RowAfter { active, routes, fingerprint, spelling: _, approved_by: _ } = after;
         let (learner, active, fingerprint) = ((*learner).clone(), *active, *fingerprint);
-        linked.insert(decision.user, LinkedLearner { learner, active, fingerprint, routes: routes.clone() });
+        let (outside, routes) = (false, routes.clone());
+        linked.insert(decision.user, LinkedLearner { learner, active, outside, fingerprint, routes });
     }
 }
 

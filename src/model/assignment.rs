@@ -99,8 +99,10 @@ impl UnclearRows {
 pub struct LinkedLearner {
     /// The key of the learner row.
     pub learner: LearnerId,
-    /// Whether the learner is active.
+    /// Whether the learner is active. One outside the limits is not.
     pub active: bool,
+    /// Whether the row lacks a limiting constant of `[learners.constants]`.
+    pub outside: bool,
     /// The fingerprint of the learner's values.
     pub fingerprint: Fingerprint,
     /// The user's routes in the last cycle.

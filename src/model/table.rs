@@ -1,6 +1,6 @@
 //! An existing learners table of a training platform: its name and its columns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Attribute;
 
@@ -66,6 +66,8 @@ pub struct Table {
     pub generate: Option<IdGenerator>,
     /// Values for other columns of a new row, by column name.
     pub constants: BTreeMap<String, ColumnConstant>,
+    /// The names of the constants that limit the table: rows without them are not learners.
+    pub limits: BTreeSet<String>,
     /// The position of each key in the configuration, such as `learner-sync.toml:12:9`.
     pub positions: BTreeMap<String, String>,
 }

@@ -93,6 +93,8 @@ pub struct LearnerRow {
     pub external_id: Option<String>,
     /// The source and the user it is linked to.
     pub link: Option<(String, EntraId)>,
+    /// Whether the row lacks a limiting constant of `[learners.constants]`. Then nothing else in it is read.
+    pub outside: bool,
     /// Whether the learner is active.
     pub active: bool,
     /// Whether the row has a `deactivated_at`: set by each of our deactivations, cleared by each reactivation.

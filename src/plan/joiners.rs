@@ -75,6 +75,11 @@ fn compare_linked(
         draft.decisions.push(super::refuse(&update, detail, &input.facts.failing));
         return;
     };
+    if row.outside {
+        let user_name = text(&learner.values, Attribute::UserName);
+        draft.decisions.push(Decision { user_name, ..outside_limits(input, id, linked) });
+        return;
+    }
     let wanted = Fingerprint::compute(&learner.values);
     // Reactivated outside while the user was away. The learner is ours again from now on, so that the next
     // deactivation outside is not mistaken for our own.
@@ -113,6 +118,18 @@ fn compare_linked(
             (false, false) => None,
         };
         draft.decisions.push(Decision { detail: outside.map(str::to_owned), ..update });
+    }
+}
+
+/// A linked row that belongs to another part of the table now. It is left as it is, and no second row is created.
+fn outside_limits(input: PlanInput<'_>, id: EntraId, linked: &LinkedLearner) -> Decision {
+    let learner = &linked.learner;
+    let detail = format!("learner {learner} does not carry the limiting values of [learners.constants] any more");
+    Decision {
+        action: Action::Update,
+        detail: Some(detail),
+        row: TargetRow::Linked(learner.clone()),
+        ..never_a_learner(id, Reason::Conflict, Leave::tracked(LeftAs::Failed, input.begins(id, Reason::Conflict)))
     }
 }
 

@@ -82,7 +82,8 @@ fn drop_changed_outside<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draf
     let mut remaining = Vec::with_capacity(leavers.len());
     for leaver in leavers {
         match input.row(leaver.user) {
-            Some(row) if !row.active => {
+            // Also one outside the limits: whether it is active is not ours to say.
+            Some(row) if !row.active || row.outside => {
                 let Leaver { user, linked, evidence: _ } = leaver;
                 draft.compared.push(Compared { user, fingerprint: linked.fingerprint, active: false });
             }

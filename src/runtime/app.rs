@@ -134,7 +134,10 @@ pub fn compile_rules(config: &Config) -> Result<Rules, AppError> {
     hasher.update(&mapping.hash()).update(format!("{:?}", config.scope).as_bytes());
     // The cache holds what was read from these columns.
     let table = config.learners.table.as_ref();
-    let table = table.map(|Table { schema, name, columns, state_labels, .. }| (schema, name, columns, state_labels));
+    let table = table.map(|Table { schema, name, columns, state_labels, constants, limits, .. }| {
+        let limits: Vec<_> = limits.iter().map(|name| (name, constants.get(name))).collect();
+        (schema, name, columns, state_labels, limits)
+    });
     hasher.update(format!("{table:?}").as_bytes());
     let hash = *hasher.finalize().as_bytes();
     Ok(Rules {

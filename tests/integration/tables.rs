@@ -1,6 +1,7 @@
 //! Learners in an external table, whose other columns and rows stay unchanged.
 
 mod identity;
+mod limits;
 mod text_ids;
 
 use graph_sim::{Tenant, User};

@@ -102,3 +102,32 @@ user_name = { column = "login" }
     /etc/learner-sync/learner-sync.toml:15:6: learners.constants.: must not be empty
     "#);
 }
+
+#[test]
+fn a_constant_can_limit_the_table() {
+    let described = table(
+        "[learners.constants]\ntenant = { value = \"a\", limit = true }\nregion = { value = 5 }\n[learners.constants.own]\n\
+         value = true\nlimit = true",
+    );
+    let constants = [
+        ("own", ColumnConstant::Boolean(true)),
+        ("region", ColumnConstant::Number(5)),
+        ("tenant", ColumnConstant::Text("a".to_owned())),
+    ];
+    assert_eq!(described.constants, constants.map(|(name, constant)| (name.to_owned(), constant)).into());
+    assert_eq!(described.limits, ["own", "tenant"].map(str::to_owned).into());
+    for (value, expected) in [
+        ("{ limit = true }", "the key value is missing"),
+        ("{ value = \"a\", limit = \"yes\" }", "limit must be true or false, not a text"),
+        ("{ value = \"a\", limits = true }", "unknown key limits"),
+        ("{ value = { a = 1 }, limit = true }", "value must be a text"),
+        ("{ value = 1.5, limit = true }", "value: write a decimal number in quotes"),
+    ] {
+        let found = problems(&format!("[learners.constants]\ntenant = {value}"));
+        assert!(found.contains(expected), "{value}: {found}");
+    }
+    for column in ["id", "email", "active", "title"] {
+        let found = problems(&format!("[learners.constants]\n{column} = {{ value = \"a\", limit = true }}"));
+        assert!(found.contains(&format!("the column {column:?} is already used by {column}")), "{found}");
+    }
+}

@@ -25,7 +25,16 @@ impl Database {
                 let by_hand = row.active && row.deactivated;
                 let fingerprint = if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) };
                 let routes = self.routes.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
-                (id, LinkedLearner { learner: row.learner.clone(), active: row.active, fingerprint, routes })
+                (
+                    id,
+                    LinkedLearner {
+                        learner: row.learner.clone(),
+                        active: row.active,
+                        outside: false,
+                        fingerprint,
+                        routes,
+                    },
+                )
             })
             .collect()
     }
@@ -60,6 +69,7 @@ impl Database {
                 learner,
                 external_id: None,
                 link: None,
+                outside: false,
                 active: true,
                 deactivated: false,
                 other_state: false,

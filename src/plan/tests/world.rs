@@ -78,6 +78,7 @@ impl World {
             learner: LearnerId::Number(number.into()),
             external_id: Some(user(number).to_string()),
             link: Some((SOURCE.to_owned(), user(number))),
+            outside: false,
             active: true,
             deactivated: false,
             other_state: false,
@@ -161,7 +162,8 @@ impl World {
             .map(|(id, row)| {
                 let learner = LinkedLearner {
                     learner: row.learner.clone(),
-                    active: row.active,
+                    active: row.active && !row.outside,
+                    outside: row.outside,
                     fingerprint: Fingerprint::compute(&row.values),
                     routes: self.routes.get(&id).cloned().unwrap_or_else(direct),
                 };

@@ -29,7 +29,8 @@ pub(super) async fn copy_learners(
         Column::all().filter(is_copied).filter(|column| layout.name(*column).is_some()).collect();
     let dialect = source.dialect();
     let expressions: Vec<String> = columns.iter().map(|column| as_text(dialect, &layout, *column)).collect();
-    let select = format!("SELECT {}, {} FROM {} r", expressions.join(", "), layout.other_state("r"), layout.table);
+    let (expressions, state) = (expressions.join(", "), layout.other_state("r"));
+    let select = format!("SELECT {expressions}, {state} FROM {} r WHERE {}", layout.table, layout.within("r"));
     let names: Vec<&str> = columns.iter().map(|column| column.name()).chain([other_state]).collect();
     let rows = source.rows(Statement::new(select)).await?;
     copy.script("BEGIN").await?;

@@ -22,7 +22,8 @@ impl Store {
         let attributes = without_active(attributes);
         let layout = &self.layout;
         let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, ");
-        statement.push(layout.active("r")).push(", ").push(layout.deactivated("r", "l"));
+        statement.push(layout.active("r")).push(", ").push(layout.deactivated("r", "l")).push(", ");
+        statement.push(layout.outside("r"));
         push_columns(&mut statement, layout, &attributes);
         statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
         statement.push_bind(source);
@@ -34,14 +35,20 @@ impl Store {
         let mut routes_by_text = BTreeMap::new();
         let mut values = Values::new();
         let each = |row: SqlRow| {
-            read_columns(&row, 5, &attributes, &mut values)?;
+            read_columns(&row, 6, &attributes, &mut values)?;
             let (active, deactivated): (bool, bool) = (row.get_unchecked(3)?, row.get_unchecked(4)?);
+            let outside: bool = row.get_unchecked(5)?;
             // Another program reactivated the learner; an unknown fingerprint makes the plan look at it.
             let reactivated_by_hand = active && deactivated;
             let entry = LinkedLearner {
                 learner: layout.learner_at(&row, 1)?,
-                active,
-                fingerprint: if reactivated_by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) },
+                active: active && !outside,
+                outside,
+                fingerprint: if reactivated_by_hand || outside {
+                    Fingerprint::UNKNOWN
+                } else {
+                    Fingerprint::compute(&values)
+                },
                 routes: parse_routes(&mut routes_by_text, row.json(2)?)?,
             };
             known.insert(parse_column(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);
@@ -51,14 +58,14 @@ impl Store {
         Ok(known)
     }
 
-    /// The number of learners linked by `source`.
+    /// The number of learners linked by `source`, without those outside the limits.
     ///
     /// # Errors
     /// On a server also when a policy hides some of them from the role.
     pub async fn count_linked(&self, source: &str) -> Result<u64, StoreError> {
-        let (table, id) = (&self.layout.table, self.layout.id());
+        let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
         let statement = Statement::new(format!(
-            "SELECT count(r.{id}), count(*) - count(r.{id}) FROM sync_links l LEFT JOIN {table} r ON r.{id} = l.learner_id
+            "SELECT count(CASE WHEN {within} THEN r.{id} END), count(*) - count(r.{id}) FROM sync_links l LEFT JOIN {table} r ON r.{id} = l.learner_id
              WHERE l.source = $1",
         ));
         let mut connection = self.connection().await;
@@ -90,7 +97,8 @@ impl Store {
         let counts: Vec<String> =
             attributes.iter().map(|attribute| format!("count({})", layout.value("r", *attribute))).collect();
         statement.push(counts.join(", ")).push(layout.links_with_rows());
-        statement.push(" WHERE ").push(layout.active("r")).push(" AND l.source = ");
+        statement.push(" WHERE ").push(layout.active("r")).push(" AND ").push(layout.within("r"));
+        statement.push(" AND l.source = ");
         statement.push_bind(source);
         let row = self.connection().await.row(statement).await?;
         let count = |(index, attribute)| Ok((attribute, row.get::<i64, _>(index)?.unsigned_abs()));

@@ -50,9 +50,10 @@ impl Store {
         let statement = Statement::new(format!(
             "SELECT DISTINCT l.entra_id{}
              JOIN provisioning_log p ON l.source = $1 AND l.entra_id = p.entra_id
-             WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT {} AND p.approved_by IS NULL",
+             WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT {} AND {} AND p.approved_by IS NULL",
             self.layout.links_with_rows(),
             self.layout.active("r"),
+            self.layout.within("r"),
         ))
         .bind(source)
         .bind(since)
@@ -142,7 +143,8 @@ impl Store {
     /// The user whose learner has this user name.
     pub async fn linked_user(&self, source: &str, user_name: &str) -> Result<Option<EntraId>, StoreError> {
         let mut statement = Statement::new("SELECT l.entra_id");
-        statement.push(self.layout.links_with_rows()).push(" WHERE l.source = ");
+        statement.push(self.layout.links_with_rows()).push(" WHERE ").push(self.layout.within("r"));
+        statement.push(" AND l.source = ");
         let mut connection = self.connection().await;
         let column = format!("r.{}", self.layout.attribute(Attribute::UserName));
         statement.push_bind(source).push(" AND ").push(connection.folded(&column));

@@ -46,7 +46,7 @@ impl Store {
         let Some(learner) = layout.parse_learner(learner) else { return Ok((LearnerId::Text(learner.into()), None)) };
         let mut statement = select(layout, &attributes);
         statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" = ");
-        statement.push_bind(layout.learner_value(Some(&learner)));
+        statement.push_bind(layout.learner_value(Some(&learner))).push(" AND ").push(layout.within("r"));
         let row = self.connection().await.optional_row(statement).await?;
         let row = row.map(|row| read(&row, layout, &attributes)).transpose()?;
         Ok((learner, row))
@@ -75,7 +75,7 @@ impl Store {
         }
         let mut connection = self.connection().await;
         // The first run looks up every user in a table that is often empty.
-        let any = format!("SELECT EXISTS (SELECT 1 FROM {})", layout.table);
+        let any = format!("SELECT EXISTS (SELECT 1 FROM {} r WHERE {})", layout.table, layout.within("r"));
         let any: bool = connection.row(Statement::new(any)).await?.get(0)?;
         if !any {
             return Ok(Vec::new());
@@ -121,7 +121,8 @@ async fn ids_where(
 ) -> Result<Vec<LearnerId>, StoreError> {
     let mut ids = Vec::new();
     for values in connection.list_chunks(values) {
-        let mut statement = Statement::new(format!("SELECT {} FROM {} WHERE {column} IN", layout.id(), layout.table));
+        let (id, table, within) = (layout.id(), &layout.table, layout.within("r"));
+        let mut statement = Statement::new(format!("SELECT {id} FROM {table} r WHERE {within} AND {column} IN"));
         statement.push_list(values);
         for row in connection.rows(statement).await? {
             ids.push(layout.learner_at(&row, 0)?);
@@ -139,7 +140,8 @@ async fn padded_ids(
 ) -> Result<Vec<LearnerId>, StoreError> {
     let (id, column) = (layout.id(), layout.attribute(attribute));
     let padded = connection.may_be_padded(column);
-    let statement = Statement::new(format!("SELECT {id}, {column} FROM {} WHERE {padded}", layout.table));
+    let (table, within) = (&layout.table, layout.within("r"));
+    let statement = Statement::new(format!("SELECT {id}, {column} FROM {table} r WHERE {within} AND {padded}"));
     let mut ids = Vec::new();
     let each = |row: SqlRow| {
         // Bytes, because another program may have written invalid UTF-8.
@@ -164,7 +166,8 @@ fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v
     let (id, active, deactivated) = (layout.id(), layout.active("r"), layout.deactivated("r", "l"));
     let other_state = layout.other_state("r");
     let mut statement = Statement::new(format!(
-        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}, l.spelling"
+        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}, l.spelling, {}",
+        layout.outside("r"),
     ));
     push_columns(&mut statement, layout, attributes);
     statement
@@ -178,12 +181,27 @@ fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Resu
         _ => None,
     };
     let mut values = Values::new();
-    read_columns(row, 8, attributes, &mut values)?;
+    let outside: bool = row.get_unchecked(8)?;
+    if outside {
+        return Ok(LearnerRow {
+            learner: layout.learner_at(row, 0)?,
+            external_id: None,
+            link,
+            outside,
+            active: false,
+            deactivated: false,
+            other_state: false,
+            spelling: None,
+            values,
+        });
+    }
+    read_columns(row, 9, attributes, &mut values)?;
     let spelling: Option<&str> = row.get(7)?;
     Ok(LearnerRow {
         learner: layout.learner_at(row, 0)?,
         external_id: row.get_unchecked(1)?,
         link,
+        outside,
         active: row.get_unchecked(4)?,
         deactivated: row.get_unchecked(5)?,
         other_state: row.get_unchecked(6)?,

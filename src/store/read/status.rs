@@ -61,11 +61,12 @@ impl Store {
     pub async fn held_users(&self, source: &str) -> Result<Vec<HeldUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
+        let within = layout.within("r");
         let statement = Statement::new(format!(
             "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}
              FROM sync_held h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
-             LEFT JOIN {table} r ON r.{id} = l.learner_id
+             LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
              WHERE h.source = $1 ORDER BY h.entra_id",
         ));
         self.query(statement.bind(source), |row| {
@@ -88,6 +89,7 @@ impl Store {
     pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
+        let within = layout.within("r");
         let statement = Statement::new(format!(
             "SELECT f.entra_id, f.reason, f.detail, f.first_at, f.last_at, f.attempts,
                     coalesce(r.{user_name}, (SELECT p.user_name FROM provisioning_log p
@@ -95,7 +97,7 @@ impl Store {
                                            ORDER BY p.id DESC LIMIT 1))
              FROM sync_failures f
              LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
-             LEFT JOIN {table} r ON r.{id} = l.learner_id
+             LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
              WHERE f.source = $1 ORDER BY f.entra_id",
         ));
         self.query(statement.bind(source), |row| {
@@ -114,10 +116,12 @@ impl Store {
 
     /// The numbers of learners.
     pub async fn learner_counts(&self, source: &str) -> Result<LearnerCounts, StoreError> {
-        let (table, active) = (&self.layout.table, self.layout.active("r"));
+        let (table, active, within) = (&self.layout.table, self.layout.active("r"), self.layout.within("r"));
+        let linked = self.layout.links_with_rows();
         let statement = Statement::new(format!(
-            "SELECT (SELECT count(*) FROM {table} r WHERE {active}), (SELECT count(*) FROM {table} r WHERE NOT {active}),
-                    (SELECT count(*) FROM sync_links WHERE source = $1)",
+            "SELECT (SELECT count(*) FROM {table} r WHERE {active} AND {within}),
+                    (SELECT count(*) FROM {table} r WHERE NOT {active} AND {within}),
+                    (SELECT count(*){linked} WHERE l.source = $1 AND {within})",
         ));
         let row = self.connection().await.row(statement.bind(source)).await?;
         let count = |index: usize| row.get::<i64, _>(index).map(i64::unsigned_abs);

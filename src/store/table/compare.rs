@@ -6,6 +6,7 @@ use std::fmt;
 
 use super::external::{
     ExternalColumn, ExternalTable, TypeClass, constant_expression, display_name, fault, normalize_expression, sql_name,
+    typed_constant,
 };
 use super::layout::{BooleanEncoding, ColumnBinding, Key, Layout};
 use crate::model::{Attribute, AttributeKind, Column, StateLabels, Table};
@@ -41,9 +42,27 @@ pub(super) fn compare(table: &Table, found: &ExternalTable) -> (Option<Layout>, 
         None => return (None, faults),
     };
     let external = Some(table.clone());
-    let layout =
-        Layout { table: sql_name(table), external, key, bindings, encodings, constants, other_state_column: None };
+    let limits = limits(table, found);
+    let layout = Layout {
+        table: sql_name(table),
+        external,
+        key,
+        bindings,
+        encodings,
+        constants,
+        limits,
+        other_state_column: None,
+    };
     (Some(layout), faults)
+}
+
+/// The limiting columns, each with its constant as an expression of its type.
+fn limits(table: &Table, found: &ExternalTable) -> Vec<(String, String)> {
+    let limit = |name: &String| {
+        let expression = typed_constant(table.constants.get(name)?, found.columns.get(name)?, found.dialect);
+        Some((name.clone(), expression))
+    };
+    table.limits.iter().filter_map(limit).collect()
 }
 
 struct Comparison<'c> {
@@ -245,8 +264,12 @@ impl Comparison<'_> {
         for column in columns.chain(Attribute::UNIQUE.map(Column::Attribute)) {
             let name = self.table.column(column);
             let is_unique = [quote_identifier(name), format!("lower({})", quote_identifier(name))]
+                .map(|expression| normalize_expression(&expression, self.found.dialect))
                 .iter()
-                .any(|expression| self.found.unique.contains(&normalize_expression(expression, self.found.dialect)));
+                .any(|expression| {
+                    let alone = self.found.unique.contains(expression);
+                    alone || (column != Column::Id && self.found.unique_within_limits.contains(expression))
+                });
             if !bindings.contains_key(&column) || is_unique {
                 continue;
             }
@@ -257,6 +280,8 @@ impl Comparison<'_> {
                 (_, Dialect::Postgres) => format!("lower({} COLLATE \"C\")", quote_identifier(name)),
                 (_, Dialect::Sqlite) => format!("{} COLLATE NOCASE", quote_identifier(name)),
             };
+            let limits = self.table.limits.iter().filter(|_| column != Column::Id);
+            let indexed = limits.map(|name| quote_identifier(name)).chain([indexed]).collect::<Vec<_>>().join(", ");
             let index =
                 quote_identifier(&format!("{}_{name}_key", self.table.name).chars().take(63).collect::<String>());
             let statement = match (self.found.dialect, &self.table.schema) {
@@ -267,7 +292,12 @@ impl Comparison<'_> {
                 _ => format!("CREATE UNIQUE INDEX {index} ON {} ({indexed})", sql_name(self.table)),
             };
             let message = format!(
-                "the column {name:?} has no unique index of its own, so two learners could have the same value"
+                "the column {name:?} has no unique index of its own{}, so two learners could have the same value",
+                if self.table.limits.is_empty() || column == Column::Id {
+                    ""
+                } else {
+                    ", or with the limiting constants"
+                }
             );
             let (message, statement) = match self.found.partitioned {
                 false => (message, Some(statement)),
@@ -289,8 +319,28 @@ impl Comparison<'_> {
                 Some(there) if there.generated => {
                     self.refuse(key, format!("the column {name:?} is computed by the database"), None);
                 }
-                Some(_) => constants.push((name.clone(), constant_expression(constant))),
+                Some(_) => {
+                    // SQLite ignores the letter case of names; the configuration compares them exactly.
+                    let is_same = |(column, _): &(&Column, &ColumnBinding)| {
+                        self.found.dialect == Dialect::Sqlite && self.table.column(**column).eq_ignore_ascii_case(name)
+                    };
+                    match bindings.iter().find(is_same) {
+                        Some((column, _)) => {
+                            let message = format!("the column {name:?} is already used by {}", self.table.key(*column));
+                            self.refuse(key, message, None);
+                        }
+                        None => constants.push((name.clone(), constant_expression(constant))),
+                    }
+                }
             }
+        }
+        if self.found.limits_are_unique {
+            let names: Vec<String> = self.table.limits.iter().map(|name| format!("{name:?}")).collect();
+            let message = format!(
+                "a unique index covers nothing but {}: only one row could carry the constants",
+                names.join(", ")
+            );
+            self.refuse("learners.constants".to_owned(), message, None);
         }
         let named = self.table.columns.values().map(String::as_str);
         let used: Vec<&str> = bindings.keys().map(|column| self.table.column(*column)).chain(named).collect();

@@ -7,7 +7,7 @@ use super::compare::compare;
 use super::layout::Layout;
 use super::{postgres, sqlite};
 use crate::model::{ColumnConstant, Table};
-use crate::store::db::{Connection, Dialect, quote_identifier, quote_literal};
+use crate::store::db::{Connection, DbError, Dialect, Statement, quote_identifier, quote_literal};
 use crate::store::error::{StoreError, TableFault};
 
 /// What the database reports of an external table.
@@ -20,6 +20,112 @@ pub(super) struct ExternalTable {
     pub(super) columns: BTreeMap<String, ExternalColumn>,
     /// The unique indexes of one column, each as [`normalize_expression`] returns it: a column, or a column in lower case.
     pub(super) unique: Vec<String>,
+    /// The same of one column and limiting constants.
+    pub(super) unique_within_limits: Vec<String>,
+    /// Whether a unique index covers limiting constants alone.
+    pub(super) limits_are_unique: bool,
+}
+
+/// A unique index as the database reports it.
+pub(super) struct UniqueIndex {
+    /// The columns and expressions.
+    pub(super) parts: Vec<String>,
+    /// The condition of a partial index.
+    pub(super) predicate: Option<String>,
+}
+
+impl ExternalTable {
+    /// Records what `index` keeps unique among the learners of `table`.
+    pub(super) async fn add_unique_index(
+        &mut self,
+        connection: &mut Connection,
+        table: &Table,
+        index: UniqueIndex,
+    ) -> Result<(), DbError> {
+        let normalize = |expression: &str| normalize_expression(expression, self.dialect);
+        let limits: Vec<String> = table.limits.iter().map(|name| normalize(&quote_identifier(name))).collect();
+        let is_limit = |part: &String| {
+            limits.contains(part)
+                || part.strip_prefix("lower").is_some_and(|part| limits.iter().any(|limit| limit == part))
+        };
+        let parts: Vec<String> = index.parts.iter().map(|part| normalize(part)).collect();
+        let (limiting, others): (Vec<String>, Vec<String>) = parts.into_iter().partition(is_limit);
+        let indexed = match &others[..] {
+            [] => {
+                self.limits_are_unique |= !limiting.is_empty() && index.predicate.is_none();
+                return Ok(());
+            }
+            [indexed] => indexed.clone(),
+            _ => return Ok(()),
+        };
+        let column = indexed.strip_prefix("lower").unwrap_or(&indexed);
+        let holds = match &index.predicate {
+            None => true,
+            Some(predicate) => {
+                // A partial index counts if it only excludes rows without a value, or rows of others.
+                let predicate = normalize(predicate).to_lowercase();
+                [&*indexed, column].iter().any(|it| predicate == format!("{}isnotnull", it.to_lowercase()))
+                    || self.holds_within_limits(connection, table, column, index.predicate.as_deref()).await?
+            }
+        };
+        if holds && limiting.is_empty() {
+            self.unique.push(indexed.clone());
+        }
+        if holds {
+            self.unique_within_limits.push(indexed);
+        }
+        Ok(())
+    }
+
+    /// Whether the condition of a partial index is true for every learner with a value in `column`: the database
+    /// evaluates it for rows that carry the limiting constants.
+    async fn holds_within_limits(
+        &self,
+        connection: &mut Connection,
+        table: &Table,
+        column: &str,
+        predicate: Option<&str>,
+    ) -> Result<bool, DbError> {
+        let normalize = |name: &str| normalize_expression(&quote_identifier(name), self.dialect);
+        let named = self.columns.keys().find(|name| normalize(name) == *column);
+        let (Some(predicate), Some(named), false) = (predicate, named, table.limits.is_empty()) else {
+            return Ok(false);
+        };
+        let mentions = |name: &str| words_of(predicate).any(|word| word.eq_ignore_ascii_case(name));
+        let is_other = |name: &&String| *name != named && !table.limits.contains(*name);
+        if self
+            .columns
+            .keys()
+            .filter(is_other)
+            .any(|name| mentions(name) || predicate.contains(&quote_identifier(name)))
+        {
+            return Ok(false);
+        }
+        for sample in ["x", "Y@z.example"] {
+            let sample = ColumnConstant::Text(sample.to_owned());
+            let values = table.limits.iter().filter_map(|name| Some((name, table.constants.get(name)?)));
+            let values = values.chain([(named, &sample)]).filter_map(|(name, constant)| {
+                let constant = typed_constant(constant, self.columns.get(name)?, self.dialect);
+                Some(format!("{constant} AS {}", quote_identifier(name)))
+            });
+            let values: Vec<String> = values.collect();
+            let asked = format!("SELECT coalesce(({predicate}), false) FROM (SELECT {}) AS r", values.join(", "));
+            let holds = match connection.optional_row(Statement::new(asked)).await {
+                Ok(row) => row.is_some_and(|row| row.get_unchecked(0).unwrap_or(false)),
+                Err(lost @ DbError::Lost(_)) => return Err(lost),
+                Err(_) => false,
+            };
+            if !holds {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The words of an SQL expression.
+fn words_of(expression: &str) -> impl Iterator<Item = &str> {
+    expression.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +241,16 @@ pub(super) fn constant_expression(constant: &ColumnConstant) -> String {
         ColumnConstant::Text(text) => quote_literal(text),
         ColumnConstant::Number(number) => number.to_string(),
         ColumnConstant::Boolean(value) => value.to_string(),
+    }
+}
+
+/// A constant as an expression of the type of its column.
+pub(super) fn typed_constant(constant: &ColumnConstant, column: &ExternalColumn, dialect: Dialect) -> String {
+    let expression = constant_expression(constant);
+    match dialect {
+        // SQLite converts it for the comparison with the column.
+        Dialect::Sqlite => expression,
+        Dialect::Postgres => format!("{expression}::{}", column.type_name),
     }
 }
 

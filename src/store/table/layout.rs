@@ -62,6 +62,8 @@ pub(crate) struct Layout {
     pub(super) encodings: BTreeMap<Attribute, BooleanEncoding>,
     /// Other columns of a new row, with an expression for each.
     pub(crate) constants: Vec<(String, String)>,
+    /// The columns that limit the table, with the expression that each equals in a learner's row.
+    pub(crate) limits: Vec<(String, String)>,
     /// The column of a copy in memory that marks learners in another state.
     pub(super) other_state_column: Option<&'static str>,
 }
@@ -76,6 +78,7 @@ impl Layout {
             bindings: Column::all().map(|column| (column, ColumnBinding::unquoted(column.name()))).collect(),
             encodings: BTreeMap::new(),
             constants: Vec::new(),
+            limits: Vec::new(),
             other_state_column: None,
         }
     }
@@ -96,11 +99,9 @@ impl Layout {
         let not_inserted: Vec<Column> = generated.into_iter().chain([Column::DeactivatedAt]).collect();
         let mut inserted = all_but(&not_inserted);
         inserted.extend(self.constants.iter().map(|(name, _)| name.clone()));
-        [
-            ("SELECT", all_but(&[Column::CreatedAt, Column::UpdatedAt])),
-            ("INSERT", inserted),
-            ("UPDATE", all_but(&[Column::Id, Column::CreatedAt])),
-        ]
+        let mut selected = all_but(&[Column::CreatedAt, Column::UpdatedAt]);
+        selected.extend(self.limits.iter().map(|(name, _)| name.clone()));
+        [("SELECT", selected), ("INSERT", inserted), ("UPDATE", all_but(&[Column::Id, Column::CreatedAt]))]
     }
 
     /// The layout of a copy in memory: the standard table with [`Self::OTHER_STATE`] as an additional column.
@@ -190,6 +191,18 @@ impl Layout {
             None => self.value(alias, Attribute::Active),
             Some(_) => format!("coalesce({}, false)", self.value(alias, Attribute::Active)),
         }
+    }
+
+    /// A condition: the row `alias` carries the limiting constants. Any other row is not a learner.
+    pub(crate) fn within(&self, alias: &str) -> String {
+        let equals = |(name, value): &(String, String)| format!("{alias}.{} = {value}", quote_identifier(name));
+        let all: Vec<String> = self.limits.iter().map(equals).collect();
+        if all.is_empty() { "true".to_owned() } else { all.join(" AND ") }
+    }
+
+    /// An expression for whether the row `alias` lacks a limiting constant, or has null there.
+    pub(crate) fn outside(&self, alias: &str) -> String {
+        format!("NOT coalesce({}, false)", self.within(alias))
     }
 
     /// The links `l`, joined with the rows `r` of their learners.

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::external::{
-    ExternalColumn, ExternalTable, TypeClass, constant_expression, fault, normalize_expression, sql_name,
-};
+use super::external::{ExternalColumn, ExternalTable, TypeClass, UniqueIndex, constant_expression, fault, sql_name};
 use super::layout::Layout;
 use crate::model::Table;
 use crate::store::db::{Connection, DbError, Dialect, Statement, parse_json_column, quote_identifier};
@@ -17,9 +15,9 @@ const RELATION: &str = "SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN '
 // A domain counts as its base type, with the constraints of both.
 const COLUMNS: &str = include_str!("postgres/columns.sql");
 
-// A partial index counts if it only excludes rows without a value.
-const UNIQUE: &str = "SELECT pg_get_indexdef(indexrelid, 1, true), pg_get_expr(indpred, indrelid)
-    FROM pg_index WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid AND indnkeyatts = 1";
+const UNIQUE: &str = "SELECT (SELECT json_agg(pg_get_indexdef(indexrelid, part, true) ORDER BY part)
+                     FROM generate_series(1, indnkeyatts) part)::text, pg_get_expr(indpred, indrelid)
+    FROM pg_index WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid";
 
 pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Result<Option<ExternalTable>, DbError> {
     let name = sql_name(table);
@@ -50,19 +48,21 @@ pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Re
         };
         columns.insert(name, column);
     }
-    let mut unique = Vec::new();
+    let mut found = ExternalTable {
+        dialect: Dialect::Postgres,
+        other_kind,
+        partitioned,
+        columns,
+        unique: Vec::new(),
+        unique_within_limits: Vec::new(),
+        limits_are_unique: false,
+    };
     for row in connection.rows(asked(UNIQUE)).await? {
-        let (indexed, predicate): (&str, Option<&str>) = (row.get(0)?, row.get(1)?);
-        let normalize = |expression: &str| normalize_expression(expression, Dialect::Postgres);
-        let indexed = normalize(indexed);
-        let column = indexed.strip_prefix("lower").unwrap_or(&indexed);
-        let counts =
-            |predicate: &str| [&indexed, column].iter().any(|it| normalize(predicate) == format!("{it}ISNOTNULL"));
-        if predicate.is_none_or(counts) {
-            unique.push(indexed);
-        }
+        let parts = parse_json_column(row.get(0)?, "pg_index.indexprs")?;
+        let predicate: Option<String> = row.get(1)?;
+        found.add_unique_index(connection, table, UniqueIndex { parts, predicate }).await?;
     }
-    Ok(Some(ExternalTable { dialect: Dialect::Postgres, other_kind, partitioned, columns, unique }))
+    Ok(Some(found))
 }
 
 /// The constants that do not fit their columns. `compare` reports missing columns.
@@ -82,6 +82,22 @@ pub(super) async fn unfit_constants(connection: &mut Connection, table: &Table) 
         let fits = match connection.optional_row(Statement::new(tried)).await {
             Ok(row) => row.is_some_and(|row| row.get(0).unwrap_or(false)),
             Err(lost @ DbError::Lost(_)) => return Err(lost),
+            Err(_) => false,
+        };
+        let compared = match table.limits.contains(name) && fits {
+            true => {
+                let column = quote_identifier(name);
+                let asked =
+                    format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {column} = {text}::{whole})", sql_name(table));
+                connection.optional_row(Statement::new(asked)).await
+            }
+            false => Ok(None),
+        };
+        let fits = match compared {
+            Ok(_) => fits,
+            Err(lost @ DbError::Lost(_)) => return Err(lost),
+            // The role may lack the right to read the column, which is reported with the statement that grants it.
+            Err(DbError::Denied(_)) => fits,
             Err(_) => false,
         };
         if !fits {

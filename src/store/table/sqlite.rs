@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::external::{ExternalColumn, ExternalTable, TypeClass, fault, normalize_expression};
+use super::external::{ExternalColumn, ExternalTable, TypeClass, UniqueIndex, fault, normalize_expression};
 use super::layout::{Key, Layout};
 use crate::model::{Column, Table};
-use crate::store::db::{Connection, DbError, Dialect, Statement, quote_identifier};
+use crate::store::db::{Connection, DbError, Dialect, SqlRow, Statement, quote_identifier};
 use crate::store::error::TableFault;
 
 const COLUMNS: &str = "SELECT name, type, \"notnull\" <> 0, dflt_value, pk, hidden FROM pragma_table_xinfo($1)";
@@ -14,11 +14,11 @@ fn normalize(expression: &str) -> String {
     normalize_expression(expression, Dialect::Sqlite)
 }
 
-/// The expression of an index is only in its SQL text.
-const UNIQUE: &str = "SELECT x.name, m.sql, l.partial <> 0
-    FROM pragma_index_list($1) l JOIN pragma_index_xinfo(l.name) x ON x.key = 1 AND x.seqno = 0
+/// The expressions of an index are only in its SQL text.
+const UNIQUE: &str = "SELECT l.name, x.name, m.sql, l.partial <> 0
+    FROM pragma_index_list($1) l JOIN pragma_index_xinfo(l.name) x ON x.key = 1
     LEFT JOIN sqlite_master m ON m.type = 'index' AND m.name = l.name
-    WHERE l.\"unique\" = 1 AND (SELECT count(*) FROM pragma_index_xinfo(l.name) WHERE key = 1) = 1";
+    WHERE l.\"unique\" = 1 ORDER BY l.seq, x.seqno";
 
 pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Result<Option<ExternalTable>, DbError> {
     // The only schema of a file. SQLite ignores letter case.
@@ -58,21 +58,19 @@ pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Re
         };
         columns.insert(name, column);
     }
-    for row in connection.rows(asked(UNIQUE)).await? {
-        let (column, text, partial): (Option<&str>, Option<&str>, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let indexed = match (column, text.and_then(split_index)) {
-            (Some(column), _) => normalize(&quote_identifier(column)),
-            (None, Some((expression, _))) => normalize(expression),
-            (None, None) => continue,
-        };
-        let bare = indexed.strip_prefix("lower").unwrap_or(&indexed);
-        let predicate = text.and_then(index_predicate).map(normalize);
-        let counts = |it: &String| [&indexed, bare].iter().any(|name| *it == format!("{name}isnotnull"));
-        if !partial || predicate.as_ref().is_some_and(counts) {
-            unique.push(indexed.clone());
-        }
+    let mut found = ExternalTable {
+        dialect: Dialect::Sqlite,
+        other_kind,
+        partitioned: false,
+        columns,
+        unique,
+        unique_within_limits: Vec::new(),
+        limits_are_unique: false,
+    };
+    for index in unique_indexes(&connection.rows(asked(UNIQUE)).await?)? {
+        found.add_unique_index(connection, table, index).await?;
     }
-    Ok(Some(ExternalTable { dialect: Dialect::Sqlite, other_kind, partitioned: false, columns, unique }))
+    Ok(Some(found))
 }
 
 /// A default that makes bytes where ids are texts: `randomblob(16)` without `hex`.
@@ -102,6 +100,41 @@ fn configured_name(table: &Table, name: &str) -> String {
     let design = Column::all().map(Column::name);
     let mut all = named.cloned().chain(design.map(str::to_owned));
     all.find(|other| other.eq_ignore_ascii_case(name)).unwrap_or_else(|| name.to_owned())
+}
+
+/// The indexes of [`UNIQUE`], which has a row for each part.
+fn unique_indexes(rows: &[SqlRow]) -> Result<Vec<UniqueIndex>, DbError> {
+    let mut indexes: Vec<(&str, UniqueIndex)> = Vec::new();
+    for row in rows {
+        let (index, column, text): (&str, Option<&str>, Option<&str>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        if indexes.last().is_none_or(|(last, _)| *last != index) {
+            let predicate = if row.get(3)? { Some(text.and_then(index_predicate).unwrap_or("false")) } else { None };
+            indexes.push((index, UniqueIndex { parts: Vec::new(), predicate: predicate.map(str::to_owned) }));
+        }
+        let Some((_, UniqueIndex { parts, .. })) = indexes.last_mut() else { continue };
+        let expression = || text.and_then(split_index).and_then(|(inside, _)| split_parts(inside).nth(parts.len()));
+        // An unknown part is no column of ours.
+        let part = column.map(quote_identifier).or_else(|| expression().map(str::to_owned)).unwrap_or_default();
+        parts.push(part);
+    }
+    Ok(indexes.into_iter().map(|(_, index)| index).collect())
+}
+
+/// The parts between the commas outside parentheses and quotation marks.
+fn split_parts(inside: &str) -> impl Iterator<Item = &str> {
+    let (mut depth, mut quote) = (0, None);
+    inside.split(move |letter| {
+        match (quote, letter) {
+            (Some(open), _) if open == letter => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"' | '`') => quote = Some(letter),
+            (None, '(') => depth += 1,
+            (None, ')') => depth -= 1,
+            (None, ',') => return depth == 0,
+            (None, _) => {}
+        }
+        false
+    })
 }
 
 /// The text between the outer parentheses of `CREATE UNIQUE INDEX i ON t (...) WHERE ...`, and the text after them.

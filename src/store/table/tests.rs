@@ -27,6 +27,7 @@ fn accounts(columns: &[(Column, &str)]) -> Table {
         state_labels: None,
         generate: None,
         constants: [].into(),
+        limits: [].into(),
         positions: [("learners.table".to_owned(), "learner-sync.toml:7:9".to_owned())].into(),
     }
 }

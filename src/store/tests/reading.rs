@@ -68,6 +68,7 @@ async fn rows_are_found_once_by_name_email_match_value_or_external_id(kind: Kind
         learner: LearnerId::Number(5001),
         external_id: Some("0A1B2C3D-0000-4000-8000-00000000ABCD".to_owned()),
         link: None,
+        outside: false,
         active: true,
         deactivated: false,
         other_state: false,

@@ -141,7 +141,7 @@ pub(super) async fn update_rows(
                  WHERE r.{} = v.column1 AND l.learner_id = v.column1 AND l.entra_id = v.column2 AND l.source = ",
                 layout.id(),
             ));
-            statement.push_bind(context.source);
+            statement.push_bind(context.source).push(" AND ").push(layout.within("r"));
             // Only if no other program has changed the state since it was read.
             match shape.action {
                 Action::Deactivate => statement.push(" AND ").push(layout.active("r")),
@@ -158,6 +158,9 @@ pub(super) async fn update_rows(
     Ok(())
 }
 
+/// Why a row is not a learner any more.
+pub(super) const OUTSIDE: &str = "the row does not carry the limiting values of [learners.constants]";
+
 /// Why an update changed fewer rows than expected. Several rows are bisected first, so their reason is never shown.
 async fn explain_missing_update(
     session: &mut WriteSession<'_>,
@@ -166,11 +169,13 @@ async fn explain_missing_update(
     let WriteSession { connection, layout, context } = session;
     let [(decision, learner)] = chunk else { return Ok("some of the rows were not changed".to_owned()) };
     let (table, id, active, other_state) = (&layout.table, layout.id(), layout.active("r"), layout.other_state("r"));
+    let outside = layout.outside("r");
     let statement = Statement::new(format!(
         "SELECT EXISTS (SELECT 1 FROM {table} WHERE {id} = $1),
                 (SELECT learner_id FROM sync_links WHERE source = $2 AND entra_id = $3),
                 coalesce((SELECT {active} FROM {table} r WHERE r.{id} = $1), false),
-                coalesce((SELECT {other_state} FROM {table} r WHERE r.{id} = $1), false)",
+                coalesce((SELECT {other_state} FROM {table} r WHERE r.{id} = $1), false),
+                coalesce((SELECT {outside} FROM {table} r WHERE r.{id} = $1), false)",
     ))
     .bind(layout.learner_value(Some(learner)))
     .bind(context.source)
@@ -178,6 +183,7 @@ async fn explain_missing_update(
     let row = connection.row(statement).await?;
     let (exists, linked): (bool, _) = (row.get(0)?, layout.optional_learner_at(&row, 1)?);
     let (active, other_state): (bool, bool) = (row.get_unchecked(2)?, row.get_unchecked(3)?);
+    let outside: bool = row.get_unchecked(4)?;
     let changed_meanwhile = match decision.action {
         Action::Deactivate => !active,
         Action::Reactivate => active || other_state,
@@ -187,6 +193,7 @@ async fn explain_missing_update(
         (false, _) => "the learner row no longer exists".to_owned(),
         (true, None) => "the user is not linked to a learner any more".to_owned(),
         (true, Some(other)) if other != *learner => format!("the user is linked to learner {other} now"),
+        (true, Some(_)) if outside => OUTSIDE.to_owned(),
         (true, Some(_)) if changed_meanwhile => {
             "another program changed the state of the learner meanwhile; the next cycle checks it again".to_owned()
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::learner_rows::OUTSIDE;
 use super::{ApplyError, WriteSession};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Values};
 use crate::plan::Decision;
@@ -23,13 +24,17 @@ pub(super) async fn verify_written(
     let mut rows = BTreeMap::new();
     for ids in connection.list_chunks(&ids) {
         let (id, active) = (layout.id(), layout.active("r"));
-        let mut statement = Statement::new(format!("SELECT r.{id}, {active}"));
+        let outside = layout.outside("r");
+        let mut statement = Statement::new(format!("SELECT r.{id}, {active}, {outside}"));
         push_columns(&mut statement, layout, &attributes);
         statement.push(format_args!(" FROM {} r WHERE r.{id} IN", layout.table));
         statement.push_list(ids);
         for row in connection.rows(statement).await? {
             let mut values = Values::new();
-            read_columns(&row, 2, &attributes, &mut values)?;
+            read_columns(&row, 3, &attributes, &mut values)?;
+            if row.get_unchecked(2)? {
+                return Err(refused(OUTSIDE));
+            }
             rows.insert(layout.learner_at(&row, 0)?, (row.get_unchecked::<bool, _>(1)?, values));
         }
     }

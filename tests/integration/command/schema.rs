@@ -15,7 +15,7 @@ const BACK_TO_1: &str = "ALTER TABLE sync_state DROP COLUMN credential_looked_at
     ALTER TABLE sync_state DROP COLUMN credential_ends_at; ALTER TABLE sync_links DROP COLUMN switched_off_at;
     ALTER TABLE sync_failures DROP COLUMN cause; ALTER TABLE sync_failures DROP COLUMN drift_fingerprint;
     ALTER TABLE provisioning_log DROP COLUMN approved_by; ALTER TABLE sync_state DROP COLUMN taken_over_sources;
-    ALTER TABLE sync_links DROP COLUMN spelling;
+    ALTER TABLE sync_state DROP COLUMN clock; ALTER TABLE sync_links DROP COLUMN spelling;
     UPDATE sync_state SET schema_version = 1";
 
 /// A key with a UUID as its default.
