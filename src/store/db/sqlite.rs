@@ -126,7 +126,9 @@ fn begins_with(path: &Path, magic: &[u8]) -> io::Result<bool> {
 
 /// Judged by its length, because closing this file would drop the locks that a connection of this process has on it.
 fn is_index(path: &Path) -> io::Result<bool> {
-    Ok(path.metadata()?.len().is_multiple_of(4096))
+    let length = path.metadata()?.len();
+    // SQLite cuts it to three bytes before it writes anything. A full disk, or a kill, leaves it so.
+    Ok(length == 3 || length.is_multiple_of(4096))
 }
 
 /// Lets SQLite roll back a transaction that a kill left in the file, and writes nothing else.

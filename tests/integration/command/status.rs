@@ -245,11 +245,11 @@ async fn log_prints_a_table_json_and_csv() {
 async fn direction_characters_in_names_are_made_visible() {
     let (mut tenant, ids) = users(2);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
-    let twin = tenant.user_mut(&ids[1]);
-    twin.user_principal_name = Some("ada\u{202e}nimda@harbourworks.example".to_owned());
-    twin.mail = mail;
+    tenant.user_mut(&ids[1]).mail = mail;
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 3);
+    // A name that an earlier version wrote.
+    world.execute("UPDATE provisioning_log SET user_name = 'ada\u{202e}nimda@harbourworks.example'").await;
     for command in ["status", "log"] {
         let words = world.run_program(&[command], 0).stdout;
         assert!(words.contains("ada\\u{202e}nimda") && !words.contains('\u{202e}'), "{command}: {words}");
