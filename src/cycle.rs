@@ -40,7 +40,7 @@ use crate::model::{
 };
 use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, MemberCounts, Plan, PlanInput, Relink};
 use crate::scope::Scope;
-use crate::store::{Bookkeeping, CycleId, Store, StoreError, WriteContext};
+use crate::store::{Bookkeeping, CycleId, Refused, Store, StoreError, WriteContext};
 
 /// The cycle of a rehearsal, which has no row.
 const NO_CYCLE: CycleId = CycleId(0);
@@ -223,6 +223,7 @@ pub async fn prepare(
     let evidence = read_evidence(context, options, cycle).await?;
     let relinks = options.only.and_then(|only| Some((only.user, only.relink.clone()?))).into_iter().collect();
     let mut plan = plan::plan(evidence.plan_input(context.rules, &relinks));
+    plan.unreadable().iter().for_each(|problem| tracing::warn!("{problem}"));
     let explained = match options.only.zip(evidence.read.surroundings.clone()) {
         None => None,
         Some((&SingleUser { user, relink: _ }, surroundings)) => {
@@ -400,6 +401,7 @@ async fn read_facts(
         recently_deactivated: store.recently_deactivated(source, recent).await?,
         last_members: store.last_members(source).await?,
         taken_over: store.state().await?.taken_over_sources.contains(source),
+        unreadable: store.unreadable_rows().into_iter().collect(),
     })
 }
 
@@ -428,10 +430,11 @@ async fn apply(
         reached(Step::BatchCommitted);
         *generation = applied.generation;
         let refused = refused_decisions(batch, applied.refused, facts);
-        store.record_refused(&refused, &write_context).await?;
-        reached(Step::RefusalsNoted);
-        report.add_batch(batch, refused);
         remember::applied(linked, batch, &applied.learners);
+        // Counted first: the batch is written, whatever happens to the record of its failures.
+        let refused = report.add_batch(batch, refused);
+        store.record_refused(refused, &write_context).await?;
+        reached(Step::RefusalsNoted);
     }
     reached(Step::PlanApplied);
     report.complete();
@@ -479,8 +482,11 @@ pub fn forecast(options: CycleOptions<'_>, prepared: &Prepared) -> Report {
     report
 }
 
-fn refused_decisions(batch: &Batch, refused: Vec<(usize, String)>, facts: &DatabaseFacts) -> Vec<Decision> {
-    let decision =
-        |(index, why): (usize, String)| Some(plan::refuse(batch.decisions().get(index)?, why, &facts.failing));
+/// The decisions that the database refused, each with its reason as the operational log may show it.
+fn refused_decisions(batch: &Batch, refused: Vec<(usize, Refused)>, facts: &DatabaseFacts) -> Vec<(Decision, String)> {
+    let decision = |(index, Refused { reason, message }): (usize, Refused)| {
+        let detail = message.map_or_else(|| reason.clone(), |message| format!("{reason}: {message}"));
+        Some((plan::refuse(batch.decisions().get(index)?, detail, &facts.failing), reason))
+    };
     refused.into_iter().filter_map(decision).collect()
 }

@@ -16,6 +16,7 @@ mod policy;
 mod restrictions;
 mod shell;
 mod table;
+mod unreadable_row;
 mod user;
 mod words;
 
@@ -36,6 +37,7 @@ pub use self::policy::{Reissued, Repair};
 pub use self::restrictions::{Restrictions, UserList};
 pub use self::shell::shell_word;
 pub use self::table::{Column, ColumnConstant, IdGenerator, StateLabels, Table};
+pub use self::unreadable_row::{UnreadableRow, UnreadableRows};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub(crate) use self::words::words;
 pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};

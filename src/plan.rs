@@ -49,6 +49,7 @@ pub struct Plan {
     take_over_ended: bool,
     compared: Vec<Compared>,
     counts: Counts,
+    unreadable: Vec<String>,
 }
 
 impl Plan {
@@ -114,6 +115,11 @@ impl Plan {
         &self.compared
     }
 
+    /// The rows of the bookkeeping that cannot be read and name no user. Each counts as failed.
+    pub fn unreadable(&self) -> &[String] {
+        &self.unreadable
+    }
+
     /// The numbers of the cycle when every decision succeeds.
     pub fn counts(&self) -> Counts {
         self.counts
@@ -132,6 +138,7 @@ struct Draft {
 pub fn plan(input: PlanInput<'_>) -> Plan {
     let holders = uniqueness::Holders::new(&input.facts.holders, input.limits.match_attribute);
     let mut draft = Draft::default();
+    joiners::reject_unreadable(input, &mut draft);
     joiners::decide(input, &holders, &mut draft);
     reject_conflicts(input, &holders, &BTreeSet::new(), &mut draft);
     hold_updates(input, &holders, &mut draft);
@@ -228,6 +235,7 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
         take_over_ended: facts.taken_over,
         compared,
         counts,
+        unreadable: facts.unreadable.others.clone(),
     }
 }
 

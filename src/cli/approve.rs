@@ -60,6 +60,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let is_approved =
         |user: &HeldUser| user.approved.as_ref().is_some_and(|(at, _)| is_valid_approval_age(now.duration_since(*at)));
     let (approved, open): (Vec<_>, Vec<_>) = store.held_users(&source).await?.into_iter().partition(is_approved);
+    store.unreadable_rows().iter().for_each(|row| tracing::warn!("{row}"));
     if !approved.is_empty() {
         print(&format!("{} users are already approved and wait for the next cycle.", approved.len()))?;
     }

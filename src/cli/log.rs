@@ -107,23 +107,25 @@ async fn print_pages(
             Some(0) => i64::MAX,
             Some(limit) => {
                 let first = LogFilter { limit: Some(1), skip: limit - 1, ..filter.clone() };
-                store.log(&first).await?.first().map_or(0, |row| row.id - 1)
+                store.log(&first).await?.ids.first().map_or(0, |id| id - 1)
             }
         };
         loop {
             let left = limit.map_or(PAGE, |limit| PAGE.min(limit - rows));
-            let mut page = store.log(&LogFilter { after: Some(after), limit: Some(left), ..filter.clone() }).await?;
-            page.sort_by_key(|row| row.id);
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            rows = rows.saturating_add(u32::try_from(page.len()).unwrap_or(u32::MAX));
-            printer.print(&page)?;
+            let page = store.log(&LogFilter { after: Some(after), limit: Some(left), ..filter.clone() }).await?;
+            let Some(last) = page.ids.last() else { break };
+            after = *last;
+            rows = rows.saturating_add(u32::try_from(page.ids.len()).unwrap_or(u32::MAX));
+            if !page.rows.is_empty() {
+                printer.print(&page.rows)?;
+            }
             if limit.is_some_and(|limit| rows >= limit) {
                 break;
             }
         }
     }
     printer.finish()?;
+    store.iter().flat_map(|store| store.unreadable_rows()).for_each(|row| tracing::warn!("{row}"));
     Ok(rows)
 }
 

@@ -6,7 +6,7 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, print_obstacles, shown, table};
 use crate::config::Config;
 use crate::cycle::ends_soon;
-use crate::model::{CLOCK_TOLERANCE, ClockFinding, LockHolder, Outcome, Reason};
+use crate::model::{CLOCK_TOLERANCE, ClockFinding, LockHolder, Outcome, Reason, UnreadableRow};
 use crate::plan::Counts;
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::learner_as_json;
@@ -47,6 +47,7 @@ struct Overview {
     learners: LearnerCounts,
     held: Vec<HeldUser>,
     failing: Vec<FailingUser>,
+    unreadable: Vec<UnreadableRow>,
     recreated: u64,
     daemon: Option<LockHolder>,
     cycle: Option<LockHolder>,
@@ -91,6 +92,8 @@ impl Overview {
             held: store.held_users(&source).await?,
             failing: store.failing_users(&source).await?,
             recreated: store.recreated_users(&source).await?,
+            // After all other reads, which note what they leave out.
+            unreadable: store.inspect_bookkeeping(&source).await?,
             daemon,
             cycle,
             credential_ends_at: state.credential.and_then(|note| note.ends_at),
@@ -114,7 +117,8 @@ impl Overview {
             Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => HELD,
             Some(Outcome::Held | Outcome::Partial | Outcome::Success) => {
                 let failures = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
-                if self.failing.iter().any(|user| failures.contains(&user.reason)) { PARTIAL } else { OK }
+                let fails = self.failing.iter().any(|user| failures.contains(&user.reason));
+                if fails || !self.unreadable.is_empty() { PARTIAL } else { OK }
             }
         }
     }
@@ -138,6 +142,7 @@ impl Overview {
             "learners": { "active": active, "inactive": inactive, "linked": linked },
             "held": self.held.iter().map(held_as_json).collect::<Vec<_>>(),
             "failing": self.failing.iter().map(failing_as_json).collect::<Vec<_>>(),
+            "unreadable_rows": self.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "daemon": self.daemon.as_ref().map(holder_as_json),
             "running_cycle": self.cycle.as_ref().map(holder_as_json),
             "credential_ends_at": self.credential_ends_at.map(seconds),
@@ -182,6 +187,10 @@ impl Overview {
         if self.last_cycle_is_in_the_future() {
             print("Clock         the last cycle lies in the future: the clock of this machine was or is wrong")?;
         }
+        if !self.unreadable.is_empty() {
+            print(&format!("\nRows that cannot be read ({}):", self.unreadable.len()))?;
+            print(&list_unreadable(&self.unreadable))?;
+        }
         if !self.held.is_empty() {
             print(&format!("\nHeld ({}); release with `learner-sync approve`:", self.held.len()))?;
             print(&held_table(&self.held))?;
@@ -205,6 +214,14 @@ impl Overview {
         print_recreated(self.recreated)?;
         Ok(())
     }
+}
+
+/// The first rows, one line each.
+fn list_unreadable(rows: &[UnreadableRow]) -> String {
+    const SHOWN: usize = 10;
+    let shown = rows.iter().take(SHOWN).map(|row| shown(&row.to_string()));
+    let others = rows.len().checked_sub(SHOWN).filter(|others| *others > 0);
+    shown.chain(others.map(|others| format!("and {others} more"))).collect::<Vec<_>>().join("\n")
 }
 
 /// Points to the command that keeps these users from losing their learners.

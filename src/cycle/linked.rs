@@ -28,6 +28,9 @@ pub(super) async fn read_linked(
     if let Some(path) = cache {
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
         match cache::recall(path, &origin, time.recorded()).await {
+            Ok(_) if !store.links_are_readable(source).await? => {
+                tracing::warn!("some links cannot be read; comparing with the whole learner database");
+            }
             Ok(CachedLearners { linked, compared_at }) => {
                 // The next cycle for all users compares.
                 if let Some(&SingleUser { user, .. }) = options.only {

@@ -169,8 +169,11 @@ fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {
 /// do not exist any more.
 fn emptied_groups(input: PlanInput<'_>) -> BTreeSet<EntraId> {
     let last = |group: &EntraId| input.facts.last_members.get(group).copied().unwrap_or_default();
-    let is_guarded =
-        |group: &EntraId| last(group) >= GUARDED_GROUP || input.hidden.contains(group) || input.gone.contains(group);
+    // A row of sync_groups without a readable id may be that of any group.
+    let is_unknown = !input.facts.unreadable.others.is_empty();
+    let is_guarded = |group: &EntraId| {
+        is_unknown || last(group) >= GUARDED_GROUP || input.hidden.contains(group) || input.gone.contains(group)
+    };
     let emptied = input.groups.iter().filter(|(group, members)| **members == 0 && is_guarded(group));
     emptied.map(|(group, _)| *group).collect()
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Relink;
 use crate::model::{
     Action, Attribute, Cause, CycleTime, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason, Reissued,
-    Repair, Restrictions, Routes, UnclearRows, UserList, Values, Verdict,
+    Repair, Restrictions, Routes, UnclearRows, UnreadableRows, UserList, Values, Verdict,
 };
 
 /// Every user assigned to the application, assessed. Complete: a user missing here was missing from the complete
@@ -95,6 +95,8 @@ pub struct LearnerRow {
     pub link: Option<(String, EntraId)>,
     /// Whether the row lacks a limiting constant of `[learners.constants]`. Then nothing else in it is read.
     pub outside: bool,
+    /// Whether it is linked, but nobody can say to whom. Such a row is neither adopted nor relinked.
+    pub unreadable_link: bool,
     /// Whether the learner is active.
     pub active: bool,
     /// Whether the row has a `deactivated_at`: set by each of our deactivations, cleared by each reactivation.
@@ -176,6 +178,8 @@ pub struct DatabaseFacts {
     pub last_members: BTreeMap<EntraId, u64>,
     /// Whether this is the first complete cycle since the learners were taken over from another application.
     pub taken_over: bool,
+    /// The rows of the bookkeeping that cannot be read.
+    pub unreadable: UnreadableRows,
 }
 
 /// The number of user members by group.
@@ -246,6 +250,11 @@ impl<'a> PlanInput<'a> {
     /// The row linked to this user, where it was read.
     pub(super) fn row(self, user: EntraId) -> Option<&'a LearnerRow> {
         self.facts.rows.get(&user)
+    }
+
+    /// What cannot be read about this user in the learner database. Nothing is decided about such a user.
+    pub(super) fn unreadable(self, user: EntraId) -> Option<&'a str> {
+        self.facts.unreadable.by_user.get(&user).map(String::as_str)
     }
 
     /// The user name that the linked row has.

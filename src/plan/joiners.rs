@@ -33,6 +33,10 @@ pub(super) fn newly_wanted<'a>(
 pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Draft) {
     for (id, user) in &input.desired.users {
         let linked = input.linked.get(id);
+        if input.unreadable(*id).is_some() {
+            draft.counts.in_scope += u64::from(user.assessment.is_in_scope());
+            continue;
+        }
         if let Some(setting) = excluded_by(input, *id, input.row(*id)) {
             draft.decisions.push(excluded(*id, linked, setting));
             continue;
@@ -56,6 +60,17 @@ pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Dr
             Assessment::Rejected(rejection) => draft.decisions.push(rejected(input, *id, linked, rejection)),
         }
     }
+}
+
+/// Rejects every user whose bookkeeping cannot be read: what the learner should be depends on it.
+pub(super) fn reject_unreadable(input: PlanInput<'_>, draft: &mut Draft) {
+    for (user, problem) in &input.facts.unreadable.by_user {
+        let rejection = Rejection { reason: Reason::DatabaseError, detail: problem.clone(), user_name: None };
+        let rejected = rejected(input, *user, input.linked.get(user), &rejection);
+        // Whatever the row was about, the user is known.
+        draft.decisions.push(Decision { action: Action::Update, ..rejected });
+    }
+    draft.counts.failed += input.facts.unreadable.others.len() as u64;
 }
 
 /// Compares a linked row with what the user's learner should be.

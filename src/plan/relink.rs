@@ -28,6 +28,7 @@ impl Relink {
         let Some(row) = row else { return Some(format!("learner {learner} does not exist")) };
         match (&row.link, own) {
             (Some((_, linked)), _) if linked == user => None,
+            _ if row.unreadable_link => Some(format!("the link of learner {learner} cannot be read")),
             _ if row.other_state => Some(format!("learner {learner} is in a state that only the platform may change")),
             (_, Some(own)) => Some(format!("{user} already has learner {own}, which would be left without an account")),
             (Some((other, _)), None) if other != source => {

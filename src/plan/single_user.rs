@@ -18,6 +18,7 @@ impl Plan {
         self.compared.retain(|compared| compared.user == user);
         self.group_members.clear();
         self.take_over_ended = false;
+        self.unreadable.clear();
 
         let in_scope = desired.assessment(user).is_some_and(|assessment| assessment.is_in_scope());
         let mut counts = Counts {

@@ -64,7 +64,7 @@ impl<'a> Holders<'a> {
     /// attribute.
     pub(super) fn unlinked_match(&self, id: EntraId, values: &Values) -> Match<'a> {
         if let Some(row) = self.by_external_id.get(&id) {
-            return if row.link.is_none() && !row.other_state {
+            return if row.link.is_none() && !row.unreadable_link && !row.other_state {
                 Match::Row(row, "matched by external_id".to_owned())
             } else {
                 Match::Conflict(format!("external_id is held by {}", describe(row)))
@@ -80,7 +80,9 @@ impl<'a> Holders<'a> {
             [row] if named_user(row).is_some() => {
                 Match::Conflict(format!("{path} matches {}, whose external_id names another user", describe(row)))
             }
-            [row] if row.other_state => Match::Conflict(format!("{path} matches {}", describe(row))),
+            [row] if row.other_state || row.unreadable_link => {
+                Match::Conflict(format!("{path} matches {}", describe(row)))
+            }
             [row] => Match::Row(row, format!("matched by {path}")),
             several => {
                 let learners: Vec<String> = several.iter().map(|row| row.learner.to_string()).collect();
@@ -114,6 +116,7 @@ fn named_user(row: &LearnerRow) -> Option<EntraId> {
 fn describe(row: &LearnerRow) -> String {
     let link = match (&row.link, named_user(row)) {
         (Some((source, user)), _) => format!("Entra id {user} of {source}"),
+        (None, _) if row.unreadable_link => "linked, but the link cannot be read".to_owned(),
         (None, Some(named)) => format!("external_id {named}, not linked"),
         (None, None) => "not linked".to_owned(),
     };
@@ -217,7 +220,8 @@ pub(super) fn conflicts<'d>(
 /// The user of a former learner of this source whose values may be freed, with `learners.reissued = "free"`.
 fn former_user(input: PlanInput<'_>, row: &LearnerRow) -> Option<EntraId> {
     let user = linked_user(input, row)?;
-    let stays = input.desired.assessment(user).is_some_and(Assessment::keeps_learner)
+    let stays = input.unreadable(user).is_some()
+        || input.desired.assessment(user).is_some_and(Assessment::keeps_learner)
         || excluded_by(input, user, Some(row)).is_some();
     (input.limits.reissued == Reissued::Free && !row.active && !row.other_state && !stays).then_some(user)
 }

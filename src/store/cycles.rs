@@ -4,10 +4,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use super::db::{SqlRow, Statement, parse_column};
+use super::db::{DbError, SqlRow, Statement, parse_column};
 use super::error::StoreError;
 use super::handle::Store;
-use crate::model::{ClockFinding, Outcome, Trigger};
+use crate::model::{ClockFinding, Outcome, Trigger, UnreadableRow};
 use crate::plan::Counts;
 
 /// The key of a row in `sync_cycles`.
@@ -137,17 +137,17 @@ impl Store {
         self.cycle_of(statement).await
     }
 
-    /// The cycle of `source`, or of any, that started last.
+    /// The cycle of `source`, or of any, that started last and can be read.
     pub async fn last_cycle(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
         let statement =
-            Statement::new("SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) ORDER BY id DESC LIMIT 1");
+            Statement::new("SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) ORDER BY id DESC LIMIT 100");
         self.cycle_of(statement.bind(source)).await
     }
 
     /// The last successful cycle of `source`, or of any.
     pub async fn last_success(&self, source: Option<&str>) -> Result<Option<CycleRow>, StoreError> {
         let statement = Statement::new(
-            "SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) AND outcome = $2 ORDER BY id DESC LIMIT 1",
+            "SELECT * FROM sync_cycles WHERE ($1 IS NULL OR source = $1) AND outcome = $2 ORDER BY id DESC LIMIT 100",
         );
         self.cycle_of(statement.bind(source).bind(Outcome::Success.as_str())).await
     }
@@ -160,12 +160,20 @@ impl Store {
         let complete = [Outcome::Success, Outcome::Partial, Outcome::Held];
         let statement = complete.into_iter().fold(statement.bind(source), |all, one| all.bind(one.as_str()));
         let row = self.connection().await.optional_row(statement).await?;
-        row.map(|row| Ok(row.time(0, "sync_cycles.started_at")?)).transpose()
+        // A time that cannot be read is noted by another read.
+        Ok(row.and_then(|row| row.time(0, "sync_cycles.started_at").ok()))
     }
 
     async fn cycle_of(&self, statement: Statement<'_>) -> Result<Option<CycleRow>, StoreError> {
-        let row = self.connection().await.optional_row(statement).await?;
-        row.map(|row| cycle_row(&row)).transpose()
+        let read = |row: &SqlRow| cycle_row(row);
+        let note = |row: &SqlRow, column| UnreadableRow {
+            user: None,
+            column,
+            place: format!("id = {}", row.get::<i64, _>("id").unwrap_or_default()),
+            repair: format!("DELETE FROM sync_cycles WHERE id = {}", row.get::<i64, _>("id").unwrap_or_default()),
+        };
+        let rows: Vec<CycleRow> = self.query_readable(statement, read, note).await?;
+        Ok(rows.into_iter().next())
     }
 
     /// The start of the first of the failed cycles of `source` since the last one that did not fail; none if that is the
@@ -177,32 +185,32 @@ impl Store {
                   WHERE source = $1 AND outcome IS NOT NULL AND outcome NOT IN ($2, $3))",
         );
         let statement = statement.bind(source).bind(Outcome::Failed.as_str()).bind(Outcome::Interrupted.as_str());
-        Ok(self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at")?)
+        // A time that cannot be read is noted by another read.
+        Ok(self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at").unwrap_or_default())
     }
 }
 
-fn cycle_row(row: &SqlRow) -> Result<CycleRow, StoreError> {
-    let number = |column| row.get::<i64, _>(column).map(i64::unsigned_abs);
-    let outcome: Option<&str> = row.get("outcome")?;
+fn cycle_row(row: &SqlRow) -> Result<CycleRow, DbError> {
+    let outcome = row.optional_text("outcome", "sync_cycles.outcome")?;
     Ok(CycleRow {
         id: CycleId(row.get("id")?),
-        source: row.get("source")?,
-        trigger: parse_column(row.get("trigger")?, "sync_cycles.trigger")?,
+        source: row.text("source", "sync_cycles.source")?.to_owned(),
+        trigger: row.parsed("trigger", "sync_cycles.trigger")?,
         started_at: row.time("started_at", "sync_cycles.started_at")?,
         finished_at: row.optional_time("finished_at", "sync_cycles.finished_at")?,
         outcome: outcome.map(|text| parse_column(text, "sync_cycles.outcome")).transpose()?,
         counts: Counts {
-            in_scope: number("in_scope")?,
-            created: number("created")?,
-            updated: number("updated")?,
-            deactivated: number("deactivated")?,
-            reactivated: number("reactivated")?,
-            unchanged: number("unchanged")?,
-            skipped: number("skipped")?,
-            failed: number("failed")?,
-            held: number("held")?,
+            in_scope: row.count("in_scope", "sync_cycles.in_scope")?,
+            created: row.count("created", "sync_cycles.created")?,
+            updated: row.count("updated", "sync_cycles.updated")?,
+            deactivated: row.count("deactivated", "sync_cycles.deactivated")?,
+            reactivated: row.count("reactivated", "sync_cycles.reactivated")?,
+            unchanged: row.count("unchanged", "sync_cycles.unchanged")?,
+            skipped: row.count("skipped", "sync_cycles.skipped")?,
+            failed: row.count("failed", "sync_cycles.failed")?,
+            held: row.count("held", "sync_cycles.held")?,
         },
-        requests: number("requests")?,
-        error: row.get("error")?,
+        requests: row.count("requests", "sync_cycles.requests")?,
+        error: row.optional_text("error", "sync_cycles.error")?.map(str::to_owned),
     })
 }

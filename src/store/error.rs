@@ -256,8 +256,28 @@ fn database_hint(error: &DbError) -> Option<String> {
             cause.sqlstate().map(|code| format!("look for {code} in the log of the server: it has the details"))
         }
         DbError::Denied(cause) | DbError::RowRefused { cause, .. } | DbError::Other(cause) => connection_hint(cause),
-        DbError::Busy(_) | DbError::Unreadable { .. } => None,
+        DbError::Unreadable { column } => repair_of_state(column),
+        DbError::Busy(_) => None,
     }
+}
+
+/// The statement that repairs a column of `sync_state`, on which every cycle depends.
+fn repair_of_state(column: &str) -> Option<String> {
+    let value = match column.strip_prefix("sync_state.")? {
+        // Another generation only costs a full comparison.
+        "generation" => "'00000000000000000000000000000000'",
+        // Paused, until an administrator resumes it.
+        "paused" => "true",
+        // `approve --source` admits a source again, and take-overs of the past do not matter.
+        "admitted_sources" | "taken_over_sources" => "'[]'",
+        // The next cycle looks the application up again.
+        "applications" => "'{}'",
+        _ => return None,
+    };
+    Some(format!(
+        "nothing was changed; to repair it, run: UPDATE sync_state SET {} = {value};",
+        column.rsplit('.').next()?
+    ))
 }
 
 const TLS_HINT: &str = "check host and sslmode in learners.database_url; sslrootcert names the file of the trusted \

@@ -1,11 +1,15 @@
 //! An open learner database: one connection, with one transaction at a time.
 
+use std::collections::BTreeMap;
+use std::sync::PoisonError;
+
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use super::db::{Connection, SqlRow, Statement, TransactionEnd, in_transaction, roll_back};
+use super::db::{Connection, DbError, SqlRow, Statement, TransactionEnd, in_transaction, roll_back};
 use super::error::StoreError;
 use super::schema::WRITE_LOCK;
 use super::table::Layout;
+use crate::model::UnreadableRow;
 
 /// An open learner database.
 ///
@@ -17,6 +21,8 @@ pub struct Store {
     // this connection holds the cycle lock, so nothing is written without the lock.
     connection: Mutex<SharedConnection>,
     pub(super) layout: Layout,
+    /// The rows that a read had to leave out, by repair: several reads may find the same row.
+    unreadable: std::sync::Mutex<BTreeMap<String, UnreadableRow>>,
 }
 
 #[derive(Debug)]
@@ -29,7 +35,7 @@ struct SharedConnection {
 impl Store {
     pub(super) fn new(connection: Connection, layout: Layout) -> Self {
         let connection = Mutex::new(SharedConnection { connection, in_transaction: false });
-        Self { connection, layout }
+        Self { connection, layout, unreadable: Default::default() }
     }
 
     /// Closes the connection. The last process to close an SQLite file moves its write-ahead log into it.
@@ -48,6 +54,36 @@ impl Store {
             shared.in_transaction = false;
         }
         shared
+    }
+
+    /// The rows that reads had to leave out since the database was opened.
+    pub fn unreadable_rows(&self) -> Vec<UnreadableRow> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    pub(super) fn note_unreadable(&self, row: UnreadableRow) {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).entry(row.repair.clone()).or_insert(row);
+    }
+
+    /// The rows that `statement` returns, each as `read` converts it. A row that cannot be read is left out and noted,
+    /// with the repair that `note` makes of its unreadable column.
+    pub(super) async fn query_readable<T, C: FromIterator<T>>(
+        &self,
+        statement: Statement<'_>,
+        read: impl Fn(&SqlRow) -> Result<T, DbError>,
+        note: impl Fn(&SqlRow, &'static str) -> UnreadableRow,
+    ) -> Result<C, StoreError> {
+        let rows = self.connection().await.rows(statement).await?;
+        rows.iter()
+            .filter_map(|row| match read(row) {
+                Ok(read) => Some(Ok(read)),
+                Err(DbError::Unreadable { column }) => {
+                    self.note_unreadable(note(row, column));
+                    None
+                }
+                Err(error) => Some(Err(error.into())),
+            })
+            .collect()
     }
 
     /// The rows that `statement` returns, each as `read` converts it.

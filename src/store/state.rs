@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
-use super::db::{Statement, parse_column, parse_json_column};
+use super::db::{DbError, SqlRow, Statement, parse_json_column};
 use super::error::StoreError;
 use super::handle::Store;
 use crate::model::{ClockFinding, EntraId, Generation};
@@ -57,6 +58,10 @@ impl DatabaseState {
     }
 }
 
+fn json_column<T: DeserializeOwned>(row: &SqlRow, index: usize, column: &'static str) -> Result<T, DbError> {
+    parse_json_column(row.text(index, column)?, column)
+}
+
 impl Store {
     /// What the database records about itself.
     pub async fn state(&self) -> Result<DatabaseState, StoreError> {
@@ -66,16 +71,17 @@ impl Store {
              FROM sync_state",
         );
         let row = self.connection().await.row(statement).await?;
-        let looked_at = row.optional_time(5, "sync_state.credential_looked_at")?;
-        let ends_at = row.optional_time(6, "sync_state.credential_ends_at")?;
+        // The next cycle writes these times again.
+        let time = |index| row.optional_time(index, "sync_state").unwrap_or_default();
+        let (looked_at, ends_at) = (time(5), time(6));
         Ok(DatabaseState {
-            generation: parse_column(row.get(0)?, "sync_state.generation")?,
-            paused: row.get(1)?,
-            next_cycle_at: row.optional_time(2, "sync_state.next_cycle_at")?,
-            admitted_sources: parse_json_column(row.get(3)?, "sync_state.admitted_sources")?,
-            applications: parse_json_column(row.get(4)?, "sync_state.applications")?,
-            taken_over_sources: parse_json_column(row.get(7)?, "sync_state.taken_over_sources")?,
-            clock: row.get::<Option<&str>, _>(8)?.and_then(ClockFinding::from_text),
+            generation: row.parsed(0, "sync_state.generation")?,
+            paused: row.get(1).map_err(|_| DbError::Unreadable { column: "sync_state.paused" })?,
+            next_cycle_at: time(2),
+            admitted_sources: json_column(&row, 3, "sync_state.admitted_sources")?,
+            applications: json_column(&row, 4, "sync_state.applications")?,
+            taken_over_sources: json_column(&row, 7, "sync_state.taken_over_sources")?,
+            clock: row.optional_text(8, "sync_state").unwrap_or_default().and_then(ClockFinding::from_text),
             credential: looked_at.map(|looked_at| CredentialNote { looked_at, ends_at }),
         })
     }
@@ -88,7 +94,7 @@ impl Store {
         }
         self.write(async |connection| {
             let row = connection.row(Statement::new("SELECT applications FROM sync_state")).await?;
-            let mut applications: BTreeMap<String, String> = parse_json_column(row.get(0)?, "sync_state.applications")?;
+            let mut applications: BTreeMap<String, String> = json_column(&row, 0, "sync_state.applications")?;
             applications.insert(configured.to_owned(), object_id.to_owned());
             let statement = Statement::new("UPDATE sync_state SET applications = $1");
             connection.execute(statement.bind(serde_json::json!(applications).to_string())).await?;

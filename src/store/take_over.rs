@@ -32,7 +32,7 @@ impl Store {
             "SELECT source FROM sync_links UNION SELECT source FROM sync_cycles UNION SELECT source FROM sync_held
              UNION SELECT source FROM sync_failures UNION SELECT source FROM sync_groups ORDER BY source",
         );
-        self.query(sources, |row| Ok(row.get(0)?)).await
+        self.query(sources, |row| Ok(row.foreign_text(0)?.unwrap_or_default().into_owned())).await
     }
 
     /// What belongs to `source`.

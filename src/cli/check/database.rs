@@ -41,12 +41,25 @@ async fn check_tables(context: &Context, learners: &LearnerDatabase, shown: &str
         let hint = format!("the owner of the tables must run: {}", missing.join("; "));
         return Ok(Check::refused(DATABASE, detail, hint));
     }
-    store.count_linked(&configured_source(&context.config, &state)).await?;
+    let source = configured_source(&context.config, &state);
+    store.count_linked(&source).await?;
     if let Some(damage) = store.first_damage().await? {
         let detail = format!("{shown} is damaged: {}", damage.replace('\n', " "));
         return Ok(Check::refused(DATABASE, detail, "stop the daemon and restore a backup: learner-sync guide backup"));
     }
+    let unreadable = store.inspect_bookkeeping(&source).await?;
+    if let Some(first) = unreadable.first() {
+        let detail = format!("{shown}; {} rows of the bookkeeping cannot be read, such as: {first}", unreadable.len());
+        return Ok(Check::refused(DATABASE, detail, "`learner-sync status` lists the rows with the statements"));
+    }
     preflight::inspect_source_locks(&context.config, &state)?;
+    if let Some(encoding) = store.limited_encoding().await {
+        let detail = format!("{shown}; its encoding {encoding} lacks most characters");
+        let hint = "users whose values contain other characters fail (database-error), and the log shows these characters as \
+                    \\u{...}; to accept every name, move the data to a database of encoding UTF8: pg_dump, createdb \
+                    --encoding=UTF8 --template=template0, pg_restore";
+        return Ok(Check { hint: Some(hint.to_owned()), ..Check::passed(DATABASE, detail) });
+    }
     Ok(Check::passed(DATABASE, shown))
 }
 

@@ -49,6 +49,7 @@ impl Database {
         }
         DatabaseFacts {
             taken_over: false,
+            unreadable: Default::default(),
             rows: self.rows.values().filter_map(|row| Some((row.link.as_ref()?.1, row.clone()))).collect(),
             holders: self.rows.values().cloned().collect(),
             held: self.held.clone(),
@@ -66,6 +67,7 @@ impl Database {
             let learner =
                 decision.row.learner().cloned().unwrap_or_else(|| LearnerId::Number(self.rows.len() as i64 + 1));
             let row = self.rows.entry(learner.clone()).or_insert_with(|| LearnerRow {
+                unreadable_link: false,
                 learner,
                 external_id: None,
                 link: None,

@@ -75,6 +75,7 @@ impl World {
     /// Adds learner `number`, active and linked to the user of the same number.
     pub(super) fn learner(&mut self, number: u8) -> &mut LearnerRow {
         self.rows.push(LearnerRow {
+            unreadable_link: false,
             learner: LearnerId::Number(number.into()),
             external_id: Some(user(number).to_string()),
             link: Some((SOURCE.to_owned(), user(number))),
@@ -183,6 +184,7 @@ impl World {
         }
         DatabaseFacts {
             taken_over: self.taken_over,
+            unreadable: Default::default(),
             rows: linked().filter_map(|row| Some((row.link.as_ref()?.1, row.clone()))).collect(),
             holders: self.rows.clone(),
             held: self.held.clone(),

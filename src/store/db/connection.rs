@@ -3,6 +3,7 @@
 //! An enum, because code generic over `sqlx::Database` needs its bounds at every function; and not sqlx's `Any`, which
 //! knows neither times nor JSON.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub(crate) struct PostgresSession {
     pub(super) name: String,
     /// Whether the connection is lost; then no statement is sent any more.
     pub(super) lost: bool,
+    pub(super) encoding: postgres::Encoding,
 }
 
 /// Which engine a connection is to.
@@ -90,6 +92,38 @@ impl Connection {
         self.optional_row(statement).await?.ok_or_else(|| DbError::from_driver(sqlx::Error::RowNotFound))
     }
 
+    /// The name of the database's encoding, when it lacks characters.
+    pub(crate) fn limited_encoding(&self) -> Option<&str> {
+        match self {
+            Self::Sqlite(_) => None,
+            Self::Postgres(session) => session.encoding.limited(),
+        }
+    }
+
+    /// The statement with values that the encoding of the database can store.
+    async fn fit_encoding<'v>(&mut self, mut statement: Statement<'v>) -> Result<Statement<'v>, DbError> {
+        let Self::Postgres(session) = self else { return Ok(statement) };
+        let mut unknown = BTreeSet::new();
+        statement.each_text(|text| session.encoding.add_unknown(text, &mut unknown));
+        if !unknown.is_empty() {
+            // Boxed, because the answer is read by a statement as well.
+            Box::pin(self.ask_encoding(unknown)).await?;
+        }
+        if let Self::Postgres(session) = self {
+            statement.fit(&session.encoding);
+        }
+        Ok(statement)
+    }
+
+    async fn ask_encoding(&mut self, unknown: BTreeSet<char>) -> Result<(), DbError> {
+        self.script(&postgres::question(&unknown)).await?;
+        let row = self.row(Statement::new(postgres::ANSWER)).await?;
+        if let Self::Postgres(session) = self {
+            session.encoding.learn(unknown, row.get(0)?);
+        }
+        Ok(())
+    }
+
     /// Runs a statement and passes each row to `each` when it arrives; returns the number of rows written.
     pub(crate) async fn run<E: From<DbError>>(
         &mut self,
@@ -97,6 +131,7 @@ impl Connection {
         mut each: impl FnMut(SqlRow) -> Result<(), E>,
     ) -> Result<u64, E> {
         let mut written = 0;
+        let statement = self.fit_encoding(statement).await?;
         match self {
             Self::Sqlite(SqliteFile { connection, path }) => {
                 let (text, arguments) = statement::sqlite::render(statement).map_err(DbError::from_driver)?;
@@ -109,7 +144,7 @@ impl Connection {
                     }
                 }
             }
-            Self::Postgres(PostgresSession { connection, response_timeout, lost, name }) => {
+            Self::Postgres(PostgresSession { connection, response_timeout, lost, name, encoding: _ }) => {
                 let (text, arguments) = statement::postgres::render(statement).map_err(DbError::from_driver)?;
                 let mut results = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
                 let classify = |error| postgres::classify(name, error);
@@ -133,7 +168,7 @@ impl Connection {
             Self::Sqlite(SqliteFile { connection, path }) => {
                 script.execute(connection).await.map(drop).map_err(|error| sqlite::classify(path.as_deref(), error))
             }
-            Self::Postgres(PostgresSession { connection, response_timeout, lost, name }) => {
+            Self::Postgres(PostgresSession { connection, response_timeout, lost, name, encoding: _ }) => {
                 let done = unless_lost(lost, within(*response_timeout, script.execute(connection))).await;
                 done.map(drop).map_err(|error| postgres::classify(name, error))
             }
@@ -176,6 +211,19 @@ impl Connection {
         }
     }
 
+    /// An expression for a condition that finds this row of `table` again, whatever its columns contain. On PostgreSQL
+    /// `key` has the type of its column, and identifies the row.
+    pub(crate) fn place_of(&self, table: &str, key: &[&str]) -> String {
+        match self {
+            Self::Sqlite(_) => format!("'rowid = ' || {table}.rowid"),
+            Self::Postgres(_) => {
+                let conditions: Vec<String> = key.iter().map(|column| format!("{column} = %L")).collect();
+                let columns: Vec<String> = key.iter().map(|column| format!("{table}.{column}")).collect();
+                format!("format('{}', {})", conditions.join(" AND "), columns.join(", "))
+            }
+        }
+    }
+
     /// Closes the connection.
     pub(crate) async fn close(self) -> Result<(), DbError> {
         match self {
@@ -183,7 +231,7 @@ impl Connection {
                 let closed = sqlx::Connection::close(connection).await;
                 closed.map_err(|error| sqlite::classify(path.as_deref(), error))
             }
-            Self::Postgres(PostgresSession { connection, response_timeout, mut lost, name }) => {
+            Self::Postgres(PostgresSession { connection, response_timeout, mut lost, name, encoding: _ }) => {
                 let closed = unless_lost(&mut lost, within(response_timeout, sqlx::Connection::close(connection)));
                 closed.await.map_err(|error| postgres::classify(&name, error))
             }

@@ -1,5 +1,7 @@
 //! A row that a statement returned, and what its columns contain.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -58,6 +60,54 @@ impl SqlRow {
         }
     }
 
+    /// The text in a column.
+    pub(crate) fn text<I>(&self, index: I, column: &'static str) -> Result<&str, DbError>
+    where
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        self.get(index).map_err(|_| DbError::Unreadable { column })
+    }
+
+    /// Like [`Self::text`], for a nullable column.
+    pub(crate) fn optional_text<I>(&self, index: I, column: &'static str) -> Result<Option<&str>, DbError>
+    where
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        self.get(index).map_err(|_| DbError::Unreadable { column })
+    }
+
+    /// The word or id in a column.
+    pub(crate) fn parsed<T: FromStr, I>(&self, index: I, column: &'static str) -> Result<T, DbError>
+    where
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        parse_column(self.text(index, column)?, column)
+    }
+
+    /// The value in a column that contains exactly its canonical text: no statement finds another.
+    pub(crate) fn canonical<T: FromStr + Display, I>(&self, index: I, column: &'static str) -> Result<T, DbError>
+    where
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        let text = self.text(index, column)?;
+        let value: T = parse_column(text, column)?;
+        if value.to_string() == text { Ok(value) } else { Err(DbError::Unreadable { column }) }
+    }
+
+    /// The count in a column.
+    pub(crate) fn count<I>(&self, index: I, column: &'static str) -> Result<u64, DbError>
+    where
+        I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        let number: i64 = self.get(index).map_err(|_| DbError::Unreadable { column })?;
+        u64::try_from(number).map_err(|_| DbError::Unreadable { column })
+    }
+
+    /// A text of the platform's own, which may be of any type and not even UTF-8.
+    pub(crate) fn foreign_text(&self, index: usize) -> Result<Option<Cow<'_, str>>, DbError> {
+        Ok(self.get_unchecked::<Option<&[u8]>, _>(index)?.map(String::from_utf8_lossy))
+    }
+
     /// The time in a column.
     pub(crate) fn time<I>(&self, index: I, column: &'static str) -> Result<Timestamp, DbError>
     where
@@ -73,7 +123,7 @@ impl SqlRow {
     {
         match self {
             Self::Sqlite(_) => {
-                let text: Option<&str> = self.get(index)?;
+                let text = self.optional_text(index, column)?;
                 text.map(|text| parse_column(text, column)).transpose()
             }
             Self::Postgres(row) => {
@@ -84,7 +134,7 @@ impl SqlRow {
     }
 
     /// The text of a JSON column.
-    pub(crate) fn json<I>(&self, index: I) -> Result<&str, DbError>
+    pub(crate) fn json<I>(&self, index: I, column: &'static str) -> Result<&str, DbError>
     where
         I: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
     {
@@ -92,7 +142,7 @@ impl SqlRow {
             Self::Sqlite(row) => row.try_get_unchecked(index),
             Self::Postgres(row) => row.try_get_unchecked(index).map(|Jsonb(text)| text),
         }
-        .map_err(DbError::from_driver)
+        .map_err(|_| DbError::Unreadable { column })
     }
 }
 

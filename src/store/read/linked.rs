@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::{Attribute, EntraId, Fingerprint, LinkedLearner, LinkedLearners, Route, Routes, Values};
+use crate::model::{
+    Attribute, EntraId, Fingerprint, LinkedLearner, LinkedLearners, Route, Routes, UnreadableRow, Values,
+};
 use crate::store::db::{DbError, Dialect, SqlRow, Statement, parse_column, parse_json_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -10,7 +12,7 @@ use crate::store::table::{push_columns, read_columns, without_active};
 
 impl Store {
     /// The learners linked by `source`, of all users or of one, with the fingerprint of exactly `attributes`. Reads each
-    /// row once, and keeps no values.
+    /// row once, and keeps no values. A link that cannot be read is left out and noted.
     pub async fn linked_learners(
         &self,
         source: &str,
@@ -21,9 +23,11 @@ impl Store {
         self.count_linked(source).await?;
         let attributes = without_active(attributes);
         let layout = &self.layout;
+        let mut connection = self.connection().await;
         let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, ");
         statement.push(layout.active("r")).push(", ").push(layout.deactivated("r", "l")).push(", ");
-        statement.push(layout.outside("r"));
+        statement.push(layout.outside("r")).push(", ").push(connection.place_of("l", &["learner_id"]));
+        statement.push(", ").push(layout.external_id("r.").unwrap_or_else(|| "NULL".to_owned()));
         push_columns(&mut statement, layout, &attributes);
         statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
         statement.push_bind(source);
@@ -35,7 +39,15 @@ impl Store {
         let mut routes_by_text = BTreeMap::new();
         let mut values = Values::new();
         let each = |row: SqlRow| {
-            read_columns(&row, 6, &attributes, &mut values)?;
+            let (user, routes) = match read_link(&row, &mut routes_by_text) {
+                Ok(link) => link,
+                Err(DbError::Unreadable { column }) => {
+                    self.note_unreadable(unreadable_link(&row, column)?);
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            read_columns(&row, 8, &attributes, &mut values)?;
             let (active, deactivated): (bool, bool) = (row.get_unchecked(3)?, row.get_unchecked(4)?);
             let outside: bool = row.get_unchecked(5)?;
             // Another program reactivated the learner; an unknown fingerprint makes the plan look at it.
@@ -49,13 +61,47 @@ impl Store {
                 } else {
                     Fingerprint::compute(&values)
                 },
-                routes: parse_routes(&mut routes_by_text, row.json(2)?)?,
+                routes,
             };
-            known.insert(parse_column(row.get_unchecked(0)?, "sync_links.entra_id")?, entry);
+            known.insert(user, entry);
             Ok::<_, StoreError>(())
         };
-        self.connection().await.run(statement, each).await?;
+        connection.run(statement, each).await?;
         Ok(known)
+    }
+
+    /// Reads all bookkeeping of `source`, and returns the rows that cannot be read.
+    pub async fn inspect_bookkeeping(&self, source: &str) -> Result<Vec<UnreadableRow>, StoreError> {
+        if !self.links_are_readable(source).await? {
+            self.linked_learners(source, None, &[]).await?;
+        }
+        self.held_users(source).await?;
+        self.failing(source).await?;
+        self.last_members(source).await?;
+        Ok(self.unreadable_rows())
+    }
+
+    /// Whether every link of `source` can be read. A cache does not show what a hand changed in the links.
+    pub async fn links_are_readable(&self, source: &str) -> Result<bool, StoreError> {
+        let mut connection = self.connection().await;
+        let is_id = match connection.dialect() {
+            Dialect::Sqlite => {
+                let form = [8, 4, 4, 4, 12].map(|count| "[0-9a-f]".repeat(count)).join("-");
+                format!("(typeof(entra_id) = 'text' AND entra_id GLOB '{form}')")
+            }
+            Dialect::Postgres => "coalesce(entra_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', false)".to_owned(),
+        };
+        let odd = Statement::new(format!("SELECT EXISTS (SELECT 1 FROM sync_links WHERE source = $1 AND NOT {is_id})"));
+        if connection.row(odd.bind(source)).await?.get(0)? {
+            return Ok(false);
+        }
+        // Thousands of users share a few combinations.
+        let combinations = Statement::new("SELECT DISTINCT via FROM sync_links WHERE source = $1");
+        let rows = connection.rows(combinations.bind(source)).await?;
+        let mut parsed = BTreeMap::new();
+        Ok(rows
+            .iter()
+            .all(|row| row.json(0, "sync_links.via").and_then(|text| parse_routes(&mut parsed, text)).is_ok()))
     }
 
     /// The number of learners linked by `source`, without those outside the limits.
@@ -104,6 +150,26 @@ impl Store {
         let count = |(index, attribute)| Ok((attribute, row.get::<i64, _>(index)?.unsigned_abs()));
         attributes.into_iter().enumerate().map(count).collect()
     }
+}
+
+fn read_link(row: &SqlRow, parsed: &mut BTreeMap<String, Routes>) -> Result<(EntraId, Routes), DbError> {
+    let user = row.canonical(0, "sync_links.entra_id")?;
+    Ok((user, parse_routes(parsed, row.json(2, "sync_links.via")?)?))
+}
+
+/// The user of a link whose id cannot be read is the one that the learner names.
+fn unreadable_link(row: &SqlRow, column: &'static str) -> Result<UnreadableRow, DbError> {
+    let place = row.text(6, "sync_links.learner_id")?.to_owned();
+    let written = row.foreign_text(0)?.and_then(|text| text.parse::<EntraId>().ok());
+    let named = row.foreign_text(7)?.and_then(|text| text.parse::<EntraId>().ok());
+    let user = written.or(named);
+    let change = match (column, user) {
+        ("sync_links.via", _) => "UPDATE sync_links SET via = '[]'".to_owned(),
+        (_, Some(user)) => format!("UPDATE sync_links SET entra_id = '{user}'"),
+        (_, None) => "DELETE FROM sync_links".to_owned(),
+    };
+    let repair = format!("{change} WHERE {place}");
+    Ok(UnreadableRow { user, column, place, repair })
 }
 
 /// Parses a value of `via`. Equal values are parsed once and shared.

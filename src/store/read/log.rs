@@ -1,10 +1,13 @@
 //! Reading the provisioning log.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
+
 use jiff::Timestamp;
 
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Status};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Status, UnreadableRow};
 use crate::store::cycles::CycleId;
-use crate::store::db::{Statement, parse_column, parse_json_column};
+use crate::store::db::{DbError, SqlRow, Statement, parse_json_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
@@ -54,11 +57,20 @@ pub struct LogRow {
     pub changes: serde_json::Value,
 }
 
+/// Rows of the log, oldest first.
+#[derive(Debug)]
+pub struct LogPage {
+    /// The readable rows.
+    pub rows: Vec<LogRow>,
+    /// The keys of all rows, also of those that cannot be read.
+    pub ids: Vec<i64>,
+}
+
 impl Store {
-    /// The rows that match `filter`, oldest first; after a given row, newest first.
-    pub async fn log(&self, filter: &LogFilter) -> Result<Vec<LogRow>, StoreError> {
+    /// The rows that match `filter`. A row that cannot be read is left out and noted.
+    pub async fn log(&self, filter: &LogFilter) -> Result<LogPage, StoreError> {
         let LogFilter { user, action, status, since, limit, after, skip } = filter;
-        let mut connection = self.connection().await;
+        let connection = self.connection().await;
         let mut statement = Statement::new(
             "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes
              FROM provisioning_log WHERE id > 0",
@@ -94,24 +106,38 @@ impl Store {
             statement.push(" LIMIT ").push_bind(i64::from(*limit));
             statement.push(" OFFSET ").push_bind(i64::from(*skip));
         }
-        let rows = connection.rows(statement).await?;
-        rows.iter()
-            .rev()
-            .map(|row| {
-                Ok(LogRow {
-                    id: row.get(0)?,
-                    cycle: CycleId(row.get(1)?),
-                    at: row.time(2, "provisioning_log.at")?,
-                    action: parse_column(row.get(3)?, "provisioning_log.action")?,
-                    status: parse_column(row.get(4)?, "provisioning_log.status")?,
-                    entra_id: parse_column(row.get(5)?, "provisioning_log.entra_id")?,
-                    learner: self.layout.optional_learner_at(row, 6)?,
-                    user_name: row.get(7)?,
-                    reason: parse_column(row.get(8)?, "provisioning_log.reason")?,
-                    detail: row.get(9)?,
-                    changes: parse_json_column(row.json(10)?, "provisioning_log.changes")?,
-                })
+        // `query_readable` takes the connection.
+        drop(connection);
+        let ids = RefCell::new(Vec::new());
+        let read = |row: &SqlRow| {
+            let id = row.get(0)?;
+            ids.borrow_mut().push(id);
+            Ok(LogRow {
+                id,
+                cycle: CycleId(row.get(1).map_err(|_| DbError::Unreadable { column: "provisioning_log.cycle_id" })?),
+                at: row.time(2, "provisioning_log.at")?,
+                action: row.parsed(3, "provisioning_log.action")?,
+                status: row.parsed(4, "provisioning_log.status")?,
+                entra_id: row.parsed(5, "provisioning_log.entra_id")?,
+                learner: self.layout.optional_learner_at(row, 6)?,
+                user_name: row.foreign_text(7)?.map(Cow::into_owned),
+                reason: row.parsed(8, "provisioning_log.reason")?,
+                detail: row.foreign_text(9)?.map(Cow::into_owned),
+                changes: parse_json_column(row.json(10, "provisioning_log.changes")?, "provisioning_log.changes")?,
             })
-            .collect()
+        };
+        let note = |row: &SqlRow, column| numbered(row, column, "provisioning_log");
+        let mut rows: Vec<LogRow> = self.query_readable(statement, read, note).await?;
+        rows.sort_unstable_by_key(|row| row.id);
+        let mut ids = ids.into_inner();
+        ids.sort_unstable();
+        Ok(LogPage { rows, ids })
     }
+}
+
+/// An unreadable row whose key, a number, is the first column. Nothing depends on the row.
+fn numbered(row: &SqlRow, column: &'static str, table: &str) -> UnreadableRow {
+    let place = format!("id = {}", row.get::<i64, _>(0).unwrap_or_default());
+    let repair = format!("DELETE FROM {table} WHERE {place}");
+    UnreadableRow { user: None, column, place, repair }
 }

@@ -1,15 +1,16 @@
 //! Records about users besides their learner rows: holds, failures and recent deactivations; and about groups and
 //! sources.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::status::HeldUser;
-use crate::model::{Action, Attribute, Cause, EntraId, Reason, Status, fold};
+use crate::model::{Action, Attribute, Cause, EntraId, Reason, Status, UnreadableRow, fold};
 use crate::plan::{FailingEntry, HeldEntry};
-use crate::store::db::{Dialect, Statement, parse_column};
+use crate::store::db::{DbError, Dialect, SqlRow, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
@@ -28,21 +29,26 @@ impl Store {
 
     /// The failing, skipped and waiting users.
     pub async fn failing(&self, source: &str) -> Result<BTreeMap<EntraId, FailingEntry>, StoreError> {
-        let statement = Statement::new(
-            "SELECT entra_id, reason, cause, drift_fingerprint, first_at FROM sync_failures WHERE source = $1",
-        );
-        self.query(statement.bind(source), |row| {
-            let (cause, fingerprint): (Option<&str>, Option<&str>) = (row.get(2)?, row.get(3)?);
+        let place = self.connection().await.place_of("sync_failures", &["source", "entra_id"]);
+        let statement = Statement::new(format!(
+            "SELECT entra_id, reason, cause, drift_fingerprint, first_at, {place} FROM sync_failures WHERE source = $1",
+        ));
+        let read = |row: &SqlRow| {
+            let (cause, fingerprint) = (
+                row.optional_text(2, "sync_failures.cause")?,
+                row.optional_text(3, "sync_failures.drift_fingerprint")?,
+            );
             let entry = FailingEntry {
-                reason: parse_column(row.get(1)?, "sync_failures.reason")?,
-                // An unknown value only starts a wait again, so it must not stop the cycle.
+                reason: row.parsed(1, "sync_failures.reason")?,
+                // An unknown value only starts a wait again.
                 cause: cause.and_then(|cause| cause.parse().ok()),
                 drift_fingerprint: fingerprint.and_then(|fingerprint| fingerprint.parse().ok()),
                 first_at: row.time(4, "sync_failures.first_at")?,
             };
-            Ok((parse_column(row.get(0)?, "sync_failures.entra_id")?, entry))
-        })
-        .await
+            Ok((row.canonical(0, "sync_failures.entra_id")?, entry))
+        };
+        self.query_readable(statement.bind(source), read, |row, column| deletable(row, column, "sync_failures", 5))
+            .await
     }
 
     /// The users that this source deactivated at `since` or later without an approval, and that are still inactive.
@@ -59,7 +65,10 @@ impl Store {
         .bind(since)
         .bind(Action::Deactivate.as_str())
         .bind(Status::Success.as_str());
-        self.query(statement, |row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).await
+        // Links that cannot be read are noted by another read.
+        let users: Vec<Option<EntraId>> =
+            self.query(statement, |row| Ok(row.canonical(0, "sync_links.entra_id").ok())).await?;
+        Ok(users.into_iter().flatten().collect())
     }
 
     /// The active users of `source` by attribute, for each of `attributes` that was cleared at `since` or later without an
@@ -112,8 +121,9 @@ impl Store {
         let mut cleared = BTreeSet::new();
         for row in rows {
             // Somebody may have edited the log; a row that says nothing must not stop the cycle.
-            let Ok(user) = row.get::<&str, _>(0)?.parse() else { continue };
-            let Ok(changes) = serde_json::from_str::<Vec<LoggedChange>>(row.json(1)?) else { continue };
+            let Ok(user) = row.parsed(0, "provisioning_log.entra_id") else { continue };
+            let Ok(text) = row.json(1, "provisioning_log.changes") else { continue };
+            let Ok(changes) = serde_json::from_str::<Vec<LoggedChange>>(text) else { continue };
             for LoggedChange { attribute: path, old, new } in changes {
                 let attribute = attributes.iter().find(|attribute| attribute.path() == path);
                 cleared
@@ -131,13 +141,22 @@ impl Store {
         Ok(self.connection().await.row(statement).await?.get::<i64, _>(0)?.unsigned_abs())
     }
 
-    /// The last recorded number of members of each assigned group.
+    /// The last recorded number of members of each assigned group; as many as there can be where it cannot be read, so
+    /// that the group is guarded.
     pub async fn last_members(&self, source: &str) -> Result<BTreeMap<EntraId, u64>, StoreError> {
-        let statement = Statement::new("SELECT group_id, last_members FROM sync_groups WHERE source = $1");
-        self.query(statement.bind(source), |row| {
-            Ok((parse_column(row.get(0)?, "sync_groups.group_id")?, row.get::<i64, _>(1)?.unsigned_abs()))
-        })
-        .await
+        let place = self.connection().await.place_of("sync_groups", &["source", "group_id"]);
+        let statement =
+            Statement::new(format!("SELECT group_id, last_members, {place} FROM sync_groups WHERE source = $1"));
+        let read = |row: &SqlRow| {
+            let group = row.canonical(0, "sync_groups.group_id")?;
+            let members = row.count(1, "sync_groups.last_members");
+            if let Err(DbError::Unreadable { column }) = members {
+                self.note_unreadable(UnreadableRow { user: None, ..deletable(row, column, "sync_groups", 2) });
+            }
+            Ok((group, members.unwrap_or(u64::MAX)))
+        };
+        let note = |row: &SqlRow, column| UnreadableRow { user: None, ..deletable(row, column, "sync_groups", 2) };
+        self.query_readable(statement.bind(source), read, note).await
     }
 
     /// The user whose learner has this user name.
@@ -150,7 +169,7 @@ impl Store {
         statement.push_bind(source).push(" AND ").push(connection.folded(&column));
         statement.push(" = ").push_bind(fold(user_name));
         let row = connection.optional_row(statement).await?;
-        row.map(|row| Ok(parse_column(row.get(0)?, "sync_links.entra_id")?)).transpose()
+        Ok(row.and_then(|row| row.canonical(0, "sync_links.entra_id").ok()))
     }
 
     /// The other sources that have links, when `source` has none and was not admitted: the reason to refuse a cycle.
@@ -159,7 +178,21 @@ impl Store {
             return Ok(Vec::new());
         }
         let sources = Statement::new("SELECT DISTINCT source FROM sync_links ORDER BY source");
-        let sources: Vec<String> = self.query(sources, |row| Ok(row.get(0)?)).await?;
+        let sources: Vec<String> = self.query(sources, read_source).await?;
         Ok(if sources.iter().any(|known| known == source) { Vec::new() } else { sources })
     }
+}
+
+/// A source that a hand may have changed.
+fn read_source(row: &SqlRow) -> Result<String, StoreError> {
+    Ok(row.foreign_text(0)?.map_or_else(String::new, Cow::into_owned))
+}
+
+/// An unreadable row that the next cycle makes again where it is needed. The Entra id is the first column, and `place`
+/// the index of the condition that finds the row.
+pub(super) fn deletable(row: &SqlRow, column: &'static str, table: &str, place: usize) -> UnreadableRow {
+    let user = row.foreign_text(0).ok().flatten().and_then(|text| text.parse().ok());
+    let place = row.foreign_text(place).ok().flatten().unwrap_or_default().into_owned();
+    let repair = format!("DELETE FROM {table} WHERE {place}");
+    UnreadableRow { user, column, place, repair }
 }

@@ -1,10 +1,11 @@
 //! Learner rows with their values: rows that may change, and rows that hold a value that another user needs.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Attribute, AttributeKind, EntraId, LearnerId, UniqueKey, Values};
 use crate::plan::LearnerRow;
-use crate::store::db::{Connection, SqlRow, SqlValue, Statement, parse_column};
+use crate::store::db::{Connection, SqlRow, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::table::{Layout, id_texts, push_columns, read_columns, without_active};
@@ -125,7 +126,8 @@ async fn ids_where(
         let mut statement = Statement::new(format!("SELECT {id} FROM {table} r WHERE {within} AND {column} IN"));
         statement.push_list(values);
         for row in connection.rows(statement).await? {
-            ids.push(layout.learner_at(&row, 0)?);
+            // A row without a readable id can be nobody's. The database still refuses what it holds.
+            ids.extend(layout.learner_at(&row, 0).ok());
         }
     }
     Ok(ids)
@@ -147,7 +149,7 @@ async fn padded_ids(
         // Bytes, because another program may have written invalid UTF-8.
         let text = row.get_unchecked::<Option<&[u8]>, _>(1)?.map(String::from_utf8_lossy).unwrap_or_default();
         if values.contains(&attribute.matched(&text)) {
-            ids.push(layout.learner_at(&row, 0)?);
+            ids.extend(layout.learner_at(&row, 0).ok());
         }
         Ok::<_, StoreError>(())
     };
@@ -166,7 +168,8 @@ fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v
     let (id, active, deactivated) = (layout.id(), layout.active("r"), layout.deactivated("r", "l"));
     let other_state = layout.other_state("r");
     let mut statement = Statement::new(format!(
-        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}, l.spelling, {}",
+        "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}, l.spelling, {},
+             l.learner_id IS NOT NULL",
         layout.outside("r"),
     ));
     push_columns(&mut statement, layout, attributes);
@@ -174,19 +177,20 @@ fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v
 }
 
 fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Result<LearnerRow, StoreError> {
-    let source: Option<String> = row.get(2)?;
-    let user: Option<&str> = row.get(3)?;
-    let link = match (source, user) {
-        (Some(source), Some(user)) => Some((source, parse_column(user, "sync_links.entra_id")?)),
-        _ => None,
+    let link = match (row.text(2, "sync_links.source"), row.canonical(3, "sync_links.entra_id")) {
+        (Ok(source), Ok(user)) => Some((source.to_owned(), user)),
+        (_, _) => None,
     };
     let mut values = Values::new();
+    let is_linked: bool = row.get_unchecked(9)?;
+    let unreadable_link = is_linked && link.is_none();
     let outside: bool = row.get_unchecked(8)?;
     if outside {
         return Ok(LearnerRow {
             learner: layout.learner_at(row, 0)?,
             external_id: None,
             link,
+            unreadable_link,
             outside,
             active: false,
             deactivated: false,
@@ -195,11 +199,12 @@ fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Resu
             values,
         });
     }
-    read_columns(row, 9, attributes, &mut values)?;
-    let spelling: Option<&str> = row.get(7)?;
+    read_columns(row, 10, attributes, &mut values)?;
+    let spelling = row.foreign_text(7)?;
     Ok(LearnerRow {
         learner: layout.learner_at(row, 0)?,
-        external_id: row.get_unchecked(1)?,
+        external_id: row.foreign_text(1)?.map(Cow::into_owned),
+        unreadable_link,
         link,
         outside,
         active: row.get_unchecked(4)?,

@@ -1,9 +1,12 @@
 //! Held and failing users as `status` and `approve` show them.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
+use super::records::deletable;
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason};
-use crate::store::db::{Statement, parse_column};
+use crate::store::db::{SqlRow, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
@@ -61,57 +64,60 @@ impl Store {
     pub async fn held_users(&self, source: &str) -> Result<Vec<HeldUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
+        let place = self.connection().await.place_of("h", &["source", "entra_id"]);
         let within = layout.within("r");
         let statement = Statement::new(format!(
-            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}
+            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}, {place}
              FROM sync_held h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
              WHERE h.source = $1 ORDER BY h.entra_id",
         ));
-        self.query(statement.bind(source), |row| {
-            let approved_by: Option<String> = row.get(5)?;
+        let read = |row: &SqlRow| {
+            let approved_by = row.optional_text(5, "sync_held.approved_by")?;
             let approved_at = row.optional_time(4, "sync_held.approved_at")?;
             Ok(HeldUser {
-                entra_id: parse_column(row.get(0)?, "sync_held.entra_id")?,
-                action: parse_column(row.get(1)?, "sync_held.action")?,
-                reason: parse_column(row.get(2)?, "sync_held.reason")?,
+                entra_id: row.canonical(0, "sync_held.entra_id")?,
+                action: row.parsed(1, "sync_held.action")?,
+                reason: row.parsed(2, "sync_held.reason")?,
                 since: row.time(3, "sync_held.since")?,
-                approved: approved_at.map(|at| (at, approved_by.unwrap_or_default())),
+                approved: approved_at.map(|at| (at, approved_by.unwrap_or_default().to_owned())),
                 learner: self.layout.optional_learner_at(row, 6)?,
-                user_name: row.get_unchecked(7)?,
+                user_name: row.foreign_text(7)?.map(Cow::into_owned),
             })
-        })
-        .await
+        };
+        self.query_readable(statement.bind(source), read, |row, column| deletable(row, column, "sync_held", 8)).await
     }
 
     /// The failing users, in order of object id.
     pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
+        let place = self.connection().await.place_of("f", &["source", "entra_id"]);
         let within = layout.within("r");
         let statement = Statement::new(format!(
             "SELECT f.entra_id, f.reason, f.detail, f.first_at, f.last_at, f.attempts,
                     coalesce(r.{user_name}, (SELECT p.user_name FROM provisioning_log p
                                            WHERE p.entra_id = f.entra_id AND p.user_name IS NOT NULL
-                                           ORDER BY p.id DESC LIMIT 1))
+                                           ORDER BY p.id DESC LIMIT 1)), {place}
              FROM sync_failures f
              LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
              WHERE f.source = $1 ORDER BY f.entra_id",
         ));
-        self.query(statement.bind(source), |row| {
+        let read = |row: &SqlRow| {
             Ok(FailingUser {
-                entra_id: parse_column(row.get(0)?, "sync_failures.entra_id")?,
-                reason: parse_column(row.get(1)?, "sync_failures.reason")?,
-                detail: row.get(2)?,
+                entra_id: row.canonical(0, "sync_failures.entra_id")?,
+                reason: row.parsed(1, "sync_failures.reason")?,
+                detail: row.optional_text(2, "sync_failures.detail")?.map(str::to_owned),
                 first_at: row.time(3, "sync_failures.first_at")?,
                 last_at: row.time(4, "sync_failures.last_at")?,
-                attempts: row.get::<i64, _>(5)?.unsigned_abs(),
-                user_name: row.get_unchecked(6)?,
+                attempts: row.count(5, "sync_failures.attempts")?,
+                user_name: row.foreign_text(6)?.map(Cow::into_owned),
             })
-        })
-        .await
+        };
+        self.query_readable(statement.bind(source), read, |row, column| deletable(row, column, "sync_failures", 7))
+            .await
     }
 
     /// The numbers of learners.

@@ -187,10 +187,7 @@ impl Layout {
 
     /// An expression for whether the learner in the row `alias` is active. A learner in another state is not.
     pub(crate) fn active(&self, alias: &str) -> String {
-        match self.encodings.get(&Attribute::Active) {
-            None => self.value(alias, Attribute::Active),
-            Some(_) => format!("coalesce({}, false)", self.value(alias, Attribute::Active)),
-        }
+        format!("coalesce({}, false)", self.value(alias, Attribute::Active))
     }
 
     /// A condition: the row `alias` carries the limiting constants. Any other row is not a learner.

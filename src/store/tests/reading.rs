@@ -68,6 +68,7 @@ async fn rows_are_found_once_by_name_email_match_value_or_external_id(kind: Kind
         learner: LearnerId::Number(5001),
         external_id: Some("0A1B2C3D-0000-4000-8000-00000000ABCD".to_owned()),
         link: None,
+        unreadable_link: false,
         outside: false,
         active: true,
         deactivated: false,
@@ -114,8 +115,9 @@ async fn the_log_is_filtered(kind: Kind) {
     let later = WriteContext { at: time("2026-01-03T00:00:00Z"), ..write_context() };
     let renamed = [(Attribute::UserName, Some("user2@example.org"), Some("bea@example.org"))];
     store.apply(&batch_of(&[update(user(2), 2, &renamed), deactivate(user(1), 1)]), &later).await.unwrap();
-    let ids =
-        async |filter: LogFilter| store.log(&filter).await.unwrap().into_iter().map(|row| row.id).collect::<Vec<_>>();
+    let ids = async |filter: LogFilter| {
+        store.log(&filter).await.unwrap().rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
+    };
     let of = |user: &str| LogFilter { user: Some(user.to_owned()), ..LogFilter::default() };
     assert_eq!(ids(LogFilter::default()).await, [1, 2, 3, 4, 5]);
     assert_eq!(ids(LogFilter { limit: Some(2), ..LogFilter::default() }).await, [4, 5]);

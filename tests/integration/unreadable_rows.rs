@@ -1,0 +1,249 @@
+//! Rows of the bookkeeping that a hand has changed so that they cannot be read.
+
+use graph_sim::Tenant;
+use learner_sync::model::Outcome;
+use learner_sync::plan::Counts;
+use serde_json::{Value, json};
+
+use crate::database::{apply, is_on_postgres, on_both};
+use crate::world::{World, assigned, assigned_group};
+
+/// The statement that a problem names.
+fn repair(problem: &str) -> String {
+    let (_, statement) = problem.split_once("run: ").unwrap_or_else(|| panic!("no statement in {problem:?}"));
+    statement.trim_end().to_owned()
+}
+
+/// Damages that concern one user, whose id replaces `{id}`: the table, and the statement.
+fn damages() -> Vec<&'static str> {
+    let mut damages = vec![
+        "UPDATE sync_links SET via = '[\"no id\"]' WHERE entra_id = '{id}'",
+        "UPDATE sync_links SET via = '{}' WHERE entra_id = '{id}'",
+        "UPDATE sync_links SET via = '[\"direct\", 7]' WHERE entra_id = '{id}'",
+        "UPDATE sync_links SET entra_id = upper(entra_id) WHERE entra_id = '{id}'",
+        "UPDATE sync_links SET entra_id = 'o''clock' WHERE entra_id = '{id}'",
+        "UPDATE sync_links SET entra_id = '' WHERE entra_id = '{id}'",
+        "INSERT INTO sync_held (source, entra_id, action, reason, since)
+             SELECT source, '{id}', 'explode', 'threshold', linked_at FROM sync_links WHERE entra_id = '{id}'",
+        "INSERT INTO sync_held (source, entra_id, action, reason, since)
+             SELECT source, upper('{id}'), 'deactivate', 'threshold', linked_at FROM sync_links WHERE entra_id = '{id}'",
+        "INSERT INTO sync_failures (source, entra_id, reason, first_at, last_at, attempts)
+             SELECT source, upper('{id}'), 'of a later version', linked_at, linked_at, 1 FROM sync_links WHERE entra_id = '{id}'",
+    ];
+    if !is_on_postgres() {
+        damages.extend([
+            "UPDATE sync_links SET via = '{' WHERE entra_id = '{id}'",
+            "UPDATE sync_links SET via = x'ff00' WHERE entra_id = '{id}'",
+            "UPDATE sync_links SET via = 5 WHERE entra_id = '{id}'",
+            "UPDATE sync_links SET entra_id = x'80' WHERE entra_id = '{id}'",
+            "INSERT INTO sync_held (source, entra_id, action, reason, since)
+                 SELECT source, '{id}', 'update', 'threshold', 'yesterday' FROM sync_links WHERE entra_id = '{id}'",
+            "INSERT INTO sync_held (source, entra_id, action, reason, since, approved_at)
+                 SELECT source, '{id}', 'update', x'00', linked_at, 7 FROM sync_links WHERE entra_id = '{id}'",
+        ]);
+    } else {
+        damages.push(
+            "INSERT INTO sync_held (source, entra_id, action, reason, since)
+                 SELECT source, '{id}', 'update', 'threshold', 'infinity' FROM sync_links WHERE entra_id = '{id}'",
+        );
+    }
+    damages
+}
+
+#[apply(on_both)]
+async fn a_row_that_cannot_be_read_rejects_its_user_alone() {
+    for damage in damages() {
+        let mut tenant = Tenant::default();
+        let users = assigned(&mut tenant, 3);
+        let mut world = World::start(tenant).await;
+        world.cycle().await;
+        world.execute(&damage.replace("{id}", &users[0])).await;
+        // The damaged user leaves, another changes, and a newcomer joins.
+        world.sim.tenant(|tenant| {
+            tenant.unassign(&users[0]);
+            tenant.user_mut(&users[1]).set("jobTitle", json!("Clerk")).unwrap();
+        });
+        world.sim.tenant(|tenant| assigned(tenant, 1));
+
+        let rehearsed = world.run_program(&["sync", "--dry-run", "--json"], 3).json();
+        let report = world.cycle().await;
+        let expected = Counts { in_scope: 3, created: 1, updated: 1, unchanged: 1, failed: 1, ..Counts::default() };
+        assert_eq!((report.counts, report.outcome), (expected, Outcome::Partial), "{damage}");
+        let counts =
+            ["in_scope", "created", "updated", "unchanged", "failed", "deactivated"].map(|key| &rehearsed[key]);
+        assert_eq!(counts.map(Value::as_u64), [3, 1, 1, 1, 1, 0].map(Some), "{damage}");
+        assert_eq!(world.log(&users[0]).await.last().unwrap(), "update failure database-error", "{damage}");
+
+        // Each command shows the rest and names the row.
+        let status = world.run_program(&["status", "--json"], 0).json();
+        assert_eq!(status["state"], "partial", "{damage}");
+        assert_eq!(status["unreadable_rows"].as_array().map(Vec::len), Some(1), "{damage}: {status}");
+        world.run_program(&["plan"], 0);
+        let approve = world.run_program(&["approve"], 0);
+        assert_eq!(approve.stderr.contains("cannot read sync_held"), damage.contains("sync_held"), "{approve:?}");
+        let entries = world.run_program(&["log", "--user", &users[0], "--format", "json"], 0).json();
+        let detail = entries.as_array().unwrap().last().unwrap()["detail"].as_str().unwrap();
+
+        world.execute(&repair(detail)).await;
+        let report = world.cycle().await;
+        let expected = Counts { in_scope: 3, deactivated: 1, unchanged: 3, ..Counts::default() };
+        assert_eq!((report.counts, report.outcome), (expected, Outcome::Success), "{damage}: {detail}");
+        world.settled().await;
+    }
+}
+
+/// A user whose link cannot be read is known: it gets no second learner, and nobody else gets its learner.
+#[apply(on_both)]
+async fn a_learner_with_an_unreadable_link_is_given_to_nobody() {
+    let mut tenant = Tenant::default();
+    let users = assigned(&mut tenant, 2);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world
+        .execute("UPDATE sync_links SET entra_id = 'junk' || learner_id; UPDATE learners SET external_id = NULL")
+        .await;
+    let rows = world.query("SELECT * FROM learners ORDER BY id").await;
+    // A newcomer with the address of the first.
+    let name = world.value("SELECT user_name FROM learners WHERE id = 1").await;
+    let id = world.sim.tenant(|tenant| {
+        tenant.delete_user(&users[0]);
+        let id = assigned(tenant, 1).remove(0);
+        tenant.user_mut(&id).set("userPrincipalName", json!(name)).unwrap();
+        id
+    });
+    let report = world.cycle().await;
+    assert_eq!((report.counts.created, report.counts.updated, report.counts.deactivated), (0, 0, 0), "{name}");
+    assert_eq!(report.outcome, Outcome::Partial);
+    assert_eq!(world.log(&id).await, ["create failure conflict"]);
+    assert!(world.last_detail(&id).await.contains("linked, but the link cannot be read"));
+    assert_eq!(world.query("SELECT * FROM learners ORDER BY id").await, rows);
+    let refused = world.run_program(&["provision", &id, "--relink", "1"], 1);
+    assert!(refused.stderr.contains("the link of learner 1 cannot be read"), "{refused:?}");
+    let checked = world.run_program(&["check"], 1);
+    assert!(checked.stdout.contains("2 rows of the bookkeeping cannot be read, such as: cannot read"), "{checked:?}");
+}
+
+/// Rows that name no user: they count, and everything goes on.
+#[apply(on_both)]
+async fn rows_that_name_nobody_are_reported() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 4);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    for (damage, healed) in [
+        ("UPDATE sync_groups SET last_members = -3", true),
+        ("UPDATE sync_groups SET group_id = 'Staff'", false),
+        (
+            "INSERT INTO sync_held (source, entra_id, action, reason, since)
+              SELECT source, 'nobody', 'deactivate', 'threshold', linked_at FROM sync_links LIMIT 1",
+            false,
+        ),
+    ] {
+        world.execute(damage).await;
+        let report = world.cycle().await;
+        assert_eq!((report.counts.failed, report.outcome), (1, Outcome::Partial), "{damage}");
+        let status = world.run_program(&["status", "--json"], 0).json();
+        if !healed {
+            world.execute(&repair(status["unreadable_rows"][0].as_str().unwrap())).await;
+        }
+        assert_eq!(world.cycle().await.outcome, Outcome::Success, "{damage}");
+    }
+    // A lost count never lets an emptied group deactivate its members.
+    world.execute("UPDATE sync_groups SET last_members = -1").await;
+    world.sim.tenant(|tenant| members.iter().for_each(|user| tenant.remove_member(&group, user)));
+    let report = world.cycle().await;
+    assert_eq!((report.counts.deactivated, report.counts.held), (0, 4));
+}
+
+/// Rows that no decision depends on.
+#[apply(on_both)]
+async fn log_and_status_leave_out_what_they_cannot_read() {
+    let mut tenant = Tenant::default();
+    let users = assigned(&mut tenant, 3);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world.cycle().await;
+    let (log, cycle) = if is_on_postgres() {
+        (
+            "UPDATE provisioning_log SET reason = 'because', at = 'infinity' WHERE id = 2",
+            "UPDATE sync_cycles SET failed = -1 WHERE id = 2",
+        )
+    } else {
+        (
+            "UPDATE provisioning_log SET changes = x'ff', at = 'soon' WHERE id = 2",
+            "UPDATE sync_cycles SET outcome = x'00' WHERE id = 2",
+        )
+    };
+    world.execute(log).await;
+    world.execute(cycle).await;
+    let shown = world.run_program(&["log", "--format", "json"], 0);
+    assert_eq!(shown.json().as_array().unwrap().len(), 2);
+    assert!(shown.stderr.contains("DELETE FROM provisioning_log WHERE id = 2;"), "{shown:?}");
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!(status["last_cycle"]["cycle"], json!(1));
+    assert!(
+        status["unreadable_rows"][0].as_str().unwrap().contains("DELETE FROM sync_cycles WHERE id = 2"),
+        "{status}"
+    );
+    // Not even a cycle with deactivations reads them.
+    world.sim.tenant(|tenant| tenant.unassign(&users[1]));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+}
+
+/// Every cycle depends on this row.
+#[apply(on_both)]
+async fn an_unreadable_state_is_refused_with_the_statement() {
+    let mut tenant = Tenant::default();
+    assigned(&mut tenant, 1);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    let mut damages = vec![
+        "UPDATE sync_state SET generation = 'g'",
+        "UPDATE sync_state SET admitted_sources = '{'",
+        "UPDATE sync_state SET applications = '[1]'",
+    ];
+    if !is_on_postgres() {
+        damages.push("PRAGMA ignore_check_constraints = ON; UPDATE sync_state SET paused = x'00'");
+    }
+    for damage in damages {
+        world.execute(damage).await;
+        let refused = world.run_program(&["sync"], 1);
+        assert!(refused.stderr.contains("cannot read sync_state."), "{damage}: {refused:?}");
+        world.execute(&repair(&refused.stderr)).await;
+        world.run_program(&["resume"], 0);
+        world.run_program(&["sync"], 0);
+    }
+    if !is_on_postgres() {
+        world.execute("UPDATE sync_state SET next_cycle_at = 'never', credential_ends_at = x'00'").await;
+        world.run_program(&["status"], 0);
+        world.run_program(&["sync"], 0);
+    }
+}
+
+/// What another program wrote into the learners table.
+#[tokio::test]
+async fn learner_rows_of_odd_types_concern_their_own_user_alone() {
+    for damage in [
+        "UPDATE learners SET title = x'ff00ff' WHERE id = 1",
+        "UPDATE learners SET first_name = x'80' WHERE id = 1",
+        "UPDATE learners SET external_id = x'80' WHERE id = 1",
+        "UPDATE learners SET user_name = x'80' WHERE id = 1",
+        "UPDATE learners SET created_at = x'80', updated_at = 'soon' WHERE id = 1",
+        "PRAGMA ignore_check_constraints = ON; UPDATE learners SET active = 'perhaps' WHERE id = 1",
+        "PRAGMA ignore_check_constraints = ON; UPDATE learners SET active = x'01' WHERE id = 1",
+    ] {
+        let mut tenant = Tenant::default();
+        let users = assigned(&mut tenant, 3);
+        let mut world = World::start(tenant).await;
+        world.cycle().await;
+        world.execute(damage).await;
+        world.sim.tenant(|tenant| tenant.user_mut(&users[1]).set("jobTitle", json!("Clerk")).unwrap());
+        world.sim.tenant(|tenant| assigned(tenant, 1));
+        let report = world.full_cycle().await;
+        assert_eq!((report.error.as_deref(), report.counts.created), (None, 1), "{damage}");
+        assert_eq!(world.learner(&users[1], "title").await, ["Clerk"], "{damage}");
+        world.run_program(&["status"], 0);
+        world.run_program(&["plan"], 0);
+        world.run_program(&["log"], 0);
+    }
+}
