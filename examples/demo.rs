@@ -301,7 +301,7 @@ impl Demo {
 
     /// The rows that a cycle wrote into the provisioning log.
     async fn log(&self, cycle: &CycleRow) -> anyhow::Result<Vec<LogRow>> {
-        let mut rows = self.store().await?.0.log(&LogFilter::default()).await?;
+        let mut rows = self.store().await?.0.log(&LogFilter::default()).await?.rows;
         rows.retain(|row| row.cycle == cycle.id);
         Ok(rows)
     }

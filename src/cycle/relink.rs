@@ -65,7 +65,9 @@ impl PreparedRelink {
         let written = self.write(context, &write_context, actor).await;
         match &written {
             Ok(()) => {
-                self.prepared.plan.batches().iter().for_each(|batch| report.add_batch(batch, Vec::new()));
+                for batch in self.prepared.plan.batches() {
+                    report.add_batch(batch, Vec::new());
+                }
                 report.complete();
                 // A comparison that repaired no other user must not pass for what the last cycle wrote.
                 if self.prepared.compared_at.is_some() {

@@ -101,25 +101,27 @@ impl Report {
         }
     }
 
-    /// Counts and logs a committed batch; `refused` are the decisions that the database refused.
-    pub(super) fn add_batch(&mut self, batch: &Batch, refused: Vec<Decision>) {
-        let by_user: BTreeMap<_, _> = refused.iter().map(|refused| (refused.user, refused)).collect();
+    /// Counts and logs a committed batch; `refused` are the decisions that the database refused, with the reasons to log.
+    /// Returns these decisions.
+    pub(super) fn add_batch(&mut self, batch: &Batch, refused: Vec<(Decision, String)>) -> &[Decision] {
+        let reasons: BTreeMap<_, _> = refused.iter().map(|(refused, reason)| (refused.user, reason)).collect();
         for decision in batch.decisions() {
             let Decision { user, action, reason, row, .. } = decision;
-            match by_user.get(user) {
+            match reasons.get(user) {
                 None => {
                     self.counts.add(*action);
                     let learner = row.learner().map(|learner| learner.to_string());
                     tracing::debug!(user.id = %user, learner.id = ?learner, %action, %reason, "change applied");
                 }
-                Some(refused) => {
+                Some(refusal) => {
                     self.counts.failed += 1;
-                    let detail = refused.detail.as_deref().unwrap_or_default();
-                    tracing::warn!(user.id = %user, %action, "the database refused the change: {detail}");
+                    tracing::warn!(user.id = %user, %action, "the database refused the change: {refusal}");
                 }
             }
         }
-        self.refused_rows.extend(refused);
+        let before = self.refused_rows.len();
+        self.refused_rows.extend(refused.into_iter().map(|(decision, _)| decision));
+        &self.refused_rows[before..]
     }
 
     /// Everything was applied.

@@ -81,6 +81,11 @@ impl Store {
         self.write(async |connection| write_audit(connection, actor, action, detail, at).await).await
     }
 
+    /// The encoding of the database, when it lacks characters that a name may have.
+    pub async fn limited_encoding(&self) -> Option<String> {
+        self.connection().await.limited_encoding().map(str::to_owned)
+    }
+
     /// Checks the whole file; returns the first problem. A server is not checked.
     pub async fn first_damage(&self) -> Result<Option<String>, StoreError> {
         let mut connection = self.connection().await;

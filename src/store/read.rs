@@ -6,5 +6,5 @@ mod records;
 mod rows;
 mod status;
 
-pub use self::log::{LogFilter, LogRow};
+pub use self::log::{LogFilter, LogPage, LogRow};
 pub use self::status::{FailingUser, HeldUser, LearnerCounts};

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use self::grants::grant;
 pub(crate) use self::owner::check_ownership;
-pub(crate) use self::refusals::describe_refusal;
+pub(crate) use self::refusals::{describe_refusal, message_of};
 pub(crate) use self::rights::missing_rights;
 pub(crate) use self::script::script;
 use super::db::{Connection, DbError, Dialect, Statement, TransactionEnd, in_transaction};

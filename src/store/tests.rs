@@ -232,3 +232,8 @@ pub(super) fn values(pairs: &[(Attribute, Option<&str>)]) -> Values {
 pub(super) fn routes(routes: &[Route]) -> Routes {
     routes.iter().copied().collect()
 }
+
+/// The indices and reasons of refused decisions.
+pub(super) fn reasons(refused: &[(usize, super::Refused)]) -> Vec<(usize, String)> {
+    refused.iter().map(|(index, refused)| (*index, refused.reason.clone())).collect()
+}

@@ -10,8 +10,8 @@ mod verify;
 
 use jiff::Timestamp;
 
-pub use self::apply::Applied;
 use self::apply::ApplyError;
+pub use self::apply::{Applied, Refused};
 pub use self::bookkeeping::Bookkeeping;
 use super::cycles::CycleId;
 use super::db::{Connection, DbError, Statement};

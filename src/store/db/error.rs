@@ -74,10 +74,12 @@ pub enum RowRefusal {
     WrongType,
     /// A row-level security policy refuses the row.
     Policy,
-    /// Any other reason. The message is withheld, because a trigger may put values into it.
+    /// Any other reason.
     Other {
         /// The code, of a PostgreSQL server.
         sqlstate: Option<String>,
+        /// What a trigger or the database says. It may contain values, so it belongs into the learner database alone.
+        message: String,
     },
 }
 
@@ -99,6 +101,35 @@ impl DbError {
             }
             Self::Full { cause, .. } | Self::RowRefused { cause, .. } => Some(cause),
             Self::Unreadable { .. } => None,
+        }
+    }
+
+    /// Whether another transaction stood in the way, so that trying again may help at once.
+    pub(crate) fn is_conflict(&self) -> bool {
+        // serialization_failure, deadlock_detected
+        matches!(self, Self::Busy(cause) if matches!(cause.sqlstate(), Some("40001" | "40P01")))
+    }
+
+    /// Whether an error may be about one row or about all of them: not one of the connection, the transaction, the
+    /// resources or the state of the server.
+    pub(crate) fn is_unclear(&self) -> bool {
+        let is_elsewhere = |code: &str| ["08", "25", "53", "57", "58"].iter().any(|class| code.starts_with(class));
+        matches!(self, Self::Other(cause) if !cause.sqlstate().is_some_and(is_elsewhere))
+    }
+
+    /// Whether an unclassified error may come from the values of a row: an expression of the table fails.
+    pub(crate) fn may_be_about_a_row(&self) -> bool {
+        match self {
+            Self::Other(EngineReport(Report::Driver(error))) => sqlite::is_failed_expression(error),
+            _ => false,
+        }
+    }
+
+    /// The error as a reason, without values.
+    pub(crate) fn without_values(&self) -> String {
+        match self.cause().and_then(EngineReport::sqlstate) {
+            Some(code) => format!("the database refuses the row (SQLSTATE {code})"),
+            None => "the database refuses the row; an expression or a trigger of the table fails".to_owned(),
         }
     }
 

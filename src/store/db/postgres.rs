@@ -1,5 +1,6 @@
 //! What is specific to PostgreSQL: how a server is reached, and how a session is configured before it is used.
 
+mod encoding;
 mod errors;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use secrecy::ExposeSecret as _;
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
+pub(super) use self::encoding::{ANSWER, Encoding, question};
 pub(super) use self::errors::{classify, is_loss, message_without_values, server_error};
 use super::connection::{Connection, PostgresSession, within};
 use super::error::{DbError, EngineReport};
@@ -70,10 +72,20 @@ pub(crate) async fn connect(server: &PostgresServer) -> Result<Connection, Conne
         let found = format!("{}.{}", version / 10_000, version % 10_000);
         return Err(ConnectError::TooOld { database: name, found });
     }
-    let session = PostgresSession { connection, response_timeout: *response_timeout, name, lost: false };
+    let encoding = Encoding::default();
+    let session = PostgresSession { connection, response_timeout: *response_timeout, name, lost: false, encoding };
     let mut connection = Connection::Postgres(session);
     configure_session(&mut connection, *response_timeout).await.map_err(ConnectError::Failed)?;
+    read_encoding(&mut connection).await.map_err(ConnectError::Failed)?;
     Ok(connection)
+}
+
+async fn read_encoding(connection: &mut Connection) -> Result<(), DbError> {
+    let row = connection.row(Statement::new("SELECT getdatabaseencoding()::text")).await?;
+    if let Connection::Postgres(session) = connection {
+        session.encoding = Encoding::named(row.get(0)?);
+    }
+    Ok(())
 }
 
 /// Like [`connect`], for a session that cannot write.

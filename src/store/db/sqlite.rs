@@ -193,6 +193,13 @@ pub(super) fn classify(path: Option<&Path>, error: sqlx::Error) -> DbError {
     }
 }
 
+/// Whether an expression failed while a statement ran, such as `json(title)` for a text that is not JSON.
+pub(super) fn is_failed_expression(error: &sqlx::Error) -> bool {
+    // SQLITE_ERROR
+    let message = error.as_database_error().map_or("", |error| error.message());
+    result_code(error) == Some(1) && !message.starts_with("no such ") && !message.contains("syntax error")
+}
+
 /// The extended result code.
 pub(super) fn result_code(error: &sqlx::Error) -> Option<i32> {
     let error = error.as_database_error()?.try_downcast_ref::<SqliteError>()?;
@@ -222,7 +229,7 @@ fn refusal(error: &sqlx::Error) -> Option<RowRefusal> {
     } else if message.starts_with("FOREIGN KEY") {
         RowRefusal::MissingReference { table: None, constraint: String::new() }
     } else {
-        RowRefusal::Other { sqlstate: None }
+        RowRefusal::Other { sqlstate: None, message: message.to_owned() }
     })
 }
 

@@ -8,6 +8,7 @@ pub(super) mod sqlite;
 
 use std::fmt::{Display, Write as _};
 
+use super::postgres::Encoding;
 use super::value::SqlValue;
 
 /// A statement under construction.
@@ -83,6 +84,37 @@ impl<'v> Statement<'v> {
         debug_assert!(!values.is_empty());
         self.parts.push(Part::List(values.iter().map(Into::into).collect()));
         self
+    }
+}
+
+impl Statement<'_> {
+    /// Passes each text to `each`.
+    pub(super) fn each_text(&self, mut each: impl FnMut(&str)) {
+        for part in &self.parts {
+            match part {
+                Part::Sql(_) => {}
+                Part::Bound(value) | Part::Value(value) => value.with_text(&mut each),
+                Part::Rows(rows) => rows.iter().flatten().for_each(|value| value.with_text(&mut each)),
+                Part::List(values) => values.iter().for_each(|value| value.with_text(&mut each)),
+            }
+        }
+    }
+
+    /// Makes the values fit the encoding of the database. A value of a learner stays as it is, and the database refuses
+    /// it: a row must not contain anything else than what Entra says.
+    pub(super) fn fit(&mut self, encoding: &Encoding) {
+        for part in &mut self.parts {
+            match part {
+                Part::Sql(_) => {}
+                Part::Bound(value) | Part::Value(value) => value.escape(encoding),
+                Part::Rows(rows) => {
+                    let loggable = rows.iter_mut().flatten().filter(|value| value.is_loggable());
+                    loggable.for_each(|value| value.escape(encoding));
+                }
+                // No row has such a value. Nulls, which equal nothing, keep the list from being empty.
+                Part::List(values) => values.iter_mut().for_each(|value| value.drop_unfit(encoding)),
+            }
+        }
     }
 }
 

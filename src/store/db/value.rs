@@ -14,6 +14,7 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{Arguments as _, Decode, Encode, Postgres, Type};
 use uuid::Uuid;
 
+use super::postgres::Encoding;
 use super::sqlite;
 
 /// A value for a placeholder.
@@ -22,6 +23,8 @@ pub(crate) enum SqlValue<'v> {
     Text(Option<Cow<'v, str>>),
     /// A text for a column of this type, whose index PostgreSQL uses only for values of the same type.
     TextOf(Arc<str>, Option<Arc<str>>),
+    /// A text of the log, which is stored with escapes where the encoding of the database lacks a character.
+    Loggable(Option<Cow<'v, str>>),
     Number(Option<i64>),
     Boolean(Option<bool>),
     Time(Option<Timestamp>),
@@ -33,7 +36,7 @@ pub(crate) enum SqlValue<'v> {
 impl SqlValue<'_> {
     pub(super) fn add_to_sqlite(self, arguments: &mut SqliteArguments) -> Result<(), sqlx::Error> {
         match self {
-            Self::Text(text) => arguments.add(text.map(Cow::into_owned)),
+            Self::Text(text) | Self::Loggable(text) => arguments.add(text.map(Cow::into_owned)),
             Self::TextOf(_, text) => arguments.add(text.map(|text| text.to_string())),
             Self::Number(number) => arguments.add(number),
             Self::Boolean(value) => arguments.add(value),
@@ -46,7 +49,7 @@ impl SqlValue<'_> {
 
     pub(super) fn add_to_postgres(&self, arguments: &mut PgArguments) -> Result<(), sqlx::Error> {
         match self {
-            Self::Text(text) => arguments.add(text.as_deref()),
+            Self::Text(text) | Self::Loggable(text) => arguments.add(text.as_deref()),
             Self::TextOf(_, text) => arguments.add(text.as_deref()),
             Self::Number(number) => arguments.add(number),
             Self::Boolean(value) => arguments.add(value),
@@ -57,9 +60,44 @@ impl SqlValue<'_> {
         .map_err(sqlx::Error::Encode)
     }
 
+    /// Passes the text, if it is one, to `each`.
+    pub(super) fn with_text(&self, mut each: impl FnMut(&str)) {
+        match self {
+            Self::Text(Some(text)) | Self::Loggable(Some(text)) => each(text),
+            Self::TextOf(_, Some(text)) => each(text),
+            Self::Json(text) => each(text),
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_loggable(&self) -> bool {
+        matches!(self, Self::Loggable(_) | Self::Json(_))
+    }
+
+    /// Escapes what the encoding of the database cannot store.
+    pub(super) fn escape(&mut self, encoding: &Encoding) {
+        match self {
+            Self::Text(Some(text)) | Self::Loggable(Some(text)) => {
+                *text = encoding.escaped(std::mem::take(text), "\\");
+            }
+            // A backslash within a JSON string is doubled.
+            Self::Json(text) => *text = encoding.escaped(std::mem::take(text).into(), "\\\\").into_owned(),
+            _ => {}
+        }
+    }
+
+    /// Replaces a text that the database cannot store by null.
+    pub(super) fn drop_unfit(&mut self, encoding: &Encoding) {
+        match self {
+            Self::Text(text) if text.as_ref().is_some_and(|text| !encoding.fits(text)) => *text = None,
+            Self::TextOf(_, text) if text.as_ref().is_some_and(|text| !encoding.fits(text)) => *text = None,
+            _ => {}
+        }
+    }
+
     pub(super) fn text(&self) -> Option<Cow<'_, str>> {
         match self {
-            Self::Text(text) => text.as_deref().map(Cow::Borrowed),
+            Self::Text(text) | Self::Loggable(text) => text.as_deref().map(Cow::Borrowed),
             Self::TextOf(_, text) => text.as_deref().map(Cow::Borrowed),
             Self::Number(number) => number.map(|number| number.to_string().into()),
             Self::Boolean(value) => value.map(|value| value.to_string().into()),

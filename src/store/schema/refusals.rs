@@ -1,6 +1,15 @@
 //! Messages for a row that the database refuses, which name our own constraints by their meaning.
 
+use crate::model::foreign_text;
 use crate::store::db::{RowRefusal, ViolatedKey};
+
+/// What a trigger or the database says itself, for the learner database alone.
+pub(crate) fn message_of(refusal: &RowRefusal) -> Option<String> {
+    match refusal {
+        RowRefusal::Other { message, .. } => Some(foreign_text(message)),
+        _ => None,
+    }
+}
 
 /// The reason as users read it. Names columns, never values.
 pub(crate) fn describe_refusal(refusal: &RowRefusal) -> String {
@@ -16,8 +25,12 @@ pub(crate) fn describe_refusal(refusal: &RowRefusal) -> String {
         },
         RowRefusal::Null { column } => format!("{column} must have a value"),
         RowRefusal::Check { constraint } => format!("a check of the table fails: {constraint}"),
-        RowRefusal::MissingReference { table, .. } if table.as_deref().is_none_or(|table| table == "sync_links") => {
+        RowRefusal::MissingReference { table: Some(table), .. } if table == "sync_links" => {
             "the learner row no longer exists".to_owned()
+        }
+        // SQLite does not name the key.
+        RowRefusal::MissingReference { table: None, .. } => {
+            "the learner row no longer exists, or a row that it refers to".to_owned()
         }
         RowRefusal::MissingReference { constraint, .. } => format!("a foreign key of the table fails: {constraint}"),
         RowRefusal::TooLong => "a value is longer than its column allows".to_owned(),
@@ -26,8 +39,10 @@ pub(crate) fn describe_refusal(refusal: &RowRefusal) -> String {
         }
         RowRefusal::WrongType => "a value does not have the type of its column".to_owned(),
         RowRefusal::Policy => "a row-level security policy of the table refuses the row".to_owned(),
-        RowRefusal::Other { sqlstate: Some(code) } => format!("the database refuses the row (SQLSTATE {code})"),
-        RowRefusal::Other { sqlstate: None } => {
+        RowRefusal::Other { sqlstate: Some(code), message: _ } => {
+            format!("the database refuses the row (SQLSTATE {code})")
+        }
+        RowRefusal::Other { sqlstate: None, message: _ } => {
             "the database refuses the row; a trigger of the table may have raised an error".to_owned()
         }
     }

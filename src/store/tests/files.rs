@@ -106,7 +106,7 @@ async fn an_existing_learners_table_with_all_columns_is_used() {
         .await
         .unwrap()
         .refused;
-    assert_eq!(refused, [(0, "another learner has the same user_name".to_owned())]);
+    assert_eq!(reasons(&refused), [(0, "another learner has the same user_name".to_owned())]);
     let names = ["old".to_owned()];
     let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &names, &[], &[]).await.unwrap();
     assert_eq!(rows.len(), 1);

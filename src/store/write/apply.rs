@@ -12,30 +12,57 @@ use crate::model::{EntraId, Generation, LearnerId};
 use crate::plan::Batch;
 use crate::store::audit::write_audit;
 use crate::store::db::{
-    Connection, DbError, LOCK_TIMEOUT, Statement, TransactionEnd, begin, parse_column, roll_back, set_lock_timeout,
+    Connection, DbError, Dialect, LOCK_TIMEOUT, Statement, TransactionEnd, begin, parse_column, roll_back,
+    set_lock_timeout,
 };
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
-use crate::store::schema::{WRITE_LOCK, describe_refusal};
+use crate::store::schema::{WRITE_LOCK, describe_refusal, message_of};
 
 /// How long a rehearsal waits for a lock: it must not queue behind the daemon.
 const REHEARSAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a batch is written again after a conflict with another transaction.
+const RETRIES: usize = 3;
 
 /// The result of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
     /// The users whose changes were written, with their learners, in the order of the batch.
     pub learners: Vec<(EntraId, LearnerId)>,
-    /// The indices of the decisions that the database refused, and why, without personal data.
-    pub refused: Vec<(usize, String)>,
+    /// The indices of the decisions that the database refused, and why.
+    pub refused: Vec<(usize, Refused)>,
     /// The generation of the database afterwards.
     pub generation: Generation,
+}
+
+/// Why the database refused a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The reason, without personal data.
+    pub reason: String,
+    /// The words of the database or of a trigger, which may contain values. They belong into the learner database alone.
+    pub message: Option<String>,
+}
+
+impl From<&str> for Refused {
+    fn from(reason: &str) -> Self {
+        Self { reason: reason.to_owned(), message: None }
+    }
+}
+
+impl From<String> for Refused {
+    fn from(reason: String) -> Self {
+        Self { reason, message: None }
+    }
 }
 
 /// Why decisions were not written.
 pub(super) enum ApplyError {
     /// The database refuses a row.
-    Refused(String),
+    Refused(Refused),
+    /// The database reports an error that may be about one row or about all of them.
+    Unclear(DbError),
     /// The database failed.
     Failed(StoreError),
 }
@@ -43,7 +70,10 @@ pub(super) enum ApplyError {
 impl From<DbError> for ApplyError {
     fn from(error: DbError) -> Self {
         match error {
-            DbError::RowRefused { refusal, .. } => Self::Refused(describe_refusal(&refusal)),
+            DbError::RowRefused { refusal, .. } => {
+                Self::Refused(Refused { reason: describe_refusal(&refusal), message: message_of(&refusal) })
+            }
+            error if error.is_unclear() => Self::Unclear(error),
             error => Self::Failed(error.into()),
         }
     }
@@ -51,7 +81,10 @@ impl From<DbError> for ApplyError {
 
 impl From<StoreError> for ApplyError {
     fn from(error: StoreError) -> Self {
-        Self::Failed(error)
+        match error {
+            StoreError::Database(error) => error.into(),
+            error => Self::Failed(error),
+        }
     }
 }
 
@@ -59,6 +92,16 @@ impl Store {
     /// Applies `batch` in one transaction: learner rows, links, log rows, the end of holds and failures, and a new
     /// generation. A row that the database refuses is left out and named; after an error nothing is changed.
     pub async fn apply(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
+        let mut retries = RETRIES;
+        loop {
+            match self.apply_once(batch, context).await {
+                Err(StoreError::Database(error)) if retries > 0 && error.is_conflict() => retries -= 1,
+                applied => return applied,
+            }
+        }
+    }
+
+    async fn apply_once(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
         self.write(async |connection| {
             let mut session = WriteSession { connection, layout: &self.layout, context };
             let Written { learners, refused } = write_batch(&mut session, batch).await?;
@@ -81,7 +124,7 @@ impl Store {
             let mut session = WriteSession { connection, layout: &self.layout, context };
             let Written { learners, refused } = write_batch(&mut session, batch).await?;
             if let Some((index, why)) = refused.into_iter().next() {
-                return Err(StoreError::RelinkRefused { user: batch.decisions()[index].user, why });
+                return Err(StoreError::RelinkRefused { user: batch.decisions()[index].user, why: why.reason });
             }
             let generation = renew_generation(session.connection).await?;
             let user = |index: usize| batch.decisions()[index].user;
@@ -103,7 +146,7 @@ impl Store {
         &self,
         batch: &Batch,
         context: &WriteContext<'_>,
-    ) -> Result<Vec<(usize, String)>, StoreError> {
+    ) -> Result<Vec<(usize, Refused)>, StoreError> {
         set_lock_timeout(&mut *self.connection().await, REHEARSAL_LOCK_TIMEOUT).await?;
         let written = self
             .transact(TransactionEnd::RollBack, async |connection| {
@@ -118,7 +161,7 @@ impl Store {
 #[derive(Default)]
 struct Written {
     learners: Vec<(usize, LearnerId)>,
-    refused: Vec<(usize, String)>,
+    refused: Vec<(usize, Refused)>,
 }
 
 /// Writes the whole batch at once. When a row is refused, bisects the units until the refused one is alone.
@@ -128,40 +171,87 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
     if whole.is_empty() {
         return Ok(written);
     }
-    let Some(why) = attempt(session, batch, whole, &mut written.learners).await? else { return Ok(written) };
+    let references = References::read(session.connection).await?;
+    let units: Vec<Range<usize>> = batch.units().collect();
+    let mut unclear = None;
+    let first = attempt(session, batch, whole, references).await;
+    let Some(why) = settle(first, &mut unclear, &mut written.learners)? else { return Ok(written) };
+    // An error without a row has no part that succeeds.
+    if let (Some(error), [_]) = (unclear.take(), units.as_slice())
+        && !error.may_be_about_a_row()
+    {
+        return Err(error.into());
+    }
     // Nothing else has been written in this transaction, so all of it can go: most batches need no savepoint.
     roll_back(session.connection).await;
     begin(session.connection, Some(WRITE_LOCK)).await?;
     session.connection.script("SAVEPOINT parts").await?;
-    let units: Vec<Range<usize>> = batch.units().collect();
     // A stack: the first half is written before the second, because a unit may need an earlier one.
     let mut waiting: Vec<&[Range<usize>]> = Vec::new();
+    let mut accepted: Vec<&[Range<usize>]> = Vec::new();
     bisect(&units, &why, &mut waiting, &mut written.refused);
     while let Some(part) = waiting.pop() {
         let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
         let range = first.start..last.end;
-        match attempt(session, batch, range, &mut written.learners).await? {
-            None => session.connection.script("RELEASE parts; SAVEPOINT parts").await?,
+        let attempted = attempt(session, batch, range, references).await;
+        match settle(attempted, &mut unclear, &mut written.learners)? {
+            None => {
+                accepted.push(part);
+                session.connection.script("RELEASE parts; SAVEPOINT parts").await?;
+            }
             Some(why) => {
-                session.connection.script("ROLLBACK TO parts").await?;
                 bisect(part, &why, &mut waiting, &mut written.refused);
+                if session.connection.script("ROLLBACK TO parts").await.is_err() {
+                    // A trigger rolled back the whole transaction, and with it every part so far.
+                    roll_back(session.connection).await;
+                    begin(session.connection, Some(WRITE_LOCK)).await?;
+                    session.connection.script("SAVEPOINT parts").await?;
+                    written.learners.clear();
+                    waiting.extend(accepted.drain(..).rev());
+                }
             }
         }
     }
+    // What no row survives is not about a row.
+    if let (Some(error), true, true) = (unclear, written.learners.is_empty(), units.len() > 1) {
+        return Err(error.into());
+    }
     written.learners.sort_unstable();
-    written.refused.sort_unstable();
+    written.refused.sort_unstable_by_key(|(index, _)| *index);
     Ok(written)
+}
+
+/// The learners that an attempt wrote are added to `learners`. Returns why the attempt was refused; the caller then rolls
+/// back.
+fn settle(
+    attempted: Result<Vec<(usize, LearnerId)>, ApplyError>,
+    unclear: &mut Option<DbError>,
+    learners: &mut Vec<(usize, LearnerId)>,
+) -> Result<Option<Refused>, StoreError> {
+    match attempted {
+        Ok(written) => {
+            learners.extend(written);
+            Ok(None)
+        }
+        Err(ApplyError::Refused(why)) => Ok(Some(why)),
+        Err(ApplyError::Unclear(error)) => {
+            let why = error.without_values();
+            *unclear = Some(error);
+            Ok(Some(why.into()))
+        }
+        Err(ApplyError::Failed(error)) => Err(error),
+    }
 }
 
 /// Halves a refused part. A single unit is refused as a whole.
 fn bisect<'u>(
     part: &'u [Range<usize>],
-    why: &str,
+    why: &Refused,
     waiting: &mut Vec<&'u [Range<usize>]>,
-    refused: &mut Vec<(usize, String)>,
+    refused: &mut Vec<(usize, Refused)>,
 ) {
     match part {
-        [unit] => refused.extend(unit.clone().map(|index| (index, why.to_owned()))),
+        [unit] => refused.extend(unit.clone().map(|index| (index, why.clone()))),
         _ => {
             let (first, second) = part.split_at(part.len() / 2);
             waiting.extend([second, first]);
@@ -169,20 +259,42 @@ fn bisect<'u>(
     }
 }
 
-/// Writes the decisions in `range`. Returns why the database refuses one of them; the caller then rolls back.
+/// Writes the decisions in `range`; returns their learners.
 async fn attempt(
     session: &mut WriteSession<'_>,
     batch: &Batch,
     range: Range<usize>,
-    learners: &mut Vec<(usize, LearnerId)>,
-) -> Result<Option<String>, StoreError> {
-    match write_decisions(session, &batch.decisions()[range.clone()]).await {
-        Ok(written) => {
-            learners.extend(range.zip(written));
-            Ok(None)
+    references: Option<References>,
+) -> Result<Vec<(usize, LearnerId)>, ApplyError> {
+    let written = write_decisions(session, &batch.decisions()[range.clone()]).await?;
+    if let Some(before) = references
+        && References::broken(session.connection).await? > before
+    {
+        let why = "a foreign key fails, which the database would check at the end of the transaction";
+        return Err(ApplyError::Refused(why.into()));
+    }
+    Ok(range.zip(written).collect())
+}
+
+/// How many references of an SQLite file are broken. A deferred foreign key is checked only at the commit, which names no
+/// row and would refuse the whole batch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct References(i64);
+
+impl References {
+    /// `None` when nothing is deferred. PostgreSQL checks at once: see [`begin`].
+    async fn read(connection: &mut Connection) -> Result<Option<Self>, DbError> {
+        if connection.dialect() == Dialect::Postgres {
+            return Ok(None);
         }
-        Err(ApplyError::Refused(why)) => Ok(Some(why)),
-        Err(ApplyError::Failed(error)) => Err(error),
+        let deferred = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE upper(sql) LIKE '%INITIALLY%DEFERRED%')";
+        let deferred: bool = connection.row(Statement::new(deferred)).await?.get(0)?;
+        Ok(if deferred { Some(Self::broken(connection).await?) } else { None })
+    }
+
+    async fn broken(connection: &mut Connection) -> Result<Self, DbError> {
+        let row = connection.row(Statement::new("SELECT count(*) FROM pragma_foreign_key_check")).await?;
+        Ok(Self(row.get(0)?))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::links::write_routes;
-use super::log::{LogEntry, write_log};
+use super::log::{LogEntry, loggable, write_log};
 use super::{WriteContext, WriteSession, delete_records, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{Cause, EntraId, Generation, Routes};
@@ -129,7 +129,10 @@ async fn write_failures(session: &mut WriteSession<'_>, failing: &[(&Decision, &
         );
         statement.push_values(chunk, |row, (decision, leave)| {
             row.push_bind(context.source).push_bind(decision.user.to_string()).push_bind(decision.reason.as_str());
-            row.push_bind(decision.detail.as_deref()).push_bind(context.at).push_bind(context.at).push_bind(1);
+            row.push_bind(loggable(decision.detail.as_deref()))
+                .push_bind(context.at)
+                .push_bind(context.at)
+                .push_bind(1);
             row.push_bind(leave.cause.map(Cause::as_str));
             row.push_bind(SqlValue::Text(leave.drift_fingerprint.map(|fingerprint| fingerprint.to_string().into())));
         });

@@ -68,5 +68,5 @@ pub(super) async fn write_decisions(
 }
 
 fn missing_row() -> ApplyError {
-    ApplyError::Refused("the database did not create the row; a trigger of the table may have prevented it".to_owned())
+    ApplyError::Refused("the database did not create the row; a trigger of the table may have prevented it".into())
 }

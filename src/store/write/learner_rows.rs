@@ -151,7 +151,7 @@ pub(super) async fn update_rows(
                 Action::Create | Action::Update => &mut statement,
             };
             if session.connection.execute(statement).await? != chunk.len() as u64 {
-                return Err(ApplyError::Refused(explain_missing_update(session, chunk).await?));
+                return Err(ApplyError::Refused(explain_missing_update(session, chunk).await?.into()));
             }
         }
     }

@@ -21,7 +21,7 @@ pub(super) async fn link_learners(
             Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
         let statement = statement.bind(*source).bind(user.to_string()).bind(layout.learner_value(Some(learner)));
         if connection.execute(statement).await? != 1 {
-            return Err(ApplyError::Refused(format!("the learner is not linked to {user} any more")));
+            return Err(ApplyError::Refused(format!("the learner is not linked to {user} any more").into()));
         }
     }
     for chunk in connection.row_chunks(&new) {
@@ -43,7 +43,7 @@ pub(super) async fn link_learners(
             layout.id(),
         ));
         if connection.execute(statement).await? != chunk.len() as u64 {
-            return Err(ApplyError::Refused("the user is already linked to another learner".to_owned()));
+            return Err(ApplyError::Refused("the user is already linked to another learner".into()));
         }
     }
     Ok(())

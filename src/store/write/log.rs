@@ -47,14 +47,20 @@ pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntr
                 decision;
             row.push_bind(context.cycle.0).push_bind(context.at);
             row.push_bind(action.as_str()).push_bind(decision.status().as_str());
-            row.push_bind(user.to_string()).push_bind(layout.learner_value(*learner)).push_bind(user_name.as_deref());
-            row.push_bind(reason.as_str()).push_bind(SqlValue::Text(join_details(detail.as_deref(), *discrepancy)));
+            row.push_bind(user.to_string())
+                .push_bind(layout.learner_value(*learner))
+                .push_bind(loggable(user_name.as_deref()));
+            row.push_bind(reason.as_str()).push_bind(SqlValue::Loggable(join_details(detail.as_deref(), *discrepancy)));
             row.push_bind(SqlValue::Json(changes_text(*user, old_external_id.as_deref(), changes)));
-            row.push_bind(decision.row_after().and_then(|after| after.approved_by.as_deref()));
+            row.push_bind(loggable(decision.row_after().and_then(|after| after.approved_by.as_deref())));
         });
         connection.execute(statement).await?;
     }
     Ok(())
+}
+
+pub(super) fn loggable(text: Option<&str>) -> SqlValue<'_> {
+    SqlValue::Loggable(text.map(Cow::Borrowed))
 }
 
 fn join_details<'t>(detail: Option<&'t str>, discrepancy: Option<&'t str>) -> Option<Cow<'t, str>> {

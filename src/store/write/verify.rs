@@ -69,7 +69,7 @@ pub(super) async fn verify_written(
 }
 
 fn refused(why: &str) -> ApplyError {
-    ApplyError::Refused(format!("{why} after the change; a trigger of the table may have undone it"))
+    ApplyError::Refused(format!("{why} after the change; a trigger of the table may have undone it").into())
 }
 
 /// The attributes whose stored value differs from the written one.

@@ -55,7 +55,11 @@ fn refusal(error: &sqlx::Error) -> Option<RowRefusal> {
     let error = server_error(error)?;
     let table = error.table().unwrap_or_default().to_owned();
     let constraint = error.constraint().unwrap_or_default().to_owned();
+    let is_error = !matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
+    let other = |code: &str| RowRefusal::Other { sqlstate: Some(code.to_owned()), message: error.message().to_owned() };
     Some(match error.code() {
+        // A trigger may raise any code, even one of a lost connection.
+        code if is_error && error.routine() == Some("exec_stmt_raise") => other(code),
         // unique_violation, exclusion_violation
         "23505" | "23P01" => RowRefusal::Duplicate { table, key: ViolatedKey::Constraint(constraint) },
         // not_null_violation
@@ -72,8 +76,13 @@ fn refusal(error: &sqlx::Error) -> Option<RowRefusal> {
         "42804" | "22P02" => RowRefusal::WrongType,
         // insufficient_privilege, from the part of the server that applies policies
         "42501" if error.routine() == Some("ExecWithCheckOptions") => RowRefusal::Policy,
-        code if ["21", "22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)) => {
-            RowRefusal::Other { sqlstate: Some(code.to_owned()) }
+        code if ["21", "22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)) => other(code),
+        // An error within a function of a trigger. Locks, timeouts, rights and the disk concern more than a row.
+        code if is_error
+            && error.r#where().is_some()
+            && !matches!(code, "40001" | "40P01" | "42501" | "53100" | "55P03" | "57014") =>
+        {
+            other(code)
         }
         _ => return None,
     })

@@ -74,7 +74,7 @@ fn array(arguments: &mut PgArguments, values: &[&SqlValue<'_>]) -> Result<String
         Some(SqlValue::Time(_)) => ("timestamptz[]", all!(Time, at => at.map(Timestamptz))),
         Some(SqlValue::Uuid(_)) => ("uuid[]", all!(Uuid, uuid => *uuid)),
         Some(SqlValue::Json(_)) => ("jsonb[]", all!(Json, text => Some(Jsonb(text)))),
-        Some(SqlValue::Text(_) | SqlValue::TextOf(..)) | None => {
+        Some(SqlValue::Text(_) | SqlValue::TextOf(..) | SqlValue::Loggable(_)) | None => {
             ("text[]", arguments.add(values.iter().map(|value| value.text()).bind_iter()))
         }
     };
