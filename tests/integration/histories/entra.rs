@@ -63,7 +63,7 @@ pub(super) enum AccountState {
 }
 
 impl AccountState {
-    fn exists(self) -> bool {
+    pub(super) fn exists(self) -> bool {
         matches!(self, Self::Enabled | Self::Disabled)
     }
 }

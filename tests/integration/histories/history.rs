@@ -83,6 +83,22 @@ pub(super) enum CycleVariant {
     Stale(Option<Group>),
     /// The confirmation may not read this user.
     Unreadable(UserNumber),
+    Odd(Oddity),
+}
+
+/// Rows that do not say clearly what they mean.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Oddity {
+    /// A member without an id, or an assignment that is null.
+    NoRow(Option<Group>),
+    /// The account of a user cannot be decoded.
+    Broken(UserNumber),
+    /// The assignment of a user has no type.
+    Untyped(UserNumber),
+    /// The assignment of a group has an unknown type.
+    UntypedGroup(Group),
+    /// A member is listed twice, and the rows disagree in this key.
+    Twice(Group, UserNumber, &'static str),
 }
 
 /// A request to Graph or to the token endpoint.
@@ -114,6 +130,8 @@ pub(super) enum PermanentError {
     ErrorBesideRows,
     /// A link to the next page that is null.
     NullLink,
+    /// A link to a next page that is not found.
+    NoNextPage,
 }
 
 /// An error that makes the client retry.
@@ -121,6 +139,8 @@ pub(super) enum PermanentError {
 pub(super) enum TransientError {
     Unavailable,
     Reset,
+    /// 424, if it is a part of a `$batch`.
+    FailedDependency,
 }
 
 impl fmt::Display for Round {
@@ -151,6 +171,7 @@ impl fmt::Display for Round {
             CycleVariant::Stale(None) => f.write_str("a cycle whose snapshot has no assignments")?,
             CycleVariant::Stale(Some(group)) => write!(f, "a cycle whose snapshot has no members of {group}")?,
             CycleVariant::Unreadable(user) => write!(f, "a cycle whose confirmation may not read {user}")?,
+            CycleVariant::Odd(oddity) => write!(f, "a cycle with {oddity:?}")?,
             CycleVariant::Meanwhile(events) => {
                 f.write_str("a cycle in which, before the confirmation")?;
                 events.iter().try_for_each(|event| write!(f, ", {event}"))?;
@@ -273,8 +294,13 @@ fn fails(at: impl Strategy<Value = Request>) -> impl Strategy<Value = CycleVaria
         20 => Just(PermanentError::Refused(403)),
         20 => Just(PermanentError::Refused(400)),
         10 => Just(PermanentError::Html),
-        30 => prop::sample::select(
-            &[PermanentError::HalfAList, PermanentError::ErrorBesideRows, PermanentError::NullLink][..]
+        40 => prop::sample::select(
+            &[
+                PermanentError::HalfAList,
+                PermanentError::ErrorBesideRows,
+                PermanentError::NullLink,
+                PermanentError::NoNextPage,
+            ][..]
         ),
         // Rare, because it takes eight seconds.
         1 => Just(PermanentError::InternalError),
@@ -284,9 +310,23 @@ fn fails(at: impl Strategy<Value = Request>) -> impl Strategy<Value = CycleVaria
     (at, error).prop_map(|(at, error)| CycleVariant::Fails(at, error))
 }
 
+fn odd_cycle() -> BoxedStrategy<CycleVariant> {
+    let oddity = prop_oneof![
+        2 => option::of(group()).prop_map(Oddity::NoRow),
+        2 => user().prop_map(Oddity::Broken),
+        1 => user().prop_map(Oddity::Untyped),
+        1 => group().prop_map(Oddity::UntypedGroup),
+        2 => (group(), user(), prop::sample::select(&["accountEnabled", "@odata.type"][..]))
+            .prop_map(|(group, user, key)| Oddity::Twice(group, user, key)),
+    ];
+    oddity.prop_map(CycleVariant::Odd).boxed()
+}
+
 /// A cycle with or without a confirmation.
 fn any_cycle() -> impl Strategy<Value = CycleVariant> {
-    let error = prop_oneof![Just(TransientError::Unavailable), Just(TransientError::Reset)];
+    let error = prop::sample::select(
+        &[TransientError::Unavailable, TransientError::Reset, TransientError::FailedDependency][..],
+    );
     prop_oneof![
         50 => Just(CycleVariant::Normal),
         8 => Just(CycleVariant::Full),
@@ -295,6 +335,7 @@ fn any_cycle() -> impl Strategy<Value = CycleVariant> {
         // Rare, because it takes a second.
         1 => (prop_oneof![snapshot_request(), confirmation_request()], error).prop_map(|(at, error)| CycleVariant::Retries(at, error)),
         4 => option::of(group()).prop_map(CycleVariant::Stale),
+        10 => odd_cycle(),
     ]
 }
 
@@ -307,6 +348,7 @@ fn confirmation_cycle() -> impl Strategy<Value = CycleVariant> {
         3 => vec(event(), 1..4).prop_map(CycleVariant::Meanwhile),
         1 => option::of(group()).prop_map(CycleVariant::Stale),
         1 => user().prop_map(CycleVariant::Unreadable),
+        2 => odd_cycle(),
     ]
 }
 

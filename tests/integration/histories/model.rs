@@ -63,11 +63,23 @@ pub(super) struct SafetyLimits {
     pub(super) protected: Option<UserNumber>,
 }
 
-/// The state of Entra at the snapshot and at the confirmation, and the user that the confirmation cannot read.
+/// The state of Entra at the snapshot and at the confirmation, and what they cannot read.
 pub(super) struct Reads<'a> {
     pub(super) snapshot: &'a EntraModel,
     pub(super) confirmation: &'a EntraModel,
-    pub(super) unreadable: Option<UserNumber>,
+    pub(super) gap: Gap,
+}
+
+/// What cannot be read although everything else can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gap {
+    None,
+    /// The confirmation may not read this user.
+    Refused(UserNumber),
+    /// The account of this user cannot be decoded.
+    Broken(UserNumber),
+    /// A row of the assignments or members has no id.
+    Row,
 }
 
 /// The modelled content of the learner database.
@@ -138,6 +150,7 @@ enum UserState<'a> {
     Wanted(&'a Values),
     NoMail(&'a Values),
     Disabled,
+    Unreadable,
     NoAccount,
 }
 
@@ -200,6 +213,9 @@ impl<'a> CycleModel<'a> {
         let state = |user: UserNumber| {
             let entry = &reads.snapshot.users[&user];
             match entry.account {
+                AccountState::Enabled | AccountState::Disabled if reads.gap == Gap::Broken(user) => {
+                    UserState::Unreadable
+                }
                 AccountState::Enabled if entry.values[MAIL].is_none() => UserState::NoMail(&entry.values),
                 AccountState::Enabled => UserState::Wanted(&entry.values),
                 AccountState::Disabled => UserState::Disabled,
@@ -246,9 +262,14 @@ impl<'a> CycleModel<'a> {
         let mut drafts = BTreeMap::new();
         for (user, state) in self.states.clone() {
             let learner = self.model.learners.get(&user);
-            let reject = |action, reason, user_name| Decision {
+            let present = match learner {
+                None => "create",
+                Some(learner) if learner.active => "update",
+                Some(_) => "reactivate",
+            };
+            let reject = |action, status, reason, user_name| Decision {
                 action,
-                status: "skipped",
+                status,
                 reason,
                 user_name,
                 approved: false,
@@ -268,16 +289,16 @@ impl<'a> CycleModel<'a> {
                 }
                 UserState::NoMail(values) => {
                     self.counts.in_scope += 1;
-                    let action = match learner {
-                        None => "create",
-                        Some(learner) if learner.active => "update",
-                        Some(_) => "reactivate",
-                    };
-                    self.decisions.insert(user, reject(action, "missing-required", values[USER_NAME].clone()));
+                    let name = values[USER_NAME].clone();
+                    self.decisions.insert(user, reject(present, "skipped", "missing-required", name));
+                }
+                UserState::Unreadable => {
+                    let name = self.own_name(user).filter(|_| self.is_active(user));
+                    self.decisions.insert(user, reject(present, "failure", "unreadable", name));
                 }
                 UserState::Disabled => self.counts.skipped += u64::from(learner.is_none()),
                 UserState::NoAccount if learner.is_none() => {
-                    self.decisions.insert(user, reject("create", "not-readable-yet", None));
+                    self.decisions.insert(user, reject("create", "skipped", "not-readable-yet", None));
                 }
                 UserState::NoAccount => {}
             }
@@ -380,7 +401,7 @@ impl<'a> CycleModel<'a> {
         let mut leavers: BTreeMap<UserNumber, Result<&'static str, ()>> = BTreeMap::new();
         for user in self.model.active() {
             let unassigned = match self.states.get(&user) {
-                Some(UserState::Wanted(_) | UserState::NoMail(_)) => continue,
+                Some(UserState::Wanted(_) | UserState::NoMail(_) | UserState::Unreadable) => continue,
                 Some(UserState::Disabled) => {
                     leavers.insert(user, Ok("account-disabled"));
                     continue;
@@ -390,7 +411,8 @@ impl<'a> CycleModel<'a> {
             };
             self.candidates.insert(user);
             let evidence = match self.reads.confirmation.account(user) {
-                _ if self.reads.unreadable == Some(user) => Err(()),
+                _ if self.reads.gap == Gap::Refused(user) => Err(()),
+                AccountState::Enabled | AccountState::Disabled if self.reads.gap == Gap::Broken(user) => Err(()),
                 AccountState::Disabled => Ok("account-disabled"),
                 AccountState::Deleted => Ok("account-deleted"),
                 AccountState::Gone if unassigned => Ok("account-deleted"),
@@ -411,7 +433,8 @@ impl<'a> CycleModel<'a> {
                         self.counts.unchanged += 1;
                         continue;
                     }
-                    Ok("unassigned")
+                    // The user may be in the row that cannot be read.
+                    if self.reads.gap == Gap::Row { Err(()) } else { Ok("unassigned") }
                 }
             };
             leavers.insert(user, evidence);
@@ -532,6 +555,7 @@ impl<'a> CycleModel<'a> {
                 _ => {}
             }
         }
+        self.counts.failed += u64::from(self.reads.gap == Gap::Row);
         self.counts.held = after_changes.held.len() as u64;
         let Self { counts, candidates, read_again, clocks: Clocks { recorded, .. }, .. } = self;
         ExpectedCycle { recorded, counts, after_bookkeeping, after_changes, candidates, read_again }
@@ -539,7 +563,7 @@ impl<'a> CycleModel<'a> {
 
     /// A failing or skipped user is logged once per reason; the entry goes when the reason does.
     fn record_failures(&self, after_bookkeeping: &mut ModelDatabase, changing: &BTreeSet<UserNumber>) {
-        let logged_reasons = ["missing-required", "protected", "conflict"];
+        let logged_reasons = ["missing-required", "protected", "conflict", "unreadable"];
         for (user, decision) in
             self.decisions.iter().filter(|(_, decision)| matches!(decision.status, "skipped" | "failure"))
         {

@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use super::entra::{AccountState, EntraModel, Event, GROUPS, Group, ObjectIds, TenantAndModel, UserNumber};
 use super::history::{
-    CacheDamage, ClockSkew, CycleVariant, History, PermanentError, Representation, Request, Round, TransientError,
-    add_user_event,
+    CacheDamage, ClockSkew, CycleVariant, History, Oddity, PermanentError, Representation, Request, Round,
+    TransientError, add_user_event,
 };
-use super::model::{Clocks, ExpectedCycle, ModelDatabase, Reads, SafetyLimits};
+use super::model::{Clocks, ExpectedCycle, Gap, ModelDatabase, Reads, SafetyLimits};
 use crate::interruptions::poll_at_most;
 use crate::world::World;
 
@@ -140,6 +140,10 @@ impl HistoryRun {
                 self.world.sim.inject(match error {
                     TransientError::Unavailable => fault.answer(503),
                     TransientError::Reset => fault.reset(),
+                    TransientError::FailedDependency => match at {
+                        Request::Users | Request::Accounts | Request::DeletedItems => fault.answer(424),
+                        _ => fault.answer(503),
+                    },
                 });
                 self.expect_cycle(self.entra.clone(), false).await?;
             }
@@ -149,6 +153,7 @@ impl HistoryRun {
                 self.expect_cycle(snapshot, false).await?;
             }
             CycleVariant::Unreadable(user) => self.unreadable(*user).await?,
+            CycleVariant::Odd(oddity) => self.odd_rows(*oddity).await?,
         }
         self.world.sim.clear_faults();
         self.set_clocks(RIGHT);
@@ -186,13 +191,13 @@ impl HistoryRun {
     }
 
     /// The expected result of a cycle that sees `snapshot` in the snapshot and the present state in the confirmation.
-    fn expected_cycle(&self, snapshot: &EntraModel, unreadable: Option<UserNumber>) -> ExpectedCycle {
-        let reads = Reads { snapshot, confirmation: &self.entra, unreadable };
+    fn expected_cycle(&self, snapshot: &EntraModel, gap: Gap) -> ExpectedCycle {
+        let reads = Reads { snapshot, confirmation: &self.entra, gap };
         self.model.cycle(&reads, self.limits, self.clocks())
     }
 
     async fn expect_cycle(&mut self, snapshot: EntraModel, full: bool) -> Checked<()> {
-        let expected = self.expected_cycle(&snapshot, None);
+        let expected = self.expected_cycle(&snapshot, Gap::None);
         let report = if full { self.world.full_cycle().await } else { self.world.cycle().await };
         self.check_ended(&snapshot, expected, &report).await
     }
@@ -246,7 +251,7 @@ impl HistoryRun {
 
     /// A dropped cycle has written nothing, only the bookkeeping, or everything.
     async fn drop_cycle(&mut self, polls: usize) -> Checked<()> {
-        let expected = self.expected_cycle(&self.entra, None);
+        let expected = self.expected_cycle(&self.entra, Gap::None);
         let (_sender, stop) = watch::channel(false);
         let report = poll_at_most(polls, self.world.run_until(false, stop)).await;
         if let Some(report) = report {
@@ -268,7 +273,7 @@ impl HistoryRun {
 
     /// A cycle that cannot read everything writes nothing.
     async fn fail_cycle(&mut self, at: Request, error: PermanentError) -> Checked<()> {
-        let expected = self.expected_cycle(&self.entra, None);
+        let expected = self.expected_cycle(&self.entra, Gap::None);
         let reached = self.reaches(&expected, at);
         let fault = self.fault(at).always();
         self.world.sim.inject(match (error, at) {
@@ -282,7 +287,17 @@ impl HistoryRun {
             (PermanentError::ErrorBesideRows | PermanentError::NullLink, Request::Accounts | Request::DeletedItems) => {
                 fault.answer(400)
             }
-            (PermanentError::NullLink, Request::Token | Request::Application) => fault.body("{}"),
+            (PermanentError::NoNextPage, Request::Accounts | Request::DeletedItems | Request::Users) => {
+                fault.answer(400)
+            }
+            (PermanentError::NullLink | PermanentError::NoNextPage, Request::Token | Request::Application) => {
+                fault.body("{}")
+            }
+            (PermanentError::NoNextPage, _) => {
+                let next = "$skiptoken=next";
+                self.world.sim.inject(self.fault(at).nth(1).always().query_contains(next).answer(404));
+                fault.next_link(&format!("{}{}?{next}", self.world.sim.url(), self.list_path(at)))
+            }
             (PermanentError::ErrorBesideRows, Request::Token) => fault.body("{}"),
             (PermanentError::ErrorBesideRows, _) => fault.page_key("error", json!({"code": "InternalServerError"})),
             (PermanentError::NullLink, _) => fault.page_key("@odata.nextLink", Value::Null),
@@ -296,6 +311,19 @@ impl HistoryRun {
         expect("outcome", Outcome::Failed, report.outcome)?;
         expect("counts", Counts::default(), report.counts)?;
         expect("rows", before, self.rows().await)
+    }
+
+    /// The path of a list.
+    fn list_path(&self, at: Request) -> String {
+        match at {
+            Request::Members(group) | Request::MembersAgain(group) => {
+                format!("/v1.0/groups/{}/members", self.ids.groups[&group])
+            }
+            _ => {
+                let application = self.world.sim.tenant(|tenant| tenant.application.object_id.clone());
+                format!("/v1.0/servicePrincipals/{application}/appRoleAssignedTo")
+            }
+        }
     }
 
     /// A fault of a request that applies to one call.
@@ -352,7 +380,7 @@ impl HistoryRun {
     /// Runs a cycle with events between snapshot and confirmation.
     async fn change_during_cycle(&mut self, events: &[Event]) -> Checked<()> {
         let snapshot = self.entra.clone();
-        let expect_confirmation = !self.expected_cycle(&snapshot, None).candidates.is_empty();
+        let expect_confirmation = !self.expected_cycle(&snapshot, Gap::None).candidates.is_empty();
         let gate = Gate::new();
         self.world.sim.inject(self.confirmation_fault(&snapshot).hold_until(&gate));
         let clocks = self.clocks();
@@ -370,7 +398,7 @@ impl HistoryRun {
             report = events_at_gate => report,
         };
         expect("whether there was a confirmation", expect_confirmation, confirmed)?;
-        let reads = Reads { snapshot: &snapshot, confirmation: &self.entra, unreadable: None };
+        let reads = Reads { snapshot: &snapshot, confirmation: &self.entra, gap: Gap::None };
         let expected = self.model.cycle(&reads, self.limits, clocks);
         self.check_ended(&snapshot, expected, &report).await?;
         if !confirmed {
@@ -397,13 +425,55 @@ impl HistoryRun {
     }
 
     async fn unreadable(&mut self, user: UserNumber) -> Checked<()> {
-        let expected = self.expected_cycle(&self.entra, Some(user));
+        let expected = self.expected_cycle(&self.entra, Gap::Refused(user));
         if let Some(id) = self.ids.users.get(&user) {
             let account = matches!(self.entra.account(user), AccountState::Enabled | AccountState::Disabled);
             let read_alone = !account && !self.entra.routes(user).is_empty();
             let fault = Fault::on("GET", &format!("/v1.0/users/{id}")).nth(1 + usize::from(read_alone));
             self.world.sim.inject(fault.answer(403));
         }
+        let report = self.world.cycle().await;
+        let entra = self.entra.clone();
+        self.check_ended(&entra, expected, &report).await
+    }
+
+    /// A cycle whose answers are complete, but with rows that need another look.
+    async fn odd_rows(&mut self, oddity: Oddity) -> Checked<()> {
+        let user_id = |user: UserNumber| self.ids.users.get(&user).filter(|_| self.entra.account(user).exists());
+        let (mut gap, mut faults) = (Gap::None, Vec::new());
+        let members = |group| self.fault(Request::Members(group)).always();
+        let assignments = || self.fault(Request::Assignments).always();
+        match oddity {
+            Oddity::NoRow(None) => {
+                gap = Gap::Row;
+                faults.push(assignments().add_row(Value::Null));
+            }
+            Oddity::NoRow(Some(group)) => {
+                if self.entra.assigned.contains(&group) {
+                    gap = Gap::Row;
+                }
+                faults.push(members(group).add_row(json!({"@odata.type": "#microsoft.graph.user"})));
+            }
+            Oddity::Broken(user) => {
+                if let Some(id) = user_id(user) {
+                    gap = Gap::Broken(user);
+                    let paths = ["/v1.0/users/**", "/v1.0/groups/{id}/members"];
+                    faults.extend(paths.map(|path| Fault::on("GET", path).always().broken_text(id, "displayName")));
+                }
+            }
+            Oddity::Untyped(user) => {
+                faults.extend(user_id(user).map(|id| assignments().set_key(id, "principalType", Value::Null)));
+            }
+            Oddity::UntypedGroup(group) => {
+                faults.push(assignments().set_key(&self.ids.groups[&group], "principalType", "Team"));
+            }
+            Oddity::Twice(group, user, key) => {
+                let value = if key == "accountEnabled" { json!(false) } else { json!("#microsoft.graph.agentUser") };
+                faults.extend(user_id(user).map(|id| members(group).repeat_row(id, key, value)));
+            }
+        }
+        let expected = self.expected_cycle(&self.entra, gap);
+        faults.into_iter().for_each(|fault| self.world.sim.inject(fault));
         let report = self.world.cycle().await;
         let entra = self.entra.clone();
         self.check_ended(&entra, expected, &report).await
