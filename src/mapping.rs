@@ -18,7 +18,7 @@ mod warnings;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::expression::{EvaluationContext, EvaluationStop};
+use crate::expression::EvaluationStop;
 use crate::model::{Attribute, Learner, Reason, User};
 
 pub use description::{DescribedEntry, MappedValue};
@@ -135,11 +135,10 @@ impl Mapping {
     /// # Panics
     /// If `user` was read with another selection than the mapping was compiled with.
     pub fn apply(&self, user: &User, now: jiff::Timestamp) -> MappedUser {
-        let context = EvaluationContext { user, now };
-        match self.learner(context) {
+        match self.learner(user, now) {
             Ok(Some(learner)) => MappedUser::Learner(learner),
-            Ok(None) => MappedUser::Inactive { user_name: self.user_name(context) },
-            Err((reason, detail)) => MappedUser::Rejected { reason, detail, user_name: self.user_name(context) },
+            Ok(None) => MappedUser::Inactive { user_name: self.user_name(user, now) },
+            Err((reason, detail)) => MappedUser::Rejected { reason, detail, user_name: self.user_name(user, now) },
         }
     }
 
@@ -169,8 +168,8 @@ impl Mapping {
     ///
     /// # Errors
     /// The reason and the detail of a rejection.
-    fn learner(&self, context: EvaluationContext<'_>) -> Result<Option<Learner>, (Reason, String)> {
-        match self.active.value(context) {
+    fn learner(&self, user: &User, now: jiff::Timestamp) -> Result<Option<Learner>, (Reason, String)> {
+        match self.active.value(user, now) {
             Err(EvaluationStop::Invalid { rule, .. }) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
             Err(EvaluationStop::IgnoreUser) => return Err(self.active.ignored_user()),
             Ok(Some(active)) if active == "true" => {}
@@ -187,7 +186,7 @@ impl Mapping {
         }
         let mut learner = Learner::default();
         for entry in &self.others {
-            let value = entry.value(context);
+            let value = entry.value(user, now);
             match (value, &entry.default) {
                 (Err(EvaluationStop::Invalid { rule, .. }), _) => {
                     return Err(entry.rejection(Reason::InvalidValue, rule));
@@ -225,8 +224,8 @@ impl Mapping {
         std::iter::once(&self.active).chain(&self.others).find(|entry| entry.attribute == attribute)
     }
 
-    fn user_name(&self, context: EvaluationContext<'_>) -> Option<String> {
-        self.entry(Attribute::UserName)?.value(context).ok()?
+    fn user_name(&self, user: &User, now: jiff::Timestamp) -> Option<String> {
+        self.entry(Attribute::UserName)?.value(user, now).ok()?
     }
 }
 

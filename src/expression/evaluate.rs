@@ -13,7 +13,7 @@ use super::constant::ArgumentType;
 use super::dates::UtcDateTime;
 use super::functions::Function;
 pub(super) use super::pattern::MAX_PRODUCED;
-use super::pattern::{LimitExceeded, TOO_LONG};
+use super::pattern::{LimitExceeded, Steps, TOO_LONG};
 use super::syntax::ComparisonOperator;
 use crate::model::{User, Value, home_name};
 
@@ -70,11 +70,13 @@ impl From<UnavailableValue> for EvaluationStop {
 
 pub(crate) type Evaluated<'a> = Result<Cow<'a, Value>, EvaluationStop>;
 
-/// The user and the time of an evaluation.
+/// The evaluation of one expression for one user.
 #[derive(Clone, Copy)]
 pub(crate) struct EvaluationContext<'a> {
     pub(crate) user: &'a User,
     pub(crate) now: jiff::Timestamp,
+    /// Shared by all calls of the expression: a limit of each call would grow with their number.
+    pub(crate) steps: &'a Steps,
 }
 
 /// A call in progress. Arguments are evaluated on demand, so that `Switch` and `IIF` evaluate only the branch they take.

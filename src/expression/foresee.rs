@@ -4,6 +4,7 @@ use super::attribute::{AttributePart, SourceAttribute};
 use super::compile::Expression;
 use super::evaluate::{EvaluationContext, EvaluationStop};
 use super::inspect::TimeDependence;
+use super::pattern::Steps;
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, User, Value};
 
 /// Multi-valued properties.
@@ -67,7 +68,7 @@ impl Expression {
             }
         });
         let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, values: Vec::new() };
-        let context = EvaluationContext { user: &user, now: jiff::Timestamp::UNIX_EPOCH };
+        let context = EvaluationContext { user: &user, now: jiff::Timestamp::UNIX_EPOCH, steps: &Steps::new() };
         is_fixed.then(|| self.evaluate(context).map(std::borrow::Cow::into_owned))
     }
 

@@ -1,4 +1,4 @@
-//! Regular expressions in .NET's dialect, on top of `fancy-regex`.
+//! Regular expressions in .NET's dialect, on top of `regex` and `fancy-regex`.
 //!
 //! `translate` rewrites the syntax that differs. Unsupported syntax is refused when the expression is compiled: balancing
 //! groups, conditions, groups named by a number, one name for two groups, the option `n`, and named Unicode blocks
@@ -8,27 +8,16 @@
 //! one value rejects that user, and the cycle goes on.
 
 mod class;
+mod engine;
 mod replacement;
 mod steps;
 mod translate;
 
-use std::fmt;
-use std::sync::OnceLock;
-
-use fancy_regex::{Captures, Error, Regex, RegexBuilder, RuntimeError};
+use std::ops::Range;
 
 pub(crate) use self::steps::Steps;
+use engine::{Captures, Engine};
 use translate::{CaptureGroups, translate};
-
-/// Branches after which a search gives up, and is tried again with the next limit: only a search that needs many of them
-/// is charged for many. Sensible patterns need a few per character.
-const BRANCH_LIMITS: [usize; 3] = [256, 4_096, 100_000];
-
-/// Bytes of a compiled pattern, and of its state during a search.
-const MAX_COMPILED: usize = 1 << 20;
-
-/// Instructions of the backtracking part of a pattern.
-const MAX_INSTRUCTIONS: usize = 20_000;
 
 /// Bytes of a subject. Attributes of Entra ID are far shorter.
 const MAX_SUBJECT: usize = 16 << 10;
@@ -47,12 +36,7 @@ pub(crate) const TOO_LONG: LimitExceeded = LimitExceeded("a text exceeds 256 KiB
 /// A compiled regular expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
-    /// With the first of [`BRANCH_LIMITS`].
-    regex: Regex,
-    /// With the other limits, once a search has needed them.
-    patient: Box<[OnceLock<Option<Regex>>; BRANCH_LIMITS.len() - 1]>,
-    /// Whether every search takes linear time.
-    is_linear: bool,
+    engine: Engine,
     groups: CaptureGroups,
 }
 
@@ -69,15 +53,9 @@ impl Pattern {
     fn compile(text: &str, framed: impl FnOnce(String) -> String) -> Result<Self, String> {
         let (translated, groups) =
             translate(text).map_err(|reason| format!("`{text}` is not a valid regular expression: {reason}"))?;
-        let regex = build(&framed(translated), BRANCH_LIMITS[0])
-            // The message of the library shows the pattern with a marker; the reason is the last line.
-            .map_err(|error| {
-                let error = error.to_string();
-                let reason = error.lines().last().unwrap_or_default();
-                format!("`{text}` is not a supported regular expression: {reason}")
-            })?;
-        let is_linear = is_linear(&regex);
-        Ok(Self { regex, patient: Default::default(), is_linear, groups })
+        let engine = Engine::build(&framed(translated))
+            .map_err(|reason| format!("`{text}` is not a supported regular expression: {reason}"))?;
+        Ok(Self { engine, groups })
     }
 
     pub(crate) fn has_group(&self, name: &str) -> bool {
@@ -93,10 +71,10 @@ impl Pattern {
         let parts = replacement::parse(replacement, &self.groups);
         let mut replaced = String::new();
         let mut copied = 0;
-        self.each_match(subject, steps, |captures, start, end| {
-            replaced.push_str(&subject[copied..start]);
-            replaced.extend(parts.iter().map(|part| part.text(captures, subject, &(start..end))));
-            copied = end;
+        self.each_match(subject, steps, |captures, range| {
+            replaced.push_str(&subject[copied..range.start]);
+            replaced.extend(parts.iter().map(|part| part.text(captures, subject, &range)));
+            copied = range.end;
             within_limit(&replaced)
         })?;
         replaced.push_str(&subject[copied..]);
@@ -115,12 +93,12 @@ impl Pattern {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let mut replaced = String::new();
         let mut copied = 0;
-        self.each_match(subject, steps, |captures, _, _| {
+        self.each_match(subject, steps, |captures, _| {
             // A group in a look-around can lie before the part that was already replaced.
-            if let Some(captured) = captures.get(index).filter(|captured| captured.start() >= copied) {
-                replaced.push_str(&subject[copied..captured.start()]);
+            if let Some(captured) = captures.get(index).filter(|captured| captured.start >= copied) {
+                replaced.push_str(&subject[copied..captured.start]);
                 replaced.push_str(replacement);
-                copied = captured.end();
+                copied = captured.end;
             }
             within_limit(&replaced)
         })?;
@@ -133,22 +111,22 @@ impl Pattern {
     pub(crate) fn extract(&self, subject: &str, group: &str, steps: &Steps) -> Result<Option<String>, LimitExceeded> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let found = self.search(subject, 0, steps)?;
-        Ok(found.and_then(|captures| captures.get(index).map(|captured| captured.as_str().to_owned())))
+        Ok(found.and_then(|captures| captures.get(index).map(|captured| subject[captured].to_owned())))
     }
 
-    /// Calls `visit` with each match, its start and its end. As in .NET, an empty match may directly follow another
+    /// Calls `visit` with each match and its range. As in .NET, an empty match may directly follow another
     /// match: `.*` matches `ab` twice.
-    fn each_match<'t>(
+    fn each_match(
         &self,
-        subject: &'t str,
+        subject: &str,
         steps: &Steps,
-        mut visit: impl FnMut(&Captures<'t, str>, usize, usize) -> Result<(), LimitExceeded>,
+        mut visit: impl FnMut(&Captures, Range<usize>) -> Result<(), LimitExceeded>,
     ) -> Result<(), LimitExceeded> {
         let mut from = 0;
         while let Some(captures) = self.search(subject, from, steps)? {
             let Some(whole) = captures.get(0) else { break };
-            let (start, end) = (whole.start(), whole.end());
-            visit(&captures, start, end)?;
+            let Range { start, end } = whole;
+            visit(&captures, whole)?;
             from = if start < end {
                 end
             } else {
@@ -161,58 +139,12 @@ impl Pattern {
         Ok(())
     }
 
-    fn search<'t>(
-        &self,
-        subject: &'t str,
-        from: usize,
-        steps: &Steps,
-    ) -> Result<Option<Captures<'t, str>>, LimitExceeded> {
+    fn search(&self, subject: &str, from: usize, steps: &Steps) -> Result<Option<Captures>, LimitExceeded> {
         if subject.len() > MAX_SUBJECT {
             return Err(LimitExceeded("the text is too long for a regular expression"));
         }
-        let rest = subject.len() - from;
-        for (index, limit) in BRANCH_LIMITS.into_iter().enumerate() {
-            if self.is_linear {
-                steps.take_linear(rest)?;
-            } else {
-                steps.take_branching(rest, subject.len(), limit)?;
-            }
-            match self.with_limit(index).ok_or(TOO_MANY_STEPS)?.captures_from_pos(subject, from) {
-                Ok(found) => return Ok(found),
-                Err(Error::RuntimeError(RuntimeError::BacktrackLimitExceeded)) => {}
-                Err(_) => break,
-            }
-        }
-        Err(TOO_MANY_STEPS)
+        self.engine.search(subject, from, steps)
     }
-
-    /// The expression with the limit at `index` of [`BRANCH_LIMITS`].
-    fn with_limit(&self, index: usize) -> Option<&Regex> {
-        match index.checked_sub(1).and_then(|index| self.patient.get(index).zip(BRANCH_LIMITS.get(index + 1))) {
-            None => Some(&self.regex),
-            Some((patient, limit)) => patient.get_or_init(|| build(self.regex.as_str(), *limit).ok()).as_ref(),
-        }
-    }
-}
-
-fn build(pattern: &str, limit: usize) -> fancy_regex::Result<Regex> {
-    RegexBuilder::new(pattern)
-        .backtrack_limit(limit)
-        .delegate_size_limit(MAX_COMPILED)
-        .delegate_dfa_size_limit(MAX_COMPILED)
-        .max_prog_size(MAX_INSTRUCTIONS)
-        .build()
-}
-
-/// Whether the expression needs no backtracking. The library shows it only in its description.
-fn is_linear(regex: &Regex) -> bool {
-    struct Description<'r>(&'r Regex);
-    impl fmt::Display for Description<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            self.0.debug_print(f)
-        }
-    }
-    Description(regex).to_string().starts_with("wrapped Regex")
 }
 
 const NO_GROUP: LimitExceeded = LimitExceeded("the regular expression has no group of this name");
@@ -317,12 +249,17 @@ mod tests {
         let short = "a".repeat(40);
         assert!((0..1_000_000).any(|_| pattern.replace(&short, "", &steps) == Err(TOO_MANY_STEPS)));
         for (pattern, is_linear) in
-            [("[a-z]+$", true), (r"\w+@(?<host>[^.]+)", true), ("(?=a)b", false), (r"(a)\1", false)]
+            [("[a-z]+", true), (r"\w+@(?<host>[^.]+)", true), ("(?=a)b", false), (r"(a)\1", false)]
         {
-            assert_eq!(Pattern::parse(pattern).unwrap().is_linear, is_linear, "{pattern}");
+            assert_eq!(
+                matches!(Pattern::parse(pattern).unwrap().engine, Engine::Linear { .. }),
+                is_linear,
+                "{pattern}"
+            );
         }
+        // A match for each character of a long value.
         let pattern = Pattern::parse("[^a-z]|a").unwrap();
-        assert_eq!(pattern.replace(&long, "b", &Steps::new()).unwrap().len(), MAX_SUBJECT);
+        assert_eq!(pattern.replace(&long[..2_000], "b", &Steps::new()), Ok("b".repeat(2_000)));
     }
 
     proptest! {
@@ -338,6 +275,21 @@ mod tests {
                 let _ = pattern.replace_group(&subject, "n", &replacement, &steps);
                 let _ = pattern.extract(&subject, "1", &steps);
             }
+        }
+
+        #[test]
+        fn both_engines_find_the_same(
+            pattern in r"([a-cA-C01(){}|.^$?*+,:<=>!'#-]|\\[dwsbBAzn.<-]|\[\^?|\]|\(\?<n>|\(\?[im:]){0,8}",
+            subject in "[a-cA-C01 \né-]{0,12}",
+        ) {
+            let Ok((translated, _)) = translate(&pattern) else { return Ok(()) };
+            let (Ok(linear @ Engine::Linear { .. }), Ok(other)) =
+                (Engine::build(&translated), Engine::backtracking(&translated))
+            else {
+                return Ok(());
+            };
+            let found = |engine: &Engine| engine.search(&subject, 0, &Steps::new()).ok();
+            prop_assert_eq!(found(&linear), found(&other), "{} on {:?}", translated, subject);
         }
     }
 }

@@ -10,6 +10,7 @@ use super::attribute::{any_name, resolve};
 use super::compile::compile;
 use super::evaluate::MAX_PRODUCED;
 use super::parse::MAX_DEPTH;
+use super::pattern::Steps;
 use super::syntax::ExpressionProblem;
 use super::{EvaluationContext, EvaluationStop, text};
 use crate::model::{EntraId, Selection, User, Value};
@@ -42,7 +43,7 @@ pub(crate) fn evaluated(expression: &str, inputs: &[(&str, Value)]) -> String {
     let mut selection = Selection::default();
     let compiled = compile(expression, resolve, &mut selection).unwrap();
     let user = user(&selection, &inputs.iter().cloned().collect());
-    match compiled.evaluate(EvaluationContext { user: &user, now: now() }) {
+    match compiled.evaluate(EvaluationContext { user: &user, now: now(), steps: &Steps::new() }) {
         Err(EvaluationStop::IgnoreAttribute) => "no flow".to_owned(),
         Err(EvaluationStop::IgnoreUser) => "no flow for the user".to_owned(),
         Err(EvaluationStop::Invalid { rule, .. }) => format!("invalid: {rule}"),
@@ -74,7 +75,7 @@ fn worked_examples() {
         let values = names.properties().iter().map(|name| from_json(&example["inputs"][name])).collect();
         let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, values };
         let now = example["now"].as_str().map_or_else(now, |text| text.parse().unwrap());
-        let found = match compiled.evaluate(EvaluationContext { user: &user, now }) {
+        let found = match compiled.evaluate(EvaluationContext { user: &user, now, steps: &Steps::new() }) {
             Ok(value) => to_json(value.into_owned()),
             Err(EvaluationStop::IgnoreAttribute) => json!({ "flow": "attribute" }),
             Err(EvaluationStop::IgnoreUser) => json!({ "flow": "user" }),
@@ -269,7 +270,8 @@ proptest! {
             let mut user = user(&selection, &BTreeMap::new());
             user.enabled = enabled;
             user.values.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
-            let value = compiled.evaluate(EvaluationContext { user: &user, now: now() });
+            let steps = Steps::new();
+            let value = compiled.evaluate(EvaluationContext { user: &user, now: now(), steps: &steps });
             let too_long = matches!(&value, Ok(Cow::Owned(Value::Text(text))) if text.len() > MAX_PRODUCED);
             prop_assert!(!too_long, "an expression produces a text beyond the limit");
             // The canonical form goes into the hash of the mapping: it must not lose anything.

@@ -3,7 +3,7 @@
 use super::entries::CompiledEntry;
 use super::warnings::ONE_ROLE;
 use super::{ApplyMode, Mapping};
-use crate::expression::{EvaluationContext, EvaluationStop, TimeDependence};
+use crate::expression::{EvaluationStop, TimeDependence};
 use crate::model::{Attribute, User};
 
 /// One entry of a compiled mapping.
@@ -46,7 +46,7 @@ impl Mapping {
     /// The result of each entry for `user`, independent of the others, in the order of [`Mapping::describe`].
     pub fn explain(&self, user: &User, now: jiff::Timestamp) -> impl Iterator<Item = MappedValue> {
         let entries = Attribute::ALL.iter().filter_map(|attribute| self.entry(*attribute));
-        entries.map(move |entry| match entry.value(EvaluationContext { user, now }) {
+        entries.map(move |entry| match entry.value(user, now) {
             Ok(value) => MappedValue::Value(value),
             Err(EvaluationStop::IgnoreAttribute) => MappedValue::NoFlow,
             Err(EvaluationStop::IgnoreUser) => MappedValue::NoFlowForUser,

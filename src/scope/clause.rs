@@ -75,7 +75,7 @@ pub(super) enum ClauseOperand {
 impl Clause {
     /// # Errors
     /// The clause is neither true nor false; the rule contains no value of the user.
-    pub(super) fn holds(&self, user: &User) -> Result<bool, (Reason, &'static str)> {
+    pub(super) fn holds(&self, user: &User, steps: &Steps) -> Result<bool, (Reason, &'static str)> {
         let value = self.attribute.value_of(self.slot, user).map_err(|unavailable| match unavailable {
             UnavailableValue::Missing => (Reason::Unreadable, "missing from the answer of Graph"),
             UnavailableValue::NotComplex => (Reason::InvalidValue, "not a complex attribute"),
@@ -92,9 +92,8 @@ impl Clause {
             (_, false) => {}
         }
         let negated = matches!(self.operator, ClauseOperator::NotEquals | ClauseOperator::NotRegexMatch);
-        let steps = Steps::new();
         for value in values {
-            if self.matches(value, &steps)? {
+            if self.matches(value, steps)? {
                 return Ok(!negated);
             }
         }

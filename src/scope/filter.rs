@@ -2,7 +2,7 @@
 
 use super::clause::{Clause, ClauseOperand, ClauseOperator};
 use crate::expression::attribute;
-use crate::expression::pattern::Pattern;
+use crate::expression::pattern::{Pattern, Steps};
 use crate::model::{Reason, Selection, User};
 use crate::nearest::{did_you_mean, nearest};
 
@@ -58,9 +58,9 @@ pub(super) enum FilterResult {
 
 impl Filter {
     pub(super) fn holds(&self, user: &User) -> FilterResult {
-        let mut undecided = None;
+        let (mut undecided, steps) = (None, Steps::new());
         for clause in &self.clauses {
-            match clause.holds(user) {
+            match clause.holds(user, &steps) {
                 Ok(true) => {}
                 Ok(false) => return FilterResult::No(clause.to_string()),
                 Err((reason, rule)) => {

@@ -100,6 +100,15 @@ fn decide(filters: &[FilterEntry], department: Value, organisation: Value) -> (S
     (scope.decide(&user), scope.explain(&user))
 }
 
+#[test]
+fn the_clauses_of_a_filter_share_the_steps_of_their_patterns() {
+    for (clauses, is_decided) in [(4, true), (20, false)] {
+        let clauses = vec![clause("department", "NOT REGEX MATCH", Some("(?=z)z|.*(?=y)y")); clauses];
+        let (_, explained) = decide(&[filter("slow", clauses)], text(&"a".repeat(1_000)), Value::Null);
+        assert_eq!(explained[0].contains("too many steps"), !is_decided, "{explained:?}");
+    }
+}
+
 fn division(name: Option<&str>) -> Value {
     Value::Complex(name.map(|name| ("division".to_owned(), text(name))).into_iter().collect())
 }

@@ -11,7 +11,7 @@ use crate::expression::attribute::is_empty;
 use crate::expression::compile::Expression;
 use crate::expression::constant::ConstantArgument;
 use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, produced};
-use crate::expression::pattern::{Pattern, Steps};
+use crate::expression::pattern::Pattern;
 
 const OLD: usize = 1;
 const PATTERN: usize = 2;
@@ -89,24 +89,30 @@ pub(super) fn replace(call: Call<'_>) -> Evaluated<'_> {
             try_each(source, |text| substitute(&template, &old, text))
         }
         Some(Mode::Matches) => {
-            let Some(pattern) = call.argument::<Pattern>(PATTERN)? else { return Ok(source) };
-            let (new, steps) = (text(call, REPLACEMENT)?, Steps::new());
-            try_each(source, |text| Ok(pattern.replace(text, &new, &steps)?))
+            let Some(pattern) = pattern(call)? else { return Ok(source) };
+            let new = text(call, REPLACEMENT)?;
+            try_each(source, |text| Ok(pattern.replace(text, &new, call.context.steps)?))
         }
         Some(Mode::Group) => {
-            let Some(pattern) = call.argument::<Pattern>(PATTERN)? else { return Ok(source) };
+            let Some(pattern) = pattern(call)? else { return Ok(source) };
             let (group, new) = (text(call, GROUP)?, text(call, REPLACEMENT)?);
-            let steps = Steps::new();
-            try_each(source, |text| Ok(pattern.replace_group(text, &group, &new, &steps)?))
+            try_each(source, |text| Ok(pattern.replace_group(text, &group, &new, call.context.steps)?))
         }
         Some(Mode::Extract) if is_empty(&source) => {
-            let (Some(pattern), Some(other)) = (call.argument::<Pattern>(PATTERN)?, call.text(ATTRIBUTE)?) else {
+            let (Some(pattern), Some(other)) = (pattern(call)?, call.text(ATTRIBUTE)?) else {
                 return Ok(source);
             };
-            pattern.extract(&other, &text(call, GROUP)?, &Steps::new())?.map_or_else(|| Ok(null()), produced)
+            pattern.extract(&other, &text(call, GROUP)?, call.context.steps)?.map_or_else(|| Ok(null()), produced)
         }
         Some(Mode::Extract) | None => Ok(source),
     }
+}
+
+fn pattern(call: Call<'_>) -> Result<Option<Cow<'_, Pattern>>, EvaluationStop> {
+    if !matches!(call.arguments.get(PATTERN), Some(Expression::Prepared { .. })) {
+        call.context.steps.take_compilation()?;
+    }
+    call.argument(PATTERN)
 }
 
 fn text(call: Call<'_>, index: usize) -> Result<Cow<'_, str>, EvaluationStop> {
@@ -188,6 +194,28 @@ mod tests {
         assert_eq!(evaluated(grown, &inputs), "invalid: a text exceeds 256 KiB");
         let wild = r#"Replace([city], , "^((a|aa)+)(?=b)$", , "", , )"#;
         assert_eq!(evaluated(wild, &inputs), "invalid: a regular expression takes too many steps on this text");
+    }
+
+    #[test]
+    fn all_calls_of_an_expression_share_one_budget() {
+        let text = "a".repeat(2_000);
+        let inputs = [("city", value(&text)), ("state", value("z"))];
+        for (call, most) in [
+            // A search that may backtrack, one that compiles its pattern, and one in linear time.
+            (r#"Replace(@, , "(?=z)z", , "", , )"#, 5),
+            ("Replace(@, , [state], , \"\", , )", 9),
+            (r#"Replace(@, , "((b?){900}z)", , "", , )"#, 50),
+        ] {
+            let nested = |calls| (0..calls).fold("[city]".to_owned(), |inner, _| call.replace('@', &inner));
+            let joined = |calls| vec![call.replace('@', "[city]"); calls].join(" & ");
+            for (expression, expected) in [
+                (joined(most), text.repeat(most)),
+                (joined(most * 4), "invalid: a regular expression takes too many steps on this text".to_owned()),
+                (nested(most.min(10)), text.clone()),
+            ] {
+                assert!(evaluated(&expression, &inputs) == expected, "{call}: {}", expression.len());
+            }
+        }
     }
 
     #[test]

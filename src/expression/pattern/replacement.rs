@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use fancy_regex::Captures;
-
+use super::engine::Captures;
 use super::translate::CaptureGroups;
 
 #[derive(Debug, PartialEq)]
@@ -34,10 +33,10 @@ pub(super) fn parse<'a>(text: &'a str, groups: &CaptureGroups) -> Vec<Replacemen
 
 impl<'a> ReplacementPart<'a> {
     /// The text that replaces the match at `range`.
-    pub(super) fn text(&self, captures: &Captures<'a, str>, subject: &'a str, range: &Range<usize>) -> &'a str {
+    pub(super) fn text(&self, captures: &Captures, subject: &'a str, range: &Range<usize>) -> &'a str {
         match self {
             Self::Text(literal) => literal,
-            Self::Group(index) => captures.get(*index).map_or("", |captured| captured.as_str()),
+            Self::Group(index) => captures.get(*index).map_or("", |captured| &subject[captured]),
             Self::Before => &subject[..range.start],
             Self::After => &subject[range.end..],
             Self::Subject => subject,

@@ -1,4 +1,4 @@
-//! The steps that the searches of one evaluation may take.
+//! The steps that the searches of one expression, or of the clauses of one filter, may take for one user.
 //!
 //! They are counted and not timed: a user is rejected or not, whatever the speed of the machine. A search that gives up
 //! after `limit` branches visits at most as many positions as the subject has, plus one for each branch; at each of them it
@@ -8,8 +8,11 @@ use std::cell::Cell;
 
 use super::{LimitExceeded, TOO_MANY_STEPS};
 
-/// About a second on a slow machine. Usual texts and patterns need less than a thousandth of it.
-const MAX_STEPS: u64 = 600_000_000;
+/// At most about a fifth of a second. Usual patterns need less than a hundredth of it on usual texts.
+const MAX_STEPS: u64 = 100_000_000;
+
+/// A pattern that is compiled for one user: so large a part of the budget because a short text can describe a large one.
+const COMPILATION: u64 = 10_000_000;
 
 /// The steps that are left.
 #[derive(Debug)]
@@ -20,10 +23,15 @@ impl Steps {
         Self(Cell::new(MAX_STEPS))
     }
 
-    /// Pays for a search in linear time over `length` bytes.
-    pub(super) fn take_linear(&self, length: usize) -> Result<(), LimitExceeded> {
+    /// Pays for compiling a pattern.
+    pub(crate) fn take_compilation(&self) -> Result<(), LimitExceeded> {
+        self.take(COMPILATION)
+    }
+
+    /// Pays for a search in linear time over `length` bytes, each of which takes `steps`.
+    pub(super) fn take_linear(&self, length: usize, steps: usize) -> Result<(), LimitExceeded> {
         // One more, because an empty text takes time as well.
-        self.take(length as u64 + 1)
+        self.take((length as u64 + 1) * steps as u64)
     }
 
     /// Pays for a search over the last `rest` bytes of `length` that gives up after `limit` branches.
