@@ -15,6 +15,7 @@ mod probe;
 mod read;
 mod roles;
 mod throttle;
+mod turn;
 mod user;
 mod wire;
 

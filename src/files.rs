@@ -5,11 +5,13 @@ mod pem;
 mod regular;
 mod secret;
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, access, statvfs};
+use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use rustix::io::Errno;
 
 pub use self::pem::PemFile;
@@ -83,14 +85,51 @@ pub(crate) fn are_descriptors_exhausted() -> bool {
     regular::is_openable_device().is_err_and(|error| is_shortage(&error))
 }
 
+/// The room on a disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    pub(crate) bytes: u64,
+    /// How many files can be created, where their number is limited.
+    pub(crate) files: Option<u64>,
+    pub(crate) disk: u64,
+}
+
+impl Room {
+    /// SQLite extends a file by this much at once.
+    pub(crate) const MINIMUM: u64 = 64 << 10;
+}
+
+/// The room in `directory`, or in the directory in which it would be created. `None` for a disk that is read-only or has
+/// no size.
+pub(crate) fn room(directory: &Path) -> Option<(&Path, Room)> {
+    let existing = directory.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+    let disk = statvfs(existing).ok()?;
+    if disk.f_blocks == 0 || disk.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return None;
+    }
+    let files = (disk.f_files > 0).then_some(disk.f_favail);
+    let bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+    Some((existing, Room { bytes, files, disk: existing.metadata().ok()?.dev() }))
+}
+
 /// Whether the disk of `file` is full.
 pub(crate) fn disk_is_full(file: &Path) -> bool {
-    // SQLite extends a file by this much at once.
-    const MINIMUM: u64 = 64 << 10;
-    statvfs(directory_of(file).unwrap_or(Path::new("."))).is_ok_and(|disk| {
-        let out_of_files = disk.f_files > 0 && disk.f_favail == 0;
-        out_of_files || disk.f_bavail.saturating_mul(disk.f_frsize) < MINIMUM
-    })
+    room(directory_of(file).unwrap_or(Path::new(".")))
+        .is_some_and(|(_, room)| room.files == Some(0) || room.bytes < Room::MINIMUM)
+}
+
+/// What to do about a read-only file system; `None` for any other error. `path` is a file or a directory on it.
+pub(crate) fn read_only_hint(path: &Path, error: &(dyn Error + 'static)) -> Option<String> {
+    let error = error.downcast_ref::<io::Error>()?;
+    if error.kind() != io::ErrorKind::ReadOnlyFilesystem {
+        return None;
+    }
+    let directory = if path.is_dir() { Some(path) } else { directory_of(path) }.unwrap_or(Path::new("."));
+    Some(format!(
+        "mount the file system of {0} writable; if the systemd unit makes it read-only (ProtectSystem=strict), run: \
+         systemctl edit learner-sync, and add the lines [Service] and ReadWritePaths={0}",
+        directory.display()
+    ))
 }
 
 /// A path as one word of a shell command.

@@ -36,7 +36,7 @@ mod tests;
 
 pub use self::cycles::{CycleEnd, CycleId, CycleRow};
 pub use self::db::{DbError, EngineReport, PostgresServer, RowRefusal, ViolatedKey};
-pub use self::error::{StoreError, TableFault};
+pub use self::error::{ReadOnlyCause, StoreError, TableFault};
 pub use self::handle::Store;
 pub use self::location::{DatabaseLocation, LearnerDatabase};
 pub use self::open::{Access, Inspected, MigrationResult};

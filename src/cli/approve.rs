@@ -3,7 +3,7 @@
 mod relink;
 mod source;
 
-use std::io::{BufRead, IsTerminal};
+use std::io::{BufRead, IsTerminal, Read};
 
 use self::source::FormerSource;
 use super::Context;
@@ -97,6 +97,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     Ok(DONE)
 }
 
+/// Longer than any answer.
+const MAX_ANSWER: u64 = 1 << 10;
+
 /// Asks on the terminal.
 fn confirm_on_terminal(question: &str, answer: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
@@ -104,6 +107,6 @@ fn confirm_on_terminal(question: &str, answer: &str) -> Result<bool, Failure> {
     }
     print(question)?;
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line)?;
+    std::io::stdin().lock().take(MAX_ANSWER).read_line(&mut line)?;
     Ok(line.trim() == answer)
 }

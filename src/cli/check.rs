@@ -2,11 +2,18 @@
 
 mod database;
 mod directory;
+mod disk;
+mod exposure;
+mod sandbox;
+mod unit;
 
 use serde_json::json;
 
 use self::database::database_check;
 use self::directory::check_directory;
+use self::disk::disk_checks;
+use self::exposure::exposure_checks;
+use self::unit::unit_checks;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
 use crate::model::{Clock, chain};
@@ -49,6 +56,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     // None when the state directory is usable.
     let unusable_state = preflight::inspect_state(&context.config).err();
     checks.extend(unusable_state.map(|error| Check::failed("state", &error, error.hint())));
+    checks.extend(disk_checks(&context.config));
+    checks.extend(exposure_checks(&context.config));
+    checks.extend(unit_checks(&context.config).await);
     match App::new(context.config, &context.environment, clock) {
         Ok(app) => {
             checks.insert(0, Check::passed("configuration", app.config.path.display().to_string()));

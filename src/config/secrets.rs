@@ -161,6 +161,21 @@ impl Config {
         read_certificates(Path::new(&*path)).map(drop).map_err(fault)
     }
 
+    /// The configuration and the files whose content decides where secrets are sent.
+    pub fn trusted_files(&self) -> Vec<PathBuf> {
+        let (first, second) = match &self.entra.credential {
+            CredentialConfig::ClientSecret { secret_file } => (secret_file, &None),
+            CredentialConfig::Certificate { certificate_file, private_key_file } => {
+                (certificate_file, private_key_file)
+            }
+            CredentialConfig::WorkloadIdentity { token_file } => (token_file, &None),
+            CredentialConfig::ManagedIdentity => (&None, &None),
+        };
+        let others = [&self.entra.ca_file, &self.entra.proxy_password_file, &self.learners.password_file];
+        let files = [first, second].into_iter().chain(others).flatten().cloned();
+        [self.path.clone()].into_iter().chain(files).collect()
+    }
+
     /// Warnings about secret files that every user of the machine can access.
     pub(super) fn exposed_secrets(&self) -> Vec<String> {
         let credential = match &self.entra.credential {

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::dates::{Dates, parse_date};
 use super::error::{GraphError, answered, malformed};
 use super::throttle::Throttle;
+use super::turn::Turn;
 use super::wire::{self, BatchAnswer, BatchPart, Page};
 use crate::auth::{Authenticator, Http};
 use crate::model::{Clock, EntraId, foreign_text};
@@ -128,8 +129,10 @@ impl GraphClient {
                 if rows > MAX_ROWS {
                     return Err(endless(format!("more than {MAX_ROWS} rows")));
                 }
+                let mut turn = Turn::new();
                 for row in page {
                     fail(ListEvent::Row(row.get(), &request_id))?;
+                    turn.offer().await;
                 }
                 counts.extend(count);
                 let Some(next) = next else {

@@ -13,6 +13,7 @@ use super::error::{GraphError, malformed};
 use super::members::{GroupState, MemberList, named_members};
 use super::principals::Assignments;
 use super::roles::RoleNames;
+use super::turn::Turn;
 use super::wire::{self, InvalidRow, RowProblem, RowType, UserRow};
 use super::{Application, Directory, DirectoryError, Snapshot, select};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, User, Value};
@@ -180,8 +181,12 @@ impl Directory {
         let chunks = users.chunks(IDS_IN_FILTER * BATCH);
         let mut reads: FuturesUnordered<_> =
             chunks.map(|users| self.read_by_filter(users, selection, &select, complete)).collect();
+        let mut turn = Turn::new();
         while let Some((accounts, not_returned)) = reads.try_next().await? {
-            accounts.into_iter().for_each(&mut on_user);
+            for account in accounts {
+                on_user(account);
+                turn.offer().await;
+            }
             missing.extend(not_returned);
         }
         let paths: Vec<String> = missing.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
@@ -202,6 +207,7 @@ impl Directory {
                 }
                 Err(error) => return Err(error.into()),
             }
+            turn.offer().await;
         }
         Ok(())
     }

@@ -39,16 +39,18 @@ impl PreflightError {
         match self {
             Self::Store(error) => error.hint(),
             Self::Cache(refused) => Some(refused.hint()),
-            Self::Path { path, source, .. } => Some(match source.kind() {
-                io::ErrorKind::StorageFull => format!("free space on the disk of {}", path.display()),
-                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-                    "name another directory, or move the existing file away".to_owned()
-                }
-                _ if files::is_shortage(source) => {
-                    "the next attempt may succeed; see the limits of the service".to_owned()
-                }
-                io::ErrorKind::InvalidData => format!("move {} away", path.display()),
-                _ => format!("the service user must be able to write to {}", path.display()),
+            Self::Path { path, source, .. } => files::read_only_hint(path, source).or_else(|| {
+                Some(match source.kind() {
+                    io::ErrorKind::StorageFull => format!("free space on the disk of {}", path.display()),
+                    io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+                        "name another directory, or move the existing file away".to_owned()
+                    }
+                    _ if files::is_shortage(source) => {
+                        "the next attempt may succeed; see the limits of the service".to_owned()
+                    }
+                    io::ErrorKind::InvalidData => format!("move {} away", path.display()),
+                    _ => format!("the service user must be able to write to {}", path.display()),
+                })
             }),
         }
     }
@@ -80,6 +82,7 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
         | StoreError::Older { .. }
         | StoreError::NotTheOwner { .. }
         | StoreError::NotGranted { .. }
+        | StoreError::ReadOnly { .. }
         | StoreError::Hidden { .. }
         // The administrator of the server can correct these without changing our configuration.
         | StoreError::NoConnection { .. }

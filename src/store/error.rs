@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::db::postgres::OLDEST_VERSION;
 use super::db::{DbError, EngineReport};
+use crate::files;
 use crate::model::EntraId;
 
 /// A problem of an external learners table that must be fixed before a learner is written.
@@ -39,6 +40,33 @@ impl fmt::Display for TableFault {
         match &self.statement {
             Some(statement) => write!(f, "; to fix it: {statement};"),
             None => Ok(()),
+        }
+    }
+}
+
+/// Why every transaction is read-only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOnlyCause {
+    /// The server copies another one.
+    Standby,
+    /// A setting; what an administrator must change.
+    Setting(String),
+}
+
+impl fmt::Display for ReadOnlyCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Standby => "the server is a standby",
+            Self::Setting(_) => "default_transaction_read_only is on",
+        })
+    }
+}
+
+impl ReadOnlyCause {
+    fn hint(&self) -> String {
+        match self {
+            Self::Standby => "name the primary in learners.database_url".to_owned(),
+            Self::Setting(change) => format!("an administrator of the server must change this: {change}"),
         }
     }
 }
@@ -161,6 +189,14 @@ pub enum StoreError {
         #[source]
         source: EngineReport,
     },
+    /// Every transaction of this role on this server is read-only.
+    #[error("the learner database {database} is read-only: {why}")]
+    ReadOnly {
+        /// The database, its server and the role.
+        database: String,
+        /// The reason.
+        why: ReadOnlyCause,
+    },
     /// The server is too old.
     #[error(
         "the learner database needs PostgreSQL {OLDEST_VERSION} or newer; {database} runs version {found} ({place}: \
@@ -217,9 +253,10 @@ impl StoreError {
     /// What the administrator can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::CannotOpen { path, .. } => {
+            Self::CannotOpen { path, source } => files::read_only_hint(path, &**source).unwrap_or_else(|| {
                 format!("the service user must own {} and be able to write to its directory", path.display())
-            }
+            }),
+            Self::ReadOnly { why, .. } => why.hint(),
             Self::NotADatabase { .. } => "name another file in learners.database_url".to_owned(),
             Self::Foreign { .. } => "name another file in learners.database_url; if this is the platform's own database, \
                                      create the table learners in it first"
@@ -305,7 +342,10 @@ fn connection_hint(cause: &EngineReport) -> Option<String> {
             "the owner of the tables must grant this role the rights that `learner-sync check` names; to create tables, run \
              `learner-sync schema apply` as their owner"
         }
-        (None, Some("25006")) => "this server is read-only: name the primary in learners.database_url",
+        (None, Some("25006")) => {
+            "the server is read-only; `learner-sync check` says why: it is a standby (name the primary in \
+             learners.database_url), or default_transaction_read_only is on"
+        }
         (None, Some("53300")) => "the server has no free connection: raise max_connections, or close some",
         (None, Some("57P03")) => "the server is starting or stopping; the next cycle tries again",
         (None, Some("57014")) => "the statement took too long; is the server overloaded?",

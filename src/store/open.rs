@@ -2,6 +2,7 @@
 
 mod copy;
 mod file;
+mod read_only;
 mod server;
 mod tables;
 

@@ -2,6 +2,7 @@
 
 mod approve;
 mod check;
+mod check_machine;
 mod exits;
 mod guide;
 mod log;

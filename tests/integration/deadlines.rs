@@ -6,7 +6,8 @@ use graph_sim::{Fault, Gate, Tenant};
 use learner_sync::model::Outcome;
 
 use crate::directory::calls;
-use crate::world::{World, assigned_group};
+use crate::mapping::mapping;
+use crate::world::{World, assigned, assigned_group};
 
 const MEMBERS: &str = "/v1.0/groups/{id}/members";
 const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
@@ -74,4 +75,23 @@ async fn a_silent_connection_is_retried() {
     world.sim.inject(Fault::on("GET", MEMBERS).hold_until(&Gate::new()));
     assert_eq!(world.cycle().await.counts.deactivated, 1);
     world.settled().await;
+}
+
+/// A pattern that takes about a tenth of a second for each of these users.
+const SLOW: &str = "department = 'Replace([department], , \"(?:(?=[^z]*z)x|a)+?(?=[^z]*z)b|a\", , \"\", , )'";
+
+#[tokio::test]
+async fn users_that_are_slow_to_map_do_not_delay_the_deadline() {
+    // In a list of members, and read by their ids.
+    for in_group in [true, false] {
+        let mut tenant = Tenant::default();
+        let users = if in_group { assigned_group(&mut tenant, "Staff", 40).1 } else { assigned(&mut tenant, 40) };
+        users.iter().for_each(|user| tenant.user_mut(user).department = Some("a".repeat(6_000)));
+        let mut world = World::start(tenant).await;
+        world.configure(&mapping(SLOW));
+        world.reconfigure(|text| text.replace("[entra]\n", "[entra]\ncycle_deadline = \"1s\"\n"));
+        let report = world.cycle().await;
+        let error = report.error.unwrap_or_default();
+        assert!(report.outcome == Outcome::Failed && error.contains("entra.cycle_deadline"), "{in_group}: {error}");
+    }
 }

@@ -236,9 +236,25 @@ async fn a_read_only_file_system_is_refused_even_for_root() {
     let Some(mount) = Mount::read_only(&world.path("disk")) else {
         return println!("skipped: nothing can be mounted here");
     };
-    let expected = ["disk/learners.db", "Read-only file system"];
+    let advice = format!("[Service] and ReadWritePaths={}", world.path("disk").display());
+    let expected = ["disk/learners.db", "Read-only file system", &advice];
     expect_refused(&world, &WRITING, &expected);
     expect_in_check(&world, "database", &expected);
+    drop(mount);
+    world.run_program(&["sync"], 0);
+
+    std::fs::create_dir_all(world.path("disk/deep")).unwrap();
+    world.reconfigure(|text| {
+        text.replace("/state\"", "/disk/deep/state\"").replace("/disk/learners.db", "/learners.db")
+    });
+    world.run_program(&["sync"], 0);
+    let Some(mount) = Mount::read_only(&world.path("disk")) else {
+        return println!("skipped: nothing can be mounted here");
+    };
+    let advice = format!("[Service] and ReadWritePaths={}", world.path("disk/deep/state").display());
+    let expected = ["state.directory", "Read-only file system", &advice];
+    expect_refused(&world, &RUNNING, &expected);
+    expect_in_check(&world, "state", &expected);
     drop(mount);
     world.run_program(&["sync"], 0);
 }

@@ -19,6 +19,7 @@ pub(super) async fn database_check(context: &Context) -> Check {
     let checked = async {
         preflight::inspect_database(&context.config, &learners).await?;
         let shown = Store::describe(&learners.place).await?;
+        Store::check_accepts_writes(&learners.place).await?;
         match check_tables(context, &learners, &shown).await {
             Err(PreflightError::Store(StoreError::Missing { .. })) => {
                 Ok(Check::passed(DATABASE, format!("{shown} does not exist yet; the first cycle creates it")))

@@ -246,3 +246,27 @@ async fn check_reports_missing_privileges() {
     let stderr = world.run_program(&["sync"], 1).stderr;
     assert!(stderr.contains("permission denied for table"), "{stderr}");
 }
+
+#[tokio::test]
+async fn a_server_that_refuses_writes_fails_the_check_and_the_cycle() {
+    let Some(server) = shared() else { return };
+    let world = World::start_on(server, users(1).0).await;
+    world.run_program(&["sync"], 0);
+    let name = world.value("SELECT current_database()").await;
+    let role = world.value("SELECT quote_ident(session_user)").await;
+    for whose in [format!("DATABASE {name}"), format!("ROLE {role} IN DATABASE {name}")] {
+        let reset = format!("ALTER {whose} RESET default_transaction_read_only");
+        server.execute("postgres", &format!("ALTER {whose} SET default_transaction_read_only = on")).await;
+        let (ok, detail, hint) = database_check(&world, 1);
+        assert!(!ok && detail.contains("is read-only: default_transaction_read_only is on"), "{detail}");
+        assert!(hint.contains(&reset), "{hint}");
+        let ran = world.run_program(&["sync"], 1);
+        assert!(ran.stderr.contains("default_transaction_read_only") && ran.stderr.contains("check"), "{ran:?}");
+        server.execute("postgres", &reset).await;
+    }
+    let environment = [("PGOPTIONS", "-c default_transaction_read_only=on")];
+    let document = world.run_program_with(&environment, &["check", "--json"], 1).json();
+    assert!(document.to_string().contains("default_transaction_read_only off, which is set by: client"), "{document}");
+    assert!(database_check(&world, 0).0);
+    world.run_program(&["sync"], 0);
+}
