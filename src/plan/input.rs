@@ -95,7 +95,7 @@ pub struct LearnerRow {
     pub link: Option<(String, EntraId)>,
     /// Whether the row lacks a limiting constant of `[learners.constants]`. Then nothing else in it is read.
     pub outside: bool,
-    /// Whether it is linked, but nobody can say to whom. Such a row is neither adopted nor relinked.
+    /// Whether the link exists but cannot be read. Such a row is neither adopted nor relinked.
     pub unreadable_link: bool,
     /// Whether the learner is active.
     pub active: bool,

@@ -229,8 +229,6 @@ async fn learner_rows_of_odd_types_concern_their_own_user_alone() {
         "UPDATE learners SET external_id = x'80' WHERE id = 1",
         "UPDATE learners SET user_name = x'80' WHERE id = 1",
         "UPDATE learners SET created_at = x'80', updated_at = 'soon' WHERE id = 1",
-        "PRAGMA ignore_check_constraints = ON; UPDATE learners SET active = 'perhaps' WHERE id = 1",
-        "PRAGMA ignore_check_constraints = ON; UPDATE learners SET active = x'01' WHERE id = 1",
     ] {
         let mut tenant = Tenant::default();
         let users = assigned(&mut tenant, 3);
@@ -245,5 +243,68 @@ async fn learner_rows_of_odd_types_concern_their_own_user_alone() {
         world.run_program(&["status"], 0);
         world.run_program(&["plan"], 0);
         world.run_program(&["log"], 0);
+    }
+}
+
+/// A state that is not a boolean: nobody can say whether the learner must be deactivated.
+#[tokio::test]
+async fn a_state_that_cannot_be_read_rejects_its_user_alone() {
+    for (state, full) in [("'perhaps'", true), ("'true'", false), ("x'01'", false), ("''", true)] {
+        let mut tenant = Tenant::default();
+        let users = assigned(&mut tenant, 3);
+        let mut world = World::start(tenant).await;
+        world.cycle().await;
+        let id = world.value(&format!("SELECT learner_id FROM sync_links WHERE entra_id = '{}'", users[0])).await;
+        let damage = format!("UPDATE learners SET active = {state} WHERE id = {id}");
+        world.execute(&format!("PRAGMA ignore_check_constraints = ON; {damage}")).await;
+        for turn in 0..2 {
+            let report = if full { world.full_cycle().await } else { world.cycle().await };
+            let expected = Counts { in_scope: 3 - turn, unchanged: 2, failed: 1, ..Counts::default() };
+            assert_eq!((report.counts, report.outcome), (expected, Outcome::Partial), "{damage}");
+            world.sim.tenant(|tenant| tenant.unassign(&users[0]));
+        }
+        assert_eq!(world.log(&users[0]).await.last().unwrap(), "update failure database-error", "{damage}");
+        let status = world.run_program(&["status", "--json"], 0).json();
+        let problem = status["unreadable_rows"][0].as_str().unwrap();
+        assert!(problem.contains("cannot read learners.active"), "{problem}");
+        world.execute(&repair(problem)).await;
+        let report = world.cycle().await;
+        assert_eq!((report.counts.deactivated, report.outcome), (1, Outcome::Success), "{damage}");
+    }
+}
+
+/// Another program's row with such a state is nobody's.
+#[tokio::test]
+async fn a_row_whose_state_cannot_be_read_is_not_adopted() {
+    let mut tenant = Tenant::default();
+    let users = assigned(&mut tenant, 1);
+    let name = tenant.user_mut(&users[0]).user_principal_name.clone().unwrap();
+    let mut world = World::start(tenant).await;
+    world.run_program(&["schema", "apply"], 0);
+    let row = format!("INSERT INTO learners (user_name, email, active) VALUES ('{name}', 'old@x', 'perhaps')");
+    world.execute(&format!("PRAGMA ignore_check_constraints = ON; {row}")).await;
+    let report = world.cycle().await;
+    assert_eq!((report.counts.failed, report.counts.created), (1, 0));
+    assert_eq!(world.log(&users[0]).await, ["create failure conflict"]);
+    assert_eq!(world.value("SELECT active FROM learners").await, "perhaps");
+}
+
+/// Entries of the log are printed page by page, and a page may have nothing to show.
+#[apply(on_both)]
+async fn pages_of_the_log_that_cannot_be_read_do_not_end_it() {
+    let mut tenant = Tenant::default();
+    assigned(&mut tenant, 1001);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    world.execute("UPDATE provisioning_log SET reason = 'because' WHERE id <= 500 OR id = 1000").await;
+    for (arguments, expected) in
+        [(&["log", "--format", "json"][..], 500), (&["log", "--format", "json", "--limit", "2"], 1)]
+    {
+        let shown = world.run_program(arguments, 0);
+        let rows = shown.json();
+        let rows = rows.as_array().unwrap();
+        assert_eq!(rows.len(), expected);
+        assert!(rows.is_sorted_by_key(|row| row["id"].as_i64()), "{arguments:?}");
+        assert!(shown.stderr.contains("WHERE id = 1000;"), "{arguments:?}");
     }
 }

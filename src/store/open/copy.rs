@@ -30,7 +30,9 @@ pub(super) async fn copy_learners(
     let dialect = source.dialect();
     let expressions: Vec<String> = columns.iter().map(|column| as_text(dialect, &layout, *column)).collect();
     let (expressions, state) = (expressions.join(", "), layout.other_state("r"));
-    let select = format!("SELECT {expressions}, {state} FROM {} r WHERE {}", layout.table, layout.within("r"));
+    let unreadable = layout.unreadable_state("r", dialect);
+    let select =
+        format!("SELECT {expressions}, {state} OR {unreadable} FROM {} r WHERE {}", layout.table, layout.within("r"));
     let names: Vec<&str> = columns.iter().map(|column| column.name()).chain([other_state]).collect();
     let rows = source.rows(Statement::new(select)).await?;
     copy.script("BEGIN").await?;

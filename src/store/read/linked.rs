@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Attribute, EntraId, Fingerprint, LinkedLearner, LinkedLearners, Route, Routes, UnreadableRow, Values,
+    Attribute, EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearners, Route, Routes, Status, UnreadableRow,
+    Values,
 };
-use crate::store::db::{DbError, Dialect, SqlRow, Statement, parse_column, parse_json_column};
+use crate::store::db::{Connection, DbError, Dialect, SqlRow, Statement, parse_column, parse_json_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
-use crate::store::table::{push_columns, read_columns, without_active};
+use crate::store::table::{Layout, push_columns, read_columns, without_active};
 
 impl Store {
     /// The learners linked by `source`, of all users or of one, with the fingerprint of exactly `attributes`. Reads each
@@ -28,6 +29,7 @@ impl Store {
         statement.push(layout.active("r")).push(", ").push(layout.deactivated("r", "l")).push(", ");
         statement.push(layout.outside("r")).push(", ").push(connection.place_of("l", &["learner_id"]));
         statement.push(", ").push(layout.external_id("r.").unwrap_or_else(|| "NULL".to_owned()));
+        statement.push(", ").push(layout.unreadable_state("r", connection.dialect()));
         push_columns(&mut statement, layout, &attributes);
         statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
         statement.push_bind(source);
@@ -38,16 +40,21 @@ impl Store {
         let mut known = LinkedLearners::new();
         let mut routes_by_text = BTreeMap::new();
         let mut values = Values::new();
+        let mut unreadable = Vec::new();
         let each = |row: SqlRow| {
             let (user, routes) = match read_link(&row, &mut routes_by_text) {
                 Ok(link) => link,
                 Err(DbError::Unreadable { column }) => {
-                    self.note_unreadable(unreadable_link(&row, column)?);
+                    unreadable.push((layout.learner_at(&row, 1)?, UnreadableLink::read(&row, column)?));
                     return Ok(());
                 }
                 Err(error) => return Err(error.into()),
             };
-            read_columns(&row, 8, &attributes, &mut values)?;
+            if row.get_unchecked(8)? {
+                self.note_unreadable(layout.row_of_unreadable_state(user, &layout.learner_at(&row, 1)?));
+                return Ok(());
+            }
+            read_columns(&row, 9, &attributes, &mut values)?;
             let (active, deactivated): (bool, bool) = (row.get_unchecked(3)?, row.get_unchecked(4)?);
             let outside: bool = row.get_unchecked(5)?;
             // Another program reactivated the learner; an unknown fingerprint makes the plan look at it.
@@ -67,6 +74,12 @@ impl Store {
             Ok::<_, StoreError>(())
         };
         connection.run(statement, each).await?;
+        for (learner, mut link) in unreadable {
+            if link.user.is_none() {
+                link.user = last_logged_user(&mut connection, layout, &learner).await?;
+            }
+            self.note_unreadable(link.into_row());
+        }
         Ok(known)
     }
 
@@ -81,7 +94,7 @@ impl Store {
         Ok(self.unreadable_rows())
     }
 
-    /// Whether every link of `source` can be read. A cache does not show what a hand changed in the links.
+    /// Whether every link of `source` and the state of its learner can be read. A cache does not show what a hand changed.
     pub async fn links_are_readable(&self, source: &str) -> Result<bool, StoreError> {
         let mut connection = self.connection().await;
         let is_id = match connection.dialect() {
@@ -94,6 +107,14 @@ impl Store {
         let odd = Statement::new(format!("SELECT EXISTS (SELECT 1 FROM sync_links WHERE source = $1 AND NOT {is_id})"));
         if connection.row(odd.bind(source)).await?.get(0)? {
             return Ok(false);
+        }
+        let state = self.layout.unreadable_state("r", connection.dialect());
+        if state != "false" {
+            let links = self.layout.links_with_rows();
+            let odd = Statement::new(format!("SELECT EXISTS (SELECT 1{links} WHERE l.source = $1 AND {state})"));
+            if connection.row(odd.bind(source)).await?.get(0)? {
+                return Ok(false);
+            }
         }
         // Thousands of users share a few combinations.
         let combinations = Statement::new("SELECT DISTINCT via FROM sync_links WHERE source = $1");
@@ -157,19 +178,46 @@ fn read_link(row: &SqlRow, parsed: &mut BTreeMap<String, Routes>) -> Result<(Ent
     Ok((user, parse_routes(parsed, row.json(2, "sync_links.via")?)?))
 }
 
-/// The user of a link whose id cannot be read is the one that the learner names.
-fn unreadable_link(row: &SqlRow, column: &'static str) -> Result<UnreadableRow, DbError> {
-    let place = row.text(6, "sync_links.learner_id")?.to_owned();
-    let written = row.foreign_text(0)?.and_then(|text| text.parse::<EntraId>().ok());
-    let named = row.foreign_text(7)?.and_then(|text| text.parse::<EntraId>().ok());
-    let user = written.or(named);
-    let change = match (column, user) {
-        ("sync_links.via", _) => "UPDATE sync_links SET via = '[]'".to_owned(),
-        (_, Some(user)) => format!("UPDATE sync_links SET entra_id = '{user}'"),
-        (_, None) => "DELETE FROM sync_links".to_owned(),
-    };
-    let repair = format!("{change} WHERE {place}");
-    Ok(UnreadableRow { user, column, place, repair })
+struct UnreadableLink {
+    user: Option<EntraId>,
+    column: &'static str,
+    place: String,
+}
+
+impl UnreadableLink {
+    /// The user of a link whose id cannot be read is the one that the learner names.
+    fn read(row: &SqlRow, column: &'static str) -> Result<Self, DbError> {
+        let place = row.text(6, "sync_links.learner_id")?.to_owned();
+        let written = row.foreign_text(0)?.and_then(|text| text.parse::<EntraId>().ok());
+        let named = row.foreign_text(7)?.and_then(|text| text.parse::<EntraId>().ok());
+        Ok(Self { user: written.or(named), column, place })
+    }
+
+    fn into_row(self) -> UnreadableRow {
+        let Self { user, column, place } = self;
+        let change = match (column, user) {
+            ("sync_links.via", _) => "UPDATE sync_links SET via = '[]'".to_owned(),
+            (_, Some(user)) => format!("UPDATE sync_links SET entra_id = '{user}'"),
+            (_, None) => "DELETE FROM sync_links".to_owned(),
+        };
+        let repair = format!("{change} WHERE {place}");
+        UnreadableRow { user, column, place, repair }
+    }
+}
+
+/// The user of the last change of the learner. Without it, a user of a table without external ids would get a second
+/// learner.
+async fn last_logged_user(
+    connection: &mut Connection,
+    layout: &Layout,
+    learner: &LearnerId,
+) -> Result<Option<EntraId>, DbError> {
+    let statement = Statement::new(
+        "SELECT entra_id FROM provisioning_log WHERE learner_id = $1 AND status = $2 ORDER BY id DESC LIMIT 1",
+    );
+    let statement = statement.bind(layout.learner_value(Some(learner))).bind(Status::Success.as_str());
+    let row = connection.optional_row(statement).await?;
+    Ok(row.and_then(|row| row.parsed(0, "provisioning_log.entra_id").ok()))
 }
 
 /// Parses a value of `via`. Equal values are parsed once and shared.

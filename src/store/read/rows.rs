@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Attribute, AttributeKind, EntraId, LearnerId, UniqueKey, Values};
 use crate::plan::LearnerRow;
-use crate::store::db::{Connection, SqlRow, SqlValue, Statement};
+use crate::store::db::{Connection, Dialect, SqlRow, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::table::{Layout, id_texts, push_columns, read_columns, without_active};
@@ -21,15 +21,21 @@ impl Store {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
         let mut found = BTreeMap::new();
         let mut connection = self.connection().await;
+        let dialect = connection.dialect();
         for users in connection.list_chunks(&id_texts(users)) {
-            let mut statement = select(layout, &attributes);
+            let mut statement = select(dialect, layout, &attributes);
             statement.push(layout.links_with_rows()).push(" WHERE l.source = ");
             statement.push_bind(source).push(" AND l.entra_id IN");
             statement.push_list(users);
             for row in connection.rows(statement).await? {
+                let is_unreadable: bool = row.get_unchecked(10)?;
                 let row = read(&row, layout, &attributes)?;
-                if let Some((_, user)) = &row.link {
-                    found.insert(*user, row);
+                match row.link {
+                    Some((_, user)) if is_unreadable => {
+                        self.note_unreadable(layout.row_of_unreadable_state(user, &row.learner));
+                    }
+                    Some((_, user)) => drop(found.insert(user, row)),
+                    None => {}
                 }
             }
         }
@@ -45,10 +51,12 @@ impl Store {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
         // An id of another kind is nobody's.
         let Some(learner) = layout.parse_learner(learner) else { return Ok((LearnerId::Text(learner.into()), None)) };
-        let mut statement = select(layout, &attributes);
+        let mut connection = self.connection().await;
+        let dialect = connection.dialect();
+        let mut statement = select(dialect, layout, &attributes);
         statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" = ");
         statement.push_bind(layout.learner_value(Some(&learner))).push(" AND ").push(layout.within("r"));
-        let row = self.connection().await.optional_row(statement).await?;
+        let row = connection.optional_row(statement).await?;
         let row = row.map(|row| read(&row, layout, &attributes)).transpose()?;
         Ok((learner, row))
     }
@@ -75,6 +83,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut connection = self.connection().await;
+        let dialect = connection.dialect();
         // The first run looks up every user in a table that is often empty.
         let any = format!("SELECT EXISTS (SELECT 1 FROM {} r WHERE {})", layout.table, layout.within("r"));
         let any: bool = connection.row(Statement::new(any)).await?.get(0)?;
@@ -101,7 +110,7 @@ impl Store {
         let ids: Vec<SqlValue<'_>> = ids.iter().map(|id| layout.learner_value(Some(id))).collect();
         let mut found = Vec::with_capacity(ids.len());
         for ids in connection.list_chunks(&ids) {
-            let mut statement = select(layout, &attributes);
+            let mut statement = select(dialect, layout, &attributes);
             statement.push(layout.rows_with_links()).push(" WHERE r.").push(layout.id()).push(" IN");
             statement.push_list(ids);
             statement.push("ORDER BY r.").push(layout.id());
@@ -163,14 +172,15 @@ fn with_unique(attributes: &[Attribute]) -> BTreeSet<Attribute> {
     attributes
 }
 
-fn select<'v>(layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v> {
+fn select<'v>(dialect: Dialect, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Statement<'v> {
     let external_id = layout.external_id("r.").unwrap_or_else(|| "NULL".to_owned());
     let (id, active, deactivated) = (layout.id(), layout.active("r"), layout.deactivated("r", "l"));
     let other_state = layout.other_state("r");
     let mut statement = Statement::new(format!(
         "SELECT r.{id}, {external_id}, l.source, l.entra_id, {active}, {deactivated}, {other_state}, l.spelling, {},
-             l.learner_id IS NOT NULL",
+             l.learner_id IS NOT NULL, {}",
         layout.outside("r"),
+        layout.unreadable_state("r", dialect),
     ));
     push_columns(&mut statement, layout, attributes);
     statement
@@ -199,7 +209,7 @@ fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Resu
             values,
         });
     }
-    read_columns(row, 10, attributes, &mut values)?;
+    read_columns(row, 11, attributes, &mut values)?;
     let spelling = row.foreign_text(7)?;
     Ok(LearnerRow {
         learner: layout.learner_at(row, 0)?,
@@ -209,7 +219,7 @@ fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Resu
         outside,
         active: row.get_unchecked(4)?,
         deactivated: row.get_unchecked(5)?,
-        other_state: row.get_unchecked(6)?,
+        other_state: row.get_unchecked(6)? || row.get_unchecked(10)?,
         // An unknown text only means one more update.
         spelling: spelling.and_then(|spelling| spelling.parse().ok()),
         values,

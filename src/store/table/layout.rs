@@ -8,8 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::model::{Attribute, AttributeKind, Column, IdGenerator, LearnerId, StateLabels, Table};
-use crate::store::db::{DbError, SqlRow, SqlValue, quote_identifier, quote_literal};
+use crate::model::{
+    Attribute, AttributeKind, Column, EntraId, IdGenerator, LearnerId, StateLabels, Table, UnreadableRow,
+};
+use crate::store::db::{DbError, Dialect, SqlRow, SqlValue, quote_identifier, quote_literal};
 
 /// The type of the ids.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,6 +221,29 @@ impl Layout {
             Some(column) => format!("{row}.{column} IS NOT NULL"),
             None => format!("{link}.switched_off_at IS NOT NULL"),
         }
+    }
+
+    /// A condition: nobody can say whether the learner in the row `alias` is active. Only SQLite stores texts in a column
+    /// of numbers.
+    pub(crate) fn unreadable_state(&self, alias: &str, dialect: Dialect) -> String {
+        match (dialect, self.encodings.get(&Attribute::Active)) {
+            _ if self.other_state_column.is_some() => "false".to_owned(),
+            (Dialect::Postgres, _) | (_, Some(BooleanEncoding::StateLabels(_))) => "false".to_owned(),
+            (Dialect::Sqlite, _) => {
+                format!("(typeof({alias}.{}) IN ('text', 'blob'))", self.attribute(Attribute::Active))
+            }
+        }
+    }
+
+    /// The row of a learner with such a state. Once it is active, the next cycle deactivates it if its user has left.
+    pub(crate) fn row_of_unreadable_state(&self, user: EntraId, learner: &LearnerId) -> UnreadableRow {
+        let id = match learner {
+            LearnerId::Number(number) => number.to_string(),
+            LearnerId::Uuid(_) | LearnerId::Text(_) => quote_literal(&learner.to_string()),
+        };
+        let place = format!("{} = {id}", self.id());
+        let repair = format!("UPDATE {} SET {} = 1 WHERE {place}", self.table, self.attribute(Attribute::Active));
+        UnreadableRow { user: Some(user), column: "learners.active", place, repair }
     }
 
     /// An expression for whether the learner in the row `alias` is in another state, neither active nor inactive.

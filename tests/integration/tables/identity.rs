@@ -81,6 +81,37 @@ async fn the_rows_of_a_recreated_table_are_not_linked() {
     assert_eq!(world.value("SELECT count(*) FROM people WHERE user_name LIKE 'p_'").await, "2");
 }
 
+/// The log says whose learner it is when neither the link nor the row does.
+#[apply(on_both)]
+async fn a_renamed_user_whose_link_cannot_be_read_gets_no_second_learner() {
+    let mut tenant = Tenant::default();
+    let users = assigned(&mut tenant, 3);
+    let mut world = World::start(tenant).await;
+    let id = if is_on_postgres() { "serial PRIMARY KEY" } else { "INTEGER PRIMARY KEY" };
+    let table = format!(
+        "CREATE TABLE people (id {id}, user_name text UNIQUE, email text UNIQUE, active boolean, title text, country text,
+             department text, first_name text, last_name text, employee_number text);"
+    );
+    make(&world, &table).await;
+    world.configure("table = \"people\"\n");
+    world.cycle().await;
+    world.execute(&format!("UPDATE sync_links SET entra_id = 'junk' WHERE entra_id = '{}'", users[0])).await;
+    world.sim.tenant(|tenant| {
+        let user = tenant.user_mut(&users[0]);
+        user.user_principal_name = Some("renamed@harbourworks.example".to_owned());
+        user.mail = Some("renamed@harbourworks.example".to_owned());
+    });
+    let report = world.cycle().await;
+    assert_eq!((report.counts.created, report.counts.failed, report.counts.unchanged), (0, 1, 2));
+    assert_eq!(world.log(&users[0]).await.last().unwrap(), "update failure database-error");
+    let detail = world.last_detail(&users[0]).await;
+    let (_, statement) = detail.split_once("run: ").unwrap();
+    world.execute(statement).await;
+    let report = world.cycle().await;
+    assert_eq!((report.counts.created, report.counts.updated, report.counts.failed), (0, 1, 0), "{detail}");
+    assert_eq!(world.value("SELECT count(*) FROM people").await, "3");
+}
+
 #[apply(on_both)]
 async fn another_column_of_ids_is_refused() {
     let mut tenant = Tenant::default();
