@@ -193,3 +193,66 @@ async fn a_name_that_the_encoding_lacks_fails_alone() {
         assert!(checked.stdout.contains(&format!("its encoding {encoding} lacks")), "{checked:?}");
     }
 }
+
+/// A value can be too long for an index although its column takes it.
+#[tokio::test]
+async fn a_value_that_is_too_long_for_an_index_fails_alone() {
+    crate::database::on_postgres(async {
+        let (mut world, users) = world_with("CREATE INDEX titles ON learners (title)").await;
+        // Nothing that the server could compress.
+        let mut state = 7_u64;
+        let noise = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            format!("{:08x}", state >> 32)
+        });
+        let title: String = noise.take(2000).collect();
+        world.sim.tenant(|tenant| tenant.user_mut(&users[1]).set("jobTitle", json!(title)).unwrap());
+        one_of_four_fails(&mut world, &users, "a value is longer than its column allows", "54000").await;
+    })
+    .await;
+}
+
+/// This encoding takes any bytes, also those that are not text.
+#[tokio::test]
+async fn a_database_without_an_encoding_stores_every_name() {
+    let Some(server) = postgres::shared() else { return };
+    let mut tenant = Tenant::default();
+    let users = four(&mut tenant);
+    tenant.user_mut(&users[1]).set("givenName", json!("李小龙 😀")).unwrap();
+    let mut world = World::start_on(server, tenant).await;
+    let database = world.database.name().to_owned();
+    let create = format!("CREATE DATABASE {database} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0");
+    server.execute("postgres", &format!("DROP DATABASE {database}")).await;
+    server.execute("postgres", &create).await;
+    world.run_program(&["schema", "apply"], 0);
+    let report = world.cycle().await;
+    assert_eq!((report.counts.created, report.outcome), (4, Outcome::Success));
+    assert_eq!(world.learner(&users[1], "first_name").await, ["李小龙 😀"]);
+    world.execute("UPDATE learners SET title = convert_from('\\xff'::bytea, 'SQL_ASCII') WHERE id = 1").await;
+    let report = world.full_cycle().await;
+    assert_eq!((report.counts.updated, report.outcome), (1, Outcome::Success));
+    let checked = world.run_program(&["check"], 0);
+    assert!(!checked.stdout.contains("its encoding"), "{checked:?}");
+}
+
+/// A column that ignores letter case compares and finds as a text column does.
+#[tokio::test]
+async fn names_may_be_in_columns_that_ignore_letter_case() {
+    crate::database::on_postgres(async {
+        let columns =
+            "ALTER TABLE learners ALTER user_name TYPE citext, ALTER email TYPE citext, ALTER title TYPE citext";
+        let (mut world, users) = world_with(&format!("CREATE EXTENSION citext; {columns}")).await;
+        assert_eq!(world.cycle().await.counts.created, 4);
+        world.sim.tenant(|tenant| tenant.user_mut(&users[1]).set("jobTitle", json!("BOSS")).unwrap());
+        assert_eq!(world.cycle().await.counts.updated, 1);
+        assert_eq!(world.learner(&users[1], "title").await, ["BOSS"]);
+        assert_eq!(world.full_cycle().await.counts.unchanged, 4);
+        // A row that loses its link is found by its name.
+        world
+            .execute("DELETE FROM sync_links; UPDATE learners SET external_id = NULL, user_name = upper(user_name)")
+            .await;
+        let report = world.full_cycle().await;
+        assert_eq!((report.counts.updated, report.counts.created, report.counts.failed), (4, 0, 0));
+    })
+    .await;
+}

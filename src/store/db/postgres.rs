@@ -82,8 +82,13 @@ pub(crate) async fn connect(server: &PostgresServer) -> Result<Connection, Conne
 
 async fn read_encoding(connection: &mut Connection) -> Result<(), DbError> {
     let row = connection.row(Statement::new("SELECT getdatabaseencoding()::text")).await?;
+    let name: &str = row.get(0)?;
     if let Connection::Postgres(session) = connection {
-        session.encoding = Encoding::named(row.get(0)?);
+        session.encoding = Encoding::named(name);
+    }
+    if name == "SQL_ASCII" {
+        // The server would refuse to send a value that is not UTF-8, and no cycle could read the table.
+        connection.script("SET client_encoding = 'SQL_ASCII'").await?;
     }
     Ok(())
 }
