@@ -61,7 +61,7 @@ pub struct Credential {
 /// The cause of a failed [`ReadProof`].
 pub type ReadError = Box<dyn std::error::Error + Send + Sync>;
 /// Reads the proof of the identity. Files are replaced while the daemon runs, so this happens at each sign-in.
-pub type ReadProof = Box<dyn Fn() -> Result<Proof, ReadError> + Send + Sync>;
+pub type ReadProof = Arc<dyn Fn() -> Result<Proof, ReadError> + Send + Sync>;
 
 /// The kind of identity that signs in.
 pub enum Identity {
@@ -278,7 +278,10 @@ impl Authenticator {
 
     async fn exchange(&self, endpoint: &TokenEndpoint) -> Attempt<GrantedToken, AuthError> {
         let TokenEndpoint { client, scope, authority, read_proof } = endpoint;
-        let proof = match read_proof() {
+        // The disk of the file may not answer, which must not stop the task.
+        let read_proof = Arc::clone(read_proof);
+        let read = tokio::task::spawn_blocking(move || read_proof()).await;
+        let proof = match read.unwrap_or_else(|panic| Err(panic.into())) {
             Ok(proof) => proof,
             Err(source) => return Attempt::Done(Err(AuthError::Credential(source))),
         };

@@ -19,6 +19,8 @@ mod status;
 mod sync;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -109,6 +111,7 @@ impl Context {
 pub fn main() -> ExitCode {
     let Arguments { config, command } = Arguments::parse();
     let document = command.failure_document();
+    std::panic::set_hook(Box::new(report_panic));
     failpoint::arm();
     let run = || match command {
         Command::Mapping(MappingCommand::Eval(arguments)) if arguments.user.is_none() => {
@@ -125,6 +128,14 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => ExitCode::from(failure.report(document)),
     }
+}
+
+/// Names the place of a panic. Its message may quote personal data, except where tokio cannot start a thread.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map(ToString::to_string).unwrap_or_default();
+    let message = panic.payload_as_str().filter(|_| place.contains("/tokio-")).unwrap_or("please report this defect");
+    // Logging may not have started yet.
+    let _ = writeln!(std::io::stderr(), "learner-sync panicked at {place}: {message}");
 }
 
 /// Loads the configuration and runs a command that needs it.

@@ -56,9 +56,12 @@ pub enum DaemonError {
          send SIGHUP again when it is back"
     )]
     SourceUnknown,
+    /// A file of the configuration cannot be read in time.
+    #[error("the configuration, or a file that it names, does not answer")]
+    ReloadTimedOut,
     /// A defect ended the reload.
     #[error("the reload panicked")]
-    ReloadPanicked(#[source] tokio::task::JoinError),
+    ReloadPanicked,
     /// The system refuses signal handlers.
     #[error("cannot listen for signals")]
     Signals(#[from] std::io::Error),
@@ -80,6 +83,8 @@ struct Daemon {
     reloading: Option<JoinHandle<Result<Reloaded, DaemonError>>>,
     /// Whether another reload is to follow the present one.
     reload_again: bool,
+    /// Why the last reload was rejected.
+    reload_error: Option<String>,
     stop: watch::Sender<bool>,
     failing_since: Option<Timestamp>,
     /// How many cycles in a row Entra has refused.
@@ -140,6 +145,7 @@ async fn start(
         running: None,
         reloading: None,
         reload_again: false,
+        reload_error: None,
         stop: watch::Sender::new(false),
         failing_since,
         refusals: 0,

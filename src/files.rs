@@ -132,13 +132,6 @@ pub(crate) fn read_only_hint(path: &Path, error: &(dyn Error + 'static)) -> Opti
     ))
 }
 
-/// A path as one word of a shell command.
-pub(crate) fn shell_quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=:,@".contains(letter);
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
-}
-
 /// The directory of a file; `None` for the current directory.
 pub(crate) fn directory_of(file: &Path) -> Option<&Path> {
     file.parent().filter(|directory| !directory.as_os_str().is_empty())

@@ -9,10 +9,8 @@ use serde::Deserialize;
 use super::certificate::Certificate;
 use super::error::Refusal;
 use super::{Proof, jwt_claims};
-use crate::model::foreign_text;
+use crate::model::{CLOCK_TOLERANCE, foreign_text};
 
-/// Entra tolerates this clock difference.
-const TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 /// The audience that Entra expects in the token of another issuer.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
@@ -196,9 +194,11 @@ fn for_number(number: u32, evidence: &Evidence<'_>) -> Option<String> {
     let (_, general) = ADVICE.iter().find(|(numbers, _)| numbers.contains(&number)).copied().unzip();
     let local = match (number, evidence.proof) {
         (50006 | 50012 | 700024 | 700027 | 700030 | 1000502 | 7000274, Proof::Certificate(certificate)) => {
-            wrong_clock(evidence).or_else(|| dates(certificate, evidence.now)).or_else(|| {
-                let thumbprint = certificate.thumbprint();
-                (number != 700024).then(|| Some(format!("{}; its thumbprint is {thumbprint}", general?)))?
+            wrong_clock(evidence).or_else(|| dates(certificate, evidence.now)).or_else(|| match general {
+                Some(general) if number != 700024 => {
+                    Some(format!("{general}; its thumbprint is {}", certificate.thumbprint()))
+                }
+                _ => None,
             })
         }
         (700024, _) => wrong_clock(evidence).or_else(|| expired_token(evidence)),
@@ -224,7 +224,7 @@ fn for_number(number: u32, evidence: &Evidence<'_>) -> Option<String> {
 }
 
 fn wrong_clock(evidence: &Evidence<'_>) -> Option<String> {
-    let ahead = evidence.clock_ahead.filter(|ahead| ahead.abs() > TOLERANCE)?;
+    let ahead = evidence.clock_ahead.filter(|ahead| ahead.abs() > CLOCK_TOLERANCE)?;
     let (seconds, direction) = (ahead.as_secs().unsigned_abs(), if ahead.is_negative() { "behind" } else { "ahead" });
     Some(format!(
         "the clock of this machine is {seconds} s {direction}: set it, for example with timedatectl set-ntp true"

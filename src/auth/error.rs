@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::answer::retry_budget;
 use super::network::unreachable_hint;
 
 /// Signing in failed.
@@ -101,6 +102,19 @@ fn details(code: &str, description: &str) -> String {
 }
 
 impl AuthError {
+    /// Whether asking again soon is pointless until somebody acts.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => retry_budget(refusal.status, Some(refusal)).is_none(),
+            Self::NoIdentity { status, .. } => retry_budget(*status, None).is_none(),
+            Self::Credential(_)
+            | Self::Signature(_)
+            | Self::NoMetadataService(_)
+            | Self::Unusable { .. }
+            | Self::Unreachable { .. } => false,
+        }
+    }
+
     /// Advice for the administrator.
     pub fn hint(&self) -> Option<&str> {
         match self {

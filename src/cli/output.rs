@@ -169,7 +169,8 @@ impl From<DaemonError> for Failure {
             DaemonError::Signals(_)
             | DaemonError::Scheduler(_)
             | DaemonError::SourceUnknown
-            | DaemonError::ReloadPanicked(_) => Self::failed(&error, None),
+            | DaemonError::ReloadPanicked
+            | DaemonError::ReloadTimedOut => Self::failed(&error, None),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{CycleContext, CycleOptions};
 use crate::model::{ClockFinding, CycleTime};
 use crate::store::StoreError;
 
-/// The time of this cycle, as far as Graph's answers tell it by now.
+/// The time of this cycle, by Graph's answers so far.
 pub(super) async fn cycle_time(
     context: CycleContext<'_>,
     options: CycleOptions<'_>,

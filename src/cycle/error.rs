@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::auth::AuthError;
 use crate::directory::{DirectoryError, GraphError};
 use crate::model::{EntraId, Outcome, shell_word};
 use crate::store::StoreError;
@@ -92,9 +91,7 @@ impl CycleError {
     pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::Directory(DirectoryError::ApplicationNotFound(_)) => true,
-            Self::Directory(DirectoryError::Graph(GraphError::Auth(error))) => {
-                matches!(**error, AuthError::Refused { .. } | AuthError::NoIdentity { .. })
-            }
+            Self::Directory(DirectoryError::Graph(GraphError::Auth(error))) => error.is_lasting(),
             _ => false,
         }
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::deadline::Deadline;
 use super::{
     CycleContext, CycleError, CycleOptions, CycleRequest, DirectoryRead, Evidence, Prepared, Report, read_evidence,
     remember,
@@ -33,7 +34,8 @@ impl PreparedRelink {
     pub async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<Self, CycleError> {
         let options = options(now);
         let mut evidence = read_evidence(context, options, None).await?;
-        confirm_former_accounts(context, &mut evidence).await?;
+        let deadline = Deadline::within(context.rules.deadline);
+        deadline.keep(confirm_former_accounts(context, &mut evidence)).await??;
         let without = BTreeMap::new();
         let mut recreated = plan::recreated(evidence.plan_input(context.rules, &without), &evidence.source);
         let pairs = recreated.pairs.iter().map(|pair| (pair.relink.user, pair.relink.clone()));

@@ -74,7 +74,7 @@ impl Daemon {
 
     async fn start_cycle(&mut self, request: CycleRequest) {
         self.timer.disarm().await;
-        systemd::notify_status("a cycle is running");
+        self.show_status("a cycle is running");
         let (app, stop) = (Arc::clone(&self.app), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
         let options = RunOptions { request, wait: true, force: false, command: COMMAND, actor: None, only: None };
@@ -105,8 +105,8 @@ impl Daemon {
                 tracing::error!("cannot start a cycle: {error}");
                 error
             }
-            Err(panic) => {
-                tracing::error!("the cycle panicked; the next one repeats it: {panic}");
+            Err(_) => {
+                tracing::error!("the cycle panicked; the next one repeats it");
                 "the cycle panicked".to_owned()
             }
         };
@@ -115,8 +115,16 @@ impl Daemon {
     }
 
     fn set_status(&mut self, status: String) {
-        systemd::notify_status(&status);
+        self.show_status(&status);
         self.status = status;
+    }
+
+    /// Shows `text` to systemd, together with a rejected reload until one succeeds.
+    pub(super) fn show_status(&self, text: &str) {
+        match &self.reload_error {
+            None => systemd::notify_status(text),
+            Some(error) => systemd::notify_status(&format!("{text}; configuration not reloaded: {error}")),
+        }
     }
 
     /// Draws the time of the next cycle, but not later than after `longest`.
@@ -127,7 +135,7 @@ impl Daemon {
         self.timer.arm(wait).await?;
         let next = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
         self.record(Note::NextCycle(Some(next))).await;
-        systemd::notify_status(&format!("{}; next cycle at {next:.0}", self.status));
+        self.show_status(&format!("{}; next cycle at {next:.0}", self.status));
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         Ok(())
     }
@@ -151,7 +159,7 @@ impl Daemon {
         match tokio::time::timeout(DATABASE_TIMEOUT, written).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::warn!("cannot record {what}: {}", chain(&error)),
-            Ok(Err(panic)) => tracing::warn!("cannot record {what}: {panic}"),
+            Ok(Err(_)) => tracing::warn!("cannot record {what}: the task panicked"),
             Err(_) => tracing::warn!("cannot record {what}: the learner database is locked or does not answer"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinError;
 
@@ -12,6 +13,8 @@ use crate::runtime::preflight::{Preflight, PreflightError};
 use crate::runtime::{App, AppError, Paths};
 use crate::store::{Access, DatabaseState, Store};
 
+/// A disk or a network file system that does not answer must not keep later reloads waiting.
+const FILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A reload goes on without the learner database: it is checked again when it is back.
 const UNCHECKED: &str = "cannot check the configuration against the learner database right now";
 
@@ -39,7 +42,7 @@ impl Daemon {
     ) -> Result<(), DaemonError> {
         let admitted = match reloaded {
             Ok(reloaded) => reloaded.and_then(|reloaded| self.admit(reloaded)),
-            Err(panic) => Err(DaemonError::ReloadPanicked(panic)),
+            Err(_) => Err(DaemonError::ReloadPanicked),
         };
         match admitted {
             Ok(app) => {
@@ -49,6 +52,7 @@ impl Daemon {
                 // Frequent reloads must not postpone the next cycle for ever.
                 let same_schedule = app.config.schedule == self.app.config.schedule;
                 self.app = Arc::new(app);
+                self.reload_error = None;
                 tracing::info!("configuration reloaded");
                 self.record(Note::Reload((self.app.clock)())).await;
                 if self.running.is_none() {
@@ -58,7 +62,10 @@ impl Daemon {
             Err(error) => {
                 let hint = if let DaemonError::Preflight(error) = &error { error.hint() } else { None };
                 let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-                tracing::error!("configuration not reloaded, the old one stays: {}{hint}", chain(&error));
+                let error = format!("{}{hint}", chain(&error));
+                tracing::error!("configuration not reloaded, the old one stays: {error}");
+                self.reload_error = Some(error);
+                self.show_status(&self.status);
             }
         }
         systemd::notify_ready();
@@ -85,8 +92,11 @@ impl Daemon {
 
 /// Reads the new configuration, and refuses what a start would refuse.
 async fn read(old: Arc<App>, environment: BTreeMap<String, String>) -> Result<Reloaded, DaemonError> {
-    let loaded = tokio::task::spawn_blocking(move || load_app(&old, &environment)).await;
-    let app = loaded.map_err(DaemonError::ReloadPanicked)??;
+    let loaded = tokio::task::spawn_blocking(move || load_app(&old, &environment));
+    let app = match tokio::time::timeout(FILE_TIMEOUT, loaded).await {
+        Ok(loaded) => loaded.map_err(|_| DaemonError::ReloadPanicked)??,
+        Err(_) => return Err(DaemonError::ReloadTimedOut),
+    };
     let file = Paths::new(&app.config).database;
     let is_missing = || file.as_ref().is_some_and(|path| path.try_exists().is_ok_and(|exists| !exists));
     let state = match tokio::time::timeout(DATABASE_TIMEOUT, inspect_database_state(&app)).await {

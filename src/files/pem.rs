@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use secrecy::{ExposeSecret, SecretSlice};
 
-use super::{is_utf16, shell_quoted};
+use super::is_utf16;
+use crate::model::shell_word;
 
 /// Padding is optional, as in OpenSSL.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -145,17 +146,20 @@ impl PemFile {
 
 /// `run: ...` with the names of the file and of the new one in the place of the words IN and OUT.
 pub(crate) fn converting(command: &str, path: &Path) -> String {
-    let new = shell_quoted(&path.with_extension("new.pem"));
-    let between = path.with_extension("p12");
+    let quoted = |path: &Path| shell_word(&path.display().to_string());
+    let new = quoted(&path.with_extension("new.pem"));
+    let between = quoted(&path.with_extension("p12"));
     let words = command.split(' ').map(|word| match word {
-        "IN" => shell_quoted(path),
-        "BETWEEN" => shell_quoted(&between),
+        "IN" => quoted(path),
+        "BETWEEN" => between.clone(),
         "OUT" => new.clone(),
         word => word.to_owned(),
     });
     let command = words.collect::<Vec<_>>().join(" ");
     // The new file must not be readable by others, not even for a moment.
-    format!("run: umask 027; {command}; then chown root:learner-sync {new}, and name it instead")
+    format!(
+        "run: (umask 027 && {command} && chown root:learner-sync {new}); then name the new file in the configuration"
+    )
 }
 
 /// The kind of a binary file, and the command that converts it.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{MAX_SECRET, read};
+use super::{MAX_SECRET, beside, read};
+use crate::model::shell_word;
 
 /// Longer than any client secret or password.
 const MAX_LENGTH: usize = 1024;
@@ -49,9 +50,11 @@ pub(crate) fn read_secret(path: &Path, kind: SecretKind) -> Result<SecretString,
     let shown = path.display();
     let bytes = read(path, MAX_SECRET).map_err(|error| format!("cannot read {shown}: {error}"))?;
     if is_utf16(&bytes) {
+        let [old, new] = [path.to_owned(), beside(path, ".utf8")].map(|path| shell_word(&path.display().to_string()));
+        // The new file must not be readable by others, not even for a moment.
         return Err(format!(
-            "{shown} is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 {path} > {path}.utf8",
-            path = super::shell_quoted(path)
+            "{shown} is UTF-16 text; convert it: (umask 077 && iconv -f UTF-16 -t UTF-8 {old} > {new} && cat {new} > \
+             {old} && rm {new})"
         ));
     }
     let text = String::from_utf8(bytes).map_err(|_| format!("{shown} is not text in UTF-8"))?;

@@ -42,7 +42,8 @@ fn replacement(word: &str, secrets: &[&str]) -> Option<&'static str> {
         return Some("(account)");
     }
     let is_part = |secret: &&str| {
-        word.len() >= MIN_PART && (secret.contains(word) || (secret.len() >= MIN_PART && word.contains(*secret)))
+        let shares = |part: &str| part.len() >= MIN_PART && secret.contains(part);
+        word.split([':', '=']).any(shares) || (secret.len() >= MIN_PART && word.contains(*secret))
     };
     if secrets.iter().any(is_part) {
         return Some(HIDDEN);
@@ -83,6 +84,7 @@ mod tests {
             ("Invalid token eyJhbGciOi.eyJzdWIi.c2ln: expired", "Invalid token (hidden): expired"),
             ("starts with 'eyJhbGciOiJSUzI1NiI'", "starts with '(hidden)'"),
             ("Secret abc8Q~0d... and fhAb", "Secret (hidden)... and fhAb"),
+            ("Secret:abc8Q~0dsk given", "(hidden) given"),
             ("value 'xabc8Q~0dskfHJ.kd_83-fkdlsJWQeiur8347fhAbx'", "value '(hidden)'"),
             ("client_secret=hunter2 wrong", "(hidden) wrong"),
             ("k3y5AbCdEfGhIjKlMnOpQrSt==", "(hidden)"),

@@ -1,6 +1,7 @@
 //! Turns a configuration into the parts of a cycle.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -99,7 +100,7 @@ fn identity(config: &Config, environment: &BTreeMap<String, String>) -> Result<I
         }
     }
     let (config, environment) = (config.clone(), environment.clone());
-    Ok(Identity::Application(Box::new(move || read_proof(&config, &environment).map_err(Into::into))))
+    Ok(Identity::Application(Arc::new(move || read_proof(&config, &environment).map_err(Into::into))))
 }
 
 /// Reads the credential of the application.

@@ -16,6 +16,8 @@ use crate::model::LockHolder;
 /// A new holder writes its name within microseconds.
 const NAME_ATTEMPTS: u32 = 50;
 const BETWEEN_NAME_ATTEMPTS: Duration = Duration::from_millis(1);
+/// How often an attempt may meet a shared lock.
+const MAX_SHARED_ROUNDS: u32 = 1000;
 /// Limit of the names in a lock file.
 const MAX_CONTENT: u64 = 256;
 
@@ -58,7 +60,7 @@ impl Lock {
     pub fn acquire(path: &Path, command: &str) -> Result<Self, LockError> {
         let unusable = |source| LockError::Unusable { path: path.to_owned(), source };
         let mut file = files::open_own(path).map_err(unusable)?;
-        let mut attempts = 0;
+        let (mut attempts, mut shared_rounds) = (0, 0);
         loop {
             match file.try_lock() {
                 Ok(()) => break,
@@ -67,7 +69,12 @@ impl Lock {
             }
             // `holder` shares the lock for an instant; a real holder shares it with nobody.
             match file.try_lock_shared() {
-                Ok(()) => file.unlock().map_err(unusable)?,
+                // Another program that shares the lock may keep it for long.
+                Ok(()) if shared_rounds == MAX_SHARED_ROUNDS => return Err(LockError::Held(LockHolder::unknown())),
+                Ok(()) => {
+                    file.unlock().map_err(unusable)?;
+                    shared_rounds += 1;
+                }
                 Err(TryLockError::Error(source)) => return Err(unusable(source)),
                 Err(TryLockError::WouldBlock) => {
                     if let Some(holder) = read_name(&mut file, &mut attempts) {
@@ -88,7 +95,7 @@ impl Lock {
         Ok(Self { file })
     }
 
-    /// Who holds the lock at `path`; `None` when it is free or does not exist.
+    /// The holder of the lock at `path`; `None` when it is free or does not exist.
     pub fn holder(path: &Path) -> Option<LockHolder> {
         let mut file = files::open_own_to_read(path).ok()?;
         let mut attempts = 0;
@@ -180,6 +187,17 @@ mod tests {
         let _lock = Lock::acquire(&path, "learner-sync sync").unwrap();
         assert_eq!(Lock::holder(&path).unwrap().command, "learner-sync sync");
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_that_others_share_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cycle.lock");
+        let other = std::fs::File::create(&path).unwrap();
+        other.lock_shared().unwrap();
+        assert!(matches!(Lock::acquire(&path, "learner-sync run"), Err(LockError::Held(_))));
+        drop(other);
+        drop(Lock::acquire(&path, "learner-sync run").unwrap());
     }
 
     #[test]

@@ -96,7 +96,7 @@ fn files_of_every_form_are_used_or_explained() {
         (
             "cert.pem",
             "encrypted.der",
-            "is an encrypted private key in DER, not PEM; run: umask 027; openssl pkey -inform DER -in encrypted.der -out encrypted.new.pem",
+            "is an encrypted private key in DER, not PEM; run: (umask 027 && openssl pkey -inform DER -in encrypted.der -out encrypted.new.pem",
         ),
         ("cert.pem", "key.der", "is a private key in DER"),
         ("cert.pem", "key1.der", "openssl pkey -inform DER -in key1.der -out"),

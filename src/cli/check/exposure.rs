@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::Check;
 use crate::config::Config;
-use crate::files::{self, shell_quoted};
+use crate::files;
+use crate::model::shell_word;
 use crate::runtime::Paths;
 
 const NAME: &str = "files";
@@ -68,7 +69,7 @@ impl Access {
 
 fn warn(path: &Path, access: Access, is_trusted: impl Fn(u32) -> bool) -> Option<Check> {
     let Access { mode, owner, is_directory, is_shared } = access;
-    let (shown, word) = (path.display(), shell_quoted(path));
+    let (shown, word) = (path.display(), shell_word(&path.display().to_string()));
     // In a sticky directory, users can replace only their own files.
     let is_sticky = is_directory && mode & 0o1000 != 0;
     let writers = match mode & if is_shared { 0o002 } else { 0o022 } {
