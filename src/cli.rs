@@ -17,6 +17,7 @@ mod schema;
 mod spreadsheet;
 mod status;
 mod sync;
+mod visible_events;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

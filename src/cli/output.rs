@@ -5,12 +5,11 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::LogFormat;
+use super::visible_events::VisibleEvents;
 use crate::config::{Config, ConfigError, LogConfig};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
@@ -185,30 +184,24 @@ impl From<std::io::Error> for Failure {
 pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
     let LogConfig { format, level, retention: _ } = log;
     let invalid = |message: String| Failure::new(CONFIGURATION, message);
-    // The scheduler logs every timer, sled what the cache logs already, and sqlx complains about an unrelated .pgpass at
-    // every connection. A directive in log.level comes later and wins.
-    let directives = format!("tokio_cron_scheduler=warn,sled=off,sqlx_postgres::options=off,{level}");
+    // The scheduler logs every timer, and as an error that a due one was replaced before its turn; the daemon does not
+    // need the scheduler to fire. sled logs what the cache logs already, and sqlx complains about an unrelated .pgpass
+    // at every connection. A directive in log.level comes later and wins.
+    let quiet = "tokio_cron_scheduler=warn,tokio_cron_scheduler::scheduler=off,sled=off,sqlx_postgres::options=off";
+    let directives = format!("{quiet},{level}");
     let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    // The text of an error can come from another machine.
-    let fields = debug_fn(|writer, field, value| {
-        let value = format!("{value:?}");
-        match field.name() {
-            "message" => write!(writer, "{}", visible(&value)),
-            name => write!(writer, "{name}={}", visible(&value)),
-        }
-    });
     let started = match format {
         LogFormat::Text => {
-            let layer = layer.fmt_fields(fields.delimited(" ")).with_target(false);
-            registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init()
+            let layer = layer.with_target(false).with_ansi(std::io::stderr().is_terminal());
+            registry.with(VisibleEvents(layer)).try_init()
         }
-        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Json => registry.with(VisibleEvents(layer.json().flatten_event(true))).try_init(),
         LogFormat::Journald => {
             let journal = tracing_journald::layer()
                 .map_err(|error| invalid(format!("log.format: no systemd journal is available: {error}")))?;
-            registry.with(journal).try_init()
+            registry.with(VisibleEvents(journal)).try_init()
         }
     };
     started.map_err(|error| Failure::failed(&error, None))
