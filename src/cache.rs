@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_put_in_the_place_of_a_cache_is_never_changed_or_removed() {
+    async fn a_foreign_file_in_place_of_a_cache_is_never_changed_or_removed() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         let path = at("cache");

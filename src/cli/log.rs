@@ -47,7 +47,7 @@ pub(super) enum OutputFormat {
 
 /// The rows of a page: enough to be quick, and few enough to be held in memory.
 const PAGE: u32 = 500;
-/// What a terminal shows without `--limit`.
+/// The rows that a terminal shows without `--limit`.
 const TERMINAL_ROWS: u32 = 100;
 
 pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {

@@ -176,7 +176,7 @@ fn unread_summary(users: &[EntraId], groups: &[EntraId]) -> String {
 
 impl DirectoryError {
     /// A failed request about the members of `group`.
-    pub(super) fn of_group(group: EntraId, name: &str, error: GraphError) -> Self {
+    pub(super) fn for_group(group: EntraId, name: &str, error: GraphError) -> Self {
         if error.is_forbidden() {
             Self::GroupForbidden { group, name: name.to_owned(), source: error.into() }
         } else {

@@ -100,7 +100,7 @@ impl Directory {
                     tracing::warn!(group.id = %group, "the assigned group does not exist; it counts as empty");
                     return Ok(MemberList { state: GroupState::Gone, ..MemberList::default() });
                 }
-                Err(error) => return Err(DirectoryError::of_group(group, name, error)),
+                Err(error) => return Err(DirectoryError::for_group(group, name, error)),
             }
         }
         if list.rows == 0 {
@@ -125,7 +125,7 @@ impl Directory {
                 Ok(()) => break,
                 Err(error) if error.is_not_found() && missing == 0 => missing += 1,
                 Err(error) if error.is_not_found() => return Ok(None),
-                Err(error) => return Err(DirectoryError::of_group(group, "", error)),
+                Err(error) => return Err(DirectoryError::for_group(group, "", error)),
             }
         }
         if list.rows == 0 && self.state_of_empty_group(group, "").await? == GroupState::Hidden {
@@ -162,7 +162,7 @@ impl Directory {
             Ok(found) if found.id.parse() == Ok(group) => Ok(Some(found.hides_members())),
             Ok(_) => Err(malformed(&what, "the answer is about another group").into()),
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(DirectoryError::of_group(group, name, error)),
+            Err(error) => Err(DirectoryError::for_group(group, name, error)),
         }
     }
 }
@@ -170,7 +170,7 @@ impl Directory {
 /// The members of a group that restricts the scope. A member of unknown type counts, because it may be a user.
 ///
 /// # Errors
-/// A row is unreadable: nobody can say whom the restriction names.
+/// A row is unreadable: the restriction may name any user.
 pub(super) fn named_members(group: EntraId, list: MemberList) -> Result<BTreeSet<EntraId>, DirectoryError> {
     let MemberList { mut users, unknown, bad_rows, state: _, rows: _ } = list;
     if bad_rows > 0 {

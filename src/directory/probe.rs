@@ -21,7 +21,7 @@ pub struct AssignmentSummary {
     pub users: usize,
     /// The assigned groups, each with its display name.
     pub groups: Vec<(EntraId, String)>,
-    /// The number of assignments that do not say whom they assign.
+    /// The number of assignments without a readable principal.
     pub unclear: usize,
 }
 
@@ -188,7 +188,7 @@ impl Directory {
                 let others = page.rows.len() - users;
                 Ok(GroupPreview { missing: false, hidden, users, others, more: page.next.is_some() })
             }
-            Err(error) => Err(DirectoryError::of_group(group, name, error)),
+            Err(error) => Err(DirectoryError::for_group(group, name, error)),
         }
     }
 

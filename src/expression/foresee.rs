@@ -1,4 +1,4 @@
-//! What a compiled expression gives to every user, found without reading one.
+//! Results of a compiled expression that are known without reading a user.
 
 use super::attribute::{AttributePart, SourceAttribute};
 use super::compile::Expression;
@@ -143,7 +143,7 @@ impl Expression {
         }
     }
 
-    /// What makes several values of this expression.
+    /// The source of several values of this expression.
     fn list_source(&self) -> Option<String> {
         match self {
             Self::Attribute { attribute, .. } => attribute.is_list().then(|| format!("[{attribute}]")),

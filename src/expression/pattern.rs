@@ -107,7 +107,7 @@ impl Pattern {
         Ok(replaced)
     }
 
-    /// What `group` captures in the first match.
+    /// The text that `group` captures in the first match.
     pub(crate) fn extract(&self, subject: &str, group: &str, steps: &Steps) -> Result<Option<String>, LimitExceeded> {
         let index = self.groups.index(group).ok_or(NO_GROUP)?;
         let found = self.search(subject, 0, steps)?;

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_surrounds_a_client_secret_is_reported_and_never_sent() {
+    fn text_around_a_client_secret_is_reported_and_never_sent() {
         for content in
             [SECRET.to_owned(), format!("{SECRET}\n"), format!("{SECRET}\r\n\r\n"), format!("\u{feff}{SECRET}\r\n")]
         {

@@ -70,7 +70,7 @@ impl Trial {
         &self.names
     }
 
-    /// What is to be said about the attributes that are not in `inputs`.
+    /// A warning for each attribute that is not in `inputs`.
     pub fn missing(&self, inputs: &BTreeMap<String, Value>) -> Vec<String> {
         let missing = self.names.properties().iter().filter(|name| input_value(inputs, name).is_none());
         missing

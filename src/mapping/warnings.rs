@@ -1,4 +1,4 @@
-//! What a mapping that compiles does to users all the same: found at the start, before it rejects or deactivates them.
+//! Probable mistakes in a mapping that compiles, found at the start, before it rejects or deactivates users.
 
 use std::borrow::Cow;
 

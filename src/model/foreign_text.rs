@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_hides_or_rearranges_text_becomes_visible() {
+    fn characters_that_hide_or_rearrange_text_become_visible() {
         let hidden = "\0\u{7}\u{8}\u{b}\u{c}\u{1b}\u{7f}\u{80}\u{85}\u{9b}\u{9f}\u{ad}\u{34f}\u{61c}\u{115f}\u{180e}\
                       \u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2060}\
                       \u{2064}\u{2066}\u{2067}\u{2068}\u{2069}\u{206f}\u{3164}\u{d7ff}\u{e000}\u{fdd0}\u{feff}\u{ffa0}\u{fff9}\u{ffff}\

@@ -107,7 +107,7 @@ impl From<String> for Conflict {
     }
 }
 
-/// The user that `external_id` names, whoever wrote it there.
+/// The user that `external_id` names, even if learner-sync did not write it.
 fn named_user(row: &LearnerRow) -> Option<EntraId> {
     row.external_id.as_deref().and_then(EntraId::from_any_notation)
 }

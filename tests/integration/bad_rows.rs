@@ -1,4 +1,4 @@
-//! One bad row, value or type: it concerns its user alone, or holds those whom it may hide. Everything else goes on.
+//! One bad row, value or type: it concerns its user alone, or holds the users that it may hide. Everything else goes on.
 
 use graph_sim::{Fault, Tenant, User};
 use jiff::SignedDuration;
@@ -106,7 +106,7 @@ async fn the_principal_of_an_unknown_type_is_looked_up() {
     let newcomer = world.sim.tenant(|tenant| assigned(tenant, 1).remove(0));
     world.sim.inject(Fault::on("GET", ASSIGNMENTS).always().set_key(&newcomer, "principalType", Value::Null));
     assert_eq!(world.cycle().await.counts.created, 1);
-    // A learner whose principal cannot be told stays, and nobody leaves.
+    // A learner whose principal is unknown stays, and no user leaves.
     world.sim.inject(Fault::on("GET", &format!("/v1.0/users/{newcomer}")).always().answer(403));
     world.sim.tenant(|tenant| tenant.remove_member(&group, &members[0]));
     let report = world.cycle().await;
@@ -277,7 +277,7 @@ async fn agents_are_out_of_scope_on_every_route() {
     let mut tenant = Tenant::default();
     let (group, _) = assigned_group(&mut tenant, "Staff", 2);
     let agents: Vec<String> =
-        ["One", "Two", "Three"].map(|name| tenant.add_user(User::named("Agent", name).of_agent())).into();
+        ["One", "Two", "Three"].map(|name| tenant.add_user(User::named("Agent", name).as_agent())).into();
     tenant.assign_user(&agents[0]);
     tenant.add_member(&group, &agents[1]);
     tenant.assign_user(&agents[2]);

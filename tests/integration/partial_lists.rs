@@ -73,7 +73,7 @@ fn doubtful_pages() -> Vec<(&'static str, EditFault)> {
             let first = "{\"@odata.nextLink\":\"/v1.0/b\",\"@odata.context\"";
             fault.page_key("@odata.nextLink", "/v1.0/a").replace_text("{\"@odata.context\"", first)
         }),
-        ("a count that is no number", |fault| fault.page_key("@odata.count", "many")),
+        ("a count that is not a number", |fault| fault.page_key("@odata.count", "many")),
         ("rows after the end", |fault| fault.replace_text("}]}", "}]},{\"value\":[]}")),
         ("text after the end", |fault| fault.replace_text("}]}", "}]} trailing")),
         ("a list that is not closed", |fault| fault.replace_text("}]}", "}]")),
@@ -188,7 +188,7 @@ async fn every_list_of_members_must_be_whole() {
         let fault = edit(Fault::on("GET", &format!("/v1.0/groups/{group}/transitiveMembers")).page(page));
         expect_failed(&mut world, &format!("{what} in page {page}"), fault).await;
     }
-    // Nobody can say whom a restriction with a bad row names.
+    // A restriction with a bad row may name any user.
     let path = format!("/v1.0/groups/{ignored}/transitiveMembers");
     for row in [Value::Null, json!({}), json!({"id": null}), json!("text")] {
         expect_failed(&mut world, &format!("{row} in a named group"), Fault::on("GET", &path).add_row(row)).await;
@@ -199,7 +199,7 @@ async fn every_list_of_members_must_be_whole() {
 }
 
 #[tokio::test]
-async fn a_404_after_the_first_page_is_no_empty_group() {
+async fn a_404_after_the_first_page_is_not_an_empty_group() {
     let mut tenant = Tenant::default();
     tenant.page_cap = Some(1);
     // Too small for the guard of emptied groups.

@@ -109,7 +109,7 @@ fn print_found(recreated: &Recreated) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What changes besides the links: an account that was created again may lack values.
+/// Prints the changes besides the links: an account that was created again may lack values.
 fn print_changes(found: &PreparedRelink) -> Result<(), Failure> {
     let mut changes: BTreeMap<Attribute, (u64, u64)> = BTreeMap::new();
     for change in found.decisions().flat_map(|decision| &decision.changes) {

@@ -52,7 +52,7 @@ impl std::str::FromStr for FormerSource {
     }
 }
 
-/// What is moved from where to where, after everything that can be checked was checked.
+/// The links to move and both sources, checked as far as possible.
 #[derive(Debug, PartialEq, Eq)]
 struct TakeOver {
     old: String,
@@ -95,7 +95,7 @@ pub(super) async fn take_over(
 }
 
 impl TakeOver {
-    /// What would be moved; `None` when there is nothing.
+    /// The links that would move; `None` when there are none.
     async fn check(app: &App, store: &Store, former: &FormerSource) -> Result<Option<Self>, Failure> {
         let refused = |message: String| Err(Failure::new(FAILED, message));
         let tenant = &app.config.entra.tenant_id;

@@ -33,9 +33,9 @@ struct Import {
     filters: Vec<FilterEntry>,
     /// Whether filters of the schema were not imported.
     filters_left_out: bool,
-    /// What is left out, and why.
+    /// The parts that are left out, and why.
     left_out: Vec<(String, String)>,
-    /// What is imported and works differently, and how.
+    /// The parts that are imported and work differently, and how.
     different: Vec<(String, String)>,
 }
 

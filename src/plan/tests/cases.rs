@@ -1906,7 +1906,7 @@ fn a_principal_that_nobody_finds_is_ignored_after_a_while() {
     on_record(&mut world, Reason::NotReadableYet, Some(Cause::PrincipalMissing), 0);
     world.check(IGNORED);
 
-    // An answer that says nothing is no evidence, however long it lasts.
+    // An answer that says nothing is not evidence, however long it lasts.
     world.unclear.principals.insert(user(9), UnclearPrincipal::Unreadable("says nothing".to_owned()));
     on_record(&mut world, Reason::Unreadable, Some(Cause::PrincipalMissing), 500);
     let plan = world.plan();

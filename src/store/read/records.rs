@@ -94,7 +94,7 @@ impl Store {
         Ok(recent)
     }
 
-    /// What the provisioning log says was cleared at `since` or later without an approval.
+    /// The attributes that were cleared at `since` or later without an approval, by the provisioning log.
     async fn cleared_since(
         &self,
         since: Timestamp,

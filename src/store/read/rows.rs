@@ -49,7 +49,7 @@ impl Store {
         attributes: &[Attribute],
     ) -> Result<(LearnerId, Option<LearnerRow>), StoreError> {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
-        // An id of another kind is nobody's.
+        // No learner has an id of another kind.
         let Some(learner) = layout.parse_learner(learner) else { return Ok((LearnerId::Text(learner.into()), None)) };
         let mut connection = self.connection().await;
         let dialect = connection.dialect();
@@ -135,7 +135,7 @@ async fn ids_where(
         let mut statement = Statement::new(format!("SELECT {id} FROM {table} r WHERE {within} AND {column} IN"));
         statement.push_list(values);
         for row in connection.rows(statement).await? {
-            // A row without a readable id can be nobody's. The database still refuses what it holds.
+            // A row without a readable id belongs to no learner. The database still refuses what it holds.
             ids.extend(layout.learner_at(&row, 0).ok());
         }
     }

@@ -177,7 +177,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// Checks that exactly one side generates the ids: ids of two forms in one column are nobody's intention.
+    /// Checks that exactly one side generates the ids, or one column would contain ids of two forms.
     fn check_generation(&mut self, key: &str, there: &ExternalColumn) {
         let name = self.table.column(Column::Id);
         let is_number = there.type_class == TypeClass::Number;

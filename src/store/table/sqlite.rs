@@ -113,7 +113,7 @@ fn unique_indexes(rows: &[SqlRow]) -> Result<Vec<UniqueIndex>, DbError> {
         }
         let Some((_, UniqueIndex { parts, .. })) = indexes.last_mut() else { continue };
         let expression = || text.and_then(split_index).and_then(|(inside, _)| split_parts(inside).nth(parts.len()));
-        // An unknown part is no column of ours.
+        // An unknown part is not one of our columns.
         let part = column.map(quote_identifier).or_else(|| expression().map(str::to_owned)).unwrap_or_default();
         parts.push(part);
     }

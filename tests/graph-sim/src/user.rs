@@ -116,7 +116,7 @@ impl User {
     }
 
     /// Makes the account an agent's.
-    pub fn of_agent(mut self) -> Self {
+    pub fn as_agent(mut self) -> Self {
         self.agent = true;
         self
     }

@@ -67,7 +67,7 @@ pub(super) struct SchemaScope {
 }
 
 impl SchemaScope {
-    /// The names of the sets of a template that leave out somebody.
+    /// The names of the sets of a template that exclude users.
     pub(super) fn hidden_sets(&self) -> impl Iterator<Item = &str> {
         let holds_for_all = |set: &Value| match set {
             Value::Null | Value::String(_) => true,
