@@ -273,6 +273,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_property_of_the_forecast_exists() {
+        use crate::expression::foresee::{BOOLEANS, LISTS, SHARED};
+        for name in [BOOLEANS, LISTS, SHARED].concat() {
+            let known = PROPERTIES.contains(&name) || NAMED.iter().any(|(_, property, _)| *property == name);
+            assert!(known, "{name}");
+        }
+    }
+
+    #[test]
     fn portal_names_resolve_to_graph_properties() {
         for (name, canonical) in [
             ("userprincipalname", "userPrincipalName"),

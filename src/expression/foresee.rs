@@ -3,15 +3,20 @@
 use super::attribute::{AttributePart, SourceAttribute};
 use super::compile::Expression;
 use super::evaluate::{EvaluationContext, EvaluationStop};
+use super::functions::Arguments;
 use super::inspect::TimeDependence;
 use super::pattern::Steps;
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, User, Value};
 
 /// Multi-valued properties.
-const LISTS: &[&str] = &["businessPhones", "imAddresses", "otherMails", "proxyAddresses", APP_ROLE_ASSIGNMENTS];
+pub(super) const LISTS: &[&str] =
+    &["businessPhones", "imAddresses", "otherMails", "proxyAddresses", APP_ROLE_ASSIGNMENTS];
+
+/// Properties that are true or false.
+pub(super) const BOOLEANS: &[&str] = &["isResourceAccount", "onPremisesSyncEnabled", "showInAddressList"];
 
 /// Properties with the same value for many users.
-const SHARED: &[&str] = &[
+pub(super) const SHARED: &[&str] = &[
     "accountEnabled",
     "ageGroup",
     "city",
@@ -47,7 +52,7 @@ impl SourceAttribute {
     fn is_boolean(&self) -> bool {
         let property = self.property.as_ref();
         matches!(self.part, AttributePart::Enabled | AttributePart::SoftDeleted)
-            || ["isResourceAccount", "onPremisesSyncEnabled", "showInAddressList"].contains(&property)
+            || BOOLEANS.contains(&property)
             // Their types and values are not known here.
             || property.starts_with("extension_")
             || matches!(self.part, AttributePart::Member(member) if member.starts_with("extensionAttribute"))
@@ -75,8 +80,8 @@ impl Expression {
     /// The parts that can be the result, unchanged.
     pub(crate) fn outcomes(&self) -> Vec<&Self> {
         match self {
-            Self::Call { function, arguments, .. } if function.passes_through => {
-                let results = arguments.iter().enumerate().filter(|(index, _)| is_result(function.name, *index));
+            Self::Call { function, arguments, .. } if !matches!(function.results, Arguments::None) => {
+                let results = arguments.iter().enumerate().filter(|(index, _)| function.results.contains(*index));
                 results.flat_map(|(_, argument)| argument.outcomes()).collect()
             }
             other => vec![other],
@@ -128,9 +133,9 @@ impl Expression {
         match self {
             Self::Call { function, arguments, .. } => {
                 for (index, argument) in arguments.iter().enumerate() {
-                    let takes_lists = takes_list(function.name, index)
-                        || is_changed_one_by_one(function.name, index)
-                        || (function.passes_through && is_result(function.name, index));
+                    let takes_lists = [function.lists, function.elements, function.results]
+                        .into_iter()
+                        .any(|arguments| arguments.contains(index));
                     argument.find_lists(!takes_lists, found);
                 }
             }
@@ -147,63 +152,16 @@ impl Expression {
     fn list_source(&self) -> Option<String> {
         match self {
             Self::Attribute { attribute, .. } => attribute.is_list().then(|| format!("[{attribute}]")),
-            Self::Call { function, .. } if function.name == "Split" => Some("Split".to_owned()),
+            Self::Call { function, .. } if function.makes_list => Some(function.name.to_owned()),
             Self::Call { function, arguments, .. } => {
-                let passed = arguments.iter().enumerate().filter(|(index, _)| {
-                    is_changed_one_by_one(function.name, *index)
-                        || (function.passes_through && is_result(function.name, *index))
-                });
+                let passed = arguments
+                    .iter()
+                    .enumerate()
+                    .filter(|(index, _)| function.elements.contains(*index) || function.results.contains(*index));
                 passed.into_iter().find_map(|(_, argument)| argument.list_source())
             }
             _ => None,
         }
-    }
-}
-
-/// Whether an argument of a function that passes values through can be its result.
-fn is_result(function: &str, index: usize) -> bool {
-    match function {
-        "IIF" => index > 0,
-        // The default, then keys and values.
-        "Switch" => index % 2 == 1,
-        _ => true,
-    }
-}
-
-/// Whether a function takes several values in this argument.
-fn takes_list(function: &str, index: usize) -> bool {
-    match function {
-        "Join" => index > 0,
-        "Contains"
-        | "Count"
-        | "IsNothing"
-        | "IsNull"
-        | "IsNullOrEmpty"
-        | "IsPresent"
-        | "IsString"
-        | "Item"
-        | "SingleAppRoleAssignment" => index == 0,
-        _ => false,
-    }
-}
-
-/// Whether a function changes each value of a list in this argument.
-fn is_changed_one_by_one(function: &str, index: usize) -> bool {
-    match function {
-        "Prepend" => index == 1,
-        "Append"
-        | "Left"
-        | "Mid"
-        | "NormalizeDiacritics"
-        | "PCase"
-        | "RemoveDuplicates"
-        | "Replace"
-        | "StripSpaces"
-        | "ToLower"
-        | "ToUpper"
-        | "Trim"
-        | "Word" => index == 0,
-        _ => false,
     }
 }
 

@@ -36,8 +36,24 @@ pub(crate) struct Function {
     pub(super) check: fn(&[Expression]) -> Checked,
     /// Whether the result is a date in the service's notation.
     pub(super) returns_date: bool,
-    /// Whether the result is one of the arguments, unchanged.
-    pub(super) passes_through: bool,
+    /// The arguments that can be the result, unchanged.
+    pub(super) results: Arguments,
+    /// The arguments that may have several values.
+    pub(super) lists: Arguments,
+    /// The arguments whose values are changed one by one.
+    pub(super) elements: Arguments,
+    /// Whether the function makes several values of one.
+    pub(super) makes_list: bool,
+}
+
+/// Some arguments of a function, by index.
+#[derive(Clone, Copy)]
+pub(super) enum Arguments {
+    None,
+    All,
+    Only(usize),
+    From(usize),
+    Odd,
 }
 
 /// The error is the index of an argument and what is wrong with it.
@@ -66,7 +82,10 @@ const fn function(
         arrange: keep_order,
         check: no_check,
         returns_date: false,
-        passes_through: false,
+        results: Arguments::None,
+        lists: Arguments::None,
+        elements: Arguments::None,
+        makes_list: false,
     }
 }
 
@@ -79,8 +98,28 @@ impl Function {
         Self { returns_date: true, ..self }
     }
 
-    const fn passes_through(self) -> Self {
-        Self { passes_through: true, ..self }
+    const fn passes_through(self, results: Arguments) -> Self {
+        Self { results, ..self }
+    }
+
+    const fn takes_lists(self, lists: Arguments) -> Self {
+        Self { lists, ..self }
+    }
+
+    const fn changes_each(self, elements: Arguments) -> Self {
+        Self { elements, ..self }
+    }
+}
+
+impl Arguments {
+    pub(super) fn contains(self, index: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Only(only) => index == only,
+            Self::From(first) => index >= first,
+            Self::Odd => index % 2 == 1,
+        }
     }
 }
 
@@ -95,22 +134,23 @@ pub(crate) enum ArgumentCount {
 }
 
 use ArgumentCount::{AtLeast, Between, Even, Exactly};
+use Arguments::{All, From, Odd, Only};
 
 /// Every function, in alphabetical order.
 pub(super) const FUNCTIONS: &[Function] = &[
-    function("Append", Exactly(2), text::append),
+    function("Append", Exactly(2), text::append).changes_each(Only(0)),
     function("BitAnd", Exactly(2), convert::bit_and).parses(&[needs(0, Integer), needs(1, Integer)]),
     function("CBool", Exactly(1), logic::c_bool),
     function("CDate", Exactly(1), date::c_date).parses(&[needs(0, Date)]).returns_date(),
     // References are handled as texts.
     function("CRef", Exactly(1), convert::c_str),
     function("CStr", Exactly(1), convert::c_str),
-    function("Coalesce", AtLeast(1), logic::coalesce).passes_through(),
-    function("Contains", Between(2, 3), list::contains).parses(&[accepts(2, CompareType)]),
+    function("Coalesce", AtLeast(1), logic::coalesce).passes_through(All),
+    function("Contains", Between(2, 3), list::contains).takes_lists(Only(0)).parses(&[accepts(2, CompareType)]),
     function("ConvertFromBase64", Between(1, 2), encoding::from_base64).parses(&[accepts(1, Encoding)]),
     function("ConvertToBase64", Exactly(1), encoding::to_base64),
     function("ConvertToUTF8Hex", Exactly(1), encoding::to_hexadecimal),
-    function("Count", Exactly(1), list::count),
+    function("Count", Exactly(1), list::count).takes_lists(Only(0)),
     function("DNComponent", Exactly(2), distinguished_name::component).parses(&[needs(1, Integer)]),
     function("DateAdd", Exactly(3), date::add)
         .parses(&[needs(0, DateInterval), needs(1, Integer), needs(2, Date)])
@@ -127,38 +167,41 @@ pub(super) const FUNCTIONS: &[Function] = &[
         arrange: date::arrange_format,
         ..function("FormatDateTime", Exactly(4), date::format)
     },
-    function("IIF", Exactly(3), logic::iif).passes_through(),
-    function("IgnoreFlowIfNullOrEmpty", Exactly(1), logic::ignore_flow_if_null_or_empty).passes_through(),
+    function("IIF", Exactly(3), logic::iif).passes_through(From(1)),
+    function("IgnoreFlowIfNullOrEmpty", Exactly(1), logic::ignore_flow_if_null_or_empty).passes_through(All),
     function("InStr", Between(2, 4), substring::in_str).parses(&[accepts(2, Integer), accepts(3, CompareType)]),
-    function("IsNothing", Exactly(1), logic::is_null),
-    function("IsNull", Exactly(1), logic::is_null),
-    function("IsNullOrEmpty", Exactly(1), logic::is_null_or_empty),
-    function("IsPresent", Exactly(1), logic::is_present),
-    function("IsString", Exactly(1), logic::is_string),
-    function("Item", Exactly(2), list::item).parses(&[needs(1, Integer)]),
-    function("Join", AtLeast(2), text::join),
-    function("Left", Exactly(2), substring::left).parses(&[needs(1, Integer)]),
-    function("Mid", Between(2, 3), substring::mid).parses(&[needs(1, Integer), accepts(2, Integer)]),
-    function("NormalizeDiacritics", Exactly(1), diacritics::normalize),
+    function("IsNothing", Exactly(1), logic::is_null).takes_lists(Only(0)),
+    function("IsNull", Exactly(1), logic::is_null).takes_lists(Only(0)),
+    function("IsNullOrEmpty", Exactly(1), logic::is_null_or_empty).takes_lists(Only(0)),
+    function("IsPresent", Exactly(1), logic::is_present).takes_lists(Only(0)),
+    function("IsString", Exactly(1), logic::is_string).takes_lists(Only(0)),
+    function("Item", Exactly(2), list::item).takes_lists(Only(0)).parses(&[needs(1, Integer)]),
+    function("Join", AtLeast(2), text::join).takes_lists(From(1)),
+    function("Left", Exactly(2), substring::left).changes_each(Only(0)).parses(&[needs(1, Integer)]),
+    function("Mid", Between(2, 3), substring::mid)
+        .changes_each(Only(0))
+        .parses(&[needs(1, Integer), accepts(2, Integer)]),
+    function("NormalizeDiacritics", Exactly(1), diacritics::normalize).changes_each(Only(0)),
     function("Not", Exactly(1), logic::not),
     function("Now", Exactly(0), date::now).returns_date(),
     function("NumFromDate", Exactly(1), date::to_number).parses(&[needs(0, Date)]),
-    function("PCase", Between(1, 2), title_case::p_case),
-    function("Prepend", Exactly(2), text::prepend),
-    function("Redact", Exactly(1), convert::redact).passes_through(),
-    function("RemoveDuplicates", Exactly(1), list::remove_duplicates),
+    function("PCase", Between(1, 2), title_case::p_case).changes_each(Only(0)),
+    function("Prepend", Exactly(2), text::prepend).changes_each(Only(1)),
+    function("Redact", Exactly(1), convert::redact).passes_through(All),
+    function("RemoveDuplicates", Exactly(1), list::remove_duplicates).changes_each(Only(0)),
     Function {
         check: replace::check,
-        ..function("Replace", Between(5, 7), replace::replace).parses(&[accepts(2, Pattern)])
+        ..function("Replace", Between(5, 7), replace::replace).changes_each(Only(0)).parses(&[accepts(2, Pattern)])
     },
-    function("SingleAppRoleAssignment", Exactly(1), list::single_app_role_assignment),
-    Function { check: list::check_split, ..function("Split", Exactly(2), list::split) },
-    function("StripSpaces", Exactly(1), text::strip_spaces),
-    function("Switch", Even(4), logic::switch).passes_through(),
-    function("ToLower", Between(1, 2), text::to_lower),
-    function("ToUpper", Between(1, 2), text::to_upper),
-    function("Trim", Exactly(1), text::trim),
-    function("Word", Exactly(3), substring::word).parses(&[needs(1, Integer)]),
+    function("SingleAppRoleAssignment", Exactly(1), list::single_app_role_assignment).takes_lists(Only(0)),
+    Function { check: list::check_split, makes_list: true, ..function("Split", Exactly(2), list::split) },
+    function("StripSpaces", Exactly(1), text::strip_spaces).changes_each(Only(0)),
+    // The default, then keys and values.
+    function("Switch", Even(4), logic::switch).passes_through(Odd),
+    function("ToLower", Between(1, 2), text::to_lower).changes_each(Only(0)),
+    function("ToUpper", Between(1, 2), text::to_upper).changes_each(Only(0)),
+    function("Trim", Exactly(1), text::trim).changes_each(Only(0)),
+    function("Word", Exactly(3), substring::word).changes_each(Only(0)).parses(&[needs(1, Integer)]),
 ];
 
 /// Functions of Entra ID that are refused, and the reason.

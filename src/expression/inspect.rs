@@ -92,10 +92,10 @@ impl Expression {
     /// Whether the value may be a date from a date function, in the service's own notation.
     pub(super) fn returns_date(&self) -> bool {
         match self {
-            Self::Call { function, arguments, .. } if function.passes_through => {
-                arguments.iter().any(Self::returns_date)
+            Self::Call { function, arguments, .. } => {
+                let mut results = arguments.iter().enumerate().filter(|(index, _)| function.results.contains(*index));
+                function.returns_date || results.any(|(_, argument)| argument.returns_date())
             }
-            Self::Call { function, .. } => function.returns_date,
             _ => false,
         }
     }

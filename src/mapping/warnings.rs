@@ -26,27 +26,46 @@ impl Mapping {
 pub(super) const ONE_ROLE: &str = "SingleAppRoleAssignment";
 
 fn warnings_of(entry: &CompiledEntry, match_attribute: Attribute) -> Vec<String> {
-    let CompiledEntry { attribute, expression, default, apply, required } = entry;
     let mut warnings: Vec<String> = Vec::new();
     let mut warn = |warning: &str| warnings.push(warning.to_owned());
-    match expression.time_dependence() {
+    check_time(entry, &mut warn);
+    check_several_values(entry, &mut warn);
+    check_options(entry, match_attribute, &mut warn);
+    match entry.expression.for_every_user() {
+        Some(result) => {
+            let fitted = result.and_then(|value| fit(entry.attribute, Cow::Owned(value)));
+            check_one_result(entry, match_attribute, fitted, &mut warn);
+        }
+        None => check_results(entry, match_attribute, &mut warn),
+    }
+    warnings
+}
+
+fn check_time(entry: &CompiledEntry, warn: &mut impl FnMut(&str)) {
+    match entry.expression.time_dependence() {
         TimeDependence::Never => {}
         TimeDependence::Sometimes => warn("depends on Now(): learners can change although nothing changes in Entra ID"),
         TimeDependence::Always => {
             warn("contains Now(), which is different in every cycle: every cycle updates every learner");
         }
     }
-    if expression.calls(ONE_ROLE) {
+}
+
+fn check_several_values(entry: &CompiledEntry, warn: &mut impl FnMut(&str)) {
+    if entry.expression.calls(ONE_ROLE) {
         warn("a user with several app roles gets the first of their names in alphabetical order");
     }
-    for list in expression.lists_as_one_value() {
+    for list in entry.expression.lists_as_one_value() {
         let instead = if list == "[appRoleAssignments]" { ONE_ROLE } else { "Item, Join or Coalesce(Item(...), ...)" };
         warn(&format!("{list} can have several values, and users with several are rejected; use {instead}"));
     }
-    if expression
-        .constant_outcomes()
-        .any(|value| matches!(value, Value::Text(text) if text.eq_ignore_ascii_case("null")))
-    {
+}
+
+/// Warns of a constant, a default or an option that does not go with its attribute.
+fn check_options(entry: &CompiledEntry, match_attribute: Attribute, warn: &mut impl FnMut(&str)) {
+    let CompiledEntry { attribute, expression, default, apply, required } = entry;
+    let is_null = |value: &Value| matches!(value, Value::Text(text) if text.eq_ignore_ascii_case("null"));
+    if expression.constant_outcomes().any(is_null) {
         warn("writes the text \"NULL\"; for no value leave the argument empty");
     }
     let is_unique = Attribute::UNIQUE.contains(attribute);
@@ -59,55 +78,68 @@ fn warnings_of(entry: &CompiledEntry, match_attribute: Attribute) -> Vec<String>
     if is_unique && default.is_some() {
         warn("must be unique, but its default is the same for all: two users without a value are in conflict");
     }
-    match expression.for_every_user() {
-        Some(result) => match result.and_then(|value| fit(*attribute, Cow::Owned(value))) {
-            Ok(Some(value)) => match (attribute, value.as_str()) {
-                (Attribute::Active, "true") if expression.properties().is_empty() => {
-                    warn(
-                        "is always true: learners are still deactivated when their account is disabled or deleted, or \
-                          when they leave the scope",
-                    );
-                }
-                (Attribute::Active, "false") => warn("is always false: every learner would be deactivated"),
-                _ if is_unique => warn("must be unique, but is the same for all users: they are in conflict"),
-                _ if attribute == &match_attribute => {
-                    warn("finds existing learners, but is the same for all users: no learner can be found");
-                }
-                _ => {}
-            },
-            Ok(None) | Err(EvaluationStop::IgnoreAttribute) => match (attribute, default.as_deref()) {
-                (Attribute::Active, None) => warn("never has a value: every user is rejected"),
-                (Attribute::Active, Some("false")) => warn("is always false: every learner would be deactivated"),
-                (_, None) if *required => warn("never has a value: every user is skipped"),
-                (_, None) => warn("never has a value"),
-                (_, Some(_)) => {}
-            },
-            Err(EvaluationStop::IgnoreUser) => warn("ignores every user"),
-            Err(EvaluationStop::Invalid { rule, .. }) => warn(&format!("rejects every user: {rule}")),
+}
+
+/// Warns of a result that is the same for every user.
+fn check_one_result(
+    entry: &CompiledEntry,
+    match_attribute: Attribute,
+    result: Result<Option<String>, EvaluationStop>,
+    warn: &mut impl FnMut(&str),
+) {
+    let CompiledEntry { attribute, expression, default, apply: _, required } = entry;
+    match result {
+        Ok(Some(value)) => match (attribute, value.as_str()) {
+            (Attribute::Active, "true") if expression.properties().is_empty() => {
+                warn(
+                    "is always true: learners are still deactivated when their account is disabled or deleted, or \
+                      when they leave the scope",
+                );
+            }
+            (Attribute::Active, "false") => warn("is always false: every learner would be deactivated"),
+            _ if Attribute::UNIQUE.contains(attribute) => {
+                warn("must be unique, but is the same for all users: they are in conflict");
+            }
+            _ if attribute == &match_attribute => {
+                warn("finds existing learners, but is the same for all users: no learner can be found");
+            }
+            _ => {}
         },
-        None => {
-            if expression.leaves_out_users() && default.is_none() {
-                match attribute {
-                    Attribute::Active => warn("has no value for some users, who are rejected: give Switch a default"),
-                    _ if *required => warn("has no value for some users, who are skipped: give Switch a default"),
-                    _ => {}
-                }
-            }
-            if attribute.kind() == AttributeKind::Boolean {
-                if let Some(source) = expression.text_outcome() {
-                    warn(&format!("must be true or false: if [{source}] is neither, the user is rejected"));
-                }
-                if expression.constant_outcomes().any(|value| fit(*attribute, Cow::Borrowed(value)).is_err()) {
-                    warn("must be true or false, but a constant in it is neither: these users are rejected");
-                }
-            }
-            if (is_unique || attribute == &match_attribute)
-                && let Some(source) = expression.shared_outcome()
-            {
-                let what = if is_unique { "must be unique" } else { "finds existing learners" };
-                warn(&format!("{what}, but many users have the same [{source}]"));
-            }
+        Ok(None) | Err(EvaluationStop::IgnoreAttribute) => match (attribute, default.as_deref()) {
+            (Attribute::Active, None) => warn("never has a value: every user is rejected"),
+            (Attribute::Active, Some("false")) => warn("is always false: every learner would be deactivated"),
+            (_, None) if *required => warn("never has a value: every user is skipped"),
+            (_, None) => warn("never has a value"),
+            (_, Some(_)) => {}
+        },
+        Err(EvaluationStop::IgnoreUser) => warn("ignores every user"),
+        Err(EvaluationStop::Invalid { rule, .. }) => warn(&format!("rejects every user: {rule}")),
+    }
+}
+
+/// Warns of results that differ between users.
+fn check_results(entry: &CompiledEntry, match_attribute: Attribute, warn: &mut impl FnMut(&str)) {
+    let CompiledEntry { attribute, expression, default, apply: _, required } = entry;
+    if expression.leaves_out_users() && default.is_none() {
+        match attribute {
+            Attribute::Active => warn("has no value for some users, who are rejected: give Switch a default"),
+            _ if *required => warn("has no value for some users, who are skipped: give Switch a default"),
+            _ => {}
         }
     }
-    warnings
+    if attribute.kind() == AttributeKind::Boolean {
+        if let Some(source) = expression.text_outcome() {
+            warn(&format!("must be true or false: if [{source}] is neither, the user is rejected"));
+        }
+        if expression.constant_outcomes().any(|value| fit(*attribute, Cow::Borrowed(value)).is_err()) {
+            warn("must be true or false, but a constant in it is neither: these users are rejected");
+        }
+    }
+    let is_unique = Attribute::UNIQUE.contains(attribute);
+    if (is_unique || attribute == &match_attribute)
+        && let Some(source) = expression.shared_outcome()
+    {
+        let what = if is_unique { "must be unique" } else { "finds existing learners" };
+        warn(&format!("{what}, but many users have the same [{source}]"));
+    }
 }
