@@ -159,7 +159,11 @@ impl LogPrinter {
                     writer.write_record(COLUMNS)?;
                 }
                 for document in page.iter().map(as_json) {
-                    writer.write_record(COLUMNS.map(|column| safe_cell(&value_text(&document[column], ""))))?;
+                    writer.write_record(COLUMNS.map(|column| {
+                        let text = value_text(&document[column], "");
+                        // Changes stay a document: their characters become escapes of JSON.
+                        safe_cell(&if column == "changes" { visible_json(text) } else { text })
+                    }))?;
                 }
                 let page = writer.into_inner().map_err(|error| error.into_error())?;
                 self.output.write_all(&page)?;

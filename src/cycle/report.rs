@@ -36,6 +36,7 @@ pub struct Report {
     pub refused: bool,
     /// The decisions that the database refused.
     pub refused_rows: Vec<Decision>,
+    refusals: usize,
     /// For a single user: what was found and done.
     pub explanation: Option<Explanation>,
 }
@@ -64,6 +65,7 @@ impl Report {
             error: None,
             refused: false,
             refused_rows: Vec::new(),
+            refusals: 0,
             explanation: None,
         }
     }
@@ -115,7 +117,12 @@ impl Report {
                 }
                 Some(refusal) => {
                     self.counts.failed += 1;
-                    tracing::warn!(user.id = %user, %action, "the database refused the change: {refusal}");
+                    self.refusals += 1;
+                    if self.refusals <= MAX_LINES_PER_REASON {
+                        tracing::warn!(user.id = %user, %action, "the database refused the change: {refusal}");
+                    } else {
+                        tracing::debug!(user.id = %user, %action, "the database refused the change: {refusal}");
+                    }
                 }
             }
         }
@@ -172,6 +179,9 @@ impl Report {
     }
 
     pub(super) fn log(&self) {
+        if let Some(users) = self.refusals.checked_sub(MAX_LINES_PER_REASON).filter(|users| *users > 0) {
+            tracing::warn!(users, "the database refused more changes; the provisioning log names each user");
+        }
         let Self { cycle, trigger: _, outcome, counts, requests, duration, error, .. } = self;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
         let cycle = cycle.map(|cycle| cycle.0);
