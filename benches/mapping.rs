@@ -26,7 +26,7 @@ fn larger_entries() -> Vec<MappingEntry> {
 /// A user with a text for every property.
 fn user(selection: &Selection) -> User {
     let values = selection.properties().iter().map(|property| Value::Text(format!("{property} of Åsa (senior)")));
-    User { id: EntraId::from_bytes([7; 16]), enabled: true, values: values.collect() }
+    User { id: EntraId::from_bytes([7; 16]), enabled: true, is_agent: false, values: values.collect() }
 }
 
 fn measure(name: &str, entries: &[MappingEntry]) {

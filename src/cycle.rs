@@ -308,9 +308,9 @@ async fn read_evidence(
     let time = cycle_time(context, options, &source).await?;
     log_finding(time);
     let facts = read_facts(context, options, &source, &before.linked, &read.desired, time).await?;
-    let DirectoryRead { snapshot, confirmation, .. } = &read;
+    let DirectoryRead { desired, snapshot, confirmation, .. } = &read;
     let named_groups = snapshot.named_groups();
-    restrictions::check(rules, snapshot, &named_groups, &before.linked, &facts)?;
+    restrictions::check(rules, snapshot, &named_groups, &before.linked, desired, &facts)?;
     let hidden = snapshot.hidden() | &confirmation.hidden;
     let gone = snapshot.gone() | &confirmation.gone;
     let unclear = snapshot.unclear().merged(&confirmation.unclear);

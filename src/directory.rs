@@ -71,8 +71,6 @@ pub struct AssignmentFilter {
     pub group_members: GroupMembers,
     /// The app roles that count, by id or value; when empty, all of them.
     pub app_roles: Vec<String>,
-    /// Whether the accounts of agents count.
-    pub agent_users: bool,
 }
 
 /// All users assigned to the application. Only [`Directory::read`] can create a snapshot, and only of a complete read.
@@ -80,6 +78,8 @@ pub struct AssignmentFilter {
 pub struct Snapshot {
     application: Application,
     users: BTreeMap<EntraId, u32>,
+    /// Members of unknown type whose id `/users` does not find.
+    untyped_missing: BTreeMap<EntraId, u32>,
     routes: Vec<Routes>,
     groups: BTreeMap<EntraId, u64>,
     hidden: BTreeSet<EntraId>,
@@ -99,7 +99,17 @@ impl Snapshot {
 
     /// The assignment routes of `user`; `None` for a user who is not assigned.
     pub fn routes(&self, user: EntraId) -> Option<&Routes> {
-        self.users.get(&user).and_then(|index| self.routes.get(*index as usize))
+        self.routes_at(*self.users.get(&user)?)
+    }
+
+    /// Members of unknown type whose id is not found among the users, with their routes. Only those that are learners are
+    /// known to be users.
+    pub fn untyped_missing(&self) -> impl Iterator<Item = (EntraId, &Routes)> {
+        self.untyped_missing.iter().filter_map(|(id, index)| Some((*id, self.routes_at(*index)?)))
+    }
+
+    fn routes_at(&self, index: u32) -> Option<&Routes> {
+        self.routes.get(index as usize)
     }
 
     /// The number of assigned users.

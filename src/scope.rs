@@ -18,6 +18,8 @@ use self::filter::{Filter, FilterResult};
 #[derive(Debug, Default)]
 pub struct Scope {
     filters: Vec<Filter>,
+    /// Whether the accounts of agents count.
+    agent_users: bool,
 }
 
 /// Whether a user is in scope.
@@ -41,7 +43,11 @@ impl Scope {
     ///
     /// # Errors
     /// Every problem.
-    pub fn compile(entries: &[FilterEntry], selection: &mut Selection) -> Result<Self, Vec<FilterProblem>> {
+    pub fn compile(
+        entries: &[FilterEntry],
+        agent_users: bool,
+        selection: &mut Selection,
+    ) -> Result<Self, Vec<FilterProblem>> {
         let (mut filters, mut problems) = (Vec::new(), Vec::new());
         for (index, entry) in entries.iter().enumerate() {
             match filter::compile_filter(index, entry, selection) {
@@ -49,11 +55,19 @@ impl Scope {
                 Err(found) => problems.extend(found),
             }
         }
-        if problems.is_empty() { Ok(Self { filters }) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { filters, agent_users }) } else { Err(problems) }
+    }
+
+    /// Whether the account is an agent's, and such accounts do not count.
+    pub fn excludes_agent(&self, user: &User) -> bool {
+        user.is_agent && !self.agent_users
     }
 
     /// Decides about a user that was read with the selection of the filters.
     pub fn decide(&self, user: &User) -> ScopeDecision {
+        if self.excludes_agent(user) {
+            return ScopeDecision::Out(Reason::OutOfScope);
+        }
         if !user.enabled {
             return ScopeDecision::Out(Reason::AccountDisabled);
         }

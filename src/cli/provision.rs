@@ -117,7 +117,7 @@ fn matched(explanation: &Explanation) -> (Option<&LearnerId>, &'static str) {
 
 fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Option<&str>, dry_run: bool) -> Value {
     let Explanation { user, assigned, decision, coupled, filters, nested_in, .. } = explanation;
-    let (account, detail) = account(explanation);
+    let (account, detail) = account(explanation, rules);
     let (learner, how) = matched(explanation);
     let nothing = json!({ "action": null, "status": null, "reason": null, "detail": null, "changes": [] });
     let coupled: Vec<Value> = coupled.iter().map(decision_as_json).collect();
@@ -157,7 +157,7 @@ fn print_steps(
     rules: &Rules,
     rehearsed: Option<&str>,
 ) -> Result<(), Failure> {
-    let (_, imported) = account(explanation);
+    let (_, imported) = account(explanation, rules);
     let found = match matched(explanation) {
         (Some(learner), how) => {
             let inactive = explanation.row.as_ref().is_some_and(|row| !row.active);

@@ -34,7 +34,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Vec<FilterEntry> {
         places.push((place, clauses));
     }
     // If a clause could not be read, further problems could be misleading.
-    if whole && let Err(problems) = Scope::compile(&filters, &mut Selection::default()) {
+    if whole && let Err(problems) = Scope::compile(&filters, false, &mut Selection::default()) {
         for FilterProblem { filter, clause, message } in problems {
             let (place, clauses) = &places[filter];
             let place = clause.and_then(|clause| clauses.get(clause)).unwrap_or(place).clone();

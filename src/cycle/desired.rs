@@ -58,7 +58,6 @@ impl<'a> Collector<'a> {
         }
         let (user, assessment) = match read {
             AccountRead::NotFound(user) => (user, Assessment::NotFound),
-            AccountRead::AgentUser(user) => (user, Assessment::Leaving(Reason::OutOfScope)),
             AccountRead::Unreadable { user, detail } => (user, unreadable(detail)),
             AccountRead::User(user) => {
                 self.list_by_name(&user);
@@ -142,6 +141,10 @@ impl<'a> Collector<'a> {
                 UnclearPrincipal::Unreadable(detail) => unreadable(detail.clone()),
             };
             users.entry(*id).or_insert(AssignedUser { assessment, routes: linked.routes.clone() });
+        }
+        // So is a member of unknown type.
+        for (id, routes) in snapshot.untyped_missing().filter(|(id, _)| self.linked.contains_key(id)) {
+            users.entry(id).or_insert(AssignedUser { assessment: Assessment::NotFound, routes: routes.clone() });
         }
         let restrictions = Restrictions { only: with_members(only), ignore: with_members(ignore) };
         (Desired { users, restrictions, protected: self.protected }, self.seen)

@@ -126,9 +126,7 @@ impl Prepared {
             AccountRead::User(user) => {
                 (rules.scope.explain(user), rules.mapping.explain(user, time.recorded()).collect())
             }
-            AccountRead::Unreadable { .. } | AccountRead::AgentUser(_) | AccountRead::NotFound(_) => {
-                (Vec::new(), Vec::new())
-            }
+            AccountRead::Unreadable { .. } | AccountRead::NotFound(_) => (Vec::new(), Vec::new()),
         };
         Some(Explanation {
             user,

@@ -3,7 +3,7 @@
 use super::{CycleError, Rules};
 use crate::directory::Snapshot;
 use crate::model::LinkedLearners;
-use crate::plan::{self, DatabaseFacts, MemberCounts};
+use crate::plan::{self, DatabaseFacts, Desired, MemberCounts};
 
 /// Ends the cycle when a named group was lost, and warns about ids that name nothing.
 ///
@@ -14,9 +14,10 @@ pub(super) fn check(
     snapshot: &Snapshot,
     named_groups: &MemberCounts,
     linked: &LinkedLearners,
+    desired: &Desired,
     facts: &DatabaseFacts,
 ) -> Result<(), CycleError> {
-    if let Some(group) = plan::lost_group(&rules.restrictions, named_groups, &facts.last_members, linked) {
+    if let Some(group) = plan::lost_group(&rules.restrictions, named_groups, &facts.last_members, linked, desired) {
         return Err(CycleError::RestrictionLost(group));
     }
     for id in rules.restrictions.ids() {

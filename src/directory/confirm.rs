@@ -68,8 +68,6 @@ impl Directory {
                     confirmation.verdicts.insert(user, Verdict::Unreadable(detail));
                 }
                 AccountRead::NotFound(_) => missing.push(user),
-                // Only the reads of assigned users return this.
-                AccountRead::AgentUser(_) => {}
             }
         }
         self.find_deleted(&missing, &mut confirmation.verdicts).await?;
@@ -125,6 +123,8 @@ impl Directory {
         let assignments = self.assignments(snapshot.application()).await?;
         let Assignments { mut users, groups: names, other_roles: _, roles: _, unknown_roles: _, unclear } = assignments;
         confirmation.nobody_assigned = Some(users.is_empty() && names.is_empty());
+        // A principal of which only its id is clear is assigned.
+        users.extend(unclear.principals.keys());
         confirmation.unclear = unclear;
         let mut groups = BTreeMap::new();
         let nothing = &Selection::default();

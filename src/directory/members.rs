@@ -128,10 +128,10 @@ impl Directory {
                 Err(error) => return Err(DirectoryError::for_group(group, "", error)),
             }
         }
-        if list.rows == 0 && self.state_of_empty_group(group, "").await? == GroupState::Hidden {
-            return Err(DirectoryError::NamedGroupHidden(group));
+        if list.rows == 0 {
+            list.state = self.state_of_empty_group(group, "").await?;
         }
-        named_members(group, list).map(Some)
+        named_members(group, list)
     }
 
     /// Whether a group that lists no members hides them from this application.
@@ -167,16 +167,22 @@ impl Directory {
     }
 }
 
-/// The members of a group that restricts the scope. A member of unknown type counts, because it may be a user.
+/// The members of a group that restricts the scope; `None` when the group does not exist. A member of unknown type counts,
+/// because it may be a user.
 ///
 /// # Errors
-/// A row is unreadable: the restriction may name any user.
-pub(super) fn named_members(group: EntraId, list: MemberList) -> Result<BTreeSet<EntraId>, DirectoryError> {
-    let MemberList { mut users, unknown, bad_rows, state: _, rows: _ } = list;
+/// The members are hidden, or a row is unreadable: the restriction may name any user.
+pub(super) fn named_members(group: EntraId, list: MemberList) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
+    let MemberList { mut users, unknown, bad_rows, state, rows: _ } = list;
+    match state {
+        GroupState::Listed => {}
+        GroupState::Hidden => return Err(DirectoryError::NamedGroupHidden(group)),
+        GroupState::Gone => return Ok(None),
+    }
     if bad_rows > 0 {
         let what = format!("reading the members of group {group} in scope.only or scope.ignore");
         return Err(malformed(&what, format!("{bad_rows} rows have no id")).into());
     }
     users.extend(unknown);
-    Ok(users)
+    Ok(Some(users))
 }

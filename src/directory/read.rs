@@ -34,8 +34,6 @@ pub enum AccountRead {
         /// The missing property.
         detail: String,
     },
-    /// The account of an agent, and such accounts do not count.
-    AgentUser(EntraId),
     /// Assigned, but the account does not exist.
     NotFound(EntraId),
 }
@@ -62,7 +60,6 @@ impl Directory {
         // One task reads all groups, so the lock is always free.
         let collector = Mutex::new(MemberCollector {
             selection,
-            agent_users: self.filter.agent_users,
             on_user: &mut on_user,
             done: BTreeMap::new(),
             reread: BTreeSet::new(),
@@ -90,7 +87,7 @@ impl Directory {
             routes.add(Route::Group(*group), members.users.union(&members.unknown));
         }
         routes.add(Route::Direct, &assignments.users);
-        let (mut users, routes) = routes.into_parts();
+        let (users, routes) = routes.into_parts();
         // After a restarted list, `done` may hold users who are in no list any more. The snapshot does not contain
         // them, so `Desired` drops them.
         let open: Vec<EntraId> =
@@ -126,25 +123,22 @@ impl Directory {
 
         let Assignments { users: direct, groups: names, other_roles, roles: _, unknown_roles: _, mut unclear } =
             assignments;
-        // A member of unknown type without an account is not a user.
-        let is_no_user = |id: &EntraId| not_found.contains(id) && uncertain.contains(id);
-        users.retain(|id, _| !is_no_user(id));
+        // A member of unknown type without an account is a user only if it is a learner.
+        let may_be_user = |id: &EntraId| !(not_found.contains(id) && uncertain.contains(id));
+        let (users, untyped_missing): (BTreeMap<_, _>, _) = users.into_iter().partition(|(id, _)| may_be_user(id));
         let (mut groups, mut hidden, mut gone) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        for (group, list) in &mut members_of {
-            list.unknown.retain(|id| !is_no_user(id));
-            groups.insert(*group, list.users.union(&list.unknown).count() as u64);
+        for (group, list) in &members_of {
+            let counted = list.unknown.difference(&list.users).filter(|id| may_be_user(id)).count();
+            groups.insert(*group, (list.users.len() + counted) as u64);
             hidden.extend((list.state == GroupState::Hidden).then_some(*group));
             gone.extend((list.state == GroupState::Gone).then_some(*group));
             unclear.unnamed += list.bad_rows;
-        }
-        if let Some(group) = named.intersection(&hidden).next() {
-            return Err(DirectoryError::NamedGroupHidden(*group));
         }
         let mut named_lists = BTreeMap::new();
         for id in named {
             // Assigned groups have been read already, and assigned users are not groups.
             if let Some(list) = members_of.remove(id) {
-                named_lists.insert(*id, named_members(*id, list)?);
+                named_lists.extend(named_members(*id, list)?.map(|members| (*id, members)));
             } else if !users.contains_key(id) {
                 named_lists.extend(self.read_named_group(*id).await?.map(|members| (*id, members)));
             }
@@ -152,6 +146,7 @@ impl Directory {
         Ok(Snapshot {
             application,
             users,
+            untyped_missing,
             routes,
             groups,
             hidden,
@@ -195,7 +190,7 @@ impl Directory {
                 Ok(reply) => on_user(match single_user(WHAT, *id, &reply, selection)? {
                     Ok(mut row) => {
                         complete(&mut row);
-                        self.read_user(row, selection, &reply.request_id)
+                        read_account(row, selection, &reply.request_id)
                     }
                     Err(detail) => AccountRead::Unreadable { user: *id, detail },
                 }),
@@ -251,21 +246,13 @@ impl Directory {
                 match rows.remove(id).flatten() {
                     Some(mut row) => {
                         complete(&mut row);
-                        accounts.push(self.read_user(row, selection, &request_id));
+                        accounts.push(read_account(row, selection, &request_id));
                     }
                     None => not_returned.push(*id),
                 }
             }
         }
         Ok((accounts, not_returned))
-    }
-
-    /// Turns the row of an assigned user into an account.
-    fn read_user(&self, row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
-        if row.kind == RowType::Agent && !self.filter.agent_users {
-            return AccountRead::AgentUser(row.id);
-        }
-        read_account(row, selection, request_id)
     }
 }
 
@@ -297,7 +284,7 @@ impl AccountRead {
     pub fn user(&self) -> EntraId {
         match self {
             Self::User(user) => user.id,
-            Self::Unreadable { user, .. } | Self::AgentUser(user) | Self::NotFound(user) => *user,
+            Self::Unreadable { user, .. } | Self::NotFound(user) => *user,
         }
     }
 }
@@ -305,7 +292,6 @@ impl AccountRead {
 /// Passes each group member to `on_user` at its first complete row.
 struct MemberCollector<'a, F> {
     selection: &'a Selection,
-    agent_users: bool,
     on_user: &'a mut F,
     /// The users passed on so far, with the hash of their row.
     done: BTreeMap<EntraId, u64>,
@@ -319,9 +305,7 @@ impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
         let mut hasher = DefaultHasher::new();
         (kind, values).hash(&mut hasher);
         let hash = hasher.finish();
-        if *kind == RowType::Agent && !self.agent_users {
-            self.pass_on(hash, AccountRead::AgentUser(*id));
-        } else if problem.as_ref().is_some_and(|problem| problem.is_oversized) {
+        if problem.as_ref().is_some_and(|problem| problem.is_oversized) {
             self.pass_on(hash, read_account(row, self.selection, request_id));
         } else if *kind == RowType::Unknown || problem.is_some() || values.iter().any(Option::is_none) {
             self.reread.insert(*id);
@@ -342,7 +326,7 @@ impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
 /// Turns a row into an account. Without `accountEnabled`, or without any name, the account is unreadable, because a lost
 /// permission looks the same.
 pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
-    let UserRow { kind: _, id, values, problem } = row;
+    let UserRow { kind, id, values, problem } = row;
     let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: with_request_id(detail, request_id) };
     if let Some(RowProblem { detail, is_oversized: _ }) = problem {
         return unreadable(&format!("{detail} in the answer of Graph"));
@@ -366,7 +350,7 @@ pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str
             None => return unreadable(&format!("{property} is missing in the answer of Graph")),
         }
     }
-    AccountRead::User(User { id, enabled, values: complete })
+    AccountRead::User(User { id, enabled, is_agent: kind == RowType::Agent, values: complete })
 }
 
 /// The routes of all users. Users share the few combinations that occur.

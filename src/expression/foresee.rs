@@ -72,7 +72,7 @@ impl Expression {
                 _ => true,
             }
         });
-        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, values: Vec::new() };
+        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, is_agent: false, values: Vec::new() };
         let context = EvaluationContext { user: &user, now: jiff::Timestamp::UNIX_EPOCH, steps: &Steps::new() };
         is_fixed.then(|| self.evaluate(context).map(std::borrow::Cow::into_owned))
     }

@@ -25,6 +25,7 @@ pub(crate) fn user(selection: &Selection, inputs: &BTreeMap<&str, Value>) -> Use
     User {
         id: "0a1b2c3d-0000-4000-8000-000000000007".parse().unwrap(),
         enabled: inputs.get("accountEnabled") != Some(&Value::Boolean(false)),
+        is_agent: false,
         values: selection.properties().iter().map(value_of).collect(),
     }
 }
@@ -73,7 +74,7 @@ fn worked_examples() {
         let mut names = Selection::default();
         let compiled = compile(expression, any_name, &mut names).unwrap();
         let values = names.properties().iter().map(|name| from_json(&example["inputs"][name])).collect();
-        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, values };
+        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, is_agent: false, values };
         let now = example["now"].as_str().map_or_else(now, |text| text.parse().unwrap());
         let found = match compiled.evaluate(EvaluationContext { user: &user, now, steps: &Steps::new() }) {
             Ok(value) => to_json(value.into_owned()),

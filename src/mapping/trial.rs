@@ -97,7 +97,10 @@ impl Trial {
         now: jiff::Timestamp,
     ) -> Result<TrialResult, MappingProblem> {
         let values = self.names.properties().iter().map(|name| input_value(inputs, name).unwrap_or(Value::Null));
-        self.evaluate_for(&User { id: EntraId::from_bytes([0; 16]), enabled: true, values: values.collect() }, now)
+        self.evaluate_for(
+            &User { id: EntraId::from_bytes([0; 16]), enabled: true, is_agent: false, values: values.collect() },
+            now,
+        )
     }
 
     /// Evaluates the expression for a user that was read with [`Trial::selection`].
@@ -238,7 +241,7 @@ mod tests {
         let properties = ["accountEnabled", "userPrincipalName", "displayName", "country", "mail"];
         assert_eq!(trial.selection().properties(), properties);
         let values = properties.iter().map(|name| value(name)).collect();
-        let user = User { id: EntraId::from_bytes([0x11; 16]), enabled: true, values };
+        let user = User { id: EntraId::from_bytes([0x11; 16]), enabled: true, is_agent: false, values };
         let expected = "11111111-1111-1111-1111-111111111111/country/mail";
         assert_eq!(trial.evaluate_for(&user, now()), Ok(TrialResult::Text(expected.to_owned())));
         assert_eq!(Trial::for_users("[shoeSize]").unwrap_err()[0].position, Some(1));

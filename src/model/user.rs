@@ -57,6 +57,8 @@ pub struct User {
     pub id: EntraId,
     /// `accountEnabled`.
     pub enabled: bool,
+    /// Whether the account is an agent's: <https://learn.microsoft.com/graph/api/resources/agentuser>.
+    pub is_agent: bool,
     /// One value for each slot of the [`Selection`].
     pub values: Vec<Value>,
 }

@@ -31,22 +31,27 @@ pub(super) fn excluded_without_row(desired: &Desired, user: EntraId, linked: &Li
     lists(ignore, user, routes) || (!only.is_empty() && only.user_names.is_empty() && !lists(only, user, routes))
 }
 
-/// A group in `scope.only` or `scope.ignore` that disappeared or lost all members. Its former
-/// members are unknown, unless a learner was last seen through it.
+/// A group in `scope.only` or `scope.ignore` that disappeared or lost all members. Learners last seen through it are
+/// known to be its members, but only until they are assigned without it; the other members are unknown.
 pub fn lost_group(
     restrictions: &Restrictions,
     named: &MemberCounts,
     last_members: &MemberCounts,
     linked: &LinkedLearners,
+    desired: &Desired,
 ) -> Option<EntraId> {
     let is_lost = |group: &EntraId| match (last_members.get(group).copied().unwrap_or_default(), named.get(group)) {
         (0, _) => false,
         (_, None) => true,
         (last, Some(now)) => last >= GUARDED_GROUP && *now == 0,
     };
-    let unseen =
-        |group: &EntraId| linked.values().all(|linked| !linked.routes.as_slice().contains(&Route::Group(*group)));
-    restrictions.ids().filter(is_lost).find(unseen)
+    let is_unknown = |group: &EntraId| {
+        let leads_through = |routes: &Routes| routes.as_slice().contains(&Route::Group(*group));
+        let mut seen = linked.iter().filter(|(_, linked)| leads_through(&linked.routes)).peekable();
+        seen.peek().is_none()
+            || seen.any(|(user, _)| desired.users.get(user).is_some_and(|user| !leads_through(&user.routes)))
+    };
+    restrictions.ids().filter(is_lost).find(is_unknown)
 }
 
 fn lists(list: &UserList, user: EntraId, routes: Option<&Routes>) -> bool {

@@ -11,7 +11,8 @@ const NOT_FOUND: &str = "the id of an assignment is neither a user nor a group n
 pub(super) fn decide(input: PlanInput<'_>, draft: &mut Draft) {
     draft.counts.failed += input.unclear.unnamed;
     for (id, why) in &input.unclear.principals {
-        if input.desired.users.contains_key(id) {
+        // A learner is decided about as an assigned user, or was confirmed.
+        if input.desired.users.contains_key(id) || input.linked.contains_key(id) {
             continue;
         }
         let begins = input.begins(*id, Reason::Unreadable);

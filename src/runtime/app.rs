@@ -73,11 +73,7 @@ impl App {
             http,
             authenticator,
             &config.entra.graph,
-            AssignmentFilter {
-                group_members: config.scope.group_members,
-                app_roles: config.scope.app_roles.clone(),
-                agent_users: config.scope.agent_users,
-            },
+            AssignmentFilter { group_members: config.scope.group_members, app_roles: config.scope.app_roles.clone() },
             config.entra.concurrency,
             clock,
         )?;
@@ -128,7 +124,8 @@ fn read_proof(config: &Config, environment: &BTreeMap<String, String>) -> Result
 pub fn compile_rules(config: &Config) -> Result<Rules, AppError> {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(&config.mapping, &mut selection).map_err(AppError::Mapping)?;
-    let scope = Scope::compile(&config.scope.filters, &mut selection).map_err(AppError::Scope)?;
+    let scope =
+        Scope::compile(&config.scope.filters, config.scope.agent_users, &mut selection).map_err(AppError::Scope)?;
     let mut hasher = blake3::Hasher::new();
     // Functions and operators may behave differently in another version.
     hasher.update(env!("CARGO_PKG_VERSION").as_bytes());

@@ -16,8 +16,8 @@ fn filter(name: &str, clauses: Vec<ClauseEntry>) -> FilterEntry {
 fn holds(operator: &str, operand: Option<&str>, value: Value) -> bool {
     let mut selection = Selection::default();
     let entry = filter("one", vec![clause("department", operator, operand)]);
-    let scope = Scope::compile(&[entry], &mut selection).unwrap();
-    let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, values: vec![value] };
+    let scope = Scope::compile(&[entry], false, &mut selection).unwrap();
+    let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, is_agent: false, values: vec![value] };
     scope.decide(&user) == ScopeDecision::In
 }
 
@@ -95,8 +95,13 @@ fn decide(filters: &[FilterEntry], department: Value, organisation: Value) -> (S
     let mut selection = Selection::default();
     selection.slot("department");
     selection.slot("employeeOrgData");
-    let scope = Scope::compile(filters, &mut selection).unwrap();
-    let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, values: vec![department, organisation] };
+    let scope = Scope::compile(filters, false, &mut selection).unwrap();
+    let user = User {
+        id: EntraId::from_bytes([1; 16]),
+        enabled: true,
+        is_agent: false,
+        values: vec![department, organisation],
+    };
     (scope.decide(&user), scope.explain(&user))
 }
 
@@ -196,9 +201,10 @@ fn clauses_are_shown_like_in_the_portal() {
     ] {
         let mut selection = Selection::default();
         selection.slot("city");
-        let scope = Scope::compile(&[filter("f", vec![clause(attribute, operator, value)])], &mut selection).unwrap();
+        let scope =
+            Scope::compile(&[filter("f", vec![clause(attribute, operator, value)])], false, &mut selection).unwrap();
         let values = vec![text("x"); selection.properties().len()];
-        let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, values };
+        let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, is_agent: false, values };
         assert_eq!(scope.explain(&user), [format!("filter \"f\" does not hold: {expected} is false")]);
     }
 }
@@ -207,15 +213,15 @@ fn clauses_are_shown_like_in_the_portal() {
 fn the_object_id_is_not_selected() {
     let mut selection = Selection::default();
     let by_id = filter("id", vec![clause("id", "EQUALS", Some("01010101-0101-0101-0101-010101010101"))]);
-    let scope = Scope::compile(&[by_id], &mut selection).unwrap();
+    let scope = Scope::compile(&[by_id], false, &mut selection).unwrap();
     assert_eq!(selection, Selection::default());
-    let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, values: Vec::new() };
+    let user = User { id: EntraId::from_bytes([1; 16]), enabled: true, is_agent: false, values: Vec::new() };
     assert_eq!(scope.decide(&user), ScopeDecision::In);
 }
 
 #[test]
 fn a_disabled_account_is_out_of_scope() {
-    let user = User { id: EntraId::from_bytes([1; 16]), enabled: false, values: Vec::new() };
+    let user = User { id: EntraId::from_bytes([1; 16]), enabled: false, is_agent: false, values: Vec::new() };
     assert_eq!(Scope::default().decide(&user), ScopeDecision::Out(Reason::AccountDisabled));
 }
 
@@ -223,7 +229,7 @@ fn a_disabled_account_is_out_of_scope() {
 fn mistakes_are_found_when_compiling() {
     let messages = |clauses: Vec<ClauseEntry>| {
         let mut selection = Selection::default();
-        let problems = Scope::compile(&[filter("one", clauses)], &mut selection).unwrap_err();
+        let problems = Scope::compile(&[filter("one", clauses)], false, &mut selection).unwrap_err();
         problems.into_iter().map(|problem| problem.message).collect::<Vec<_>>().join("; ")
     };
     for (attribute, operator, value, words) in [
@@ -247,7 +253,8 @@ fn mistakes_are_found_when_compiling() {
 
     let good = filter("good", vec![clause("mail", "IS NULL", None)]);
     let bad = filter("bad", vec![clause("mail", "IS NULL", None), clause("mail", "NULL", None)]);
-    let problems = Scope::compile(&[good, bad, filter("empty", Vec::new())], &mut Selection::default()).unwrap_err();
+    let problems =
+        Scope::compile(&[good, bad, filter("empty", Vec::new())], false, &mut Selection::default()).unwrap_err();
     let places: Vec<_> = problems.iter().map(|problem| (problem.filter, problem.clause)).collect();
     assert_eq!(places, [(1, Some(1)), (2, None)]);
 }

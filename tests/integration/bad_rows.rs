@@ -299,6 +299,31 @@ async fn agents_are_out_of_scope_on_every_route() {
 }
 
 #[apply(on_both)]
+async fn an_agent_that_the_configuration_names_stays() {
+    let mut tenant = Tenant::default();
+    let (group, _) = assigned_group(&mut tenant, "Staff", 2);
+    let agents: Vec<String> = ["One", "Two"].map(|name| tenant.add_user(User::named("Agent", name).as_agent())).into();
+    tenant.assign_user(&agents[0]);
+    tenant.add_member(&group, &agents[1]);
+    let mut world = World::start(tenant).await;
+    world.configure("[scope]\nagent_users = true");
+    assert_eq!(world.cycle().await.counts.created, 4);
+    // Their rows have other names, so that only the names that Entra stores list them.
+    world.execute("UPDATE learners SET user_name = 'agent-' || id WHERE first_name = 'Agent'").await;
+    let names: Vec<String> = world.sim.tenant(|tenant| {
+        agents.iter().map(|agent| tenant.user_mut(agent).user_principal_name.clone().unwrap()).collect()
+    });
+    for setting in [format!("[safety]\nprotected = {names:?}"), format!("[scope]\nignore = {names:?}")] {
+        world.configure(&setting);
+        let report = world.full_cycle().await;
+        assert_eq!((report.counts.deactivated, report.counts.skipped), (0, 2), "{setting}");
+    }
+    world.configure(&format!("[scope]\nonly = [{:?}]", names[0]));
+    assert_eq!(world.full_cycle().await.counts.deactivated, 1);
+    assert_eq!(world.log(&agents[0]).await.last().unwrap(), "deactivate success out-of-scope");
+}
+
+#[apply(on_both)]
 async fn a_member_of_unknown_type_is_read_as_a_user() {
     let (mut world, group, members, direct) = world_of_seven().await;
     let robot = world.sim.tenant(|tenant| {
@@ -333,6 +358,76 @@ async fn a_member_of_unknown_type_is_read_as_a_user() {
     assert_eq!(world.cycle().await.counts.held, 3);
     world.sim.clear_faults();
     world.settled().await;
+}
+
+#[apply(on_both)]
+async fn a_learner_in_a_row_of_unknown_type_waits_when_its_account_is_missing() {
+    let (mut world, group, members, direct) = world_of_seven().await;
+    let everybody = "[mapping]\nuserName = '[userPrincipalName]'\n'emails[type eq \"work\"].value' = '[mail]'\n\
+                     active = '\"True\"'\ntitle = 'SingleAppRoleAssignment([appRoleAssignments])'";
+    let ignored = format!("[scope]\nignore = [{group:?}]");
+    let list = || Fault::on("GET", MEMBERS).always();
+    // The rows, and whether the row of the group alone names the user.
+    for (number, (user, fault)) in [
+        (&members[0], list().set_key(&members[0], "@odata.type", Value::Null)),
+        (&members[1], list().set_key(&members[1], "@odata.type", "#microsoft.graph.person")),
+        (&members[2], list().drop_key("@odata.type")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mapping = if number == 1 { everybody } else { "" };
+        world.configure(mapping);
+        world.cycle().await;
+        world.sim.inject(fault);
+        world.sim.inject(Fault::missing_user(user));
+        let report = world.cycle().await;
+        assert_eq!((report.counts.skipped, report.counts.deactivated), (1, 0), "{number}");
+        let failing = "SELECT entra_id, reason, cause FROM sync_failures";
+        assert_eq!(world.query(failing).await, [[user, "waiting", "account-missing"]]);
+        // A restriction to the group still names the user.
+        world.configure(&format!("{ignored}\n{mapping}"));
+        assert_eq!(world.cycle().await.counts.deactivated, 0, "{number}");
+        world.configure(mapping);
+        // Only a lag of one cycle.
+        world.sim.clear_faults();
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts.unchanged), (Outcome::Success, 7), "{number}");
+        assert_eq!(world.log(user).await.iter().filter(|line| line.starts_with("deactivate")).count(), 0);
+    }
+    // In the end it counts as deleted.
+    world.sim.inject(list().drop_key("@odata.type"));
+    world.sim.inject(Fault::missing_user(&members[0]));
+    assert_eq!(world.cycle().await.counts.skipped, 1);
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate success account-deleted");
+    world.settled().await;
+    assert_eq!(world.learner(&direct[0], "active").await, ["1"]);
+}
+
+#[apply(on_both)]
+async fn a_principal_that_is_unclear_in_the_second_read_is_assigned() {
+    let (mut world, group, members, direct) = world_of_seven().await;
+    let all: Vec<&String> = members.iter().chain(&direct).collect();
+    let list = || Fault::on("GET", ASSIGNMENTS).nth(2).always();
+    let first = || Fault::on("GET", ASSIGNMENTS).times(1).hide_row(&direct[0]);
+    for (what, fault) in [
+        ("no type", list().set_key(&direct[0], "principalType", Value::Null)),
+        ("rows that disagree", list().repeat_row(&direct[0], "principalType", "Group")),
+    ] {
+        // Missing in the first read.
+        world.sim.inject(first());
+        world.sim.inject(fault);
+        // The account answers the confirmation, and not the question for its type.
+        world.sim.inject(Fault::on("GET", &format!("/v1.0/groups/{}", direct[0])).always().answer(403));
+        world.sim.inject(Fault::on("GET", &format!("/v1.0/users/{}", direct[0])).nth(2).always().answer(403));
+        let report = world.cycle().await;
+        assert_eq!((report.counts.deactivated, report.counts.held), (0, 0), "{what}: {}", report.summary());
+        world.sim.clear_faults();
+        assert_eq!(world.settled().await.counts.unchanged, all.len() as u64, "{what}");
+    }
+    assert_eq!(world.log(&direct[0]).await, ["create success assigned"]);
+    assert_eq!(world.log(&group).await, Vec::<String>::new());
 }
 
 #[apply(on_both)]

@@ -210,6 +210,37 @@ async fn an_unreadable_ignored_group_ends_the_cycle() {
     }
 }
 
+#[apply(on_both)]
+async fn a_lost_group_that_is_assigned_as_well_does_not_lift_its_restriction() {
+    // The members of the group, and how it is lost.
+    for (size, lost) in [(1, "not found"), (3, "not found"), (3, "empty"), (2, "deleted")] {
+        let mut tenant = Tenant::default();
+        let (ignored, members) = assigned_group(&mut tenant, "Board", size);
+        let (staff, _) = assigned_group(&mut tenant, "Staff", 4);
+        tenant.add_member(&staff, &members[0]);
+        let mut world = World::start(tenant).await;
+        assert_eq!(world.cycle().await.counts.created, size as u64 + 4);
+        world.configure(&format!("[scope]\nignore = [{ignored:?}]"));
+        rename(&world, &members[..1], "Diver");
+        assert_eq!(world.cycle().await.counts.skipped, size as u64, "{lost}");
+        world.settled().await;
+        let before = world.lasting().await;
+        let place = format!("/v1.0/groups/{ignored}/members");
+        match lost {
+            "not found" => world.sim.inject(Fault::on("GET", &place).times(2).answer(404)),
+            "empty" => world.sim.inject(Fault::on("GET", &place).empty_list()),
+            _ => world.sim.tenant(|tenant| tenant.delete_group(&ignored)),
+        }
+        let report = world.cycle().await;
+        let error = report.error.unwrap_or_default();
+        assert!(report.outcome == Outcome::Failed && error.contains(&ignored), "{size} {lost}: {error}");
+        world.unchanged_since(&before).await;
+        if lost != "deleted" {
+            assert_eq!(world.settled().await.outcome, Outcome::Success, "{lost}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn check_shows_the_users_of_the_restrictions() {
     let mut tenant = Tenant::default();

@@ -63,9 +63,6 @@ pub(in super::super) async fn run_for_user(
         AccountRead::Unreadable { detail, .. } => {
             Err(Failure::new(FAILED, format!("cannot read the account: {detail}")))
         }
-        AccountRead::AgentUser(_) => {
-            Err(Failure::new(FAILED, "the account of an agent does not count; set scope.agent_users = true"))
-        }
         AccountRead::NotFound(_) => Err(not_found()),
     }
 }

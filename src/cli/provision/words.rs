@@ -11,15 +11,15 @@ use crate::model::{self, APP_ROLE_ASSIGNMENTS, Attribute, EntraId, Route, Verdic
 use crate::plan::{Assessment, AssignedUser, REDACTED};
 
 /// The account in Graph, in one word and in a sentence.
-pub(super) fn account(explanation: &Explanation) -> (&'static str, String) {
+pub(super) fn account(explanation: &Explanation, rules: &Rules) -> (&'static str, String) {
     let state = |word, sentence: &str| (word, sentence.to_owned());
     match (&explanation.account, &explanation.verdict) {
+        (AccountRead::User(user), _) if rules.scope.excludes_agent(user) => {
+            state("agent-user", "the account of an agent, which does not count (scope.agent_users)")
+        }
         (AccountRead::User(user), _) if user.enabled => state("enabled", "the account exists and is enabled"),
         (AccountRead::User(_), _) => state("disabled", "the account is disabled"),
         (AccountRead::Unreadable { detail, .. }, _) => ("unreadable", format!("the account cannot be read: {detail}")),
-        (AccountRead::AgentUser(_), _) => {
-            state("agent-user", "the account of an agent, which does not count (scope.agent_users)")
-        }
         (AccountRead::NotFound(_), Some(Verdict::Deleted)) => state("deleted", "the account is deleted"),
         (AccountRead::NotFound(_), _) => state("not-found", "the account does not exist"),
     }

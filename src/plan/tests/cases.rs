@@ -1101,7 +1101,7 @@ fn a_deleted_or_emptied_group_is_lost_unless_a_learner_was_seen_in_it() {
     };
     let lost = |named: &[(u8, u64)], last: &[(u8, u64)], world: &World| {
         let counts = |counts: &[(u8, u64)]| counts.iter().map(|(group, count)| (user(*group), *count)).collect();
-        lost_group(&restrictions(&[200], &[201]), &counts(named), &counts(last), &world.linked())
+        lost_group(&restrictions(&[200], &[201]), &counts(named), &counts(last), &world.linked(), &world.desired)
     };
     assert_eq!(lost(&[], &[], &world), None);
     assert_eq!(lost(&[(200, 1)], &[(200, 9)], &world), None);
@@ -1112,6 +1112,11 @@ fn a_deleted_or_emptied_group_is_lost_unless_a_learner_was_seen_in_it() {
     assert_eq!(lost(&[], &[(202, 5)], &world), None);
     world.routes.insert(user(1), through(200));
     assert_eq!(lost(&[], &[(200, 1)], &world), None);
+    // Assigned now, through the group or without it.
+    for (routes, known) in [(through(200), true), (through(202), false), (direct(), false)] {
+        world.desired.users.insert(user(1), AssignedUser { assessment: Assessment::Unchanged, routes });
+        assert_eq!(lost(&[], &[(200, 1)], &world).is_none(), known);
+    }
 }
 
 fn leavers(count: u8, of: u8) -> World {

@@ -31,7 +31,7 @@ fn convert_group(group: SchemaGroup, reasons: &mut Vec<String>) -> FilterEntry {
         }
     }
     if reasons.len() == known_reasons
-        && let Err(problems) = Scope::compile(std::slice::from_ref(&filter), &mut Selection::default())
+        && let Err(problems) = Scope::compile(std::slice::from_ref(&filter), false, &mut Selection::default())
     {
         reasons
             .extend(problems.into_iter().map(|FilterProblem { message, .. }| format!("{:?}: {message}", filter.name)));
