@@ -10,6 +10,7 @@
 mod class;
 mod engine;
 mod replacement;
+mod size;
 mod steps;
 mod translate;
 
@@ -21,6 +22,9 @@ use translate::{CaptureGroups, translate};
 
 /// Bytes of a subject. Attributes of Entra ID are far shorter.
 const MAX_SUBJECT: usize = 16 << 10;
+
+/// Groups of a pattern. Compiling many takes seconds.
+const MAX_GROUPS: usize = 100;
 
 /// Bytes of a text that a function produces.
 pub(crate) const MAX_PRODUCED: usize = 256 << 10;
@@ -53,6 +57,11 @@ impl Pattern {
     fn compile(text: &str, framed: impl FnOnce(String) -> String) -> Result<Self, String> {
         let (translated, groups) =
             translate(text).map_err(|reason| format!("`{text}` is not a valid regular expression: {reason}"))?;
+        if groups.count() > MAX_GROUPS {
+            return Err(format!(
+                "`{text}` is not a supported regular expression: it has more than {MAX_GROUPS} groups"
+            ));
+        }
         let engine = Engine::build(&framed(translated))
             .map_err(|reason| format!("`{text}` is not a supported regular expression: {reason}"))?;
         Ok(Self { engine, groups })
@@ -260,6 +269,39 @@ mod tests {
         // A match for each character of a long value.
         let pattern = Pattern::parse("[^a-z]|a").unwrap();
         assert_eq!(pattern.replace(&long[..2_000], "b", &Steps::new()), Ok("b".repeat(2_000)));
+    }
+
+    #[test]
+    fn searches_in_linear_time_are_limited() {
+        for (pattern, letter, length) in [
+            ("(?:a?){1000}a{1000}", "a", 16_000),
+            (".*[^A-Z]|[A-Z]", "A", 16_000),
+            (r"[\s\S]{1,500}@|a", "a", 16_000),
+            ("(?:a|b|c|d|e){1,300}$", "a", 16_000),
+            ("(?:[ab]*[bc]*){100}z|a", "a", 16_000),
+            ("[ab]*a[ab]{300}z|a|b", "ab", 8_000),
+            (r"(?:\w?){8}@|é", "é", 8_000),
+            (&format!("{}z|a", "(a?)".repeat(90)), "a", 16_000),
+            // The parts without look-around of a pattern that backtracks.
+            ("(?=a)(?:a?){1000}a{1000}", "a", 8_000),
+        ] {
+            let pattern = Pattern::parse(pattern).unwrap();
+            assert_eq!(pattern.replace(&letter.repeat(length), "x", &Steps::new()), Err(TOO_MANY_STEPS), "{pattern:?}");
+        }
+        for pattern in ["(?:a?){4000}a{4000}", "(?=a)(?:a?){4000}a{4000}b", "((a{100}){10}){10}", r"\w{900}"] {
+            for parse in [Pattern::parse, Pattern::parse_whole] {
+                let refused = parse(pattern).unwrap_err();
+                assert!(refused.contains("it is too large; use smaller counts"), "{refused}");
+            }
+        }
+        assert!(Pattern::parse(&"(a)".repeat(101)).unwrap_err().contains("more than 100 groups"));
+        // Usual patterns on texts of usual length.
+        for pattern in
+            [r"^[\w.+-]{1,64}@(?:[\w-]+\.)+[a-z]{2,24}$", r"\w", r"(\p{L})(?=.*\d)|.{0,256}$", r"^.{1,1024}$"]
+        {
+            let pattern = Pattern::parse(pattern).unwrap();
+            pattern.replace(&"Ab1".repeat(80), "x", &Steps::new()).unwrap();
+        }
     }
 
     proptest! {

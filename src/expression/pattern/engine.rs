@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use fancy_regex::{Error, RuntimeError};
 
+use super::size::size;
 use super::steps::Steps;
 use super::{LimitExceeded, TOO_MANY_STEPS};
 
@@ -13,12 +14,20 @@ use super::{LimitExceeded, TOO_MANY_STEPS};
 /// is charged for many. Sensible patterns need a few per character.
 const BRANCH_LIMITS: [usize; 3] = [256, 4_096, 100_000];
 
-/// Bytes of a compiled pattern, and of its state during a search.
-const MAX_COMPILED: usize = 1 << 20;
+/// Bytes of a compiled pattern: `\w{1,64}` needs more than one MiB.
+const MAX_COMPILED: usize = 4 << 20;
 
-/// Bytes of a compiled pattern that cost one step for each byte of the subject: in the worst case each byte visits the
-/// whole pattern.
-const BYTES_PER_STEP: usize = 512;
+/// Bytes of the state of a search.
+const MAX_STATE: usize = 1 << 20;
+
+/// The largest pattern, as measured by [`size`].
+const MAX_SIZE: u64 = 8_000;
+
+/// So many groups cost as much as the pattern without them.
+const GROUPS_PER_SIZE: u64 = 8;
+
+const TOO_LARGE: &str =
+    "it is too large; use smaller counts: counts inside each other, such as `(a{100}){100}`, multiply";
 
 /// Instructions of the backtracking part of a pattern.
 const MAX_INSTRUCTIONS: usize = 20_000;
@@ -27,14 +36,14 @@ const MAX_INSTRUCTIONS: usize = 20_000;
 pub(super) enum Engine {
     Linear {
         regex: regex::Regex,
-        /// The most bytes of the compiled pattern.
-        size: usize,
+        size: u64,
     },
     Backtracking {
         /// With the first of [`BRANCH_LIMITS`].
         regex: fancy_regex::Regex,
         /// With the other limits, once a search has needed them.
         patient: Box<[OnceLock<Option<fancy_regex::Regex>>; BRANCH_LIMITS.len() - 1]>,
+        size: u64,
     },
 }
 
@@ -52,21 +61,22 @@ impl Engine {
     /// # Errors
     /// Why no engine accepts the pattern.
     pub(super) fn build(pattern: &str) -> Result<Self, String> {
-        // The library does not report the size, but refuses a pattern beyond a limit.
-        let mut size = 4 << 10;
-        while size <= MAX_COMPILED {
-            match regex::RegexBuilder::new(pattern).size_limit(size).dfa_size_limit(MAX_COMPILED).build() {
-                Ok(regex) => return Ok(Self::Linear { regex, size }),
-                Err(regex::Error::CompiledTooBig(_)) => size *= 4,
-                Err(_) => break,
+        let size = limited_size(pattern)?;
+        match regex::RegexBuilder::new(pattern).size_limit(MAX_COMPILED).dfa_size_limit(MAX_STATE).build() {
+            Ok(regex) => {
+                // A search carries the positions of all groups along.
+                let size = size * (GROUPS_PER_SIZE + regex.captures_len() as u64) / GROUPS_PER_SIZE;
+                Ok(Self::Linear { regex, size })
             }
+            Err(regex::Error::CompiledTooBig(_)) => Err(TOO_LARGE.to_owned()),
+            Err(_) => Self::backtracking(pattern),
         }
-        Self::backtracking(pattern)
     }
 
     pub(super) fn backtracking(pattern: &str) -> Result<Self, String> {
+        let size = limited_size(pattern)?;
         match build(pattern, BRANCH_LIMITS[0]) {
-            Ok(regex) => Ok(Self::Backtracking { regex, patient: Default::default() }),
+            Ok(regex) => Ok(Self::Backtracking { regex, patient: Default::default(), size }),
             // The message of the library shows the pattern with a marker; the reason is the last line.
             Err(error) => Err(error.to_string().lines().last().unwrap_or_default().to_owned()),
         }
@@ -75,18 +85,18 @@ impl Engine {
     /// The first match at or after `from`.
     pub(super) fn search(&self, subject: &str, from: usize, steps: &Steps) -> Result<Option<Captures>, LimitExceeded> {
         let rest = subject.len() - from;
-        let (regex, patient) = match self {
+        let (regex, patient, size) = match self {
             Self::Linear { regex, size } => {
-                steps.take_linear(rest, size / BYTES_PER_STEP)?;
+                steps.take_linear(rest, *size)?;
                 let found = regex.captures_at(subject, from);
                 return Ok(
                     found.map(|found| Captures(found.iter().map(|group| group.map(|group| group.range())).collect()))
                 );
             }
-            Self::Backtracking { regex, patient } => (regex, patient),
+            Self::Backtracking { regex, patient, size } => (regex, patient, *size),
         };
         for (index, limit) in BRANCH_LIMITS.into_iter().enumerate() {
-            steps.take_branching(rest, subject.len(), limit)?;
+            steps.take_branching(rest, subject.len(), limit, size)?;
             let regex = match index.checked_sub(1).and_then(|index| patient.get(index)) {
                 None => Some(regex),
                 Some(patient) => patient.get_or_init(|| build(regex.as_str(), limit).ok()).as_ref(),
@@ -105,11 +115,16 @@ impl Engine {
     }
 }
 
+/// The size of a pattern that is small enough to compile and to search with.
+fn limited_size(pattern: &str) -> Result<u64, String> {
+    Some(size(pattern)).filter(|size| *size <= MAX_SIZE).ok_or_else(|| TOO_LARGE.to_owned())
+}
+
 fn build(pattern: &str, limit: usize) -> fancy_regex::Result<fancy_regex::Regex> {
     fancy_regex::RegexBuilder::new(pattern)
         .backtrack_limit(limit)
         .delegate_size_limit(MAX_COMPILED)
-        .delegate_dfa_size_limit(MAX_COMPILED)
+        .delegate_dfa_size_limit(MAX_STATE)
         .max_prog_size(MAX_INSTRUCTIONS)
         .build()
 }
