@@ -19,6 +19,16 @@ const UNIQUE: &str = "SELECT (SELECT json_agg(pg_get_indexdef(indexrelid, part, 
                      FROM generate_series(1, indnkeyatts) part)::text, pg_get_expr(indpred, indrelid)
     FROM pg_index WHERE indrelid = to_regclass($1) AND indisunique AND indisvalid";
 
+/// The type of a column without its domains and its length, the type as declared, and whether it holds texts.
+const CONSTANT_TYPE: &str = "WITH RECURSIVE base AS (
+        SELECT t.oid, t.typtype, t.typbasetype, t.typcategory, a.atttypid, a.atttypmod
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid WHERE a.attrelid = to_regclass($1) AND a.attname = $2
+        UNION ALL
+        SELECT t.oid, t.typtype, t.typbasetype, t.typcategory, b.atttypid, b.atttypmod
+        FROM base b JOIN pg_type t ON t.oid = b.typbasetype WHERE b.typtype = 'd'
+    )
+    SELECT format_type(oid, -1), format_type(atttypid, atttypmod), typcategory IN ('S', 'Z') FROM base WHERE typtype <> 'd'";
+
 pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Result<Option<ExternalTable>, DbError> {
     let name = sql_name(table);
     let asked = |text: &str| Statement::new(text).bind(name.clone());
@@ -69,38 +79,35 @@ pub(super) async fn read_table(connection: &mut Connection, table: &Table) -> Re
 pub(super) async fn unfit_constants(connection: &mut Connection, table: &Table) -> Result<Vec<TableFault>, DbError> {
     let mut faults = Vec::new();
     for (name, constant) in &table.constants {
-        let asked = Statement::new(
-            "SELECT format_type(atttypid, NULL), format_type(atttypid, atttypmod) FROM pg_attribute
-             WHERE attrelid = to_regclass($1) AND attname = $2",
-        );
-        let row = connection.optional_row(asked.bind(sql_name(table)).bind(name.as_str())).await?;
-        let Some(row) = row else { continue };
-        let (type_name, whole): (String, String) = (row.get(0)?, row.get(1)?);
-        let text = constant_expression(constant);
-        // A cast truncates where an assignment fails.
-        let tried = format!("SELECT {text}::{type_name} IS NOT DISTINCT FROM {text}::{whole}::{type_name}");
-        let fits = match connection.optional_row(Statement::new(tried)).await {
+        let asked = Statement::new(CONSTANT_TYPE).bind(sql_name(table)).bind(name.as_str());
+        let Some(row) = connection.optional_row(asked).await? else { continue };
+        let (base, whole, is_text): (String, String, bool) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let value = constant_expression(constant);
+        // A cast truncates where an assignment fails, one to a type without a length does not. Some types of texts have a
+        // length of their own. Blanks at the end are lost without an error, but mean nothing to such a column.
+        let mut fits_type = format!("SELECT {value}::{base} IS NOT DISTINCT FROM {value}::{whole}::{base}");
+        if is_text {
+            fits_type.push_str(&format!(" AND rtrim({value}::{whole}::text) = rtrim({value}::text)"));
+        }
+        let fits_type = match connection.optional_row(Statement::new(fits_type)).await {
             Ok(row) => row.is_some_and(|row| row.get(0).unwrap_or(false)),
             Err(lost @ DbError::Lost(_)) => return Err(lost),
             Err(_) => false,
         };
-        let compared = match table.limits.contains(name) && fits {
+        let is_comparable = match table.limits.contains(name) && fits_type {
             true => {
-                let column = quote_identifier(name);
-                let asked =
-                    format!("SELECT EXISTS (SELECT 1 FROM {} WHERE {column} = {text}::{whole})", sql_name(table));
-                connection.optional_row(Statement::new(asked)).await
+                let (column, table) = (quote_identifier(name), sql_name(table));
+                let asked = format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE {column} = {value}::{whole})");
+                match connection.optional_row(Statement::new(asked)).await {
+                    // The role may lack the right to read the column, which is reported with the statement that grants it.
+                    Ok(_) | Err(DbError::Denied(_)) => true,
+                    Err(lost @ DbError::Lost(_)) => return Err(lost),
+                    Err(_) => false,
+                }
             }
-            false => Ok(None),
+            false => true,
         };
-        let fits = match compared {
-            Ok(_) => fits,
-            Err(lost @ DbError::Lost(_)) => return Err(lost),
-            // The role may lack the right to read the column, which is reported with the statement that grants it.
-            Err(DbError::Denied(_)) => fits,
-            Err(_) => false,
-        };
-        if !fits {
+        if !fits_type || !is_comparable {
             let message = format!("does not fit the column {name:?} of type {whole}");
             faults.push(fault(table, format!("learners.constants.{name}"), message, None));
         }
