@@ -50,26 +50,25 @@ impl Store {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if row.get_unchecked(8)? {
-                self.note_unreadable(layout.row_of_unreadable_state(user, &layout.learner_at(&row, 1)?));
+            let learner = layout.learner_at(&row, 1)?;
+            let outside: bool = row.get_unchecked(5)?;
+            if !outside && row.get_unchecked(8)? {
+                self.note_unreadable(layout.row_of_unreadable_state(user, &learner));
                 return Ok(());
             }
-            read_columns(&row, 9, &attributes, &mut values)?;
-            let (active, deactivated): (bool, bool) = (row.get_unchecked(3)?, row.get_unchecked(4)?);
-            let outside: bool = row.get_unchecked(5)?;
-            // Another program reactivated the learner; an unknown fingerprint makes the plan look at it.
-            let reactivated_by_hand = active && deactivated;
-            let entry = LinkedLearner {
-                learner: layout.learner_at(&row, 1)?,
-                active: active && !outside,
-                outside,
-                fingerprint: if reactivated_by_hand || outside {
-                    Fingerprint::UNKNOWN
-                } else {
-                    Fingerprint::compute(&values)
-                },
-                routes,
+            // The values of another organisation may be unreadable as well.
+            let (active, fingerprint) = if outside {
+                (false, Fingerprint::UNKNOWN)
+            } else {
+                read_columns(&row, 9, &attributes, &mut values)?;
+                let (active, deactivated): (bool, bool) = (row.get_unchecked(3)?, row.get_unchecked(4)?);
+                // Another program reactivated the learner; an unknown fingerprint makes the plan look at it.
+                let reactivated_by_hand = active && deactivated;
+                let fingerprint =
+                    if reactivated_by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) };
+                (active, fingerprint)
             };
+            let entry = LinkedLearner { learner, active, outside, fingerprint, routes };
             known.insert(user, entry);
             Ok::<_, StoreError>(())
         };

@@ -80,8 +80,8 @@ impl Store {
             let folded = user.to_ascii_lowercase();
             statement.push(" AND (").push(connection.folded("user_name")).push(" = ").push_bind(folded.clone());
             statement.push(" OR entra_id = ").push_bind(folded.clone());
-            let (table, id) = (&self.layout.table, self.layout.id());
-            statement.push(format_args!(" OR learner_id IN (SELECT {id} FROM {table} WHERE "));
+            let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
+            statement.push(format_args!(" OR learner_id IN (SELECT {id} FROM {table} r WHERE {within} AND "));
             statement.push(connection.folded(self.layout.attribute(Attribute::UserName)));
             statement.push(" = ").push_bind(folded).push(")");
             if let Some(learner) = self.layout.parse_learner(user) {

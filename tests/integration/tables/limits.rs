@@ -66,8 +66,9 @@ async fn rows_without_the_constant_do_not_exist() {
     assert_eq!(world.full_cycle().await.counts.unchanged, 12);
 
     // A learner that moves to another tenant is rejected, whatever happens to its user.
-    world.execute(&format!("UPDATE people SET tenant = 'b', title = 'secret' WHERE user_name = '{}'", name(5))).await;
     let id = world.value(&format!("SELECT id FROM people WHERE user_name = '{}'", name(5))).await;
+    let moved = "tenant = 'b', title = 'secret', user_name = 'secret', email = 'secret', external_id = NULL";
+    world.execute(&format!("UPDATE people SET {moved} WHERE id = {id}")).await;
     let report = world.cycle().await;
     assert_eq!(report.counts, Counts { in_scope: 12, unchanged: 11, failed: 1, ..Counts::default() });
     assert_eq!(world.log(&users[4]).await, ["create success assigned", "update failure conflict"]);
@@ -76,7 +77,30 @@ async fn rows_without_the_constant_do_not_exist() {
     assert_eq!(world.last_changes(&users[4]).await, json!([]));
     let status = world.run_program(&["status", "--json"], 0).json();
     assert_eq!(status["learners"], json!({ "active": 11, "inactive": 0, "linked": 11 }));
-    assert!(!status.to_string().contains("secret"), "{status}");
+    // Its values are shown nowhere, neither while it fails nor while it is held.
+    let shows_no_value = |arguments: &[&str], code| {
+        let shown = world.run_program(arguments, code);
+        assert!(!format!("{shown:?}").contains("secret"), "{arguments:?}: {shown:?}");
+        shown
+    };
+    let shows_user = |arguments: &[&str], code| {
+        let shown = shows_no_value(arguments, code);
+        assert!(shown.stdout.contains(&users[4]) || shown.stdout.contains(&name(5)), "{arguments:?}: {shown:?}");
+    };
+    shows_user(&["status", "--json"], 0);
+    shows_user(&["log"], 0);
+    shows_user(&["plan", "--json"], 0);
+    assert_eq!(world.run_program(&["log", "--user", "secret", "--format", "json"], 0).json(), json!([]));
+    world
+        .execute(&format!(
+            "INSERT INTO sync_held (source, entra_id, action, reason, since)
+             SELECT source, entra_id, 'deactivate', 'threshold', linked_at FROM sync_links WHERE learner_id = {id}"
+        ))
+        .await;
+    shows_user(&["status"], 0);
+    shows_user(&["approve"], 2);
+    shows_no_value(&["plan"], 0);
+    world.execute("DELETE FROM sync_held").await;
     change(&world, &users[4], |user| user.job_title = Some("Diver".to_owned()));
     assert_eq!(world.cycle().await.counts.failed, 1);
     world.sim.tenant(|tenant| tenant.unassign(&users[4]));
@@ -129,5 +153,49 @@ async fn indexes_that_do_not_fit_the_limits_are_refused() {
     if is_on_postgres() {
         let refused = world.run_program(&["sync"], 78).stderr;
         assert!(refused.contains("does not fit the column \"region\""), "{refused}");
+    }
+}
+
+/// A cast truncates, so such a constant would select the rows of another organisation.
+#[apply(on_both)]
+async fn a_constant_that_its_column_truncates_is_refused() {
+    if !is_on_postgres() {
+        return;
+    }
+    let world = World::start(Tenant::default()).await;
+    make(&world, "CREATE TABLE people ()").await;
+    world
+        .execute("CREATE DOMAIN code AS char(3); CREATE DOMAIN inner_code AS code; CREATE DOMAIN flags AS bit(3)")
+        .await;
+    let long = "x".repeat(70);
+    let cases: [(&str, &str, bool); 15] = [
+        ("char(3)", "\"abcd\"", false),
+        ("char(3)", "12345", false),
+        ("char(5)", "\"abc\"", true),
+        ("char", "\"ab\"", false),
+        ("varchar(3)", "\"abcd\"", false),
+        ("code", "\"abcd\"", false),
+        ("code", "\"abc\"", true),
+        ("inner_code", "\"abcd\"", false),
+        ("bit(3)", "\"10101\"", false),
+        ("bit(3)", "\"101\"", true),
+        ("flags", "\"1010\"", false),
+        ("\"char\"", "\"ab\"", false),
+        ("name", &format!("{long:?}"), false),
+        ("numeric(3,1)", "\"1.25\"", false),
+        ("timestamp(0)", "\"2026-01-02 03:04:05.4\"", false),
+    ];
+    for (kind, value, fits) in cases {
+        let sql = format!(
+            "DROP TABLE IF EXISTS people CASCADE;
+             CREATE TABLE people (id serial PRIMARY KEY, user_name text UNIQUE, email text UNIQUE, active boolean, title text,
+                 first_name text, last_name text, department text, country text, employee_number text, tenant {kind})"
+        );
+        world.execute(&sql).await;
+        world.configure(&format!(
+            "table = \"people\"\n[learners.columns]\n[learners.constants]\ntenant = {{ value = {value}, limit = true }}\n"
+        ));
+        let checked = world.run_program(&["check", "--json"], if fits { 0 } else { 1 });
+        assert_eq!(!checked.stdout.contains("does not fit the column"), fits, "{kind} {value}: {checked:?}");
     }
 }
