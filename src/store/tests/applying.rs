@@ -207,7 +207,7 @@ async fn an_update_that_changes_no_row_is_explained(kind: Kind) {
     assert_eq!(
         why,
         [
-            "the user is linked to learner 2 now",
+            "the user is linked to another learner now",
             "the database did not change the row; a trigger of the table may have prevented it",
             "the database did not create the row; a trigger of the table may have prevented it",
         ]

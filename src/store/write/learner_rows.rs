@@ -10,7 +10,7 @@ use super::links::reactivates;
 use super::{ApplyError, WriteSession};
 use crate::model::{Action, Attribute, Column, EntraId, LearnerId, UniqueKey, fold};
 use crate::plan::{Decision, TargetRow, unique_values};
-use crate::store::db::{DbError, SqlValue, Statement, TupleBuilder, quote_identifier};
+use crate::store::db::{DbError, Statement, TupleBuilder, quote_identifier};
 use crate::store::error::StoreError;
 use crate::store::table::Layout;
 
@@ -21,21 +21,27 @@ pub(super) async fn park_unique_values(session: &mut WriteSession<'_>, decisions
     let wanted: BTreeSet<UniqueKey> =
         decisions.iter().flat_map(|decision| unique_values(decision, |changed| changed.new.as_deref())).collect();
     for attribute in Attribute::UNIQUE {
-        let parked: Vec<SqlValue<'_>> = decisions
+        let parked: Vec<&LearnerId> = decisions
             .iter()
             .filter(|decision| {
                 unique_values(decision, |changed| changed.old.as_deref())
                     .any(|key| key.attribute == attribute && wanted.contains(&key))
             })
             .filter_map(|decision| decision.row.learner())
-            .map(|learner| layout.learner_value(Some(learner)))
             .collect();
-        for learners in connection.list_chunks(&parked) {
+        let mut number: u32 = rand::random();
+        for learners in connection.row_chunks(&parked) {
             let (table, id, column) = (&layout.table, layout.id(), layout.attribute(attribute));
-            // The form of an address, because the table may have a check.
-            let temporary = format!("'moving.' || {id} || '@learner-sync.invalid'");
-            let mut statement = Statement::new(format!("UPDATE {table} SET {column} = {temporary} WHERE {id} IN"));
-            statement.push_list(learners);
+            let value = layout.cast_of(Column::Attribute(attribute), "v.column2");
+            let mut statement = Statement::new(format!("UPDATE {table} AS r SET {column} = {value} FROM ("));
+            statement.push_values(learners, |row, learner| {
+                number = number.wrapping_add(1);
+                // The form of an address, because the table may have a check. Never the id, which may be as long as the
+                // column.
+                let temporary = format!("moving.{number:x}@learner-sync.invalid");
+                row.push_bind(layout.learner_value(Some(learner))).push_bind(temporary);
+            });
+            statement.push(format_args!(") AS v WHERE r.{id} = v.column1"));
             connection.execute(statement).await?;
         }
     }
@@ -192,7 +198,7 @@ async fn explain_missing_update(
     Ok(match (exists, linked) {
         (false, _) => "the learner row no longer exists".to_owned(),
         (true, None) => "the user is not linked to a learner any more".to_owned(),
-        (true, Some(other)) if other != *learner => format!("the user is linked to learner {other} now"),
+        (true, Some(other)) if other != *learner => "the user is linked to another learner now".to_owned(),
         (true, Some(_)) if outside => OUTSIDE.to_owned(),
         (true, Some(_)) if changed_meanwhile => {
             "another program changed the state of the learner meanwhile; the next cycle checks it again".to_owned()
