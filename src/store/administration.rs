@@ -1,15 +1,16 @@
 //! Actions of an administrator. Each writes a row of `audit_log` in the same transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::audit::write_audit;
-use super::db::{Dialect, Statement, parse_json_column};
+use super::db::{Dialect, Statement};
 use super::error::StoreError;
 use super::handle::Store;
 use super::read::HeldUser;
+use super::state::{self, ADMITTED_SOURCES, Sources};
 use crate::model::{Action, Reason};
 
 impl Store {
@@ -49,11 +50,10 @@ impl Store {
     /// Admits `source` to this database beside the sources that have links in it.
     pub async fn admit_source(&self, source: &str, actor: &str, at: Timestamp) -> Result<(), StoreError> {
         self.write(async |connection| {
-            let row = connection.row(Statement::new("SELECT admitted_sources FROM sync_state")).await?;
-            let mut admitted: BTreeSet<String> = parse_json_column(row.get(0)?, "sync_state.admitted_sources")?;
-            admitted.insert(source.to_owned());
-            let statement = Statement::new("UPDATE sync_state SET admitted_sources = $1");
-            connection.execute(statement.bind(json!(admitted).to_string())).await?;
+            let admit = |admitted: &mut Sources| {
+                admitted.insert(source.to_owned());
+            };
+            state::edit(connection, ADMITTED_SOURCES, admit).await?;
             let detail = json!({ "source": source }).to_string();
             write_audit(connection, actor, "approve", Some(&detail), at).await
         })

@@ -1,11 +1,13 @@
 //! The table `sync_state`: what the database records about itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::marker::PhantomData;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::db::{DbError, SqlRow, Statement, parse_json_column};
+use super::db::{Connection, DbError, SqlRow, Statement, parse_json_column};
 use super::error::StoreError;
 use super::handle::Store;
 use crate::model::{ClockFinding, EntraId, Generation};
@@ -58,6 +60,32 @@ impl DatabaseState {
     }
 }
 
+/// Sources by name.
+pub(super) type Sources = BTreeSet<String>;
+/// Object ids by configured id.
+pub(super) type Applications = BTreeMap<String, String>;
+
+/// A column of `sync_state` that holds a JSON document of this type.
+pub(super) struct JsonColumn<T>(&'static str, PhantomData<T>);
+
+pub(super) const ADMITTED_SOURCES: JsonColumn<Sources> = JsonColumn("sync_state.admitted_sources", PhantomData);
+pub(super) const TAKEN_OVER_SOURCES: JsonColumn<Sources> = JsonColumn("sync_state.taken_over_sources", PhantomData);
+pub(super) const APPLICATIONS: JsonColumn<Applications> = JsonColumn("sync_state.applications", PhantomData);
+
+/// Changes the document in a column of `sync_state`. The caller has begun the transaction.
+pub(super) async fn edit<T: DeserializeOwned + Serialize>(
+    connection: &mut Connection,
+    JsonColumn(column, _): JsonColumn<T>,
+    change: impl FnOnce(&mut T),
+) -> Result<(), DbError> {
+    let name = column.trim_start_matches("sync_state.");
+    let row = connection.row(Statement::new(format!("SELECT {name} FROM sync_state"))).await?;
+    let mut document = json_column(&row, 0, column)?;
+    change(&mut document);
+    let statement = Statement::new(format!("UPDATE sync_state SET {name} = $1"));
+    connection.execute(statement.bind(serde_json::json!(document).to_string())).await.map(drop)
+}
+
 fn json_column<T: DeserializeOwned>(row: &SqlRow, index: usize, column: &'static str) -> Result<T, DbError> {
     parse_json_column(row.text(index, column)?, column)
 }
@@ -93,12 +121,10 @@ impl Store {
             return Ok(());
         }
         self.write(async |connection| {
-            let row = connection.row(Statement::new("SELECT applications FROM sync_state")).await?;
-            let mut applications: BTreeMap<String, String> = json_column(&row, 0, "sync_state.applications")?;
-            applications.insert(configured.to_owned(), object_id.to_owned());
-            let statement = Statement::new("UPDATE sync_state SET applications = $1");
-            connection.execute(statement.bind(serde_json::json!(applications).to_string())).await?;
-            Ok(())
+            let remember = |applications: &mut Applications| {
+                applications.insert(configured.to_owned(), object_id.to_owned());
+            };
+            Ok(edit(connection, APPLICATIONS, remember).await?)
         })
         .await
     }

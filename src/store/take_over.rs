@@ -1,14 +1,13 @@
 //! Moving what belongs to one source to another: for an enterprise application that was created again.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::audit::write_audit;
-use super::db::{Connection, DbError, Statement, parse_column, parse_json_column};
+use super::db::{Connection, DbError, Statement, parse_column};
 use super::error::StoreError;
 use super::handle::Store;
+use super::state::{self, ADMITTED_SOURCES, APPLICATIONS, Applications, Sources, TAKEN_OVER_SOURCES};
 use super::write::renew_generation;
 use crate::model::{EntraId, Outcome};
 
@@ -115,21 +114,18 @@ const MOVES: &[&str] = &[
 
 /// Removes `old` from the state, and marks `new` for its first complete cycle.
 async fn forget_source(connection: &mut Connection, old: &str, new: &str) -> Result<(), DbError> {
-    let statement = "SELECT admitted_sources, taken_over_sources, applications FROM sync_state";
-    let row = connection.row(Statement::new(statement)).await?;
-    let mut admitted: BTreeSet<String> = parse_json_column(row.get(0)?, "sync_state.admitted_sources")?;
-    let mut taken_over: BTreeSet<String> = parse_json_column(row.get(1)?, "sync_state.taken_over_sources")?;
-    let mut applications: BTreeMap<String, String> = parse_json_column(row.get(2)?, "sync_state.applications")?;
-    admitted.remove(old);
-    taken_over.remove(old);
-    taken_over.insert(new.to_owned());
+    let forget = |admitted: &mut Sources| {
+        admitted.remove(old);
+    };
+    state::edit(connection, ADMITTED_SOURCES, forget).await?;
+    let replace = |taken_over: &mut Sources| {
+        taken_over.remove(old);
+        taken_over.insert(new.to_owned());
+    };
+    state::edit(connection, TAKEN_OVER_SOURCES, replace).await?;
     let application = old.rsplit('/').next().unwrap_or(old);
-    applications.retain(|configured, object_id| configured != application && object_id != application);
-    let statement =
-        Statement::new("UPDATE sync_state SET admitted_sources = $1, taken_over_sources = $2, applications = $3")
-            .bind(json!(admitted).to_string())
-            .bind(json!(taken_over).to_string())
-            .bind(json!(applications).to_string());
-    connection.execute(statement).await?;
-    Ok(())
+    let forget = |applications: &mut Applications| {
+        applications.retain(|configured, object_id| configured != application && object_id != application);
+    };
+    state::edit(connection, APPLICATIONS, forget).await
 }

@@ -8,9 +8,10 @@ use super::{WriteContext, WriteSession, delete_records, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{Cause, EntraId, Generation, Routes};
 use crate::plan::{Decision, Leave, LeftAs, MemberCounts};
-use crate::store::db::{Connection, DbError, SqlValue, Statement, parse_json_column};
+use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
+use crate::store::state::{self, Sources, TAKEN_OVER_SOURCES};
 use crate::store::table::id_texts;
 
 /// What a cycle records besides learners.
@@ -79,7 +80,11 @@ async fn write_bookkeeping(
     let Bookkeeping { left, failing_ended, held_ended, routes, group_members, take_over_ended } = bookkeeping;
     // With the holds in one transaction: a kill between them would release the leavers.
     if *take_over_ended {
-        end_take_over(session.connection, session.context.source).await?;
+        let source = session.context.source;
+        let end = |taken_over: &mut Sources| {
+            taken_over.remove(source);
+        };
+        state::edit(session.connection, TAKEN_OVER_SOURCES, end).await?;
     }
     delete_records(session, "sync_failures", &id_texts(*failing_ended)).await?;
     delete_records(session, "sync_held", &id_texts(*held_ended)).await?;
@@ -170,15 +175,5 @@ async fn write_held(session: &mut WriteSession<'_>, held: &[&Decision]) -> Resul
         );
         connection.execute(statement).await?;
     }
-    Ok(())
-}
-
-/// The first complete cycle after the take-over recorded its holds.
-async fn end_take_over(connection: &mut Connection, source: &str) -> Result<(), DbError> {
-    let row = connection.row(Statement::new("SELECT taken_over_sources FROM sync_state")).await?;
-    let mut taken_over: BTreeSet<String> = parse_json_column(row.get(0)?, "sync_state.taken_over_sources")?;
-    taken_over.remove(source);
-    let statement = Statement::new("UPDATE sync_state SET taken_over_sources = $1");
-    connection.execute(statement.bind(serde_json::json!(taken_over).to_string())).await?;
     Ok(())
 }
