@@ -1,7 +1,6 @@
 //! `approve --relink`: shows the users whose account was deleted and created again, and relinks exactly those.
 
-use std::collections::{BTreeMap, BTreeSet};
-
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -10,8 +9,8 @@ use super::{CANCELLED, confirm_on_terminal};
 use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, print, shown, table};
 use crate::cycle::{CycleContext, PreparedRelink};
-use crate::model::{Attribute, Clock, EntraId, LearnerId};
-use crate::plan::{Doubt, Evidence, Recreated, RecreatedUser};
+use crate::model::{Action, Attribute, Clock, EntraId, LearnerId};
+use crate::plan::{AttributeChange, Doubt, Evidence, Recreated, RecreatedUser};
 use crate::runtime::App;
 use crate::runtime::locked_cycle::{LockedCycleError, lock_database, never_stopped};
 use crate::store::Store;
@@ -52,8 +51,9 @@ pub(super) async fn run(
     refuse_paused(&locked.store).await?;
     let context = cycle_context(&app, &locked.store, Some(&locked.preflight.paths.cache));
     let again = prepare(context, clock()).await?;
-    if pairs_of(&again.recreated) != pairs_of(&found.recreated) {
-        let message = "the users to relink have changed meanwhile, and none were relinked; run the command again";
+    if shown_of(&again) != shown_of(&found) {
+        let message = "the users to relink, or their values, have changed meanwhile, and none were relinked; run the \
+                       command again";
         return Err(Failure::new(FAILED, message));
     }
     again.apply(context, actor, clock()).await?;
@@ -76,9 +76,16 @@ async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<PreparedRe
     Ok(PreparedRelink::prepare(context, now).await?)
 }
 
-/// The pairs that the administrator has seen.
-fn pairs_of(recreated: &Recreated) -> BTreeSet<(EntraId, &LearnerId)> {
-    recreated.pairs.iter().map(|pair| (pair.relink.user, &pair.relink.learner)).collect()
+type ShownPair<'a> = (&'a LearnerId, Evidence, Option<(Action, &'a [AttributeChange])>);
+
+/// What the administrator has seen: the pairs, and what is written for each.
+fn shown_of(found: &PreparedRelink) -> BTreeMap<EntraId, ShownPair<'_>> {
+    let written: BTreeMap<EntraId, (Action, &[AttributeChange])> =
+        found.decisions().map(|decision| (decision.user, (decision.action, &*decision.changes))).collect();
+    let pairs = found.recreated.pairs.iter().map(|RecreatedUser { relink, user_name: _, evidence }| {
+        (relink.user, (&relink.learner, *evidence, written.get(&relink.user).copied()))
+    });
+    pairs.collect()
 }
 
 fn print_found(recreated: &Recreated) -> Result<(), Failure> {
