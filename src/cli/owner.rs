@@ -109,10 +109,11 @@ fn is_clearly_ours(config: &Config) -> bool {
 fn belongs_to(config: &Config, path: &Path, owner: u32) -> Failure {
     let (shown, name) = (path.display(), user_name(owner));
     if owner == 0 {
-        let (owner, path) = (shell_word(&format!("{}:", user_id(me()))), shell_word(&shown.to_string()));
+        let (owner, path) = (shell_word(&user_and_group()), shell_word(&shown.to_string()));
         return Failure::new(CONFIGURATION, format!("{shown} belongs to root; change its owner: chown {owner} {path}"));
     }
-    let mut command = vec!["sudo".to_owned(), "-u".to_owned(), shell_word(&user_id(owner)), "learner-sync".to_owned()];
+    let mut command =
+        vec!["sudo".to_owned(), "-u".to_owned(), shell_word(&sudo_user(owner)), "learner-sync".to_owned()];
     let mut arguments: Vec<String> =
         std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     // sudo does not pass the variable on that may have named the file.
@@ -136,7 +137,15 @@ pub(super) fn user_name(uid: u32) -> String {
     files::user_name(uid).unwrap_or_else(|| format!("the user with the id {uid}"))
 }
 
-/// What sudo and chown accept as the name of a user.
-fn user_id(uid: u32) -> String {
+/// A user as sudo accepts it.
+fn sudo_user(uid: u32) -> String {
     files::user_name(uid).unwrap_or_else(|| format!("#{uid}"))
+}
+
+/// The present user and its group as chown accepts them: only a user with a name has a login group.
+fn user_and_group() -> String {
+    match files::user_name(me()) {
+        Some(name) => format!("{name}:"),
+        None => format!("{}:{}", me(), rustix::process::getegid().as_raw()),
+    }
 }
