@@ -124,7 +124,8 @@ async fn credential_check(directory: &Directory, now: Timestamp) -> Option<Check
         Ok(end) => end?,
         Err(error) => return Some(Check::failed_request("credential", &error, "Application.Read.All")),
     };
-    let check = Check::passed("credential", format!("valid until {end:.0}"));
+    let validity = if end <= now { "expired on" } else { "valid until" };
+    let check = Check::passed("credential", format!("{validity} {end:.0}"));
     Some(Check { hint: cycle::ends_soon(end, now), ..check })
 }
 
