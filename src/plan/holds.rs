@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::leavers::{Leaver, deactivate};
-use super::{Assessment, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow};
+use super::{
+    Assessment, AttributeChange, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow,
+};
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Route, home_name};
 
 /// Up to this many users a percentage means nothing.
@@ -44,6 +46,12 @@ fn renames_guest(decision: &Decision) -> bool {
             (Some(home), Some(new)) => home.eq_ignore_ascii_case(new),
             _ => false,
         })
+}
+
+/// Whether an update changes how names are written, but not whose they are: after an upgrade, one for each such user.
+fn changes_letter_case_only(decision: &Decision) -> bool {
+    let is_same = |change: &AttributeChange| change.attribute.same(change.old.as_deref(), change.new.as_deref());
+    matches!(decision.row, TargetRow::Linked(_)) && decision.changes.iter().all(is_same)
 }
 
 /// Marks an update that an approval released.
@@ -228,7 +236,7 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
     let mut clearing: BTreeMap<Attribute, BTreeSet<EntraId>> = BTreeMap::new();
     let mut updates = 0;
     for decision in decisions.iter().filter(is_counted) {
-        updates += u64::from(decision.action == Action::Update);
+        updates += u64::from(decision.action == Action::Update && !changes_letter_case_only(decision));
         for cleared in decision.changes.iter().filter(|change| change.old.is_some() && change.new.is_none()) {
             clearing.entry(cleared.attribute).or_default().insert(decision.user);
         }

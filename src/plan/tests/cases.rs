@@ -1464,6 +1464,14 @@ fn updates_are_held_beyond_max_update_percent() {
         5 in scope, 1 created, 2 unchanged, 2 held
     "#,
     );
+    // A change of letter case alone is not counted, but one with another change is.
+    let mut world = updates(2, 4, None);
+    world.limits.max_update_percent = 0;
+    world.wanted(0).values.insert(Attribute::UserName, Some("N0".to_owned()));
+    world.wanted(1).values.insert(Attribute::Email, Some("E1".to_owned()));
+    assert_eq!(counts(&world), (2, 0));
+    world.wanted(1).values.insert(Attribute::Department, Some("D1".to_owned()));
+    assert_eq!(counts(&world), (0, 2));
     // A rejected user is not an update.
     let mut world = updates(2, 4, Some("new"));
     world.limits.max_update_percent = 50;
