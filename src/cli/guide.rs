@@ -55,3 +55,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<u8, Failure> {
     print(topic.text.trim_end())?;
     Ok(DONE)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::store::Store;
+
+    #[test]
+    fn upgrading_describes_every_version_since_the_fourth() {
+        let headings = include_str!("guide/upgrading.md").lines();
+        let found: Vec<i64> =
+            headings.filter_map(|line| line.strip_prefix("## Schema version ")?.parse().ok()).collect();
+        assert_eq!(found, (4..=Store::SCHEMA_VERSION).collect::<Vec<_>>());
+    }
+}
