@@ -144,6 +144,7 @@ pub async fn run(
     tracing::info!(cycle.id = %cycle, cycle.trigger = %trigger, cycle.full = full, user.id = only, "cycle started");
 
     let mut report = Report::new(Some(cycle), &options);
+    report.personal_ids = context.store.has_text_ids();
     if let Err(error) = prepare_and_apply(context, options, cycle, &mut report, &mut stop).await {
         report.outcome = error.outcome();
         report.refused = error.is_refusal();
@@ -226,12 +227,12 @@ pub async fn prepare(
     plan.unreadable().iter().for_each(|problem| tracing::warn!("{problem}"));
     let explained = match options.only.zip(evidence.read.surroundings.clone()) {
         None => None,
-        Some((&SingleUser { user, relink: _ }, surroundings)) => {
+        Some((only, surroundings)) => {
             let Evidence {
                 before: LinkedBefore { linked, .. }, read: DirectoryRead { desired, confirmation, .. }, ..
             } = &evidence;
-            plan = plan.for_user(user, desired);
-            Some(explanation::ExplainedUser::new(user, linked, desired, &confirmation.verdicts, surroundings))
+            plan = plan.for_user(only.user, desired);
+            Some(explanation::ExplainedUser::new(only, linked, desired, &confirmation.verdicts, surroundings))
         }
     };
     Ok(Prepared { explained, ..evidence.prepared(plan) })
@@ -464,6 +465,7 @@ pub async fn rehearse(
     let Prepared { plan, source, facts, time, .. } = prepared;
     let write_context = WriteContext { cycle: NO_CYCLE, source, at: time.recorded() };
     let mut report = Report::new(None, &options);
+    report.personal_ids = context.store.has_text_ids();
     report.add_plan(plan);
     for batch in plan.batches() {
         let refused = refused_decisions(batch, context.store.rehearse(batch, &write_context).await?, facts);

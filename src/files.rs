@@ -112,11 +112,6 @@ pub(crate) fn room(directory: &Path) -> Option<(&Path, Room)> {
     Some((existing, Room { bytes, files, disk: existing.metadata().ok()?.dev() }))
 }
 
-/// Whether this user owns the file, but may not write to it.
-pub(crate) fn is_own_without_write(path: &Path) -> bool {
-    path.metadata().is_ok_and(|file| file.uid() == rustix::process::geteuid().as_raw() && file.mode() & 0o200 == 0)
-}
-
 /// Whether the disk of `file` is full.
 pub(crate) fn disk_is_full(file: &Path) -> bool {
     room(directory_of(file).unwrap_or(Path::new(".")))

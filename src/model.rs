@@ -113,6 +113,16 @@ pub enum LearnerId {
     Text(Arc<str>),
 }
 
+impl LearnerId {
+    /// As the learners table has it: a number or a text.
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Number(number) => (*number).into(),
+            Self::Uuid(_) | Self::Text(_) => self.to_string().into(),
+        }
+    }
+}
+
 impl fmt::Display for LearnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,7 +16,6 @@ use self::exposure::exposure_checks;
 use self::unit::unit_checks;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
-use crate::cycle::Rules;
 use crate::model::{Clock, chain};
 use crate::runtime::{App, preflight};
 
@@ -52,15 +51,6 @@ impl Check {
     }
 }
 
-/// What the mapping may do to users, when `mapping check` warns of it.
-fn mapping_check(rules: &Rules) -> Option<Check> {
-    let warnings = rules.mapping.warnings(rules.limits.match_attribute);
-    let (attribute, first) = warnings.first()?;
-    let others = if warnings.len() > 1 { format!(" and {} more", warnings.len() - 1) } else { String::new() };
-    let detail = format!("{}: {first}{others}", attribute.path());
-    Some(Check { hint: Some("see: learner-sync mapping check".to_owned()), ..Check::passed("mapping", detail) })
-}
-
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
     let mut checks = vec![database_check(&context).await];
     // None when the state directory is usable.
@@ -72,7 +62,6 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     match App::new(context.config, &context.environment, clock) {
         Ok(app) => {
             checks.insert(0, Check::passed("configuration", app.config.path.display().to_string()));
-            checks.extend(mapping_check(&app.rules));
             check_directory(&app, &mut checks).await;
         }
         Err(error) => checks.insert(0, Check::failed("configuration", &error, None)),

@@ -3,14 +3,14 @@
 use std::io::{BufWriter, ErrorKind, IsTerminal, Stdout, Write};
 
 use comfy_table::{ColumnConstraint, Width};
+use jiff::civil::{Date, DateTime};
 use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::Context;
 use super::output::{DONE, Failure, USAGE, shown, table, value_text, visible_json};
 use super::spreadsheet::safe_cell;
-use crate::model::{Action, Status};
-use crate::runtime::locked_cycle::learner_as_json;
+use crate::model::{Action, LearnerId, Status};
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
 
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     /// Only this status: success, failure, skipped, held.
     #[arg(long)]
     status: Option<Status>,
-    /// Only since this time: 2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d.
+    /// Only since this time: 2026-01-02T03:04:05Z, 2026-01-02 or 2026-01-02 03:04 in local time, or an age such as 2h or 7d.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Only the last ROWS rows; without it a terminal shows the last 100, and a file or pipe gets all of them.
@@ -52,7 +52,7 @@ const TERMINAL_ROWS: u32 = 100;
 
 pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {
     let Arguments { user, action, status, since, limit, format } = arguments;
-    let since = since.map(|text| parse_since(&text, now)).transpose()?;
+    let since = since.map(|text| parse_since(&text, now, &TimeZone::system())).transpose()?;
     let by_default = limit.is_none() && std::io::stdout().is_terminal();
     let limit = if by_default { Some(TERMINAL_ROWS) } else { limit };
     let filter = LogFilter { user, action, status, since, limit: None, after: None, skip: 0 };
@@ -159,11 +159,7 @@ impl LogPrinter {
                     writer.write_record(COLUMNS)?;
                 }
                 for document in page.iter().map(as_json) {
-                    writer.write_record(COLUMNS.map(|column| {
-                        let text = value_text(&document[column], "");
-                        // Changes stay a document: their characters become escapes of JSON.
-                        safe_cell(&if column == "changes" { visible_json(text) } else { text })
-                    }))?;
+                    writer.write_record(COLUMNS.map(|column| safe_cell(&value_text(&document[column], ""))))?;
                 }
                 let page = writer.into_inner().map_err(|error| error.into_error())?;
                 self.output.write_all(&page)?;
@@ -190,13 +186,16 @@ impl LogPrinter {
     }
 }
 
-/// A time, a day (its start in UTC), or an age.
-fn parse_since(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
-    let day = || TimeZone::UTC.to_timestamp(text.parse::<jiff::civil::Date>().ok()?.at(0, 0, 0, 0)).ok();
+/// A time, a local time or day, or an age.
+fn parse_since(text: &str, now: Timestamp, local: &TimeZone) -> Result<Timestamp, Failure> {
+    let day = || Some(Date::strptime("%Y-%m-%d", text).ok()?.at(0, 0, 0, 0));
+    let time = |format| DateTime::strptime(format, text).ok();
+    let civil = || day().or_else(|| time("%Y-%m-%d %H:%M")).or_else(|| time("%Y-%m-%d %H:%M:%S"));
+    let civil = || local.to_timestamp(civil()?).ok();
     // A day of an age has 24 hours.
     let age = || now.to_zoned_datetime(TimeZone::UTC).checked_sub(text.parse::<Span>().ok()?).ok();
-    text.parse().ok().or_else(day).or_else(|| Some(age()?.timestamp())).ok_or_else(|| {
-        let valid = "2026-01-02T03:04:05Z, 2026-01-02, or an age such as 2h or 7d";
+    text.parse().ok().or_else(civil).or_else(|| Some(age()?.timestamp())).ok_or_else(|| {
+        let valid = "2026-01-02T03:04:05Z, 2026-01-02 or 2026-01-02 03:04 in local time, or an age such as 2h or 7d";
         Failure::new(USAGE, format!("--since: {text:?} is not a time; write {valid}"))
     })
 }
@@ -205,7 +204,7 @@ fn as_json(row: &LogRow) -> Value {
     let LogRow { id, cycle, at, action, status, entra_id, learner, user_name, reason, detail, changes } = row;
     json!({
         "id": id, "cycle_id": cycle.0, "at": format!("{at:.0}"), "action": action.as_str(), "status": status.as_str(),
-        "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(learner_as_json), "user_name": user_name,
+        "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(LearnerId::to_json), "user_name": user_name,
         "reason": reason.as_str(), "detail": detail, "changes": changes,
     })
 }
@@ -263,11 +262,23 @@ mod tests {
     #[test]
     fn since_accepts_times_days_and_ages() {
         let now: Timestamp = "2026-01-10T12:00:00Z".parse().unwrap();
-        let at = |text| parse_since(text, now).map(|at| at.to_string()).map_err(|_| ());
-        assert_eq!(at("2026-01-02T03:04:05Z"), Ok("2026-01-02T03:04:05Z".to_owned()));
-        assert_eq!(at("2026-01-02"), Ok("2026-01-02T00:00:00Z".to_owned()));
-        assert_eq!(at("7d"), Ok("2026-01-03T12:00:00Z".to_owned()));
-        assert_eq!(at("90m"), Ok("2026-01-10T10:30:00Z".to_owned()));
-        assert_eq!(at("yesterday"), Err(()));
+        let local = TimeZone::fixed(jiff::tz::offset(2));
+        let at = |text| parse_since(text, now, &local).map(|at| at.to_string()).map_err(|_| ());
+        let accepted = [
+            ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z"),
+            ("2026-01-02T03:04:05-01:00", "2026-01-02T04:04:05Z"),
+            ("2026-01-02", "2026-01-01T22:00:00Z"),
+            ("2026-01-02 03:04", "2026-01-02T01:04:00Z"),
+            ("2026-01-02 03:04:05", "2026-01-02T01:04:05Z"),
+            ("7d", "2026-01-03T12:00:00Z"),
+            ("90m", "2026-01-10T10:30:00Z"),
+        ];
+        for (text, expected) in accepted {
+            assert_eq!(at(text), Ok(expected.to_owned()), "{text}");
+        }
+        for text in ["yesterday", "2026-01-02T03:04:05", "2026-01-02 03", "2026-01-02 25:00", "2026-02-30", "", "03:04"]
+        {
+            assert_eq!(at(text), Err(()), "{text}");
+        }
     }
 }

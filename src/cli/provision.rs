@@ -14,7 +14,7 @@ use crate::cycle::{self, CycleRequest, Explanation, Report, Rules};
 use crate::model::{Clock, EntraId, LearnerId, Outcome, Reason, Status, Trigger};
 use crate::plan::{Decision, TargetRow};
 use crate::runtime::App;
-use crate::runtime::locked_cycle::{RunOptions, learner_as_json, run_locked_cycle};
+use crate::runtime::locked_cycle::{RunOptions, run_locked_cycle};
 use crate::runtime::user_lookup::UserArgument;
 
 #[derive(Debug, clap::Args)]
@@ -66,7 +66,9 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());
         return Err(Failure::new(FAILED, error));
     };
-    let refused = relink
+    let refused = explanation
+        .requested
+        .as_ref()
         .filter(|learner| !is_linked_to(explanation, learner))
         .map(|learner| format!("not relinked: learner {learner}: {}", why_not_relinked(explanation)));
     let error = report.error.clone().or(refused);
@@ -87,11 +89,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     })
 }
 
-/// Whether the user has the learner that the command names, or would have it. A UUID may be written in upper case.
-fn is_linked_to(explanation: &Explanation, learner: &str) -> bool {
+/// Whether the user has this learner, or would have it.
+fn is_linked_to(explanation: &Explanation, learner: &LearnerId) -> bool {
     let applied = explanation.applied().and_then(|decision| decision.row.learner());
-    let linked = explanation.learner.as_ref().into_iter().chain(applied);
-    linked.into_iter().any(|linked| linked.to_string().eq_ignore_ascii_case(learner))
+    explanation.learner.as_ref().into_iter().chain(applied).any(|linked| linked == learner)
 }
 
 fn why_not_relinked(explanation: &Explanation) -> String {
@@ -143,7 +144,7 @@ fn as_json(report: &Report, explanation: &Explanation, rules: &Rules, error: Opt
             "filters": filters,
             "detail": scope(explanation),
         },
-        "match": { "learner_id": learner.map(learner_as_json), "how": how },
+        "match": { "learner_id": learner.map(LearnerId::to_json), "how": how },
         "map": map,
         "action": decision.as_ref().map_or(nothing, decision_as_json),
         "coupled": coupled,

@@ -6,10 +6,9 @@ use super::Context;
 use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, print_obstacles, shown, table};
 use crate::config::Config;
 use crate::cycle::ends_soon;
-use crate::model::{CLOCK_TOLERANCE, ClockFinding, LockHolder, Outcome, Reason, UnreadableRow};
+use crate::model::{CLOCK_TOLERANCE, ClockFinding, LearnerId, LockHolder, Outcome, Reason, UnreadableRow};
 use crate::plan::Counts;
 use crate::runtime::lock::Lock;
-use crate::runtime::locked_cycle::learner_as_json;
 use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, CycleRow, FailingUser, HeldUser, LearnerCounts, Store, StoreError};
 
@@ -142,6 +141,7 @@ impl Overview {
             "learners": { "active": active, "inactive": inactive, "linked": linked },
             "held": self.held.iter().map(held_as_json).collect::<Vec<_>>(),
             "failing": self.failing.iter().map(failing_as_json).collect::<Vec<_>>(),
+            "recreated": self.recreated,
             "unreadable_rows": self.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "daemon": self.daemon.as_ref().map(holder_as_json),
             "running_cycle": self.cycle.as_ref().map(holder_as_json),
@@ -282,7 +282,7 @@ fn held_as_json(user: &HeldUser) -> Value {
     let HeldUser { entra_id, action, reason, since, approved, learner, user_name } = user;
     let (approved_at, approved_by) = approved.clone().unzip();
     json!({
-        "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(learner_as_json), "user_name": user_name,
+        "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(LearnerId::to_json), "user_name": user_name,
         "action": action.as_str(), "reason": reason.as_str(), "since": seconds(*since),
         "approved_at": approved_at.map(seconds), "approved_by": approved_by,
     })

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Prepared, Rules};
+use super::{Prepared, Rules, SingleUser};
 use crate::directory::{AccountRead, Directory, DirectoryError, Snapshot};
 use crate::mapping::MappedValue;
 use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners, Verdict};
@@ -46,6 +46,7 @@ pub(super) async fn surroundings(
 #[derive(Clone, Debug)]
 pub(super) struct ExplainedUser {
     user: EntraId,
+    requested: Option<LearnerId>,
     before: Option<LinkedLearner>,
     assigned: Option<AssignedUser>,
     verdict: Option<Verdict>,
@@ -54,17 +55,18 @@ pub(super) struct ExplainedUser {
 
 impl ExplainedUser {
     pub(super) fn new(
-        user: EntraId,
+        SingleUser { user, relink }: &SingleUser,
         linked: &LinkedLearners,
         desired: &Desired,
         confirmed: &Confirmed,
         surroundings: Surroundings,
     ) -> Self {
         Self {
-            user,
-            before: linked.get(&user).cloned(),
-            assigned: desired.users.get(&user).cloned(),
-            verdict: confirmed.get(&user).cloned(),
+            user: *user,
+            requested: relink.as_ref().map(|relink| relink.learner.clone()),
+            before: linked.get(user).cloned(),
+            assigned: desired.users.get(user).cloned(),
+            verdict: confirmed.get(user).cloned(),
             surroundings,
         }
     }
@@ -75,6 +77,8 @@ impl ExplainedUser {
 pub struct Explanation {
     /// The user.
     pub user: EntraId,
+    /// The learner that the administrator wants to give to the user.
+    pub requested: Option<LearnerId>,
     /// The account as Graph returns it, in the order of the selection.
     pub account: AccountRead,
     /// How the user is assigned and assessed; `None` when not assigned.
@@ -116,7 +120,7 @@ impl Prepared {
     /// Explains the single user of this cycle; `refused` are the decisions that the database refused.
     pub(super) fn explain(&self, rules: &Rules, refused: &[Decision]) -> Option<Explanation> {
         let Self { plan, linked, facts, explained, time, .. } = self;
-        let ExplainedUser { user, before, assigned, verdict, surroundings } = explained.clone()?;
+        let ExplainedUser { user, requested, before, assigned, verdict, surroundings } = explained.clone()?;
         let Surroundings { account, groups, nested_in, other_role, other_assignments } = surroundings;
         let is_refused = |user: EntraId| refused.iter().any(|decision| decision.user == user);
         let applied = || plan.applied().filter(|decision| !is_refused(decision.user));
@@ -130,6 +134,7 @@ impl Prepared {
         };
         Some(Explanation {
             user,
+            requested,
             account,
             assigned,
             groups,

@@ -61,6 +61,7 @@ impl PreparedRelink {
         let cycle = store.begin_cycle(&source, Trigger::Command, now).await?;
         reached(Step::CycleBegun);
         let mut report = Report::new(Some(cycle), &options);
+        report.personal_ids = store.has_text_ids();
         (report.time, report.requests) = (time, context.directory.requests());
         report.add_plan(&self.prepared.plan);
         let write_context = WriteContext { cycle, source: &source, at: time.recorded() };

@@ -36,20 +36,10 @@ pub struct Report {
     pub refused: bool,
     /// The decisions that the database refused.
     pub refused_rows: Vec<Decision>,
-    refusals: usize,
+    /// Whether learner ids may be names, which operational logs must not contain.
+    pub personal_ids: bool,
     /// For a single user: what was found and done.
     pub explanation: Option<Explanation>,
-}
-
-/// Logs a decision that is not applied, as a warning when it begins. Details never contain values.
-fn log_left(decision: &Decision, begins: bool) {
-    let Decision { user, action, reason, detail, .. } = decision;
-    let (status, detail) = (decision.status(), detail.as_deref());
-    if begins {
-        tracing::warn!(user.id = %user, %action, %status, %reason, detail, "change not applied");
-    } else {
-        tracing::debug!(user.id = %user, %action, %status, %reason, detail, "change not applied");
-    }
 }
 
 impl Report {
@@ -65,9 +55,25 @@ impl Report {
             error: None,
             refused: false,
             refused_rows: Vec::new(),
-            refusals: 0,
+            personal_ids: false,
             explanation: None,
         }
+    }
+
+    /// Logs a decision that is not applied, as a warning when it begins.
+    fn log_left(&self, decision: &Decision, begins: bool) {
+        let Decision { user, action, reason, .. } = decision;
+        let (status, detail) = (decision.status(), self.logged_detail(decision));
+        if begins {
+            tracing::warn!(user.id = %user, %action, %status, %reason, detail, "change not applied");
+        } else {
+            tracing::debug!(user.id = %user, %action, %status, %reason, detail, "change not applied");
+        }
+    }
+
+    /// A detail never contains values, but may name learners. The provisioning log has it in any case.
+    fn logged_detail<'d>(&self, decision: &'d Decision) -> Option<&'d str> {
+        decision.detail.as_deref().filter(|_| !self.personal_ids)
     }
 
     /// Counts and logs what the plan leaves unchanged.
@@ -89,14 +95,14 @@ impl Report {
             if decision.leave().is_some_and(|leave| leave.begins) {
                 begun.entry((decision.status(), decision.reason)).or_default().push(decision);
             } else {
-                log_left(decision, false);
+                self.log_left(decision, false);
             }
         }
         for ((status, reason), decisions) in begun {
             let too_many = decisions.len() > MAX_LINES_PER_REASON;
-            decisions.iter().for_each(|decision| log_left(decision, !too_many));
+            decisions.iter().for_each(|decision| self.log_left(decision, !too_many));
             if too_many {
-                let detail = decisions.first().and_then(|first| first.detail.as_deref());
+                let detail = decisions.first().and_then(|first| self.logged_detail(first));
                 let users = decisions.len();
                 tracing::warn!(users, %status, %reason, detail, "changes not applied; the provisioning log names each user");
             }
@@ -112,17 +118,12 @@ impl Report {
             match reasons.get(user) {
                 None => {
                     self.counts.add(*action);
-                    let learner = row.learner().map(|learner| learner.to_string());
+                    let learner = row.learner().filter(|_| !self.personal_ids).map(ToString::to_string);
                     tracing::debug!(user.id = %user, learner.id = ?learner, %action, %reason, "change applied");
                 }
                 Some(refusal) => {
                     self.counts.failed += 1;
-                    self.refusals += 1;
-                    if self.refusals <= MAX_LINES_PER_REASON {
-                        tracing::warn!(user.id = %user, %action, "the database refused the change: {refusal}");
-                    } else {
-                        tracing::debug!(user.id = %user, %action, "the database refused the change: {refusal}");
-                    }
+                    tracing::warn!(user.id = %user, %action, "the database refused the change: {refusal}");
                 }
             }
         }
@@ -179,9 +180,6 @@ impl Report {
     }
 
     pub(super) fn log(&self) {
-        if let Some(users) = self.refusals.checked_sub(MAX_LINES_PER_REASON).filter(|users| *users > 0) {
-            tracing::warn!(users, "the database refused more changes; the provisioning log names each user");
-        }
         let Self { cycle, trigger: _, outcome, counts, requests, duration, error, .. } = self;
         let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
         let cycle = cycle.map(|cycle| cycle.0);

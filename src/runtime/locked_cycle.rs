@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use super::app::{App, signed};
@@ -12,7 +12,7 @@ use super::preflight::{LOCK_FILE, Preflight, PreflightError};
 use super::user_lookup::{UserArgument, UserLookupError, find_user};
 use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
-use crate::model::{CycleTime, LearnerId, LockHolder, chain};
+use crate::model::{CycleTime, LockHolder, chain};
 use crate::store::{Store, StoreError};
 
 /// How often a lock is tried again. Neither kind of lock can be awaited: a lock file blocks its thread, and a server
@@ -202,21 +202,13 @@ async fn write_audit(
     };
     let (action, detail) = match found {
         None => ("sync", json!({ "full": full, "force": force })),
-        Some(SingleUser { user, relink: None }) => ("provision", json!({ "person": user.to_string(), "force": force })),
+        Some(SingleUser { user, relink: None }) => ("provision", json!({ "user": user.to_string(), "force": force })),
         Some(SingleUser { user, relink: Some(relink) }) => {
-            let learner = learner_as_json(&relink.learner);
-            ("relink", json!({ "person": user.to_string(), "learner": learner, "force": force }))
+            let learner = relink.learner.to_json();
+            ("relink", json!({ "user": user.to_string(), "learner": learner, "force": force }))
         }
     };
     store.audit(actor, action, Some(&detail.to_string()), now).await
-}
-
-/// A learner id as the learners table has it: a number or a text.
-pub fn learner_as_json(learner: &LearnerId) -> Value {
-    match learner {
-        LearnerId::Number(number) => (*number).into(),
-        LearnerId::Uuid(_) | LearnerId::Text(_) => learner.to_string().into(),
-    }
 }
 
 /// Deletes the rows of the provisioning log that are older than `log.retention` by both clocks.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::db::postgres::OLDEST_VERSION;
 use super::db::{DbError, EngineReport};
 use crate::files;
-use crate::model::{EntraId, shell_word};
+use crate::model::EntraId;
 
 /// A problem of an external learners table that must be fixed before a learner is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,10 +253,6 @@ impl StoreError {
     /// What the administrator can do.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            // A reader leaves these files with the permissions that the database had then.
-            Self::CannotOpen { path, .. } if files::is_own_without_write(path) => {
-                format!("run: chmod u+w {}", shell_word(&path.display().to_string()))
-            }
             Self::CannotOpen { path, source } => files::read_only_hint(path, &**source).unwrap_or_else(|| {
                 format!("the service user must own {} and be able to write to its directory", path.display())
             }),

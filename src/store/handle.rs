@@ -8,7 +8,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use super::db::{Connection, DbError, SqlRow, Statement, TransactionEnd, in_transaction, roll_back};
 use super::error::StoreError;
 use super::schema::WRITE_LOCK;
-use super::table::Layout;
+use super::table::{Key, Layout};
 use crate::model::UnreadableRow;
 
 /// An open learner database.
@@ -36,6 +36,11 @@ impl Store {
     pub(super) fn new(connection: Connection, layout: Layout) -> Self {
         let connection = Mutex::new(SharedConnection { connection, in_transaction: false });
         Self { connection, layout, unreadable: Default::default() }
+    }
+
+    /// Whether learner ids are texts, which may be names.
+    pub fn has_text_ids(&self) -> bool {
+        matches!(self.layout.key, Key::Text(_))
     }
 
     /// Closes the connection. The last process to close an SQLite file moves its write-ahead log into it.

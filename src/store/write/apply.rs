@@ -131,7 +131,7 @@ impl Store {
             let learners: Vec<_> = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
             let pairs: Vec<_> = learners
                 .iter()
-                .map(|(user, learner)| json!({ "person": user.to_string(), "learner": learner.to_string() }))
+                .map(|(user, learner)| json!({ "user": user.to_string(), "learner": learner.to_json() }))
                 .collect();
             let detail = json!({ "source": context.source, "relinked": pairs.len(), "pairs": pairs }).to_string();
             write_audit(session.connection, actor, "relink", Some(&detail), context.at).await?;

@@ -256,7 +256,7 @@ async fn an_unlinked_learner_of_any_name_can_be_relinked() {
     world.run_program(&["sync"], 0);
     world.execute("INSERT INTO learners (user_name, external_id, team_name) VALUES ('countess', 'old', 'Blue')").await;
     world.sim.tenant(|served| *served = tenant);
-    world.run_program(&["provision", ADA, "--relink", "1"], 0);
+    world.run_program(&["provision", ADA, "--relink", "001"], 0);
     assert_eq!(world.learner(&ada, "id, user_name, team_name").await, ["1", ADA, "Blue"]);
     assert_eq!(world.log(&ada).await, ["update success relinked"]);
 }

@@ -1,6 +1,6 @@
 //! `approve --relink`: accounts that were deleted and created again get their learners back.
 
-use graph_sim::{Fault, Gate, User};
+use graph_sim::{Fault, Gate, Tenant, User};
 use serde_json::json;
 
 use crate::database::{apply, is_on_postgres, on_both};
@@ -34,6 +34,7 @@ async fn held_learners_are_relinked_to_their_new_accounts() {
     let document = world.run_program(&["sync", "--json"], 3).json();
     assert_eq!((&document["held"], &document["failed"]), (&json!(12), &json!(12)));
     assert!(world.last_detail(&pairs[0].1).await.contains("approve --relink"));
+    assert_eq!(world.run_program(&["status", "--json"], 0).json()["recreated"], json!(12));
     for command in [&["status"][..], &["approve"]] {
         let code = if command == ["status"] { 0 } else { 2 };
         let ran = world.run_program(command, code);
@@ -78,6 +79,11 @@ async fn held_learners_are_relinked_to_their_new_accounts() {
     let detail: serde_json::Value = serde_json::from_str(&audit[1]).unwrap();
     assert_eq!((&*audit[0], &detail["relinked"]), ("relink", &json!(12)));
     assert_eq!(detail["pairs"].as_array().unwrap().len(), 12);
+    let learner: i64 = world.learner(&pairs[0].1, "id").await.concat().parse().unwrap();
+    assert!(
+        detail["pairs"].as_array().unwrap().contains(&json!({ "user": pairs[0].1, "learner": learner })),
+        "{detail}"
+    );
     assert_eq!(world.cycles().await.last().unwrap(), "command success");
 
     let logged = world.value("SELECT count(*) FROM provisioning_log").await;
@@ -190,19 +196,26 @@ async fn nothing_is_relinked_when_the_users_change_meanwhile_or_the_database_ref
     let (world, pairs) = recreated(20, 3).await;
     world.run_program(&["sync"], 3);
     let before = rows(&world).await;
-    // The second reading finds another set.
-    let gate = Gate::new();
-    world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").nth(2).hold_until(&gate));
     let arguments = ["approve", "--relink", "--yes", "--expect", "3"];
-    let mut command = Daemon::spawn(world.program(&arguments), &world.path("relink.log"));
-    gate.reached().await;
-    world.run_program(&arguments, 75);
-    world.sim.tenant(|tenant| tenant.unassign(&pairs[0].1));
-    gate.release();
-    assert_eq!(command.ended().await, Some(1));
-    assert!(command.log().contains("changed meanwhile"), "{}", command.log());
-    assert_eq!(rows(&world).await, before);
-    world.sim.tenant(|tenant| tenant.assign_user(&pairs[0].1));
+    // The second reading finds another set, another value, no value.
+    let changes: [&dyn Fn(&mut Tenant, &str); 3] = [
+        &|tenant, user| tenant.unassign(user),
+        &|tenant, user| tenant.user_mut(user).department = Some("Changed".to_owned()),
+        &|tenant, user| tenant.user_mut(user).department = None,
+    ];
+    for change in changes {
+        let gate = Gate::new();
+        world.sim.inject(Fault::on("GET", "/v1.0/servicePrincipals/{id}/appRoleAssignedTo").nth(2).hold_until(&gate));
+        let mut command = Daemon::spawn(world.program(&arguments), &world.path("relink.log"));
+        gate.reached().await;
+        world.run_program(&arguments, 75);
+        world.sim.tenant(|tenant| change(tenant, &pairs[0].1));
+        gate.release();
+        assert_eq!(command.ended().await, Some(1));
+        assert!(command.log().contains("changed meanwhile"), "{}", command.log());
+        assert_eq!(rows(&world).await, before);
+        world.sim.tenant(|tenant| tenant.assign_user(&pairs[0].1));
+    }
 
     let refusal = if is_on_postgres() {
         format!("ALTER TABLE learners ADD CONSTRAINT refuse CHECK (external_id <> '{}')", pairs[1].1)

@@ -120,22 +120,6 @@ async fn apply_creates_and_upgrades_the_tables() {
 }
 
 #[apply(on_both)]
-async fn the_other_tables_are_created_beside_learners_that_stayed() {
-    let mut world = World::start(users(2).0).await;
-    world.run_program(&["sync"], 0);
-    for table in
-        ["sync_links", "sync_held", "sync_failures", "sync_groups", "sync_state", "provisioning_log", "sync_cycles"]
-    {
-        world.execute(&format!("DROP TABLE {table}")).await;
-    }
-    world.execute("DROP TABLE audit_log").await;
-    assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["updated"], json!(2));
-    let report = world.cycle().await;
-    assert_eq!((report.counts.updated, report.counts.failed), (2, 0), "{:?}", report.error);
-    assert_eq!(world.full_cycle().await.counts.unchanged, 2);
-}
-
-#[apply(on_both)]
 async fn apply_fails_at_once_during_a_cycle() {
     let world = World::start(users(1).0).await;
     world.run_program(&["schema", "apply"], 0);

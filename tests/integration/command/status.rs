@@ -246,7 +246,6 @@ async fn direction_characters_in_names_are_made_visible() {
     let (mut tenant, ids) = users(2);
     let mail = tenant.user(&ids[0]).unwrap().mail.clone();
     tenant.user_mut(&ids[1]).mail = mail;
-    tenant.user_mut(&ids[0]).job_title = Some("Diver\u{202e}\u{1b}\u{9b}".to_owned());
     let world = World::start(tenant).await;
     world.run_program(&["sync"], 3);
     // A name that an earlier version wrote.
@@ -258,12 +257,6 @@ async fn direction_characters_in_names_are_made_visible() {
     // JSON contains the stored value, with an escape of its own.
     let log = world.run_program(&["log", "--format", "json"], 0);
     assert!(log.stdout.contains("ada\\u202enimda") && log.json().to_string().contains("ada\u{202e}nimda"), "{log:?}");
-    // So do the changes in a CSV file.
-    let csv = world.run_program(&["log", "--format", "csv"], 0).stdout;
-    assert!(csv.chars().all(|letter| letter == '\n' || learner_sync::model::is_visible(letter)), "{csv}");
-    let records: Vec<_> = csv::Reader::from_reader(csv.as_bytes()).into_records().map(Result::unwrap).collect();
-    let changes: Vec<Value> = records.iter().map(|record| serde_json::from_str(&record[10]).unwrap()).collect();
-    assert!(json!(changes).to_string().contains("Diver\u{202e}\\u001b\u{9b}"), "{changes:?}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::world::{World, add_users, assigned};
 /// A table `people` whose id has this type.
 fn people(id: &str) -> String {
     format!(
-        "CREATE TABLE people (uid {id}, user_name varchar(150) UNIQUE, email varchar(150) UNIQUE, active boolean,
+        "CREATE TABLE people (uid {id}, user_name varchar(150) UNIQUE CHECK (length(user_name) <= 150), email varchar(150) UNIQUE, active boolean,
              title text, country text, department text, first_name text, last_name text, employee_number text)"
     )
 }
@@ -88,6 +88,43 @@ async fn generated_ids() {
         let version = if generator == "uuid" { 4 } else { 7 };
         assert!(ids.iter().all(|id| id.get_version_num() == version), "{ids:?}");
     }
+}
+
+#[apply(on_both)]
+async fn ids_longer_than_a_name_do_not_keep_users_from_swapping_their_names() {
+    let id = if is_on_postgres() { "repeat(md5(random()::text), 5)" } else { "(hex(randomblob(80)))" };
+    let mut tenant = Tenant::default();
+    let users = assigned(&mut tenant, 2);
+    let mut world = World::start(tenant).await;
+    make(&world, &people(&format!("text PRIMARY KEY DEFAULT {id}"))).await;
+    configure(&world, "\"uid\"");
+    assert_eq!(world.cycle().await.counts.created, 2);
+    world.sim.tenant(|tenant| {
+        let [one, other] = [&users[0], &users[1]].map(|user| tenant.user_mut(user).clone());
+        let (user, names) = (tenant.user_mut(&users[0]), other);
+        (user.user_principal_name, user.mail) = (names.user_principal_name, names.mail);
+        let (user, names) = (tenant.user_mut(&users[1]), one);
+        (user.user_principal_name, user.mail) = (names.user_principal_name, names.mail);
+    });
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 2, updated: 2, ..Counts::default() });
+}
+
+/// A platform may use the login as the id.
+#[apply(on_both)]
+async fn operational_logs_do_not_name_text_ids() {
+    let mut tenant = Tenant::default();
+    let users = assigned(&mut tenant, 2);
+    let world = World::start(tenant).await;
+    make(&world, &people("text PRIMARY KEY DEFAULT 'ada.login'")).await;
+    configure(&world, "\"uid\"");
+    let held = "INSERT INTO people (uid, user_name, email, active) \
+                VALUES ('eve.login', 'eve', 'number.0001@harbourworks.example', true)";
+    world.execute(held).await;
+    let ran = world.run_program_with(&[("LEARNER_SYNC_LOG__LEVEL", "debug")], &["sync"], 3);
+    assert!(ran.stderr.contains(&users[0]) && ran.stderr.contains("conflict"), "{ran:?}");
+    assert!(ran.stderr.contains("change applied"), "{ran:?}");
+    assert!(!ran.stderr.contains(".login"), "{ran:?}");
+    assert!(world.last_detail(&users[0]).await.contains("eve.login"));
 }
 
 /// Ids that an administrator has to quote: each is relinked, logged and found again.

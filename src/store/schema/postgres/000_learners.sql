@@ -19,6 +19,6 @@ CREATE TABLE IF NOT EXISTS learners (
     updated_at        timestamptz NOT NULL DEFAULT date_trunc('second', now()),
     deactivated_at    timestamptz
 );
-CREATE UNIQUE INDEX IF NOT EXISTS learners_external_id_folded ON learners (lower(external_id COLLATE "C"));
-CREATE UNIQUE INDEX IF NOT EXISTS learners_user_name_folded ON learners (lower(user_name COLLATE "C"));
-CREATE UNIQUE INDEX IF NOT EXISTS learners_email_folded ON learners (lower(email COLLATE "C"));
+CREATE UNIQUE INDEX learners_external_id_folded ON learners (lower(external_id COLLATE "C"));
+CREATE UNIQUE INDEX learners_user_name_folded ON learners (lower(user_name COLLATE "C"));
+CREATE UNIQUE INDEX learners_email_folded ON learners (lower(email COLLATE "C"));

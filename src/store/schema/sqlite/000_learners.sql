@@ -19,6 +19,6 @@ CREATE TABLE IF NOT EXISTS learners (
     updated_at        TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
     deactivated_at    TEXT
 );
-CREATE UNIQUE INDEX IF NOT EXISTS learners_external_id ON learners (external_id COLLATE NOCASE);
-CREATE UNIQUE INDEX IF NOT EXISTS learners_user_name ON learners (user_name COLLATE NOCASE);
-CREATE UNIQUE INDEX IF NOT EXISTS learners_email ON learners (email COLLATE NOCASE);
+CREATE UNIQUE INDEX learners_external_id ON learners (external_id COLLATE NOCASE);
+CREATE UNIQUE INDEX learners_user_name ON learners (user_name COLLATE NOCASE);
+CREATE UNIQUE INDEX learners_email ON learners (email COLLATE NOCASE);
