@@ -162,7 +162,9 @@ async fn a_constant_that_its_column_truncates_is_refused() {
     if !is_on_postgres() {
         return;
     }
-    let world = World::start(Tenant::default()).await;
+    let mut tenant = Tenant::default();
+    assigned(&mut tenant, 1);
+    let world = World::start(tenant).await;
     make(&world, "CREATE TABLE people ()").await;
     world
         .execute("CREATE DOMAIN code AS char(3); CREATE DOMAIN inner_code AS code; CREATE DOMAIN flags AS bit(3)")
