@@ -198,10 +198,10 @@ async fn nothing_is_relinked_when_the_users_change_meanwhile_or_the_database_ref
     let before = rows(&world).await;
     let arguments = ["approve", "--relink", "--yes", "--expect", "3"];
     // The second reading finds another set, another value, no value.
-    let changes: [&dyn Fn(&mut Tenant, &str); 3] = [
-        &|tenant, user| tenant.unassign(user),
-        &|tenant, user| tenant.user_mut(user).department = Some("Changed".to_owned()),
-        &|tenant, user| tenant.user_mut(user).department = None,
+    let changes: [fn(&mut Tenant, &str); 3] = [
+        |tenant, user| tenant.unassign(user),
+        |tenant, user| tenant.user_mut(user).department = Some("Changed".to_owned()),
+        |tenant, user| tenant.user_mut(user).department = None,
     ];
     for change in changes {
         let gate = Gate::new();
