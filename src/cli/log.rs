@@ -8,7 +8,7 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, Failure, USAGE, shown, table, value_text, visible_json};
+use super::output::{DONE, Failure, USAGE, shown, table, value_text, visible_json, with_ends};
 use super::spreadsheet::safe_cell;
 use crate::model::{Action, LearnerId, Status};
 use crate::store::{Access, LogFilter, LogRow, Store, StoreError};
@@ -251,7 +251,8 @@ fn short(change: &Value) -> String {
     let new = value_text(&change["new"], "(nothing)");
     match &change["old"] {
         Value::Null => format!("{name}: {new}"),
-        old => format!("{name}: {} -> {new}", value_text(old, "")),
+        Value::String(old) => format!("{name}: {} -> {new}", with_ends(old)),
+        old => format!("{name}: {old} -> {new}"),
     }
 }
 

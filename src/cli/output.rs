@@ -13,7 +13,7 @@ use super::visible_events::VisibleEvents;
 use crate::config::{Config, ConfigError, LogConfig};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
-use crate::model::{Trigger, chain, hides_something, is_visible, visible};
+use crate::model::{Trigger, chain, hides_something, is_visible, trim_blanks, visible};
 use crate::runtime::AppError;
 use crate::runtime::lock::LockError;
 use crate::runtime::locked_cycle::LockedCycleError;
@@ -268,6 +268,11 @@ pub(super) fn value_text(value: &Value, nothing: &str) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// A value in quotes where its end would not be seen: it is empty, or has blanks around it.
+pub(super) fn with_ends(text: &str) -> String {
+    if text.is_empty() || trim_blanks(text) != text { format!("{text:?}") } else { text.to_owned() }
 }
 
 /// The minimum width of a table.

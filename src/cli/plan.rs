@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, Failure, print, print_json, shown, table};
+use super::output::{DONE, Failure, print, print_json, shown, table, with_ends};
 use super::planner::Planner;
 use super::sync::report_as_json;
 use crate::cycle;
@@ -96,7 +96,8 @@ pub(super) fn print_decisions(decisions: &[&Decision]) -> Result<(), Failure> {
 /// Every change in short form, with the `external_id` that an adoption replaces.
 pub(super) fn short_changes(decision: &Decision) -> impl Iterator<Item = String> + '_ {
     let replaced = decision.old_external_id.as_ref();
-    let replaced = replaced.map(|old| format!("{}: {old} -> {}", Column::ExternalId.name(), decision.user));
+    let replaced =
+        replaced.map(|old| format!("{}: {} -> {}", Column::ExternalId.name(), with_ends(old), decision.user));
     replaced.into_iter().chain(decision.changes.iter().map(short))
 }
 
@@ -106,6 +107,6 @@ fn short(change: &AttributeChange) -> String {
     let new = new.unwrap_or("(nothing)");
     match old {
         None => format!("{column}: {new}"),
-        Some(old) => format!("{column}: {old} -> {new}"),
+        Some(old) => format!("{column}: {} -> {new}", with_ends(old)),
     }
 }

@@ -155,11 +155,11 @@ impl Report {
 
     /// The numbers in words, for a status line.
     pub fn summary(&self) -> String {
-        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged: _, skipped, failed, held } =
+        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } =
             self.counts;
         format!(
             "{}, {in_scope} in scope, {created} created, {updated} updated, {deactivated} deactivated, {reactivated} \
-             reactivated, {skipped} skipped, {failed} failed, {held} held",
+             reactivated, {unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held",
             self.outcome
         )
     }

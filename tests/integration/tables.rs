@@ -2,6 +2,7 @@
 
 mod identity;
 mod limits;
+mod scim;
 mod text_ids;
 
 use graph_sim::{Tenant, User};
