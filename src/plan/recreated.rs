@@ -110,8 +110,10 @@ pub fn recreated(input: PlanInput<'_>, source: &str) -> Recreated {
             *numbers.entry(number).or_default() += 1;
         }
     }
-    // Something like "n/a": it identifies nobody.
-    let is_shared = |number: &String| numbers.get(number).is_some_and(|users| *users > 1);
+    // Something like "n/a" or "000", or a number of several users, identifies nobody.
+    let is_shared = |number: &String| {
+        !number.contains(|digit| matches!(digit, '1'..='9')) || numbers.get(number).is_some_and(|users| *users > 1)
+    };
     let mut recreated = Recreated::default();
     for Newcomer { user, values, rows } in &newcomers {
         let user_name = values.get(&Attribute::UserName).cloned().flatten();

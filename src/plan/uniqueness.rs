@@ -16,7 +16,8 @@ use crate::model::{
 
 /// The learners by the values they hold, linked or not.
 pub(super) struct Holders<'a> {
-    by_key: BTreeMap<UniqueKey, &'a LearnerRow>,
+    /// More than one row where the database keeps two spellings of a value.
+    by_key: BTreeMap<UniqueKey, Vec<&'a LearnerRow>>,
     by_external_id: BTreeMap<EntraId, &'a LearnerRow>,
     match_attribute: Attribute,
     /// By the folded value of the match attribute.
@@ -40,7 +41,9 @@ impl<'a> Holders<'a> {
             unlinked_by_match: BTreeMap::new(),
         };
         for row in rows {
-            holders.by_key.extend(newly_wanted(&row.values, None).map(|key| (key, row)));
+            for key in newly_wanted(&row.values, None) {
+                holders.by_key.entry(key).or_default().push(row);
+            }
             if let Some(named) = named_user(row) {
                 holders.by_external_id.insert(named, row);
             }
@@ -51,11 +54,16 @@ impl<'a> Holders<'a> {
         holders
     }
 
+    /// A row that has this value.
+    fn holder(&self, key: &UniqueKey) -> Option<&'a LearnerRow> {
+        self.by_key.get(key)?.last().copied()
+    }
+
     /// Every row that has one of the unique `values`, or that this user would adopt.
     pub(super) fn similar(&self, id: EntraId, values: &Values) -> impl Iterator<Item = &'a LearnerRow> {
         let wanted = values.get(&self.match_attribute).and_then(Option::as_deref);
         let matching = wanted.and_then(|wanted| self.unlinked_by_match.get(&self.match_attribute.matched(wanted)));
-        let holding = newly_wanted(values, None).filter_map(|key| self.by_key.get(&key).copied());
+        let holding = newly_wanted(values, None).filter_map(|key| self.by_key.get(&key)).flatten().copied();
         let rows: Vec<&LearnerRow> = holding.chain(self.by_external_id.get(&id).copied()).collect();
         rows.into_iter().chain(matching.into_iter().flatten().copied())
     }
@@ -180,7 +188,7 @@ pub(super) fn conflicts<'d>(
     }
     let by_learner: BTreeMap<&LearnerId, &Decision> =
         decisions.filter_map(|decision| Some((decision.row.learner()?, decision))).collect();
-    let recreated = wanted.iter().filter_map(|(key, claimants)| Some((holders.by_key.get(key)?, claimants)));
+    let recreated = wanted.iter().filter_map(|(key, claimants)| Some((holders.holder(key)?, claimants)));
     let recreated = recreated.flat_map(|(row, claimants)| {
         claimants.iter().filter(|claimant| may_be_recreated(input, claimant, row)).map(|claimant| claimant.user)
     });
@@ -191,7 +199,7 @@ pub(super) fn conflicts<'d>(
     loop {
         let mut found = BTreeMap::new();
         for (key, claimants) in &wanted {
-            let Some(row) = holders.by_key.get(key) else { continue };
+            let Some(row) = holders.holder(key) else { continue };
             let becomes_free = former_user(input, row).is_some()
                 || by_learner.get(&row.learner).is_some_and(|holder| {
                     gives_up(holder, key) && !conflicts.contains_key(&holder.user) && !staying.contains(&holder.user)
@@ -236,9 +244,9 @@ pub(super) fn free_reissued<'d>(
     let written: BTreeSet<&LearnerId> = decisions.clone().filter_map(|decision| decision.row.learner()).collect();
     let mut freed = BTreeMap::new();
     for (key, claimants) in wanted_keys(decisions) {
-        let Some(row) = holders.by_key.get(&key).filter(|row| !written.contains(&row.learner)) else { continue };
+        let Some(row) = holders.holder(&key).filter(|row| !written.contains(&row.learner)) else { continue };
         if let (Some(user), Some(claimant)) = (former_user(input, row), claimants.first()) {
-            freed.entry(user).or_insert((*row, key.attribute, claimant.user));
+            freed.entry(user).or_insert((row, key.attribute, claimant.user));
         }
     }
     freed.into_iter().filter_map(|(user, (row, wanted, by))| free_values(input, user, row, wanted, by)).collect()
