@@ -110,11 +110,15 @@ impl DbError {
         matches!(self, Self::Busy(cause) if matches!(cause.sqlstate(), Some("40001" | "40P01")))
     }
 
-    /// Whether an error may be about one row or about all of them: not one of the connection, the transaction, the
-    /// resources or the state of the server.
+    /// Whether an error may be about one row or about all of them.
     pub(crate) fn is_unclear(&self) -> bool {
-        let is_elsewhere = |code: &str| ["08", "25", "53", "57", "58"].iter().any(|class| code.starts_with(class));
-        matches!(self, Self::Other(cause) if !cause.sqlstate().is_some_and(is_elsewhere))
+        match self {
+            Self::Other(cause) => match cause.sqlstate() {
+                Some(code) => postgres::subject(code) == postgres::Subject::Row,
+                None => cause.sqlite_code().is_some_and(sqlite::is_unspecific),
+            },
+            _ => false,
+        }
     }
 
     /// Whether an unclassified error may come from the values of a row: an expression of the table fails.

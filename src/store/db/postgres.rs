@@ -10,7 +10,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnectOptions;
 
 pub(super) use self::encoding::{ANSWER, Encoding, question};
-pub(super) use self::errors::{classify, is_loss, message_without_values, server_error};
+pub(super) use self::errors::{Subject, classify, is_loss, message_without_values, server_error, subject};
 use super::connection::{Connection, PostgresSession, within};
 use super::error::{DbError, EngineReport};
 use super::statement::Statement;

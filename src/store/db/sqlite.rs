@@ -195,9 +195,16 @@ pub(super) fn classify(path: Option<&Path>, error: sqlx::Error) -> DbError {
 
 /// Whether an expression failed while a statement ran, such as `json(title)` for a text that is not JSON.
 pub(super) fn is_failed_expression(error: &sqlx::Error) -> bool {
-    // SQLITE_ERROR
     let message = error.as_database_error().map_or("", |error| error.message());
-    result_code(error) == Some(1) && !message.starts_with("no such ") && !message.contains("syntax error")
+    result_code(error).is_some_and(is_unspecific)
+        && !message.starts_with("no such ")
+        && !message.contains("syntax error")
+}
+
+/// Whether a result code says nothing: every other one is about a row or about the whole database.
+pub(super) fn is_unspecific(code: i32) -> bool {
+    // SQLITE_ERROR
+    primary(code) == 1
 }
 
 /// The extended result code.

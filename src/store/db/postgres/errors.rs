@@ -13,14 +13,33 @@ pub(in crate::store::db) fn server_error(error: &sqlx::Error) -> Option<&PgDatab
 
 /// The message, unless it may contain values.
 pub(in crate::store::db) fn message_without_values(error: &PgDatabaseError) -> Option<&str> {
-    // About connections, transactions, sign-in, names in a statement, rights, resources and the state of the server.
-    const NOT_ABOUT_ROWS: [&str; 14] =
-        ["08", "0A", "25", "26", "28", "2B", "3D", "3F", "42", "53", "55", "57", "58", "XX"];
-    // lock_not_available is in class 55; these are deadlock_detected and serialization_failure.
-    let is_busy = matches!(error.code(), "40P01" | "40001");
     let is_fatal = matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic);
-    let shown = is_busy || is_fatal || NOT_ABOUT_ROWS.iter().any(|class| error.code().starts_with(class));
-    shown.then(|| error.message())
+    (is_fatal || subject(error.code()) != Subject::Row).then(|| error.message())
+}
+
+/// What an error is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store::db) enum Subject {
+    /// The values of a row, or nobody knows.
+    Row,
+    /// A statement, whatever its values: one of ours, or one in a function that a trigger calls.
+    Statement,
+    /// The transaction, the role, the resources or the state of the server.
+    Server,
+}
+
+/// What an error with this SQLSTATE is about.
+pub(in crate::store::db) fn subject(code: &str) -> Subject {
+    match code {
+        // insufficient_privilege, lock_not_available, deadlock_detected, serialization_failure
+        "42501" | "55P03" | "40P01" | "40001" => Subject::Server,
+        _ => match code.get(..2) {
+            Some("25" | "28" | "3D" | "53" | "57" | "58" | "XX") => Subject::Server,
+            // A function may connect to another server.
+            Some("08" | "0A" | "26" | "2B" | "3F" | "42" | "55") => Subject::Statement,
+            _ => Subject::Row,
+        },
+    }
 }
 
 /// Classifies an error of a connection to `database`.
@@ -77,13 +96,8 @@ fn refusal(error: &sqlx::Error) -> Option<RowRefusal> {
         // insufficient_privilege, from the part of the server that applies policies
         "42501" if error.routine() == Some("ExecWithCheckOptions") => RowRefusal::Policy,
         code if ["21", "22", "23", "44", "P0"].iter().any(|class| code.starts_with(class)) => other(code),
-        // An error within a function of a trigger. Locks, timeouts, rights and the disk concern more than a row.
-        code if is_error
-            && error.r#where().is_some()
-            && !matches!(code, "40001" | "40P01" | "42501" | "53100" | "55P03" | "57014") =>
-        {
-            other(code)
-        }
+        // An error within a function of a trigger.
+        code if is_error && error.r#where().is_some() && subject(code) != Subject::Server => other(code),
         _ => return None,
     })
 }
