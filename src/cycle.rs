@@ -225,6 +225,8 @@ pub async fn prepare(
     let relinks = options.only.and_then(|only| Some((only.user, only.relink.clone()?))).into_iter().collect();
     let mut plan = plan::plan(evidence.plan_input(context.rules, &relinks));
     plan.unreadable().iter().for_each(|problem| tracing::warn!("{problem}"));
+    let disposable = &evidence.facts.unreadable.disposable;
+    disposable.iter().for_each(|problem| tracing::warn!("{problem}"));
     let explained = match options.only.zip(evidence.read.surroundings.clone()) {
         None => None,
         Some((only, surroundings)) => {

@@ -37,7 +37,7 @@ pub use self::policy::{Reissued, Repair};
 pub use self::restrictions::{Restrictions, UserList};
 pub use self::shell::shell_word;
 pub use self::table::{Column, ColumnConstant, IdGenerator, StateLabels, Table};
-pub use self::unreadable_row::{UnreadableRow, UnreadableRows};
+pub use self::unreadable_row::{RowSubject, UnreadableRow, UnreadableRows};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub(crate) use self::words::words;
 pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};

@@ -119,7 +119,10 @@ fn empty_group(
     match groups_of(leaver).find(|group| emptied.contains(group)) {
         Some(group) if input.hidden.contains(&group) => Some(format!("group {group} hides its members")),
         Some(group) if input.gone.contains(&group) => Some(format!("group {group} no longer exists")),
-        Some(group) => Some(format!("group {group} no longer has members")),
+        Some(group) => Some(match unreadable_members(input, group) {
+            Some(problem) => format!("group {group} has no members, and its last number is unknown: {problem}"),
+            None => format!("group {group} no longer has members"),
+        }),
         // A user who moved to a group that hides its members is still assigned.
         None => {
             input.hidden.first().map(|group| format!("group {group} hides its members, which may include the user"))
@@ -177,13 +180,22 @@ fn groups_of<'a>(leaver: &'a Leaver<'_>) -> impl Iterator<Item = EntraId> + 'a {
 /// do not exist any more.
 fn emptied_groups(input: PlanInput<'_>) -> BTreeSet<EntraId> {
     let last = |group: &EntraId| input.facts.last_members.get(group).copied().unwrap_or_default();
-    // A row of sync_groups without a readable id may be that of any group.
-    let is_unknown = !input.facts.unreadable.others.is_empty();
     let is_guarded = |group: &EntraId| {
-        is_unknown || last(group) >= GUARDED_GROUP || input.hidden.contains(group) || input.gone.contains(group)
+        last(group) >= GUARDED_GROUP
+            || input.hidden.contains(group)
+            || input.gone.contains(group)
+            || unreadable_members(input, *group).is_some()
     };
     let emptied = input.groups.iter().filter(|(group, members)| **members == 0 && is_guarded(group));
     emptied.map(|(group, _)| *group).collect()
+}
+
+/// Why the last number of members of a group is unknown. A row without a readable id may be that of any group.
+fn unreadable_members(input: PlanInput<'_>, group: EntraId) -> Option<&String> {
+    let problems = &input.facts.unreadable.by_group;
+    problems
+        .get(&Some(group))
+        .or_else(|| problems.get(&None).filter(|_| !input.facts.last_members.contains_key(&group)))
 }
 
 /// The emptied groups through which an active learner was last seen whose user is not assigned now. Such a group keeps

@@ -33,15 +33,14 @@ pub(super) fn newly_wanted<'a>(
 pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Draft) {
     for (id, user) in &input.desired.users {
         let linked = input.linked.get(id);
-        if input.unreadable(*id).is_some() {
-            draft.counts.in_scope += u64::from(user.assessment.is_in_scope());
-            continue;
-        }
         if let Some(setting) = excluded_by(input, *id, input.row(*id)) {
             draft.decisions.push(excluded(*id, linked, setting));
             continue;
         }
         draft.counts.in_scope += u64::from(user.assessment.is_in_scope());
+        if input.unreadable(*id).is_some() {
+            continue;
+        }
         match &user.assessment {
             Assessment::Unchanged => draft.counts.unchanged += 1,
             Assessment::Wanted(learner) => match (linked, input.relinks.get(id)) {
@@ -64,7 +63,8 @@ pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Dr
 
 /// Rejects every user whose bookkeeping cannot be read: what the learner should be depends on it.
 pub(super) fn reject_unreadable(input: PlanInput<'_>, draft: &mut Draft) {
-    for (user, problem) in &input.facts.unreadable.by_user {
+    let is_excluded = |user: EntraId| excluded_by(input, user, input.row(user)).is_some();
+    for (user, problem) in input.facts.unreadable.by_user.iter().filter(|(user, _)| !is_excluded(**user)) {
         let rejection = Rejection { reason: Reason::DatabaseError, detail: problem.clone(), user_name: None };
         let rejected = rejected(input, *user, input.linked.get(user), &rejection);
         // Whatever the row was about, the user is known.

@@ -33,15 +33,15 @@ fn find_leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> 
     let mut leavers = Vec::new();
     let relinked: BTreeSet<EntraId> = input.relinks.values().filter_map(Relink::former).collect();
     for (user, linked) in input.linked.iter().filter(|(user, linked)| linked.active && !relinked.contains(user)) {
-        if input.unreadable(*user).is_some() {
-            continue;
-        }
         let assessment = input.desired.assessment(*user);
         if let Some(setting) = excluded_by(input, *user, input.row(*user)) {
             // Assigned users were counted among the joiners.
             if assessment.is_none() {
                 draft.decisions.push(excluded(*user, Some(linked), setting));
             }
+            continue;
+        }
+        if input.unreadable(*user).is_some() {
             continue;
         }
         let evidence = match (assessment, input.confirmed.get(user)) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::db::{DbError, SqlRow, Statement, parse_column};
 use super::error::StoreError;
 use super::handle::Store;
-use crate::model::{ClockFinding, Outcome, Trigger, UnreadableRow};
+use crate::model::{ClockFinding, Outcome, RowSubject, Trigger, UnreadableRow};
 use crate::plan::Counts;
 
 /// The key of a row in `sync_cycles`.
@@ -155,19 +155,19 @@ impl Store {
     /// When the last complete cycle of `source` started. A failed one may have recorded a wrong clock.
     pub async fn last_complete_cycle(&self, source: &str) -> Result<Option<Timestamp>, StoreError> {
         let statement = Statement::new(
-            "SELECT started_at FROM sync_cycles WHERE source = $1 AND outcome IN ($2, $3, $4) ORDER BY id DESC LIMIT 1",
+            "SELECT started_at FROM sync_cycles WHERE source = $1 AND outcome IN ($2, $3, $4) ORDER BY id DESC LIMIT 100",
         );
         let complete = [Outcome::Success, Outcome::Partial, Outcome::Held];
         let statement = complete.into_iter().fold(statement.bind(source), |all, one| all.bind(one.as_str()));
-        let row = self.connection().await.optional_row(statement).await?;
+        let rows = self.connection().await.rows(statement).await?;
         // A time that cannot be read is noted by another read.
-        Ok(row.and_then(|row| row.time(0, "sync_cycles.started_at").ok()))
+        Ok(rows.iter().find_map(|row| row.time(0, "sync_cycles.started_at").ok()))
     }
 
     async fn cycle_of(&self, statement: Statement<'_>) -> Result<Option<CycleRow>, StoreError> {
         let read = |row: &SqlRow| cycle_row(row);
         let note = |row: &SqlRow, column| UnreadableRow {
-            user: None,
+            subject: RowSubject::History,
             column,
             place: format!("id = {}", row.get::<i64, _>("id").unwrap_or_default()),
             repair: format!("DELETE FROM sync_cycles WHERE id = {}", row.get::<i64, _>("id").unwrap_or_default()),

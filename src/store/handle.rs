@@ -9,7 +9,7 @@ use super::db::{Connection, DbError, SqlRow, Statement, TransactionEnd, in_trans
 use super::error::StoreError;
 use super::schema::WRITE_LOCK;
 use super::table::{Key, Layout};
-use crate::model::UnreadableRow;
+use crate::model::{RowSubject, UnreadableRow};
 
 /// An open learner database.
 ///
@@ -68,6 +68,12 @@ impl Store {
 
     pub(super) fn note_unreadable(&self, row: UnreadableRow) {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).entry(row.repair.clone()).or_insert(row);
+    }
+
+    /// Takes the unreadable rows that the next cycle can do without.
+    pub(super) fn take_disposable(&self) -> Vec<UnreadableRow> {
+        let mut rows = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.extract_if(.., |_, row| row.subject == RowSubject::Failure).map(|(_, row)| row).collect()
     }
 
     /// The rows that `statement` returns, each as `read` converts it. A row that cannot be read is left out and noted,

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Either, Executor as _, PgConnection, SqliteConnection}
 
 use super::error::DbError;
 use super::row::SqlRow;
-use super::statement::{self, Statement};
+use super::statement::{self, Statement, quote_literal};
 use super::{postgres, sqlite};
 
 /// A connection to a database.
@@ -211,16 +211,33 @@ impl Connection {
         }
     }
 
-    /// An expression for a condition that finds this row of `table` again, whatever its columns contain. On PostgreSQL
-    /// `key` has the type of its column, and identifies the row.
-    pub(crate) fn place_of(&self, table: &str, key: &[&str]) -> String {
+    /// An expression for the condition that finds the link in the row `alias` again.
+    pub(crate) fn place_of_link(&self, alias: &str) -> String {
+        format!("'learner_id = ' || {}", self.literal(&format!("{alias}.learner_id")))
+    }
+
+    /// An expression for the condition that finds the row `alias` of the bookkeeping again, by its source and the id in
+    /// `column`. A text that is not an id may be an address, so the condition finds every such row instead of naming it.
+    pub(crate) fn place_of_entry(&self, alias: &str, column: &str) -> String {
+        let is_junk = |column: &str| match self {
+            Self::Sqlite(_) => format!("(length({column}) <> 36 OR {column} GLOB '*[^0-9a-fA-F-]*')"),
+            Self::Postgres(_) => format!("(length({column}) <> 36 OR {column} ~ '[^0-9a-fA-F-]')"),
+        };
+        let id = format!("{alias}.{column}");
+        format!(
+            "'source = ' || {} || ' AND ' || CASE WHEN {} THEN {} ELSE '{column} = ' || {} END",
+            self.literal(&format!("{alias}.source")),
+            is_junk(&id),
+            quote_literal(&is_junk(column)),
+            self.literal(&id),
+        )
+    }
+
+    /// An expression for the value of `column` as it is written in a statement.
+    fn literal(&self, column: &str) -> String {
         match self {
-            Self::Sqlite(_) => format!("'rowid = ' || {table}.rowid"),
-            Self::Postgres(_) => {
-                let conditions: Vec<String> = key.iter().map(|column| format!("{column} = %L")).collect();
-                let columns: Vec<String> = key.iter().map(|column| format!("{table}.{column}")).collect();
-                format!("format('{}', {})", conditions.join(" AND "), columns.join(", "))
-            }
+            Self::Sqlite(_) => format!("quote({column})"),
+            Self::Postgres(_) => format!("quote_literal({column})"),
         }
     }
 

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Attribute, EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearners, Route, Routes, Status, UnreadableRow,
-    Values,
+    Attribute, EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearners, Route, Routes, RowSubject, Status,
+    UnreadableRow, Values,
 };
 use crate::store::db::{Connection, DbError, Dialect, SqlRow, Statement, parse_column, parse_json_column};
 use crate::store::error::StoreError;
@@ -27,7 +27,7 @@ impl Store {
         let mut connection = self.connection().await;
         let mut statement = Statement::new("SELECT l.entra_id, l.learner_id, l.via, ");
         statement.push(layout.active("r")).push(", ").push(layout.deactivated("r", "l")).push(", ");
-        statement.push(layout.outside("r")).push(", ").push(connection.place_of("l", &["learner_id"]));
+        statement.push(layout.outside("r")).push(", ").push(connection.place_of_link("l"));
         statement.push(", ").push(layout.external_id("r.").unwrap_or_else(|| "NULL".to_owned()));
         statement.push(", ").push(layout.unreadable_state("r", connection.dialect()));
         push_columns(&mut statement, layout, &attributes);
@@ -41,7 +41,9 @@ impl Store {
         let mut routes_by_text = BTreeMap::new();
         let mut values = Values::new();
         let mut unreadable = Vec::new();
+        let mut linked_users = BTreeSet::new();
         let each = |row: SqlRow| {
+            linked_users.extend(row.canonical::<EntraId, _>(0, "sync_links.entra_id"));
             let (user, routes) = match read_link(&row, &mut routes_by_text) {
                 Ok(link) => link,
                 Err(DbError::Unreadable { column }) => {
@@ -77,7 +79,8 @@ impl Store {
             if link.user.is_none() {
                 link.user = last_logged_user(&mut connection, layout, &learner).await?;
             }
-            self.note_unreadable(link.into_row());
+            let is_second = link.column != "sync_links.via" && link.user.is_some_and(|user| !linked_users.insert(user));
+            self.note_unreadable(link.into_row(is_second));
         }
         Ok(known)
     }
@@ -192,15 +195,16 @@ impl UnreadableLink {
         Ok(Self { user: written.or(named), column, place })
     }
 
-    fn into_row(self) -> UnreadableRow {
+    /// A user has one link, so a second one is deleted.
+    fn into_row(self, is_second: bool) -> UnreadableRow {
         let Self { user, column, place } = self;
         let change = match (column, user) {
             ("sync_links.via", _) => "UPDATE sync_links SET via = '[]'".to_owned(),
-            (_, Some(user)) => format!("UPDATE sync_links SET entra_id = '{user}'"),
-            (_, None) => "DELETE FROM sync_links".to_owned(),
+            (_, Some(user)) if !is_second => format!("UPDATE sync_links SET entra_id = '{user}'"),
+            (_, _) => "DELETE FROM sync_links".to_owned(),
         };
         let repair = format!("{change} WHERE {place}");
-        UnreadableRow { user, column, place, repair }
+        UnreadableRow { subject: RowSubject::User(user), column, place, repair }
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use jiff::Timestamp;
 
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Status, UnreadableRow};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, RowSubject, Status, UnreadableRow};
 use crate::store::cycles::CycleId;
 use crate::store::db::{DbError, SqlRow, Statement, parse_json_column};
 use crate::store::error::StoreError;
@@ -139,5 +139,5 @@ impl Store {
 fn numbered(row: &SqlRow, column: &'static str, table: &str) -> UnreadableRow {
     let place = format!("id = {}", row.get::<i64, _>(0).unwrap_or_default());
     let repair = format!("DELETE FROM {table} WHERE {place}");
-    UnreadableRow { user: None, column, place, repair }
+    UnreadableRow { subject: RowSubject::History, column, place, repair }
 }

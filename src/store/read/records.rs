@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::status::HeldUser;
-use crate::model::{Action, Attribute, Cause, EntraId, Reason, Status, UnreadableRow, fold};
+use crate::model::{Action, Attribute, Cause, EntraId, Reason, RowSubject, Status, UnreadableRow, fold};
 use crate::plan::{FailingEntry, HeldEntry};
 use crate::store::db::{DbError, Dialect, SqlRow, Statement};
 use crate::store::error::StoreError;
@@ -29,7 +29,7 @@ impl Store {
 
     /// The failing, skipped and waiting users.
     pub async fn failing(&self, source: &str) -> Result<BTreeMap<EntraId, FailingEntry>, StoreError> {
-        let place = self.connection().await.place_of("sync_failures", &["source", "entra_id"]);
+        let place = self.connection().await.place_of_entry("sync_failures", "entra_id");
         let statement = Statement::new(format!(
             "SELECT entra_id, reason, cause, drift_fingerprint, first_at, {place} FROM sync_failures WHERE source = $1",
         ));
@@ -47,8 +47,8 @@ impl Store {
             };
             Ok((row.canonical(0, "sync_failures.entra_id")?, entry))
         };
-        self.query_readable(statement.bind(source), read, |row, column| deletable(row, column, "sync_failures", 5))
-            .await
+        let note = |row: &SqlRow, column| deletable(row, column, "sync_failures", 5, |_| RowSubject::Failure);
+        self.query_readable(statement.bind(source), read, note).await
     }
 
     /// The users that this source deactivated at `since` or later without an approval, and that are still inactive.
@@ -144,18 +144,18 @@ impl Store {
     /// The last recorded number of members of each assigned group; as many as there can be where it cannot be read, so
     /// that the group is guarded.
     pub async fn last_members(&self, source: &str) -> Result<BTreeMap<EntraId, u64>, StoreError> {
-        let place = self.connection().await.place_of("sync_groups", &["source", "group_id"]);
+        let place = self.connection().await.place_of_entry("sync_groups", "group_id");
         let statement =
             Statement::new(format!("SELECT group_id, last_members, {place} FROM sync_groups WHERE source = $1"));
         let read = |row: &SqlRow| {
             let group = row.canonical(0, "sync_groups.group_id")?;
             let members = row.count(1, "sync_groups.last_members");
             if let Err(DbError::Unreadable { column }) = members {
-                self.note_unreadable(UnreadableRow { user: None, ..deletable(row, column, "sync_groups", 2) });
+                self.note_unreadable(deletable(row, column, "sync_groups", 2, RowSubject::Group));
             }
             Ok((group, members.unwrap_or(u64::MAX)))
         };
-        let note = |row: &SqlRow, column| UnreadableRow { user: None, ..deletable(row, column, "sync_groups", 2) };
+        let note = |row: &SqlRow, column| deletable(row, column, "sync_groups", 2, RowSubject::Group);
         self.query_readable(statement.bind(source), read, note).await
     }
 
@@ -190,9 +190,15 @@ fn read_source(row: &SqlRow) -> Result<String, StoreError> {
 
 /// An unreadable row that the next cycle makes again where it is needed. The Entra id is the first column, and `place`
 /// the index of the condition that finds the row.
-pub(super) fn deletable(row: &SqlRow, column: &'static str, table: &str, place: usize) -> UnreadableRow {
-    let user = row.foreign_text(0).ok().flatten().and_then(|text| text.parse().ok());
+pub(super) fn deletable(
+    row: &SqlRow,
+    column: &'static str,
+    table: &str,
+    place: usize,
+    subject: fn(Option<EntraId>) -> RowSubject,
+) -> UnreadableRow {
+    let id = row.foreign_text(0).ok().flatten().and_then(|text| text.parse().ok());
     let place = row.foreign_text(place).ok().flatten().unwrap_or_default().into_owned();
     let repair = format!("DELETE FROM {table} WHERE {place}");
-    UnreadableRow { user, column, place, repair }
+    UnreadableRow { subject: subject(id), column, place, repair }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::records::deletable;
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, RowSubject};
 use crate::store::db::{SqlRow, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -64,7 +64,7 @@ impl Store {
     pub async fn held_users(&self, source: &str) -> Result<Vec<HeldUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
-        let place = self.connection().await.place_of("h", &["source", "entra_id"]);
+        let place = self.connection().await.place_of_entry("h", "entra_id");
         let within = layout.within("r");
         let statement = Statement::new(format!(
             "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}, {place}
@@ -86,14 +86,15 @@ impl Store {
                 user_name: row.foreign_text(7)?.map(Cow::into_owned),
             })
         };
-        self.query_readable(statement.bind(source), read, |row, column| deletable(row, column, "sync_held", 8)).await
+        let note = |row: &SqlRow, column| deletable(row, column, "sync_held", 8, RowSubject::User);
+        self.query_readable(statement.bind(source), read, note).await
     }
 
     /// The failing users, in order of object id.
     pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
-        let place = self.connection().await.place_of("f", &["source", "entra_id"]);
+        let place = self.connection().await.place_of_entry("f", "entra_id");
         let within = layout.within("r");
         let statement = Statement::new(format!(
             "SELECT f.entra_id, f.reason, f.detail, f.first_at, f.last_at, f.attempts,
@@ -116,8 +117,8 @@ impl Store {
                 user_name: row.foreign_text(6)?.map(Cow::into_owned),
             })
         };
-        self.query_readable(statement.bind(source), read, |row, column| deletable(row, column, "sync_failures", 7))
-            .await
+        let note = |row: &SqlRow, column| deletable(row, column, "sync_failures", 7, |_| RowSubject::Failure);
+        self.query_readable(statement.bind(source), read, note).await
     }
 
     /// The numbers of learners.

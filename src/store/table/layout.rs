@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::model::{
-    Attribute, AttributeKind, Column, EntraId, IdGenerator, LearnerId, StateLabels, Table, UnreadableRow,
+    Attribute, AttributeKind, Column, EntraId, IdGenerator, LearnerId, RowSubject, StateLabels, Table, UnreadableRow,
 };
 use crate::store::db::{DbError, Dialect, SqlRow, SqlValue, quote_identifier, quote_literal};
 
@@ -243,7 +243,7 @@ impl Layout {
         };
         let place = format!("{} = {id}", self.id());
         let repair = format!("UPDATE {} SET {} = 1 WHERE {place}", self.table, self.attribute(Attribute::Active));
-        UnreadableRow { user: Some(user), column: "learners.active", place, repair }
+        UnreadableRow { subject: RowSubject::User(Some(user)), column: "learners.active", place, repair }
     }
 
     /// An expression for whether the learner in the row `alias` is in another state, neither active nor inactive.

@@ -32,7 +32,7 @@ pub struct Bookkeeping<'b> {
 }
 
 impl Store {
-    /// Writes `bookkeeping` in one transaction, or nothing when there is nothing to write. Returns the new generation
+    /// Writes `bookkeeping` in one transaction, or nothing when there is nothing to write. Deletes failures that cannot be read. Returns the new generation
     /// when links were written.
     pub async fn record(
         &self,
@@ -40,6 +40,7 @@ impl Store {
         context: &WriteContext<'_>,
     ) -> Result<Option<Generation>, StoreError> {
         let Bookkeeping { left, failing_ended, held_ended, routes, group_members, take_over_ended } = bookkeeping;
+        let disposable = self.take_disposable();
         let is_recorded = |decision: &Decision| decision.leave().is_some_and(|leave| leave.tracked || leave.begins);
         if !left.iter().any(is_recorded)
             && failing_ended.is_empty()
@@ -47,10 +48,15 @@ impl Store {
             && routes.is_empty()
             && group_members.is_empty()
             && !take_over_ended
+            && disposable.is_empty()
         {
             return Ok(None);
         }
         self.write(async |connection| {
+            // First, because a failure may be written again.
+            for row in &disposable {
+                connection.script(&row.repair).await?;
+            }
             let mut session = WriteSession { connection, layout: &self.layout, context };
             let generation = write_bookkeeping(&mut session, bookkeeping).await?;
             reached(Step::NotesWritten);
