@@ -74,6 +74,7 @@ impl Lock {
                 Ok(()) => {
                     file.unlock().map_err(unusable)?;
                     shared_rounds += 1;
+                    std::thread::sleep(BETWEEN_NAME_ATTEMPTS);
                 }
                 Err(TryLockError::Error(source)) => return Err(unusable(source)),
                 Err(TryLockError::WouldBlock) => {
