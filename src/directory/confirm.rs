@@ -9,6 +9,7 @@ use super::client::with_request_id;
 use super::members::{GroupState, MemberList};
 use super::principals::Assignments;
 use super::read::{read_account, single_user};
+use super::wire::RowType;
 use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot};
 use crate::model::{EntraId, Selection, UnclearRows, Value, Verdict};
 
@@ -78,9 +79,13 @@ impl Directory {
             }
         }
         if !enabled.is_empty() {
-            let assigned = self.reread_assignments(snapshot, &mut confirmation).await?;
+            let (assigned, others) = self.reread_assignments(snapshot, &enabled, &mut confirmation).await?;
             for user in enabled {
-                let verdict = if assigned.contains(&user) { Verdict::Present } else { Verdict::Unassigned };
+                let verdict = match others.get(&user) {
+                    _ if assigned.contains(&user) => Verdict::Present,
+                    Some(kind) => Verdict::Unreadable(format!("listed as {kind}, but it is the account of a user")),
+                    None => Verdict::Unassigned,
+                };
                 confirmation.verdicts.insert(user, verdict);
             }
         }
@@ -114,14 +119,18 @@ impl Directory {
         Ok(())
     }
 
-    /// The ids of all users assigned now. Adds the state of the assignments to `confirmation`.
+    /// The ids of all users assigned now, and what else those among `leavers` are listed as. Adds the state of the
+    /// assignments to `confirmation`.
     async fn reread_assignments(
         &self,
         snapshot: &Snapshot,
+        leavers: &BTreeSet<EntraId>,
         confirmation: &mut Confirmation,
-    ) -> Result<BTreeSet<EntraId>, DirectoryError> {
+    ) -> Result<(BTreeSet<EntraId>, BTreeMap<EntraId, &'static str>), DirectoryError> {
         let assignments = self.assignments(snapshot.application()).await?;
-        let Assignments { mut users, groups: names, other_roles: _, roles: _, unknown_roles: _, unclear } = assignments;
+        let Assignments { mut users, groups: names, other_roles: _, roles: _, unknown_roles: _, mut others, unclear } =
+            assignments;
+        others.extend(names.keys().map(|group| (*group, "a group")));
         confirmation.nobody_assigned = Some(users.is_empty() && names.is_empty());
         // A principal of which only its id is clear is assigned.
         users.extend(unclear.principals.keys());
@@ -129,10 +138,20 @@ impl Directory {
         let mut groups = BTreeMap::new();
         let nothing = &Selection::default();
         let reads = names.iter().map(|(group, name)| async move {
-            Ok::<_, DirectoryError>((*group, self.members(*group, name, nothing, |_, _| {}).await?))
+            let mut listed = Vec::new();
+            let members = self.members(*group, name, nothing, |row, _| {
+                if let RowType::Other(kind) = row.kind
+                    && leavers.contains(&row.id)
+                {
+                    listed.push((row.id, kind));
+                }
+            });
+            let members = members.await?;
+            Ok::<_, DirectoryError>((*group, members, listed))
         });
         let mut reads: FuturesUnordered<_> = reads.collect();
-        while let Some((group, list)) = reads.try_next().await? {
+        while let Some((group, list, listed)) = reads.try_next().await? {
+            others.extend(listed);
             let MemberList { users: mut members, unknown, bad_rows, state, .. } = list;
             // The snapshot knows whether a member of unknown type is a user.
             members.extend(unknown.iter().filter(|id| snapshot.routes(**id).is_some()));
@@ -143,7 +162,7 @@ impl Directory {
             users.extend(members.into_iter().chain(unknown));
         }
         confirmation.groups = Some(groups);
-        Ok(users)
+        Ok((users, others))
     }
 
     /// Reads each account by its id. Unlike [`Directory::read`], a 403 affects only its user.

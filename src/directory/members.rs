@@ -36,12 +36,12 @@ pub(super) enum GroupState {
 }
 
 impl MemberList {
-    /// Adds a row. Passes the rows that may be of users to `on_user`.
+    /// Adds a row, and passes it to `on_row`.
     fn add(
         &mut self,
         event: ListEvent<'_>,
         selection: &Selection,
-        mut on_user: impl FnMut(UserRow, &str),
+        mut on_row: impl FnMut(UserRow, &str),
     ) -> Result<(), String> {
         let (json, request_id) = match event {
             ListEvent::Start => {
@@ -52,17 +52,14 @@ impl MemberList {
         };
         self.rows += 1;
         match wire::member(json, selection) {
-            Ok(row) => match row.kind {
-                RowType::Other => {}
-                RowType::User | RowType::Agent => {
-                    self.users.insert(row.id);
-                    on_user(row, request_id);
+            Ok(row) => {
+                match row.kind {
+                    RowType::Other(_) => {}
+                    RowType::User | RowType::Agent => drop(self.users.insert(row.id)),
+                    RowType::Unknown => drop(self.unknown.insert(row.id)),
                 }
-                RowType::Unknown => {
-                    self.unknown.insert(row.id);
-                    on_user(row, request_id);
-                }
-            },
+                on_row(row, request_id);
+            }
             Err(InvalidRow::Failed(why)) => return Err(why),
             Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => self.bad_rows += 1,
         }
@@ -86,14 +83,14 @@ impl Directory {
         group: EntraId,
         name: &str,
         selection: &Selection,
-        mut on_user: impl FnMut(UserRow, &str),
+        mut on_row: impl FnMut(UserRow, &str),
     ) -> Result<MemberList, DirectoryError> {
         let what = format!("reading the members of group {group}");
         let path = self.members_path(group, selection);
         let mut list = MemberList::default();
         let mut missing = 0;
         loop {
-            match self.client.list(&what, &path, |event| list.add(event, selection, &mut on_user)).await {
+            match self.client.list(&what, &path, |event| list.add(event, selection, &mut on_row)).await {
                 Ok(()) => break,
                 Err(error) if error.is_not_found() && missing == 0 => missing += 1,
                 Err(error) if error.is_not_found() => {

@@ -23,6 +23,8 @@ pub(super) struct Assignments {
     pub(super) roles: BTreeMap<EntraId, BTreeSet<EntraId>>,
     /// Users and groups with a role that could not be read.
     pub(super) unknown_roles: BTreeSet<EntraId>,
+    /// Principals listed as something that is not counted, and what that is.
+    pub(super) others: BTreeMap<EntraId, &'static str>,
     /// The rows that may hide users.
     pub(super) unclear: UnclearRows,
 }
@@ -64,9 +66,9 @@ impl Directory {
         found.users.retain(|id| !unknown.contains_key(id));
         found.groups.retain(|id, _| !unknown.contains_key(id));
         self.resolve(unknown, &mut found).await?;
-        let Assignments { users, groups, other_roles, roles: _, unknown_roles: _, unclear } = &mut found;
+        let Assignments { users, groups, other_roles, roles: _, unknown_roles: _, others, unclear } = &mut found;
         if self.filter.group_members == GroupMembers::None {
-            groups.clear();
+            others.extend(std::mem::take(groups).into_keys().map(|group| (group, "a group")));
         }
         let is_clear = |id: &EntraId| users.contains(id) || groups.contains_key(id);
         other_roles.retain(|id| !is_clear(id));
@@ -100,7 +102,10 @@ impl Directory {
                     found.groups.insert(id, name);
                     continue;
                 }
-                [_, _, Some(true)] => continue,
+                [_, _, Some(true)] => {
+                    found.others.insert(id, "a service principal");
+                    continue;
+                }
                 [Some(false), Some(false), Some(false)] => UnclearPrincipal::NotFound,
                 _ => UnclearPrincipal::Unreadable("cannot find out whether it is a user or a group".to_owned()),
             };
@@ -154,6 +159,7 @@ impl Assignments {
             PrincipalType::Group => drop(self.groups.insert(principal, name)),
             PrincipalType::ServicePrincipal => {
                 tracing::debug!(principal.id = %principal, "ignoring an assigned service principal");
+                self.others.insert(principal, "a service principal");
             }
             PrincipalType::Unknown => {
                 tracing::warn!(assignment.id = id.map(|id| foreign_text(&id)), principal.id = %principal, "an assignment has an unknown principalType");

@@ -69,7 +69,7 @@ impl Directory {
             let reads = assignments.groups.iter().map(|(group, name)| async move {
                 let members = self.members(*group, name, listed, |row, request_id| {
                     // Role names need all groups, so with roles no member row is complete yet.
-                    if roles_slot.is_none() {
+                    if roles_slot.is_none() && !matches!(row.kind, RowType::Other(_)) {
                         collector.lock().unwrap_or_else(PoisonError::into_inner).offer(row, request_id);
                     }
                 });
@@ -121,8 +121,15 @@ impl Directory {
             return Err(DirectoryError::Incomplete { users: unread.into_iter().collect(), groups: unread_groups });
         }
 
-        let Assignments { users: direct, groups: names, other_roles, roles: _, unknown_roles: _, mut unclear } =
-            assignments;
+        let Assignments {
+            users: direct,
+            groups: names,
+            other_roles,
+            roles: _,
+            unknown_roles: _,
+            others: _,
+            mut unclear,
+        } = assignments;
         // A member of unknown type without an account is a user only if it is a learner.
         let may_be_user = |id: &EntraId| !(not_found.contains(id) && uncertain.contains(id));
         let (users, untyped_missing): (BTreeMap<_, _>, _) = users.into_iter().partition(|(id, _)| may_be_user(id));

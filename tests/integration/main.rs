@@ -25,6 +25,7 @@ mod holds;
 mod interruptions;
 mod learners;
 mod leavers;
+mod listed_types;
 mod machine;
 mod mapping;
 mod names;

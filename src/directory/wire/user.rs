@@ -24,8 +24,8 @@ pub(in crate::directory) enum RowType {
     User,
     /// The account of an agent: <https://learn.microsoft.com/graph/api/resources/agentuser>.
     Agent,
-    /// Known not to be a user.
-    Other,
+    /// Not a user; says what it is.
+    Other(&'static str),
     /// Can be a user.
     Unknown,
 }
@@ -37,7 +37,10 @@ impl RowType {
         match name.strip_prefix("#microsoft.graph.") {
             Some("user") => Self::User,
             Some("agentuser") => Self::Agent,
-            Some("device" | "group" | "orgcontact" | "serviceprincipal") => Self::Other,
+            Some("device") => Self::Other("a device"),
+            Some("group") => Self::Other("a group"),
+            Some("orgcontact") => Self::Other("a contact"),
+            Some("serviceprincipal") => Self::Other("a service principal"),
             _ => Self::Unknown,
         }
     }
@@ -313,8 +316,8 @@ mod tests {
             ("user", RowType::User),
             ("User", RowType::User),
             ("agentUser", RowType::Agent),
-            ("device", RowType::Other),
-            ("servicePrincipal", RowType::Other),
+            ("device", RowType::Other("a device")),
+            ("servicePrincipal", RowType::Other("a service principal")),
             ("robot", RowType::Unknown),
         ] {
             assert_eq!(kind(&format!(r##","@odata.type":"#microsoft.graph.{name}""##)), expect, "{name}");
