@@ -13,7 +13,7 @@ impl Turn {
         Self(Instant::now())
     }
 
-    /// Yields when the turn is over.
+    /// Yields when the turn has lasted long enough.
     pub(super) async fn offer(&mut self) {
         if self.0.elapsed() >= LENGTH {
             tokio::task::yield_now().await;

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_can_change_is_a_warning() {
+    fn a_path_that_others_can_change_is_a_warning() {
         for (mode, owner, is_directory, expected) in [
             (0o755, 0, true, None),
             (0o640, 0, false, None),

@@ -23,7 +23,7 @@ fn allow(path: &Path, mode: u32) {
 }
 
 #[apply(on_both)]
-async fn what_others_can_change_is_a_warning_with_the_command() {
+async fn a_path_that_others_can_change_is_a_warning_with_the_command() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);
     assert_eq!(found(&world, &[], "files", 0), []);
