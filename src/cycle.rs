@@ -152,6 +152,8 @@ pub async fn run(
     }
     report.duration = started.elapsed();
     report.requests = directory.requests() - requests_before;
+    // By now the source is resolved, even if the application is configured by another id than before.
+    let source = store.state().await.map_or(source, |state| state.source(&rules.tenant, rules.application));
     report.time = cycle_time(context, options, &source).await.unwrap_or(report.time);
     let end = report.cycle_end();
     // Logged first, because recording can fail for the same reason as the cycle.

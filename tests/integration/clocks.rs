@@ -148,6 +148,20 @@ async fn a_clock_that_goes_back_does_not_age_what_it_records() {
     assert_eq!(world.cycle().await.counts.held, 5);
 }
 
+/// The same application under its other id has the same last cycle.
+#[apply(on_both)]
+async fn an_earlier_date_is_doubted_under_another_id_of_the_application() {
+    let (mut world, _) = staff(5).await;
+    let right = world.now;
+    let (tenant, client, id) = world
+        .sim
+        .tenant(|tenant| (tenant.tenant_id.clone(), tenant.client_id.clone(), tenant.application.app_id.clone()));
+    world.configure_for(&tenant, &client, &id, "");
+    (world.now, world.date) = (right - DAY, Some(DateHeader::clock(right - DAY)));
+    let report = world.cycle().await;
+    assert_eq!(report.time.finding(), Some(ClockFinding::Unknown(ClockFault::BeforeLastCycle)));
+}
+
 #[apply(on_both)]
 async fn a_cycle_recorded_in_the_future_delays_the_rules_by_one_cycle() {
     let (mut world, users) = staff(5).await;
