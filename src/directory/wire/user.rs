@@ -14,7 +14,6 @@ use crate::model::{EntraId, Selection, Value};
 
 /// A larger value rejects its user.
 const MAX_VALUE: usize = 1 << 20;
-const OVERSIZED: &str = "is larger than 1 MiB";
 /// From here on a decimal number is not exact.
 const MAX_NUMBER: f64 = u64::MAX as f64;
 
@@ -65,6 +64,16 @@ pub(in crate::directory) struct RowProblem {
     pub(in crate::directory) is_oversized: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum ValueFault {
+    #[error("is larger than 1 MiB")]
+    Oversized,
+    #[error("cannot be decoded")]
+    Undecodable,
+    #[error("occurs twice")]
+    Repeated,
+}
+
 /// A row that does not identify its object.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::directory) enum InvalidRow {
@@ -107,13 +116,14 @@ fn row(json: &str, selection: &Selection, untyped: RowType) -> Result<UserRow, I
         }
         let Some(slot) = slot else { continue };
         let taken = match &values[slot] {
-            Some(_) => Err("occurs twice"),
+            Some(_) => Err(ValueFault::Repeated),
             None => self::value(value),
         };
         match taken {
             Ok(value) => values[slot] = Some(value),
-            Err(why) => {
-                problem = Some(RowProblem { detail: format!("{key} {why}"), is_oversized: why == OVERSIZED });
+            Err(fault) => {
+                let is_oversized = fault == ValueFault::Oversized;
+                problem = Some(RowProblem { detail: format!("{key} {fault}"), is_oversized });
             }
         }
     }
@@ -134,11 +144,11 @@ fn row(json: &str, selection: &Selection, untyped: RowType) -> Result<UserRow, I
 }
 
 /// Decodes a value, or says why it cannot be taken.
-fn value(json: &RawValue) -> Result<Value, &'static str> {
+fn value(json: &RawValue) -> Result<Value, ValueFault> {
     if json.get().len() > MAX_VALUE {
-        return Err(OVERSIZED);
+        return Err(ValueFault::Oversized);
     }
-    let Decoded(value) = serde_json::from_str(json.get()).map_err(|_| "cannot be decoded")?;
+    let Decoded(value) = serde_json::from_str(json.get()).map_err(|_| ValueFault::Undecodable)?;
     Ok(value)
 }
 

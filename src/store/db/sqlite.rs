@@ -195,6 +195,7 @@ pub(super) fn classify(path: Option<&Path>, error: sqlx::Error) -> DbError {
 
 /// Whether an expression failed while a statement ran, such as `json(title)` for a text that is not JSON.
 pub(super) fn is_failed_expression(error: &sqlx::Error) -> bool {
+    // SQLite has one code for this and for statements that do not fit the schema; only its own words differ.
     let message = error.as_database_error().map_or("", |error| error.message());
     result_code(error).is_some_and(is_unspecific)
         && !message.starts_with("no such ")
