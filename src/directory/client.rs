@@ -84,7 +84,11 @@ impl GraphClient {
 
     /// GETs `path`.
     pub(super) async fn get_text(&self, what: &str, path: &str) -> Result<Reply, GraphError> {
-        self.send(what, self.url(path)?, None).await
+        self.get_url(what, self.url(path)?).await
+    }
+
+    async fn get_url(&self, what: &str, url: Url) -> Result<Reply, GraphError> {
+        self.send(what, url, None, &mut RetryWaits::new(self.http.request_deadline)).await
     }
 
     /// Reads a list to its end. `on_event` receives each row, or refuses it with the reason why the list fails. When the
@@ -107,7 +111,7 @@ impl GraphClient {
             let mut links = BTreeSet::from([url.to_string()]);
             let (mut rows, mut counts) = (0, BTreeSet::new());
             loop {
-                let Reply { body, request_id } = match self.send(what, url.clone(), None).await {
+                let Reply { body, request_id } = match self.get_url(what, url.clone()).await {
                     Err(error) if error.is_expired_page_token() && restarts < MAX_RESTARTS => {
                         restarts += 1;
                         tracing::warn!(list = what, restarts, "the page token expired; restarting the list");
@@ -169,8 +173,8 @@ impl GraphClient {
         Ok(url)
     }
 
-    /// GETs all `paths` in `$batch` requests of 20 parts and returns the results in the order of the paths. Throttled
-    /// parts are retried; any other failure of a part is its result.
+    /// GETs all `paths` in `$batch` requests of 20 parts and returns the results in the order of the paths. A part that
+    /// fails, after its retries, does not fail the others.
     /// <https://learn.microsoft.com/graph/json-batching>
     pub(super) async fn batch(&self, what: &str, paths: &[String]) -> Result<Vec<BatchReply>, GraphError> {
         let batches: FuturesOrdered<_> = paths.chunks(BATCH).map(|chunk| self.one_batch(what, chunk)).collect();
@@ -178,24 +182,48 @@ impl GraphClient {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// GETs up to 20 paths in one `$batch`, and retries the parts that may be retried.
+    /// GETs up to 20 paths in one `$batch`, and retries the parts that may be retried. When the answer is too large, each
+    /// half of the parts gets its own `$batch`, until only a part that is too large by itself fails.
     async fn one_batch(&self, what: &str, chunk: &[String]) -> Result<Vec<BatchReply>, GraphError> {
         let mut answers: Vec<Option<BatchReply>> = chunk.iter().map(|_| None).collect();
-        let mut waits = RetryWaits::new(self.http.request_deadline);
-        let mut open: BTreeSet<usize> = (0..chunk.len()).collect();
-        while !open.is_empty() {
-            let (parts, retry) = self.batch_once(what, chunk, &open).await?;
+        let new_waits = || RetryWaits::new(self.http.request_deadline);
+        let mut batches: Vec<(BTreeSet<usize>, RetryWaits)> = vec![((0..chunk.len()).collect(), new_waits())];
+        while let Some((mut open, mut waits)) = batches.pop() {
+            let (parts, retry) = match self.batch_once(what, chunk, &open, &mut waits).await {
+                Err(error @ GraphError::TooLarge { .. }) => {
+                    let middle = open.iter().nth(open.len() / 2).copied().unwrap_or_default();
+                    let half = open.split_off(&middle);
+                    if open.is_empty() {
+                        answers[middle] = Some(Err(error));
+                    } else {
+                        batches.extend([(half, new_waits()), (open, new_waits())]);
+                    }
+                    continue;
+                }
+                sent => sent?,
+            };
             for (index, answer) in parts {
                 open.remove(&index);
                 answers[index] = Some(answer);
             }
-            if let Some(BatchRetry { asked, budget, error }) = retry {
-                let Some(wait) = waits.next_wait(asked, budget) else { return Err(error) };
-                tracing::warn!(request = what, parts = open.len(), "throttled inside $batch; retrying");
+            if let Some(BatchRetry { asked, budget, errors }) = retry {
+                let Some(wait) = waits.next_wait(asked, budget) else {
+                    errors.into_iter().for_each(|(index, error)| answers[index] = Some(Err(error)));
+                    continue;
+                };
+                let first = errors.first().map(|(_, error)| error.to_string()).unwrap_or_default();
+                let wait_ms = wait.as_millis() as u64;
+                tracing::warn!(
+                    request = what,
+                    parts = errors.len(),
+                    retry.wait_ms = wait_ms,
+                    "{first}; retrying inside $batch"
+                );
                 if asked.is_some() {
                     self.throttle.pause_for(wait.min(self.http.request_deadline));
                 }
                 tokio::time::sleep(wait).await;
+                batches.push((open, waits));
             } else if let Some(missing) = open.first() {
                 // The query can be long.
                 let missing = chunk[*missing].split('?').next().unwrap_or_default();
@@ -213,13 +241,14 @@ impl GraphClient {
         what: &str,
         chunk: &[String],
         open: &BTreeSet<usize>,
+        waits: &mut RetryWaits,
     ) -> Result<(Vec<(usize, BatchReply)>, Option<BatchRetry>), GraphError> {
         let requests: Vec<serde_json::Value> = open
             .iter()
             .map(|index| serde_json::json!({"id": index.to_string(), "method": "GET", "url": chunk[*index]}))
             .collect();
         let body = serde_json::json!({ "requests": requests });
-        let Reply { body, request_id } = self.send(what, self.url("/$batch")?, Some(&body)).await?;
+        let Reply { body, request_id } = self.send(what, self.url("/$batch")?, Some(&body), waits).await?;
         let answer: BatchAnswer = decode(what, &body)?;
         let mut results = Vec::new();
         let mut retry: Option<BatchRetry> = None;
@@ -237,13 +266,13 @@ impl GraphClient {
                     .and_then(|(_, value)| value.as_str().map(str::to_owned).or_else(|| Some(value.to_string())))
                     .and_then(|value| retry_after(&value, (self.clock)()));
                 let error = answered(what, status, &body, &request_id);
-                // The parts are retried together, with the longest wait and the smallest budget.
-                let (asked, budget) = match &retry {
-                    Some(other) if other.budget.limit() < budget.limit() => (asked.max(other.asked), other.budget),
-                    Some(other) => (asked.max(other.asked), budget),
-                    None => (asked, budget),
-                };
-                retry = Some(BatchRetry { asked, budget, error });
+                // The parts are retried together, with the longest wait and the largest budget.
+                let retry = retry.get_or_insert(BatchRetry { asked, budget, errors: Vec::new() });
+                retry.asked = retry.asked.max(asked);
+                if retry.budget.limit() < budget.limit() {
+                    retry.budget = budget;
+                }
+                retry.errors.push((index, error));
             } else {
                 let answer = if status == 200 {
                     Ok(Reply { body, request_id: request_id.clone() })
@@ -257,8 +286,14 @@ impl GraphClient {
     }
 
     /// Sends one request, with retries, and renews a refused token once.
-    async fn send(&self, what: &str, url: Url, json: Option<&serde_json::Value>) -> Result<Reply, GraphError> {
-        let (mut renewed, mut waits) = (false, RetryWaits::new(self.http.request_deadline));
+    async fn send(
+        &self,
+        what: &str,
+        url: Url,
+        json: Option<&serde_json::Value>,
+        waits: &mut RetryWaits,
+    ) -> Result<Reply, GraphError> {
+        let mut renewed = false;
         loop {
             let token = self.authenticator.token().await?;
             let request = match json {
@@ -315,8 +350,11 @@ impl GraphClient {
             match answer.chunk().await {
                 Ok(Some(chunk)) if status != StatusCode::OK && body.len() + chunk.len() > MAX_ERROR_BODY => break,
                 Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => {
-                    let detail = format!("the answer is larger than {} MiB", MAX_BODY >> 20);
-                    return Attempt::Done(Err(malformed(what, detail)));
+                    return Attempt::Done(Err(GraphError::TooLarge {
+                        what: what.to_owned(),
+                        limit_mib: MAX_BODY >> 20,
+                        request_id,
+                    }));
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
@@ -355,7 +393,7 @@ impl GraphClient {
 }
 
 /// The retries of a `$batch` or a part of it. Graph documents 424 for a batch that contains a throttled part.
-fn batch_budget(status: u16) -> Option<RetryBudget> {
+pub(super) fn batch_budget(status: u16) -> Option<RetryBudget> {
     if status == 424 { Some(RetryBudget::Full) } else { RetryBudget::for_status(status) }
 }
 
@@ -387,8 +425,8 @@ struct BatchRetry {
     /// The longest `Retry-After`.
     asked: Option<Duration>,
     budget: RetryBudget,
-    /// The error to report when no wait is left.
-    error: GraphError,
+    /// The result of each part when no wait is left.
+    errors: Vec<(usize, GraphError)>,
 }
 
 /// The progress of a list.

@@ -6,6 +6,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::client::with_request_id;
+use super::error::FailedReads;
 use super::members::{GroupState, MemberList};
 use super::principals::Assignments;
 use super::read::{read_account, single_user};
@@ -37,7 +38,8 @@ impl Directory {
     /// assignments once more.
     ///
     /// # Errors
-    /// Any failed request. The caller must then deactivate none of these users.
+    /// A request fails, or the reads of several users and all of them are retried in vain. The caller must then deactivate
+    /// none of these users.
     pub async fn confirm(
         &self,
         snapshot: &Snapshot,
@@ -54,9 +56,9 @@ impl Directory {
         }
         let name_slot = selection.slot("userPrincipalName");
         let users: Vec<EntraId> = absent.iter().chain(unread).copied().collect();
-        let mut missing = Vec::new();
+        let (mut missing, mut failed) = (Vec::new(), FailedReads::default());
         let mut enabled = BTreeSet::new();
-        for (user, account) in self.reread_accounts(&users, &selection).await? {
+        for (user, account) in self.reread_accounts(&users, &selection, &mut failed).await? {
             if let AccountRead::User(account) = &account
                 && let Some(Value::Text(user_name)) = account.values.get(name_slot)
             {
@@ -71,7 +73,8 @@ impl Directory {
                 AccountRead::NotFound(_) => missing.push(user),
             }
         }
-        self.find_deleted(&missing, &mut confirmation.verdicts).await?;
+        self.find_deleted(&missing, &mut confirmation.verdicts, &mut failed).await?;
+        failed.unless_all_in_vain(users.len())?;
         for user in unread {
             // Assigned by the snapshot, and the account is readable now.
             if enabled.remove(user) {
@@ -98,21 +101,22 @@ impl Directory {
         &self,
         missing: &[EntraId],
         verdicts: &mut BTreeMap<EntraId, Verdict>,
+        failed: &mut FailedReads,
     ) -> Result<(), DirectoryError> {
         let what = "reading deleted users";
         let paths: Vec<String> = missing.iter().map(|id| format!("/directory/deletedItems/{id}?$select=id")).collect();
         for (user, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
             let verdict = match answer {
                 // A status alone proves nothing, because a proxy may have answered.
-                Ok(reply) => match single_user(what, *user, &reply, &Selection::default())? {
+                Ok(reply) => match single_user(*user, &reply, &Selection::default()) {
                     Ok(_) => Verdict::Deleted,
                     Err(detail) => Verdict::Unreadable(detail),
                 },
                 Err(error) if error.is_not_found() => Verdict::NotFound,
-                Err(GraphError::Answered { status: 403, request_id, .. }) => {
+                Err(GraphError::Answered { status: 403, genuine: true, request_id, .. }) => {
                     Verdict::Unreadable(with_request_id("no permission to read the deleted items", &request_id))
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => Verdict::Unreadable(failed.add(error)),
             };
             verdicts.insert(*user, verdict);
         }
@@ -165,32 +169,30 @@ impl Directory {
         Ok((users, others))
     }
 
-    /// Reads each account by its id. Unlike [`Directory::read`], a 403 affects only its user.
+    /// Reads each account by its id. Unlike [`Directory::read`], a 403 of all of them is not an error.
     /// <https://learn.microsoft.com/graph/api/user-get>
     async fn reread_accounts(
         &self,
         users: &[EntraId],
         selection: &Selection,
+        failed: &mut FailedReads,
     ) -> Result<Vec<(EntraId, AccountRead)>, DirectoryError> {
         let what = "confirming leavers";
         let select = super::select(selection);
         let paths: Vec<String> = users.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
         let mut accounts = Vec::with_capacity(users.len());
         for (user, answer) in users.iter().zip(self.client.batch(what, &paths).await?) {
-            let unreadable = |detail, request_id: &str| AccountRead::Unreadable {
-                user: *user,
-                detail: with_request_id(detail, request_id),
-            };
+            let unreadable = |detail| AccountRead::Unreadable { user: *user, detail };
             let account = match answer {
-                Ok(reply) => match single_user(what, *user, &reply, selection)? {
+                Ok(reply) => match single_user(*user, &reply, selection) {
                     Ok(row) => read_account(row, selection, &reply.request_id),
-                    Err(detail) => AccountRead::Unreadable { user: *user, detail },
+                    Err(detail) => unreadable(detail),
                 },
-                Err(GraphError::Answered { status: 403, request_id, .. }) => {
-                    unreadable("no permission to read the account", &request_id)
+                Err(GraphError::Answered { status: 403, genuine: true, request_id, .. }) => {
+                    unreadable(with_request_id("no permission to read the account", &request_id))
                 }
                 Err(error) if error.is_not_found() => AccountRead::NotFound(*user),
-                Err(error) => return Err(error.into()),
+                Err(error) => unreadable(failed.add(error)),
             };
             accounts.push((*user, account));
         }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::client::batch_budget;
 use super::wire::ErrorBody;
 use crate::auth::{AuthError, unreachable_hint};
 use crate::model::{EntraId, foreign_text, without_personal_data};
@@ -48,6 +49,16 @@ pub enum GraphError {
         /// The problem and its position, without any part of the body.
         detail: String,
     },
+    /// The answer takes too much memory.
+    #[error("{what}: the answer is larger than {limit_mib} MiB (request-id {request_id})")]
+    TooLarge {
+        /// The purpose of the request.
+        what: String,
+        /// The largest answer in MiB.
+        limit_mib: usize,
+        /// Graph's `request-id`.
+        request_id: String,
+    },
     /// A nextLink or a redirect leads away from the configured Graph origin, which must not receive the token.
     #[error("{what}: Graph points to another origin, {origin}; the access token is not sent there")]
     ForeignOrigin {
@@ -89,6 +100,11 @@ impl GraphError {
         matches!(self, Self::Answered { status: 403, genuine: true, .. })
     }
 
+    /// Whether this is the last of several answers that were retried.
+    pub(super) fn is_retried_in_vain(&self) -> bool {
+        matches!(self, Self::Answered { status, .. } if batch_budget(*status).is_some())
+    }
+
     pub(super) fn is_expired_page_token(&self) -> bool {
         matches!(self, Self::Answered { code, .. } if code.eq_ignore_ascii_case("Directory_ExpiredPageToken"))
     }
@@ -113,6 +129,39 @@ pub(super) fn answered(what: &str, status: u16, body: &str, request_id: &str) ->
 /// An answer that differs from Graph's documentation.
 pub(super) fn malformed(what: &str, detail: impl Into<String>) -> GraphError {
     GraphError::Malformed { what: what.to_owned(), detail: detail.into() }
+}
+
+/// The reads of single users that failed. Each makes its user unreadable, unless together they say that Graph fails, or
+/// that it refuses all of them.
+#[derive(Debug, Default)]
+pub(super) struct FailedReads {
+    in_vain: usize,
+    forbidden: usize,
+    last: Option<GraphError>,
+}
+
+impl FailedReads {
+    /// Counts the failure of one user, and returns why the user is unreadable.
+    pub(super) fn add(&mut self, error: GraphError) -> String {
+        let detail = error.to_string();
+        self.in_vain += usize::from(error.is_retried_in_vain());
+        self.forbidden += usize::from(error.is_forbidden());
+        self.last = Some(error);
+        detail
+    }
+
+    /// # Errors
+    /// Several users were read, and the read of every one was retried in vain.
+    pub(super) fn unless_all_in_vain(self, users: usize) -> Result<(), GraphError> {
+        let all = users > 1 && self.in_vain == users;
+        self.last.filter(|_| all).map_or(Ok(()), Err)
+    }
+
+    /// # Errors
+    /// As before, or Graph refuses to read any of the `users`.
+    pub(super) fn unless_all_refused(self, users: usize) -> Result<(), GraphError> {
+        if self.forbidden == users { self.last.map_or(Ok(()), Err) } else { self.unless_all_in_vain(users) }
+    }
 }
 
 /// Reading the directory failed.

@@ -9,7 +9,7 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::client::{BATCH, Reply, with_request_id};
-use super::error::{GraphError, malformed};
+use super::error::{FailedReads, GraphError, malformed};
 use super::members::{GroupState, MemberList, named_members};
 use super::principals::Assignments;
 use super::roles::RoleNames;
@@ -107,14 +107,15 @@ impl Directory {
             users: &users,
             routes: &routes,
         };
-        self.read_directly(&open, &uncertain, selection, &|row| roles.add_to(row), |read| {
+        let add_roles = |row: &mut UserRow| roles.add_to(row);
+        let reads = self.read_directly(&open, &uncertain, selection, &add_roles, |read| {
             unread.remove(&read.user());
             if let AccountRead::NotFound(user) = &read {
                 not_found.insert(*user);
             }
             on_user(read);
-        })
-        .await?;
+        });
+        reads.await?.unless_all_refused(users.len() - uncertain.len())?;
         let unread_groups: Vec<EntraId> =
             assignments.groups.keys().filter(|group| !members_of.contains_key(group)).copied().collect();
         if !unread.is_empty() || !unread_groups.is_empty() {
@@ -167,8 +168,8 @@ impl Directory {
     }
 
     /// Reads accounts by id: filters of 15 ids in `$batch` requests, then a single request for each id missing from the
-    /// answers. An account among `uncertain` may be no user, so a refusal to read it concerns it alone. `complete` adds to a
-    /// row what does not come from the account.
+    /// answers. Returns the failures of the single requests, except for accounts among `uncertain`, which may be no users.
+    /// `complete` adds to a row what does not come from the account.
     /// <https://learn.microsoft.com/graph/api/user-list>, <https://learn.microsoft.com/graph/api/user-get>
     pub(super) async fn read_directly(
         &self,
@@ -177,7 +178,7 @@ impl Directory {
         selection: &Selection,
         complete: &(dyn Fn(&mut UserRow) + Sync),
         mut on_user: impl FnMut(AccountRead),
-    ) -> Result<(), DirectoryError> {
+    ) -> Result<FailedReads, DirectoryError> {
         let select = select(selection);
         let mut missing = Vec::new();
         let chunks = users.chunks(IDS_IN_FILTER * BATCH);
@@ -192,26 +193,26 @@ impl Directory {
             missing.extend(not_returned);
         }
         let paths: Vec<String> = missing.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
+        let mut failed = FailedReads::default();
         for (id, answer) in missing.iter().zip(self.client.batch(WHAT, &paths).await?) {
-            match answer {
-                Ok(reply) => on_user(match single_user(WHAT, *id, &reply, selection)? {
+            let unreadable = |detail| AccountRead::Unreadable { user: *id, detail };
+            on_user(match answer {
+                Ok(reply) => match single_user(*id, &reply, selection) {
                     Ok(mut row) => {
                         complete(&mut row);
                         read_account(row, selection, &reply.request_id)
                     }
-                    Err(detail) => AccountRead::Unreadable { user: *id, detail },
-                }),
-                Err(error) if error.is_not_found() => on_user(AccountRead::NotFound(*id)),
-                Err(GraphError::Answered { request_id, .. }) if uncertain.contains(id) => {
-                    let detail =
-                        with_request_id("the type of the member is unknown, and it cannot be read", &request_id);
-                    on_user(AccountRead::Unreadable { user: *id, detail });
+                    Err(detail) => unreadable(detail),
+                },
+                Err(error) if error.is_not_found() => AccountRead::NotFound(*id),
+                Err(error) if uncertain.contains(id) => {
+                    unreadable(format!("the type of the member is unknown, and it cannot be read: {error}"))
                 }
-                Err(error) => return Err(error.into()),
-            }
+                Err(error) => unreadable(failed.add(error)),
+            });
             turn.offer().await;
         }
-        Ok(())
+        Ok(failed)
     }
 
     /// Reads up to 300 accounts in one `$batch`. Also returns the ids missing from the answers.
@@ -232,7 +233,13 @@ impl Directory {
             .collect();
         let (mut accounts, mut not_returned) = (Vec::with_capacity(users.len()), Vec::new());
         for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
-            let Reply { body, request_id } = answer?;
+            let Reply { body, request_id } = match answer {
+                Err(GraphError::TooLarge { .. }) => {
+                    not_returned.extend_from_slice(ids);
+                    continue;
+                }
+                answer => answer?,
+            };
             // What is behind a nextLink is missing here, and read by its id.
             let page = wire::page(&body).map_err(|why| malformed(WHAT, with_request_id(&why, &request_id)))?;
             let mut rows: BTreeMap<EntraId, Option<UserRow>> = BTreeMap::new();
@@ -264,26 +271,15 @@ impl Directory {
 }
 
 /// Decodes the answer about one user, or says why the user is unreadable.
-///
-/// # Errors
-/// The answer reports an error, or is not an object with an id: it is not about a user.
-pub(super) fn single_user(
-    what: &str,
-    user: EntraId,
-    reply: &Reply,
-    selection: &Selection,
-) -> Result<Result<UserRow, String>, GraphError> {
+pub(super) fn single_user(user: EntraId, reply: &Reply, selection: &Selection) -> Result<UserRow, String> {
     let Reply { body, request_id } = reply;
-    Ok(match wire::user(body, selection) {
+    match wire::user(body, selection) {
         Ok(row) if row.id == user => Ok(row),
         Ok(_) => Err(with_request_id("the answer is about another account", request_id)),
-        Err(InvalidRow::Bad(why)) => {
+        Err(InvalidRow::Bad(why) | InvalidRow::Failed(why) | InvalidRow::NoObject(why)) => {
             Err(with_request_id(&format!("the answer of Graph cannot be read: {why}"), request_id))
         }
-        Err(InvalidRow::Failed(why) | InvalidRow::NoObject(why)) => {
-            return Err(malformed(what, with_request_id(&why, request_id)));
-        }
-    })
+    }
 }
 
 impl AccountRead {

@@ -29,6 +29,7 @@ mod listed_types;
 mod machine;
 mod mapping;
 mod names;
+mod odd_answers;
 mod odd_files;
 mod partial_lists;
 mod postgres;

@@ -76,6 +76,10 @@ pub(super) enum Gap {
     None,
     /// The confirmation may not read this user.
     Refused(UserNumber),
+    /// The confirmation can read no account.
+    Accounts,
+    /// The confirmation can read no deleted item.
+    DeletedItems,
     /// The account of this user cannot be decoded.
     Broken(UserNumber),
     /// A row of the assignments or members has no id.
@@ -411,7 +415,8 @@ impl<'a> CycleModel<'a> {
             };
             self.candidates.insert(user);
             let evidence = match self.reads.confirmation.account(user) {
-                _ if self.reads.gap == Gap::Refused(user) => Err(()),
+                _ if self.reads.gap == Gap::Refused(user) || self.reads.gap == Gap::Accounts => Err(()),
+                AccountState::Deleted | AccountState::Gone if self.reads.gap == Gap::DeletedItems => Err(()),
                 AccountState::Enabled | AccountState::Disabled if self.reads.gap == Gap::Broken(user) => Err(()),
                 AccountState::Disabled => Ok("account-disabled"),
                 AccountState::Deleted => Ok("account-deleted"),

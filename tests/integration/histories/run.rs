@@ -271,25 +271,40 @@ impl HistoryRun {
         compare(&self.model, &rows).map_err(|why| format!("the cycle was applied partly: {why}"))
     }
 
-    /// A cycle that cannot read everything writes nothing.
+    /// A cycle that cannot read everything writes nothing. An answer about a single leaver concerns this leaver, unless it is
+    /// the same failure of the service for several leavers and all of them.
     async fn fail_cycle(&mut self, at: Request, error: PermanentError) -> Checked<()> {
-        let expected = self.expected_cycle(&self.entra, Gap::None);
-        let reached = self.reaches(&expected, at);
+        let gap = match at {
+            Request::Accounts => Gap::Accounts,
+            Request::DeletedItems => Gap::DeletedItems,
+            _ => Gap::None,
+        };
+        let expected = self.expected_cycle(&self.entra, gap);
+        let fails = match at {
+            Request::Accounts | Request::DeletedItems => {
+                let asked = |user: &&UserNumber| {
+                    let account = self.entra.account(**user);
+                    gap == Gap::Accounts || matches!(account, AccountState::Deleted | AccountState::Gone)
+                };
+                let (all, asked) = (expected.candidates.len(), expected.candidates.iter().filter(asked).count());
+                matches!(error, PermanentError::InternalError) && all > 1 && asked == all
+            }
+            _ => self.reaches(&expected, at),
+        };
         let fault = self.fault(at).always();
         self.world.sim.inject(match (error, at) {
-            // A 403 on a single user does not fail the cycle.
-            (PermanentError::Refused(_), Request::Accounts | Request::DeletedItems) => fault.answer(400),
             (PermanentError::Refused(status), _) => fault.answer(status),
             (PermanentError::InternalError, _) => fault.answer(500),
             (PermanentError::Html, _) => fault.body("<html>Please log in</html>"),
             (PermanentError::HalfAList, _) => fault.body("{\"value\":[{"),
-            // Such an answer about a single user concerns that user alone.
-            (PermanentError::ErrorBesideRows | PermanentError::NullLink, Request::Accounts | Request::DeletedItems) => {
-                fault.answer(400)
+            // An answer about one user is not a list.
+            (PermanentError::ErrorBesideRows, Request::Accounts | Request::DeletedItems) => {
+                fault.body("{\"error\":{}}")
             }
-            (PermanentError::NoNextPage, Request::Accounts | Request::DeletedItems | Request::Users) => {
-                fault.answer(400)
+            (PermanentError::NullLink | PermanentError::NoNextPage, Request::Accounts | Request::DeletedItems) => {
+                fault.body("null")
             }
+            (PermanentError::NoNextPage, Request::Users) => fault.answer(400),
             (PermanentError::NullLink | PermanentError::NoNextPage, Request::Token | Request::Application) => {
                 fault.body("{}")
             }
@@ -304,7 +319,7 @@ impl HistoryRun {
         });
         let before = self.rows().await;
         let report = self.world.cycle().await;
-        if !reached {
+        if !fails {
             let entra = self.entra.clone();
             return self.check_ended(&entra, expected, &report).await;
         }
@@ -363,15 +378,8 @@ impl HistoryRun {
                 let lacking = self.representation.sparse && entry.values.iter().any(Option::is_none);
                 !routes.is_empty() && (lacking || routes.iter().all(|route| route == "direct"))
             }),
-            Request::Accounts => !expected.candidates.is_empty(),
-            Request::DeletedItems => {
-                let account = |user: &UserNumber| entra.account(*user);
-                expected
-                    .candidates
-                    .iter()
-                    .map(account)
-                    .any(|account| matches!(account, AccountState::Deleted | AccountState::Gone))
-            }
+            // Answers about single users.
+            Request::Accounts | Request::DeletedItems => false,
             Request::AssignmentsAgain => expected.read_again,
             Request::MembersAgain(group) => expected.read_again && entra.assigned.contains(&group),
         }
