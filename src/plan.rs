@@ -5,6 +5,7 @@
 
 mod decision;
 mod display;
+mod guests;
 mod holds;
 mod input;
 mod joiners;
@@ -140,6 +141,7 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
     let mut draft = Draft::default();
     joiners::reject_unreadable(input, &mut draft);
     joiners::decide(input, &holders, &mut draft);
+    guests::hold_names_of_returned(input, &mut draft);
     reject_conflicts(input, &holders, &BTreeSet::new(), &mut draft);
     hold_updates(input, &holders, &mut draft);
     let freed = uniqueness::free_reissued(input, draft.applied(), &holders);

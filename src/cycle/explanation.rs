@@ -124,7 +124,7 @@ impl Prepared {
         let Surroundings { account, groups, nested_in, other_role, other_assignments } = surroundings;
         let is_refused = |user: EntraId| refused.iter().any(|decision| decision.user == user);
         let applied = || plan.applied().filter(|decision| !is_refused(decision.user));
-        let own = refused.iter().chain(plan.not_applied()).chain(applied()).find(|decision| decision.user == user);
+        let own = refused.iter().chain(applied()).chain(plan.not_applied()).find(|decision| decision.user == user);
         let coupled = applied().filter(|decision| decision.user != user).cloned().collect();
         let (filters, mapped) = match &account {
             AccountRead::User(user) => {

@@ -30,7 +30,7 @@ pub(super) fn applied(linked: &mut LinkedLearners, batch: &Batch, learners: &[(E
         if let TargetRow::Adopt { from: Some(former), .. } = decision.row {
             linked.remove(&former);
         }
-        let RowAfter { active, routes, fingerprint, spelling: _, approved_by: _ } = after;
+        let RowAfter { active, routes, fingerprint, spelling: _, approved_by: _, keeps_hold: _ } = after;
         let (learner, active, fingerprint) = ((*learner).clone(), *active, *fingerprint);
         let (outside, routes) = (false, routes.clone());
         linked.insert(decision.user, LinkedLearner { learner, active, outside, fingerprint, routes });

@@ -113,6 +113,8 @@ pub struct RowAfter {
     pub spelling: Option<Fingerprint>,
     /// The administrator who approved the action. Approved actions do not count against the limits again.
     pub approved_by: Option<String>,
+    /// Whether another change of the same user stays held.
+    pub keeps_hold: bool,
 }
 
 /// How a learner is left unchanged, and what is recorded about it.

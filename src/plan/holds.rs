@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::guests::{GUEST_RENAMED, renames_guest};
 use super::leavers::{Leaver, deactivate};
 use super::{
     Assessment, AttributeChange, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow,
 };
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, Route, home_name};
+use crate::model::{Action, Attribute, ClockFinding, EntraId, LearnerId, Reason, Route};
 
 /// Up to this many users a percentage means nothing.
 const SMALL: u64 = 10;
@@ -25,7 +26,9 @@ pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> B
     let hold = |decision: &Decision| match (held_entry(input, decision.user, Action::Update), &too_many) {
         (Some(entry), _) if valid_approval(input, entry).is_some() => None,
         (Some(entry), _) => Some((entry.reason, None)),
-        (None, _) if renames_guest(decision) => Some((Reason::Threshold, Some(GUEST_RENAMED.to_owned()))),
+        (None, _) if decision.changes.iter().any(renames_guest) => {
+            Some((Reason::Threshold, Some(GUEST_RENAMED.to_owned())))
+        }
         (None, Some(too_many)) => Some((Reason::Threshold, Some(too_many.clone()))),
         (None, None) => None,
     };
@@ -34,18 +37,6 @@ pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> B
         is_applied(decision) && decision.action == Action::Update && decision.reason != Reason::Relinked
     });
     updates.filter_map(|decision| Some((decision.user, hold(decision)?))).collect()
-}
-
-const GUEST_RENAMED: &str = "would replace the stored name of a guest by the name in the home tenant; approve it if this \
-                             is the name that the guest signs in with, else map [originalUserPrincipalName]";
-
-/// Whether an update replaces the stored name of a guest by the name in the home tenant, as after an upgrade.
-fn renames_guest(decision: &Decision) -> bool {
-    decision.action == Action::Update
-        && decision.changes.iter().any(|change| match (change.old.as_deref().and_then(home_name), &change.new) {
-            (Some(home), Some(new)) => home.eq_ignore_ascii_case(new),
-            _ => false,
-        })
 }
 
 /// Whether an update changes how names are written, but not whose they are: after an upgrade, one for each such user.
@@ -130,19 +121,18 @@ fn empty_group(
     }
 }
 
-fn held_entry<'a>(input: PlanInput<'a>, user: EntraId, action: Action) -> Option<&'a HeldEntry> {
+pub(super) fn held_entry<'a>(input: PlanInput<'a>, user: EntraId, action: Action) -> Option<&'a HeldEntry> {
     input.facts.held.get(&user).filter(|entry| entry.action == action)
 }
 
 /// A valid approval.
-#[derive(Clone)]
-struct Approval {
+pub(super) struct Approval {
     by: String,
     detail: String,
 }
 
 /// The approval of a hold, while it is valid.
-fn valid_approval(input: PlanInput<'_>, entry: &HeldEntry) -> Option<Approval> {
+pub(super) fn valid_approval(input: PlanInput<'_>, entry: &HeldEntry) -> Option<Approval> {
     let (at, by) = entry.approved.as_ref()?;
     input
         .time
@@ -150,7 +140,7 @@ fn valid_approval(input: PlanInput<'_>, entry: &HeldEntry) -> Option<Approval> {
         .then(|| Approval { by: by.clone(), detail: format!("approved by {by} at {at:.0}") })
 }
 
-fn mark_approved(mut decision: Decision, approval: Approval) -> Decision {
+pub(super) fn mark_approved(mut decision: Decision, approval: Approval) -> Decision {
     let Approval { by, detail } = approval;
     decision.detail = Some(match decision.detail {
         None => detail,
@@ -219,12 +209,12 @@ fn too_many_leavers(input: PlanInput<'_>, leavers: &[Leaver<'_>]) -> Option<Stri
         held_entry(input, leaver.user, Action::Deactivate).is_some_and(|entry| valid_approval(input, entry).is_some())
     };
     let candidates = leavers.iter().filter(|leaver| !is_approved(leaver)).count() as u64;
-    let recent = input.facts.recently_deactivated.len() as u64;
+    let recent = input.facts.recently_deactivated;
     let (count, learners) = (candidates + recent, input.active_learners() + recent);
     if input.facts.taken_over {
         return Some("the learners were taken over from another application".to_owned());
     }
-    let what = format!("{candidates} deactivations now and {recent} in the last 24 hours");
+    let what = format!("{candidates} deactivations now and {recent} {}", recently(input));
     if count > limits.max_deactivations {
         Some(format!("{what} exceed {} (safety.max_deactivations)", limits.max_deactivations))
     } else if count > SMALL && exceeds_percent(count, limits.max_deactivation_percent, learners) {
@@ -232,6 +222,15 @@ fn too_many_leavers(input: PlanInput<'_>, leavers: &[Leaver<'_>]) -> Option<Stri
         Some(format!("{what} exceed {percent} % of {learners} active learners (safety.max_deactivation_percent)"))
     } else {
         None
+    }
+}
+
+/// The time in which earlier changes count.
+fn recently(input: PlanInput<'_>) -> &'static str {
+    match input.time.finding() {
+        Some(ClockFinding::Agree) => "in the last 24 hours",
+        Some(ClockFinding::Differ(_)) => "in the last 24 hours by either clock",
+        Some(ClockFinding::Unknown(_)) | None => "at any time (Graph's clock is unknown, so the whole log counts)",
     }
 }
 
@@ -243,7 +242,8 @@ fn exceeds_percent(count: u64, percent: u64, of: u64) -> bool {
 fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<String> {
     let is_counted = |decision: &&Decision| {
         let hold = held_entry(input, decision.user, Action::Update);
-        is_applied(decision) && hold.map_or(!renames_guest(decision), |entry| valid_approval(input, entry).is_none())
+        is_applied(decision)
+            && hold.map_or(!decision.changes.iter().any(renames_guest), |entry| valid_approval(input, entry).is_none())
     };
     let mut clearing: BTreeMap<Attribute, BTreeSet<EntraId>> = BTreeMap::new();
     let mut updates = 0;
@@ -264,7 +264,7 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
         if now + recent > SMALL && exceeds_percent(now + recent, MAX_CLEARING_PERCENT, present) {
             let path = attribute.path();
             let before =
-                if recent > 0 { format!(", {recent} of them emptied in the last 24 hours") } else { String::new() };
+                if recent > 0 { format!(", {recent} of them emptied {}", recently(input)) } else { String::new() };
             let count = now + recent;
             return Some(format!(
                 "{path} would be empty for {count} of {present} learners that have or had it{before}"

@@ -168,9 +168,11 @@ pub struct DatabaseFacts {
     pub held: BTreeMap<EntraId, HeldEntry>,
     /// The failing, skipped and waiting users.
     pub failing: BTreeMap<EntraId, FailingEntry>,
-    /// Users that this source deactivated in the last 24 hours without an approval and that are still inactive.
-    pub recently_deactivated: BTreeSet<EntraId>,
-    /// Active users whose attribute was cleared in the last 24 hours without an approval and is still empty.
+    /// How many users this source deactivated in the last 24 hours without an approval that are still inactive. Of any age
+    /// while Graph's clock is unknown.
+    pub recently_deactivated: u64,
+    /// Active users whose attribute was cleared in the last 24 hours without an approval and is still empty. Of any age
+    /// while Graph's clock is unknown.
     pub recently_cleared: BTreeMap<Attribute, BTreeSet<EntraId>>,
     /// How many active linked learners have a value, by attribute.
     pub present: BTreeMap<Attribute, u64>,

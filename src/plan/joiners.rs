@@ -272,6 +272,7 @@ fn active_after(user: &AssignedUser, learner: &Learner) -> RowAfter {
         fingerprint: Fingerprint::compute(&learner.values),
         spelling: Some(Fingerprint::spelling(&learner.values)),
         approved_by: None,
+        keeps_hold: false,
     }
 }
 

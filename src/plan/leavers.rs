@@ -238,6 +238,7 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
             fingerprint: linked.fingerprint,
             spelling: None,
             approved_by: None,
+            keeps_hold: false,
         }),
     }
 }

@@ -283,6 +283,7 @@ fn free_values(
             fingerprint: Fingerprint::compute(&values),
             spelling: None,
             approved_by: None,
+            keeps_hold: false,
         }),
     })
 }

@@ -148,6 +148,7 @@ fn decision(user: EntraId, action: Action, reason: Reason, row: TargetRow, chang
             fingerprint: Fingerprint([0; 16]),
             spelling: None,
             approved_by: None,
+            keeps_hold: false,
         }),
     }
 }

@@ -77,6 +77,20 @@ async fn nothing_elapses_while_graphs_clock_is_unknown() {
 }
 
 #[apply(on_both)]
+async fn every_logged_deactivation_counts_while_graphs_clock_is_unknown() {
+    let (mut world, users) = staff(40).await;
+    unassign(&world, &users[..8]);
+    assert_eq!(world.cycle().await.counts.deactivated, 8);
+    world.pass(DAY * 30);
+    world.date = Some(DateHeader::Missing);
+    unassign(&world, &users[8..13]);
+    assert_eq!(world.cycle().await.counts.held, 5);
+    let detail = world.last_detail(&users[8]).await;
+    assert!(detail.contains("5 deactivations now and 8 at any time (Graph's clock is unknown"), "{detail}");
+    assert!(!detail.contains("24 hours"), "{detail}");
+}
+
+#[apply(on_both)]
 async fn an_approval_is_good_for_a_day_by_both_clocks() {
     let (mut world, users) = staff(20).await;
     world.configure("[safety]\nmax_deactivations = 1");

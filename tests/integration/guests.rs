@@ -27,7 +27,7 @@ async fn upgraded() -> (World, String) {
     world.configure(&crate::mapping::mapping("").replace("[userPrincipalName]", "[originalUserPrincipalName]"));
     assert_eq!(world.cycle().await.counts.created, 13);
     assert_eq!(world.learner(&ada, "user_name").await, [STORED]);
-    world.configure(&crate::mapping::mapping(""));
+    world.configure(&crate::mapping::mapping("[safety]\nrepair = \"all\""));
     (world, ada)
 }
 
@@ -60,6 +60,37 @@ async fn an_upgrade_renames_a_guest_only_after_an_approval() {
     assert_eq!(world.cycle().await.counts.updated, 1);
     assert_eq!(world.learner(&ada, "user_name").await, [HOME]);
     world.settled().await;
+}
+
+#[apply(on_both)]
+async fn a_guest_who_returns_after_an_upgrade_is_renamed_only_after_an_approval() {
+    for how in ["unassigned", "deactivated outside"] {
+        let (mut world, ada) = upgraded().await;
+        if how == "unassigned" {
+            world.sim.tenant(|tenant| tenant.unassign(&ada));
+            assert_eq!(world.cycle().await.counts.deactivated, 1);
+            world.sim.tenant(|tenant| tenant.assign_user(&ada));
+        } else {
+            world.execute(&format!("UPDATE learners SET active = false WHERE external_id = '{ada}'")).await;
+        }
+        let report = world.full_cycle().await;
+        let counts = Counts { in_scope: 13, reactivated: 1, unchanged: 12, held: 1, ..Counts::default() };
+        assert_eq!((report.outcome, report.counts), (Outcome::Held, counts), "{how}");
+        assert_eq!(held(&world).await, held_as(std::slice::from_ref(&ada), "update", "threshold"));
+        assert_eq!(world.learner(&ada, "user_name, active").await, [STORED, "1"]);
+        assert_eq!(world.settled().await.counts.held, 1);
+
+        // A guest who leaves has no name to approve.
+        world.sim.tenant(|tenant| tenant.unassign(&ada));
+        world.cycle().await;
+        assert_eq!(held(&world).await.len(), 0);
+        world.sim.tenant(|tenant| tenant.assign_user(&ada));
+        assert_eq!(world.cycle().await.counts.held, 1);
+        assert_eq!(world.approve().await, 1);
+        assert_eq!(world.cycle().await.counts.updated, 1, "{how}");
+        assert_eq!(world.learner(&ada, "user_name").await, [HOME]);
+        world.settled().await;
+    }
 }
 
 #[tokio::test]

@@ -1146,9 +1146,9 @@ fn limits_hold_one_deactivation_more_than_they_allow() {
     assert_eq!(counts(&world), (0, 5));
     // Deactivations of the last 24 hours count on both sides.
     let mut world = leavers(6, 50);
-    world.recently_deactivated = (100..105).map(user).collect();
+    world.recently_deactivated = 5;
     assert_eq!(counts(&world), (6, 0));
-    world.recently_deactivated = (100..107).map(user).collect();
+    world.recently_deactivated = 7;
     assert_eq!(counts(&world), (0, 6));
     // Approved users count on neither.
     for number in 0..3 {
@@ -1165,7 +1165,7 @@ fn limits_hold_one_deactivation_more_than_they_allow() {
         1 in scope, 1 unchanged, 2 held
     ");
     world.limits.max_deactivations = 500;
-    world.recently_deactivated = (100..110).map(user).collect();
+    world.recently_deactivated = 10;
     world.check(r"
         hold deactivate learner 0 of u0: threshold; would deactivate (unassigned): 2 deactivations now and 10 in the last 24 hours exceed 20 % of 13 active learners (safety.max_deactivation_percent)
             active: true -> false
@@ -1173,6 +1173,18 @@ fn limits_hold_one_deactivation_more_than_they_allow() {
             active: true -> false
         1 in scope, 1 unchanged, 2 held
     ");
+    let hour = SignedDuration::from_hours(1);
+    for (graph, recently) in [
+        (Some(Ok(now() - hour)), "and 10 in the last 24 hours by either clock exceed"),
+        (
+            Some(Err(crate::model::ClockFault::Missing)),
+            "and 10 at any time (Graph's clock is unknown, so the whole log counts) exceed",
+        ),
+    ] {
+        world.time = CycleTime::new(now(), graph, None);
+        let plan = world.plan().to_string();
+        assert!(plan.contains(recently), "{plan}");
+    }
 }
 
 #[test]
@@ -1818,14 +1830,67 @@ fn a_guest_is_renamed_only_after_an_approval() {
     world.hold(1, Action::Update, Reason::Threshold).approved = Some((now(), "kim".to_owned()));
     let plan = world.plan();
     assert_eq!((plan.counts().updated, plan.counts().held), (2, 0));
-    // Any other new name is an ordinary update, and so is a return.
+    // Any other new name is an ordinary update.
     let mut world = World::new();
     world.learner(1).values.insert(Attribute::UserName, Some(guest(1).0));
     world.wanted(1).values.insert(Attribute::UserName, Some("married@partner.example".to_owned()));
-    world.inactive_learner(2).values.insert(Attribute::UserName, Some(guest(2).0));
-    world.wanted(2).values.insert(Attribute::UserName, Some(guest(2).1));
     let plan = world.plan();
-    assert_eq!((plan.counts().updated, plan.counts().reactivated, plan.counts().held), (1, 1, 0));
+    assert_eq!((plan.counts().updated, plan.counts().held), (1, 0));
+}
+
+#[test]
+fn a_guest_who_returns_keeps_the_stored_name_until_an_approval() {
+    let mut world = World::new();
+    world.inactive_learner(1).values.insert(Attribute::UserName, Some(guest(1).0));
+    let wanted = world.wanted(1);
+    wanted.values.insert(Attribute::UserName, Some(guest(1).1));
+    wanted.values.insert(Attribute::Department, Some("elsewhere".to_owned()));
+    // Deactivated outside.
+    world.inactive_learner(2).values.insert(Attribute::UserName, Some(guest(2).0));
+    world.rows[1].deactivated = false;
+    world.limits.repair = Repair::All;
+    world.wanted(2).values.insert(Attribute::UserName, Some(guest(2).1));
+    // Adopted.
+    world.unlinked_learner(3).values.insert(Attribute::UserName, Some(guest(3).0));
+    world.rows[2].active = false;
+    world.wanted(3).values.insert(Attribute::UserName, Some(guest(3).1));
+    world.limits.match_attribute = Attribute::Email;
+    // The new name of a guest is that of a member.
+    world.inactive_learner(4).values.insert(Attribute::UserName, Some(guest(4).0));
+    world.wanted(4).values.insert(Attribute::UserName, Some(guest(4).1));
+    world.learner(5).values.insert(Attribute::UserName, Some(guest(4).1));
+    world.wanted(5).values.insert(Attribute::UserName, Some(guest(4).1));
+    world.check(
+        r#"
+        reactivate learner 1 of u1: reassigned; keeps the stored name of the guest until the new one is approved
+            department: d1 -> elsewhere
+            active: false -> true
+        reactivate learner 2 of u2: drift; deactivated outside learner-sync; keeps the stored name of the guest until the new one is approved
+            active: false -> true
+        reactivate learner 3 for u3: adopted; matched by emails[type eq "work"].value; keeps the stored name of the guest until the new one is approved
+            active: false -> true
+        reactivate learner 4 of u4: reassigned; keeps the stored name of the guest until the new one is approved
+            active: false -> true
+        hold update learner 1 of u1: threshold; would replace the stored name of a guest by the name in the home tenant; approve it if this is the name that the guest signs in with, else map [originalUserPrincipalName]
+            userName: G_1_partner.example#EXT#@tenant.example -> g_1@partner.example
+        hold update learner 2 of u2: threshold; would replace the stored name of a guest by the name in the home tenant; approve it if this is the name that the guest signs in with, else map [originalUserPrincipalName]
+            userName: G_2_partner.example#EXT#@tenant.example -> g_2@partner.example
+        hold update learner 3 for u3: threshold; would replace the stored name of a guest by the name in the home tenant; approve it if this is the name that the guest signs in with, else map [originalUserPrincipalName]
+            userName: G_3_partner.example#EXT#@tenant.example -> g_3@partner.example
+        hold update learner 4 of u4: threshold; would replace the stored name of a guest by the name in the home tenant; approve it if this is the name that the guest signs in with, else map [originalUserPrincipalName]
+            userName: G_4_partner.example#EXT#@tenant.example -> g_4@partner.example
+        compared u5: active
+        5 in scope, 4 reactivated, 1 unchanged, 4 held
+    "#,
+    );
+    for number in 1..=4 {
+        world.hold(number, Action::Update, Reason::Threshold).approved = Some((now(), "kim".to_owned()));
+    }
+    let plan = world.plan();
+    assert_eq!((plan.counts().reactivated, plan.counts().failed), (3, 1), "{plan}");
+    assert!(
+        plan.applied().all(|decision| decision.changes.iter().any(|change| change.attribute == Attribute::UserName))
+    );
 }
 
 #[test]

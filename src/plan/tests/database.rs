@@ -54,7 +54,7 @@ impl Database {
             holders: self.rows.values().cloned().collect(),
             held: self.held.clone(),
             failing: self.failing.clone(),
-            recently_deactivated: self.deactivated.clone(),
+            recently_deactivated: self.deactivated.len() as u64,
             recently_cleared: BTreeMap::new(),
             present,
             last_members: self.last_members.clone(),

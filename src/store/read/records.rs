@@ -14,6 +14,9 @@ use crate::store::db::{DbError, Dialect, SqlRow, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 
+/// How many learner rows are read at a time.
+const ROWS_AT_A_TIME: usize = 1000;
+
 impl Store {
     /// The held users.
     pub async fn held(&self, source: &str) -> Result<BTreeMap<EntraId, HeldEntry>, StoreError> {
@@ -51,10 +54,10 @@ impl Store {
         self.query_readable(statement.bind(source), read, note).await
     }
 
-    /// The users that this source deactivated at `since` or later without an approval, and that are still inactive.
-    pub async fn recently_deactivated(&self, source: &str, since: Timestamp) -> Result<BTreeSet<EntraId>, StoreError> {
+    /// How many users this source deactivated at `since` or later without an approval, and are still inactive.
+    pub async fn recently_deactivated(&self, source: &str, since: Timestamp) -> Result<u64, StoreError> {
         let statement = Statement::new(format!(
-            "SELECT DISTINCT l.entra_id{}
+            "SELECT count(DISTINCT l.entra_id){}
              JOIN provisioning_log p ON l.source = $1 AND l.entra_id = p.entra_id
              WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT {} AND {} AND p.approved_by IS NULL",
             self.layout.links_with_rows(),
@@ -65,10 +68,7 @@ impl Store {
         .bind(since)
         .bind(Action::Deactivate.as_str())
         .bind(Status::Success.as_str());
-        // Links that cannot be read are noted by another read.
-        let users: Vec<Option<EntraId>> =
-            self.query(statement, |row| Ok(row.canonical(0, "sync_links.entra_id").ok())).await?;
-        Ok(users.into_iter().flatten().collect())
+        Ok(self.connection().await.row(statement).await?.get::<i64, _>(0)?.unsigned_abs())
     }
 
     /// The active users of `source` by attribute, for each of `attributes` that was cleared at `since` or later without an
@@ -83,12 +83,15 @@ impl Store {
         if cleared.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let users: BTreeSet<EntraId> = cleared.iter().map(|(user, _)| *user).collect();
-        let rows = self.rows(source, &users.into_iter().collect::<Vec<_>>(), attributes).await?;
+        let users: Vec<EntraId> = cleared.keys().copied().collect();
         let mut recent: BTreeMap<Attribute, BTreeSet<EntraId>> = BTreeMap::new();
-        for (user, attribute) in cleared {
-            if rows.get(&user).is_some_and(|row| row.active && row.values.get(&attribute) == Some(&None)) {
-                recent.entry(attribute).or_default().insert(user);
+        // The whole log counts while Graph's clock is unknown, so only some rows are in memory at a time.
+        for users in users.chunks(ROWS_AT_A_TIME) {
+            for (user, row) in self.rows(source, users, attributes).await?.into_iter().filter(|(_, row)| row.active) {
+                let still_empty = cleared.get(&user).into_iter().flatten();
+                for attribute in still_empty.filter(|attribute| row.values.get(attribute) == Some(&None)) {
+                    recent.entry(*attribute).or_default().insert(user);
+                }
             }
         }
         Ok(recent)
@@ -99,7 +102,7 @@ impl Store {
         &self,
         since: Timestamp,
         attributes: &[Attribute],
-    ) -> Result<BTreeSet<(EntraId, Attribute)>, StoreError> {
+    ) -> Result<BTreeMap<EntraId, BTreeSet<Attribute>>, StoreError> {
         #[derive(Deserialize)]
         struct LoggedChange {
             attribute: String,
@@ -117,19 +120,22 @@ impl Store {
              WHERE at >= $1 AND action IN ($2, $3) AND status = $4 AND approved_by IS NULL AND {clears}"
         ));
         let statement = statement.bind(since).bind(Action::Update.as_str()).bind(Action::Reactivate.as_str());
-        let rows = connection.rows(statement.bind(Status::Success.as_str())).await?;
-        let mut cleared = BTreeSet::new();
-        for row in rows {
+        let mut cleared: BTreeMap<EntraId, BTreeSet<Attribute>> = BTreeMap::new();
+        let each = |row: SqlRow| {
             // Somebody may have edited the log; a row that says nothing must not stop the cycle.
-            let Ok(user) = row.parsed(0, "provisioning_log.entra_id") else { continue };
-            let Ok(text) = row.json(1, "provisioning_log.changes") else { continue };
-            let Ok(changes) = serde_json::from_str::<Vec<LoggedChange>>(text) else { continue };
-            for LoggedChange { attribute: path, old, new } in changes {
-                let attribute = attributes.iter().find(|attribute| attribute.path() == path);
-                cleared
-                    .extend(attribute.filter(|_| new.is_null() && !old.is_null()).map(|attribute| (user, *attribute)));
+            let Ok(user) = row.parsed(0, "provisioning_log.entra_id") else { return Ok(()) };
+            let Ok(text) = row.json(1, "provisioning_log.changes") else { return Ok(()) };
+            let Ok(changes) = serde_json::from_str::<Vec<LoggedChange>>(text) else { return Ok(()) };
+            for LoggedChange { attribute: path, .. } in
+                changes.iter().filter(|change| change.new.is_null() && !change.old.is_null())
+            {
+                if let Some(attribute) = attributes.iter().find(|attribute| attribute.path() == path) {
+                    cleared.entry(user).or_default().insert(*attribute);
+                }
             }
-        }
+            Ok::<_, DbError>(())
+        };
+        connection.run(statement.bind(Status::Success.as_str()), each).await?;
         Ok(cleared)
     }
 

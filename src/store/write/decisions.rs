@@ -63,6 +63,8 @@ pub(super) async fn write_decisions(
     let former: Vec<EntraId> = decisions.iter().filter_map(former_user).collect();
     let ids = id_texts(decisions.iter().map(|decision| &decision.user).chain(&former));
     delete_records(session, "sync_failures", &ids).await?;
+    let is_ended = |decision: &&Decision| !decision.row_after().is_some_and(|after| after.keeps_hold);
+    let ids = id_texts(decisions.iter().filter(is_ended).map(|decision| &decision.user).chain(&former));
     delete_records(session, "sync_held", &ids).await?;
     Ok(users.into_iter().map(|(_, learner)| learner).collect())
 }
