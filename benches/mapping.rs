@@ -6,6 +6,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use learner_sync::expression::Steps;
 use learner_sync::mapping::{Mapping, MappingEntry, default_entries};
 use learner_sync::model::{EntraId, Selection, User, Value};
 
@@ -37,7 +38,7 @@ fn measure(name: &str, entries: &[MappingEntry]) {
     let sample = || {
         let start = Instant::now();
         for _ in 0..EVALUATIONS {
-            black_box(mapping.apply(black_box(&user), now));
+            black_box(mapping.apply(black_box(&user), now, &Steps::for_one_user()));
         }
         start.elapsed() / EVALUATIONS
     };

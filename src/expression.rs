@@ -9,6 +9,7 @@
 //! | what a compiled expression reads, and whether it depends on the time | `inspect` |
 //! | what it gives to every user | `foresee` |
 //! | expression and user to value | `evaluate` |
+//! | the steps that an evaluation may take | `steps` |
 //! | the functions, one row each in a table | `functions`, with `dates` and `pattern` |
 //!
 //! Every mistake in an expression is found when it is compiled, before a user is read. Evaluation reads no clock. It
@@ -19,12 +20,13 @@ mod compile;
 mod constant;
 mod dates;
 mod evaluate;
-mod foresee;
+pub(crate) mod foresee;
 mod functions;
 mod inspect;
 mod keyword;
 mod parse;
 pub(crate) mod pattern;
+mod steps;
 mod syntax;
 
 #[cfg(test)]
@@ -33,4 +35,5 @@ pub(crate) mod tests;
 pub(crate) use compile::{Expression, Resolve, compile};
 pub(crate) use evaluate::{EvaluationContext, EvaluationStop, text};
 pub use inspect::TimeDependence;
+pub use steps::Steps;
 pub(crate) use syntax::ExpressionProblem;

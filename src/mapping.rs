@@ -18,7 +18,7 @@ mod warnings;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::expression::EvaluationStop;
+use crate::expression::{EvaluationContext, EvaluationStop, Steps};
 use crate::model::{Attribute, Learner, Reason, User};
 
 pub use description::{DescribedEntry, MappedValue};
@@ -130,15 +130,16 @@ pub enum MappedUser {
 }
 
 impl Mapping {
-    /// Maps `user` at the time `now`.
+    /// Maps `user` at the time `now`. All entries share `steps`, with the filters of the scope.
     ///
     /// # Panics
     /// If `user` was read with another selection than the mapping was compiled with.
-    pub fn apply(&self, user: &User, now: jiff::Timestamp) -> MappedUser {
-        match self.learner(user, now) {
+    pub fn apply(&self, user: &User, now: jiff::Timestamp, steps: &Steps) -> MappedUser {
+        let context = EvaluationContext { user, now, steps };
+        match self.learner(context) {
             Ok(Some(learner)) => MappedUser::Learner(learner),
-            Ok(None) => MappedUser::Inactive { user_name: self.user_name(user, now) },
-            Err((reason, detail)) => MappedUser::Rejected { reason, detail, user_name: self.user_name(user, now) },
+            Ok(None) => MappedUser::Inactive { user_name: self.user_name(context) },
+            Err((reason, detail)) => MappedUser::Rejected { reason, detail, user_name: self.user_name(context) },
         }
     }
 
@@ -156,7 +157,7 @@ impl Mapping {
     /// not.
     pub fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        for entry in std::iter::once(&self.active).chain(&self.others) {
+        for entry in self.entries() {
             let CompiledEntry { attribute, expression, default, apply, required } = entry;
             let line = format!("{}\t{expression}\t{default:?}\t{apply:?}\t{required}\n", attribute.path());
             hasher.update(line.as_bytes());
@@ -168,8 +169,8 @@ impl Mapping {
     ///
     /// # Errors
     /// The reason and the detail of a rejection.
-    fn learner(&self, user: &User, now: jiff::Timestamp) -> Result<Option<Learner>, (Reason, String)> {
-        match self.active.value(user, now) {
+    fn learner(&self, context: EvaluationContext<'_>) -> Result<Option<Learner>, (Reason, String)> {
+        match self.active.value(context) {
             Err(EvaluationStop::Invalid { rule, .. }) => return Err(self.active.rejection(Reason::InvalidValue, rule)),
             Err(EvaluationStop::IgnoreUser) => return Err(self.active.ignored_user()),
             Ok(Some(active)) if active == "true" => {}
@@ -186,7 +187,7 @@ impl Mapping {
         }
         let mut learner = Learner::default();
         for entry in &self.others {
-            let value = entry.value(user, now);
+            let value = entry.value(context);
             match (value, &entry.default) {
                 (Err(EvaluationStop::Invalid { rule, .. }), _) => {
                     return Err(entry.rejection(Reason::InvalidValue, rule));
@@ -220,12 +221,17 @@ impl Mapping {
         Ok(Some(learner))
     }
 
-    fn entry(&self, attribute: Attribute) -> Option<&CompiledEntry> {
-        std::iter::once(&self.active).chain(&self.others).find(|entry| entry.attribute == attribute)
+    /// Every entry, in the order of evaluation.
+    fn entries(&self) -> impl Iterator<Item = &CompiledEntry> {
+        std::iter::once(&self.active).chain(&self.others)
     }
 
-    fn user_name(&self, user: &User, now: jiff::Timestamp) -> Option<String> {
-        self.entry(Attribute::UserName)?.value(user, now).ok()?
+    fn entry(&self, attribute: Attribute) -> Option<&CompiledEntry> {
+        self.entries().find(|entry| entry.attribute == attribute)
+    }
+
+    fn user_name(&self, context: EvaluationContext<'_>) -> Option<String> {
+        self.entry(Attribute::UserName)?.value(context).ok()?
     }
 }
 

@@ -8,6 +8,7 @@ mod filter;
 #[cfg(test)]
 mod tests;
 
+use crate::expression::Steps;
 use crate::model::{Reason, Selection, User};
 
 pub use self::clause::ClauseOperator;
@@ -63,8 +64,8 @@ impl Scope {
         user.is_agent && !self.agent_users
     }
 
-    /// Decides about a user that was read with the selection of the filters.
-    pub fn decide(&self, user: &User) -> ScopeDecision {
+    /// Decides about a user that was read with the selection of the filters. All clauses share `steps`, with the mapping.
+    pub fn decide(&self, user: &User, steps: &Steps) -> ScopeDecision {
         if self.excludes_agent(user) {
             return ScopeDecision::Out(Reason::OutOfScope);
         }
@@ -76,7 +77,7 @@ impl Scope {
         }
         let mut undecided = None;
         for filter in &self.filters {
-            match filter.holds(user) {
+            match filter.holds(user, steps) {
                 FilterResult::Yes => return ScopeDecision::In,
                 FilterResult::No(_) => {}
                 FilterResult::Undecided { reason, detail } => {
@@ -87,11 +88,17 @@ impl Scope {
         undecided.unwrap_or(ScopeDecision::Out(Reason::OutOfScope))
     }
 
+    /// Clauses that are probably a mistake, and why.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.filters.iter().flat_map(Filter::warnings)
+    }
+
     /// Explains each filter: whether it holds, or the clause that does not.
     pub fn explain(&self, user: &User) -> Vec<String> {
+        let steps = &Steps::for_one_user();
         let explanation = |filter: &Filter| {
             let name = &filter.name;
-            match filter.holds(user) {
+            match filter.holds(user, steps) {
                 FilterResult::Yes => format!("filter {name:?} holds"),
                 FilterResult::No(clause) => format!("filter {name:?} does not hold: {clause} is false"),
                 FilterResult::Undecided { detail, .. } => format!("filter {name:?} is undecided: {detail}"),

@@ -15,7 +15,7 @@ use self::disk::disk_checks;
 use self::exposure::exposure_checks;
 use self::unit::unit_checks;
 use super::Context;
-use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json};
+use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json, shown};
 use crate::model::{Clock, chain};
 use crate::runtime::{App, preflight};
 
@@ -62,6 +62,11 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     match App::new(context.config, &context.environment, clock) {
         Ok(app) => {
             checks.insert(0, Check::passed("configuration", app.config.path.display().to_string()));
+            let slow = app.rules.mapping.slow_patterns().chain(app.rules.scope.warnings());
+            checks.extend(slow.map(|detail| Check {
+                hint: Some("learner-sync guide troubleshooting".to_owned()),
+                ..Check::passed("regular expression", shown(&detail))
+            }));
             check_directory(&app, &mut checks).await;
         }
         Err(error) => checks.insert(0, Check::failed("configuration", &error, None)),

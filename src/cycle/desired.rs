@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::Rules;
 use crate::directory::{AccountRead, Snapshot};
+use crate::expression::Steps;
 use crate::mapping::MappedUser;
 use crate::model::{
     APP_ROLE_ASSIGNMENTS, EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, UnclearPrincipal, User, UserList,
@@ -62,8 +63,11 @@ impl<'a> Collector<'a> {
             AccountRead::User(user) => {
                 self.list_by_name(&user);
                 self.add_roles(&user);
-                match self.rules.scope.decide(&user) {
-                    ScopeDecision::In => (user.id, self.assess(user.id, self.rules.mapping.apply(&user, self.now))),
+                let steps = Steps::for_one_user();
+                match self.rules.scope.decide(&user, &steps) {
+                    ScopeDecision::In => {
+                        (user.id, self.assess(user.id, self.rules.mapping.apply(&user, self.now, &steps)))
+                    }
                     ScopeDecision::Out(reason) => (user.id, Assessment::Leaving(reason)),
                     ScopeDecision::Undecided { reason, detail } => {
                         let rejection = Rejection { reason, detail, user_name: None };

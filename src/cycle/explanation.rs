@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Prepared, Rules, SingleUser};
 use crate::directory::{AccountRead, Directory, DirectoryError, Snapshot};
+use crate::expression::Steps;
 use crate::mapping::MappedValue;
 use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners, Verdict};
 use crate::plan::{AssignedUser, Confirmed, DatabaseFacts, Decision, Desired, LearnerRow};
@@ -128,7 +129,10 @@ impl Prepared {
         let coupled = applied().filter(|decision| decision.user != user).cloned().collect();
         let (filters, mapped) = match &account {
             AccountRead::User(user) => {
-                (rules.scope.explain(user), rules.mapping.explain(user, time.recorded()).collect())
+                // The mapping has the steps that the filters leave.
+                let steps = Steps::for_one_user();
+                rules.scope.decide(user, &steps);
+                (rules.scope.explain(user), rules.mapping.explain(user, time.recorded(), &steps))
             }
             AccountRead::Unreadable { .. } | AccountRead::NotFound(_) => (Vec::new(), Vec::new()),
         };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Mapping a page takes milliseconds, unless a pattern of the mapping takes up to a second for each user.
+/// Mapping a page takes milliseconds, unless a pattern of the mapping takes up to a fifth of a second for each user.
 const LENGTH: Duration = Duration::from_millis(10);
 
 /// The time since other work could run.

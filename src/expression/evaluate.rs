@@ -13,7 +13,8 @@ use super::constant::ArgumentType;
 use super::dates::UtcDateTime;
 use super::functions::Function;
 pub(super) use super::pattern::MAX_PRODUCED;
-use super::pattern::{LimitExceeded, Steps, TOO_LONG};
+use super::pattern::{LimitExceeded, TOO_LONG};
+use super::steps::Steps;
 use super::syntax::ComparisonOperator;
 use crate::model::{User, Value, home_name};
 
@@ -70,12 +71,12 @@ impl From<UnavailableValue> for EvaluationStop {
 
 pub(crate) type Evaluated<'a> = Result<Cow<'a, Value>, EvaluationStop>;
 
-/// The evaluation of one expression for one user.
+/// What an evaluation for one user works with.
 #[derive(Clone, Copy)]
 pub(crate) struct EvaluationContext<'a> {
     pub(crate) user: &'a User,
     pub(crate) now: jiff::Timestamp,
-    /// Shared by all calls of the expression: a limit of each call would grow with their number.
+    /// Shared by everything that is evaluated for the user: a limit of each part would grow with their number.
     pub(crate) steps: &'a Steps,
 }
 
@@ -90,7 +91,7 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     /// Argument `index`; null when it is omitted.
     pub(super) fn value(self, index: usize) -> Evaluated<'a> {
-        self.arguments.get(index).map_or(Ok(null()), |argument| argument.evaluate(self.context))
+        self.arguments.get(index).map_or(Ok(null()), |argument| argument.operand(self.context))
     }
 
     /// Argument `index` as text, unless it is null.
@@ -108,13 +109,18 @@ impl<'a> Call<'a> {
         let Some(text) = self.text(index)?.filter(|text| !text.is_empty()) else { return Ok(None) };
         match T::parse_argument(&text) {
             Ok(read) => Ok(Some(Cow::Owned(read))),
-            Err(_) => Err(self.wrong(index, "is not", T::EXPECTED)),
+            Err(_) => Err(self.wrong_type::<T>(index)),
         }
     }
 
     /// Like [`Self::argument`], but an argument without a value is an error.
     pub(super) fn required_argument<T: ArgumentType>(self, index: usize) -> Result<Cow<'a, T>, EvaluationStop> {
         self.argument(index)?.ok_or_else(|| self.wrong(index, "has no value; it must be", T::EXPECTED))
+    }
+
+    /// Argument `index` has a value that is not a `T`.
+    pub(super) fn wrong_type<T: ArgumentType>(self, index: usize) -> EvaluationStop {
+        self.wrong(index, "is not", T::EXPECTED)
     }
 
     fn wrong(self, index: usize, how: &str, expected: &str) -> EvaluationStop {
@@ -148,12 +154,12 @@ impl Expression {
             }
             Self::Comparison(left, operator, right) => {
                 let dates = left.returns_date() || right.returns_date();
-                compare(left.evaluate(context)?, *operator, right.evaluate(context)?, dates).map(boolean)
+                compare(left.operand(context)?, *operator, right.operand(context)?, dates).map(boolean)
             }
             Self::Concatenation(operands) => {
                 let mut joined = String::new();
                 for operand in operands {
-                    joined.push_str(&text(operand.evaluate(context)?)?.unwrap_or_default());
+                    joined.push_str(&text(operand.operand(context)?)?.unwrap_or_default());
                     if joined.len() > MAX_PRODUCED {
                         return Err(EvaluationStop::TOO_LONG);
                     }
@@ -163,6 +169,13 @@ impl Expression {
             Self::Ignore(IgnoreFlow::Attribute) => Err(EvaluationStop::IgnoreAttribute),
             Self::Ignore(IgnoreFlow::User) => Err(EvaluationStop::IgnoreUser),
         }
+    }
+
+    /// The value for the function or the operator that reads it.
+    fn operand<'a>(&'a self, context: EvaluationContext<'a>) -> Evaluated<'a> {
+        let value = self.evaluate(context)?;
+        context.steps.take_operand(&value)?;
+        Ok(value)
     }
 }
 

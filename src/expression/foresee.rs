@@ -3,9 +3,9 @@
 use super::attribute::{AttributePart, SourceAttribute};
 use super::compile::Expression;
 use super::evaluate::{EvaluationContext, EvaluationStop};
-use super::functions::Arguments;
+use super::functions::{Arguments, replace};
 use super::inspect::TimeDependence;
-use super::pattern::Steps;
+use super::steps::Steps;
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, User, Value};
 
 /// Multi-valued properties.
@@ -44,6 +44,27 @@ pub(super) const SHARED: &[&str] = &[
     "userType",
 ];
 
+/// The most characters of `extensionAttribute1` and its like; other attributes are shorter.
+const SAMPLE_LENGTH: usize = 1_024;
+const SAMPLES: [(&str, &str); 3] = [
+    ("1,024 times `a`", "a"),
+    ("1,024 digits", "0123456789"),
+    ("1,024 mixed characters", "Åsa-Maria O'Neil (42) <asa.oneil@harbour.example>, "),
+];
+
+/// Long but ordinary values of an attribute, and what they are.
+pub(crate) fn samples() -> impl Iterator<Item = (&'static str, String)> {
+    SAMPLES.into_iter().map(|(what, text)| (what, text.chars().cycle().take(SAMPLE_LENGTH).collect()))
+}
+
+/// The warning about a regular expression that takes too many steps on a sample.
+pub(crate) fn too_many_steps(sample: &str) -> String {
+    format!(
+        "a regular expression takes too many steps on {sample}, and users with such a value are rejected; simplify it, \
+         or shorten the value with Left"
+    )
+}
+
 impl SourceAttribute {
     fn is_list(&self) -> bool {
         self.part == AttributePart::Whole && LISTS.contains(&self.property.as_ref())
@@ -59,6 +80,11 @@ impl SourceAttribute {
     }
 }
 
+/// A user without attributes.
+fn nobody() -> User {
+    User { id: EntraId::from_bytes([0; 16]), enabled: true, is_agent: false, values: Vec::new() }
+}
+
 impl Expression {
     /// The result for every user whose account is enabled, unless it depends on the user or the time. Disabled accounts
     /// are never mapped.
@@ -72,8 +98,8 @@ impl Expression {
                 _ => true,
             }
         });
-        let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, is_agent: false, values: Vec::new() };
-        let context = EvaluationContext { user: &user, now: jiff::Timestamp::UNIX_EPOCH, steps: &Steps::new() };
+        let context =
+            EvaluationContext { user: &nobody(), now: jiff::Timestamp::UNIX_EPOCH, steps: &Steps::for_one_user() };
         is_fixed.then(|| self.evaluate(context).map(std::borrow::Cow::into_owned))
     }
 
@@ -114,6 +140,41 @@ impl Expression {
             }
             _ => None,
         }
+    }
+
+    /// A sample on which a regular expression takes more steps than one user has.
+    pub(crate) fn exhausting_sample(&self) -> Option<&'static str> {
+        let exhausts = |text: String| {
+            let (user, mut is_exhausted) = (self.user_with(&Value::Text(text)), false);
+            self.visit(&mut |part| {
+                if let Self::Call { arguments, .. } = part {
+                    is_exhausted |= replace::exhausts_steps(arguments, &user);
+                }
+            });
+            is_exhausted
+        };
+        samples().find_map(|(what, text)| exhausts(text).then_some(what))
+    }
+
+    /// A user with `value` in each attribute that the expression reads.
+    fn user_with(&self, value: &Value) -> User {
+        let mut values = Vec::new();
+        self.visit(&mut |part| {
+            let Self::Attribute { attribute, slot } = part else { return };
+            if values.len() <= *slot {
+                values.resize(slot + 1, Value::Null);
+            }
+            match (attribute.part, &mut values[*slot]) {
+                (AttributePart::Member(member), Value::Complex(members)) => {
+                    members.insert(member.to_owned(), value.clone());
+                }
+                (AttributePart::Member(member), other) => {
+                    *other = Value::Complex([(member.to_owned(), value.clone())].into());
+                }
+                (_, other) => *other = value.clone(),
+            }
+        });
+        User { values, ..nobody() }
     }
 
     /// The sources of several values that are used where one is needed.

@@ -9,7 +9,7 @@ mod distinguished_name;
 mod encoding;
 mod list;
 mod logic;
-mod replace;
+pub(super) mod replace;
 mod substring;
 mod text;
 mod title_case;

@@ -11,20 +11,26 @@ mod class;
 mod engine;
 mod replacement;
 mod size;
-mod steps;
 mod translate;
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
-pub(crate) use self::steps::Steps;
+use super::steps::Steps;
 use engine::{Captures, Engine};
-use translate::{CaptureGroups, translate};
+use translate::{CaptureGroups, END, translate};
 
 /// Bytes of a subject. Attributes of Entra ID are far shorter.
 const MAX_SUBJECT: usize = 16 << 10;
 
 /// Groups of a pattern. Compiling many takes seconds.
 const MAX_GROUPS: usize = 100;
+
+/// Bytes of a compiled pattern: `[\w.+-]{1,64}@[\w.-]{1,253}` needs more than 12 MiB.
+const MAX_COMPILED: usize = 24 << 20;
+
+/// Compiling takes about ten milliseconds for each MiB.
+const MAX_COMPILED_FOR_ONE_USER: usize = 1 << 20;
 
 /// Bytes of a text that a function produces.
 pub(crate) const MAX_PRODUCED: usize = 256 << 10;
@@ -33,28 +39,41 @@ pub(crate) const MAX_PRODUCED: usize = 256 << 10;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LimitExceeded(pub(crate) &'static str);
 
-const TOO_MANY_STEPS: LimitExceeded = LimitExceeded("a regular expression takes too many steps on this text");
-
 pub(crate) const TOO_LONG: LimitExceeded = LimitExceeded("a text exceeds 256 KiB");
 
 /// A compiled regular expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
+    /// For a text that does not end with a line break: there, `$` matches at the end alone.
     engine: Engine,
+    /// For a text that does. `None` if the pattern has no such `$`.
+    before_line_break: Option<Box<LateEngine>>,
     groups: CaptureGroups,
+}
+
+/// An engine that is built when a text needs it.
+#[derive(Clone, Debug)]
+struct LateEngine {
+    translated: String,
+    engine: OnceLock<Option<Engine>>,
 }
 
 impl Pattern {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        Self::compile(text, |translated| translated)
+        Self::compile(text, |translated| translated, MAX_COMPILED)
+    }
+
+    /// A pattern that is compiled anew for each user.
+    pub(crate) fn parse_for_one_user(text: &str) -> Result<Self, String> {
+        Self::compile(text, |translated| translated, MAX_COMPILED_FOR_ONE_USER)
     }
 
     /// A pattern that must match the whole text.
     pub(crate) fn parse_whole(text: &str) -> Result<Self, String> {
-        Self::compile(text, |translated| format!(r"\A(?:{translated})\z"))
+        Self::compile(text, |translated| format!(r"\A(?:{translated})\z"), MAX_COMPILED)
     }
 
-    fn compile(text: &str, framed: impl FnOnce(String) -> String) -> Result<Self, String> {
+    fn compile(text: &str, framed: impl FnOnce(String) -> String, max_compiled: usize) -> Result<Self, String> {
         let (translated, groups) =
             translate(text).map_err(|reason| format!("`{text}` is not a valid regular expression: {reason}"))?;
         if groups.count() > MAX_GROUPS {
@@ -62,9 +81,12 @@ impl Pattern {
                 "`{text}` is not a supported regular expression: it has more than {MAX_GROUPS} groups"
             ));
         }
-        let engine = Engine::build(&framed(translated))
+        let translated = framed(translated);
+        let engine = Engine::build(&translated.replace(END, r"\z"), max_compiled)
             .map_err(|reason| format!("`{text}` is not a supported regular expression: {reason}"))?;
-        Ok(Self { engine, groups })
+        let before_line_break =
+            translated.contains(END).then(|| Box::new(LateEngine { translated, engine: OnceLock::new() }));
+        Ok(Self { engine, before_line_break, groups })
     }
 
     pub(crate) fn has_group(&self, name: &str) -> bool {
@@ -152,7 +174,18 @@ impl Pattern {
         if subject.len() > MAX_SUBJECT {
             return Err(LimitExceeded("the text is too long for a regular expression"));
         }
-        self.engine.search(subject, from, steps)
+        let engine = match &self.before_line_break {
+            Some(late) if subject.ends_with('\n') => late.engine().ok_or_else(|| steps.exhaust())?,
+            _ => &self.engine,
+        };
+        engine.search(subject, from, steps)
+    }
+}
+
+impl LateEngine {
+    /// `None` if no engine accepts the pattern.
+    fn engine(&self) -> Option<&Engine> {
+        self.engine.get_or_init(|| Engine::build(&self.translated, MAX_COMPILED).ok()).as_ref()
     }
 }
 
@@ -167,9 +200,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::expression::steps::TOO_MANY_STEPS;
 
     fn replaced(subject: &str, pattern: &str, replacement: &str) -> String {
-        Pattern::parse(pattern).unwrap().replace(subject, replacement, &Steps::new()).unwrap()
+        Pattern::parse(pattern).unwrap().replace(subject, replacement, &Steps::for_one_user()).unwrap()
     }
 
     #[test]
@@ -181,6 +215,9 @@ mod tests {
             ("é1", "", ".", ".é.1."),
             ("ab\n", "b$", "c", "ac\n"),
             ("ab\n\n", "b$", "c", "ab\n\n"),
+            ("ab\n", r"\n?$", "|", "ab||"),
+            ("ab", r"(?=b$|\n\Z)", "|", "a|b"),
+            ("b\nb\n", "(?m)b$", "c", "c\nc\n"),
             ("a\nb", "(?m)^|$", "|", "|a|\n|b|"),
             ("a<b>", r"[\<\>]", "", "ab"),
             ("a<b>", r"\<b\>", "", "a"),
@@ -201,12 +238,12 @@ mod tests {
     #[test]
     fn groups_are_replaced_and_extracted() {
         let pattern = Pattern::parse(r"(?<letter>[a-z])(\d)?").unwrap();
-        assert_eq!(pattern.replace_group("a1b2c", "letter", "$1", &Steps::new()).unwrap(), "$11$12$1");
-        assert_eq!(pattern.replace_group("a1b2c", "1", "", &Steps::new()).unwrap(), "abc");
-        assert_eq!(pattern.extract("-b2", "1", &Steps::new()).unwrap().as_deref(), Some("2"));
-        assert_eq!(pattern.extract("-b", "1", &Steps::new()).unwrap(), None);
-        assert_eq!(pattern.extract("--", "letter", &Steps::new()).unwrap(), None);
-        assert!(pattern.extract("--", "digit", &Steps::new()).is_err() && !pattern.has_group("3"));
+        assert_eq!(pattern.replace_group("a1b2c", "letter", "$1", &Steps::for_one_user()).unwrap(), "$11$12$1");
+        assert_eq!(pattern.replace_group("a1b2c", "1", "", &Steps::for_one_user()).unwrap(), "abc");
+        assert_eq!(pattern.extract("-b2", "1", &Steps::for_one_user()).unwrap().as_deref(), Some("2"));
+        assert_eq!(pattern.extract("-b", "1", &Steps::for_one_user()).unwrap(), None);
+        assert_eq!(pattern.extract("--", "letter", &Steps::for_one_user()).unwrap(), None);
+        assert!(pattern.extract("--", "digit", &Steps::for_one_user()).is_err() && !pattern.has_group("3"));
     }
 
     #[test]
@@ -218,8 +255,9 @@ mod tests {
             (r".*\@example\.org", "ada@example.org", true),
             (r".*\@example\.org", "ada@example.org.invalid", false),
             ("b$", "b\n", false),
+            (r"b\n$", "b\n", true),
         ] {
-            let found = Pattern::parse_whole(pattern).unwrap().matches(subject, &Steps::new()).unwrap();
+            let found = Pattern::parse_whole(pattern).unwrap().matches(subject, &Steps::for_one_user()).unwrap();
             assert_eq!(found, expected, "{pattern} on {subject}");
         }
     }
@@ -231,11 +269,11 @@ mod tests {
             assert!(refused.contains("regular expression: "), "{refused}");
         }
         let wild = Pattern::parse("^(?:a|aa|(?=b)b)+c$").unwrap();
-        assert!(matches!(wild.replace(&"a".repeat(500), "", &Steps::new()), Err(LimitExceeded(_))));
+        assert!(matches!(wild.replace(&"a".repeat(500), "", &Steps::for_one_user()), Err(LimitExceeded(_))));
         let digits = Pattern::parse("^(\\d+)+$").unwrap();
-        assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "", &Steps::new()).is_err());
+        assert!(digits.replace(&"1".repeat(MAX_SUBJECT + 1), "", &Steps::for_one_user()).is_err());
         let growing = Pattern::parse("").unwrap();
-        assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000), &Steps::new()), Err(TOO_LONG));
+        assert_eq!(growing.replace(&"a".repeat(10_000), &"b".repeat(1_000), &Steps::for_one_user()), Err(TOO_LONG));
     }
 
     #[test]
@@ -249,12 +287,12 @@ mod tests {
             r"(?>a+)z|(?=a)a",
         ] {
             let pattern = Pattern::parse(pattern).unwrap();
-            assert_eq!(pattern.replace(&long, "", &Steps::new()), Err(TOO_MANY_STEPS));
+            assert_eq!(pattern.replace(&long, "", &Steps::for_one_user()), Err(TOO_MANY_STEPS));
             // The same pattern on a text of usual length.
-            pattern.replace(&"a".repeat(64), "", &Steps::new()).unwrap();
+            pattern.replace(&"a".repeat(64), "", &Steps::for_one_user()).unwrap();
         }
         // Each alone takes few steps.
-        let (pattern, steps) = (Pattern::parse("(?=a+)(a+)+$").unwrap(), Steps::new());
+        let (pattern, steps) = (Pattern::parse("(?=a+)(a+)+$").unwrap(), Steps::for_one_user());
         let short = "a".repeat(40);
         assert!((0..1_000_000).any(|_| pattern.replace(&short, "", &steps) == Err(TOO_MANY_STEPS)));
         for (pattern, is_linear) in
@@ -268,7 +306,7 @@ mod tests {
         }
         // A match for each character of a long value.
         let pattern = Pattern::parse("[^a-z]|a").unwrap();
-        assert_eq!(pattern.replace(&long[..2_000], "b", &Steps::new()), Ok("b".repeat(2_000)));
+        assert_eq!(pattern.replace(&long[..2_000], "b", &Steps::for_one_user()), Ok("b".repeat(2_000)));
     }
 
     #[test]
@@ -286,21 +324,41 @@ mod tests {
             ("(?=a)(?:a?){1000}a{1000}", "a", 8_000),
         ] {
             let pattern = Pattern::parse(pattern).unwrap();
-            assert_eq!(pattern.replace(&letter.repeat(length), "x", &Steps::new()), Err(TOO_MANY_STEPS), "{pattern:?}");
+            assert_eq!(
+                pattern.replace(&letter.repeat(length), "x", &Steps::for_one_user()),
+                Err(TOO_MANY_STEPS),
+                "{pattern:?}"
+            );
         }
-        for pattern in ["(?:a?){4000}a{4000}", "(?=a)(?:a?){4000}a{4000}b", "((a{100}){10}){10}", r"\w{900}"] {
-            for parse in [Pattern::parse, Pattern::parse_whole] {
-                let refused = parse(pattern).unwrap_err();
-                assert!(refused.contains("it is too large; use smaller counts"), "{refused}");
-            }
+        for pattern in [
+            "(?:a?){4000}a{4000}",
+            "(?=a)(?:a?){4000}a{4000}b",
+            "((a{100}){10}){10}",
+            r"(?=a)\w{900}",
+            r"^.{0,2500}$",
+            r"\d{1,2500}",
+        ] {
+            let refused = Pattern::parse(pattern).unwrap_err();
+            assert!(refused.contains("it is too large; use smaller counts"), "{refused}");
         }
+        assert!(Pattern::parse_whole(".{0,2500}").is_err() && Pattern::parse_for_one_user(r"\w{100}").is_err());
         assert!(Pattern::parse(&"(a)".repeat(101)).unwrap_err().contains("more than 100 groups"));
-        // Usual patterns on texts of usual length.
-        for pattern in
-            [r"^[\w.+-]{1,64}@(?:[\w-]+\.)+[a-z]{2,24}$", r"\w", r"(\p{L})(?=.*\d)|.{0,256}$", r"^.{1,1024}$"]
-        {
-            let pattern = Pattern::parse(pattern).unwrap();
-            pattern.replace(&"Ab1".repeat(80), "x", &Steps::new()).unwrap();
+        // What administrators write, on texts as long as an attribute can be.
+        for pattern in [
+            r"^[\w.+-]{1,64}@(?:[\w-]+\.)+[a-z]{2,24}$",
+            "^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,255}\\.[A-Za-z]{2,24}$",
+            r"^[\w.+-]{1,64}@[\w.-]{1,253}$",
+            r"\w",
+            r"\d{1,255}",
+            r"^[\p{L}\s'-]{1,256}$",
+            r"(\p{L})(?=.*\d)|.{0,64}$",
+            r"^.{0,2048}$",
+            r"(?i)^[^@\s]{1,2048}\Z",
+            r"^\S{1,1024}$",
+        ] {
+            let whole = Pattern::parse_whole(pattern).unwrap();
+            let text: String = "Ab1".chars().cycle().take(1_024).collect();
+            whole.replace(&text, "x", &Steps::for_one_user()).unwrap();
         }
     }
 
@@ -312,11 +370,25 @@ mod tests {
             replacement in "[$0-3{}n&_+'` ]{0,8}",
         ) {
             if let Ok(pattern) = Pattern::parse(&pattern) {
-                let steps = Steps::new();
+                let steps = Steps::for_one_user();
                 let _ = pattern.replace(&subject, &replacement, &steps);
                 let _ = pattern.replace_group(&subject, "n", &replacement, &steps);
                 let _ = pattern.extract(&subject, "1", &steps);
             }
+        }
+
+        #[test]
+        fn the_end_is_the_end_unless_a_line_break_is_last(
+            pattern in r"([a-c\n(){}|.^$?*+,:=!]|\$|\\[zZnsS]|\(\?[m:=!]){0,10}",
+            subject in "[a-c\n]{0,8}[a-c]?",
+        ) {
+            let Ok((translated, _)) = translate(&pattern) else { return Ok(()) };
+            let (Ok(exact), Ok(pattern)) = (Engine::build(&translated, MAX_COMPILED), Pattern::parse(&pattern)) else {
+                return Ok(());
+            };
+            let (all, some) = (Steps::for_one_user(), Steps::for_one_user());
+            let (expected, found) = (exact.search(&subject, 0, &all), pattern.search(&subject, 0, &some));
+            prop_assert_eq!(found.ok(), expected.ok(), "{} on {:?}", translated, subject);
         }
 
         #[test]
@@ -326,11 +398,11 @@ mod tests {
         ) {
             let Ok((translated, _)) = translate(&pattern) else { return Ok(()) };
             let (Ok(linear @ Engine::Linear { .. }), Ok(other)) =
-                (Engine::build(&translated), Engine::backtracking(&translated))
+                (Engine::build(&translated, MAX_COMPILED), Engine::backtracking(&translated, MAX_COMPILED))
             else {
                 return Ok(());
             };
-            let found = |engine: &Engine| engine.search(&subject, 0, &Steps::new()).ok();
+            let found = |engine: &Engine| engine.search(&subject, 0, &Steps::for_one_user()).ok();
             prop_assert_eq!(found(&linear), found(&other), "{} on {:?}", translated, subject);
         }
     }

@@ -10,7 +10,7 @@ use super::attribute::{any_name, resolve};
 use super::compile::compile;
 use super::evaluate::MAX_PRODUCED;
 use super::parse::MAX_DEPTH;
-use super::pattern::Steps;
+use super::steps::Steps;
 use super::syntax::ExpressionProblem;
 use super::{EvaluationContext, EvaluationStop, text};
 use crate::model::{EntraId, Selection, User, Value};
@@ -44,7 +44,7 @@ pub(crate) fn evaluated(expression: &str, inputs: &[(&str, Value)]) -> String {
     let mut selection = Selection::default();
     let compiled = compile(expression, resolve, &mut selection).unwrap();
     let user = user(&selection, &inputs.iter().cloned().collect());
-    match compiled.evaluate(EvaluationContext { user: &user, now: now(), steps: &Steps::new() }) {
+    match compiled.evaluate(EvaluationContext { user: &user, now: now(), steps: &Steps::for_one_user() }) {
         Err(EvaluationStop::IgnoreAttribute) => "no flow".to_owned(),
         Err(EvaluationStop::IgnoreUser) => "no flow for the user".to_owned(),
         Err(EvaluationStop::Invalid { rule, .. }) => format!("invalid: {rule}"),
@@ -76,7 +76,7 @@ fn worked_examples() {
         let values = names.properties().iter().map(|name| from_json(&example["inputs"][name])).collect();
         let user = User { id: EntraId::from_bytes([0; 16]), enabled: true, is_agent: false, values };
         let now = example["now"].as_str().map_or_else(now, |text| text.parse().unwrap());
-        let found = match compiled.evaluate(EvaluationContext { user: &user, now, steps: &Steps::new() }) {
+        let found = match compiled.evaluate(EvaluationContext { user: &user, now, steps: &Steps::for_one_user() }) {
             Ok(value) => to_json(value.into_owned()),
             Err(EvaluationStop::IgnoreAttribute) => json!({ "flow": "attribute" }),
             Err(EvaluationStop::IgnoreUser) => json!({ "flow": "user" }),
@@ -271,7 +271,7 @@ proptest! {
             let mut user = user(&selection, &BTreeMap::new());
             user.enabled = enabled;
             user.values.iter_mut().zip(values).for_each(|(slot, value)| *slot = value);
-            let steps = Steps::new();
+            let steps = Steps::for_one_user();
             let value = compiled.evaluate(EvaluationContext { user: &user, now: now(), steps: &steps });
             let too_long = matches!(&value, Ok(Cow::Owned(Value::Text(text))) if text.len() > MAX_PRODUCED);
             prop_assert!(!too_long, "an expression produces a text beyond the limit");

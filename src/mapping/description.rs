@@ -3,7 +3,7 @@
 use super::entries::CompiledEntry;
 use super::warnings::ONE_ROLE;
 use super::{ApplyMode, Mapping};
-use crate::expression::{EvaluationStop, TimeDependence};
+use crate::expression::{EvaluationContext, EvaluationStop, Steps, TimeDependence};
 use crate::model::{Attribute, User};
 
 /// One entry of a compiled mapping.
@@ -43,15 +43,18 @@ pub enum MappedValue {
 }
 
 impl Mapping {
-    /// The result of each entry for `user`, independent of the others, in the order of [`Mapping::describe`].
-    pub fn explain(&self, user: &User, now: jiff::Timestamp) -> impl Iterator<Item = MappedValue> {
-        let entries = Attribute::ALL.iter().filter_map(|attribute| self.entry(*attribute));
-        entries.map(move |entry| match entry.value(user, now) {
+    /// The result of each entry for `user`, in the order of [`Mapping::describe`]. As in [`Mapping::apply`], they share
+    /// `steps`.
+    pub fn explain(&self, user: &User, now: jiff::Timestamp, steps: &Steps) -> Vec<MappedValue> {
+        let explained = |entry: &CompiledEntry| match entry.value(EvaluationContext { user, now, steps }) {
             Ok(value) => MappedValue::Value(value),
             Err(EvaluationStop::IgnoreAttribute) => MappedValue::NoFlow,
             Err(EvaluationStop::IgnoreUser) => MappedValue::NoFlowForUser,
             Err(EvaluationStop::Invalid { rule, .. }) => MappedValue::Invalid(rule.into_owned()),
-        })
+        };
+        let mut values: Vec<_> = self.entries().map(|entry| (entry.attribute, explained(entry))).collect();
+        values.sort_by_key(|(attribute, _)| *attribute);
+        values.into_iter().map(|(_, value)| value).collect()
     }
 
     /// Every entry, in the order of [`Attribute::ALL`].

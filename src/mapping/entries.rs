@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 
-use crate::model::{Attribute, AttributeKind, Reason, Selection, User, Value};
+use crate::model::{Attribute, AttributeKind, Reason, Selection, Value};
 
 use super::fit::fit;
 use super::{ApplyMode, Mapping, MappingEntry, MappingProblem, target};
-use crate::expression::pattern::Steps;
 use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, attribute};
 
 /// Read for every user, mapped or not: they show whether the account is disabled or unreadable.
@@ -28,8 +27,7 @@ pub(super) struct CompiledEntry {
 
 impl CompiledEntry {
     /// The value, converted for the column.
-    pub(super) fn value(&self, user: &User, now: jiff::Timestamp) -> Result<Option<String>, EvaluationStop> {
-        let context = EvaluationContext { user, now, steps: &Steps::new() };
+    pub(super) fn value(&self, context: EvaluationContext<'_>) -> Result<Option<String>, EvaluationStop> {
         fit(self.attribute, self.expression.evaluate_entry(context)?)
     }
 

@@ -21,7 +21,7 @@ fn with(changes: impl IntoIterator<Item = MappingEntry>) -> Vec<MappingEntry> {
 fn mapped(entries: &[MappingEntry], inputs: &[(&str, Value)]) -> MappedUser {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(entries, &mut selection).unwrap();
-    mapping.apply(&user(&selection, &inputs.iter().cloned().collect::<BTreeMap<_, _>>()), now())
+    mapping.apply(&user(&selection, &inputs.iter().cloned().collect::<BTreeMap<_, _>>()), now(), &Steps::for_one_user())
 }
 
 fn ada() -> Vec<(&'static str, Value)> {
@@ -296,7 +296,7 @@ fn each_entry_is_explained_independently() {
     let mut selection = Selection::default();
     let mapping = Mapping::compile(&entries, &mut selection).unwrap();
     let user = user(&selection, &ada().into_iter().collect());
-    let explained: Vec<_> = mapping.attributes().zip(mapping.explain(&user, now())).collect();
+    let explained: Vec<_> = mapping.attributes().zip(mapping.explain(&user, now(), &Steps::for_one_user())).collect();
     let text = |text: &str| MappedValue::Value(Some(text.to_owned()));
     assert_eq!(
         explained,
@@ -441,5 +441,84 @@ fn only_the_whole_expression_is_the_home_name_of_a_guest() {
             let attribute = find_target(path).unwrap();
             assert_eq!(values[&attribute].as_deref(), Some(expected), "{path}: {expression}");
         }
+    }
+}
+
+#[test]
+fn all_attributes_share_the_steps_of_a_user() {
+    let slow = |path: &str| MappingEntry::new(path, r#"Replace([city], , "(?=z)z", , "", , )"#);
+    let paths = ["title", "name.givenName", "name.familyName", "addresses[0].country"];
+    let enterprise = |name| format!("urn:ietf:params:scim:schemas:extension:enterprise:2.0:User:{name}");
+    let all = paths.map(str::to_owned).into_iter().chain(["employeeNumber", "department"].map(enterprise));
+    let all: Vec<String> = all.collect();
+    let user = |length| [ada(), vec![("city", value(&"a".repeat(length)))]].concat();
+    // Each of them alone is accepted.
+    for path in &all {
+        let found = mapped(&with([slow(path)]), &user(2_500));
+        assert!(matches!(found, MappedUser::Learner(_)), "{found:?}");
+    }
+    let found = mapped(&with(all.iter().map(|path| slow(path))), &user(1_000));
+    assert!(matches!(found, MappedUser::Learner(_)), "{found:?}");
+    let MappedUser::Rejected { reason: Reason::InvalidValue, detail, user_name } =
+        mapped(&with(all.iter().map(|path| slow(path))), &user(2_500))
+    else {
+        panic!("the user is not rejected");
+    };
+    assert!(detail.ends_with(": the expressions take too many steps for this user"), "{detail}");
+    assert!(all.iter().any(|path| detail.starts_with(&format!("{path}: "))), "{detail}");
+    // The name is only copied.
+    assert_eq!(user_name.as_deref(), Some("ada@example.org"));
+}
+
+#[test]
+fn functions_without_a_pattern_are_limited_too() {
+    let trimmed = |functions: usize| {
+        let one = "NormalizeDiacritics([city])".to_owned();
+        MappingEntry::new("title", format!("Left({}, 1)", vec![one; functions].join(" & ")))
+    };
+    let long = [ada(), vec![("city", value(&"é".repeat(500)))]].concat();
+    assert!(matches!(mapped(&with([trimmed(200)]), &long), MappedUser::Learner(_)));
+    let counted = |length: usize| {
+        let many = vec!["Count(Split(ToLower([city]), \",\"))"; 200].join(" & ");
+        let user = [ada(), vec![("city", value(&"é,".repeat(length)))]].concat();
+        mapped(&with([MappingEntry::new("title", many)]), &user)
+    };
+    assert!(matches!(counted(500), MappedUser::Learner(_)));
+    assert!(matches!(counted(50_000), MappedUser::Rejected { reason: Reason::InvalidValue, .. }));
+}
+
+#[test]
+fn slow_patterns_are_found_without_a_user() {
+    let slow_in = |expression: &str| {
+        let entries = with([MappingEntry::new("title", expression)]);
+        let mapping = Mapping::compile(&entries, &mut Selection::default()).unwrap();
+        let found: Vec<_> = mapping.slow_patterns().collect();
+        let warnings = mapping.warnings(Attribute::UserName);
+        assert!(found.iter().all(|found| warnings.iter().any(|(_, warning)| found.ends_with(warning))), "{warnings:?}");
+        found
+    };
+    for expression in [
+        r#"Replace([jobTitle], , "\\s*\\((?<grade>[^)]*)\\)$", , " ${grade}", , )"#,
+        r#"Replace([mail], , "^[a-z.+-]{1,64}@(?<host>[a-z.-]{1,253})$", "host", "x", , )"#,
+        r#"Replace([mobilePhone], , "(?<area>\\d+)", "area", , [city], )"#,
+        r#"Replace([city], , "(?<!\\d)[A-Z]{2}(?=\\d)", , "", , )"#,
+        r#"Replace([city], , "^.{0,2048}$", , "", , )"#,
+        // As slow as below, but on a short text.
+        r#"Replace(Left([city], 10), , "^(?:a|aa|(?=b)b)+c", , "", , )"#,
+    ] {
+        assert_eq!(slow_in(expression), Vec::<String>::new(), "{expression}");
+    }
+    for (expression, sample) in [
+        (r#"Replace([city], , "^(?:a|aa|(?=b)b)+c", , "", , )"#, "1,024 times `a`"),
+        (r#"Replace([extensionAttribute3], , "^(?:\\d|\\d\\d|(?=b)b)+c", , "", , )"#, "1,024 digits"),
+        (r#"Trim(Replace([telephoneNumber], , "^(?:\\d|\\d\\d|(?=b)b)+c", , "", , ))"#, "1,024 digits"),
+        (r#"Replace([city], , "^Å(?:.|..|(?=b)b)+q", , "", , )"#, "1,024 mixed characters"),
+        // Branches and groups that this user would not reach.
+        (r#"IIF([city] = "x", Replace([mail], , "^(?:a|aa|(?=b)b)+c", , "", , ), [mail])"#, "1,024 times `a`"),
+        (r#"Replace([mobilePhone], , "^(?<all>(?:a|aa|(?=b)b)+)c", "all", , [city], )"#, "1,024 times `a`"),
+    ] {
+        let found = slow_in(expression);
+        assert!(found.len() == 1 && found[0].starts_with("title: "), "{expression}: {found:?}");
+        assert!(found[0].contains(sample), "{expression}: {found:?}");
     }
 }

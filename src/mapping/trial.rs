@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use super::MappingProblem;
 use super::entries::ALWAYS_SELECTED;
 use crate::expression::attribute::{self, AttributePart, SourceAttribute};
-use crate::expression::pattern::Steps;
-use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, ExpressionProblem, Resolve, text};
+use crate::expression::{self, EvaluationContext, EvaluationStop, Expression, ExpressionProblem, Resolve, Steps, text};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Selection, User, Value};
 
 /// A compiled expression and its source attributes.
@@ -108,8 +107,8 @@ impl Trial {
     /// # Errors
     /// The broken rule and its position.
     pub fn evaluate_for(&self, user: &User, now: jiff::Timestamp) -> Result<TrialResult, MappingProblem> {
-        let result =
-            self.expression.evaluate_entry(EvaluationContext { user, now, steps: &Steps::new() }).and_then(to_result);
+        let context = EvaluationContext { user, now, steps: &Steps::for_one_user() };
+        let result = self.expression.evaluate_entry(context).and_then(to_result);
         match result {
             Err(EvaluationStop::IgnoreAttribute | EvaluationStop::IgnoreUser) => Ok(TrialResult::NoFlow),
             Err(EvaluationStop::Invalid { rule, position }) => {

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::entries::CompiledEntry;
 use super::fit::fit;
 use super::{ApplyMode, Mapping};
+use crate::expression::foresee::too_many_steps;
 use crate::expression::{EvaluationStop, TimeDependence};
 use crate::model::{Attribute, AttributeKind, Value};
 
@@ -17,9 +18,17 @@ impl Mapping {
             .collect()
     }
 
+    /// The entries whose regular expressions are too slow for ordinary values.
+    pub fn slow_patterns(&self) -> impl Iterator<Item = String> {
+        self.entries().filter_map(|entry| {
+            let sample = entry.expression.exhausting_sample()?;
+            Some(format!("{}: {}", entry.attribute.path(), too_many_steps(sample)))
+        })
+    }
+
     /// Whether an entry uses only one of several app roles.
     pub fn picks_one_role(&self) -> bool {
-        std::iter::once(&self.active).chain(&self.others).any(|entry| entry.expression.calls(ONE_ROLE))
+        self.entries().any(|entry| entry.expression.calls(ONE_ROLE))
     }
 }
 
@@ -30,6 +39,7 @@ fn warnings_of(entry: &CompiledEntry, match_attribute: Attribute) -> Vec<String>
     let mut warn = |warning: &str| warnings.push(warning.to_owned());
     check_time(entry, &mut warn);
     check_several_values(entry, &mut warn);
+    check_steps(entry, &mut warn);
     check_options(entry, match_attribute, &mut warn);
     match entry.expression.for_every_user() {
         Some(result) => {
@@ -58,6 +68,12 @@ fn check_several_values(entry: &CompiledEntry, warn: &mut impl FnMut(&str)) {
     for list in entry.expression.lists_as_one_value() {
         let instead = if list == "[appRoleAssignments]" { ONE_ROLE } else { "Item, Join or Coalesce(Item(...), ...)" };
         warn(&format!("{list} can have several values, and users with several are rejected; use {instead}"));
+    }
+}
+
+fn check_steps(entry: &CompiledEntry, warn: &mut impl FnMut(&str)) {
+    if let Some(sample) = entry.expression.exhausting_sample() {
+        warn(&too_many_steps(sample));
     }
 }
 

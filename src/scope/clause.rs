@@ -6,8 +6,10 @@
 
 use std::fmt;
 
+use crate::expression::Steps;
 use crate::expression::attribute::{SourceAttribute, UnavailableValue, is_empty};
-use crate::expression::pattern::{LimitExceeded, Pattern, Steps};
+use crate::expression::foresee::samples;
+use crate::expression::pattern::{LimitExceeded, Pattern};
 use crate::model::{Reason, User, Value, words};
 
 words! {
@@ -80,6 +82,7 @@ impl Clause {
             UnavailableValue::Missing => (Reason::Unreadable, "missing from the answer of Graph"),
             UnavailableValue::NotComplex => (Reason::InvalidValue, "not a complex attribute"),
         })?;
+        steps.take_operand(&value).map_err(exceeded)?;
         let values: Vec<&Value> = match value.as_ref() {
             Value::List(elements) => elements.iter().filter(|element| !is_empty(element)).collect(),
             single if is_empty(single) => Vec::new(),
@@ -100,6 +103,16 @@ impl Clause {
         Ok(negated)
     }
 
+    /// A sample on which the pattern takes more steps than one user has.
+    pub(super) fn exhausting_sample(&self) -> Option<&'static str> {
+        let ClauseOperand::Pattern { pattern, .. } = &self.operand else { return None };
+        let exhausts = |text: &str| {
+            let steps = Steps::for_one_user();
+            pattern.matches(text, &steps).is_err() && steps.are_exhausted()
+        };
+        samples().find_map(|(what, text)| exhausts(&text).then_some(what))
+    }
+
     /// Whether one value matches, before `NOT`.
     fn matches(&self, value: &Value, steps: &Steps) -> Result<bool, (Reason, &'static str)> {
         let (text, is_boolean) = match value {
@@ -118,7 +131,7 @@ impl Clause {
             (ClauseOperator::IsTrue, _) => text.eq_ignore_ascii_case("true"),
             (ClauseOperator::IsFalse, _) => text.eq_ignore_ascii_case("false"),
             (ClauseOperator::RegexMatch | ClauseOperator::NotRegexMatch, ClauseOperand::Pattern { pattern, .. }) => {
-                pattern.matches(text, steps).map_err(|LimitExceeded(rule)| (Reason::InvalidValue, rule))?
+                pattern.matches(text, steps).map_err(exceeded)?
             }
             (ClauseOperator::GreaterThan, ClauseOperand::Number(bound)) => {
                 text.parse::<i64>().is_ok_and(|number| number > *bound)
@@ -130,6 +143,10 @@ impl Clause {
             _ => false,
         })
     }
+}
+
+fn exceeded(LimitExceeded(rule): LimitExceeded) -> (Reason, &'static str) {
+    (Reason::InvalidValue, rule)
 }
 
 impl fmt::Display for Clause {

@@ -1,8 +1,10 @@
 //! Compiles the configured filters.
 
 use super::clause::{Clause, ClauseOperand, ClauseOperator};
+use crate::expression::Steps;
 use crate::expression::attribute;
-use crate::expression::pattern::{Pattern, Steps};
+use crate::expression::foresee::too_many_steps;
+use crate::expression::pattern::Pattern;
 use crate::model::{Reason, Selection, User};
 use crate::nearest::{did_you_mean, nearest};
 
@@ -57,10 +59,10 @@ pub(super) enum FilterResult {
 }
 
 impl Filter {
-    pub(super) fn holds(&self, user: &User) -> FilterResult {
-        let (mut undecided, steps) = (None, Steps::new());
+    pub(super) fn holds(&self, user: &User, steps: &Steps) -> FilterResult {
+        let mut undecided = None;
         for clause in &self.clauses {
-            match clause.holds(user, &steps) {
+            match clause.holds(user, steps) {
                 Ok(true) => {}
                 Ok(false) => return FilterResult::No(clause.to_string()),
                 Err((reason, rule)) => {
@@ -70,6 +72,13 @@ impl Filter {
             }
         }
         undecided.unwrap_or(FilterResult::Yes)
+    }
+}
+
+impl Filter {
+    pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
+        let exhausting = |clause: &Clause| Some(format!("{clause}: {}", too_many_steps(clause.exhausting_sample()?)));
+        self.clauses.iter().filter_map(exhausting).map(|warning| format!("scope.filter {:?}, {warning}", self.name))
     }
 }
 

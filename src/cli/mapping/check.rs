@@ -9,6 +9,7 @@ use crate::cycle::Rules;
 use crate::mapping::{ApplyMode, DescribedEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
 use crate::runtime::compile_rules;
+use crate::scope::Scope;
 
 #[derive(Debug, clap::Args)]
 pub(in super::super) struct MappingCheckArguments {
@@ -18,11 +19,11 @@ pub(in super::super) struct MappingCheckArguments {
 }
 
 pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments) -> Result<u8, Failure> {
-    let Rules { mapping, selection, limits, .. } = compile_rules(&context.config)?;
+    let Rules { mapping, scope, selection, limits, .. } = compile_rules(&context.config)?;
     let lines: Vec<DescribedEntry<'_>> = mapping.describe().collect();
     let warnings = mapping.warnings(limits.match_attribute);
     if arguments.json {
-        print_json(&as_json(&lines, &selection, &warnings))?;
+        print_json(&as_json(&lines, &selection, &warnings, &scope))?;
         return Ok(DONE);
     }
     let mut table = table(&["attribute", "type", "expression", "reads", "options"]);
@@ -35,6 +36,9 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
     print(&format!("Read for every user: {}.", selection.properties().join(", ")))?;
     for (attribute, words) in &warnings {
         print(&shown(&format!("warning: {}: {words}", attribute.path())))?;
+    }
+    for words in scope.warnings() {
+        print(&shown(&format!("warning: {words}")))?;
     }
     Ok(DONE)
 }
@@ -62,7 +66,12 @@ fn options(line: &DescribedEntry<'_>) -> String {
     [default, on_create, required, redacted].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-fn as_json(lines: &[DescribedEntry<'_>], selection: &Selection, warnings: &[(Attribute, String)]) -> Value {
+fn as_json(
+    lines: &[DescribedEntry<'_>],
+    selection: &Selection,
+    warnings: &[(Attribute, String)],
+    scope: &Scope,
+) -> Value {
     let attributes: Vec<Value> = lines
         .iter()
         .map(|line| {
@@ -79,7 +88,9 @@ fn as_json(lines: &[DescribedEntry<'_>], selection: &Selection, warnings: &[(Att
             })
         })
         .collect();
-    let warnings: Vec<Value> =
-        warnings.iter().map(|(attribute, words)| json!({ "attribute": attribute.path(), "message": words })).collect();
+    let of_mapping =
+        warnings.iter().map(|(attribute, words)| json!({ "attribute": attribute.path(), "message": words }));
+    let of_scope = scope.warnings().map(|words| json!({ "attribute": null, "message": words }));
+    let warnings: Vec<Value> = of_mapping.chain(of_scope).collect();
     json!({ "ok": true, "attributes": attributes, "selected": selection.properties(), "warnings": warnings })
 }

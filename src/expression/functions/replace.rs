@@ -3,15 +3,18 @@
 
 use std::borrow::Cow;
 
-use crate::model::Value;
+use crate::model::{User, Value};
 
 use super::Checked;
 use super::text::try_each;
 use crate::expression::attribute::is_empty;
 use crate::expression::compile::Expression;
 use crate::expression::constant::ConstantArgument;
-use crate::expression::evaluate::{Call, Evaluated, EvaluationStop, MAX_PRODUCED, null, produced};
+use crate::expression::evaluate::{
+    Call, Evaluated, EvaluationContext, EvaluationStop, MAX_PRODUCED, null, produced, text as text_of,
+};
 use crate::expression::pattern::Pattern;
+use crate::expression::steps::Steps;
 
 const OLD: usize = 1;
 const PATTERN: usize = 2;
@@ -108,11 +111,36 @@ pub(super) fn replace(call: Call<'_>) -> Evaluated<'_> {
     }
 }
 
-fn pattern(call: Call<'_>) -> Result<Option<Cow<'_, Pattern>>, EvaluationStop> {
-    if !matches!(call.arguments.get(PATTERN), Some(Expression::Prepared { .. })) {
-        call.context.steps.take_compilation()?;
+/// Whether a constant pattern takes too many steps for `user`, in whatever branch of the expression it is.
+pub(in crate::expression) fn exhausts_steps(arguments: &[Expression], user: &User) -> bool {
+    let Some(Expression::Prepared { constant: ConstantArgument::Pattern(pattern), .. }) = arguments.get(PATTERN) else {
+        return false;
+    };
+    let steps = Steps::for_one_user();
+    let context = EvaluationContext { user, now: jiff::Timestamp::UNIX_EPOCH, steps: &steps };
+    let extracts = mode(arguments) == Some(Mode::Extract);
+    if let Ok(subject) = arguments[if extracts { ATTRIBUTE } else { 0 }].evaluate(context)
+        && let Ok(Some(subject)) = text_of(subject)
+    {
+        let _ = if extracts {
+            pattern.matches(&subject, &steps).map(drop)
+        } else {
+            pattern.replace(&subject, "", &steps).map(drop)
+        };
     }
-    call.argument(PATTERN)
+    steps.are_exhausted()
+}
+
+fn pattern(call: Call<'_>) -> Result<Option<Cow<'_, Pattern>>, EvaluationStop> {
+    if let Some(Expression::Prepared { .. }) = call.arguments.get(PATTERN) {
+        return call.argument(PATTERN);
+    }
+    let Some(text) = call.text(PATTERN)?.filter(|text| !text.is_empty()) else { return Ok(None) };
+    call.context.steps.take_compilation()?;
+    match Pattern::parse_for_one_user(&text) {
+        Ok(pattern) => Ok(Some(Cow::Owned(pattern))),
+        Err(_) => Err(call.wrong_type::<Pattern>(PATTERN)),
+    }
 }
 
 fn text(call: Call<'_>, index: usize) -> Result<Cow<'_, str>, EvaluationStop> {
@@ -193,7 +221,7 @@ mod tests {
         let grown = "Replace(Replace([city], \"a\", , , [city], , ), \"a\", , , [city], , )";
         assert_eq!(evaluated(grown, &inputs), "invalid: a text exceeds 256 KiB");
         let wild = r#"Replace([city], , "^((a|aa)+)(?=b)$", , "", , )"#;
-        assert_eq!(evaluated(wild, &inputs), "invalid: a regular expression takes too many steps on this text");
+        assert_eq!(evaluated(wild, &inputs), "invalid: the expressions take too many steps for this user");
     }
 
     #[test]
@@ -210,7 +238,7 @@ mod tests {
             let joined = |calls| vec![call.replace('@', "[city]"); calls].join(" & ");
             for (expression, expected) in [
                 (joined(most), text.repeat(most)),
-                (joined(most * 4), "invalid: a regular expression takes too many steps on this text".to_owned()),
+                (joined(most * 4), "invalid: the expressions take too many steps for this user".to_owned()),
                 (nested(most.min(10)), text.clone()),
             ] {
                 assert!(evaluated(&expression, &inputs) == expected, "{call}: {}", expression.len());

@@ -4,24 +4,21 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use fancy_regex::{Error, RuntimeError};
+use fancy_regex::{CompileError, Error, RuntimeError};
 
 use super::size::size;
-use super::steps::Steps;
-use super::{LimitExceeded, TOO_MANY_STEPS};
+use super::{LimitExceeded, MAX_COMPILED};
+use crate::expression::steps::Steps;
 
 /// Branches after which a search gives up, and is tried again with the next limit: only a search that needs many of them
 /// is charged for many. Sensible patterns need a few per character.
 const BRANCH_LIMITS: [usize; 3] = [256, 4_096, 100_000];
 
-/// Bytes of a compiled pattern: `\w{1,64}` needs more than one MiB.
-const MAX_COMPILED: usize = 4 << 20;
-
 /// Bytes of the state of a search.
 const MAX_STATE: usize = 1 << 20;
 
-/// The largest pattern, as measured by [`size`].
-const MAX_SIZE: u64 = 8_000;
+/// The largest pattern, as measured by [`size`]: `.{0,2048}` is about the largest that people write.
+const MAX_SIZE: u64 = 10_000;
 
 /// So many groups cost as much as the pattern without them.
 const GROUPS_PER_SIZE: u64 = 8;
@@ -60,23 +57,24 @@ impl Captures {
 impl Engine {
     /// # Errors
     /// Why no engine accepts the pattern.
-    pub(super) fn build(pattern: &str) -> Result<Self, String> {
+    pub(super) fn build(pattern: &str, max_compiled: usize) -> Result<Self, String> {
         let size = limited_size(pattern)?;
-        match regex::RegexBuilder::new(pattern).size_limit(MAX_COMPILED).dfa_size_limit(MAX_STATE).build() {
+        match regex::RegexBuilder::new(pattern).size_limit(max_compiled).dfa_size_limit(MAX_STATE).build() {
             Ok(regex) => {
                 // A search carries the positions of all groups along.
                 let size = size * (GROUPS_PER_SIZE + regex.captures_len() as u64) / GROUPS_PER_SIZE;
                 Ok(Self::Linear { regex, size })
             }
             Err(regex::Error::CompiledTooBig(_)) => Err(TOO_LARGE.to_owned()),
-            Err(_) => Self::backtracking(pattern),
+            Err(_) => Self::backtracking(pattern, max_compiled),
         }
     }
 
-    pub(super) fn backtracking(pattern: &str) -> Result<Self, String> {
+    pub(super) fn backtracking(pattern: &str, max_compiled: usize) -> Result<Self, String> {
         let size = limited_size(pattern)?;
-        match build(pattern, BRANCH_LIMITS[0]) {
+        match build(pattern, BRANCH_LIMITS[0], max_compiled) {
             Ok(regex) => Ok(Self::Backtracking { regex, patient: Default::default(), size }),
+            Err(Error::CompileError(error)) if is_too_large(&error) => Err(TOO_LARGE.to_owned()),
             // The message of the library shows the pattern with a marker; the reason is the last line.
             Err(error) => Err(error.to_string().lines().last().unwrap_or_default().to_owned()),
         }
@@ -99,9 +97,9 @@ impl Engine {
             steps.take_branching(rest, subject.len(), limit, size)?;
             let regex = match index.checked_sub(1).and_then(|index| patient.get(index)) {
                 None => Some(regex),
-                Some(patient) => patient.get_or_init(|| build(regex.as_str(), limit).ok()).as_ref(),
+                Some(patient) => patient.get_or_init(|| build(regex.as_str(), limit, MAX_COMPILED).ok()).as_ref(),
             };
-            match regex.ok_or(TOO_MANY_STEPS)?.captures_from_pos(subject, from) {
+            match regex.ok_or_else(|| steps.exhaust())?.captures_from_pos(subject, from) {
                 Ok(found) => {
                     return Ok(found.map(|found| {
                         Captures(found.iter().map(|group| group.map(|group| group.start()..group.end())).collect())
@@ -111,7 +109,15 @@ impl Engine {
                 Err(_) => break,
             }
         }
-        Err(TOO_MANY_STEPS)
+        Err(steps.exhaust())
+    }
+}
+
+fn is_too_large(error: &CompileError) -> bool {
+    match error {
+        CompileError::InnerError(error) => error.size_limit().is_some(),
+        CompileError::PatternTooComplex => true,
+        _ => false,
     }
 }
 
@@ -120,10 +126,10 @@ fn limited_size(pattern: &str) -> Result<u64, String> {
     Some(size(pattern)).filter(|size| *size <= MAX_SIZE).ok_or_else(|| TOO_LARGE.to_owned())
 }
 
-fn build(pattern: &str, limit: usize) -> fancy_regex::Result<fancy_regex::Regex> {
+fn build(pattern: &str, limit: usize, max_compiled: usize) -> fancy_regex::Result<fancy_regex::Regex> {
     fancy_regex::RegexBuilder::new(pattern)
         .backtrack_limit(limit)
-        .delegate_size_limit(MAX_COMPILED)
+        .delegate_size_limit(max_compiled)
         .delegate_dfa_size_limit(MAX_STATE)
         .max_prog_size(MAX_INSTRUCTIONS)
         .build()

@@ -86,7 +86,11 @@ mod tests {
             ("${1}2", "-12-"),
             ("$é", "-$é-"),
         ] {
-            assert_eq!(pattern.replace("-ab1-", replacement, &Steps::new()).unwrap(), expected, "{replacement}");
+            assert_eq!(
+                pattern.replace("-ab1-", replacement, &Steps::for_one_user()).unwrap(),
+                expected,
+                "{replacement}"
+            );
         }
     }
 }

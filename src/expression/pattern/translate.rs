@@ -12,7 +12,7 @@ use super::class;
 const MAX_DEPTH: usize = 100;
 
 /// `$` and `\Z`: the end, or before a final line break.
-const END: &str = r"(?=\n?\z)";
+pub(super) const END: &str = r"(?=\n?\z)";
 
 pub(super) type Letters = Peekable<IntoIter<char>>;
 
