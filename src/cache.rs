@@ -12,6 +12,7 @@
 
 mod aside;
 mod content;
+mod copy;
 mod layout;
 
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 
 use self::aside::set_aside;
 use self::content::{BUCKETS, Encoded, Manifest, decode, encode};
+use self::copy::Copy;
 pub use self::layout::CacheRefused;
 use self::layout::{CacheState, classify_directory};
 use crate::failpoint::{Step, reached};
@@ -100,7 +102,31 @@ pub fn inspect(directory: &Path) -> Result<(), CacheRefused> {
 /// # Errors
 /// The reason for not using the cache.
 pub async fn recall(directory: &Path, origin: &Origin, now: Timestamp) -> Result<CachedLearners, CacheMiss> {
-    let read = match classify_directory(directory) {
+    let read = read_with(directory, origin, read).await;
+    if let Err(CacheMiss::Unusable(_)) = &read {
+        set_aside(directory, now);
+    }
+    read
+}
+
+/// Like [`recall`], without changing anything: reads a copy of the cache.
+///
+/// # Errors
+/// The reason for not using the cache.
+pub async fn peek(directory: &Path, origin: &Origin) -> Result<CachedLearners, CacheMiss> {
+    let read_copy = |directory: &Path, origin: &Origin| {
+        let copy = Copy::new(directory).map_err(|error| CacheMiss::Unavailable(error.to_string()))?;
+        read(copy.path(), origin)
+    };
+    read_with(directory, origin, read_copy).await
+}
+
+async fn read_with(
+    directory: &Path,
+    origin: &Origin,
+    read: impl FnOnce(&Path, &Origin) -> Result<CachedLearners, CacheMiss> + Send + 'static,
+) -> Result<CachedLearners, CacheMiss> {
+    match classify_directory(directory) {
         CacheState::Absent => Err(CacheMiss::Missing),
         CacheState::Refused(refused) => Err(refused.into()),
         CacheState::Unavailable(why) => Err(CacheMiss::Unavailable(why)),
@@ -110,11 +136,7 @@ pub async fn recall(directory: &Path, origin: &Origin, now: Timestamp) -> Result
             let read = tokio::task::spawn_blocking(move || read(&path, &origin)).await;
             read.unwrap_or_else(|panic| Err(CacheMiss::Unusable(format!("cannot open it ({panic})"))))
         }
-    };
-    if let Err(CacheMiss::Unusable(_)) = &read {
-        set_aside(directory, now);
     }
-    read
 }
 
 /// Writes the changed buckets and the manifest in one batch.

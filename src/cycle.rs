@@ -84,7 +84,7 @@ pub struct CycleContext<'a> {
     pub directory: &'a Directory,
     /// The learner database.
     pub store: &'a Store,
-    /// The directory of the cache. `None` compares with the learner database and records nothing.
+    /// The directory of the cache, which a plan or a rehearsal only reads. `None` compares with the learner database.
     pub cache: Option<&'a Path>,
     /// The configured rules.
     pub rules: &'a Rules,
@@ -303,7 +303,7 @@ async fn read_evidence(
     if cycle.is_some() {
         deadline.keep(credential::record_expiry(context, time)).await??;
     }
-    let before = read_linked(context, options, &source, time).await?;
+    let before = read_linked(context, options, &source, cycle, time).await?;
     reached(Step::KnowledgeRead);
 
     let read = deadline.keep(read_directory(context, options, application, &before.linked, time)).await??;

@@ -1,4 +1,4 @@
-//! `learner-sync plan`: what a cycle would do. It writes nothing, takes no lock and does not use the cache.
+//! `learner-sync plan`: what a cycle would do. It writes nothing and takes no lock.
 
 use std::time::Instant;
 

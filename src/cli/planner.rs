@@ -1,5 +1,6 @@
 //! What `plan` and `--dry-run` have in common: a cycle on a database to which nothing is written.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,6 +9,7 @@ use super::output::{FAILED, Failure, print_obstacles};
 use crate::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, Prepared, SingleUser};
 use crate::model::Trigger;
 use crate::runtime::App;
+use crate::runtime::Paths;
 use crate::runtime::user_lookup::{UserArgument, find_user};
 use crate::store::{Access, Store, StoreError};
 
@@ -19,6 +21,8 @@ pub(super) struct Planner<'a> {
     store: Store,
     /// A copy in memory, because the database does not have our tables yet.
     is_copy: bool,
+    cache: PathBuf,
+    full: bool,
     only: Option<SingleUser>,
     now: Timestamp,
 }
@@ -33,7 +37,8 @@ impl<'a> Planner<'a> {
             Err(StoreError::Older { found: 0, .. }) => (Store::copy_in_memory(learners).await?, true),
             opened => (opened?, false),
         };
-        Ok(Self { app, store, is_copy, only: None, now: (app.clock)() })
+        let cache = Paths::new(&app.config).cache;
+        Ok(Self { app, store, is_copy, cache, full: false, only: None, now: (app.clock)() })
     }
 
     /// Opens the database for transactions that are rolled back.
@@ -50,6 +55,11 @@ impl<'a> Planner<'a> {
         Ok(Self { store, ..planner })
     }
 
+    /// Compares with the whole learner database, as `sync --full` does.
+    pub(super) fn in_full(self) -> Self {
+        Self { full: true, ..self }
+    }
+
     /// Restricts the cycle to one user.
     pub(super) async fn find_user(&mut self, argument: UserArgument<'_>) -> Result<(), Failure> {
         self.only = Some(find_user(self.app, &self.store, argument).await?);
@@ -57,11 +67,12 @@ impl<'a> Planner<'a> {
     }
 
     pub(super) fn context(&self) -> CycleContext<'_> {
-        CycleContext { directory: &self.app.directory, store: &self.store, cache: None, rules: &self.app.rules }
+        let cache = Some(self.cache.as_path());
+        CycleContext { directory: &self.app.directory, store: &self.store, cache, rules: &self.app.rules }
     }
 
     pub(super) fn options(&self) -> CycleOptions<'_> {
-        let request = CycleRequest { trigger: Trigger::Command, full: true };
+        let request = CycleRequest { trigger: Trigger::Command, full: self.full };
         CycleOptions { request, now: self.now, only: self.only.as_ref() }
     }
 

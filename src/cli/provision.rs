@@ -85,6 +85,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     }
     Ok(match explanation.decision.as_ref().map(Decision::status) {
         Some(Status::Failure | Status::Held) => PARTLY,
+        _ if report.counts.held > 0 => PARTLY,
         _ => DONE,
     })
 }

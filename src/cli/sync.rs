@@ -40,7 +40,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let Context { config, environment } = context;
     let app = App::new(config, &environment, clock)?;
     if dry_run {
-        return rehearse(&app, json).await;
+        return rehearse(&app, full, json).await;
     }
     let stop = stop_on_signal()?;
     let actor = super::actor(&environment);
@@ -62,9 +62,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     Ok(exit_code(report.outcome))
 }
 
-async fn rehearse(app: &App, json: bool) -> Result<u8, Failure> {
+async fn rehearse(app: &App, full: bool, json: bool) -> Result<u8, Failure> {
     let started = Instant::now();
     let planner = Planner::open_to_rehearse(app).await?;
+    let planner = if full { planner.in_full() } else { planner };
     let prepared = planner.prepare().await?;
     let mut report = cycle::rehearse(planner.context(), planner.options(), &prepared).await?;
     report.requests = app.directory.requests();

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::{CycleContext, CycleError, CycleOptions, SingleUser};
 use crate::cache::{self, CacheMiss, CachedLearners, Origin};
 use crate::model::{CycleTime, EntraId, Generation, LinkedLearners};
+use crate::store::CycleId;
 
 /// The linked learners, and where they come from.
 pub(super) struct LinkedBefore {
@@ -20,6 +21,7 @@ pub(super) async fn read_linked(
     context: CycleContext<'_>,
     options: CycleOptions<'_>,
     source: &str,
+    cycle: Option<CycleId>,
     time: CycleTime,
 ) -> Result<LinkedBefore, CycleError> {
     let CycleContext { directory: _, store, cache, rules } = context;
@@ -27,7 +29,11 @@ pub(super) async fn read_linked(
     let mut last_written = None;
     if let Some(path) = cache {
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
-        match cache::recall(path, &origin, time.recorded()).await {
+        let recalled = match cycle {
+            Some(_) => cache::recall(path, &origin, time.recorded()).await,
+            None => cache::peek(path, &origin).await,
+        };
+        match recalled {
             Ok(_) if !store.links_are_readable(source).await? => {
                 tracing::warn!("some links cannot be read; comparing with the whole learner database");
             }

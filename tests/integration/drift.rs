@@ -20,6 +20,47 @@ async fn world_with_repair(repair: &str) -> (World, String) {
     (world, ada)
 }
 
+/// A plan and a rehearsal say what the next cycle does, whether it compares in full or not, and write nothing.
+#[apply(on_both)]
+async fn plans_and_rehearsals_see_the_drift_that_the_cycle_sees() {
+    for repair in ["attributes", "all", "log"] {
+        let (world, ada) = world_with_repair(repair).await;
+        world.run_program(&["sync"], 0);
+        world.execute(&format!("UPDATE learners SET department = 'Sales' WHERE external_id = '{ada}'")).await;
+        world.execute(&format!("UPDATE learners SET active = false WHERE id = 5 AND external_id <> '{ada}'")).await;
+        let cache = || std::fs::read(world.path("state/cache/db")).unwrap();
+        for full in [false, true] {
+            let (before, cached) = (world.lasting().await, cache());
+            let mut rehearsed = vec![world.run_program(&sync(full, &["--dry-run"]), 0).json()];
+            if !full {
+                rehearsed.push(world.run_program(&["plan", "--json"], 0).json());
+            }
+            world.unchanged_since(&before).await;
+            assert!(cached == cache());
+            let ran = world.run_program(&sync(full, &[]), 0).json();
+            for counted in ["updated", "reactivated", "unchanged", "skipped"] {
+                for rehearsed in &rehearsed {
+                    assert_eq!(rehearsed[counted], ran[counted], "{repair} {full} {counted}");
+                }
+            }
+            let mut logged =
+                world.query("SELECT entra_id, reason FROM provisioning_log WHERE action <> 'create'").await;
+            logged.sort();
+            let changes = rehearsed[0]["changes"].as_array().unwrap().iter();
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            let planned: Vec<_> =
+                changes.map(|change| vec![text(&change["entra_id"]), text(&change["reason"])]).collect();
+            assert_eq!(planned, logged, "{repair} {full}");
+            assert_eq!(planned.is_empty(), !full, "{repair}");
+        }
+    }
+}
+
+fn sync<'a>(full: bool, more: &[&'a str]) -> Vec<&'a str> {
+    let full: &[&str] = if full { &["--full"] } else { &[] };
+    [&["sync", "--json"], full, more].concat()
+}
+
 async fn forget(world: &World) {
     std::fs::remove_dir_all(world.path("state/cache")).unwrap();
 }

@@ -64,19 +64,21 @@ async fn a_row_that_cannot_be_read_rejects_its_user_alone() {
         world.sim.tenant(|tenant| assigned(tenant, 1));
 
         let rehearsed = world.run_program(&["sync", "--dry-run", "--json"], 3).json();
+        let planned = world.run_program(&["plan", "--json"], 0).json();
+        assert_eq!(planned["changes"], rehearsed["changes"], "{damage}");
         let report = world.cycle().await;
         let expected = Counts { in_scope: 3, created: 1, updated: 1, unchanged: 1, failed: 1, ..Counts::default() };
         assert_eq!((report.counts, report.outcome), (expected, Outcome::Partial), "{damage}");
         let counts =
             ["in_scope", "created", "updated", "unchanged", "failed", "deactivated"].map(|key| &rehearsed[key]);
         assert_eq!(counts.map(Value::as_u64), [3, 1, 1, 1, 1, 0].map(Some), "{damage}");
+        assert_eq!(["created", "updated", "failed"].map(|key| planned[key].as_u64()), [1, 1, 1].map(Some), "{damage}");
         assert_eq!(world.log(&users[0]).await.last().unwrap(), "update failure database-error", "{damage}");
 
         // Each command shows the rest and names the row.
         let status = world.run_program(&["status", "--json"], 0).json();
         assert_eq!(status["state"], "partial", "{damage}");
         assert_eq!(status["unreadable_rows"].as_array().map(Vec::len), Some(1), "{damage}: {status}");
-        world.run_program(&["plan"], 0);
         let approve = world.run_program(&["approve"], 0);
         assert_eq!(approve.stderr.contains("cannot read sync_held"), damage.contains("sync_held"), "{approve:?}");
         let entries = world.run_program(&["log", "--user", &users[0], "--format", "json"], 0).json();
