@@ -21,7 +21,7 @@
 //!
 //! Map: `tenant` holds the state and knows no HTTP; `graph` answers a request from it; `token` signs callers in;
 //! `fault` and `journal` see each call before it is answered; `server` runs all of them on top of `wire`; `control`
-//! changes the tenant over HTTP, for use with curl.
+//! changes the tenant over HTTP, for use with curl; `large` answers from ready-made pages.
 
 mod batch;
 mod certificate;
@@ -32,6 +32,7 @@ mod fault;
 mod foreign_server;
 mod graph;
 mod journal;
+mod large;
 mod names;
 mod property;
 mod reply;
@@ -49,6 +50,7 @@ pub use clock::DateHeader;
 pub use fault::{Edit, Fault, Gate};
 pub use foreign_server::ForeignServer;
 pub use journal::Call;
+pub use large::LargeTenant;
 pub use server::GraphSim;
 pub use tenant::{
     AppRole, Application, CLIENT_ID, CLIENT_SECRET, DEFAULT_ACCESS, DOMAIN, DirectoryObject, Group, MemberKind,

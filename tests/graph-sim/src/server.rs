@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use axum::{Extension, Router};
@@ -22,6 +22,7 @@ use crate::control;
 use crate::fault::{Fault, Faults, Outcome};
 use crate::graph;
 use crate::journal::{Call, Journal};
+use crate::large::{Large, LargeTenant};
 use crate::reply::{Exchange, GraphError, Reply};
 use crate::request::Request;
 use crate::sequence::Sequence;
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     request_ids: Mutex<Sequence>,
     page_epoch: AtomicU64,
     date: Mutex<DateHeader>,
+    large: Option<Large>,
 }
 
 impl GraphSim {
@@ -74,7 +76,7 @@ impl GraphSim {
     /// When no port is free or no certificate can be created.
     pub async fn start_tls(tenant: Tenant) -> Self {
         let front = TlsFront::new().unwrap_or_else(|error| panic!("cannot create a certificate: {error}"));
-        let sim = Self::begin(tenant, ANY_PORT, Some(front));
+        let sim = Self::begin(tenant, ANY_PORT, Some(front), None);
         sim.unwrap_or_else(|error| panic!("the simulator cannot listen: {error}"))
     }
 
@@ -84,10 +86,24 @@ impl GraphSim {
     ///
     /// When the address is not a loopback address or cannot be bound.
     pub fn start_on(tenant: Tenant, address: SocketAddr) -> io::Result<Self> {
-        Self::begin(tenant, address, None)
+        Self::begin(tenant, address, None, None)
     }
 
-    fn begin(tenant: Tenant, address: SocketAddr, front: Option<TlsFront>) -> io::Result<Self> {
+    /// Serves a large tenant on a free port of 127.0.0.1.
+    ///
+    /// # Errors
+    ///
+    /// When no port is free.
+    pub fn start_large(size: LargeTenant) -> io::Result<Self> {
+        Self::begin(Tenant::default(), ANY_PORT, None, Some(size))
+    }
+
+    fn begin(
+        mut tenant: Tenant,
+        address: SocketAddr,
+        front: Option<TlsFront>,
+        large: Option<LargeTenant>,
+    ) -> io::Result<Self> {
         if !address.ip().is_loopback() {
             let message = "the simulator is not secured and serves loopback addresses only";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
@@ -97,6 +113,7 @@ impl GraphSim {
         let address = listener.local_addr()?;
         let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("graph-sim").enable_all().build()?;
         let (authority, acceptor) = front.map(|TlsFront { authority, acceptor }| (authority, acceptor)).unzip();
+        let large = large.map(|size| Large::new(size, &mut tenant, format!("http://{address}")));
         let shared = Arc::new(Shared {
             scheme: if acceptor.is_some() { "https" } else { "http" },
             tenant: Mutex::new(tenant),
@@ -106,6 +123,7 @@ impl GraphSim {
             request_ids: Mutex::new(Sequence::new(0x7265_7175_6573_7473)),
             page_epoch: AtomicU64::new(1),
             date: Mutex::default(),
+            large,
         });
         let mut wire = {
             let _guard = runtime.enter();
@@ -150,6 +168,22 @@ impl GraphSim {
     /// The calls that the simulator does not support.
     pub fn unexpected_calls(&self) -> Vec<Call> {
         lock(&self.shared.journal).calls().iter().filter(|call| !call.expected).cloned().collect()
+    }
+
+    /// The number of HTTP requests so far; a `$batch` is one.
+    pub fn requests(&self) -> u64 {
+        let ordinary = self.journal().iter().filter(|call| !call.in_batch).count() as u64;
+        ordinary + self.shared.large.as_ref().map_or(0, Large::answered)
+    }
+
+    /// Changes an attribute of every `step`-th user of a large tenant, and returns how many these are.
+    pub fn change_users(&self, step: usize) -> usize {
+        self.shared.large.as_ref().map_or(0, |large| large.change(step))
+    }
+
+    /// Unassigns every `step`-th user of a large tenant, and returns how many these are.
+    pub fn unassign_users(&self, step: usize) -> usize {
+        self.shared.large.as_ref().map_or(0, |large| large.unassign(step))
     }
 
     /// Forgets the calls so far.
@@ -304,7 +338,19 @@ async fn serve(
     ConnectInfo(reset_handle): ConnectInfo<ResetHandle>,
     request: axum::extract::Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
+    if let Some(large) = &shared.large {
+        large.delay().await;
+        let mut content = Bytes::new();
+        if Large::reads_body(&parts.method, &parts.uri) {
+            content = to_bytes(body, LARGEST_BODY).await.unwrap_or_default();
+            body = Body::from(content.clone());
+        }
+        let request_id = lock(&shared.request_ids).guid();
+        if let Some(response) = large.answer(&parts.method, &parts.uri, &content, &request_id) {
+            return response;
+        }
+    }
     // A body that is cut off or too large counts as empty, and its parameters as missing.
     let body = to_bytes(body, LARGEST_BODY).await.unwrap_or_default().to_vec();
     let headers = parts.headers.iter();

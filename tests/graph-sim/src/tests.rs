@@ -9,6 +9,7 @@ mod faults;
 mod foreign_server;
 mod graph;
 mod journal;
+mod large;
 mod managed_identity;
 mod speed;
 mod tls;
