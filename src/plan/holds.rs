@@ -8,7 +8,7 @@ use super::leavers::{Leaver, deactivate};
 use super::{
     Assessment, AttributeChange, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow,
 };
-use crate::model::{Action, Attribute, ClockFinding, EntraId, LearnerId, Reason, Route};
+use crate::model::{Action, Attribute, ClockFinding, EntraId, LearnerId, Reason, Route, Routes};
 
 /// Up to this many users a percentage means nothing.
 const SMALL: u64 = 10;
@@ -107,6 +107,11 @@ fn empty_group(
     if reason != Reason::Unassigned {
         return None;
     }
+    if leaver.linked.routes.as_slice().is_empty()
+        && let Some(group) = emptied.first()
+    {
+        return Some(format!("the link does not say how the user was assigned, and group {group} has no members"));
+    }
     match groups_of(leaver).find(|group| emptied.contains(group)) {
         Some(group) if input.hidden.contains(&group) => Some(format!("group {group} hides its members")),
         Some(group) if input.gone.contains(&group) => Some(format!("group {group} no longer exists")),
@@ -188,17 +193,22 @@ fn unreadable_members(input: PlanInput<'_>, group: EntraId) -> Option<&String> {
         .or_else(|| problems.get(&None).filter(|_| !input.facts.last_members.contains_key(&group)))
 }
 
-/// The emptied groups through which an active learner was last seen whose user is not assigned now. Such a group keeps
-/// its last member count, so that no later cycle misses the guard.
+/// The emptied groups through which an active learner may have been last seen whose user is not assigned now. Such a group
+/// keeps its last member count, so that no later cycle misses the guard.
 pub(super) fn emptied_groups_with_learners(input: PlanInput<'_>) -> BTreeSet<EntraId> {
     let emptied = emptied_groups(input);
     if emptied.is_empty() {
         return emptied;
     }
-    let missing = input.linked.iter().filter(|(user, linked)| {
-        linked.active && matches!(input.desired.assessment(**user), None | Some(Assessment::NotFound))
-    });
-    let routes: BTreeSet<Route> = missing.flat_map(|(_, linked)| linked.routes.as_slice().iter().copied()).collect();
+    let is_missing = |user: &EntraId| matches!(input.desired.assessment(*user), None | Some(Assessment::NotFound));
+    let missing = input.linked.iter().filter(|(user, linked)| linked.active && is_missing(user));
+    let routes: Vec<&Routes> = missing.map(|(_, linked)| &linked.routes).collect();
+    // A learner whose routes are unknown may have been seen through any group.
+    let unreadable = input.facts.unreadable.by_user.keys().filter(|user| !input.linked.contains_key(user));
+    if routes.iter().any(|routes| routes.as_slice().is_empty()) || unreadable.copied().any(|user| is_missing(&user)) {
+        return emptied;
+    }
+    let routes: BTreeSet<Route> = routes.into_iter().flat_map(|routes| routes.as_slice()).copied().collect();
     emptied.into_iter().filter(|group| routes.contains(&Route::Group(*group))).collect()
 }
 
@@ -326,5 +336,9 @@ pub(super) fn ended_holds(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<Entra
         }
     };
     let held = input.facts.held.iter();
-    held.filter(|(user, entry)| !lasting.contains(user) && has_ended(user, entry)).map(|(user, _)| *user).collect()
+    // Nothing is decided about a user whose row cannot be read, so the hold lasts.
+    let held = held.filter(|(user, entry)| {
+        !lasting.contains(user) && input.unreadable(**user).is_none() && has_ended(user, entry)
+    });
+    held.map(|(user, _)| *user).collect()
 }

@@ -281,6 +281,64 @@ async fn a_small_group_is_guarded_by_a_lost_count_alone() {
     }
 }
 
+/// Nobody knows how such a user was assigned, so every group that seems empty may be the one.
+#[apply(on_both)]
+async fn a_link_that_lost_its_routes_is_guarded_by_every_emptied_group() {
+    for damage in ["SET via = '{}'", "SET entra_id = upper(entra_id)", "SET via = '[]'"] {
+        let mut tenant = Tenant::default();
+        let (group, members) = assigned_group(&mut tenant, "Staff", 4);
+        assigned(&mut tenant, 1);
+        let mut world = World::start(tenant).await;
+        world.cycle().await;
+        let is_lost = damage.contains("via");
+        world.execute(&format!("UPDATE sync_links {damage} WHERE entra_id = '{}'", members[0])).await;
+        // The others leave on their own, and nobody else guards the group.
+        world.sim.tenant(|tenant| {
+            members[1..].iter().for_each(|user| tenant.user_mut(user).account_enabled = Some(false));
+        });
+        world.cycle().await;
+        world.sim.tenant(|tenant| members.iter().for_each(|user| tenant.remove_member(&group, user)));
+        world.cycle().await;
+        let status = world.run_program(&["status", "--json"], 0).json();
+        for problem in status["unreadable_rows"].as_array().unwrap() {
+            world.execute(&repair(problem.as_str().unwrap())).await;
+        }
+        if is_lost {
+            world.execute(&format!("UPDATE sync_links SET via = '[]' WHERE entra_id = '{}'", members[0])).await;
+            std::fs::remove_dir_all(world.path("state/cache")).unwrap();
+        }
+        let report = world.cycle().await;
+        assert_eq!((report.counts.deactivated, report.counts.held), (0, 1), "{damage}");
+        assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate held empty-group", "{damage}");
+        world.settled().await;
+    }
+}
+
+/// A hold lasts although the link cannot be read.
+#[apply(on_both)]
+async fn a_hold_outlives_a_link_that_cannot_be_read() {
+    for damage in ["SET via = '{}'", "SET entra_id = upper(entra_id)"] {
+        let mut tenant = Tenant::default();
+        let users = assigned(&mut tenant, 4);
+        let mut world = World::start(tenant).await;
+        world.configure("[safety]\nmax_deactivations = 1");
+        world.cycle().await;
+        world.sim.tenant(|tenant| users[..2].iter().for_each(|user| tenant.unassign(user)));
+        assert_eq!(world.cycle().await.counts.held, 2);
+        world.execute(&format!("UPDATE sync_links {damage} WHERE entra_id = '{}'", users[0])).await;
+        // Only the other comes back, so that one deactivation is left.
+        world.sim.tenant(|tenant| tenant.assign_user(&users[1]));
+        let report = world.cycle().await;
+        assert_eq!((report.counts.failed, report.counts.held), (1, 1), "{damage}");
+        let status = world.run_program(&["status", "--json"], 0).json();
+        world.execute(&repair(status["unreadable_rows"][0].as_str().unwrap())).await;
+        let report = world.cycle().await;
+        assert_eq!((report.counts.deactivated, report.counts.held), (0, 1), "{damage}");
+        assert_eq!(world.approve().await, 1);
+        assert_eq!(world.cycle().await.counts.deactivated, 1, "{damage}");
+    }
+}
+
 /// Rows that no decision depends on.
 #[apply(on_both)]
 async fn log_and_status_leave_out_what_they_cannot_read() {
