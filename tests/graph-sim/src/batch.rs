@@ -49,7 +49,12 @@ pub(crate) async fn respond(
         }
     }
     let mut status = 200;
+    let ids = |answers: &[(String, Reply)]| answers.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
+    let sent = ids(&answers);
     Distortion::apply_all(&effects.distortions, &mut status, &mut answers);
+    if status != 200 || sent != ids(&answers) {
+        effects.count_distortions();
+    }
     // Graph does not guarantee an order, so a caller that relies on one must fail.
     answers.sort_by_key(|(id, _)| checksum(id));
     let mut body = b"{\"responses\":[".to_vec();

@@ -9,12 +9,14 @@ mod chance;
 mod delivery;
 mod edit;
 mod endless;
+mod firings;
 mod gate;
 mod queue;
 
 pub(crate) use batch::Distortion;
 pub(crate) use delivery::Delivery;
 pub use edit::Edit;
+pub use firings::Firings;
 pub use gate::Gate;
 pub(crate) use queue::{Effects, Faults, Outcome};
 
@@ -25,6 +27,7 @@ use crate::encoding::percent_decode;
 use crate::reply::GraphError;
 use crate::request::Request;
 use chance::Chance;
+use firings::Counter;
 
 /// One fault, built in a chain: `Fault::on("GET", "/v1.0/groups/{id}/members").page(2).times(3).answer(503)`.
 /// Without `times` or `always` it applies to one call.
@@ -45,6 +48,7 @@ pub struct Fault {
     distortions: Vec<Distortion>,
     delivery: Option<Delivery>,
     date: Option<DateHeader>,
+    counter: Option<Counter>,
 }
 
 #[derive(Debug, Clone)]
@@ -96,6 +100,7 @@ impl Fault {
             distortions: Vec::new(),
             delivery: None,
             date: None,
+            counter: None,
         }
     }
 

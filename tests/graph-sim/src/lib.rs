@@ -47,7 +47,7 @@ mod wire;
 
 pub use certificate::SigningCertificate;
 pub use clock::DateHeader;
-pub use fault::{Edit, Fault, Gate};
+pub use fault::{Edit, Fault, Firings, Gate};
 pub use foreign_server::ForeignServer;
 pub use journal::Call;
 pub use large::LargeTenant;

@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use graph_sim::{Fault, ForeignServer, Gate, GraphSim, Tenant};
+use graph_sim::{Fault, Firings, ForeignServer, Gate, GraphSim, Tenant};
 use learner_sync::cycle::Report;
 use learner_sync::model::Outcome;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
-use super::script::{Endpoint, FaultContext, FaultRound, Inconsistency, WrongList, rounds};
+use super::script::{Endpoint, FaultContext, FaultRound, Inconsistency, KINDS, WrongList, disturbance, rounds};
 use super::tenant::{
     COLUMNS, ColumnValues, ExpectedUsers, InitialAssignment, TenantEvent, TenantIds, expected_users,
     initial_assignments, routes,
@@ -26,6 +26,8 @@ use crate::world::World;
 const SCENARIOS: u64 = 24;
 /// Scenarios that run concurrently: most of the time they wait for `Retry-After`.
 const CONCURRENT: usize = 12;
+/// So many scenarios contain every kind of disturbance.
+const ENOUGH_FOR_ALL_KINDS: u64 = 250;
 /// Small enough that a filter of 15 ids is cut off.
 const SMALLEST_PAGE: usize = 7;
 /// Number of failed reads of one user after which a cycle reports `waiting`.
@@ -63,17 +65,18 @@ struct ScenarioRun {
     foreign: ForeignServer,
     /// Users that caused `waiting` once; a second time would deactivate them.
     waited_for: BTreeSet<String>,
+    firings: Firings,
 }
 
 impl ScenarioRun {
-    async fn start(scenario: &Scenario) -> Self {
+    async fn start(scenario: &Scenario, firings: &Firings) -> Self {
         let mut tenant = Tenant::with_seed(scenario.seed);
         tenant.page_cap = scenario.small_pages.then_some(SMALLEST_PAGE);
         tenant.members_omit_nulls = scenario.sparse;
         let ids = TenantIds::populate(&mut tenant, &scenario.initial_assignments);
         let world = World::start(tenant).await;
         world.configure("[safety]\nmax_deactivations = 100000\nmax_deactivation_percent = 100");
-        Self { world, ids, foreign: ForeignServer::start(), waited_for: BTreeSet::new() }
+        Self { world, ids, foreign: ForeignServer::start(), waited_for: BTreeSet::new(), firings: firings.clone() }
     }
 
     async fn rows(&self) -> Rows {
@@ -100,7 +103,9 @@ impl ScenarioRun {
         let application = sim.tenant(|tenant| tenant.application.object_id.clone());
         let (graph, foreign) = (sim.url(), self.foreign.url());
         let context = FaultContext { ids: &self.ids, application: &application, graph: &graph, foreign: &foreign };
-        disturbances.iter().for_each(|disturbance| sim.inject(context.disturbance(*disturbance)));
+        for disturbance in disturbances {
+            sim.inject(context.disturbance(*disturbance).counted(&self.firings, disturbance.kind()));
+        }
         let (rows, before) = (self.rows().await, self.expected_users());
         let report = match interruption {
             Some((fault, events)) => self.cycle_while(fault, &events).await,
@@ -296,8 +301,8 @@ impl ScenarioRun {
     }
 }
 
-async fn run_scenario(scenario: &Scenario) -> Result<(), String> {
-    let mut run = ScenarioRun::start(scenario).await;
+async fn run_scenario(scenario: &Scenario, firings: &Firings) -> Result<(), String> {
+    let mut run = ScenarioRun::start(scenario, firings).await;
     let first = run.world.cycle().await;
     if first.outcome != Outcome::Success {
         return Err(format!("in the first cycle: {} {:?}", first.summary(), first.error));
@@ -313,9 +318,10 @@ async fn run_scenario(scenario: &Scenario) -> Result<(), String> {
 #[apply(on_both)]
 async fn random_faults_deactivate_no_assigned_user_and_are_recovered_from() {
     let count = from_environment("LEARNER_SYNC_FAULTS").unwrap_or_else(|| fewer_on_postgres(SCENARIOS));
+    let firings = Firings::default();
     let run_one = async |seed: u64| {
         let scenario = generate(seed, &scenario()).current();
-        let result = run_scenario(&scenario).await;
+        let result = run_scenario(&scenario, &firings).await;
         result.err().map(|why| (seed, scenario, why))
     };
     let mut results = futures_util::stream::iter(seeds(count).map(run_one)).buffer_unordered(CONCURRENT);
@@ -329,4 +335,45 @@ async fn random_faults_deactivate_no_assigned_user_and_are_recovered_from() {
             );
         }
     }
+    if count >= ENOUGH_FOR_ALL_KINDS {
+        let counts = firings.counts();
+        assert_eq!(counts.len(), KINDS, "some disturbances never took effect: {counts:?}");
+    }
+}
+
+/// In a tenant like those of the random scenarios, each kind of disturbance takes effect.
+#[tokio::test]
+async fn every_kind_of_disturbance_takes_effect() {
+    let scenario = Scenario { seed: 1, small_pages: true, ..generate(1, &scenario()).current() };
+    let assignments = (0..).map(|seed| generate(seed, &initial_assignments()).current());
+    // So many users that lists have a second page.
+    let scenario =
+        Scenario { initial_assignments: assignments.into_iter().find(|all| all.len() >= 40).unwrap(), ..scenario };
+    let firings = Firings::default();
+    let mut run = ScenarioRun::start(&scenario, &firings).await;
+    run.world.cycle().await;
+    let application = run.world.sim.tenant(|tenant| tenant.application.object_id.clone());
+    let (graph, foreign) = (run.world.sim.url(), run.foreign.url());
+    for seed in 0..1000 {
+        let disturbance = generate(seed, &disturbance()).current();
+        let kind = disturbance.kind();
+        if firings.counts().contains_key(kind) {
+            continue;
+        }
+        // Somebody leaves, so that accounts are read; and the next one joins.
+        let last = run.ids.users.len() - 1;
+        run.apply_events(&[TenantEvent::Delete(last), TenantEvent::Hire(InitialAssignment::Directly)]);
+        let context = FaultContext { ids: &run.ids, application: &application, graph: &graph, foreign: &foreign };
+        run.world.sim.inject(context.disturbance(disturbance).counted(&firings, kind));
+        // The cycle need not end.
+        tokio::select! {
+            _ = run.world.cycle() => {}
+            () = firings.fired(kind) => {}
+        }
+        run.world.sim.clear_faults();
+        if firings.counts().len() == KINDS {
+            return;
+        }
+    }
+    panic!("some disturbances never took effect: {:?}", firings.counts());
 }

@@ -4,7 +4,7 @@
 //! Only the snapshot gets a wrong list, unless a safety limit covers the case: what snapshot and confirmation agree on
 //! counts as true.
 
-use graph_sim::Fault;
+use graph_sim::{DateHeader, Fault};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -148,7 +148,78 @@ pub(super) enum Disturbance {
     Contradiction(usize, usize, bool),
     /// An answer with a byte order mark.
     Marked(Endpoint),
+    /// A part of a batch lacks a user and links to a next page.
+    CutPart(usize),
+    /// An answer without a usable `Date`.
+    Dated(Endpoint, OddDate),
 }
+
+/// A `Date` that says nothing, or that contradicts the others.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OddDate {
+    Missing,
+    Text(&'static str),
+    Twice,
+    Cached,
+}
+
+impl Disturbance {
+    /// The name under which its effects are counted.
+    pub(super) fn kind(self) -> &'static str {
+        match self {
+            Self::Throttled(_, RetryAfter::Missing, _) => "429 without a time",
+            Self::Throttled(_, RetryAfter::Text(_), _) => "429 with seconds",
+            Self::Throttled(_, RetryAfter::Date(_), _) => "429 with a date",
+            Self::Failing(..) => "5xx",
+            Self::Reset(..) => "reset",
+            Self::Invalid(_, InvalidBody::Half, _) => "half a body",
+            Self::Invalid(_, InvalidBody::Html, _) => "HTML",
+            Self::Invalid(_, InvalidBody::NoList, _) => "no list",
+            Self::Invalid(_, InvalidBody::Text, _) => "a text",
+            Self::Refused(_, 424, _) => "424",
+            Self::Refused(..) => "4xx",
+            Self::Expired(..) => "expired page token",
+            Self::SecondPage(_, Some(_)) => "refused second page",
+            Self::SecondPage(_, None) => "half a second page",
+            Self::Loop(..) => "loop",
+            Self::Foreign(_, Foreign::Link) => "foreign link",
+            Self::Foreign(_, Foreign::Redirect(_)) => "redirect",
+            Self::BatchDefect(BatchDefect::Status(424)) => "batch with 424",
+            Self::BatchDefect(BatchDefect::Status(_)) => "batch with another status",
+            Self::BatchDefect(BatchDefect::Missing(_)) => "batch without a part",
+            Self::BatchDefect(BatchDefect::Doubled(_)) => "batch with a part twice",
+            Self::BatchDefect(BatchDefect::Extra) => "batch with an extra part",
+            Self::BatchDefect(BatchDefect::Replaced(_)) => "batch with a wrong part",
+            Self::IdOnly(_, true, _) => "rows of nulls",
+            Self::IdOnly(_, false, _) => "rows of ids",
+            Self::MissingKey(..) => "missing key",
+            Self::RandomFailures(_) => "random failures",
+            Self::Doubtful(_, Doubt::Error, _) => "error beside rows",
+            Self::Doubtful(_, Doubt::ErrorRow, _) => "error as a row",
+            Self::Doubtful(_, Doubt::NullLink, _) => "null link",
+            Self::Doubtful(_, Doubt::EmptyLink, _) => "empty link",
+            Self::Doubtful(_, Doubt::OtherList, _) => "link to another list",
+            Self::Doubtful(_, Doubt::TwoValues, _) => "two values",
+            Self::Doubtful(_, Doubt::MoreRows, _) => "more rows counted",
+            Self::Doubtful(_, Doubt::Trailing, _) => "trailing document",
+            Self::BadRow(_) => "row without an id",
+            Self::BrokenText(..) => "half an emoji",
+            Self::Untyped(_, false) => "untyped user",
+            Self::Untyped(_, true) => "untyped group",
+            Self::Contradiction(_, _, true) => "contradicting states",
+            Self::Contradiction(_, _, false) => "contradicting types",
+            Self::Marked(_) => "byte order mark",
+            Self::CutPart(_) => "cut part",
+            Self::Dated(_, OddDate::Missing) => "no date",
+            Self::Dated(_, OddDate::Text(_)) => "odd date",
+            Self::Dated(_, OddDate::Twice) => "two dates",
+            Self::Dated(_, OddDate::Cached) => "cached date",
+        }
+    }
+}
+
+/// The number of names of [`Disturbance::kind`].
+pub(super) const KINDS: usize = 47;
 
 /// Why a list may not be whole.
 #[derive(Clone, Copy, Debug)]
@@ -266,6 +337,17 @@ impl FaultContext<'_> {
                 self.at(Endpoint::Members(group)).always().repeat_row(self.ids.user(user), "@odata.type", kind)
             }
             Disturbance::Marked(at) => self.at(at).byte_order_mark(),
+            Disturbance::CutPart(user) => {
+                let next = format!("{}/v1.0/users?$skiptoken=next", self.graph);
+                let fault = Fault::on("GET", "/v1.0/users").always().mentioning(self.ids.user(user));
+                fault.hide_row(self.ids.user(user)).next_link(&next)
+            }
+            Disturbance::Dated(at, date) => self.at(at).dated(match date {
+                OddDate::Missing => DateHeader::Missing,
+                OddDate::Text(text) => DateHeader::Text(vec![text.to_owned()]),
+                OddDate::Twice => DateHeader::Text(vec!["Mon, 02 Mar 2026 08:00:00 GMT".to_owned(); 2]),
+                OddDate::Cached => DateHeader::Cached,
+            }),
         }
     }
 
@@ -313,7 +395,26 @@ fn retry_after() -> impl Strategy<Value = RetryAfter> {
     ]
 }
 
-fn disturbance() -> impl Strategy<Value = Disturbance> {
+fn odd_date() -> impl Strategy<Value = OddDate> {
+    let texts = [
+        "soon",
+        "",
+        "0",
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Mon, 02 Mar 2015 08:00:00 GMT",
+        "Mon, 02 Mar 2026 08:00:00 GMT",
+        "Tue, 02 Mar 2027 08:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+    ];
+    prop_oneof![
+        1 => Just(OddDate::Missing),
+        3 => prop::sample::select(texts.to_vec()).prop_map(OddDate::Text),
+        1 => Just(OddDate::Twice),
+        1 => Just(OddDate::Cached),
+    ]
+}
+
+pub(super) fn disturbance() -> BoxedStrategy<Disturbance> {
     let statuses = |all: &[u16]| prop::sample::select(all.to_vec());
     let body = prop_oneof![
         Just(InvalidBody::Half),
@@ -368,7 +469,10 @@ fn disturbance() -> impl Strategy<Value = Disturbance> {
         3 => (user(), any::<bool>()).prop_map(|(number, group)| Disturbance::Untyped(number, group)),
         3 => (assigned_group(), user(), any::<bool>()).prop_map(|(group, user, state)| Disturbance::Contradiction(group, user, state)),
         2 => endpoint().prop_map(Disturbance::Marked),
+        3 => user().prop_map(Disturbance::CutPart),
+        3 => (graph_endpoint(), odd_date()).prop_map(|(at, date)| Disturbance::Dated(at, date)),
     ]
+    .boxed()
 }
 
 fn wrong_list() -> impl Strategy<Value = WrongList> {

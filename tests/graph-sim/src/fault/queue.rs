@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::firings::Counter;
 use super::{Action, Delivery, Distortion, Edit, Fault, Gate, Substitute, endless};
 use crate::clock::{self, DateHeader};
 use crate::reply::{Exchange, GraphError, PLAIN_JSON, Reply};
@@ -21,7 +22,8 @@ pub(crate) struct Effects {
     pub(crate) distortions: Vec<Distortion>,
     pub(crate) delivery: Option<Delivery>,
     pub(crate) date: Option<DateHeader>,
-    edits: Vec<Edit>,
+    distorting: Vec<Counter>,
+    edits: Vec<(Edit, Option<Counter>)>,
     endless: bool,
     replacement: Option<Action>,
 }
@@ -47,10 +49,16 @@ impl Faults {
             effects.endless |= fault.endless;
             effects.delivery = effects.delivery.or(fault.delivery);
             effects.date = effects.date.or_else(|| fault.date.clone());
+            let is_edit = matches!(fault.action, Action::Edit(_));
+            match &fault.counter {
+                Some(counter) if !fault.distortions.is_empty() => effects.distorting.push(counter.clone()),
+                Some(counter) if !is_edit || fault.delivery.is_some() => counter.add(),
+                _ => {}
+            }
             match &fault.action {
                 Action::Pass => continue,
                 Action::Edit(edits) => {
-                    effects.edits.extend(edits.iter().cloned());
+                    effects.edits.extend(edits.iter().map(|edit| (edit.clone(), fault.counter.clone())));
                     continue;
                 }
                 Action::AnyFailure => effects.replacement = Some(fault.any_failure(in_batch)),
@@ -111,13 +119,33 @@ impl Effects {
         if self.endless && body["value"].is_array() {
             endless::continue_list(&mut body, request);
         }
-        for edit in &self.edits {
-            if let Err(error) = edit.apply(&mut body) {
+        for (edit, counter) in &self.edits {
+            let before = counter.as_ref().map(|_| body.clone());
+            let edited = edit.apply(&mut body);
+            if let (Some(counter), Some(before)) = (counter, before)
+                && (edited.is_err() || before != body)
+            {
+                counter.add();
+            }
+            if let Err(error) = edited {
                 return error.reply(exchange);
             }
         }
         let mut body = body.to_string().into_bytes();
-        self.edits.iter().for_each(|edit| edit.apply_to_text(&mut body));
+        for (edit, counter) in &self.edits {
+            let before = counter.as_ref().map(|_| body.clone());
+            edit.apply_to_text(&mut body);
+            if let (Some(counter), Some(before)) = (counter, before)
+                && before != body
+            {
+                counter.add();
+            }
+        }
         Reply { body, ..reply }
+    }
+
+    /// Counts the faults that distorted a batch.
+    pub(crate) fn count_distortions(&self) {
+        self.distorting.iter().for_each(Counter::add);
     }
 }
