@@ -2,6 +2,7 @@
 //!
 //! `LEARNER_SYNC_HISTORIES` sets the number of histories; see `seeds` for repeating a failure.
 
+mod damage;
 mod entra;
 mod history;
 mod model;

@@ -269,11 +269,9 @@ pub(super) struct ObjectIds {
 impl ObjectIds {
     /// Replaces the ids in a text with names.
     pub(super) fn with_names(&self, mut text: String) -> String {
-        for (user, id) in &self.users {
-            text = text.replace(id, &user.to_string());
-        }
-        for (group, id) in &self.groups {
-            text = text.replace(id, &group.to_string());
+        let users = self.users.iter().map(|(user, id)| (user.to_string(), id));
+        for (name, id) in users.chain(self.groups.iter().map(|(group, id)| (group.to_string(), id))) {
+            text = text.replace(id, &name).replace(&id.to_uppercase(), &format!("UPPER {name}"));
         }
         text
     }

@@ -7,6 +7,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
+use super::damage::{RowDamage, row_damage};
 use super::entra::{Change, Event, GROUPS, Group, GroupChange, MAIL, Placement, UserNumber};
 use super::model::SafetyLimits;
 
@@ -38,13 +39,17 @@ pub(super) struct Representation {
 /// Events, and then a cycle.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
-    /// The cycle starts ten minutes after the last one instead of thirty.
+    /// The cycle starts eleven minutes after the last one instead of thirty.
     pub(super) early: bool,
     pub(super) approve: bool,
     /// Hours between the approval and the cycle.
     pub(super) hours: i64,
     pub(super) events: Vec<Event>,
     pub(super) cache: Option<CacheDamage>,
+    /// The rows that a hand damages before the cycle.
+    pub(super) damage: Vec<RowDamage>,
+    /// Whether all rows damaged before are repaired first.
+    pub(super) repair: bool,
     pub(super) clock: ClockSkew,
     pub(super) cycle: CycleVariant,
     /// Whether cycles follow at once until nothing changes.
@@ -145,9 +150,9 @@ pub(super) enum TransientError {
 
 impl fmt::Display for Round {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { early, approve, hours, events, cache, clock, cycle, repeat } = self;
+        let Self { early, approve, hours, events, cache, damage, repair, clock, cycle, repeat } = self;
         if *early {
-            f.write_str("ten minutes later; ")?;
+            f.write_str("eleven minutes later; ")?;
         }
         if *approve {
             f.write_str("all held users are approved; ")?;
@@ -156,6 +161,10 @@ impl fmt::Display for Round {
             write!(f, "{hours} hours pass; ")?;
         }
         events.iter().try_for_each(|event| write!(f, "{event}; "))?;
+        if *repair {
+            f.write_str("the damaged rows are repaired; ")?;
+        }
+        damage.iter().try_for_each(|damage| write!(f, "{damage:?} is damaged; "))?;
         if let Some(damage) = cache {
             write!(f, "the cache is {}; ", format!("{damage:?}").to_lowercase())?;
         }
@@ -372,13 +381,17 @@ fn round() -> impl Strategy<Value = Round> {
         3 => (vec(event(), 0..6), any_cycle()),
         1 => (vec(leaving_event(), 2..7), confirmation_cycle()),
     ];
-    (flag(0.1), flag(0.15), hours, events, option::weighted(0.08, damage), skew(), flag(0.25)).prop_map(
-        |(early, approve, hours, (events, cycle), cache, clock, repeat)| Round {
+    let damage_rows = prop_oneof![8 => Just(Vec::new()), 2 => vec(row_damage(user().boxed(), group()), 1..4)];
+    let flags = (flag(0.1), flag(0.15), flag(0.3), flag(0.25));
+    (flags, hours, events, option::weighted(0.08, damage), damage_rows, skew()).prop_map(
+        |((early, approve, repair, repeat), hours, (events, cycle), cache, damage, clock)| Round {
             early,
             approve,
             hours,
             events,
             cache,
+            damage,
+            repair,
             clock,
             cycle,
             repeat,
@@ -387,12 +400,12 @@ fn round() -> impl Strategy<Value = Round> {
 }
 
 fn limits() -> impl Strategy<Value = SafetyLimits> {
-    let after = prop_oneof![6 => Just(0i64), 1 => Just(1), 1 => Just(4)];
+    let after = prop_oneof![6 => Just(0i64), 1 => Just(50), 1 => Just(225)];
     (
         prop_oneof![4 => Just(1000u64), 5 => 1u64..4],
         prop_oneof![Just(100u64), Just(20)],
         prop_oneof![4 => Just(100u64), 1 => Just(34)],
-        after.prop_map(SignedDuration::from_hours),
+        after.prop_map(SignedDuration::from_mins),
         option::weighted(0.2, (0..4usize).prop_map(UserNumber)),
     )
         .prop_map(

@@ -1,11 +1,14 @@
 //! A model of the decisions of learner-sync, written from the design, without ids, SQL or order.
 
+mod damage;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use learner_sync::plan::Counts;
 use serde_json::{Value, json};
 
+use self::damage::{DamagedRows, LinkDamage};
 use super::entra::{ATTRIBUTES, AccountState, EntraModel, Group, MAIL, UNIQUE, USER_NAME, UserNumber, Values};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
@@ -93,11 +96,20 @@ pub(super) struct ModelDatabase {
     held: BTreeMap<UserNumber, HeldEntry>,
     failing: BTreeMap<UserNumber, FailureEntry>,
     last_members: BTreeMap<Group, u64>,
-    /// Every deactivation without an approval.
-    deactivated: Vec<(UserNumber, Timestamp)>,
-    /// Every attribute that was cleared without an approval.
-    cleared: Vec<(UserNumber, usize, Timestamp)>,
-    log: Vec<Value>,
+    log: Vec<LogEntry>,
+    damaged: DamagedRows,
+}
+
+#[derive(Clone, Debug)]
+struct LogEntry {
+    user: UserNumber,
+    at: Timestamp,
+    /// Whether it deactivated the learner without an approval.
+    deactivates: bool,
+    /// The attributes that it cleared without an approval.
+    clears: Vec<usize>,
+    row: Value,
+    is_damaged: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +117,7 @@ struct ModelLearner {
     active: bool,
     values: Values,
     routes: BTreeSet<String>,
+    damage: Option<LinkDamage>,
 }
 
 #[derive(Clone, Debug)]
@@ -178,8 +191,9 @@ impl ModelDatabase {
     /// All rows, in the format of the rows read from the database.
     pub(super) fn rows(&self) -> Vec<String> {
         let mut rows: Vec<String> = Vec::new();
-        for (user, ModelLearner { active, values, routes }) in &self.learners {
-            let mut row = vec![json!(user.to_string()), json!(u8::from(*active)), json!(routes)];
+        for (user, ModelLearner { active, values, routes, damage }) in &self.learners {
+            let via = damage.map_or_else(|| json!(routes), LinkDamage::via);
+            let mut row = vec![json!(user.to_string()), json!(u8::from(*active)), via];
             row.extend(values.iter().map(|value| json!(value)));
             rows.push(format!("learner {}", Value::from(row)));
         }
@@ -193,7 +207,8 @@ impl ModelDatabase {
         rows.extend(
             self.last_members.iter().map(|(group, last)| format!("group {}", json!([group.to_string(), last]))),
         );
-        rows.extend(self.log.iter().map(|row| format!("log {row}")));
+        rows.extend(self.log.iter().map(|entry| format!("log {}", entry.row)));
+        rows.extend(self.damaged.rows());
         rows
     }
 }
@@ -209,6 +224,8 @@ struct CycleModel<'a> {
     decisions: BTreeMap<UserNumber, Decision>,
     candidates: BTreeSet<UserNumber>,
     nowhere: BTreeSet<UserNumber>,
+    /// Users whose bookkeeping cannot be read: nothing is decided about them.
+    rejected: BTreeSet<UserNumber>,
     read_again: bool,
 }
 
@@ -238,12 +255,22 @@ impl<'a> CycleModel<'a> {
             decisions: BTreeMap::new(),
             candidates: BTreeSet::new(),
             nowhere: BTreeSet::new(),
+            rejected: model.rejected(),
             read_again: false,
         }
     }
 
     fn is_active(&self, user: UserNumber) -> bool {
         self.model.learners.get(&user).is_some_and(|learner| learner.active)
+    }
+
+    /// The learner, if its link can be read.
+    fn linked(&self, user: UserNumber) -> Option<&'a ModelLearner> {
+        self.model.learners.get(&user).filter(|learner| learner.damage.is_none())
+    }
+
+    fn linked_and_active(&self) -> BTreeSet<UserNumber> {
+        self.model.active().filter(|user| self.linked(*user).is_some()).collect()
     }
 
     /// The present user name of the learner.
@@ -263,8 +290,13 @@ impl<'a> CycleModel<'a> {
 
     /// Decides about assigned users: create, update, reactivate, skip or hold.
     fn plan_joiners(&mut self) {
+        self.reject_unreadable();
         let mut drafts = BTreeMap::new();
         for (user, state) in self.states.clone() {
+            if self.rejected.contains(&user) {
+                self.counts.in_scope += u64::from(matches!(state, UserState::Wanted(_) | UserState::NoMail(_)));
+                continue;
+            }
             let learner = self.model.learners.get(&user);
             let present = match learner {
                 None => "create",
@@ -320,6 +352,27 @@ impl<'a> CycleModel<'a> {
         }
     }
 
+    fn reject_unreadable(&mut self) {
+        for user in self.rejected.clone() {
+            let linked = self.linked(user);
+            // Only the row of a learner that may change is read.
+            let is_read = match self.states.get(&user) {
+                Some(UserState::Wanted(values)) => plan_change(linked, values).is_some(),
+                _ => self.is_active(user),
+            };
+            let decision = Decision {
+                action: "update",
+                status: "failure",
+                reason: "database-error",
+                user_name: linked.and_then(|learner| learner.values[USER_NAME].clone()).filter(|_| is_read),
+                approved: false,
+                values: Vec::new(),
+                active_change: None,
+            };
+            self.decisions.insert(user, decision);
+        }
+    }
+
     /// Rejects the drafts with a unique value that another user keeps or also wants; users in `staying` keep theirs.
     fn reject_conflicts(&mut self, drafts: &mut BTreeMap<UserNumber, Decision>, staying: &BTreeSet<UserNumber>) {
         let mut rejected: BTreeSet<UserNumber> = BTreeSet::new();
@@ -359,15 +412,14 @@ impl<'a> CycleModel<'a> {
 
     /// The active users who lost this attribute in the last 24 hours and have not got it again.
     fn recently_cleared(&self, attribute: usize) -> impl Iterator<Item = UserNumber> {
-        let recent = self
-            .model
-            .cleared
-            .iter()
-            .filter(move |(_, cleared, at)| *cleared == attribute && self.clocks.is_recent(*at));
+        let log = self.model.log.iter();
+        let recent = log.filter(move |entry| entry.clears.contains(&attribute) && self.clocks.is_recent(entry.at));
         let is_empty = move |user: &UserNumber| {
-            self.model.learners.get(user).is_some_and(|learner| learner.active && learner.values[attribute].is_none())
+            self.model.learners.get(user).is_some_and(|learner| {
+                learner.active && learner.values[attribute].is_none() && learner.damage != Some(LinkDamage::Id)
+            })
         };
-        recent.map(|(user, ..)| *user).filter(is_empty)
+        recent.map(|entry| entry.user).filter(is_empty)
     }
 
     /// The updates that are held: those held before, and all when too many users would change or lose a value.
@@ -376,7 +428,7 @@ impl<'a> CycleModel<'a> {
         let counted = || drafts.iter().filter(|(user, _)| !self.approved(**user, "update"));
         let updates = counted().filter(|(_, decision)| decision.action == "update").count();
         let percent = self.limits.max_update_percent;
-        let mut too_many = percent < 100 && exceeds(updates, percent, active.clone().count());
+        let mut too_many = percent < 100 && exceeds(updates, percent, self.linked_and_active().len());
         for attribute in 0..ATTRIBUTES.len() {
             let loses = |decision: &Decision| {
                 decision.values.iter().any(|(changed, _, new)| *changed == attribute && new.is_none())
@@ -403,17 +455,25 @@ impl<'a> CycleModel<'a> {
     /// Decides about active learners that are no longer desired.
     fn plan_leavers(&mut self) {
         let mut leavers: BTreeMap<UserNumber, Result<&'static str, ()>> = BTreeMap::new();
-        for user in self.model.active() {
+        for user in self.linked_and_active() {
             let unassigned = match self.states.get(&user) {
                 Some(UserState::Wanted(_) | UserState::NoMail(_) | UserState::Unreadable) => continue,
                 Some(UserState::Disabled) => {
-                    leavers.insert(user, Ok("account-disabled"));
+                    if !self.rejected.contains(&user) {
+                        leavers.insert(user, Ok("account-disabled"));
+                    }
                     continue;
                 }
                 Some(UserState::NoAccount) => false,
                 None => true,
             };
             self.candidates.insert(user);
+            if self.rejected.contains(&user) {
+                let account = self.reads.confirmation.account(user);
+                let is_read = self.reads.gap != Gap::Refused(user) && self.reads.gap != Gap::Broken(user);
+                self.read_again |= unassigned && is_read && account == AccountState::Enabled;
+                continue;
+            }
             let evidence = match self.reads.confirmation.account(user) {
                 _ if self.reads.gap == Gap::Refused(user) || self.reads.gap == Gap::Accounts => Err(()),
                 AccountState::Deleted | AccountState::Gone if self.reads.gap == Gap::DeletedItems => Err(()),
@@ -490,17 +550,26 @@ impl<'a> CycleModel<'a> {
         // A user in such a group may still be assigned.
         let unseen = hiding(snapshot) || self.read_again && hiding(confirmation);
         let candidates = leavers.keys().filter(|user| !self.approved(**user, "deactivate")).count();
-        let is_inactive = |user: &UserNumber| !self.is_active(*user);
-        let recent = self.model.deactivated.iter().filter(|(user, at)| is_inactive(user) && self.clocks.is_recent(*at));
-        let recent = recent.map(|(user, _)| user).collect::<BTreeSet<_>>().len();
+        let is_inactive = |user: UserNumber| {
+            let learner = self.model.learners.get(&user);
+            learner.is_none_or(|learner| !learner.active && learner.damage != Some(LinkDamage::Id))
+        };
+        let recent = self
+            .model
+            .log
+            .iter()
+            .filter(|entry| entry.deactivates && is_inactive(entry.user) && self.clocks.is_recent(entry.at));
+        let recent = recent.map(|entry| entry.user).collect::<BTreeSet<_>>().len();
         let count = candidates + recent;
-        let learners = self.model.active().count() + recent;
+        let learners = self.linked_and_active().len() + recent;
         let too_many = count as u64 > self.limits.max_deactivations
             || count > 10 && exceeds(count, self.limits.max_deactivation_percent, learners);
         for (user, evidence) in leavers {
             let approved = self.approved(user, "deactivate");
             let held = self.held(user, "deactivate").map(|held| held.reason).filter(|reason| *reason != "unreadable");
-            let through_emptied = self.model.learners[&user].routes.iter().any(|route| emptied.contains(route));
+            let routes = &self.model.learners[&user].routes;
+            let through_emptied =
+                routes.iter().any(|route| emptied.contains(route)) || routes.is_empty() && !emptied.is_empty();
             let hold = match evidence {
                 Err(()) => Some(held.unwrap_or("unreadable")),
                 Ok(_) if approved => None,
@@ -528,7 +597,11 @@ impl<'a> CycleModel<'a> {
             self.reads.snapshot.hidden.contains(group)
                 || self.read_again && self.reads.confirmation.hidden.contains(group)
         };
-        let had = |group: &Group| self.model.last_members.get(group).is_some_and(|last| *last >= 3) || hides(group);
+        let had = |group: &Group| {
+            let last = self.model.last_members.get(group);
+            let is_lost = self.model.damaged.hide_members(*group, last.is_some());
+            last.is_some_and(|last| *last >= 3) || is_lost || hides(group)
+        };
         members.iter().filter(|(group, now)| **now == 0 && had(group)).map(|(group, _)| group.to_string()).collect()
     }
 
@@ -537,10 +610,11 @@ impl<'a> CycleModel<'a> {
         let mut after_bookkeeping = self.model.clone();
         let changing: BTreeSet<UserNumber> =
             self.decisions.iter().filter(|(_, decision)| decision.status == "success").map(|(user, _)| *user).collect();
+        after_bookkeeping.damaged.delete_failing();
         self.record_failures(&mut after_bookkeeping, &changing);
         self.record_held(&mut after_bookkeeping, &changing);
         for (user, learner) in &mut after_bookkeeping.learners {
-            if self.states.contains_key(user) {
+            if self.states.contains_key(user) && learner.damage.is_none() {
                 learner.routes = self.reads.snapshot.routes(*user);
             }
         }
@@ -560,7 +634,7 @@ impl<'a> CycleModel<'a> {
                 _ => {}
             }
         }
-        self.counts.failed += u64::from(self.reads.gap == Gap::Row);
+        self.counts.failed += u64::from(self.reads.gap == Gap::Row) + self.model.damaged.of_nobody();
         self.counts.held = after_changes.held.len() as u64;
         let Self { counts, candidates, read_again, clocks: Clocks { recorded, .. }, .. } = self;
         ExpectedCycle { recorded, counts, after_bookkeeping, after_changes, candidates, read_again }
@@ -568,7 +642,7 @@ impl<'a> CycleModel<'a> {
 
     /// A failing or skipped user is logged once per reason; the entry goes when the reason does.
     fn record_failures(&self, after_bookkeeping: &mut ModelDatabase, changing: &BTreeSet<UserNumber>) {
-        let logged_reasons = ["missing-required", "protected", "conflict", "unreadable"];
+        let logged_reasons = ["missing-required", "protected", "conflict", "unreadable", "database-error"];
         for (user, decision) in
             self.decisions.iter().filter(|(_, decision)| matches!(decision.status, "skipped" | "failure"))
         {
@@ -612,7 +686,10 @@ impl<'a> CycleModel<'a> {
                 "update" => self.unchanged.contains(user),
                 _ => desired || reason == "protected" || held.reason == "unreadable" && reason == "waiting",
             };
-            !ended || changing.contains(user) || decision.is_some_and(|decision| decision.status == "held")
+            !ended
+                || self.rejected.contains(user)
+                || changing.contains(user)
+                || decision.is_some_and(|decision| decision.status == "held")
         });
     }
 
@@ -621,15 +698,20 @@ impl<'a> CycleModel<'a> {
         let list_read = if self.read_again { self.reads.confirmation } else { self.reads.snapshot };
         let members = list_read.members();
         let emptied = self.emptied(&members);
-        let missing = |user: &UserNumber| {
-            matches!(self.states.get(user), None | Some(UserState::NoAccount)) && self.is_active(*user)
+        let missing = |user: &UserNumber| matches!(self.states.get(user), None | Some(UserState::NoAccount));
+        let learners = &self.model.learners;
+        let unknown = |user: &UserNumber| match self.linked(*user) {
+            None => self.rejected.contains(user),
+            Some(learner) => learner.active && learner.routes.is_empty(),
         };
+        let guards_all = learners.keys().chain(&self.rejected).any(|user| missing(user) && unknown(user));
         for (group, now) in members {
             let name = group.to_string();
-            let guards =
-                |(user, learner): (&UserNumber, &ModelLearner)| missing(user) && learner.routes.contains(&name);
-            if !emptied.contains(&name) || !self.model.learners.iter().any(guards) {
+            let guards = |user: UserNumber| missing(&user) && learners[&user].routes.contains(&name);
+            let is_guarded = guards_all || self.linked_and_active().into_iter().any(guards);
+            if !emptied.contains(&name) || !is_guarded {
                 after_bookkeeping.last_members.insert(group, now);
+                after_bookkeeping.damaged.counts.remove(&group);
             }
         }
     }
@@ -638,37 +720,38 @@ impl<'a> CycleModel<'a> {
         after_changes.log.push(self.log_row(user, decision));
         after_changes.held.remove(&user);
         after_changes.failing.remove(&user);
-        if decision.action == "deactivate" && !decision.approved {
-            after_changes.deactivated.push((user, self.clocks.recorded));
-        }
-        let new = || ModelLearner { active: true, values: Values::default(), routes: self.reads.snapshot.routes(user) };
+        let new = || ModelLearner {
+            active: true,
+            values: Values::default(),
+            routes: self.reads.snapshot.routes(user),
+            damage: None,
+        };
         let learner = after_changes.learners.entry(user).or_insert_with(new);
         learner.active = decision.action != "deactivate";
-        for (attribute, old, new) in &decision.values {
+        for (attribute, _, new) in &decision.values {
             learner.values[*attribute].clone_from(new);
-            if decision.action != "create" && !decision.approved && old.is_some() && new.is_none() {
-                after_changes.cleared.push((user, *attribute, self.clocks.recorded));
-            }
         }
     }
 
-    fn log_row(&self, user: UserNumber, decision: &Decision) -> Value {
+    fn log_row(&self, user: UserNumber, decision: &Decision) -> LogEntry {
         let Decision { action, status, reason, user_name, approved, values, active_change } = decision;
         let value = |(attribute, old, new): &(usize, Option<String>, Option<String>)| json!({ "attribute": ATTRIBUTES[*attribute].0, "old": old, "new": new });
         let active_change = active_change.map(|(old, new)| json!({ "attribute": "active", "old": old, "new": new }));
         let changes: Vec<Value> = values.iter().map(value).chain(active_change).collect();
-        let learner = self.model.learners.contains_key(&user) || *status == "success";
-        json!([
-            self.clocks.recorded.to_string(),
-            user.to_string(),
-            action,
-            status,
-            reason,
-            user_name,
-            *approved,
-            learner,
-            changes
-        ])
+        let learner = self.linked(user).is_some() || *status == "success";
+        let at = self.clocks.recorded;
+        let (at_text, name) = (at.to_string(), user.to_string());
+        let row = json!([at_text, name, action, status, reason, user_name, *approved, learner, changes]);
+        let counts = *status == "success" && !approved;
+        let cleared = values.iter().filter(|(_, old, new)| counts && old.is_some() && new.is_none());
+        LogEntry {
+            user,
+            at,
+            deactivates: counts && *action == "deactivate",
+            clears: cleared.map(|(attribute, ..)| *attribute).collect(),
+            row,
+            is_damaged: false,
+        }
     }
 }
 

@@ -27,6 +27,9 @@ fn text(row: &PgRow, index: usize) -> String {
         "TIMESTAMPTZ" | "TIMESTAMP" => {
             let microseconds = i64::from_be_bytes(value.as_bytes().unwrap().try_into().unwrap());
             // PostgreSQL counts from 2000-01-01.
+            if microseconds == i64::MAX {
+                return "infinity".to_owned();
+            }
             let at = Timestamp::from_second(microseconds / 1_000_000 + 946_684_800).unwrap();
             format!("{at:.0}")
         }
