@@ -27,6 +27,9 @@ pub(super) async fn read_linked(
     let CycleContext { directory: _, store, cache, rules } = context;
     let generation = store.state().await?.generation;
     let mut last_written = None;
+    if cycle.is_some() {
+        store.inspect_links().await?;
+    }
     if let Some(path) = cache {
         let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
         let recalled = match cycle {

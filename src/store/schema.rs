@@ -161,8 +161,14 @@ fn migration_statements(dialect: Dialect, layout: &Layout, found: usize) -> Vec<
         )),
         _ => None,
     };
-    let trigger = (dialect == Dialect::Sqlite && !ours && found == 0).then_some(sqlite::LINK_TRIGGER);
-    let mut all: Vec<String> = learners.into_iter().chain(rest).chain(trigger).map(filled).collect();
+    let triggers: &[&str] = match dialect {
+        Dialect::Sqlite if ours && found < sqlite::OWN_TRIGGERS_SINCE => &[sqlite::LINK_TRIGGER, sqlite::OWN_LEARNERS],
+        // Only with the table: its absence tells a new table from the old one.
+        Dialect::Sqlite if !ours && found == 0 => &[sqlite::LINK_TRIGGER],
+        Dialect::Sqlite | Dialect::Postgres => &[],
+    };
+    let all = learners.into_iter().chain(rest).chain(triggers.iter().copied());
+    let mut all: Vec<String> = all.map(filled).collect();
     // A migration starts with it, so that tables of another version are not touched.
     all.splice(if found == 0 { all.len()..all.len() } else { 0..0 }, version);
     all
@@ -206,8 +212,7 @@ pub(crate) async fn check_links(connection: &mut Connection, layout: &Layout) ->
     let fault = match (row, external) {
         (Some(row), _) if row.get(1)? => links_another_table(external, layout.plain_id(), row.get(0)?),
         (Some(_), Some(table)) if connection.dialect() == Dialect::Sqlite => {
-            let has_trigger = Statement::new(sqlite::HAS_LINK_TRIGGER).bind(layout.name_of_table());
-            if connection.row(has_trigger).await?.get(0)? {
+            if has_link_trigger(connection, layout).await? {
                 return Ok(());
             }
             let trigger =
@@ -223,6 +228,12 @@ pub(crate) async fn check_links(connection: &mut Connection, layout: &Layout) ->
         }
     };
     Err(StoreError::Table { faults: vec![fault] })
+}
+
+/// Whether an SQLite file deletes a link with its learner row.
+pub(crate) async fn has_link_trigger(connection: &mut Connection, layout: &Layout) -> Result<bool, DbError> {
+    let statement = Statement::new(sqlite::HAS_LINK_TRIGGER).bind(layout.name_of_table());
+    connection.row(statement).await?.get(0)
 }
 
 /// The version of the tables, 0 when there are none. Refuses a database that is foreign or too new.

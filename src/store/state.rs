@@ -31,6 +31,8 @@ pub struct DatabaseState {
     pub credential: Option<CredentialNote>,
     /// How the last cycle found the clocks.
     pub clock: Option<ClockFinding>,
+    /// Whether every link could be read, and none was damaged by hand since.
+    pub links_inspected: bool,
 }
 
 /// What a cycle found when it checked the credential.
@@ -95,7 +97,7 @@ impl Store {
     pub async fn state(&self) -> Result<DatabaseState, StoreError> {
         let statement = Statement::new(
             "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
-                    credential_ends_at, taken_over_sources, clock
+                    credential_ends_at, taken_over_sources, clock, links_inspected
              FROM sync_state",
         );
         let row = self.connection().await.row(statement).await?;
@@ -110,6 +112,7 @@ impl Store {
             applications: json_column(&row, 4, "sync_state.applications")?,
             taken_over_sources: json_column(&row, 7, "sync_state.taken_over_sources")?,
             clock: row.optional_text(8, "sync_state").unwrap_or_default().and_then(ClockFinding::from_text),
+            links_inspected: row.get(9).unwrap_or(false),
             credential: looked_at.map(|looked_at| CredentialNote { looked_at, ends_at }),
         })
     }

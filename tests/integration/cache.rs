@@ -232,6 +232,17 @@ async fn a_deleted_learner_or_link_is_created_again() {
 }
 
 #[tokio::test]
+async fn a_learner_deleted_without_foreign_keys_is_created_again() {
+    let (mut world, _, members, _) = world_of_forty().await;
+    let delete = format!("DELETE FROM learners WHERE external_id = '{}'", members[0]);
+    world.execute(&format!("PRAGMA foreign_keys = OFF; {delete}")).await;
+    assert_eq!(world.value("SELECT count(*) FROM sync_links").await, "39");
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.created, report.counts.unchanged), (Outcome::Success, 1, 39));
+    world.settled().await;
+}
+
+#[tokio::test]
 async fn a_changed_mapping_invalidates_the_cache() {
     let (mut world, ..) = world_of_forty().await;
     let mapping = "[mapping]\nuserName = \"[userPrincipalName]\"\n'emails[type eq \"work\"].value' = \"[mail]\"\n\
@@ -268,9 +279,12 @@ async fn the_cache_contains_no_personal_data() {
 #[apply(on_both)]
 async fn a_link_to_a_missing_learner_is_replaced() {
     let (mut world, _, members, _) = world_of_forty().await;
-    // As in the sqlite3 shell, which does not enforce foreign keys, and in restored copies of a server.
-    let unguarded =
-        if is_on_postgres() { "SET session_replication_role = replica" } else { "PRAGMA foreign_keys = OFF" };
+    // As in a restored copy.
+    let unguarded = if is_on_postgres() {
+        "SET session_replication_role = replica"
+    } else {
+        "PRAGMA foreign_keys = OFF; DROP TRIGGER sync_links_row"
+    };
     world.execute(&format!("{unguarded}; DELETE FROM learners WHERE external_id = '{}'", members[0])).await;
     assert_eq!(world.value("SELECT count(*) FROM sync_links").await, "40");
     assert_eq!(

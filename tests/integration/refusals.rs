@@ -183,6 +183,7 @@ pub(crate) fn daemon_lock(world: &World) -> String {
         applications: BTreeMap::new(),
         credential: None,
         clock: None,
+        links_inspected: false,
     };
     let paths = Paths::new(&world.app().config).source_locks(&world.app().config, &state);
     paths.first().unwrap().file_name().unwrap().to_str().unwrap().to_owned()

@@ -48,6 +48,35 @@ fn damages() -> Vec<&'static str> {
     damages
 }
 
+/// The links are read one by one only after an edit that may have damaged one.
+#[apply(on_both)]
+async fn an_edit_that_damages_a_link_is_noticed() {
+    let mut tenant = Tenant::default();
+    let users = assigned(&mut tenant, 2);
+    let mut world = World::start(tenant).await;
+    world.cycle().await;
+    let inspected = async |world: &World| {
+        let value = world.value("SELECT CASE WHEN links_inspected THEN 'yes' ELSE 'no' END FROM sync_state").await;
+        assert!(["yes", "no"].contains(&value.as_str()));
+        value == "yes"
+    };
+    for damage in damages().into_iter().filter(|damage| damage.starts_with("UPDATE sync_links")) {
+        world.execute("UPDATE sync_links SET via = '[]'; UPDATE sync_links SET entra_id = entra_id").await;
+        world.cycle().await;
+        assert!(inspected(&world).await, "{damage}");
+        world.execute(&damage.replace("{id}", &users[0])).await;
+        assert!(!inspected(&world).await, "{damage}");
+        world.cycle().await;
+        assert!(!inspected(&world).await, "{damage}");
+        let status = world.run_program(&["status", "--json"], 0).json();
+        let problem = status["unreadable_rows"][0].as_str().unwrap().to_owned();
+        world.execute(&repair(&problem)).await;
+    }
+    world.cycle().await;
+    assert!(inspected(&world).await);
+    world.settled().await;
+}
+
 #[apply(on_both)]
 async fn a_row_that_cannot_be_read_rejects_its_user_alone() {
     for damage in damages() {

@@ -183,3 +183,14 @@ async fn a_failed_upgrade_is_not_reported_as_a_foreign_table() {
     assert!(!ran.stderr.contains("indexed"), "{ran:?}");
     assert_eq!(upgrade.version().await, "3");
 }
+
+#[tokio::test]
+async fn a_link_that_lost_its_learner_without_foreign_keys_ends_with_the_upgrade() {
+    let upgrade = Upgrade::start().await;
+    let learner = upgrade.world.value("SELECT learner_id FROM sync_links LIMIT 1").await;
+    upgrade.world.execute(&format!("PRAGMA foreign_keys = OFF; DELETE FROM learners WHERE id = {learner}")).await;
+    let links = format!("SELECT count(*) FROM sync_links WHERE learner_id = {learner}");
+    assert_eq!(upgrade.world.value(&links).await, "1");
+    upgrade.world.run_program(&["schema", "apply"], 0);
+    assert_eq!(upgrade.world.value(&links).await, "0");
+}

@@ -9,6 +9,7 @@ use crate::model::{
 use crate::store::db::{Connection, DbError, Dialect, SqlRow, Statement, parse_column, parse_json_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
+use crate::store::schema::has_link_trigger;
 use crate::store::table::{Layout, push_columns, read_columns, without_active};
 
 impl Store {
@@ -20,8 +21,7 @@ impl Store {
         user: Option<EntraId>,
         attributes: &[Attribute],
     ) -> Result<LinkedLearners, StoreError> {
-        // Fails if a policy hides rows: their users would count as new.
-        self.count_linked(source).await?;
+        self.refuse_hidden_rows(source).await?;
         let attributes = without_active(attributes);
         let layout = &self.layout;
         let mut connection = self.connection().await;
@@ -97,58 +97,74 @@ impl Store {
     }
 
     /// Whether every link of `source` and the state of its learner can be read. A cache does not show what a hand changed.
+    /// Reads all links only after such a change.
     pub async fn links_are_readable(&self, source: &str) -> Result<bool, StoreError> {
+        let is_inspected = self.state().await?.links_inspected;
         let mut connection = self.connection().await;
-        let is_id = match connection.dialect() {
-            Dialect::Sqlite => {
-                let form = [8, 4, 4, 4, 12].map(|count| "[0-9a-f]".repeat(count)).join("-");
-                format!("(typeof(entra_id) = 'text' AND entra_id GLOB '{form}')")
-            }
-            Dialect::Postgres => "coalesce(entra_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', false)".to_owned(),
-        };
-        let odd = Statement::new(format!("SELECT EXISTS (SELECT 1 FROM sync_links WHERE source = $1 AND NOT {is_id})"));
-        if connection.row(odd.bind(source)).await?.get(0)? {
+        if !is_inspected && !are_links_readable(&mut connection, Some(source)).await? {
             return Ok(false);
         }
-        let state = self.layout.unreadable_state("r", connection.dialect());
-        if state != "false" {
-            let links = self.layout.links_with_rows();
-            let odd = Statement::new(format!("SELECT EXISTS (SELECT 1{links} WHERE l.source = $1 AND {state})"));
-            if connection.row(odd.bind(source)).await?.get(0)? {
-                return Ok(false);
-            }
-        }
-        // Thousands of users share a few combinations.
-        let combinations = Statement::new("SELECT DISTINCT via FROM sync_links WHERE source = $1");
-        let rows = connection.rows(combinations.bind(source)).await?;
-        let mut parsed = BTreeMap::new();
-        Ok(rows
-            .iter()
-            .all(|row| row.json(0, "sync_links.via").and_then(|text| parse_routes(&mut parsed, text)).is_ok()))
+        // The trigger exists on our own table only.
+        let is_watched = is_inspected && self.layout.external.is_none();
+        Ok(is_watched || are_states_readable(&mut connection, &self.layout, Some(source)).await?)
     }
 
-    /// The number of learners linked by `source`, without those outside the limits.
+    /// Reads the links of all sources and records whether they can be read, unless that is recorded.
+    pub async fn inspect_links(&self) -> Result<(), StoreError> {
+        if self.state().await?.links_inspected {
+            return Ok(());
+        }
+        self.write(async |connection| {
+            // First, because it waits for an edit that is not committed.
+            connection.execute(Statement::new("UPDATE sync_state SET links_inspected = $1").bind(true)).await?;
+            let is_readable = are_links_readable(connection, None).await?
+                && are_states_readable(connection, &self.layout, None).await?;
+            if !is_readable {
+                connection.execute(Statement::new("UPDATE sync_state SET links_inspected = $1").bind(false)).await?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The number of learners linked by `source`, without those outside the limits. Counts the links alone where each has
+    /// a row within the limits.
     ///
     /// # Errors
     /// On a server also when a policy hides some of them from the role.
     pub async fn count_linked(&self, source: &str) -> Result<u64, StoreError> {
-        let (table, id, within) = (&self.layout.table, self.layout.id(), self.layout.within("r"));
-        let statement = Statement::new(format!(
-            "SELECT count(CASE WHEN {within} THEN r.{id} END), count(*) - count(r.{id}) FROM sync_links l LEFT JOIN {table} r ON r.{id} = l.learner_id
-             WHERE l.source = $1",
-        ));
+        self.refuse_hidden_rows(source).await?;
+        let layout = &self.layout;
         let mut connection = self.connection().await;
-        let row = connection.row(statement.bind(source)).await?;
-        let (linked, hidden) = (row.get::<i64, _>(0)?.unsigned_abs(), row.get::<i64, _>(1)?.unsigned_abs());
-        if hidden > 0 && connection.dialect() == Dialect::Postgres {
-            let policy = "SELECT quote_ident(current_user), row_security_active(to_regclass($1)::oid)";
-            let row = connection.row(Statement::new(policy).bind(table.as_str())).await?;
-            // Without a policy the rows are missing, for example in a restored copy; such a link counts as none.
-            if row.get(1)? {
-                return Err(StoreError::Hidden { hidden, table: table.clone(), role: row.get(0)? });
-            }
+        let statement = if layout.limits.is_empty() && deletes_links(&mut connection, layout).await? {
+            "SELECT count(*) FROM sync_links l WHERE l.source = $1".to_owned()
+        } else {
+            let (links, within) = (layout.links_with_rows(), layout.within("r"));
+            format!("SELECT count(*){links} WHERE {within} AND l.source = $1")
+        };
+        Ok(connection.row(Statement::new(statement).bind(source)).await?.get::<i64, _>(0)?.unsigned_abs())
+    }
+
+    /// # Errors
+    /// When a policy of a server hides learners from the role: their users would count as new.
+    async fn refuse_hidden_rows(&self, source: &str) -> Result<(), StoreError> {
+        let Layout { table, .. } = &self.layout;
+        let mut connection = self.connection().await;
+        if connection.dialect() == Dialect::Sqlite {
+            return Ok(());
         }
-        Ok(linked)
+        let policy = Statement::new("SELECT quote_ident(current_user), row_security_active(to_regclass($1)::oid)");
+        let row = connection.row(policy.bind(table.as_str())).await?;
+        let (role, is_active): (String, bool) = (row.get(0)?, row.get(1)?);
+        if !is_active {
+            return Ok(());
+        }
+        let id = self.layout.id();
+        let hidden = Statement::new(format!(
+            "SELECT count(*) FROM sync_links l LEFT JOIN {table} r ON r.{id} = l.learner_id WHERE r.{id} IS NULL AND l.source = $1"
+        ));
+        let hidden = connection.row(hidden.bind(source)).await?.get::<i64, _>(0)?.unsigned_abs();
+        if hidden == 0 { Ok(()) } else { Err(StoreError::Hidden { hidden, table: table.clone(), role }) }
     }
 
     /// The number of active linked learners that have a value, by attribute.
@@ -172,6 +188,57 @@ impl Store {
         let row = self.connection().await.row(statement).await?;
         let count = |(index, attribute)| Ok((attribute, row.get::<i64, _>(index)?.unsigned_abs()));
         attributes.into_iter().enumerate().map(count).collect()
+    }
+}
+
+async fn are_links_readable(connection: &mut Connection, source: Option<&str>) -> Result<bool, DbError> {
+    let is_id = match connection.dialect() {
+        Dialect::Sqlite => {
+            let form = [8, 4, 4, 4, 12].map(|count| "[0-9a-f]".repeat(count)).join("-");
+            format!("(typeof(entra_id) = 'text' AND entra_id GLOB '{form}')")
+        }
+        Dialect::Postgres => "coalesce(entra_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', false)".to_owned(),
+    };
+    let of_source = |mut statement: Statement<'static>| {
+        if let Some(source) = source {
+            statement.push(" AND source = ").push_bind(source.to_owned());
+        }
+        statement
+    };
+    let mut odd = of_source(Statement::new(format!("SELECT EXISTS (SELECT 1 FROM sync_links WHERE NOT {is_id}")));
+    odd.push(")");
+    if connection.row(odd).await?.get(0)? {
+        return Ok(false);
+    }
+    // Thousands of users share a few combinations.
+    let combinations = of_source(Statement::new("SELECT DISTINCT via FROM sync_links WHERE true"));
+    let rows = connection.rows(combinations).await?;
+    let mut parsed = BTreeMap::new();
+    Ok(rows.iter().all(|row| row.json(0, "sync_links.via").and_then(|text| parse_routes(&mut parsed, text)).is_ok()))
+}
+
+async fn are_states_readable(
+    connection: &mut Connection,
+    layout: &Layout,
+    source: Option<&str>,
+) -> Result<bool, DbError> {
+    let state = layout.unreadable_state("r", connection.dialect());
+    if state == "false" {
+        return Ok(true);
+    }
+    let mut odd = Statement::new(format!("SELECT NOT EXISTS (SELECT 1{} WHERE {state}", layout.links_with_rows()));
+    if let Some(source) = source {
+        odd.push(" AND l.source = ").push_bind(source);
+    }
+    odd.push(")");
+    connection.row(odd).await?.get(0)
+}
+
+/// Whether the database deletes a link with its learner. Other programs may turn off the foreign keys of SQLite.
+async fn deletes_links(connection: &mut Connection, layout: &Layout) -> Result<bool, DbError> {
+    match connection.dialect() {
+        Dialect::Sqlite => has_link_trigger(connection, layout).await,
+        Dialect::Postgres => Ok(true),
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/006_clock.sql"),
     // The names of a learner in the letter case in which they were written: the database may keep its own.
     include_str!("postgres/007_spelling.sql"),
+    // Whether every link can be read, so that a cycle need not read all of them. A trigger notices an edit by hand.
+    include_str!("postgres/008_inspected_links.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

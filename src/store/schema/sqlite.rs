@@ -16,6 +16,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/006_clock.sql"),
     // The names of a learner in the letter case in which they were written: the database may keep its own.
     include_str!("sqlite/007_spelling.sql"),
+    // Whether every link can be read, so that a cycle need not read all of them. A trigger notices an edit by hand.
+    include_str!("sqlite/008_inspected_links.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].
@@ -42,6 +44,12 @@ pub(super) const HAS_LINK_TRIGGER: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_m
 /// Deletes the link with its learner row. SQLite enforces foreign keys only in connections that enable them, and may use
 /// the id again. Dropping the table drops the trigger, which tells a new table from the old one.
 pub(super) const LINK_TRIGGER: &str = include_str!("sqlite/link_trigger.sql");
+
+/// Notices an edit of our own learners table after which a state is no boolean.
+pub(super) const OWN_LEARNERS: &str = include_str!("sqlite/own_learners.sql");
+
+/// The version in which our own learners table gets both triggers.
+pub(super) const OWN_TRIGGERS_SINCE: usize = 8;
 
 /// A UUID key for a copy in memory.
 pub(super) const UUID_KEY: &str = "TEXT PRIMARY KEY DEFAULT (

@@ -6,17 +6,29 @@ use graph_sim::{Fault, Gate};
 use learner_sync::store::Store;
 use serde_json::json;
 
-use crate::database::{apply, on_both};
+use crate::database::{apply, is_on_postgres, on_both};
 use crate::program::{Daemon, users};
 use crate::world::World;
 
 const SCHEMA: &str = "SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name";
-const BACK_TO_1: &str = "ALTER TABLE sync_state DROP COLUMN credential_looked_at;
-    ALTER TABLE sync_state DROP COLUMN credential_ends_at; ALTER TABLE sync_links DROP COLUMN switched_off_at;
-    ALTER TABLE sync_failures DROP COLUMN cause; ALTER TABLE sync_failures DROP COLUMN drift_fingerprint;
-    ALTER TABLE provisioning_log DROP COLUMN approved_by; ALTER TABLE sync_state DROP COLUMN taken_over_sources;
-    ALTER TABLE sync_state DROP COLUMN clock; ALTER TABLE sync_links DROP COLUMN spelling;
-    UPDATE sync_state SET schema_version = 1";
+/// The statements that undo every later version.
+fn back_to_1() -> String {
+    let triggers = if is_on_postgres() {
+        "DROP FUNCTION sync_links_edited CASCADE"
+    } else {
+        "DROP TRIGGER sync_links_edited; DROP TRIGGER sync_links_row; DROP TRIGGER learners_active_edited"
+    };
+    let columns = [
+        ("sync_state", "credential_looked_at credential_ends_at taken_over_sources clock links_inspected"),
+        ("sync_links", "switched_off_at spelling"),
+        ("sync_failures", "cause drift_fingerprint"),
+        ("provisioning_log", "approved_by"),
+    ];
+    let columns = columns.iter().flat_map(|(table, columns)| columns.split(' ').map(move |column| (table, column)));
+    let columns: String =
+        columns.map(|(table, column)| format!("ALTER TABLE {table} DROP COLUMN {column}; ")).collect();
+    format!("{triggers}; {columns} UPDATE sync_state SET schema_version = 1")
+}
 
 /// A key with a UUID as its default.
 const UUID: &str = "TEXT PRIMARY KEY DEFAULT (lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-' ||
@@ -67,13 +79,13 @@ async fn the_script_creates_the_tables_of_a_cycle() {
 async fn an_upgrade_script_works_for_one_version_only() {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
-    world.execute(BACK_TO_1).await;
+    world.execute(&back_to_1()).await;
     let before = world.query(SCHEMA).await;
     let wrong = world.run_program(&["schema", "print", "--from", "2"], 0).stdout;
     assert!(!run_script(&world, &wrong).await, "{wrong}");
     assert_eq!(world.query(SCHEMA).await, before);
     let script = world.run_program(&["schema", "print", "--from", "1"], 0).stdout;
-    assert!(!script.contains("CREATE"), "{script}");
+    assert!(!script.contains("CREATE TABLE"), "{script}");
     assert!(run_script(&world, &script).await, "{script}");
     let fresh = World::start(users(1).0).await;
     fresh.run_program(&["schema", "apply"], 0);
@@ -111,7 +123,7 @@ async fn apply_creates_and_upgrades_the_tables() {
     assert_eq!(apply(&world), format!("Created the tables, version {version}.\n"));
     assert_eq!(apply(&world), format!("Nothing to do: the tables already have version {version}.\n"));
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(2));
-    world.execute(BACK_TO_1).await;
+    world.execute(&back_to_1()).await;
     assert_eq!(apply(&world), format!("Upgraded the tables from version 1 to {version}.\n"));
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["unchanged"], json!(2));
     world.execute(&format!("UPDATE sync_state SET schema_version = {}", version + 1)).await;
