@@ -145,7 +145,7 @@ impl Mapping {
 
     /// The mapped attributes, in the order of [`Attribute::ALL`].
     pub fn attributes(&self) -> impl Iterator<Item = Attribute> {
-        Attribute::ALL.iter().copied().filter(|attribute| self.entry(*attribute).is_some())
+        self.entries_in_order().map(|entry| entry.attribute)
     }
 
     /// The attributes whose values no log may show, because their expressions call `Redact`.
@@ -224,6 +224,11 @@ impl Mapping {
     /// Every entry, in the order of evaluation.
     fn entries(&self) -> impl Iterator<Item = &CompiledEntry> {
         std::iter::once(&self.active).chain(&self.others)
+    }
+
+    /// Every entry, in the order of [`Attribute::ALL`].
+    fn entries_in_order(&self) -> impl Iterator<Item = &CompiledEntry> {
+        Attribute::ALL.iter().filter_map(|attribute| self.entry(*attribute))
     }
 
     fn entry(&self, attribute: Attribute) -> Option<&CompiledEntry> {

@@ -59,7 +59,7 @@ impl Mapping {
 
     /// Every entry, in the order of [`Attribute::ALL`].
     pub fn describe(&self) -> impl Iterator<Item = DescribedEntry<'_>> {
-        let entries = Attribute::ALL.iter().filter_map(|attribute| self.entry(*attribute));
+        let entries = self.entries_in_order();
         entries.map(|entry| {
             let CompiledEntry { attribute, expression, default, apply, required } = entry;
             DescribedEntry {

@@ -12,7 +12,7 @@ use crate::model::{Attribute, AttributeKind, Value};
 impl Mapping {
     /// The attributes whose mapping is probably a mistake, and why. `match_attribute` finds existing learners.
     pub fn warnings(&self, match_attribute: Attribute) -> Vec<(Attribute, String)> {
-        let entries = Attribute::ALL.iter().filter_map(|attribute| self.entry(*attribute));
+        let entries = self.entries_in_order();
         entries
             .flat_map(|entry| warnings_of(entry, match_attribute).into_iter().map(|warning| (entry.attribute, warning)))
             .collect()
