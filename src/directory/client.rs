@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use super::dates::{Dates, parse_date};
 use super::error::{GraphError, answered, malformed};
 use super::throttle::Throttle;
-use super::turn::Turn;
+use super::turn::Turns;
 use super::wire::{self, BatchAnswer, BatchPart, Page};
 use crate::auth::{Authenticator, Http};
 use crate::model::{Clock, EntraId, foreign_text};
@@ -44,6 +44,7 @@ pub(super) struct GraphClient {
     clock: Clock,
     throttle: Throttle,
     pub(super) dates: Dates,
+    pub(super) turns: Turns,
     /// The number of requests sent so far; a `$batch` counts as one.
     pub(super) requests: AtomicU64,
 }
@@ -63,7 +64,8 @@ pub(super) type BatchReply = Result<Reply, GraphError>;
 impl GraphClient {
     pub(super) fn new(http: Http, authenticator: Authenticator, root: Url, at_once: usize, clock: Clock) -> Self {
         let throttle = Throttle::new(at_once.max(1));
-        Self { http, authenticator, root, clock, throttle, dates: Dates::new(), requests: AtomicU64::new(0) }
+        let (dates, turns, requests) = (Dates::new(), Turns::new(), AtomicU64::new(0));
+        Self { http, authenticator, root, clock, throttle, dates, turns, requests }
     }
 
     /// The `Date` of Graph's answer to a request without a token.
@@ -133,10 +135,9 @@ impl GraphClient {
                 if rows > MAX_ROWS {
                     return Err(endless(format!("more than {MAX_ROWS} rows")));
                 }
-                let mut turn = Turn::new();
                 for row in page {
+                    self.turns.offer().await;
                     fail(ListEvent::Row(row.get(), &request_id))?;
-                    turn.offer().await;
                 }
                 counts.extend(count);
                 let Some(next) = next else {

@@ -13,7 +13,6 @@ use super::error::{FailedReads, GraphError, malformed};
 use super::members::{GroupState, MemberList, named_members};
 use super::principals::Assignments;
 use super::roles::RoleNames;
-use super::turn::Turn;
 use super::wire::{self, InvalidRow, RowProblem, RowType, UserRow};
 use super::{Application, Directory, DirectoryError, Snapshot, select};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, User, Value};
@@ -184,17 +183,17 @@ impl Directory {
         let chunks = users.chunks(IDS_IN_FILTER * BATCH);
         let mut reads: FuturesUnordered<_> =
             chunks.map(|users| self.read_by_filter(users, selection, &select, complete)).collect();
-        let mut turn = Turn::new();
         while let Some((accounts, not_returned)) = reads.try_next().await? {
             for account in accounts {
+                self.client.turns.offer().await;
                 on_user(account);
-                turn.offer().await;
             }
             missing.extend(not_returned);
         }
         let paths: Vec<String> = missing.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
         let mut failed = FailedReads::default();
         for (id, answer) in missing.iter().zip(self.client.batch(WHAT, &paths).await?) {
+            self.client.turns.offer().await;
             let unreadable = |detail| AccountRead::Unreadable { user: *id, detail };
             on_user(match answer {
                 Ok(reply) => match single_user(*id, &reply, selection) {
@@ -210,7 +209,6 @@ impl Directory {
                 }
                 Err(error) => unreadable(failed.add(error)),
             });
-            turn.offer().await;
         }
         Ok(failed)
     }
@@ -233,6 +231,7 @@ impl Directory {
             .collect();
         let (mut accounts, mut not_returned) = (Vec::with_capacity(users.len()), Vec::new());
         for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
+            self.client.turns.offer().await;
             let Reply { body, request_id } = match answer {
                 Err(GraphError::TooLarge { .. }) => {
                     not_returned.extend_from_slice(ids);
