@@ -46,7 +46,7 @@ impl Scenario {
         match self {
             Self::FirstLoad => "first load",
             Self::Unchanged => "unchanged",
-            Self::Full => "full, unchanged",
+            Self::Full => "full",
             Self::FewChanged => "1 % changed",
             Self::AllChanged => "all changed",
             Self::AllLeave => "all leave",
