@@ -47,7 +47,7 @@ pub struct Origin {
 /// The content of a matching cache.
 #[derive(Debug)]
 pub struct CachedLearners {
-    /// All linked learners.
+    /// All linked learners. Text ids are empty: they may be names, which the cache must not contain.
     pub linked: LinkedLearners,
     /// The time of the last full comparison with the learner database.
     pub compared_at: Timestamp,

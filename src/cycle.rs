@@ -226,7 +226,15 @@ pub async fn prepare(
     let evidence = read_evidence(context, options, cycle).await?;
     let relinks = options.only.and_then(|only| Some((only.user, only.relink.clone()?))).into_iter().collect();
     let mut plan = plan::plan(evidence.plan_input(context.rules, &relinks));
-    plan.unreadable().iter().for_each(|problem| tracing::warn!("{problem}"));
+    if context.store.has_text_ids() {
+        // The statements name learner ids, which may be names.
+        let rows = plan.unreadable().len();
+        if rows > 0 {
+            tracing::warn!(rows, "cannot read some rows of the bookkeeping; `learner-sync status` names them");
+        }
+    } else {
+        plan.unreadable().iter().for_each(|problem| tracing::warn!("{problem}"));
+    }
     let disposable = &evidence.facts.unreadable.disposable;
     disposable.iter().for_each(|problem| tracing::warn!("{problem}"));
     let explained = match options.only.zip(evidence.read.surroundings.clone()) {

@@ -54,7 +54,8 @@ struct CacheEntry {
 enum CachedLearnerId {
     Number(i64),
     Uuid([u8; 16]),
-    Text(String),
+    /// A text may be a name, so it is not stored.
+    Text,
 }
 
 /// Decodes the buckets, which come in the order of their keys, and checks them against the manifest.
@@ -84,7 +85,7 @@ pub(super) fn decode(
             let learner = match learner {
                 CachedLearnerId::Number(number) => LearnerId::Number(number),
                 CachedLearnerId::Uuid(bytes) => LearnerId::Uuid(uuid::Uuid::from_bytes(bytes)),
-                CachedLearnerId::Text(text) => LearnerId::Text(text.into()),
+                CachedLearnerId::Text => LearnerId::Text("".into()),
             };
             let entry = LinkedLearner { learner, active, outside, fingerprint: Fingerprint(fingerprint), routes };
             linked.insert(EntraId::from_bytes(user), entry);
@@ -129,7 +130,7 @@ pub(super) fn encode(
             learner: match learner {
                 LearnerId::Number(number) => CachedLearnerId::Number(*number),
                 LearnerId::Uuid(uuid) => CachedLearnerId::Uuid(*uuid.as_bytes()),
-                LearnerId::Text(text) => CachedLearnerId::Text(text.to_string()),
+                LearnerId::Text(_) => CachedLearnerId::Text,
             },
             active: *active,
             outside: *outside,

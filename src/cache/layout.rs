@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::files;
 
 /// Increases with each change of the stored format.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 const FILE: &str = "layout";
 const NEW_FILE: &str = "layout.new";
 const FIRST_LINE: &str = "learner-sync cache, layout ";

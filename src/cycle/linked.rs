@@ -40,7 +40,18 @@ pub(super) async fn read_linked(
             Ok(_) if !store.links_are_readable(source).await? => {
                 tracing::warn!("some links cannot be read; comparing with the whole learner database");
             }
-            Ok(CachedLearners { linked, compared_at }) => {
+            Ok(CachedLearners { mut linked, compared_at }) => {
+                let inside = linked.values().filter(|linked| !linked.outside).count() as u64;
+                if store.has_text_ids() {
+                    let mut learners = store.learner_ids(source).await?;
+                    linked.retain(|user, linked| match learners.remove(user) {
+                        Some(learner) => {
+                            linked.learner = learner;
+                            true
+                        }
+                        None => false,
+                    });
+                }
                 // The next cycle for all users compares.
                 if let Some(&SingleUser { user, .. }) = options.only {
                     let before =
@@ -50,7 +61,6 @@ pub(super) async fn read_linked(
                 let is_due = time.is_due_again(compared_at, rules.full_every);
                 // The platform may delete learners, which deletes their links as well.
                 let count = store.count_linked(source).await?;
-                let inside = linked.values().filter(|linked| !linked.outside).count() as u64;
                 let is_complete = count == inside;
                 if !is_due && !options.request.full && is_complete {
                     return Ok(LinkedBefore { linked, last_written: None, compared_at: Some(compared_at), generation });

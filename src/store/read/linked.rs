@@ -85,6 +85,20 @@ impl Store {
         Ok(known)
     }
 
+    /// The learner of each user linked by `source`. A link that cannot be read is left out.
+    pub async fn learner_ids(&self, source: &str) -> Result<BTreeMap<EntraId, LearnerId>, StoreError> {
+        let statement = Statement::new("SELECT entra_id, learner_id FROM sync_links WHERE source = $1");
+        let mut ids = BTreeMap::new();
+        let each = |row: SqlRow| {
+            if let Ok(user) = row.canonical(0, "sync_links.entra_id") {
+                ids.insert(user, self.layout.learner_at(&row, 1)?);
+            }
+            Ok::<_, StoreError>(())
+        };
+        self.connection().await.run(statement.bind(source), each).await?;
+        Ok(ids)
+    }
+
     /// Reads all bookkeeping of `source`, and returns the rows that cannot be read.
     pub async fn inspect_bookkeeping(&self, source: &str) -> Result<Vec<UnreadableRow>, StoreError> {
         if !self.links_are_readable(source).await? {

@@ -125,6 +125,22 @@ async fn operational_logs_do_not_name_text_ids() {
     assert!(ran.stderr.contains("change applied"), "{ran:?}");
     assert!(!ran.stderr.contains(".login"), "{ran:?}");
     assert!(world.last_detail(&users[0]).await.contains("eve.login"));
+    let cache = std::fs::read(world.path("state/cache/db")).unwrap();
+    assert!(!cache.windows(6).any(|bytes| bytes == b".login"));
+    // The cached learner is the one that a cycle with the cache changes.
+    world.sim.tenant(|tenant| tenant.user_mut(&users[1]).account_enabled = Some(false));
+    assert_eq!(world.run_program(&["sync", "--json"], 3).json()["deactivated"], 1);
+    for damage in [
+        "UPDATE sync_links SET via = '{}'",
+        "UPDATE sync_links SET entra_id = 'junk'",
+        "DELETE FROM provisioning_log; UPDATE sync_links SET entra_id = 'junk', via = '[]'",
+    ] {
+        world.execute(damage).await;
+        let ran = world.run_program_with(&[("LEARNER_SYNC_LOG__LEVEL", "debug")], &["sync"], 3);
+        assert!(!ran.stderr.contains(".login"), "{damage}: {ran:?}");
+        let status = world.run_program(&["status", "--json"], 0).json();
+        assert!(status["unreadable_rows"][0].as_str().unwrap().contains("ada.login"), "{damage}: {status}");
+    }
 }
 
 /// Ids that an administrator has to quote: each is relinked, logged and found again.
