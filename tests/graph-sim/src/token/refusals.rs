@@ -5,7 +5,7 @@
 use serde_json::json;
 
 /// Number, status, OAuth error and message.
-const REFUSALS: [(u32, u16, &str, &str); 37] = [
+const REFUSALS: [(u32, u16, &str, &str); 38] = [
     (50006, 401, "invalid_client", "Invalid signature."),
     (50012, 401, "invalid_client", "Authentication failed."),
     (50027, 401, "invalid_client", "JWT token is invalid or malformed."),
@@ -54,6 +54,8 @@ const REFUSALS: [(u32, u16, &str, &str); 37] = [
     (700213, 400, "invalid_request", "No matching federated identity record found for presented assertion subject."),
     (900382, 400, "invalid_request", "Confidential Client is not supported in Cross Cloud request."),
     (1000502, 401, "invalid_client", "The provided certificate is not within its specified validity window."),
+    // Not one of Entra's: the number of a later version.
+    (1234567, 400, "invalid_request", "The request is invalid."),
     (5000224, 400, "invalid_request", "We are sorry, this resource is not available."),
     (7000112, 400, "unauthorized_client", "Application is disabled."),
     (7000214, 401, "invalid_client", "Certificate has been revoked."),
@@ -65,10 +67,10 @@ const REFUSALS: [(u32, u16, &str, &str); 37] = [
     (7002138, 400, "invalid_request", "No matching federated identity record found: the letter case differs."),
 ];
 
-/// Status and body of a refusal with this number.
+/// Status and body of a refusal with this number. Panics for a number that is not in [`REFUSALS`].
 pub(crate) fn refusal(code: u32) -> (u16, String) {
     let known = REFUSALS.iter().find(|(known, ..)| *known == code);
-    let (_, status, error, message) = known.unwrap_or(&(0, 400, "invalid_request", "The request is invalid."));
+    let (_, status, error, message) = known.unwrap_or_else(|| panic!("the simulator does not know AADSTS{code}"));
     let (trace, time) = ("3f1f7c0e-5a55-4d1c-9c30-7d5d5f1b0400", "2026-03-02 08:00:00Z");
     let lines = format!("\r\nTrace ID: {trace}\r\nCorrelation ID: {trace}\r\nTimestamp: {time}");
     let body = json!({
