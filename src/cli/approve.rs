@@ -7,7 +7,7 @@ use std::io::{BufRead, IsTerminal, Read};
 
 use self::source::FormerSource;
 use super::Context;
-use super::output::{DONE, FAILED, Failure, USAGE, print};
+use super::output::{DONE, FAILED, Failure, USAGE, counted, is_or_are, print};
 use super::status::{held_table, print_recreated};
 use crate::model::{Clock, ClockFinding, is_valid_approval_age};
 use crate::runtime::{Paths, configured_source};
@@ -62,7 +62,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let (approved, open): (Vec<_>, Vec<_>) = store.held_users(&source).await?.into_iter().partition(is_approved);
     store.unreadable_rows().iter().for_each(|row| tracing::warn!("{row}"));
     if !approved.is_empty() {
-        print(&format!("{} users are already approved and wait for the next cycle.", approved.len()))?;
+        let (users, are) = (counted(approved.len(), "user"), is_or_are(approved.len()));
+        print(&format!("{users} {are} already approved; the next cycle decides about them."))?;
     }
     if open.is_empty() {
         print("No users are held.")?;
@@ -71,7 +72,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     }
     print_recreated(store.recreated_users(&source).await?)?;
     if let Some(expected) = expect.filter(|expected| *expected != open.len()) {
-        return Err(Failure::new(FAILED, format!("{} users are held, not {expected}; none were released", open.len())));
+        let (users, are) = (counted(open.len(), "user"), is_or_are(open.len()));
+        return Err(Failure::new(FAILED, format!("{users} {are} held, not {expected}; nobody was released")));
     }
     if open.is_empty() {
         return Ok(DONE);
@@ -84,14 +86,23 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     let released = store.approve(&source, &open, &actor, now).await?;
     let changed = (open.len() as u64).saturating_sub(released);
     if changed > 0 {
-        print(&format!("{changed} users are no longer held as shown and were not released; run `approve` again."))?;
+        let users = counted(changed, "user");
+        print(&format!("Not released, because the hold has changed meanwhile: {users}. Run `approve` again."))?;
+    }
+    let finding = store.state().await?.clock;
+    let warning = finding.and_then(ClockFinding::warning);
+    let users = counted(released, "user");
+    if let (false, Some(warning)) = (finding.is_none_or(ClockFinding::lets_approve), &warning) {
+        let message =
+            format!("recorded the approval of {users}, but it has no effect while the clocks are wrong: {warning}");
+        let hint = "then run `learner-sync sync` and, if users are still held, `learner-sync approve` again";
+        return Err(Failure { hint: Some(hint.to_owned()), ..Failure::new(FAILED, message) });
     }
     print(&format!(
-        "Released {released} users for 24 hours. The next cycle confirms each of them again; `learner-sync resync` or \
+        "Released {users} for 24 hours. The next cycle reads each of them again; `learner-sync resync` or \
          `learner-sync sync` runs one now."
     ))?;
-    // An approval that seems to be of the future, or of yesterday, is not valid.
-    if let Some(warning) = store.state().await?.clock.and_then(ClockFinding::warning) {
+    if let Some(warning) = warning {
         print(&format!("Warning: {warning}"))?;
     }
     Ok(DONE)

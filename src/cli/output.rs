@@ -207,6 +207,17 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
     started.map_err(|error| Failure::failed(&error, None))
 }
 
+/// `1 user`, `2 users`.
+pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
+    let ending = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {what}{ending}")
+}
+
+/// `is` or `are`.
+pub(super) fn is_or_are(number: usize) -> &'static str {
+    if number == 1 { "is" } else { "are" }
+}
+
 pub(super) fn print_json(document: &Value) -> std::io::Result<()> {
     write_line(&visible_json(format!("{document:#}")))
 }

@@ -228,7 +228,7 @@ fn list_unreadable(rows: &[UnreadableRow]) -> String {
 pub(super) fn print_recreated(users: u64) -> Result<(), Failure> {
     if users > 0 {
         print(&format!(
-            "\n{users} of the users in conflict may have new accounts and deleted former ones:\nlook at them with \
+            "\nUsers in conflict who may have new accounts and deleted former ones: {users}\nLook at them with \
              `learner-sync approve --relink` before you approve deactivations."
         ))?;
     }

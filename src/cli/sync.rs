@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json};
+use super::output::{DONE, FAILED, Failure, PARTLY, counted, print, print_json};
 use super::plan::{decisions_as_json, print_decisions};
 use super::planner::Planner;
 use crate::cycle::{self, CycleRequest, Report};
@@ -125,7 +125,7 @@ pub(super) fn report_as_json(report: &Report) -> Value {
 fn print_report(report: &Report) -> Result<(), Failure> {
     let Report { outcome, counts, requests, duration, error, .. } = report;
     let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
-    print(&format!("{outcome} in {:.1} s with {requests} requests to Graph", duration.as_secs_f64()))?;
+    print(&format!("{outcome} in {:.1} s with {} to Graph", duration.as_secs_f64(), counted(*requests, "request")))?;
     print(&format!(
         "  {in_scope} in scope: {created} created, {updated} updated, {reactivated} reactivated, {unchanged} unchanged"
     ))?;

@@ -18,6 +18,7 @@ pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
         let when = match left.as_hours() / 24 {
             _ if left.is_negative() => "has expired".to_owned(),
             0 => "expires within a day".to_owned(),
+            1 => "expires in 1 day".to_owned(),
             days => format!("expires in {days} days"),
         };
         format!("the credential {when}: add a new one under Certificates & secrets of the app registration")

@@ -69,6 +69,12 @@ impl Trial {
         &self.names
     }
 
+    /// A warning for each attribute that is neither in `inputs` nor in Entra.
+    pub fn unknown(&self, inputs: &BTreeMap<String, Value>) -> Vec<String> {
+        let missing = self.names.properties().iter().filter(|name| input_value(inputs, name).is_none());
+        missing.filter_map(|name| Some(format!("[{name}] is null: {}", attribute::resolve(name).err()?))).collect()
+    }
+
     /// A warning for each attribute that is not in `inputs`.
     pub fn missing(&self, inputs: &BTreeMap<String, Value>) -> Vec<String> {
         let missing = self.names.properties().iter().filter(|name| input_value(inputs, name).is_none());

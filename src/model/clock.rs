@@ -80,6 +80,15 @@ impl ClockFinding {
         }
     }
 
+    /// Whether a cycle would accept an approval that is given now.
+    pub fn lets_approve(self) -> bool {
+        match self {
+            Self::Agree => true,
+            Self::Differ(ahead) => is_valid_approval_age(-ahead),
+            Self::Unknown(_) => false,
+        }
+    }
+
     /// The warning for an administrator, when there is one.
     pub fn warning(self) -> Option<String> {
         self.advice().map(|advice| format!("{}: {advice}", self.description()))
@@ -309,6 +318,11 @@ mod tests {
             assert_eq!(finding.warning().is_none(), finding == ClockFinding::Agree);
         }
         assert_eq!(ClockFinding::from_text("differ much"), None);
+        for (ahead, valid) in [(minutes(6), false), (minutes(-6), true), (DAY, false), (-DAY * 2, false)] {
+            let finding = finding(ahead);
+            assert_eq!(finding.lets_approve(), valid, "{ahead}");
+            assert_eq!(clocks(ahead, SignedDuration::ZERO).is_valid_approval(now() + ahead), valid, "{ahead}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{CANCELLED, confirm_on_terminal};
 use crate::cli::Context;
-use crate::cli::output::{DONE, FAILED, Failure, print, shown, table};
+use crate::cli::output::{DONE, FAILED, Failure, counted, print, shown, table};
 use crate::cycle::{CycleContext, PreparedRelink};
 use crate::model::{Action, Attribute, Clock, EntraId, LearnerId};
 use crate::plan::{AttributeChange, Doubt, Evidence, Recreated, RecreatedUser};
@@ -36,7 +36,8 @@ pub(super) async fn run(
     print_changes(&found)?;
     let pairs = found.recreated.pairs.len();
     if let Some(expected) = expect.filter(|expected| *expected != pairs) {
-        let message = format!("{pairs} users can be relinked, not {expected}; none were relinked");
+        let users = counted(pairs, "user");
+        let message = format!("{users} can be relinked, not {expected}; nobody was relinked");
         return Err(Failure::new(FAILED, message));
     }
     if pairs == 0 {
@@ -57,7 +58,7 @@ pub(super) async fn run(
         return Err(Failure::new(FAILED, message));
     }
     again.apply(context, actor, clock()).await?;
-    print(&format!("Relinked {pairs} users. Their holds and failures have ended."))?;
+    print(&format!("Relinked {}, and ended the holds and failures.", counted(pairs, "user")))?;
     Ok(DONE)
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::{CANCELLED, confirm_on_terminal};
 use crate::cli::Context;
-use crate::cli::output::{DONE, FAILED, Failure, print};
+use crate::cli::output::{DONE, FAILED, Failure, counted, print};
 use crate::cycle::CycleError;
 use crate::model::{Clock, EntraId, Source};
 use crate::nearest::{did_you_mean, nearest};
@@ -141,10 +141,10 @@ impl TakeOver {
         match &*store.linked_by_both(&old, &new).await? {
             [] => Ok(Some(Self { old, new, records })),
             both @ [first, ..] => refused(format!(
-                "{} users have a learner of each application, such as {first}; decide which learner is theirs, and delete \
+                "there is a learner of each application for {}, such as {first}; decide which one is right, and delete \
                  the link of the other one: DELETE FROM sync_links WHERE entra_id = '{first}' AND source = '{new}' (or \
                  '{old}')",
-                both.len()
+                counted(both.len(), "user")
             )),
         }
     }
@@ -153,8 +153,11 @@ impl TakeOver {
         let Self { old, new, records: SourceRecords { links, held, failures, groups } } = self;
         print(&format!("From  {old}\nTo    {new}"))?;
         print(&format!(
-            "Moves {links} learners, {held} held users, {failures} failing or skipped users and\n{groups} groups. No \
-             learner is changed. Approvals of held users are withdrawn."
+            "Moves {}, {}, {} and\n{}. No learner is changed. Approvals of held users are withdrawn.",
+            counted(*links, "learner"),
+            counted(*held, "held user"),
+            counted(*failures, "failing or skipped user"),
+            counted(*groups, "group"),
         ))?;
         print("The former application does not exist in Entra. If it is restored there,\nit has no learners here.")?;
         Ok(())

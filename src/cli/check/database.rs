@@ -1,6 +1,7 @@
 //! What `check` finds on disk and in the learner database.
 
 use super::{Check, DATABASE};
+use crate::cli::output::counted;
 use crate::cli::{Context, owner};
 use crate::runtime::configured_source;
 use crate::runtime::preflight::{self, PreflightError};
@@ -50,7 +51,10 @@ async fn check_tables(context: &Context, learners: &LearnerDatabase, shown: &str
     }
     let unreadable = store.inspect_bookkeeping(&source).await?;
     if let Some(first) = unreadable.first() {
-        let detail = format!("{shown}; {} rows of the bookkeeping cannot be read, such as: {first}", unreadable.len());
+        let detail = format!(
+            "{shown}; {} of the bookkeeping cannot be read, such as: {first}",
+            counted(unreadable.len(), "row")
+        );
         return Ok(Check::refused(DATABASE, detail, "`learner-sync status` lists the rows with the statements"));
     }
     preflight::inspect_source_locks(&context.config, &state)?;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Check, DATABASE};
+use crate::cli::output::counted;
 use crate::cycle::{self, CycleError};
 use crate::directory::{Application, AssignmentSummary, Directory, DirectoryError, GroupPreview};
 use crate::model::{ClockFinding, CycleTime, EntraId, GroupMembers, Source};
@@ -85,12 +86,13 @@ pub(super) async fn check_directory(app: &App, checks: &mut Vec<Check>) {
         let hint = "assign users or groups under Enterprise applications > Users and groups";
         Check::refused("assignments", "no users or groups are assigned to the application", hint)
     } else if assigned.unclear > 0 {
-        let detail = format!("{} without a clear user or group", count(assigned.unclear, "assignment"));
+        let detail = format!("{} without a clear user or group", counted(assigned.unclear, "assignment"));
         let hint =
             "nobody leaves as unassigned until then: remove these assignments, which the log names, and add them again";
         Check::refused("assignments", detail, hint)
     } else {
-        let detail = format!("{} and {} assigned (Application.Read.All)", count(users, "user"), count(groups, "group"));
+        let detail =
+            format!("{} and {} assigned (Application.Read.All)", counted(users, "user"), counted(groups, "group"));
         Check::passed("assignments", detail)
     });
     checks.push(match directory.readable_user(&rules.selection).await {
@@ -182,13 +184,13 @@ async fn restrictions_check(app: &App) -> Option<Check> {
         }
     }
     let what = if scope.only.is_empty() { "scope.ignore names" } else { "scope.only limits every cycle to" };
-    let detail = format!("{what} {} and {}", count(groups, "group"), count(users, "user"));
+    let detail = format!("{what} {} and {}", counted(groups, "group"), counted(users, "user"));
     let hint = (!unknown.is_empty()).then(|| format!("the tenant does not contain: {}", unknown.join(", ")));
     Some(Check { hint, ..Check::passed("scope", detail) })
 }
 
 /// Reads the first members of every assigned group, and names the groups that contribute no users.
-async fn groups_check(directory: &Directory, assigned: &AssignmentSummary, counted: GroupMembers) -> Check {
+async fn groups_check(directory: &Directory, assigned: &AssignmentSummary, members: GroupMembers) -> Check {
     let (mut missing, mut hidden, mut empty, mut nested) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (group, name) in &assigned.groups {
         let named = format!("{name:?}");
@@ -201,16 +203,16 @@ async fn groups_check(directory: &Directory, assigned: &AssignmentSummary, count
             Err(error) => return Check::failed_request("groups", &error, "GroupMember.Read.All"),
         }
     }
-    if counted == GroupMembers::None {
+    if members == GroupMembers::None {
         return Check::passed("groups", "groups are ignored: scope.group_members = \"none\"");
     }
     if assigned.groups.is_empty() {
         return Check::passed("groups", "no group is assigned; GroupMember.Read.All was not tested");
     }
-    let counting = if counted == GroupMembers::Transitive { "whose users count" } else { "which do not count" };
+    let counting = if members == GroupMembers::Transitive { "whose users count" } else { "which do not count" };
     let with_nested = format!("with members other than users, such as nested groups, {counting}");
     let readable = assigned.groups.len() - hidden.len();
-    let mut detail = format!("the members of {} can be read (GroupMember.Read.All)", count(readable, "group"));
+    let mut detail = format!("the members of {} can be read (GroupMember.Read.All)", counted(readable, "group"));
     for (what, groups) in [
         ("deleted", &missing),
         ("with hidden membership", &hidden),
@@ -233,10 +235,6 @@ async fn source_check(app: &App, application: EntraId) -> Option<Check> {
     let others = store.other_sources(&here).await.ok().filter(|others| !others.is_empty())?;
     let error = CycleError::ForeignSource { here, others };
     Some(Check::failed("source", &error, error.hint()))
-}
-
-fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn grant_hint(permission: &str) -> String {

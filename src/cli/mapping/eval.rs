@@ -83,12 +83,11 @@ pub(in super::super) fn run(arguments: MappingEvalArguments, now: jiff::Timestam
     };
     let trial = Trial::compile(&expression.unwrap_or_default())
         .map_err(|problems| Failure::new(FAILED, join_lines(&problems)))?;
-    if is_user_document(&values) {
-        let mut error = std::io::stderr().lock();
-        for words in trial.missing(&values) {
-            // A closed standard error must not change the exit code.
-            let _ = writeln!(error, "learner-sync: warning: {}", shown(&words));
-        }
+    let warnings = if is_user_document(&values) { trial.missing(&values) } else { trial.unknown(&values) };
+    let mut error = std::io::stderr().lock();
+    for words in warnings {
+        // A closed standard error must not change the exit code.
+        let _ = writeln!(error, "learner-sync: warning: {}", shown(&words));
     }
     print_value(trial.evaluate(&values, now).map_err(|problem| Failure::new(FAILED, problem.to_string()))?)
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::cli::output::counted;
 use crate::cycle::{Explanation, Rules, count_roles};
 use crate::directory::AccountRead;
 use crate::mapping::{ApplyMode, DescribedEntry, MappedValue};
@@ -66,8 +67,9 @@ pub(super) fn scope(explanation: &Explanation) -> String {
             )
         } else if *other_assignments > 0 {
             format!(
-                "not assigned with an app role that scope.app_roles names; {other_assignments} users and groups with other \
-                 roles are not read"
+                "not assigned with an app role that scope.app_roles names; not read: {} of users and groups with \
+                 other roles",
+                counted(*other_assignments, "assignment")
             )
         } else {
             "not assigned to the application, neither directly nor by an assigned group".to_owned()

@@ -90,6 +90,28 @@ async fn an_approval_expires_after_a_day() {
 }
 
 #[tokio::test]
+async fn an_approval_that_the_clocks_make_void_is_not_called_a_release() {
+    let (world, _) = world_with_held().await;
+    world.execute("DELETE FROM sync_held WHERE entra_id > (SELECT min(entra_id) FROM sync_held)").await;
+    for finding in ["missing", "differ 3600", "differ -90000"] {
+        world
+            .execute(&format!("UPDATE sync_held SET approved_at = NULL; UPDATE sync_state SET clock = '{finding}'"))
+            .await;
+        let ran = world.run_program(&["approve", "--yes", "--expect", "1"], 1);
+        assert!(!ran.stdout.contains("Released"), "{ran:?}");
+        assert!(ran.stderr.contains("recorded the approval of 1 user, but it has no effect"), "{ran:?}");
+    }
+    for finding in ["agree", "differ -3600"] {
+        world
+            .execute(&format!("UPDATE sync_held SET approved_at = NULL; UPDATE sync_state SET clock = '{finding}'"))
+            .await;
+        let ran = world.run_program(&["approve", "--yes", "--expect", "1"], 0);
+        assert!(ran.stdout.contains("Released 1 user for 24 hours"), "{ran:?}");
+        assert!(world.run_program(&["approve"], 0).stdout.contains("1 user is already approved"), "{ran:?}");
+    }
+}
+
+#[tokio::test]
 async fn approve_without_held_users_reports_it() {
     let world = World::start(users(1).0).await;
     world.run_program(&["sync"], 0);

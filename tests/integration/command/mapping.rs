@@ -38,7 +38,6 @@ fn an_expression_gives_one_line_of_json() {
         ("[shoe size] > 9", json!("True")),
         ("[mails]", json!(["a@x.example", "b@x.example"])),
         ("[gone]", Value::Null),
-        ("[never heard of]", Value::Null),
         ("IgnoreFlowIfNullOrEmpty([gone])", json!({ "flow": false })),
         ("IIF([gone] = \"\", IgnoreObjectFlow, )", json!({ "flow": false })),
         ("Now()", json!("2/3/2031 4:05:06 PM")),
@@ -51,6 +50,18 @@ fn an_expression_gives_one_line_of_json() {
     let ran = run(&[], &["eval", "ToUpper([a])", "--input", "-"], Some("{\"a\": \"é\"}"), 0);
     assert_eq!(ran.json(), json!("É"));
     assert_eq!(run(&[], &["eval", "Count([a])"], None, 0).json(), json!("0"));
+    // An attribute that neither the input nor Entra has.
+    for (expression, warns) in
+        [("[mial]", true), ("[mail]", false), ("[gone]", false), ("[extensionAttribute1]", false)]
+    {
+        let ran = run(&files, &["eval", expression, "--input", "ada.json"], None, 0);
+        assert_eq!(
+            ran.stderr.contains("[mial] is null: unknown attribute `mial`; did you mean `mail`?"),
+            warns,
+            "{ran:?}"
+        );
+        assert_eq!(ran.stdout, "null\n");
+    }
 }
 
 #[test]
