@@ -368,6 +368,38 @@ async fn a_hold_outlives_a_link_that_cannot_be_read() {
     }
 }
 
+fn set_titles(world: &World, users: &[String], title: Value) {
+    world.sim.tenant(|tenant| {
+        users.iter().for_each(|user| tenant.user_mut(user).set("jobTitle", title.clone()).unwrap());
+    });
+}
+
+/// A deactivation at a time that cannot be read may be a recent one.
+#[apply(on_both)]
+async fn a_change_at_an_unreadable_time_counts_as_recent() {
+    let times: &[&str] = match is_on_postgres() {
+        true => &["'infinity'", "'-infinity'"],
+        false => &["'soon'", "''", "7", "x'00'", "'02.03.2026 08:00'", "'20.11.2026'", "' 2026-03-02T08:00:00Z'"],
+    };
+    for time in times {
+        let mut tenant = Tenant::default();
+        let users = assigned(&mut tenant, 24);
+        let mut world = World::start(tenant).await;
+        world.configure("[safety]\nmax_deactivations = 1");
+        set_titles(&world, &users, json!("Clerk"));
+        world.cycle().await;
+        world.sim.tenant(|tenant| tenant.unassign(&users[0]));
+        set_titles(&world, &users[1..9], Value::Null);
+        let report = world.cycle().await;
+        assert_eq!((report.counts.deactivated, report.counts.updated, report.counts.held), (1, 8, 0), "{time}");
+        world.execute(&format!("UPDATE provisioning_log SET at = {time}")).await;
+        world.sim.tenant(|tenant| tenant.unassign(&users[23]));
+        set_titles(&world, &users[9..12], Value::Null);
+        let report = world.cycle().await;
+        assert_eq!((report.counts.deactivated, report.counts.updated, report.counts.held), (0, 0, 4), "{time}");
+    }
+}
+
 /// Rows that no decision depends on.
 #[apply(on_both)]
 async fn log_and_status_leave_out_what_they_cannot_read() {

@@ -17,6 +17,9 @@ use crate::store::handle::Store;
 /// How many learner rows are read at a time.
 const ROWS_AT_A_TIME: usize = 1000;
 
+/// No time of the log is earlier. What a hand has written in its place often sorts before it, and may be recent.
+const EARLIEST: &str = "2020-01-01T00:00:00Z";
+
 impl Store {
     /// The held users.
     pub async fn held(&self, source: &str) -> Result<BTreeMap<EntraId, HeldEntry>, StoreError> {
@@ -59,7 +62,7 @@ impl Store {
         let statement = Statement::new(format!(
             "SELECT count(DISTINCT l.entra_id){}
              JOIN provisioning_log p ON l.source = $1 AND l.entra_id = p.entra_id
-             WHERE p.at >= $2 AND p.action = $3 AND p.status = $4 AND NOT {} AND {} AND p.approved_by IS NULL",
+             WHERE (p.at >= $2 OR p.at < '{EARLIEST}') AND p.action = $3 AND p.status = $4 AND NOT {} AND {} AND p.approved_by IS NULL",
             self.layout.links_with_rows(),
             self.layout.active("r"),
             self.layout.within("r"),
@@ -117,7 +120,7 @@ impl Store {
         };
         let statement = Statement::new(format!(
             "SELECT entra_id, changes FROM provisioning_log
-             WHERE at >= $1 AND action IN ($2, $3) AND status = $4 AND approved_by IS NULL AND {clears}"
+             WHERE (at >= $1 OR at < '{EARLIEST}') AND action IN ($2, $3) AND status = $4 AND approved_by IS NULL AND {clears}"
         ));
         let statement = statement.bind(since).bind(Action::Update.as_str()).bind(Action::Reactivate.as_str());
         let mut cleared: BTreeMap<EntraId, BTreeSet<Attribute>> = BTreeMap::new();
