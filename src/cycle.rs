@@ -223,9 +223,9 @@ pub async fn prepare(
     options: CycleOptions<'_>,
     cycle: Option<CycleId>,
 ) -> Result<Prepared, CycleError> {
-    let evidence = read_evidence(context, options, cycle).await?;
+    let data = read_planning_data(context, options, cycle).await?;
     let relinks = options.only.and_then(|only| Some((only.user, only.relink.clone()?))).into_iter().collect();
-    let mut plan = plan::plan(evidence.plan_input(context.rules, &relinks));
+    let mut plan = plan::plan(data.plan_input(context.rules, &relinks));
     if context.store.has_text_ids() {
         // The statements name learner ids, which may be names.
         let rows = plan.unreadable().len();
@@ -235,23 +235,25 @@ pub async fn prepare(
     } else {
         plan.unreadable().iter().for_each(|problem| tracing::warn!("{problem}"));
     }
-    let disposable = &evidence.facts.unreadable.disposable;
+    let disposable = &data.facts.unreadable.disposable;
     disposable.iter().for_each(|problem| tracing::warn!("{problem}"));
-    let explained = match options.only.zip(evidence.read.surroundings.clone()) {
+    let explained = match options.only.zip(data.read.surroundings.clone()) {
         None => None,
         Some((only, surroundings)) => {
-            let Evidence {
-                before: LinkedBefore { linked, .. }, read: DirectoryRead { desired, confirmation, .. }, ..
-            } = &evidence;
+            let PlanningData {
+                before: LinkedBefore { linked, .. },
+                read: DirectoryRead { desired, confirmation, .. },
+                ..
+            } = &data;
             plan = plan.for_user(only.user, desired);
             Some(explanation::ExplainedUser::new(only, linked, desired, &confirmation.verdicts, surroundings))
         }
     };
-    Ok(Prepared { explained, ..evidence.prepared(plan) })
+    Ok(Prepared { explained, ..data.prepared(plan) })
 }
 
 /// Everything that a plan is made from, as it was read.
-struct Evidence {
+struct PlanningData {
     source: String,
     before: LinkedBefore,
     read: DirectoryRead,
@@ -264,7 +266,7 @@ struct Evidence {
     time: CycleTime,
 }
 
-impl Evidence {
+impl PlanningData {
     fn plan_input<'a>(&'a self, rules: &'a Rules, relinks: &'a BTreeMap<EntraId, Relink>) -> PlanInput<'a> {
         let Self { source: _, before, read, facts, named_groups, hidden, gone, unclear, time } = self;
         let DirectoryRead { desired, snapshot, confirmation, surroundings: _ } = read;
@@ -294,11 +296,11 @@ impl Evidence {
 }
 
 /// Reads the directory and the learner database.
-async fn read_evidence(
+async fn read_planning_data(
     context: CycleContext<'_>,
     options: CycleOptions<'_>,
     cycle: Option<CycleId>,
-) -> Result<Evidence, CycleError> {
+) -> Result<PlanningData, CycleError> {
     let CycleContext { directory, store: _, cache: _, rules } = context;
     let deadline = Deadline::within(rules.deadline);
     if cycle.is_none() {
@@ -327,7 +329,7 @@ async fn read_evidence(
     let hidden = snapshot.hidden() | &confirmation.hidden;
     let gone = snapshot.gone() | &confirmation.gone;
     let unclear = snapshot.unclear().merged(&confirmation.unclear);
-    Ok(Evidence { source, before, read, facts, named_groups, hidden, gone, unclear, time })
+    Ok(PlanningData { source, before, read, facts, named_groups, hidden, gone, unclear, time })
 }
 
 /// Records the source that this cycle provisions. Refuses a database of another application.

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::deadline::Deadline;
 use super::{
-    CycleContext, CycleError, CycleOptions, CycleRequest, DirectoryRead, Evidence, Prepared, Report, read_evidence,
-    remember,
+    CycleContext, CycleError, CycleOptions, CycleRequest, DirectoryRead, PlanningData, Prepared, Report,
+    read_planning_data, remember,
 };
 use crate::directory::Confirmation;
 use crate::failpoint::{Step, reached};
@@ -33,16 +33,16 @@ impl PreparedRelink {
     /// When anything could not be read completely.
     pub async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<Self, CycleError> {
         let options = options(now);
-        let mut evidence = read_evidence(context, options, None).await?;
+        let mut data = read_planning_data(context, options, None).await?;
         let deadline = Deadline::within(context.rules.deadline);
-        deadline.keep(confirm_former_accounts(context, &mut evidence)).await??;
+        deadline.keep(confirm_former_accounts(context, &mut data)).await??;
         let without = BTreeMap::new();
-        let mut recreated = plan::recreated(evidence.plan_input(context.rules, &without), &evidence.source);
+        let mut recreated = plan::recreated(data.plan_input(context.rules, &without), &data.source);
         let pairs = recreated.pairs.iter().map(|pair| (pair.relink.user, pair.relink.clone()));
         let relinks: BTreeMap<EntraId, Relink> = pairs.collect();
-        let plan = plan::plan(evidence.plan_input(context.rules, &relinks));
+        let plan = plan::plan(data.plan_input(context.rules, &relinks));
         recreated.drop_refused(&plan);
-        Ok(Self { recreated, prepared: evidence.prepared(plan.relinks_only()) })
+        Ok(Self { recreated, prepared: data.prepared(plan.relinks_only()) })
     }
 
     /// What is written for each of them.
@@ -107,9 +107,9 @@ fn options(now: Timestamp) -> CycleOptions<'static> {
 }
 
 /// Confirms that the former accounts of inactive learners are deleted. A cycle does not read them.
-async fn confirm_former_accounts(context: CycleContext<'_>, evidence: &mut Evidence) -> Result<(), CycleError> {
-    let former = plan::former_accounts(evidence.plan_input(context.rules, &BTreeMap::new()));
-    let DirectoryRead { snapshot, confirmation, .. } = &mut evidence.read;
+async fn confirm_former_accounts(context: CycleContext<'_>, data: &mut PlanningData) -> Result<(), CycleError> {
+    let former = plan::former_accounts(data.plan_input(context.rules, &BTreeMap::new()));
+    let DirectoryRead { snapshot, confirmation, .. } = &mut data.read;
     let Confirmation { verdicts, .. } = context.directory.confirm(snapshot, &former.absent, &former.unread).await?;
     confirmation.verdicts.extend(verdicts);
     Ok(())

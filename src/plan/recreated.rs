@@ -29,12 +29,12 @@ pub struct RecreatedUser {
     /// The user name of the new account.
     pub user_name: Option<String>,
     /// What proves that both accounts belong to one person.
-    pub evidence: Evidence,
+    pub evidence: Proof,
 }
 
 /// What two accounts have in common besides the user name or the e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Evidence {
+pub enum Proof {
     /// The employee number.
     EmployeeNumber,
     /// The given and the family name.
@@ -159,7 +159,7 @@ fn judge(
     row: &LearnerRow,
     values: &Values,
     is_shared: impl Fn(&String) -> bool,
-) -> Result<Evidence, String> {
+) -> Result<Proof, String> {
     if let Some(setting) = excluded_by(input, former, Some(row)) {
         return Err(format!("excluded by {setting}"));
     }
@@ -176,9 +176,9 @@ fn judge(
         folded(values, attribute).filter(|new| folded(&row.values, attribute).as_ref() == Some(new))
     };
     if both(Attribute::EmployeeNumber).is_some_and(|number| !is_shared(&number)) {
-        Ok(Evidence::EmployeeNumber)
+        Ok(Proof::EmployeeNumber)
     } else if both(Attribute::FirstName).and(both(Attribute::LastName)).is_some() {
-        Ok(Evidence::Names)
+        Ok(Proof::Names)
     } else {
         Err("neither the employee number nor the names are equal".to_owned())
     }

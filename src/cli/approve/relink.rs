@@ -10,7 +10,7 @@ use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, counted, print, shown, table};
 use crate::cycle::{CycleContext, PreparedRelink};
 use crate::model::{Action, Attribute, Clock, EntraId, LearnerId};
-use crate::plan::{AttributeChange, Doubt, Evidence, Recreated, RecreatedUser};
+use crate::plan::{AttributeChange, Doubt, Proof, Recreated, RecreatedUser};
 use crate::runtime::App;
 use crate::runtime::locked_cycle::{LockedCycleError, lock_database, never_stopped};
 use crate::store::Store;
@@ -77,7 +77,7 @@ async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<PreparedRe
     Ok(PreparedRelink::prepare(context, now).await?)
 }
 
-type ShownPair<'a> = (&'a LearnerId, Evidence, Option<(Action, &'a [AttributeChange])>);
+type ShownPair<'a> = (&'a LearnerId, Proof, Option<(Action, &'a [AttributeChange])>);
 
 /// What the administrator has seen: the pairs, and what is written for each.
 fn shown_of(found: &PreparedRelink) -> BTreeMap<EntraId, ShownPair<'_>> {
@@ -99,8 +99,8 @@ fn print_found(recreated: &Recreated) -> Result<(), Failure> {
         let mut rows = table(&["user", "learner", "proof"]);
         for RecreatedUser { relink, user_name, evidence } in pairs {
             let proof = match evidence {
-                Evidence::EmployeeNumber => "employee number",
-                Evidence::Names => "names",
+                Proof::EmployeeNumber => "employee number",
+                Proof::Names => "names",
             };
             rows.add_row([&name(relink.user, user_name), &relink.learner.to_string(), proof]);
         }
