@@ -11,6 +11,9 @@ use super::schema::WRITE_LOCK;
 use super::table::{Key, Layout};
 use crate::model::{RowSubject, UnreadableRow};
 
+/// No time of the log is earlier. What a hand has written in place of a time often sorts before it, and may be recent.
+pub(super) const EARLIEST: &str = "2020-01-01T00:00:00Z";
+
 /// An open learner database.
 ///
 /// Open it for a cycle or a command, not for the life of the daemon: when an administrator restores a backup, an open

@@ -1,8 +1,9 @@
 //! Rows of the bookkeeping that a hand has changed so that they cannot be read.
 
 use graph_sim::Tenant;
-use learner_sync::model::Outcome;
+use learner_sync::model::{DAY, Outcome};
 use learner_sync::plan::Counts;
+use learner_sync::store::{Access, Store};
 use serde_json::{Value, json};
 
 use crate::database::{apply, is_on_postgres, on_both};
@@ -397,6 +398,8 @@ async fn a_change_at_an_unreadable_time_counts_as_recent() {
         set_titles(&world, &users[9..12], Value::Null);
         let report = world.cycle().await;
         assert_eq!((report.counts.deactivated, report.counts.updated, report.counts.held), (0, 0, 4), "{time}");
+        let store = Store::open(&world.app().learners, Access::ReadWrite).await.unwrap();
+        assert_eq!(store.expire(world.now - DAY).await.unwrap(), 0, "{time}");
     }
 }
 

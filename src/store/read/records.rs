@@ -12,13 +12,10 @@ use crate::model::{Action, Attribute, Cause, EntraId, Reason, RowSubject, Status
 use crate::plan::{FailingEntry, HeldEntry};
 use crate::store::db::{DbError, Dialect, SqlRow, Statement};
 use crate::store::error::StoreError;
-use crate::store::handle::Store;
+use crate::store::handle::{EARLIEST, Store};
 
 /// How many learner rows are read at a time.
 const ROWS_AT_A_TIME: usize = 1000;
-
-/// No time of the log is earlier. What a hand has written in its place often sorts before it, and may be recent.
-const EARLIEST: &str = "2020-01-01T00:00:00Z";
 
 impl Store {
     /// The held users.

@@ -10,7 +10,7 @@ use crate::model::{AttributeKind, EntraId, LearnerId};
 use crate::plan::{AttributeChange, Decision, EXTERNAL_ID};
 use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
-use crate::store::handle::Store;
+use crate::store::handle::{EARLIEST, Store};
 
 impl Store {
     /// Deletes log rows and cycles that are older than `before`, but no row of the audit log. Returns the number of deleted
@@ -18,8 +18,8 @@ impl Store {
     pub async fn expire(&self, before: Timestamp) -> Result<u64, StoreError> {
         self.write(async |connection| {
             connection.execute(Statement::new("DELETE FROM sync_cycles WHERE started_at < $1").bind(before)).await?;
-            let expired = Statement::new("DELETE FROM provisioning_log WHERE at < $1").bind(before);
-            Ok(connection.execute(expired).await?)
+            let expired = format!("DELETE FROM provisioning_log WHERE at < $1 AND at >= '{EARLIEST}'");
+            Ok(connection.execute(Statement::new(expired).bind(before)).await?)
         })
         .await
     }

@@ -634,7 +634,7 @@ impl<'a> CycleModel<'a> {
                 _ => {}
             }
         }
-        self.counts.failed += u64::from(self.reads.gap == Gap::Row) + self.model.damaged.of_nobody();
+        self.counts.failed += u64::from(self.reads.gap == Gap::Row) + self.model.damaged.count_unnamed();
         self.counts.held = after_changes.held.len() as u64;
         let Self { counts, candidates, read_again, clocks: Clocks { recorded, .. }, .. } = self;
         ExpectedCycle { recorded, counts, after_bookkeeping, after_changes, candidates, read_again }

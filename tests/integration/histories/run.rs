@@ -120,7 +120,7 @@ impl HistoryRun {
 
     async fn round(&mut self, round: &Round) -> Checked<()> {
         let Round { early, approve, hours, events, cache, damage, repair, clock, cycle, repeat } = round;
-        // No rule of elapsed time ends at exactly the time of a cycle, because cycles are seconds longer under load.
+        // Cycles take seconds longer under load, so no rule of elapsed time may end exactly at one.
         self.world.pass(SignedDuration::from_mins(if *early { -19 } else { 0 }));
         if *approve {
             let released = self.world.approve().await;

@@ -51,7 +51,7 @@ impl DamagedRows {
     }
 
     /// The number of rows that name no user. One statement repairs all rows of a table without a readable id.
-    pub(super) fn of_nobody(&self) -> u64 {
+    pub(super) fn count_unnamed(&self) -> u64 {
         let lost_held = self.held.values().any(|(names_user, _)| !names_user);
         let lost_groups = self.groups.keys().any(|(_, is_upper)| !is_upper);
         let upper_groups = self.groups.keys().filter(|(_, is_upper)| *is_upper).count();
