@@ -6,8 +6,8 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::{SignedDuration, Timestamp};
 use learner_sync::model::{
-    Attribute, CycleTime, EntraId, Fingerprint, Learner, LearnerId, LinkedLearner, LinkedLearners, Reissued, Repair,
-    Route, Routes, UnclearRows, UserList, Values,
+    Attribute, CycleTime, EntraId, Fingerprint, GraphTime, Learner, LearnerId, LinkedLearner, LinkedLearners, Reissued,
+    Repair, Route, Routes, UnclearRows, UserList, Values,
 };
 use learner_sync::plan::{Assessment, AssignedUser, DatabaseFacts, Desired, LearnerRow, Limits, PlanInput, plan};
 
@@ -111,7 +111,7 @@ fn measure(criterion: &mut Criterion, name: &str, world: &World) {
         facts,
         limits: &limits,
         relinks: &BTreeMap::new(),
-        time: CycleTime::new(now, Some(Ok(now)), None),
+        time: CycleTime::new(now, Some(Ok(GraphTime::at(now))), None),
     };
     let mut group = criterion.benchmark_group("plan");
     group.throughput(Throughput::Elements(USERS));

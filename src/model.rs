@@ -27,7 +27,7 @@ use std::sync::Arc;
 pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes, UnclearPrincipal, UnclearRows};
 pub use self::blanks::{fold, trim_blanks};
 pub use self::chain::chain;
-pub use self::clock::{CLOCK_TOLERANCE, ClockFault, ClockFinding, CycleTime, DAY, is_valid_approval_age};
+pub use self::clock::{CLOCK_TOLERANCE, ClockFault, ClockFinding, CycleTime, DAY, GraphTime, is_valid_approval_age};
 pub use self::foreign_text::{foreign_message, foreign_text, hides_something, is_visible, visible};
 pub use self::guest::{home_name, stored_name_prefix};
 pub use self::impersonal::without_personal_data;

@@ -1,13 +1,13 @@
 //! The `Date` headers of Graph's answers: a clock that does not depend on that of this machine.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{AGE, DATE, HeaderMap};
 
-use crate::model::{CLOCK_TOLERANCE, ClockFault};
+use crate::model::{CLOCK_TOLERANCE, ClockFault, GraphTime};
 
 /// A date outside of these years comes from a machine without a clock.
 const YEARS: std::ops::Range<i16> = 2020..2100;
@@ -20,7 +20,7 @@ pub(super) struct Dates(Mutex<Seen>);
 struct Seen {
     start: Instant,
     answered: bool,
-    /// Graph's time at the start, by the answer that says the earliest and by the one that says the latest.
+    /// The earliest and the latest time at the start that an answer implies.
     between: Option<(Timestamp, Timestamp)>,
     fault: Option<ClockFault>,
 }
@@ -50,29 +50,22 @@ impl Dates {
             match date {
                 None => {}
                 Some(Err(fault)) => drop(seen.fault.get_or_insert(fault)),
-                Some(Ok(date)) => {
-                    // Whole seconds, because dates have no others.
-                    let elapsed =
-                        SignedDuration::from_secs(i64::try_from(seen.start.elapsed().as_secs()).unwrap_or(i64::MAX));
-                    let at_start = date.checked_sub(elapsed).unwrap_or(date);
-                    let (earliest, latest) = seen.between.unwrap_or((at_start, at_start));
-                    seen.between = Some((earliest.min(at_start), latest.max(at_start)));
-                }
+                Some(Ok(date)) => seen.between = Some(extend(seen.between, date, seen.start.elapsed())),
             }
         });
     }
 
     /// Graph's time at the start; `None` before the first answer.
-    pub(super) fn at_start(&self) -> Option<Result<Timestamp, ClockFault>> {
+    pub(super) fn at_start(&self) -> Option<Result<GraphTime, ClockFault>> {
         self.change(|seen| {
             let Seen { start: _, answered, between, fault } = seen;
-            answered.then(|| match (fault, between) {
+            answered.then(|| match (fault, between.map(graph_time)) {
                 (Some(fault), _) => Err(*fault),
                 (None, None) => Err(ClockFault::Missing),
-                (None, Some((earliest, latest))) if latest.duration_since(*earliest) > CLOCK_TOLERANCE => {
+                (None, Some(GraphTime { earliest, latest })) if latest.duration_since(earliest) > CLOCK_TOLERANCE => {
                     Err(ClockFault::Contradictory)
                 }
-                (None, Some((_, latest))) => Ok(*latest),
+                (None, Some(at_start)) => Ok(at_start),
             })
         })
     }
@@ -80,6 +73,24 @@ impl Dates {
     fn change<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Adds the time at the start that an answer implies, `elapsed` after it. Its date lacks the fraction of a second, so that the
+/// time is between two whole seconds: the earlier one is certain, the later one possible.
+fn extend(between: Option<(Timestamp, Timestamp)>, date: Timestamp, elapsed: Duration) -> (Timestamp, Timestamp) {
+    let before = |seconds: u64| {
+        let seconds = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+        date.checked_sub(seconds).unwrap_or(date)
+    };
+    let possible = before(elapsed.as_secs());
+    let certain = before(elapsed.as_secs() + u64::from(elapsed.subsec_nanos() > 0));
+    let (earliest, latest) = between.unwrap_or((possible, certain));
+    (earliest.min(possible), latest.max(certain))
+}
+
+/// Answers of one clock differ by a second at most, and agree on the earliest second that all of them allow.
+fn graph_time((earliest, latest): (Timestamp, Timestamp)) -> GraphTime {
+    GraphTime { earliest, latest: latest.max(earliest) }
 }
 
 /// The one date of an answer.
@@ -104,7 +115,7 @@ mod tests {
             let headers = answer.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
             dates.add(&headers.collect());
         }
-        dates.at_start().map(|at| at.map(|at| format!("{at:.0}")))
+        dates.at_start().map(|at| at.map(|GraphTime { latest, .. }| format!("{latest:.0}")))
     }
 
     #[test]
@@ -134,8 +145,25 @@ mod tests {
         assert_eq!(seen(&[plain, &[("date", "soon")]]), Some(Err(ClockFault::Unreadable)));
         assert_eq!(seen(&[plain, &[]]), Some(Err(ClockFault::Missing)));
         let later = |date: &'static str| seen(&[plain, &[("date", date)], plain]);
-        assert_eq!(later("Mon, 02 Mar 2026 08:05:00 GMT"), dated("Mon, 02 Mar 2026 08:05:00 GMT"));
-        assert_eq!(later("Mon, 02 Mar 2026 08:05:01 GMT"), Some(Err(ClockFault::Contradictory)));
+        // Less the fraction of a second since the start.
+        assert_eq!(later("Mon, 02 Mar 2026 08:05:01 GMT"), dated("Mon, 02 Mar 2026 08:05:00 GMT"));
+        assert_eq!(later("Mon, 02 Mar 2026 08:05:02 GMT"), Some(Err(ClockFault::Contradictory)));
         assert_eq!(later("Mon, 02 Mar 2026 07:00:00 GMT"), Some(Err(ClockFault::Contradictory)));
+    }
+
+    #[test]
+    fn the_time_at_the_start_does_not_depend_on_how_long_the_answers_took() {
+        let start: Timestamp = "2026-03-02T08:00:00.002Z".parse().unwrap();
+        // Milliseconds after the start; one answer comes just after a second of Graph began, and before it began here.
+        for answers in [&[5][..], &[700], &[1300], &[5, 999, 1005], &[998, 999, 30], &[5, 59_999], &[3_001, 90_998]] {
+            let mut seen = None;
+            for millis in answers {
+                let elapsed = Duration::from_millis(*millis);
+                let date = Timestamp::from_second((start + elapsed).as_second()).unwrap();
+                seen = Some(extend(seen, date, elapsed));
+            }
+            let expected = GraphTime::at("2026-03-02T08:00:00Z".parse().unwrap());
+            assert_eq!(seen.map(graph_time), Some(expected), "{answers:?}");
+        }
     }
 }

@@ -116,12 +116,28 @@ impl ClockFinding {
     }
 }
 
+/// Graph's time, by the answer that says the earliest and by the one that says the latest. Either may be wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphTime {
+    /// The earliest time.
+    pub earliest: Timestamp,
+    /// The latest time.
+    pub latest: Timestamp,
+}
+
+impl GraphTime {
+    /// The time that all answers agree on.
+    pub fn at(time: Timestamp) -> Self {
+        Self { earliest: time, latest: time }
+    }
+}
+
 /// The start of a cycle by both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CycleTime {
     local: Timestamp,
     /// None while it is unknown, or not to be trusted: then nothing has elapsed.
-    graph: Option<Timestamp>,
+    graph: Option<GraphTime>,
     recorded: Timestamp,
     finding: Option<ClockFinding>,
 }
@@ -129,7 +145,7 @@ pub struct CycleTime {
 impl CycleTime {
     /// `graph` is what the answers of the cycle say, `None` before the first one; `last` is the start of the last complete
     /// cycle.
-    pub fn new(local: Timestamp, graph: Option<Result<Timestamp, ClockFault>>, last: Option<Timestamp>) -> Self {
+    pub fn new(local: Timestamp, graph: Option<Result<GraphTime, ClockFault>>, last: Option<Timestamp>) -> Self {
         // Recorded times never go back with a wrong clock: what happens now would seem to be long ago.
         let latest = last.map_or(local, |last| last.max(local));
         let unknown = |fault, recorded| {
@@ -140,12 +156,15 @@ impl CycleTime {
             None => Self { local, graph: None, recorded: latest, finding: None },
             Some(Err(fault)) => unknown(fault, latest),
             Some(Ok(graph)) => {
-                let finding = ClockFinding::compare(local, graph);
-                if last.is_some_and(|last| is_negative(graph.duration_since(last))) {
+                // Recorded late, a deactivation stays recent for longer, and a wait begins later.
+                let recorded = graph.latest;
+                let finding = ClockFinding::compare(local, recorded);
+                if last.is_some_and(|last| is_negative(recorded.duration_since(last))) {
                     // Two clocks that agree outvote the record, which the next cycle is then compared with.
-                    unknown(ClockFault::BeforeLastCycle, if finding == ClockFinding::Agree { graph } else { latest })
+                    let agree = finding == ClockFinding::Agree;
+                    unknown(ClockFault::BeforeLastCycle, if agree { recorded } else { latest })
                 } else {
-                    Self { local, graph: Some(graph), recorded: graph, finding: Some(finding) }
+                    Self { local, graph: Some(graph), recorded, finding: Some(finding) }
                 }
             }
         }
@@ -173,7 +192,7 @@ impl CycleTime {
 
     /// The time before which everything is more than `span` ago by both clocks; `None` when nothing is.
     pub fn before(self, span: SignedDuration) -> Option<Timestamp> {
-        self.local.min(self.graph?).checked_sub(span).ok()
+        self.local.min(self.graph?.earliest).checked_sub(span).ok()
     }
 
     /// Whether an approval of this time is valid, by both clocks.
@@ -184,11 +203,12 @@ impl CycleTime {
     /// Whether something done at `at` is due again after `span`. A time in the future was recorded by a wrong clock.
     pub fn is_due_again(self, at: Timestamp, span: SignedDuration) -> bool {
         let by = |now: Timestamp| is_negative(now.duration_since(at));
-        by(self.local) || self.graph.is_some_and(by) || self.has_elapsed(at, span)
+        by(self.local) || self.graph.is_some_and(|graph| by(graph.earliest)) || self.has_elapsed(at, span)
     }
 
-    fn ages(self, at: Timestamp) -> Option<[SignedDuration; 2]> {
-        Some([self.local.duration_since(at), self.graph?.duration_since(at)])
+    fn ages(self, at: Timestamp) -> Option<[SignedDuration; 3]> {
+        let GraphTime { earliest, latest } = self.graph?;
+        Some([self.local, earliest, latest].map(|now| now.duration_since(at)))
     }
 }
 
@@ -213,7 +233,7 @@ mod tests {
 
     /// The clocks this far from [`now`].
     fn clocks(local: SignedDuration, graph: SignedDuration) -> CycleTime {
-        CycleTime::new(now() + local, Some(Ok(now() + graph)), None)
+        CycleTime::new(now() + local, Some(Ok(GraphTime::at(now() + graph))), None)
     }
 
     #[test]
@@ -240,7 +260,7 @@ mod tests {
 
     #[test]
     fn nothing_has_elapsed_while_graphs_clock_is_unknown() {
-        for graph in [None, Some(Err(ClockFault::Missing)), Some(Ok(now() - DAY))] {
+        for graph in [None, Some(Err(ClockFault::Missing)), Some(Ok(GraphTime::at(now() - DAY)))] {
             let time = CycleTime::new(now(), graph, Some(now() - HOUR));
             let long_ago = now() - DAY * 100;
             assert!(!time.has_elapsed(long_ago, DAY), "{graph:?}");
@@ -266,6 +286,27 @@ mod tests {
         ] {
             assert_eq!(clocks(local, graph).is_valid_approval(now()), valid, "{local} {graph}");
         }
+    }
+
+    #[test]
+    fn answers_that_differ_let_nothing_happen_that_one_of_them_forbids() {
+        let minutes = SignedDuration::from_mins;
+        let time = |earliest, latest| {
+            let graph = GraphTime { earliest: now() + earliest, latest: now() + latest };
+            CycleTime::new(now() + DAY * 2, Some(Ok(graph)), None)
+        };
+        let spread = time(DAY - minutes(2), DAY + minutes(2));
+        assert!(!spread.has_elapsed(now(), DAY));
+        assert!(now() >= spread.recent_since(DAY));
+        assert_eq!(spread.recorded(), now() + DAY + minutes(2));
+        // The clock of this machine agrees with Graph's.
+        let approval = |earliest, latest| {
+            let graph = GraphTime { earliest: now() + earliest, latest: now() + latest };
+            CycleTime::new(now(), Some(Ok(graph)), None).is_valid_approval(now())
+        };
+        assert!(approval(minutes(-4), minutes(1)));
+        assert!(!approval(minutes(-6), minutes(-2)));
+        assert!(!approval(DAY + minutes(3), DAY + minutes(7)));
     }
 
     #[test]
@@ -300,6 +341,7 @@ mod tests {
             // Both clocks say that the last cycle was recorded by a wrong one.
             (now() - day, Some(Ok(now() - day)), now() - day),
         ] {
+            let graph = graph.map(|graph| graph.map(GraphTime::at));
             assert_eq!(CycleTime::new(local, graph, Some(last)).recorded(), recorded, "{local} {graph:?}");
         }
     }
@@ -330,7 +372,7 @@ mod tests {
         for (local, graph) in
             [(Timestamp::MIN, Timestamp::MAX), (Timestamp::MAX, Timestamp::MIN), (Timestamp::MIN, Timestamp::MIN)]
         {
-            let time = CycleTime::new(local, Some(Ok(graph)), None);
+            let time = CycleTime::new(local, Some(Ok(GraphTime::at(graph))), None);
             for at in [Timestamp::MIN, Timestamp::MAX] {
                 assert!(!time.is_valid_approval(at) || local == graph);
                 let _ = (time.has_elapsed(at, SignedDuration::MAX), time.is_due_again(at, SignedDuration::MAX));

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use self::database::Database;
 use super::*;
 use crate::model::{
-    Action, CycleTime, DAY, Fingerprint, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes, Status,
-    UnclearPrincipal, UnclearRows, UserList, Values, Verdict,
+    Action, CycleTime, DAY, Fingerprint, GraphTime, Learner, LearnerId, LinkedLearner, Reissued, Repair, Route, Routes,
+    Status, UnclearPrincipal, UnclearRows, UserList, Values, Verdict,
 };
 
 const SOURCE: &str = "tenant/application";
@@ -33,7 +33,7 @@ fn now() -> Timestamp {
 
 /// Both clocks agree.
 fn clocks_at(at: Timestamp) -> CycleTime {
-    CycleTime::new(at, Some(Ok(at)), None)
+    CycleTime::new(at, Some(Ok(GraphTime::at(at))), None)
 }
 
 fn limits() -> Limits {

@@ -76,6 +76,38 @@ async fn nothing_elapses_while_graphs_clock_is_unknown() {
     assert_eq!(world.cycle().await.counts.deactivated, 1);
 }
 
+/// The answers of one cycle may differ by a few minutes. Every one of them must say that the time has passed.
+#[apply(on_both)]
+async fn a_wait_ends_and_a_deactivation_is_old_only_by_the_earliest_answer() {
+    const APPLICATION: &str = "/v1.0/servicePrincipals/{id}";
+    const ASSIGNMENTS: &str = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
+    let minute = SignedDuration::from_mins(1);
+    for path in [APPLICATION, ASSIGNMENTS] {
+        let (mut world, users) = staff(40).await;
+        world.configure("[safety]\ndeactivate_after = \"24h\"");
+        unassign(&world, &users[..8]);
+        let then = world.now;
+        world.cycle().await;
+        // By the clock of this machine, days have passed.
+        let answers = |world: &mut World, minutes: i32| {
+            world.sim.clear_faults();
+            let earliest = then + minute * (minutes - 2);
+            (world.now, world.date) = (then + DAY * 9, Some(DateHeader::clock(earliest)));
+            let date = DateHeader::clock(earliest + minute * 4);
+            world.sim.inject(Fault::on("GET", path).always().dated(date));
+        };
+        answers(&mut world, 24 * 60);
+        assert_eq!(world.cycle().await.counts.skipped, 8, "{path}");
+        answers(&mut world, 25 * 60);
+        assert_eq!(world.cycle().await.counts.deactivated, 8, "{path}");
+        // Another five would be too many within 24 hours.
+        world.configure("");
+        unassign(&world, &users[8..13]);
+        answers(&mut world, 49 * 60 + 1);
+        assert_eq!(world.cycle().await.counts.held, 5, "{path}");
+    }
+}
+
 #[apply(on_both)]
 async fn every_logged_deactivation_counts_while_graphs_clock_is_unknown() {
     let (mut world, users) = staff(40).await;

@@ -1175,7 +1175,7 @@ fn limits_hold_one_deactivation_more_than_they_allow() {
     ");
     let hour = SignedDuration::from_hours(1);
     for (graph, recently) in [
-        (Some(Ok(now() - hour)), "and 10 in the last 24 hours by either clock exceed"),
+        (Some(Ok(GraphTime::at(now() - hour))), "and 10 in the last 24 hours by either clock exceed"),
         (
             Some(Err(crate::model::ClockFault::Missing)),
             "and 10 at any time (Graph's clock is unknown, so the whole log counts) exceed",
