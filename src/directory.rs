@@ -5,6 +5,8 @@
 //! 100 to 999 users. Member lists are read without cast, count or ConsistencyLevel, because such queries use an index
 //! that lags behind.
 
+mod account;
+mod by_id;
 mod client;
 mod confirm;
 mod dates;
@@ -14,6 +16,7 @@ mod principals;
 mod probe;
 mod read;
 mod roles;
+mod routes;
 mod throttle;
 mod turn;
 mod user;
@@ -22,19 +25,19 @@ mod wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use jiff::Timestamp;
 use reqwest::Url;
 
+pub use self::account::AccountRead;
 use self::client::GraphClient;
 pub use self::confirm::Confirmation;
 use self::error::malformed;
 pub use self::error::{DirectoryError, GraphError};
 pub use self::probe::{AssignmentSummary, GroupPreview};
-pub use self::read::AccountRead;
 use self::wire::ServicePrincipal;
 use crate::auth::{Authenticator, Http, NetworkError};
 use crate::model::{
-    APP_ROLE_ASSIGNMENTS, Clock, ClockFault, EntraId, GroupMembers, Routes, Selection, UnclearRows, foreign_text,
+    APP_ROLE_ASSIGNMENTS, Clock, ClockFault, EntraId, GraphTime, GroupMembers, Routes, Selection, UnclearRows,
+    foreign_text,
 };
 
 /// The app role of an assignment without a role: <https://learn.microsoft.com/graph/api/resources/approleassignment>.
@@ -193,7 +196,7 @@ impl Directory {
     }
 
     /// Graph's time at the last [`Self::start_clock`], as its answers say since then; `None` before the first one.
-    pub fn time_at_start(&self) -> Option<Result<Timestamp, ClockFault>> {
+    pub fn time_at_start(&self) -> Option<Result<GraphTime, ClockFault>> {
         self.client.dates.at_start()
     }
 

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use super::account::{read_account, single_user};
 use super::client::with_request_id;
 use super::error::FailedReads;
 use super::members::{GroupState, MemberList};
 use super::principals::Assignments;
-use super::read::{read_account, single_user};
 use super::wire::RowType;
 use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot};
 use crate::model::{EntraId, Selection, UnclearRows, Value, Verdict};

@@ -195,32 +195,20 @@ pub enum DirectoryError {
     /// A group in `scope.only` or `scope.ignore` hides its members.
     #[error("the members of group {0} in scope.only or scope.ignore are hidden")]
     NamedGroupHidden(EntraId),
-    /// The read does not cover every assignment.
-    #[error("the read is incomplete: {}", unread_summary(users, groups))]
-    Incomplete {
-        /// Assigned users that were neither read nor missing.
-        users: Vec<EntraId>,
-        /// Assigned groups whose members were not read completely.
-        groups: Vec<EntraId>,
-    },
+    /// Assigned users were neither read nor missing.
+    #[error("the read is incomplete: {} assigned users were not read ({})", .0.len(), first_ids(.0))]
+    Incomplete(Vec<EntraId>),
 }
 
 fn list_or_none(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-fn unread_summary(users: &[EntraId], groups: &[EntraId]) -> String {
+/// The first ids of a long list.
+pub(super) fn first_ids(ids: &[impl std::fmt::Display]) -> String {
     const SHOWN: usize = 10;
-    let list = |what: &str, ids: &[EntraId]| {
-        let shown = ids.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let more = if ids.len() > SHOWN { ", ..." } else { "" };
-        (!ids.is_empty()).then(|| format!("{} {what} ({shown}{more})", ids.len()))
-    };
-    [list("assigned users were not read", users), list("assigned groups were not read", groups)]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join("; ")
+    let shown = ids.iter().take(SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if ids.len() > SHOWN { format!("{shown}, ...") } else { shown }
 }
 
 impl DirectoryError {
@@ -261,7 +249,7 @@ impl DirectoryError {
             Self::NamedGroupHidden(_) => {
                 "grant Member.Read.Hidden to the app registration and give admin consent, or name another group"
             }
-            Self::Graph(_) | Self::Incomplete { .. } => return None,
+            Self::Graph(_) | Self::Incomplete(_) => return None,
         })
     }
 }

@@ -36,6 +36,12 @@ pub(super) enum GroupState {
 }
 
 impl MemberList {
+    /// The number of members that are users, or `may_be_user`.
+    pub(super) fn count(&self, may_be_user: impl Fn(&EntraId) -> bool) -> u64 {
+        let unknown = self.unknown.difference(&self.users).filter(|id| may_be_user(id));
+        (self.users.len() + unknown.count()) as u64
+    }
+
     /// Adds a row, and passes it to `on_row`.
     fn add(
         &mut self,
@@ -83,26 +89,13 @@ impl Directory {
         group: EntraId,
         name: &str,
         selection: &Selection,
-        mut on_row: impl FnMut(UserRow, &str),
+        on_row: impl FnMut(UserRow, &str),
     ) -> Result<MemberList, DirectoryError> {
         let what = format!("reading the members of group {group}");
-        let path = self.members_path(group, selection);
-        let mut list = MemberList::default();
-        let mut missing = 0;
-        loop {
-            match self.client.list(&what, &path, |event| list.add(event, selection, &mut on_row)).await {
-                Ok(()) => break,
-                Err(error) if error.is_not_found() && missing == 0 => missing += 1,
-                Err(error) if error.is_not_found() => {
-                    tracing::warn!(group.id = %group, "the assigned group does not exist; it counts as empty");
-                    return Ok(MemberList { state: GroupState::Gone, ..MemberList::default() });
-                }
-                Err(error) => return Err(DirectoryError::for_group(group, name, error)),
-            }
-        }
-        if list.rows == 0 {
-            list.state = self.state_of_empty_group(group, name).await?;
-        }
+        let Some(list) = self.list_members(&what, group, name, selection, on_row).await? else {
+            tracing::warn!(group.id = %group, "the assigned group does not exist; it counts as empty");
+            return Ok(MemberList { state: GroupState::Gone, ..MemberList::default() });
+        };
         if list.bad_rows > 0 {
             tracing::warn!(group.id = %group, rows = list.bad_rows, "rows of the members cannot be read; leavers are held");
         }
@@ -113,22 +106,34 @@ impl Directory {
     /// <https://learn.microsoft.com/graph/api/group-list-members>
     pub(super) async fn read_named_group(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
         let what = format!("reading the members of group {group} in scope.only or scope.ignore");
-        let nothing = Selection::default();
-        let path = self.members_path(group, &nothing);
+        let list = self.list_members(&what, group, "", &Selection::default(), |_, _| {}).await?;
+        list.map_or(Ok(None), |list| named_members(group, &list))
+    }
+
+    /// Lists the members of a group; `None` when Graph does not find it twice.
+    async fn list_members(
+        &self,
+        what: &str,
+        group: EntraId,
+        name: &str,
+        selection: &Selection,
+        mut on_row: impl FnMut(UserRow, &str),
+    ) -> Result<Option<MemberList>, DirectoryError> {
+        let path = self.members_path(group, selection);
         let mut list = MemberList::default();
-        let mut missing = 0;
-        loop {
-            match self.client.list(&what, &path, |event| list.add(event, &nothing, |_, _| {})).await {
-                Ok(()) => break,
-                Err(error) if error.is_not_found() && missing == 0 => missing += 1,
-                Err(error) if error.is_not_found() => return Ok(None),
-                Err(error) => return Err(DirectoryError::for_group(group, "", error)),
+        for _ in 0..2 {
+            match self.client.list(what, &path, |event| list.add(event, selection, &mut on_row)).await {
+                Ok(()) => {
+                    if list.rows == 0 {
+                        list.state = self.state_of_empty_group(group, name).await?;
+                    }
+                    return Ok(Some(list));
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(DirectoryError::for_group(group, name, error)),
             }
         }
-        if list.rows == 0 {
-            list.state = self.state_of_empty_group(group, "").await?;
-        }
-        named_members(group, list)
+        Ok(None)
     }
 
     /// Whether a group that lists no members hides them from this application.
@@ -169,17 +174,16 @@ impl Directory {
 ///
 /// # Errors
 /// The members are hidden, or a row is unreadable: the restriction may name any user.
-pub(super) fn named_members(group: EntraId, list: MemberList) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
-    let MemberList { mut users, unknown, bad_rows, state, rows: _ } = list;
+pub(super) fn named_members(group: EntraId, list: &MemberList) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
+    let MemberList { users, unknown, bad_rows, state, rows: _ } = list;
     match state {
         GroupState::Listed => {}
         GroupState::Hidden => return Err(DirectoryError::NamedGroupHidden(group)),
         GroupState::Gone => return Ok(None),
     }
-    if bad_rows > 0 {
+    if *bad_rows > 0 {
         let what = format!("reading the members of group {group} in scope.only or scope.ignore");
         return Err(malformed(&what, format!("{bad_rows} rows have no id")).into());
     }
-    users.extend(unknown);
-    Ok(Some(users))
+    Ok(Some(users | unknown))
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::client::{BatchReply, ListEvent, Reply};
-use super::error::malformed;
+use super::error::{first_ids, malformed};
 use super::wire::{self, AssignmentRow, InvalidRow, PrincipalType};
 use super::{Application, DEFAULT_ACCESS, Directory, DirectoryError, PAGE_SIZE};
 use crate::model::{EntraId, GroupMembers, UnclearPrincipal, UnclearRows, foreign_text};
@@ -27,6 +27,22 @@ pub(super) struct Assignments {
     pub(super) others: BTreeMap<EntraId, &'static str>,
     /// The rows that may hide users.
     pub(super) unclear: UnclearRows,
+}
+
+/// The rows and principals that are not clear, by what is wrong with them, for one warning each.
+#[derive(Debug, Default)]
+struct UnclearIds(BTreeMap<&'static str, Vec<String>>);
+
+impl UnclearIds {
+    fn add(&mut self, what: &'static str, id: impl ToString) {
+        self.0.entry(what).or_default().push(foreign_text(&id.to_string()));
+    }
+
+    fn warn(self) {
+        for (what, ids) in self.0 {
+            tracing::warn!(count = ids.len(), ids = first_ids(&ids), "{what}");
+        }
+    }
 }
 
 impl Directory {
@@ -56,8 +72,9 @@ impl Directory {
 
         let mut found = Assignments::default();
         let mut unknown: BTreeMap<EntraId, String> = BTreeMap::new();
+        let mut warnings = UnclearIds::default();
         for row in rows {
-            found.add(row, wanted.as_ref(), &mut unknown);
+            found.add(row, wanted.as_ref(), &mut unknown, &mut warnings);
         }
         // Rows that disagree about the type of a principal leave it open.
         for id in found.users.iter().filter(|id| found.groups.contains_key(id)) {
@@ -65,7 +82,8 @@ impl Directory {
         }
         found.users.retain(|id| !unknown.contains_key(id));
         found.groups.retain(|id, _| !unknown.contains_key(id));
-        self.resolve(unknown, &mut found).await?;
+        self.resolve(unknown, &mut found, &mut warnings).await?;
+        warnings.warn();
         let Assignments { users, groups, other_roles, roles: _, unknown_roles: _, others, unclear } = &mut found;
         if self.filter.group_members == GroupMembers::None {
             others.extend(std::mem::take(groups).into_keys().map(|group| (group, "a group")));
@@ -81,7 +99,12 @@ impl Directory {
 
     /// Finds out what the principals of unknown type are: a user, a group or a service principal. `unknown` has display
     /// names.
-    async fn resolve(&self, unknown: BTreeMap<EntraId, String>, found: &mut Assignments) -> Result<(), DirectoryError> {
+    async fn resolve(
+        &self,
+        unknown: BTreeMap<EntraId, String>,
+        found: &mut Assignments,
+        warnings: &mut UnclearIds,
+    ) -> Result<(), DirectoryError> {
         let what = "reading principals of unknown type";
         if unknown.len() > MAX_UNKNOWN {
             return Err(malformed(what, format!("{} assignments have an unknown principalType", unknown.len())).into());
@@ -109,7 +132,7 @@ impl Directory {
                 [Some(false), Some(false), Some(false)] => UnclearPrincipal::NotFound,
                 _ => UnclearPrincipal::Unreadable("cannot find out whether it is a user or a group".to_owned()),
             };
-            tracing::warn!(principal.id = %id, "an assignment names an object that is not a readable user, group or service principal");
+            warnings.add("assignments name objects that are not readable users, groups or service principals", id);
             found.unclear.principals.insert(id, unclear);
         }
         Ok(())
@@ -123,19 +146,19 @@ impl Assignments {
         row: Result<AssignmentRow, String>,
         wanted: Option<&BTreeSet<EntraId>>,
         unknown: &mut BTreeMap<EntraId, String>,
+        warnings: &mut UnclearIds,
     ) {
         let (id, principal, kind, name, role) = match row {
             Ok(AssignmentRow { id, principal: Some(principal), kind, name, role, resource: _ }) => {
-                (id, principal, kind, foreign_text(&name.unwrap_or_default()), role)
+                (id.unwrap_or_default(), principal, kind, foreign_text(&name.unwrap_or_default()), role)
             }
             Ok(AssignmentRow { id, principal: None, .. }) => {
-                let id = id.map(|id| foreign_text(&id));
-                tracing::warn!(assignment.id = id, "an assignment names no principal; leavers are held");
+                warnings.add("assignments name no principal; leavers are held", id.unwrap_or_default());
                 self.unclear.unnamed += 1;
                 return;
             }
             Err(why) => {
-                tracing::warn!("a row of the assignments cannot be read: {why}; leavers are held");
+                warnings.add("rows of the assignments cannot be read; leavers are held", why);
                 self.unclear.unnamed += 1;
                 return;
             }
@@ -146,7 +169,8 @@ impl Assignments {
                 return;
             }
             (Some(_), None) => {
-                tracing::warn!(assignment.id = id.map(|id| foreign_text(&id)), principal.id = %principal, "an assignment has no readable app role");
+                warnings.add("assignments have no readable app role", id);
+                self.unknown_roles.insert(principal);
                 let why = "the app role of its assignment is missing or invalid".to_owned();
                 self.unclear.principals.insert(principal, UnclearPrincipal::Unreadable(why));
                 return;
@@ -162,7 +186,7 @@ impl Assignments {
                 self.others.insert(principal, "a service principal");
             }
             PrincipalType::Unknown => {
-                tracing::warn!(assignment.id = id.map(|id| foreign_text(&id)), principal.id = %principal, "an assignment has an unknown principalType");
+                warnings.add("assignments have an unknown principalType", id);
                 unknown.insert(principal, name);
             }
         }

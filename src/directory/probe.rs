@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret;
 
+use super::account::{AccountRead, read_account};
 use super::client::{Reply, with_request_id};
 use super::error::malformed;
-use super::read::{AccountRead, read_account};
 use super::wire::{self, InvalidRow, Registration, RowType};
 use super::{Application, Directory, DirectoryError, GraphError, PAGE_SIZE, select};
 use crate::auth::Validity;
@@ -215,7 +215,7 @@ impl Directory {
         let path = format!("/users?$filter={filter}&$select={}&$top=2", select(&selection));
         let reply = self.client.get_text(what, &path).await?;
         let page = wire::page(&reply.body).map_err(|why| malformed(what, why))?;
-        let [row] = page.rows.as_slice() else { return Ok(None) };
+        let ([row], None) = (page.rows.as_slice(), &page.next) else { return Ok(None) };
         found_id(what, row.get())
     }
 

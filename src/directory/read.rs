@@ -1,6 +1,5 @@
 //! Reads all assigned users page by page, each user once.
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Mutex, PoisonError};
@@ -8,33 +7,23 @@ use std::sync::{Mutex, PoisonError};
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::{BATCH, Reply, with_request_id};
-use super::error::{FailedReads, GraphError, malformed};
+use super::account::{AccountRead, read_account};
+use super::error::GraphError;
 use super::members::{GroupState, MemberList, named_members};
 use super::principals::Assignments;
 use super::roles::RoleNames;
-use super::wire::{self, InvalidRow, RowProblem, RowType, UserRow};
-use super::{Application, Directory, DirectoryError, Snapshot, select};
-use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection, User, Value};
+use super::routes::RouteMap;
+use super::wire::{RowType, UserRow};
+use super::{Application, Directory, DirectoryError, Snapshot};
+use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection};
 
-/// The most ids in an `in` filter: <https://learn.microsoft.com/graph/filter-query-parameter>.
-const IDS_IN_FILTER: usize = 15;
-const WHAT: &str = "reading assigned users";
-
-/// The result of reading one user.
-#[derive(Clone, Debug)]
-pub enum AccountRead {
-    /// The account, with every selected property.
-    User(User),
-    /// The account exists, but a property that determines its state is missing.
-    Unreadable {
-        /// The user.
-        user: EntraId,
-        /// The missing property.
-        detail: String,
-    },
-    /// Assigned, but the account does not exist.
-    NotFound(EntraId),
+/// The lists of members, and the members whose account was passed on.
+struct GroupReads {
+    lists: BTreeMap<EntraId, MemberList>,
+    /// The users passed on so far, with the hash of their row.
+    done: BTreeMap<EntraId, u64>,
+    /// Users with an incomplete row or with rows that disagree. A direct read decides.
+    reread: BTreeSet<EntraId>,
 }
 
 impl Directory {
@@ -52,74 +41,23 @@ impl Directory {
         mut on_user: impl FnMut(AccountRead) + Send,
     ) -> Result<Snapshot, DirectoryError> {
         let assignments = self.assignments(&application).await?;
-        let roles_slot = selection.position(APP_ROLE_ASSIGNMENTS);
-        let ids_only = Selection::default();
-        let listed = if roles_slot.is_some() { &ids_only } else { selection };
-        let mut members_of: BTreeMap<EntraId, MemberList> = BTreeMap::new();
-        // One task reads all groups, so the lock is always free.
-        let collector = Mutex::new(MemberCollector {
-            selection,
-            on_user: &mut on_user,
-            done: BTreeMap::new(),
-            reread: BTreeSet::new(),
-        });
-        {
-            let collector = &collector;
-            let reads = assignments.groups.iter().map(|(group, name)| async move {
-                let members = self.members(*group, name, listed, |row, request_id| {
-                    // Role names need all groups, so with roles no member row is complete yet.
-                    if roles_slot.is_none() && !matches!(row.kind, RowType::Other(_)) {
-                        collector.lock().unwrap_or_else(PoisonError::into_inner).offer(row, request_id);
-                    }
-                });
-                Ok::<_, DirectoryError>((*group, members.await?))
-            });
-            let mut reads: FuturesUnordered<_> = reads.collect();
-            while let Some((group, members)) = reads.try_next().await? {
-                members_of.insert(group, members);
-            }
-        }
-        let MemberCollector { done, reread, .. } = collector.into_inner().unwrap_or_else(PoisonError::into_inner);
-
-        let mut routes = RouteMap::default();
-        for (group, members) in &members_of {
-            routes.add(Route::Group(*group), members.users.union(&members.unknown));
-        }
-        routes.add(Route::Direct, &assignments.users);
-        let (users, routes) = routes.into_parts();
-        // After a restarted list, `done` may hold users who are in no list any more. The snapshot does not contain
-        // them, so `Desired` drops them.
-        let open: Vec<EntraId> =
-            users.keys().filter(|id| !done.contains_key(id) || reread.contains(id)).copied().collect();
-        tracing::debug!(users = users.len(), direct = open.len(), reread = reread.len(), "lists read");
-        let known: BTreeSet<&EntraId> =
-            members_of.values().flat_map(|list| &list.users).chain(&assignments.users).collect();
-        let unknown = members_of.values().flat_map(|list| &list.unknown);
-        let uncertain: BTreeSet<EntraId> = unknown.filter(|id| !known.contains(id)).copied().collect();
-        let mut unread: BTreeSet<EntraId> = open.iter().copied().collect();
-        let mut not_found = BTreeSet::new();
+        let groups = self.read_groups(&assignments.groups, selection, &mut on_user).await?;
+        let (users, routes) = routes(&assignments, &groups.lists);
+        let open = groups.open(&users);
+        let uncertain = groups.uncertain(&assignments.users);
         let roles = RoleNames {
-            slot: roles_slot,
+            slot: selection.position(APP_ROLE_ASSIGNMENTS),
             application: &application,
             assigned: &assignments.roles,
             unknown: &assignments.unknown_roles,
             users: &users,
             routes: &routes,
         };
-        let add_roles = |row: &mut UserRow| roles.add_to(row);
-        let reads = self.read_directly(&open, &uncertain, selection, &add_roles, |read| {
-            unread.remove(&read.user());
-            if let AccountRead::NotFound(user) = &read {
-                not_found.insert(*user);
-            }
-            on_user(read);
-        });
-        reads.await?.unless_all_refused(users.len() - uncertain.len())?;
-        let unread_groups: Vec<EntraId> =
-            assignments.groups.keys().filter(|group| !members_of.contains_key(group)).copied().collect();
-        if !unread.is_empty() || !unread_groups.is_empty() {
-            return Err(DirectoryError::Incomplete { users: unread.into_iter().collect(), groups: unread_groups });
-        }
+        let not_found = self.read_open(&open, &uncertain, selection, &roles, on_user).await?;
+        // A member of unknown type without an account is a user only if it is a learner.
+        let may_be_user = |id: &EntraId| !(not_found.contains(id) && uncertain.contains(id));
+        let (users, untyped_missing): (BTreeMap<_, _>, _) = users.into_iter().partition(|(id, _)| may_be_user(id));
+        let named = self.read_named_groups(named, &groups.lists, &users).await?;
 
         let Assignments {
             users: direct,
@@ -130,165 +68,134 @@ impl Directory {
             others: _,
             mut unclear,
         } = assignments;
-        // A member of unknown type without an account is a user only if it is a learner.
-        let may_be_user = |id: &EntraId| !(not_found.contains(id) && uncertain.contains(id));
-        let (users, untyped_missing): (BTreeMap<_, _>, _) = users.into_iter().partition(|(id, _)| may_be_user(id));
-        let (mut groups, mut hidden, mut gone) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        for (group, list) in &members_of {
-            let counted = list.unknown.difference(&list.users).filter(|id| may_be_user(id)).count();
-            groups.insert(*group, (list.users.len() + counted) as u64);
-            hidden.extend((list.state == GroupState::Hidden).then_some(*group));
-            gone.extend((list.state == GroupState::Gone).then_some(*group));
-            unclear.unnamed += list.bad_rows;
-        }
-        let mut named_lists = BTreeMap::new();
-        for id in named {
-            // Assigned groups have been read already, and assigned users are not groups.
-            if let Some(list) = members_of.remove(id) {
-                named_lists.extend(named_members(*id, list)?.map(|members| (*id, members)));
-            } else if !users.contains_key(id) {
-                named_lists.extend(self.read_named_group(*id).await?.map(|members| (*id, members)));
-            }
-        }
+        unclear.unnamed += groups.lists.values().map(|list| list.bad_rows).sum::<u64>();
+        let in_state =
+            |state| groups.lists.iter().filter(move |(_, list)| list.state == state).map(|(group, _)| *group);
         Ok(Snapshot {
             application,
             users,
             untyped_missing,
             routes,
-            groups,
-            hidden,
-            gone,
+            groups: groups.lists.iter().map(|(group, list)| (*group, list.count(may_be_user))).collect(),
+            hidden: in_state(GroupState::Hidden).collect(),
+            gone: in_state(GroupState::Gone).collect(),
             unclear,
             assigned: (direct.len() + names.len()) as u64,
             names,
-            named: named_lists,
+            named,
             other_roles,
         })
     }
 
-    /// Reads accounts by id: filters of 15 ids in `$batch` requests, then a single request for each id missing from the
-    /// answers. Returns the failures of the single requests, except for accounts among `uncertain`, which may be no users.
-    /// `complete` adds to a row what does not come from the account.
-    /// <https://learn.microsoft.com/graph/api/user-list>, <https://learn.microsoft.com/graph/api/user-get>
-    pub(super) async fn read_directly(
+    /// Reads the members of all `groups`, and passes on the members with a complete row.
+    async fn read_groups(
         &self,
-        users: &[EntraId],
+        groups: &BTreeMap<EntraId, String>,
+        selection: &Selection,
+        on_user: &mut (impl FnMut(AccountRead) + Send),
+    ) -> Result<GroupReads, DirectoryError> {
+        let ids_only = &Selection::default();
+        // Role names need all groups, so with roles no member row is complete yet.
+        let with_rows = selection.position(APP_ROLE_ASSIGNMENTS).is_none();
+        // One task reads all groups, so the lock is always free.
+        let collector =
+            &Mutex::new(MemberCollector { selection, on_user, done: BTreeMap::new(), reread: BTreeSet::new() });
+        let reads = groups.iter().map(|(group, name)| async move {
+            if with_rows {
+                let members = self.members(*group, name, selection, |row, request_id| {
+                    if !matches!(row.kind, RowType::Other(_)) {
+                        collector.lock().unwrap_or_else(PoisonError::into_inner).offer(row, request_id);
+                    }
+                });
+                match members.await {
+                    Err(DirectoryError::Graph(error @ GraphError::TooLarge { .. })) => {
+                        tracing::warn!(group.id = %group, "{error}; reading its members by their ids");
+                    }
+                    members => return Ok((*group, members?)),
+                }
+            }
+            Ok::<_, DirectoryError>((*group, self.members(*group, name, ids_only, |_, _| {}).await?))
+        });
+        let mut reads: FuturesUnordered<_> = reads.collect();
+        let mut lists = BTreeMap::new();
+        while let Some((group, members)) = reads.try_next().await? {
+            lists.insert(group, members);
+        }
+        drop(reads);
+        let mut collector = collector.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, reread) = (std::mem::take(&mut collector.done), std::mem::take(&mut collector.reread));
+        Ok(GroupReads { lists, done, reread })
+    }
+
+    /// Reads the accounts of `open` and returns those that do not exist.
+    async fn read_open(
+        &self,
+        open: &[EntraId],
         uncertain: &BTreeSet<EntraId>,
         selection: &Selection,
-        complete: &(dyn Fn(&mut UserRow) + Sync),
+        roles: &RoleNames<'_>,
         mut on_user: impl FnMut(AccountRead),
-    ) -> Result<FailedReads, DirectoryError> {
-        let select = select(selection);
-        let mut missing = Vec::new();
-        let chunks = users.chunks(IDS_IN_FILTER * BATCH);
-        let mut reads: FuturesUnordered<_> =
-            chunks.map(|users| self.read_by_filter(users, selection, &select, complete)).collect();
-        while let Some((accounts, not_returned)) = reads.try_next().await? {
-            for account in accounts {
-                self.client.turns.offer().await;
-                on_user(account);
+    ) -> Result<BTreeSet<EntraId>, DirectoryError> {
+        let mut unread: BTreeSet<EntraId> = open.iter().copied().collect();
+        let mut not_found = BTreeSet::new();
+        let add_roles = |row: &mut UserRow| roles.add_to(row);
+        let reads = self.read_directly(open, uncertain, selection, &add_roles, |read| {
+            unread.remove(&read.user());
+            if let AccountRead::NotFound(user) = &read {
+                not_found.insert(*user);
             }
-            missing.extend(not_returned);
-        }
-        let paths: Vec<String> = missing.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
-        let mut failed = FailedReads::default();
-        for (id, answer) in missing.iter().zip(self.client.batch(WHAT, &paths).await?) {
-            self.client.turns.offer().await;
-            let unreadable = |detail| AccountRead::Unreadable { user: *id, detail };
-            on_user(match answer {
-                Ok(reply) => match single_user(*id, &reply, selection) {
-                    Ok(mut row) => {
-                        complete(&mut row);
-                        read_account(row, selection, &reply.request_id)
-                    }
-                    Err(detail) => unreadable(detail),
-                },
-                Err(error) if error.is_not_found() => AccountRead::NotFound(*id),
-                Err(error) if uncertain.contains(id) => {
-                    unreadable(format!("the type of the member is unknown, and it cannot be read: {error}"))
-                }
-                Err(error) => unreadable(failed.add(error)),
-            });
-        }
-        Ok(failed)
+            on_user(read);
+        });
+        reads.await?.unless_all_refused(roles.users.len() - uncertain.len())?;
+        if unread.is_empty() { Ok(not_found) } else { Err(DirectoryError::Incomplete(unread.into_iter().collect())) }
     }
 
-    /// Reads up to 300 accounts in one `$batch`. Also returns the ids missing from the answers.
-    async fn read_by_filter(
+    /// The members of the groups among `named`. `users` are not groups, and assigned groups have been read already.
+    async fn read_named_groups(
         &self,
-        users: &[EntraId],
-        selection: &Selection,
-        select: &str,
-        complete: &(dyn Fn(&mut UserRow) + Sync),
-    ) -> Result<(Vec<AccountRead>, Vec<EntraId>), DirectoryError> {
-        let chunks: Vec<&[EntraId]> = users.chunks(IDS_IN_FILTER).collect();
-        let paths: Vec<String> = chunks
-            .iter()
-            .map(|ids| {
-                let list: Vec<String> = ids.iter().map(|id| format!("'{id}'")).collect();
-                format!("/users?$filter=id%20in%20({})&$select={select}", list.join(","))
-            })
-            .collect();
-        let (mut accounts, mut not_returned) = (Vec::with_capacity(users.len()), Vec::new());
-        for (ids, answer) in chunks.iter().zip(self.client.batch(WHAT, &paths).await?) {
-            self.client.turns.offer().await;
-            let Reply { body, request_id } = match answer {
-                Err(GraphError::TooLarge { .. }) => {
-                    not_returned.extend_from_slice(ids);
-                    continue;
-                }
-                answer => answer?,
+        named: &BTreeSet<EntraId>,
+        lists: &BTreeMap<EntraId, MemberList>,
+        users: &BTreeMap<EntraId, u32>,
+    ) -> Result<BTreeMap<EntraId, BTreeSet<EntraId>>, DirectoryError> {
+        let mut found = BTreeMap::new();
+        for id in named.iter().filter(|id| !users.contains_key(id)) {
+            let members = match lists.get(id) {
+                Some(list) => named_members(*id, list)?,
+                None => self.read_named_group(*id).await?,
             };
-            // What is behind a nextLink is missing here, and read by its id.
-            let page = wire::page(&body).map_err(|why| malformed(WHAT, with_request_id(&why, &request_id)))?;
-            let mut rows: BTreeMap<EntraId, Option<UserRow>> = BTreeMap::new();
-            for row in page.rows {
-                match wire::user(row.get(), selection) {
-                    Ok(row) => match rows.entry(row.id) {
-                        Entry::Vacant(entry) => drop(entry.insert(Some(row))),
-                        // Several rows of one user say nothing.
-                        Entry::Occupied(mut entry) => drop(entry.insert(None)),
-                    },
-                    Err(InvalidRow::Failed(why)) => {
-                        return Err(malformed(WHAT, with_request_id(&why, &request_id)).into());
-                    }
-                    Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => {}
-                }
-            }
-            for id in *ids {
-                match rows.remove(id).flatten() {
-                    Some(mut row) => {
-                        complete(&mut row);
-                        accounts.push(read_account(row, selection, &request_id));
-                    }
-                    None => not_returned.push(*id),
-                }
-            }
+            found.extend(members.map(|members| (*id, members)));
         }
-        Ok((accounts, not_returned))
+        Ok(found)
     }
 }
 
-/// Decodes the answer about one user, or says why the user is unreadable.
-pub(super) fn single_user(user: EntraId, reply: &Reply, selection: &Selection) -> Result<UserRow, String> {
-    let Reply { body, request_id } = reply;
-    match wire::user(body, selection) {
-        Ok(row) if row.id == user => Ok(row),
-        Ok(_) => Err(with_request_id("the answer is about another account", request_id)),
-        Err(InvalidRow::Bad(why) | InvalidRow::Failed(why) | InvalidRow::NoObject(why)) => {
-            Err(with_request_id(&format!("the answer of Graph cannot be read: {why}"), request_id))
-        }
+impl GroupReads {
+    /// The users whose account is still to be read. After a restarted list, `done` may hold users who are in no list any
+    /// more. The snapshot does not contain them, so `Desired` drops them.
+    fn open(&self, users: &BTreeMap<EntraId, u32>) -> Vec<EntraId> {
+        let Self { lists: _, done, reread } = self;
+        let open: Vec<EntraId> =
+            users.keys().filter(|id| !done.contains_key(id) || reread.contains(id)).copied().collect();
+        tracing::debug!(users = users.len(), direct = open.len(), reread = reread.len(), "lists read");
+        open
+    }
+
+    /// The members of unknown type that no other row calls a user.
+    fn uncertain(&self, direct: &BTreeSet<EntraId>) -> BTreeSet<EntraId> {
+        let known: BTreeSet<&EntraId> = self.lists.values().flat_map(|list| &list.users).chain(direct).collect();
+        let unknown = self.lists.values().flat_map(|list| &list.unknown);
+        unknown.filter(|id| !known.contains(id)).copied().collect()
     }
 }
 
-impl AccountRead {
-    /// The user's id.
-    pub fn user(&self) -> EntraId {
-        match self {
-            Self::User(user) => user.id,
-            Self::Unreadable { user, .. } | Self::NotFound(user) => *user,
-        }
+/// The routes of all assigned users.
+fn routes(assignments: &Assignments, lists: &BTreeMap<EntraId, MemberList>) -> (BTreeMap<EntraId, u32>, Vec<Routes>) {
+    let mut routes = RouteMap::default();
+    for (group, list) in lists {
+        routes.add(Route::Group(*group), list.users.union(&list.unknown));
     }
+    routes.add(Route::Direct, &assignments.users);
+    routes.into_parts()
 }
 
 /// Passes each group member to `on_user` at its first complete row.
@@ -322,65 +229,5 @@ impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
             Some(before) if before == hash => {}
             Some(_) => drop(self.reread.insert(read.user())),
         }
-    }
-}
-
-/// Turns a row into an account. Without `accountEnabled`, or without any name, the account is unreadable, because a lost
-/// permission looks the same.
-pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
-    let UserRow { kind, id, values, problem } = row;
-    let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: with_request_id(detail, request_id) };
-    if let Some(RowProblem { detail, is_oversized: _ }) = problem {
-        return unreadable(&format!("{detail} in the answer of Graph"));
-    }
-    let value = |property| selection.position(property).and_then(|slot| values.get(slot)).and_then(Option::as_ref);
-    let enabled = match value("accountEnabled") {
-        Some(Value::Boolean(enabled)) => *enabled,
-        None | Some(Value::Null) => return unreadable("accountEnabled is missing in the answer of Graph"),
-        Some(_) => return unreadable("accountEnabled is neither true nor false in the answer of Graph"),
-    };
-    let named = |property| matches!(value(property), Some(Value::Text(_)));
-    if !named("displayName") && !named("userPrincipalName") {
-        return unreadable("displayName and userPrincipalName are missing in the answer of Graph");
-    }
-    let mut complete = Vec::with_capacity(values.len());
-    for (property, value) in selection.properties().iter().zip(values) {
-        match value {
-            Some(value) => complete.push(value),
-            // Users who are not assigned have no roles.
-            None if property == APP_ROLE_ASSIGNMENTS => complete.push(Value::List(Vec::new())),
-            None => return unreadable(&format!("{property} is missing in the answer of Graph")),
-        }
-    }
-    AccountRead::User(User { id, enabled, is_agent: kind == RowType::Agent, values: complete })
-}
-
-/// The routes of all users. Users share the few combinations that occur.
-#[derive(Default)]
-struct RouteMap {
-    /// The index of each user's set.
-    users: BTreeMap<EntraId, u32>,
-    sets: Vec<BTreeSet<Route>>,
-    /// The index of the set that results from adding a route to another set.
-    extended: BTreeMap<(Option<u32>, Route), u32>,
-}
-
-impl RouteMap {
-    fn add<'u>(&mut self, route: Route, users: impl IntoIterator<Item = &'u EntraId>) {
-        for user in users {
-            let before = self.users.get(user).copied();
-            let after = *self.extended.entry((before, route)).or_insert_with(|| {
-                let mut set = before.and_then(|index| self.sets.get(index as usize)).cloned().unwrap_or_default();
-                set.insert(route);
-                self.sets.push(set);
-                // There are fewer combinations than users, whose number fits into a u32.
-                u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)
-            });
-            self.users.insert(*user, after);
-        }
-    }
-
-    fn into_parts(self) -> (BTreeMap<EntraId, u32>, Vec<Routes>) {
-        (self.users, self.sets.into_iter().map(|set| set.into_iter().collect()).collect())
     }
 }

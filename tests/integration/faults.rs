@@ -75,7 +75,7 @@ async fn an_undocumented_answer_fails_the_cycle() {
         ("a part that is missing", Fault::on("POST", BATCH).missing_part(1), "have no answer"),
         ("a part with an unknown id", Fault::on("POST", BATCH).extra_part(), "an answer to an unknown part"),
         ("a part twice", Fault::on("POST", BATCH).doubled_part(1), "an answer to an unknown part"),
-        ("a page of 80 MiB", Fault::on("GET", MEMBERS).padded(80), "larger than 64 MiB"),
+        ("a page of 80 MiB", Fault::on("GET", MEMBERS).times(2).padded(80), "larger than 64 MiB"),
         (
             "an error of 100 kB",
             Fault::on("GET", ASSIGNMENTS).answer(400).message(&"so much to say ".repeat(7000)),

@@ -206,3 +206,32 @@ async fn a_refusal_of_all_direct_reads_fails_the_cycle() {
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.failed, report.counts.unchanged), (Outcome::Partial, 2, 1));
 }
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_concerns_its_user_alone() {
+    let (mut world, group, members, direct) = world_of_six("").await;
+    let user = |id: &str| Fault::on("GET", &format!("/v1.0/users/{id}")).always();
+    // Two accounts of 40 MiB do not fit into one answer, and one of 80 MiB does not fit into any.
+    world.sim.inject(Fault::on("GET", "/v1.0/users").mentioning(&direct[0]).always().padded(80));
+    direct.iter().for_each(|id| world.sim.inject(user(id).padded(40)));
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&direct[0]).job_title = Some("Diver".to_owned());
+        tenant.remove_member(&group, &members[0]);
+        tenant.delete_user(&members[1]);
+    });
+    world.sim.inject(user(&members[0]).padded(80));
+    let report = world.cycle().await;
+    let counts = Counts { in_scope: 4, updated: 1, deactivated: 1, unchanged: 3, held: 1, ..Counts::default() };
+    assert_eq!((report.outcome, report.counts), (Outcome::Held, counts));
+    expect_held(&world, &members[0], "the answer is larger than 64 MiB").await;
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+
+    // A page of members: their accounts are read by their ids.
+    world.sim.inject(Fault::on("GET", "/v1.0/groups/{id}/members").query_contains("displayName").always().padded(80));
+    world.sim.tenant(|tenant| tenant.user_mut(&members[2]).job_title = Some("Diver".to_owned()));
+    let report = world.cycle().await;
+    let counts = Counts { in_scope: 4, updated: 1, unchanged: 3, ..Counts::default() };
+    assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));
+    world.settled().await;
+}

@@ -1,6 +1,6 @@
 //! `[appRoleAssignments]`: the app role of a user, directly or by a group, as an attribute of the learner.
 
-use graph_sim::Tenant;
+use graph_sim::{Fault, Tenant};
 use learner_sync::plan::Counts;
 
 use crate::database::{apply, on_both};
@@ -53,6 +53,21 @@ async fn the_name_of_the_role_is_mapped() {
     let explained = world.run_program(&["provision", "--dry-run", &ids[1]], 0).stdout;
     assert!(explained.contains("appRoleAssignments: [\"Trainer\"]"), "{explained}");
     assert!(world.run_program(&["check"], 0).stdout.contains("every mapped attribute can be read"));
+
+    // A second assignment whose role cannot be read: the user keeps the role that the learner has.
+    world.sim.clear_journal();
+    world.configure(&format!("[scope]\napp_roles = [{:?}, {:?}]\n{MAPPING}", roles[0].id, roles[1].id));
+    world.sim.tenant(|tenant| tenant.unassign(&by_default));
+    world.sim.tenant(|tenant| tenant.assign_user_with_role(&by_default, &roles[0].id));
+    let path = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
+    world.sim.inject(Fault::on("GET", path).always().repeat_row(&by_default, "appRoleId", serde_json::Value::Null));
+    let report = world.cycle().await;
+    assert_eq!(report.counts, Counts { in_scope: 3, unchanged: 3, failed: 1, ..Counts::default() });
+    assert_eq!(world.learner(&by_default, "job_role").await, ["Trainer"]);
+    assert_eq!(world.log(&by_default).await.last().unwrap(), "update failure unreadable");
+    world.sim.clear_faults();
+    world.configure(MAPPING);
+    assert_eq!(world.cycle().await.counts.updated, 1);
 
     // A second role: the first by name is used, and it is said. The same role twice is one role.
     world.sim.tenant(|tenant| {

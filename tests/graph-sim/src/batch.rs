@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use crate::encoding::push_json;
-use crate::fault::{Distortion, Effects, Outcome};
+use crate::fault::{Delivery, Distortion, Effects, Outcome};
 use crate::reply::{Exchange, GraphError, ODATA_JSON, PLAIN_JSON, Reply};
 use crate::request::Request;
 use crate::sequence::checksum;
@@ -38,11 +38,11 @@ pub(crate) async fn respond(
         Err(error) => return Outcome::Reply(error.reply(exchange)),
     };
     let mut answers = Vec::with_capacity(parts.len());
-    let mut delivery = None;
+    let mut delivery: Option<Delivery> = None;
     for part in parts {
         match server::respond(shared, &part.request, Some(roles)).await {
             Outcome::Reply(reply) => {
-                delivery = delivery.or(reply.delivery);
+                delivery = Delivery::of_batch(delivery, reply.delivery);
                 answers.push((part.id, reply));
             }
             Outcome::Reset => return Outcome::Reset,

@@ -88,6 +88,16 @@ enum Step {
 }
 
 impl Delivery {
+    /// The delivery of a batch that has another part: white space adds up, otherwise the first one counts.
+    pub(crate) fn of_batch(before: Option<Self>, part: Option<Self>) -> Option<Self> {
+        match (before, part) {
+            (Some(Self::Padded { mebibytes }), Some(Self::Padded { mebibytes: more })) => {
+                Some(Self::Padded { mebibytes: mebibytes + more })
+            }
+            (before, part) => before.or(part),
+        }
+    }
+
     /// The body and the `Content-Length` to announce, if any.
     pub(crate) fn body(self, whole: Vec<u8>, reset_handle: ResetHandle) -> (Body, Option<usize>) {
         let whole = Bytes::from(whole);

@@ -1,0 +1,73 @@
+//! One account: the answer about it, and what it says.
+
+use super::client::{Reply, with_request_id};
+use super::wire::{self, InvalidRow, RowProblem, RowType, UserRow};
+use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Selection, User, Value};
+
+/// The result of reading one user.
+#[derive(Clone, Debug)]
+pub enum AccountRead {
+    /// The account, with every selected property.
+    User(User),
+    /// The account exists, but a property that determines its state is missing.
+    Unreadable {
+        /// The user.
+        user: EntraId,
+        /// The missing property.
+        detail: String,
+    },
+    /// Assigned, but the account does not exist.
+    NotFound(EntraId),
+}
+
+impl AccountRead {
+    /// The user's id.
+    pub fn user(&self) -> EntraId {
+        match self {
+            Self::User(user) => user.id,
+            Self::Unreadable { user, .. } | Self::NotFound(user) => *user,
+        }
+    }
+}
+
+/// Decodes the answer about one user, or says why the user is unreadable.
+pub(super) fn single_user(user: EntraId, reply: &Reply, selection: &Selection) -> Result<UserRow, String> {
+    let Reply { body, request_id } = reply;
+    match wire::user(body, selection) {
+        Ok(row) if row.id == user => Ok(row),
+        Ok(_) => Err(with_request_id("the answer is about another account", request_id)),
+        Err(InvalidRow::Bad(why) | InvalidRow::Failed(why) | InvalidRow::NoObject(why)) => {
+            Err(with_request_id(&format!("the answer of Graph cannot be read: {why}"), request_id))
+        }
+    }
+}
+
+/// Turns a row into an account. Without `accountEnabled`, or without any name, the account is unreadable, because a lost
+/// permission looks the same.
+pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
+    let UserRow { kind, id, values, problem } = row;
+    let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: with_request_id(detail, request_id) };
+    if let Some(RowProblem { detail, is_oversized: _ }) = problem {
+        return unreadable(&format!("{detail} in the answer of Graph"));
+    }
+    let value = |property| selection.position(property).and_then(|slot| values.get(slot)).and_then(Option::as_ref);
+    let enabled = match value("accountEnabled") {
+        Some(Value::Boolean(enabled)) => *enabled,
+        None | Some(Value::Null) => return unreadable("accountEnabled is missing in the answer of Graph"),
+        Some(_) => return unreadable("accountEnabled is neither true nor false in the answer of Graph"),
+    };
+    let named = |property| matches!(value(property), Some(Value::Text(_)));
+    if !named("displayName") && !named("userPrincipalName") {
+        return unreadable("displayName and userPrincipalName are missing in the answer of Graph");
+    }
+    let mut complete = Vec::with_capacity(values.len());
+    for (property, value) in selection.properties().iter().zip(values) {
+        match value {
+            Some(value) => complete.push(value),
+            // Users who are not assigned have no roles.
+            None if property == APP_ROLE_ASSIGNMENTS => complete.push(Value::List(Vec::new())),
+            None => return unreadable(&format!("{property} is missing in the answer of Graph")),
+        }
+    }
+    AccountRead::User(User { id, enabled, is_agent: kind == RowType::Agent, values: complete })
+}
