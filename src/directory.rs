@@ -6,6 +6,7 @@
 //! that lags behind.
 
 mod account;
+mod batch;
 mod by_id;
 mod client;
 mod confirm;

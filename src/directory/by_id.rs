@@ -7,7 +7,8 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::account::{AccountRead, read_account, single_user};
-use super::client::{BATCH, Reply, with_request_id};
+use super::batch::BATCH;
+use super::client::{Reply, with_request_id};
 use super::error::{FailedReads, GraphError, malformed};
 use super::wire::{self, InvalidRow, UserRow};
 use super::{Directory, DirectoryError, select};

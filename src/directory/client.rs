@@ -1,4 +1,4 @@
-//! Requests to Graph: bearer token, retries, pages, batches, and errors with their context.
+//! Requests to Graph: bearer token, retries, pages, and errors with their context.
 //!
 //! [`Throttle`](super::throttle::Throttle) limits how many requests run at once.
 
@@ -6,19 +6,18 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::TryStreamExt as _;
-use futures_util::stream::FuturesOrdered;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
 
+use super::batch::batch_budget;
 use super::dates::{Dates, parse_date};
 use super::error::{GraphError, answered, malformed};
 use super::throttle::Throttle;
 use super::turn::Turns;
-use super::wire::{self, BatchAnswer, BatchPart, Page};
+use super::wire::{self, Page};
 use crate::auth::{Authenticator, Http};
 use crate::model::{Clock, EntraId, foreign_text};
 use crate::retry::{Attempt, RetryBudget, RetryWaits, at_least_min_wait, retry_after};
@@ -33,16 +32,13 @@ const MAX_ROWS: usize = 1_000_000;
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// How often one list is restarted after its page token expired.
 const MAX_RESTARTS: usize = 5;
-/// The most parts of a `$batch`.
-pub(super) const BATCH: usize = 20;
-
 #[derive(Debug)]
 pub(super) struct GraphClient {
-    http: Http,
+    pub(super) http: Http,
     pub(super) authenticator: Authenticator,
     root: Url,
-    clock: Clock,
-    throttle: Throttle,
+    pub(super) clock: Clock,
+    pub(super) throttle: Throttle,
     pub(super) dates: Dates,
     pub(super) turns: Turns,
     /// The number of requests sent so far; a `$batch` counts as one.
@@ -58,9 +54,6 @@ pub(super) struct Reply {
     pub(super) request_id: String,
 }
 
-/// The result of one part of a `$batch`.
-pub(super) type BatchReply = Result<Reply, GraphError>;
-
 impl GraphClient {
     pub(super) fn new(http: Http, authenticator: Authenticator, root: Url, at_once: usize, clock: Clock) -> Self {
         let throttle = Throttle::new(at_once.max(1));
@@ -75,7 +68,7 @@ impl GraphClient {
     }
 
     /// The URL of `path` below `/v1.0`.
-    fn url(&self, path: &str) -> Result<Url, GraphError> {
+    pub(super) fn url(&self, path: &str) -> Result<Url, GraphError> {
         self.root.join(&format!("/v1.0{path}")).map_err(|error| malformed(path, error.to_string()))
     }
 
@@ -174,120 +167,8 @@ impl GraphClient {
         Ok(url)
     }
 
-    /// GETs all `paths` in `$batch` requests of 20 parts and returns the results in the order of the paths. A part that
-    /// fails, after its retries, does not fail the others.
-    /// <https://learn.microsoft.com/graph/json-batching>
-    pub(super) async fn batch(&self, what: &str, paths: &[String]) -> Result<Vec<BatchReply>, GraphError> {
-        let batches: FuturesOrdered<_> = paths.chunks(BATCH).map(|chunk| self.one_batch(what, chunk)).collect();
-        let answers: Vec<Vec<BatchReply>> = batches.try_collect().await?;
-        Ok(answers.into_iter().flatten().collect())
-    }
-
-    /// GETs up to 20 paths in one `$batch`, and retries the parts that may be retried. When the answer is too large, each
-    /// half of the parts gets its own `$batch`, until only a part that is too large by itself fails.
-    async fn one_batch(&self, what: &str, chunk: &[String]) -> Result<Vec<BatchReply>, GraphError> {
-        let mut answers: Vec<Option<BatchReply>> = chunk.iter().map(|_| None).collect();
-        let new_waits = || RetryWaits::new(self.http.request_deadline);
-        let mut batches: Vec<(BTreeSet<usize>, RetryWaits)> = vec![((0..chunk.len()).collect(), new_waits())];
-        while let Some((mut open, mut waits)) = batches.pop() {
-            let (parts, retry) = match self.batch_once(what, chunk, &open, &mut waits).await {
-                Err(error @ GraphError::TooLarge { .. }) => {
-                    let middle = open.iter().nth(open.len() / 2).copied().unwrap_or_default();
-                    let half = open.split_off(&middle);
-                    if open.is_empty() {
-                        answers[middle] = Some(Err(error));
-                    } else {
-                        batches.extend([(half, new_waits()), (open, new_waits())]);
-                    }
-                    continue;
-                }
-                sent => sent?,
-            };
-            for (index, answer) in parts {
-                open.remove(&index);
-                answers[index] = Some(answer);
-            }
-            if let Some(BatchRetry { asked, budget, errors }) = retry {
-                let Some(wait) = waits.next_wait(asked, budget) else {
-                    errors.into_iter().for_each(|(index, error)| answers[index] = Some(Err(error)));
-                    continue;
-                };
-                let first = errors.first().map(|(_, error)| error.to_string()).unwrap_or_default();
-                let wait_ms = wait.as_millis() as u64;
-                tracing::warn!(
-                    request = what,
-                    parts = errors.len(),
-                    retry.wait_ms = wait_ms,
-                    "{first}; retrying inside $batch"
-                );
-                if asked.is_some() {
-                    self.throttle.pause_for(wait.min(self.http.request_deadline));
-                }
-                tokio::time::sleep(wait).await;
-                batches.push((open, waits));
-            } else if let Some(missing) = open.first() {
-                // The query can be long.
-                let missing = chunk[*missing].split('?').next().unwrap_or_default();
-                let detail =
-                    format!("{} of {} parts of the batch have no answer, {missing} first", open.len(), chunk.len());
-                return Err(malformed(what, detail));
-            }
-        }
-        Ok(answers.into_iter().flatten().collect())
-    }
-
-    /// Sends one `$batch`. Returns the final results and, when parts must be retried, how.
-    async fn batch_once(
-        &self,
-        what: &str,
-        chunk: &[String],
-        open: &BTreeSet<usize>,
-        waits: &mut RetryWaits,
-    ) -> Result<(Vec<(usize, BatchReply)>, Option<BatchRetry>), GraphError> {
-        let requests: Vec<serde_json::Value> = open
-            .iter()
-            .map(|index| serde_json::json!({"id": index.to_string(), "method": "GET", "url": chunk[*index]}))
-            .collect();
-        let body = serde_json::json!({ "requests": requests });
-        let Reply { body, request_id } = self.send(what, self.url("/$batch")?, Some(&body), waits).await?;
-        let answer: BatchAnswer = decode(what, &body)?;
-        let mut results = Vec::new();
-        let mut retry: Option<BatchRetry> = None;
-        let mut unanswered = open.clone();
-        for part in answer.responses {
-            let index = part.id.parse().ok().filter(|index| unanswered.remove(index));
-            let index = index.ok_or_else(|| malformed(what, "an answer to an unknown part"))?;
-            let BatchPart { id: _, status, headers, body } = part;
-            let body = body.map(|body| String::from(Box::<str>::from(body))).unwrap_or_default();
-            if let Some(budget) = batch_budget(status) {
-                let asked = headers
-                    .iter()
-                    .flatten()
-                    .find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))
-                    .and_then(|(_, value)| value.as_str().map(str::to_owned).or_else(|| Some(value.to_string())))
-                    .and_then(|value| retry_after(&value, (self.clock)()));
-                let error = answered(what, status, &body, &request_id);
-                // The parts are retried together, with the longest wait and the largest budget.
-                let retry = retry.get_or_insert(BatchRetry { asked, budget, errors: Vec::new() });
-                retry.asked = retry.asked.max(asked);
-                if retry.budget.limit() < budget.limit() {
-                    retry.budget = budget;
-                }
-                retry.errors.push((index, error));
-            } else {
-                let answer = if status == 200 {
-                    Ok(Reply { body, request_id: request_id.clone() })
-                } else {
-                    Err(answered(what, status, &body, &request_id))
-                };
-                results.push((index, answer));
-            }
-        }
-        Ok((results, retry))
-    }
-
     /// Sends one request, with retries, and renews a refused token once.
-    async fn send(
+    pub(super) async fn send(
         &self,
         what: &str,
         url: Url,
@@ -393,11 +274,6 @@ impl GraphClient {
     }
 }
 
-/// The retries of a `$batch` or a part of it. Graph documents 424 for a batch that contains a throttled part.
-pub(super) fn batch_budget(status: u16) -> Option<RetryBudget> {
-    if status == 424 { Some(RetryBudget::Full) } else { RetryBudget::for_status(status) }
-}
-
 fn request_id_of(error: &GraphError) -> String {
     match error {
         GraphError::Answered { request_id, .. } => request_id.clone(),
@@ -421,15 +297,6 @@ fn is_about(list: &Url, context: &str) -> bool {
     named.into_iter().all(|named| Some(named) == object)
 }
 
-/// How the open parts of a `$batch` are retried.
-struct BatchRetry {
-    /// The longest `Retry-After`.
-    asked: Option<Duration>,
-    budget: RetryBudget,
-    /// The result of each part when no wait is left.
-    errors: Vec<(usize, GraphError)>,
-}
-
 /// The progress of a list.
 pub(super) enum ListEvent<'r> {
     /// The list starts or restarts; earlier rows are void.
@@ -438,7 +305,7 @@ pub(super) enum ListEvent<'r> {
     Row(&'r str, &'r str),
 }
 
-fn decode<T: DeserializeOwned>(what: &str, body: &str) -> Result<T, GraphError> {
+pub(super) fn decode<T: DeserializeOwned>(what: &str, body: &str) -> Result<T, GraphError> {
     wire::object(body).map_err(|detail| malformed(what, detail))
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::client::batch_budget;
+use super::batch::batch_budget;
 use super::wire::ErrorBody;
 use crate::auth::{AuthError, unreachable_hint};
 use crate::model::{EntraId, foreign_text, without_personal_data};

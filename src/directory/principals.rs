@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::client::{BatchReply, ListEvent, Reply};
+use super::batch::BatchReply;
+use super::client::{ListEvent, Reply};
 use super::error::{first_ids, malformed};
 use super::wire::{self, AssignmentRow, InvalidRow, PrincipalType};
 use super::{Application, DEFAULT_ACCESS, Directory, DirectoryError, PAGE_SIZE};

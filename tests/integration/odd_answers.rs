@@ -235,3 +235,27 @@ async fn an_answer_that_is_too_large_concerns_its_user_alone() {
     assert_eq!((report.outcome, report.counts), (Outcome::Success, counts));
     world.settled().await;
 }
+
+#[tokio::test]
+async fn provisioning_one_leaver_holds_it_for_an_odd_answer() {
+    let (world, group, members, direct) = world_of_six("").await;
+    world.sim.tenant(|tenant| {
+        tenant.remove_member(&group, &members[0]);
+        tenant.delete_user(&members[1]);
+        tenant.delete_user(&direct[0]);
+    });
+    let paths = [
+        (&members[0], format!("/v1.0/users/{}", members[0]), 410),
+        (&members[1], format!("/v1.0/directory/deletedItems/{}", members[1]), 400),
+        (&direct[0], format!("/v1.0/users/{}", direct[0]), 451),
+    ];
+    for (user, path, status) in paths {
+        world.sim.inject(always(&path, status, ""));
+        world.run_program(&["provision", user], 3);
+        let log = world.log(user).await;
+        let expected = if *user == direct[0] { "update failure unreadable" } else { "deactivate held unreadable" };
+        assert_eq!(log.last().unwrap(), expected, "{status}");
+        assert!(world.last_detail(user).await.contains(&format!("answered {status}")), "{status}");
+        world.sim.clear_faults();
+    }
+}
