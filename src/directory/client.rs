@@ -213,13 +213,14 @@ impl GraphClient {
             error: GraphError::Transport { what: what.to_owned(), source: source.without_url() },
             after: None,
         };
+        let sent = Instant::now();
         let mut answer = match request.send().await {
             Ok(answer) => answer,
             Err(source) => return transport(source),
         };
         let status = answer.status();
         if status.is_success() {
-            self.dates.add(answer.headers());
+            self.dates.add(answer.headers(), sent);
         }
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let request_id = header("request-id").map_or_else(|| "none".to_owned(), |id| foreign_text(&id));

@@ -41,8 +41,8 @@ impl Dates {
         self.change(|seen| *seen = Seen::since(Instant::now()));
     }
 
-    /// Adds the date of an answer to a request with our token.
-    pub(super) fn add(&self, headers: &HeaderMap) {
+    /// Adds the date of an answer that was received now, to a request with our token.
+    pub(super) fn add(&self, headers: &HeaderMap, sent: Instant) {
         // A cache repeats the date at which it received the answer.
         let date = (!headers.contains_key(AGE)).then(|| parse_date(headers));
         self.change(|seen| {
@@ -50,7 +50,10 @@ impl Dates {
             match date {
                 None => {}
                 Some(Err(fault)) => drop(seen.fault.get_or_insert(fault)),
-                Some(Ok(date)) => seen.between = Some(extend(seen.between, date, seen.start.elapsed())),
+                Some(Ok(date)) => {
+                    let (sent, received) = (sent.saturating_duration_since(seen.start), seen.start.elapsed());
+                    seen.between = Some(extend(seen.between, date, sent, received));
+                }
             }
         });
     }
@@ -75,15 +78,20 @@ impl Dates {
     }
 }
 
-/// Adds the time at the start that an answer implies, `elapsed` after it. Its date lacks the fraction of a second, so that the
-/// time is between two whole seconds: the earlier one is certain, the later one possible.
-fn extend(between: Option<(Timestamp, Timestamp)>, date: Timestamp, elapsed: Duration) -> (Timestamp, Timestamp) {
+/// Adds the time at the start that an answer implies. Its date lacks the fraction of a second, and was written at some time
+/// between `sent` and `received`, which count from the start: one second is certainly past, a later one possible.
+fn extend(
+    between: Option<(Timestamp, Timestamp)>,
+    date: Timestamp,
+    sent: Duration,
+    received: Duration,
+) -> (Timestamp, Timestamp) {
     let before = |seconds: u64| {
         let seconds = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
         date.checked_sub(seconds).unwrap_or(date)
     };
-    let possible = before(elapsed.as_secs());
-    let certain = before(elapsed.as_secs() + u64::from(elapsed.subsec_nanos() > 0));
+    let possible = before(sent.as_secs());
+    let certain = before(received.as_secs() + u64::from(received.subsec_nanos() > 0));
     let (earliest, latest) = between.unwrap_or((possible, certain));
     (earliest.min(possible), latest.max(certain))
 }
@@ -113,7 +121,7 @@ mod tests {
         let dates = Dates::new();
         for answer in answers {
             let headers = answer.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-            dates.add(&headers.collect());
+            dates.add(&headers.collect(), Instant::now());
         }
         dates.at_start().map(|at| at.map(|GraphTime { latest, .. }| format!("{latest:.0}")))
     }
@@ -154,13 +162,20 @@ mod tests {
     #[test]
     fn the_time_at_the_start_does_not_depend_on_how_long_the_answers_took() {
         let start: Timestamp = "2026-03-02T08:00:00.002Z".parse().unwrap();
-        // Milliseconds after the start; one answer comes just after a second of Graph began, and before it began here.
-        for answers in [&[5][..], &[700], &[1300], &[5, 999, 1005], &[998, 999, 30], &[5, 59_999], &[3_001, 90_998]] {
+        // Milliseconds after the start at which each request is sent, its date is written, and its answer is received. Some
+        // dates are written just after a second of Graph begins, before one begins here.
+        for answers in [
+            &[[0, 3, 5]][..],
+            &[[690, 695, 700]],
+            &[[20, 999, 999], [1, 2, 3]],
+            &[[998, 998, 998], [999, 999, 999], [20, 25, 30]],
+            &[[0, 3, 5], [800, 900, 1050], [4000, 4500, 5100]],
+            &[[0, 900, 2700], [59_998, 59_999, 59_999]],
+        ] {
             let mut seen = None;
-            for millis in answers {
-                let elapsed = Duration::from_millis(*millis);
-                let date = Timestamp::from_second((start + elapsed).as_second()).unwrap();
-                seen = Some(extend(seen, date, elapsed));
+            for [sent, written, received] in answers.iter().map(|answer| answer.map(Duration::from_millis)) {
+                let date = Timestamp::from_second((start + written).as_second()).unwrap();
+                seen = Some(extend(seen, date, sent, received));
             }
             let expected = GraphTime::at("2026-03-02T08:00:00Z".parse().unwrap());
             assert_eq!(seen.map(graph_time), Some(expected), "{answers:?}");
