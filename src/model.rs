@@ -18,6 +18,7 @@ mod shell;
 mod table;
 mod unreadable_row;
 mod user;
+mod values;
 mod words;
 
 use std::fmt;
@@ -31,7 +32,7 @@ pub use self::clock::{CLOCK_TOLERANCE, ClockFault, ClockFinding, CycleTime, DAY,
 pub use self::foreign_text::{foreign_message, foreign_text, hides_something, is_visible, visible};
 pub use self::guest::{home_name, stored_name_prefix};
 pub use self::impersonal::without_personal_data;
-pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey, Values};
+pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKey};
 pub use self::lock_holder::LockHolder;
 pub use self::policy::{Reissued, Repair};
 pub use self::restrictions::{Restrictions, UserList};
@@ -39,6 +40,7 @@ pub use self::shell::shell_word;
 pub use self::table::{Column, ColumnConstant, IdGenerator, StateLabels, Table};
 pub use self::unreadable_row::{RowSubject, UnreadableRow, UnreadableRows};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
+pub use self::values::Values;
 pub(crate) use self::words::words;
 pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};
 

@@ -325,7 +325,7 @@ pub fn lookups(
         } else {
             let values = joiners::creation_values(learner);
             lookups.keys.extend(joiners::newly_wanted(&values, None));
-            lookups.match_values.extend(values.get(&match_attribute).cloned().flatten());
+            lookups.match_values.extend(values.text(match_attribute).map(str::to_owned));
             lookups.newcomers.push(*id);
         }
     }

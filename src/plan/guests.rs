@@ -45,7 +45,7 @@ fn split(input: PlanInput<'_>, mut decision: Decision) -> [Decision; 2] {
         (&mut decision.effect, input.desired.assessment(decision.user))
     {
         let mut values = learner.values.clone();
-        values.extend(held.changes.iter().map(|change| (change.attribute, change.old.clone())));
+        values.extend(held.changes.iter().map(|change| (change.attribute, change.old.as_deref())));
         after.fingerprint = Fingerprint::compute(&values);
         after.spelling = Some(Fingerprint::spelling(&values));
         after.keeps_hold = true;

@@ -299,7 +299,7 @@ fn present_in_joining_rows(input: PlanInput<'_>, decisions: &[Decision]) -> BTre
             TargetRow::Linked(_) => input.row(decision.user).filter(|row| !row.active),
         };
         let values = row.into_iter().flat_map(|row| &row.values).filter(|(_, value)| value.is_some());
-        values.for_each(|(attribute, _)| *present.entry(*attribute).or_default() += 1);
+        values.for_each(|(attribute, _)| *present.entry(attribute).or_default() += 1);
     }
     present
 }

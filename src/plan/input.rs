@@ -116,7 +116,7 @@ impl LearnerRow {
     }
 
     pub(super) fn value(&self, attribute: Attribute) -> Option<&str> {
-        self.values.get(&attribute).and_then(Option::as_deref)
+        self.values.text(attribute)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::model::{
 /// The values of a new row.
 pub(super) fn creation_values(learner: &Learner) -> Values {
     let mut values = learner.values.clone();
-    values.extend(learner.on_create.clone());
+    values.extend(&learner.on_create);
     values
 }
 
@@ -23,7 +23,7 @@ pub(super) fn newly_wanted<'a>(
     row: Option<&'a LearnerRow>,
 ) -> impl Iterator<Item = UniqueKey> + 'a {
     Attribute::UNIQUE.into_iter().filter_map(move |attribute| {
-        let wanted = values.get(&attribute)?.as_deref()?;
+        let wanted = values.text(attribute)?;
         let held = row.and_then(|row| row.value(attribute));
         (!attribute.same(held, Some(wanted))).then(|| UniqueKey::new(attribute, wanted))
     })
@@ -187,7 +187,7 @@ fn newcomer(
         row: TargetRow::New,
         user_name: text(&values, Attribute::UserName),
         changes: written
-            .map(|(attribute, value)| AttributeChange::new(*attribute, None, value.clone()))
+            .map(|(attribute, value)| AttributeChange::new(attribute, None, value.map(str::to_owned)))
             .chain([AttributeChange::active(None, true)])
             .collect(),
         old_external_id: None,
@@ -236,11 +236,11 @@ fn update(
     };
     let mut changes: Vec<AttributeChange> = Vec::new();
     for (attribute, new) in &learner.values {
-        let old = row.and_then(|row| row.value(*attribute));
-        let keeps_default = new.is_none() && old == learner.kept_defaults.get(attribute).map(String::as_str);
-        let is_equal = old == new.as_deref() || (is_written && attribute.same(old, new.as_deref()));
+        let old = row.and_then(|row| row.value(attribute));
+        let keeps_default = new.is_none() && old == learner.kept_defaults.get(&attribute).map(String::as_str);
+        let is_equal = old == new || (is_written && attribute.same(old, new));
         if !is_equal && !keeps_default {
-            changes.push(AttributeChange::new(*attribute, old.map(str::to_owned), new.clone()));
+            changes.push(AttributeChange::new(attribute, old.map(str::to_owned), new.map(str::to_owned)));
         }
     }
     if !active {
@@ -277,7 +277,7 @@ fn active_after(user: &AssignedUser, learner: &Learner) -> RowAfter {
 }
 
 fn text(values: &Values, attribute: Attribute) -> Option<String> {
-    values.get(&attribute).cloned().flatten()
+    values.text(attribute).map(str::to_owned)
 }
 
 /// A user that never was a learner and does not become one now.

@@ -116,7 +116,7 @@ pub fn recreated(input: PlanInput<'_>, source: &str) -> Recreated {
     };
     let mut recreated = Recreated::default();
     for Newcomer { user, values, rows } in &newcomers {
-        let user_name = values.get(&Attribute::UserName).cloned().flatten();
+        let user_name = values.text(Attribute::UserName).map(str::to_owned);
         for row in rows.values() {
             let Some(former) = linked_user(input, row) else { continue };
             let others =
@@ -186,7 +186,7 @@ fn judge(
 
 /// A value for comparison, without letter case and superfluous blanks; `None` when nothing is left.
 fn folded(values: &Values, attribute: Attribute) -> Option<String> {
-    let value = values.get(&attribute)?.as_deref()?.to_lowercase();
+    let value = values.text(attribute)?.to_lowercase();
     let words: Vec<&str> = value.split_whitespace().collect();
     (!words.is_empty()).then(|| words.join(" "))
 }

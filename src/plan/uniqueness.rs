@@ -61,7 +61,7 @@ impl<'a> Holders<'a> {
 
     /// Every row that has one of the unique `values`, or that this user would adopt.
     pub(super) fn similar(&self, id: EntraId, values: &Values) -> impl Iterator<Item = &'a LearnerRow> {
-        let wanted = values.get(&self.match_attribute).and_then(Option::as_deref);
+        let wanted = values.text(self.match_attribute);
         let matching = wanted.and_then(|wanted| self.unlinked_by_match.get(&self.match_attribute.matched(wanted)));
         let holding = newly_wanted(values, None).filter_map(|key| self.by_key.get(&key)).flatten().copied();
         let rows: Vec<&LearnerRow> = holding.chain(self.by_external_id.get(&id).copied()).collect();
@@ -79,7 +79,7 @@ impl<'a> Holders<'a> {
             };
         }
         let path = self.match_attribute.path();
-        let Some(wanted) = values.get(&self.match_attribute).and_then(Option::as_deref) else { return Match::None };
+        let Some(wanted) = values.text(self.match_attribute) else { return Match::None };
         // An external table may have several names that differ in letter case alone.
         let matching = self.unlinked_by_match.get(&self.match_attribute.matched(wanted));
         match matching.map_or(&[][..], Vec::as_slice) {
@@ -263,9 +263,10 @@ fn free_values(
     let mut values = row.values.clone();
     let mut changes = Vec::new();
     for attribute in Attribute::UNIQUE {
-        if let Some(value) = values.get_mut(&attribute).and_then(Option::as_mut) {
-            let old = std::mem::replace(value, format!("{user}{value}"));
-            changes.push(AttributeChange::new(attribute, Some(old), Some(value.clone())));
+        if let Some(old) = row.value(attribute) {
+            let new = format!("{user}{old}");
+            values.insert(attribute, Some(&new));
+            changes.push(AttributeChange::new(attribute, Some(old.to_owned()), Some(new)));
         }
     }
     Some(Decision {

@@ -227,7 +227,7 @@ pub(super) async fn execute(store: &Store, sql: &'static str) {
 }
 
 pub(super) fn values(pairs: &[(Attribute, Option<&str>)]) -> Values {
-    pairs.iter().map(|(attribute, value)| (*attribute, value.map(str::to_owned))).collect()
+    pairs.iter().copied().collect()
 }
 
 pub(super) fn routes(routes: &[Route]) -> Routes {

@@ -110,7 +110,7 @@ pub(super) fn mapped<'a>(explanation: &'a Explanation, rules: &'a Rules) -> Vec<
         .map(|(line, mapped)| {
             let old = match (&explanation.row, line.attribute) {
                 (Some(row), Attribute::Active) => Some(row.active.to_string()),
-                (Some(row), attribute) => row.values.get(&attribute).cloned().flatten(),
+                (Some(row), attribute) => row.values.text(attribute).map(str::to_owned),
                 (None, _) => None,
             };
             let without = || match (line.default, line.required) {

@@ -44,8 +44,7 @@ fn an_unlinked_learner_is_adopted_by_external_id_before_the_match_attribute() {
 fn an_unlinked_learner_is_adopted_by_the_match_attribute() {
     let mut world = World::new();
     world.unlinked_learner(1).active = false;
-    let name = world.rows[0].values.get_mut(&Attribute::UserName).unwrap();
-    *name = Some("N1".to_owned());
+    world.rows[0].values.insert(Attribute::UserName, Some("N1"));
     world.wanted(1);
     world.check(
         r"
@@ -57,7 +56,7 @@ fn an_unlinked_learner_is_adopted_by_the_match_attribute() {
     );
     // Other attributes match with their letter case.
     world.limits.match_attribute = Attribute::Department;
-    world.rows[0].values.insert(Attribute::Department, Some("D1".to_owned()));
+    world.rows[0].values.insert(Attribute::Department, Some("D1"));
     world.check(
         r#"
         fail create u1: conflict; emails[type eq "work"].value is held by learner 1 (not linked, inactive)
@@ -68,7 +67,7 @@ fn an_unlinked_learner_is_adopted_by_the_match_attribute() {
         1 in scope, 1 failed
     "#,
     );
-    world.wanted(1).values.remove(&Attribute::Department);
+    world.wanted(1).values.retain(|attribute| attribute != Attribute::Department);
     world.check(
         r#"
         fail create u1: conflict; emails[type eq "work"].value is held by learner 1 (not linked, inactive)
@@ -124,7 +123,7 @@ fn a_match_that_is_not_unique_or_not_free_is_a_conflict() {
     let mut world = World::new();
     world.limits.match_attribute = Attribute::Department;
     for number in [11, 12] {
-        world.unlinked_learner(number).values.insert(Attribute::Department, Some("d1".to_owned()));
+        world.unlinked_learner(number).values.insert(Attribute::Department, Some("d1"));
     }
     world.wanted(1);
     world.check(
@@ -190,9 +189,9 @@ fn a_match_that_is_not_unique_or_not_free_is_a_conflict() {
 fn two_users_who_match_one_learner_are_both_in_conflict() {
     let mut world = World::new();
     world.limits.match_attribute = Attribute::Department;
-    world.unlinked_learner(9).values.insert(Attribute::Department, Some("d1".to_owned()));
+    world.unlinked_learner(9).values.insert(Attribute::Department, Some("d1"));
     world.wanted(1);
-    world.wanted(2).values.insert(Attribute::Department, Some("d1".to_owned()));
+    world.wanted(2).values.insert(Attribute::Department, Some("d1"));
     world.check(
         r#"
         fail update learner 9 for u1: conflict; 2 users match learner 9
@@ -217,7 +216,7 @@ fn a_linked_learner_gets_exactly_the_values_that_differ() {
         1 in scope, 1 unchanged
     ",
     );
-    world.wanted(1).values.insert(Attribute::Department, Some("D1".to_owned()));
+    world.wanted(1).values.insert(Attribute::Department, Some("D1"));
     world.check(
         r"
         update learner 1 of u1: attributes-changed
@@ -239,11 +238,11 @@ fn a_linked_learner_gets_exactly_the_values_that_differ() {
 fn a_change_of_letter_case_is_written_once() {
     let mut world = World::new();
     world.learner(1);
-    world.wanted(1).values.insert(Attribute::Email, Some("E1".to_owned()));
+    world.wanted(1).values.insert(Attribute::Email, Some("E1"));
     // Not even when the last cycle wrote these names is it drift.
     world.last_written = Some(world.linked());
     let wanted = world.wanted(1);
-    wanted.values.insert(Attribute::Email, Some("E1".to_owned()));
+    wanted.values.insert(Attribute::Email, Some("E1"));
     let written = Fingerprint::compute(&wanted.values);
     let spelling = Fingerprint::spelling(&wanted.values);
     world.last_written.as_mut().unwrap().get_mut(&user(1)).unwrap().fingerprint = written;
@@ -260,8 +259,8 @@ fn a_change_of_letter_case_is_written_once() {
     // The database kept its own letter case, or an administrator changed it.
     world.rows[0].spelling = Some(spelling);
     for (user_name, email) in [("n1", "e1"), ("N1", "E1"), (" n1 ", "e1")] {
-        world.rows[0].values.insert(Attribute::UserName, Some(user_name.to_owned()));
-        world.rows[0].values.insert(Attribute::Email, Some(email.to_owned()));
+        world.rows[0].values.insert(Attribute::UserName, Some(user_name));
+        world.rows[0].values.insert(Attribute::Email, Some(email));
         world.check(
             r"
             compared u1: active
@@ -271,11 +270,11 @@ fn a_change_of_letter_case_is_written_once() {
     }
     // What it does to other letters is a change.
     let mut world = World::new();
-    world.learner(1).values.insert(Attribute::Email, Some("åsa".to_owned()));
+    world.learner(1).values.insert(Attribute::Email, Some("åsa"));
     let wanted = world.wanted(1);
-    wanted.values.insert(Attribute::Email, Some("ÅSA".to_owned()));
+    wanted.values.insert(Attribute::Email, Some("ÅSA"));
     world.rows[0].spelling = Some(Fingerprint::spelling(&world.wanted(1).values));
-    world.wanted(1).values.insert(Attribute::Email, Some("ÅSA".to_owned()));
+    world.wanted(1).values.insert(Attribute::Email, Some("ÅSA"));
     world.check(
         r#"
         update learner 1 of u1: attributes-changed
@@ -289,8 +288,8 @@ fn a_change_of_letter_case_is_written_once() {
 fn a_holder_that_changes_its_letter_case_keeps_its_value() {
     let mut world = World::new();
     world.learner(1);
-    world.wanted(1).values.insert(Attribute::Email, Some("E1".to_owned()));
-    world.wanted(2).values.insert(Attribute::Email, Some("e1".to_owned()));
+    world.wanted(1).values.insert(Attribute::Email, Some("E1"));
+    world.wanted(2).values.insert(Attribute::Email, Some("e1"));
     world.check(
         r#"
         update learner 1 of u1: attributes-changed
@@ -480,7 +479,7 @@ fn attributes_changed_outside_are_repaired_or_left() {
     world.learner(1);
     world.wanted(1);
     world.last_written = Some(world.linked());
-    world.rows[0].values.insert(Attribute::Department, Some("by hand".to_owned()));
+    world.rows[0].values.insert(Attribute::Department, Some("by hand"));
     world.check(
         r"
         update learner 1 of u1: drift
@@ -587,7 +586,7 @@ fn a_value_held_by_a_learner_that_stays_is_a_conflict() {
     let mut world = World::new();
     world.inactive_learner(1);
     world.learner(2);
-    world.wanted(2).values.insert(Attribute::UserName, Some("n1".to_owned()));
+    world.wanted(2).values.insert(Attribute::UserName, Some("n1"));
     world.check(r"
         fail update learner 2 of u2: conflict; userName is held by learner 1 (Entra id u1 of tenant/application, inactive)
             userName: n2 -> n1
@@ -598,9 +597,9 @@ fn a_value_held_by_a_learner_that_stays_is_a_conflict() {
 #[test]
 fn two_newcomers_who_want_one_value_are_both_rejected() {
     let mut world = World::new();
-    world.wanted_as(1, 5).values.remove(&Attribute::Email);
-    world.wanted_as(2, 5).values.remove(&Attribute::Email);
-    world.wanted_as(3, 5).values.remove(&Attribute::Email);
+    world.wanted_as(1, 5).values.retain(|attribute| attribute != Attribute::Email);
+    world.wanted_as(2, 5).values.retain(|attribute| attribute != Attribute::Email);
+    world.wanted_as(3, 5).values.retain(|attribute| attribute != Attribute::Email);
     world.check(
         r"
         fail create u1: conflict; userName is also wanted by u2, u3
@@ -626,11 +625,11 @@ fn values_are_swapped_in_one_unit_and_handed_on_in_order() {
     for number in 1..=5 {
         world.learner(number);
     }
-    world.wanted_as(1, 2).values.remove(&Attribute::Email);
-    world.wanted_as(2, 1).values.remove(&Attribute::Email);
+    world.wanted_as(1, 2).values.retain(|attribute| attribute != Attribute::Email);
+    world.wanted_as(2, 1).values.retain(|attribute| attribute != Attribute::Email);
     // 3 takes the name of 4, which takes a new one; 5 leaves last.
-    world.wanted_as(3, 4).values.remove(&Attribute::Email);
-    world.wanted_as(4, 9).values.remove(&Attribute::Email);
+    world.wanted_as(3, 4).values.retain(|attribute| attribute != Attribute::Email);
+    world.wanted_as(4, 9).values.retain(|attribute| attribute != Attribute::Email);
     world.confirmed.insert(user(5), Verdict::Unassigned);
     world.check(
         r"
@@ -660,8 +659,8 @@ fn a_chain_behind_a_conflict_is_rejected_as_a_whole() {
         world.learner(number);
     }
     world.rejected(1, Reason::InvalidValue);
-    world.wanted(2).values.insert(Attribute::UserName, Some("n1".to_owned()));
-    world.wanted(3).values.insert(Attribute::UserName, Some("n2".to_owned()));
+    world.wanted(2).values.insert(Attribute::UserName, Some("n1"));
+    world.wanted(3).values.insert(Attribute::UserName, Some("n2"));
     world.check(
         r"
         fail update learner 1 of u1: invalid-value; a rule
@@ -678,9 +677,9 @@ fn a_chain_behind_a_conflict_is_rejected_as_a_whole() {
 fn a_held_update_keeps_the_value_that_another_user_waits_for() {
     let mut world = World::new();
     world.learner(1);
-    world.wanted(1).values.insert(Attribute::UserName, Some("n9".to_owned()));
+    world.wanted(1).values.insert(Attribute::UserName, Some("n9"));
     world.hold(1, Action::Update, Reason::Threshold);
-    world.wanted_as(2, 1).values.insert(Attribute::Email, Some("e2".to_owned()));
+    world.wanted_as(2, 1).values.insert(Attribute::Email, Some("e2"));
     world.check(
         r#"
         hold update learner 1 of u1: threshold (continues)
@@ -1417,7 +1416,7 @@ fn updates(count: u8, of: u8, department: Option<&str>) -> World {
         world.assess(number, Assessment::Unchanged);
     }
     for number in 0..count {
-        world.wanted(number).values.insert(Attribute::Department, department.map(str::to_owned));
+        world.wanted(number).values.insert(Attribute::Department, department);
     }
     world
 }
@@ -1479,10 +1478,10 @@ fn updates_are_held_beyond_max_update_percent() {
     // A change of letter case alone is not counted, but one with another change is.
     let mut world = updates(2, 4, None);
     world.limits.max_update_percent = 0;
-    world.wanted(0).values.insert(Attribute::UserName, Some("N0".to_owned()));
-    world.wanted(1).values.insert(Attribute::Email, Some("E1".to_owned()));
+    world.wanted(0).values.insert(Attribute::UserName, Some("N0"));
+    world.wanted(1).values.insert(Attribute::Email, Some("E1"));
     assert_eq!(counts(&world), (2, 0));
-    world.wanted(1).values.insert(Attribute::Department, Some("D1".to_owned()));
+    world.wanted(1).values.insert(Attribute::Department, Some("D1"));
     assert_eq!(counts(&world), (0, 2));
     // A rejected user is not an update.
     let mut world = updates(2, 4, Some("new"));
@@ -1735,7 +1734,7 @@ fn rows_and_values_are_looked_up_for_users_that_may_change() {
     world.inactive_learner(6);
     world.inactive_learner(7);
     world.assess(1, Assessment::Unchanged);
-    world.wanted(2).values.insert(Attribute::Email, Some("NEW".to_owned()));
+    world.wanted(2).values.insert(Attribute::Email, Some("NEW"));
     world.assess(3, Assessment::NotFound);
     world.rejected(4, Reason::InvalidValue);
     world.assess(6, Assessment::Leaving(Reason::AccountDisabled));
@@ -1755,10 +1754,10 @@ fn rows_and_values_are_looked_up_for_users_that_may_change() {
 fn a_null_clears_a_value_unless_it_is_the_default() {
     let mut world = World::new();
     for number in 1..=3 {
-        world.learner(number).values.insert(
-            Attribute::Title,
-            [None, Some("Boss"), Some("Learner")][usize::from(number) - 1].map(str::to_owned),
-        );
+        world
+            .learner(number)
+            .values
+            .insert(Attribute::Title, [None, Some("Boss"), Some("Learner")][usize::from(number) - 1]);
         let learner = world.wanted(number);
         learner.values.insert(Attribute::Title, None);
         learner.kept_defaults.insert(Attribute::Title, "Learner".to_owned());
@@ -1787,7 +1786,7 @@ fn a_null_clears_a_value_unless_it_is_the_default() {
     );
     // Drift away from the default is repaired to null.
     let mut world = World::new();
-    world.learner(1).values.insert(Attribute::Title, Some("Pirate".to_owned()));
+    world.learner(1).values.insert(Attribute::Title, Some("Pirate"));
     let learner = world.wanted(1);
     learner.values.insert(Attribute::Title, None);
     learner.kept_defaults.insert(Attribute::Title, "Learner".to_owned());
@@ -1812,10 +1811,10 @@ fn guest(number: u8) -> (String, String) {
 fn a_guest_is_renamed_only_after_an_approval() {
     let mut world = World::new();
     let (stored, home) = guest(1);
-    world.learner(1).values.insert(Attribute::UserName, Some(stored));
-    world.wanted(1).values.insert(Attribute::UserName, Some(home));
+    world.learner(1).values.insert(Attribute::UserName, Some(&stored));
+    world.wanted(1).values.insert(Attribute::UserName, Some(&home));
     world.learner(2);
-    world.wanted(2).values.insert(Attribute::Department, Some("elsewhere".to_owned()));
+    world.wanted(2).values.insert(Attribute::Department, Some("elsewhere"));
     // Guests do not count for the limit on the updates of others.
     world.limits.max_update_percent = 50;
     world.check(
@@ -1832,8 +1831,8 @@ fn a_guest_is_renamed_only_after_an_approval() {
     assert_eq!((plan.counts().updated, plan.counts().held), (2, 0));
     // Any other new name is an ordinary update.
     let mut world = World::new();
-    world.learner(1).values.insert(Attribute::UserName, Some(guest(1).0));
-    world.wanted(1).values.insert(Attribute::UserName, Some("married@partner.example".to_owned()));
+    world.learner(1).values.insert(Attribute::UserName, Some(&guest(1).0));
+    world.wanted(1).values.insert(Attribute::UserName, Some("married@partner.example"));
     let plan = world.plan();
     assert_eq!((plan.counts().updated, plan.counts().held), (1, 0));
 }
@@ -1841,25 +1840,25 @@ fn a_guest_is_renamed_only_after_an_approval() {
 #[test]
 fn a_guest_who_returns_keeps_the_stored_name_until_an_approval() {
     let mut world = World::new();
-    world.inactive_learner(1).values.insert(Attribute::UserName, Some(guest(1).0));
+    world.inactive_learner(1).values.insert(Attribute::UserName, Some(&guest(1).0));
     let wanted = world.wanted(1);
-    wanted.values.insert(Attribute::UserName, Some(guest(1).1));
-    wanted.values.insert(Attribute::Department, Some("elsewhere".to_owned()));
+    wanted.values.insert(Attribute::UserName, Some(&guest(1).1));
+    wanted.values.insert(Attribute::Department, Some("elsewhere"));
     // Deactivated outside.
-    world.inactive_learner(2).values.insert(Attribute::UserName, Some(guest(2).0));
+    world.inactive_learner(2).values.insert(Attribute::UserName, Some(&guest(2).0));
     world.rows[1].deactivated = false;
     world.limits.repair = Repair::All;
-    world.wanted(2).values.insert(Attribute::UserName, Some(guest(2).1));
+    world.wanted(2).values.insert(Attribute::UserName, Some(&guest(2).1));
     // Adopted.
-    world.unlinked_learner(3).values.insert(Attribute::UserName, Some(guest(3).0));
+    world.unlinked_learner(3).values.insert(Attribute::UserName, Some(&guest(3).0));
     world.rows[2].active = false;
-    world.wanted(3).values.insert(Attribute::UserName, Some(guest(3).1));
+    world.wanted(3).values.insert(Attribute::UserName, Some(&guest(3).1));
     world.limits.match_attribute = Attribute::Email;
     // The new name of a guest is that of a member.
-    world.inactive_learner(4).values.insert(Attribute::UserName, Some(guest(4).0));
-    world.wanted(4).values.insert(Attribute::UserName, Some(guest(4).1));
-    world.learner(5).values.insert(Attribute::UserName, Some(guest(4).1));
-    world.wanted(5).values.insert(Attribute::UserName, Some(guest(4).1));
+    world.inactive_learner(4).values.insert(Attribute::UserName, Some(&guest(4).0));
+    world.wanted(4).values.insert(Attribute::UserName, Some(&guest(4).1));
+    world.learner(5).values.insert(Attribute::UserName, Some(&guest(4).1));
+    world.wanted(5).values.insert(Attribute::UserName, Some(&guest(4).1));
     world.check(
         r#"
         reactivate learner 1 of u1: reassigned; keeps the stored name of the guest until the new one is approved
@@ -1898,11 +1897,11 @@ fn a_guest_never_takes_the_name_of_a_member() {
     let mut world = World::new();
     world.learner(1);
     world.wanted(1);
-    world.learner(2).values.insert(Attribute::UserName, Some("n1_#EXT#@tenant.example".to_owned()));
-    world.rows[0].values.insert(Attribute::UserName, Some(guest(2).1.to_uppercase()));
-    world.rows[1].values.insert(Attribute::UserName, Some(guest(2).0));
-    world.wanted(1).values.insert(Attribute::UserName, Some(guest(2).1.to_uppercase()));
-    world.wanted(2).values.insert(Attribute::UserName, Some(guest(2).1));
+    world.learner(2).values.insert(Attribute::UserName, Some("n1_#EXT#@tenant.example"));
+    world.rows[0].values.insert(Attribute::UserName, Some(&guest(2).1.to_uppercase()));
+    world.rows[1].values.insert(Attribute::UserName, Some(&guest(2).0));
+    world.wanted(1).values.insert(Attribute::UserName, Some(&guest(2).1.to_uppercase()));
+    world.wanted(2).values.insert(Attribute::UserName, Some(&guest(2).1));
     let conflict = "conflict; userName is held by learner 1";
     let plan = world.plan();
     assert_eq!((plan.counts().unchanged, plan.counts().failed), (1, 1));
@@ -1916,8 +1915,8 @@ fn a_protected_guest_is_known_by_every_name() {
         world.leaver(number);
     }
     // The learner has the stored name, the home name, and names of its own.
-    world.rows[0].values.insert(Attribute::UserName, Some(guest(1).0));
-    world.rows[1].values.insert(Attribute::UserName, Some(guest(2).1));
+    world.rows[0].values.insert(Attribute::UserName, Some(&guest(1).0));
+    world.rows[1].values.insert(Attribute::UserName, Some(&guest(2).1));
     world.limits.protected = [guest(1).1, guest(2).0, "n3".to_owned()].iter().map(String::as_str).collect();
     world.desired.protected.insert(user(4));
     let plan = world.plan();

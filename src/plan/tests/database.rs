@@ -21,7 +21,7 @@ impl Database {
         linked
             .map(|(id, row)| {
                 let mut values = row.values.clone();
-                values.retain(|attribute, _| *attribute != Attribute::Title);
+                values.retain(|attribute| attribute != Attribute::Title);
                 let by_hand = row.active && row.deactivated;
                 let fingerprint = if by_hand { Fingerprint::UNKNOWN } else { Fingerprint::compute(&values) };
                 let routes = self.routes.get(&id).cloned().unwrap_or_else(|| [Route::Direct].into_iter().collect());
@@ -44,7 +44,7 @@ impl Database {
         let mut present = BTreeMap::new();
         for row in self.rows.values().filter(linked).filter(|row| row.active) {
             for (attribute, _) in row.values.iter().filter(|(_, value)| value.is_some()) {
-                *present.entry(*attribute).or_insert(0) += 1;
+                *present.entry(attribute).or_insert(0) += 1;
             }
         }
         DatabaseFacts {
@@ -76,7 +76,7 @@ impl Database {
                 deactivated: false,
                 other_state: false,
                 spelling: None,
-                values: MAPPED.into_iter().map(|attribute| (attribute, None)).collect(),
+                values: MAPPED.into_iter().map(|attribute| (attribute, None::<&str>)).collect(),
             });
             row.external_id = Some(decision.user.to_string());
             row.link = Some((SOURCE.to_owned(), decision.user));
@@ -90,7 +90,7 @@ impl Database {
             }
             for AttributeChange { attribute, old: _, new, redacted: _ } in &decision.changes {
                 if *attribute != Attribute::Active {
-                    row.values.insert(*attribute, new.clone());
+                    row.values.insert(*attribute, new.as_deref());
                 }
             }
             row.spelling = decision.row_after().unwrap().spelling.or(row.spelling);

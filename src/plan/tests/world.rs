@@ -179,7 +179,7 @@ impl World {
         let mut present = BTreeMap::new();
         for row in linked().filter(|row| row.active) {
             for (attribute, _) in row.values.iter().filter(|(_, value)| value.is_some()) {
-                *present.entry(*attribute).or_insert(0) += 1;
+                *present.entry(attribute).or_insert(0) += 1;
             }
         }
         DatabaseFacts {

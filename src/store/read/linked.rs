@@ -39,7 +39,7 @@ impl Store {
 
         let mut known = LinkedLearners::new();
         let mut routes_by_text = BTreeMap::new();
-        let mut values = Values::new();
+        let mut values = Values::default();
         let mut unreadable = Vec::new();
         let mut linked_users = BTreeSet::new();
         let each = |row: SqlRow| {

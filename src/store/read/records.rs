@@ -89,7 +89,7 @@ impl Store {
         for users in users.chunks(ROWS_AT_A_TIME) {
             for (user, row) in self.rows(source, users, attributes).await?.into_iter().filter(|(_, row)| row.active) {
                 let still_empty = cleared.get(&user).into_iter().flatten();
-                for attribute in still_empty.filter(|attribute| row.values.get(attribute) == Some(&None)) {
+                for attribute in still_empty.filter(|attribute| row.values.get(**attribute) == Some(None)) {
                     recent.entry(*attribute).or_default().insert(user);
                 }
             }

@@ -191,7 +191,7 @@ fn read(row: &SqlRow, layout: &Layout, attributes: &BTreeSet<Attribute>) -> Resu
         (Ok(source), Ok(user)) => Some((source.to_owned(), user)),
         (_, _) => None,
     };
-    let mut values = Values::new();
+    let mut values = Values::default();
     let is_linked: bool = row.get_unchecked(9)?;
     let unreadable_link = is_linked && link.is_none();
     let outside: bool = row.get_unchecked(8)?;

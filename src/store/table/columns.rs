@@ -1,6 +1,5 @@
 //! Reading the mapped columns of a learner row.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::layout::Layout;
@@ -19,13 +18,15 @@ pub(crate) fn push_columns(statement: &mut Statement<'_>, layout: &Layout, attri
     }
 }
 
-/// Reads the columns that [`push_columns`] added, starting at `index`, into `values`, which may hold an earlier row.
+/// Reads the columns that [`push_columns`] added, starting at `index`, into `values`, which may hold an earlier
+/// row.
 pub(crate) fn read_columns(
     row: &SqlRow,
     mut index: usize,
     attributes: &BTreeSet<Attribute>,
     values: &mut Values,
 ) -> Result<(), DbError> {
+    values.clear();
     for attribute in attributes {
         // Unchecked, because any column of SQLite can hold any type, and text and numbers convert into each other.
         let text = match attribute.kind() {
@@ -37,11 +38,7 @@ pub(crate) fn read_columns(
                 value.map(|value| if value { "true" } else { "false" }.into())
             }
         };
-        let value = values.entry(*attribute).or_default();
-        match (text, value) {
-            (Some(Cow::Borrowed(text)), Some(value)) => text.clone_into(value),
-            (text, value) => *value = text.map(Cow::into_owned),
-        }
+        values.insert(*attribute, text.as_deref());
         index += 1;
     }
     Ok(())

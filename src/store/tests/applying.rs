@@ -435,7 +435,7 @@ async fn any_text_is_stored_as_it_is(kind: Kind) {
     assert_eq!(store.apply(&batch_of(&batch), &write_context()).await.unwrap().refused, []);
     let users: Vec<EntraId> = (1..=6).map(user).collect();
     let rows = store.rows(SOURCE, &users, &[Attribute::LastName]).await.unwrap();
-    let stored: Vec<Option<&str>> = rows.values().map(|row| row.values[&Attribute::LastName].as_deref()).collect();
+    let stored: Vec<Option<&str>> = rows.values().map(|row| row.values.text(Attribute::LastName)).collect();
     assert_eq!(stored, texts.map(Some));
     let log = store.log(&LogFilter::default()).await.unwrap().rows;
     assert!(log.iter().zip(texts).all(|(row, text)| row.changes[1]["new"] == text));

@@ -30,7 +30,7 @@ pub(super) async fn verify_written(
         statement.push(format_args!(" FROM {} r WHERE r.{id} IN", layout.table));
         statement.push_list(ids);
         for row in connection.rows(statement).await? {
-            let mut values = Values::new();
+            let mut values = Values::default();
             read_columns(&row, 3, &attributes, &mut values)?;
             if row.get_unchecked(2)? {
                 return Err(refused(OUTSIDE));
@@ -75,7 +75,7 @@ fn refused(why: &str) -> ApplyError {
 /// The attributes whose stored value differs from the written one.
 fn differing(decision: &Decision, values: &Values) -> BTreeSet<Attribute> {
     let differs = |attribute: Attribute, new: Option<&str>| {
-        values.get(&attribute).is_some_and(|stored| !attribute.same(stored.as_deref(), new))
+        values.get(attribute).is_some_and(|stored| !attribute.same(stored, new))
     };
     let changes = decision.changes.iter().filter(|changed| differs(changed.attribute, changed.new.as_deref()));
     changes.map(|changed| changed.attribute).collect()
