@@ -35,8 +35,8 @@ use crate::directory::{AccountRead, Application, Confirmation, Directory, Snapsh
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{
-    Attribute, CycleTime, DAY, EntraId, Generation, LinkedLearners, Outcome, Restrictions, Selection, Source, Trigger,
-    UnclearRows, chain,
+    Attribute, CycleTime, DAY, EntraId, Generation, LinkedLearner, LinkedLearners, Outcome, Restrictions, Selection,
+    Source, Trigger, UnclearRows, chain,
 };
 use crate::plan::{self, Batch, DatabaseFacts, Decision, Desired, Limits, MemberCounts, Plan, PlanInput, Relink};
 use crate::scope::Scope;
@@ -205,6 +205,8 @@ pub struct Prepared {
     pub plan: Plan,
     source: String,
     linked: LinkedLearners,
+    /// The learners that this cycle linked.
+    joined: Vec<(EntraId, LinkedLearner)>,
     facts: DatabaseFacts,
     explained: Option<explanation::ExplainedUser>,
     /// For `linked` from the cache: when it was last compared with the whole learner database.
@@ -291,7 +293,7 @@ impl PlanningData {
     fn prepared(self, plan: Plan) -> Prepared {
         let Self { source, before, facts, time, .. } = self;
         let LinkedBefore { linked, last_written: _, compared_at, generation } = before;
-        Prepared { plan, source, linked, facts, explained: None, compared_at, generation, time }
+        Prepared { plan, source, linked, joined: Vec::new(), facts, explained: None, compared_at, generation, time }
     }
 }
 
@@ -400,20 +402,21 @@ async fn read_facts(
     let plan::Lookups { keys, match_values, newcomers } = plan::lookups(linked, desired, &rows, match_attribute);
     let holders = store.holders(&keys, match_attribute, &match_values, &newcomers, &attributes).await?;
     let recent = time.recent_since(DAY);
-    let (present, recently_cleared) = match rows.is_empty() {
-        true => Default::default(),
-        false => {
-            (store.present(source, &attributes).await?, store.recently_cleared(source, recent, &attributes).await?)
-        }
+    // The learner that a relink names is not among the holders.
+    let adopts = !holders.is_empty() || options.only.is_some_and(|only| only.relink.is_some());
+    let cleared = plan::possibly_cleared(desired, &rows, adopts);
+    let recently_deactivated = match plan::may_deactivate(&users, desired) {
+        true => store.recently_deactivated(source, recent).await?,
+        false => 0,
     };
     Ok(DatabaseFacts {
-        present,
-        recently_cleared,
+        present: store.present(source, &cleared).await?,
+        recently_cleared: store.recently_cleared(source, recent, &cleared).await?,
         rows,
         holders,
         held: store.held(source).await?,
         failing: store.failing(source).await?,
-        recently_deactivated: store.recently_deactivated(source, recent).await?,
+        recently_deactivated,
         last_members: store.last_members(source).await?,
         taken_over: store.state().await?.taken_over_sources.contains(source),
         unreadable: store.unreadable_rows().into_iter().collect(),
@@ -429,7 +432,7 @@ async fn apply(
     stop: &StopSignal,
 ) -> Result<(), CycleError> {
     let store = context.store;
-    let Prepared { plan, source, linked, facts, generation, time, .. } = prepared;
+    let Prepared { plan, source, linked, joined, facts, generation, time, .. } = prepared;
     let write_context = WriteContext { cycle, source, at: time.recorded() };
     report.add_plan(plan);
     if let Some(renewed) = store.record(&bookkeeping(plan), &write_context).await? {
@@ -445,7 +448,7 @@ async fn apply(
         reached(Step::BatchCommitted);
         *generation = applied.generation;
         let refused = refused_decisions(batch, applied.refused, facts);
-        remember::applied(linked, batch, &applied.learners);
+        remember::applied(linked, joined, batch, &applied.learners);
         // Counted first: the batch is written, whatever happens to the record of its failures.
         let refused = report.add_batch(batch, refused);
         store.record_refused(refused, &write_context).await?;

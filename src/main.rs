@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+// Also serves SQLite. The memory of a large cycle goes back to the system.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     learner_sync::cli::main()
 }

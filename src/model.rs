@@ -5,6 +5,7 @@
 
 mod assignment;
 mod blanks;
+mod by_user;
 mod chain;
 mod clock;
 mod foreign_text;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use self::assignment::{GroupMembers, LinkedLearner, LinkedLearners, Route, Routes, UnclearPrincipal, UnclearRows};
 pub use self::blanks::{fold, trim_blanks};
+pub use self::by_user::ByUser;
 pub use self::chain::chain;
 pub use self::clock::{CLOCK_TOLERANCE, ClockFault, ClockFinding, CycleTime, DAY, GraphTime, is_valid_approval_age};
 pub use self::foreign_text::{foreign_message, foreign_text, hides_something, is_visible, visible};

@@ -299,6 +299,24 @@ pub fn possibly_changed(linked: &LinkedLearners, desired: &Desired) -> Vec<Entra
         .collect()
 }
 
+/// Whether one of the [`possibly_changed`] users may be deactivated.
+pub fn may_deactivate(users: &[EntraId], desired: &Desired) -> bool {
+    users.iter().any(|user| !desired.assessment(*user).is_some_and(Assessment::keeps_learner))
+}
+
+/// The attributes that may lose their value in a learner. `rows` are those of the [`possibly_changed`] users; the others
+/// may get a row only if `adopts`.
+pub fn possibly_cleared(desired: &Desired, rows: &BTreeMap<EntraId, LearnerRow>, adopts: bool) -> Vec<Attribute> {
+    let mut cleared = BTreeSet::new();
+    for (id, user) in &desired.users {
+        let Assessment::Wanted(learner) = &user.assessment else { continue };
+        let has_value = |attribute: Attribute| rows.get(id).map_or(adopts, |row| row.value(attribute).is_some());
+        let empty = learner.values.iter().filter(|(_, value)| value.is_none()).map(|(attribute, _)| attribute);
+        cleared.extend(empty.filter(|attribute| has_value(*attribute)));
+    }
+    cleared.into_iter().collect()
+}
+
 /// What to look up among all learners, linked or not, before planning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookups {

@@ -10,6 +10,8 @@ use crate::model::{EntraId, Fingerprint, LearnerId, LinkedLearner, LinkedLearner
 
 /// The number of buckets; their keys are the numbers below it.
 pub(super) const BUCKETS: u16 = 1024;
+/// Room for more entries is not made in advance: a damaged count must not exhaust the memory.
+const MAX_EXPECTED: u64 = 2_000_000;
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Manifest {
@@ -64,7 +66,8 @@ pub(super) fn decode(
     buckets: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
 ) -> Result<CachedLearners, CacheMiss> {
     let mut hasher = manifest.hasher();
-    let mut linked = LinkedLearners::new();
+    // A damaged count must not exhaust the memory.
+    let mut linked = Vec::with_capacity(manifest.count.min(MAX_EXPECTED) as usize);
     // The distinct combinations of routes, which users share.
     let mut shared = BTreeSet::new();
     for bucket in buckets {
@@ -88,9 +91,10 @@ pub(super) fn decode(
                 CachedLearnerId::Text => LearnerId::Text("".into()),
             };
             let entry = LinkedLearner { learner, active, outside, fingerprint: Fingerprint(fingerprint), routes };
-            linked.insert(EntraId::from_bytes(user), entry);
+            linked.push((EntraId::from_bytes(user), entry));
         }
     }
+    let linked = LinkedLearners::from(linked);
     let is_complete = linked.len() as u64 == manifest.count && hasher.finalize() == manifest.digest;
     let compared_at = Timestamp::from_second(manifest.compared_at).ok().filter(|_| is_complete);
     let compared_at = compared_at.ok_or_else(|| unusable(&"entries are missing or changed"))?;

@@ -9,8 +9,8 @@ use crate::directory::{AccountRead, Snapshot};
 use crate::expression::Steps;
 use crate::mapping::MappedUser;
 use crate::model::{
-    APP_ROLE_ASSIGNMENTS, EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, UnclearPrincipal, User, UserList,
-    Value,
+    APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, Routes, UnclearPrincipal,
+    User, UserList, Value,
 };
 use crate::plan::{Assessment, AssignedUser, Desired, Rejection};
 use crate::scope::ScopeDecision;
@@ -23,7 +23,9 @@ pub(super) struct Collector<'a> {
     linked: &'a LinkedLearners,
     rules: &'a Rules,
     now: Timestamp,
-    assessments: BTreeMap<EntraId, Assessment>,
+    /// Without their routes, which only a complete read knows.
+    users: Vec<(EntraId, AssignedUser)>,
+    no_routes: Routes,
     /// The single user, and its account as it was read.
     watched: Option<EntraId>,
     seen: Option<AccountRead>,
@@ -42,7 +44,8 @@ impl<'a> Collector<'a> {
             linked,
             rules,
             now,
-            assessments: BTreeMap::new(),
+            users: Vec::new(),
+            no_routes: Routes::from_iter([]),
             watched,
             seen: None,
             restrictions: rules.restrictions.clone(),
@@ -76,7 +79,7 @@ impl<'a> Collector<'a> {
                 }
             }
         };
-        self.assessments.insert(user, assessment);
+        self.users.push((user, AssignedUser { assessment, routes: self.no_routes.clone() }));
     }
 
     /// Adds the id of a user that the configuration lists by name.
@@ -133,23 +136,28 @@ impl<'a> Collector<'a> {
             named.ids.extend(members.copied().collect::<Vec<_>>());
             named
         };
-        let users = self.assessments.into_iter().filter_map(|(id, assessment)| {
-            Some((id, AssignedUser { assessment, routes: snapshot.routes(id)?.clone() }))
+        // The last read of a user counts.
+        let mut users = ByUser::from(self.users);
+        users.retain(|id, user| {
+            let routes = snapshot.routes(*id);
+            user.routes = routes.unwrap_or(&self.no_routes).clone();
+            routes.is_some()
         });
-        let mut users: BTreeMap<EntraId, AssignedUser> = users.collect();
         // The principal of an unclear assignment is known to be a user if it is a learner.
-        for (id, why) in &snapshot.unclear().principals {
-            let Some(linked) = self.linked.get(id) else { continue };
+        let unclear = snapshot.unclear().principals.iter().filter_map(|(id, why)| {
             let assessment = match why {
                 UnclearPrincipal::NotFound => Assessment::NotFound,
                 UnclearPrincipal::Unreadable(detail) => unreadable(detail.clone()),
             };
-            users.entry(*id).or_insert(AssignedUser { assessment, routes: linked.routes.clone() });
-        }
+            Some((*id, AssignedUser { assessment, routes: self.linked.get(id)?.routes.clone() }))
+        });
         // So is a member of unknown type.
-        for (id, routes) in snapshot.untyped_missing().filter(|(id, _)| self.linked.contains_key(id)) {
-            users.entry(id).or_insert(AssignedUser { assessment: Assessment::NotFound, routes: routes.clone() });
-        }
+        let untyped = snapshot.untyped_missing().filter(|(id, _)| self.linked.contains_key(id));
+        let untyped =
+            untyped.map(|(id, routes)| (id, AssignedUser { assessment: Assessment::NotFound, routes: routes.clone() }));
+        // Where several say something about a user, the first counts.
+        let others: BTreeMap<_, _> = untyped.chain(unclear).filter(|(id, _)| !users.contains_key(id)).collect();
+        users.extend(others);
         let restrictions = Restrictions { only: with_members(only), ignore: with_members(ignore) };
         (Desired { users, restrictions, protected: self.protected }, self.seen)
     }

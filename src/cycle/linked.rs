@@ -91,7 +91,7 @@ async fn compare_user(
     before: LinkedBefore,
 ) -> Result<LinkedBefore, CycleError> {
     let LinkedBefore { mut linked, last_written: _, compared_at, generation } = before;
-    let last_written = linked.remove_entry(&user).into_iter().collect();
+    let last_written = linked.remove(&user).map(|linked| (user, linked)).into_iter().collect();
     linked.extend(context.store.linked_learners(source, Some(user), &context.rules.mapped()).await?);
     Ok(LinkedBefore { linked, last_written: Some(last_written), compared_at, generation })
 }

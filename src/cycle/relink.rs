@@ -91,12 +91,12 @@ impl PreparedRelink {
         write_context: &WriteContext<'_>,
         actor: &str,
     ) -> Result<(), StoreError> {
-        let Prepared { plan, linked, generation, .. } = &mut self.prepared;
+        let Prepared { plan, linked, joined, generation, .. } = &mut self.prepared;
         for batch in plan.batches() {
             let applied = context.store.relink(batch, write_context, actor).await?;
             reached(Step::BatchCommitted);
             *generation = applied.generation;
-            remember::applied(linked, batch, &applied.learners);
+            remember::applied(linked, joined, batch, &applied.learners);
         }
         Ok(())
     }

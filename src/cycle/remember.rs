@@ -1,6 +1,6 @@
 //! Keeps the linked learners in sync with what was written, and records them in the cache after the commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CycleContext, CycleOptions, Prepared};
 use crate::cache::{self, Origin};
@@ -22,25 +22,40 @@ pub(super) fn recorded(linked: &mut LinkedLearners, plan: &Plan) {
     }
 }
 
-/// Follows a committed batch; `learners` are those that were not refused.
-pub(super) fn applied(linked: &mut LinkedLearners, batch: &Batch, learners: &[(EntraId, LearnerId)]) {
+/// Follows a committed batch; `learners` are those that were not refused. New links go to `joined`: to sort them into
+/// `linked` after each batch would take long in a large tenant.
+pub(super) fn applied(
+    linked: &mut LinkedLearners,
+    joined: &mut Vec<(EntraId, LinkedLearner)>,
+    batch: &Batch,
+    learners: &[(EntraId, LearnerId)],
+) {
     let learners: BTreeMap<_, _> = learners.iter().map(|(user, learner)| (*user, learner)).collect();
+    let mut former = BTreeSet::new();
     for decision in batch.decisions() {
         let (Some(learner), Some(after)) = (learners.get(&decision.user), decision.row_after()) else { continue };
-        if let TargetRow::Adopt { from: Some(former), .. } = decision.row {
-            linked.remove(&former);
+        if let TargetRow::Adopt { from: Some(user), .. } = decision.row {
+            former.insert(user);
         }
         let RowAfter { active, routes, fingerprint, spelling: _, approved_by: _, keeps_hold: _ } = after;
         let (learner, active, fingerprint) = ((*learner).clone(), *active, *fingerprint);
         let (outside, routes) = (false, routes.clone());
-        linked.insert(decision.user, LinkedLearner { learner, active, outside, fingerprint, routes });
+        let after = LinkedLearner { learner, active, outside, fingerprint, routes };
+        match linked.get_mut(&decision.user) {
+            Some(linked) => *linked = after,
+            None => joined.push((decision.user, after)),
+        }
+    }
+    if !former.is_empty() {
+        linked.retain(|user, _| !former.contains(user));
     }
 }
 
 impl Prepared {
     /// Writes the cache, unless it is up to date. Failing to write it costs only time.
-    pub(super) async fn update_cache(&self, context: CycleContext<'_>, options: CycleOptions<'_>) {
-        let Self { plan, source, linked, facts: _, explained: _, compared_at, generation, time } = self;
+    pub(super) async fn update_cache(&mut self, context: CycleContext<'_>, options: CycleOptions<'_>) {
+        let Self { plan, source, linked, joined, facts: _, explained: _, compared_at, generation, time } = self;
+        linked.extend(joined.drain(..));
         let Some(path) = context.cache else { return };
         let is_up_to_date = plan.batches().is_empty() && plan.routes().is_empty() && plan.compared().is_empty();
         // A comparison for one user repaired no other users. Cached, it would pass for what the last cycle wrote.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{EntraId, Fingerprint, InvalidEntraId, LearnerId};
+use super::{ByUser, EntraId, Fingerprint, InvalidEntraId, LearnerId};
 
 /// Which members of an assigned group count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,4 +110,4 @@ pub struct LinkedLearner {
 }
 
 /// All learners linked by this source, by user.
-pub type LinkedLearners = BTreeMap<EntraId, LinkedLearner>;
+pub type LinkedLearners = ByUser<LinkedLearner>;

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Relink;
 use crate::model::{
-    Action, Attribute, Cause, CycleTime, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason, Reissued,
-    Repair, Restrictions, Routes, UnclearRows, UnreadableRows, UserList, Values, Verdict,
+    Action, Attribute, ByUser, Cause, CycleTime, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason,
+    Reissued, Repair, Restrictions, Routes, UnclearRows, UnreadableRows, UserList, Values, Verdict,
 };
 
 /// Every user assigned to the application, assessed. Complete: a user missing here was missing from the complete
@@ -15,7 +15,7 @@ use crate::model::{
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
     /// The assigned users by object id.
-    pub users: BTreeMap<EntraId, AssignedUser>,
+    pub users: ByUser<AssignedUser>,
     /// `scope.only` and `scope.ignore`. Ids of groups stand beside the ids of their members.
     pub restrictions: Restrictions,
     /// Users whose stored name `safety.protected` lists.

@@ -1751,6 +1751,33 @@ fn rows_and_values_are_looked_up_for_users_that_may_change() {
 }
 
 #[test]
+fn the_log_is_read_only_for_deactivations_and_cleared_values() {
+    let mut world = World::new();
+    for number in 1..=5 {
+        world.learner(number);
+    }
+    world.assess(1, Assessment::Unchanged);
+    world.wanted(2).values.insert(Attribute::Email, None);
+    world.rejected(3, Reason::InvalidValue);
+    world.assess(4, Assessment::Leaving(Reason::AccountDisabled));
+    let desired = &world.desired;
+    for (users, expect) in [(&[1, 2, 3][..], false), (&[2, 4], true), (&[5], true), (&[], false)] {
+        let users: Vec<EntraId> = users.iter().map(|number| user(*number)).collect();
+        assert_eq!(may_deactivate(&users, desired), expect, "{users:?}");
+    }
+
+    let mut rows: BTreeMap<EntraId, LearnerRow> =
+        world.rows.iter().map(|row| (row.link.clone().unwrap().1, row.clone())).collect();
+    assert_eq!(possibly_cleared(&world.desired, &rows, false), [Attribute::Email]);
+    rows.get_mut(&user(2)).unwrap().values.insert(Attribute::Email, None);
+    assert_eq!(possibly_cleared(&world.desired, &rows, true), []);
+    // A newcomer may adopt a learner that has a value.
+    world.wanted(6).values.insert(Attribute::Department, None);
+    assert_eq!(possibly_cleared(&world.desired, &rows, false), []);
+    assert_eq!(possibly_cleared(&world.desired, &rows, true), [Attribute::Department]);
+}
+
+#[test]
 fn a_null_clears_a_value_unless_it_is_the_default() {
     let mut world = World::new();
     for number in 1..=3 {

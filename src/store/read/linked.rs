@@ -37,7 +37,7 @@ impl Store {
             statement.push(" AND l.entra_id = ").push_bind(user.to_string());
         }
 
-        let mut known = LinkedLearners::new();
+        let mut known = Vec::new();
         let mut routes_by_text = BTreeMap::new();
         let mut values = Values::default();
         let mut unreadable = Vec::new();
@@ -71,7 +71,7 @@ impl Store {
                 (active, fingerprint)
             };
             let entry = LinkedLearner { learner, active, outside, fingerprint, routes };
-            known.insert(user, entry);
+            known.push((user, entry));
             Ok::<_, StoreError>(())
         };
         connection.run(statement, each).await?;
@@ -82,7 +82,7 @@ impl Store {
             let is_second = link.column != "sync_links.via" && link.user.is_some_and(|user| !linked_users.insert(user));
             self.note_unreadable(link.into_row(is_second));
         }
-        Ok(known)
+        Ok(known.into())
     }
 
     /// The learner of each user linked by `source`. A link that cannot be read is left out.

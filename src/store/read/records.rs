@@ -79,10 +79,10 @@ impl Store {
         since: Timestamp,
         attributes: &[Attribute],
     ) -> Result<BTreeMap<Attribute, BTreeSet<EntraId>>, StoreError> {
-        let cleared = self.cleared_since(since, attributes).await?;
-        if cleared.is_empty() {
+        if attributes.is_empty() {
             return Ok(BTreeMap::new());
         }
+        let cleared = self.cleared_since(since, attributes).await?;
         let users: Vec<EntraId> = cleared.keys().copied().collect();
         let mut recent: BTreeMap<Attribute, BTreeSet<EntraId>> = BTreeMap::new();
         // The whole log counts while Graph's clock is unknown, so only some rows are in memory at a time.
@@ -181,6 +181,10 @@ impl Store {
     /// The other sources that have links, when `source` has none and was not admitted: the reason to refuse a cycle.
     pub async fn other_sources(&self, source: &str) -> Result<Vec<String>, StoreError> {
         if self.state().await?.admitted_sources.contains(source) {
+            return Ok(Vec::new());
+        }
+        let own = Statement::new("SELECT EXISTS (SELECT 1 FROM sync_links WHERE source = $1)").bind(source);
+        if self.connection().await.row(own).await?.get(0)? {
             return Ok(Vec::new());
         }
         let sources = Statement::new("SELECT DISTINCT source FROM sync_links ORDER BY source");
