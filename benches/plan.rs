@@ -60,7 +60,8 @@ struct World {
 }
 
 fn world(linked: bool, step: u64) -> World {
-    let mut world = World { linked: LinkedLearners::new(), desired: Desired::default(), facts: DatabaseFacts::default() };
+    let mut world =
+        World { linked: LinkedLearners::new(), desired: Desired::default(), facts: DatabaseFacts::default() };
     for number in 1..=USERS {
         let changes = number % step == 0;
         let wanted = || Learner { values: values(number, "Engineer"), ..Learner::default() };

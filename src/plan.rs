@@ -180,7 +180,10 @@ fn reject_conflicts(
 /// Holds updates that need an approval. A held user keeps its values, which may stand in the way of others.
 fn hold_updates(input: PlanInput<'_>, holders: &uniqueness::Holders<'_>, draft: &mut Draft) {
     let mut held = holds::updates_to_hold(input, &draft.decisions);
-    reject_conflicts(input, holders, &held.keys().copied().collect(), draft);
+    // Otherwise nothing has changed since the conflicts were rejected.
+    if !held.is_empty() {
+        reject_conflicts(input, holders, &held.keys().copied().collect(), draft);
+    }
     let decisions = std::mem::take(&mut draft.decisions);
     draft.decisions = decisions
         .into_iter()
@@ -274,13 +277,13 @@ pub struct Candidates {
 pub fn candidates(linked: &LinkedLearners, desired: &Desired) -> Candidates {
     let mut candidates = Candidates::default();
     for (user, linked) in linked.iter().filter(|(_, linked)| linked.active) {
-        if restrictions::excluded_without_row(desired, *user, linked) {
-            continue;
-        }
-        match desired.assessment(*user) {
-            None => candidates.absent.push(*user),
-            Some(Assessment::NotFound) => candidates.unread.push(*user),
-            Some(_) => {}
+        let candidates = match desired.assessment(*user) {
+            None => &mut candidates.absent,
+            Some(Assessment::NotFound) => &mut candidates.unread,
+            Some(_) => continue,
+        };
+        if !restrictions::excluded_without_row(desired, *user, linked) {
+            candidates.push(*user);
         }
     }
     candidates

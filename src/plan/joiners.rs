@@ -32,31 +32,31 @@ pub(super) fn newly_wanted<'a>(
 /// Decides about every assigned user as if no other user wanted anything. Leavers come later.
 pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Draft) {
     for (id, user) in &input.desired.users {
-        let linked = input.linked.get(id);
         if let Some(setting) = excluded_by(input, *id, input.row(*id)) {
-            draft.decisions.push(excluded(*id, linked, setting));
+            draft.decisions.push(excluded(*id, input.linked.get(id), setting));
             continue;
         }
         draft.counts.in_scope += u64::from(user.assessment.is_in_scope());
         if input.unreadable(*id).is_some() {
             continue;
         }
+        let linked = || input.linked.get(id);
         match &user.assessment {
             Assessment::Unchanged => draft.counts.unchanged += 1,
-            Assessment::Wanted(learner) => match (linked, input.relinks.get(id)) {
+            Assessment::Wanted(learner) => match (linked(), input.relinks.get(id)) {
                 (Some(linked), _) => compare_linked(input, *id, user, learner, linked, draft),
                 (None, Some(relink)) => draft.decisions.push(relinked(input, *id, user, learner, relink)),
                 (None, None) => draft.decisions.push(newcomer(input, *id, user, learner, holders)),
             },
-            Assessment::Leaving(reason) if linked.is_none() => {
+            Assessment::Leaving(reason) if linked().is_none() => {
                 draft.decisions.push(never_a_learner(*id, *reason, Leave::unrecorded(LeftAs::Skipped)));
             }
-            Assessment::NotFound if linked.is_none() => {
+            Assessment::NotFound if linked().is_none() => {
                 let leave = Leave::tracked(LeftAs::Skipped, false);
                 draft.decisions.push(never_a_learner(*id, Reason::NotReadableYet, leave));
             }
             Assessment::Leaving(_) | Assessment::NotFound => {}
-            Assessment::Rejected(rejection) => draft.decisions.push(rejected(input, *id, linked, rejection)),
+            Assessment::Rejected(rejection) => draft.decisions.push(rejected(input, *id, linked(), rejection)),
         }
     }
 }

@@ -34,8 +34,11 @@ fn find_leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> 
     let relinked: BTreeSet<EntraId> = input.relinks.values().filter_map(Relink::former).collect();
     for (user, linked) in input.linked.iter().filter(|(user, linked)| linked.active && !relinked.contains(user)) {
         let assessment = input.desired.assessment(*user);
+        if assessment.is_some_and(Assessment::keeps_learner) {
+            continue;
+        }
         if let Some(setting) = excluded_by(input, *user, input.row(*user)) {
-            // Assigned users were counted among the joiners.
+            // Assigned users are among the joiners.
             if assessment.is_none() {
                 draft.decisions.push(excluded(*user, Some(linked), setting));
             }

@@ -10,6 +10,9 @@ use crate::model::{Attribute, EntraId, LinkedLearner, LinkedLearners, Restrictio
 /// The setting that excludes this user, whose learner is `row`.
 pub(super) fn excluded_by(input: PlanInput<'_>, user: EntraId, row: Option<&LearnerRow>) -> Option<&'static str> {
     let Restrictions { only, ignore } = &input.desired.restrictions;
+    if only.is_empty() && ignore.is_empty() {
+        return None;
+    }
     let routes = input.routes(user);
     let row_is_listed = |list: &UserList| {
         row.and_then(|row| row.value(Attribute::UserName)).is_some_and(|name| list.has_user_name(name))

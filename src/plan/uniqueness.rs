@@ -177,10 +177,10 @@ pub(super) fn conflicts<'d>(
         let detail = format!("{} users match learner {learner}", users.len());
         conflicts.extend(users.iter().map(|user| (*user, detail.clone().into())));
     }
-    let wanted = wanted_keys(decisions.clone());
+    let wanted = Wanted::new(decisions.clone());
     for (key, claimants) in wanted.iter().filter(|(_, claimants)| claimants.len() > 1) {
-        for decision in claimants {
-            let others = claimants.iter().filter(|other| other.user != decision.user);
+        for decision in claimants.clone() {
+            let others = claimants.clone().filter(|other| other.user != decision.user);
             let others: BTreeSet<String> = others.map(|other| other.user.to_string()).collect();
             let others = others.into_iter().collect::<Vec<_>>().join(", ");
             conflicts.insert(decision.user, format!("{} is also wanted by {others}", key.attribute.path()).into());
@@ -190,7 +190,7 @@ pub(super) fn conflicts<'d>(
         decisions.filter_map(|decision| Some((decision.row.learner()?, decision))).collect();
     let recreated = wanted.iter().filter_map(|(key, claimants)| Some((holders.holder(key)?, claimants)));
     let recreated = recreated.flat_map(|(row, claimants)| {
-        claimants.iter().filter(|claimant| may_be_recreated(input, claimant, row)).map(|claimant| claimant.user)
+        claimants.filter(move |claimant| may_be_recreated(input, claimant, row)).map(|claimant| claimant.user)
     });
     let recreated: BTreeSet<EntraId> = recreated.collect();
     // A user in conflict keeps its value, which puts those who wait for the value in conflict as well. The name of a
@@ -198,7 +198,7 @@ pub(super) fn conflicts<'d>(
     let mut settled: BTreeSet<EntraId> = adoptions.into_values().flatten().collect();
     loop {
         let mut found = BTreeMap::new();
-        for (key, claimants) in &wanted {
+        for (key, claimants) in wanted.iter() {
             let Some(row) = holders.holder(key) else { continue };
             let becomes_free = former_user(input, row).is_some()
                 || by_learner.get(&row.learner).is_some_and(|holder| {
@@ -207,7 +207,7 @@ pub(super) fn conflicts<'d>(
             if becomes_free {
                 continue;
             }
-            let others = claimants.iter().filter(|claimant| claimant.row.learner() != Some(&row.learner));
+            let others = claimants.filter(|claimant| claimant.row.learner() != Some(&row.learner));
             for decision in others.filter(|claimant| !settled.contains(&claimant.user)) {
                 let mut conflict = Conflict::from(format!("{} is held by {}", key.attribute.path(), describe(row)));
                 if may_be_recreated(input, decision, row) {
@@ -241,11 +241,14 @@ pub(super) fn free_reissued<'d>(
     decisions: impl Iterator<Item = &'d Decision> + Clone,
     holders: &Holders<'_>,
 ) -> Vec<Decision> {
+    if input.limits.reissued != Reissued::Free || holders.by_key.is_empty() {
+        return Vec::new();
+    }
     let written: BTreeSet<&LearnerId> = decisions.clone().filter_map(|decision| decision.row.learner()).collect();
     let mut freed = BTreeMap::new();
-    for (key, claimants) in wanted_keys(decisions) {
-        let Some(row) = holders.holder(&key).filter(|row| !written.contains(&row.learner)) else { continue };
-        if let (Some(user), Some(claimant)) = (former_user(input, row), claimants.first()) {
+    for (key, mut claimants) in Wanted::new(decisions).iter() {
+        let Some(row) = holders.holder(key).filter(|row| !written.contains(&row.learner)) else { continue };
+        if let (Some(user), Some(claimant)) = (former_user(input, row), claimants.next()) {
             freed.entry(user).or_insert((row, key.attribute, claimant.user));
         }
     }
@@ -289,15 +292,23 @@ fn free_values(
     })
 }
 
-/// The users that newly want a value, by value.
-fn wanted_keys<'d>(decisions: impl Iterator<Item = &'d Decision>) -> BTreeMap<UniqueKey, Vec<&'d Decision>> {
-    let mut wanted: BTreeMap<UniqueKey, Vec<&Decision>> = BTreeMap::new();
-    for decision in decisions {
-        for key in unique_values(decision, |change| change.new.as_deref()) {
-            wanted.entry(key).or_default().push(decision);
-        }
+/// The decisions that newly want a value, in the order of the values.
+struct Wanted<'d>(Vec<(UniqueKey, &'d Decision)>);
+
+impl<'d> Wanted<'d> {
+    fn new(decisions: impl Iterator<Item = &'d Decision>) -> Self {
+        let keys = |decision| unique_values(decision, |change| change.new.as_deref()).map(move |key| (key, decision));
+        let mut wanted: Vec<(UniqueKey, &Decision)> = decisions.flat_map(keys).collect();
+        // Stable: the first of several claimants stays the first.
+        wanted.sort_by(|(left, _), (right, _)| left.cmp(right));
+        Self(wanted)
     }
-    wanted
+
+    /// Each value with its claimants, at least one.
+    fn iter(&self) -> impl Iterator<Item = (&UniqueKey, impl ExactSizeIterator<Item = &'d Decision> + Clone)> {
+        let values = self.0.chunk_by(|(left, _), (right, _)| left == right);
+        values.map(|claims| (&claims[0].0, claims.iter().map(|(_, decision)| *decision)))
+    }
 }
 
 fn gives_up(decision: &Decision, key: &UniqueKey) -> bool {

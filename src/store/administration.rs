@@ -33,8 +33,10 @@ impl Store {
                     let mut statement = Statement::new("UPDATE sync_held SET approved_at = ");
                     statement.push_bind(at).push(", approved_by = ").push_bind(actor);
                     statement.push(" WHERE source = ").push_bind(source);
-                    statement.push(" AND action = ").push_bind(action.as_str());
-                    statement.push(" AND reason = ").push_bind(reason.as_str()).push(" AND entra_id IN");
+                    // As one condition: PostgreSQL would expect two to leave a single row, and compare each of thousands
+                    // with the whole list.
+                    statement.push(" AND coalesce(action = ").push_bind(action.as_str());
+                    statement.push(" AND reason = ").push_bind(reason.as_str()).push(", false) AND entra_id IN");
                     statement.push_list(users);
                     released += connection.execute(statement).await?;
                 }
