@@ -62,7 +62,11 @@ impl GraphClient {
             }
             if let Some(BatchRetry { asked, budget, errors }) = retry {
                 let Some(wait) = waits.next_wait(asked, budget) else {
-                    errors.into_iter().for_each(|(index, error)| answers[index] = Some(Err(error)));
+                    for (index, error) in errors {
+                        open.remove(&index);
+                        answers[index] = Some(Err(error));
+                    }
+                    refuse_unanswered(what, chunk, &open)?;
                     continue;
                 };
                 let first = errors.first().map(|(_, error)| error.to_string()).unwrap_or_default();
@@ -78,15 +82,13 @@ impl GraphClient {
                 }
                 tokio::time::sleep(wait).await;
                 batches.push((open, waits));
-            } else if let Some(missing) = open.first() {
-                // The query can be long.
-                let missing = chunk[*missing].split('?').next().unwrap_or_default();
-                let detail =
-                    format!("{} of {} parts of the batch have no answer, {missing} first", open.len(), chunk.len());
-                return Err(malformed(what, detail));
+            } else {
+                refuse_unanswered(what, chunk, &open)?;
             }
         }
-        Ok(answers.into_iter().flatten().collect())
+        // Callers pair the results with their paths by position.
+        let all: Option<Vec<BatchReply>> = answers.into_iter().collect();
+        all.ok_or_else(|| malformed(what, "a part of the batch has no result"))
     }
 
     /// Sends one `$batch`. Returns the final results and, when parts must be retried, how.
@@ -138,6 +140,16 @@ impl GraphClient {
         }
         Ok((results, retry))
     }
+}
+
+/// # Errors
+/// A part among `open` has no answer.
+fn refuse_unanswered(what: &str, chunk: &[String], open: &BTreeSet<usize>) -> Result<(), GraphError> {
+    let Some(missing) = open.first() else { return Ok(()) };
+    // The query can be long.
+    let missing = chunk[*missing].split('?').next().unwrap_or_default();
+    let detail = format!("{} of {} parts of the batch have no answer, {missing} first", open.len(), chunk.len());
+    Err(malformed(what, detail))
 }
 
 /// The retries of a `$batch` or a part of it. Graph documents 424 for a batch that contains a throttled part.

@@ -94,6 +94,30 @@ async fn an_odd_confirmation_holds_its_leaver_alone() {
     world.settled().await;
 }
 
+/// The answers of the others must not move to the users before them.
+#[tokio::test]
+async fn a_part_that_is_missing_on_the_last_attempt_fails_the_cycle() {
+    let mut tenant = Tenant::default();
+    let (group, members) = assigned_group(&mut tenant, "Staff", 20);
+    let mut world = World::start(tenant).await;
+    world.reconfigure(|text| text.replace("[entra]\n", "[entra]\nrequest_deadline = \"1s\"\n"));
+    world.cycle().await;
+    let mut leavers = members[..3].to_vec();
+    leavers.sort_unstable();
+    world.sim.tenant(|tenant| {
+        leavers.iter().for_each(|leaver| tenant.remove_member(&group, leaver));
+        tenant.delete_user(&leavers[2]);
+    });
+    world.sim.inject(Fault::on("POST", "/v1.0/$batch").always().missing_part(2));
+    world.sim.inject(always(&format!("/v1.0/users/{}", leavers[0]), 503, ""));
+    let before = world.lasting().await;
+    assert_eq!(world.cycle().await.outcome, Outcome::Failed);
+    world.unchanged_since(&before).await;
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.counts.deactivated, 3);
+    world.settled().await;
+}
+
 #[tokio::test]
 async fn leavers_with_odd_confirmations_only_are_held() {
     let (mut world, group, members, direct) = world_of_six("").await;
