@@ -236,6 +236,16 @@ pub(crate) async fn has_link_trigger(connection: &mut Connection, layout: &Layou
     connection.row(statement).await?.get(0)
 }
 
+/// Whether the triggers exist that notice a damaging edit of a link or of our own learners table.
+pub(crate) async fn has_edit_triggers(connection: &mut Connection, layout: &Layout) -> Result<bool, DbError> {
+    let statement = match connection.dialect() {
+        Dialect::Sqlite => Statement::new(sqlite::EDIT_TRIGGERS),
+        Dialect::Postgres => Statement::new(postgres::EDIT_TRIGGERS),
+    };
+    let expected = if connection.dialect() == Dialect::Sqlite && layout.external.is_none() { 2 } else { 1 };
+    Ok(connection.row(statement).await?.get::<i64, _>(0)? >= expected)
+}
+
 /// The version of the tables, 0 when there are none. Refuses a database that is foreign or too new.
 ///
 /// Checks the learners table unless it is `external`.

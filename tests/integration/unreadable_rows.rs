@@ -76,6 +76,14 @@ async fn an_edit_that_damages_a_link_is_noticed() {
     world.cycle().await;
     assert!(inspected(&world).await);
     world.settled().await;
+
+    // A copy may lack the trigger.
+    let drop =
+        if is_on_postgres() { "ALTER TABLE sync_links DISABLE TRIGGER ALL" } else { "DROP TRIGGER sync_links_edited" };
+    world.execute(drop).await;
+    world.execute(&damages()[0].replace("{id}", &users[0])).await;
+    assert!(inspected(&world).await);
+    assert_eq!(world.cycle().await.counts.failed, 1);
 }
 
 #[apply(on_both)]

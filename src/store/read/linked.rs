@@ -9,7 +9,7 @@ use crate::model::{
 use crate::store::db::{Connection, DbError, Dialect, SqlRow, Statement, parse_column, parse_json_column};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
-use crate::store::schema::has_link_trigger;
+use crate::store::schema::{has_edit_triggers, has_link_trigger};
 use crate::store::table::{Layout, push_columns, read_columns, without_active};
 
 impl Store {
@@ -115,10 +115,12 @@ impl Store {
     pub async fn links_are_readable(&self, source: &str) -> Result<bool, StoreError> {
         let is_inspected = self.state().await?.links_inspected;
         let mut connection = self.connection().await;
+        // A copy may lack the triggers.
+        let is_inspected = is_inspected && has_edit_triggers(&mut connection, &self.layout).await?;
         if !is_inspected && !are_links_readable(&mut connection, Some(source)).await? {
             return Ok(false);
         }
-        // The trigger exists on our own table only.
+        // An external table has no trigger for its states.
         let is_watched = is_inspected && self.layout.external.is_none();
         Ok(is_watched || are_states_readable(&mut connection, &self.layout, Some(source)).await?)
     }
@@ -128,12 +130,20 @@ impl Store {
         if self.state().await?.links_inspected {
             return Ok(());
         }
+        {
+            let mut connection = self.connection().await;
+            if !are_links_readable(&mut connection, None).await?
+                || !are_states_readable(&mut connection, &self.layout, None).await?
+            {
+                return Ok(());
+            }
+        }
         self.write(async |connection| {
-            // First, because it waits for an edit that is not committed.
+            // First, because it waits for an edit that is not committed. The links are read again for such an edit.
             connection.execute(Statement::new("UPDATE sync_state SET links_inspected = $1").bind(true)).await?;
-            let is_readable = are_links_readable(connection, None).await?
-                && are_states_readable(connection, &self.layout, None).await?;
-            if !is_readable {
+            if !are_links_readable(connection, None).await?
+                || !are_states_readable(connection, &self.layout, None).await?
+            {
                 connection.execute(Statement::new("UPDATE sync_state SET links_inspected = $1").bind(false)).await?;
             }
             Ok(())

@@ -36,6 +36,10 @@ pub(super) const COLUMNS: &str = "SELECT a.attname::text, t.typname::text
     FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE a.attrelid = to_regclass('learners') AND a.attnum > 0 AND NOT a.attisdropped";
 
+/// The number of triggers that notice a damaging edit, unless they are disabled.
+pub(super) const EDIT_TRIGGERS: &str = "SELECT count(*) FROM pg_trigger
+    WHERE tgrelid = to_regclass('sync_links') AND tgname = 'sync_links_edited' AND tgenabled IN ('O', 'A')";
+
 /// The name of the database.
 pub(super) const NAME: &str = "SELECT 'the PostgreSQL database ' || current_database()";
 

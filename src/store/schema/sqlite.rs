@@ -41,6 +41,10 @@ pub(super) const LINKED_TABLE: &str =
 /// Whether the trigger below exists on the table with this name.
 pub(super) const HAS_LINK_TRIGGER: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND name = 'sync_links_row' AND lower(tbl_name) = lower($1))";
 
+/// The number of triggers that notice a damaging edit.
+pub(super) const EDIT_TRIGGERS: &str = "SELECT count(*) FROM sqlite_master
+    WHERE type = 'trigger' AND name IN ('sync_links_edited', 'learners_active_edited')";
+
 /// Deletes the link with its learner row. SQLite enforces foreign keys only in connections that enable them, and may use
 /// the id again. Dropping the table drops the trigger, which tells a new table from the old one.
 pub(super) const LINK_TRIGGER: &str = include_str!("sqlite/link_trigger.sql");

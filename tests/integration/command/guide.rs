@@ -437,4 +437,14 @@ async fn the_tables_can_be_removed_from_the_database_of_the_platform() {
     assert_eq!(world.database.tables().await, ["accounts"]);
     world.execute("DELETE FROM accounts WHERE user_name LIKE '%'").await;
     assert_eq!(world.value("SELECT count(*) FROM accounts").await, "0");
+    // The same table can be used again.
+    assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], 3);
+
+    // The table that learner-sync created stays usable as well.
+    let world = World::start(users(3).0).await;
+    world.run_program(&["sync"], 0);
+    world.execute(removal).await;
+    let active = if is_on_postgres() { "false" } else { "0" };
+    world.execute(&format!("UPDATE learners SET active = {active}; DELETE FROM learners")).await;
+    assert_eq!(world.value("SELECT count(*) FROM learners").await, "0");
 }

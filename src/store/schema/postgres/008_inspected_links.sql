@@ -1,6 +1,6 @@
 ALTER TABLE sync_state ADD COLUMN links_inspected boolean NOT NULL DEFAULT false;
 
-CREATE FUNCTION sync_links_edited() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+CREATE OR REPLACE FUNCTION sync_links_edited() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     UPDATE sync_state SET links_inspected = false;
     RETURN NULL;
