@@ -73,6 +73,10 @@ impl ClockFinding {
                 "set the clock of this machine (timedatectl set-ntp true); approvals, safety.deactivate_after and \
                  log.retention need both clocks, and Entra may refuse the sign-in",
             ),
+            Self::Unknown(ClockFault::BeforeLastCycle) => Some(
+                "the next cycle accepts this date if the clock of this machine agrees; otherwise check that clock and the \
+                 proxy: until then approvals, safety.deactivate_after and log.retention have no effect",
+            ),
             Self::Unknown(_) => Some(
                 "check the clock of this machine and the proxy; until then approvals, safety.deactivate_after and \
                  log.retention have no effect",
@@ -80,12 +84,13 @@ impl ClockFinding {
         }
     }
 
-    /// Whether a cycle would accept an approval that is given now.
+    /// Whether a cycle may accept an approval that is given now.
     pub fn lets_approve(self) -> bool {
         match self {
             Self::Agree => true,
             Self::Differ(ahead) => is_valid_approval_age(-ahead),
-            Self::Unknown(_) => false,
+            // The clocks may agree: then this cycle has replaced the record that contradicted them.
+            Self::Unknown(fault) => fault == ClockFault::BeforeLastCycle,
         }
     }
 

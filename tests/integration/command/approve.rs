@@ -101,12 +101,14 @@ async fn an_approval_that_the_clocks_make_void_is_not_called_a_release() {
         assert!(!ran.stdout.contains("Released"), "{ran:?}");
         assert!(ran.stderr.contains("recorded the approval of 1 user, but it has no effect"), "{ran:?}");
     }
-    for finding in ["agree", "differ -3600"] {
+    // The next cycle accepts a date before the last cycle if the clocks agree.
+    for finding in ["agree", "differ -3600", "before-last-cycle"] {
         world
             .execute(&format!("UPDATE sync_held SET approved_at = NULL; UPDATE sync_state SET clock = '{finding}'"))
             .await;
         let ran = world.run_program(&["approve", "--yes", "--expect", "1"], 0);
         assert!(ran.stdout.contains("Released 1 user for 24 hours"), "{ran:?}");
+        assert_eq!(ran.stdout.contains("Warning: "), finding != "agree", "{ran:?}");
         assert!(world.run_program(&["approve"], 0).stdout.contains("1 user is already approved"), "{ran:?}");
     }
 }
