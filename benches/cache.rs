@@ -32,7 +32,7 @@ fn cache(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let scratch = tempfile::tempdir().unwrap();
     let directory = scratch.path().join("cache");
-    let origin = Origin { generation: Generation(7), source: "source".to_owned(), mapping: [7; 32] };
+    let origin = Origin { generation: Generation(7), source: "source".to_owned(), mapping: [7; 32], text_ids: false };
     let now = Timestamp::UNIX_EPOCH;
     let mut linked = linked();
     let mut group = criterion.benchmark_group("cache");

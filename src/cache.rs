@@ -42,6 +42,8 @@ pub struct Origin {
     pub source: String,
     /// The hash of the compiled mapping and scope.
     pub mapping: [u8; 32],
+    /// Whether learner ids are texts, which the cache does not contain.
+    pub text_ids: bool,
 }
 
 /// The content of a matching cache.
@@ -65,6 +67,9 @@ pub enum CacheMiss {
     /// Another process has opened the cache.
     #[error("the cache is open in another process")]
     Locked,
+    /// Another process changes the cache, so a copy of it is not complete.
+    #[error("another process is writing the cache")]
+    Changing,
     /// The system cannot open the cache at present, which is intact.
     #[error("cannot open the cache: {0}")]
     Unavailable(String),
@@ -118,7 +123,25 @@ pub async fn peek(directory: &Path, origin: &Origin) -> Result<CachedLearners, C
         let copy = Copy::new(directory).map_err(|error| CacheMiss::Unavailable(error.to_string()))?;
         read(copy.path(), origin)
     };
-    read_with(directory, origin, read_copy).await
+    peek_twice(directory, || read_with(directory, origin, read_copy)).await
+}
+
+/// Repeats an attempt that another process may have disturbed, and says so if the second one fails as well.
+async fn peek_twice<T, F: Future<Output = Result<T, CacheMiss>>>(
+    directory: &Path,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T, CacheMiss> {
+    let before = layout::file_states(directory);
+    let first = attempt().await;
+    if !matches!(first, Err(CacheMiss::Unavailable(_) | CacheMiss::Unusable(_))) {
+        return first;
+    }
+    match attempt().await {
+        Err(CacheMiss::Unavailable(_) | CacheMiss::Unusable(_)) if layout::file_states(directory) != before => {
+            Err(CacheMiss::Changing)
+        }
+        second => second,
+    }
 }
 
 async fn read_with(
@@ -196,23 +219,26 @@ fn cache_error(path: &Path, error: &dyn std::fmt::Display) -> CacheError {
     CacheError { path: path.to_owned(), detail: error.to_string() }
 }
 
-/// Opens the directory, and waits for its lock: sled keeps the lock until its last thread has ended, shortly after it was
-/// dropped.
+/// Opens the directory, and waits for its lock.
 fn open(directory: &Path) -> sled::Result<sled::Db> {
+    let open = || {
+        let config = sled::Config::new().path(directory).cache_capacity(16 << 20);
+        // `write` flushes.
+        config.flush_every_ms(None).open()
+    };
+    wait_for_sled(open, is_locked)
+}
+
+/// Repeats `attempt` while another thread of sled is in its way: the last one ends shortly after the cache was dropped.
+fn wait_for_sled<T, E>(mut attempt: impl FnMut() -> Result<T, E>, is_in_the_way: impl Fn(&E) -> bool) -> Result<T, E> {
     let mut waits = 0;
     loop {
-        let opened = sled::Config::new()
-            .path(directory)
-            .cache_capacity(16 << 20)
-            // `write` flushes.
-            .flush_every_ms(None)
-            .open();
-        match opened {
-            Err(error) if is_locked(&error) && waits < LOCK_WAITS => {
+        match attempt() {
+            Err(error) if is_in_the_way(&error) && waits < LOCK_WAITS => {
                 waits += 1;
                 std::thread::sleep(LOCK_WAIT);
             }
-            opened => return opened,
+            done => return done,
         }
     }
 }
@@ -246,7 +272,7 @@ fn read(directory: &Path, origin: &Origin) -> Result<CachedLearners, CacheMiss> 
     }
     let buckets =
         db.range(0u16.to_be_bytes()..).filter(|item| !matches!(item, Ok((key, _)) if key == MANIFEST.as_bytes()));
-    decode(&manifest, buckets)
+    decode(&manifest, origin.text_ids, buckets)
 }
 
 fn write(directory: &Path, encoded: &Encoded) -> sled::Result<()> {
@@ -297,7 +323,7 @@ mod tests {
     }
 
     fn origin() -> Origin {
-        Origin { generation: Generation(5), source: "tenant/application".to_owned(), mapping: [3; 32] }
+        Origin { generation: Generation(5), source: "tenant/application".to_owned(), mapping: [3; 32], text_ids: false }
     }
 
     fn now() -> Timestamp {
@@ -318,6 +344,18 @@ mod tests {
         assert!(matches!(recall(&path, &other, now()).await, Err(CacheMiss::OriginChanged(_))));
         let other = Origin { mapping: [4; 32], ..origin() };
         assert!(matches!(recall(&path, &other, now()).await, Err(CacheMiss::OriginChanged(_))));
+
+        // Another program has changed the type of the column.
+        let other = Origin { text_ids: true, ..origin() };
+        assert!(matches!(recall(&path, &other, now()).await, Err(CacheMiss::OriginChanged(_))));
+        let mut named = linked(10);
+        named.retain(|_, linked| {
+            linked.learner = LearnerId::Text("grace".into());
+            true
+        });
+        record(&path, &origin(), &named, now(), now()).await.unwrap();
+        assert!(matches!(recall(&path, &origin(), now()).await, Err(CacheMiss::OriginChanged(_))));
+        assert_eq!(recall(&path, &other, now()).await.unwrap().linked.len(), 10);
 
         // With fewer users, no bucket of the old content remains.
         record(&path, &origin(), &linked(10), now(), now()).await.unwrap();
@@ -349,6 +387,48 @@ mod tests {
             record(&path, &origin(), &linked(3000), now(), now()).await.unwrap();
             assert_eq!(recall(&path, &origin(), now()).await.unwrap().linked, linked(3000), "{what}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_cache_that_changes_under_a_plan_is_read_again_and_not_called_unusable() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cache");
+        record(&path, &origin(), &linked(30), now(), now()).await.unwrap();
+        assert_eq!(peek(&path, &origin()).await.unwrap().linked, linked(30));
+        let torn = || Err::<u8, _>(CacheMiss::Unusable("it is torn".to_owned()));
+        let gone = || Err(CacheMiss::Unavailable("a file is missing".to_owned()));
+        // What two attempts find, whether a file changes, and the result.
+        for (found, changes, expected) in [
+            ([torn(), Ok(2)], true, Ok(2)),
+            ([gone(), Ok(2)], false, Ok(2)),
+            ([Ok(1), torn()], true, Ok(1)),
+            ([gone(), torn()], true, Err(CacheMiss::Changing)),
+            ([torn(), gone()], false, gone()),
+            ([torn(), Err(CacheMiss::Missing)], true, Err(CacheMiss::Missing)),
+            ([Err(CacheMiss::OriginChanged("application")), Ok(2)], true, Err(CacheMiss::OriginChanged("application"))),
+        ] {
+            let mut attempts = found.clone().into_iter();
+            let peeked = peek_twice(&path, || {
+                if changes {
+                    let file = path.join(format!("snap.{}", attempts.len()));
+                    std::fs::write(file, format!("{found:?}")).unwrap();
+                }
+                std::future::ready(attempts.next().unwrap())
+            });
+            assert_eq!(peeked.await, expected);
+            (0..3).for_each(|number| drop(std::fs::remove_file(path.join(format!("snap.{number}")))));
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_a_thread_of_sled_disturbs_is_repeated() {
+        let attempts = |found: [Result<u8, bool>; 2]| {
+            let mut attempts = found.into_iter();
+            wait_for_sled(|| attempts.next().unwrap(), |is_in_the_way| *is_in_the_way)
+        };
+        assert_eq!(attempts([Err(true), Ok(2)]), Ok(2));
+        assert_eq!(attempts([Err(true), Err(false)]), Err(false));
+        assert_eq!(attempts([Err(false), Ok(2)]), Err(false));
     }
 
     #[tokio::test]

@@ -63,6 +63,7 @@ enum CachedLearnerId {
 /// Decodes the buckets, which come in the order of their keys, and checks them against the manifest.
 pub(super) fn decode(
     manifest: &Manifest,
+    text_ids: bool,
     buckets: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
 ) -> Result<CachedLearners, CacheMiss> {
     let mut hasher = manifest.hasher();
@@ -85,6 +86,9 @@ pub(super) fn decode(
         for CacheEntry { user, learner, active, outside, fingerprint, routes } in entries {
             let routes = combinations.get(routes as usize).cloned();
             let routes = routes.ok_or_else(|| unusable(&postcard::Error::SerdeDeCustom))?;
+            if text_ids != matches!(learner, CachedLearnerId::Text) {
+                return Err(CacheMiss::OriginChanged("type of learner ids"));
+            }
             let learner = match learner {
                 CachedLearnerId::Number(number) => LearnerId::Number(number),
                 CachedLearnerId::Uuid(bytes) => LearnerId::Uuid(uuid::Uuid::from_bytes(bytes)),
@@ -142,7 +146,7 @@ pub(super) fn encode(
             routes,
         });
     }
-    let Origin { generation, source, mapping } = origin;
+    let Origin { generation, source, mapping, text_ids: _ } = origin;
     let mut manifest = Manifest {
         generation: generation.0,
         source: source.clone(),

@@ -5,7 +5,10 @@
 //! may add, and a checksum. A wrong checksum means damage, which only costs time. Without the checksum, a flipped bit
 //! could look like a newer version, which is refused.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::files;
@@ -113,6 +116,18 @@ fn has_cache_name(entry: &std::fs::DirEntry) -> bool {
     let name = entry.file_name();
     let is_snapshot = || name.to_str().is_some_and(|name| name.starts_with("snap."));
     ["conf", "db", "blobs", FILE, NEW_FILE].iter().any(|known| name == *known) || is_snapshot()
+}
+
+/// The files of `directory`, each with what changes when it is written or replaced.
+pub(super) fn file_states(directory: &Path) -> BTreeSet<(OsString, u64, u64, i64, i64)> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let states = entries.map(|entry| {
+        let name = entry.file_name();
+        entry.metadata().map_or((name.clone(), 0, 0, 0, 0), |found| {
+            (name, found.ino(), found.len(), found.mtime(), found.mtime_nsec())
+        })
+    });
+    states.collect()
 }
 
 /// Whether `directory` contains nothing but a cache.

@@ -31,7 +31,8 @@ pub(super) async fn read_linked(
         store.inspect_links().await?;
     }
     if let Some(path) = cache {
-        let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash };
+        let text_ids = store.has_text_ids();
+        let origin = Origin { generation, source: source.to_owned(), mapping: rules.hash, text_ids };
         let recalled = match cycle {
             Some(_) => cache::recall(path, &origin, time.recorded()).await,
             None => cache::peek(path, &origin).await,
@@ -42,8 +43,10 @@ pub(super) async fn read_linked(
             }
             Ok(CachedLearners { mut linked, compared_at }) => {
                 let inside = linked.values().filter(|linked| !linked.outside).count() as u64;
-                if store.has_text_ids() {
+                let mut has_same_links = true;
+                if text_ids {
                     let mut learners = store.learner_ids(source).await?;
+                    has_same_links = learners.keys().eq(linked.keys());
                     linked.retain(|user, linked| match learners.remove(user) {
                         Some(learner) => {
                             linked.learner = learner;
@@ -61,7 +64,7 @@ pub(super) async fn read_linked(
                 let is_due = time.is_due_again(compared_at, rules.full_every);
                 // The platform may delete learners, which deletes their links as well.
                 let count = store.count_linked(source).await?;
-                let is_complete = count == inside;
+                let is_complete = count == inside && has_same_links;
                 if !is_due && !options.request.full && is_complete {
                     return Ok(LinkedBefore { linked, last_written: None, compared_at: Some(compared_at), generation });
                 }
@@ -69,7 +72,7 @@ pub(super) async fn read_linked(
                     tracing::warn!(
                         cached = inside,
                         linked = count,
-                        "learners were deleted or moved outside learner-sync"
+                        "learners or links were changed outside learner-sync"
                     );
                 }
                 tracing::info!(requested = options.request.full, "comparing with the whole learner database");

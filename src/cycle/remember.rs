@@ -64,7 +64,8 @@ impl Prepared {
             return;
         }
         let now = time.recorded();
-        let origin = Origin { generation: *generation, source: source.clone(), mapping: context.rules.hash };
+        let (mapping, text_ids) = (context.rules.hash, context.store.has_text_ids());
+        let origin = Origin { generation: *generation, source: source.clone(), mapping, text_ids };
         if let Err(error) = cache::record(path, &origin, linked, compared_at.unwrap_or(now), now).await {
             tracing::warn!("{error}; the next cycle compares with the learner database");
         }

@@ -49,6 +49,12 @@ pub(crate) fn check_own(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Opens a directory, to lock it. Never follows a link.
+pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
 fn open_checked(options: &mut OpenOptions, path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOCTTY | flags;
     let file = options.custom_flags(flags.bits().cast_signed()).open(path)?;

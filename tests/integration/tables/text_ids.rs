@@ -143,6 +143,35 @@ async fn operational_logs_do_not_name_text_ids() {
     }
 }
 
+/// The number of links stays the same, and the cache does not contain the ids.
+#[apply(on_both)]
+async fn a_link_that_replaced_another_by_hand_is_noticed() {
+    let id = if is_on_postgres() { "md5(random()::text)" } else { "(lower(hex(randomblob(16))))" };
+    let mut tenant = Tenant::default();
+    let (users, newcomer) = (assigned(&mut tenant, 2), add_users(&mut tenant, 1).remove(0));
+    let mut world = World::start(tenant).await;
+    make(&world, &people(&format!("text PRIMARY KEY DEFAULT {id}"))).await;
+    configure(&world, "\"uid\"");
+    assert_eq!(world.cycle().await.counts.created, 2);
+    world.sim.tenant(|tenant| tenant.unassign(&users[1]));
+    assert_eq!(world.cycle().await.counts.deactivated, 1);
+    world.sim.tenant(|tenant| tenant.assign_user(&newcomer));
+    for statement in [
+        "INSERT INTO people (uid, user_name, active) VALUES ('by hand', 'third', true)",
+        &format!(
+            "INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at)
+             SELECT source, '{newcomer}', 'by hand', via, linked_at FROM sync_links WHERE entra_id = '{}'",
+            users[0]
+        ),
+        &format!("DELETE FROM sync_links WHERE entra_id = '{}'", users[1]),
+    ] {
+        world.execute(statement).await;
+    }
+    let counts = world.cycle().await.counts;
+    assert_eq!((counts.created, counts.updated), (0, 1), "{counts:?}");
+    assert_eq!(world.cycle().await.counts, Counts { in_scope: 2, unchanged: 2, ..Counts::default() });
+}
+
 /// Ids that an administrator has to quote: each is relinked, logged and found again.
 #[apply(on_both)]
 async fn odd_ids_are_relinked_by_name() {
