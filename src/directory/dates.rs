@@ -20,14 +20,24 @@ pub(super) struct Dates(Mutex<Seen>);
 struct Seen {
     start: Instant,
     answered: bool,
-    /// The earliest and the latest time at the start that an answer implies.
-    between: Option<(Timestamp, Timestamp)>,
+    bounds: Option<Bounds>,
     fault: Option<ClockFault>,
+}
+
+/// What the answers say about the time at the start, in whole seconds.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// The earliest time that an answer allows, if it was dated as soon as it was requested and then delayed.
+    earliest: Timestamp,
+    /// The latest of the times that are certainly past by an answer.
+    past: Timestamp,
+    /// The times that are still possible by an answer: the first and the last of them.
+    possible: (Timestamp, Timestamp),
 }
 
 impl Seen {
     fn since(start: Instant) -> Self {
-        Self { start, answered: false, between: None, fault: None }
+        Self { start, answered: false, bounds: None, fault: None }
     }
 }
 
@@ -52,7 +62,8 @@ impl Dates {
                 Some(Err(fault)) => drop(seen.fault.get_or_insert(fault)),
                 Some(Ok(date)) => {
                     let (sent, received) = (sent.saturating_duration_since(seen.start), seen.start.elapsed());
-                    seen.between = Some(extend(seen.between, date, sent, received));
+                    let answer = Bounds::of(date, sent, received);
+                    seen.bounds = Some(seen.bounds.map_or(answer, |bounds| bounds.merged(answer)));
                 }
             }
         });
@@ -61,14 +72,11 @@ impl Dates {
     /// Graph's time at the start; `None` before the first answer.
     pub(super) fn at_start(&self) -> Option<Result<GraphTime, ClockFault>> {
         self.change(|seen| {
-            let Seen { start: _, answered, between, fault } = seen;
-            answered.then(|| match (fault, between.map(graph_time)) {
+            let Seen { start: _, answered, bounds, fault } = seen;
+            answered.then(|| match (fault, bounds) {
                 (Some(fault), _) => Err(*fault),
                 (None, None) => Err(ClockFault::Missing),
-                (None, Some(GraphTime { earliest, latest })) if latest.duration_since(earliest) > CLOCK_TOLERANCE => {
-                    Err(ClockFault::Contradictory)
-                }
-                (None, Some(at_start)) => Ok(at_start),
+                (None, Some(bounds)) => bounds.graph_time().ok_or(ClockFault::Contradictory),
             })
         })
     }
@@ -78,27 +86,38 @@ impl Dates {
     }
 }
 
-/// Adds the time at the start that an answer implies. Its date lacks the fraction of a second, and was written at some time
-/// between `sent` and `received`, which count from the start: one second is certainly past, a later one possible.
-fn extend(
-    between: Option<(Timestamp, Timestamp)>,
-    date: Timestamp,
-    sent: Duration,
-    received: Duration,
-) -> (Timestamp, Timestamp) {
-    let before = |seconds: u64| {
-        let seconds = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
-        date.checked_sub(seconds).unwrap_or(date)
-    };
-    let possible = before(sent.as_secs());
-    let certain = before(received.as_secs() + u64::from(received.subsec_nanos() > 0));
-    let (earliest, latest) = between.unwrap_or((possible, certain));
-    (earliest.min(possible), latest.max(certain))
-}
+impl Bounds {
+    /// What an answer implies. Its date lacks the fraction of a second, and was written at some time between `sent` and
+    /// `received`, which count from the start.
+    fn of(date: Timestamp, sent: Duration, received: Duration) -> Self {
+        let before = |seconds: u64| {
+            let seconds = SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX));
+            date.checked_sub(seconds).unwrap_or(date)
+        };
+        let possible = before(sent.as_secs());
+        Self {
+            // A quick answer is not delayed, also when a second begins before it arrives.
+            earliest: before(sent.as_secs() + received.saturating_sub(sent).as_secs()),
+            past: before(received.as_secs() + u64::from(received.subsec_nanos() > 0)),
+            possible: (possible, possible),
+        }
+    }
 
-/// Answers of one clock differ by a second at most, and agree on the earliest second that all of them allow.
-fn graph_time((earliest, latest): (Timestamp, Timestamp)) -> GraphTime {
-    GraphTime { earliest, latest: latest.max(earliest) }
+    fn merged(self, other: Self) -> Self {
+        Self {
+            earliest: self.earliest.min(other.earliest),
+            past: self.past.max(other.past),
+            possible: (self.possible.0.min(other.possible.0), self.possible.1.max(other.possible.1)),
+        }
+    }
+
+    /// `None` when the answers differ by more than the tolerance, however long they took.
+    fn graph_time(self) -> Option<GraphTime> {
+        let Self { earliest, past, possible: (first, last) } = self;
+        // The answers of one clock agree on the first second that is possible by each of them.
+        let latest = if past <= first { first } else { last };
+        (past.duration_since(first) <= CLOCK_TOLERANCE).then_some(GraphTime { earliest, latest })
+    }
 }
 
 /// The one date of an answer.
@@ -153,32 +172,63 @@ mod tests {
         assert_eq!(seen(&[plain, &[("date", "soon")]]), Some(Err(ClockFault::Unreadable)));
         assert_eq!(seen(&[plain, &[]]), Some(Err(ClockFault::Missing)));
         let later = |date: &'static str| seen(&[plain, &[("date", date)], plain]);
-        // Less the fraction of a second since the start.
-        assert_eq!(later("Mon, 02 Mar 2026 08:05:01 GMT"), dated("Mon, 02 Mar 2026 08:05:00 GMT"));
+        // Less the fraction of a second since the start, they differ by five minutes.
+        assert_eq!(later("Mon, 02 Mar 2026 08:05:01 GMT"), dated("Mon, 02 Mar 2026 08:05:01 GMT"));
         assert_eq!(later("Mon, 02 Mar 2026 08:05:02 GMT"), Some(Err(ClockFault::Contradictory)));
         assert_eq!(later("Mon, 02 Mar 2026 07:00:00 GMT"), Some(Err(ClockFault::Contradictory)));
     }
 
+    /// The earliest and the latest time at the start, in seconds from 08:00:00, by answers of clocks that are this many
+    /// seconds ahead. Each request is sent, its date written, and its answer received this many milliseconds after the start.
+    fn bounds(answers: &[(i64, [u64; 3])]) -> Option<(i64, i64)> {
+        let eight: Timestamp = "2026-03-02T08:00:00Z".parse().unwrap();
+        let start = eight + Duration::from_millis(2);
+        let answers = answers.iter().map(|(ahead, times)| {
+            let [sent, written, received] = times.map(Duration::from_millis);
+            let at = start + written + SignedDuration::from_secs(*ahead);
+            Bounds::of(Timestamp::from_second(at.as_second()).unwrap(), sent, received)
+        });
+        let GraphTime { earliest, latest } = answers.reduce(Bounds::merged).unwrap().graph_time()?;
+        Some((earliest.duration_since(eight).as_secs(), latest.duration_since(eight).as_secs()))
+    }
+
     #[test]
-    fn the_time_at_the_start_does_not_depend_on_how_long_the_answers_took() {
-        let start: Timestamp = "2026-03-02T08:00:00.002Z".parse().unwrap();
-        // Milliseconds after the start at which each request is sent, its date is written, and its answer is received. Some
-        // dates are written just after a second of Graph begins, before one begins here.
-        for answers in [
+    fn the_time_at_the_start_does_not_depend_on_when_quick_answers_are_received() {
+        // Some dates are written just after a second of Graph begins, before one begins here.
+        for times in [
             &[[0, 3, 5]][..],
             &[[690, 695, 700]],
+            &[[990, 996, 1001]],
             &[[20, 999, 999], [1, 2, 3]],
             &[[998, 998, 998], [999, 999, 999], [20, 25, 30]],
-            &[[0, 3, 5], [800, 900, 1050], [4000, 4500, 5100]],
-            &[[0, 900, 2700], [59_998, 59_999, 59_999]],
+            &[[0, 3, 5], [800, 900, 1050], [4000, 4500, 4900]],
         ] {
-            let mut seen = None;
-            for [sent, written, received] in answers.iter().map(|answer| answer.map(Duration::from_millis)) {
-                let date = Timestamp::from_second((start + written).as_second()).unwrap();
-                seen = Some(extend(seen, date, sent, received));
-            }
-            let expected = GraphTime::at("2026-03-02T08:00:00Z".parse().unwrap());
-            assert_eq!(seen.map(graph_time), Some(expected), "{answers:?}");
+            let answers: Vec<_> = times.iter().map(|times| (0, *times)).collect();
+            assert_eq!(bounds(&answers), Some((0, 0)), "{times:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_may_be_delayed_moves_no_bound_towards_the_other() {
+        for (answers, expected) in [
+            // The date is as old as the answer, or as new, and nothing says which.
+            (&[(0, [0, 5, 100_000])][..], Some((-100, 0))),
+            (&[(0, [0, 100_000, 100_005])], Some((0, 100))),
+            (&[(0, [0, 50_000, 100_000])], Some((-50, 50))),
+            // Another answer of the same clock says it.
+            (&[(0, [0, 3, 5]), (0, [10, 100_000, 100_005])], Some((0, 0))),
+            (&[(0, [0, 3, 5]), (0, [10, 20, 100_000])], Some((-99, 0))),
+            // The other clock may be right.
+            (&[(0, [0, 3, 5]), (60, [10, 20, 30])], Some((0, 60))),
+            (&[(0, [0, 3, 5]), (60, [10, 50_000, 50_005])], Some((0, 110))),
+            (&[(0, [0, 3, 5]), (60, [10, 20, 50_000])], Some((0, 60))),
+            (&[(0, [0, 3, 5]), (-60, [10, 20, 50_000])], Some((-109, 0))),
+            (&[(0, [0, 3, 5]), (300, [10, 20, 30])], Some((0, 300))),
+            (&[(0, [0, 3, 5]), (302, [10, 20, 30])], None),
+            // An answer does not contradict itself.
+            (&[(0, [0, 5, 400_000])], Some((-400, 0))),
+        ] {
+            assert_eq!(bounds(answers), expected, "{answers:?}");
         }
     }
 }
