@@ -13,6 +13,8 @@ use crate::model::{RowSubject, UnreadableRow};
 
 /// No time of the log is earlier. What a hand has written in place of a time often sorts before it, and may be recent.
 pub(super) const EARLIEST: &str = "2020-01-01T00:00:00Z";
+/// Nor is one as late as this, and the other junk sorts after it.
+pub(super) const LATEST: &str = "2100-01-01T00:00:00Z";
 
 /// An open learner database.
 ///

@@ -85,9 +85,14 @@ impl Store {
         Ok(known.into())
     }
 
-    /// The learner of each user linked by `source`. A link that cannot be read is left out.
+    /// The learner of each user linked by `source`. A link without a row, or that cannot be read, is left out.
     pub async fn learner_ids(&self, source: &str) -> Result<BTreeMap<EntraId, LearnerId>, StoreError> {
-        let statement = Statement::new("SELECT entra_id, learner_id FROM sync_links WHERE source = $1");
+        let mut connection = self.connection().await;
+        let links = match deletes_links(&mut connection, &self.layout).await? {
+            true => " FROM sync_links l".to_owned(),
+            false => self.layout.links_with_rows(),
+        };
+        let statement = Statement::new(format!("SELECT l.entra_id, l.learner_id{links} WHERE l.source = $1"));
         let mut ids = BTreeMap::new();
         let each = |row: SqlRow| {
             if let Ok(user) = row.canonical(0, "sync_links.entra_id") {
@@ -95,7 +100,7 @@ impl Store {
             }
             Ok::<_, StoreError>(())
         };
-        self.connection().await.run(statement.bind(source), each).await?;
+        connection.run(statement.bind(source), each).await?;
         Ok(ids)
     }
 
@@ -107,6 +112,7 @@ impl Store {
         self.held_users(source).await?;
         self.failing(source).await?;
         self.last_members(source).await?;
+        self.inspect_log_times().await?;
         Ok(self.unreadable_rows())
     }
 
@@ -219,7 +225,8 @@ async fn are_links_readable(connection: &mut Connection, source: Option<&str>) -
     let is_id = match connection.dialect() {
         Dialect::Sqlite => {
             let form = [8, 4, 4, 4, 12].map(|count| "[0-9a-f]".repeat(count)).join("-");
-            format!("(typeof(entra_id) = 'text' AND entra_id GLOB '{form}')")
+            // GLOB ignores what follows a NUL.
+            format!("(typeof(entra_id) = 'text' AND entra_id GLOB '{form}' AND NOT instr(entra_id, char(0)))")
         }
         Dialect::Postgres => "coalesce(entra_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$', false)".to_owned(),
     };

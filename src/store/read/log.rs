@@ -9,7 +9,10 @@ use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, RowSubject, St
 use crate::store::cycles::CycleId;
 use crate::store::db::{DbError, SqlRow, Statement, parse_json_column};
 use crate::store::error::StoreError;
-use crate::store::handle::Store;
+use crate::store::handle::{EARLIEST, LATEST, Store};
+
+/// How many rows without a real time are listed; one statement may have changed all of them.
+const MAX_NOTED: usize = 100;
 
 /// Which rows of the log to read; `None` matches every row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -132,6 +135,19 @@ impl Store {
         let mut ids = ids.into_inner();
         ids.sort_unstable();
         Ok(LogPage { rows, ids })
+    }
+}
+
+impl Store {
+    /// Notes the first rows that have no real time: each counts as recent for ever, and never expires.
+    pub(super) async fn inspect_log_times(&self) -> Result<(), StoreError> {
+        let statement = Statement::new(format!(
+            "SELECT id FROM provisioning_log WHERE at < '{EARLIEST}' OR at >= '{LATEST}' ORDER BY id LIMIT {MAX_NOTED}"
+        ));
+        let read = |_: &SqlRow| Err(DbError::Unreadable { column: "provisioning_log.at" });
+        let note = |row: &SqlRow, column| numbered(row, column, "provisioning_log");
+        self.query_readable::<(), Vec<()>>(statement, read, note).await?;
+        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ on_both! {
     a_new_source_sees_the_other_sources,
     the_state_records_applications_and_the_next_cycle,
     the_log_is_filtered,
+    every_link_that_cannot_be_read_is_noticed,
 }
 
 async fn known_learners_have_the_fingerprint_of_the_mapped_values(kind: Kind) {
@@ -130,4 +131,97 @@ async fn the_log_is_filtered(kind: Kind) {
     // The current name also finds rows with an earlier one.
     assert_eq!(ids(of("bea@example.org")).await, [2, 4]);
     assert_eq!(ids(LogFilter { action: Some(Action::Create), ..of("bea@example.org") }).await, [2]);
+}
+
+/// The trigger, the SQL that checks all links, and the code that reads them agree on what a link may contain.
+async fn every_link_that_cannot_be_read_is_noticed(kind: Kind) {
+    const ID: &str = "0a1b2c3d-0000-4000-8000-00000000abcd";
+    let store = kind.store_with(1).await;
+    let upper = ID.to_uppercase();
+    // Column and value, and whether it can be read.
+    let mut edits: Vec<(&str, String, bool)> = Vec::new();
+    for (text, readable) in [
+        (ID, true),
+        ("00000000-0000-0000-0000-000000000000", true),
+        (&upper, false),
+        (&ID.replace('-', ""), false),
+        (&format!("{{{ID}}}"), false),
+        (&format!("{ID} "), false),
+        (&format!(" {ID}"), false),
+        (&format!("{ID}\n"), false),
+        (&format!("{ID}0"), false),
+        (&ID.replace('c', "é"), false),
+        ("", false),
+        ("7", false),
+        ("soon", false),
+    ] {
+        edits.push(("entra_id", format!("'{text}'"), readable));
+    }
+    for (text, readable) in [
+        ("[]", true),
+        (" [ ]\n", true),
+        (r#"["direct", "direct"]"#, true),
+        (r#"["\u0064irect"]"#, true),
+        (&format!(r#"["{ID}","direct"]"#), true),
+        (&format!(r#"["{upper}"]"#), true),
+        (&format!(r#"["{ID} "]"#), false),
+        (&format!(r#"["{ID}\n"]"#), false),
+        (&format!(r#"["{ID}", {{"id": "{ID}"}}]"#), false),
+        (r#"["Direct"]"#, false),
+        (r#"["direct", 7]"#, false),
+        (r#"["direct", null]"#, false),
+        (r#"[""]"#, false),
+        ("[[]]", false),
+        ("{}", false),
+        ("null", false),
+        ("7", false),
+        (r#""direct""#, false),
+    ] {
+        edits.push(("via", format!("'{text}'"), readable));
+    }
+    if matches!(kind, Kind::Sqlite) {
+        for (column, value) in [
+            ("entra_id", "x'80'"),
+            ("entra_id", "7"),
+            ("entra_id", &format!("CAST('{ID}' AS BLOB)")),
+            ("entra_id", &format!("'{ID}' || char(0)")),
+            ("entra_id", &format!("'{ID}' || char(0) || 'x'")),
+            ("via", "7"),
+            ("via", "''"),
+            ("via", "'['"),
+            ("via", "'[],'"),
+            ("via", r#"'["direct",]'"#),
+            ("via", "'[''direct'']'"),
+            ("via", "'[]' || char(0)"),
+            ("via", "'[]' || char(0) || 'x'"),
+            ("via", "char(65279) || '[]'"),
+            ("via", "char(12) || '[]'"),
+            ("via", r#"'["\ud800"]'"#),
+            ("via", r#"'["direct\u0000"]'"#),
+            ("via", &format!(r#"'["{ID}\u0000"]'"#)),
+            ("via", &format!(r#"'["{ID}\u0000x"]'"#)),
+            ("via", "CAST(x'5b22ff225d' AS TEXT)"),
+        ] {
+            edits.push((column, value.to_owned(), false));
+        }
+    }
+    let run = async |sql: String| store.connection().await.execute(Statement::new(sql)).await.unwrap();
+    let inspected = async |is_inspected| run(format!("UPDATE sync_state SET links_inspected = {is_inspected}")).await;
+    for (column, value, readable) in edits {
+        run(format!("UPDATE sync_links SET via = '[]', entra_id = '{}'", user(1))).await;
+        inspected(true).await;
+        run(format!("UPDATE sync_links SET {column} = {value}")).await;
+        let is_noticed = !store.state().await.unwrap().links_inspected;
+        inspected(false).await;
+        let by_sql = store.links_are_readable(SOURCE).await.unwrap();
+        let by_code = store.linked_learners(SOURCE, None, &MAPPED).await.unwrap().len() == 1;
+        assert_eq!((by_sql, by_code), (readable, readable), "{column} = {value}");
+        assert!(readable || is_noticed, "{column} = {value}");
+    }
+    // The trigger may notice more, but nothing that a cycle writes.
+    inspected(true).await;
+    for routes in ["[]".to_owned(), r#"["direct"]"#.to_owned(), format!(r#"["direct","{ID}"]"#)] {
+        run(format!("UPDATE sync_links SET entra_id = '{ID}', via = '{routes}'")).await;
+        assert!(store.state().await.unwrap().links_inspected, "{routes}");
+    }
 }
