@@ -29,7 +29,7 @@ pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
     MemberCounts, PlanInput, Rejection,
 };
-pub use self::recreated::{Doubt, Proof, Recreated, RecreatedUser, former_accounts, recreated};
+pub use self::recreated::{Doubt, IdentityProof, Recreated, RecreatedUser, former_accounts, recreated};
 pub use self::relink::Relink;
 pub use self::restrictions::lost_group;
 pub use self::units::{Batch, unique_values};

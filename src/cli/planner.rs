@@ -8,9 +8,8 @@ use jiff::Timestamp;
 use super::output::{FAILED, Failure, print_obstacles};
 use crate::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, Prepared, SingleUser};
 use crate::model::Trigger;
-use crate::runtime::App;
-use crate::runtime::Paths;
 use crate::runtime::user_lookup::{UserArgument, find_user};
+use crate::runtime::{App, Paths};
 use crate::store::{Access, Store, StoreError};
 
 /// How long a rehearsal waits for the learner database.

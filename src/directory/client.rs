@@ -32,6 +32,7 @@ const MAX_ROWS: usize = 1_000_000;
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// How often one list is restarted after its page token expired.
 const MAX_RESTARTS: usize = 5;
+
 #[derive(Debug)]
 pub(super) struct GraphClient {
     pub(super) http: Http,

@@ -29,12 +29,12 @@ pub struct RecreatedUser {
     /// The user name of the new account.
     pub user_name: Option<String>,
     /// What proves that both accounts belong to one person.
-    pub evidence: Proof,
+    pub proof: IdentityProof,
 }
 
 /// What two accounts have in common besides the user name or the e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
+pub enum IdentityProof {
     /// The employee number.
     EmployeeNumber,
     /// The given and the family name.
@@ -128,7 +128,7 @@ pub fn recreated(input: PlanInput<'_>, source: &str) -> Recreated {
                 _ => judge(input, former, row, values, is_shared),
             };
             match judged {
-                Ok(evidence) => recreated.pairs.push(RecreatedUser {
+                Ok(proof) => recreated.pairs.push(RecreatedUser {
                     relink: Relink {
                         source: source.to_owned(),
                         user: *user,
@@ -138,7 +138,7 @@ pub fn recreated(input: PlanInput<'_>, source: &str) -> Recreated {
                         recreated: true,
                     },
                     user_name: user_name.clone(),
-                    evidence,
+                    proof,
                 }),
                 Err(reason) => recreated.doubts.push(Doubt {
                     user: *user,
@@ -159,7 +159,7 @@ fn judge(
     row: &LearnerRow,
     values: &Values,
     is_shared: impl Fn(&String) -> bool,
-) -> Result<Proof, String> {
+) -> Result<IdentityProof, String> {
     if let Some(setting) = excluded_by(input, former, Some(row)) {
         return Err(format!("excluded by {setting}"));
     }
@@ -176,9 +176,9 @@ fn judge(
         folded(values, attribute).filter(|new| folded(&row.values, attribute).as_ref() == Some(new))
     };
     if both(Attribute::EmployeeNumber).is_some_and(|number| !is_shared(&number)) {
-        Ok(Proof::EmployeeNumber)
+        Ok(IdentityProof::EmployeeNumber)
     } else if both(Attribute::FirstName).and(both(Attribute::LastName)).is_some() {
-        Ok(Proof::Names)
+        Ok(IdentityProof::Names)
     } else {
         Err("neither the employee number nor the names are equal".to_owned())
     }
@@ -202,7 +202,7 @@ impl Recreated {
         let (pairs, refused) =
             std::mem::take(&mut self.pairs).into_iter().partition(|pair| relinked.contains(&pair.relink.user));
         self.pairs = pairs;
-        for RecreatedUser { relink, user_name, evidence: _ } in refused {
+        for RecreatedUser { relink, user_name, proof: _ } in refused {
             let detail = plan.decisions_on(relink.user).find_map(|decision| decision.detail.clone());
             let reason = detail.unwrap_or_else(|| "the plan decides otherwise".to_owned());
             self.doubts.push(Doubt { user: relink.user, user_name, learner: relink.learner, reason });

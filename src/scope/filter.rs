@@ -73,9 +73,7 @@ impl Filter {
         }
         undecided.unwrap_or(FilterResult::Yes)
     }
-}
 
-impl Filter {
     pub(super) fn warnings(&self) -> impl Iterator<Item = String> {
         let exhausting = |clause: &Clause| Some(format!("{clause}: {}", too_many_steps(clause.exhausting_sample()?)));
         self.clauses.iter().filter_map(exhausting).map(|warning| format!("scope.filter {:?}, {warning}", self.name))

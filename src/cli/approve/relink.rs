@@ -10,7 +10,7 @@ use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, counted, print, shown, table};
 use crate::cycle::{CycleContext, PreparedRelink};
 use crate::model::{Action, Attribute, Clock, EntraId, LearnerId};
-use crate::plan::{AttributeChange, Doubt, Proof, Recreated, RecreatedUser};
+use crate::plan::{AttributeChange, Doubt, IdentityProof, Recreated, RecreatedUser};
 use crate::runtime::App;
 use crate::runtime::locked_cycle::{LockedCycleError, lock_database, never_stopped};
 use crate::store::Store;
@@ -77,14 +77,14 @@ async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<PreparedRe
     Ok(PreparedRelink::prepare(context, now).await?)
 }
 
-type ShownPair<'a> = (&'a LearnerId, Proof, Option<(Action, &'a [AttributeChange])>);
+type ShownPair<'a> = (&'a LearnerId, IdentityProof, Option<(Action, &'a [AttributeChange])>);
 
 /// What the administrator has seen: the pairs, and what is written for each.
 fn shown_of(found: &PreparedRelink) -> BTreeMap<EntraId, ShownPair<'_>> {
     let written: BTreeMap<EntraId, (Action, &[AttributeChange])> =
         found.decisions().map(|decision| (decision.user, (decision.action, &*decision.changes))).collect();
-    let pairs = found.recreated.pairs.iter().map(|RecreatedUser { relink, user_name: _, evidence }| {
-        (relink.user, (&relink.learner, *evidence, written.get(&relink.user).copied()))
+    let pairs = found.recreated.pairs.iter().map(|RecreatedUser { relink, user_name: _, proof }| {
+        (relink.user, (&relink.learner, *proof, written.get(&relink.user).copied()))
     });
     pairs.collect()
 }
@@ -97,10 +97,10 @@ fn print_found(recreated: &Recreated) -> Result<(), Failure> {
     } else {
         print(&format!("Created again ({}): the former account is deleted.", pairs.len()))?;
         let mut rows = table(&["user", "learner", "proof"]);
-        for RecreatedUser { relink, user_name, evidence } in pairs {
-            let proof = match evidence {
-                Proof::EmployeeNumber => "employee number",
-                Proof::Names => "names",
+        for RecreatedUser { relink, user_name, proof } in pairs {
+            let proof = match proof {
+                IdentityProof::EmployeeNumber => "employee number",
+                IdentityProof::Names => "names",
             };
             rows.add_row([&name(relink.user, user_name), &relink.learner.to_string(), proof]);
         }
