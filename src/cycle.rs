@@ -17,6 +17,7 @@ mod restrictions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -24,14 +25,14 @@ use jiff::{SignedDuration, Timestamp};
 use self::clock::{cycle_time, log_finding};
 pub use self::credential::ends_soon;
 use self::deadline::Deadline;
-use self::desired::Collector;
 pub(crate) use self::desired::count_roles;
+use self::desired::{Assessor, Collector};
 pub use self::error::CycleError;
 pub use self::explanation::Explanation;
 use self::linked::{LinkedBefore, read_linked};
 pub use self::relink::PreparedRelink;
 pub use self::report::Report;
-use crate::directory::{AccountRead, Application, Confirmation, Directory, Snapshot};
+use crate::directory::{Application, Assess, Confirmation, Directory, Snapshot};
 use crate::failpoint::{Step, reached};
 use crate::mapping::Mapping;
 use crate::model::{
@@ -87,7 +88,7 @@ pub struct CycleContext<'a> {
     /// The directory of the cache, which a plan or a rehearsal only reads. `None` compares with the learner database.
     pub cache: Option<&'a Path>,
     /// The configured rules.
-    pub rules: &'a Rules,
+    pub rules: &'a Arc<Rules>,
 }
 
 /// What a trigger asks for.
@@ -315,10 +316,13 @@ async fn read_planning_data(
     if cycle.is_some() {
         deadline.keep(credential::record_expiry(context, time)).await??;
     }
-    let before = read_linked(context, options, &source, cycle, time).await?;
+    let mut before = read_linked(context, options, &source, cycle, time).await?;
     reached(Step::KnowledgeRead);
 
-    let read = deadline.keep(read_directory(context, options, application, &before.linked, time)).await??;
+    // Shared with the threads that assess accounts.
+    let linked = Arc::new(std::mem::take(&mut before.linked));
+    let read = deadline.keep(read_directory(context, options, application, &linked, time)).await??;
+    before.linked = Arc::unwrap_or_clone(linked);
     reached(Step::LeaversConfirmed);
 
     // The other answers may contradict the first.
@@ -363,14 +367,18 @@ async fn read_directory(
     context: CycleContext<'_>,
     options: CycleOptions<'_>,
     application: Application,
-    linked: &LinkedLearners,
+    linked: &Arc<LinkedLearners>,
     time: CycleTime,
 ) -> Result<DirectoryRead, CycleError> {
     let CycleContext { directory, store: _, cache: _, rules } = context;
-    let mut collector = Collector::new(linked, rules, time.recorded(), options.only.map(|only| only.user));
+    let watched = options.only.map(|only| only.user);
+    let assessor = Assessor::new(Arc::clone(linked), rules, time.recorded(), watched);
+    let assess: Assess<_> = Arc::new(move |read| assessor.assess(read));
+    let mut collector = Collector::new(linked, rules);
     let named = rules.restrictions.ids().collect();
-    let take = |read: AccountRead| collector.add(read);
-    let snapshot = directory.read(application, &rules.selection, &named, take).await?;
+    let take = |user, assessed| collector.add(user, assessed);
+    let snapshot = directory.read(application, &rules.selection, &named, &assess, take).await?;
+    drop(assess);
     let (mut desired, account) = collector.seal(&snapshot);
     reached(Step::DirectoryRead);
     let candidates = plan::candidates(linked, &desired);

@@ -12,6 +12,7 @@ mod client;
 mod confirm;
 mod dates;
 mod error;
+mod list;
 mod members;
 mod principals;
 mod probe;
@@ -19,16 +20,17 @@ mod read;
 mod roles;
 mod routes;
 mod throttle;
-mod turn;
+
 mod user;
 mod wire;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use reqwest::Url;
 
-pub use self::account::AccountRead;
+pub use self::account::{AccountRead, Assess};
 use self::client::GraphClient;
 pub use self::confirm::Confirmation;
 use self::error::malformed;

@@ -15,11 +15,12 @@ mod target;
 mod trial;
 mod warnings;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::expression::{EvaluationContext, EvaluationStop, Steps};
-use crate::model::{Attribute, Learner, Reason, User};
+use crate::model::{Attribute, Learner, Reason, User, Values};
 
 pub use description::{DescribedEntry, MappedValue};
 use entries::CompiledEntry;
@@ -158,7 +159,7 @@ impl Mapping {
     pub fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         for entry in self.entries() {
-            let CompiledEntry { attribute, expression, default, apply, required } = entry;
+            let CompiledEntry { attribute, expression, constant: _, default, apply, required } = entry;
             let line = format!("{}\t{expression}\t{default:?}\t{apply:?}\t{required}\n", attribute.path());
             hasher.update(line.as_bytes());
         }
@@ -185,7 +186,8 @@ impl Mapping {
                 }
             },
         }
-        let mut learner = Learner::default();
+        // Most learners fit.
+        let mut learner = Learner { values: Values::with_capacity(256), ..Learner::default() };
         for entry in &self.others {
             let value = entry.value(context);
             match (value, &entry.default) {
@@ -236,7 +238,7 @@ impl Mapping {
     }
 
     fn user_name(&self, context: EvaluationContext<'_>) -> Option<String> {
-        self.entry(Attribute::UserName)?.value(context).ok()?
+        self.entry(Attribute::UserName)?.value(context).ok()?.map(Cow::into_owned)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Builds [`Desired`] page by page. A user is kept in full only when something may have to be written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -10,7 +11,7 @@ use crate::expression::Steps;
 use crate::mapping::MappedUser;
 use crate::model::{
     APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, Routes, UnclearPrincipal,
-    User, UserList, Value,
+    UserList, Value,
 };
 use crate::plan::{Assessment, AssignedUser, Desired, Rejection};
 use crate::scope::ScopeDecision;
@@ -18,107 +19,161 @@ use crate::scope::ScopeDecision;
 /// How many ids one log line names.
 const MAX_LOGGED: usize = 20;
 
-/// Assesses each account as it is read.
-pub(super) struct Collector<'a> {
-    linked: &'a LinkedLearners,
-    rules: &'a Rules,
+/// Assesses accounts, on several threads.
+pub(super) struct Assessor {
+    linked: Arc<LinkedLearners>,
+    rules: Arc<Rules>,
     now: Timestamp,
-    /// Without their routes, which only a complete read knows.
-    users: Vec<(EntraId, AssignedUser)>,
-    no_routes: Routes,
-    /// The single user, and its account as it was read.
+    /// The single user.
     watched: Option<EntraId>,
-    seen: Option<AccountRead>,
-    /// With the ids of users that are listed by name.
-    restrictions: Restrictions,
-    protected: BTreeSet<EntraId>,
+    name_slot: Option<usize>,
     /// The slot of the app roles, where the mapping uses only one of them.
     role_slot: Option<usize>,
-    several_roles: BTreeSet<EntraId>,
 }
 
-impl<'a> Collector<'a> {
-    /// A collector that also keeps the account of `watched`.
-    pub(super) fn new(linked: &'a LinkedLearners, rules: &'a Rules, now: Timestamp, watched: Option<EntraId>) -> Self {
-        Self {
-            linked,
-            rules,
-            now,
-            users: Vec::new(),
-            no_routes: Routes::from_iter([]),
-            watched,
-            seen: None,
-            restrictions: rules.restrictions.clone(),
-            protected: BTreeSet::new(),
-            role_slot: rules.selection.position(APP_ROLE_ASSIGNMENTS).filter(|_| rules.mapping.picks_one_role()),
-            several_roles: BTreeSet::new(),
-        }
+/// An account, assessed.
+pub(super) struct Assessed {
+    assessment: Assessment,
+    /// The account of the single user.
+    seen: Option<Box<AccountRead>>,
+    /// Which lists of the configuration have its name, if the account was read and has one.
+    listed: Option<ListedByName>,
+    /// Whether it has several app roles, if the account was read.
+    several_roles: Option<bool>,
+}
+
+struct ListedByName {
+    only: bool,
+    ignore: bool,
+    protected: bool,
+}
+
+impl Assessor {
+    /// An assessor that also keeps the account of `watched`.
+    pub(super) fn new(
+        linked: Arc<LinkedLearners>,
+        rules: &Arc<Rules>,
+        now: Timestamp,
+        watched: Option<EntraId>,
+    ) -> Self {
+        let (name_slot, role_slot) =
+            (rules.selection.position("userPrincipalName"), rules.selection.position(APP_ROLE_ASSIGNMENTS));
+        let role_slot = role_slot.filter(|_| rules.mapping.picks_one_role());
+        Self { linked, rules: Arc::clone(rules), now, watched, name_slot, role_slot }
     }
 
-    /// Assesses an account. A second read of the same account replaces the first.
-    pub(super) fn add(&mut self, read: AccountRead) {
-        if self.watched == Some(read.user()) {
-            self.seen = Some(read.clone());
-        }
-        let (user, assessment) = match read {
-            AccountRead::NotFound(user) => (user, Assessment::NotFound),
-            AccountRead::Unreadable { user, detail } => (user, unreadable(detail)),
-            AccountRead::User(user) => {
-                self.list_by_name(&user);
-                self.add_roles(&user);
-                let steps = Steps::for_one_user();
-                match self.rules.scope.decide(&user, &steps) {
-                    ScopeDecision::In => {
-                        (user.id, self.assess(user.id, self.rules.mapping.apply(&user, self.now, &steps)))
-                    }
-                    ScopeDecision::Out(reason) => (user.id, Assessment::Leaving(reason)),
-                    ScopeDecision::Undecided { reason, detail } => {
-                        let rejection = Rejection { reason, detail, user_name: None };
-                        (user.id, Assessment::Rejected(Box::new(rejection)))
-                    }
-                }
+    pub(super) fn assess(&self, read: &AccountRead) -> Assessed {
+        let seen = (self.watched == Some(read.user())).then(|| Box::new(read.clone()));
+        let user = match read {
+            AccountRead::NotFound(_) => return Assessed::unread(Assessment::NotFound, seen),
+            AccountRead::Unreadable { detail, .. } => return Assessed::unread(unreadable(detail.clone()), seen),
+            AccountRead::User(user) => user,
+        };
+        let steps = Steps::for_one_user();
+        let assessment = match self.rules.scope.decide(user, &steps) {
+            ScopeDecision::In => self.compare(user.id, self.rules.mapping.apply(user, self.now, &steps)),
+            ScopeDecision::Out(reason) => Assessment::Leaving(reason),
+            ScopeDecision::Undecided { reason, detail } => {
+                Assessment::Rejected(Box::new(Rejection { reason, detail, user_name: None }))
             }
         };
-        self.users.push((user, AssignedUser { assessment, routes: self.no_routes.clone() }));
-    }
-
-    /// Adds the id of a user that the configuration lists by name.
-    fn list_by_name(&mut self, user: &User) {
-        let slot = self.rules.selection.position("userPrincipalName");
-        let Some(Value::Text(user_name)) = slot.and_then(|slot| user.values.get(slot)) else { return };
-        // An earlier row of the user may have shown another name.
-        let configured = &self.rules.restrictions;
-        let Restrictions { only, ignore } = &mut self.restrictions;
-        for (named, configured) in [(only, &configured.only), (ignore, &configured.ignore)] {
-            if !configured.ids.contains(&user.id) {
-                named.ids.remove(&user.id);
-            }
-        }
-        self.protected.remove(&user.id);
-        add_listed(self.rules, user.id, user_name, &mut self.restrictions, &mut self.protected);
-    }
-
-    fn add_roles(&mut self, user: &User) {
+        let user_name = self.name_slot.and_then(|slot| match user.values.get(slot) {
+            Some(Value::Text(user_name)) => Some(user_name),
+            _ => None,
+        });
+        let Restrictions { only, ignore } = &self.rules.restrictions;
+        let listed = user_name.map(|user_name| ListedByName {
+            only: only.has_user_name(user_name),
+            ignore: ignore.has_user_name(user_name),
+            protected: self.rules.limits.protected.has_user_name(user_name),
+        });
         let is_explained = self.watched.is_none_or(|watched| watched == user.id);
-        if is_explained && self.role_slot.is_some_and(|slot| count_roles(&user.values[slot]) > 1) {
-            self.several_roles.insert(user.id);
-        } else {
-            self.several_roles.remove(&user.id);
-        }
+        let has_several = self.role_slot.is_some_and(|slot| count_roles(&user.values[slot]) > 1);
+        Assessed { assessment, seen, listed, several_roles: Some(is_explained && has_several) }
     }
 
-    fn assess(&self, user: EntraId, mapped: MappedUser) -> Assessment {
+    fn compare(&self, user: EntraId, mapped: MappedUser) -> Assessment {
         match mapped {
             MappedUser::Inactive { user_name: _ } => Assessment::Leaving(Reason::MappedInactive),
             MappedUser::Rejected { reason, detail, user_name } => {
                 Assessment::Rejected(Box::new(Rejection { reason, detail, user_name }))
             }
-            MappedUser::Learner(learner) => match self.linked.get(&user) {
+            MappedUser::Learner(mut learner) => match self.linked.get(&user) {
                 Some(linked) if linked.active && linked.fingerprint == Fingerprint::compute(&learner.values) => {
                     Assessment::Unchanged
                 }
-                _ => Assessment::Wanted(Box::new(learner)),
+                _ => {
+                    learner.values.shrink_to_fit();
+                    Assessment::Wanted(Box::new(learner))
+                }
             },
+        }
+    }
+}
+
+impl Assessed {
+    fn unread(assessment: Assessment, seen: Option<Box<AccountRead>>) -> Self {
+        Self { assessment, seen, listed: None, several_roles: None }
+    }
+}
+
+/// Collects the assessed accounts.
+pub(super) struct Collector<'a> {
+    linked: &'a LinkedLearners,
+    rules: &'a Rules,
+    /// Without their routes, which only a complete read knows.
+    users: Vec<(EntraId, AssignedUser)>,
+    no_routes: Routes,
+    seen: Option<AccountRead>,
+    /// With the ids of users that are listed by name.
+    restrictions: Restrictions,
+    protected: BTreeSet<EntraId>,
+    several_roles: BTreeSet<EntraId>,
+}
+
+impl<'a> Collector<'a> {
+    pub(super) fn new(linked: &'a LinkedLearners, rules: &'a Rules) -> Self {
+        Self {
+            linked,
+            rules,
+            users: Vec::new(),
+            no_routes: Routes::from_iter([]),
+            seen: None,
+            restrictions: rules.restrictions.clone(),
+            protected: BTreeSet::new(),
+            several_roles: BTreeSet::new(),
+        }
+    }
+
+    /// Adds an account. A second read of the same account replaces the first.
+    pub(super) fn add(&mut self, user: EntraId, assessed: Assessed) {
+        let Assessed { assessment, seen, listed, several_roles } = assessed;
+        self.users.push((user, AssignedUser { assessment, routes: self.no_routes.clone() }));
+        if let Some(seen) = seen {
+            self.seen = Some(*seen);
+        }
+        match several_roles {
+            Some(true) => drop(self.several_roles.insert(user)),
+            Some(false) => drop(self.several_roles.remove(&user)),
+            None => {}
+        }
+        let Some(listed) = listed else { return };
+        // An earlier row of the user may have shown another name.
+        let configured = &self.rules.restrictions;
+        let Restrictions { only, ignore } = &mut self.restrictions;
+        for (named, configured, is_listed) in
+            [(only, &configured.only, listed.only), (ignore, &configured.ignore, listed.ignore)]
+        {
+            if is_listed {
+                named.ids.insert(user);
+            } else if !configured.ids.contains(&user) {
+                named.ids.remove(&user);
+            }
+        }
+        if listed.protected {
+            self.protected.insert(user);
+        } else {
+            self.protected.remove(&user);
         }
     }
 

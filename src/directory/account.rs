@@ -1,7 +1,9 @@
 //! One account: the answer about it, and what it says.
 
+use std::sync::Arc;
+
 use super::client::{Reply, with_request_id};
-use super::wire::{self, InvalidRow, RowProblem, RowType, UserRow};
+use super::wire::{self, InvalidRow, RowProblem, RowType, Texts, UserRow};
 use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Selection, User, Value};
 
 /// The result of reading one user.
@@ -20,6 +22,9 @@ pub enum AccountRead {
     NotFound(EntraId),
 }
 
+/// What an account is read for; runs on another thread.
+pub type Assess<A> = Arc<dyn Fn(&AccountRead) -> A + Send + Sync>;
+
 impl AccountRead {
     /// The user's id.
     pub fn user(&self) -> EntraId {
@@ -33,7 +38,7 @@ impl AccountRead {
 /// Decodes the answer about one user, or says why the user is unreadable.
 pub(super) fn single_user(user: EntraId, reply: &Reply, selection: &Selection) -> Result<UserRow, String> {
     let Reply { body, request_id } = reply;
-    match wire::user(body, selection) {
+    match wire::user(body, selection, &mut Texts::default()) {
         Ok(row) if row.id == user => Ok(row),
         Ok(_) => Err(with_request_id("the answer is about another account", request_id)),
         Err(InvalidRow::Bad(why) | InvalidRow::Failed(why) | InvalidRow::NoObject(why)) => {
@@ -60,14 +65,12 @@ pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str
     if !named("displayName") && !named("userPrincipalName") {
         return unreadable("displayName and userPrincipalName are missing in the answer of Graph");
     }
-    let mut complete = Vec::with_capacity(values.len());
-    for (property, value) in selection.properties().iter().zip(values) {
-        match value {
-            Some(value) => complete.push(value),
-            // Users who are not assigned have no roles.
-            None if property == APP_ROLE_ASSIGNMENTS => complete.push(Value::List(Vec::new())),
-            None => return unreadable(&format!("{property} is missing in the answer of Graph")),
-        }
+    // Users who are not assigned have no roles.
+    let is_missing =
+        |(property, value): &(&String, &Option<Value>)| value.is_none() && *property != APP_ROLE_ASSIGNMENTS;
+    if let Some((property, _)) = selection.properties().iter().zip(&values).find(is_missing) {
+        return unreadable(&format!("{property} is missing in the answer of Graph"));
     }
-    AccountRead::User(User { id, enabled, is_agent: kind == RowType::Agent, values: complete })
+    let values = values.into_iter().map(|value| value.unwrap_or_else(|| Value::List(Vec::new()))).collect();
+    AccountRead::User(User { id, enabled, is_agent: kind == RowType::Agent, values })
 }

@@ -104,8 +104,17 @@ impl GraphClient {
             .map(|index| serde_json::json!({"id": index.to_string(), "method": "GET", "url": chunk[*index]}))
             .collect();
         let body = serde_json::json!({ "requests": requests });
-        let Reply { body, request_id } = self.send(what, self.url("/$batch")?, Some(&body), waits).await?;
-        let answer: BatchAnswer = decode(what, &body)?;
+        let answer = self.send(what, self.url("/$batch")?, Some(&body), waits).await?;
+        let request_id = answer.request_id.clone();
+        let decode = move |what: &str| decode::<BatchAnswer>(what, &answer.into_text().body);
+        let work = self
+            .workers
+            .start({
+                let what = what.to_owned();
+                move || decode(&what)
+            })
+            .await;
+        let answer = work.result(what).await??;
         let mut results = Vec::new();
         let mut retry: Option<BatchRetry> = None;
         let mut unanswered = open.clone();

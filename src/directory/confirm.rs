@@ -1,6 +1,7 @@
 //! Confirms leavers: absence from a list alone never deactivates a user.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -8,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use super::account::{read_account, single_user};
 use super::client::with_request_id;
 use super::error::FailedReads;
-use super::members::{GroupState, MemberList};
+use super::members::{GroupState, MemberList, ReadRow};
 use super::principals::Assignments;
 use super::wire::RowType;
 use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot};
@@ -140,16 +141,15 @@ impl Directory {
         users.extend(unclear.principals.keys());
         confirmation.unclear = unclear;
         let mut groups = BTreeMap::new();
-        let nothing = &Selection::default();
+        let (nothing, leavers) = (&Arc::default(), leavers.clone());
+        let listed_as: ReadRow<(EntraId, &str)> = Arc::new(move |row, _, _| match row.kind {
+            RowType::Other(kind) if leavers.contains(&row.id) => Some((row.id, kind)),
+            _ => None,
+        });
+        let listed_as = &listed_as;
         let reads = names.iter().map(|(group, name)| async move {
             let mut listed = Vec::new();
-            let members = self.members(*group, name, nothing, |row, _| {
-                if let RowType::Other(kind) = row.kind
-                    && leavers.contains(&row.id)
-                {
-                    listed.push((row.id, kind));
-                }
-            });
+            let members = self.members(*group, name, nothing, listed_as, |page| listed.extend(page));
             let members = members.await?;
             Ok::<_, DirectoryError>((*group, members, listed))
         });

@@ -83,6 +83,12 @@ pub enum GraphError {
         /// Which of these it was.
         detail: String,
     },
+    /// The program failed on an answer.
+    #[error("{what}: this program failed on an answer of Graph; please report it with the log")]
+    Panicked {
+        /// The purpose of the request.
+        what: String,
+    },
 }
 
 fn with_code(code: &str) -> String {

@@ -1,10 +1,11 @@
 //! The members of groups.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::client::ListEvent;
 use super::error::malformed;
-use super::wire::{self, InvalidRow, RowType, UserRow};
+use super::list::{ListEvent, ParseRows, Rows};
+use super::wire::{self, InvalidRow, RowType, Texts, UserRow};
 use super::{Directory, DirectoryError, PAGE_SIZE, select};
 use crate::model::{EntraId, GroupMembers, Selection};
 
@@ -42,35 +43,55 @@ impl MemberList {
         (self.users.len() + unknown.count()) as u64
     }
 
-    /// Adds a row, and passes it to `on_row`.
-    fn add(
-        &mut self,
-        event: ListEvent<'_>,
-        selection: &Selection,
-        mut on_row: impl FnMut(UserRow, &str),
-    ) -> Result<(), String> {
-        let (json, request_id) = match event {
-            ListEvent::Start => {
-                *self = Self::default();
-                return Ok(());
-            }
-            ListEvent::Row(json, request_id) => (json, request_id),
-        };
-        self.rows += 1;
-        match wire::member(json, selection) {
+    fn add(&mut self, page: PageMembers) {
+        let PageMembers { users, unknown, bad_rows, rows } = page;
+        self.users.extend(users);
+        self.unknown.extend(unknown);
+        self.bad_rows += bad_rows;
+        self.rows += rows;
+    }
+}
+
+/// What a list of members is read for, beside the members: what a row says, on another thread.
+pub(super) type ReadRow<T> = Arc<dyn Fn(UserRow, &str, &mut Texts) -> Option<T> + Send + Sync>;
+
+/// Only the members.
+pub(super) fn members_alone() -> ReadRow<()> {
+    Arc::new(|_, _, _| None)
+}
+
+#[derive(Default)]
+struct PageMembers {
+    users: Vec<EntraId>,
+    unknown: Vec<EntraId>,
+    bad_rows: u64,
+    rows: usize,
+}
+
+/// Parses a page of members. `read_row` receives each row with an id.
+fn parse_members<T>(
+    rows: Rows<'_>,
+    selection: &Selection,
+    read_row: &ReadRow<T>,
+) -> Result<(PageMembers, Vec<T>), String> {
+    let (mut page, mut read, mut texts) = (PageMembers::default(), Vec::new(), Texts::default());
+    let request_id = rows.request_id;
+    for json in rows {
+        page.rows += 1;
+        match wire::member(json, selection, &mut texts) {
             Ok(row) => {
                 match row.kind {
                     RowType::Other(_) => {}
-                    RowType::User | RowType::Agent => drop(self.users.insert(row.id)),
-                    RowType::Unknown => drop(self.unknown.insert(row.id)),
+                    RowType::User | RowType::Agent => page.users.push(row.id),
+                    RowType::Unknown => page.unknown.push(row.id),
                 }
-                on_row(row, request_id);
+                read.extend(read_row(row, request_id, &mut texts));
             }
             Err(InvalidRow::Failed(why)) => return Err(why),
-            Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => self.bad_rows += 1,
+            Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => page.bad_rows += 1,
         }
-        Ok(())
     }
+    Ok((page, read))
 }
 
 impl Directory {
@@ -84,15 +105,16 @@ impl Directory {
     /// Reads the members of an assigned group. Only a 404 in place of the first page, twice, says that the group does not
     /// exist.
     /// <https://learn.microsoft.com/graph/api/group-list-members>
-    pub(super) async fn members(
+    pub(super) async fn members<T: Send + 'static>(
         &self,
         group: EntraId,
         name: &str,
-        selection: &Selection,
-        on_row: impl FnMut(UserRow, &str),
+        selection: &Arc<Selection>,
+        read_row: &ReadRow<T>,
+        on_page: impl FnMut(Vec<T>) + Send,
     ) -> Result<MemberList, DirectoryError> {
         let what = format!("reading the members of group {group}");
-        let Some(list) = self.list_members(&what, group, name, selection, on_row).await? else {
+        let Some(list) = self.list_members(&what, group, name, selection, read_row, on_page).await? else {
             tracing::warn!(group.id = %group, "the assigned group does not exist; it counts as empty");
             return Ok(MemberList { state: GroupState::Gone, ..MemberList::default() });
         };
@@ -106,23 +128,33 @@ impl Directory {
     /// <https://learn.microsoft.com/graph/api/group-list-members>
     pub(super) async fn read_named_group(&self, group: EntraId) -> Result<Option<BTreeSet<EntraId>>, DirectoryError> {
         let what = format!("reading the members of group {group} in scope.only or scope.ignore");
-        let list = self.list_members(&what, group, "", &Selection::default(), |_, _| {}).await?;
+        let list = self.list_members(&what, group, "", &Arc::default(), &members_alone(), |_| {}).await?;
         list.map_or(Ok(None), |list| named_members(group, &list))
     }
 
     /// Lists the members of a group; `None` when Graph does not find it twice.
-    async fn list_members(
+    async fn list_members<T: Send + 'static>(
         &self,
         what: &str,
         group: EntraId,
         name: &str,
-        selection: &Selection,
-        mut on_row: impl FnMut(UserRow, &str),
+        selection: &Arc<Selection>,
+        read_row: &ReadRow<T>,
+        mut on_page: impl FnMut(Vec<T>) + Send,
     ) -> Result<Option<MemberList>, DirectoryError> {
         let path = self.members_path(group, selection);
+        let (selection, read_row) = (Arc::clone(selection), Arc::clone(read_row));
+        let parse: ParseRows<_> = Arc::new(move |rows| parse_members(rows, &selection, &read_row));
         let mut list = MemberList::default();
         for _ in 0..2 {
-            match self.client.list(what, &path, |event| list.add(event, selection, &mut on_row)).await {
+            let listed = self.client.list(what, &path, &parse, |event| match event {
+                ListEvent::Start => list = MemberList::default(),
+                ListEvent::Page((page, read)) => {
+                    list.add(page);
+                    on_page(read);
+                }
+            });
+            match listed.await {
                 Ok(()) => {
                     if list.rows == 0 {
                         list.state = self.state_of_empty_group(group, name).await?;

@@ -1,10 +1,12 @@
 //! The assignments of the application: which users and groups are its principals.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::batch::BatchReply;
-use super::client::{ListEvent, Reply};
+use super::client::Reply;
 use super::error::{first_ids, malformed};
+use super::list::{ListEvent, ParseRows, Rows};
 use super::wire::{self, AssignmentRow, InvalidRow, PrincipalType};
 use super::{Application, DEFAULT_ACCESS, Directory, DirectoryError, PAGE_SIZE};
 use crate::model::{EntraId, GroupMembers, UnclearPrincipal, UnclearRows, foreign_text};
@@ -55,19 +57,11 @@ impl Directory {
         let wanted = wanted_roles(application, &self.filter.app_roles)?;
         let path = format!("/servicePrincipals/{}/appRoleAssignedTo?$top={PAGE_SIZE}", application.object_id);
         let mut rows = Vec::new();
-        let listed = self.client.list(what, &path, |event| {
-            match event {
-                ListEvent::Start => rows.clear(),
-                ListEvent::Row(json, _) => match wire::assignment(json) {
-                    Ok(AssignmentRow { resource: Some(other), .. }) if other != application.object_id => {
-                        return Err("an assignment belongs to another application".to_owned());
-                    }
-                    Ok(row) => rows.push(Ok(row)),
-                    Err(InvalidRow::Failed(why)) => return Err(why),
-                    Err(InvalidRow::Bad(why) | InvalidRow::NoObject(why)) => rows.push(Err(why)),
-                },
-            }
-            Ok(())
+        let application = application.object_id;
+        let parse: ParseRows<_> = Arc::new(move |rows| parse_assignments(rows, application));
+        let listed = self.client.list(what, &path, &parse, |event| match event {
+            ListEvent::Start => rows.clear(),
+            ListEvent::Page(page) => rows.extend(page),
         });
         listed.await?;
 
@@ -192,6 +186,19 @@ impl Assignments {
             }
         }
     }
+}
+
+/// Decodes a page of assignments, or says for each row why it cannot be decoded.
+fn parse_assignments(rows: Rows<'_>, application: EntraId) -> Result<Vec<Result<AssignmentRow, String>>, String> {
+    let parsed = rows.map(|json| match wire::assignment(json) {
+        Ok(AssignmentRow { resource: Some(other), .. }) if other != application => {
+            Err("an assignment belongs to another application".to_owned())
+        }
+        Ok(row) => Ok(Ok(row)),
+        Err(InvalidRow::Failed(why)) => Err(why),
+        Err(InvalidRow::Bad(why) | InvalidRow::NoObject(why)) => Ok(Err(why)),
+    });
+    parsed.collect()
 }
 
 /// Whether the object exists; `None` when the answer does not say so clearly.

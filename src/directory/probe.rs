@@ -67,7 +67,7 @@ impl Directory {
         let invalid = |why: String| malformed(what, with_request_id(&why, &request_id));
         let page = wire::page(&body).map_err(invalid)?;
         for row in page.rows {
-            match wire::user(row.get(), selection) {
+            match wire::user(row.get(), selection, &mut wire::Texts::default()) {
                 // A bad value of one user is not a missing permission.
                 Ok(row) if row.problem.is_some() => {}
                 Ok(row) => {
@@ -179,7 +179,7 @@ impl Directory {
                 let page = wire::page(&reply.body).map_err(|why| malformed(&what, why))?;
                 let mut users = 0;
                 for row in &page.rows {
-                    match wire::member(row.get(), &nothing) {
+                    match wire::member(row.get(), &nothing, &mut wire::Texts::default()) {
                         Ok(row) => users += usize::from(row.kind == RowType::User),
                         Err(InvalidRow::Failed(why)) => return Err(malformed(&what, why).into()),
                         Err(InvalidRow::Bad(_) | InvalidRow::NoObject(_)) => {}
@@ -233,7 +233,7 @@ impl Directory {
 }
 
 fn found_id(what: &str, json: &str) -> Result<Option<EntraId>, DirectoryError> {
-    match wire::user(json, &Selection::default()) {
+    match wire::user(json, &Selection::default(), &mut wire::Texts::default()) {
         Ok(row) => Ok(Some(row.id)),
         Err(InvalidRow::Failed(why) | InvalidRow::Bad(why) | InvalidRow::NoObject(why)) => {
             Err(malformed(what, why).into())

@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::account::{AccountRead, read_account};
+use super::account::{Assess, read_account};
+use super::by_id::{Assessed, DirectRead};
 use super::error::GraphError;
-use super::members::{GroupState, MemberList, named_members};
+use super::members::{GroupState, MemberList, ReadRow, members_alone, named_members};
 use super::principals::Assignments;
 use super::roles::RoleNames;
 use super::routes::RouteMap;
@@ -27,21 +28,23 @@ struct GroupReads {
 }
 
 impl Directory {
-    /// Reads all users assigned to `application`, and the members of the groups among `named`. Each user is passed to
-    /// `on_user` as soon as its page arrives, and once more when its rows disagree: the last read counts. Only the returned
-    /// [`Snapshot`] proves that the read is complete.
+    /// Reads all users assigned to `application`, and the members of the groups among `named`. Each user is
+    /// assessed on another thread as soon as its page is here, and passed to `on_user`, and once more when its rows disagree:
+    /// the last read counts. Only the returned [`Snapshot`] proves that the read is complete.
     ///
     /// # Errors
     /// A page fails after its retries. There is no snapshot of a partial read.
-    pub async fn read(
+    pub async fn read<A: Send + 'static>(
         &self,
         application: Application,
         selection: &Selection,
         named: &BTreeSet<EntraId>,
-        mut on_user: impl FnMut(AccountRead) + Send,
+        assess: &Assess<A>,
+        mut on_user: impl FnMut(EntraId, A) + Send,
     ) -> Result<Snapshot, DirectoryError> {
+        let selection = &Arc::new(selection.clone());
         let assignments = self.assignments(&application).await?;
-        let groups = self.read_groups(&assignments.groups, selection, &mut on_user).await?;
+        let groups = self.read_groups(&assignments.groups, selection, assess, &mut on_user).await?;
         let (users, routes) = routes(&assignments, &groups.lists);
         let open = groups.open(&users);
         let uncertain = groups.uncertain(&assignments.users);
@@ -53,7 +56,7 @@ impl Directory {
             users: &users,
             routes: &routes,
         };
-        let not_found = self.read_open(&open, &uncertain, selection, &roles, on_user).await?;
+        let not_found = self.read_open(&open, &uncertain, (selection, assess), &roles, on_user).await?;
         // A member of unknown type without an account is a user only if it is a learner.
         let may_be_user = |id: &EntraId| !(not_found.contains(id) && uncertain.contains(id));
         let (users, untyped_missing): (BTreeMap<_, _>, _) = users.into_iter().partition(|(id, _)| may_be_user(id));
@@ -88,24 +91,23 @@ impl Directory {
     }
 
     /// Reads the members of all `groups`, and passes on the members with a complete row.
-    async fn read_groups(
+    async fn read_groups<A: Send + 'static>(
         &self,
         groups: &BTreeMap<EntraId, String>,
-        selection: &Selection,
-        on_user: &mut (impl FnMut(AccountRead) + Send),
+        selection: &Arc<Selection>,
+        assess: &Assess<A>,
+        on_user: &mut (impl FnMut(EntraId, A) + Send),
     ) -> Result<GroupReads, DirectoryError> {
-        let ids_only = &Selection::default();
         // Role names need all groups, so with roles no member row is complete yet.
         let with_rows = selection.position(APP_ROLE_ASSIGNMENTS).is_none();
+        let read_row = &read_member(selection, assess);
         // One task reads all groups, so the lock is always free.
-        let collector =
-            &Mutex::new(MemberCollector { selection, on_user, done: BTreeMap::new(), reread: BTreeSet::new() });
+        let collector = &Mutex::new(MemberCollector { on_user, done: BTreeMap::new(), reread: BTreeSet::new() });
         let reads = groups.iter().map(|(group, name)| async move {
             if with_rows {
-                let members = self.members(*group, name, selection, |row, request_id| {
-                    if !matches!(row.kind, RowType::Other(_)) {
-                        collector.lock().unwrap_or_else(PoisonError::into_inner).offer(row, request_id);
-                    }
+                let members = self.members(*group, name, selection, read_row, |page| {
+                    let mut collector = collector.lock().unwrap_or_else(PoisonError::into_inner);
+                    page.into_iter().for_each(|row| collector.take(row));
                 });
                 match members.await {
                     Err(DirectoryError::Graph(error @ GraphError::TooLarge { .. })) => {
@@ -114,7 +116,8 @@ impl Directory {
                     members => return Ok((*group, members?)),
                 }
             }
-            Ok::<_, DirectoryError>((*group, self.members(*group, name, ids_only, |_, _| {}).await?))
+            let members = self.members(*group, name, &Arc::default(), &members_alone(), |_| {}).await?;
+            Ok::<_, DirectoryError>((*group, members))
         });
         let mut reads: FuturesUnordered<_> = reads.collect();
         let mut lists = BTreeMap::new();
@@ -128,23 +131,24 @@ impl Directory {
     }
 
     /// Reads the accounts of `open` and returns those that do not exist.
-    async fn read_open(
+    async fn read_open<A: Send + 'static>(
         &self,
         open: &[EntraId],
         uncertain: &BTreeSet<EntraId>,
-        selection: &Selection,
+        (selection, assess): (&Arc<Selection>, &Assess<A>),
         roles: &RoleNames<'_>,
-        mut on_user: impl FnMut(AccountRead),
+        mut on_user: impl FnMut(EntraId, A) + Send,
     ) -> Result<BTreeSet<EntraId>, DirectoryError> {
         let mut unread: BTreeSet<EntraId> = open.iter().copied().collect();
         let mut not_found = BTreeSet::new();
-        let add_roles = |row: &mut UserRow| roles.add_to(row);
-        let reads = self.read_directly(open, uncertain, selection, &add_roles, |read| {
-            unread.remove(&read.user());
-            if let AccountRead::NotFound(user) = &read {
-                not_found.insert(*user);
+        let direct =
+            DirectRead { selection: Arc::clone(selection), roles: &|user| roles.of(user), assess: Arc::clone(assess) };
+        let reads = self.read_directly(open, uncertain, &direct, |Assessed { user, exists, assessed }| {
+            unread.remove(&user);
+            if !exists {
+                not_found.insert(user);
             }
-            on_user(read);
+            on_user(user, assessed);
         });
         reads.await?.unless_all_refused(roles.users.len() - uncertain.len())?;
         if unread.is_empty() { Ok(not_found) } else { Err(DirectoryError::Incomplete(unread.into_iter().collect())) }
@@ -198,9 +202,41 @@ fn routes(assignments: &Assignments, lists: &BTreeMap<EntraId, MemberList>) -> (
     routes.into_parts()
 }
 
+/// What the row of a member says.
+enum MemberRow<A> {
+    /// A direct read decides.
+    Incomplete(EntraId),
+    Complete {
+        user: EntraId,
+        hash: u64,
+        assessed: A,
+    },
+}
+
+fn read_member<A: Send + 'static>(selection: &Arc<Selection>, assess: &Assess<A>) -> ReadRow<MemberRow<A>> {
+    let (selection, assess) = (Arc::clone(selection), Arc::clone(assess));
+    Arc::new(move |row, request_id, texts| {
+        let UserRow { kind, id, values, problem } = &row;
+        if matches!(kind, RowType::Other(_)) {
+            return None;
+        }
+        let is_oversized = problem.as_ref().is_some_and(|problem| problem.is_oversized);
+        let is_complete = *kind != RowType::Unknown && problem.is_none() && values.iter().all(Option::is_some);
+        if !is_complete && !is_oversized {
+            return Some(MemberRow::Incomplete(*id));
+        }
+        let mut hasher = DefaultHasher::new();
+        (kind, values).hash(&mut hasher);
+        let (user, hash) = (*id, hasher.finish());
+        let read = read_account(row, &selection, request_id);
+        let assessed = assess(&read);
+        texts.recycle(read);
+        Some(MemberRow::Complete { user, hash, assessed })
+    })
+}
+
 /// Passes each group member to `on_user` at its first complete row.
 struct MemberCollector<'a, F> {
-    selection: &'a Selection,
     on_user: &'a mut F,
     /// The users passed on so far, with the hash of their row.
     done: BTreeMap<EntraId, u64>,
@@ -208,26 +244,18 @@ struct MemberCollector<'a, F> {
     reread: BTreeSet<EntraId>,
 }
 
-impl<F: FnMut(AccountRead)> MemberCollector<'_, F> {
-    fn offer(&mut self, row: UserRow, request_id: &str) {
-        let UserRow { kind, id, values, problem } = &row;
-        let mut hasher = DefaultHasher::new();
-        (kind, values).hash(&mut hasher);
-        let hash = hasher.finish();
-        if problem.as_ref().is_some_and(|problem| problem.is_oversized) {
-            self.pass_on(hash, read_account(row, self.selection, request_id));
-        } else if *kind == RowType::Unknown || problem.is_some() || values.iter().any(Option::is_none) {
-            self.reread.insert(*id);
-        } else {
-            self.pass_on(hash, read_account(row, self.selection, request_id));
-        }
-    }
-
-    fn pass_on(&mut self, hash: u64, read: AccountRead) {
-        match self.done.insert(read.user(), hash) {
-            None => (self.on_user)(read),
-            Some(before) if before == hash => {}
-            Some(_) => drop(self.reread.insert(read.user())),
+impl<F> MemberCollector<'_, F> {
+    fn take<A>(&mut self, row: MemberRow<A>)
+    where
+        F: FnMut(EntraId, A),
+    {
+        match row {
+            MemberRow::Incomplete(user) => drop(self.reread.insert(user)),
+            MemberRow::Complete { user, hash, assessed } => match self.done.insert(user, hash) {
+                None => (self.on_user)(user, assessed),
+                Some(before) if before == hash => {}
+                Some(_) => drop(self.reread.insert(user)),
+            },
         }
     }
 }

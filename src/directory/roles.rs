@@ -9,7 +9,21 @@ use crate::model::{EntraId, Route, Routes, Value};
 /// The portal's name for an assignment without a role.
 const DEFAULT_NAME: &str = "Default Assignment";
 
-/// Adds the names of a user's roles, direct or by group, to the row.
+/// The roles of one user, if they are selected: their slot, and their names or why these are not known.
+#[derive(Debug, Default)]
+pub(super) struct RoleValue(Option<(usize, Result<Value, String>)>);
+
+impl RoleValue {
+    pub(super) fn add_to(self, row: &mut UserRow) {
+        match self.0 {
+            None => {}
+            Some((slot, Ok(names))) => row.values[slot] = Some(names),
+            Some((_, Err(detail))) => row.problem = Some(RowProblem { detail, is_oversized: false }),
+        }
+    }
+}
+
+/// The names of the roles, direct or by group.
 pub(super) struct RoleNames<'a> {
     /// The slot for the roles, if they are selected.
     pub(super) slot: Option<usize>,
@@ -23,21 +37,22 @@ pub(super) struct RoleNames<'a> {
 }
 
 impl RoleNames<'_> {
-    pub(super) fn add_to(&self, row: &mut UserRow) {
-        let Some(value) = self.slot.and_then(|slot| row.values.get_mut(slot)) else { return };
-        let routes = self.users.get(&row.id).and_then(|index| self.routes.get(*index as usize));
+    pub(super) fn of(&self, user: EntraId) -> RoleValue {
+        RoleValue(self.slot.map(|slot| (slot, self.names(user))))
+    }
+
+    fn names(&self, user: EntraId) -> Result<Value, String> {
+        let routes = self.users.get(&user).and_then(|index| self.routes.get(*index as usize));
         let principals = routes.map(Routes::as_slice).unwrap_or_default().iter().map(|route| match route {
-            Route::Direct => row.id,
+            Route::Direct => user,
             Route::Group(group) => *group,
         });
         if principals.clone().any(|principal| self.unknown.contains(&principal)) {
-            let detail = "the app role of an assignment is missing or invalid".to_owned();
-            row.problem = Some(RowProblem { detail, is_oversized: false });
-            return;
+            return Err("the app role of an assignment is missing or invalid".to_owned());
         }
         let roles = principals.filter_map(|principal| self.assigned.get(&principal)).flatten();
         let names: BTreeSet<String> = roles.map(|role| self.name(*role)).collect();
-        *value = Some(Value::List(names.into_iter().map(Value::Text).collect()));
+        Ok(Value::List(names.into_iter().map(Value::Text).collect()))
     }
 
     fn name(&self, role: EntraId) -> String {

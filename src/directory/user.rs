@@ -1,12 +1,15 @@
 //! Reads a single user, to explain why the user is or is not a learner.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use super::client::ListEvent;
-use super::wire::{self, InvalidRow};
+use super::by_id::DirectRead;
+use super::list::{ListEvent, ParseRows};
+use super::roles::RoleValue;
+use super::wire::{self, InvalidRow, Texts};
 use super::{AccountRead, Directory, DirectoryError, PAGE_SIZE, Snapshot};
 use crate::model::{EntraId, GroupMembers, Selection};
 
@@ -18,7 +21,12 @@ impl Directory {
     pub async fn account(&self, user: EntraId, selection: &Selection) -> Result<AccountRead, DirectoryError> {
         let mut found = AccountRead::NotFound(user);
         // The account of one user says nothing about the others.
-        drop(self.read_directly(&[user], &BTreeSet::new(), selection, &|_| {}, |read| found = read).await?);
+        let direct = DirectRead {
+            selection: Arc::new(selection.clone()),
+            roles: &|_| RoleValue::default(),
+            assess: Arc::new(AccountRead::clone),
+        };
+        drop(self.read_directly(&[user], &BTreeSet::new(), &direct, |account| found = account.assessed).await?);
         Ok(found)
     }
 
@@ -42,19 +50,18 @@ impl Directory {
         let holds = snapshot.groups().keys().map(|group| async move {
             let what = format!("reading the nested members of group {group}");
             let path = format!("/groups/{group}/transitiveMembers?$select=id&$top={PAGE_SIZE}");
-            let nothing = Selection::default();
             let mut holds = false;
-            let listed = self.client.list(&what, &path, |event| {
-                match event {
-                    ListEvent::Start => holds = false,
-                    ListEvent::Row(json, _) => match wire::member(json, &nothing) {
-                        Ok(row) => holds |= row.id == user,
-                        Err(InvalidRow::Failed(why) | InvalidRow::Bad(why) | InvalidRow::NoObject(why)) => {
-                            return Err(why);
-                        }
-                    },
-                }
-                Ok(())
+            let parse: ParseRows<_> = Arc::new(move |mut rows| {
+                rows.try_fold(false, |holds, json| {
+                    let row = wire::member(json, &Selection::default(), &mut Texts::default());
+                    row.map(|row| holds | (row.id == user)).map_err(|invalid| match invalid {
+                        InvalidRow::Failed(why) | InvalidRow::Bad(why) | InvalidRow::NoObject(why) => why,
+                    })
+                })
+            });
+            let listed = self.client.list(&what, &path, &parse, |event| match event {
+                ListEvent::Start => holds = false,
+                ListEvent::Page(found) => holds |= found,
             });
             match listed.await {
                 Ok(()) => Ok(holds.then_some(*group)),

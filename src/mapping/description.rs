@@ -1,5 +1,7 @@
 //! A compiled mapping, described for the administrator.
 
+use std::borrow::Cow;
+
 use super::entries::CompiledEntry;
 use super::warnings::ONE_ROLE;
 use super::{ApplyMode, Mapping};
@@ -47,7 +49,7 @@ impl Mapping {
     /// `steps`.
     pub fn explain(&self, user: &User, now: jiff::Timestamp, steps: &Steps) -> Vec<MappedValue> {
         let explained = |entry: &CompiledEntry| match entry.value(EvaluationContext { user, now, steps }) {
-            Ok(value) => MappedValue::Value(value),
+            Ok(value) => MappedValue::Value(value.map(Cow::into_owned)),
             Err(EvaluationStop::IgnoreAttribute) => MappedValue::NoFlow,
             Err(EvaluationStop::IgnoreUser) => MappedValue::NoFlowForUser,
             Err(EvaluationStop::Invalid { rule, .. }) => MappedValue::Invalid(rule.into_owned()),
@@ -61,7 +63,7 @@ impl Mapping {
     pub fn describe(&self) -> impl Iterator<Item = DescribedEntry<'_>> {
         let entries = self.entries_in_order();
         entries.map(|entry| {
-            let CompiledEntry { attribute, expression, default, apply, required } = entry;
+            let CompiledEntry { attribute, expression, constant: _, default, apply, required } = entry;
             DescribedEntry {
                 attribute: *attribute,
                 expression: expression.to_string(),

@@ -19,6 +19,8 @@ const REQUIRED_TARGETS: [Attribute; 3] = [Attribute::UserName, Attribute::Email,
 pub(super) struct CompiledEntry {
     pub(super) attribute: Attribute,
     pub(super) expression: Expression,
+    /// The value for every user whose account is enabled, if it does not depend on the user.
+    pub(super) constant: Option<Value>,
     /// Converted for the column.
     pub(super) default: Option<String>,
     pub(super) apply: ApplyMode,
@@ -27,8 +29,12 @@ pub(super) struct CompiledEntry {
 
 impl CompiledEntry {
     /// The value, converted for the column.
-    pub(super) fn value(&self, context: EvaluationContext<'_>) -> Result<Option<String>, EvaluationStop> {
-        fit(self.attribute, self.expression.evaluate_entry(context)?)
+    pub(super) fn value<'a>(&'a self, context: EvaluationContext<'a>) -> Result<Option<Cow<'a, str>>, EvaluationStop> {
+        let value = match &self.constant {
+            Some(constant) if context.user.enabled => Cow::Borrowed(constant),
+            _ => self.expression.evaluate_entry(context)?,
+        };
+        fit(self.attribute, value)
     }
 
     /// The reason and the detail of a rejection.
@@ -107,8 +113,8 @@ impl MappingEntry {
         };
         let Some(Ok(value)) = expression.for_every_user() else { return false };
         let default = || self.default.clone().map_or(Value::Null, Value::Text);
-        let fitted = |value: Value| fit(Attribute::Active, Cow::Owned(value)).ok().flatten();
-        fitted(value).or_else(|| fitted(default())).as_deref() == Some("true")
+        let fitted = |value: Value| fit(Attribute::Active, Cow::Owned(value)).ok().flatten().map(|text| text == "true");
+        fitted(value).or_else(|| fitted(default())) == Some(true)
     }
 
     /// Whether the expression depends on the state of the account.
@@ -144,7 +150,7 @@ fn check_options(
     let mut problems = Vec::new();
     let default = default.as_ref().and_then(|default| {
         let fitted = fit(attribute, Cow::Owned(Value::Text(default.clone())));
-        fitted.unwrap_or_else(|stop| {
+        fitted.map(|default| default.map(Cow::into_owned)).unwrap_or_else(|stop| {
             problems.push(misfit("default", attribute, stop));
             None
         })
@@ -172,7 +178,8 @@ fn check_options(
         }
     }
     if problems.is_empty() {
-        Ok(CompiledEntry { attribute, expression, default, apply: *apply, required })
+        let constant = expression.for_every_user().and_then(Result::ok);
+        Ok(CompiledEntry { attribute, expression, constant, default, apply: *apply, required })
     } else {
         Err(problems)
     }

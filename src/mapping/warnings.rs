@@ -43,7 +43,8 @@ fn warnings_of(entry: &CompiledEntry, match_attribute: Attribute) -> Vec<String>
     check_options(entry, match_attribute, &mut warn);
     match entry.expression.for_every_user() {
         Some(result) => {
-            let fitted = result.and_then(|value| fit(entry.attribute, Cow::Owned(value)));
+            let fitted =
+                result.and_then(|value| fit(entry.attribute, Cow::Owned(value)).map(|text| text.map(Cow::into_owned)));
             check_one_result(entry, match_attribute, fitted, &mut warn);
         }
         None => check_results(entry, match_attribute, &mut warn),
@@ -79,7 +80,7 @@ fn check_steps(entry: &CompiledEntry, warn: &mut impl FnMut(&str)) {
 
 /// Warns of a constant, a default or an option that does not go with its attribute.
 fn check_options(entry: &CompiledEntry, match_attribute: Attribute, warn: &mut impl FnMut(&str)) {
-    let CompiledEntry { attribute, expression, default, apply, required } = entry;
+    let CompiledEntry { attribute, expression, constant: _, default, apply, required } = entry;
     let is_null = |value: &Value| matches!(value, Value::Text(text) if text.eq_ignore_ascii_case("null"));
     if expression.constant_outcomes().any(is_null) {
         warn("writes the text \"NULL\"; for no value leave the argument empty");
@@ -103,7 +104,7 @@ fn check_one_result(
     result: Result<Option<String>, EvaluationStop>,
     warn: &mut impl FnMut(&str),
 ) {
-    let CompiledEntry { attribute, expression, default, apply: _, required } = entry;
+    let CompiledEntry { attribute, expression, constant: _, default, apply: _, required } = entry;
     match result {
         Ok(Some(value)) => match (attribute, value.as_str()) {
             (Attribute::Active, "true") if expression.properties().is_empty() => {
@@ -135,7 +136,7 @@ fn check_one_result(
 
 /// Warns of results that differ between users.
 fn check_results(entry: &CompiledEntry, match_attribute: Attribute, warn: &mut impl FnMut(&str)) {
-    let CompiledEntry { attribute, expression, default, apply: _, required } = entry;
+    let CompiledEntry { attribute, expression, constant: _, default, apply: _, required } = entry;
     if expression.leaves_out_users() && default.is_none() {
         match attribute {
             Attribute::Active => warn("has no value for some users, who are rejected: give Switch a default"),

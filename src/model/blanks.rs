@@ -4,6 +4,9 @@ use super::foreign_text::is_visible;
 
 /// Whether a character has no ink: white space, or a character that only affects its neighbours or their direction.
 fn is_blank(character: char) -> bool {
+    if character.is_ascii_graphic() {
+        return false;
+    }
     // The blank of Braille is a symbol by category.
     character.is_whitespace() || !is_visible(character) || character == '\u{2800}'
 }

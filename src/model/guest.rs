@@ -5,8 +5,9 @@ const MARK: &str = "#ext#@";
 /// The name in the home tenant of a guest whose stored userPrincipalName is `alias_home.example#EXT#@tenant`:
 /// `alias@home.example`. `None` for every other name.
 pub fn home_name(stored: &str) -> Option<String> {
-    // ASCII folding keeps the positions.
-    let home = &stored[..stored.to_ascii_lowercase().rfind(MARK)?];
+    let mut marks = stored.rmatch_indices('#').map(|(index, _)| index);
+    let home = &stored[..marks
+        .find(|index| stored.get(*index..index + MARK.len()).is_some_and(|mark| mark.eq_ignore_ascii_case(MARK)))?];
     let (alias, domain) = home.rsplit_once('_')?;
     (!alias.is_empty() && !domain.is_empty()).then(|| format!("{alias}@{domain}"))
 }

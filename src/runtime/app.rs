@@ -24,7 +24,7 @@ pub struct App {
     /// Entra ID, through Graph.
     pub directory: Directory,
     /// The compiled configuration of every cycle.
-    pub rules: Rules,
+    pub rules: Arc<Rules>,
     /// The learner database; it is opened for each cycle.
     pub learners: LearnerDatabase,
     /// The clock; tests pass their own.
@@ -77,7 +77,7 @@ impl App {
             config.entra.concurrency,
             clock,
         )?;
-        let rules = compile_rules(&config)?;
+        let rules = Arc::new(compile_rules(&config)?);
         let learners = learner_database(&config, environment)?;
         Ok(Self { config, directory, rules, learners, clock })
     }

@@ -20,7 +20,7 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String>
 
 /// A key, borrowed if it has no escapes.
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 struct MembersVisitor;
 

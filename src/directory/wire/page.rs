@@ -1,9 +1,13 @@
 //! A page of a list: <https://learn.microsoft.com/graph/paging>. Whatever makes it doubtful that the page is whole makes it
 //! invalid, because the users of a missing row would look as if they had left.
 
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::object::{Members, decode};
+use super::object::{Key, decode};
 
 /// The rows of a page, not decoded yet.
 #[derive(Debug)]
@@ -21,39 +25,150 @@ pub(in crate::directory) struct Page<'a> {
 /// # Errors
 /// The text is not a complete page; says why, without any part of it.
 pub(in crate::directory) fn page(json: &str) -> Result<Page<'_>, String> {
-    let Members(members) = decode(json)?;
-    let (mut rows, mut next, mut count, mut context): (Option<Vec<&RawValue>>, _, _, _) = (None, None, None, None);
-    for (key, value) in members {
+    let Parsed(page) = decode(json)?;
+    page
+}
+
+/// A page, or why the object is none.
+struct Parsed<'a>(Result<Page<'a>, String>);
+
+impl<'de> Deserialize<'de> for Parsed<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PageVisitor)
+    }
+}
+
+struct PageVisitor;
+
+impl<'de> Visitor<'de> for PageVisitor {
+    type Value = Parsed<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut draft = Draft::default();
+        while let Some(Key(key)) = map.next_key()? {
+            if let Err(why) = draft.add(&key, &mut map)? {
+                // The text must be whole, whatever it says.
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return Ok(Parsed(Err(why)));
+            }
+        }
+        let Draft { rows, next, count, context } = draft;
+        let rows = rows.ok_or_else(|| "the page has no `value`".to_owned());
+        Ok(Parsed(rows.map(|rows| Page { rows, next, count, context })))
+    }
+}
+
+#[derive(Default)]
+struct Draft<'a> {
+    rows: Option<Vec<&'a RawValue>>,
+    next: Option<String>,
+    count: Option<u64>,
+    context: Option<String>,
+}
+
+impl<'a> Draft<'a> {
+    /// Adds a member of the page. The inner error says why this is not a page.
+    fn add<A: MapAccess<'a>>(&mut self, key: &str, map: &mut A) -> Result<Result<(), String>, A::Error> {
         // Services that follow OData 4.01 may leave out the prefix, and a proxy may change the case.
         let name = key.trim_start_matches('@').to_ascii_lowercase();
-        let is_duplicate = match name.strip_prefix("odata.").unwrap_or(&name) {
-            "error" => return Err(super::error_beside_data(value)),
-            "value" => {
-                let list = serde_json::from_str(value.get()).map_err(|_| "`value` is not a list".to_owned())?;
-                rows.replace(list).is_some()
-            }
+        let name = name.strip_prefix("odata.").unwrap_or(&name);
+        if name == "value" {
+            let Rows(rows) = map.next_value()?;
+            return Ok(match rows {
+                None => Err("`value` is not a list".to_owned()),
+                Some(rows) => set(&mut self.rows, rows, name),
+            });
+        }
+        let value: &RawValue = map.next_value()?;
+        Ok(match name {
+            "error" => Err(super::error_beside_data(value)),
             "nextlink" => {
                 let link: Option<String> = serde_json::from_str(value.get()).ok();
                 let link = link.filter(|link| !link.trim().is_empty());
-                next.replace(link.ok_or("the nextLink is not a link")?).is_some()
+                link.ok_or_else(|| "the nextLink is not a link".to_owned())
+                    .and_then(|link| set(&mut self.next, link, name))
             }
             "count" => {
                 // OData may write a number of 64 bits as a string.
-                let digits = value.get().trim_matches('"');
-                count.replace(digits.parse().map_err(|_| "the count is not a number".to_owned())?).is_some()
+                let count = value.get().trim_matches('"').parse();
+                count
+                    .map_err(|_| "the count is not a number".to_owned())
+                    .and_then(|count| set(&mut self.count, count, name))
             }
             "context" => {
-                context = serde_json::from_str(value.get()).ok();
-                false
+                self.context = serde_json::from_str(value.get()).ok();
+                Ok(())
             }
-            _ => false,
-        };
-        if is_duplicate {
-            return Err(format!("the page has two {name} keys"));
-        }
+            _ => Ok(()),
+        })
     }
-    let rows = rows.ok_or("the page has no `value`")?;
-    Ok(Page { rows, next, count, context })
+}
+
+fn set<T>(place: &mut Option<T>, value: T, name: &str) -> Result<(), String> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("the page has two {name} keys")),
+    }
+}
+
+/// The elements of a list; `None` for any other value.
+struct Rows<'a>(Option<Vec<&'a RawValue>>);
+
+impl<'de> Deserialize<'de> for Rows<'de> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RowsVisitor).map(Self)
+    }
+}
+
+struct RowsVisitor;
+
+impl<'de> Visitor<'de> for RowsVisitor {
+    type Value = Option<Vec<&'de RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = list.next_element()? {
+            rows.push(row);
+        }
+        Ok(Some(rows))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        Ok(None)
+    }
 }
 
 #[cfg(test)]

@@ -13,10 +13,15 @@ pub(in crate::directory) fn body_text(mut body: Vec<u8>) -> String {
         body.drain(..BYTE_ORDER_MARK.len());
     }
     match String::from_utf8(body) {
-        Ok(text) if serde_json::from_str::<IgnoredAny>(&text).is_ok() => text,
+        Ok(text) if has_plain_strings(&text) || serde_json::from_str::<IgnoredAny>(&text).is_ok() => text,
         Ok(text) => with_marked_strings(text.as_bytes()),
         Err(error) => with_marked_strings(error.as_bytes()),
     }
+}
+
+/// Whether no string of the text can be broken: it has no escapes and no control characters.
+fn has_plain_strings(text: &str) -> bool {
+    !text.bytes().any(|byte| byte == b'\\' || byte < 0x20)
 }
 
 /// Replaces what a JSON string cannot contain. Never adds or removes a quotation mark, so a truncated body stays invalid.

@@ -1,15 +1,18 @@
 //! User and member rows, decoded into one slot for each property of the [`Selection`]. The slot of a missing key stays
 //! `None`; a cleared property is `Value::Null`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer as _};
 use serde_json::value::RawValue;
 
-use super::object::{Members, decode};
+use super::object::Key;
+use crate::auth::json_error_position;
+use crate::directory::AccountRead;
 use crate::model::{EntraId, Selection, Value};
 
 /// A larger value rejects its user.
@@ -31,9 +34,11 @@ pub(in crate::directory) enum RowType {
 
 impl RowType {
     fn of(value: &RawValue) -> Self {
-        let name: String = serde_json::from_str(value.get()).unwrap_or_default();
-        let name = name.to_ascii_lowercase();
-        match name.strip_prefix("#microsoft.graph.") {
+        let name = text_of(value).unwrap_or_default();
+        if name == "#microsoft.graph.user" {
+            return Self::User;
+        }
+        match name.to_ascii_lowercase().strip_prefix("#microsoft.graph.") {
             Some("user") => Self::User,
             Some("agentuser") => Self::Agent,
             Some("device") => Self::Other("a device"),
@@ -85,68 +90,157 @@ pub(in crate::directory) enum InvalidRow {
     Bad(String),
 }
 
+/// Texts of users that were read, whose space the next ones take.
+#[derive(Debug, Default)]
+pub(in crate::directory) struct Texts(Vec<String>);
+
+/// Longer texts give their space back.
+const MAX_KEPT: usize = 256;
+
+impl Texts {
+    /// Takes the texts of an account that is not needed any more.
+    pub(in crate::directory) fn recycle(&mut self, read: AccountRead) {
+        let AccountRead::User(user) = read else { return };
+        for value in user.values {
+            if let Value::Text(mut text) = value
+                && text.capacity() <= MAX_KEPT
+            {
+                text.clear();
+                self.0.push(text);
+            }
+        }
+    }
+
+    fn copy(&mut self, text: &str) -> String {
+        let mut copy = self.0.pop().unwrap_or_default();
+        copy.push_str(text);
+        copy
+    }
+}
+
 /// Decodes a row of `/users`, or a single user.
-pub(in crate::directory) fn user(json: &str, selection: &Selection) -> Result<UserRow, InvalidRow> {
+pub(in crate::directory) fn user(json: &str, selection: &Selection, texts: &mut Texts) -> Result<UserRow, InvalidRow> {
     // These rows have no type, unless they are of a more special one.
-    row(json, selection, RowType::User)
+    row(json, selection, RowType::User, texts)
 }
 
 /// Decodes a row of a list of members.
-pub(in crate::directory) fn member(json: &str, selection: &Selection) -> Result<UserRow, InvalidRow> {
-    row(json, selection, RowType::Unknown)
+pub(in crate::directory) fn member(
+    json: &str,
+    selection: &Selection,
+    texts: &mut Texts,
+) -> Result<UserRow, InvalidRow> {
+    row(json, selection, RowType::Unknown, texts)
 }
 
-fn row(json: &str, selection: &Selection, untyped: RowType) -> Result<UserRow, InvalidRow> {
-    let Members(members) = decode(json).map_err(InvalidRow::NoObject)?;
-    let mut ids: Vec<EntraId> = Vec::new();
-    let mut kinds: Vec<RowType> = Vec::new();
-    let mut values = vec![None; selection.properties().len()];
-    let mut problem = None;
-    for (key, value) in members {
-        let slot = selection.position(&key);
-        match &*key {
+fn row(json: &str, selection: &Selection, untyped: RowType, texts: &mut Texts) -> Result<UserRow, InvalidRow> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let visitor = RowVisitor { selection, untyped, texts };
+    let row = deserializer.deserialize_map(visitor).and_then(|row| deserializer.end().map(|()| row));
+    row.unwrap_or_else(|error| Err(InvalidRow::NoObject(json_error_position(&error))))
+}
+
+struct RowVisitor<'s> {
+    selection: &'s Selection,
+    untyped: RowType,
+    texts: &'s mut Texts,
+}
+
+impl<'de> Visitor<'de> for RowVisitor<'_> {
+    type Value = Result<UserRow, InvalidRow>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let Self { selection, untyped, texts } = self;
+        let mut draft = RowDraft { values: vec![None; selection.properties().len()], ..RowDraft::default() };
+        while let Some(Key(key)) = map.next_key()? {
+            if let Err(invalid) = draft.add(&key, map.next_value()?, selection, texts) {
+                // Also the rest of the object must be one.
+                while map.next_entry::<Key<'_>, IgnoredAny>()?.is_some() {}
+                return Ok(Err(invalid));
+            }
+        }
+        Ok(draft.complete(untyped))
+    }
+}
+
+#[derive(Default)]
+struct RowDraft {
+    id: Option<EntraId>,
+    has_other_id: bool,
+    kind: Option<RowType>,
+    values: Vec<Option<Value>>,
+    problem: Option<RowProblem>,
+    repeated_id: Option<RowProblem>,
+}
+
+impl RowDraft {
+    fn add(&mut self, key: &str, value: &RawValue, selection: &Selection, texts: &mut Texts) -> Result<(), InvalidRow> {
+        match key {
             "error" => return Err(InvalidRow::Failed(super::error_beside_data(value))),
-            "@odata.type" => kinds.push(RowType::of(value)),
+            // A row with two types has none.
+            "@odata.type" => {
+                let kind = if self.kind.is_none() { RowType::of(value) } else { RowType::Unknown };
+                self.kind = Some(kind);
+            }
             "id" => {
-                let text: Option<String> = serde_json::from_str(value.get()).ok();
-                let id = text.and_then(|text| text.parse().ok());
-                ids.push(id.ok_or_else(|| InvalidRow::Bad("its id is not the id of an object".to_owned()))?);
+                let id = text_of(value).and_then(|text| text.parse().ok());
+                let id = id.ok_or_else(|| InvalidRow::Bad("its id is not the id of an object".to_owned()))?;
+                match self.id.replace(id) {
+                    None => {}
+                    Some(known) if known == id => {
+                        let detail = "id occurs twice".to_owned();
+                        self.repeated_id = Some(RowProblem { detail, is_oversized: false });
+                    }
+                    Some(_) => self.has_other_id = true,
+                }
             }
             _ => {}
         }
-        let Some(slot) = slot else { continue };
-        let taken = match &values[slot] {
+        let Some(slot) = selection.position(key) else { return Ok(()) };
+        let taken = match &self.values[slot] {
             Some(_) => Err(ValueFault::Repeated),
-            None => self::value(value),
+            None => self::value(value, texts),
         };
         match taken {
-            Ok(value) => values[slot] = Some(value),
+            Ok(value) => self.values[slot] = Some(value),
             Err(fault) => {
                 let is_oversized = fault == ValueFault::Oversized;
-                problem = Some(RowProblem { detail: format!("{key} {fault}"), is_oversized });
+                self.problem = Some(RowProblem { detail: format!("{key} {fault}"), is_oversized });
             }
         }
+        Ok(())
     }
-    let Some(id) = ids.first().copied() else { return Err(InvalidRow::NoObject("it has no id".to_owned())) };
-    match &ids[1..] {
-        [] => {}
-        others if others.iter().all(|other| *other == id) => {
-            problem = Some(RowProblem { detail: "id occurs twice".to_owned(), is_oversized: false });
+
+    fn complete(self, untyped: RowType) -> Result<UserRow, InvalidRow> {
+        let Self { id, has_other_id, kind, values, problem, repeated_id } = self;
+        let Some(id) = id else { return Err(InvalidRow::NoObject("it has no id".to_owned())) };
+        if has_other_id {
+            return Err(InvalidRow::Bad("it has several ids".to_owned()));
         }
-        _ => return Err(InvalidRow::Bad("it has several ids".to_owned())),
+        Ok(UserRow { kind: kind.unwrap_or(untyped), id, values, problem: repeated_id.or(problem) })
     }
-    let kind = match kinds.as_slice() {
-        [] => untyped,
-        [kind] => *kind,
-        _ => RowType::Unknown,
-    };
-    Ok(UserRow { kind, id, values, problem })
+}
+
+/// The content of a string without escapes.
+fn plain_text(json: &RawValue) -> Option<&str> {
+    json.get().strip_prefix('"')?.strip_suffix('"').filter(|text| !text.contains('\\'))
+}
+
+fn text_of(json: &RawValue) -> Option<Cow<'_, str>> {
+    plain_text(json).map(Cow::Borrowed).or_else(|| serde_json::from_str(json.get()).ok().map(Cow::Owned))
 }
 
 /// Decodes a value, or says why it cannot be taken.
-fn value(json: &RawValue) -> Result<Value, ValueFault> {
+fn value(json: &RawValue, texts: &mut Texts) -> Result<Value, ValueFault> {
     if json.get().len() > MAX_VALUE {
         return Err(ValueFault::Oversized);
+    }
+    if let Some(text) = plain_text(json) {
+        return Ok(Value::Text(texts.copy(text)));
     }
     let Decoded(value) = serde_json::from_str(json.get()).map_err(|_| ValueFault::Undecodable)?;
     Ok(value)
@@ -223,6 +317,14 @@ mod tests {
     use super::*;
 
     const ID: &str = "0a1b2c3d-0000-4000-8000-000000000001";
+
+    fn user(json: &str, selection: &Selection) -> Result<UserRow, InvalidRow> {
+        super::user(json, selection, &mut Texts::default())
+    }
+
+    fn member(json: &str, selection: &Selection) -> Result<UserRow, InvalidRow> {
+        super::member(json, selection, &mut Texts::default())
+    }
 
     fn selection(properties: &[&str]) -> Selection {
         let mut selection = Selection::default();
