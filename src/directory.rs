@@ -39,7 +39,7 @@ pub use self::probe::{AssignmentSummary, GroupPreview};
 use self::wire::ServicePrincipal;
 use crate::auth::{Authenticator, Http, NetworkError};
 use crate::model::{
-    APP_ROLE_ASSIGNMENTS, Clock, ClockFault, EntraId, GraphTime, GroupMembers, Routes, Selection, UnclearRows,
+    APP_ROLE_ASSIGNMENTS, ByUser, Clock, ClockFault, EntraId, GraphTime, GroupMembers, Routes, Selection, UnclearRows,
     foreign_text,
 };
 
@@ -83,9 +83,9 @@ pub struct AssignmentFilter {
 #[derive(Debug)]
 pub struct Snapshot {
     application: Application,
-    users: BTreeMap<EntraId, u32>,
+    users: ByUser<u32>,
     /// Members of unknown type whose id `/users` does not find.
-    untyped_missing: BTreeMap<EntraId, u32>,
+    untyped_missing: ByUser<u32>,
     routes: Vec<Routes>,
     groups: BTreeMap<EntraId, u64>,
     hidden: BTreeSet<EntraId>,

@@ -56,7 +56,7 @@ pub(super) fn entra(reader: &mut Reader<'_>) -> Option<EntraConfig> {
     }
     let cycle_deadline = reader.text("entra.cycle_deadline", duration_of_at_least(Duration::from_secs(1), "1s"));
     let request_deadline = reader.text("entra.request_deadline", duration_of_at_least(Duration::from_secs(1), "1s"));
-    let concurrency = reader.number("entra.concurrency", 64, 8);
+    let concurrency = reader.number("entra.concurrency", 64, 64);
     if concurrency == 0 {
         reader.refuse("entra.concurrency", "must be at least 1");
     }

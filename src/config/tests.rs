@@ -57,7 +57,7 @@ fn three_keys_are_required() {
             proxy_password_file: None,
             cycle_deadline: 1800s,
             request_deadline: 120s,
-            concurrency: 8,
+            concurrency: 64,
             credential: ClientSecret {
                 secret_file: None,
             },

@@ -33,7 +33,7 @@ pub(super) struct DirectRead<'r, A> {
 }
 
 /// An account that was read.
-pub(super) struct Assessed<A> {
+pub(super) struct DirectAccount<A> {
     pub(super) user: EntraId,
     pub(super) exists: bool,
     pub(super) assessed: A,
@@ -61,7 +61,7 @@ impl Directory {
         users: &[EntraId],
         uncertain: &BTreeSet<EntraId>,
         read: &DirectRead<'_, A>,
-        mut on_user: impl FnMut(Assessed<A>) + Send,
+        mut on_user: impl FnMut(DirectAccount<A>) + Send,
     ) -> Result<FailedReads, DirectoryError> {
         let select = select(&read.selection);
         let (purpose, slots) = (Purpose::default(), Semaphore::new(BATCHES_AT_ONCE));
@@ -108,7 +108,7 @@ impl Directory {
         select: &str,
         read: &DirectRead<'_, A>,
         need: Need,
-    ) -> Result<(Vec<Assessed<A>>, Vec<EntraId>), DirectoryError> {
+    ) -> Result<(Vec<DirectAccount<A>>, Vec<EntraId>), DirectoryError> {
         let chunks: Vec<&[EntraId]> = users.chunks(IDS_IN_FILTER).collect();
         let paths: Vec<String> = chunks
             .iter()
@@ -138,7 +138,7 @@ fn assess_answers<A>(
     selection: &Selection,
     assess: &Assess<A>,
     need: &Need,
-) -> Result<(Vec<Assessed<A>>, Vec<EntraId>), String> {
+) -> Result<(Vec<DirectAccount<A>>, Vec<EntraId>), String> {
     let (mut accounts, mut not_returned, mut texts) = (Vec::new(), Vec::new(), Texts::default());
     for FilterAnswer { users, reply } in answers {
         let Some(Reply { body, request_id }) = reply else {
@@ -177,7 +177,7 @@ fn assess_singles<A>(
     selection: &Selection,
     assess: &Assess<A>,
     need: &Need,
-) -> Vec<Assessed<A>> {
+) -> Vec<DirectAccount<A>> {
     let (mut accounts, mut texts) = (Vec::new(), Texts::default());
     for (user, answer) in answers {
         if need.is_over() {
@@ -194,7 +194,7 @@ fn assess_singles<A>(
             SingleAnswer::Read(read) => read,
         };
         let exists = !matches!(read, AccountRead::NotFound(_));
-        accounts.push(Assessed { user, exists, assessed: assess(&read) });
+        accounts.push(DirectAccount { user, exists, assessed: assess(&read) });
     }
     accounts
 }
@@ -206,10 +206,10 @@ fn assess_row<A>(
     request_id: &str,
     assess: &Assess<A>,
     texts: &mut Texts,
-) -> Assessed<A> {
+) -> DirectAccount<A> {
     roles.add_to(&mut row);
     let read = read_account(row, selection, request_id);
-    let assessed = Assessed { user: read.user(), exists: true, assessed: assess(&read) };
+    let assessed = DirectAccount { user: read.user(), exists: true, assessed: assess(&read) };
     texts.recycle(read);
     assessed
 }

@@ -156,10 +156,9 @@ impl Directory {
         let mut reads: FuturesUnordered<_> = reads.collect();
         while let Some((group, list, listed)) = reads.try_next().await? {
             others.extend(listed);
-            let MemberList { users: mut members, unknown, bad_rows, state, .. } = list;
             // The snapshot knows whether a member of unknown type is a user.
-            members.extend(unknown.iter().filter(|id| snapshot.routes(**id).is_some()));
-            groups.insert(group, members.len() as u64);
+            groups.insert(group, list.count(|id| snapshot.routes(*id).is_some()));
+            let MemberList { users: members, unknown, bad_rows, state, .. } = list;
             confirmation.hidden.extend((state == GroupState::Hidden).then_some(group));
             confirmation.gone.extend((state == GroupState::Gone).then_some(group));
             confirmation.unclear.unnamed += bad_rows;

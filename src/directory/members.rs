@@ -15,7 +15,8 @@ const HIDDEN_MEMBERS_PERMISSION: &str = "Member.Read.Hidden";
 /// A complete list of members.
 #[derive(Debug, Default)]
 pub(super) struct MemberList {
-    pub(super) users: BTreeSet<EntraId>,
+    /// Sorted, without duplicates.
+    pub(super) users: Vec<EntraId>,
     /// Members of an unknown type, which may be users.
     pub(super) unknown: BTreeSet<EntraId>,
     /// Rows without an id: each may be a user.
@@ -39,8 +40,13 @@ pub(super) enum GroupState {
 impl MemberList {
     /// The number of members that are users, or `may_be_user`.
     pub(super) fn count(&self, may_be_user: impl Fn(&EntraId) -> bool) -> u64 {
-        let unknown = self.unknown.difference(&self.users).filter(|id| may_be_user(id));
+        let unknown = self.unknown.iter().filter(|id| !self.has_user(id) && may_be_user(id));
         (self.users.len() + unknown.count()) as u64
+    }
+
+    /// Whether a row calls `id` a user.
+    pub(super) fn has_user(&self, id: &EntraId) -> bool {
+        self.users.binary_search(id).is_ok()
     }
 
     fn add(&mut self, page: PageMembers) {
@@ -156,6 +162,9 @@ impl Directory {
             });
             match listed.await {
                 Ok(()) => {
+                    list.users.sort_unstable();
+                    list.users.dedup();
+                    list.users.shrink_to_fit();
                     if list.rows == 0 {
                         list.state = self.state_of_empty_group(group, name).await?;
                     }
@@ -217,5 +226,5 @@ pub(super) fn named_members(group: EntraId, list: &MemberList) -> Result<Option<
         let what = format!("reading the members of group {group} in scope.only or scope.ignore");
         return Err(malformed(&what, format!("{bad_rows} rows have no id")).into());
     }
-    Ok(Some(users | unknown))
+    Ok(Some(users.iter().chain(unknown).copied().collect()))
 }

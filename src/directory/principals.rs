@@ -22,8 +22,8 @@ pub(super) struct Assignments {
     pub(super) groups: BTreeMap<EntraId, String>,
     /// Users and groups that are assigned only with app roles that do not count.
     pub(super) other_roles: BTreeSet<EntraId>,
-    /// The counted roles of each user and group.
-    pub(super) roles: BTreeMap<EntraId, BTreeSet<EntraId>>,
+    /// Each user and group with each of its counted roles.
+    pub(super) roles: BTreeSet<(EntraId, EntraId)>,
     /// Users and groups with a role that could not be read.
     pub(super) unknown_roles: BTreeSet<EntraId>,
     /// Principals listed as something that is not counted, and what that is.
@@ -170,7 +170,7 @@ impl Assignments {
                 self.unclear.principals.insert(principal, UnclearPrincipal::Unreadable(why));
                 return;
             }
-            (_, Some(role)) => drop(self.roles.entry(principal).or_default().insert(role)),
+            (_, Some(role)) => drop(self.roles.insert((principal, role))),
             (None, None) => drop(self.unknown_roles.insert(principal)),
         }
         match kind {

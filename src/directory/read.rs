@@ -8,15 +8,15 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::account::{Assess, read_account};
-use super::by_id::{Assessed, DirectRead};
+use super::by_id::{DirectAccount, DirectRead};
 use super::error::GraphError;
 use super::members::{GroupState, MemberList, ReadRow, members_alone, named_members};
 use super::principals::Assignments;
 use super::roles::RoleNames;
-use super::routes::RouteMap;
+use super::routes::Assigned;
 use super::wire::{RowType, UserRow};
 use super::{Application, Directory, DirectoryError, Snapshot};
-use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Route, Routes, Selection};
+use crate::model::{APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Route, Routes, Selection};
 
 /// The lists of members, and the members whose account was passed on.
 struct GroupReads {
@@ -59,7 +59,10 @@ impl Directory {
         let not_found = self.read_open(&open, &uncertain, (selection, assess), &roles, on_user).await?;
         // A member of unknown type without an account is a user only if it is a learner.
         let may_be_user = |id: &EntraId| !(not_found.contains(id) && uncertain.contains(id));
-        let (users, untyped_missing): (BTreeMap<_, _>, _) = users.into_iter().partition(|(id, _)| may_be_user(id));
+        let mut users = users;
+        let untyped_missing: ByUser<u32> =
+            uncertain.intersection(&not_found).filter_map(|id| Some((*id, *users.get(id)?))).collect();
+        users.retain(|id, _| may_be_user(id));
         let named = self.read_named_groups(named, &groups.lists, &users).await?;
 
         let Assignments {
@@ -139,19 +142,21 @@ impl Directory {
         roles: &RoleNames<'_>,
         mut on_user: impl FnMut(EntraId, A) + Send,
     ) -> Result<BTreeSet<EntraId>, DirectoryError> {
-        let mut unread: BTreeSet<EntraId> = open.iter().copied().collect();
+        let mut read = Vec::with_capacity(open.len());
         let mut not_found = BTreeSet::new();
         let direct =
             DirectRead { selection: Arc::clone(selection), roles: &|user| roles.of(user), assess: Arc::clone(assess) };
-        let reads = self.read_directly(open, uncertain, &direct, |Assessed { user, exists, assessed }| {
-            unread.remove(&user);
+        let reads = self.read_directly(open, uncertain, &direct, |DirectAccount { user, exists, assessed }| {
+            read.push(user);
             if !exists {
                 not_found.insert(user);
             }
             on_user(user, assessed);
         });
         reads.await?.unless_all_refused(roles.users.len() - uncertain.len())?;
-        if unread.is_empty() { Ok(not_found) } else { Err(DirectoryError::Incomplete(unread.into_iter().collect())) }
+        read.sort_unstable();
+        let unread: Vec<EntraId> = open.iter().filter(|id| read.binary_search(id).is_err()).copied().collect();
+        if unread.is_empty() { Ok(not_found) } else { Err(DirectoryError::Incomplete(unread)) }
     }
 
     /// The members of the groups among `named`. `users` are not groups, and assigned groups have been read already.
@@ -159,7 +164,7 @@ impl Directory {
         &self,
         named: &BTreeSet<EntraId>,
         lists: &BTreeMap<EntraId, MemberList>,
-        users: &BTreeMap<EntraId, u32>,
+        users: &ByUser<u32>,
     ) -> Result<BTreeMap<EntraId, BTreeSet<EntraId>>, DirectoryError> {
         let mut found = BTreeMap::new();
         for id in named.iter().filter(|id| !users.contains_key(id)) {
@@ -176,7 +181,7 @@ impl Directory {
 impl GroupReads {
     /// The users whose account is still to be read. After a restarted list, `done` may hold users who are in no list any
     /// more. The snapshot does not contain them, so `Desired` drops them.
-    fn open(&self, users: &BTreeMap<EntraId, u32>) -> Vec<EntraId> {
+    fn open(&self, users: &ByUser<u32>) -> Vec<EntraId> {
         let Self { lists: _, done, reread } = self;
         let open: Vec<EntraId> =
             users.keys().filter(|id| !done.contains_key(id) || reread.contains(id)).copied().collect();
@@ -186,20 +191,20 @@ impl GroupReads {
 
     /// The members of unknown type that no other row calls a user.
     fn uncertain(&self, direct: &BTreeSet<EntraId>) -> BTreeSet<EntraId> {
-        let known: BTreeSet<&EntraId> = self.lists.values().flat_map(|list| &list.users).chain(direct).collect();
+        let is_known = |id: &EntraId| direct.contains(id) || self.lists.values().any(|list| list.has_user(id));
         let unknown = self.lists.values().flat_map(|list| &list.unknown);
-        unknown.filter(|id| !known.contains(id)).copied().collect()
+        unknown.filter(|id| !is_known(id)).copied().collect()
     }
 }
 
 /// The routes of all assigned users.
-fn routes(assignments: &Assignments, lists: &BTreeMap<EntraId, MemberList>) -> (BTreeMap<EntraId, u32>, Vec<Routes>) {
-    let mut routes = RouteMap::default();
+fn routes(assignments: &Assignments, lists: &BTreeMap<EntraId, MemberList>) -> (ByUser<u32>, Vec<Routes>) {
+    let mut assigned = Assigned::default();
     for (group, list) in lists {
-        routes.add(Route::Group(*group), list.users.union(&list.unknown));
+        assigned.add(Route::Group(*group), list.users.iter().chain(&list.unknown));
     }
-    routes.add(Route::Direct, &assignments.users);
-    routes.into_parts()
+    assigned.add(Route::Direct, &assignments.users);
+    assigned.into_parts()
 }
 
 /// What the row of a member says.

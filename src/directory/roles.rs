@@ -1,10 +1,10 @@
 //! The app roles of a user, which come from the assignments and not from the account.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::wire::{RowProblem, UserRow};
 use super::{Application, DEFAULT_ACCESS};
-use crate::model::{EntraId, Route, Routes, Value};
+use crate::model::{ByUser, EntraId, Route, Routes, Value};
 
 /// The portal's name for an assignment without a role.
 const DEFAULT_NAME: &str = "Default Assignment";
@@ -28,11 +28,11 @@ pub(super) struct RoleNames<'a> {
     /// The slot for the roles, if they are selected.
     pub(super) slot: Option<usize>,
     pub(super) application: &'a Application,
-    /// Roles by user or group.
-    pub(super) assigned: &'a BTreeMap<EntraId, BTreeSet<EntraId>>,
+    /// Each user or group with each of its roles.
+    pub(super) assigned: &'a BTreeSet<(EntraId, EntraId)>,
     /// Users and groups with a role that could not be read.
     pub(super) unknown: &'a BTreeSet<EntraId>,
-    pub(super) users: &'a BTreeMap<EntraId, u32>,
+    pub(super) users: &'a ByUser<u32>,
     pub(super) routes: &'a [Routes],
 }
 
@@ -50,8 +50,9 @@ impl RoleNames<'_> {
         if principals.clone().any(|principal| self.unknown.contains(&principal)) {
             return Err("the app role of an assignment is missing or invalid".to_owned());
         }
-        let roles = principals.filter_map(|principal| self.assigned.get(&principal)).flatten();
-        let names: BTreeSet<String> = roles.map(|role| self.name(*role)).collect();
+        let (first, last) = (EntraId::from_bytes([0; 16]), EntraId::from_bytes([0xff; 16]));
+        let roles = principals.flat_map(|principal| self.assigned.range((principal, first)..=(principal, last)));
+        let names: BTreeSet<String> = roles.map(|(_, role)| self.name(*role)).collect();
         Ok(Value::List(names.into_iter().map(Value::Text).collect()))
     }
 

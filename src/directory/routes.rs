@@ -1,35 +1,62 @@
 //! By which routes the users are assigned.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use crate::model::{EntraId, Route, Routes};
+use crate::model::{ByUser, EntraId, Route, Routes};
 
-/// The routes of all users. Users share the few combinations that occur.
+/// The users of each route. Users share the few combinations of routes that occur.
 #[derive(Default)]
-pub(super) struct RouteMap {
-    /// The index of each user's set.
-    users: BTreeMap<EntraId, u32>,
-    sets: Vec<BTreeSet<Route>>,
-    /// The index of the set that results from adding a route to another set.
-    extended: BTreeMap<(Option<u32>, Route), u32>,
+pub(super) struct Assigned {
+    routes: Vec<Route>,
+    /// Each user once for each route, by its index.
+    users: Vec<(EntraId, u32)>,
 }
 
-impl RouteMap {
+impl Assigned {
     pub(super) fn add<'u>(&mut self, route: Route, users: impl IntoIterator<Item = &'u EntraId>) {
-        for user in users {
-            let before = self.users.get(user).copied();
-            let after = *self.extended.entry((before, route)).or_insert_with(|| {
-                let mut set = before.and_then(|index| self.sets.get(index as usize)).cloned().unwrap_or_default();
-                set.insert(route);
-                self.sets.push(set);
-                // There are fewer combinations than users, whose number fits into a u32.
-                u32::try_from(self.sets.len() - 1).unwrap_or(u32::MAX)
-            });
-            self.users.insert(*user, after);
-        }
+        // There are fewer routes than users, whose number fits into a u32.
+        let index = u32::try_from(self.routes.len()).unwrap_or(u32::MAX);
+        self.routes.push(route);
+        self.users.extend(users.into_iter().map(|user| (*user, index)));
     }
 
-    pub(super) fn into_parts(self) -> (BTreeMap<EntraId, u32>, Vec<Routes>) {
-        (self.users, self.sets.into_iter().map(|set| set.into_iter().collect()).collect())
+    /// Each user with the index of its combination, and all combinations.
+    pub(super) fn into_parts(self) -> (ByUser<u32>, Vec<Routes>) {
+        let Self { routes, users: mut assigned } = self;
+        assigned.sort_unstable();
+        assigned.dedup();
+        let (mut users, mut combinations) = (Vec::new(), Vec::new());
+        let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
+        for of_user in assigned.chunk_by(|(left, _), (right, _)| left == right) {
+            let indexes = of_user.iter().map(|(_, index)| *index);
+            let combination = *known.entry(indexes.clone().collect()).or_insert_with(|| {
+                combinations.push(indexes.filter_map(|index| routes.get(index as usize)).copied().collect());
+                u32::try_from(combinations.len() - 1).unwrap_or(u32::MAX)
+            });
+            users.extend(of_user.first().map(|(user, _)| (*user, combination)));
+        }
+        (users.into(), combinations)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_with_the_same_routes_share_them() {
+        let user = |number| EntraId::from_bytes([number; 16]);
+        let group = |number| Route::Group(EntraId::from_bytes([number; 16]));
+        let mut assigned = Assigned::default();
+        assigned.add(group(9), &[user(3), user(1), user(1)]);
+        assigned.add(group(8), &[user(1), user(3), user(2)]);
+        assigned.add(Route::Direct, &[user(2), user(4)]);
+        let (users, routes) = assigned.into_parts();
+        let of = |number| routes[users.get(&user(number)).copied().unwrap() as usize].as_slice().to_vec();
+        assert_eq!((users.len(), routes.len()), (4, 3));
+        assert_eq!(of(1), [group(8), group(9)]);
+        assert_eq!(of(3), [group(8), group(9)]);
+        assert_eq!(of(2), [Route::Direct, group(8)]);
+        assert_eq!(of(4), [Route::Direct]);
     }
 }

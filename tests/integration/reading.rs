@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use graph_sim::{Fault, Gate, GraphSim, Tenant};
+use learner_sync::directory::Assess;
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
@@ -195,7 +196,8 @@ async fn a_token_refused_during_a_cycle_is_renewed_once() {
     let app = world.app();
     let reading = async {
         let application = app.directory.application(app.rules.application).await.unwrap();
-        app.directory.read(application, &app.rules.selection, &BTreeSet::new(), |_| {}).await.unwrap()
+        let nothing: Assess<()> = Arc::new(|_| {});
+        app.directory.read(application, &app.rules.selection, &BTreeSet::new(), &nothing, |_, ()| {}).await.unwrap()
     };
     let revoking = async {
         gate.reached().await;
