@@ -14,6 +14,9 @@ use crate::retry::{RetryBudget, RetryWaits, retry_after};
 /// The most parts of a `$batch`.
 pub(super) const BATCH: usize = 20;
 
+/// How often the parts of an answer that is too large are halved. Each such answer is downloaded up to the limit.
+const HALVINGS: usize = 2;
+
 /// The result of one part of a `$batch`.
 pub(super) type BatchReply = Result<Reply, GraphError>;
 
@@ -36,21 +39,20 @@ impl GraphClient {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// GETs up to 20 paths in one `$batch`, and retries the parts that may be retried. When the answer is too large, each
-    /// half of the parts gets its own `$batch`, until only a part that is too large by itself fails.
+    /// GETs up to 20 paths in one `$batch`, and retries the parts that may be retried. When the answer is too large, the
+    /// parts are split, until only a part that is too large by itself fails. All these batches share one deadline.
     async fn one_batch(&self, what: &str, chunk: &[String]) -> Result<Vec<BatchReply>, GraphError> {
         let mut answers: Vec<Option<BatchReply>> = chunk.iter().map(|_| None).collect();
-        let new_waits = || RetryWaits::new(self.http.request_deadline);
-        let mut batches: Vec<(BTreeSet<usize>, RetryWaits)> = vec![((0..chunk.len()).collect(), new_waits())];
-        while let Some((mut open, mut waits)) = batches.pop() {
+        let mut waits = RetryWaits::new(self.http.request_deadline);
+        let mut batches: Vec<(BTreeSet<usize>, usize)> = vec![((0..chunk.len()).collect(), 0)];
+        while let Some((mut open, splits)) = batches.pop() {
             let (parts, retry) = match self.batch_once(what, chunk, &open, &mut waits).await {
                 Err(error @ GraphError::TooLarge { .. }) => {
-                    let middle = open.iter().nth(open.len() / 2).copied().unwrap_or_default();
-                    let half = open.split_off(&middle);
-                    if open.is_empty() {
-                        answers[middle] = Some(Err(error));
-                    } else {
-                        batches.extend([(half, new_waits()), (open, new_waits())]);
+                    let smaller = split(&open, splits);
+                    if smaller.len() > 1 {
+                        batches.extend(smaller.into_iter().map(|open| (open, splits + 1)));
+                    } else if let Some(index) = open.first() {
+                        answers[*index] = Some(Err(error));
                     }
                     continue;
                 }
@@ -81,7 +83,7 @@ impl GraphClient {
                     self.throttle.pause_for(wait.min(self.http.request_deadline));
                 }
                 tokio::time::sleep(wait).await;
-                batches.push((open, waits));
+                batches.push((open, splits));
             } else {
                 refuse_unanswered(what, chunk, &open)?;
             }
@@ -164,4 +166,38 @@ fn refuse_unanswered(what: &str, chunk: &[String], open: &BTreeSet<usize>) -> Re
 /// The retries of a `$batch` or a part of it. Graph documents 424 for a batch that contains a throttled part.
 pub(super) fn batch_budget(status: u16) -> Option<RetryBudget> {
     if status == 424 { Some(RetryBudget::Full) } else { RetryBudget::for_status(status) }
+}
+
+/// The batches that replace one with these parts, whose answer is too large: its halves, or each part after
+/// [`HALVINGS`].
+fn split(open: &BTreeSet<usize>, splits: usize) -> Vec<BTreeSet<usize>> {
+    let size = if splits < HALVINGS { open.len().div_ceil(2) } else { 1 };
+    let parts: Vec<usize> = open.iter().copied().collect();
+    parts.chunks(size.max(1)).map(|parts| parts.iter().copied().collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_is_too_large_is_halved_twice_and_then_taken_apart() {
+        // The parts of a batch, and the sizes of all batches when no answer fits.
+        for (parts, sizes) in [
+            (1, &[1][..]),
+            (2, &[2, 1, 1]),
+            (3, &[3, 2, 1, 1, 1]),
+            (12, &[12, 6, 3, 1, 1, 1, 3, 1, 1, 1, 6, 3, 1, 1, 1, 3, 1, 1, 1]),
+        ] {
+            let (mut found, mut batches) = (Vec::new(), vec![((0..parts).collect::<BTreeSet<usize>>(), 0)]);
+            while let Some((open, splits)) = batches.pop() {
+                found.push(open.len());
+                let smaller = split(&open, splits);
+                if smaller.len() > 1 {
+                    batches.extend(smaller.into_iter().rev().map(|open| (open, splits + 1)));
+                }
+            }
+            assert_eq!(found, sizes, "{parts}");
+        }
+    }
 }
