@@ -184,7 +184,9 @@ async fn a_missing_file_is_rehearsed_in_memory() {
 async fn world_of_the_platform() -> World {
     let world = World::start(users(2).0).await;
     world.run_program(&["sync"], 0);
-    world.execute("DROP TABLE sync_links; DELETE FROM learners").await;
+    let triggers =
+        if is_on_postgres() { "" } else { "DROP TRIGGER sync_links_row; DROP TRIGGER learners_active_edited; " };
+    world.execute(&format!("{triggers}DROP TABLE sync_links; DELETE FROM learners")).await;
     for table in world.database.tables().await.iter().filter(|table| *table != "learners") {
         world.execute(&format!("DROP TABLE {table}")).await;
     }
