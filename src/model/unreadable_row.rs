@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::EntraId;
+use super::{Action, EntraId};
 
 /// A row that cannot be read, with the statement that repairs it. Names columns and ids, never other values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,6 +23,8 @@ pub struct UnreadableRow {
 pub enum RowSubject {
     /// A user: a link, a hold, or the state of a learner.
     User(Option<EntraId>),
+    /// A hold of this action that names no user. Without an action, of any.
+    LostHold(Option<Action>),
     /// A failure of a user. The next cycle deletes the row, and writes it again if the user still fails.
     Failure,
     /// The last members of a group.
@@ -45,6 +47,8 @@ pub struct UnreadableRows {
     pub by_user: BTreeMap<EntraId, String>,
     /// The problem of each group that a row names, or of any group.
     pub by_group: BTreeMap<Option<EntraId>, String>,
+    /// The problem of a hold that names no user, by its action. Such a hold may be anybody's.
+    pub lost_holds: BTreeMap<Option<Action>, String>,
     /// The problems of rows that name no user. Each counts as failed.
     pub others: Vec<String>,
     /// The problems of rows that the cycle deletes.
@@ -60,6 +64,10 @@ impl FromIterator<UnreadableRow> for UnreadableRows {
                 // The first row is enough: the next cycle names the second.
                 RowSubject::User(Some(user)) => drop(all.by_user.entry(user).or_insert(problem)),
                 RowSubject::User(None) => all.others.push(problem),
+                RowSubject::LostHold(action) => {
+                    all.others.push(problem.clone());
+                    all.lost_holds.entry(action).or_insert(problem);
+                }
                 RowSubject::Failure => {
                     let UnreadableRow { column, place, .. } = row;
                     all.disposable.push(format!("cannot read {column} where {place}; a cycle deletes the row"));

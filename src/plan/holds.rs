@@ -23,6 +23,7 @@ pub(super) type Hold = (Reason, Option<String>);
 /// The updates that wait for an approval, by user.
 pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> BTreeMap<EntraId, Hold> {
     let too_many = too_many_updates(input, decisions);
+    let lost_hold = input.lost_hold(Action::Update);
     let hold = |decision: &Decision| match (held_entry(input, decision.user, Action::Update), &too_many) {
         (Some(entry), _) if valid_approval(input, entry).is_some() => None,
         (Some(entry), _) => Some((entry.reason, None)),
@@ -30,7 +31,7 @@ pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> B
             Some((Reason::Threshold, Some(GUEST_RENAMED.to_owned())))
         }
         (None, Some(too_many)) => Some((Reason::Threshold, Some(too_many.clone()))),
-        (None, None) => None,
+        (None, None) => lost_hold.clone().map(|detail| (Reason::Threshold, Some(detail))),
     };
     let updates = decisions.iter().filter(|decision| {
         // An administrator asks for a relink by name, so it needs no approval.
@@ -57,7 +58,7 @@ pub(super) fn with_approval(input: PlanInput<'_>, decision: Decision) -> Decisio
 /// Deactivates leavers, or holds them.
 pub(super) fn decide_leavers(input: PlanInput<'_>, leavers: Vec<Leaver<'_>>, draft: &mut Draft) {
     let emptied = emptied_groups(input);
-    let too_many = too_many_leavers(input, &leavers);
+    let too_many = too_many_leavers(input, &leavers).or_else(|| input.lost_hold(Action::Deactivate));
     for leaver in leavers {
         let entry = held_entry(input, leaver.user, Action::Deactivate);
         let released = entry.and_then(|entry| valid_approval(input, entry));
@@ -224,9 +225,11 @@ fn too_many_leavers(input: PlanInput<'_>, leavers: &[Leaver<'_>]) -> Option<Stri
     if input.facts.taken_over {
         return Some("the learners were taken over from another application".to_owned());
     }
-    let what = format!("{candidates} deactivations now and {recent} {}", recently(input));
+    let deactivations = if candidates == 1 { "deactivation" } else { "deactivations" };
+    let what = format!("{candidates} {deactivations} now and {recent} {}", recently(input));
+    let exceed = if count == 1 { "exceeds" } else { "exceed" };
     if count > limits.max_deactivations {
-        Some(format!("{what} exceed {} (safety.max_deactivations)", limits.max_deactivations))
+        Some(format!("{what} {exceed} {} (safety.max_deactivations)", limits.max_deactivations))
     } else if count > SMALL && exceeds_percent(count, limits.max_deactivation_percent, learners) {
         let percent = limits.max_deactivation_percent;
         Some(format!("{what} exceed {percent} % of {learners} active learners (safety.max_deactivation_percent)"))
@@ -282,9 +285,9 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
         }
     }
     let (learners, percent) = (input.active_learners(), input.limits.max_update_percent);
-    (percent < 100 && exceeds_percent(updates, percent, learners)).then(|| {
-        format!("{updates} updates exceed {percent} % of {learners} active learners (safety.max_update_percent)")
-    })
+    let exceed = if updates == 1 { "update exceeds" } else { "updates exceed" };
+    (percent < 100 && exceeds_percent(updates, percent, learners))
+        .then(|| format!("{updates} {exceed} {percent} % of {learners} active learners (safety.max_update_percent)"))
 }
 
 /// The values of rows that are adopted or reactivated: the database does not count these as active and linked yet.
@@ -330,7 +333,10 @@ pub(super) fn ended_holds(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<Entra
             (Action::Deactivate, _) if entry.reason == Reason::Unreadable && waiting.contains(user) => true,
             // A conflict, for example, leaves an update held.
             (Action::Update, Some(Assessment::Wanted(_))) => compared.contains(user),
-            (Action::Update, Some(_)) => false,
+            (Action::Update, Some(Assessment::Rejected(_))) => false,
+            (Action::Update, Some(Assessment::Leaving(_) | Assessment::NotFound) | None) => {
+                is_inactive || compared.contains(user)
+            }
             (_, Some(Assessment::Wanted(_))) => true,
             _ => is_inactive,
         }

@@ -259,6 +259,13 @@ impl<'a> PlanInput<'a> {
         self.facts.unreadable.by_user.get(&user).map(String::as_str)
     }
 
+    /// Why a user without a hold of this action may have had one.
+    pub(super) fn lost_hold(self, action: Action) -> Option<String> {
+        let lost = &self.facts.unreadable.lost_holds;
+        let problem = lost.get(&Some(action)).or_else(|| lost.get(&None))?;
+        Some(format!("a hold that names no user may be the hold of this one: {problem}"))
+    }
+
     /// The user name that the linked row has.
     pub(super) fn linked_user_name(self, user: EntraId) -> Option<String> {
         self.row(user)?.value(Attribute::UserName).map(str::to_owned)

@@ -133,8 +133,9 @@ fn drop_waiting<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut 
 fn must_wait(input: PlanInput<'_>, user: EntraId) -> bool {
     let after = input.limits.deactivate_after;
     let hold = input.facts.held.get(&user).filter(|entry| entry.action == Action::Deactivate);
-    // After a take-over all leavers are held: those who wait would leave unseen in a later cycle.
+    // When all leavers are held, those who wait would leave unseen in a later cycle.
     !input.facts.taken_over
+        && input.lost_hold(Action::Deactivate).is_none()
         && !after.is_zero()
         && hold.is_none_or(|entry| entry.reason == Reason::Unreadable)
         && !has_waited(input, user, after)

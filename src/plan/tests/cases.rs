@@ -1518,6 +1518,31 @@ fn a_hold_ends_when_nothing_is_left_to_hold() {
         world.rows[0].active = false;
         world.rejected(1, Reason::InvalidValue);
     }));
+    // A hand deactivated the learner, and the user leaves. The cache notices it one cycle later.
+    for in_cache in [true, false] {
+        let by_hand = |world: &mut World| {
+            if !in_cache {
+                world.stale_links = world.linked();
+            }
+            world.rows[0].active = false;
+        };
+        for assess in [
+            &|world: &mut World| world.assess(1, Assessment::Leaving(Reason::AccountDisabled)),
+            &|world: &mut World| {
+                world.assess(1, Assessment::NotFound);
+                world.confirmed.insert(user(1), Verdict::Deleted);
+            },
+            &|world: &mut World| drop(world.confirmed.insert(user(1), Verdict::Unassigned)),
+        ] as [&dyn Fn(&mut World); 3]
+        {
+            // The transaction of the deactivation ends the hold.
+            assert!(!ends(update, assess));
+            assert!(ends(update, &|world| {
+                by_hand(world);
+                assess(world);
+            }));
+        }
+    }
     assert!(ends(deactivate, &|world| {
         world.learner(2);
         world.wanted_as(1, 2);

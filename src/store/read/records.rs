@@ -56,19 +56,26 @@ impl Store {
 
     /// How many users this source deactivated at `since` or later without an approval, and are still inactive.
     pub async fn recently_deactivated(&self, source: &str, since: Timestamp) -> Result<u64, StoreError> {
+        let layout = &self.layout;
+        // The user or the learner of a change, because a hand may have damaged either id. CROSS JOIN makes SQLite begin
+        // with the few changes.
         let statement = Statement::new(format!(
-            "SELECT count(DISTINCT l.entra_id){}
-             JOIN provisioning_log p ON l.source = $1 AND l.entra_id = p.entra_id
-             WHERE (p.at >= $2 OR p.at < '{EARLIEST}') AND p.action = $3 AND p.status = $4 AND NOT {} AND {} AND p.approved_by IS NULL",
-            self.layout.links_with_rows(),
-            self.layout.active("r"),
-            self.layout.within("r"),
-        ))
-        .bind(source)
-        .bind(since)
-        .bind(Action::Deactivate.as_str())
-        .bind(Status::Success.as_str());
-        Ok(self.connection().await.row(statement).await?.get::<i64, _>(0)?.unsigned_abs())
+            "WITH recent AS MATERIALIZED (SELECT entra_id, learner_id FROM provisioning_log WHERE {})
+             SELECT count(*) FROM (
+                 SELECT l.learner_id FROM recent p CROSS JOIN sync_links l
+                 WHERE l.source = $2 AND l.entra_id = p.entra_id
+                 UNION
+                 SELECT l.learner_id FROM recent p CROSS JOIN sync_links l
+                 WHERE l.source = $2 AND l.learner_id = p.learner_id
+             ) AS changed JOIN {} r ON r.{} = changed.learner_id WHERE NOT {} AND {}",
+            recent_changes(&[Action::Deactivate]),
+            layout.table,
+            layout.id(),
+            layout.active("r"),
+            layout.within("r"),
+        ));
+        let row = self.connection().await.row(statement.bind(since).bind(source)).await?;
+        Ok(row.get::<i64, _>(0)?.unsigned_abs())
     }
 
     /// The active users of `source` by attribute, for each of `attributes` that was cleared at `since` or later without an
@@ -82,7 +89,7 @@ impl Store {
         if attributes.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let cleared = self.cleared_since(since, attributes).await?;
+        let cleared = self.cleared_since(source, since, attributes).await?;
         let users: Vec<EntraId> = cleared.keys().copied().collect();
         let mut recent: BTreeMap<Attribute, BTreeSet<EntraId>> = BTreeMap::new();
         // The whole log counts while Graph's clock is unknown, so only some rows are in memory at a time.
@@ -100,6 +107,7 @@ impl Store {
     /// The attributes that were cleared at `since` or later without an approval, by the provisioning log.
     async fn cleared_since(
         &self,
+        source: &str,
         since: Timestamp,
         attributes: &[Attribute],
     ) -> Result<BTreeMap<EntraId, BTreeSet<Attribute>>, StoreError> {
@@ -116,15 +124,16 @@ impl Store {
             Dialect::Postgres => r#"changes @> '[{"new": null}]'"#,
         };
         let statement = Statement::new(format!(
-            "SELECT entra_id, changes FROM provisioning_log
-             WHERE (at >= $1 OR at < '{EARLIEST}') AND action IN ($2, $3) AND status = $4 AND approved_by IS NULL AND {clears}"
+            "SELECT p.entra_id, l.entra_id, changes FROM provisioning_log p
+             LEFT JOIN sync_links l ON l.source = $2 AND l.learner_id = p.learner_id WHERE {} AND {clears}",
+            recent_changes(&[Action::Update, Action::Reactivate]),
         ));
-        let statement = statement.bind(since).bind(Action::Update.as_str()).bind(Action::Reactivate.as_str());
         let mut cleared: BTreeMap<EntraId, BTreeSet<Attribute>> = BTreeMap::new();
         let each = |row: SqlRow| {
             // Somebody may have edited the log; a row that says nothing must not stop the cycle.
-            let Ok(user) = row.parsed(0, "provisioning_log.entra_id") else { return Ok(()) };
-            let Ok(text) = row.json(1, "provisioning_log.changes") else { return Ok(()) };
+            let user = row.parsed(0, "provisioning_log.entra_id").or_else(|_| row.canonical(1, "sync_links.entra_id"));
+            let Ok(user) = user else { return Ok(()) };
+            let Ok(text) = row.json(2, "provisioning_log.changes") else { return Ok(()) };
             let Ok(changes) = serde_json::from_str::<Vec<LoggedChange>>(text) else { return Ok(()) };
             for LoggedChange { attribute: path, .. } in
                 changes.iter().filter(|change| change.new.is_null() && !change.old.is_null())
@@ -135,7 +144,7 @@ impl Store {
             }
             Ok::<_, DbError>(())
         };
-        connection.run(statement.bind(Status::Success.as_str()), each).await?;
+        connection.run(statement.bind(since).bind(source), each).await?;
         Ok(cleared)
     }
 
@@ -191,6 +200,20 @@ impl Store {
         let sources: Vec<String> = self.query(sources, read_source).await?;
         Ok(if sources.iter().any(|known| known == source) { Vec::new() } else { sources })
     }
+}
+
+/// A condition on the log: one of `actions` was carried out at `$1` or later without an approval. What a hand made
+/// unreadable may be such a change.
+fn recent_changes(actions: &[Action]) -> String {
+    let others = Action::ALL.iter().filter(|action| !actions.contains(action)).map(|action| action.as_str());
+    let others: Vec<&str> = others.collect();
+    let left = Status::ALL.iter().filter(|status| **status != Status::Success).map(|status| status.as_str());
+    let left: Vec<&str> = left.collect();
+    format!(
+        "(at >= $1 OR at < '{EARLIEST}') AND action NOT IN ('{}') AND status NOT IN ('{}') AND approved_by IS NULL",
+        others.join("', '"),
+        left.join("', '"),
+    )
 }
 
 /// A source that a hand may have changed.

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 
 use super::records::deletable;
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, RowSubject};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, RowSubject, UnreadableRow};
 use crate::store::db::{SqlRow, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -67,7 +67,9 @@ impl Store {
         let place = self.connection().await.place_of_entry("h", "entra_id");
         let within = layout.within("r");
         let statement = Statement::new(format!(
-            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}, {place}
+            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}, {place},
+                    EXISTS (SELECT 1 FROM sync_held o WHERE o.source = h.source AND o.entra_id = lower(h.entra_id)
+                                                          AND o.entra_id <> h.entra_id)
              FROM sync_held h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
@@ -86,8 +88,7 @@ impl Store {
                 user_name: row.foreign_text(7)?.map(Cow::into_owned),
             })
         };
-        let note = |row: &SqlRow, column| deletable(row, column, "sync_held", 8, RowSubject::User);
-        self.query_readable(statement.bind(source), read, note).await
+        self.query_readable(statement.bind(source), read, unreadable_hold).await
     }
 
     /// The failing users, in order of object id.
@@ -134,4 +135,36 @@ impl Store {
         let count = |index: usize| row.get::<i64, _>(index).map(i64::unsigned_abs);
         Ok(LearnerCounts { active: count(0)?, inactive: count(1)?, linked: count(2)? })
     }
+}
+
+/// A hold that cannot be read, as [`Store::held_users`] selects it. The statement keeps the hold of a user that the row
+/// names: as a deactivation, unless the action can be read, and without an approval that cannot be read.
+fn unreadable_hold(row: &SqlRow, column: &'static str) -> UnreadableRow {
+    let action = row.parsed(1, "sync_held.action").ok();
+    let deletable = deletable(row, column, "sync_held", 8, RowSubject::User);
+    let RowSubject::User(Some(user)) = deletable.subject else {
+        return UnreadableRow { subject: RowSubject::LostHold(action), ..deletable };
+    };
+    let has_other: bool = row.get(9).unwrap_or_default();
+    if has_other {
+        return deletable;
+    }
+    let (approved_at, approved_by) =
+        (row.optional_time(4, "sync_held.approved_at"), row.optional_text(5, "sync_held.approved_by"));
+    let is_damaged = [
+        (row.canonical::<EntraId, _>(0, "sync_held.entra_id").is_err(), format!("entra_id = '{user}'")),
+        (action.is_none(), format!("action = '{}'", Action::Deactivate)),
+        (row.parsed::<Reason, _>(2, "sync_held.reason").is_err(), format!("reason = '{}'", Reason::Threshold)),
+        (row.time(3, "sync_held.since").is_err(), format!("since = '{}'", Timestamp::UNIX_EPOCH)),
+        (
+            action.is_none() || approved_at.is_err() || approved_by.is_err(),
+            "approved_at = NULL, approved_by = NULL".to_owned(),
+        ),
+    ];
+    let changes: Vec<String> = is_damaged.into_iter().filter_map(|(is, change)| is.then_some(change)).collect();
+    if changes.is_empty() {
+        return deletable;
+    }
+    let repair = format!("UPDATE sync_held SET {} WHERE {}", changes.join(", "), deletable.place);
+    UnreadableRow { repair, ..deletable }
 }

@@ -57,6 +57,8 @@ pub(super) enum GroupDamage {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogDamage {
+    Action,
+    Status,
     Reason,
     At,
     Changes,
@@ -140,6 +142,8 @@ impl RowDamage {
             }
             Self::Log(number, damage) => {
                 let change = match damage {
+                    LogDamage::Action => format!("action = '{UNKNOWN}'"),
+                    LogDamage::Status => format!("status = '{UNKNOWN}'"),
                     LogDamage::Reason => format!("reason = '{UNKNOWN}'"),
                     LogDamage::At => format!("at = '{no_time}'"),
                     LogDamage::Changes => "changes = '{}'".to_owned(),
@@ -170,7 +174,9 @@ pub(super) fn row_damage(
         3 => prop::sample::select(&[FailingDamage::Reason, FailingDamage::FirstAt, FailingDamage::Cause][..]),
     ];
     let members = prop_oneof![id().prop_map(GroupDamage::Id), Just(GroupDamage::Count)];
-    let log = prop::sample::select(&[LogDamage::Reason, LogDamage::At, LogDamage::Changes][..]);
+    let log = prop::sample::select(
+        &[LogDamage::Action, LogDamage::Status, LogDamage::Reason, LogDamage::At, LogDamage::Changes][..],
+    );
     prop_oneof![
         3 => (user.clone(), routes).prop_map(|(user, routes)| RowDamage::Routes(user, routes)),
         2 => (user.clone(), id()).prop_map(|(user, damage)| RowDamage::Link(user, damage)),

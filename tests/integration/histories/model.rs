@@ -428,7 +428,8 @@ impl<'a> CycleModel<'a> {
         let counted = || drafts.iter().filter(|(user, _)| !self.approved(**user, "update"));
         let updates = counted().filter(|(_, decision)| decision.action == "update").count();
         let percent = self.limits.max_update_percent;
-        let mut too_many = percent < 100 && exceeds(updates, percent, self.linked_and_active().len());
+        let mut too_many = self.model.damaged.hide_holds("update")
+            || percent < 100 && exceeds(updates, percent, self.linked_and_active().len());
         for attribute in 0..ATTRIBUTES.len() {
             let loses = |decision: &Decision| {
                 decision.values.iter().any(|(changed, _, new)| *changed == attribute && new.is_none())
@@ -535,7 +536,7 @@ impl<'a> CycleModel<'a> {
         let held = self.held(user, "deactivate").is_some_and(|held| held.reason != "unreadable");
         let waiting = self.model.failing.get(&user).filter(|failing| failing.reason == "waiting");
         let long = waiting.is_some_and(|waiting| self.clocks.has_elapsed(waiting.since, self.limits.deactivate_after));
-        self.limits.deactivate_after.is_zero() || held || long
+        self.limits.deactivate_after.is_zero() || held || long || self.model.damaged.hide_holds("deactivate")
     }
 
     fn hold_or_deactivate(&mut self, leavers: BTreeMap<UserNumber, Result<&'static str, ()>>) {
@@ -552,7 +553,7 @@ impl<'a> CycleModel<'a> {
         let candidates = leavers.keys().filter(|user| !self.approved(**user, "deactivate")).count();
         let is_inactive = |user: UserNumber| {
             let learner = self.model.learners.get(&user);
-            learner.is_none_or(|learner| !learner.active && learner.damage != Some(LinkDamage::Id))
+            learner.is_none_or(|learner| !learner.active)
         };
         let recent = self
             .model
@@ -562,7 +563,8 @@ impl<'a> CycleModel<'a> {
         let recent = recent.map(|entry| entry.user).collect::<BTreeSet<_>>().len();
         let count = candidates + recent;
         let learners = self.linked_and_active().len() + recent;
-        let too_many = count as u64 > self.limits.max_deactivations
+        let too_many = self.model.damaged.hide_holds("deactivate")
+            || count as u64 > self.limits.max_deactivations
             || count > 10 && exceeds(count, self.limits.max_deactivation_percent, learners);
         for (user, evidence) in leavers {
             let approved = self.approved(user, "deactivate");
@@ -742,16 +744,9 @@ impl<'a> CycleModel<'a> {
         let at = self.clocks.recorded;
         let (at_text, name) = (at.to_string(), user.to_string());
         let row = json!([at_text, name, action, status, reason, user_name, *approved, learner, changes]);
-        let counts = *status == "success" && !approved;
-        let cleared = values.iter().filter(|(_, old, new)| counts && old.is_some() && new.is_none());
-        LogEntry {
-            user,
-            at,
-            deactivates: counts && *action == "deactivate",
-            clears: cleared.map(|(attribute, ..)| *attribute).collect(),
-            row,
-            is_damaged: false,
-        }
+        let mut entry = LogEntry { user, at, deactivates: false, clears: Vec::new(), row, is_damaged: false };
+        entry.judge();
+        entry
     }
 }
 

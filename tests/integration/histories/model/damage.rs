@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::super::damage::{
     FailingDamage, GroupDamage, HeldDamage, INSERTED_AT, IdDamage, LogDamage, RowDamage, UNKNOWN, no_time,
 };
-use super::super::entra::{Group, UserNumber};
-use super::{FailureEntry, HeldEntry, ModelDatabase};
+use super::super::entra::{ATTRIBUTES, Group, UserNumber};
+use super::{FailureEntry, HeldEntry, LogEntry, ModelDatabase};
 
 /// How the link of a learner is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,11 @@ impl DamagedRows {
         u64::from(lost_held) + u64::from(lost_groups) + upper_groups as u64 + self.counts.len() as u64
     }
 
+    /// Whether a hold of this action names no user, so that it may be that of any user.
+    pub(super) fn hide_holds(&self, action: &str) -> bool {
+        self.held.values().any(|(names_user, row)| !names_user && (row[1] == action || row[1] == UNKNOWN))
+    }
+
     /// Whether nobody knows how many members the group had.
     pub(super) fn hide_members(&self, group: Group, is_recorded: bool) -> bool {
         let lost = self.groups.keys().any(|(_, is_upper)| !is_upper);
@@ -67,6 +72,24 @@ impl DamagedRows {
     /// A cycle deletes the failures that it cannot read.
     pub(super) fn delete_failing(&mut self) {
         self.failing.clear();
+    }
+}
+
+impl LogEntry {
+    /// Whether the row counts against the limits: what cannot be read may be a change that does.
+    pub(super) fn judge(&mut self) {
+        let may_be = |column: usize, words: &[&str]| {
+            self.row[column] == UNKNOWN || words.iter().any(|word| self.row[column] == *word)
+        };
+        let counts = may_be(3, &["success"]) && self.row[6] == false;
+        self.deactivates = counts && may_be(2, &["deactivate"]);
+        let changes = self.row[8].as_array().into_iter().flatten();
+        let cleared = changes.filter(|change| !change["old"].is_null() && change["new"].is_null());
+        let attribute = |change: &Value| ATTRIBUTES.iter().position(|(path, ..)| change["attribute"] == *path);
+        self.clears = match counts && may_be(2, &["update", "reactivate"]) {
+            true => cleared.filter_map(attribute).collect(),
+            false => Vec::new(),
+        };
     }
 }
 
@@ -155,9 +178,15 @@ impl ModelDatabase {
             return false;
         };
         match damage {
-            LogDamage::Reason => {
+            LogDamage::Action | LogDamage::Status | LogDamage::Reason => {
                 entry.is_damaged = true;
-                entry.row[4] = UNKNOWN.into();
+                let column = match damage {
+                    LogDamage::Action => 2,
+                    LogDamage::Status => 3,
+                    _ => 4,
+                };
+                entry.row[column] = UNKNOWN.into();
+                entry.judge();
             }
             LogDamage::At => {
                 entry.is_damaged = true;
@@ -176,6 +205,20 @@ impl ModelDatabase {
 
     /// Runs the statements that learner-sync prints. Returns whether a link lost its routes.
     pub(in super::super) fn repair(&mut self) -> bool {
+        for (user, (_, row)) in self.damaged.held.iter().filter(|(_, (names_user, _))| *names_user) {
+            let time = |column: usize| row[column].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+            let is_lost = row[1] == UNKNOWN;
+            let entry = HeldEntry {
+                action: if row[1] == "update" { "update" } else { "deactivate" },
+                reason: ["empty-group", "unreadable"]
+                    .into_iter()
+                    .find(|reason| row[2] == *reason)
+                    .unwrap_or("threshold"),
+                since: time(3).unwrap_or(Timestamp::UNIX_EPOCH),
+                approved: time(4).filter(|_| !is_lost),
+            };
+            self.held.insert(*user, entry);
+        }
         let mut lost_routes = false;
         for learner in self.learners.values_mut() {
             if let Some(LinkDamage::Routes(_)) = learner.damage.take() {
