@@ -89,7 +89,7 @@ enum Command {
     Guide(guide::Arguments),
 }
 
-/// What every configured command receives.
+/// The input of every configured command.
 struct Context {
     config: Config,
     environment: BTreeMap<String, String>,

@@ -46,7 +46,7 @@ use crate::store::{Bookkeeping, CycleId, Refused, Store, StoreError, WriteContex
 /// The cycle of a rehearsal, which has no row.
 const NO_CYCLE: CycleId = CycleId(0);
 
-/// What the configuration says about every cycle.
+/// The configuration of every cycle.
 #[derive(Debug)]
 pub struct Rules {
     /// The tenant as configured.
@@ -78,7 +78,7 @@ impl Rules {
     }
 }
 
-/// What a cycle works with.
+/// The means of a cycle.
 #[derive(Clone, Copy, Debug)]
 pub struct CycleContext<'a> {
     /// Microsoft Graph.
@@ -91,10 +91,10 @@ pub struct CycleContext<'a> {
     pub rules: &'a Arc<Rules>,
 }
 
-/// What a trigger asks for.
+/// The request of a trigger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CycleRequest {
-    /// What asked for the cycle.
+    /// The origin of the request.
     pub trigger: Trigger,
     /// Whether to ignore the cache.
     pub full: bool,
@@ -202,7 +202,7 @@ pub(crate) async fn stopped(stop: &mut StopSignal) {
 /// A plan, with what the apply and the cache need beside it.
 #[derive(Debug)]
 pub struct Prepared {
-    /// What will be done.
+    /// The decisions.
     pub plan: Plan,
     source: String,
     linked: LinkedLearners,
@@ -214,6 +214,23 @@ pub struct Prepared {
     compared_at: Option<Timestamp>,
     generation: Generation,
     time: CycleTime,
+}
+
+/// The full comparisons around a plan that was made with the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct FullComparisons {
+    /// The time of the last one.
+    pub last: Timestamp,
+    /// The first cycle at this time or later makes the next one.
+    pub next: Timestamp,
+}
+
+impl Prepared {
+    /// `None` when the plan itself was compared with the whole learner database.
+    pub fn full_comparisons(&self, rules: &Rules) -> Option<FullComparisons> {
+        let last = self.compared_at?;
+        Some(FullComparisons { last, next: last.saturating_add(rules.full_every).unwrap_or(Timestamp::MAX) })
+    }
 }
 
 /// Reads everything and decides everything. Writes nothing but the source and the credential's expiry of a real
@@ -262,7 +279,7 @@ struct PlanningData {
     read: DirectoryRead,
     facts: DatabaseFacts,
     named_groups: MemberCounts,
-    /// What either read found.
+    /// The findings of both reads together.
     hidden: BTreeSet<EntraId>,
     gone: BTreeSet<EntraId>,
     unclear: UnclearRows,
@@ -317,7 +334,7 @@ async fn read_planning_data(
         deadline.keep(credential::record_expiry(context, time)).await??;
     }
     let mut before = read_linked(context, options, &source, cycle, time).await?;
-    reached(Step::KnowledgeRead);
+    reached(Step::LinkedLearnersRead);
 
     // Shared with the threads that assess accounts.
     let linked = Arc::new(std::mem::take(&mut before.linked));
@@ -446,7 +463,7 @@ async fn apply(
     if let Some(renewed) = store.record(&bookkeeping(plan), &write_context).await? {
         *generation = renewed;
     }
-    reached(Step::NotesCommitted);
+    reached(Step::BookkeepingCommitted);
     remember::recorded(linked, plan);
     for batch in plan.batches() {
         if *stop.borrow() {
@@ -460,7 +477,7 @@ async fn apply(
         // Counted first: the batch is written, whatever happens to the record of its failures.
         let refused = report.add_batch(batch, refused);
         store.record_refused(refused, &write_context).await?;
-        reached(Step::RefusalsNoted);
+        reached(Step::RefusalsRecorded);
     }
     reached(Step::PlanApplied);
     report.complete();

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
 
-use self::event_loop::Note;
+use self::event_loop::DaemonRecord;
 use self::reload::Reloaded;
 use self::signals::Signals;
 use self::source_locks::SourceLocks;
@@ -30,7 +30,7 @@ use crate::runtime::preflight::{Preflight, PreflightError};
 use crate::runtime::{App, AppError, configured_source};
 use crate::store::{DatabaseState, Store, StoreError};
 
-/// What other processes see as the holder of a lock.
+/// The holder of a lock, as other processes see it.
 const COMMAND: &str = "learner-sync run";
 /// How long the loop waits for the learner database. Signals and the watchdog wait meanwhile.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -112,7 +112,7 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     daemon.serve(&mut signals).await?;
     systemd::notify_stopping();
-    daemon.record(Note::NextCycle(None)).await;
+    daemon.record(DaemonRecord::NextCycle(None)).await;
     daemon.timer.shut_down().await;
     tracing::info!("stopped");
     Ok(())

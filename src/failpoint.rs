@@ -21,7 +21,7 @@ steps! {
     /// `sync_cycles` has a row for the cycle.
     CycleBegun,
     /// The linked learners are read from the cache or the database.
-    KnowledgeRead,
+    LinkedLearnersRead,
     /// All assigned users are read.
     DirectoryRead,
     /// The leavers are confirmed.
@@ -29,9 +29,9 @@ steps! {
     /// The plan is made.
     Planned,
     /// The bookkeeping rows are written, but not committed.
-    NotesWritten,
+    BookkeepingWritten,
     /// The bookkeeping rows are committed.
-    NotesCommitted,
+    BookkeepingCommitted,
     /// Unique values that move between learners are set aside.
     ValuesParked,
     /// The new learners of the batch are written.
@@ -47,7 +47,7 @@ steps! {
     /// The batch is committed.
     BatchCommitted,
     /// The refused rows of the batch are recorded.
-    RefusalsNoted,
+    RefusalsRecorded,
     /// All batches are committed; the cache is unchanged.
     PlanApplied,
     /// The cache is open and unchanged.

@@ -1,5 +1,5 @@
-//! What the file system allows, checked before anything is written, so that a refusal leaves nothing behind; and the only
-//! place where files are opened.
+//! The permissions of the file system, checked before anything is written, so that a refusal leaves nothing behind; and
+//! the only place where files are opened.
 
 mod pem;
 mod regular;
@@ -118,7 +118,7 @@ pub(crate) fn disk_is_full(file: &Path) -> bool {
         .is_some_and(|(_, room)| room.files == Some(0) || room.bytes < Room::MINIMUM)
 }
 
-/// What to do about a read-only file system; `None` for any other error. `path` is a file or a directory on it.
+/// Advice on a read-only file system; `None` for any other error. `path` is a file or a directory on it.
 pub(crate) fn read_only_hint(path: &Path, error: &(dyn Error + 'static)) -> Option<String> {
     let error = error.downcast_ref::<io::Error>()?;
     if error.kind() != io::ErrorKind::ReadOnlyFilesystem {

@@ -86,7 +86,7 @@ pub struct MappingProblem {
     pub path: Option<String>,
     /// The character of the expression, counted from 1.
     pub position: Option<usize>,
-    /// What is wrong, with a suggestion where possible.
+    /// The problem, with a suggestion where possible.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a cycle will do: every decision about every user, made from data alone.
+//! The work of a cycle: every decision about every user, made from data alone.
 //!
 //! Reading order: [`candidates`] names the learners that need a confirmation, [`possibly_changed`] and [`lookups`] say
 //! what to read from the learner database, [`plan`] decides. The store carries out the [`Plan`] and decides nothing.
@@ -320,7 +320,7 @@ pub fn possibly_cleared(desired: &Desired, rows: &BTreeMap<EntraId, LearnerRow>,
     cleared.into_iter().collect()
 }
 
-/// What to look up among all learners, linked or not, before planning.
+/// The lookups among all learners, linked or not, before planning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lookups {
     /// Unique values that a user newly wants.

@@ -14,7 +14,7 @@ use crate::model::{CLOCK_TOLERANCE, foreign_text};
 /// The audience that Entra expects in the token of another issuer.
 const AUDIENCE: &str = "api://AzureADTokenExchange";
 
-/// What this machine knows about a refused sign-in.
+/// The facts about a refused sign-in that this machine knows.
 pub(super) struct Evidence<'e> {
     pub(super) proof: &'e Proof,
     /// The origin of the token endpoint.

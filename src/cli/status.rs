@@ -91,11 +91,11 @@ impl Overview {
             held: store.held_users(&source).await?,
             failing: store.failing_users(&source).await?,
             recreated: store.recreated_users(&source).await?,
-            // After all other reads, which note what they leave out.
+            // After all other reads, which collect the rows that they leave out.
             unreadable: store.inspect_bookkeeping(&source).await?,
             daemon,
             cycle,
-            credential_ends_at: state.credential.and_then(|note| note.ends_at),
+            credential_ends_at: state.credential.and_then(|check| check.ends_at),
             clock: state.clock,
             now,
             source,

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::CycleContext;
 use crate::model::{CycleTime, chain};
-use crate::store::{CredentialNote, StoreError};
+use crate::store::{CredentialCheck, StoreError};
 
 /// How long before expiry the warning starts.
 const NOTICE: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -30,10 +30,10 @@ pub fn ends_soon(end: Timestamp, now: Timestamp) -> Option<String> {
 pub(super) async fn record_expiry(context: CycleContext<'_>, time: CycleTime) -> Result<(), StoreError> {
     let CycleContext { directory, store, .. } = context;
     let now = time.recorded();
-    let recent = store.state().await?.credential.filter(|note| !time.is_due_again(note.looked_at, INTERVAL));
+    let recent = store.state().await?.credential.filter(|check| !time.is_due_again(check.looked_at, INTERVAL));
     // A new credential ends the warning of `status` at the next cycle.
     let is_warned = |end: Timestamp| ends_soon(end, now).is_some();
-    if recent.as_ref().is_some_and(|note| !note.ends_at.is_some_and(is_warned)) {
+    if recent.as_ref().is_some_and(|check| !check.ends_at.is_some_and(is_warned)) {
         return Ok(());
     }
     let ends_at = match directory.credential_end(now).await {
@@ -45,10 +45,10 @@ pub(super) async fn record_expiry(context: CycleContext<'_>, time: CycleTime) ->
     };
     // The database keeps whole seconds.
     let seconds = |end: Option<Timestamp>| end.map(Timestamp::as_second);
-    if recent.is_some_and(|note| seconds(note.ends_at) == seconds(ends_at)) {
+    if recent.is_some_and(|check| seconds(check.ends_at) == seconds(ends_at)) {
         return Ok(());
     }
-    store.note_credential(CredentialNote { looked_at: now, ends_at }).await?;
+    store.record_credential_check(CredentialCheck { looked_at: now, ends_at }).await?;
     if let Some(hint) = ends_at.and_then(|end| ends_soon(end, now)) {
         tracing::warn!(credential.ends_at = %ends_at.unwrap_or(now), "{hint}");
     }

@@ -69,7 +69,7 @@ fn foreign_hint(here: &str, others: &[String]) -> String {
 }
 
 impl CycleError {
-    /// What the administrator can do.
+    /// Advice for the administrator.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Directory(error) => error.hint().map(str::to_owned),

@@ -9,7 +9,7 @@ use crate::mapping::MappedValue;
 use crate::model::{EntraId, LearnerId, LinkedLearner, LinkedLearners, Verdict};
 use crate::plan::{AssignedUser, Confirmed, DatabaseFacts, Decision, Desired, LearnerRow};
 
-/// What only an explanation needs to know about a user, and no cycle.
+/// The facts about a user that an explanation needs, and a cycle does not.
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     account: AccountRead,
@@ -104,9 +104,9 @@ pub struct Explanation {
     pub row: Option<LearnerRow>,
     /// The linked learner after; in a rehearsal, the one before.
     pub learner: Option<LearnerId>,
-    /// What was or would be done for the user, or why nothing.
+    /// The decision about the user, or why there is none.
     pub decision: Option<Decision>,
-    /// What was or would be done for users that hand a value to this user, or get one.
+    /// The decisions about users that hand a value to this user, or get one.
     pub coupled: Vec<Decision>,
 }
 

@@ -45,7 +45,7 @@ impl PreparedRelink {
         Ok(Self { recreated, prepared: data.prepared(plan.relinks_only()) })
     }
 
-    /// What is written for each of them.
+    /// The values that are written for each of them.
     pub fn decisions(&self) -> impl Iterator<Item = &Decision> {
         self.prepared.plan.applied()
     }

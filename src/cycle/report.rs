@@ -18,7 +18,7 @@ const MAX_LINES_PER_REASON: usize = 20;
 pub struct Report {
     /// Its row in `sync_cycles`; `None` for a plan or a rehearsal.
     pub cycle: Option<CycleId>,
-    /// What asked for it.
+    /// The trigger.
     pub trigger: Trigger,
     /// The outcome.
     pub outcome: Outcome,
@@ -164,7 +164,7 @@ impl Report {
         )
     }
 
-    /// What `sync_cycles` records.
+    /// The row of `sync_cycles`.
     pub(super) fn cycle_end(&self) -> CycleEnd {
         let began = self.time.recorded();
         let took = SignedDuration::try_from(self.duration).ok();

@@ -134,25 +134,25 @@ impl Daemon {
         let wait = longest.map_or(drawn, |longest| longest.min(drawn));
         self.timer.arm(wait).await?;
         let next = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
-        self.record(Note::NextCycle(Some(next))).await;
+        self.record(DaemonRecord::NextCycle(Some(next))).await;
         self.show_status(&format!("{}; next cycle at {next:.0}", self.status));
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         Ok(())
     }
 
     /// Writes a detail into the learner database, in a task of its own; a failure is only logged.
-    pub(super) async fn record(&self, note: Note) {
-        let what = match note {
-            Note::NextCycle(_) => "the time of the next cycle",
-            Note::Reload(_) => "the reload",
+    pub(super) async fn record(&self, record: DaemonRecord) {
+        let what = match record {
+            DaemonRecord::NextCycle(_) => "the time of the next cycle",
+            DaemonRecord::Reload(_) => "the reload",
         };
         let app = Arc::clone(&self.app);
         let written = tokio::spawn(async move {
             let store = Store::open(&app.learners, Access::ReadWrite).await?;
-            match note {
-                Note::NextCycle(at) => store.set_next_cycle_at(at).await?,
+            match record {
+                DaemonRecord::NextCycle(at) => store.set_next_cycle_at(at).await?,
                 // The sender of a signal is unknown.
-                Note::Reload(at) => store.audit("SIGHUP", "reload", None, at).await?,
+                DaemonRecord::Reload(at) => store.audit("SIGHUP", "reload", None, at).await?,
             }
             store.close().await
         });
@@ -167,7 +167,7 @@ impl Daemon {
 
 /// A detail that the daemon writes into the learner database outside of cycles.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Note {
+pub(super) enum DaemonRecord {
     /// When the next cycle is due, for `status`.
     NextCycle(Option<Timestamp>),
     /// The configuration was reloaded.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinError;
 
-use super::{DATABASE_TIMEOUT, Daemon, DaemonError, Note, systemd};
+use super::{DATABASE_TIMEOUT, Daemon, DaemonError, DaemonRecord, systemd};
 use crate::config;
 use crate::model::chain;
 use crate::runtime::preflight::{Preflight, PreflightError};
@@ -18,7 +18,7 @@ const FILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A reload goes on without the learner database: it is checked again when it is back.
 const UNCHECKED: &str = "cannot check the configuration against the learner database right now";
 
-/// What a reload has read.
+/// The result of a reload.
 pub(super) struct Reloaded {
     app: App,
     /// `None` when the learner database is unavailable.
@@ -54,7 +54,7 @@ impl Daemon {
                 self.app = Arc::new(app);
                 self.reload_error = None;
                 tracing::info!("configuration reloaded");
-                self.record(Note::Reload((self.app.clock)())).await;
+                self.record(DaemonRecord::Reload((self.app.clock)())).await;
                 if self.running.is_none() {
                     self.schedule_next(self.timer.left().filter(|_| same_schedule)).await?;
                 }

@@ -35,7 +35,7 @@ pub(super) trait ArgumentType: Clone {
     const EXPECTED: &str;
 
     /// # Errors
-    /// What is wrong with `text`. It quotes the text, so it is shown only for constants, never for values of a user.
+    /// The problem with `text`. It quotes the text, so it is shown only for constants, never for values of a user.
     fn parse_argument(text: &str) -> Result<Self, String>;
 
     /// The constant, if it has this type.

@@ -71,7 +71,7 @@ impl From<UnavailableValue> for EvaluationStop {
 
 pub(crate) type Evaluated<'a> = Result<Cow<'a, Value>, EvaluationStop>;
 
-/// What an evaluation for one user works with.
+/// The context of an evaluation for one user.
 #[derive(Clone, Copy)]
 pub(crate) struct EvaluationContext<'a> {
     pub(crate) user: &'a User,

@@ -86,7 +86,7 @@ impl PemFile {
         self.found_instead().unwrap_or_else(|| none.to_owned())
     }
 
-    /// What the file holds instead of a certificate or a private key in PEM, and how to convert it.
+    /// The content of a file that is not a certificate or a private key in PEM, and how to convert it.
     fn found_instead(&self) -> Option<String> {
         let (bytes, text) = (self.content.expose_secret(), self.text());
         let convert = |command: &str| converting(command, &self.path);

@@ -12,7 +12,7 @@ use crate::model::shell_word;
 /// Longer than any client secret or password.
 const MAX_LENGTH: usize = 1024;
 
-/// What a secret may contain.
+/// The characters that a secret may contain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SecretKind {
     /// A client secret: visible ASCII, and never a GUID.
@@ -73,7 +73,7 @@ pub(crate) fn is_utf16(bytes: &[u8]) -> bool {
 /// Checks a secret without trailing line breaks.
 ///
 /// # Errors
-/// What is wrong with it, for a message that begins with the name of its source.
+/// The problem, for a message that begins with the name of its source.
 pub(crate) fn check_secret(text: &str, kind: SecretKind) -> Result<(), String> {
     const ONLY: &str = "it must contain only the secret, on a single line";
     if text.trim().is_empty() {

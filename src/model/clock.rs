@@ -28,7 +28,7 @@ words! {
     }
 }
 
-/// What a cycle found when it compared the clocks.
+/// The result of comparing the clocks in a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClockFinding {
     /// The clocks agree.
@@ -46,7 +46,7 @@ impl ClockFinding {
         if ahead.unsigned_abs() > CLOCK_TOLERANCE.unsigned_abs() { Self::Differ(ahead) } else { Self::Agree }
     }
 
-    /// What was found, in words.
+    /// The finding in words.
     pub fn description(self) -> String {
         match self {
             Self::Agree => "the clocks of this machine and of Graph agree".to_owned(),
@@ -65,7 +65,7 @@ impl ClockFinding {
         }
     }
 
-    /// What the administrator can do, when the clocks do not agree.
+    /// Advice for the administrator, when the clocks do not agree.
     pub fn advice(self) -> Option<&'static str> {
         match self {
             Self::Agree => None,

@@ -8,7 +8,7 @@ use super::{Action, EntraId};
 /// A row that cannot be read, with the statement that repairs it. Names columns and ids, never other values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnreadableRow {
-    /// What the row is about.
+    /// The subject of the row.
     pub subject: RowSubject,
     /// Table and column.
     pub column: &'static str,
@@ -18,7 +18,7 @@ pub struct UnreadableRow {
     pub repair: String,
 }
 
-/// What an unreadable row is about, as far as that can be read.
+/// The subject of an unreadable row, as far as that can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RowSubject {
     /// A user: a link, a hold, or the state of a learner.

@@ -1,5 +1,5 @@
-//! What is held until an administrator approves it: too many deactivations, the members of a group that became empty,
-//! a value that disappears from too many learners. Creates and reactivations always continue.
+//! Holds, which last until an administrator approves them: too many deactivations, the members of a group that became
+//! empty, a value that disappears from too many learners. Creates and reactivations always continue.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -28,11 +28,11 @@ pub struct RecreatedUser {
     pub relink: Relink,
     /// The user name of the new account.
     pub user_name: Option<String>,
-    /// What proves that both accounts belong to one person.
+    /// The proof that both accounts belong to one person.
     pub proof: IdentityProof,
 }
 
-/// What two accounts have in common besides the user name or the e-mail address.
+/// The values that two accounts have in common besides the user name or the e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IdentityProof {
     /// The employee number.

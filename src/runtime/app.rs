@@ -52,7 +52,7 @@ impl App {
     /// Reads the secrets that `config` names and assembles the parts. Nothing is connected yet.
     ///
     /// # Errors
-    /// What the administrator has to correct in the configuration.
+    /// The problem that the administrator has to correct in the configuration.
     pub fn new(config: Config, environment: &BTreeMap<String, String>, clock: Clock) -> Result<Self, AppError> {
         let http = http_client(&Network {
             ca_pem: config.read_ca_file()?,

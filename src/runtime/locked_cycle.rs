@@ -22,7 +22,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(200);
 /// How a cycle is run.
 #[derive(Clone, Copy, Debug)]
 pub struct RunOptions<'a> {
-    /// What the cycle is asked for.
+    /// The request.
     pub request: CycleRequest,
     /// Whether to wait for the lock.
     pub wait: bool,

@@ -17,7 +17,7 @@ pub enum PreflightError {
     /// A directory or a lock file.
     #[error("cannot use {what} {}", path.display())]
     Path {
-        /// What the path is, such as the key that names it.
+        /// The purpose of the path, such as the key that names it.
         what: &'static str,
         /// The path.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum PreflightError {
 }
 
 impl PreflightError {
-    /// What the administrator can do.
+    /// Advice for the administrator.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),

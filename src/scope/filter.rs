@@ -35,7 +35,7 @@ pub struct FilterProblem {
     pub filter: usize,
     /// The index of the clause; `None` for the filter as a whole.
     pub clause: Option<usize>,
-    /// What is wrong.
+    /// The problem.
     pub message: String,
 }
 

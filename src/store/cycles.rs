@@ -46,7 +46,7 @@ pub struct CycleRow {
     pub id: CycleId,
     /// Tenant and enterprise application.
     pub source: String,
-    /// What started it.
+    /// The trigger.
     pub trigger: Trigger,
     /// When it started.
     pub started_at: Timestamp,
@@ -122,8 +122,8 @@ impl Store {
         let statement = statement.bind(*at).bind(outcome.as_str()).bind(error.as_deref()).bind(*began).bind(cycle.0);
         self.write(async |connection| {
             if let Some(finding) = clock {
-                let note = Statement::new("UPDATE sync_state SET clock = $1").bind(finding.to_text());
-                connection.execute(note).await?;
+                let statement = Statement::new("UPDATE sync_state SET clock = $1").bind(finding.to_text());
+                connection.execute(statement).await?;
             }
             connection.execute(statement).await?;
             Ok(())
@@ -160,19 +160,19 @@ impl Store {
         let complete = [Outcome::Success, Outcome::Partial, Outcome::Held];
         let statement = complete.into_iter().fold(statement.bind(source), |all, one| all.bind(one.as_str()));
         let rows = self.connection().await.rows(statement).await?;
-        // A time that cannot be read is noted by another read.
+        // A time that cannot be read is reported by another read.
         Ok(rows.iter().find_map(|row| row.time(0, "sync_cycles.started_at").ok()))
     }
 
     async fn cycle_of(&self, statement: Statement<'_>) -> Result<Option<CycleRow>, StoreError> {
         let read = |row: &SqlRow| cycle_row(row);
-        let note = |row: &SqlRow, column| UnreadableRow {
+        let unreadable = |row: &SqlRow, column| UnreadableRow {
             subject: RowSubject::History,
             column,
             place: format!("id = {}", row.get::<i64, _>("id").unwrap_or_default()),
             repair: format!("DELETE FROM sync_cycles WHERE id = {}", row.get::<i64, _>("id").unwrap_or_default()),
         };
-        let rows: Vec<CycleRow> = self.query_readable(statement, read, note).await?;
+        let rows: Vec<CycleRow> = self.query_readable(statement, read, unreadable).await?;
         Ok(rows.into_iter().next())
     }
 
@@ -185,7 +185,7 @@ impl Store {
                   WHERE source = $1 AND outcome IS NOT NULL AND outcome NOT IN ($2, $3))",
         );
         let statement = statement.bind(source).bind(Outcome::Failed.as_str()).bind(Outcome::Interrupted.as_str());
-        // A time that cannot be read is noted by another read.
+        // A time that cannot be read is reported by another read.
         Ok(self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at").unwrap_or_default())
     }
 }

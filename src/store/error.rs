@@ -81,7 +81,7 @@ pub enum StoreError {
     CannotOpen {
         /// The file, or the directory that cannot be created.
         path: PathBuf,
-        /// What the system reported.
+        /// The report of the system.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
@@ -116,7 +116,7 @@ pub enum StoreError {
     /// Tables with our names that learner-sync did not create. Nothing was written.
     #[error("the learner database contains tables that learner-sync did not create: {}", missing.join(", "))]
     NotOurs {
-        /// What is missing, such as `learners lacks the column email`.
+        /// The missing parts, such as `learners lacks the column email`.
         missing: Vec<String>,
     },
     /// The configured external learners table is unusable. Nothing was written.
@@ -168,7 +168,9 @@ pub enum StoreError {
     },
     /// Users are linked to rows that the role cannot see. Nothing was written.
     #[error(
-        "{hidden} users are linked to rows of {table} that the role {role} cannot see: row-level security hides them"
+        "{hidden} linked {} of {table} cannot be seen by the role {role}: row-level security hides {}",
+        if *hidden == 1 { "row" } else { "rows" },
+        if *hidden == 1 { "it" } else { "them" }
     )]
     Hidden {
         /// The number of rows.
@@ -250,7 +252,7 @@ fn list_tables(tables: &[String]) -> String {
 }
 
 impl StoreError {
-    /// What the administrator can do.
+    /// Advice for the administrator.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::CannotOpen { path, source } => files::read_only_hint(path, &**source).unwrap_or_else(|| {
@@ -320,7 +322,7 @@ fn repair_of_state(column: &str) -> Option<String> {
 const TLS_HINT: &str = "check host and sslmode in learners.database_url; sslrootcert names the file of the trusted \
                         certificate authority";
 
-/// What to do about an error of the server, or of the connection to it.
+/// Advice on an error of the server, or of the connection to it.
 fn connection_hint(cause: &EngineReport) -> Option<String> {
     let hint = match (cause.io_kind(), cause.sqlstate()) {
         // A certificate that is not trusted, or has another name.

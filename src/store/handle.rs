@@ -71,7 +71,7 @@ impl Store {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
-    pub(super) fn note_unreadable(&self, row: UnreadableRow) {
+    pub(super) fn add_unreadable(&self, row: UnreadableRow) {
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).entry(row.repair.clone()).or_insert(row);
     }
 
@@ -81,20 +81,20 @@ impl Store {
         rows.extract_if(.., |_, row| row.subject == RowSubject::Failure).map(|(_, row)| row).collect()
     }
 
-    /// The rows that `statement` returns, each as `read` converts it. A row that cannot be read is left out and noted,
-    /// with the repair that `note` makes of its unreadable column.
+    /// The rows that `statement` returns, each as `read` converts it. A row that cannot be read is left out and
+    /// reported as `unreadable` makes it of its unreadable column.
     pub(super) async fn query_readable<T, C: FromIterator<T>>(
         &self,
         statement: Statement<'_>,
         read: impl Fn(&SqlRow) -> Result<T, DbError>,
-        note: impl Fn(&SqlRow, &'static str) -> UnreadableRow,
+        unreadable: impl Fn(&SqlRow, &'static str) -> UnreadableRow,
     ) -> Result<C, StoreError> {
         let rows = self.connection().await.rows(statement).await?;
         rows.iter()
             .filter_map(|row| match read(row) {
                 Ok(read) => Some(Ok(read)),
                 Err(DbError::Unreadable { column }) => {
-                    self.note_unreadable(note(row, column));
+                    self.add_unreadable(unreadable(row, column));
                     None
                 }
                 Err(error) => Some(Err(error.into())),

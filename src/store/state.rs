@@ -12,7 +12,7 @@ use super::error::StoreError;
 use super::handle::Store;
 use crate::model::{ClockFinding, EntraId, Generation};
 
-/// What the database records about itself.
+/// The record of the database about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseState {
     /// Renewed by every transaction that writes learners.
@@ -28,16 +28,16 @@ pub struct DatabaseState {
     /// The object id of the enterprise application, by the configured id.
     pub applications: BTreeMap<String, String>,
     /// The last check of the credential.
-    pub credential: Option<CredentialNote>,
+    pub credential: Option<CredentialCheck>,
     /// How the last cycle found the clocks.
     pub clock: Option<ClockFinding>,
     /// Whether every link could be read, and none was damaged by hand since.
     pub links_inspected: bool,
 }
 
-/// What a cycle found when it checked the credential.
+/// The check of the credential in a cycle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CredentialNote {
+pub struct CredentialCheck {
     /// The time of the check.
     pub looked_at: Timestamp,
     /// When the credential expires; none when that is unknown.
@@ -93,7 +93,7 @@ fn json_column<T: DeserializeOwned>(row: &SqlRow, index: usize, column: &'static
 }
 
 impl Store {
-    /// What the database records about itself.
+    /// The record of the database about itself.
     pub async fn state(&self) -> Result<DatabaseState, StoreError> {
         let statement = Statement::new(
             "SELECT generation, paused, next_cycle_at, admitted_sources, applications, credential_looked_at,
@@ -113,7 +113,7 @@ impl Store {
             taken_over_sources: json_column(&row, 7, "sync_state.taken_over_sources")?,
             clock: row.optional_text(8, "sync_state").unwrap_or_default().and_then(ClockFinding::from_text),
             links_inspected: row.get(9).unwrap_or(false),
-            credential: looked_at.map(|looked_at| CredentialNote { looked_at, ends_at }),
+            credential: looked_at.map(|looked_at| CredentialCheck { looked_at, ends_at }),
         })
     }
 
@@ -133,8 +133,8 @@ impl Store {
     }
 
     /// Records a check of the credential.
-    pub async fn note_credential(&self, note: CredentialNote) -> Result<(), StoreError> {
-        let CredentialNote { looked_at, ends_at } = note;
+    pub async fn record_credential_check(&self, check: CredentialCheck) -> Result<(), StoreError> {
+        let CredentialCheck { looked_at, ends_at } = check;
         let statement = Statement::new("UPDATE sync_state SET credential_looked_at = $1, credential_ends_at = $2");
         let statement = statement.bind(looked_at).bind(ends_at);
         self.write(async |connection| Ok(connection.execute(statement).await.map(drop)?)).await

@@ -34,7 +34,7 @@ impl Store {
         self.query(sources, |row| Ok(row.foreign_text(0)?.unwrap_or_default().into_owned())).await
     }
 
-    /// What belongs to `source`.
+    /// The records of `source`.
     pub async fn source_records(&self, source: &str) -> Result<SourceRecords, StoreError> {
         let statement = Statement::new(
             "SELECT (SELECT count(*) FROM sync_links WHERE source = $1),

@@ -30,7 +30,7 @@ pub(crate) async fn held(world: &World) -> Vec<Vec<String>> {
     world.query("SELECT entra_id, action, reason FROM sync_held ORDER BY entra_id").await
 }
 
-/// What [`held`] returns for these users.
+/// The result of [`held`] for these users.
 pub(crate) fn held_as(users: &[String], action: &str, reason: &str) -> Vec<Vec<String>> {
     let mut rows: Vec<Vec<String>> =
         users.iter().map(|user| vec![user.clone(), action.to_owned(), reason.to_owned()]).collect();

@@ -377,8 +377,8 @@ async fn a_hold_outlives_a_link_that_cannot_be_read() {
     }
 }
 
-/// A hold that names no user may be that of any user, so the action waits for an approval of everybody: the repair deletes
-/// the row.
+/// A hold that names no user may be that of any user, so the action of everybody waits for an approval: the repair
+/// deletes the row.
 #[apply(on_both)]
 async fn a_hold_that_names_no_user_holds_its_action() {
     for (damage, held, applied) in [
@@ -572,7 +572,7 @@ async fn an_unreadable_state_is_refused_with_the_statement() {
     }
 }
 
-/// What another program wrote into the learners table.
+/// Values that another program wrote into the learners table.
 #[tokio::test]
 async fn learner_rows_of_odd_types_concern_their_own_user_alone() {
     for damage in [

@@ -79,7 +79,7 @@ async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<PreparedRe
 
 type ShownPair<'a> = (&'a LearnerId, IdentityProof, Option<(Action, &'a [AttributeChange])>);
 
-/// What the administrator has seen: the pairs, and what is written for each.
+/// The pairs that the administrator has seen, and the text for each.
 fn shown_of(found: &PreparedRelink) -> BTreeMap<EntraId, ShownPair<'_>> {
     let written: BTreeMap<EntraId, (Action, &[AttributeChange])> =
         found.decisions().map(|decision| (decision.user, (decision.action, &*decision.changes))).collect();

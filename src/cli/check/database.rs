@@ -1,4 +1,4 @@
-//! What `check` finds on disk and in the learner database.
+//! The checks of the disk and of the learner database.
 
 use super::{Check, DATABASE};
 use crate::cli::output::counted;

@@ -1,4 +1,4 @@
-//! What `check` asks Entra ID and Graph.
+//! The checks that ask Entra ID and Graph.
 
 use jiff::Timestamp;
 

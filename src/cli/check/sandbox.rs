@@ -1,4 +1,4 @@
-//! What the systemd unit of the daemon may write, from the properties that `systemctl show` prints.
+//! The directories that the systemd unit of the daemon may write to, from the properties that `systemctl show` prints.
 //! <https://www.freedesktop.org/software/systemd/man/latest/systemd.exec.html#Sandboxing>
 
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 pub(super) const PROPERTIES: &str = "LoadState,ExecStart,User,DynamicUser,ProtectSystem,ProtectHome,PrivateTmp,\
      StateDirectory,CacheDirectory,ReadWritePaths,ReadOnlyPaths,InaccessiblePaths,BindPaths";
 
-/// What the unit may do in a directory and below it.
+/// The rights of the unit in a directory and below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Permission {
     Writable,
@@ -85,7 +85,7 @@ impl Sandbox {
         Some(Self { rules, user, command: value("ExecStart").to_owned() })
     }
 
-    /// What the unit may do in `directory`, an absolute path without symbolic links.
+    /// The rights of the unit in `directory`, an absolute path without symbolic links.
     pub(super) fn permission(&self, directory: &Path) -> Permission {
         // The longest path decides, and the last of equal ones.
         let rules = self.rules.iter().filter(|(path, _)| directory.starts_with(path));

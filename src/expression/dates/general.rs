@@ -9,7 +9,7 @@ use jiff::civil::{Date, DateTime, Time};
 use super::{ABBREVIATED, DAYS, DateTimeKind, MONTHS, UtcDateTime, starts_with_name};
 
 /// # Errors
-/// What is wrong, without quoting the text.
+/// The problem, without a quotation of the text.
 pub(super) fn parse_date(text: &str) -> Result<UtcDateTime, &'static str> {
     let mut rest = text.trim();
     if let Some((_, after)) = name(rest, &DAYS) {

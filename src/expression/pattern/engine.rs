@@ -26,6 +26,9 @@ const GROUPS_PER_SIZE: u64 = 8;
 const TOO_LARGE: &str =
     "it is too large; use smaller counts: counts inside each other, such as `(a{100}){100}`, multiply";
 
+const NOT_COMPILED: LimitExceeded =
+    LimitExceeded("a regular expression cannot be compiled for a search of this length");
+
 /// Instructions of the backtracking part of a pattern.
 const MAX_INSTRUCTIONS: usize = 20_000;
 
@@ -99,7 +102,7 @@ impl Engine {
                 None => Some(regex),
                 Some(patient) => patient.get_or_init(|| build(regex.as_str(), limit, MAX_COMPILED).ok()).as_ref(),
             };
-            match regex.ok_or_else(|| steps.exhaust())?.captures_from_pos(subject, from) {
+            match regex.ok_or(NOT_COMPILED)?.captures_from_pos(subject, from) {
                 Ok(found) => {
                     return Ok(found.map(|found| {
                         Captures(found.iter().map(|group| group.map(|group| group.start()..group.end())).collect())

@@ -70,7 +70,7 @@ struct Translator {
 /// The translated pattern and its groups.
 ///
 /// # Errors
-/// What is invalid or unsupported.
+/// The invalid or unsupported part.
 pub(super) fn translate(pattern: &str) -> Result<(String, CaptureGroups), String> {
     let letters = pattern.chars().collect::<Vec<_>>().into_iter().peekable();
     let mut translator = Translator {

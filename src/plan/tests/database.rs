@@ -61,7 +61,7 @@ impl Database {
         }
     }
 
-    /// What `store` does, without SQL. Panics where a unique index would refuse.
+    /// The work of `store`, without SQL. Panics where a unique index would refuse.
     pub(super) fn apply(&mut self, plan: &Plan, at: Timestamp) {
         for decision in plan.applied() {
             let learner =

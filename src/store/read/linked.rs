@@ -14,7 +14,7 @@ use crate::store::table::{Layout, push_columns, read_columns, without_active};
 
 impl Store {
     /// The learners linked by `source`, of all users or of one, with the fingerprint of exactly `attributes`. Reads each
-    /// row once, and keeps no values. A link that cannot be read is left out and noted.
+    /// row once, and keeps no values. A link that cannot be read is left out and reported.
     pub async fn linked_learners(
         &self,
         source: &str,
@@ -55,7 +55,7 @@ impl Store {
             let learner = layout.learner_at(&row, 1)?;
             let outside: bool = row.get_unchecked(5)?;
             if !outside && row.get_unchecked(8)? {
-                self.note_unreadable(layout.row_of_unreadable_state(user, &learner));
+                self.add_unreadable(layout.row_of_unreadable_state(user, &learner));
                 return Ok(());
             }
             // The values of another organisation may be unreadable as well.
@@ -80,7 +80,7 @@ impl Store {
                 link.user = last_logged_user(&mut connection, layout, &learner).await?;
             }
             let is_second = link.column != "sync_links.via" && link.user.is_some_and(|user| !linked_users.insert(user));
-            self.note_unreadable(link.into_row(is_second));
+            self.add_unreadable(link.into_row(is_second));
         }
         Ok(known.into())
     }

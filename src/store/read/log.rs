@@ -12,7 +12,7 @@ use crate::store::error::StoreError;
 use crate::store::handle::{EARLIEST, LATEST, Store};
 
 /// How many rows without a real time are listed; one statement may have changed all of them.
-const MAX_NOTED: usize = 100;
+const MAX_LISTED: usize = 100;
 
 /// Which rows of the log to read; `None` matches every row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub struct LogRow {
     pub cycle: CycleId,
     /// When it was written.
     pub at: Timestamp,
-    /// What happened, or would have.
+    /// The action, carried out or not.
     pub action: Action,
     /// How it ended.
     pub status: Status,
@@ -70,7 +70,7 @@ pub struct LogPage {
 }
 
 impl Store {
-    /// The rows that match `filter`. A row that cannot be read is left out and noted.
+    /// The rows that match `filter`. A row that cannot be read is left out and reported.
     pub async fn log(&self, filter: &LogFilter) -> Result<LogPage, StoreError> {
         let LogFilter { user, action, status, since, limit, after, skip } = filter;
         let connection = self.connection().await;
@@ -129,8 +129,8 @@ impl Store {
                 changes: parse_json_column(row.json(10, "provisioning_log.changes")?, "provisioning_log.changes")?,
             })
         };
-        let note = |row: &SqlRow, column| numbered(row, column, "provisioning_log");
-        let mut rows: Vec<LogRow> = self.query_readable(statement, read, note).await?;
+        let unreadable = |row: &SqlRow, column| numbered(row, column, "provisioning_log");
+        let mut rows: Vec<LogRow> = self.query_readable(statement, read, unreadable).await?;
         rows.sort_unstable_by_key(|row| row.id);
         let mut ids = ids.into_inner();
         ids.sort_unstable();
@@ -139,14 +139,14 @@ impl Store {
 }
 
 impl Store {
-    /// Notes the first rows that have no real time: each counts as recent for ever, and never expires.
+    /// Reports the first rows that have no real time: each counts as recent for ever, and never expires.
     pub(super) async fn inspect_log_times(&self) -> Result<(), StoreError> {
         let statement = Statement::new(format!(
-            "SELECT id FROM provisioning_log WHERE at < '{EARLIEST}' OR at >= '{LATEST}' ORDER BY id LIMIT {MAX_NOTED}"
+            "SELECT id FROM provisioning_log WHERE at < '{EARLIEST}' OR at >= '{LATEST}' ORDER BY id LIMIT {MAX_LISTED}"
         ));
         let read = |_: &SqlRow| Err(DbError::Unreadable { column: "provisioning_log.at" });
-        let note = |row: &SqlRow, column| numbered(row, column, "provisioning_log");
-        self.query_readable::<(), Vec<()>>(statement, read, note).await?;
+        let unreadable = |row: &SqlRow, column| numbered(row, column, "provisioning_log");
+        self.query_readable::<(), Vec<()>>(statement, read, unreadable).await?;
         Ok(())
     }
 }

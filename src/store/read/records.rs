@@ -50,8 +50,8 @@ impl Store {
             };
             Ok((row.canonical(0, "sync_failures.entra_id")?, entry))
         };
-        let note = |row: &SqlRow, column| deletable(row, column, "sync_failures", 5, |_| RowSubject::Failure);
-        self.query_readable(statement.bind(source), read, note).await
+        let unreadable = |row: &SqlRow, column| deletable(row, column, "sync_failures", 5, |_| RowSubject::Failure);
+        self.query_readable(statement.bind(source), read, unreadable).await
     }
 
     /// How many users this source deactivated at `since` or later without an approval, and are still inactive.
@@ -166,12 +166,12 @@ impl Store {
             let group = row.canonical(0, "sync_groups.group_id")?;
             let members = row.count(1, "sync_groups.last_members");
             if let Err(DbError::Unreadable { column }) = members {
-                self.note_unreadable(deletable(row, column, "sync_groups", 2, RowSubject::Group));
+                self.add_unreadable(deletable(row, column, "sync_groups", 2, RowSubject::Group));
             }
             Ok((group, members.unwrap_or(u64::MAX)))
         };
-        let note = |row: &SqlRow, column| deletable(row, column, "sync_groups", 2, RowSubject::Group);
-        self.query_readable(statement.bind(source), read, note).await
+        let unreadable = |row: &SqlRow, column| deletable(row, column, "sync_groups", 2, RowSubject::Group);
+        self.query_readable(statement.bind(source), read, unreadable).await
     }
 
     /// The user whose learner has this user name.

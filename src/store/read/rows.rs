@@ -32,7 +32,7 @@ impl Store {
                 let row = read(&row, layout, &attributes)?;
                 match row.link {
                     Some((_, user)) if is_unreadable => {
-                        self.note_unreadable(layout.row_of_unreadable_state(user, &row.learner));
+                        self.add_unreadable(layout.row_of_unreadable_state(user, &row.learner));
                     }
                     Some((_, user)) => drop(found.insert(user, row)),
                     None => {}

@@ -67,7 +67,8 @@ impl Store {
         let place = self.connection().await.place_of_entry("h", "entra_id");
         let within = layout.within("r");
         let statement = Statement::new(format!(
-            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name}, {place},
+            "SELECT h.entra_id, h.action, h.reason, h.since, h.approved_at, h.approved_by, r.{id}, r.{user_name},
+                    {place},
                     EXISTS (SELECT 1 FROM sync_held o WHERE o.source = h.source AND o.entra_id = lower(h.entra_id)
                                                           AND o.entra_id <> h.entra_id)
              FROM sync_held h
@@ -118,8 +119,8 @@ impl Store {
                 user_name: row.foreign_text(6)?.map(Cow::into_owned),
             })
         };
-        let note = |row: &SqlRow, column| deletable(row, column, "sync_failures", 7, |_| RowSubject::Failure);
-        self.query_readable(statement.bind(source), read, note).await
+        let unreadable = |row: &SqlRow, column| deletable(row, column, "sync_failures", 7, |_| RowSubject::Failure);
+        self.query_readable(statement.bind(source), read, unreadable).await
     }
 
     /// The numbers of learners.

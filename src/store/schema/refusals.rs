@@ -3,7 +3,7 @@
 use crate::model::foreign_text;
 use crate::store::db::{RowRefusal, ViolatedKey};
 
-/// What a trigger or the database says itself, for the learner database alone.
+/// The message of a trigger or of the database, for the learner database alone.
 pub(crate) fn message_of(refusal: &RowRefusal) -> Option<String> {
     match refusal {
         RowRefusal::Other { message, .. } => Some(foreign_text(message)),

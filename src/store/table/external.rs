@@ -10,7 +10,7 @@ use crate::model::{ColumnConstant, Table};
 use crate::store::db::{Connection, DbError, Dialect, Statement, quote_identifier, quote_literal};
 use crate::store::error::{StoreError, TableFault};
 
-/// What the database reports of an external table.
+/// The report of the database on an external table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ExternalTable {
     pub(super) dialect: Dialect,

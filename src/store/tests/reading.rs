@@ -1,4 +1,4 @@
-//! What the plan, `status` and `log` read.
+//! The reads of the plan, `status` and `log`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -59,7 +59,7 @@ impl Store {
             }
             let mut session = WriteSession { connection, layout: &self.layout, context };
             let generation = write_bookkeeping(&mut session, bookkeeping).await?;
-            reached(Step::NotesWritten);
+            reached(Step::BookkeepingWritten);
             Ok(generation)
         })
         .await

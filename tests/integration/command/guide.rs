@@ -35,7 +35,7 @@ const COMMANDS: [&str; 14] = [
     "status",
     "sync",
 ];
-/// What every configuration needs.
+/// The keys that every configuration needs.
 const REQUIRED: &str = r#"
     [entra]
     tenant_id = "6f1c2a52-91d4-4b0e-8a37-d5e0c4b7f913"
@@ -43,7 +43,7 @@ const REQUIRED: &str = r#"
     [app]
     enterprise_app = "d1b7e5a3-48c6-4f92-80da-3e9c65b0f721"
 "#;
-/// What every mapping needs.
+/// The entries that every mapping needs.
 const REQUIRED_MAPPING: &str = r#"
     [mapping]
     userName = "[userPrincipalName]"
@@ -251,7 +251,7 @@ fn merge(into: &mut toml::Table, more: toml::Table) {
     }
 }
 
-/// What the program says about a configuration with `block` in it; nothing when it is good.
+/// The problems of a configuration with `block` in it; nothing when it is good.
 fn complaint(block: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("learner-sync.toml");

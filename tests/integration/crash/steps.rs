@@ -23,7 +23,7 @@ const OF_A_BATCH: [Step; 8] = [
     Step::ChangesLogged,
     Step::BatchWritten,
     Step::BatchCommitted,
-    Step::RefusalsNoted,
+    Step::RefusalsRecorded,
 ];
 
 /// The content that must be the same with and without a kill: everything but times, cycle ids and numbers of attempts.
@@ -274,7 +274,7 @@ async fn a_bisected_batch_killed_at_any_step_is_completed() {
     let checkpoint = Checkpoint::save(changes_of_every_kind(true).await, 3).await;
     // The database refuses two rows, so the batch is bisected.
     for step in OF_A_BATCH {
-        if !matches!(step, Step::BatchWritten | Step::BatchCommitted | Step::RefusalsNoted) {
+        if !matches!(step, Step::BatchWritten | Step::BatchCommitted | Step::RefusalsRecorded) {
             for times in [1, 2, 4] {
                 checkpoint.check(&after_passes(step, times)).await;
             }
@@ -307,7 +307,7 @@ async fn a_daemon_killed_at_a_step_continues_after_a_restart() {
     for step in [
         Step::LockTaken,
         Step::LeaversConfirmed,
-        Step::NotesCommitted,
+        Step::BookkeepingCommitted,
         Step::BatchWritten,
         Step::BatchCommitted,
         Step::CacheWritten,

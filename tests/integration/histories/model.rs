@@ -73,7 +73,7 @@ pub(super) struct Reads<'a> {
     pub(super) gap: Gap,
 }
 
-/// What cannot be read although everything else can.
+/// The one thing that cannot be read although everything else can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Gap {
     None,

@@ -294,7 +294,7 @@ async fn rows_hidden_by_a_policy_are_not_treated_as_deleted() {
     let (world, owner) = (&setup.world, &setup.owner);
     assert_eq!(world.run_program(&["sync", "--json"], 0).json()["created"], json!(15));
     setup.execute_as(owner, "ALTER TABLE staff ENABLE ROW LEVEL SECURITY").await.unwrap();
-    let message = "15 users are linked to rows of \"staff\" that the role";
+    let message = "15 linked rows of \"staff\" cannot be seen by the role";
     for arguments in [&["sync"][..], &["sync", "--full"], &["plan"]] {
         let ran = world.run_program(arguments, 1);
         assert!(ran.stderr.contains(message) || ran.stdout.contains(message), "{ran:?}");

@@ -1,4 +1,4 @@
-//! What damaged rows mean: the user that a row names is rejected, and everything else goes on.
+//! The effect of damaged rows: the user that a row names is rejected, and everything else goes on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
