@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use jiff::{SignedDuration, Timestamp};
@@ -65,7 +66,7 @@ fn world(linked: bool, step: u64) -> World {
     for number in 1..=USERS {
         let changes = number % step == 0;
         let wanted = || Learner { values: values(number, "Engineer"), ..Learner::default() };
-        let assessment = if changes { Assessment::Wanted(Box::new(wanted())) } else { Assessment::Unchanged };
+        let assessment = if changes { Assessment::Wanted(Arc::new(wanted())) } else { Assessment::Unchanged };
         world.desired.users.insert(id(number), AssignedUser { assessment, routes: routes() });
         if !linked {
             continue;

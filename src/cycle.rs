@@ -10,6 +10,7 @@ mod desired;
 mod error;
 mod explanation;
 mod linked;
+mod pace;
 mod relink;
 mod remember;
 mod report;
@@ -30,6 +31,7 @@ use self::desired::{Assessor, Collector};
 pub use self::error::CycleError;
 pub use self::explanation::Explanation;
 use self::linked::{LinkedBefore, read_linked};
+use self::pace::Pace;
 pub use self::relink::PreparedRelink;
 pub use self::report::Report;
 use crate::directory::{Application, Assess, Confirmation, Directory, Snapshot};
@@ -266,7 +268,8 @@ pub async fn prepare(
                 ..
             } = &data;
             plan = plan.for_user(only.user, desired);
-            Some(explanation::ExplainedUser::new(only, linked, desired, &confirmation.verdicts, surroundings))
+            let applied = plan.applied().cloned().collect();
+            Some(explanation::ExplainedUser::new(only, linked, desired, &confirmation.verdicts, surroundings, applied))
         }
     };
     Ok(Prepared { explained, ..data.prepared(plan) })
@@ -465,11 +468,15 @@ async fn apply(
     }
     reached(Step::BookkeepingCommitted);
     remember::recorded(linked, plan);
-    for batch in plan.batches() {
+    let mut pace = Pace::default();
+    // Taken, so that the values of learners are not kept once they are written.
+    while let Some(batch) = &plan.take_batch(pace.learners()) {
         if *stop.borrow() {
             return Err(CycleError::Interrupted);
         }
+        let started = Instant::now();
         let applied = store.apply(batch, &write_context).await?;
+        pace.follow(started.elapsed());
         reached(Step::BatchCommitted);
         *generation = applied.generation;
         let refused = refused_decisions(batch, applied.refused, facts);

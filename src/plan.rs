@@ -3,6 +3,7 @@
 //! Reading order: [`candidates`] names the learners that need a confirmation, [`possibly_changed`] and [`lookups`] say
 //! what to read from the learner database, [`plan`] decides. The store carries out the [`Plan`] and decides nothing.
 
+mod changes;
 mod decision;
 mod display;
 mod guests;
@@ -20,11 +21,10 @@ mod unclear;
 mod uniqueness;
 mod units;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-pub use self::decision::{
-    AttributeChange, Counts, Decision, EXTERNAL_ID, Effect, Leave, LeftAs, REDACTED, RowAfter, TargetRow,
-};
+pub use self::changes::{AttributeChange, Changes};
+pub use self::decision::{Counts, Decision, EXTERNAL_ID, Effect, Leave, LeftAs, REDACTED, RowAfter, TargetRow};
 pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
     MemberCounts, PlanInput, Rejection,
@@ -35,13 +35,13 @@ pub use self::restrictions::lost_group;
 pub use self::units::{Batch, unique_values};
 use crate::model::{Attribute, EntraId, LinkedLearners, Reason, Routes, UniqueKey};
 
-/// How many learners one transaction changes; more only when they hand values to each other.
-const BATCH_SIZE: usize = 1000;
+/// How many learners a batch changes; more only when they hand values to each other.
+pub const BATCH_SIZE: usize = 1000;
 
 /// Everything one cycle will do. Only [`plan`] makes one.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    batches: Vec<Batch>,
+    batches: VecDeque<Batch>,
     left: Vec<Decision>,
     failing_ended: BTreeSet<EntraId>,
     held_ended: BTreeSet<EntraId>,
@@ -54,9 +54,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The transactions, in the order in which they are applied.
-    pub fn batches(&self) -> &[Batch] {
-        &self.batches
+    /// The smallest transactions, in the order in which they are applied.
+    pub fn batches(&self) -> impl Iterator<Item = &Batch> {
+        self.batches.iter()
+    }
+
+    /// Takes the next transaction: the next batch, and as many more as change at most `most` learners together.
+    pub fn take_batch(&mut self, most: usize) -> Option<Batch> {
+        let mut taken = self.batches.pop_front()?;
+        while let Some(next) =
+            self.batches.pop_front_if(|next| taken.decisions().len() + next.decisions().len() <= most)
+        {
+            taken.append(next);
+        }
+        Some(taken)
     }
 
     /// The decisions that are applied, in order.

@@ -53,7 +53,8 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
         (AttributeKind::Boolean, Some(text)) => json!(text == "true"),
         (AttributeKind::Text, Some(text)) => json!(text),
     };
-    let Decision { user, action, reason, detail, row: _, user_name, changes, old_external_id, effect: _ } = decision;
+    let Decision { user, action, reason, detail, row: _, known_name: _, changes, old_external_id, effect: _ } =
+        decision;
     let replaced =
         old_external_id.as_ref().map(|old| json!({ "attribute": EXTERNAL_ID, "old": old, "new": user.to_string() }));
     let changes = changes.iter().map(|change| {
@@ -64,7 +65,7 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
     json!({
         "action": action.as_str(),
         "entra_id": user.to_string(),
-        "user_name": user_name,
+        "user_name": decision.user_name(),
         "status": decision.status().as_str(),
         "reason": reason.as_str(),
         "detail": detail,
@@ -75,7 +76,7 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
 pub(super) fn print_decisions(decisions: &[&Decision]) -> Result<(), Failure> {
     let mut table = table(&["action", "status", "reason", "user", "changes"]);
     for decision in decisions {
-        let Decision { user, action, reason, detail, row: _, user_name, changes: _, old_external_id: _, effect: _ } =
+        let Decision { user, action, reason, detail, row: _, known_name: _, changes: _, old_external_id: _, effect: _ } =
             decision;
         let changes = short_changes(decision).collect::<Vec<_>>().join(", ");
         let what = match (detail, changes.as_str()) {
@@ -83,7 +84,7 @@ pub(super) fn print_decisions(decisions: &[&Decision]) -> Result<(), Failure> {
             (Some(detail), changes) => format!("{detail}; {changes}"),
             (None, changes) => changes.to_owned(),
         };
-        let user = user_name.clone().unwrap_or_else(|| user.to_string());
+        let user = decision.user_name().map_or_else(|| user.to_string(), str::to_owned);
         let status = decision.status();
         table.add_row([action.as_str(), status.as_str(), reason.as_str(), &shown(&user), &shown(&what)]);
     }
@@ -102,7 +103,7 @@ pub(super) fn short_changes(decision: &Decision) -> impl Iterator<Item = String>
 }
 
 /// `department: Sales -> Research`
-fn short(change: &AttributeChange) -> String {
+fn short(change: AttributeChange<'_>) -> String {
     let (column, (old, new)) = (change.attribute.column(), change.shown());
     let new = new.unwrap_or("(nothing)");
     match old {

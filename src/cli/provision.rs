@@ -218,8 +218,8 @@ fn print_steps(
 }
 
 fn print_applied(head: &str, decision: &Decision) -> Result<(), Failure> {
-    let Decision { action, reason, user_name, detail, .. } = decision;
-    let name = user_name.as_deref().map(shown).unwrap_or_default();
+    let Decision { action, reason, detail, .. } = decision;
+    let name = decision.user_name().map(shown).unwrap_or_default();
     let detail = detail.as_ref().map(|detail| format!(", {detail}")).unwrap_or_default();
     print(&format!("{head} {action} {name}, {reason}{detail}"))?;
     for changed in short_changes(decision) {

@@ -104,7 +104,7 @@ impl Assessor {
                 }
                 _ => {
                     learner.values.shrink_to_fit();
-                    Assessment::Wanted(Box::new(learner))
+                    Assessment::Wanted(Arc::new(learner))
                 }
             },
         }

@@ -52,6 +52,8 @@ pub(super) struct ExplainedUser {
     assigned: Option<AssignedUser>,
     verdict: Option<Verdict>,
     surroundings: Surroundings,
+    /// The decisions that the cycle applies.
+    applied: Vec<Decision>,
 }
 
 impl ExplainedUser {
@@ -61,6 +63,7 @@ impl ExplainedUser {
         desired: &Desired,
         confirmed: &Confirmed,
         surroundings: Surroundings,
+        applied: Vec<Decision>,
     ) -> Self {
         Self {
             user: *user,
@@ -69,6 +72,7 @@ impl ExplainedUser {
             assigned: desired.users.get(user).cloned(),
             verdict: confirmed.get(user).cloned(),
             surroundings,
+            applied,
         }
     }
 }
@@ -121,10 +125,10 @@ impl Prepared {
     /// Explains the single user of this cycle; `refused` are the decisions that the database refused.
     pub(super) fn explain(&self, rules: &Rules, refused: &[Decision]) -> Option<Explanation> {
         let Self { plan, linked, facts, explained, time, .. } = self;
-        let ExplainedUser { user, requested, before, assigned, verdict, surroundings } = explained.clone()?;
+        let ExplainedUser { user, requested, before, assigned, verdict, surroundings, applied } = explained.clone()?;
         let Surroundings { account, groups, nested_in, other_role, other_assignments } = surroundings;
         let is_refused = |user: EntraId| refused.iter().any(|decision| decision.user == user);
-        let applied = || plan.applied().filter(|decision| !is_refused(decision.user));
+        let applied = || applied.iter().filter(|decision| !is_refused(decision.user));
         let own = refused.iter().chain(applied()).chain(plan.not_applied()).find(|decision| decision.user == user);
         let coupled = applied().filter(|decision| decision.user != user).cloned().collect();
         let (filters, mapped) = match &account {

@@ -57,7 +57,7 @@ impl Prepared {
         let Self { plan, source, linked, joined, facts: _, explained: _, compared_at, generation, time } = self;
         linked.extend(joined.drain(..));
         let Some(path) = context.cache else { return };
-        let is_up_to_date = plan.batches().is_empty() && plan.routes().is_empty() && plan.compared().is_empty();
+        let is_up_to_date = plan.counts().applied() == 0 && plan.routes().is_empty() && plan.compared().is_empty();
         // A comparison for one user repaired no other users. Cached, it would pass for what the last cycle wrote.
         let from_cache = compared_at.is_some();
         if (from_cache && is_up_to_date) || (!from_cache && options.only.is_some()) {

@@ -2,45 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::Changes;
 use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Routes, Status};
-
-/// An attribute before and after.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AttributeChange {
-    /// The attribute that changes.
-    pub attribute: Attribute,
-    /// The value before; `None` is null.
-    pub old: Option<String>,
-    /// The value after; `None` is null.
-    pub new: Option<String>,
-    /// Whether logs hide the values.
-    pub redacted: bool,
-}
 
 /// The SCIM path of the object id, as logs name it beside the attributes.
 pub const EXTERNAL_ID: &str = "externalId";
 
 /// What logs show instead of a redacted value.
 pub const REDACTED: &str = "[Redact]";
-
-impl AttributeChange {
-    /// A change whose values may be logged.
-    pub fn new(attribute: Attribute, old: Option<String>, new: Option<String>) -> Self {
-        Self { attribute, old, new, redacted: false }
-    }
-
-    /// The change of `active` itself.
-    pub(super) fn active(old: Option<bool>, new: bool) -> Self {
-        Self::new(Attribute::Active, old.map(|old| old.to_string()), Some(new.to_string()))
-    }
-
-    /// The values before and after, as logs show them.
-    pub fn shown(&self) -> (Option<&str>, Option<&str>) {
-        let Self { attribute: _, old, new, redacted } = self;
-        let hidden = |value: &'_ Option<String>| value.as_ref().map(|_| REDACTED);
-        if *redacted { (hidden(old), hidden(new)) } else { (old.as_deref(), new.as_deref()) }
-    }
-}
 
 /// The learner row that a decision is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,10 +50,10 @@ pub struct Decision {
     pub detail: Option<String>,
     /// The learner row concerned.
     pub row: TargetRow,
-    /// The user name for the log, where it is known.
-    pub user_name: Option<String>,
-    /// The columns that are written, or would be. Includes `Active` where it changes.
-    pub changes: Vec<AttributeChange>,
+    /// The user name of an existing row for the log, where it is known. See [`Decision::user_name`].
+    pub known_name: Option<String>,
+    /// The columns that are written, or would be.
+    pub changes: Changes,
     /// The text in `external_id` that an adoption replaces by the object id.
     pub old_external_id: Option<String>,
     /// Whether the action is carried out.
@@ -156,6 +125,11 @@ impl Leave {
 }
 
 impl Decision {
+    /// The user name for the log, where it is known.
+    pub fn user_name(&self) -> Option<&str> {
+        self.known_name.as_deref().or_else(|| self.changes.new_user_name())
+    }
+
     /// The status that the provisioning log gives it.
     pub fn status(&self) -> Status {
         match &self.effect {
@@ -190,9 +164,9 @@ impl Decision {
     }
 
     pub(super) fn redact(&mut self, redacted: &BTreeSet<Attribute>) {
-        self.changes.iter_mut().for_each(|change| change.redacted = redacted.contains(&change.attribute));
-        if redacted.contains(&Attribute::UserName) && self.user_name.is_some() {
-            self.user_name = Some(REDACTED.to_owned());
+        self.changes.redact(redacted.iter().copied());
+        if redacted.contains(&Attribute::UserName) && self.known_name.is_some() {
+            self.known_name = Some(REDACTED.to_owned());
         }
         // It may be the user name, the e-mail address, or a part of them.
         if Attribute::UNIQUE.iter().any(|attribute| redacted.contains(attribute)) && self.old_external_id.is_some() {
@@ -233,6 +207,11 @@ impl Counts {
             Action::Deactivate => self.deactivated += 1,
             Action::Reactivate => self.reactivated += 1,
         }
+    }
+
+    /// The number of actions that were carried out.
+    pub fn applied(&self) -> u64 {
+        self.created + self.updated + self.deactivated + self.reactivated
     }
 
     /// Counts one learner that was left unchanged. Held users are counted once over all cycles, see

@@ -39,7 +39,7 @@ impl fmt::Display for Plan {
 /// `update learner 7 of USER: attributes-changed`, then a line for each attribute.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { user, action, reason, detail, row, user_name: _, changes, old_external_id, effect: _ } = self;
+        let Self { user, action, reason, detail, row, known_name: _, changes, old_external_id, effect: _ } = self;
         match self.leave().map(|leave| leave.left_as) {
             None => write!(f, "{action}")?,
             Some(LeftAs::Skipped) => write!(f, "skip {action}")?,
@@ -67,7 +67,7 @@ impl fmt::Display for Decision {
 }
 
 /// `title: Engineer -> Manager`
-impl fmt::Display for AttributeChange {
+impl fmt::Display for AttributeChange<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, (old, new)) = (self.attribute.path(), self.shown());
         let new = new.unwrap_or("(nothing)");

@@ -11,8 +11,8 @@ pub(super) const GUEST_RENAMED: &str = "would replace the stored name of a guest
                                         [originalUserPrincipalName]";
 
 /// Whether a change replaces the stored name of a guest by the name in the home tenant, as after an upgrade.
-pub(super) fn renames_guest(change: &AttributeChange) -> bool {
-    match (change.old.as_deref().and_then(home_name), &change.new) {
+pub(super) fn renames_guest(change: AttributeChange<'_>) -> bool {
+    match (change.old.and_then(home_name), change.new) {
         (Some(home), Some(new)) => home.eq_ignore_ascii_case(new),
         _ => false,
     }
@@ -38,14 +38,15 @@ pub(super) fn hold_names_of_returned(input: PlanInput<'_>, draft: &mut Draft) {
 
 /// The reactivation under the stored name, and the hold of the new one.
 fn split(input: PlanInput<'_>, mut decision: Decision) -> [Decision; 2] {
-    let (renames, others) = std::mem::take(&mut decision.changes).into_iter().partition(renames_guest);
+    let renames = decision.changes.iter().filter(|change| renames_guest(*change)).collect();
+    let others = decision.changes.iter().filter(|change| !renames_guest(*change)).collect();
     let update = Decision { action: Action::Update, changes: renames, old_external_id: None, ..decision.clone() };
     let held = hold_decision(input, update, (Reason::Threshold, Some(GUEST_RENAMED.to_owned())));
     if let (Effect::Apply(after), Some(Assessment::Wanted(learner))) =
         (&mut decision.effect, input.desired.assessment(decision.user))
     {
         let mut values = learner.values.clone();
-        values.extend(held.changes.iter().map(|change| (change.attribute, change.old.as_deref())));
+        values.extend(held.changes.iter().map(|change| (change.attribute, change.old)));
         after.fingerprint = Fingerprint::compute(&values);
         after.spelling = Some(Fingerprint::spelling(&values));
         after.keeps_hold = true;

@@ -5,9 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::guests::{GUEST_RENAMED, renames_guest};
 use super::leavers::{Leaver, deactivate};
-use super::{
-    Assessment, AttributeChange, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow,
-};
+use super::{Assessment, Decision, Draft, Effect, HeldEntry, LearnerRow, Leave, LeftAs, PlanInput, TargetRow};
 use crate::model::{Action, Attribute, ClockFinding, EntraId, LearnerId, Reason, Route, Routes};
 
 /// Up to this many users a percentage means nothing.
@@ -42,8 +40,7 @@ pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> B
 
 /// Whether an update changes how names are written, but not whose they are: after an upgrade, one for each such user.
 fn changes_letter_case_only(decision: &Decision) -> bool {
-    let is_same = |change: &AttributeChange| change.attribute.same(change.old.as_deref(), change.new.as_deref());
-    matches!(decision.row, TargetRow::Linked(_)) && decision.changes.iter().all(is_same)
+    matches!(decision.row, TargetRow::Linked(_)) && decision.changes.iter().all(|change| change.is_same())
 }
 
 /// Marks an update that an approval released.

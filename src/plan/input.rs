@@ -1,6 +1,7 @@
 //! The facts that a plan is made from.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -44,7 +45,7 @@ pub enum Assessment {
     /// Wanted; the fingerprint is the known one of an active learner, so nothing is kept.
     Unchanged,
     /// Wanted; new, changed or inactive so far.
-    Wanted(Box<Learner>),
+    Wanted(Arc<Learner>),
     /// Assigned, but a complete row says that the user must not be an active learner.
     Leaving(Reason),
     /// Neither wanted nor gone: the learner stays as it is.

@@ -1,10 +1,12 @@
 //! Users who are to have an active learner: matched to a row and compared with it.
 
+use std::sync::Arc;
+
 use super::restrictions::excluded_by;
 use super::uniqueness::{Conflict, Holders, Match};
 use super::{
-    Assessment, AssignedUser, AttributeChange, Compared, Decision, Draft, Effect, LearnerRow, Leave, LeftAs, PlanInput,
-    Rejection, Relink, RowAfter, TargetRow,
+    Assessment, AssignedUser, AttributeChange, Changes, Compared, Decision, Draft, Effect, LearnerRow, Leave, LeftAs,
+    PlanInput, Rejection, Relink, RowAfter, TargetRow,
 };
 use crate::model::{
     Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, UniqueKey, Values,
@@ -86,13 +88,13 @@ fn compare_linked(
     let Some(row) = input.row(id) else {
         let update = update(id, user, target, None, Reason::AttributesChanged, learner);
         let detail = format!("the link refers to learner {}, which does not exist", linked.learner);
-        let update = Decision { changes: Vec::new(), action: Action::Update, ..update };
+        let update = Decision { changes: Changes::default(), action: Action::Update, ..update };
         draft.decisions.push(super::refuse(&update, detail, &input.facts.failing));
         return;
     };
     if row.outside {
-        let user_name = text(&learner.values, Attribute::UserName);
-        draft.decisions.push(Decision { user_name, ..outside_limits(input, id, linked) });
+        let known_name = text(&learner.values, Attribute::UserName);
+        draft.decisions.push(Decision { known_name, ..outside_limits(input, id, linked) });
         return;
     }
     let wanted = Fingerprint::compute(&learner.values);
@@ -102,8 +104,8 @@ fn compare_linked(
     let deactivated_outside = !row.active && row.active_changed_outside();
     let update = update(id, user, target, Some(row), Reason::AttributesChanged, learner);
     // Platforms and administrators write names in their own letter case.
-    let is_respelled = |change: &AttributeChange| change.attribute.same(change.old.as_deref(), change.new.as_deref());
-    let drifted = !returned && !update.changes.iter().all(is_respelled) && attributes_drifted(input, id, wanted);
+    let drifted =
+        !returned && !update.changes.iter().all(|change| change.is_same()) && attributes_drifted(input, id, wanted);
     let reason = match row.active {
         true if returned => Reason::Reassigned,
         true if drifted => Reason::Drift,
@@ -174,26 +176,26 @@ fn newcomer(
     input: PlanInput<'_>,
     id: EntraId,
     user: &AssignedUser,
-    learner: &Learner,
+    learner: &Arc<Learner>,
     holders: &Holders<'_>,
 ) -> Decision {
-    let values = creation_values(learner);
-    let written = values.iter().filter(|(_, value)| value.is_some());
+    let created = match learner.on_create.is_empty() {
+        true => Arc::clone(learner),
+        false => Arc::new(Learner { values: creation_values(learner), ..Learner::default() }),
+    };
+    let matched = holders.unlinked_match(id, &created.values);
     let create = Decision {
         user: id,
         action: Action::Create,
         reason: Reason::Assigned,
         detail: None,
         row: TargetRow::New,
-        user_name: text(&values, Attribute::UserName),
-        changes: written
-            .map(|(attribute, value)| AttributeChange::new(attribute, None, value.map(str::to_owned)))
-            .chain([AttributeChange::active(None, true)])
-            .collect(),
+        known_name: None,
+        changes: Changes::creation(created),
         old_external_id: None,
         effect: Effect::Apply(active_after(user, learner)),
     };
-    match holders.unlinked_match(id, &values) {
+    match matched {
         Match::None => create,
         Match::Conflict(detail) => conflict(input, create, detail.into()),
         Match::Row(row, how) => {
@@ -234,27 +236,22 @@ fn update(
         // The detail of a relink names the former user.
         TargetRow::New | TargetRow::Adopt { from: Some(_), .. } | TargetRow::Linked(_) => None,
     };
-    let mut changes: Vec<AttributeChange> = Vec::new();
-    for (attribute, new) in &learner.values {
+    let differing = learner.values.iter().filter_map(|(attribute, new)| {
         let old = row.and_then(|row| row.value(attribute));
         let keeps_default = new.is_none() && old == learner.kept_defaults.get(&attribute).map(String::as_str);
         let is_equal = old == new || (is_written && attribute.same(old, new));
-        if !is_equal && !keeps_default {
-            changes.push(AttributeChange::new(attribute, old.map(str::to_owned), new.map(str::to_owned)));
-        }
-    }
-    if !active {
-        changes.push(AttributeChange::active(Some(false), true));
-    }
+        (!is_equal && !keeps_default).then(|| AttributeChange::new(attribute, old, new))
+    });
+    let activation = (!active).then(|| AttributeChange::active(Some(false), true));
     Decision {
         user: id,
         action: if active { Action::Update } else { Action::Reactivate },
         reason,
         detail: None,
         row: target,
-        user_name: text(&learner.values, Attribute::UserName)
+        known_name: text(&learner.values, Attribute::UserName)
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
-        changes,
+        changes: differing.chain(activation).collect(),
         old_external_id,
         effect: Effect::Apply(active_after(user, learner)),
     }
@@ -288,8 +285,8 @@ pub(super) fn never_a_learner(user: EntraId, reason: Reason, leave: Leave) -> De
         reason,
         detail: None,
         row: TargetRow::New,
-        user_name: None,
-        changes: Vec::new(),
+        known_name: None,
+        changes: Changes::default(),
         old_external_id: None,
         effect: Effect::Leave(leave),
     }
@@ -316,7 +313,7 @@ fn rejected(input: PlanInput<'_>, id: EntraId, linked: Option<&LinkedLearner>, r
         },
         detail: Some(detail.clone()),
         row: linked.map_or(TargetRow::New, |linked| TargetRow::Linked(linked.learner.clone())),
-        user_name: user_name.clone().or_else(|| input.linked_user_name(id)),
+        known_name: user_name.clone().or_else(|| input.linked_user_name(id)),
         ..never_a_learner(id, *reason, Leave::tracked(left_as, input.begins(id, *reason)))
     }
 }

@@ -9,7 +9,7 @@ use super::joiners::{drift, excluded};
 use super::restrictions::excluded_by;
 use super::unclear;
 use super::{
-    Assessment, AttributeChange, Compared, DatabaseFacts, Decision, Draft, Effect, LearnerRow, Leave, LeftAs,
+    Assessment, AttributeChange, Changes, Compared, DatabaseFacts, Decision, Draft, Effect, LearnerRow, Leave, LeftAs,
     PlanInput, Relink, RowAfter, TargetRow,
 };
 use crate::model::{Action, Cause, EntraId, LinkedLearner, Reason, Repair, Verdict};
@@ -214,8 +214,8 @@ fn keep_active(
         reason,
         detail: Some(detail),
         row: TargetRow::Linked(linked.learner.clone()),
-        user_name: input.linked_user_name(user),
-        changes: Vec::new(),
+        known_name: input.linked_user_name(user),
+        changes: Changes::default(),
         old_external_id: None,
         effect: Effect::Leave(leave),
     }
@@ -233,8 +233,8 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
         reason,
         detail,
         row: TargetRow::Linked(linked.learner.clone()),
-        user_name: input.linked_user_name(*user),
-        changes: vec![AttributeChange::active(Some(true), false)],
+        known_name: input.linked_user_name(*user),
+        changes: [AttributeChange::active(Some(true), false)].into_iter().collect(),
         old_external_id: None,
         effect: Effect::Apply(RowAfter {
             active: false,

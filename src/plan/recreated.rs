@@ -217,6 +217,6 @@ impl Plan {
         let relinks: Vec<Decision> = applied.cloned().collect();
         let mut counts = Counts { in_scope: relinks.len() as u64, ..Counts::default() };
         relinks.iter().for_each(|decision| counts.add(decision.action));
-        Self { batches: vec![Batch::from(relinks)], counts, ..Self::default() }
+        Self { batches: [Batch::from(relinks)].into(), counts, ..Self::default() }
     }
 }

@@ -1,5 +1,7 @@
 //! A plan for one user: the other users wait for the next cycle.
 
+use std::collections::VecDeque;
+
 use super::units::{Batch, coupled_with};
 use super::{Counts, Decision, Desired, Plan};
 use crate::model::EntraId;
@@ -10,7 +12,7 @@ impl Plan {
         let together = coupled_with(&self.applied().collect::<Vec<_>>(), user);
         let applied: Vec<Decision> =
             self.applied().filter(|decision| together.contains(&decision.user)).cloned().collect();
-        self.batches = if applied.is_empty() { Vec::new() } else { vec![Batch::from(applied)] };
+        self.batches = if applied.is_empty() { VecDeque::new() } else { [Batch::from(applied)].into() };
         self.left.retain(|decision| decision.user == user);
         self.failing_ended.retain(|other| *other == user);
         self.held_ended.retain(|other| *other == user);

@@ -5,6 +5,7 @@ mod database;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -88,7 +89,7 @@ fn desired(users: &[Entra]) -> Desired {
     let assessment = |entra: &Entra| match entra {
         Entra::Nowhere => None,
         Entra::Assigned { name, email, department } => {
-            Some(Assessment::Wanted(Box::new(learner(*name, *email, *department))))
+            Some(Assessment::Wanted(Arc::new(learner(*name, *email, *department))))
         }
         Entra::Disabled => Some(Assessment::Leaving(Reason::AccountDisabled)),
         Entra::NoMail => Some(Assessment::Rejected(Box::new(Rejection {
@@ -156,9 +157,9 @@ proptest! {
                     // Freed values: the former learner stays one, and only unique values change.
                     let row = before.rows.values().find(|row| row.learner == *change.row.learner().unwrap()).unwrap();
                     prop_assert!(!row.active && !matches!(assessment, Some(Assessment::Rejected(_))));
-                    let moves = |change: &AttributeChange| {
+                    let moves = |change: AttributeChange<'_>| {
                         Attribute::UNIQUE.contains(&change.attribute)
-                            && change.new == change.old.as_ref().map(|old| format!("{}{old}", row.link.as_ref().unwrap().1))
+                            && change.new == change.old.map(|old| format!("{}{old}", row.link.as_ref().unwrap().1)).as_deref()
                     };
                     prop_assert!(change.changes.iter().all(moves));
                 } else {

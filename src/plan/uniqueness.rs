@@ -264,21 +264,21 @@ fn free_values(
 ) -> Option<Decision> {
     let routes = input.routes(user)?.clone();
     let mut values = row.values.clone();
-    let mut changes = Vec::new();
     for attribute in Attribute::UNIQUE {
         if let Some(old) = row.value(attribute) {
             let new = format!("{user}{old}");
             values.insert(attribute, Some(&new));
-            changes.push(AttributeChange::new(attribute, Some(old.to_owned()), Some(new)));
         }
     }
+    let of = |attribute| AttributeChange::new(attribute, row.value(attribute), values.text(attribute));
+    let changes = Attribute::UNIQUE.into_iter().filter(|attribute| row.value(*attribute).is_some()).map(of).collect();
     Some(Decision {
         user,
         action: Action::Update,
         reason: Reason::AttributesChanged,
         detail: Some(format!("freed {} for Entra id {by}", wanted.path())),
         row: TargetRow::Linked(row.learner.clone()),
-        user_name: row.value(Attribute::UserName).map(str::to_owned),
+        known_name: row.value(Attribute::UserName).map(str::to_owned),
         changes,
         old_external_id: None,
         effect: Effect::Apply(RowAfter {
@@ -297,7 +297,7 @@ struct Wanted<'d>(Vec<(UniqueKey, &'d Decision)>);
 
 impl<'d> Wanted<'d> {
     fn new(decisions: impl Iterator<Item = &'d Decision>) -> Self {
-        let keys = |decision| unique_values(decision, |change| change.new.as_deref()).map(move |key| (key, decision));
+        let keys = |decision| unique_values(decision, |change| change.new).map(move |key| (key, decision));
         let mut wanted: Vec<(UniqueKey, &Decision)> = decisions.flat_map(keys).collect();
         // Stable: the first of several claimants stays the first.
         wanted.sort_by(|(left, _), (right, _)| left.cmp(right));
@@ -312,5 +312,5 @@ impl<'d> Wanted<'d> {
 }
 
 fn gives_up(decision: &Decision, key: &UniqueKey) -> bool {
-    unique_values(decision, |change| change.old.as_deref()).any(|old| old == *key)
+    unique_values(decision, |change| change.old).any(|old| old == *key)
 }

@@ -3,7 +3,7 @@
 //! A user who wants a `user_name` or e-mail address that another user gives up can only be written after that user;
 //! two users who swap addresses can only be written together. A [`Batch`] is one transaction made of such units.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::{AttributeChange, Decision};
@@ -36,6 +36,12 @@ impl Batch {
         self.ends.push(self.decisions.len());
     }
 
+    pub(super) fn append(&mut self, other: Self) {
+        let before = self.decisions.len();
+        self.ends.extend(other.ends.into_iter().map(|end| before + end));
+        self.decisions.extend(other.decisions);
+    }
+
     pub(super) fn redact(&mut self, redacted: &BTreeSet<Attribute>) {
         self.decisions.iter_mut().for_each(|decision| decision.redact(redacted));
     }
@@ -44,14 +50,14 @@ impl Batch {
 /// All decisions in one batch.
 impl From<Vec<Decision>> for Batch {
     fn from(decisions: Vec<Decision>) -> Self {
-        arrange(decisions, usize::MAX).pop().unwrap_or_default()
+        arrange(decisions, usize::MAX).pop_back().unwrap_or_default()
     }
 }
 
 /// Cuts `decisions` into transactions of about `size`. Decisions that hand values to each other stay in one
 /// transaction. Deactivations come last, so an interrupted apply leaves
 /// learners active.
-pub(super) fn arrange(decisions: Vec<Decision>, size: usize) -> Vec<Batch> {
+pub(super) fn arrange(decisions: Vec<Decision>, size: usize) -> VecDeque<Batch> {
     let edges = Edges::new(&decisions);
     let groups = edges.groups();
     let mut units: Vec<_> = edges
@@ -63,18 +69,18 @@ pub(super) fn arrange(decisions: Vec<Decision>, size: usize) -> Vec<Batch> {
     units.sort_by_key(|(is_last, is_alone, group, _)| (*is_last, *is_alone, *group));
 
     let mut decisions: Vec<Option<Decision>> = decisions.into_iter().map(Some).collect();
-    let mut batches: Vec<Batch> = Vec::new();
+    let mut batches: VecDeque<Batch> = VecDeque::new();
     let mut group_before = None;
     for (_, _, group, unit) in units {
         let continues = group.is_some() && group == group_before;
         group_before = group;
         let unit = unit.into_iter().filter_map(|index| decisions[index].take());
-        match batches.last_mut() {
+        match batches.back_mut() {
             Some(batch) if batch.decisions.len() < size || continues => batch.push_unit(unit),
             _ => {
                 let mut batch = Batch::default();
                 batch.push_unit(unit);
-                batches.push(batch);
+                batches.push_back(batch);
             }
         }
     }
@@ -92,13 +98,13 @@ pub(super) fn coupled_with(decisions: &[&Decision], user: EntraId) -> BTreeSet<E
 /// The unique values that a decision gives up (`old`) or takes (`new`). A value whose letter case alone changes is kept.
 pub fn unique_values<'d>(
     decision: &'d Decision,
-    side: impl Fn(&'d AttributeChange) -> Option<&'d str> + 'd,
+    side: impl Fn(AttributeChange<'d>) -> Option<&'d str> + 'd,
 ) -> impl Iterator<Item = UniqueKey> + 'd {
     decision
         .changes
         .iter()
         .filter(|change| Attribute::UNIQUE.contains(&change.attribute))
-        .filter(|change| !change.attribute.same(change.old.as_deref(), change.new.as_deref()))
+        .filter(|change| !change.is_same())
         .filter_map(move |change| Some(UniqueKey::new(change.attribute, side(change)?)))
 }
 
@@ -115,10 +121,10 @@ impl Edges {
         let mut edges = Self { waits_for: none.clone(), awaited_by: none };
         let mut givers: BTreeMap<UniqueKey, usize> = BTreeMap::new();
         for (index, decision) in decisions.clone().enumerate() {
-            givers.extend(unique_values(decision, |change| change.old.as_deref()).map(|key| (key, index)));
+            givers.extend(unique_values(decision, |change| change.old).map(|key| (key, index)));
         }
         for (index, decision) in decisions.enumerate().filter(|_| !givers.is_empty()) {
-            let wanted = unique_values(decision, |change| change.new.as_deref());
+            let wanted = unique_values(decision, |change| change.new);
             for giver in wanted.filter_map(|key| givers.get(&key).copied()).filter(|giver| *giver != index) {
                 edges.waits_for[index].push(giver);
                 edges.awaited_by[giver].push(index);

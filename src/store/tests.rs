@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::db::Statement;
 use super::*;
 use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Route, Routes, Trigger, Values};
-use crate::plan::{AttributeChange, Batch, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
+use crate::plan::{AttributeChange, Batch, Changes, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
 
 /// Makes two tests of each scenario, one for each engine.
 macro_rules! on_both {
@@ -130,17 +130,12 @@ fn decision(user: EntraId, action: Action, reason: Reason, row: TargetRow, chang
         reason,
         detail: None,
         row,
-        user_name: changed
+        known_name: changed
             .iter()
             .find(|(attribute, ..)| *attribute == Attribute::UserName)
             .and_then(|(_, old, new)| new.or(*old))
             .map(str::to_owned),
-        changes: changed
-            .iter()
-            .map(|(attribute, old, new)| {
-                AttributeChange::new(*attribute, old.map(str::to_owned), new.map(str::to_owned))
-            })
-            .collect(),
+        changes: changed.iter().map(|(attribute, old, new)| AttributeChange::new(*attribute, *old, *new)).collect(),
         old_external_id: None,
         effect: Effect::Apply(RowAfter {
             active: action != Action::Deactivate,
@@ -170,8 +165,8 @@ pub(super) fn left(number: u32, left_as: LeftAs, reason: Reason) -> Decision {
         reason,
         detail: Some("in words".to_owned()),
         row: TargetRow::New,
-        user_name: Some(format!("user{number}")),
-        changes: Vec::new(),
+        known_name: Some(format!("user{number}")),
+        changes: Changes::default(),
         old_external_id: None,
         effect: Effect::Leave(leave),
     }

@@ -16,7 +16,7 @@ pub use self::bookkeeping::Bookkeeping;
 use super::cycles::CycleId;
 use super::db::{Connection, DbError, Statement};
 use super::table::Layout;
-use crate::model::Generation;
+use crate::model::{EntraId, Generation};
 
 /// The cycle, source and time of a write.
 #[derive(Clone, Copy, Debug)]
@@ -45,11 +45,17 @@ pub(super) async fn renew_generation(connection: &mut Connection) -> Result<Gene
 }
 
 /// Deletes the rows of these users from `table`.
-async fn delete_records(session: &mut WriteSession<'_>, table: &str, users: &[String]) -> Result<(), DbError> {
-    for users in session.connection.list_chunks(users) {
+async fn delete_records(session: &mut WriteSession<'_>, table: &str, users: &[EntraId]) -> Result<(), DbError> {
+    let WriteSession { connection, layout: _, context: WriteContext { source, .. } } = session;
+    // Most cycles have none, and a first load has many users.
+    let any = Statement::new(format!("SELECT EXISTS (SELECT 1 FROM {table} WHERE source = $1)")).bind(*source);
+    if users.is_empty() || !connection.row(any).await?.get::<bool, _>(0)? {
+        return Ok(());
+    }
+    for users in connection.list_chunks(users) {
         let mut statement = Statement::new(format!("DELETE FROM {table} WHERE source = "));
-        statement.push_bind(session.context.source).push(" AND entra_id IN").push_list(users);
-        session.connection.execute(statement).await?;
+        statement.push_bind(*source).push(" AND entra_id IN").push_list(users);
+        connection.execute(statement).await?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::cli::Context;
 use crate::cli::output::{DONE, FAILED, Failure, counted, print, shown, table};
 use crate::cycle::{CycleContext, PreparedRelink};
 use crate::model::{Action, Attribute, Clock, EntraId, LearnerId};
-use crate::plan::{AttributeChange, Doubt, IdentityProof, Recreated, RecreatedUser};
+use crate::plan::{Changes, Doubt, IdentityProof, Recreated, RecreatedUser};
 use crate::runtime::App;
 use crate::runtime::locked_cycle::{LockedCycleError, lock_database, never_stopped};
 use crate::store::Store;
@@ -77,12 +77,12 @@ async fn prepare(context: CycleContext<'_>, now: Timestamp) -> Result<PreparedRe
     Ok(PreparedRelink::prepare(context, now).await?)
 }
 
-type ShownPair<'a> = (&'a LearnerId, IdentityProof, Option<(Action, &'a [AttributeChange])>);
+type ShownPair<'a> = (&'a LearnerId, IdentityProof, Option<(Action, &'a Changes)>);
 
 /// The pairs that the administrator has seen, and the text for each.
 fn shown_of(found: &PreparedRelink) -> BTreeMap<EntraId, ShownPair<'_>> {
-    let written: BTreeMap<EntraId, (Action, &[AttributeChange])> =
-        found.decisions().map(|decision| (decision.user, (decision.action, &*decision.changes))).collect();
+    let written: BTreeMap<EntraId, (Action, &Changes)> =
+        found.decisions().map(|decision| (decision.user, (decision.action, &decision.changes))).collect();
     let pairs = found.recreated.pairs.iter().map(|RecreatedUser { relink, user_name: _, proof }| {
         (relink.user, (&relink.learner, *proof, written.get(&relink.user).copied()))
     });
@@ -120,7 +120,7 @@ fn print_found(recreated: &Recreated) -> Result<(), Failure> {
 /// Prints the changes besides the links: an account that was created again may lack values.
 fn print_changes(found: &PreparedRelink) -> Result<(), Failure> {
     let mut changes: BTreeMap<Attribute, (u64, u64)> = BTreeMap::new();
-    for change in found.decisions().flat_map(|decision| &decision.changes) {
+    for change in found.decisions().flat_map(|decision| decision.changes.iter()) {
         let (changed, cleared) = changes.entry(change.attribute).or_default();
         *changed += 1;
         *cleared += u64::from(change.new.is_none());

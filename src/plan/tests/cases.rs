@@ -399,7 +399,7 @@ fn a_rejected_user_keeps_its_learner() {
         2 in scope, 2 failed
     ",
     );
-    assert!(world.plan().not_applied().iter().all(|decision| decision.user_name.is_some()));
+    assert!(world.plan().not_applied().iter().all(|decision| decision.user_name().is_some()));
 }
 
 #[test]
@@ -1605,14 +1605,14 @@ fn redacted_values_are_hidden_wherever_they_are_shown() {
         2 in scope, 1 updated, 1 failed
     "#,
     );
-    let names: Vec<_> = world.plan().decisions().map(|decision| decision.user_name.clone()).collect();
+    let names: Vec<_> = world.plan().decisions().map(|decision| decision.user_name().map(str::to_owned)).collect();
     assert_eq!(names, [Some(REDACTED.to_owned()), Some(REDACTED.to_owned())]);
     world.limits.redacted = [Attribute::Department].into();
-    let names: Vec<_> = world.plan().decisions().map(|decision| decision.user_name.clone()).collect();
+    let names: Vec<_> = world.plan().decisions().map(|decision| decision.user_name().map(str::to_owned)).collect();
     assert_eq!(names, [Some("n2".to_owned()), Some("n3".to_owned())]);
     world.limits.redacted = [Attribute::UserName].into();
     world.assess(4, Assessment::Leaving(Reason::OutOfScope));
-    assert_eq!(world.plan().decisions_on(user(4)).next().unwrap().user_name, None);
+    assert_eq!(world.plan().decisions_on(user(4)).next().unwrap().user_name(), None);
 }
 
 #[test]
@@ -1726,10 +1726,10 @@ fn transactions_are_cut_between_units() {
 fn check_units(renames: &[(&str, &str)], expect: &[&[u8]]) {
     let rename = |(number, (old, new)): (u8, &(&str, &str))| {
         let mut decision = updates(1, 1, Some("new")).plan().applied().next().unwrap().clone();
-        let change = |attribute| AttributeChange::new(attribute, Some((*old).to_owned()), Some((*new).to_owned()));
+        let change = |attribute| AttributeChange::new(attribute, Some(*old), Some(*new));
         decision.user = user(number);
         // A department may be the same for two users.
-        decision.changes = vec![change(Attribute::UserName), change(Attribute::Department)];
+        decision.changes = [change(Attribute::UserName), change(Attribute::Department)].into_iter().collect();
         decision
     };
     let batch = Batch::from((0..).zip(renames).map(rename).collect::<Vec<_>>());

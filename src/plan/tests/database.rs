@@ -82,15 +82,15 @@ impl Database {
             row.link = Some((SOURCE.to_owned(), decision.user));
             let active = decision.changes.iter().find(|change| change.attribute == Attribute::Active);
             if let Some(active) = active {
-                row.active = active.new.as_deref() == Some("true");
+                row.active = active.new == Some("true");
                 row.deactivated = !row.active;
             }
             if decision.reason == Reason::Reassigned {
                 row.deactivated = false;
             }
-            for AttributeChange { attribute, old: _, new, redacted: _ } in &decision.changes {
-                if *attribute != Attribute::Active {
-                    row.values.insert(*attribute, new.as_deref());
+            for AttributeChange { attribute, old: _, new, redacted: _ } in decision.changes.iter() {
+                if attribute != Attribute::Active {
+                    row.values.insert(attribute, new);
                 }
             }
             row.spelling = decision.row_after().unwrap().spelling.or(row.spelling);

@@ -110,9 +110,9 @@ impl World {
     /// User `number` is wanted, with the names `name`.
     pub(super) fn wanted_as(&mut self, number: u8, name: u8) -> &mut Learner {
         let learner = Learner { values: values(name), ..Learner::default() };
-        self.assess(number, Assessment::Wanted(Box::new(learner)));
+        self.assess(number, Assessment::Wanted(Arc::new(learner)));
         match &mut self.desired.users.get_mut(&user(number)).unwrap().assessment {
-            Assessment::Wanted(learner) => learner,
+            Assessment::Wanted(learner) => Arc::make_mut(learner),
             _ => unreachable!(),
         }
     }

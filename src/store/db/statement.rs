@@ -24,8 +24,11 @@ enum Part<'v> {
     Bound(SqlValue<'v>),
     /// A value that gets a placeholder here.
     Value(SqlValue<'v>),
-    /// A table. All rows have the same number of values; the values of a column have one kind, unless one is wrong.
-    Rows(Vec<Vec<SqlValue<'v>>>),
+    /// A table, row by row. The values of a column have one kind, unless one is wrong.
+    Rows {
+        width: usize,
+        values: Vec<SqlValue<'v>>,
+    },
     /// The list after `IN`.
     List(Vec<SqlValue<'v>>),
 }
@@ -65,14 +68,16 @@ impl<'v> Statement<'v> {
         items: impl IntoIterator<Item = T>,
         mut fill: impl FnMut(&mut TupleBuilder<'v>, T),
     ) -> &mut Self {
-        let row = |item| {
-            let mut row = TupleBuilder(Vec::new());
-            fill(&mut row, item);
-            row.0
-        };
-        let rows: Vec<Vec<SqlValue<'v>>> = items.into_iter().map(row).collect();
-        debug_assert!(!rows.is_empty() && rows.iter().all(|row| row.len() == rows[0].len()));
-        self.parts.push(Part::Rows(rows));
+        let (mut rows, mut width) = (TupleBuilder(Vec::new()), 0);
+        for (before, item) in items.into_iter().enumerate() {
+            fill(&mut rows, item);
+            if before == 0 {
+                width = rows.0.len();
+            }
+            debug_assert_eq!(rows.0.len(), (before + 1) * width);
+        }
+        debug_assert_ne!(width, 0);
+        self.parts.push(Part::Rows { width, values: rows.0 });
         self
     }
 
@@ -94,8 +99,9 @@ impl Statement<'_> {
             match part {
                 Part::Sql(_) => {}
                 Part::Bound(value) | Part::Value(value) => value.with_text(&mut each),
-                Part::Rows(rows) => rows.iter().flatten().for_each(|value| value.with_text(&mut each)),
-                Part::List(values) => values.iter().for_each(|value| value.with_text(&mut each)),
+                Part::Rows { width: _, values } | Part::List(values) => {
+                    values.iter().for_each(|value| value.with_text(&mut each));
+                }
             }
         }
     }
@@ -107,8 +113,8 @@ impl Statement<'_> {
             match part {
                 Part::Sql(_) => {}
                 Part::Bound(value) | Part::Value(value) => value.escape(encoding),
-                Part::Rows(rows) => {
-                    let loggable = rows.iter_mut().flatten().filter(|value| value.is_loggable());
+                Part::Rows { width: _, values } => {
+                    let loggable = values.iter_mut().filter(|value| value.is_loggable());
                     loggable.for_each(|value| value.escape(encoding));
                 }
                 // No row has such a value. Nulls, which equal nothing, keep the list from being empty.
@@ -118,7 +124,7 @@ impl Statement<'_> {
     }
 }
 
-/// A row under construction.
+/// A row under construction, after the rows before it.
 pub(crate) struct TupleBuilder<'v>(Vec<SqlValue<'v>>);
 
 impl<'v> TupleBuilder<'v> {
@@ -187,7 +193,7 @@ mod tests {
             let rows = vec![(); rows];
             chunks(&rows, length).map(<[()]>::len).collect::<Vec<_>>()
         };
-        assert_eq!(lengths(600, sqlite::next_chunk), [256, 256, 64, 16, 4, 4]);
+        assert_eq!(lengths(600, sqlite::next_chunk), [512, 64, 16, 4, 4]);
         assert_eq!(lengths(600, postgres::next_chunk), [600]);
         assert_eq!(lengths(25_000, postgres::next_chunk), [10_000, 10_000, 5_000]);
         assert_eq!(lengths(0, sqlite::next_chunk), [0; 0]);

@@ -29,20 +29,24 @@ pub(crate) enum SqlValue<'v> {
     Boolean(Option<bool>),
     Time(Option<Timestamp>),
     Uuid(Option<Uuid>),
+    /// A UUID in a column of texts.
+    UuidText(Uuid),
     /// The text of a JSON document.
-    Json(String),
+    Json(Cow<'v, str>),
 }
 
 impl SqlValue<'_> {
     pub(super) fn add_to_sqlite(self, arguments: &mut SqliteArguments) -> Result<(), sqlx::Error> {
         match self {
-            Self::Text(text) | Self::Loggable(text) => arguments.add(text.map(Cow::into_owned)),
-            Self::TextOf(_, text) => arguments.add(text.map(|text| text.to_string())),
+            // One allocation for each text, or none: sqlx puts every other type into a string and the string into an `Arc`.
+            Self::Text(text) | Self::Loggable(text) => arguments.add(text.map(Arc::<str>::from)),
+            Self::TextOf(_, text) => arguments.add(text),
             Self::Number(number) => arguments.add(number),
             Self::Boolean(value) => arguments.add(value),
             Self::Time(at) => arguments.add(at.map(sqlite::time_text)),
             Self::Uuid(uuid) => arguments.add(uuid.map(|uuid| uuid.as_hyphenated().to_string())),
-            Self::Json(text) => arguments.add(text),
+            Self::UuidText(uuid) => arguments.add(Arc::<str>::from(&*hyphenated(uuid, &mut Uuid::encode_buffer()))),
+            Self::Json(text) => arguments.add(Arc::<str>::from(text)),
         }
         .map_err(sqlx::Error::Encode)
     }
@@ -55,6 +59,7 @@ impl SqlValue<'_> {
             Self::Boolean(value) => arguments.add(value),
             Self::Time(at) => arguments.add(at.map(Timestamptz)),
             Self::Uuid(uuid) => arguments.add(*uuid),
+            Self::UuidText(uuid) => arguments.add(&*hyphenated(*uuid, &mut Uuid::encode_buffer())),
             Self::Json(text) => arguments.add(Jsonb(text)),
         }
         .map_err(sqlx::Error::Encode)
@@ -81,7 +86,7 @@ impl SqlValue<'_> {
                 *text = encoding.escaped(std::mem::take(text), "\\");
             }
             // A backslash within a JSON string is doubled.
-            Self::Json(text) => *text = encoding.escaped(std::mem::take(text).into(), "\\\\").into_owned(),
+            Self::Json(text) => *text = encoding.escaped(std::mem::take(text), "\\\\"),
             _ => {}
         }
     }
@@ -103,9 +108,14 @@ impl SqlValue<'_> {
             Self::Boolean(value) => value.map(|value| value.to_string().into()),
             Self::Time(at) => at.map(|at| at.to_string().into()),
             Self::Uuid(uuid) => uuid.map(|uuid| uuid.to_string().into()),
-            Self::Json(text) => Some(text.into()),
+            Self::UuidText(uuid) => Some(hyphenated(*uuid, &mut Uuid::encode_buffer()).to_owned().into()),
+            Self::Json(text) => Some(Cow::Borrowed(text)),
         }
     }
+}
+
+fn hyphenated(uuid: Uuid, buffer: &mut [u8]) -> &mut str {
+    uuid.hyphenated().encode_lower(buffer)
 }
 
 /// A `timestamptz`, with a precision of one second.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use uuid::Uuid;
+
 use super::layout::Layout;
 use crate::model::{Attribute, AttributeKind, EntraId, Values};
-use crate::store::db::{DbError, SqlRow, Statement};
+use crate::store::db::{DbError, SqlRow, SqlValue, Statement};
 
 /// `attributes` without `Active`, which is read and compared separately.
 pub(crate) fn without_active(attributes: &[Attribute]) -> BTreeSet<Attribute> {
@@ -47,4 +49,16 @@ pub(crate) fn read_columns(
 /// Entra ids as their columns store them.
 pub(crate) fn id_texts<'i>(users: impl IntoIterator<Item = &'i EntraId>) -> Vec<String> {
     users.into_iter().map(ToString::to_string).collect()
+}
+
+impl From<EntraId> for SqlValue<'_> {
+    fn from(id: EntraId) -> Self {
+        Self::UuidText(Uuid::from_bytes(*id.as_bytes()))
+    }
+}
+
+impl From<&EntraId> for SqlValue<'_> {
+    fn from(id: &EntraId) -> Self {
+        (*id).into()
+    }
 }

@@ -65,8 +65,8 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
             changes: serde_json::json!([
                 {"attribute": "userName", "old": null, "new": "Ada@example.org"},
                 {"attribute": "emails[type eq \"work\"].value", "old": null, "new": "Ada@example.org"},
-                {"attribute": "active", "old": null, "new": true},
                 {"attribute": "name.givenName", "old": null, "new": "Ada"},
+                {"attribute": "active", "old": null, "new": true},
             ]),
         }]
     );
@@ -110,7 +110,7 @@ async fn deactivating_and_reactivating_keeps_the_row_and_the_link(kind: Kind) {
         select(&store, "SELECT action, reason, changes FROM provisioning_log WHERE id > 1 ORDER BY id").await,
         [
             r#"deactivate|unassigned|[{"attribute":"active","new":false,"old":true}]"#,
-            r#"reactivate|reassigned|[{"attribute":"active","new":true,"old":false},{"attribute":"title","new":"Dean","old":null}]"#,
+            r#"reactivate|reassigned|[{"attribute":"title","new":"Dean","old":null},{"attribute":"active","new":true,"old":false}]"#,
         ]
     );
 }

@@ -50,8 +50,8 @@ fn filled(number: u32) -> Shown {
 
 /// `shown` after a change.
 fn changed(mut shown: Shown, change: &Decision) -> Shown {
-    for AttributeChange { attribute, new, .. } in &change.changes {
-        let value = match new.as_deref() {
+    for AttributeChange { attribute, new, .. } in change.changes.iter() {
+        let value = match new {
             None => "-",
             Some("true") => "1",
             Some("false") => "0",

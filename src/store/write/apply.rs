@@ -18,6 +18,7 @@ use crate::store::db::{
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::schema::{WRITE_LOCK, describe_refusal, message_of};
+use crate::store::table::is_faithful;
 
 /// How long a rehearsal waits for a lock: it must not queue behind the daemon.
 const REHEARSAL_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -171,10 +172,10 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
     if whole.is_empty() {
         return Ok(written);
     }
-    let references = References::read(session.connection).await?;
+    let checks = Checks::read(session).await?;
     let units: Vec<Range<usize>> = batch.units().collect();
     let mut unclear = None;
-    let first = attempt(session, batch, whole, references).await;
+    let first = attempt(session, batch, whole, checks).await;
     let Some(why) = settle(first, &mut unclear, &mut written.learners)? else { return Ok(written) };
     // An error without a row has no part that succeeds.
     if let (Some(error), [_]) = (unclear.take(), units.as_slice())
@@ -193,7 +194,7 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
     while let Some(part) = waiting.pop() {
         let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
         let range = first.start..last.end;
-        let attempted = attempt(session, batch, range, references).await;
+        let attempted = attempt(session, batch, range, checks).await;
         match settle(attempted, &mut unclear, &mut written.learners)? {
             None => {
                 accepted.push(part);
@@ -264,16 +265,32 @@ async fn attempt(
     session: &mut WriteSession<'_>,
     batch: &Batch,
     range: Range<usize>,
-    references: Option<References>,
+    checks: Checks,
 ) -> Result<Vec<(usize, LearnerId)>, ApplyError> {
-    let written = write_decisions(session, &batch.decisions()[range.clone()]).await?;
-    if let Some(before) = references
+    let written = write_decisions(session, &batch.decisions()[range.clone()], checks.faithful).await?;
+    if let Some(before) = checks.references
         && References::broken(session.connection).await? > before
     {
         let why = "a foreign key fails, which the database would check at the end of the transaction";
         return Err(ApplyError::Refused(why.into()));
     }
     Ok(range.zip(written).collect())
+}
+
+/// What decides how the writes of a batch are checked.
+#[derive(Clone, Copy)]
+struct Checks {
+    references: Option<References>,
+    /// Whether the learners table keeps exactly what is written.
+    faithful: bool,
+}
+
+impl Checks {
+    async fn read(session: &mut WriteSession<'_>) -> Result<Self, DbError> {
+        let WriteSession { connection, layout, context: _ } = session;
+        let references = References::read(connection).await?;
+        Ok(Self { references, faithful: is_faithful(connection, layout).await? })
+    }
 }
 
 /// How many references of an SQLite file are broken. A deferred foreign key is checked only at the commit, which names no

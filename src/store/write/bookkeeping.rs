@@ -12,7 +12,6 @@ use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::state::{self, Sources, TAKEN_OVER_SOURCES};
-use crate::store::table::id_texts;
 
 /// What a cycle records besides learners.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +91,8 @@ async fn write_bookkeeping(
         };
         state::edit(session.connection, TAKEN_OVER_SOURCES, end).await?;
     }
-    delete_records(session, "sync_failures", &id_texts(*failing_ended)).await?;
-    delete_records(session, "sync_held", &id_texts(*held_ended)).await?;
+    delete_records(session, "sync_failures", &failing_ended.iter().copied().collect::<Vec<_>>()).await?;
+    delete_records(session, "sync_held", &held_ended.iter().copied().collect::<Vec<_>>()).await?;
     // One row a user: PostgreSQL cannot upsert a row twice in one statement.
     let (mut failing, mut held) = (BTreeMap::new(), BTreeMap::new());
     for decision in *left {
@@ -115,7 +114,7 @@ async fn write_bookkeeping(
     for chunk in session.connection.row_chunks(&groups) {
         let mut statement = Statement::new("INSERT INTO sync_groups (source, group_id, last_members) ");
         statement.push_values(chunk, |row, (group, members)| {
-            row.push_bind(session.context.source).push_bind(group.to_string());
+            row.push_bind(session.context.source).push_bind(*group);
             row.push_bind(i64::try_from(**members).unwrap_or(i64::MAX));
         });
         statement.push(" ON CONFLICT (source, group_id) DO UPDATE SET last_members = excluded.last_members");
@@ -139,7 +138,7 @@ async fn write_failures(session: &mut WriteSession<'_>, failing: &[(&Decision, &
                  (source, entra_id, reason, detail, first_at, last_at, attempts, cause, drift_fingerprint) ",
         );
         statement.push_values(chunk, |row, (decision, leave)| {
-            row.push_bind(context.source).push_bind(decision.user.to_string()).push_bind(decision.reason.as_str());
+            row.push_bind(context.source).push_bind(decision.user).push_bind(decision.reason.as_str());
             row.push_bind(loggable(decision.detail.as_deref()))
                 .push_bind(context.at)
                 .push_bind(context.at)
@@ -167,7 +166,7 @@ async fn write_held(session: &mut WriteSession<'_>, held: &[&Decision]) -> Resul
     for chunk in connection.row_chunks(held) {
         let mut statement = Statement::new("INSERT INTO sync_held (source, entra_id, action, reason, since) ");
         statement.push_values(chunk, |row, decision| {
-            row.push_bind(context.source).push_bind(decision.user.to_string()).push_bind(decision.action.as_str());
+            row.push_bind(context.source).push_bind(decision.user).push_bind(decision.action.as_str());
             row.push_bind(decision.reason.as_str()).push_bind(context.at);
         });
         statement.push(

@@ -12,19 +12,19 @@ use crate::model::{Action, Attribute, Column, EntraId, LearnerId, UniqueKey, fol
 use crate::plan::{Decision, TargetRow, unique_values};
 use crate::store::db::{DbError, Statement, TupleBuilder, quote_identifier};
 use crate::store::error::StoreError;
-use crate::store::table::Layout;
+use crate::store::table::{Layout, next_number};
 
 /// Replaces every unique value that one decision gives up and another one needs by a temporary value, until its row gets
 /// the new one: the database checks uniqueness row by row.
 pub(super) async fn park_unique_values(session: &mut WriteSession<'_>, decisions: &[Decision]) -> Result<(), DbError> {
     let WriteSession { connection, layout, context: _ } = session;
     let wanted: BTreeSet<UniqueKey> =
-        decisions.iter().flat_map(|decision| unique_values(decision, |changed| changed.new.as_deref())).collect();
+        decisions.iter().flat_map(|decision| unique_values(decision, |changed| changed.new)).collect();
     for attribute in Attribute::UNIQUE {
         let parked: Vec<&LearnerId> = decisions
             .iter()
             .filter(|decision| {
-                unique_values(decision, |changed| changed.old.as_deref())
+                unique_values(decision, |changed| changed.old)
                     .any(|key| key.attribute == attribute && wanted.contains(&key))
             })
             .filter_map(|decision| decision.row.learner())
@@ -52,6 +52,7 @@ pub(super) async fn park_unique_values(session: &mut WriteSession<'_>, decisions
 pub(super) async fn create_rows(
     session: &mut WriteSession<'_>,
     decisions: &[Decision],
+    faithful: bool,
 ) -> Result<BTreeMap<EntraId, LearnerId>, ApplyError> {
     let (layout, context) = (session.layout, session.context);
     let mut groups: BTreeMap<Vec<Attribute>, Vec<&Decision>> = BTreeMap::new();
@@ -59,35 +60,64 @@ pub(super) async fn create_rows(
         groups.entry(columns_of(decision)).or_default().push(decision);
     }
     let mut created = BTreeMap::new();
+    if groups.is_empty() {
+        return Ok(created);
+    }
+    let mut next = if faithful { next_number(session.connection, layout).await? } else { None };
     for (columns, group) in groups {
-        // Identifies each new row: the Entra id, or else the unique user name.
-        let external_id = layout.external_id("");
-        let key = |decision: &Decision| match external_id {
-            Some(_) => decision.user.to_string(),
-            None => new_name(decision),
-        };
-        let users: BTreeMap<String, EntraId> = group.iter().map(|decision| (key(decision), decision.user)).collect();
-        let identifier = external_id.as_deref().unwrap_or(layout.attribute(Attribute::UserName));
         for chunk in session.connection.row_chunks(&group) {
-            let (names, values): (Vec<String>, Vec<String>) = new_row(layout, &columns).into_iter().unzip();
-            let (names, values) = (names.join(", "), values.join(", "));
-            let mut statement =
-                Statement::new(format!("INSERT INTO {} ({names}) SELECT {values} FROM (", layout.table));
-            statement.push_values(chunk, |row, decision| {
-                row.push_bind(decision.user.to_string()).push_bind(context.at);
-                push_new_values(row, layout, decision);
-                if let Some(generator) = layout.generator() {
-                    let id = layout.generate_learner(generator, context.at);
-                    row.push_bind(layout.learner_value(Some(&id)));
+            // Where neither we nor this transaction know the id, the database does.
+            let ids: Option<Vec<LearnerId>> = match (layout.generator(), next) {
+                (Some(generator), _) => {
+                    Some(chunk.iter().map(|_| layout.generate_learner(generator, context.at)).collect())
                 }
-            });
-            statement.push(format_args!(") AS v RETURNING {}, {identifier}", layout.id()));
-            for row in session.connection.rows(statement).await? {
-                let identifier: String = row.get_unchecked(1)?;
-                if let Some(user) = users.get(&fold(&identifier)) {
-                    created.insert(*user, layout.learner_at(&row, 0)?);
+                (None, Some(first)) => {
+                    next = first.checked_add_unsigned(chunk.len() as u64);
+                    next.map(|after| (first..after).map(LearnerId::Number).collect())
                 }
+                (None, None) => None,
+            };
+            let statement = insert_rows(layout, context.at, &columns, chunk, ids.as_deref());
+            match ids.filter(|_| faithful) {
+                Some(ids) => {
+                    if session.connection.execute(statement).await? != chunk.len() as u64 {
+                        return Err(missing_row());
+                    }
+                    created.extend(chunk.iter().map(|decision| decision.user).zip(ids));
+                }
+                None => created.extend(insert_and_read_ids(session, statement, chunk).await?),
             }
+        }
+    }
+    Ok(created)
+}
+
+/// Why a row was not created.
+pub(super) fn missing_row() -> ApplyError {
+    ApplyError::Refused("the database did not create the row; a trigger of the table may have prevented it".into())
+}
+
+/// Runs `insert`; returns the ids of the new rows by user. A trigger may have replaced or removed rows.
+async fn insert_and_read_ids(
+    session: &mut WriteSession<'_>,
+    mut insert: Statement<'_>,
+    chunk: &[&Decision],
+) -> Result<Vec<(EntraId, LearnerId)>, ApplyError> {
+    let layout = session.layout;
+    // Identifies each new row: the Entra id, or else the unique user name.
+    let external_id = layout.external_id("");
+    let key = |decision: &Decision| match external_id {
+        Some(_) => decision.user.to_string(),
+        None => new_name(decision),
+    };
+    let users: BTreeMap<String, EntraId> = chunk.iter().map(|decision| (key(decision), decision.user)).collect();
+    let identifier = external_id.as_deref().unwrap_or(layout.attribute(Attribute::UserName));
+    insert.push(format_args!(" RETURNING {}, {identifier}", layout.id()));
+    let mut created = Vec::new();
+    for row in session.connection.rows(insert).await? {
+        let identifier: String = row.get_unchecked(1)?;
+        if let Some(user) = users.get(&fold(&identifier)) {
+            created.push((*user, layout.learner_at(&row, 0)?));
         }
     }
     Ok(created)
@@ -96,20 +126,46 @@ pub(super) async fn create_rows(
 /// The user name of a new row, folded for comparison.
 fn new_name(decision: &Decision) -> String {
     let changed = decision.changes.iter().find(|changed| changed.attribute == Attribute::UserName);
-    changed.and_then(|changed| changed.new.as_deref()).map(fold).unwrap_or_default()
+    changed.and_then(|changed| changed.new).map(fold).unwrap_or_default()
 }
 
-/// The columns of a new row with their expressions: the user, the time, the attributes, a generated id and the constants.
-fn new_row(layout: &Layout, attributes: &[Attribute]) -> Vec<(String, String)> {
-    let ours = [(Column::ExternalId, 1), (Column::CreatedAt, 2), (Column::UpdatedAt, 2)];
-    let mapped = attributes.iter().map(|attribute| Column::Attribute(*attribute)).zip(3..);
-    let given = ours.into_iter().chain(mapped).filter_map(|(column, number)| {
+/// Inserts the rows of `chunk`: the time, the constants, the user, the attributes, and the id where it is known.
+fn insert_rows<'v>(
+    layout: &'v Layout,
+    at: Timestamp,
+    attributes: &[Attribute],
+    chunk: &[&'v Decision],
+    ids: Option<&[LearnerId]>,
+) -> Statement<'v> {
+    let times = [Column::CreatedAt, Column::UpdatedAt];
+    let times: Vec<(String, String)> = times
+        .into_iter()
+        .filter_map(|column| Some((layout.name(column)?.to_owned(), layout.cast_of(column, ""))))
+        .collect();
+    let constants = layout.constants.iter().map(|(name, constant)| (quote_identifier(name), constant.clone()));
+    let mapped = attributes.iter().map(|attribute| Column::Attribute(*attribute)).zip(2..);
+    let given = [(Column::ExternalId, 1)].into_iter().chain(mapped).filter_map(|(column, number)| {
         let value = layout.cast_of(column, &format!("v.column{number}"));
         Some((layout.name(column)?.to_owned(), value))
     });
-    let id = layout.generator().map(|_| (layout.id().to_owned(), format!("v.column{}", attributes.len() + 3)));
-    let constants = layout.constants.iter().map(|(name, constant)| (quote_identifier(name), constant.clone()));
-    given.chain(id).chain(constants).collect()
+    let id = ids.map(|_| (layout.id().to_owned(), format!("v.column{}", attributes.len() + 2)));
+    let (names, values): (Vec<String>, Vec<String>) = constants.chain(given).chain(id).unzip();
+    let all_names: Vec<&str> = times.iter().map(|(name, _)| name).chain(&names).map(String::as_str).collect();
+    let all_names = all_names.join(", ");
+    let mut statement = Statement::new(format!("INSERT INTO {} ({all_names}) SELECT ", layout.table));
+    for (_, cast) in times {
+        statement.push_bind(at).push(cast).push(", ");
+    }
+    statement.push(values.join(", ")).push(" FROM (");
+    statement.push_values(chunk.iter().enumerate(), |row, (index, decision)| {
+        row.push_bind(decision.user);
+        push_new_values(row, layout, decision);
+        if let Some(id) = ids.and_then(|ids| ids.get(index)) {
+            row.push_bind(layout.learner_value(Some(id)));
+        }
+    });
+    statement.push(") AS v");
+    statement
 }
 
 /// The decisions with the same shape share one UPDATE statement.
@@ -138,7 +194,7 @@ pub(super) async fn update_rows(
         for chunk in session.connection.row_chunks(&group) {
             let mut statement = start_update(layout, &shape, context.at);
             statement.push_values(chunk, |row, (decision, learner)| {
-                row.push_bind(layout.learner_value(Some(learner))).push_bind(decision.user.to_string());
+                row.push_bind(layout.learner_value(Some(learner))).push_bind(decision.user);
                 push_new_values(row, layout, decision);
             });
             // Only the learner that this source linked to the user, whatever the plan assumed.
@@ -185,7 +241,7 @@ async fn explain_missing_update(
     ))
     .bind(layout.learner_value(Some(learner)))
     .bind(context.source)
-    .bind(decision.user.to_string());
+    .bind(decision.user);
     let row = connection.row(statement).await?;
     let (exists, linked): (bool, _) = (row.get(0)?, layout.optional_learner_at(&row, 1)?);
     let (active, other_state): (bool, bool) = (row.get_unchecked(2)?, row.get_unchecked(3)?);
@@ -255,7 +311,7 @@ fn columns_of(decision: &Decision) -> Vec<Attribute> {
 }
 
 fn push_new_values<'v>(row: &mut TupleBuilder<'v>, layout: &'v Layout, decision: &'v Decision) {
-    for changed in &decision.changes {
-        row.push_bind(layout.encode(changed.attribute, changed.new.as_deref()));
+    for changed in decision.changes.iter() {
+        row.push_bind(layout.encode(changed.attribute, changed.new));
     }
 }

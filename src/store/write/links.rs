@@ -1,12 +1,11 @@
 //! The links between users and learners.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{ApplyError, WriteContext, WriteSession};
 use crate::model::{Action, Attribute, Column, EntraId, LearnerId, Reason, Routes};
 use crate::plan::{Decision, TargetRow};
 use crate::store::db::{DbError, SqlValue, Statement};
-use crate::store::table::id_texts;
 
 /// Links new and adopted learners to their users.
 pub(super) async fn link_learners(
@@ -19,23 +18,26 @@ pub(super) async fn link_learners(
     for (user, learner) in users.iter().filter_map(|(decision, learner)| Some((former_user(decision)?, learner))) {
         let statement =
             Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
-        let statement = statement.bind(*source).bind(user.to_string()).bind(layout.learner_value(Some(learner)));
+        let statement = statement.bind(*source).bind(user).bind(layout.learner_value(Some(learner)));
         if connection.execute(statement).await? != 1 {
             return Err(ApplyError::Refused(format!("the learner is not linked to {user} any more").into()));
         }
     }
+    let texts = RouteTexts::new(new.iter().filter_map(|(decision, _)| Some(&decision.row_after()?.routes)));
     for chunk in connection.row_chunks(&new) {
         let mut statement =
-            Statement::new("INSERT INTO sync_links (source, entra_id, learner_id, via, linked_at, spelling) ");
+            Statement::new("INSERT INTO sync_links (source, linked_at, entra_id, learner_id, via, spelling) SELECT ");
+        statement.push_bind(*source).push(", ").push_bind(*at);
+        statement.push(", v.column1, v.column2, v.column3, v.column4 FROM (");
         statement.push_values(chunk, |row, (decision, learner)| {
-            row.push_bind(*source).push_bind(decision.user.to_string()).push_bind(layout.learner_value(Some(learner)));
-            let routes = decision.row_after().map(|after| routes_text(&after.routes));
-            row.push_bind(SqlValue::Json(routes.unwrap_or_else(|| "[]".to_owned()))).push_bind(*at);
-            row.push_bind(spelling_value(decision));
+            row.push_bind(decision.user).push_bind(layout.learner_value(Some(learner)));
+            let routes = decision.row_after().map_or("[]", |after| texts.get(&after.routes));
+            row.push_bind(SqlValue::Json(routes.into())).push_bind(spelling_value(decision));
         });
-        // Replaces a link whose learner row is missing: the sqlite3 shell does not enforce foreign keys.
+        // Replaces a link whose learner row is missing: the sqlite3 shell does not enforce foreign keys. Without WHERE, SQLite
+        // would take ON for the condition of a join.
         statement.push(format_args!(
-            " ON CONFLICT (source, entra_id) DO UPDATE
+            ") AS v WHERE true ON CONFLICT (source, entra_id) DO UPDATE
                  SET learner_id = excluded.learner_id, via = excluded.via, linked_at = excluded.linked_at,
                      switched_off_at = NULL, spelling = excluded.spelling
                  WHERE NOT EXISTS (SELECT 1 FROM {} r WHERE r.{} = sync_links.learner_id)",
@@ -70,7 +72,8 @@ pub(super) async fn mark_deactivated(session: &mut WriteSession<'_>, decisions: 
     }
     let deactivates: fn(&Decision) -> bool = |decision| decision.action == Action::Deactivate;
     for (is_affected, at) in [(deactivates, Some(context.at)), (reactivates, None)] {
-        let users = id_texts(decisions.iter().filter(|decision| is_affected(decision)).map(|decision| &decision.user));
+        let users: Vec<EntraId> =
+            decisions.iter().filter(|decision| is_affected(decision)).map(|decision| decision.user).collect();
         for users in connection.list_chunks(&users) {
             let mut statement = Statement::new("UPDATE sync_links SET switched_off_at = ");
             statement.push_bind(at).push(" WHERE source = ").push_bind(context.source);
@@ -87,11 +90,12 @@ pub(super) async fn write_routes(
     routes: &[(EntraId, &Routes)],
 ) -> Result<u64, DbError> {
     let WriteSession { connection, layout: _, context } = session;
+    let texts = RouteTexts::new(routes.iter().map(|(_, routes)| *routes));
     let mut written = 0;
     for chunk in connection.row_chunks(routes) {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
         statement.push_values(chunk, |row, (user, routes)| {
-            row.push_bind(user.to_string()).push_bind(SqlValue::Json(routes_text(routes)));
+            row.push_bind(*user).push_bind(SqlValue::Json(texts.get(routes).into()));
         });
         statement.push(") AS v WHERE sync_links.entra_id = v.column1 AND sync_links.via <> v.column2");
         statement.push(" AND sync_links.source = ").push_bind(context.source);
@@ -127,8 +131,22 @@ fn spelling_value(decision: &Decision) -> SqlValue<'static> {
     SqlValue::Text(spelling.map(|spelling| spelling.to_string().into()))
 }
 
-/// The value of the column `via`: a JSON array, sorted as text.
-fn routes_text(routes: &Routes) -> String {
-    let routes: BTreeSet<String> = routes.as_slice().iter().map(ToString::to_string).collect();
-    serde_json::json!(routes).to_string()
+/// The values of the column `via`, each a JSON array that is sorted as text. Thousands of users share a few of them.
+struct RouteTexts<'r>(BTreeMap<&'r Routes, String>);
+
+impl<'r> RouteTexts<'r> {
+    fn new(all: impl Iterator<Item = &'r Routes>) -> Self {
+        let mut texts = BTreeMap::new();
+        for routes in all {
+            texts.entry(routes).or_insert_with(|| {
+                let routes: BTreeSet<String> = routes.as_slice().iter().map(ToString::to_string).collect();
+                serde_json::json!(routes).to_string()
+            });
+        }
+        Self(texts)
+    }
+
+    fn get(&self, routes: &Routes) -> &str {
+        self.0.get(routes).map_or("[]", String::as_str)
+    }
 }

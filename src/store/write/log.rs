@@ -3,11 +3,10 @@
 use std::borrow::Cow;
 
 use jiff::Timestamp;
-use serde::Serialize;
 
 use super::WriteSession;
 use crate::model::{AttributeKind, EntraId, LearnerId};
-use crate::plan::{AttributeChange, Decision, EXTERNAL_ID};
+use crate::plan::{Changes, Decision, EXTERNAL_ID};
 use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::{EARLIEST, Store};
@@ -39,21 +38,21 @@ pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntr
     for chunk in connection.row_chunks(entries) {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log
-                 (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes, approved_by) ",
+                 (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes, approved_by)
+             SELECT ",
         );
+        statement.push_bind(context.cycle.0).push(", ").push_bind(context.at).push(", v.* FROM (");
         statement.push_values(chunk, |row, entry| {
             let LogEntry { decision, learner, discrepancy } = entry;
-            let Decision { user, action, reason, detail, row: _, user_name, changes, old_external_id, effect: _ } =
+            let Decision { user, action, reason, detail, row: _, known_name: _, changes, old_external_id, effect: _ } =
                 decision;
-            row.push_bind(context.cycle.0).push_bind(context.at);
             row.push_bind(action.as_str()).push_bind(decision.status().as_str());
-            row.push_bind(user.to_string())
-                .push_bind(layout.learner_value(*learner))
-                .push_bind(loggable(user_name.as_deref()));
+            row.push_bind(*user).push_bind(layout.learner_value(*learner)).push_bind(loggable(decision.user_name()));
             row.push_bind(reason.as_str()).push_bind(SqlValue::Loggable(join_details(detail.as_deref(), *discrepancy)));
-            row.push_bind(SqlValue::Json(changes_text(*user, old_external_id.as_deref(), changes)));
+            row.push_bind(SqlValue::Json(changes_text(*user, old_external_id.as_deref(), changes).into()));
             row.push_bind(loggable(decision.row_after().and_then(|after| after.approved_by.as_deref())));
         });
+        statement.push(") AS v");
         connection.execute(statement).await?;
     }
     Ok(())
@@ -70,43 +69,36 @@ fn join_details<'t>(detail: Option<&'t str>, discrepancy: Option<&'t str>) -> Op
     }
 }
 
-#[derive(Serialize)]
-struct LoggedChange<'c> {
-    attribute: &'static str,
-    old: LoggedValue<'c>,
-    new: LoggedValue<'c>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum LoggedValue<'c> {
-    Boolean(bool),
-    Text(Option<&'c str>),
-}
-
-#[expect(clippy::expect_used, reason = "structs of strings and booleans always have a JSON form")]
-fn changes_text(user: EntraId, old_external_id: Option<&str>, changes: &[AttributeChange]) -> String {
-    let user = user.to_string();
-    let replaced = old_external_id.map(|old| LoggedChange {
-        attribute: EXTERNAL_ID,
-        old: LoggedValue::Text(Some(old)),
-        new: LoggedValue::Text(Some(&user)),
+/// A JSON array of the changed attributes. Written without a document in between: a first load has millions of them.
+#[expect(clippy::expect_used, reason = "the writes are JSON, and writing to memory never fails")]
+fn changes_text(user: EntraId, old_external_id: Option<&str>, changes: &Changes) -> String {
+    let mut json = Vec::with_capacity(1024);
+    let mut push = |attribute: &str, kind: AttributeKind, old: Option<&str>, new: Option<&str>| {
+        json.extend_from_slice(if json.is_empty() { b"[{\"attribute\":" } else { b",{\"attribute\":" });
+        push_value(&mut json, AttributeKind::Text, Some(attribute))?;
+        json.extend_from_slice(b",\"old\":");
+        push_value(&mut json, kind, old)?;
+        json.extend_from_slice(b",\"new\":");
+        push_value(&mut json, kind, new)?;
+        json.push(b'}');
+        Ok(())
+    };
+    let replaced =
+        old_external_id.map(|old| push(EXTERNAL_ID, AttributeKind::Text, Some(old), Some(&user.to_string())));
+    let pushed: serde_json::Result<()> = replaced.unwrap_or(Ok(())).and_then(|()| {
+        changes.iter().try_for_each(|changed| {
+            let (old, new) = changed.shown();
+            push(changed.attribute.path(), changed.attribute.kind(), old, new)
+        })
     });
-    let logged: Vec<LoggedChange<'_>> = replaced
-        .into_iter()
-        .chain(changes.iter().map(|changed| {
-            let ((old, new), kind) = (changed.shown(), changed.attribute.kind());
-            let attribute = changed.attribute.path();
-            LoggedChange { attribute, old: logged_value(kind, old), new: logged_value(kind, new) }
-        }))
-        .collect();
-    serde_json::to_string(&logged).expect("strings and booleans")
+    pushed.expect("strings and booleans");
+    json.extend_from_slice(if json.is_empty() { b"[]" } else { b"]" });
+    String::from_utf8(json).expect("JSON is UTF-8")
 }
 
-fn logged_value(kind: AttributeKind, value: Option<&str>) -> LoggedValue<'_> {
+fn push_value(json: &mut Vec<u8>, kind: AttributeKind, value: Option<&str>) -> serde_json::Result<()> {
     match (kind, value) {
-        (AttributeKind::Boolean, Some("true")) => LoggedValue::Boolean(true),
-        (AttributeKind::Boolean, Some("false")) => LoggedValue::Boolean(false),
-        (AttributeKind::Boolean | AttributeKind::Text, text) => LoggedValue::Text(text),
+        (AttributeKind::Boolean, Some(value @ ("true" | "false"))) => serde_json::to_writer(json, &(value == "true")),
+        (AttributeKind::Boolean | AttributeKind::Text, text) => serde_json::to_writer(json, &text),
     }
 }

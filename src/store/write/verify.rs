@@ -18,7 +18,7 @@ pub(super) async fn verify_written(
     users: &[(&Decision, LearnerId)],
 ) -> Result<BTreeMap<EntraId, String>, ApplyError> {
     let WriteSession { connection, layout, context: _ } = session;
-    let written = users.iter().flat_map(|(decision, _)| &decision.changes).map(|changed| changed.attribute);
+    let written = users.iter().flat_map(|(decision, _)| decision.changes.iter()).map(|changed| changed.attribute);
     let attributes = without_active(&written.collect::<Vec<_>>());
     let ids: Vec<SqlValue<'_>> = users.iter().map(|(_, learner)| layout.learner_value(Some(learner))).collect();
     let mut rows = BTreeMap::new();
@@ -77,6 +77,6 @@ fn differing(decision: &Decision, values: &Values) -> BTreeSet<Attribute> {
     let differs = |attribute: Attribute, new: Option<&str>| {
         values.get(attribute).is_some_and(|stored| !attribute.same(stored, new))
     };
-    let changes = decision.changes.iter().filter(|changed| differs(changed.attribute, changed.new.as_deref()));
+    let changes = decision.changes.iter().filter(|changed| differs(changed.attribute, changed.new));
     changes.map(|changed| changed.attribute).collect()
 }

@@ -33,11 +33,10 @@ pub(in crate::store::db) fn render(statement: Statement<'_>) -> Result<(String, 
                 // Writing to a string never fails.
                 let _ = write!(text, "${}", arguments.len());
             }
-            Part::Rows(rows) => {
-                let columns = rows.first().map_or(0, Vec::len);
-                let (mut arrays, mut names) = (Vec::with_capacity(columns), Vec::with_capacity(columns));
-                for column in 0..columns {
-                    let values: Vec<&SqlValue<'_>> = rows.iter().filter_map(|row| row.get(column)).collect();
+            Part::Rows { width, values } => {
+                let (mut arrays, mut names) = (Vec::with_capacity(width), Vec::with_capacity(width));
+                for column in 0..width {
+                    let values: Vec<&SqlValue<'_>> = values.iter().skip(column).step_by(width).collect();
                     arrays.push(array(&mut arguments, &values)?);
                     names.push(format!("column{}", column + 1));
                 }
@@ -74,7 +73,7 @@ fn array(arguments: &mut PgArguments, values: &[&SqlValue<'_>]) -> Result<String
         Some(SqlValue::Time(_)) => ("timestamptz[]", all!(Time, at => at.map(Timestamptz))),
         Some(SqlValue::Uuid(_)) => ("uuid[]", all!(Uuid, uuid => *uuid)),
         Some(SqlValue::Json(_)) => ("jsonb[]", all!(Json, text => Some(Jsonb(text)))),
-        Some(SqlValue::Text(_) | SqlValue::TextOf(..) | SqlValue::Loggable(_)) | None => {
+        Some(SqlValue::Text(_) | SqlValue::TextOf(..) | SqlValue::Loggable(_) | SqlValue::UuidText(_)) | None => {
             ("text[]", arguments.add(values.iter().map(|value| value.text()).bind_iter()))
         }
     };
@@ -97,7 +96,7 @@ mod tests {
             (vec![1.into(), SqlValue::Number(None)], "bigint[]"),
             (vec![SqlValue::Boolean(None), true.into()], "boolean[]"),
             (vec![SqlValue::Time(None), at.into()], "timestamptz[]"),
-            (vec![SqlValue::Json("[]".to_owned())], "jsonb[]"),
+            (vec![SqlValue::Json("[]".into())], "jsonb[]"),
             (vec![true.into(), "perhaps".into(), false.into()], "text[]"),
         ] {
             let mut statement = Statement::new("");

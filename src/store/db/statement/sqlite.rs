@@ -1,13 +1,14 @@
 //! Statements for SQLite: a placeholder for each value, in few lengths, so that there are few texts.
 
+use sqlx::Arguments as _;
 use sqlx::sqlite::SqliteArguments;
 
 use super::{Part, Statement};
 use crate::store::db::value::SqlValue;
 
-/// The numbers of rows in one statement. 256 rows of all columns stay below the 32,766 placeholders of SQLite, and longer
+/// The numbers of rows in one statement. 512 rows of all columns stay below the 32,766 placeholders of SQLite, and longer
 /// statements are not faster.
-const CHUNK_LENGTHS: [usize; 5] = [256, 64, 16, 4, 1];
+const CHUNK_LENGTHS: [usize; 5] = [512, 64, 16, 4, 1];
 
 /// The lengths of an `IN` list.
 const LIST_LENGTHS: [usize; 4] = [4, 32, 256, MAX_LIST];
@@ -32,16 +33,16 @@ pub(in crate::store::db) fn render(statement: Statement<'_>) -> Result<(String, 
                 text.push('?');
                 value.add_to_sqlite(&mut arguments)?;
             }
-            Part::Rows(rows) => {
-                text.push_str("VALUES ");
-                let mut before = "";
-                for row in rows {
-                    text.push_str(before);
-                    push_placeholders(&mut text, row.len());
-                    for value in row {
-                        value.add_to_sqlite(&mut arguments)?;
+            Part::Rows { width, values } => {
+                arguments.reserve(values.len(), 0);
+                let mut row = String::new();
+                push_placeholders(&mut row, width);
+                for (before, value) in values.into_iter().enumerate() {
+                    if before % width == 0 {
+                        text.push_str(if before == 0 { "VALUES " } else { ", " });
+                        text.push_str(&row);
                     }
-                    before = ", ";
+                    value.add_to_sqlite(&mut arguments)?;
                 }
             }
             Part::List(values) => {
