@@ -683,10 +683,14 @@ impl<'a> CycleModel<'a> {
         after_bookkeeping.held.retain(|user, held| {
             let decision = self.decisions.get(user);
             let reason = decision.map_or("", |decision| decision.reason);
-            let desired = matches!(self.states.get(user), Some(UserState::Wanted(_)));
-            let ended = match held.action {
-                "update" => self.unchanged.contains(user),
-                _ => desired || reason == "protected" || held.reason == "unreadable" && reason == "waiting",
+            // The repair of a row that a hand inserted leaves a hold of a user without an active learner.
+            let is_inactive = self.linked(*user).is_none_or(|learner| !learner.active);
+            let ended = match (held.action, self.states.get(user)) {
+                ("update", Some(UserState::Wanted(_))) => self.unchanged.contains(user),
+                ("update", Some(UserState::NoMail(_) | UserState::Unreadable)) => false,
+                (_, Some(UserState::Wanted(_))) => true,
+                ("update", _) => is_inactive,
+                _ => is_inactive || reason == "protected" || held.reason == "unreadable" && reason == "waiting",
             };
             !ended
                 || self.rejected.contains(user)
