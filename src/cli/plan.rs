@@ -33,10 +33,12 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
     if arguments.json {
         let mut document = report_as_json(&report);
         document["changes"] = decisions_as_json(&decisions);
+        document["full_comparison"] = planner.comparisons_as_json(&prepared);
         print_json(&document)?;
     } else {
         print_decisions(&decisions)?;
         print(&format!("Expected result: {}.", report.summary()))?;
+        planner.print_comparisons(&prepared)?;
         planner.print_obstacles().await?;
     }
     Ok(DONE)

@@ -1,12 +1,13 @@
-//! What `plan` and `--dry-run` have in common: a cycle on a database to which nothing is written.
+//! The common part of `plan` and `--dry-run`: a cycle on a database to which nothing is written.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::output::{FAILED, Failure, print_obstacles};
-use crate::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, Prepared, SingleUser};
+use super::output::{FAILED, Failure, print, print_obstacles};
+use crate::cycle::{self, CycleContext, CycleError, CycleOptions, CycleRequest, FullComparisons, Prepared, SingleUser};
 use crate::model::Trigger;
 use crate::runtime::user_lookup::{UserArgument, find_user};
 use crate::runtime::{App, Paths};
@@ -77,6 +78,23 @@ impl<'a> Planner<'a> {
 
     pub(super) async fn prepare(&self) -> Result<Prepared, CycleError> {
         cycle::prepare(self.context(), self.options(), None).await
+    }
+
+    /// Prints until when the plan cannot see changes that other programs make.
+    pub(super) fn print_comparisons(&self, prepared: &Prepared) -> Result<(), Failure> {
+        let Some(FullComparisons { last, next }) = prepared.full_comparisons(&self.app.rules) else { return Ok(()) };
+        Ok(print(&format!(
+            "The learner database was last compared in full at {last:.0}, and is next at {next:.0}. Until then, \
+             changes that others made in it are not shown; `learner-sync sync --dry-run --full` shows them."
+        ))?)
+    }
+
+    /// `{"last", "next"}`; null when the plan was compared with the whole learner database.
+    pub(super) fn comparisons_as_json(&self, prepared: &Prepared) -> Value {
+        let comparisons = prepared.full_comparisons(&self.app.rules);
+        json!(comparisons.map(|FullComparisons { last, next }| {
+            json!({ "last": format!("{last:.0}"), "next": format!("{next:.0}") })
+        }))
     }
 
     /// How far the result of a rehearsal can be trusted.

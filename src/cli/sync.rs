@@ -77,11 +77,13 @@ async fn rehearse(app: &App, full: bool, json: bool) -> Result<u8, Failure> {
     if json {
         let mut document = report_as_json(&report);
         document["changes"] = decisions_as_json(&decisions);
+        document["full_comparison"] = planner.comparisons_as_json(&prepared);
         print_json(&document)?;
     } else {
         print_decisions(&decisions)?;
         print(planner.rehearsed())?;
         print_report(&report)?;
+        planner.print_comparisons(&prepared)?;
         planner.print_obstacles().await?;
     }
     Ok(exit_code(report.outcome))

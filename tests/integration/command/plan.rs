@@ -23,7 +23,7 @@ fn lines(document: &Value) -> Vec<String> {
 
 #[track_caller]
 fn check_shape(document: &Value) {
-    assert_eq!(keys(document), SUMMARY.into_iter().chain(["changes"]).collect());
+    assert_eq!(keys(document), SUMMARY.into_iter().chain(["changes", "full_comparison"]).collect());
     assert_eq!(document["cycle"], json!(null));
     for line in document["changes"].as_array().unwrap() {
         let expected = ["action", "changes", "detail", "entra_id", "reason", "status", "user_name"];
@@ -221,6 +221,33 @@ async fn a_plan_for_a_database_of_the_platform_shows_adoptions() {
     let real = world.run_program(&["sync", "--json"], 0).json();
     for key in ["created", "updated"] {
         assert_eq!((&real[key], &rehearsed[key], &planned[key]), (&json!(1), &json!(1), &json!(1)), "{key}");
+    }
+}
+
+/// Drift that only a full comparison finds is not in a plan that was made with the cache, and the plan says so.
+#[apply(on_both)]
+async fn a_plan_says_when_the_database_is_compared_in_full() {
+    let world = World::start(users(2).0).await;
+    let sentence = "was last compared in full at";
+    let (plan, dry_run, full) = (["plan"].as_slice(), ["sync", "--dry-run"], ["sync", "--dry-run", "--full"]);
+    let of = |command: &[&str]| {
+        let json = world.run_program(&[command, &["--json"]].concat(), 0).json()["full_comparison"].clone();
+        let words = world.run_program(command, 0).stdout;
+        assert_eq!(words.matches(sentence).count(), usize::from(!json.is_null()), "{words}");
+        (json, words)
+    };
+    for command in [plan, &dry_run, &full] {
+        assert_eq!(of(command).0, json!(null), "{command:?}");
+    }
+    world.run_program(&["sync"], 0);
+    assert_eq!(of(&full).0, json!(null));
+    for command in [plan, &dry_run] {
+        let (json, words) = of(command);
+        let time = |key: &str| json[key].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+        assert_eq!(time("next").duration_since(time("last")), jiff::SignedDuration::from_hours(24));
+        for key in ["last", "next"] {
+            assert!(words.contains(json[key].as_str().unwrap()), "{key}: {words}");
+        }
     }
 }
 
