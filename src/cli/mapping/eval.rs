@@ -1,6 +1,6 @@
 //! `learner-sync mapping eval`: evaluates an expression on given values or on a user.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -83,13 +83,18 @@ pub(in super::super) fn run(arguments: MappingEvalArguments, now: jiff::Timestam
     };
     let trial = Trial::compile(&expression.unwrap_or_default())
         .map_err(|problems| Failure::new(FAILED, join_lines(&problems)))?;
-    let warnings = if is_user_document(&values) { trial.missing(&values) } else { trial.unknown(&values) };
-    let mut error = std::io::stderr().lock();
-    for words in warnings {
-        // A closed standard error must not change the exit code.
-        let _ = writeln!(error, "learner-sync: warning: {}", shown(&words));
-    }
+    warnings(&trial, &values).iter().for_each(|words| warn(words));
     print_value(trial.evaluate(&values, now).map_err(|problem| Failure::new(FAILED, problem.to_string()))?)
+}
+
+/// A warning for each attribute that is null because the input lacks it.
+fn warnings(trial: &Trial, values: &BTreeMap<String, Value>) -> Vec<String> {
+    if is_user_document(values) { trial.missing(values) } else { trial.unknown(values) }
+}
+
+fn warn(words: &str) {
+    // A closed standard error must not change the exit code.
+    let _ = writeln!(std::io::stderr(), "learner-sync: warning: {}", shown(words));
 }
 
 /// The only user of a list as Graph returns it; every other document as it is.
@@ -122,12 +127,24 @@ fn print_value(result: TrialResult) -> Result<u8, Failure> {
     Ok(DONE)
 }
 
-/// Evaluates line by line. Only malformed lines change the exit code: an evaluation error is a result.
+/// Different warnings about the lines of one file.
+const MAX_WARNINGS: usize = 100;
+
+/// Evaluates line by line. Prints each warning once, for the first line that causes it. Only malformed lines change the
+/// exit code: an evaluation error is a result.
 fn evaluate_lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure> {
     let mut code = DONE;
+    let mut warned = BTreeSet::new();
+    let mut number: u64 = 0;
     while let Some(line) = input.line()? {
+        number += 1;
+        let mut warn_once = |words: String| {
+            if warned.len() < MAX_WARNINGS && warned.insert(words.clone()) {
+                warn(&format!("line {number}: {words}"));
+            }
+        };
         let result = match line {
-            InputLine::Text(text) => evaluate_line(&text, now),
+            InputLine::Text(text) => evaluate_line(&text, now, &mut warn_once),
             InputLine::TooLong => Err("the line is longer than 16 MiB".to_owned()),
         };
         let document = result.unwrap_or_else(|error| {
@@ -143,7 +160,7 @@ fn evaluate_lines(mut input: Input, now: jiff::Timestamp) -> Result<u8, Failure>
 ///
 /// # Errors
 /// Why the line is malformed.
-fn evaluate_line(line: &[u8], now: jiff::Timestamp) -> Result<Json, String> {
+fn evaluate_line(line: &[u8], now: jiff::Timestamp, warn: &mut impl FnMut(String)) -> Result<Json, String> {
     let malformed = |reason: &str| format!("invalid line: {reason}");
     if line.trim_ascii().is_empty() {
         return Err(malformed("empty"));
@@ -165,7 +182,7 @@ fn evaluate_line(line: &[u8], now: jiff::Timestamp) -> Result<Json, String> {
             time.ok_or_else(|| malformed("\"now\" must be a time such as 2026-01-31T08:00:00Z"))?
         }
     };
-    Ok(match evaluate(&expression, &values, now) {
+    Ok(match evaluate(&expression, &values, now, warn) {
         Ok(result @ TrialResult::NoFlow) => to_json(result),
         Ok(result) => json!({ "value": to_json(result) }),
         Err(error) => json!({ "error": error }),
@@ -181,8 +198,14 @@ fn without_line(error: &serde_json::Error) -> String {
 
 /// # Errors
 /// Every problem, one per line.
-fn evaluate(expression: &str, values: &BTreeMap<String, Value>, now: jiff::Timestamp) -> Result<TrialResult, String> {
+fn evaluate(
+    expression: &str,
+    values: &BTreeMap<String, Value>,
+    now: jiff::Timestamp,
+    warn: &mut impl FnMut(String),
+) -> Result<TrialResult, String> {
     let trial = Trial::compile(expression).map_err(|problems| join_lines(&problems))?;
+    warnings(&trial, values).into_iter().for_each(warn);
     trial.evaluate(values, now).map_err(|problem| problem.to_string())
 }
 

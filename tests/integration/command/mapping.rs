@@ -113,6 +113,21 @@ fn a_file_is_evaluated_line_by_line() {
     let ran = run(&[], &["eval", "--inputs", "-", now[0], now[1]], Some(&text), 0);
     assert_eq!(answers(&ran), expected);
 
+    // Each warning once, for the first line.
+    let lines = [
+        r#"{"expression": "[mail]", "inputs": {"mail": "a"}}"#,
+        r#"{"expression": "[maill]", "inputs": {"mail": "a", "@odata.type": "x"}}"#,
+        r#"{"expression": "[shoeSize]"}"#,
+        r#"{"expression": "[maill]", "inputs": {"mail": "b", "@odata.type": "x"}}"#,
+        r#"{"expression": "[shoeSize] & [mail]", "inputs": {}}"#,
+    ];
+    let ran = run(&[("lines", &lines.join("\n"))], &["eval", "--inputs", "lines"], None, 0);
+    assert_eq!(ran.stdout.lines().count(), 5);
+    let warnings: Vec<&str> = ran.stderr.lines().collect();
+    let expected = ["warning: line 2: [maill] is not in the input", "warning: line 3: [shoeSize] is null"];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+    expected.iter().zip(&warnings).for_each(|(expected, warning)| assert!(warning.contains(expected), "{warning}"));
+
     let broken = format!(
         "\u{feff}{}\nnonsense\n\n[]\n{{\"expression\": 7}}\n{{\"expression\": \"[a]\", \"now\": \"today\"}}\n",
         lines[0]
@@ -272,6 +287,28 @@ async fn check_warns_of_what_would_reject_or_deactivate_users() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Warnings of filters stand beside those of attributes, without an attribute.
+#[tokio::test]
+async fn check_warns_of_filters_that_take_too_many_steps() {
+    let world = World::start(users(1).0).await;
+    let filter = |value: &str| {
+        format!(
+            "[[scope.filter]]\nname = \"slow\"\n\
+             clauses = [{{ attribute = \"department\", operator = \"REGEX MATCH\", value = '{value}' }}]\n"
+        )
+    };
+    world.configure(&filter("(a|aa|(?=b)b)+c"));
+    let document = world.run_program(&["mapping", "check", "--json"], 0).json();
+    let warnings = document["warnings"].as_array().unwrap();
+    assert_eq!((warnings.len(), &warnings[0]["attribute"]), (1, &Value::Null), "{document}");
+    let message = warnings[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("scope.filter \"slow\", department"), "{message}");
+    let words = world.run_program(&["mapping", "check"], 0).stdout;
+    assert!(words.contains(&format!("warning: {message}")), "{words}");
+    world.configure(&filter("S.*"));
+    assert_eq!(world.run_program(&["mapping", "check", "--json"], 0).json()["warnings"], json!([]));
 }
 
 #[test]
