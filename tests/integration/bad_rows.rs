@@ -81,6 +81,34 @@ async fn a_bad_row_holds_those_whom_it_may_hide() {
     world.settled().await;
 }
 
+/// A thousand rows of one kind give one warning, which names the first ones.
+#[tokio::test]
+async fn bad_rows_of_a_kind_give_one_warning() {
+    let (world, ..) = world_of_seven().await;
+    for number in 0..12 {
+        let row = json!({ "id": format!("row-{number}"), "principalId": null, "principalType": "User" });
+        world.sim.inject(Fault::on("GET", ASSIGNMENTS).always().add_row(row));
+    }
+    for number in 0..2 {
+        let id = NOBODY.replace("01", &format!("0{number}"));
+        let row = json!({ "id": ROW, "principalId": id, "principalType": null });
+        world.sim.inject(Fault::on("GET", ASSIGNMENTS).always().add_row(row));
+    }
+    world.sim.inject(Fault::on("GET", ASSIGNMENTS).always().add_row(json!(7)));
+    let ran = world.run_program(&["sync"], 3);
+    for (words, count) in [
+        ("assignments name no principal; leavers are held", 12),
+        ("rows of the assignments cannot be read; leavers are held", 1),
+        ("assignments name objects that are not readable users, groups or service principals", 2),
+    ] {
+        let lines: Vec<&str> = ran.stderr.lines().filter(|line| line.contains(words)).collect();
+        assert_eq!(lines.len(), 1, "{words}: {}", ran.stderr);
+        assert!(lines[0].contains(&format!("count={count}")), "{}", lines[0]);
+        assert!(!lines[0].contains("row-11") && !lines[0].contains("row-10"), "{}", lines[0]);
+        assert_eq!(lines[0].contains("row-0, row-1,") && lines[0].contains("row-9, ..."), count == 12, "{}", lines[0]);
+    }
+}
+
 #[apply(on_both)]
 async fn the_principal_of_an_unknown_type_is_looked_up() {
     let (mut world, group, members, direct) = world_of_seven().await;

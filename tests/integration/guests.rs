@@ -1,6 +1,6 @@
 //! Guests: their names in Entra, in the learner database, in the configuration and on the command line.
 
-use graph_sim::{Tenant, User};
+use graph_sim::{Fault, Tenant, User};
 use learner_sync::model::Outcome;
 use learner_sync::plan::Counts;
 
@@ -170,6 +170,19 @@ async fn an_unlinked_learner_with_the_home_name_is_adopted() {
     world.execute(&format!("INSERT INTO learners (user_name, email, active) VALUES ('{HOME}', '{HOME}', true)")).await;
     world.cycle().await;
     assert_eq!(world.log(&ada).await, ["update success adopted"]);
+}
+
+/// A second page may name another guest, so a list that goes on proves nobody.
+#[tokio::test]
+async fn a_guest_is_not_picked_from_a_list_that_goes_on() {
+    let (tenant, _) = with_guest();
+    let world = World::start(tenant).await;
+    let link = format!("{}/v1.0/users?$skiptoken=more", world.sim.url());
+    world.sim.inject(Fault::on("GET", "/v1.0/users").always().next_link(&link));
+    let refused = world.run_program(&["provision", HOME, "--dry-run"], 1);
+    assert!(refused.stderr.contains("has no user \"ada_king@partner.example\""), "{refused:?}");
+    // The stored name is read directly.
+    world.run_program(&["provision", STORED, "--dry-run"], 0);
 }
 
 #[tokio::test]

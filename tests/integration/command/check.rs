@@ -291,6 +291,21 @@ async fn check_reports_an_application_without_assignments() {
     );
 }
 
+/// Each such assignment may be the one of somebody who seems to have left.
+#[tokio::test]
+async fn check_counts_assignments_without_a_clear_user_or_group() {
+    let world = World::start(users(2).0).await;
+    for (count, words) in [(1, "1 assignment without a clear"), (2, "2 assignments without a clear")] {
+        let row = json!({ "id": "row", "principalId": null, "principalType": "User" });
+        let list = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
+        for _ in 0..count {
+            world.sim.inject(Fault::on("GET", list).always().add_row(row.clone()));
+        }
+        expect_failure(&world, "assignments", &[words], &["nobody leaves as unassigned", "remove these assignments"]);
+        world.sim.clear_faults();
+    }
+}
+
 #[tokio::test]
 async fn check_reports_hidden_empty_nested_and_deleted_groups() {
     let world = world_with_group().await;
