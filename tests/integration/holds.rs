@@ -290,7 +290,9 @@ async fn an_approval_survives_a_failed_cycle() {
     unassign(&world, &users[..11]);
     world.cycle().await;
     world.approve().await;
-    world.sim.inject(Fault::on("GET", "/v1.0/users/{id}").answer(400));
+    // The second reading of the assignments.
+    let assignments = "/v1.0/servicePrincipals/{id}/appRoleAssignedTo";
+    world.sim.inject(Fault::on("GET", assignments).nth(2).answer(400));
     assert_eq!(world.cycle().await.outcome, Outcome::Failed);
     assert_eq!(inactive(&world).await, "0");
     assert_eq!(world.cycle().await.counts.deactivated, 11);
