@@ -85,6 +85,7 @@ impl Failure {
                 });
                 if lines {
                     document["changes"] = json!([]);
+                    document["full_comparison"] = json!(null);
                 }
                 document
             }
