@@ -49,7 +49,7 @@ pub(super) const EDIT_TRIGGERS: &str = "SELECT count(*) FROM sqlite_master
 /// the id again. Dropping the table drops the trigger, which tells a new table from the old one.
 pub(super) const LINK_TRIGGER: &str = include_str!("sqlite/link_trigger.sql");
 
-/// Notices an edit of our own learners table after which a state is no boolean.
+/// Notices an edit of our own learners table that stores something else than a boolean.
 pub(super) const OWN_LEARNERS: &str = include_str!("sqlite/own_learners.sql");
 
 /// The version in which our own learners table gets both triggers.
