@@ -223,7 +223,7 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     let guarded = holds::emptied_groups_with_learners(input);
     // For an assigned group, the count of the confirmation is newer.
     let named = named_groups.iter().filter(|(group, _)| !groups.contains_key(group));
-    let is_new = |group: &EntraId, members: &u64| facts.last_members.get(group) != Some(members);
+    let is_new = |group: &EntraId, members: &u64| holds::is_new_count(input, *group, *members);
     let members = groups.iter().chain(named);
     let members = members.filter(|(group, members)| is_new(group, members) && !guarded.contains(group));
 

@@ -191,6 +191,17 @@ fn unreadable_members(input: PlanInput<'_>, group: EntraId) -> Option<&String> {
         .or_else(|| problems.get(&None).filter(|_| !input.facts.last_members.contains_key(&group)))
 }
 
+/// Whether the member count of a group is recorded. A row that names nobody may be a member of any group: then the counts
+/// of this cycle may be too low, and a lower one would lift the guard of a group that is emptied later.
+pub(super) fn is_new_count(input: PlanInput<'_>, group: EntraId, members: u64) -> bool {
+    let last = input.facts.last_members.get(&group).copied();
+    if input.unclear.unnamed > 0 {
+        members > last.unwrap_or_default() && unreadable_members(input, group).is_none()
+    } else {
+        last != Some(members)
+    }
+}
+
 /// The emptied groups through which an active learner may have been last seen whose user is not assigned now. Such a group
 /// keeps its last member count, so that no later cycle misses the guard.
 pub(super) fn emptied_groups_with_learners(input: PlanInput<'_>) -> BTreeSet<EntraId> {

@@ -81,6 +81,27 @@ async fn a_bad_row_holds_those_whom_it_may_hide() {
     world.settled().await;
 }
 
+/// A count of a list with rows that name nobody is too low. The empty list after it must still be guarded.
+#[apply(on_both)]
+async fn a_list_with_bad_rows_does_not_lower_the_count_of_its_group() {
+    let (mut world, _, members, _) = world_of_seven().await;
+    let list = || Fault::on("GET", MEMBERS).always();
+    world.sim.inject(list().set_key(&members[0], "id", Value::Null).set_key(&members[1], "id", Value::Null));
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.deactivated), (2, 0));
+    assert_eq!(world.value("SELECT last_members FROM sync_groups").await, "3");
+    world.sim.clear_faults();
+    world.sim.inject(list().empty_list());
+    let report = world.cycle().await;
+    assert_eq!((report.counts.held, report.counts.deactivated), (3, 0));
+    for member in &members {
+        assert_eq!(world.log(member).await.last().unwrap(), "deactivate held empty-group");
+    }
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.counts.unchanged, 7);
+    world.settled().await;
+}
+
 /// A thousand rows of one kind give one warning, which names the first ones.
 #[tokio::test]
 async fn bad_rows_of_a_kind_give_one_warning() {

@@ -147,6 +147,14 @@ struct Decision {
     active_change: Option<(Option<bool>, bool)>,
 }
 
+impl Decision {
+    /// Whether nothing but the letter case of unique values changes. No limit counts that.
+    fn changes_letter_case_only(&self) -> bool {
+        let folded = |value: &Option<String>| value.as_deref().map(str::to_ascii_lowercase);
+        self.values.iter().all(|(attribute, old, new)| UNIQUE.contains(attribute) && folded(old) == folded(new))
+    }
+}
+
 /// The expected result of a complete cycle.
 pub(super) struct ExpectedCycle {
     /// The time that the cycle records.
@@ -426,7 +434,9 @@ impl<'a> CycleModel<'a> {
     fn held_updates(&self, drafts: &BTreeMap<UserNumber, Decision>) -> BTreeMap<UserNumber, &'static str> {
         let active = self.model.learners.values().filter(|learner| learner.active);
         let counted = || drafts.iter().filter(|(user, _)| !self.approved(**user, "update"));
-        let updates = counted().filter(|(_, decision)| decision.action == "update").count();
+        let updates =
+            counted().filter(|(_, decision)| decision.action == "update" && !decision.changes_letter_case_only());
+        let updates = updates.count();
         let percent = self.limits.max_update_percent;
         let mut too_many = self.model.damaged.hide_holds("update")
             || percent < 100 && exceeds(updates, percent, self.linked_and_active().len());
@@ -715,7 +725,11 @@ impl<'a> CycleModel<'a> {
             let name = group.to_string();
             let guards = |user: UserNumber| missing(&user) && learners[&user].routes.contains(&name);
             let is_guarded = guards_all || self.linked_and_active().into_iter().any(guards);
-            if !emptied.contains(&name) || !is_guarded {
+            let last = self.model.last_members.get(&group).copied();
+            // A row that names nobody may be a member of any group.
+            let is_too_low = self.reads.gap == Gap::Row
+                && (now <= last.unwrap_or_default() || self.model.damaged.hide_members(group, last.is_some()));
+            if !is_too_low && (!emptied.contains(&name) || !is_guarded) {
                 after_bookkeeping.last_members.insert(group, now);
                 after_bookkeeping.damaged.counts.remove(&group);
             }
