@@ -476,7 +476,7 @@ async fn apply(
         }
         let started = Instant::now();
         let applied = store.apply(batch, &write_context).await?;
-        pace.follow(started.elapsed());
+        pace.follow(started.elapsed(), !applied.read_back && applied.refused.is_empty());
         reached(Step::BatchCommitted);
         *generation = applied.generation;
         let refused = refused_decisions(batch, applied.refused, facts);

@@ -25,9 +25,11 @@ impl Pace {
         self.0
     }
 
-    /// Follows a transaction that took so long.
-    pub(super) fn follow(&mut self, took: Duration) {
-        if took < SLOW / 3 {
+    /// Follows a transaction that took so long. After one with triggers or refused rows the next may take any time.
+    pub(super) fn follow(&mut self, took: Duration, is_predictable: bool) {
+        if !is_predictable {
+            self.0 = BATCH_SIZE;
+        } else if took < SLOW / 3 {
             self.0 = (self.0 * 2).min(MOST);
         } else if took > SLOW {
             self.0 = (self.0 / 2).max(BATCH_SIZE);
@@ -42,14 +44,20 @@ mod tests {
     #[test]
     fn transactions_grow_until_they_are_slow() {
         let mut pace = Pace::default();
-        let mut sizes = |took: &[u64]| -> Vec<usize> {
+        let sizes = |pace: &mut Pace, took: &[u64]| -> Vec<usize> {
             let followed = took.iter().map(|took| {
-                pace.follow(Duration::from_millis(*took));
+                pace.follow(Duration::from_millis(*took), true);
                 pace.learners()
             });
             followed.collect()
         };
-        assert_eq!(sizes(&[30, 60, 120, 240, 300, 310]), [2000, 4000, 8000, 10_000, 10_000, 10_000]);
-        assert_eq!(sizes(&[600, 2000, 3000, 900, 5000, 5000, 5000]), [10_000, 5000, 2500, 2500, 1250, 1000, 1000]);
+        assert_eq!(sizes(&mut pace, &[30, 60, 120, 240, 300, 310]), [2000, 4000, 8000, 10_000, 10_000, 10_000]);
+        pace.follow(Duration::from_millis(1), false);
+        assert_eq!(pace.learners(), 1000);
+        pace = Pace(10_000);
+        assert_eq!(
+            sizes(&mut pace, &[600, 2000, 3000, 900, 5000, 5000, 5000]),
+            [10_000, 5000, 2500, 2500, 1250, 1000, 1000]
+        );
     }
 }

@@ -80,6 +80,8 @@ impl Directory {
             accounts.into_iter().for_each(&mut on_user);
             missing.extend(not_returned);
         }
+        // The filters end in any order.
+        missing.sort_unstable();
         let paths: Vec<String> = missing.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
         let mut failed = FailedReads::default();
         let mut answers = Vec::with_capacity(missing.len());

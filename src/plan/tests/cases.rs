@@ -1719,6 +1719,20 @@ fn transactions_are_cut_between_units() {
     assert_eq!(cut(3), [vec![2, 3, 0], vec![1, 4, 5]]);
     assert_eq!(cut(1), [vec![2, 3], vec![0], vec![1], vec![4], vec![5]]);
     assert_eq!(Batch::from(Vec::new()), Batch::default());
+
+    // Batches that are taken together keep their units.
+    for size in 1..=6 {
+        let parts = units::arrange(decisions.clone(), size);
+        let units_of = |batch: &Batch| -> Vec<Vec<Decision>> {
+            batch.units().map(|unit| batch.decisions()[unit].to_vec()).collect()
+        };
+        let alone: Vec<Vec<Decision>> = parts.iter().flat_map(units_of).collect();
+        let joined = parts.into_iter().reduce(|mut joined, part| {
+            joined.append(part);
+            joined
+        });
+        assert_eq!(units_of(&joined.unwrap()), alone, "{size}");
+    }
 }
 
 /// The units of renames from one name to another.

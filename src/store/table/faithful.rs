@@ -4,11 +4,11 @@ use super::layout::{BooleanEncoding, Key, Layout};
 use crate::model::{AttributeKind, Column};
 use crate::store::db::{Connection, DbError, Dialect, SqlValue, Statement};
 
-/// Our own triggers, which do not touch the learners table.
-const OWN_TRIGGERS: &str = "'sync_links_row', 'learners_active_edited'";
+/// Our own triggers, which do not change learners.
+const OWN_TRIGGERS: &str = "'sync_links_row', 'learners_active_edited', 'sync_links_edited'";
 
-/// Whether no trigger and no rule can change a written row, and no column converts a value. A case that is not certain
-/// counts as unfaithful.
+/// Whether no trigger and no rule of the learners or of their links can change a written row, and no column converts a
+/// value. A case that is not certain counts as unfaithful.
 pub(crate) async fn is_faithful(connection: &mut Connection, layout: &Layout) -> Result<bool, DbError> {
     if layout.encodings.values().any(|encoding| matches!(encoding, BooleanEncoding::StateLabels(_))) {
         return Ok(false);
@@ -26,10 +26,9 @@ pub(crate) async fn is_faithful(connection: &mut Connection, layout: &Layout) ->
             // A clause such as ON CONFLICT REPLACE touches other rows.
             statement.push("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(");
             statement.push_bind(table).push(") AND upper(sql) NOT LIKE '%CONFLICT%')");
-            statement.push(
-                " AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger' AND lower(tbl_name) = lower(",
-            );
-            statement.push_bind(table).push(format_args!(") AND name NOT IN ({OWN_TRIGGERS}))"));
+            statement.push(" AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'trigger'");
+            statement.push(" AND (lower(tbl_name) = 'sync_links' OR instr(lower(sql), lower(").push_bind(table);
+            statement.push(format_args!("))) AND name NOT IN ({OWN_TRIGGERS}))"));
             for (columns, is_kept) in [
                 (&texts, "upper(type) LIKE '%TEXT%' OR upper(type) LIKE '%CHAR%'"),
                 (&booleans, "upper(type) IN ('INTEGER', 'BOOLEAN')"),
@@ -41,12 +40,13 @@ pub(crate) async fn is_faithful(connection: &mut Connection, layout: &Layout) ->
         }
         Dialect::Postgres => {
             let table = layout.table.as_str();
-            // A partition, which another kind of table has, may have triggers of its own.
-            statement.push("SELECT EXISTS (SELECT 1 FROM pg_class WHERE relkind = 'r' AND oid = to_regclass(");
-            statement.push_bind(table).push("))");
-            statement
-                .push(" AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE NOT tgisinternal AND tgrelid = to_regclass(");
-            statement.push_bind(table).push("))");
+            // A partition or a child may have triggers of its own.
+            statement.push("SELECT EXISTS (SELECT 1 FROM pg_class WHERE relkind = 'r' AND NOT relhassubclass");
+            statement.push(" AND oid = to_regclass(").push_bind(table).push("))");
+            statement.push(format_args!(
+                " AND NOT EXISTS (SELECT 1 FROM pg_trigger WHERE NOT tgisinternal AND tgname NOT IN ({OWN_TRIGGERS})"
+            ));
+            statement.push(" AND tgrelid IN (to_regclass('sync_links'), to_regclass(").push_bind(table).push(")))");
             statement.push(" AND NOT EXISTS (SELECT 1 FROM pg_rewrite WHERE ev_class = to_regclass(");
             statement.push_bind(table).push("))");
             for (columns, kept) in
@@ -61,10 +61,20 @@ pub(crate) async fn is_faithful(connection: &mut Connection, layout: &Layout) ->
     connection.row(statement).await?.get(0)
 }
 
-/// The number that the next row of a file gets; none for other keys and on a server, where other programs write at the
-/// same time. A transaction on a file excludes them.
+/// The number that the next row of a file gets; none for other keys, for a column with a default of its own, and on a
+/// server, where other programs write at the same time. A transaction on a file excludes them.
 pub(crate) async fn next_number(connection: &mut Connection, layout: &Layout) -> Result<Option<i64>, DbError> {
     if connection.dialect() != Dialect::Sqlite || layout.key != Key::Number || layout.generator().is_some() {
+        return Ok(None);
+    }
+    // Only such a column numbers its rows itself.
+    let mut numbers = Statement::new("SELECT EXISTS (SELECT 1 FROM pragma_table_xinfo(");
+    numbers.push_bind(layout.name_of_table()).push(") WHERE upper(type) = 'INTEGER' AND pk = 1");
+    numbers.push(" AND dflt_value IS NULL AND name = ").push_bind(layout.plain_id()).push(" COLLATE NOCASE)");
+    numbers.push(" AND EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND lower(name) = lower(");
+    numbers.push_bind(layout.name_of_table());
+    numbers.push(") AND upper(sql) NOT LIKE '%ROWID%' AND upper(sql) NOT LIKE '% DESC%')");
+    if !connection.row(numbers).await?.get::<bool, _>(0)? {
         return Ok(None);
     }
     let statement = Statement::new(format!(

@@ -14,6 +14,8 @@ on_both! {
     a_trigger_may_delete_a_deactivated_row,
     a_state_that_another_program_changed_is_not_overwritten,
     a_new_row_that_a_trigger_deactivates_is_reported,
+    rows_are_read_back_where_something_can_change_them,
+    the_id_of_a_deleted_learner_is_not_used_again,
     a_learner_is_relinked_from_one_user_to_another,
     a_linked_user_gets_no_second_learner,
     addresses_are_swapped_and_passed_on_in_one_batch,
@@ -300,6 +302,43 @@ async fn a_new_row_that_a_trigger_deactivates_is_reported(kind: Kind) {
     );
     let logged = "success|the table has another value in active; it may have a trigger";
     assert_eq!(select(&store, "SELECT status, detail FROM provisioning_log").await, [logged]);
+}
+
+async fn rows_are_read_back_where_something_can_change_them(kind: Kind) {
+    let suspects: &[&str] = kind.either(
+        &[
+            "CREATE TRIGGER t AFTER UPDATE ON learners BEGIN SELECT 1; END",
+            "CREATE TRIGGER t AFTER INSERT ON sync_links BEGIN SELECT 1; END",
+            "CREATE TRIGGER t AFTER INSERT ON audit_log BEGIN UPDATE \"Learners\" SET active = 0; END",
+        ],
+        &[
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             CREATE TRIGGER t BEFORE UPDATE ON learners FOR EACH ROW EXECUTE FUNCTION f()",
+            "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+             CREATE TRIGGER t BEFORE INSERT ON sync_links FOR EACH ROW EXECUTE FUNCTION f()",
+            "CREATE TABLE contractors () INHERITS (learners)",
+            "CREATE RULE r AS ON DELETE TO learners DO ALSO SELECT 1",
+            "ALTER TABLE learners ALTER title TYPE varchar(100)",
+            "ALTER TABLE learners ALTER title TYPE char(100)",
+        ],
+    );
+    for suspect in suspects {
+        let store = kind.store_with(0).await;
+        let applied = store.apply(&batch_of(&[create(user(1), "ada@example.org")]), &write_context()).await.unwrap();
+        assert!(!applied.read_back, "before {suspect}");
+        execute(&store, suspect).await;
+        let applied = store.apply(&batch_of(&[create(user(2), "bob@example.org")]), &write_context()).await.unwrap();
+        assert!(applied.read_back, "{suspect}");
+        assert_eq!((applied.learners.len(), reasons(&applied.refused)), (1, vec![]), "{suspect}");
+    }
+}
+
+async fn the_id_of_a_deleted_learner_is_not_used_again(kind: Kind) {
+    let store = kind.store_with(2).await;
+    execute(&store, "DELETE FROM learners WHERE id = 2").await;
+    let applied = store.apply(&batch_of(&[create(user(7), "ada@example.org")]), &write_context()).await.unwrap();
+    assert_eq!(applied.learners, [(user(7), LearnerId::Number(3))]);
+    assert_eq!(select(&store, "SELECT id FROM learners WHERE user_name = 'ada@example.org'").await, ["3"]);
 }
 
 async fn a_learner_is_relinked_from_one_user_to_another(kind: Kind) {

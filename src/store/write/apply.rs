@@ -35,6 +35,8 @@ pub struct Applied {
     pub refused: Vec<(usize, Refused)>,
     /// The generation of the database afterwards.
     pub generation: Generation,
+    /// Whether the written rows were read back, because a trigger or the like may change them.
+    pub read_back: bool,
 }
 
 /// Why the database refused a decision.
@@ -105,7 +107,7 @@ impl Store {
     async fn apply_once(&self, batch: &Batch, context: &WriteContext<'_>) -> Result<Applied, StoreError> {
         self.write(async |connection| {
             let mut session = WriteSession { connection, layout: &self.layout, context };
-            let Written { learners, refused } = write_batch(&mut session, batch).await?;
+            let Written { learners, refused, read_back } = write_batch(&mut session, batch).await?;
             let generation = if learners.is_empty() {
                 read_generation(session.connection).await?
             } else {
@@ -114,7 +116,7 @@ impl Store {
             let user = |index: usize| batch.decisions()[index].user;
             let learners = learners.into_iter().map(|(index, learner)| (user(index), learner)).collect();
             reached(Step::BatchWritten);
-            Ok(Applied { learners, refused, generation })
+            Ok(Applied { learners, refused, generation, read_back })
         })
         .await
     }
@@ -123,7 +125,7 @@ impl Store {
     pub async fn relink(&self, batch: &Batch, context: &WriteContext<'_>, actor: &str) -> Result<Applied, StoreError> {
         self.write(async |connection| {
             let mut session = WriteSession { connection, layout: &self.layout, context };
-            let Written { learners, refused } = write_batch(&mut session, batch).await?;
+            let Written { learners, refused, read_back } = write_batch(&mut session, batch).await?;
             if let Some((index, why)) = refused.into_iter().next() {
                 return Err(StoreError::RelinkRefused { user: batch.decisions()[index].user, why: why.reason });
             }
@@ -137,7 +139,7 @@ impl Store {
             let detail = json!({ "source": context.source, "relinked": pairs.len(), "pairs": pairs }).to_string();
             write_audit(session.connection, actor, "relink", Some(&detail), context.at).await?;
             reached(Step::BatchWritten);
-            Ok(Applied { learners, refused: Vec::new(), generation })
+            Ok(Applied { learners, refused: Vec::new(), generation, read_back })
         })
         .await
     }
@@ -163,6 +165,7 @@ impl Store {
 struct Written {
     learners: Vec<(usize, LearnerId)>,
     refused: Vec<(usize, Refused)>,
+    read_back: bool,
 }
 
 /// Writes the whole batch at once. When a row is refused, bisects the units until the refused one is alone.
@@ -172,7 +175,8 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
     if whole.is_empty() {
         return Ok(written);
     }
-    let checks = Checks::read(session).await?;
+    let mut checks = Checks::read(session).await?;
+    written.read_back = !checks.faithful;
     let units: Vec<Range<usize>> = batch.units().collect();
     let mut unclear = None;
     let first = attempt(session, batch, whole, checks).await;
@@ -186,6 +190,8 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
     // Nothing else has been written in this transaction, so all of it can go: most batches need no savepoint.
     roll_back(session.connection).await;
     begin(session.connection, Some(WRITE_LOCK)).await?;
+    // Other programs may have changed the table between the two transactions.
+    checks = Checks::read(session).await?;
     session.connection.script("SAVEPOINT parts").await?;
     // A stack: the first half is written before the second, because a unit may need an earlier one.
     let mut waiting: Vec<&[Range<usize>]> = Vec::new();
@@ -206,6 +212,7 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
                     // A trigger rolled back the whole transaction, and with it every part so far.
                     roll_back(session.connection).await;
                     begin(session.connection, Some(WRITE_LOCK)).await?;
+                    checks = Checks::read(session).await?;
                     session.connection.script("SAVEPOINT parts").await?;
                     written.learners.clear();
                     waiting.extend(accepted.drain(..).rev());
