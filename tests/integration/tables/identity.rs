@@ -39,6 +39,25 @@ async fn links_belong_to_the_table_they_were_made_for() {
 }
 
 #[apply(on_both)]
+async fn a_default_of_the_platform_numbers_the_rows() {
+    let mut tenant = Tenant::default();
+    assigned(&mut tenant, 3);
+    let mut world = World::start(tenant).await;
+    let random = if is_on_postgres() { "(random() * 1000000)::bigint" } else { "abs(random()) % 1000000" };
+    let table = format!(
+        "CREATE TABLE people (id bigint PRIMARY KEY DEFAULT (5000000 + {random}), user_name text UNIQUE, email text UNIQUE,
+             active boolean, title text, country text, department text, first_name text, last_name text,
+             employee_number text);"
+    );
+    make(&world, &table).await;
+    world.configure("table = \"people\"\n");
+    assert_eq!(world.cycle().await.counts.created, 3);
+    let theirs = "SELECT count(*) FROM sync_links l JOIN people p ON p.id = l.learner_id WHERE p.id >= 5000000";
+    assert_eq!(world.value(theirs).await, "3");
+    assert_eq!(world.cycle().await.counts.unchanged, 3);
+}
+
+#[apply(on_both)]
 async fn the_rows_of_a_recreated_table_are_not_linked() {
     let mut tenant = Tenant::default();
     assigned(&mut tenant, 3);
