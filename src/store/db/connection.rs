@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
+use futures_util::future::join;
+use sqlx::postgres::PgArguments;
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Either, Executor as _, PgConnection, SqliteConnection};
 
 use super::error::DbError;
@@ -48,6 +51,24 @@ pub(crate) struct PostgresSession {
 pub(crate) enum Dialect {
     Sqlite,
     Postgres,
+}
+
+/// A statement with its values, as the driver of the engine takes it.
+enum Rendered {
+    Sqlite(String, SqliteArguments),
+    Postgres(String, PgArguments),
+}
+
+impl Rendered {
+    fn new(dialect: Dialect, statement: Statement<'_>) -> Result<Self, DbError> {
+        let rendered = match dialect {
+            Dialect::Sqlite => statement::sqlite::render(statement).map(|(text, values)| Self::Sqlite(text, values)),
+            Dialect::Postgres => {
+                statement::postgres::render(statement).map(|(text, values)| Self::Postgres(text, values))
+            }
+        };
+        rendered.map_err(DbError::from_driver)
+    }
 }
 
 impl Connection {
@@ -128,13 +149,53 @@ impl Connection {
     pub(crate) async fn run<E: From<DbError>>(
         &mut self,
         statement: Statement<'_>,
+        each: impl FnMut(SqlRow) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let statement = self.fit_encoding(statement).await?;
+        self.run_rendered(Rendered::new(self.dialect(), statement)?, each).await
+    }
+
+    /// Like [`Connection::run`] for one statement after the other. The next one is made while the database works.
+    pub(crate) async fn run_each<'v, E: From<DbError>>(
+        &mut self,
+        mut statements: impl Iterator<Item = Statement<'v>>,
+        mut each: impl FnMut(SqlRow) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let (dialect, mut written) = (self.dialect(), 0);
+        if self.limited_encoding().is_some() {
+            // Whether a statement fits may be a question to the database.
+            for statement in statements {
+                written += self.run(statement, &mut each).await?;
+            }
+            return Ok(written);
+        }
+        let mut render_next = || statements.next().map(|next| Rendered::new(dialect, next)).transpose();
+        let mut next = render_next()?;
+        while let Some(statement) = next {
+            // The first to be polled sends the statement.
+            let (done, rendered) = join(self.run_rendered(statement, &mut each), async { render_next() }).await;
+            written += done?;
+            next = rendered?;
+        }
+        Ok(written)
+    }
+
+    /// Like [`Connection::run_each`] for statements that return no rows.
+    pub(crate) async fn execute_each<'v>(
+        &mut self,
+        statements: impl Iterator<Item = Statement<'v>>,
+    ) -> Result<u64, DbError> {
+        self.run_each(statements, |_| Ok(())).await
+    }
+
+    async fn run_rendered<E: From<DbError>>(
+        &mut self,
+        statement: Rendered,
         mut each: impl FnMut(SqlRow) -> Result<(), E>,
     ) -> Result<u64, E> {
         let mut written = 0;
-        let statement = self.fit_encoding(statement).await?;
-        match self {
-            Self::Sqlite(SqliteFile { connection, path }) => {
-                let (text, arguments) = statement::sqlite::render(statement).map_err(DbError::from_driver)?;
+        match (self, statement) {
+            (Self::Sqlite(SqliteFile { connection, path }), Rendered::Sqlite(text, arguments)) => {
                 let mut results = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
                 let classify = |error| sqlite::classify(path.as_deref(), error);
                 while let Some(result) = results.try_next().await.map_err(classify)? {
@@ -144,8 +205,10 @@ impl Connection {
                     }
                 }
             }
-            Self::Postgres(PostgresSession { connection, response_timeout, lost, name, encoding: _ }) => {
-                let (text, arguments) = statement::postgres::render(statement).map_err(DbError::from_driver)?;
+            (
+                Self::Postgres(PostgresSession { connection, response_timeout, lost, name, encoding: _ }),
+                Rendered::Postgres(text, arguments),
+            ) => {
                 let mut results = connection.fetch_many(sqlx::query_with(AssertSqlSafe(text), arguments));
                 let classify = |error| postgres::classify(name, error);
                 while let Some(result) =
@@ -156,6 +219,10 @@ impl Connection {
                         Either::Right(row) => each(SqlRow::Postgres(row))?,
                     }
                 }
+            }
+            (Self::Sqlite(_), Rendered::Postgres(..)) | (Self::Postgres(_), Rendered::Sqlite(..)) => {
+                let error = "the statement was rendered for another engine";
+                return Err(DbError::from_driver(sqlx::Error::InvalidArgument(error.to_owned())).into());
             }
         }
         Ok(written)
@@ -188,7 +255,7 @@ impl Connection {
     pub(crate) fn list_chunks<'v, T>(&self, values: &'v [T]) -> impl Iterator<Item = &'v [T]> + use<'v, T> {
         values.chunks(match self {
             Self::Sqlite(_) => statement::sqlite::MAX_LIST,
-            Self::Postgres(_) => statement::postgres::MAX_ROWS,
+            Self::Postgres(_) => statement::postgres::MAX_LIST,
         })
     }
 

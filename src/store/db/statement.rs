@@ -195,7 +195,7 @@ mod tests {
         };
         assert_eq!(lengths(600, sqlite::next_chunk), [512, 64, 16, 4, 4]);
         assert_eq!(lengths(600, postgres::next_chunk), [600]);
-        assert_eq!(lengths(25_000, postgres::next_chunk), [10_000, 10_000, 5_000]);
+        assert_eq!(lengths(2500, postgres::next_chunk), [1000, 1000, 500]);
         assert_eq!(lengths(0, sqlite::next_chunk), [0; 0]);
         assert_eq!(lengths(0, postgres::next_chunk), [0; 0]);
     }

@@ -10,7 +10,7 @@ use super::links::reactivates;
 use super::{ApplyError, WriteSession};
 use crate::model::{Action, Attribute, Column, EntraId, LearnerId, UniqueKey, fold};
 use crate::plan::{Decision, TargetRow, unique_values};
-use crate::store::db::{DbError, Statement, TupleBuilder, quote_identifier};
+use crate::store::db::{Connection, DbError, SqlRow, Statement, TupleBuilder, quote_identifier};
 use crate::store::error::StoreError;
 use crate::store::table::{Layout, next_number};
 
@@ -65,28 +65,31 @@ pub(super) async fn create_rows(
     }
     let mut next = if faithful { next_number(session.connection, layout).await? } else { None };
     for (columns, group) in groups {
-        for chunk in session.connection.row_chunks(&group) {
-            // Where neither we nor this transaction know the id, the database does.
-            let ids: Option<Vec<LearnerId>> = match (layout.generator(), next) {
-                (Some(generator), _) => {
-                    Some(chunk.iter().map(|_| layout.generate_learner(generator, context.at)).collect())
-                }
-                (None, Some(first)) => {
-                    next = first.checked_add_unsigned(chunk.len() as u64);
-                    next.map(|after| (first..after).map(LearnerId::Number).collect())
-                }
-                (None, None) => None,
-            };
-            let statement = insert_rows(layout, context.at, &columns, chunk, ids.as_deref());
-            match ids.filter(|_| faithful) {
-                Some(ids) => {
-                    if session.connection.execute(statement).await? != chunk.len() as u64 {
-                        return Err(missing_row());
-                    }
-                    created.extend(chunk.iter().map(|decision| decision.user).zip(ids));
-                }
-                None => created.extend(insert_and_read_ids(session, statement, chunk).await?),
+        // Where neither we nor this transaction know the id, the database does.
+        let ids: Option<Vec<LearnerId>> = match (layout.generator(), next) {
+            (Some(generator), _) => {
+                Some(group.iter().map(|_| layout.generate_learner(generator, context.at)).collect())
             }
+            (None, Some(first)) => {
+                next = first.checked_add_unsigned(group.len() as u64);
+                next.map(|after| (first..after).map(LearnerId::Number).collect())
+            }
+            (None, None) => None,
+        };
+        let rows: Vec<(&Decision, Option<&LearnerId>)> = match &ids {
+            Some(ids) => group.iter().copied().zip(ids.iter().map(Some)).collect(),
+            None => group.iter().map(|decision| (*decision, None)).collect(),
+        };
+        let statements =
+            session.connection.row_chunks(&rows).map(|chunk| insert_rows(layout, context.at, &columns, chunk));
+        match &ids {
+            Some(ids) if faithful => {
+                if session.connection.execute_each(statements).await? != group.len() as u64 {
+                    return Err(missing_row());
+                }
+                created.extend(group.iter().map(|decision| decision.user).zip(ids.iter().cloned()));
+            }
+            _ => created.extend(insert_and_read_ids(session.connection, layout, statements, &group).await?),
         }
     }
     Ok(created)
@@ -97,29 +100,34 @@ pub(super) fn missing_row() -> ApplyError {
     ApplyError::Refused("the database did not create the row; a trigger of the table may have prevented it".into())
 }
 
-/// Runs `insert`; returns the ids of the new rows by user. A trigger may have replaced or removed rows.
-async fn insert_and_read_ids(
-    session: &mut WriteSession<'_>,
-    mut insert: Statement<'_>,
-    chunk: &[&Decision],
+/// Runs `inserts`; returns the ids of the new rows by user. A trigger may have replaced or removed rows.
+async fn insert_and_read_ids<'v>(
+    connection: &mut Connection,
+    layout: &Layout,
+    inserts: impl Iterator<Item = Statement<'v>>,
+    group: &[&Decision],
 ) -> Result<Vec<(EntraId, LearnerId)>, ApplyError> {
-    let layout = session.layout;
     // Identifies each new row: the Entra id, or else the unique user name.
     let external_id = layout.external_id("");
     let key = |decision: &Decision| match external_id {
         Some(_) => decision.user.to_string(),
         None => new_name(decision),
     };
-    let users: BTreeMap<String, EntraId> = chunk.iter().map(|decision| (key(decision), decision.user)).collect();
+    let users: BTreeMap<String, EntraId> = group.iter().map(|decision| (key(decision), decision.user)).collect();
     let identifier = external_id.as_deref().unwrap_or(layout.attribute(Attribute::UserName));
-    insert.push(format_args!(" RETURNING {}, {identifier}", layout.id()));
-    let mut created = Vec::new();
-    for row in session.connection.rows(insert).await? {
+    let inserts = inserts.map(|mut insert| {
+        insert.push(format_args!(" RETURNING {}, {identifier}", layout.id()));
+        insert
+    });
+    let mut created = Vec::with_capacity(group.len());
+    let read = |row: SqlRow| {
         let identifier: String = row.get_unchecked(1)?;
         if let Some(user) = users.get(&fold(&identifier)) {
             created.push((*user, layout.learner_at(&row, 0)?));
         }
-    }
+        Ok::<_, ApplyError>(())
+    };
+    connection.run_each(inserts, read).await?;
     Ok(created)
 }
 
@@ -134,8 +142,7 @@ fn insert_rows<'v>(
     layout: &'v Layout,
     at: Timestamp,
     attributes: &[Attribute],
-    chunk: &[&'v Decision],
-    ids: Option<&[LearnerId]>,
+    chunk: &[(&'v Decision, Option<&'v LearnerId>)],
 ) -> Statement<'v> {
     let times = [Column::CreatedAt, Column::UpdatedAt];
     let times: Vec<(String, String)> = times
@@ -148,7 +155,8 @@ fn insert_rows<'v>(
         let value = layout.cast_of(column, &format!("v.column{number}"));
         Some((layout.name(column)?.to_owned(), value))
     });
-    let id = ids.map(|_| (layout.id().to_owned(), format!("v.column{}", attributes.len() + 2)));
+    let has_ids = chunk.iter().all(|(_, id)| id.is_some());
+    let id = has_ids.then(|| (layout.id().to_owned(), format!("v.column{}", attributes.len() + 2)));
     let (names, values): (Vec<String>, Vec<String>) = constants.chain(given).chain(id).unzip();
     let all_names: Vec<&str> = times.iter().map(|(name, _)| name).chain(&names).map(String::as_str).collect();
     let all_names = all_names.join(", ");
@@ -157,11 +165,11 @@ fn insert_rows<'v>(
         statement.push_bind(at).push(cast).push(", ");
     }
     statement.push(values.join(", ")).push(" FROM (");
-    statement.push_values(chunk.iter().enumerate(), |row, (index, decision)| {
+    statement.push_values(chunk, |row, (decision, id)| {
         row.push_bind(decision.user);
         push_new_values(row, layout, decision);
-        if let Some(id) = ids.and_then(|ids| ids.get(index)) {
-            row.push_bind(layout.learner_value(Some(id)));
+        if id.is_some() {
+            row.push_bind(layout.learner_value(*id));
         }
     });
     statement.push(") AS v");
@@ -191,7 +199,7 @@ pub(super) async fn update_rows(
         groups.entry(UpdateShape { columns, adopt, action, reactivates }).or_default().push(pair);
     }
     for (shape, group) in groups {
-        for chunk in session.connection.row_chunks(&group) {
+        let statements = session.connection.row_chunks(&group).map(|chunk| {
             let mut statement = start_update(layout, &shape, context.at);
             statement.push_values(chunk, |row, (decision, learner)| {
                 row.push_bind(layout.learner_value(Some(learner))).push_bind(decision.user);
@@ -212,9 +220,10 @@ pub(super) async fn update_rows(
                 }
                 Action::Create | Action::Update => &mut statement,
             };
-            if session.connection.execute(statement).await? != chunk.len() as u64 {
-                return Err(ApplyError::Refused(explain_missing_update(session, chunk).await?.into()));
-            }
+            statement
+        });
+        if session.connection.execute_each(statements).await? != group.len() as u64 {
+            return Err(ApplyError::Refused(explain_missing_update(session, &group).await?.into()));
         }
     }
     Ok(())
@@ -226,10 +235,10 @@ pub(super) const OUTSIDE: &str = "the row does not carry the limiting values of 
 /// Why an update changed fewer rows than expected. Several rows are bisected first, so their reason is never shown.
 async fn explain_missing_update(
     session: &mut WriteSession<'_>,
-    chunk: &[&(&Decision, LearnerId)],
+    group: &[&(&Decision, LearnerId)],
 ) -> Result<String, StoreError> {
     let WriteSession { connection, layout, context } = session;
-    let [(decision, learner)] = chunk else { return Ok("some of the rows were not changed".to_owned()) };
+    let [(decision, learner)] = group else { return Ok("some of the rows were not changed".to_owned()) };
     let (table, id, active, other_state) = (&layout.table, layout.id(), layout.active("r"), layout.other_state("r"));
     let outside = layout.outside("r");
     let statement = Statement::new(format!(

@@ -24,7 +24,7 @@ pub(super) async fn link_learners(
         }
     }
     let texts = RouteTexts::new(new.iter().filter_map(|(decision, _)| Some(&decision.row_after()?.routes)));
-    for chunk in connection.row_chunks(&new) {
+    let statements = connection.row_chunks(&new).map(|chunk| {
         let mut statement =
             Statement::new("INSERT INTO sync_links (source, linked_at, entra_id, learner_id, via, spelling) SELECT ");
         statement.push_bind(*source).push(", ").push_bind(*at);
@@ -44,11 +44,12 @@ pub(super) async fn link_learners(
             layout.table,
             layout.id(),
         ));
-        if connection.execute(statement).await? != chunk.len() as u64 {
-            return Err(ApplyError::Refused("the user is already linked to another learner".into()));
-        }
+        statement
+    });
+    match connection.execute_each(statements).await? == new.len() as u64 {
+        true => Ok(()),
+        false => Err(ApplyError::Refused("the user is already linked to another learner".into())),
     }
-    Ok(())
 }
 
 /// The user whose learner an adoption takes over.
@@ -91,17 +92,16 @@ pub(super) async fn write_routes(
 ) -> Result<u64, DbError> {
     let WriteSession { connection, layout: _, context } = session;
     let texts = RouteTexts::new(routes.iter().map(|(_, routes)| *routes));
-    let mut written = 0;
-    for chunk in connection.row_chunks(routes) {
+    let statements = connection.row_chunks(routes).map(|chunk| {
         let mut statement = Statement::new("UPDATE sync_links SET via = v.column2 FROM (");
         statement.push_values(chunk, |row, (user, routes)| {
             row.push_bind(*user).push_bind(SqlValue::Json(texts.get(routes).into()));
         });
         statement.push(") AS v WHERE sync_links.entra_id = v.column1 AND sync_links.via <> v.column2");
         statement.push(" AND sync_links.source = ").push_bind(context.source);
-        written += connection.execute(statement).await?;
-    }
-    Ok(written)
+        statement
+    });
+    connection.execute_each(statements).await
 }
 
 /// Records the spelling of names that were written to linked rows.
@@ -115,15 +115,15 @@ pub(super) async fn write_spellings(
             && decision.changes.iter().any(|change| Attribute::UNIQUE.contains(&change.attribute))
     };
     let written: Vec<&(&Decision, LearnerId)> = users.iter().filter(is_written).collect();
-    for chunk in connection.row_chunks(&written) {
+    let statements = connection.row_chunks(&written).map(|chunk| {
         let mut statement = Statement::new("UPDATE sync_links SET spelling = v.column2 FROM (");
         statement.push_values(chunk, |row, (decision, learner)| {
             row.push_bind(layout.learner_value(Some(learner))).push_bind(spelling_value(decision));
         });
         statement.push(") AS v WHERE sync_links.learner_id = v.column1");
-        connection.execute(statement).await?;
-    }
-    Ok(())
+        statement
+    });
+    connection.execute_each(statements).await.map(drop)
 }
 
 fn spelling_value(decision: &Decision) -> SqlValue<'static> {

@@ -35,7 +35,7 @@ pub(super) struct LogEntry<'e> {
 /// Writes `entries` in order.
 pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntry<'_>]) -> Result<(), DbError> {
     let WriteSession { connection, layout, context } = session;
-    for chunk in connection.row_chunks(entries) {
+    let statements = connection.row_chunks(entries).map(|chunk| {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log
                  (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes, approved_by)
@@ -53,9 +53,9 @@ pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntr
             row.push_bind(loggable(decision.row_after().and_then(|after| after.approved_by.as_deref())));
         });
         statement.push(") AS v");
-        connection.execute(statement).await?;
-    }
-    Ok(())
+        statement
+    });
+    connection.execute_each(statements).await.map(drop)
 }
 
 pub(super) fn loggable(text: Option<&str>) -> SqlValue<'_> {

@@ -12,9 +12,12 @@ use sqlx::{Arguments as _, Error};
 use super::{Part, Statement};
 use crate::store::db::value::{Jsonb, SqlValue, Timestamptz};
 
-/// The most rows or values in one statement: enough to make the round trip negligible, few enough to keep the memory of
-/// a first run small.
-pub(in crate::store::db) const MAX_ROWS: usize = 10_000;
+/// The most values in one list.
+pub(in crate::store::db) const MAX_LIST: usize = 10_000;
+
+/// The most rows in one statement: enough to make the round trip negligible, few enough that the server is never long
+/// without work while the next ones are made.
+const MAX_ROWS: usize = 1000;
 
 /// How many of `left` rows the next statement takes.
 pub(in crate::store::db) fn next_chunk(left: usize) -> usize {
