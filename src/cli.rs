@@ -4,6 +4,7 @@ mod approve;
 mod check;
 mod guide;
 mod log;
+mod logging;
 mod mapping;
 mod output;
 mod owner;
@@ -135,8 +136,9 @@ pub fn main() -> ExitCode {
 fn report_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map(ToString::to_string).unwrap_or_default();
     let message = panic.payload_as_str().filter(|_| place.contains("/tokio-")).unwrap_or("please report this defect");
+    let priority = if logging::is_journal_connected() { "<2>" } else { "" };
     // Logging may not have started yet.
-    let _ = writeln!(std::io::stderr(), "learner-sync panicked at {place}: {message}");
+    let _ = writeln!(std::io::stderr(), "{priority}learner-sync panicked at {place}: {message}");
 }
 
 /// Loads the configuration and runs a command that needs it.
@@ -146,7 +148,7 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
     // The learner database holds personal data: other users must not read it, whatever the umask of the shell.
     rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);
     let config = config::load(path, &environment)?;
-    output::start_logging(&config.log)?;
+    logging::start_logging(&config.log)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }

@@ -212,7 +212,7 @@ pub struct StateConfig {
 /// `[log]`: the operational log, and the retention of the provisioning log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogConfig {
-    /// The format of the operational log. Default text.
+    /// The format of the operational log. Default auto.
     pub format: LogFormat,
     /// A level or `target=level` directives. Default `info`.
     pub level: String,
@@ -223,6 +223,8 @@ pub struct LogConfig {
 /// The format of the operational log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
+    /// The journal when systemd has connected standard error to it, otherwise text.
+    Auto,
     /// Readable lines on standard error.
     Text,
     /// One JSON object per line on standard error.

@@ -1,16 +1,12 @@
 //! Output: tables and JSON on standard output, failures on standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Value, json};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
-use super::LogFormat;
-use super::visible_events::VisibleEvents;
-use crate::config::{Config, ConfigError, LogConfig};
+use super::logging::is_journal_connected;
+use crate::config::{Config, ConfigError};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
 use crate::model::{Trigger, chain, hides_something, is_visible, trim_blanks, visible};
@@ -63,12 +59,14 @@ impl Failure {
     /// Prints the failure, and the document for `--json`.
     pub(super) fn report(self, document: FailureDocument) -> u8 {
         let Self { code, message, hint } = self;
+        // The priority "error" of a line in the journal, where a line has none of its own.
+        let priority = if is_journal_connected() { "<3>" } else { "" };
         let mut error = std::io::stderr().lock();
         for line in message.lines() {
-            let _ = writeln!(error, "learner-sync: {}", visible(line));
+            let _ = writeln!(error, "{priority}learner-sync: {}", visible(line));
         }
         if let Some(hint) = &hint {
-            let _ = writeln!(error, "  hint: {}", visible(hint));
+            let _ = writeln!(error, "{priority}  hint: {}", visible(hint));
         }
         let document = match document {
             FailureDocument::None => return code,
@@ -179,33 +177,6 @@ impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::failed(&error, None)
     }
-}
-
-/// Logs go to standard error, or to the journal.
-pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
-    let LogConfig { format, level, retention: _ } = log;
-    let invalid = |message: String| Failure::new(CONFIGURATION, message);
-    // The scheduler logs every timer, and as an error that a due one was replaced before its turn; the daemon does not
-    // need the scheduler to fire. sled logs what the cache logs already, and sqlx complains about an unrelated .pgpass
-    // at every connection. A directive in log.level comes later and wins.
-    let quiet = "tokio_cron_scheduler=warn,tokio_cron_scheduler::scheduler=off,sled=off,sqlx_postgres::options=off";
-    let directives = format!("{quiet},{level}");
-    let filter = EnvFilter::try_new(directives).map_err(|error| invalid(format!("log.level: {error}")))?;
-    let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let started = match format {
-        LogFormat::Text => {
-            let layer = layer.with_target(false).with_ansi(std::io::stderr().is_terminal());
-            registry.with(VisibleEvents(layer)).try_init()
-        }
-        LogFormat::Json => registry.with(VisibleEvents(layer.json().flatten_event(true))).try_init(),
-        LogFormat::Journald => {
-            let journal = tracing_journald::layer()
-                .map_err(|error| invalid(format!("log.format: no systemd journal is available: {error}")))?;
-            registry.with(VisibleEvents(journal)).try_init()
-        }
-    };
-    started.map_err(|error| Failure::failed(&error, None))
 }
 
 /// `1 user`, `2 users`.

@@ -209,7 +209,12 @@ pub(super) fn log(reader: &mut Reader<'_>) -> LogConfig {
     LogConfig {
         format: reader.choice(
             "log.format",
-            &[("text", LogFormat::Text), ("json", LogFormat::Json), ("journald", LogFormat::Journald)],
+            &[
+                ("auto", LogFormat::Auto),
+                ("text", LogFormat::Text),
+                ("json", LogFormat::Json),
+                ("journald", LogFormat::Journald),
+            ],
         ),
         level: reader.text("log.level", formats::log_level).unwrap_or_else(|| "info".to_owned()),
         retention: reader.text("log.retention", duration_of_at_least(DAY, "1d")).unwrap_or(90 * DAY),

@@ -104,7 +104,7 @@ fn three_keys_are_required() {
             directory: "/var/lib/learner-sync",
         },
         log: LogConfig {
-            format: Text,
+            format: Auto,
             level: "info",
             retention: 7776000s,
         },
@@ -188,7 +188,7 @@ min_interval = "1m"
     /etc/learner-sync/learner-sync.toml:30:22: safety.max_update_percent: must be a whole number, not a text
     /etc/learner-sync/learner-sync.toml:31:1: safety.max_update_percentage: unknown key; did you mean max_update_percent? ([safety] has deactivate_after, max_deactivation_percent, max_deactivations, max_update_percent, protected, repair)
     /etc/learner-sync/learner-sync.toml:33:13: state.directory: must be an absolute path, starting with /
-    /etc/learner-sync/learner-sync.toml:35:10: log.format: "xml" is not one of text, json, journald
+    /etc/learner-sync/learner-sync.toml:35:10: log.format: "xml" is not one of auto, text, json, journald
     /etc/learner-sync/learner-sync.toml:36:9: log.level: must be one of off, error, warn, info, debug, trace, or a list of target=level
     /etc/learner-sync/learner-sync.toml:37:13: log.retention: must be at least 1d
     /etc/learner-sync/learner-sync.toml:38:2: shedule: unknown key; did you mean schedule? (the sections are app, entra, http, learners, log, mapping, notify, provisioning, safety, schedule, scope, state)

@@ -411,6 +411,24 @@ async fn the_log_format_can_be_json() {
 }
 
 #[tokio::test]
+async fn a_failure_has_its_priority_when_standard_error_is_the_journal() {
+    let world = World::start(users(1).0).await;
+    let path = world.path("standard-error");
+    let file = std::fs::File::create(&path).unwrap();
+    let stream = rustix::fs::fstat(&file).map(|stat| format!("{}:{}", stat.st_dev, stat.st_ino)).unwrap();
+    for (stream, is_journal) in [(&*stream, true), ("8:1", false)] {
+        std::fs::write(&path, "").unwrap();
+        let mut command = world.program(&["sync"]);
+        let file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
+        let ran = command.env("JOURNAL_STREAM", stream).env("LEARNER_SYNC_ENTRA__TENANT_ID", "x").stderr(file).status();
+        assert_eq!(ran.unwrap().code(), Some(78));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains("TENANT_ID"), "{text}");
+        assert_eq!(text.lines().all(|line| line.starts_with("<3>")), is_journal, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn without_a_file_the_secret_comes_from_systemd_or_the_environment() {
     let world = World::start(users(1).0).await;
     world.reconfigure(|text| {
