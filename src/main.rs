@@ -7,5 +7,7 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // A huge page stays in memory as a whole for a few values in it.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     learner_sync::cli::main()
 }
