@@ -72,7 +72,7 @@ impl Plan {
 
     /// The decisions that are applied, in order.
     pub fn applied(&self) -> impl Iterator<Item = &Decision> {
-        self.batches.iter().flat_map(Batch::decisions)
+        self.batches.iter().flat_map(Batch::decisions).map(|decision| &**decision)
     }
 
     /// The decisions that leave a learner as it is.
@@ -138,10 +138,13 @@ impl Plan {
     }
 }
 
+/// Boxed, because they move through several vectors, and a first load has one for each user.
+type Decisions = Vec<Box<Decision>>;
+
 /// A plan in the making: decisions in the order in which they are made.
 #[derive(Default)]
 struct Draft {
-    decisions: Vec<Decision>,
+    decisions: Decisions,
     compared: Vec<Compared>,
     counts: Counts,
 }
@@ -156,7 +159,7 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
     reject_conflicts(input, &holders, &BTreeSet::new(), &mut draft);
     hold_updates(input, &holders, &mut draft);
     let freed = uniqueness::free_reissued(input, draft.applied(), &holders);
-    draft.decisions.extend(freed);
+    freed.into_iter().for_each(|decision| draft.push(decision));
     unclear::decide(input, &mut draft);
     let leavers = leavers::due(input, &mut draft);
     holds::decide_leavers(input, leavers, &mut draft);
@@ -164,8 +167,12 @@ pub fn plan(input: PlanInput<'_>) -> Plan {
 }
 
 impl Draft {
+    fn push(&mut self, decision: Decision) {
+        self.decisions.push(Box::new(decision));
+    }
+
     fn applied(&self) -> impl Iterator<Item = &Decision> + Clone {
-        self.decisions.iter().filter(|decision| matches!(decision.effect, Effect::Apply(_)))
+        self.decisions.iter().map(|decision| &**decision).filter(|decision| matches!(decision.effect, Effect::Apply(_)))
     }
 }
 
@@ -182,7 +189,7 @@ fn reject_conflicts(
     draft.decisions = decisions
         .into_iter()
         .map(|decision| match (&decision.effect, conflicts.get(&decision.user)) {
-            (Effect::Apply(_), Some(conflict)) => joiners::conflict(input, decision, conflict.clone()),
+            (Effect::Apply(_), Some(conflict)) => Box::new(joiners::conflict(input, *decision, conflict.clone())),
             _ => decision,
         })
         .collect();
@@ -201,7 +208,7 @@ fn hold_updates(input: PlanInput<'_>, holders: &uniqueness::Holders<'_>, draft: 
         .map(|decision| match decision.effect {
             Effect::Leave(_) => decision,
             Effect::Apply(_) => match held.remove(&decision.user) {
-                Some(hold) => holds::hold_decision(input, decision, hold),
+                Some(hold) => Box::new(holds::hold_decision(input, *decision, hold)),
                 None => holds::with_approval(input, decision),
             },
         })
@@ -214,8 +221,9 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     let held_ended = holds::ended_holds(input, &draft);
     let failing_ended = failing_ended(input, &draft);
     let Draft { decisions, compared, mut counts } = draft;
-    let (applied, mut left): (Vec<Decision>, Vec<Decision>) =
+    let (applied, left): (Decisions, Decisions) =
         decisions.into_iter().partition(|decision| matches!(decision.effect, Effect::Apply(_)));
+    let mut left: Vec<Decision> = left.into_iter().map(|decision| *decision).collect();
 
     let routes = desired.users.iter().filter_map(|(id, user)| {
         linked.get(id).filter(|linked| linked.routes != user.routes).map(|_| (*id, user.routes.clone()))
@@ -230,7 +238,8 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     applied.iter().for_each(|decision| counts.add(decision.action));
     let left_counts = left.iter().filter_map(|decision| Some((decision.user, decision.leave()?.left_as)));
     left_counts.clone().for_each(|(_, left_as)| counts.add_left(left_as));
-    let written: BTreeSet<EntraId> = applied.iter().map(|decision| decision.user).collect();
+    let written = applied.iter().map(|decision| decision.user).filter(|user| facts.held.contains_key(user));
+    let written: BTreeSet<EntraId> = written.collect();
     let still_held = facts.held.keys().copied().filter(|user| !held_ended.contains(user) && !written.contains(user));
     let held = left_counts.filter(|(_, left_as)| *left_as == LeftAs::Held).map(|(user, _)| user);
     counts.held = held.chain(still_held).collect::<BTreeSet<_>>().len() as u64;
@@ -257,6 +266,9 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
 
 /// Users whose row in `sync_failures` is deleted: the failure ended, or the wait starts again.
 fn failing_ended(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<EntraId> {
+    if input.facts.failing.is_empty() {
+        return BTreeSet::new();
+    }
     // An applied decision ends the failure itself, in its transaction.
     let lasting = draft.decisions.iter().filter(|decision| match &decision.effect {
         Effect::Apply(_) => true,
@@ -333,31 +345,31 @@ pub fn possibly_cleared(desired: &Desired, rows: &BTreeMap<EntraId, LearnerRow>,
 
 /// The lookups among all learners, linked or not, before planning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lookups {
+pub struct Lookups<'a> {
     /// Unique values that a user newly wants.
-    pub keys: BTreeSet<UniqueKey>,
+    pub keys: Vec<UniqueKey<'a>>,
     /// Values of the match attribute of users without a link.
-    pub match_values: Vec<String>,
+    pub match_values: Vec<&'a str>,
     /// Users without a link.
     pub newcomers: Vec<EntraId>,
 }
 
 /// The values that users newly want; `rows` are those of the [`possibly_changed`] users.
-pub fn lookups(
+pub fn lookups<'a>(
     linked: &LinkedLearners,
-    desired: &Desired,
+    desired: &'a Desired,
     rows: &BTreeMap<EntraId, LearnerRow>,
     match_attribute: Attribute,
-) -> Lookups {
+) -> Lookups<'a> {
     let mut lookups = Lookups::default();
     for (id, user) in &desired.users {
         let Assessment::Wanted(learner) = &user.assessment else { continue };
         if linked.contains_key(id) {
-            lookups.keys.extend(joiners::newly_wanted(&learner.values, rows.get(id)));
+            lookups.keys.extend(joiners::newly_wanted(|attribute| learner.values.text(attribute), rows.get(id)));
         } else {
-            let values = joiners::creation_values(learner);
-            lookups.keys.extend(joiners::newly_wanted(&values, None));
-            lookups.match_values.extend(values.text(match_attribute).map(str::to_owned));
+            let value = |attribute| joiners::creation_value(learner, attribute);
+            lookups.keys.extend(joiners::newly_wanted(value, None));
+            lookups.match_values.extend(value(match_attribute));
             lookups.newcomers.push(*id);
         }
     }

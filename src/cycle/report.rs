@@ -114,7 +114,7 @@ impl Report {
     pub(super) fn add_batch(&mut self, batch: &Batch, refused: Vec<(Decision, String)>) -> &[Decision] {
         let reasons: BTreeMap<_, _> = refused.iter().map(|(refused, reason)| (refused.user, reason)).collect();
         for decision in batch.decisions() {
-            let Decision { user, action, reason, row, .. } = decision;
+            let Decision { user, action, reason, row, .. } = &**decision;
             match reasons.get(user) {
                 None => {
                     self.counts.add(*action);

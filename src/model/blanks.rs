@@ -1,5 +1,7 @@
 //! White space as people see it: every character without ink, many of which come from copied text.
 
+use std::borrow::Cow;
+
 use super::foreign_text::is_visible;
 
 /// Whether a character has no ink: white space, or a character that only affects its neighbours or their direction.
@@ -18,8 +20,9 @@ pub fn trim_blanks(text: &str) -> &str {
 
 /// A user name or an address in the form in which equal ones are the same text: without blanks at its ends, and in
 /// ASCII lower case. Other letters keep their case, because no two databases fold them alike.
-pub fn fold(text: &str) -> String {
-    trim_blanks(text).to_ascii_lowercase()
+pub fn fold(text: &str) -> Cow<'_, str> {
+    let text = trim_blanks(text);
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
 }
 
 #[cfg(test)]

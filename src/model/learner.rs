@@ -1,5 +1,6 @@
 //! Attributes of a learner, their values, and the fingerprint that compares them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -94,8 +95,8 @@ impl Attribute {
     }
 
     /// A value in the form in which matching compares it: unique attributes also ignore ASCII case.
-    pub fn matched(self, value: &str) -> String {
-        if Self::UNIQUE.contains(&self) { fold(value) } else { trim_blanks(value).to_owned() }
+    pub fn matched(self, value: &str) -> Cow<'_, str> {
+        if Self::UNIQUE.contains(&self) { fold(value) } else { trim_blanks(value).into() }
     }
 }
 
@@ -112,16 +113,16 @@ pub struct Learner {
 
 /// A unique value, folded for comparison.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UniqueKey {
+pub struct UniqueKey<'v> {
     /// `UserName` or `Email`.
     pub attribute: Attribute,
     /// The value as [`fold`] returns it.
-    pub folded: String,
+    pub folded: Cow<'v, str>,
 }
 
-impl UniqueKey {
+impl<'v> UniqueKey<'v> {
     /// Folds `value`.
-    pub fn new(attribute: Attribute, value: &str) -> Self {
+    pub fn new(attribute: Attribute, value: &'v str) -> Self {
         Self { attribute, folded: fold(value) }
     }
 }

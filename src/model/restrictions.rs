@@ -24,7 +24,7 @@ impl UserList {
     /// Whether the list contains this user name, or the name in the home tenant of this guest, ignoring ASCII case and
     /// blanks at the ends.
     pub fn has_user_name(&self, user_name: &str) -> bool {
-        let contains = |name: &str| self.user_names.contains(&fold(name));
+        let contains = |name: &str| self.user_names.contains(&*fold(name));
         !self.user_names.is_empty() && (contains(user_name) || home_name(user_name).is_some_and(|home| contains(&home)))
     }
 }
@@ -38,7 +38,7 @@ impl<'a> FromIterator<&'a str> for UserList {
                 Ok(id) => drop(named.ids.insert(id)),
                 Err(_) => {
                     let names = [Some(text.to_owned()), home_name(text)];
-                    named.user_names.extend(names.into_iter().flatten().map(|name| fold(&name)));
+                    named.user_names.extend(names.into_iter().flatten().map(|name| fold(&name).into_owned()));
                 }
             }
         }

@@ -30,8 +30,8 @@ pub(super) fn hold_names_of_returned(input: PlanInput<'_>, draft: &mut Draft) {
             continue;
         }
         match held_entry(input, decision.user, Action::Update).and_then(|entry| valid_approval(input, entry)) {
-            Some(approval) => draft.decisions.push(mark_approved(decision, approval)),
-            None => draft.decisions.extend(split(input, decision)),
+            Some(approval) => draft.push(mark_approved(*decision, approval)),
+            None => split(input, *decision).into_iter().for_each(|decision| draft.push(decision)),
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) const GUARDED_GROUP: u64 = 3;
 pub(super) type Hold = (Reason, Option<String>);
 
 /// The updates that wait for an approval, by user.
-pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Decision]) -> BTreeMap<EntraId, Hold> {
+pub(super) fn updates_to_hold(input: PlanInput<'_>, decisions: &[Box<Decision>]) -> BTreeMap<EntraId, Hold> {
     let too_many = too_many_updates(input, decisions);
     let lost_hold = input.lost_hold(Action::Update);
     let hold = |decision: &Decision| match (held_entry(input, decision.user, Action::Update), &too_many) {
@@ -44,10 +44,10 @@ fn changes_letter_case_only(decision: &Decision) -> bool {
 }
 
 /// Marks an update that an approval released.
-pub(super) fn with_approval(input: PlanInput<'_>, decision: Decision) -> Decision {
+pub(super) fn with_approval(input: PlanInput<'_>, decision: Box<Decision>) -> Box<Decision> {
     let entry = held_entry(input, decision.user, decision.action).filter(|entry| entry.action == Action::Update);
     match entry.and_then(|entry| valid_approval(input, entry)) {
-        Some(released) => mark_approved(decision, released),
+        Some(released) => Box::new(mark_approved(*decision, released)),
         None => decision,
     }
 }
@@ -91,7 +91,7 @@ pub(super) fn decide_leavers(input: PlanInput<'_>, leavers: Vec<Leaver<'_>>, dra
                 }
             }
         };
-        draft.decisions.push(decision);
+        draft.push(decision);
     }
 }
 
@@ -260,7 +260,7 @@ fn exceeds_percent(count: u64, percent: u64, of: u64) -> bool {
 }
 
 /// Why all updates of this cycle are too many. Approved users do not count.
-fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<String> {
+fn too_many_updates(input: PlanInput<'_>, decisions: &[Box<Decision>]) -> Option<String> {
     let is_counted = |decision: &&Decision| {
         let hold = held_entry(input, decision.user, Action::Update);
         is_applied(decision)
@@ -268,7 +268,7 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
     };
     let mut clearing: BTreeMap<Attribute, BTreeSet<EntraId>> = BTreeMap::new();
     let mut updates = 0;
-    for decision in decisions.iter().filter(is_counted) {
+    for decision in decisions.iter().map(|decision| &**decision).filter(is_counted) {
         updates += u64::from(decision.action == Action::Update && !changes_letter_case_only(decision));
         for cleared in decision.changes.iter().filter(|change| change.old.is_some() && change.new.is_none()) {
             clearing.entry(cleared.attribute).or_default().insert(decision.user);
@@ -299,7 +299,7 @@ fn too_many_updates(input: PlanInput<'_>, decisions: &[Decision]) -> Option<Stri
 }
 
 /// The values of rows that are adopted or reactivated: the database does not count these as active and linked yet.
-fn present_in_joining_rows(input: PlanInput<'_>, decisions: &[Decision]) -> BTreeMap<Attribute, u64> {
+fn present_in_joining_rows(input: PlanInput<'_>, decisions: &[Box<Decision>]) -> BTreeMap<Attribute, u64> {
     let adoptable: BTreeMap<&LearnerId, &LearnerRow> =
         input.facts.holders.iter().map(|row| (&row.learner, row)).collect();
     let mut present = BTreeMap::new();
@@ -321,6 +321,9 @@ fn is_applied(decision: &Decision) -> bool {
 
 /// The holds that end although nothing is written for the user: desired again, inactive already, or nothing to change.
 pub(super) fn ended_holds(input: PlanInput<'_>, draft: &Draft) -> BTreeSet<EntraId> {
+    if input.facts.held.is_empty() {
+        return BTreeSet::new();
+    }
     // The transaction of an applied decision ends the hold, and with it the approval.
     let lasting = draft.decisions.iter().filter(|decision| match &decision.effect {
         Effect::Apply(_) => true,

@@ -19,13 +19,18 @@ pub(super) fn creation_values(learner: &Learner) -> Values {
     values
 }
 
-/// The unique values in `values` that `row` does not have yet.
+/// The value of a new row.
+pub(super) fn creation_value(learner: &Learner, attribute: Attribute) -> Option<&str> {
+    learner.on_create.get(attribute).unwrap_or_else(|| learner.values.text(attribute))
+}
+
+/// The unique `values` that `row` does not have yet.
 pub(super) fn newly_wanted<'a>(
-    values: &'a Values,
-    row: Option<&'a LearnerRow>,
-) -> impl Iterator<Item = UniqueKey> + 'a {
+    values: impl Fn(Attribute) -> Option<&'a str>,
+    row: Option<&LearnerRow>,
+) -> impl Iterator<Item = UniqueKey<'a>> {
     Attribute::UNIQUE.into_iter().filter_map(move |attribute| {
-        let wanted = values.text(attribute)?;
+        let wanted = values(attribute)?;
         let held = row.and_then(|row| row.value(attribute));
         (!attribute.same(held, Some(wanted))).then(|| UniqueKey::new(attribute, wanted))
     })
@@ -35,7 +40,7 @@ pub(super) fn newly_wanted<'a>(
 pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Draft) {
     for (id, user) in &input.desired.users {
         if let Some(setting) = excluded_by(input, *id, input.row(*id)) {
-            draft.decisions.push(excluded(*id, input.linked.get(id), setting));
+            draft.push(excluded(*id, input.linked.get(id), setting));
             continue;
         }
         draft.counts.in_scope += u64::from(user.assessment.is_in_scope());
@@ -47,18 +52,18 @@ pub(super) fn decide(input: PlanInput<'_>, holders: &Holders<'_>, draft: &mut Dr
             Assessment::Unchanged => draft.counts.unchanged += 1,
             Assessment::Wanted(learner) => match (linked(), input.relinks.get(id)) {
                 (Some(linked), _) => compare_linked(input, *id, user, learner, linked, draft),
-                (None, Some(relink)) => draft.decisions.push(relinked(input, *id, user, learner, relink)),
-                (None, None) => draft.decisions.push(newcomer(input, *id, user, learner, holders)),
+                (None, Some(relink)) => draft.push(relinked(input, *id, user, learner, relink)),
+                (None, None) => draft.push(newcomer(input, *id, user, learner, holders)),
             },
             Assessment::Leaving(reason) if linked().is_none() => {
-                draft.decisions.push(never_a_learner(*id, *reason, Leave::unrecorded(LeftAs::Skipped)));
+                draft.push(never_a_learner(*id, *reason, Leave::unrecorded(LeftAs::Skipped)));
             }
             Assessment::NotFound if linked().is_none() => {
                 let leave = Leave::tracked(LeftAs::Skipped, false);
-                draft.decisions.push(never_a_learner(*id, Reason::NotReadableYet, leave));
+                draft.push(never_a_learner(*id, Reason::NotReadableYet, leave));
             }
             Assessment::Leaving(_) | Assessment::NotFound => {}
-            Assessment::Rejected(rejection) => draft.decisions.push(rejected(input, *id, linked(), rejection)),
+            Assessment::Rejected(rejection) => draft.push(rejected(input, *id, linked(), rejection)),
         }
     }
 }
@@ -70,7 +75,7 @@ pub(super) fn reject_unreadable(input: PlanInput<'_>, draft: &mut Draft) {
         let rejection = Rejection { reason: Reason::DatabaseError, detail: problem.clone(), user_name: None };
         let rejected = rejected(input, *user, input.linked.get(user), &rejection);
         // Whatever the row was about, the user is known.
-        draft.decisions.push(Decision { action: Action::Update, ..rejected });
+        draft.push(Decision { action: Action::Update, ..rejected });
     }
     draft.counts.failed += input.facts.unreadable.others.len() as u64;
 }
@@ -89,12 +94,12 @@ fn compare_linked(
         let update = update(id, user, target, None, Reason::AttributesChanged, learner);
         let detail = format!("the link refers to learner {}, which does not exist", linked.learner);
         let update = Decision { changes: Changes::default(), action: Action::Update, ..update };
-        draft.decisions.push(super::refuse(&update, detail, &input.facts.failing));
+        draft.push(super::refuse(&update, detail, &input.facts.failing));
         return;
     };
     if row.outside {
         let known_name = text(&learner.values, Attribute::UserName);
-        draft.decisions.push(Decision { known_name, ..outside_limits(input, id, linked) });
+        draft.push(Decision { known_name, ..outside_limits(input, id, linked) });
         return;
     }
     let wanted = Fingerprint::compute(&learner.values);
@@ -124,7 +129,7 @@ fn compare_linked(
     if let Some((detail, drift_fingerprint)) = left {
         // The cache keeps what the row has, so that every cycle looks at it again.
         draft.compared.push(Compared { user: id, fingerprint: linked.fingerprint, active: row.active });
-        draft.decisions.push(drift(input, update, detail, drift_fingerprint));
+        draft.push(drift(input, update, detail, drift_fingerprint));
     } else if update.changes.is_empty() && !returned {
         draft.counts.unchanged += 1;
         draft.compared.push(Compared { user: id, fingerprint: wanted, active: true });
@@ -134,7 +139,7 @@ fn compare_linked(
             (false, true) => Some("reactivated outside learner-sync"),
             (false, false) => None,
         };
-        draft.decisions.push(Decision { detail: outside.map(str::to_owned), ..update });
+        draft.push(Decision { detail: outside.map(str::to_owned), ..update });
     }
 }
 

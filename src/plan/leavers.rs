@@ -40,7 +40,7 @@ fn find_leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> 
         if let Some(setting) = excluded_by(input, *user, input.row(*user)) {
             // Assigned users are among the joiners.
             if assessment.is_none() {
-                draft.decisions.push(excluded(*user, Some(linked), setting));
+                draft.push(excluded(*user, Some(linked), setting));
             }
             continue;
         }
@@ -64,7 +64,7 @@ fn find_leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> 
                 Ok(Reason::AccountDeleted)
             }
             (Some(Assessment::NotFound), Some(Verdict::NotFound)) => {
-                draft.decisions.push(waiting(input, *user, linked, Cause::AccountMissing, ACCOUNT_MISSING.to_owned()));
+                draft.push(waiting(input, *user, linked, Cause::AccountMissing, ACCOUNT_MISSING.to_owned()));
                 continue;
             }
             // Still assigned, and the account answers again: the next cycle reads it.
@@ -95,7 +95,7 @@ fn drop_changed_outside<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draf
             }
             Some(row) if row.active_changed_outside() && input.limits.repair != Repair::All => {
                 let decision = deactivate(input, &leaver, Reason::Drift);
-                draft.decisions.push(drift(input, decision, "reactivated outside learner-sync; left active", None));
+                draft.push(drift(input, decision, "reactivated outside learner-sync; left active", None));
             }
             Some(_) | None => remaining.push(leaver),
         }
@@ -114,7 +114,7 @@ fn drop_waiting<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut 
             let begins = input.begins(*user, Reason::Protected);
             let detail = format!("would deactivate ({reason}), but safety.protected names the user");
             let leave = Leave::tracked(LeftAs::Skipped, begins);
-            draft.decisions.push(keep_active(input, *user, linked, Reason::Protected, detail, leave));
+            draft.push(keep_active(input, *user, linked, Reason::Protected, detail, leave));
         } else if evidence.is_ok() && must_wait(input, *user) {
             // The next cycle asks whether this one found the account missing as well.
             let (cause, detail) = if account_is_missing(input, *user) {
@@ -122,7 +122,7 @@ fn drop_waiting<'a>(input: PlanInput<'_>, leavers: Vec<Leaver<'a>>, draft: &mut 
             } else {
                 (Cause::DeactivateAfter, format!("{reason}, but safety.deactivate_after has not passed yet"))
             };
-            draft.decisions.push(waiting(input, *user, linked, cause, detail));
+            draft.push(waiting(input, *user, linked, cause, detail));
         } else {
             due.push(leaver);
         }

@@ -30,7 +30,7 @@ pub(super) fn decide(input: PlanInput<'_>, draft: &mut Draft) {
             }
         };
         let decision = never_a_learner(*id, reason, leave);
-        draft.decisions.push(Decision { detail: Some(detail), ..decision });
+        draft.push(Decision { detail: Some(detail), ..decision });
     }
 }
 

@@ -3,6 +3,7 @@
 //! Values may move within one cycle: swaps and chains of renames are not conflicts. Such
 //! decisions are applied together, see [`Batch`](super::Batch).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::joiners::newly_wanted;
@@ -17,11 +18,11 @@ use crate::model::{
 /// The learners by the values they hold, linked or not.
 pub(super) struct Holders<'a> {
     /// More than one row where the database keeps two spellings of a value.
-    by_key: BTreeMap<UniqueKey, Vec<&'a LearnerRow>>,
+    by_key: BTreeMap<UniqueKey<'a>, Vec<&'a LearnerRow>>,
     by_external_id: BTreeMap<EntraId, &'a LearnerRow>,
     match_attribute: Attribute,
     /// By the folded value of the match attribute.
-    unlinked_by_match: BTreeMap<String, Vec<&'a LearnerRow>>,
+    unlinked_by_match: BTreeMap<Cow<'a, str>, Vec<&'a LearnerRow>>,
 }
 
 /// The unlinked learner that a newcomer adopts.
@@ -41,7 +42,7 @@ impl<'a> Holders<'a> {
             unlinked_by_match: BTreeMap::new(),
         };
         for row in rows {
-            for key in newly_wanted(&row.values, None) {
+            for key in newly_wanted(|attribute| row.value(attribute), None) {
                 holders.by_key.entry(key).or_default().push(row);
             }
             if let Some(named) = named_user(row) {
@@ -55,15 +56,18 @@ impl<'a> Holders<'a> {
     }
 
     /// A row that has this value.
-    fn holder(&self, key: &UniqueKey) -> Option<&'a LearnerRow> {
+    fn holder(&self, key: &UniqueKey<'_>) -> Option<&'a LearnerRow> {
         self.by_key.get(key)?.last().copied()
     }
 
     /// Every row that has one of the unique `values`, or that this user would adopt.
     pub(super) fn similar(&self, id: EntraId, values: &Values) -> impl Iterator<Item = &'a LearnerRow> {
         let wanted = values.text(self.match_attribute);
-        let matching = wanted.and_then(|wanted| self.unlinked_by_match.get(&self.match_attribute.matched(wanted)));
-        let holding = newly_wanted(values, None).filter_map(|key| self.by_key.get(&key)).flatten().copied();
+        let matching = wanted.and_then(|wanted| self.unlinked_by_match.get(&*self.match_attribute.matched(wanted)));
+        let holding = newly_wanted(|attribute| values.text(attribute), None)
+            .filter_map(|key| self.by_key.get(&key))
+            .flatten()
+            .copied();
         let rows: Vec<&LearnerRow> = holding.chain(self.by_external_id.get(&id).copied()).collect();
         rows.into_iter().chain(matching.into_iter().flatten().copied())
     }
@@ -81,7 +85,7 @@ impl<'a> Holders<'a> {
         let path = self.match_attribute.path();
         let Some(wanted) = values.text(self.match_attribute) else { return Match::None };
         // An external table may have several names that differ in letter case alone.
-        let matching = self.unlinked_by_match.get(&self.match_attribute.matched(wanted));
+        let matching = self.unlinked_by_match.get(&*self.match_attribute.matched(wanted));
         match matching.map_or(&[][..], Vec::as_slice) {
             [] => Match::None,
             // Any other text, such as a mailNickname, is left by Entra's own provisioning and names no user.
@@ -293,24 +297,24 @@ fn free_values(
 }
 
 /// The decisions that newly want a value, in the order of the values.
-struct Wanted<'d>(Vec<(UniqueKey, &'d Decision)>);
+struct Wanted<'d>(Vec<(UniqueKey<'d>, &'d Decision)>);
 
 impl<'d> Wanted<'d> {
     fn new(decisions: impl Iterator<Item = &'d Decision>) -> Self {
         let keys = |decision| unique_values(decision, |change| change.new).map(move |key| (key, decision));
-        let mut wanted: Vec<(UniqueKey, &Decision)> = decisions.flat_map(keys).collect();
+        let mut wanted: Vec<(UniqueKey<'_>, &Decision)> = decisions.flat_map(keys).collect();
         // Stable: the first of several claimants stays the first.
         wanted.sort_by(|(left, _), (right, _)| left.cmp(right));
         Self(wanted)
     }
 
     /// Each value with its claimants, at least one.
-    fn iter(&self) -> impl Iterator<Item = (&UniqueKey, impl ExactSizeIterator<Item = &'d Decision> + Clone)> {
+    fn iter(&self) -> impl Iterator<Item = (&UniqueKey<'d>, impl ExactSizeIterator<Item = &'d Decision> + Clone)> {
         let values = self.0.chunk_by(|(left, _), (right, _)| left == right);
         values.map(|claims| (&claims[0].0, claims.iter().map(|(_, decision)| *decision)))
     }
 }
 
-fn gives_up(decision: &Decision, key: &UniqueKey) -> bool {
+fn gives_up(decision: &Decision, key: &UniqueKey<'_>) -> bool {
     unique_values(decision, |change| change.old).any(|old| old == *key)
 }

@@ -126,7 +126,7 @@ impl Database {
         self.last_members.extend(plan.group_members());
         let mut taken = BTreeSet::new();
         for row in self.rows.values() {
-            for key in joiners::newly_wanted(&row.values, None) {
+            for key in joiners::newly_wanted(|attribute| row.value(attribute), None) {
                 assert!(taken.insert(key.clone()), "two learners have {key:?}");
             }
         }

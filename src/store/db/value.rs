@@ -214,6 +214,12 @@ impl<'v> From<&'v String> for SqlValue<'v> {
     }
 }
 
+impl<'v> From<&'v Cow<'_, str>> for SqlValue<'v> {
+    fn from(text: &'v Cow<'_, str>) -> Self {
+        Self::Text(Some(Cow::Borrowed(text)))
+    }
+}
+
 impl From<i64> for SqlValue<'_> {
     fn from(number: i64) -> Self {
         Self::Number(Some(number))

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::status::HeldUser;
 use crate::model::{Action, Attribute, Cause, EntraId, Reason, RowSubject, Status, UnreadableRow, fold};
 use crate::plan::{FailingEntry, HeldEntry};
-use crate::store::db::{DbError, Dialect, SqlRow, Statement};
+use crate::store::db::{DbError, Dialect, SqlRow, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::{EARLIEST, Store};
 
@@ -182,7 +182,7 @@ impl Store {
         let mut connection = self.connection().await;
         let column = format!("r.{}", self.layout.attribute(Attribute::UserName));
         statement.push_bind(source).push(" AND ").push(connection.folded(&column));
-        statement.push(" = ").push_bind(fold(user_name));
+        statement.push(" = ").push_bind(SqlValue::Text(Some(fold(user_name))));
         let row = connection.optional_row(statement).await?;
         Ok(row.and_then(|row| row.canonical(0, "sync_links.entra_id").ok()))
     }

@@ -65,21 +65,14 @@ impl Store {
     /// `external_ids`; each once, in order of id.
     pub async fn holders(
         &self,
-        keys: &BTreeSet<UniqueKey>,
+        keys: &[UniqueKey<'_>],
         match_attribute: Attribute,
-        match_values: &[String],
+        match_values: &[&str],
         external_ids: &[EntraId],
         attributes: &[Attribute],
     ) -> Result<Vec<LearnerRow>, StoreError> {
         let (layout, attributes) = (&self.layout, with_unique(attributes));
-        let mut lookups: BTreeMap<Attribute, BTreeSet<String>> = BTreeMap::new();
-        for key in keys {
-            lookups.entry(key.attribute).or_default().insert(key.folded.clone());
-        }
-        let match_values = match_values.iter().map(|value| match_attribute.matched(value));
-        lookups.entry(match_attribute).or_default().extend(match_values);
-
-        if lookups.values().all(BTreeSet::is_empty) && external_ids.is_empty() {
+        if keys.is_empty() && match_values.is_empty() && external_ids.is_empty() {
             return Ok(Vec::new());
         }
         let mut connection = self.connection().await;
@@ -90,17 +83,27 @@ impl Store {
         if !any {
             return Ok(Vec::new());
         }
+        let mut lookups: BTreeMap<Attribute, Vec<Cow<'_, str>>> = BTreeMap::new();
+        for UniqueKey { attribute, folded } in keys {
+            lookups.entry(*attribute).or_default().push(Cow::Borrowed(folded));
+        }
+        let match_values = match_values.iter().map(|value| match_attribute.matched(value));
+        lookups.entry(match_attribute).or_default().extend(match_values);
+        for values in lookups.values_mut() {
+            values.sort_unstable();
+            values.dedup();
+        }
         // Ids first: most values have no row, and a row that is found several times is read once.
         let mut ids = BTreeSet::new();
-        for (attribute, values) in lookups.into_iter().filter(|(_, values)| !values.is_empty()) {
+        for (attribute, values) in lookups.iter().filter(|(_, values)| !values.is_empty()) {
+            let attribute = *attribute;
             if attribute.kind() == AttributeKind::Text {
-                ids.extend(padded_ids(&mut connection, layout, attribute, &values).await?);
+                ids.extend(padded_ids(&mut connection, layout, attribute, values).await?);
             }
             let column = layout.attribute(attribute);
             let column =
                 if Attribute::UNIQUE.contains(&attribute) { connection.folded(column) } else { column.to_owned() };
-            let values: Vec<String> = values.into_iter().collect();
-            ids.extend(ids_where(&mut connection, layout, &column, &values).await?);
+            ids.extend(ids_where(&mut connection, layout, &column, values).await?);
         }
         if let Some(column) = layout.external_id("") {
             let external_id = connection.folded(&column);
@@ -123,12 +126,15 @@ impl Store {
 }
 
 /// The learners whose `column` has one of `values`.
-async fn ids_where(
+async fn ids_where<T>(
     connection: &mut Connection,
     layout: &Layout,
     column: &str,
-    values: &[String],
-) -> Result<Vec<LearnerId>, StoreError> {
+    values: &[T],
+) -> Result<Vec<LearnerId>, StoreError>
+where
+    for<'v> &'v T: Into<SqlValue<'v>>,
+{
     let mut ids = Vec::new();
     for values in connection.list_chunks(values) {
         let (id, table, within) = (layout.id(), &layout.table, layout.within("r"));
@@ -142,12 +148,12 @@ async fn ids_where(
     Ok(ids)
 }
 
-/// The learners whose value of `attribute` is one of `values` with blanks at its ends.
+/// The learners whose value of `attribute` is one of the `sorted` ones with blanks at its ends.
 async fn padded_ids(
     connection: &mut Connection,
     layout: &Layout,
     attribute: Attribute,
-    values: &BTreeSet<String>,
+    sorted: &[Cow<'_, str>],
 ) -> Result<Vec<LearnerId>, StoreError> {
     let (id, column) = (layout.id(), layout.attribute(attribute));
     let padded = connection.may_be_padded(column);
@@ -157,7 +163,7 @@ async fn padded_ids(
     let each = |row: SqlRow| {
         // Bytes, because another program may have written invalid UTF-8.
         let text = row.get_unchecked::<Option<&[u8]>, _>(1)?.map(String::from_utf8_lossy).unwrap_or_default();
-        if values.contains(&attribute.matched(&text)) {
+        if sorted.binary_search(&attribute.matched(&text)).is_ok() {
             ids.extend(layout.learner_at(&row, 0).ok());
         }
         Ok::<_, StoreError>(())

@@ -142,8 +142,12 @@ async fn seven_hundred_mixed_changes_are_written_exactly(kind: Kind) {
     let mut ways: BTreeMap<EntraId, String> = learners.keys().map(|user| (*user, direct.clone())).collect();
     let mut logged = BTreeSet::new();
     let batch = batch_of(&batch);
-    let accepted: Vec<&Decision> =
-        batch.decisions().iter().filter(|change| ![user(3000), user(360)].contains(&change.user)).collect();
+    let accepted: Vec<&Decision> = batch
+        .decisions()
+        .iter()
+        .map(|change| &**change)
+        .filter(|change| ![user(3000), user(360)].contains(&change.user))
+        .collect();
     for change in &accepted {
         let before = learners.remove(&change.user).unwrap_or_else(nobody);
         learners.insert(change.user, changed(before, change));

@@ -107,8 +107,7 @@ async fn an_existing_learners_table_with_all_columns_is_used() {
         .unwrap()
         .refused;
     assert_eq!(reasons(&refused), [(0, "another learner has the same user_name".to_owned())]);
-    let names = ["old".to_owned()];
-    let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &names, &[], &[]).await.unwrap();
+    let rows = store.holders(&[], Attribute::UserName, &["old"], &[], &[]).await.unwrap();
     assert_eq!(rows.len(), 1);
 
     let (_directory, path) = foreign(Box::leak(sql.replace("VALUES", "VALUES ('old', 1),").into_boxed_str())).await;

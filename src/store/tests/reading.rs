@@ -1,6 +1,6 @@
 //! The reads of the plan, `status` and `log`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::model::{Status, UniqueKey};
@@ -47,9 +47,8 @@ async fn rows_are_found_once_by_name_email_match_value_or_external_id(kind: Kind
     )
     .await;
     let find = async |keys: &[(Attribute, &str)], matched: (Attribute, &[&str]), ids: &[EntraId]| {
-        let keys: BTreeSet<UniqueKey> = keys.iter().map(|(a, value)| UniqueKey::new(*a, value)).collect();
-        let values: Vec<String> = matched.1.iter().map(|value| (*value).to_owned()).collect();
-        let rows = store.holders(&keys, matched.0, &values, ids, &MAPPED).await.unwrap();
+        let keys: Vec<UniqueKey<'_>> = keys.iter().map(|(a, value)| UniqueKey::new(*a, value)).collect();
+        let rows = store.holders(&keys, matched.0, matched.1, ids, &MAPPED).await.unwrap();
         rows.into_iter().map(|row| row.learner.to_string().parse().unwrap()).collect::<Vec<i64>>()
     };
     let number = Attribute::EmployeeNumber;
@@ -64,7 +63,7 @@ async fn rows_are_found_once_by_name_email_match_value_or_external_id(kind: Kind
     let keys: Vec<(Attribute, &str)> = names.iter().map(|name| (Attribute::UserName, name.as_str())).collect();
     assert_eq!(find(&keys, (number, &[]), &[]).await, (1..=1500).collect::<Vec<i64>>());
 
-    let rows = store.holders(&BTreeSet::new(), number, &["E7".to_owned()], &[], &[]).await.unwrap();
+    let rows = store.holders(&[], number, &["E7"], &[], &[]).await.unwrap();
     let expected = LearnerRow {
         learner: LearnerId::Number(5001),
         external_id: Some("0A1B2C3D-0000-4000-8000-00000000ABCD".to_owned()),

@@ -134,7 +134,7 @@ async fn the_platforms_learners_table_is_used() {
     let applied = store.apply(&batch_of(&batch), &write_context()).await.unwrap();
     let why = ["another learner has the same user_name", "a value is longer than its column allows"];
     assert_eq!(reasons(&applied.refused), [(0, why[0].to_owned()), (2, why[1].to_owned())]);
-    let rows = store.holders(&BTreeSet::new(), Attribute::UserName, &["old".to_owned()], &[], &[]).await.unwrap();
+    let rows = store.holders(&[], Attribute::UserName, &["old"], &[], &[]).await.unwrap();
     assert_eq!(rows.len(), 1);
     let learner = &applied.learners[0].1;
     assert_eq!(

@@ -9,7 +9,7 @@ use super::decisions::write_decisions;
 use super::{WriteContext, WriteSession, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{EntraId, Generation, LearnerId};
-use crate::plan::Batch;
+use crate::plan::{Batch, Decision};
 use crate::store::audit::write_audit;
 use crate::store::db::{
     Connection, DbError, Dialect, LOCK_TIMEOUT, Statement, TransactionEnd, begin, parse_column, roll_back,
@@ -274,7 +274,8 @@ async fn attempt(
     range: Range<usize>,
     checks: Checks,
 ) -> Result<Vec<(usize, LearnerId)>, ApplyError> {
-    let written = write_decisions(session, &batch.decisions()[range.clone()], checks.faithful).await?;
+    let decisions: Vec<&Decision> = batch.decisions()[range.clone()].iter().map(|decision| &**decision).collect();
+    let written = write_decisions(session, &decisions, checks.faithful).await?;
     if let Some(before) = checks.references
         && References::broken(session.connection).await? > before
     {

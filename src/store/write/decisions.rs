@@ -17,7 +17,7 @@ use crate::plan::{Decision, TargetRow};
 /// After an error the caller rolls back.
 pub(super) async fn write_decisions(
     session: &mut WriteSession<'_>,
-    decisions: &[Decision],
+    decisions: &[&Decision],
     faithful: bool,
 ) -> Result<Vec<LearnerId>, ApplyError> {
     park_unique_values(session, decisions).await?;
@@ -25,7 +25,7 @@ pub(super) async fn write_decisions(
     let created = create_rows(session, decisions, faithful).await?;
     reached(Step::LearnersCreated);
     let mut users = Vec::with_capacity(decisions.len());
-    for decision in decisions {
+    for &decision in decisions {
         let learner = match &decision.row {
             TargetRow::New => created.get(&decision.user).ok_or_else(missing_row)?,
             TargetRow::Adopt { learner, .. } | TargetRow::Linked(learner) => learner,
@@ -44,7 +44,7 @@ pub(super) async fn write_decisions(
 
     // A leaver keeps the routes it was last seen with.
     let is_seen =
-        |decision: &&Decision| matches!(decision.row, TargetRow::Linked(_)) && decision.action != Action::Deactivate;
+        |decision: &&&Decision| matches!(decision.row, TargetRow::Linked(_)) && decision.action != Action::Deactivate;
     let routes: Vec<(EntraId, &Routes)> = decisions
         .iter()
         .filter(is_seen)
@@ -65,11 +65,11 @@ pub(super) async fn write_decisions(
     write_log(session, &entries).await?;
     reached(Step::ChangesLogged);
 
-    let former: Vec<EntraId> = decisions.iter().filter_map(former_user).collect();
+    let former: Vec<EntraId> = decisions.iter().filter_map(|decision| former_user(decision)).collect();
     let with_former = |decided: Vec<EntraId>| [decided, former.clone()].concat();
     let decided = decisions.iter().map(|decision| decision.user).collect();
     delete_records(session, "sync_failures", &with_former(decided)).await?;
-    let is_ended = |decision: &&Decision| !decision.row_after().is_some_and(|after| after.keeps_hold);
+    let is_ended = |decision: &&&Decision| !decision.row_after().is_some_and(|after| after.keeps_hold);
     let ended = decisions.iter().filter(is_ended).map(|decision| decision.user).collect();
     delete_records(session, "sync_held", &with_former(ended)).await?;
     Ok(users.into_iter().map(|(_, learner)| learner).collect())

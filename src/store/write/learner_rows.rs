@@ -2,6 +2,7 @@
 //!
 //! The order of the decisions does not matter for unique columns, because conflicting values are parked first.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -16,12 +17,17 @@ use crate::store::table::{Layout, next_number};
 
 /// Replaces every unique value that one decision gives up and another one needs by a temporary value, until its row gets
 /// the new one: the database checks uniqueness row by row.
-pub(super) async fn park_unique_values(session: &mut WriteSession<'_>, decisions: &[Decision]) -> Result<(), DbError> {
+pub(super) async fn park_unique_values(session: &mut WriteSession<'_>, decisions: &[&Decision]) -> Result<(), DbError> {
     let WriteSession { connection, layout, context: _ } = session;
-    let wanted: BTreeSet<UniqueKey> =
+    let given_up = |decision: &&&Decision| unique_values(decision, |changed| changed.old).next().is_some();
+    let givers: Vec<&Decision> = decisions.iter().filter(given_up).copied().collect();
+    if givers.is_empty() {
+        return Ok(());
+    }
+    let wanted: BTreeSet<UniqueKey<'_>> =
         decisions.iter().flat_map(|decision| unique_values(decision, |changed| changed.new)).collect();
     for attribute in Attribute::UNIQUE {
-        let parked: Vec<&LearnerId> = decisions
+        let parked: Vec<&LearnerId> = givers
             .iter()
             .filter(|decision| {
                 unique_values(decision, |changed| changed.old)
@@ -51,12 +57,12 @@ pub(super) async fn park_unique_values(session: &mut WriteSession<'_>, decisions
 /// Creates the new rows; returns their ids by user.
 pub(super) async fn create_rows(
     session: &mut WriteSession<'_>,
-    decisions: &[Decision],
+    decisions: &[&Decision],
     faithful: bool,
 ) -> Result<BTreeMap<EntraId, LearnerId>, ApplyError> {
     let (layout, context) = (session.layout, session.context);
     let mut groups: BTreeMap<Vec<Attribute>, Vec<&Decision>> = BTreeMap::new();
-    for decision in decisions.iter().filter(|decision| decision.row == TargetRow::New) {
+    for decision in decisions.iter().copied().filter(|decision| decision.row == TargetRow::New) {
         groups.entry(columns_of(decision)).or_default().push(decision);
     }
     let mut created = BTreeMap::new();
@@ -109,11 +115,13 @@ async fn insert_and_read_ids<'v>(
 ) -> Result<Vec<(EntraId, LearnerId)>, ApplyError> {
     // Identifies each new row: the Entra id, or else the unique user name.
     let external_id = layout.external_id("");
-    let key = |decision: &Decision| match external_id {
-        Some(_) => decision.user.to_string(),
-        None => new_name(decision),
-    };
-    let users: BTreeMap<String, EntraId> = group.iter().map(|decision| (key(decision), decision.user)).collect();
+    let users: BTreeMap<Cow<'_, str>, EntraId> = group
+        .iter()
+        .map(|decision| match external_id {
+            Some(_) => (decision.user.to_string().into(), decision.user),
+            None => (new_name(decision), decision.user),
+        })
+        .collect();
     let identifier = external_id.as_deref().unwrap_or(layout.attribute(Attribute::UserName));
     let inserts = inserts.map(|mut insert| {
         insert.push(format_args!(" RETURNING {}, {identifier}", layout.id()));
@@ -122,7 +130,7 @@ async fn insert_and_read_ids<'v>(
     let mut created = Vec::with_capacity(group.len());
     let read = |row: SqlRow| {
         let identifier: String = row.get_unchecked(1)?;
-        if let Some(user) = users.get(&fold(&identifier)) {
+        if let Some(user) = users.get(&*fold(&identifier)) {
             created.push((*user, layout.learner_at(&row, 0)?));
         }
         Ok::<_, ApplyError>(())
@@ -132,7 +140,7 @@ async fn insert_and_read_ids<'v>(
 }
 
 /// The user name of a new row, folded for comparison.
-fn new_name(decision: &Decision) -> String {
+fn new_name(decision: &Decision) -> Cow<'_, str> {
     let changed = decision.changes.iter().find(|changed| changed.attribute == Attribute::UserName);
     changed.and_then(|changed| changed.new).map(fold).unwrap_or_default()
 }

@@ -66,7 +66,7 @@ pub(super) fn reactivates(decision: &Decision) -> bool {
 }
 
 /// Records deactivations in the links when the table has no column for them.
-pub(super) async fn mark_deactivated(session: &mut WriteSession<'_>, decisions: &[Decision]) -> Result<(), DbError> {
+pub(super) async fn mark_deactivated(session: &mut WriteSession<'_>, decisions: &[&Decision]) -> Result<(), DbError> {
     let WriteSession { connection, layout, context } = session;
     if layout.name(Column::DeactivatedAt).is_some() {
         return Ok(());
