@@ -24,6 +24,7 @@ pub(crate) fn bound(setting: &Setting, scenario: Scenario) -> Bound {
         (100_000, Scenario::Unchanged) if is_direct => Bound { wall: 0.8, ..NONE },
         (100_000, Scenario::Unchanged) => Bound { wall: 0.4, peak: 64.0, floors: Some((2.0, 0.0)) },
         (100_000, Scenario::FirstLoad) if !is_direct => Bound { wall: 3.0, peak: 128.0, floors: Some((1.0, 1.3)) },
+        (100_000, Scenario::Idle) if !is_direct => Bound { peak: 24.0, ..NONE },
         (100_000, Scenario::FewChanged) if !is_direct => Bound { wall: 0.6, ..NONE },
         (100_000, Scenario::Full) if !is_direct => Bound { wall: 0.9, ..NONE },
         (1_000_000, Scenario::Unchanged) => Bound { wall: 5.0, peak: 256.0, ..NONE },

@@ -44,6 +44,24 @@ pub(crate) fn run(command: &mut Command, expected: &[i32]) -> anyhow::Result<(Co
     Ok((Cost { wall, cpu, peak: used.rusage.maxrss as f64 / f64::from(1 << 20), requests: 0 }, printed))
 }
 
+/// Starts a program that goes on.
+pub(crate) fn start(command: &mut Command) -> anyhow::Result<Kept> {
+    Ok(Kept(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?))
+}
+
+/// The CPU time that a running child has used, and its resident memory now in place of the peak.
+pub(crate) fn used(child: &Kept) -> anyhow::Result<Cost> {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", child.0.id()));
+    let (status, stat) = (read("status")?, read("stat")?);
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    let resident: f64 = resident.context("no VmRSS")?.parse()?;
+    // The name of the program, in parentheses, may contain spaces.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).context("no CPU time");
+    let cpu = (ticks(11)? + ticks(12)?) / rustix::param::clock_ticks_per_second() as f64;
+    Ok(Cost { cpu, peak: resident / 1024.0, ..Cost::default() })
+}
+
 /// A child that is killed when dropped.
 pub(crate) struct Kept(pub(crate) Child);
 

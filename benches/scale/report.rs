@@ -53,14 +53,14 @@ pub(crate) fn print(measured: &Measured) {
         let Cost { wall, cpu, peak, requests } = medians(runs);
         let ratio = |multiples| ratio_to_floor(costs, *scenario, multiples);
         let floor = match scenario {
-            Scenario::ReadFloor | Scenario::WriteFloor => None,
+            Scenario::ReadFloor | Scenario::WriteFloor | Scenario::Idle => None,
             Scenario::FirstLoad => Some((1.0, 1.0)),
             _ => Some((1.0, 0.0)),
         };
         let positive = |number: f64, digits| if number > 0.0 { format!("{number:.digits$}") } else { String::new() };
         table.add_row([
             scenario.name().to_owned(),
-            format!("{wall:.2}"),
+            if scenario == &Scenario::Idle { String::new() } else { format!("{wall:.2}") },
             format!("{cpu:.2}"),
             positive(peak, 0),
             positive(requests as f64, 0),

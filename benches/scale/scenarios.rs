@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub(crate) enum Scenario {
     FirstLoad,
     Unchanged,
     Full,
+    /// The daemon after a cycle: its memory, and its CPU time during some seconds.
+    Idle,
     FewChanged,
     AllChanged,
     AllLeave,
@@ -47,6 +50,7 @@ impl Scenario {
             Self::FirstLoad => "first load",
             Self::Unchanged => "unchanged",
             Self::Full => "full",
+            Self::Idle => "idle daemon",
             Self::FewChanged => "1 % changed",
             Self::AllChanged => "all changed",
             Self::AllLeave => "all leave",
@@ -139,6 +143,10 @@ impl<'a> Run<'a> {
         if self.is_wanted(Scenario::Full) {
             self.cycle(Scenario::Full, &["--full"], &[("unchanged", users)])?;
         }
+        if self.is_wanted(Scenario::Idle) {
+            let cost = self.idle_daemon()?;
+            self.costs.push((Scenario::Idle, cost));
+        }
         if self.is_wanted(Scenario::FewChanged) {
             let changed = self.simulator.ask("change 100")?;
             self.cycle(Scenario::FewChanged, &[], &[("updated", changed)])?;
@@ -173,10 +181,33 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn idle_daemon(&self) -> anyhow::Result<Cost> {
+        let mut daemon = child::start(&mut self.program("learners", &["run"]))?;
+        loop {
+            let (_, printed) = self.command("learners", &["status", "--json"], &[0])?;
+            // The next cycle is drawn after the first one.
+            if !serde_json::from_str::<Value>(&printed)?["next_cycle_at"].is_null() {
+                break;
+            }
+            ensure!(daemon.0.try_wait()?.is_none(), "the daemon ended");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        std::thread::sleep(Duration::from_secs(3));
+        let before = child::used(&daemon)?;
+        std::thread::sleep(Duration::from_secs(5));
+        let after = child::used(&daemon)?;
+        Ok(Cost { cpu: after.cpu - before.cpu, ..after })
+    }
+
     fn command(&self, database: &str, arguments: &[&str], expected: &[i32]) -> anyhow::Result<(Cost, String)> {
+        child::run(&mut self.program(database, arguments), expected).context("learner-sync")
+    }
+
+    fn program(&self, database: &str, arguments: &[&str]) -> Command {
         let config = self.directory.path().join(database).with_extension("toml");
         let mut command = Command::new(&self.setting.program);
-        child::run(command.arg("--config").arg(config).args(arguments), expected).context("learner-sync")
+        command.arg("--config").arg(config).args(arguments);
+        command
     }
 }
 
