@@ -21,7 +21,7 @@ pub enum AttributeKind {
 macro_rules! attributes {
     ($($(#[$meta:meta])* $variant:ident, $column:literal, $kind:ident, $path:literal;)+) => {
         /// A mapped attribute of a learner.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Attribute { $($(#[$meta])* $variant,)+ }
 
         impl Attribute {
@@ -112,7 +112,7 @@ pub struct Learner {
 }
 
 /// A unique value, folded for comparison.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UniqueKey<'v> {
     /// `UserName` or `Email`.
     pub attribute: Attribute,

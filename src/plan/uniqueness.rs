@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 
 use super::joiners::newly_wanted;
 use super::leavers::account_is_deleted;
@@ -181,7 +182,7 @@ pub(super) fn conflicts<'d>(
         let detail = format!("{} users match learner {learner}", users.len());
         conflicts.extend(users.iter().map(|user| (*user, detail.clone().into())));
     }
-    let wanted = Wanted::new(decisions.clone());
+    let wanted = Wanted::new(decisions.clone(), holders);
     for (key, claimants) in wanted.iter().filter(|(_, claimants)| claimants.len() > 1) {
         for decision in claimants.clone() {
             let others = claimants.clone().filter(|other| other.user != decision.user);
@@ -250,7 +251,7 @@ pub(super) fn free_reissued<'d>(
     }
     let written: BTreeSet<&LearnerId> = decisions.clone().filter_map(|decision| decision.row.learner()).collect();
     let mut freed = BTreeMap::new();
-    for (key, mut claimants) in Wanted::new(decisions).iter() {
+    for (key, mut claimants) in Wanted::new(decisions, holders).iter() {
         let Some(row) = holders.holder(key).filter(|row| !written.contains(&row.learner)) else { continue };
         if let (Some(user), Some(claimant)) = (former_user(input, row), claimants.next()) {
             freed.entry(user).or_insert((row, key.attribute, claimant.user));
@@ -296,13 +297,25 @@ fn free_values(
     })
 }
 
-/// The decisions that newly want a value, in the order of the values.
+/// The decisions that newly want a value which another learner has or another decision wants, in the order of the values.
 struct Wanted<'d>(Vec<(UniqueKey<'d>, &'d Decision)>);
 
 impl<'d> Wanted<'d> {
-    fn new(decisions: impl Iterator<Item = &'d Decision>) -> Self {
-        let keys = |decision| unique_values(decision, |change| change.new).map(move |key| (key, decision));
-        let mut wanted: Vec<(UniqueKey<'_>, &Decision)> = decisions.flat_map(keys).collect();
+    fn new(decisions: impl Iterator<Item = &'d Decision> + Clone, holders: &Holders<'_>) -> Self {
+        let keys = |decision: &'d Decision| unique_values(decision, |change| change.new);
+        // A first load wants two values for each user, and nearly all of them once. Hashes are compared quickly.
+        let hash = |key: &UniqueKey<'_>| BuildHasherDefault::<DefaultHasher>::default().hash_one(key);
+        let mut hashes: Vec<u64> = decisions.clone().flat_map(keys).map(|key| hash(&key)).collect();
+        hashes.sort_unstable();
+        let repeated: Vec<u64> =
+            hashes.chunk_by(|left, right| left == right).filter(|same| same.len() > 1).map(|same| same[0]).collect();
+        if holders.by_key.is_empty() && repeated.is_empty() {
+            return Self(Vec::new());
+        }
+        let is_shared =
+            |key: &UniqueKey<'_>| holders.holder(key).is_some() || repeated.binary_search(&hash(key)).is_ok();
+        let shared = |decision| keys(decision).filter(is_shared).map(move |key| (key, decision));
+        let mut wanted: Vec<(UniqueKey<'_>, &Decision)> = decisions.flat_map(shared).collect();
         // Stable: the first of several claimants stays the first.
         wanted.sort_by(|(left, _), (right, _)| left.cmp(right));
         Self(wanted)
