@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::plan::BATCH_SIZE;
 
 /// More learners in one transaction save nothing.
-const MOST: usize = 10 * BATCH_SIZE;
+const MOST: usize = 20 * BATCH_SIZE;
 /// Beyond this, a stop would have to wait for long.
-const SLOW: Duration = Duration::from_secs(1);
+const SLOW: Duration = Duration::from_secs(2);
 
 /// How many learners the next transaction may change. Names are spread over an index, so that each transaction writes most
 /// of its pages again: the fewer the better. But a stop waits for the end of one, and a trigger of the platform can make
@@ -51,12 +51,12 @@ mod tests {
             });
             followed.collect()
         };
-        assert_eq!(sizes(&mut pace, &[30, 60, 120, 240, 300, 310]), [2000, 4000, 8000, 10_000, 10_000, 10_000]);
+        assert_eq!(sizes(&mut pace, &[30, 60, 120, 240, 300, 310]), [2000, 4000, 8000, 16_000, 20_000, 20_000]);
         pace.follow(Duration::from_millis(1), false);
         assert_eq!(pace.learners(), 1000);
         pace = Pace(10_000);
         assert_eq!(
-            sizes(&mut pace, &[600, 2000, 3000, 900, 5000, 5000, 5000]),
+            sizes(&mut pace, &[700, 2100, 3000, 900, 5000, 5000, 5000]),
             [10_000, 5000, 2500, 2500, 1250, 1000, 1000]
         );
     }

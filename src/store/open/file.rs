@@ -155,11 +155,12 @@ async fn migrate(connection: &mut Connection, external: Option<&Table>) -> Resul
     // The first read creates the index of the log. If the disk is full, it fails here, and the error names the file.
     connection.script("SELECT 1 FROM sqlite_master").await?;
     // The order of names differs from the order of ids, so each batch of a first run touches most pages of an index. A cache
-    // of 64 MiB (allocated as needed) holds them, and a log of 40 MiB avoids copying them back each time. Statement journals
-    // stay in memory: in a file they would be two thirds of all writes.
+    // of 16 MiB (allocated as needed) holds them up to 100,000 learners; beyond that, the cache of the system serves as well.
+    // A log of 120 MiB avoids copying the pages back each time. Statement journals stay in memory: in a file they would be
+    // two thirds of all writes.
     connection
         .script(
-            "PRAGMA cache_size = -65536; PRAGMA wal_autocheckpoint = 10000; PRAGMA journal_size_limit = 67108864;
+            "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 30000; PRAGMA journal_size_limit = 67108864;
              PRAGMA temp_store = MEMORY",
         )
         .await?;
