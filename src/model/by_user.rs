@@ -2,16 +2,21 @@
 
 use super::EntraId;
 
+/// How many entries share a prefix on average: each step of a search among all entries would wait for memory.
+const WITH_PREFIX: usize = 8;
+
 /// A sorted vector: it takes half the memory of a `BTreeMap` that grows, and is made once from all entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ByUser<T> {
     entries: Vec<(EntraId, T)>,
+    /// The first position of each prefix. Ids are random, so prefixes occur equally often.
+    starts: Vec<u32>,
 }
 
 impl<T> ByUser<T> {
     /// An empty map.
     pub const fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), starts: Vec::new() }
     }
 
     /// The entry of a user.
@@ -58,40 +63,69 @@ impl<T> ByUser<T> {
     /// Keeps the entries of which `keep` is true.
     pub fn retain(&mut self, mut keep: impl FnMut(&EntraId, &mut T) -> bool) {
         self.entries.retain_mut(|(user, value)| keep(user, value));
+        self.set_starts();
     }
 
     /// Adds or replaces the entry of one user. Moves all entries behind it: [`ByUser::extend`] is for many users.
     pub fn insert(&mut self, user: EntraId, value: T) {
         match self.position(&user) {
             Ok(position) => self.entries[position].1 = value,
-            Err(position) => self.entries.insert(position, (user, value)),
+            Err(position) => {
+                self.entries.insert(position, (user, value));
+                self.set_starts();
+            }
         }
     }
 
     /// Removes the entry of one user. Moves all entries behind it.
     pub fn remove(&mut self, user: &EntraId) -> Option<T> {
         let position = self.position(user).ok()?;
-        Some(self.entries.remove(position).1)
+        let (_, removed) = self.entries.remove(position);
+        self.set_starts();
+        Some(removed)
     }
 
     fn position(&self, user: &EntraId) -> Result<usize, usize> {
-        self.entries.binary_search_by(|(other, _)| other.cmp(user))
+        let prefix = prefix(user, self.starts.len());
+        let bound = |index| self.starts.get(index).map_or(self.entries.len(), |start| *start as usize);
+        let (start, end) = (bound(prefix), bound(prefix + 1));
+        let found = self.entries[start..end].binary_search_by(|(other, _)| other.cmp(user));
+        found.map(|position| start + position).map_err(|position| start + position)
+    }
+
+    /// Follows a change of the entries.
+    fn set_starts(&mut self) {
+        let prefixes = (self.entries.len() / WITH_PREFIX + 1).next_power_of_two();
+        self.starts.clear();
+        self.starts.reserve_exact(prefixes);
+        for (position, (user, _)) in self.entries.iter().enumerate() {
+            // There are fewer users than a u32 counts.
+            self.starts.resize(self.starts.len().max(prefix(user, prefixes) + 1), position as u32);
+        }
+        self.starts.resize(prefixes, self.entries.len() as u32);
     }
 
     /// Sorts entries that were added at the end. The last one of a user counts.
     fn settle(&mut self) {
-        if self.entries.is_sorted_by(|(left, _), (right, _)| left < right) {
-            return;
+        if !self.entries.is_sorted_by(|(left, _), (right, _)| left < right) {
+            self.entries.sort_by_key(|(user, _)| *user);
+            self.entries.dedup_by(|later, earlier| {
+                let is_same = later.0 == earlier.0;
+                if is_same {
+                    std::mem::swap(later, earlier);
+                }
+                is_same
+            });
         }
-        self.entries.sort_by_key(|(user, _)| *user);
-        self.entries.dedup_by(|later, earlier| {
-            let is_same = later.0 == earlier.0;
-            if is_same {
-                std::mem::swap(later, earlier);
-            }
-            is_same
-        });
+        self.set_starts();
     }
+}
+
+/// The first bits of an id, of which there are `prefixes`, a power of two.
+fn prefix(user: &EntraId, prefixes: usize) -> usize {
+    let [first, second, third, fourth, ..] = *user.as_bytes();
+    let bits = u32::from_be_bytes([first, second, third, fourth]);
+    ((u64::from(bits) * prefixes as u64) >> u32::BITS) as usize
 }
 
 impl<T> Default for ByUser<T> {
@@ -109,7 +143,7 @@ impl<T> Extend<(EntraId, T)> for ByUser<T> {
 
 impl<T> From<Vec<(EntraId, T)>> for ByUser<T> {
     fn from(entries: Vec<(EntraId, T)>) -> Self {
-        let mut all = Self { entries };
+        let mut all = Self { entries, starts: Vec::new() };
         all.settle();
         all
     }
@@ -156,6 +190,10 @@ impl<T> std::ops::Index<&EntraId> for ByUser<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn user(number: u8) -> EntraId {
@@ -182,5 +220,36 @@ mod tests {
         assert_eq!(map.keys().copied().collect::<Vec<_>>(), [2, 3, 5, 7, 9].map(user));
         map.retain(|_, value| *value > 'h');
         assert_eq!(entries(&map), [(user(3), 'j'), (user(7), 'k')]);
+    }
+
+    proptest! {
+        #[test]
+        fn each_change_keeps_it_a_map(
+            first in proptest::collection::vec((any::<u8>(), any::<char>()), 0..200),
+            changes in proptest::collection::vec((any::<u8>(), 0..4, any::<char>()), 0..20),
+        ) {
+            let mut map: ByUser<char> = first.iter().map(|(number, value)| (user(*number), *value)).collect();
+            let mut model: BTreeMap<EntraId, char> = first.into_iter().map(|(n, value)| (user(n), value)).collect();
+            for (number, change, value) in changes {
+                let user = user(number);
+                match change {
+                    0 => drop((map.insert(user, value), model.insert(user, value))),
+                    1 => prop_assert_eq!(map.remove(&user), model.remove(&user)),
+                    2 => {
+                        map.retain(|other, _| *other >= user);
+                        model.retain(|other, _| *other >= user);
+                    }
+                    _ => {
+                        map.extend([(user, value)]);
+                        model.extend([(user, value)]);
+                    }
+                }
+                for number in 0..=u8::MAX {
+                    let user = EntraId::from_bytes([number; 16]);
+                    prop_assert_eq!(map.get(&user), model.get(&user));
+                }
+            }
+            prop_assert_eq!(entries(&map), model.into_iter().collect::<Vec<_>>());
+        }
     }
 }
