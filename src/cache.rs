@@ -173,15 +173,15 @@ pub async fn record(
     compared_at: Timestamp,
     now: Timestamp,
 ) -> Result<(), CacheError> {
-    let encoded = encode(origin, linked, compared_at).map_err(|error| cache_error(directory, &error))?;
+    let encoded = || encode(origin, linked, compared_at).map_err(|error| cache_error(directory, &error));
     match classify_directory(directory) {
-        CacheState::Absent => return create(directory, encoded).await,
+        CacheState::Absent => return create(directory, encoded()?).await,
         CacheState::Refused(refused) => return Err(cache_error(directory, &refused)),
         CacheState::Unavailable(why) => return Err(cache_error(directory, &why)),
         CacheState::Unusable(_) => {}
         CacheState::Usable => {
-            let (path, content) = (directory.to_owned(), encoded.clone());
-            match tokio::task::spawn_blocking(move || write(&path, &content)).await {
+            let (path, content) = (directory.to_owned(), encoded()?);
+            match tokio::task::spawn_blocking(move || write(&path, content)).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(error @ (sled::Error::Io(_) | sled::Error::Unsupported(_)))) => {
                     return Err(cache_error(directory, &error));
@@ -194,7 +194,7 @@ pub async fn record(
     if !set_aside(directory, now) {
         return Err(cache_error(directory, &"the existing cache is unusable and cannot be set aside"));
     }
-    create(directory, encoded).await
+    create(directory, encoded()?).await
 }
 
 /// Writes a new cache, and removes it again if that fails: an unfinished cache would look damaged.
@@ -202,7 +202,7 @@ async fn create(directory: &Path, encoded: Encoded) -> Result<(), CacheError> {
     let path = directory.to_owned();
     let made = tokio::task::spawn_blocking(move || {
         layout::create(&path)?;
-        write(&path, &encoded)
+        write(&path, encoded)
     });
     let made = match made.await {
         Ok(made) => made.map_err(|error| cache_error(directory, &error)),
@@ -222,7 +222,8 @@ fn cache_error(path: &Path, error: &dyn std::fmt::Display) -> CacheError {
 /// Opens the directory, and waits for its lock.
 fn open(directory: &Path) -> sled::Result<sled::Db> {
     let open = || {
-        let config = sled::Config::new().path(directory).cache_capacity(16 << 20);
+        // Each bucket is read once.
+        let config = sled::Config::new().path(directory).cache_capacity(1 << 20);
         // `write` flushes.
         config.flush_every_ms(None).open()
     };
@@ -275,21 +276,21 @@ fn read(directory: &Path, origin: &Origin) -> Result<CachedLearners, CacheMiss> 
     decode(&manifest, origin.text_ids, buckets)
 }
 
-fn write(directory: &Path, encoded: &Encoded) -> sled::Result<()> {
-    let Encoded { buckets, manifest } = encoded;
+fn write(directory: &Path, encoded: Encoded) -> sled::Result<()> {
+    let Encoded { mut buckets, manifest } = encoded;
     let db = open(directory)?;
     reached(Step::CacheOpened);
     let mut batch = sled::Batch::default();
     for number in 0..BUCKETS {
         let key = number.to_be_bytes();
         let stored = db.get(key)?;
-        match buckets.get(&number) {
-            Some(bytes) if stored.as_deref() != Some(bytes) => batch.insert(&key, bytes.as_slice()),
+        match buckets.remove(&number) {
+            Some(bytes) if stored.as_deref() != Some(bytes.as_slice()) => batch.insert(&key, bytes),
             None if stored.is_some() => batch.remove(&key),
             _ => {}
         }
     }
-    batch.insert(MANIFEST, manifest.as_slice());
+    batch.insert(MANIFEST, manifest);
     db.apply_batch(batch)?;
     reached(Step::CacheWritten);
     db.flush()?;

@@ -111,7 +111,7 @@ fn digest_bucket(hasher: &mut blake3::Hasher, key: &[u8], bytes: &[u8]) {
 }
 
 /// The non-empty buckets by number, and the manifest.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Encoded {
     pub(super) buckets: BTreeMap<u16, Vec<u8>>,
     pub(super) manifest: Vec<u8>,
@@ -122,30 +122,6 @@ pub(super) fn encode(
     linked: &LinkedLearners,
     compared_at: Timestamp,
 ) -> Result<Encoded, postcard::Error> {
-    let mut buckets: BTreeMap<u16, (Bucket, BTreeMap<Routes, u32>)> = BTreeMap::new();
-    for (user, LinkedLearner { learner, active, outside, fingerprint, routes }) in linked {
-        let (bucket, combinations) = buckets.entry(bucket_of(*user)).or_default();
-        let routes = *combinations.entry(routes.clone()).or_insert_with(|| {
-            let routes = routes.as_slice().iter().map(|route| match route {
-                Route::Direct => None,
-                Route::Group(id) => Some(*id.as_bytes()),
-            });
-            bucket.routes.push(routes.collect());
-            (bucket.routes.len() - 1) as u32
-        });
-        bucket.entries.push(CacheEntry {
-            user: *user.as_bytes(),
-            learner: match learner {
-                LearnerId::Number(number) => CachedLearnerId::Number(*number),
-                LearnerId::Uuid(uuid) => CachedLearnerId::Uuid(*uuid.as_bytes()),
-                LearnerId::Text(_) => CachedLearnerId::Text,
-            },
-            active: *active,
-            outside: *outside,
-            fingerprint: fingerprint.0,
-            routes,
-        });
-    }
     let Origin { generation, source, mapping, text_ids: _ } = origin;
     let mut manifest = Manifest {
         generation: generation.0,
@@ -156,14 +132,48 @@ pub(super) fn encode(
         digest: [0; 32],
     };
     let mut hasher = manifest.hasher();
-    let mut encoded = BTreeMap::new();
-    for (number, (bucket, _)) in buckets {
+    let mut buckets = BTreeMap::new();
+    let mut by_bucket: Vec<_> = linked.iter().map(|(user, linked)| (bucket_of(*user), *user, linked)).collect();
+    by_bucket.sort_by_key(|(bucket, ..)| *bucket);
+    for entries in by_bucket.chunk_by(|(left, ..), (right, ..)| left == right) {
+        let Some((number, ..)) = entries.first() else { continue };
+        let bucket: Bucket = entries.iter().map(|(_, user, linked)| (*user, *linked)).collect();
         let bytes = postcard::to_stdvec(&bucket)?;
         digest_bucket(&mut hasher, &number.to_be_bytes(), &bytes);
-        encoded.insert(number, bytes);
+        buckets.insert(*number, bytes);
     }
     manifest.digest = *hasher.finalize().as_bytes();
-    Ok(Encoded { buckets: encoded, manifest: postcard::to_stdvec(&manifest)? })
+    Ok(Encoded { buckets, manifest: postcard::to_stdvec(&manifest)? })
+}
+
+impl<'l> FromIterator<(EntraId, &'l LinkedLearner)> for Bucket {
+    fn from_iter<I: IntoIterator<Item = (EntraId, &'l LinkedLearner)>>(linked: I) -> Self {
+        let mut bucket = Self::default();
+        let mut combinations: BTreeMap<&Routes, u32> = BTreeMap::new();
+        for (user, LinkedLearner { learner, active, outside, fingerprint, routes }) in linked {
+            let routes = *combinations.entry(routes).or_insert_with(|| {
+                let routes = routes.as_slice().iter().map(|route| match route {
+                    Route::Direct => None,
+                    Route::Group(id) => Some(*id.as_bytes()),
+                });
+                bucket.routes.push(routes.collect());
+                (bucket.routes.len() - 1) as u32
+            });
+            bucket.entries.push(CacheEntry {
+                user: *user.as_bytes(),
+                learner: match learner {
+                    LearnerId::Number(number) => CachedLearnerId::Number(*number),
+                    LearnerId::Uuid(uuid) => CachedLearnerId::Uuid(*uuid.as_bytes()),
+                    LearnerId::Text(_) => CachedLearnerId::Text,
+                },
+                active: *active,
+                outside: *outside,
+                fingerprint: fingerprint.0,
+                routes,
+            });
+        }
+        bucket
+    }
 }
 
 /// Spreads consecutive ids as evenly as random ones.
