@@ -468,6 +468,9 @@ async fn apply(
     }
     reached(Step::BookkeepingCommitted);
     remember::recorded(linked, plan);
+    if plan.counts().applied() > 0 {
+        store.prepare_batches().await?;
+    }
     let mut pace = Pace::default();
     // Taken, so that the values of learners are not kept once they are written.
     while let Some(batch) = &plan.take_batch(pace.learners()) {
@@ -516,6 +519,7 @@ pub async fn rehearse(
     let mut report = Report::new(None, &options);
     report.personal_ids = context.store.has_text_ids();
     report.add_plan(plan);
+    context.store.prepare_batches().await?;
     for batch in plan.batches() {
         let refused = refused_decisions(batch, context.store.rehearse(batch, &write_context).await?, facts);
         report.add_batch(batch, refused);

@@ -154,13 +154,11 @@ async fn migrate(connection: &mut Connection, external: Option<&Table>) -> Resul
     connection.script("PRAGMA synchronous = FULL").await?;
     // The first read creates the index of the log. If the disk is full, it fails here, and the error names the file.
     connection.script("SELECT 1 FROM sqlite_master").await?;
-    // The order of names differs from the order of ids, so each batch of a first run touches most pages of an index. A cache
-    // of 16 MiB (allocated as needed) holds them up to 100,000 learners; beyond that, the cache of the system serves as well.
-    // A log of 120 MiB avoids copying the pages back each time. Statement journals stay in memory: in a file they would be
-    // two thirds of all writes.
+    // Reads pass over each page once. A log of 120 MiB avoids copying the pages of each batch back. Statement journals stay
+    // in memory: in a file they would be two thirds of all writes.
     connection
         .script(
-            "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 30000; PRAGMA journal_size_limit = 67108864;
+            "PRAGMA cache_size = -4096; PRAGMA wal_autocheckpoint = 30000; PRAGMA journal_size_limit = 67108864;
              PRAGMA temp_store = MEMORY",
         )
         .await?;
