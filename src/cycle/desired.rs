@@ -136,7 +136,8 @@ impl<'a> Collector<'a> {
         Self {
             linked,
             rules,
-            users: Vec::new(),
+            // Most users are learners already.
+            users: Vec::with_capacity(linked.len()),
             no_routes: Routes::from_iter([]),
             seen: None,
             restrictions: rules.restrictions.clone(),

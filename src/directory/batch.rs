@@ -6,9 +6,9 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesOrdered;
 
-use super::client::{GraphClient, Reply, decode};
+use super::client::{Answer, GraphClient, Reply, decode};
 use super::error::{GraphError, answered, malformed};
-use super::wire::{BatchAnswer, BatchPart};
+use super::wire::{self, BatchAnswer, BatchPart};
 use crate::retry::{RetryBudget, RetryWaits, retry_after};
 
 /// The most parts of a `$batch`.
@@ -108,7 +108,10 @@ impl GraphClient {
         let body = serde_json::json!({ "requests": requests });
         let answer = self.send(what, self.url("/$batch")?, Some(&body), waits).await?;
         let request_id = answer.request_id.clone();
-        let decode = move |what: &str| decode::<BatchAnswer>(what, &answer.into_text().body);
+        let decode = move |what: &str| {
+            let Answer { body, request_id: _, place: _place } = answer;
+            decode::<BatchAnswer>(what, &wire::body_text(body))
+        };
         let work = self
             .workers
             .start({

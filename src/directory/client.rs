@@ -2,6 +2,7 @@
 //!
 //! [`Throttle`](super::throttle::Throttle) limits how many requests run at once.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use reqwest::{StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::batch::batch_budget;
 use super::dates::{Dates, parse_date};
@@ -22,6 +24,8 @@ use crate::retry::{Attempt, RetryBudget, RetryWaits, at_least_min_wait, retry_af
 
 /// 999 rows with every property selected have a few megabytes.
 const MAX_BODY: usize = 64 << 20;
+/// How many bodies are in memory at most. Requests may wait for Graph in larger numbers.
+const BODIES_AT_ONCE: usize = 16;
 /// The rest of a longer error body is ignored.
 const MAX_ERROR_BODY: usize = 64 << 10;
 
@@ -34,6 +38,7 @@ pub(super) struct GraphClient {
     pub(super) throttle: Throttle,
     pub(super) dates: Dates,
     pub(super) workers: Workers,
+    bodies: Arc<Semaphore>,
     /// The number of requests sent so far; a `$batch` counts as one.
     pub(super) requests: AtomicU64,
 }
@@ -44,11 +49,13 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     /// Graph's id of the request, for a support case.
     pub(super) request_id: String,
+    /// The place of the body among [`BODIES_AT_ONCE`].
+    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
     pub(super) fn into_text(self) -> Reply {
-        let Self { body, request_id } = self;
+        let Self { body, request_id, place: _ } = self;
         Reply { body: wire::body_text(body), request_id }
     }
 }
@@ -66,7 +73,8 @@ impl GraphClient {
     pub(super) fn new(http: Http, authenticator: Authenticator, root: Url, at_once: usize, clock: Clock) -> Self {
         let throttle = Throttle::new(at_once.max(1));
         let (dates, workers, requests) = (Dates::new(), Workers::new(), AtomicU64::new(0));
-        Self { http, authenticator, root, clock, throttle, dates, workers, requests }
+        let bodies = Arc::new(Semaphore::new(BODIES_AT_ONCE));
+        Self { http, authenticator, root, clock, throttle, dates, workers, bodies, requests }
     }
 
     /// The `Date` of Graph's answer to a request without a token.
@@ -155,7 +163,10 @@ impl GraphClient {
         if let Some(location) = header("location").filter(|_| status.is_redirection()) {
             return Attempt::Done(Err(self.redirected(what, status.as_u16(), &location)));
         }
-        let mut body = Vec::new();
+        // The semaphore is never closed.
+        let place = Arc::clone(&self.bodies).acquire_owned().await.ok();
+        let length = answer.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or_default();
+        let mut body = Vec::with_capacity(length.min(MAX_BODY));
         loop {
             match answer.chunk().await {
                 Ok(Some(chunk)) if status != StatusCode::OK && body.len() + chunk.len() > MAX_ERROR_BODY => break,
@@ -173,7 +184,7 @@ impl GraphClient {
         }
         if status == StatusCode::OK {
             self.throttle.record_success();
-            return Attempt::Done(Ok(Answer { body, request_id }));
+            return Attempt::Done(Ok(Answer { body, request_id, place }));
         }
         let body = wire::body_text(body);
         let status_code = status.as_u16();

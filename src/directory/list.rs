@@ -163,7 +163,7 @@ impl GraphClient {
         let (send, head) = oneshot::channel();
         let (parse, need) = (Arc::clone(reading.parse), reading.need.clone());
         let work = self.workers.start(move || {
-            let Answer { body, request_id } = answer;
+            let Answer { body, request_id, place: _place } = answer;
             let text = wire::body_text(body);
             let Page { rows, next, count, context } =
                 wire::page(&text).map_err(|why| with_request_id(&why, &request_id))?;

@@ -1,5 +1,8 @@
 //! Reads all assigned users page by page, each user once.
 
+#[expect(clippy::disallowed_types, reason = "for rows that are never listed")]
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,11 +21,18 @@ use super::wire::{RowType, UserRow};
 use super::{Application, Directory, DirectoryError, Snapshot};
 use crate::model::{APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Route, Routes, Selection};
 
-/// The lists of members, and the members whose account was passed on.
+/// The lists of members, and what their rows say.
 struct GroupReads {
     lists: BTreeMap<EntraId, MemberList>,
-    /// The users passed on so far, with the hash of their row.
-    done: BTreeMap<EntraId, u64>,
+    rows: MemberRows,
+}
+
+/// The rows of members in all lists. They are read on several threads, and each user is assessed at the first complete row.
+#[derive(Default)]
+struct MemberRows {
+    /// The users with a complete row, and the hash of the first one.
+    #[expect(clippy::disallowed_types, reason = "searched for each row, and never listed")]
+    complete: HashMap<EntraId, u64>,
     /// Users with an incomplete row or with rows that disagree. A direct read decides.
     reread: BTreeSet<EntraId>,
 }
@@ -103,14 +113,15 @@ impl Directory {
     ) -> Result<GroupReads, DirectoryError> {
         // Role names need all groups, so with roles no member row is complete yet.
         let with_rows = selection.position(APP_ROLE_ASSIGNMENTS).is_none();
-        let read_row = &read_member(selection, assess);
+        let rows = Arc::new(Mutex::new(MemberRows::default()));
+        let read_row = &read_member(selection, assess, &rows);
         // One task reads all groups, so the lock is always free.
-        let collector = &Mutex::new(MemberCollector { on_user, done: BTreeMap::new(), reread: BTreeSet::new() });
+        let on_user = &Mutex::new(on_user);
         let reads = groups.iter().map(|(group, name)| async move {
             if with_rows {
                 let members = self.members(*group, name, selection, read_row, |page| {
-                    let mut collector = collector.lock().unwrap_or_else(PoisonError::into_inner);
-                    page.into_iter().for_each(|row| collector.take(row));
+                    let mut on_user = on_user.lock().unwrap_or_else(PoisonError::into_inner);
+                    page.into_iter().for_each(|(user, assessed)| on_user(user, assessed));
                 });
                 match members.await {
                     Err(DirectoryError::Graph(error @ GraphError::TooLarge { .. })) => {
@@ -128,9 +139,8 @@ impl Directory {
             lists.insert(group, members);
         }
         drop(reads);
-        let mut collector = collector.lock().unwrap_or_else(PoisonError::into_inner);
-        let (done, reread) = (std::mem::take(&mut collector.done), std::mem::take(&mut collector.reread));
-        Ok(GroupReads { lists, done, reread })
+        let rows = std::mem::take(&mut *rows.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(GroupReads { lists, rows })
     }
 
     /// Reads the accounts of `open` and returns those that do not exist.
@@ -179,12 +189,12 @@ impl Directory {
 }
 
 impl GroupReads {
-    /// The users whose account is still to be read. After a restarted list, `done` may hold users who are in no list any
+    /// The users whose account is still to be read. After a restarted list, there may be rows of users who are in no list any
     /// more. The snapshot does not contain them, so `Desired` drops them.
     fn open(&self, users: &ByUser<u32>) -> Vec<EntraId> {
-        let Self { lists: _, done, reread } = self;
+        let MemberRows { complete, reread } = &self.rows;
         let open: Vec<EntraId> =
-            users.keys().filter(|id| !done.contains_key(id) || reread.contains(id)).copied().collect();
+            users.keys().filter(|id| !complete.contains_key(id) || reread.contains(id)).copied().collect();
         tracing::debug!(users = users.len(), direct = open.len(), reread = reread.len(), "lists read");
         open
     }
@@ -207,60 +217,54 @@ fn routes(assignments: &Assignments, lists: &BTreeMap<EntraId, MemberList>) -> (
     assigned.into_parts()
 }
 
-/// What the row of a member says.
-enum MemberRow<A> {
-    /// A direct read decides.
-    Incomplete(EntraId),
-    Complete {
-        user: EntraId,
-        hash: u64,
-        assessed: A,
-    },
-}
-
-fn read_member<A: Send + 'static>(selection: &Arc<Selection>, assess: &Assess<A>) -> ReadRow<MemberRow<A>> {
-    let (selection, assess) = (Arc::clone(selection), Arc::clone(assess));
+/// Assesses each user at the first complete row.
+fn read_member<A: Send + 'static>(
+    selection: &Arc<Selection>,
+    assess: &Assess<A>,
+    rows: &Arc<Mutex<MemberRows>>,
+) -> ReadRow<(EntraId, A)> {
+    let (selection, assess, rows) = (Arc::clone(selection), Arc::clone(assess), Arc::clone(rows));
     Arc::new(move |row, request_id, texts| {
         let UserRow { kind, id, values, problem } = &row;
         if matches!(kind, RowType::Other(_)) {
             return None;
         }
+        let user = *id;
         let is_oversized = problem.as_ref().is_some_and(|problem| problem.is_oversized);
         let is_complete = *kind != RowType::Unknown && problem.is_none() && values.iter().all(Option::is_some);
-        if !is_complete && !is_oversized {
-            return Some(MemberRow::Incomplete(*id));
+        let hash = (is_complete || is_oversized).then(|| {
+            let mut hasher = DefaultHasher::new();
+            (kind, values).hash(&mut hasher);
+            hasher.finish()
+        });
+        if !rows.lock().unwrap_or_else(PoisonError::into_inner).add(user, hash) {
+            return None;
         }
-        let mut hasher = DefaultHasher::new();
-        (kind, values).hash(&mut hasher);
-        let (user, hash) = (*id, hasher.finish());
         let read = read_account(row, &selection, request_id);
         let assessed = assess(&read);
         texts.recycle(read);
-        Some(MemberRow::Complete { user, hash, assessed })
+        Some((user, assessed))
     })
 }
 
-/// Passes each group member to `on_user` at its first complete row.
-struct MemberCollector<'a, F> {
-    on_user: &'a mut F,
-    /// The users passed on so far, with the hash of their row.
-    done: BTreeMap<EntraId, u64>,
-    /// Users with an incomplete row or with rows that disagree. A direct read decides.
-    reread: BTreeSet<EntraId>,
-}
-
-impl<F> MemberCollector<'_, F> {
-    fn take<A>(&mut self, row: MemberRow<A>)
-    where
-        F: FnMut(EntraId, A),
-    {
-        match row {
-            MemberRow::Incomplete(user) => drop(self.reread.insert(user)),
-            MemberRow::Complete { user, hash, assessed } => match self.done.insert(user, hash) {
-                None => (self.on_user)(user, assessed),
-                Some(before) if before == hash => {}
-                Some(_) => drop(self.reread.insert(user)),
-            },
+impl MemberRows {
+    /// Adds a row with its hash, if it is complete. Returns whether it is the first complete row of the user.
+    fn add(&mut self, user: EntraId, hash: Option<u64>) -> bool {
+        let Some(hash) = hash else {
+            self.reread.insert(user);
+            return false;
+        };
+        match self.complete.entry(user) {
+            Entry::Vacant(entry) => {
+                entry.insert(hash);
+                true
+            }
+            Entry::Occupied(first) => {
+                if *first.get() != hash {
+                    self.reread.insert(user);
+                }
+                false
+            }
         }
     }
 }

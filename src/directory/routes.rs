@@ -25,17 +25,25 @@ impl Assigned {
         let Self { routes, users: mut assigned } = self;
         assigned.sort_unstable();
         assigned.dedup();
-        let (mut users, mut combinations) = (Vec::new(), Vec::new());
+        let mut combinations = Vec::new();
         let mut known: BTreeMap<Vec<u32>, u32> = BTreeMap::new();
-        for of_user in assigned.chunk_by(|(left, _), (right, _)| left == right) {
-            let indexes = of_user.iter().map(|(_, index)| *index);
-            let combination = *known.entry(indexes.clone().collect()).or_insert_with(|| {
-                combinations.push(indexes.filter_map(|index| routes.get(index as usize)).copied().collect());
-                u32::try_from(combinations.len() - 1).unwrap_or(u32::MAX)
+        // In place: first the routes of each user, then its combination.
+        let (mut next, mut users) = (0, 0);
+        while let Some((user, _)) = assigned.get(next).copied() {
+            let of_user = assigned[next..].iter().take_while(|(other, _)| *other == user).map(|(_, index)| *index);
+            let indexes: Vec<u32> = of_user.collect();
+            next += indexes.len();
+            let combination = known.get(&indexes).copied().unwrap_or_else(|| {
+                combinations.push(indexes.iter().filter_map(|index| routes.get(*index as usize)).copied().collect());
+                let combination = u32::try_from(combinations.len() - 1).unwrap_or(u32::MAX);
+                known.insert(indexes, combination);
+                combination
             });
-            users.extend(of_user.first().map(|(user, _)| (*user, combination)));
+            assigned[users] = (user, combination);
+            users += 1;
         }
-        (users.into(), combinations)
+        assigned.truncate(users);
+        (assigned.into(), combinations)
     }
 }
 

@@ -8,6 +8,9 @@ use tokio::task::JoinHandle;
 
 use super::GraphError;
 
+/// More threads would wait for Graph, or for each other.
+const MAX_THREADS: usize = 4;
+
 /// As many threads as there are processors. An answer waits for one of them, so few of them are in memory.
 #[derive(Debug)]
 pub(super) struct Workers(Arc<Semaphore>);
@@ -25,7 +28,8 @@ pub(super) struct Need(Weak<()>);
 
 impl Workers {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get))))
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        Self(Arc::new(Semaphore::new(processors.min(MAX_THREADS))))
     }
 
     /// Starts `work` as soon as a thread is free.

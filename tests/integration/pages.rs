@@ -1,7 +1,7 @@
 //! Pages are assessed on other threads while the next ones arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use graph_sim::{Fault, Tenant};
@@ -81,4 +81,28 @@ async fn a_panic_on_another_thread_fails_the_read_alone() {
         assert!(matches!(error, DirectoryError::Graph(GraphError::Panicked { .. })), "{error}");
     }
     assert_eq!(read(&mut world, Arc::new(|_| {})).await.0.unwrap().users(), 15);
+}
+
+#[tokio::test]
+async fn a_member_of_many_groups_is_assessed_once() {
+    let mut tenant = Tenant::default();
+    tenant.page_cap = Some(5);
+    let (_, everybody) = assigned_group(&mut tenant, "Everybody", 12);
+    for number in 0..40 {
+        let (group, _) = assigned_group(&mut tenant, &format!("Team {number}"), 1);
+        tenant.add_member(&group, &everybody[0]);
+    }
+    let mut world = World::start(tenant).await;
+    let assessed: Arc<Mutex<BTreeMap<EntraId, usize>>> = Arc::default();
+    let assess: Assess<()> = Arc::new({
+        let assessed = Arc::clone(&assessed);
+        move |read| *assessed.lock().unwrap().entry(read.user()).or_default() += 1
+    });
+    let (snapshot, users) = read(&mut world, assess).await;
+    let snapshot = snapshot.unwrap();
+    assert_eq!(snapshot.users(), 52);
+    assert_eq!(snapshot.routes(everybody[0].parse().unwrap()).unwrap().as_slice().len(), 41);
+    let assessed = std::mem::take(&mut *assessed.lock().unwrap());
+    assert!(assessed.len() == 52 && assessed.values().all(|times| *times == 1), "{assessed:?}");
+    assert_eq!(assessed, users);
 }
