@@ -25,6 +25,7 @@ use std::io::Write as _;
 use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use rustix::fs::Mode;
@@ -37,6 +38,10 @@ use crate::model::system_clock;
 use crate::runtime::learner_database;
 use crate::store::{Access, LearnerDatabase, Store};
 
+/// The threads that wait for requests and signals.
+const EVENT_THREADS: usize = 1;
+/// How long other threads wait for work before they end.
+const IDLE_THREADS: Duration = Duration::from_secs(2);
 const DEFAULT_CONFIG: &str = "/etc/learner-sync/learner-sync.toml";
 
 /// Keeps the learner database of a training platform in sync with the users assigned to an Entra ID enterprise
@@ -152,7 +157,10 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = tokio::runtime::Runtime::new().map_err(|error| Failure::failed(&error, None))?;
+    // Parsing, mapping and the databases have threads of their own, which give their memory back when they end.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().worker_threads(EVENT_THREADS).thread_keep_alive(IDLE_THREADS).build();
+    let runtime = runtime.map_err(|error| Failure::failed(&error, None))?;
     let result = runtime.block_on(command.run(Context { config, environment }));
     // A thread that waits for a disk must not keep the process.
     runtime.shutdown_background();
