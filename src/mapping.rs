@@ -206,7 +206,6 @@ impl Mapping {
                     // A required attribute is never cleared.
                     if value.is_ok() && entry.apply == ApplyMode::Always && !entry.required {
                         learner.values.insert(entry.attribute, None);
-                        learner.kept_defaults.insert(entry.attribute, default.clone());
                     }
                 }
                 _ if entry.required => {

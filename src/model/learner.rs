@@ -1,7 +1,6 @@
 //! Attributes of a learner, their values, and the fingerprint that compares them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -105,10 +104,9 @@ impl Attribute {
 pub struct Learner {
     /// The values to create and update, without `Active`.
     pub values: Values,
-    /// Additional values for a new row, which override `values`: `apply = "on-create"` and defaults.
+    /// Additional values for a new row, which override `values`: `apply = "on-create"` and defaults. A row that still has
+    /// the default of an attribute which `values` clears keeps it.
     pub on_create: Values,
-    /// Defaults of attributes that `values` clears. A row that still has its default keeps it.
-    pub kept_defaults: BTreeMap<Attribute, String>,
 }
 
 /// A unique value, folded for comparison.

@@ -243,7 +243,7 @@ fn update(
     };
     let differing = learner.values.iter().filter_map(|(attribute, new)| {
         let old = row.and_then(|row| row.value(attribute));
-        let keeps_default = new.is_none() && old == learner.kept_defaults.get(&attribute).map(String::as_str);
+        let keeps_default = new.is_none() && old == learner.on_create.text(attribute);
         let is_equal = old == new || (is_written && attribute.same(old, new));
         (!is_equal && !keeps_default).then(|| AttributeChange::new(attribute, old, new))
     });

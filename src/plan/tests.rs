@@ -81,7 +81,6 @@ fn learner(name: u8, email: u8, department: Option<u8>) -> Learner {
             (Attribute::Department, department.map(|department| format!("d{department}"))),
         ]),
         on_create: Values::from([(Attribute::Title, Some("Learner".to_owned()))]),
-        ..Learner::default()
     }
 }
 

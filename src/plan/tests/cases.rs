@@ -1830,7 +1830,7 @@ fn a_null_clears_a_value_unless_it_is_the_default() {
             .insert(Attribute::Title, [None, Some("Boss"), Some("Learner")][usize::from(number) - 1]);
         let learner = world.wanted(number);
         learner.values.insert(Attribute::Title, None);
-        learner.kept_defaults.insert(Attribute::Title, "Learner".to_owned());
+        learner.on_create.insert(Attribute::Title, Some("Learner"));
     }
     world.check(
         r"
@@ -1859,7 +1859,7 @@ fn a_null_clears_a_value_unless_it_is_the_default() {
     world.learner(1).values.insert(Attribute::Title, Some("Pirate"));
     let learner = world.wanted(1);
     learner.values.insert(Attribute::Title, None);
-    learner.kept_defaults.insert(Attribute::Title, "Learner".to_owned());
+    learner.on_create.insert(Attribute::Title, Some("Learner"));
     let wanted = Fingerprint::compute(&learner.values);
     let mut written = world.linked();
     written.get_mut(&user(1)).unwrap().fingerprint = wanted;
