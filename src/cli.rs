@@ -18,6 +18,7 @@ mod schema;
 mod spreadsheet;
 mod status;
 mod sync;
+mod times;
 mod visible_events;
 
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ enum Command {
     /// Show the state: the last cycle, the next one, and the held and failing users.
     Status(status::Arguments),
     /// Show the provisioning log.
-    Log(log::Arguments),
+    Log(Box<log::Arguments>),
     /// Show the held users, and release exactly those.
     Approve(approve::Arguments),
     /// Pause provisioning: cycles are skipped until `resume`.
@@ -192,7 +193,7 @@ impl Command {
             Self::Provision(arguments) => provision::run(context, arguments, system_clock).await,
             Self::Check(arguments) => check::run(context, arguments, system_clock).await,
             Self::Status(arguments) => status::run(context, arguments, system_clock()).await,
-            Self::Log(arguments) => log::run(context, arguments, system_clock()).await,
+            Self::Log(arguments) => log::run(context, *arguments, system_clock()).await,
             Self::Approve(arguments) => approve::run(context, arguments, system_clock).await,
             Self::Pause => pause::run(context, true, system_clock()).await,
             Self::Resume => pause::run(context, false, system_clock()).await,
@@ -216,7 +217,7 @@ impl Command {
             Self::Status(arguments) if arguments.json => FailureDocument::Error,
             Self::Provision(arguments) if arguments.json => FailureDocument::Error,
             Self::Mapping(MappingCommand::Check(arguments)) if arguments.json => FailureDocument::Error,
-            Self::Log(arguments) if arguments.format == log::OutputFormat::Json => FailureDocument::Error,
+            Self::Log(arguments) if arguments.is_json() => FailureDocument::Error,
             _ => FailureDocument::None,
         }
     }

@@ -9,7 +9,7 @@ use super::logging::is_journal_connected;
 use crate::config::{Config, ConfigError};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
-use crate::model::{Trigger, chain, hides_something, is_visible, trim_blanks, visible};
+use crate::model::{Action, Status, Trigger, chain, hides_something, is_visible, trim_blanks, visible};
 use crate::runtime::AppError;
 use crate::runtime::lock::LockError;
 use crate::runtime::locked_cycle::LockedCycleError;
@@ -183,6 +183,20 @@ impl From<std::io::Error> for Failure {
 pub(super) fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
     let ending = if number == N::from(1) { "" } else { "s" };
     format!("{number} {what}{ending}")
+}
+
+/// A time to the second.
+pub(super) fn seconds(at: jiff::Timestamp) -> String {
+    format!("{at:.0}")
+}
+
+/// The action, if it was carried out; otherwise what became of it.
+pub(super) fn action_in_words(action: Action, status: Status) -> String {
+    match status {
+        Status::Success => action.to_string(),
+        Status::Held => format!("would {action}"),
+        Status::Failure | Status::Skipped => format!("{action} ({status})"),
+    }
 }
 
 /// `is` or `are`.

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, print_obstacles, shown, table};
+use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, print_obstacles, seconds, shown, table};
 use crate::config::Config;
 use crate::cycle::ends_soon;
 use crate::model::{CLOCK_TOLERANCE, ClockFinding, LearnerId, LockHolder, Outcome, Reason, UnreadableRow};
@@ -235,10 +235,6 @@ pub(super) fn print_recreated(users: u64) -> Result<(), Failure> {
     Ok(())
 }
 
-fn seconds(at: jiff::Timestamp) -> String {
-    format!("{at:.0}")
-}
-
 fn in_words(row: &CycleRow) -> String {
     let CycleRow { id, started_at, finished_at, outcome, counts, trigger, .. } = row;
     let Counts { created, updated, deactivated, reactivated, .. } = counts;
@@ -266,7 +262,7 @@ fn holder_as_json(holder: &LockHolder) -> Value {
     json!({ "pid": pid, "command": command })
 }
 
-fn cycle_as_json(row: &CycleRow) -> Value {
+pub(super) fn cycle_as_json(row: &CycleRow) -> Value {
     let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error } = row;
     let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
     json!({

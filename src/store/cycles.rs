@@ -190,7 +190,7 @@ impl Store {
     }
 }
 
-fn cycle_row(row: &SqlRow) -> Result<CycleRow, DbError> {
+pub(super) fn cycle_row(row: &SqlRow) -> Result<CycleRow, DbError> {
     let outcome = row.optional_text("outcome", "sync_cycles.outcome")?;
     Ok(CycleRow {
         id: CycleId(row.get("id")?),

@@ -6,5 +6,5 @@ mod records;
 mod rows;
 mod status;
 
-pub use self::log::{LogFilter, LogPage, LogRow};
+pub use self::log::{AuditRow, LogFilter, LogRow, RowPage, RowRange};
 pub use self::status::{FailingUser, HeldUser, LearnerCounts};

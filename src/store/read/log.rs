@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use jiff::Timestamp;
 
 use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, RowSubject, Status, UnreadableRow};
-use crate::store::cycles::CycleId;
+use crate::store::cycles::{CycleId, CycleRow, cycle_row};
 use crate::store::db::{DbError, SqlRow, Statement, parse_json_column};
 use crate::store::error::StoreError;
 use crate::store::handle::{EARLIEST, LATEST, Store};
@@ -23,14 +23,50 @@ pub struct LogFilter {
     pub action: Option<Action>,
     /// The status.
     pub status: Option<Status>,
+    /// The reason.
+    pub reason: Option<Reason>,
+    /// The cycle that wrote the row.
+    pub cycle: Option<CycleId>,
+    /// The key.
+    pub id: Option<i64>,
+    /// The part of the log.
+    pub range: RowRange,
+}
+
+/// Which rows of a table in the order of its numbers and times; the default is all of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowRange {
     /// The earliest time.
     pub since: Option<Timestamp>,
+    /// The first time that is too late.
+    pub until: Option<Timestamp>,
     /// The maximum number of rows; the last ones are kept.
     pub limit: Option<u32>,
     /// Only rows after the one with this id, of which the first ones are kept.
     pub after: Option<i64>,
     /// The number of last rows to leave out.
     pub skip: u32,
+}
+
+impl RowRange {
+    /// Ends a statement whose condition is open.
+    fn push(self, statement: &mut Statement<'_>, time: &str) {
+        let Self { since, until, limit, after, skip } = self;
+        if let Some(since) = since {
+            statement.push(format_args!(" AND {time} >= ")).push_bind(since);
+        }
+        if let Some(until) = until {
+            statement.push(format_args!(" AND {time} < ")).push_bind(until);
+        }
+        if let Some(after) = after {
+            statement.push(" AND id > ").push_bind(after);
+        }
+        statement.push(if after.is_some() { " ORDER BY id" } else { " ORDER BY id DESC" });
+        if let Some(limit) = limit {
+            statement.push(" LIMIT ").push_bind(i64::from(limit));
+            statement.push(" OFFSET ").push_bind(i64::from(skip));
+        }
+    }
 }
 
 /// A row of `provisioning_log`.
@@ -58,24 +94,42 @@ pub struct LogRow {
     pub detail: Option<String>,
     /// `[{"attribute", "old", "new"}]`
     pub changes: serde_json::Value,
+    /// The administrator whose approval released the change.
+    pub approved_by: Option<String>,
 }
 
-/// Rows of the log, oldest first.
+/// A row of `audit_log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRow {
+    /// The key.
+    pub id: i64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The system user, or the signal.
+    pub actor: String,
+    /// The command or signal.
+    pub action: String,
+    /// What it concerned.
+    pub detail: Option<String>,
+}
+
+/// Rows, oldest first.
 #[derive(Debug)]
-pub struct LogPage {
+pub struct RowPage<R> {
     /// The readable rows.
-    pub rows: Vec<LogRow>,
+    pub rows: Vec<R>,
     /// The keys of all rows, also of those that cannot be read.
     pub ids: Vec<i64>,
 }
 
 impl Store {
     /// The rows that match `filter`. A row that cannot be read is left out and reported.
-    pub async fn log(&self, filter: &LogFilter) -> Result<LogPage, StoreError> {
-        let LogFilter { user, action, status, since, limit, after, skip } = filter;
+    pub async fn log(&self, filter: &LogFilter) -> Result<RowPage<LogRow>, StoreError> {
+        let LogFilter { user, action, status, reason, cycle, id, range } = filter;
         let connection = self.connection().await;
         let mut statement = Statement::new(
-            "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes
+            "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes,
+                 approved_by
              FROM provisioning_log WHERE id > 0",
         );
         if let Some(user) = user {
@@ -98,25 +152,21 @@ impl Store {
         if let Some(status) = status {
             statement.push(" AND status = ").push_bind(status.as_str());
         }
-        if let Some(since) = since {
-            statement.push(" AND at >= ").push_bind(*since);
+        if let Some(reason) = reason {
+            statement.push(" AND reason = ").push_bind(reason.as_str());
         }
-        if let Some(after) = after {
-            statement.push(" AND id > ").push_bind(*after);
+        if let Some(cycle) = cycle {
+            statement.push(" AND cycle_id = ").push_bind(cycle.0);
         }
-        statement.push(if after.is_some() { " ORDER BY id" } else { " ORDER BY id DESC" });
-        if let Some(limit) = limit {
-            statement.push(" LIMIT ").push_bind(i64::from(*limit));
-            statement.push(" OFFSET ").push_bind(i64::from(*skip));
+        if let Some(id) = id {
+            statement.push(" AND id = ").push_bind(*id);
         }
+        range.push(&mut statement, "at");
         // `query_readable` takes the connection.
         drop(connection);
-        let ids = RefCell::new(Vec::new());
         let read = |row: &SqlRow| {
-            let id = row.get(0)?;
-            ids.borrow_mut().push(id);
             Ok(LogRow {
-                id,
+                id: row.get(0)?,
                 cycle: CycleId(row.get(1).map_err(|_| DbError::Unreadable { column: "provisioning_log.cycle_id" })?),
                 at: row.time(2, "provisioning_log.at")?,
                 action: row.parsed(3, "provisioning_log.action")?,
@@ -127,14 +177,55 @@ impl Store {
                 reason: row.parsed(8, "provisioning_log.reason")?,
                 detail: row.foreign_text(9)?.map(Cow::into_owned),
                 changes: parse_json_column(row.json(10, "provisioning_log.changes")?, "provisioning_log.changes")?,
+                approved_by: row.foreign_text(11)?.map(Cow::into_owned),
             })
         };
-        let unreadable = |row: &SqlRow, column| numbered(row, column, "provisioning_log");
-        let mut rows: Vec<LogRow> = self.query_readable(statement, read, unreadable).await?;
-        rows.sort_unstable_by_key(|row| row.id);
+        self.page(statement, read, "provisioning_log").await
+    }
+
+    /// The rows of the audit log. A row that cannot be read is left out and reported.
+    pub async fn audit_rows(&self, range: RowRange) -> Result<RowPage<AuditRow>, StoreError> {
+        let mut statement = Statement::new("SELECT id, at, actor, action, detail FROM audit_log WHERE id > 0");
+        range.push(&mut statement, "at");
+        let text = |row: &SqlRow, index| Ok::<_, DbError>(row.foreign_text(index)?.unwrap_or_default().into_owned());
+        let read = |row: &SqlRow| {
+            Ok(AuditRow {
+                id: row.get(0)?,
+                at: row.time(1, "audit_log.at")?,
+                actor: text(row, 2)?,
+                action: text(row, 3)?,
+                detail: row.foreign_text(4)?.map(Cow::into_owned),
+            })
+        };
+        self.page(statement, read, "audit_log").await
+    }
+
+    /// The cycles of every source. A row that cannot be read is left out and reported.
+    pub async fn cycles(&self, range: RowRange) -> Result<RowPage<CycleRow>, StoreError> {
+        let mut statement = Statement::new("SELECT * FROM sync_cycles WHERE id > 0");
+        range.push(&mut statement, "started_at");
+        self.page(statement, cycle_row, "sync_cycles").await
+    }
+
+    /// Rows whose key, a number, is the column `id`.
+    async fn page<R>(
+        &self,
+        statement: Statement<'_>,
+        read: impl Fn(&SqlRow) -> Result<R, DbError>,
+        table: &'static str,
+    ) -> Result<RowPage<R>, StoreError> {
+        let ids = RefCell::new(Vec::new());
+        let read = |row: &SqlRow| {
+            let id: i64 = row.get("id")?;
+            ids.borrow_mut().push(id);
+            Ok((id, read(row)?))
+        };
+        let unreadable = |row: &SqlRow, column| numbered(row, column, table);
+        let mut rows: Vec<(i64, R)> = self.query_readable(statement, read, unreadable).await?;
+        rows.sort_unstable_by_key(|(id, _)| *id);
         let mut ids = ids.into_inner();
         ids.sort_unstable();
-        Ok(LogPage { rows, ids })
+        Ok(RowPage { rows: rows.into_iter().map(|(_, row)| row).collect(), ids })
     }
 }
 

@@ -70,6 +70,7 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
                 {"attribute": "name.givenName", "old": null, "new": "Ada"},
                 {"attribute": "active", "old": null, "new": true},
             ]),
+            approved_by: None,
         }]
     );
 }

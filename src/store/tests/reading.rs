@@ -119,9 +119,15 @@ async fn the_log_is_filtered(kind: Kind) {
         store.log(&filter).await.unwrap().rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
     };
     let of = |user: &str| LogFilter { user: Some(user.to_owned()), ..LogFilter::default() };
+    let within = |range| LogFilter { range, ..LogFilter::default() };
     assert_eq!(ids(LogFilter::default()).await, [1, 2, 3, 4, 5]);
-    assert_eq!(ids(LogFilter { limit: Some(2), ..LogFilter::default() }).await, [4, 5]);
-    assert_eq!(ids(LogFilter { since: Some(later.at), ..LogFilter::default() }).await, [4, 5]);
+    assert_eq!(ids(within(RowRange { limit: Some(2), ..RowRange::default() })).await, [4, 5]);
+    assert_eq!(ids(within(RowRange { since: Some(later.at), ..RowRange::default() })).await, [4, 5]);
+    assert_eq!(ids(within(RowRange { until: Some(later.at), ..RowRange::default() })).await, [1, 2, 3]);
+    let reason = Some(Reason::AttributesChanged);
+    assert_eq!(ids(LogFilter { reason, ..LogFilter::default() }).await, [4]);
+    assert_eq!(ids(LogFilter { id: Some(2), ..LogFilter::default() }).await, [2]);
+    assert_eq!(ids(LogFilter { cycle: Some(CycleId(9)), ..LogFilter::default() }).await, [0_i64; 0]);
     assert_eq!(ids(LogFilter { action: Some(Action::Deactivate), ..LogFilter::default() }).await, [5]);
     assert_eq!(ids(LogFilter { status: Some(Status::Held), ..LogFilter::default() }).await, [0_i64; 0]);
     assert_eq!(ids(of("USER3@example.org")).await, [3]);

@@ -1,10 +1,11 @@
 //! `log`: many rows, the last ones, and cells that a spreadsheet would run.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use crate::database::{apply, on_both};
-use crate::program::users;
+use crate::program::{keys, users};
 use crate::world::World;
 
 /// A world whose log has the row of one cycle and `count` copies of it.
@@ -63,4 +64,101 @@ async fn a_reader_that_has_seen_enough_is_not_a_failure() {
         child.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
         assert_eq!((child.wait().unwrap().code(), &*complaints), (Some(0), ""), "{format}");
     }
+}
+
+/// Five of six users leave, are held, and are approved by an administrator.
+async fn world_with_an_approval() -> World {
+    let (tenant, ids) = users(12);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| ids[..11].iter().for_each(|id| tenant.user_mut(id).account_enabled = Some(false)));
+    world.run_program(&["sync"], 3);
+    world.run_program(&["approve", "--yes", "--expect", "11"], 0);
+    world.run_program(&["sync"], 0);
+    world
+}
+
+#[apply(on_both)]
+async fn entries_are_found_by_reason_cycle_and_time() {
+    let world = world_with_an_approval().await;
+    let count = |filters: &str| {
+        let arguments: Vec<&str> = ["log", "--format", "json"].into_iter().chain(filters.split_whitespace()).collect();
+        world.run_program(&arguments, 0).json().as_array().unwrap().len()
+    };
+    assert_eq!(count("--reason assigned"), 12);
+    assert_eq!((count("--reason threshold"), count("--status held --action deactivate")), (11, 11));
+    assert_eq!((count("--cycle 1"), count("--cycle 2"), count("--cycle 3"), count("--cycle 4")), (12, 11, 11, 0));
+    assert_eq!((count("--until 2020-01-01"), count("--since 1h --until 2100-01-01")), (0, 34));
+    let words = world.run_program(&["log"], 0).stdout;
+    assert_eq!(words.matches("Z  would deactivate ").count(), 11, "{words}");
+    for wrong in ["--since 2026-11-30T10:00", "--until yesterday", "--since -2h", "--reason none", "--status done"] {
+        let arguments: Vec<&str> = ["log"].into_iter().chain(wrong.split_whitespace()).collect();
+        world.run_program(&arguments, 2);
+    }
+}
+
+#[apply(on_both)]
+async fn one_entry_is_shown_in_full_with_its_approval() {
+    let world = world_with_an_approval().await;
+    let rows = world.run_program(&["log", "--cycle", "3", "--limit", "1", "--format", "json"], 0).json();
+    let (id, by) = (rows[0]["id"].to_string(), rows[0]["approved_by"].as_str().unwrap().to_owned());
+    let words = world.run_program(&["log", "show", &id], 0).stdout;
+    for part in
+        ["Action        deactivate", "Reason        account-disabled", "Cycle         3 (command", &by, " false"]
+    {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    assert_eq!(world.run_program(&["log", "show", &id, "--format", "json"], 0).json(), rows[0]);
+    let csv = world.run_program(&["log", "show", &id, "--format", "csv"], 0).stdout;
+    assert_eq!((csv.lines().count(), csv.contains(&by)), (2, true), "{csv}");
+    let unknown = world.run_program(&["log", "show", "999"], 1);
+    assert!(unknown.stderr.contains("no entry 999"), "{unknown:?}");
+    assert!(world.run_program(&["log", "show", "999", "--format", "json"], 1).json()["error"].is_string());
+}
+
+#[apply(on_both)]
+async fn the_audit_log_and_the_cycles_are_listed() {
+    let world = world_with_an_approval().await;
+    world.run_program(&["pause"], 0);
+    let audit = world.run_program(&["log", "audit", "--format", "json"], 0).json();
+    let audit = audit.as_array().unwrap();
+    let actions: Vec<_> = audit.iter().map(|row| row["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["sync", "sync", "approve", "sync", "pause"]);
+    assert_eq!(keys(&audit[0]), BTreeSet::from(["at", "actor", "action", "detail"]));
+    assert_eq!(audit[0]["detail"]["full"], false);
+    let words = world.run_program(&["log", "audit", "--limit", "1"], 0).stdout;
+    assert!(words.contains("pause") && !words.contains("approve"), "{words}");
+    let csv = world.run_program(&["log", "audit", "--format", "csv", "--until", "2020-01-01"], 0).stdout;
+    assert_eq!(csv, "at,actor,action,detail\n");
+
+    let cycles = world.run_program(&["log", "cycles", "--format", "json"], 0).json();
+    let numbers: Vec<_> =
+        cycles.as_array().unwrap().iter().map(|row| (row["cycle"].clone(), row["held"].clone())).collect();
+    assert_eq!(numbers, [(1.into(), 0.into()), (2.into(), 11.into()), (3.into(), 0.into())]);
+    let csv = world.run_program(&["log", "cycles", "--limit", "1", "--format", "csv"], 0).stdout;
+    assert!(csv.starts_with("cycle,source,trigger,") && csv.lines().count() == 2, "{csv}");
+    let words = world.run_program(&["log", "cycles"], 0).stdout;
+    assert!(words.contains("12 in scope, 12 created"), "{words}");
+    world.run_program(&["log", "audit", "--user", "x"], 2);
+}
+
+#[apply(on_both)]
+async fn new_rows_are_followed_until_a_signal() {
+    let world = World::start(users(2).0).await;
+    world.run_program(&["sync"], 0);
+    let mut command = world.program(&["log", "--follow", "--limit", "1", "--format", "json"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || serde_json::from_str::<serde_json::Value>(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(next()["id"], 2);
+    world.execute(
+        "INSERT INTO provisioning_log (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes)
+         SELECT cycle_id, at, action, status, entra_id, learner_id, user_name, reason, 'new', changes
+         FROM provisioning_log WHERE id = 1",
+    )
+    .await;
+    assert_eq!(next()["detail"], "new");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

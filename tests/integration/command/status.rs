@@ -219,6 +219,7 @@ async fn log_prints_a_table_json_and_csv() {
         "reason",
         "detail",
         "changes",
+        "approved_by",
     ];
     let document = world.run_program(&["log", "--format", "json"], 0).json();
     for row in document.as_array().unwrap() {

@@ -1,0 +1,214 @@
+//! The rows of the provisioning log, of the audit log and of the cycles.
+
+use serde_json::{Value, json};
+
+use super::records::Records;
+use crate::cli::output::{action_in_words, seconds, shown, value_text, with_ends};
+use crate::cli::status::cycle_as_json;
+use crate::model::{LearnerId, Outcome};
+use crate::plan::Counts;
+use crate::store::{AuditRow, CycleRow, LogFilter, LogRow, RowPage, RowRange, Store, StoreError};
+
+/// The provisioning log.
+pub(super) struct Entries(pub(super) LogFilter);
+
+impl Records for Entries {
+    type Row = LogRow;
+
+    const KEYS: &'static [&'static str] = &[
+        "id",
+        "cycle_id",
+        "at",
+        "action",
+        "status",
+        "entra_id",
+        "learner_id",
+        "user_name",
+        "reason",
+        "detail",
+        "changes",
+        "approved_by",
+    ];
+    const HEADERS: &'static [&'static str] = &["at", "action", "reason", "user", "learner", "changes"];
+    const WHOLE: &'static [usize] = &[0, 4];
+    const NOTHING: &'static str = "No log entries.";
+
+    async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<LogRow>, StoreError> {
+        store.log(&LogFilter { range, ..self.0.clone() }).await
+    }
+
+    fn as_json(row: &LogRow) -> Value {
+        let LogRow {
+            id,
+            cycle,
+            at,
+            action,
+            status,
+            entra_id,
+            learner,
+            user_name,
+            reason,
+            detail,
+            changes,
+            approved_by,
+        } = row;
+        json!({
+            "id": id, "cycle_id": cycle.0, "at": seconds(*at), "action": action.as_str(), "status": status.as_str(),
+            "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(LearnerId::to_json),
+            "user_name": user_name, "reason": reason.as_str(), "detail": detail, "changes": changes,
+            "approved_by": approved_by,
+        })
+    }
+
+    fn cells(row: &LogRow) -> Vec<String> {
+        vec![
+            seconds(row.at),
+            action_in_words(row.action, row.status),
+            row.reason.to_string(),
+            user(row),
+            row.learner.as_ref().map(ToString::to_string).unwrap_or_default(),
+            changes(row),
+        ]
+    }
+
+    fn narrow_cells(row: &LogRow) -> Option<[String; 2]> {
+        let (action, reason) = (action_in_words(row.action, row.status), row.reason);
+        let changes = Some(changes(row)).filter(|changes| !changes.is_empty());
+        let why = std::iter::once(reason.to_string()).chain(changes).collect::<Vec<_>>().join("; ");
+        Some([seconds(row.at), format!("{action} {}\n{why}", user(row))])
+    }
+}
+
+fn user(row: &LogRow) -> String {
+    row.user_name.as_deref().map_or_else(|| row.entra_id.to_string(), shown)
+}
+
+fn changes(row: &LogRow) -> String {
+    let changes = row.changes.as_array().into_iter().flatten().map(short);
+    let what: Vec<String> = row.detail.iter().cloned().chain(changes).collect();
+    shown(&what.join(", "))
+}
+
+/// `department: Sales -> Research`, with the last part of a long SCIM path.
+fn short(change: &Value) -> String {
+    let path = change["attribute"].as_str().unwrap_or_default();
+    let name = if path.starts_with("urn:") { path.rsplit(':').next().unwrap_or(path) } else { path };
+    let new = value_text(&change["new"], "(nothing)");
+    match &change["old"] {
+        Value::Null => format!("{name}: {new}"),
+        Value::String(old) => format!("{name}: {} -> {new}", with_ends(old)),
+        old => format!("{name}: {old} -> {new}"),
+    }
+}
+
+/// The audit log.
+pub(super) struct Audit;
+
+impl Records for Audit {
+    type Row = AuditRow;
+
+    const KEYS: &'static [&'static str] = &["at", "actor", "action", "detail"];
+    const HEADERS: &'static [&'static str] = Self::KEYS;
+    const WHOLE: &'static [usize] = &[0, 2];
+    const NOTHING: &'static str = "No rows in the audit log.";
+
+    async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<AuditRow>, StoreError> {
+        store.audit_rows(range).await
+    }
+
+    fn as_json(AuditRow { id: _, at, actor, action, detail }: &AuditRow) -> Value {
+        // A detail of this program is a document.
+        let parsed: Option<Value> = detail.as_ref().and_then(|detail| serde_json::from_str(detail).ok());
+        json!({ "at": seconds(*at), "actor": actor, "action": action, "detail": parsed.or_else(|| detail.clone().map(Value::String)) })
+    }
+
+    fn cells(AuditRow { id: _, at, actor, action, detail }: &AuditRow) -> Vec<String> {
+        let parsed = detail.as_ref().and_then(|detail| serde_json::from_str(detail).ok());
+        let detail = match parsed {
+            Some(Value::Object(fields)) => {
+                // A list of hundreds of ids is for JSON and CSV.
+                let field = |(name, value): (&String, &Value)| match value {
+                    Value::Array(list) if list.len() > 3 => format!("{name}: {} of them", list.len()),
+                    value => format!("{name}: {}", value_text(value, "none")),
+                };
+                fields.iter().map(field).collect::<Vec<_>>().join(", ")
+            }
+            _ => detail.clone().unwrap_or_default(),
+        };
+        vec![seconds(*at), shown(actor), shown(action), shown(&detail)]
+    }
+
+    fn narrow_cells(row: &AuditRow) -> Option<[String; 2]> {
+        let [at, actor, action, detail] = Self::cells(row).try_into().ok()?;
+        let detail = if detail.is_empty() { detail } else { format!("\n{detail}") };
+        Some([at, format!("{action} by {actor}{detail}")])
+    }
+}
+
+/// The cycles.
+pub(super) struct Cycles;
+
+impl Records for Cycles {
+    type Row = CycleRow;
+
+    const KEYS: &'static [&'static str] = &[
+        "cycle",
+        "source",
+        "trigger",
+        "started_at",
+        "finished_at",
+        "outcome",
+        "in_scope",
+        "created",
+        "updated",
+        "deactivated",
+        "reactivated",
+        "unchanged",
+        "skipped",
+        "failed",
+        "held",
+        "requests",
+        "error",
+    ];
+    const HEADERS: &'static [&'static str] = &["cycle", "started", "trigger", "outcome", "numbers"];
+    const WHOLE: &'static [usize] = &[0, 1, 2, 3];
+    const NOTHING: &'static str = "No cycles.";
+
+    async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<CycleRow>, StoreError> {
+        store.cycles(range).await
+    }
+
+    fn as_json(row: &CycleRow) -> Value {
+        cycle_as_json(row)
+    }
+
+    fn cells(row: &CycleRow) -> Vec<String> {
+        let CycleRow { id, source: _, trigger, started_at, finished_at, outcome, counts, requests: _, error } = row;
+        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged: _, skipped, failed, held } =
+            counts;
+        let named = [
+            (created, "created"),
+            (updated, "updated"),
+            (deactivated, "deactivated"),
+            (reactivated, "reactivated"),
+            (held, "held"),
+            (failed, "failed"),
+            (skipped, "skipped"),
+        ];
+        let numbers =
+            named.into_iter().filter(|(number, _)| **number > 0).map(|(number, what)| format!("{number} {what}"));
+        let took = finished_at.map(|end| format!("took {}s", end.duration_since(*started_at).as_secs()));
+        let parts: Vec<String> = std::iter::once(format!("{in_scope} in scope"))
+            .chain(numbers)
+            .chain(took)
+            .chain(error.as_ref().map(|error| shown(error)))
+            .collect();
+        let outcome = outcome.map_or("not ended", Outcome::as_str);
+        vec![id.to_string(), seconds(*started_at), trigger.to_string(), outcome.to_owned(), parts.join(", ")]
+    }
+
+    fn narrow_cells(row: &CycleRow) -> Option<[String; 2]> {
+        let [id, started_at, trigger, outcome, numbers] = Self::cells(row).try_into().ok()?;
+        Some([started_at, format!("cycle {id}, {trigger}: {outcome}\n{numbers}")])
+    }
+}

@@ -1,0 +1,192 @@
+//! Prints rows page by page, as a table, JSON or CSV.
+
+use std::io::{BufWriter, Stdout, Write};
+use std::marker::PhantomData;
+
+use comfy_table::{ColumnConstraint, Width};
+use serde_json::Value;
+
+use super::OutputFormat;
+use crate::cli::output::{table, value_text, visible_json};
+use crate::cli::spreadsheet::safe_cell;
+use crate::store::{RowPage, RowRange, Store, StoreError};
+
+/// A kind of rows.
+pub(super) trait Records {
+    type Row;
+
+    /// The keys of a document, in the order of the columns of CSV.
+    const KEYS: &'static [&'static str];
+    /// The columns of a table, for reading.
+    const HEADERS: &'static [&'static str];
+    /// The columns that are never broken: times, numbers and fixed words.
+    const WHOLE: &'static [usize];
+    /// The sentence in place of an empty table.
+    const NOTHING: &'static str;
+
+    async fn read(&self, store: &Store, range: RowRange) -> Result<RowPage<Self::Row>, StoreError>;
+    fn as_json(row: &Self::Row) -> Value;
+    fn cells(row: &Self::Row) -> Vec<String>;
+
+    /// Two columns for a narrow terminal, of which the first is never broken; none if the table fits.
+    fn narrow_cells(row: &Self::Row) -> Option<[String; 2]> {
+        let _ = row;
+        None
+    }
+}
+
+/// Terminals of this many columns show each row of a wide table on lines of its own.
+const NARROW: u16 = 120;
+
+/// Prints rows as they arrive.
+pub(super) struct Printer<R> {
+    records: PhantomData<R>,
+    format: OutputFormat,
+    /// Rows follow later, so a JSON array would never end.
+    open_ended: bool,
+    output: BufWriter<Stdout>,
+    is_empty: bool,
+    /// The widths of the columns of the first page, which the others keep.
+    widths: Vec<u16>,
+}
+
+impl<R: Records> Printer<R> {
+    pub(super) fn new(format: OutputFormat, open_ended: bool) -> Self {
+        let output = BufWriter::new(std::io::stdout());
+        Self { records: PhantomData, format, open_ended, output, is_empty: true, widths: Vec::new() }
+    }
+
+    pub(super) fn print(&mut self, page: &[R::Row]) -> std::io::Result<()> {
+        if page.is_empty() {
+            return Ok(());
+        }
+        match self.format {
+            OutputFormat::Json if self.open_ended => {
+                for row in page {
+                    writeln!(self.output, "{}", visible_json(R::as_json(row).to_string()))?;
+                }
+            }
+            OutputFormat::Json => {
+                for row in page {
+                    self.output.write_all(if self.is_empty { b"[\n  " } else { b",\n  " })?;
+                    self.is_empty = false;
+                    let document = visible_json(format!("{:#}", R::as_json(row)));
+                    self.output.write_all(document.replace('\n', "\n  ").as_bytes())?;
+                }
+            }
+            OutputFormat::Csv => {
+                let mut writer = csv::Writer::from_writer(Vec::new());
+                if self.is_empty {
+                    writer.write_record(R::KEYS)?;
+                }
+                for document in page.iter().map(R::as_json) {
+                    writer.write_record(R::KEYS.iter().map(|key| safe_cell(&value_text(&document[*key], ""))))?;
+                }
+                let page = writer.into_inner().map_err(|error| error.into_error())?;
+                self.output.write_all(&page)?;
+            }
+            OutputFormat::Table => {
+                let text = self.page_as_table(page);
+                writeln!(self.output, "{text}")?;
+            }
+        }
+        self.is_empty = false;
+        self.output.flush()
+    }
+
+    pub(super) fn finish(&mut self) -> std::io::Result<()> {
+        match (self.format, self.is_empty) {
+            (OutputFormat::Json | OutputFormat::Table, _) if self.open_ended => {}
+            (OutputFormat::Json, true) => writeln!(self.output, "[]")?,
+            (OutputFormat::Json, false) => writeln!(self.output, "\n]")?,
+            (OutputFormat::Csv, true) => {
+                writeln!(self.output, "{}", R::KEYS.join(","))?;
+                self.is_empty = false;
+            }
+            (OutputFormat::Table, true) => writeln!(self.output, "{}", R::NOTHING)?,
+            (OutputFormat::Csv | OutputFormat::Table, false) => {}
+        }
+        self.output.flush()
+    }
+
+    /// A page whose columns have at least the widths of the first one.
+    fn page_as_table(&mut self, rows: &[R::Row]) -> String {
+        let mut lines = table(R::HEADERS);
+        let narrow: Option<Vec<_>> = match lines.width() {
+            Some(width) if width < NARROW => rows.iter().map(R::narrow_cells).collect(),
+            Some(_) | None => None,
+        };
+        if let (Some(rows), Some(width)) = (narrow, lines.width()) {
+            return in_two_columns(&rows, width.into());
+        }
+        if !self.is_empty {
+            lines.set_header(comfy_table::Row::new());
+        }
+        for row in rows {
+            lines.add_row(R::cells(row));
+        }
+        let found: Vec<u16> = lines.column_max_content_widths();
+        // A terminal has a width of its own.
+        let on_terminal = lines.width().is_some();
+        for (index, column) in lines.column_iter_mut().enumerate() {
+            if on_terminal && R::WHOLE.contains(&index) {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            } else if let Some(width) = self.widths.get(index).filter(|_| !on_terminal) {
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(*width)));
+            }
+        }
+        if self.widths.is_empty() {
+            self.widths = found;
+        }
+        // Without a header, an empty line stands in its place.
+        lines.trim_fmt().trim_start_matches('\n').to_owned()
+    }
+}
+
+fn in_two_columns(rows: &[[String; 2]], width: usize) -> String {
+    let first_width = rows.iter().map(|[first, _]| first.chars().count()).max().unwrap_or_default();
+    let mut lines = Vec::new();
+    for [first, second] in rows {
+        let left = width.saturating_sub(first_width + 2);
+        for (number, line) in wrap(second, left).lines().enumerate() {
+            let first = if number == 0 { first } else { "" };
+            lines.push(format!("{first:first_width$}  {line}"));
+        }
+    }
+    lines.join("\n")
+}
+
+/// Breaks lines between words, and within a word after a slash: a source consists of two ids.
+fn wrap(text: &str, width: usize) -> String {
+    let mut wrapped = String::with_capacity(text.len());
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            wrapped.push('\n');
+        }
+        let mut used = 0;
+        for piece in line.split_inclusive([' ', '/']) {
+            let length = piece.trim_end().chars().count();
+            if used > 0 && used + length > width {
+                wrapped.truncate(wrapped.trim_end_matches(' ').len());
+                wrapped.push('\n');
+                used = 0;
+            }
+            wrapped.push_str(piece);
+            used += piece.chars().count();
+        }
+    }
+    wrapped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wrap;
+
+    #[test]
+    fn lines_break_between_words_and_after_slashes() {
+        assert_eq!(wrap("one two three", 7), "one two\nthree");
+        assert_eq!(wrap("of aaaa-bbbb/cccc-dddd, active", 10), "of\naaaa-bbbb/\ncccc-dddd,\nactive");
+        assert_eq!(wrap("short\nsecond line", 6), "short\nsecond\nline");
+        assert_eq!(wrap("unbreakable", 4), "unbreakable");
+    }
+}

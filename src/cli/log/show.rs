@@ -1,0 +1,78 @@
+//! `learner-sync log show`: one entry in full.
+
+use serde_json::Value;
+
+use super::entries::Entries;
+use super::records::{Printer, Records};
+use super::{OutputFormat, open};
+use crate::cli::output::{
+    DONE, FAILED, Failure, action_in_words, print, print_json, seconds, shown, table, value_text, with_ends,
+};
+
+use crate::store::{LearnerDatabase, LogFilter, LogRow, RowRange};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The number of the entry, which `log --format json` and `csv` show as `id`.
+    id: i64,
+    /// The output format.
+    #[arg(long, value_enum, default_value_t = OutputFormat::Table)]
+    pub(super) format: OutputFormat,
+}
+
+pub(super) async fn run(database: LearnerDatabase, arguments: Arguments) -> Result<u8, Failure> {
+    let Arguments { id, format } = arguments;
+    let entries = Entries(LogFilter { id: Some(id), ..LogFilter::default() });
+    let store = open(database).await?;
+    let unknown = || Failure::new(FAILED, format!("the provisioning log has no entry {id}; it may have expired"));
+    let store = store.ok_or_else(unknown)?;
+    let page = entries.read(&store, RowRange::default()).await?;
+    store.unreadable_rows().iter().for_each(|row| tracing::warn!("{row}"));
+    let row = page.rows.first().ok_or_else(unknown)?;
+    match format {
+        OutputFormat::Json => print_json(&Entries::as_json(row))?,
+        OutputFormat::Csv => Printer::<Entries>::new(format, false).print(std::slice::from_ref(row))?,
+        OutputFormat::Table => {
+            let cycle = store.cycle(row.cycle).await?;
+            let trigger = cycle.map(|cycle| format!(" ({}, {})", cycle.trigger, seconds(cycle.started_at)));
+            print_entry(row, &trigger.unwrap_or_default())?;
+        }
+    }
+    Ok(DONE)
+}
+
+fn print_entry(row: &LogRow, trigger: &str) -> Result<(), Failure> {
+    let LogRow { id, cycle, at, action, status, entra_id, learner, user_name, reason, detail, changes, approved_by } =
+        row;
+    let lines = [
+        ("Entry", Some(id.to_string())),
+        ("Time", Some(seconds(*at))),
+        ("Cycle", Some(format!("{cycle}{trigger}"))),
+        ("Action", Some(action_in_words(*action, *status))),
+        ("Status", Some(status.to_string())),
+        ("Reason", Some(reason.to_string())),
+        ("User", user_name.as_deref().map(shown)),
+        ("Entra id", Some(entra_id.to_string())),
+        ("Learner", learner.as_ref().map(|learner| shown(&learner.to_string()))),
+        ("Approved by", approved_by.as_deref().map(shown)),
+        ("Detail", detail.as_deref().map(shown)),
+    ];
+    for (name, value) in lines {
+        if let Some(value) = value {
+            print(&format!("{name:<13} {value}"))?;
+        }
+    }
+    let mut rows = table(&["attribute", "old", "new"]);
+    let value = |value: &Value| match value {
+        Value::String(text) => shown(&with_ends(text)),
+        value => shown(&value_text(value, "(nothing)")),
+    };
+    for change in changes.as_array().into_iter().flatten() {
+        rows.add_row([value(&change["attribute"]), value(&change["old"]), value(&change["new"])]);
+    }
+    if rows.row_count() > 0 {
+        print("")?;
+        print(&rows.trim_fmt())?;
+    }
+    Ok(())
+}
