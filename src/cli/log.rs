@@ -228,9 +228,13 @@ async fn follow_rows<R: Records>(
 ) -> Result<(), LogError> {
     let mut stop = super::sync::stop_on_signal().map_err(|failure| std::io::Error::other(failure.message))?;
     while tokio::time::timeout(FOLLOW_EVERY, stop.wait_for(|stop| *stop)).await.is_err() {
-        let page = records.read(store, RowRange { limit: Some(PAGE), ..range }).await?;
-        printer.print(&page.rows)?;
-        range.after = page.ids.last().copied().or(range.after);
+        // A first load writes more in a second than fits in a page.
+        while !*stop.borrow() {
+            let page = records.read(store, RowRange { limit: Some(PAGE), ..range }).await?;
+            let Some(last) = page.ids.last() else { break };
+            range.after = Some(*last);
+            printer.print(&page.rows)?;
+        }
     }
     Ok(())
 }

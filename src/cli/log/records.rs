@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use comfy_table::{ColumnConstraint, Width};
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr;
 
 use super::OutputFormat;
 use crate::cli::output::{table, value_text, visible_json};
@@ -165,14 +166,14 @@ fn wrap(text: &str, width: usize) -> String {
         }
         let mut used = 0;
         for piece in line.split_inclusive([' ', '/']) {
-            let length = piece.trim_end().chars().count();
+            let length = piece.trim_end().width();
             if used > 0 && used + length > width {
                 wrapped.truncate(wrapped.trim_end_matches(' ').len());
                 wrapped.push('\n');
                 used = 0;
             }
             wrapped.push_str(piece);
-            used += piece.chars().count();
+            used += piece.width();
         }
     }
     wrapped
@@ -188,5 +189,6 @@ mod tests {
         assert_eq!(wrap("of aaaa-bbbb/cccc-dddd, active", 10), "of\naaaa-bbbb/\ncccc-dddd,\nactive");
         assert_eq!(wrap("short\nsecond line", 6), "short\nsecond\nline");
         assert_eq!(wrap("unbreakable", 4), "unbreakable");
+        assert_eq!(wrap("李小龙 李小龙", 9), "李小龙\n李小龙");
     }
 }
