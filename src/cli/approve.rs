@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// Show the users whose account was deleted and created again, and link exactly those to their former learners.
     #[arg(long, conflicts_with = "source")]
     relink: bool,
-    /// Move the learners of OLD, an application that was deleted and created again, to this one.
+    /// Move the learners of an application that was deleted and created again to this one.
     #[arg(long, value_name = "TENANT/OBJECT-ID", requires = "source")]
     take_over: Option<FormerSource>,
 }
