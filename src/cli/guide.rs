@@ -23,7 +23,7 @@ macro_rules! topics {
 }
 
 /// In reading order.
-const TOPICS: [Topic; 12] = topics! {
+const TOPICS: [Topic; 13] = topics! {
     "installing": "the program, the app registration, the configuration",
     "going-live": "from a test group to the running service",
     "operations": "daily work: every reason, outcome, exit code and signal",
@@ -32,6 +32,7 @@ const TOPICS: [Topic; 12] = topics! {
     "mapping": "attributes, expressions, scoping filters, guests",
     "postgresql": "PostgreSQL: connection, roles, rights, several machines",
     "existing-table": "a learners table that the platform already has",
+    "performance": "time, memory and requests of a cycle",
     "backup": "files, backup and restore",
     "migrating": "from SCIM or CSV; recreated applications and users",
     "upgrading": "installing a newer version, or going back to an older one",
