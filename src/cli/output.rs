@@ -59,7 +59,7 @@ impl Failure {
     /// Prints the failure, and the document for `--json`.
     pub(super) fn report(self, document: FailureDocument) -> u8 {
         let Self { code, message, hint } = self;
-        // The priority "error" of a line in the journal, where a line has none of its own.
+        // systemd reads the priority of a line from this prefix: 3 is an error.
         let priority = if is_journal_connected() { "<3>" } else { "" };
         let mut error = std::io::stderr().lock();
         for line in message.lines() {

@@ -35,8 +35,8 @@ pub struct Confirmation {
 }
 
 impl Directory {
-    /// Reads the accounts of `absent` (in no list) and `unread` (assigned, but 404). If any of them is enabled, reads the
-    /// assignments once more.
+    /// Reads the accounts of `absent` (in no list) and `unread` (assigned, but 404). Unless all of `absent` are disabled or
+    /// among the deleted items, reads the assignments once more.
     ///
     /// # Errors
     /// A request fails, or the reads of several users and all of them are retried in vain. The caller must then deactivate
@@ -82,12 +82,18 @@ impl Directory {
                 confirmation.verdicts.insert(*user, Verdict::Present);
             }
         }
-        if !enabled.is_empty() {
-            let (assigned, others) = self.reread_assignments(snapshot, &enabled, &mut confirmation).await?;
-            for user in enabled {
+        // A replica that is behind may miss an account as well as a row of the assignments.
+        let is_missing = |user: &&EntraId| confirmation.verdicts.get(user) == Some(&Verdict::NotFound);
+        let missing: BTreeSet<EntraId> = absent.iter().filter(is_missing).copied().collect();
+        let listed = &enabled | &missing;
+        if !listed.is_empty() {
+            let (assigned, others) = self.reread_assignments(snapshot, &listed, &mut confirmation).await?;
+            for user in listed {
                 let verdict = match others.get(&user) {
+                    // The next cycle finds the account, or waits for it.
                     _ if assigned.contains(&user) => Verdict::Present,
                     Some(kind) => Verdict::Unreadable(format!("listed as {kind}, but it is the account of a user")),
+                    None if missing.contains(&user) => Verdict::NotFound,
                     None => Verdict::Unassigned,
                 };
                 confirmation.verdicts.insert(user, verdict);

@@ -179,6 +179,7 @@ impl Assignments {
             PrincipalType::ServicePrincipal => {
                 tracing::debug!(principal.id = %principal, "ignoring an assigned service principal");
                 self.others.insert(principal, "a service principal");
+                self.unclear.service_principals.insert(principal);
             }
             PrincipalType::Unknown => {
                 warnings.add("assignments have an unknown principalType", id);
@@ -191,8 +192,9 @@ impl Assignments {
 /// Decodes a page of assignments, or says for each row why it cannot be decoded.
 fn parse_assignments(rows: Rows<'_>, application: EntraId) -> Result<Vec<Result<AssignmentRow, String>>, String> {
     let parsed = rows.map(|json| match wire::assignment(json) {
-        Ok(AssignmentRow { resource: Some(other), .. }) if other != application => {
-            Err("an assignment belongs to another application".to_owned())
+        Ok(AssignmentRow { resource: Some(other), principal, .. }) if other != application => {
+            let id = principal.map(|id| format!(" of {id}")).unwrap_or_default();
+            Err(format!("the assignment{id} belongs to another application, {other}"))
         }
         Ok(row) => Ok(Ok(row)),
         Err(InvalidRow::Failed(why)) => Err(why),

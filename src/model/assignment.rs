@@ -69,6 +69,8 @@ pub struct UnclearRows {
     pub unnamed: u64,
     /// Principals of assignments without a known type.
     pub principals: BTreeMap<EntraId, UnclearPrincipal>,
+    /// Principals listed as service principals. One through which a user was assigned is a group with a wrong type.
+    pub service_principals: BTreeSet<EntraId>,
 }
 
 /// Why a principal is unclear.
@@ -90,7 +92,8 @@ impl UnclearRows {
                 *merged = why.clone();
             }
         }
-        Self { unnamed: self.unnamed.max(later.unnamed), principals }
+        let service_principals = &self.service_principals | &later.service_principals;
+        Self { unnamed: self.unnamed.max(later.unnamed), principals, service_principals }
     }
 }
 

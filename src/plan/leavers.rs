@@ -69,7 +69,10 @@ fn find_leavers<'a>(input: PlanInput<'a>, draft: &mut Draft) -> Vec<Leaver<'a>> 
             }
             // Still assigned, and the account answers again: the next cycle reads it.
             (Some(Assessment::NotFound), Some(Verdict::Present | Verdict::Unassigned)) => continue,
-            (None, Some(Verdict::Unassigned)) => unclear::may_hide_users(input).map_or(Ok(Reason::Unassigned), Err),
+            (None, Some(Verdict::Unassigned)) => {
+                let hidden = unclear::relabelled_group(input, linked).or_else(|| unclear::may_hide_users(input));
+                hidden.map_or(Ok(Reason::Unassigned), Err)
+            }
             (None, Some(Verdict::Present)) => {
                 draft.counts.unchanged += 1;
                 continue;

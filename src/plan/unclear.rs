@@ -3,7 +3,7 @@
 
 use super::joiners::never_a_learner;
 use super::{Decision, Draft, FailingEntry, Leave, LeftAs, PlanInput};
-use crate::model::{Cause, EntraId, Reason, UnclearPrincipal};
+use crate::model::{Cause, EntraId, LinkedLearner, Reason, Route, UnclearPrincipal};
 
 const NOT_FOUND: &str = "the id of an assignment is neither a user nor a group nor a service principal";
 
@@ -51,6 +51,22 @@ pub(super) fn may_hide_users(input: PlanInput<'_>) -> Option<String> {
         }
         None => None,
     }
+}
+
+/// Why a user who was assigned through a group may still be: the assignment of the group now has another type.
+pub(super) fn relabelled_group(input: PlanInput<'_>, linked: &LinkedLearner) -> Option<String> {
+    linked.routes.as_slice().iter().find_map(|route| {
+        let Route::Group(group) = route else { return None };
+        let kind = if input.unclear.service_principals.contains(group) {
+            "a service principal"
+        } else if input.desired.users.contains_key(group) {
+            "a user"
+        } else {
+            return None;
+        };
+        let is_read = input.groups.contains_key(group);
+        (!is_read).then(|| format!("group {group}, through which the user was assigned, is listed as {kind}"))
+    })
 }
 
 /// Whether two cycles, far enough apart, found no object with this id.

@@ -72,6 +72,28 @@ async fn a_leaver_unreadable_when_the_group_became_empty_is_held_for_it_later() 
 }
 
 #[tokio::test]
+async fn the_learners_of_a_group_stand_in_for_its_lost_count() {
+    for damage in [
+        "DELETE FROM sync_groups",
+        "UPDATE sync_groups SET last_members = 0",
+        "UPDATE sync_groups SET source = 'another/source'",
+    ] {
+        let (mut world, group, members) = group_of(3).await;
+        world.execute(damage).await;
+        empty(&world, &group, &members);
+        for _ in 0..2 {
+            let report = world.cycle().await;
+            assert_eq!(
+                (report.outcome, report.counts.held, report.counts.deactivated),
+                (Outcome::Held, 3, 0),
+                "{damage}"
+            );
+        }
+        assert_eq!(held(&world).await, held_as(&members, "deactivate", "empty-group"));
+    }
+}
+
+#[tokio::test]
 async fn a_small_group_may_become_empty() {
     let (mut world, group, members) = group_of(2).await;
     empty(&world, &group, &members);

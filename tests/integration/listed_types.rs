@@ -76,3 +76,39 @@ async fn a_learner_listed_under_another_type_is_held() {
     assert_eq!(world.learner(&members[0], "active").await, ["1"]);
     world.settled().await;
 }
+
+#[tokio::test]
+async fn the_members_of_a_group_listed_under_another_type_are_held() {
+    for kind in ["User", "ServicePrincipal"] {
+        let (mut world, group, members, _) = world_of_six().await;
+        world.sim.inject(Fault::on("GET", ASSIGNMENTS).always().set_key(&group, "principalType", kind));
+        for _ in 0..2 {
+            let report = world.cycle().await;
+            assert_eq!(
+                (report.outcome, report.counts.held, report.counts.deactivated),
+                (Outcome::Held, 4, 0),
+                "{kind}"
+            );
+        }
+        assert_eq!(world.log(&members[0]).await.last().unwrap(), "deactivate held unreadable");
+        let detail = world.last_detail(&members[0]).await;
+        assert!(detail.contains(&group) && detail.contains("is listed as a"), "{detail}");
+        world.sim.clear_faults();
+        let report = world.cycle().await;
+        assert_eq!((report.outcome, report.counts.unchanged), (Outcome::Success, 6), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_missing_once_from_list_and_accounts_is_kept() {
+    let (mut world, _, _, direct) = world_of_six().await;
+    world.sim.inject(Fault::on("GET", ASSIGNMENTS).hide_row(&direct[0]));
+    world.sim.inject(Fault::missing_user(&direct[0]).always());
+    let report = world.cycle().await;
+    assert_eq!((report.outcome, report.counts.deactivated, report.counts.unchanged), (Outcome::Success, 0, 6));
+    // Listed again, without an account: the wait begins.
+    assert_eq!(world.cycle().await.counts.skipped, 1);
+    world.sim.clear_faults();
+    assert_eq!(world.cycle().await.counts.unchanged, 6);
+    assert_eq!(world.log(&direct[0]).await, ["create success assigned"]);
+}

@@ -92,6 +92,8 @@ impl<'a> Draft<'a> {
                 link.ok_or_else(|| "the nextLink is not a link".to_owned())
                     .and_then(|link| set(&mut self.next, link, name))
             }
+            // It ends a list of changes, which is not what was asked for.
+            "deltalink" => Err("the page belongs to a list of changes".to_owned()),
             "count" => {
                 // OData may write a number of 64 bits as a string.
                 let count = value.get().trim_matches('"').parse();
@@ -220,6 +222,7 @@ mod tests {
             r#"{"value":[],"@odata.nextLink":"\ud800"}"#,
             r#"{"value":[],"@odata.nextLink":"a","@odata.nextLink":"a"}"#,
             r#"{"value":[],"@odata.nextLink":"a","@odata.nextlink":"b"}"#,
+            r#"{"value":[],"@odata.deltaLink":"https://graph.example/d"}"#,
             r#"{"value":[],"@odata.count":null}"#,
             r#"{"value":[],"@odata.count":1,"@odata.count":0}"#,
             r#"{"value":[],"\ud800":1}"#,

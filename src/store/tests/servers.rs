@@ -310,9 +310,9 @@ async fn the_cycle_lock_lasts_until_its_connection_ends() {
 
     let ended = store.close().await;
     ended.unwrap();
-    // The server notices the end after a while.
+    // The server notices the end after a while. It may do so between the refusal and the question who holds the lock.
     while let Some(holder) = other.take_cycle_lock("learner-sync sync").await.unwrap() {
-        assert!(holder.command.starts_with("learner-sync run"), "{holder}");
+        assert!(holder.command.starts_with("learner-sync run") || holder.command == "another process", "{holder}");
         tokio::task::yield_now().await;
     }
 }

@@ -463,6 +463,13 @@ impl<'a> CycleModel<'a> {
         updates.filter_map(|user| Some((user, why(user)?))).collect()
     }
 
+    /// Whether the confirmation finds the account neither among the users nor in the deleted items.
+    fn is_found_nowhere(&self, user: UserNumber) -> bool {
+        let gap = self.reads.gap;
+        let is_read = gap != Gap::Refused(user) && gap != Gap::Accounts && gap != Gap::DeletedItems;
+        is_read && self.reads.confirmation.account(user) == AccountState::Gone
+    }
+
     /// Decides about active learners that are no longer desired.
     fn plan_leavers(&mut self) {
         let mut leavers: BTreeMap<UserNumber, Result<&'static str, ()>> = BTreeMap::new();
@@ -483,6 +490,7 @@ impl<'a> CycleModel<'a> {
                 let account = self.reads.confirmation.account(user);
                 let is_read = self.reads.gap != Gap::Refused(user) && self.reads.gap != Gap::Broken(user);
                 self.read_again |= unassigned && is_read && account == AccountState::Enabled;
+                self.read_again |= unassigned && self.is_found_nowhere(user);
                 continue;
             }
             let evidence = match self.reads.confirmation.account(user) {
@@ -491,7 +499,15 @@ impl<'a> CycleModel<'a> {
                 AccountState::Enabled | AccountState::Disabled if self.reads.gap == Gap::Broken(user) => Err(()),
                 AccountState::Disabled => Ok("account-disabled"),
                 AccountState::Deleted => Ok("account-deleted"),
-                AccountState::Gone if unassigned => Ok("account-deleted"),
+                AccountState::Gone if unassigned => {
+                    self.read_again = true;
+                    // Assigned meanwhile: the next cycle waits for the account.
+                    if !self.reads.confirmation.routes(user).is_empty() {
+                        self.counts.unchanged += 1;
+                        continue;
+                    }
+                    Ok("account-deleted")
+                }
                 AccountState::Gone => {
                     self.nowhere.insert(user);
                     let before = self.model.failing.get(&user).filter(|failing| failing.nowhere);
@@ -612,7 +628,12 @@ impl<'a> CycleModel<'a> {
         let had = |group: &Group| {
             let last = self.model.last_members.get(group);
             let is_lost = self.model.damaged.hide_members(*group, last.is_some());
-            last.is_some_and(|last| *last >= 3) || is_lost || hides(group)
+            let name = group.to_string();
+            let last_seen = |user: &UserNumber| self.model.learners[user].routes.contains(&name);
+            // The learners last seen in it stand in for a lost or unset count.
+            let is_unset = last.is_none_or(|last| *last == 0);
+            let had_learners = is_unset && self.linked_and_active().into_iter().filter(last_seen).count() >= 3;
+            last.is_some_and(|last| *last >= 3) || had_learners || is_lost || hides(group)
         };
         members.iter().filter(|(group, now)| **now == 0 && had(group)).map(|(group, _)| group.to_string()).collect()
     }
