@@ -26,6 +26,7 @@ use oauth2::{AsyncHttpClient, AuthType, ClientId, ClientSecret, EndpointNotSet, 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
 
 use self::advice::Evidence;
 pub use self::certificate::{Certificate, CertificateError, PemFile};
@@ -108,7 +109,12 @@ type TokenClient = BasicClient<EndpointNotSet, EndpointNotSet, EndpointNotSet, E
 
 /// The kind and position of a JSON error. serde_json's own message can quote a value, so it is not used.
 pub(crate) fn json_error_position(error: &serde_json::Error) -> String {
-    format!("{:?} error at line {} column {}", error.classify(), error.line(), error.column())
+    let kind = match error.classify() {
+        Category::Eof => "the JSON ends early",
+        Category::Syntax | Category::Io => "invalid JSON",
+        Category::Data => "unexpected JSON",
+    };
+    format!("{kind}, at line {} column {}", error.line(), error.column())
 }
 
 /// Hands out access tokens.

@@ -61,6 +61,10 @@ pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str
         None | Some(Value::Null) => return unreadable("accountEnabled is missing in the answer of Graph"),
         Some(_) => return unreadable("accountEnabled is neither true nor false in the answer of Graph"),
     };
+    let names = ["displayName", "userPrincipalName"];
+    if let Some(name) = names.iter().find(|name| !matches!(value(name), None | Some(Value::Null | Value::Text(_)))) {
+        return unreadable(&format!("{name} is not a text in the answer of Graph"));
+    }
     let named = |property| matches!(value(property), Some(Value::Text(_)));
     if !named("displayName") && !named("userPrincipalName") {
         return unreadable("displayName and userPrincipalName are missing in the answer of Graph");

@@ -58,17 +58,30 @@ impl Directory {
         let path = format!("/servicePrincipals/{}/appRoleAssignedTo?$top={PAGE_SIZE}", application.object_id);
         let mut rows = Vec::new();
         let application = application.object_id;
-        let parse: ParseRows<_> = Arc::new(move |rows| parse_assignments(rows, application));
+        let parse: ParseRows<_> = Arc::new(parse_assignments);
         let listed = self.client.list(what, &path, &parse, |event| match event {
             ListEvent::Start => rows.clear(),
             ListEvent::Page(page) => rows.extend(page),
         });
         listed.await?;
+        // One such row is a bad row; nothing but such rows is the list of another application.
+        let is_foreign = |row: &Result<AssignmentRow, String>| {
+            row.as_ref().is_ok_and(|row| row.resource.is_some_and(|resource| resource != application))
+        };
+        if !rows.is_empty() && rows.iter().all(is_foreign) {
+            return Err(malformed(what, "every assignment belongs to another application".to_owned()).into());
+        }
 
         let mut found = Assignments::default();
         let mut unknown: BTreeMap<EntraId, String> = BTreeMap::new();
         let mut warnings = UnclearIds::default();
         for row in rows {
+            if is_foreign(&row) {
+                found.unclear.unnamed += 1;
+                let principal = row.ok().and_then(|row| row.principal).map_or_else(String::new, |id| id.to_string());
+                warnings.add("assignments belong to another application; leavers are held", principal);
+                continue;
+            }
             found.add(row, wanted.as_ref(), &mut unknown, &mut warnings);
         }
         // Rows that disagree about the type of a principal leave it open.
@@ -190,12 +203,8 @@ impl Assignments {
 }
 
 /// Decodes a page of assignments, or says for each row why it cannot be decoded.
-fn parse_assignments(rows: Rows<'_>, application: EntraId) -> Result<Vec<Result<AssignmentRow, String>>, String> {
+fn parse_assignments(rows: Rows<'_>) -> Result<Vec<Result<AssignmentRow, String>>, String> {
     let parsed = rows.map(|json| match wire::assignment(json) {
-        Ok(AssignmentRow { resource: Some(other), principal, .. }) if other != application => {
-            let id = principal.map(|id| format!(" of {id}")).unwrap_or_default();
-            Err(format!("the assignment{id} belongs to another application, {other}"))
-        }
         Ok(row) => Ok(Ok(row)),
         Err(InvalidRow::Failed(why)) => Err(why),
         Err(InvalidRow::Bad(why) | InvalidRow::NoObject(why)) => Ok(Err(why)),

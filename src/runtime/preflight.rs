@@ -74,10 +74,12 @@ fn is_misconfigured_database(error: &StoreError) -> bool {
          StoreError::NotADatabase { .. }
         | StoreError::Foreign { .. }
         | StoreError::NotOurs { .. }
+        | StoreError::StateDamaged { .. }
         | StoreError::Table { .. }
         | StoreError::TooOld { .. }
         | StoreError::Newer { .. } => true,
         StoreError::RelinkRefused { .. }
+        | StoreError::IdsExhausted { .. }
         | StoreError::Missing { .. }
         | StoreError::Older { .. }
         | StoreError::NotTheOwner { .. }

@@ -119,6 +119,20 @@ pub enum StoreError {
         /// The missing parts, such as `learners lacks the column email`.
         missing: Vec<String>,
     },
+    /// The only row of `sync_state` is lost, or its schema version. Nothing was written.
+    #[error("the table sync_state is damaged: {fault}")]
+    StateDamaged {
+        /// The problem.
+        fault: &'static str,
+        /// The statement that repairs it.
+        repair: String,
+    },
+    /// A row has the highest possible id, so that the table accepts no other row.
+    #[error("the table {table} accepts no row: a row has, or had, the highest possible id")]
+    IdsExhausted {
+        /// The table.
+        table: String,
+    },
     /// The configured external learners table is unusable. Nothing was written.
     #[error("the learners table cannot be used:\n{}", faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Table {
@@ -269,6 +283,14 @@ impl StoreError {
                  existing-table"
                     .to_owned()
             }
+            Self::StateDamaged { repair, .. } => {
+                format!("nothing was changed; if this version of learner-sync used the database last, run: {repair}")
+            }
+            Self::IdsExhausted { table } => format!(
+                "nothing was changed; to repair it, run: DELETE FROM {table} WHERE id = {max}; UPDATE sqlite_sequence SET \
+                 seq = (SELECT coalesce(max(id), 0) FROM {table}) WHERE name = '{table}';",
+                max = i64::MAX
+            ),
             Self::Newer { .. } => "install the newer learner-sync again, or restore a backup from before it".to_owned(),
             Self::Hidden { table, role, .. } => format!(
                 "the owner of the table must run: CREATE POLICY learner_sync ON {table} TO {role} USING (true) WITH CHECK (true)"

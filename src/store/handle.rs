@@ -140,6 +140,28 @@ impl Store {
         shared.in_transaction = true;
         let result = in_transaction(&mut shared.connection, Some(WRITE_LOCK), end, work).await;
         shared.in_transaction = false;
+        if let Err(StoreError::Database(DbError::Full { .. })) = &result
+            && let Some(table) = exhausted_table(&mut shared.connection).await
+        {
+            return Err(StoreError::IdsExhausted { table });
+        }
         result
     }
+}
+
+/// The first table whose last id is the highest possible one. SQLite reports a full disk for it.
+async fn exhausted_table(connection: &mut Connection) -> Option<String> {
+    if connection.dialect() != Dialect::Sqlite {
+        return None;
+    }
+    let statement = Statement::new(
+        "SELECT name FROM (
+             SELECT name, seq AS last FROM sqlite_sequence
+             UNION ALL SELECT 'sync_cycles', max(id) FROM sync_cycles
+             UNION ALL SELECT 'provisioning_log', max(id) FROM provisioning_log
+             UNION ALL SELECT 'audit_log', max(id) FROM audit_log
+         ) WHERE last = $1",
+    )
+    .bind(i64::MAX);
+    connection.optional_row(statement).await.ok()??.get(0).ok()
 }

@@ -246,6 +246,23 @@ pub(crate) async fn has_edit_triggers(connection: &mut Connection, layout: &Layo
     Ok(connection.row(statement).await?.get::<i64, _>(0)? >= expected)
 }
 
+/// Another generation only costs a full comparison.
+pub(crate) const NO_GENERATION: &str = "00000000000000000000000000000000";
+
+/// The only row of `sync_state` is lost, or its version is. The repair pauses provisioning only where the row is lost,
+/// since it may have been paused.
+fn damaged_state(has_row: bool) -> StoreError {
+    if has_row {
+        let repair = format!("UPDATE sync_state SET schema_version = {VERSION};");
+        return StoreError::StateDamaged { fault: "its schema_version is not a version", repair };
+    }
+    let repair = format!(
+        "INSERT INTO sync_state (only_row, schema_version, generation, paused) VALUES (1, {VERSION}, '{NO_GENERATION}', \
+         true); and then `learner-sync resume`"
+    );
+    StoreError::StateDamaged { fault: "its only row is missing", repair }
+}
+
 /// The version of the tables, 0 when there are none. Refuses a database that is foreign or too new.
 ///
 /// Checks the learners table unless it is `external`.
@@ -264,8 +281,9 @@ pub(crate) async fn peek_schema(connection: &mut Connection, external: bool) -> 
             Some(_) => unversioned(),
             None => error.into(),
         })?;
-        let version = row.and_then(|row| row.get::<i64, _>(0).ok());
-        found = version.filter(|version| *version > 0).ok_or_else(unversioned)?;
+        let version = row.as_ref().and_then(|row| row.get::<i64, _>(0).ok()).filter(|version| *version > 0);
+        let is_ours = OTHER_TABLES.iter().all(|table| tables.contains(*table));
+        found = version.ok_or_else(|| if is_ours { damaged_state(row.is_some()) } else { unversioned() })?;
         if found > VERSION {
             return Err(StoreError::Newer { found, supported: VERSION });
         }

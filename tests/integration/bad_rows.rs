@@ -37,6 +37,7 @@ async fn a_bad_row_holds_those_whom_it_may_hide() {
         (ASSIGNMENTS, row(json!("ada"), json!("Group"))),
         (ASSIGNMENTS, row(json!({"id": NOBODY}), Value::Null)),
         (ASSIGNMENTS, json!({"id": ROW, "principalType": "User"})),
+        (ASSIGNMENTS, json!({"id": ROW, "principalId": NOBODY, "principalType": "User", "resourceId": NOBODY})),
         (MEMBERS, Value::Null),
         (MEMBERS, json!("row")),
         (MEMBERS, json!({"@odata.type": "#microsoft.graph.user"})),
@@ -256,6 +257,9 @@ fn broken_values(user: &str) -> Vec<(Fault, &'static str)> {
         (instead(&format!("[{}1]", "1,".repeat(1 << 19))), "jobTitle is larger than 1 MiB"),
         (everywhere().set_key(user, "accountEnabled", "true"), "accountEnabled is neither true nor false"),
         (everywhere().set_key(user, "accountEnabled", 1), "accountEnabled is neither true nor false"),
+        (everywhere().set_key(user, "userPrincipalName", 5), "userPrincipalName is not a text"),
+        (everywhere().set_key(user, "userPrincipalName", json!(["a@example.org"])), "userPrincipalName is not a text"),
+        (everywhere().set_key(user, "displayName", true), "displayName is not a text"),
     ]
 }
 

@@ -267,7 +267,7 @@ async fn an_unclear_answer_about_a_group_or_application_fails_the_cycle() {
         ("another application", Fault::on("GET", APPLICATION).page_key("id", OTHER)),
         ("an error in the application", Fault::on("GET", APPLICATION).page_key("error", json!({}))),
         (
-            "an assignment to another application",
+            "assignments to another application",
             Fault::on("GET", ASSIGNMENTS).replace_text("\"resourceId\":\"d1b7e5a3", "\"resourceId\":\"d1b7e5a4"),
         ),
     ] {

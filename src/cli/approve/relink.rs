@@ -129,7 +129,7 @@ fn print_changes(found: &PreparedRelink) -> Result<(), Failure> {
         return Ok(());
     }
     print("\nWith their new accounts, the learners change in:")?;
-    let mut rows = table(&["attribute", "learners", "cleared"]);
+    let mut rows = table(&["attribute", "learners that change", "of these cleared"]);
     for (attribute, (changed, cleared)) in changes {
         rows.add_row([attribute.path(), &changed.to_string(), &cleared.to_string()]);
     }

@@ -113,6 +113,7 @@ async fn refuse_foreign(path: &Path, external: bool) -> Result<(), StoreError> {
             refusal @ (StoreError::NotADatabase { .. }
             | StoreError::Foreign { .. }
             | StoreError::NotOurs { .. }
+            | StoreError::StateDamaged { .. }
             | StoreError::Newer { .. }),
         ) if !immutable || !sqlite::has_log(path) => Err(refusal),
         _ => Ok(()),

@@ -147,3 +147,48 @@ async fn a_rehearsal_waits_only_briefly_for_another_writer() {
     assert_eq!(store.rehearse(&batch_of(&batch), &write_context()).await.unwrap(), []);
     assert_eq!(select(&store, "PRAGMA busy_timeout").await, ["30000"]);
 }
+
+#[tokio::test]
+async fn a_damaged_sync_state_names_the_statement_that_repairs_it() {
+    for damage in ["DELETE FROM sync_state", "UPDATE sync_state SET schema_version = 'x'"] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = file(&directory);
+        let store = Store::open(&path, Access::ReadWrite).await.unwrap();
+        fill(&store, 3).await;
+        execute(&store, damage).await;
+        store.close().await.unwrap();
+        for access in [Access::ReadWrite, Access::ReadOnly] {
+            let error = Store::open(&path, access).await.unwrap_err();
+            let StoreError::StateDamaged { repair, .. } = &error else { panic!("{damage}: {error:?}") };
+            assert!(error.hint().unwrap().contains(repair), "{damage}");
+        }
+        let Err(StoreError::StateDamaged { repair, .. }) = Store::open(&path, Access::ReadWrite).await else {
+            panic!()
+        };
+        let statement = repair.split_once(';').unwrap().0;
+        let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let store = Store::open(&path, Access::ReadWrite).await.unwrap();
+        assert_eq!(store.state().await.unwrap().paused, damage.starts_with("DELETE"));
+        assert_eq!(store.linked_learners(SOURCE, None, &[]).await.unwrap().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn the_highest_id_is_not_taken_for_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(&file(&directory), Access::ReadWrite).await.unwrap();
+    let last = store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
+    let damage = format!("UPDATE sync_cycles SET id = {} WHERE id = {}", i64::MAX, last.0);
+    execute(&store, damage.leak()).await;
+    let error = store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap_err();
+    let StoreError::IdsExhausted { table } = &error else { panic!("{error:?}") };
+    assert_eq!(table, "sync_cycles");
+    let hint: &'static str = error.hint().unwrap().leak();
+    let (_, repair) = hint.split_once("run: ").unwrap();
+    for statement in repair.split_terminator(';') {
+        execute(&store, statement.trim()).await;
+    }
+    store.begin_cycle(SOURCE, Trigger::Command, noon()).await.unwrap();
+}
