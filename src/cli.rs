@@ -2,6 +2,7 @@
 
 mod approve;
 mod check;
+mod completions;
 mod guide;
 mod log;
 mod logging;
@@ -28,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use rustix::fs::Mode;
 
 use self::mapping::MappingCommand;
@@ -94,6 +95,10 @@ enum Command {
     Schema(schema::SchemaCommand),
     /// Print the guide: installing, going live, operations and more.
     Guide(guide::Arguments),
+    /// Print the script that completes commands, flags and their values in a shell.
+    Completions(completions::Arguments),
+    /// Print the version.
+    Version,
 }
 
 /// The input of every configured command.
@@ -127,6 +132,8 @@ pub fn main() -> ExitCode {
         }
         Command::Mapping(MappingCommand::Import(arguments)) => mapping::import::run(&arguments),
         Command::Guide(arguments) => guide::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Version => print_version(),
         command => configured(&config, command),
     };
     // A thread that cannot be started is a panic in tokio.
@@ -136,6 +143,12 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(failure) => ExitCode::from(failure.report(document)),
     }
+}
+
+/// The text of `--version`.
+fn print_version() -> Result<u8, Failure> {
+    output::print(Arguments::command().render_version().trim_end())?;
+    Ok(output::DONE)
 }
 
 /// Names the place of a panic. Its message may quote personal data, except where tokio cannot start a thread.
@@ -205,6 +218,8 @@ impl Command {
             Self::Mapping(MappingCommand::Import(arguments)) => mapping::import::run(&arguments),
             Self::Schema(command) => schema::run(context, command).await,
             Self::Guide(arguments) => guide::run(&arguments),
+            Self::Completions(arguments) => completions::run(&arguments),
+            Self::Version => print_version(),
         }
     }
 

@@ -1,13 +1,38 @@
 //! `learner-sync guide`: prints the manual. Its topics are the Markdown files in `guide/`.
 
+use std::ffi::OsStr;
+
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+
 use super::output::{DONE, Failure, USAGE, print};
 use crate::nearest::{did_you_mean, nearest};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The topic to print; without it, the topics are listed.
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", value_parser = TopicName)]
     topic: Option<String>,
+}
+
+/// Any text, so that [`run`] can suggest a topic; completions get the topics.
+#[derive(Clone)]
+struct TopicName;
+
+impl TypedValueParser for TopicName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(TOPICS.iter().map(|topic| PossibleValue::new(topic.name).help(topic.summary))))
+    }
 }
 
 struct Topic {

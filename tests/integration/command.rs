@@ -3,6 +3,7 @@
 mod approve;
 mod check;
 mod check_machine;
+mod completions;
 mod exits;
 mod guide;
 mod log;

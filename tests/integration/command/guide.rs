@@ -19,9 +19,10 @@ const SECTIONS: [&str; 10] =
 /// A file and a table whose names begin like keys.
 const NO_KEYS: [&str; 2] = ["learners.db", "app.accounts"];
 /// The commands that can be named without `learner-sync`.
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "approve",
     "check",
+    "completions",
     "guide",
     "log",
     "mapping",
@@ -34,6 +35,7 @@ const COMMANDS: [&str; 14] = [
     "schema",
     "status",
     "sync",
+    "version",
 ];
 /// The keys that every configuration needs.
 const REQUIRED: &str = r#"
