@@ -19,6 +19,7 @@ mod table;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -236,11 +237,20 @@ pub enum LogFormat {
 /// Reads the configuration file at `path`. Variables in `environment` override its settings.
 pub fn load(path: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     let text = files::read_text(path, files::MAX_DOCUMENT);
-    let text = text.map_err(|error| ConfigError {
-        is_shortage: files::is_shortage(&error),
-        ..ConfigError::whole(path, None, format!("cannot read the file: {error}"))
+    let text = text.map_err(|error| {
+        let advice = if error.kind() == ErrorKind::NotFound { missing_file() } else { String::new() };
+        let message = format!("cannot read the file: {error}{advice}");
+        ConfigError { is_shortage: files::is_shortage(&error), ..ConfigError::whole(path, None, message) }
     })?;
     parse(path, &text, environment)
+}
+
+/// The ways to a first configuration.
+fn missing_file() -> String {
+    // Installed by the package, unless the system omits documentation.
+    const EXAMPLE: &str = "/usr/share/doc/learner-sync/examples/learner-sync.toml";
+    let example = if Path::new(EXAMPLE).exists() { EXAMPLE } else { "config/learner-sync.toml of the source" };
+    format!("; create it with `learner-sync init`, or copy {example} and edit the copy")
 }
 
 /// The environment of this process. No other code reads it, so that tests can replace it.

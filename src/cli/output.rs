@@ -56,6 +56,14 @@ impl Failure {
         Self { hint, ..Self::new(FAILED, chain(error)) }
     }
 
+    /// For a command with `--wait`, which has not been given.
+    pub(super) fn suggesting_wait(self) -> Self {
+        match self.code {
+            LOCKED => Self { hint: Some("--wait waits until it has ended".to_owned()), ..self },
+            _ => self,
+        }
+    }
+
     /// Prints the failure, and the document for `--json`.
     pub(super) fn report(self, document: FailureDocument) -> u8 {
         let Self { code, message, hint } = self;

@@ -60,7 +60,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         let request = CycleRequest { trigger: Trigger::Command, full: false };
         let (actor, only) = (Some(actor.as_str()), Some(argument));
         let options = RunOptions { request, wait, force, command, actor, only };
-        (run_locked_cycle(&app, options, stop_on_signal()?).await?, None)
+        let ran = run_locked_cycle(&app, options, stop_on_signal()?).await;
+        (ran.map_err(|error| Failure::from(error).suggesting_wait())?, None)
     };
     let Some(explanation) = &report.explanation else {
         let error = report.error.unwrap_or_else(|| "the cycle ended early".to_owned());

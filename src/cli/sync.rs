@@ -52,7 +52,8 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
         actor: Some(&actor),
         only: None,
     };
-    let report = run_locked_cycle(&app, options, stop).await?;
+    let ran = run_locked_cycle(&app, options, stop).await;
+    let report = ran.map_err(|error| Failure::from(error).suggesting_wait())?;
     if json {
         print_json(&report_as_json(&report))?;
     } else {

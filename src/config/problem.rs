@@ -118,6 +118,14 @@ impl<'t> Positions<'t> {
         ConfigPosition::File { line, column }
     }
 
+    /// The line of the byte at `offset`.
+    pub(super) fn line(&self, offset: usize) -> &'t str {
+        let offset = self.text.floor_char_boundary(offset.min(self.text.len()));
+        // The first line begins at 0.
+        let start = self.lines[self.lines.partition_point(|start| *start <= offset) - 1];
+        self.text[start..].lines().next().unwrap_or_default()
+    }
+
     fn characters_before(&self, offset: usize) -> usize {
         let block = offset / Self::BLOCK;
         let rest = &self.text.as_bytes()[(block * Self::BLOCK).min(offset)..offset];

@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
             let chosen = choices.iter().find(|(word, _)| *word == text);
             chosen.map(|(_, choice)| *choice).ok_or_else(|| {
                 let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
-                format!("{text:?} is not one of {}", words.join(", "))
+                format!("must be one of {}", words.join(", "))
             })
         });
         chosen.unwrap_or(choices[0].1)
@@ -268,9 +268,25 @@ impl<'a> Reader<'a> {
 }
 
 fn syntax_problem(positions: &Positions<'_>, error: &toml::de::Error) -> ConfigProblem {
-    let position = error.span().map_or(ConfigPosition::Whole, |span| positions.at(span.start));
-    // `Display` of the error would print the line.
-    ConfigProblem { position, key: None, message: format!("TOML syntax: {}", error.message().replace('\n', " ")) }
+    let start = error.span().map(|span| span.start);
+    let position = start.map_or(ConfigPosition::Whole, |start| positions.at(start));
+    let is_unquoted = start.is_some_and(|start| has_unquoted_text(positions.line(start)));
+    let message = if is_unquoted {
+        "TOML syntax: the value is a text; put it in quotes".to_owned()
+    } else {
+        // `Display` of the error would print the line.
+        format!("TOML syntax: {}", error.message().replace('\n', " "))
+    };
+    ConfigProblem { position, key: None, message }
+}
+
+/// Whether the line is `key = value` with a text, such as a GUID, that lacks its quotes.
+fn has_unquoted_text(line: &str) -> bool {
+    let Some((_, value)) = line.split_once('=') else { return false };
+    let value = value.split('#').next().unwrap_or_default().trim();
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_.~:/@%+<>() ".contains(letter);
+    value.starts_with(|first: char| first.is_alphanumeric() || first == '/' || first == '<')
+        && value.chars().all(is_plain)
 }
 
 /// The kind of a value, for messages.

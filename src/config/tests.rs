@@ -172,7 +172,7 @@ min_interval = "1m"
     /etc/learner-sync/learner-sync.toml:6:17: entra.authority_url: must consist of scheme, host and port only, without a path, tenant or version
     /etc/learner-sync/learner-sync.toml:7:18: entra.cycle_deadline: must be at least 1s
     /etc/learner-sync/learner-sync.toml:8:9: entra.proxy: contains a password: write it to a file and set entra.proxy_password_file
-    /etc/learner-sync/learner-sync.toml:11:19: scope.group_members: "nested" is not one of direct, transitive, none
+    /etc/learner-sync/learner-sync.toml:11:19: scope.group_members: must be one of direct, transitive, none
     /etc/learner-sync/learner-sync.toml:13:10: provisioning.groups: group objects are not provisioned, only the users in assigned groups; set provisioning.groups = false
     /etc/learner-sync/learner-sync.toml:14:9: provisioning.users: must be true or false without quotes, not a text
     /etc/learner-sync/learner-sync.toml:17:10: mapping."active": apply is one of "always", "on-create"
@@ -188,7 +188,7 @@ min_interval = "1m"
     /etc/learner-sync/learner-sync.toml:30:22: safety.max_update_percent: must be a whole number, not a text
     /etc/learner-sync/learner-sync.toml:31:1: safety.max_update_percentage: unknown key; did you mean max_update_percent? ([safety] has deactivate_after, max_deactivation_percent, max_deactivations, max_update_percent, protected, repair)
     /etc/learner-sync/learner-sync.toml:33:13: state.directory: must be an absolute path, starting with /
-    /etc/learner-sync/learner-sync.toml:35:10: log.format: "xml" is not one of auto, text, json, journald
+    /etc/learner-sync/learner-sync.toml:35:10: log.format: must be one of auto, text, json, journald
     /etc/learner-sync/learner-sync.toml:36:9: log.level: must be one of off, error, warn, info, debug, trace, or a list of target=level
     /etc/learner-sync/learner-sync.toml:37:13: log.retention: must be at least 1d
     /etc/learner-sync/learner-sync.toml:38:2: shedule: unknown key; did you mean schedule? (the sections are app, entra, http, learners, log, mapping, notify, provisioning, safety, schedule, scope, state)
@@ -310,7 +310,7 @@ repair = "everything"
 [http]
 listen = "[::1]:8080"
 "#), @r#"
-    /etc/learner-sync/learner-sync.toml:13:10: safety.repair: "everything" is not one of attributes, all, log
+    /etc/learner-sync/learner-sync.toml:13:10: safety.repair: must be one of attributes, all, log
     /etc/learner-sync/learner-sync.toml:14:1: http: is not available in this version
     "#);
 }
@@ -446,7 +446,44 @@ fn the_match_attribute_must_be_mapped() {
 
 #[test]
 fn a_missing_file_is_reported() {
-    assert_snapshot!(load(Path::new("/nowhere/learner-sync.toml"), &BTreeMap::new()).unwrap_err(), @"/nowhere/learner-sync.toml: cannot read the file: No such file or directory (os error 2)");
+    assert_snapshot!(load(Path::new("/nowhere/learner-sync.toml"), &BTreeMap::new()).unwrap_err(), @"/nowhere/learner-sync.toml: cannot read the file: No such file or directory (os error 2); create it with `learner-sync init`, or copy config/learner-sync.toml of the source and edit the copy");
+}
+
+#[test]
+fn a_value_without_quotes_is_explained() {
+    for value in
+        ["6f1c2a52-91d4-4b0e-8a37-d5e0c4b7f913", "contoso.onmicrosoft.com", "12345678-91d4-4b0e-8a37-d5e0c4b7f913"]
+    {
+        let message = load_text(&format!("[entra]\ntenant_id = {value} # the tenant\n"), &[]).unwrap_err().to_string();
+        assert!(message.contains("learner-sync.toml:2:"), "{message}");
+        assert!(message.ends_with("TOML syntax: the value is a text; put it in quotes"), "{message}");
+    }
+    for other in ["tenant_id = \"contoso", "tenant_id = [\"a\" \"b\"]", "tenant_id", "tenant_id ="] {
+        let message = load_text(&format!("[entra]\n{other}\n"), &[]).unwrap_err().to_string();
+        assert!(message.contains("TOML syntax") && !message.contains("put it in quotes"), "{message}");
+    }
+}
+
+#[test]
+fn a_secret_in_the_place_of_another_value_is_not_shown() {
+    const SECRET: &str = "abc8Q~0dskfHJ.kd_83-fkdlsJWQeiur8347fhAb";
+    let nothing = BTreeMap::new();
+    let mut reader = Reader::new("", &nothing).map_err(drop).unwrap();
+    let _ = read_sections(&mut reader, Path::new("/etc/learner-sync/learner-sync.toml"));
+    let mut keys = 0;
+    for (section, name) in reader.known.iter().filter_map(|key| key.rsplit_once('.')) {
+        let variable = format!("LEARNER_SYNC_{}__{}", section.replace('.', "__"), name).to_uppercase();
+        for value in [SECRET, &SECRET[..36], &SECRET.replace('~', "://"), &format!("<{SECRET}>")] {
+            let texts = [format!("[{section}]\n{name} = \"{value}\""), format!("[{section}]\n{name} = {value}")];
+            let from_file = texts.iter().map(|text| load_text(text, &[]));
+            for problem in from_file.chain([load_text(REQUIRED, &[(&variable, value)])]).filter_map(Result::err) {
+                let message = problem.to_string();
+                assert!(!message.contains("0dskf"), "{section}.{name}: {message}");
+                keys += 1;
+            }
+        }
+    }
+    assert!(keys > 100, "{keys}");
 }
 
 #[test]

@@ -194,6 +194,7 @@ async fn provision_needs_force_while_paused_and_the_lock_of_a_cycle() {
     gate.reached().await;
     let ran = world.run_program(&["provision", ADA, "--json"], 75);
     assert!(ran.json()["error"].as_str().unwrap().contains(&format!("learner-sync sync (pid {})", sync.pid())));
+    assert!(ran.json()["hint"].as_str().unwrap().contains("--wait waits"), "{ran:?}");
     gate.release();
     assert_eq!(sync.ended().await, Some(0));
 }

@@ -104,7 +104,7 @@ async fn a_second_cycle_exits_75_and_names_the_first() {
 
     let ran = world.run_program(&["sync"], 75);
     let holder = format!("learner-sync sync (pid {})", first.pid());
-    assert!(ran.stderr.contains(&holder), "{ran:?}");
+    assert!(ran.stderr.contains(&holder) && ran.stderr.contains("--wait waits"), "{ran:?}");
     let document = world.run_program(&["sync", "--json"], 75).json();
     assert_eq!(keys(&document), BTreeSet::from(SUMMARY));
     assert_eq!(document["outcome"], json!("failed"));
