@@ -4,6 +4,7 @@ mod approve;
 mod check;
 mod completions;
 mod guide;
+mod init;
 mod log;
 mod logging;
 mod mapping;
@@ -95,6 +96,8 @@ enum Command {
     Schema(schema::SchemaCommand),
     /// Print the guide: installing, going live, operations and more.
     Guide(guide::Arguments),
+    /// Write a first configuration, and print the commands that register the application in Entra ID.
+    Init(init::Arguments),
     /// Print the script that completes commands, flags and their values in a shell.
     Completions(completions::Arguments),
     /// Print the version.
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         }
         Command::Mapping(MappingCommand::Import(arguments)) => mapping::import::run(&arguments),
         Command::Guide(arguments) => guide::run(&arguments),
+        Command::Init(arguments) => init::run(arguments, &config),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Version => print_version(),
         command => configured(&config, command),
@@ -218,6 +222,7 @@ impl Command {
             Self::Mapping(MappingCommand::Import(arguments)) => mapping::import::run(&arguments),
             Self::Schema(command) => schema::run(context, command).await,
             Self::Guide(arguments) => guide::run(&arguments),
+            Self::Init(arguments) => init::run(arguments, &context.config.path),
             Self::Completions(arguments) => completions::run(&arguments),
             Self::Version => print_version(),
         }

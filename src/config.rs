@@ -4,10 +4,12 @@
 //! `config/learner-sync.toml` documents the keys for administrators.
 //!
 //! `reader` finds typed values and their positions, `sections` defines the keys, `formats` and `database` parse values,
-//! `mapping`, `filters` and `table` read tables with free keys, and `secrets` reads the files of secrets.
+//! `mapping`, `filters` and `table` read tables with free keys, `secrets` reads the files of secrets, and `first` writes the
+//! configuration of a new installation.
 
 mod database;
 mod filters;
+mod first;
 mod formats;
 mod mapping;
 mod problem;
@@ -27,6 +29,7 @@ use crate::files;
 use crate::mapping::MappingEntry;
 use crate::model::{Attribute, EntraId, GroupMembers, Reissued, Repair, Table};
 use crate::scope::FilterEntry;
+pub(crate) use first::{FirstConfig, FirstKey, quoted};
 pub use problem::{ConfigError, ConfigPosition, ConfigProblem};
 use reader::Reader;
 
@@ -238,19 +241,11 @@ pub enum LogFormat {
 pub fn load(path: &Path, environment: &BTreeMap<String, String>) -> Result<Config, ConfigError> {
     let text = files::read_text(path, files::MAX_DOCUMENT);
     let text = text.map_err(|error| {
-        let advice = if error.kind() == ErrorKind::NotFound { missing_file() } else { String::new() };
+        let advice = if error.kind() == ErrorKind::NotFound { first::advice() } else { String::new() };
         let message = format!("cannot read the file: {error}{advice}");
         ConfigError { is_shortage: files::is_shortage(&error), ..ConfigError::whole(path, None, message) }
     })?;
     parse(path, &text, environment)
-}
-
-/// The ways to a first configuration.
-fn missing_file() -> String {
-    // Installed by the package, unless the system omits documentation.
-    const EXAMPLE: &str = "/usr/share/doc/learner-sync/examples/learner-sync.toml";
-    let example = if Path::new(EXAMPLE).exists() { EXAMPLE } else { "config/learner-sync.toml of the source" };
-    format!("; create it with `learner-sync init`, or copy {example} and edit the copy")
 }
 
 /// The environment of this process. No other code reads it, so that tests can replace it.

@@ -1,6 +1,7 @@
 //! The permissions of the file system, checked before anything is written, so that a refusal leaves nothing behind; and
 //! the only place where files are opened.
 
+mod create;
 mod pem;
 mod regular;
 mod secret;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use rustix::io::Errno;
 
+pub(crate) use self::create::create_new;
 pub use self::pem::PemFile;
 pub(crate) use self::pem::{PemBlock, converting};
 pub(crate) use self::regular::{

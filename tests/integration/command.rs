@@ -6,6 +6,7 @@ mod check_machine;
 mod completions;
 mod exits;
 mod guide;
+mod init;
 mod log;
 mod mapping;
 mod plan;

@@ -19,11 +19,12 @@ const SECTIONS: [&str; 10] =
 /// A file and a table whose names begin like keys.
 const NO_KEYS: [&str; 2] = ["learners.db", "app.accounts"];
 /// The commands that can be named without `learner-sync`.
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "approve",
     "check",
     "completions",
     "guide",
+    "init",
     "log",
     "mapping",
     "pause",

@@ -1,8 +1,8 @@
 //! Writes an import as TOML.
 
 use super::Import;
+use crate::config::quoted;
 use crate::mapping::{ApplyMode, MappingEntry};
-use crate::model::{hides_something, is_visible};
 use crate::scope::ClauseEntry;
 
 /// `[mapping]` and the filters, as part of a configuration file.
@@ -60,34 +60,14 @@ fn key(path: &str) -> String {
     if !path.is_empty() && path.chars().all(is_bare) { path.to_owned() } else { quoted(path) }
 }
 
-/// A literal string where possible, else a basic string.
-fn quoted(text: &str) -> String {
-    if !text.contains('\'') && !hides_something(text) {
-        return format!("'{text}'");
-    }
-    // TOML has the escapes of JSON, except for surrogates.
-    let escape = |letter: char| match letter {
-        _ if is_visible(letter) => letter.to_string(),
-        letter => format!("\\U{:08x}", u32::from(letter)),
-    };
-    serde_json::Value::from(text).to_string().chars().map(escape).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn quoting() {
-        for (text, expected) in [
-            (r#"Join(" ", [a])"#, r#"'Join(" ", [a])'"#),
-            ("it's \"so\"", r#""it's \"so\"""#),
-            ("a\nb\t\u{7f}\u{202e}\\", r#""a\nb\t\U0000007f\U0000202e\\""#),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(text), expected);
-        }
+    fn only_bare_keys_stand_without_quotes() {
         assert_eq!(key("userName"), "userName");
-        assert_eq!(key("name.givenName"), "'name.givenName'");
+        assert_eq!(key("name.givenName"), "\"name.givenName\"");
+        assert_eq!(key(""), "\"\"");
     }
 }

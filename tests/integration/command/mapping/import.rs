@@ -70,7 +70,7 @@ async fn an_imported_mapping_can_be_loaded() {
     });
     let ran = import(&schema, 0);
     assert_eq!(ran.stderr, "");
-    assert!(ran.stdout.contains("# match_attribute = 'userName'"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(r#"# match_attribute = "userName""#), "{}", ran.stdout);
 
     let world = World::start(program::users(1).0).await;
     world.configure(&ran.stdout);
@@ -142,7 +142,7 @@ fn everything_left_out_is_reported() {
     ] {
         assert!(ran.stderr.contains(words), "{words}: {}", ran.stderr);
     }
-    assert!(ran.stdout.contains("'emails[type eq \"work\"].value' = '[mail]'"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("'emails[type eq \"work\"].value' = \"[mail]\""), "{}", ran.stdout);
     assert!(!ran.stdout.contains("nickName"), "{}", ran.stdout);
 }
 
@@ -151,20 +151,19 @@ fn scoping_filters_are_imported_completely_or_not_at_all() {
     let north = group("North", &[("state", "EQUALS", &["Norrbotten"]), ("mail", "IS_NOT_NULL", &[])]);
     let crew = group("", &[("department", "regex match", &["(Crew|Deck).*"])]);
     let ran = import(&users(&required(), &json!({ "groups": [north, crew] })), 0);
-    let expected = "\
-[[scope.filter]]
-name = 'North'
+    let expected = r#"[[scope.filter]]
+name = "North"
 clauses = [
-  { attribute = 'state', operator = 'EQUALS', value = 'Norrbotten' },
-  { attribute = 'mail', operator = 'IS NOT NULL' },
+  { attribute = "state", operator = "EQUALS", value = "Norrbotten" },
+  { attribute = "mail", operator = "IS NOT NULL" },
 ]
 
 [[scope.filter]]
-name = 'Imported'
+name = "Imported"
 clauses = [
-  { attribute = 'department', operator = 'REGEX MATCH', value = '(Crew|Deck).*' },
+  { attribute = "department", operator = "REGEX MATCH", value = "(Crew|Deck).*" },
 ]
-";
+"#;
     assert!(ran.stdout.contains(expected), "{}", ran.stdout);
 
     for (clause, words) in [
@@ -215,7 +214,7 @@ fn a_malformed_line_does_not_affect_others() {
     }
     assert_eq!(ran.stderr.lines().count(), 6, "{}", ran.stderr);
     assert!(!ran.stdout.contains("Everybody") && !ran.stdout.contains("title"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("# match_attribute = 'userName'"), "{}", ran.stdout);
+    assert!(ran.stdout.contains(r#"# match_attribute = "userName""#), "{}", ran.stdout);
 }
 
 #[test]

@@ -1,0 +1,226 @@
+//! `learner-sync init`: writes the first configuration, and prints the commands that register the application in Entra ID.
+
+mod registration;
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, ErrorKind, IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use self::registration::Registration;
+use super::output::{DONE, FAILED, Failure, USAGE, print};
+use crate::config::{FirstConfig, FirstKey};
+use crate::files;
+use crate::model::shell_word;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The Directory (tenant) ID of the app registration, or a domain of the tenant.
+    #[arg(long, value_name = "ID")]
+    tenant_id: Option<String>,
+    /// The Application (client) ID of the app registration.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// The Object ID of the enterprise application whose users become learners.
+    #[arg(long, value_name = "ID")]
+    enterprise_app: Option<String>,
+    /// The file with the client secret; it may be created later. Default: /etc/learner-sync/client-secret.
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    secret_file: Option<String>,
+    /// The learner database, without a password. Default: an SQLite file in /var/lib/learner-sync.
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// The file to write, which must not exist yet. Default: the file that --config names.
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    output: Option<PathBuf>,
+}
+
+/// The directories of the systemd units.
+const CONFIG_DIRECTORY: &str = "/etc/learner-sync";
+const STATE_DIRECTORY: &str = "/var/lib/learner-sync";
+/// The name of the only, or first, configuration.
+const MAIN: &str = "learner-sync";
+/// Longer than any value.
+const MAX_ANSWER: u64 = 4 << 10;
+
+pub(super) fn run(arguments: Arguments, config: &Path) -> Result<u8, Failure> {
+    let Arguments { tenant_id, client_id, enterprise_app, secret_file, database_url, output } = arguments;
+    let output = std::path::absolute(output.as_deref().unwrap_or(config))?;
+    refuse_existing(&output)?;
+    let state_directory = instance(&output).map(|name| format!("{STATE_DIRECTORY}/{name}"));
+    let given = [tenant_id, client_id, enterprise_app, secret_file, database_url];
+    let mut values = BTreeMap::new();
+    for (key, value) in FirstKey::ALL.into_iter().zip(given) {
+        let Some(value) = value else { continue };
+        let value = value.trim();
+        key.check(value).map_err(|problem| Failure::new(USAGE, format!("{}: {problem}", flag(key))))?;
+        values.insert(key, value.to_owned());
+    }
+    ask_or_default(&mut values, &output, state_directory.as_deref())?;
+    let [tenant_id, client_id, enterprise_app, secret_file, database_url] =
+        FirstKey::ALL.map(|key| values.remove(&key).unwrap_or_default());
+    let first = FirstConfig { tenant_id, client_id, enterprise_app, secret_file, database_url, state_directory };
+    write(&output, &first)?;
+    print_next_steps(&output, &first)?;
+    Ok(DONE)
+}
+
+/// The tenant that the unit `learner-sync@NAME.service` serves with this configuration.
+fn instance(output: &Path) -> Option<&str> {
+    let name = output.file_name()?.to_str()?.strip_suffix(".toml")?;
+    (output.parent() == Some(Path::new(CONFIG_DIRECTORY)) && name != MAIN).then_some(name)
+}
+
+fn flag(key: FirstKey) -> &'static str {
+    match key {
+        FirstKey::TenantId => "--tenant-id",
+        FirstKey::ClientId => "--client-id",
+        FirstKey::EnterpriseApp => "--enterprise-app",
+        FirstKey::SecretFile => "--secret-file",
+        FirstKey::DatabaseUrl => "--database-url",
+    }
+}
+
+fn question(key: FirstKey) -> &'static str {
+    match key {
+        FirstKey::TenantId => "Directory (tenant) ID, or a domain of the tenant",
+        FirstKey::ClientId => {
+            "Application (client) ID of the app registration of learner-sync; Enter prints the commands that create one"
+        }
+        FirstKey::EnterpriseApp => "Object ID of the enterprise application whose users become learners",
+        FirstKey::SecretFile => "File with the client secret, which you can create later",
+        FirstKey::DatabaseUrl => {
+            "Learner database: sqlite:///FILE, or postgres://USER@HOST/DATABASE without a password"
+        }
+    }
+}
+
+fn default(key: FirstKey, state_directory: Option<&str>) -> Option<String> {
+    let state_directory = state_directory.unwrap_or(STATE_DIRECTORY);
+    match key {
+        FirstKey::TenantId | FirstKey::ClientId | FirstKey::EnterpriseApp => None,
+        FirstKey::SecretFile => Some(format!("{CONFIG_DIRECTORY}/client-secret")),
+        FirstKey::DatabaseUrl => Some(format!("sqlite://{state_directory}/learners.db")),
+    }
+}
+
+/// Completes the values: by asking on a terminal, and otherwise by defaults.
+fn ask_or_default(
+    values: &mut BTreeMap<FirstKey, String>,
+    output: &Path,
+    state_directory: Option<&str>,
+) -> Result<(), Failure> {
+    let missing: Vec<FirstKey> = FirstKey::ALL.into_iter().filter(|key| !values.contains_key(key)).collect();
+    let asks = std::io::stdin().is_terminal();
+    let without_default = missing.iter().filter(|key| default(**key, state_directory).is_none());
+    let flags: Vec<&str> = without_default.map(|key| flag(*key)).collect();
+    if !asks && !flags.is_empty() {
+        let message = format!("no terminal to ask on, and these flags are missing: {}", flags.join(", "));
+        return Err(Failure::new(USAGE, message));
+    }
+    if asks && !missing.is_empty() {
+        print(&format!("This writes {}. Enter accepts a value in brackets.", output.display()))?;
+    }
+    for key in missing {
+        let default = default(key, state_directory);
+        let value = match default {
+            Some(default) if !asks => default,
+            default => ask(key, default, values.get(&FirstKey::TenantId).map(String::as_str))?,
+        };
+        values.insert(key, value);
+    }
+    Ok(())
+}
+
+/// Asks until the answer is valid.
+fn ask(key: FirstKey, default: Option<String>, tenant: Option<&str>) -> Result<String, Failure> {
+    loop {
+        let shown = default.as_ref().map_or_else(String::new, |default| format!(" [{default}]"));
+        print(&format!("{}{shown}:", question(key)))?;
+        let mut line = String::new();
+        if std::io::stdin().lock().take(MAX_ANSWER).read_line(&mut line)? == 0 {
+            return Err(Failure::new(FAILED, "cancelled; nothing was written"));
+        }
+        let answer = match (line.trim(), &default) {
+            ("", Some(default)) => default.clone(),
+            ("", None) if key == FirstKey::ClientId => {
+                print(&Registration { tenant, ..Registration::default() }.commands())?;
+                continue;
+            }
+            (answer, _) => answer.to_owned(),
+        };
+        match key.check(&answer) {
+            Ok(()) => return Ok(answer),
+            Err(problem) => print(&format!("  {problem}"))?,
+        }
+    }
+}
+
+fn refuse_existing(output: &Path) -> Result<(), Failure> {
+    if output.symlink_metadata().is_ok() {
+        return Err(exists(output));
+    }
+    Ok(())
+}
+
+fn exists(output: &Path) -> Failure {
+    let message = format!("{} exists already, and is never overwritten; nothing was written", output.display());
+    let hint = "edit the file, or name another one with --output".to_owned();
+    Failure { hint: Some(hint), ..Failure::new(FAILED, message) }
+}
+
+fn write(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
+    const MODE: u32 = 0o640;
+    files::create_new(output, &first.text(), MODE, MAIN).map_err(|error| {
+        let directory = output.parent().unwrap_or(output);
+        let word = shell_word(&directory.display().to_string());
+        let hint = match error.kind() {
+            ErrorKind::AlreadyExists => return exists(output),
+            ErrorKind::NotFound => {
+                Some(format!("create the directory: sudo install -d -m 0750 -g learner-sync {word}"))
+            }
+            ErrorKind::PermissionDenied => Some("run it as root: sudo learner-sync init".to_owned()),
+            _ => files::read_only_hint(directory, &error),
+        };
+        Failure { hint, ..Failure::new(FAILED, format!("cannot write {}: {error}", output.display())) }
+    })
+}
+
+fn print_next_steps(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
+    let registration = Registration {
+        tenant: Some(&first.tenant_id),
+        client: Some(&first.client_id),
+        enterprise_app: Some(&first.enterprise_app),
+        secret_file: Some(&first.secret_file),
+    };
+    let (shown, word) = (output.display(), shell_word(&output.display().to_string()));
+    let config = if output == Path::new(super::DEFAULT_CONFIG) { String::new() } else { format!(" --config {word}") };
+    let unit = instance(output).map_or_else(|| MAIN.to_owned(), |name| format!("{MAIN}@{}", shell_word(name)));
+    print(&format!(
+        "Wrote {shown}.\n\n{}\n\
+         Then test it, look at the plan, and start the service:\n\n    \
+         sudo -u learner-sync learner-sync check{config}\n    \
+         sudo -u learner-sync learner-sync plan{config}\n    \
+         sudo systemctl enable --now {unit}\n\n\
+         `learner-sync guide going-live` explains each step.",
+        registration.commands(),
+    ))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_name_in_the_directory_of_the_package_is_an_instance() {
+        for (path, expected) in [
+            ("/etc/learner-sync/learner-sync.toml", None),
+            ("/etc/learner-sync/harbourworks.toml", Some("harbourworks")),
+            ("/etc/learner-sync/backup/harbourworks.toml", None),
+            ("/home/ada/harbourworks.toml", None),
+            ("/etc/learner-sync/harbourworks", None),
+        ] {
+            assert_eq!(instance(Path::new(path)), expected, "{path}");
+        }
+    }
+}
