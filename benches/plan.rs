@@ -53,7 +53,7 @@ fn limits() -> Limits {
     }
 }
 
-/// What a plan is made from: all users are learners if `linked`, and every `step`-th user has another title.
+/// The input of a plan: all users are learners if `linked`, and every `step`-th user has another title.
 struct World {
     linked: LinkedLearners,
     desired: Desired,

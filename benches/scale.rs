@@ -1,4 +1,4 @@
-//! What a cycle costs beside the floor: `cargo bench --bench scale -- --users 100000 --database sqlite`.
+//! The cost of a cycle beside the floor: `cargo bench --bench scale -- --users 100000 --database sqlite`.
 //!
 //! The installed program, as a child process, reads a simulated tenant that serves ready-made pages from another process.
 //! Two floors are measured in each run: the bare download and parse of the same pages, and the bare insert of the rows
@@ -75,7 +75,7 @@ struct Arguments {
     role: Option<Role>,
 }
 
-/// What this program does as a child of itself.
+/// The task of this program as a child of itself.
 #[derive(Subcommand)]
 #[command(disable_help_subcommand = true)]
 enum Role {

@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(peek(&path, &origin()).await.unwrap().linked, linked(30));
         let torn = || Err::<u8, _>(CacheMiss::Unusable("it is torn".to_owned()));
         let gone = || Err(CacheMiss::Unavailable("a file is missing".to_owned()));
-        // What two attempts find, whether a file changes, and the result.
+        // The results of two attempts, whether a file changes, and the outcome.
         for (found, changes, expected) in [
             ([torn(), Ok(2)], true, Ok(2)),
             ([gone(), Ok(2)], false, Ok(2)),

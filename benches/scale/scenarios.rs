@@ -15,7 +15,7 @@ use crate::child::{self, Cost};
 use crate::postgres::Server;
 use crate::simulator::Simulator;
 
-/// What is measured.
+/// The size of a measurement, and its circumstances.
 #[derive(Clone, Serialize)]
 pub(crate) struct Setting {
     pub(crate) users: usize,

@@ -211,7 +211,7 @@ impl<'a> Collector<'a> {
         let untyped = snapshot.untyped_missing().filter(|(id, _)| self.linked.contains_key(id));
         let untyped =
             untyped.map(|(id, routes)| (id, AssignedUser { assessment: Assessment::NotFound, routes: routes.clone() }));
-        // What is unclear about a principal counts more than a member of unknown type.
+        // An unclear principal counts more than a member of unknown type.
         let others: BTreeMap<_, _> = untyped.chain(unclear).filter(|(id, _)| !users.contains_key(id)).collect();
         users.extend(others);
         let restrictions = Restrictions { only: with_members(only), ignore: with_members(ignore) };

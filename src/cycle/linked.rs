@@ -10,7 +10,7 @@ use crate::store::CycleId;
 /// The linked learners, and where they come from.
 pub(super) struct LinkedBefore {
     pub(super) linked: LinkedLearners,
-    /// What the last cycle wrote, when the cache is valid but the database was compared anyway.
+    /// The values that the last cycle wrote, when the cache is valid but the database was compared anyway.
     pub(super) last_written: Option<LinkedLearners>,
     /// When `linked` was last compared with the whole learner database; none when it was read from there.
     pub(super) compared_at: Option<Timestamp>,

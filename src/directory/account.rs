@@ -22,7 +22,7 @@ pub enum AccountRead {
     NotFound(EntraId),
 }
 
-/// What an account is read for; runs on another thread.
+/// The purpose for which an account is read; runs on another thread.
 pub type Assess<A> = Arc<dyn Fn(&AccountRead) -> A + Send + Sync>;
 
 impl AccountRead {

@@ -24,10 +24,10 @@ const IDS_IN_FILTER: usize = 15;
 const BATCHES_AT_ONCE: usize = 64;
 const WHAT: &str = "reading assigned users";
 
-/// What accounts are read for.
+/// How accounts are read directly.
 pub(super) struct DirectRead<'r, A> {
     pub(super) selection: Arc<Selection>,
-    /// What does not come from the account.
+    /// The value that does not come from the account.
     pub(super) roles: &'r (dyn Fn(EntraId) -> RoleValue + Sync),
     pub(super) assess: Assess<A>,
 }
@@ -147,7 +147,7 @@ fn assess_answers<A>(
             not_returned.extend(users.into_iter().map(|(user, _)| user));
             continue;
         };
-        // What is behind a nextLink is missing here, and read by its id.
+        // A row behind a nextLink is missing here, and read by its id.
         let page = wire::page(&body).map_err(|why| with_request_id(&why, &request_id))?;
         let mut rows: BTreeMap<EntraId, Option<UserRow>> = BTreeMap::new();
         for row in page.rows {

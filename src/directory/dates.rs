@@ -24,7 +24,7 @@ struct Seen {
     fault: Option<ClockFault>,
 }
 
-/// What the answers say about the time at the start, in whole seconds.
+/// The time at the start according to the answers, in whole seconds.
 #[derive(Clone, Copy, Debug)]
 struct Bounds {
     /// The earliest time that an answer allows, if it was dated as soon as it was requested and then delayed.
@@ -87,7 +87,7 @@ impl Dates {
 }
 
 impl Bounds {
-    /// What an answer implies. Its date lacks the fraction of a second, and was written at some time between `sent` and
+    /// The time that an answer implies. Its date lacks the fraction of a second, and was written at some time between `sent` and
     /// `received`, which count from the start.
     fn of(date: Timestamp, sent: Duration, received: Duration) -> Self {
         let before = |seconds: u64| {

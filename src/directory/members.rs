@@ -25,7 +25,7 @@ pub(super) struct MemberList {
     rows: usize,
 }
 
-/// What a list of members says about its group.
+/// The result of a list of members for its group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum GroupState {
     /// The list has all members.
@@ -58,7 +58,7 @@ impl MemberList {
     }
 }
 
-/// What a list of members is read for, beside the members: what a row says, on another thread.
+/// The purpose of a list of members beside the members: its rows are assessed on another thread.
 pub(super) type ReadRow<T> = Arc<dyn Fn(UserRow, &str, &mut Texts) -> Option<T> + Send + Sync>;
 
 /// Only the members.

@@ -343,7 +343,7 @@ mod tests {
         }
         assert!(Pattern::parse_whole(".{0,2500}").is_err() && Pattern::parse_for_one_user(r"\w{100}").is_err());
         assert!(Pattern::parse(&"(a)".repeat(101)).unwrap_err().contains("more than 100 groups"));
-        // What administrators write, on texts as long as an attribute can be.
+        // Patterns that administrators write, on texts as long as an attribute can be.
         for pattern in [
             r"^[\w.+-]{1,64}@(?:[\w-]+\.)+[a-z]{2,24}$",
             "^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,255}\\.[A-Za-z]{2,24}$",

@@ -8,7 +8,7 @@ use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Re
 /// The SCIM path of the object id, as logs name it beside the attributes.
 pub const EXTERNAL_ID: &str = "externalId";
 
-/// What logs show instead of a redacted value.
+/// The mark that logs show instead of a redacted value.
 pub const REDACTED: &str = "[Redact]";
 
 /// The learner row that a decision is about.
@@ -37,7 +37,7 @@ impl TargetRow {
     }
 }
 
-/// What happens to one user's learner in this cycle, or why nothing does.
+/// The change of one user's learner in this cycle, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The user.
@@ -95,7 +95,7 @@ pub struct Leave {
     pub tracked: bool,
     /// Whether it is new, or has a new reason. Then `provisioning_log` gets a row.
     pub begins: bool,
-    /// What the next cycle has to know about a `waiting` user.
+    /// The facts about a `waiting` user that the next cycle needs.
     pub cause: Option<Cause>,
     /// For `drift` in attributes: the fingerprint of the values that Entra wants.
     pub drift_fingerprint: Option<Fingerprint>,
@@ -142,7 +142,7 @@ impl Decision {
         }
     }
 
-    /// What is left and recorded; `None` when the decision is applied.
+    /// The recorded reason for leaving the learner alone; `None` when the decision is applied.
     pub fn leave(&self) -> Option<&Leave> {
         match &self.effect {
             Effect::Apply(_) => None,

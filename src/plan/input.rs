@@ -33,7 +33,7 @@ impl Desired {
 /// One assigned user.
 #[derive(Clone, Debug)]
 pub struct AssignedUser {
-    /// What scope and mapping say.
+    /// The result of scope and mapping.
     pub assessment: Assessment,
     /// How the user is assigned.
     pub routes: Routes,
@@ -158,7 +158,7 @@ pub struct FailingEntry {
     pub first_at: Timestamp,
 }
 
-/// What the learner database contributes to one plan.
+/// The part of one plan that comes from the learner database.
 #[derive(Clone, Debug, Default)]
 pub struct DatabaseFacts {
     /// The rows of linked learners that may change, by user.
@@ -210,9 +210,9 @@ pub struct Limits {
     pub protected: UserList,
     /// Attributes whose values logs hide.
     pub redacted: BTreeSet<Attribute>,
-    /// What is repaired when a learner was changed outside learner-sync.
+    /// The repair of a learner that was changed outside learner-sync.
     pub repair: Repair,
-    /// What happens when a user wants a value that a former learner still has.
+    /// The treatment of a user who wants a value that a former learner still has.
     pub reissued: Reissued,
 }
 
@@ -221,7 +221,7 @@ pub struct Limits {
 pub struct PlanInput<'a> {
     /// The linked learners.
     pub linked: &'a LinkedLearners,
-    /// What the last cycle wrote, when `linked` was read from the database. A difference was made outside learner-sync.
+    /// The values that the last cycle wrote, when `linked` was read from the database. A difference was made outside learner-sync.
     pub last_written: Option<&'a LinkedLearners>,
     /// The assigned users.
     pub desired: &'a Desired,
@@ -239,7 +239,7 @@ pub struct PlanInput<'a> {
     pub nobody_assigned: bool,
     /// The confirmation of leavers.
     pub confirmed: &'a Confirmed,
-    /// What the learner database says.
+    /// The facts from the learner database.
     pub facts: &'a DatabaseFacts,
     /// The configured limits.
     pub limits: &'a Limits,
@@ -255,7 +255,7 @@ impl<'a> PlanInput<'a> {
         self.facts.rows.get(&user)
     }
 
-    /// What cannot be read about this user in the learner database. Nothing is decided about such a user.
+    /// The unreadable parts of the learner database about this user. Nothing is decided about such a user.
     pub(super) fn unreadable(self, user: EntraId) -> Option<&'a str> {
         self.facts.unreadable.by_user.get(&user).map(String::as_str)
     }

@@ -317,7 +317,7 @@ async fn rows_that_disagree_are_read_directly() {
         assert_eq!((report.outcome, report.counts.unchanged), (Outcome::Success, 7), "{what}");
         world.sim.clear_faults();
     }
-    // What is true counts, whichever row says so.
+    // The truth counts, whichever row says so.
     world.sim.tenant(|tenant| tenant.user_mut(&members[0]).account_enabled = Some(false));
     world.sim.inject(list(&other).set_key(&members[0], "accountEnabled", true));
     assert_eq!(world.cycle().await.counts.deactivated, 1);

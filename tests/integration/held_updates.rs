@@ -164,7 +164,7 @@ async fn values_that_vanish_slowly_are_counted_over_a_day() {
         assert_eq!(world.cycle().await.counts.updated, 1);
         clear(&world, &users[19..20]);
         assert_eq!(world.cycle().await.counts.held, 1, "11 of 36");
-        // What has a value again, or belongs to an inactive learner, does not count.
+        // A learner that has a value again, or is inactive, does not count.
         world.sim.tenant(|tenant| {
             tenant.user_mut(&users[0]).department = Some("Research".to_owned());
             tenant.unassign(&users[1]);

@@ -429,7 +429,7 @@ async fn an_unusable_token_is_named_at_once() {
         assert!(error.contains(words) && error.contains("without a usable token"), "{answer}: {error}");
         assert_eq!(world.sim.journal().len(), 1, "{answer}");
     }
-    // What leaves the token usable does not matter: Graph itself refuses this one.
+    // An error that leaves the token usable does not matter: Graph itself refuses this one.
     for more in
         ["", ",\"expires_in\":\"3599\"", ",\"expires_in\":null", ",\"expires_in\":-1", ",\"expires_in\":\"soon\""]
     {

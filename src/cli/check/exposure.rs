@@ -51,7 +51,7 @@ fn with_ancestors(path: &Path) -> BTreeSet<PathBuf> {
     path.ancestors().chain(target.ancestors()).map(Path::to_owned).collect()
 }
 
-/// Who may change a file or directory.
+/// The accounts that may change a file or directory.
 #[derive(Clone, Copy)]
 struct Access {
     mode: u32,

@@ -18,7 +18,7 @@ pub(in crate::directory) enum PrincipalType {
     Unknown,
 }
 
-/// A row. What cannot be decoded is `None`.
+/// A row. A value that cannot be decoded is `None`.
 #[derive(Debug)]
 pub(in crate::directory) struct AssignmentRow {
     /// The id of the assignment, which is not a GUID.

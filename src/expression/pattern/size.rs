@@ -9,7 +9,7 @@ const CLASS: u64 = 4;
 /// The size of a pattern in the syntax of `translate`; counts multiply.
 pub(super) fn size(translated: &str) -> u64 {
     let mut letters = translated.chars().peekable();
-    // Of the open groups, then of what is quantified next.
+    // The sizes of the open groups, then of the part that is quantified next.
     let (mut sizes, mut last) = (vec![1_u64], 0);
     while let Some(letter) = letters.next() {
         let added = match letter {

@@ -139,7 +139,7 @@ fn a_match_that_is_not_unique_or_not_free_is_a_conflict() {
 
     let mut world = World::new();
     world.wanted(1);
-    // Of a user that is known, or unknown, in any notation.
+    // The user is known, or unknown, in any notation.
     world.unlinked_learner(1).external_id = Some(user(9).to_string().replace('-', "").to_uppercase());
     world.check(r#"
         fail create u1: conflict; userName matches learner 1 (external_id u9, not linked, active), whose external_id names another user
@@ -268,7 +268,7 @@ fn a_change_of_letter_case_is_written_once() {
         ",
         );
     }
-    // What it does to other letters is a change.
+    // A change of other letters is a change.
     let mut world = World::new();
     world.learner(1).values.insert(Attribute::Email, Some("åsa"));
     let wanted = world.wanted(1);
@@ -1221,7 +1221,7 @@ fn a_hold_lasts_until_it_is_approved_for_its_action() {
     unreadable.hold(0, Action::Deactivate, Reason::Unreadable);
     unreadable.hold(1, Action::Update, Reason::Threshold);
     assert!(unreadable.plan().not_applied().iter().all(begins));
-    // Of another action, or without evidence.
+    // The hold has another action, or lacks evidence.
     world.hold(0, Action::Update, Reason::Threshold);
     approve(&mut world, 0);
     world.check(

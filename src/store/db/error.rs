@@ -1,4 +1,4 @@
-//! What a database engine reports, classified by what a caller does about it.
+//! The errors of a database engine, classified by how a caller reacts.
 
 use std::error::Error;
 use std::{fmt, io};
@@ -46,7 +46,7 @@ pub enum RowRefusal {
     Duplicate {
         /// The table, without its schema.
         table: String,
-        /// What must be unique.
+        /// The key that must be unique.
         key: ViolatedKey,
     },
     /// The column needs a value.
@@ -78,12 +78,12 @@ pub enum RowRefusal {
     Other {
         /// The code, of a PostgreSQL server.
         sqlstate: Option<String>,
-        /// What a trigger or the database says. It may contain values, so it belongs into the learner database alone.
+        /// The message of a trigger or of the database. It may contain values, so it belongs into the learner database alone.
         message: String,
     },
 }
 
-/// What two rows must not share.
+/// A key that two rows must not share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ViolatedKey {
     /// SQLite names columns.
@@ -196,7 +196,7 @@ impl EngineReport {
         matches!(self.0, Report::Server { message: None, .. })
     }
 
-    /// What is wrong with a name or a type in a statement, if that is what a server reports.
+    /// The report of a server on a name or a type in a statement that is wrong.
     pub(crate) fn statement_fault(&self) -> Option<&str> {
         match &self.0 {
             // insufficient_privilege: nothing is wrong with the statement.

@@ -1,4 +1,4 @@
-//! What is specific to PostgreSQL: how a server is reached, and how a session is configured before it is used.
+//! The specifics of PostgreSQL: how a server is reached, and how a session is configured before it is used.
 
 mod encoding;
 mod errors;

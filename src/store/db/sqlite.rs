@@ -1,4 +1,4 @@
-//! What is specific to SQLite: files, result codes, and the form of times.
+//! The specifics of SQLite: files, result codes, and the form of times.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

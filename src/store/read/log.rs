@@ -109,7 +109,7 @@ pub struct AuditRow {
     pub actor: String,
     /// The command or signal.
     pub action: String,
-    /// What it concerned.
+    /// The object of the action.
     pub detail: Option<String>,
 }
 

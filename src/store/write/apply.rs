@@ -220,7 +220,7 @@ async fn write_batch(session: &mut WriteSession<'_>, batch: &Batch) -> Result<Wr
             }
         }
     }
-    // What no row survives is not about a row.
+    // An error that every row meets is not about a row.
     if let (Some(error), true, true) = (unclear, written.learners.is_empty(), units.len() > 1) {
         return Err(error.into());
     }
@@ -285,7 +285,7 @@ async fn attempt(
     Ok(range.zip(written).collect())
 }
 
-/// What decides how the writes of a batch are checked.
+/// The facts that decide how the writes of a batch are checked.
 #[derive(Clone, Copy)]
 struct Checks {
     references: Option<References>,

@@ -13,7 +13,7 @@ use crate::store::error::StoreError;
 use crate::store::handle::Store;
 use crate::store::state::{self, Sources, TAKEN_OVER_SOURCES};
 
-/// What a cycle records besides learners.
+/// The rows that a cycle records besides learners.
 #[derive(Clone, Copy, Debug)]
 pub struct Bookkeeping<'b> {
     /// The decisions that leave a learner as it is.

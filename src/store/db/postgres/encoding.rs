@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-/// What the encoding of a database is known to store.
+/// The characters that the encoding of a database is known to store.
 #[derive(Debug, Default)]
 pub(in crate::store::db) struct Encoding {
     /// The name; none for an encoding without limits.

@@ -1,4 +1,4 @@
-//! What an error of PostgreSQL means, and which of its texts may be shown.
+//! The meaning of PostgreSQL errors, and the texts of them that may be shown.
 //!
 //! The detail of an error contains the values of the row, and its message may. Only names of columns and constraints are
 //! shown, and the message where it is not about rows.
@@ -17,7 +17,7 @@ pub(in crate::store::db) fn message_without_values(error: &PgDatabaseError) -> O
     (is_fatal || subject(error.code()) != Subject::Row).then(|| error.message())
 }
 
-/// What an error is about.
+/// The subject of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store::db) enum Subject {
     /// The values of a row, or nobody knows.
@@ -28,7 +28,7 @@ pub(in crate::store::db) enum Subject {
     Server,
 }
 
-/// What an error with this SQLSTATE is about.
+/// The subject of an error with this SQLSTATE.
 pub(in crate::store::db) fn subject(code: &str) -> Subject {
     match code {
         // insufficient_privilege, lock_not_available, deadlock_detected, serialization_failure
