@@ -39,6 +39,7 @@ use crate::config::{self, Config, LogFormat};
 use crate::failpoint;
 use crate::model::system_clock;
 use crate::runtime::learner_database;
+use crate::runtime::status::notify_daemon;
 use crate::store::{Access, LearnerDatabase, Store};
 
 /// The threads that wait for requests and signals.
@@ -170,16 +171,21 @@ fn configured(path: &Path, command: Command) -> Result<u8, Failure> {
     let environment = config::environment();
     // The learner database holds personal data: other users must not read it, whatever the umask of the shell.
     rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::RWXO);
-    let config = config::load(path, &environment)?;
-    logging::start_logging(&config.log)?;
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
+    // It also answers while the configuration cannot be used.
+    if let Command::Status(arguments) = command {
+        return with_runtime(status::run(path, &environment, arguments));
     }
+    let config = config::load(path, &environment)?;
+    logging::start_once(&config)?;
+    with_runtime(command.run(Context { config, environment }))
+}
+
+fn with_runtime(work: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
     // Parsing, mapping and the databases have threads of their own, which give their memory back when they end.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.enable_all().worker_threads(EVENT_THREADS).thread_keep_alive(IDLE_THREADS).build();
     let runtime = runtime.map_err(|error| Failure::failed(&error, None))?;
-    let result = runtime.block_on(command.run(Context { config, environment }));
+    let result = runtime.block_on(work);
     // A thread that waits for a disk must not keep the process.
     runtime.shutdown_background();
     result
@@ -203,18 +209,21 @@ impl Command {
         if !matches!(self, Self::Check(_) | Self::Mapping(_) | Self::Schema(_)) {
             owner::check_owner(&context.config).await?;
         }
-        match self {
+        let changes =
+            matches!(self, Self::Sync(_) | Self::Provision(_) | Self::Approve(_) | Self::Pause | Self::Resume);
+        let changed = changes.then(|| context.config.clone());
+        let result = match self {
             Self::Run => run::run(context, system_clock).await,
             Self::Sync(arguments) => sync::run(context, arguments, system_clock).await,
             Self::Plan(arguments) => plan::run(context, arguments, system_clock).await,
             Self::Provision(arguments) => provision::run(context, arguments, system_clock).await,
             Self::Check(arguments) => check::run(context, arguments, system_clock).await,
-            Self::Status(arguments) => status::run(context, arguments, system_clock()).await,
+            Self::Status(arguments) => status::run(&context.config.path, &context.environment, arguments).await,
             Self::Log(arguments) => log::run(context, *arguments, system_clock()).await,
             Self::Approve(arguments) => approve::run(context, arguments, system_clock).await,
             Self::Pause => pause::run(context, true, system_clock()).await,
             Self::Resume => pause::run(context, false, system_clock()).await,
-            Self::Resync(arguments) => resync::run(context, arguments).await,
+            Self::Resync(arguments) => resync::run(context, arguments, system_clock()).await,
             Self::Mapping(MappingCommand::Check(arguments)) => mapping::check::run(&context, &arguments),
             Self::Mapping(MappingCommand::Eval(arguments)) => {
                 mapping::eval::run_for_user(arguments, context, system_clock).await
@@ -225,7 +234,12 @@ impl Command {
             Self::Init(arguments) => init::run(arguments, &context.config.path),
             Self::Completions(arguments) => completions::run(&arguments),
             Self::Version => print_version(),
+        };
+        // Its state may be another one now.
+        if let Some(config) = changed {
+            notify_daemon(&config);
         }
+        result
     }
 
     /// The document that the command prints on standard output when it fails.

@@ -248,6 +248,20 @@ pub fn load(path: &Path, environment: &BTreeMap<String, String>) -> Result<Confi
     parse(path, &text, environment)
 }
 
+/// The state directory of a configuration file that cannot be used: as the environment or a line of the file has it,
+/// otherwise the default.
+pub fn guess_state_directory(path: &Path, environment: &BTreeMap<String, String>) -> PathBuf {
+    let text = files::read_text(path, files::MAX_DOCUMENT).unwrap_or_default();
+    let mut lines = text.lines().map(str::trim).skip_while(|line| *line != "[state]").skip(1);
+    let named = lines.by_ref().take_while(|line| !line.starts_with('[')).find_map(|line| {
+        let value = line.strip_prefix("directory")?.trim_start().strip_prefix('=')?.trim_start();
+        let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
+        Some(value[1..].split(quote).next()?.to_owned())
+    });
+    let set = first_set(environment, &["LEARNER_SYNC_STATE__DIRECTORY"]);
+    set.or(named).map_or_else(|| sections::STATE_DIRECTORY.into(), PathBuf::from)
+}
+
 /// The environment of this process. No other code reads it, so that tests can replace it.
 #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
 pub fn environment() -> BTreeMap<String, String> {

@@ -120,6 +120,19 @@ pub struct SingleUser {
     pub user: EntraId,
     /// The learner to give to the user.
     pub relink: Option<Relink>,
+    /// The administrator who asked for it, for the audit log.
+    pub audit: Option<RunAudit>,
+}
+
+/// The audit row of a run for one user.
+#[derive(Clone, Debug)]
+pub struct RunAudit {
+    /// The administrator.
+    pub actor: String,
+    /// `provision` or `relink`.
+    pub action: &'static str,
+    /// The detail, a JSON object. The number of the cycle is added to it, because such a run is not a cycle of all users.
+    pub detail: serde_json::Value,
 }
 
 /// Becomes true when the process is asked to stop.
@@ -141,6 +154,11 @@ pub async fn run(
     // The source as an earlier cycle resolved it, so that a cycle that fails early is recorded under the same source.
     let source = store.state().await?.source(&rules.tenant, rules.application);
     let cycle = store.begin_cycle(&source, options.request.trigger, options.now).await?;
+    if let Some(RunAudit { actor, action, detail }) = options.only.and_then(|only| only.audit.as_ref()) {
+        let mut detail = detail.clone();
+        detail["cycle"] = cycle.0.into();
+        store.audit(actor, action, Some(&detail.to_string()), options.now).await?;
+    }
     reached(Step::CycleBegun);
     let only = options.only.map(|only| only.user.to_string());
     let CycleRequest { trigger, full } = options.request;
@@ -151,6 +169,7 @@ pub async fn run(
     if let Err(error) = prepare_and_apply(context, options, cycle, &mut report, &mut stop).await {
         report.outcome = error.outcome();
         report.refused = error.is_refusal();
+        report.database_failed = error.is_about_the_database();
         report.fail(&error, error.hint());
     }
     report.duration = started.elapsed();
@@ -165,6 +184,7 @@ pub async fn run(
     if let Err(error) = store.finish_cycle(cycle, &end).await {
         // The learners are written; the next cycle closes the row as interrupted.
         tracing::error!(cycle.id = %cycle, "cannot record the end of the cycle: {}", chain(&error));
+        report.database_failed = true;
         if report.error.is_none() {
             report.outcome = Outcome::Failed;
             report.fail(&error, error.hint());

@@ -4,6 +4,7 @@ mod event_loop;
 mod reload;
 mod signals;
 mod source_locks;
+mod standing;
 mod systemd;
 mod timer;
 
@@ -11,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
@@ -20,6 +20,7 @@ use self::event_loop::DaemonRecord;
 use self::reload::Reloaded;
 use self::signals::Signals;
 use self::source_locks::SourceLocks;
+use self::standing::{Looked, Standing};
 use self::timer::CycleTimer;
 use crate::config::Config;
 use crate::cycle::{CycleRequest, Report};
@@ -27,7 +28,8 @@ use crate::model::{Clock, LockHolder, Trigger};
 use crate::runtime::lock::{Lock, LockError};
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::preflight::{Preflight, PreflightError};
-use crate::runtime::{App, AppError, configured_source};
+use crate::runtime::status::{DatabaseLook, StatusSummary};
+use crate::runtime::{App, AppError};
 use crate::store::{DatabaseState, Store, StoreError};
 
 /// The holder of a lock, as other processes see it.
@@ -78,19 +80,25 @@ struct Daemon {
     /// The next cycle, when it is to follow at once.
     pending: Option<CycleRequest>,
     /// A cycle runs in a task of its own, so that the loop survives its panic.
-    running: Option<JoinHandle<Result<Report, LockedCycleError>>>,
+    running: Option<JoinHandle<CycleEnded>>,
     /// A reload reads files and the database in a task of its own: either may not answer.
     reloading: Option<JoinHandle<Result<Reloaded, DaemonError>>>,
     /// Whether another reload is to follow the present one.
     reload_again: bool,
-    /// Why the last reload was rejected.
-    reload_error: Option<String>,
+    /// A look at what a command has changed in the learner database.
+    looking: Option<JoinHandle<Looked>>,
+    /// Whether another look is to follow the present one.
+    look_again: bool,
     stop: watch::Sender<bool>,
-    failing_since: Option<Timestamp>,
     /// How many cycles in a row Entra has refused.
     refusals: u32,
-    /// The result of the last cycle, as `systemctl status` shows it.
-    status: String,
+    standing: Standing,
+}
+
+/// The result of a cycle, and the learner database after it.
+struct CycleEnded {
+    result: Result<Report, LockedCycleError>,
+    looked: Looked,
 }
 
 /// Runs cycles until SIGTERM or SIGINT: one at once, then by schedule and signal.
@@ -108,11 +116,13 @@ pub async fn run(config: Config, environment: BTreeMap<String, String>, clock: C
         }
     };
     let (mut daemon, _lock) = started.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    daemon.standing.tell();
     systemd::notify_ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "started");
     daemon.serve(&mut signals).await?;
     systemd::notify_stopping();
     daemon.record(DaemonRecord::NextCycle(None)).await;
+    daemon.standing.stopped();
     daemon.timer.shut_down().await;
     tracing::info!("stopped");
     Ok(())
@@ -131,11 +141,12 @@ async fn start(
         return Err(LockError::Held(holder).into());
     }
     // An unusable database fails the start, not the first cycle.
-    let (state, failing_since) = read_database(&app, &preflight).await.map_err(PreflightError::from)?;
+    let (state, summary) = read_database(&app, &preflight).await.map_err(PreflightError::from)?;
     let mut source_locks = SourceLocks::default();
     source_locks.lock_sources(&app.config, &state)?;
     preflight.create_directories()?;
     let lock = Lock::acquire(&preflight.paths.daemon_lock, COMMAND)?;
+    let standing = Standing::new(&app, &environment, summary);
     let daemon = Daemon {
         environment,
         app,
@@ -145,23 +156,23 @@ async fn start(
         running: None,
         reloading: None,
         reload_again: false,
-        reload_error: None,
+        looking: None,
+        look_again: false,
         stop: watch::Sender::new(false),
-        failing_since,
         refusals: 0,
-        status: String::new(),
+        standing,
     };
     Ok((daemon, lock))
 }
 
-async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseState, Option<Timestamp>), StoreError> {
+async fn read_database(app: &App, preflight: &Preflight) -> Result<(DatabaseState, StatusSummary), StoreError> {
     // A cycle of an older version, such as `sync` by hand, must end before its tables are migrated.
     let store = match Lock::holder(&preflight.paths.cycle_lock) {
         Some(_) => Store::open_unmigrated(&preflight.database).await?,
         None => Store::open_inspected(&preflight.database).await?,
     };
     let state = store.state().await?;
-    let failing_since = store.failing_since(&configured_source(&app.config, &state)).await?;
+    let DatabaseLook { summary, store, .. } = DatabaseLook::read(&app.config, store, false).await?;
     store.close().await?;
-    Ok((state, failing_since))
+    Ok((state, summary))
 }

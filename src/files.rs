@@ -20,7 +20,7 @@ pub use self::pem::PemFile;
 pub(crate) use self::pem::{PemBlock, converting};
 pub(crate) use self::regular::{
     MAX_DOCUMENT, MAX_SECRET, check_own, check_regular, create_own, foreign_content, open_directory, open_own,
-    open_own_to_read, open_regular, read, read_text,
+    open_own_to_read, open_regular, read, read_text, replace_own,
 };
 pub use self::secret::SecretSource;
 pub(crate) use self::secret::{SecretKind, check_secret, is_utf16, read_secret, suspicious_password};

@@ -8,6 +8,7 @@ pub mod lock;
 pub mod locked_cycle;
 mod paths;
 pub mod preflight;
+pub mod status;
 pub mod user_lookup;
 
 pub use self::app::{App, AppError, compile_rules, configured_source, learner_database};

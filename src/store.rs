@@ -40,7 +40,10 @@ pub use self::error::{ReadOnlyCause, StoreError, TableFault};
 pub use self::handle::Store;
 pub use self::location::{DatabaseLocation, LearnerDatabase};
 pub use self::open::{Access, Inspected, MigrationResult};
-pub use self::read::{AuditRow, FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow, RowPage, RowRange};
+pub use self::read::{
+    AuditRow, CycleHistory, FailingUser, HeldUser, LearnerCounts, LogFilter, LogRow, PauseTimes, ReasonTally, RowPage,
+    RowRange, SourceOverview, UserListing,
+};
 pub use self::state::{CredentialCheck, DatabaseState};
 pub use self::take_over::SourceRecords;
 pub use self::write::{Applied, Bookkeeping, Refused, WriteContext};

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -9,7 +10,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::output::{CONFIGURATION, Failure};
 use super::visible_events::VisibleEvents;
-use crate::config::{self, LogConfig, LogFormat};
+use crate::config::{self, Config, LogConfig, LogFormat};
 
 /// Prefix of the fields in the journal: the field `cycle.id` is `LEARNER_SYNC_CYCLE_ID` there.
 const JOURNAL_PREFIX: &str = "LEARNER_SYNC";
@@ -46,6 +47,19 @@ pub(super) fn start_logging(log: &LogConfig) -> Result<(), Failure> {
         }
     };
     started.map_err(|error| Failure::failed(&error, None))
+}
+
+/// Starts logging unless it has started, and logs the warnings of the configuration.
+pub(super) fn start_once(config: &Config) -> Result<(), Failure> {
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if STARTED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
+    start_logging(&config.log)?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
 }
 
 /// Whether systemd has connected standard error to the journal: then `JOURNAL_STREAM` is its device and inode.

@@ -234,7 +234,7 @@ fn write_line(text: &str) -> std::io::Result<()> {
     }
 }
 
-fn visible_lines(text: &str) -> String {
+pub(super) fn visible_lines(text: &str) -> String {
     text.split('\n').map(visible).collect::<Vec<_>>().join("\n")
 }
 

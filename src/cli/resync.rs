@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
 
 use super::Context;
 use super::output::{DONE, FAILED, Failure, print};
@@ -12,6 +14,9 @@ use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
 use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, CycleRow, Store};
+
+/// How long the command waits for a locked learner database before it requests the cycle.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -23,7 +28,7 @@ pub(super) struct Arguments {
     wait: bool,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Failure> {
+pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) -> Result<u8, Failure> {
     let Arguments { full, wait } = arguments;
     let failed = |message: &str| Failure::new(FAILED, message);
     let path = Paths::new(&context.config).daemon_lock;
@@ -41,6 +46,7 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
         return Err(LockedCycleError::Disabled.into());
     }
     let before = if wait { last_cycle(&context).await?.map_or(0, |row| row.id.0) } else { 0 };
+    record_request(&context, full, now).await;
     let signal = if full { Signal::USR2 } else { Signal::USR1 };
     kill_process(pid, signal).map_err(|error| {
         let error = std::io::Error::from(error);
@@ -71,6 +77,21 @@ pub(super) async fn run(context: Context, arguments: Arguments) -> Result<u8, Fa
         }
         // Only the database shows the end of a cycle.
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// The daemon runs the cycle even if the request cannot be recorded.
+async fn record_request(context: &Context, full: bool, now: Timestamp) {
+    let recorded = async {
+        let store = context.open_current_store().await?;
+        let detail = json!({ "full": full }).to_string();
+        store.audit(&super::actor(&context.environment), "resync", Some(&detail), now).await?;
+        Ok::<_, Failure>(store.close().await?)
+    };
+    match tokio::time::timeout(AUDIT_TIMEOUT, recorded).await {
+        Ok(Ok(())) => {}
+        Ok(Err(failure)) => tracing::warn!("cannot record the request in the audit log: {}", failure.message),
+        Err(_) => tracing::warn!("cannot record the request in the audit log: the learner database is locked"),
     }
 }
 

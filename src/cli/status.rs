@@ -1,305 +1,258 @@
 //! `learner-sync status`: the state of provisioning.
 
-use serde_json::{Value, json};
+mod document;
+mod screen;
 
-use super::Context;
-use super::output::{DONE, FAILED, Failure, PARTLY, print, print_json, print_obstacles, seconds, shown, table};
-use crate::config::Config;
-use crate::cycle::ends_soon;
-use crate::model::{CLOCK_TOLERANCE, ClockFinding, LearnerId, LockHolder, Outcome, Reason, UnreadableRow};
-use crate::plan::Counts;
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+pub(super) use self::document::cycle_as_json;
+pub(super) use self::screen::{held_table, print_recreated};
+use super::check::disk_warnings;
+use super::output::{DONE, Failure, print_json, print_json_line, visible_lines};
+use super::{logging, owner};
+use crate::config::{self, Config};
+use crate::model::{ClockFinding, Finding, LockHolder, StateReport, system_clock};
 use crate::runtime::lock::Lock;
-use crate::runtime::{Paths, configured_source};
-use crate::store::{Access, CycleRow, FailingUser, HeldUser, LearnerCounts, Store, StoreError};
+use crate::runtime::preflight::PreflightError;
+use crate::runtime::status::{
+    DatabaseLook, RecordPlaces, Situation, StatusRecord, StatusSummary, disk_trouble, with_hint,
+};
+use crate::runtime::{Paths, learner_database};
+use crate::store::{SourceOverview, StoreError};
+
+/// How often `--watch` looks again.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
+    /// List every held, failing and skipped user.
+    #[arg(long)]
+    all: bool,
+    /// Refresh every 2 seconds until Ctrl-C; as JSON, one document per line.
+    #[arg(long, conflicts_with = "exit_code")]
+    watch: bool,
     /// Print one JSON document.
     #[arg(long)]
     pub(super) json: bool,
-    /// Exit with 1 if the last cycle failed or none has run, with 3 if users failed or are held.
+    /// Exit with a code for the state: 0 if all is well, 1 if nothing is provisioned now, 3 if something waits for you.
     #[arg(long)]
     exit_code: bool,
 }
 
-/// The state in one word, as scripts see it, and the code of `--exit-code`.
-type ProvisioningState = (&'static str, u8);
-
-const NEVER_RUN: ProvisioningState = ("never-run", FAILED);
-const RUNNING: ProvisioningState = ("running", DONE);
-const PAUSED: ProvisioningState = ("paused", DONE);
-const FAILING: ProvisioningState = ("failing", FAILED);
-const STALE: ProvisioningState = ("stale", FAILED);
-const INTERRUPTED: ProvisioningState = ("interrupted", FAILED);
-const HELD: ProvisioningState = ("held", PARTLY);
-const PARTIAL: ProvisioningState = ("partial", PARTLY);
-const OK: ProvisioningState = ("ok", DONE);
-
-#[derive(Debug)]
-struct Overview {
-    source: String,
-    paused: bool,
-    last_cycle: Option<CycleRow>,
-    last_success: Option<CycleRow>,
-    failing_since: Option<jiff::Timestamp>,
-    next_cycle_at: Option<jiff::Timestamp>,
-    learners: LearnerCounts,
-    held: Vec<HeldUser>,
-    failing: Vec<FailingUser>,
-    unreadable: Vec<UnreadableRow>,
-    recreated: u64,
+/// Everything that is shown.
+struct View {
+    report: StateReport,
+    now: Timestamp,
+    /// `None` when nothing is known of the learner database.
+    summary: Option<StatusSummary>,
+    /// `None` when the learner database cannot be read.
+    overview: Option<SourceOverview>,
+    /// What the present daemon recorded, or the last one.
+    record: Option<StatusRecord>,
     daemon: Option<LockHolder>,
     cycle: Option<LockHolder>,
-    credential_ends_at: Option<jiff::Timestamp>,
-    clock: Option<ClockFinding>,
-    now: jiff::Timestamp,
+    database: String,
+    database_error: Option<String>,
+    config: PathBuf,
+    config_error: Option<String>,
+    /// Whether `provisioning.users` is true.
+    enabled: bool,
+    disk: Vec<String>,
+    is_last_cycle_in_the_future: bool,
+    all: bool,
 }
 
-pub(super) async fn run(context: Context, arguments: Arguments, now: jiff::Timestamp) -> Result<u8, Failure> {
-    let Arguments { json, exit_code } = arguments;
-    let overview = Overview::read(&context, now).await?;
-    let state @ (word, code) = overview.state();
-    if json {
-        print_json(&overview.as_json(word))?;
-    } else {
-        overview.print(state, &context.config)?;
+pub(super) async fn run(
+    path: &Path,
+    environment: &BTreeMap<String, String>,
+    arguments: Arguments,
+) -> Result<u8, Failure> {
+    let Arguments { all, watch, json, exit_code } = arguments;
+    if watch {
+        return refresh(path, environment, all, json).await;
     }
-    Ok(if exit_code { code } else { DONE })
+    let view = View::read(path, environment, all).await?;
+    if json {
+        print_json(&view.as_json())?;
+    } else {
+        super::output::print(view.screen().trim_end())?;
+    }
+    Ok(if exit_code { view.report.state.exit_code() } else { DONE })
 }
 
-impl Overview {
-    async fn read(context: &Context, now: jiff::Timestamp) -> Result<Self, Failure> {
-        let config = &context.config;
-        let store = match Store::open(context.learners()?, Access::ReadOnly).await {
-            Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Store::in_memory().await?,
-            opened => opened?,
+async fn refresh(path: &Path, environment: &BTreeMap<String, String>, all: bool, json: bool) -> Result<u8, Failure> {
+    let mut stop = super::sync::stop_on_signal()?;
+    let clear = if std::io::stdout().is_terminal() { "\u{1b}[H\u{1b}[2J" } else { "" };
+    loop {
+        let viewed = View::read(path, environment, all).await;
+        let shown = match &viewed {
+            Ok(view) if json => {
+                print_json_line(&view.as_json())?;
+                std::io::stdout().flush()
+            }
+            Ok(view) => {
+                let mut output = std::io::stdout().lock();
+                writeln!(output, "{clear}{}", visible_lines(&view.screen())).and_then(|()| output.flush())
+            }
+            // It may pass: a database that is restored, or a file that is edited.
+            Err(failure) => {
+                let text = visible_lines(&failure.message);
+                writeln!(std::io::stdout().lock(), "{clear}{text}")
+            }
         };
-        let state = store.state().await?;
-        let source = configured_source(config, &state);
+        // A reader that closes standard output early has seen enough.
+        if shown.is_err() || tokio::time::timeout(WATCH_EVERY, stop.wait_for(|stop| *stop)).await.is_ok() {
+            return Ok(DONE);
+        }
+    }
+}
+
+impl View {
+    async fn read(path: &Path, environment: &BTreeMap<String, String>, all: bool) -> Result<Self, Failure> {
+        let now = system_clock();
+        match config::load(path, environment) {
+            Ok(config) => {
+                logging::start_once(&config)?;
+                owner::check_owner(&config).await?;
+                Self::live(&config, environment, all, now).await
+            }
+            Err(error) => {
+                let directory = config::guess_state_directory(path, environment);
+                let record = RecordPlaces::new(path, Some(&directory), environment).read();
+                match record {
+                    Some(record) => Ok(Self::recorded(record, None, Some(error.to_string()), now)),
+                    None => Err(error.into()),
+                }
+            }
+        }
+    }
+
+    /// The view with the learner database, or with what the daemon recorded of it.
+    async fn live(
+        config: &Config,
+        environment: &BTreeMap<String, String>,
+        all: bool,
+        now: Timestamp,
+    ) -> Result<Self, Failure> {
         let paths = Paths::new(config);
+        let record = RecordPlaces::new(&config.path, Some(&paths.state_directory), environment).read();
+        let learners = learner_database(config, environment)?;
+        let database = learners.place.to_string();
+        let looked = async {
+            let look = DatabaseLook::open(config, learners, all).await?;
+            let here = Lock::holder(&paths.cycle_lock);
+            let cycle = if here.is_some() { here } else { look.store.cycle_holder().await? };
+            Ok::<_, StoreError>((look, cycle))
+        };
+        let (DatabaseLook { summary, overview, store }, cycle) = match (looked.await, record.clone()) {
+            (Ok(looked), _) => looked,
+            (Err(error), None) => return Err(error.into()),
+            (Err(error), Some(record)) => {
+                let error = with_hint(&PreflightError::from(error));
+                let view = Self::recorded(record, Some(error), None, now);
+                return Ok(Self { disk: disk_warnings(config), ..view });
+            }
+        };
+        // Only read, so nothing is lost.
+        let _ = store.close().await;
         let daemon = Lock::holder(&paths.daemon_lock);
-        let here = Lock::holder(&paths.cycle_lock);
-        let cycle = if here.is_some() { here } else { store.cycle_holder().await? };
+        let own = |record: &&StatusRecord| daemon.as_ref().is_some_and(|daemon| record.is_of(daemon));
+        let alive = record.as_ref().filter(own);
+        let known = record.as_ref().map(|record| record.situation(daemon.is_some()));
+        let mut situation = match &known {
+            Some(known) if alive.is_some() => known.clone(),
+            _ => Situation::new(config),
+        };
+        if let Some(known) = &known {
+            situation.daemon = known.daemon.clone();
+        }
+        situation.daemon.runs = daemon.is_some();
+        let has_run = summary.last_cycle.is_some()
+            || record
+                .as_ref()
+                .and_then(|record| record.summary.as_ref())
+                .is_some_and(|known| known.last_cycle.is_some());
+        if let Some(reason) = disk_trouble(config, has_run) {
+            let since = situation.trouble.as_ref().and_then(|trouble| trouble.since);
+            situation.trouble = Some(Finding::new(since, reason));
+        }
+        let is_open = summary.last_cycle.as_ref().is_some_and(|last| last.outcome.is_none());
+        situation.is_cycle_running = cycle.is_some() && is_open;
+        situation.summary = Some(summary.clone());
+        let facts = situation.facts(now);
         Ok(Self {
-            paused: state.paused,
-            last_cycle: store.last_cycle(Some(&source)).await?,
-            last_success: store.last_success(Some(&source)).await?,
-            failing_since: store.failing_since(&source).await?,
-            // Without a daemon no cycle will start then; during a cycle the next time is not drawn yet.
-            next_cycle_at: state.next_cycle_at.filter(|_| daemon.is_some() && cycle != daemon),
-            learners: store.learner_counts(&source).await?,
-            held: store.held_users(&source).await?,
-            failing: store.failing_users(&source).await?,
-            recreated: store.recreated_users(&source).await?,
-            // After all other reads, which collect the rows that they leave out.
-            unreadable: store.inspect_bookkeeping(&source).await?,
+            report: facts.report(),
+            now,
+            summary: Some(summary),
+            overview: Some(overview),
             daemon,
             cycle,
-            credential_ends_at: state.credential.and_then(|check| check.ends_at),
-            clock: state.clock,
+            database,
+            database_error: None,
+            config: config.path.clone(),
+            config_error: None,
+            enabled: situation.enabled,
+            disk: disk_warnings(config),
+            is_last_cycle_in_the_future: facts.is_last_cycle_in_the_future(),
+            all,
+            record,
+        })
+    }
+
+    /// The view of what the daemon recorded.
+    fn recorded(
+        record: StatusRecord,
+        database_error: Option<String>,
+        config_error: Option<String>,
+        now: Timestamp,
+    ) -> Self {
+        let daemon = record.holder();
+        let mut situation = record.situation(daemon.is_some());
+        if let Some(reason) = &database_error {
+            let since = situation.trouble.as_ref().and_then(|trouble| trouble.since);
+            situation.trouble = Some(Finding::new(since, reason.clone()));
+        }
+        let facts = situation.facts(now);
+        Self {
+            report: facts.report(),
             now,
-            source,
-        })
+            summary: situation.summary,
+            overview: None,
+            cycle: daemon.clone().filter(|_| record.is_cycle_running),
+            daemon,
+            database: record.database.clone(),
+            database_error,
+            config: record.config.clone(),
+            config_error,
+            enabled: situation.enabled,
+            disk: Vec::new(),
+            is_last_cycle_in_the_future: facts.is_last_cycle_in_the_future(),
+            all: false,
+            record: Some(record),
+        }
     }
 
-    fn state(&self) -> ProvisioningState {
-        let Some(last) = &self.last_cycle else {
-            return if self.paused { PAUSED } else { NEVER_RUN };
+    /// The record of the running daemon.
+    fn alive(&self) -> Option<&StatusRecord> {
+        let daemon = self.daemon.as_ref()?;
+        self.record.as_ref().filter(|record| record.is_of(daemon))
+    }
+
+    /// Without a daemon no cycle will start then; during a cycle the next time is not drawn yet.
+    fn next_cycle_at(&self) -> Option<Timestamp> {
+        let next = match self.alive() {
+            Some(record) => record.next_cycle_at,
+            None => self.summary.as_ref().and_then(|summary| summary.next_cycle_at),
         };
-        match last.outcome {
-            None if self.cycle.is_some() => RUNNING,
-            Some(Outcome::Failed) => FAILING,
-            _ if !self.paused && self.last_cycle_is_in_the_future() => STALE,
-            None | Some(Outcome::Interrupted) => INTERRUPTED,
-            Some(_) if self.paused => PAUSED,
-            // The last cycle may have been for one user only, so its outcome does not cover the others.
-            Some(Outcome::Held | Outcome::Partial | Outcome::Success) if !self.held.is_empty() => HELD,
-            Some(Outcome::Held | Outcome::Partial | Outcome::Success) => {
-                let failures = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
-                let fails = self.failing.iter().any(|user| failures.contains(&user.reason));
-                if fails || !self.unreadable.is_empty() { PARTIAL } else { OK }
-            }
-        }
+        next.filter(|_| self.daemon.is_some() && self.cycle != self.daemon)
     }
 
-    /// Whether a clock was wrong when the last cycle ran, or is wrong now: its age says nothing.
-    fn last_cycle_is_in_the_future(&self) -> bool {
-        let latest = self.last_cycle.as_ref().map(|last| last.finished_at.unwrap_or(last.started_at));
-        latest.is_some_and(|at| at.duration_since(self.now) > CLOCK_TOLERANCE)
+    fn clock(&self) -> Option<ClockFinding> {
+        self.summary.as_ref().and_then(|summary| ClockFinding::from_text(summary.clock.as_deref()?))
     }
-
-    fn as_json(&self, state: &str) -> Value {
-        let LearnerCounts { active, inactive, linked } = self.learners;
-        json!({
-            "state": state,
-            "source": self.source,
-            "paused": self.paused,
-            "last_cycle": self.last_cycle.as_ref().map(cycle_as_json),
-            "last_success": self.last_success.as_ref().map(cycle_as_json),
-            "failing_since": self.failing_since.map(seconds),
-            "next_cycle_at": self.next_cycle_at.map(seconds),
-            "learners": { "active": active, "inactive": inactive, "linked": linked },
-            "held": self.held.iter().map(held_as_json).collect::<Vec<_>>(),
-            "failing": self.failing.iter().map(failing_as_json).collect::<Vec<_>>(),
-            "recreated": self.recreated,
-            "unreadable_rows": self.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "daemon": self.daemon.as_ref().map(holder_as_json),
-            "running_cycle": self.cycle.as_ref().map(holder_as_json),
-            "credential_ends_at": self.credential_ends_at.map(seconds),
-            "clock": self.clock.map(clock_as_json),
-            "version": env!("CARGO_PKG_VERSION"),
-        })
-    }
-
-    fn print(&self, state: ProvisioningState, config: &Config) -> Result<(), Failure> {
-        let LearnerCounts { active, inactive, linked } = self.learners;
-        let state = match (state, self.failing_since.map(seconds)) {
-            ((word, _), None) => word.to_owned(),
-            (FAILING, Some(since)) => format!("failing since {since}"),
-            ((word, _), Some(since)) => format!("{word} (failing since {since})"),
-        };
-        print(&format!("State         {state}"))?;
-        print(&format!("Source        {}", self.source))?;
-        match &self.last_cycle {
-            None => print("Last cycle    none yet")?,
-            Some(last) => print(&format!("Last cycle    {}", in_words(last)))?,
-        }
-        if let Some(CycleRow { error: Some(error), outcome: None | Some(Outcome::Failed), .. }) = &self.last_cycle {
-            print(&format!("  Error       {error}"))?;
-            if let Some(success) = &self.last_success {
-                print(&format!("Last success  {}", in_words(success)))?;
-            }
-        }
-        let next = match (self.next_cycle_at, &self.daemon) {
-            (_, None) => "no daemon is running".to_owned(),
-            (None, Some(_)) => "not scheduled yet".to_owned(),
-            (Some(at), Some(_)) => seconds(at),
-        };
-        print(&format!("Next cycle    {next}"))?;
-        print(&format!("Learners      {active} active, {inactive} inactive, {linked} linked to this application"))?;
-        print_obstacles(config, self.paused)?;
-        if let Some(warning) = self.credential_ends_at.and_then(|end| ends_soon(end, self.now)) {
-            print(&format!("Credential    {warning}"))?;
-        }
-        if let Some(warning) = self.clock.and_then(ClockFinding::warning) {
-            print(&format!("Clock         {warning}"))?;
-        }
-        if self.last_cycle_is_in_the_future() {
-            print("Clock         the last cycle lies in the future: the clock of this machine was or is wrong")?;
-        }
-        if !self.unreadable.is_empty() {
-            print(&format!("\nRows that cannot be read ({}):", self.unreadable.len()))?;
-            print(&list_unreadable(&self.unreadable))?;
-        }
-        if !self.held.is_empty() {
-            print(&format!("\nHeld ({}); release with `learner-sync approve`:", self.held.len()))?;
-            print(&held_table(&self.held))?;
-        }
-        if !self.failing.is_empty() {
-            print(&format!("\nFailing or skipped ({}):", self.failing.len()))?;
-            let mut rows = table(&["reason", "user", "since", "last tried", "attempts", "detail"]);
-            for FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } in &self.failing {
-                let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-                rows.add_row([
-                    reason.as_str(),
-                    &user,
-                    &seconds(*first_at),
-                    &seconds(*last_at),
-                    &attempts.to_string(),
-                    &detail.as_deref().map(shown).unwrap_or_default(),
-                ]);
-            }
-            print(&rows.trim_fmt())?;
-        }
-        print_recreated(self.recreated)?;
-        Ok(())
-    }
-}
-
-/// The first rows, one line each.
-fn list_unreadable(rows: &[UnreadableRow]) -> String {
-    const SHOWN: usize = 10;
-    let shown = rows.iter().take(SHOWN).map(|row| shown(&row.to_string()));
-    let others = rows.len().checked_sub(SHOWN).filter(|others| *others > 0);
-    shown.chain(others.map(|others| format!("and {others} more"))).collect::<Vec<_>>().join("\n")
-}
-
-/// Points to the command that keeps these users from losing their learners.
-pub(super) fn print_recreated(users: u64) -> Result<(), Failure> {
-    if users > 0 {
-        print(&format!(
-            "\nUsers in conflict who may have new accounts and deleted former ones: {users}\nLook at them with \
-             `learner-sync approve --relink` before you approve deactivations."
-        ))?;
-    }
-    Ok(())
-}
-
-fn in_words(row: &CycleRow) -> String {
-    let CycleRow { id, started_at, finished_at, outcome, counts, trigger, .. } = row;
-    let Counts { created, updated, deactivated, reactivated, .. } = counts;
-    match (outcome, finished_at) {
-        (Some(outcome), Some(finished)) => format!(
-            "{outcome} at {} (cycle {id}, {trigger}): {created} created, {updated} updated, {deactivated} deactivated, \
-             {reactivated} reactivated",
-            seconds(*finished)
-        ),
-        _ => format!("started at {} (cycle {id}, {trigger}), not ended", seconds(*started_at)),
-    }
-}
-
-fn clock_as_json(finding: ClockFinding) -> Value {
-    let (word, ahead) = match finding {
-        ClockFinding::Agree => ("agree", None),
-        ClockFinding::Differ(ahead) => ("differ", Some(ahead.as_secs())),
-        ClockFinding::Unknown(fault) => (fault.as_str(), None),
-    };
-    json!({ "finding": word, "ahead_seconds": ahead })
-}
-
-fn holder_as_json(holder: &LockHolder) -> Value {
-    let LockHolder { pid, command } = holder;
-    json!({ "pid": pid, "command": command })
-}
-
-pub(super) fn cycle_as_json(row: &CycleRow) -> Value {
-    let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error } = row;
-    let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
-    json!({
-        "cycle": id.0, "source": source, "trigger": trigger.as_str(), "started_at": seconds(*started_at),
-        "finished_at": finished_at.map(seconds), "outcome": outcome.map(Outcome::as_str), "in_scope": in_scope,
-        "created": created, "updated": updated, "deactivated": deactivated, "reactivated": reactivated,
-        "unchanged": unchanged, "skipped": skipped, "failed": failed, "held": held, "requests": requests,
-        "error": error,
-    })
-}
-
-fn held_as_json(user: &HeldUser) -> Value {
-    let HeldUser { entra_id, action, reason, since, approved, learner, user_name } = user;
-    let (approved_at, approved_by) = approved.clone().unzip();
-    json!({
-        "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(LearnerId::to_json), "user_name": user_name,
-        "action": action.as_str(), "reason": reason.as_str(), "since": seconds(*since),
-        "approved_at": approved_at.map(seconds), "approved_by": approved_by,
-    })
-}
-
-fn failing_as_json(user: &FailingUser) -> Value {
-    let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } = user;
-    json!({
-        "entra_id": entra_id.to_string(), "user_name": user_name, "reason": reason.as_str(), "detail": detail,
-        "first_at": seconds(*first_at), "last_at": seconds(*last_at), "attempts": attempts,
-    })
-}
-
-/// The held users, one line each.
-pub(super) fn held_table(held: &[HeldUser]) -> String {
-    let mut rows = table(&["action", "reason", "user", "learner", "since", "approved"]);
-    for HeldUser { entra_id, action, reason, since, approved, learner, user_name } in held {
-        let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-        let learner = learner.as_ref().map(ToString::to_string).unwrap_or_default();
-        let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));
-        rows.add_row([action.as_str(), reason.as_str(), &user, &learner, &seconds(*since), &approved]);
-    }
-    rows.trim_fmt()
 }

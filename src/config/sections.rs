@@ -199,9 +199,11 @@ pub(super) fn safety(reader: &mut Reader<'_>) -> SafetyConfig {
     }
 }
 
+pub(super) const STATE_DIRECTORY: &str = "/var/lib/learner-sync";
+
 /// `[state]`.
 pub(super) fn state(reader: &mut Reader<'_>) -> StateConfig {
-    StateConfig { directory: reader.path("state.directory").unwrap_or_else(|| "/var/lib/learner-sync".into()) }
+    StateConfig { directory: reader.path("state.directory").unwrap_or_else(|| STATE_DIRECTORY.into()) }
 }
 
 /// `[log]`.

@@ -96,6 +96,11 @@ impl CycleError {
         }
     }
 
+    /// Whether the learner database failed as a whole.
+    pub(super) fn is_about_the_database(&self) -> bool {
+        matches!(self, Self::Store(error) if !matches!(error, StoreError::RelinkRefused { .. }))
+    }
+
     pub(super) fn outcome(&self) -> Outcome {
         match self {
             Self::Interrupted => Outcome::Interrupted,

@@ -58,7 +58,7 @@ pub(super) struct ExplainedUser {
 
 impl ExplainedUser {
     pub(super) fn new(
-        SingleUser { user, relink }: &SingleUser,
+        SingleUser { user, relink, audit: _ }: &SingleUser,
         linked: &LinkedLearners,
         desired: &Desired,
         confirmed: &Confirmed,

@@ -34,6 +34,8 @@ pub struct Report {
     pub error: Option<String>,
     /// Whether Entra refused the credential or does not know the application.
     pub refused: bool,
+    /// Whether the learner database failed as a whole.
+    pub database_failed: bool,
     /// The decisions that the database refused.
     pub refused_rows: Vec<Decision>,
     /// Whether learner ids may be names, which operational logs must not contain.
@@ -54,6 +56,7 @@ impl Report {
             duration: Duration::ZERO,
             error: None,
             refused: false,
+            database_failed: false,
             refused_rows: Vec::new(),
             personal_ids: false,
             explanation: None,

@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::signals::{SignalRequest, Signals};
+use super::standing::{Looked, look};
 use super::systemd::{self, Watchdog};
 use super::timer::draw_wait;
-use super::{COMMAND, DATABASE_TIMEOUT, Daemon, DaemonError};
+use super::{COMMAND, CycleEnded, DATABASE_TIMEOUT, Daemon, DaemonError};
 use crate::cycle::{CycleRequest, Report};
 use crate::model::{Outcome, Trigger, chain};
 use crate::runtime::locked_cycle::{LockedCycleError, RunOptions, run_locked_cycle};
 use crate::store::{Access, Store};
-
-type CycleResult = Result<Result<Report, LockedCycleError>, JoinError>;
 
 impl Daemon {
     /// Serves requests until a stop, and lets the running cycle finish its batch.
@@ -26,6 +26,9 @@ impl Daemon {
             if stopping && self.running.is_none() {
                 if let Some(reload) = self.reloading.take() {
                     reload.abort();
+                }
+                if let Some(look) = self.looking.take() {
+                    look.abort();
                 }
                 return Ok(());
             }
@@ -47,9 +50,15 @@ impl Daemon {
                     self.reloading = None;
                     self.finish_reload(reloaded).await?;
                 }
+                looked = task_result(&mut self.looking) => {
+                    self.looking = None;
+                    self.finish_look(looked);
+                }
+                () = self.standing.probed(&self.app) => {}
                 signal = signals.next() => match signal {
-                    SignalRequest::Cycle => self.request_cycle(Trigger::Signal, false),
-                    SignalRequest::FullCycle => self.request_cycle(Trigger::Signal, true),
+                    SignalRequest::Cycle => self.serve_signal(false).await,
+                    SignalRequest::FullCycle => self.serve_signal(true).await,
+                    SignalRequest::Look => self.request_look(),
                     SignalRequest::Reload => self.request_reload(),
                     SignalRequest::Stop => {
                         systemd::notify_stopping();
@@ -60,6 +69,34 @@ impl Daemon {
                 () = self.timer.fired() => self.request_cycle(Trigger::Schedule, false),
                 () = watchdog.notified() => {}
             }
+        }
+    }
+
+    async fn serve_signal(&mut self, full: bool) {
+        tracing::info!(cycle.full = full, "a signal requests a cycle");
+        self.request_cycle(Trigger::Signal, full);
+        self.record(DaemonRecord::Signal { full, at: (self.app.clock)() }).await;
+    }
+
+    /// Starts a look at the learner database, or lets another one follow the present one.
+    pub(super) fn request_look(&mut self) {
+        if self.looking.is_some() {
+            self.look_again = true;
+            return;
+        }
+        let app = Arc::clone(&self.app);
+        self.looking = Some(tokio::spawn(async move { look(&app).await }));
+    }
+
+    fn finish_look(&mut self, looked: Result<Looked, JoinError>) {
+        // A cycle looks at its end.
+        if self.running.is_none()
+            && let Ok(looked) = looked
+        {
+            self.standing.looked(looked);
+        }
+        if std::mem::take(&mut self.look_again) {
+            self.request_look();
         }
     }
 
@@ -74,57 +111,50 @@ impl Daemon {
 
     async fn start_cycle(&mut self, request: CycleRequest) {
         self.timer.disarm().await;
-        self.show_status("a cycle is running");
+        self.standing.cycle_started();
         let (app, stop) = (Arc::clone(&self.app), self.stop.subscribe());
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
         let options = RunOptions { request, wait: true, force: false, command: COMMAND, actor: None, only: None };
-        self.running = Some(tokio::spawn(async move { run_locked_cycle(&app, options, stop).await }));
+        self.running = Some(tokio::spawn(async move {
+            let result = run_locked_cycle(&app, options, stop).await;
+            CycleEnded { result, looked: look(&app).await }
+        }));
     }
 
-    fn finish_cycle(&mut self, result: CycleResult) {
-        let now = (self.app.clock)();
-        let refused = matches!(&result, Ok(Ok(Report { refused: true, .. })));
+    fn finish_cycle(&mut self, ended: Result<CycleEnded, JoinError>) {
+        let (result, looked) = match ended {
+            Ok(CycleEnded { result, looked }) => (Some(result), Some(looked)),
+            Err(_) => (None, None),
+        };
+        let refused = matches!(&result, Some(Ok(Report { refused: true, .. })));
         self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
-        let failure = match result {
-            Ok(Ok(Report { outcome: Outcome::Failed, error, .. })) => error.unwrap_or_default(),
-            Ok(Ok(report)) => {
-                self.failing_since = None;
-                return self.set_status(format!("last cycle at {now:.0}: {}", report.summary()));
+        let (failure, trouble) = match result {
+            Some(Ok(Report { outcome: Outcome::Failed, error, database_failed, .. })) => {
+                let error = error.unwrap_or_default();
+                (Some(error.clone()), database_failed.then_some(error))
             }
-            Ok(Err(LockedCycleError::Paused)) => {
+            Some(Ok(_) | Err(LockedCycleError::Stopped)) => (None, None),
+            Some(Err(LockedCycleError::Paused)) => {
                 tracing::info!("provisioning is paused; the cycle is skipped");
-                return self.set_status("paused".to_owned());
+                (None, None)
             }
-            Ok(Err(LockedCycleError::Disabled)) => {
+            Some(Err(LockedCycleError::Disabled)) => {
                 tracing::info!("provisioning.users = false; the cycle is skipped");
-                return self.set_status("provisioning.users = false".to_owned());
+                (None, None)
             }
-            Ok(Err(LockedCycleError::Stopped)) => return,
-            Ok(Err(error)) => {
-                let error = chain(&error);
-                tracing::error!("cannot start a cycle: {error}");
-                error
+            Some(Err(error)) => {
+                let text = chain(&error);
+                tracing::error!("cannot start a cycle: {text}");
+                let hint = if let LockedCycleError::Preflight(error) = &error { error.hint() } else { None };
+                let text = hint.map_or(text.clone(), |hint| format!("{text}; {hint}"));
+                (Some(text.clone()), Some(text))
             }
-            Err(_) => {
+            None => {
                 tracing::error!("the cycle panicked; the next one repeats it");
-                "the cycle panicked".to_owned()
+                (Some("the cycle panicked".to_owned()), None)
             }
         };
-        let since = *self.failing_since.get_or_insert(now);
-        self.set_status(format!("failing since {since:.0}: {failure}"));
-    }
-
-    fn set_status(&mut self, status: String) {
-        self.show_status(&status);
-        self.status = status;
-    }
-
-    /// Shows `text` to systemd, together with a rejected reload until one succeeds.
-    pub(super) fn show_status(&self, text: &str) {
-        match &self.reload_error {
-            None => systemd::notify_status(text),
-            Some(error) => systemd::notify_status(&format!("{text}; configuration not reloaded: {error}")),
-        }
+        self.standing.cycle_ended(failure, trouble, looked);
     }
 
     /// Draws the time of the next cycle, but not later than after `longest`.
@@ -135,7 +165,7 @@ impl Daemon {
         self.timer.arm(wait).await?;
         let next = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
         self.record(DaemonRecord::NextCycle(Some(next))).await;
-        self.show_status(&format!("{}; next cycle at {next:.0}", self.status));
+        self.standing.scheduled(next);
         tracing::info!(next_cycle.at = %format!("{next:.0}"), "waiting");
         Ok(())
     }
@@ -145,6 +175,7 @@ impl Daemon {
         let what = match record {
             DaemonRecord::NextCycle(_) => "the time of the next cycle",
             DaemonRecord::Reload(_) => "the reload",
+            DaemonRecord::Signal { .. } => "the signal",
         };
         let app = Arc::clone(&self.app);
         let written = tokio::spawn(async move {
@@ -153,6 +184,11 @@ impl Daemon {
                 DaemonRecord::NextCycle(at) => store.set_next_cycle_at(at).await?,
                 // The sender of a signal is unknown.
                 DaemonRecord::Reload(at) => store.audit("SIGHUP", "reload", None, at).await?,
+                DaemonRecord::Signal { full, at } => {
+                    let actor = if full { "SIGUSR2" } else { "SIGUSR1" };
+                    let detail = json!({ "full": full }).to_string();
+                    store.audit(actor, "signal", Some(&detail), at).await?;
+                }
             }
             store.close().await
         });
@@ -172,6 +208,8 @@ pub(super) enum DaemonRecord {
     NextCycle(Option<Timestamp>),
     /// The configuration was reloaded.
     Reload(Timestamp),
+    /// A signal requested a cycle.
+    Signal { full: bool, at: Timestamp },
 }
 
 /// Resolves when the task ends; never, when there is none.

@@ -52,9 +52,11 @@ impl Daemon {
                 // Frequent reloads must not postpone the next cycle for ever.
                 let same_schedule = app.config.schedule == self.app.config.schedule;
                 self.app = Arc::new(app);
-                self.reload_error = None;
                 tracing::info!("configuration reloaded");
+                self.standing.reloaded(&self.app.config);
                 self.record(DaemonRecord::Reload((self.app.clock)())).await;
+                // The application may be another one.
+                self.request_look();
                 if self.running.is_none() {
                     self.schedule_next(self.timer.left().filter(|_| same_schedule)).await?;
                 }
@@ -64,8 +66,7 @@ impl Daemon {
                 let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
                 let error = format!("{}{hint}", chain(&error));
                 tracing::error!("configuration not reloaded, the old one stays: {error}");
-                self.reload_error = Some(error);
-                self.show_status(&self.status);
+                self.standing.reload_rejected(error);
             }
         }
         systemd::notify_ready();

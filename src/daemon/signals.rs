@@ -11,6 +11,9 @@ pub(super) enum SignalRequest {
     FullCycle,
     /// SIGHUP.
     Reload,
+    /// SIGURG: a command has changed the learner database. Without a handler the system ignores this signal, so an older
+    /// daemon does too.
+    Look,
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -19,6 +22,7 @@ pub(super) struct Signals {
     user1: Signal,
     user2: Signal,
     hangup: Signal,
+    urgent: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -29,6 +33,7 @@ impl Signals {
             user1: signal(SignalKind::user_defined1())?,
             user2: signal(SignalKind::user_defined2())?,
             hangup: signal(SignalKind::hangup())?,
+            urgent: signal(SignalKind::from_raw(rustix::process::Signal::URG.as_raw()))?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -36,7 +41,7 @@ impl Signals {
 
     /// Resolves at SIGTERM or SIGINT. The other signals stay for [`Self::next`].
     pub(super) async fn stop(&mut self) {
-        let Self { user1: _, user2: _, hangup: _, terminate, interrupt } = self;
+        let Self { user1: _, user2: _, hangup: _, urgent: _, terminate, interrupt } = self;
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -45,7 +50,7 @@ impl Signals {
 
     /// The next request. Dropping the future loses no signal.
     pub(super) async fn next(&mut self) -> SignalRequest {
-        let Self { user1, user2, hangup, terminate, interrupt } = self;
+        let Self { user1, user2, hangup, urgent, terminate, interrupt } = self;
         tokio::select! {
             // A stop comes first.
             biased;
@@ -54,6 +59,7 @@ impl Signals {
             _ = hangup.recv() => SignalRequest::Reload,
             _ = user2.recv() => SignalRequest::FullCycle,
             _ = user1.recv() => SignalRequest::Cycle,
+            _ = urgent.recv() => SignalRequest::Look,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! larger than the memory. The target of a link in the place of a file of ours belongs to others.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -38,6 +38,18 @@ pub(crate) fn open_own_to_read(path: &Path) -> io::Result<File> {
 /// Creates a file of our own that does not exist yet.
 pub(crate) fn create_own(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Replaces a file of our own as a whole: a reader sees the old content or the new one. Only its owner can read it.
+pub(crate) fn replace_own(path: &Path, content: &[u8]) -> io::Result<()> {
+    check_own(path)?;
+    let new = super::beside(path, ".new");
+    let mut options = OpenOptions::new();
+    // A kill may have left it.
+    let mut file = open_checked(options.write(true).create(true).truncate(true).mode(0o600), &new, OFlags::NOFOLLOW)?;
+    file.write_all(content)?;
+    drop(file);
+    std::fs::rename(new, path)
 }
 
 /// Checks that a file of our own is missing or regular.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -10,7 +9,7 @@ use super::app::{App, signed};
 use super::lock::{Lock, LockError};
 use super::preflight::{LOCK_FILE, Preflight, PreflightError};
 use super::user_lookup::{UserArgument, UserLookupError, find_user};
-use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, SingleUser, StopSignal};
+use crate::cycle::{self, CycleContext, CycleOptions, CycleRequest, Report, RunAudit, SingleUser, StopSignal};
 use crate::failpoint::{Step, reached};
 use crate::model::{CycleTime, LockHolder, chain};
 use crate::store::{Store, StoreError};
@@ -96,12 +95,19 @@ pub async fn run_locked_cycle(
     if !options.force && store.state().await?.paused {
         return Err(LockedCycleError::Paused);
     }
+    let now = (app.clock)();
     let found = match options.only {
-        Some(argument) => Some(find_user(app, &store, argument).await?),
+        Some(argument) => {
+            let user = find_user(app, &store, argument).await?;
+            let audit = options.actor.map(|actor| run_audit(&user, options.force, actor));
+            Some(SingleUser { audit, ..user })
+        }
         None => None,
     };
-    let now = (app.clock)();
-    write_audit(&store, options, found.as_ref(), now).await?;
+    if let (None, Some(actor)) = (&found, options.actor) {
+        let detail = json!({ "full": options.request.full, "force": options.force });
+        store.audit(actor, "sync", Some(&detail.to_string()), now).await?;
+    }
     let context = CycleContext {
         directory: &app.directory,
         store: &store,
@@ -190,25 +196,15 @@ async fn wait_for_lock(
     }
 }
 
-/// Records a cycle that an administrator runs by hand.
-async fn write_audit(
-    store: &Store,
-    options: RunOptions<'_>,
-    found: Option<&SingleUser>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let RunOptions { request: CycleRequest { full, .. }, force, actor: Some(actor), .. } = options else {
-        return Ok(());
-    };
-    let (action, detail) = match found {
-        None => ("sync", json!({ "full": full, "force": force })),
-        Some(SingleUser { user, relink: None }) => ("provision", json!({ "user": user.to_string(), "force": force })),
-        Some(SingleUser { user, relink: Some(relink) }) => {
+fn run_audit(SingleUser { user, relink, audit: _ }: &SingleUser, force: bool, actor: &str) -> RunAudit {
+    let (action, detail) = match relink {
+        None => ("provision", json!({ "user": user.to_string(), "force": force })),
+        Some(relink) => {
             let learner = relink.learner.to_json();
             ("relink", json!({ "user": user.to_string(), "learner": learner, "force": force }))
         }
     };
-    store.audit(actor, action, Some(&detail.to_string()), now).await
+    RunAudit { actor: actor.to_owned(), action, detail }
 }
 
 /// Deletes the rows of the provisioning log that are older than `log.retention` by both clocks.

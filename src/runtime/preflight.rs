@@ -147,6 +147,33 @@ pub fn inspect_state(config: &Config) -> Result<(), PreflightError> {
     Ok(cache::inspect(&cache)?)
 }
 
+/// Inspects whether the learner database, when it is a file, and the state directory can be written now. Nothing is opened.
+/// `exists` says that the file has been used before.
+///
+/// # Errors
+/// The first path that cannot be used.
+pub fn inspect_disk(config: &Config, exists: bool) -> Result<(), PreflightError> {
+    let Paths { database, state_directory, .. } = Paths::new(config);
+    if let Some(path) = database {
+        let cannot_open =
+            |file: &Path, source: io::Error| StoreError::CannotOpen { path: file.to_owned(), source: source.into() };
+        match path.metadata() {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !exists => return Ok(()),
+            Err(error) => return Err(cannot_open(&path, error).into()),
+        }
+        let directory = files::directory_of(&path).unwrap_or(Path::new("."));
+        for file in [path.clone(), files::beside(&path, "-wal"), files::beside(&path, "-shm"), directory.to_owned()] {
+            files::check_writable(&file).map_err(|error| cannot_open(&file, error))?;
+        }
+        if files::disk_is_full(&path) {
+            let full = io::Error::new(io::ErrorKind::StorageFull, "the disk is full");
+            return Err(path_error("the learner database", &path, full));
+        }
+    }
+    files::check_creatable(&state_directory).map_err(|source| path_error(STATE_DIRECTORY, &state_directory, source))
+}
+
 /// Inspects the daemon's locks beside the learner database, whose `state` lists the ids of the application.
 ///
 /// # Errors

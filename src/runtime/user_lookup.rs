@@ -58,12 +58,12 @@ pub async fn find_user(app: &App, store: &Store, argument: UserArgument<'_>) -> 
         },
     };
     let user = user.ok_or_else(|| UserLookupError::NoSuchUser(name.to_owned()))?;
-    let Some(learner) = relink else { return Ok(SingleUser { user, relink: None }) };
+    let Some(learner) = relink else { return Ok(SingleUser { user, relink: None, audit: None }) };
     let own = store.rows(&source, &[user], &[]).await?.remove(&user).map(|row| row.learner);
     let (learner, row) = store.learner(learner, &app.rules.mapped()).await?;
     let relink = Relink { source, user, own, learner, row, recreated: false };
     match relink.refusal() {
         Some(reason) => Err(UserLookupError::NotRelinked(reason)),
-        None => Ok(SingleUser { user, relink: Some(relink) }),
+        None => Ok(SingleUser { user, relink: Some(relink), audit: None }),
     }
 }

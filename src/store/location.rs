@@ -1,5 +1,6 @@
 //! Where a learner database is.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::db::PostgresServer;
@@ -12,6 +13,15 @@ pub enum DatabaseLocation {
     File(PathBuf),
     /// A PostgreSQL server.
     Server(PostgresServer),
+}
+
+impl fmt::Display for DatabaseLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Server(server) => write!(f, "{}", server.url),
+        }
+    }
 }
 
 /// A learner database: its location, and the table of the learners.

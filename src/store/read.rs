@@ -2,9 +2,11 @@
 
 mod linked;
 mod log;
+mod overview;
 mod records;
 mod rows;
 mod status;
 
 pub use self::log::{AuditRow, LogFilter, LogRow, RowPage, RowRange};
+pub use self::overview::{CycleHistory, PauseTimes, ReasonTally, SourceOverview, UserListing};
 pub use self::status::{FailingUser, HeldUser, LearnerCounts};

@@ -4,6 +4,7 @@ mod crash;
 mod reload;
 mod second;
 mod signals;
+mod standing;
 mod systemd;
 
 use graph_sim::{Fault, Gate};
@@ -61,7 +62,10 @@ async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_a_random_time() {
     assert!(pid.starts_with(&format!("{} ", daemon.pid())), "{pid}");
 
     let status = world.run_program(&["status", "--json"], 0).json();
-    assert_eq!(status["daemon"], json!({ "pid": daemon.pid(), "command": "learner-sync run" }));
+    let found = &status["daemon"];
+    assert_eq!((&found["pid"], &found["command"]), (&json!(daemon.pid()), &json!("learner-sync run")));
+    assert_eq!((&found["version"], &found["configuration_error"]), (&json!(env!("CARGO_PKG_VERSION")), &json!(null)));
+    assert!(found["started_at"].is_string() && found["configuration_loaded_at"].is_string(), "{status}");
     assert_eq!(status["state"], json!("ok"));
     let next: jiff::Timestamp = status["next_cycle_at"].as_str().unwrap().parse().unwrap();
     let ended: jiff::Timestamp = status["last_cycle"]["finished_at"].as_str().unwrap().parse().unwrap();
@@ -71,8 +75,10 @@ async fn the_daemon_runs_a_cycle_at_once_and_then_waits_for_a_random_time() {
     daemon.stop().await;
 
     // The pid file remains but is ignored.
-    let status = world.run_program(&["status", "--json"], 0).json();
+    let status = world.run_program(&["status", "--json", "--exit-code"], 1).json();
     assert_eq!((&status["daemon"], &status["next_cycle_at"]), (&json!(null), &json!(null)));
+    assert_eq!((&status["state"], &status["reason"]), (&json!("stopped"), &json!("the daemon was stopped")));
+    assert_eq!(status["since"], status["last_daemon"]["stopped_at"]);
     assert_eq!(world.cycles().await, ["startup success"]);
 }
 

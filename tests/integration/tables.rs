@@ -290,7 +290,10 @@ async fn commands_use_the_ids_of_the_external_table() {
     let explained = world.run_program(&["provision", BEN, "--json"], 0).json();
     assert_eq!(explained["match"]["learner_id"], id.as_str());
     let status = world.run_program(&["status", "--json"], 0).json();
-    assert_eq!(status["learners"], serde_json::json!({ "active": 2, "inactive": 1, "linked": 1 }));
+    assert_eq!(
+        status["learners"],
+        serde_json::json!({ "active": 2, "inactive": 1, "linked": 1, "active_unlinked": 1 })
+    );
     assert_eq!(world.run_program(&["sync", "--dry-run", "--json"], 0).json()["unchanged"], 1);
 
     // A new account for the same person is relinked to the old row.

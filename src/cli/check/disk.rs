@@ -31,6 +31,11 @@ pub(super) fn disk_checks(config: &Config) -> Vec<Check> {
     checks
 }
 
+/// One line for each disk with little room.
+pub(in crate::cli) fn disk_warnings(config: &Config) -> Vec<String> {
+    disk_checks(config).into_iter().map(|Check { detail, .. }| detail).collect()
+}
+
 /// `is_needed` says that a cycle fails without room; `is_state` that it fails only without inodes.
 fn judge(path: &Path, room: Room, is_needed: bool, is_state: bool) -> Option<Check> {
     let Room { bytes, files, disk: _ } = room;

@@ -106,14 +106,19 @@ impl Store {
 
     /// Reads all bookkeeping of `source`, and returns the rows that cannot be read.
     pub async fn inspect_bookkeeping(&self, source: &str) -> Result<Vec<UnreadableRow>, StoreError> {
+        self.held_users(source).await?;
+        self.failing(source).await?;
+        self.inspect_links_and_groups(source).await?;
+        Ok(self.unreadable_rows())
+    }
+
+    /// Collects the rows about links, groups and history that cannot be read.
+    pub(super) async fn inspect_links_and_groups(&self, source: &str) -> Result<(), StoreError> {
         if !self.links_are_readable(source).await? {
             self.linked_learners(source, None, &[]).await?;
         }
-        self.held_users(source).await?;
-        self.failing(source).await?;
         self.last_members(source).await?;
-        self.inspect_log_times().await?;
-        Ok(self.unreadable_rows())
+        self.inspect_log_times().await
     }
 
     /// Whether every link of `source` and the state of its learner can be read. A cache does not show what a hand changed.

@@ -57,11 +57,18 @@ pub struct LearnerCounts {
     pub inactive: u64,
     /// Linked by the source.
     pub linked: u64,
+    /// Active, and not linked by the source.
+    pub active_unlinked: u64,
 }
 
 impl Store {
     /// The held users, in order of object id.
     pub async fn held_users(&self, source: &str) -> Result<Vec<HeldUser>, StoreError> {
+        self.first_held_users(source, None).await
+    }
+
+    /// The first `limit` held users, or all of them.
+    pub(super) async fn first_held_users(&self, source: &str, limit: Option<u32>) -> Result<Vec<HeldUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
         let place = self.connection().await.place_of_entry("h", "entra_id");
@@ -71,10 +78,11 @@ impl Store {
                     {place},
                     EXISTS (SELECT 1 FROM sync_held o WHERE o.source = h.source AND o.entra_id = lower(h.entra_id)
                                                           AND o.entra_id <> h.entra_id)
-             FROM sync_held h
+             FROM {} h
              LEFT JOIN sync_links l ON l.source = h.source AND l.entra_id = h.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
              WHERE h.source = $1 ORDER BY h.entra_id",
+            first_of("sync_held", limit),
         ));
         let read = |row: &SqlRow| {
             let approved_by = row.optional_text(5, "sync_held.approved_by")?;
@@ -94,6 +102,15 @@ impl Store {
 
     /// The failing users, in order of object id.
     pub async fn failing_users(&self, source: &str) -> Result<Vec<FailingUser>, StoreError> {
+        self.first_failing_users(source, None).await
+    }
+
+    /// The first `limit` failing users, or all of them.
+    pub(super) async fn first_failing_users(
+        &self,
+        source: &str,
+        limit: Option<u32>,
+    ) -> Result<Vec<FailingUser>, StoreError> {
         let layout = &self.layout;
         let (table, id, user_name) = (&layout.table, layout.id(), layout.attribute(Attribute::UserName));
         let place = self.connection().await.place_of_entry("f", "entra_id");
@@ -103,10 +120,11 @@ impl Store {
                     coalesce(r.{user_name}, (SELECT p.user_name FROM provisioning_log p
                                            WHERE p.entra_id = f.entra_id AND p.user_name IS NOT NULL
                                            ORDER BY p.id DESC LIMIT 1)), {place}
-             FROM sync_failures f
+             FROM {} f
              LEFT JOIN sync_links l ON l.source = f.source AND l.entra_id = f.entra_id
              LEFT JOIN {table} r ON r.{id} = l.learner_id AND {within}
              WHERE f.source = $1 ORDER BY f.entra_id",
+            first_of("sync_failures", limit),
         ));
         let read = |row: &SqlRow| {
             Ok(FailingUser {
@@ -130,11 +148,21 @@ impl Store {
         let statement = Statement::new(format!(
             "SELECT (SELECT count(*) FROM {table} r WHERE {active} AND {within}),
                     (SELECT count(*) FROM {table} r WHERE NOT {active} AND {within}),
-                    (SELECT count(*){linked} WHERE l.source = $1 AND {within})",
+                    (SELECT count(*){linked} WHERE l.source = $1 AND {within}),
+                    (SELECT count(*){linked} WHERE l.source = $1 AND {within} AND {active})",
         ));
         let row = self.connection().await.row(statement.bind(source)).await?;
         let count = |index: usize| row.get::<i64, _>(index).map(i64::unsigned_abs);
-        Ok(LearnerCounts { active: count(0)?, inactive: count(1)?, linked: count(2)? })
+        let (active, inactive, linked) = (count(0)?, count(1)?, count(2)?);
+        Ok(LearnerCounts { active, inactive, linked, active_unlinked: active.saturating_sub(count(3)?) })
+    }
+}
+
+/// The table, or its first rows of the source `$1`. The names are looked up for these alone.
+fn first_of(table: &str, limit: Option<u32>) -> String {
+    match limit {
+        None => table.to_owned(),
+        Some(limit) => format!("(SELECT * FROM {table} WHERE source = $1 ORDER BY entra_id LIMIT {limit})"),
     }
 }
 

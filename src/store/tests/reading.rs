@@ -86,7 +86,7 @@ async fn values_are_counted_among_the_active_and_linked(kind: Kind) {
     let present = store.present(SOURCE, &[Attribute::Title, Attribute::Company]).await.unwrap();
     assert_eq!(present, BTreeMap::from([(Attribute::Title, 2), (Attribute::Company, 0)]));
     let counts = store.learner_counts(SOURCE).await.unwrap();
-    assert_eq!(counts, LearnerCounts { active: 3, inactive: 1, linked: 3 });
+    assert_eq!(counts, LearnerCounts { active: 3, inactive: 1, linked: 3, active_unlinked: 1 });
 }
 
 async fn a_new_source_sees_the_other_sources(kind: Kind) {

@@ -156,11 +156,14 @@ async fn paused_provisioning_refuses_cycles_unless_forced() {
     assert!(document["error"].as_str().unwrap().contains("paused"), "{document}");
     assert_eq!(world.cycles().await, [""; 0]);
     let status = world.run_program(&["status", "--json"], 0).json();
-    assert_eq!((&status["state"], &status["paused"]), (&json!("paused"), &json!(true)));
+    assert_eq!((&status["state"], &status["paused"]), (&json!("never-run"), &json!(true)));
     // Read-only commands work.
     world.run_program(&["plan"], 0);
     world.run_program(&["sync", "--force"], 0);
     assert_eq!(world.cycles().await, ["command success"]);
+    let status = world.run_program(&["status", "--json", "--exit-code"], 3).json();
+    assert_eq!((&status["state"], &status["paused"]), (&json!("paused"), &json!(true)));
+    assert!(status["since"].is_string(), "{status}");
     world.run_program(&["sync"], 1);
     world.run_program(&["resume"], 0);
     world.run_program(&["sync"], 0);

@@ -28,7 +28,7 @@ async fn status_before_the_first_cycle_is_never_run_and_writes_nothing() {
     assert_eq!(document["state"], json!("never-run"));
     assert_eq!(document["last_cycle"], json!(null));
     assert_eq!(document["next_cycle_at"], json!(null));
-    assert_eq!(document["learners"], json!({ "active": 0, "inactive": 0, "linked": 0 }));
+    assert_eq!(document["learners"], json!({ "active": 0, "inactive": 0, "linked": 0, "active_unlinked": 0 }));
     let words = world.run_program(&["status"], 0).stdout;
     assert!(words.contains("never-run"), "{words}");
     world.run_program(&["status", "--exit-code"], 1);
@@ -47,7 +47,7 @@ async fn status_json_has_the_keys_of_the_contract() {
         assert!(keys(&document).contains(key), "{key}: {document}");
     }
     assert_eq!(document["state"], json!("ok"));
-    assert_eq!(document["learners"], json!({ "active": 2, "inactive": 1, "linked": 3 }));
+    assert_eq!(document["learners"], json!({ "active": 2, "inactive": 1, "linked": 3, "active_unlinked": 0 }));
     assert_eq!((&document["held"], &document["failing"]), (&json!([]), &json!([])));
     assert_eq!(document["next_cycle_at"], json!(null));
     let last = &document["last_cycle"];

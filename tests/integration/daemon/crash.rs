@@ -108,7 +108,8 @@ async fn a_kill_while_writing_loses_and_repeats_no_change() {
     assert!(written > 0 && written < ids.len(), "{written} of {}", ids.len());
     assert_eq!(world.cycles().await, ["startup -"]);
     let status = world.run_program(&["status", "--json", "--exit-code"], 1).json();
-    assert_eq!((&status["state"], &status["daemon"]), (&json!("interrupted"), &json!(null)));
+    assert_eq!((&status["state"], &status["daemon"]), (&json!("stopped"), &json!(null)));
+    assert!(status["reason"].as_str().unwrap().contains("without a stop"), "{status}");
 
     speed_up(&world).await;
     let daemon = world.daemon().await;

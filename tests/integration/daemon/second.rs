@@ -49,7 +49,8 @@ async fn a_second_daemon_for_the_same_application_is_refused_by_every_path() {
     // Other processes may run single cycles.
     world.run_program_with(&[(STATE, &world.path("third-state").display().to_string())], &["sync"], 0);
     let status = world.run_program(&["status", "--json"], 0).json();
-    assert_eq!(status["daemon"], json!({ "pid": first.pid(), "command": "learner-sync run" }));
+    let daemon = &status["daemon"];
+    assert_eq!((&daemon["pid"], &daemon["command"]), (&json!(first.pid()), &json!("learner-sync run")));
     world.run_program(&["resync", "--wait"], 0);
     first.stop().await;
 }

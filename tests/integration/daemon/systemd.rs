@@ -52,11 +52,12 @@ async fn systemd_is_notified_of_start_cycles_reload_and_stop() {
     let world = World::start(users(2).0).await;
     let (daemon, mut systemd) = daemon_with_socket(&world, &[]).await;
     let ready = systemd.notified(0, "READY=1").await;
-    let status = systemd.notified(ready, "STATUS=last cycle at ").await;
+    let status = systemd.notified(ready, "STATUS=ok since ").await;
     assert!(systemd.messages[status].contains("2 created"), "{}", systemd.messages[status]);
-    let next = systemd.notified(status + 1, "STATUS=last cycle at ").await;
+    let next = systemd.notified(status + 1, "STATUS=ok since ").await;
     assert!(systemd.messages[next].contains("; next cycle at 20"), "{}", systemd.messages[next]);
-    assert!(systemd.messages.iter().any(|message| message.contains("STATUS=a cycle is running")));
+    assert!(systemd.messages[..ready].iter().any(|message| message.contains("STATUS=never-run")));
+    assert!(systemd.messages.iter().any(|message| message.contains("STATUS=running: a cycle is running")));
 
     daemon.signal(Signal::HUP);
     let reloading = systemd.notified(status, "RELOADING=1").await;
@@ -83,7 +84,7 @@ async fn the_status_line_shows_since_when_cycles_fail() {
     let (daemon, mut systemd) = daemon_with_socket(&world, &[]).await;
     let failing = systemd.notified(0, "STATUS=failing since ").await;
     daemon.signal(Signal::USR1);
-    systemd.notified(failing + 1, "STATUS=last cycle at ").await;
+    systemd.notified(failing + 1, "STATUS=ok since ").await;
     daemon.stop().await;
 }
 

@@ -1,0 +1,134 @@
+//! The JSON document of `status`.
+
+use serde_json::{Map, Value, json};
+
+use super::View;
+use crate::cli::output::seconds;
+use crate::model::{ClockFinding, LearnerId, LockHolder, Outcome, StateReport};
+use crate::plan::Counts;
+use crate::runtime::status::{CycleNumbers, LearnerNumbers, ReasonNumbers, StatusRecord};
+use crate::store::{CycleRow, FailingUser, HeldUser, SourceOverview};
+
+impl View {
+    pub(super) fn as_json(&self) -> Value {
+        let StateReport { state, since, reason } = &self.report;
+        let (summary, overview) = (self.summary.as_ref(), self.overview.as_ref());
+        let users = |list: fn(&SourceOverview) -> Vec<Value>| overview.map(list);
+        let by_reason = |list: fn(&crate::runtime::status::StatusSummary) -> &Vec<ReasonNumbers>| {
+            summary.map(|summary| numbers_as_json(list(summary)))
+        };
+        let cycle = |numbers: &Option<CycleNumbers>| numbers.as_ref().map(|numbers| json!(numbers));
+        json!({
+            "state": state.as_str(),
+            "since": since.map(seconds),
+            "reason": reason,
+            "exit_code": state.exit_code(),
+            "source": summary.map(|summary| &summary.source),
+            "paused": summary.map(|summary| summary.paused),
+            "enabled": self.enabled,
+            "last_cycle": summary.and_then(|summary| cycle(&summary.last_cycle)),
+            "last_success": summary.and_then(|summary| cycle(&summary.last_success)),
+            "failing_since": summary.and_then(|summary| summary.failing_since).map(seconds),
+            "next_cycle_at": self.next_cycle_at().map(seconds),
+            "learners": summary.map(|summary| learners_as_json(summary.learners)),
+            "held": users(|overview| overview.held.users.iter().map(held_as_json).collect()),
+            "failing": users(|overview| overview.failing.users.iter().map(failing_as_json).collect()),
+            "held_by_reason": by_reason(|summary| &summary.held),
+            "failing_by_reason": by_reason(|summary| &summary.failing),
+            "skipped_by_reason": by_reason(|summary| &summary.skipped),
+            "recreated": summary.map(|summary| summary.recreated),
+            "unreadable_rows": users(|overview| overview.unreadable.iter().map(|row| row.to_string().into()).collect()),
+            "daemon": self.daemon.as_ref().map(|daemon| daemon_as_json(daemon, self.alive())),
+            "last_daemon": self.record.as_ref().filter(|_| self.daemon.is_none()).map(last_daemon_as_json),
+            "running_cycle": self.cycle.as_ref().map(holder_as_json),
+            "configuration": { "path": self.config, "error": self.config_error },
+            "database": {
+                "location": self.database,
+                "schema_version": summary.map(|summary| summary.schema_version),
+                "error": self.database_error,
+            },
+            "disk": self.disk,
+            "credential_ends_at": summary.and_then(|summary| summary.credential_ends_at).map(seconds),
+            "clock": self.clock().map(clock_as_json),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}
+
+fn learners_as_json(learners: LearnerNumbers) -> Value {
+    json!(learners)
+}
+
+fn numbers_as_json(reasons: &[ReasonNumbers]) -> Value {
+    reasons
+        .iter()
+        .map(|ReasonNumbers { reason, users, .. }| (reason.clone(), json!(users)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn daemon_as_json(LockHolder { pid, command }: &LockHolder, record: Option<&StatusRecord>) -> Value {
+    let rejected = record.and_then(|record| record.rejected.as_ref());
+    json!({
+        "pid": pid,
+        "command": command,
+        "version": record.map(|record| &record.program),
+        "started_at": record.map(|record| seconds(record.started_at)),
+        "configuration_loaded_at": record.map(|record| seconds(record.loaded_at)),
+        "configuration_rejected_at": rejected.and_then(|rejected| rejected.since).map(seconds),
+        "configuration_error": rejected.map(|rejected| &rejected.reason),
+    })
+}
+
+fn last_daemon_as_json(record: &StatusRecord) -> Value {
+    json!({
+        "pid": record.pid,
+        "version": record.program,
+        "started_at": seconds(record.started_at),
+        "stopped_at": record.stopped_at.map(seconds),
+    })
+}
+
+fn clock_as_json(finding: ClockFinding) -> Value {
+    let (word, ahead) = match finding {
+        ClockFinding::Agree => ("agree", None),
+        ClockFinding::Differ(ahead) => ("differ", Some(ahead.as_secs())),
+        ClockFinding::Unknown(fault) => (fault.as_str(), None),
+    };
+    json!({ "finding": word, "ahead_seconds": ahead })
+}
+
+fn holder_as_json(holder: &LockHolder) -> Value {
+    let LockHolder { pid, command } = holder;
+    json!({ "pid": pid, "command": command })
+}
+
+pub(in crate::cli) fn cycle_as_json(row: &CycleRow) -> Value {
+    let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error } = row;
+    let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = counts;
+    json!({
+        "cycle": id.0, "source": source, "trigger": trigger.as_str(), "started_at": seconds(*started_at),
+        "finished_at": finished_at.map(seconds), "outcome": outcome.map(Outcome::as_str), "in_scope": in_scope,
+        "created": created, "updated": updated, "deactivated": deactivated, "reactivated": reactivated,
+        "unchanged": unchanged, "skipped": skipped, "failed": failed, "held": held, "requests": requests,
+        "error": error,
+    })
+}
+
+fn held_as_json(user: &HeldUser) -> Value {
+    let HeldUser { entra_id, action, reason, since, approved, learner, user_name } = user;
+    let (approved_at, approved_by) = approved.clone().unzip();
+    json!({
+        "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(LearnerId::to_json), "user_name": user_name,
+        "action": action.as_str(), "reason": reason.as_str(), "since": seconds(*since),
+        "approved_at": approved_at.map(seconds), "approved_by": approved_by,
+    })
+}
+
+fn failing_as_json(user: &FailingUser) -> Value {
+    let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } = user;
+    json!({
+        "entra_id": entra_id.to_string(), "user_name": user_name, "reason": reason.as_str(), "detail": detail,
+        "first_at": seconds(*first_at), "last_at": seconds(*last_at), "attempts": attempts,
+    })
+}

@@ -1,0 +1,291 @@
+//! The screen of `status`.
+
+use std::fmt::Write as _;
+
+use super::View;
+use crate::cli::output::{Failure, print, seconds, shown, table};
+use crate::cycle::ends_soon;
+use crate::model::{ClockFinding, ProvisioningState, StateReport, UnreadableRow};
+use crate::runtime::status::{CycleNumbers, LearnerNumbers, StatusRecord, StatusSummary, by_reason, total};
+use crate::store::{FailingUser, HeldUser};
+
+/// How many users of a list are shown without `--all`.
+const FIRST: usize = 5;
+/// The width of the labels.
+const LABEL: usize = 14;
+/// Terminals of this many columns show fewer columns of a list.
+const NARROW: u16 = 120;
+const ALL: &str = "learner-sync status --all";
+
+impl View {
+    pub(super) fn screen(&self) -> String {
+        let mut screen = Screen::default();
+        self.add_state(&mut screen);
+        self.add_daemon(&mut screen);
+        match &self.summary {
+            Some(summary) => self.add_summary(&mut screen, summary),
+            None => screen.line("Last cycle", "unknown, because the learner database cannot be read"),
+        }
+        self.add_warnings(&mut screen);
+        self.add_users(&mut screen);
+        screen.0
+    }
+
+    fn add_state(&self, screen: &mut Screen) {
+        let StateReport { state, since, reason } = &self.report;
+        let since = since.map(|since| format!(" since {}", seconds(since))).unwrap_or_default();
+        screen.line("State", &format!("{state}{since}"));
+        if *state != ProvisioningState::Ok {
+            screen.line("", reason);
+        }
+        // The word of the first state that applies hides that.
+        if let Some(since) = self.summary.as_ref().and_then(|summary| summary.failing_since)
+            && *state != ProvisioningState::Failing
+        {
+            screen.line("", &format!("failing since {}", seconds(since)));
+        }
+    }
+
+    fn add_daemon(&self, screen: &mut Screen) {
+        let daemon = match (&self.daemon, self.alive()) {
+            (Some(daemon), Some(StatusRecord { started_at, program, .. })) => {
+                let pid = daemon.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+                format!("running since {}{pid}, version {program}", seconds(*started_at))
+            }
+            (Some(daemon), None) => format!("running: {daemon}"),
+            (None, _) => match self.record.as_ref().map(|record| record.stopped_at) {
+                Some(Some(at)) => format!("not running; stopped at {}", seconds(at)),
+                Some(None) => "not running; it ended without a stop".to_owned(),
+                None => "not running".to_owned(),
+            },
+        };
+        screen.line("Daemon", &daemon);
+        let path = self.config.display();
+        match self.alive() {
+            Some(StatusRecord { loaded_at, rejected, .. }) => {
+                screen.line("Configuration", &format!("{path}, loaded at {}", seconds(*loaded_at)));
+                if let Some(rejected) = rejected {
+                    let at = rejected.since.map(|at| format!(" at {}", seconds(at))).unwrap_or_default();
+                    screen.line("", &format!("a reload was rejected{at}: {}", rejected.reason));
+                }
+            }
+            None => screen.line("Configuration", &path.to_string()),
+        }
+        if let Some(error) = &self.config_error {
+            screen.line("", "the file cannot be used as it is now:");
+            error.lines().for_each(|line| screen.line("", line));
+        }
+    }
+
+    fn add_summary(&self, screen: &mut Screen, summary: &StatusSummary) {
+        screen.line("Source", &summary.source);
+        match &summary.last_cycle {
+            None => screen.line("Last cycle", "none yet"),
+            Some(last) => add_cycle(screen, "Last cycle", last),
+        }
+        let is_success = |last: &CycleNumbers| last.outcome.as_deref() == Some("success");
+        if let Some(success) =
+            summary.last_success.as_ref().filter(|_| !summary.last_cycle.as_ref().is_some_and(is_success))
+        {
+            screen.line("Last success", &in_words(success));
+        }
+        let next = match (self.next_cycle_at(), &self.daemon) {
+            (_, None) => "no daemon is running".to_owned(),
+            (None, Some(_)) => "not scheduled yet".to_owned(),
+            (Some(at), Some(_)) => seconds(at),
+        };
+        screen.line("Next cycle", &next);
+        let LearnerNumbers { active, inactive, linked, active_unlinked } = summary.learners;
+        screen.line("Learners", &format!("{active} active, {inactive} inactive, {linked} linked to this application"));
+        if active_unlinked > 0 {
+            screen.line("", &format!("{active_unlinked} active but not linked to this application"));
+        }
+        screen.line("Database", &format!("{}, schema version {}", self.database, summary.schema_version));
+    }
+
+    fn add_warnings(&self, screen: &mut Screen) {
+        if self.summary.is_none() {
+            screen.line("Database", &self.database);
+        }
+        if let Some(error) = &self.database_error {
+            screen.line("", error);
+        }
+        self.disk.iter().for_each(|warning| screen.line("Disk", warning));
+        if !self.enabled {
+            screen.text("Provisioning is disabled: no cycle runs while provisioning.users = false.");
+        }
+        if self.summary.as_ref().is_some_and(|summary| summary.paused) {
+            screen.text("Provisioning is paused; resume it with `learner-sync resume`.");
+        }
+        let ends_at = self.summary.as_ref().and_then(|summary| summary.credential_ends_at);
+        if let Some(warning) = ends_at.and_then(|end| ends_soon(end, self.now)) {
+            screen.line("Credential", &warning);
+        }
+        if let Some(warning) = self.clock().and_then(ClockFinding::warning) {
+            screen.line("Clock", &warning);
+        }
+        if self.is_last_cycle_in_the_future {
+            screen.line("Clock", "the last cycle lies in the future: the clock of this machine was or is wrong");
+        }
+    }
+
+    fn add_users(&self, screen: &mut Screen) {
+        let Some(summary) = &self.summary else { return };
+        let (mut held, mut failing, mut skipped) = (Vec::new(), Vec::new(), Vec::new());
+        if let Some(overview) = &self.overview {
+            if !overview.unreadable.is_empty() {
+                screen.heading(&format!("Rows that cannot be read ({}):", overview.unreadable.len()));
+                screen.text(&list_unreadable(&overview.unreadable));
+            }
+            held = overview.held.users.clone();
+            (failing, skipped) = overview.failing.users.iter().partition(|user| StatusSummary::fails(user));
+        }
+        let shown = |users: usize| if self.all { users } else { users.min(FIRST) };
+        let (shown_held, shown_failing, shown_skipped) =
+            (shown(held.len()), shown(failing.len()), shown(skipped.len()));
+        let users = total(&summary.held);
+        if users > 0 {
+            let reasons = by_reason(&summary.held);
+            screen.heading(&format!("Held ({users}); release with `learner-sync approve`: {reasons}"));
+            if shown_held > 0 {
+                screen.text(&held_table(&held[..shown_held]));
+            }
+            screen.others(users, shown_held);
+        }
+        let users = total(&summary.failing);
+        if users > 0 {
+            screen.heading(&format!("Failing ({users}): {}", by_reason(&summary.failing)));
+            screen.failing(&failing[..shown_failing]);
+            screen.others(users, shown_failing);
+        }
+        let users = total(&summary.skipped);
+        if users > 0 {
+            screen.heading(&format!("Skipped ({users}): {}", by_reason(&summary.skipped)));
+            screen.failing(&skipped[..shown_skipped]);
+            screen.others(users, shown_skipped);
+        }
+        // Those have no record of their own.
+        let all = summary.last_cycle.as_ref().filter(|last| last.outcome.is_some()).map_or(0, |last| last.skipped);
+        if let Some(others) = all.checked_sub(users).filter(|others| *others > 0) {
+            screen.text(&format!(
+                "The last cycle skipped {others} more: disabled accounts and users out of scope, without learners."
+            ));
+        }
+        if summary.recreated > 0 {
+            screen.text(&recreated_text(summary.recreated));
+        }
+    }
+}
+
+/// The lines of the screen.
+#[derive(Default)]
+struct Screen(String);
+
+impl Screen {
+    fn line(&mut self, label: &str, text: &str) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{label:LABEL$}{text}");
+    }
+
+    fn text(&mut self, text: &str) {
+        let _ = writeln!(self.0, "{text}");
+    }
+
+    fn heading(&mut self, text: &str) {
+        let _ = writeln!(self.0, "\n{text}");
+    }
+
+    fn others(&mut self, users: u64, shown: usize) {
+        let others = users.saturating_sub(shown as u64);
+        if others > 0 && shown > 0 {
+            self.text(&format!("and {others} more; to list them: {ALL}"));
+        }
+    }
+
+    fn failing(&mut self, users: &[&FailingUser]) {
+        if users.is_empty() {
+            return;
+        }
+        let headers = ["reason", "user", "since", "last tried", "attempts", "detail"];
+        let is_narrow = table(&headers).width().is_some_and(|width| width < NARROW);
+        let mut rows = if is_narrow { table(&["reason", "user", "detail"]) } else { table(&headers) };
+        for FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } in users {
+            let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
+            let detail = detail.as_deref().map(shown).unwrap_or_default();
+            if is_narrow {
+                rows.add_row([reason.as_str(), &user, &detail]);
+            } else {
+                let (first, last, attempts) = (seconds(*first_at), seconds(*last_at), attempts.to_string());
+                rows.add_row([reason.as_str(), &user, &first, &last, &attempts, &detail]);
+            }
+        }
+        self.text(&rows.trim_fmt());
+    }
+}
+
+/// The first rows, one line each.
+fn list_unreadable(rows: &[UnreadableRow]) -> String {
+    const SHOWN: usize = 10;
+    let shown = rows.iter().take(SHOWN).map(|row| shown(&row.to_string()));
+    let others = rows.len().checked_sub(SHOWN).filter(|others| *others > 0);
+    shown.chain(others.map(|others| format!("and {others} more"))).collect::<Vec<_>>().join("\n")
+}
+
+fn recreated_text(users: u64) -> String {
+    format!(
+        "\nUsers in conflict who may have new accounts and deleted former ones: {users}\nLook at them with \
+         `learner-sync approve --relink` before you approve deactivations."
+    )
+}
+
+/// Points to the command that keeps these users from losing their learners.
+pub(in crate::cli) fn print_recreated(users: u64) -> Result<(), Failure> {
+    if users > 0 {
+        print(&recreated_text(users))?;
+    }
+    Ok(())
+}
+
+fn add_cycle(screen: &mut Screen, label: &str, last: &CycleNumbers) {
+    screen.line(label, &in_words(last));
+    let CycleNumbers { outcome, error, .. } = last;
+    if outcome.is_none() {
+        return;
+    }
+    let CycleNumbers { in_scope, created, updated, deactivated, reactivated, .. } = last;
+    let CycleNumbers { unchanged, skipped, failed, held, requests, .. } = last;
+    let changed = format!("{created} created, {updated} updated, {deactivated} deactivated, {reactivated} reactivated");
+    screen.line("", &format!("{in_scope} users in scope; {changed}"));
+    screen.line(
+        "",
+        &format!(
+            "{unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held; {requests} requests to Graph"
+        ),
+    );
+    if let Some(error) = error {
+        screen.line("", error);
+    }
+}
+
+fn in_words(numbers: &CycleNumbers) -> String {
+    let CycleNumbers { cycle, trigger, started_at, finished_at, outcome, .. } = numbers;
+    match (outcome, finished_at) {
+        (Some(outcome), Some(finished)) => {
+            let took = finished.duration_since(*started_at).as_secs();
+            format!("{outcome} at {}, after {took} s (cycle {cycle}, {trigger})", seconds(*finished))
+        }
+        _ => format!("started at {} (cycle {cycle}, {trigger}), not ended", seconds(*started_at)),
+    }
+}
+
+/// The held users, one line each.
+pub(in crate::cli) fn held_table(held: &[HeldUser]) -> String {
+    let mut rows = table(&["action", "reason", "user", "learner", "since", "approved"]);
+    for HeldUser { entra_id, action, reason, since, approved, learner, user_name } in held {
+        let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
+        let learner = learner.as_ref().map(ToString::to_string).unwrap_or_default();
+        let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));
+        rows.add_row([action.as_str(), reason.as_str(), &user, &learner, &seconds(*since), &approved]);
+    }
+    rows.trim_fmt()
+}

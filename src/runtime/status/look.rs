@@ -1,0 +1,73 @@
+//! Looking at the learner database and the disk.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::StatusSummary;
+use crate::config::Config;
+use crate::model::chain;
+use crate::runtime::Paths;
+use crate::runtime::app::configured_source;
+use crate::runtime::lock::Lock;
+use crate::runtime::preflight::{self, PreflightError};
+use crate::store::{Access, LearnerDatabase, SourceOverview, Store, StoreError};
+
+/// The learner database as it is now.
+#[derive(Debug)]
+pub struct DatabaseLook {
+    /// The numbers.
+    pub summary: StatusSummary,
+    /// The records, with names.
+    pub overview: SourceOverview,
+    /// The open database.
+    pub store: Store,
+}
+
+impl DatabaseLook {
+    /// Opens and reads the learner database; with `all`, every held and failing user. A database without tables counts as
+    /// an empty one.
+    ///
+    /// # Errors
+    /// When it cannot be opened or read.
+    pub async fn open(config: &Config, learners: LearnerDatabase, all: bool) -> Result<Self, StoreError> {
+        let store = match Store::open(learners, Access::ReadOnly).await {
+            Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Store::in_memory().await?,
+            opened => opened?,
+        };
+        Self::read(config, store, all).await
+    }
+
+    /// Reads an open learner database.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn read(config: &Config, store: Store, all: bool) -> Result<Self, StoreError> {
+        let state = store.state().await?;
+        let source = configured_source(config, &state);
+        let overview = store.overview(&source, all).await?;
+        Ok(Self { summary: StatusSummary::new(&source, &state, &overview), overview, store })
+    }
+}
+
+/// The problem and what to do, in one line.
+pub fn with_hint(error: &PreflightError) -> String {
+    let text = chain(error);
+    match error.hint() {
+        Some(hint) => format!("{text}; {hint}"),
+        None => text,
+    }
+}
+
+/// Why the files of `config` cannot be written, as far as that can be seen without opening them. `exists` says that the
+/// learner database has been used before.
+pub fn disk_trouble(config: &Config, exists: bool) -> Option<String> {
+    preflight::inspect_disk(config, exists).err().map(|error| with_hint(&error))
+}
+
+/// Tells the daemon of `config`, if one runs here, that a command has changed the learner database.
+pub fn notify_daemon(config: &Config) {
+    let holder = Lock::holder(&Paths::new(config).daemon_lock);
+    let pid = holder.and_then(|holder| Pid::from_raw(i32::try_from(holder.pid?).ok()?));
+    if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::URG)) {
+        tracing::debug!("cannot signal the daemon: {error}");
+    }
+}

@@ -1,0 +1,257 @@
+//! The numbers of the learner database, without names of people.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ClockFinding, Finding, Outcome, Reason, Trigger};
+use crate::plan::Counts;
+use crate::store::{
+    CycleHistory, CycleRow, DatabaseState, FailingUser, LearnerCounts, PauseTimes, ReasonTally, SourceOverview, Store,
+};
+
+/// The reasons with which a user fails. Every other user without a change is skipped or held.
+const FAILURES: [Reason; 4] = [Reason::Conflict, Reason::InvalidValue, Reason::Unreadable, Reason::DatabaseError];
+
+/// A cycle and its numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CycleNumbers {
+    /// Its number.
+    pub cycle: i64,
+    /// Tenant and enterprise application.
+    pub source: String,
+    /// The trigger.
+    pub trigger: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it ended; none while it runs.
+    pub finished_at: Option<Timestamp>,
+    /// Its outcome; none while it runs.
+    pub outcome: Option<String>,
+    /// Users that are assigned, enabled and pass the filters.
+    pub in_scope: u64,
+    /// Learners created.
+    pub created: u64,
+    /// Learners updated.
+    pub updated: u64,
+    /// Learners deactivated.
+    pub deactivated: u64,
+    /// Learners reactivated.
+    pub reactivated: u64,
+    /// Learners without a change.
+    pub unchanged: u64,
+    /// Assigned users left alone.
+    pub skipped: u64,
+    /// Users that could not be provisioned.
+    pub failed: u64,
+    /// Users held.
+    pub held: u64,
+    /// Requests to Graph.
+    pub requests: u64,
+    /// Why it ended early.
+    pub error: Option<String>,
+}
+
+impl CycleNumbers {
+    /// All counts.
+    pub fn in_words(&self) -> String {
+        let Self { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held, .. } = self;
+        format!(
+            "{in_scope} in scope, {created} created, {updated} updated, {deactivated} deactivated, {reactivated} \
+             reactivated, {unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held"
+        )
+    }
+}
+
+impl From<&CycleRow> for CycleNumbers {
+    fn from(row: &CycleRow) -> Self {
+        let CycleRow { id, source, trigger, started_at, finished_at, outcome, counts, requests, error } = row;
+        let Counts { in_scope, created, updated, deactivated, reactivated, unchanged, skipped, failed, held } = *counts;
+        Self {
+            cycle: id.0,
+            source: source.clone(),
+            trigger: trigger.as_str().to_owned(),
+            started_at: *started_at,
+            finished_at: *finished_at,
+            outcome: outcome.map(|outcome| outcome.as_str().to_owned()),
+            in_scope,
+            created,
+            updated,
+            deactivated,
+            reactivated,
+            unchanged,
+            skipped,
+            failed,
+            held,
+            requests: *requests,
+            error: error.clone(),
+        }
+    }
+}
+
+/// The learners by their state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnerNumbers {
+    /// Active, linked or not.
+    pub active: u64,
+    /// Inactive, linked or not.
+    pub inactive: u64,
+    /// Linked to the enterprise application.
+    pub linked: u64,
+    /// Active, and not linked to the enterprise application.
+    pub active_unlinked: u64,
+}
+
+/// How many users have a reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonNumbers {
+    /// The reason.
+    pub reason: String,
+    /// The number of users.
+    pub users: u64,
+    /// The earliest beginning.
+    pub since: Option<Timestamp>,
+}
+
+impl From<&ReasonTally> for ReasonNumbers {
+    fn from(ReasonTally { reason, users, since }: &ReasonTally) -> Self {
+        Self { reason: reason.as_str().to_owned(), users: *users, since: *since }
+    }
+}
+
+/// The numbers of the learner database for one source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusSummary {
+    /// Tenant and enterprise application.
+    pub source: String,
+    /// The version of the tables.
+    pub schema_version: i64,
+    /// Whether an administrator paused provisioning.
+    pub paused: bool,
+    /// The last pause.
+    pub paused_at: Option<Timestamp>,
+    /// The last resume.
+    pub resumed_at: Option<Timestamp>,
+    /// The last cycle of all users, which may be running.
+    pub last_cycle: Option<CycleNumbers>,
+    /// When the last cycle of all users ended.
+    pub last_ended_at: Option<Timestamp>,
+    /// Whether a daemon requested the last cycle.
+    pub last_by_daemon: bool,
+    /// The last success.
+    pub last_success: Option<CycleNumbers>,
+    /// Since when cycles fail.
+    pub failing_since: Option<Timestamp>,
+    /// Why the last complete cycle failed, if it did.
+    pub failure: Option<String>,
+    /// Since when every cycle is a success.
+    pub ok_since: Option<Timestamp>,
+    /// The last sign of a daemon.
+    pub daemon_seen_at: Option<Timestamp>,
+    /// The next cycle, as a daemon planned it.
+    pub next_cycle_at: Option<Timestamp>,
+    /// The learners.
+    pub learners: LearnerNumbers,
+    /// The held users.
+    pub held: Vec<ReasonNumbers>,
+    /// The failing users.
+    pub failing: Vec<ReasonNumbers>,
+    /// The skipped users with a record.
+    pub skipped: Vec<ReasonNumbers>,
+    /// Users in conflict who may have new accounts.
+    pub recreated: u64,
+    /// Rows that cannot be read.
+    pub unreadable: u64,
+    /// When the credential expires.
+    pub credential_ends_at: Option<Timestamp>,
+    /// How the last cycle found the clocks.
+    pub clock: Option<String>,
+}
+
+impl StatusSummary {
+    /// The numbers of `overview`, of a database with this `state`.
+    pub fn new(source: &str, state: &DatabaseState, overview: &SourceOverview) -> Self {
+        let SourceOverview { cycles, pauses, learners, held, failing, recreated, unreadable } = overview;
+        let CycleHistory { last, last_ended, last_success, last_failure, failing_since, ok_since, daemon_seen_at } =
+            cycles;
+        let PauseTimes { paused_at, resumed_at } = *pauses;
+        let LearnerCounts { active, inactive, linked, active_unlinked } = *learners;
+        let (failing, skipped): (Vec<_>, Vec<_>) = failing.tallies.iter().partition(|tally| is_failure(tally.reason));
+        let numbers = |tallies: Vec<&ReasonTally>| tallies.into_iter().map(ReasonNumbers::from).collect();
+        Self {
+            source: source.to_owned(),
+            schema_version: Store::SCHEMA_VERSION,
+            paused: state.paused,
+            paused_at: paused_at.filter(|_| state.paused),
+            resumed_at: resumed_at.filter(|_| !state.paused),
+            last_cycle: last.as_ref().map(CycleNumbers::from),
+            last_ended_at: last_ended.as_ref().and_then(|row| row.finished_at),
+            last_by_daemon: last_ended.as_ref().or(last.as_ref()).is_some_and(|row| row.trigger != Trigger::Command),
+            last_success: last_success.as_ref().map(CycleNumbers::from),
+            failing_since: *failing_since,
+            failure: last_failure.as_ref().map(|row| row.error.clone().unwrap_or_default()),
+            ok_since: ok_since.filter(|_| last_ended.as_ref().is_some_and(|row| row.outcome == Some(Outcome::Success))),
+            daemon_seen_at: *daemon_seen_at,
+            next_cycle_at: state.next_cycle_at,
+            learners: LearnerNumbers { active, inactive, linked, active_unlinked },
+            held: numbers(held.tallies.iter().collect()),
+            failing: numbers(failing),
+            skipped: numbers(skipped),
+            recreated: *recreated,
+            unreadable: unreadable.len() as u64,
+            credential_ends_at: state.credential.and_then(|check| check.ends_at),
+            clock: state.clock.map(ClockFinding::to_text),
+        }
+    }
+
+    pub(super) fn failing(&self) -> Option<Finding> {
+        let failure = self.failure.clone()?;
+        Some(Finding::new(self.failing_since, failure))
+    }
+
+    pub(super) fn held_users(&self) -> Option<Finding> {
+        let users = total(&self.held);
+        let is_one = users == 1;
+        (users > 0).then(|| {
+            let what =
+                if is_one { "user is held until its change is" } else { "users are held until their changes are" };
+            Finding::new(earliest(&self.held), format!("{users} {what} approved: {}", by_reason(&self.held)))
+        })
+    }
+
+    pub(super) fn failing_users(&self) -> Option<Finding> {
+        let (users, rows) = (total(&self.failing), self.unreadable);
+        if users > 0 {
+            let what = if users == 1 { "user fails" } else { "users fail" };
+            return Some(Finding::new(
+                earliest(&self.failing),
+                format!("{users} {what}: {}", by_reason(&self.failing)),
+            ));
+        }
+        let what = if rows == 1 { "row" } else { "rows" };
+        (rows > 0).then(|| Finding::new(None, format!("{rows} {what} of the bookkeeping cannot be read")))
+    }
+
+    /// Whether this user of `sync_failures` fails; otherwise it is skipped.
+    pub fn fails(user: &FailingUser) -> bool {
+        is_failure(user.reason)
+    }
+}
+
+fn is_failure(reason: Reason) -> bool {
+    FAILURES.contains(&reason)
+}
+
+/// The number of users of all reasons.
+pub(crate) fn total(reasons: &[ReasonNumbers]) -> u64 {
+    reasons.iter().map(|reason| reason.users).sum()
+}
+
+fn earliest(reasons: &[ReasonNumbers]) -> Option<Timestamp> {
+    reasons.iter().filter_map(|reason| reason.since).min()
+}
+
+/// `2 conflict, 1 unreadable`.
+pub(crate) fn by_reason(reasons: &[ReasonNumbers]) -> String {
+    let each = reasons.iter().map(|ReasonNumbers { reason, users, .. }| format!("{users} {reason}"));
+    each.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,264 @@
+//! What `status` and the daemon show of a learner database.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::status::{FailingUser, HeldUser, LearnerCounts};
+use crate::model::{Outcome, Reason, RowSubject, Trigger, UnreadableRow};
+use crate::store::cycles::{CycleRow, cycle_row};
+use crate::store::db::{DbError, SqlRow, Statement, parse_column};
+use crate::store::error::StoreError;
+use crate::store::handle::Store;
+
+/// Up to as many users are read one by one, which also finds rows that cannot be read. The reasons of more are only
+/// counted, so that the answer does not take longer.
+const MAX_READ: u64 = 500;
+/// How many of more users are listed.
+const FIRST: u32 = 100;
+/// How many cycles are read to find the last one of all users.
+const RECENT_CYCLES: u32 = 100;
+/// How many runs for one user are recognized.
+const RECENT_RUNS: u32 = 1000;
+
+/// How many users have a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReasonTally {
+    /// The reason.
+    pub reason: Reason,
+    /// The number of users.
+    pub users: u64,
+    /// The earliest beginning.
+    pub since: Option<Timestamp>,
+}
+
+/// Users by reason, and the first of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserListing<U> {
+    /// Every reason with its number of users, in alphabetical order.
+    pub tallies: Vec<ReasonTally>,
+    /// All users, or the first in order of object id.
+    pub users: Vec<U>,
+}
+
+/// The cycles of all users. A run for one user is not among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CycleHistory {
+    /// The last one, which may be running.
+    pub last: Option<CycleRow>,
+    /// The last one with an outcome.
+    pub last_ended: Option<CycleRow>,
+    /// The last success.
+    pub last_success: Option<CycleRow>,
+    /// The last one that was neither interrupted nor is running, if it failed.
+    pub last_failure: Option<CycleRow>,
+    /// The start of the first of the failures that last.
+    pub failing_since: Option<Timestamp>,
+    /// The end of the first of the successes that last.
+    pub ok_since: Option<Timestamp>,
+    /// The last sign of a daemon.
+    pub daemon_seen_at: Option<Timestamp>,
+}
+
+/// The times of the last pause and the last resume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PauseTimes {
+    /// The last pause.
+    pub paused_at: Option<Timestamp>,
+    /// The last resume.
+    pub resumed_at: Option<Timestamp>,
+}
+
+/// What is shown of the records about one source.
+#[derive(Clone, Debug)]
+pub struct SourceOverview {
+    /// The cycles.
+    pub cycles: CycleHistory,
+    /// The pauses.
+    pub pauses: PauseTimes,
+    /// The learners.
+    pub learners: LearnerCounts,
+    /// The held users.
+    pub held: UserListing<HeldUser>,
+    /// The failing and the skipped users.
+    pub failing: UserListing<FailingUser>,
+    /// How many users in conflict may have new accounts.
+    pub recreated: u64,
+    /// The rows that cannot be read.
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+/// The detail of the audit row of a run for one user.
+#[derive(Deserialize)]
+struct RunDetail {
+    cycle: i64,
+}
+
+impl Store {
+    /// The records about `source`; with `all`, every held and failing user is listed.
+    pub async fn overview(&self, source: &str, all: bool) -> Result<SourceOverview, StoreError> {
+        let cycles = self.cycle_history(source).await?;
+        let pauses = self.pause_times().await?;
+        let learners = self.learner_counts(source).await?;
+        let held = self.held_listing(source, all).await?;
+        let failing = self.failing_listing(source, all).await?;
+        let recreated = self.recreated_users(source).await?;
+        self.inspect_links_and_groups(source).await?;
+        // After all other reads, which collect the rows that they leave out.
+        let unreadable = self.unreadable_rows();
+        Ok(SourceOverview { cycles, pauses, learners, held, failing, recreated, unreadable })
+    }
+
+    /// The cycles of `source`.
+    pub async fn cycle_history(&self, source: &str) -> Result<CycleHistory, StoreError> {
+        let runs = self.runs_for_one_user().await?;
+        let runs: Vec<i64> = runs.into_iter().collect();
+        let is_cycle = |row: &CycleRow| runs.binary_search(&row.id.0).is_err();
+        let unreadable = |row: &SqlRow, column| UnreadableRow {
+            subject: RowSubject::History,
+            column,
+            place: format!("id = {}", row.get::<i64, _>("id").unwrap_or_default()),
+            repair: format!("DELETE FROM sync_cycles WHERE id = {}", row.get::<i64, _>("id").unwrap_or_default()),
+        };
+        let statement = Statement::new(format!(
+            "SELECT * FROM sync_cycles WHERE source = $1 ORDER BY id DESC LIMIT {}",
+            RECENT_CYCLES.saturating_add(u32::try_from(runs.len()).unwrap_or(RECENT_RUNS))
+        ));
+        let recent: Vec<CycleRow> = self.query_readable(statement.bind(source), cycle_row, unreadable).await?;
+        let mut recent = recent.into_iter().filter(is_cycle).peekable();
+        let last = recent.peek().cloned();
+        let recent: Vec<CycleRow> = recent.collect();
+        let last_ended = recent.iter().find(|row| row.outcome.is_some()).cloned();
+        let complete = recent.iter().find(|row| !matches!(row.outcome, None | Some(Outcome::Interrupted)));
+        let last_failure = complete.filter(|row| row.outcome == Some(Outcome::Failed)).cloned();
+        let recent_success = recent.iter().find(|row| row.outcome == Some(Outcome::Success)).cloned();
+        let last_success = match recent_success {
+            None => self.last_success(Some(source)).await?.filter(is_cycle),
+            found => found,
+        };
+        // Failures and interruptions do not end a series of failures.
+        let lasting = [Outcome::Failed, Outcome::Interrupted];
+        let failing_since = match last_failure {
+            Some(_) => self.first_since(source, "min(started_at)", Outcome::Failed, &lasting, &runs).await?,
+            None => None,
+        };
+        let ok_since =
+            self.first_since(source, "min(finished_at)", Outcome::Success, &[Outcome::Success], &runs).await?;
+        let daemon = Statement::new(
+            r#"SELECT coalesce(finished_at, started_at) FROM sync_cycles WHERE source = $1 AND "trigger" <> $2
+               ORDER BY id DESC LIMIT 1"#,
+        );
+        let daemon = daemon.bind(source).bind(Trigger::Command.as_str());
+        let daemon = self.connection().await.optional_row(daemon).await?;
+        // A time that cannot be read is reported by another read.
+        let daemon_seen_at = daemon.and_then(|row| row.time(0, "sync_cycles.started_at").ok());
+        Ok(CycleHistory { last, last_ended, last_success, last_failure, failing_since, ok_since, daemon_seen_at })
+    }
+
+    /// `time` of the cycles with `outcome` since the last one that ended in none of the outcomes `lasting`.
+    async fn first_since(
+        &self,
+        source: &str,
+        time: &str,
+        outcome: Outcome,
+        lasting: &[Outcome],
+        runs: &[i64],
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let lasting: Vec<&str> = lasting.iter().map(|outcome| outcome.as_str()).collect();
+        let runs = if runs.is_empty() {
+            String::new()
+        } else {
+            format!(" AND id NOT IN ({})", runs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        };
+        let statement = Statement::new(format!(
+            "SELECT {time} FROM sync_cycles WHERE source = $1 AND outcome = $2{runs} AND id >
+                 (SELECT coalesce(max(id), 0) FROM sync_cycles
+                  WHERE source = $1{runs} AND outcome IS NOT NULL AND outcome NOT IN ('{}'))",
+            lasting.join("', '"),
+        ));
+        let statement = statement.bind(source).bind(outcome.as_str());
+        Ok(self.connection().await.row(statement).await?.optional_time(0, "sync_cycles.started_at").unwrap_or_default())
+    }
+
+    /// The rows of `sync_cycles` that `provision` wrote for one user.
+    async fn runs_for_one_user(&self) -> Result<BTreeSet<i64>, StoreError> {
+        let statement = Statement::new(format!(
+            "SELECT detail FROM audit_log WHERE action IN ('provision', 'relink') ORDER BY id DESC LIMIT {RECENT_RUNS}"
+        ));
+        let rows = unless_denied(self.connection().await.rows(statement).await)?;
+        let run = |row: &SqlRow| {
+            let detail = row.foreign_text(0).ok().flatten()?;
+            Some(serde_json::from_str::<RunDetail>(&detail).ok()?.cycle)
+        };
+        Ok(rows.iter().filter_map(run).collect())
+    }
+
+    async fn pause_times(&self) -> Result<PauseTimes, StoreError> {
+        let time = async |action: &str| {
+            let statement =
+                Statement::new("SELECT at FROM audit_log WHERE action = $1 ORDER BY id DESC LIMIT 1").bind(action);
+            let row = unless_denied(self.connection().await.optional_row(statement).await)?;
+            Ok::<_, StoreError>(row.and_then(|row| row.time(0, "audit_log.at").ok()))
+        };
+        Ok(PauseTimes { paused_at: time("pause").await?, resumed_at: time("resume").await? })
+    }
+
+    async fn held_listing(&self, source: &str, all: bool) -> Result<UserListing<HeldUser>, StoreError> {
+        let tallies = self.tallies("sync_held", "since", source).await?;
+        if all || is_short(&tallies) {
+            let users = self.held_users(source).await?;
+            return Ok(UserListing { tallies: tally(users.iter().map(|user| (user.reason, user.since))), users });
+        }
+        Ok(UserListing { tallies, users: self.first_held_users(source, Some(FIRST)).await? })
+    }
+
+    async fn failing_listing(&self, source: &str, all: bool) -> Result<UserListing<FailingUser>, StoreError> {
+        let tallies = self.tallies("sync_failures", "first_at", source).await?;
+        if all || is_short(&tallies) {
+            self.failing(source).await?;
+            let users = self.failing_users(source).await?;
+            return Ok(UserListing { tallies: tally(users.iter().map(|user| (user.reason, user.first_at))), users });
+        }
+        Ok(UserListing { tallies, users: self.first_failing_users(source, Some(FIRST)).await? })
+    }
+
+    /// A reason that is not one of ours is left out: reading its row reports it.
+    async fn tallies(&self, table: &str, since: &str, source: &str) -> Result<Vec<ReasonTally>, StoreError> {
+        let statement = Statement::new(format!(
+            "SELECT reason, count(*), min({since}) FROM {table} WHERE source = $1 GROUP BY reason ORDER BY reason"
+        ));
+        let rows = self.connection().await.rows(statement.bind(source)).await?;
+        let tally = |row: &SqlRow| {
+            let reason = row.foreign_text(0).ok().flatten()?;
+            Some(ReasonTally {
+                reason: parse_column(&reason, "reason").ok()?,
+                users: row.get::<i64, _>(1).ok()?.unsigned_abs(),
+                since: row.optional_time(2, "since").unwrap_or_default(),
+            })
+        };
+        Ok(rows.iter().filter_map(tally).collect())
+    }
+}
+
+/// A role that runs cycles on a server need not read the audit log.
+fn unless_denied<T: Default>(read: Result<T, DbError>) -> Result<T, DbError> {
+    match read {
+        Err(DbError::Denied(_)) => Ok(T::default()),
+        read => read,
+    }
+}
+
+fn is_short(tallies: &[ReasonTally]) -> bool {
+    tallies.iter().map(|tally| tally.users).sum::<u64>() <= MAX_READ
+}
+
+fn tally(users: impl Iterator<Item = (Reason, Timestamp)>) -> Vec<ReasonTally> {
+    let mut tallies: BTreeMap<&str, ReasonTally> = BTreeMap::new();
+    for (reason, since) in users {
+        let tally = tallies.entry(reason.as_str()).or_insert(ReasonTally { reason, users: 0, since: Some(since) });
+        tally.users += 1;
+        tally.since = tally.since.min(Some(since));
+    }
+    tallies.into_values().collect()
+}

@@ -1,0 +1,199 @@
+//! The state of the daemon: the same for `status`, systemd and the journal, and at once.
+
+use std::os::unix::fs::PermissionsExt;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{daemon_in_cycle, waiting_daemon, waiting_world};
+use crate::database::{apply, on_both};
+use crate::machine::Mount;
+use crate::program::{Daemon, eventually, users};
+use crate::world::World;
+
+fn status(world: &World) -> Value {
+    world.run_program(&["status", "--json"], 0).json()
+}
+
+/// The files of the record in the directory `name`.
+fn records(world: &World, name: &str) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(world.path(name)).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("status-")).collect()
+}
+
+async fn logged_state(daemon: &Daemon, word: &str, times: usize) {
+    daemon.logged(&format!("state {word}: "), times).await;
+}
+
+#[apply(on_both)]
+async fn a_pause_and_a_resume_show_at_once_everywhere() {
+    let (world, daemon) = waiting_world().await;
+    world.run_program(&["pause"], 0);
+    logged_state(&daemon, "paused", 1).await;
+    let paused = world.run_program(&["status", "--json", "--exit-code"], 3).json();
+    assert_eq!((&paused["state"], &paused["paused"]), (&json!("paused"), &json!(true)));
+    let at = world.value("SELECT count(*) FROM audit_log WHERE action = 'pause'").await;
+    assert_eq!(at, "1");
+    assert!(paused["since"].is_string(), "{paused}");
+    world.run_program(&["resume"], 0);
+    logged_state(&daemon, "ok", 2).await;
+    assert_eq!(status(&world)["state"], json!("ok"));
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn signals_and_resync_are_in_the_audit_log_and_in_the_journal() {
+    let (world, daemon) = waiting_world().await;
+    daemon.signal(Signal::USR1);
+    daemon.logged("a signal requests a cycle", 1).await;
+    world.cycles_ended(2).await;
+    world.run_program(&["resync", "--full", "--wait"], 0);
+    let audit = eventually("the signals are recorded", async || {
+        let rows = world.query("SELECT action, actor, detail FROM audit_log ORDER BY action, id").await;
+        (rows.len() == 3).then_some(rows)
+    })
+    .await;
+    assert_eq!(audit[0][0], "resync");
+    assert_eq!(audit[0][2], r#"{"full":true}"#);
+    assert_eq!(audit[1], ["signal", "SIGUSR1", r#"{"full":false}"#]);
+    assert_eq!(audit[2], ["signal", "SIGUSR2", r#"{"full":true}"#]);
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_run_for_one_user_is_not_the_last_cycle() {
+    let (tenant, ids) = users(2);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    let before = status(&world);
+    world.run_program(&["provision", &ids[0]], 0);
+    let after = status(&world);
+    assert_eq!((&after["last_cycle"], &after["state"]), (&before["last_cycle"], &json!("ok")));
+    assert_eq!(world.cycles().await.len(), 2);
+    world.sim.tenant(|tenant| tenant.permissions.clear());
+    world.sim.revoke_tokens();
+    world.run_program(&["provision", &ids[0]], 1);
+    assert_eq!(status(&world)["state"], json!("ok"));
+    let users = world.query("SELECT detail FROM audit_log WHERE action = 'provision'").await;
+    assert!(users[0][0].contains(r#""cycle":2"#), "{users:?}");
+}
+
+#[apply(on_both)]
+async fn a_rejected_reload_is_a_state_until_one_succeeds() {
+    let (world, daemon) = waiting_world().await;
+    let good = std::fs::read_to_string(world.config_path()).unwrap();
+    std::fs::write(world.config_path(), format!("{good}\n[safety]\nmax_deactivatoins = 5\n")).unwrap();
+    // A file that is broken on disk changes nothing yet.
+    let before = status(&world);
+    assert_eq!(before["state"], json!("ok"));
+    assert!(before["configuration"]["error"].as_str().unwrap().contains("max_deactivatoins"), "{before}");
+    daemon.signal(Signal::HUP);
+    logged_state(&daemon, "reload-rejected", 1).await;
+    let rejected = world.run_program(&["status", "--json", "--exit-code"], 3).json();
+    assert_eq!(rejected["state"], json!("reload-rejected"));
+    assert!(rejected["reason"].as_str().unwrap().contains("max_deactivatoins"), "{rejected}");
+    assert_eq!(rejected["since"], rejected["daemon"]["configuration_rejected_at"]);
+    assert_eq!(rejected["learners"]["linked"], json!(1));
+    let words = world.run_program(&["status"], 0).stdout;
+    assert!(words.contains("a reload was rejected at") && words.contains("the file cannot be used"), "{words}");
+
+    // Also with a good file on disk, until the daemon has it.
+    std::fs::write(world.config_path(), &good).unwrap();
+    assert_eq!(status(&world)["state"], json!("reload-rejected"));
+    daemon.signal(Signal::HUP);
+    logged_state(&daemon, "ok", 2).await;
+    assert_eq!(status(&world)["state"], json!("ok"));
+
+    // The record outlives the daemon.
+    daemon.stop().await;
+    std::fs::write(world.config_path(), format!("{good}\nnonsense\n")).unwrap();
+    let stopped = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!((&stopped["state"], &stopped["daemon"]), (&json!("stopped"), &json!(null)));
+}
+
+#[apply(on_both)]
+async fn the_record_is_private_and_survives_in_the_runtime_directory() {
+    let world = World::start(users(1).0).await;
+    std::fs::create_dir(world.path("run")).unwrap();
+    let run = world.path("run").display().to_string();
+    let daemon = world.daemon_with(&[("RUNTIME_DIRECTORY", &run)]).await;
+    daemon.logged("waiting next_cycle.at=", 1).await;
+    let [record] = &*records(&world, "run") else { panic!("no record") };
+    assert_eq!(records(&world, "state"), [""; 0].map(std::path::PathBuf::from));
+    assert_eq!(record.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let text = std::fs::read_to_string(record).unwrap();
+    assert!(!text.contains("ada.number") && !text.contains("Number0"), "{text}");
+    let secret = std::fs::read_to_string(world.path("secret")).unwrap();
+    assert!(!text.contains(&secret), "{text}");
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&document["state"], &document["version"]), (&json!("ok"), &json!(1)));
+
+    std::fs::write(world.config_path(), "[state\n").unwrap();
+    let environment = [("RUNTIME_DIRECTORY", &*run)];
+    let viewed = world.run_program_with(&environment, &["status", "--json", "--exit-code"], 0).json();
+    assert_eq!((&viewed["state"], &viewed["held"]), (&json!("ok"), &json!(null)));
+    assert_eq!(viewed["daemon"]["pid"], json!(daemon.pid()));
+    // A record that cannot be read counts as missing.
+    for junk in ["", "{", "null", r#"{"version": 2}"#] {
+        std::fs::write(record, junk).unwrap();
+        world.run_program_with(&environment, &["status"], 78);
+    }
+    world.configure("");
+    world.run_program_with(&environment, &["status", "--exit-code"], 0);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_database_blocks_and_is_seen_without_a_cycle() {
+    let (world, daemon) = waiting_world().await;
+    std::fs::rename(world.path("learners.db"), world.path("unmounted.db")).unwrap();
+    let blocked = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!(blocked["state"], json!("blocked"));
+    logged_state(&daemon, "blocked", 1).await;
+    std::fs::rename(world.path("unmounted.db"), world.path("learners.db")).unwrap();
+    logged_state(&daemon, "ok", 2).await;
+    assert_eq!(status(&world)["state"], json!("ok"));
+
+    // What the daemon recorded is shown when the database cannot be read.
+    std::fs::write(world.path("aside"), std::fs::read(world.path("learners.db")).unwrap()).unwrap();
+    std::fs::write(world.path("learners.db"), "no database".repeat(1000)).unwrap();
+    let blocked = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!((&blocked["state"], &blocked["last_cycle"]["outcome"]), (&json!("blocked"), &json!("success")));
+    assert!(blocked["reason"].as_str().unwrap().contains("is not an SQLite database"), "{blocked}");
+    assert!(world.run_program(&["status"], 0).stdout.contains("State         blocked"));
+    drop(daemon);
+}
+
+#[tokio::test]
+async fn a_full_disk_blocks_and_room_ends_it() {
+    let world = World::start(users(1).0).await;
+    let Some(_disk) = Mount::small_disk(&world.path("disk"), 16 << 20) else { return };
+    world.reconfigure(|text| text.replace("/learners.db", "/disk/learners.db"));
+    let daemon = waiting_daemon(&world).await;
+    let filler = world.path("disk/filler");
+    {
+        use std::io::Write;
+        let mut file = std::fs::File::create(&filler).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+    }
+    logged_state(&daemon, "blocked", 1).await;
+    let blocked = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!(blocked["state"], json!("blocked"));
+    assert!(blocked["reason"].as_str().unwrap().contains("the disk is full"), "{blocked}");
+    std::fs::remove_file(&filler).unwrap();
+    logged_state(&daemon, "ok", 2).await;
+    assert_eq!(status(&world)["state"], json!("ok"));
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_cycle_that_starts_over_an_old_one_is_running_for_all() {
+    let world = World::start(users(1).0).await;
+    let (daemon, gate) = daemon_in_cycle(&world).await;
+    logged_state(&daemon, "running", 1).await;
+    let running = status(&world);
+    assert_eq!((&running["state"], &running["next_cycle_at"]), (&json!("running"), &json!(null)));
+    gate.release();
+    logged_state(&daemon, "ok", 1).await;
+    daemon.stop().await;
+}
