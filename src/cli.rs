@@ -7,6 +7,7 @@ mod guide;
 mod init;
 mod log;
 mod logging;
+mod man;
 mod mapping;
 mod output;
 mod owner;
@@ -101,6 +102,9 @@ enum Command {
     Init(init::Arguments),
     /// Print the script that completes commands, flags and their values in a shell.
     Completions(completions::Arguments),
+    /// Write the manual pages into a directory, for packages.
+    #[command(hide = true)]
+    Man(man::Arguments),
     /// Print the version.
     Version,
 }
@@ -138,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Guide(arguments) => guide::run(&arguments),
         Command::Init(arguments) => init::run(arguments, &config),
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Version => print_version(),
         command => configured(&config, command),
     };
@@ -233,6 +238,7 @@ impl Command {
             Self::Guide(arguments) => guide::run(&arguments),
             Self::Init(arguments) => init::run(arguments, &context.config.path),
             Self::Completions(arguments) => completions::run(&arguments),
+            Self::Man(arguments) => man::run(&arguments),
             Self::Version => print_version(),
         };
         // Its state may be another one now.

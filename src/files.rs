@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, StatVfsMountFlags, access, statvfs};
 use rustix::io::Errno;
 
-pub(crate) use self::create::create_new;
+pub(crate) use self::create::{create_new, replace_document};
 pub use self::pem::PemFile;
 pub(crate) use self::pem::{PemBlock, converting};
 pub(crate) use self::regular::{

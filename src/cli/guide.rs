@@ -35,10 +35,10 @@ impl TypedValueParser for TopicName {
     }
 }
 
-struct Topic {
-    name: &'static str,
-    summary: &'static str,
-    text: &'static str,
+pub(super) struct Topic {
+    pub(super) name: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) text: &'static str,
 }
 
 macro_rules! topics {
@@ -48,7 +48,7 @@ macro_rules! topics {
 }
 
 /// In reading order.
-const TOPICS: [Topic; 13] = topics! {
+pub(super) const TOPICS: [Topic; 13] = topics! {
     "installing": "the program, the app registration, the configuration",
     "going-live": "from a test group to the running service",
     "operations": "daily work: every reason, outcome, exit code and signal",

@@ -27,6 +27,15 @@ pub(crate) fn create_new(path: &Path, content: &str, mode: u32, group: &str) -> 
     File::open(directory)?.sync_all()
 }
 
+/// Writes a document that everybody may read into the file `path`, and replaces what is there.
+pub(crate) fn replace_document(path: &Path, content: &str) -> io::Result<()> {
+    let mut file = tempfile::NamedTempFile::new_in(directory_of(path).unwrap_or(Path::new(".")))?;
+    file.write_all(content.as_bytes())?;
+    file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+    file.persist(path)?;
+    Ok(())
+}
+
 /// The number of a system group.
 fn group_id(name: &str) -> Option<u32> {
     let groups = read_text(Path::new("/etc/group"), MAX_DOCUMENT).ok()?;

@@ -8,6 +8,7 @@ mod exits;
 mod guide;
 mod init;
 mod log;
+mod man;
 mod mapping;
 mod plan;
 mod provision;
