@@ -233,7 +233,7 @@ impl Store {
     /// Reports the first rows that have no real time: each counts as recent for ever, and never expires.
     pub(super) async fn inspect_log_times(&self) -> Result<(), StoreError> {
         let statement = Statement::new(format!(
-            "SELECT id FROM provisioning_log WHERE at < '{EARLIEST}' OR at >= '{LATEST}' ORDER BY id LIMIT {MAX_LISTED}"
+            "SELECT id FROM provisioning_log WHERE at < '{EARLIEST}' OR at >= '{LATEST}' ORDER BY id + 0 LIMIT {MAX_LISTED}"
         ));
         let read = |_: &SqlRow| Err(DbError::Unreadable { column: "provisioning_log.at" });
         let unreadable = |row: &SqlRow, column| numbered(row, column, "provisioning_log");

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::status::{FailingUser, HeldUser, LearnerCounts};
-use crate::model::{Outcome, Reason, RowSubject, Trigger, UnreadableRow};
+use crate::model::{Cause, Outcome, Reason, RowSubject, Trigger, UnreadableRow};
 use crate::store::cycles::{CycleRow, cycle_row};
 use crate::store::db::{DbError, SqlRow, Statement, parse_column};
 use crate::store::error::StoreError;
@@ -102,8 +102,7 @@ impl Store {
         let pauses = self.pause_times().await?;
         let learners = self.learner_counts(source).await?;
         let held = self.held_listing(source, all).await?;
-        let failing = self.failing_listing(source, all).await?;
-        let recreated = self.recreated_users(source).await?;
+        let (failing, recreated) = self.failing_listing(source, all).await?;
         self.inspect_links_and_groups(source).await?;
         // After all other reads, which collect the rows that they leave out.
         let unreadable = self.unreadable_rows();
@@ -205,7 +204,7 @@ impl Store {
     }
 
     async fn held_listing(&self, source: &str, all: bool) -> Result<UserListing<HeldUser>, StoreError> {
-        let tallies = self.tallies("sync_held", "since", source).await?;
+        let (tallies, _) = self.tallies("sync_held", "since", "0", source).await?;
         if all || is_short(&tallies) {
             let users = self.held_users(source).await?;
             return Ok(UserListing { tallies: tally(users.iter().map(|user| (user.reason, user.since))), users });
@@ -213,20 +212,32 @@ impl Store {
         Ok(UserListing { tallies, users: self.first_held_users(source, Some(FIRST)).await? })
     }
 
-    async fn failing_listing(&self, source: &str, all: bool) -> Result<UserListing<FailingUser>, StoreError> {
-        let tallies = self.tallies("sync_failures", "first_at", source).await?;
+    /// Also counts the users in conflict who may have new accounts.
+    async fn failing_listing(&self, source: &str, all: bool) -> Result<(UserListing<FailingUser>, u64), StoreError> {
+        let (conflict, recreated) = (Reason::Conflict.as_str(), Cause::Recreated.as_str());
+        let recreated = format!("count(*) FILTER (WHERE reason = '{conflict}' AND cause = '{recreated}')");
+        let (tallies, recreated) = self.tallies("sync_failures", "first_at", &recreated, source).await?;
         if all || is_short(&tallies) {
             self.failing(source).await?;
             let users = self.failing_users(source).await?;
-            return Ok(UserListing { tallies: tally(users.iter().map(|user| (user.reason, user.first_at))), users });
+            let tallies = tally(users.iter().map(|user| (user.reason, user.first_at)));
+            return Ok((UserListing { tallies, users }, recreated));
         }
-        Ok(UserListing { tallies, users: self.first_failing_users(source, Some(FIRST)).await? })
+        Ok((UserListing { tallies, users: self.first_failing_users(source, Some(FIRST)).await? }, recreated))
     }
 
-    /// A reason that is not one of ours is left out: reading its row reports it.
-    async fn tallies(&self, table: &str, since: &str, source: &str) -> Result<Vec<ReasonTally>, StoreError> {
+    /// The users by reason, and the sum of `count` over all of them. A reason that is not one of ours is left out:
+    /// reading its row reports it.
+    async fn tallies(
+        &self,
+        table: &str,
+        since: &str,
+        count: &str,
+        source: &str,
+    ) -> Result<(Vec<ReasonTally>, u64), StoreError> {
+        // In one pass: the rows of a hundred thousand users take a while.
         let statement = Statement::new(format!(
-            "SELECT reason, count(*), min({since}) FROM {table} WHERE source = $1 GROUP BY reason ORDER BY reason"
+            "SELECT reason, count(*), min({since}), {count} FROM {table} WHERE source = $1 GROUP BY reason ORDER BY reason"
         ));
         let rows = self.connection().await.rows(statement.bind(source)).await?;
         let tally = |row: &SqlRow| {
@@ -237,7 +248,8 @@ impl Store {
                 since: row.optional_time(2, "since").unwrap_or_default(),
             })
         };
-        Ok(rows.iter().filter_map(tally).collect())
+        let counted = rows.iter().filter_map(|row| Some(row.get::<i64, _>(3).ok()?.unsigned_abs())).sum();
+        Ok((rows.iter().filter_map(tally).collect(), counted))
     }
 }
 

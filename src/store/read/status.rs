@@ -143,18 +143,32 @@ impl Store {
 
     /// The numbers of learners.
     pub async fn learner_counts(&self, source: &str) -> Result<LearnerCounts, StoreError> {
-        let (table, active, within) = (&self.layout.table, self.layout.active("r"), self.layout.within("r"));
-        let linked = self.layout.links_with_rows();
+        let layout = &self.layout;
+        let (table, active, within) = (&layout.table, layout.active("r"), layout.within("r"));
+        // A link of our own table always has its learner; joining the rows of a hundred thousand learners takes a while.
+        let linked = match layout.external {
+            None => " FROM sync_links l WHERE l.source = $1".to_owned(),
+            Some(_) => format!("{} WHERE l.source = $1 AND {within}", layout.links_with_rows()),
+        };
+        // The few inactive learners are looked up, not the many active ones.
         let statement = Statement::new(format!(
-            "SELECT (SELECT count(*) FROM {table} r WHERE {active} AND {within}),
-                    (SELECT count(*) FROM {table} r WHERE NOT {active} AND {within}),
-                    (SELECT count(*){linked} WHERE l.source = $1 AND {within}),
-                    (SELECT count(*){linked} WHERE l.source = $1 AND {within} AND {active})",
+            "SELECT count(*), count(*) FILTER (WHERE {active}),
+                    count(*) FILTER (WHERE CASE WHEN {active} THEN false ELSE
+                        EXISTS (SELECT 1 FROM sync_links l WHERE l.learner_id = r.{} AND l.source = $1) END),
+                    (SELECT count(*){linked})
+             FROM {table} r WHERE {within}",
+            layout.id(),
         ));
         let row = self.connection().await.row(statement.bind(source)).await?;
         let count = |index: usize| row.get::<i64, _>(index).map(i64::unsigned_abs);
-        let (active, inactive, linked) = (count(0)?, count(1)?, count(2)?);
-        Ok(LearnerCounts { active, inactive, linked, active_unlinked: active.saturating_sub(count(3)?) })
+        let (all, active, inactive_linked, linked) = (count(0)?, count(1)?, count(2)?, count(3)?);
+        let active_linked = linked.saturating_sub(inactive_linked);
+        Ok(LearnerCounts {
+            active,
+            inactive: all.saturating_sub(active),
+            linked,
+            active_unlinked: active.saturating_sub(active_linked),
+        })
     }
 }
 
