@@ -11,6 +11,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::{Timestamp, tz::TimeZone};
 
 use self::entries::{Audit, Cycles, Entries};
+pub(super) use self::records::wrap;
 use self::records::{Printer, Records};
 use super::Context;
 use super::output::{DONE, Failure};

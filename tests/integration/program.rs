@@ -181,8 +181,14 @@ impl Daemon {
 
     /// Starts it with the standard error of `command`; the log stays empty.
     pub(crate) fn spawn_without_log(mut command: Command, log: &Path) -> Self {
+        command.stdout(Stdio::null());
+        Self::spawn_with_output(command, log)
+    }
+
+    /// Starts it with the standard output and the standard error of `command`; the log stays empty.
+    pub(crate) fn spawn_with_output(mut command: Command, log: &Path) -> Self {
         std::fs::File::options().create(true).append(true).open(log).unwrap();
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let child = command.stdin(Stdio::null()).spawn().unwrap();
         Self { child, log: log.to_owned() }
     }
 

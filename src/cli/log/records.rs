@@ -158,7 +158,7 @@ fn in_two_columns(rows: &[[String; 2]], width: usize) -> String {
 }
 
 /// Breaks lines between words, and within a word after a slash: a source consists of two ids.
-fn wrap(text: &str, width: usize) -> String {
+pub(in crate::cli) fn wrap(text: &str, width: usize) -> String {
     let mut wrapped = String::with_capacity(text.len());
     for (number, line) in text.split('\n').enumerate() {
         if number > 0 {

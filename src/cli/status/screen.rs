@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use comfy_table::{ColumnConstraint, Row, Table};
+
 use super::View;
-use crate::cli::output::{Failure, print, seconds, shown, table};
+use crate::cli::log::wrap;
+use crate::cli::output::{Failure, action_in_words, print, seconds, shown, table, visible_lines};
 use crate::cycle::ends_soon;
-use crate::model::{ClockFinding, ProvisioningState, StateReport, UnreadableRow};
+use crate::model::{ClockFinding, ProvisioningState, StateReport, Status, UnreadableRow};
 use crate::runtime::status::{CycleNumbers, LearnerNumbers, StatusRecord, StatusSummary, by_reason, total};
 use crate::store::{FailingUser, HeldUser};
 
@@ -19,7 +22,7 @@ const ALL: &str = "learner-sync status --all";
 
 impl View {
     pub(super) fn screen(&self) -> String {
-        let mut screen = Screen::default();
+        let mut screen = Screen { text: String::new(), width: table(&[]).width().map(usize::from) };
         self.add_state(&mut screen);
         self.add_daemon(&mut screen);
         match &self.summary {
@@ -28,7 +31,7 @@ impl View {
         }
         self.add_warnings(&mut screen);
         self.add_users(&mut screen);
-        screen.0
+        screen.text
     }
 
     fn add_state(&self, screen: &mut Screen) {
@@ -148,20 +151,20 @@ impl View {
             let reasons = by_reason(&summary.held);
             screen.heading(&format!("Held ({users}); release with `learner-sync approve`: {reasons}"));
             if shown_held > 0 {
-                screen.text(&held_table(&held[..shown_held]));
+                screen.table(&held_rows(&held[..shown_held]));
             }
             screen.others(users, shown_held);
         }
         let users = total(&summary.failing);
         if users > 0 {
             screen.heading(&format!("Failing ({users}): {}", by_reason(&summary.failing)));
-            screen.failing(&failing[..shown_failing]);
+            screen.failing(&failing[..shown_failing], self.all);
             screen.others(users, shown_failing);
         }
         let users = total(&summary.skipped);
         if users > 0 {
             screen.heading(&format!("Skipped ({users}): {}", by_reason(&summary.skipped)));
-            screen.failing(&skipped[..shown_skipped]);
+            screen.failing(&skipped[..shown_skipped], self.all);
             screen.others(users, shown_skipped);
         }
         // Those have no record of their own.
@@ -178,21 +181,39 @@ impl View {
 }
 
 /// The lines of the screen.
-#[derive(Default)]
-struct Screen(String);
+struct Screen {
+    text: String,
+    /// The width of the terminal. A file or a pipe gets each text as one line.
+    width: Option<usize>,
+}
 
 impl Screen {
     fn line(&mut self, label: &str, text: &str) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.0, "{label:LABEL$}{text}");
+        let text = self.wrapped(text, LABEL);
+        for (number, line) in text.lines().enumerate() {
+            let label = if number == 0 { label } else { "" };
+            // Writing to a string cannot fail.
+            let _ = writeln!(self.text, "{label:LABEL$}{line}");
+        }
     }
 
     fn text(&mut self, text: &str) {
-        let _ = writeln!(self.0, "{text}");
+        let text = self.wrapped(text, 0);
+        let _ = writeln!(self.text, "{text}");
     }
 
     fn heading(&mut self, text: &str) {
-        let _ = writeln!(self.0, "\n{text}");
+        self.text.push('\n');
+        self.text(text);
+    }
+
+    fn table(&mut self, rows: &Table) {
+        let _ = writeln!(self.text, "{}", rows.trim_fmt());
+    }
+
+    fn wrapped(&self, text: &str, indent: usize) -> String {
+        let text = visible_lines(text);
+        self.width.map_or_else(|| text.clone(), |width| wrap(&text, width.saturating_sub(indent)))
     }
 
     fn others(&mut self, users: u64, shown: usize) {
@@ -202,7 +223,7 @@ impl Screen {
         }
     }
 
-    fn failing(&mut self, users: &[&FailingUser]) {
+    fn failing(&mut self, users: &[&FailingUser], whole: bool) {
         if users.is_empty() {
             return;
         }
@@ -213,13 +234,20 @@ impl Screen {
             let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
             let detail = detail.as_deref().map(shown).unwrap_or_default();
             if is_narrow {
-                rows.add_row([reason.as_str(), &user, &detail]);
+                let mut row = Row::from([reason.as_str(), &user, &detail]);
+                if !whole {
+                    row.max_height(1);
+                }
+                rows.add_row(row);
             } else {
                 let (first, last, attempts) = (seconds(*first_at), seconds(*last_at), attempts.to_string());
                 rows.add_row([reason.as_str(), &user, &first, &last, &attempts, &detail]);
             }
         }
-        self.text(&rows.trim_fmt());
+        if is_narrow && let Some(reason) = rows.column_mut(0) {
+            reason.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        self.table(&rows);
     }
 }
 
@@ -280,12 +308,29 @@ fn in_words(numbers: &CycleNumbers) -> String {
 
 /// The held users, one line each.
 pub(in crate::cli) fn held_table(held: &[HeldUser]) -> String {
-    let mut rows = table(&["action", "reason", "user", "learner", "since", "approved"]);
+    held_rows(held).trim_fmt()
+}
+
+fn held_rows(held: &[HeldUser]) -> Table {
+    let headers = ["action", "reason", "user", "learner", "since", "approved"];
+    let mut rows = table(&headers);
+    if rows.width().is_some_and(|width| width < NARROW) {
+        rows = table(&["action", "reason", "user"]);
+        for HeldUser { entra_id, action, reason, user_name, .. } in held {
+            let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
+            rows.add_row([&*action_in_words(*action, Status::Held), reason.as_str(), &user]);
+        }
+        for column in rows.column_iter_mut().take(2) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+        return rows;
+    }
     for HeldUser { entra_id, action, reason, since, approved, learner, user_name } in held {
         let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
         let learner = learner.as_ref().map(ToString::to_string).unwrap_or_default();
         let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));
-        rows.add_row([action.as_str(), reason.as_str(), &user, &learner, &seconds(*since), &approved]);
+        let action = action_in_words(*action, Status::Held);
+        rows.add_row([&*action, reason.as_str(), &user, &learner, &seconds(*since), &approved]);
     }
-    rows.trim_fmt()
+    rows
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::approve::world_with_held;
 use crate::database::{apply, on_both};
-use crate::program::{Daemon, keys, users};
+use crate::program::{Daemon, eventually, keys, users};
 use crate::world::World;
 
 /// A world in which two users fail, because both want one address.
@@ -106,8 +106,70 @@ async fn status_shows_held_users() {
         assert_eq!((&user["action"], &user["reason"]), (&json!("deactivate"), &json!("threshold")));
         assert!(user["user_name"].is_string() && user["approved_at"].is_null(), "{document}");
     }
+    assert_eq!(document["held_by_reason"], json!({ "threshold": 12 }));
+    assert_eq!(document["reason"], json!("12 users are held until their changes are approved: 12 threshold"));
     let words = world.run_program(&["status"], 0).stdout;
     assert!(words.contains("Held (12)") && words.contains("learner-sync approve"), "{words}");
+    let listed = |words: &str| words.matches("would deactivate").count();
+    assert!(words.contains("and 7 more; to list them: learner-sync status --all"), "{words}");
+    assert_eq!((listed(&words), listed(&world.run_program(&["status", "--all"], 0).stdout)), (5, 12), "{words}");
+}
+
+#[apply(on_both)]
+async fn the_counts_are_complete_and_the_lists_end() {
+    let (mut tenant, ids) = users(3);
+    let mail = tenant.user(&ids[0]).unwrap().mail.clone();
+    tenant.user_mut(&ids[1]).mail = mail;
+    tenant.user_mut(&ids[2]).mail = None;
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 3);
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!(status["failing_by_reason"], json!({ "conflict": 2 }));
+    assert_eq!(status["skipped_by_reason"], json!({ "missing-required": 1 }));
+    assert_eq!((&status["last_cycle"]["failed"], &status["last_cycle"]["skipped"]), (&json!(2), &json!(1)));
+    let words = world.run_program(&["status"], 0).stdout;
+    for text in ["Failing (2): 2 conflict", "Skipped (1): 1 missing-required", "2 users fail: 2 conflict"] {
+        assert!(words.contains(text), "{text}: {words}");
+    }
+    assert!(!words.contains("more"), "{words}");
+
+    // Far more than fit on a screen.
+    let source = status["source"].as_str().unwrap();
+    let row = |number: usize| {
+        let (id, at) = (format!("{number:08x}-0000-4000-8000-000000000000"), "2026-01-01T00:00:00Z");
+        format!("('{source}', '{id}', 'unreadable', 'odd', '{at}', '{at}', 3)")
+    };
+    let rows: Vec<String> = (0..600).map(row).collect();
+    let columns = "source, entra_id, reason, detail, first_at, last_at, attempts";
+    world.execute(&format!("INSERT INTO sync_failures ({columns}) VALUES {}", rows.join(", "))).await;
+    let status = world.run_program(&["status", "--json"], 0).json();
+    assert_eq!(status["failing_by_reason"], json!({ "conflict": 2, "unreadable": 600 }));
+    assert_eq!((&status["state"], &status["since"]), (&json!("partial"), &json!("2026-01-01T00:00:00Z")));
+    let length = |status: &Value| status["failing"].as_array().unwrap().len();
+    assert_eq!(length(&status), 100);
+    assert_eq!(length(&world.run_program(&["status", "--json", "--all"], 0).json()), 603);
+    let words = world.run_program(&["status"], 0).stdout;
+    assert!(words.contains("Failing (602): 2 conflict, 600 unreadable"), "{words}");
+    assert!(words.contains("and 597 more; to list them: learner-sync status --all"), "{words}");
+}
+
+#[tokio::test]
+async fn watch_refreshes_until_it_is_stopped() {
+    let world = World::start(users(1).0).await;
+    let mut command = world.program(&["status", "--watch", "--json"]);
+    let lines = world.path("lines");
+    command.stdout(std::fs::File::create(&lines).unwrap());
+    let watch = Daemon::spawn_with_output(command, &world.path("watch.log"));
+    let states = || {
+        let text = std::fs::read_to_string(&lines).unwrap();
+        let state = |line: &str| serde_json::from_str::<Value>(line).ok().map(|document| document["state"].clone());
+        text.lines().filter_map(state).collect::<Vec<_>>()
+    };
+    eventually("it shows the state", async || states().contains(&json!("never-run")).then_some(())).await;
+    world.run_program(&["sync"], 0);
+    eventually("it shows the new state", async || states().contains(&json!("ok")).then_some(())).await;
+    watch.stop().await;
+    world.run_program(&["status", "--watch", "--exit-code"], 2);
 }
 
 #[tokio::test]
