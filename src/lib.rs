@@ -17,7 +17,7 @@
 //! | [`store`] | the learner database, SQLite or PostgreSQL: the only module that knows SQL |
 //! | [`cache`] | what the last cycle wrote: the only module that knows sled; disposable |
 //! | [`cycle`] | the pipeline, top to bottom: **the file to read first** |
-//! | [`runtime`] | wiring: paths, preflight, app, one cycle under the lock |
+//! | [`runtime`] | wiring: paths, preflight, app, one cycle under the lock, the state of provisioning |
 //! | [`daemon`] | the schedule and signals request cycles; one loop runs them |
 //! | [`cli`] | one file per command |
 //! | [`failpoint`] | the steps of a cycle at which a test can kill the process |

@@ -175,7 +175,9 @@ impl Standing {
                 // The cycle may have failed for the same reason.
                 self.cycle_trouble = None;
             }
-            if self.disk_trouble != before {
+            // Time alone makes a state as well: a cycle may hang.
+            let report = self.record.situation(true).facts((self.clock)()).report();
+            if self.disk_trouble != before || self.logged != Some(report.state) {
                 self.tell();
             }
             return;

@@ -282,14 +282,10 @@ fn add_cycle(screen: &mut Screen, label: &str, last: &CycleNumbers) {
     }
     let CycleNumbers { in_scope, created, updated, deactivated, reactivated, .. } = last;
     let CycleNumbers { unchanged, skipped, failed, held, requests, .. } = last;
+    screen.line("", &format!("users in scope: {in_scope}; requests to Graph: {requests}"));
     let changed = format!("{created} created, {updated} updated, {deactivated} deactivated, {reactivated} reactivated");
-    screen.line("", &format!("{in_scope} users in scope; {changed}"));
-    screen.line(
-        "",
-        &format!(
-            "{unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held; {requests} requests to Graph"
-        ),
-    );
+    screen.line("", &format!("learners: {changed}"));
+    screen.line("", &format!("other users: {unchanged} unchanged, {skipped} skipped, {failed} failed, {held} held"));
     if let Some(error) = error {
         screen.line("", error);
     }

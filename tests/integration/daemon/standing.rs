@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{daemon_in_cycle, waiting_daemon, waiting_world};
 use crate::database::{apply, on_both};
 use crate::machine::Mount;
+use crate::postgres::Server;
 use crate::program::{Daemon, eventually, users};
 use crate::world::World;
 
@@ -195,5 +196,39 @@ async fn a_cycle_that_starts_over_an_old_one_is_running_for_all() {
     assert_eq!((&running["state"], &running["next_cycle_at"]), (&json!("running"), &json!(null)));
     gate.release();
     logged_state(&daemon, "ok", 1).await;
+    daemon.stop().await;
+}
+
+#[apply(on_both)]
+async fn a_command_that_changes_the_state_tells_the_daemon() {
+    let (tenant, ids) = users(3);
+    let world = World::start(tenant).await;
+    let daemon = waiting_daemon(&world).await;
+    world.sim.tenant(|tenant| {
+        let mail = tenant.user(&ids[0]).unwrap().mail.clone();
+        tenant.user_mut(&ids[1]).mail = mail;
+    });
+    world.run_program(&["sync"], 3);
+    logged_state(&daemon, "partial", 1).await;
+    assert_eq!(status(&world)["state"], json!("partial"));
+    assert_eq!(status(&world)["last_cycle"]["trigger"], json!("command"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn an_unreachable_server_blocks_until_a_cycle_reaches_it() {
+    let Some(server) = Server::start() else { return };
+    let world = World::start_on(server, users(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    server.kill();
+    daemon.signal(Signal::USR1);
+    logged_state(&daemon, "blocked", 1).await;
+    let blocked = world.run_program(&["status", "--json", "--exit-code"], 1).json();
+    assert_eq!((&blocked["state"], &blocked["learners"]["linked"]), (&json!("blocked"), &json!(1)));
+    assert!(blocked["reason"].as_str().unwrap().contains("cannot connect"), "{blocked}");
+    server.run();
+    daemon.signal(Signal::USR1);
+    logged_state(&daemon, "ok", 2).await;
+    assert_eq!(status(&world)["state"], json!("ok"));
     daemon.stop().await;
 }
