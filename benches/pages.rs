@@ -39,7 +39,7 @@ fn pages(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(USERS as u64));
     group.bench_function("read ten pages", |bencher| {
         bencher.iter(|| {
-            let assess: Assess<()> = Arc::new(|read| {
+            let assess: Assess<()> = Arc::new(|read, _| {
                 black_box(read);
             });
             let read = directory.read(application.clone(), &rules.selection, &named, &assess, |_, ()| {});

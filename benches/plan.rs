@@ -67,7 +67,7 @@ fn world(linked: bool, step: u64) -> World {
         let changes = number % step == 0;
         let wanted = || Learner { values: values(number, "Engineer"), ..Learner::default() };
         let assessment = if changes { Assessment::Wanted(Arc::new(wanted())) } else { Assessment::Unchanged };
-        world.desired.users.insert(id(number), AssignedUser { assessment, routes: routes() });
+        world.desired.users.insert(id(number), AssignedUser::new(assessment, routes()));
         if !linked {
             continue;
         }
@@ -110,6 +110,7 @@ fn measure(criterion: &mut Criterion, name: &str, world: &World) {
         unclear: &UnclearRows::default(),
         nobody_assigned: false,
         confirmed: &BTreeMap::new(),
+        confirming: &BTreeMap::new(),
         facts,
         limits: &limits,
         relinks: &BTreeMap::new(),

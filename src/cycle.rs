@@ -324,6 +324,7 @@ impl PlanningData {
             unclear,
             nobody_assigned: confirmation.nobody_assigned.unwrap_or_else(|| snapshot.nobody_assigned()),
             confirmed: &confirmation.verdicts,
+            confirming: &confirmation.request_ids,
             facts,
             limits: &rules.limits,
             relinks,
@@ -413,7 +414,7 @@ async fn read_directory(
     let CycleContext { directory, store: _, cache: _, rules } = context;
     let watched = options.only.map(|only| only.user);
     let assessor = Assessor::new(Arc::clone(linked), rules, time.recorded(), watched);
-    let assess: Assess<_> = Arc::new(move |read| assessor.assess(read));
+    let assess: Assess<_> = Arc::new(move |read, request_id| assessor.assess(read, request_id));
     let mut collector = Collector::new(linked, rules);
     let named = rules.restrictions.ids().collect();
     let take = |user, assessed| collector.add(user, assessed);

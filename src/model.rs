@@ -15,6 +15,7 @@ mod learner;
 mod lock_holder;
 mod policy;
 mod provisioning_state;
+mod request_id;
 mod restrictions;
 mod shell;
 mod table;
@@ -39,6 +40,7 @@ pub use self::learner::{Attribute, AttributeKind, Fingerprint, Learner, UniqueKe
 pub use self::lock_holder::LockHolder;
 pub use self::policy::{Reissued, Repair};
 pub use self::provisioning_state::{DaemonFacts, Finding, ProvisioningState, StateFacts, StateReport};
+pub use self::request_id::RequestId;
 pub use self::restrictions::{Restrictions, UserList};
 pub use self::shell::shell_word;
 pub use self::table::{Column, ColumnConstant, IdGenerator, StateLabels, Table};
@@ -46,7 +48,7 @@ pub use self::unreadable_row::{RowSubject, UnreadableRow, UnreadableRows};
 pub use self::user::{APP_ROLE_ASSIGNMENTS, Selection, User, Value, Verdict};
 pub use self::values::Values;
 pub(crate) use self::words::words;
-pub use self::words::{Action, Cause, Outcome, Reason, Status, Trigger, UnknownWord};
+pub use self::words::{Action, Cause, Outcome, Phase, Reason, Status, Trigger, UnknownWord};
 
 /// A source of the current time. Time is a parameter everywhere, so that tests can control it.
 pub type Clock = fn() -> jiff::Timestamp;

@@ -6,6 +6,7 @@
 mod changes;
 mod decision;
 mod display;
+mod ended_holds;
 mod guests;
 mod holds;
 mod input;
@@ -24,7 +25,9 @@ mod units;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use self::changes::{AttributeChange, Changes};
-pub use self::decision::{Counts, Decision, EXTERNAL_ID, Effect, Leave, LeftAs, REDACTED, RowAfter, TargetRow};
+pub use self::decision::{
+    Counts, Decision, EXTERNAL_ID, Effect, EndedHold, EndedHolds, Leave, LeftAs, REDACTED, RowAfter, TargetRow,
+};
 pub use self::input::{
     Assessment, AssignedUser, Compared, Confirmed, DatabaseFacts, Desired, FailingEntry, HeldEntry, LearnerRow, Limits,
     MemberCounts, PlanInput, Rejection,
@@ -44,7 +47,7 @@ pub struct Plan {
     batches: VecDeque<Batch>,
     left: Vec<Decision>,
     failing_ended: BTreeSet<EntraId>,
-    held_ended: BTreeSet<EntraId>,
+    held_ended: EndedHolds,
     routes: Vec<(EntraId, Routes)>,
     group_members: MemberCounts,
     take_over_ended: bool,
@@ -102,8 +105,8 @@ impl Plan {
         &self.failing_ended
     }
 
-    /// Users whose row in `sync_held` is deleted although no learner is written.
-    pub fn held_ended(&self) -> &BTreeSet<EntraId> {
+    /// The holds whose row in `sync_held` is deleted although no learner is written.
+    pub fn held_ended(&self) -> &EndedHolds {
         &self.held_ended
     }
 
@@ -218,12 +221,14 @@ fn hold_updates(input: PlanInput<'_>, holders: &uniqueness::Holders<'_>, draft: 
 /// Adds the bookkeeping, counts, and arranges the decisions into transactions.
 fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     let PlanInput { linked, desired, groups, named_groups, facts, .. } = input;
-    let held_ended = holds::ended_holds(input, &draft);
+    let mut held_ended = ended_holds::ended_without_change(input, &draft);
     let failing_ended = failing_ended(input, &draft);
     let Draft { decisions, compared, mut counts } = draft;
-    let (applied, left): (Decisions, Decisions) =
+    let (mut applied, left): (Decisions, Decisions) =
         decisions.into_iter().partition(|decision| matches!(decision.effect, Effect::Apply(_)));
     let mut left: Vec<Decision> = left.into_iter().map(|decision| *decision).collect();
+    applied.iter_mut().for_each(|decision| decision.request_id = input.request_id(decision.user));
+    left.iter_mut().for_each(|decision| decision.request_id = input.request_id(decision.user));
 
     let routes = desired.users.iter().filter_map(|(id, user)| {
         linked.get(id).filter(|linked| linked.routes != user.routes).map(|_| (*id, user.routes.clone()))
@@ -240,15 +245,19 @@ fn complete(input: PlanInput<'_>, draft: Draft) -> Plan {
     left_counts.clone().for_each(|(_, left_as)| counts.add_left(left_as));
     let written = applied.iter().map(|decision| decision.user).filter(|user| facts.held.contains_key(user));
     let written: BTreeSet<EntraId> = written.collect();
-    let still_held = facts.held.keys().copied().filter(|user| !held_ended.contains(user) && !written.contains(user));
+    let still_held =
+        facts.held.keys().copied().filter(|user| !held_ended.contains_key(user) && !written.contains(user));
     let held = left_counts.filter(|(_, left_as)| *left_as == LeftAs::Held).map(|(user, _)| user);
     counts.held = held.chain(still_held).collect::<BTreeSet<_>>().len() as u64;
 
+    let mut ended = ended_holds::ended_by_changes(input, &applied);
     let mut batches = units::arrange(applied, BATCH_SIZE);
+    batches.iter_mut().for_each(|batch| batch.take_ended_holds(&mut ended));
     let redacted = &input.limits.redacted;
     if !redacted.is_empty() {
         batches.iter_mut().for_each(|batch| batch.redact(redacted));
         left.iter_mut().for_each(|decision| decision.redact(redacted));
+        held_ended.values_mut().for_each(|ended| ended.held.redact(redacted));
     }
     Plan {
         batches,

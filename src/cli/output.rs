@@ -9,7 +9,7 @@ use super::logging::is_journal_connected;
 use crate::config::{Config, ConfigError};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
-use crate::model::{Action, Status, Trigger, chain, hides_something, is_visible, trim_blanks, visible};
+use crate::model::{Action, Phase, Status, Trigger, chain, hides_something, is_visible, trim_blanks, visible};
 use crate::runtime::AppError;
 use crate::runtime::lock::LockError;
 use crate::runtime::locked_cycle::LockedCycleError;
@@ -199,11 +199,12 @@ pub(super) fn seconds(at: jiff::Timestamp) -> String {
 }
 
 /// The action, if it was carried out; otherwise what became of it.
-pub(super) fn action_in_words(action: Action, status: Status) -> String {
-    match status {
-        Status::Success => action.to_string(),
-        Status::Held => format!("would {action}"),
-        Status::Failure | Status::Skipped => format!("{action} ({status})"),
+pub(super) fn action_in_words(action: Action, status: Status, phase: Option<Phase>) -> String {
+    match (status, phase) {
+        (_, Some(Phase::Ended)) => format!("hold ended: {action}"),
+        (Status::Success, _) => action.to_string(),
+        (Status::Held, _) => format!("would {action}"),
+        (Status::Failure | Status::Skipped, _) => format!("{action} ({status})"),
     }
 }
 

@@ -55,8 +55,18 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
         (AttributeKind::Boolean, Some(text)) => json!(text == "true"),
         (AttributeKind::Text, Some(text)) => json!(text),
     };
-    let Decision { user, action, reason, detail, row: _, known_name: _, changes, old_external_id, effect: _ } =
-        decision;
+    let Decision {
+        user,
+        action,
+        reason,
+        detail,
+        row: _,
+        known_name: _,
+        changes,
+        old_external_id,
+        request_id: _,
+        effect: _,
+    } = decision;
     let replaced =
         old_external_id.as_ref().map(|old| json!({ "attribute": EXTERNAL_ID, "old": old, "new": user.to_string() }));
     let changes = changes.iter().map(|change| {
@@ -78,8 +88,7 @@ pub(super) fn decision_as_json(decision: &Decision) -> Value {
 pub(super) fn print_decisions(decisions: &[&Decision]) -> Result<(), Failure> {
     let mut table = table(&["action", "status", "reason", "user", "changes"]);
     for decision in decisions {
-        let Decision { user, action, reason, detail, row: _, known_name: _, changes: _, old_external_id: _, effect: _ } =
-            decision;
+        let Decision { user, action, reason, detail, .. } = decision;
         let changes = short_changes(decision).collect::<Vec<_>>().join(", ");
         let what = match (detail, changes.as_str()) {
             (Some(detail), "") => detail.to_owned(),

@@ -10,8 +10,8 @@ use crate::directory::{AccountRead, Snapshot};
 use crate::expression::Steps;
 use crate::mapping::MappedUser;
 use crate::model::{
-    APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Fingerprint, LinkedLearners, Reason, Restrictions, Routes, UnclearPrincipal,
-    UserList, Value,
+    APP_ROLE_ASSIGNMENTS, ByUser, EntraId, Fingerprint, LinkedLearners, Reason, RequestId, Restrictions, Routes,
+    UnclearPrincipal, UserList, Value,
 };
 use crate::plan::{Assessment, AssignedUser, Desired, Rejection};
 use crate::scope::ScopeDecision;
@@ -34,6 +34,7 @@ pub(super) struct Assessor {
 /// An account, assessed.
 pub(super) struct Assessed {
     assessment: Assessment,
+    request_id: RequestId,
     /// The account of the single user.
     seen: Option<Box<AccountRead>>,
     /// Which lists of the configuration have its name, if the account was read and has one.
@@ -62,11 +63,14 @@ impl Assessor {
         Self { linked, rules: Arc::clone(rules), now, watched, name_slot, role_slot }
     }
 
-    pub(super) fn assess(&self, read: &AccountRead) -> Assessed {
+    pub(super) fn assess(&self, read: &AccountRead, request_id: &RequestId) -> Assessed {
+        let request_id = request_id.clone();
         let seen = (self.watched == Some(read.user())).then(|| Box::new(read.clone()));
         let user = match read {
-            AccountRead::NotFound(_) => return Assessed::unread(Assessment::NotFound, seen),
-            AccountRead::Unreadable { detail, .. } => return Assessed::unread(unreadable(detail.clone()), seen),
+            AccountRead::NotFound(_) => return Assessed::unread(Assessment::NotFound, request_id, seen),
+            AccountRead::Unreadable { detail, .. } => {
+                return Assessed::unread(unreadable(detail.clone()), request_id, seen);
+            }
             AccountRead::User(user) => user,
         };
         let steps = Steps::for_one_user();
@@ -89,7 +93,7 @@ impl Assessor {
         });
         let is_explained = self.watched.is_none_or(|watched| watched == user.id);
         let has_several = self.role_slot.is_some_and(|slot| count_roles(&user.values[slot]) > 1);
-        Assessed { assessment, seen, listed, several_roles: Some(is_explained && has_several) }
+        Assessed { assessment, request_id, seen, listed, several_roles: Some(is_explained && has_several) }
     }
 
     fn compare(&self, user: EntraId, mapped: MappedUser) -> Assessment {
@@ -112,8 +116,8 @@ impl Assessor {
 }
 
 impl Assessed {
-    fn unread(assessment: Assessment, seen: Option<Box<AccountRead>>) -> Self {
-        Self { assessment, seen, listed: None, several_roles: None }
+    fn unread(assessment: Assessment, request_id: RequestId, seen: Option<Box<AccountRead>>) -> Self {
+        Self { assessment, request_id, seen, listed: None, several_roles: None }
     }
 }
 
@@ -148,8 +152,8 @@ impl<'a> Collector<'a> {
 
     /// Adds an account. A second read of the same account replaces the first.
     pub(super) fn add(&mut self, user: EntraId, assessed: Assessed) {
-        let Assessed { assessment, seen, listed, several_roles } = assessed;
-        self.users.push((user, AssignedUser { assessment, routes: self.no_routes.clone() }));
+        let Assessed { assessment, request_id, seen, listed, several_roles } = assessed;
+        self.users.push((user, AssignedUser { assessment, routes: self.no_routes.clone(), request_id }));
         if let Some(seen) = seen {
             self.seen = Some(*seen);
         }
@@ -205,12 +209,11 @@ impl<'a> Collector<'a> {
                 UnclearPrincipal::NotFound => Assessment::NotFound,
                 UnclearPrincipal::Unreadable(detail) => unreadable(detail.clone()),
             };
-            Some((*id, AssignedUser { assessment, routes: self.linked.get(id)?.routes.clone() }))
+            Some((*id, AssignedUser::new(assessment, self.linked.get(id)?.routes.clone())))
         });
         // So is a member of unknown type.
         let untyped = snapshot.untyped_missing().filter(|(id, _)| self.linked.contains_key(id));
-        let untyped =
-            untyped.map(|(id, routes)| (id, AssignedUser { assessment: Assessment::NotFound, routes: routes.clone() }));
+        let untyped = untyped.map(|(id, routes)| (id, AssignedUser::new(Assessment::NotFound, routes.clone())));
         // An unclear principal counts more than a member of unknown type.
         let others: BTreeMap<_, _> = untyped.chain(unclear).filter(|(id, _)| !users.contains_key(id)).collect();
         users.extend(others);

@@ -110,7 +110,9 @@ fn options(now: Timestamp) -> CycleOptions<'static> {
 async fn confirm_former_accounts(context: CycleContext<'_>, data: &mut PlanningData) -> Result<(), CycleError> {
     let former = plan::former_accounts(data.plan_input(context.rules, &BTreeMap::new()));
     let DirectoryRead { snapshot, confirmation, .. } = &mut data.read;
-    let Confirmation { verdicts, .. } = context.directory.confirm(snapshot, &former.absent, &former.unread).await?;
+    let Confirmation { verdicts, request_ids, .. } =
+        context.directory.confirm(snapshot, &former.absent, &former.unread).await?;
     confirmation.verdicts.extend(verdicts);
+    confirmation.request_ids.extend(request_ids);
     Ok(())
 }

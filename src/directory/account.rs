@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::client::{Reply, with_request_id};
 use super::wire::{self, InvalidRow, RowProblem, RowType, Texts, UserRow};
-use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, Selection, User, Value};
+use crate::model::{APP_ROLE_ASSIGNMENTS, EntraId, RequestId, Selection, User, Value};
 
 /// The result of reading one user.
 #[derive(Clone, Debug)]
@@ -22,8 +22,8 @@ pub enum AccountRead {
     NotFound(EntraId),
 }
 
-/// The purpose for which an account is read; runs on another thread.
-pub type Assess<A> = Arc<dyn Fn(&AccountRead) -> A + Send + Sync>;
+/// The purpose for which an account is read, given the id of the answer; runs on another thread.
+pub type Assess<A> = Arc<dyn Fn(&AccountRead, &RequestId) -> A + Send + Sync>;
 
 impl AccountRead {
     /// The user's id.
@@ -49,7 +49,7 @@ pub(super) fn single_user(user: EntraId, reply: &Reply, selection: &Selection) -
 
 /// Turns a row into an account. Without `accountEnabled`, or without any name, the account is unreadable, because a lost
 /// permission looks the same.
-pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &str) -> AccountRead {
+pub(super) fn read_account(row: UserRow, selection: &Selection, request_id: &RequestId) -> AccountRead {
     let UserRow { kind, id, values, problem } = row;
     let unreadable = |detail: &str| AccountRead::Unreadable { user: id, detail: with_request_id(detail, request_id) };
     if let Some(RowProblem { detail, is_oversized: _ }) = problem {

@@ -16,7 +16,7 @@ use super::roles::RoleValue;
 use super::wire::{self, InvalidRow, Texts, UserRow};
 use super::work::{Need, Purpose};
 use super::{Directory, DirectoryError, select};
-use crate::model::{EntraId, Selection};
+use crate::model::{EntraId, RequestId, Selection};
 
 /// The most ids in an `in` filter: <https://learn.microsoft.com/graph/filter-query-parameter>.
 const IDS_IN_FILTER: usize = 15;
@@ -49,7 +49,7 @@ struct FilterAnswer {
 /// The answer about a single user.
 enum SingleAnswer {
     Reply(Reply, RoleValue),
-    Read(AccountRead),
+    Read(AccountRead, RequestId),
 }
 
 impl Directory {
@@ -86,14 +86,20 @@ impl Directory {
         let mut failed = FailedReads::default();
         let mut answers = Vec::with_capacity(missing.len());
         for (id, answer) in missing.iter().zip(self.client.batch(WHAT, &paths).await?) {
-            let unreadable = |detail| SingleAnswer::Read(AccountRead::Unreadable { user: *id, detail });
             let answer = match answer {
                 Ok(reply) => SingleAnswer::Reply(reply, (read.roles)(*id)),
-                Err(error) if error.is_not_found() => SingleAnswer::Read(AccountRead::NotFound(*id)),
-                Err(error) if uncertain.contains(id) => {
-                    unreadable(format!("the type of the member is unknown, and it cannot be read: {error}"))
+                Err(error) => {
+                    let request_id = error.request_id();
+                    let unreadable = |detail| AccountRead::Unreadable { user: *id, detail };
+                    let read = if error.is_not_found() {
+                        AccountRead::NotFound(*id)
+                    } else if uncertain.contains(id) {
+                        unreadable(format!("the type of the member is unknown, and it cannot be read: {error}"))
+                    } else {
+                        unreadable(failed.add(error))
+                    };
+                    SingleAnswer::Read(read, request_id)
                 }
-                Err(error) => unreadable(failed.add(error)),
             };
             answers.push((*id, answer));
         }
@@ -185,18 +191,18 @@ fn assess_singles<A>(
         if need.is_over() {
             break;
         }
-        let read = match answer {
+        let (read, request_id) = match answer {
             SingleAnswer::Reply(reply, roles) => match single_user(user, &reply, selection) {
                 Ok(row) => {
                     accounts.push(assess_row(row, roles, selection, &reply.request_id, assess, &mut texts));
                     continue;
                 }
-                Err(detail) => AccountRead::Unreadable { user, detail },
+                Err(detail) => (AccountRead::Unreadable { user, detail }, reply.request_id),
             },
-            SingleAnswer::Read(read) => read,
+            SingleAnswer::Read(read, request_id) => (read, request_id),
         };
         let exists = !matches!(read, AccountRead::NotFound(_));
-        accounts.push(DirectAccount { user, exists, assessed: assess(&read) });
+        accounts.push(DirectAccount { user, exists, assessed: assess(&read, &request_id) });
     }
     accounts
 }
@@ -205,13 +211,13 @@ fn assess_row<A>(
     mut row: UserRow,
     roles: RoleValue,
     selection: &Selection,
-    request_id: &str,
+    request_id: &RequestId,
     assess: &Assess<A>,
     texts: &mut Texts,
 ) -> DirectAccount<A> {
     roles.add_to(&mut row);
     let read = read_account(row, selection, request_id);
-    let assessed = DirectAccount { user: read.user(), exists: true, assessed: assess(&read) };
+    let assessed = DirectAccount { user: read.user(), exists: true, assessed: assess(&read, request_id) };
     texts.recycle(read);
     assessed
 }

@@ -19,7 +19,7 @@ use super::throttle::Throttle;
 use super::wire;
 use super::work::Workers;
 use crate::auth::{Authenticator, Http};
-use crate::model::{Clock, foreign_text};
+use crate::model::{Clock, RequestId, foreign_text};
 use crate::retry::{Attempt, RetryBudget, RetryWaits, at_least_min_wait, retry_after};
 
 /// 999 rows with every property selected have a few megabytes.
@@ -48,7 +48,7 @@ pub(super) struct GraphClient {
 pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     /// Graph's id of the request, for a support case.
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId,
     /// The place of the body among [`BODIES_AT_ONCE`].
     pub(super) place: Option<OwnedSemaphorePermit>,
 }
@@ -66,7 +66,7 @@ pub(super) struct Reply {
     /// Without a byte order mark.
     pub(super) body: String,
     /// Graph's id of the request, for a support case; a part has the id of its `$batch`.
-    pub(super) request_id: String,
+    pub(super) request_id: RequestId,
 }
 
 impl GraphClient {
@@ -158,7 +158,7 @@ impl GraphClient {
             self.dates.add(answer.headers(), sent);
         }
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let request_id = header("request-id").map_or_else(|| "none".to_owned(), |id| foreign_text(&id));
+        let request_id = header("request-id").map_or_else(RequestId::default, |id| RequestId::new(foreign_text(&id)));
         let asked = header("retry-after").and_then(|value| retry_after(&value, (self.clock)()));
         if let Some(location) = header("location").filter(|_| status.is_redirection()) {
             return Attempt::Done(Err(self.redirected(what, status.as_u16(), &location)));
@@ -218,6 +218,6 @@ pub(super) fn decode<T: DeserializeOwned>(what: &str, body: &str) -> Result<T, G
 }
 
 /// `detail` with Graph's request id, for a support case.
-pub(super) fn with_request_id(detail: &str, request_id: &str) -> String {
+pub(super) fn with_request_id(detail: &str, request_id: &RequestId) -> String {
     format!("{detail} (request-id {request_id})")
 }

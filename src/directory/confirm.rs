@@ -7,19 +7,22 @@ use futures_util::TryStreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::account::{read_account, single_user};
+use super::batch::BatchReply;
 use super::client::with_request_id;
 use super::error::FailedReads;
 use super::members::{GroupState, MemberList, ReadRow};
 use super::principals::Assignments;
 use super::wire::RowType;
 use super::{AccountRead, Directory, DirectoryError, GraphError, Snapshot};
-use crate::model::{EntraId, Selection, UnclearRows, Value, Verdict};
+use crate::model::{EntraId, RequestId, Selection, UnclearRows, Value, Verdict};
 
 /// The state of possible leavers.
 #[derive(Debug, Default)]
 pub struct Confirmation {
     /// One verdict for each requested user.
     pub verdicts: BTreeMap<EntraId, Verdict>,
+    /// Graph's id of the answer about each user that decides the verdict.
+    pub request_ids: BTreeMap<EntraId, RequestId>,
     /// The userPrincipalName of each account that was read.
     pub user_names: BTreeMap<EntraId, String>,
     /// The member counts of the assigned groups, if the assignments were read again. Newer than the snapshot's.
@@ -59,7 +62,8 @@ impl Directory {
         let users: Vec<EntraId> = absent.iter().chain(unread).copied().collect();
         let (mut missing, mut failed) = (Vec::new(), FailedReads::default());
         let mut enabled = BTreeSet::new();
-        for (user, account) in self.reread_accounts(&users, &selection, &mut failed).await? {
+        for (user, account, request_id) in self.reread_accounts(&users, &selection, &mut failed).await? {
+            confirmation.request_ids.insert(user, request_id);
             if let AccountRead::User(account) = &account
                 && let Some(Value::Text(user_name)) = account.values.get(name_slot)
             {
@@ -74,7 +78,7 @@ impl Directory {
                 AccountRead::NotFound(_) => missing.push(user),
             }
         }
-        self.find_deleted(&missing, &mut confirmation.verdicts, &mut failed).await?;
+        self.find_deleted(&missing, &mut confirmation, &mut failed).await?;
         failed.unless_all_in_vain(users.len())?;
         for user in unread {
             // Assigned by the snapshot, and the account is readable now.
@@ -107,12 +111,13 @@ impl Directory {
     async fn find_deleted(
         &self,
         missing: &[EntraId],
-        verdicts: &mut BTreeMap<EntraId, Verdict>,
+        confirmation: &mut Confirmation,
         failed: &mut FailedReads,
     ) -> Result<(), DirectoryError> {
         let what = "reading deleted users";
         let paths: Vec<String> = missing.iter().map(|id| format!("/directory/deletedItems/{id}?$select=id")).collect();
         for (user, answer) in missing.iter().zip(self.client.batch(what, &paths).await?) {
+            let request_id = request_id_of(&answer);
             let verdict = match answer {
                 // A status alone proves nothing, because a proxy may have answered.
                 Ok(reply) => match single_user(*user, &reply, &Selection::default()) {
@@ -125,7 +130,8 @@ impl Directory {
                 }
                 Err(error) => Verdict::Unreadable(failed.add(error)),
             };
-            verdicts.insert(*user, verdict);
+            confirmation.verdicts.insert(*user, verdict);
+            confirmation.request_ids.insert(*user, request_id);
         }
         Ok(())
     }
@@ -181,13 +187,14 @@ impl Directory {
         users: &[EntraId],
         selection: &Selection,
         failed: &mut FailedReads,
-    ) -> Result<Vec<(EntraId, AccountRead)>, DirectoryError> {
+    ) -> Result<Vec<(EntraId, AccountRead, RequestId)>, DirectoryError> {
         let what = "confirming leavers";
         let select = super::select(selection);
         let paths: Vec<String> = users.iter().map(|id| format!("/users/{id}?$select={select}")).collect();
         let mut accounts = Vec::with_capacity(users.len());
         for (user, answer) in users.iter().zip(self.client.batch(what, &paths).await?) {
             let unreadable = |detail| AccountRead::Unreadable { user: *user, detail };
+            let request_id = request_id_of(&answer);
             let account = match answer {
                 Ok(reply) => match single_user(*user, &reply, selection) {
                     Ok(row) => read_account(row, selection, &reply.request_id),
@@ -199,8 +206,12 @@ impl Directory {
                 Err(error) if error.is_not_found() => AccountRead::NotFound(*user),
                 Err(error) => unreadable(failed.add(error)),
             };
-            accounts.push((*user, account));
+            accounts.push((*user, account, request_id));
         }
         Ok(accounts)
     }
+}
+
+fn request_id_of(answer: &BatchReply) -> RequestId {
+    answer.as_ref().map_or_else(GraphError::request_id, |reply| reply.request_id.clone())
 }

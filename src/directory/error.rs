@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::batch::batch_budget;
 use super::wire::ErrorBody;
 use crate::auth::{AuthError, unreachable_hint};
-use crate::model::{EntraId, foreign_text, without_personal_data};
+use crate::model::{EntraId, RequestId, foreign_text, without_personal_data};
 
 /// A request to Graph failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,7 @@ pub enum GraphError {
         /// `error.message`, shortened.
         message: String,
         /// Graph's `request-id`, for a support case.
-        request_id: String,
+        request_id: RequestId,
         /// Whether the body has Graph's error format; otherwise a proxy answered.
         genuine: bool,
     },
@@ -57,7 +57,7 @@ pub enum GraphError {
         /// The largest answer in MiB.
         limit_mib: usize,
         /// Graph's `request-id`.
-        request_id: String,
+        request_id: RequestId,
     },
     /// A nextLink or a redirect leads away from the configured Graph origin, which must not receive the token.
     #[error("{what}: Graph points to another origin, {origin}; the access token is not sent there")]
@@ -111,13 +111,21 @@ impl GraphError {
         matches!(self, Self::Answered { status, .. } if batch_budget(*status).is_some())
     }
 
+    /// Graph's id of the answer that the error is about.
+    pub(super) fn request_id(&self) -> RequestId {
+        match self {
+            Self::Answered { request_id, .. } | Self::TooLarge { request_id, .. } => request_id.clone(),
+            _ => RequestId::default(),
+        }
+    }
+
     pub(super) fn is_expired_page_token(&self) -> bool {
         matches!(self, Self::Answered { code, .. } if code.eq_ignore_ascii_case("Directory_ExpiredPageToken"))
     }
 }
 
 /// The error for an answer other than 200, whose body is Graph's JSON or a proxy's page.
-pub(super) fn answered(what: &str, status: u16, body: &str, request_id: &str) -> GraphError {
+pub(super) fn answered(what: &str, status: u16, body: &str, request_id: &RequestId) -> GraphError {
     let error = serde_json::from_str::<ErrorBody>(body).ok();
     let genuine = error.is_some();
     let error = error.unwrap_or_default().error;
@@ -127,7 +135,7 @@ pub(super) fn answered(what: &str, status: u16, body: &str, request_id: &str) ->
         status,
         code: foreign_text(&error.code.unwrap_or_default()),
         message: foreign_text(&without_personal_data(&message, &[])),
-        request_id: request_id.to_owned(),
+        request_id: request_id.clone(),
         genuine,
     }
 }

@@ -12,7 +12,7 @@ use super::client::{Answer, GraphClient, with_request_id};
 use super::error::{GraphError, malformed};
 use super::wire::{self, Page};
 use super::work::{Need, Purpose, Work};
-use crate::model::EntraId;
+use crate::model::{EntraId, RequestId};
 
 /// Page limit: ten times what `MAX_ROWS` needs.
 const MAX_PAGES: usize = 10_000;
@@ -38,7 +38,7 @@ pub(super) type ParseRows<P> = Arc<dyn Fn(Rows<'_>) -> Result<P, String> + Send 
 pub(super) struct Rows<'r> {
     rows: std::vec::IntoIter<&'r RawValue>,
     /// Graph's id of the request.
-    pub(super) request_id: &'r str,
+    pub(super) request_id: &'r RequestId,
     need: &'r Need,
 }
 
@@ -113,7 +113,7 @@ impl GraphClient {
             let answer = match self.get_url(what, url.clone()).await {
                 Err(error) if reading.has_begun && error.is_not_found() => {
                     let detail = "404 after the first page, so the list is incomplete";
-                    return Err(malformed(what, with_request_id(detail, &request_id_of(&error))));
+                    return Err(malformed(what, with_request_id(detail, &error.request_id())));
                 }
                 answer => answer?,
             };
@@ -200,13 +200,6 @@ impl<P> Reading<'_, P> {
         let page = parsed.inspect_err(|_| self.pages.clear())?;
         on_event(ListEvent::Page(page));
         Ok(true)
-    }
-}
-
-fn request_id_of(error: &GraphError) -> String {
-    match error {
-        GraphError::Answered { request_id, .. } => request_id.clone(),
-        _ => "none".to_owned(),
     }
 }
 

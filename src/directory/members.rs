@@ -7,7 +7,7 @@ use super::error::malformed;
 use super::list::{ListEvent, ParseRows, Rows};
 use super::wire::{self, InvalidRow, RowType, Texts, UserRow};
 use super::{Directory, DirectoryError, PAGE_SIZE, select};
-use crate::model::{EntraId, GroupMembers, Selection};
+use crate::model::{EntraId, GroupMembers, RequestId, Selection};
 
 /// Without this permission, groups with hidden membership look empty.
 const HIDDEN_MEMBERS_PERMISSION: &str = "Member.Read.Hidden";
@@ -59,7 +59,7 @@ impl MemberList {
 }
 
 /// The purpose of a list of members beside the members: its rows are assessed on another thread.
-pub(super) type ReadRow<T> = Arc<dyn Fn(UserRow, &str, &mut Texts) -> Option<T> + Send + Sync>;
+pub(super) type ReadRow<T> = Arc<dyn Fn(UserRow, &RequestId, &mut Texts) -> Option<T> + Send + Sync>;
 
 /// Only the members.
 pub(super) fn members_alone() -> ReadRow<()> {

@@ -241,7 +241,7 @@ fn read_member<A: Send + 'static>(
             return None;
         }
         let read = read_account(row, &selection, request_id);
-        let assessed = assess(&read);
+        let assessed = assess(&read, request_id);
         texts.recycle(read);
         Some((user, assessed))
     })

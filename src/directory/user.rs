@@ -24,7 +24,7 @@ impl Directory {
         let direct = DirectRead {
             selection: Arc::new(selection.clone()),
             roles: &|_| RoleValue::default(),
-            assess: Arc::new(AccountRead::clone),
+            assess: Arc::new(|read, _| read.clone()),
         };
         drop(self.read_directly(&[user], &BTreeSet::new(), &direct, |account| found = account.assessed).await?);
         Ok(found)

@@ -122,6 +122,16 @@ words! {
 }
 
 words! {
+    /// The part of a hold that a row of the provisioning log records.
+    Phase {
+        /// The hold begins, or changes its reason.
+        Begun = "begun",
+        /// The hold ends.
+        Ended = "ended",
+    }
+}
+
+words! {
     /// The cause of a cycle.
     Trigger {
         /// The start of the daemon.

@@ -1,9 +1,9 @@
 //! One decision about one user, and what it records.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Changes;
-use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Routes, Status};
+use crate::model::{Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, RequestId, Routes, Status};
 
 /// The SCIM path of the object id, as logs name it beside the attributes.
 pub const EXTERNAL_ID: &str = "externalId";
@@ -56,9 +56,23 @@ pub struct Decision {
     pub changes: Changes,
     /// The text in `external_id` that an adoption replaces by the object id.
     pub old_external_id: Option<String>,
+    /// Graph's id of the answer that decides; set when the plan is complete.
+    pub request_id: RequestId,
     /// Whether the action is carried out.
     pub effect: Effect,
 }
+
+/// The end of a hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedHold {
+    /// The held decision. Its detail says why the hold ends.
+    pub held: Decision,
+    /// The administrator whose approval ends it.
+    pub approved_by: Option<String>,
+}
+
+/// The holds that end, by user.
+pub type EndedHolds = BTreeMap<EntraId, EndedHold>;
 
 /// Whether a decision is applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +142,14 @@ impl Decision {
     /// The user name for the log, where it is known.
     pub fn user_name(&self) -> Option<&str> {
         self.known_name.as_deref().or_else(|| self.changes.new_user_name())
+    }
+
+    /// The user that the learner was linked to before an administrator relinks it.
+    pub fn former_user(&self) -> Option<EntraId> {
+        match self.row {
+            TargetRow::Adopt { from, .. } => from,
+            TargetRow::New | TargetRow::Linked(_) => None,
+        }
     }
 
     /// The status that the provisioning log gives it.

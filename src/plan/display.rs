@@ -19,8 +19,8 @@ impl fmt::Display for Plan {
             let state = if compared.active { "active" } else { "inactive" };
             writeln!(f, "compared {}: {state}", compared.user)?;
         }
-        for user in self.held_ended() {
-            writeln!(f, "hold ends {user}")?;
+        for (user, ended) in self.batches().flat_map(|batch| batch.ended_holds()).chain(self.held_ended()) {
+            writeln!(f, "hold ends {user}: {}", ended.held.detail.as_deref().unwrap_or_default())?;
         }
         for user in self.failing_ended() {
             writeln!(f, "failure ends {user}")?;
@@ -39,7 +39,18 @@ impl fmt::Display for Plan {
 /// `update learner 7 of USER: attributes-changed`, then a line for each attribute.
 impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { user, action, reason, detail, row, known_name: _, changes, old_external_id, effect: _ } = self;
+        let Self {
+            user,
+            action,
+            reason,
+            detail,
+            row,
+            known_name: _,
+            changes,
+            old_external_id,
+            request_id: _,
+            effect: _,
+        } = self;
         match self.leave().map(|leave| leave.left_as) {
             None => write!(f, "{action}")?,
             Some(LeftAs::Skipped) => write!(f, "skip {action}")?,

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::Relink;
 use crate::model::{
     Action, Attribute, ByUser, Cause, CycleTime, EntraId, Fingerprint, Learner, LearnerId, LinkedLearners, Reason,
-    Reissued, Repair, Restrictions, Routes, UnclearRows, UnreadableRows, UserList, Values, Verdict,
+    Reissued, Repair, RequestId, Restrictions, Routes, UnclearRows, UnreadableRows, UserList, Values, Verdict,
 };
 
 /// Every user assigned to the application, assessed. Complete: a user missing here was missing from the complete
@@ -37,6 +37,15 @@ pub struct AssignedUser {
     pub assessment: Assessment,
     /// How the user is assigned.
     pub routes: Routes,
+    /// Graph's id of the answer that describes the account.
+    pub request_id: RequestId,
+}
+
+impl AssignedUser {
+    /// A user whose assessment comes from no single answer.
+    pub fn new(assessment: Assessment, routes: Routes) -> Self {
+        Self { assessment, routes, request_id: RequestId::default() }
+    }
 }
 
 /// An assigned user after scope and mapping.
@@ -143,6 +152,8 @@ pub struct HeldEntry {
     pub since: Timestamp,
     /// The time of the approval, and the approver.
     pub approved: Option<(Timestamp, String)>,
+    /// The user name of the learner, if there is one.
+    pub user_name: Option<String>,
 }
 
 /// A row of `sync_failures`, without the text for people.
@@ -239,6 +250,8 @@ pub struct PlanInput<'a> {
     pub nobody_assigned: bool,
     /// The confirmation of leavers.
     pub confirmed: &'a Confirmed,
+    /// Graph's ids of the answers behind these verdicts.
+    pub confirming: &'a BTreeMap<EntraId, RequestId>,
     /// The facts from the learner database.
     pub facts: &'a DatabaseFacts,
     /// The configured limits.
@@ -270,6 +283,12 @@ impl<'a> PlanInput<'a> {
     /// The user name that the linked row has.
     pub(super) fn linked_user_name(self, user: EntraId) -> Option<String> {
         self.row(user)?.value(Attribute::UserName).map(str::to_owned)
+    }
+
+    /// Graph's id of the answer that decides about this user: the confirmation, else the answer that describes the account.
+    pub(super) fn request_id(self, user: EntraId) -> RequestId {
+        let assigned = || self.desired.users.get(&user).map(|user| &user.request_id);
+        self.confirming.get(&user).or_else(assigned).cloned().unwrap_or_default()
     }
 
     /// How the user is assigned now, else as last seen.

@@ -9,7 +9,7 @@ use super::{
     PlanInput, Rejection, Relink, RowAfter, TargetRow,
 };
 use crate::model::{
-    Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, UniqueKey, Values,
+    Action, Attribute, EntraId, Fingerprint, Learner, LinkedLearner, Reason, Repair, RequestId, UniqueKey, Values,
 };
 
 /// The values of a new row.
@@ -198,6 +198,7 @@ fn newcomer(
         known_name: None,
         changes: Changes::creation(created),
         old_external_id: None,
+        request_id: RequestId::default(),
         effect: Effect::Apply(active_after(user, learner)),
     };
     match matched {
@@ -258,6 +259,7 @@ fn update(
             .or_else(|| row.and_then(|row| text(&row.values, Attribute::UserName))),
         changes: differing.chain(activation).collect(),
         old_external_id,
+        request_id: RequestId::default(),
         effect: Effect::Apply(active_after(user, learner)),
     }
 }
@@ -293,6 +295,7 @@ pub(super) fn never_a_learner(user: EntraId, reason: Reason, leave: Leave) -> De
         known_name: None,
         changes: Changes::default(),
         old_external_id: None,
+        request_id: RequestId::default(),
         effect: Effect::Leave(leave),
     }
 }

@@ -12,7 +12,7 @@ use super::{
     Assessment, AttributeChange, Changes, Compared, DatabaseFacts, Decision, Draft, Effect, LearnerRow, Leave, LeftAs,
     PlanInput, Relink, RowAfter, TargetRow,
 };
-use crate::model::{Action, Cause, EntraId, LinkedLearner, Reason, Repair, Verdict};
+use crate::model::{Action, Cause, EntraId, LinkedLearner, Reason, Repair, RequestId, Verdict};
 
 /// A learner that is to be deactivated.
 pub(super) struct Leaver<'a> {
@@ -220,6 +220,7 @@ fn keep_active(
         known_name: input.linked_user_name(user),
         changes: Changes::default(),
         old_external_id: None,
+        request_id: RequestId::default(),
         effect: Effect::Leave(leave),
     }
 }
@@ -239,6 +240,7 @@ pub(super) fn deactivate(input: PlanInput<'_>, leaver: &Leaver<'_>, reason: Reas
         known_name: input.linked_user_name(*user),
         changes: [AttributeChange::active(Some(true), false)].into_iter().collect(),
         old_external_id: None,
+        request_id: RequestId::default(),
         effect: Effect::Apply(RowAfter {
             active: false,
             routes: input.routes(*user).unwrap_or(&linked.routes).clone(),

@@ -9,7 +9,7 @@ use super::joiners::creation_values;
 use super::leavers::account_is_deleted;
 use super::restrictions::excluded_by;
 use super::uniqueness::{Holders, linked_user};
-use super::{Assessment, Batch, Candidates, Counts, Decision, LearnerRow, Plan, PlanInput, Relink};
+use super::{Assessment, Candidates, Counts, Decision, LearnerRow, Plan, PlanInput, Relink};
 use crate::model::{Attribute, EntraId, LearnerId, Reason, Values};
 
 /// The newcomers that want a value of a learner of this source.
@@ -212,11 +212,12 @@ impl Recreated {
 
 impl Plan {
     /// Keeps the relinks alone, in one transaction.
-    pub fn relinks_only(self) -> Self {
+    pub fn relinks_only(mut self) -> Self {
         let applied = self.applied().filter(|decision| decision.reason == Reason::Relinked);
         let relinks: Vec<Decision> = applied.cloned().collect();
         let mut counts = Counts { in_scope: relinks.len() as u64, ..Counts::default() };
         relinks.iter().for_each(|decision| counts.add(decision.action));
-        Self { batches: [Batch::from(relinks)].into(), counts, ..Self::default() }
+        self.keep_applied(relinks);
+        Self { batches: self.batches, counts, ..Self::default() }
     }
 }

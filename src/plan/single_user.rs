@@ -3,19 +3,28 @@
 use std::collections::VecDeque;
 
 use super::units::{Batch, coupled_with};
-use super::{Counts, Decision, Desired, Plan};
+use super::{Counts, Decision, Desired, EndedHolds, Plan};
 use crate::model::EntraId;
 
 impl Plan {
+    /// Keeps these of the applied decisions, in one transaction.
+    pub(super) fn keep_applied(&mut self, applied: Vec<Decision>) {
+        let mut ended: EndedHolds =
+            self.batches().flat_map(Batch::ended_holds).map(|(user, ended)| (*user, ended.clone())).collect();
+        let mut batch = Batch::from(applied);
+        batch.take_ended_holds(&mut ended);
+        self.batches = if batch.decisions().is_empty() { VecDeque::new() } else { [batch].into() };
+    }
+
     /// Keeps what concerns `user`, and the users that hand it a value or get one from it.
     pub fn for_user(mut self, user: EntraId, desired: &Desired) -> Self {
         let together = coupled_with(&self.applied().collect::<Vec<_>>(), user);
         let applied: Vec<Decision> =
             self.applied().filter(|decision| together.contains(&decision.user)).cloned().collect();
-        self.batches = if applied.is_empty() { VecDeque::new() } else { [Batch::from(applied)].into() };
+        self.keep_applied(applied);
         self.left.retain(|decision| decision.user == user);
         self.failing_ended.retain(|other| *other == user);
-        self.held_ended.retain(|other| *other == user);
+        self.held_ended.retain(|other, _| *other == user);
         self.routes.retain(|(other, _)| *other == user);
         self.compared.retain(|compared| compared.user == user);
         self.group_members.clear();

@@ -100,9 +100,8 @@ fn desired(users: &[Entra]) -> Desired {
     };
     let routes: Routes = [Route::Direct].into_iter().collect();
     let users = users.iter().zip(0..);
-    let users = users.filter_map(|(entra, number)| {
-        Some((user(number), AssignedUser { assessment: assessment(entra)?, routes: routes.clone() }))
-    });
+    let users =
+        users.filter_map(|(entra, number)| Some((user(number), AssignedUser::new(assessment(entra)?, routes.clone()))));
     Desired { users: users.collect(), ..Desired::default() }
 }
 
@@ -123,6 +122,7 @@ fn plan_for(database: &Database, desired: &Desired, limits: &Limits, at: Timesta
         unclear: &UnclearRows::default(),
         nobody_assigned: desired.users.is_empty(),
         confirmed: &confirmed,
+        confirming: &BTreeMap::new(),
         facts: &database.facts(),
         limits,
         relinks: &BTreeMap::new(),
@@ -292,6 +292,7 @@ fn an_emptied_group_is_guarded_until_its_last_members_are_inactive() {
             unclear: &UnclearRows::default(),
             nobody_assigned: false,
             confirmed,
+            confirming: &BTreeMap::new(),
             facts: &database.facts(),
             limits: &limits(),
             relinks: &BTreeMap::new(),
@@ -408,6 +409,7 @@ fn an_unreadable_leaver_waits_once_it_is_readable() {
             unclear: &UnclearRows::default(),
             nobody_assigned: false,
             confirmed: &Confirmed::from([(user(0), verdict)]),
+            confirming: &BTreeMap::new(),
             facts: &database.facts(),
             limits: &limits,
             relinks: &BTreeMap::new(),

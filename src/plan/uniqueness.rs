@@ -13,7 +13,8 @@ use super::restrictions::excluded_by;
 use super::units::unique_values;
 use super::{Assessment, AttributeChange, Decision, Effect, LearnerRow, PlanInput, RowAfter, TargetRow};
 use crate::model::{
-    Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Reissued, UniqueKey, Values, shell_word,
+    Action, Attribute, Cause, EntraId, Fingerprint, LearnerId, Reason, Reissued, RequestId, UniqueKey, Values,
+    shell_word,
 };
 
 /// The learners by the values they hold, linked or not.
@@ -286,6 +287,7 @@ fn free_values(
         known_name: row.value(Attribute::UserName).map(str::to_owned),
         changes,
         old_external_id: None,
+        request_id: RequestId::default(),
         effect: Effect::Apply(RowAfter {
             active: row.active,
             routes,

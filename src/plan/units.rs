@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
-use super::{AttributeChange, Decision, Decisions};
+use super::{AttributeChange, Decision, Decisions, EndedHolds};
 use crate::model::{Action, Attribute, EntraId, UniqueKey};
 
 /// Decisions that one transaction applies, in order, as units that need each other.
@@ -15,6 +15,7 @@ pub struct Batch {
     decisions: Decisions,
     /// Where each unit ends.
     ends: Vec<usize>,
+    ended_holds: EndedHolds,
 }
 
 impl Batch {
@@ -31,6 +32,20 @@ impl Batch {
         })
     }
 
+    /// The holds that end with the decisions of this batch.
+    pub fn ended_holds(&self) -> &EndedHolds {
+        &self.ended_holds
+    }
+
+    /// Takes the holds that end with its decisions.
+    pub(super) fn take_ended_holds(&mut self, all: &mut EndedHolds) {
+        if all.is_empty() {
+            return;
+        }
+        let users = self.decisions.iter().flat_map(|decision| [Some(decision.user), decision.former_user()]);
+        self.ended_holds = users.flatten().filter_map(|user| all.remove_entry(&user)).collect();
+    }
+
     fn push_unit(&mut self, unit: impl IntoIterator<Item = Box<Decision>>) {
         self.decisions.extend(unit);
         self.ends.push(self.decisions.len());
@@ -40,10 +55,12 @@ impl Batch {
         let before = self.decisions.len();
         self.ends.extend(other.ends.into_iter().map(|end| before + end));
         self.decisions.extend(other.decisions);
+        self.ended_holds.extend(other.ended_holds);
     }
 
     pub(super) fn redact(&mut self, redacted: &BTreeSet<Attribute>) {
         self.decisions.iter_mut().for_each(|decision| decision.redact(redacted));
+        self.ended_holds.values_mut().for_each(|ended| ended.held.redact(redacted));
     }
 }
 

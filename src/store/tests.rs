@@ -7,7 +7,9 @@ use jiff::Timestamp;
 
 use super::db::Statement;
 use super::*;
-use crate::model::{Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, Route, Routes, Trigger, Values};
+use crate::model::{
+    Action, Attribute, EntraId, Fingerprint, LearnerId, Reason, RequestId, Route, Routes, Trigger, Values,
+};
 use crate::plan::{AttributeChange, Batch, Changes, Decision, Effect, Leave, LeftAs, RowAfter, TargetRow};
 
 /// Makes two tests of each scenario, one for each engine.
@@ -137,6 +139,7 @@ fn decision(user: EntraId, action: Action, reason: Reason, row: TargetRow, chang
             .map(str::to_owned),
         changes: changed.iter().map(|(attribute, old, new)| AttributeChange::new(*attribute, *old, *new)).collect(),
         old_external_id: None,
+        request_id: RequestId::default(),
         effect: Effect::Apply(RowAfter {
             active: action != Action::Deactivate,
             routes: [Route::Direct].into_iter().collect(),
@@ -168,6 +171,7 @@ pub(super) fn left(number: u32, left_as: LeftAs, reason: Reason) -> Decision {
         known_name: Some(format!("user{number}")),
         changes: Changes::default(),
         old_external_id: None,
+        request_id: RequestId::default(),
         effect: Effect::Leave(leave),
     }
 }

@@ -186,7 +186,10 @@ async fn a_hold_survives_later_cycles_a_lost_cache_and_a_partial_return() {
     let report = world.cycle().await;
     assert_eq!((report.outcome, report.counts.held, report.counts.unchanged), (Outcome::Held, 5, 15));
     assert_eq!(held(&world).await, held_as(&users[7..12], "deactivate", "threshold"));
-    assert_eq!(world.log(&users[0]).await, ["create success assigned", "deactivate held threshold"]);
+    assert_eq!(
+        world.log(&users[0]).await,
+        ["create success assigned", "deactivate held threshold", "deactivate held threshold ended"]
+    );
     world.settled().await;
 
     assert_eq!(world.approve().await, 5);
@@ -220,7 +223,12 @@ async fn an_approval_releases_exactly_the_users_shown() {
     assert_eq!(held(&world).await, held_as(&users[13..26], "deactivate", "threshold"));
     assert_eq!(
         world.log(&users[0]).await,
-        ["create success assigned", "deactivate held threshold", "deactivate success unassigned"]
+        [
+            "create success assigned",
+            "deactivate held threshold",
+            "deactivate held threshold ended",
+            "deactivate success unassigned"
+        ]
     );
     assert!(world.last_detail(&users[0]).await.starts_with("approved by tests"));
     world.settled().await;

@@ -41,6 +41,7 @@ mod reading;
 mod refusals;
 mod refused_rows;
 mod reissued;
+mod request_ids;
 mod restrictions;
 mod roles;
 mod seeds;

@@ -196,7 +196,7 @@ async fn a_token_refused_during_a_cycle_is_renewed_once() {
     let app = world.app();
     let reading = async {
         let application = app.directory.application(app.rules.application).await.unwrap();
-        let nothing: Assess<()> = Arc::new(|_| {});
+        let nothing: Assess<()> = Arc::new(|_, _| {});
         app.directory.read(application, &app.rules.selection, &BTreeSet::new(), &nothing, |_, ()| {}).await.unwrap()
     };
     let revoking = async {

@@ -16,7 +16,8 @@ const REWORD: &str = "
 /// Everything else in the database, but for the random generation.
 const REST: [&str; 8] = [
     "SELECT * FROM learners ORDER BY id",
-    "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, changes
+    "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, changes,
+            approved_by, phase
      FROM provisioning_log ORDER BY id",
     "SELECT id, source, \"trigger\", started_at, outcome, in_scope, created, updated, deactivated, reactivated, unchanged,
             skipped, failed, held, requests, error IS NULL

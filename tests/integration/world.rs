@@ -248,7 +248,8 @@ impl World {
     /// The log rows of a user: `action status reason`, oldest first.
     pub(crate) async fn log(&self, entra_id: &str) -> Vec<String> {
         let sql = format!(
-            "SELECT action || ' ' || status || ' ' || reason FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id"
+            "SELECT action || ' ' || status || ' ' || reason || CASE phase WHEN 'ended' THEN ' ended' ELSE '' END
+             FROM provisioning_log WHERE entra_id = '{entra_id}' ORDER BY id"
         );
         self.query(&sql).await.into_iter().flatten().collect()
     }

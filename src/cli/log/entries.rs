@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::records::Records;
 use crate::cli::output::{action_in_words, seconds, shown, value_text, with_ends};
 use crate::cli::status::cycle_as_json;
-use crate::model::{LearnerId, Outcome};
+use crate::model::{LearnerId, Outcome, Phase};
 use crate::plan::Counts;
 use crate::store::{AuditRow, CycleRow, LogFilter, LogRow, RowPage, RowRange, Store, StoreError};
 
@@ -28,6 +28,8 @@ impl Records for Entries {
         "detail",
         "changes",
         "approved_by",
+        "request_id",
+        "phase",
     ];
     const HEADERS: &'static [&'static str] = &["at", "action", "reason", "user", "learner", "changes"];
     const WHOLE: &'static [usize] = &[0, 4];
@@ -51,19 +53,21 @@ impl Records for Entries {
             detail,
             changes,
             approved_by,
+            request_id,
+            phase,
         } = row;
         json!({
             "id": id, "cycle_id": cycle.0, "at": seconds(*at), "action": action.as_str(), "status": status.as_str(),
             "entra_id": entra_id.to_string(), "learner_id": learner.as_ref().map(LearnerId::to_json),
             "user_name": user_name, "reason": reason.as_str(), "detail": detail, "changes": changes,
-            "approved_by": approved_by,
+            "approved_by": approved_by, "request_id": request_id, "phase": phase.map(Phase::as_str),
         })
     }
 
     fn cells(row: &LogRow) -> Vec<String> {
         vec![
             seconds(row.at),
-            action_in_words(row.action, row.status),
+            action_in_words(row.action, row.status, row.phase),
             row.reason.to_string(),
             user(row),
             row.learner.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -72,7 +76,7 @@ impl Records for Entries {
     }
 
     fn narrow_cells(row: &LogRow) -> Option<[String; 2]> {
-        let (action, reason) = (action_in_words(row.action, row.status), row.reason);
+        let (action, reason) = (action_in_words(row.action, row.status, row.phase), row.reason);
         let changes = Some(changes(row)).filter(|changes| !changes.is_empty());
         let why = std::iter::once(reason.to_string()).chain(changes).collect::<Vec<_>>().join("; ");
         Some([seconds(row.at), format!("{action} {}\n{why}", user(row))])

@@ -42,20 +42,36 @@ pub(super) async fn run(database: LearnerDatabase, arguments: Arguments) -> Resu
 }
 
 fn print_entry(row: &LogRow, trigger: &str) -> Result<(), Failure> {
-    let LogRow { id, cycle, at, action, status, entra_id, learner, user_name, reason, detail, changes, approved_by } =
-        row;
+    let LogRow {
+        id,
+        cycle,
+        at,
+        action,
+        status,
+        entra_id,
+        learner,
+        user_name,
+        reason,
+        detail,
+        changes,
+        approved_by,
+        request_id,
+        phase,
+    } = row;
     let lines = [
         ("Entry", Some(id.to_string())),
         ("Time", Some(seconds(*at))),
         ("Cycle", Some(format!("{cycle}{trigger}"))),
-        ("Action", Some(action_in_words(*action, *status))),
+        ("Action", Some(action_in_words(*action, *status, *phase))),
         ("Status", Some(status.to_string())),
         ("Reason", Some(reason.to_string())),
         ("User", user_name.as_deref().map(shown)),
         ("Entra id", Some(entra_id.to_string())),
         ("Learner", learner.as_ref().map(|learner| shown(&learner.to_string()))),
+        ("Hold", phase.map(|phase| phase.to_string())),
         ("Approved by", approved_by.as_deref().map(shown)),
         ("Detail", detail.as_deref().map(shown)),
+        ("Request id", request_id.as_deref().map(shown)),
     ];
     for (name, value) in lines {
         if let Some(value) = value {

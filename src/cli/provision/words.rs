@@ -56,7 +56,7 @@ fn as_value(value: &model::Value) -> Value {
 
 pub(super) fn scope(explanation: &Explanation) -> String {
     let Explanation { assigned, nested_in, groups, other_role, other_assignments, .. } = explanation;
-    let Some(AssignedUser { assessment, routes }) = assigned else {
+    let Some(AssignedUser { assessment, routes, request_id: _ }) = assigned else {
         return if *other_role {
             "assigned with none of the app roles that scope.app_roles names".to_owned()
         } else if !nested_in.is_empty() {

@@ -314,7 +314,7 @@ fn held_rows(held: &[HeldUser]) -> Table {
         rows = table(&["action", "reason", "user"]);
         for HeldUser { entra_id, action, reason, user_name, .. } in held {
             let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
-            rows.add_row([&*action_in_words(*action, Status::Held), reason.as_str(), &user]);
+            rows.add_row([&*action_in_words(*action, Status::Held, None), reason.as_str(), &user]);
         }
         for column in rows.column_iter_mut().take(2) {
             column.set_constraint(ColumnConstraint::ContentWidth);
@@ -325,7 +325,7 @@ fn held_rows(held: &[HeldUser]) -> Table {
         let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
         let learner = learner.as_ref().map(ToString::to_string).unwrap_or_default();
         let approved = approved.as_ref().map_or_else(String::new, |(at, by)| format!("{} by {by}", seconds(*at)));
-        let action = action_in_words(*action, Status::Held);
+        let action = action_in_words(*action, Status::Held, None);
         rows.add_row([&*action, reason.as_str(), &user, &learner, &seconds(*since), &approved]);
     }
     rows

@@ -702,6 +702,7 @@ fn a_held_update_keeps_the_value_that_another_user_waits_for() {
             emails[type eq "work"].value: e2
             department: d1
             active: true
+        hold ends u1: approved by root at 2026-01-02T03:04:05Z
         2 in scope, 1 created, 1 updated
     "#,
     );
@@ -949,7 +950,7 @@ fn a_leaver_waits_for_deactivate_after_unless_held_or_protected() {
     world.check(
         r"
         skip deactivate learner 1 of u1: waiting; unassigned, but safety.deactivate_after has not passed yet (continues)
-        hold ends u1
+        hold ends u1: the account is readable again
         1 skipped
     ",
     );
@@ -979,7 +980,7 @@ fn protected_users_are_never_deactivated() {
             active: true -> false
         skip deactivate learner 1 of u1: protected; would deactivate (unassigned), but safety.protected names the user
         skip deactivate learner 2 of u2: protected; would deactivate (unassigned), but safety.protected names the user (continues)
-        hold ends u1
+        hold ends u1: safety.protected names the user
         1 deactivated, 2 skipped
     ",
     );
@@ -995,7 +996,7 @@ fn a_leaver_deactivated_outside_needs_no_change_and_a_reactivated_one_stays_acti
     world.check(
         r"
         compared u1: inactive
-        hold ends u1
+        hold ends u1: the learner is inactive already
     ",
     );
 
@@ -1113,7 +1114,7 @@ fn a_deleted_or_emptied_group_is_lost_unless_a_learner_was_seen_in_it() {
     assert_eq!(lost(&[], &[(200, 1)], &world), None);
     // Assigned now, through the group or without it.
     for (routes, known) in [(through(200), true), (through(202), false), (direct(), false)] {
-        world.desired.users.insert(user(1), AssignedUser { assessment: Assessment::Unchanged, routes });
+        world.desired.users.insert(user(1), AssignedUser::new(Assessment::Unchanged, routes));
         assert_eq!(lost(&[], &[(200, 1)], &world).is_none(), known);
     }
 }
@@ -1206,6 +1207,7 @@ fn a_hold_lasts_until_it_is_approved_for_its_action() {
         r"
         deactivate learner 0 of u0: unassigned; approved by ada at 2026-01-01T03:04:05Z
             active: true -> false
+        hold ends u0: approved by ada at 2026-01-01T03:04:05Z
         1 in scope, 1 deactivated, 1 unchanged
     ",
     );
@@ -1228,6 +1230,7 @@ fn a_hold_lasts_until_it_is_approved_for_its_action() {
         r"
         deactivate learner 0 of u0: unassigned
             active: true -> false
+        hold ends u0: the learner is deactivated
         1 in scope, 1 deactivated, 1 unchanged
     ",
     );
@@ -1295,6 +1298,7 @@ fn after_a_take_over_every_leaver_is_held_once() {
             active: true -> false
         hold deactivate learner 1 of u1: threshold; would deactivate (unassigned): the learners were taken over from another application
             active: true -> false
+        hold ends u2: approved by grace at 2026-01-02T03:04:05Z
         1 in scope, 1 created, 1 deactivated, 1 held
     "#,
     );
@@ -1505,7 +1509,7 @@ fn a_hold_ends_when_nothing_is_left_to_hold() {
         world.learner(1);
         world.hold(1, action, Reason::Threshold);
         prepare(&mut world);
-        world.plan().held_ended().contains(&user(1))
+        world.plan().held_ended().contains_key(&user(1))
     };
     let (deactivate, update) = (Action::Deactivate, Action::Update);
     assert!(ends(deactivate, &|world| world.assess(1, Assessment::Unchanged)));

@@ -103,13 +103,13 @@ impl Database {
                 self.deactivated.remove(&decision.user);
             }
         }
-        self.held.retain(|user, _| !plan.held_ended().contains(user));
+        self.held.retain(|user, _| !plan.held_ended().contains_key(user));
         self.failing.retain(|user, _| !plan.failing_ended().contains(user));
         for decision in plan.not_applied() {
             let leave = decision.leave().unwrap();
             let (user, action, reason) = (decision.user, decision.action, decision.reason);
             if leave.left_as == LeftAs::Held {
-                let entry = HeldEntry { action, reason, since: at, approved: None };
+                let entry = HeldEntry { action, reason, since: at, approved: None, user_name: None };
                 let kept = self.held.get(&user).filter(|held| held.action == action && held.reason == reason);
                 let entry = kept.cloned().unwrap_or(entry);
                 self.held.insert(user, entry);

@@ -1,7 +1,7 @@
 //! A small world to plan in: learner rows, users as assessed, and everything else a plan is made from.
 
 use super::*;
-use crate::model::{Cause, CycleTime, Restrictions};
+use crate::model::{Cause, CycleTime, RequestId, Restrictions};
 
 /// The input of one plan. By default user `n` has learner `n`, with the names `n` in every value.
 pub(super) struct World {
@@ -15,6 +15,7 @@ pub(super) struct World {
     pub(super) unclear: UnclearRows,
     pub(super) nobody_assigned: bool,
     pub(super) confirmed: Confirmed,
+    pub(super) confirming: BTreeMap<EntraId, RequestId>,
     pub(super) held: BTreeMap<EntraId, HeldEntry>,
     pub(super) failing: BTreeMap<EntraId, FailingEntry>,
     pub(super) recently_deactivated: u64,
@@ -58,6 +59,7 @@ impl World {
             unclear: UnclearRows::default(),
             nobody_assigned: false,
             confirmed: Confirmed::new(),
+            confirming: BTreeMap::new(),
             held: BTreeMap::new(),
             failing: BTreeMap::new(),
             recently_deactivated: 0,
@@ -104,7 +106,7 @@ impl World {
     }
 
     pub(super) fn assess(&mut self, number: u8, assessment: Assessment) {
-        self.desired.users.insert(user(number), AssignedUser { assessment, routes: direct() });
+        self.desired.users.insert(user(number), AssignedUser::new(assessment, direct()));
     }
 
     /// User `number` is wanted, with the names `name`.
@@ -133,7 +135,7 @@ impl World {
     }
 
     pub(super) fn hold(&mut self, number: u8, action: Action, reason: Reason) -> &mut HeldEntry {
-        let entry = HeldEntry { action, reason, since: now(), approved: None };
+        let entry = HeldEntry { action, reason, since: now(), approved: None, user_name: None };
         self.held.insert(user(number), entry);
         self.held.get_mut(&user(number)).unwrap()
     }
@@ -213,6 +215,7 @@ impl World {
             unclear: &self.unclear,
             nobody_assigned: self.nobody_assigned,
             confirmed: &self.confirmed,
+            confirming: &self.confirming,
             facts,
             limits: &self.limits,
             relinks,

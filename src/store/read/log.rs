@@ -5,7 +5,7 @@ use std::cell::RefCell;
 
 use jiff::Timestamp;
 
-use crate::model::{Action, Attribute, EntraId, LearnerId, Reason, RowSubject, Status, UnreadableRow};
+use crate::model::{Action, Attribute, EntraId, LearnerId, Phase, Reason, RowSubject, Status, UnreadableRow};
 use crate::store::cycles::{CycleId, CycleRow, cycle_row};
 use crate::store::db::{DbError, SqlRow, Statement, parse_json_column};
 use crate::store::error::StoreError;
@@ -96,6 +96,10 @@ pub struct LogRow {
     pub changes: serde_json::Value,
     /// The administrator whose approval released the change.
     pub approved_by: Option<String>,
+    /// Graph's id of the answer that decided, for a support case.
+    pub request_id: Option<String>,
+    /// For a hold: whether it begins or ends.
+    pub phase: Option<Phase>,
 }
 
 /// A row of `audit_log`.
@@ -129,7 +133,7 @@ impl Store {
         let connection = self.connection().await;
         let mut statement = Statement::new(
             "SELECT id, cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes,
-                 approved_by
+                 approved_by, request_id, phase
              FROM provisioning_log WHERE id > 0",
         );
         if let Some(user) = user {
@@ -178,6 +182,8 @@ impl Store {
                 detail: row.foreign_text(9)?.map(Cow::into_owned),
                 changes: parse_json_column(row.json(10, "provisioning_log.changes")?, "provisioning_log.changes")?,
                 approved_by: row.foreign_text(11)?.map(Cow::into_owned),
+                request_id: row.foreign_text(12)?.map(Cow::into_owned),
+                phase: phase_at(row, 13)?,
             })
         };
         self.page(statement, read, "provisioning_log").await
@@ -240,6 +246,11 @@ impl Store {
         self.query_readable::<(), Vec<()>>(statement, read, unreadable).await?;
         Ok(())
     }
+}
+
+fn phase_at(row: &SqlRow, index: usize) -> Result<Option<Phase>, DbError> {
+    let text = row.optional_text(index, "provisioning_log.phase")?;
+    text.map(|text| text.parse().map_err(|_| DbError::Unreadable { column: "provisioning_log.phase" })).transpose()
 }
 
 /// An unreadable row whose key, a number, is the first column. Nothing depends on the row.

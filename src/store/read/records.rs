@@ -24,8 +24,8 @@ impl Store {
         Ok(held
             .into_iter()
             .map(|user| {
-                let HeldUser { entra_id, action, reason, since, approved, learner: _, user_name: _ } = user;
-                (entra_id, HeldEntry { action, reason, since, approved })
+                let HeldUser { entra_id, action, reason, since, approved, learner: _, user_name } = user;
+                (entra_id, HeldEntry { action, reason, since, approved, user_name })
             })
             .collect())
     }

@@ -20,6 +20,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("postgres/007_spelling.sql"),
     // Whether every link can be read, so that a cycle need not read all of them. A trigger notices an edit by hand.
     include_str!("postgres/008_inspected_links.sql"),
+    // Which answer of Graph decided, and whether a hold begins or ends.
+    include_str!("postgres/009_request_id_and_phase.sql"),
 ];
 
 /// Excludes another migration until the end of the transaction.

@@ -18,6 +18,8 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("sqlite/007_spelling.sql"),
     // Whether every link can be read, so that a cycle need not read all of them. A trigger notices an edit by hand.
     include_str!("sqlite/008_inspected_links.sql"),
+    // Which answer of Graph decided, and whether a hold begins or ends.
+    include_str!("sqlite/009_request_id_and_phase.sql"),
 ];
 
 /// A random generation in the form of [`crate::model::Generation`].

@@ -32,6 +32,7 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
     let before = store.state().await.unwrap().generation;
     let mut ada = with_routes(create(user(7), "Ada@example.org"), &[Route::Group(user(9)), Route::Direct]);
     ada.detail = Some("first day".to_owned());
+    ada.request_id = RequestId::new("a-request".to_owned());
     let applied = store.apply(&batch_of(&[ada]), &write_context()).await.unwrap();
 
     assert_eq!(applied.learners, [(user(7), LearnerId::Number(1))]);
@@ -71,6 +72,8 @@ async fn a_learner_is_created_with_its_link_and_log_row(kind: Kind) {
                 {"attribute": "active", "old": null, "new": true},
             ]),
             approved_by: None,
+            request_id: Some("a-request".to_owned()),
+            phase: None,
         }]
     );
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::model::{Cause, ClockFault, ClockFinding, Outcome};
-use crate::plan::{Counts, MemberCounts};
+use crate::plan::{Counts, EndedHold, EndedHolds, MemberCounts};
 
 fn at(hour: u32) -> WriteContext<'static> {
     WriteContext { at: time(&format!("2026-01-02T{hour:02}:00:00Z")), ..write_context() }
@@ -102,12 +102,12 @@ async fn a_hold_keeps_its_beginning_and_an_approval_covers_one_action(kind: Kind
 
 async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     let store = kind.store_with(2).await;
-    let nobody = BTreeSet::new();
+    let (nobody, no_holds) = (BTreeSet::new(), EndedHolds::new());
     let no_groups = MemberCounts::new();
     let nothing = Bookkeeping {
         left: &[],
         failing_ended: &nobody,
-        held_ended: &nobody,
+        held_ended: &no_holds,
         routes: &[],
         group_members: &no_groups,
         take_over_ended: false,
@@ -126,10 +126,22 @@ async fn bookkeeping_renews_the_generation_only_for_links(kind: Kind) {
     let fewer = MemberCounts::from([(user(8), 2)]);
     // The first links are unchanged, so nothing is written.
     let same = [(user(1), routes(&[Route::Direct]))];
+    let held = left(2, LeftAs::Held, Reason::Threshold);
+    let holds = EndedHolds::from([(user(2), EndedHold { held, approved_by: Some("root".to_owned()) })]);
     let bookkeeping =
-        Bookkeeping { failing_ended: &ended, held_ended: &ended, routes: &same, group_members: &fewer, ..nothing };
+        Bookkeeping { failing_ended: &ended, held_ended: &holds, routes: &same, group_members: &fewer, ..nothing };
     assert_eq!(store.record(&bookkeeping, &write_context()).await.unwrap(), None);
     assert_eq!(select(&store, "SELECT count(*) FROM sync_held, sync_failures").await, ["0"]);
+    let logged = "SELECT action, status, reason, detail, approved_by, phase FROM provisioning_log
+                  WHERE status <> 'success' ORDER BY id";
+    assert_eq!(
+        select(&store, logged).await,
+        [
+            "deactivate|skipped|missing-required|in words|-|-",
+            "deactivate|held|threshold|in words|-|begun",
+            "deactivate|held|threshold|in words|root|ended",
+        ]
+    );
     assert_eq!(store.last_members(SOURCE).await.unwrap()[&user(8)], 2);
     assert_eq!(store.state().await.unwrap(), before);
 

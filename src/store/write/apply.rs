@@ -275,7 +275,7 @@ async fn attempt(
     checks: Checks,
 ) -> Result<Vec<(usize, LearnerId)>, ApplyError> {
     let decisions: Vec<&Decision> = batch.decisions()[range.clone()].iter().map(|decision| &**decision).collect();
-    let written = write_decisions(session, &decisions, checks.faithful).await?;
+    let written = write_decisions(session, &decisions, batch.ended_holds(), checks.faithful).await?;
     if let Some(before) = checks.references
         && References::broken(session.connection).await? > before
     {

@@ -7,7 +7,7 @@ use super::log::{LogEntry, loggable, write_log};
 use super::{WriteContext, WriteSession, delete_records, renew_generation};
 use crate::failpoint::{Step, reached};
 use crate::model::{Cause, EntraId, Generation, Routes};
-use crate::plan::{Decision, Leave, LeftAs, MemberCounts};
+use crate::plan::{Decision, EndedHolds, Leave, LeftAs, MemberCounts};
 use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::Store;
@@ -20,8 +20,8 @@ pub struct Bookkeeping<'b> {
     pub left: &'b [Decision],
     /// Users whose row in `sync_failures` is deleted first.
     pub failing_ended: &'b BTreeSet<EntraId>,
-    /// Users whose row in `sync_held` is deleted.
-    pub held_ended: &'b BTreeSet<EntraId>,
+    /// The holds whose row in `sync_held` is deleted.
+    pub held_ended: &'b EndedHolds,
     /// Linked users whose routes differ from those of the link.
     pub routes: &'b [(EntraId, Routes)],
     /// The member counts that differ from `sync_groups`.
@@ -69,7 +69,7 @@ impl Store {
         let bookkeeping = Bookkeeping {
             left: refused,
             failing_ended: &BTreeSet::new(),
-            held_ended: &BTreeSet::new(),
+            held_ended: &EndedHolds::new(),
             routes: &[],
             group_members: &MemberCounts::new(),
             take_over_ended: false,
@@ -92,7 +92,7 @@ async fn write_bookkeeping(
         state::edit(session.connection, TAKEN_OVER_SOURCES, end).await?;
     }
     delete_records(session, "sync_failures", &failing_ended.iter().copied().collect::<Vec<_>>()).await?;
-    delete_records(session, "sync_held", &held_ended.iter().copied().collect::<Vec<_>>()).await?;
+    delete_records(session, "sync_held", &held_ended.keys().copied().collect::<Vec<_>>()).await?;
     // One row a user: PostgreSQL cannot upsert a row twice in one statement.
     let (mut failing, mut held) = (BTreeMap::new(), BTreeMap::new());
     for decision in *left {
@@ -107,7 +107,7 @@ async fn write_bookkeeping(
 
     let begins = left.iter().filter(|decision| decision.leave().is_some_and(|leave| leave.begins));
     let entries: Vec<LogEntry<'_>> =
-        begins.map(|decision| LogEntry { decision, learner: decision.row.learner(), discrepancy: None }).collect();
+        held_ended.values().map(LogEntry::ended).chain(begins.map(LogEntry::begun)).collect();
     write_log(session, &entries).await?;
 
     let groups: Vec<(&EntraId, &u64)> = group_members.iter().collect();

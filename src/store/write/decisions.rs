@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::learner_rows::{create_rows, missing_row, park_unique_values, update_rows};
-use super::links::{former_user, link_learners, mark_deactivated, write_routes, write_spellings};
+use super::links::{link_learners, mark_deactivated, write_routes, write_spellings};
 use super::log::{LogEntry, write_log};
 use super::verify::verify_written;
 use super::{ApplyError, WriteSession, delete_records};
 use crate::failpoint::{Step, reached};
 use crate::model::{Action, EntraId, LearnerId, Routes};
-use crate::plan::{Decision, TargetRow};
+use crate::plan::{Decision, EndedHolds, TargetRow};
 
 /// Writes `decisions` completely: learner rows, links, log rows, and the end of their failures and holds. Returns the
 /// learners in the same order. The rows are read back unless the table is `faithful`.
@@ -18,6 +18,7 @@ use crate::plan::{Decision, TargetRow};
 pub(super) async fn write_decisions(
     session: &mut WriteSession<'_>,
     decisions: &[&Decision],
+    ended_holds: &EndedHolds,
     faithful: bool,
 ) -> Result<Vec<LearnerId>, ApplyError> {
     park_unique_values(session, decisions).await?;
@@ -54,18 +55,19 @@ pub(super) async fn write_decisions(
     write_routes(session, &routes).await?;
     write_spellings(session, &users).await?;
 
-    let entries: Vec<LogEntry<'_>> = users
-        .iter()
-        .map(|(decision, learner)| LogEntry {
-            decision,
-            learner: Some(learner),
-            discrepancy: discrepancies.get(&decision.user).map(String::as_str),
-        })
-        .collect();
+    // Before the change that ends it.
+    let users_of = |decision: &&Decision| [Some(decision.user), decision.former_user()];
+    let ended = decisions.iter().flat_map(users_of).flatten().filter_map(|user| ended_holds.get(&user));
+    let ended = ended.map(LogEntry::ended);
+    let applied = users.iter().map(|(decision, learner)| {
+        let discrepancy = discrepancies.get(&decision.user).map(String::as_str);
+        LogEntry::applied(decision, learner, discrepancy)
+    });
+    let entries: Vec<LogEntry<'_>> = ended.chain(applied).collect();
     write_log(session, &entries).await?;
     reached(Step::ChangesLogged);
 
-    let former: Vec<EntraId> = decisions.iter().filter_map(|decision| former_user(decision)).collect();
+    let former: Vec<EntraId> = decisions.iter().filter_map(|decision| decision.former_user()).collect();
     let with_former = |decided: Vec<EntraId>| [decided, former.clone()].concat();
     let decided = decisions.iter().map(|decision| decision.user).collect();
     delete_records(session, "sync_failures", &with_former(decided)).await?;

@@ -15,7 +15,7 @@ pub(super) async fn link_learners(
     let WriteSession { connection, layout, context: WriteContext { cycle: _, source, at } } = session;
     let new: Vec<&(&Decision, LearnerId)> =
         users.iter().filter(|(decision, _)| !matches!(decision.row, TargetRow::Linked(_))).collect();
-    for (user, learner) in users.iter().filter_map(|(decision, learner)| Some((former_user(decision)?, learner))) {
+    for (user, learner) in users.iter().filter_map(|(decision, learner)| Some((decision.former_user()?, learner))) {
         let statement =
             Statement::new("DELETE FROM sync_links WHERE source = $1 AND entra_id = $2 AND learner_id = $3");
         let statement = statement.bind(*source).bind(user).bind(layout.learner_value(Some(learner)));
@@ -49,14 +49,6 @@ pub(super) async fn link_learners(
     match connection.execute_each(statements).await? == new.len() as u64 {
         true => Ok(()),
         false => Err(ApplyError::Refused("the user is already linked to another learner".into())),
-    }
-}
-
-/// The user whose learner an adoption takes over.
-pub(super) fn former_user(decision: &Decision) -> Option<EntraId> {
-    match decision.row {
-        TargetRow::Adopt { from, .. } => from,
-        TargetRow::New | TargetRow::Linked(_) => None,
     }
 }
 

@@ -1,12 +1,13 @@
-//! Writing the provisioning log: one row for each change of a learner, and one when a failure, skip or hold begins.
+//! Writing the provisioning log: one row for each change of a learner, one when a failure, skip or hold begins, and one
+//! when a hold ends.
 
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 
 use super::WriteSession;
-use crate::model::{AttributeKind, EntraId, LearnerId};
-use crate::plan::{Changes, Decision, EXTERNAL_ID};
+use crate::model::{AttributeKind, EntraId, LearnerId, Phase, Status};
+use crate::plan::{Changes, Decision, EXTERNAL_ID, EndedHold};
 use crate::store::db::{DbError, SqlValue, Statement};
 use crate::store::error::StoreError;
 use crate::store::handle::{EARLIEST, Store};
@@ -28,8 +29,31 @@ impl Store {
 pub(super) struct LogEntry<'e> {
     pub(super) decision: &'e Decision,
     pub(super) learner: Option<&'e LearnerId>,
+    pub(super) approved_by: Option<&'e str>,
+    /// For a hold: whether it begins or ends.
+    pub(super) phase: Option<Phase>,
     /// How the row differs from what was written.
     pub(super) discrepancy: Option<&'e str>,
+}
+
+impl<'e> LogEntry<'e> {
+    /// A change that was written.
+    pub(super) fn applied(decision: &'e Decision, learner: &'e LearnerId, discrepancy: Option<&'e str>) -> Self {
+        let approved_by = decision.row_after().and_then(|after| after.approved_by.as_deref());
+        Self { decision, learner: Some(learner), approved_by, phase: None, discrepancy }
+    }
+
+    /// The beginning of a failure, skip or hold.
+    pub(super) fn begun(decision: &'e Decision) -> Self {
+        let phase = (decision.status() == Status::Held).then_some(Phase::Begun);
+        Self { decision, learner: decision.row.learner(), approved_by: None, phase, discrepancy: None }
+    }
+
+    /// The end of a hold.
+    pub(super) fn ended(EndedHold { held, approved_by }: &'e EndedHold) -> Self {
+        let (learner, approved_by) = (held.row.learner(), approved_by.as_deref());
+        Self { decision: held, learner, approved_by, phase: Some(Phase::Ended), discrepancy: None }
+    }
 }
 
 /// Writes `entries` in order.
@@ -38,19 +62,20 @@ pub(super) async fn write_log(session: &mut WriteSession<'_>, entries: &[LogEntr
     let statements = connection.row_chunks(entries).map(|chunk| {
         let mut statement = Statement::new(
             "INSERT INTO provisioning_log
-                 (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes, approved_by)
+                 (cycle_id, at, action, status, entra_id, learner_id, user_name, reason, detail, changes, approved_by,
+                  request_id, phase)
              SELECT ",
         );
         statement.push_bind(context.cycle.0).push(", ").push_bind(context.at).push(", v.* FROM (");
         statement.push_values(chunk, |row, entry| {
-            let LogEntry { decision, learner, discrepancy } = entry;
-            let Decision { user, action, reason, detail, row: _, known_name: _, changes, old_external_id, effect: _ } =
-                decision;
+            let LogEntry { decision, learner, approved_by, phase, discrepancy } = entry;
+            let Decision { user, action, reason, detail, changes, old_external_id, request_id, .. } = decision;
             row.push_bind(action.as_str()).push_bind(decision.status().as_str());
             row.push_bind(*user).push_bind(layout.learner_value(*learner)).push_bind(loggable(decision.user_name()));
             row.push_bind(reason.as_str()).push_bind(SqlValue::Loggable(join_details(detail.as_deref(), *discrepancy)));
             row.push_bind(SqlValue::Json(changes_text(*user, old_external_id.as_deref(), changes).into()));
-            row.push_bind(loggable(decision.row_after().and_then(|after| after.approved_by.as_deref())));
+            row.push_bind(loggable(*approved_by)).push_bind(loggable(request_id.as_str()));
+            row.push_bind(phase.map(Phase::as_str));
         });
         statement.push(") AS v");
         statement

@@ -19,6 +19,8 @@ pub struct Call {
     pub path: String,
     /// The decoded query, for instance `$top=999&$select=id`.
     pub query: String,
+    /// The `request-id` of the answer; those of the parts of a `$batch` are not sent.
+    pub request_id: String,
     /// The request headers without `authorization`, names in lower case.
     pub headers: BTreeMap<String, String>,
     /// The status of the answer; 0 before it and after a reset.
@@ -62,13 +64,14 @@ impl Call {
         self.arrived.checked_duration_since(earlier.answered?)
     }
 
-    pub(crate) fn of(request: &Request, in_batch: bool) -> Self {
+    pub(crate) fn of(request: &Request, request_id: String, in_batch: bool) -> Self {
         let mut headers = request.headers.clone();
         let authorization = headers.remove("authorization");
         let path = request.path();
         Self {
             method: request.method.clone(),
             query: request.readable_query(),
+            request_id,
             headers,
             status: 0,
             authorization: authorization.is_some(),

@@ -296,8 +296,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Answers a request, or a part of a `$batch` with the permissions of the batch's token.
 pub(crate) async fn respond(shared: &Shared, request: &Request, batch: Option<&Roles>) -> Outcome {
-    let number = shared.journal().enter(Call::of(request, batch.is_some()));
     let exchange = shared.exchange(request);
+    let number = shared.journal().enter(Call::of(request, exchange.request_id.clone(), batch.is_some()));
     let effects = shared.faults().effects_on(request, batch.is_some());
     for gate in &effects.gates {
         gate.hold().await;

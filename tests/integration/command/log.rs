@@ -86,11 +86,12 @@ async fn entries_are_found_by_reason_cycle_and_time() {
         world.run_program(&arguments, 0).json().as_array().unwrap().len()
     };
     assert_eq!(count("--reason assigned"), 12);
-    assert_eq!((count("--reason threshold"), count("--status held --action deactivate")), (11, 11));
-    assert_eq!((count("--cycle 1"), count("--cycle 2"), count("--cycle 3"), count("--cycle 4")), (12, 11, 11, 0));
-    assert_eq!((count("--until 2020-01-01"), count("--since 1h --until 2100-01-01")), (0, 34));
+    assert_eq!((count("--reason threshold"), count("--status held --action deactivate")), (22, 22));
+    assert_eq!((count("--cycle 1"), count("--cycle 2"), count("--cycle 3"), count("--cycle 4")), (12, 11, 22, 0));
+    assert_eq!((count("--until 2020-01-01"), count("--since 1h --until 2100-01-01")), (0, 45));
     let words = world.run_program(&["log"], 0).stdout;
     assert_eq!(words.matches("Z  would deactivate ").count(), 11, "{words}");
+    assert_eq!(words.matches("Z  hold ended: deactivate ").count(), 11, "{words}");
     for wrong in ["--since 2026-11-30T10:00", "--until yesterday", "--since -2h", "--reason none", "--status done"] {
         let arguments: Vec<&str> = ["log"].into_iter().chain(wrong.split_whitespace()).collect();
         world.run_program(&arguments, 2);
@@ -109,6 +110,18 @@ async fn one_entry_is_shown_in_full_with_its_approval() {
         assert!(words.contains(part), "{part}: {words}");
     }
     assert_eq!(world.run_program(&["log", "show", &id, "--format", "json"], 0).json(), rows[0]);
+    let request_id = rows[0]["request_id"].as_str().unwrap();
+    assert!(words.contains(&format!("Request id    {request_id}")), "{words}");
+    assert_eq!(rows[0]["phase"], serde_json::Value::Null);
+    let held = world.run_program(&["log", "--status", "held", "--format", "json"], 0).json();
+    for (row, phase, action) in
+        [(&held[0], "begun", "would deactivate"), (&held[21], "ended", "hold ended: deactivate")]
+    {
+        assert_eq!(row["phase"], phase);
+        let words = world.run_program(&["log", "show", &row["id"].to_string()], 0).stdout;
+        assert!(words.contains(&format!("Hold          {phase}")), "{words}");
+        assert!(words.contains(&format!("Action        {action}\n")), "{words}");
+    }
     let csv = world.run_program(&["log", "show", &id, "--format", "csv"], 0).stdout;
     assert_eq!((csv.lines().count(), csv.contains(&by)), (2, true), "{csv}");
     let unknown = world.run_program(&["log", "show", "999"], 1);

@@ -67,7 +67,8 @@ async fn held_learners_are_relinked_to_their_new_accounts() {
         assert_eq!(world.learner(new, "active, deactivated_at").await, ["1", "NULL"]);
         assert_eq!(world.log(new).await, ["create failure conflict", "update success relinked"]);
         assert_eq!(world.last_detail(new).await, format!("was the learner of Entra id {old}"));
-        assert_eq!(world.log(old).await.last().unwrap(), "deactivate held threshold");
+        assert_eq!(world.log(old).await.last().unwrap(), "deactivate held threshold ended");
+        assert_eq!(world.last_detail(old).await, format!("the learner was relinked to {new}"));
     }
     for table in ["sync_held", "sync_failures"] {
         assert_eq!(world.value(&format!("SELECT count(*) FROM {table}")).await, "0");

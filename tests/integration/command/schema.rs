@@ -22,7 +22,7 @@ fn back_to_1() -> String {
         ("sync_state", "credential_looked_at credential_ends_at taken_over_sources clock links_inspected"),
         ("sync_links", "switched_off_at spelling"),
         ("sync_failures", "cause drift_fingerprint"),
-        ("provisioning_log", "approved_by"),
+        ("provisioning_log", "approved_by request_id phase"),
     ];
     let columns = columns.iter().flat_map(|(table, columns)| columns.split(' ').map(move |column| (table, column)));
     let columns: String =

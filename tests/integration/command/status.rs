@@ -282,6 +282,8 @@ async fn log_prints_a_table_json_and_csv() {
         "detail",
         "changes",
         "approved_by",
+        "request_id",
+        "phase",
     ];
     let document = world.run_program(&["log", "--format", "json"], 0).json();
     for row in document.as_array().unwrap() {

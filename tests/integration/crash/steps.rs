@@ -40,7 +40,7 @@ const CONTENT: [(&str, &str); 7] = [
     ),
     (
         "provisioning_log",
-        "SELECT p.entra_id, p.action, p.status, p.reason, p.detail, p.user_name, p.changes, r.external_id
+        "SELECT p.entra_id, p.action, p.status, p.reason, p.detail, p.user_name, p.changes, r.external_id, p.phase
          FROM provisioning_log p LEFT JOIN learners r ON r.id = p.learner_id ORDER BY p.entra_id, p.id",
     ),
     ("sync_held", "SELECT source, entra_id, action, reason, approved_at IS NULL FROM sync_held ORDER BY entra_id"),

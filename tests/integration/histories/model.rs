@@ -705,12 +705,15 @@ impl<'a> CycleModel<'a> {
             if same.is_none() {
                 after_bookkeeping.log.push(self.log_row(*user, decision));
             }
+            let replaced = self.model.held.get(user).filter(|held| held.action != decision.action);
+            after_bookkeeping.log.extend(replaced.map(|held| self.ended_row(*user, held, false)));
             let since = same.map_or(self.clocks.recorded, |held| held.since);
             let approved = before.and_then(|held| held.approved);
             after_bookkeeping
                 .held
                 .insert(*user, HeldEntry { action: decision.action, reason: decision.reason, since, approved });
         }
+        let mut ended_rows = Vec::new();
         after_bookkeeping.held.retain(|user, held| {
             let decision = self.decisions.get(user);
             let reason = decision.map_or("", |decision| decision.reason);
@@ -723,11 +726,16 @@ impl<'a> CycleModel<'a> {
                 ("update", _) => is_inactive,
                 _ => is_inactive || reason == "protected" || held.reason == "unreadable" && reason == "waiting",
             };
-            !ended
+            let lasts = !ended
                 || self.rejected.contains(user)
                 || changing.contains(user)
-                || decision.is_some_and(|decision| decision.status == "held")
+                || decision.is_some_and(|decision| decision.status == "held");
+            if !lasts {
+                ended_rows.push(self.ended_row(*user, held, false));
+            }
+            lasts
         });
+        after_bookkeeping.log.extend(ended_rows);
     }
 
     /// An emptied group keeps its count while an active learner last seen in it is missing.
@@ -759,7 +767,8 @@ impl<'a> CycleModel<'a> {
 
     fn apply_change(&self, user: UserNumber, decision: &Decision, after_changes: &mut ModelDatabase) {
         after_changes.log.push(self.log_row(user, decision));
-        after_changes.held.remove(&user);
+        let held = after_changes.held.remove(&user);
+        after_changes.log.extend(held.map(|held| self.ended_row(user, &held, decision.approved)));
         after_changes.failing.remove(&user);
         let new = || ModelLearner {
             active: true,
@@ -782,10 +791,21 @@ impl<'a> CycleModel<'a> {
         let learner = self.linked(user).is_some() || *status == "success";
         let at = self.clocks.recorded;
         let (at_text, name) = (at.to_string(), user.to_string());
-        let row = json!([at_text, name, action, status, reason, user_name, *approved, learner, changes]);
+        let phase = if *status == "held" { "begun" } else { "" };
+        let row = json!([at_text, name, action, status, reason, user_name, *approved, learner, changes, phase]);
         let mut entry = LogEntry { user, at, deactivates: false, clears: Vec::new(), row, is_damaged: false };
         entry.judge();
         entry
+    }
+
+    /// The row for the end of a hold.
+    fn ended_row(&self, user: UserNumber, held: &HeldEntry, approved: bool) -> LogEntry {
+        let HeldEntry { action, reason, since: _, approved: _ } = held;
+        let (at, learner) = (self.clocks.recorded, self.linked(user).is_some());
+        let name = self.own_name(user);
+        let row =
+            json!([at.to_string(), user.to_string(), action, "held", reason, name, approved, learner, [], "ended"]);
+        LogEntry { user, at, deactivates: false, clears: Vec::new(), row, is_damaged: false }
     }
 }
 

@@ -44,7 +44,7 @@ const ROWS: [(&str, &[usize], &str); 5] = [
         &[6, 7, 8],
         "SELECT at, entra_id, action, status, reason, user_name,
                 CASE WHEN detail LIKE 'approved by %' THEN 'true' ELSE 'false' END,
-                CASE WHEN learner_id IS NULL THEN 'false' ELSE 'true' END, changes
+                CASE WHEN learner_id IS NULL THEN 'false' ELSE 'true' END, changes, coalesce(phase, '')
          FROM provisioning_log",
     ),
 ];

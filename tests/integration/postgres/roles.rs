@@ -169,7 +169,8 @@ async fn a_role_that_cannot_create_the_tables_reports_who_must() {
                  DROP COLUMN taken_over_sources, DROP COLUMN links_inspected;
              ALTER TABLE sync_links DROP COLUMN switched_off_at;
              ALTER TABLE sync_failures DROP COLUMN cause, DROP COLUMN drift_fingerprint;
-             ALTER TABLE sync_links DROP COLUMN spelling; ALTER TABLE provisioning_log DROP COLUMN approved_by;
+             ALTER TABLE sync_links DROP COLUMN spelling; ALTER TABLE provisioning_log DROP COLUMN approved_by,
+                 DROP COLUMN request_id, DROP COLUMN phase;
              UPDATE sync_state SET schema_version = 1",
         )
         .await;

@@ -1,0 +1,4 @@
+ALTER TABLE provisioning_log ADD COLUMN request_id TEXT;
+ALTER TABLE provisioning_log ADD COLUMN phase TEXT;
+
+UPDATE provisioning_log SET phase = 'begun' WHERE status = 'held';
