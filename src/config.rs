@@ -259,7 +259,8 @@ pub fn guess_state_directory(path: &Path, environment: &BTreeMap<String, String>
         Some(value[1..].split(quote).next()?.to_owned())
     });
     let set = first_set(environment, &["LEARNER_SYNC_STATE__DIRECTORY"]);
-    set.or(named).map_or_else(|| sections::STATE_DIRECTORY.into(), PathBuf::from)
+    let directory = set.or(named).map(PathBuf::from).filter(|directory| directory.is_absolute());
+    directory.unwrap_or_else(|| sections::STATE_DIRECTORY.into())
 }
 
 /// The environment of this process. No other code reads it, so that tests can replace it.

@@ -143,8 +143,10 @@ impl View {
         let record = RecordPlaces::new(&config.path, Some(&paths.state_directory), environment).read();
         let learners = learner_database(config, environment)?;
         let database = learners.place.to_string();
+        let recorded = record.as_ref().and_then(|record| record.summary.as_ref());
+        let has_run = recorded.is_some_and(|summary| summary.last_cycle.is_some());
         let looked = async {
-            let look = DatabaseLook::open(config, learners, all).await?;
+            let look = DatabaseLook::open(config, learners, has_run, all).await?;
             let here = Lock::holder(&paths.cycle_lock);
             let cycle = if here.is_some() { here } else { look.store.cycle_holder().await? };
             Ok::<_, StoreError>((look, cycle))
@@ -172,12 +174,7 @@ impl View {
             situation.daemon = known.daemon.clone();
         }
         situation.daemon.runs = daemon.is_some();
-        let has_run = summary.last_cycle.is_some()
-            || record
-                .as_ref()
-                .and_then(|record| record.summary.as_ref())
-                .is_some_and(|known| known.last_cycle.is_some());
-        if let Some(reason) = disk_trouble(config, has_run) {
+        if let Some(reason) = disk_trouble(config, summary.last_cycle.is_some()) {
             let since = situation.trouble.as_ref().and_then(|trouble| trouble.since);
             situation.trouble = Some(Finding::new(since, reason));
         }

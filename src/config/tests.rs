@@ -584,3 +584,27 @@ fn the_first_hundred_problems_are_listed_and_the_others_counted() {
         }
     }
 }
+
+#[test]
+fn the_state_directory_of_a_broken_file_is_guessed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("learner-sync.toml");
+    let guessed = |text: &str, environment: &[(&str, &str)]| {
+        std::fs::write(&path, text).unwrap();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        guess_state_directory(&path, &environment).display().to_string()
+    };
+    for (text, expected) in [
+        ("[state]\ndirectory = \"/srv/a\" # there\n[log", "/srv/a"),
+        ("[entra]\ndirectory = \"/srv/a\"\n[ state", "/var/lib/learner-sync"),
+        ("[state]\n# directory = \"/srv/a\"\n  directory='/srv/b'\n", "/srv/b"),
+        ("[state]\n[log]\ndirectory = \"/srv/a\"\n", "/var/lib/learner-sync"),
+        ("[state]\ndirectory = é\n", "/var/lib/learner-sync"),
+        ("[state]\ndirectory = \"state\"", "/var/lib/learner-sync"),
+    ] {
+        assert_eq!(guessed(text, &[]), expected, "{text}");
+    }
+    assert_eq!(guessed("[state]\n", &[("LEARNER_SYNC_STATE__DIRECTORY", "/srv/c")]), "/srv/c");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(guess_state_directory(&path, &BTreeMap::new()), std::path::Path::new("/var/lib/learner-sync"));
+}

@@ -54,7 +54,11 @@ impl Daemon {
                     self.looking = None;
                     self.finish_look(looked);
                 }
-                () = self.standing.probed(&self.app) => {}
+                () = self.standing.probed(&self.app) => {
+                    if self.standing.needs_look() && self.running.is_none() && self.looking.is_none() {
+                        self.request_look();
+                    }
+                }
                 signal = signals.next() => match signal {
                     SignalRequest::Cycle => self.serve_signal(false).await,
                     SignalRequest::FullCycle => self.serve_signal(true).await,

@@ -16,15 +16,20 @@ use crate::runtime::status::{
 };
 use crate::runtime::{App, Paths};
 
-/// How often the disk is looked at.
+/// How often the disk is looked at, and the learner database while it cannot be read.
 const DISK_INTERVAL: Duration = Duration::from_secs(10);
+/// A stop waits for the look after a cycle.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The learner database as a look has found it, or why it cannot be read.
 pub(super) type Looked = Result<StatusSummary, String>;
 
 /// Reads the learner database for its state.
 pub(super) async fn look(app: &App) -> Looked {
-    let looked = DatabaseLook::open(&app.config, app.learners.clone(), false).await;
+    // The start created its tables.
+    let opened = DatabaseLook::open(&app.config, app.learners.clone(), true, false);
+    let opened = tokio::time::timeout(LOOK_TIMEOUT, opened).await;
+    let looked = opened.map_err(|_| "the learner database is locked or does not answer".to_owned())?;
     let DatabaseLook { summary, store, .. } = looked.map_err(|error| with_hint(&PreflightError::from(error)))?;
     // Only read, so nothing is lost.
     let _ = store.close().await;
@@ -40,6 +45,8 @@ pub(super) struct Standing {
     logged: Option<ProvisioningState>,
     /// Why the learner database failed in the last cycle.
     cycle_trouble: Option<RecordedFinding>,
+    /// Why the learner database cannot be read.
+    look_trouble: Option<RecordedFinding>,
     /// What is wrong with the disk.
     disk_trouble: Option<RecordedFinding>,
     is_write_failure_logged: bool,
@@ -83,6 +90,7 @@ impl Standing {
             clock: app.clock,
             logged: None,
             cycle_trouble: None,
+            look_trouble: None,
             disk_trouble: None,
             is_write_failure_logged: false,
             interval,
@@ -100,13 +108,14 @@ impl Standing {
     pub(super) fn cycle_ended(&mut self, failure: Option<String>, trouble: Option<String>, looked: Option<Looked>) {
         let now = (self.clock)();
         self.record.is_cycle_running = false;
-        self.cycle_trouble = keep_since(self.cycle_trouble.take(), trouble, now);
         // The learner database usually has it, with the time of the first failure.
         let is_shown = matches!(&looked, Some(Ok(summary)) if summary.failure.is_some());
         self.record.failure = keep_since(self.record.failure.take(), failure.filter(|_| !is_shown), now);
+        // Before the trouble of this cycle, which a look does not end.
         if let Some(looked) = looked {
             self.set_summary(looked);
         }
+        self.cycle_trouble = keep_since(self.cycle_trouble.take(), trouble, now);
         self.tell();
     }
 
@@ -116,12 +125,22 @@ impl Standing {
     }
 
     fn set_summary(&mut self, looked: Looked) {
+        let before = self.look_trouble.take();
         match looked {
-            Ok(summary) => self.record.summary = Some(summary),
-            Err(error) => {
-                self.cycle_trouble = keep_since(self.cycle_trouble.take(), Some(error), (self.clock)());
+            Ok(summary) => {
+                self.record.summary = Some(summary);
+                if before.is_some() {
+                    // The cycle may have failed for the same reason.
+                    self.cycle_trouble = None;
+                }
             }
+            Err(error) => self.look_trouble = keep_since(before, Some(error), (self.clock)()),
         }
+    }
+
+    /// Whether the learner database should be looked at again.
+    pub(super) fn needs_look(&self) -> bool {
+        self.look_trouble.is_some()
     }
 
     pub(super) fn reloaded(&mut self, config: &Config) {
@@ -160,8 +179,7 @@ impl Standing {
                 None => {
                     self.interval.tick().await;
                     let app = Arc::clone(app);
-                    let has_run = self.record.summary.as_ref().is_some_and(|summary| summary.last_cycle.is_some());
-                    self.probe = Some(tokio::task::spawn_blocking(move || disk_trouble(&app.config, has_run)));
+                    self.probe = Some(tokio::task::spawn_blocking(move || disk_trouble(&app.config, true)));
                     continue;
                 }
             };
@@ -186,7 +204,8 @@ impl Standing {
 
     /// Writes the record, and tells systemd and the journal.
     pub(super) fn tell(&mut self) {
-        self.record.trouble = self.disk_trouble.clone().or_else(|| self.cycle_trouble.clone());
+        let troubles = [&self.disk_trouble, &self.look_trouble, &self.cycle_trouble];
+        self.record.trouble = troubles.into_iter().flatten().next().cloned();
         let report = self.record.situation(true).facts((self.clock)()).report();
         self.record.set_state(&report);
         self.write();

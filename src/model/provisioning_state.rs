@@ -93,7 +93,7 @@ pub struct StateFacts {
     pub now: Timestamp,
     /// The longest wait between two cycles.
     pub max_interval: SignedDuration,
-    /// Whether a cycle has ever begun.
+    /// Whether a cycle has begun, or may have begun.
     pub has_run: bool,
     /// The running cycle.
     pub running: Option<Finding>,
@@ -129,8 +129,7 @@ impl StateFacts {
         use ProvisioningState::{
             Blocked, Failing, Held, Interrupted, NeverRun, Ok, Partial, Paused, ReloadRejected, Running, Stale, Stopped,
         };
-        let never_run = (!self.has_run && self.running.is_none() && self.trouble.is_none())
-            .then(|| Finding::new(None, "no cycle has run yet"));
+        let never_run = (!self.has_run && self.running.is_none()).then(|| Finding::new(None, "no cycle has run yet"));
         let candidates = [
             (NeverRun, never_run),
             (Blocked, self.trouble.clone()),
@@ -257,12 +256,9 @@ mod tests {
             assert_eq!((report.state.as_str(), report.state.exit_code()), (expected, code));
             assert!(!report.reason.is_empty());
         }
-        (facts.has_run, facts.running, facts.trouble) = (false, None, None);
+        (facts.has_run, facts.running) = (false, None);
         assert_eq!(word(&facts), "never-run");
         assert_eq!(facts.report().state.exit_code(), 1);
-        // Without the database nobody knows.
-        facts.trouble = found("the disk is full");
-        assert_eq!(word(&facts), "blocked");
     }
 
     #[test]

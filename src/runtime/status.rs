@@ -66,7 +66,7 @@ impl Situation {
         StateFacts {
             now,
             max_interval: signed(*max_interval),
-            has_run: last.is_some() || failure.is_some(),
+            has_run: summary.is_none() || last.is_some() || failure.is_some(),
             running: is_cycle_running.then(|| running(last.filter(|_| is_open))),
             trouble: trouble.clone(),
             failing: failure.clone().or_else(|| summary?.failing()),

@@ -23,14 +23,21 @@ pub struct DatabaseLook {
 }
 
 impl DatabaseLook {
-    /// Opens and reads the learner database; with `all`, every held and failing user. A database without tables counts as
-    /// an empty one.
+    /// Opens and reads the learner database; with `all`, every held and failing user. Unless it `has_run`, one without
+    /// tables counts as empty.
     ///
     /// # Errors
     /// When it cannot be opened or read.
-    pub async fn open(config: &Config, learners: LearnerDatabase, all: bool) -> Result<Self, StoreError> {
+    pub async fn open(
+        config: &Config,
+        learners: LearnerDatabase,
+        has_run: bool,
+        all: bool,
+    ) -> Result<Self, StoreError> {
         let store = match Store::open(learners, Access::ReadOnly).await {
-            Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) => Store::in_memory().await?,
+            Err(StoreError::Missing { .. } | StoreError::Older { found: 0, .. }) if !has_run => {
+                Store::in_memory().await?
+            }
             opened => opened?,
         };
         Self::read(config, store, all).await
