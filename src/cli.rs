@@ -5,6 +5,7 @@ mod check;
 mod completions;
 mod guide;
 mod init;
+mod instance;
 mod log;
 mod logging;
 mod man;

@@ -7,6 +7,7 @@ use std::io::{BufRead, ErrorKind, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use self::registration::Registration;
+use super::instance::{CONFIG_DIRECTORY, instance_of, unit_of};
 use super::output::{DONE, FAILED, Failure, USAGE, print};
 use crate::config::{FirstConfig, FirstKey};
 use crate::files;
@@ -34,11 +35,10 @@ pub(super) struct Arguments {
     output: Option<PathBuf>,
 }
 
-/// The directories of the systemd units.
-const CONFIG_DIRECTORY: &str = "/etc/learner-sync";
+/// The system group that may read the configuration.
+const GROUP: &str = "learner-sync";
+/// The state directory of the units.
 const STATE_DIRECTORY: &str = "/var/lib/learner-sync";
-/// The name of the only, or first, configuration.
-const MAIN: &str = "learner-sync";
 /// Longer than any value.
 const MAX_ANSWER: u64 = 4 << 10;
 
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: Arguments, config: &Path) -> Result<u8, Failure> {
     let Arguments { tenant_id, client_id, enterprise_app, secret_file, database_url, output } = arguments;
     let output = std::path::absolute(output.as_deref().unwrap_or(config))?;
     refuse_existing(&output)?;
-    let state_directory = instance(&output).map(|name| format!("{STATE_DIRECTORY}/{name}"));
+    let instance = instance_of(&output);
     let given = [tenant_id, client_id, enterprise_app, secret_file, database_url];
     let mut values = BTreeMap::new();
     for (key, value) in FirstKey::ALL.into_iter().zip(given) {
@@ -55,19 +55,14 @@ pub(super) fn run(arguments: Arguments, config: &Path) -> Result<u8, Failure> {
         key.check(value).map_err(|problem| Failure::new(USAGE, format!("{}: {problem}", flag(key))))?;
         values.insert(key, value.to_owned());
     }
-    ask_or_default(&mut values, &output, state_directory.as_deref())?;
+    ask_or_default(&mut values, &output, instance)?;
     let [tenant_id, client_id, enterprise_app, secret_file, database_url] =
         FirstKey::ALL.map(|key| values.remove(&key).unwrap_or_default());
+    let state_directory = instance.map(|name| format!("{STATE_DIRECTORY}/{name}"));
     let first = FirstConfig { tenant_id, client_id, enterprise_app, secret_file, database_url, state_directory };
     write(&output, &first)?;
     print_next_steps(&output, &first)?;
     Ok(DONE)
-}
-
-/// The tenant that the unit `learner-sync@NAME.service` serves with this configuration.
-fn instance(output: &Path) -> Option<&str> {
-    let name = output.file_name()?.to_str()?.strip_suffix(".toml")?;
-    (output.parent() == Some(Path::new(CONFIG_DIRECTORY)) && name != MAIN).then_some(name)
 }
 
 fn flag(key: FirstKey) -> &'static str {
@@ -94,12 +89,12 @@ fn question(key: FirstKey) -> &'static str {
     }
 }
 
-fn default(key: FirstKey, state_directory: Option<&str>) -> Option<String> {
-    let state_directory = state_directory.unwrap_or(STATE_DIRECTORY);
+fn default(key: FirstKey, instance: Option<&str>) -> Option<String> {
+    let (prefix, directory) = instance.map_or_else(Default::default, |name| (format!("{name}-"), format!("/{name}")));
     match key {
         FirstKey::TenantId | FirstKey::ClientId | FirstKey::EnterpriseApp => None,
-        FirstKey::SecretFile => Some(format!("{CONFIG_DIRECTORY}/client-secret")),
-        FirstKey::DatabaseUrl => Some(format!("sqlite://{state_directory}/learners.db")),
+        FirstKey::SecretFile => Some(format!("{CONFIG_DIRECTORY}/{prefix}client-secret")),
+        FirstKey::DatabaseUrl => Some(format!("sqlite://{STATE_DIRECTORY}{directory}/learners.db")),
     }
 }
 
@@ -107,11 +102,11 @@ fn default(key: FirstKey, state_directory: Option<&str>) -> Option<String> {
 fn ask_or_default(
     values: &mut BTreeMap<FirstKey, String>,
     output: &Path,
-    state_directory: Option<&str>,
+    instance: Option<&str>,
 ) -> Result<(), Failure> {
     let missing: Vec<FirstKey> = FirstKey::ALL.into_iter().filter(|key| !values.contains_key(key)).collect();
     let asks = std::io::stdin().is_terminal();
-    let without_default = missing.iter().filter(|key| default(**key, state_directory).is_none());
+    let without_default = missing.iter().filter(|key| default(**key, instance).is_none());
     let flags: Vec<&str> = without_default.map(|key| flag(*key)).collect();
     if !asks && !flags.is_empty() {
         let message = format!("no terminal to ask on, and these flags are missing: {}", flags.join(", "));
@@ -121,7 +116,7 @@ fn ask_or_default(
         print(&format!("This writes {}. Enter accepts a value in brackets.", output.display()))?;
     }
     for key in missing {
-        let default = default(key, state_directory);
+        let default = default(key, instance);
         let value = match default {
             Some(default) if !asks => default,
             default => ask(key, default, values.get(&FirstKey::TenantId).map(String::as_str))?,
@@ -170,7 +165,7 @@ fn exists(output: &Path) -> Failure {
 
 fn write(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
     const MODE: u32 = 0o640;
-    files::create_new(output, &first.text(), MODE, MAIN).map_err(|error| {
+    files::create_new(output, &first.text(), MODE, GROUP).map_err(|error| {
         let directory = output.parent().unwrap_or(output);
         let word = shell_word(&directory.display().to_string());
         let hint = match error.kind() {
@@ -194,7 +189,8 @@ fn print_next_steps(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
     };
     let (shown, word) = (output.display(), shell_word(&output.display().to_string()));
     let config = if output == Path::new(super::DEFAULT_CONFIG) { String::new() } else { format!(" --config {word}") };
-    let unit = instance(output).map_or_else(|| MAIN.to_owned(), |name| format!("{MAIN}@{}", shell_word(name)));
+    let unit = unit_of(output);
+    let unit = shell_word(unit.trim_end_matches(".service"));
     print(&format!(
         "Wrote {shown}.\n\n{}\n\
          Then test it, look at the plan, and start the service:\n\n    \
@@ -205,22 +201,4 @@ fn print_next_steps(output: &Path, first: &FirstConfig) -> Result<(), Failure> {
         registration.commands(),
     ))?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn another_name_in_the_directory_of_the_package_is_an_instance() {
-        for (path, expected) in [
-            ("/etc/learner-sync/learner-sync.toml", None),
-            ("/etc/learner-sync/harbourworks.toml", Some("harbourworks")),
-            ("/etc/learner-sync/backup/harbourworks.toml", None),
-            ("/home/ada/harbourworks.toml", None),
-            ("/etc/learner-sync/harbourworks", None),
-        ] {
-            assert_eq!(instance(Path::new(path)), expected, "{path}");
-        }
-    }
 }

@@ -9,7 +9,9 @@ use super::logging::is_journal_connected;
 use crate::config::{Config, ConfigError};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
-use crate::model::{Action, Phase, Status, Trigger, chain, hides_something, is_visible, trim_blanks, visible};
+use crate::model::{
+    Action, Phase, Status, Trigger, chain, hides_something, is_visible, shell_word, trim_blanks, visible,
+};
 use crate::runtime::AppError;
 use crate::runtime::lock::LockError;
 use crate::runtime::locked_cycle::LockedCycleError;
@@ -104,8 +106,25 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(if error.is_shortage { FAILED } else { CONFIGURATION }, error.to_string())
+        let hint = error.missing_credential.map(systemd_run_hint);
+        Self { hint, ..Self::new(if error.is_shortage { FAILED } else { CONFIGURATION }, error.to_string()) }
     }
+}
+
+/// How this command gets a secret that systemd hands to the unit.
+fn systemd_run_hint(credential: &str) -> String {
+    let files: &[(&str, &str)] = match credential {
+        "client-secret" => &[("client-secret", "client-secret")],
+        _ => &[("certificate", "certificate.pem"), ("private-key", "private-key.pem")],
+    };
+    let files = files.iter().map(|(name, file)| format!(" --property=LoadCredential={name}:/etc/learner-sync/{file}"));
+    let arguments = std::env::args_os().skip(1).map(|word| format!(" {}", shell_word(&word.to_string_lossy())));
+    format!(
+        "if the unit has LoadCredential={credential}:…, run: sudo systemd-run --pipe --wait --collect --quiet \
+         --property=User=learner-sync{} learner-sync{}",
+        files.collect::<String>(),
+        arguments.collect::<String>(),
+    )
 }
 
 impl From<AppError> for Failure {

@@ -20,6 +20,8 @@ pub struct ConfigError {
     pub omitted: usize,
     /// Whether the system lacks something at present, and the configuration may be right.
     pub is_shortage: bool,
+    /// The systemd credential that would contain a missing secret.
+    pub missing_credential: Option<&'static str>,
 }
 
 /// The number of problems that are listed. A file with more was probably made by a broken program.
@@ -37,7 +39,18 @@ impl ConfigError {
         problems.dedup();
         let omitted = problems.len().saturating_sub(MAX_LISTED);
         problems.truncate(MAX_LISTED);
-        Self { path: path.to_owned(), problems, omitted, is_shortage: files::are_descriptors_exhausted() }
+        Self {
+            path: path.to_owned(),
+            problems,
+            omitted,
+            is_shortage: files::are_descriptors_exhausted(),
+            missing_credential: None,
+        }
+    }
+
+    /// An error about a secret that is neither configured nor in the systemd credential `name`.
+    pub(super) fn missing_credential(path: &Path, key: &str, name: &'static str, message: String) -> Self {
+        Self { missing_credential: Some(name), ..Self::whole(path, Some(key), message) }
     }
 
     /// An error with a single problem without a line, such as an unreadable file.

@@ -40,7 +40,10 @@ impl Config {
                     .map_err(|problem| fault(format!("{VARIABLE} {problem}")))?;
                 Ok(secret.into())
             }
-            _ => Err(fault(
+            _ => Err(ConfigError::missing_credential(
+                &self.path,
+                SECRET_FILE,
+                "client-secret",
                 "there is no client secret: set this key to a file with the secret, or add \
                  LoadCredential=client-secret:/etc/learner-sync/client-secret to the systemd unit, or set \
                  LEARNER_SYNC_CLIENT_SECRET"
@@ -57,13 +60,14 @@ impl Config {
         private_key_file: &Option<PathBuf>,
         environment: &BTreeMap<String, String>,
     ) -> Result<(PemFile, PemFile), ConfigError> {
-        let read = |name, file: &Option<PathBuf>, credential| {
+        let read = |name, file: &Option<PathBuf>, credential: &'static str| {
             let fault = |message| ConfigError::whole(&self.path, Some(name), message);
             let path = file.clone().or_else(|| systemd_credential(environment, credential)).ok_or_else(|| {
-                fault(format!(
+                let message = format!(
                     "there is no {credential}: set this key to a PEM file, or add LoadCredential={credential}:FILE to \
                      the systemd unit"
-                ))
+                );
+                ConfigError::missing_credential(&self.path, name, credential, message)
             })?;
             let content = files::read(&path, files::MAX_DOCUMENT);
             let content = content.map_err(|error| fault(format!("cannot read {}: {error}", path.display())))?;

@@ -358,9 +358,14 @@ fn connection_hint(cause: &EngineReport) -> Option<String> {
         _ if cause.is_tls() => TLS_HINT,
         (None, Some("28P01")) => {
             "the password comes from learners.password_file, else the systemd credential database-password, else PGPASSWORD, \
-             else the password file of PostgreSQL"
+             else the password file of PostgreSQL. A command outside the unit gets the credential with: sudo systemd-run --pipe \
+             --wait --collect --quiet --property=User=learner-sync \
+             --property=LoadCredential=database-password:/etc/learner-sync/database-password learner-sync check"
         }
-        (None, Some("28000")) => "check user and sslmode in learners.database_url, and pg_hba.conf on the server",
+        (None, Some("28000")) => {
+            "check user and sslmode in learners.database_url, and pg_hba.conf on the server; a socket needs a map in \
+             pg_ident.conf, which `learner-sync guide postgresql` shows"
+        }
         (None, Some("3D000")) => "create the database (createdb), or name another one in learners.database_url",
         (None, Some("42501")) => {
             "the owner of the tables must grant this role the rights that `learner-sync check` names; to create tables, run \

@@ -9,18 +9,19 @@ use std::time::Duration;
 use super::Check;
 use super::sandbox::{PROPERTIES, Permission, Sandbox, advice};
 use crate::cli::DEFAULT_CONFIG;
+use crate::cli::instance::unit_of;
 use crate::config::Config;
 use crate::files;
 use crate::runtime::Paths;
 
 const NAME: &str = "unit";
-const UNIT: &str = "learner-sync.service";
 const TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_OUTPUT: u64 = 64 << 10;
 
 /// Empty without systemd, without the unit, or when the unit has all that it needs.
 pub(super) async fn unit_checks(config: &Config) -> Vec<Check> {
-    let Some(properties) = show().await else { return Vec::new() };
+    let unit = unit_of(&config.path);
+    let Some(properties) = show(&unit).await else { return Vec::new() };
     let Some(sandbox) = Sandbox::parse(&properties, resolve) else { return Vec::new() };
     let Paths { database, state_directory, .. } = Paths::new(config);
     let database = database.map(|file| {
@@ -30,19 +31,21 @@ pub(super) async fn unit_checks(config: &Config) -> Vec<Check> {
     });
     let directories = database.into_iter().chain([("state.directory", resolve(&state_directory))]);
     let is_our_unit = reads(&sandbox.command, &config.path);
-    directories.filter_map(|(what, directory)| directory_check(&sandbox, what, &directory, is_our_unit)).collect()
+    directories
+        .filter_map(|(what, directory)| directory_check(&unit, &sandbox, what, &directory, is_our_unit))
+        .collect()
 }
 
-fn directory_check(sandbox: &Sandbox, what: &str, directory: &Path, is_our_unit: bool) -> Option<Check> {
+fn directory_check(unit: &str, sandbox: &Sandbox, what: &str, directory: &Path, is_our_unit: bool) -> Option<Check> {
     let shown = directory.display();
     let permission = sandbox.permission(directory);
     let cause = match permission {
-        Permission::Writable => return other_user_check(sandbox, what, directory),
+        Permission::Writable => return other_user_check(unit, sandbox, what, directory),
         Permission::ReadOnly => "it is read-only there".to_owned(),
         Permission::Hidden(property) => format!("it is hidden there by {property}"),
     };
     let hint = Some(advice(directory, permission));
-    let detail = format!("{UNIT} cannot write to {what} {shown}: {cause}");
+    let detail = format!("{unit} cannot write to {what} {shown}: {cause}");
     Some(if is_our_unit {
         Check { ok: false, hint, ..Check::passed(NAME, detail) }
     } else {
@@ -51,14 +54,14 @@ fn directory_check(sandbox: &Sandbox, what: &str, directory: &Path, is_our_unit:
 }
 
 /// A warning: rights may come from a group.
-fn other_user_check(sandbox: &Sandbox, what: &str, directory: &Path) -> Option<Check> {
+fn other_user_check(unit: &str, sandbox: &Sandbox, what: &str, directory: &Path) -> Option<Check> {
     let user = sandbox.user.as_deref().filter(|user| *user != "root")?;
     let owner = directory.metadata().ok()?.uid();
     let name = files::user_name(owner).unwrap_or_else(|| owner.to_string());
     if name == user || owner.to_string() == user {
         return None;
     }
-    let detail = format!("{UNIT} runs as {user}, but {what} {} belongs to {name}", directory.display());
+    let detail = format!("{unit} runs as {user}, but {what} {} belongs to {name}", directory.display());
     let hint = format!("make sure that {user} can write there, or set User= with: systemctl edit learner-sync");
     Some(Check { hint: Some(hint), ..Check::passed(NAME, detail) })
 }
@@ -87,9 +90,9 @@ fn resolve(path: &Path) -> PathBuf {
 }
 
 /// The properties of the unit; `None` when they cannot be read, for example without systemd.
-async fn show() -> Option<String> {
+async fn show(unit: &str) -> Option<String> {
     let mut command = Command::new("systemctl");
-    command.args(["show", "--no-pager", UNIT, "--property", PROPERTIES]);
+    command.args(["show", "--no-pager", unit, "--property", PROPERTIES]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let output = child.stdout.take()?;
     let read = tokio::task::spawn_blocking(move || {

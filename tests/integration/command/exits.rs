@@ -436,6 +436,12 @@ async fn without_a_file_the_secret_comes_from_systemd_or_the_environment() {
     });
     let ran = world.run_program(&["sync"], 78);
     assert!(ran.stderr.contains("LoadCredential=client-secret"), "{ran:?}");
+    let line = format!(
+        "sudo systemd-run --pipe --wait --collect --quiet --property=User=learner-sync \
+         --property=LoadCredential=client-secret:/etc/learner-sync/client-secret learner-sync sync --config {}",
+        world.config_path().display()
+    );
+    assert!(ran.stderr.contains(&line), "{ran:?}");
     let secret = world.sim.tenant(|tenant| tenant.client_secret.clone());
     world.run_program_with(&[("LEARNER_SYNC_CLIENT_SECRET", &secret)], &["sync"], 0);
     std::fs::create_dir(world.path("credentials")).unwrap();
