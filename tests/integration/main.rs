@@ -31,6 +31,7 @@ mod mapping;
 mod names;
 mod odd_answers;
 mod odd_files;
+mod packages;
 mod pages;
 mod partial_lists;
 mod postgres;
