@@ -3,6 +3,7 @@
 mod approve;
 mod check;
 mod completions;
+mod decisions;
 mod guide;
 mod init;
 mod instance;
@@ -10,6 +11,7 @@ mod log;
 mod logging;
 mod man;
 mod mapping;
+mod narrow;
 mod output;
 mod owner;
 mod pause;
@@ -253,7 +255,7 @@ impl Command {
     fn failure_document(&self) -> FailureDocument {
         match self {
             Self::Sync(arguments) if arguments.json => FailureDocument::Cycle { lines: arguments.dry_run },
-            Self::Plan(arguments) if arguments.json => FailureDocument::Cycle { lines: true },
+            Self::Plan(arguments) if arguments.is_json() => FailureDocument::Cycle { lines: true },
             Self::Check(arguments) if arguments.json => FailureDocument::Check,
             Self::Status(arguments) if arguments.json => FailureDocument::Error,
             Self::Provision(arguments) if arguments.json => FailureDocument::Error,

@@ -93,13 +93,6 @@ impl Plan {
         self.decisions().filter(move |decision| decision.user == user)
     }
 
-    /// Every decision in the order of the users' ids.
-    pub fn by_user(&self) -> Vec<&Decision> {
-        let mut decisions: Vec<&Decision> = self.decisions().collect();
-        decisions.sort_by_key(|decision| (decision.user, decision.status()));
-        decisions
-    }
-
     /// Users whose row in `sync_failures` is deleted, before the rows of [`Plan::not_applied`] are written.
     pub fn failing_ended(&self) -> &BTreeSet<EntraId> {
         &self.failing_ended

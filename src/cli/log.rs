@@ -11,10 +11,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::{Timestamp, tz::TimeZone};
 
 use self::entries::{Audit, Cycles, Entries};
-pub(super) use self::records::wrap;
 use self::records::{Printer, Records};
 use super::Context;
-use super::output::{DONE, Failure};
+use super::output::{DONE, Failure, OutputFormat};
 use super::times::GivenTime;
 use crate::model::{Action, Reason, Status};
 
@@ -72,16 +71,6 @@ enum Other {
     Audit(Part),
     /// Print the cycles with their numbers.
     Cycles(Part),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum OutputFormat {
-    /// For reading.
-    Table,
-    /// One JSON array.
-    Json,
-    /// With a header; changes are JSON.
-    Csv,
 }
 
 impl Arguments {

@@ -40,6 +40,17 @@ pub(super) enum FailureDocument {
     Error,
 }
 
+/// The format of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum OutputFormat {
+    /// For reading.
+    Table,
+    /// One JSON document.
+    Json,
+    /// With a header; changes are JSON.
+    Csv,
+}
+
 /// A failed command.
 #[derive(Debug)]
 pub(super) struct Failure {
@@ -246,9 +257,18 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
     write_line(&visible_lines(text))
 }
 
-/// A reader that closes standard output early, such as `head`, is not a failure.
+/// Writes to standard output as it is.
+pub(super) fn print_bytes(bytes: &[u8]) -> std::io::Result<()> {
+    unless_closed(std::io::stdout().lock().write_all(bytes))
+}
+
 fn write_line(text: &str) -> std::io::Result<()> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
+    unless_closed(writeln!(std::io::stdout().lock(), "{text}"))
+}
+
+/// A reader that closes standard output early, such as `head`, is not a failure.
+fn unless_closed(written: std::io::Result<()>) -> std::io::Result<()> {
+    match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }

@@ -80,13 +80,15 @@ impl<'a> Planner<'a> {
         cycle::prepare(self.context(), self.options(), None).await
     }
 
-    /// Prints until when the plan cannot see changes that other programs make.
-    pub(super) fn print_comparisons(&self, prepared: &Prepared) -> Result<(), Failure> {
-        let Some(FullComparisons { last, next }) = prepared.full_comparisons(&self.app.rules) else { return Ok(()) };
-        Ok(print(&format!(
-            "The learner database was last compared in full at {last:.0}, and is next at {next:.0}. Until then, \
-             changes that others made in it are not shown; `learner-sync sync --dry-run --full` shows them."
-        ))?)
+    /// Prints until when the plan cannot see changes that other programs make, and why no cycle would run now.
+    pub(super) async fn print_notes(&self, prepared: &Prepared) -> Result<(), Failure> {
+        if let Some(FullComparisons { last, next }) = prepared.full_comparisons(&self.app.rules) {
+            print(&format!(
+                "\nThe learner database was last compared in full at {last:.0}, and is next at {next:.0}. Until then, \
+                 changes that others made in it are not shown; `learner-sync sync --dry-run --full` shows them."
+            ))?;
+        }
+        self.print_obstacles().await
     }
 
     /// `{"last", "next"}`; null when the plan was compared with the whole learner database.

@@ -6,8 +6,8 @@ mod words;
 
 use self::words::{Mapped, account, attributes, mapped, scope};
 use super::Context;
+use super::decisions::{decision_as_json, short_changes};
 use super::output::{DONE, FAILED, Failure, PARTLY, USAGE, print, print_json, shown, value_text};
-use super::plan::{decision_as_json, short_changes};
 use super::planner::Planner;
 use super::sync::stop_on_signal;
 use crate::cycle::{self, CycleRequest, Explanation, Report, Rules};

@@ -1,10 +1,29 @@
 //! Cells of a CSV file, which spreadsheets may run as formulas.
 
+use serde_json::Value;
+
+use super::output::value_text;
 use crate::model::visible;
+
+/// A row of cells for each of `documents`, with the values of `keys`.
+pub(super) fn csv_rows(
+    keys: &[&str],
+    with_header: bool,
+    documents: impl Iterator<Item = Value>,
+) -> std::io::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    if with_header {
+        writer.write_record(keys)?;
+    }
+    for document in documents {
+        writer.write_record(keys.iter().map(|key| safe_cell(&value_text(&document[*key], ""))))?;
+    }
+    writer.into_inner().map_err(|error| error.into_error())
+}
 
 /// `text` as a cell that a spreadsheet shows and does not run: behind an apostrophe where it would be a formula, and
 /// without characters that hide something.
-pub(super) fn safe_cell(text: &str) -> String {
+fn safe_cell(text: &str) -> String {
     let is_ignored =
         |letter: char| letter.is_whitespace() || matches!(letter, '\'' | '"' | '\u{feff}') || letter.is_control();
     let start = text.trim_start_matches(is_ignored).chars().next();

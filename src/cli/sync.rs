@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::Context;
+use super::decisions::DecisionList;
 use super::output::{DONE, FAILED, Failure, PARTLY, counted, print, print_json};
-use super::plan::{decisions_as_json, print_decisions};
 use super::planner::Planner;
 use crate::cycle::{self, CycleRequest, Report};
 use crate::model::{Clock, Outcome, Trigger};
@@ -72,20 +72,19 @@ async fn rehearse(app: &App, full: bool, json: bool) -> Result<u8, Failure> {
     report.requests = app.directory.requests();
     report.duration = started.elapsed();
     let refused: BTreeMap<_, _> = report.refused_rows.iter().map(|refused| (refused.user, refused)).collect();
-    let planned = prepared.plan.by_user().into_iter();
     let decisions: Vec<&Decision> =
-        planned.map(|decision| refused.get(&decision.user).copied().unwrap_or(decision)).collect();
+        prepared.plan.decisions().map(|decision| refused.get(&decision.user).copied().unwrap_or(decision)).collect();
+    let list = DecisionList::new(decisions, None);
     if json {
         let mut document = report_as_json(&report);
-        document["changes"] = decisions_as_json(&decisions);
+        document["changes"] = list.as_json();
         document["full_comparison"] = planner.comparisons_as_json(&prepared);
         print_json(&document)?;
     } else {
-        print_decisions(&decisions)?;
+        print(&expected_result(&report))?;
         print(planner.rehearsed())?;
-        print_report(&report)?;
-        planner.print_comparisons(&prepared)?;
-        planner.print_obstacles().await?;
+        list.print()?;
+        planner.print_notes(&prepared).await?;
     }
     Ok(exit_code(report.outcome))
 }
@@ -123,6 +122,11 @@ pub(super) fn report_as_json(report: &Report) -> Value {
         "reactivated": reactivated, "unchanged": unchanged, "skipped": skipped, "failed": failed, "held": held,
         "requests": requests, "duration_ms": duration.as_millis() as u64, "error": error,
     })
+}
+
+/// The first line of a plan.
+pub(super) fn expected_result(report: &Report) -> String {
+    format!("Expected result: {}.", report.summary())
 }
 
 fn print_report(report: &Report) -> Result<(), Failure> {

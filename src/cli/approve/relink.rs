@@ -7,7 +7,8 @@ use jiff::Timestamp;
 
 use super::{CANCELLED, confirm_on_terminal};
 use crate::cli::Context;
-use crate::cli::output::{DONE, FAILED, Failure, counted, print, shown, table};
+use crate::cli::narrow::{ListColumns, ListRow};
+use crate::cli::output::{DONE, FAILED, Failure, counted, print, shown};
 use crate::cycle::{CycleContext, PreparedRelink};
 use crate::model::{Action, Attribute, Clock, EntraId, LearnerId};
 use crate::plan::{Changes, Doubt, IdentityProof, Recreated, RecreatedUser};
@@ -89,6 +90,16 @@ fn shown_of(found: &PreparedRelink) -> BTreeMap<EntraId, ShownPair<'_>> {
     pairs.collect()
 }
 
+const PAIRS: ListColumns = ListColumns { headers: &["user", "learner", "proof"], whole: &[0, 1, 2] };
+const DOUBTS: ListColumns = ListColumns { headers: &["user", "learner", "why"], whole: &[0, 1] };
+const CHANGES: ListColumns =
+    ListColumns { headers: &["attribute", "learners that change", "of these cleared"], whole: &[0, 1, 2] };
+
+fn pair_row(user: String, learner: &LearnerId, why: &str) -> ListRow {
+    let narrow = [user.clone(), format!("learner {learner}: {why}")];
+    ListRow { cells: vec![user, learner.to_string(), why.to_owned()], narrow }
+}
+
 fn print_found(recreated: &Recreated) -> Result<(), Failure> {
     let Recreated { pairs, doubts } = recreated;
     let name = |user: EntraId, user_name: &Option<String>| user_name.as_deref().map_or_else(|| user.to_string(), shown);
@@ -96,23 +107,21 @@ fn print_found(recreated: &Recreated) -> Result<(), Failure> {
         print("No account was created again whose learner can be relinked.")?;
     } else {
         print(&format!("Created again ({}): the former account is deleted.", pairs.len()))?;
-        let mut rows = table(&["user", "learner", "proof"]);
-        for RecreatedUser { relink, user_name, proof } in pairs {
+        let rows = pairs.iter().map(|RecreatedUser { relink, user_name, proof }| {
             let proof = match proof {
                 IdentityProof::EmployeeNumber => "employee number",
                 IdentityProof::Names => "names",
             };
-            rows.add_row([&name(relink.user, user_name), &relink.learner.to_string(), proof]);
-        }
-        print(&rows.trim_fmt())?;
+            pair_row(name(relink.user, user_name), &relink.learner, proof)
+        });
+        print(&PAIRS.list(rows.collect()))?;
     }
     if !doubts.is_empty() {
         print(&format!("\ndifferent person? ({}, not relinked)", doubts.len()))?;
-        let mut rows = table(&["user", "learner", "why"]);
-        for Doubt { user, user_name, learner, reason } in doubts {
-            rows.add_row([&name(*user, user_name), &learner.to_string(), reason]);
-        }
-        print(&rows.trim_fmt())?;
+        let rows = doubts
+            .iter()
+            .map(|Doubt { user, user_name, learner, reason }| pair_row(name(*user, user_name), learner, reason));
+        print(&DOUBTS.list(rows.collect()))?;
     }
     Ok(())
 }
@@ -129,10 +138,14 @@ fn print_changes(found: &PreparedRelink) -> Result<(), Failure> {
         return Ok(());
     }
     print("\nWith their new accounts, the learners change in:")?;
-    let mut rows = table(&["attribute", "learners that change", "of these cleared"]);
-    for (attribute, (changed, cleared)) in changes {
-        rows.add_row([attribute.path(), &changed.to_string(), &cleared.to_string()]);
-    }
-    print(&rows.trim_fmt())?;
+    let rows = changes.into_iter().map(|(attribute, (changed, cleared))| {
+        let (path, narrow) =
+            (attribute.path(), format!("{} change, {cleared} of these cleared", counted(changed, "learner")));
+        ListRow {
+            cells: vec![path.to_owned(), changed.to_string(), cleared.to_string()],
+            narrow: [path.to_owned(), narrow],
+        }
+    });
+    print(&CHANGES.list(rows.collect()))?;
     Ok(())
 }

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::records::Records;
-use crate::cli::output::{action_in_words, seconds, shown, value_text, with_ends};
+use crate::cli::decisions::{NOTHING, short_change};
+use crate::cli::output::{action_in_words, seconds, shown, value_text};
 use crate::cli::status::cycle_as_json;
 use crate::model::{LearnerId, Outcome, Phase};
 use crate::plan::Counts;
@@ -93,16 +94,11 @@ fn changes(row: &LogRow) -> String {
     shown(&what.join(", "))
 }
 
-/// `department: Sales -> Research`, with the last part of a long SCIM path.
+/// `department: Sales -> Research`
 fn short(change: &Value) -> String {
-    let path = change["attribute"].as_str().unwrap_or_default();
-    let name = if path.starts_with("urn:") { path.rsplit(':').next().unwrap_or(path) } else { path };
-    let new = value_text(&change["new"], "(nothing)");
-    match &change["old"] {
-        Value::Null => format!("{name}: {new}"),
-        Value::String(old) => format!("{name}: {} -> {new}", with_ends(old)),
-        old => format!("{name}: {old} -> {new}"),
-    }
+    let (path, new) = (change["attribute"].as_str().unwrap_or_default(), value_text(&change["new"], NOTHING));
+    let old = Some(&change["old"]).filter(|old| !old.is_null()).map(|old| value_text(old, NOTHING));
+    short_change(path, old.as_deref(), &new)
 }
 
 /// The audit log.

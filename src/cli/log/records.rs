@@ -5,11 +5,10 @@ use std::marker::PhantomData;
 
 use comfy_table::{ColumnConstraint, Width};
 use serde_json::Value;
-use unicode_width::UnicodeWidthStr;
 
-use super::OutputFormat;
-use crate::cli::output::{table, value_text, visible_json};
-use crate::cli::spreadsheet::safe_cell;
+use crate::cli::narrow::{NARROW, in_two_columns};
+use crate::cli::output::{OutputFormat, table, visible_json};
+use crate::cli::spreadsheet::csv_rows;
 use crate::store::{RowPage, RowRange, Store, StoreError};
 
 /// A kind of rows.
@@ -35,9 +34,6 @@ pub(super) trait Records {
         None
     }
 }
-
-/// Terminals of this many columns show each row of a wide table on lines of its own.
-const NARROW: u16 = 120;
 
 /// Prints rows as they arrive.
 pub(super) struct Printer<R> {
@@ -76,14 +72,7 @@ impl<R: Records> Printer<R> {
                 }
             }
             OutputFormat::Csv => {
-                let mut writer = csv::Writer::from_writer(Vec::new());
-                if self.is_empty {
-                    writer.write_record(R::KEYS)?;
-                }
-                for document in page.iter().map(R::as_json) {
-                    writer.write_record(R::KEYS.iter().map(|key| safe_cell(&value_text(&document[*key], ""))))?;
-                }
-                let page = writer.into_inner().map_err(|error| error.into_error())?;
+                let page = csv_rows(R::KEYS, self.is_empty, page.iter().map(R::as_json))?;
                 self.output.write_all(&page)?;
             }
             OutputFormat::Table => {
@@ -141,54 +130,5 @@ impl<R: Records> Printer<R> {
         }
         // Without a header, an empty line stands in its place.
         lines.trim_fmt().trim_start_matches('\n').to_owned()
-    }
-}
-
-fn in_two_columns(rows: &[[String; 2]], width: usize) -> String {
-    let first_width = rows.iter().map(|[first, _]| first.chars().count()).max().unwrap_or_default();
-    let mut lines = Vec::new();
-    for [first, second] in rows {
-        let left = width.saturating_sub(first_width + 2);
-        for (number, line) in wrap(second, left).lines().enumerate() {
-            let first = if number == 0 { first } else { "" };
-            lines.push(format!("{first:first_width$}  {line}"));
-        }
-    }
-    lines.join("\n")
-}
-
-/// Breaks lines between words, and within a word after a slash: a source consists of two ids.
-pub(in crate::cli) fn wrap(text: &str, width: usize) -> String {
-    let mut wrapped = String::with_capacity(text.len());
-    for (number, line) in text.split('\n').enumerate() {
-        if number > 0 {
-            wrapped.push('\n');
-        }
-        let mut used = 0;
-        for piece in line.split_inclusive([' ', '/']) {
-            let length = piece.trim_end().width();
-            if used > 0 && used + length > width {
-                wrapped.truncate(wrapped.trim_end_matches(' ').len());
-                wrapped.push('\n');
-                used = 0;
-            }
-            wrapped.push_str(piece);
-            used += piece.width();
-        }
-    }
-    wrapped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::wrap;
-
-    #[test]
-    fn lines_break_between_words_and_after_slashes() {
-        assert_eq!(wrap("one two three", 7), "one two\nthree");
-        assert_eq!(wrap("of aaaa-bbbb/cccc-dddd, active", 10), "of\naaaa-bbbb/\ncccc-dddd,\nactive");
-        assert_eq!(wrap("short\nsecond line", 6), "short\nsecond\nline");
-        assert_eq!(wrap("unbreakable", 4), "unbreakable");
-        assert_eq!(wrap("李小龙 李小龙", 9), "李小龙\n李小龙");
     }
 }

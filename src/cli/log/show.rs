@@ -3,10 +3,12 @@
 use serde_json::Value;
 
 use super::entries::Entries;
+use super::open;
 use super::records::{Printer, Records};
-use super::{OutputFormat, open};
+use crate::cli::decisions::NOTHING;
+use crate::cli::narrow::{ListColumns, ListRow};
 use crate::cli::output::{
-    DONE, FAILED, Failure, action_in_words, print, print_json, seconds, shown, table, value_text, with_ends,
+    DONE, FAILED, Failure, OutputFormat, action_in_words, print, print_json, seconds, shown, value_text, with_ends,
 };
 
 use crate::store::{LearnerDatabase, LogFilter, LogRow, RowRange};
@@ -40,6 +42,8 @@ pub(super) async fn run(database: LearnerDatabase, arguments: Arguments) -> Resu
     }
     Ok(DONE)
 }
+
+const CHANGES: ListColumns = ListColumns { headers: &["attribute", "old", "new"], whole: &[0] };
 
 fn print_entry(row: &LogRow, trigger: &str) -> Result<(), Failure> {
     let LogRow {
@@ -78,17 +82,20 @@ fn print_entry(row: &LogRow, trigger: &str) -> Result<(), Failure> {
             print(&format!("{name:<13} {value}"))?;
         }
     }
-    let mut rows = table(&["attribute", "old", "new"]);
     let value = |value: &Value| match value {
         Value::String(text) => shown(&with_ends(text)),
-        value => shown(&value_text(value, "(nothing)")),
+        value => shown(&value_text(value, NOTHING)),
     };
-    for change in changes.as_array().into_iter().flatten() {
-        rows.add_row([value(&change["attribute"]), value(&change["old"]), value(&change["new"])]);
-    }
-    if rows.row_count() > 0 {
+    let rows = changes.as_array().into_iter().flatten().map(|change| {
+        let cells = ["attribute", "old", "new"].map(|key| value(&change[key]));
+        let [path, old, new] = &cells;
+        let narrow = [path.clone(), format!("{old} -> {new}")];
+        ListRow { cells: cells.to_vec(), narrow }
+    });
+    let rows: Vec<ListRow> = rows.collect();
+    if !rows.is_empty() {
         print("")?;
-        print(&rows.trim_fmt())?;
+        print(&CHANGES.list(rows))?;
     }
     Ok(())
 }

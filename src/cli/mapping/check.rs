@@ -4,7 +4,8 @@
 use serde_json::{Value, json};
 
 use crate::cli::Context;
-use crate::cli::output::{DONE, Failure, print, print_json, shown, table};
+use crate::cli::narrow::{ListColumns, ListRow};
+use crate::cli::output::{DONE, Failure, print, print_json, shown};
 use crate::cycle::Rules;
 use crate::mapping::{ApplyMode, DescribedEntry};
 use crate::model::{Attribute, AttributeKind, Selection};
@@ -26,13 +27,7 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
         print_json(&as_json(&lines, &selection, &warnings, &scope))?;
         return Ok(DONE);
     }
-    let mut table = table(&["attribute", "type", "expression", "reads", "options"]);
-    for line in &lines {
-        let path = line.attribute.path();
-        let reads = line.properties.join(", ");
-        table.add_row([path, kind(line.attribute), &shown(&line.expression), &reads, &shown(&options(line))]);
-    }
-    print(&table.trim_fmt())?;
+    print(&COLUMNS.list(lines.iter().map(row).collect()))?;
     print(&format!("Read for every user: {}.", selection.properties().join(", ")))?;
     for (attribute, words) in &warnings {
         print(&shown(&format!("warning: {}: {words}", attribute.path())))?;
@@ -41,6 +36,18 @@ pub(in super::super) fn run(context: &Context, arguments: &MappingCheckArguments
         print(&shown(&format!("warning: {words}")))?;
     }
     Ok(DONE)
+}
+
+const COLUMNS: ListColumns =
+    ListColumns { headers: &["attribute", "type", "expression", "reads", "options"], whole: &[0, 1] };
+
+fn row(line: &DescribedEntry<'_>) -> ListRow {
+    let (path, kind) = (line.attribute.path().to_owned(), kind(line.attribute).to_owned());
+    let (expression, reads, options) = (shown(&line.expression), line.properties.join(", "), shown(&options(line)));
+    let reads_words = if reads.is_empty() { String::new() } else { format!("; reads {reads}") };
+    let option_words = if options.is_empty() { String::new() } else { format!("; {options}") };
+    let narrow = [path.clone(), format!("{expression}\n{kind}{reads_words}{option_words}")];
+    ListRow { cells: vec![path, kind, expression, reads, options], narrow }
 }
 
 fn kind(attribute: Attribute) -> &'static str {

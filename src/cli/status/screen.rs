@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{ColumnConstraint, Row, Table};
 
 use super::View;
-use crate::cli::log::wrap;
+use crate::cli::narrow::{NARROW, wrap};
 use crate::cli::output::{Failure, action_in_words, print, seconds, shown, table, visible_lines};
 use crate::cycle::ends_soon;
 use crate::model::{ClockFinding, ProvisioningState, StateReport, Status, UnreadableRow};
@@ -16,8 +16,6 @@ use crate::store::{FailingUser, HeldUser};
 const FIRST: usize = 5;
 /// The width of the labels.
 const LABEL: usize = 14;
-/// Terminals of this many columns show fewer columns of a list.
-const NARROW: u16 = 120;
 const ALL: &str = "learner-sync status --all";
 
 impl View {

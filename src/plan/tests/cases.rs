@@ -1694,16 +1694,6 @@ fn a_plan_for_one_user_keeps_those_who_hand_values_to_it() {
 }
 
 #[test]
-fn decisions_are_listed_by_user() {
-    let mut world = World::new();
-    world.leaver(1);
-    world.rejected(2, Reason::InvalidValue);
-    world.wanted(3);
-    let users: Vec<u8> = world.plan().by_user().iter().map(|decision| decision.user.as_bytes()[0]).collect();
-    assert_eq!(users, [1, 2, 3]);
-}
-
-#[test]
 fn transactions_are_cut_between_units() {
     let mut world = World::new();
     for number in 0..6 {

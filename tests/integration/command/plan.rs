@@ -283,3 +283,76 @@ async fn a_dry_run_beside_a_cycle_and_while_paused_is_allowed() {
     assert_eq!(first.ended().await, Some(0));
     assert_eq!(world.cycles().await, ["command success"]);
 }
+
+/// A world in which two users join, one changes, one leaves and one lacks an address.
+async fn world_with_every_action() -> World {
+    let (tenant, ids) = users(5);
+    let world = World::start(tenant).await;
+    world.run_program(&["sync"], 0);
+    world.sim.tenant(|tenant| {
+        tenant.user_mut(&ids[0]).department = Some("=Sales".to_owned());
+        tenant.unassign(&ids[1]);
+        tenant.user_mut(&ids[2]).mail = None;
+        add_assigned_user(tenant, "Grace", "Hopper");
+        add_assigned_user(tenant, "Mary", "Somerville");
+    });
+    world
+}
+
+#[apply(on_both)]
+async fn a_plan_is_grouped_by_action_below_its_totals_and_a_rehearsal_uses_the_same_words() {
+    let world = world_with_every_action().await;
+    let words = world.run_program(&["plan"], 0).stdout;
+    let headings: Vec<&str> = words.lines().filter(|line| line.ends_with("):")).collect();
+    assert_eq!(headings, ["create (2):", "update (1):", "deactivate (1):", "update (skipped) (1):"], "{words}");
+    let total = "Expected result: success, 6 in scope, 2 created, 1 updated, 1 deactivated,";
+    assert!(words.starts_with(total), "{words}");
+    assert!(words.contains("department: Research -> =Sales"), "{words}");
+    assert!(words.contains("name.givenName: Grace"), "{words}");
+    let rehearsed = world.run_program(&["sync", "--dry-run"], 0).stdout;
+    let sentence = "Rehearsed and rolled back; nothing was written.\n";
+    let (before, after) = rehearsed.split_once(sentence).unwrap();
+    assert_eq!(format!("{before}{after}"), words);
+}
+
+#[apply(on_both)]
+async fn a_limit_cuts_the_list_and_never_the_totals() {
+    let world = world_with_every_action().await;
+    let words = world.run_program(&["plan", "--limit", "1"], 0).stdout;
+    for part in ["2 created, 1 updated, 1 deactivated", "create (2):", "and 1 more", "deactivate (1):\n not listed"] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    assert!(words.contains("grace.hopper@") != words.contains("mary.somerville@"), "{words}");
+    assert!(!words.contains("department: Research ->"), "{words}");
+    let whole = world.run_program(&["plan", "--json"], 0).json();
+    assert_eq!(whole["changes"].as_array().unwrap().len(), 5);
+    for (limit, count) in [("0", 0), ("3", 3), ("99", 5)] {
+        let cut = world.run_program(&["plan", "--format", "json", "--limit", limit], 0).json();
+        check_shape(&cut);
+        assert_eq!(cut["changes"].as_array().unwrap()[..], whole["changes"].as_array().unwrap()[..count]);
+        assert_eq!((&cut["created"], &cut["skipped"]), (&json!(2), &json!(1)));
+    }
+    world.run_program(&["plan", "--limit", "-1"], 2);
+    world.run_program(&["plan", "--json", "--format", "csv"], 2);
+}
+
+#[apply(on_both)]
+async fn a_plan_as_csv_holds_no_formula() {
+    let world = world_with_every_action().await;
+    let id = world.sim.tenant(|tenant| {
+        let id = add_assigned_user(tenant, "Ada", "Byron");
+        tenant.user_mut(&id).user_principal_name = Some("=cmd|calc@harbourworks.example".to_owned());
+        id
+    });
+    let csv = world.run_program(&["plan", "--format", "csv"], 0).stdout;
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let header = ["action", "status", "entra_id", "user_name", "reason", "detail", "changes"];
+    assert_eq!(reader.headers().unwrap().iter().collect::<Vec<_>>(), header);
+    let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.unwrap()).collect();
+    assert_eq!(rows.len(), 6);
+    let row = rows.iter().find(|row| row[2] == *id).unwrap();
+    assert_eq!((&row[0], &row[1], &row[3]), ("create", "success", "'=cmd|calc@harbourworks.example"));
+    let changes: Value = serde_json::from_str(&row[6]).unwrap();
+    assert_eq!(changes[0]["attribute"], "userName");
+    assert!(rows.iter().all(|row| row.iter().all(|cell| !cell.starts_with('='))), "{csv}");
+}

@@ -644,8 +644,11 @@ impl<'a> CycleModel<'a> {
         let changing: BTreeSet<UserNumber> =
             self.decisions.iter().filter(|(_, decision)| decision.status == "success").map(|(user, _)| *user).collect();
         after_bookkeeping.damaged.delete_failing();
+        let logged = after_bookkeeping.log.len();
         self.record_failures(&mut after_bookkeeping, &changing);
-        self.record_held(&mut after_bookkeeping, &changing);
+        // Each transaction logs the ends of holds first.
+        let ended = self.record_held(&mut after_bookkeeping, &changing);
+        after_bookkeeping.log.splice(logged..logged, ended);
         for (user, learner) in &mut after_bookkeeping.learners {
             if self.states.contains_key(user) && learner.damage.is_none() {
                 learner.routes = self.reads.snapshot.routes(*user);
@@ -697,8 +700,9 @@ impl<'a> CycleModel<'a> {
         });
     }
 
-    /// Once held, a user stays held until approved or desired again.
-    fn record_held(&self, after_bookkeeping: &mut ModelDatabase, changing: &BTreeSet<UserNumber>) {
+    /// Once held, a user stays held until approved or desired again. Returns the log rows of the holds that end.
+    fn record_held(&self, after_bookkeeping: &mut ModelDatabase, changing: &BTreeSet<UserNumber>) -> Vec<LogEntry> {
+        let mut ended_rows = Vec::new();
         for (user, decision) in self.decisions.iter().filter(|(_, decision)| decision.status == "held") {
             let before = self.model.held.get(user).filter(|held| held.action == decision.action);
             let same = before.filter(|held| held.reason == decision.reason);
@@ -706,14 +710,13 @@ impl<'a> CycleModel<'a> {
                 after_bookkeeping.log.push(self.log_row(*user, decision));
             }
             let replaced = self.model.held.get(user).filter(|held| held.action != decision.action);
-            after_bookkeeping.log.extend(replaced.map(|held| self.ended_row(*user, held, false)));
+            ended_rows.extend(replaced.map(|held| self.ended_row(*user, held, false)));
             let since = same.map_or(self.clocks.recorded, |held| held.since);
             let approved = before.and_then(|held| held.approved);
             after_bookkeeping
                 .held
                 .insert(*user, HeldEntry { action: decision.action, reason: decision.reason, since, approved });
         }
-        let mut ended_rows = Vec::new();
         after_bookkeeping.held.retain(|user, held| {
             let decision = self.decisions.get(user);
             let reason = decision.map_or("", |decision| decision.reason);
@@ -735,7 +738,7 @@ impl<'a> CycleModel<'a> {
             }
             lasts
         });
-        after_bookkeeping.log.extend(ended_rows);
+        ended_rows
     }
 
     /// An emptied group keeps its count while an active learner last seen in it is missing.
@@ -766,9 +769,9 @@ impl<'a> CycleModel<'a> {
     }
 
     fn apply_change(&self, user: UserNumber, decision: &Decision, after_changes: &mut ModelDatabase) {
-        after_changes.log.push(self.log_row(user, decision));
         let held = after_changes.held.remove(&user);
         after_changes.log.extend(held.map(|held| self.ended_row(user, &held, decision.approved)));
+        after_changes.log.push(self.log_row(user, decision));
         after_changes.failing.remove(&user);
         let new = || ModelLearner {
             active: true,

@@ -1,0 +1,161 @@
+//! Lists that fit the terminal: a table where it is wide enough, else two columns. Lines break between words; times and
+//! ids stay whole. Output to a file or pipe is as wide as it needs to be.
+
+use comfy_table::{ColumnConstraint, Table};
+use unicode_width::UnicodeWidthStr;
+
+use super::output::table;
+
+/// Terminals of fewer columns show each row that does not fit on lines of its own.
+pub(super) const NARROW: u16 = 120;
+/// How far the second column is indented below a first column that takes more than half of the width.
+const INDENT: usize = 4;
+
+/// The columns of a list.
+pub(super) struct ListColumns {
+    pub(super) headers: &'static [&'static str],
+    /// The columns that are never broken: times, numbers, names and fixed words.
+    pub(super) whole: &'static [usize],
+}
+
+/// A row of a list.
+pub(super) struct ListRow {
+    /// The cells of the table.
+    pub(super) cells: Vec<String>,
+    /// The same in two columns, of which the first is never broken.
+    pub(super) narrow: [String; 2],
+}
+
+impl ListColumns {
+    /// The rows as wide as the terminal.
+    pub(super) fn list(&self, rows: Vec<ListRow>) -> String {
+        self.list_in(table(self.headers), rows)
+    }
+
+    fn list_in(&self, mut lines: Table, rows: Vec<ListRow>) -> String {
+        let mut narrow = Vec::with_capacity(rows.len());
+        for ListRow { cells, narrow: pair } in rows {
+            lines.add_row(cells);
+            narrow.push(pair);
+        }
+        match lines.width() {
+            Some(width) if natural_width(&lines) <= usize::from(width) => {}
+            Some(width) if width < NARROW => return in_two_columns(&narrow, width.into()),
+            Some(_) => {
+                for column in self.whole {
+                    if let Some(column) = lines.column_mut(*column) {
+                        column.set_constraint(ColumnConstraint::ContentWidth);
+                    }
+                }
+            }
+            None => {}
+        }
+        lines.trim_fmt()
+    }
+}
+
+/// The width of a table in which no line breaks.
+fn natural_width(lines: &Table) -> usize {
+    // Each column has a blank on either side.
+    lines.column_max_content_widths().into_iter().map(|width| usize::from(width) + 2).sum()
+}
+
+/// Two columns within `width`, or one below the other where the first takes more than half of it.
+pub(super) fn in_two_columns(rows: &[[String; 2]], width: usize) -> String {
+    let first_width = rows.iter().map(|[first, _]| first.width()).max().unwrap_or_default();
+    let mut lines = Vec::new();
+    for [first, second] in rows {
+        if first_width > width / 2 {
+            lines.extend(wrap(first, width).lines().map(str::to_owned));
+            let indented = wrap(second, width.saturating_sub(INDENT));
+            lines.extend(indented.lines().map(|line| format!("{:INDENT$}{line}", "")));
+            continue;
+        }
+        let left = width.saturating_sub(first_width + 2);
+        for (number, line) in wrap(second, left).lines().enumerate() {
+            let first = if number == 0 { first } else { "" };
+            let padding = first_width.saturating_sub(first.width());
+            lines.push(format!("{first}{:padding$}  {line}", ""));
+        }
+    }
+    lines.join("\n")
+}
+
+/// Breaks lines between words, and within a word after a slash: a source consists of two ids. A SCIM path that is longer
+/// than a line breaks after a colon.
+pub(super) fn wrap(text: &str, width: usize) -> String {
+    let mut wrapped = String::with_capacity(text.len());
+    for (number, line) in text.split('\n').enumerate() {
+        if number > 0 {
+            wrapped.push('\n');
+        }
+        let mut used = 0;
+        for word in line.split_inclusive([' ', '/']) {
+            let is_long_path = word.starts_with("urn:") && word.trim_end().width() > width;
+            let ends: &[char] = if is_long_path { &[':'] } else { &[] };
+            for piece in word.split_inclusive(ends) {
+                let length = piece.trim_end().width();
+                if used > 0 && used + length > width {
+                    wrapped.truncate(wrapped.trim_end_matches(' ').len());
+                    wrapped.push('\n');
+                    used = 0;
+                }
+                wrapped.push_str(piece);
+                used += piece.width();
+            }
+        }
+    }
+    wrapped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_break_between_words_and_after_slashes() {
+        assert_eq!(wrap("one two three", 7), "one two\nthree");
+        assert_eq!(wrap("of aaaa-bbbb/cccc-dddd, active", 10), "of\naaaa-bbbb/\ncccc-dddd,\nactive");
+        assert_eq!(wrap("short\nsecond line", 6), "short\nsecond\nline");
+        assert_eq!(wrap("unbreakable", 4), "unbreakable");
+        assert_eq!(wrap("李小龙 李小龙", 9), "李小龙\n李小龙");
+        assert_eq!(wrap("urn:ietf:params:name: A", 16), "urn:ietf:params:\nname: A");
+        assert_eq!(wrap("urn:ietf:params:name: A", 30), "urn:ietf:params:name: A");
+    }
+
+    const COLUMNS: ListColumns = ListColumns { headers: &["since", "user", "detail"], whole: &[0, 1] };
+    const SINCE: &str = "2026-01-02T03:04:05Z";
+    const USER: &str = "0a1b2c3d-0000-4000-8000-000000000001";
+
+    fn list(width: Option<u16>, detail: &str) -> String {
+        let mut lines = table(COLUMNS.headers);
+        if let Some(width) = width {
+            lines.set_width(width);
+        }
+        let narrow = [SINCE.to_owned(), format!("{USER}\n{detail}")];
+        let row = ListRow { cells: vec![SINCE.to_owned(), USER.to_owned(), detail.to_owned()], narrow };
+        COLUMNS.list_in(lines, vec![row])
+    }
+
+    #[test]
+    fn every_width_keeps_times_ids_and_words_whole() {
+        let detail = "12 deactivations now and 0 in the last 24 hours exceed 20 % of 40 active learners";
+        for width in 60..220 {
+            let text = list(Some(width), detail);
+            for whole in [SINCE, USER].into_iter().chain(detail.split(' ')) {
+                assert!(text.contains(whole), "{whole} at {width}:\n{text}");
+            }
+            assert!(text.lines().all(|line| line.width() <= width.into()), "{width}:\n{text}");
+        }
+        assert_eq!(list(None, detail).lines().count(), 2);
+        assert_eq!(list(Some(160), detail).lines().count(), 2);
+        assert_eq!(list(Some(80), "short"), list(None, "short"));
+    }
+
+    #[test]
+    fn a_long_first_column_stands_above_the_second() {
+        let rows = [["a-long-first-column".to_owned(), "the second one".to_owned()]];
+        assert_eq!(in_two_columns(&rows, 20), "a-long-first-column\n    the second one");
+        assert_eq!(in_two_columns(&rows, 40), "a-long-first-column  the second one");
+    }
+}
