@@ -45,9 +45,9 @@ impl FromStr for Route {
 }
 
 /// All routes of a user, as in `sync_links.via`: sorted, without duplicates. Clones are cheap, because thousands of users
-/// share a few combinations.
+/// share a few combinations. Behind one thin pointer: there is one for each user, several times.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Routes(Arc<[Route]>);
+pub struct Routes(Arc<Vec<Route>>);
 
 impl Routes {
     /// The routes, `direct` first, then groups by id.
@@ -58,7 +58,7 @@ impl Routes {
 
 impl FromIterator<Route> for Routes {
     fn from_iter<I: IntoIterator<Item = Route>>(routes: I) -> Self {
-        Self(routes.into_iter().collect::<BTreeSet<_>>().into_iter().collect())
+        Self(Arc::new(routes.into_iter().collect::<BTreeSet<_>>().into_iter().collect()))
     }
 }
 
