@@ -90,6 +90,21 @@ pub struct EntraConfig {
     pub credential: CredentialConfig,
 }
 
+impl EntraConfig {
+    /// The configured files that a sign-in reads.
+    pub fn credential_files(&self) -> impl Iterator<Item = &Path> {
+        let files = match &self.credential {
+            CredentialConfig::ClientSecret { secret_file } => [secret_file.as_ref(), None],
+            CredentialConfig::Certificate { certificate_file, private_key_file } => {
+                [certificate_file.as_ref(), private_key_file.as_ref()]
+            }
+            CredentialConfig::ManagedIdentity => [None, None],
+            CredentialConfig::WorkloadIdentity { token_file } => [token_file.as_ref(), None],
+        };
+        files.into_iter().flatten().map(PathBuf::as_path)
+    }
+}
+
 /// `[entra.credential]`: the credential of the application. [`Config::read_secret`] and [`Config::read_certificate`] read
 /// the secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The daemon: the schedule and signals request cycles, and one loop runs them, one at a time.
 
+mod credential_watch;
 mod event_loop;
 mod reload;
 mod signals;
@@ -16,6 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_cron_scheduler::JobSchedulerError;
 
+use self::credential_watch::{CredentialWatch, FileStates};
 use self::event_loop::DaemonRecord;
 use self::reload::Reloaded;
 use self::signals::Signals;
@@ -92,6 +94,9 @@ struct Daemon {
     stop: watch::Sender<bool>,
     /// How many cycles in a row Entra has refused.
     refusals: u32,
+    /// How many cycles have failed since the start; `None` since one has not.
+    first_failures: Option<u32>,
+    credentials: CredentialWatch,
     standing: Standing,
 }
 
@@ -99,6 +104,8 @@ struct Daemon {
 struct CycleEnded {
     result: Result<Report, LockedCycleError>,
     looked: Looked,
+    /// The credential files before it.
+    credentials: FileStates,
 }
 
 /// Runs cycles until SIGTERM or SIGINT: one at once, then by schedule and signal.
@@ -160,6 +167,8 @@ async fn start(
         look_again: false,
         stop: watch::Sender::new(false),
         refusals: 0,
+        first_failures: Some(0),
+        credentials: CredentialWatch::new(),
         standing,
     };
     Ok((daemon, lock))

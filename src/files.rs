@@ -78,7 +78,11 @@ pub(crate) fn is_shortage(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
         || matches!(
             error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::OutOfMemory
+            io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+                | io::ErrorKind::OutOfMemory
+                // A file system becomes read-only after a fault of its disk.
+                | io::ErrorKind::ReadOnlyFilesystem
         )
 }
 

@@ -7,6 +7,7 @@ mod exposure;
 mod sandbox;
 mod unit;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use self::database::database_check;
@@ -17,7 +18,8 @@ use self::exposure::exposure_checks;
 use self::unit::unit_checks;
 use super::Context;
 use super::output::{CONFIGURATION, DONE, FAILED, Failure, print, print_json, shown};
-use crate::model::{Clock, chain};
+use crate::model::{Clock, ProvisioningState, chain};
+use crate::runtime::status::RecordPlaces;
 use crate::runtime::{App, preflight};
 
 #[derive(Debug, clap::Args)]
@@ -53,6 +55,7 @@ impl Check {
 }
 
 pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) -> Result<u8, Failure> {
+    let places = RecordPlaces::new(&context.config.path, Some(&context.config.state.directory), &context.environment);
     let mut checks = vec![database_check(&context).await];
     // None when the state directory is usable.
     let unusable_state = preflight::inspect_state(&context.config).err();
@@ -88,10 +91,23 @@ pub(super) async fn run(context: Context, arguments: Arguments, clock: Clock) ->
             }
         }
     }
+    if ok && !arguments.json && is_daemon_failing(&places, clock()) {
+        print(
+            "\nThe last cycle of the daemon failed, and the next one is not due yet. To run it now: learner-sync resync --wait",
+        )?;
+    }
     let configured = checks.first().is_some_and(|check| check.ok);
     Ok(match (ok, configured) {
         (true, _) => DONE,
         (false, true) => FAILED,
         (false, false) => CONFIGURATION,
+    })
+}
+
+/// Whether a daemon runs whose last cycle failed.
+fn is_daemon_failing(places: &RecordPlaces, now: Timestamp) -> bool {
+    places.read().filter(|record| record.holder().is_some()).is_some_and(|record| {
+        let state = record.situation(true).facts(now).report().state;
+        matches!(state, ProvisioningState::Failing | ProvisioningState::Blocked)
     })
 }

@@ -12,6 +12,7 @@ use super::sync::exit_code;
 use crate::model::Trigger;
 use crate::runtime::lock::Lock;
 use crate::runtime::locked_cycle::LockedCycleError;
+use crate::runtime::status::RecordPlaces;
 use crate::runtime::{Paths, configured_source};
 use crate::store::{Access, CycleRow, Store};
 
@@ -57,6 +58,7 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
     if !wait {
         return Ok(DONE);
     }
+    let places = RecordPlaces::new(&context.config.path, Some(&context.config.state.directory), &context.environment);
     loop {
         if let Some(row) = last_cycle(&context).await?
             && row.id.0 > before
@@ -71,6 +73,10 @@ pub(super) async fn run(context: Context, arguments: Arguments, now: Timestamp) 
         }
         if is_paused(&context).await? {
             return Err(failed("provisioning was paused meanwhile, so no cycle will run"));
+        }
+        let not_begun = places.read().and_then(|record| record.not_begun);
+        if let Some(found) = not_begun.filter(|found| found.since.is_some_and(|since| since >= now)) {
+            return Err(failed(&format!("the daemon cannot begin a cycle: {}", found.reason)));
         }
         if Lock::holder(&path).is_none() {
             return Err(failed("the daemon has stopped"));

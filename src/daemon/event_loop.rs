@@ -7,10 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::task::{JoinError, JoinHandle};
 
+use super::credential_watch::file_states;
 use super::signals::{SignalRequest, Signals};
 use super::standing::{Looked, look};
 use super::systemd::{self, Watchdog};
-use super::timer::draw_wait;
+use super::timer::{draw_wait, first_wait};
 use super::{COMMAND, CycleEnded, DATABASE_TIMEOUT, Daemon, DaemonError};
 use crate::cycle::{CycleRequest, Report};
 use crate::model::{Outcome, Trigger, chain};
@@ -59,6 +60,10 @@ impl Daemon {
                         self.request_look();
                     }
                 }
+                () = self.credentials.changed(&self.app), if self.refusals > 0 && self.running.is_none() => {
+                    tracing::info!("a credential file has changed; a cycle starts at once");
+                    self.request_cycle(Trigger::Schedule, false);
+                }
                 signal = signals.next() => match signal {
                     SignalRequest::Cycle => self.serve_signal(false).await,
                     SignalRequest::FullCycle => self.serve_signal(true).await,
@@ -104,7 +109,7 @@ impl Daemon {
         }
     }
 
-    fn request_cycle(&mut self, trigger: Trigger, full: bool) {
+    pub(super) fn request_cycle(&mut self, trigger: Trigger, full: bool) {
         let request = CycleRequest { trigger, full };
         let request = self.pending.map_or(request, |pending| merge(pending, request));
         self.pending = Some(request);
@@ -120,24 +125,35 @@ impl Daemon {
         // It waits for the lock: a requested cycle must not be lost because `sync` is running.
         let options = RunOptions { request, wait: true, force: false, command: COMMAND, actor: None, only: None };
         self.running = Some(tokio::spawn(async move {
+            let entra = app.config.entra.clone();
+            let credentials = tokio::task::spawn_blocking(move || file_states(&entra)).await.unwrap_or_default();
             let result = run_locked_cycle(&app, options, stop).await;
-            CycleEnded { result, looked: look(&app).await }
+            CycleEnded { result, looked: look(&app).await, credentials }
         }));
     }
 
     fn finish_cycle(&mut self, ended: Result<CycleEnded, JoinError>) {
         let (result, looked) = match ended {
-            Ok(CycleEnded { result, looked }) => (Some(result), Some(looked)),
+            Ok(CycleEnded { result, looked, credentials }) => {
+                self.credentials.read(credentials);
+                (Some(result), Some(looked))
+            }
             Err(_) => (None, None),
         };
         let refused = matches!(&result, Some(Ok(Report { refused: true, .. })));
         self.refusals = if refused { self.refusals.saturating_add(1) } else { 0 };
+        let mut not_begun = None;
         let (failure, trouble) = match result {
             Some(Ok(Report { outcome: Outcome::Failed, error, database_failed, .. })) => {
+                self.first_failures = self.first_failures.map(|failures| failures.saturating_add(1));
                 let error = error.unwrap_or_default();
                 (Some(error.clone()), database_failed.then_some(error))
             }
-            Some(Ok(_) | Err(LockedCycleError::Stopped)) => (None, None),
+            Some(Ok(Report { outcome: Outcome::Interrupted, .. }) | Err(LockedCycleError::Stopped)) => (None, None),
+            Some(Ok(_)) => {
+                self.first_failures = None;
+                (None, None)
+            }
             Some(Err(LockedCycleError::Paused)) => {
                 tracing::info!("provisioning is paused; the cycle is skipped");
                 (None, None)
@@ -151,6 +167,8 @@ impl Daemon {
                 tracing::error!("cannot start a cycle: {text}");
                 let hint = if let LockedCycleError::Preflight(error) = &error { error.hint() } else { None };
                 let text = hint.map_or(text.clone(), |hint| format!("{text}; {hint}"));
+                self.first_failures = self.first_failures.map(|failures| failures.saturating_add(1));
+                not_begun = Some(text.clone());
                 (Some(text.clone()), Some(text))
             }
             None => {
@@ -158,14 +176,15 @@ impl Daemon {
                 (Some("the cycle panicked".to_owned()), None)
             }
         };
-        self.standing.cycle_ended(failure, trouble, looked);
+        self.standing.cycle_ended(failure, trouble, not_begun, looked);
     }
 
     /// Draws the time of the next cycle, but not later than after `longest`.
     pub(super) async fn schedule_next(&mut self, longest: Option<Duration>) -> Result<(), DaemonError> {
         let now = (self.app.clock)();
         let drawn = draw_wait(&self.app.config.schedule, self.refusals);
-        let wait = longest.map_or(drawn, |longest| longest.min(drawn));
+        let first = self.first_failures.and_then(first_wait);
+        let wait = longest.into_iter().chain(first).fold(drawn, Duration::min);
         self.timer.arm(wait).await?;
         let next = SignedDuration::try_from(wait).ok().and_then(|wait| now.checked_add(wait).ok()).unwrap_or(now);
         self.record(DaemonRecord::NextCycle(Some(next))).await;

@@ -8,7 +8,7 @@ use tokio::task::JoinError;
 
 use super::{DATABASE_TIMEOUT, Daemon, DaemonError, DaemonRecord, systemd};
 use crate::config;
-use crate::model::chain;
+use crate::model::{Trigger, chain};
 use crate::runtime::preflight::{Preflight, PreflightError};
 use crate::runtime::{App, AppError, Paths};
 use crate::store::{Access, DatabaseState, Store};
@@ -51,13 +51,20 @@ impl Daemon {
                 }
                 // Frequent reloads must not postpone the next cycle for ever.
                 let same_schedule = app.config.schedule == self.app.config.schedule;
+                // An administrator who has mended the sign-in wants to see the result.
+                let other_sign_in =
+                    (&app.config.entra, &app.config.app) != (&self.app.config.entra, &self.app.config.app);
+                let cycle_follows = other_sign_in || self.refusals > 0;
                 self.app = Arc::new(app);
                 tracing::info!("configuration reloaded");
                 self.standing.reloaded(&self.app.config);
                 self.record(DaemonRecord::Reload((self.app.clock)())).await;
                 // The application may be another one.
                 self.request_look();
-                if self.running.is_none() {
+                if cycle_follows && !self.standing.is_paused() {
+                    tracing::info!("a cycle follows the reload at once");
+                    self.request_cycle(Trigger::Signal, false);
+                } else if self.running.is_none() {
                     self.schedule_next(self.timer.left().filter(|_| same_schedule)).await?;
                 }
             }

@@ -73,6 +73,7 @@ impl Standing {
             rejected: None,
             trouble: None,
             failure: None,
+            not_begun: None,
             is_cycle_running: false,
             next_cycle_at: None,
             max_interval: longest_interval(config),
@@ -104,10 +105,18 @@ impl Standing {
         self.tell();
     }
 
-    /// A cycle has ended, or was not started. `failure` says why it failed, `trouble` why the learner database did.
-    pub(super) fn cycle_ended(&mut self, failure: Option<String>, trouble: Option<String>, looked: Option<Looked>) {
+    /// A cycle has ended, or could not begin. `failure` says why it failed, `trouble` why the learner database did, and
+    /// `not_begun` why there was no cycle.
+    pub(super) fn cycle_ended(
+        &mut self,
+        failure: Option<String>,
+        trouble: Option<String>,
+        not_begun: Option<String>,
+        looked: Option<Looked>,
+    ) {
         let now = (self.clock)();
         self.record.is_cycle_running = false;
+        self.record.not_begun = not_begun.map(|reason| RecordedFinding::new(now, reason));
         // The learner database usually has it, with the time of the first failure.
         let is_shown = matches!(&looked, Some(Ok(summary)) if summary.failure.is_some());
         self.record.failure = keep_since(self.record.failure.take(), failure.filter(|_| !is_shown), now);
@@ -154,6 +163,11 @@ impl Standing {
     pub(super) fn reload_rejected(&mut self, error: String) {
         self.record.rejected = Some(RecordedFinding::new((self.clock)(), error));
         self.tell();
+    }
+
+    /// Whether no cycle runs until an administrator resumes provisioning.
+    pub(super) fn is_paused(&self) -> bool {
+        !self.record.enabled || self.record.summary.as_ref().is_some_and(|summary| summary.paused)
     }
 
     pub(super) fn scheduled(&mut self, next: Timestamp) {

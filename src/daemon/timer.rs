@@ -95,6 +95,15 @@ impl CycleTimer {
     }
 }
 
+/// The longest waits after a start, until a cycle succeeds: the cause is often cured a few minutes after a boot.
+const FIRST_WAITS: [Duration; 4] =
+    [Duration::from_mins(1), Duration::from_mins(2), Duration::from_mins(5), Duration::from_mins(10)];
+
+/// The longest wait after the first `failures` cycles of a daemon have failed; `None` when the schedule counts.
+pub(super) fn first_wait(failures: u32) -> Option<Duration> {
+    FIRST_WAITS.get(usize::try_from(failures).ok()?.checked_sub(1)?).copied()
+}
+
 /// How long to wait for the next cycle after `refusals` cycles in a row that Entra has refused.
 pub(super) fn draw_wait(schedule: &ScheduleConfig, refusals: u32) -> Duration {
     let ScheduleConfig { min_interval, max_interval, full_every: _ } = schedule;
@@ -138,6 +147,12 @@ mod tests {
         timer.due = Some(Instant::now() + Duration::from_hours(1));
         timer.fired().await;
         assert_eq!(timer.left(), None);
+    }
+
+    #[test]
+    fn the_first_failures_after_a_start_shorten_the_wait() {
+        let minutes = |failures| first_wait(failures).map(|wait| wait.as_secs() / 60);
+        assert_eq!([0, 1, 2, 3, 4, 5, u32::MAX].map(minutes), [None, Some(1), Some(2), Some(5), Some(10), None, None]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The daemon as a process: cycles, signals, reloads, shutdown, and notifications to systemd.
 
+mod after_a_fix;
 mod crash;
 mod reload;
 mod second;

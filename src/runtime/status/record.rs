@@ -68,6 +68,9 @@ pub struct StatusRecord {
     pub trouble: Option<RecordedFinding>,
     /// Why the last cycle failed, if the learner database may not show it.
     pub failure: Option<RecordedFinding>,
+    /// Why the last requested cycle could not begin, and when that was found.
+    #[serde(default)]
+    pub not_begun: Option<RecordedFinding>,
     /// Whether a cycle is running.
     pub is_cycle_running: bool,
     /// When the next cycle is due.
