@@ -141,7 +141,12 @@ impl View {
     ) -> Result<Self, Failure> {
         let paths = Paths::new(config);
         let record = RecordPlaces::new(&config.path, Some(&paths.state_directory), environment).read();
-        let learners = learner_database(config, environment)?;
+        let learners = match (learner_database(config, environment), &record) {
+            (Err(error), Some(record)) => {
+                return Ok(Self::recorded(record.clone(), None, Some(error.to_string()), now));
+            }
+            (learners, _) => learners?,
+        };
         let database = learners.place.to_string();
         let recorded = record.as_ref().and_then(|record| record.summary.as_ref());
         let has_run = recorded.is_some_and(|summary| summary.last_cycle.is_some());

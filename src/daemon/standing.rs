@@ -137,6 +137,13 @@ impl Standing {
         let before = self.look_trouble.take();
         match looked {
             Ok(summary) => {
+                let was_paused = self.record.summary.as_ref().is_some_and(|summary| summary.paused);
+                // The state may have another word before and after it.
+                match (was_paused, summary.paused) {
+                    (false, true) => tracing::info!("provisioning was paused"),
+                    (true, false) => tracing::info!("provisioning was resumed"),
+                    (true, true) | (false, false) => {}
+                }
                 self.record.summary = Some(summary);
                 if before.is_some() {
                     // The cycle may have failed for the same reason.

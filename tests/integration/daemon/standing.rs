@@ -39,6 +39,17 @@ async fn a_pause_and_a_resume_show_at_once_everywhere() {
     world.run_program(&["resume"], 0);
     logged_state(&daemon, "ok", 2).await;
     assert_eq!(status(&world)["state"], json!("ok"));
+
+    // The journal has a pause that does not change the state, too.
+    std::fs::write(world.path("secret"), "wrong").unwrap();
+    world.sim.revoke_tokens();
+    daemon.signal(Signal::USR1);
+    logged_state(&daemon, "failing", 1).await;
+    world.run_program(&["pause"], 0);
+    daemon.logged("provisioning was paused", 2).await;
+    world.run_program(&["resume"], 0);
+    daemon.logged("provisioning was resumed", 2).await;
+    assert_eq!(status(&world)["state"], json!("failing"));
     daemon.stop().await;
 }
 
@@ -230,5 +241,18 @@ async fn an_unreachable_server_blocks_until_a_cycle_reaches_it() {
     daemon.signal(Signal::USR1);
     logged_state(&daemon, "ok", 2).await;
     assert_eq!(status(&world)["state"], json!("ok"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_lost_password_file_leaves_the_record_to_show() {
+    let Some(server) = Server::start() else { return };
+    let world = World::start_on(server, users(1).0).await;
+    let daemon = waiting_daemon(&world).await;
+    let gone = world.path("gone").display().to_string();
+    let environment = [("LEARNER_SYNC_LEARNERS__PASSWORD_FILE", &*gone)];
+    let viewed = world.run_program_with(&environment, &["status", "--json"], 0).json();
+    assert_eq!((&viewed["state"], &viewed["learners"]["linked"]), (&json!("ok"), &json!(1)));
+    assert!(viewed["configuration"]["error"].as_str().unwrap().contains("password_file"), "{viewed}");
     daemon.stop().await;
 }
