@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{ColumnConstraint, Row, Table};
+use comfy_table::{ColumnConstraint, Table};
 
 use super::View;
-use crate::cli::narrow::{NARROW, wrap};
+use crate::cli::narrow::{ListColumns, ListRow, NARROW, wrap};
 use crate::cli::output::{Failure, action_in_words, print, seconds, shown, table, visible_lines};
 use crate::cycle::ends_soon;
 use crate::model::{ClockFinding, ProvisioningState, StateReport, Status, UnreadableRow};
@@ -225,28 +225,30 @@ impl Screen {
         if users.is_empty() {
             return;
         }
-        let headers = ["reason", "user", "since", "last tried", "attempts", "detail"];
-        let is_narrow = table(&headers).width().is_some_and(|width| width < NARROW);
-        let mut rows = if is_narrow { table(&["reason", "user", "detail"]) } else { table(&headers) };
-        for FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } in users {
+        let rows = users.iter().map(|user| {
+            let FailingUser { entra_id, reason, detail, first_at, last_at, attempts, user_name } = user;
             let user = user_name.as_deref().map_or_else(|| entra_id.to_string(), shown);
             let detail = detail.as_deref().map(shown).unwrap_or_default();
-            if is_narrow {
-                let mut row = Row::from([reason.as_str(), &user, &detail]);
-                if !whole {
-                    row.max_height(1);
-                }
-                rows.add_row(row);
-            } else {
-                let (first, last, attempts) = (seconds(*first_at), seconds(*last_at), attempts.to_string());
-                rows.add_row([reason.as_str(), &user, &first, &last, &attempts, &detail]);
-            }
-        }
-        if is_narrow && let Some(reason) = rows.column_mut(0) {
-            reason.set_constraint(ColumnConstraint::ContentWidth);
-        }
-        self.table(&rows);
+            let detail = if whole { detail } else { shortened(&detail, MAX_DETAIL) };
+            let narrow = [reason.to_string(), format!("{user}\n{detail}")];
+            let (first, last, attempts) = (seconds(*first_at), seconds(*last_at), attempts.to_string());
+            ListRow { cells: vec![reason.to_string(), user, first, last, attempts, detail], narrow }
+        });
+        let _ = writeln!(self.text, "{}", FAILING.list(rows.collect()));
     }
+}
+
+const FAILING: ListColumns =
+    ListColumns { headers: &["reason", "user", "since", "last tried", "attempts", "detail"], whole: &[0, 1, 2, 3, 4] };
+/// A longer detail is shortened on the one screen of the summary.
+const MAX_DETAIL: usize = 110;
+
+/// The text up to the last word end within `length` letters, with an ellipsis if something is missing.
+fn shortened(text: &str, length: usize) -> String {
+    let Some((cut, _)) = text.char_indices().nth(length) else { return text.to_owned() };
+    let whole = &text[..cut];
+    let end = whole.rfind(' ').unwrap_or(cut);
+    format!("{} …", &whole[..end])
 }
 
 /// The first rows, one line each.
@@ -327,4 +329,16 @@ fn held_rows(held: &[HeldUser]) -> Table {
         rows.add_row([&*action, reason.as_str(), &user, &learner, &seconds(*since), &approved]);
     }
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_shortened_at_a_word_end() {
+        assert_eq!(shortened("one two three", 13), "one two three");
+        assert_eq!(shortened("one two three", 9), "one two …");
+        assert_eq!(shortened("ähnlich", 3), "ähn …");
+    }
 }
