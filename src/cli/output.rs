@@ -10,7 +10,8 @@ use crate::config::{Config, ConfigError};
 use crate::cycle::CycleError;
 use crate::daemon::DaemonError;
 use crate::model::{
-    Action, Phase, Status, Trigger, chain, hides_something, is_visible, shell_word, trim_blanks, visible,
+    Action, Phase, ProvisioningState, Status, Trigger, chain, hides_something, is_visible, shell_word, trim_blanks,
+    visible,
 };
 use crate::runtime::AppError;
 use crate::runtime::lock::LockError;
@@ -38,6 +39,8 @@ pub(super) enum FailureDocument {
     Check,
     /// `{"error"}`
     Error,
+    /// `{"error", "state"}`
+    Status,
 }
 
 /// The format of a list.
@@ -92,6 +95,11 @@ impl Failure {
         let document = match document {
             FailureDocument::None => return code,
             FailureDocument::Error => json!({ "error": message, "hint": hint }),
+            // Anything but the configuration is the learner database or the disk.
+            FailureDocument::Status => {
+                let state = (code == FAILED).then_some(ProvisioningState::Blocked.as_str());
+                json!({ "error": message, "hint": hint, "state": state })
+            }
             FailureDocument::Check => json!({
                 "ok": false,
                 "checks": [{ "name": "configuration", "ok": false, "detail": message, "hint": hint }],

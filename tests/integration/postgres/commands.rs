@@ -142,6 +142,7 @@ async fn an_unreachable_server_exits_1_and_not_78() {
         assert!(stderr.contains("cannot connect to the learner database learners_0 at /"), "{arguments:?}: {stderr}");
         assert!(stderr.contains("hint: is the server running"), "{arguments:?}: {stderr}");
     }
+    assert_eq!(world.run_program(&["status", "--json"], 1).json()["state"], json!("blocked"));
     assert!(!database_check(&world, 1).0);
     server.run();
     world.run_program(&["sync"], 0);
