@@ -20,12 +20,13 @@ mod read;
 mod roles;
 mod routes;
 mod throttle;
-
+mod traffic;
 mod user;
 mod wire;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use reqwest::Url;
@@ -36,6 +37,7 @@ pub use self::confirm::Confirmation;
 use self::error::malformed;
 pub use self::error::{DirectoryError, GraphError};
 pub use self::probe::{AssignmentSummary, GroupPreview};
+pub use self::traffic::{GraphTraffic, TrafficCounts};
 use self::wire::ServicePrincipal;
 use crate::auth::{Authenticator, Http, NetworkError};
 use crate::model::{
@@ -206,6 +208,16 @@ impl Directory {
     /// The number of requests sent to Graph so far.
     pub fn requests(&self) -> u64 {
         self.client.requests.load(Ordering::Relaxed)
+    }
+
+    /// The counters of the requests.
+    pub fn traffic(&self) -> &Arc<GraphTraffic> {
+        &self.client.traffic
+    }
+
+    /// Continues the counters of another client.
+    pub fn continue_counting(&mut self, traffic: Arc<GraphTraffic>) {
+        self.client.traffic = traffic;
     }
 
     /// Signs in without calling Graph.

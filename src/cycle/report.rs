@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::{CycleOptions, Explanation};
-use crate::model::{CycleTime, Outcome, Reason, Status, Trigger, chain};
+use crate::model::{Action, CycleTime, Outcome, Reason, Status, Trigger, chain};
 use crate::plan::{Batch, Counts, Decision, Plan};
 use crate::store::{CycleEnd, CycleId};
 
@@ -24,6 +24,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// The numbers.
     pub counts: Counts,
+    /// The applied changes.
+    pub changes: BTreeMap<(Action, Reason), u64>,
     /// When it started.
     pub time: CycleTime,
     /// The number of requests to Graph.
@@ -51,6 +53,7 @@ impl Report {
             trigger: options.request.trigger,
             outcome: Outcome::Failed,
             counts: Counts::default(),
+            changes: BTreeMap::new(),
             time: CycleTime::new(options.now, None, None),
             requests: 0,
             duration: Duration::ZERO,
@@ -121,6 +124,7 @@ impl Report {
             match reasons.get(user) {
                 None => {
                     self.counts.add(*action);
+                    *self.changes.entry((*action, *reason)).or_default() += 1;
                     let learner = row.learner().filter(|_| !self.personal_ids).map(ToString::to_string);
                     tracing::debug!(user.id = %user, learner.id = ?learner, %action, %reason, "change applied");
                 }

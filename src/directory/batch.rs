@@ -80,9 +80,10 @@ impl GraphClient {
                     "{first}; retrying inside $batch"
                 );
                 if asked.is_some() {
-                    self.throttle.pause_for(wait.min(self.http.request_deadline));
+                    self.pause_for(wait.min(self.http.request_deadline));
                 }
                 tokio::time::sleep(wait).await;
+                self.traffic.add_retry();
                 batches.push((open, splits));
             } else {
                 refuse_unanswered(what, chunk, &open)?;

@@ -16,6 +16,7 @@ use super::batch::batch_budget;
 use super::dates::{Dates, parse_date};
 use super::error::{GraphError, answered, malformed};
 use super::throttle::Throttle;
+use super::traffic::GraphTraffic;
 use super::wire;
 use super::work::Workers;
 use crate::auth::{Authenticator, Http};
@@ -41,6 +42,7 @@ pub(super) struct GraphClient {
     bodies: Arc<Semaphore>,
     /// The number of requests sent so far; a `$batch` counts as one.
     pub(super) requests: AtomicU64,
+    pub(super) traffic: Arc<GraphTraffic>,
 }
 
 /// The answer to a request, with status 200.
@@ -74,7 +76,8 @@ impl GraphClient {
         let throttle = Throttle::new(at_once.max(1));
         let (dates, workers, requests) = (Dates::new(), Workers::new(), AtomicU64::new(0));
         let bodies = Arc::new(Semaphore::new(BODIES_AT_ONCE));
-        Self { http, authenticator, root, clock, throttle, dates, workers, bodies, requests }
+        let traffic = Arc::default();
+        Self { http, authenticator, root, clock, throttle, dates, workers, bodies, requests, traffic }
     }
 
     /// The `Date` of Graph's answer to a request without a token.
@@ -131,10 +134,18 @@ impl GraphClient {
             let refused = matches!(&attempt, Attempt::Done(Err(GraphError::Answered { status: 401, .. })));
             if refused && !std::mem::replace(&mut renewed, true) {
                 self.authenticator.discard(&token).await;
-            } else if let Some(result) = waits.finish_or_wait(what, attempt).await {
-                return result;
+            } else {
+                if let Some(result) = waits.finish_or_wait(what, attempt).await {
+                    return result;
+                }
+                self.traffic.add_retry();
             }
         }
+    }
+
+    /// Pauses all requests, because Graph asks for it.
+    pub(super) fn pause_for(&self, wait: Duration) {
+        self.traffic.add_pause(self.throttle.pause_for(wait));
     }
 
     async fn attempt(
@@ -149,7 +160,9 @@ impl GraphClient {
             after: None,
         };
         let sent = Instant::now();
-        let mut answer = match request.send().await {
+        let sent_request = request.send().await;
+        self.traffic.add_request(sent_request.as_ref().ok().map(|answer| answer.status().as_u16()));
+        let mut answer = match sent_request {
             Ok(answer) => answer,
             Err(source) => return transport(source),
         };
@@ -191,9 +204,9 @@ impl GraphClient {
         let budget = if is_batch { batch_budget(status_code) } else { RetryBudget::for_status(status_code) };
         if let Some(asked) = asked.filter(|_| budget.is_some()) {
             // Without this limit, a long Retry-After would delay the next cycle as well.
-            self.throttle.pause_for(at_least_min_wait(asked).min(self.http.request_deadline));
+            self.pause_for(at_least_min_wait(asked).min(self.http.request_deadline));
         } else if status == StatusCode::TOO_MANY_REQUESTS {
-            self.throttle.pause_for(at_least_min_wait(Duration::ZERO));
+            self.pause_for(at_least_min_wait(Duration::ZERO));
         }
         let error = answered(what, status_code, &body, &request_id);
         match budget {

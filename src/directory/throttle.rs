@@ -54,16 +54,18 @@ impl Throttle {
         RequestPermit { throttle: self, permit }
     }
 
-    /// Pauses all requests for `wait` and halves the concurrency.
-    pub(super) fn pause_for(&self, wait: Duration) {
+    /// Pauses all requests for `wait` and halves the concurrency. Returns how much longer they are paused than before.
+    pub(super) fn pause_for(&self, wait: Duration) -> Duration {
         let now = Instant::now();
         let mut state = self.state();
         // During a pause, more throttled answers belong to the same burst.
         if state.resume_at.is_none_or(|at| at <= now) {
             state.target = (state.target / 2).max(1);
         }
+        let before = state.resume_at.unwrap_or(now).max(now);
         state.resume_at = state.resume_at.max(Some(now + wait));
         state.successes = 0;
+        (now + wait).saturating_duration_since(before)
     }
 
     /// Counts an answer without throttling.
@@ -118,8 +120,8 @@ mod tests {
         let throttle = Throttle::new(8);
         assert_eq!(at_once(&throttle).await, 8);
         let begun = Instant::now();
-        throttle.pause_for(Duration::from_secs(5));
-        throttle.pause_for(Duration::from_secs(3));
+        assert_eq!(throttle.pause_for(Duration::from_secs(5)), Duration::from_secs(5));
+        assert_eq!(throttle.pause_for(Duration::from_secs(3)), Duration::ZERO);
         drop(throttle.acquire().await);
         assert_eq!(begun.elapsed(), Duration::from_secs(5));
         // Surplus permits disappear when they are returned.
